@@ -1,0 +1,276 @@
+/**
+ * One request, as every surface writes it and every backend reads it.
+ *
+ * `readChat` accepts the body of OpenAI's Chat Completions, including what real clients put there: unknown fields,
+ * tool types that are not functions, `developer` messages, reasoning sent back under either name. It keeps what a
+ * model can act on, refuses by field path what is wrong, and names in `warnings` what was understood but not honoured.
+ */
+import { z } from 'zod'
+import { EffortWord } from './effort.ts'
+
+export type Part = { kind: 'text'; text: string } | { kind: 'image'; url: string }
+
+export interface ToolCall {
+  /** The client's own id; engines that need another form map it. */
+  id: string
+  name: string
+  /** JSON text, as the model wrote it. */
+  arguments: string
+}
+
+export type Message =
+  | { role: 'system'; content: Part[] }
+  | { role: 'user'; content: Part[] }
+  | { role: 'assistant'; content: Part[]; reasoning: string; toolCalls: ToolCall[]; prefix: boolean }
+  | { role: 'tool'; content: Part[]; toolCallId: string }
+
+export interface Tool {
+  name: string
+  description: string
+  /** JSON schema of the arguments. */
+  parameters: Record<string, unknown>
+}
+
+export type ToolChoice = { kind: 'auto' } | { kind: 'none' } | { kind: 'required' } | { kind: 'named'; name: string }
+
+export type Format =
+  | { kind: 'text' }
+  | { kind: 'json_object' }
+  | { kind: 'json_schema'; name: string; schema: Record<string, unknown> }
+
+export interface Chat {
+  model: string
+  messages: Message[]
+  tools: Tool[]
+  toolChoice: ToolChoice
+  parallelToolCalls: boolean
+  format: Format
+  effort: EffortWord | undefined
+  temperature: number | undefined
+  topP: number | undefined
+  seed: number | undefined
+  frequencyPenalty: number | undefined
+  presencePenalty: number | undefined
+  stop: string[]
+  /** The client's own bound on output tokens, reasoning included. */
+  outputTokensMax: number | undefined
+  stream: boolean
+  includeUsage: boolean
+}
+
+export type ReadChat =
+  | { ok: true; chat: Chat; warnings: string[] }
+  | { ok: false; code: 'invalid_value'; message: string; param: string | null }
+
+export const messagesMax = 4_096
+export const toolsMax = 128
+const stopMax = 16
+const callIdMax = 256
+
+/**
+ * Text that a tokenizer can take: no NUL (a C string would end there) and no half of a surrogate pair (it has no
+ * UTF-8 form, so what is counted and what is replayed would differ).
+ */
+const Text = z.string().superRefine((text, context) => {
+  if (text.includes('\0')) context.addIssue({ code: 'custom', message: 'must not contain the NUL character' })
+  else if (!text.isWellFormed())
+    context.addIssue({ code: 'custom', message: 'must not contain a lone surrogate: send well-formed Unicode' })
+})
+
+const TextPart = z
+  .object({ type: z.enum(['text', 'input_text', 'output_text']), text: Text })
+  .transform((part): Part => ({ kind: 'text', text: part.text }))
+const ImagePart = z
+  .object({ type: z.literal('image_url'), image_url: z.union([z.string(), z.object({ url: z.string() })]) })
+  .transform(({ image_url: image }): Part => ({ kind: 'image', url: typeof image === 'string' ? image : image.url }))
+const Parts = z.array(z.discriminatedUnion('type', [TextPart, ImagePart]))
+const TextParts = z.array(TextPart)
+
+const asText = (text: string): Part[] => (text === '' ? [] : [{ kind: 'text', text }])
+const Content = z.union([Text.transform(asText), Parts])
+const TextContent = z.union([Text.transform(asText), TextParts])
+
+const functionName = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, underscores or dashes')
+
+const WireToolCall = z
+  .object({
+    id: z.string().max(callIdMax),
+    function: z.object({ name: functionName, arguments: z.union([Text, z.record(z.string(), z.unknown())]) }),
+  })
+  .transform(
+    (call): ToolCall => ({
+      id: call.id,
+      name: call.function.name,
+      arguments:
+        typeof call.function.arguments === 'string' ? call.function.arguments : JSON.stringify(call.function.arguments),
+    }),
+  )
+
+const SystemMessage = z
+  .object({ role: z.enum(['system', 'developer']), content: TextContent })
+  .transform(({ content }): Message => ({ role: 'system', content }))
+const UserMessage = z
+  .object({ role: z.literal('user'), content: Content })
+  .transform(({ content }): Message => ({ role: 'user', content }))
+const AssistantMessage = z
+  .object({
+    role: z.literal('assistant'),
+    content: TextContent.nullish(),
+    reasoning_content: Text.nullish(),
+    reasoning: Text.nullish(),
+    tool_calls: z.array(WireToolCall).max(toolsMax).nullish(),
+    prefix: z.boolean().nullish(),
+  })
+  .transform(
+    (message): Message => ({
+      role: 'assistant',
+      content: message.content ?? [],
+      reasoning: message.reasoning_content ?? message.reasoning ?? '',
+      toolCalls: message.tool_calls ?? [],
+      prefix: message.prefix ?? false,
+    }),
+  )
+const ToolMessage = z
+  .object({ role: z.literal('tool'), content: Content.nullish(), tool_call_id: z.string().max(callIdMax) })
+  .transform((message): Message => ({ role: 'tool', content: message.content ?? [], toolCallId: message.tool_call_id }))
+
+const WireFunctionTool = z.object({
+  type: z.literal('function'),
+  function: z.object({
+    name: functionName,
+    description: Text.nullish(),
+    parameters: z.record(z.string(), z.unknown()).nullish(),
+  }),
+})
+// Agents also send tools that a vendor runs on its side (web search, namespaces). They are taken and left out.
+const WireTool = z.union([WireFunctionTool, z.object({ type: z.string().refine((type) => type !== 'function') })], {
+  error: 'must be {type: "function", function: {name, description?, parameters?}}',
+})
+
+const WireToolChoice = z.union([
+  z.enum(['auto', 'none', 'required', 'any']),
+  z.object({ type: z.literal('function'), function: z.object({ name: functionName }) }),
+])
+
+const WireFormat = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('text') }),
+  z.object({ type: z.literal('json_object') }),
+  z.object({
+    type: z.literal('json_schema'),
+    json_schema: z.object({ name: z.string().max(64).nullish(), schema: z.record(z.string(), z.unknown()) }),
+  }),
+])
+
+const tokensMax = z.int().min(1).max(1_048_576)
+
+const WireChat = z.object({
+  model: z.string().min(1).max(256),
+  messages: z
+    .array(z.discriminatedUnion('role', [SystemMessage, UserMessage, AssistantMessage, ToolMessage]))
+    .min(1)
+    .max(messagesMax),
+  tools: z.array(WireTool).max(toolsMax).nullish(),
+  tool_choice: WireToolChoice.nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
+  response_format: WireFormat.nullish(),
+  reasoning_effort: EffortWord.nullish(),
+  temperature: z.number().min(0).max(2).nullish(),
+  top_p: z.number().gt(0).max(1).nullish(),
+  seed: z.int().nullish(),
+  frequency_penalty: z.number().min(-2).max(2).nullish(),
+  presence_penalty: z.number().min(-2).max(2).nullish(),
+  stop: z.union([z.string().min(1).max(256), z.array(z.string().min(1).max(256)).max(stopMax)]).nullish(),
+  max_tokens: tokensMax.nullish(),
+  max_completion_tokens: tokensMax.nullish(),
+  n: z.literal(1, { error: 'must be 1: send the request again for another answer' }).nullish(),
+  logprobs: z.literal(false, { error: 'log probabilities are not offered' }).nullish(),
+  stream: z.boolean().nullish(),
+  stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
+  logit_bias: z.unknown().optional(),
+})
+type WireChat = z.infer<typeof WireChat>
+
+/** Reads an untrusted body. Never throws; the first wrong field is named as OpenAI names it: `messages[0].content`. */
+export function readChat(body: unknown): ReadChat {
+  const parsed = WireChat.safeParse(body)
+  if (!parsed.success) return refuse(parsed.error)
+  const wire = parsed.data
+  const tools = (wire.tools ?? []).flatMap(functionTool)
+  const choice = toolChoice(wire.tool_choice, tools)
+  if (!choice) {
+    const message = 'tool_choice names no function of `tools`: name one that is listed'
+    return { ok: false, code: 'invalid_value', message, param: 'tool_choice' }
+  }
+  const warnings: string[] = []
+  if (tools.length < (wire.tools?.length ?? 0))
+    warnings.push('tools: types other than "function" are not run here and were left out')
+  if (wire.logit_bias != null && Object.keys(wire.logit_bias).length > 0)
+    warnings.push('logit_bias: not supported, ignored')
+  return { ok: true, chat: chatOf(wire, tools, choice), warnings }
+}
+
+function chatOf(wire: WireChat, tools: Tool[], choice: ToolChoice): Chat {
+  return {
+    model: wire.model,
+    messages: wire.messages,
+    tools,
+    toolChoice: choice,
+    parallelToolCalls: wire.parallel_tool_calls ?? true,
+    format: format(wire.response_format),
+    effort: wire.reasoning_effort ?? undefined,
+    temperature: wire.temperature ?? undefined,
+    topP: wire.top_p ?? undefined,
+    seed: wire.seed ?? undefined,
+    frequencyPenalty: wire.frequency_penalty ?? undefined,
+    presencePenalty: wire.presence_penalty ?? undefined,
+    stop: typeof wire.stop === 'string' ? [wire.stop] : (wire.stop ?? []),
+    outputTokensMax: wire.max_completion_tokens ?? wire.max_tokens ?? undefined,
+    stream: wire.stream ?? false,
+    includeUsage: wire.stream_options?.include_usage ?? false,
+  }
+}
+
+function functionTool(tool: z.infer<typeof WireTool>): Tool[] {
+  if (!('function' in tool)) return []
+  const { name, description, parameters } = tool.function
+  return [{ name, description: description ?? '', parameters: parameters ?? { type: 'object', properties: {} } }]
+}
+
+function toolChoice(choice: WireChat['tool_choice'], tools: Tool[]): ToolChoice | undefined {
+  if (choice == null || choice === 'auto') return { kind: 'auto' }
+  if (choice === 'none') return { kind: 'none' }
+  if (typeof choice === 'string') return tools.length > 0 ? { kind: 'required' } : undefined
+  const { name } = choice.function
+  return tools.some((tool) => tool.name === name) ? { kind: 'named', name } : undefined
+}
+
+function format(wire: WireChat['response_format']): Format {
+  if (wire?.type !== 'json_schema') return { kind: wire?.type ?? 'text' }
+  return { kind: 'json_schema', name: wire.json_schema.name ?? 'answer', schema: wire.json_schema.schema }
+}
+
+function refuse(error: z.ZodError): ReadChat {
+  const issue = deepest(error.issues[0])
+  const param = issue ? path(issue.path) : null
+  const message = issue ? `${param || 'body'}: ${issue.message}` : 'the body is not a chat request'
+  return { ok: false, code: 'invalid_value', message, param: param || null }
+}
+
+/** A union fails with one list of issues per branch; the branch that got furthest is the one the client meant. */
+function deepest(issue: z.core.$ZodIssue | undefined): { path: PropertyKey[]; message: string } | undefined {
+  if (issue?.code !== 'invalid_union' || issue.errors.length === 0) return issue
+  const inner = issue.errors
+    .flatMap((branch) => branch.slice(0, 1))
+    .map((each) => deepest(each))
+    .filter((each) => each !== undefined)
+    .sort((a, b) => b.path.length - a.path.length)[0]
+  if (!inner || inner.path.length === 0) return issue
+  return { path: [...issue.path, ...inner.path], message: inner.message }
+}
+
+function path(keys: PropertyKey[]): string {
+  return keys.reduce<string>((text, key) => {
+    if (typeof key === 'number') return `${text}[${key}]`
+    return text ? `${text}.${String(key)}` : String(key)
+  }, '')
+}

@@ -1,0 +1,103 @@
+/**
+ * What the worker asks of an engine, whether it is embedded here or runs elsewhere behind HTTP.
+ *
+ * A request goes through it in two steps. `prepare` renders and counts, and starts nothing, so that a prompt which
+ * does not fit, or costs more than was reserved, is refused before a token is spent. `run` generates.
+ */
+import type { Chat } from '../../backends/protocol/chat.ts'
+import type { EffortWord } from '../../backends/protocol/effort.ts'
+import type { Counts } from '../../backends/protocol/money.ts'
+
+export interface Engine {
+  /** Known once `start` has resolved. */
+  readonly description: EngineDescription
+  readonly state: EngineState
+  /** Loads the model. Rejects with one clear sentence when the model cannot be served. */
+  start(): Promise<void>
+  /** Renders and counts the prompt. Generates nothing. Rejects only when the engine is down (EngineFailure). */
+  prepare(chat: Chat, effort: EffortWord): Promise<Prepared | EngineRefusal>
+  /**
+   * Generates. Aborting `signal` ends the run within one token or one prefill chunk; `events` then ends after an
+   * `end` event with finish reason `abort`. If the engine dies, `events` rejects with EngineFailure.
+   */
+  run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run
+  load(): EngineLoad
+  /** Ends the engine and every process it started. Open runs reject with EngineFailure. */
+  close(): Promise<void>
+}
+
+export type EngineState = 'starting' | 'ready' | 'restarting' | 'failed' | 'closed'
+
+export interface EngineDescription {
+  engine: string
+  version: string
+  /** The model file's or endpoint's own name for the model, for the log and `/healthz`. */
+  modelName: string
+  architecture: string
+  /** Longest prompt plus output of one request. */
+  contextTokens: number
+  /** Requests that may run at once. */
+  slotsMax: number
+  vision: boolean
+}
+
+export interface EngineLoad {
+  running: number
+  /** Tokens of the KV cache in use and in all. */
+  kvTokens: number
+  kvTokensMax: number
+  /** Totals since start. */
+  promptTokensTotal: number
+  cachedTokensTotal: number
+  outputTokensTotal: number
+  restartsTotal: number
+}
+
+export interface Prepared {
+  ok: true
+  /** Exact, including control tokens. */
+  promptTokens: number
+  /** The most that fits the context after this prompt. */
+  outputTokensFit: number
+  chat: Chat
+  effort: EffortWord
+  /** The engine's own (token ids, or a request body). */
+  prompt: unknown
+}
+
+export interface EngineRefusal {
+  ok: false
+  code: 'context_length_exceeded' | 'invalid_value'
+  message: string
+  param: string | null
+  promptTokens?: number
+}
+
+export interface RunOptions {
+  requestId: string
+  /** Generation stops here with finish reason `length`. At least 1. */
+  outputTokensMax: number
+  /** Smaller runs first. */
+  priority: number
+}
+
+export interface Run {
+  /** What has really been computed so far; live, exact at every moment, also after an abort or a failure. */
+  readonly counts: Readonly<Counts>
+  readonly events: AsyncIterable<EngineEvent>
+}
+
+export type EngineEvent =
+  /** The prompt is in; `counts.cachedTokens` is now known. Always first. */
+  | { kind: 'started' }
+  /** Text of one channel. Never empty, never half a character. */
+  | { kind: 'text'; channel: 'reasoning' | 'content'; text: string }
+  /** One whole tool call; `arguments` is valid JSON. */
+  | { kind: 'tool'; name: string; arguments: string }
+  /** Always last. `abort` only after the caller's signal. */
+  | { kind: 'end'; finishReason: 'stop' | 'length' | 'tool_calls' | 'abort' }
+
+/** The engine died or is not there. Whoever asked may try another worker, as long as no byte was sent. */
+export class EngineFailure extends Error {
+  override name = 'EngineFailure'
+}
