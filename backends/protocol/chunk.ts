@@ -1,0 +1,94 @@
+/**
+ * What goes out to a Chat Completions client, whole or in chunks. Written by the worker once and never re-serialised.
+ *
+ * Three rules come from clients that break otherwise: `content` stays a string and thinking goes to
+ * `reasoning_content`; a tool call is one whole delta; usage that was not asked for rides on the chunk that carries the
+ * `finish_reason`, and only if asked for comes in a chunk of its own with no choices.
+ */
+import type { Effort } from './effort.ts'
+import type { Counts } from './money.ts'
+
+export interface Head {
+  id: string
+  /** Unix seconds. */
+  created: number
+  model: string
+  effort: Effort
+}
+
+export type FinishReason = 'stop' | 'length' | 'tool_calls'
+
+export interface WireCall {
+  id: string
+  name: string
+  arguments: string
+}
+
+export interface Usage {
+  prompt_tokens: number
+  completion_tokens: number
+  total_tokens: number
+  prompt_tokens_details: { cached_tokens: number }
+  completion_tokens_details: { reasoning_tokens: number }
+  /** The effort that was served, and the one that was asked for. */
+  reasoning_effort: string
+  reasoning_effort_asked: string | null
+}
+
+export function usageOf(counts: Counts, effort: Effort): Usage {
+  return {
+    prompt_tokens: counts.promptTokens,
+    completion_tokens: counts.outputTokens,
+    total_tokens: counts.promptTokens + counts.outputTokens,
+    prompt_tokens_details: { cached_tokens: counts.cachedTokens },
+    completion_tokens_details: { reasoning_tokens: counts.reasoningTokens },
+    reasoning_effort: effort.effective,
+    reasoning_effort_asked: effort.asked ?? null,
+  }
+}
+
+/** Writes the chunks of one answer. The parts that never change are serialised once. */
+export function chunkWriter(head: Head, includeUsage: boolean) {
+  const start = `data: {"id":${JSON.stringify(head.id)},"object":"chat.completion.chunk","created":${head.created},"model":${JSON.stringify(head.model)},"choices":`
+  const delta = (json: string) => `${start}[{"index":0,"delta":${json},"finish_reason":null}]}\n\n`
+  let calls = 0
+  return {
+    role: () => delta('{"role":"assistant","content":""}'),
+    text: (channel: 'content' | 'reasoning', text: string) =>
+      delta(`{"${channel === 'content' ? 'content' : 'reasoning_content'}":${JSON.stringify(text)}}`),
+    call: (call: WireCall) => delta(JSON.stringify({ tool_calls: [{ index: calls++, ...wireCall(call) }] })),
+    end(finishReason: FinishReason, counts: Counts) {
+      const usage = JSON.stringify(usageOf(counts, head.effort))
+      const last = `${start}[{"index":0,"delta":{},"finish_reason":"${finishReason}"}]`
+      return includeUsage
+        ? `${last}}\n\n${start}[],"usage":${usage}}\n\ndata: [DONE]\n\n`
+        : `${last},"usage":${usage}}\n\ndata: [DONE]\n\n`
+    },
+  }
+}
+
+/** The whole answer of a request that does not stream. */
+export function completion(
+  head: Head,
+  answer: { content: string; reasoning: string; calls: WireCall[]; finishReason: FinishReason; counts: Counts },
+): string {
+  const message = {
+    role: 'assistant',
+    content: answer.content === '' && answer.calls.length > 0 ? null : answer.content,
+    refusal: null,
+    ...(answer.reasoning !== '' && { reasoning_content: answer.reasoning }),
+    ...(answer.calls.length > 0 && { tool_calls: answer.calls.map(wireCall) }),
+  }
+  return JSON.stringify({
+    id: head.id,
+    object: 'chat.completion',
+    created: head.created,
+    model: head.model,
+    choices: [{ index: 0, message, logprobs: null, finish_reason: answer.finishReason }],
+    usage: usageOf(answer.counts, head.effort),
+  })
+}
+
+function wireCall(call: WireCall) {
+  return { id: call.id, type: 'function', function: { name: call.name, arguments: call.arguments } }
+}

@@ -1,0 +1,53 @@
+/**
+ * A dispatch is the edge's signed order to one worker: run this body, for this tenant, within this bound, now, once.
+ * It travels in the `authorization` header; the body is the client's request, which it binds by digest.
+ */
+import { z } from 'zod'
+import { EffortWord } from './effort.ts'
+import { Rates } from './money.ts'
+
+export const poolNames = ['latency', 'throughput'] as const
+export const PoolName = z.enum(poolNames)
+export type PoolName = z.infer<typeof PoolName>
+
+const Id = z.string().min(1).max(64)
+
+export const Dispatch = z.object({
+  /** Used once: a worker refuses an id that it has seen. One per attempt, so a retry is another dispatch. */
+  dispatchId: Id,
+  requestId: Id,
+  workerId: Id,
+  tenantId: Id,
+  keyId: Id,
+  model: Id,
+  pool: PoolName,
+  effortAsked: EffortWord.optional(),
+  effort: EffortWord,
+  /** Smaller runs first at the engine; set from the tenant's plan, never by the client. */
+  priority: z.int().min(0).max(9),
+  /** SHA-256 of the body, base64url. */
+  bodyDigest: z.string().length(43),
+  /** What was reserved. The worker counts the prompt exactly and clamps generation so that the cost stays within. */
+  costNanoMax: z.int().min(0),
+  outputTokensMax: z.int().min(1),
+  rates: Rates,
+  /** Unix milliseconds of the edge's clock. */
+  issuedAt: z.int(),
+  expiresAt: z.int(),
+})
+export type Dispatch = z.infer<typeof Dispatch>
+
+/** How long a dispatch may be presented, and how far two clocks may differ, in milliseconds. */
+export const dispatchTtlMs = 30_000
+export const clockSkewMs = 5_000
+
+export const dispatchPath = '/dispatch'
+
+/** What a worker answers instead of a stream. `promptTokens` is the exact count where it was reached. */
+export const Refusal = z.object({
+  code: z.string(),
+  message: z.string(),
+  param: z.string().nullish(),
+  promptTokens: z.int().min(0).optional(),
+})
+export type Refusal = z.infer<typeof Refusal>
