@@ -29,6 +29,8 @@ export const Dispatch = z.object({
   bodyDigest: z.string().length(43),
   /** What was reserved. The worker counts the prompt exactly and clamps generation so that the cost stays within. */
   costNanoMax: z.int().min(0),
+  /** A longer prompt is refused with its exact count, and the edge may raise the reservation once. */
+  promptTokensMax: z.int().min(1),
   outputTokensMax: z.int().min(1),
   rates: Rates,
   /** Unix milliseconds of the edge's clock. */

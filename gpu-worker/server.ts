@@ -1,0 +1,136 @@
+/** The worker's HTTP port: `POST /dispatch` for the edge, `GET /healthz` and `GET /metrics` for the operator. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { readChat } from '../backends/protocol/chat.ts'
+import { type Dispatch, dispatchPath, type Refusal } from '../backends/protocol/dispatch.ts'
+import { acceptDispatch, UsedDispatches } from './accept.ts'
+import { EngineFailure } from './engine/engine.ts'
+import type { Metrics } from './metrics.ts'
+import { boundOutput, type RelayParts, relay } from './relay.ts'
+import type { Slots } from './slots.ts'
+
+/** The edge takes 32 MiB from a client and sends no more than that. */
+const bodyBytesMax = 33 * 1024 * 1024
+
+const statusOf: Record<string, number> = {
+  bad_dispatch: 401,
+  replayed_dispatch: 409,
+  invalid_value: 400,
+  context_length_exceeded: 400,
+  prompt_over_bound: 409,
+}
+
+export interface ServerParts extends RelayParts {
+  workerId: string
+  key: CryptoKey
+  slots: Slots
+  metrics: Metrics
+  draining: () => boolean
+  /** A slot was taken or given back. */
+  changed: () => void
+  health: () => { status: string; [name: string]: unknown }
+  render: () => string
+  log: (line: string) => void
+}
+
+export function createWorkerServer(parts: ServerParts): Server {
+  const used = new UsedDispatches()
+  const server = createServer((request, response) => {
+    handle(parts, used, request, response).catch((error: unknown) => {
+      parts.log(`a request failed: ${error instanceof Error ? error.stack : error}`)
+      if (response.headersSent) response.destroy()
+      else refuse(parts, response, { code: 'internal_error', message: 'an internal error of the worker' })
+    })
+  })
+  // The edge keeps its connections; a generation may take long.
+  server.requestTimeout = 0
+  server.keepAliveTimeout = 60_000
+  return server
+}
+
+async function handle(
+  parts: ServerParts,
+  used: UsedDispatches,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const route = `${request.method} ${request.url}`
+  if (route === `POST ${dispatchPath}`) return dispatch(parts, used, request, response)
+  if (route === 'GET /healthz') return health(parts, response)
+  if (route === 'GET /metrics') {
+    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(parts.render())
+    return
+  }
+  response
+    .writeHead(404, { 'content-type': 'application/json' })
+    .end('{"message":"POST /dispatch, GET /healthz, GET /metrics"}')
+}
+
+function health(parts: ServerParts, response: ServerResponse): void {
+  const health = parts.health()
+  response.writeHead(health.status === 'ready' ? 200 : 503, { 'content-type': 'application/json' })
+  response.end(JSON.stringify(health))
+}
+
+async function dispatch(
+  parts: ServerParts,
+  used: UsedDispatches,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const body = await readBody(request)
+  if (!body) return refuse(parts, response, { code: 'bad_dispatch', message: 'the body is too large' })
+  const accepted = await acceptDispatch(request.headers.authorization, body, { ...parts, used }, parts.now())
+  if (!accepted.ok) return refuse(parts, response, accepted)
+  const order = accepted.dispatch
+  if (parts.draining()) return refuse(parts, response, { code: 'draining', message: 'this worker is shutting down' })
+  const slot = parts.slots.take(order.requestId)
+  if (slot === undefined) return refuse(parts, response, { code: 'no_slot', message: 'every slot is taken' })
+  parts.changed()
+  try {
+    const refusal = await run(parts, order, body, slot, response)
+    if (refusal) refuse(parts, response, refusal)
+  } catch (error) {
+    if (!(error instanceof EngineFailure)) throw error
+    refuse(parts, response, { code: 'engine_down', message: error.message })
+  } finally {
+    parts.slots.release(order.requestId)
+    parts.changed()
+  }
+}
+
+async function run(
+  parts: ServerParts,
+  order: Dispatch,
+  body: Uint8Array,
+  slot: number,
+  response: ServerResponse,
+): Promise<Refusal | undefined> {
+  const read = readChat(JSON.parse(new TextDecoder().decode(body)))
+  if (!read.ok) return read
+  const prepared = await parts.engine.prepare(read.chat, order.effort)
+  if (!prepared.ok) return prepared
+  const bound = boundOutput(prepared, order)
+  if (typeof bound !== 'number') return bound
+  await relay(parts, { dispatch: order, chat: read.chat, prepared, outputTokensMax: bound, slot }, response)
+  return undefined
+}
+
+function refuse(parts: ServerParts, response: ServerResponse, refusal: Refusal): void {
+  parts.metrics.refused(refusal.code)
+  const { code, message, param, promptTokens } = refusal
+  response.writeHead(statusOf[code] ?? 503, { 'content-type': 'application/json' })
+  response.end(
+    JSON.stringify({ code, message, param: param ?? null, ...(promptTokens !== undefined && { promptTokens }) }),
+  )
+}
+
+async function readBody(request: IncomingMessage): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const parts: Buffer[] = []
+  let length = 0
+  for await (const part of request as AsyncIterable<Buffer>) {
+    length += part.length
+    if (length > bodyBytesMax) return undefined
+    parts.push(part)
+  }
+  return new Uint8Array(Buffer.concat(parts))
+}

@@ -1,0 +1,86 @@
+/** The routes. Each is a shell of a few lines around its room. */
+import { type Context, Hono } from 'hono'
+import { poolNames } from '../backends/protocol/dispatch.ts'
+import { heartbeatPath } from '../backends/protocol/heartbeat.ts'
+import { receiptsPath } from '../backends/protocol/receipt.ts'
+import { admin } from './admin/admin.ts'
+import { authenticate } from './auth/authenticate.ts'
+import { chat } from './chat.ts'
+import { type Env, settings } from './env.ts'
+import { errorResponse, GatewayError } from './errors.ts'
+import { type Line, startLine } from './line.ts'
+import { listModels, showModel } from './models.ts'
+import { takeHeartbeat } from './routing/heartbeats.ts'
+import { settleReceipts } from './settlement/receipts.ts'
+import { readJsonBody } from './shaping/body.ts'
+
+type Bindings = { Bindings: Env; Variables: { requestId: string } }
+
+export const app = new Hono<Bindings>()
+
+app.post('/v1/chat/completions', async (context) => {
+  const line = await begin(context)
+  return chat(context.req.raw, line)
+})
+
+app.get('/v1/models', async (context) => {
+  const { models, macKey } = await settings(context.env)
+  await authenticate(context.req.raw.headers, macKey)
+  return context.json(listModels(models))
+})
+
+app.get('/v1/models/:id', async (context) => {
+  const { models, macKey } = await settings(context.env)
+  await authenticate(context.req.raw.headers, macKey)
+  return context.json(showModel(models, context.req.param('id')))
+})
+
+app.get('/healthz', async (context) => {
+  await settings(context.env)
+  const views = await Promise.all(poolNames.map((pool) => context.env.POOL.getByName(pool).view()))
+  const pools = Object.fromEntries(
+    views.map((view, index) => [
+      poolNames[index],
+      {
+        slots: view.slots,
+        leased: view.leased,
+        unleased: view.unleased,
+        waiting: view.waiting,
+        workers: view.workers.length,
+      },
+    ]),
+  )
+  const ready = views.some((view) => view.workers.some((worker) => worker.state === 'ready'))
+  return context.json({ status: ready ? 'ok' : 'no worker is up', pools }, ready ? 200 : 503)
+})
+
+app.post(heartbeatPath, async (context) => {
+  const body = await readJsonBody(context.req.raw)
+  await takeHeartbeat(body.value, context.env, await settings(context.env))
+  return context.body(null, 204)
+})
+
+app.post(receiptsPath, async (context) => {
+  const body = await readJsonBody(context.req.raw)
+  return context.json(await settleReceipts(body.value, context.env, await settings(context.env)))
+})
+
+app.route('/admin', admin)
+
+app.notFound((context) => {
+  const message = `${context.req.method} ${context.req.path} is not a route here: see GET /v1/models and POST /v1/chat/completions`
+  return errorResponse(new GatewayError('unknown_url', message), requestId(context))
+})
+
+app.onError((error, context) => errorResponse(error, requestId(context)))
+
+async function begin(context: Context<Bindings>): Promise<Line> {
+  const { executionCtx, env, req } = context
+  const line = startLine(req.raw, env, await settings(env), (work) => executionCtx.waitUntil(work), Date.now())
+  context.set('requestId', line.requestId)
+  return line
+}
+
+function requestId(context: Context<Bindings>): string {
+  return context.get('requestId') ?? `req_${crypto.randomUUID().replaceAll('-', '')}`
+}

@@ -1,0 +1,71 @@
+/** One signed order to one worker, and what came back. */
+import type { ZodError } from 'zod'
+import { type Dispatch, dispatchPath, dispatchTtlMs, Refusal } from '../../backends/protocol/dispatch.ts'
+import { digest, seal } from '../../backends/protocol/seal.ts'
+import { keyIdOf } from '../../backends/protocol/worker-key.ts'
+import { workerSealKey } from '../auth/fleet.ts'
+import type { Line } from '../line.ts'
+import type { Lease } from '../routing/route.ts'
+
+export type DispatchOrder = Omit<Dispatch, 'dispatchId' | 'workerId' | 'pool' | 'bodyDigest' | 'issuedAt' | 'expiresAt'>
+
+export type Dispatched =
+  /** The engine has begun. The stream is the caller's: cancelling it, or `line.left`, stops the engine. */
+  | { kind: 'accepted'; body: ReadableStream<Uint8Array>; contentType: string }
+  | { kind: 'refused'; status: number; refusal: Refusal }
+  /** Nothing came back. Whether the engine began is not known; if it did, a receipt tells. */
+  | { kind: 'unreachable'; cause: unknown }
+
+export async function dispatch(
+  line: Line,
+  lease: Lease,
+  order: DispatchOrder,
+  body: { bytes: Uint8Array<ArrayBuffer>; digest: string },
+  attempt: number,
+  now: number,
+): Promise<Dispatched> {
+  const { workerId, keyEpoch, url } = lease.place
+  const claims: Dispatch = {
+    ...order,
+    dispatchId: `${line.requestId}.${attempt}`,
+    workerId,
+    pool: lease.pool,
+    bodyDigest: body.digest,
+    issuedAt: now,
+    expiresAt: now + dispatchTtlMs,
+  }
+  const key = await workerSealKey(line.settings.fleet, workerId, keyEpoch)
+  const token = await seal('dispatch', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  let response: Response
+  try {
+    response = await fetch(new URL(dispatchPath, url), {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: body.bytes,
+      signal: line.left,
+    })
+  } catch (cause) {
+    return { kind: 'unreachable', cause }
+  }
+  if (response.ok && response.body) {
+    return {
+      kind: 'accepted',
+      body: response.body,
+      contentType: response.headers.get('content-type') ?? 'application/json',
+    }
+  }
+  return { kind: 'refused', status: response.status, refusal: await readRefusal(response) }
+}
+
+export function bodyDigest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return digest(bytes)
+}
+
+async function readRefusal(response: Response): Promise<Refusal> {
+  const parsed = Refusal.safeParse(await response.json().catch((cause: unknown) => ({ cause })))
+  return parsed.success ? parsed.data : { code: 'malformed_refusal', message: describe(parsed.error) }
+}
+
+function describe(error: ZodError): string {
+  return error.issues[0]?.message ?? 'no reason given'
+}

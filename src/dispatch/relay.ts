@@ -1,0 +1,159 @@
+/**
+ * The last room: the worker's bytes go to the client as they are.
+ *
+ * Three facts about workerd shape it. A client that closes politely before the first byte is seen only by writing to
+ * it, so while a streaming request waits for its slot it is sent SSE comments; from the moment an engine has it, the
+ * worker sends them. A stream that workerd pipes natively costs half of one that passes through our code, so only the
+ * first chunk does. And nothing runs after a client has left unless `waitUntil` holds it, so the pump is held from the
+ * start.
+ *
+ * Who stops whom: a client that leaves makes the pipe fail, which cancels the worker's stream (the engine stops, the
+ * receipt says what was generated); the same departure while waiting aborts `line.left`, which withdraws the request
+ * from the queue. A worker that breaks off makes the pipe fail from the other side: the client is told in one event.
+ */
+import { errorEvent, GatewayError } from '../errors.ts'
+import type { Line } from '../line.ts'
+import type { Served, Service } from './serve.ts'
+
+const beatMs = 250
+const encoder = new TextEncoder()
+const comment = encoder.encode(': waiting for a slot\n\n')
+
+export async function relayStream(line: Line, service: Service, headers: Headers): Promise<Response> {
+  const served = service.next()
+  const first = await within(served, beatMs).catch((error: unknown) => {
+    service.cancel()
+    throw error
+  })
+  const { readable, writable } = new IdentityTransformStream()
+  line.waitUntil(pumpStream(line, service, served, writable))
+  headers.set('content-type', 'text/event-stream; charset=utf-8')
+  if (first) disclosePlace(headers, first, line)
+  return new Response(readable, { headers })
+}
+
+/** Never rejects. Ends with the client gone or the stream closed. */
+async function pumpStream(
+  line: Line,
+  service: Service,
+  pending: Promise<Served>,
+  writable: WritableStream<Uint8Array>,
+) {
+  let served: Served | undefined
+  try {
+    served = await beatUntil(line, pending, writable)
+    await write(writable, served.first)
+    await served.rest.pipeTo(writable, { preventAbort: true, preventClose: true })
+    await writable.close()
+  } catch (error) {
+    const failure = served
+      ? new GatewayError('worker_lost', 'the worker was lost in mid-answer', { cause: error })
+      : error
+    const told = await write(writable, encoder.encode(errorEvent(failure, line.requestId))).then(
+      () => true,
+      () => false,
+    )
+    if (told) await writable.close().catch(() => undefined)
+    if (told && served) service.lost(served)
+    if (told || !served) service.cancel()
+    if (!told) line.leave()
+    if (!told && served) await served.rest.cancel().catch(() => undefined)
+  }
+}
+
+/** Sends a comment every beat until the answer begins; a comment that cannot be sent means that the client has left. */
+async function beatUntil(line: Line, pending: Promise<Served>, writable: WritableStream<Uint8Array>): Promise<Served> {
+  for (;;) {
+    const served = await within(pending, beatMs)
+    if (served) return served
+    await write(writable, comment).catch((error: unknown) => {
+      line.leave()
+      throw error
+    })
+  }
+}
+
+/**
+ * An answer that does not stream. The worker sends white space, which JSON ignores, until the answer is whole: that is
+ * how a client that left is noticed. Nothing but white space has gone out until the last chunk, so a lost worker is
+ * made good by another.
+ */
+export async function relayWhole(line: Line, service: Service, headers: Headers): Promise<Response> {
+  const served = await service.next().catch((error: unknown) => {
+    service.cancel()
+    throw error
+  })
+  const { readable, writable } = new IdentityTransformStream()
+  line.waitUntil(pumpWhole(line, service, served, writable))
+  headers.set('content-type', 'application/json')
+  disclosePlace(headers, served, line)
+  return new Response(readable, { headers })
+}
+
+/** Never rejects. A second loss breaks the connection off: an answer never looks whole when it is not. */
+async function pumpWhole(line: Line, service: Service, first: Served, writable: WritableStream<Uint8Array>) {
+  let served: Served | undefined = first
+  while (served) {
+    const ended = await copy(served, writable)
+    if (ended === 'done') return void (await writable.close().catch(() => undefined))
+    if (ended === 'client-left') {
+      line.leave()
+      return void (await served.rest.cancel().catch(() => undefined))
+    }
+    service.lost(served)
+    served = await service.next().catch(() => undefined)
+  }
+  service.cancel()
+  await writable.abort(new Error('the worker was lost')).catch(() => undefined)
+}
+
+async function copy(
+  served: Served,
+  writable: WritableStream<Uint8Array>,
+): Promise<'done' | 'client-left' | 'worker-lost'> {
+  const reader = served.rest.getReader()
+  let chunk: Uint8Array | undefined = served.first
+  try {
+    while (chunk) {
+      try {
+        await write(writable, chunk)
+      } catch {
+        return 'client-left'
+      }
+      chunk = (await reader.read()).value
+    }
+    return 'done'
+  } catch {
+    return 'worker-lost'
+  } finally {
+    reader.releaseLock()
+  }
+}
+
+async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): Promise<void> {
+  const writer = writable.getWriter()
+  try {
+    await writer.write(bytes)
+  } finally {
+    writer.releaseLock()
+  }
+}
+
+function disclosePlace(headers: Headers, served: Served, line: Line): void {
+  headers.set('x-tramontane-pool', served.lease.pool)
+  headers.set('x-tramontane-worker', served.lease.place.workerId)
+  headers.set('openai-processing-ms', String(Date.now() - line.startedAt))
+}
+
+/** What the promise gives within `ms`, or undefined; rejects as it does. */
+async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value | undefined> {
+  let timer: number | null = null
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), ms)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

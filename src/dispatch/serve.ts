@@ -1,0 +1,139 @@
+/**
+ * From a reservation to the first bytes of an answer: route, dispatch, and where that fails before a byte was sent,
+ * once more on another worker. Whatever happens, the lease and the reservation end: with the worker's receipt when an
+ * engine ran, here when none did.
+ */
+import type { ApiKey } from '../auth/api-key.ts'
+import { GatewayError } from '../errors.ts'
+import type { Line } from '../line.ts'
+import { type Lease, route } from '../routing/route.ts'
+import type { Shaped } from '../shaping/shape.ts'
+import { reserveAgain, tenantStub } from '../tenant/reserve.ts'
+import type { Admission } from '../tenant/tenant-object.ts'
+import { bodyDigest, type Dispatched, type DispatchOrder, dispatch } from './dispatch.ts'
+
+export interface Served {
+  lease: Lease
+  contentType: string
+  first: Uint8Array
+  /** The rest of the worker's stream; whoever holds it cancels it when the client leaves. */
+  rest: ReadableStream<Uint8Array>
+}
+
+export interface Service {
+  /** The next attempt's first bytes. May be called again after `lost`, until the attempts are used up. */
+  next(): Promise<Served>
+  /** The stream broke after its first bytes: its worker is out until heard of again. */
+  lost(served: Served): void
+  /** No attempt follows: close the reservation if no receipt has. */
+  cancel(): void
+}
+
+const attemptsMax = 2
+
+export function serve(
+  line: Line,
+  key: ApiKey,
+  shaped: Shaped,
+  admission: Admission,
+  bytes: Uint8Array<ArrayBuffer>,
+): Service {
+  const failedOn: string[] = []
+  let dispatches = 0
+  let { boundNano } = admission
+  let { promptTokens } = shaped
+  let raised = false
+
+  async function attempt(lease: Lease, body: { bytes: Uint8Array<ArrayBuffer>; digest: string }): Promise<Dispatched> {
+    const order: DispatchOrder = {
+      requestId: line.requestId,
+      tenantId: key.tenantId,
+      keyId: key.keyId,
+      model: shaped.model.id,
+      ...(shaped.effort.asked && { effortAsked: shaped.effort.asked }),
+      effort: shaped.effort.effective,
+      priority: 5,
+      costNanoMax: boundNano,
+      promptTokensMax: promptTokens,
+      outputTokensMax: admission.outputTokensMax,
+      rates: admission.rates,
+    }
+    dispatches += 1
+    return dispatch(line, lease, order, body, dispatches, Date.now())
+  }
+
+  async function next(): Promise<Served> {
+    const body = { bytes, digest: await bodyDigest(bytes) }
+    let last: unknown
+    while (failedOn.length < attemptsMax) {
+      const { effective: effort } = shaped.effort
+      const order = { tenantId: key.tenantId, model: shaped.model.id, effort, exclude: failedOn }
+      const lease = await route(line, order).catch((cause: unknown) => {
+        throw last ?? cause
+      })
+      const dispatched = await attempt(lease, body)
+      if (dispatched.kind === 'accepted') {
+        const served = await firstBytes(lease, dispatched)
+        if (served) return served
+      }
+      if (line.left.aborted) {
+        release(line, lease)
+        throw new GatewayError('internal_error', 'the client left')
+      }
+      if (dispatched.kind === 'refused') {
+        release(line, lease)
+        const { code, message, param, promptTokens: exact } = dispatched.refusal
+        if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
+          boundNano = await reserveAgain(line, key, shaped, exact)
+          promptTokens = exact
+          raised = true
+          continue
+        }
+        if (code === 'context_length_exceeded' || code === 'invalid_value')
+          throw new GatewayError(code, message, { param: param ?? null })
+        console.warn(`request ${line.requestId}: worker ${lease.place.workerId} refused: ${code}: ${message}`)
+        last = new GatewayError('server_is_overloaded', 'no worker could take the request: try again soon', {
+          retryAfterMs: 1_000,
+        })
+      } else {
+        workerFailed(line, lease)
+        last = new GatewayError('worker_lost', 'the worker was lost before it answered: try again', {
+          retryAfterMs: 1_000,
+        })
+      }
+      failedOn.push(lease.place.workerId)
+    }
+    throw last
+  }
+
+  return {
+    next,
+    lost(served) {
+      workerFailed(line, served.lease)
+      failedOn.push(served.lease.place.workerId)
+    },
+    cancel: () => line.waitUntil(tenantStub(line, key.tenantId).void(line.requestId)),
+  }
+}
+
+/** The stream's first chunk, or undefined when it broke before. */
+async function firstBytes(lease: Lease, accepted: Dispatched & { kind: 'accepted' }): Promise<Served | undefined> {
+  const reader = accepted.body.getReader()
+  try {
+    const { value } = await reader.read()
+    if (!value) return undefined
+    return { lease, contentType: accepted.contentType, first: value, rest: accepted.body }
+  } catch {
+    return undefined
+  } finally {
+    reader.releaseLock()
+  }
+}
+
+function release(line: Line, lease: Lease): void {
+  line.waitUntil(line.env.POOL.getByName(lease.pool).release([line.requestId]))
+}
+
+function workerFailed(line: Line, lease: Lease): void {
+  line.waitUntil(line.env.POOL.getByName(lease.pool).workerFailed(lease.place.workerId, line.requestId))
+}

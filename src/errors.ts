@@ -1,0 +1,57 @@
+/** A failure that a client gets to see: one code of the table in `backends/protocol/errors.ts`, and what to do next. */
+import { type ErrorCode, errorBody, errorTable } from '../backends/protocol/errors.ts'
+
+export class GatewayError extends Error {
+  override name = 'GatewayError'
+  readonly code: ErrorCode
+  readonly param: string | null
+  /** When trying again may help, in milliseconds. */
+  readonly retryAfterMs: number | null
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { param?: string | null; retryAfterMs?: number | null; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause })
+    this.code = code
+    this.param = options.param ?? null
+    this.retryAfterMs = options.retryAfterMs ?? null
+  }
+}
+
+/** Clients ignore a `retry-after` of a minute or more, and some do not retry a 429 without one. */
+const retryAfterMaxS = 60
+
+export function errorResponse(error: unknown, requestId: string): Response {
+  const failure = asGatewayError(error, requestId)
+  const row = errorTable[failure.code]
+  const headers = new Headers({
+    'content-type': 'application/json',
+    'x-request-id': requestId,
+    'request-id': requestId,
+  })
+  if (!row.retry) headers.set('x-should-retry', 'false')
+  else if (failure.retryAfterMs !== null || row.status === 503) {
+    const seconds = Math.ceil((failure.retryAfterMs ?? 1_000) / 1_000)
+    headers.set('retry-after', String(Math.min(retryAfterMaxS, Math.max(1, seconds))))
+  }
+  return new Response(JSON.stringify(bodyOf(failure, requestId)), { status: row.status, headers })
+}
+
+/** The one event that ends a stream which cannot be finished. */
+export function errorEvent(error: unknown, requestId: string): string {
+  return `data: ${JSON.stringify(bodyOf(asGatewayError(error, requestId), requestId))}\n\n`
+}
+
+function bodyOf(failure: GatewayError, requestId: string) {
+  return errorBody(failure.code, failure.message, failure.param, requestId)
+}
+
+function asGatewayError(error: unknown, requestId: string): GatewayError {
+  if (error instanceof GatewayError) return error
+  console.error(`request ${requestId} failed`, error)
+  return new GatewayError('internal_error', `an internal error; tell the operator request id ${requestId}`, {
+    cause: error,
+  })
+}

@@ -1,0 +1,172 @@
+/**
+ * The ledger's core: one account, one booking per request, entries that are only ever added.
+ *
+ *            reserve                post
+ *   (none) ───────────▶ reserved ───────────▶ posted
+ *                          │  └── void ─────▶ voided
+ *                          └───── expire ───▶ expired        any closed booking + a receipt ──▶ late entry
+ *
+ * Every operation is given the rows it needs and returns the rows to write, so that the caller can do both in one
+ * transaction. A repeated operation changes nothing and says so. The invariant that all of them keep:
+ * `postedNano + reservedNano <= creditNano`.
+ */
+import type { Counts } from '../../backends/protocol/money.ts'
+
+export interface Account {
+  /** What the tenant may spend in all, in nano-dollars: prepaid credits. */
+  creditNano: number
+  postedNano: number
+  /** Bounds of the open reservations. */
+  reservedNano: number
+}
+
+export interface Booking {
+  requestId: string
+  keyId: string
+  state: 'reserved' | 'posted' | 'voided' | 'expired'
+  boundNano: number
+  /** Unix milliseconds. */
+  openedAt: number
+  expiresAt: number
+}
+
+export interface Entry {
+  requestId: string
+  /** The receipt's dispatch; null for entries that no worker stands behind. An entry per dispatch, at most. */
+  dispatchId: string | null
+  kind: 'post' | 'void' | 'expire' | 'late' | 'waste'
+  costNano: number
+  /** What a late receipt asked for beyond what the account still held; carried by the operator, never by the budget. */
+  shortNano: number
+  counts: Counts | null
+  estimated: boolean
+  at: number
+}
+
+/** What a receipt says, as far as the ledger cares. */
+export interface Charge {
+  requestId: string
+  dispatchId: string
+  costNano: number
+  counts: Counts
+  estimated: boolean
+  /** The engine or worker died over it: counted as waste, never billed. */
+  failed: boolean
+}
+
+export type Reserved =
+  | { answer: 'reserved'; account: Account; booking: Booking }
+  | { answer: 'exists' | 'exists-with-different-amount' }
+  | { answer: 'insufficient'; leftNano: number }
+
+export type Raised =
+  | { answer: 'raised'; account: Account; booking: Booking }
+  | { answer: 'not-reserved' }
+  | { answer: 'insufficient'; leftNano: number }
+
+export type Settled =
+  | { answer: 'posted' | 'late' | 'wasted'; account: Account; booking: Booking; entry: Entry }
+  | { answer: 'already-posted' }
+  | { answer: 'unknown' }
+
+export type Closed =
+  | { answer: 'voided' | 'expired'; account: Account; booking: Booking; entry: Entry }
+  | { answer: 'already-posted' | 'already-voided' | 'already-expired' | 'unknown' }
+
+export function leftNano(account: Account): number {
+  return account.creditNano - account.postedNano - account.reservedNano
+}
+
+/** Holds `order.boundNano` for a request until it is posted, voided or expired. */
+export function reserve(
+  account: Account,
+  existing: Booking | undefined,
+  order: { requestId: string; keyId: string; boundNano: number; expiresAt: number },
+  now: number,
+): Reserved {
+  if (existing) {
+    return { answer: existing.boundNano === order.boundNano ? 'exists' : 'exists-with-different-amount' }
+  }
+  const left = leftNano(account)
+  if (order.boundNano > left) return { answer: 'insufficient', leftNano: left }
+  return {
+    answer: 'reserved',
+    account: { ...account, reservedNano: account.reservedNano + order.boundNano },
+    booking: { ...order, state: 'reserved', openedAt: now },
+  }
+}
+
+/** Raises an open reservation to `boundNano`, when the worker's exact count says that the first bound was too small. */
+export function raise(account: Account, booking: Booking | undefined, boundNano: number): Raised {
+  if (booking?.state !== 'reserved') return { answer: 'not-reserved' }
+  const extra = Math.max(0, boundNano - booking.boundNano)
+  const left = leftNano(account)
+  if (extra > left) return { answer: 'insufficient', leftNano: left }
+  return {
+    answer: 'raised',
+    account: { ...account, reservedNano: account.reservedNano + extra },
+    booking: { ...booking, boundNano: booking.boundNano + extra },
+  }
+}
+
+/**
+ * Settles a receipt. `known` says whether this dispatch already has its entry. The first receipt of a reserved request
+ * closes it; any other, a second attempt's or one that comes after void or expiry, is an entry of its own and takes
+ * what the account still holds. A failed attempt leaves the reservation open, for the attempt that follows it; the edge
+ * closes it when none does.
+ */
+export function settle(
+  account: Account,
+  booking: Booking | undefined,
+  known: boolean,
+  charge: Charge,
+  now: number,
+): Settled {
+  if (!booking) return { answer: 'unknown' }
+  if (known) return { answer: 'already-posted' }
+  if (charge.failed) return { answer: 'wasted', account, booking, entry: entryOf(charge, 'waste', 0, now) }
+  const wanted = Math.min(charge.costNano, booking.boundNano)
+  const open = booking.state === 'reserved'
+  const costNano = open ? wanted : Math.min(wanted, Math.max(0, leftNano(account)))
+  const entry = entryOf(charge, open ? 'post' : 'late', costNano, now)
+  return {
+    answer: open ? 'posted' : 'late',
+    account: {
+      ...account,
+      postedNano: account.postedNano + costNano,
+      reservedNano: account.reservedNano - (open ? booking.boundNano : 0),
+    },
+    booking: { ...booking, state: open ? 'posted' : booking.state },
+    entry,
+  }
+}
+
+function entryOf(charge: Charge, kind: Entry['kind'], costNano: number, at: number): Entry {
+  const { requestId, dispatchId, counts, estimated } = charge
+  const shortNano = charge.failed ? 0 : charge.costNano - costNano
+  return { requestId, dispatchId, kind, costNano, shortNano, counts, estimated, at }
+}
+
+/** Closes a reservation of which nothing was generated (void), or of which nothing was heard in time (expire). */
+export function close(account: Account, booking: Booking | undefined, kind: 'void' | 'expire', now: number): Closed {
+  if (!booking) return { answer: 'unknown' }
+  if (booking.state !== 'reserved') return { answer: `already-${booking.state}` }
+  const { requestId } = booking
+  const entry: Entry = {
+    requestId,
+    dispatchId: null,
+    kind,
+    costNano: 0,
+    shortNano: 0,
+    counts: null,
+    estimated: false,
+    at: now,
+  }
+  const state = kind === 'void' ? 'voided' : 'expired'
+  return {
+    answer: state,
+    account: { ...account, reservedNano: account.reservedNano - booking.boundNano },
+    booking: { ...booking, state },
+    entry,
+  }
+}

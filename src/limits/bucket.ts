@@ -1,0 +1,43 @@
+/**
+ * A token bucket in integers. `level` counts units times 60,000, so that a refill of `perMinute` units a minute adds
+ * exactly `perMinute` for each millisecond and nothing is ever rounded.
+ */
+export interface Bucket {
+  level: number
+  /** When `level` was true, Unix milliseconds. */
+  at: number
+}
+
+export type Take = { ok: true; bucket: Bucket } | { ok: false; retryAfterMs: number }
+
+const unit = 60_000
+
+export function fullBucket(perMinute: number, now: number): Bucket {
+  return { level: perMinute * unit, at: now }
+}
+
+/** The bucket as it stands at `now`. A clock that went back refills nothing. */
+export function refill(bucket: Bucket, perMinute: number, now: number): Bucket {
+  const elapsedMs = Math.max(0, now - bucket.at)
+  return { level: Math.min(perMinute * unit, bucket.level + elapsedMs * perMinute), at: Math.max(now, bucket.at) }
+}
+
+/** Takes `units`, or tells exactly how long until they are there. More than the bucket holds can never be taken. */
+export function take(bucket: Bucket, perMinute: number, units: number, now: number): Take {
+  const full = refill(bucket, perMinute, now)
+  const missing = units * unit - full.level
+  if (missing <= 0) return { ok: true, bucket: { ...full, level: full.level - units * unit } }
+  if (units > perMinute) return { ok: false, retryAfterMs: Number.POSITIVE_INFINITY }
+  return { ok: false, retryAfterMs: Math.ceil(missing / perMinute) }
+}
+
+/** Returns units that were taken and not used. */
+export function giveBack(bucket: Bucket, perMinute: number, units: number, now: number): Bucket {
+  const full = refill(bucket, perMinute, now)
+  return { ...full, level: Math.min(perMinute * unit, full.level + units * unit) }
+}
+
+/** Whole units left at `now`. */
+export function unitsLeft(bucket: Bucket, perMinute: number, now: number): number {
+  return Math.floor(refill(bucket, perMinute, now).level / unit)
+}

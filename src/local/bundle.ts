@@ -1,0 +1,43 @@
+/** Builds the Worker exactly as `wrangler deploy` would, and keeps the bundle until a source file changes. */
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const inputs = ['src', 'backends', 'wrangler.toml', 'package-lock.json']
+
+/** The bundle's folder. Throws one sentence when the build fails. */
+export function bundle(root: string, home: string): string {
+  const out = join(home, 'build')
+  const stampFile = join(out, 'stamp')
+  const stamp = fingerprint(root)
+  if (readIfThere(stampFile) === stamp) return out
+  const wrangler = join(root, 'node_modules', 'wrangler', 'bin', 'wrangler.js')
+  const built = spawnSync(process.execPath, [wrangler, 'deploy', '--dry-run', '--outdir', out], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, WRANGLER_SEND_METRICS: 'false', WRANGLER_LOG_PATH: join(home, 'wrangler.log') },
+  })
+  if (built.status !== 0) throw new Error(`the gateway does not build:\n${built.stderr || built.stdout}`)
+  writeFileSync(stampFile, stamp)
+  return out
+}
+
+function fingerprint(root: string): string {
+  const hash = createHash('sha256')
+  const add = (path: string) => {
+    const status = statSync(path)
+    if (status.isDirectory()) for (const name of readdirSync(path).sort()) add(join(path, name))
+    else hash.update(`${path}\0${status.size}\0${status.mtimeMs}\0`)
+  }
+  for (const input of inputs) add(join(root, input))
+  return hash.digest('hex')
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,35 @@
+// Installs what is missing, before `npm start` and `npm test`. Runs on the machine's own Node (20 or newer) with nothing
+// installed yet, so it uses no package and only old syntax. Node 24, which everything else runs on, comes with the install.
+import { spawnSync } from 'node:child_process'
+import { existsSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
+const marker = join(root, 'node_modules', '.package-lock.json')
+const lock = join(root, 'package-lock.json')
+
+if (!existsSync(marker) || statSync(marker).mtimeMs < statSync(lock).mtimeMs) install()
+
+const node = join(root, 'node_modules', '.bin', process.platform === 'win32' ? 'node.cmd' : 'node')
+if (!existsSync(node) && Number(process.versions.node.split('.')[0]) < 24) {
+  fail(
+    `there is no packaged Node 24 for ${process.platform}-${process.arch}: install Node 24 yourself and run this again`,
+  )
+}
+
+function install() {
+  process.stderr.write('Installing packages (once; about half a minute) …\n')
+  // No package needs an install script, so none is run. Engine warnings are about the Node that runs npm, not ours.
+  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
+  const npm = process.env.npm_execpath
+  const run = npm
+    ? spawnSync(process.execPath, [npm, ...args], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
+    : spawnSync('npm', args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'], shell: process.platform === 'win32' })
+  if (run.status !== 0) fail('npm ci failed: see above; check the network or the registry, then run this again')
+}
+
+function fail(sentence) {
+  process.stderr.write(`${sentence}\n`)
+  process.exit(1)
+}

@@ -1,0 +1,225 @@
+/**
+ * `npm start`: the whole product on this machine. Starts the edge on workerd and one GPU worker per pool, creates the
+ * demo tenant, says how to use it, and ends everything it started when it is told to stop.
+ */
+import { once } from 'node:events'
+import { existsSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { poolNames } from '../../backends/protocol/dispatch.ts'
+import { mintWorkerKey } from '../auth/fleet.ts'
+import { Secret, sha256Hex } from '../auth/secret.ts'
+import { bundle } from './bundle.ts'
+import type { EdgeOrder } from './edge-host.ts'
+import { greeting } from './greeting.ts'
+import { lockHome, openState, type State, writePrivate, writeState } from './home.ts'
+import { SupervisedProcess } from './process.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const host = '127.0.0.1'
+/** A million dollars: the demo tenant is not the one to meet its budget. */
+const demoCreditNano = 1_000_000 * 1e9
+const edgeDrainMs = 10_000
+
+interface EdgeReady {
+  url: string
+  workerdPid: number | null
+}
+
+async function start(): Promise<void> {
+  const home = resolve(process.env.TRAMONTANE_HOME ?? join(root, '.tramontane'))
+  const port = readPort(process.env.PORT ?? '8787')
+  const modelId =
+    process.env.TRAMONTANE_MODEL_ID ?? (process.env.TRAMONTANE_MODEL ? 'mistral-small-4' : 'tramontane-tiny')
+  checkModelFile(process.env.TRAMONTANE_MODEL)
+  const unlock = lockHome(home)
+  process.on('exit', unlock)
+  const state = openState(home)
+  await checkPortFree(port)
+  const log = (line: string) => process.stderr.write(line)
+  const fail = (reason: string) => void stop(1, reason)
+
+  const baseUrl = `http://${host}:${port}`
+  const order: EdgeOrder = {
+    root,
+    home,
+    build: bundle(root, home),
+    host,
+    port,
+    bindings: {
+      KEY_SECRET: state.keySecret,
+      FLEET_SECRET: state.fleetSecret,
+      OPERATOR_KEY_SHA256: await sha256Hex(state.operatorKey),
+      MODELS: modelId,
+    },
+  }
+  let workerdPid: number | null = null
+  const edge = new SupervisedProcess<EdgeReady>({
+    name: 'the edge',
+    module: fileURLToPath(new URL('./edge-host.ts', import.meta.url)),
+    env: { TRAMONTANE_EDGE_ORDER: JSON.stringify(order) },
+    ready: (message) => (isReady(message) ? (message as unknown as EdgeReady) : undefined),
+    onReady: (ready) => {
+      workerdPid = ready.workerdPid
+      noteProcesses()
+    },
+    // A host that died leaves its workerd behind, and two on one folder would both write it.
+    beforeRestart: () => {
+      if (workerdPid !== null) killIfAlive(workerdPid)
+    },
+    onGaveUp: fail,
+    // workerd finishes its open streams and exits by itself; only then does its host go.
+    stop: (child) => {
+      void drainWorkerd(workerdPid, edgeDrainMs).then(() => child.connected && child.send('stop'))
+    },
+    stopMs: edgeDrainMs + 5_000,
+    log,
+  })
+  const workers = await Promise.all(
+    poolNames.map(async (pool) => {
+      const workerKey = await mintWorkerKey(new Secret(state.fleetSecret), `local-${pool}`, 1)
+      return new SupervisedProcess<{ url: string }>({
+        name: `the ${pool} worker`,
+        module: join(root, 'gpu-worker', 'main.ts'),
+        env: {
+          TRAMONTANE_WORKER_KEY: workerKey,
+          TRAMONTANE_EDGE_URL: baseUrl,
+          TRAMONTANE_POOL: pool,
+          TRAMONTANE_HOME: home,
+          TRAMONTANE_WORKER_PORT: '0',
+        },
+        ready: (message) => (isReady(message) ? (message as unknown as { url: string }) : undefined),
+        onReady: () => noteProcesses(),
+        onGaveUp: fail,
+        stop: (child) => child.kill('SIGTERM'),
+        stopMs: 40_000,
+        log,
+      })
+    }),
+  )
+
+  let stopping = false
+  async function stop(code: number, reason?: string): Promise<void> {
+    if (stopping) return
+    stopping = true
+    if (reason) process.stderr.write(`${reason}\n`)
+    // Workers first: their receipts go to the edge while it is there.
+    await Promise.all(workers.map((worker) => worker.stop()))
+    await edge.stop()
+    rmSync(join(home, 'demo.json'), { force: true })
+    process.exit(code)
+  }
+  process.on('SIGINT', () => void stop(0))
+  process.on('SIGTERM', () => void stop(0))
+  process.on('SIGHUP', () => void stop(0))
+
+  const noteProcesses = () => {
+    if (!state.apiKey || stopping) return
+    const pids = {
+      start: process.pid,
+      edgeHost: edge.pid ?? null,
+      workerd: workerdPid,
+      ...Object.fromEntries(poolNames.map((pool, index) => [pool, workers[index]?.pid ?? null])),
+    }
+    const demo = {
+      baseUrl: `${baseUrl}/v1`,
+      model: modelId,
+      apiKey: state.apiKey,
+      operatorKey: state.operatorKey,
+      pids,
+    }
+    writePrivate(join(home, 'demo.json'), JSON.stringify(demo, null, 2))
+  }
+
+  try {
+    await edge.start()
+    await Promise.all([...workers.map((worker) => worker.start()), ensureDemoTenant(baseUrl, state, home)])
+  } catch (error) {
+    return stop(1, error instanceof Error ? error.message : String(error))
+  }
+  noteProcesses()
+  process.stdout.write(
+    greeting({ baseUrl, modelId, apiKey: state.apiKey ?? '', home, toy: modelId === 'tramontane-tiny' }),
+  )
+}
+
+async function ensureDemoTenant(baseUrl: string, state: State, home: string): Promise<void> {
+  if (state.apiKey) return
+  await post(baseUrl, '/admin/tenants', state, { tenantId: state.tenantId, name: 'Demo', creditNano: demoCreditNano })
+  const created = await post(baseUrl, `/admin/tenants/${state.tenantId}/keys`, state, {
+    name: 'demo key',
+    mode: 'test',
+  })
+  state.apiKey = String((created as { apiKey: unknown }).apiKey)
+  writeState(home, state)
+}
+
+async function post(baseUrl: string, path: string, state: State, body: unknown): Promise<unknown> {
+  const response = await fetch(new URL(path, baseUrl), {
+    method: 'POST',
+    headers: { authorization: `Bearer ${state.operatorKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  })
+  const answer: unknown = await response.json()
+  const exists = response.status === 400 && path === '/admin/tenants'
+  if (!response.ok && !exists) throw new Error(`the demo tenant cannot be created: ${JSON.stringify(answer)}`)
+  return answer
+}
+
+function isReady(message: unknown): boolean {
+  return typeof message === 'object' && message !== null && 'kind' in message && message.kind === 'ready'
+}
+
+/** SIGTERM makes workerd stop accepting and finish its streams, without a deadline of its own. */
+async function drainWorkerd(pid: number | null, ms: number): Promise<void> {
+  if (pid === null) return
+  const deadline = performance.now() + ms
+  try {
+    process.kill(pid, 'SIGTERM')
+    while (performance.now() < deadline) {
+      process.kill(pid, 0)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It is gone.
+  }
+}
+
+function killIfAlive(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It is gone.
+  }
+}
+
+function readPort(text: string): number {
+  const port = Number(text)
+  if (Number.isInteger(port) && port > 0 && port < 65_536) return port
+  throw new Error(`PORT must be a number from 1 to 65535, not "${text}"`)
+}
+
+function checkModelFile(path: string | undefined): void {
+  if (path !== undefined && !existsSync(path)) throw new Error(`TRAMONTANE_MODEL: there is no file ${path}`)
+}
+
+async function checkPortFree(port: number): Promise<void> {
+  const probe = createServer()
+  try {
+    probe.listen(port, host)
+    await once(probe, 'listening')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+    throw new Error(`port ${port} is in use: stop what uses it, or choose another with PORT=8788 npm start`, {
+      cause: error,
+    })
+  }
+  await new Promise((resolve) => probe.close(resolve))
+}
+
+start().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
+  process.exit(1)
+})

@@ -1,0 +1,50 @@
+/** Reads a request's body as JSON, bounded. Nothing above the bound is ever held in memory. */
+import { GatewayError } from '../errors.ts'
+
+/** 32 MiB: a long conversation with images; more is refused before it is read. */
+export const bodyBytesMax = 32 * 1024 * 1024
+
+export interface JsonBody {
+  bytes: Uint8Array<ArrayBuffer>
+  value: unknown
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
+
+export async function readJsonBody(request: Request): Promise<JsonBody> {
+  const declared = Number(request.headers.get('content-length') ?? 0)
+  if (declared > bodyBytesMax) throw tooLarge()
+  const bytes = await readBounded(request, declared)
+  try {
+    return { bytes, value: JSON.parse(decoder.decode(bytes)) }
+  } catch (cause) {
+    const reason = cause instanceof SyntaxError ? cause.message : 'it is not UTF-8, or nested too deeply'
+    throw new GatewayError('invalid_json', `the body is not JSON: ${reason}`, { cause })
+  }
+}
+
+async function readBounded(request: Request, declared: number): Promise<Uint8Array<ArrayBuffer>> {
+  // A declared length is enforced by the HTTP parser, so the whole body can be taken at once.
+  if (declared > 0) return new Uint8Array(await request.arrayBuffer())
+  const parts: Uint8Array[] = []
+  let length = 0
+  for await (const part of request.body ?? []) {
+    length += part.byteLength
+    if (length > bodyBytesMax) throw tooLarge()
+    parts.push(part)
+  }
+  const bytes = new Uint8Array(length)
+  let offset = 0
+  for (const part of parts) {
+    bytes.set(part, offset)
+    offset += part.byteLength
+  }
+  return bytes
+}
+
+function tooLarge(): GatewayError {
+  return new GatewayError(
+    'request_too_large',
+    `the body is larger than ${bodyBytesMax} bytes: send less in one request`,
+  )
+}

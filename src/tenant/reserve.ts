@@ -1,0 +1,37 @@
+/** One call to the tenant object: key, limits, money, all or nothing. */
+import type { ApiKey } from '../auth/api-key.ts'
+import { GatewayError } from '../errors.ts'
+import type { Line } from '../line.ts'
+import type { Shaped } from '../shaping/shape.ts'
+import type { Refused } from './admission.ts'
+import type { Admission, TenantObject } from './tenant-object.ts'
+
+export function tenantStub(line: Line, tenantId: string): DurableObjectStub<TenantObject> {
+  return line.env.TENANT.getByName(tenantId)
+}
+
+export async function reserve(line: Line, key: ApiKey, shaped: Shaped): Promise<Admission> {
+  const admitted = await tenantStub(line, key.tenantId).admit({
+    requestId: line.requestId,
+    keyId: key.keyId,
+    secretHash: key.secretHash,
+    model: shaped.model.id,
+    promptTokens: shaped.promptTokens,
+    outputTokens: shaped.outputTokens,
+  })
+  if (!admitted.ok) throw refusal(admitted)
+  return admitted
+}
+
+/** The worker counted more than was reserved for: once, the reservation is raised to the exact count. */
+export async function reserveAgain(line: Line, key: ApiKey, shaped: Shaped, promptTokens: number): Promise<number> {
+  const { requestId } = line
+  const order = { requestId, model: shaped.model.id, promptTokens, outputTokens: shaped.outputTokens }
+  const raised = await tenantStub(line, key.tenantId).readmit(order)
+  if (!raised.ok) throw refusal(raised)
+  return raised.boundNano
+}
+
+function refusal(refused: Refused): GatewayError {
+  return new GatewayError(refused.code, refused.message, { retryAfterMs: refused.retryAfterMs })
+}

@@ -1,0 +1,67 @@
+/**
+ * What one tenant object keeps. Statements run in order, once each; a shipped one is never edited, the next is added.
+ * Each index is one more row written per insert, so there are few.
+ */
+export const schema: readonly string[] = [
+  `CREATE TABLE account (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    tenant_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    credit_nano INTEGER NOT NULL,
+    posted_nano INTEGER NOT NULL,
+    reserved_nano INTEGER NOT NULL,
+    requests_per_minute INTEGER NOT NULL,
+    concurrent_max INTEGER NOT NULL,
+    effort_unknown TEXT NOT NULL CHECK (effort_unknown IN ('map', 'reject'))
+  )`,
+  `CREATE TABLE api_keys (
+    key_id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    secret_hash TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER,
+    requests_per_minute INTEGER NOT NULL,
+    bucket_level INTEGER NOT NULL,
+    bucket_at INTEGER NOT NULL
+  ) WITHOUT ROWID`,
+  `CREATE TABLE rate_cards (
+    model TEXT NOT NULL,
+    effective_at INTEGER NOT NULL,
+    input_nano INTEGER NOT NULL,
+    cached_nano INTEGER NOT NULL,
+    output_nano INTEGER NOT NULL,
+    PRIMARY KEY (model, effective_at)
+  ) WITHOUT ROWID`,
+  `CREATE TABLE bookings (
+    request_id TEXT PRIMARY KEY,
+    key_id TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('reserved', 'posted', 'voided', 'expired')),
+    bound_nano INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+  ) WITHOUT ROWID`,
+  `CREATE INDEX open_bookings ON bookings (expires_at) WHERE state = 'reserved'`,
+  `CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY,
+    request_id TEXT NOT NULL,
+    dispatch_id TEXT UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('post', 'void', 'expire', 'late', 'waste')),
+    cost_nano INTEGER NOT NULL,
+    short_nano INTEGER NOT NULL,
+    prompt_tokens INTEGER,
+    cached_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    estimated INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    key_id TEXT NOT NULL,
+    model TEXT,
+    pool TEXT,
+    effort TEXT,
+    worker_id TEXT,
+    outcome TEXT
+  )`,
+]
