@@ -143,7 +143,7 @@ const WireFunctionTool = z.object({
   }),
 })
 // Agents also send tools that a vendor runs on its side (web search, namespaces). They are taken and left out.
-const WireTool = z.union([WireFunctionTool, z.object({ type: z.string().refine((type) => type !== 'function') })], {
+const WireTool = z.union([WireFunctionTool, z.object({ type: z.string().refine((type) => type !== 'function', { abort: true }) })], {
   error: 'must be {type: "function", function: {name, description?, parameters?}}',
 })
 

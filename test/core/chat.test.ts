@@ -1,0 +1,143 @@
+import { describe, expect, it } from 'vitest'
+import { type Chat, messagesMax, readChat } from '../../backends/protocol/chat.ts'
+import { mapEffort } from '../../backends/protocol/effort.ts'
+import { shape } from '../../src/shaping/shape.ts'
+
+const hello = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
+
+function read(change: object): Chat {
+  const answer = readChat({ ...hello, ...change })
+  if (!answer.ok) throw new Error(answer.message)
+  return answer.chat
+}
+
+function refusal(change: object) {
+  const answer = readChat({ ...hello, ...change })
+  if (answer.ok) throw new Error('it was accepted')
+  return answer
+}
+
+describe('reading a chat request', () => {
+  const bad: [string, object, string][] = [
+    ['no messages', { messages: undefined }, 'messages'],
+    ['empty messages', { messages: [] }, 'messages'],
+    ['too many messages', { messages: Array.from({ length: messagesMax + 1 }, () => hello.messages[0]) }, 'messages'],
+    ['content of the wrong type', { messages: [{ role: 'user', content: 3 }] }, 'messages[0].content'],
+    [
+      'a part of the wrong type',
+      { messages: [{ role: 'user', content: [{ type: 'text', text: 3 }] }] },
+      'messages[0].content[0].text',
+    ],
+    ['an unknown role', { messages: [{ role: 'robot', content: 'x' }] }, 'messages[0].role'],
+    ['a tool result without its call', { messages: [{ role: 'tool', content: 'x' }] }, 'messages[0].tool_call_id'],
+    ['NUL', { messages: [{ role: 'user', content: 'a\0b' }] }, 'messages[0].content'],
+    ['a lone surrogate', { messages: [{ role: 'user', content: 'a\ud800b' }] }, 'messages[0].content'],
+    ['a negative bound', { max_tokens: -1 }, 'max_tokens'],
+    ['a zero bound', { max_completion_tokens: 0 }, 'max_completion_tokens'],
+    ['a fractional bound', { max_tokens: 1.5 }, 'max_tokens'],
+    ['a temperature as text', { temperature: '0.7' }, 'temperature'],
+    ['a temperature too high', { temperature: 2.1 }, 'temperature'],
+    ['an unknown effort', { reasoning_effort: 'extreme' }, 'reasoning_effort'],
+    ['two answers', { n: 2 }, 'n'],
+    ['log probabilities', { logprobs: true }, 'logprobs'],
+    ['a tool without a name', { tools: [{ type: 'function', function: {} }] }, 'tools[0].function.name'],
+    [
+      'a named choice that is not listed',
+      { tool_choice: { type: 'function', function: { name: 'x' } } },
+      'tool_choice',
+    ],
+    [
+      'a schema that is no object',
+      { response_format: { type: 'json_schema', json_schema: { schema: 3 } } },
+      'response_format.json_schema.schema',
+    ],
+    ['seventeen stop strings', { stop: Array.from({ length: 17 }, (_, index) => `s${index}`) }, 'stop'],
+    ['an empty stop string', { stop: '' }, 'stop'],
+  ]
+  it.each(bad)('[SHP1] %s is refused by its path', (_, change, param) => {
+    expect(refusal(change)).toMatchObject({ code: 'invalid_value', param })
+    expect(refusal(change).message).toContain(param)
+  })
+
+  it.each([null, 3, 'text', [], undefined])('[SHP2] a body that is %j is refused, not thrown', (body) => {
+    expect(readChat(body).ok).toBe(false)
+  })
+
+  it('[SHP3] what real clients send and we do not act on is accepted: unknown fields, other tool types, developer messages', () => {
+    const chat = read({
+      messages: [
+        { role: 'developer', content: 'be brief', name: 'x' },
+        { role: 'user', content: [{ type: 'text', text: 'hi', cache_control: { type: 'ephemeral' } }] },
+        {
+          role: 'assistant',
+          content: null,
+          reasoning_content: 'hm',
+          tool_calls: [{ id: 'c1', type: 'function', function: { name: 'f', arguments: '{}' } }],
+        },
+        { role: 'tool', tool_call_id: 'c1', content: [{ type: 'text', text: 'ok' }] },
+      ],
+      tools: [
+        { type: 'web_search' },
+        { type: 'namespace', tools: [] },
+        { type: 'function', function: { name: 'f' }, strict: null },
+      ],
+      store: false,
+      metadata: { a: 1 },
+      stream_options: null,
+      user: 'u',
+    })
+    expect(chat.messages.map((message) => message.role)).toEqual(['system', 'user', 'assistant', 'tool'])
+    expect(chat.messages[2]).toMatchObject({
+      reasoning: 'hm',
+      content: [],
+      toolCalls: [{ id: 'c1', name: 'f', arguments: '{}' }],
+    })
+    expect(chat.tools).toEqual([{ name: 'f', description: '', parameters: { type: 'object', properties: {} } }])
+  })
+
+  it('[SHP4] what is understood and not honoured is a warning', () => {
+    const answer = readChat({ ...hello, tools: [{ type: 'web_search' }], logit_bias: { 5: 1 } })
+    expect(answer).toMatchObject({
+      ok: true,
+      warnings: [expect.stringContaining('tools'), expect.stringContaining('logit_bias')],
+    })
+  })
+
+  it('[SHP5] the newer of two names for a bound wins, and `any` means required', () => {
+    expect(read({ max_tokens: 5, max_completion_tokens: 7 }).outputTokensMax).toBe(7)
+    const tools = [{ type: 'function', function: { name: 'f' } }]
+    expect(read({ tools, tool_choice: 'any' }).toolChoice).toEqual({ kind: 'required' })
+  })
+
+  it('[SHP6] a model that is not offered is a 404 that names those that are', () => {
+    expect(() => shape(hello, 50, ['tramontane-tiny'])).toThrow(
+      expect.objectContaining({ code: 'model_not_found', param: 'model' }),
+    )
+    expect(() => shape(hello, 50, ['tramontane-tiny'])).toThrow(/use tramontane-tiny/)
+  })
+
+  it('[SHP7] an image for a model without vision is refused before anything is reserved', () => {
+    const messages = [
+      { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,xx' } }] },
+    ]
+    expect(() => shape({ model: 'tramontane-tiny', messages }, 50, ['tramontane-tiny'])).toThrow(
+      expect.objectContaining({ code: 'invalid_value', param: 'messages[0].content' }),
+    )
+  })
+
+  it('[EFF1] every effort word is served: as itself where the model knows it, else by the least or the most there is', () => {
+    const levels = ['none', 'high'] as const
+    const table = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as const
+    expect(table.map((word) => mapEffort(word, levels, 'none').effective)).toEqual([
+      'none',
+      'none',
+      'none',
+      'high',
+      'high',
+      'high',
+      'high',
+    ])
+    expect(mapEffort('medium', ['none', 'medium', 'high'], 'none')).toEqual({ asked: 'medium', effective: 'medium' })
+    expect(mapEffort(undefined, levels, 'none')).toEqual({ asked: undefined, effective: 'none' })
+  })
+})

@@ -1,0 +1,46 @@
+/** One run, three kinds of place: plain Node for cores and the worker, workerd for the edge, the whole product for e2e. */
+import { fileURLToPath } from 'node:url'
+import { cloudflareTest } from '@cloudflare/vitest-plugin'
+import { defineConfig } from 'vitest/config'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+export default defineConfig({
+  root,
+  test: {
+    // Two cores: test files in turn, so that nothing that measures or waits competes with its neighbour.
+    fileParallelism: false,
+    projects: [
+      {
+        root,
+        test: {
+          name: 'node',
+          include: ['test/*.test.ts', 'test/{core,gpu-worker,backends}/**/*.test.ts'],
+          testTimeout: 30_000,
+        },
+      },
+      {
+        root,
+        plugins: [
+          cloudflareTest({
+            wrangler: { configPath: `${root}/wrangler.toml` },
+            miniflare: {
+              bindings: {
+                KEY_SECRET: 'k'.repeat(40),
+                FLEET_SECRET: 'f'.repeat(40),
+                // SHA-256 of "tmop_test"
+                OPERATOR_KEY_SHA256: '0096feaee8cb21719caaadc7b7495c3c3b49a4177c3756931dc0b962326c795e',
+                MODELS: 'tramontane-tiny',
+              },
+            },
+          }),
+        ],
+        test: { name: 'edge', include: ['test/edge/**/*.test.ts'], testTimeout: 30_000 },
+      },
+      {
+        root,
+        test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], testTimeout: 120_000, hookTimeout: 120_000 },
+      },
+    ],
+  },
+})
