@@ -1,6 +1,12 @@
 /** Heartbeats: once a second and at every change, so that the pool knows this worker's slots. */
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Heartbeat, heartbeatEveryMs, heartbeatPath } from '../backends/protocol/heartbeat.ts'
 import { seal } from '../backends/protocol/seal.ts'
+
+/** Until the gateway has heard it once, a worker says it more often. */
+const firstBeatsEveryMs = 100
+/** A gateway that restarts is away for a second or two; that is not worth a line. */
+const missedBeforeLog = 30
 
 export interface HeartbeatOptions {
   edgeUrl: URL
@@ -14,20 +20,21 @@ export interface HeartbeatOptions {
 export class Heartbeats {
   readonly #options: HeartbeatOptions
   #timer: NodeJS.Timeout | undefined
-  #heard = true
+  #missed = 0
+  #stopped = false
 
   constructor(options: HeartbeatOptions) {
     this.#options = options
   }
 
-  /** Resolves after the first beat, heard or not. */
+  /** Resolves when the gateway has heard this worker for the first time. */
   async start(): Promise<void> {
+    while (!this.#stopped && !(await this.beat())) await delay(firstBeatsEveryMs)
     this.#timer = setInterval(() => void this.beat(), heartbeatEveryMs)
-    await this.beat()
   }
 
-  /** Never rejects: a gateway that is away is logged once and tried again at the next beat. */
-  async beat(): Promise<void> {
+  /** Whether the gateway heard it. Never rejects: an absent gateway is logged once and tried again at the next beat. */
+  async beat(): Promise<boolean> {
     const { edgeUrl, key, kid, state, log } = this.#options
     try {
       const heartbeat = await seal('heartbeat', state(), kid, key)
@@ -39,16 +46,23 @@ export class Heartbeats {
       })
       if (!response.ok) throw new Error(`HTTP ${response.status} ${(await response.text()).slice(0, 200)}`)
       await response.body?.cancel()
-      if (!this.#heard) log('heartbeat: the gateway hears this worker again')
-      this.#heard = true
+      if (this.#missed >= missedBeforeLog) log('heartbeat: the gateway hears this worker again')
+      this.#missed = 0
+      return true
     } catch (error) {
-      if (this.#heard)
-        log(`heartbeat: the gateway does not answer (${error instanceof Error ? error.message : error}); trying on`)
-      this.#heard = false
+      this.#missed += 1
+      if (this.#missed === missedBeforeLog) log(`heartbeat: the gateway does not answer (${reason(error)}); trying on`)
+      return false
     }
   }
 
   stop(): void {
+    this.#stopped = true
     clearInterval(this.#timer)
   }
+}
+
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return error.cause instanceof Error ? error.cause.message : error.message
 }

@@ -1,24 +1,27 @@
 /** Builds the Worker exactly as `wrangler deploy` would, and keeps the bundle until a source file changes. */
-import { spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 
 const inputs = ['src', 'backends', 'wrangler.toml', 'package-lock.json']
 
 /** The bundle's folder. Throws one sentence when the build fails. */
-export function bundle(root: string, home: string): string {
+export async function bundle(root: string, home: string): Promise<string> {
   const out = join(home, 'build')
   const stampFile = join(out, 'stamp')
   const stamp = fingerprint(root)
   if (readIfThere(stampFile) === stamp) return out
   const wrangler = join(root, 'node_modules', 'wrangler', 'bin', 'wrangler.js')
-  const built = spawnSync(process.execPath, [wrangler, 'deploy', '--dry-run', '--outdir', out], {
+  const env = { ...process.env, WRANGLER_SEND_METRICS: 'false', WRANGLER_LOG_PATH: join(home, 'wrangler.log') }
+  const build = promisify(execFile)(process.execPath, [wrangler, 'deploy', '--dry-run', '--outdir', out], {
     cwd: root,
-    encoding: 'utf8',
-    env: { ...process.env, WRANGLER_SEND_METRICS: 'false', WRANGLER_LOG_PATH: join(home, 'wrangler.log') },
+    env,
   })
-  if (built.status !== 0) throw new Error(`the gateway does not build:\n${built.stderr || built.stdout}`)
+  await build.catch((error: { stderr?: string }) => {
+    throw new Error(`the gateway does not build:\n${error.stderr ?? error}`)
+  })
   writeFileSync(stampFile, stamp)
   return out
 }

@@ -1,7 +1,7 @@
 /**
  * The edge on this machine: the deployable bundle in workerd, with Miniflare's simulators behind its bindings, reached
- * through a socket of its own. Runs as a child process of `start.ts` and tells it workerd's process id, so that on
- * SIGTERM the parent can let workerd finish its streams before this host goes.
+ * through a socket of its own. Runs as a child process of `start.ts` and tells it workerd's process id, which
+ * the parent ends should this host die and leave it behind.
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -39,40 +39,44 @@ const options = convertV4MiniflareOptions({
   ],
   resourcePersistencePath: join(order.home, 'edge'),
   cf: false,
-  log: new Log(LogLevel.WARN),
+  log: new Log(LogLevel.ERROR),
 } as unknown as Parameters<typeof convertV4MiniflareOptions>[0])
 
-let stopping = false
 const miniflare = new Miniflare(options)
 // The parent owns the signals; a Ctrl-C reaches the whole process group, and must not cut open streams here.
 process.on('SIGINT', () => undefined)
 process.on('SIGTERM', () => undefined)
-process.on('disconnect', () => void stop())
+process.on('disconnect', () => drain())
 process.on('message', (message) => {
-  if (message === 'stop') void stop()
+  if (message === 'drain') drain()
 })
 
 await miniflare.ready
 const url = await miniflare.unsafeGetDirectURL('tramontane')
 const workerdPid = childPid()
+let draining = false
 process.send?.({ kind: 'ready', url: url.origin, workerdPid })
-if (workerdPid !== null) watch(workerdPid)
-
-/** Without workerd this host is of no use: it ends, and its parent starts both again. */
-function watch(pid: number): void {
+// Without its workerd this host is of no use: it ends, and its parent, unless it asked for it, starts both again.
+if (workerdPid !== null) {
   setInterval(() => {
-    try {
-      process.kill(pid, 0)
-    } catch {
-      if (!stopping) process.exit(1)
-    }
-  }, 100)
+    if (!isAlive(workerdPid)) process.exit(draining ? 0 : 1)
+  }, 50)
 }
 
-async function stop(): Promise<void> {
-  stopping = true
-  await miniflare.dispose().catch(() => undefined)
-  process.exit(0)
+/** On SIGTERM workerd stops accepting and finishes its streams, without a deadline of its own: the parent has one. */
+function drain(): void {
+  draining = true
+  if (workerdPid === null) process.exit(0)
+  process.kill(workerdPid, 'SIGTERM')
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** The one child of this process is workerd. */

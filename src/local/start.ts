@@ -41,24 +41,25 @@ async function start(): Promise<void> {
   const fail = (reason: string) => void stop(1, reason)
 
   const baseUrl = `http://${host}:${port}`
-  const order: EdgeOrder = {
+  const operatorKeyHash = await sha256Hex(state.operatorKey)
+  const order = (build: string): EdgeOrder => ({
     root,
     home,
-    build: bundle(root, home),
+    build,
     host,
     port,
     bindings: {
       KEY_SECRET: state.keySecret,
       FLEET_SECRET: state.fleetSecret,
-      OPERATOR_KEY_SHA256: await sha256Hex(state.operatorKey),
+      OPERATOR_KEY_SHA256: operatorKeyHash,
       MODELS: modelId,
     },
-  }
+  })
   let workerdPid: number | null = null
-  const edge = new SupervisedProcess<EdgeReady>({
+  const edgeOptions = (build: string): ConstructorParameters<typeof SupervisedProcess<EdgeReady>>[0] => ({
     name: 'the edge',
     module: fileURLToPath(new URL('./edge-host.ts', import.meta.url)),
-    env: { TRAMONTANE_EDGE_ORDER: JSON.stringify(order) },
+    env: { TRAMONTANE_EDGE_ORDER: JSON.stringify(order(build)) },
     ready: (message) => (isReady(message) ? (message as unknown as EdgeReady) : undefined),
     onReady: (ready) => {
       workerdPid = ready.workerdPid
@@ -69,13 +70,11 @@ async function start(): Promise<void> {
       if (workerdPid !== null) killIfAlive(workerdPid)
     },
     onGaveUp: fail,
-    // workerd finishes its open streams and exits by itself; only then does its host go.
-    stop: (child) => {
-      void drainWorkerd(workerdPid, edgeDrainMs).then(() => child.connected && child.send('stop'))
-    },
-    stopMs: edgeDrainMs + 5_000,
+    stop: (child) => void child.send('drain'),
+    stopMs: edgeDrainMs,
     log,
   })
+  let edge: SupervisedProcess<EdgeReady> | undefined
   const workers = await Promise.all(
     poolNames.map(async (pool) => {
       const workerKey = await mintWorkerKey(new Secret(state.fleetSecret), `local-${pool}`, 1)
@@ -106,7 +105,8 @@ async function start(): Promise<void> {
     if (reason) process.stderr.write(`${reason}\n`)
     // Workers first: their receipts go to the edge while it is there.
     await Promise.all(workers.map((worker) => worker.stop()))
-    await edge.stop()
+    await edge?.stop()
+    if (workerdPid !== null) killIfAlive(workerdPid)
     rmSync(join(home, 'demo.json'), { force: true })
     process.exit(code)
   }
@@ -118,7 +118,7 @@ async function start(): Promise<void> {
     if (!state.apiKey || stopping) return
     const pids = {
       start: process.pid,
-      edgeHost: edge.pid ?? null,
+      edgeHost: edge?.pid ?? null,
       workerd: workerdPid,
       ...Object.fromEntries(poolNames.map((pool, index) => [pool, workers[index]?.pid ?? null])),
     }
@@ -133,8 +133,13 @@ async function start(): Promise<void> {
   }
 
   try {
-    await edge.start()
-    await Promise.all([...workers.map((worker) => worker.start()), ensureDemoTenant(baseUrl, state, home)])
+    // The engines load while the edge is built and started; a worker is ready when the edge has heard it.
+    const ready = workers.map((worker) => worker.start())
+    const edgeReady = bundle(root, home).then((build) => {
+      edge = new SupervisedProcess(edgeOptions(build))
+      return edge.start()
+    })
+    await Promise.all([...ready, edgeReady.then(() => ensureDemoTenant(baseUrl, state, home))])
   } catch (error) {
     return stop(1, error instanceof Error ? error.message : String(error))
   }
@@ -169,22 +174,6 @@ async function post(baseUrl: string, path: string, state: State, body: unknown):
 
 function isReady(message: unknown): boolean {
   return typeof message === 'object' && message !== null && 'kind' in message && message.kind === 'ready'
-}
-
-/** SIGTERM makes workerd stop accepting and finish its streams, without a deadline of its own. */
-async function drainWorkerd(pid: number | null, ms: number): Promise<void> {
-  if (pid === null) return
-  const deadline = performance.now() + ms
-  try {
-    process.kill(pid, 'SIGTERM')
-    while (performance.now() < deadline) {
-      process.kill(pid, 0)
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // It is gone.
-  }
 }
 
 function killIfAlive(pid: number): void {
