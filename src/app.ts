@@ -20,7 +20,10 @@ export const app = new Hono<Bindings>()
 
 app.post('/v1/chat/completions', async (context) => {
   const line = await begin(context)
-  return chat(context.req.raw, line)
+  const answer = chat(context.req.raw, line)
+  // Held from the start: when a client leaves, workerd drops whatever is not.
+  line.waitUntil(answer.catch(() => undefined))
+  return answer
 })
 
 app.get('/v1/models', async (context) => {

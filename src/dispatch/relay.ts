@@ -49,15 +49,17 @@ async function pumpStream(
     const failure = served
       ? new GatewayError('worker_lost', 'the worker was lost in mid-answer', { cause: error })
       : error
-    const told = await write(writable, encoder.encode(errorEvent(failure, line.requestId))).then(
-      () => true,
-      () => false,
-    )
-    if (told) await writable.close().catch(() => undefined)
-    if (told && served) service.lost(served)
-    if (told || !served) service.cancel()
-    if (!told) line.leave()
-    if (!told && served) await served.rest.cancel().catch(() => undefined)
+    const here =
+      !line.left.aborted && (await succeeds(write(writable, encoder.encode(errorEvent(failure, line.requestId)))))
+    if (here) {
+      await writable.close().catch(() => undefined)
+      if (served) service.lost(served)
+    } else {
+      line.leave()
+      await served?.rest.cancel().catch(() => undefined)
+    }
+    // A client that left an engine at work is billed by the receipt; all else ends here.
+    if (here || !served) service.cancel()
   }
 }
 
@@ -96,7 +98,7 @@ async function pumpWhole(line: Line, service: Service, first: Served, writable: 
   while (served) {
     const ended = await copy(served, writable)
     if (ended === 'done') return void (await writable.close().catch(() => undefined))
-    if (ended === 'client-left') {
+    if (ended === 'client-left' || line.left.aborted) {
       line.leave()
       return void (await served.rest.cancel().catch(() => undefined))
     }
@@ -128,6 +130,13 @@ async function copy(
   } finally {
     reader.releaseLock()
   }
+}
+
+async function succeeds(work: Promise<unknown>): Promise<boolean> {
+  return work.then(
+    () => true,
+    () => false,
+  )
 }
 
 async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): Promise<void> {

@@ -8,8 +8,8 @@ import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import { type Lease, route } from '../routing/route.ts'
 import type { Shaped } from '../shaping/shape.ts'
+import type { Admission } from '../tenant/calls.ts'
 import { reserveAgain, tenantStub } from '../tenant/reserve.ts'
-import type { Admission } from '../tenant/tenant-object.ts'
 import { bodyDigest, type Dispatched, type DispatchOrder, dispatch } from './dispatch.ts'
 
 export interface Served {
@@ -25,7 +25,7 @@ export interface Service {
   next(): Promise<Served>
   /** The stream broke after its first bytes: its worker is out until heard of again. */
   lost(served: Served): void
-  /** No attempt follows: close the reservation if no receipt has. */
+  /** No attempt follows: close the reservation, unless a receipt will. */
   cancel(): void
 }
 
@@ -43,6 +43,7 @@ export function serve(
   let { boundNano } = admission
   let { promptTokens } = shaped
   let raised = false
+  let receiptFollows = false
 
   async function attempt(lease: Lease, body: { bytes: Uint8Array<ArrayBuffer>; digest: string }): Promise<Dispatched> {
     const order: DispatchOrder = {
@@ -77,6 +78,8 @@ export function serve(
         if (served) return served
       }
       if (line.left.aborted) {
+        // Once a worker has accepted, its receipt closes the reservation: it says what was generated until now.
+        receiptFollows = dispatched.kind === 'accepted'
         release(line, lease)
         throw new GatewayError('internal_error', 'the client left')
       }
@@ -112,7 +115,9 @@ export function serve(
       workerFailed(line, served.lease)
       failedOn.push(served.lease.place.workerId)
     },
-    cancel: () => line.waitUntil(tenantStub(line, key.tenantId).void(line.requestId)),
+    cancel() {
+      if (!receiptFollows) line.waitUntil(tenantStub(line, key.tenantId).void(line.requestId))
+    },
   }
 }
 

@@ -1,7 +1,7 @@
 /** What every answer discloses in its headers: ids, effort asked and served, limits, warnings. */
 import type { Line } from '../line.ts'
 import type { Shaped } from '../shaping/shape.ts'
-import type { Admission } from '../tenant/tenant-object.ts'
+import type { Admission } from '../tenant/calls.ts'
 
 export function answerHeaders(line: Line, shaped: Shaped, admission: Admission): Headers {
   const headers = new Headers({

@@ -4,7 +4,8 @@ import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import type { Shaped } from '../shaping/shape.ts'
 import type { Refused } from './admission.ts'
-import type { Admission, TenantObject } from './tenant-object.ts'
+import type { Admission } from './calls.ts'
+import type { TenantObject } from './tenant-object.ts'
 
 export function tenantStub(line: Line, tenantId: string): DurableObjectStub<TenantObject> {
   return line.env.TENANT.getByName(tenantId)

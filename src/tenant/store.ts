@@ -155,7 +155,8 @@ export function openStore(sql: Sql) {
     },
     totals(): Row {
       return (
-        sql.all(`SELECT count(*) AS entries, coalesce(sum(cost_nano), 0) AS cost_nano,
+        sql.all(`SELECT count(*) AS entries,
+          coalesce(sum(kind IN ('post', 'void', 'expire')), 0) AS closed, coalesce(sum(cost_nano), 0) AS cost_nano,
           coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(cached_tokens), 0) AS cached_tokens,
           coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens
           FROM entries`)[0] ?? {}

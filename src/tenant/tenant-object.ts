@@ -3,49 +3,12 @@
  * and writes in one synchronous transaction. Fields in memory are a cache of rows; whatever fails drops it.
  */
 import { DurableObject } from 'cloudflare:workers'
-import type { Rates } from '../../backends/protocol/money.ts'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
 import { close, settle } from '../ledger/ledger.ts'
 import { fullBucket } from '../limits/bucket.ts'
 import { type AdmissionOrder, admit, listPrice, type Refused, readmit, reservationTtlMs } from './admission.ts'
+import type { Admission, NewKey, NewTenant, TenantSummary } from './calls.ts'
 import { type KeyRow, openStore, type Row, type Sql, type Store, type Tenant } from './store.ts'
-
-export interface NewTenant {
-  tenantId: string
-  name: string
-  creditNano: number
-  models: string[]
-  concurrentMax?: number
-}
-
-export interface NewKey {
-  keyId: string
-  name: string
-  prefix: string
-  secretHash: string
-  requestsPerMinute: number
-  expiresAt: number | null
-}
-
-export interface Admission {
-  ok: true
-  rates: Rates
-  boundNano: number
-  outputTokensMax: number
-  effortUnknown: 'map' | 'reject'
-  requestsPerMinute: number
-  requestsLeft: number | null
-}
-
-export interface TenantSummary {
-  tenantId: string
-  name: string
-  creditNano: number
-  postedNano: number
-  reservedNano: number
-  openReservations: number
-  totals: Row
-}
 
 const sweptPerAlarm = 500
 

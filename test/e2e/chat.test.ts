@@ -1,0 +1,358 @@
+/** The whole line with the `openai` package: workerd, the tenant and pool objects, a worker, the embedded engine. */
+import type OpenAI from 'openai'
+import { APIError } from 'openai'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { TenantSummary } from '../../src/tenant/calls.ts'
+import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
+
+let product: Product
+let client: OpenAI
+let model: string
+
+beforeAll(async () => {
+  product = await startProduct()
+  client = product.client()
+  model = product.demo().model
+})
+
+afterAll(async () => {
+  await product?.stop()
+})
+
+const ask = (content: string) => [{ role: 'user' as const, content }]
+
+const weather = {
+  type: 'function' as const,
+  function: {
+    name: 'get_weather',
+    description: 'Get the weather for a city',
+    parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+  },
+}
+
+describe('chat completions, 200', () => {
+  it('[E2E1] an answer has text, a reason, exact usage and its ids in the headers', async () => {
+    const { data, response } = await client.chat.completions
+      .create({ model, messages: ask('Tell me a story about a fox.'), temperature: 0 })
+      .withResponse()
+    expect(data.choices[0]?.message.content).toMatch(/\w{3}/)
+    expect(data.choices[0]?.finish_reason).toBe('stop')
+    const usage = data.usage
+    expect(usage?.prompt_tokens).toBeGreaterThan(10)
+    expect(usage?.total_tokens).toBe((usage?.prompt_tokens ?? 0) + (usage?.completion_tokens ?? 0))
+    expect(response.headers.get('x-request-id')).toMatch(/^req_[0-9a-f]{32}$/)
+    expect(response.headers.get('request-id')).toBe(response.headers.get('x-request-id'))
+    expect(response.headers.get('x-tramontane-effort')).toBe('none')
+    expect(response.headers.get('x-tramontane-effort-asked')).toBeNull()
+    expect(response.headers.get('x-tramontane-pool')).toBe('latency')
+  })
+
+  it('[E2E2] a stream gives the same text as the whole answer, and its usage chunk only when asked for', async () => {
+    const order = { model, messages: ask('Tell me a story about a cat.'), temperature: 0, max_tokens: 40 }
+    const whole = await client.chat.completions.create(order)
+    for (const asked of [false, true]) {
+      const stream = await client.chat.completions.create({
+        ...order,
+        stream: true,
+        ...(asked && { stream_options: { include_usage: true } }),
+      })
+      let text = ''
+      const chunks = []
+      for await (const chunk of stream) {
+        chunks.push(chunk)
+        text += chunk.choices[0]?.delta.content ?? ''
+      }
+      expect(text).toBe(whole.choices[0]?.message.content)
+      expect(chunks[0]?.choices[0]?.delta.role).toBe('assistant')
+      const empty = chunks.filter((chunk) => chunk.choices.length === 0)
+      expect(empty.length).toBe(asked ? 1 : 0)
+      const withUsage = chunks.filter((chunk) => 'usage' in chunk)
+      expect(withUsage.length).toBe(1)
+      expect(withUsage[0]?.usage?.completion_tokens).toBe(whole.usage?.completion_tokens)
+      const finished = chunks.filter((chunk) => chunk.choices[0]?.finish_reason)
+      expect(finished.map((chunk) => chunk.choices[0]?.finish_reason)).toEqual([whole.choices[0]?.finish_reason])
+    }
+  })
+
+  it('[E2E3] effort decides the pool; thinking is apart from content, counted, and what was asked is disclosed', async () => {
+    const { data, response } = await client.chat.completions
+      .create({ model, messages: ask('What is 7 plus 5?'), reasoning_effort: 'medium', temperature: 0 })
+      .withResponse()
+    const message = data.choices[0]?.message as { content: string; reasoning_content?: string }
+    expect(message.reasoning_content).toMatch(/\w/)
+    expect(message.content).not.toContain('THINK')
+    expect(data.usage?.completion_tokens_details?.reasoning_tokens).toBeGreaterThan(2)
+    expect(response.headers.get('x-tramontane-effort')).toBe('high')
+    expect(response.headers.get('x-tramontane-effort-asked')).toBe('medium')
+    expect(response.headers.get('x-tramontane-pool')).toBe('throughput')
+    expect(data.usage).toMatchObject({ reasoning_effort: 'high', reasoning_effort_asked: 'medium' })
+  })
+
+  it('[E2E4] a forced tool is called once, whole, with arguments that parse and fit its schema', async () => {
+    const order = { model, messages: ask('What is the weather in Paris?'), tools: [weather], temperature: 0 }
+    const named = { type: 'function' as const, function: { name: 'get_weather' } }
+    const whole = await client.chat.completions.create({ ...order, tool_choice: named })
+    const call = whole.choices[0]?.message.tool_calls?.[0]
+    if (call?.type !== 'function') throw new Error('no call')
+    expect(whole.choices[0]?.finish_reason).toBe('tool_calls')
+    expect(call.id).toMatch(/^[A-Za-z0-9]{9}$/)
+    expect(call.function.name).toBe('get_weather')
+    expect(JSON.parse(call.function.arguments)).toEqual({ city: expect.any(String) })
+    const stream = await client.chat.completions.create({ ...order, tool_choice: named, stream: true })
+    const deltas = []
+    for await (const chunk of stream) deltas.push(...(chunk.choices[0]?.delta.tool_calls ?? []))
+    expect(deltas).toMatchObject([
+      { index: 0, type: 'function', function: { name: 'get_weather', arguments: call.function.arguments } },
+    ])
+    const answered = await client.chat.completions.create({
+      ...order,
+      messages: [
+        ...order.messages,
+        { role: 'assistant', content: null, tool_calls: [call] },
+        { role: 'tool', tool_call_id: call.id, content: '{"sky": "sunny", "celsius": 21}' },
+      ],
+    })
+    expect(answered.choices[0]?.message.content).toMatch(/\w/)
+  })
+
+  it('[E2E5] an answer under a JSON schema parses and fits it', async () => {
+    const schema = {
+      type: 'object',
+      properties: { animal: { enum: ['fox', 'owl'] }, legs: { type: 'integer' } },
+      required: ['animal', 'legs'],
+      additionalProperties: false,
+    }
+    const answer = await client.chat.completions.create({
+      model,
+      messages: ask('Name an animal.'),
+      response_format: { type: 'json_schema', json_schema: { name: 'animal', schema, strict: true } },
+      max_tokens: 200,
+    })
+    expect(answer.choices[0]?.finish_reason).toBe('stop')
+    const value = JSON.parse(answer.choices[0]?.message.content ?? '')
+    expect(['fox', 'owl']).toContain(value.animal)
+    expect(Number.isInteger(value.legs)).toBe(true)
+  })
+
+  it('[E2E6] a stop string ends the answer before itself, a bound ends it at the token', async () => {
+    const order = { model, messages: ask('Tell me a story about a fox.'), temperature: 0 }
+    const full = (await client.chat.completions.create(order)).choices[0]?.message.content ?? ''
+    const stop = full.slice(12, 20)
+    const cut = await client.chat.completions.create({ ...order, stop })
+    expect(cut.choices[0]?.message.content).toBe(full.slice(0, full.indexOf(stop)))
+    expect(cut.choices[0]?.finish_reason).toBe('stop')
+    const bounded = await client.chat.completions.create({ ...order, max_tokens: 5 })
+    expect(bounded.usage?.completion_tokens).toBe(5)
+    expect(bounded.choices[0]?.finish_reason).toBe('length')
+  })
+
+  it('[E2E7] the same seed gives the same words, and a repeated prompt is found in the cache', async () => {
+    const order = {
+      model,
+      messages: ask('Tell me a story about an owl and a boat.'),
+      temperature: 0.9,
+      seed: 11,
+      max_tokens: 30,
+    }
+    const first = await client.chat.completions.create(order)
+    const second = await client.chat.completions.create(order)
+    expect(second.choices[0]?.message.content).toBe(first.choices[0]?.message.content)
+    expect(second.usage?.prompt_tokens_details?.cached_tokens).toBeGreaterThan(5)
+  })
+
+  it('[E2E8] the models page lists what is served, and one by its id', async () => {
+    const listed = await client.models.list()
+    expect(listed.data.map((each) => each.id)).toEqual([model])
+    expect((await client.models.retrieve(model)).id).toBe(model)
+  })
+
+  it('[E2E9] the books agree with what clients were told, to the token', async () => {
+    const before = await settled()
+    const answers = await Promise.all(
+      [1, 2, 3, 4, 5, 6].map((seed) =>
+        client.chat.completions.create({
+          model,
+          messages: ask(`Tell me a story about a dog ${seed}.`),
+          seed,
+          max_tokens: 20 + seed,
+        }),
+      ),
+    )
+    const after = await settled()
+    const told = (field: 'prompt_tokens' | 'completion_tokens') =>
+      answers.reduce((sum, each) => sum + (each.usage?.[field] ?? 0), 0)
+    const cached = answers.reduce((sum, each) => sum + (each.usage?.prompt_tokens_details?.cached_tokens ?? 0), 0)
+    const delta = (column: string) => Number(after.totals[column]) - Number(before.totals[column])
+    expect(delta('entries')).toBe(6)
+    expect(delta('prompt_tokens')).toBe(told('prompt_tokens'))
+    expect(delta('output_tokens')).toBe(told('completion_tokens'))
+    const cost = (told('prompt_tokens') - cached) * 150 + cached * 15 + told('completion_tokens') * 600
+    expect(after.postedNano - before.postedNano).toBe(cost)
+    expect(await eventually(product.counters, isZero)).toEqual(zero)
+  })
+
+  async function settled(): Promise<TenantSummary> {
+    return eventually(
+      () => product.admin<TenantSummary>('GET', '/admin/tenants/demo'),
+      (tenant) => tenant.openReservations === 0,
+    )
+  }
+})
+
+describe('chat completions, refused', () => {
+  async function refusal(work: Promise<unknown>): Promise<APIError> {
+    const error = await work.then(
+      () => undefined,
+      (reason: unknown) => reason,
+    )
+    if (!(error instanceof APIError)) throw new Error(`not refused: ${error}`)
+    return error
+  }
+
+  async function raw(body: BodyInit, headers: Record<string, string> = {}) {
+    const response = await fetch(`${product.demo().baseUrl}/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${product.demo().apiKey}`, 'content-type': 'application/json', ...headers },
+      body,
+    })
+    return {
+      status: response.status,
+      body: (await response.json()) as { code: string; param: string | null; error: { message: string } },
+    }
+  }
+
+  it('[E2E10] 401: no key, a forged key, a revoked key', async () => {
+    const order = { model, messages: ask('hi') }
+    expect(await refusal(product.client('nonsense').chat.completions.create(order))).toMatchObject({
+      status: 401,
+      code: 'invalid_api_key',
+    })
+    const forged = product.demo().apiKey.replace(/.$/, (last) => (last === 'a' ? 'b' : 'a'))
+    expect(await refusal(product.client(forged).chat.completions.create(order))).toMatchObject({ status: 401 })
+    const created = await product.admin<{ keyId: string; apiKey: string }>('POST', '/admin/tenants/demo/keys', {
+      name: 'short-lived',
+    })
+    expect(
+      (await product.client(created.apiKey).chat.completions.create({ ...order, max_tokens: 2 })).choices.length,
+    ).toBe(1)
+    await product.admin('DELETE', `/admin/tenants/demo/keys/${created.keyId}`)
+    const revoked = await refusal(product.client(created.apiKey).chat.completions.create(order))
+    expect(revoked).toMatchObject({ status: 401, code: 'invalid_api_key' })
+    expect(revoked.message).toContain('revoked')
+    expect(revoked.requestID).toMatch(/^req_/)
+  })
+
+  it('[E2E11] 400: the field is named', async () => {
+    const bad = { model, messages: [{ role: 'user', content: [{ type: 'text', text: 5 }] }] }
+    const error = await refusal(client.chat.completions.create(bad as never))
+    expect(error).toMatchObject({ status: 400, code: 'invalid_value', param: 'messages[0].content[0].text' })
+    expect(await refusal(client.chat.completions.create({ model, messages: ask('hi'), max_tokens: -5 }))).toMatchObject(
+      { status: 400, param: 'max_tokens' },
+    )
+  })
+
+  it('[E2E12] 404: the model that is not served, the route that is not there', async () => {
+    expect(await refusal(client.chat.completions.create({ model: 'gpt-4', messages: ask('hi') }))).toMatchObject({
+      status: 404,
+      code: 'model_not_found',
+    })
+    expect(await refusal(client.embeddings.create({ model, input: 'x' }))).toMatchObject({
+      status: 404,
+      code: 'unknown_url',
+    })
+  })
+
+  it('[E2E13] 413: fifty megabytes, declared or in chunks', async () => {
+    const piece = new Uint8Array(1024 * 1024).fill(32)
+    const declared = await raw(new Blob(Array.from({ length: 50 }, () => piece)))
+    expect(declared).toMatchObject({ status: 413, body: { code: 'request_too_large' } })
+    let sent = 0
+    const chunked = new ReadableStream({
+      pull(controller) {
+        if (sent++ < 50) controller.enqueue(piece)
+        else controller.close()
+      },
+    })
+    const response = await fetch(`${product.demo().baseUrl}/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${product.demo().apiKey}` },
+      body: chunked,
+      duplex: 'half',
+    } as RequestInit).catch(() => undefined)
+    // A server may also close on a client that goes on sending; it must not take the body.
+    if (response) expect(response.status).toBe(413)
+  })
+
+  it('[E2E14] 400: what is no chat request never reaches the engine', async () => {
+    const before = await product.counters()
+    const bodies: [string, string | null][] = [
+      ['{"model": ', null],
+      ['', null],
+      ['null', null],
+      ['[]', null],
+      [`${'['.repeat(100_000)}`, null],
+      [JSON.stringify({ model, messages: ask('a\0b') }), 'messages[0].content'],
+      [`{"model":"${model}","messages":[{"role":"user","content":"a\\ud800b"}]}`, 'messages[0].content'],
+      [JSON.stringify({ model, messages: Array.from({ length: 10_000 }, () => ask('x')[0]) }), 'messages'],
+      [JSON.stringify({ model, messages: ask('x'), temperature: 'hot' }), 'temperature'],
+    ]
+    for (const [body, param] of bodies) {
+      const answer = await raw(body)
+      expect(answer.status, body.slice(0, 60)).toBe(400)
+      expect(answer.body.param, body.slice(0, 60)).toBe(param)
+    }
+    const invalidUtf8 = await raw(new Uint8Array([123, 34, 255, 254, 34, 125]))
+    expect(invalidUtf8.status).toBe(400)
+    expect(await product.counters()).toEqual(before)
+  })
+
+  it('[E2E15] 400: a prompt that does not fit the context says so with its code, and nothing is booked', async () => {
+    const error = await refusal(client.chat.completions.create({ model, messages: ask('fox '.repeat(9_000)) }))
+    expect(error).toMatchObject({ status: 400, code: 'context_length_exceeded' })
+    expect(await eventually(product.counters, isZero)).toEqual(zero)
+  })
+
+  it('[E2E16] a prompt that is longer than was estimated is reserved for again, by the worker’s exact count', async () => {
+    // Digits are a token each: twice what the estimate by bytes allows for.
+    const answer = await client.chat.completions.create({ model, messages: ask('7'.repeat(1_500)), max_tokens: 3 })
+    expect(answer.usage?.prompt_tokens).toBeGreaterThan(1_500)
+    expect(await eventually(product.counters, isZero)).toEqual(zero)
+  })
+
+  it('[E2E17] 429: a key over its rate is told when to come back', async () => {
+    const created = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/demo/keys', {
+      name: 'slow',
+      requestsPerMinute: 2,
+    })
+    const slow = product.client(created.apiKey)
+    const order = { model, messages: ask('hi'), max_tokens: 1 }
+    await slow.chat.completions.create(order)
+    await slow.chat.completions.create(order)
+    const error = await refusal(slow.chat.completions.create(order))
+    expect(error).toMatchObject({ status: 429, code: 'rate_limit_exceeded' })
+    const seconds = Number(error.headers?.get('retry-after'))
+    expect(seconds).toBeGreaterThanOrEqual(1)
+    expect(seconds).toBeLessThanOrEqual(30)
+  })
+
+  it('[E2E18] 429: a tenant without money is told not to retry, and its books never pass the budget', async () => {
+    await product.admin('POST', '/admin/tenants', { tenantId: 'poor', name: 'Poor', creditNano: 40_000 })
+    const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/poor/keys', { name: 'k' })
+    const poor = product.client(apiKey)
+    const error = await refusal(poor.chat.completions.create({ model, messages: ask('hi') }))
+    expect(error).toMatchObject({ status: 429, code: 'insufficient_quota' })
+    expect(error.headers?.get('x-should-retry')).toBe('false')
+    const answers = await Promise.allSettled(
+      Array.from({ length: 20 }, () => poor.chat.completions.create({ model, messages: ask('hi'), max_tokens: 8 })),
+    )
+    const served = answers.filter((answer) => answer.status === 'fulfilled').length
+    expect(served).toBeGreaterThan(0)
+    expect(served).toBeLessThan(20)
+    const books = await eventually(
+      () => product.admin<TenantSummary>('GET', '/admin/tenants/poor'),
+      (tenant) => tenant.openReservations === 0,
+    )
+    expect(books.postedNano).toBeLessThanOrEqual(40_000)
+    expect(books.postedNano).toBeGreaterThan(0)
+  })
+})

@@ -1,0 +1,182 @@
+/** The whole product in a folder of its own: started as a user starts it, read as a script would read it. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import OpenAI from 'openai'
+import type { PoolView } from '../../src/routing/pool.ts'
+import type { TenantSummary } from '../../src/tenant/calls.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+export interface Demo {
+  baseUrl: string
+  model: string
+  apiKey: string
+  operatorKey: string
+  pids: { start: number; edgeHost: number; workerd: number; latency: number; throughput: number }
+}
+
+export interface Product {
+  home: string
+  port: number
+  /** Read anew each time: process ids change when something is started again. */
+  demo(): Demo
+  demoMode(): number
+  client(apiKey?: string): OpenAI
+  /** A request with the operator key; the parsed answer. */
+  admin<Answer>(method: string, path: string, body?: unknown): Promise<Answer>
+  /** Everything that must be back at zero when nothing runs. */
+  counters(): Promise<Counters>
+  output(): string
+  /** SIGTERM, and the exit code. */
+  stop(): Promise<number | null>
+}
+
+export interface Counters {
+  leased: number
+  unleased: number
+  waiting: number
+  engineRunning: number
+  openReservations: number
+  reservedNano: number
+  receiptsOwed: number
+}
+
+export function temporaryHome(): string {
+  return mkdtempSync(join(tmpdir(), 'tramontane-'))
+}
+
+export async function freePort(): Promise<number> {
+  const probe = createServer()
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
+  const address = probe.address()
+  await new Promise((resolve) => probe.close(resolve))
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}
+
+/** Runs `npm start`'s program and tells how it ended, for starts that are to fail. */
+export async function startAndFail(env: Record<string, string>): Promise<{ code: number | null; stderr: string }> {
+  const child = launch(env)
+  let stderr = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+  })
+  const code = await new Promise<number | null>((resolve) => child.once('exit', resolve))
+  return { code, stderr }
+}
+
+export async function startProduct(options: { home?: string; env?: Record<string, string> } = {}): Promise<Product> {
+  const home = options.home ?? temporaryHome()
+  const port = await freePort()
+  const child = launch({ TRAMONTANE_HOME: home, PORT: String(port), ...options.env })
+  let output = ''
+  const ready = new Promise<void>((resolve, reject) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        output += text
+        if (output.includes('Ctrl-C ends everything')) resolve()
+      })
+    }
+    child.once('exit', (code) => reject(new Error(`the product exited with ${code}:\n${output}`)))
+  })
+  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve))
+  await ready
+  const path = join(home, 'demo.json')
+  const demo = (): Demo => JSON.parse(readFileSync(path, 'utf8'))
+  const origin = `http://127.0.0.1:${port}`
+
+  async function admin<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
+    const response = await fetch(origin + path, {
+      method,
+      headers: { authorization: `Bearer ${demo().operatorKey}`, 'content-type': 'application/json' },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    })
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
+    return (await response.json()) as Answer
+  }
+
+  async function counters(): Promise<Counters> {
+    const pools = await admin<Record<string, PoolView>>('GET', '/admin/pools')
+    const tenant = await admin<TenantSummary>('GET', '/admin/tenants/demo')
+    const views = Object.values(pools)
+    const healths = await Promise.all(
+      views
+        .flatMap((view) => view.workers)
+        .map(async (worker) => (await fetch(`${worker.url}/healthz`)).json() as Promise<Health>),
+    )
+    const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0)
+    return {
+      leased: sum(views.map((view) => view.leased)),
+      unleased: sum(views.map((view) => view.unleased)),
+      waiting: sum(views.map((view) => view.waiting)),
+      engineRunning: sum(healths.map((health) => health.load.running)),
+      openReservations: tenant.openReservations,
+      reservedNano: tenant.reservedNano,
+      receiptsOwed: sum(healths.map((health) => health.receipts.running + health.receipts.owed)),
+    }
+  }
+
+  return {
+    home,
+    port,
+    demo,
+    demoMode: () => statSync(path).mode & 0o777,
+    client: (apiKey) =>
+      new OpenAI({ baseURL: `${origin}/v1`, apiKey: apiKey ?? demo().apiKey, maxRetries: 0, timeout: 60_000 }),
+    admin,
+    counters,
+    output: () => output,
+    async stop() {
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
+      const code = await exited
+      if (!options.home) rmSync(home, { recursive: true, force: true })
+      return code
+    },
+  }
+}
+
+export const zero: Counters = {
+  leased: 0,
+  unleased: 0,
+  waiting: 0,
+  engineRunning: 0,
+  openReservations: 0,
+  reservedNano: 0,
+  receiptsOwed: 0,
+}
+
+/** Asks until the answer is as expected, within `ms`; then the last answer, for the test to compare. */
+export async function eventually<Value>(
+  ask: () => Promise<Value>,
+  good: (value: Value) => boolean,
+  ms = 10_000,
+): Promise<Value> {
+  const deadline = performance.now() + ms
+  for (;;) {
+    const value = await ask()
+    if (good(value) || performance.now() > deadline) return value
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+export function isZero(counters: Counters): boolean {
+  return Object.values(counters).every((count) => count === 0)
+}
+
+interface Health {
+  load: { running: number }
+  receipts: { running: number; owed: number }
+}
+
+function launch(env: Record<string, string>): ChildProcess {
+  const main = fileURLToPath(new URL('../../src/local/start.ts', import.meta.url))
+  return spawn(process.execPath, [main], {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+}
