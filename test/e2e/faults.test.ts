@@ -1,0 +1,248 @@
+/** Processes that die: the client is told, the next request works, and no entry and no receipt is lost. */
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { TenantSummary } from '../../src/tenant/calls.ts'
+import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
+
+let product: Product
+
+beforeAll(async () => {
+  product = await startProduct()
+})
+
+afterAll(async () => {
+  await product?.stop()
+})
+
+const endless = {
+  type: 'json_schema',
+  json_schema: { name: 'l', schema: { type: 'array', items: { type: 'integer' }, minItems: 900 } },
+}
+
+/** A stream read as text, to see exactly what a client sees. */
+async function stream(
+  effort: 'none' | 'high',
+): Promise<{ text: () => string; ended: Promise<void>; requestId: string }> {
+  const { baseUrl, apiKey, model } = product.demo()
+  const response = await fetch(`${baseUrl}/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      model,
+      stream: true,
+      temperature: 1.5,
+      max_tokens: 3_000,
+      reasoning_effort: effort,
+      response_format: endless,
+      messages: [{ role: 'user', content: 'Tell me a story about a fox.' }],
+    }),
+  })
+  expect(response.status).toBe(200)
+  let text = ''
+  const read = async () => {
+    const decoder = new TextDecoder()
+    for await (const chunk of response.body ?? []) text += decoder.decode(chunk, { stream: true })
+  }
+  return { text: () => text, ended: read(), requestId: response.headers.get('x-request-id') ?? '' }
+}
+
+async function books(): Promise<TenantSummary> {
+  return product.admin<TenantSummary>('GET', '/admin/tenants/demo')
+}
+
+async function oneMore(): Promise<void> {
+  const answer = await product.client().chat.completions.create({
+    model: product.demo().model,
+    messages: [{ role: 'user', content: 'Hello!' }],
+    max_tokens: 4,
+  })
+  expect(answer.choices[0]?.message.content).toMatch(/\w/)
+}
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number)
+}
+
+async function requestEntries(requestId: string) {
+  return product.admin<{
+    booking: string
+    entries: { kind: string; cost_nano: number; output_tokens: number | null }[]
+  }>('GET', `/admin/tenants/demo/requests/${requestId}`)
+}
+
+const dataLines = (text: string) =>
+  text
+    .split('\n\n')
+    .filter((event) => event.startsWith('data: '))
+    .map((event) => event.slice(6))
+
+describe('a process that dies', () => {
+  it('[E2E30] kill -9 of a worker in mid-stream: one well-formed error event, the next request works, nothing is billed', async () => {
+    const before = await books()
+    const open = await stream('none')
+    await eventually(
+      async () => open.text().length,
+      (length) => length > 2_000,
+    )
+    const killed = product.demo().pids.latency
+    process.kill(killed, 'SIGKILL')
+    await open.ended
+    const events = dataLines(open.text())
+    const last = JSON.parse(events.at(-1) ?? '')
+    expect(last).toMatchObject({
+      object: 'error',
+      code: 'worker_lost',
+      error: { code: 'worker_lost' },
+      request_id: open.requestId,
+    })
+    for (const event of events) expect(() => JSON.parse(event)).not.toThrow()
+    expect(open.text()).not.toContain('[DONE]')
+    await oneMore()
+    // The worker is started again, and accounts for what its predecessor left unfinished.
+    await eventually(
+      async () => product.demo().pids.latency,
+      (pid) => pid !== killed,
+    )
+    const told = await eventually(
+      () => requestEntries(open.requestId),
+      ({ entries }) => entries.some((entry) => entry.kind === 'waste'),
+    )
+    expect(told.booking).toBe('voided')
+    expect(told.entries.map((entry) => [entry.kind, entry.cost_nano]).sort()).toEqual([
+      ['void', 0],
+      ['waste', 0],
+    ])
+    const wasted = told.entries.find((entry) => entry.kind === 'waste')?.output_tokens ?? 0
+    expect(wasted).toBeGreaterThan(events.length / 2)
+    expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
+    expect((await books()).reservedNano).toBe(before.reservedNano)
+  })
+
+  it('[E2E31] a native abort of the engine: its requests fail, the worker goes on with a new one', async () => {
+    const open = await stream('high')
+    await eventually(
+      async () => open.text().length,
+      (length) => length > 1_000,
+    )
+    const engine = childrenOf(product.demo().pids.throughput)[0]
+    if (!engine) throw new Error('the worker has no engine process')
+    process.kill(engine, 'SIGABRT')
+    await open.ended
+    expect(JSON.parse(dataLines(open.text()).at(-1) ?? '')).toMatchObject({ code: 'worker_lost' })
+    await oneMore()
+    const back = await eventually(
+      () => product.admin<Record<string, { workers: { state: string }[] }>>('GET', '/admin/pools'),
+      (pools) => pools.throughput?.workers[0]?.state === 'ready',
+      15_000,
+    )
+    expect(back.throughput?.workers).toMatchObject([{ state: 'ready' }])
+    expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
+  })
+
+  it('[E2E32] kill -9 of the edge: no posted entry and no receipt is lost', async () => {
+    await oneMore()
+    await eventually(product.counters, isZero)
+    const before = await books()
+    const open = await stream('none')
+    await eventually(
+      async () => open.text().length,
+      (length) => length > 1_000,
+    )
+    const { workerd } = product.demo().pids
+    process.kill(workerd, 'SIGKILL')
+    await open.ended.catch(() => undefined)
+    await eventually(
+      async () => product.demo().pids.workerd,
+      (pid) => pid !== workerd,
+    )
+    const after = await eventually(
+      () => books().catch(() => before),
+      (tenant) => tenant.openReservations === 0 && Number(tenant.totals.entries) > Number(before.totals.entries),
+      20_000,
+    )
+    expect(Number(after.totals.entries)).toBe(Number(before.totals.entries) + 1)
+    // The engine stopped when its reader was gone, and its receipt arrived although nobody was there to take it.
+    const told = await requestEntries(open.requestId)
+    expect(told.booking).toBe('posted')
+    expect(told.entries).toMatchObject([{ kind: 'post', output_tokens: expect.any(Number) }])
+    expect(after.postedNano).toBeGreaterThan(before.postedNano)
+    await eventually(
+      () =>
+        oneMore().then(
+          () => true,
+          () => false,
+        ),
+      Boolean,
+      10_000,
+    )
+    expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
+  })
+
+  it('[E2E33] 503 when no worker is up, with its code and a time to come back', async () => {
+    // The workers are told to leave in order; their launcher starts them again, so the answer is asked for meanwhile.
+    const { latency, throughput } = product.demo().pids
+    process.kill(latency, 'SIGSTOP')
+    process.kill(throughput, 'SIGSTOP')
+    try {
+      const gone = await eventually(
+        async () => {
+          const { baseUrl, apiKey, model } = product.demo()
+          const response = await fetch(`${baseUrl}/chat/completions`, {
+            method: 'POST',
+            headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+            body: JSON.stringify({ model, messages: [{ role: 'user', content: 'hi' }] }),
+            signal: AbortSignal.timeout(3_000),
+          }).catch(() => undefined)
+          return (
+            response && {
+              status: response.status,
+              retryAfter: response.headers.get('retry-after'),
+              body: await response.json(),
+            }
+          )
+        },
+        (answer) => answer?.status === 503,
+        20_000,
+      )
+      expect(gone).toMatchObject({ status: 503, retryAfter: '2', body: { code: 'server_is_overloaded' } })
+    } finally {
+      process.kill(latency, 'SIGCONT')
+      process.kill(throughput, 'SIGCONT')
+    }
+    await eventually(
+      () =>
+        oneMore().then(
+          () => true,
+          () => false,
+        ),
+      Boolean,
+      10_000,
+    )
+    expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
+  })
+
+  it('[E2E34] a worker that is told to leave finishes what it runs and is given nothing new', async () => {
+    const open = await stream('none')
+    await eventually(
+      async () => open.text().length,
+      (length) => length > 500,
+    )
+    const leaving = product.demo().pids.latency
+    process.kill(leaving, 'SIGTERM')
+    await open.ended
+    expect(open.text().trimEnd().endsWith('data: [DONE]')).toBe(true)
+    expect(
+      (
+        await eventually(
+          () => requestEntries(open.requestId),
+          ({ booking }) => booking === 'posted',
+        )
+      ).booking,
+    ).toBe('posted')
+    await oneMore()
+    await eventually(
+      async () => product.demo().pids.latency,
+      (pid) => pid !== leaving,
+    )
+  })
+})

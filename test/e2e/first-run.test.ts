@@ -1,0 +1,132 @@
+/** `npm start` as a newcomer meets it, and what it says when it cannot. */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { TenantSummary } from '../../src/tenant/calls.ts'
+import { eventually, freePort, type Product, startAndFail, startProduct, temporaryHome } from '../support/product.ts'
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+describe('a first run', () => {
+  const home = temporaryHome()
+  let product: Product
+
+  beforeAll(async () => {
+    product = await startProduct({ home })
+  })
+
+  afterAll(async () => {
+    await product?.stop()
+  })
+
+  it('[RUN1] says where it is, gives a key and a curl that works as printed, and calls the toy a toy', async () => {
+    const output = product.output()
+    const { baseUrl, apiKey, model } = product.demo()
+    for (const text of [baseUrl, apiKey, model, 'toy', 'TRAMONTANE_MODEL=']) expect(output).toContain(text)
+    const body = /-d '(.*)'/.exec(output)?.[1]
+    const response = await fetch(`${baseUrl}/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+      body: body ?? '',
+    })
+    expect(await response.text()).toContain('data: [DONE]')
+  })
+
+  it('[RUN2] writes demo.json for scripts, readable by its owner only', () => {
+    expect(product.demoMode()).toBe(0o600)
+    expect(product.demo()).toMatchObject({
+      operatorKey: expect.stringMatching(/^tmop_/),
+      pids: { workerd: expect.any(Number) },
+    })
+  })
+
+  it('[RUN3] a second start on the same folder is refused in one line', async () => {
+    const { code, stderr } = await startAndFail({ TRAMONTANE_HOME: home, PORT: String(await freePort()) })
+    expect(code).toBe(1)
+    expect(stderr.trim().split('\n')).toEqual([expect.stringContaining('is in use by process')])
+  })
+
+  it('[RUN4] SIGTERM ends every process it started; a new start has the same key and the same books', async () => {
+    await product.client().chat.completions.create({
+      model: product.demo().model,
+      messages: [{ role: 'user', content: 'Hello!' }],
+      max_tokens: 3,
+    })
+    const settled = () => product.admin<TenantSummary>('GET', '/admin/tenants/demo')
+    const before = await eventually(settled, (tenant) => tenant.openReservations === 0)
+    const { pids, apiKey } = product.demo()
+    expect(await product.stop()).toBe(0)
+    for (const [name, pid] of Object.entries(pids)) {
+      expect(
+        await eventually(
+          async () => isAlive(pid),
+          (alive) => !alive,
+        ),
+        name,
+      ).toBe(false)
+    }
+    expect(existsSync(join(home, 'demo.json'))).toBe(false)
+    product = await startProduct({ home })
+    expect(product.demo().apiKey).toBe(apiKey)
+    expect(await settled()).toMatchObject({ postedNano: before.postedNano, totals: before.totals })
+  })
+})
+
+describe('a start that cannot be', () => {
+  const cases: [string, () => Promise<Record<string, string>>, RegExp][] = [
+    [
+      'a busy port',
+      async () => {
+        const server = createServer()
+        await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+        const address = server.address()
+        if (address === null || typeof address === 'string') throw new Error('no port')
+        setTimeout(() => server.close(), 20_000).unref()
+        server.unref()
+        return { PORT: String(address.port) }
+      },
+      /port \d+ is in use.*PORT=/,
+    ],
+    ['a port that is none', async () => ({ PORT: 'http' }), /PORT must be a number/],
+    [
+      'a model file that is not there',
+      async () => ({ TRAMONTANE_MODEL: '/nonexistent/model.gguf' }),
+      /no file \/nonexistent\/model.gguf/,
+    ],
+    [
+      'a model file that is none',
+      async () => {
+        const path = join(temporaryHome(), 'model.gguf')
+        writeFileSync(path, 'GGUF but not really')
+        return { TRAMONTANE_MODEL: path }
+      },
+      /model\.gguf/,
+    ],
+    [
+      'a corrupt state file',
+      async () => {
+        const home = temporaryHome()
+        mkdirSync(home, { recursive: true })
+        writeFileSync(join(home, 'state.json'), '{"version": 1, "keySecret": ')
+        return { TRAMONTANE_HOME: home }
+      },
+      /state\.json is corrupt.*move it away/,
+    ],
+  ]
+
+  it.each(cases)('[RUN5] %s: one clear line, exit code 1', async (_, environment, sentence) => {
+    const env = { TRAMONTANE_HOME: temporaryHome(), PORT: String(await freePort()), ...(await environment()) }
+    const { code, stderr } = await startAndFail(env)
+    expect(stderr.trim()).toMatch(sentence)
+    expect(stderr.trim().split('\n').length).toBe(1)
+    expect(code).toBe(1)
+  })
+})
