@@ -1,0 +1,129 @@
+/** Routes of the Worker, in workerd. What needs an engine is in test/e2e. */
+import { SELF } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { describe, expect, it } from 'vitest'
+import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import { seal } from '../../backends/protocol/seal.ts'
+import { workerSealKey } from '../../src/auth/fleet.ts'
+import { Secret } from '../../src/auth/secret.ts'
+
+const operator = { authorization: 'Bearer tmop_test', 'content-type': 'application/json' }
+const url = (path: string) => `https://gateway.test${path}`
+
+async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = operator) {
+  const response = await SELF.fetch(url(path), {
+    method,
+    headers,
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  })
+  const text = await response.text()
+  return { status: response.status, headers: response.headers, body: text ? JSON.parse(text) : undefined }
+}
+
+const beat: Heartbeat = {
+  workerId: 'w1',
+  pool: 'latency',
+  url: 'http://127.0.0.1:9/',
+  model: 'tramontane-tiny',
+  engine: 'e',
+  state: 'ready',
+  slotsMax: 4,
+  contextTokens: 4_096,
+  vision: false,
+  running: [],
+  kvTokens: 0,
+  kvTokensMax: 0,
+  promptTokensTotal: 0,
+  cachedTokensTotal: 0,
+  outputTokensTotal: 0,
+  sentAt: 1,
+}
+
+async function sealed(claims: Heartbeat, workerId = 'w1', epoch = 1) {
+  const key = await workerSealKey(new Secret(env.FLEET_SECRET), workerId, epoch)
+  return seal('heartbeat', claims, `${workerId}.${epoch}`, key)
+}
+
+describe('routes', () => {
+  it('[RTE1] every admin route refuses without the operator key, with a tenant key too', async () => {
+    await send('POST', '/admin/tenants', { tenantId: 'tena', name: 'A', creditNano: 1 })
+    const { body } = await send('POST', '/admin/tenants/tena/keys', { name: 'k' })
+    const routes = [
+      ['POST', '/admin/tenants'],
+      ['GET', '/admin/tenants/tena'],
+      ['POST', '/admin/tenants/tena/keys'],
+      ['DELETE', '/admin/tenants/tena/keys/x'],
+      ['GET', '/admin/tenants/tena/requests/x'],
+      ['POST', '/admin/workers'],
+      ['GET', '/admin/pools'],
+    ] as const
+    for (const [method, path] of routes) {
+      for (const authorization of ['', `Bearer ${body.apiKey}`, 'Bearer tmop_tesu']) {
+        const answer = await send(method, path, method === 'POST' ? {} : undefined, { authorization })
+        expect(answer.status, `${method} ${path}`).toBe(401)
+        expect(answer.body.code).toBe('invalid_api_key')
+      }
+    }
+  })
+
+  it('[RTE2] an unknown route is a 404 in both error shapes, with both request ids', async () => {
+    const { status, body, headers } = await send('GET', '/v1/nothing')
+    expect(status).toBe(404)
+    expect(body).toMatchObject({
+      object: 'error',
+      code: 'unknown_url',
+      type: 'invalid_request_error',
+      error: { code: 'unknown_url' },
+    })
+    expect(headers.get('x-request-id')).toBe(body.request_id)
+    expect(headers.get('request-id')).toBe(body.request_id)
+  })
+
+  it('[RTE3] a heartbeat counts only when its own worker signed it', async () => {
+    const before = await send('GET', '/healthz')
+    expect(before.status).toBe(503)
+    const forged = [
+      { heartbeat: 'nonsense' },
+      { heartbeat: await sealed({ ...beat, workerId: 'w2' }) },
+      { heartbeat: (await sealed(beat)).slice(0, -2) },
+      {},
+    ]
+    for (const body of forged) expect((await send('POST', '/internal/heartbeat', body, {})).status).toBe(403)
+    expect((await send('POST', '/internal/heartbeat', { heartbeat: await sealed(beat) }, {})).status).toBe(204)
+    expect(await send('GET', '/healthz')).toMatchObject({
+      status: 200,
+      body: { status: 'ok', pools: { latency: { slots: 4 } } },
+    })
+  })
+
+  it('[RTE4] receipts that no worker signed are refused, and settle nothing', async () => {
+    const bodies = [{}, { receipts: [] }, { receipts: ['x'] }, { receipts: Array(65).fill('x') }]
+    for (const body of bodies)
+      expect((await send('POST', '/internal/receipts', body, {})).status).toBeGreaterThanOrEqual(400)
+  })
+
+  it('[RTE5] a tenant is created once, and bad fields are named', async () => {
+    expect((await send('POST', '/admin/tenants', { tenantId: 'tenb', name: 'B', creditNano: 5 })).status).toBe(201)
+    expect(await send('POST', '/admin/tenants', { tenantId: 'tenb', name: 'B', creditNano: 5 })).toMatchObject({
+      status: 400,
+      body: { param: 'tenantId' },
+    })
+    expect(await send('POST', '/admin/tenants', { tenantId: 'NO', name: 'B', creditNano: 5 })).toMatchObject({
+      status: 400,
+      body: { param: 'tenantId' },
+    })
+    expect(await send('POST', '/admin/tenants', { tenantId: 'tenc', name: 'B', creditNano: -5 })).toMatchObject({
+      status: 400,
+      body: { param: 'creditNano' },
+    })
+    expect((await send('GET', '/admin/tenants/tend')).status).toBe(404)
+  })
+
+  it('[RTE6] a key is shown once: listings hold its prefix only', async () => {
+    await send('POST', '/admin/tenants', { tenantId: 'tene', name: 'E', creditNano: 5 })
+    const { body } = await send('POST', '/admin/tenants/tene/keys', { name: 'k' })
+    expect(body.apiKey.startsWith(body.prefix)).toBe(true)
+    const seen = await send('GET', '/admin/tenants/tene')
+    expect(JSON.stringify(seen.body)).not.toContain(body.apiKey)
+  })
+})

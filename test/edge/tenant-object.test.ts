@@ -1,0 +1,139 @@
+/** The tenant object in workerd: real SQLite, real eviction. */
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { describe, expect, it } from 'vitest'
+import type { Receipt } from '../../backends/protocol/receipt.ts'
+import { reservationTtlMs } from '../../src/tenant/admission.ts'
+
+const counts = { promptTokens: 10, cachedTokens: 0, outputTokens: 5, reasoningTokens: 0 }
+
+async function openTenant(tenantId: string, creditNano = 1_000_000) {
+  const stub = env.TENANT.getByName(tenantId)
+  await stub.create({ tenantId, name: tenantId, creditNano, models: ['tramontane-tiny'] })
+  await stub.addKey({ keyId: 'k', name: 'k', prefix: 'p', secretHash: 'hash', requestsPerMinute: 0, expiresAt: null })
+  return stub
+}
+
+const order = (requestId: string) => ({
+  requestId,
+  keyId: 'k',
+  secretHash: 'hash',
+  model: 'tramontane-tiny',
+  promptTokens: 100,
+  outputTokens: 100,
+})
+
+function receipt(requestId: string, change: Partial<Receipt> = {}): Receipt {
+  return {
+    requestId,
+    dispatchId: `${requestId}.1`,
+    tenantId: 't',
+    keyId: 'k',
+    workerId: 'w',
+    model: 'tramontane-tiny',
+    pool: 'latency',
+    effort: 'none',
+    outcome: 'finished',
+    finishReason: 'stop',
+    counts,
+    costNano: 4_500,
+    estimated: false,
+    startedAt: 1,
+    endedAt: 2,
+    firstTokenMs: 1,
+    engine: 'e',
+    ...change,
+  }
+}
+
+describe('tenant object', () => {
+  it('[TEN1] an object evicted between any two calls goes on as if it had not been', async () => {
+    const stub = await openTenant('evicted')
+    await evictDurableObject(stub)
+    expect(await stub.admit(order('r1'))).toMatchObject({ ok: true, boundNano: 75_000 })
+    await evictDurableObject(stub)
+    expect(await stub.admit(order('r1'))).toMatchObject({ ok: false, code: 'internal_error' })
+    expect(await stub.admit(order('r2'))).toMatchObject({ ok: true })
+    await evictDurableObject(stub)
+    expect(await stub.settle([receipt('r1')])).toEqual(['posted'])
+    await evictDurableObject(stub)
+    expect(await stub.settle([receipt('r1')])).toEqual(['already-posted'])
+    expect(await stub.void('r2')).toBe('voided')
+    await evictDurableObject(stub)
+    expect(await stub.void('r2')).toBe('already-voided')
+    expect(await stub.summary()).toMatchObject({ postedNano: 4_500, reservedNano: 0, openReservations: 0 })
+  })
+
+  it('[TEN2] one receipt delivered ten times, with others, in any order: the same books', async () => {
+    const stub = await openTenant('replayed')
+    for (const id of ['a', 'b', 'c']) await stub.admit(order(id))
+    const deliveries = [['b', 'a'], ['a'], ['c', 'a', 'b'], ['c'], ['b', 'b']]
+    const answers = []
+    for (const ids of deliveries) answers.push(...(await stub.settle(ids.map((id) => receipt(id)))))
+    expect(answers.filter((answer) => answer === 'posted').length).toBe(3)
+    expect(answers.filter((answer) => answer === 'already-posted').length).toBe(6)
+    expect(await stub.summary()).toMatchObject({
+      postedNano: 13_500,
+      reservedNano: 0,
+      totals: { entries: 3, output_tokens: 15 },
+    })
+  })
+
+  it('[TEN3] a thousand requests at once against a budget for 37 of them: 37 are admitted, not one more', async () => {
+    const stub = await openTenant('crowded', 37 * 75_000 + 74_999)
+    const answers = await Promise.all(Array.from({ length: 1_000 }, (_, index) => stub.admit(order(`r${index}`))))
+    expect(answers.filter((answer) => answer.ok).length).toBe(37)
+    expect(await stub.summary()).toMatchObject({ reservedNano: 37 * 75_000, openReservations: 37 })
+  })
+
+  it('[TEN4] a reservation of which nothing was heard expires by alarm, and a receipt after that is a late entry', async () => {
+    const stub = await openTenant('silent')
+    await stub.admit(order('r1'))
+    await runInDurableObject(stub, (_, state) => {
+      state.storage.sql.exec('UPDATE bookings SET expires_at = ?', Date.now() - 1)
+    })
+    expect(await runDurableObjectAlarm(stub)).toBe(true)
+    expect(await stub.entries('r1')).toMatchObject({
+      booking: 'expired',
+      entries: [{ kind: 'expire', output_tokens: null }],
+    })
+    expect(await stub.summary()).toMatchObject({ reservedNano: 0, openReservations: 0 })
+    expect(await stub.settle([receipt('r1')])).toEqual(['late'])
+    expect(await stub.summary()).toMatchObject({ postedNano: 4_500 })
+    expect(reservationTtlMs).toBeGreaterThan(60_000)
+  })
+
+  it('[TEN5] a failed write leaves nothing half done, in storage or in memory', async () => {
+    const stub = await openTenant('broken')
+    await stub.admit(order('r1'))
+    await runInDurableObject(stub, (_, state) => {
+      state.storage.sql.exec(
+        `CREATE TRIGGER no_entries BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk full'); END`,
+      )
+    })
+    await runInDurableObject(stub, (object) => {
+      expect(() => object.settle([receipt('r1')])).toThrow(/disk full/)
+    })
+    expect(await stub.summary()).toMatchObject({ postedNano: 0, reservedNano: 75_000, openReservations: 1 })
+    await runInDurableObject(stub, (_, state) => {
+      state.storage.sql.exec('DROP TRIGGER no_entries')
+    })
+    expect(await stub.settle([receipt('r1')])).toEqual(['posted'])
+    expect(await stub.summary()).toMatchObject({ postedNano: 4_500, reservedNano: 0 })
+  })
+
+  it('[TEN6] a revoked key is refused at the very next request', async () => {
+    const stub = await openTenant('revoking')
+    expect(await stub.admit(order('r1'))).toMatchObject({ ok: true })
+    expect(await stub.revokeKey('k')).toBe(true)
+    expect(await stub.admit(order('r2'))).toMatchObject({ ok: false, code: 'invalid_api_key' })
+  })
+
+  it('[TEN7] a tenant that was never created admits nothing', async () => {
+    expect(await env.TENANT.getByName('nobody').admit(order('r1'))).toMatchObject({
+      ok: false,
+      code: 'invalid_api_key',
+    })
+    expect(await env.TENANT.getByName('nobody').summary()).toBeUndefined()
+  })
+})

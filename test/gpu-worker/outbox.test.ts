@@ -1,0 +1,182 @@
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Dispatch } from '../../backends/protocol/dispatch.ts'
+import { Receipt, ReceiptsCall, receiptsPerCall } from '../../backends/protocol/receipt.ts'
+import { sealKey, unseal } from '../../backends/protocol/seal.ts'
+import { Delivery } from '../../gpu-worker/delivery.ts'
+import { Outbox } from '../../gpu-worker/outbox.ts'
+
+const dispatch = (id: string): Dispatch => ({
+  dispatchId: `${id}.1`,
+  requestId: id,
+  workerId: 'w1',
+  tenantId: 't',
+  keyId: 'k',
+  model: 'm',
+  pool: 'latency',
+  effort: 'none',
+  priority: 5,
+  bodyDigest: 'x'.repeat(43),
+  costNanoMax: 1_000,
+  promptTokensMax: 10,
+  outputTokensMax: 10,
+  rates: { inputNano: 1, cachedNano: 1, outputNano: 1 },
+  issuedAt: 1,
+  expiresAt: 2,
+})
+
+function receipt(id: string): Receipt {
+  const { requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort } = dispatch(id)
+  const counts = { promptTokens: 1, cachedTokens: 0, outputTokens: 1, reasoningTokens: 0 }
+  return {
+    ...{ requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort },
+    ...{ outcome: 'finished', finishReason: 'stop', counts, costNano: 2, estimated: false },
+    ...{ startedAt: 1, endedAt: 2, firstTokenMs: null, engine: 'e' },
+  }
+}
+
+let folder: string
+let outbox: Outbox
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tramontane-outbox-'))
+  outbox = new Outbox(folder)
+})
+
+afterEach(() => outbox.close())
+
+function owe(id: string): void {
+  outbox.begin(dispatch(id), 7, 1)
+  outbox.finish(receipt(id))
+}
+
+describe('outbox', () => {
+  it('[WRK20] what was running when the process died becomes a failed receipt with the counts it had reached', () => {
+    outbox.begin(dispatch('a'), 0, 5)
+    outbox.begin(dispatch('b'), 3, 6)
+    outbox.count(3, { promptTokens: 70, cachedTokens: 30, outputTokens: 12, reasoningTokens: 4 })
+    outbox.count(0, { promptTokens: 9, cachedTokens: 0, outputTokens: 1, reasoningTokens: 0 })
+    owe('c')
+    const next = new Outbox(folder)
+    expect(next.recover('e 1', 99)).toMatchObject([
+      {
+        requestId: 'a',
+        outcome: 'failed',
+        costNano: 0,
+        estimated: true,
+        counts: { promptTokens: 9, outputTokens: 1 },
+        startedAt: 5,
+        endedAt: 99,
+      },
+      {
+        requestId: 'b',
+        outcome: 'failed',
+        counts: { promptTokens: 70, cachedTokens: 30, outputTokens: 12, reasoningTokens: 4 },
+      },
+    ])
+    expect(next.recover('e 1', 100)).toEqual([])
+    expect(
+      next
+        .owed(10)
+        .map((each) => each.dispatchId)
+        .sort(),
+    ).toEqual(['a.1', 'b.1', 'c.1'])
+    next.close()
+  })
+
+  it('[WRK21] counts of a new request in a slot begin at zero, whatever the last one reached', () => {
+    outbox.count(0, { promptTokens: 5, cachedTokens: 5, outputTokens: 5, reasoningTokens: 5 })
+    outbox.begin(dispatch('a'), 0, 1)
+    expect(outbox.recover('e', 2)).toMatchObject([{ counts: { promptTokens: 0, outputTokens: 0 } }])
+  })
+
+  it('[WRK22] an outbox that is no database is one clear sentence', () => {
+    const broken = mkdtempSync(join(tmpdir(), 'tramontane-outbox-'))
+    writeFileSync(
+      join(broken, 'outbox.sqlite'),
+      'this is not a database, but it is long enough to look like one '.repeat(40),
+    )
+    expect(() => new Outbox(broken)).toThrow(/outbox\.sqlite cannot be opened .*move it away/)
+  })
+})
+
+describe('delivery', () => {
+  let server: Server
+  let calls: string[][]
+  let key: CryptoKey
+  let answer: (ids: string[]) => { status: number; body: object }
+
+  beforeEach(async () => {
+    calls = []
+    key = await sealKey(new Uint8Array(32).fill(4))
+    answer = (ids) => ({ status: 200, body: { done: ids, refused: [] } })
+    server = createServer((request, response) => {
+      const parts: Buffer[] = []
+      request.on('data', (part: Buffer) => parts.push(part))
+      request.on('end', async () => {
+        const { receipts } = ReceiptsCall.parse(JSON.parse(Buffer.concat(parts).toString()))
+        const opened = await Promise.all(receipts.map((token) => unseal('receipt', token, key, Receipt)))
+        const ids = opened.map((each) => each?.dispatchId ?? 'not sealed')
+        calls.push(ids)
+        const { status, body } = answer(ids)
+        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  })
+
+  afterEach(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+
+  function deliver(log: (line: string) => void = () => undefined): Delivery {
+    const edgeUrl = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    return new Delivery({ edgeUrl, kid: 'w1.1', key, outbox, log })
+  }
+
+  it('[WRK23] everything owed is delivered, sealed, at most a call’s worth at a time, and then gone', async () => {
+    for (let index = 0; index < receiptsPerCall + 5; index++) owe(`r${index}`)
+    await deliver().flush(5_000)
+    expect(calls.map((ids) => ids.length)).toEqual([receiptsPerCall, 5])
+    expect(calls.flat()).not.toContain('not sealed')
+    expect(outbox.counts()).toEqual({ running: 0, owed: 0, refused: 0 })
+  })
+
+  it('[WRK24] a gateway that fails is asked again until it acknowledges', async () => {
+    owe('a')
+    answer = (ids) => (calls.length < 3 ? { status: 500, body: {} } : { status: 200, body: { done: ids, refused: [] } })
+    await deliver().flush(8_000)
+    expect(calls).toEqual([['a.1'], ['a.1'], ['a.1']])
+    expect(outbox.counts().owed).toBe(0)
+  })
+
+  it('[WRK25] a receipt that is refused for good is kept for the operator and not sent again', async () => {
+    owe('a')
+    owe('b')
+    answer = () => ({
+      status: 200,
+      body: { done: ['b.1'], refused: [{ dispatchId: 'a.1', reason: 'no such reservation' }] },
+    })
+    const lines: string[] = []
+    const delivery = deliver((line) => lines.push(line))
+    await delivery.flush(5_000)
+    await delivery.flush(1_000)
+    expect(calls.length).toBe(1)
+    expect(outbox.counts()).toEqual({ running: 0, owed: 0, refused: 1 })
+    expect(lines).toEqual([expect.stringContaining('a.1 was refused: no such reservation')])
+  })
+
+  it('[WRK26] when the gateway stays away, flushing ends in time and nothing is lost', async () => {
+    owe('a')
+    answer = () => ({ status: 503, body: {} })
+    const start = performance.now()
+    await deliver().flush(300)
+    expect(performance.now() - start).toBeLessThan(3_000)
+    expect(outbox.counts().owed).toBe(1)
+  })
+})

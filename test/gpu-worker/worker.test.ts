@@ -1,0 +1,264 @@
+/** The worker's HTTP side on a real socket, over an engine that follows a script. */
+import { mkdtempSync } from 'node:fs'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type Dispatch, dispatchPath } from '../../backends/protocol/dispatch.ts'
+import type { Receipt } from '../../backends/protocol/receipt.ts'
+import { digest, seal, sealKey } from '../../backends/protocol/seal.ts'
+import { Metrics } from '../../gpu-worker/metrics.ts'
+import { Outbox } from '../../gpu-worker/outbox.ts'
+import { createWorkerServer } from '../../gpu-worker/server.ts'
+import { Slots } from '../../gpu-worker/slots.ts'
+import { eventually } from '../support/product.ts'
+import { EngineFailure, ScriptedEngine } from '../support/scripted-engine.ts'
+
+let engine: ScriptedEngine
+let server: Server
+let outbox: Outbox
+let slots: Slots
+let metrics: Metrics
+let key: CryptoKey
+let origin: string
+let draining: boolean
+let receipts: Receipt[]
+let folder: string
+
+beforeEach(async () => {
+  engine = new ScriptedEngine()
+  folder = mkdtempSync(join(tmpdir(), 'tramontane-worker-'))
+  outbox = new Outbox(folder)
+  slots = new Slots(2)
+  metrics = new Metrics()
+  key = await sealKey(new Uint8Array(32).fill(3))
+  draining = false
+  receipts = []
+  server = createWorkerServer({
+    workerId: 'w1',
+    key,
+    engine,
+    outbox,
+    slots,
+    metrics,
+    now: () => Date.now(),
+    callId: () => 'abcdefghi',
+    log: () => undefined,
+    draining: () => draining,
+    changed: () => undefined,
+    owed: (receipt) => {
+      receipts.push(receipt)
+      metrics.settled(receipt)
+    },
+    health: () => ({ status: 'ready' }),
+    render: () => 'tramontane_engine_up 1\n',
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+})
+
+afterEach(async () => {
+  server.closeAllConnections()
+  await new Promise((resolve) => server.close(resolve))
+  outbox.close()
+})
+
+let serial = 0
+const rates = { inputNano: 10, cachedNano: 1, outputNano: 100 }
+
+async function send(change: Partial<Dispatch> = {}, chat: object = {}, signal?: AbortSignal): Promise<Response> {
+  const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }], stream: true, ...chat })
+  const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
+  const requestId = change.requestId ?? `req_${serial++}`
+  const order: Dispatch = {
+    dispatchId: `${requestId}.1`,
+    requestId,
+    workerId: 'w1',
+    tenantId: 't',
+    keyId: 'k',
+    model: 'm',
+    pool: 'latency',
+    effort: 'none',
+    priority: 5,
+    bodyDigest: await digest(bytes),
+    costNanoMax: 10 * 10 + 50 * 100,
+    promptTokensMax: 10,
+    outputTokensMax: 50,
+    rates,
+    issuedAt: Date.now(),
+    expiresAt: Date.now() + 1_000,
+    ...change,
+  }
+  const authorization = `Bearer ${await seal('dispatch', order, 'w1.1', key)}`
+  return fetch(origin + dispatchPath, { method: 'POST', headers: { authorization }, body, ...(signal && { signal }) })
+}
+
+async function refusal(response: Promise<Response>): Promise<{ status: number; code: string; promptTokens?: number }> {
+  const answer = await response
+  return { status: answer.status, ...((await answer.json()) as { code: string }) }
+}
+
+describe('worker', () => {
+  it('[WRK1] a port that answers only signed dispatches: anything else is 401, and a second use 409', async () => {
+    expect((await fetch(origin + dispatchPath, { method: 'POST', body: '{}' })).status).toBe(401)
+    expect((await refusal(send({ workerId: 'w2' }))).status).toBe(401)
+    const once = send({ requestId: 'req_once' })
+    expect((await once).status).toBe(200)
+    await (await once).text()
+    expect(await refusal(send({ requestId: 'req_once' }))).toMatchObject({ status: 409, code: 'replayed_dispatch' })
+    expect(engine.runs.length).toBe(1)
+    expect((await fetch(`${origin}/healthz`)).status).toBe(200)
+    expect(await (await fetch(`${origin}/metrics`)).text()).toContain('tramontane_engine_up')
+  })
+
+  it('[WRK2] slots are bounded, there is no queue behind them, and every end gives its slot back', async () => {
+    let go: () => void = () => undefined
+    const gate = new Promise<void>((resolve) => {
+      go = resolve
+    })
+    engine.step = () => gate
+    const running = [await send(), await send()]
+    expect(await refusal(send())).toMatchObject({ status: 503, code: 'no_slot' })
+    expect(slots.holders().length).toBe(2)
+    go()
+    for (const response of running) await response.text()
+    expect(slots.holders()).toEqual([])
+    expect((await send()).status).toBe(200)
+  })
+
+  it('[WRK3] generation is clamped to what was reserved, at the token', async () => {
+    engine.words = 1_000
+    await (await send({ costNanoMax: 10 * 10 + 7 * 100 + 99 })).text()
+    expect(receipts[0]).toMatchObject({ finishReason: 'length', counts: { outputTokens: 7 }, costNano: 800 })
+    await (await send({ outputTokensMax: 3 })).text()
+    expect(receipts[1]).toMatchObject({ finishReason: 'length', counts: { outputTokens: 3 } })
+    engine.outputTokensFit = 2
+    await (await send()).text()
+    expect(receipts[2]).toMatchObject({ finishReason: 'length', counts: { outputTokens: 2 } })
+  })
+
+  it('[WRK4] a prompt over its bound is refused with its exact count, before anything is generated', async () => {
+    engine.promptTokens = 11
+    expect(await refusal(send())).toMatchObject({ status: 409, code: 'prompt_over_bound', promptTokens: 11 })
+    engine.promptTokens = 10
+    expect(await refusal(send({ costNanoMax: 199 }))).toMatchObject({ code: 'prompt_over_bound', promptTokens: 10 })
+    engine.refusal = {
+      ok: false,
+      code: 'context_length_exceeded',
+      message: 'too long',
+      param: 'messages',
+      promptTokens: 9_999,
+    }
+    expect(await refusal(send())).toMatchObject({ status: 400, code: 'context_length_exceeded', promptTokens: 9_999 })
+    expect(engine.runs).toEqual([])
+    expect(receipts).toEqual([])
+    expect(slots.holders()).toEqual([])
+  })
+
+  it('[WRK5] the receipt is on disk before the last byte is sent', async () => {
+    const response = await send()
+    const reader = response.body?.getReader()
+    let text = ''
+    for (;;) {
+      const { value, done } = (await reader?.read()) ?? { value: undefined, done: true }
+      if (done) break
+      text += new TextDecoder().decode(value)
+      if (text.includes('[DONE]')) {
+        const other = new Outbox(folder)
+        expect(other.owed(10)).toMatchObject([{ receipt: { outcome: 'finished', counts: { outputTokens: 5 } } }])
+        other.close()
+      }
+    }
+    expect(text).toContain('[DONE]')
+  })
+
+  it('[WRK6] a connection that closes stops the engine within one token, and the receipt bills what was generated', async () => {
+    engine.words = 100_000
+    engine.step = () => new Promise((resolve) => setTimeout(resolve, 2))
+    for (const stream of [true, false]) {
+      const client = new AbortController()
+      const response = await send({}, { stream }, client.signal)
+      expect(response.status).toBe(200)
+      await eventually(
+        async () => engine.runs.length,
+        (runs) => runs > 0,
+      )
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      client.abort()
+      const aborted = receipts.length + 1
+      await eventually(
+        async () => receipts.length,
+        (length) => length === aborted,
+      )
+      const receipt = receipts.at(-1)
+      expect(receipt).toMatchObject({ outcome: 'aborted', finishReason: 'abort' })
+      expect(receipt?.counts.outputTokens).toBeGreaterThan(0)
+      expect(receipt?.costNano).toBe(100 + (receipt?.counts.outputTokens ?? 0) * 100)
+      expect(
+        await eventually(
+          async () => slots.holders(),
+          (held) => held.length === 0,
+        ),
+      ).toEqual([])
+    }
+    expect(engine.aborted).toBe(2)
+  })
+
+  it('[WRK7] an engine that dies breaks the answer off, and what it did is counted, not billed', async () => {
+    engine.step = (index) => (index === 3 ? Promise.reject(new EngineFailure('it died')) : Promise.resolve())
+    await expect(send().then((response) => response.text())).rejects.toThrow()
+    await expect(send({}, { stream: false }).then((response) => response.text())).rejects.toThrow()
+    expect(receipts).toMatchObject([
+      { outcome: 'failed', finishReason: 'error', costNano: 0, counts: { promptTokens: 10, outputTokens: 3 } },
+      { outcome: 'failed', costNano: 0, counts: { outputTokens: 3 } },
+    ])
+  })
+
+  it('[WRK8] a worker that drains refuses what is new and finishes what runs', async () => {
+    let go: () => void = () => undefined
+    engine.step = () =>
+      new Promise<void>((resolve) => {
+        go = resolve
+      })
+    engine.words = 1
+    const running = await send()
+    draining = true
+    expect(await refusal(send())).toMatchObject({ status: 503, code: 'draining' })
+    go()
+    expect(await running.text()).toContain('[DONE]')
+  })
+
+  it('[WRK9] a body that is not the signed one, or not a chat request, never reaches the engine', async () => {
+    expect(await refusal(send({ bodyDigest: 'x'.repeat(43) }))).toMatchObject({ status: 401 })
+    expect(await refusal(send({}, { messages: 3 }))).toMatchObject({ status: 400, code: 'invalid_value' })
+    expect(engine.runs).toEqual([])
+  })
+
+  it('[WRK10] before the first token something is written every quarter of a second: that is how a departure is seen', async () => {
+    engine.step = (index) => (index === 0 ? new Promise((resolve) => setTimeout(resolve, 700)) : Promise.resolve())
+    const streamed = await (await send()).text()
+    expect(streamed.match(/^: working on the prompt$/gm)?.length).toBeGreaterThanOrEqual(2)
+    const whole = await (await send({}, { stream: false })).text()
+    expect(whole).toMatch(/^ {2,}\{/)
+    expect(JSON.parse(whole)).toMatchObject({ object: 'chat.completion', usage: { completion_tokens: 5 } })
+  })
+
+  it('[WRK11] metrics count outcomes and refusals, and hold no label that a client chose', async () => {
+    await (await send()).text()
+    await refusal(send({ workerId: 'w2' }))
+    const text = metrics.render({
+      load: engine.load(),
+      slotsMax: 2,
+      slotsHeld: 0,
+      receiptsOwed: 1,
+      receiptsRefused: 0,
+      up: true,
+    })
+    expect(text).toContain('tramontane_requests_total{outcome="finished"} 1')
+    expect(text).toContain('tramontane_refusals_total{code="bad_dispatch"} 1')
+    expect(text).toContain('tramontane_first_token_seconds_count 1')
+    for (const line of text.trim().split('\n'))
+      expect(line).toMatch(/^(# (HELP|TYPE) tramontane_|tramontane_[a-z_]+(\{[a-z]+="[^"]*"\})? [\d.]+$)/)
+  })
+})

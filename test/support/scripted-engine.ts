@@ -1,0 +1,90 @@
+/** An engine that does what a test tells it to, through the same interface as a real one. */
+import type { Chat } from '../../backends/protocol/chat.ts'
+import type { EffortWord } from '../../backends/protocol/effort.ts'
+import type { Counts } from '../../backends/protocol/money.ts'
+import {
+  type Engine,
+  type EngineDescription,
+  type EngineEvent,
+  EngineFailure,
+  type EngineLoad,
+  type EngineRefusal,
+  type EngineState,
+  type Prepared,
+  type Run,
+  type RunOptions,
+} from '../../gpu-worker/engine/engine.ts'
+
+export class ScriptedEngine implements Engine {
+  readonly description: EngineDescription = {
+    engine: 'scripted',
+    version: '1',
+    modelName: 'script',
+    architecture: 'none',
+    contextTokens: 4_096,
+    slotsMax: 8,
+    vision: false,
+  }
+  state: EngineState = 'ready'
+  promptTokens = 10
+  outputTokensFit = 1_000
+  refusal: EngineRefusal | undefined
+  /** What each run was asked for. */
+  readonly runs: RunOptions[] = []
+  aborted = 0
+  /** Called before each word; a promise that rejects is the engine's death. */
+  step: (index: number) => Promise<void> = () => Promise.resolve()
+  words = 5
+
+  start(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  load(): EngineLoad {
+    return {
+      running: 0,
+      kvTokens: 0,
+      kvTokensMax: 0,
+      promptTokensTotal: 0,
+      cachedTokensTotal: 0,
+      outputTokensTotal: 0,
+      restartsTotal: 0,
+    }
+  }
+
+  prepare(chat: Chat, effort: EffortWord): Promise<Prepared | EngineRefusal> {
+    const { promptTokens, outputTokensFit } = this
+    return Promise.resolve(this.refusal ?? { ok: true, promptTokens, outputTokensFit, chat, effort, prompt: null })
+  }
+
+  run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run {
+    this.runs.push(options)
+    const counts: Counts = { promptTokens: prepared.promptTokens, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
+    return { counts, events: this.#events(counts, options, signal) }
+  }
+
+  async *#events(counts: Counts, options: RunOptions, signal: AbortSignal): AsyncGenerator<EngineEvent> {
+    yield { kind: 'started' }
+    for (let index = 0; index < this.words; index++) {
+      await this.step(index)
+      if (signal.aborted) {
+        this.aborted += 1
+        yield { kind: 'end', finishReason: 'abort' }
+        return
+      }
+      counts.outputTokens += 1
+      yield { kind: 'text', channel: 'content', text: `w${index} ` }
+      if (counts.outputTokens === options.outputTokensMax) {
+        yield { kind: 'end', finishReason: 'length' }
+        return
+      }
+    }
+    yield { kind: 'end', finishReason: 'stop' }
+  }
+}
+
+export { EngineFailure }
