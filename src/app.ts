@@ -8,7 +8,7 @@ import { authenticate } from './auth/authenticate.ts'
 import { chat } from './chat.ts'
 import { type Env, settings } from './env.ts'
 import { errorResponse, GatewayError } from './errors.ts'
-import { type Line, startLine } from './line.ts'
+import { type Line, newRequestId, startLine } from './line.ts'
 import { listModels, showModel } from './models.ts'
 import { takeHeartbeat } from './routing/heartbeats.ts'
 import { settleReceipts } from './settlement/receipts.ts'
@@ -85,5 +85,5 @@ async function begin(context: Context<Bindings>): Promise<Line> {
 }
 
 function requestId(context: Context<Bindings>): string {
-  return context.get('requestId') ?? `req_${crypto.randomUUID().replaceAll('-', '')}`
+  return context.get('requestId') ?? newRequestId(Date.now())
 }

@@ -7,16 +7,23 @@ export class GatewayError extends Error {
   readonly param: string | null
   /** When trying again may help, in milliseconds. */
   readonly retryAfterMs: number | null
+  readonly headers: [string, string][]
 
   constructor(
     code: ErrorCode,
     message: string,
-    options: { param?: string | null; retryAfterMs?: number | null; cause?: unknown } = {},
+    options: {
+      param?: string | null
+      retryAfterMs?: number | null
+      headers?: [string, string][]
+      cause?: unknown
+    } = {},
   ) {
     super(message, { cause: options.cause })
     this.code = code
     this.param = options.param ?? null
     this.retryAfterMs = options.retryAfterMs ?? null
+    this.headers = options.headers ?? []
   }
 }
 
@@ -31,7 +38,9 @@ export function errorResponse(error: unknown, requestId: string): Response {
     'x-request-id': requestId,
     'request-id': requestId,
   })
-  if (!row.retry) headers.set('x-should-retry', 'false')
+  for (const [name, value] of failure.headers) headers.set(name, value)
+  if (!row.retry || (failure.code === 'rate_limit_exceeded' && failure.retryAfterMs === null))
+    headers.set('x-should-retry', 'false')
   else if (failure.retryAfterMs !== null || row.status === 503) {
     const seconds = Math.ceil((failure.retryAfterMs ?? 1_000) / 1_000)
     headers.set('retry-after', String(Math.min(retryAfterMaxS, Math.max(1, seconds))))

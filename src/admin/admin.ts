@@ -8,21 +8,35 @@ import { mintWorkerKey } from '../auth/fleet.ts'
 import { constantTimeEqual, sha256Hex } from '../auth/secret.ts'
 import { type Env, settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
+import { noLimits } from '../limits/holder.ts'
 import { readJsonBody } from '../shaping/body.ts'
+import { roles, TenantSettings } from '../tenant/store.ts'
 
 const TenantId = z.string().regex(idPattern, 'must be 4 to 24 lower-case letters or digits')
+
+const Limit = z.int().min(0).max(1_000_000_000).nullable().default(null)
+const Budget = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable().default(null)
+const LimitsOrder = z.object({
+  requestsPerMinute: Limit,
+  tokensPerMinute: Limit,
+  concurrentMax: Limit,
+  budgetNano: z.object({ total: Budget, day: Budget, month: Budget }).prefault({}),
+})
 
 const CreateTenant = z.object({
   tenantId: TenantId,
   name: z.string().min(1).max(200),
   creditNano: z.int().min(0),
-  concurrentMax: z.int().min(0).max(1_000_000).optional(),
+  limits: LimitsOrder.optional(),
+  settings: TenantSettings.prefault({}),
 })
 
 const CreateKey = z.object({
   name: z.string().min(1).max(200),
   mode: z.enum(['live', 'test']).default('live'),
-  requestsPerMinute: z.int().min(0).max(10_000_000).default(0),
+  role: z.enum(roles).default('member'),
+  models: z.array(z.string().max(64)).max(64).nullable().default(null),
+  limits: LimitsOrder.optional(),
   expiresAt: z.int().min(0).nullable().default(null),
 })
 
@@ -53,7 +67,8 @@ admin.post('/tenants', async (context) => {
     name: order.name,
     creditNano: order.creditNano,
     models: [...models],
-    concurrentMax: order.concurrentMax ?? 0,
+    limits: order.limits ?? noLimits,
+    settings: order.settings,
   })
   if (!created)
     throw new GatewayError('invalid_value', `tenant ${order.tenantId} exists: choose another id`, { param: 'tenantId' })
@@ -73,15 +88,9 @@ admin.post('/tenants/:tenantId/keys', async (context) => {
   const random = crypto.getRandomValues(new Uint8Array(30))
   const keyId = base32(random.subarray(20))
   const { key, prefix, secretHash } = await mintApiKey(order.mode, tenantId, keyId, random, macKey)
-  const { name, requestsPerMinute, expiresAt } = order
-  const added = await tenant(context.env, tenantId).addKey({
-    keyId,
-    name,
-    prefix,
-    secretHash,
-    requestsPerMinute,
-    expiresAt,
-  })
+  const { name, role, models, limits, expiresAt } = order
+  const newKey = { keyId, name, prefix, secretHash, role, models, limits: limits ?? noLimits, expiresAt }
+  const added = await tenant(context.env, tenantId).addKey(newKey)
   if (!added) throw new GatewayError('not_found', 'no such tenant: create it first')
   // The one time the key is shown.
   return context.json({ keyId, prefix, apiKey: key.reveal() }, 201)

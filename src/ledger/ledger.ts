@@ -25,17 +25,23 @@ export interface Booking {
   keyId: string
   state: 'reserved' | 'posted' | 'voided' | 'expired'
   boundNano: number
+  /** Tokens taken from the rate limits, prompt and output together. */
+  boundTokens: number
   /** Unix milliseconds. */
   openedAt: number
   expiresAt: number
 }
 
 export interface Entry {
-  requestId: string
+  /** Null for entries that belong to no request: credits, and corrections of the whole account. */
+  requestId: string | null
   /** The receipt's dispatch; null for entries that no worker stands behind. An entry per dispatch, at most. */
   dispatchId: string | null
-  kind: 'post' | 'void' | 'expire' | 'late' | 'waste'
+  kind: 'post' | 'void' | 'expire' | 'late' | 'waste' | 'credit' | 'correction'
+  /** What it adds to the posted sum; a correction may take away. */
   costNano: number
+  /** What it adds to the credit; only a credit does. */
+  creditNano: number
   /** What a late receipt asked for beyond what the account still held; carried by the operator, never by the budget. */
   shortNano: number
   counts: Counts | null
@@ -81,7 +87,7 @@ export function leftNano(account: Account): number {
 export function reserve(
   account: Account,
   existing: Booking | undefined,
-  order: { requestId: string; keyId: string; boundNano: number; expiresAt: number },
+  order: Pick<Booking, 'requestId' | 'keyId' | 'boundNano' | 'boundTokens' | 'expiresAt'>,
   now: number,
 ): Reserved {
   if (existing) {
@@ -112,7 +118,7 @@ export function raise(account: Account, booking: Booking | undefined, boundNano:
 /**
  * Settles a receipt. `known` says whether this dispatch already has its entry. The first receipt of a reserved request
  * closes it; any other, a second attempt's or one that comes after void or expiry, is an entry of its own and takes
- * what the account still holds. A failed attempt leaves the reservation open, for the attempt that follows it; the edge
+ * what is left, `lateNano` at most: what other budgets than the account's still hold. A failed attempt leaves the reservation open, for the attempt that follows it; the edge
  * closes it when none does.
  */
 export function settle(
@@ -120,6 +126,7 @@ export function settle(
   booking: Booking | undefined,
   known: boolean,
   charge: Charge,
+  lateNano: number,
   now: number,
 ): Settled {
   if (!booking) return { answer: 'unknown' }
@@ -127,7 +134,7 @@ export function settle(
   if (charge.failed) return { answer: 'wasted', account, booking, entry: entryOf(charge, 'waste', 0, now) }
   const wanted = Math.min(charge.costNano, booking.boundNano)
   const open = booking.state === 'reserved'
-  const costNano = open ? wanted : Math.min(wanted, Math.max(0, leftNano(account)))
+  const costNano = open ? wanted : Math.min(wanted, Math.max(0, Math.min(lateNano, leftNano(account))))
   const entry = entryOf(charge, open ? 'post' : 'late', costNano, now)
   return {
     answer: open ? 'posted' : 'late',
@@ -144,24 +151,14 @@ export function settle(
 function entryOf(charge: Charge, kind: Entry['kind'], costNano: number, at: number): Entry {
   const { requestId, dispatchId, counts, estimated } = charge
   const shortNano = charge.failed ? 0 : charge.costNano - costNano
-  return { requestId, dispatchId, kind, costNano, shortNano, counts, estimated, at }
+  return { requestId, dispatchId, kind, costNano, creditNano: 0, shortNano, counts, estimated, at }
 }
 
 /** Closes a reservation of which nothing was generated (void), or of which nothing was heard in time (expire). */
 export function close(account: Account, booking: Booking | undefined, kind: 'void' | 'expire', now: number): Closed {
   if (!booking) return { answer: 'unknown' }
   if (booking.state !== 'reserved') return { answer: `already-${booking.state}` }
-  const { requestId } = booking
-  const entry: Entry = {
-    requestId,
-    dispatchId: null,
-    kind,
-    costNano: 0,
-    shortNano: 0,
-    counts: null,
-    estimated: false,
-    at: now,
-  }
+  const entry: Entry = { ...plainEntry, requestId: booking.requestId, kind, at: now }
   const state = kind === 'void' ? 'voided' : 'expired'
   return {
     answer: state,
@@ -170,3 +167,39 @@ export function close(account: Account, booking: Booking | undefined, kind: 'voi
     entry,
   }
 }
+
+/** Adds prepaid credit. */
+export function credit(account: Account, creditNano: number, now: number): { account: Account; entry: Entry } {
+  return {
+    account: { ...account, creditNano: account.creditNano + creditNano },
+    entry: { ...plainEntry, kind: 'credit', creditNano, at: now },
+  }
+}
+
+/**
+ * Corrects what was posted, by a new entry: entries are never edited. `costNano` is what is added, negative for a
+ * refund; it can neither refund more than was posted nor charge more than is left.
+ */
+export function correct(
+  account: Account,
+  requestId: string | null,
+  costNano: number,
+  now: number,
+): { answer: 'corrected'; account: Account; entry: Entry } | { answer: 'too-much' } {
+  if (costNano > leftNano(account) || account.postedNano + costNano < 0) return { answer: 'too-much' }
+  return {
+    answer: 'corrected',
+    account: { ...account, postedNano: account.postedNano + costNano },
+    entry: { ...plainEntry, requestId, kind: 'correction', costNano, at: now },
+  }
+}
+
+const plainEntry = {
+  requestId: null,
+  dispatchId: null,
+  costNano: 0,
+  creditNano: 0,
+  shortNano: 0,
+  counts: null,
+  estimated: false,
+} as const

@@ -1,6 +1,7 @@
 /** What every answer discloses in its headers: ids, effort asked and served, limits, warnings. */
 import type { Line } from '../line.ts'
 import type { Shaped } from '../shaping/shape.ts'
+import type { RatesLeft } from '../tenant/admission.ts'
 import type { Admission } from '../tenant/calls.ts'
 
 export function answerHeaders(line: Line, shaped: Shaped, admission: Admission): Headers {
@@ -12,9 +13,29 @@ export function answerHeaders(line: Line, shaped: Shaped, admission: Admission):
   })
   if (shaped.effort.asked) headers.set('x-tramontane-effort-asked', shaped.effort.asked)
   if (shaped.warnings.length > 0) headers.set('x-tramontane-warnings', shaped.warnings.join('; '))
-  if (admission.requestsLeft !== null) {
-    headers.set('x-ratelimit-limit-requests', String(admission.requestsPerMinute))
-    headers.set('x-ratelimit-remaining-requests', String(admission.requestsLeft))
-  }
+  for (const [name, value] of rateHeaders(admission.ratesLeft)) headers.set(name, value)
   return headers
+}
+
+/**
+ * What is left of the rates: OpenAI's six headers, and the two of the IETF draft (draft-ietf-httpapi-ratelimit-headers).
+ * Nothing for a rate without a limit.
+ */
+export function rateHeaders(left: RatesLeft): [string, string][] {
+  const rates = [
+    ['requests', left.requests],
+    ['tokens', left.tokens],
+  ] as const
+  const known = rates.flatMap(([name, rate]) => (rate ? [{ name, ...rate }] : []))
+  if (known.length === 0) return []
+  const six = known.flatMap(({ name, limit, left: remaining, resetMs }): [string, string][] => [
+    [`x-ratelimit-limit-${name}`, String(limit)],
+    [`x-ratelimit-remaining-${name}`, String(remaining)],
+    [`x-ratelimit-reset-${name}`, resetMs < 1_000 ? `${resetMs}ms` : `${Math.ceil(resetMs / 1_000)}s`],
+  ])
+  const policy = known.map(({ name, limit }) => `"${name}";q=${limit};w=60`).join(', ')
+  const now = known.map(
+    ({ name, left: remaining, resetMs }) => `"${name}";r=${remaining};t=${Math.ceil(resetMs / 1_000)}`,
+  )
+  return [...six, ['ratelimit-policy', policy], ['ratelimit', now.join(', ')]]
 }

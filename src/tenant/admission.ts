@@ -1,11 +1,11 @@
 /**
- * Admission, decided in one step from the tenant's rows: is the key good, do the limits allow it, does the money
- * suffice. Pure; the tenant object loads the rows, calls this and writes what it returns. A refusal writes nothing.
+ * Admission, decided in one step from the tenant's rows: is the key good, do its and its tenant's limits allow the
+ * request, does the money suffice. Pure; a refusal changes nothing.
  */
 import { boundNano, type Rates } from '../../backends/protocol/money.ts'
 import { constantTimeEqual } from '../auth/secret.ts'
-import { type Booking, leftNano, raise, reserve } from '../ledger/ledger.ts'
-import { type Bucket, take, unitsLeft } from '../limits/bucket.ts'
+import { type Booking, raise, reserve } from '../ledger/ledger.ts'
+import { admitHolder, type HolderRefusal, type RateLeft, raiseHolder, rateLeft } from '../limits/holder.ts'
 import type { KeyRow, Tenant } from './store.ts'
 
 export interface AdmissionOrder {
@@ -19,103 +19,201 @@ export interface AdmissionOrder {
   outputTokens: number
 }
 
-export type Refused = {
+export type RefusalCode =
+  | 'invalid_api_key'
+  | 'rate_limit_exceeded'
+  | 'insufficient_quota'
+  | 'permission_denied'
+  | 'internal_error'
+
+export interface Refused {
   ok: false
-  code: 'invalid_api_key' | 'rate_limit_exceeded' | 'insufficient_quota' | 'permission_denied' | 'internal_error'
+  code: RefusalCode
   message: string
+  /** Null where waiting does not help. */
   retryAfterMs: number | null
+  rates: RatesLeft
+}
+
+/** The tightest of the key's and the tenant's rates, for headers. */
+export interface RatesLeft {
+  requests?: RateLeft
+  tokens?: RateLeft
 }
 
 export interface Admitted {
   ok: true
   tenant: Tenant
+  key: KeyRow
   booking: Booking
-  bucket: Bucket | null
   rates: Rates
-  outputTokensMax: number
-  requestsLeft: number | null
 }
 
 /** How long a reservation may stay open before it is looked into: longer than any queue plus any answer. */
 export const reservationTtlMs = 15 * 60_000
 
-export function admit(
-  order: AdmissionOrder,
-  rows: {
-    tenant: Tenant
-    key: KeyRow | undefined
-    rates: Rates | undefined
-    booking: Booking | undefined
-    open: number
-  },
-  now: number,
-): Admitted | Refused {
-  const { tenant, key, rates, booking } = rows
+export interface AdmissionRows {
+  tenant: Tenant
+  key: KeyRow | undefined
+  rates: Rates | undefined
+  booking: Booking | undefined
+}
+
+export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): Admitted | Refused {
+  const { tenant, key, rates } = rows
   const keyFault = checkKey(key, order.secretHash, now)
-  if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'unknown key')
+  if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'no such key')
+  if (key.models && !key.models.includes(order.model)) {
+    return refuse('permission_denied', `this key may not ask ${order.model}: it is for ${key.models.join(', ')}`)
+  }
   if (!rates)
     return refuse('permission_denied', `this tenant has no rate card for ${order.model}: ask the operator for one`)
-  if (tenant.concurrentMax > 0 && rows.open >= tenant.concurrentMax) {
-    const message = `${rows.open} requests are running, and this tenant may run ${tenant.concurrentMax}: wait for one to end`
-    return refuse('rate_limit_exceeded', message, 1_000)
+  const wanted = {
+    tokens: order.promptTokens + order.outputTokens,
+    nano: boundNano(order.promptTokens, order.outputTokens, rates),
   }
-  const perMinute = key.requestsPerMinute
-  const taken = perMinute > 0 ? take(key.bucket, perMinute, 1, now) : undefined
-  if (taken && !taken.ok) {
-    const seconds = (taken.retryAfterMs / 1_000).toFixed(1)
-    const message = `this key may send ${perMinute} requests a minute: please try again in ${seconds}s`
-    return refuse('rate_limit_exceeded', message, taken.retryAfterMs)
+  const byKey = admitHolder(key.limits, key.state, wanted, now)
+  if (!byKey.ok) return refuseHolder(byKey, 'key', wanted.nano, rows, now)
+  const byTenant = admitHolder(tenant.limits, tenant.state, wanted, now)
+  if (!byTenant.ok) return refuseHolder(byTenant, 'tenant', wanted.nano, rows, now)
+  const { requestId, keyId } = order
+  const booking = {
+    requestId,
+    keyId,
+    boundNano: wanted.nano,
+    boundTokens: wanted.tokens,
+    expiresAt: now + reservationTtlMs,
   }
-  const bound = boundNano(order.promptTokens, order.outputTokens, rates)
-  const expiresAt = now + reservationTtlMs
-  const reserved = reserve(
-    tenant,
-    booking,
-    { requestId: order.requestId, keyId: order.keyId, boundNano: bound, expiresAt },
-    now,
-  )
-  if (reserved.answer === 'insufficient') return refuse('insufficient_quota', moneyMessage(bound, leftNano(tenant)))
-  if (reserved.answer !== 'reserved') return refuse('internal_error', `request id ${order.requestId} is in use`)
+  const reserved = reserve(tenant, rows.booking, booking, now)
+  if (reserved.answer === 'insufficient') {
+    return refuse(
+      'insufficient_quota',
+      `${moneyMessage(wanted.nano, reserved.leftNano)}, or ask the operator for credit`,
+      null,
+      ratesLeft(rows, now),
+    )
+  }
+  if (reserved.answer !== 'reserved')
+    return refuse('internal_error', `request id ${requestId} is in use (${reserved.answer})`)
   return {
     ok: true,
-    tenant: { ...tenant, ...reserved.account },
+    tenant: { ...tenant, ...reserved.account, state: byTenant.state },
+    key: { ...key, state: byKey.state, lastUsedAt: now },
     booking: reserved.booking,
-    bucket: taken?.bucket ?? null,
     rates,
-    outputTokensMax: order.outputTokens,
-    requestsLeft: taken ? unitsLeft(taken.bucket, perMinute, now) : null,
   }
 }
 
 /** The second and last word on an open reservation: the worker counted a longer prompt than was reserved for. */
 export function readmit(
   order: Pick<AdmissionOrder, 'promptTokens' | 'outputTokens'>,
-  rows: { tenant: Tenant; rates: Rates; booking: Booking | undefined },
-): { ok: true; tenant: Tenant; booking: Booking } | Refused {
-  const bound = boundNano(order.promptTokens, order.outputTokens, rows.rates)
-  const raised = raise(rows.tenant, rows.booking, bound)
-  if (raised.answer === 'insufficient') return refuse('insufficient_quota', moneyMessage(bound, raised.leftNano))
+  rows: AdmissionRows & { key: KeyRow; rates: Rates },
+  now: number,
+): { ok: true; tenant: Tenant; key: KeyRow; booking: Booking } | Refused {
+  const { tenant, key, booking, rates } = rows
+  if (booking?.state !== 'reserved') return refuse('internal_error', 'the reservation is closed already')
+  const bound = boundNano(order.promptTokens, order.outputTokens, rates)
+  const extra = Math.max(0, bound - booking.boundNano)
+  const byKey = raiseHolder(key.limits, key.state, booking.openedAt, extra, now)
+  if (!byKey.ok) return refuseHolder(byKey, 'key', bound, rows, now)
+  const byTenant = raiseHolder(tenant.limits, tenant.state, booking.openedAt, extra, now)
+  if (!byTenant.ok) return refuseHolder(byTenant, 'tenant', bound, rows, now)
+  const raised = raise(tenant, booking, bound)
+  if (raised.answer === 'insufficient') {
+    return refuse('insufficient_quota', `${moneyMessage(bound, raised.leftNano)}, or ask the operator for credit`)
+  }
   if (raised.answer === 'not-reserved') return refuse('internal_error', 'the reservation is closed already')
-  return { ok: true, tenant: { ...rows.tenant, ...raised.account }, booking: raised.booking }
+  return {
+    ok: true,
+    tenant: { ...tenant, ...raised.account, state: byTenant.state },
+    key: { ...key, state: byKey.state },
+    booking: raised.booking,
+  }
 }
 
-function checkKey(key: KeyRow | undefined, secretHash: string, now: number): string | undefined {
+export function checkKey(key: KeyRow | undefined, secretHash: string, now: number): string | undefined {
   if (!key || !constantTimeEqual(key.secretHash, secretHash)) return 'no such key: check that it was copied whole'
   if (key.revokedAt !== null) return 'this key was revoked: use another, or ask its owner for one'
   if (key.expiresAt !== null && key.expiresAt <= now) return 'this key has expired: create a new one'
   return undefined
 }
 
-function refuse(code: Refused['code'], message: string, retryAfterMs: number | null = null): Refused {
-  return { ok: false, code, message, retryAfterMs }
+/** What is left of the rates, the tighter of the key's and the tenant's. */
+export function ratesLeft(rows: { tenant: Tenant; key: KeyRow | undefined }, now: number): RatesLeft {
+  const holders = [rows.tenant, ...(rows.key ? [rows.key] : [])]
+  const tightest = (lefts: (RateLeft | undefined)[]) =>
+    lefts.filter((each) => each !== undefined).sort((a, b) => a.left - b.left)[0]
+  const requests = tightest(holders.map(({ limits, state }) => rateLeft(state.requests, limits.requestsPerMinute, now)))
+  const tokens = tightest(holders.map(({ limits, state }) => rateLeft(state.tokens, limits.tokensPerMinute, now)))
+  return { ...(requests && { requests }), ...(tokens && { tokens }) }
+}
+
+function refuse(
+  code: RefusalCode,
+  message: string,
+  retryAfterMs: number | null = null,
+  rates: RatesLeft = {},
+): Refused {
+  return { ok: false, code, message, retryAfterMs, rates }
+}
+
+function refuseHolder(
+  by: HolderRefusal,
+  holder: 'key' | 'tenant',
+  boundNano: number,
+  rows: AdmissionRows,
+  now: number,
+): Refused {
+  const left = ratesLeft(rows, now)
+  const wait = Number.isFinite(by.retryAfterMs) ? `please try again in ${(by.retryAfterMs / 1_000).toFixed(1)}s` : ''
+  switch (by.limit) {
+    case 'requests':
+      return refuse(
+        'rate_limit_exceeded',
+        `this ${holder} may send ${by.max} requests a minute: ${wait}`,
+        by.retryAfterMs,
+        left,
+      )
+    case 'tokens':
+      return wait === ''
+        ? refuse(
+            'rate_limit_exceeded',
+            `this ${holder} may use ${by.max} tokens a minute, and this request may take more: set a smaller max_tokens`,
+            null,
+            left,
+          )
+        : refuse(
+            'rate_limit_exceeded',
+            `this ${holder} may use ${by.max} tokens a minute, ${by.left} are left: ${wait}, or set a smaller max_tokens`,
+            by.retryAfterMs,
+            left,
+          )
+    case 'concurrent':
+      return refuse(
+        'rate_limit_exceeded',
+        `this ${holder} may run ${by.max} requests at once, and they are running: wait for one to end`,
+        by.retryAfterMs,
+        left,
+      )
+    case 'budget-total':
+    case 'budget-day':
+    case 'budget-month': {
+      const name = { 'budget-total': 'budget', 'budget-day': 'daily budget', 'budget-month': 'monthly budget' }[
+        by.limit
+      ]
+      return refuse(
+        'insufficient_quota',
+        `the ${name} of this ${holder}: ${moneyMessage(boundNano, by.left)}, or ask for a larger one`,
+        null,
+        left,
+      )
+    }
+  }
 }
 
 function moneyMessage(boundNano: number, leftNano: number): string {
-  const dollars = (nano: number) => `$${(nano / 1e9).toFixed(6)}`
-  return (
-    `this request may cost up to ${dollars(boundNano)} and ${dollars(leftNano)} is left: ` +
-    'set a smaller max_tokens, or ask the operator for credit'
-  )
+  const dollars = (nano: number) => `$${(Math.max(0, nano) / 1e9).toFixed(6)}`
+  return `this request may cost up to ${dollars(boundNano)} and ${dollars(leftNano)} is left; set a smaller max_tokens`
 }
 
 /** The rate card a new tenant starts with, in nano-dollars per token: Mistral's own list price for Small 4. */

@@ -1,13 +1,16 @@
 /** What the tenant object's calls take and give. */
 import type { Rates } from '../../backends/protocol/money.ts'
-import type { Row } from './store.ts'
+import type { Limits } from '../limits/holder.ts'
+import type { RatesLeft } from './admission.ts'
+import type { Role, Row, TenantSettings } from './store.ts'
 
 export interface NewTenant {
   tenantId: string
   name: string
   creditNano: number
   models: string[]
-  concurrentMax?: number
+  limits: Limits
+  settings: TenantSettings
 }
 
 export interface NewKey {
@@ -15,7 +18,9 @@ export interface NewKey {
   name: string
   prefix: string
   secretHash: string
-  requestsPerMinute: number
+  role: Role
+  models: string[] | null
+  limits: Limits
   expiresAt: number | null
 }
 
@@ -25,8 +30,7 @@ export interface Admission {
   boundNano: number
   outputTokensMax: number
   effortUnknown: 'map' | 'reject'
-  requestsPerMinute: number
-  requestsLeft: number | null
+  ratesLeft: RatesLeft
 }
 
 export interface TenantSummary {

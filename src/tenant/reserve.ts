@@ -2,6 +2,7 @@
 import type { ApiKey } from '../auth/api-key.ts'
 import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
+import { rateHeaders } from '../metering/headers.ts'
 import type { Shaped } from '../shaping/shape.ts'
 import type { Refused } from './admission.ts'
 import type { Admission } from './calls.ts'
@@ -34,5 +35,8 @@ export async function reserveAgain(line: Line, key: ApiKey, shaped: Shaped, prom
 }
 
 function refusal(refused: Refused): GatewayError {
-  return new GatewayError(refused.code, refused.message, { retryAfterMs: refused.retryAfterMs })
+  return new GatewayError(refused.code, refused.message, {
+    retryAfterMs: refused.retryAfterMs,
+    headers: rateHeaders(refused.rates),
+  })
 }

@@ -1,6 +1,7 @@
 /**
  * What one tenant object keeps. Statements run in order, once each; a shipped one is never edited, the next is added.
- * Each index is one more row written per insert, so there are few.
+ * Each index is one more row written per insert, so there are few. Ids of requests begin with their time, so inserts
+ * go to the end of every tree, and the size of the past does not slow the present.
  */
 export const schema: readonly string[] = [
   `CREATE TABLE account (
@@ -11,21 +12,25 @@ export const schema: readonly string[] = [
     credit_nano INTEGER NOT NULL,
     posted_nano INTEGER NOT NULL,
     reserved_nano INTEGER NOT NULL,
-    requests_per_minute INTEGER NOT NULL,
-    concurrent_max INTEGER NOT NULL,
-    effort_unknown TEXT NOT NULL CHECK (effort_unknown IN ('map', 'reject'))
+    chain_seq INTEGER NOT NULL,
+    chain_hash TEXT NOT NULL,
+    limits TEXT NOT NULL,
+    state TEXT NOT NULL,
+    settings TEXT NOT NULL
   )`,
   `CREATE TABLE api_keys (
     key_id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     prefix TEXT NOT NULL,
     secret_hash TEXT NOT NULL,
+    role TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
     revoked_at INTEGER,
-    requests_per_minute INTEGER NOT NULL,
-    bucket_level INTEGER NOT NULL,
-    bucket_at INTEGER NOT NULL
+    last_used_at INTEGER,
+    models TEXT,
+    limits TEXT NOT NULL,
+    state TEXT NOT NULL
   ) WITHOUT ROWID`,
   `CREATE TABLE rate_cards (
     model TEXT NOT NULL,
@@ -40,16 +45,18 @@ export const schema: readonly string[] = [
     key_id TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('reserved', 'posted', 'voided', 'expired')),
     bound_nano INTEGER NOT NULL,
+    bound_tokens INTEGER NOT NULL,
     opened_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
   ) WITHOUT ROWID`,
   `CREATE INDEX open_bookings ON bookings (expires_at) WHERE state = 'reserved'`,
   `CREATE TABLE entries (
     seq INTEGER PRIMARY KEY,
-    request_id TEXT NOT NULL,
+    request_id TEXT,
     dispatch_id TEXT UNIQUE,
-    kind TEXT NOT NULL CHECK (kind IN ('post', 'void', 'expire', 'late', 'waste')),
+    kind TEXT NOT NULL CHECK (kind IN ('post', 'void', 'expire', 'late', 'waste', 'credit', 'correction')),
     cost_nano INTEGER NOT NULL,
+    credit_nano INTEGER NOT NULL,
     short_nano INTEGER NOT NULL,
     prompt_tokens INTEGER,
     cached_tokens INTEGER,
@@ -57,11 +64,37 @@ export const schema: readonly string[] = [
     reasoning_tokens INTEGER,
     estimated INTEGER NOT NULL,
     at INTEGER NOT NULL,
-    key_id TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    key_id TEXT,
     model TEXT,
     pool TEXT,
     effort TEXT,
     worker_id TEXT,
-    outcome TEXT
+    outcome TEXT,
+    note TEXT
+  )`,
+  `CREATE INDEX entries_of_request ON entries (request_id)`,
+  `CREATE TABLE usage_hours (
+    hour INTEGER NOT NULL,
+    key_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    pool TEXT NOT NULL,
+    effort TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    cost_nano INTEGER NOT NULL,
+    estimated INTEGER NOT NULL,
+    PRIMARY KEY (hour, key_id, model, pool, effort, outcome)
+  ) WITHOUT ROWID`,
+  `CREATE TABLE pruned (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    cost_nano INTEGER NOT NULL,
+    credit_nano INTEGER NOT NULL
   )`,
 ]

@@ -2,9 +2,11 @@
  * The tenant object's rows, as SQL. Runs on a Durable Object's SQLite and, in tests, on Node's: both give `Sql`.
  * Every function is synchronous; whoever calls several of them does so inside one transaction.
  */
-import type { Rates } from '../../backends/protocol/money.ts'
+import { z } from 'zod'
+import { Rates } from '../../backends/protocol/money.ts'
+import { chainStart } from '../ledger/chain.ts'
 import type { Account, Booking, Entry } from '../ledger/ledger.ts'
-import type { Bucket } from '../limits/bucket.ts'
+import type { HolderState, Limits } from '../limits/holder.ts'
 import { schema } from './schema.ts'
 
 export type SqlValue = string | number | null
@@ -15,43 +17,95 @@ export interface Sql {
   run(query: string, ...values: SqlValue[]): void
 }
 
+const Int = z.int()
+const LimitsRow = z.object({
+  requestsPerMinute: Int.nullable(),
+  tokensPerMinute: Int.nullable(),
+  concurrentMax: Int.nullable(),
+  budgetNano: z.object({ total: Int.nullable(), day: Int.nullable(), month: Int.nullable() }),
+}) satisfies z.ZodType<Limits>
+const Bucket = z.object({ level: Int, at: Int })
+const Purse = z.object({ window: Int, postedNano: Int, reservedNano: Int })
+const HolderRow = z.object({
+  requests: Bucket,
+  tokens: Bucket,
+  running: Int,
+  purses: z.object({ total: Purse.exactOptional(), day: Purse.exactOptional(), month: Purse.exactOptional() }),
+}) satisfies z.ZodType<HolderState>
+
+export const TenantSettings = z.object({
+  /** What happens to an effort word that the model does not know. */
+  effortUnknown: z.enum(['map', 'reject']).default('map'),
+  /** How long settled requests are kept one by one; hourly sums are kept for good. */
+  retentionDays: z.int().min(1).max(3_650).default(90),
+})
+export type TenantSettings = z.infer<typeof TenantSettings>
+
 export interface Tenant extends Account {
   tenantId: string
   name: string
   createdAt: number
-  /** Zero means no limit. */
-  requestsPerMinute: number
-  /** Open reservations at once; zero means no limit. */
-  concurrentMax: number
-  /** What happens to an effort word that the model does not know. */
-  effortUnknown: 'map' | 'reject'
+  /** The chain's last link. */
+  chainSeq: number
+  chainHash: string
+  limits: Limits
+  state: HolderState
+  settings: TenantSettings
 }
+
+export const roles = ['owner', 'admin', 'member', 'viewer'] as const
+export type Role = (typeof roles)[number]
 
 export interface KeyRow {
   keyId: string
   name: string
   prefix: string
   secretHash: string
+  /** What the key may do besides asking the model; see admin/. */
+  role: Role
   createdAt: number
   expiresAt: number | null
   revokedAt: number | null
-  requestsPerMinute: number
-  bucket: Bucket
+  lastUsedAt: number | null
+  /** The models it may ask; null means every one that the gateway offers. */
+  models: string[] | null
+  limits: Limits
+  state: HolderState
 }
 
 /** What an entry says beyond the ledger's own words, for usage reports. */
 export interface EntryLabels {
-  keyId: string
+  keyId: string | null
   model: string | null
   pool: string | null
   effort: string | null
   workerId: string | null
   outcome: string | null
+  note: string | null
+}
+
+export const noLabels: EntryLabels = {
+  keyId: null,
+  model: null,
+  pool: null,
+  effort: null,
+  workerId: null,
+  outcome: null,
+  note: null,
+}
+
+/** What was pruned from the entries' beginning: where the chain that is left starts, and the sums it starts with. */
+export interface Pruned {
+  seq: number
+  hash: string
+  costNano: number
+  creditNano: number
 }
 
 export function openStore(sql: Sql) {
   migrate(sql)
   return {
+    sql,
     tenant(): Tenant | undefined {
       const row = sql.all('SELECT * FROM account WHERE id = 1')[0]
       return row && readTenant(row)
@@ -59,45 +113,65 @@ export function openStore(sql: Sql) {
     putTenant(tenant: Tenant): void {
       sql.run(
         `INSERT OR REPLACE INTO account (id, tenant_id, name, created_at, credit_nano, posted_nano, reserved_nano,
-          requests_per_minute, concurrent_max, effort_unknown) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          chain_seq, chain_hash, limits, state, settings) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         tenant.tenantId,
         tenant.name,
         tenant.createdAt,
         tenant.creditNano,
         tenant.postedNano,
         tenant.reservedNano,
-        tenant.requestsPerMinute,
-        tenant.concurrentMax,
-        tenant.effortUnknown,
+        tenant.chainSeq,
+        tenant.chainHash,
+        JSON.stringify(tenant.limits),
+        JSON.stringify(tenant.state),
+        JSON.stringify(tenant.settings),
       )
     },
-    putBalances(account: Account): void {
+    /** The columns that change with every request. */
+    putBalances(tenant: Tenant): void {
       sql.run(
-        'UPDATE account SET posted_nano = ?, reserved_nano = ? WHERE id = 1',
-        account.postedNano,
-        account.reservedNano,
+        `UPDATE account SET credit_nano = ?, posted_nano = ?, reserved_nano = ?, chain_seq = ?, chain_hash = ?, state = ?
+          WHERE id = 1`,
+        tenant.creditNano,
+        tenant.postedNano,
+        tenant.reservedNano,
+        tenant.chainSeq,
+        tenant.chainHash,
+        JSON.stringify(tenant.state),
       )
+    },
+    key(keyId: string): KeyRow | undefined {
+      const row = sql.all('SELECT * FROM api_keys WHERE key_id = ?', keyId)[0]
+      return row && readKey(row)
     },
     keys(): KeyRow[] {
-      return sql.all('SELECT * FROM api_keys').map(readKey)
+      return sql.all('SELECT * FROM api_keys ORDER BY created_at, key_id').map(readKey)
     },
     putKey(key: KeyRow): void {
       sql.run(
-        'INSERT OR REPLACE INTO api_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        `INSERT OR REPLACE INTO api_keys (key_id, name, prefix, secret_hash, role, created_at, expires_at, revoked_at,
+          last_used_at, models, limits, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         key.keyId,
         key.name,
         key.prefix,
         key.secretHash,
+        key.role,
         key.createdAt,
         key.expiresAt,
         key.revokedAt,
-        key.requestsPerMinute,
-        key.bucket.level,
-        key.bucket.at,
+        key.lastUsedAt,
+        key.models && JSON.stringify(key.models),
+        JSON.stringify(key.limits),
+        JSON.stringify(key.state),
       )
     },
-    putBucket(keyId: string, bucket: Bucket): void {
-      sql.run('UPDATE api_keys SET bucket_level = ?, bucket_at = ? WHERE key_id = ?', bucket.level, bucket.at, keyId)
+    putKeyState(key: KeyRow): void {
+      sql.run(
+        'UPDATE api_keys SET state = ?, last_used_at = ? WHERE key_id = ?',
+        JSON.stringify(key.state),
+        key.lastUsedAt,
+        key.keyId,
+      )
     },
     /** The rates in force at `now`, or undefined when this tenant has none for the model. */
     rates(model: string, now: number): Rates | undefined {
@@ -107,13 +181,10 @@ export function openStore(sql: Sql) {
         model,
         now,
       )[0]
-      return (
-        row && {
-          inputNano: int(row, 'input_nano'),
-          cachedNano: int(row, 'cached_nano'),
-          outputNano: int(row, 'output_nano'),
-        }
-      )
+      return row && Rates.parse({ inputNano: row.input_nano, cachedNano: row.cached_nano, outputNano: row.output_nano })
+    },
+    rateCards(): Row[] {
+      return sql.all('SELECT * FROM rate_cards ORDER BY model, effective_at')
     },
     putRates(model: string, effectiveAt: number, rates: Rates): void {
       sql.run(
@@ -129,20 +200,26 @@ export function openStore(sql: Sql) {
       const row = sql.all('SELECT * FROM bookings WHERE request_id = ?', requestId)[0]
       return row && readBooking(row)
     },
-    openBookings(): number {
-      return int(sql.all(`SELECT count(*) AS n FROM bookings WHERE state = 'reserved'`)[0] ?? {}, 'n')
+    openBookings(): Booking[] {
+      return sql.all(`SELECT * FROM bookings WHERE state = 'reserved'`).map(readBooking)
     },
     overdue(now: number, limit: number): Booking[] {
       const query = `SELECT * FROM bookings WHERE state = 'reserved' AND expires_at <= ? ORDER BY expires_at LIMIT ?`
       return sql.all(query, now, limit).map(readBooking)
     },
+    /** When the next open reservation is due, or undefined when none is open. */
+    nextDue(): number | undefined {
+      const row = sql.all(`SELECT min(expires_at) AS due FROM bookings WHERE state = 'reserved'`)[0]
+      return typeof row?.due === 'number' ? row.due : undefined
+    },
     putBooking(booking: Booking): void {
       sql.run(
-        'INSERT OR REPLACE INTO bookings VALUES (?, ?, ?, ?, ?, ?)',
+        'INSERT OR REPLACE INTO bookings VALUES (?, ?, ?, ?, ?, ?, ?)',
         booking.requestId,
         booking.keyId,
         booking.state,
         booking.boundNano,
+        booking.boundTokens,
         booking.openedAt,
         booking.expiresAt,
       )
@@ -150,8 +227,40 @@ export function openStore(sql: Sql) {
     hasEntry(dispatchId: string): boolean {
       return sql.all('SELECT 1 FROM entries WHERE dispatch_id = ?', dispatchId).length > 0
     },
+    addEntry(seq: number, hash: string, entry: Entry, labels: EntryLabels): void {
+      sql.run(
+        `INSERT INTO entries (seq, request_id, dispatch_id, kind, cost_nano, credit_nano, short_nano, prompt_tokens,
+          cached_tokens, output_tokens, reasoning_tokens, estimated, at, hash, key_id, model, pool, effort, worker_id, outcome, note)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        seq,
+        entry.requestId,
+        entry.dispatchId,
+        entry.kind,
+        entry.costNano,
+        entry.creditNano,
+        entry.shortNano,
+        entry.counts?.promptTokens ?? null,
+        entry.counts?.cachedTokens ?? null,
+        entry.counts?.outputTokens ?? null,
+        entry.counts?.reasoningTokens ?? null,
+        entry.estimated ? 1 : 0,
+        entry.at,
+        hash,
+        labels.keyId,
+        labels.model,
+        labels.pool,
+        labels.effort,
+        labels.workerId,
+        labels.outcome,
+        labels.note,
+      )
+    },
     entriesOf(requestId: string): Row[] {
       return sql.all('SELECT * FROM entries WHERE request_id = ? ORDER BY seq', requestId)
+    },
+    /** Entries after `seq`, in order. */
+    entriesAfter(seq: number, limit: number): { seq: number; hash: string; entry: Entry; labels: EntryLabels }[] {
+      return sql.all('SELECT * FROM entries WHERE seq > ? ORDER BY seq LIMIT ?', seq, limit).map(readEntry)
     },
     totals(): Row {
       return (
@@ -162,29 +271,70 @@ export function openStore(sql: Sql) {
           FROM entries`)[0] ?? {}
       )
     },
-    addEntry(entry: Entry, labels: EntryLabels): void {
+    /** Adds one settled dispatch to its hour. */
+    addUsage(hour: number, labels: EntryLabels, entry: Entry): void {
       sql.run(
-        `INSERT INTO entries (request_id, dispatch_id, kind, cost_nano, short_nano, prompt_tokens, cached_tokens,
-          output_tokens, reasoning_tokens, estimated, at, key_id, model, pool, effort, worker_id, outcome)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-        entry.requestId,
-        entry.dispatchId,
-        entry.kind,
+        `INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)
+          ON CONFLICT DO UPDATE SET requests = requests + 1, prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+          cached_tokens = cached_tokens + excluded.cached_tokens, output_tokens = output_tokens + excluded.output_tokens,
+          reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, cost_nano = cost_nano + excluded.cost_nano,
+          estimated = estimated + excluded.estimated`,
+        hour,
+        labels.keyId ?? '',
+        labels.model ?? '',
+        labels.pool ?? '',
+        labels.effort ?? '',
+        labels.outcome ?? '',
+        entry.counts?.promptTokens ?? 0,
+        entry.counts?.cachedTokens ?? 0,
+        entry.counts?.outputTokens ?? 0,
+        entry.counts?.reasoningTokens ?? 0,
         entry.costNano,
-        entry.shortNano,
-        entry.counts?.promptTokens ?? null,
-        entry.counts?.cachedTokens ?? null,
-        entry.counts?.outputTokens ?? null,
-        entry.counts?.reasoningTokens ?? null,
         entry.estimated ? 1 : 0,
-        entry.at,
-        labels.keyId,
-        labels.model,
-        labels.pool,
-        labels.effort,
-        labels.workerId,
-        labels.outcome,
       )
+    },
+    pruned(): Pruned {
+      const row = sql.all('SELECT * FROM pruned WHERE id = 1')[0]
+      if (!row) return { seq: 0, hash: chainStart, costNano: 0, creditNano: 0 }
+      return {
+        seq: int(row, 'seq'),
+        hash: text(row, 'hash'),
+        costNano: int(row, 'cost_nano'),
+        creditNano: int(row, 'credit_nano'),
+      }
+    },
+    /**
+     * Forgets entries and closed bookings older than `before`, at most `limit` of each, and keeps what the chain and the
+     * sums go on from. Answers how many rows went. Entries go from the beginning only, so no gap can hide a loss.
+     */
+    prune(before: number, limit: number): number {
+      const start = this.pruned()
+      const old = sql.all(
+        'SELECT seq, hash, cost_nano, credit_nano FROM entries WHERE seq > ? AND at < ? ORDER BY seq LIMIT ?',
+        start.seq,
+        before,
+        limit,
+      )
+      const last = old.at(-1)
+      if (last) {
+        const sum = (column: string) => old.reduce((total, row) => total + int(row, column), 0)
+        sql.run(
+          'INSERT OR REPLACE INTO pruned VALUES (1, ?, ?, ?, ?)',
+          int(last, 'seq'),
+          text(last, 'hash'),
+          start.costNano + sum('cost_nano'),
+          start.creditNano + sum('credit_nano'),
+        )
+        sql.run('DELETE FROM entries WHERE seq <= ?', int(last, 'seq'))
+      }
+      // Request ids begin with their time, so the oldest bookings are the first in the table.
+      const gone = sql.all(
+        `SELECT request_id FROM bookings WHERE opened_at < ? AND state != 'reserved' ORDER BY request_id LIMIT ?`,
+        before,
+        limit,
+      )
+      for (const row of gone) sql.run('DELETE FROM bookings WHERE request_id = ?', text(row, 'request_id'))
+      return old.length + gone.length
     },
   }
 }
@@ -208,9 +358,11 @@ function readTenant(row: Row): Tenant {
     creditNano: int(row, 'credit_nano'),
     postedNano: int(row, 'posted_nano'),
     reservedNano: int(row, 'reserved_nano'),
-    requestsPerMinute: int(row, 'requests_per_minute'),
-    concurrentMax: int(row, 'concurrent_max'),
-    effortUnknown: row.effort_unknown === 'reject' ? 'reject' : 'map',
+    chainSeq: int(row, 'chain_seq'),
+    chainHash: text(row, 'chain_hash'),
+    limits: LimitsRow.parse(JSON.parse(text(row, 'limits'))),
+    state: HolderRow.parse(JSON.parse(text(row, 'state'))),
+    settings: TenantSettings.parse(JSON.parse(text(row, 'settings'))),
   }
 }
 
@@ -220,28 +372,74 @@ function readKey(row: Row): KeyRow {
     name: text(row, 'name'),
     prefix: text(row, 'prefix'),
     secretHash: text(row, 'secret_hash'),
+    role: z.enum(roles).parse(row.role),
     createdAt: int(row, 'created_at'),
     expiresAt: row.expires_at === null ? null : int(row, 'expires_at'),
     revokedAt: row.revoked_at === null ? null : int(row, 'revoked_at'),
-    requestsPerMinute: int(row, 'requests_per_minute'),
-    bucket: { level: int(row, 'bucket_level'), at: int(row, 'bucket_at') },
+    lastUsedAt: row.last_used_at === null ? null : int(row, 'last_used_at'),
+    models: row.models === null ? null : z.array(z.string()).parse(JSON.parse(text(row, 'models'))),
+    limits: LimitsRow.parse(JSON.parse(text(row, 'limits'))),
+    state: HolderRow.parse(JSON.parse(text(row, 'state'))),
   }
 }
+
+const BookingState = z.enum(['reserved', 'posted', 'voided', 'expired'])
 
 function readBooking(row: Row): Booking {
   return {
     requestId: text(row, 'request_id'),
     keyId: text(row, 'key_id'),
-    state: text(row, 'state') as Booking['state'],
+    state: BookingState.parse(row.state),
     boundNano: int(row, 'bound_nano'),
+    boundTokens: int(row, 'bound_tokens'),
     openedAt: int(row, 'opened_at'),
     expiresAt: int(row, 'expires_at'),
   }
 }
 
+const EntryKind = z.enum(['post', 'void', 'expire', 'late', 'waste', 'credit', 'correction'])
+
+function readEntry(row: Row): { seq: number; hash: string; entry: Entry; labels: EntryLabels } {
+  const counts =
+    row.prompt_tokens === null
+      ? null
+      : {
+          promptTokens: int(row, 'prompt_tokens'),
+          cachedTokens: int(row, 'cached_tokens'),
+          outputTokens: int(row, 'output_tokens'),
+          reasoningTokens: int(row, 'reasoning_tokens'),
+        }
+  const maybe = (column: string) => (row[column] == null ? null : text(row, column))
+  return {
+    seq: int(row, 'seq'),
+    hash: text(row, 'hash'),
+    entry: {
+      requestId: maybe('request_id'),
+      dispatchId: maybe('dispatch_id'),
+      kind: EntryKind.parse(row.kind),
+      costNano: int(row, 'cost_nano'),
+      creditNano: int(row, 'credit_nano'),
+      shortNano: int(row, 'short_nano'),
+      counts,
+      estimated: row.estimated === 1,
+      at: int(row, 'at'),
+    },
+    labels: {
+      keyId: maybe('key_id'),
+      model: maybe('model'),
+      pool: maybe('pool'),
+      effort: maybe('effort'),
+      workerId: maybe('worker_id'),
+      outcome: maybe('outcome'),
+      note: maybe('note'),
+    },
+  }
+}
+
 function int(row: Row, column: string): number {
   const value = row[column]
-  if (typeof value !== 'number') throw new Error(`column ${column} holds no number`)
+  if (typeof value !== 'number' || !Number.isSafeInteger(value))
+    throw new Error(`column ${column} holds no safe integer`)
   return value
 }
 

@@ -1,58 +1,69 @@
 /**
- * One Durable Object per tenant: the only writer of its keys, limits and ledger. Each method reads, decides in a core
- * and writes in one synchronous transaction. Fields in memory are a cache of rows; whatever fails drops it.
+ * One Durable Object per tenant: the only writer of its keys, limits and ledger. A shell around `Books`: each call is
+ * one synchronous transaction, and calls that come close together share one.
  */
 import { DurableObject } from 'cloudflare:workers'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
-import { close, settle } from '../ledger/ledger.ts'
-import { fullBucket } from '../limits/bucket.ts'
-import { type AdmissionOrder, admit, listPrice, type Refused, readmit, reservationTtlMs } from './admission.ts'
+import { chainStart } from '../ledger/chain.ts'
+import { keyBudgets, newHolder, tenantBudgets } from '../limits/holder.ts'
+import { type AdmissionOrder, listPrice, type Refused, reservationTtlMs } from './admission.ts'
+import { Books } from './books.ts'
 import type { Admission, NewKey, NewTenant, TenantSummary } from './calls.ts'
-import { type KeyRow, openStore, type Row, type Sql, type Store, type Tenant } from './store.ts'
+import { GroupCommit } from './group-commit.ts'
+import { openStore, type Row, type Sql } from './store.ts'
+import { type Verdict, verifyBooks } from './verify.ts'
 
 const sweptPerAlarm = 500
+const prunedPerAlarm = 2_000
+const dayMs = 86_400_000
+/** From this many open requests on, calls come close enough together for a shared commit to pay. */
+const shareFromRunning = 4
 
 export class TenantObject extends DurableObject {
-  readonly #store: Store
-  #tenant: Tenant | undefined
-  #keys: Map<string, KeyRow> | undefined
-  #open: number | undefined
+  readonly #books: Books
+  readonly #commits: GroupCommit
   #alarmSet = false
 
   constructor(state: DurableObjectState, env: unknown) {
     super(state, env as never)
-    this.#store = state.storage.transactionSync(() => openStore(durableSql(state.storage.sql)))
+    this.#books = new Books(state.storage.transactionSync(() => openStore(durableSql(state.storage.sql))))
+    this.#commits = new GroupCommit(
+      (work) => this.#transaction(work),
+      (flush) => setTimeout(flush, 0),
+    )
   }
 
   /** Creates the tenant, or answers false when it exists. */
-  create(tenant: NewTenant): boolean {
+  create(order: NewTenant): boolean {
     const now = Date.now()
     return this.#transaction(() => {
-      if (this.#store.tenant()) return false
-      this.#store.putTenant({
-        tenantId: tenant.tenantId,
-        name: tenant.name,
+      if (this.#books.tenant()) return false
+      this.#books.putTenant({
+        tenantId: order.tenantId,
+        name: order.name,
         createdAt: now,
-        creditNano: tenant.creditNano,
+        creditNano: 0,
         postedNano: 0,
         reservedNano: 0,
-        requestsPerMinute: 0,
-        concurrentMax: tenant.concurrentMax ?? 0,
-        effortUnknown: 'map',
+        chainSeq: 0,
+        chainHash: chainStart,
+        limits: order.limits,
+        state: newHolder(order.limits, tenantBudgets, now),
+        settings: order.settings,
       })
-      for (const model of tenant.models) this.#store.putRates(model, now, listPrice)
+      for (const model of order.models) this.#books.store.putRates(model, 0, listPrice)
+      if (order.creditNano > 0) this.#books.credit(order.creditNano, 'opening credit', now)
       return true
     })
   }
 
   /** Adds a key, or answers false when the tenant does not exist. */
-  addKey(key: NewKey): boolean {
+  addKey(order: NewKey): boolean {
     const now = Date.now()
     return this.#transaction(() => {
-      if (!this.#store.tenant()) return false
-      const bucket = fullBucket(key.requestsPerMinute, now)
-      this.#store.putKey({ ...key, createdAt: now, revokedAt: null, bucket })
-      this.#forget()
+      if (!this.#books.tenant()) return false
+      const state = newHolder(order.limits, keyBudgets, now)
+      this.#books.putKey({ ...order, createdAt: now, revokedAt: null, lastUsedAt: null, state })
       return true
     })
   }
@@ -61,166 +72,94 @@ export class TenantObject extends DurableObject {
   revokeKey(keyId: string): boolean {
     const now = Date.now()
     return this.#transaction(() => {
-      const key = this.#store.keys().find((row) => row.keyId === keyId)
+      const key = this.#books.key(keyId)
       if (!key) return false
-      this.#store.putKey({ ...key, revokedAt: key.revokedAt ?? now })
-      this.#forget()
+      this.#books.putKey({ ...key, revokedAt: key.revokedAt ?? now })
       return true
     })
   }
 
   /** Checks the key, the limits and the money, and reserves, all or nothing. */
-  admit(order: AdmissionOrder): Admission | Refused {
-    const now = Date.now()
-    return this.#transaction(() => {
-      const tenant = this.#loadTenant()
-      if (!tenant) return { ok: false, code: 'invalid_api_key', message: 'no such tenant', retryAfterMs: null }
-      const keys = this.#loadKeys()
-      const key = keys.get(order.keyId)
-      const open = this.#loadOpen()
-      const rates = this.#store.rates(order.model, now)
-      const booking = this.#store.booking(order.requestId)
-      const admitted = admit(order, { tenant, key, rates, booking, open }, now)
-      if (!admitted.ok) return admitted
-      this.#store.putBooking(admitted.booking)
-      this.#putBalances(admitted.tenant, open + 1)
-      if (key && admitted.bucket) {
-        this.#store.putBucket(key.keyId, admitted.bucket)
-        keys.set(key.keyId, { ...key, bucket: admitted.bucket })
-      }
-      this.#wakeLater(now)
-      return {
-        ok: true,
-        rates: admitted.rates,
-        boundNano: admitted.booking.boundNano,
-        outputTokensMax: admitted.outputTokensMax,
-        effortUnknown: admitted.tenant.effortUnknown,
-        requestsPerMinute: key?.requestsPerMinute ?? 0,
-        requestsLeft: admitted.requestsLeft,
-      }
-    })
+  admit(order: AdmissionOrder): Promise<Admission | Refused> {
+    return this.#commits.run(() => {
+      const now = Date.now()
+      const admitted = this.#books.admit(order, now)
+      if (admitted.ok) this.#wakeAt(now + reservationTtlMs)
+      return admitted
+    }, this.#busy())
   }
 
   /** Raises an open reservation to the worker's exact prompt count. Answers the new bound. */
   readmit(
     order: Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
-  ): { ok: true; boundNano: number } | Refused {
-    const now = Date.now()
-    return this.#transaction(() => {
-      const tenant = this.#loadTenant()
-      const rates = this.#store.rates(order.model, now)
-      if (!tenant || !rates) throw new Error('a reservation without tenant or rates')
-      const raised = readmit(order, { tenant, rates, booking: this.#store.booking(order.requestId) })
-      if (!raised.ok) return raised
-      this.#store.putBooking(raised.booking)
-      this.#putBalances(raised.tenant, this.#loadOpen())
-      return { ok: true, boundNano: raised.booking.boundNano }
-    })
+  ): Promise<{ ok: true; boundNano: number } | Refused> {
+    return this.#commits.run(() => this.#books.readmit(order, Date.now()), this.#busy())
   }
 
   /** Settles receipts that were verified before. Answers, in order, what became of each. */
-  settle(receipts: Receipt[]): string[] {
-    const now = Date.now()
-    return this.#transaction(() => receipts.map((receipt) => this.#settleOne(receipt, now)))
+  settle(receipts: Receipt[]): Promise<string[]> {
+    return this.#commits.run(() => receipts.map((receipt) => this.#books.settle(receipt, Date.now())), this.#busy())
   }
 
   /** Closes a reservation of a request that no engine began. */
-  void(requestId: string): string {
-    const now = Date.now()
-    return this.#transaction(() => this.#closeOne(requestId, 'void', now))
+  void(requestId: string): Promise<string> {
+    return this.#commits.run(() => this.#books.close(requestId, 'void', Date.now()), this.#busy())
   }
 
   summary(): TenantSummary | undefined {
-    const tenant = this.#store.tenant()
+    const tenant = this.#books.tenant()
     if (!tenant) return undefined
-    const { tenantId, name, creditNano, postedNano, reservedNano } = tenant
-    const openReservations = this.#store.openBookings()
-    return { tenantId, name, creditNano, postedNano, reservedNano, openReservations, totals: this.#store.totals() }
+    const { tenantId, name, creditNano, postedNano, reservedNano, state } = tenant
+    const totals = this.#books.store.totals()
+    return { tenantId, name, creditNano, postedNano, reservedNano, openReservations: state.running, totals }
   }
 
   /** The ledger's entries of one request. */
   entries(requestId: string): { booking: string | null; entries: Row[] } {
-    return { booking: this.#store.booking(requestId)?.state ?? null, entries: this.#store.entriesOf(requestId) }
+    const { store } = this.#books
+    return { booking: store.booking(requestId)?.state ?? null, entries: store.entriesOf(requestId) }
+  }
+
+  verify(): Verdict {
+    return verifyBooks(this.#books.store)
   }
 
   override alarm(): void {
     this.#alarmSet = false
     const now = Date.now()
+    const { store } = this.#books
     this.#transaction(() => {
-      for (const booking of this.#store.overdue(now, sweptPerAlarm)) this.#closeOne(booking.requestId, 'expire', now)
+      for (const booking of store.overdue(now, sweptPerAlarm)) this.#books.close(booking.requestId, 'expire', now)
+      const retentionDays = this.#books.tenant()?.settings.retentionDays
+      if (retentionDays !== undefined) store.prune(now - retentionDays * dayMs, prunedPerAlarm)
     })
-    if (this.#loadOpen() > 0) this.#wakeLater(now)
+    const due = store.nextDue()
+    if (due !== undefined) this.#wakeAt(due)
   }
 
-  #settleOne(receipt: Receipt, now: number): string {
-    const tenant = this.#loadTenant()
-    if (!tenant) return 'unknown'
-    const booking = this.#store.booking(receipt.requestId)
-    const known = this.#store.hasEntry(receipt.dispatchId)
-    const settled = settle(tenant, booking, known, { ...receipt, failed: receipt.outcome === 'failed' }, now)
-    if (!('entry' in settled)) return settled.answer
-    const { keyId, model, pool, effort, workerId, outcome } = receipt
-    this.#store.addEntry(settled.entry, { keyId, model, pool, effort, workerId, outcome })
-    this.#store.putBooking(settled.booking)
-    this.#putBalances({ ...tenant, ...settled.account }, this.#loadOpen() - (settled.answer === 'posted' ? 1 : 0))
-    return settled.answer
+  #busy(): boolean {
+    return (this.#books.tenant()?.state.running ?? 0) >= shareFromRunning
   }
 
-  #closeOne(requestId: string, kind: 'void' | 'expire', now: number): string {
-    const tenant = this.#loadTenant()
-    if (!tenant) return 'unknown'
-    const closed = close(tenant, this.#store.booking(requestId), kind, now)
-    if (!('entry' in closed)) return closed.answer
-    const { keyId } = closed.booking
-    const nothing = { model: null, pool: null, effort: null, workerId: null, outcome: null }
-    this.#store.addEntry(closed.entry, { keyId, ...nothing })
-    this.#store.putBooking(closed.booking)
-    this.#putBalances({ ...tenant, ...closed.account }, this.#loadOpen() - 1)
-    return closed.answer
-  }
-
-  /** All or nothing, in storage and in the cache. */
+  /** All or nothing, in storage and in memory. */
   #transaction<Result>(work: () => Result): Result {
     try {
-      return this.ctx.storage.transactionSync(work)
+      return this.ctx.storage.transactionSync(() => {
+        const result = work()
+        this.#books.write()
+        return result
+      })
     } catch (error) {
-      this.#forget()
+      this.#books.forget()
       throw error
     }
   }
 
-  #forget(): void {
-    this.#tenant = undefined
-    this.#keys = undefined
-    this.#open = undefined
-  }
-
-  #putBalances(tenant: Tenant, open: number): void {
-    this.#store.putBalances(tenant)
-    this.#tenant = tenant
-    this.#open = open
-  }
-
-  #loadTenant(): Tenant | undefined {
-    this.#tenant ??= this.#store.tenant()
-    return this.#tenant
-  }
-
-  #loadKeys(): Map<string, KeyRow> {
-    this.#keys ??= new Map(this.#store.keys().map((key) => [key.keyId, key]))
-    return this.#keys
-  }
-
-  #loadOpen(): number {
-    this.#open ??= this.#store.openBookings()
-    return this.#open
-  }
-
-  /** One alarm is enough: it looks for what is overdue and sets the next. */
-  #wakeLater(now: number): void {
+  /** One alarm is enough: it looks for what is due and sets the next. */
+  #wakeAt(time: number): void {
     if (this.#alarmSet) return
     this.#alarmSet = true
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(now + reservationTtlMs))
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(time))
   }
 }
 

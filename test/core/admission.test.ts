@@ -1,84 +1,115 @@
 import { describe, expect, it } from 'vitest'
-import { fullBucket } from '../../src/limits/bucket.ts'
+import { noLimits } from '../../src/limits/holder.ts'
 import { admit, readmit } from '../../src/tenant/admission.ts'
-import type { KeyRow, Tenant } from '../../src/tenant/store.ts'
+import { testRates as rates, testKey, testOrder, testTenant } from '../support/tenant.ts'
 
-const rates = { inputNano: 10, cachedNano: 1, outputNano: 20 }
-const tenant: Tenant = {
-  tenantId: 't',
-  name: 'T',
-  createdAt: 0,
-  creditNano: 10_000,
-  postedNano: 0,
-  reservedNano: 0,
-  requestsPerMinute: 0,
-  concurrentMax: 2,
-  effortUnknown: 'map',
-}
-const key: KeyRow = {
-  keyId: 'k',
-  name: 'K',
-  prefix: 'p',
-  secretHash: 'hash',
-  createdAt: 0,
-  expiresAt: 1_000,
-  revokedAt: null,
-  requestsPerMinute: 2,
-  bucket: fullBucket(2, 0),
-}
-const order = { requestId: 'r', keyId: 'k', secretHash: 'hash', model: 'm', promptTokens: 100, outputTokens: 50 }
-const rows = { tenant, key, rates, booking: undefined, open: 0 }
+const order = testOrder('r')
+const slow = { ...noLimits, requestsPerMinute: 2 }
+const tenant = { ...testTenant(), creditNano: 10_000 }
+const key = testKey('k', slow)
+const rows = { tenant, key, rates, booking: undefined }
+/** What the order may cost: 10 prompt tokens at 10, 9 output tokens at 100. */
+const bound = 1_000
 
 describe('admission', () => {
   it('[ADM1] a good request reserves its bound and takes one unit of its key’s rate, in one answer', () => {
     expect(admit(order, rows, 5)).toMatchObject({
       ok: true,
-      tenant: { reservedNano: 2_000 },
-      booking: { boundNano: 2_000, state: 'reserved', openedAt: 5 },
-      requestsLeft: 1,
+      tenant: { reservedNano: bound, state: { running: 1 } },
+      key: { lastUsedAt: 5, state: { running: 1, purses: { total: { reservedNano: bound } } } },
+      booking: { boundNano: bound, boundTokens: 19, state: 'reserved', openedAt: 5 },
     })
   })
 
-  it('[ADM2] a key that is unknown, of another secret, revoked or expired is refused, and says which', () => {
+  it('[ADM2] a key that is unknown, of another secret, revoked, expired or for other models is refused, and says which', () => {
     const refused = [
       admit(order, { ...rows, key: undefined }, 5),
       admit({ ...order, secretHash: 'other' }, rows, 5),
       admit(order, { ...rows, key: { ...key, revokedAt: 4 } }, 5),
-      admit(order, rows, 1_000),
+      admit(order, { ...rows, key: { ...key, expiresAt: 5 } }, 5),
+      admit(order, { ...rows, key: { ...key, models: ['other'] } }, 5),
     ]
-    expect(refused.map((answer) => !answer.ok && answer.code)).toEqual(Array(4).fill('invalid_api_key'))
-    expect(refused.map((answer) => !answer.ok && answer.message)).toMatchObject(
-      [/no such key/, /no such key/, /revoked/, /expired/].map((text) => expect.stringMatching(text)),
-    )
+    const texts = [/no such key/, /no such key/, /revoked/, /expired/, /may not ask m/]
+    for (const [index, answer] of refused.entries()) {
+      expect(answer).toMatchObject({ ok: false, message: expect.stringMatching(texts[index] ?? '') })
+    }
+    expect(refused.map((answer) => !answer.ok && answer.code)).toEqual([
+      ...Array(4).fill('invalid_api_key'),
+      'permission_denied',
+    ])
   })
 
-  it('[ADM3] rate, concurrency and money each refuse with their own code', () => {
-    const empty = { ...key, bucket: { level: 0, at: 5 } }
-    expect(admit(order, { ...rows, key: empty }, 5)).toMatchObject({
-      ok: false,
-      code: 'rate_limit_exceeded',
-      retryAfterMs: 30_000,
-    })
-    expect(admit(order, { ...rows, open: 2 }, 5)).toMatchObject({ ok: false, code: 'rate_limit_exceeded' })
-    expect(admit(order, { ...rows, tenant: { ...tenant, postedNano: 8_001 } }, 5)).toMatchObject({
-      ok: false,
-      code: 'insufficient_quota',
-      retryAfterMs: null,
-    })
-    expect(admit(order, { ...rows, tenant: { ...tenant, postedNano: 8_000 } }, 5).ok).toBe(true)
+  it('[ADM3] each limit refuses with its own code, the exact wait where waiting helps, and says whose limit it is', () => {
+    const budgets = { ...noLimits.budgetNano, day: bound - 1 }
+    const cases = [
+      [
+        { ...key, state: { ...key.state, requests: { level: 0, at: 5 } } },
+        tenant,
+        'rate_limit_exceeded',
+        30_000,
+        /this key may send 2 requests/,
+      ],
+      [
+        key,
+        { ...tenant, limits: { ...noLimits, concurrentMax: 0 } },
+        'rate_limit_exceeded',
+        1_000,
+        /this tenant may run 0/,
+      ],
+      [
+        key,
+        { ...tenant, limits: { ...noLimits, tokensPerMinute: 18 } },
+        'rate_limit_exceeded',
+        null,
+        /smaller max_tokens/,
+      ],
+      [
+        { ...key, limits: { ...noLimits, budgetNano: budgets } },
+        tenant,
+        'insufficient_quota',
+        null,
+        /daily budget of this key/,
+      ],
+      [key, { ...tenant, creditNano: bound - 1 }, 'insufficient_quota', null, /ask the operator for credit/],
+    ] as const
+    for (const [oneKey, oneTenant, code, retryAfterMs, message] of cases) {
+      const answer = admit(order, { ...rows, key: oneKey, tenant: oneTenant }, 5)
+      expect(answer).toMatchObject({ ok: false, code, retryAfterMs, message: expect.stringMatching(message) })
+    }
+    expect(admit(order, { ...rows, tenant: { ...tenant, creditNano: bound } }, 5).ok).toBe(true)
     expect(admit(order, { ...rows, rates: undefined }, 5)).toMatchObject({ ok: false, code: 'permission_denied' })
   })
 
   it('[ADM4] a second admission raises the reservation to the exact count, or is refused for want of money', () => {
     const first = admit(order, rows, 5)
     if (!first.ok) throw new Error(first.message)
-    const raised = readmit(
-      { promptTokens: 700, outputTokens: 50 },
-      { tenant: first.tenant, rates, booking: first.booking },
+    const again = { ...rows, ...first }
+    expect(readmit({ promptTokens: 800, outputTokens: 9 }, again, 6)).toMatchObject({
+      ok: true,
+      booking: { boundNano: 8_900 },
+      tenant: { reservedNano: 8_900, state: { running: 1 } },
+      key: { state: { purses: { total: { reservedNano: 8_900 } } } },
+    })
+    expect(readmit({ promptTokens: 911, outputTokens: 9 }, again, 6)).toMatchObject({
+      ok: false,
+      code: 'insufficient_quota',
+    })
+    const small = { ...first.key, limits: { ...slow, budgetNano: { total: 2_000, day: null, month: null } } }
+    expect(readmit({ promptTokens: 200, outputTokens: 9 }, { ...again, key: small }, 6)).toMatchObject({
+      ok: false,
+      message: expect.stringMatching(/budget of this key/),
+    })
+  })
+
+  it('[ADM5] what is left of the tighter rate is told', () => {
+    const tight = { ...testTenant({ ...noLimits, requestsPerMinute: 60, tokensPerMinute: 100 }), creditNano: 10_000 }
+    const refused = admit(
+      order,
+      { ...rows, tenant: tight, key: { ...key, state: { ...key.state, requests: { level: 0, at: 5 } } } },
+      5,
     )
-    expect(raised).toMatchObject({ ok: true, booking: { boundNano: 8_000 }, tenant: { reservedNano: 8_000 } })
-    expect(
-      readmit({ promptTokens: 901, outputTokens: 50 }, { tenant: first.tenant, rates, booking: first.booking }),
-    ).toMatchObject({ ok: false, code: 'insufficient_quota' })
+    expect(refused).toMatchObject({
+      rates: { requests: { limit: 2, left: 0, resetMs: 60_000 }, tokens: { limit: 100, left: 100, resetMs: 0 } },
+    })
   })
 })

@@ -101,7 +101,7 @@ describe('the wire', () => {
         param: 'p',
         error: { code, type: errorTable[code].type, param: 'p' },
       })
-      const response = errorResponse(new GatewayError(code, 'm'), 'req_1')
+      const response = errorResponse(new GatewayError(code, 'm', { retryAfterMs: 1 }), 'req_1')
       expect(response.status).toBe(errorTable[code].status)
       expect(response.headers.get('x-should-retry')).toBe(errorTable[code].retry ? null : 'false')
     }

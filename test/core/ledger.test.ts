@@ -5,7 +5,8 @@ import { type Account, type Booking, close, leftNano, raise, reserve, settle } f
 
 const counts = { promptTokens: 10, cachedTokens: 2, outputTokens: 5, reasoningTokens: 1 }
 const account: Account = { creditNano: 1_000, postedNano: 0, reservedNano: 0 }
-const order = { requestId: 'r1', keyId: 'k1', boundNano: 400, expiresAt: 900 }
+const order = { requestId: 'r1', keyId: 'k1', boundNano: 400, boundTokens: 20, expiresAt: 900 }
+const plenty = Number.MAX_SAFE_INTEGER
 const charge = { requestId: 'r1', dispatchId: 'r1.1', costNano: 150, counts, estimated: false, failed: false }
 
 function reserved(): { account: Account; booking: Booking } {
@@ -31,7 +32,7 @@ describe('ledger', () => {
 
   it('[LED3] a post frees the whole bound and charges the cost', () => {
     const open = reserved()
-    const posted = settle(open.account, open.booking, false, charge, 5)
+    const posted = settle(open.account, open.booking, false, charge, plenty, 5)
     expect(posted).toMatchObject({
       answer: 'posted',
       account: { postedNano: 150, reservedNano: 0 },
@@ -42,12 +43,12 @@ describe('ledger', () => {
 
   it('[LED4] a replayed post answers already-posted', () => {
     const open = reserved()
-    expect(settle(open.account, open.booking, true, charge, 5)).toEqual({ answer: 'already-posted' })
+    expect(settle(open.account, open.booking, true, charge, plenty, 5)).toEqual({ answer: 'already-posted' })
   })
 
   it('[LED5] a charge above its bound posts the bound, and the rest is named short', () => {
     const open = reserved()
-    const posted = settle(open.account, open.booking, false, { ...charge, costNano: 500 }, 5)
+    const posted = settle(open.account, open.booking, false, { ...charge, costNano: 500 }, plenty, 5)
     expect(posted).toMatchObject({
       account: { postedNano: 400, reservedNano: 0 },
       entry: { costNano: 400, shortNano: 100 },
@@ -60,7 +61,7 @@ describe('ledger', () => {
       const closed = close(open.account, open.booking, kind, 3)
       if (!('entry' in closed)) throw new Error(closed.answer)
       expect(closed.account.reservedNano).toBe(0)
-      const late = settle({ ...closed.account, postedNano: 900 }, closed.booking, false, charge, 5)
+      const late = settle({ ...closed.account, postedNano: 900 }, closed.booking, false, charge, plenty, 5)
       expect(late).toMatchObject({ answer: 'late', entry: { kind: 'late', costNano: 100, shortNano: 50 } })
       expect(late).toMatchObject({ account: { postedNano: 1_000 }, booking: { state: closed.booking.state } })
     }
@@ -68,7 +69,7 @@ describe('ledger', () => {
 
   it('[LED7] closing what is closed changes nothing and says how it was closed', () => {
     const open = reserved()
-    const posted = settle(open.account, open.booking, false, charge, 5)
+    const posted = settle(open.account, open.booking, false, charge, plenty, 5)
     if (!('booking' in posted)) throw new Error(posted.answer)
     expect(close(posted.account, posted.booking, 'void', 6)).toEqual({ answer: 'already-posted' })
     expect(close(posted.account, undefined, 'void', 6)).toEqual({ answer: 'unknown' })
@@ -76,7 +77,7 @@ describe('ledger', () => {
 
   it('[LED8] a failed attempt is counted as waste, costs nothing and leaves the reservation open', () => {
     const open = reserved()
-    const wasted = settle(open.account, open.booking, false, { ...charge, costNano: 0, failed: true }, 5)
+    const wasted = settle(open.account, open.booking, false, { ...charge, costNano: 0, failed: true }, plenty, 5)
     expect(wasted).toMatchObject({
       answer: 'wasted',
       account: open.account,
@@ -115,7 +116,12 @@ describe('ledger', () => {
           const booking = bookings.get(requestId)
           const done =
             each.kind === 'reserve'
-              ? reserve(books, booking, { requestId, keyId: 'k', boundNano: each.amount, expiresAt: now + 10 }, now)
+              ? reserve(
+                  books,
+                  booking,
+                  { requestId, keyId: 'k', boundNano: each.amount, boundTokens: 1, expiresAt: now + 10 },
+                  now,
+                )
               : each.kind === 'raise'
                 ? raise(books, booking, each.amount)
                 : each.kind === 'settle'
@@ -130,6 +136,7 @@ describe('ledger', () => {
                         costNano: each.failed ? 0 : each.amount,
                         failed: each.failed,
                       },
+                      plenty,
                       now,
                     )
                   : close(books, booking, each.kind === 'void' ? 'void' : 'expire', now)

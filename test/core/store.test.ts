@@ -1,64 +1,59 @@
 /** The tenant's real SQL, on Node's SQLite. The same statements run in workerd in test/edge. */
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
-import { fullBucket } from '../../src/limits/bucket.ts'
+import { chainHash, chainStart } from '../../src/ledger/chain.ts'
+import type { Entry } from '../../src/ledger/ledger.ts'
 import { schema } from '../../src/tenant/schema.ts'
-import { type KeyRow, openStore, type Row, type Sql, type Tenant } from '../../src/tenant/store.ts'
+import { noLabels, openStore } from '../../src/tenant/store.ts'
+import { nodeSql, testKey, testTenant } from '../support/tenant.ts'
 
-function nodeSql(db: DatabaseSync): Sql {
-  return {
-    all: (query, ...values) => db.prepare(query).all(...values) as Row[],
-    run: (query, ...values) => void db.prepare(query).run(...values),
-  }
+const open = () => openStore(nodeSql(new DatabaseSync(':memory:')))
+
+const entry: Entry = {
+  requestId: 'r',
+  dispatchId: 'r.1',
+  kind: 'post',
+  costNano: 5,
+  creditNano: 0,
+  shortNano: 0,
+  counts: { promptTokens: 1, cachedTokens: 0, outputTokens: 2, reasoningTokens: 1 },
+  estimated: false,
+  at: 1,
 }
 
-const tenant: Tenant = {
-  tenantId: 't',
-  name: 'T',
-  createdAt: 1,
-  creditNano: 9_000_000_000_000_000,
-  postedNano: 0,
-  reservedNano: 0,
-  requestsPerMinute: 0,
-  concurrentMax: 3,
-  effortUnknown: 'reject',
-}
-
-const key: KeyRow = {
+const booking = {
+  requestId: 'a',
   keyId: 'k',
-  name: 'K',
-  prefix: 'tm_live_t_k_abcd',
-  secretHash: 'aa',
-  createdAt: 1,
-  expiresAt: null,
-  revokedAt: null,
-  requestsPerMinute: 60,
-  bucket: fullBucket(60, 1),
-}
-
-const labels = { keyId: 'k', model: 'm', pool: 'latency', effort: 'none', workerId: 'w', outcome: 'finished' }
+  state: 'reserved',
+  boundNano: 5,
+  boundTokens: 9,
+  openedAt: 1,
+  expiresAt: 10,
+} as const
 
 describe('store', () => {
   it('[STO1] what was put is read back as it was, money beyond 32 bits included', () => {
-    const store = openStore(nodeSql(new DatabaseSync(':memory:')))
+    const store = open()
     expect(store.tenant()).toBeUndefined()
-    store.putTenant(tenant)
-    store.putKey(key)
-    expect(store.tenant()).toEqual(tenant)
-    expect(store.keys()).toEqual([key])
-    store.putBalances({ ...tenant, postedNano: 8_999_999_999_999_999, reservedNano: 1 })
+    store.putTenant(testTenant())
+    store.putKey({ ...testKey(), models: ['m'], expiresAt: 5 })
+    expect(store.tenant()).toEqual(testTenant())
+    expect(store.keys()).toEqual([{ ...testKey(), models: ['m'], expiresAt: 5 }])
+    expect(store.key('k')?.keyId).toBe('k')
+    expect(store.key('other')).toBeUndefined()
+    store.putBalances({ ...testTenant(), postedNano: 8_999_999_999_999_999, reservedNano: 1 })
     expect(store.tenant()).toMatchObject({ postedNano: 8_999_999_999_999_999, reservedNano: 1 })
   })
 
   it('[STO2] opening a store again migrates nothing twice and keeps everything', () => {
     const db = new DatabaseSync(':memory:')
-    openStore(nodeSql(db)).putTenant(tenant)
-    expect(openStore(nodeSql(db)).tenant()).toEqual(tenant)
+    openStore(nodeSql(db)).putTenant(testTenant())
+    expect(openStore(nodeSql(db)).tenant()).toEqual(testTenant())
     expect(db.prepare('SELECT version FROM schema_version').all()).toEqual([{ version: schema.length }])
   })
 
   it('[STO3] of several rate cards the one in force is read', () => {
-    const store = openStore(nodeSql(new DatabaseSync(':memory:')))
+    const store = open()
     const rates = (n: number) => ({ inputNano: n, cachedNano: n, outputNano: n })
     store.putRates('m', 10, rates(1))
     store.putRates('m', 20, rates(2))
@@ -66,50 +61,71 @@ describe('store', () => {
   })
 
   it('[STO4] a dispatch has one entry at most, whatever the caller does', () => {
-    const store = openStore(nodeSql(new DatabaseSync(':memory:')))
-    const entry = {
-      requestId: 'r',
-      dispatchId: 'r.1',
-      kind: 'post',
-      costNano: 5,
-      shortNano: 0,
-      counts: null,
-      estimated: false,
-      at: 1,
-    } as const
+    const store = open()
     expect(store.hasEntry('r.1')).toBe(false)
-    store.addEntry(entry, labels)
+    store.addEntry(1, 'h', entry, noLabels)
     expect(store.hasEntry('r.1')).toBe(true)
-    expect(() => store.addEntry(entry, labels)).toThrow(/UNIQUE/)
+    expect(() => store.addEntry(2, 'h', entry, noLabels)).toThrow(/UNIQUE/)
   })
 
-  it('[STO5] unknown counts are stored as nothing, never as zero', () => {
-    const store = openStore(nodeSql(new DatabaseSync(':memory:')))
-    store.addEntry(
-      {
-        requestId: 'r',
-        dispatchId: null,
-        kind: 'void',
-        costNano: 0,
-        shortNano: 0,
-        counts: null,
-        estimated: false,
-        at: 1,
-      },
-      labels,
-    )
-    expect(store.entriesOf('r')).toMatchObject([{ kind: 'void', prompt_tokens: null, output_tokens: null }])
+  it('[STO5] an entry is read back as it was, and unknown counts are nothing, never zero', () => {
+    const store = open()
+    store.addEntry(1, 'h1', entry, { ...noLabels, keyId: 'k' })
+    store.addEntry(2, 'h2', { ...entry, dispatchId: null, counts: null }, noLabels)
+    expect(store.entriesAfter(0, 10)).toEqual([
+      { seq: 1, hash: 'h1', entry, labels: { ...noLabels, keyId: 'k' } },
+      { seq: 2, hash: 'h2', entry: { ...entry, dispatchId: null, counts: null }, labels: noLabels },
+    ])
+    expect(store.entriesOf('r')).toMatchObject([{ output_tokens: 2 }, { output_tokens: null }])
   })
 
   it('[STO6] open and overdue reservations are found by their state', () => {
-    const store = openStore(nodeSql(new DatabaseSync(':memory:')))
-    const booking = { requestId: 'a', keyId: 'k', state: 'reserved', boundNano: 5, openedAt: 1, expiresAt: 10 } as const
+    const store = open()
     store.putBooking(booking)
     store.putBooking({ ...booking, requestId: 'b', state: 'posted' })
-    expect(store.openBookings()).toBe(1)
+    expect(store.openBookings()).toEqual([booking])
+    expect(store.nextDue()).toBe(10)
     expect(store.overdue(9, 5)).toEqual([])
     expect(store.overdue(10, 5)).toEqual([booking])
     store.putBooking({ ...booking, state: 'expired' })
-    expect(store.openBookings()).toBe(0)
+    expect(store.openBookings()).toEqual([])
+    expect(store.nextDue()).toBeUndefined()
+  })
+
+  it('[STO7] pruning takes from the beginning, keeps the chain’s start and the sums, and never an open reservation', () => {
+    const store = open()
+    let hash = chainStart
+    for (let seq = 1; seq <= 5; seq++) {
+      const each = { ...entry, dispatchId: `r.${seq}`, at: seq * 10 }
+      hash = chainHash(hash, seq, each)
+      store.addEntry(seq, hash, each, noLabels)
+    }
+    store.putBooking(booking)
+    store.putBooking({ ...booking, requestId: 'b', state: 'posted' })
+    expect(store.prune(35, 2)).toBe(3)
+    expect(store.pruned()).toMatchObject({ seq: 2, costNano: 10 })
+    expect(store.prune(35, 2)).toBe(1)
+    expect(store.pruned()).toMatchObject({ seq: 3, costNano: 15 })
+    expect(store.prune(35, 2)).toBe(0)
+    expect(store.entriesAfter(3, 10).map((row) => row.seq)).toEqual([4, 5])
+    expect(store.openBookings().length).toBe(1)
+    expect(store.booking('b')).toBeUndefined()
+  })
+
+  it('[STO8] usage adds up by hour, key, model, pool, effort and outcome', () => {
+    const store = open()
+    const labels = { ...noLabels, keyId: 'k', model: 'm', pool: 'latency', effort: 'none', outcome: 'finished' }
+    store.addUsage(0, labels, entry)
+    store.addUsage(0, labels, entry)
+    store.addUsage(0, { ...labels, effort: 'high' }, entry)
+    store.addUsage(3_600_000, labels, entry)
+    const rows = store.sql.all(
+      'SELECT hour, effort, requests, output_tokens, cost_nano FROM usage_hours ORDER BY hour, effort',
+    )
+    expect(rows.map((row) => Object.values(row))).toEqual([
+      [0, 'high', 1, 2, 5],
+      [0, 'none', 2, 4, 10],
+      [3_600_000, 'none', 1, 2, 5],
+    ])
   })
 })

@@ -322,7 +322,7 @@ describe('chat completions, refused', () => {
   it('[E2E17] 429: a key over its rate is told when to come back', async () => {
     const created = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/demo/keys', {
       name: 'slow',
-      requestsPerMinute: 2,
+      limits: { requestsPerMinute: 2 },
     })
     const slow = product.client(created.apiKey)
     const order = { model, messages: ask('hi'), max_tokens: 1 }

@@ -3,14 +3,26 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'c
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
+import { noLimits } from '../../src/limits/holder.ts'
 import { reservationTtlMs } from '../../src/tenant/admission.ts'
+import { TenantSettings } from '../../src/tenant/store.ts'
 
 const counts = { promptTokens: 10, cachedTokens: 0, outputTokens: 5, reasoningTokens: 0 }
 
 async function openTenant(tenantId: string, creditNano = 1_000_000) {
   const stub = env.TENANT.getByName(tenantId)
-  await stub.create({ tenantId, name: tenantId, creditNano, models: ['tramontane-tiny'] })
-  await stub.addKey({ keyId: 'k', name: 'k', prefix: 'p', secretHash: 'hash', requestsPerMinute: 0, expiresAt: null })
+  const settings = TenantSettings.parse({})
+  await stub.create({ tenantId, name: tenantId, creditNano, models: ['tramontane-tiny'], limits: noLimits, settings })
+  const key = {
+    keyId: 'k',
+    name: 'k',
+    prefix: 'p',
+    secretHash: 'hash',
+    role: 'member',
+    models: null,
+    expiresAt: null,
+  } as const
+  await stub.addKey({ ...key, limits: noLimits })
   return stub
 }
 
@@ -75,7 +87,7 @@ describe('tenant object', () => {
     expect(await stub.summary()).toMatchObject({
       postedNano: 13_500,
       reservedNano: 0,
-      totals: { entries: 3, output_tokens: 15 },
+      totals: { closed: 3, output_tokens: 15 },
     })
   })
 
@@ -84,6 +96,7 @@ describe('tenant object', () => {
     const answers = await Promise.all(Array.from({ length: 1_000 }, (_, index) => stub.admit(order(`r${index}`))))
     expect(answers.filter((answer) => answer.ok).length).toBe(37)
     expect(await stub.summary()).toMatchObject({ reservedNano: 37 * 75_000, openReservations: 37 })
+    expect(await stub.verify()).toEqual({ entries: 1, faults: [] })
   })
 
   it('[TEN4] a reservation of which nothing was heard expires by alarm, and a receipt after that is a late entry', async () => {
@@ -112,7 +125,7 @@ describe('tenant object', () => {
       )
     })
     await runInDurableObject(stub, (object) => {
-      expect(() => object.settle([receipt('r1')])).toThrow(/disk full/)
+      return expect(object.settle([receipt('r1')])).rejects.toThrow(/disk full/)
     })
     expect(await stub.summary()).toMatchObject({ postedNano: 0, reservedNano: 75_000, openReservations: 1 })
     await runInDurableObject(stub, (_, state) => {

@@ -1,0 +1,30 @@
+/**
+ * The running hash over a tenant's entries: each entry's hash covers the one before it, so that an entry that was
+ * changed, removed or put in between breaks every hash after it. SHA-256 in JavaScript, because a Durable Object's
+ * transaction is synchronous and the platform's digest is not.
+ */
+import { sha256 } from '@noble/hashes/sha2.js'
+import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
+import type { Entry } from './ledger.ts'
+
+/** What the first entry stands on. */
+export const chainStart = '0'.repeat(64)
+
+/** Every field of the ledger's own, in one order for good. */
+export function chainHash(previous: string, seq: number, entry: Entry): string {
+  const { requestId, dispatchId, kind, costNano, creditNano, shortNano, counts, estimated, at } = entry
+  const tokens = counts && [counts.promptTokens, counts.cachedTokens, counts.outputTokens, counts.reasoningTokens]
+  const text = JSON.stringify([
+    seq,
+    requestId,
+    dispatchId,
+    kind,
+    costNano,
+    creditNano,
+    shortNano,
+    tokens,
+    estimated,
+    at,
+  ])
+  return bytesToHex(sha256(utf8ToBytes(previous + text)))
+}

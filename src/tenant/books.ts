@@ -1,0 +1,217 @@
+/**
+ * A tenant's books: the rows, the cores that decide on them, and the entries' chain, as one thing that is used inside
+ * one transaction. Account and keys are kept in memory between calls and written once per transaction, however many
+ * requests it settles; `forget` drops them when a transaction failed. Synchronous, and `now` is passed in.
+ */
+import type { Rates } from '../../backends/protocol/money.ts'
+import type { Receipt } from '../../backends/protocol/receipt.ts'
+import { chainHash } from '../ledger/chain.ts'
+import { type Booking, close, correct, credit, type Entry, settle } from '../ledger/ledger.ts'
+import { chargeHolder, moneyLeft, settleHolder } from '../limits/holder.ts'
+import { type AdmissionOrder, admit, type Refused, ratesLeft, readmit } from './admission.ts'
+import type { Admission } from './calls.ts'
+import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store.ts'
+
+const hourMs = 3_600_000
+
+export class Books {
+  readonly store: Store
+  #tenant: Tenant | undefined
+  readonly #keys = new Map<string, KeyRow>()
+  #tenantChanged = false
+  readonly #keysChanged = new Set<string>()
+
+  constructor(store: Store) {
+    this.store = store
+  }
+
+  tenant(): Tenant | undefined {
+    this.#tenant ??= this.store.tenant()
+    return this.#tenant
+  }
+
+  key(keyId: string): KeyRow | undefined {
+    const known = this.#keys.get(keyId)
+    if (known) return known
+    const key = this.store.key(keyId)
+    if (key) this.#keys.set(keyId, key)
+    return key
+  }
+
+  admit(order: AdmissionOrder, now: number): Admission | Refused {
+    const tenant = this.tenant()
+    if (!tenant) return { ok: false, code: 'invalid_api_key', message: 'no such tenant', retryAfterMs: null, rates: {} }
+    const rows = {
+      tenant,
+      key: this.key(order.keyId),
+      rates: this.store.rates(order.model, now),
+      booking: this.store.booking(order.requestId),
+    }
+    const admitted = admit(order, rows, now)
+    if (!admitted.ok) return admitted
+    this.#put(admitted.tenant, admitted.key)
+    this.store.putBooking(admitted.booking)
+    return {
+      ok: true,
+      rates: admitted.rates,
+      boundNano: admitted.booking.boundNano,
+      outputTokensMax: order.outputTokens,
+      effortUnknown: tenant.settings.effortUnknown,
+      ratesLeft: ratesLeft(admitted, now),
+    }
+  }
+
+  readmit(
+    order: Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
+    now: number,
+  ): { ok: true; boundNano: number } | Refused {
+    const tenant = this.tenant()
+    const booking = this.store.booking(order.requestId)
+    const key = booking && this.key(booking.keyId)
+    const rates = this.store.rates(order.model, now)
+    if (!tenant || !key || !rates) throw new Error(`no reservation ${order.requestId} to raise`)
+    const raised = readmit(order, { tenant, key, rates, booking }, now)
+    if (!raised.ok) return raised
+    this.#put(raised.tenant, raised.key)
+    this.store.putBooking(raised.booking)
+    return { ok: true, boundNano: raised.booking.boundNano }
+  }
+
+  /** Settles one verified receipt. Answers what became of it: posted, late, wasted, already-posted, unknown. */
+  settle(receipt: Receipt, now: number): string {
+    const tenant = this.tenant()
+    const booking = tenant && this.store.booking(receipt.requestId)
+    if (!tenant || !booking) return 'unknown'
+    const key = this.key(booking.keyId)
+    const known = this.store.hasEntry(receipt.dispatchId)
+    const lateNano = Math.min(
+      moneyLeft(tenant.limits, tenant.state, booking.openedAt),
+      key ? moneyLeft(key.limits, key.state, booking.openedAt) : Number.MAX_SAFE_INTEGER,
+    )
+    const settled = settle(tenant, booking, known, { ...receipt, failed: receipt.outcome === 'failed' }, lateNano, now)
+    if (!('entry' in settled)) return settled.answer
+    const { costNano } = settled.entry
+    const used = { tokens: receipt.counts.promptTokens + receipt.counts.outputTokens, costNano }
+    const after = { ...tenant, ...settled.account }
+    if (settled.answer === 'posted') this.#endHold(after, key, booking, used, now)
+    else if (settled.answer === 'late') this.#charge(after, key, booking.openedAt, costNano)
+    const { keyId, model, pool, effort, workerId, outcome } = receipt
+    const labels = { ...noLabels, keyId, model, pool, effort, workerId, outcome }
+    this.#addEntry(settled.entry, labels)
+    this.store.addUsage(Math.floor(now / hourMs) * hourMs, labels, settled.entry)
+    this.store.putBooking(settled.booking)
+    return settled.answer
+  }
+
+  /** Ends a reservation of which nothing was generated. Answers voided or expired, or what it was already. */
+  close(requestId: string, kind: 'void' | 'expire', now: number): string {
+    const tenant = this.tenant()
+    if (!tenant) return 'unknown'
+    const closed = close(tenant, this.store.booking(requestId), kind, now)
+    if (!('entry' in closed)) return closed.answer
+    const { booking } = closed
+    this.#endHold({ ...tenant, ...closed.account }, this.key(booking.keyId), booking, { tokens: 0, costNano: 0 }, now)
+    this.#addEntry(closed.entry, { ...noLabels, keyId: booking.keyId })
+    this.store.putBooking(booking)
+    return closed.answer
+  }
+
+  /** Gives a request that is still running more time. */
+  extend(requestId: string, expiresAt: number): void {
+    const booking = this.store.booking(requestId)
+    if (booking?.state === 'reserved') this.store.putBooking({ ...booking, expiresAt })
+  }
+
+  credit(creditNano: number, note: string, now: number): void {
+    const tenant = this.#existing()
+    const { account, entry } = credit(tenant, creditNano, now)
+    this.#put({ ...tenant, ...account })
+    this.#addEntry(entry, { ...noLabels, note })
+  }
+
+  /** A correction as a new entry; false when it would refund more than was posted or charge more than is left. */
+  correct(requestId: string | null, costNano: number, note: string, now: number): boolean {
+    const tenant = this.#existing()
+    const corrected = correct(tenant, requestId, costNano, now)
+    if (corrected.answer !== 'corrected') return false
+    this.#put({ ...tenant, ...corrected.account })
+    this.#addEntry(corrected.entry, { ...noLabels, note })
+    return true
+  }
+
+  putTenant(tenant: Tenant): void {
+    this.store.putTenant(tenant)
+    this.#tenant = tenant
+  }
+
+  putKey(key: KeyRow): void {
+    this.store.putKey(key)
+    this.#keys.set(key.keyId, key)
+  }
+
+  rates(model: string, now: number): Rates | undefined {
+    return this.store.rates(model, now)
+  }
+
+  /** Writes the account and the keys that changed. Call it at the end of every transaction. */
+  write(): void {
+    if (this.#tenantChanged && this.#tenant) this.store.putBalances(this.#tenant)
+    for (const keyId of this.#keysChanged) {
+      const key = this.#keys.get(keyId)
+      if (key) this.store.putKeyState(key)
+    }
+    this.#tenantChanged = false
+    this.#keysChanged.clear()
+  }
+
+  /** Drops what is in memory, because a transaction was rolled back. */
+  forget(): void {
+    this.#tenant = undefined
+    this.#keys.clear()
+    this.#tenantChanged = false
+    this.#keysChanged.clear()
+  }
+
+  #endHold(
+    tenant: Tenant,
+    key: KeyRow | undefined,
+    booking: Booking,
+    used: { tokens: number; costNano: number },
+    now: number,
+  ): void {
+    const admitted = { tokens: booking.boundTokens, nano: booking.boundNano, at: booking.openedAt }
+    this.#put(
+      { ...tenant, state: settleHolder(tenant.limits, tenant.state, admitted, used, now) },
+      key && { ...key, state: settleHolder(key.limits, key.state, admitted, used, now) },
+    )
+  }
+
+  #charge(tenant: Tenant, key: KeyRow | undefined, admittedAt: number, costNano: number): void {
+    this.#put(
+      { ...tenant, state: chargeHolder(tenant.state, admittedAt, costNano) },
+      key && { ...key, state: chargeHolder(key.state, admittedAt, costNano) },
+    )
+  }
+
+  #put(tenant: Tenant, key?: KeyRow): void {
+    this.#tenant = tenant
+    this.#tenantChanged = true
+    if (!key) return
+    this.#keys.set(key.keyId, key)
+    this.#keysChanged.add(key.keyId)
+  }
+
+  #addEntry(entry: Entry, labels: EntryLabels): void {
+    const tenant = this.#existing()
+    const seq = tenant.chainSeq + 1
+    const hash = chainHash(tenant.chainHash, seq, entry)
+    this.store.addEntry(seq, hash, entry, labels)
+    this.#put({ ...tenant, chainSeq: seq, chainHash: hash })
+  }
+
+  #existing(): Tenant {
+    const tenant = this.tenant()
+    if (!tenant) throw new Error('the tenant does not exist')
+    return tenant
+  }
+}

@@ -1,0 +1,189 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { noLimits } from '../../src/limits/holder.ts'
+import { verifyBooks } from '../../src/tenant/verify.ts'
+import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts'
+
+const bound = 1_000
+const day = 86_400_000
+
+describe('books', () => {
+  it('[BKS1] the same receipts in any order, once or ten times, before or after expiry: the same sums', () => {
+    const ids = ['a', 'b', 'c', 'd']
+    const script = fc.array(fc.record({ id: fc.constantFrom(...ids), expire: fc.boolean() }), {
+      minLength: 4,
+      maxLength: 30,
+    })
+    fc.assert(
+      fc.property(script, (steps) => {
+        const test = openBooks({ creditNano: 1_000_000 })
+        for (const id of ids) test.transaction((books) => books.admit(testOrder(id), 1))
+        for (const { id, expire } of steps) {
+          test.transaction((books) => (expire ? books.close(id, 'expire', 5) : books.settle(testReceipt(id), 6)))
+        }
+        for (const id of ids) test.transaction((books) => books.settle(testReceipt(id), 7))
+        expect(test.books.tenant()).toMatchObject({ postedNano: 4 * 600, reservedNano: 0, state: { running: 0 } })
+        expect(test.books.store.totals()).toMatchObject({ output_tokens: 20, prompt_tokens: 40 })
+        expect(verifyBooks(test.books.store).faults).toEqual([])
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('[BKS2] a key’s budget lies inside its tenant’s, and neither is ever overshot, in any window', () => {
+    const budgets = { total: 9_000, day: 3_500, month: 6_200 }
+    const limits = { ...noLimits, budgetNano: { total: null, day: 5_000, month: 9_900 } }
+    const event = fc.record({
+      kind: fc.constantFrom('admit', 'settle', 'void', 'expire', 'evict', 'wait'),
+      key: fc.constantFrom('k', 'l'),
+      request: fc.nat(11),
+      output: fc.integer({ min: 0, max: 9 }),
+      hours: fc.nat(40),
+    })
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 80 }), (events) => {
+        const test = openBooks({
+          creditNano: 20_000,
+          limits,
+          keys: [testKey('k', { ...noLimits, budgetNano: budgets }), testKey('l')],
+        })
+        let now = 1
+        let serial = 0
+        for (const each of events) {
+          const requestId = `r${each.request}`
+          if (each.kind === 'wait') now += each.hours * 3_600_000
+          else if (each.kind === 'evict') test.evict()
+          else if (each.kind === 'admit')
+            test.transaction((books) => books.admit(testOrder(`r${serial++ % 12}`, { keyId: each.key }), now))
+          else if (each.kind === 'settle') {
+            const counts = { promptTokens: 10, cachedTokens: 0, outputTokens: each.output, reasoningTokens: 0 }
+            test.transaction((books) =>
+              books.settle(testReceipt(requestId, { counts, costNano: 100 + each.output * 100 }), now),
+            )
+          } else test.transaction((books) => books.close(requestId, each.kind === 'void' ? 'void' : 'expire', now))
+          const tenant = test.books.tenant()
+          const key = test.books.key('k')
+          if (!tenant || !key) throw new Error('lost')
+          const used = (purse?: { postedNano: number; reservedNano: number }) =>
+            (purse?.postedNano ?? 0) + (purse?.reservedNano ?? 0)
+          expect(tenant.postedNano + tenant.reservedNano).toBeLessThanOrEqual(20_000)
+          expect(used(tenant.state.purses.day)).toBeLessThanOrEqual(5_000)
+          expect(used(tenant.state.purses.month)).toBeLessThanOrEqual(9_900)
+          expect(used(key.state.purses.total)).toBeLessThanOrEqual(9_000)
+          expect(used(key.state.purses.day)).toBeLessThanOrEqual(3_500)
+          expect(used(key.state.purses.month)).toBeLessThanOrEqual(6_200)
+          for (const purse of Object.values(key.state.purses)) expect(purse.reservedNano).toBeGreaterThanOrEqual(0)
+        }
+        expect(verifyBooks(test.books.store).faults).toEqual([])
+      }),
+      { numRuns: 150 },
+    )
+  })
+
+  it('[BKS3] a request belongs to the day it was admitted on: settled after midnight it burdens no other day', () => {
+    const limits = { ...noLimits, budgetNano: { total: null, day: 1_500, month: null } }
+    const test = openBooks({ creditNano: 100_000, limits })
+    expect(test.transaction((books) => books.admit(testOrder('a'), day - 10)).ok).toBe(true)
+    expect(test.transaction((books) => books.admit(testOrder('b'), day - 5))).toMatchObject({
+      ok: false,
+      code: 'insufficient_quota',
+    })
+    expect(test.transaction((books) => books.admit(testOrder('c'), day + 5)).ok).toBe(true)
+    test.transaction((books) => books.settle(testReceipt('a'), day + 10))
+    expect(test.books.tenant()?.state.purses.day).toMatchObject({ postedNano: 0, reservedNano: bound })
+    expect(test.books.tenant()).toMatchObject({ postedNano: 600, reservedNano: bound })
+  })
+
+  it('[BKS4] tokens are taken from the rate at the bound and given back to what was used', () => {
+    const limits = { ...noLimits, tokensPerMinute: 40 }
+    const test = openBooks({ creditNano: 100_000, limits })
+    expect(test.transaction((books) => books.admit(testOrder('a'), 1)).ok).toBe(true)
+    expect(test.transaction((books) => books.admit(testOrder('b'), 1)).ok).toBe(true)
+    expect(test.transaction((books) => books.admit(testOrder('c'), 1))).toMatchObject({
+      ok: false,
+      code: 'rate_limit_exceeded',
+    })
+    // 19 were reserved, 15 used: four go back, and then the bucket holds six.
+    test.transaction((books) => books.settle(testReceipt('a'), 1))
+    expect(test.transaction((books) => books.admit(testOrder('c', { promptTokens: 1, outputTokens: 5 }), 1)).ok).toBe(
+      true,
+    )
+    expect(test.transaction((books) => books.admit(testOrder('d', { promptTokens: 1, outputTokens: 0 }), 1)).ok).toBe(
+      false,
+    )
+  })
+
+  it('[BKS5] a refused request consumes nothing, not even of the limits that it passed', () => {
+    const limits = { ...noLimits, requestsPerMinute: 10, tokensPerMinute: 1_000, concurrentMax: 5 }
+    const test = openBooks({ creditNano: bound - 1, limits })
+    const before = structuredClone([test.books.tenant(), test.books.key('k')])
+    for (let index = 0; index < 20; index++) {
+      expect(test.transaction((books) => books.admit(testOrder(`r${index}`), 1))).toMatchObject({
+        ok: false,
+        code: 'insufficient_quota',
+      })
+    }
+    expect([test.books.tenant(), test.books.key('k')]).toEqual(before)
+    expect(test.books.store.totals()).toMatchObject({ entries: 1 })
+  })
+
+  it('[BKS6] corrections and credits are new entries, and cannot refund more than was spent', () => {
+    const test = openBooks({ creditNano: 2_000 })
+    test.transaction((books) => books.admit(testOrder('a'), 1))
+    test.transaction((books) => books.settle(testReceipt('a'), 2))
+    expect(test.transaction((books) => books.correct('a', -601, 'too much', 3))).toBe(false)
+    expect(test.transaction((books) => books.correct('a', -100, 'goodwill', 3))).toBe(true)
+    expect(test.transaction((books) => books.correct(null, 1_501, 'too much', 3))).toBe(false)
+    test.transaction((books) => books.credit(5_000, 'invoice 7', 4))
+    expect(test.books.tenant()).toMatchObject({ postedNano: 500, creditNano: 7_000 })
+    expect(test.books.store.entriesAfter(0, 10).map(({ entry }) => entry.kind)).toEqual([
+      'credit',
+      'post',
+      'correction',
+      'credit',
+    ])
+    expect(verifyBooks(test.books.store).faults).toEqual([])
+  })
+
+  it('[BKS7] any change to what was written is found: a value, a missing entry, a foreign one, a balance', () => {
+    const tampering: [string, RegExp][] = [
+      ['UPDATE entries SET cost_nano = cost_nano - 1 WHERE seq = 3', /entry 3 was changed/],
+      ['UPDATE entries SET output_tokens = NULL, prompt_tokens = NULL WHERE seq = 3', /entry 3 was changed/],
+      [`UPDATE entries SET request_id = 'other' WHERE seq = 2`, /entry 2 was changed/],
+      ['DELETE FROM entries WHERE seq = 3', /entries 3 to 3 are missing/],
+      ['DELETE FROM entries WHERE seq = 5', /stands at entry 5, the entries end at 4/],
+      ['UPDATE account SET posted_nano = posted_nano - 600', /posted: the entries say/],
+      ['UPDATE account SET credit_nano = credit_nano + 1', /credit: the entries say/],
+      [`UPDATE bookings SET bound_nano = 1 WHERE state = 'reserved'`, /reserved: the entries say/],
+    ]
+    for (const [statement, fault] of tampering) {
+      const test = openBooks({ creditNano: 100_000 })
+      for (const id of ['a', 'b', 'c', 'd']) {
+        test.transaction((books) => books.admit(testOrder(id), 1))
+        test.transaction((books) => books.settle(testReceipt(id), 2))
+      }
+      test.transaction((books) => books.admit(testOrder('open'), 3))
+      expect(verifyBooks(test.books.store).faults).toEqual([])
+      test.db.exec(statement)
+      expect(verifyBooks(test.books.store).faults.join('\n'), statement).toMatch(fault)
+    }
+  })
+
+  it('[BKS8] pruned books verify from where they were pruned', () => {
+    const test = openBooks({ creditNano: 1_000_000 })
+    for (let index = 0; index < 50; index++) {
+      test.transaction((books) => books.admit(testOrder(`r${index}`), index))
+      test.transaction((books) => books.settle(testReceipt(`r${index}`), index))
+    }
+    expect(test.transaction((books) => books.store.prune(30, 1_000))).toBeGreaterThan(50)
+    expect(verifyBooks(test.books.store)).toMatchObject({ entries: 20, faults: [] })
+    test.db.exec('UPDATE pruned SET cost_nano = cost_nano + 1')
+    expect(verifyBooks(test.books.store).faults).not.toEqual([])
+  })
+
+  it('[BKS9] unknown receipts are told apart, and charge nobody', () => {
+    const test = openBooks({ creditNano: 2_000 })
+    expect(test.transaction((books) => books.settle(testReceipt('never'), 1))).toBe('unknown')
+    expect(test.books.tenant()?.postedNano).toBe(0)
+  })
+})

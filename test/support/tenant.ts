@@ -1,0 +1,126 @@
+/** A tenant's books on Node's SQLite: the store, the cores and the chain as they run in the tenant object. */
+import { DatabaseSync } from 'node:sqlite'
+import type { Receipt } from '../../backends/protocol/receipt.ts'
+import { chainStart } from '../../src/ledger/chain.ts'
+import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/limits/holder.ts'
+import { Books } from '../../src/tenant/books.ts'
+import { type KeyRow, openStore, type Row, type Sql, type Tenant, TenantSettings } from '../../src/tenant/store.ts'
+
+export function nodeSql(db: DatabaseSync): Sql {
+  const statements = new Map<string, ReturnType<DatabaseSync['prepare']>>()
+  const prepare = (query: string) => {
+    const known = statements.get(query)
+    if (known) return known
+    const statement = db.prepare(query)
+    statements.set(query, statement)
+    return statement
+  }
+  return {
+    all: (query, ...values) => prepare(query).all(...values) as Row[],
+    run: (query, ...values) => void prepare(query).run(...values),
+  }
+}
+
+/** Prices with which sums are easy to follow. */
+export const testRates = { inputNano: 10, cachedNano: 1, outputNano: 100 }
+
+export const testTenant = (limits: Limits = noLimits): Tenant => ({
+  tenantId: 't',
+  name: 'T',
+  createdAt: 0,
+  creditNano: 0,
+  postedNano: 0,
+  reservedNano: 0,
+  chainSeq: 0,
+  chainHash: chainStart,
+  limits,
+  state: newHolder(limits, tenantBudgets, 0),
+  settings: TenantSettings.parse({}),
+})
+
+export const testKey = (keyId = 'k', limits: Limits = noLimits): KeyRow => ({
+  keyId,
+  name: keyId,
+  prefix: `tm_test_t_${keyId}`,
+  secretHash: 'hash',
+  role: 'member',
+  createdAt: 0,
+  expiresAt: null,
+  revokedAt: null,
+  lastUsedAt: null,
+  models: null,
+  limits,
+  state: newHolder(limits, keyBudgets, 0),
+})
+
+export interface TestBooks {
+  books: Books
+  db: DatabaseSync
+  /** One transaction, as the tenant object makes it. */
+  transaction: <Result>(work: (books: Books) => Result) => Result
+  /** The object is evicted: what was in memory is gone. */
+  evict: () => void
+}
+
+export function openBooks(options: { creditNano: number; limits?: Limits; keys?: KeyRow[] }): TestBooks {
+  const db = new DatabaseSync(':memory:')
+  const sql = nodeSql(db)
+  const test: TestBooks = {
+    books: new Books(openStore(sql)),
+    db,
+    transaction(work) {
+      db.exec('BEGIN')
+      try {
+        const result = work(test.books)
+        test.books.write()
+        db.exec('COMMIT')
+        return result
+      } catch (error) {
+        db.exec('ROLLBACK')
+        test.books.forget()
+        throw error
+      }
+    },
+    evict: () => {
+      test.books = new Books(openStore(sql))
+    },
+  }
+  test.transaction((books) => {
+    books.putTenant(testTenant(options.limits))
+    for (const key of options.keys ?? [testKey()]) books.putKey(key)
+    books.store.putRates('m', 0, testRates)
+    books.credit(options.creditNano, 'opening credit', 0)
+  })
+  return test
+}
+
+export function testOrder(
+  requestId: string,
+  change: { keyId?: string; promptTokens?: number; outputTokens?: number } = {},
+) {
+  return { requestId, keyId: 'k', secretHash: 'hash', model: 'm', promptTokens: 10, outputTokens: 9, ...change }
+}
+
+export function testReceipt(requestId: string, change: Partial<Receipt> = {}): Receipt {
+  const counts = { promptTokens: 10, cachedTokens: 0, outputTokens: 5, reasoningTokens: 0 }
+  return {
+    requestId,
+    dispatchId: `${requestId}.1`,
+    tenantId: 't',
+    keyId: 'k',
+    workerId: 'w',
+    model: 'm',
+    pool: 'latency',
+    effort: 'none',
+    outcome: 'finished',
+    finishReason: 'stop',
+    counts,
+    costNano: 600,
+    estimated: false,
+    startedAt: 1,
+    endedAt: 2,
+    firstTokenMs: 1,
+    engine: 'e',
+    ...change,
+  }
+}
