@@ -44,6 +44,7 @@ async function main(config: Config): Promise<void> {
   const metrics = new Metrics()
   const delivery = new Delivery({ edgeUrl: config.edgeUrl, kid, key, outbox, log })
   let draining = false
+  let gone = false
   let url = config.publicUrl ?? ''
 
   const heartbeat = (): Heartbeat => {
@@ -54,7 +55,7 @@ async function main(config: Config): Promise<void> {
       url,
       model: config.model.id,
       engine: `${engine.description.engine} ${engine.description.version}`,
-      state: draining ? 'draining' : engine.state === 'ready' ? 'ready' : 'down',
+      state: gone ? 'gone' : draining ? 'draining' : engine.state === 'ready' ? 'ready' : 'down',
       slotsMax: slots.max,
       contextTokens: engine.description.contextTokens,
       vision: engine.description.vision,
@@ -81,6 +82,7 @@ async function main(config: Config): Promise<void> {
     callId,
     log,
     draining: () => draining,
+    deliver: () => delivery.wake(),
     changed: () => {
       if (slots.holders().length === 0) idle?.()
     },
@@ -125,6 +127,8 @@ async function main(config: Config): Promise<void> {
       await engine.close()
       await delivery.flush(3_000)
       heartbeats.stop()
+      gone = outbox.counts().owed === 0
+      await heartbeats.beat()
       outbox.close()
       process.exit(0)
     })()

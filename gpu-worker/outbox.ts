@@ -33,6 +33,7 @@ export class Outbox {
   readonly #delete
   readonly #refuse
   readonly #owed
+  readonly #about
 
   /** Throws one sentence when the folder cannot be used or the file is not a database. */
   constructor(folder: string) {
@@ -67,6 +68,9 @@ export class Outbox {
     this.#owed = this.#db.prepare(
       'SELECT dispatch_id, receipt FROM dispatches WHERE receipt IS NOT NULL AND refused IS NULL LIMIT ?',
     )
+    this.#about = this.#db.prepare(
+      'SELECT receipt IS NOT NULL AS owed FROM dispatches WHERE dispatch_id >= ? AND dispatch_id < ? AND refused IS NULL',
+    )
   }
 
   begin(dispatch: Dispatch, slot: number, now: number): void {
@@ -93,6 +97,18 @@ export class Outbox {
       const receipt = Receipt.parse(JSON.parse(String(row.receipt)))
       return { dispatchId: receipt.dispatchId, receipt }
     })
+  }
+
+  /** Which of these requests are running here, and for which a receipt is owed. */
+  about(requestIds: string[]): { running: string[]; owed: string[] } {
+    const answer = { running: [] as string[], owed: [] as string[] }
+    for (const requestId of requestIds) {
+      // Dispatch ids are the request's id, a dot and the attempt's number.
+      const rows = this.#about.all(`${requestId}.`, `${requestId}/`)
+      if (rows.some((row) => row.owed === 1)) answer.owed.push(requestId)
+      else if (rows.length > 0) answer.running.push(requestId)
+    }
+    return answer
   }
 
   counts(): { running: number; owed: number; refused: number } {

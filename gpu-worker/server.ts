@@ -1,7 +1,9 @@
 /** The worker's HTTP port: `POST /dispatch` for the edge, `GET /healthz` and `GET /metrics` for the operator. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { readChat } from '../backends/protocol/chat.ts'
-import { type Dispatch, dispatchPath, type Refusal } from '../backends/protocol/dispatch.ts'
+import { clockSkewMs, type Dispatch, dispatchPath, type Refusal } from '../backends/protocol/dispatch.ts'
+import { Inquiry, inquiryPath } from '../backends/protocol/inquiry.ts'
+import { unseal } from '../backends/protocol/seal.ts'
 import { acceptDispatch, UsedDispatches } from './accept.ts'
 import { EngineFailure } from './engine/engine.ts'
 import type { Metrics } from './metrics.ts'
@@ -25,6 +27,8 @@ export interface ServerParts extends RelayParts {
   slots: Slots
   metrics: Metrics
   draining: () => boolean
+  /** Send what is owed, now. */
+  deliver: () => void
   /** A slot was taken or given back. */
   changed: () => void
   health: () => { status: string; [name: string]: unknown }
@@ -55,6 +59,7 @@ async function handle(
 ): Promise<void> {
   const route = `${request.method} ${request.url}`
   if (route === `POST ${dispatchPath}`) return dispatch(parts, used, request, response)
+  if (route === `POST ${inquiryPath}`) return inquiry(parts, request, response)
   if (route === 'GET /healthz') return health(parts, response)
   if (route === 'GET /metrics') {
     response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(parts.render())
@@ -63,6 +68,22 @@ async function handle(
   response
     .writeHead(404, { 'content-type': 'application/json' })
     .end('{"message":"POST /dispatch, GET /healthz, GET /metrics"}')
+}
+
+/** Only the edge may ask, by its signature; what is owed is delivered at once. */
+async function inquiry(parts: ServerParts, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  request.resume()
+  const token = /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? ''
+  const asked = await unseal('inquiry', token, parts.key, Inquiry)
+  if (!asked || asked.workerId !== parts.workerId || parts.now() > asked.expiresAt + clockSkewMs) {
+    return refuse(parts, response, {
+      code: 'bad_dispatch',
+      message: 'the inquiry is not signed with this worker’s key, or is old',
+    })
+  }
+  parts.deliver()
+  response.writeHead(200, { 'content-type': 'application/json' })
+  response.end(JSON.stringify(parts.outbox.about(asked.requestIds)))
 }
 
 function health(parts: ServerParts, response: ServerResponse): void {

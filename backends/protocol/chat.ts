@@ -143,9 +143,12 @@ const WireFunctionTool = z.object({
   }),
 })
 // Agents also send tools that a vendor runs on its side (web search, namespaces). They are taken and left out.
-const WireTool = z.union([WireFunctionTool, z.object({ type: z.string().refine((type) => type !== 'function', { abort: true }) })], {
-  error: 'must be {type: "function", function: {name, description?, parameters?}}',
-})
+const WireTool = z.union(
+  [WireFunctionTool, z.object({ type: z.string().refine((type) => type !== 'function', { abort: true }) })],
+  {
+    error: 'must be {type: "function", function: {name, description?, parameters?}}',
+  },
+)
 
 const WireToolChoice = z.union([
   z.enum(['auto', 'none', 'required', 'any']),

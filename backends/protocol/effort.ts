@@ -30,3 +30,8 @@ export function mapEffort(asked: EffortWord | undefined, levels: readonly Effort
   const most = levels[levels.length - 1] ?? fallback
   return { asked, effective: effortWords.indexOf(asked) <= effortWords.indexOf('low') ? least : most }
 }
+
+/** Whether the level that serves is not the word that was asked. */
+export function isMapped(effort: Effort): boolean {
+  return effort.asked !== undefined && effort.asked !== effort.effective
+}

@@ -13,7 +13,8 @@ export const Heartbeat = z.object({
   url: z.url({ protocol: /^https?$/ }).max(512),
   model: z.string().min(1).max(64),
   engine: z.string().max(64),
-  state: z.enum(['ready', 'draining', 'down']),
+  /** gone: it leaves in order and owes nothing; the registry forgets it. */
+  state: z.enum(['ready', 'draining', 'down', 'gone']),
   slotsMax: z.int().min(1).max(slotsPerWorkerMax),
   contextTokens: Count,
   vision: z.boolean(),

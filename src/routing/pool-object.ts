@@ -10,7 +10,9 @@ import {
   heartbeat,
   lease,
   type Outcome,
+  type Place,
   type PoolView,
+  registry,
   release,
   sweep,
   type Told,
@@ -44,6 +46,11 @@ export class PoolObject extends DurableObject {
 
   heartbeat(beat: Heartbeat, keyEpoch: number): void {
     this.#tell(heartbeat(this.#pool, beat, keyEpoch, Date.now()))
+  }
+
+  registry(): { present: Place[]; missing: string[] } {
+    this.#tell(sweep(this.#pool, Date.now()))
+    return registry(this.#pool)
   }
 
   view(): PoolView {

@@ -68,6 +68,8 @@ export interface PoolState {
   /** Requests that ended lately: a heartbeat sent before may still list them. */
   ended: Map<string, number>
   waiting: Waiting[]
+  /** Workers that fell silent without taking leave, and when: they may yet owe receipts. */
+  missing: Map<string, number>
 }
 
 export const waitingMax = 20_000
@@ -76,9 +78,12 @@ const workersMax = 1_000
 /** How long a lease may be missing from its worker's list: the dispatch is on its way. */
 const leaseGraceMs = 10_000
 const endedKeptMs = 5_000
+/** By then a worker's receipts are no longer waited for; see settlement/overdue.ts. */
+const missingKeptMs = 24 * 3_600_000
+const missingMax = 1_000
 
 export function emptyPool(): PoolState {
-  return { workers: new Map(), leases: new Map(), ended: new Map(), waiting: [] }
+  return { workers: new Map(), leases: new Map(), ended: new Map(), waiting: [], missing: new Map() }
 }
 
 /** Answers at once, or undefined when the request now waits. */
@@ -114,6 +119,11 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
   const known = pool.workers.get(beat.workerId)
   if (known && known.heartbeat.sentAt > beat.sentAt) return []
   if (!known && pool.workers.size >= workersMax) return []
+  pool.missing.delete(beat.workerId)
+  if (beat.state === 'gone') {
+    forget(pool, beat.workerId)
+    return sweep(pool, now)
+  }
   const running = new Set(beat.running)
   for (const [requestId, held] of pool.leases) {
     if (held.workerId !== beat.workerId || running.has(requestId)) continue
@@ -130,9 +140,10 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
 export function sweep(pool: PoolState, now: number): Told[] {
   for (const [id, worker] of pool.workers) {
     if (now - worker.seenAt <= heartbeatLostMs) continue
-    pool.workers.delete(id)
-    for (const [requestId, held] of pool.leases) if (held.workerId === id) pool.leases.delete(requestId)
+    forget(pool, id)
+    if (pool.missing.size < missingMax) pool.missing.set(id, now)
   }
+  for (const [id, at] of pool.missing) if (now - at > missingKeptMs) pool.missing.delete(id)
   for (const [id, at] of pool.ended) if (now - at > endedKeptMs) pool.ended.delete(id)
   const told: Told[] = []
   const kept: Waiting[] = []
@@ -146,6 +157,16 @@ export function sweep(pool: PoolState, now: number): Told[] {
   }
   pool.waiting = kept
   return [...told, ...serveWaiting(pool, now)]
+}
+
+/** Every worker that may hold receipts: those that can be asked, and those that cannot. */
+export function registry(pool: PoolState): { present: Place[]; missing: string[] } {
+  const present = [...pool.workers.values()].map(({ heartbeat: beat, keyEpoch }) => ({
+    workerId: beat.workerId,
+    keyEpoch,
+    url: beat.url,
+  }))
+  return { present, missing: [...pool.missing.keys()] }
 }
 
 export interface PoolView {
@@ -181,6 +202,11 @@ export function view(pool: PoolState): PoolView {
     waiting: pool.waiting.length,
     workers,
   }
+}
+
+function forget(pool: PoolState, workerId: string): void {
+  pool.workers.delete(workerId)
+  for (const [requestId, held] of pool.leases) if (held.workerId === workerId) pool.leases.delete(requestId)
 }
 
 /** First come, first served among those whose model has a free slot. */

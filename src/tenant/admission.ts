@@ -17,6 +17,8 @@ export interface AdmissionOrder {
   promptTokens: number
   /** Upper bound on the output that the client or the model's default sets, in tokens. */
   outputTokens: number
+  /** An effort word that the model has no level for, and that would be mapped; null where there is none. */
+  unknownEffort: string | null
 }
 
 export type RefusalCode =
@@ -24,6 +26,7 @@ export type RefusalCode =
   | 'rate_limit_exceeded'
   | 'insufficient_quota'
   | 'permission_denied'
+  | 'invalid_value'
   | 'internal_error'
 
 export interface Refused {
@@ -65,6 +68,10 @@ export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): 
   if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'no such key')
   if (key.models && !key.models.includes(order.model)) {
     return refuse('permission_denied', `this key may not ask ${order.model}: it is for ${key.models.join(', ')}`)
+  }
+  if (order.unknownEffort !== null && tenant.settings.effortUnknown === 'reject') {
+    const message = `reasoning_effort: ${order.model} has no level "${order.unknownEffort}", and this tenant wants no other in its place`
+    return refuse('invalid_value', message)
   }
   if (!rates)
     return refuse('permission_denied', `this tenant has no rate card for ${order.model}: ask the operator for one`)

@@ -56,7 +56,6 @@ export class Books {
       rates: admitted.rates,
       boundNano: admitted.booking.boundNano,
       outputTokensMax: order.outputTokens,
-      effortUnknown: tenant.settings.effortUnknown,
       ratesLeft: ratesLeft(admitted, now),
     }
   }

@@ -29,7 +29,6 @@ export interface Admission {
   rates: Rates
   boundNano: number
   outputTokensMax: number
-  effortUnknown: 'map' | 'reject'
   ratesLeft: RatesLeft
 }
 

@@ -1,4 +1,5 @@
 /** One call to the tenant object: key, limits, money, all or nothing. */
+import { isMapped } from '../../backends/protocol/effort.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
@@ -20,6 +21,7 @@ export async function reserve(line: Line, key: ApiKey, shaped: Shaped): Promise<
     model: shaped.model.id,
     promptTokens: shaped.promptTokens,
     outputTokens: shaped.outputTokens,
+    unknownEffort: isMapped(shaped.effort) ? (shaped.effort.asked ?? null) : null,
   })
   if (!admitted.ok) throw refusal(admitted)
   return admitted
@@ -36,6 +38,7 @@ export async function reserveAgain(line: Line, key: ApiKey, shaped: Shaped, prom
 
 function refusal(refused: Refused): GatewayError {
   return new GatewayError(refused.code, refused.message, {
+    ...(refused.code === 'invalid_value' && { param: 'reasoning_effort' }),
     retryAfterMs: refused.retryAfterMs,
     headers: rateHeaders(refused.rates),
   })

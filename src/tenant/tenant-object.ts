@@ -3,9 +3,13 @@
  * one synchronous transaction, and calls that come close together share one.
  */
 import { DurableObject } from 'cloudflare:workers'
+import { inquiredMax } from '../../backends/protocol/inquiry.ts'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
+import type { Env } from '../env.ts'
 import { chainStart } from '../ledger/chain.ts'
 import { keyBudgets, newHolder, tenantBudgets } from '../limits/holder.ts'
+import { inquire } from '../settlement/inquire.ts'
+import { judgeOverdue } from '../settlement/overdue.ts'
 import { type AdmissionOrder, listPrice, type Refused, reservationTtlMs } from './admission.ts'
 import { Books } from './books.ts'
 import type { Admission, NewKey, NewTenant, TenantSummary } from './calls.ts'
@@ -13,7 +17,6 @@ import { GroupCommit } from './group-commit.ts'
 import { openStore, type Row, type Sql } from './store.ts'
 import { type Verdict, verifyBooks } from './verify.ts'
 
-const sweptPerAlarm = 500
 const prunedPerAlarm = 2_000
 const dayMs = 86_400_000
 /** From this many open requests on, calls come close enough together for a shared commit to pay. */
@@ -22,11 +25,15 @@ const shareFromRunning = 4
 export class TenantObject extends DurableObject {
   readonly #books: Books
   readonly #commits: GroupCommit
-  #alarmSet = false
+  /** When the alarm goes off, as far as it is set. */
+  #alarmAt: number | null = null
 
   constructor(state: DurableObjectState, env: unknown) {
     super(state, env as never)
     this.#books = new Books(state.storage.transactionSync(() => openStore(durableSql(state.storage.sql))))
+    void state.blockConcurrencyWhile(async () => {
+      this.#alarmAt = await state.storage.getAlarm()
+    })
     this.#commits = new GroupCommit(
       (work) => this.#transaction(work),
       (flush) => setTimeout(flush, 0),
@@ -124,12 +131,28 @@ export class TenantObject extends DurableObject {
     return verifyBooks(this.#books.store)
   }
 
-  override alarm(): void {
-    this.#alarmSet = false
-    const now = Date.now()
+  /** Looks for overdue reservations, asks the workers about them, and prunes what is old. */
+  override async alarm(): Promise<void> {
+    this.#alarmAt = null
     const { store } = this.#books
+    const overdue = store.overdue(Date.now(), inquiredMax)
+    const known =
+      overdue.length > 0 &&
+      (await inquire(
+        this.env as Env,
+        overdue.map((booking) => booking.requestId),
+        Date.now(),
+      ))
+    const now = Date.now()
     this.#transaction(() => {
-      for (const booking of store.overdue(now, sweptPerAlarm)) this.#books.close(booking.requestId, 'expire', now)
+      for (const { requestId } of known ? overdue : []) {
+        // It may have been settled while the workers were asked.
+        const booking = store.booking(requestId)
+        if (booking?.state !== 'reserved' || !known) continue
+        const judged = judgeOverdue(booking, known, now)
+        if (judged.kind === 'expire') this.#books.close(requestId, 'expire', now)
+        else this.#books.extend(requestId, judged.expiresAt)
+      }
       const retentionDays = this.#books.tenant()?.settings.retentionDays
       if (retentionDays !== undefined) store.prune(now - retentionDays * dayMs, prunedPerAlarm)
     })
@@ -157,8 +180,8 @@ export class TenantObject extends DurableObject {
 
   /** One alarm is enough: it looks for what is due and sets the next. */
   #wakeAt(time: number): void {
-    if (this.#alarmSet) return
-    this.#alarmSet = true
+    if (this.#alarmAt !== null && this.#alarmAt <= time) return
+    this.#alarmAt = time
     this.ctx.waitUntil(this.ctx.storage.setAlarm(time))
   }
 }

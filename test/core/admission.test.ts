@@ -112,4 +112,16 @@ describe('admission', () => {
       rates: { requests: { limit: 2, left: 0, resetMs: 60_000 }, tokens: { limit: 100, left: 100, resetMs: 0 } },
     })
   })
+
+  it('[ADM6] a tenant that wants no effort mapped is told which word has no level; any other is served', () => {
+    const strict = { ...tenant, settings: { ...tenant.settings, effortUnknown: 'reject' as const } }
+    const mapped = { ...order, unknownEffort: 'medium' }
+    expect(admit(mapped, { ...rows, tenant: strict }, 5)).toMatchObject({
+      ok: false,
+      code: 'invalid_value',
+      message: expect.stringMatching(/"medium"/),
+    })
+    expect(admit(mapped, rows, 5).ok).toBe(true)
+    expect(admit(order, { ...rows, tenant: strict }, 5).ok).toBe(true)
+  })
 })

@@ -1,5 +1,5 @@
 import { EventSourceParserStream } from 'eventsource-parser/stream'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { chunkWriter, completion } from '../../backends/protocol/chunk.ts'
 import { errorBody, errorTable } from '../../backends/protocol/errors.ts'
 import { errorEvent, errorResponse, GatewayError } from '../../src/errors.ts'
@@ -114,9 +114,12 @@ describe('the wire', () => {
   })
 
   it('[WIR7] what went wrong inside is never told outside', async () => {
+    const log = vi.spyOn(console, 'error').mockImplementation(() => undefined)
     const secret = new Error('password=hunter2')
     const text = await errorResponse(secret, 'req_1').text()
     expect(text + errorEvent(secret, 'req_1')).not.toContain('hunter2')
     expect(JSON.parse(text)).toMatchObject({ code: 'internal_error', request_id: 'req_1' })
+    expect(log).toHaveBeenCalled()
+    log.mockRestore()
   })
 })

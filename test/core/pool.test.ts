@@ -6,6 +6,7 @@ import {
   heartbeat,
   lease,
   type PoolState,
+  registry,
   release,
   sweep,
   view,
@@ -181,5 +182,16 @@ describe('pool', () => {
         }
       }),
     )
+  })
+
+  it('[POOL12] a worker that fell silent is remembered as missing until it is heard of; one that took leave is not', () => {
+    const pool = poolOf('a', 'b', 'c')
+    heartbeat(pool, beat('b', { state: 'gone', sentAt: 1 }), 1, 1)
+    expect(registry(pool).present.map((place) => place.workerId)).toEqual(['a', 'c'])
+    heartbeat(pool, beat('c', { sentAt: 3_000 }), 1, 3_000)
+    sweep(pool, heartbeatLostMs + 1)
+    expect(registry(pool)).toMatchObject({ present: [{ workerId: 'c' }], missing: ['a'] })
+    heartbeat(pool, beat('a', { sentAt: 9_000 }), 1, 9_000)
+    expect(registry(pool).missing).toEqual(['c'])
   })
 })

@@ -355,4 +355,15 @@ describe('chat completions, refused', () => {
     expect(books.postedNano).toBeLessThanOrEqual(40_000)
     expect(books.postedNano).toBeGreaterThan(0)
   })
+
+  it('[E2E19] 400: a tenant that wants no effort mapped is told which word has no level', async () => {
+    const settings = { effortUnknown: 'reject' }
+    await product.admin('POST', '/admin/tenants', { tenantId: 'strict', name: 'Strict', creditNano: 1e9, settings })
+    const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/strict/keys', { name: 'k' })
+    const strict = product.client(apiKey)
+    const order = { model, messages: ask('hi'), max_tokens: 2 }
+    const error = await refusal(strict.chat.completions.create({ ...order, reasoning_effort: 'medium' }))
+    expect(error).toMatchObject({ status: 400, code: 'invalid_value', param: 'reasoning_effort' })
+    expect((await strict.chat.completions.create({ ...order, reasoning_effort: 'high' })).choices.length).toBe(1)
+  })
 })

@@ -31,6 +31,7 @@ const order = (requestId: string) => ({
   keyId: 'k',
   secretHash: 'hash',
   model: 'tramontane-tiny',
+  unknownEffort: null,
   promptTokens: 100,
   outputTokens: 100,
 })

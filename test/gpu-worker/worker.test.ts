@@ -24,6 +24,7 @@ let key: CryptoKey
 let origin: string
 let draining: boolean
 let receipts: Receipt[]
+let delivered: number
 let folder: string
 
 beforeEach(async () => {
@@ -35,6 +36,7 @@ beforeEach(async () => {
   key = await sealKey(new Uint8Array(32).fill(3))
   draining = false
   receipts = []
+  delivered = 0
   server = createWorkerServer({
     workerId: 'w1',
     key,
@@ -46,6 +48,9 @@ beforeEach(async () => {
     callId: () => 'abcdefghi',
     log: () => undefined,
     draining: () => draining,
+    deliver: () => {
+      delivered += 1
+    },
     changed: () => undefined,
     owed: (receipt) => {
       receipts.push(receipt)
@@ -260,5 +265,28 @@ describe('worker', () => {
     expect(text).toContain('tramontane_first_token_seconds_count 1')
     for (const line of text.trim().split('\n'))
       expect(line).toMatch(/^(# (HELP|TYPE) tramontane_|tramontane_[a-z_]+(\{[a-z]+="[^"]*"\})? [\d.]+$)/)
+  })
+
+  it('[WRK12] the edge, and nobody else, may ask what became of requests; what is owed is then delivered', async () => {
+    let go: () => void = () => undefined
+    const gate = new Promise<void>((resolve) => {
+      go = resolve
+    })
+    await (await send({ requestId: 'req_done' })).text()
+    engine.step = () => gate
+    const running = await send({ requestId: 'req_open' })
+    const ask = async (workerId: string, expiresAt: number) => {
+      const claims = { workerId, requestIds: ['req_done', 'req_open', 'req_unknown'], expiresAt }
+      const authorization = `Bearer ${await seal('inquiry', claims, 'w1.1', key)}`
+      return fetch(`${origin}/inquiry`, { method: 'POST', headers: { authorization } })
+    }
+    expect((await ask('w2', Date.now() + 1_000)).status).toBe(401)
+    expect((await ask('w1', Date.now() - 60_000)).status).toBe(401)
+    expect((await fetch(`${origin}/inquiry`, { method: 'POST' })).status).toBe(401)
+    expect(delivered).toBe(0)
+    expect(await (await ask('w1', Date.now() + 1_000)).json()).toEqual({ running: ['req_open'], owed: ['req_done'] })
+    expect(delivered).toBe(1)
+    go()
+    await running.text()
   })
 })

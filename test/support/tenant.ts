@@ -98,7 +98,16 @@ export function testOrder(
   requestId: string,
   change: { keyId?: string; promptTokens?: number; outputTokens?: number } = {},
 ) {
-  return { requestId, keyId: 'k', secretHash: 'hash', model: 'm', promptTokens: 10, outputTokens: 9, ...change }
+  return {
+    requestId,
+    keyId: 'k',
+    secretHash: 'hash',
+    model: 'm',
+    promptTokens: 10,
+    outputTokens: 9,
+    unknownEffort: null,
+    ...change,
+  }
 }
 
 export function testReceipt(requestId: string, change: Partial<Receipt> = {}): Receipt {

@@ -1,0 +1,43 @@
+/** Asks every worker of every pool about overdue requests. Those that cannot be asked make the answer `silent`. */
+import { poolNames } from '../../backends/protocol/dispatch.ts'
+import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/protocol/inquiry.ts'
+import { seal } from '../../backends/protocol/seal.ts'
+import { keyIdOf } from '../../backends/protocol/worker-key.ts'
+import { workerSealKey } from '../auth/fleet.ts'
+import { type Env, settings } from '../env.ts'
+import type { Place } from '../routing/pool.ts'
+import type { Known } from './overdue.ts'
+
+const answerWithinMs = 5_000
+
+export async function inquire(env: Env, requestIds: string[], now: number): Promise<Known> {
+  const registries = await Promise.all(poolNames.map((pool) => env.POOL.getByName(pool).registry()))
+  const answers = await Promise.all(
+    registries.flatMap(({ present }) => present.map((place) => ask(env, place, requestIds, now))),
+  )
+  const heard = answers.filter((answer) => answer !== undefined)
+  return {
+    running: new Set(heard.flatMap((answer) => answer.running)),
+    owed: new Set(heard.flatMap((answer) => answer.owed)),
+    silent: heard.length < answers.length || registries.some(({ missing }) => missing.length > 0),
+  }
+}
+
+async function ask(env: Env, place: Place, requestIds: string[], now: number): Promise<InquiryAnswer | undefined> {
+  const { workerId, keyEpoch, url } = place
+  const { fleet } = await settings(env)
+  const claims: Inquiry = { workerId, requestIds, expiresAt: now + answerWithinMs }
+  const key = await workerSealKey(fleet, workerId, keyEpoch)
+  const token = await seal('inquiry', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  try {
+    const response = await fetch(new URL(inquiryPath, url), {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}` },
+      signal: AbortSignal.timeout(answerWithinMs),
+    })
+    return response.ok ? InquiryAnswer.parse(await response.json()) : undefined
+  } catch (error) {
+    console.warn(`worker ${workerId} did not answer an inquiry`, error)
+    return undefined
+  }
+}

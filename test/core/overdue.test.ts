@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest'
+import { judgeOverdue, overdueMaxMs } from '../../src/settlement/overdue.ts'
+
+const booking = {
+  requestId: 'r',
+  keyId: 'k',
+  state: 'reserved',
+  boundNano: 1,
+  boundTokens: 1,
+  openedAt: 0,
+  expiresAt: 10,
+} as const
+const nobody = { running: new Set<string>(), owed: new Set<string>(), silent: false }
+const now = 1_000_000
+
+describe('overdue reservations', () => {
+  it('[SET1] money is given back when every worker was asked and none knows the request', () => {
+    expect(judgeOverdue(booking, nobody, now)).toEqual({ kind: 'expire' })
+  })
+
+  it('[SET2] while it runs, while its receipt is owed, or while a worker is silent, it stays reserved', () => {
+    for (const known of [
+      { ...nobody, running: new Set(['r']) },
+      { ...nobody, owed: new Set(['r']) },
+      { ...nobody, silent: true },
+    ]) {
+      const judged = judgeOverdue(booking, known, now)
+      if (judged.kind !== 'extend') throw new Error('it was given back')
+      expect(judged.expiresAt).toBeGreaterThan(now)
+      expect(judged.expiresAt).toBeLessThan(now + 10 * 60_000)
+    }
+  })
+
+  it('[SET3] after a day nobody is waited for any more', () => {
+    expect(judgeOverdue(booking, { ...nobody, silent: true }, overdueMaxMs)).toEqual({ kind: 'expire' })
+  })
+})
