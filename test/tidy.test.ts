@@ -6,7 +6,9 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { cwd: root, encoding: 'utf8' }).trim().split('\n')
+const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { cwd: root, encoding: 'utf8' })
+  .trim()
+  .split('\n')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 const sources = files.filter((path) => /\.(ts|mjs)$/.test(path) && /^(src|backends|gpu-worker)\//.test(path))
 
@@ -18,13 +20,14 @@ const shells = [
   /^src\/tenant\/(tenant-object|reserve)\.ts$/,
   /^src\/routing\/(pool-object|route|heartbeats)\.ts$/,
   /^src\/dispatch\//,
-  /^src\/settlement\/receipts\.ts$/,
-  /^gpu-worker\/(main|config|server|relay|outbox|delivery|heartbeat)\.ts$/,
+  /^src\/settlement\/(receipts|inquire)\.ts$/,
+  /^gpu-worker\/(main|worker|config|server|relay|outbox|delivery|heartbeat)\.ts$/,
   /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|open-run|cpu|scheduler|gpu|version)\.ts$/,
   /^gpu-worker\/model\//,
 ]
 
-const imports = (text: string) => [...text.matchAll(/^(?:import|export)\s[^'"]*?from\s+['"]([^'"]+)['"]/gm)].map((match) => match[1] ?? '')
+const imports = (text: string) =>
+  [...text.matchAll(/^(?:import|export)\s[^'"]*?from\s+['"]([^'"]+)['"]/gm)].map((match) => match[1] ?? '')
 
 describe('the house', () => {
   it('[TDY1] src and gpu-worker never import each other, and backends imports neither', () => {
@@ -57,18 +60,25 @@ describe('the house', () => {
   })
 
   it('[TDY3] nothing new stands at the top', () => {
-    const allowed = /^(\..+|package\.json|package-lock\.json|tsconfig\.json|wrangler\.toml|README\.md|LICENSE|CONTRIBUTING\.md|src|backends|gpu-worker|test)$/
-    expect([...new Set(files.map((path) => path.split('/')[0] ?? ''))].filter((name) => !allowed.test(name))).toEqual([])
+    const allowed =
+      /^(\..+|package\.json|package-lock\.json|tsconfig\.json|wrangler\.toml|README\.md|LICENSE|CONTRIBUTING\.md|src|backends|gpu-worker|test)$/
+    expect([...new Set(files.map((path) => path.split('/')[0] ?? ''))].filter((name) => !allowed.test(name))).toEqual(
+      [],
+    )
   })
 
   it('[TDY4] no file is named for what it is not: utils, helpers, types, constants, manager, service', () => {
-    expect(files.filter((path) => /^(utils?|helpers?|types|constants|manager|service)\./.test(basename(path)))).toEqual([])
+    expect(files.filter((path) => /^(utils?|helpers?|types|constants|manager|service)\./.test(basename(path)))).toEqual(
+      [],
+    )
   })
 
   it('[TDY5] no path of a machine and no registry address is committed', () => {
     const registry = /https?:\/\/[^\s"']*(registry|npmjs|mirror)[^\s"']*/
     const leaks = files
-      .filter((path) => /\.(ts|mjs|json|toml|md|sh|py|yml)$|^\.npmrc$|^\.ci\//.test(path) && path !== 'test/tidy.test.ts')
+      .filter(
+        (path) => /\.(ts|mjs|json|toml|md|sh|py|yml)$|^\.npmrc$|^\.ci\//.test(path) && path !== 'test/tidy.test.ts',
+      )
       .filter((path) => registry.test(read(path)) || /["'\s(=](\/work\/|\/home\/|\/root\/|\/Users\/)/.test(read(path)))
     expect(leaks).toEqual([])
   })
@@ -76,9 +86,13 @@ describe('the house', () => {
   it('[TDY6] every test names its rule, every rule has a test, and no rule is told twice', () => {
     const spec = [...read('test/SPEC.md').matchAll(/^\| ([A-Z0-9]+\d+) \|/gm)].map((match) => match[1] ?? '')
     expect(spec.filter((rule, index) => spec.indexOf(rule) !== index)).toEqual([])
-    const tests = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.test.ts'))
+    const tests = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' }).filter((path) =>
+      path.endsWith('.test.ts'),
+    )
     const names = tests.flatMap((path) =>
-      [...read(join('test', path)).matchAll(/\bit(?:\.each\((?:[^()]|\([^()]*\))*\)|\.\w+)?\(\s*['"`]([^'"`]*)/g)].map((match) => match[1] ?? ''),
+      [...read(join('test', path)).matchAll(/\bit(?:\.each\((?:[^()]|\([^()]*\))*\)|\.\w+)?\(\s*['"`]([^'"`]*)/g)].map(
+        (match) => match[1] ?? '',
+      ),
     )
     expect(names.length).toBeGreaterThan(50)
     const named = names.map((name) => /^\[([A-Z0-9]+\d+)\] /.exec(name)?.[1] ?? `no rule: ${name}`)

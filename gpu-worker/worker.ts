@@ -1,0 +1,159 @@
+/**
+ * One worker, put together: an engine, an HTTP port, slots, an outbox, heartbeats.
+ *
+ *   start: engine loads ▶ what an earlier process left is accounted for ▶ port opens ▶ the edge has heard it
+ *   stop:  admits nothing new ▶ open requests end, or their time is up ▶ engine ends ▶ receipts are delivered ▶ gone
+ */
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Heartbeat } from '../backends/protocol/heartbeat.ts'
+import { sealKey } from '../backends/protocol/seal.ts'
+import { keyIdOf } from '../backends/protocol/worker-key.ts'
+import type { Config } from './config.ts'
+import { Delivery } from './delivery.ts'
+import type { Engine } from './engine/engine.ts'
+import { Heartbeats } from './heartbeat.ts'
+import { Metrics } from './metrics.ts'
+import { Outbox } from './outbox.ts'
+import { createWorkerServer } from './server.ts'
+import { Slots } from './slots.ts'
+
+export interface WorkerParts {
+  engine: Engine
+  now: () => number
+  /** Nine letters or digits. */
+  callId: () => string
+  log: (line: string) => void
+}
+
+export interface Worker {
+  /** Resolves with the URL the edge knows it by. Rejects with one sentence when it cannot serve. */
+  start(): Promise<string>
+  /** Resolves when it may exit. */
+  stop(): Promise<void>
+}
+
+const deliverMs = 3_000
+
+export async function createWorker(config: Config, parts: WorkerParts): Promise<Worker> {
+  const { engine, now, log } = parts
+  const { workerId } = config.key
+  const key = await sealKey(config.key.secret)
+  const kid = keyIdOf(config.key)
+  const outbox = new Outbox(join(config.home, 'workers', workerId))
+  const slots = new Slots(config.slotsMax)
+  const metrics = new Metrics()
+  const delivery = new Delivery({ edgeUrl: config.edgeUrl, kid, key, outbox, log })
+  let state: 'serving' | 'draining' | 'gone' = 'serving'
+  let url = config.publicUrl ?? ''
+  let idle: (() => void) | undefined
+  const engineName = () => `${engine.description.engine} ${engine.description.version}`
+
+  const heartbeats = new Heartbeats({ edgeUrl: config.edgeUrl, kid, key, state: heartbeat, log })
+  const server = createWorkerServer({
+    ...parts,
+    workerId,
+    key,
+    outbox,
+    slots,
+    metrics,
+    draining: () => state !== 'serving',
+    deliver: () => delivery.wake(),
+    changed: () => {
+      if (slots.holders().length === 0) idle?.()
+    },
+    owed: (receipt) => {
+      metrics.settled(receipt)
+      delivery.wake()
+    },
+    health: () => ({
+      status: state === 'serving' ? engine.state : state,
+      ...engine.description,
+      load: engine.load(),
+      receipts: outbox.counts(),
+    }),
+    render,
+  })
+
+  function heartbeat(): Heartbeat {
+    const load = engine.load()
+    return {
+      workerId,
+      pool: config.pool,
+      url,
+      model: config.model.id,
+      engine: engineName(),
+      state: state !== 'serving' ? state : engine.state === 'ready' ? 'ready' : 'down',
+      slotsMax: slots.max,
+      contextTokens: engine.description.contextTokens,
+      vision: engine.description.vision,
+      running: slots.holders(),
+      kvTokens: load.kvTokens,
+      kvTokensMax: load.kvTokensMax,
+      promptTokensTotal: load.promptTokensTotal,
+      cachedTokensTotal: load.cachedTokensTotal,
+      outputTokensTotal: load.outputTokensTotal,
+      sentAt: now(),
+    }
+  }
+
+  function render(): string {
+    const { owed, refused } = outbox.counts()
+    return metrics.render({
+      load: engine.load(),
+      slotsMax: slots.max,
+      slotsHeld: slots.holders().length,
+      receiptsOwed: owed,
+      receiptsRefused: refused,
+      up: engine.state === 'ready',
+    })
+  }
+
+  /** Every slot is free, now or later. */
+  function emptied(): Promise<void> {
+    return new Promise((resolve) => {
+      idle = resolve
+      if (slots.holders().length === 0) resolve()
+    })
+  }
+
+  return {
+    async start() {
+      await engine.start()
+      for (const receipt of outbox.recover(engineName(), now())) metrics.settled(receipt)
+      const address = await listen(server, config)
+      if (!config.publicUrl) url = `http://${config.host}:${address.port}`
+      delivery.wake()
+      await heartbeats.start()
+      log(`ready on ${url}: ${engine.description.modelName}, pool ${config.pool}, ${slots.max} slots`)
+      return url
+    },
+    async stop() {
+      state = 'draining'
+      log('draining: no new requests; open ones go on')
+      await heartbeats.beat()
+      await Promise.race([emptied(), delay(config.drainMs)])
+      server.closeAllConnections()
+      server.close()
+      await engine.close()
+      await delivery.flush(deliverMs)
+      heartbeats.stop()
+      // Only one that owes nothing takes leave; any other is missed, and asked for, until it is back.
+      if (outbox.counts().owed === 0) state = 'gone'
+      await heartbeats.beat()
+      outbox.close()
+    },
+  }
+}
+
+function listen(server: Server, config: Config): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const busy = error.code === 'EADDRINUSE'
+      reject(busy ? new Error(`port ${config.port} is in use: set TRAMONTANE_WORKER_PORT to a free one`) : error)
+    })
+    server.listen(config.port, config.host, () => resolve(server.address() as AddressInfo))
+  })
+}
