@@ -20,7 +20,7 @@ export async function dispatch(
   line: Line,
   lease: Lease,
   order: DispatchOrder,
-  body: { bytes: Uint8Array<ArrayBuffer>; digest: string },
+  body: Uint8Array<ArrayBuffer>,
   attempt: number,
   now: number,
 ): Promise<Dispatched> {
@@ -30,7 +30,7 @@ export async function dispatch(
     dispatchId: `${line.requestId}.${attempt}`,
     workerId,
     pool: lease.pool,
-    bodyDigest: body.digest,
+    bodyDigest: await digest(body),
     issuedAt: now,
     expiresAt: now + dispatchTtlMs,
   }
@@ -41,7 +41,7 @@ export async function dispatch(
     response = await fetch(new URL(dispatchPath, url), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: body.bytes,
+      body,
       signal: line.left,
     })
   } catch (cause) {
@@ -55,10 +55,6 @@ export async function dispatch(
     }
   }
   return { kind: 'refused', status: response.status, refusal: await readRefusal(response) }
-}
-
-export function bodyDigest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  return digest(bytes)
 }
 
 async function readRefusal(response: Response): Promise<Refusal> {

@@ -3,6 +3,7 @@
  * once more on another worker. Whatever happens, the lease and the reservation end: with the worker's receipt when an
  * engine ran, here when none did.
  */
+import type { Refusal } from '../../backends/protocol/dispatch.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
@@ -10,7 +11,7 @@ import { type Lease, route } from '../routing/route.ts'
 import type { Shaped } from '../shaping/shape.ts'
 import type { Admission } from '../tenant/calls.ts'
 import { reserveAgain, tenantStub } from '../tenant/reserve.ts'
-import { bodyDigest, type Dispatched, type DispatchOrder, dispatch } from './dispatch.ts'
+import { type Dispatched, type DispatchOrder, dispatch } from './dispatch.ts'
 
 export interface Served {
   lease: Lease
@@ -44,8 +45,10 @@ export function serve(
   let { promptTokens } = shaped
   let raised = false
   let receiptFollows = false
+  /** What the client is told when the attempts are used up. */
+  let last: unknown
 
-  async function attempt(lease: Lease, body: { bytes: Uint8Array<ArrayBuffer>; digest: string }): Promise<Dispatched> {
+  async function attempt(lease: Lease): Promise<Dispatched> {
     const order: DispatchOrder = {
       requestId: line.requestId,
       tenantId: key.tenantId,
@@ -60,61 +63,65 @@ export function serve(
       rates: admission.rates,
     }
     dispatches += 1
-    return dispatch(line, lease, order, body, dispatches, Date.now())
+    return dispatch(line, lease, order, bytes, dispatches, Date.now())
   }
 
   async function next(): Promise<Served> {
-    const body = { bytes, digest: await bodyDigest(bytes) }
-    let last: unknown
+    const { effective: effort } = shaped.effort
     while (failedOn.length < attemptsMax) {
-      const { effective: effort } = shaped.effort
-      const order = { tenantId: key.tenantId, model: shaped.model.id, effort, exclude: failedOn }
-      const lease = await route(line, order).catch((cause: unknown) => {
+      const lease = await route(line, {
+        tenantId: key.tenantId,
+        model: shaped.model.id,
+        effort,
+        exclude: failedOn,
+      }).catch((cause: unknown) => {
         throw last ?? cause
       })
-      const dispatched = await attempt(lease, body)
-      if (dispatched.kind === 'accepted') {
-        const served = await firstBytes(lease, dispatched)
-        if (served) return served
-      }
-      if (line.left.aborted) {
-        // Once a worker has accepted, its receipt closes the reservation: it says what was generated until now.
-        receiptFollows = dispatched.kind === 'accepted'
-        release(line, lease)
-        throw new GatewayError('internal_error', 'the client left')
-      }
-      if (dispatched.kind === 'refused') {
-        release(line, lease)
-        const { code, message, param, promptTokens: exact } = dispatched.refusal
-        if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
-          boundNano = await reserveAgain(line, key, shaped, exact)
-          promptTokens = exact
-          raised = true
-          continue
-        }
-        if (code === 'context_length_exceeded' || code === 'invalid_value')
-          throw new GatewayError(code, message, { param: param ?? null })
-        console.warn(`request ${line.requestId}: worker ${lease.place.workerId} refused: ${code}: ${message}`)
-        last = new GatewayError('server_is_overloaded', 'no worker could take the request: try again soon', {
-          retryAfterMs: 1_000,
-        })
-      } else {
-        workerFailed(line, lease)
-        last = new GatewayError('worker_lost', 'the worker was lost before it answered: try again', {
-          retryAfterMs: 1_000,
-        })
-      }
-      failedOn.push(lease.place.workerId)
+      const dispatched = await attempt(lease)
+      const served = dispatched.kind === 'accepted' ? await firstBytes(lease, dispatched) : undefined
+      if (served) return served
+      if (line.left.aborted) leave(lease, dispatched)
+      if (dispatched.kind === 'refused') await refused(lease, dispatched.refusal)
+      else failed(lease)
     }
     throw last
   }
 
+  function leave(lease: Lease, dispatched: Dispatched): never {
+    // Once a worker has accepted, its receipt closes the reservation: it says what was generated until now.
+    receiptFollows = dispatched.kind === 'accepted'
+    release(line, lease)
+    throw new GatewayError('internal_error', 'the client left')
+  }
+
+  /** A refusal either says what is wrong with the request, or how long it really is, or that this worker cannot. */
+  async function refused(lease: Lease, { code, message, param, promptTokens: exact }: Refusal): Promise<void> {
+    release(line, lease)
+    if (code === 'context_length_exceeded' || code === 'invalid_value') {
+      throw new GatewayError(code, message, { param: param ?? null })
+    }
+    if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
+      boundNano = await reserveAgain(line, key, shaped, exact)
+      promptTokens = exact
+      raised = true
+      return
+    }
+    console.warn(`request ${line.requestId}: worker ${lease.place.workerId} refused: ${code}: ${message}`)
+    failedOn.push(lease.place.workerId)
+    last = new GatewayError('server_is_overloaded', 'no worker could take the request: try again soon', {
+      retryAfterMs: 1_000,
+    })
+  }
+
+  function failed(lease: Lease): void {
+    workerFailed(line, lease)
+    failedOn.push(lease.place.workerId)
+    last = new GatewayError('worker_lost', 'the worker was lost before it answered: try again', { retryAfterMs: 1_000 })
+  }
+
   return {
     next,
-    lost(served) {
-      workerFailed(line, served.lease)
-      failedOn.push(served.lease.place.workerId)
-    },
+    lost: (served) => failed(served.lease),
     cancel() {
       if (!receiptFollows) line.waitUntil(tenantStub(line, key.tenantId).void(line.requestId))
     },
