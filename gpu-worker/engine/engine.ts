@@ -88,7 +88,7 @@ export interface Run {
 }
 
 export type EngineEvent =
-  /** The prompt is in; `counts.cachedTokens` is now known. Always first. */
+  /** The prompt is in. First, unless the run is aborted before. */
   | { kind: 'started' }
   /** Text of one channel. Never empty, never half a character. */
   | { kind: 'text'; channel: 'reasoning' | 'content'; text: string }

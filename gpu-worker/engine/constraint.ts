@@ -1,0 +1,63 @@
+/**
+ * Which rule holds for a run's next token: the walk from thinking through content and tool calls.
+ *
+ *   open ──think──▶ thinking ──think end──▶ open
+ *    │ ╲──call───▶ calling ──complete──▶ free        open: a grammar waits, but thinking or a call may come first
+ *    ▼                                               free: no grammar; thinking and calls still change the mode
+ *   content ──complete──▶ closed
+ *
+ * In `open` the next token is sampled without the grammar first. If it starts thinking or a call, it stands; if not,
+ * the same logits are sampled again under the grammar. So the model keeps the choice and the text keeps its form.
+ */
+import type { Grammar, Rules } from './messages.ts'
+
+export type Mode = 'open' | 'thinking' | 'free' | 'content' | 'calling' | 'closed'
+
+export function firstMode(rules: Rules): Mode {
+  if (!rules.content) return 'free'
+  return escapes(rules, false).length > 0 ? 'open' : 'content'
+}
+
+/** Ids that may come instead of the content in `open`. */
+export function escapes(rules: Rules, thought: boolean): number[] {
+  const ids: number[] = []
+  if (rules.mayThink && !thought) ids.push(rules.thinkId)
+  if (rules.callId !== null && rules.call) ids.push(rules.callId)
+  return ids
+}
+
+/** The mode after `token` was taken. `complete`: the active grammar's text may end here. */
+export function nextMode(mode: Mode, token: number, complete: boolean, rules: Rules): Mode {
+  if (mode === 'content') return complete && rules.content?.ends ? 'closed' : 'content'
+  if (mode === 'calling') {
+    if (!complete) return 'calling'
+    return rules.call?.ends ? 'closed' : 'free'
+  }
+  if (mode === 'thinking') {
+    if (token !== rules.thinkEndId) return 'thinking'
+    if (!rules.content) return 'free'
+    return escapes(rules, true).length > 0 ? 'open' : 'content'
+  }
+  if (token === rules.thinkId) return 'thinking'
+  if (token === rules.callId && rules.call) return 'calling'
+  return mode
+}
+
+/** The grammar that binds the next token, if one does. */
+export function grammarOf(mode: Mode, rules: Rules): Grammar | null {
+  if (mode === 'content') return rules.content
+  if (mode === 'calling') return rules.call
+  return null
+}
+
+/**
+ * Ids that must not be sampled in this mode. Thinking may not end the answer where a form was promised; and a grammar
+ * reads a control token as its name's letters, so inside a JSON string it would let one through.
+ */
+export function bannedIn(mode: Mode, rules: Rules): number[] {
+  if (mode === 'thinking') return rules.content ? [...rules.bannedIds, ...rules.endIds] : rules.bannedIds
+  if (mode !== 'content' && mode !== 'calling') return rules.bannedIds
+  const control = [rules.thinkId, rules.thinkEndId]
+  if (rules.callId !== null && rules.call) control.push(rules.callId)
+  return [...rules.bannedIds, ...control]
+}

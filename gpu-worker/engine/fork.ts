@@ -1,0 +1,59 @@
+/**
+ * Starts the engine child. Whoever forks owns it: `kill` and the end of this process both end it.
+ */
+import { fork } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { Death } from './lifecycle.ts'
+import type { FromChild, ToChild } from './messages.ts'
+
+export interface Child {
+  /** Ignored once the child is gone. */
+  send(message: ToChild): void
+  onMessage(listener: (message: FromChild) => void): void
+  kill(): void
+  readonly exited: Promise<Death>
+  readonly pid: number | undefined
+}
+
+export function forkChild(log: (line: string) => void): Child {
+  const child = fork(fileURLToPath(new URL('./child.ts', import.meta.url)), [], {
+    serialization: 'advanced',
+    // Neither a debugger's port nor a test runner's loader is the child's business.
+    execArgv: [],
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    env: childEnvironment(process.env),
+  })
+  if (child.stderr) createInterface({ input: child.stderr }).on('line', (line) => passOn(line, log))
+  return {
+    pid: child.pid,
+    exited: new Promise((resolve) => {
+      child.on('exit', (code, signal) => resolve({ code, signal }))
+      child.on('error', (error) => {
+        log(`engine: ${error.message}`)
+        // A process that never began has no exit.
+        if (child.pid === undefined) resolve({ code: 1, signal: null })
+      })
+    }),
+    send(message) {
+      // Without a callback a send to a child that just died would be an unhandled error.
+      if (child.connected) child.send(message, () => {})
+    },
+    onMessage: (listener) => child.on('message', listener),
+    kill: () => child.kill('SIGKILL'),
+  }
+}
+
+const neededVariables =
+  /^(PATH|HOME|USERPROFILE|TMPDIR|TEMP|TMP|SYSTEMROOT|LANG|LC_.*|LD_LIBRARY_PATH|(CUDA|NVIDIA|VK|HIP|ROCR|GGML|OMP)_.*)$/i
+
+/** The worker's secrets are no business of native code. A native abort must not start a debugger on itself. */
+function childEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const needed = Object.entries(environment).filter(([name]) => neededVariables.test(name))
+  return { ...Object.fromEntries(needed), GGML_NO_BACKTRACE: '1' }
+}
+
+/** The library greets on the error stream; only what went wrong is worth a line. */
+function passOn(line: string, log: (line: string) => void): void {
+  if (line.trim() !== '' && !line.startsWith('load_backend: loaded')) log(`engine: ${line.slice(0, 500)}`)
+}

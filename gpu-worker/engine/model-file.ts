@@ -1,0 +1,201 @@
+/**
+ * What must be known of a GGUF file before a native library is let near it: that it is whole, of an architecture that
+ * we render prompts for, and which tokens it has. The library aborts the process on some files that are not; reading
+ * the header costs milliseconds.
+ *
+ * Layout (version 2 and 3, little-endian): magic, version, tensor count, key count; the keys; the tensor table
+ * (name, dimensions, type, offset); then, aligned, the tensor data.
+ */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { basename } from 'node:path'
+import { createVocabulary, type Vocabulary } from './vocabulary.ts'
+
+/** Mistral Small 4 is `mistral4`; one converter writes the same graph under the name of its base, `deepseek2`. */
+export const architectures = ['mistral4', 'deepseek2'] as const
+
+export interface ModelFile {
+  /** The model's own name for itself. */
+  name: string
+  architecture: string
+  /** The longest context the file claims; 0 where it says nothing. */
+  contextTokens: number
+  vocabulary: Vocabulary
+}
+
+/** @throws an Error of one sentence that names the file and says what is wrong with it */
+export function readModelFile(path: string): ModelFile {
+  try {
+    return read(path)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const reason = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a directory' : message
+    throw new Error(`The model file ${path} cannot be served: ${reason}.`, { cause: error })
+  }
+}
+
+type Value = number | bigint | boolean | string | Value[]
+
+function read(path: string): ModelFile {
+  const file = openSync(path, 'r')
+  try {
+    const size = fstatSync(file).size
+    const reader = createReader(file, size)
+    if (reader.take(4).toString('latin1') !== 'GGUF') throw new Error('it is not a GGUF file')
+    const version = reader.u32()
+    if (version !== 2 && version !== 3) throw new Error(`its GGUF version ${version} is not 2 or 3`)
+    const tensorCount = reader.count('tensor count')
+    const keys = readKeys(reader, reader.count('key count'))
+    checkTensors(reader, tensorCount, Number(keys.get('general.alignment') ?? 32), size)
+    return describe(keys, path)
+  } finally {
+    closeSync(file)
+  }
+}
+
+function describe(keys: Map<string, Value>, path: string): ModelFile {
+  const architecture = String(keys.get('general.architecture') ?? '')
+  if (!architectures.some((accepted) => accepted === architecture))
+    throw new Error(
+      `its architecture is ${architecture || 'not named'}, and only ${architectures.join(' and ')} are served`,
+    )
+  const tokens = keys.get('tokenizer.ggml.tokens')
+  const types = keys.get('tokenizer.ggml.token_type')
+  if (!Array.isArray(tokens) || !Array.isArray(types) || tokens.length !== types.length)
+    throw new Error('its token list is missing or incomplete')
+  return {
+    name: String(keys.get('general.name') ?? basename(path)),
+    architecture,
+    contextTokens: Number(keys.get(`${architecture}.context_length`) ?? 0),
+    vocabulary: createVocabulary(tokens.map(String), types.map(Number)),
+  }
+}
+
+function readKeys(reader: Reader, count: number): Map<string, Value> {
+  const keys = new Map<string, Value>()
+  for (let index = 0; index < count; index++) {
+    const key = reader.string()
+    keys.set(key, readValue(reader, reader.u32(), key))
+  }
+  return keys
+}
+
+function readValue(reader: Reader, type: number, key: string): Value {
+  switch (type) {
+    case 0:
+      return reader.take(1).readUInt8()
+    case 1:
+      return reader.take(1).readInt8()
+    case 2:
+      return reader.take(2).readUInt16LE()
+    case 3:
+      return reader.take(2).readInt16LE()
+    case 4:
+      return reader.u32()
+    case 5:
+      return reader.take(4).readInt32LE()
+    case 6:
+      return reader.take(4).readFloatLE()
+    case 7:
+      return reader.take(1).readUInt8() !== 0
+    case 8:
+      return reader.string()
+    case 9: {
+      const itemType = reader.u32()
+      const count = reader.count(key)
+      const items: Value[] = []
+      for (let index = 0; index < count; index++) items.push(readValue(reader, itemType, key))
+      return items
+    }
+    case 10:
+      return reader.take(8).readBigUInt64LE()
+    case 11:
+      return reader.take(8).readBigInt64LE()
+    case 12:
+      return reader.take(8).readDoubleLE()
+    default:
+      throw new Error(`its key ${key} has the unknown type ${type}`)
+  }
+}
+
+/** Every tensor must lie within the file: the end of the last one is where a download that broke off shows. */
+function checkTensors(reader: Reader, count: number, alignment: number, size: number): void {
+  let end = 0
+  for (let index = 0; index < count; index++) {
+    const name = reader.string()
+    const dimensions = reader.u32()
+    if (dimensions > 4) throw new Error(`its tensor ${name} has ${dimensions} dimensions`)
+    let elements = 1
+    for (let axis = 0; axis < dimensions; axis++) elements *= Number(reader.take(8).readBigUInt64LE())
+    const type = reader.u32()
+    const offset = Number(reader.take(8).readBigUInt64LE())
+    end = Math.max(end, offset + bytesMin(elements, type))
+  }
+  const start = Math.ceil(reader.position() / alignment) * alignment
+  if (start + end > size) throw new Error(`it is truncated: ${size} bytes of ${start + end}`)
+}
+
+/** Elements and bytes of one block, by tensor type; a type that is not listed is only checked by its offset. */
+const blocks: Record<number, readonly [number, number]> = {
+  0: [1, 4],
+  1: [1, 2],
+  2: [32, 18],
+  3: [32, 20],
+  6: [32, 22],
+  7: [32, 24],
+  8: [32, 34],
+  10: [256, 84],
+  11: [256, 110],
+  12: [256, 144],
+  13: [256, 176],
+  14: [256, 210],
+  30: [1, 2],
+}
+
+function bytesMin(elements: number, type: number): number {
+  const block = blocks[type]
+  return block ? (elements / block[0]) * block[1] : 0
+}
+
+interface Reader {
+  take(bytes: number): Buffer
+  u32(): number
+  /** A 64-bit count, which cannot be more than the bytes that are left. */
+  count(what: string): number
+  string(): string
+  position(): number
+}
+
+const windowBytes = 1 << 20
+
+function createReader(file: number, size: number): Reader {
+  let window: Buffer = Buffer.alloc(0)
+  let windowAt = 0
+  let at = 0
+  function take(bytes: number): Buffer {
+    if (at + bytes > size) throw new Error(`it is truncated: its header does not fit ${size} bytes`)
+    if (at < windowAt || at + bytes > windowAt + window.length) {
+      window = Buffer.alloc(Math.min(Math.max(bytes, windowBytes), size - at))
+      windowAt = at
+      let filled = 0
+      while (filled < window.length) {
+        const read = readSync(file, window, filled, window.length - filled, at + filled)
+        if (read === 0) throw new Error('it became shorter while it was read')
+        filled += read
+      }
+    }
+    at += bytes
+    return window.subarray(at - bytes - windowAt, at - windowAt)
+  }
+  function count(what: string): number {
+    const value = Number(take(8).readBigUInt64LE())
+    if (value > size - at) throw new Error(`it is inconsistent: ${what} says ${value}`)
+    return value
+  }
+  return {
+    take,
+    count,
+    u32: () => take(4).readUInt32LE(),
+    string: () => take(count('a string length')).toString('utf8'),
+    position: () => at,
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * A run that is going on: what the child reports goes in, events and live counts come out.
+ *
+ * The iterator may be taken once. Leaving it early aborts the run. Events wait here for a slow reader; neighbouring
+ * text is joined, so that they stay few.
+ */
+import type { Counts } from '../../backends/protocol/money.ts'
+import { createAnswer } from './answer.ts'
+import { type EngineEvent, EngineFailure, type Run } from './engine.ts'
+import type { EndReason } from './messages.ts'
+import type { Vocabulary } from './vocabulary.ts'
+
+export interface OpenRun extends Run {
+  cached(tokens: number): void
+  prefilled(tokens: number): void
+  sampled(token: number): void
+  /** The child let go of the run. */
+  over(reason: EndReason): void
+  fail(failure: EngineFailure): void
+  /** Asks the child to stop, once. */
+  abort: () => void
+  /** Resolves when nothing more will come. */
+  closed: Promise<void>
+}
+
+export function createOpenRun(
+  vocabulary: Vocabulary,
+  stop: readonly string[],
+  promptTokens: number,
+  askToStop: () => void,
+): OpenRun {
+  const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
+  const answer = createAnswer(vocabulary, stop, counts)
+  const closed = Promise.withResolvers<void>()
+  const queue = createEventQueue()
+  let asked = false
+
+  function abort(): void {
+    if (asked) return
+    asked = true
+    askToStop()
+  }
+
+  function close(failure?: EngineFailure): void {
+    asked = true
+    queue.close(failure)
+    closed.resolve()
+  }
+
+  return {
+    counts,
+    events: queue.read(abort),
+    abort,
+    closed: closed.promise,
+    cached(tokens) {
+      counts.promptTokens += tokens
+      counts.cachedTokens += tokens
+    },
+    prefilled(tokens) {
+      counts.promptTokens += tokens
+      if (counts.promptTokens === promptTokens) queue.push({ kind: 'started' })
+    },
+    sampled(token) {
+      for (const event of answer.push([token])) queue.push(event)
+      if (answer.stopped) abort()
+    },
+    over(reason) {
+      if (reason === 'failed') return close(new EngineFailure('no token could follow under the rules of this request'))
+      for (const event of answer.end(reason)) queue.push(event)
+      close()
+    },
+    fail: close,
+  }
+}
+
+interface EventQueue {
+  push(event: EngineEvent): void
+  /** After what is queued the iterator ends, or rejects with `failure`. */
+  close(failure?: EngineFailure): void
+  read(onLeave: () => void): AsyncIterable<EngineEvent>
+}
+
+function createEventQueue(): EventQueue {
+  let events: EngineEvent[] = []
+  let wake = Promise.withResolvers<void>()
+  let closed = false
+  let failure: EngineFailure | undefined
+
+  async function* read(onLeave: () => void): AsyncGenerator<EngineEvent> {
+    try {
+      for (;;) {
+        const batch = events
+        events = []
+        yield* batch
+        if (events.length > 0) continue
+        if (failure) throw failure
+        if (closed) return
+        await wake.promise
+        wake = Promise.withResolvers()
+      }
+    } finally {
+      onLeave()
+    }
+  }
+
+  return {
+    read,
+    push(event) {
+      const last = events.at(-1)
+      if (event.kind === 'text' && last?.kind === 'text' && last.channel === event.channel) last.text += event.text
+      else events.push(event)
+      wake.resolve()
+    },
+    close(cause) {
+      closed = true
+      failure = cause
+      wake.resolve()
+    },
+  }
+}

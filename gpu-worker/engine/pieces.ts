@@ -1,0 +1,38 @@
+/**
+ * Cuts text where a cut cannot change its tokens.
+ *
+ * The tokenizer first splits text into words and merges only inside a word. With this family's split every digit is a
+ * word, and no word holds a letter followed by something that is neither letter nor mark, so text may be cut there.
+ * Long text must be cut: the regular expressions beneath the tokenizer recurse once per character (a word of 100,000
+ * letters ended the process), and one call holds up the engine's event loop for as long as it takes.
+ */
+
+const pieceChars = 2_048
+/** Without a harmless place in this many characters the cut is made anyway; that costs a token or two. */
+const pieceCharsMax = 8_192
+const seam = /\p{N}|\p{L}(?=[^\p{L}\p{M}])/gu
+
+export function cutText(text: string): string[] {
+  const pieces: string[] = []
+  let start = 0
+  while (text.length - start > pieceChars) {
+    const end = seamAfter(text, start + pieceChars, Math.min(text.length, start + pieceCharsMax))
+    pieces.push(text.slice(start, end))
+    start = end
+  }
+  if (start < text.length) pieces.push(text.slice(start))
+  return pieces
+}
+
+function seamAfter(text: string, from: number, to: number): number {
+  seam.lastIndex = afterPair(text, from)
+  const match = seam.exec(text)
+  const end = match ? match.index + match[0].length : text.length
+  return end <= to ? end : afterPair(text, to)
+}
+
+/** Never between the halves of a surrogate pair. */
+function afterPair(text: string, index: number): number {
+  const code = text.charCodeAt(index)
+  return code >= 0xdc00 && code <= 0xdfff ? index + 1 : index
+}

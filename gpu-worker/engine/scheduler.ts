@@ -1,0 +1,267 @@
+/**
+ * Continuous batching over sequences of one context.
+ *
+ * The loop turns as long as there is work. Each turn admits waiting runs to free sequences, plans one batch, decodes
+ * it, samples, and reports once. A run that arrives joins at the next turn; one that ends frees its sequence in the
+ * same turn, and what its sequence holds stays there for whoever shares its prefix. Aborts are looked at each turn.
+ *
+ * The report of a turn is sent while the next batch is already being decoded on the library's thread, so that talking
+ * to the worker costs no engine time.
+ */
+import { bannedIn, escapes, firstMode, grammarOf, type Mode, nextMode } from './constraint.ts'
+import type { EndReason, Grammar, Job, StepReport } from './messages.ts'
+import { inOrder, pickSequence, planPrefill } from './plan.ts'
+
+/** What the scheduler needs of the library. Sequences are numbered from 0. */
+export interface Decoder {
+  /** Makes the sequence hold its first `length` tokens only. */
+  truncate(sequence: number, length: number): void
+  /** Decodes one batch; returns for each item the handle of its last token's logits, or -1 if it wanted none. */
+  decode(items: readonly BatchItem[]): Promise<number[]>
+  /** A fresh one for a run on this sequence; the one before it is over. */
+  sampler(sequence: number, job: Job): Sampler
+}
+
+export interface BatchItem {
+  sequence: number
+  /** Position of the first token. */
+  position: number
+  tokens: Uint32Array
+  wantsLogits: boolean
+}
+
+export interface Sampler {
+  /** Sets what holds from the next `sample` on. `output` is what was sampled so far, for the penalties. */
+  set(bannedIds: readonly number[], grammar: Grammar | null, output: readonly number[]): void
+  /** Samples from the logits of the last decoded batch; -1 if no token can follow. */
+  sample(logits: number): Promise<number>
+  /** Whether the text under the grammar may end here. */
+  complete(): boolean
+}
+
+interface Sequence {
+  id: number
+  /** What its part of the cache holds. */
+  tokens: number[]
+  usedAt: number
+}
+
+interface Active {
+  id: number
+  job: Job
+  arrival: number
+  priority: number
+  sequence: Sequence | undefined
+  /** Prompt tokens that are in the cache. */
+  prefilled: number
+  output: number[]
+  mode: Mode
+  thought: boolean
+  sampler: Sampler | undefined
+  aborted: boolean
+}
+
+export interface SchedulerOptions {
+  slotsMax: number
+  contextTokens: number
+  batchTokens: number
+  prefillChunkTokens: number
+}
+
+export class Scheduler {
+  readonly #decoder: Decoder
+  readonly #options: SchedulerOptions
+  readonly #report: (report: StepReport) => void
+  readonly #fail: (error: unknown) => void
+  readonly #sequences: Sequence[]
+  readonly #free: Set<Sequence>
+  readonly #runs = new Map<number, Active>()
+  #arrivals = 0
+  #step = 0
+  #looping = false
+  #next: StepReport = emptyReport()
+
+  /** `fail` is called when the library fails; nothing can be trusted after it, so whoever owns this must end. */
+  constructor(
+    decoder: Decoder,
+    options: SchedulerOptions,
+    report: (report: StepReport) => void,
+    fail: (error: unknown) => void,
+  ) {
+    this.#decoder = decoder
+    this.#options = options
+    this.#report = report
+    this.#fail = fail
+    this.#sequences = Array.from({ length: options.slotsMax }, (_, id) => ({ id, tokens: [], usedAt: 0 }))
+    this.#free = new Set(this.#sequences)
+  }
+
+  run(id: number, job: Job): void {
+    const arrival = this.#arrivals++
+    this.#runs.set(id, {
+      id,
+      job,
+      arrival,
+      priority: job.priority,
+      sequence: undefined,
+      prefilled: 0,
+      output: [],
+      mode: firstMode(job.rules),
+      thought: false,
+      sampler: undefined,
+      aborted: false,
+    })
+    this.#wake()
+  }
+
+  abort(id: number): void {
+    const run = this.#runs.get(id)
+    if (!run) return
+    run.aborted = true
+    this.#wake()
+  }
+
+  #wake(): void {
+    if (this.#looping) return
+    this.#looping = true
+    this.#loop().catch(this.#fail)
+  }
+
+  async #loop(): Promise<void> {
+    for (;;) {
+      this.#endAborted()
+      this.#admit()
+      const batch = this.#plan()
+      if (batch.length === 0) break
+      this.#step++
+      const decoded = this.#decoder.decode(batch.map(({ item }) => item))
+      this.#flush()
+      const logits = await decoded
+      await Promise.all(batch.map(({ run, item }, index) => this.#take(run, item, logits[index] ?? -1)))
+    }
+    this.#looping = false
+    this.#flush()
+  }
+
+  #endAborted(): void {
+    for (const run of this.#runs.values()) if (run.aborted) this.#end(run, 'abort')
+  }
+
+  #admit(): void {
+    if (this.#free.size === 0) return
+    const waiting = [...this.#runs.values()].filter((run) => !run.sequence).sort(inOrder)
+    for (const run of waiting) {
+      const picked = pickSequence([...this.#free], run.job.tokens)
+      const sequence = picked && this.#sequences[picked.id]
+      if (!sequence) return
+      this.#free.delete(sequence)
+      if (picked.reuse < sequence.tokens.length) {
+        this.#decoder.truncate(sequence.id, picked.reuse)
+        sequence.tokens.length = picked.reuse
+      }
+      run.sequence = sequence
+      run.prefilled = picked.reuse
+      run.sampler = this.#decoder.sampler(sequence.id, run.job)
+      this.#arm(run)
+      this.#next.cached.push(run.id, picked.reuse)
+    }
+  }
+
+  #plan(): { run: Active; item: BatchItem }[] {
+    const running = [...this.#runs.values()].filter((run) => run.sequence)
+    const decoding = running.filter((run) => run.output.length > 0)
+    const prompts = running.filter((run) => run.output.length === 0).sort(inOrder)
+    const counts = planPrefill(
+      decoding.length,
+      prompts.map((run) => ({ left: run.job.tokens.length - run.prefilled, priority: run.priority })),
+      this.#options,
+    )
+    const batch = decoding.map((run) => ({ run, item: nextItem(run, run.output.slice(-1), true) }))
+    prompts.forEach((run, index) => {
+      const end = run.prefilled + (counts[index] ?? 0)
+      if (end === run.prefilled) return
+      const tokens = run.job.tokens.subarray(run.prefilled, end)
+      batch.push({ run, item: nextItem(run, tokens, end === run.job.tokens.length) })
+    })
+    return batch
+  }
+
+  /** Books what was decoded for one run, and samples its next token if the batch has its logits. */
+  async #take(run: Active, item: BatchItem, logits: number): Promise<void> {
+    const { sequence, sampler } = run
+    if (!sequence || !sampler) return
+    for (const token of item.tokens) sequence.tokens.push(token)
+    sequence.usedAt = this.#step
+    if (run.output.length === 0) {
+      run.prefilled += item.tokens.length
+      this.#next.prefilled.push(run.id, item.tokens.length)
+    }
+    if (!item.wantsLogits) return
+    const token = await this.#sample(run, sampler, logits)
+    if (token < 0) {
+      this.#end(run, 'failed')
+      return
+    }
+    run.output.push(token)
+    this.#next.sampled.push(run.id, token)
+    this.#advance(run, sampler, token)
+  }
+
+  async #sample(run: Active, sampler: Sampler, logits: number): Promise<number> {
+    const token = await sampler.sample(logits)
+    if (token < 0 || run.mode !== 'open' || escapes(run.job.rules, run.thought).includes(token)) return token
+    this.#enter(run, 'content')
+    return sampler.sample(logits)
+  }
+
+  #advance(run: Active, sampler: Sampler, token: number): void {
+    const { rules } = run.job
+    const complete = grammarOf(run.mode, rules) !== null && sampler.complete()
+    const mode = nextMode(run.mode, token, complete, rules)
+    const reason = endReason(run, mode, token, this.#options.contextTokens)
+    if (reason) this.#end(run, reason)
+    else if (mode !== run.mode) this.#enter(run, mode)
+  }
+
+  #enter(run: Active, mode: Mode): void {
+    if (mode === 'thinking') run.thought = true
+    run.mode = mode
+    this.#arm(run)
+  }
+
+  #arm(run: Active): void {
+    run.sampler?.set(bannedIn(run.mode, run.job.rules), grammarOf(run.mode, run.job.rules), run.output)
+  }
+
+  #end(run: Active, reason: EndReason): void {
+    this.#runs.delete(run.id)
+    if (run.sequence) this.#free.add(run.sequence)
+    this.#next.ended.push({ id: run.id, reason })
+  }
+
+  #flush(): void {
+    const report = this.#next
+    if (report.cached.length + report.prefilled.length + report.sampled.length + report.ended.length === 0) return
+    for (const run of this.#runs.values()) report.kvTokens += run.sequence?.tokens.length ?? 0
+    this.#next = emptyReport()
+    this.#report(report)
+  }
+}
+
+function endReason(run: Active, mode: Mode, token: number, contextTokens: number): EndReason | undefined {
+  const { rules, tokens, outputTokensMax } = run.job
+  if (rules.endIds.includes(token)) return 'end'
+  if (mode === 'closed') return 'closed'
+  const full = tokens.length + run.output.length >= contextTokens
+  return full || run.output.length >= outputTokensMax ? 'length' : undefined
+}
+
+function nextItem(run: Active, tokens: ArrayLike<number>, wantsLogits: boolean): BatchItem {
+  const sequence = run.sequence?.id ?? 0
+  const position = run.sequence?.tokens.length ?? 0
+  return { sequence, position, tokens: tokens instanceof Uint32Array ? tokens : Uint32Array.from(tokens), wantsLogits }
+}
+
+function emptyReport(): StepReport {
+  return { cached: [], prefilled: [], sampled: [], ended: [], kvTokens: 0 }
+}

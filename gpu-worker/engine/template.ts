@@ -1,0 +1,164 @@
+/**
+ * The prompt of Mistral Small 4 (template version 15), as segments.
+ *
+ *   <s> system… tools settings [INST]user[/INST] assistant </s> [TOOL_RESULTS]…
+ *
+ * Tools and settings come once, just before the first user message. Control tokens are segments of their own, and text
+ * is tokenised as text: whatever a user writes, `[/INST]` in it is six letters and two brackets.
+ */
+import type { Chat, Message, Part, Tool, ToolCall } from '../../backends/protocol/chat.ts'
+import type { EffortWord } from '../../backends/protocol/effort.ts'
+import type { EngineRefusal } from './engine.ts'
+import { dumps, respace } from './python-json.ts'
+import type { ControlName } from './vocabulary.ts'
+
+export type Segment = { control: ControlName } | { text: string }
+
+export type Rendered = { ok: true; segments: Segment[] } | EngineRefusal
+
+type Assistant = Extract<Message, { role: 'assistant' }>
+type ToolResult = Extract<Message, { role: 'tool' }>
+
+export function renderPrompt(chat: Chat, effort: EffortWord): Rendered {
+  const image = chat.messages.findIndex(({ content }) => content.some(({ kind }) => kind === 'image'))
+  if (image >= 0) return noVision(image)
+  if (effort !== 'none' && effort !== 'high') return unknownEffort(effort)
+  const messages = withUser(inCallOrder(merged(chat.messages)))
+  const firstUser = messages.findIndex(({ role }) => role === 'user')
+  const segments = messages.flatMap((message, index) =>
+    index === firstUser ? [...tools(chat.tools), ...settings(effort), ...render(message)] : render(message),
+  )
+  return { ok: true, segments: joined([{ control: '<s>' }, ...segments]) }
+}
+
+function noVision(index: number): EngineRefusal {
+  const param = `messages[${index}].content`
+  const message = `${param}: this engine has no vision. Leave the image out, or ask a model that takes images`
+  return { ok: false, code: 'invalid_value', message, param }
+}
+
+function unknownEffort(effort: EffortWord): EngineRefusal {
+  const message = `reasoning_effort: this model knows "none" and "high", not "${effort}"`
+  return { ok: false, code: 'invalid_value', message, param: 'reasoning_effort' }
+}
+
+function tools(list: readonly Tool[]): Segment[] {
+  if (list.length === 0) return []
+  const functions = list.map(({ name, description, parameters }) => ({
+    type: 'function',
+    function: { name, description, parameters },
+  }))
+  return block('[AVAILABLE_TOOLS]', dumps(functions), '[/AVAILABLE_TOOLS]')
+}
+
+function settings(effort: EffortWord): Segment[] {
+  return block('[MODEL_SETTINGS]', dumps({ reasoning_effort: effort }), '[/MODEL_SETTINGS]')
+}
+
+function render(message: Message): Segment[] {
+  switch (message.role) {
+    case 'system':
+      return block('[SYSTEM_PROMPT]', plain(message.content), '[/SYSTEM_PROMPT]')
+    case 'user':
+      return block('[INST]', plain(message.content), '[/INST]')
+    case 'assistant':
+      return assistant(message)
+    case 'tool':
+      return block('[TOOL_RESULTS]', plain(message.content), '[/TOOL_RESULTS]')
+  }
+}
+
+function assistant({ reasoning, content, toolCalls, prefix }: Assistant): Segment[] {
+  const thinking = reasoning === '' ? [] : block('[THINK]', reasoning, '[/THINK]')
+  // The reference tokenizer cuts trailing spaces off an answer that is plain text, and only there.
+  const text = reasoning === '' ? plain(content).replace(/ +$/, '') : plain(content)
+  const end: Segment[] = prefix ? [] : [{ control: '</s>' }]
+  return [...thinking, { text }, ...toolCalls.flatMap(call), ...end]
+}
+
+function call({ name, arguments: json }: ToolCall): Segment[] {
+  return [{ control: '[TOOL_CALLS]' }, { text: name }, { control: '[ARGS]' }, { text: respace(json) }]
+}
+
+function block(start: ControlName, text: string, end: ControlName): Segment[] {
+  return [{ control: start }, { text }, { control: end }]
+}
+
+function plain(content: readonly Part[]): string {
+  return content.map((part) => (part.kind === 'text' ? part.text : '')).join('')
+}
+
+/** Neighbouring user messages become one, and neighbouring assistant messages too, with a blank line between. */
+function merged(messages: readonly Message[]): Message[] {
+  const result: Message[] = []
+  for (const message of messages) {
+    const last = result.at(-1)
+    if (last?.role === 'user' && message.role === 'user') {
+      result[result.length - 1] = { ...last, content: blankLine(last.content, message.content) }
+    } else if (last?.role === 'assistant' && message.role === 'assistant') {
+      result[result.length - 1] = mergedAssistant(last, message)
+    } else result.push(message)
+  }
+  return result
+}
+
+function mergedAssistant(a: Assistant, b: Assistant): Assistant {
+  return {
+    role: 'assistant',
+    reasoning: [a.reasoning, b.reasoning].filter((text) => text !== '').join('\n\n'),
+    content: blankLine(a.content, b.content),
+    toolCalls: [...a.toolCalls, ...b.toolCalls],
+    prefix: b.prefix,
+  }
+}
+
+function blankLine(a: readonly Part[], b: readonly Part[]): Part[] {
+  if (plain(a) === '' || plain(b) === '') return [...a, ...b]
+  return [...a, { kind: 'text', text: '\n\n' }, ...b]
+}
+
+/** Results carry no call id in the prompt, so their order is what links them to the calls. */
+function inCallOrder(messages: readonly Message[]): Message[] {
+  const result: Message[] = []
+  let calls: string[] = []
+  let results: ToolResult[] = []
+  const place = ({ toolCallId }: ToolResult) => {
+    const index = calls.indexOf(toolCallId)
+    return index < 0 ? calls.length : index
+  }
+  const flush = () => {
+    result.push(...results.sort((a, b) => place(a) - place(b)))
+    results = []
+  }
+  for (const message of messages) {
+    if (message.role === 'tool') {
+      results.push(message)
+      continue
+    }
+    flush()
+    if (message.role === 'assistant') calls = message.toolCalls.map(({ id }) => id)
+    result.push(message)
+  }
+  flush()
+  return result
+}
+
+/** Without a user message there would be no place for tools and settings: an empty one follows the system messages. */
+function withUser(messages: Message[]): Message[] {
+  if (messages.some(({ role }) => role === 'user')) return messages
+  const firstOther = messages.findIndex(({ role }) => role !== 'system')
+  const at = firstOther < 0 ? messages.length : firstOther
+  return messages.toSpliced(at, 0, { role: 'user', content: [] })
+}
+
+/** Neighbouring text becomes one text, since tokens may cross its seams; empty text goes. */
+function joined(segments: readonly Segment[]): Segment[] {
+  const result: Segment[] = []
+  for (const segment of segments) {
+    const last = result.at(-1)
+    if ('text' in segment && last && 'text' in last) last.text += segment.text
+    else if (!('text' in segment)) result.push(segment)
+    else if (segment.text !== '') result.push({ text: segment.text })
+  }
+  return result
+}

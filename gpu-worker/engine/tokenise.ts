@@ -1,0 +1,51 @@
+/**
+ * Turns texts into tokens without holding up the step loop or each other: a slice of time per turn of the event loop,
+ * and the requests take turns, so that a short one does not wait for a long one.
+ */
+
+/** Long enough to be cheap, short against a step. */
+const sliceMs = 2
+
+export type Tokenise = (pieces: readonly (number | string)[]) => Promise<Uint32Array>
+
+interface Waiting {
+  pieces: readonly (number | string)[]
+  next: number
+  tokens: number[]
+  resolve(tokens: Uint32Array): void
+}
+
+/**
+ * @param tokensOf ordinary tokens of a text; numbers among the pieces go in as they are
+ * @param turn resolves in the next turn of the event loop
+ */
+export function createTokenise(
+  tokensOf: (text: string) => readonly number[],
+  turn: () => Promise<unknown>,
+  now: () => number,
+): Tokenise {
+  const waiting: Waiting[] = []
+
+  async function work(): Promise<void> {
+    for (let request = waiting[0]; request; request = waiting[0]) {
+      const endsAt = now() + sliceMs
+      while (request.next < request.pieces.length && now() < endsAt) advance(request)
+      waiting.shift()
+      if (request.next === request.pieces.length) request.resolve(Uint32Array.from(request.tokens))
+      else waiting.push(request)
+      if (waiting.length > 0) await turn()
+    }
+  }
+
+  function advance(request: Waiting): void {
+    const piece = request.pieces[request.next++]
+    if (typeof piece === 'number') request.tokens.push(piece)
+    else if (piece !== undefined) for (const token of tokensOf(piece)) request.tokens.push(token)
+  }
+
+  return (pieces) =>
+    new Promise((resolve) => {
+      waiting.push({ pieces, next: 0, tokens: [], resolve })
+      if (waiting.length === 1) void work()
+    })
+}

@@ -1,0 +1,224 @@
+import fc from 'fast-check'
+import { getLlama, LlamaGrammar, LlamaLogLevel } from 'node-llama-cpp'
+import { describe, expect, it } from 'vitest'
+import { contentGrammar } from '../../../gpu-worker/engine/grammar.ts'
+import { compileSchema, formatRules, jsonRules } from '../../../gpu-worker/engine/json-schema.ts'
+import { dumps } from '../../../gpu-worker/engine/python-json.ts'
+
+/** The judge is the library's own grammar reader, without a model. */
+const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.disabled, progressLogs: false })
+
+function judge(schema: Record<string, unknown>): (text: string) => boolean {
+  const compiled = contentGrammar({ kind: 'json_schema', name: 'answer', schema })
+  if (!compiled || 'ok' in compiled) throw new Error(compiled?.message ?? 'no grammar')
+  return accepts(compiled.text)
+}
+
+function accepts(grammar: string): (text: string) => boolean {
+  const reader = new LlamaGrammar(llama, { grammar }) as unknown as { _testText(text: string): boolean }
+  return (text) => reader._testText(text)
+}
+
+function refusal(schema: Record<string, unknown>) {
+  const compiled = contentGrammar({ kind: 'json_schema', name: 'answer', schema })
+  return compiled && 'ok' in compiled ? compiled : undefined
+}
+
+const object = (properties: Record<string, unknown>, required = Object.keys(properties)) => ({
+  type: 'object',
+  properties,
+  required,
+  additionalProperties: false,
+})
+const string = { type: 'string' }
+const tree = {
+  type: 'object',
+  properties: { name: string, children: { type: 'array', items: { $ref: '#' } } },
+  required: ['name', 'children'],
+}
+
+interface Case {
+  schema: Record<string, unknown>
+  accepts: string[]
+  rejects: string[]
+}
+
+const cases: Record<string, Case> = {
+  'required and optional properties keep their order': {
+    schema: object({ a: string, b: { type: 'boolean' }, c: { type: 'null' } }, ['b']),
+    accepts: ['{"b": true}', '{"a":"x","b":false}', '{"a": "x", "b": true, "c": null}', '{ "b":true,\n  "c":null\n}'],
+    rejects: ['{}', '{"a":"x"}', '{"b":true,"a":"x"}', '{"b":true,}', '{"b":true,"d":1}', '{"b":true'],
+  },
+  'only optional properties': {
+    schema: object({ a: string, b: string }, []),
+    accepts: ['{}', '{"a":""}', '{"b":""}', '{"a":"","b":""}'],
+    rejects: ['{,"b":""}', '{"b":"","a":""}'],
+  },
+  'an object without named properties is a map': {
+    schema: { type: 'object', additionalProperties: { type: 'integer' } },
+    accepts: ['{}', '{"x": 1, "y": -2}'],
+    rejects: ['{"x": "1"}', '{"x": 1.5}'],
+  },
+  'a required property that is not described is any value': {
+    schema: { type: 'object', required: ['x'] },
+    accepts: ['{"x": [1, {"y": null}]}'],
+    rejects: ['{}'],
+  },
+  'arrays and their bounds': {
+    schema: { type: 'array', items: { enum: ['a', 'b'] }, minItems: 1, maxItems: 3 },
+    accepts: ['["a"]', '["a", "b", "a"]'],
+    rejects: ['[]', '["c"]', '["a","a","a","a"]'],
+  },
+  tuples: {
+    schema: { type: 'array', prefixItems: [string, { type: 'integer' }], minItems: 2, maxItems: 2 },
+    accepts: ['["a", 1]'],
+    rejects: ['["a"]', '[1, "a"]'],
+  },
+  'strings and their bounds': {
+    schema: { type: 'string', minLength: 2, maxLength: 3 },
+    accepts: ['"ab"', '"äöü"', '"\\n\\u00e9"'],
+    rejects: ['"a"', '"abcd"', '"a\nb"', '"\\ud800b"'],
+  },
+  formats: {
+    schema: object({ d: { type: 'string', format: 'date' }, t: { type: 'string', format: 'date-time' } }),
+    accepts: ['{"d":"2026-11-24","t":"2026-11-24T09:05:00Z"}'],
+    rejects: ['{"d":"2026-13-24","t":"2026-11-24T09:05:00Z"}', '{"d":"2026-11-24","t":"today"}'],
+  },
+  'whole numbers and their bounds': {
+    schema: object({ n: { type: 'integer', minimum: -5, exclusiveMaximum: 120 } }),
+    accepts: ['{"n":-5}', '{"n":0}', '{"n":9}', '{"n":10}', '{"n":99}', '{"n":119}'],
+    rejects: ['{"n":-6}', '{"n":120}', '{"n":1000}', '{"n":01}', '{"n":1.0}'],
+  },
+  'constants and enumerations of any type': {
+    schema: object({ c: { const: { k: [1, 'x"y'] } }, e: { enum: [1, null, 'two', false] } }),
+    accepts: ['{"c":{"k": [1, "x\\"y"]},"e":"two"}', '{"c":{"k": [1, "x\\"y"]},"e":null}'],
+    rejects: ['{"c":{},"e":1}', '{"c":{"k": [1, "x\\"y"]},"e":true}'],
+  },
+  'one of several, with what holds for all of them': {
+    schema: object({
+      v: { anyOf: [string, { type: 'integer', maximum: 3, minimum: 0 }, { type: 'null' }] },
+      w: { type: ['boolean', 'null'] },
+    }),
+    accepts: ['{"v":"x","w":null}', '{"v":2,"w":true}', '{"v":null,"w":false}'],
+    rejects: ['{"v":true,"w":null}', '{"v":7,"w":null}', '{"v":"x","w":1}'],
+  },
+  'all of several': {
+    schema: { allOf: [object({ a: string }), { type: 'object', properties: { b: string }, required: ['b'] }] },
+    accepts: ['{"a":"","b":""}'],
+    rejects: ['{"a":""}'],
+  },
+  recursion: {
+    schema: tree,
+    accepts: ['{"name":"a","children":[{"name":"b","children":[]}]}'],
+    rejects: ['{"name":"a","children":["b"]}'],
+  },
+  definitions: {
+    schema: {
+      ...object({ x: { $ref: '#/$defs/x~1y' }, y: { $ref: '#/$defs/x~1y' } }),
+      $defs: { 'x/y': { type: 'boolean', description: 'yes or no' } },
+    },
+    accepts: ['{"x":true,"y":false}'],
+    rejects: ['{"x":1,"y":false}'],
+  },
+}
+
+describe('json schema', () => {
+  for (const [name, { schema, accepts, rejects }] of Object.entries(cases)) {
+    it(`[ENG11] ${name}`, () => {
+      const accepted = judge(schema)
+      expect(accepts.filter((text) => !accepted(text))).toEqual([])
+      expect(rejects.filter(accepted)).toEqual([])
+    })
+  }
+
+  it('[ENG11] a keyword that cannot be enforced is refused by name and place', () => {
+    const refused = (schema: Record<string, unknown>) => refusal(schema)?.message
+    expect(refused(object({ p: { type: 'string', pattern: '^a+$' } }))).toMatch(/"pattern" at #\/properties\/p/)
+    expect(refused(object({ n: { minimum: 0.5 } }))).toMatch(/"minimum" at #\/properties\/n/)
+    expect(refused(object({ n: { type: 'number', minimum: 0.5 } }))).toMatch(/"minimum" at #\/properties\/n/)
+    expect(refused({ type: 'array', items: string, uniqueItems: true })).toMatch(/"uniqueItems"/)
+    expect(refused({ $ref: 'https://example.com/schema.json' })).toMatch(/"\$ref".*outside/)
+    expect(refused({ $ref: '#/nowhere' })).toMatch(/points to nothing/)
+    expect(refused({ type: 'object', not: { required: ['a'] } })).toMatch(/"not"/)
+    expect(refused({ type: 'text' })).toMatch(/no JSON type/)
+    expect(refusal({ not: {} })).toMatchObject({
+      ok: false,
+      code: 'invalid_value',
+      param: 'response_format.json_schema.schema',
+    })
+  })
+
+  it('[ENG12] a tool’s schema is kept as far as it can be, and never refused', () => {
+    const schema = object({ p: { type: 'string', pattern: '^a+$' }, n: { type: 'number', minimum: 0.5 } }, ['p'])
+    const compiled = compileSchema(schema, 'root', false)
+    if (!compiled.ok) throw new Error(compiled.reason)
+    const accepted = accepts([...compiled.rules, ...jsonRules, ...formatRules].join('\n'))
+    expect(accepted('{"p": "b", "n": 0.1}')).toBe(true)
+    expect(accepted('{"n": 1}')).toBe(false)
+  })
+
+  it('[ENG11] a schema that would be endless or huge is refused, not compiled', () => {
+    expect(refusal({ $ref: '#' })).toBeDefined()
+    let deep: Record<string, unknown> = string
+    for (let level = 0; level < 100; level++) deep = object({ a: deep })
+    expect(refusal(deep)?.message).toMatch(/nested/)
+    const wide = object(Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`p${index}`, string])))
+    expect(refusal(wide)?.message).toMatch(/too large/)
+    // Each level names the next twice, beside something that holds for both: 2^40 branches if followed blindly.
+    const levels = Array.from({ length: 40 }, (_, level) => {
+      const next = { $ref: `#/$defs/d${level + 1}` }
+      return [`d${level}`, { minLength: 0, anyOf: [next, next] }]
+    })
+    const $defs = { ...Object.fromEntries(levels), d40: string }
+    expect(refusal({ ...object({ a: { $ref: '#/$defs/d0' } }), $defs })?.message).toMatch(/too large/)
+  })
+
+  it('[ENG11] what the schema allows in its order, the grammar accepts', () => {
+    type Pair = { schema: Record<string, unknown>; value: unknown }
+    const { pair } = fc.letrec<{ pair: Pair }>((tie) => ({
+      pair: fc.oneof(
+        { maxDepth: 3 },
+        fc.string({ maxLength: 8, unit: 'grapheme' }).map((value) => ({ schema: string, value })),
+        fc.boolean().map((value) => ({ schema: { type: 'boolean' }, value })),
+        fc
+          .tuple(fc.integer(), fc.integer(), fc.integer())
+          .map((list) => list.sort((a, b) => a - b))
+          .map(([minimum, value, maximum]) => ({ schema: { type: 'integer', minimum, maximum }, value })),
+        fc.tuple(tie('pair'), fc.nat(3)).map(([{ schema, value }, length]) => ({
+          schema: { type: 'array', items: schema, minItems: 0, maxItems: length },
+          value: Array(length).fill(value),
+        })),
+        fc
+          .array(
+            fc.tuple(
+              fc.string({ minLength: 1, maxLength: 5 }),
+              tie('pair'),
+              fc.constantFrom('wanted', 'there', 'absent'),
+            ),
+            {
+              maxLength: 4,
+            },
+          )
+          .map((members) => [...new Map(members.map((member) => [`k${member[0]}`, member])).entries()])
+          .map((members) => ({
+            schema: object(
+              Object.fromEntries(members.map(([key, [, { schema }]]) => [key, schema])),
+              members.filter(([, member]) => member[2] === 'wanted').map(([key]) => key),
+            ),
+            value: Object.fromEntries(
+              members.filter(([, member]) => member[2] !== 'absent').map(([key, [, { value }]]) => [key, value]),
+            ),
+          })),
+      ),
+    }))
+    fc.assert(
+      fc.property(pair, ({ schema, value }) => {
+        const accepted = judge(schema)
+        expect(accepted(dumps(value))).toBe(true)
+        expect(accepted(JSON.stringify(value))).toBe(true)
+        expect(accepted(JSON.stringify(value, null, 2))).toBe(true)
+      }),
+      { numRuns: 150 },
+    )
+  })
+})

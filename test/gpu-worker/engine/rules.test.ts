@@ -1,0 +1,84 @@
+import { describe, expect, it } from 'vitest'
+import type { EffortWord } from '../../../backends/protocol/effort.ts'
+import { rulesOf, samplingOf } from '../../../gpu-worker/engine/rules.ts'
+import { controlNames, createVocabulary } from '../../../gpu-worker/engine/vocabulary.ts'
+import { chatOf } from './prompt.ts'
+
+const tokens = [...controlNames, '[IMG]', 'a']
+const vocabulary = createVocabulary(
+  tokens,
+  tokens.map((name) => (name === 'a' ? 1 : 3)),
+)
+const { control } = vocabulary
+const tools = ['f', 'g'].map((name) => ({ type: 'function', function: { name } }))
+const json = { type: 'json_object' }
+
+function rules(body: Record<string, unknown>, effort: EffortWord = 'none') {
+  const ruled = rulesOf(chatOf(body), effort, vocabulary)
+  if (!ruled.ok) throw new Error(ruled.message)
+  return ruled.rules
+}
+
+describe('rules', () => {
+  it('[ENG20] what the client leaves out has the model makers’ defaults; 0 is greedy', () => {
+    const defaults = { topP: 1, frequencyPenalty: 0, presencePenalty: 0 }
+    expect(samplingOf(chatOf({}), 'none', 0.5)).toEqual({ ...defaults, temperature: 0.3, seed: 2 ** 31 })
+    expect(samplingOf(chatOf({}), 'high', 0)).toEqual({ ...defaults, temperature: 0.7, seed: 0 })
+    const asked = { temperature: 0, top_p: 0.5, seed: -1, frequency_penalty: 1, presence_penalty: -1 }
+    expect(samplingOf(chatOf(asked), 'high', 0)).toEqual({
+      temperature: 0,
+      topP: 0.5,
+      seed: 2 ** 32 - 1,
+      frequencyPenalty: 1,
+      presencePenalty: -1,
+    })
+  })
+
+  it('[ENG12] without tools, or with none of them wanted, no call can be sampled', () => {
+    for (const body of [{}, { tools, tool_choice: 'none' }]) {
+      const { bannedIds, callId, call } = rules(body)
+      expect(bannedIds).toEqual(
+        expect.arrayContaining([control['[TOOL_CALLS]'], control['[ARGS]'], tokens.indexOf('[IMG]')]),
+      )
+      expect([callId, call]).toEqual([null, null])
+    }
+    expect(rules({ tools }).bannedIds).not.toContain(control['[TOOL_CALLS]'])
+  })
+
+  it('[ENG7] the end and thinking may always be sampled, text too', () => {
+    const { bannedIds, endIds } = rules({})
+    expect(endIds).toEqual([control['</s>']])
+    for (const id of [control['</s>'], control['[THINK]'], control['[/THINK]'], tokens.indexOf('a')])
+      expect(bannedIds).not.toContain(id)
+  })
+
+  it('[ENG12] a forced call is the form of the whole answer, and one name leaves one tool', () => {
+    const required = rules({ tools, tool_choice: 'required' })
+    expect(required.content?.text).toContain(`root ::= (<[${control['[TOOL_CALLS]']}]> call)+`)
+    expect([required.content?.ends, required.call]).toEqual([false, null])
+    expect(rules({ tools, tool_choice: 'required', parallel_tool_calls: false }).content?.ends).toBe(true)
+    const named = rules({ tools, tool_choice: { type: 'function', function: { name: 'g' } } }).content
+    expect(named?.text).toContain(`call ::= "g" <[${control['[ARGS]']}]>`)
+    expect(named?.ends).toBe(true)
+  })
+
+  it('[ENG12] in free choice a call is bound from its start, and ends the answer where one is allowed', () => {
+    expect(rules({ tools }).call).toMatchObject({ ends: false })
+    expect(rules({ tools, parallel_tool_calls: false }).call).toMatchObject({ ends: true })
+  })
+
+  it('[ENG11] a response format may be preceded by thinking only with effort', () => {
+    expect(rules({ response_format: json }, 'high')).toMatchObject({ mayThink: true, content: { ends: true } })
+    expect(rules({ response_format: json }, 'none')).toMatchObject({ mayThink: false, content: { ends: true } })
+    expect(rules({}).content).toBeNull()
+  })
+
+  it('[ENG11] a bare number may go on after it is complete, so the model ends it', () => {
+    const format = (schema: Record<string, unknown>) => ({
+      response_format: { type: 'json_schema', json_schema: { name: 'n', schema } },
+    })
+    expect(rules(format({ type: 'integer' })).content?.ends).toBe(false)
+    expect(rules(format({ anyOf: [{ type: 'string' }, { type: 'number' }] })).content?.ends).toBe(false)
+    expect(rules(format({ type: 'string' })).content?.ends).toBe(true)
+  })
+})

@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest'
+import { createTokenise } from '../../../gpu-worker/engine/tokenise.ts'
+
+/** A tokenizer that takes a millisecond per text, and an event loop whose turns are counted. */
+function world() {
+  let now = 0
+  let turns = 0
+  const tokenise = createTokenise(
+    (text) => {
+      now += 1
+      return [...text].map((letter) => letter.charCodeAt(0))
+    },
+    async () => {
+      turns++
+    },
+    () => now,
+  )
+  return { tokenise, turns: () => turns }
+}
+
+describe('tokenise', () => {
+  it('[ENG1] numbers go in as they are, text as ordinary tokens, in order', async () => {
+    expect([...(await world().tokenise([1, 'ab', 3, 'c', 4]))]).toEqual([1, 97, 98, 3, 99, 4])
+  })
+
+  it('[ENG18] a long text gives way every few milliseconds, and a short one does not wait for its end', async () => {
+    const { tokenise, turns } = world()
+    const done: string[] = []
+    const long = tokenise(Array(100).fill('x')).then(() => done.push('long'))
+    const short = tokenise(['y']).then(() => done.push('short'))
+    await Promise.all([long, short])
+    expect(done).toEqual(['short', 'long'])
+    expect(turns()).toBeGreaterThanOrEqual(50)
+    expect(await tokenise(['z'])).toHaveLength(1)
+  })
+})
