@@ -22,7 +22,7 @@ const shells = [
   /^src\/dispatch\//,
   /^src\/settlement\/(receipts|inquire)\.ts$/,
   /^gpu-worker\/(main|worker|config|server|relay|outbox|delivery|heartbeat)\.ts$/,
-  /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|open-run|cpu|scheduler|gpu|version)\.ts$/,
+  /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|gpu)\.ts$/,
   /^gpu-worker\/model\//,
 ]
 
