@@ -1,4 +1,4 @@
-// Installs what is missing, before `npm start` and `npm test`. Runs on the machine's own Node (20 or newer) with nothing
+// Installs what is missing: for `npm start` what the product runs on, with `--dev` what the tests need as well. Runs on the machine's own Node (20 or newer) with nothing
 // installed yet, so it uses no package and only old syntax. Node 24, which everything else runs on, comes with the install.
 import { spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
@@ -9,7 +9,9 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const marker = join(root, 'node_modules', '.package-lock.json')
 const lock = join(root, 'package-lock.json')
 
-if (!existsSync(marker) || statSync(marker).mtimeMs < statSync(lock).mtimeMs) install()
+const dev = process.argv.includes('--dev')
+const missing = dev && !existsSync(join(root, 'node_modules', 'vitest'))
+if (missing || !existsSync(marker) || statSync(marker).mtimeMs < statSync(lock).mtimeMs) install()
 
 const node = join(root, 'node_modules', '.bin', process.platform === 'win32' ? 'node.cmd' : 'node')
 if (!existsSync(node) && Number(process.versions.node.split('.')[0]) < 24) {
@@ -21,7 +23,7 @@ if (!existsSync(node) && Number(process.versions.node.split('.')[0]) < 24) {
 function install() {
   process.stderr.write('Installing packages (once; about half a minute) …\n')
   // No package needs an install script, so none is run. Engine warnings are about the Node that runs npm, not ours.
-  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
+  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', ...(dev ? [] : ['--omit=dev'])]
   const npm = process.env.npm_execpath
   const run = npm
     ? spawnSync(process.execPath, [npm, ...args], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
