@@ -41,7 +41,7 @@ async function pumpStream(
 ) {
   let served: Served | undefined
   try {
-    served = await beatUntil(line, pending, writable)
+    served = await beatUntil(pending, writable)
     await write(writable, served.first)
     await served.rest.pipeTo(writable, { preventAbort: true, preventClose: true })
     await writable.close()
@@ -64,14 +64,11 @@ async function pumpStream(
 }
 
 /** Sends a comment every beat until the answer begins; a comment that cannot be sent means that the client has left. */
-async function beatUntil(line: Line, pending: Promise<Served>, writable: WritableStream<Uint8Array>): Promise<Served> {
+async function beatUntil(pending: Promise<Served>, writable: WritableStream<Uint8Array>): Promise<Served> {
   for (;;) {
     const served = await within(pending, beatMs)
     if (served) return served
-    await write(writable, comment).catch((error: unknown) => {
-      line.leave()
-      throw error
-    })
+    await write(writable, comment)
   }
 }
 

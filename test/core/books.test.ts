@@ -186,4 +186,21 @@ describe('books', () => {
     expect(test.transaction((books) => books.settle(testReceipt('never'), 1))).toBe('unknown')
     expect(test.books.tenant()?.postedNano).toBe(0)
   })
+
+  it('[BKS10] a late receipt takes no more than the budgets of its day still hold, and says what it is short of', () => {
+    for (const holder of ['tenant', 'key'] as const) {
+      const limits = { ...noLimits, budgetNano: { total: null, day: 1_100, month: null } }
+      const test = openBooks({
+        creditNano: 100_000,
+        ...(holder === 'tenant' ? { limits } : { keys: [testKey('k', limits)] }),
+      })
+      test.transaction((books) => books.admit(testOrder('a'), 1))
+      test.transaction((books) => books.close('a', 'expire', 2))
+      test.transaction((books) => books.admit(testOrder('b'), 3))
+      test.transaction((books) => books.settle(testReceipt('b', { costNano: 900 }), 4))
+      expect(test.transaction((books) => books.settle(testReceipt('a'), 5))).toBe('late')
+      expect(test.books.store.entriesOf('a').at(-1)).toMatchObject({ kind: 'late', cost_nano: 200, short_nano: 400 })
+      expect(test.books.tenant()).toMatchObject({ postedNano: 1_100 })
+    }
+  })
 })

@@ -38,6 +38,8 @@ interface Leaving {
   headers: Promise<number>
   /** A polite close: what a client's `close()` does. */
   leave: () => void
+  /** A reset: what a killed process or a broken network does. */
+  reset: () => void
   bytes: () => number
 }
 
@@ -74,7 +76,13 @@ function send(body: string): Leaving {
   )
   call.on('error', () => undefined)
   call.end(body)
-  return { firstByte, headers, leave: () => call.socket?.end(() => call.socket?.destroy()), bytes: () => bytes }
+  return {
+    firstByte,
+    headers,
+    leave: () => call.socket?.end(() => call.socket?.destroy()),
+    reset: () => call.socket?.resetAndDestroy(),
+    bytes: () => bytes,
+  }
 }
 
 async function totals(): Promise<{ output: number; closed: number }> {
@@ -157,7 +165,7 @@ describe('a client that leaves', () => {
     await msToZero()
   })
 
-  it('[E2E24] a storm of forty departures at random moments leaves every counter at zero, and the next request works', async () => {
+  it('[E2E24] a storm of forty departures, polite and not, at random moments leaves every counter at zero, and the next request works', async () => {
     const before = await totals()
     let seed = 7
     const random = () => {
@@ -168,7 +176,8 @@ describe('a client that leaves', () => {
       Array.from({ length: 40 }, async (_, index) => {
         const client = send(long(index % 2 === 0))
         await new Promise((resolve) => setTimeout(resolve, random() * 1_500))
-        client.leave()
+        if (index % 4 < 2) client.leave()
+        else client.reset()
       }),
     )
     await msToZero()

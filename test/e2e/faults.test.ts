@@ -97,6 +97,8 @@ describe('a process that dies', () => {
     })
     for (const event of events) expect(() => JSON.parse(event)).not.toThrow()
     expect(open.text()).not.toContain('[DONE]')
+    // Its slot is not leased for a moment longer than its death was known.
+    expect(await eventually(product.counters, (counters) => counters.leased === 0, 2_000)).toMatchObject({ leased: 0 })
     await oneMore()
     // The worker is started again, and accounts for what its predecessor left unfinished.
     await eventually(
