@@ -1,11 +1,15 @@
 /**
  * Delivery of receipts: whatever the outbox owes goes to the edge, several in a call, until it is acknowledged. One
- * call is in flight at a time, so receipts that arrive meanwhile share the next one.
+ * call is in flight at a time, so receipts that arrive meanwhile share the next one; one that is not urgent waits a
+ * little for others, because a call, its checks and its commit cost the edge about as much for one as for many.
  */
 import pRetry from 'p-retry'
 import { ReceiptsAnswer, receiptsPath, receiptsPerCall } from '../backends/protocol/receipt.ts'
 import { seal } from '../backends/protocol/seal.ts'
 import type { Outbox } from './outbox.ts'
+
+const gatherMs = 100
+const settledWithinMs = 500
 
 export interface DeliveryOptions {
   edgeUrl: URL
@@ -21,12 +25,31 @@ export class Delivery {
   #again = false
   readonly #stop = new AbortController()
 
+  readonly #waiting = new Map<string, () => void>()
+  #gathering: NodeJS.Timeout | undefined
+
   constructor(options: DeliveryOptions) {
     this.#options = options
   }
 
+  /** A receipt is owed. Resolves when it is settled, or after a moment that a client can be kept waiting. */
+  owed(dispatchId: string, urgent: boolean): Promise<void> {
+    const settled = new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, settledWithinMs)
+      this.#waiting.set(dispatchId, () => {
+        clearTimeout(timer)
+        resolve()
+      })
+    }).finally(() => this.#waiting.delete(dispatchId))
+    if (urgent || this.#waiting.size >= receiptsPerCall / 2) this.wake()
+    else this.#gathering ??= setTimeout(() => this.wake(), gatherMs)
+    return settled
+  }
+
   /** Something is owed. Returns at once. */
   wake(): void {
+    clearTimeout(this.#gathering)
+    this.#gathering = undefined
     if (this.#running) {
       this.#again = true
       return
@@ -66,6 +89,7 @@ export class Delivery {
           },
         })
         outbox.acknowledged(answer.done)
+        for (const id of answer.done) this.#waiting.get(id)?.()
         for (const { dispatchId, reason } of answer.refused) {
           outbox.refused(dispatchId, reason)
           log(`receipts: ${dispatchId} was refused: ${reason}`)

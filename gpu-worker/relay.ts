@@ -21,8 +21,8 @@ const beatMs = 250
 export interface RelayParts {
   engine: Engine
   outbox: Outbox
-  /** Called when a receipt is owed. */
-  owed: (receipt: Receipt) => void
+  /** Called when a receipt is owed; resolves when it is settled, or when that takes too long to be waited for. */
+  owed: (receipt: Receipt, settleFirst: boolean) => Promise<void>
   now: () => number
   /** Nine letters or digits: what Mistral's models expect of a tool call's id. */
   callId: () => string
@@ -69,7 +69,8 @@ export async function relay(
   clearInterval(beat)
   const receipt = receiptOf(dispatch, run.counts, end, { startedAt, endedAt: now(), firstTokenMs }, engine)
   outbox.finish(receipt)
-  parts.owed(receipt)
+  const settled = parts.owed(receipt, dispatch.settleFirst)
+  if (dispatch.settleFirst && receipt.outcome === 'finished') await settled
   if (end === 'failed') response.destroy()
   else if (end !== 'abort') writer.end(end, run.counts)
 }

@@ -64,9 +64,11 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
     changed: () => {
       if (slots.holders().length === 0) idle?.()
     },
-    owed: (receipt) => {
+    owed: (receipt, settleFirst) => {
       metrics.settled(receipt)
-      delivery.wake()
+      // A pool that is short of slots needs this one back; otherwise receipts may share a call.
+      const urgent = settleFirst || slots.holders().length * 2 > slots.max
+      return delivery.owed(receipt.dispatchId, urgent)
     },
     health: () => ({
       status: state === 'serving' ? engine.state : state,

@@ -4,6 +4,7 @@ import { poolNames } from '../backends/protocol/dispatch.ts'
 import { heartbeatPath } from '../backends/protocol/heartbeat.ts'
 import { receiptsPath } from '../backends/protocol/receipt.ts'
 import { admin } from './admin/admin.ts'
+import { ownKeys, ownLimits, ownUsage } from './admin/own.ts'
 import { authenticate } from './auth/authenticate.ts'
 import { chat } from './chat.ts'
 import { type Env, settings } from './env.ts'
@@ -24,6 +25,15 @@ app.post('/v1/chat/completions', async (context) => {
   // Held from the start: when a client leaves, workerd drops whatever is not.
   line.waitUntil(answer.catch(() => undefined))
   return answer
+})
+
+// Behind the line, which sets its own: everything else answers with both names of its request id.
+app.use(async (context, next) => {
+  context.set('requestId', newRequestId(Date.now()))
+  await next()
+  if (context.res.headers.has('x-request-id')) return
+  context.header('x-request-id', context.get('requestId'))
+  context.header('request-id', context.get('requestId'))
 })
 
 app.get('/v1/models', async (context) => {
@@ -68,6 +78,9 @@ app.post(receiptsPath, async (context) => {
   return context.json(await settleReceipts(body.value, context.env, await settings(context.env)))
 })
 
+app.route('/v1/usage', ownUsage)
+app.route('/v1/limits', ownLimits)
+app.route('/v1/keys', ownKeys)
 app.route('/admin', admin)
 
 app.notFound((context) => {

@@ -8,10 +8,14 @@ import type { TenantObject } from './tenant/tenant-object.ts'
 export interface Env {
   TENANT: DurableObjectNamespace<TenantObject>
   POOL: DurableObjectNamespace<PoolObject>
+  /** The operator's books; nothing on a chat request's way touches them. */
+  DB: D1Database
   MODELS: string
   KEY_SECRET: string
   FLEET_SECRET: string
   OPERATOR_KEY_SHA256: string
+  /** "allow": meter events may go to this machine over plain http. For `npm start` and tests only. */
+  METER_LOOPBACK?: string
 }
 
 const Settings = z.object({
@@ -21,6 +25,7 @@ const Settings = z.object({
   OPERATOR_KEY_SHA256: z
     .string()
     .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex: wrangler secret put OPERATOR_KEY_SHA256'),
+  METER_LOOPBACK: z.literal('allow').optional(),
 })
 
 export interface Settings {
@@ -28,6 +33,7 @@ export interface Settings {
   macKey: CryptoKey
   fleet: Secret
   operatorKeyHash: string
+  meterLoopback: boolean
 }
 
 let parsed: Promise<Settings> | undefined
@@ -44,11 +50,12 @@ async function parse(env: Env): Promise<Settings> {
     const issue = result.error.issues[0]
     throw new Error(`setting ${issue?.path.join('.')}: ${issue?.message}`)
   }
-  const { MODELS, KEY_SECRET, FLEET_SECRET, OPERATOR_KEY_SHA256 } = result.data
+  const { MODELS, KEY_SECRET, FLEET_SECRET, OPERATOR_KEY_SHA256, METER_LOOPBACK } = result.data
   return {
     models: MODELS.split(',').map((id) => id.trim()),
     macKey: await sealKey(new Uint8Array(new TextEncoder().encode(KEY_SECRET))),
     fleet: new Secret(FLEET_SECRET),
     operatorKeyHash: OPERATOR_KEY_SHA256,
+    meterLoopback: METER_LOOPBACK === 'allow',
   }
 }

@@ -17,10 +17,13 @@ const shells = [
   /^src\/local\//,
   /^src\/(index|app|env|chat|line|errors)\.ts$/,
   /^src\/admin\//,
+  // Pure, but native.
+  /^src\/ledger\/sha256\.ts$/,
   /^src\/tenant\/(tenant-object|reserve)\.ts$/,
   /^src\/routing\/(pool-object|route|heartbeats)\.ts$/,
   /^src\/dispatch\//,
   /^src\/settlement\/(receipts|inquire)\.ts$/,
+  /^src\/metering\/deliver\.ts$/,
   /^gpu-worker\/(main|worker|config|server|relay|outbox|delivery|heartbeat)\.ts$/,
   /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|gpu)\.ts$/,
   /^gpu-worker\/model\//,

@@ -1,6 +1,6 @@
 /** One run, three kinds of place: plain Node for cores and the worker, workerd for the edge, the whole product for e2e. */
 import { fileURLToPath } from 'node:url'
-import { cloudflareTest } from '@cloudflare/vitest-plugin'
+import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -31,11 +31,18 @@ export default defineConfig({
                 // SHA-256 of "tmop_test"
                 OPERATOR_KEY_SHA256: '0096feaee8cb21719caaadc7b7495c3c3b49a4177c3756931dc0b962326c795e',
                 MODELS: 'tramontane-tiny',
+                METER_LOOPBACK: 'allow',
+                TEST_MIGRATIONS: await readD1Migrations(`${root}/src/admin/migrations`),
               },
             },
           }),
         ],
-        test: { name: 'edge', include: ['test/edge/**/*.test.ts'], testTimeout: 30_000 },
+        test: {
+          name: 'edge',
+          include: ['test/edge/**/*.test.ts'],
+          setupFiles: ['test/edge/migrate.ts'],
+          testTimeout: 30_000,
+        },
       },
       {
         root,

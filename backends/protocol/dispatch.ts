@@ -33,6 +33,11 @@ export const Dispatch = z.object({
   promptTokensMax: z.int().min(1),
   outputTokensMax: z.int().min(1),
   rates: Rates,
+  /**
+   * The answer's last chunk waits until its receipt is settled: some limit is so tight that a client which sends its
+   * next request at once would meet what this one still holds.
+   */
+  settleFirst: z.boolean(),
   /** Unix milliseconds of the edge's clock. */
   issuedAt: z.int(),
   expiresAt: z.int(),

@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'model_not_found'
   | 'unknown_url'
   | 'not_found'
+  | 'conflict'
   | 'request_too_large'
   | 'rate_limit_exceeded'
   | 'insufficient_quota'
@@ -43,6 +44,7 @@ export const errorTable = {
   context_length_exceeded: { status: 400, type: 'invalid_request_error', retry: false },
   model_not_found: { status: 404, type: 'invalid_request_error', retry: false },
   unknown_url: { status: 404, type: 'invalid_request_error', retry: false },
+  conflict: { status: 409, type: 'invalid_request_error', retry: false },
   not_found: { status: 404, type: 'invalid_request_error', retry: false },
   request_too_large: { status: 413, type: 'invalid_request_error', retry: false },
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error', retry: true },

@@ -29,7 +29,7 @@ export async function mintApiKey(
 ): Promise<{ key: Secret; prefix: string; secretHash: string }> {
   const secret = base32(random.subarray(0, 20))
   const body = `tm_${mode}_${tenantId}_${keyId}_${secret}`
-  const key = new Secret(body + (await mac(body, macKey)))
+  const key = new Secret(body + (await keyMac(body, macKey)))
   return { key, prefix: `tm_${mode}_${tenantId}_${keyId}_${secret.slice(0, 4)}`, secretHash: await sha256Hex(secret) }
 }
 
@@ -37,7 +37,7 @@ export async function mintApiKey(
 export async function readApiKey(text: string, macKey: CryptoKey): Promise<ApiKey | undefined> {
   const match = keyPattern.exec(text)
   if (!match?.[1] || !match[2] || !match[3] || !match[4] || !match[5]) return undefined
-  if (!constantTimeEqual(await mac(match[1], macKey), match[5])) return undefined
+  if (!constantTimeEqual(await keyMac(match[1], macKey), match[5])) return undefined
   return { tenantId: match[2], keyId: match[3], secretHash: await sha256Hex(match[4]) }
 }
 
@@ -47,7 +47,8 @@ export function presentedKey(headers: Headers): string | undefined {
   return bearer ?? headers.get('x-api-key') ?? undefined
 }
 
-async function mac(body: string, key: CryptoKey): Promise<string> {
+/** Ten bytes of HMAC over all that stands before, in base32. */
+export async function keyMac(body: string, key: CryptoKey): Promise<string> {
   const bytes = new Uint8Array(await crypto.subtle.sign('HMAC', key, new TextEncoder().encode(body)))
   return base32(bytes.subarray(0, 10))
 }

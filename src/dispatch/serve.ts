@@ -61,6 +61,7 @@ export function serve(
       promptTokensMax: promptTokens,
       outputTokensMax: admission.outputTokensMax,
       rates: admission.rates,
+      settleFirst: admission.settleFirst,
     }
     dispatches += 1
     return dispatch(line, lease, order, bytes, dispatches, Date.now())

@@ -1,11 +1,9 @@
 /**
  * The running hash over a tenant's entries: each entry's hash covers the one before it, so that an entry that was
- * changed, removed or put in between breaks every hash after it. SHA-256 in JavaScript, because a Durable Object's
- * transaction is synchronous and the platform's digest is not.
+ * changed, removed or put in between breaks every hash after it.
  */
-import { sha256 } from '@noble/hashes/sha2.js'
-import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import type { Entry } from './ledger.ts'
+import { sha256 } from './sha256.ts'
 
 /** What the first entry stands on. */
 export const chainStart = '0'.repeat(64)
@@ -26,5 +24,5 @@ export function chainHash(previous: string, seq: number, entry: Entry): string {
     estimated,
     at,
   ])
-  return bytesToHex(sha256(utf8ToBytes(previous + text)))
+  return sha256(previous + text)
 }

@@ -103,6 +103,27 @@ export function raiseHolder(
   return { ok: true, state: { ...state, purses: spendAll(state.purses, admittedAt, -extraNano, 0) } }
 }
 
+/**
+ * The moment whose windows a request burdens: now, unless the clock went back behind a window that has begun. Budgets
+ * go by a calendar that never goes back, or what was held in one window would be given back to another.
+ */
+export function burdenTime(states: readonly HolderState[], now: number): number {
+  return Math.max(now, ...states.flatMap((state) => eachPurse(state.purses).map(([, purse]) => purse.window)))
+}
+
+/**
+ * Opens every budget in its window of `to`, which no purse is ahead of. A hold of `heldNano` made at `from` comes along:
+ * where its window is over, it is held anew in the one that is open.
+ */
+export function openHolder(state: HolderState, to: number, from = to, heldNano = 0): HolderState {
+  const purses: Purses = {}
+  for (const [kind, old] of eachPurse(state.purses)) {
+    const purse = openPurse(old, kind, to)
+    purses[kind] = purse.window > windowStart(kind, from) ? hold(purse, heldNano) : purse
+  }
+  return { ...state, purses }
+}
+
 /** The end of an admitted request: its place is free, unused tokens go back, its hold becomes its cost. */
 export function settleHolder(
   limits: Limits,

@@ -4,10 +4,10 @@
  * the parent ends should this host die and leave it behind.
  */
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare'
-import { unstable_getMiniflareWorkerOptions } from 'wrangler'
+import { unstable_getMiniflareWorkerOptions, unstable_splitSqlQuery } from 'wrangler'
 import { z } from 'zod'
 
 const Order = z.object({
@@ -52,6 +52,7 @@ process.on('message', (message) => {
 })
 
 await miniflare.ready
+await migrate()
 const url = await miniflare.unsafeGetDirectURL('tramontane')
 const workerdPid = childPid()
 let draining = false
@@ -61,6 +62,26 @@ if (workerdPid !== null) {
   setInterval(() => {
     if (!isAlive(workerdPid)) process.exit(draining ? 0 : 1)
   }, 50)
+}
+
+/** The migrations of `wrangler d1 migrations apply`, by the same files and the same record of what was applied. */
+async function migrate(): Promise<void> {
+  const db = await miniflare.getD1Database('DB', 'tramontane')
+  await db
+    .prepare(
+      `CREATE TABLE IF NOT EXISTS d1_migrations (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE,
+        applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)`,
+    )
+    .run()
+  const { results } = await db.prepare('SELECT name FROM d1_migrations').all<{ name: string }>()
+  const applied = new Set(results.map((row) => row.name))
+  const folder = join(order.root, 'src', 'admin', 'migrations')
+  const names = readdirSync(folder).filter((name) => name.endsWith('.sql') && !applied.has(name))
+  for (const name of names.sort()) {
+    const statements = unstable_splitSqlQuery(readFileSync(join(folder, name), 'utf8'))
+    const record = db.prepare('INSERT INTO d1_migrations (name) VALUES (?)').bind(name)
+    await db.batch([...statements.map((statement) => db.prepare(statement)), record])
+  }
 }
 
 /** On SIGTERM workerd stops accepting and finishes its streams, without a deadline of its own: the parent has one. */

@@ -53,6 +53,7 @@ async function start(): Promise<void> {
       FLEET_SECRET: state.fleetSecret,
       OPERATOR_KEY_SHA256: operatorKeyHash,
       MODELS: modelId,
+      METER_LOOPBACK: 'allow',
     },
   })
   let workerdPid: number | null = null

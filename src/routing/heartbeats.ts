@@ -21,5 +21,9 @@ export async function takeHeartbeat(body: unknown, env: Env, settings: Settings)
       'the heartbeat is not signed with a key of this fleet: enrol the worker again',
     )
   }
-  await env.POOL.getByName(beat.pool).heartbeat(beat, by.epoch)
+  if (await env.POOL.getByName(beat.pool).heartbeat(beat, by.epoch)) return
+  throw new GatewayError(
+    'permission_denied',
+    `key ${by.epoch} of worker ${by.workerId} was rotated or revoked: start the worker with its newest key`,
+  )
 }

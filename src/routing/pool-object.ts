@@ -1,12 +1,15 @@
 /**
- * One Durable Object per pool: the only one that leases its workers' slots. The state is in memory only, because every
- * heartbeat, one a second from each worker, says again what is true; see `pool.ts`.
+ * One Durable Object per pool: the only one that leases its workers' slots. Its registry is in memory only, because every
+ * heartbeat, one a second from each worker, says again what is true; see `pool.ts`. What nobody would say again, which
+ * workers' keys are no longer good, is on disk; see `fence.ts`.
  */
 import { DurableObject } from 'cloudflare:workers'
 import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from './fence.ts'
 import {
   type Ask,
   emptyPool,
+  expel,
   heartbeat,
   lease,
   type Outcome,
@@ -25,7 +28,23 @@ const sweepEveryMs = 1_000
 export class PoolObject extends DurableObject {
   readonly #pool = emptyPool()
   readonly #waiters = new Map<string, (outcome: Outcome) => void>()
+  readonly #fences: Map<string, Fence>
   #sweeping = false
+
+  constructor(state: DurableObjectState, env: unknown) {
+    super(state, env as never)
+    const { sql } = state.storage
+    sql.exec(`CREATE TABLE IF NOT EXISTS fences (worker_id TEXT PRIMARY KEY, epoch_min INTEGER NOT NULL,
+      next_min INTEGER NOT NULL, next_at INTEGER NOT NULL, epoch_revoked INTEGER NOT NULL) WITHOUT ROWID`)
+    const query = `SELECT worker_id AS workerId, epoch_min AS epochMin, next_min AS nextMin, next_at AS nextAt,
+      epoch_revoked AS epochRevoked FROM fences`
+    this.#fences = new Map(
+      sql
+        .exec<Fence & Record<string, SqlStorageValue>>(query)
+        .toArray()
+        .map((row) => [row.workerId, row]),
+    )
+  }
 
   /** Resolves when a slot is leased, or with the reason why none is. `release` ends the waiting. */
   lease(ask: Ask): Promise<Outcome> | Outcome {
@@ -44,8 +63,37 @@ export class PoolObject extends DurableObject {
     this.#tell(workerFailed(this.#pool, workerId, requestId, Date.now()))
   }
 
-  heartbeat(beat: Heartbeat, keyEpoch: number): void {
-    this.#tell(heartbeat(this.#pool, beat, keyEpoch, Date.now()))
+  /** False when the key that signed it was rotated or revoked. */
+  heartbeat(beat: Heartbeat, keyEpoch: number): boolean {
+    const now = Date.now()
+    if (!heartbeatAllowed(this.#fences.get(beat.workerId), keyEpoch, now)) return false
+    this.#tell(heartbeat(this.#pool, beat, keyEpoch, now))
+    return true
+  }
+
+  /** Keeps out a worker's old keys from now on, and for good. */
+  fence(added: Fence): void {
+    const fence = joinFences(this.#fences.get(added.workerId), added)
+    this.ctx.storage.sql.exec(
+      'INSERT OR REPLACE INTO fences VALUES (?, ?, ?, ?, ?)',
+      fence.workerId,
+      fence.epochMin,
+      fence.nextMin,
+      fence.nextAt,
+      fence.epochRevoked,
+    )
+    this.#fences.set(fence.workerId, fence)
+    const now = Date.now()
+    const epoch = this.#pool.workers.get(fence.workerId)?.keyEpoch ?? 0
+    if (heartbeatAllowed(fence, epoch, now)) return
+    this.#tell(expel(this.#pool, fence.workerId, receiptAllowed(fence, epoch), now))
+  }
+
+  /** Gives back the slots of requests whose receipts came. Answers, in order, whose receipts are to be believed. */
+  receiptsCame(receipts: { requestId: string; workerId: string; keyEpoch: number }[]): boolean[] {
+    const good = receipts.map(({ workerId, keyEpoch }) => receiptAllowed(this.#fences.get(workerId), keyEpoch))
+    this.release(receipts.filter((_, index) => good[index]).map((receipt) => receipt.requestId))
+    return good
   }
 
   registry(): { present: Place[]; missing: string[] } {

@@ -136,6 +136,14 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
   return sweep(pool, now)
 }
 
+/** A worker whose key is no longer good is out at once. Its receipts are waited for, unless it is no longer believed. */
+export function expel(pool: PoolState, workerId: string, believed: boolean, now: number): Told[] {
+  if (believed && pool.workers.has(workerId)) pool.missing.set(workerId, now)
+  if (!believed) pool.missing.delete(workerId)
+  forget(pool, workerId)
+  return sweep(pool, now)
+}
+
 /** Drops what is too old, and serves who waits. Call it about once a second. */
 export function sweep(pool: PoolState, now: number): Told[] {
   for (const [id, worker] of pool.workers) {

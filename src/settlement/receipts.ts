@@ -13,13 +13,14 @@ import { GatewayError } from '../errors.ts'
 export async function settleReceipts(body: unknown, env: Env, settings: Settings): Promise<ReceiptsAnswer> {
   const call = ReceiptsCall.safeParse(body)
   if (!call.success) throw new GatewayError('invalid_value', z.prettifyError(call.error))
-  const receipts = await Promise.all(call.data.receipts.map((token) => openReceipt(token, settings)))
-  const good = receipts.filter((receipt) => receipt !== undefined)
+  const opened = await Promise.all(call.data.receipts.map((token) => openReceipt(token, settings)))
+  const signed = opened.filter((each) => each !== undefined)
   const answer: ReceiptsAnswer = { done: [], refused: [] }
-  if (good.length < receipts.length)
+  if (signed.length < opened.length)
     throw new GatewayError('permission_denied', 'a receipt is not signed by its worker: enrol the worker again')
-  await Promise.all([
-    ...groups(good, (receipt) => receipt.tenantId).map(async ([tenantId, group]) => {
+  const good = await believed(signed, env, answer)
+  await Promise.all(
+    groups(good, (receipt) => receipt.tenantId).map(async ([tenantId, group]) => {
       const answers = await env.TENANT.getByName(tenantId).settle(group)
       group.forEach((receipt, index) => {
         if (answers[index] === 'unknown')
@@ -27,19 +28,37 @@ export async function settleReceipts(body: unknown, env: Env, settings: Settings
         else answer.done.push(receipt.dispatchId)
       })
     }),
-    ...groups(good, (receipt) => receipt.pool).map(([pool, group]) =>
-      env.POOL.getByName(pool).release(group.map((receipt) => receipt.requestId)),
-    ),
-  ])
+  )
   return answer
 }
 
-async function openReceipt(token: string, settings: Settings): Promise<Receipt | undefined> {
+interface Signed {
+  receipt: Receipt
+  keyEpoch: number
+}
+
+/** Gives the slots back, and keeps the receipts of those workers whose keys were not revoked. */
+async function believed(signed: Signed[], env: Env, answer: ReceiptsAnswer): Promise<Receipt[]> {
+  const kept = await Promise.all(
+    groups(signed, ({ receipt }) => receipt.pool).map(async ([pool, group]) => {
+      const came = group.map(({ receipt: { requestId, workerId }, keyEpoch }) => ({ requestId, workerId, keyEpoch }))
+      const good = await env.POOL.getByName(pool).receiptsCame(came)
+      for (const [index, { receipt }] of group.entries()) {
+        if (good[index]) continue
+        answer.refused.push({ dispatchId: receipt.dispatchId, reason: 'the key of this worker was revoked' })
+      }
+      return group.filter((_, index) => good[index]).map(({ receipt }) => receipt)
+    }),
+  )
+  return kept.flat()
+}
+
+async function openReceipt(token: string, settings: Settings): Promise<Signed | undefined> {
   const by = parseKeyId(sealedBy(token) ?? '')
   if (!by) return undefined
   const key = await workerSealKey(settings.fleet, by.workerId, by.epoch)
   const receipt = await unseal('receipt', token, key, Receipt)
-  return receipt?.workerId === by.workerId ? receipt : undefined
+  return receipt?.workerId === by.workerId ? { receipt, keyEpoch: by.epoch } : undefined
 }
 
 function groups<Item>(items: Item[], keyOf: (item: Item) => string): [string, Item[]][] {

@@ -4,8 +4,9 @@
  */
 import { boundNano, type Rates } from '../../backends/protocol/money.ts'
 import { constantTimeEqual } from '../auth/secret.ts'
-import { type Booking, raise, reserve } from '../ledger/ledger.ts'
+import { type Booking, leftNano, raise, reserve } from '../ledger/ledger.ts'
 import { admitHolder, type HolderRefusal, type RateLeft, raiseHolder, rateLeft } from '../limits/holder.ts'
+import { may } from './roles.ts'
 import type { KeyRow, Tenant } from './store.ts'
 
 export interface AdmissionOrder {
@@ -50,6 +51,8 @@ export interface Admitted {
   key: KeyRow
   booking: Booking
   rates: Rates
+  /** Another request like this one would be refused as long as this one is not settled. */
+  settleFirst: boolean
 }
 
 /** How long a reservation may stay open before it is looked into: longer than any queue plus any answer. */
@@ -66,6 +69,10 @@ export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): 
   const { tenant, key, rates } = rows
   const keyFault = checkKey(key, order.secretHash, now)
   if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'no such key')
+  if (tenant.status === 'suspended') return refuse('permission_denied', suspendedMessage)
+  if (!may(key.role, 'ask')) {
+    return refuse('permission_denied', `a key of role ${key.role} reads usage only: use one of role member or above`)
+  }
   if (key.models && !key.models.includes(order.model)) {
     return refuse('permission_denied', `this key may not ask ${order.model}: it is for ${key.models.join(', ')}`)
   }
@@ -108,6 +115,10 @@ export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): 
     key: { ...key, state: byKey.state, lastUsedAt: now },
     booking: reserved.booking,
     rates,
+    settleFirst:
+      leftNano(reserved.account) < wanted.nano ||
+      !admitHolder(key.limits, byKey.state, wanted, now).ok ||
+      !admitHolder(tenant.limits, byTenant.state, wanted, now).ok,
   }
 }
 
@@ -138,11 +149,21 @@ export function readmit(
   }
 }
 
+export const suspendedMessage = 'this tenant is suspended: ask the operator to reactivate it'
+
 export function checkKey(key: KeyRow | undefined, secretHash: string, now: number): string | undefined {
-  if (!key || !constantTimeEqual(key.secretHash, secretHash)) return 'no such key: check that it was copied whole'
+  if (!key || !hasSecret(key, secretHash, now))
+    return 'no such key: check that it was copied whole, and was not rotated'
   if (key.revokedAt !== null) return 'this key was revoked: use another, or ask its owner for one'
   if (key.expiresAt !== null && key.expiresAt <= now) return 'this key has expired: create a new one'
   return undefined
+}
+
+/** Both secrets are compared, whichever matches, so that the time tells nothing. */
+function hasSecret(key: KeyRow, secretHash: string, now: number): boolean {
+  const current = constantTimeEqual(key.secretHash, secretHash)
+  const previous = constantTimeEqual(key.previous?.secretHash ?? '', secretHash)
+  return current || (previous && key.previous !== null && now < key.previous.until)
 }
 
 /** What is left of the rates, the tighter of the key's and the tenant's. */
@@ -172,13 +193,15 @@ function refuseHolder(
   now: number,
 ): Refused {
   const left = ratesLeft(rows, now)
-  const wait = Number.isFinite(by.retryAfterMs) ? `please try again in ${(by.retryAfterMs / 1_000).toFixed(1)}s` : ''
+  const never = by.max === 0 || !Number.isFinite(by.retryAfterMs)
+  const retryAfterMs = never ? null : by.retryAfterMs
+  const wait = never ? '' : `please try again in ${(by.retryAfterMs / 1_000).toFixed(1)}s`
   switch (by.limit) {
     case 'requests':
       return refuse(
         'rate_limit_exceeded',
-        `this ${holder} may send ${by.max} requests a minute: ${wait}`,
-        by.retryAfterMs,
+        `this ${holder} may send ${by.max} requests a minute: ${wait || 'ask for a larger limit'}`,
+        retryAfterMs,
         left,
       )
     case 'tokens':
@@ -198,8 +221,10 @@ function refuseHolder(
     case 'concurrent':
       return refuse(
         'rate_limit_exceeded',
-        `this ${holder} may run ${by.max} requests at once, and they are running: wait for one to end`,
-        by.retryAfterMs,
+        never
+          ? `this ${holder} may run 0 requests at once: ask for a larger limit`
+          : `this ${holder} may run ${by.max} requests at once, and they are running: wait for one to end`,
+        retryAfterMs,
         left,
       )
     case 'budget-total':

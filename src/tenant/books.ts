@@ -7,7 +7,7 @@ import type { Rates } from '../../backends/protocol/money.ts'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
 import { chainHash } from '../ledger/chain.ts'
 import { type Booking, close, correct, credit, type Entry, settle } from '../ledger/ledger.ts'
-import { chargeHolder, moneyLeft, settleHolder } from '../limits/holder.ts'
+import { burdenTime, chargeHolder, moneyLeft, openHolder, settleHolder } from '../limits/holder.ts'
 import { type AdmissionOrder, admit, type Refused, ratesLeft, readmit } from './admission.ts'
 import type { Admission } from './calls.ts'
 import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store.ts'
@@ -41,21 +41,24 @@ export class Books {
   admit(order: AdmissionOrder, now: number): Admission | Refused {
     const tenant = this.tenant()
     if (!tenant) return { ok: false, code: 'invalid_api_key', message: 'no such tenant', retryAfterMs: null, rates: {} }
+    const key = this.key(order.keyId)
+    const openedAt = burdens(tenant, key, now)
     const rows = {
-      tenant,
-      key: this.key(order.keyId),
+      tenant: opened(tenant, openedAt),
+      key: key && opened(key, openedAt),
       rates: this.store.rates(order.model, now),
       booking: this.store.booking(order.requestId),
     }
     const admitted = admit(order, rows, now)
     if (!admitted.ok) return admitted
     this.#put(admitted.tenant, admitted.key)
-    this.store.putBooking(admitted.booking)
+    this.store.putBooking({ ...admitted.booking, openedAt })
     return {
       ok: true,
       rates: admitted.rates,
       boundNano: admitted.booking.boundNano,
       outputTokensMax: order.outputTokens,
+      settleFirst: admitted.settleFirst,
       ratesLeft: ratesLeft(admitted, now),
     }
   }
@@ -69,7 +72,12 @@ export class Books {
     const key = booking && this.key(booking.keyId)
     const rates = this.store.rates(order.model, now)
     if (!tenant || !key || !rates) throw new Error(`no reservation ${order.requestId} to raise`)
-    const raised = readmit(order, { tenant, key, rates, booking }, now)
+    // Where a day or a month began since, the request moves there whole: its old window can no longer be checked.
+    const openedAt = burdens(tenant, key, booking.openedAt)
+    const move = <Holder extends Tenant | KeyRow>(holder: Holder): Holder =>
+      opened(holder, openedAt, booking.openedAt, booking.boundNano)
+    const rows = { tenant: move(tenant), key: move(key), rates, booking: { ...booking, openedAt } }
+    const raised = readmit(order, booking.state === 'reserved' ? rows : { tenant, key, rates, booking }, now)
     if (!raised.ok) return raised
     this.#put(raised.tenant, raised.key)
     this.store.putBooking(raised.booking)
@@ -83,17 +91,19 @@ export class Books {
     if (!tenant || !booking) return 'unknown'
     const key = this.key(booking.keyId)
     const known = this.store.hasEntry(receipt.dispatchId)
+    // What comes late burdens the windows that are open when it comes: those of its admission may have been spent since.
+    const lateAt = burdens(tenant, key, now)
+    const [lateTenant, lateKey] = [opened(tenant, lateAt), key && opened(key, lateAt)]
     const lateNano = Math.min(
-      moneyLeft(tenant.limits, tenant.state, booking.openedAt),
-      key ? moneyLeft(key.limits, key.state, booking.openedAt) : Number.MAX_SAFE_INTEGER,
+      moneyLeft(lateTenant.limits, lateTenant.state, lateAt),
+      lateKey ? moneyLeft(lateKey.limits, lateKey.state, lateAt) : Number.MAX_SAFE_INTEGER,
     )
     const settled = settle(tenant, booking, known, { ...receipt, failed: receipt.outcome === 'failed' }, lateNano, now)
     if (!('entry' in settled)) return settled.answer
     const { costNano } = settled.entry
     const used = { tokens: receipt.counts.promptTokens + receipt.counts.outputTokens, costNano }
-    const after = { ...tenant, ...settled.account }
-    if (settled.answer === 'posted') this.#endHold(after, key, booking, used, now)
-    else if (settled.answer === 'late') this.#charge(after, key, booking.openedAt, costNano)
+    if (settled.answer === 'posted') this.#endHold({ ...tenant, ...settled.account }, key, booking, used, now)
+    else if (settled.answer === 'late') this.#charge({ ...lateTenant, ...settled.account }, lateKey, lateAt, costNano)
     const { keyId, model, pool, effort, workerId, outcome } = receipt
     const labels = { ...noLabels, keyId, model, pool, effort, workerId, outcome }
     this.#addEntry(settled.entry, labels)
@@ -213,4 +223,13 @@ export class Books {
     if (!tenant) throw new Error('the tenant does not exist')
     return tenant
   }
+}
+
+/** The moment whose days and months a request of this key burdens. */
+function burdens(tenant: Tenant, key: KeyRow | undefined, now: number): number {
+  return burdenTime(key ? [tenant.state, key.state] : [tenant.state], now)
+}
+
+function opened<Holder extends Tenant | KeyRow>(holder: Holder, to: number, from = to, heldNano = 0): Holder {
+  return { ...holder, state: openHolder(holder.state, to, from, heldNano) }
 }

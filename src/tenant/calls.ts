@@ -2,13 +2,15 @@
 import type { Rates } from '../../backends/protocol/money.ts'
 import type { Limits } from '../limits/holder.ts'
 import type { RatesLeft } from './admission.ts'
-import type { Role, Row, TenantSettings } from './store.ts'
+import type { Role, Row, TenantSettings, TenantStatus } from './store.ts'
 
 export interface NewTenant {
   tenantId: string
   name: string
   creditNano: number
+  /** The models it may ask from the start, at the list price where no rate card is given. */
   models: string[]
+  rateCards?: { model: string; effectiveAt: number; rates: Rates }[]
   limits: Limits
   settings: TenantSettings
 }
@@ -29,6 +31,8 @@ export interface Admission {
   rates: Rates
   boundNano: number
   outputTokensMax: number
+  /** See the dispatch. */
+  settleFirst: boolean
   ratesLeft: RatesLeft
 }
 
@@ -40,4 +44,22 @@ export interface TenantSummary {
   reservedNano: number
   openReservations: number
   totals: Row
+  status: TenantStatus
+  createdAt: number
+  limits: Limits
+  settings: TenantSettings
+}
+
+export interface MeterView {
+  url: string
+  eventName: string
+  customerId: string
+  secretVersion: number
+  /** Entries of the ledger that are not yet acknowledged, those that bill nothing included. */
+  entriesBehind: number
+  /** Entries that were pruned before they could be sent. */
+  entriesLost: number
+  attempts: number
+  nextAt: number | null
+  lastFault: string | null
 }

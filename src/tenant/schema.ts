@@ -8,6 +8,7 @@ export const schema: readonly string[] = [
     id INTEGER PRIMARY KEY CHECK (id = 1),
     tenant_id TEXT NOT NULL,
     name TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('active', 'suspended')),
     created_at INTEGER NOT NULL,
     credit_nano INTEGER NOT NULL,
     posted_nano INTEGER NOT NULL,
@@ -23,6 +24,8 @@ export const schema: readonly string[] = [
     name TEXT NOT NULL,
     prefix TEXT NOT NULL,
     secret_hash TEXT NOT NULL,
+    previous_hash TEXT,
+    previous_until INTEGER,
     role TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
@@ -53,7 +56,7 @@ export const schema: readonly string[] = [
   `CREATE TABLE entries (
     seq INTEGER PRIMARY KEY,
     request_id TEXT,
-    dispatch_id TEXT UNIQUE,
+    ref TEXT UNIQUE,
     kind TEXT NOT NULL CHECK (kind IN ('post', 'void', 'expire', 'late', 'waste', 'credit', 'correction')),
     cost_nano INTEGER NOT NULL,
     credit_nano INTEGER NOT NULL,
@@ -73,7 +76,6 @@ export const schema: readonly string[] = [
     outcome TEXT,
     note TEXT
   )`,
-  `CREATE INDEX entries_of_request ON entries (request_id)`,
   `CREATE TABLE usage_hours (
     hour INTEGER NOT NULL,
     key_id TEXT NOT NULL,
@@ -96,5 +98,26 @@ export const schema: readonly string[] = [
     hash TEXT NOT NULL,
     cost_nano INTEGER NOT NULL,
     credit_nano INTEGER NOT NULL
+  )`,
+  // The operator's credits and corrections by the id it gave them, so that one that is sent twice is booked once.
+  `CREATE TABLE orders (
+    order_id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('credit', 'correction')),
+    request_id TEXT,
+    amount_nano INTEGER NOT NULL,
+    seq INTEGER NOT NULL
+  ) WITHOUT ROWID`,
+  // Where meter events go and how far they got. The entries themselves are the outbox: nothing is written per event.
+  `CREATE TABLE meter (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    url TEXT NOT NULL,
+    event_name TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    secret_version INTEGER NOT NULL,
+    sent_seq INTEGER NOT NULL,
+    batch_seq INTEGER,
+    attempts INTEGER NOT NULL,
+    next_at INTEGER NOT NULL,
+    last_fault TEXT
   )`,
 ]

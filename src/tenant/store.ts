@@ -41,9 +41,14 @@ export const TenantSettings = z.object({
 })
 export type TenantSettings = z.infer<typeof TenantSettings>
 
+export const tenantStatuses = ['active', 'suspended'] as const
+export type TenantStatus = (typeof tenantStatuses)[number]
+
 export interface Tenant extends Account {
   tenantId: string
   name: string
+  /** A suspended tenant is refused everything but reading its own usage and limits. */
+  status: TenantStatus
   createdAt: number
   /** The chain's last link. */
   chainSeq: number
@@ -61,7 +66,9 @@ export interface KeyRow {
   name: string
   prefix: string
   secretHash: string
-  /** What the key may do besides asking the model; see admin/. */
+  /** The secret before the last rotation, while both are accepted. */
+  previous: { secretHash: string; until: number } | null
+  /** What the key may do besides asking the model; see roles.ts. */
   role: Role
   createdAt: number
   expiresAt: number | null
@@ -112,10 +119,11 @@ export function openStore(sql: Sql) {
     },
     putTenant(tenant: Tenant): void {
       sql.run(
-        `INSERT OR REPLACE INTO account (id, tenant_id, name, created_at, credit_nano, posted_nano, reserved_nano,
-          chain_seq, chain_hash, limits, state, settings) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT OR REPLACE INTO account (id, tenant_id, name, status, created_at, credit_nano, posted_nano,
+          reserved_nano, chain_seq, chain_hash, limits, state, settings) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         tenant.tenantId,
         tenant.name,
+        tenant.status,
         tenant.createdAt,
         tenant.creditNano,
         tenant.postedNano,
@@ -147,14 +155,25 @@ export function openStore(sql: Sql) {
     keys(): KeyRow[] {
       return sql.all('SELECT * FROM api_keys ORDER BY created_at, key_id').map(readKey)
     },
+    /** Keys in the order of their ids, `after` one, those whose prefix begins with `prefix`. */
+    keysAfter(after: string, prefix: string, limit: number): KeyRow[] {
+      const query = `SELECT * FROM api_keys WHERE key_id > ? AND substr(prefix, 1, length(?)) = ? ORDER BY key_id LIMIT ?`
+      return sql.all(query, after, prefix, prefix, limit).map(readKey)
+    },
+    keysCount(): number {
+      return int(sql.all('SELECT count(*) AS n FROM api_keys')[0] ?? {}, 'n')
+    },
     putKey(key: KeyRow): void {
       sql.run(
-        `INSERT OR REPLACE INTO api_keys (key_id, name, prefix, secret_hash, role, created_at, expires_at, revoked_at,
-          last_used_at, models, limits, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT OR REPLACE INTO api_keys (key_id, name, prefix, secret_hash, previous_hash, previous_until, role,
+          created_at, expires_at, revoked_at, last_used_at, models, limits, state)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         key.keyId,
         key.name,
         key.prefix,
         key.secretHash,
+        key.previous?.secretHash ?? null,
+        key.previous?.until ?? null,
         key.role,
         key.createdAt,
         key.expiresAt,
@@ -225,16 +244,16 @@ export function openStore(sql: Sql) {
       )
     },
     hasEntry(dispatchId: string): boolean {
-      return sql.all('SELECT 1 FROM entries WHERE dispatch_id = ?', dispatchId).length > 0
+      return sql.all('SELECT 1 FROM entries WHERE ref = ?', dispatchId).length > 0
     },
     addEntry(seq: number, hash: string, entry: Entry, labels: EntryLabels): void {
       sql.run(
-        `INSERT INTO entries (seq, request_id, dispatch_id, kind, cost_nano, credit_nano, short_nano, prompt_tokens,
+        `INSERT INTO entries (seq, request_id, ref, kind, cost_nano, credit_nano, short_nano, prompt_tokens,
           cached_tokens, output_tokens, reasoning_tokens, estimated, at, hash, key_id, model, pool, effort, worker_id, outcome, note)
           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         seq,
         entry.requestId,
-        entry.dispatchId,
+        refOf(seq, entry),
         entry.kind,
         entry.costNano,
         entry.creditNano,
@@ -255,8 +274,9 @@ export function openStore(sql: Sql) {
         labels.note,
       )
     },
+    /** Every entry of one request, by the common beginning of their references. */
     entriesOf(requestId: string): Row[] {
-      return sql.all('SELECT * FROM entries WHERE request_id = ? ORDER BY seq', requestId)
+      return sql.all('SELECT * FROM entries WHERE ref >= ? AND ref < ? ORDER BY seq', `${requestId}.`, `${requestId}/`)
     },
     /** Entries after `seq`, in order. */
     entriesAfter(seq: number, limit: number): { seq: number; hash: string; entry: Entry; labels: EntryLabels }[] {
@@ -354,6 +374,7 @@ function readTenant(row: Row): Tenant {
   return {
     tenantId: text(row, 'tenant_id'),
     name: text(row, 'name'),
+    status: z.enum(tenantStatuses).parse(row.status),
     createdAt: int(row, 'created_at'),
     creditNano: int(row, 'credit_nano'),
     postedNano: int(row, 'posted_nano'),
@@ -372,6 +393,8 @@ function readKey(row: Row): KeyRow {
     name: text(row, 'name'),
     prefix: text(row, 'prefix'),
     secretHash: text(row, 'secret_hash'),
+    previous:
+      row.previous_hash == null ? null : { secretHash: text(row, 'previous_hash'), until: int(row, 'previous_until') },
     role: z.enum(roles).parse(row.role),
     createdAt: int(row, 'created_at'),
     expiresAt: row.expires_at === null ? null : int(row, 'expires_at'),
@@ -415,7 +438,7 @@ function readEntry(row: Row): { seq: number; hash: string; entry: Entry; labels:
     hash: text(row, 'hash'),
     entry: {
       requestId: maybe('request_id'),
-      dispatchId: maybe('dispatch_id'),
+      dispatchId: isDispatched(row.kind) ? maybe('ref') : null,
       kind: EntryKind.parse(row.kind),
       costNano: int(row, 'cost_nano'),
       creditNano: int(row, 'credit_nano'),
@@ -436,14 +459,27 @@ function readEntry(row: Row): { seq: number; hash: string; entry: Entry; labels:
   }
 }
 
-function int(row: Row, column: string): number {
+export /**
+ * What makes an entry unique: its dispatch, which is named for its request, or its request and kind, of which there is
+ * one. Corrections may be many, so they end in their number.
+ */
+function refOf(seq: number, entry: Entry): string | null {
+  if (entry.dispatchId !== null || entry.requestId === null) return entry.dispatchId
+  return entry.kind === 'correction' ? `${entry.requestId}.correction.${seq}` : `${entry.requestId}.${entry.kind}`
+}
+
+function isDispatched(kind: SqlValue | undefined): boolean {
+  return kind === 'post' || kind === 'late' || kind === 'waste'
+}
+
+export function int(row: Row, column: string): number {
   const value = row[column]
   if (typeof value !== 'number' || !Number.isSafeInteger(value))
     throw new Error(`column ${column} holds no safe integer`)
   return value
 }
 
-function text(row: Row, column: string): string {
+export function text(row: Row, column: string): string {
   const value = row[column]
   if (typeof value !== 'string') throw new Error(`column ${column} holds no text`)
   return value

@@ -5,28 +5,40 @@
 import { DurableObject } from 'cloudflare:workers'
 import { inquiredMax } from '../../backends/protocol/inquiry.ts'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
-import type { Env } from '../env.ts'
+import { type Env, settings } from '../env.ts'
 import { chainStart } from '../ledger/chain.ts'
-import { keyBudgets, newHolder, tenantBudgets } from '../limits/holder.ts'
+import { newHolder, tenantBudgets } from '../limits/holder.ts'
+import { deliverBatch } from '../metering/deliver.ts'
+import { formatMeterSecret, meterSecret } from '../metering/meter-event.ts'
+import type { UsageQuery, UsageRow } from '../metering/usage.ts'
 import { inquire } from '../settlement/inquire.ts'
 import { judgeOverdue } from '../settlement/overdue.ts'
 import { type AdmissionOrder, listPrice, type Refused, reservationTtlMs } from './admission.ts'
 import { Books } from './books.ts'
-import type { Admission, NewKey, NewTenant, TenantSummary } from './calls.ts'
+import type { Admission, MeterView, NewKey, NewTenant, TenantSummary } from './calls.ts'
+import type { Answer, By } from './desk.ts'
+import * as desk from './desk.ts'
 import { GroupCommit } from './group-commit.ts'
-import { openStore, type Row, type Sql } from './store.ts'
+import { meterAfter, meterGatherMs, nextMeterBatch, viewMeter } from './meter.ts'
+import { dropMeter, type Meter, putMeter, readMeter } from './meter-rows.ts'
+import { openStore, type Row, type Sql, type TenantStatus } from './store.ts'
 import { type Verdict, verifyBooks } from './verify.ts'
 
 const prunedPerAlarm = 2_000
 const dayMs = 86_400_000
-/** From this many open requests on, calls come close enough together for a shared commit to pay. */
-const shareFromRunning = 4
+const batchesPerAlarm = 50
+/** Calls this close together are gathered for a common commit: about as long as a commit of their own would take. */
+const closeTogetherMs = 1
 
 export class TenantObject extends DurableObject {
   readonly #books: Books
   readonly #commits: GroupCommit
   /** When the alarm goes off, as far as it is set. */
   #alarmAt: number | null = null
+  /** When the last call that writes came. */
+  #calledAt = 0
+  /** Whether meter events are wanted; undefined until looked up. */
+  #meterKnown: boolean | undefined
 
   constructor(state: DurableObjectState, env: unknown) {
     super(state, env as never)
@@ -48,6 +60,7 @@ export class TenantObject extends DurableObject {
       this.#books.putTenant({
         tenantId: order.tenantId,
         name: order.name,
+        status: 'active',
         createdAt: now,
         creditNano: 0,
         postedNano: 0,
@@ -59,29 +72,8 @@ export class TenantObject extends DurableObject {
         settings: order.settings,
       })
       for (const model of order.models) this.#books.store.putRates(model, 0, listPrice)
+      for (const card of order.rateCards ?? []) this.#books.store.putRates(card.model, card.effectiveAt, card.rates)
       if (order.creditNano > 0) this.#books.credit(order.creditNano, 'opening credit', now)
-      return true
-    })
-  }
-
-  /** Adds a key, or answers false when the tenant does not exist. */
-  addKey(order: NewKey): boolean {
-    const now = Date.now()
-    return this.#transaction(() => {
-      if (!this.#books.tenant()) return false
-      const state = newHolder(order.limits, keyBudgets, now)
-      this.#books.putKey({ ...order, createdAt: now, revokedAt: null, lastUsedAt: null, state })
-      return true
-    })
-  }
-
-  /** Revokes a key, with effect on the very next request. False when there is no such key. */
-  revokeKey(keyId: string): boolean {
-    const now = Date.now()
-    return this.#transaction(() => {
-      const key = this.#books.key(keyId)
-      if (!key) return false
-      this.#books.putKey({ ...key, revokedAt: key.revokedAt ?? now })
       return true
     })
   }
@@ -105,7 +97,10 @@ export class TenantObject extends DurableObject {
 
   /** Settles receipts that were verified before. Answers, in order, what became of each. */
   settle(receipts: Receipt[]): Promise<string[]> {
-    return this.#commits.run(() => receipts.map((receipt) => this.#books.settle(receipt, Date.now())), this.#busy())
+    return this.#commits.run(() => {
+      if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
+      return receipts.map((receipt) => this.#books.settle(receipt, Date.now()))
+    }, this.#busy())
   }
 
   /** Closes a reservation of a request that no engine began. */
@@ -116,9 +111,14 @@ export class TenantObject extends DurableObject {
   summary(): TenantSummary | undefined {
     const tenant = this.#books.tenant()
     if (!tenant) return undefined
-    const { tenantId, name, creditNano, postedNano, reservedNano, state } = tenant
-    const totals = this.#books.store.totals()
-    return { tenantId, name, creditNano, postedNano, reservedNano, openReservations: state.running, totals }
+    const { limits, state, chainSeq: _, chainHash: __, ...rest } = tenant
+    return { ...rest, limits, openReservations: state.running, totals: this.#books.store.totals() }
+  }
+
+  /** What the list of tenants says of this one. Reads no entries, however many there are. */
+  listing(): { name: string; status: TenantStatus; createdAt: number } | undefined {
+    const tenant = this.#books.tenant()
+    return tenant && { name: tenant.name, status: tenant.status, createdAt: tenant.createdAt }
   }
 
   /** The ledger's entries of one request. */
@@ -129,6 +129,133 @@ export class TenantObject extends DurableObject {
 
   verify(): Verdict {
     return verifyBooks(this.#books.store)
+  }
+
+  /** Whether this is a good key, whatever it may do. */
+  identify(by: By): Answer<desk.Identity> {
+    return desk.identify(this.#books, by, 'read-usage', Date.now())
+  }
+
+  change(change: desk.TenantChange): Answer<{ before: desk.TenantView; after: desk.TenantView }> {
+    return this.#transaction(() => desk.changeTenant(this.#books, change))
+  }
+
+  listKeys(by: By, page: desk.KeyPage): Answer<{ keys: desk.KeyView[]; next: string | null }> {
+    return desk.listKeys(this.#books, by, page, Date.now())
+  }
+
+  showKey(by: By, keyId: string): Answer<desk.KeyView> {
+    return desk.showKey(this.#books, by, keyId, Date.now())
+  }
+
+  addKey(order: NewKey, by: By = { kind: 'operator' }): Answer<desk.KeyView> {
+    return this.#transaction(() => desk.addKey(this.#books, by, order, Date.now()))
+  }
+
+  changeKey(by: By, keyId: string, change: desk.KeyChange): Answer<{ before: desk.KeyView; after: desk.KeyView }> {
+    return this.#transaction(() => desk.changeKey(this.#books, by, keyId, change, Date.now()))
+  }
+
+  rotateKey(by: By, keyId: string, secret: desk.NewSecret, overlapMs: number): Answer<desk.KeyView> {
+    return this.#transaction(() => desk.rotateKey(this.#books, by, keyId, secret, overlapMs, Date.now()))
+  }
+
+  /** Revokes a key, with effect on the very next request. */
+  revokeKey(keyId: string, by: By = { kind: 'operator' }): Answer<desk.KeyView> {
+    return this.#transaction(() => desk.revokeKey(this.#books, by, keyId, Date.now()))
+  }
+
+  usage(by: By, query: UsageQuery): Answer<UsageRow[]> {
+    return desk.usageOf(this.#books, by, query, Date.now())
+  }
+
+  limits(by: By & { kind: 'key' }): Answer<desk.LimitsView> {
+    return desk.limitsOf(this.#books, by, Date.now())
+  }
+
+  rateCards(): Row[] | undefined {
+    return this.#books.tenant() && this.#books.store.rateCards()
+  }
+
+  addRates(card: desk.NewRates): Answer<{ effectiveAt: number }> {
+    return this.#transaction(() => desk.addRates(this.#books, card, Date.now()))
+  }
+
+  bookMoney(order: desk.MoneyOrder): Answer<{ seq: number; repeated: boolean }> {
+    return this.#transaction(() => {
+      if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
+      return desk.bookMoney(this.#books, order, Date.now())
+    })
+  }
+
+  meter(): MeterView | null {
+    const tenant = this.#books.tenant()
+    const meter = readMeter(this.#books.store.sql)
+    return tenant && meter ? viewMeter(this.#books.store, tenant, meter) : null
+  }
+
+  /**
+   * Sends meter events to `order.url` from now on. A new stream begins behind the last entry; one that was there goes on
+   * where it is, at once. Answers the secret when it is a new one: at the first time, and when `newSecret` asks for it.
+   */
+  async setMeter(order: {
+    url: string
+    eventName: string
+    customerId: string
+    newSecret: boolean
+  }): Promise<{ meter: MeterView; secret: string | null } | undefined> {
+    const { newSecret, ...target } = order
+    const { macKey } = await settings(this.env as Env)
+    const now = Date.now()
+    const version = this.#transaction(() => {
+      const tenant = this.#books.tenant()
+      if (!tenant) return undefined
+      const { sql } = this.#books.store
+      const old = readMeter(sql)
+      const secretVersion = old ? old.secretVersion + (newSecret ? 1 : 0) : now
+      const progress = old ?? { sentSeq: tenant.chainSeq, batchSeq: null }
+      const { sentSeq, batchSeq } = progress
+      putMeter(sql, { ...target, secretVersion, sentSeq, batchSeq, attempts: 0, nextAt: 0, lastFault: null })
+      return { secretVersion, fresh: !old || newSecret }
+    })
+    this.#meterKnown = undefined
+    const tenant = this.#books.tenant()
+    const meter = this.meter()
+    if (!version || !tenant || !meter) return undefined
+    this.#wakeAt(now + meterGatherMs)
+    const secret = version.fresh ? await meterSecret(macKey, tenant.tenantId, version.secretVersion) : null
+    return { meter, secret: secret && formatMeterSecret(secret) }
+  }
+
+  /** No more meter events. False when there were none. */
+  dropMeter(): boolean {
+    const had = this.#metered()
+    this.#transaction(() => dropMeter(this.#books.store.sql))
+    this.#meterKnown = undefined
+    return had
+  }
+
+  /**
+   * Sends what is due, batch by batch, until it is all sent or the receiver does not take it. Answers when to come back,
+   * or undefined when nothing is left. Never throws for what a receiver does.
+   */
+  async deliverMeterEvents(now: number): Promise<number | undefined> {
+    for (let batches = 0; batches < batchesPerAlarm; batches++) {
+      const tenant = this.#books.tenant()
+      const meter = readMeter(this.#books.store.sql)
+      if (!tenant || !meter) return undefined
+      if (meter.nextAt > now) return meter.nextAt
+      const { batch, skipped } = nextMeterBatch(this.#books.store, tenant, meter)
+      this.#transaction(() => putMeter(this.#books.store.sql, batch?.meter ?? skipped))
+      if (!batch) return undefined
+      const { macKey } = await settings(this.env as Env)
+      const secret = await meterSecret(macKey, tenant.tenantId, meter.secretVersion)
+      const fault = await deliverBatch(meter.url, secret, batch.id, batch.events, Date.now())
+      const after = meterAfter(batch.meter, fault, Date.now())
+      this.#transaction(() => this.#noteDelivery(after))
+      if (fault !== undefined) return after.nextAt
+    }
+    return Date.now()
   }
 
   /** Looks for overdue reservations, asks the workers about them, and prunes what is old. */
@@ -156,12 +283,32 @@ export class TenantObject extends DurableObject {
       const retentionDays = this.#books.tenant()?.settings.retentionDays
       if (retentionDays !== undefined) store.prune(now - retentionDays * dayMs, prunedPerAlarm)
     })
-    const due = store.nextDue()
-    if (due !== undefined) this.#wakeAt(due)
+    const due = [store.nextDue(), await this.deliverMeterEvents(Date.now())].filter((time) => time !== undefined)
+    if (due.length > 0) this.#wakeAt(Math.min(...due))
   }
 
+  /** Unless the endpoint was changed or dropped while its answer was awaited. */
+  #noteDelivery(after: Meter): void {
+    const { sql } = this.#books.store
+    const current = readMeter(sql)
+    if (!current) return
+    const { url, eventName, customerId, secretVersion } = current
+    const same = url === after.url && secretVersion === after.secretVersion
+    if (same) putMeter(sql, { ...after, eventName, customerId })
+    else if (after.lastFault === null) putMeter(sql, { ...current, sentSeq: after.sentSeq, batchSeq: null })
+  }
+
+  #metered(): boolean {
+    this.#meterKnown ??= readMeter(this.#books.store.sql) !== undefined
+    return this.#meterKnown
+  }
+
+  /** Whether this call came right after another, as they do when many clients are served. */
   #busy(): boolean {
-    return (this.#books.tenant()?.state.running ?? 0) >= shareFromRunning
+    const now = Date.now()
+    const close = now - this.#calledAt < closeTogetherMs
+    this.#calledAt = now
+    return close
   }
 
   /** All or nothing, in storage and in memory. */

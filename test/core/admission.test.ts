@@ -51,11 +51,13 @@ describe('admission', () => {
       ],
       [
         key,
-        { ...tenant, limits: { ...noLimits, concurrentMax: 0 } },
+        { ...tenant, limits: { ...noLimits, concurrentMax: 1 }, state: { ...tenant.state, running: 1 } },
         'rate_limit_exceeded',
         1_000,
-        /this tenant may run 0/,
+        /this tenant may run 1/,
       ],
+      [key, { ...tenant, limits: { ...noLimits, concurrentMax: 0 } }, 'rate_limit_exceeded', null, /larger limit/],
+      [key, { ...tenant, limits: { ...noLimits, requestsPerMinute: 0 } }, 'rate_limit_exceeded', null, /larger limit/],
       [
         key,
         { ...tenant, limits: { ...noLimits, tokensPerMinute: 18 } },
@@ -123,5 +125,17 @@ describe('admission', () => {
     })
     expect(admit(mapped, rows, 5).ok).toBe(true)
     expect(admit(order, { ...rows, tenant: strict }, 5).ok).toBe(true)
+  })
+
+  it('[ADM7] a request that leaves no room for another like it is settled before its client is told the end', () => {
+    const roomy = admit(order, rows, 5)
+    expect(roomy).toMatchObject({ ok: true, settleFirst: false })
+    const tight = [
+      { ...rows, key: testKey('k', { ...noLimits, concurrentMax: 1 }) },
+      { ...rows, tenant: { ...tenant, creditNano: 2 * bound - 1 } },
+      { ...rows, tenant: { ...testTenant({ ...noLimits, tokensPerMinute: 37 }), creditNano: 10_000 } },
+      { ...rows, key: testKey('k', { ...noLimits, budgetNano: { ...noLimits.budgetNano, month: 2 * bound - 1 } }) },
+    ]
+    for (const each of tight) expect(admit(order, each, 5)).toMatchObject({ ok: true, settleFirst: true })
   })
 })

@@ -24,6 +24,7 @@ beforeAll(async () => {
     promptTokensMax: 10,
     outputTokensMax: 10,
     rates: { inputNano: 1, cachedNano: 1, outputNano: 1 },
+    settleFirst: false,
     issuedAt: 1_000,
     expiresAt: 31_000,
   }

@@ -71,10 +71,11 @@ describe('store', () => {
   it('[STO5] an entry is read back as it was, and unknown counts are nothing, never zero', () => {
     const store = open()
     store.addEntry(1, 'h1', entry, { ...noLabels, keyId: 'k' })
-    store.addEntry(2, 'h2', { ...entry, dispatchId: null, counts: null }, noLabels)
+    const closed = { ...entry, dispatchId: null, kind: 'void', counts: null } as const
+    store.addEntry(2, 'h2', closed, noLabels)
     expect(store.entriesAfter(0, 10)).toEqual([
       { seq: 1, hash: 'h1', entry, labels: { ...noLabels, keyId: 'k' } },
-      { seq: 2, hash: 'h2', entry: { ...entry, dispatchId: null, counts: null }, labels: noLabels },
+      { seq: 2, hash: 'h2', entry: closed, labels: noLabels },
     ])
     expect(store.entriesOf('r')).toMatchObject([{ output_tokens: 2 }, { output_tokens: null }])
   })

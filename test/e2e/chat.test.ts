@@ -366,4 +366,21 @@ describe('chat completions, refused', () => {
     expect(error).toMatchObject({ status: 400, code: 'invalid_value', param: 'reasoning_effort' })
     expect((await strict.chat.completions.create({ ...order, reasoning_effort: 'high' })).choices.length).toBe(1)
   })
+
+  it('[E2E25] a key for one request at a time serves a client that sends one after the other, every time', async () => {
+    const limits = { concurrentMax: 1 }
+    const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/demo/keys', {
+      name: 'one',
+      limits,
+    })
+    const one = product.client(apiKey)
+    for (let index = 0; index < 40; index++) {
+      const stream = await one.chat.completions.create({ model, messages: ask('hi'), max_tokens: 2, stream: true })
+      for await (const chunk of stream) expect(chunk.id).toMatch(/^chatcmpl-/)
+    }
+    const both = await Promise.allSettled(
+      [1, 2, 3].map(() => one.chat.completions.create({ model, messages: ask('Tell me a story about a fox.') })),
+    )
+    expect(both.filter((answer) => answer.status === 'rejected').length).toBeGreaterThan(0)
+  })
 })

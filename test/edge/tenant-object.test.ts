@@ -139,7 +139,7 @@ describe('tenant object', () => {
   it('[TEN6] a revoked key is refused at the very next request', async () => {
     const stub = await openTenant('revoking')
     expect(await stub.admit(order('r1'))).toMatchObject({ ok: true })
-    expect(await stub.revokeKey('k')).toBe(true)
+    expect(await stub.revokeKey('k')).toMatchObject({ ok: true, value: { status: 'revoked' } })
     expect(await stub.admit(order('r2'))).toMatchObject({ ok: false, code: 'invalid_api_key' })
   })
 

@@ -25,6 +25,7 @@ const dispatch = (id: string): Dispatch => ({
   promptTokensMax: 10,
   outputTokensMax: 10,
   rates: { inputNano: 1, cachedNano: 1, outputNano: 1 },
+  settleFirst: false,
   issuedAt: 1,
   expiresAt: 2,
 })
@@ -178,5 +179,19 @@ describe('delivery', () => {
     await deliver().flush(300)
     expect(performance.now() - start).toBeLessThan(3_000)
     expect(outbox.counts().owed).toBe(1)
+  })
+
+  it('[WRK27] receipts that are not urgent share a call; one that is goes at once, with those that wait', async () => {
+    const delivery = deliver()
+    for (const id of ['a', 'b', 'c']) owe(id)
+    const settled = ['a', 'b'].map((id) => delivery.owed(`${id}.1`, false))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(calls).toEqual([])
+    await delivery.owed('c.1', true)
+    await Promise.all(settled)
+    expect(calls.map((ids) => ids.sort())).toEqual([['a.1', 'b.1', 'c.1']])
+    owe('d')
+    await delivery.owed('d.1', false)
+    expect(calls.length).toBe(2)
   })
 })

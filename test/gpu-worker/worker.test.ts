@@ -25,6 +25,7 @@ let origin: string
 let draining: boolean
 let receipts: Receipt[]
 let delivered: number
+let settled: Promise<void>
 let folder: string
 
 beforeEach(async () => {
@@ -37,6 +38,7 @@ beforeEach(async () => {
   draining = false
   receipts = []
   delivered = 0
+  settled = Promise.resolve()
   server = createWorkerServer({
     workerId: 'w1',
     key,
@@ -55,6 +57,7 @@ beforeEach(async () => {
     owed: (receipt) => {
       receipts.push(receipt)
       metrics.settled(receipt)
+      return settled
     },
     health: () => ({ status: 'ready' }),
     render: () => 'tramontane_engine_up 1\n',
@@ -91,6 +94,7 @@ async function send(change: Partial<Dispatch> = {}, chat: object = {}, signal?: 
     promptTokensMax: 10,
     outputTokensMax: 50,
     rates,
+    settleFirst: false,
     issuedAt: Date.now(),
     expiresAt: Date.now() + 1_000,
     ...change,
@@ -288,5 +292,28 @@ describe('worker', () => {
     expect(delivered).toBe(1)
     go()
     await running.text()
+  })
+
+  it('[WRK13] where a limit is tight the last chunk waits for the settlement, and nothing else does', async () => {
+    let settle: () => void = () => undefined
+    settled = new Promise<void>((resolve) => {
+      settle = resolve
+    })
+    expect(await (await send()).text()).toContain('[DONE]')
+    let text = ''
+    const response = await send({ settleFirst: true })
+    const read = (async () => {
+      const decoder = new TextDecoder()
+      for await (const chunk of response.body ?? []) text += decoder.decode(chunk, { stream: true })
+    })()
+    await eventually(
+      async () => text,
+      (so) => so.includes('w4'),
+    )
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect(text).not.toContain('[DONE]')
+    settle()
+    await read
+    expect(text).toContain('[DONE]')
   })
 })

@@ -27,6 +27,7 @@ export const testRates = { inputNano: 10, cachedNano: 1, outputNano: 100 }
 export const testTenant = (limits: Limits = noLimits): Tenant => ({
   tenantId: 't',
   name: 'T',
+  status: 'active',
   createdAt: 0,
   creditNano: 0,
   postedNano: 0,
@@ -43,6 +44,7 @@ export const testKey = (keyId = 'k', limits: Limits = noLimits): KeyRow => ({
   name: keyId,
   prefix: `tm_test_t_${keyId}`,
   secretHash: 'hash',
+  previous: null,
   role: 'member',
   createdAt: 0,
   expiresAt: null,

@@ -1,0 +1,55 @@
+/** `/admin/audit`: who changed what, newest first. A row without a status is a change that was cut off in the middle. */
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { type AdminEnv, onePage, parse } from './context.ts'
+import { needs } from './guard.ts'
+
+const Query = z.object({
+  limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
+  /** The `next` of the page before. */
+  before: z.coerce.number().pipe(z.int().min(1)).default(Number.MAX_SAFE_INTEGER),
+  tenantId: z.string().max(64).optional(),
+})
+
+interface AuditRow {
+  seq: number
+  request_id: string
+  at: number
+  actor: string
+  actor_name: string
+  action: string
+  tenant_id: string | null
+  target: string | null
+  status: number | null
+  before: string | null
+  after: string | null
+}
+
+export const audit = new Hono<AdminEnv>()
+
+audit.get('/', needs('audit:read'), async (context) => {
+  const { limit, before, tenantId } = parse(context.req.query(), Query)
+  const ofTenant = tenantId === undefined ? '' : 'AND tenant_id = ?3'
+  const { results } = await context.env.DB.prepare(
+    `SELECT * FROM audit WHERE seq < ?1 ${ofTenant} ORDER BY seq DESC LIMIT ?2`,
+  )
+    .bind(before, limit + 1, ...(tenantId === undefined ? [] : [tenantId]))
+    .all<AuditRow>()
+  return context.json(onePage(results.map(view), limit, (row) => row.seq))
+})
+
+function view(row: AuditRow) {
+  return {
+    seq: row.seq,
+    at: row.at,
+    requestId: row.request_id,
+    actor: row.actor,
+    actorName: row.actor_name,
+    action: row.action,
+    tenantId: row.tenant_id,
+    target: row.target,
+    status: row.status,
+    before: row.before === null ? null : (JSON.parse(row.before) as unknown),
+    after: row.after === null ? null : (JSON.parse(row.after) as unknown),
+  }
+}

@@ -1,0 +1,94 @@
+/** What the operator's routes share: who asks, what is to be noted, how bodies and ids are read. */
+import type { Context } from 'hono'
+import { z } from 'zod'
+import { idPattern } from '../auth/api-key.ts'
+import type { Scope } from '../auth/operator-key.ts'
+import type { Env } from '../env.ts'
+import { GatewayError } from '../errors.ts'
+import { readJsonBody } from '../shaping/body.ts'
+import type { Answer, By } from '../tenant/desk.ts'
+import type { TenantObject } from '../tenant/tenant-object.ts'
+
+export interface Operator {
+  keyId: string
+  name: string
+  scopes: readonly Scope[]
+}
+
+export interface Caller {
+  tenantId: string
+  by: By & { kind: 'key' }
+}
+
+/** What the audit log is to say of a change; nothing secret belongs in it. */
+export interface AuditNote {
+  tenantId?: string
+  target?: string
+  before?: unknown
+  after?: unknown
+}
+
+export interface AdminEnv {
+  Bindings: Env
+  Variables: {
+    requestId: string
+    /** On the operator's routes. */
+    operator: Operator
+    /** On a tenant's own routes. */
+    caller: Caller
+    note: AuditNote
+  }
+}
+
+export type AdminContext = Context<AdminEnv>
+
+export function note(context: AdminContext, more: AuditNote): void {
+  context.set('note', { ...context.get('note'), ...more })
+}
+
+export function tenantStub(env: Env, tenantId: string): DurableObjectStub<TenantObject> {
+  if (!idPattern.test(tenantId)) throw noSuchTenant()
+  return env.TENANT.getByName(tenantId)
+}
+
+export function noSuchTenant(): GatewayError {
+  return new GatewayError('not_found', 'no such tenant: GET /admin/tenants for those there are')
+}
+
+/** What a desk answered, or its refusal as a failure that the client sees. */
+export function accept<Value>(answer: Answer<Value>): Value {
+  if (answer.ok) return answer.value
+  throw new GatewayError(answer.code, answer.message, { param: answer.param })
+}
+
+export async function read<Schema extends z.ZodType>(request: Request, schema: Schema): Promise<z.infer<Schema>> {
+  return parse((await readJsonBody(request)).value, schema)
+}
+
+export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema): z.infer<Schema> {
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
+  const param = [...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])].join('.') || null
+  const message = unknown === undefined ? issue?.message : 'is not known here: leave it out, or check its spelling'
+  throw new GatewayError('invalid_value', `${param ?? 'body'}: ${message}`, { param })
+}
+
+const Page = z.object({
+  limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
+  after: z.string().max(200).default(''),
+})
+
+/** `?limit=&after=`: at most `limit` rows, those after the last id of the page before. */
+export function readPage(context: Context): z.infer<typeof Page> {
+  const { limit, after } = context.req.query()
+  return parse({ limit, after }, Page)
+}
+
+/** One page of `rows`, which were asked for with one more than `limit`; `next` is what to send as `after`. */
+export function onePage<Item>(rows: Item[], limit: number, idOf: (row: Item) => string | number) {
+  const data = rows.slice(0, limit)
+  const last = data.at(-1)
+  return { data, next: rows.length > limit && last !== undefined ? idOf(last) : null }
+}

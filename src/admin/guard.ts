@@ -1,0 +1,109 @@
+/**
+ * Who may pass to the operator's routes, and that each change they make is written down: first that it is tried, then
+ * what came of it. A change that cannot be written down is not made.
+ */
+import type { MiddlewareHandler } from 'hono'
+import { matchedRoutes } from 'hono/route'
+import { presentedKey } from '../auth/api-key.ts'
+import { readOperatorKey, type Scope, scopes } from '../auth/operator-key.ts'
+import { constantTimeEqual, sha256Hex } from '../auth/secret.ts'
+import { type Env, settings } from '../env.ts'
+import { GatewayError } from '../errors.ts'
+import type { AdminContext, AdminEnv, Operator } from './context.ts'
+
+export const operatorOnly: MiddlewareHandler<AdminEnv> = async (context, next) => {
+  const operator = await findOperator(context.req.raw.headers, context.env)
+  if (!operator) {
+    const message = 'this route takes an operator key: send it as "authorization: Bearer <key>"'
+    throw new GatewayError('invalid_api_key', message)
+  }
+  context.set('operator', operator)
+  await next()
+}
+
+export function needs(scope: Scope): MiddlewareHandler<AdminEnv> {
+  return async (context, next) => {
+    if (!context.get('operator').scopes.includes(scope)) {
+      throw new GatewayError('permission_denied', `this operator key lacks the scope ${scope}: use one that has it`)
+    }
+    await next()
+  }
+}
+
+/** For all routes that change something; reading leaves no trace. */
+export const auditedChanges: MiddlewareHandler<AdminEnv> = async (context, next) => {
+  const { keyId, name } = context.get('operator')
+  await audited(context, { id: `operator:${keyId}`, name, tenantId: tenantInPath(context.req.path) }, next)
+}
+
+interface Actor {
+  id: string
+  name: string
+  tenantId: string | null
+}
+
+/** Runs `next` between the two halves of its row. */
+export async function audited(context: AdminContext, actor: Actor, next: () => Promise<void>): Promise<void> {
+  const { env, req } = context
+  const route = matchedRoutes(context).at(-1)
+  if (req.method === 'GET' || req.method === 'HEAD' || !route || route.method === 'ALL') return next()
+  const requestId = context.get('requestId')
+  const now = Date.now()
+  const begin = env.DB.prepare(
+    'INSERT INTO audit (request_id, at, actor, actor_name, action, tenant_id) VALUES (?, ?, ?, ?, ?, ?)',
+  )
+  const forget = env.DB.prepare(
+    'DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at < ? ORDER BY seq LIMIT 100)',
+  )
+  await env.DB.batch([
+    begin.bind(requestId, now, actor.id, actor.name, `${route.method} ${route.path}`, actor.tenantId),
+    forget.bind(now - auditKeptMs),
+  ])
+  context.set('note', {})
+  await next()
+  const { tenantId, target, before, after } = context.get('note')
+  const end = env.DB.prepare(
+    `UPDATE audit SET status = ?, tenant_id = coalesce(?, tenant_id), target = ?, before = ?, after = ? WHERE request_id = ?`,
+  )
+  await end.bind(context.res.status, tenantId ?? null, target ?? null, json(before), json(after), requestId).run()
+}
+
+/** Longer than a year, so that a yearly review finds all of it. */
+const auditKeptMs = 400 * 86_400_000
+
+async function findOperator(headers: Headers, env: Env): Promise<Operator | undefined> {
+  const { operatorKeyHash, macKey } = await settings(env)
+  const presented = presentedKey(headers) ?? ''
+  if (constantTimeEqual(await sha256Hex(presented), operatorKeyHash))
+    return { keyId: 'first', name: 'first key', scopes }
+  const key = await readOperatorKey(presented, macKey)
+  if (!key) return undefined
+  const row = await env.DB.prepare('SELECT * FROM operator_keys WHERE key_id = ?').bind(key.keyId).first<OperatorRow>()
+  if (!row || !constantTimeEqual(row.secret_hash, key.secretHash)) return undefined
+  if (row.revoked_at !== null || (row.expires_at !== null && row.expires_at <= Date.now())) return undefined
+  const granted: unknown = JSON.parse(row.scopes)
+  return {
+    keyId: row.key_id,
+    name: row.name,
+    scopes: scopes.filter((scope) => Array.isArray(granted) && granted.includes(scope)),
+  }
+}
+
+export interface OperatorRow {
+  key_id: string
+  name: string
+  prefix: string
+  secret_hash: string
+  scopes: string
+  created_at: number
+  expires_at: number | null
+  revoked_at: number | null
+}
+
+function tenantInPath(path: string): string | null {
+  return /^\/admin\/tenants\/([^/]+)/.exec(path)?.[1]?.slice(0, 64) ?? null
+}
+
+function json(value: unknown): string | null {
+  return value === undefined ? null : JSON.stringify(value)
+}

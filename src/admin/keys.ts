@@ -1,0 +1,62 @@
+/** `/admin/tenants/:tenantId/keys`: shown whole once, when made; after that by prefix. */
+import { Hono } from 'hono'
+import { type AdminContext, type AdminEnv, accept, note, parse, read, readPage, tenantStub } from './context.ts'
+import { needs } from './guard.ts'
+import { mintKey, modeOf } from './mint.ts'
+import { KeyChangeOrder, KeyOrder, RotateOrder } from './orders.ts'
+
+const by = { kind: 'operator' } as const
+
+export const keys = new Hono<AdminEnv>()
+
+keys.get('/', needs('tenants:read'), async (context) => {
+  const page = { ...readPage(context), prefix: (context.req.query('prefix') ?? '').slice(0, 100) }
+  const { keys: data, next } = accept(await tenant(context).listKeys(by, page))
+  return context.json({ data, next })
+})
+
+keys.post('/', needs('keys:write'), async (context) => {
+  const tenantId = context.req.param('tenantId') ?? ''
+  const { mode, ...order } = await read(context.req.raw, KeyOrder)
+  const stub = tenant(context)
+  const { keyId, key, secret } = await mintKey(context.env, tenantId, mode)
+  const view = accept(await stub.addKey({ ...order, keyId, ...secret }, by))
+  note(context, { target: keyId, after: view })
+  // The one time the key is shown.
+  return context.json({ ...view, apiKey: key.reveal() }, 201)
+})
+
+keys.get('/:keyId', needs('tenants:read'), async (context) => {
+  return context.json(accept(await tenant(context).showKey(by, context.req.param('keyId'))))
+})
+
+keys.patch('/:keyId', needs('keys:write'), async (context) => {
+  const keyId = context.req.param('keyId')
+  const change = await read(context.req.raw, KeyChangeOrder)
+  const { before, after } = accept(await tenant(context).changeKey(by, keyId, change))
+  note(context, { target: keyId, before, after })
+  return context.json(after)
+})
+
+keys.post('/:keyId/rotate', needs('keys:write'), async (context) => {
+  const keyId = context.req.param('keyId')
+  const hasBody = context.req.header('content-length') !== '0' && context.req.raw.body !== null
+  const { overlapSeconds } = hasBody ? await read(context.req.raw, RotateOrder) : parse({}, RotateOrder)
+  const stub = tenant(context)
+  const before = accept(await stub.showKey(by, keyId))
+  const minted = await mintKey(context.env, context.req.param('tenantId') ?? '', modeOf(before.prefix), keyId)
+  const after = accept(await stub.rotateKey(by, keyId, minted.secret, overlapSeconds * 1_000))
+  note(context, { target: keyId, before, after })
+  return context.json({ ...after, apiKey: minted.key.reveal() }, 201)
+})
+
+keys.delete('/:keyId', needs('keys:write'), async (context) => {
+  const keyId = context.req.param('keyId')
+  const after = accept(await tenant(context).revokeKey(keyId, by))
+  note(context, { target: keyId, after })
+  return context.json({ revoked: true, ...after })
+})
+
+function tenant(context: AdminContext) {
+  return tenantStub(context.env, context.req.param('tenantId') ?? '')
+}

@@ -1,0 +1,101 @@
+/** `/admin/tenants/:tenantId/members`: people of a tenant and their roles. The last owner stays until there is another. */
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { GatewayError } from '../errors.ts'
+import { type AdminEnv, noSuchTenant, note, onePage, read, readPage } from './context.ts'
+import { needs } from './guard.ts'
+import { RoleName } from './orders.ts'
+
+const Member = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[^\s/]+$/, 'must be an e-mail address or an id, without spaces or slashes')
+const AddMember = z.strictObject({ member: Member, role: RoleName })
+const ChangeMember = z.strictObject({ role: RoleName })
+
+const columns = 'member, role, added_at AS addedAt'
+/** True where taking this member's ownership away would leave others without an owner. */
+const lastOwner = `role = 'owner' AND (SELECT count(*) FROM members WHERE tenant_id = ?1 AND role = 'owner') = 1`
+
+const membersMax = 1_000
+
+export const members = new Hono<AdminEnv>()
+
+members.get('/', needs('tenants:read'), async (context) => {
+  const { limit, after } = readPage(context)
+  const tenantId = context.req.param('tenantId') ?? ''
+  const { results } = await context.env.DB.prepare(
+    `SELECT ${columns} FROM members WHERE tenant_id = ? AND member > ? ORDER BY member LIMIT ?`,
+  )
+    .bind(tenantId, after, limit + 1)
+    .all<{ member: string }>()
+  return context.json(onePage(results, limit, (row) => row.member))
+})
+
+members.post('/', needs('members:write'), async (context) => {
+  const tenantId = context.req.param('tenantId') ?? ''
+  const { member, role } = await read(context.req.raw, AddMember)
+  note(context, { target: member, after: { role } })
+  const { DB } = context.env
+  const tenant = await DB.prepare('SELECT 1 FROM tenants WHERE tenant_id = ?').bind(tenantId).first()
+  if (!tenant) throw noSuchTenant()
+  const added = await DB.prepare(
+    `INSERT OR IGNORE INTO members SELECT ?1, ?2, ?3, ?4
+      WHERE (SELECT count(*) FROM members WHERE tenant_id = ?1) < ${membersMax}`,
+  )
+    .bind(tenantId, member, role, Date.now())
+    .run()
+  if (added.meta.changes === 0) {
+    throw new GatewayError(
+      'conflict',
+      `member: ${member} is a member already, PATCH it to change its role; or there are ${membersMax}, remove one first`,
+      {
+        param: 'member',
+      },
+    )
+  }
+  return context.json({ member, role }, 201)
+})
+
+members.patch('/:member', needs('members:write'), async (context) => {
+  const tenantId = context.req.param('tenantId') ?? ''
+  const member = context.req.param('member')
+  const { role } = await read(context.req.raw, ChangeMember)
+  const before = await findMember(context.env.DB, tenantId, member)
+  note(context, { target: member, before, after: { role } })
+  const changed = await context.env.DB.prepare(
+    `UPDATE members SET role = ?3 WHERE tenant_id = ?1 AND member = ?2 AND (?3 = 'owner' OR NOT (${lastOwner}))`,
+  )
+    .bind(tenantId, member, role)
+    .run()
+  if (changed.meta.changes === 0) throw isLastOwner(member)
+  return context.json({ member, role })
+})
+
+members.delete('/:member', needs('members:write'), async (context) => {
+  const tenantId = context.req.param('tenantId') ?? ''
+  const member = context.req.param('member')
+  const before = await findMember(context.env.DB, tenantId, member)
+  note(context, { target: member, before })
+  const removed = await context.env.DB.prepare(
+    `DELETE FROM members WHERE tenant_id = ?1 AND member = ?2 AND (NOT (${lastOwner}) OR (SELECT count(*) FROM members WHERE tenant_id = ?1) = 1)`,
+  )
+    .bind(tenantId, member)
+    .run()
+  if (removed.meta.changes === 0) throw isLastOwner(member)
+  return context.json({ removed: true })
+})
+
+async function findMember(db: D1Database, tenantId: string, member: string): Promise<{ role: string }> {
+  const row = await db
+    .prepare('SELECT role FROM members WHERE tenant_id = ? AND member = ?')
+    .bind(tenantId, member)
+    .first<{ role: string }>()
+  if (!row) throw new GatewayError('not_found', 'no such member of this tenant: add it first')
+  return row
+}
+
+function isLastOwner(member: string): GatewayError {
+  return new GatewayError('conflict', `${member} is the last owner: make another member an owner first`)
+}

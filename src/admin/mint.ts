@@ -1,0 +1,25 @@
+/** New keys of tenants: where their randomness comes from, and that they are shown once. */
+import { base32, idPattern, type KeyMode, mintApiKey } from '../auth/api-key.ts'
+import type { Secret } from '../auth/secret.ts'
+import { type Env, settings } from '../env.ts'
+import type { NewSecret } from '../tenant/desk.ts'
+
+export interface Minted {
+  keyId: string
+  /** To be revealed in the answer to whoever asked, and nowhere else. */
+  key: Secret
+  secret: NewSecret
+}
+
+/** A key with an id of its own; or, for a rotation, another secret under the id that is given. */
+export async function mintKey(env: Env, tenantId: string, mode: KeyMode, keyId?: string): Promise<Minted> {
+  const { macKey } = await settings(env)
+  const random = crypto.getRandomValues(new Uint8Array(30))
+  const id = keyId !== undefined && idPattern.test(keyId) ? keyId : base32(random.subarray(20))
+  const { key, prefix, secretHash } = await mintApiKey(mode, tenantId, id, random, macKey)
+  return { keyId: id, key, secret: { prefix, secretHash } }
+}
+
+export function modeOf(prefix: string): KeyMode {
+  return prefix.startsWith('tm_test_') ? 'test' : 'live'
+}

@@ -1,0 +1,82 @@
+/** What bodies of several of the operator's routes are made of. */
+import { z } from 'zod'
+import { idPattern } from '../auth/api-key.ts'
+import { roles, TenantSettings } from '../tenant/store.ts'
+
+export const TenantId = z.string().regex(idPattern, 'must be 4 to 24 lower-case letters or digits')
+export const Name = z.string().min(1).max(200)
+export const RoleName = z.enum(roles)
+export const ModelId = z.string().min(1).max(64)
+export const Models = z.array(ModelId).min(1).max(64).nullable()
+/** Unix milliseconds. */
+export const Time = z.int().min(0)
+
+const Limit = z.int().min(0).max(1_000_000_000).nullable()
+const Budget = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable()
+
+/** Every limit; one that is not named is none. */
+export const LimitsOrder = z.strictObject({
+  requestsPerMinute: Limit.default(null),
+  tokensPerMinute: Limit.default(null),
+  concurrentMax: Limit.default(null),
+  budgetNano: z
+    .strictObject({ total: Budget.default(null), day: Budget.default(null), month: Budget.default(null) })
+    .prefault({}),
+})
+
+/** Some limits; one that is not named stays as it is. */
+export const LimitsChange = z.strictObject({
+  requestsPerMinute: Limit.exactOptional(),
+  tokensPerMinute: Limit.exactOptional(),
+  concurrentMax: Limit.exactOptional(),
+  budgetNano: z
+    .strictObject({ total: Budget.exactOptional(), day: Budget.exactOptional(), month: Budget.exactOptional() })
+    .exactOptional(),
+})
+
+/** A setting that is not named stays as it is: the defaults are for tenants, not for changes. */
+export const SettingsChange = z
+  .record(z.string(), z.unknown())
+  .superRefine((value, context) => {
+    const parsed = z.strictObject(TenantSettings.shape).partial().safeParse(value)
+    for (const issue of parsed.error?.issues ?? []) {
+      const path = issue.code === 'unrecognized_keys' ? [issue.keys[0] ?? ''] : [...issue.path]
+      context.addIssue({ code: 'custom', path, message: issue.message })
+    }
+  })
+  .transform((value) => value as Partial<TenantSettings>)
+
+const Price = z.int().min(0).max(1_000_000_000)
+/** Nano-dollars per token. `effectiveAt` is now when it is not said. */
+export const RateCardOrder = z.strictObject({
+  model: ModelId,
+  effectiveAt: Time.nullable().default(null),
+  inputNano: Price,
+  cachedNano: Price,
+  outputNano: Price,
+})
+
+export const KeyOrder = z.strictObject({
+  name: Name,
+  mode: z.enum(['live', 'test']).default('live'),
+  role: RoleName.default('member'),
+  models: Models.default(null),
+  limits: LimitsOrder.prefault({}),
+  expiresAt: Time.nullable().default(null),
+})
+
+export const KeyChangeOrder = z.strictObject({
+  name: Name.exactOptional(),
+  role: RoleName.exactOptional(),
+  models: Models.exactOptional(),
+  limits: LimitsChange.exactOptional(),
+  expiresAt: Time.nullable().exactOptional(),
+})
+
+export const RotateOrder = z.strictObject({
+  overlapSeconds: z
+    .int()
+    .min(0)
+    .max(30 * 86_400)
+    .default(0),
+})

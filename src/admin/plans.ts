@@ -1,0 +1,110 @@
+/**
+ * `/admin/plans`: named sets of limits and settings. Assigning a plan to a tenant copies it; changing a plan afterwards
+ * changes no tenant until it is assigned again.
+ */
+import { Hono } from 'hono'
+import { z } from 'zod'
+import type { Env } from '../env.ts'
+import { GatewayError } from '../errors.ts'
+import { type AdminEnv, note, onePage, read, readPage } from './context.ts'
+import { needs } from './guard.ts'
+import { LimitsOrder, Name, SettingsChange } from './orders.ts'
+
+export const PlanId = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be 1 to 40 lower-case letters, digits or dashes')
+
+const PlanLimits = LimitsOrder.refine((limits) => limits.budgetNano.total === null, {
+  path: ['budgetNano', 'total'],
+  message: 'the total of a tenant is its credit: set day or month',
+})
+const PlanBody = z.strictObject({ name: Name, limits: PlanLimits.prefault({}), settings: SettingsChange.prefault({}) })
+const NewPlan = PlanBody.extend({ planId: PlanId })
+
+const Stored = z
+  .object({ plan_id: z.string(), name: z.string(), limits: z.string(), settings: z.string() })
+  .transform((row) => ({
+    planId: row.plan_id,
+    name: row.name,
+    limits: LimitsOrder.parse(JSON.parse(row.limits)),
+    settings: SettingsChange.parse(JSON.parse(row.settings)),
+  }))
+
+const plansMax = 1_000
+
+export const plans = new Hono<AdminEnv>()
+
+plans.get('/', needs('tenants:read'), async (context) => {
+  const { limit, after } = readPage(context)
+  const { results } = await context.env.DB.prepare('SELECT * FROM plans WHERE plan_id > ? ORDER BY plan_id LIMIT ?')
+    .bind(after, limit + 1)
+    .all()
+  return context.json(
+    onePage(
+      results.map((row) => Stored.parse(row)),
+      limit,
+      (plan) => plan.planId,
+    ),
+  )
+})
+
+plans.post('/', needs('plans:write'), async (context) => {
+  const { planId, name, limits, settings } = await read(context.req.raw, NewPlan)
+  note(context, { target: planId, after: { name, limits, settings } })
+  const now = Date.now()
+  const added = await context.env.DB.prepare(
+    `INSERT OR IGNORE INTO plans SELECT ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM plans) < ${plansMax}`,
+  )
+    .bind(planId, name, JSON.stringify(limits), JSON.stringify(settings), now, now)
+    .run()
+  if (added.meta.changes === 0) {
+    throw new GatewayError(
+      'conflict',
+      `planId: ${planId} exists, PUT it to change it; or there are ${plansMax} plans, remove one first`,
+      {
+        param: 'planId',
+      },
+    )
+  }
+  return context.json({ planId, name, limits, settings }, 201)
+})
+
+plans.get('/:planId', needs('tenants:read'), async (context) => {
+  return context.json(await findPlan(context.env, context.req.param('planId')))
+})
+
+plans.put('/:planId', needs('plans:write'), async (context) => {
+  const planId = context.req.param('planId')
+  const { name, limits, settings } = await read(context.req.raw, PlanBody)
+  const before = await findPlan(context.env, planId)
+  note(context, { target: planId, before, after: { name, limits, settings } })
+  await context.env.DB.prepare('UPDATE plans SET name = ?, limits = ?, settings = ?, updated_at = ? WHERE plan_id = ?')
+    .bind(name, JSON.stringify(limits), JSON.stringify(settings), Date.now(), planId)
+    .run()
+  return context.json({ planId, name, limits, settings })
+})
+
+plans.delete('/:planId', needs('plans:write'), async (context) => {
+  const planId = context.req.param('planId')
+  note(context, { target: planId, before: await findPlan(context.env, planId) })
+  const removed = await context.env.DB.prepare(
+    'DELETE FROM plans WHERE plan_id = ?1 AND NOT EXISTS (SELECT 1 FROM tenants WHERE plan_id = ?1)',
+  )
+    .bind(planId)
+    .run()
+  if (removed.meta.changes === 0) {
+    throw new GatewayError('conflict', `plan ${planId} is in use: assign its tenants another plan first`)
+  }
+  return context.json({ removed: true })
+})
+
+export async function findPlan(env: Env, planId: string): Promise<z.infer<typeof Stored>> {
+  const row = await env.DB.prepare('SELECT * FROM plans WHERE plan_id = ?').bind(planId).first()
+  if (!row)
+    throw new GatewayError(
+      'not_found',
+      `planId: no plan ${planId.slice(0, 40)}: GET /admin/plans for those there are`,
+      { param: 'planId' },
+    )
+  return Stored.parse(row)
+}

@@ -1,0 +1,119 @@
+/**
+ * Rate cards: prices per token from a moment on. Those under `/admin/rate-cards` are what new tenants start with, and can
+ * be pushed to the tenants there are, page by page; those of one tenant are in its object. Added, never changed.
+ */
+import { Hono } from 'hono'
+import { z } from 'zod'
+import type { Env } from '../env.ts'
+import { GatewayError } from '../errors.ts'
+import { type AdminEnv, accept, noSuchTenant, note, onePage, read, tenantStub } from './context.ts'
+import { needs } from './guard.ts'
+import { ModelId, RateCardOrder, Time } from './orders.ts'
+
+const PushOrder = z.strictObject({
+  model: ModelId,
+  effectiveAt: Time,
+  /** The `next` of the answer before. */
+  after: z.string().max(64).default(''),
+  limit: z.int().min(1).max(200).default(100),
+})
+
+interface CardRow {
+  model: string
+  effectiveAt: number
+  inputNano: number
+  cachedNano: number
+  outputNano: number
+}
+
+const columns =
+  'model, effective_at AS effectiveAt, input_nano AS inputNano, cached_nano AS cachedNano, output_nano AS outputNano'
+const cardsMax = 1_000
+
+export const rateCards = new Hono<AdminEnv>()
+
+rateCards.get('/', needs('tenants:read'), async (context) => {
+  const { results } = await context.env.DB.prepare(
+    `SELECT ${columns} FROM rate_cards ORDER BY model, effective_at DESC LIMIT ?`,
+  )
+    .bind(cardsMax)
+    .all()
+  return context.json({ data: results })
+})
+
+rateCards.post('/', needs('rates:write'), async (context) => {
+  const { effectiveAt: asked, ...card } = await read(context.req.raw, RateCardOrder)
+  const now = Date.now()
+  const effectiveAt = asked ?? now
+  note(context, { target: card.model, after: { ...card, effectiveAt } })
+  if (effectiveAt < now) {
+    throw new GatewayError('invalid_value', 'effectiveAt: must not be in the past', { param: 'effectiveAt' })
+  }
+  const { model, inputNano, cachedNano, outputNano } = card
+  const added = await context.env.DB.prepare(
+    'INSERT OR IGNORE INTO rate_cards SELECT ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM rate_cards) < ?',
+  )
+    .bind(model, effectiveAt, inputNano, cachedNano, outputNano, now, cardsMax)
+    .run()
+  if (added.meta.changes === 0) {
+    const message = `effectiveAt: ${model} has a card from that moment on, or there are ${cardsMax}: cards are added, never changed; take a later moment`
+    throw new GatewayError('conflict', message, { param: 'effectiveAt' })
+  }
+  return context.json({ model, effectiveAt, inputNano, cachedNano, outputNano }, 201)
+})
+
+rateCards.post('/push', needs('rates:write'), async (context) => {
+  const { model, effectiveAt, after, limit } = await read(context.req.raw, PushOrder)
+  note(context, { target: model, after: { effectiveAt, after } })
+  const { DB } = context.env
+  const card = await DB.prepare(`SELECT ${columns} FROM rate_cards WHERE model = ? AND effective_at = ?`)
+    .bind(model, effectiveAt)
+    .first<CardRow>()
+  if (!card) throw new GatewayError('not_found', 'no such rate card: GET /admin/rate-cards for those there are')
+  if (effectiveAt < Date.now()) {
+    const message =
+      'effectiveAt: this card is in force already, and prices do not change backwards: add one for later, and push that'
+    throw new GatewayError('invalid_value', message, { param: 'effectiveAt' })
+  }
+  const { results } = await DB.prepare(
+    'SELECT tenant_id AS tenantId FROM tenants WHERE tenant_id > ? ORDER BY tenant_id LIMIT ?',
+  )
+    .bind(after, limit + 1)
+    .all<{ tenantId: string }>()
+  const { data, next } = onePage(results, limit, (row) => row.tenantId)
+  const { inputNano, cachedNano, outputNano } = card
+  const order = { model, effectiveAt, rates: { inputNano, cachedNano, outputNano } }
+  const answers = await Promise.all(data.map(({ tenantId }) => tenantStub(context.env, tenantId).addRates(order)))
+  const kept = data.filter((_, index) => answers[index]?.ok === false).map(({ tenantId }) => tenantId)
+  // A tenant that has a card of its own from that moment on keeps it, and is named.
+  return context.json({ pushed: data.length - kept.length, kept, next })
+})
+
+export const tenantRateCards = new Hono<AdminEnv>()
+
+tenantRateCards.get('/', needs('tenants:read'), async (context) => {
+  const rows = await tenantStub(context.env, context.req.param('tenantId') ?? '').rateCards()
+  if (!rows) throw noSuchTenant()
+  const data = rows.map((row) => ({
+    model: row.model,
+    effectiveAt: row.effective_at,
+    inputNano: row.input_nano,
+    cachedNano: row.cached_nano,
+    outputNano: row.output_nano,
+  }))
+  return context.json({ data })
+})
+
+tenantRateCards.post('/', needs('rates:write'), async (context) => {
+  const { model, effectiveAt: asked, ...rates } = await read(context.req.raw, RateCardOrder)
+  const stub = tenantStub(context.env, context.req.param('tenantId') ?? '')
+  const { effectiveAt } = accept(await stub.addRates({ model, effectiveAt: asked, rates }))
+  note(context, { target: model, after: { effectiveAt, ...rates } })
+  return context.json({ model, effectiveAt, ...rates }, 201)
+})
+
+/** What a new tenant starts with, besides the list price. */
+export async function defaultRateCards(env: Env) {
+  const { results } = await env.DB.prepare(`SELECT ${columns} FROM rate_cards LIMIT ?`).bind(cardsMax).all<CardRow>()
+  return results.map(({ model, effectiveAt, ...rates }) => ({ model, effectiveAt, rates }))
+}

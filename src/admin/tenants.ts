@@ -1,0 +1,144 @@
+/** `/admin/tenants`: the list in D1, each tenant's truth in its object. A change goes to the object first. */
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { type Env, settings } from '../env.ts'
+import { GatewayError } from '../errors.ts'
+import type { TenantChange } from '../tenant/desk.ts'
+import { TenantSettings, tenantStatuses } from '../tenant/store.ts'
+import { type AdminEnv, accept, noSuchTenant, note, onePage, read, readPage, tenantStub } from './context.ts'
+import { needs } from './guard.ts'
+import { LimitsChange, LimitsOrder, Name, SettingsChange, TenantId } from './orders.ts'
+import { findPlan, PlanId } from './plans.ts'
+import { defaultRateCards } from './rate-cards.ts'
+
+const CreateTenant = z.strictObject({
+  tenantId: TenantId,
+  name: Name,
+  creditNano: z.int().min(0),
+  planId: PlanId.nullable().default(null),
+  limits: LimitsOrder.exactOptional(),
+  settings: z.strictObject(TenantSettings.shape).partial().exactOptional(),
+})
+
+const ChangeTenant = z.strictObject({
+  name: Name.exactOptional(),
+  status: z.enum(tenantStatuses).exactOptional(),
+  limits: LimitsChange.exactOptional(),
+  settings: SettingsChange.exactOptional(),
+})
+
+const AssignPlan = z.strictObject({ planId: PlanId })
+
+export const tenants = new Hono<AdminEnv>()
+
+tenants.post('/', needs('tenants:write'), async (context) => {
+  const order = await read(context.req.raw, CreateTenant)
+  const { tenantId, name, creditNano, planId } = order
+  note(context, { tenantId, target: tenantId })
+  const { models } = await settings(context.env)
+  const plan = planId === null ? undefined : await findPlan(context.env, planId)
+  const limits = LimitsOrder.parse(order.limits ?? plan?.limits ?? {})
+  if (limits.budgetNano.total !== null) {
+    const message =
+      'limits.budgetNano.total: the total of a tenant is its credit: say it as creditNano, or set day or month'
+    throw new GatewayError('invalid_value', message, { param: 'limits.budgetNano.total' })
+  }
+  const asked = { ...plan?.settings, ...order.settings }
+  const created = await context.env.TENANT.getByName(tenantId).create({
+    tenantId,
+    name,
+    creditNano,
+    models: [...models],
+    rateCards: await defaultRateCards(context.env),
+    limits,
+    settings: TenantSettings.parse(asked),
+  })
+  // Also when it exists: a creation that was cut off between the two is made whole by repeating it.
+  await listTenant(context.env, tenantId, created ? planId : null)
+  if (!created) {
+    throw new GatewayError('invalid_value', `tenantId: ${tenantId} exists: choose another id`, { param: 'tenantId' })
+  }
+  note(context, { after: { name, creditNano, planId, limits } })
+  return context.json({ tenantId }, 201)
+})
+
+tenants.get('/', needs('tenants:read'), async (context) => {
+  const { limit, after } = readPage(context)
+  const { results } = await context.env.DB.prepare(
+    `SELECT tenant_id AS tenantId, name, status, plan_id AS planId, created_at AS createdAt, updated_at AS updatedAt
+      FROM tenants WHERE tenant_id > ? ORDER BY tenant_id LIMIT ?`,
+  )
+    .bind(after, limit + 1)
+    .all<{ tenantId: string }>()
+  return context.json(onePage(results, limit, (row) => row.tenantId))
+})
+
+tenants.get('/:tenantId', needs('tenants:read'), async (context) => {
+  const tenantId = context.req.param('tenantId')
+  const summary = await tenantStub(context.env, tenantId).summary()
+  if (!summary) throw noSuchTenant()
+  const row = await context.env.DB.prepare('SELECT plan_id AS planId FROM tenants WHERE tenant_id = ?')
+    .bind(tenantId)
+    .first<{ planId: string | null }>()
+  return context.json({ ...summary, planId: row?.planId ?? null })
+})
+
+tenants.patch('/:tenantId', needs('tenants:write'), async (context) => {
+  const tenantId = context.req.param('tenantId')
+  const change = await read(context.req.raw, ChangeTenant)
+  return context.json(
+    await changeTenant(context.env, tenantId, change, (said) => note(context, { target: tenantId, ...said })),
+  )
+})
+
+tenants.put('/:tenantId/plan', needs('tenants:write'), async (context) => {
+  const tenantId = context.req.param('tenantId')
+  const { planId } = await read(context.req.raw, AssignPlan)
+  const plan = await findPlan(context.env, planId)
+  const change = { limits: plan.limits, settings: plan.settings }
+  const after = await changeTenant(
+    context.env,
+    tenantId,
+    change,
+    (said) => note(context, { target: planId, ...said }),
+    planId,
+  )
+  return context.json({ ...after, planId })
+})
+
+tenants.get('/:tenantId/requests/:requestId', needs('tenants:read'), async (context) => {
+  return context.json(
+    await tenantStub(context.env, context.req.param('tenantId')).entries(context.req.param('requestId')),
+  )
+})
+
+tenants.get('/:tenantId/verification', needs('tenants:read'), async (context) => {
+  return context.json(await tenantStub(context.env, context.req.param('tenantId')).verify())
+})
+
+async function changeTenant(
+  env: Env,
+  tenantId: string,
+  change: TenantChange,
+  said: (note: { before: unknown; after: unknown }) => void,
+  planId?: string,
+) {
+  const { before, after } = accept(await tenantStub(env, tenantId).change(change))
+  said({ before, after })
+  await listTenant(env, tenantId, planId)
+  return { tenantId, ...after }
+}
+
+/** Brings the list's row in line with the object. A plan that is not said stays. */
+async function listTenant(env: Env, tenantId: string, planId: string | null = null): Promise<void> {
+  const listing = await tenantStub(env, tenantId).listing()
+  if (!listing) throw noSuchTenant()
+  const { name, status, createdAt } = listing
+  await env.DB.prepare(
+    `INSERT INTO tenants (tenant_id, name, status, plan_id, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET name = excluded.name, status = excluded.status,
+        plan_id = coalesce(excluded.plan_id, plan_id), updated_at = excluded.updated_at`,
+  )
+    .bind(tenantId, name, status, planId, createdAt, Date.now())
+    .run()
+}

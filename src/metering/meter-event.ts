@@ -1,0 +1,123 @@
+/**
+ * Meter events: one per billed entry of the ledger, in the form that billing systems take: an identifier to tell a
+ * repetition by, an event name, a time, and a payload of strings. They are a view of the entries, which are never edited:
+ * the same entry is the same event however often it is sent, so a receiver that keeps identifiers counts each once.
+ */
+import type { Entry } from '../ledger/ledger.ts'
+
+export interface MeterEvent {
+  /** The dispatch's id; for a correction, the tenant's and the entry's number. */
+  identifier: string
+  event_name: string
+  /** Unix seconds. */
+  timestamp: number
+  payload: Record<string, string>
+}
+
+/** What is billed. Waste, voids and expiries cost nothing, and credit is not use. */
+const billed: readonly Entry['kind'][] = ['post', 'late', 'correction']
+
+export interface MeteredRow {
+  seq: number
+  entry: Entry
+  labels: {
+    keyId: string | null
+    model: string | null
+    pool: string | null
+    effort: string | null
+    outcome: string | null
+    note: string | null
+  }
+}
+
+/** The row's event, or undefined when nothing is billed by it. */
+export function meterEvent(
+  row: MeteredRow,
+  meter: { eventName: string; customerId: string },
+  tenantId: string,
+): MeterEvent | undefined {
+  const { seq, entry, labels } = row
+  if (!billed.includes(entry.kind)) return undefined
+  const { counts } = entry
+  const fields: Record<string, string | number | null | undefined> = {
+    customer_id: meter.customerId,
+    kind: entry.kind,
+    request_id: entry.requestId,
+    key_id: labels.keyId,
+    model: labels.model,
+    pool: labels.pool,
+    effort: labels.effort,
+    outcome: labels.outcome,
+    prompt_tokens: counts?.promptTokens,
+    cached_tokens: counts?.cachedTokens,
+    output_tokens: counts?.outputTokens,
+    reasoning_tokens: counts?.reasoningTokens,
+    cost_nano: entry.costNano,
+    estimated: entry.estimated ? 'true' : 'false',
+    note: labels.note,
+  }
+  const known = Object.entries(fields).filter(([, value]) => value !== null && value !== undefined)
+  return {
+    identifier: entry.dispatchId ?? `${tenantId}.${entry.kind}.${seq}`,
+    event_name: meter.eventName,
+    timestamp: Math.floor(entry.at / 1_000),
+    payload: Object.fromEntries(known.map(([name, value]) => [name, String(value)])),
+  }
+}
+
+const firstRetryMs = 2_000
+const longestRetryMs = 3_600_000
+
+/** How long to wait after the `attempts`-th failure in a row: 2 s, doubling, an hour at most. */
+export function meterRetryMs(attempts: number): number {
+  return Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(20, attempts - 1))
+}
+
+/** A secret for each tenant and version, derived and so kept nowhere; shown once as `whsec_…`. */
+export async function meterSecret(
+  macKey: CryptoKey,
+  tenantId: string,
+  version: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const name = new TextEncoder().encode(`meter:${tenantId}:${version}`)
+  return new Uint8Array(await crypto.subtle.sign('HMAC', macKey, name))
+}
+
+export function formatMeterSecret(secret: Uint8Array): string {
+  return `whsec_${toBase64(secret)}`
+}
+
+/** The three headers of Standard Webhooks, over the exact bytes of the body. */
+export async function signedHeaders(
+  secret: Uint8Array<ArrayBuffer>,
+  id: string,
+  now: number,
+  body: string,
+): Promise<Record<string, string>> {
+  const timestamp = String(Math.floor(now / 1_000))
+  const key = await crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
+  const signed = new TextEncoder().encode(`${id}.${timestamp}.${body}`)
+  const signature = toBase64(new Uint8Array(await crypto.subtle.sign('HMAC', key, signed)))
+  return { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': `v1,${signature}` }
+}
+
+/**
+ * Why events may not be sent to `text`, or undefined when they may: https to a public name, or, where `loopback` is
+ * allowed, http to this machine. A name that resolves to a private address is the network's to stop; Cloudflare's does.
+ */
+export function meterUrlFault(text: string, loopback: boolean): string | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url) return 'must be an absolute URL'
+  if (url.username || url.password) return 'must hold no user name or password: the signature proves who sends'
+  if (url.hash) return 'must have no fragment'
+  if (loopback && url.protocol === 'http:' && url.hostname === '127.0.0.1') return undefined
+  if (url.protocol !== 'https:') return 'must be https'
+  if (!/\.[a-z][a-z0-9-]*$/.test(url.hostname) || /\.(localhost|local|internal|home\.arpa)$/.test(url.hostname)) {
+    return 'must name a public host, not an address'
+  }
+  return undefined
+}
+
+function toBase64(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes))
+}

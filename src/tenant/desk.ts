@@ -1,0 +1,394 @@
+/**
+ * The desk of a tenant: what an operator, or one of the tenant's own keys as its role allows, may see and change. Pure
+ * over the books, for use inside one transaction; a refusal changes nothing and says what to do.
+ */
+import type { ErrorCode } from '../../backends/protocol/errors.ts'
+import type { Rates } from '../../backends/protocol/money.ts'
+import { keyBudgets, type Limits, newHolder } from '../limits/holder.ts'
+import { type HolderLeft, holderLeft } from '../limits/left.ts'
+import type { UsageQuery, UsageRow } from '../metering/usage.ts'
+import { usageRowsMax } from '../metering/usage.ts'
+import { checkKey, suspendedMessage } from './admission.ts'
+import type { Books } from './books.ts'
+import type { NewKey } from './calls.ts'
+import { may, type Right, reaches, roleNeeded } from './roles.ts'
+import { int, type KeyRow, type Role, type Tenant, type TenantSettings, type TenantStatus } from './store.ts'
+import { usageRows } from './usage-rows.ts'
+
+/** Who asks: the operator, who may everything, or the bearer of one of the tenant's keys. */
+export type By = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }
+
+export interface Denied {
+  ok: false
+  code: ErrorCode
+  message: string
+  param: string | null
+}
+export type Answer<Value> = { ok: true; value: Value } | Denied
+
+/** Undefined fields stay as they are; of limits, each named one. */
+export interface TenantChange {
+  name?: string | undefined
+  status?: TenantStatus | undefined
+  limits?: LimitsChange | undefined
+  settings?: Partial<TenantSettings> | undefined
+}
+
+export interface LimitsChange extends Partial<Omit<Limits, 'budgetNano'>> {
+  budgetNano?: Partial<Limits['budgetNano']>
+}
+
+export interface KeyChange {
+  name?: string | undefined
+  role?: Role | undefined
+  models?: string[] | null | undefined
+  limits?: LimitsChange | undefined
+  expiresAt?: number | null | undefined
+}
+
+export interface KeyPage {
+  /** Of the keys' prefixes; empty for all. */
+  prefix: string
+  /** The last key id of the page before. */
+  after: string
+  limit: number
+}
+
+export interface NewSecret {
+  prefix: string
+  secretHash: string
+}
+
+export interface NewRates {
+  model: string
+  /** Null for now. */
+  effectiveAt: number | null
+  rates: Rates
+}
+
+/** What is shown of a key: never its secret, nor the hash. */
+export interface KeyView {
+  keyId: string
+  name: string
+  prefix: string
+  role: Role
+  status: 'active' | 'expired' | 'revoked'
+  createdAt: number
+  expiresAt: number | null
+  revokedAt: number | null
+  lastUsedAt: number | null
+  /** Until when the secret before the last rotation is accepted too. */
+  previousUntil: number | null
+  models: string[] | null
+  limits: Limits
+}
+
+export interface LimitsView {
+  tenant: { tenantId: string; status: TenantStatus; limits: Limits; left: HolderLeft; credit: Credit }
+  key: {
+    keyId: string
+    role: Role
+    expiresAt: number | null
+    models: string[] | null
+    limits: Limits
+    left: HolderLeft
+  }
+}
+
+interface Credit {
+  creditNano: number
+  spentNano: number
+  reservedNano: number
+  leftNano: number
+}
+
+export interface TenantView {
+  name: string
+  status: TenantStatus
+  limits: Limits
+  settings: TenantSettings
+}
+
+const keysMax = 20_000
+
+/** Whether `by` may do this, and as what. */
+export function identify(books: Books, by: By, right: Right, now: number): Answer<Identity> {
+  const who = admitTo(books, by, right, now)
+  return who.ok ? { ok: true, value: { role: who.value.role } } : who
+}
+
+export interface Identity {
+  role: Role
+}
+
+/** Everything here begins with it. */
+function admitTo(books: Books, by: By, right: Right, now: number): Answer<{ tenant: Tenant; role: Role }> {
+  const tenant = books.tenant()
+  if (by.kind === 'operator') {
+    return tenant
+      ? { ok: true, value: { tenant, role: 'owner' } }
+      : denied('not_found', 'no such tenant: create it first')
+  }
+  const key = tenant && books.key(by.keyId)
+  const fault = checkKey(key, by.secretHash, now)
+  if (!tenant || !key || fault) return denied('invalid_api_key', fault ?? 'no such key')
+  if (tenant.status === 'suspended' && right !== 'read-usage') return denied('permission_denied', suspendedMessage)
+  if (!may(key.role, right)) {
+    const message = `a key of role ${key.role} may not do this: use one of role ${roleNeeded(right)} or above`
+    return denied('permission_denied', message)
+  }
+  return { ok: true, value: { tenant, role: key.role } }
+}
+
+export function changeTenant(books: Books, change: TenantChange): Answer<{ before: TenantView; after: TenantView }> {
+  const tenant = books.tenant()
+  if (!tenant) return denied('not_found', 'no such tenant: create it first')
+  const after: Tenant = {
+    ...tenant,
+    name: change.name ?? tenant.name,
+    status: change.status ?? tenant.status,
+    limits: changedLimits(tenant.limits, change.limits),
+    settings: { ...tenant.settings, ...defined(change.settings ?? {}) },
+  }
+  if (after.limits.budgetNano.total !== null) {
+    const message =
+      'limits.budgetNano.total: the total of a tenant is its credit: add credit instead, or set day or month'
+    return denied('invalid_value', message, 'limits.budgetNano.total')
+  }
+  books.putTenant(after)
+  return { ok: true, value: { before: viewTenant(tenant), after: viewTenant(after) } }
+}
+
+export function listKeys(
+  books: Books,
+  by: By,
+  page: KeyPage,
+  now: number,
+): Answer<{ keys: KeyView[]; next: string | null }> {
+  const who = admitTo(books, by, 'own-key', now)
+  if (!who.ok) return who
+  if (by.kind === 'key' && !may(who.value.role, 'all-keys')) {
+    const own = books.key(by.keyId)
+    return { ok: true, value: { keys: own ? [viewKey(own, now)] : [], next: null } }
+  }
+  const keys = books.store.keysAfter(page.after, page.prefix, page.limit + 1)
+  const shown = keys.slice(0, page.limit)
+  const next = keys.length > page.limit ? (shown.at(-1)?.keyId ?? null) : null
+  return { ok: true, value: { keys: shown.map((key) => viewKey(key, now)), next } }
+}
+
+export function addKey(books: Books, by: By, order: NewKey, now: number): Answer<KeyView> {
+  const who = admitTo(books, by, 'all-keys', now)
+  if (!who.ok) return who
+  const above = aboveOwn(who.value.role, order.role)
+  if (above) return above
+  if (order.expiresAt !== null && order.expiresAt <= now) return expiresInPast()
+  if (books.store.keysCount() >= keysMax) {
+    return denied('conflict', `this tenant has ${keysMax} keys: use one of them for more than one purpose`)
+  }
+  const state = newHolder(order.limits, keyBudgets, now)
+  const key: KeyRow = { ...order, previous: null, createdAt: now, revokedAt: null, lastUsedAt: null, state }
+  books.putKey(key)
+  return { ok: true, value: viewKey(key, now) }
+}
+
+export function changeKey(
+  books: Books,
+  by: By,
+  keyId: string,
+  change: KeyChange,
+  now: number,
+): Answer<{ before: KeyView; after: KeyView }> {
+  const found = findKey(books, by, keyId, 'all-keys', now)
+  if (!found.ok) return found
+  const { key, role } = found.value
+  const above = aboveOwn(role, change.role ?? key.role)
+  if (above) return above
+  if (typeof change.expiresAt === 'number' && change.expiresAt <= now) return expiresInPast()
+  const after: KeyRow = { ...key, ...defined(change), limits: changedLimits(key.limits, change.limits) }
+  books.putKey(after)
+  return { ok: true, value: { before: viewKey(key, now), after: viewKey(after, now) } }
+}
+
+/**
+ * A new secret for a key; the old one is accepted until the overlap is over. The key stays what it is, with its limits
+ * and what it has spent: a rotation is no way around a budget. A secret that was on its way out before ends at once.
+ */
+export function rotateKey(
+  books: Books,
+  by: By,
+  keyId: string,
+  secret: NewSecret,
+  overlapMs: number,
+  now: number,
+): Answer<KeyView> {
+  const found = findKey(books, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
+  if (!found.ok) return found
+  const { key } = found.value
+  if (key.revokedAt !== null) return denied('conflict', 'this key was revoked: create a new one')
+  const previous = overlapMs > 0 ? { secretHash: key.secretHash, until: now + overlapMs } : null
+  const after: KeyRow = { ...key, ...secret, previous }
+  books.putKey(after)
+  return { ok: true, value: viewKey(after, now) }
+}
+
+/** With effect on the very next request. Repeating it changes nothing. */
+export function revokeKey(books: Books, by: By, keyId: string, now: number): Answer<KeyView> {
+  const found = findKey(books, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
+  if (!found.ok) return found
+  const { key } = found.value
+  const after: KeyRow = { ...key, revokedAt: key.revokedAt ?? now, previous: null }
+  books.putKey(after)
+  return { ok: true, value: viewKey(after, now) }
+}
+
+export function showKey(books: Books, by: By, keyId: string, now: number): Answer<KeyView> {
+  const found = findKey(books, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
+  return found.ok ? { ok: true, value: viewKey(found.value.key, now) } : found
+}
+
+export function usageOf(books: Books, by: By, query: UsageQuery, now: number): Answer<UsageRow[]> {
+  const who = admitTo(books, by, 'read-usage', now)
+  if (!who.ok) return who
+  const rows = usageRows(books.store.sql, query)
+  if (rows) return { ok: true, value: rows }
+  const message = `from: this report has more than ${usageRowsMax} rows: ask for less time, fewer dimensions or a larger bucket`
+  return denied('invalid_value', message, 'from')
+}
+
+export function limitsOf(books: Books, by: By & { kind: 'key' }, now: number): Answer<LimitsView> {
+  const who = admitTo(books, by, 'read-usage', now)
+  if (!who.ok) return who
+  const { tenant } = who.value
+  const key = books.key(by.keyId)
+  if (!key) return denied('invalid_api_key', 'no such key')
+  const { tenantId, status, limits, state, creditNano, postedNano, reservedNano } = tenant
+  const { keyId, role, expiresAt, models } = key
+  const leftNano = creditNano - postedNano - reservedNano
+  const credit = { creditNano, spentNano: postedNano, reservedNano, leftNano }
+  return {
+    ok: true,
+    value: {
+      tenant: { tenantId, status, limits, left: holderLeft(limits, state, now), credit },
+      key: { keyId, role, expiresAt, models, limits: key.limits, left: holderLeft(key.limits, key.state, now) },
+    },
+  }
+}
+
+/** A rate card that takes effect now or later: what was served before is not priced anew. */
+export function addRates(books: Books, card: NewRates, now: number): Answer<{ effectiveAt: number }> {
+  if (!books.tenant()) return denied('not_found', 'no such tenant: create it first')
+  const effectiveAt = card.effectiveAt ?? now
+  if (effectiveAt < now) return denied('invalid_value', 'effectiveAt: must not be in the past', 'effectiveAt')
+  const known = books.store.rateCards().some((row) => row.model === card.model && row.effective_at === effectiveAt)
+  if (known) {
+    const message =
+      'effectiveAt: this model has a card from that moment on: cards are added, never changed; take a later one'
+    return denied('conflict', message, 'effectiveAt')
+  }
+  books.store.putRates(card.model, effectiveAt, card.rates)
+  return { ok: true, value: { effectiveAt } }
+}
+
+/** Money by order of the operator. The order's id makes a repetition harmless. */
+export interface MoneyOrder {
+  orderId: string
+  kind: 'credit' | 'correction'
+  requestId: string | null
+  amountNano: number
+  note: string
+}
+
+export function bookMoney(books: Books, order: MoneyOrder, now: number): Answer<{ seq: number; repeated: boolean }> {
+  const { sql } = books.store
+  const tenant = books.tenant()
+  if (!tenant) return denied('not_found', 'no such tenant: create it first')
+  const known = sql.all('SELECT * FROM orders WHERE order_id = ?', order.orderId)[0]
+  if (known) {
+    const same =
+      known.kind === order.kind && known.amount_nano === order.amountNano && known.request_id === order.requestId
+    if (same) return { ok: true, value: { seq: int(known, 'seq'), repeated: true } }
+    return denied('conflict', `id: ${order.orderId} was used for another order: give this one an id of its own`, 'id')
+  }
+  if (order.kind === 'credit') {
+    if (tenant.creditNano + order.amountNano > Number.MAX_SAFE_INTEGER) {
+      const message = 'creditNano: the credit in all would pass what is counted exactly, nine million dollars: add less'
+      return denied('invalid_value', message, 'creditNano')
+    }
+    books.credit(order.amountNano, order.note, now)
+  } else if (order.requestId !== null && !books.store.booking(order.requestId)) {
+    return denied('not_found', 'requestId: this tenant has no such request, or no longer', 'requestId')
+  } else if (!books.correct(order.requestId, order.amountNano, order.note, now)) {
+    const message = 'costNano: a correction can neither refund more than was spent nor charge more than is left'
+    return denied('invalid_value', message, 'costNano')
+  }
+  const seq = books.tenant()?.chainSeq ?? 0
+  sql.run(
+    'INSERT INTO orders VALUES (?, ?, ?, ?, ?)',
+    order.orderId,
+    order.kind,
+    order.requestId,
+    order.amountNano,
+    seq,
+  )
+  return { ok: true, value: { seq, repeated: false } }
+}
+
+export function viewTenant({ name, status, limits, settings }: Tenant): TenantView {
+  return { name, status, limits, settings }
+}
+
+export function viewKey(key: KeyRow, now: number): KeyView {
+  const { keyId, name, prefix, role, createdAt, expiresAt, revokedAt, lastUsedAt, models, limits, previous } = key
+  const expired = expiresAt !== null && expiresAt <= now
+  return {
+    keyId,
+    name,
+    prefix,
+    role,
+    status: revokedAt !== null ? 'revoked' : expired ? 'expired' : 'active',
+    createdAt,
+    expiresAt,
+    revokedAt,
+    lastUsedAt,
+    previousUntil: previous && previous.until > now ? previous.until : null,
+    models,
+    limits,
+  }
+}
+
+/** The key, when `by` may touch it: what is not there and what belongs to others look the same. */
+function findKey(books: Books, by: By, keyId: string, right: Right, now: number): Answer<{ key: KeyRow; role: Role }> {
+  const who = admitTo(books, by, right, now)
+  if (!who.ok) return who
+  const key = books.key(keyId)
+  if (!key) return denied('not_found', 'no such key: GET the list of keys for their ids')
+  return aboveOwn(who.value.role, key.role) ?? { ok: true, value: { key, role: who.value.role } }
+}
+
+function aboveOwn(own: Role, other: Role): Denied | undefined {
+  if (reaches(own, other)) return undefined
+  return denied(
+    'permission_denied',
+    `role: ${other} is above ${own}, the role of this key: use a key of role ${other}`,
+    'role',
+  )
+}
+
+function changedLimits(old: Limits, change: LimitsChange = {}): Limits {
+  const { budgetNano, ...rates } = change
+  return { ...old, ...defined(rates), budgetNano: { ...old.budgetNano, ...defined(budgetNano ?? {}) } }
+}
+
+/** Without the fields that are undefined, which a spread would otherwise put over what is there. */
+function defined<Fields extends object>(fields: Fields): { [Name in keyof Fields]?: Exclude<Fields[Name], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never
+}
+
+function expiresInPast(): Denied {
+  return denied('invalid_value', 'expiresAt: must be in the future, in Unix milliseconds', 'expiresAt')
+}
+
+function denied(code: ErrorCode, message: string, param: string | null = null): Denied {
+  return { ok: false, code, message, param }
+}

@@ -1,0 +1,90 @@
+/** The desk: what roles may, rotation by the clock, and fences, as pure decisions. */
+import { describe, expect, it } from 'vitest'
+import { noLimits } from '../../src/limits/holder.ts'
+import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from '../../src/routing/fence.ts'
+import * as desk from '../../src/tenant/desk.ts'
+import { openBooks, testKey, testOrder } from '../support/tenant.ts'
+
+const operator = { kind: 'operator' } as const
+const bearer = (secretHash: string, keyId = 'k') => ({ kind: 'key', keyId, secretHash }) as const
+
+describe('the desk', () => {
+  it('[USE20] after a rotation both secrets are good until the overlap ends, to the millisecond; a second one ends the first at once', () => {
+    const { books, transaction } = openBooks({ creditNano: 1e9 })
+    const ask = (secretHash: string, requestId: string, now: number) =>
+      transaction(() => books.admit({ ...testOrder(requestId), secretHash }, now)).ok
+    transaction(() => desk.rotateKey(books, operator, 'k', { prefix: 'p2', secretHash: 'second' }, 1_000, 5_000))
+    expect([ask('hash', 'a', 5_999), ask('second', 'b', 5_999)]).toEqual([true, true])
+    expect([ask('hash', 'c', 6_000), ask('second', 'd', 6_000)]).toEqual([false, true])
+    transaction(() => desk.rotateKey(books, operator, 'k', { prefix: 'p3', secretHash: 'third' }, 1_000, 7_000))
+    transaction(() => desk.rotateKey(books, operator, 'k', { prefix: 'p4', secretHash: 'fourth' }, 1_000, 7_100))
+    expect(['second', 'third', 'fourth'].map((hash) => ask(hash, `e${hash}`, 7_200))).toEqual([false, true, true])
+    transaction(() => desk.revokeKey(books, operator, 'k', 7_300))
+    expect(['third', 'fourth'].map((hash) => ask(hash, `f${hash}`, 7_300))).toEqual([false, false])
+    expect(desk.rotateKey(books, operator, 'k', { prefix: 'p5', secretHash: 'fifth' }, 0, 8_000)).toMatchObject({
+      ok: false,
+      code: 'conflict',
+    })
+  })
+
+  it('[USE21] a rotation is no way around a budget: what was spent and held stays with the key', () => {
+    const limits = { ...noLimits, budgetNano: { total: 1_000, day: null, month: null } }
+    const { books, transaction } = openBooks({ creditNano: 1e9, keys: [testKey('k', limits)] })
+    // The bound is 10 prompt tokens at 10 and 9 output tokens at 100.
+    expect(transaction(() => books.admit(testOrder('a'), 0))).toMatchObject({ ok: true, boundNano: 1_000 })
+    transaction(() => desk.rotateKey(books, operator, 'k', { prefix: 'p2', secretHash: 'second' }, 0, 1))
+    const again = transaction(() => books.admit({ ...testOrder('b'), secretHash: 'second' }, 2))
+    expect(again).toMatchObject({ ok: false, code: 'insufficient_quota' })
+  })
+
+  it('[USE22] a refusal changes nothing, and what another’s key may not touch looks as if it were not there', () => {
+    const { books } = openBooks({
+      creditNano: 1e9,
+      keys: [{ ...testKey('admin'), role: 'admin' }, { ...testKey('owner'), role: 'owner' }, testKey('plain')],
+    })
+    const before = JSON.stringify(books.store.keys())
+    const secret = { prefix: 'p', secretHash: 'new' }
+    const attempts = [
+      desk.addKey(books, bearer('hash', 'plain'), { ...testKey('x'), expiresAt: null }, 1),
+      desk.addKey(books, bearer('wrong', 'admin'), { ...testKey('x') }, 1),
+      desk.addKey(books, bearer('hash', 'admin'), { ...testKey('x'), role: 'owner' }, 1),
+      desk.addKey(books, operator, { ...testKey('x'), expiresAt: 1 }, 1),
+      desk.changeKey(books, bearer('hash', 'admin'), 'plain', { role: 'owner' }, 1),
+      desk.changeKey(books, bearer('hash', 'plain'), 'plain', { limits: { requestsPerMinute: null } }, 1),
+      desk.rotateKey(books, bearer('hash', 'admin'), 'owner', secret, 0, 1),
+      desk.rotateKey(books, bearer('hash', 'plain'), 'admin', secret, 0, 1),
+      desk.revokeKey(books, bearer('hash', 'admin'), 'owner', 1),
+      desk.revokeKey(books, operator, 'nobody', 1),
+    ]
+    expect(attempts.map((answer) => !answer.ok && answer.code)).toEqual([
+      'permission_denied',
+      'invalid_api_key',
+      'permission_denied',
+      'invalid_value',
+      'permission_denied',
+      'permission_denied',
+      'permission_denied',
+      'permission_denied',
+      'permission_denied',
+      'not_found',
+    ])
+    expect(JSON.stringify(books.store.keys())).toBe(before)
+  })
+
+  it('[ADN31] a fence is never lowered, in whatever order it is told, and tells heartbeats from receipts', () => {
+    const rotated: Fence = { workerId: 'w', epochMin: 1, nextMin: 2, nextAt: 100, epochRevoked: 0 }
+    const again: Fence = { workerId: 'w', epochMin: 2, nextMin: 3, nextAt: 200, epochRevoked: 0 }
+    const revoked: Fence = { workerId: 'w', epochMin: 4, nextMin: 0, nextAt: 0, epochRevoked: 3 }
+    expect([1, 2].map((epoch) => heartbeatAllowed(rotated, epoch, 99))).toEqual([true, true])
+    expect([1, 2].map((epoch) => heartbeatAllowed(rotated, epoch, 100))).toEqual([false, true])
+    const both = joinFences(rotated, again)
+    expect(both).toEqual(joinFences(again, rotated))
+    expect([1, 2, 3].map((epoch) => heartbeatAllowed(both, epoch, 150))).toEqual([false, true, true])
+    expect([1, 2, 3].map((epoch) => receiptAllowed(both, epoch))).toEqual([true, true, true])
+    const out = joinFences(both, revoked)
+    expect(joinFences(out, rotated)).toEqual(out)
+    expect([3, 4].map((epoch) => heartbeatAllowed(out, epoch, 300))).toEqual([false, true])
+    expect([3, 4].map((epoch) => receiptAllowed(out, epoch))).toEqual([false, true])
+    expect(heartbeatAllowed(undefined, 1, 0) && receiptAllowed(undefined, 1)).toBe(true)
+  })
+})

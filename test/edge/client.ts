@@ -1,0 +1,137 @@
+/** What the route tests share: requests to the Worker, tenants with keys, receipts for what they used. */
+import { runInDurableObject, SELF } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import type { Receipt } from '../../backends/protocol/receipt.ts'
+import { seal } from '../../backends/protocol/seal.ts'
+import { workerSealKey } from '../../src/auth/fleet.ts'
+import { Secret } from '../../src/auth/secret.ts'
+
+export const firstKey = 'tmop_test'
+
+export interface Answer {
+  status: number
+  headers: Headers
+  text: string
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into bodies of every shape.
+  body: any
+}
+
+export async function send(
+  method: string,
+  path: string,
+  body?: unknown,
+  key: string | null = firstKey,
+): Promise<Answer> {
+  const response = await SELF.fetch(`https://gateway.test${path}`, {
+    method,
+    headers: {
+      ...(key !== null && { authorization: `Bearer ${key}` }),
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+    },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  })
+  const text = await response.text()
+  const isJson = /^application\/json(;|$)/.test(response.headers.get('content-type') ?? '')
+  return { status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : undefined }
+}
+
+/** A request with the operator's first key that must succeed; its body. */
+export async function operate(method: string, path: string, body?: unknown) {
+  const answer = await send(method, path, body)
+  if (answer.status >= 400) throw new Error(`${method} ${path}: ${answer.status} ${answer.text}`)
+  return answer.body
+}
+
+export async function openTenant(tenantId: string, more: Record<string, unknown> = {}): Promise<void> {
+  await operate('POST', '/admin/tenants', { tenantId, name: tenantId, creditNano: 1_000_000_000, ...more })
+}
+
+export async function openKey(tenantId: string, order: Record<string, unknown> = {}) {
+  return (await operate('POST', `/admin/tenants/${tenantId}/keys`, { name: 'k', ...order })) as {
+    keyId: string
+    apiKey: string
+    prefix: string
+  }
+}
+
+export function ask(key: string, model = 'tramontane-tiny'): Promise<Answer> {
+  const messages = [{ role: 'user', content: 'hello' }]
+  return send('POST', '/v1/chat/completions', { model, messages, max_tokens: 10 }, key)
+}
+
+let dispatches = 0
+
+/** Books one dispatch of `keyId`, as if a worker had run it. */
+export async function use(tenantId: string, keyId: string, change: Partial<Receipt> = {}): Promise<Receipt> {
+  const stub = env.TENANT.getByName(tenantId)
+  const requestId = `req_use_${++dispatches}`
+  const secretHash = await keyHash(tenantId, keyId)
+  const order = { requestId, keyId, secretHash, model: 'tramontane-tiny', promptTokens: 1_000, outputTokens: 1_000 }
+  const admitted = await stub.admit({ ...order, unknownEffort: null })
+  if (!admitted.ok) throw new Error(admitted.message)
+  const receipt = makeReceipt({ requestId, dispatchId: `${requestId}.1`, tenantId, keyId, ...change })
+  await stub.settle([receipt])
+  return receipt
+}
+
+export function makeReceipt(change: Partial<Receipt>): Receipt {
+  return {
+    requestId: 'r',
+    dispatchId: 'r.1',
+    tenantId: 't',
+    keyId: 'k',
+    workerId: 'w1',
+    model: 'tramontane-tiny',
+    pool: 'latency',
+    effort: 'none',
+    outcome: 'finished',
+    finishReason: 'stop',
+    counts: { promptTokens: 100, cachedTokens: 40, outputTokens: 20, reasoningTokens: 5 },
+    costNano: 21_600,
+    estimated: false,
+    startedAt: 1,
+    endedAt: 2,
+    firstTokenMs: 1,
+    engine: 'e',
+    ...change,
+  }
+}
+
+export async function sealBy(kind: 'heartbeat' | 'receipt', claims: unknown, workerId: string, epoch: number) {
+  const key = await workerSealKey(new Secret(env.FLEET_SECRET), workerId, epoch)
+  return seal(kind, claims, `${workerId}.${epoch}`, key)
+}
+
+/** An operator key with these scopes only. */
+export async function operatorKey(scopes: string[]): Promise<string> {
+  return (await operate('POST', '/admin/operators', { name: scopes.join(' '), scopes })).operatorKey
+}
+
+/** The hash that an edge would compute from the key itself. */
+export async function keyHash(tenantId: string, keyId: string): Promise<string> {
+  return runInDurableObject(env.TENANT.getByName(tenantId), (_, state) => {
+    const row = state.storage.sql.exec('SELECT secret_hash FROM api_keys WHERE key_id = ?', keyId).one()
+    return String(row.secret_hash)
+  })
+}
+
+export function heartbeatOf(workerId: string): Omit<Heartbeat, 'sentAt'> {
+  return {
+    workerId,
+    pool: 'latency',
+    url: 'http://127.0.0.1:9/',
+    model: 'another-model',
+    engine: 'e',
+    state: 'ready',
+    slotsMax: 4,
+    contextTokens: 4_096,
+    vision: false,
+    running: [],
+    kvTokens: 0,
+    kvTokensMax: 0,
+    promptTokensTotal: 0,
+    cachedTokensTotal: 0,
+    outputTokensTotal: 0,
+  }
+}

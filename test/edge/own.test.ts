@@ -1,0 +1,341 @@
+/** What a tenant's own keys may see and change, over HTTP. */
+import { runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { describe, expect, it } from 'vitest'
+import { app } from '../../src/app.ts'
+import { type Answer, ask, openKey, openTenant, operate, send, use } from './client.ts'
+
+const hourMs = 3_600_000
+const roles = ['viewer', 'member', 'admin', 'owner'] as const
+
+/** What a key of tenant B is used for on a route, and that nothing of tenant A comes of it. */
+type Case = (world: World) => Promise<void>
+interface World {
+  /** Tenant A's. */
+  keyId: string
+  apiKey: string
+  /** Tenant B's owner. */
+  foreign: string
+}
+
+const tellsNothing = (answer: Answer) => expect(answer.text).not.toMatch(/aaaa|tm_test_aaaa|tm_live_aaaa/)
+
+const operatorOnly =
+  (method: string, path: string): Case =>
+  async ({ foreign, keyId }) => {
+    const at = path.replace(':tenantId', 'aaaa').replace(':keyId', keyId).replace(/:\w+/g, 'none')
+    const answer = await send(method, at, method === 'GET' || method === 'DELETE' ? undefined : {}, foreign)
+    expect(answer.status, `${method} ${at}`).toBe(401)
+    tellsNothing(answer)
+  }
+
+/** Takes signed words of workers; an API key is nothing to it. */
+const workersOnly =
+  (path: string): Case =>
+  async ({ foreign }) => {
+    expect((await send('POST', path, {}, foreign)).status).toBeGreaterThanOrEqual(400)
+  }
+
+const cases: Record<string, Case> = {
+  'GET /healthz': async ({ foreign }) => tellsNothing(await send('GET', '/healthz', undefined, foreign)),
+  'GET /v1/models': async ({ foreign }) => tellsNothing(await send('GET', '/v1/models', undefined, foreign)),
+  'GET /v1/models/:id': async ({ foreign }) => tellsNothing(await send('GET', '/v1/models/none', undefined, foreign)),
+  'POST /v1/chat/completions': async ({ foreign }) => {
+    const before = await operate('GET', '/admin/tenants/aaaa')
+    await ask(foreign)
+    expect(await operate('GET', '/admin/tenants/aaaa')).toEqual(before)
+  },
+  'POST /internal/heartbeat': workersOnly('/internal/heartbeat'),
+  'POST /internal/receipts': workersOnly('/internal/receipts'),
+  'GET /v1/usage': async ({ foreign, keyId }) => {
+    for (const query of [
+      '',
+      `?key=${keyId}`,
+      '?group_by=key',
+      '?group_by=key&format=csv',
+      '?tenant=aaaa',
+      '?tenantId=aaaa',
+    ]) {
+      const answer = await send('GET', `/v1/usage${query}`, undefined, foreign)
+      expect(answer.text).not.toContain(`"${keyId}"`)
+      if (answer.body?.totals) expect(answer.body.totals.requests).toBe(0)
+    }
+  },
+  'GET /v1/limits': async ({ foreign }) => {
+    const answer = await send('GET', '/v1/limits', undefined, foreign)
+    expect(answer.body.tenant.tenant_id).toBe('bbbb')
+    tellsNothing(answer)
+  },
+  'GET /v1/keys': async ({ foreign, keyId }) => {
+    for (const query of ['', '?prefix=tm_live_aaaa', `?after=${keyId}`]) {
+      const answer = await send('GET', `/v1/keys${query}`, undefined, foreign)
+      expect(answer.status).toBe(200)
+      tellsNothing(answer)
+    }
+  },
+  'POST /v1/keys': async ({ foreign }) => {
+    const answer = await send('POST', '/v1/keys', { name: 'x', tenant_id: 'aaaa' }, foreign)
+    expect(answer.status).toBe(400)
+    expect((await send('POST', '/v1/keys', { name: 'x' }, foreign)).body.prefix).toMatch(/^tm_live_bbbb_/)
+    expect((await operate('GET', '/admin/tenants/aaaa/keys')).data).toHaveLength(1)
+  },
+  'POST /v1/keys/:keyId/rotate': async ({ foreign, keyId, apiKey }) => {
+    expect(await send('POST', `/v1/keys/${keyId}/rotate`, {}, foreign)).toMatchObject({ status: 404 })
+    expect((await ask(apiKey)).status).toBe(503)
+  },
+  'DELETE /v1/keys/:keyId': async ({ foreign, keyId, apiKey }) => {
+    expect(await send('DELETE', `/v1/keys/${keyId}`, undefined, foreign)).toMatchObject({ status: 404 })
+    expect((await ask(apiKey)).status).toBe(503)
+  },
+}
+
+describe('a tenant’s own keys', () => {
+  it('[USE1] on no route does a key see or change anything of another tenant, and every route there is was tried', async () => {
+    await openTenant('aaaa')
+    await openTenant('bbbb')
+    const { keyId, apiKey } = await openKey('aaaa')
+    await use('aaaa', keyId)
+    const world = { keyId, apiKey, foreign: (await openKey('bbbb', { role: 'owner' })).apiKey }
+    const routes = app.routes.filter(({ method }) => method !== 'ALL')
+    for (const { method, path } of routes) {
+      const name = `${method} ${path}`
+      const test = path.startsWith('/admin') ? operatorOnly(method, path) : cases[name]
+      expect(test, `${name} has no test with a foreign key: add one to this file`).toBeDefined()
+      await test?.(world)
+    }
+    expect(routes.length).toBeGreaterThan(40)
+  })
+
+  it('[USE2] each role may what the one below it may, and no more', async () => {
+    await openTenant('roles')
+    const keys = Object.fromEntries(
+      await Promise.all(roles.map(async (role) => [role, await openKey('roles', { role })] as const)),
+    )
+    const other = await openKey('roles')
+    const may: [string, (key: string) => Promise<Answer>, Record<(typeof roles)[number], number>][] = [
+      [
+        'reads usage',
+        (key) => send('GET', '/v1/usage', undefined, key),
+        { viewer: 200, member: 200, admin: 200, owner: 200 },
+      ],
+      [
+        'reads limits',
+        (key) => send('GET', '/v1/limits', undefined, key),
+        { viewer: 200, member: 200, admin: 200, owner: 200 },
+      ],
+      ['asks the model', (key) => ask(key), { viewer: 403, member: 503, admin: 503, owner: 503 }],
+      [
+        'sees keys',
+        (key) => send('GET', '/v1/keys', undefined, key),
+        { viewer: 403, member: 200, admin: 200, owner: 200 },
+      ],
+      [
+        'creates keys',
+        (key) => send('POST', '/v1/keys', { name: 'x' }, key),
+        { viewer: 403, member: 403, admin: 201, owner: 201 },
+      ],
+      [
+        'rotates others',
+        (key) => send('POST', `/v1/keys/${other.keyId}/rotate`, {}, key),
+        { viewer: 403, member: 403, admin: 201, owner: 201 },
+      ],
+    ]
+    for (const [what, act, expected] of may) {
+      for (const role of roles)
+        expect((await act(keys[role]?.apiKey ?? '')).status, `${role} ${what}`).toBe(expected[role])
+    }
+    const own = await send('GET', '/v1/keys', undefined, keys.member?.apiKey)
+    expect(own.body.data.map((key: { key_id: string }) => key.key_id)).toEqual([keys.member?.keyId])
+    const fresh = await send('POST', `/v1/keys/${keys.member?.keyId}/rotate`, undefined, keys.member?.apiKey)
+    expect(fresh.status).toBe(201)
+    expect((await send('DELETE', `/v1/keys/${keys.member?.keyId}`, undefined, fresh.body.api_key)).body.revoked).toBe(
+      true,
+    )
+    expect((await ask(fresh.body.api_key)).status).toBe(401)
+  })
+
+  it('[USE3] no key gives, changes or takes a role above its own', async () => {
+    await openTenant('ranks')
+    const owner = await openKey('ranks', { role: 'owner' })
+    const admin = await openKey('ranks', { role: 'admin' })
+    expect(await send('POST', '/v1/keys', { name: 'x', role: 'owner' }, admin.apiKey)).toMatchObject({
+      status: 403,
+      body: { param: 'role' },
+    })
+    expect((await send('POST', '/v1/keys', { name: 'x', role: 'admin' }, admin.apiKey)).status).toBe(201)
+    expect(await send('POST', `/v1/keys/${owner.keyId}/rotate`, {}, admin.apiKey)).toMatchObject({ status: 403 })
+    expect(await send('DELETE', `/v1/keys/${owner.keyId}`, undefined, admin.apiKey)).toMatchObject({ status: 403 })
+    expect((await ask(owner.apiKey)).status).toBe(503)
+    expect((await send('DELETE', `/v1/keys/${admin.keyId}`, undefined, owner.apiKey)).status).toBe(200)
+    expect((await send('GET', '/v1/keys', undefined, admin.apiKey)).status).toBe(401)
+  })
+
+  it('[USE4] usage adds up by hour and by day, by every dimension, with reasoning, cached and wasted tokens apart', async () => {
+    await openTenant('usage')
+    const { keyId: one } = await openKey('usage')
+    const { apiKey } = await openKey('usage', { role: 'viewer' })
+    await use('usage', one)
+    await use('usage', one, { outcome: 'aborted', effort: 'high', pool: 'throughput', estimated: true })
+    await use('usage', one, { outcome: 'failed' })
+    await moveUsage('usage', 30 * hourMs)
+    await use('usage', one)
+    const { body } = await send(
+      'GET',
+      '/v1/usage?bucket=hour&group_by=key,model,effort,pool,outcome',
+      undefined,
+      apiKey,
+    )
+    expect(body.data).toHaveLength(4)
+    expect(body.totals).toEqual({
+      requests: 4,
+      prompt_tokens: 400,
+      cached_tokens: 160,
+      output_tokens: 80,
+      reasoning_tokens: 20,
+      wasted_tokens: 40,
+      cost_nano: 64_800,
+      estimated_requests: 1,
+    })
+    const aborted = body.data.find((row: { outcome: string }) => row.outcome === 'aborted')
+    expect(aborted).toMatchObject({
+      key: one,
+      model: 'tramontane-tiny',
+      effort: 'high',
+      pool: 'throughput',
+      requests: 1,
+      wasted_tokens: 20,
+    })
+    expect(Date.parse(aborted.end) - Date.parse(aborted.start)).toBe(hourMs)
+    const days = (await send('GET', '/v1/usage?bucket=day', undefined, apiKey)).body.data
+    expect(days.map((row: { requests: number }) => row.requests)).toEqual([3, 1])
+    expect(days.every((row: { start: string }) => row.start.endsWith('T00:00:00.000Z'))).toBe(true)
+    const all = (await send('GET', '/v1/usage?bucket=all&group_by=outcome&outcome=aborted,failed', undefined, apiKey))
+      .body
+    expect(all.data.map((row: { outcome: string }) => row.outcome)).toEqual(['aborted', 'failed'])
+    expect(all.totals).toMatchObject({ requests: 2, wasted_tokens: 40 })
+    const recent = new Date(Date.now() - 2 * hourMs).toISOString()
+    expect((await send('GET', `/v1/usage?bucket=hour&from=${recent}`, undefined, apiKey)).body.totals.requests).toBe(1)
+    const { body: summary } = await send('GET', '/admin/tenants/usage')
+    expect(summary.postedNano).toBe(body.totals.cost_nano)
+    expect((await operate('GET', '/admin/tenants/usage/usage?bucket=hour')).totals).toEqual(body.totals)
+  })
+
+  it('[USE5] the report is the same as CSV and as JSONL', async () => {
+    await openTenant('export')
+    const { keyId, apiKey } = await openKey('export')
+    await use('export', keyId)
+    await use('export', keyId, { effort: 'high', model: 'odd,"name"' })
+    const path = '/v1/usage?bucket=hour&group_by=model,effort'
+    const { data } = (await send('GET', path, undefined, apiKey)).body
+    const jsonl = await send('GET', `${path}&format=jsonl`, undefined, apiKey)
+    expect(jsonl.headers.get('content-type')).toBe('application/jsonl; charset=utf-8')
+    expect(
+      jsonl.text
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line)),
+    ).toEqual(data)
+    const csv = await send('GET', `${path}&format=csv`, undefined, apiKey)
+    expect(csv.headers.get('content-disposition')).toMatch(/^attachment; filename="usage-export-[\d-]+\.csv"$/)
+    const [head, ...lines] = csv.text.trim().split('\r\n')
+    expect(head).toBe(
+      'start,end,model,effort,requests,prompt_tokens,cached_tokens,output_tokens,reasoning_tokens,wasted_tokens,cost_nano,estimated_requests',
+    )
+    expect(lines).toHaveLength(data.length)
+    expect(lines[0]).toContain(',"odd,""name""",high,1,100,40,20,5,0,21600,0')
+  })
+
+  it('[USE6] a question that cannot be answered names the parameter, and a report that is too large is refused', async () => {
+    await openTenant('asking')
+    const { apiKey } = await openKey('asking')
+    const wrong: [string, string][] = [
+      ['from=yesterday', 'from'],
+      ['from=2026-02-01&to=2026-01-01', 'from'],
+      ['from=2020-01-01&bucket=hour', 'from'],
+      ['to=x', 'to'],
+      ['bucket=week', 'bucket'],
+      ['group_by=key,user', 'group_by'],
+      ['format=xml', 'format'],
+      ['groupby=key', 'groupby'],
+      [`key=${Array(60).fill('k').join(',')}`, 'key'],
+    ]
+    for (const [query, param] of wrong) {
+      expect(await send('GET', `/v1/usage?${query}`, undefined, apiKey), query).toMatchObject({
+        status: 400,
+        body: { param },
+      })
+    }
+    await runInDurableObject(env.TENANT.getByName('asking'), (_, state) => {
+      const hour = Math.floor(Date.now() / hourMs) * hourMs
+      state.storage.sql.exec(
+        `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= 20000)
+          INSERT INTO usage_hours SELECT ?, 'k' || i, 'm', 'p', 'e', 'o', 1, 1, 0, 1, 0, 1, 0 FROM n`,
+        hour,
+      )
+    })
+    const large = await send('GET', '/v1/usage?group_by=key', undefined, apiKey)
+    expect(large).toMatchObject({ status: 400, body: { message: expect.stringContaining('fewer dimensions') } })
+    expect((await send('GET', '/v1/usage', undefined, apiKey)).body.totals.requests).toBe(20_001)
+  })
+
+  it('[USE7] limits tell what is set and what is left, of the key and of its tenant', async () => {
+    await openTenant('limits', {
+      creditNano: 100_000_000,
+      limits: { concurrentMax: 8, budgetNano: { month: 90_000_000 } },
+    })
+    const limits = {
+      requestsPerMinute: 10,
+      tokensPerMinute: 10_000,
+      budgetNano: { total: 80_000_000, day: 70_000_000 },
+    }
+    const { keyId, apiKey } = await openKey('limits', { limits })
+    await use('limits', keyId)
+    const { body } = await send('GET', '/v1/limits', undefined, apiKey)
+    expect(body).toMatchObject({
+      object: 'limits',
+      key: {
+        key_id: keyId,
+        role: 'member',
+        limits: { requests_per_minute: 10, budget_nano: { total: 80_000_000, month: null } },
+        left: {
+          requests: { left: 9 },
+          concurrent: { running: 0, left: null },
+          budget_nano: {
+            total: { max: 80_000_000, spent_nano: 21_600, reserved_nano: 0, left_nano: 79_978_400, ends_at: null },
+            day: { left_nano: 69_978_400, ends_at: expect.any(Number) },
+            month: null,
+          },
+        },
+      },
+      tenant: {
+        tenant_id: 'limits',
+        status: 'active',
+        left: {
+          requests: null,
+          concurrent: { running: 0, left: 8 },
+          budget_nano: { month: { left_nano: 89_978_400 } },
+        },
+        credit: { credit_nano: 100_000_000, spent_nano: 21_600, reserved_nano: 0, left_nano: 99_978_400 },
+      },
+    })
+    // 100 prompt and 20 output tokens were used of the 2,000 that were taken.
+    expect(body.key.left.tokens.left).toBeGreaterThanOrEqual(9_880)
+  })
+
+  it('[USE8] a key that is revoked, expired or rotated away reads nothing more', async () => {
+    await openTenant('ended')
+    const { keyId, apiKey } = await openKey('ended')
+    expect((await send('GET', '/v1/usage', undefined, apiKey)).status).toBe(200)
+    await operate('DELETE', `/admin/tenants/ended/keys/${keyId}`)
+    for (const path of ['/v1/usage', '/v1/limits', '/v1/keys']) {
+      expect((await send('GET', path, undefined, apiKey)).status).toBe(401)
+    }
+  })
+})
+
+/** As if it had been used earlier. */
+async function moveUsage(tenantId: string, ms: number): Promise<void> {
+  await runInDurableObject(env.TENANT.getByName(tenantId), (_, state) => {
+    state.storage.sql.exec('UPDATE usage_hours SET hour = hour - ?', ms)
+  })
+}

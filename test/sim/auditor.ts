@@ -1,0 +1,657 @@
+/**
+ * The auditor. It keeps books of its own, in the plainest way there is: a list of requests and a list of lines, summed
+ * anew each time. It learns from what engines really generated and from what committed transactions answered, never
+ * from what `Books` remembers; it foresees every answer, and after each commit compares the rows in storage, read by
+ * its own SQL, with what it expects. Nothing here shares code with the ledger or the limits.
+ */
+import type { DatabaseSync } from 'node:sqlite'
+import type { Dispatch } from '../../backends/protocol/dispatch.ts'
+import type { Counts, Rates } from '../../backends/protocol/money.ts'
+import type { Receipt } from '../../backends/protocol/receipt.ts'
+import type { Limits } from '../../src/limits/holder.ts'
+import type { AdmissionOrder, Refused } from '../../src/tenant/admission.ts'
+import type { Admission } from '../../src/tenant/calls.ts'
+import type { ReadmitOrder } from './tenant.ts'
+
+export type Report =
+  | { kind: 'admit'; order: AdmissionOrder; answer: Admission | Refused; now: number }
+  | { kind: 'readmit'; order: ReadmitOrder; answer: { ok: true; boundNano: number } | Refused; now: number }
+  | { kind: 'settle'; receipt: Receipt; answer: string; now: number }
+  | { kind: 'close'; requestId: string; how: 'void' | 'expire'; answer: string; now: number }
+  | { kind: 'prune'; before: number; now: number }
+  | { kind: 'tenant'; creditNano: number; limits: Limits; now: number }
+  | { kind: 'key'; keyId: string; limits: Limits; revoked: boolean; now: number }
+  | { kind: 'rates'; effectiveAt: number; rates: Rates }
+  | { kind: 'credit'; nano: number; now: number }
+  | { kind: 'correct'; nano: number; done: boolean; now: number }
+
+export interface Violation {
+  invariant: string
+  detail: string
+}
+
+interface Asked {
+  requestId: string
+  keyId: string
+  state: 'reserved' | 'posted' | 'voided' | 'expired'
+  boundNano: number
+  boundTokens: number
+  costNano: number
+  /** The moment whose day and month the request burdens. */
+  burdens: number
+  pruned: boolean
+}
+
+interface Line {
+  requestId: string | null
+  dispatchId: string | null
+  kind: string
+  costNano: number
+  creditNano: number
+  shortNano: number
+  counts: Counts | null
+  estimated: boolean
+  at: number
+}
+
+interface Late {
+  keyId: string
+  costNano: number
+  burdens: number
+}
+
+/** What was taken from a rate, and given back. A fresh log begins with a full bucket. */
+interface RateLog {
+  moves: { at: number; units: number }[]
+  latest: number
+}
+
+interface Holder {
+  limits: Limits
+  createdAt: number
+  revoked: boolean
+  requests: RateLog
+  tokens: RateLog
+}
+
+interface Truth {
+  dispatch: Dispatch
+  counts: Counts
+  /** Generated when the worker was killed, and in nobody's notes. */
+  unnoted: number
+}
+
+type Budget = 'total' | 'day' | 'month'
+
+export class Auditor {
+  violation: Violation | undefined
+  readonly truths = new Map<string, Truth>()
+  readonly tenants = new Map<string, TenantAudit>()
+
+  violate(invariant: string, detail: string): void {
+    this.violation ??= { invariant, detail }
+  }
+
+  open(tenantId: string, db: DatabaseSync): TenantAudit {
+    const audit = new TenantAudit(tenantId, db, this)
+    this.tenants.set(tenantId, audit)
+    return audit
+  }
+
+  /** An engine begins. What it may spend must have been reserved. */
+  began(dispatch: Dispatch): void {
+    if (this.truths.has(dispatch.dispatchId)) this.violate('a dispatch runs once', dispatch.dispatchId)
+    const counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
+    this.truths.set(dispatch.dispatchId, { dispatch, counts, unnoted: 0 })
+    const asked = this.tenants.get(dispatch.tenantId)?.requests.get(dispatch.requestId)
+    if (!asked || dispatch.costNanoMax > asked.boundNano)
+      this.violate('an engine may spend what was reserved, no more', `${dispatch.dispatchId}: ${dispatch.costNanoMax}`)
+  }
+
+  generated(dispatch: Dispatch, counts: Counts): void {
+    const truth = this.truths.get(dispatch.dispatchId)
+    if (!truth) return void this.violate('an engine runs what began', dispatch.dispatchId)
+    truth.counts = counts
+    const cost = costOf(counts, dispatch.rates)
+    if (cost > dispatch.costNanoMax)
+      this.violate('generation never costs more than was reserved', `${dispatch.dispatchId}: ${cost}`)
+  }
+
+  unnoted(dispatch: Dispatch): void {
+    const truth = this.truths.get(dispatch.dispatchId)
+    if (truth) truth.unnoted = 1
+  }
+
+  /** When everything has drained. `refused` are the receipts that workers keep for the operator. */
+  finish(refused: ReadonlySet<string>): void {
+    for (const tenant of this.tenants.values()) tenant.finish()
+    const lines = new Map(
+      [...this.tenants.values()].flatMap(({ lines }) =>
+        lines.flatMap((line) => (line.dispatchId === null ? [] : [[line.dispatchId, line] as const])),
+      ),
+    )
+    const sums = { engines: 0, ledger: 0, unnoted: 0, kept: 0 }
+    for (const [dispatchId, { dispatch, counts, unnoted }] of this.truths) {
+      const tokens = counts.promptTokens + counts.outputTokens
+      sums.engines += tokens + unnoted
+      sums.unnoted += unnoted
+      const line = lines.get(dispatchId)
+      if (!line) {
+        const request = this.tenants.get(dispatch.tenantId)?.requests.get(dispatch.requestId)
+        if (refused.has(dispatchId) && request?.pruned) sums.kept += tokens
+        else this.violate('every token that an engine generated is in the ledger', `${dispatchId}: ${tokens} are not`)
+        continue
+      }
+      sums.ledger += (line.counts?.promptTokens ?? 0) + (line.counts?.outputTokens ?? 0)
+      if (JSON.stringify(line.counts) !== JSON.stringify(counts))
+        this.violate('the ledger has the engine’s counts', `${dispatchId}: ${JSON.stringify([line.counts, counts])}`)
+      if (unnoted > 0 && !line.estimated) this.violate('what may be short by a token is marked estimated', dispatchId)
+      const owed = line.kind === 'waste' ? 0 : costOf(counts, dispatch.rates)
+      if (line.costNano + line.shortNano !== owed)
+        this.violate('what was charged and what was short is the cost', `${dispatchId}: ${owed}`)
+    }
+    if (sums.ledger + sums.kept + sums.unnoted !== sums.engines)
+      this.violate('sum(ledger) = sum(engines)', JSON.stringify(sums))
+  }
+}
+
+export class TenantAudit {
+  readonly requests = new Map<string, Asked>()
+  readonly lines: Line[] = []
+  readonly tenantId: string
+  readonly #auditor: Auditor
+  readonly #rows: ReturnType<typeof readers>
+  readonly #lates: Late[] = []
+  readonly #keys = new Map<string, Holder>()
+  readonly #rates: { effectiveAt: number; rates: Rates }[] = []
+  #tenant: Holder = newHolder(noLimits, 0)
+  #creditNano = 0
+  #postedNano = 0
+  #prunedLines = 0
+  /** Budgets go by a calendar that never goes back: the latest moment that any request burdened. */
+  #calendar = 0
+
+  constructor(tenantId: string, db: DatabaseSync, auditor: Auditor) {
+    this.tenantId = tenantId
+    this.#auditor = auditor
+    this.#rows = readers(db)
+  }
+
+  /** What one transaction committed, in its order. */
+  committed(reports: Report[]): void {
+    for (const report of reports) this.#heed(report)
+    this.#compareSums()
+  }
+
+  #heed(report: Report): void {
+    switch (report.kind) {
+      case 'admit':
+        return void this.#admitted(report.order, report.answer, report.now)
+      case 'readmit':
+        return void this.#readmitted(report.order, report.answer, report.now)
+      case 'settle':
+        return void this.#settled(report.receipt, report.answer, report.now)
+      case 'close':
+        return void this.#closed(report.requestId, report.how, report.answer, report.now)
+      case 'prune':
+        return void this.#pruned(report.before)
+      case 'tenant':
+        if (this.#tenant.createdAt === 0) {
+          this.#tenant = newHolder(report.limits, report.now)
+          this.#calendar = report.now
+          this.#credited(report.creditNano, report.now)
+        } else this.#tenant = changed(this.#tenant, report.limits)
+        return
+      case 'key': {
+        const key = this.#keys.get(report.keyId)
+        const holder = key ? changed(key, report.limits) : newHolder(report.limits, report.now)
+        this.#keys.set(report.keyId, { ...holder, revoked: report.revoked })
+        return
+      }
+      case 'rates':
+        this.#rates.push(report)
+        return
+      case 'credit':
+        return void this.#credited(report.nano, report.now)
+      case 'correct':
+        return void this.#corrected(report.nano, report.done, report.now)
+    }
+  }
+
+  #admitted(order: AdmissionOrder, answer: Admission | Refused, now: number): void {
+    const { requestId, keyId } = order
+    const key = this.#key(keyId)
+    const rates = this.#ratesAt(now)
+    const boundNano = order.promptTokens * rates.inputNano + order.outputTokens * rates.outputNano
+    const burdens = Math.max(now, this.#calendarOf(key))
+    const over = this.#over(keyId, boundNano, burdens, undefined)
+    const full = [key, this.#tenant].some(
+      ({ limits: { concurrentMax } }, index) =>
+        concurrentMax !== null && this.#openOf(index === 0 ? keyId : undefined) >= concurrentMax,
+    )
+    const known = this.requests.get(requestId)
+    const inUse = known !== undefined && !known.pruned
+    if (!answer.ok) return void this.#justified(answer, { key, over, full, inUse }, requestId)
+    if (key.revoked) this.#violate('a revoked key is refused', requestId)
+    if (inUse) this.#violate('a request is admitted once', requestId)
+    if (full) this.#violate('no more run at once than the limit', requestId)
+    if (over) this.#violate('a budget is never overshot', `${requestId} is admitted over ${over}`)
+    if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
+    const boundTokens = order.promptTokens + order.outputTokens
+    this.#take(key, 'requests', 1, now)
+    this.#take(this.#tenant, 'requests', 1, now)
+    this.#take(key, 'tokens', boundTokens, now)
+    this.#take(this.#tenant, 'tokens', boundTokens, now)
+    this.#calendar = burdens
+    this.requests.set(requestId, {
+      ...{ requestId, keyId, boundNano, boundTokens, burdens },
+      ...{ state: 'reserved', costNano: 0, pruned: false },
+    })
+  }
+
+  /** A refusal has its reason: what was leaked or forgotten elsewhere shows here first. */
+  #justified(
+    refused: Refused,
+    why: { key: Holder; over: string | undefined; full: boolean; inUse: boolean },
+    requestId: string,
+  ): void {
+    const rates = (holder: Holder) => holder.limits.requestsPerMinute !== null || holder.limits.tokensPerMinute !== null
+    const reasons: Partial<Record<Refused['code'], boolean>> = {
+      invalid_api_key: why.key.revoked,
+      insufficient_quota: why.over !== undefined,
+      rate_limit_exceeded: why.full || rates(why.key) || rates(this.#tenant),
+      internal_error: why.inUse,
+    }
+    if (!reasons[refused.code]) this.#violate('a refusal has its reason', `${requestId}: ${refused.message}`)
+  }
+
+  #readmitted(order: ReadmitOrder, answer: { ok: true; boundNano: number } | Refused, now: number): void {
+    const { requestId } = order
+    const asked = this.requests.get(requestId)
+    if (!asked || asked.pruned) return void this.#violate('an unknown reservation is not raised', requestId)
+    const rates = this.#ratesAt(now)
+    const boundNano = Math.max(
+      asked.boundNano,
+      order.promptTokens * rates.inputNano + order.outputTokens * rates.outputNano,
+    )
+    const burdens = Math.max(asked.burdens, this.#calendarOf(this.#key(asked.keyId)))
+    const over = this.#over(asked.keyId, boundNano, burdens, asked)
+    const open = asked.state === 'reserved'
+    if (!answer.ok) {
+      if (answer.code === 'internal_error' ? open : !over) this.#violate('a refusal has its reason', answer.message)
+      return
+    }
+    if (!open) this.#violate('what is closed is not raised', requestId)
+    if (over) this.#violate('a budget is never overshot', `${requestId} is raised over ${over}`)
+    if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
+    asked.boundNano = boundNano
+    asked.burdens = burdens
+    this.#calendar = burdens
+  }
+
+  #settled(receipt: Receipt, answer: string, now: number): void {
+    const { requestId, dispatchId, counts, estimated } = receipt
+    const asked = this.requests.get(requestId)
+    const failed = receipt.outcome === 'failed'
+    const seen = this.lines.some((line) => line.dispatchId === dispatchId)
+    const foreseen =
+      !asked || asked.pruned
+        ? 'unknown'
+        : seen
+          ? 'already-posted'
+          : failed
+            ? 'wasted'
+            : asked.state === 'reserved'
+              ? 'posted'
+              : 'late'
+    if (answer !== foreseen)
+      return void this.#violate(
+        'a receipt is settled once, and answered the same',
+        `${dispatchId}: ${answer}, not ${foreseen}`,
+      )
+    if (!asked || foreseen === 'unknown' || foreseen === 'already-posted') return
+    const wanted = failed ? 0 : receipt.costNano
+    if (wanted > asked.boundNano) this.#violate('a receipt never passes its reservation', dispatchId)
+    let costNano = wanted
+    if (foreseen === 'late') {
+      const key = this.#key(asked.keyId)
+      const burdens = Math.max(now, this.#calendarOf(key))
+      costNano = Math.min(wanted, Math.max(0, this.#left(asked.keyId, burdens)))
+      this.#lates.push({ keyId: asked.keyId, costNano, burdens })
+      this.#calendar = Math.max(this.#calendar, burdens)
+    }
+    if (foreseen === 'posted') {
+      asked.costNano = wanted
+      this.#close(asked, 'posted', counts.promptTokens + counts.outputTokens, now)
+    }
+    this.#postedNano += costNano
+    const kind = { posted: 'post', late: 'late', wasted: 'waste' }[foreseen]
+    this.lines.push({
+      ...{ requestId, dispatchId, kind, costNano, creditNano: 0, counts, estimated, at: now },
+      shortNano: wanted - costNano,
+    })
+  }
+
+  #closed(requestId: string, how: 'void' | 'expire', answer: string, now: number): void {
+    const asked = this.requests.get(requestId)
+    const closed = how === 'void' ? 'voided' : 'expired'
+    const foreseen =
+      !asked || asked.pruned ? 'unknown' : asked.state === 'reserved' ? closed : (`already-${asked.state}` as const)
+    if (answer !== foreseen)
+      return void this.#violate('a reservation ends once, and is answered the same', `${requestId}: ${answer}`)
+    if (!asked || foreseen !== closed) return
+    this.#close(asked, closed, 0, now)
+    this.lines.push({ ...plain, requestId, kind: how, at: now })
+  }
+
+  #close(asked: Asked, state: Asked['state'], tokens: number, now: number): void {
+    asked.state = state
+    const spare = Math.max(0, asked.boundTokens - tokens)
+    for (const holder of [this.#key(asked.keyId), this.#tenant]) give(holder.tokens, spare, now)
+  }
+
+  #credited(nano: number, now: number): void {
+    this.#creditNano += nano
+    this.lines.push({ ...plain, kind: 'credit', creditNano: nano, at: now })
+  }
+
+  #corrected(nano: number, done: boolean, now: number): void {
+    const allowed = nano <= this.#creditLeft() && this.#postedNano + nano >= 0
+    if (done !== allowed) this.#violate('a correction takes what is there, no more', `${nano}: ${done}`)
+    if (!done) return
+    this.#postedNano += nano
+    this.lines.push({ ...plain, kind: 'correction', costNano: nano, at: now })
+  }
+
+  /** What was pruned was old and closed, and its sums are kept. */
+  #pruned(before: number): void {
+    const pruned = this.#rows.pruned()
+    const gone = this.lines.slice(0, pruned.seq)
+    const first = this.#prunedLines
+    this.#prunedLines = pruned.seq
+    if (gone.slice(first).some((line) => line.at >= before)) this.#violate('only what is old is pruned', `before ${before}`)
+    const sum = (read: (line: Line) => number) => gone.reduce((total, line) => total + read(line), 0)
+    if (sum((line) => line.costNano) !== pruned.cost_nano || sum((line) => line.creditNano) !== pruned.credit_nano)
+      this.#violate('what was pruned stays in the sums', JSON.stringify(pruned))
+    const kept = new Set(this.#rows.bookings().map((row) => row.request_id))
+    for (const asked of this.requests.values()) {
+      if (asked.pruned || kept.has(asked.requestId)) continue
+      if (asked.state === 'reserved') this.#violate('an open reservation is never pruned', asked.requestId)
+      asked.pruned = true
+    }
+  }
+
+  /** The sums in storage are the sums of these books. */
+  #compareSums(): void {
+    const account = this.#rows.account()
+    const reservedNano = this.#reserved()
+    const expect = (what: string, stored: unknown, own: unknown) => {
+      if (stored !== own) this.#violate(`storage holds what was decided: ${what}`, `${stored}, not ${own}`)
+    }
+    expect('credit', account.credit_nano, this.#creditNano)
+    expect('posted', account.posted_nano, this.#postedNano)
+    expect('reserved', account.reserved_nano, reservedNano)
+    if (this.#postedNano + reservedNano > this.#creditNano)
+      this.#violate('posted + reserved ≤ credit', `${this.#postedNano} + ${reservedNano} > ${this.#creditNano}`)
+    expect('entries', account.chain_seq, this.lines.length)
+    const entries = this.#rows.sums()
+    const kept = this.lines.slice(this.#prunedLines)
+    const sum = (read: (line: Line) => number) => kept.reduce((total, line) => total + read(line), 0)
+    expect('entries kept', entries.entries, kept.length)
+    expect(
+      'entries’ cost',
+      entries.cost_nano,
+      sum((line) => line.costNano),
+    )
+    expect(
+      'entries’ shortfall',
+      entries.short_nano,
+      sum((line) => line.shortNano),
+    )
+    expect(
+      'entries’ tokens',
+      entries.tokens,
+      sum(({ counts }) => (counts ? counts.promptTokens + counts.outputTokens : 0)),
+    )
+    const open = this.#rows.open()
+    expect('open reservations', open.open, this.#openOf(undefined))
+    expect('open bounds', open.bound_nano, reservedNano)
+    this.#compareHolder('tenant', account.state, undefined, ['day', 'month'])
+    for (const row of this.#rows.keys()) this.#compareHolder(String(row.key_id), row.state, String(row.key_id), budgets)
+  }
+
+  #compareHolder(name: string, json: unknown, keyId: string | undefined, kinds: readonly Budget[]): void {
+    const state = JSON.parse(String(json)) as {
+      running: number
+      purses: Record<Budget, { window: number; postedNano: number; reservedNano: number } | undefined>
+    }
+    const expect = (what: string, stored: unknown, own: unknown) => {
+      if (stored !== own) this.#violate(`${what} as decided`, `${name}: ${stored}, not ${own}`)
+    }
+    if (state.running < 0) this.#violate('no counter is below zero', `${name} runs ${state.running}`)
+    expect('running', state.running, this.#openOf(keyId))
+    for (const kind of kinds) {
+      const purse = state.purses[kind]
+      if (!purse) return void this.#violate('every budget has its purse', `${name} ${kind}`)
+      const used = this.#usedIn(keyId, kind, purse.window, undefined)
+      expect(`${kind} posted`, purse.postedNano, used.posted)
+      expect(`${kind} reserved`, purse.reservedNano, used.reserved)
+    }
+  }
+
+  /** Row by row: what the sums do not tell. */
+  compareRows(): void {
+    for (const row of this.#rows.entries()) {
+      const line = this.lines[Number(row.seq) - 1]
+      const stored = JSON.stringify([row.request_id, row.dispatch_id, row.kind, row.cost_nano, row.short_nano, row.at])
+      const own =
+        line && JSON.stringify([line.requestId, line.dispatchId, line.kind, line.costNano, line.shortNano, line.at])
+      if (stored !== own)
+        this.#violate('an entry is written once and never changed', `${row.seq}: ${stored}, not ${own}`)
+    }
+    for (const row of this.#rows.bookings()) {
+      const asked = this.requests.get(String(row.request_id))
+      if (asked?.state !== row.state || asked?.boundNano !== row.bound_nano)
+        this.#violate('a booking is as it was decided', JSON.stringify([row, asked]))
+    }
+  }
+
+  finish(): void {
+    this.compareRows()
+    for (const asked of this.requests.values()) {
+      if (asked.state === 'reserved') this.#violate('every reservation ends', asked.requestId)
+      const ends = this.lines.filter(
+        ({ requestId, kind }) => requestId === asked.requestId && ['post', 'void', 'expire'].includes(kind),
+      )
+      if (ends.length !== 1 && asked.state !== 'reserved')
+        this.#violate('every reservation ends in exactly one of post, void, expire', asked.requestId)
+    }
+    if (this.#rows.account().reserved_nano !== 0) this.#violate('nothing stays reserved', this.tenantId)
+  }
+
+  #violate(invariant: string, detail: string): void {
+    this.#auditor.violate(invariant, `${this.tenantId}: ${detail}`)
+  }
+
+  #key(keyId: string): Holder {
+    return this.#keys.get(keyId) ?? newHolder(noLimits, 0)
+  }
+
+  #ratesAt(now: number): Rates {
+    let card: { effectiveAt: number; rates: Rates } | undefined
+    for (const each of this.#rates)
+      if (each.effectiveAt <= now && each.effectiveAt >= (card?.effectiveAt ?? 0)) card = each
+    return card?.rates ?? { inputNano: 0, cachedNano: 0, outputNano: 0 }
+  }
+
+  #calendarOf(key: Holder): number {
+    return Math.max(this.#calendar, key.createdAt)
+  }
+
+  #openOf(keyId: string | undefined): number {
+    let open = 0
+    for (const asked of this.requests.values())
+      if (asked.state === 'reserved' && (keyId === undefined || asked.keyId === keyId)) open += 1
+    return open
+  }
+
+  #reserved(): number {
+    let reserved = 0
+    for (const asked of this.requests.values()) if (asked.state === 'reserved') reserved += asked.boundNano
+    return reserved
+  }
+
+  #creditLeft(): number {
+    return this.#creditNano - this.#postedNano - this.#reserved()
+  }
+
+  /** What burdens the window that holds `time`. */
+  #usedIn(keyId: string | undefined, kind: Budget, time: number, except: Asked | undefined) {
+    const window = windowOf(kind, time)
+    const used = { posted: 0, reserved: 0 }
+    for (const asked of this.requests.values()) {
+      if (asked === except || (keyId !== undefined && asked.keyId !== keyId)) continue
+      if (windowOf(kind, asked.burdens) !== window) continue
+      if (asked.state === 'reserved') used.reserved += asked.boundNano
+      else used.posted += asked.costNano
+    }
+    for (const late of this.#lates)
+      if ((keyId === undefined || late.keyId === keyId) && windowOf(kind, late.burdens) === window)
+        used.posted += late.costNano
+    return used
+  }
+
+  /** Which budget would not hold `boundNano`, if any. */
+  #over(keyId: string, boundNano: number, burdens: number, except: Asked | undefined): string | undefined {
+    if (boundNano - (except?.boundNano ?? 0) > this.#creditLeft()) return 'the credit'
+    for (const [holder, id, kinds] of this.#holders(keyId)) {
+      for (const kind of kinds) {
+        const budget = holder.limits.budgetNano[kind]
+        if (budget === null) continue
+        const used = this.#usedIn(id, kind, burdens, except)
+        if (used.posted + used.reserved + boundNano > budget) return `the ${id === undefined ? 'tenant' : id}’s ${kind}`
+      }
+    }
+    return undefined
+  }
+
+  #left(keyId: string, burdens: number): number {
+    const lefts = [this.#creditLeft()]
+    for (const [holder, id, kinds] of this.#holders(keyId)) {
+      for (const kind of kinds) {
+        const budget = holder.limits.budgetNano[kind]
+        const used = this.#usedIn(id, kind, burdens, undefined)
+        if (budget !== null) lefts.push(budget - used.posted - used.reserved)
+      }
+    }
+    return Math.min(...lefts)
+  }
+
+  #holders(keyId: string): [Holder, string | undefined, readonly Budget[]][] {
+    return [
+      [this.#tenant, undefined, ['day', 'month']],
+      [this.#key(keyId), keyId, budgets],
+    ]
+  }
+
+  /** Between any two moments no more is taken than the bucket held, was refilled and was given back. */
+  #take(holder: Holder, rate: 'requests' | 'tokens', units: number, now: number): void {
+    const perMinute = rate === 'requests' ? holder.limits.requestsPerMinute : holder.limits.tokensPerMinute
+    const log = holder[rate]
+    log.latest = Math.max(log.latest, now)
+    log.moves.push({ at: log.latest, units })
+    if (perMinute === null) return
+    let taken = 0
+    for (let index = log.moves.length - 1; index >= 0; index--) {
+      const move = log.moves[index]
+      if (!move) return
+      taken += move.units
+      if (taken * 60_000 > perMinute * (60_000 + log.latest - move.at))
+        return void this.#violate('no more is taken in a minute than the rate', `${rate}: ${taken} since ${move.at}`)
+    }
+  }
+}
+
+const budgets: readonly Budget[] = ['total', 'day', 'month']
+const noLimits: Limits = {
+  requestsPerMinute: null,
+  tokensPerMinute: null,
+  concurrentMax: null,
+  budgetNano: { total: null, day: null, month: null },
+}
+const plain = {
+  requestId: null,
+  dispatchId: null,
+  costNano: 0,
+  creditNano: 0,
+  shortNano: 0,
+  counts: null,
+  estimated: false,
+}
+
+function newHolder(limits: Limits, createdAt: number): Holder {
+  return { limits, createdAt, revoked: false, requests: { moves: [], latest: 0 }, tokens: { moves: [], latest: 0 } }
+}
+
+/** After a change the rates are watched anew: from a bucket that is full at most. */
+function changed(holder: Holder, limits: Limits): Holder {
+  return {
+    ...holder,
+    limits,
+    requests: { moves: [], latest: holder.requests.latest },
+    tokens: { moves: [], latest: holder.tokens.latest },
+  }
+}
+
+function give(log: RateLog, units: number, now: number): void {
+  log.latest = Math.max(log.latest, now)
+  log.moves.push({ at: log.latest, units: -units })
+}
+
+function windowOf(kind: Budget, time: number): string {
+  return kind === 'total' ? '' : new Date(time).toISOString().slice(0, kind === 'day' ? 10 : 7)
+}
+
+function costOf(counts: Counts, rates: Rates): number {
+  return (
+    (counts.promptTokens - counts.cachedTokens) * rates.inputNano +
+    counts.cachedTokens * rates.cachedNano +
+    counts.outputTokens * rates.outputNano
+  )
+}
+
+function readers(db: DatabaseSync) {
+  const account = db.prepare(
+    'SELECT credit_nano, posted_nano, reserved_nano, chain_seq, state FROM account WHERE id = 1',
+  )
+  const keys = db.prepare('SELECT key_id, state FROM api_keys')
+  const sums = db.prepare(
+    `SELECT count(*) AS entries, coalesce(sum(cost_nano), 0) AS cost_nano, coalesce(sum(short_nano), 0) AS short_nano,
+      coalesce(sum(prompt_tokens), 0) + coalesce(sum(output_tokens), 0) AS tokens FROM entries`,
+  )
+  const open = db.prepare(
+    `SELECT count(*) AS open, coalesce(sum(bound_nano), 0) AS bound_nano FROM bookings WHERE state = 'reserved'`,
+  )
+  const bookings = db.prepare('SELECT request_id, state, bound_nano FROM bookings')
+  const entries = db.prepare(
+    `SELECT seq, request_id, CASE WHEN kind IN ('post', 'late', 'waste') THEN ref END AS dispatch_id, kind, cost_nano,
+      short_nano, at FROM entries ORDER BY seq`,
+  )
+  const pruned = db.prepare('SELECT seq, cost_nano, credit_nano FROM pruned WHERE id = 1')
+  return {
+    account: () => account.get() ?? {},
+    keys: () => keys.all(),
+    sums: () => sums.get() ?? {},
+    open: () => open.get() ?? {},
+    bookings: () => bookings.all(),
+    entries: () => entries.all(),
+    pruned: () => {
+      const row = pruned.get()
+      return {
+        seq: Number(row?.seq ?? 0),
+        cost_nano: Number(row?.cost_nano ?? 0),
+        credit_nano: Number(row?.credit_nano ?? 0),
+      }
+    },
+  }
+}

@@ -1,0 +1,71 @@
+/** A pool object's shell around the real pool core: who waits is told when it is decided. In memory only. */
+import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import {
+  type Ask,
+  emptyPool,
+  heartbeat,
+  lease,
+  type Outcome,
+  type Place,
+  registry,
+  release,
+  sweep,
+  type Told,
+  view,
+  workerFailed,
+} from '../../src/routing/pool.ts'
+import { Clock, type Timeline } from './timeline.ts'
+
+export class PoolHost {
+  readonly clock: Clock
+  #pool = emptyPool()
+  #waiters = new Map<string, { resolve: (outcome: Outcome) => void; reject: (reason: Error) => void }>()
+
+  constructor(timeline: Timeline) {
+    this.clock = new Clock(timeline)
+  }
+
+  lease(ask: Ask): Promise<Outcome> {
+    const outcome = lease(this.#pool, ask, this.clock.now())
+    if (outcome) return Promise.resolve(outcome)
+    return new Promise((resolve, reject) => this.#waiters.set(ask.requestId, { resolve, reject }))
+  }
+
+  release(requestIds: string[]): void {
+    for (const requestId of requestIds) this.#tell(release(this.#pool, requestId, this.clock.now()))
+  }
+
+  workerFailed(workerId: string, requestId: string): void {
+    this.#tell(workerFailed(this.#pool, workerId, requestId, this.clock.now()))
+  }
+
+  heartbeat(beat: Heartbeat): void {
+    this.#tell(heartbeat(this.#pool, beat, 1, this.clock.now()))
+  }
+
+  registry(): { present: Place[]; missing: string[] } {
+    this.sweep()
+    return registry(this.#pool)
+  }
+
+  sweep(): void {
+    this.#tell(sweep(this.#pool, this.clock.now()))
+  }
+
+  view() {
+    return view(this.#pool)
+  }
+
+  evict(): void {
+    for (const { reject } of this.#waiters.values()) reject(new Error('the pool was evicted'))
+    this.#waiters = new Map()
+    this.#pool = emptyPool()
+  }
+
+  #tell(told: Told[]): void {
+    for (const { requestId, outcome } of told) {
+      this.#waiters.get(requestId)?.resolve(outcome)
+      this.#waiters.delete(requestId)
+    }
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * `npm run sim`: worlds by seed, and one line on what became of them.
+ *
+ *   npm run sim -- --seeds N [--from S]      N worlds from seed S on (0)
+ *   npm run sim -- --seed N [--trace]        one world; with every step
+ */
+import { parseArgs } from 'node:util'
+import { type FaultCounts, faultKinds, noFaults } from './faults.ts'
+import { Shelf } from './shelf.ts'
+import { type Outcome, runSeed } from './world.ts'
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '1000' },
+    from: { type: 'string', default: '0' },
+    seed: { type: 'string' },
+    trace: { type: 'boolean', default: false },
+  },
+})
+
+/** Worlds that fail alike add nothing. */
+const failuresShown = 5
+
+async function main(): Promise<number> {
+  const from = Number(values.seed ?? values.from)
+  const count = values.seed === undefined ? Number(values.seeds) : 1
+  if (!Number.isSafeInteger(from) || !Number.isSafeInteger(count) || count < 1) {
+    console.error('seeds are whole numbers: npm run sim -- --seeds 1000 --from 0')
+    return 2
+  }
+  const shelf = new Shelf()
+  process.on('exit', () => shelf.close())
+  const total = { steps: 0, requests: 0, faults: noFaults(), failed: [] as Outcome[] }
+  const startedAt = performance.now()
+  let toldAt = startedAt
+  for (let seed = from; seed < from + count; seed++) {
+    const outcome = await runSeed(seed, shelf, values.trace ? console.log : undefined)
+    total.steps += outcome.steps
+    total.requests += outcome.requests
+    for (const kind of faultKinds) total.faults[kind] += outcome.faults[kind]
+    if (outcome.violation) {
+      total.failed.push(outcome)
+      if (total.failed.length <= failuresShown) console.error(describe(outcome))
+    }
+    if (performance.now() - toldAt > 2_000) {
+      toldAt = performance.now()
+      const rate = (seed - from + 1) / ((toldAt - startedAt) / 1_000)
+      process.stderr.write(`${seed - from + 1} of ${count} seeds, ${rate.toFixed(0)} a second\n`)
+    }
+  }
+  console.log(summary(count, total))
+  return total.failed.length > 0 ? 1 : 0
+}
+
+export function describe({ seed, violation }: Outcome): string {
+  if (!violation) return `seed ${seed}: no violation`
+  const { invariant, detail, step, tail } = violation
+  return [
+    `seed ${seed}, step ${step}: VIOLATED ${invariant}: ${detail}`,
+    ...tail.map((line) => `  ${line}`),
+    `  again: npm run sim -- --seed ${seed} --trace`,
+  ].join('\n')
+}
+
+function summary(
+  count: number,
+  total: { steps: number; requests: number; faults: FaultCounts; failed: Outcome[] },
+): string {
+  const injected = faultKinds.map((kind) => `${kind} ${total.faults[kind]}`).join(', ')
+  const all = Object.values(total.faults).reduce((sum, number) => sum + number, 0)
+  return `sim: ${count} seeds, ${total.requests} requests, ${total.steps} steps, ${all} faults (${injected}), ${total.failed.length} violations`
+}
+
+process.exitCode = await main()

@@ -1,0 +1,252 @@
+/**
+ * A tenant object's shell, around the real `Books`, store and `GroupCommit` on Node's SQLite: transactions, the alarm
+ * and eviction as in src/tenant/tenant-object.ts. What each committed transaction decided goes to the auditor.
+ */
+import { DatabaseSync } from 'node:sqlite'
+import { inquiredMax } from '../../backends/protocol/inquiry.ts'
+import type { Receipt } from '../../backends/protocol/receipt.ts'
+import { judgeOverdue, type Known } from '../../src/settlement/overdue.ts'
+import { type AdmissionOrder, type Refused, reservationTtlMs } from '../../src/tenant/admission.ts'
+import { Books } from '../../src/tenant/books.ts'
+import type { Admission } from '../../src/tenant/calls.ts'
+import { GroupCommit } from '../../src/tenant/group-commit.ts'
+import { openStore, type Sql } from '../../src/tenant/store.ts'
+import { nodeSql } from '../support/tenant.ts'
+import type { Report } from './auditor.ts'
+import { Clock, type Timeline } from './timeline.ts'
+
+const shareFromRunning = 4
+const dayMs = 86_400_000
+export type ReadmitOrder = Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>
+
+export interface TenantParts {
+  timeline: Timeline
+  /** How long calls are gathered for one commit. */
+  gatherMs: () => number
+  committed: (reports: Report[]) => void
+  inquire: (requestIds: string[]) => Promise<Known>
+  note: (what: string) => void
+}
+
+export class TenantHost {
+  readonly tenantId: string
+  readonly db = new DatabaseSync(':memory:')
+  readonly clock: Clock
+  books: Books
+  /** How many more writes succeed before the storage fails once; a commit counts as one. */
+  failsAfter: number | null = null
+  readonly #parts: TenantParts
+  readonly #sql: Sql
+  #commits: GroupCommit
+  #reports: Report[] = []
+  #incarnation = 0
+  readonly #open = new Set<(reason: Error) => void>()
+  /** As storage has it, and as the object remembers it. */
+  #storedAlarm: number | null = null
+  #alarmAt: number | null = null
+  #alarmTries = 0
+  #alarmSerial = 0
+
+  constructor(tenantId: string, parts: TenantParts) {
+    this.tenantId = tenantId
+    this.#parts = parts
+    this.clock = new Clock(parts.timeline)
+    const sql = nodeSql(this.db)
+    const failing = <Result>(work: () => Result): Result => {
+      if (this.failsAfter !== null && this.failsAfter-- <= 0) {
+        this.failsAfter = null
+        throw new Error('the storage failed')
+      }
+      return work()
+    }
+    this.#sql = { all: sql.all, run: (query, ...values) => failing(() => sql.run(query, ...values)) }
+    this.#commitWrites = () => failing(() => this.db.exec('COMMIT'))
+    this.books = new Books(openStore(this.#sql))
+    this.#commits = this.#newCommits()
+  }
+
+  readonly #commitWrites: () => void
+
+  /** One call that changes the books, outside any group, as the admin's calls are. */
+  change<Result>(work: (books: Books, now: number, report: (report: Report) => void) => Result): Result {
+    return this.#transaction(() => work(this.books, this.clock.now(), (report) => this.#reports.push(report)))
+  }
+
+  admit(order: AdmissionOrder): Promise<Admission | Refused> {
+    return this.#run(() => {
+      const now = this.clock.now()
+      const answer = this.books.admit(order, now)
+      if (answer.ok) this.#wakeAt(now + reservationTtlMs)
+      this.#reports.push({ kind: 'admit', order, answer, now })
+      return answer
+    })
+  }
+
+  readmit(order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | Refused> {
+    return this.#run(() => {
+      const now = this.clock.now()
+      const answer = this.books.readmit(order, now)
+      this.#reports.push({ kind: 'readmit', order, answer, now })
+      return answer
+    })
+  }
+
+  settle(receipts: Receipt[]): Promise<string[]> {
+    return this.#run(() =>
+      receipts.map((receipt) => {
+        const now = this.clock.now()
+        const answer = this.books.settle(receipt, now)
+        this.#reports.push({ kind: 'settle', receipt, answer, now })
+        return answer
+      }),
+    )
+  }
+
+  void(requestId: string): Promise<string> {
+    return this.#run(() => this.#close(requestId, 'void'))
+  }
+
+  /** What was in memory is gone, and so are the calls that waited; storage stays. */
+  evict(): void {
+    this.#incarnation += 1
+    for (const reject of this.#open) reject(new Error('the object was evicted'))
+    this.#open.clear()
+    this.failsAfter = null
+    this.books = new Books(openStore(this.#sql))
+    this.#commits = this.#newCommits()
+    this.#alarmAt = this.#storedAlarm
+  }
+
+  /** Call it after the clock was set: the alarm goes by the clock. */
+  planAlarm(): void {
+    const serial = ++this.#alarmSerial
+    if (this.#storedAlarm === null) return
+    const wait = Math.max(this.#storedAlarm - this.clock.now(), 0)
+    this.#parts.timeline.after(wait, `${this.tenantId} alarm`, () => {
+      if (serial === this.#alarmSerial) void this.#alarm()
+    })
+  }
+
+  async #alarm(): Promise<void> {
+    const incarnation = this.#incarnation
+    this.#storedAlarm = null
+    this.#alarmAt = null
+    const { store } = this.books
+    try {
+      const overdue = store.overdue(this.clock.now(), inquiredMax)
+      const known = overdue.length > 0 && (await this.#parts.inquire(overdue.map((booking) => booking.requestId)))
+      // An alarm whose object was evicted under it goes off again.
+      if (incarnation !== this.#incarnation) throw new Error('evicted')
+      const now = this.clock.now()
+      this.#transaction(() => {
+        for (const { requestId } of known ? overdue : []) {
+          const booking = store.booking(requestId)
+          if (booking?.state !== 'reserved' || !known) continue
+          const judged = judgeOverdue(booking, known, now)
+          if (judged.kind === 'expire') this.#close(requestId, 'expire')
+          else this.books.extend(requestId, judged.expiresAt)
+        }
+        const retentionDays = this.books.tenant()?.settings.retentionDays
+        if (retentionDays !== undefined) this.#prune(now - retentionDays * dayMs, 2_000)
+      })
+      this.#alarmTries = 0
+      const due = store.nextDue()
+      if (due !== undefined) this.#wakeAt(due)
+    } catch {
+      this.#storedAlarm = Math.min(this.#storedAlarm ?? Number.POSITIVE_INFINITY, this.clock.now() + 2_000)
+      this.#alarmTries += 1
+      if (this.#alarmTries > 6) this.#parts.note(`${this.tenantId}: the platform gave up on the alarm`)
+      this.planAlarm()
+    }
+  }
+
+  prune(before: number, limit: number): void {
+    this.#transaction(() => this.#prune(before, limit))
+  }
+
+  #prune(before: number, limit: number): void {
+    if (!prunable(this.db, before)) return
+    this.books.store.prune(before, limit)
+    this.#reports.push({ kind: 'prune', before, now: this.clock.now() })
+  }
+
+  #close(requestId: string, kind: 'void' | 'expire'): string {
+    const now = this.clock.now()
+    const answer = this.books.close(requestId, kind, now)
+    this.#reports.push({ kind: 'close', requestId, how: kind, answer, now })
+    return answer
+  }
+
+  #run<Result>(work: () => Result): Promise<Result> {
+    const busy = (this.books.tenant()?.state.running ?? 0) >= shareFromRunning
+    return new Promise((resolve, reject) => {
+      this.#open.add(reject)
+      this.#commits.run(work, busy).then(
+        (result) => {
+          this.#open.delete(reject)
+          resolve(result)
+        },
+        (error) => {
+          this.#open.delete(reject)
+          reject(error)
+        },
+      )
+    })
+  }
+
+  #newCommits(): GroupCommit {
+    const incarnation = this.#incarnation
+    return new GroupCommit(
+      (work) => this.#transaction(work),
+      (flush) =>
+        this.#parts.timeline.after(this.#parts.gatherMs(), `${this.tenantId} commits`, () => {
+          if (incarnation === this.#incarnation) flush()
+        }),
+    )
+  }
+
+  /** As in the tenant object: all or nothing, in storage and in memory. */
+  #transaction<Result>(work: () => Result): Result {
+    this.#reports = []
+    const alarm = this.#storedAlarm
+    this.db.exec('BEGIN')
+    try {
+      const result = work()
+      this.books.write()
+      this.#commitWrites()
+      if (this.#storedAlarm !== alarm) this.planAlarm()
+      this.#parts.committed(this.#reports)
+      return result
+    } catch (error) {
+      this.db.exec('ROLLBACK')
+      this.books.forget()
+      // Setting the alarm is a write like any other, and is rolled back with them.
+      this.#storedAlarm = alarm
+      this.#parts.note(`${this.tenantId}: a transaction was rolled back: ${String(error)}`)
+      throw error
+    }
+  }
+
+  #wakeAt(time: number): void {
+    if (this.#alarmAt !== null && this.#alarmAt <= time) return
+    this.#alarmAt = time
+    this.#storedAlarm = time
+    this.planAlarm()
+  }
+}
+
+/**
+ * Whether what is old is also what came first, and of requests that are over. `prune` relies on it and does not check
+ * it; a clock that went back breaks it. Until it checks, the world prunes only then.
+ */
+function prunable(db: DatabaseSync, before: number): boolean {
+  const row = db
+    .prepare(
+      `SELECT coalesce((SELECT min(seq) FROM entries WHERE at >= ?1), 1e15) AS young,
+        coalesce((SELECT max(seq) FROM entries WHERE at < ?1), 0) AS old,
+        (SELECT count(*) FROM entries JOIN bookings USING (request_id)
+          WHERE at < ?1 AND (state = 'reserved' OR opened_at >= ?1)) AS needed`,
+    )
+    .get(before)
+  return Number(row?.old) < Number(row?.young) && row?.needed === 0
+}

@@ -1,0 +1,354 @@
+/**
+ * A worker: the real slots, the real check for used dispatches, the real bound and prices, the real outbox on a real
+ * disk. Modelled are the HTTP server, the engine (tokens come from the seed), and the delivery's timing. A killed
+ * worker loses everything but its outbox; a paused one does nothing until it goes on, then everything it missed.
+ */
+import { clockSkewMs, type Dispatch, type Refusal } from '../../backends/protocol/dispatch.ts'
+import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import { type Counts, costNano } from '../../backends/protocol/money.ts'
+import { type Receipt, type ReceiptsAnswer, receiptsPerCall } from '../../backends/protocol/receipt.ts'
+import { UsedDispatches } from '../../gpu-worker/accept.ts'
+import { Outbox } from '../../gpu-worker/outbox.ts'
+import { boundOutput } from '../../gpu-worker/relay.ts'
+import { Slots } from '../../gpu-worker/slots.ts'
+import type { Auditor } from './auditor.ts'
+import type { Random } from './random.ts'
+import { Clock, type Timeline } from './timeline.ts'
+
+/** What the seed says about a prompt: the edge only estimates its length. */
+export interface Script {
+  promptTokens: number
+  cachedTokens: number
+  /** What the model would write, were it let. */
+  outputTokens: number
+}
+
+/** One HTTP exchange, seen from the edge. Messages take time; a break is noticed by both sides. */
+export interface Connection {
+  refused: (refusal: Refusal) => void
+  accepted: () => void
+  first: () => void
+  done: () => void
+  lost: () => void
+  /** Set by the worker: the other side has gone. */
+  onClose: () => void
+}
+
+interface Run {
+  dispatch: Dispatch
+  slot: number
+  counts: Counts
+  outputTokensMax: number
+  script: Script
+  connection: Connection
+  left: boolean
+  begun: boolean
+  ended: boolean
+  startedAt: number
+}
+
+export interface WorkerParts {
+  timeline: Timeline
+  random: Random
+  auditor: Auditor
+  /** Delivers receipts to the edge; rejects when no answer came. */
+  post: (receipts: Receipt[]) => Promise<ReceiptsAnswer>
+  beat: (beat: Heartbeat) => void
+  script: (requestId: string) => Script
+  slots: number
+}
+
+export class Worker {
+  readonly workerId: string
+  readonly pool: Dispatch['pool']
+  readonly clock: Clock
+  readonly folder: string
+  outbox: Outbox
+  /** Receipts that were refused and stay for the operator. */
+  readonly kept = new Set<string>()
+  state: 'up' | 'down' | 'paused' = 'up'
+  readonly #parts: WorkerParts
+  #incarnation = 0
+  #slots: Slots
+  #used = new UsedDispatches()
+  #runs = new Set<Run>()
+  #missed: { happen: () => void; gone: () => void }[] = []
+  #delivering = false
+  #again = false
+
+  constructor(workerId: string, pool: Dispatch['pool'], folder: string, outbox: Outbox, parts: WorkerParts) {
+    this.workerId = workerId
+    this.pool = pool
+    this.folder = folder
+    this.outbox = outbox
+    this.#parts = parts
+    this.clock = new Clock(parts.timeline)
+    this.#slots = new Slots(parts.slots)
+  }
+
+  get running(): number {
+    return this.#runs.size
+  }
+
+  slotsHeld(): string[] {
+    return this.#slots.holders()
+  }
+
+  /** Something that happens on this worker after `ms`, unless it is killed before. */
+  #after(ms: number, what: string, run: () => void): void {
+    const incarnation = this.#incarnation
+    const happen = () => {
+      if (incarnation !== this.#incarnation) return
+      if (this.state === 'paused') this.#missed.push({ happen, gone: () => undefined })
+      else run()
+    }
+    this.#parts.timeline.after(ms, `${this.workerId} ${what}`, happen)
+  }
+
+  /** The worker is reached by a message; when it is down, `gone` is called instead. */
+  reach(ms: number, what: string, run: () => void, gone: () => void): void {
+    const happen = () => {
+      if (this.state === 'down') gone()
+      else if (this.state === 'paused') this.#missed.push({ happen, gone })
+      else run()
+    }
+    this.#parts.timeline.after(ms, `${this.workerId} ${what}`, happen)
+  }
+
+  dispatch(order: Dispatch, connection: Connection): void {
+    const refusal = this.#refusal(order)
+    if (refusal) return void connection.refused(refusal)
+    const slot = this.#slots.take(order.requestId)
+    if (slot === undefined) return void connection.refused({ code: 'no_slot', message: 'every slot is taken' })
+    const run: Run = {
+      dispatch: order,
+      slot,
+      counts: { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 },
+      outputTokensMax: 0,
+      script: this.#parts.script(order.requestId),
+      connection,
+      left: false,
+      begun: false,
+      ended: false,
+      startedAt: 0,
+    }
+    this.#runs.add(run)
+    connection.onClose = () => {
+      run.left = true
+    }
+    this.beat()
+    this.#after(this.#parts.random.int(1, 8), `prepares ${order.dispatchId}`, () => this.#prepared(run))
+  }
+
+  #refusal(order: Dispatch): Refusal | undefined {
+    const now = this.clock.now()
+    if (now > order.expiresAt + clockSkewMs || now < order.issuedAt - clockSkewMs)
+      return { code: 'bad_dispatch', message: 'expired' }
+    if (!this.#used.use(order.dispatchId, now)) return { code: 'replayed_dispatch', message: 'used' }
+    return undefined
+  }
+
+  #prepared(run: Run): void {
+    const { script, dispatch, connection } = run
+    const { promptTokens } = script
+    const bound = boundOutput(
+      { ok: true, promptTokens, outputTokensFit: 1_000, chat: {} as never, effort: dispatch.effort, prompt: null },
+      dispatch,
+    )
+    if (typeof bound !== 'number') {
+      this.#release(run)
+      return void connection.refused(bound)
+    }
+    run.outputTokensMax = bound
+    run.startedAt = this.clock.now()
+    this.outbox.begin(dispatch, run.slot, run.startedAt)
+    run.begun = true
+    this.#parts.auditor.began(dispatch)
+    connection.accepted()
+    this.#after(this.#parts.random.int(1, 30), `prefills ${dispatch.dispatchId}`, () => this.#prefilled(run, 0))
+  }
+
+  /** The prompt goes in by two chunks: a client that leaves between them pays for one. */
+  #prefilled(run: Run, chunk: number): void {
+    if (run.ended) return
+    if (run.left) return void this.#end(run, 'aborted')
+    const { promptTokens, cachedTokens } = run.script
+    run.counts.promptTokens = chunk === 0 ? Math.max(cachedTokens, promptTokens >> 1) : promptTokens
+    run.counts.cachedTokens = cachedTokens
+    this.#noted(run)
+    const next = this.#parts.random.int(1, 20)
+    if (chunk === 0) this.#after(next, `prefills ${run.dispatch.dispatchId}`, () => this.#prefilled(run, 1))
+    else this.#after(next, `generates ${run.dispatch.dispatchId}`, () => this.#generated(run))
+  }
+
+  #generated(run: Run): void {
+    if (run.ended) return
+    if (run.left) return void this.#end(run, 'aborted')
+    const before = run.counts.outputTokens
+    const tokens = Math.min(
+      this.#parts.random.int(1, 6),
+      run.outputTokensMax - before,
+      run.script.outputTokens - before,
+    )
+    run.counts.outputTokens += tokens
+    if (before < 4) run.counts.reasoningTokens += Math.min(tokens, 4 - before)
+    this.#noted(run)
+    if (before === 0) run.connection.first()
+    const { outputTokens } = run.counts
+    if (outputTokens >= Math.min(run.outputTokensMax, run.script.outputTokens)) return void this.#end(run, 'finished')
+    this.#after(this.#parts.random.int(1, 120), `generates ${run.dispatch.dispatchId}`, () => this.#generated(run))
+  }
+
+  #noted(run: Run): void {
+    this.#parts.auditor.generated(run.dispatch, { ...run.counts })
+    this.outbox.count(run.slot, run.counts)
+  }
+
+  /** The engine has stopped: the receipt goes to the outbox, then the last byte goes out, then the slot is free. */
+  #end(run: Run, outcome: Receipt['outcome']): void {
+    run.ended = true
+    const receipt = receiptOf(run, outcome, this.clock.now())
+    this.outbox.finish(receipt)
+    this.#after(this.#parts.random.int(0, 2), `ends ${run.dispatch.dispatchId}`, () => {
+      this.deliver()
+      if (outcome === 'failed') run.connection.lost()
+      else if (outcome === 'finished') run.connection.done()
+      this.#release(run)
+    })
+  }
+
+  #release(run: Run): void {
+    this.#runs.delete(run)
+    this.#slots.release(run.dispatch.requestId)
+    this.beat()
+  }
+
+  /** The engine dies over one request; the worker lives. */
+  engineDies(): boolean {
+    const run = [...this.#runs].find((each) => each.begun && !each.ended)
+    if (run) this.#end(run, 'failed')
+    return run !== undefined
+  }
+
+  beat(): void {
+    if (this.state !== 'up') return
+    this.#parts.beat({
+      workerId: this.workerId,
+      pool: this.pool,
+      url: `http://${this.workerId}`,
+      model: 'm',
+      engine: 'e',
+      state: 'ready',
+      slotsMax: this.#slots.max,
+      contextTokens: 1_000,
+      vision: false,
+      running: this.slotsHeld(),
+      kvTokens: 0,
+      kvTokensMax: 0,
+      promptTokensTotal: 0,
+      cachedTokensTotal: 0,
+      outputTokensTotal: 0,
+      sentAt: this.clock.now(),
+    })
+  }
+
+  /** Sends what is owed, one call at a time, until nothing is. */
+  deliver(): void {
+    if (this.#delivering) {
+      this.#again = true
+      return
+    }
+    this.#delivering = true
+    this.#send(0)
+  }
+
+  #send(attempt: number): void {
+    const { random, post } = this.#parts
+    const owed = this.outbox.owed(random.pick([1, 3, receiptsPerCall]))
+    if (owed.length === 0) {
+      this.#delivering = false
+      if (this.#again) {
+        this.#again = false
+        this.deliver()
+      }
+      return
+    }
+    const incarnation = this.#incarnation
+    post(owed.map((each) => each.receipt)).then(
+      (answer) => {
+        if (incarnation !== this.#incarnation) return
+        this.#after(0, 'is told what arrived', () => {
+          this.outbox.acknowledged(answer.done)
+          for (const { dispatchId, reason } of answer.refused) {
+            this.outbox.refused(dispatchId, reason)
+            this.kept.add(dispatchId)
+          }
+          this.#send(0)
+        })
+      },
+      () => {
+        if (incarnation !== this.#incarnation) return
+        this.#after(Math.min(5_000, 100 * 2 ** attempt) + random.int(0, 100), 'sends receipts again', () =>
+          this.#send(attempt + 1),
+        )
+      },
+    )
+  }
+
+  /** SIGKILL: every connection breaks; of a run that was at work one more token may have gone unnoted. */
+  kill(): void {
+    for (const run of this.#runs) {
+      const atWork = run.begun && !run.ended && run.counts.promptTokens === run.script.promptTokens
+      if (atWork && run.counts.outputTokens < run.outputTokensMax && this.#parts.random.chance(0.5))
+        this.#parts.auditor.unnoted(run.dispatch)
+      run.connection.lost()
+    }
+    this.#incarnation += 1
+    this.state = 'down'
+    this.#runs = new Set()
+    for (const { gone } of this.#missed) gone()
+    this.#missed = []
+    this.#slots = new Slots(this.#parts.slots)
+    this.#used = new UsedDispatches()
+    this.#delivering = false
+    this.#again = false
+    this.outbox.close()
+  }
+
+  restart(): void {
+    this.state = 'up'
+    this.outbox = new Outbox(this.folder)
+    this.outbox.recover('e', this.clock.now())
+    this.deliver()
+    this.beat()
+  }
+
+  pause(): void {
+    this.state = 'paused'
+  }
+
+  resume(): void {
+    this.state = 'up'
+    const missed = this.#missed
+    this.#missed = []
+    for (const { happen } of missed) this.#parts.timeline.after(0, `${this.workerId} goes on`, happen)
+    this.beat()
+  }
+}
+
+function receiptOf(run: Run, outcome: Receipt['outcome'], now: number): Receipt {
+  const { requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort, rates, costNanoMax } = run.dispatch
+  const counts = { ...run.counts }
+  const failed = outcome === 'failed'
+  return {
+    ...{ requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort, outcome },
+    finishReason: failed ? 'error' : outcome === 'aborted' ? 'abort' : 'stop',
+    counts,
+    costNano: failed ? 0 : Math.min(costNano(counts, rates), costNanoMax),
+    estimated: false,
+    startedAt: run.startedAt,
+    endedAt: now,
+    firstTokenMs: null,
+    engine: 'e',
+  }
+}
