@@ -62,7 +62,13 @@ export function accept<Value>(answer: Answer<Value>): Value {
 }
 
 export async function read<Schema extends z.ZodType>(request: Request, schema: Schema): Promise<z.infer<Schema>> {
-  return parse((await readJsonBody(request)).value, schema)
+  return parse(await readBody(request), schema)
+}
+
+/** The body as JSON; an empty object where there is none. */
+export async function readBody(request: Request): Promise<unknown> {
+  const absent = request.body === null || request.headers.get('content-length') === '0'
+  return absent ? {} : (await readJsonBody(request)).value
 }
 
 export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema): z.infer<Schema> {

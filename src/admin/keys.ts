@@ -1,6 +1,6 @@
 /** `/admin/tenants/:tenantId/keys`: shown whole once, when made; after that by prefix. */
 import { Hono } from 'hono'
-import { type AdminContext, type AdminEnv, accept, note, parse, read, readPage, tenantStub } from './context.ts'
+import { type AdminContext, type AdminEnv, accept, note, read, readPage, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 import { mintKey, modeOf } from './mint.ts'
 import { KeyChangeOrder, KeyOrder, RotateOrder } from './orders.ts'
@@ -40,8 +40,7 @@ keys.patch('/:keyId', needs('keys:write'), async (context) => {
 
 keys.post('/:keyId/rotate', needs('keys:write'), async (context) => {
   const keyId = context.req.param('keyId')
-  const hasBody = context.req.header('content-length') !== '0' && context.req.raw.body !== null
-  const { overlapSeconds } = hasBody ? await read(context.req.raw, RotateOrder) : parse({}, RotateOrder)
+  const { overlapSeconds } = await read(context.req.raw, RotateOrder)
   const stub = tenant(context)
   const before = accept(await stub.showKey(by, keyId))
   const minted = await mintKey(context.env, context.req.param('tenantId') ?? '', modeOf(before.prefix), keyId)

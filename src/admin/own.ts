@@ -7,8 +7,7 @@ import type { z } from 'zod'
 import { authenticate } from '../auth/authenticate.ts'
 import { settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
-import { readJsonBody } from '../shaping/body.ts'
-import { type AdminContext, type AdminEnv, accept, note, parse, readPage, tenantStub } from './context.ts'
+import { type AdminContext, type AdminEnv, accept, note, parse, readBody, readPage, tenantStub } from './context.ts'
 import { audited } from './guard.ts'
 import { mintKey, modeOf } from './mint.ts'
 import { KeyOrder, RotateOrder } from './orders.ts'
@@ -66,8 +65,7 @@ ownKeys.post('/', async (context) => {
 ownKeys.post('/:keyId/rotate', async (context) => {
   const { tenantId, by } = context.get('caller')
   const keyId = context.req.param('keyId')
-  const hasBody = context.req.raw.body !== null && context.req.header('content-length') !== '0'
-  const { overlapSeconds } = hasBody ? await readSnake(context, RotateOrder) : parse({}, RotateOrder)
+  const { overlapSeconds } = await readSnake(context, RotateOrder)
   const stub = tenantStub(context.env, tenantId)
   const before = accept(await stub.showKey(by, keyId))
   const minted = await mintKey(context.env, tenantId, modeOf(before.prefix), keyId)
@@ -86,7 +84,7 @@ ownKeys.delete('/:keyId', async (context) => {
 
 /** A body in snake_case, by a schema in camelCase; a field that is refused is named as it was sent. */
 async function readSnake<Schema extends z.ZodType>(context: AdminContext, schema: Schema): Promise<z.infer<Schema>> {
-  const { value } = await readJsonBody(context.req.raw)
+  const value = await readBody(context.req.raw)
   try {
     return parse(toCamel(value), schema)
   } catch (error) {

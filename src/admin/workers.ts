@@ -10,7 +10,7 @@ import { mintWorkerKey } from '../auth/fleet.ts'
 import { type Env, settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
 import type { Fence } from '../routing/fence.ts'
-import { type AdminContext, type AdminEnv, note, onePage, parse, read, readPage } from './context.ts'
+import { type AdminContext, type AdminEnv, note, onePage, read, readPage } from './context.ts'
 import { needs } from './guard.ts'
 import { RotateOrder } from './orders.ts'
 
@@ -67,8 +67,7 @@ workers.post('/', needs('workers:write'), async (context) => {
 /** A key of the next epoch. The old one's heartbeats are refused from the end of the overlap on, its receipts never. */
 workers.post('/:workerId/rotate', needs('workers:write'), async (context) => {
   const workerId = context.req.param('workerId')
-  const hasBody = context.req.raw.body !== null && context.req.header('content-length') !== '0'
-  const { overlapSeconds } = hasBody ? await read(context.req.raw, RotateOrder) : parse({}, RotateOrder)
+  const { overlapSeconds } = await read(context.req.raw, RotateOrder)
   note(context, { target: workerId })
   const now = Date.now()
   const row = await context.env.DB.prepare(

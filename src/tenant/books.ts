@@ -103,7 +103,8 @@ export class Books {
     const { costNano } = settled.entry
     const used = { tokens: receipt.counts.promptTokens + receipt.counts.outputTokens, costNano }
     if (settled.answer === 'posted') this.#endHold({ ...tenant, ...settled.account }, key, booking, used, now)
-    else if (settled.answer === 'late') this.#charge({ ...lateTenant, ...settled.account }, lateKey, lateAt, costNano)
+    else if (settled.answer === 'late')
+      this.#charge({ ...tenant, ...settled.account, state: lateTenant.state }, lateKey, lateAt, costNano)
     const { keyId, model, pool, effort, workerId, outcome } = receipt
     const labels = { ...noLabels, keyId, model, pool, effort, workerId, outcome }
     this.#addEntry(settled.entry, labels)

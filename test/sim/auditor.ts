@@ -369,7 +369,8 @@ export class TenantAudit {
     const gone = this.lines.slice(0, pruned.seq)
     const first = this.#prunedLines
     this.#prunedLines = pruned.seq
-    if (gone.slice(first).some((line) => line.at >= before)) this.#violate('only what is old is pruned', `before ${before}`)
+    if (gone.slice(first).some((line) => line.at >= before))
+      this.#violate('only what is old is pruned', `before ${before}`)
     const sum = (read: (line: Line) => number) => gone.reduce((total, line) => total + read(line), 0)
     if (sum((line) => line.costNano) !== pruned.cost_nano || sum((line) => line.creditNano) !== pruned.credit_nano)
       this.#violate('what was pruned stays in the sums', JSON.stringify(pruned))

@@ -208,7 +208,7 @@ export class TenantHost {
   /** As in the tenant object: all or nothing, in storage and in memory. */
   #transaction<Result>(work: () => Result): Result {
     this.#reports = []
-    const alarm = this.#storedAlarm
+    const [alarm, alarmAt] = [this.#storedAlarm, this.#alarmAt]
     this.db.exec('BEGIN')
     try {
       const result = work()
@@ -222,6 +222,7 @@ export class TenantHost {
       this.books.forget()
       // Setting the alarm is a write like any other, and is rolled back with them.
       this.#storedAlarm = alarm
+      this.#alarmAt = alarmAt
       this.#parts.note(`${this.tenantId}: a transaction was rolled back: ${String(error)}`)
       throw error
     }

@@ -77,6 +77,7 @@ class World implements Network {
   readonly #tail: string[] = []
   readonly #activeMs: number
   #calm = false
+  #beating = true
   #commits = 0
   #serial = 0
   #step = 0
@@ -226,7 +227,8 @@ class World implements Network {
   #beatAll(): void {
     for (const worker of this.#workers.values()) worker.beat()
     for (const pool of this.#pools.values()) pool.sweep()
-    if (!this.#calm || this.#goesOn()) this.#timeline.after(1_000, 'everyone beats', () => this.#beatAll())
+    this.#beating = !this.#calm || this.#goesOn()
+    if (this.#beating) this.#timeline.after(1_000, 'everyone beats', () => this.#beatAll())
   }
 
   #goesOn(): boolean {
@@ -457,7 +459,11 @@ class World implements Network {
   // The network.
 
   admit: Network['admit'] = (tenantId, order) =>
-    this.#call(`admit ${order.requestId}`, () => this.#tenant(tenantId).admit(order))
+    this.#call(`admit ${order.requestId}`, async () => {
+      // Nothing is repeated a retention later; here the clock may say that it is.
+      if (this.#auditor.tenants.get(tenantId)?.requests.get(order.requestId)?.pruned) throw new Error('long ago')
+      return this.#tenant(tenantId).admit(order)
+    })
   readmit: Network['readmit'] = (tenantId, order) =>
     this.#call(`readmit ${order.requestId}`, () => this.#tenant(tenantId).readmit(order))
   void: Network['void'] = (tenantId, requestId) =>
@@ -467,7 +473,14 @@ class World implements Network {
       this.#tenant(tenantId).settle(receipts),
     )
   lease: Network['lease'] = (pool, ask) =>
-    this.#call(`lease ${ask.requestId}`, () => this.#pool(pool).lease({ ...ask, model: 'm' }), false)
+    this.#call(
+      `lease ${ask.requestId}`,
+      () => {
+        if (!this.#beating) this.#beatAll()
+        return this.#pool(pool).lease({ ...ask, model: 'm' })
+      },
+      false,
+    )
   release: Network['release'] = (pool, requestIds) =>
     this.#call(`release ${requestIds.join(' ')}`, async () => this.#pool(pool).release(requestIds))
   workerFailed: Network['workerFailed'] = (pool, workerId, requestId) =>
