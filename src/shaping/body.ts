@@ -1,8 +1,11 @@
 /** Reads a request's body as JSON, bounded. Nothing above the bound is ever held in memory. */
 import { GatewayError } from '../errors.ts'
 
-/** 32 MiB: a long conversation with images; more is refused before it is read. */
+/** 32 MiB: a long conversation with images; more is refused. */
 export const bodyBytesMax = 32 * 1024 * 1024
+
+/** As much is read and dropped before the refusal: a client that is cut off while it sends never reads why. */
+const drainedBytesMax = 2 * bodyBytesMax
 
 export interface JsonBody {
   bytes: Uint8Array<ArrayBuffer>
@@ -13,7 +16,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
 
 export async function readJsonBody(request: Request): Promise<JsonBody> {
   const declared = Number(request.headers.get('content-length') ?? 0)
-  if (declared > bodyBytesMax) throw tooLarge()
+  if (declared > drainedBytesMax) throw tooLarge()
   const bytes = await readBounded(request, declared)
   try {
     return { bytes, value: JSON.parse(decoder.decode(bytes)) }
@@ -25,14 +28,16 @@ export async function readJsonBody(request: Request): Promise<JsonBody> {
 
 async function readBounded(request: Request, declared: number): Promise<Uint8Array<ArrayBuffer>> {
   // A declared length is enforced by the HTTP parser, so the whole body can be taken at once.
-  if (declared > 0) return new Uint8Array(await request.arrayBuffer())
+  if (declared > 0 && declared <= bodyBytesMax) return new Uint8Array(await request.arrayBuffer())
   const parts: Uint8Array[] = []
   let length = 0
   for await (const part of request.body ?? []) {
     length += part.byteLength
-    if (length > bodyBytesMax) throw tooLarge()
-    parts.push(part)
+    if (length > drainedBytesMax) throw tooLarge()
+    if (length > bodyBytesMax) parts.length = 0
+    else parts.push(part)
   }
+  if (length > bodyBytesMax) throw tooLarge()
   const bytes = new Uint8Array(length)
   let offset = 0
   for (const part of parts) {

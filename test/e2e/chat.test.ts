@@ -278,9 +278,8 @@ describe('chat completions, refused', () => {
       headers: { authorization: `Bearer ${product.demo().apiKey}` },
       body: chunked,
       duplex: 'half',
-    } as RequestInit).catch(() => undefined)
-    // A server may also close on a client that goes on sending; it must not take the body.
-    if (response) expect(response.status).toBe(413)
+    } as RequestInit)
+    expect(response.status).toBe(413)
   })
 
   it('[E2E14] 400: what is no chat request never reaches the engine', async () => {

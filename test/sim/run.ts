@@ -6,6 +6,7 @@
  */
 import { parseArgs } from 'node:util'
 import { type FaultCounts, faultKinds, noFaults } from './faults.ts'
+import { describeOutcome } from './outcome.ts'
 import { Shelf } from './shelf.ts'
 import { type Outcome, runSeed } from './world.ts'
 
@@ -40,7 +41,7 @@ async function main(): Promise<number> {
     for (const kind of faultKinds) total.faults[kind] += outcome.faults[kind]
     if (outcome.violation) {
       total.failed.push(outcome)
-      if (total.failed.length <= failuresShown) console.error(describe(outcome))
+      if (total.failed.length <= failuresShown) console.error(describeOutcome(outcome))
     }
     if (performance.now() - toldAt > 2_000) {
       toldAt = performance.now()
@@ -50,16 +51,6 @@ async function main(): Promise<number> {
   }
   console.log(summary(count, total))
   return total.failed.length > 0 ? 1 : 0
-}
-
-export function describe({ seed, violation }: Outcome): string {
-  if (!violation) return `seed ${seed}: no violation`
-  const { invariant, detail, step, tail } = violation
-  return [
-    `seed ${seed}, step ${step}: VIOLATED ${invariant}: ${detail}`,
-    ...tail.map((line) => `  ${line}`),
-    `  again: npm run sim -- --seed ${seed} --trace`,
-  ].join('\n')
 }
 
 function summary(

@@ -476,8 +476,9 @@ class World implements Network {
     this.#call(
       `lease ${ask.requestId}`,
       () => {
+        const leased = this.#pool(pool).lease({ ...ask, model: 'm' })
         if (!this.#beating) this.#beatAll()
-        return this.#pool(pool).lease({ ...ask, model: 'm' })
+        return leased
       },
       false,
     )
