@@ -9,6 +9,7 @@ import type { Dispatch } from '../../backends/protocol/dispatch.ts'
 import type { Counts, Rates } from '../../backends/protocol/money.ts'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
 import type { Limits } from '../../src/limits/holder.ts'
+import type { Known } from '../../src/settlement/overdue.ts'
 import type { AdmissionOrder, Refused } from '../../src/tenant/admission.ts'
 import type { Admission } from '../../src/tenant/calls.ts'
 import type { ReadmitOrder } from './tenant.ts'
@@ -37,6 +38,7 @@ interface Asked {
   boundNano: number
   boundTokens: number
   costNano: number
+  openedAt: number
   /** The moment whose day and month the request burdens. */
   burdens: number
   pruned: boolean
@@ -85,8 +87,18 @@ type Budget = 'total' | 'day' | 'month'
 
 export class Auditor {
   violation: Violation | undefined
+  /** What the workers last said of a request whose receipt was overdue. */
+  readonly told = new Map<string, 'running' | 'owed' | 'silent' | 'nothing'>()
   readonly truths = new Map<string, Truth>()
   readonly tenants = new Map<string, TenantAudit>()
+
+  inquired(requestIds: string[], known: Known): void {
+    for (const requestId of requestIds) {
+      const { running, owed, silent } = known
+      const told = running.has(requestId) ? 'running' : owed.has(requestId) ? 'owed' : silent ? 'silent' : 'nothing'
+      this.told.set(requestId, told)
+    }
+  }
 
   violate(invariant: string, detail: string): void {
     this.violation ??= { invariant, detail }
@@ -244,7 +256,7 @@ export class TenantAudit {
     this.#take(this.#tenant, 'tokens', boundTokens, now)
     this.#calendar = burdens
     this.requests.set(requestId, {
-      ...{ requestId, keyId, boundNano, boundTokens, burdens },
+      ...{ requestId, keyId, boundNano, boundTokens, burdens, openedAt: burdens },
       ...{ state: 'reserved', costNano: 0, pruned: false },
     })
   }
@@ -286,6 +298,7 @@ export class TenantAudit {
     if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
     asked.boundNano = boundNano
     asked.burdens = burdens
+    asked.openedAt = burdens
     this.#calendar = burdens
   }
 
@@ -340,6 +353,9 @@ export class TenantAudit {
     if (answer !== foreseen)
       return void this.#violate('a reservation ends once, and is answered the same', `${requestId}: ${answer}`)
     if (!asked || foreseen !== closed) return
+    const told = this.#auditor.told.get(requestId)
+    if (how === 'expire' && now - asked.openedAt < 24 * 3_600_000 && told !== 'nothing')
+      this.#violate('within a day nothing expires unless every worker says it knows nothing', `${requestId}: ${told}`)
     this.#close(asked, closed, 0, now)
     this.lines.push({ ...plain, requestId, kind: how, at: now })
   }

@@ -620,11 +620,13 @@ class World implements Network {
       registries.flatMap(({ present }) => present.map(({ workerId }) => this.#askWorker(workerId, requestIds))),
     )
     const heard = answers.filter((answer) => answer !== undefined)
-    return {
+    const known = {
       running: new Set(heard.flatMap((answer) => answer.running)),
       owed: new Set(heard.flatMap((answer) => answer.owed)),
       silent: heard.length < answers.length || registries.some(({ missing }) => missing.length > 0),
     }
+    this.#auditor.inquired(requestIds, known)
+    return known
   }
 
   #askWorker(workerId: string, requestIds: string[]): Promise<{ running: string[]; owed: string[] } | undefined> {

@@ -1,0 +1,108 @@
+/**
+ * `npm run ledger:verify -- [state folder]`: are the books in this folder sound? Every tenant's chain and sums, a line
+ * each; exit code 1 on any fault.
+ *
+ * The product may run meanwhile. Its databases are not opened but copied, with what SQLite has not yet folded in, and
+ * the copy is read; a copy that was taken while the tenant was writing may be torn, so what looks faulty is copied anew.
+ */
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join, resolve } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { fileURLToPath } from 'node:url'
+import { openStore, type Row, type Sql } from '../tenant/store.ts'
+import { type Verdict, verifyBooks } from '../tenant/verify.ts'
+
+const triesMax = 5
+const usage = 'usage: npm run ledger:verify -- [state folder, by default TRAMONTANE_HOME or .tramontane]'
+
+interface Checked extends Verdict {
+  name: string
+  sums: string
+}
+
+function main(args: string[]): number {
+  if (args.length > 1 || args[0]?.startsWith('-')) return say(usage, 2)
+  const home = resolve(
+    args[0] ?? process.env.TRAMONTANE_HOME ?? fileURLToPath(new URL('../../.tramontane', import.meta.url)),
+  )
+  if (!existsSync(home)) return say(`there is no state folder ${home}`, 2)
+  const files = tenantFiles(home)
+  if (files.length === 0) return say(`${home} holds no tenant: is it a state folder?`, 2)
+  const temporary = mkdtempSync(join(tmpdir(), 'tramontane-verify-'))
+  try {
+    const checked = files.map((file) => check(file, temporary)).filter((each) => each !== undefined)
+    for (const { name, entries, sums, faults } of checked) {
+      console.log(`${name}: ${entries} entries, ${sums}: ${faults.length === 0 ? 'sound' : `${faults.length} faults`}`)
+      for (const fault of faults) console.log(`  ${fault}`)
+    }
+    return checked.some(({ faults }) => faults.length > 0) ? 1 : 0
+  } finally {
+    rmSync(temporary, { recursive: true, force: true })
+  }
+}
+
+/** Each tenant object's database: Miniflare keeps one file per object in a folder per class. */
+function tenantFiles(home: string): string[] {
+  const objects = join(home, 'edge', 'do')
+  if (!existsSync(objects)) return []
+  return readdirSync(objects)
+    .filter((folder) => folder.endsWith('-TenantObject'))
+    .flatMap((folder) => readdirSync(join(objects, folder)).map((file) => join(objects, folder, file)))
+    .filter((path) => path.endsWith('.sqlite') && basename(path) !== 'metadata.sqlite')
+}
+
+/** Undefined for an object that never became a tenant: someone asked for a name that does not exist. */
+function check(file: string, temporary: string): Checked | undefined {
+  let checked: Checked | undefined
+  for (let attempt = 0; attempt < triesMax; attempt++) {
+    const copy = join(temporary, `${attempt}-${basename(file)}`)
+    // The log after the database: what is folded in between is in both, and not in neither.
+    for (const suffix of ['', '-wal']) if (existsSync(file + suffix)) copyFileSync(file + suffix, copy + suffix)
+    checked = read(copy, basename(file))
+    if (!checked || checked.faults.length === 0) break
+  }
+  return checked
+}
+
+function read(path: string, name: string): Checked | undefined {
+  let db: DatabaseSync | undefined
+  try {
+    db = new DatabaseSync(path)
+    // Nothing is migrated: an object's tables are read as the product left them.
+    if (!db.prepare(`SELECT 1 FROM sqlite_master WHERE name = 'account'`).get()) return undefined
+    const store = openStore(readOnly(db))
+    const tenant = store.tenant()
+    if (!tenant) return undefined
+    const { creditNano, postedNano, reservedNano } = tenant
+    const sums = `credit ${dollars(creditNano)}, posted ${dollars(postedNano)}, reserved ${dollars(reservedNano)}`
+    return { name: tenant.tenantId, sums, ...verifyBooks(store) }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    return { name, sums: 'sums unknown', entries: 0, faults: [`the database cannot be read: ${reason}`] }
+  } finally {
+    db?.close()
+  }
+}
+
+function readOnly(db: DatabaseSync): Sql {
+  return {
+    all: (query, ...values) => db.prepare(query).all(...values) as Row[],
+    run: (query) => {
+      if (!query.startsWith('CREATE TABLE IF NOT EXISTS'))
+        throw new Error('the state is of another version of the product')
+    },
+  }
+}
+
+/** Exactly: nine digits after the point. */
+function dollars(nano: number): string {
+  return `$${Math.trunc(nano / 1e9)}.${String(nano % 1e9).padStart(9, '0')}`
+}
+
+function say(sentence: string, code: number): number {
+  console.error(sentence)
+  return code
+}
+
+process.exitCode = main(process.argv.slice(2))
