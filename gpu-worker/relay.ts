@@ -52,8 +52,8 @@ export async function relay(
   const left = new AbortController()
   response.on('close', () => left.abort())
   if (response.destroyed) left.abort()
-  const { requestId, priority } = dispatch
-  const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority }, left.signal)
+  const { requestId, priority, tenantId: owner } = dispatch
+  const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
   const writer = chat.stream ? streamWriter(dispatch, chat, response, now) : wholeWriter(dispatch, response, now)
   const beat = setInterval(() => writer.beat(), beatMs)
   let firstTokenMs: number | null = null

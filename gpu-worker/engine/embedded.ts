@@ -155,7 +155,11 @@ class EmbeddedEngine implements Engine {
     run.closed.then(() => signal.removeEventListener('abort', run.abort))
     const sampling = samplingOf(chat, effort, this.#random())
     const outputTokensMax = Math.min(options.outputTokensMax, prepared.outputTokensFit)
-    child?.send({ kind: 'run', id, job: { tokens, sampling, rules, outputTokensMax, priority: options.priority } })
+    child?.send({
+      kind: 'run',
+      id,
+      job: { tokens, sampling, rules, outputTokensMax, priority: options.priority, owner: options.owner },
+    })
     return run
   }
 

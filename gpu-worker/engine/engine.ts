@@ -79,6 +79,11 @@ export interface RunOptions {
   outputTokensMax: number
   /** Smaller runs first. */
   priority: number
+  /**
+   * Whose prompt it is. Prefixes are reused among the same owner's requests only: a count of cached tokens would
+   * otherwise tell one tenant what another has sent.
+   */
+  owner: string
 }
 
 export interface Run {

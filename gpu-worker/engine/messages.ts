@@ -56,6 +56,8 @@ export interface Job {
   outputTokensMax: number
   /** Smaller runs first. */
   priority: number
+  /** Prefixes are reused within one owner only. */
+  owner: string
 }
 
 export type ToChild =

@@ -9,8 +9,9 @@
 
 export interface FreeSequence {
   id: number
-  /** What its part of the cache holds. */
+  /** What its part of the cache holds, and whose it is. */
   tokens: ArrayLike<number>
+  owner: string
   /** The step in which it was last used. */
   usedAt: number
 }
@@ -22,13 +23,17 @@ export interface Picked {
 }
 
 /**
- * The free sequence that shares the longest prefix with the prompt; among equals the one unused for longest, since its
+ * The free sequence of the same owner that shares the longest prefix with the prompt; among equals the one unused for longest, since its
  * owner is the least likely to come back. At least one token is always left to compute: its logits are the first answer.
  */
-export function pickSequence(free: readonly FreeSequence[], prompt: ArrayLike<number>): Picked | undefined {
+export function pickSequence(
+  free: readonly FreeSequence[],
+  prompt: ArrayLike<number>,
+  owner: string,
+): Picked | undefined {
   let best: (Picked & { usedAt: number }) | undefined
-  for (const { id, tokens, usedAt } of free) {
-    const reuse = Math.min(commonPrefix(tokens, prompt), prompt.length - 1)
+  for (const { id, tokens, usedAt, owner: theirs } of free) {
+    const reuse = theirs === owner ? Math.min(commonPrefix(tokens, prompt), prompt.length - 1) : 0
     if (!best || reuse > best.reuse || (reuse === best.reuse && usedAt < best.usedAt)) best = { id, reuse, usedAt }
   }
   return best && { id: best.id, reuse: best.reuse }

@@ -41,8 +41,9 @@ export interface Sampler {
 
 interface Sequence {
   id: number
-  /** What its part of the cache holds. */
+  /** What its part of the cache holds, and whose it is. */
   tokens: number[]
+  owner: string
   usedAt: number
 }
 
@@ -92,7 +93,7 @@ export class Scheduler {
     this.#options = options
     this.#report = report
     this.#fail = fail
-    this.#sequences = Array.from({ length: options.slotsMax }, (_, id) => ({ id, tokens: [], usedAt: 0 }))
+    this.#sequences = Array.from({ length: options.slotsMax }, (_, id) => ({ id, tokens: [], owner: '', usedAt: 0 }))
     this.#free = new Set(this.#sequences)
   }
 
@@ -151,7 +152,7 @@ export class Scheduler {
     if (this.#free.size === 0) return
     const waiting = [...this.#runs.values()].filter((run) => !run.sequence).sort(inOrder)
     for (const run of waiting) {
-      const picked = pickSequence([...this.#free], run.job.tokens)
+      const picked = pickSequence([...this.#free], run.job.tokens, run.job.owner)
       const sequence = picked && this.#sequences[picked.id]
       if (!sequence) return
       this.#free.delete(sequence)
@@ -159,6 +160,7 @@ export class Scheduler {
         this.#decoder.truncate(sequence.id, picked.reuse)
         sequence.tokens.length = picked.reuse
       }
+      sequence.owner = run.job.owner
       run.sequence = sequence
       run.prefilled = picked.reuse
       run.sampler = this.#decoder.sampler(sequence.id, run.job)

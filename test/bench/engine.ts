@@ -131,7 +131,7 @@ async function runEngine(engine: Engine, requests: readonly Prepared[]): Promise
     requests.map(async (prepared, index) => {
       const run = engine.run(
         prepared,
-        { requestId: `bench-${index}`, outputTokensMax: outputTokens, priority: 0 },
+        { requestId: `bench-${index}`, outputTokensMax: outputTokens, priority: 0, owner: 'bench' },
         signal,
       )
       for await (const _ of run.events) {

@@ -63,7 +63,7 @@ async function prepare(engine: Engine, body: Record<string, unknown>, effort: Ef
 }
 
 function begin(engine: Engine, prepared: Prepared, options: Partial<RunOptions> = {}, signal?: AbortSignal): Run {
-  const all = { requestId: 'r', outputTokensMax: 64, priority: 0, ...options }
+  const all = { requestId: 'r', outputTokensMax: 64, priority: 0, owner: 'a', ...options }
   return engine.run(prepared, all, signal ?? new AbortController().signal)
 }
 
@@ -127,6 +127,19 @@ describe('embedded engine', () => {
     await all(next)
     expect(next.counts.cachedTokens).toBeGreaterThanOrEqual(prepared.promptTokens)
     expect(next.counts.promptTokens).toBeGreaterThan(next.counts.cachedTokens)
+  })
+
+  it('[ENG21] another tenant’s prompt is not found in the cache, by whatever it would be told', async () => {
+    const prepared = await prepare(engine, {
+      messages: [{ role: 'user', content: 'A secret plan about a lighthouse.' }],
+    })
+    await all(begin(engine, prepared, { outputTokensMax: 2 }))
+    const foreign = begin(engine, prepared, { outputTokensMax: 2, owner: 'b' })
+    await all(foreign)
+    expect(foreign.counts.cachedTokens).toBe(0)
+    const own = begin(engine, prepared, { outputTokensMax: 2, owner: 'b' })
+    await all(own)
+    expect(own.counts.cachedTokens).toBe(prepared.promptTokens - 1)
   })
 
   it('[ENG3] a request that arrives later joins, and both are answered token by token side by side', async () => {

@@ -7,17 +7,29 @@ const limits = { batchTokens: 512, prefillChunkTokens: 128 }
 describe('plan', () => {
   it('[ENG6] the sequence with the longest common prefix is taken, among equals the one unused for longest', () => {
     const free = [
-      { id: 0, tokens: [1, 2, 9], usedAt: 1 },
-      { id: 1, tokens: [1, 2, 3, 4, 9], usedAt: 9 },
-      { id: 2, tokens: [1, 2, 3, 4, 8], usedAt: 5 },
+      { id: 0, tokens: [1, 2, 9], owner: 'a', usedAt: 1 },
+      { id: 1, tokens: [1, 2, 3, 4, 9], owner: 'a', usedAt: 9 },
+      { id: 2, tokens: [1, 2, 3, 4, 8], owner: 'a', usedAt: 5 },
     ]
-    expect(pickSequence(free, [1, 2, 3, 4, 5, 6])).toEqual({ id: 2, reuse: 4 })
-    expect(pickSequence(free, [7, 7])).toEqual({ id: 0, reuse: 0 })
-    expect(pickSequence([], [1])).toBeUndefined()
+    expect(pickSequence(free, [1, 2, 3, 4, 5, 6], 'a')).toEqual({ id: 2, reuse: 4 })
+    expect(pickSequence(free, [7, 7], 'a')).toEqual({ id: 0, reuse: 0 })
+    expect(pickSequence([], [1], 'a')).toBeUndefined()
   })
 
   it('[ENG6] at least one token is left to compute, even when all of them are held', () => {
-    expect(pickSequence([{ id: 0, tokens: [1, 2, 3, 4], usedAt: 0 }], [1, 2, 3])).toEqual({ id: 0, reuse: 2 })
+    expect(pickSequence([{ id: 0, tokens: [1, 2, 3, 4], owner: 'a', usedAt: 0 }], [1, 2, 3], 'a')).toEqual({
+      id: 0,
+      reuse: 2,
+    })
+  })
+
+  it('[ENG21] what another owner left in a sequence is never reused, however alike', () => {
+    const free = [
+      { id: 0, tokens: [1, 2, 3, 4, 5], owner: 'b', usedAt: 1 },
+      { id: 1, tokens: [1, 2], owner: 'a', usedAt: 9 },
+    ]
+    expect(pickSequence(free, [1, 2, 3, 4, 5, 6], 'a')).toEqual({ id: 1, reuse: 2 })
+    expect(pickSequence(free.slice(0, 1), [1, 2, 3], 'a')).toEqual({ id: 0, reuse: 0 })
   })
 
   const plan = (decoding: number, left: number[], priority = left.map(() => 0)) =>

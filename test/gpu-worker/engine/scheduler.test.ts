@@ -55,6 +55,7 @@ function job(promptTokens: number | number[], outputTokensMax: number, priority 
     tokens: Uint32Array.from(tokens),
     outputTokensMax,
     priority,
+    owner: 'a',
     sampling: { temperature: 0, topP: 1, seed: 0, frequencyPenalty: 0, presencePenalty: 0 },
     rules: {
       endIds: [endId],
