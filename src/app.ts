@@ -15,6 +15,9 @@ import { takeHeartbeat } from './routing/heartbeats.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 import { readJsonBody } from './shaping/body.ts'
 
+/** Heartbeats and receipts are small, and their signatures are inside them. */
+const internalBytesMax = 1024 * 1024
+
 type Bindings = { Bindings: Env; Variables: { requestId: string } }
 
 export const app = new Hono<Bindings>()
@@ -68,13 +71,13 @@ app.get('/healthz', async (context) => {
 })
 
 app.post(heartbeatPath, async (context) => {
-  const body = await readJsonBody(context.req.raw)
+  const body = await readJsonBody(context.req.raw, internalBytesMax)
   await takeHeartbeat(body.value, context.env, await settings(context.env))
   return context.body(null, 204)
 })
 
 app.post(receiptsPath, async (context) => {
-  const body = await readJsonBody(context.req.raw)
+  const body = await readJsonBody(context.req.raw, internalBytesMax)
   return context.json(await settleReceipts(body.value, context.env, await settings(context.env)))
 })
 

@@ -4,8 +4,8 @@ import { GatewayError } from '../errors.ts'
 /** 32 MiB: a long conversation with images; more is refused. */
 export const bodyBytesMax = 32 * 1024 * 1024
 
-/** As much is read and dropped before the refusal: a client that is cut off while it sends never reads why. */
-const drainedBytesMax = 2 * bodyBytesMax
+/** As many times that is read and dropped before the refusal: a client that is cut off while it sends never reads why. */
+const drainedTimes = 2
 
 export interface JsonBody {
   bytes: Uint8Array<ArrayBuffer>
@@ -14,10 +14,11 @@ export interface JsonBody {
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
 
-export async function readJsonBody(request: Request): Promise<JsonBody> {
+/** @param bytesMax the bound, in bytes; a smaller one where nobody has shown a key yet */
+export async function readJsonBody(request: Request, bytesMax = bodyBytesMax): Promise<JsonBody> {
   const declared = Number(request.headers.get('content-length') ?? 0)
-  if (declared > drainedBytesMax) throw tooLarge()
-  const bytes = await readBounded(request, declared)
+  if (declared > drainedTimes * bytesMax) throw tooLarge(bytesMax)
+  const bytes = await readBounded(request, declared, bytesMax)
   try {
     return { bytes, value: JSON.parse(decoder.decode(bytes)) }
   } catch (cause) {
@@ -26,18 +27,18 @@ export async function readJsonBody(request: Request): Promise<JsonBody> {
   }
 }
 
-async function readBounded(request: Request, declared: number): Promise<Uint8Array<ArrayBuffer>> {
+async function readBounded(request: Request, declared: number, bytesMax: number): Promise<Uint8Array<ArrayBuffer>> {
   // A declared length is enforced by the HTTP parser, so the whole body can be taken at once.
-  if (declared > 0 && declared <= bodyBytesMax) return new Uint8Array(await request.arrayBuffer())
+  if (declared > 0 && declared <= bytesMax) return new Uint8Array(await request.arrayBuffer())
   const parts: Uint8Array[] = []
   let length = 0
   for await (const part of request.body ?? []) {
     length += part.byteLength
-    if (length > drainedBytesMax) throw tooLarge()
-    if (length > bodyBytesMax) parts.length = 0
+    if (length > drainedTimes * bytesMax) throw tooLarge(bytesMax)
+    if (length > bytesMax) parts.length = 0
     else parts.push(part)
   }
-  if (length > bodyBytesMax) throw tooLarge()
+  if (length > bytesMax) throw tooLarge(bytesMax)
   const bytes = new Uint8Array(length)
   let offset = 0
   for (const part of parts) {
@@ -47,9 +48,6 @@ async function readBounded(request: Request, declared: number): Promise<Uint8Arr
   return bytes
 }
 
-function tooLarge(): GatewayError {
-  return new GatewayError(
-    'request_too_large',
-    `the body is larger than ${bodyBytesMax} bytes: send less in one request`,
-  )
+function tooLarge(bytesMax: number): GatewayError {
+  return new GatewayError('request_too_large', `the body is larger than ${bytesMax} bytes: send less in one request`)
 }

@@ -126,4 +126,12 @@ describe('routes', () => {
     const seen = await send('GET', '/admin/tenants/tene')
     expect(JSON.stringify(seen.body)).not.toContain(body.apiKey)
   })
+
+  it('[RTE7] what is sent without a key is bounded before it is read: a large heartbeat is a 413', async () => {
+    for (const path of ['/internal/heartbeat', '/internal/receipts']) {
+      for (const bytes of [1_100_000, 5_000_000]) {
+        expect((await send('POST', path, { heartbeat: 'x'.repeat(bytes) }, {})).status).toBe(413)
+      }
+    }
+  })
 })
