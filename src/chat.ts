@@ -4,6 +4,7 @@
  *   auth ─▶ shape ─▶ reserve ─▶ route ─▶ dispatch ─▶ relay          (settlement: the worker's receipt, see settlement/)
  */
 import { authenticate } from './auth/authenticate.ts'
+import { lastResort } from './dispatch/hosted.ts'
 import { relayStream, relayWhole } from './dispatch/relay.ts'
 import { serve } from './dispatch/serve.ts'
 import type { Line } from './line.ts'
@@ -17,7 +18,8 @@ export async function chat(request: Request, line: Line): Promise<Response> {
   const body = await readJsonBody(request)
   const shaped = shape(body.value, body.bytes.byteLength, line.settings.models)
   const reservation = await reserve(line, key, shaped)
-  const service = serve(line, key, shaped, reservation, body.bytes)
   const headers = answerHeaders(line, shaped, reservation)
+  const workers = serve(line, key, shaped, reservation, body.bytes)
+  const service = lastResort(line, key, shaped, reservation, headers, workers)
   return shaped.chat.stream ? relayStream(line, service, headers) : relayWhole(line, service, headers)
 }

@@ -16,6 +16,9 @@ export interface Env {
   OPERATOR_KEY_SHA256: string
   /** "allow": meter events may go to this machine over plain http. For `npm start` and tests only. */
   METER_LOOPBACK?: string
+  HOSTED_URL?: string
+  HOSTED_MODEL?: string
+  HOSTED_KEY?: string
 }
 
 const Settings = z.object({
@@ -26,7 +29,19 @@ const Settings = z.object({
     .string()
     .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex: wrangler secret put OPERATOR_KEY_SHA256'),
   METER_LOOPBACK: z.literal('allow').optional(),
+  HOSTED_URL: z.url({ protocol: /^https?$/, error: 'must be the base address of a hosted API' }).optional(),
+  HOSTED_MODEL: z.string().min(1).max(128).optional(),
+  HOSTED_KEY: z.string().min(1).max(1_024).optional(),
 })
+
+/** A hosted API that answers, for tenants that allow it, when every pool is down. */
+export interface HostedSettings {
+  /** Without a slash at its end. */
+  url: string
+  /** The API's own name of the model that this gateway offers. */
+  model: string
+  key: Secret
+}
 
 export interface Settings {
   models: readonly string[]
@@ -34,6 +49,7 @@ export interface Settings {
   fleet: Secret
   operatorKeyHash: string
   meterLoopback: boolean
+  hosted: HostedSettings | undefined
 }
 
 let parsed: Promise<Settings> | undefined
@@ -57,5 +73,14 @@ async function parse(env: Env): Promise<Settings> {
     fleet: new Secret(FLEET_SECRET),
     operatorKeyHash: OPERATOR_KEY_SHA256,
     meterLoopback: METER_LOOPBACK === 'allow',
+    hosted: hostedOf(result.data),
   }
+}
+
+function hostedOf({ HOSTED_URL, HOSTED_MODEL, HOSTED_KEY }: z.infer<typeof Settings>): HostedSettings | undefined {
+  const given = [HOSTED_URL, HOSTED_MODEL, HOSTED_KEY].filter((value) => value !== undefined)
+  if (HOSTED_URL && HOSTED_MODEL && HOSTED_KEY)
+    return { url: HOSTED_URL.replace(/\/+$/, ''), model: HOSTED_MODEL, key: new Secret(HOSTED_KEY) }
+  if (given.length === 0) return undefined
+  throw new Error('settings HOSTED_URL, HOSTED_MODEL, HOSTED_KEY: set all three, or none')
 }

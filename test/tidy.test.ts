@@ -20,7 +20,7 @@ const shells = [
   // Pure, but native.
   /^src\/ledger\/sha256\.ts$/,
   /^src\/tenant\/(tenant-object|reserve)\.ts$/,
-  /^src\/routing\/(pool-object|route|heartbeats)\.ts$/,
+  /^src\/routing\/(pool-object|route|wait|heartbeats)\.ts$/,
   /^src\/dispatch\//,
   /^src\/settlement\/(receipts|inquire)\.ts$/,
   /^src\/metering\/deliver\.ts$/,

@@ -47,3 +47,6 @@ export const ReceiptsAnswer = z.object({
   refused: z.array(z.object({ dispatchId: z.string(), reason: z.string() })),
 })
 export type ReceiptsAnswer = z.infer<typeof ReceiptsAnswer>
+
+/** What a tenant's books post: a worker's receipt, or the edge's own word on a hosted API, which signs none. */
+export type Settlement = Omit<Receipt, 'pool'> & { pool: PoolName | 'hosted' }

@@ -56,11 +56,15 @@ export const RateCardOrder = z.strictObject({
   outputNano: Price,
 })
 
+/** A key may lower its tenant's class, never raise it. */
+const KeyClass = z.literal('batch').nullable()
+
 export const KeyOrder = z.strictObject({
   name: Name,
   mode: z.enum(['live', 'test']).default('live'),
   role: RoleName.default('member'),
   models: Models.default(null),
+  class: KeyClass.default(null),
   limits: LimitsOrder.prefault({}),
   expiresAt: Time.nullable().default(null),
 })
@@ -69,6 +73,7 @@ export const KeyChangeOrder = z.strictObject({
   name: Name.exactOptional(),
   role: RoleName.exactOptional(),
   models: Models.exactOptional(),
+  class: KeyClass.exactOptional(),
   limits: LimitsChange.exactOptional(),
   expiresAt: Time.nullable().exactOptional(),
 })

@@ -75,7 +75,7 @@ tenants.get('/', needs('tenants:read'), async (context) => {
 
 tenants.get('/:tenantId', needs('tenants:read'), async (context) => {
   const tenantId = context.req.param('tenantId')
-  const summary = await tenantStub(context.env, tenantId).summary()
+  const summary = await tenantStub(context.env, tenantId).summary(context.req.query('totals') === 'true')
   if (!summary) throw noSuchTenant()
   const row = await context.env.DB.prepare('SELECT plan_id AS planId FROM tenants WHERE tenant_id = ?')
     .bind(tenantId)

@@ -13,11 +13,11 @@
  */
 import { errorEvent, GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
+import { waitComment } from '../routing/wait.ts'
 import type { Served, Service } from './serve.ts'
 
 const beatMs = 250
 const encoder = new TextEncoder()
-const comment = encoder.encode(': waiting for a slot\n\n')
 
 export async function relayStream(line: Line, service: Service, headers: Headers): Promise<Response> {
   const served = service.next()
@@ -25,10 +25,11 @@ export async function relayStream(line: Line, service: Service, headers: Headers
     service.cancel()
     throw error
   })
-  const { readable, writable } = new IdentityTransformStream()
-  line.waitUntil(pumpStream(line, service, served, writable))
   headers.set('content-type', 'text/event-stream; charset=utf-8')
   if (first) disclosePlace(headers, first, line)
+  else await discloseWait(headers, service)
+  const { readable, writable } = new IdentityTransformStream()
+  line.waitUntil(pumpStream(line, service, served, writable))
   return new Response(readable, { headers })
 }
 
@@ -41,7 +42,7 @@ async function pumpStream(
 ) {
   let served: Served | undefined
   try {
-    served = await beatUntil(pending, writable)
+    served = await beatUntil(pending, service, writable)
     await write(writable, served.first)
     await served.rest.pipeTo(writable, { preventAbort: true, preventClose: true })
     await writable.close()
@@ -56,6 +57,8 @@ async function pumpStream(
       if (served) service.lost(served)
     } else {
       line.leave()
+      // An answer may have begun meanwhile; then its receipt follows.
+      served ??= await pending.catch(() => undefined)
       await served?.rest.cancel().catch(() => undefined)
     }
     // A client that left an engine at work is billed by the receipt; all else ends here.
@@ -64,11 +67,15 @@ async function pumpStream(
 }
 
 /** Sends a comment every beat until the answer begins; a comment that cannot be sent means that the client has left. */
-async function beatUntil(pending: Promise<Served>, writable: WritableStream<Uint8Array>): Promise<Served> {
+async function beatUntil(
+  pending: Promise<Served>,
+  service: Service,
+  writable: WritableStream<Uint8Array>,
+): Promise<Served> {
   for (;;) {
     const served = await within(pending, beatMs)
     if (served) return served
-    await write(writable, comment)
+    await write(writable, encoder.encode(waitComment(service.wait.look(Date.now()))))
   }
 }
 
@@ -149,10 +156,25 @@ function disclosePlace(headers: Headers, served: Served, line: Line): void {
   headers.set('x-tramontane-pool', served.lease.pool)
   headers.set('x-tramontane-worker', served.lease.place.workerId)
   headers.set('openai-processing-ms', String(Date.now() - line.startedAt))
+  const { position, waitedMs } = served.lease
+  if (position !== null) setQueueHeaders(headers, position, waitedMs)
+}
+
+/** The headers go out before the answer: where it stands and how long it is expected to wait, or how long it has. */
+async function discloseWait(headers: Headers, service: Service): Promise<void> {
+  const view = await within(service.wait.firstLook(Date.now()), beatMs)
+  const { past } = service.wait
+  if (view) setQueueHeaders(headers, view.position, view.expectedWaitMs)
+  else if (past) setQueueHeaders(headers, past.position, past.waitedMs)
+}
+
+function setQueueHeaders(headers: Headers, position: number, waitMs: number | null): void {
+  headers.set('x-tramontane-queue-position', String(position))
+  if (waitMs !== null) headers.set('x-tramontane-queue-wait-ms', String(waitMs))
 }
 
 /** What the promise gives within `ms`, or undefined; rejects as it does. */
-async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value | undefined> {
+export async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value | undefined> {
   let timer: number | null = null
   const late = new Promise<undefined>((resolve) => {
     timer = setTimeout(() => resolve(undefined), ms)

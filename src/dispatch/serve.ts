@@ -7,18 +7,26 @@ import type { Refusal } from '../../backends/protocol/dispatch.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
-import { type Lease, route } from '../routing/route.ts'
+import type { PriorityClass } from '../routing/fair-queue.ts'
+import { type Lease, NoEndpoints, route } from '../routing/route.ts'
+import { Wait } from '../routing/wait.ts'
 import type { Shaped } from '../shaping/shape.ts'
 import type { Admission } from '../tenant/calls.ts'
 import { reserveAgain, tenantStub } from '../tenant/reserve.ts'
 import { type Dispatched, type DispatchOrder, dispatch } from './dispatch.ts'
 
 export interface Served {
-  lease: Lease
+  lease: Lease | HostedPlace
   contentType: string
   first: Uint8Array
   /** The rest of the worker's stream; whoever holds it cancels it when the client leaves. */
   rest: ReadableStream<Uint8Array>
+}
+
+/** Where an answer comes from that no pool gives; see hosted.ts. */
+export interface HostedPlace extends Pick<Lease, 'waitedMs' | 'position'> {
+  pool: 'hosted'
+  place: { workerId: string }
 }
 
 export interface Service {
@@ -26,11 +34,17 @@ export interface Service {
   next(): Promise<Served>
   /** The stream broke after its first bytes: its worker is out until heard of again. */
   lost(served: Served): void
+  /** What is known of the wait for a slot, while there is one, and after it. */
+  wait: Pick<Wait, 'look' | 'firstLook' | 'past'>
+  /** Whether `next` failed because no pool has a worker for it. */
+  nowhere(): boolean
   /** No attempt follows: close the reservation, unless a receipt will. */
   cancel(): void
 }
 
 const attemptsMax = 2
+/** The engine's priority, where smaller runs first. From the plan, as everything that gives preference. */
+const enginePriority = { interactive: 3, batch: 7 } satisfies Record<PriorityClass, number>
 
 export function serve(
   line: Line,
@@ -40,11 +54,13 @@ export function serve(
   bytes: Uint8Array<ArrayBuffer>,
 ): Service {
   const failedOn: string[] = []
+  const wait = new Wait(line)
   let dispatches = 0
   let { boundNano } = admission
   let { promptTokens } = shaped
   let raised = false
   let receiptFollows = false
+  let nowhere = false
   /** What the client is told when the attempts are used up. */
   let last: unknown
 
@@ -56,7 +72,7 @@ export function serve(
       model: shaped.model.id,
       ...(shaped.effort.asked && { effortAsked: shaped.effort.asked }),
       effort: shaped.effort.effective,
-      priority: 5,
+      priority: enginePriority[admission.priorityClass],
       costNanoMax: boundNano,
       promptTokensMax: promptTokens,
       outputTokensMax: admission.outputTokensMax,
@@ -70,12 +86,19 @@ export function serve(
   async function next(): Promise<Served> {
     const { effective: effort } = shaped.effort
     while (failedOn.length < attemptsMax) {
-      const lease = await route(line, {
+      const { weight, priorityClass, outputTokensMax } = admission
+      const order = {
         tenantId: key.tenantId,
         model: shaped.model.id,
         effort,
         exclude: failedOn,
-      }).catch((cause: unknown) => {
+        again: dispatches > 0,
+        weight,
+        priorityClass,
+        costTokens: promptTokens + outputTokensMax,
+      }
+      const lease = await route(line, order, wait).catch((cause: unknown) => {
+        nowhere = cause instanceof NoEndpoints
         throw last ?? cause
       })
       const dispatched = await attempt(lease)
@@ -122,7 +145,11 @@ export function serve(
 
   return {
     next,
-    lost: (served) => failed(served.lease),
+    lost({ lease }) {
+      if (lease.pool !== 'hosted') failed(lease)
+    },
+    nowhere: () => nowhere,
+    wait,
     cancel() {
       if (!receiptFollows) line.waitUntil(tenantStub(line, key.tenantId).void(line.requestId))
     },

@@ -108,7 +108,9 @@ export function raiseHolder(
  * go by a calendar that never goes back, or what was held in one window would be given back to another.
  */
 export function burdenTime(states: readonly HolderState[], now: number): number {
-  return Math.max(now, ...states.flatMap((state) => eachPurse(state.purses).map(([, purse]) => purse.window)))
+  let latest = now
+  for (const { purses } of states) for (const [, purse] of eachPurse(purses)) latest = Math.max(latest, purse.window)
+  return latest
 }
 
 /**

@@ -54,6 +54,7 @@ async function start(): Promise<void> {
       OPERATOR_KEY_SHA256: operatorKeyHash,
       MODELS: modelId,
       METER_LOOPBACK: 'allow',
+      ...hostedBindings(),
     },
   })
   let workerdPid: number | null = null
@@ -148,6 +149,12 @@ async function start(): Promise<void> {
   process.stdout.write(
     greeting({ baseUrl, modelId, apiKey: state.apiKey ?? '', home, toy: modelId === 'tramontane-tiny' }),
   )
+}
+
+/** The settings of a hosted API, where the environment has them. */
+function hostedBindings(): Record<string, string> {
+  const names = ['HOSTED_URL', 'HOSTED_MODEL', 'HOSTED_KEY']
+  return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
 }
 
 async function ensureDemoTenant(baseUrl: string, state: State, home: string): Promise<void> {

@@ -4,7 +4,7 @@
  * workers' keys are no longer good, is on disk; see `fence.ts`.
  */
 import { DurableObject } from 'cloudflare:workers'
-import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
 import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from './fence.ts'
 import {
   type Ask,
@@ -17,15 +17,19 @@ import {
   type PoolView,
   registry,
   release,
+  releaseOn,
   sweep,
   type Told,
   view,
+  type WaitView,
+  waitView,
   workerFailed,
 } from './pool.ts'
 
 const sweepEveryMs = 1_000
 
 export class PoolObject extends DurableObject {
+  readonly #startedAt = Date.now()
   readonly #pool = emptyPool()
   readonly #waiters = new Map<string, (outcome: Outcome) => void>()
   readonly #fences: Map<string, Fence>
@@ -48,10 +52,15 @@ export class PoolObject extends DurableObject {
 
   /** Resolves when a slot is leased, or with the reason why none is. `release` ends the waiting. */
   lease(ask: Ask): Promise<Outcome> | Outcome {
-    const outcome = lease(this.#pool, ask, Date.now())
+    const outcome = lease(this.#pool, ask, Date.now(), (told) => this.#tell([told]))
     if (outcome) return outcome
     this.#sweepLater()
     return new Promise((resolve) => this.#waiters.set(ask.requestId, resolve))
+  }
+
+  /** Where a request stands that waits. Cheap, and one call in `askAgainMs` is enough. */
+  position(requestId: string): WaitView | undefined {
+    return waitView(this.#pool, requestId, Date.now())
   }
 
   release(requestIds: string[]): void {
@@ -92,13 +101,18 @@ export class PoolObject extends DurableObject {
   /** Gives back the slots of requests whose receipts came. Answers, in order, whose receipts are to be believed. */
   receiptsCame(receipts: { requestId: string; workerId: string; keyEpoch: number }[]): boolean[] {
     const good = receipts.map(({ workerId, keyEpoch }) => receiptAllowed(this.#fences.get(workerId), keyEpoch))
-    this.release(receipts.filter((_, index) => good[index]).map((receipt) => receipt.requestId))
+    const now = Date.now()
+    receipts.forEach(({ workerId, requestId }, index) => {
+      if (good[index]) this.#tell(releaseOn(this.#pool, workerId, requestId, now))
+    })
     return good
   }
 
-  registry(): { present: Place[]; missing: string[] } {
-    this.#tell(sweep(this.#pool, Date.now()))
-    return registry(this.#pool)
+  /** `complete` once every worker that is there has had the time to say so since this object was started. */
+  registry(): { present: Place[]; missing: string[]; complete: boolean } {
+    const now = Date.now()
+    this.#tell(sweep(this.#pool, now))
+    return { ...registry(this.#pool), complete: now - this.#startedAt > heartbeatLostMs }
   }
 
   view(): PoolView {

@@ -1,9 +1,10 @@
 /**
  * One pool: which workers it has, which of their slots are leased, and who waits for one.
  *
- *   lease ──▶ granted                 a worker of that model has a free slot
- *         ├─▶ waiting ──▶ granted     a slot came free: first come, first served
+ *   lease ──▶ granted                 a worker of that model has a free slot, and nobody waits for it
+ *         ├─▶ waiting ──▶ granted     a slot came free: whose turn it is, says fair-queue.ts
  *         │          ├──▶ evicted-ttl | evicted-cancelled | rejected-no-endpoints
+ *         │          └──▶ rejected-capacity       it had to leave for a request of a higher class
  *         ├─▶ rejected-capacity       the queue is full
  *         └─▶ rejected-no-endpoints   nobody serves that model
  *
@@ -11,15 +12,15 @@
  * the check on it, in both directions: a lease that its worker does not run is freed after a grace, so that a lost
  * isolate leaks no slot, and a request that runs without a lease (this object was restarted) still occupies its slot.
  *
- * Pure: every function takes the state and `now`, changes the state, and returns the outcomes to tell.
+ * After every event no slot is free for which somebody waits. Pure: every function takes the state and `now`, changes
+ * the state, and returns the outcomes to tell.
  */
 import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
+import { type Entry, FairQueue, type Queued, type Standing } from './fair-queue.ts'
+import { grantEveryMs, granted, newPace, type Pace, waitBegins } from './pace.ts'
 
-export interface Ask {
-  requestId: string
-  tenantId: string
-  model: string
-  /** Worker ids that failed this request already. */
+export interface Ask extends Queued {
+  /** Worker ids that failed this request already; none unless it comes `again`. */
   exclude: string[]
 }
 
@@ -30,7 +31,8 @@ export interface Place {
 }
 
 export type Outcome =
-  | { kind: 'granted'; place: Place; waitedMs: number }
+  /** `position` is the one it had when it began to wait; null when it did not. */
+  | { kind: 'granted'; place: Place; waitedMs: number; position: number | null }
   | { kind: 'rejected-capacity'; retryAfterMs: number }
   | { kind: 'rejected-no-endpoints' }
   | { kind: 'evicted-ttl'; retryAfterMs: number }
@@ -42,9 +44,12 @@ export interface Told {
   outcome: Outcome
 }
 
-interface Lease {
-  workerId: string
-  grantedAt: number
+/** What a request that waits may know. */
+export interface WaitView extends Standing {
+  /** Null while nothing is known of how fast slots come free. */
+  expectedWaitMs: number | null
+  /** Not to be asked again before. */
+  askAgainMs: number
 }
 
 interface Worker {
@@ -55,24 +60,23 @@ interface Worker {
   failed: boolean
   /** Running there by its own word, without a lease of ours. */
   unleased: number
-}
-
-interface Waiting {
-  ask: Ask
-  since: number
+  /** Request ids, and when each was granted. */
+  leases: Map<string, number>
 }
 
 export interface PoolState {
   workers: Map<string, Worker>
-  leases: Map<string, Lease>
-  /** Requests that ended lately: a heartbeat sent before may still list them. */
+  /** The worker of each leased request. */
+  leases: Map<string, Worker>
+  /** Requests that ended lately: a heartbeat sent before may still list them. In the order of their ends. */
   ended: Map<string, number>
-  waiting: Waiting[]
+  queue: FairQueue<Ask>
+  /** By model: how fast slots come free. */
+  paces: Map<string, Pace>
   /** Workers that fell silent without taking leave, and when: they may yet owe receipts. */
   missing: Map<string, number>
 }
 
-export const waitingMax = 20_000
 export const waitingTtlMs = 60_000
 const workersMax = 1_000
 /** How long a lease may be missing from its worker's list: the dispatch is on its way. */
@@ -81,38 +85,66 @@ const endedKeptMs = 5_000
 /** By then a worker's receipts are no longer waited for; see settlement/overdue.ts. */
 const missingKeptMs = 24 * 3_600_000
 const missingMax = 1_000
+const pacesMax = 64
+/** Of those that came back, so many are looked at for one that a free slot is not excluded for. */
+const backLookMax = 64
+const retryAfterLeastMs = 1_000
+/** Clients ignore a longer one. */
+const retryAfterMostMs = 60_000
+/** When nothing is known yet of how fast slots come free. */
+const retryAfterUnknownMs = 5_000
+const askAgainLeastMs = 1_000
 
 export function emptyPool(): PoolState {
-  return { workers: new Map(), leases: new Map(), ended: new Map(), waiting: [], missing: new Map() }
+  return {
+    workers: new Map(),
+    leases: new Map(),
+    ended: new Map(),
+    queue: new FairQueue(),
+    paces: new Map(),
+    missing: new Map(),
+  }
 }
 
-/** Answers at once, or undefined when the request now waits. */
-export function lease(pool: PoolState, ask: Ask, now: number): Outcome | undefined {
-  if (!candidates(pool, ask, now).length) return { kind: 'rejected-no-endpoints' }
-  const place = pool.waiting.length === 0 ? pick(pool, ask, now) : undefined
-  if (place) return grant(pool, ask, place, now, now)
-  if (pool.waiting.length >= waitingMax) return { kind: 'rejected-capacity', retryAfterMs: expectedWaitMs(pool) }
-  pool.waiting.push({ ask, since: now })
+/** Answers at once, or undefined when the request now waits. `tell` is called for another that has to leave for it. */
+export function lease(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => void): Outcome | undefined {
+  // Its call that ends the lease before may come after this one.
+  if (pool.leases.has(ask.requestId)) for (const told of release(pool, ask.requestId, now)) tell(told)
+  if (!hasCandidate(pool, ask, now)) return { kind: 'rejected-no-endpoints' }
+  const worker = pool.queue.backlog(ask.model) === 0 ? pick(pool, ask.model, ask.exclude, now) : undefined
+  if (worker) return grant(pool, ask, worker, now)
+  const nobodyWaited = pool.queue.backlog(ask.model) === 0
+  const added = pool.queue.add(ask, now)
+  if (added.kind === 'full') return { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, ask.model, now) }
+  if (nobodyWaited) waitBegins(paceOf(pool, ask.model), now)
+  if (added.displaced) {
+    const { requestId, model } = added.displaced.item
+    tell({ requestId, outcome: { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, model, now) } })
+  }
   return undefined
 }
 
 /** The request ended, or its client left while it waited. Safe to repeat. */
 export function release(pool: PoolState, requestId: string, now: number): Told[] {
-  const index = pool.waiting.findIndex((waiting) => waiting.ask.requestId === requestId)
-  if (index >= 0) {
-    pool.waiting.splice(index, 1)
-    return [{ requestId, outcome: { kind: 'evicted-cancelled' } }]
-  }
-  if (!pool.leases.delete(requestId)) return []
+  if (pool.queue.remove(requestId)) return [{ requestId, outcome: { kind: 'evicted-cancelled' } }]
+  const worker = pool.leases.get(requestId)
+  if (!worker) return []
+  dropLease(pool, worker, requestId)
+  pool.ended.delete(requestId)
   pool.ended.set(requestId, now)
-  return serveWaiting(pool, now)
+  return serve(pool, worker.heartbeat.model, now)
+}
+
+/** What this worker did of the request is over. It may wait again by now, or run elsewhere: that stays. */
+export function releaseOn(pool: PoolState, workerId: string, requestId: string, now: number): Told[] {
+  return pool.leases.get(requestId)?.heartbeat.workerId === workerId ? release(pool, requestId, now) : []
 }
 
 /** A request could not reach this worker: it is out until it is heard of again, and the lease is free. */
 export function workerFailed(pool: PoolState, workerId: string, requestId: string, now: number): Told[] {
   const worker = pool.workers.get(workerId)
   if (worker) worker.failed = true
-  return [...release(pool, requestId, now), ...sweep(pool, now)]
+  return [...releaseOn(pool, workerId, requestId, now), ...sweep(pool, now)]
 }
 
 export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, now: number): Told[] {
@@ -124,21 +156,20 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
     forget(pool, beat.workerId)
     return sweep(pool, now)
   }
+  const worker = known ?? { heartbeat: beat, keyEpoch, seenAt: now, failed: false, unleased: 0, leases: new Map() }
   const running = new Set(beat.running)
-  for (const [requestId, held] of pool.leases) {
-    if (held.workerId !== beat.workerId || running.has(requestId)) continue
-    if (now - held.grantedAt > leaseGraceMs) pool.leases.delete(requestId)
+  for (const [requestId, grantedAt] of worker.leases) {
+    if (!running.has(requestId) && now - grantedAt > leaseGraceMs) dropLease(pool, worker, requestId)
   }
-  const unleased = beat.running.filter(
-    (id) => pool.leases.get(id)?.workerId !== beat.workerId && !pool.ended.has(id),
-  ).length
-  pool.workers.set(beat.workerId, { heartbeat: beat, keyEpoch, seenAt: now, failed: false, unleased })
+  const unleased = beat.running.filter((id) => !worker.leases.has(id) && !pool.ended.has(id)).length
+  Object.assign(worker, { heartbeat: beat, keyEpoch, seenAt: now, failed: false, unleased })
+  pool.workers.set(beat.workerId, worker)
   return sweep(pool, now)
 }
 
 /** A worker whose key is no longer good is out at once. Its receipts are waited for, unless it is no longer believed. */
 export function expel(pool: PoolState, workerId: string, believed: boolean, now: number): Told[] {
-  if (believed && pool.workers.has(workerId)) pool.missing.set(workerId, now)
+  if (believed && pool.workers.has(workerId)) miss(pool, workerId, now)
   if (!believed) pool.missing.delete(workerId)
   forget(pool, workerId)
   return sweep(pool, now)
@@ -149,22 +180,27 @@ export function sweep(pool: PoolState, now: number): Told[] {
   for (const [id, worker] of pool.workers) {
     if (now - worker.seenAt <= heartbeatLostMs) continue
     forget(pool, id)
-    if (pool.missing.size < missingMax) pool.missing.set(id, now)
+    if (pool.missing.size < missingMax) miss(pool, id, now)
   }
-  for (const [id, at] of pool.missing) if (now - at > missingKeptMs) pool.missing.delete(id)
-  for (const [id, at] of pool.ended) if (now - at > endedKeptMs) pool.ended.delete(id)
-  const told: Told[] = []
-  const kept: Waiting[] = []
-  for (const waiting of pool.waiting) {
-    const { requestId } = waiting.ask
-    if (now - waiting.since > waitingTtlMs) {
-      told.push({ requestId, outcome: { kind: 'evicted-ttl', retryAfterMs: expectedWaitMs(pool) } })
-    } else if (!candidates(pool, waiting.ask, now).length) {
-      told.push({ requestId, outcome: { kind: 'rejected-no-endpoints' } })
-    } else kept.push(waiting)
-  }
-  pool.waiting = kept
-  return [...told, ...serveWaiting(pool, now)]
+  dropOlder(pool.missing, now - missingKeptMs)
+  dropOlder(pool.ended, now - endedKeptMs)
+  const told = pool.queue.removeOlder(now - waitingTtlMs).map(({ item }): Told => {
+    const { requestId, model } = item
+    return { requestId, outcome: { kind: 'evicted-ttl', retryAfterMs: retryAfterMs(pool, model, now) } }
+  })
+  for (const model of pool.queue.models()) told.push(...refuseHopeless(pool, model, now), ...serve(pool, model, now))
+  return told
+}
+
+/** Where a request stands that waits; undefined for any other. */
+export function waitView(pool: PoolState, requestId: string, now: number): WaitView | undefined {
+  const entry = pool.queue.entry(requestId)
+  const standing = pool.queue.standing(requestId)
+  if (!entry || !standing) return undefined
+  const everyMs = grantEveryMs(paceOf(pool, entry.item.model), now)
+  const expectedWaitMs = everyMs === undefined ? null : Math.ceil(everyMs * standing.position)
+  // At most a thousand questions a second, however many wait.
+  return { ...standing, expectedWaitMs, askAgainMs: Math.max(askAgainLeastMs, pool.queue.size) }
 }
 
 /** Every worker that may hold receipts: those that can be asked, and those that cannot. */
@@ -194,12 +230,12 @@ export interface PoolView {
 }
 
 export function view(pool: PoolState): PoolView {
-  const workers = [...pool.workers.values()].map(({ heartbeat: beat, failed }) => ({
+  const workers = [...pool.workers.values()].map(({ heartbeat: beat, failed, leases }) => ({
     workerId: beat.workerId,
     model: beat.model,
     state: failed ? 'unreachable' : beat.state,
     slots: beat.slotsMax,
-    leased: leasedOn(pool, beat.workerId),
+    leased: leases.size,
     engine: beat.engine,
     url: beat.url,
   }))
@@ -207,72 +243,112 @@ export function view(pool: PoolState): PoolView {
     slots: workers.reduce((sum, worker) => sum + worker.slots, 0),
     leased: pool.leases.size,
     unleased: [...pool.workers.values()].reduce((sum, worker) => sum + worker.unleased, 0),
-    waiting: pool.waiting.length,
+    waiting: pool.queue.size,
     workers,
   }
 }
 
 function forget(pool: PoolState, workerId: string): void {
+  const worker = pool.workers.get(workerId)
+  if (!worker) return
+  for (const requestId of worker.leases.keys()) pool.leases.delete(requestId)
   pool.workers.delete(workerId)
-  for (const [requestId, held] of pool.leases) if (held.workerId === workerId) pool.leases.delete(requestId)
 }
 
-/** First come, first served among those whose model has a free slot. */
-function serveWaiting(pool: PoolState, now: number): Told[] {
-  const told: Told[] = []
-  const full = new Set<string>()
-  for (let index = 0; index < pool.waiting.length; ) {
-    const waiting = pool.waiting[index]
-    if (!waiting) break
-    const { ask } = waiting
-    const place = full.has(ask.model) ? undefined : pick(pool, ask, now)
-    if (!place) {
-      if (ask.exclude.length === 0) full.add(ask.model)
-      index++
-      continue
-    }
-    pool.waiting.splice(index, 1)
-    told.push({ requestId: ask.requestId, outcome: grant(pool, ask, place, waiting.since, now) })
+function dropLease(pool: PoolState, worker: Worker, requestId: string): void {
+  worker.leases.delete(requestId)
+  pool.leases.delete(requestId)
+}
+
+/** Kept in the order of their times. */
+function miss(pool: PoolState, workerId: string, now: number): void {
+  pool.missing.delete(workerId)
+  pool.missing.set(workerId, now)
+}
+
+function dropOlder(times: Map<string, number>, time: number): void {
+  for (const [id, at] of times) {
+    if (at >= time) return
+    times.delete(id)
   }
-  return told
 }
 
-function grant(pool: PoolState, ask: Ask, worker: Worker, since: number, now: number): Outcome {
+/** Those whose model nobody serves any more, or nobody but the workers that failed them. */
+function refuseHopeless(pool: PoolState, model: string, now: number): Told[] {
+  const served = hasCandidate(pool, { model, exclude: [] }, now)
+  const { queue } = pool
+  const hopeless = served
+    ? queue.back(model, backLookMax).filter(({ item }) => !hasCandidate(pool, item, now))
+    : queue.waitingFor(model)
+  return hopeless.map(({ item: { requestId } }) => {
+    queue.remove(requestId)
+    return { requestId, outcome: { kind: 'rejected-no-endpoints' } }
+  })
+}
+
+/** Gives the model's free slots to those that wait for them. */
+function serve(pool: PoolState, model: string, now: number): Told[] {
+  const told: Told[] = []
+  for (;;) {
+    const free = pick(pool, model, [], now)
+    const next = free && nextFor(pool, model, now)
+    if (!next) return told
+    // Those that came back may not take every worker.
+    const worker = next.item.exclude.length > 0 ? pick(pool, model, next.item.exclude, now) : free
+    if (!worker) return told
+    granted(paceOf(pool, model), now)
+    told.push({ requestId: next.item.requestId, outcome: grant(pool, next.item, worker, now, next) })
+  }
+}
+
+function nextFor(pool: PoolState, model: string, now: number): Entry<Ask> | undefined {
+  const fits = (ask: Ask) => pick(pool, model, ask.exclude, now) !== undefined
+  return pool.queue.takeBack(model, fits, backLookMax) ?? pool.queue.take(model)
+}
+
+function grant(pool: PoolState, ask: Ask, worker: Worker, now: number, waited?: Entry<Ask>): Outcome {
   const { workerId, url } = worker.heartbeat
-  pool.leases.set(ask.requestId, { workerId, grantedAt: now })
-  return { kind: 'granted', place: { workerId, keyEpoch: worker.keyEpoch, url }, waitedMs: now - since }
+  pool.leases.set(ask.requestId, worker)
+  worker.leases.set(ask.requestId, now)
+  const place = { workerId, keyEpoch: worker.keyEpoch, url }
+  return { kind: 'granted', place, waitedMs: waited ? now - waited.since : 0, position: waited?.position ?? null }
 }
 
-function candidates(pool: PoolState, ask: Ask, now: number): Worker[] {
-  return [...pool.workers.values()].filter(
-    ({ heartbeat: beat, seenAt, failed }) =>
-      !failed &&
-      beat.state === 'ready' &&
-      beat.model === ask.model &&
-      now - seenAt <= heartbeatLostMs &&
-      !ask.exclude.includes(beat.workerId),
-  )
+function serves(worker: Worker, model: string, exclude: string[], now: number): boolean {
+  const { failed, heartbeat: beat, seenAt } = worker
+  const here = !failed && beat.state === 'ready' && now - seenAt <= heartbeatLostMs
+  return here && beat.model === model && !exclude.includes(beat.workerId)
 }
 
-/** The candidate with the most free slots, if any has one. */
-function pick(pool: PoolState, ask: Ask, now: number): Worker | undefined {
+function hasCandidate(pool: PoolState, { model, exclude }: Pick<Ask, 'model' | 'exclude'>, now: number): boolean {
+  for (const worker of pool.workers.values()) if (serves(worker, model, exclude, now)) return true
+  return false
+}
+
+/** The worker with the most free slots, if any has one. */
+function pick(pool: PoolState, model: string, exclude: string[], now: number): Worker | undefined {
   let best: Worker | undefined
   let most = 0
-  for (const worker of candidates(pool, ask, now)) {
-    const free = worker.heartbeat.slotsMax - worker.unleased - leasedOn(pool, worker.heartbeat.workerId)
-    if (free > most) [best, most] = [worker, free]
+  for (const worker of pool.workers.values()) {
+    const free = worker.heartbeat.slotsMax - worker.unleased - worker.leases.size
+    if (free > most && serves(worker, model, exclude, now)) [best, most] = [worker, free]
   }
   return best
 }
 
-function leasedOn(pool: PoolState, workerId: string): number {
-  let count = 0
-  for (const held of pool.leases.values()) if (held.workerId === workerId) count++
-  return count
+function paceOf(pool: PoolState, model: string): Pace {
+  const known = pool.paces.get(model)
+  if (known) return known
+  if (pool.paces.size >= pacesMax) pool.paces.clear()
+  const pace = newPace()
+  pool.paces.set(model, pace)
+  return pace
 }
 
-/** A first estimate: a second per full round of the slots. */
-function expectedWaitMs(pool: PoolState): number {
-  const slots = Math.max(1, view(pool).slots)
-  return 1_000 * Math.max(1, Math.ceil(pool.waiting.length / slots))
+/** When those that wait for this model will have been served, at the pace of late. */
+function retryAfterMs(pool: PoolState, model: string, now: number): number {
+  const everyMs = grantEveryMs(paceOf(pool, model), now)
+  if (everyMs === undefined) return retryAfterUnknownMs
+  const wait = Math.ceil(everyMs * (pool.queue.backlog(model) + 1))
+  return Math.min(retryAfterMostMs, Math.max(retryAfterLeastMs, wait))
 }

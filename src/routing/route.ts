@@ -4,12 +4,18 @@ import type { EffortWord } from '../../backends/protocol/effort.ts'
 import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import type { Ask, Outcome, Place } from './pool.ts'
+import type { Wait } from './wait.ts'
 
 export interface Lease {
   pool: PoolName
   place: Place
   waitedMs: number
+  /** In the queue, when it came; null when it did not wait. */
+  position: number | null
 }
+
+/** No pool has a worker for the request: neither waiting nor another pool helps. */
+export class NoEndpoints extends GatewayError {}
 
 /** Short answers go where the next token comes soonest, long thinking where most tokens come in all. */
 export function preferredPools(effort: EffortWord): [PoolName, PoolName] {
@@ -20,12 +26,21 @@ export function preferredPools(effort: EffortWord): [PoolName, PoolName] {
  * Leases a slot, waiting in the preferred pool's queue; the other pool serves when the preferred one has no worker.
  * The caller owns the lease: the receipt gives it back, or `releaseLease` does.
  */
-export async function route(line: Line, order: Omit<Ask, 'requestId'> & { effort: EffortWord }): Promise<Lease> {
+export async function route(
+  line: Line,
+  order: Omit<Ask, 'requestId'> & { effort: EffortWord },
+  wait: Wait,
+): Promise<Lease> {
   const { effort, ...ask } = order
   let last: Outcome = { kind: 'rejected-no-endpoints' }
   for (const pool of preferredPools(effort)) {
-    const outcome = await leaseIn(line, pool, { requestId: line.requestId, ...ask })
-    if (outcome.kind === 'granted') return { pool, place: outcome.place, waitedMs: outcome.waitedMs }
+    wait.begin(pool)
+    const outcome = await leaseIn(line, pool, { requestId: line.requestId, ...ask }).finally(() => wait.end())
+    if (outcome.kind === 'granted') {
+      const { place, waitedMs, position } = outcome
+      if (position !== null) wait.past = { position, waitedMs }
+      return { pool, place, waitedMs, position }
+    }
     last = outcome
     if (outcome.kind !== 'rejected-no-endpoints') break
   }
@@ -46,7 +61,7 @@ async function leaseIn(line: Line, pool: PoolName, ask: Ask): Promise<Outcome> {
 function refusal(outcome: Outcome, model: string): GatewayError {
   switch (outcome.kind) {
     case 'rejected-no-endpoints':
-      return new GatewayError('server_is_overloaded', `no worker serves ${model} at the moment: try again soon`, {
+      return new NoEndpoints('server_is_overloaded', `no worker serves ${model} at the moment: try again soon`, {
         retryAfterMs: 2_000,
       })
     case 'rejected-capacity':

@@ -1,4 +1,7 @@
-/** Asks every worker of every pool about overdue requests. Those that cannot be asked make the answer `silent`. */
+/**
+ * Asks every worker of every pool about overdue requests. Those that cannot be asked make the answer `silent`, and so
+ * does a pool that was started so lately that it does not know them all.
+ */
 import { poolNames } from '../../backends/protocol/dispatch.ts'
 import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/protocol/inquiry.ts'
 import { seal } from '../../backends/protocol/seal.ts'
@@ -19,7 +22,8 @@ export async function inquire(env: Env, requestIds: string[], now: number): Prom
   return {
     running: new Set(heard.flatMap((answer) => answer.running)),
     owed: new Set(heard.flatMap((answer) => answer.owed)),
-    silent: heard.length < answers.length || registries.some(({ missing }) => missing.length > 0),
+    silent:
+      heard.length < answers.length || registries.some(({ missing, complete }) => missing.length > 0 || !complete),
   }
 }
 

@@ -6,6 +6,7 @@ import { boundNano, type Rates } from '../../backends/protocol/money.ts'
 import { constantTimeEqual } from '../auth/secret.ts'
 import { type Booking, leftNano, raise, reserve } from '../ledger/ledger.ts'
 import { admitHolder, type HolderRefusal, type RateLeft, raiseHolder, rateLeft } from '../limits/holder.ts'
+import type { PriorityClass } from '../routing/fair-queue.ts'
 import { may } from './roles.ts'
 import type { KeyRow, Tenant } from './store.ts'
 
@@ -166,6 +167,11 @@ function hasSecret(key: KeyRow, secretHash: string, now: number): boolean {
   return current || (previous && key.previous !== null && now < key.previous.until)
 }
 
+/** The lower of the tenant's and the key's: a key can give preference away, not take it. */
+export function priorityClassOf({ settings }: Tenant, key: KeyRow): PriorityClass {
+  return key.class ?? settings.class
+}
+
 /** What is left of the rates, the tighter of the key's and the tenant's. */
 export function ratesLeft(rows: { tenant: Tenant; key: KeyRow | undefined }, now: number): RatesLeft {
   const holders = [rows.tenant, ...(rows.key ? [rows.key] : [])]
@@ -246,6 +252,11 @@ function refuseHolder(
 function moneyMessage(boundNano: number, leftNano: number): string {
   const dollars = (nano: number) => `$${(Math.max(0, nano) / 1e9).toFixed(6)}`
   return `this request may cost up to ${dollars(boundNano)} and ${dollars(leftNano)} is left; set a smaller max_tokens`
+}
+
+/** The rate card, in a tenant's own list, for a model that a hosted API answers for: without it, none does. */
+export function hostedCard(model: string): string {
+  return `hosted:${model}`
 }
 
 /** The rate card a new tenant starts with, in nano-dollars per token: Mistral's own list price for Small 4. */

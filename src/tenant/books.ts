@@ -4,11 +4,19 @@
  * requests it settles; `forget` drops them when a transaction failed. Synchronous, and `now` is passed in.
  */
 import type { Rates } from '../../backends/protocol/money.ts'
-import type { Receipt } from '../../backends/protocol/receipt.ts'
+import type { Settlement } from '../../backends/protocol/receipt.ts'
 import { chainHash } from '../ledger/chain.ts'
 import { type Booking, close, correct, credit, type Entry, settle } from '../ledger/ledger.ts'
 import { burdenTime, chargeHolder, moneyLeft, openHolder, settleHolder } from '../limits/holder.ts'
-import { type AdmissionOrder, admit, type Refused, ratesLeft, readmit } from './admission.ts'
+import {
+  type AdmissionOrder,
+  admit,
+  hostedCard,
+  priorityClassOf,
+  type Refused,
+  ratesLeft,
+  readmit,
+} from './admission.ts'
 import type { Admission } from './calls.ts'
 import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store.ts'
 
@@ -56,9 +64,12 @@ export class Books {
     return {
       ok: true,
       rates: admitted.rates,
+      hostedRates: tenant.settings.hosted === 'last-resort' ? this.#hostedRates(order.model, now) : null,
       boundNano: admitted.booking.boundNano,
       outputTokensMax: order.outputTokens,
       settleFirst: admitted.settleFirst,
+      weight: admitted.tenant.settings.weight,
+      priorityClass: priorityClassOf(admitted.tenant, admitted.key),
       ratesLeft: ratesLeft(admitted, now),
     }
   }
@@ -85,7 +96,7 @@ export class Books {
   }
 
   /** Settles one verified receipt. Answers what became of it: posted, late, wasted, already-posted, unknown. */
-  settle(receipt: Receipt, now: number): string {
+  settle(receipt: Settlement, now: number): string {
     const tenant = this.tenant()
     const booking = tenant && this.store.booking(receipt.requestId)
     if (!tenant || !booking) return 'unknown'
@@ -180,6 +191,10 @@ export class Books {
     this.#keys.clear()
     this.#tenantChanged = false
     this.#keysChanged.clear()
+  }
+
+  #hostedRates(model: string, now: number): Rates | null {
+    return this.store.rates(hostedCard(model), now) ?? null
   }
 
   #endHold(

@@ -1,6 +1,7 @@
 /** What the tenant object's calls take and give. */
 import type { Rates } from '../../backends/protocol/money.ts'
 import type { Limits } from '../limits/holder.ts'
+import type { PriorityClass } from '../routing/fair-queue.ts'
 import type { RatesLeft } from './admission.ts'
 import type { Role, Row, TenantSettings, TenantStatus } from './store.ts'
 
@@ -22,6 +23,7 @@ export interface NewKey {
   secretHash: string
   role: Role
   models: string[] | null
+  class: 'batch' | null
   limits: Limits
   expiresAt: number | null
 }
@@ -29,10 +31,15 @@ export interface NewKey {
 export interface Admission {
   ok: true
   rates: Rates
+  /** What a hosted API's answer costs; null where this tenant wants none, or has no card for it. */
+  hostedRates: Rates | null
   boundNano: number
   outputTokensMax: number
   /** See the dispatch. */
   settleFirst: boolean
+  /** From the tenant's plan and the key: how the request is queued. */
+  weight: number
+  priorityClass: PriorityClass
   ratesLeft: RatesLeft
 }
 
@@ -43,7 +50,8 @@ export interface TenantSummary {
   postedNano: number
   reservedNano: number
   openReservations: number
-  totals: Row
+  /** Null unless they were asked for. */
+  totals: Row | null
   status: TenantStatus
   createdAt: number
   limits: Limits

@@ -42,6 +42,7 @@ export interface KeyChange {
   name?: string | undefined
   role?: Role | undefined
   models?: string[] | null | undefined
+  class?: 'batch' | null | undefined
   limits?: LimitsChange | undefined
   expiresAt?: number | null | undefined
 }
@@ -80,6 +81,7 @@ export interface KeyView {
   /** Until when the secret before the last rotation is accepted too. */
   previousUntil: number | null
   models: string[] | null
+  class: 'batch' | null
   limits: Limits
 }
 
@@ -353,6 +355,7 @@ export function viewKey(key: KeyRow, now: number): KeyView {
     lastUsedAt,
     previousUntil: previous && previous.until > now ? previous.until : null,
     models,
+    class: key.class,
     limits,
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Several calls in one commit. A durable write costs one flush whatever it holds, so calls that come close together
- * are gathered for one turn of the event loop, run in one transaction, and answered when it is committed. A call that
- * comes alone is not kept waiting: gathering costs a timer's turn, and is used only when `share` says that it pays.
+ * Several calls in one commit. A durable write costs one flush whatever it holds, so calls that come while the last
+ * commit is being flushed are gathered, run in one transaction, and answered when that is committed. `later` says when:
+ * it calls `flush` once, as soon as nothing is being written.
  *
  * Works run again, one by one, when their common transaction fails, so one that throws takes no other with it.
  */
@@ -15,8 +15,7 @@ export class GroupCommit {
     this.#later = later
   }
 
-  run<Result>(work: () => Result, share: boolean): Promise<Result> {
-    if (!share && this.#waiting.length === 0) return new Promise((resolve) => resolve(this.#transaction(work)))
+  run<Result>(work: () => Result): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ work, resolve, reject })
       if (this.#waiting.length === 1) this.#later(() => this.#flush())

@@ -27,10 +27,19 @@ export async function reserve(line: Line, key: ApiKey, shaped: Shaped): Promise<
   return admitted
 }
 
-/** The worker counted more than was reserved for: once, the reservation is raised to the exact count. */
-export async function reserveAgain(line: Line, key: ApiKey, shaped: Shaped, promptTokens: number): Promise<number> {
+/**
+ * Raises the reservation, once: to the exact count when a worker counted more than was reserved for, or to another rate
+ * card when a hosted API is to answer. One that covers it already stays as it is.
+ */
+export async function reserveAgain(
+  line: Line,
+  key: ApiKey,
+  shaped: Shaped,
+  promptTokens: number,
+  card = shaped.model.id,
+): Promise<number> {
   const { requestId } = line
-  const order = { requestId, model: shaped.model.id, promptTokens, outputTokens: shaped.outputTokens }
+  const order = { requestId, model: card, promptTokens, outputTokens: shaped.outputTokens }
   const raised = await tenantStub(line, key.tenantId).readmit(order)
   if (!raised.ok) throw refusal(raised)
   return raised.boundNano

@@ -120,4 +120,5 @@ export const schema: readonly string[] = [
     next_at INTEGER NOT NULL,
     last_fault TEXT
   )`,
+  `ALTER TABLE api_keys ADD COLUMN class TEXT CHECK (class IN ('batch'))`,
 ]

@@ -7,6 +7,7 @@ import { Rates } from '../../backends/protocol/money.ts'
 import { chainStart } from '../ledger/chain.ts'
 import type { Account, Booking, Entry } from '../ledger/ledger.ts'
 import type { HolderState, Limits } from '../limits/holder.ts'
+import { priorityClasses, weightMax } from '../routing/fair-queue.ts'
 import { schema } from './schema.ts'
 
 export type SqlValue = string | number | null
@@ -38,6 +39,12 @@ export const TenantSettings = z.object({
   effortUnknown: z.enum(['map', 'reject']).default('map'),
   /** How long settled requests are kept one by one; hourly sums are kept for good. */
   retentionDays: z.int().min(1).max(3_650).default(90),
+  /** Its share of a pool that is short of slots: twice the weight, twice the tokens. */
+  weight: z.int().min(1).max(weightMax).default(100),
+  /** Batch waits behind interactive, and is never starved. */
+  class: z.enum(priorityClasses).default('interactive'),
+  /** Whether its requests may leave the house, to a hosted API, when no worker is up. */
+  hosted: z.enum(['never', 'last-resort']).default('never'),
 })
 export type TenantSettings = z.infer<typeof TenantSettings>
 
@@ -76,6 +83,8 @@ export interface KeyRow {
   lastUsedAt: number | null
   /** The models it may ask; null means every one that the gateway offers. */
   models: string[] | null
+  /** Batch lowers its requests to that class; null leaves them in the tenant's. No key raises them. */
+  class: 'batch' | null
   limits: Limits
   state: HolderState
 }
@@ -166,8 +175,8 @@ export function openStore(sql: Sql) {
     putKey(key: KeyRow): void {
       sql.run(
         `INSERT OR REPLACE INTO api_keys (key_id, name, prefix, secret_hash, previous_hash, previous_until, role,
-          created_at, expires_at, revoked_at, last_used_at, models, limits, state)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          created_at, expires_at, revoked_at, last_used_at, models, limits, state, class)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         key.keyId,
         key.name,
         key.prefix,
@@ -182,6 +191,7 @@ export function openStore(sql: Sql) {
         key.models && JSON.stringify(key.models),
         JSON.stringify(key.limits),
         JSON.stringify(key.state),
+        key.class,
       )
     },
     putKeyState(key: KeyRow): void {
@@ -329,32 +339,34 @@ export function openStore(sql: Sql) {
      */
     prune(before: number, limit: number): number {
       const start = this.pruned()
-      const old = sql.all(
-        'SELECT seq, hash, cost_nano, credit_nano FROM entries WHERE seq > ? AND at < ? ORDER BY seq LIMIT ?',
+      const rows = sql.all(
+        `SELECT seq, hash, cost_nano, credit_nano, at, request_id, state, opened_at FROM entries
+          LEFT JOIN bookings USING (request_id) WHERE seq > ? ORDER BY seq LIMIT ?`,
         start.seq,
-        before,
         limit,
       )
+      // Up to the first that is young, or whose request is: a receipt that comes again must find its entry, or nothing.
+      const young = rows.findIndex(
+        (row) =>
+          int(row, 'at') >= before ||
+          row.state === 'reserved' ||
+          (row.opened_at !== null && int(row, 'opened_at') >= before),
+      )
+      const old = young < 0 ? rows : rows.slice(0, young)
       const last = old.at(-1)
-      if (last) {
-        const sum = (column: string) => old.reduce((total, row) => total + int(row, column), 0)
-        sql.run(
-          'INSERT OR REPLACE INTO pruned VALUES (1, ?, ?, ?, ?)',
-          int(last, 'seq'),
-          text(last, 'hash'),
-          start.costNano + sum('cost_nano'),
-          start.creditNano + sum('credit_nano'),
-        )
-        sql.run('DELETE FROM entries WHERE seq <= ?', int(last, 'seq'))
-      }
-      // Request ids begin with their time, so the oldest bookings are the first in the table.
-      const gone = sql.all(
-        `SELECT request_id FROM bookings WHERE opened_at < ? AND state != 'reserved' ORDER BY request_id LIMIT ?`,
-        before,
-        limit,
+      if (!last) return 0
+      const sum = (column: string) => old.reduce((total, row) => total + int(row, column), 0)
+      sql.run(
+        'INSERT OR REPLACE INTO pruned VALUES (1, ?, ?, ?, ?)',
+        int(last, 'seq'),
+        text(last, 'hash'),
+        start.costNano + sum('cost_nano'),
+        start.creditNano + sum('credit_nano'),
       )
-      for (const row of gone) sql.run('DELETE FROM bookings WHERE request_id = ?', text(row, 'request_id'))
-      return old.length + gone.length
+      sql.run('DELETE FROM entries WHERE seq <= ?', int(last, 'seq'))
+      const requests = new Set(old.filter((row) => row.state !== null).map((row) => text(row, 'request_id')))
+      for (const requestId of requests) sql.run('DELETE FROM bookings WHERE request_id = ?', requestId)
+      return old.length + requests.size
     },
   }
 }
@@ -401,6 +413,7 @@ function readKey(row: Row): KeyRow {
     revokedAt: row.revoked_at === null ? null : int(row, 'revoked_at'),
     lastUsedAt: row.last_used_at === null ? null : int(row, 'last_used_at'),
     models: row.models === null ? null : z.array(z.string()).parse(JSON.parse(text(row, 'models'))),
+    class: z.literal('batch').nullable().parse(row.class),
     limits: LimitsRow.parse(JSON.parse(text(row, 'limits'))),
     state: HolderRow.parse(JSON.parse(text(row, 'state'))),
   }

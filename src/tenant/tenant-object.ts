@@ -4,7 +4,7 @@
  */
 import { DurableObject } from 'cloudflare:workers'
 import { inquiredMax } from '../../backends/protocol/inquiry.ts'
-import type { Receipt } from '../../backends/protocol/receipt.ts'
+import type { Settlement } from '../../backends/protocol/receipt.ts'
 import { type Env, settings } from '../env.ts'
 import { chainStart } from '../ledger/chain.ts'
 import { newHolder, tenantBudgets } from '../limits/holder.ts'
@@ -25,18 +25,15 @@ import { openStore, type Row, type Sql, type TenantStatus } from './store.ts'
 import { type Verdict, verifyBooks } from './verify.ts'
 
 const prunedPerAlarm = 2_000
+const pruneAgainMs = 1_000
 const dayMs = 86_400_000
 const batchesPerAlarm = 50
-/** Calls this close together are gathered for a common commit: about as long as a commit of their own would take. */
-const closeTogetherMs = 1
 
 export class TenantObject extends DurableObject {
   readonly #books: Books
   readonly #commits: GroupCommit
   /** When the alarm goes off, as far as it is set. */
   #alarmAt: number | null = null
-  /** When the last call that writes came. */
-  #calledAt = 0
   /** Whether meter events are wanted; undefined until looked up. */
   #meterKnown: boolean | undefined
 
@@ -48,7 +45,8 @@ export class TenantObject extends DurableObject {
     })
     this.#commits = new GroupCommit(
       (work) => this.#transaction(work),
-      (flush) => setTimeout(flush, 0),
+      // As soon as what was written before is on disk; at once, when nothing is being written.
+      (flush) => void state.storage.sync().then(flush),
     )
   }
 
@@ -85,34 +83,35 @@ export class TenantObject extends DurableObject {
       const admitted = this.#books.admit(order, now)
       if (admitted.ok) this.#wakeAt(now + reservationTtlMs)
       return admitted
-    }, this.#busy())
+    })
   }
 
   /** Raises an open reservation to the worker's exact prompt count. Answers the new bound. */
   readmit(
     order: Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
   ): Promise<{ ok: true; boundNano: number } | Refused> {
-    return this.#commits.run(() => this.#books.readmit(order, Date.now()), this.#busy())
+    return this.#commits.run(() => this.#books.readmit(order, Date.now()))
   }
 
-  /** Settles receipts that were verified before. Answers, in order, what became of each. */
-  settle(receipts: Receipt[]): Promise<string[]> {
+  /** Settles receipts that were verified before, and the edge's own words on hosted answers. Answers, in order, what became of each. */
+  settle(receipts: Settlement[]): Promise<string[]> {
     return this.#commits.run(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
       return receipts.map((receipt) => this.#books.settle(receipt, Date.now()))
-    }, this.#busy())
+    })
   }
 
   /** Closes a reservation of a request that no engine began. */
   void(requestId: string): Promise<string> {
-    return this.#commits.run(() => this.#books.close(requestId, 'void', Date.now()), this.#busy())
+    return this.#commits.run(() => this.#books.close(requestId, 'void', Date.now()))
   }
 
-  summary(): TenantSummary | undefined {
+  /** `totals` reads every entry that is kept: for small tenants, and by hand. */
+  summary(totals: boolean): TenantSummary | undefined {
     const tenant = this.#books.tenant()
     if (!tenant) return undefined
     const { limits, state, chainSeq: _, chainHash: __, ...rest } = tenant
-    return { ...rest, limits, openReservations: state.running, totals: this.#books.store.totals() }
+    return { ...rest, limits, openReservations: state.running, totals: totals ? this.#books.store.totals() : null }
   }
 
   /** What the list of tenants says of this one. Reads no entries, however many there are. */
@@ -271,7 +270,7 @@ export class TenantObject extends DurableObject {
         Date.now(),
       ))
     const now = Date.now()
-    this.#transaction(() => {
+    const pruned = this.#transaction(() => {
       for (const { requestId } of known ? overdue : []) {
         // It may have been settled while the workers were asked.
         const booking = store.booking(requestId)
@@ -281,9 +280,10 @@ export class TenantObject extends DurableObject {
         else this.#books.extend(requestId, judged.expiresAt)
       }
       const retentionDays = this.#books.tenant()?.settings.retentionDays
-      if (retentionDays !== undefined) store.prune(now - retentionDays * dayMs, prunedPerAlarm)
+      return retentionDays === undefined ? 0 : store.prune(now - retentionDays * dayMs, prunedPerAlarm)
     })
-    const due = [store.nextDue(), await this.deliverMeterEvents(Date.now())].filter((time) => time !== undefined)
+    const more = pruned >= prunedPerAlarm ? now + pruneAgainMs : undefined
+    const due = [store.nextDue(), more, await this.deliverMeterEvents(Date.now())].filter((time) => time !== undefined)
     if (due.length > 0) this.#wakeAt(Math.min(...due))
   }
 
@@ -303,16 +303,9 @@ export class TenantObject extends DurableObject {
     return this.#meterKnown
   }
 
-  /** Whether this call came right after another, as they do when many clients are served. */
-  #busy(): boolean {
-    const now = Date.now()
-    const close = now - this.#calledAt < closeTogetherMs
-    this.#calledAt = now
-    return close
-  }
-
   /** All or nothing, in storage and in memory. */
   #transaction<Result>(work: () => Result): Result {
+    const alarmAt = this.#alarmAt
     try {
       return this.ctx.storage.transactionSync(() => {
         const result = work()
@@ -321,6 +314,8 @@ export class TenantObject extends DurableObject {
       })
     } catch (error) {
       this.#books.forget()
+      // An alarm that was set within is rolled back with the rest.
+      this.#alarmAt = alarmAt
       throw error
     }
   }

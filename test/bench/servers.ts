@@ -55,6 +55,16 @@ export async function startPassThrough(workerUrl: string, core?: number): Promis
   return startHosted({ build, name: 'pass-through', bindings, core })
 }
 
+/** The tenant object behind the bench's own entry, hosted as the edge is. */
+export async function startTenantObject(build: string): Promise<string> {
+  const bindings = {
+    KEY_SECRET: 'k'.repeat(32),
+    FLEET_SECRET: fleetSecret,
+    OPERATOR_KEY_SHA256: await sha256Hex(operatorKey),
+  }
+  return (await startHosted({ build, name: 'tenant-object', bindings, core: undefined })).url
+}
+
 export async function startWorker(
   module: string,
   workerId: string,
@@ -84,7 +94,7 @@ export async function onlyWorker(edge: Edge, workerId: string): Promise<void> {
 
 /** What the ledger says of everything that went through the edge. */
 export async function ledger(edge: Edge): Promise<{ openReservations: number; entries: number; outputTokens: number }> {
-  const summary = await operate(edge.url, `/admin/tenants/${tenantId}`)
+  const summary = await operate(edge.url, `/admin/tenants/${tenantId}?totals=true`)
   const totals = summary.totals as Record<string, number>
   return {
     openReservations: Number(summary.openReservations),

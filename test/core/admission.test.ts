@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { noLimits } from '../../src/limits/holder.ts'
 import { admit, readmit } from '../../src/tenant/admission.ts'
-import { testRates as rates, testKey, testOrder, testTenant } from '../support/tenant.ts'
+import type { Admission } from '../../src/tenant/calls.ts'
+import type { TenantSettings } from '../../src/tenant/store.ts'
+import { openBooks, testRates as rates, testKey, testOrder, testTenant } from '../support/tenant.ts'
 
 const order = testOrder('r')
 const slow = { ...noLimits, requestsPerMinute: 2 }
@@ -137,5 +139,21 @@ describe('admission', () => {
       { ...rows, key: testKey('k', { ...noLimits, budgetNano: { ...noLimits.budgetNano, month: 2 * bound - 1 } }) },
     ]
     for (const each of tight) expect(admit(order, each, 5)).toMatchObject({ ok: true, settleFirst: true })
+  })
+
+  it('[ADM8] weight and class are the plan’s; a key may lower its class to batch and raise nothing', () => {
+    const admitted = (settings: Partial<TenantSettings>, keyClass: 'batch' | null) => {
+      const batchKey = { ...testKey(), class: keyClass }
+      const test = openBooks({ creditNano: 10_000, keys: [batchKey] })
+      return test.transaction((books) => {
+        const opened = books.tenant() ?? testTenant()
+        books.putTenant({ ...opened, settings: { ...opened.settings, ...settings } })
+        const { weight, priorityClass } = books.admit(order, 5) as Admission
+        return { weight, priorityClass }
+      })
+    }
+    expect(admitted({}, null)).toEqual({ weight: 100, priorityClass: 'interactive' })
+    expect(admitted({ weight: 7 }, 'batch')).toEqual({ weight: 7, priorityClass: 'batch' })
+    expect(admitted({ class: 'batch', weight: 1_000 }, null)).toEqual({ weight: 1_000, priorityClass: 'batch' })
   })
 })

@@ -203,4 +203,29 @@ describe('books', () => {
       expect(test.books.tenant()).toMatchObject({ postedNano: 1_100 })
     }
   })
+
+  it('[BKS25] an entry and its request are pruned together: a receipt that comes once more is booked twice by no order', () => {
+    const test = openBooks({ creditNano: 100_000 })
+    const ids = ['a', 'b', 'c']
+    for (const id of ids) test.transaction((books) => books.admit(testOrder(id), 1))
+    for (const id of ids.toReversed()) test.transaction((books) => books.settle(testReceipt(id), 2))
+    test.transaction((books) => books.store.prune(50, 2))
+    for (const id of ids) test.transaction((books) => books.settle(testReceipt(id), 60))
+    expect(test.books.tenant()?.postedNano).toBe(1_800)
+    expect(verifyBooks(test.books.store).faults).toEqual([])
+  })
+
+  it('[BKS26] after a clock that went back, pruning leaves what is young, and the sums hold', () => {
+    const test = openBooks({ creditNano: 100_000 })
+    for (const [id, at] of [
+      ['a', 100],
+      ['b', 10],
+    ] as const) {
+      test.transaction((books) => books.admit(testOrder(id), at))
+      test.transaction((books) => books.settle(testReceipt(id), at))
+    }
+    test.transaction((books) => books.store.prune(50, 1_000))
+    expect(verifyBooks(test.books.store).faults).toEqual([])
+    expect(test.books.store.entriesOf('a').length).toBe(1)
+  })
 })

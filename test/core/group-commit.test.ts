@@ -4,6 +4,7 @@ import { GroupCommit } from '../../src/tenant/group-commit.ts'
 function setUp() {
   const transactions: number[] = []
   let flush: (() => void) | undefined
+  let asked = 0
   let depth = 0
   const commits = new GroupCommit(
     (work) => {
@@ -16,6 +17,7 @@ function setUp() {
     },
     (later) => {
       flush = later
+      asked += 1
     },
   )
   const work = (value: string) => () => {
@@ -23,41 +25,38 @@ function setUp() {
     if (value === 'bad') throw new Error('bad')
     return value
   }
-  return { commits, transactions, work, turn: () => flush?.() }
+  return { commits, transactions, work, turn: () => flush?.(), asked: () => asked }
 }
 
 describe('group commit', () => {
-  it('[TEN10] a call that comes alone is committed at once, and keeps nobody waiting', async () => {
-    const { commits, transactions, work } = setUp()
-    expect(await commits.run(work('a'), false)).toBe('a')
-    expect(transactions).toEqual([1])
-  })
-
-  it('[TEN11] calls of one turn share one commit, and each gets its own answer', async () => {
+  it('[TEN10] calls that come until the disk is free share one commit, and each gets its own answer', async () => {
     const { commits, transactions, work, turn } = setUp()
-    const answers = ['a', 'b', 'c'].map((value) => commits.run(work(value), true))
+    const answers = ['a', 'b', 'c'].map((value) => commits.run(work(value)))
     expect(transactions).toEqual([])
     turn()
     expect(await Promise.all(answers)).toEqual(['a', 'b', 'c'])
     expect(transactions).toEqual([3])
   })
 
+  it('[TEN11] the next commit is asked for once, whoever comes meanwhile', async () => {
+    const { commits, transactions, work, turn, asked } = setUp()
+    const first = commits.run(work('a'))
+    turn()
+    const second = [commits.run(work('b')), commits.run(work('c'))]
+    expect(asked()).toBe(2)
+    turn()
+    expect(await Promise.all([first, ...second])).toEqual(['a', 'b', 'c'])
+    expect(transactions).toEqual([1, 2])
+  })
+
   it('[TEN12] a call that throws takes no other with it', async () => {
     const { commits, work, turn } = setUp()
-    const answers = ['a', 'bad', 'c'].map((value) => commits.run(work(value), true))
+    const answers = ['a', 'bad', 'c'].map((value) => commits.run(work(value)))
     turn()
     expect(await Promise.allSettled(answers)).toMatchObject([
       { status: 'fulfilled', value: 'a' },
       { status: 'rejected' },
       { status: 'fulfilled', value: 'c' },
     ])
-  })
-
-  it('[TEN13] a call that comes while others wait joins them: order is kept', async () => {
-    const { commits, transactions, work, turn } = setUp()
-    const answers = [commits.run(work('a'), true), commits.run(work('b'), false)]
-    turn()
-    expect(await Promise.all(answers)).toEqual(['a', 'b'])
-    expect(transactions).toEqual([2])
   })
 })

@@ -1,16 +1,21 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
+import { type PriorityClass, waitingMax } from '../../src/routing/fair-queue.ts'
 import {
+  type Ask,
   emptyPool,
   heartbeat,
-  lease,
+  lease as leaseTelling,
   type PoolState,
   registry,
   release,
+  releaseOn,
   sweep,
+  type Told,
   view,
   waitingTtlMs,
+  waitView,
   workerFailed,
 } from '../../src/routing/pool.ts'
 
@@ -36,7 +41,20 @@ function beat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
   }
 }
 
-const ask = (requestId: string, exclude: string[] = []) => ({ requestId, tenantId: 't', model: 'm', exclude })
+const ask = (requestId: string, exclude: string[] = []): Ask => ({
+  requestId,
+  tenantId: 't',
+  model: 'm',
+  exclude,
+  weight: 100,
+  priorityClass: 'interactive',
+  costTokens: 100,
+  again: exclude.length > 0,
+})
+
+/** Where nobody is to be told of another's outcome. */
+const lease = (pool: PoolState, asked: Ask, now: number) =>
+  leaseTelling(pool, asked, now, ({ requestId }) => expect.unreachable(`${requestId} had to leave`))
 
 function poolOf(...workers: string[]): PoolState {
   const pool = emptyPool()
@@ -50,7 +68,7 @@ describe('pool', () => {
     expect(lease(poolOf('a'), { ...ask('r1'), model: 'other' }, 0)).toEqual({ kind: 'rejected-no-endpoints' })
   })
 
-  it('[POOL2] slots are leased up to each worker’s bound, the emptiest worker first, and then requests wait in order', () => {
+  it('[POOL2] slots are leased up to each worker’s bound, the emptiest worker first, and then a tenant’s requests wait in order', () => {
     const pool = poolOf('a', 'b')
     const granted = ['r1', 'r2', 'r3', 'r4'].map((id) => lease(pool, ask(id), 0))
     expect(granted.map((outcome) => outcome?.kind === 'granted' && outcome.place.workerId).sort()).toEqual([
@@ -91,6 +109,7 @@ describe('pool', () => {
   it('[POOL5] a worker that misses three heartbeats is out with its leases, and one that comes back is in', () => {
     const pool = poolOf('a')
     lease(pool, ask('r1'), 0)
+    expect(lease(pool, ask('r9'), heartbeatLostMs + 1)).toEqual({ kind: 'rejected-no-endpoints' })
     sweep(pool, heartbeatLostMs + 1)
     expect(view(pool)).toMatchObject({ workers: [], leased: 0 })
     heartbeat(pool, beat('a', { sentAt: 9_000 }), 1, 9_000)
@@ -143,41 +162,55 @@ describe('pool', () => {
 
   it('[POOL11] under any sequence of events no worker is leased beyond its slots, and every waiter is told once', () => {
     const event = fc.record({
-      kind: fc.constantFrom('lease', 'release', 'beat', 'fail', 'sweep'),
-      request: fc.nat(12),
+      kind: fc.constantFrom('lease', 'lease', 'release', 'beat', 'fail', 'sweep'),
+      request: fc.nat(40),
       worker: fc.constantFrom('a', 'b'),
-      step: fc.nat(2_000),
+      tenant: fc.constantFrom('t', 'u'),
+      priorityClass: fc.constantFrom<PriorityClass>('interactive', 'batch'),
+      exclude: fc.constantFrom<string[]>([], [], ['a'], ['b']),
+      step: fc.nat(1_000),
     })
     fc.assert(
-      fc.property(fc.array(event, { maxLength: 120 }), (events) => {
+      fc.property(fc.array(event, { maxLength: 120, size: 'max' }), (events) => {
         const pool = poolOf('a', 'b')
-        const waiting = new Set<string>()
+        const waiting = new Map<string, string[]>()
         const running = new Map<string, string>()
         let now = 0
         let serial = 0
-        const hear = (told: ReturnType<typeof release>) => {
+        const hear = (told: Told[]) => {
           for (const { requestId, outcome } of told) {
+            if (outcome.kind === 'granted') expect(waiting.get(requestId)).not.toContain(outcome.place.workerId)
             expect(waiting.delete(requestId)).toBe(true)
             if (outcome.kind === 'granted') running.set(requestId, outcome.place.workerId)
           }
         }
-        for (const each of events) {
-          now += each.step
-          const requestId = `r${each.request}`
-          if (each.kind === 'lease') {
+        for (const { kind, request, worker, tenant, priorityClass, exclude, step } of events) {
+          now += step
+          const requestId = `r${request}`
+          if (kind === 'lease') {
             const id = `r${serial++}`
-            const outcome = lease(pool, ask(id), now)
-            if (!outcome) waiting.add(id)
+            const outcome = lease(pool, { ...ask(id, exclude), tenantId: tenant, priorityClass }, now)
+            if (!outcome) waiting.set(id, exclude)
             else if (outcome.kind === 'granted') running.set(id, outcome.place.workerId)
-          } else if (each.kind === 'release') {
+            if (outcome?.kind === 'granted') expect(exclude).not.toContain(outcome.place.workerId)
+          } else if (kind === 'release') {
             running.delete(requestId)
             hear(release(pool, requestId, now))
-          } else if (each.kind === 'beat') {
-            const ids = [...running].filter(([, worker]) => worker === each.worker).map(([id]) => id)
-            hear(heartbeat(pool, beat(each.worker, { sentAt: now, running: ids }), 1, now))
-          } else if (each.kind === 'fail') hear(workerFailed(pool, each.worker, requestId, now))
+          } else if (kind === 'beat') {
+            const ids = [...running].filter(([, on]) => on === worker).map(([id]) => id)
+            hear(heartbeat(pool, beat(worker, { sentAt: now, running: ids }), 1, now))
+          } else if (kind === 'fail') hear(workerFailed(pool, worker, requestId, now))
           else hear(sweep(pool, now))
-          for (const worker of view(pool).workers) expect(worker.leased).toBeLessThanOrEqual(worker.slots)
+          for (const { workerId, leased, slots } of view(pool).workers) {
+            expect(leased).toBeLessThanOrEqual(slots)
+            const free = slots - leased - (pool.workers.get(workerId)?.unleased ?? 0)
+            const usable =
+              free > 0 &&
+              !pool.workers.get(workerId)?.failed &&
+              now - (pool.workers.get(workerId)?.seenAt ?? 0) <= heartbeatLostMs
+            if (usable) for (const excluded of waiting.values()) expect(excluded).toContain(workerId)
+          }
+          expect(view(pool).leased).toBe(view(pool).workers.reduce((sum, { leased }) => sum + leased, 0))
           expect(view(pool).waiting).toBe(waiting.size)
         }
       }),
@@ -193,5 +226,165 @@ describe('pool', () => {
     expect(registry(pool)).toMatchObject({ present: [{ workerId: 'c' }], missing: ['a'] })
     heartbeat(pool, beat('a', { sentAt: 9_000 }), 1, 9_000)
     expect(registry(pool).missing).toEqual(['c'])
+  })
+
+  it('[POOL13] a slot goes to the tenant whose turn it is by weight and class, not to whoever waited longest', () => {
+    const pool = poolOf('a')
+    for (const id of ['r1', 'r2']) lease(pool, ask(id), 0)
+    lease(pool, { ...ask('batch'), tenantId: 'u', priorityClass: 'batch' }, 1)
+    for (const id of ['f1', 'f2', 'f3', 'f4', 'f5']) lease(pool, ask(id), 2)
+    lease(pool, { ...ask('single'), tenantId: 'v' }, 3)
+    const order: string[] = []
+    let running = 'r1'
+    while (view(pool).waiting > 0) {
+      for (const { requestId, outcome } of release(pool, running, 4)) {
+        expect(outcome.kind).toBe('granted')
+        order.push(requestId)
+        running = requestId
+      }
+    }
+    expect(order).toEqual(['f1', 'single', 'f2', 'f3', 'f4', 'f5', 'batch'])
+  })
+
+  it('[POOL14] the expected wait and the time to come back follow how fast slots came free lately, and are not made up', () => {
+    const pool = emptyPool()
+    heartbeat(pool, beat('a', { slotsMax: 1 }), 1, 0)
+    lease(pool, ask('r0'), 0)
+    for (let index = 1; index <= 20; index++) lease(pool, ask(`r${index}`), 0)
+    expect(waitView(pool, 'r4', 0)).toEqual({ position: 4, of: 20, expectedWaitMs: null, askAgainMs: 1_000 })
+    for (let index = 0; index < 8; index++) {
+      const now = (index + 1) * 700
+      heartbeat(pool, beat('a', { slotsMax: 1, sentAt: now, running: [`r${index}`] }), 1, now)
+      expect(release(pool, `r${index}`, now)).toMatchObject([
+        { requestId: `r${index + 1}`, outcome: { kind: 'granted', waitedMs: now, position: index + 1 } },
+      ])
+    }
+    lease(pool, ask('r21'), 5_000)
+    expect(waitView(pool, 'r12', 5_600)).toMatchObject({ position: 4, of: 13, expectedWaitMs: 2_800 })
+    expect(waitView(pool, 'r8', 5_600)).toBeUndefined()
+    // Nothing comes free: what is expected grows.
+    expect(waitView(pool, 'r12', 8_400)?.expectedWaitMs).toBe(4_200)
+    const late = 60_001
+    heartbeat(pool, beat('a', { slotsMax: 1, sentAt: late, running: ['r8'] }), 1, late - 1)
+    const told = sweep(pool, late)
+    expect(told).toHaveLength(12)
+    expect(told[0]?.outcome).toEqual({ kind: 'evicted-ttl', retryAfterMs: Math.ceil((2 * late) / 8) })
+  })
+
+  it('[POOL19] a new wait begins with the pace of the last one, until it has its own', () => {
+    const pool = emptyPool()
+    heartbeat(pool, beat('a', { slotsMax: 1 }), 1, 0)
+    for (const id of ['r0', 'r1']) lease(pool, ask(id), 0)
+    release(pool, 'r0', 500)
+    heartbeat(pool, beat('a', { slotsMax: 1, sentAt: 10_000, running: ['r1'] }), 1, 10_000)
+    lease(pool, ask('r2'), 10_000)
+    expect(waitView(pool, 'r2', 10_000)?.expectedWaitMs).toBe(500)
+    expect(waitView(pool, 'r2', 12_000)?.expectedWaitMs).toBe(2_000)
+  })
+
+  it('[POOL15] when the queue is full the youngest batch request leaves for an interactive one and is told; without batch the newcomer is refused', () => {
+    const pool = poolOf('a')
+    for (const id of ['r1', 'r2']) lease(pool, ask(id), 0)
+    for (const id of ['b1', 'b2']) lease(pool, { ...ask(id), tenantId: 'u', priorityClass: 'batch' }, 0)
+    for (let index = 2; index < waitingMax; index++) lease(pool, { ...ask(`w${index}`), tenantId: `t${index % 3}` }, 0)
+    expect(waitView(pool, 'w2', 0)?.askAgainMs).toBe(waitingMax)
+    const told: Told[] = []
+    const come = (id: string, priorityClass: PriorityClass) =>
+      leaseTelling(pool, { ...ask(id), tenantId: 'new', priorityClass }, 1, (each) => told.push(each))
+    expect(come('n1', 'batch')).toEqual({ kind: 'rejected-capacity', retryAfterMs: 5_000 })
+    expect(told).toEqual([])
+    expect(come('n2', 'interactive')).toBeUndefined()
+    expect(come('n3', 'interactive')).toBeUndefined()
+    expect(told).toEqual(
+      ['b2', 'b1'].map((requestId) => ({ requestId, outcome: { kind: 'rejected-capacity', retryAfterMs: 5_000 } })),
+    )
+    expect(come('n4', 'interactive')).toEqual({ kind: 'rejected-capacity', retryAfterMs: 5_000 })
+    expect(view(pool).waiting).toBe(waitingMax)
+  })
+
+  it('[POOL16] the end of an attempt frees its own worker’s slot only: the same request may wait again, or run elsewhere', () => {
+    const pool = poolOf('a', 'b')
+    const first = lease(pool, ask('r1'), 0)
+    const on = first?.kind === 'granted' ? first.place.workerId : ''
+    const other = on === 'a' ? 'b' : 'a'
+    // The second attempt is asked for before the end of the first is told.
+    expect(lease(pool, ask('r1', [on]), 1)).toMatchObject({ kind: 'granted', place: { workerId: other } })
+    expect(view(pool)).toMatchObject({
+      leased: 1,
+      workers: [{ leased: on === 'a' ? 0 : 1 }, { leased: on === 'a' ? 1 : 0 }],
+    })
+    expect(releaseOn(pool, on, 'r1', 2)).toEqual([])
+    workerFailed(pool, on, 'r1', 2)
+    expect(view(pool)).toMatchObject({ leased: 1, waiting: 0 })
+    for (const id of ['r2', 'r3', 'r4']) lease(pool, ask(id), 3)
+    lease(pool, ask('r5', [on]), 3)
+    expect(releaseOn(pool, on, 'r5', 4)).toEqual([])
+    expect(view(pool).waiting).toBe(3)
+    expect(releaseOn(pool, other, 'r1', 5)).toMatchObject([{ requestId: 'r5', outcome: { kind: 'granted' } }])
+  })
+
+  it('[POOL17] a request that comes back goes before those that wait, never to the worker that failed it, and blocks nobody', () => {
+    const pool = emptyPool()
+    for (const id of ['a', 'b']) heartbeat(pool, beat(id, { slotsMax: 1 }), 1, 0)
+    const held = new Map<string, string>()
+    for (const id of ['r1', 'r2']) {
+      const outcome = lease(pool, ask(id), 0)
+      if (outcome?.kind === 'granted') held.set(outcome.place.workerId, id)
+    }
+    lease(pool, ask('r3'), 1)
+    lease(pool, ask('back', ['a']), 2)
+    expect(release(pool, held.get('a') ?? '', 3)).toMatchObject([{ requestId: 'r3' }])
+    lease(pool, ask('r4'), 4)
+    expect(release(pool, held.get('b') ?? '', 5)).toMatchObject([
+      { requestId: 'back', outcome: { kind: 'granted', place: { workerId: 'b' } } },
+    ])
+    // The failed worker may have the most free slots.
+    heartbeat(pool, beat('a', { slotsMax: 3, running: ['r3'], sentAt: 5 }), 1, 5)
+    expect(view(pool)).toMatchObject({ leased: 3, waiting: 0 })
+    lease(pool, ask('back 2', ['a']), 5)
+    expect(view(pool)).toMatchObject({ leased: 3, waiting: 1 })
+    expect(release(pool, 'back', 5)).toMatchObject([
+      { requestId: 'back 2', outcome: { kind: 'granted', place: { workerId: 'b' } } },
+    ])
+    for (const id of ['r5', 'r6']) lease(pool, ask(id), 6)
+    lease(pool, ask('again', ['b']), 6)
+    expect(workerFailed(pool, 'a', 'none', 7)).toEqual([
+      { requestId: 'again', outcome: { kind: 'rejected-no-endpoints' } },
+    ])
+  })
+
+  it('[POOL18] two hundred workers and twenty thousand that wait: each is served once, and every count is right', () => {
+    const pool = emptyPool()
+    const names = Array.from({ length: 200 }, (_, index) => `w${index}`)
+    for (const name of names) heartbeat(pool, beat(name, { slotsMax: 4 }), 1, 0)
+    const running: string[] = []
+    for (let index = 0; index < 800 + waitingMax; index++) {
+      const priorityClass = index % 5 === 0 ? 'batch' : 'interactive'
+      const asked = {
+        ...ask(`r${index}`),
+        tenantId: `t${index % 300}`,
+        priorityClass,
+        costTokens: 50 + (index % 90),
+      } as const
+      if (lease(pool, asked, 0)) running.push(asked.requestId)
+    }
+    expect(view(pool)).toMatchObject({ leased: 800, waiting: waitingMax })
+    const served = new Set(running)
+    for (let place = 0; place < running.length; place++) {
+      for (const { requestId, outcome } of release(pool, running[place] ?? '', 1)) {
+        expect(outcome.kind).toBe('granted')
+        expect(served.has(requestId)).toBe(false)
+        served.add(requestId)
+        running.push(requestId)
+      }
+      if (place % 5_000 === 0) {
+        const { leased, waiting, workers } = view(pool)
+        expect(leased).toBe(workers.reduce((sum, worker) => sum + worker.leased, 0))
+        expect(leased + waiting).toBe(800 + waitingMax - place - 1)
+        for (const worker of workers) expect(worker.leased).toBeLessThanOrEqual(4)
+      }
+    }
+    expect(served.size).toBe(800 + waitingMax)
+    expect(view(pool)).toMatchObject({ leased: 0, waiting: 0 })
   })
 })

@@ -2,8 +2,7 @@
 import type OpenAI from 'openai'
 import { APIError } from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { TenantSummary } from '../../src/tenant/calls.ts'
-import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
+import { eventually, isZero, type Product, startProduct, type TenantBooks, zero } from '../support/product.ts'
 
 let product: Product
 let client: OpenAI
@@ -191,9 +190,9 @@ describe('chat completions, 200', () => {
     expect(await eventually(product.counters, isZero)).toEqual(zero)
   })
 
-  async function settled(): Promise<TenantSummary> {
+  async function settled(): Promise<TenantBooks> {
     return eventually(
-      () => product.admin<TenantSummary>('GET', '/admin/tenants/demo'),
+      () => product.tenant('demo'),
       (tenant) => tenant.openReservations === 0,
     )
   }
@@ -348,7 +347,7 @@ describe('chat completions, refused', () => {
     expect(served).toBeGreaterThan(0)
     expect(served).toBeLessThan(20)
     const books = await eventually(
-      () => product.admin<TenantSummary>('GET', '/admin/tenants/poor'),
+      () => product.tenant('poor'),
       (tenant) => tenant.openReservations === 0,
     )
     expect(books.postedNano).toBeLessThanOrEqual(40_000)

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { MeterView, TenantSummary } from '../../src/tenant/calls.ts'
+import type { MeterView } from '../../src/tenant/calls.ts'
 import { eventually, type Product, startProduct } from '../support/product.ts'
 
 interface Delivery {
@@ -79,7 +79,7 @@ describe('the control plane', () => {
     const counted = new Map(received.map((event) => [event.identifier, event]))
     expect(received.length).toBeGreaterThan(counted.size)
     expect(counted.size).toBe(3)
-    const tenant = await product.admin<TenantSummary>('GET', '/admin/tenants/metered')
+    const tenant = await product.tenant('metered')
     const sum = (field: string) => [...counted.values()].reduce((all, { payload }) => all + Number(payload[field]), 0)
     expect(sum('cost_nano')).toBe(tenant.postedNano)
     expect(sum('output_tokens')).toBe(tenant.totals.output_tokens)
@@ -115,7 +115,7 @@ describe('the control plane', () => {
       wasted_tokens: 0,
     })
     expect(usage.data.map((row) => row.effort)).toEqual(['high', 'none'])
-    const tenant = await product.admin<TenantSummary>('GET', '/admin/tenants/counted')
+    const tenant = await product.tenant('counted')
     expect(tenant.postedNano).toBe(usage.totals.cost_nano)
   })
 

@@ -2,7 +2,6 @@
 
 import { request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { TenantSummary } from '../../src/tenant/calls.ts'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
 
 let product: Product
@@ -86,7 +85,7 @@ function send(body: string): Leaving {
 }
 
 async function totals(): Promise<{ output: number; closed: number }> {
-  const tenant = await product.admin<TenantSummary>('GET', '/admin/tenants/demo')
+  const tenant = await product.tenant('demo')
   return {
     output: Number(tenant.totals.output_tokens),
     closed: Number(tenant.totals.closed),

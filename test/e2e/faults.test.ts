@@ -1,8 +1,7 @@
 /** Processes that die: the client is told, the next request works, and no entry and no receipt is lost. */
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { TenantSummary } from '../../src/tenant/calls.ts'
-import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
+import { eventually, isZero, type Product, startProduct, type TenantBooks, zero } from '../support/product.ts'
 
 let product: Product
 
@@ -46,8 +45,8 @@ async function stream(
   return { text: () => text, ended: read(), requestId: response.headers.get('x-request-id') ?? '' }
 }
 
-async function books(): Promise<TenantSummary> {
-  return product.admin<TenantSummary>('GET', '/admin/tenants/demo')
+async function books(): Promise<TenantBooks> {
+  return product.tenant('demo')
 }
 
 async function oneMore(): Promise<void> {

@@ -3,7 +3,6 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { TenantSummary } from '../../src/tenant/calls.ts'
 import { eventually, freePort, type Product, startAndFail, startProduct, temporaryHome } from '../support/product.ts'
 
 function isAlive(pid: number): boolean {
@@ -60,7 +59,7 @@ describe('a first run', () => {
       messages: [{ role: 'user', content: 'Hello!' }],
       max_tokens: 3,
     })
-    const settled = () => product.admin<TenantSummary>('GET', '/admin/tenants/demo')
+    const settled = () => product.tenant('demo')
     const before = await eventually(settled, (tenant) => tenant.openReservations === 0)
     const { pids, apiKey } = product.demo()
     expect(await product.stop()).toBe(0)

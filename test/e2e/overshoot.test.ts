@@ -1,7 +1,6 @@
 /** Money under a crowd, through the whole line: a thousand requests at once against a budget that fits 37 of them. */
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import type { TenantSummary } from '../../src/tenant/calls.ts'
-import { eventually, type Product, startProduct } from '../support/product.ts'
+import { eventually, type Product, startProduct, type TenantBooks } from '../support/product.ts'
 
 let product: Product
 
@@ -25,10 +24,10 @@ it('[E2E26] a thousand requests at once against a budget that fits 37: the budge
   const creditNano = 37 * boundNano
   await product.admin('POST', '/admin/tenants', { tenantId: 'crowd', name: 'Crowd', creditNano })
   const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/crowd/keys', { name: 'k' })
-  const books = () => product.admin<TenantSummary>('GET', '/admin/tenants/crowd')
+  const books = () => product.tenant('crowd')
 
   let running = true
-  const seen: TenantSummary[] = []
+  const seen: TenantBooks[] = []
   const watch = (async () => {
     while (running) seen.push(await books())
   })()

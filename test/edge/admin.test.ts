@@ -155,6 +155,33 @@ describe('the operator', () => {
     expect((await ask(last.apiKey)).status).toBe(503)
   })
 
+  it('[ADN14] weight and class are set by plan or tenant; a key is lowered to batch, by a key of its tenant too, and never raised', async () => {
+    await operate('POST', '/admin/plans', { planId: 'night', name: 'Night', settings: { weight: 20, class: 'batch' } })
+    await openTenant('sharing', { planId: 'night' })
+    expect((await operate('GET', '/admin/tenants/sharing')).settings).toMatchObject({ weight: 20, class: 'batch' })
+    await operate('PATCH', '/admin/tenants/sharing', { settings: { class: 'interactive' } })
+    expect((await operate('GET', '/admin/tenants/sharing')).settings).toMatchObject({
+      weight: 20,
+      class: 'interactive',
+    })
+    for (const settings of [{ weight: 0 }, { weight: 1_001 }, { weight: 1.5 }, { class: 'urgent' }]) {
+      expect(await send('PATCH', '/admin/tenants/sharing', { settings })).toMatchObject({
+        status: 400,
+        body: { param: `settings.${Object.keys(settings)[0]}` },
+      })
+    }
+    const { keyId, apiKey } = await openKey('sharing', { role: 'owner' })
+    const path = `/admin/tenants/sharing/keys/${keyId}`
+    expect(await operate('GET', path)).toMatchObject({ class: null })
+    expect(await operate('PATCH', path, { class: 'batch' })).toMatchObject({ class: 'batch' })
+    expect(await operate('PATCH', path, { class: null })).toMatchObject({ class: null })
+    expect(await send('PATCH', path, { class: 'interactive' })).toMatchObject({ status: 400, body: { param: 'class' } })
+    const own = await send('POST', '/v1/keys', { name: 'night', class: 'batch' }, apiKey)
+    expect(own).toMatchObject({ status: 201, body: { class: 'batch' } })
+    const raised = await send('POST', '/v1/keys', { name: 'day', class: 'interactive' }, apiKey)
+    expect(raised).toMatchObject({ status: 400, body: { param: 'class' } })
+  })
+
   it('[ADN7] a plan is a named set of limits and settings; it changes a tenant when it is assigned', async () => {
     const limits = { requestsPerMinute: 9, budgetNano: { day: 5 } }
     await operate('POST', '/admin/plans', { planId: 'pro', name: 'Pro', limits, settings: { effortUnknown: 'reject' } })

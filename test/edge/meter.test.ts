@@ -123,6 +123,7 @@ describe('meter events of a tenant', () => {
     await use('away', keyId)
     await runInDurableObject(env.TENANT.getByName('away'), (_, state) => {
       state.storage.sql.exec('UPDATE entries SET at = 1')
+      state.storage.sql.exec('UPDATE bookings SET opened_at = 1')
       state.storage.sql.exec('UPDATE meter SET next_at = ?', Date.now() + 60_000)
     })
     expect(await runDurableObjectAlarm(env.TENANT.getByName('away'))).toBe(true)

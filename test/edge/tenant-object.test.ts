@@ -20,6 +20,7 @@ async function openTenant(tenantId: string, creditNano = 1_000_000) {
     secretHash: 'hash',
     role: 'member',
     models: null,
+    class: null,
     expiresAt: null,
   } as const
   await stub.addKey({ ...key, limits: noLimits })
@@ -74,7 +75,7 @@ describe('tenant object', () => {
     expect(await stub.void('r2')).toBe('voided')
     await evictDurableObject(stub)
     expect(await stub.void('r2')).toBe('already-voided')
-    expect(await stub.summary()).toMatchObject({ postedNano: 4_500, reservedNano: 0, openReservations: 0 })
+    expect(await stub.summary(true)).toMatchObject({ postedNano: 4_500, reservedNano: 0, openReservations: 0 })
   })
 
   it('[TEN2] one receipt delivered ten times, with others, in any order: the same books', async () => {
@@ -85,7 +86,7 @@ describe('tenant object', () => {
     for (const ids of deliveries) answers.push(...(await stub.settle(ids.map((id) => receipt(id)))))
     expect(answers.filter((answer) => answer === 'posted').length).toBe(3)
     expect(answers.filter((answer) => answer === 'already-posted').length).toBe(6)
-    expect(await stub.summary()).toMatchObject({
+    expect(await stub.summary(true)).toMatchObject({
       postedNano: 13_500,
       reservedNano: 0,
       totals: { closed: 3, output_tokens: 15 },
@@ -96,24 +97,29 @@ describe('tenant object', () => {
     const stub = await openTenant('crowded', 37 * 75_000 + 74_999)
     const answers = await Promise.all(Array.from({ length: 1_000 }, (_, index) => stub.admit(order(`r${index}`))))
     expect(answers.filter((answer) => answer.ok).length).toBe(37)
-    expect(await stub.summary()).toMatchObject({ reservedNano: 37 * 75_000, openReservations: 37 })
+    expect(await stub.summary(true)).toMatchObject({ reservedNano: 37 * 75_000, openReservations: 37 })
     expect(await stub.verify()).toEqual({ entries: 1, faults: [] })
   })
 
-  it('[TEN4] a reservation of which nothing was heard expires by alarm, and a receipt after that is a late entry', async () => {
+  it('[TEN4] a reservation of which nothing was heard expires by alarm, not while a pool has just begun to hear its workers, and a receipt after that is a late entry', async () => {
     const stub = await openTenant('silent')
     await stub.admit(order('r1'))
     await runInDurableObject(stub, (_, state) => {
       state.storage.sql.exec('UPDATE bookings SET expires_at = ?', Date.now() - 1)
     })
     expect(await runDurableObjectAlarm(stub)).toBe(true)
+    expect(await stub.entries('r1')).toEqual({ booking: 'reserved', entries: [] })
+    await runInDurableObject(stub, (_, state) => {
+      state.storage.sql.exec('UPDATE bookings SET expires_at = ?, opened_at = 0', Date.now() - 1)
+    })
+    expect(await runDurableObjectAlarm(stub)).toBe(true)
     expect(await stub.entries('r1')).toMatchObject({
       booking: 'expired',
       entries: [{ kind: 'expire', output_tokens: null }],
     })
-    expect(await stub.summary()).toMatchObject({ reservedNano: 0, openReservations: 0 })
+    expect(await stub.summary(true)).toMatchObject({ reservedNano: 0, openReservations: 0 })
     expect(await stub.settle([receipt('r1')])).toEqual(['late'])
-    expect(await stub.summary()).toMatchObject({ postedNano: 4_500 })
+    expect(await stub.summary(true)).toMatchObject({ postedNano: 4_500 })
     expect(reservationTtlMs).toBeGreaterThan(60_000)
   })
 
@@ -128,12 +134,12 @@ describe('tenant object', () => {
     await runInDurableObject(stub, (object) => {
       return expect(object.settle([receipt('r1')])).rejects.toThrow(/disk full/)
     })
-    expect(await stub.summary()).toMatchObject({ postedNano: 0, reservedNano: 75_000, openReservations: 1 })
+    expect(await stub.summary(true)).toMatchObject({ postedNano: 0, reservedNano: 75_000, openReservations: 1 })
     await runInDurableObject(stub, (_, state) => {
       state.storage.sql.exec('DROP TRIGGER no_entries')
     })
     expect(await stub.settle([receipt('r1')])).toEqual(['posted'])
-    expect(await stub.summary()).toMatchObject({ postedNano: 4_500, reservedNano: 0 })
+    expect(await stub.summary(true)).toMatchObject({ postedNano: 4_500, reservedNano: 0 })
   })
 
   it('[TEN6] a revoked key is refused at the very next request', async () => {
@@ -148,6 +154,17 @@ describe('tenant object', () => {
       ok: false,
       code: 'invalid_api_key',
     })
-    expect(await env.TENANT.getByName('nobody').summary()).toBeUndefined()
+    expect(await env.TENANT.getByName('nobody').summary(false)).toBeUndefined()
+  })
+
+  it('[TEN14] a failed call in a shared commit takes no alarm with it: what was admitted still expires', async () => {
+    const stub = await openTenant('alarmed')
+    const unknown = { requestId: 'nobody', model: 'tramontane-tiny', promptTokens: 1, outputTokens: 1 }
+    await runInDurableObject(stub, async (object, state) => {
+      const admitted = object.admit(order('r1'))
+      await expect(object.readmit(unknown)).rejects.toThrow(/no reservation nobody/)
+      expect(await admitted).toMatchObject({ ok: true })
+      expect(await state.storage.getAlarm()).toBeGreaterThan(Date.now())
+    })
   })
 })

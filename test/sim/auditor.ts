@@ -256,7 +256,7 @@ export class TenantAudit {
     this.#take(this.#tenant, 'tokens', boundTokens, now)
     this.#calendar = burdens
     this.requests.set(requestId, {
-      ...{ requestId, keyId, boundNano, boundTokens, burdens, openedAt: burdens },
+      ...{ requestId, keyId, boundNano, boundTokens, burdens, openedAt: now },
       ...{ state: 'reserved', costNano: 0, pruned: false },
     })
   }
@@ -298,7 +298,6 @@ export class TenantAudit {
     if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
     asked.boundNano = boundNano
     asked.burdens = burdens
-    asked.openedAt = burdens
     this.#calendar = burdens
   }
 

@@ -26,7 +26,7 @@ export class PoolHost {
   }
 
   lease(ask: Ask): Promise<Outcome> {
-    const outcome = lease(this.#pool, ask, this.clock.now())
+    const outcome = lease(this.#pool, ask, this.clock.now(), (told) => this.#tell([told]))
     if (outcome) return Promise.resolve(outcome)
     return new Promise((resolve, reject) => this.#waiters.set(ask.requestId, { resolve, reject }))
   }

@@ -15,7 +15,6 @@ import { nodeSql } from '../support/tenant.ts'
 import type { Report } from './auditor.ts'
 import { Clock, type Timeline } from './timeline.ts'
 
-const shareFromRunning = 4
 const dayMs = 86_400_000
 export type ReadmitOrder = Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>
 
@@ -165,7 +164,6 @@ export class TenantHost {
   }
 
   #prune(before: number, limit: number): void {
-    if (!prunable(this.db, before)) return
     this.books.store.prune(before, limit)
     this.#reports.push({ kind: 'prune', before, now: this.clock.now() })
   }
@@ -178,10 +176,9 @@ export class TenantHost {
   }
 
   #run<Result>(work: () => Result): Promise<Result> {
-    const busy = (this.books.tenant()?.state.running ?? 0) >= shareFromRunning
     return new Promise((resolve, reject) => {
       this.#open.add(reject)
-      this.#commits.run(work, busy).then(
+      this.#commits.run(work).then(
         (result) => {
           this.#open.delete(reject)
           resolve(result)
@@ -234,20 +231,4 @@ export class TenantHost {
     this.#storedAlarm = time
     this.planAlarm()
   }
-}
-
-/**
- * Whether what is old is also what came first, and of requests that are over. `prune` relies on it and does not check
- * it; a clock that went back breaks it. Until it checks, the world prunes only then.
- */
-function prunable(db: DatabaseSync, before: number): boolean {
-  const row = db
-    .prepare(
-      `SELECT coalesce((SELECT min(seq) FROM entries WHERE at >= ?1), 1e15) AS young,
-        coalesce((SELECT max(seq) FROM entries WHERE at < ?1), 0) AS old,
-        (SELECT count(*) FROM entries JOIN bookings USING (request_id)
-          WHERE at < ?1 AND (state = 'reserved' OR opened_at >= ?1)) AS needed`,
-    )
-    .get(before)
-  return Number(row?.old) < Number(row?.young) && row?.needed === 0
 }

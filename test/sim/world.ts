@@ -363,7 +363,7 @@ class World implements Network {
         )
       case 'pruned': {
         const before = tenant.clock.now() - random.pick([0, hourMs, 24 * hourMs])
-        return attempt(() => tenant.prune(before, 2_000))
+        return attempt(() => tenant.prune(before, random.pick([1, 5, 2_000])))
       }
       // These befall messages and clients as they come.
       case 'client left':
@@ -476,7 +476,8 @@ class World implements Network {
     this.#call(
       `lease ${ask.requestId}`,
       () => {
-        const leased = this.#pool(pool).lease({ ...ask, model: 'm' })
+        const plan = { weight: 100, priorityClass: 'interactive', costTokens: 100 } as const
+        const leased = this.#pool(pool).lease({ ...ask, ...plan, model: 'm', again: ask.exclude.length > 0 })
         if (!this.#beating) this.#beatAll()
         return leased
       },

@@ -19,6 +19,9 @@ export interface Demo {
   pids: { start: number; edgeHost: number; workerd: number; latency: number; throughput: number }
 }
 
+/** A tenant's balances, and the sums over all its entries. */
+export type TenantBooks = TenantSummary & { totals: NonNullable<TenantSummary['totals']> }
+
 export interface Product {
   home: string
   port: number
@@ -28,6 +31,7 @@ export interface Product {
   client(apiKey?: string): OpenAI
   /** A request with the operator key; the parsed answer. */
   admin<Answer>(method: string, path: string, body?: unknown): Promise<Answer>
+  tenant(tenantId: string): Promise<TenantBooks>
   /** Everything that must be back at zero when nothing runs. */
   counters(): Promise<Counters>
   output(): string
@@ -99,9 +103,11 @@ export async function startProduct(options: { home?: string; env?: Record<string
     return (await response.json()) as Answer
   }
 
+  const tenant = (tenantId: string) => admin<TenantBooks>('GET', `/admin/tenants/${tenantId}?totals=true`)
+
   async function counters(): Promise<Counters> {
     const pools = await admin<Record<string, PoolView>>('GET', '/admin/pools')
-    const tenant = await admin<TenantSummary>('GET', '/admin/tenants/demo')
+    const books = await tenant('demo')
     const views = Object.values(pools)
     const healths = await Promise.all(
       views
@@ -114,8 +120,8 @@ export async function startProduct(options: { home?: string; env?: Record<string
       unleased: sum(views.map((view) => view.unleased)),
       waiting: sum(views.map((view) => view.waiting)),
       engineRunning: sum(healths.map((health) => health.load.running)),
-      openReservations: tenant.openReservations,
-      reservedNano: tenant.reservedNano,
+      openReservations: books.openReservations,
+      reservedNano: books.reservedNano,
       receiptsOwed: sum(healths.map((health) => health.receipts.running + health.receipts.owed)),
     }
   }
@@ -128,6 +134,7 @@ export async function startProduct(options: { home?: string; env?: Record<string
     client: (apiKey) =>
       new OpenAI({ baseURL: `${origin}/v1`, apiKey: apiKey ?? demo().apiKey, maxRetries: 0, timeout: 60_000 }),
     admin,
+    tenant,
     counters,
     output: () => output,
     async stop() {

@@ -51,6 +51,7 @@ export const testKey = (keyId = 'k', limits: Limits = noLimits): KeyRow => ({
   revokedAt: null,
   lastUsedAt: null,
   models: null,
+  class: null,
   limits,
   state: newHolder(limits, keyBudgets, 0),
 })

@@ -1,0 +1,111 @@
+/** What the edge settles by itself when no worker signs a receipt. */
+import { describe, expect, it } from 'vitest'
+import type { HostedEvent } from '../../backends/hosted/hosted.ts'
+import { type HostedEnd, type HostedOrder, hostedSettlement, Seen } from '../../src/settlement/hosted.ts'
+import { verifyBooks } from '../../src/tenant/verify.ts'
+import { openBooks, testOrder, testRates } from '../support/tenant.ts'
+
+const order: HostedOrder = {
+  requestId: 'r',
+  dispatchId: 'r.9',
+  tenantId: 't',
+  keyId: 'k',
+  workerId: 'hosted-mistral',
+  model: 'm',
+  effort: 'high',
+  engine: 'mistral x',
+  rates: testRates,
+  textBytes: 30,
+  otherTokensMax: 64,
+  outputTokensMax: 50,
+  bytesPerToken: 3,
+  startedAt: 100,
+}
+const text = (text: string, channel: 'content' | 'reasoning' = 'content'): HostedEvent => ({
+  kind: 'text',
+  channel,
+  text,
+})
+const usage = (outputTokens: number): HostedEvent => ({
+  kind: 'usage',
+  usage: { promptTokens: 20, cachedTokens: 4, outputTokens },
+})
+
+function settled(end: HostedEnd, ...events: HostedEvent[]) {
+  const seen = new Seen()
+  for (const event of events) seen.take(event, 130)
+  return hostedSettlement(order, seen, end, 200)
+}
+
+describe('a hosted settlement', () => {
+  it('[HST1] with usage is that usage, to the token', () => {
+    expect(settled('stop', text('Hello'), usage(7))).toMatchObject({
+      pool: 'hosted',
+      outcome: 'finished',
+      finishReason: 'stop',
+      counts: { promptTokens: 20, cachedTokens: 4, outputTokens: 7, reasoningTokens: 0 },
+      costNano: 16 * 10 + 4 + 7 * 100,
+      estimated: false,
+      firstTokenMs: 30,
+    })
+  })
+
+  it('[HST2] without usage is an estimate on the upper side, within the bound, and marked', () => {
+    const { counts, estimated, outcome, finishReason } = settled('abort', text('Hello, world'))
+    expect(counts).toEqual({ promptTokens: 10 + 64, cachedTokens: 0, outputTokens: 4, reasoningTokens: 0 })
+    expect({ estimated, outcome, finishReason }).toEqual({ estimated: true, outcome: 'aborted', finishReason: 'abort' })
+    expect(settled('abort', ...Array.from({ length: 9 }, () => text('1'))).counts.outputTokens).toBe(9)
+    expect(settled('abort', text('x'.repeat(9_000))).counts.outputTokens).toBe(50)
+    const call: HostedEvent = { kind: 'call', call: { id: 'x', name: 'add', arguments: '{"a":1}' } }
+    expect(settled('abort', call).counts.outputTokens).toBe(4)
+    expect(settled('abort').firstTokenMs).toBeNull()
+  })
+
+  it('[HST3] never says that there was no reasoning where there was: its share of the bytes, and marked', () => {
+    const { counts, estimated, costNano } = settled('stop', text('abcdef', 'reasoning'), text('abc'), usage(30))
+    expect(counts).toMatchObject({ outputTokens: 30, reasoningTokens: 20 })
+    expect(estimated).toBe(true)
+    expect(costNano).toBe(16 * 10 + 4 + 30 * 100)
+  })
+
+  it('[HST4] beyond the reservation the tenant pays the bound, and the rest is short; a failure costs nothing', () => {
+    const test = openBooks({ creditNano: 10_000 })
+    const admit = (requestId: string) => test.transaction((books) => books.admit(testOrder(requestId), 1))
+    const settle = (requestId: string, end: HostedEnd) =>
+      test.transaction((books) =>
+        books.settle({ ...settled(end, usage(50)), requestId, dispatchId: `${requestId}.9` }, 2),
+      )
+    expect(admit('r1')).toMatchObject({ ok: true, boundNano: 1_000, hostedRates: null })
+    expect(settle('r1', 'stop')).toBe('posted')
+    expect(settle('r1', 'abort')).toBe('already-posted')
+    expect(test.books.store.entriesOf('r1')).toMatchObject([
+      { kind: 'post', cost_nano: 1_000, short_nano: 5_164 - 1_000, pool: 'hosted', worker_id: 'hosted-mistral' },
+    ])
+    admit('r2')
+    expect(settle('r2', 'failed')).toBe('wasted')
+    expect(test.books.tenant()).toMatchObject({ postedNano: 1_000, reservedNano: 1_000 })
+    expect(verifyBooks(test.books.store)).toEqual({ entries: 3, faults: [] })
+  })
+
+  it('[HST5] only a tenant that allows it and has a card for it is told the hosted rates', () => {
+    const test = openBooks({ creditNano: 100_000 })
+    const rates = (requestId: string) =>
+      test.transaction((books) => {
+        const admitted = books.admit(testOrder(requestId), 1)
+        return admitted.ok ? admitted.hostedRates : admitted.code
+      })
+    const dear = { inputNano: 20, cachedNano: 2, outputNano: 200 }
+    test.transaction((books) => books.store.putRates('hosted:m', 0, dear))
+    expect(rates('r1')).toBeNull()
+    const tenant = test.books.tenant()
+    if (!tenant) throw new Error('no tenant')
+    test.transaction((books) => books.putTenant({ ...tenant, settings: { ...tenant.settings, hosted: 'last-resort' } }))
+    expect(rates('r2')).toEqual(dear)
+    const raised = test.transaction((books) =>
+      books.readmit({ requestId: 'r2', model: 'hosted:m', promptTokens: 10, outputTokens: 9 }, 2),
+    )
+    expect(raised).toEqual({ ok: true, boundNano: 2_000 })
+    test.db.exec(`DELETE FROM rate_cards WHERE model = 'hosted:m'`)
+    expect(rates('r3')).toBeNull()
+  })
+})

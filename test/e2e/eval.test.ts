@@ -1,0 +1,126 @@
+/** `npm run eval` against the whole product: what it finds there, how it stops and how it goes on. */
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { keyOf, readJournal } from '../eval/journal.ts'
+import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
+
+const program = fileURLToPath(new URL('../eval/run.ts', import.meta.url))
+const sample = (name: string) => fileURLToPath(new URL(`../eval/samples/${name}.jsonl`, import.meta.url))
+
+let product: Product
+
+beforeAll(async () => {
+  product = await startProduct()
+})
+
+afterAll(async () => {
+  await product?.stop()
+})
+
+function evaluate(...args: string[]) {
+  const child = spawn(process.execPath, [program, '--max-tokens', '200', ...args], {
+    env: { ...process.env, TRAMONTANE_HOME: product.home },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const said = { out: '', err: '' }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said.out += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said.err += text
+  })
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+  return { child, said, ended }
+}
+
+const journal = (out: string) =>
+  existsSync(join(out, 'journal.jsonl')) ? readFileSync(join(out, 'journal.jsonl'), 'utf8') : ''
+
+describe('npm run eval', () => {
+  it('[EVL56] interrupted, it keeps what is finished and shows it; started again, it asks only the rest', async () => {
+    const out = join(product.home, 'interrupted')
+    const order = ['--task', 'sums,subject', '--count', '25', '--concurrency', '2', '--out', out]
+    const first = evaluate(...order)
+    await eventually(
+      async () => journal(out).split('\n').length,
+      (lines) => lines > 5,
+      60_000,
+    )
+    first.child.kill('SIGINT')
+    expect(await first.ended).toBe(130)
+    const kept = journal(out)
+    const before = readJournal(kept)
+    expect(before.torn).toBe(0)
+    expect(kept.endsWith('\n')).toBe(true)
+    expect(before.entries.size).toBeGreaterThan(4)
+    expect(before.entries.size).toBeLessThan(100)
+    expect(first.said.out).toContain('not finished')
+    expect(first.said.out).toMatch(/sums +none/)
+
+    const second = evaluate(...order)
+    expect(await second.ended).toBe(0)
+    expect(second.said.err).toContain(`${before.entries.size} of 100 are in`)
+    const after = journal(out)
+    expect(after.startsWith(kept)).toBe(true)
+    expect(after.trim().split('\n').length).toBe(100)
+    expect(readJournal(after).entries.size).toBe(100)
+    expect(await eventually(product.counters, isZero)).toEqual(zero)
+
+    const third = evaluate(...order)
+    expect(await third.ended).toBe(0)
+    expect(journal(out)).toBe(after)
+  })
+
+  it('[EVL57] the table, the plot and the journal say what the books say: tokens apart, cost, effort served', async () => {
+    const out = join(product.home, 'counted')
+    const spent = async () => (await product.admin<{ postedNano: number }>('GET', '/admin/tenants/demo')).postedNano
+    const before = await spent()
+    const run = evaluate('--task', 'sums,tools', '--effort', 'none,high', '--count', '3', '--out', out)
+    expect(await run.ended).toBe(0)
+    const { entries } = readJournal(journal(out))
+    const all = [...entries.values()]
+    expect(all.length).toBe(24)
+    expect(all.map(({ effort, effortServed }) => effort === effortServed)).not.toContain(false)
+    for (const { effort, tokens, firstTokenMs } of all) {
+      expect(firstTokenMs).toBeGreaterThan(0)
+      if (effort === 'none') expect(tokens?.reasoning).toBe(0)
+      else if (tokens?.reasoning) expect(tokens.output).toBeGreaterThan(tokens.reasoning)
+    }
+    expect(await eventually(product.counters, isZero)).toEqual(zero)
+    const posted = (await spent()) - before
+    const costs = all.map(({ tokens }) => {
+      const { prompt = 0, cached = 0, output = 0 } = tokens ?? {}
+      return (prompt - (cached ?? 0)) * 150 + (cached ?? 0) * 15 + output * 600
+    })
+    expect(costs.reduce((sum, cost) => sum + cost, 0)).toBe(posted)
+    expect(run.said.out).toContain(`$${(posted / 1e9).toPrecision(3)} in all`)
+    expect(readFileSync(join(out, 'table.md'), 'utf8')).toMatch(/^\| task +\| effort/)
+    expect(readFileSync(join(out, 'plot.svg'), 'utf8')).toMatch(/^<svg/)
+  })
+
+  it('[EVL58] a file with a line that cannot be read stops the run before it begins, or is read without it', async () => {
+    const out = join(product.home, 'files')
+    const order = ['--aime', sample('malformed'), '--effort', 'none', '--out', out]
+    const strict = evaluate(...order)
+    expect(await strict.ended).toBe(1)
+    expect(strict.said.err).toContain('malformed.jsonl, line 3: the answer is "0.5"')
+    expect(journal(out)).toBe('')
+    const lenient = evaluate(...order, '--malformed', 'skip', '--long', sample('long'))
+    expect(await lenient.ended).toBe(0)
+    expect(lenient.said.err.match(/left out: /g)?.length).toBe(3)
+    expect(new Set([...readJournal(journal(out)).entries.values()].map(keyOf)).size).toBe(5)
+  })
+
+  it('[EVL59] a wrong key and an address without a server are said at once, in one sentence', async () => {
+    const { baseUrl, model } = product.demo()
+    const locked = evaluate('--url', baseUrl, '--key', 'nonsense', '--model', model, '--count', '1')
+    expect(await locked.ended).toBe(1)
+    expect(locked.said.err.trim()).toBe(`${baseUrl} does not take this key`)
+    const nowhere = evaluate('--url', 'http://127.0.0.1:9/v1', '--model', model)
+    expect(await nowhere.ended).toBe(1)
+    expect(nowhere.said.err).toMatch(/^no server answers at http:\/\/127\.0\.0\.1:9\/v1: [^\n]+\n$/)
+  })
+})

@@ -1,0 +1,337 @@
+/** Every worker is down: a hosted API answers for the tenants that allow it, is disclosed, and is in the books. */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beginStream, type HostedApi, hostedChunk, startHostedApi } from '../support/hosted-api.ts'
+import { eventually, type Product, startProduct, type TenantBooks } from '../support/product.ts'
+
+let api: HostedApi
+let product: Product
+let stopped: number[] = []
+
+const rates = { inputNano: 1_000, cachedNano: 100, outputNano: 4_000 }
+const usage = { prompt_tokens: 20, completion_tokens: 37, total_tokens: 57, num_cached_tokens: 4 }
+
+beforeAll(async () => {
+  api = await startHostedApi()
+  product = await startProduct({
+    env: { HOSTED_URL: api.url, HOSTED_MODEL: 'mistral-small-2603', HOSTED_KEY: 'a-key-of-the-operator' },
+  })
+  const { latency, throughput } = product.demo().pids
+  stopped = [latency, throughput]
+  for (const pid of stopped) process.kill(pid, 'SIGSTOP')
+  const healthz = async () => (await fetch(`http://127.0.0.1:${product.port}/healthz`)).status
+  expect(await eventually(healthz, (status) => status === 503, 30_000)).toBe(503)
+})
+
+afterAll(async () => {
+  for (const pid of stopped) process.kill(pid, 'SIGCONT')
+  await product?.stop()
+  await api?.stop()
+})
+
+beforeEach(() => {
+  api.calls.length = 0
+})
+
+async function ask(body: Record<string, unknown> = {}, options: { key?: string; signal?: AbortSignal } = {}) {
+  const { baseUrl, apiKey, model } = product.demo()
+  return fetch(`${baseUrl}/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${options.key ?? apiKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model, max_tokens: 50, messages: [{ role: 'user', content: 'Hi' }], ...body }),
+    signal: options.signal ?? AbortSignal.timeout(20_000),
+  })
+}
+
+interface Told {
+  booking: string
+  entries: Record<string, string | number | null>[]
+}
+
+async function told(requestId: string, tenantId = 'demo'): Promise<Told> {
+  return product.admin<Told>('GET', `/admin/tenants/${tenantId}/requests/${requestId}`)
+}
+
+async function closed(requestId: string, booking: string): Promise<Told> {
+  return eventually(
+    () => told(requestId),
+    (answer) => answer.booking === booking,
+  )
+}
+
+async function openReservations(tenantId = 'demo'): Promise<number> {
+  return (await product.admin<TenantBooks>('GET', `/admin/tenants/${tenantId}`)).openReservations
+}
+
+const id = (response: Response) => response.headers.get('x-request-id') ?? ''
+const events = (text: string) =>
+  text
+    .split('\n\n')
+    .filter((event) => event.startsWith('data: '))
+    .map((event) => event.slice(6))
+const parsed = (text: string) =>
+  events(text)
+    .filter((data) => data !== '[DONE]')
+    .map((data) => JSON.parse(data))
+
+/** A whole answer: thinking, then text. */
+const answered = (more?: unknown) => (response: import('node:http').ServerResponse) => {
+  beginStream(response)
+  response.write(hostedChunk({ role: 'assistant', content: '' }))
+  response.write(hostedChunk({ content: 'Hello ' }))
+  response.write(hostedChunk({ content: 'there' }))
+  response.write(hostedChunk({ content: '' }, 'stop', more))
+  response.end('data: [DONE]\n\n')
+}
+
+describe('the last resort', () => {
+  it('[E2E50] a tenant that does not allow it, or has no card for it, is told that no worker is up', async () => {
+    const refused = async () => {
+      const response = await ask()
+      expect(response.status).toBe(503)
+      expect(await response.json()).toMatchObject({ code: 'server_is_overloaded' })
+    }
+    const allow = (hosted: string) => product.admin('PATCH', '/admin/tenants/demo', { settings: { hosted } })
+    await refused()
+    await allow('last-resort')
+    await refused()
+    await allow('never')
+    await product.admin('POST', '/admin/tenants/demo/rate-cards', { model: `hosted:${product.demo().model}`, ...rates })
+    await refused()
+    await allow('last-resort')
+    expect(api.calls).toEqual([])
+    expect(await eventually(openReservations, (open) => open === 0)).toBe(0)
+  })
+
+  it('[E2E51] a stream has the chunks of a worker, says who answered, and is in the books to the token', async () => {
+    api.answer = answered(usage)
+    const response = await ask({ stream: true, reasoning_effort: 'low', stream_options: { include_usage: true } })
+    expect(response.status).toBe(200)
+    expect(response.headers.get('x-tramontane-pool')).toBe('hosted')
+    expect(response.headers.get('x-tramontane-worker')).toBe('hosted-mistral')
+    const text = await response.text()
+    expect(text).toMatch(/^: pool hosted, worker hosted-mistral\n\n/m)
+    const chunks = parsed(text)
+    expect(chunks.map((chunk) => chunk.choices[0]?.delta)).toEqual([
+      { role: 'assistant', content: '' },
+      { content: 'Hello ' },
+      { content: 'there' },
+      {},
+      undefined,
+    ])
+    expect(chunks.at(-2).choices[0].finish_reason).toBe('stop')
+    expect(chunks.at(-1).usage).toMatchObject({ prompt_tokens: 20, completion_tokens: 37, total_tokens: 57 })
+    expect(events(text).at(-1)).toBe('[DONE]')
+    expect(new Set(chunks.map((chunk) => chunk.model))).toEqual(new Set([product.demo().model]))
+    expect(api.calls).toMatchObject([
+      {
+        headers: { authorization: 'Bearer a-key-of-the-operator' },
+        body: { model: 'mistral-small-2603', max_tokens: 50, stream: true, reasoning_effort: 'none' },
+      },
+    ])
+    // The books are closed before the last chunk goes out.
+    expect(await told(id(response))).toMatchObject({
+      booking: 'posted',
+      entries: [
+        {
+          kind: 'post',
+          pool: 'hosted',
+          worker_id: 'hosted-mistral',
+          prompt_tokens: 20,
+          cached_tokens: 4,
+          output_tokens: 37,
+          reasoning_tokens: 0,
+          estimated: 0,
+          short_nano: 0,
+          cost_nano: 16 * 1_000 + 4 * 100 + 37 * 4_000,
+        },
+      ],
+    })
+  })
+
+  it('[E2E52] a whole answer keeps thinking and calls apart, whether the API streams or not', async () => {
+    const thinking = { type: 'thinking', thinking: [{ type: 'text', text: 'Hm.' }] }
+    const call = { id: 'D681PevKs', index: 0, function: { name: 'add', arguments: '{"a":1}' } }
+    api.answer = (response) => {
+      beginStream(response)
+      response.write(hostedChunk({ content: [thinking] }))
+      response.write(hostedChunk({ content: 'So.' }))
+      response.end(`${hostedChunk({ tool_calls: [call] }, 'tool_calls', usage)}data: [DONE]\n\n`)
+    }
+    const tools = [{ type: 'function', function: { name: 'add', parameters: { type: 'object' } } }]
+    const streamed = await ask({ reasoning_effort: 'high', tools })
+    expect(streamed.headers.get('x-tramontane-pool')).toBe('hosted')
+    api.answer = (response) => {
+      const message = { role: 'assistant', content: [thinking, { type: 'text', text: 'So.' }], tool_calls: [call] }
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.end(JSON.stringify({ choices: [{ index: 0, message, finish_reason: 'tool_calls' }], usage }))
+    }
+    const whole = await ask({ reasoning_effort: 'high', tools })
+    for (const response of [streamed, whole]) {
+      expect(await response.json()).toMatchObject({
+        choices: [
+          {
+            message: {
+              content: 'So.',
+              reasoning_content: 'Hm.',
+              tool_calls: [{ id: 'D681PevKs', type: 'function', function: { name: 'add', arguments: '{"a":1}' } }],
+            },
+            finish_reason: 'tool_calls',
+          },
+        ],
+        usage: { prompt_tokens: 20, completion_tokens: 37 },
+      })
+      const { entries } = await told(id(response))
+      expect(entries).toMatchObject([{ kind: 'post', output_tokens: 37, estimated: 1 }])
+      expect(entries[0]?.reasoning_tokens).toBeGreaterThan(0)
+    }
+  })
+
+  it('[E2E53] an answer without usage is in the books as an estimate, and marked', async () => {
+    api.answer = answered()
+    const response = await ask({ stream: true })
+    await response.text()
+    const { booking, entries } = await told(id(response))
+    expect(booking).toBe('posted')
+    expect(entries).toMatchObject([{ kind: 'post', pool: 'hosted', estimated: 1, output_tokens: 6 }])
+    expect(entries[0]?.prompt_tokens).toBeGreaterThan(64)
+  })
+
+  it('[E2E54] a client that leaves in mid-answer closes the call, and pays an estimate, once', async () => {
+    for (const stream of [true, false]) {
+      api.calls.length = 0
+      api.answer = async (response) => {
+        beginStream(response)
+        for (let index = 0; !response.destroyed; index++) {
+          response.write(hostedChunk({ content: `word ${index} ` }))
+          await new Promise((resolve) => setTimeout(resolve, 20))
+        }
+      }
+      const client = new AbortController()
+      const response = await ask({ stream }, { signal: client.signal })
+      const reader = response.body?.getReader()
+      let bytes = 0
+      while (bytes < (stream ? 1_000 : 5)) bytes += (await reader?.read())?.value?.byteLength ?? 0
+      client.abort()
+      const call = () => Promise.resolve(api.calls[0]?.cut)
+      expect(await eventually(call, (cut) => cut === true)).toBe(true)
+      const { entries } = await closed(id(response), 'posted')
+      expect(entries).toMatchObject([{ kind: 'post', outcome: 'aborted', pool: 'hosted', estimated: 1, short_nano: 0 }])
+      expect(entries[0]?.output_tokens).toBeGreaterThan(2)
+      expect(await openReservations()).toBe(0)
+    }
+  })
+
+  it('[E2E55] a client that leaves before the API has begun closes the call, and pays for the prompt as estimated', async () => {
+    api.answer = () => undefined
+    const client = new AbortController()
+    const response = await ask({ stream: true }, { signal: client.signal })
+    // The wait has outlasted a beat, so the headers are out already, and say who is asked.
+    expect(response.headers.get('x-tramontane-pool')).toBe('hosted')
+    client.abort()
+    expect(
+      await eventually(
+        () => Promise.resolve(api.calls[0]?.cut),
+        (cut) => cut === true,
+      ),
+    ).toBe(true)
+    const { entries } = await closed(id(response), 'posted')
+    expect(entries).toMatchObject([{ kind: 'post', outcome: 'aborted', estimated: 1, output_tokens: 0 }])
+  })
+
+  it('[E2E56] a refusal of the API is told by our codes, and the reservation is void', async () => {
+    const flat = (message: unknown) =>
+      JSON.stringify({ object: 'error', message, type: 'x', param: null, code: '3051' })
+    const cases = [
+      { status: 400, body: flat('Prompt is too long.'), expected: { status: 400, code: 'invalid_value' } },
+      { status: 401, body: '{"detail":"Unauthorized"}', expected: { status: 503, code: 'server_is_overloaded' } },
+      { status: 429, body: flat('Slow down'), expected: { status: 503, code: 'server_is_overloaded' } },
+    ]
+    for (const { status, body, expected } of cases) {
+      api.answer = (response) => void response.writeHead(status, { 'retry-after': '7' }).end(body)
+      for (const stream of [true, false]) {
+        const response = await ask({ stream })
+        expect(response.status).toBe(expected.status)
+        expect(await response.json()).toMatchObject({ code: expected.code })
+        expect((await closed(id(response), 'voided')).entries).toMatchObject([{ kind: 'void', cost_nano: 0 }])
+        if (status === 429) expect(response.headers.get('retry-after')).toBe('7')
+      }
+    }
+  })
+
+  it('[E2E57] an API that breaks off is told as a loss in one event, counted as an estimate, and billed to nobody', async () => {
+    const before = await product.tenant('demo')
+    const breaks: HostedApi['answer'][] = [
+      (response) => void setTimeout(() => response.destroy(), 100),
+      (response) => void response.end(`${hostedChunk({ content: '' }, 'error')}data: [DONE]\n\n`),
+      (response) => void response.end(),
+    ]
+    for (const broken of breaks) {
+      api.answer = (response) => {
+        beginStream(response)
+        response.write(hostedChunk({ content: 'Hello ' }))
+        return broken(response)
+      }
+      const response = await ask({ stream: true })
+      const text = await response.text()
+      expect(JSON.parse(events(text).at(-1) ?? '')).toMatchObject({ object: 'error', code: 'worker_lost' })
+      expect(text).not.toContain('[DONE]')
+      const { entries } = await closed(id(response), 'voided')
+      expect(entries.map((entry) => [entry.kind, entry.cost_nano, entry.estimated]).sort()).toEqual([
+        ['void', 0, 0],
+        ['waste', 0, 1],
+      ])
+      const whole = await ask()
+      await expect(whole.text()).rejects.toThrow()
+      expect((await closed(id(whole), 'voided')).entries).toHaveLength(2)
+    }
+    const after = await product.tenant('demo')
+    expect(after.postedNano).toBe(before.postedNano)
+    expect(after.reservedNano).toBe(0)
+  })
+
+  it('[E2E58] the reservation covers the dearer card, or the API is not asked; more than that is not charged', async () => {
+    const { model } = product.demo()
+    const tenant = { tenantId: 'poor', name: 'Poor', creditNano: 250_000, settings: { hosted: 'last-resort' } }
+    await product.admin('POST', '/admin/tenants', tenant)
+    await product.admin('POST', '/admin/tenants/poor/rate-cards', { model: `hosted:${model}`, ...rates })
+    const { apiKey: key } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/poor/keys', {
+      name: 'k',
+      mode: 'test',
+    })
+    api.answer = answered({ prompt_tokens: 5_000, completion_tokens: 5_000, total_tokens: 10_000 })
+    // A worker's card would cover it.
+    const refused = await ask({ max_tokens: 50 }, { key })
+    expect(refused.status).toBe(429)
+    expect(await refused.json()).toMatchObject({ code: 'insufficient_quota' })
+    expect(api.calls).toEqual([])
+    expect(
+      await eventually(
+        () => openReservations('poor'),
+        (open) => open === 0,
+      ),
+    ).toBe(0)
+    await product.admin('POST', '/admin/tenants/poor/credits', { id: 'order-1', creditNano: 600_000, note: 'n' })
+    const served = await ask({ max_tokens: 50 }, { key })
+    expect(served.status).toBe(200)
+    await served.text()
+    const { entries } = await told(id(served), 'poor')
+    expect(entries).toMatchObject([{ kind: 'post', output_tokens: 5_000 }])
+    const [entry] = entries
+    expect(Number(entry?.cost_nano) + Number(entry?.short_nano)).toBe(5_000 * 1_000 + 5_000 * 4_000)
+    expect(Number(entry?.cost_nano)).toBeLessThanOrEqual(850_000)
+    const books = await product.tenant('poor')
+    expect(books.postedNano + books.reservedNano).toBeLessThanOrEqual(books.creditNano)
+  })
+
+  it('[E2E59] when a worker is up again, nothing leaves the house', async () => {
+    for (const pid of stopped) process.kill(pid, 'SIGCONT')
+    const response = await eventually(
+      () => ask({ max_tokens: 4 }),
+      (answer) => answer.headers.get('x-tramontane-pool') === 'latency',
+    )
+    expect(response.headers.get('x-tramontane-worker')).toBe('local-latency')
+    api.calls.length = 0
+    await (await ask({ max_tokens: 4 })).text()
+    expect(api.calls).toEqual([])
+  })
+})

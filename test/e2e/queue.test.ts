@@ -1,0 +1,118 @@
+/** One slot in each pool and more clients than that: who is served when, and what those that wait are told. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
+
+let product: Product
+const keys = new Map<string, string>()
+
+beforeAll(async () => {
+  product = await startProduct({ env: { TRAMONTANE_SLOTS: '1' } })
+  await openTenant('flood', {})
+  await openTenant('single', {})
+  await openTenant('night', { class: 'batch' })
+})
+
+afterAll(async () => {
+  await product?.stop()
+})
+
+async function openTenant(tenantId: string, settings: object): Promise<void> {
+  await product.admin('POST', '/admin/tenants', { tenantId, name: tenantId, creditNano: 1e12, settings })
+  const made = await product.admin<{ apiKey: string }>('POST', `/admin/tenants/${tenantId}/keys`, { name: 'k' })
+  keys.set(tenantId, made.apiKey)
+}
+
+interface Answered {
+  headers: Headers
+  text: string
+}
+
+/** An answer of some tokens, as text. `began` is told when its first data has come. */
+async function ask(tenant: string, tokens: number, change: object = {}, began = () => {}): Promise<Answered> {
+  const response = await fetch(`http://127.0.0.1:${product.port}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${keys.get(tenant)}`, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      model: product.demo().model,
+      stream: true,
+      messages: [{ role: 'user', content: 'Tell me a story about a fox.' }],
+      max_tokens: tokens,
+      // Without an end the toy would stop when it likes.
+      response_format: {
+        type: 'json_schema',
+        json_schema: { name: 'l', schema: { type: 'array', items: { type: 'integer' }, minItems: 900 } },
+      },
+      ...change,
+    }),
+  })
+  const decoder = new TextDecoder()
+  let text = ''
+  let started = false
+  for await (const chunk of response.body ?? []) {
+    text += decoder.decode(chunk, { stream: true })
+    if (!started && text.includes('data: ')) {
+      started = true
+      began()
+    }
+  }
+  return { headers: response.headers, text }
+}
+
+const waiting = (count: number) =>
+  eventually(product.counters, (counters) => counters.waiting === count, 20_000).then((counters) => counters.waiting)
+
+async function allBackAtZero(): Promise<void> {
+  expect(await eventually(product.counters, isZero, 20_000)).toEqual(zero)
+}
+
+describe('the queue', () => {
+  it('[E2E40] one tenant floods with thirty requests, and another’s single one is served after one of them at most', async () => {
+    const order: string[] = []
+    const flood = Array.from({ length: 30 }, () => ask('flood', 60, {}, () => order.push('flood')))
+    expect(await waiting(29)).toBe(29)
+    const before = order.length
+    const single = await ask('single', 60, {}, () => order.push('single'))
+    // One may have been granted, or have come to its first token, while the single request was on its way.
+    expect(order.indexOf('single') - before).toBeLessThanOrEqual(2)
+    expect(single.text).toContain('data: [DONE]')
+    for (const { text } of await Promise.all(flood)) expect(text).toContain('data: [DONE]')
+    await allBackAtZero()
+  })
+
+  it('[E2E41] who waits is told its position and, once slots came free, the expected wait: in comments and in headers', async () => {
+    const answers = await Promise.all(Array.from({ length: 8 }, () => ask('flood', 800)))
+    const positions = (text: string) =>
+      [...text.matchAll(/^: waiting, position (\d+) of (\d+)(?:, about (\d+) s)?$/gm)].map((match) => Number(match[1]))
+    const last = answers.reduce((most, each) =>
+      positions(each.text).length > positions(most.text).length ? each : most,
+    )
+    const told = positions(last.text)
+    expect(told.length).toBeGreaterThan(3)
+    expect(told).toEqual(told.toSorted((a, b) => b - a))
+    expect(told.at(-1)).toBeLessThan(told[0] ?? 0)
+    expect(last.text).toMatch(/^: waiting, position \d+ of \d+, about \d+ s$/m)
+    expect(Number(last.headers.get('x-tramontane-queue-position'))).toBe(told[0])
+    const withHeaders = answers.filter((each) => each.headers.has('x-tramontane-queue-position'))
+    expect(withHeaders.length).toBeGreaterThanOrEqual(6)
+    await allBackAtZero()
+    const running = ask('flood', 800)
+    await eventually(product.counters, (counters) => counters.leased === 1)
+    const waited = await ask('flood', 20, { stream: false })
+    expect(waited.headers.get('x-tramontane-queue-position')).toBe('1')
+    expect(Number(waited.headers.get('x-tramontane-queue-wait-ms'))).toBeGreaterThan(0)
+    await running
+    await allBackAtZero()
+  })
+
+  it('[E2E42] a tenant of class batch waits behind interactive, whatever its request says of itself', async () => {
+    const order: string[] = []
+    const running = ask('flood', 2_000)
+    await eventually(product.counters, (counters) => counters.leased === 1)
+    const night = ask('night', 20, { priority: 0, service_tier: 'priority', weight: 1_000 }, () => order.push('night'))
+    expect(await waiting(1)).toBe(1)
+    const day = [1, 2, 3].map(() => ask('single', 20, {}, () => order.push('day')))
+    await Promise.all([running, night, ...day])
+    expect(order).toEqual(['day', 'day', 'day', 'night'])
+    await allBackAtZero()
+  })
+})

@@ -1,0 +1,64 @@
+/** How far the run is: a bar that moves on a terminal, a line for every tenth elsewhere. Both go to stderr. */
+
+export interface Progress {
+  step(done: number, right: number, failed: number): void
+  /** A line of its own, above the bar. */
+  say(text: string): void
+  end(): void
+}
+
+export function progress(total: number, stream: NodeJS.WriteStream, now: () => number): Progress {
+  const startedAt = now()
+  const bar = stream.isTTY
+  let shown = ''
+  let tenth = -1
+  const clear = () => (bar && shown ? '\r\u001b[2K' : '')
+  return {
+    step(done, right, failed) {
+      const line = lineOf(
+        { done, total, right, failed, seconds: (now() - startedAt) / 1_000 },
+        bar ? stream.columns : 0,
+      )
+      if (bar) stream.write(`${clear()}${line}`)
+      else if (Math.floor((done * 10) / total) > tenth) stream.write(`${line}\n`)
+      tenth = Math.max(tenth, Math.floor((done * 10) / total))
+      shown = line
+    },
+    say(text) {
+      stream.write(`${clear()}${text}\n${bar ? shown : ''}`)
+    },
+    end() {
+      if (bar && shown) stream.write('\n')
+    },
+  }
+}
+
+interface State {
+  done: number
+  total: number
+  right: number
+  failed: number
+  seconds: number
+}
+
+const barWidthMax = 30
+
+/** With `columns` 0 there is no bar, only words. The rest of the time is a guess from what is done. */
+export function lineOf({ done, total, right, failed, seconds }: State, columns: number): string {
+  const left = done === 0 ? null : Math.round((seconds / done) * (total - done))
+  const words = [
+    `${done} / ${total}`,
+    `${right} right`,
+    ...(failed > 0 ? [`${failed} failed`] : []),
+    ...(left !== null && done < total ? [`${clock(left)} left`] : []),
+  ].join(', ')
+  const room = Math.min(barWidthMax, columns - words.length - 4)
+  if (room < 5) return words
+  const full = Math.round((done / total) * room)
+  return `${'█'.repeat(full)}${'░'.repeat(room - full)}  ${words}`
+}
+
+function clock(seconds: number): string {
+  const minutes = Math.floor(seconds / 60)
+  return minutes === 0 ? `${seconds} s` : `${minutes} min ${seconds % 60} s`
+}
