@@ -1,0 +1,80 @@
+/**
+ * The tiny model's golden answers, token by token, through our own renderer, scheduler and engine: a change of any of
+ * them, of the library or of the weights is seen here. `gpu-worker/model/golden.ts` writes the file through the bare
+ * library, so the two paths check each other.
+ */
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { EffortWord } from '../../../backends/protocol/effort.ts'
+import { createEmbeddedEngine } from '../../../gpu-worker/engine/embedded.ts'
+import type { Engine } from '../../../gpu-worker/engine/engine.ts'
+import { forkChild } from '../../../gpu-worker/engine/fork.ts'
+import { renderPrompt } from '../../../gpu-worker/engine/template.ts'
+import { build, fromGguf } from '../../../gpu-worker/model/build.ts'
+import { chatOf, textOf } from '../engine/prompt.ts'
+
+interface Golden {
+  reasoning_effort: EffortWord
+  messages: object[]
+  tools?: object[]
+  prompt: string
+  ids: number[]
+}
+
+const path = (name: string) => fileURLToPath(new URL(`../../../gpu-worker/model/${name}`, import.meta.url))
+const golden: Golden[] = JSON.parse(readFileSync(path('golden.json'), 'utf8'))
+
+let engine: Engine
+let sampled: number[] = []
+
+beforeAll(async () => {
+  engine = createEmbeddedEngine({
+    modelPath: path('tiny.gguf'),
+    slotsMax: 1,
+    contextTokens: 1_024,
+    batchTokens: 512,
+    prefillChunkTokens: 128,
+    threads: 1,
+    gpu: false,
+    log: () => undefined,
+    fork(log) {
+      const child = forkChild(log)
+      child.onMessage((message) => {
+        // Pairs of a run and a token; there is one run at a time.
+        if (message.kind === 'step') sampled.push(...message.report.sampled.filter((_, index) => index % 2 === 1))
+      })
+      return child
+    },
+  })
+  await engine.start()
+})
+
+afterAll(() => engine.close())
+
+describe('golden answers', () => {
+  it.each(golden)(
+    '[MOD1] $messages.0.content, effort $reasoning_effort: the prompt and every token are as written',
+    async (each) => {
+      const chat = chatOf({ messages: each.messages, temperature: 0, ...(each.tools && { tools: each.tools }) })
+      const rendered = renderPrompt(chat, each.reasoning_effort)
+      expect(rendered.ok && textOf(rendered.segments)).toBe(each.prompt)
+      const prepared = await engine.prepare(chat, each.reasoning_effort)
+      if (!prepared.ok) throw new Error(prepared.message)
+      sampled = []
+      const options = { requestId: 'r', outputTokensMax: 600, priority: 0, owner: 'golden' }
+      const run = engine.run(prepared, options, new AbortController().signal)
+      const kinds = []
+      for await (const event of run.events) kinds.push(event.kind)
+      expect(sampled).toEqual(each.ids)
+      expect(run.counts.outputTokens).toBe(each.ids.length)
+      expect(kinds.at(-1)).toBe('end')
+    },
+  )
+})
+
+it('[MOD2] the committed file is what is built from its weights, tokenizer, template and shape, byte for byte', () => {
+  const committed = new Uint8Array(readFileSync(path('tiny.gguf')))
+  expect(committed.length).toBeLessThan(20_000_000)
+  expect(Buffer.compare(build(fromGguf(committed)), committed)).toBe(0)
+})
