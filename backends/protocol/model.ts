@@ -37,7 +37,7 @@ export const models: readonly Model[] = [
   {
     id: 'tramontane-tiny',
     description:
-      'A toy of 13 million parameters in the architecture of Mistral Small 4. It shows the system and knows nothing.',
+      'A toy of 14 million parameters in the architecture of Mistral Small 4. It shows the system and knows nothing.',
     contextTokens: 4_096,
     outputTokensDefault: 1_024,
     efforts: ['none', 'high'],

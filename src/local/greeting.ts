@@ -2,7 +2,7 @@
 export function greeting(of: { baseUrl: string; modelId: string; apiKey: string; home: string; toy: boolean }): string {
   const toy = of.toy
     ? `
-  The model is a toy of 13 million parameters in the architecture of Mistral Small 4: it shows that everything works
+  The model is a toy of 14 million parameters in the architecture of Mistral Small 4: it shows that everything works
   and knows next to nothing. To serve the real one:  TRAMONTANE_MODEL=/path/to/mistral-small-4.gguf npm start
 `
     : ''
@@ -19,6 +19,7 @@ ${toy}
       -H "authorization: Bearer ${of.apiKey}" -H "content-type: application/json" \\
       -d '{"model": "${of.modelId}", "stream": true, "messages": [{"role": "user", "content": "Tell me a story about a fox."}]}'
 
-  Add "reasoning_effort": "high" and it thinks first. State is kept in ${of.home}; Ctrl-C ends everything.
+  Ask it "What is 478 + 356?" without and with "reasoning_effort": "high": thinking costs tokens and buys the answer.
+  State is kept in ${of.home}; Ctrl-C ends everything.
 `
 }

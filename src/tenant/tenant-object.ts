@@ -93,7 +93,7 @@ export class TenantObject extends DurableObject {
     return this.#commits.run(() => this.#books.readmit(order, Date.now()))
   }
 
-  /** Settles receipts that were verified before, and the edge's own words on hosted answers. Answers, in order, what became of each. */
+  /** Settles verified receipts, and the edge's own words on hosted answers. Answers, in order, what became of each. */
   settle(receipts: Settlement[]): Promise<string[]> {
     return this.#commits.run(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
