@@ -52,14 +52,18 @@ export function lastResort(
   const { hostedRates } = admission
   if (!hosted || !hostedRates) return service
   let call: HostedCall | undefined
+  // Once a worker is disclosed as the one that answers, the house is not left in its place.
+  let disclosed = false
   return {
     ...service,
     async next() {
       if (call) throw new GatewayError('worker_lost', 'the hosted API broke off: try again', { retryAfterMs: 1_000 })
       try {
-        return await service.next()
+        const served = await service.next()
+        disclosed = true
+        return served
       } catch (cause) {
-        if (!service.nowhere() || line.left.aborted) throw cause
+        if (disclosed || !service.nowhere() || line.left.aborted) throw cause
       }
       call = new HostedCall(line, key, shaped, admission, hosted, hostedRates)
       call.disclose(headers)
