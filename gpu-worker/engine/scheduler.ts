@@ -138,7 +138,19 @@ export class Scheduler {
       const decoded = this.#decoder.decode(batch.map(({ item }) => item))
       this.#flush()
       const logits = await decoded
-      await Promise.all(batch.map(({ run, item }, index) => this.#take(run, item, logits[index] ?? -1)))
+      const taken = batch.map(
+        ({ run, item }, index) =>
+          () =>
+            this.#take(run, item, logits[index] ?? -1),
+      )
+      // The library brings a batch's logits into order when the first of them is read, in place and unguarded: one run
+      // reads alone, then the others may side by side. Without it runs now and then get each other's tokens.
+      const first = Math.max(
+        0,
+        batch.findIndex(({ item }) => item.wantsLogits),
+      )
+      await taken[first]?.()
+      await Promise.all(taken.filter((_, index) => index !== first).map((take) => take()))
     }
     this.#looping = false
     this.#flush()

@@ -80,6 +80,35 @@ function sampledOf(reports: StepReport[], id: number): number[] {
 }
 
 describe('scheduler', () => {
+  it('[ENG22] of a batch’s logits one run reads alone, and only then the others: reading brings them into order', async () => {
+    let reading = 0
+    let read = 0
+    const overlaps: number[] = []
+    const { scheduler } = world(
+      () => {
+        read = 0
+      },
+      () => ({
+        set() {},
+        async sample() {
+          if (read === 0) overlaps.push(reading)
+          reading += 1
+          const first = read++ === 0
+          await new Promise((resolve) => setTimeout(resolve, 2))
+          if (first) overlaps.push(reading)
+          reading -= 1
+          return 100
+        },
+        complete: () => false,
+      }),
+    )
+    scheduler.run(1, job(4, 5))
+    scheduler.run(2, job(4, 5))
+    await new Promise((resolve) => setTimeout(resolve, 120))
+    expect(overlaps.length).toBeGreaterThan(6)
+    expect(new Set(overlaps)).toEqual(new Set([0, 1]))
+  })
+
   it('[ENG3] a run that arrives while another decodes joins at the next step, and they share batches', async () => {
     const it = world((step) => {
       if (step === 5) it.scheduler.run(2, job([50, 51, 52], 5))
