@@ -31,7 +31,7 @@ export function take(bucket: Bucket, perMinute: number, units: number, now: numb
   return { ok: false, retryAfterMs: Math.ceil(missing / perMinute) }
 }
 
-/** Returns units that were taken and not used. */
+/** Returns units that were taken and not used; a negative number takes what was used beyond, below zero if need be. */
 export function giveBack(bucket: Bucket, perMinute: number, units: number, now: number): Bucket {
   const full = refill(bucket, perMinute, now)
   return { ...full, level: Math.min(perMinute * unit, full.level + units * unit) }
@@ -39,5 +39,5 @@ export function giveBack(bucket: Bucket, perMinute: number, units: number, now: 
 
 /** Whole units left at `now`. */
 export function unitsLeft(bucket: Bucket, perMinute: number, now: number): number {
-  return Math.floor(refill(bucket, perMinute, now).level / unit)
+  return Math.max(0, Math.floor(refill(bucket, perMinute, now).level / unit))
 }

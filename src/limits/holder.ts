@@ -134,7 +134,8 @@ export function settleHolder(
   used: { tokens: number; costNano: number },
   now: number,
 ): HolderState {
-  const spare = Math.max(0, admitted.tokens - used.tokens)
+  // Negative when the prompt was longer than its estimate: then the rest is taken now, and the rate waits for it.
+  const spare = admitted.tokens - used.tokens
   const { tokensPerMinute } = limits
   return {
     requests: state.requests,

@@ -228,4 +228,24 @@ describe('books', () => {
     expect(verifyBooks(test.books.store).faults).toEqual([])
     expect(test.books.store.entriesOf('a').length).toBe(1)
   })
+
+  it('[BKS27] a prompt longer than its estimate is taken from the rate at settlement, and the next request waits for it', () => {
+    const test = openBooks({ creditNano: 100_000, limits: { ...noLimits, tokensPerMinute: 40 } })
+    test.transaction((books) => books.admit(testOrder('a'), 1))
+    test.transaction((books) => books.readmit({ requestId: 'a', model: 'm', promptTokens: 50, outputTokens: 9 }, 1))
+    const counts = { promptTokens: 50, cachedTokens: 0, outputTokens: 5, reasoningTokens: 0 }
+    test.transaction((books) => books.settle(testReceipt('a', { counts, costNano: 1_000 }), 1))
+    // 40 less 55 used: 15 are owed, and 16 more units are a minute's four tenths away.
+    expect(
+      test.transaction((books) => books.admit(testOrder('b', { promptTokens: 1, outputTokens: 0 }), 1)),
+    ).toMatchObject({
+      ok: false,
+      code: 'rate_limit_exceeded',
+      retryAfterMs: 24_000,
+      rates: { tokens: { left: 0 } },
+    })
+    expect(
+      test.transaction((books) => books.admit(testOrder('b', { promptTokens: 1, outputTokens: 0 }), 24_001)).ok,
+    ).toBe(true)
+  })
 })
