@@ -1,5 +1,6 @@
 /** `GET /v1/models`: what this gateway offers, in the shape that OpenAI's and Mistral's SDKs read. */
 import { findModel, type Model } from '../backends/protocol/model.ts'
+import { aliasesOf, type ModelAlias, resolveModel } from '../backends/protocol/model-alias.ts'
 import { GatewayError } from './errors.ts'
 
 /** When the catalogue was written, in Unix seconds; SDKs want an integer here. */
@@ -9,13 +10,22 @@ export function listModels(offered: readonly string[]) {
   return { object: 'list', data: offered.flatMap((id) => findModel(id) ?? []).map(card) }
 }
 
+/** One by its id, or by an older name, which then says what serves it. */
 export function showModel(offered: readonly string[], id: string) {
-  const model = offered.includes(id) ? findModel(id) : undefined
-  if (!model)
-    throw new GatewayError('model_not_found', `model "${id}" is not served here: use ${offered.join(' or ')}`, {
-      param: 'model',
-    })
-  return card(model)
+  const found = resolveModel(id, offered)
+  if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
+  const { model, alias } = found
+  return alias ? { ...card(model), ...aliasCard(alias) } : card(model)
+}
+
+/** In the names that Mistral's own cards have. */
+function aliasCard({ id, target, deprecatedOn, effort }: ModelAlias) {
+  return {
+    id,
+    root: target,
+    ...(deprecatedOn && { deprecation: `${deprecatedOn}T00:00:00Z`, deprecation_replacement_model: target }),
+    ...(effort && { reasoning_effort_default: effort }),
+  }
 }
 
 function card(model: Model) {
@@ -30,6 +40,7 @@ function card(model: Model) {
     description: model.description,
     max_context_length: model.contextTokens,
     reasoning_efforts: model.efforts,
+    aliases: aliasesOf(model.id),
     toy: model.toy,
   }
 }

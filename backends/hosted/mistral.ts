@@ -6,8 +6,8 @@
  * only: `random_seed`, `max_tokens`, no `stream_options`, and reasoning of earlier turns as a thinking part. It clamps
  * nothing to a budget: `max_tokens` is the whole bound on the output. The prompt's bound is taken from bytes: the
  * tokenizer works on bytes, so text never has more tokens than bytes, and the JSON around each message is longer
- * than the control tokens that it becomes. Only images have more tokens than their addresses have bytes; they are
- * counted at the most that one can have. `prompt_cache_key` is not sent, so nothing is cached unless usage says so.
+ * than the control tokens that it becomes. Only images and documents have more tokens than their addresses
+ * have bytes; they are counted at the most that one can have. `prompt_cache_key` is not sent, so nothing is cached unless usage says so.
  */
 import { z } from 'zod'
 import type { Chat, Message, Part } from '../protocol/chat.ts'
@@ -17,6 +17,8 @@ import type { HostedFailure, HostedRequest } from './hosted.ts'
 
 /** 55 rows of 55 patches and a break each, at the largest size that an image is scaled to. */
 const imageTokensMax = 3_100
+/** Pages are read there, and nothing tells beforehand how many tokens they have: all that fits. */
+const documentTokensMax = 262_144
 /** Control tokens at the prompt's ends and the block of settings. */
 const promptOverheadTokens = 64
 const temperatureMax = 1.5
@@ -118,15 +120,23 @@ function content(parts: Part[]) {
 }
 
 function part(part: Part) {
-  return part.kind === 'text' ? { type: 'text', text: part.text } : { type: 'image_url', image_url: part.url }
+  switch (part.kind) {
+    case 'text':
+      return { type: 'text', text: part.text }
+    case 'image':
+      return { type: 'image_url', image_url: part.url }
+    case 'document':
+      return { type: 'document_url', document_url: part.url, ...(part.name !== '' && { document_name: part.name }) }
+  }
 }
 
 function promptSize(chat: Chat, body: string): Pick<HostedRequest, 'textBytes' | 'otherTokensMax'> {
-  const images = chat.messages.flatMap((message) => message.content.filter((part) => part.kind === 'image'))
-  const addresses = images.reduce((sum, image) => sum + bytes(JSON.stringify(image.url)), 0)
+  const media = chat.messages.flatMap((message) => message.content.filter((part) => part.kind !== 'text'))
+  const addresses = media.reduce((sum, part) => sum + bytes(JSON.stringify(part.url)), 0)
+  const most = { image: imageTokensMax, document: documentTokensMax }
   return {
     textBytes: bytes(body) - addresses,
-    otherTokensMax: images.length * imageTokensMax + promptOverheadTokens,
+    otherTokensMax: media.reduce((sum, part) => sum + most[part.kind], promptOverheadTokens),
   }
 }
 

@@ -7,8 +7,13 @@
  */
 import { z } from 'zod'
 import { EffortWord } from './effort.ts'
+import { documentBy, imageByUrl, type MediaPart, type ReadPart } from './media.ts'
 
-export type Part = { kind: 'text'; text: string } | { kind: 'image'; url: string }
+/**
+ * What a message is made of. An image or document is in a data URL or at an https address; the worker fetches what is
+ * elsewhere and turns documents into text and images, so that an engine sees text, and images in data URLs, only.
+ */
+export type Part = { kind: 'text'; text: string } | MediaPart
 
 export interface ToolCall {
   /** The client's own id; engines that need another form map it. */
@@ -82,8 +87,38 @@ const TextPart = z
   .transform((part): Part => ({ kind: 'text', text: part.text }))
 const ImagePart = z
   .object({ type: z.literal('image_url'), image_url: z.union([z.string(), z.object({ url: z.string() })]) })
-  .transform(({ image_url: image }): Part => ({ kind: 'image', url: typeof image === 'string' ? image : image.url }))
-const Parts = z.array(z.discriminatedUnion('type', [TextPart, ImagePart]))
+  .transform(({ image_url: image }, context): Part => {
+    return partOr(imageByUrl(typeof image === 'string' ? image : image.url), context, 'image_url')
+  })
+/** OpenAI's form. Files that were uploaded before are named by an id; there are none here. */
+const FilePart = z
+  .object({
+    type: z.literal('file'),
+    file: z.object({ file_data: z.string().nullish(), file_id: z.string().nullish(), filename: z.string().nullish() }),
+  })
+  .transform(({ file }, context): Part => {
+    const refusal = { ok: false as const, message: 'no files are kept here: send the document itself as `file_data`' }
+    return partOr(file.file_data ? documentBy(file.file_data, file.filename ?? '') : refusal, context, 'file')
+  })
+/** Mistral's form. */
+const DocumentPart = z
+  .object({
+    type: z.literal('document_url'),
+    document_url: z.union([z.string(), z.object({ url: z.string() })]),
+    document_name: z.string().nullish(),
+  })
+  .transform(({ document_url: document, document_name: name }, context): Part => {
+    const url = typeof document === 'string' ? document : document.url
+    return partOr(documentBy(url, name ?? ''), context, 'document_url')
+  })
+const Parts = z.array(z.discriminatedUnion('type', [TextPart, ImagePart, FilePart, DocumentPart]))
+
+function partOr(read: ReadPart<Part>, context: z.RefinementCtx, field: string): Part {
+  if (read.ok) return read.part
+  context.addIssue({ code: 'custom', message: read.message, path: [field] })
+  return z.NEVER
+}
+
 const TextParts = z.array(TextPart)
 
 const asText = (text: string): Part[] => (text === '' ? [] : [{ kind: 'text', text }])

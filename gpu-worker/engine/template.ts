@@ -20,8 +20,8 @@ type Assistant = Extract<Message, { role: 'assistant' }>
 type ToolResult = Extract<Message, { role: 'tool' }>
 
 export function renderPrompt(chat: Chat, effort: EffortWord): Rendered {
-  const image = chat.messages.findIndex(({ content }) => content.some(({ kind }) => kind === 'image'))
-  if (image >= 0) return noVision(image)
+  const media = chat.messages.findIndex(({ content }) => content.some(({ kind }) => kind !== 'text'))
+  if (media >= 0) return noVision(media)
   if (effort !== 'none' && effort !== 'high') return unknownEffort(effort)
   const messages = withUser(inCallOrder(merged(chat.messages)))
   const firstUser = messages.findIndex(({ role }) => role === 'user')

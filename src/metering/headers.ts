@@ -9,12 +9,20 @@ export function answerHeaders(line: Line, shaped: Shaped, admission: Admission):
     'x-request-id': line.requestId,
     'request-id': line.requestId,
     'x-tramontane-effort': shaped.effort.effective,
+    'x-tramontane-model': shaped.model.id,
     'cache-control': 'no-store',
   })
+  if (shaped.alias) headers.set('x-tramontane-model-asked', shaped.alias.id)
+  if (shaped.alias?.deprecatedOn) headers.set('deprecation', deprecatedSince(shaped.alias.deprecatedOn))
   if (shaped.effort.asked) headers.set('x-tramontane-effort-asked', shaped.effort.asked)
   if (shaped.warnings.length > 0) headers.set('x-tramontane-warnings', shaped.warnings.join('; '))
   for (const [name, value] of rateHeaders(admission.ratesLeft)) headers.set(name, value)
   return headers
+}
+
+/** RFC 9745: seconds since 1970, led by an at sign. */
+function deprecatedSince(day: string): string {
+  return `@${Date.parse(day) / 1_000}`
 }
 
 /**

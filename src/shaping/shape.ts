@@ -4,13 +4,18 @@
  */
 import { type Chat, readChat } from '../../backends/protocol/chat.ts'
 import { type Effort, mapEffort } from '../../backends/protocol/effort.ts'
-import { findModel, type Model } from '../../backends/protocol/model.ts'
+import { type MediaSize, measureMedia } from '../../backends/protocol/media.ts'
+import type { Model } from '../../backends/protocol/model.ts'
+import { type ModelAlias, resolveModel } from '../../backends/protocol/model-alias.ts'
 import { GatewayError } from '../errors.ts'
 
 export interface Shaped {
   chat: Chat
   model: Model
+  /** The name that was asked for, where it is not the model's own. */
+  alias: ModelAlias | undefined
   effort: Effort
+  media: MediaSize
   /** An estimate, meant to be high: what the first reservation is sized by. */
   promptTokens: number
   /** The client's bound, or the model's default. */
@@ -30,20 +35,27 @@ export function shape(body: unknown, bodyBytes: number, offered: readonly string
   const read = readChat(body)
   if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
   const { chat, warnings } = read
-  const model = offered.includes(chat.model) ? findModel(chat.model) : undefined
-  if (!model) {
-    const message = `model "${chat.model}" is not served here: use ${offered.join(' or ')}`
-    throw new GatewayError('model_not_found', message, { param: 'model' })
-  }
+  const found = resolveModel(chat.model, offered)
+  if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
+  const { model, alias } = found
   if (!model.vision) refuseImages(chat, model)
+  const media = measureMedia(chat.messages)
+  if (!media.ok) throw new GatewayError(media.code, media.message, { param: media.param })
+  const textTokens = Math.ceil((bodyBytes - media.urlCharacters) / model.bytesPerToken) + promptOverheadTokens
   return {
     chat,
     model,
-    effort: mapEffort(chat.effort, model.efforts, model.effortDefault),
-    promptTokens: Math.min(model.contextTokens, Math.ceil(bodyBytes / model.bytesPerToken) + promptOverheadTokens),
+    alias,
+    effort: mapEffort(chat.effort, model.efforts, alias?.effort ?? model.effortDefault),
+    media,
+    promptTokens: Math.min(model.contextTokens, textTokens + media.tokens),
     outputTokens: Math.min(chat.outputTokensMax ?? model.outputTokensDefault, model.contextTokens),
-    warnings,
+    warnings: alias?.deprecatedOn ? [...warnings, deprecation(alias)] : warnings,
   }
+}
+
+function deprecation({ id, target, deprecatedOn }: ModelAlias): string {
+  return `model: ${id} is deprecated since ${deprecatedOn} and served by ${target}, ask for that`
 }
 
 function refuseImages(chat: Chat, model: Model): void {

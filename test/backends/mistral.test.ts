@@ -75,7 +75,7 @@ describe('the request', () => {
             role: 'user',
             content: [
               { type: 'text', text: 'What is it?' },
-              { type: 'image_url', image_url: 'data:x' },
+              { type: 'image_url', image_url: 'data:image/png;base64,AAAA' },
             ],
           },
           {
@@ -113,7 +113,7 @@ describe('the request', () => {
           role: 'user',
           content: [
             { type: 'text', text: 'What is it?' },
-            { type: 'image_url', image_url: 'data:x' },
+            { type: 'image_url', image_url: 'data:image/png;base64,AAAA' },
           ],
         },
         {

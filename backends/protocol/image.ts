@@ -1,0 +1,96 @@
+/**
+ * Images: what they are, told from their bytes, and how many tokens Mistral Small 4 makes of them.
+ *
+ * The name and the media type that a client writes are not believed; a file is what its first bytes say. Four formats
+ * are taken, all that every engine's decoder knows or that SDKs send.
+ */
+
+export type ImageFormat = 'png' | 'jpeg' | 'gif' | 'webp'
+
+export interface ImageHead {
+  format: ImageFormat
+  /** Pixels; null when the given bytes end before they are told. */
+  size: { width: number; height: number } | null
+}
+
+/** The longest side that an image is scaled down to, and one token's side, in pixels (patch 14, merged 2 by 2). */
+const sideMax = 1_540
+const tokenSide = 28
+
+/** 55 rows of 55 tokens and one that ends the row: no image has more. */
+export const imageTokensMax = imageTokens(sideMax, sideMax)
+
+/**
+ * Rows of tokens, each with one more that ends it (mistral-common, tokens/tokenizers/image.py): exact for a given size
+ * in pixels.
+ */
+export function imageTokens(width: number, height: number): number {
+  const scale = Math.max(1, width / sideMax, height / sideMax)
+  const columns = Math.ceil(Math.round(width / scale) / tokenSide)
+  const rows = Math.ceil(Math.round(height / scale) / tokenSide)
+  return Math.max(1, rows) * (Math.max(1, columns) + 1)
+}
+
+/** @param bytes the beginning of the file, or all of it; undefined when it is none of the four formats */
+export function sniffImage(bytes: Uint8Array): ImageHead | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (startsWith(bytes, [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])) return { format: 'png', size: png(view) }
+  if (startsWith(bytes, [0xff, 0xd8, 0xff])) return { format: 'jpeg', size: jpeg(view) }
+  if (ascii(bytes, 0, 6) === 'GIF87a' || ascii(bytes, 0, 6) === 'GIF89a') return { format: 'gif', size: gif(view) }
+  if (ascii(bytes, 0, 4) === 'RIFF' && ascii(bytes, 8, 12) === 'WEBP')
+    return { format: 'webp', size: webp(view, bytes) }
+  return undefined
+}
+
+type Size = ImageHead['size']
+
+function png(view: DataView): Size {
+  return view.byteLength < 24 ? null : { width: view.getUint32(16), height: view.getUint32(20) }
+}
+
+function gif(view: DataView): Size {
+  return view.byteLength < 10 ? null : { width: view.getUint16(6, true), height: view.getUint16(8, true) }
+}
+
+/** Segments, up to the frame header: SOF0 to SOF15 without the three numbers among them that mean something else. */
+function jpeg(view: DataView): Size {
+  let at = 2
+  while (at + 9 <= view.byteLength) {
+    const marker = view.getUint8(at + 1)
+    if (view.getUint8(at) !== 0xff) return null
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc
+    if (isFrame) return { height: view.getUint16(at + 5), width: view.getUint16(at + 7) }
+    // A byte of filling, or a marker without a body.
+    if (marker === 0xff) at += 1
+    else if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) at += 2
+    else at += 2 + view.getUint16(at + 2)
+  }
+  return null
+}
+
+/** Three kinds of first chunk: lossy, lossless, extended. */
+function webp(view: DataView, bytes: Uint8Array): Size {
+  if (view.byteLength < 30) return null
+  switch (ascii(bytes, 12, 16)) {
+    case 'VP8 ':
+      return { width: view.getUint16(26, true) & 0x3fff, height: view.getUint16(28, true) & 0x3fff }
+    case 'VP8L': {
+      const bits = view.getUint32(21, true)
+      return { width: (bits & 0x3fff) + 1, height: ((bits >>> 14) & 0x3fff) + 1 }
+    }
+    case 'VP8X': {
+      const three = (at: number) => view.getUint16(at, true) + (view.getUint8(at + 2) << 16)
+      return { width: three(24) + 1, height: three(27) + 1 }
+    }
+    default:
+      return null
+  }
+}
+
+function startsWith(bytes: Uint8Array, start: readonly number[]): boolean {
+  return start.every((byte, index) => bytes[index] === byte)
+}
+
+function ascii(bytes: Uint8Array, from: number, to: number): string {
+  return String.fromCharCode(...bytes.subarray(from, to))
+}

@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest'
+import { findModel } from '../../backends/protocol/model.ts'
+import { modelAliases, resolveModel } from '../../backends/protocol/model-alias.ts'
+import { listModels, showModel } from '../../src/models.ts'
+import { shape } from '../../src/shaping/shape.ts'
+
+const small4 = ['mistral-small-4']
+const ask = (model: string, change: object = {}) =>
+  shape({ model, messages: [{ role: 'user', content: 'hi' }], ...change }, 60, small4)
+
+describe('other names of a model', () => {
+  it.each(modelAliases)('[ALI1] $id is served by Small 4 with its preset', ({ id, deprecatedOn, effort }) => {
+    const shaped = ask(id)
+    expect(shaped.model.id).toBe('mistral-small-4')
+    expect(shaped.effort).toEqual({ asked: undefined, effective: effort ?? 'none' })
+    expect(effort === 'high').toBe(id.startsWith('magistral'))
+    const said = deprecatedOn ? `model: ${id} is deprecated since ${deprecatedOn} and served by mistral-small-4` : ''
+    expect(shaped.warnings.join().split(',')[0]).toBe(said)
+  })
+
+  it('[ALI1] a name stands for one model that there is, and for no model of its own', () => {
+    expect(new Set(modelAliases.map(({ id }) => id)).size).toBe(modelAliases.length)
+    for (const { id, target } of modelAliases) {
+      expect(findModel(target)).toBeDefined()
+      expect(findModel(id)).toBeUndefined()
+    }
+  })
+
+  it('[ALI1] the listing tells the names, and one of them is shown with what serves it', () => {
+    expect(listModels(small4).data[0]?.aliases).toContain('magistral-small-2509')
+    expect(showModel(small4, 'devstral-small-2507')).toMatchObject({
+      id: 'devstral-small-2507',
+      root: 'mistral-small-4',
+      deprecation: '2026-02-27T00:00:00Z',
+      deprecation_replacement_model: 'mistral-small-4',
+    })
+  })
+
+  it('[ALI2] an effort that is asked for wins over the one that comes with a name', () => {
+    expect(ask('magistral-small-2509', { reasoning_effort: 'none' }).effort.effective).toBe('none')
+    expect(ask('mistral-small-2506', { reasoning_effort: 'high' }).effort.effective).toBe('high')
+  })
+
+  it('[ALI3] where Small 4 is not served, its older names are not found: the toy answers for nobody', () => {
+    for (const { id } of modelAliases) {
+      const found = resolveModel(id, ['tramontane-tiny'])
+      expect(found).toMatchObject({ ok: false, code: 'model_not_found' })
+      expect(!found.ok && found.message).toContain('use tramontane-tiny')
+    }
+    expect(listModels(['tramontane-tiny']).data[0]?.aliases).toEqual([])
+  })
+
+  it.each([
+    ['mistral-smal-4', 'mistral-small-4'],
+    ['Magistral-Small-2509', 'magistral-small-2509'],
+    ['pixtral-12b-2408', 'pixtral-12b-2409'],
+  ])('[ALI4] %s is told %s first', (wrong, right) => {
+    expect(() => ask(wrong)).toThrow(new RegExp(`use ${right} or`.replace(/or$/, '')))
+  })
+
+  it('[ALI4] a name like none is told what is served', () => {
+    expect(() => ask('gpt-5')).toThrow('model "gpt-5" is not served here: use mistral-small-4')
+    expect(() => ask('x'.repeat(256))).toThrow(/use mistral-small-4$/)
+  })
+})

@@ -1,0 +1,26 @@
+import { describe, expect, it } from 'vitest'
+import type { Line } from '../../src/line.ts'
+import { answerHeaders } from '../../src/metering/headers.ts'
+import { shape } from '../../src/shaping/shape.ts'
+import type { Admission } from '../../src/tenant/calls.ts'
+
+const line = { requestId: 'req_1' } as Line
+const admission = { ratesLeft: {} } as Admission
+const ask = (model: string) =>
+  shape({ model, messages: [{ role: 'user', content: 'hi' }] }, 60, ['mistral-small-4', 'tramontane-tiny'])
+
+describe('an answer to another name', () => {
+  it('[ALI5] an answer discloses which model served it, the name that was asked for, and that it is deprecated', () => {
+    const headersOf = (model: string) => Object.fromEntries(answerHeaders(line, ask(model), admission))
+    expect(headersOf('magistral-small-2509')).toMatchObject({
+      'x-tramontane-model': 'mistral-small-4',
+      'x-tramontane-model-asked': 'magistral-small-2509',
+      'x-tramontane-effort': 'high',
+      // 2026-04-30
+      deprecation: '@1777507200',
+      'x-tramontane-warnings': expect.stringContaining('ask for that'),
+    })
+    expect(headersOf('mistral-small-latest').deprecation).toBeUndefined()
+    expect(headersOf('mistral-small-4')['x-tramontane-model-asked']).toBeUndefined()
+  })
+})
