@@ -25,7 +25,7 @@ const shells = [
   /^src\/settlement\/(receipts|inquire)\.ts$/,
   /^src\/metering\/deliver\.ts$/,
   /^gpu-worker\/(main|worker|config|server|relay|outbox|delivery|heartbeat)\.ts$/,
-  /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|gpu)\.ts$/,
+  /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|gpu|guard|launch|supervisor)\.ts$/,
   /^gpu-worker\/model\//,
 ]
 

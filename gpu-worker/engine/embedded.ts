@@ -20,7 +20,7 @@ import {
   type RunOptions,
 } from './engine.ts'
 import { type Child, forkChild } from './fork.ts'
-import { born, type Life, type LifeEffect, type LifeEvent, live } from './lifecycle.ts'
+import { born, embeddedRules, type Life, type LifeEffect, type LifeEvent, live, stateOf } from './lifecycle.ts'
 import type { FromChild, LoadOptions, Rules, StepReport } from './messages.ts'
 import { type ModelFile, readModelFile } from './model-file.ts'
 import { createOpenRun, type OpenRun } from './open-run.ts'
@@ -92,7 +92,7 @@ class EmbeddedEngine implements Engine {
   }
 
   get state(): EngineState {
-    return this.#life.kind
+    return stateOf(this.#life)
   }
 
   get description(): EngineDescription {
@@ -179,7 +179,7 @@ class EmbeddedEngine implements Engine {
   }
 
   #down(): EngineFailure {
-    return new EngineFailure(this.#life.kind === 'failed' ? this.#life.reason : `the engine is ${this.#life.kind}`)
+    return new EngineFailure(this.#life.kind === 'failed' ? this.#life.reason : `the engine is ${this.state}`)
   }
 
   #tokenise({ pieces, grammars }: Draft): Promise<Tokens> {
@@ -192,7 +192,7 @@ class EmbeddedEngine implements Engine {
 
   #happened(event: LifeEvent): void {
     const before = this.#life
-    const { life, effects } = live(before, event, this.#options.modelPath)
+    const { life, effects } = live(before, event, embeddedRules(this.#options.modelPath))
     this.#life = life
     if (life.kind !== before.kind && life.kind === 'restarting') this.#load.restartsTotal++
     for (const effect of effects) this.#perform(effect)

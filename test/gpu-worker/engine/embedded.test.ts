@@ -421,9 +421,9 @@ describe('embedded engine, alone', () => {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const [line] = (await once(createInterface({ input: parent.stdout }), 'line')) as [string]
-    parent.kill('SIGKILL')
     const pid = Number(line)
     expect(alive(pid)).toBe(true)
+    parent.kill('SIGKILL')
     await expect.poll(() => alive(pid), { timeout: 5_000 }).toBe(false)
   })
 })

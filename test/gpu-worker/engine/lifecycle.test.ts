@@ -1,5 +1,17 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { born, type Life, type LifeEffect, type LifeEvent, live } from '../../../gpu-worker/engine/lifecycle.ts'
+import {
+  attachedRules,
+  born,
+  embeddedRules,
+  type Life,
+  type LifeEffect,
+  type LifeEvent,
+  type LifeRules,
+  launchedRules,
+  live,
+  stateOf,
+} from '../../../gpu-worker/engine/lifecycle.ts'
 
 const loaded: LifeEvent = { kind: 'loaded' }
 const finished: LifeEvent = { kind: 'finished' }
@@ -7,8 +19,15 @@ const killed: LifeEvent = { kind: 'exited', death: { code: null, signal: 'SIGKIL
 const aborted: LifeEvent = { kind: 'exited', death: { code: null, signal: 'SIGABRT' } }
 const aborted134: LifeEvent = { kind: 'exited', death: { code: 134, signal: null } }
 
+const file = embeddedRules('m.gguf')
+const launched = launchedRules('vllm', () => 'CUDA out of memory')
+const attached = attachedRules('vllm', 'http://127.0.0.1:8000')
+
 function play(...events: LifeEvent[]): { life: Life; effects: LifeEffect[] } {
-  return events.reduce((state, event) => live(state.life, event, 'm.gguf'), born)
+  return playBy(file, ...events)
+}
+function playBy(rules: LifeRules, ...events: LifeEvent[]): { life: Life; effects: LifeEffect[] } {
+  return events.reduce((state, event) => live(state.life, event, rules), born)
 }
 const kinds = (effects: LifeEffect[]) => effects.map(({ kind }) => kind)
 
@@ -27,13 +46,13 @@ describe('lifecycle', () => {
     const waits: number[] = []
     let life = play(loaded).life
     for (let death = 0; death < 9; death++) {
-      const exited = live(life, killed, 'm.gguf')
+      const exited = live(life, killed, file)
       waits.push(...exited.effects.flatMap((effect) => (effect.kind === 'spawn' ? [effect.afterMs] : [])))
-      life = live(exited.life, loaded, 'm.gguf').life
+      life = live(exited.life, loaded, file).life
     }
     expect(waits).toEqual([100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000])
-    for (let index = 0; index < 3; index++) life = live(life, finished, 'm.gguf').life
-    expect(live(life, killed, 'm.gguf').effects).toContainEqual({ kind: 'spawn', afterMs: 100 })
+    for (let index = 0; index < 3; index++) life = live(life, finished, file).life
+    expect(live(life, killed, file).effects).toContainEqual({ kind: 'spawn', afterMs: 100 })
   })
 
   it('[ENG16] a file that ends the engine twice while loading is refused by name', () => {
@@ -71,6 +90,91 @@ describe('lifecycle', () => {
   it('[ENG15] after close nothing starts again', () => {
     const closed = play(loaded, { kind: 'close' })
     expect(kinds(closed.effects)).toEqual(['kill', 'failRuns'])
-    expect(live(closed.life, killed, 'm.gguf')).toEqual({ life: { kind: 'closed' }, effects: [] })
+    expect(live(closed.life, killed, file)).toEqual({ life: { kind: 'closed' }, effects: [] })
+  })
+
+  const stalled: LifeEvent = { kind: 'stalled', reason: 'did not answer 3 health checks in a row' }
+
+  it('[SUP1] one that falls silent is ended, its runs fail, and another is started only when it has ended', () => {
+    const ending = playBy(launched, loaded, stalled)
+    expect(ending.effects).toEqual([
+      { kind: 'failRuns', reason: 'the engine did not answer 3 health checks in a row' },
+      { kind: 'kill' },
+    ])
+    expect(stateOf(ending.life)).toBe('restarting')
+    // What it still says does not bring it back, and it is not ended twice.
+    for (const event of [loaded, stalled, finished]) expect(live(ending.life, event, launched).life).toBe(ending.life)
+    const ended = live(ending.life, killed, launched)
+    expect(ended.life.kind).toBe('restarting')
+    expect(ended.effects).toContainEqual({ kind: 'spawn', afterMs: 500 })
+  })
+
+  it('[SUP2] one that was never ready is given up after two attempts, one that worked after five in a row, with its last words', () => {
+    const { life, effects } = playBy(launched, killed, stalled, killed)
+    expect(life).toEqual({
+      kind: 'failed',
+      reason:
+        'The engine vllm is given up: it ended 2 times, last while it was loaded (did not answer 3 health checks in a row); it said: CUDA out of memory.',
+    })
+    expect(kinds(effects)).toEqual(['kill', 'startFailed'])
+    const worked = [loaded, killed, killed, killed, killed, killed]
+    expect(playBy(launched, ...worked).life.kind).toBe('restarting')
+    expect(playBy(launched, ...worked, killed).life.kind).toBe('failed')
+  })
+
+  it('[SUP3] one that is attached must be there at the start, and may be away afterwards for as long as it likes', () => {
+    const away: LifeEvent[] = [{ kind: 'stalled', reason: 'did not answer within 10 s' }, killed]
+    expect(playBy(attached, ...away).life).toEqual({
+      kind: 'failed',
+      reason:
+        'The engine vllm at http://127.0.0.1:8000 did not answer within 10 s: start it first, or correct TRAMONTANE_ENGINE_URL.',
+    })
+    const long = Array.from({ length: 50 }, () => away).flat()
+    const { life, effects } = playBy(attached, loaded, ...long)
+    expect(life.kind).toBe('restarting')
+    expect(effects).toContainEqual({ kind: 'spawn', afterMs: 5_000 })
+    expect(live(life, loaded, attached).life.kind).toBe('ready')
+  })
+
+  it('[SUP4] a restart that was asked for blames nobody and waits for nothing', () => {
+    const { life, effects } = playBy(launched, loaded, { kind: 'restart' }, killed)
+    expect(life).toEqual({ kind: 'restarting', earlyDeaths: 0, deaths: 0 })
+    expect(effects).toEqual([{ kind: 'spawn', afterMs: 0 }])
+  })
+
+  it('[SUP5] whatever happens, in whatever order: nothing is started beside what lives, nor after the end', () => {
+    const events: LifeEvent[] = [
+      ...[loaded, finished, killed, aborted, stalled],
+      ...([{ kind: 'restart' }, { kind: 'refused', reason: 'too old' }, { kind: 'close' }] as LifeEvent[]),
+    ]
+    fc.assert(
+      fc.property(fc.constantFrom(file, launched, attached), fc.array(fc.nat(events.length * 20)), (rules, picks) => {
+        // The shell's side of it: a process that was killed exits, one that is there may exit by itself.
+        let { life } = born
+        let [living, over, started] = [true, false, 0]
+        for (const pick of picks) {
+          const event = events[pick % events.length] as LifeEvent
+          if (event.kind === 'exited') {
+            if (!living) continue
+            living = false
+          }
+          if (!living && (event.kind === 'loaded' || event.kind === 'finished' || event.kind === 'stalled')) continue
+          if (!living && event.kind === 'restart') continue
+          const step = live(life, event, rules)
+          life = step.life
+          for (const effect of step.effects) {
+            if (effect.kind === 'started' && over) throw new Error('started after its end')
+            if (effect.kind !== 'spawn') continue
+            expect(living || over).toBe(false)
+            living = true
+            started += 1
+          }
+          over ||= life.kind === 'failed' || life.kind === 'closed'
+          if (over) expect(['failed', 'closed']).toContain(stateOf(life))
+        }
+        expect(started).toBeLessThanOrEqual(picks.length)
+      }),
+      { numRuns: 500 },
+    )
   })
 })

@@ -1,0 +1,224 @@
+/** The supervisor over real processes that follow a script: see test/support/engine-process.ts. */
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { afterEach, describe, expect, it } from 'vitest'
+import { attach, type EngineProcess, launch } from '../../../gpu-worker/engine/launch.ts'
+import { attachedRules, launchedRules } from '../../../gpu-worker/engine/lifecycle.ts'
+import { type Look, Supervisor, type SupervisorTimes, supervisorTimes } from '../../../gpu-worker/engine/supervisor.ts'
+import type { Script } from '../../support/engine-process.ts'
+import { eventually, freePort } from '../../support/product.ts'
+
+const program = fileURLToPath(new URL('../../support/engine-process.ts', import.meta.url))
+const quick: SupervisorTimes = { ...supervisorTimes, loadingEveryMs: 20, everyMs: 20, lookMs: 200, missesMax: 2 }
+const opened: { close(): Promise<unknown> }[] = []
+
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((each) => each.close()))
+})
+
+interface Watched {
+  supervisor: Supervisor
+  lines: string[]
+  failures: string[]
+  processes: EngineProcess[]
+  /** Changes the script of the process that runs now. */
+  say(script: Partial<Script>): Promise<void>
+  silence(): Promise<void>
+}
+
+async function watch(script: Partial<Script>, times: Partial<SupervisorTimes> = {}, command = process.execPath) {
+  const port = await freePort()
+  const origin = `http://127.0.0.1:${port}`
+  const watched: Omit<Watched, 'supervisor'> = {
+    lines: [],
+    failures: [],
+    processes: [],
+    silence: () => watched.say({ health: 'silent' }),
+    async say(changes) {
+      await fetch(`${origin}/script`, { method: 'POST', body: JSON.stringify(changes) })
+    },
+  }
+  const supervisor = new Supervisor({
+    rules: launchedRules('scripted', () => watched.lines.at(-1) ?? ''),
+    start() {
+      const args = [program, String(port), JSON.stringify(script)]
+      const started = launch({ command, args, env: {} }, { graceMs: 300, line: (line) => watched.lines.push(line) })
+      watched.processes.push(started)
+      return started
+    },
+    look: (signal) => look(origin, signal),
+    times: { ...quick, ...times },
+    failRuns: (reason) => watched.failures.push(reason),
+    log: () => undefined,
+  })
+  opened.push(supervisor)
+  return { supervisor, ...watched }
+}
+
+async function look(origin: string, signal: AbortSignal): Promise<Look> {
+  const { status } = await fetch(`${origin}/health`, { signal })
+  return { kind: status === 200 ? 'ready' : 'loading' }
+}
+
+/** A process that ended and that nobody has collected yet is not alive. */
+function alive(pid: number | undefined): boolean {
+  if (pid === undefined) return false
+  try {
+    process.kill(pid, 0)
+    return process.platform !== 'linux' || !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+const stateOf = (supervisor: Supervisor) =>
+  eventually(
+    async () => supervisor.state,
+    (state) => state === 'ready',
+  )
+
+describe('supervisor', () => {
+  it('[SUP10] it waits until the engine is ready, and passes on what it writes', async () => {
+    const { supervisor, lines, say } = await watch({ health: 'loading', words: 'loading weights' })
+    let ready = false
+    const started = supervisor.start().then(() => {
+      ready = true
+    })
+    await eventually(
+      async () => lines.length,
+      (count) => count > 0,
+    )
+    expect(lines).toEqual(['loading weights'])
+    expect([ready, supervisor.state]).toEqual([false, 'starting'])
+    await eventually(
+      () =>
+        say({ health: 'ready' })
+          .then(() => true)
+          .catch(() => false),
+      Boolean,
+    )
+    await started
+    expect(supervisor.state).toBe('ready')
+  })
+
+  it('[SUP11] an engine that dies fails what runs and is started again; one that was killed leaves nothing behind', async () => {
+    const { supervisor, failures, processes } = await watch({})
+    await supervisor.start()
+    const first = supervisor.pid
+    process.kill(first ?? 0, 'SIGKILL')
+    await eventually(
+      async () => supervisor.state,
+      (state) => state !== 'ready',
+    )
+    expect(failures).toEqual(['the engine ended unexpectedly (SIGKILL)'])
+    expect(await stateOf(supervisor)).toBe('ready')
+    expect([processes.length, supervisor.restartsTotal, supervisor.pid === first]).toEqual([2, 1, false])
+    const last = supervisor.pid
+    await supervisor.close()
+    expect([alive(first), alive(last), supervisor.state]).toEqual([false, false, 'closed'])
+  })
+
+  it('[SUP12] an engine that falls silent is ended, by force if it must be, and another is started', async () => {
+    const { supervisor, failures, processes, silence } = await watch({ stubborn: true })
+    await supervisor.start()
+    const first = supervisor.pid
+    await silence()
+    await eventually(
+      async () => failures.length,
+      (count) => count > 0,
+    )
+    expect(failures).toEqual(['the engine did not answer 2 health checks in a row'])
+    await eventually(
+      async () => alive(first),
+      (is) => !is,
+    )
+    expect(alive(first)).toBe(false)
+    expect([await stateOf(supervisor), processes.length]).toEqual(['ready', 2])
+  })
+
+  it('[SUP13] a busy engine that still writes is not taken for silent', async () => {
+    const { supervisor, failures, silence } = await watch({})
+    await supervisor.start()
+    await silence()
+    const beat = setInterval(() => supervisor.heard(), 10)
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    clearInterval(beat)
+    expect([supervisor.state, failures]).toEqual(['ready', []])
+  })
+
+  it('[SUP14] one that cannot start is given up with its last words, also where there is no such program', async () => {
+    const { supervisor } = await watch({ words: 'no GPU found', dieWith: 3 })
+    await expect(supervisor.start()).rejects.toThrow(
+      'The engine scripted is given up: it ended 2 times, last while it was loaded (exit code 3); it said: no GPU found.',
+    )
+    const missing = await watch({}, {}, '/nowhere/llama-server')
+    await expect(missing.supervisor.start()).rejects.toThrow(/exit code 127.*ENOENT/)
+  })
+
+  it('[SUP15] one that is never ready is ended when its time is up', async () => {
+    const { supervisor, processes } = await watch({ health: 'loading' }, { loadMs: 400 })
+    await expect(supervisor.start()).rejects.toThrow(/was not ready within 1 s/)
+    await Promise.all(processes.map((each) => each.exited))
+    expect(processes.map(({ pid }) => alive(pid))).toEqual([false, false])
+  })
+
+  it('[SUP16] an engine elsewhere is watched, waited for when it is away, and never ended', async () => {
+    const port = await freePort()
+    const origin = `http://127.0.0.1:${port}`
+    const failures: string[] = []
+    const supervisor = new Supervisor({
+      rules: { ...attachedRules('scripted', origin), backoffFirstMs: 20 },
+      start: attach,
+      look: (signal) => look(origin, signal),
+      times: { ...quick, silentMs: 300 },
+      failRuns: (reason) => failures.push(reason),
+      log: () => undefined,
+    })
+    opened.push(supervisor)
+    const run = () =>
+      launch(
+        { command: process.execPath, args: [program, String(port)], env: {} },
+        { graceMs: 100, line: () => undefined },
+      )
+    const nobody = new Supervisor({
+      rules: attachedRules('scripted', origin),
+      ...{ start: attach, look: (signal) => look(origin, signal), times: { ...quick, silentMs: 300 } },
+      ...{ failRuns: () => undefined, log: () => undefined },
+    })
+    opened.push(nobody)
+    await expect(nobody.start()).rejects.toThrow('did not answer within 1 s: start it first')
+    const engine = run()
+    await supervisor.start()
+    engine.end()
+    await engine.exited
+    await eventually(
+      async () => supervisor.state,
+      (state) => state !== 'ready',
+    )
+    expect([supervisor.state, failures]).toEqual(['restarting', ['the engine did not answer 2 health checks in a row']])
+    // Away for longer than it may be at the start.
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const again = run()
+    expect(await stateOf(supervisor)).toBe('ready')
+    await supervisor.close()
+    expect((await look(origin, AbortSignal.timeout(1_000))).kind).toBe('ready')
+    again.end()
+    await again.exited
+  })
+
+  it('[SUP17] the engine ends with its worker, even with one that was killed', async () => {
+    const port = await freePort()
+    const worker = fileURLToPath(new URL('../../../gpu-worker/engine/launch.ts', import.meta.url))
+    const code = `const { launch } = await import(${JSON.stringify(worker)})
+      launch({ command: process.execPath, args: [${JSON.stringify(program)}, '${port}'], env: {} }, { graceMs: 5_000, line: () => {} })`
+    const { spawn } = await import('node:child_process')
+    const parent = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: 'ignore' })
+    const up = () =>
+      look(`http://127.0.0.1:${port}`, AbortSignal.timeout(500))
+        .then(() => true)
+        .catch(() => false)
+    expect(await eventually(up, Boolean)).toBe(true)
+    parent.kill('SIGKILL')
+    expect(await eventually(up, (is) => !is)).toBe(false)
+  })
+})

@@ -1,0 +1,215 @@
+/**
+ * An engine process that follows a script: it speaks the HTTP of llama-server or of vLLM, as far as a worker asks for
+ * it, and goes wrong where it is told to. `POST /script` changes the script while it runs, `GET /seen` tells what came.
+ *
+ *   node engine-process.ts <port> [script as JSON]
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+
+export interface Script {
+  dialect: 'llama-server' | 'vllm'
+  version: string
+  /** `silent` takes the connection and never answers. */
+  health: 'ready' | 'loading' | 'silent'
+  /** Written to standard error when it starts. */
+  words: string
+  /** Ends with this code instead of listening. */
+  dieWith: number | null
+  /** Does not end at SIGTERM. */
+  stubborn: boolean
+  /** Tokens of every answer, the milliseconds between two, and how many of the first are thinking. */
+  tokens: number
+  tokenMs: number
+  thinking: number
+  /** What happens after this many tokens. */
+  fault: { after: number; kind: 'crash' | 'stall' | 'half-close' | 'garbage' | 'error-event' } | null
+  /** `honest`, nothing, or what it says instead. */
+  usage: 'honest' | 'none' | { prompt_tokens?: number; completion_tokens?: number; cached_tokens?: number }
+  /** Answers a chat with this status and body instead. */
+  refusal: { status: number; body: unknown } | null
+  contextTokens: number
+}
+
+export interface Seen {
+  chats: { body: Record<string, unknown>; tokensSent: number; ended: 'no' | 'finished' | 'closed' }[]
+  tokenised: number
+  open: number
+}
+
+const script: Script = {
+  ...{ dialect: 'llama-server', version: '0.20.1', health: 'ready', words: '', dieWith: null, stubborn: false },
+  ...{ tokens: 5, tokenMs: 0, thinking: 0, fault: null, usage: 'honest', refusal: null, contextTokens: 4_096 },
+}
+
+const seen: Seen = { chats: [], tokenised: 0, open: 0 }
+
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const path = request.url?.split('?')[0]
+  if (path === '/script') {
+    Object.assign(script, JSON.parse(await read(request)))
+    return json(response, 200, script)
+  }
+  if (path === '/seen') return json(response, 200, seen)
+  if (script.health === 'silent') return
+  if (path === '/health') return health(response)
+  if (path === '/props') return json(response, 200, props())
+  if (path === '/version') return json(response, 200, { version: script.version })
+  if (path === '/v1/models') return json(response, 200, models())
+  if (path === '/metrics') return void response.writeHead(200, { 'content-type': 'text/plain' }).end(metrics())
+  if (path === '/apply-template') return json(response, 200, { prompt: promptOf(JSON.parse(await read(request))) })
+  if (path === '/tokenize') return tokenise(JSON.parse(await read(request)), response)
+  if (path === '/v1/chat/completions') return chat(JSON.parse(await read(request)), response)
+  json(response, 404, { error: { message: 'not found', type: 'not_found_error', code: 404 } })
+}
+
+function health(response: ServerResponse): void {
+  if (script.health === 'ready') json(response, 200, { status: 'ok' })
+  else json(response, 503, { error: { message: 'Loading model', type: 'unavailable_error', code: 503 } })
+}
+
+const props = () => ({
+  default_generation_settings: { n_ctx: script.contextTokens },
+  total_slots: 8,
+  model_path: '/models/script.gguf',
+  model_alias: 'script',
+  chat_template: '[SYSTEM_PROMPT][THINK]',
+  build_info: `b${script.version}`,
+  modalities: { vision: false, audio: false },
+})
+
+const models = () => ({
+  object: 'list',
+  data: [
+    {
+      id: 'script',
+      object: 'model',
+      owned_by: script.dialect === 'vllm' ? 'vllm' : 'llamacpp',
+      max_model_len: script.contextTokens,
+      meta: { n_ctx_train: script.contextTokens },
+    },
+  ],
+})
+
+const metrics = () =>
+  script.dialect === 'vllm'
+    ? `vllm:num_requests_running ${seen.open}\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 0.25\n`
+    : `llamacpp:requests_processing ${seen.open}\nllamacpp:requests_deferred 0\n`
+
+/** A token a word. */
+function promptOf(body: { messages?: { content?: unknown }[] }): string {
+  return (body.messages ?? []).map(({ content }) => textOf(content)).join(' ')
+}
+
+function textOf(content: unknown): string {
+  if (typeof content === 'string') return content
+  if (!Array.isArray(content)) return ''
+  return content.map((part: { text?: string }) => part.text ?? '').join(' ')
+}
+
+const wordsOf = (text: string) => text.split(/\s+/).filter((word) => word !== '')
+
+function tokenise(
+  body: { content?: string; prompt?: string; messages?: { content?: unknown }[] },
+  response: ServerResponse,
+) {
+  seen.tokenised += 1
+  const words = wordsOf(body.content ?? body.prompt ?? promptOf(body))
+  const tokens = words.map((_, index) => index)
+  json(response, 200, { tokens, count: tokens.length, max_model_len: script.contextTokens })
+}
+
+async function chat(body: Record<string, unknown>, response: ServerResponse): Promise<void> {
+  const call: Seen['chats'][number] = { body, tokensSent: 0, ended: 'no' }
+  seen.chats.push(call)
+  if (seen.chats.length > 2_000) seen.chats.shift()
+  if (script.refusal) return json(response, script.refusal.status, script.refusal.body)
+  seen.open += 1
+  response.on('close', () => {
+    seen.open -= 1
+    if (call.ended === 'no') call.ended = 'closed'
+  })
+  const promptTokens = wordsOf(promptOf(body as { messages?: { content?: unknown }[] })).length
+  const max = Number(body.max_tokens ?? body.max_completion_tokens ?? body.n_predict ?? script.tokens)
+  response.writeHead(200, { 'content-type': 'text/event-stream' })
+  event(response, { role: 'assistant', content: '' }, null)
+  const count = Math.min(max, script.tokens)
+  for (let index = 0; index < count; index++) {
+    if (script.fault && index >= script.fault.after) return fault(script.fault.kind, response)
+    if (script.tokenMs > 0) await new Promise((resolve) => setTimeout(resolve, script.tokenMs))
+    if (response.destroyed) return
+    const word = `w${index} `
+    const field = script.dialect === 'vllm' ? 'reasoning' : 'reasoning_content'
+    event(response, index < script.thinking ? { [field]: word } : { content: word }, null)
+    call.tokensSent += 1
+  }
+  event(response, {}, count === max ? 'length' : 'stop')
+  const usage = usageOf(promptTokens, count)
+  if (usage) response.write(`data: ${JSON.stringify({ ...head, choices: [], usage })}\n\n`)
+  call.ended = 'finished'
+  response.end('data: [DONE]\n\n')
+}
+
+function fault(kind: NonNullable<Script['fault']>['kind'], response: ServerResponse): void {
+  switch (kind) {
+    case 'crash':
+      process.kill(process.pid, 'SIGKILL')
+      return
+    case 'stall':
+      return
+    case 'half-close':
+      response.end()
+      return
+    case 'garbage':
+      response.end('data: {"choices":[{"delta":\n\n')
+      return
+    case 'error-event':
+      response.end(
+        `data: ${JSON.stringify({ error: { message: 'out of memory', type: 'server_error', code: 500 } })}\n\n`,
+      )
+  }
+}
+
+const head = { id: 'chatcmpl-script', object: 'chat.completion.chunk', created: 1, model: 'script' }
+
+function event(response: ServerResponse, delta: unknown, finish: string | null): void {
+  response.write(`data: ${JSON.stringify({ ...head, choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`)
+}
+
+function usageOf(promptTokens: number, outputTokens: number) {
+  if (script.usage === 'none') return undefined
+  const told = script.usage === 'honest' ? {} : script.usage
+  const prompt = told.prompt_tokens ?? promptTokens
+  const completion = told.completion_tokens ?? outputTokens
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: told.cached_tokens ?? 0 },
+  }
+}
+
+async function read(request: IncomingMessage): Promise<string> {
+  let text = ''
+  request.setEncoding('utf8')
+  for await (const part of request as AsyncIterable<string>) text += part
+  return text
+}
+
+function json(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+}
+
+if (import.meta.main) {
+  const [port = '0', changes = '{}'] = process.argv.slice(2)
+  Object.assign(script, JSON.parse(changes))
+  if (script.words !== '') process.stderr.write(`${script.words}\n`)
+  if (script.dieWith !== null) process.exit(script.dieWith)
+  process.on('SIGTERM', () => {
+    if (!script.stubborn) process.exit(0)
+  })
+  const server = createServer((request, response) => {
+    answer(request, response).catch(() => response.destroy())
+  })
+  server.keepAliveTimeout = 60_000
+  server.listen(Number(port), '127.0.0.1')
+}
