@@ -8,8 +8,8 @@
  */
 import { createParser } from 'eventsource-parser'
 import { z } from 'zod'
+import { nineCharacterIds } from '../call-ids.ts'
 import type { FinishReason, WireCall } from '../protocol/chunk.ts'
-import { nineCharacterIds } from './call-ids.ts'
 import type { HostedEvent, HostedReader, HostedUsage } from './hosted.ts'
 
 const Thinking = z.object({ text: z.string().nullish() })

@@ -10,9 +10,9 @@
  * have bytes; they are counted at the most that one can have. `prompt_cache_key` is not sent, so nothing is cached unless usage says so.
  */
 import { z } from 'zod'
+import { nineCharacterIds } from '../call-ids.ts'
 import type { Chat, Message, Part } from '../protocol/chat.ts'
 import type { EffortWord } from '../protocol/effort.ts'
-import { nineCharacterIds } from './call-ids.ts'
 import type { HostedFailure, HostedRequest } from './hosted.ts'
 
 /** 55 rows of 55 patches and a break each, at the largest size that an image is scaled to. */

@@ -1,6 +1,6 @@
 /** Mistral's hosted API by its documented formats: what it is sent, what is read from it, what its refusals become. */
 import { describe, expect, it } from 'vitest'
-import { nineCharacterIds } from '../../backends/hosted/call-ids.ts'
+import { nineCharacterIds } from '../../backends/call-ids.ts'
 import type { HostedEvent, HostedReader } from '../../backends/hosted/hosted.ts'
 import { mistralFailure, mistralRequest } from '../../backends/hosted/mistral.ts'
 import { mistralStream, mistralWhole } from '../../backends/hosted/mistral-answer.ts'
