@@ -6,6 +6,7 @@ import { Inquiry, inquiryPath } from '../backends/protocol/inquiry.ts'
 import { unseal } from '../backends/protocol/seal.ts'
 import { acceptDispatch, UsedDispatches } from './accept.ts'
 import { EngineFailure } from './engine/engine.ts'
+import type { Resolver } from './media/resolver.ts'
 import type { Metrics } from './metrics.ts'
 import { boundOutput, type RelayParts, relay } from './relay.ts'
 import type { Slots } from './slots.ts'
@@ -26,6 +27,8 @@ export interface ServerParts extends RelayParts {
   key: CryptoKey
   slots: Slots
   metrics: Metrics
+  /** Fetches images and documents, and makes of them what the engine takes. */
+  media: Resolver
   draining: () => boolean
   /** Send what is owed, now. */
   deliver: () => void
@@ -128,11 +131,22 @@ async function run(
 ): Promise<Refusal | undefined> {
   const read = readChat(JSON.parse(new TextDecoder().decode(body)))
   if (!read.ok) return read
-  const prepared = await parts.engine.prepare(read.chat, order.effort)
+  const left = new AbortController()
+  const leave = () => left.abort()
+  response.on('close', leave)
+  const media = { vision: parts.engine.description.vision, owner: order.tenantId }
+  const resolved = await parts.media(read.chat, media, left.signal).catch((error: unknown) => {
+    if (!left.signal.aborted) throw error
+    return { ok: false as const, code: 'client_left', message: 'the client left while its media were read' }
+  })
+  response.off('close', leave)
+  if (!resolved.ok) return resolved
+  const { chat } = resolved
+  const prepared = await parts.engine.prepare(chat, order.effort)
   if (!prepared.ok) return prepared
   const bound = boundOutput(prepared, order)
   if (typeof bound !== 'number') return bound
-  await relay(parts, { dispatch: order, chat: read.chat, prepared, outputTokensMax: bound, slot }, response)
+  await relay(parts, { dispatch: order, chat, prepared, outputTokensMax: bound, slot }, response)
   return undefined
 }
 

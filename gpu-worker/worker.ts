@@ -15,6 +15,8 @@ import type { Config } from './config.ts'
 import { Delivery } from './delivery.ts'
 import type { Engine } from './engine/engine.ts'
 import { Heartbeats } from './heartbeat.ts'
+import type { FetchPolicy } from './media/fetch.ts'
+import { createResolver } from './media/resolver.ts'
 import { Metrics } from './metrics.ts'
 import { Outbox } from './outbox.ts'
 import { createWorkerServer } from './server.ts'
@@ -26,6 +28,8 @@ export interface WorkerParts {
   /** Nine letters or digits. */
   callId: () => string
   log: (line: string) => void
+  /** What is fetched for clients; the public internet unless said. */
+  fetchPolicy?: FetchPolicy
 }
 
 export interface Worker {
@@ -59,6 +63,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
     outbox,
     slots,
     metrics,
+    media: createResolver(now, parts.fetchPolicy),
     draining: () => state !== 'serving',
     deliver: () => delivery.wake(),
     changed: () => {

@@ -26,6 +26,7 @@ const shells = [
   /^src\/metering\/deliver\.ts$/,
   /^gpu-worker\/(main|worker|config|server|relay|outbox|delivery|heartbeat)\.ts$/,
   /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|gpu|guard|launch|supervisor)\.ts$/,
+  /^gpu-worker\/media\/(fetch|pdf|pdf-thread|resolver)\.ts$/,
   /^gpu-worker\/model\//,
 ]
 

@@ -12,6 +12,7 @@ import { keyIdOf, parseWorkerKey } from '../../backends/protocol/worker-key.ts'
 import { Delivery } from '../../gpu-worker/delivery.ts'
 import type { Engine, EngineEvent } from '../../gpu-worker/engine/engine.ts'
 import { Heartbeats } from '../../gpu-worker/heartbeat.ts'
+import { createResolver } from '../../gpu-worker/media/resolver.ts'
 import { Metrics } from '../../gpu-worker/metrics.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
 import { createWorkerServer } from '../../gpu-worker/server.ts'
@@ -76,6 +77,7 @@ async function main(edgeUrl: URL, home: string, workerKey: string): Promise<void
   const server = createWorkerServer({
     ...{ workerId, key, engine: scripted, outbox, slots, now, log },
     metrics: new Metrics(),
+    media: createResolver(now),
     callId: () => '123456789',
     draining: () => false,
     deliver: () => delivery.wake(),

@@ -8,10 +8,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Dispatch, dispatchPath } from '../../backends/protocol/dispatch.ts'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
 import { digest, seal, sealKey } from '../../backends/protocol/seal.ts'
+import { createResolver } from '../../gpu-worker/media/resolver.ts'
 import { Metrics } from '../../gpu-worker/metrics.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
 import { createWorkerServer } from '../../gpu-worker/server.ts'
 import { Slots } from '../../gpu-worker/slots.ts'
+import { dataUrl } from '../support/images.ts'
+import { encryptedPdf, pdf } from '../support/pdf.ts'
 import { eventually } from '../support/product.ts'
 import { EngineFailure, ScriptedEngine } from '../support/scripted-engine.ts'
 
@@ -46,6 +49,7 @@ beforeEach(async () => {
     outbox,
     slots,
     metrics,
+    media: createResolver(() => Date.now()),
     now: () => Date.now(),
     callId: () => 'abcdefghi',
     log: () => undefined,
@@ -134,6 +138,21 @@ describe('worker', () => {
     for (const response of running) await response.text()
     expect(slots.holders()).toEqual([])
     expect((await send()).status).toBe(200)
+  })
+
+  it('[MED35] a request whose media cannot be taken is refused by the worker before anything is generated', async () => {
+    const document = (bytes: Buffer) => ({ type: 'file', file: { file_data: dataUrl(bytes, 'application/pdf') } })
+    const messages = (bytes: Buffer) => [{ role: 'user', content: [document(bytes), { type: 'text', text: 'Sum?' }] }]
+    const refused = await refusal(send({}, { messages: messages(encryptedPdf()) }))
+    expect(refused).toMatchObject({ status: 400, code: 'invalid_value', param: 'messages[0].content[0]' })
+    expect(engine.chats).toEqual([])
+    expect(slots.holders()).toEqual([])
+    await (await send({}, { messages: messages(pdf([['total 4711']])) })).text()
+    expect(engine.chats[0]?.messages[0]?.content).toEqual([
+      { kind: 'text', text: '[Document, pages: 1]\n\n[Page 1]\ntotal 4711\n\n' },
+      { kind: 'text', text: 'Sum?' },
+    ])
+    expect(engine.runs.length).toBe(1)
   })
 
   it('[WRK3] generation is clamped to what was reserved, at the token', async () => {

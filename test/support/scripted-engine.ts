@@ -29,6 +29,8 @@ export class ScriptedEngine implements Engine {
   promptTokens = 10
   outputTokensFit = 1_000
   refusal: EngineRefusal | undefined
+  /** What each prompt was made of. */
+  readonly chats: Chat[] = []
   /** What each run was asked for. */
   readonly runs: RunOptions[] = []
   aborted = 0
@@ -58,6 +60,7 @@ export class ScriptedEngine implements Engine {
 
   prepare(chat: Chat, effort: EffortWord): Promise<Prepared | EngineRefusal> {
     const { promptTokens, outputTokensFit } = this
+    this.chats.push(chat)
     return Promise.resolve(this.refusal ?? { ok: true, promptTokens, outputTokensFit, chat, effort, prompt: null })
   }
 

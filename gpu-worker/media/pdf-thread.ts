@@ -1,0 +1,89 @@
+/**
+ * Reads one PDF, in a thread of its own that ends with it: PDFium, the reader of Chrome, compiled to WebAssembly. What a
+ * file can do there is bounded by the sandbox, by the memory below, and by the time after which the thread is killed.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import { crc32, deflateSync } from 'node:zlib'
+import type { PdfOrder, PdfPage, ReadPdf } from './pdf.ts'
+
+const order = workerData as PdfOrder
+const wasmPageBytes = 65_536
+
+// Emscripten asks for more by this call and takes an exception for "no".
+const { grow } = WebAssembly.Memory.prototype
+WebAssembly.Memory.prototype.grow = function (this: WebAssembly.Memory, pages: number): number {
+  if (this.buffer.byteLength + pages * wasmPageBytes > order.memoryBytesMax) throw new RangeError('no more memory')
+  return grow.call(this, pages)
+}
+
+const { PDFiumLibrary } = await import('@hyzyla/pdfium')
+
+async function read(): Promise<ReadPdf> {
+  const library = await PDFiumLibrary.init()
+  let document: Awaited<ReturnType<typeof library.loadDocument>>
+  try {
+    document = await library.loadDocument(order.bytes)
+  } catch (error) {
+    return {
+      ok: false,
+      reason: error instanceof Error && /password|security/i.test(error.message) ? 'locked' : 'broken',
+    }
+  }
+  const count = document.getPageCount()
+  if (count < 1) return { ok: false, reason: 'broken' }
+  if (count > order.pagesMax) return { ok: false, reason: 'pages', pages: count }
+  const pages: PdfPage[] = []
+  let characters = 0
+  for (const page of document.pages()) {
+    const text = cleaned(page.getText())
+    characters += text.length
+    if (characters > order.charactersMax) return { ok: false, reason: 'text' }
+    const picture = page.number < order.picturesMax ? await pictureOf(page) : null
+    pages.push({ text, picture })
+  }
+  return { ok: true, pages }
+}
+
+type Page = ReturnType<Awaited<ReturnType<InstanceType<typeof PDFiumLibrary>['loadDocument']>>['getPage']>
+
+async function pictureOf(page: Page): Promise<Uint8Array<ArrayBuffer>> {
+  const { originalWidth, originalHeight } = page.getOriginalSize()
+  const scale = order.pictureSide / Math.max(1, originalWidth, originalHeight)
+  const { data } = await page.render({
+    scale: Math.min(scale, 4),
+    colorSpace: 'Gray',
+    render: async ({ data, width, height }) => png(data, width, height),
+  })
+  return new Uint8Array(data)
+}
+
+/** Greyscale, eight bits, no filter. */
+function png(pixels: Uint8Array, width: number, height: number): Uint8Array {
+  const rows = Buffer.alloc((width + 1) * height)
+  for (let row = 0; row < height; row++)
+    rows.set(pixels.subarray(row * width, (row + 1) * width), row * (width + 1) + 1)
+  const header = Buffer.alloc(13)
+  header.writeUInt32BE(width, 0)
+  header.writeUInt32BE(height, 4)
+  header.set([8, 0, 0, 0, 0], 8)
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
+  const data = deflateSync(rows, { level: 6 })
+  return Buffer.concat([signature, chunk('IHDR', header), chunk('IDAT', data), chunk('IEND', Buffer.alloc(0))])
+}
+
+function chunk(name: string, data: Buffer): Buffer {
+  const body = Buffer.concat([Buffer.from(name, 'latin1'), data])
+  const ends = Buffer.alloc(8)
+  ends.writeUInt32BE(data.length, 0)
+  ends.writeUInt32BE(crc32(body), 4)
+  return Buffer.concat([ends.subarray(0, 4), body, ends.subarray(4)])
+}
+
+/** A word that is split over two lines is marked by U+0002 or U+FFFE. What no tokenizer takes is left out. */
+function cleaned(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: PDFium writes it
+  const splitWord = /[\u0002\ufffe]\r?\n?/g
+  return text.replace(splitWord, '').replaceAll('\r\n', '\n').replaceAll('\0', '').toWellFormed().trim()
+}
+
+parentPort?.postMessage(await read())

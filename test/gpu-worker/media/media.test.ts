@@ -1,0 +1,176 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { Part } from '../../../backends/protocol/chat.ts'
+import { sniffImage } from '../../../backends/protocol/image.ts'
+import { dataBytes } from '../../../backends/protocol/media.ts'
+import { type MediaFor, type MediaParts, resolveMedia } from '../../../gpu-worker/media/media.ts'
+import { type PdfOrder, pdfBounds, readPdf } from '../../../gpu-worker/media/pdf.ts'
+import { createResolver } from '../../../gpu-worker/media/resolver.ts'
+import { Shelf } from '../../../gpu-worker/media/shelf.ts'
+import { dataUrl, jpegHead, png } from '../../support/images.ts'
+import { encryptedPdf, endlessPdf, pdf } from '../../support/pdf.ts'
+import { chatOf } from '../engine/prompt.ts'
+
+const never = new AbortController().signal
+const resolve = createResolver(() => 0)
+const blind: MediaFor = { vision: false, owner: 'a' }
+const seeing: MediaFor = { vision: true, owner: 'a' }
+const pdfUrl = (bytes: Uint8Array) => dataUrl(bytes, 'application/pdf')
+const file = (bytes: Uint8Array, filename = 'a.pdf') => ({ type: 'file', file: { filename, file_data: pdfUrl(bytes) } })
+const image = (url: string) => ({ type: 'image_url', image_url: url })
+const chat = (...content: unknown[]) => chatOf({ messages: [{ role: 'user', content }] })
+const text = (text: string) => ({ type: 'text', text })
+
+async function partsOf(resolved: ReturnType<typeof resolve>): Promise<Part[]> {
+  const each = await resolved
+  if (!each.ok) throw new Error(each.message)
+  return each.chat.messages[0]?.content ?? []
+}
+
+describe('documents', () => {
+  const invoice = pdf([['The invoice total is 4,711 euros.', 'Due in March.'], ['Second page (of two).']])
+
+  it('[MED30] a PDF becomes its text, page by page under its number, in its place among the parts', async () => {
+    const parts = await partsOf(
+      resolve(chat(text('before'), file(invoice, 'in"voice.pdf'), text('after')), blind, never),
+    )
+    expect(parts).toEqual([
+      { kind: 'text', text: 'before' },
+      {
+        kind: 'text',
+        text: '[Document "in voice.pdf", pages: 2]\n\n[Page 1]\nThe invoice total is 4,711 euros.\nDue in March.\n\n',
+      },
+      { kind: 'text', text: '[Page 2]\nSecond page (of two).\n\n' },
+      { kind: 'text', text: 'after' },
+    ])
+  })
+
+  it('[MED30] an engine that sees gets each page’s picture after its text', async () => {
+    const parts = await partsOf(resolve(chat(file(invoice)), seeing, never))
+    expect(parts.map(({ kind }) => kind)).toEqual(['text', 'image', 'text', 'image'])
+    const picture = parts[1]?.kind === 'image' ? dataBytes(parts[1].url) : undefined
+    expect(picture && sniffImage(picture)).toEqual({ format: 'png', size: { width: 723, height: 1_024 } })
+  })
+
+  const refused: [string, Buffer, RegExp][] = [
+    ['encrypted', encryptedPdf(), /encrypted: send it without a password/],
+    ['damaged', Buffer.from(`%PDF-1.7\n${'x'.repeat(500)}`), /cannot be read/],
+    ['too long', pdf(Array(101).fill(['page'])), /101 pages.*send fewer pages/],
+    ['only pictures', pdf([[]]), /no text, only pictures/],
+  ]
+  it.each(refused)('[MED31] %s: refused by the part’s path', async (_, bytes, message) => {
+    expect(await resolve(chat(text('see'), file(bytes)), blind, never)).toEqual({
+      ok: false,
+      code: 'invalid_value',
+      param: 'messages[0].content[1]',
+      message: expect.stringMatching(message),
+    })
+  })
+
+  const order = (bytes: Buffer, change: Partial<PdfOrder>): PdfOrder => ({
+    bytes: new Uint8Array(bytes),
+    ...pdfBounds,
+    picturesMax: 1,
+    ...change,
+  })
+
+  it('[MED32] a PDF that takes too long, or more memory than allowed, ends its thread and nothing else', async () => {
+    const endless = await readPdf(order(endlessPdf(24), {}), 700, never)
+    expect(endless).toEqual({ ok: false, reason: 'time' })
+    const padded = Buffer.concat([invoice, Buffer.alloc(22_000_000, 0x20)])
+    const tight = await readPdf(order(padded, { memoryBytesMax: 20 * 1024 * 1024 }), 10_000, never)
+    expect(tight).toEqual({ ok: false, reason: 'broken' })
+    const words = await readPdf(order(invoice, { charactersMax: 10 }), 10_000, never)
+    expect(words).toEqual({ ok: false, reason: 'text' })
+    expect((await readPdf(order(invoice, {}), 10_000, never)).ok).toBe(true)
+  })
+
+  it('[MED32] a client that leaves ends the reading', async () => {
+    const left = new AbortController()
+    const reading = readPdf(order(endlessPdf(24), {}), 60_000, left.signal)
+    setTimeout(() => left.abort(new Error('left')), 100)
+    await expect(reading).rejects.toThrow('left')
+  })
+})
+
+describe('images', () => {
+  it('[MED33] an image reaches an engine in a data URL of the type that its bytes have', async () => {
+    const bytes = png(30, 30)
+    expect(await partsOf(resolve(chat(image(dataUrl(bytes, 'image/jpeg'))), seeing, never))).toEqual([
+      { kind: 'image', url: dataUrl(bytes) },
+    ])
+  })
+
+  it('[MED33] one that the engine would not see is left to its own refusal', async () => {
+    const asked = chat(image(dataUrl(png(30, 30))))
+    expect(await resolve(asked, blind, never)).toEqual({ ok: true, chat: asked })
+  })
+
+  it('[MED31] what is no image, or half of one, is refused by its path', async () => {
+    const half = jpegHead(640, 480, 60_000).subarray(0, 1_000)
+    const answer = await resolve(chat(image(dataUrl(half))), seeing, never)
+    expect(answer).toMatchObject({
+      ok: false,
+      param: 'messages[0].content[0]',
+      message: expect.stringContaining('cut off'),
+    })
+  })
+})
+
+describe('the shelf', () => {
+  let fetches = 0
+  let now = 0
+  let shelf: Shelf
+  let parts: MediaParts
+  beforeEach(() => {
+    fetches = 0
+    now = 0
+    shelf = new Shelf(
+      { bytesMax: 60_000, ageMaxMs: 1_000 },
+      async (key) => key,
+      () => now,
+    )
+    parts = {
+      fetch: async () => {
+        fetches += 1
+        return { ok: true, bytes: new Uint8Array(png(20 + fetches, 20)) }
+      },
+      readPdf: async () => ({ ok: false, reason: 'broken' }),
+      toBase64: (bytes) => Buffer.from(bytes).toString('base64'),
+      shelf,
+    }
+  })
+  const asked = chat(image('https://example.com/a.png'))
+
+  it('[MED34] what was read is read again for the same tenant only, for a while', async () => {
+    const first = await partsOf(resolveMedia(asked, parts, seeing, never))
+    expect(await partsOf(resolveMedia(asked, parts, seeing, never))).toEqual(first)
+    expect(fetches).toBe(1)
+    expect(await partsOf(resolveMedia(asked, parts, { vision: true, owner: 'b' }, never))).not.toEqual(first)
+    expect(fetches).toBe(2)
+    now = 1_001
+    await resolveMedia(asked, parts, seeing, never)
+    expect(fetches).toBe(3)
+  })
+
+  it('[MED34] memory is bounded, and what was used longest ago goes first', async () => {
+    const part = (length: number): Part[] => [{ kind: 'text', text: 'x'.repeat(length) }]
+    await shelf.put('huge', part(40_000))
+    expect(shelf.bytes).toBe(0)
+    for (const key of ['a', 'b', 'c']) await shelf.put(key, part(10_000))
+    await shelf.get('a')
+    await shelf.put('d', part(10_000))
+    expect(shelf.bytes).toBe(60_000)
+    expect(await shelf.get('b')).toBeUndefined()
+    for (const key of ['a', 'c', 'd']) expect(await shelf.get(key)).toEqual(part(10_000))
+  })
+
+  it('[MED31] what cannot be fetched is refused by its path', async () => {
+    parts.fetch = async () => ({ ok: false, message: 'its host answered 404' })
+    expect(await resolveMedia(chat(text('see'), image('https://example.com/a.png')), parts, seeing, never)).toEqual({
+      ok: false,
+      code: 'invalid_value',
+      param: 'messages[0].content[1]',
+      message: 'messages[0].content[1]: the image was not fetched: its host answered 404',
+    })
+  })
+})
