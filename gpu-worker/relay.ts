@@ -9,7 +9,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Chat } from '../backends/protocol/chat.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../backends/protocol/chunk.ts'
-import type { Dispatch, Refusal } from '../backends/protocol/dispatch.ts'
+import { type Dispatch, promptTokensHeader, type Refusal } from '../backends/protocol/dispatch.ts'
 import { type Counts, costNano, outputTokensWithin } from '../backends/protocol/money.ts'
 import type { Receipt } from '../backends/protocol/receipt.ts'
 import type { Engine, Prepared, Run } from './engine/engine.ts'
@@ -54,10 +54,11 @@ export async function relay(
   if (response.destroyed) left.abort()
   const { requestId, priority, tenantId: owner } = dispatch
   const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
+  response.setHeader(promptTokensHeader, String(prepared.promptTokens))
   const writer = chat.stream ? streamWriter(dispatch, chat, response, now) : wholeWriter(dispatch, response, now)
   const beat = setInterval(() => writer.beat(), beatMs)
   let firstTokenMs: number | null = null
-  const end = await pump(run, {
+  const { end, stop } = await pump(run, {
     counted: () => outbox.count(slot, run.counts),
     first: () => {
       firstTokenMs = now() - startedAt
@@ -72,7 +73,7 @@ export async function relay(
   const settled = parts.owed(receipt, dispatch.settleFirst)
   if (dispatch.settleFirst && receipt.outcome === 'finished') await settled
   if (end === 'failed') response.destroy()
-  else if (end !== 'abort') writer.end(end, run.counts)
+  else if (end !== 'abort') writer.end(end, run.counts, stop)
 }
 
 type End = FinishReason | 'abort' | 'failed'
@@ -85,13 +86,17 @@ async function pump(
     text: (channel: 'reasoning' | 'content', text: string) => void
     call: (name: string, args: string) => void
   },
-): Promise<End> {
+): Promise<{ end: End; stop: string | undefined }> {
   let end: End = 'failed'
+  let stop: string | undefined
   let first = true
   try {
     for await (const event of run.events) {
       on.counted()
-      if (event.kind === 'end') end = event.finishReason
+      if (event.kind === 'end') {
+        end = event.finishReason
+        stop = event.stop
+      }
       if (event.kind === 'started' || event.kind === 'end') continue
       if (first) on.first()
       first = false
@@ -103,7 +108,7 @@ async function pump(
     end = 'failed'
   }
   on.counted()
-  return end
+  return { end, stop }
 }
 
 function receiptOf(
@@ -131,7 +136,7 @@ interface Writer {
   beat(): void
   text(channel: 'reasoning' | 'content', text: string): void
   call(call: WireCall): void
-  end(finishReason: FinishReason, counts: Readonly<Counts>): void
+  end(finishReason: FinishReason, counts: Readonly<Counts>, stop: string | undefined): void
 }
 
 function headOf(dispatch: Dispatch, now: () => number): Head {
@@ -152,7 +157,7 @@ function streamWriter(dispatch: Dispatch, chat: Chat, response: ServerResponse, 
     beat: () => void response.write(': working on the prompt\n\n'),
     text: (channel, text) => void response.write(chunks.text(channel, text)),
     call: (call) => void response.write(chunks.call(call)),
-    end: (finishReason, counts) => void response.end(chunks.end(finishReason, counts)),
+    end: (finishReason, counts, stop) => void response.end(chunks.end(finishReason, counts, stop)),
   }
 }
 
@@ -168,6 +173,6 @@ function wholeWriter(dispatch: Dispatch, response: ServerResponse, now: () => nu
       answer[channel] += text
     },
     call: (call) => void answer.calls.push(call),
-    end: (finishReason, counts) => void response.end(completion(head, { ...answer, finishReason, counts })),
+    end: (finishReason, counts, stop) => void response.end(completion(head, { ...answer, finishReason, counts, stop })),
   }
 }

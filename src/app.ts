@@ -14,6 +14,8 @@ import { listModels, showModel } from './models.ts'
 import { takeHeartbeat } from './routing/heartbeats.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 import { readJsonBody } from './shaping/body.ts'
+import type { Surface } from './surfaces/surface.ts'
+import { errorsOf, surfaces } from './surfaces/surfaces.ts'
 
 /** Heartbeats and receipts are small, and their signatures are inside them. */
 const internalBytesMax = 1024 * 1024
@@ -22,13 +24,15 @@ type Bindings = { Bindings: Env; Variables: { requestId: string } }
 
 export const app = new Hono<Bindings>()
 
-app.post('/v1/chat/completions', async (context) => {
-  const line = await begin(context)
-  const answer = chat(context.req.raw, line)
-  // Held from the start: when a client leaves, workerd drops whatever is not.
-  line.waitUntil(answer.catch(() => undefined))
-  return answer
-})
+for (const [path, surface] of Object.entries(surfaces)) {
+  app.post(path, async (context) => {
+    const line = await begin(context, surface)
+    const answer = chat(context.req.raw, line)
+    // Held from the start: when a client leaves, workerd drops whatever is not.
+    line.waitUntil(answer.catch(() => undefined))
+    return answer
+  })
+}
 
 // Behind the line, which sets its own: everything else answers with both names of its request id.
 app.use(async (context, next) => {
@@ -88,14 +92,14 @@ app.route('/admin', admin)
 
 app.notFound((context) => {
   const message = `${context.req.method} ${context.req.path} is not a route here: see GET /v1/models and POST /v1/chat/completions`
-  return errorResponse(new GatewayError('unknown_url', message), requestId(context))
+  return errorResponse(new GatewayError('unknown_url', message), requestId(context), errorsOf(context.req.raw))
 })
 
-app.onError((error, context) => errorResponse(error, requestId(context)))
+app.onError((error, context) => errorResponse(error, requestId(context), errorsOf(context.req.raw)))
 
-async function begin(context: Context<Bindings>): Promise<Line> {
+async function begin(context: Context<Bindings>, surface: Surface): Promise<Line> {
   const { executionCtx, env, req } = context
-  const line = startLine(req.raw, env, await settings(env), (work) => executionCtx.waitUntil(work), Date.now())
+  const line = startLine(req.raw, surface, env, await settings(env), (work) => executionCtx.waitUntil(work), Date.now())
   context.set('requestId', line.requestId)
   return line
 }

@@ -1,5 +1,7 @@
 /** A failure that a client gets to see: one code of the table in `backends/protocol/errors.ts`, and what to do next. */
-import { type ErrorCode, errorBody, errorTable } from '../backends/protocol/errors.ts'
+import { type ErrorCode, errorTable } from '../backends/protocol/errors.ts'
+import { openaiErrors } from './surfaces/openai-errors.ts'
+import type { ErrorShape, Failure } from './surfaces/surface.ts'
 
 export class GatewayError extends Error {
   override name = 'GatewayError'
@@ -30,9 +32,9 @@ export class GatewayError extends Error {
 /** Clients ignore a `retry-after` of a minute or more, and some do not retry a 429 without one. */
 const retryAfterMaxS = 60
 
-export function errorResponse(error: unknown, requestId: string): Response {
+export function errorResponse(error: unknown, requestId: string, shape: ErrorShape = openaiErrors): Response {
   const failure = asGatewayError(error, requestId)
-  const row = errorTable[failure.code]
+  const row = { ...errorTable[failure.code], status: shape.status?.[failure.code] ?? errorTable[failure.code].status }
   const headers = new Headers({
     'content-type': 'application/json',
     'x-request-id': requestId,
@@ -41,20 +43,17 @@ export function errorResponse(error: unknown, requestId: string): Response {
   for (const [name, value] of failure.headers) headers.set(name, value)
   if (!row.retry || (failure.code === 'rate_limit_exceeded' && failure.retryAfterMs === null))
     headers.set('x-should-retry', 'false')
-  else if (failure.retryAfterMs !== null || row.status === 503) {
+  else if (failure.retryAfterMs !== null || failure.code === 'server_is_overloaded') {
     const seconds = Math.ceil((failure.retryAfterMs ?? 1_000) / 1_000)
     headers.set('retry-after', String(Math.min(retryAfterMaxS, Math.max(1, seconds))))
   }
-  return new Response(JSON.stringify(bodyOf(failure, requestId)), { status: row.status, headers })
+  return new Response(JSON.stringify(shape.body(failureOf(failure, requestId))), { status: row.status, headers })
 }
 
-/** The one event that ends a stream which cannot be finished. */
-export function errorEvent(error: unknown, requestId: string): string {
-  return `data: ${JSON.stringify(bodyOf(asGatewayError(error, requestId), requestId))}\n\n`
-}
-
-function bodyOf(failure: GatewayError, requestId: string) {
-  return errorBody(failure.code, failure.message, failure.param, requestId)
+/** What a client gets to see of it; what nobody foresaw is logged, and said to be ours. */
+export function failureOf(error: unknown, requestId: string): Failure {
+  const { code, message, param } = asGatewayError(error, requestId)
+  return { code, message, param, requestId }
 }
 
 function asGatewayError(error: unknown, requestId: string): GatewayError {

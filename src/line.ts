@@ -1,8 +1,11 @@
 /** What one request carries along the line: its id, its clock's start, and the one way to stop everything it started. */
 import type { Env, Settings } from './env.ts'
+import type { Surface } from './surfaces/surface.ts'
 
 export interface Line {
   requestId: string
+  /** How this client writes and reads. */
+  surface: Surface
   env: Env
   settings: Settings
   /** Unix milliseconds. */
@@ -16,6 +19,7 @@ export interface Line {
 
 export function startLine(
   request: Request,
+  surface: Surface,
   env: Env,
   settings: Settings,
   waitUntil: Line['waitUntil'],
@@ -26,7 +30,7 @@ export function startLine(
   // Fires only on a reset before the headers; a polite close is noticed when something is written (see relay.ts).
   request.signal.addEventListener('abort', leave)
   const requestId = newRequestId(now)
-  return { requestId, env, settings, startedAt: now, left: controller.signal, leave, waitUntil }
+  return { requestId, surface, env, settings, startedAt: now, left: controller.signal, leave, waitUntil }
 }
 
 /** `req_` and 32 hex digits that begin with the time: rows that are keyed by it go to the end of their table. */

@@ -69,14 +69,14 @@ export type ReadChat =
 
 export const messagesMax = 4_096
 export const toolsMax = 128
-const stopMax = 16
-const callIdMax = 256
+export const stopMax = 16
+export const callIdMax = 256
 
 /**
  * Text that a tokenizer can take: no NUL (a C string would end there) and no half of a surrogate pair (it has no
  * UTF-8 form, so what is counted and what is replayed would differ).
  */
-const Text = z.string().superRefine((text, context) => {
+export const Text = z.string().superRefine((text, context) => {
   if (text.includes('\0')) context.addIssue({ code: 'custom', message: 'must not contain the NUL character' })
   else if (!text.isWellFormed())
     context.addIssue({ code: 'custom', message: 'must not contain a lone surrogate: send well-formed Unicode' })
@@ -113,24 +113,35 @@ const DocumentPart = z
   })
 const Parts = z.array(z.discriminatedUnion('type', [TextPart, ImagePart, FilePart, DocumentPart]))
 
-function partOr(read: ReadPart<Part>, context: z.RefinementCtx, field: string): Part {
+/** The part, or an issue at the field that it was read from. */
+export function partOr(read: ReadPart<Part>, context: z.RefinementCtx, field: string): Part {
   if (read.ok) return read.part
   context.addIssue({ code: 'custom', message: read.message, path: [field] })
   return z.NEVER
 }
 
 const TextParts = z.array(TextPart)
+/** Mistral's way of carrying thinking: parts of the content, in front of its text. */
+const ThinkingPart = z
+  .object({ type: z.literal('thinking'), thinking: z.union([Text, z.array(TextPart)]) })
+  .transform(({ thinking }) => ({
+    kind: 'thinking' as const,
+    text: typeof thinking === 'string' ? thinking : textOf(thinking),
+  }))
+const AssistantParts = z.array(z.discriminatedUnion('type', [TextPart, ThinkingPart]))
 
-const asText = (text: string): Part[] => (text === '' ? [] : [{ kind: 'text', text }])
+export const asText = (text: string): Part[] => (text === '' ? [] : [{ kind: 'text', text }])
 const Content = z.union([Text.transform(asText), Parts])
 const TextContent = z.union([Text.transform(asText), TextParts])
 
-const functionName = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, underscores or dashes')
+export const FunctionName = z
+  .string()
+  .regex(/^[a-zA-Z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, underscores or dashes')
 
 const WireToolCall = z
   .object({
     id: z.string().max(callIdMax),
-    function: z.object({ name: functionName, arguments: z.union([Text, z.record(z.string(), z.unknown())]) }),
+    function: z.object({ name: FunctionName, arguments: z.union([Text, z.record(z.string(), z.unknown())]) }),
   })
   .transform(
     (call): ToolCall => ({
@@ -150,21 +161,22 @@ const UserMessage = z
 const AssistantMessage = z
   .object({
     role: z.literal('assistant'),
-    content: TextContent.nullish(),
+    content: z.union([Text.transform(asText), AssistantParts]).nullish(),
     reasoning_content: Text.nullish(),
     reasoning: Text.nullish(),
     tool_calls: z.array(WireToolCall).max(toolsMax).nullish(),
     prefix: z.boolean().nullish(),
   })
-  .transform(
-    (message): Message => ({
+  .transform((message): Message => {
+    const parts = message.content ?? []
+    return {
       role: 'assistant',
-      content: message.content ?? [],
-      reasoning: message.reasoning_content ?? message.reasoning ?? '',
+      content: parts.filter((part) => part.kind === 'text'),
+      reasoning: message.reasoning_content ?? message.reasoning ?? textOf(parts, 'thinking'),
       toolCalls: message.tool_calls ?? [],
       prefix: message.prefix ?? false,
-    }),
-  )
+    }
+  })
 const ToolMessage = z
   .object({ role: z.literal('tool'), content: Content.nullish(), tool_call_id: z.string().max(callIdMax) })
   .transform((message): Message => ({ role: 'tool', content: message.content ?? [], toolCallId: message.tool_call_id }))
@@ -172,7 +184,7 @@ const ToolMessage = z
 const WireFunctionTool = z.object({
   type: z.literal('function'),
   function: z.object({
-    name: functionName,
+    name: FunctionName,
     description: Text.nullish(),
     parameters: z.record(z.string(), z.unknown()).nullish(),
   }),
@@ -187,7 +199,7 @@ const WireTool = z.union(
 
 const WireToolChoice = z.union([
   z.enum(['auto', 'none', 'required', 'any']),
-  z.object({ type: z.literal('function'), function: z.object({ name: functionName }) }),
+  z.object({ type: z.literal('function'), function: z.object({ name: FunctionName }) }),
 ])
 
 const WireFormat = z.discriminatedUnion('type', [
@@ -199,7 +211,7 @@ const WireFormat = z.discriminatedUnion('type', [
   }),
 ])
 
-const tokensMax = z.int().min(1).max(1_048_576)
+export const TokensMax = z.int().min(1).max(1_048_576)
 
 const WireChat = z.object({
   model: z.string().min(1).max(256),
@@ -218,8 +230,8 @@ const WireChat = z.object({
   frequency_penalty: z.number().min(-2).max(2).nullish(),
   presence_penalty: z.number().min(-2).max(2).nullish(),
   stop: z.union([z.string().min(1).max(256), z.array(z.string().min(1).max(256)).max(stopMax)]).nullish(),
-  max_tokens: tokensMax.nullish(),
-  max_completion_tokens: tokensMax.nullish(),
+  max_tokens: TokensMax.nullish(),
+  max_completion_tokens: TokensMax.nullish(),
   n: z.literal(1, { error: 'must be 1: send the request again for another answer' }).nullish(),
   logprobs: z.literal(false, { error: 'log probabilities are not offered' }).nullish(),
   stream: z.boolean().nullish(),
@@ -287,7 +299,15 @@ function format(wire: WireChat['response_format']): Format {
   return { kind: 'json_schema', name: wire.json_schema.name ?? 'answer', schema: wire.json_schema.schema }
 }
 
-function refuse(error: z.ZodError): ReadChat {
+function textOf(
+  parts: readonly (Part | { kind: 'thinking'; text: string })[],
+  kind: 'text' | 'thinking' = 'text',
+): string {
+  return parts.map((part) => (part.kind === kind ? part.text : '')).join('')
+}
+
+/** What a body that is not as it must be is told: the first wrong field, by its path. */
+export function refuse(error: z.ZodError): { ok: false; code: 'invalid_value'; message: string; param: string | null } {
   const issue = deepest(error.issues[0])
   const param = issue ? path(issue.path) : null
   const message = issue ? `${param || 'body'}: ${issue.message}` : 'the body is not a chat request'

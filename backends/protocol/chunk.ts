@@ -57,9 +57,11 @@ export function chunkWriter(head: Head, includeUsage: boolean) {
     text: (channel: 'content' | 'reasoning', text: string) =>
       delta(`{"${channel === 'content' ? 'content' : 'reasoning_content'}":${JSON.stringify(text)}}`),
     call: (call: WireCall) => delta(JSON.stringify({ tool_calls: [{ index: calls++, ...wireCall(call) }] })),
-    end(finishReason: FinishReason, counts: Counts) {
+    /** @param stop the stop string that ended the answer, where one did; it goes out under vLLM's name for it */
+    end(finishReason: FinishReason, counts: Counts, stop?: string) {
       const usage = JSON.stringify(usageOf(counts, head.effort))
-      const last = `${start}[{"index":0,"delta":{},"finish_reason":"${finishReason}"}]`
+      const reason = `"${finishReason}"${stop === undefined ? '' : `,"stop_reason":${JSON.stringify(stop)}`}`
+      const last = `${start}[{"index":0,"delta":{},"finish_reason":${reason}}]`
       return includeUsage
         ? `${last}}\n\n${start}[],"usage":${usage}}\n\ndata: [DONE]\n\n`
         : `${last},"usage":${usage}}\n\ndata: [DONE]\n\n`
@@ -70,7 +72,14 @@ export function chunkWriter(head: Head, includeUsage: boolean) {
 /** The whole answer of a request that does not stream. */
 export function completion(
   head: Head,
-  answer: { content: string; reasoning: string; calls: WireCall[]; finishReason: FinishReason; counts: Counts },
+  answer: {
+    content: string
+    reasoning: string
+    calls: WireCall[]
+    finishReason: FinishReason
+    stop?: string | undefined
+    counts: Counts
+  },
 ): string {
   const message = {
     role: 'assistant',
@@ -84,7 +93,15 @@ export function completion(
     object: 'chat.completion',
     created: head.created,
     model: head.model,
-    choices: [{ index: 0, message, logprobs: null, finish_reason: answer.finishReason }],
+    choices: [
+      {
+        index: 0,
+        message,
+        logprobs: null,
+        finish_reason: answer.finishReason,
+        ...(answer.stop !== undefined && { stop_reason: answer.stop }),
+      },
+    ],
     usage: usageOf(answer.counts, head.effort),
   })
 }

@@ -49,6 +49,8 @@ export const dispatchTtlMs = 30_000
 export const clockSkewMs = 5_000
 
 export const dispatchPath = '/dispatch'
+/** On an accepted dispatch's answer: the prompt's exact length, which some clients are told before the first token. */
+export const promptTokensHeader = 'x-prompt-tokens'
 
 /** What a worker answers instead of a stream. `promptTokens` is the exact count where it was reached. */
 export const Refusal = z.object({

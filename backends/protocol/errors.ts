@@ -29,6 +29,8 @@ export type ErrorCode =
   | 'unknown_url'
   | 'not_found'
   | 'conflict'
+  | 'idempotency_mismatch'
+  | 'idempotency_in_progress'
   | 'request_too_large'
   | 'rate_limit_exceeded'
   | 'insufficient_quota'
@@ -45,6 +47,8 @@ export const errorTable = {
   model_not_found: { status: 404, type: 'invalid_request_error', retry: false },
   unknown_url: { status: 404, type: 'invalid_request_error', retry: false },
   conflict: { status: 409, type: 'invalid_request_error', retry: false },
+  idempotency_mismatch: { status: 422, type: 'invalid_request_error', retry: false },
+  idempotency_in_progress: { status: 409, type: 'invalid_request_error', retry: true },
   not_found: { status: 404, type: 'invalid_request_error', retry: false },
   request_too_large: { status: 413, type: 'invalid_request_error', retry: false },
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error', retry: true },

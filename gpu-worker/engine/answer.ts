@@ -103,8 +103,11 @@ export function createAnswer(vocabulary: Vocabulary, stop: readonly string[], co
       return drain()
     },
     end(reason) {
-      if (stopped) events.push({ kind: 'end', finishReason: called ? 'tool_calls' : 'stop' })
-      else if (reason === 'abort' || reason === 'failed') events.push({ kind: 'end', finishReason: 'abort' })
+      if (stopped) {
+        const stop = search.which
+        const finishReason = called ? 'tool_calls' : 'stop'
+        events.push({ kind: 'end', finishReason, ...(stop !== undefined && { stop }) })
+      } else if (reason === 'abort' || reason === 'failed') events.push({ kind: 'end', finishReason: 'abort' })
       else {
         // A call that the length cut off is no call: its arguments are half a text.
         const cut = reason === 'length' && (channel === 'name' || channel === 'arguments')

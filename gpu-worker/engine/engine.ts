@@ -99,8 +99,8 @@ export type EngineEvent =
   | { kind: 'text'; channel: 'reasoning' | 'content'; text: string }
   /** One whole tool call; `arguments` is valid JSON. */
   | { kind: 'tool'; name: string; arguments: string }
-  /** Always last. `abort` only after the caller's signal. */
-  | { kind: 'end'; finishReason: 'stop' | 'length' | 'tool_calls' | 'abort' }
+  /** Always last. `abort` only after the caller's signal. `stop` is the stop string that ended it, where one did. */
+  | { kind: 'end'; finishReason: 'stop' | 'length' | 'tool_calls' | 'abort'; stop?: string }
 
 /** The engine died or is not there. Whoever asked may try another worker, as long as no byte was sent. */
 export class EngineFailure extends Error {

@@ -10,14 +10,20 @@ export interface StopSearch {
   /** What was held back and became no stop string. */
   flush(): string
   readonly found: boolean
+  /** The one that was found. */
+  readonly which: string | undefined
 }
 
 export function createStopSearch(stop: readonly string[]): StopSearch {
   let held = ''
   let found = false
+  let which: string | undefined
   return {
     get found() {
       return found
+    },
+    get which() {
+      return which
     },
     push(text) {
       if (found) return ''
@@ -25,7 +31,8 @@ export function createStopSearch(stop: readonly string[]): StopSearch {
       held += text
       const match = firstMatch(held, stop)
       found = match !== undefined
-      return release(match ?? held.length - heldLength(held, stop))
+      which = match?.stop
+      return release(match?.start ?? held.length - heldLength(held, stop))
     },
     flush: () => (found ? '' : release(held.length)),
   }
@@ -37,16 +44,16 @@ export function createStopSearch(stop: readonly string[]): StopSearch {
   }
 }
 
-/** Where the winning stop string begins. */
-function firstMatch(text: string, stop: readonly string[]): number | undefined {
-  let best: { start: number; end: number } | undefined
-  for (const each of stop) {
+/** The winning stop string, and where it begins. */
+function firstMatch(text: string, stops: readonly string[]): { start: number; stop: string } | undefined {
+  let best: { start: number; end: number; stop: string } | undefined
+  for (const each of stops) {
     const start = text.indexOf(each)
     if (start < 0) continue
     const end = start + each.length
-    if (!best || end < best.end || (end === best.end && start < best.start)) best = { start, end }
+    if (!best || end < best.end || (end === best.end && start < best.start)) best = { start, end, stop: each }
   }
-  return best?.start
+  return best
 }
 
 /** The length of the longest end of `text` with which a stop string begins. */

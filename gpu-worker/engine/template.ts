@@ -20,7 +20,9 @@ type Assistant = Extract<Message, { role: 'assistant' }>
 type ToolResult = Extract<Message, { role: 'tool' }>
 
 export function renderPrompt(chat: Chat, effort: EffortWord): Rendered {
-  const media = chat.messages.findIndex(({ content }) => content.some(({ kind }) => kind !== 'text'))
+  const media = chat.messages.findIndex(
+    ({ role, content }) => role !== 'tool' && content.some(({ kind }) => kind !== 'text'),
+  )
   if (media >= 0) return noVision(media)
   if (effort !== 'none' && effort !== 'high') return unknownEffort(effort)
   const messages = withUser(inCallOrder(merged(chat.messages)))
@@ -64,7 +66,7 @@ function render(message: Message): Segment[] {
     case 'assistant':
       return assistant(message)
     case 'tool':
-      return block('[TOOL_RESULTS]', plain(message.content), '[/TOOL_RESULTS]')
+      return block('[TOOL_RESULTS]', plain(message.content, imageLeftOut), '[/TOOL_RESULTS]')
   }
 }
 
@@ -84,8 +86,11 @@ function block(start: ControlName, text: string, end: ControlName): Segment[] {
   return [{ control: start }, { text }, { control: end }]
 }
 
-function plain(content: readonly Part[]): string {
-  return content.map((part) => (part.kind === 'text' ? part.text : '')).join('')
+/** A tool's result stays in the conversation for good, so its image is not refused; the model is told of it. */
+const imageLeftOut = '[an image, which this model cannot see]'
+
+function plain(content: readonly Part[], image = ''): string {
+  return content.map((part) => (part.kind === 'text' ? part.text : image)).join('')
 }
 
 /** Neighbouring user messages become one, and neighbouring assistant messages too, with a blank line between. */

@@ -1,6 +1,12 @@
 /** One signed order to one worker, and what came back. */
 import type { ZodError } from 'zod'
-import { type Dispatch, dispatchPath, dispatchTtlMs, Refusal } from '../../backends/protocol/dispatch.ts'
+import {
+  type Dispatch,
+  dispatchPath,
+  dispatchTtlMs,
+  promptTokensHeader,
+  Refusal,
+} from '../../backends/protocol/dispatch.ts'
 import { digest, seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
 import { workerSealKey } from '../auth/fleet.ts'
@@ -11,7 +17,13 @@ export type DispatchOrder = Omit<Dispatch, 'dispatchId' | 'workerId' | 'pool' | 
 
 export type Dispatched =
   /** The engine has begun. The stream is the caller's: cancelling it, or `line.left`, stops the engine. */
-  | { kind: 'accepted'; body: ReadableStream<Uint8Array>; contentType: string }
+  | {
+      kind: 'accepted'
+      body: ReadableStream<Uint8Array>
+      contentType: string
+      /** The prompt's exact length, as the worker counted it. */
+      promptTokens: number | undefined
+    }
   | { kind: 'refused'; status: number; refusal: Refusal }
   /** Nothing came back. Whether the engine began is not known; if it did, a receipt tells. */
   | { kind: 'unreachable'; cause: unknown }
@@ -52,6 +64,7 @@ export async function dispatch(
       kind: 'accepted',
       body: response.body,
       contentType: response.headers.get('content-type') ?? 'application/json',
+      promptTokens: Number(response.headers.get(promptTokensHeader) ?? '') || undefined,
     }
   }
   return { kind: 'refused', status: response.status, refusal: await readRefusal(response) }

@@ -136,6 +136,7 @@ class HostedCall {
     return {
       lease: { pool: 'hosted', place: { workerId: mistralWorkerId }, waitedMs: 0, position: null },
       contentType: stream ? 'text/event-stream' : 'application/json',
+      promptTokens: undefined,
       first: encoder.encode(wire.start()),
       rest: this.#answer(body, reader, wire),
     }

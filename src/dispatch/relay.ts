@@ -11,15 +11,23 @@
  * receipt says what was generated); the same departure while waiting aborts `line.left`, which withdraws the request
  * from the queue. A worker that breaks off makes the pipe fail from the other side: the client is told in one event.
  */
-import { errorEvent, GatewayError } from '../errors.ts'
+import { failureOf, GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import { waitComment } from '../routing/wait.ts'
+import { openaiErrors } from '../surfaces/openai-errors.ts'
 import type { Served, Service } from './serve.ts'
+import type { Voice } from './voice.ts'
 
 const beatMs = 250
 const encoder = new TextEncoder()
 
-export async function relayStream(line: Line, service: Service, headers: Headers): Promise<Response> {
+/** @param voice rewrites the worker's bytes for a surface that is not theirs; without one they pass as they are */
+export async function relayStream(
+  line: Line,
+  service: Service,
+  headers: Headers,
+  voice: Voice | undefined,
+): Promise<Response> {
   const served = service.next()
   const first = await within(served, beatMs).catch((error: unknown) => {
     service.cancel()
@@ -29,7 +37,7 @@ export async function relayStream(line: Line, service: Service, headers: Headers
   if (first) disclosePlace(headers, first, line)
   else await discloseWait(headers, service)
   const { readable, writable } = new IdentityTransformStream()
-  line.waitUntil(pumpStream(line, service, served, writable))
+  line.waitUntil(pumpStream(line, service, served, writable, voice))
   return new Response(readable, { headers })
 }
 
@@ -39,19 +47,24 @@ async function pumpStream(
   service: Service,
   pending: Promise<Served>,
   writable: WritableStream<Uint8Array>,
+  voice: Voice | undefined,
 ) {
   let served: Served | undefined
   try {
     served = await beatUntil(pending, service, writable)
-    await write(writable, served.first)
-    await served.rest.pipeTo(writable, { preventAbort: true, preventClose: true })
+    if (voice) await speak(voice, served, writable)
+    else {
+      await write(writable, served.first)
+      await served.rest.pipeTo(writable, { preventAbort: true, preventClose: true })
+    }
     await writable.close()
   } catch (error) {
     const failure = served
       ? new GatewayError('worker_lost', 'the worker was lost in mid-answer', { cause: error })
       : error
-    const here =
-      !line.left.aborted && (await succeeds(write(writable, encoder.encode(errorEvent(failure, line.requestId)))))
+    const told = line.left.aborted ? undefined : failureOf(failure, line.requestId)
+    const event = told && (voice?.fail(told) ?? openaiErrors.event(told))
+    const here = event !== undefined && (await succeeds(write(writable, encoder.encode(event))))
     if (here) {
       await writable.close().catch(() => undefined)
       if (served) service.lost(served)
@@ -64,6 +77,22 @@ async function pumpStream(
     // A client that left an engine at work is billed by the receipt; all else ends here.
     if (here || !served) service.cancel()
   }
+}
+
+/** The answer in a surface's own words. Rejects when the client has left, or the worker's answer is not whole. */
+async function speak(voice: Voice, { first, rest, promptTokens }: Served, writable: WritableStream<Uint8Array>) {
+  const say = async (text: string) => {
+    if (text !== '') await write(writable, encoder.encode(text))
+  }
+  const reader = rest.getReader()
+  try {
+    await say(voice.open(promptTokens))
+    for (let chunk: Uint8Array | undefined = first; chunk; chunk = (await reader.read()).value)
+      await say(voice.push(chunk))
+  } finally {
+    reader.releaseLock()
+  }
+  await say(await voice.end())
 }
 
 /** Sends a comment every beat until the answer begins; a comment that cannot be sent means that the client has left. */
@@ -84,23 +113,34 @@ async function beatUntil(
  * how a client that left is noticed. Nothing but white space has gone out until the last chunk, so a lost worker is
  * made good by another.
  */
-export async function relayWhole(line: Line, service: Service, headers: Headers): Promise<Response> {
+export async function relayWhole(
+  line: Line,
+  service: Service,
+  headers: Headers,
+  voice: Voice | undefined,
+): Promise<Response> {
   const served = await service.next().catch((error: unknown) => {
     service.cancel()
     throw error
   })
   const { readable, writable } = new IdentityTransformStream()
-  line.waitUntil(pumpWhole(line, service, served, writable))
+  line.waitUntil(pumpWhole(line, service, served, writable, voice))
   headers.set('content-type', 'application/json')
   disclosePlace(headers, served, line)
   return new Response(readable, { headers })
 }
 
 /** Never rejects. A second loss breaks the connection off: an answer never looks whole when it is not. */
-async function pumpWhole(line: Line, service: Service, first: Served, writable: WritableStream<Uint8Array>) {
+async function pumpWhole(
+  line: Line,
+  service: Service,
+  first: Served,
+  writable: WritableStream<Uint8Array>,
+  voice: Voice | undefined,
+) {
   let served: Served | undefined = first
   while (served) {
-    const ended = await copy(served, writable)
+    const ended = await copy(served, writable, voice)
     if (ended === 'done') return void (await writable.close().catch(() => undefined))
     if (ended === 'client-left' || line.left.aborted) {
       line.leave()
@@ -116,19 +156,19 @@ async function pumpWhole(line: Line, service: Service, first: Served, writable: 
 async function copy(
   served: Served,
   writable: WritableStream<Uint8Array>,
+  voice: Voice | undefined,
 ): Promise<'done' | 'client-left' | 'worker-lost'> {
   const reader = served.rest.getReader()
   let chunk: Uint8Array | undefined = served.first
   try {
     while (chunk) {
-      try {
-        await write(writable, chunk)
-      } catch {
-        return 'client-left'
-      }
+      const bytes = voice ? encoder.encode(voice.collect(chunk)) : chunk
+      if (bytes.length > 0 && !(await succeeds(write(writable, bytes)))) return 'client-left'
       chunk = (await reader.read()).value
     }
-    return 'done'
+    if (!voice) return 'done'
+    const whole = encoder.encode(await voice.whole())
+    return (await succeeds(write(writable, whole))) ? 'done' : 'client-left'
   } catch {
     return 'worker-lost'
   } finally {

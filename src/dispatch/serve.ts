@@ -18,6 +18,8 @@ import { type Dispatched, type DispatchOrder, dispatch } from './dispatch.ts'
 export interface Served {
   lease: Lease | HostedPlace
   contentType: string
+  /** The prompt's exact length, where it is known before the answer's end. */
+  promptTokens: number | undefined
   first: Uint8Array
   /** The rest of the worker's stream; whoever holds it cancels it when the client leaves. */
   rest: ReadableStream<Uint8Array>
@@ -162,7 +164,8 @@ async function firstBytes(lease: Lease, accepted: Dispatched & { kind: 'accepted
   try {
     const { value } = await reader.read()
     if (!value) return undefined
-    return { lease, contentType: accepted.contentType, first: value, rest: accepted.body }
+    const { contentType, promptTokens, body: rest } = accepted
+    return { lease, contentType, promptTokens, first: value, rest }
   } catch {
     return undefined
   } finally {

@@ -17,6 +17,7 @@ export function answerHeaders(line: Line, shaped: Shaped, admission: Admission):
   if (shaped.effort.asked) headers.set('x-tramontane-effort-asked', shaped.effort.asked)
   if (shaped.warnings.length > 0) headers.set('x-tramontane-warnings', shaped.warnings.join('; '))
   for (const [name, value] of rateHeaders(admission.ratesLeft)) headers.set(name, value)
+  for (const [name, value] of line.surface.rateHeaders(admission.ratesLeft, line.startedAt)) headers.set(name, value)
   return headers
 }
 

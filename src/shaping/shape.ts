@@ -1,13 +1,14 @@
 /**
- * Shaping: an untrusted body becomes one internal request with its model, its effort, and the bounds that it is
+ * Shaping: what a surface read becomes one internal request with its model, its effort, and the bounds that it is
  * reserved by. Everything that can be refused without asking anybody is refused here, by the field's path.
  */
-import { type Chat, readChat } from '../../backends/protocol/chat.ts'
+import type { Chat, Message } from '../../backends/protocol/chat.ts'
 import { type Effort, mapEffort } from '../../backends/protocol/effort.ts'
 import { type MediaSize, measureMedia } from '../../backends/protocol/media.ts'
 import type { Model } from '../../backends/protocol/model.ts'
 import { type ModelAlias, resolveModel } from '../../backends/protocol/model-alias.ts'
 import { GatewayError } from '../errors.ts'
+import type { Asked } from '../surfaces/surface.ts'
 
 export interface Shaped {
   chat: Chat
@@ -27,20 +28,17 @@ export interface Shaped {
 const promptOverheadTokens = 64
 
 /**
- * @param body the parsed JSON
- * @param bodyBytes its length as sent, which the prompt estimate is taken from
+ * @param bodyBytes the length of what a worker is sent, which the prompt estimate is taken from
  * @param offered the ids of the models that this gateway offers
  */
-export function shape(body: unknown, bodyBytes: number, offered: readonly string[]): Shaped {
-  const read = readChat(body)
-  if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
-  const { chat, warnings } = read
+export function shape(asked: Asked, bodyBytes: number, offered: readonly string[]): Shaped {
+  const { chat } = asked
   const found = resolveModel(chat.model, offered)
   if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
   const { model, alias } = found
-  if (!model.vision) refuseImages(chat, model)
+  if (!model.vision) refuseImages(asked, model)
   const media = measureMedia(chat.messages)
-  if (!media.ok) throw new GatewayError(media.code, media.message, { param: media.param })
+  if (!media.ok) throw new GatewayError(media.code, placed(media.message, asked), { param: placed(media.param, asked) })
   const textTokens = Math.ceil((bodyBytes - media.urlCharacters) / model.bytesPerToken) + promptOverheadTokens
   return {
     chat,
@@ -50,7 +48,11 @@ export function shape(body: unknown, bodyBytes: number, offered: readonly string
     media,
     promptTokens: Math.min(model.contextTokens, textTokens + media.tokens),
     outputTokens: Math.min(chat.outputTokensMax ?? model.outputTokensDefault, model.contextTokens),
-    warnings: alias?.deprecatedOn ? [...warnings, deprecation(alias)] : warnings,
+    warnings: [
+      ...asked.warnings,
+      ...(model.vision ? [] : toolImages(chat, model)),
+      ...(alias?.deprecatedOn ? [deprecation(alias)] : []),
+    ],
   }
 }
 
@@ -58,9 +60,25 @@ function deprecation({ id, target, deprecatedOn }: ModelAlias): string {
   return `model: ${id} is deprecated since ${deprecatedOn} and served by ${target}, ask for that`
 }
 
-function refuseImages(chat: Chat, model: Model): void {
-  const index = chat.messages.findIndex((message) => message.content.some((part) => part.kind === 'image'))
+const hasImage = ({ content }: Message) => content.some((part) => part.kind === 'image')
+
+function refuseImages({ chat, places }: Asked, model: Model): void {
+  const index = chat.messages.findIndex((message) => message.role !== 'tool' && hasImage(message))
   if (index < 0) return
-  const message = `messages[${index}].content: ${model.id} reads text only; send the text, or use a model with vision`
-  throw new GatewayError('invalid_value', message, { param: `messages[${index}].content` })
+  const param = places?.[index] ?? `messages[${index}].content`
+  const message = `${param}: ${model.id} reads text only; send the text, or use a model with vision`
+  throw new GatewayError('invalid_value', message, { param })
+}
+
+/** A path among the messages, as a path in the client's own body. */
+function placed(text: string, { places }: Asked): string {
+  return text.replace(/^messages\[(\d+)\]\.content\[\d+\]/, (path, index) => places?.[Number(index)] ?? path)
+}
+
+/** A tool's result stays in a conversation for good: refusing its image would end the conversation. */
+function toolImages(chat: Chat, model: Model): string[] {
+  const some = chat.messages.some((message) => message.role === 'tool' && hasImage(message))
+  return some
+    ? [`messages: ${model.id} reads text only; images in tool results were left out, their text was kept`]
+    : []
 }

@@ -23,7 +23,7 @@ export async function reserve(line: Line, key: ApiKey, shaped: Shaped): Promise<
     outputTokens: shaped.outputTokens,
     unknownEffort: isMapped(shaped.effort) ? (shaped.effort.asked ?? null) : null,
   })
-  if (!admitted.ok) throw refusal(admitted)
+  if (!admitted.ok) throw refusal(admitted, line)
   return admitted
 }
 
@@ -41,14 +41,14 @@ export async function reserveAgain(
   const { requestId } = line
   const order = { requestId, model: card, promptTokens, outputTokens: shaped.outputTokens }
   const raised = await tenantStub(line, key.tenantId).readmit(order)
-  if (!raised.ok) throw refusal(raised)
+  if (!raised.ok) throw refusal(raised, line)
   return raised.boundNano
 }
 
-function refusal(refused: Refused): GatewayError {
+function refusal(refused: Refused, line: Line): GatewayError {
   return new GatewayError(refused.code, refused.message, {
     ...(refused.code === 'invalid_value' && { param: 'reasoning_effort' }),
     retryAfterMs: refused.retryAfterMs,
-    headers: rateHeaders(refused.rates),
+    headers: [...rateHeaders(refused.rates), ...line.surface.rateHeaders(refused.rates, line.startedAt)],
   })
 }

@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { type Chat, messagesMax, readChat } from '../../backends/protocol/chat.ts'
+import { chatBody } from '../../backends/protocol/chat-body.ts'
 import { mapEffort } from '../../backends/protocol/effort.ts'
 import { shape } from '../../src/shaping/shape.ts'
+import { asked } from '../support/asked.ts'
+import { dataUrl, png } from '../support/images.ts'
 
 const hello = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
 
@@ -110,19 +113,82 @@ describe('reading a chat request', () => {
   })
 
   it('[SHP6] a model that is not offered is a 404 that names those that are', () => {
-    expect(() => shape(hello, 50, ['tramontane-tiny'])).toThrow(
+    expect(() => shape(asked(hello), 50, ['tramontane-tiny'])).toThrow(
       expect.objectContaining({ code: 'model_not_found', param: 'model' }),
     )
-    expect(() => shape(hello, 50, ['tramontane-tiny'])).toThrow(/use tramontane-tiny/)
+    expect(() => shape(asked(hello), 50, ['tramontane-tiny'])).toThrow(/use tramontane-tiny/)
   })
 
   it('[SHP7] an image for a model without vision is refused before anything is reserved', () => {
     const messages = [
       { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,xx' } }] },
     ]
-    expect(() => shape({ model: 'tramontane-tiny', messages }, 50, ['tramontane-tiny'])).toThrow(
+    expect(() => shape(asked({ model: 'tramontane-tiny', messages }), 50, ['tramontane-tiny'])).toThrow(
       expect.objectContaining({ code: 'invalid_value', param: 'messages[0].content' }),
     )
+  })
+
+  it('[SHP9] an image in a tool’s result leaves its text behind, with a warning: the conversation goes on', () => {
+    const result = [
+      { type: 'text', text: 'a screenshot' },
+      { type: 'image_url', image_url: { url: dataUrl(png(8, 8)) } },
+    ]
+    const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } }
+    const messages = [
+      { role: 'user', content: 'look' },
+      { role: 'assistant', content: null, tool_calls: [call] },
+      { role: 'tool', tool_call_id: 'c', content: result },
+    ]
+    const shaped = shape(asked({ model: 'tramontane-tiny', messages }), 50, ['tramontane-tiny'])
+    expect(shaped.warnings).toEqual([expect.stringContaining('images in tool results')])
+  })
+
+  it('[SHP10] thinking is read from either name, and from parts of the content', () => {
+    const said = (message: object) =>
+      read({ messages: [...hello.messages, { role: 'assistant', ...message }] }).messages[1]
+    const wanted = { role: 'assistant', reasoning: 'so', content: [{ kind: 'text', text: 'yes' }] }
+    expect(said({ content: 'yes', reasoning_content: 'so' })).toMatchObject(wanted)
+    expect(said({ content: 'yes', reasoning: 'so' })).toMatchObject(wanted)
+    const answer = { type: 'text', text: 'yes' }
+    for (const thinking of [
+      'so',
+      [
+        { type: 'text', text: 's' },
+        { type: 'text', text: 'o' },
+      ],
+    ])
+      expect(said({ content: [{ type: 'thinking', thinking, closed: true }, answer] })).toMatchObject(wanted)
+  })
+
+  it('[SHP11] a request is written as a body that is read back as the same request', () => {
+    const tools = [{ type: 'function', function: { name: 'f', description: 'd', parameters: { type: 'object' } } }]
+    const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }
+    const messages = [
+      { role: 'system', content: 's' },
+      {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'a' },
+          { type: 'image_url', image_url: 'data:;base64,xx' },
+          { type: 'document_url', document_url: 'https://a/b.pdf', document_name: 'n' },
+        ],
+      },
+      { role: 'assistant', content: 'b', reasoning_content: 'r', tool_calls: [call] },
+      { role: 'tool', tool_call_id: 'c', content: [] },
+      { role: 'assistant', content: 'so', prefix: true },
+    ]
+    const schema = { type: 'json_schema', json_schema: { name: 'n', schema: { type: 'object' } } }
+    const bounds = { temperature: 0, top_p: 0.5, seed: 3, stop: ['x'], max_tokens: 9, stream: true }
+    const more = { frequency_penalty: 1, presence_penalty: -1, stream_options: { include_usage: true } }
+    for (const change of [
+      {},
+      { messages, tools, ...bounds, ...more, response_format: schema, reasoning_effort: 'xhigh' },
+      { tools, tool_choice: { type: 'function', function: { name: 'f' } }, parallel_tool_calls: false },
+      { tools, tool_choice: 'required', response_format: { type: 'json_object' } },
+    ]) {
+      const chat = read(change)
+      expect(readChat(JSON.parse(chatBody(chat)))).toEqual({ ok: true, chat, warnings: [] })
+    }
   })
 
   it('[EFF1] every effort word is served: as itself where the model knows it, else by the least or the most there is', () => {

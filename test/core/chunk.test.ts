@@ -2,7 +2,8 @@ import { EventSourceParserStream } from 'eventsource-parser/stream'
 import { describe, expect, it, vi } from 'vitest'
 import { chunkWriter, completion } from '../../backends/protocol/chunk.ts'
 import { errorBody, errorTable } from '../../backends/protocol/errors.ts'
-import { errorEvent, errorResponse, GatewayError } from '../../src/errors.ts'
+import { errorResponse, failureOf, GatewayError } from '../../src/errors.ts'
+import { openaiErrors } from '../../src/surfaces/openai-errors.ts'
 
 const head = { id: 'chatcmpl-1', created: 5, model: 'm "quoted"', effort: { asked: 'low', effective: 'none' } } as const
 const counts = { promptTokens: 7, cachedTokens: 2, outputTokens: 5, reasoningTokens: 3 }
@@ -117,7 +118,7 @@ describe('the wire', () => {
     const log = vi.spyOn(console, 'error').mockImplementation(() => undefined)
     const secret = new Error('password=hunter2')
     const text = await errorResponse(secret, 'req_1').text()
-    expect(text + errorEvent(secret, 'req_1')).not.toContain('hunter2')
+    expect(text + openaiErrors.event(failureOf(secret, 'req_1'))).not.toContain('hunter2')
     expect(JSON.parse(text)).toMatchObject({ code: 'internal_error', request_id: 'req_1' })
     expect(log).toHaveBeenCalled()
     log.mockRestore()

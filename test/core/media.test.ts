@@ -3,6 +3,7 @@ import { type Part, readChat } from '../../backends/protocol/chat.ts'
 import { imageTokens, imageTokensMax, sniffImage } from '../../backends/protocol/image.ts'
 import { documentsMax, imagesMax } from '../../backends/protocol/media.ts'
 import { shape } from '../../src/shaping/shape.ts'
+import { asked } from '../support/asked.ts'
 import { dataUrl, gifHead, jpegHead, png, webpHead } from '../support/images.ts'
 
 const pdf = (bytes = 4_000) => Buffer.concat([Buffer.from('%PDF-1.7\n'), Buffer.alloc(bytes, 0x20)])
@@ -11,7 +12,7 @@ const file = (data: string) => ({ type: 'file', file: { filename: 'a.pdf', file_
 const bodyOf = (content: unknown[]) => ({ model: 'mistral-small-4', messages: [{ role: 'user', content }] })
 const shaped = (content: unknown[]) => {
   const body = bodyOf(content)
-  return shape(body, JSON.stringify(body).length, ['mistral-small-4'])
+  return shape(asked(body), JSON.stringify(body).length, ['mistral-small-4'])
 }
 
 function partOf(part: unknown): Part | undefined {

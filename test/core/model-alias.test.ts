@@ -3,10 +3,11 @@ import { findModel } from '../../backends/protocol/model.ts'
 import { modelAliases, resolveModel } from '../../backends/protocol/model-alias.ts'
 import { listModels, showModel } from '../../src/models.ts'
 import { shape } from '../../src/shaping/shape.ts'
+import { asked } from '../support/asked.ts'
 
 const small4 = ['mistral-small-4']
 const ask = (model: string, change: object = {}) =>
-  shape({ model, messages: [{ role: 'user', content: 'hi' }], ...change }, 60, small4)
+  shape(asked({ model, messages: [{ role: 'user', content: 'hi' }], ...change }), 60, small4)
 
 describe('other names of a model', () => {
   it.each(modelAliases)('[ALI1] $id is served by Small 4 with its preset', ({ id, deprecatedOn, effort }) => {

@@ -2,12 +2,14 @@ import { describe, expect, it } from 'vitest'
 import type { Line } from '../../src/line.ts'
 import { answerHeaders } from '../../src/metering/headers.ts'
 import { shape } from '../../src/shaping/shape.ts'
+import { chatCompletions } from '../../src/surfaces/chat-completions.ts'
 import type { Admission } from '../../src/tenant/calls.ts'
+import { asked } from '../support/asked.ts'
 
-const line = { requestId: 'req_1' } as Line
+const line = { requestId: 'req_1', surface: chatCompletions } as Line
 const admission = { ratesLeft: {} } as Admission
 const ask = (model: string) =>
-  shape({ model, messages: [{ role: 'user', content: 'hi' }] }, 60, ['mistral-small-4', 'tramontane-tiny'])
+  shape(asked({ model, messages: [{ role: 'user', content: 'hi' }] }), 60, ['mistral-small-4', 'tramontane-tiny'])
 
 describe('an answer to another name', () => {
   it('[ALI5] an answer discloses which model served it, the name that was asked for, and that it is deprecated', () => {

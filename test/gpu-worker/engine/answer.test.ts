@@ -98,14 +98,17 @@ describe('answer', () => {
 
   it('[ENG9] a stop string is never sent, what came before it is, and what follows is nothing', () => {
     const { events, counts, stopped } = play(ids('one STOP two'), { stop: ['STOP'], reason: 'abort' })
-    expect(events).toEqual([content('one '), end('stop')])
+    expect(events).toEqual([content('one '), { ...end('stop'), stop: 'STOP' }])
     expect(stopped).toBe(true)
     expect(counts.outputTokens).toBe(12)
   })
 
   it('[ENG9] after a stop string neither thinking nor a call is sent', () => {
     const after = ids(at('[THINK]'), 'hm', at('[/THINK]'), at('[TOOL_CALLS]'), 'f', at('[ARGS]'), '{}', at('</s>'))
-    expect(play([...ids('one STOP'), ...after], { stop: ['STOP'] }).events).toEqual([content('one '), end('stop')])
+    expect(play([...ids('one STOP'), ...after], { stop: ['STOP'] }).events).toEqual([
+      content('one '),
+      { ...end('stop'), stop: 'STOP' },
+    ])
   })
 
   it('[ENG9] of several stop strings the first to be complete wins, however the text comes', () => {

@@ -233,7 +233,7 @@ describe('embedded engine', () => {
     const run = begin(engine, await prepare(engine, { ...story, temperature: 0, stop }))
     const events = await all(run)
     expect(text(events)).toBe(whole.slice(0, whole.indexOf(stop)))
-    expect(events.at(-1)).toEqual({ kind: 'end', finishReason: 'stop' })
+    expect(events.at(-1)).toEqual({ kind: 'end', finishReason: 'stop', stop })
     expect(engine.load().running).toBe(0)
   })
 

@@ -1,0 +1,81 @@
+/**
+ * The one internal request as a Chat Completions body: what a worker is sent where the client wrote another dialect.
+ * `readChat` reads it back as the same request.
+ */
+import type { Chat, Format, Message, Part, ToolChoice } from './chat.ts'
+
+export function chatBody(chat: Chat): string {
+  const { frequencyPenalty, presencePenalty, outputTokensMax } = chat
+  return JSON.stringify({
+    model: chat.model,
+    messages: chat.messages.map(message),
+    ...(chat.tools.length > 0 && {
+      tools: chat.tools.map((tool) => ({ type: 'function', function: tool })),
+      tool_choice: toolChoice(chat.toolChoice),
+      parallel_tool_calls: chat.parallelToolCalls,
+    }),
+    ...(chat.format.kind !== 'text' && { response_format: format(chat.format) }),
+    // What is undefined is left out.
+    reasoning_effort: chat.effort,
+    temperature: chat.temperature,
+    top_p: chat.topP,
+    seed: chat.seed,
+    frequency_penalty: frequencyPenalty,
+    presence_penalty: presencePenalty,
+    ...(chat.stop.length > 0 && { stop: chat.stop }),
+    max_completion_tokens: outputTokensMax,
+    stream: chat.stream,
+    ...(chat.includeUsage && { stream_options: { include_usage: true } }),
+  })
+}
+
+function message(message: Message) {
+  switch (message.role) {
+    case 'system':
+    case 'user':
+      return { role: message.role, content: content(message.content) }
+    case 'tool':
+      return { role: 'tool', tool_call_id: message.toolCallId, content: content(message.content) }
+    case 'assistant':
+      return {
+        role: 'assistant',
+        content: content(message.content),
+        ...(message.reasoning !== '' && { reasoning_content: message.reasoning }),
+        ...(message.toolCalls.length > 0 && {
+          tool_calls: message.toolCalls.map(({ id, name, arguments: json }) => ({
+            id,
+            type: 'function',
+            function: { name, arguments: json },
+          })),
+        }),
+        ...(message.prefix && { prefix: true }),
+      }
+  }
+}
+
+/** A single text is a string, as most clients write it. */
+function content(parts: readonly Part[]) {
+  const only = parts.length === 1 ? parts[0] : undefined
+  if (parts.length === 0) return ''
+  return only?.kind === 'text' ? only.text : parts.map(part)
+}
+
+function part(part: Part) {
+  switch (part.kind) {
+    case 'text':
+      return { type: 'text', text: part.text }
+    case 'image':
+      return { type: 'image_url', image_url: { url: part.url } }
+    case 'document':
+      return { type: 'document_url', document_url: part.url, document_name: part.name }
+  }
+}
+
+function toolChoice(choice: ToolChoice) {
+  return choice.kind === 'named' ? { type: 'function', function: { name: choice.name } } : choice.kind
+}
+
+function format(format: Exclude<Format, { kind: 'text' }>) {
+  if (format.kind === 'json_object') return { type: 'json_object' }
+  return { type: 'json_schema', json_schema: { name: format.name, schema: format.schema } }
+}

@@ -1,0 +1,14 @@
+/** OpenAI's Chat Completions: what workers speak, so its requests and answers pass through byte for byte. */
+import { readChat } from '../../backends/protocol/chat.ts'
+import { openaiErrors } from './openai-errors.ts'
+import type { Surface } from './surface.ts'
+
+export const chatCompletions: Surface = {
+  name: 'chat',
+  read(body) {
+    const read = readChat(body)
+    return read.ok ? { ok: true, asked: read } : read
+  },
+  errors: openaiErrors,
+  rateHeaders: () => [],
+}

@@ -1,0 +1,22 @@
+/** Where each surface is, and which clients are told of failures in whose words. */
+import { chatCompletions } from './chat-completions.ts'
+import { messages } from './messages/surface.ts'
+import { openaiErrors } from './openai-errors.ts'
+import type { ErrorShape, Surface } from './surface.ts'
+
+export const surfaces: Record<string, Surface> = {
+  '/v1/chat/completions': chatCompletions,
+  '/v1/messages': messages,
+}
+
+/** Anthropic's clients name their API's version in every request. */
+export function isAnthropic(request: Request): boolean {
+  return request.headers.has('anthropic-version')
+}
+
+export function errorsOf(request: Request): ErrorShape {
+  const { pathname } = new URL(request.url)
+  if (/^\/v1\/messages(\/|$)/.test(pathname)) return messages.errors
+  if (/^\/v1\/models(\/|$)/.test(pathname) && isAnthropic(request)) return messages.errors
+  return openaiErrors
+}

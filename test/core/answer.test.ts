@@ -1,0 +1,85 @@
+/** What a worker streams, cut at every byte: the same events, and the same words in every dialect. */
+import { describe, expect, it } from 'vitest'
+import { chunkWriter, completion } from '../../backends/protocol/chunk.ts'
+import { type AnswerEvent, readStream, readWhole } from '../../src/surfaces/answer.ts'
+
+const head = { id: 'chatcmpl-1', created: 5, model: 'm', effort: { asked: 'high', effective: 'high' } } as const
+const counts = { promptTokens: 70, cachedTokens: 20, outputTokens: 15, reasoningTokens: 6 }
+const bytesOf = (text: string) => new TextEncoder().encode(text)
+
+/** As a worker writes it: comments, thinking, text of two, three and four bytes a character, two calls, the end. */
+function recorded(includeUsage: boolean, stop?: string): string {
+  const chunks = chunkWriter(head, includeUsage)
+  return [
+    ': waiting, position 1 of 2\n\n',
+    chunks.role(),
+    ': working on the prompt\n\n',
+    chunks.text('reasoning', 'Überlegen… '),
+    chunks.text('reasoning', '一二'),
+    chunks.text('content', 'naïve 🦊 "quoted"\n\ndata: not an event'),
+    chunks.text('content', '\r\n\u2028end'),
+    chunks.call({ id: 'abcdefghi', name: 'f', arguments: '{"a":"ü"}' }),
+    chunks.call({ id: 'bbcdefghi', name: 'g', arguments: '{}' }),
+    chunks.end('tool_calls', counts, stop),
+  ].join('')
+}
+
+const wanted: AnswerEvent[] = [
+  { kind: 'beat' },
+  { kind: 'beat' },
+  { kind: 'text', channel: 'reasoning', text: 'Überlegen… ' },
+  { kind: 'text', channel: 'reasoning', text: '一二' },
+  { kind: 'text', channel: 'content', text: 'naïve 🦊 "quoted"\n\ndata: not an event' },
+  { kind: 'text', channel: 'content', text: '\r\n\u2028end' },
+  { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"a":"ü"}' },
+  { kind: 'call', id: 'bbcdefghi', name: 'g', arguments: '{}' },
+  { kind: 'end', finishReason: 'tool_calls', stop: undefined, ...counts },
+]
+
+const inPieces = (pieces: Uint8Array[]) => {
+  const reader = readStream()
+  return pieces.flatMap((piece) => reader.push(piece))
+}
+
+describe('reading a worker’s stream', () => {
+  it('[ANS1] cut at any byte, with any line end, with or without a usage chunk: identical events', () => {
+    for (const includeUsage of [false, true]) {
+      for (const lineEnd of ['\n', '\r\n', '\r']) {
+        const bytes = bytesOf(recorded(includeUsage).replaceAll('\n', lineEnd))
+        expect(inPieces([bytes])).toEqual(wanted)
+        for (let at = 1; at < bytes.length; at++)
+          expect(inPieces([bytes.subarray(0, at), bytes.subarray(at)]), `${lineEnd} ${at}`).toEqual(wanted)
+        expect(inPieces([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(wanted)
+      }
+    }
+  })
+
+  it('[ANS2] what breaks off, or is no answer, tells all that came before, and never an end, wherever it is cut', () => {
+    const whole = recorded(false)
+    const lost = bytesOf(whole.slice(0, whole.indexOf(chunkWriter(head, false).end('tool_calls', counts))))
+    for (let at = 0; at <= lost.length; at += 3)
+      expect(inPieces([lost.subarray(0, at), lost.subarray(at)])).toEqual(wanted.slice(0, -1))
+    for (const data of ['{"error":{"message":"gone"}}', '{"choices":', '{"choices":[{"delta":{"content":5}}]}']) {
+      const bytes = bytesOf(`${new TextDecoder().decode(lost)}data: ${data}\n\n${recorded(false)}`)
+      for (let at = 0; at <= bytes.length; at += 3) {
+        const events = inPieces([bytes.subarray(0, at), bytes.subarray(at)])
+        expect(events.slice(0, -1)).toEqual(wanted.slice(0, -1))
+        expect(events.at(-1)).toMatchObject({ kind: 'broken' })
+      }
+    }
+  })
+
+  it('[ANS3] an answer that did not stream is the same events, and tells the stop string that ended it', () => {
+    const content = 'yes'
+    const calls = [{ id: 'abcdefghi', name: 'f', arguments: '{}' }]
+    const answer = { content, reasoning: 'so', calls, finishReason: 'stop', stop: 'x"y', counts } as const
+    expect(readWhole(`  ${completion(head, answer)}`)).toEqual([
+      { kind: 'text', channel: 'reasoning', text: 'so' },
+      { kind: 'text', channel: 'content', text: 'yes' },
+      { kind: 'call', ...calls[0] },
+      { kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y' },
+    ])
+    const streamed = inPieces([bytesOf(chunkWriter(head, false).end('stop', counts, 'x"y'))])
+    expect(streamed).toEqual([{ kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y' }])
+  })
+})

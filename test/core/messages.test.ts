@@ -1,0 +1,271 @@
+/** Anthropic's Messages: what is read from a body, and what is written from an answer. */
+import { describe, expect, it } from 'vitest'
+import type { Chat } from '../../backends/protocol/chat.ts'
+import type { AnswerEnd, AnswerPart } from '../../src/surfaces/answer.ts'
+import { messages } from '../../src/surfaces/messages/surface.ts'
+import type { Writer } from '../../src/surfaces/surface.ts'
+
+const hello = { model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'hi' }] }
+
+function asked(change: object) {
+  const read = messages.read({ ...hello, ...change }, [])
+  if (!read.ok) throw new Error(read.message)
+  return read.asked
+}
+const chat = (change: object): Chat => asked(change).chat
+
+function refusal(change: object) {
+  const read = messages.read({ ...hello, ...change }, [])
+  if (read.ok) throw new Error('it was accepted')
+  return read
+}
+
+const given = {
+  requestId: 'req_1',
+  now: 0,
+  model: 'm',
+  effort: { asked: 'max', effective: 'high' },
+  promptTokens: 99,
+} as const
+const end: AnswerEnd = {
+  kind: 'end',
+  finishReason: 'stop',
+  stop: undefined,
+  promptTokens: 70,
+  cachedTokens: 20,
+  outputTokens: 15,
+  reasoningTokens: 6,
+}
+
+function writer(change: object = {}): Writer {
+  const made = asked(change).writer?.(given)
+  if (!made) throw new Error('no writer')
+  return made
+}
+
+/** Events as [name, data], comments as [':', text]. */
+const eventsOf = (text: string) =>
+  text
+    .split('\n\n')
+    .filter(Boolean)
+    .map((event) => {
+      if (event.startsWith(':')) return [':', event]
+      const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(event) ?? []
+      return [name, JSON.parse(data ?? '')]
+    })
+
+describe('reading Messages', () => {
+  it('[MSG1] a conversation with tools, thinking and system messages among the others becomes the one request', () => {
+    const turns = [
+      { role: 'user', content: [{ type: 'text', text: 'look', cache_control: { type: 'ephemeral' } }] },
+      { role: 'system', content: 'environment' },
+      {
+        role: 'assistant',
+        content: [
+          { type: 'thinking', thinking: 'hm', signature: 'tm1' },
+          { type: 'redacted_thinking', data: 'x' },
+          { type: 'text', text: 'reading' },
+          { type: 'tool_use', id: 'toolu_1', name: 'read', input: { path: 'a' } },
+        ],
+      },
+      {
+        role: 'user',
+        content: [
+          { type: 'tool_result', tool_use_id: 'toolu_1', content: [{ type: 'text', text: 'no file' }], is_error: true },
+          { type: 'text', text: 'go on' },
+        ],
+      },
+    ]
+    const text = (text: string) => ({ kind: 'text', text })
+    expect(
+      chat({
+        messages: turns,
+        system: [
+          { type: 'text', text: 'be' },
+          { type: 'text', text: ' brief' },
+        ],
+      }).messages,
+    ).toEqual([
+      { role: 'system', content: [text('be'), text(' brief')] },
+      { role: 'user', content: [text('look')] },
+      { role: 'system', content: [text('environment')] },
+      {
+        role: 'assistant',
+        content: [text('reading')],
+        reasoning: 'hm',
+        toolCalls: [{ id: 'toolu_1', name: 'read', arguments: '{"path":"a"}' }],
+        prefix: false,
+      },
+      { role: 'tool', toolCallId: 'toolu_1', content: [text('Error: '), text('no file')] },
+      { role: 'user', content: [text('go on')] },
+    ])
+    expect(asked({ messages: turns }).places).toEqual([
+      'messages[0]',
+      'messages[1]',
+      'messages[2]',
+      'messages[3]',
+      'messages[3]',
+    ])
+  })
+
+  it('[MSG2] effort: the word, else the switch; off is off; what cannot be enforced is a warning', () => {
+    const effort = (change: object) => chat(change).effort
+    expect(effort({})).toBeUndefined()
+    for (const word of ['low', 'medium', 'high', 'xhigh', 'max'])
+      expect(effort({ output_config: { effort: word }, thinking: { type: 'adaptive' } })).toBe(word)
+    expect(effort({ thinking: { type: 'adaptive' } })).toBe('high')
+    expect(effort({ thinking: { type: 'enabled', budget_tokens: 1_024 } })).toBe('high')
+    expect(effort({ thinking: { type: 'disabled' }, output_config: { effort: 'max' } })).toBe('none')
+    expect(asked({ thinking: { type: 'enabled', budget_tokens: 1_024 } }).warnings).toEqual([
+      expect.stringContaining('thinking.budget_tokens'),
+    ])
+  })
+
+  it('[MSG3] what an agent sends and a model cannot act on is taken and told; unknown fields are let be', () => {
+    const tools = [
+      { name: 'read', input_schema: { type: 'object' }, defer_loading: true, strict: true },
+      { type: 'web_search_20250305', name: 'web_search', max_uses: 5 },
+    ]
+    const messages = [
+      { role: 'user', content: 'hi' },
+      {
+        role: 'assistant',
+        content: [
+          { type: 'server_tool_use', id: 's', name: 'web_search', input: {} },
+          { type: 'text', text: 'so' },
+        ],
+      },
+      { role: 'user', content: 'hm' },
+    ]
+    const read = asked({
+      tools,
+      messages,
+      context_management: { edits: [] },
+      top_k: 5,
+      betas: ['x'],
+      metadata: { user_id: '{}' },
+    })
+    expect(read.chat.tools).toEqual([{ name: 'read', description: '', parameters: { type: 'object' } }])
+    for (const told of ['tools', 'messages', 'context_management', 'top_k'])
+      expect(
+        read.warnings.some((warning) => warning.startsWith(`${told}:`)),
+        told,
+      ).toBe(true)
+    expect(refusal({ tools, tool_choice: { type: 'tool', name: 'web_search' } }).param).toBe('tool_choice')
+    expect(chat({ tools, tool_choice: { type: 'any', disable_parallel_tool_use: true } })).toMatchObject({
+      toolChoice: { kind: 'required' },
+      parallelToolCalls: false,
+    })
+  })
+
+  it('[MSG4] what is wrong is refused by its path', () => {
+    expect(refusal({ max_tokens: undefined }).param).toBe('max_tokens')
+    expect(refusal({ messages: [{ role: 'user', content: [{ type: 'text', text: 5 }] }] }).param).toBe(
+      'messages[0].content[0].text',
+    )
+    expect(refusal({ messages: [{ role: 'robot', content: '' }] }).param).toBe('messages[0].role')
+    expect(refusal({ tools: [{ name: 'a b', input_schema: {} }] }).param).toBe('tools[0].name')
+    expect(refusal({ thinking: { type: 'sometimes' } }).param).toBe('thinking.type')
+    expect(refusal({ output_config: { effort: 'enormous' } }).param).toBe('output_config.effort')
+  })
+
+  it('[MSG5] images become addresses, documents of text become text, an answer that was begun is gone on with', () => {
+    const content = [
+      { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'xx' } },
+      { type: 'image', source: { type: 'url', url: 'https://a/b.png' } },
+      { type: 'document', title: 'T', source: { type: 'text', media_type: 'text/plain', data: 'body' } },
+      { type: 'document', title: 'D', source: { type: 'base64', media_type: 'application/pdf', data: 'JVBERi0' } },
+    ]
+    const read = chat({
+      messages: [
+        { role: 'user', content },
+        { role: 'assistant', content: 'I' },
+      ],
+    })
+    expect(read.messages[0]?.content).toEqual([
+      { kind: 'image', url: 'data:application/octet-stream;base64,xx' },
+      { kind: 'image', url: 'https://a/b.png' },
+      { kind: 'text', text: 'T\n' },
+      { kind: 'text', text: 'body' },
+      { kind: 'document', name: 'D', url: 'data:application/pdf;base64,JVBERi0' },
+    ])
+    expect(read.messages[1]).toMatchObject({ role: 'assistant', prefix: true })
+    const format = { type: 'json_schema', schema: { type: 'object' } }
+    const wanted = { kind: 'json_schema', name: 'answer', schema: { type: 'object' } }
+    expect(chat({ output_config: { format } }).format).toEqual(wanted)
+    expect(chat({ output_format: format }).format).toEqual(wanted)
+  })
+})
+
+describe('writing Messages', () => {
+  const parts: AnswerPart[] = [
+    { kind: 'text', channel: 'reasoning', text: 'hm' },
+    { kind: 'beat' },
+    { kind: 'text', channel: 'content', text: 'a' },
+    { kind: 'text', channel: 'content', text: 'b' },
+    { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"x":1}' },
+  ]
+
+  it('[MSG6] blocks begin and end in order, each delta with its index, and the usage adds up', () => {
+    const made = writer({ thinking: { type: 'adaptive' } })
+    const finish = { ...end, finishReason: 'tool_calls' } as const
+    const events = eventsOf(made.open(70) + parts.map((part) => made.part(part)).join('') + made.close(finish, false))
+    expect(events.map(([name, data]) => [name, data.index])).toEqual([
+      ['message_start', undefined],
+      ['content_block_start', 0],
+      ['content_block_delta', 0],
+      ['ping', undefined],
+      ['content_block_delta', 0],
+      ['content_block_stop', 0],
+      ['content_block_start', 1],
+      ['content_block_delta', 1],
+      ['content_block_delta', 1],
+      ['content_block_stop', 1],
+      ['content_block_start', 2],
+      ['content_block_delta', 2],
+      ['content_block_stop', 2],
+      ['message_delta', undefined],
+      ['message_stop', undefined],
+    ])
+    expect(events[0]?.[1].message).toMatchObject({ id: 'msg_1', content: [], usage: { input_tokens: 70 } })
+    expect(events[10]?.[1].content_block).toEqual({ type: 'tool_use', id: 'toolu_abcdefghi', name: 'f', input: {} })
+    expect(events[13]?.[1]).toMatchObject({
+      delta: { stop_reason: 'tool_use', stop_sequence: null },
+      usage: {
+        input_tokens: 50,
+        cache_read_input_tokens: 20,
+        output_tokens: 15,
+        output_tokens_details: { thinking_tokens: 6 },
+        reasoning_effort: 'high',
+        reasoning_effort_asked: 'max',
+      },
+    })
+  })
+
+  it('[MSG7] thinking that is not to be shown is carried in its signature, and read back from it', () => {
+    const thinking = { type: 'adaptive', display: 'omitted' }
+    const made = writer({ thinking })
+    const events = eventsOf(made.open(1) + parts.map((part) => made.part(part)).join(''))
+    expect(JSON.stringify(events)).not.toContain('thinking_delta')
+    const whole = writer({ thinking })
+    for (const part of parts) whole.part(part)
+    const { content } = whole.whole(end, false) as { content: { type: string; thinking?: string }[] }
+    expect(content[0]).toMatchObject({ type: 'thinking', thinking: '' })
+    const back = chat({ messages: [...hello.messages, { role: 'assistant', content }, ...hello.messages] })
+    expect(back.messages[1]).toMatchObject({ reasoning: 'hm', toolCalls: [{ name: 'f', arguments: '{"x":1}' }] })
+  })
+
+  it('[MSG8] each way to stop has its word, and a failure is one event of theirs', () => {
+    const stopped = (change: Partial<AnswerEnd>) => writer().whole({ ...end, ...change }, false)
+    expect(stopped({})).toMatchObject({ stop_reason: 'end_turn', stop_sequence: null })
+    expect(stopped({ stop: 'X' })).toMatchObject({ stop_reason: 'stop_sequence', stop_sequence: 'X' })
+    expect(stopped({ finishReason: 'length' })).toMatchObject({ stop_reason: 'max_tokens' })
+    const failure = { code: 'worker_lost', message: 'lost', param: null, requestId: 'req_1' } as const
+    expect(eventsOf(writer().fail(failure))).toEqual([
+      [
+        'error',
+        { type: 'error', error: { type: 'api_error', message: 'lost', code: 'worker_lost' }, request_id: 'req_1' },
+      ],
+    ])
+  })
+})

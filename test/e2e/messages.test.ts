@@ -1,0 +1,149 @@
+/** Anthropic's Messages with the `@anthropic-ai/sdk` package, through the whole line. */
+import Anthropic, { APIError } from '@anthropic-ai/sdk'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
+
+let product: Product
+let client: Anthropic
+let model: string
+
+beforeAll(async () => {
+  product = await startProduct()
+  model = product.demo().model
+  client = clientOf(product.demo().apiKey)
+})
+
+afterAll(async () => {
+  await product?.stop()
+})
+
+function clientOf(apiKey: string): Anthropic {
+  return new Anthropic({ baseURL: `http://127.0.0.1:${product.port}`, apiKey, maxRetries: 0, timeout: 60_000 })
+}
+
+const ask = (content: string) => [{ role: 'user' as const, content }]
+const weather = {
+  name: 'get_weather',
+  description: 'Get the weather for a city',
+  input_schema: { type: 'object' as const, properties: { city: { type: 'string' } }, required: ['city'] },
+}
+
+async function refusal(work: Promise<unknown>): Promise<APIError> {
+  const error = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  if (!(error instanceof APIError)) throw new Error(`not refused: ${error}`)
+  return error
+}
+
+describe('messages', () => {
+  it('[MSG10] an answer has text, a stop reason, exact usage and its id; a stream of it says the same', async () => {
+    const order = { model, max_tokens: 60, temperature: 0, messages: ask('Tell me a story about a fox.') }
+    const { data, response } = await client.messages.create(order).withResponse()
+    expect(data.content).toEqual([{ type: 'text', text: expect.stringMatching(/\w{3}/) }])
+    expect(['end_turn', 'max_tokens']).toContain(data.stop_reason)
+    expect(data.id).toMatch(/^msg_[0-9a-f]{32}$/)
+    expect((data as { _request_id?: string })._request_id).toBe(response.headers.get('request-id'))
+    expect(response.headers.get('x-tramontane-effort')).toBe('none')
+    const started: number[] = []
+    const stream = client.messages.stream(order)
+    stream.on('streamEvent', (event) => {
+      if (event.type === 'message_start') started.push(event.message.usage.input_tokens)
+    })
+    const streamed = await stream.finalMessage()
+    expect(streamed.content).toMatchObject(data.content)
+    expect(streamed.stop_reason).toBe(data.stop_reason)
+    expect(streamed.usage.output_tokens).toBe(data.usage.output_tokens)
+    const prompt = (usage: Anthropic.Usage) => usage.input_tokens + (usage.cache_read_input_tokens ?? 0)
+    expect(prompt(streamed.usage)).toBe(prompt(data.usage))
+    expect(started).toEqual([prompt(data.usage)])
+  })
+
+  it('[MSG11] thinking comes in blocks of its own, and is replayed with its signature, shown or omitted', async () => {
+    const messages = ask('What is 7 plus 5?')
+    const order = { model, max_tokens: 300, temperature: 0, messages }
+    const shown = await client.messages.create({ ...order, thinking: { type: 'enabled', budget_tokens: 1_024 } })
+    expect(shown.content.map((block) => block.type)).toEqual(['thinking', 'text'])
+    const thinking = shown.content[0]
+    if (thinking?.type !== 'thinking') throw new Error('no thinking')
+    expect(thinking.thinking).toMatch(/\w/)
+    expect(shown.usage.output_tokens_details?.thinking_tokens).toBeGreaterThan(2)
+    const omitted = await client.messages
+      .stream({ ...order, thinking: { type: 'adaptive', display: 'omitted' } })
+      .finalMessage()
+    const hidden = omitted.content[0]
+    if (hidden?.type !== 'thinking') throw new Error('no thinking')
+    expect(hidden.thinking).toBe('')
+    // The prompt is the same, to the token, whichever way the thinking came back.
+    const again = (content: Anthropic.ContentBlock[]) =>
+      client.messages.create({
+        ...order,
+        max_tokens: 1,
+        messages: [...messages, { role: 'assistant', content }, ...ask('And 2 plus 2?')],
+      })
+    const [first, second, without] = [
+      await again(shown.content),
+      await again(omitted.content),
+      await again(shown.content.slice(1)),
+    ]
+    const prompt = ({ usage }: Anthropic.Message) => usage.input_tokens + (usage.cache_read_input_tokens ?? 0)
+    expect(prompt(second)).toBe(prompt(first))
+    expect(prompt(first)).toBeGreaterThan(prompt(without))
+  })
+
+  it('[MSG12] a tool is called, whole and streamed, and its result is answered; a stop sequence is named', async () => {
+    const messages = ask('What is the weather in Paris?')
+    const order = { model, max_tokens: 200, temperature: 0, tools: [weather], messages }
+    const forced = { ...order, tool_choice: { type: 'tool' as const, name: 'get_weather' } }
+    const whole = await client.messages.create(forced)
+    expect(whole.stop_reason).toBe('tool_use')
+    const call = whole.content.find((block) => block.type === 'tool_use')
+    expect(call).toMatchObject({ id: expect.stringMatching(/^toolu_[A-Za-z0-9]{9}$/), name: 'get_weather' })
+    expect(call?.input).toEqual({ city: expect.any(String) })
+    const streamed = await client.messages.stream(forced).finalMessage()
+    expect(streamed.content.find((block) => block.type === 'tool_use')?.input).toEqual(call?.input)
+    const answered = await client.messages.create({
+      ...order,
+      messages: [
+        ...messages,
+        { role: 'assistant', content: whole.content },
+        {
+          role: 'user',
+          content: [{ type: 'tool_result', tool_use_id: call?.id ?? '', content: '{"sky": "sunny", "celsius": 21}' }],
+        },
+      ],
+    })
+    expect(answered.content.some((block) => block.type === 'text' && /\w/.test(block.text))).toBe(true)
+    const story = { model, max_tokens: 60, temperature: 0, messages: ask('Tell me a story about a fox.') }
+    const full = (await client.messages.create(story)).content[0]
+    const stop = full?.type === 'text' ? full.text.slice(12, 20) : ''
+    const cut = await client.messages.create({ ...story, stop_sequences: ['never', stop] })
+    expect(cut).toMatchObject({ stop_reason: 'stop_sequence', stop_sequence: stop })
+  })
+
+  it('[MSG13] refusals have Anthropic’s shape: 400 names the field, 401, 404, 402 when the money is gone', async () => {
+    const order = { model, max_tokens: 10, messages: ask('hi') }
+    const body = (error: APIError) => error.error as { type: string; error: { type: string; message: string } }
+    const bad = await refusal(client.messages.create({ ...order, max_tokens: 0 }))
+    expect(bad).toMatchObject({ status: 400, type: 'invalid_request_error' })
+    expect(bad.requestID).toMatch(/^req_/)
+    expect(body(bad).error.message).toContain('max_tokens')
+    expect(await refusal(clientOf('nonsense').messages.create(order))).toMatchObject({
+      status: 401,
+      type: 'authentication_error',
+    })
+    expect(await refusal(client.messages.create({ ...order, model: 'claude-9' }))).toMatchObject({
+      status: 404,
+      type: 'not_found_error',
+    })
+    const poor = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/demo/keys', {
+      name: 'poor',
+      limits: { budgetNano: { total: 10 } },
+    })
+    const broke = await refusal(clientOf(poor.apiKey).messages.create(order))
+    expect(broke).toMatchObject({ status: 402, type: 'billing_error' })
+    expect(broke.headers?.get('x-should-retry')).toBe('false')
+    expect(await eventually(product.counters, isZero)).toEqual(zero)
+  })
+})
