@@ -107,8 +107,12 @@ export interface Capabilities {
   readonly forcedTool: boolean
   readonly jsonObject: boolean
   readonly jsonSchema: boolean
-  /** Images as data URLs. No other URL is passed on: the engine would fetch what a client names. */
+  /** Images, as data URLs. */
   readonly vision: boolean
+  /** PDFs. */
+  readonly documents: boolean
+  /** Other URLs may be passed on. Never where the engine is ours: it would fetch, inside, what a client names. */
+  readonly remoteMedia: boolean
   readonly seed: boolean
   readonly penalties: boolean
   /** Stop strings in one request. */
@@ -131,6 +135,8 @@ const cautious: Capabilities = {
   jsonObject: false,
   jsonSchema: false,
   vision: false,
+  documents: false,
+  remoteMedia: false,
   seed: false,
   penalties: false,
   stopsMax: 0,
@@ -173,6 +179,8 @@ export interface Attached {
   /** The adapter's, less what this endpoint lacks, and more where it says so. */
   capabilities: Capabilities
   faults: Fault[]
+  /** What the adapter itself wants to know again, such as which of two calls this version has. */
+  own?: Readonly<Record<string, string>>
 }
 
 export interface Fault {
@@ -244,7 +252,7 @@ export interface Order {
 
 export interface Request {
   ok: true
-  call: HttpCall
+  call: HttpCall & { body: string }
   warnings: string[]
 }
 
@@ -327,6 +335,11 @@ export interface Launch {
   command: string
   args: string[]
   env: Record<string, string>
+  /**
+   * What these flags turn on that an endpoint does not tell. Whoever launched it adds this to
+   * `attached.capabilities`.
+   */
+  enables: Partial<Capabilities>
   /** Longer than this until `health` says ready, and it will not come up. */
   readyWithinMs: number
 }

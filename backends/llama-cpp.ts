@@ -33,7 +33,7 @@ const can = capabilities({
 
 const dialect: Dialect = {
   ...plainDialect,
-  namedTool: 'narrowed',
+  toolChoice: 'narrowed',
   extra: (order) => ({
     reasoning_effort: order.effort,
     stream_options: { include_usage: true },
@@ -134,6 +134,7 @@ export const llamaCpp: HttpBackend = {
         ...settings.extra,
       ],
       env: apiKey === null ? {} : { LLAMA_API_KEY: apiKey },
+      enables: {},
       readyWithinMs: 15 * 60_000,
     }
   },

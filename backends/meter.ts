@@ -40,6 +40,8 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
   let since = 0
   let channelChanged = false
   let ended = false
+  /** Thinking and content came in one step of several tokens: whose they were is not known. */
+  let mixed = false
   let corrected: { outputTokens: number; reasoningTokens: number } | undefined
 
   function delta(channel: 'content' | 'reasoning'): void {
@@ -54,7 +56,10 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
     const first = deltas.content + deltas.reasoning === 0
     if (first) unassigned += growth
     else if (thinking) grown += growth + unassigned
-    else if (channelChanged) grown += Math.max(0, growth - since)
+    else if (channelChanged) {
+      grown += Math.max(0, growth - since)
+      mixed ||= growth - since > 1
+    }
     if (!first) unassigned = 0
     channelChanged = false
     since = 0
@@ -64,8 +69,11 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
 
   const runs = () => truth.aborted === 'counted' || truth.aborted === 'told'
 
+  /** Some engines say 0 where no parser counts: after thinking, that is no number. */
+  const reasoningTold = () => usage?.reasoningTokens != null && (usage.reasoningTokens > 0 || deltas.reasoning === 0)
+
   function reasoning(outputTokens: number): number {
-    if (usage?.reasoningTokens != null && since === 0) return usage.reasoningTokens
+    if (usage && reasoningTold() && since === 0) return usage.reasoningTokens ?? 0
     if (runs()) return Math.min(outputTokens, grown + (thinking ? since : 0))
     const all = deltas.content + deltas.reasoning
     return all === 0 ? 0 : Math.round((outputTokens * deltas.reasoning) / all)
@@ -91,7 +99,7 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
       const promptKnown = usage ? truth.prompt === 'told' || truth.prompt === 'counted' : promptCounted
       const outputKnown = ended ? usage !== undefined : runs() && (usage !== undefined || since === 0)
       const reasoningKnown =
-        deltas.reasoning === 0 || usage?.reasoningTokens != null || truth.reasoning === 'counted' || !!corrected
+        deltas.reasoning === 0 || reasoningTold() || (truth.reasoning !== 'estimated' && !mixed) || !!corrected
       return !promptKnown || !(outputKnown || corrected) || !reasoningKnown
     },
     correct(outputTokens, reasoningTokens) {

@@ -10,8 +10,11 @@ export interface Dialect {
   path: string
   /** The field that takes earlier thinking; `chunk`: a part of the content, as Mistral writes it. */
   reasoningHistory: 'reasoning_content' | 'reasoning' | 'chunk'
-  /** `narrowed`: the engine knows no named tool, so it is forced to call one and shown that one only. */
-  namedTool: 'object' | 'narrowed'
+  /**
+   * How a tool is chosen. `narrowed`: the engine knows no named tool, so it is forced to call one and shown that one
+   * only. `absent`: there is no such field; tools are shown or they are not.
+   */
+  toolChoice: 'object' | 'narrowed' | 'absent'
   outputBound: 'max_tokens' | 'max_completion_tokens'
   seed: 'seed' | 'random_seed'
   /** What `required` is called. */
@@ -19,13 +22,13 @@ export interface Dialect {
   /** The field, beside the message, that asks for its continuation. */
   prefix: 'prefix' | 'continue_final_message' | 'none'
   /** Everything that is the engine's own: effort, usage, priority, salt, ids. */
-  extra: (order: Order, chat: Chat) => Record<string, unknown>
+  extra: (order: Order, chat: Chat, can: Capabilities) => Record<string, unknown>
 }
 
 export const plainDialect: Dialect = {
   path: '/v1/chat/completions',
   reasoningHistory: 'reasoning_content',
-  namedTool: 'object',
+  toolChoice: 'object',
   outputBound: 'max_tokens',
   seed: 'seed',
   required: 'required',
@@ -37,7 +40,7 @@ export function openaiRequest(chat: Chat, order: Order, attached: Attached, dial
   const { capabilities: can, model } = attached
   const refusal = refuse(chat, order, can)
   if (refusal) return refusal
-  const body = { model, ...openaiBody(chat, order, can, dialect), stream: true, ...dialect.extra(order, chat) }
+  const body = { model, ...openaiBody(chat, order, can, dialect), stream: true, ...dialect.extra(order, chat, can) }
   return {
     ok: true,
     call: { method: 'POST', path: dialect.path, body: JSON.stringify(body) },
@@ -49,7 +52,7 @@ export function openaiRequest(chat: Chat, order: Order, attached: Attached, dial
 export function openaiPrompt(chat: Chat, can: Capabilities, dialect: Dialect) {
   return {
     messages: messages(chat.messages, can, dialect),
-    ...(chat.tools.length > 0 && { tools: toolsOf(chat, dialect) }),
+    ...toolsOf(chat, dialect),
     ...continuation(chat, dialect),
   }
 }
@@ -58,7 +61,7 @@ function openaiBody(chat: Chat, order: Order, can: Capabilities, dialect: Dialec
   const { temperature, topP, seed, frequencyPenalty, presencePenalty, stop } = chat
   return {
     ...openaiPrompt(chat, can, dialect),
-    ...(chat.tools.length > 0 && toolChoice(chat, can, dialect)),
+    ...(chat.tools.length > 0 && dialect.toolChoice !== 'absent' && toolChoice(chat, can, dialect)),
     ...(chat.format.kind !== 'text' && { response_format: responseFormat(chat.format) }),
     [dialect.outputBound]: order.outputTokensMax,
     ...(temperature !== undefined && { temperature }),
@@ -72,14 +75,17 @@ function openaiBody(chat: Chat, order: Order, can: Capabilities, dialect: Dialec
 
 /** What would be another request if it were left out. */
 function refuse(chat: Chat, order: Order, can: Capabilities): Failure | undefined {
-  const images = chat.messages.flatMap((message) => message.content.filter((part) => part.kind === 'image'))
+  const parts = chat.messages.flatMap((message) => message.content)
+  const images = parts.filter((part) => part.kind === 'image')
   const { kind: choice } = chat.toolChoice
   const no = (param: string, message: string): Failure => invalid(param, `${param}: ${message}`)
   if (!can.efforts.includes(order.effort))
     return no('reasoning_effort', `this backend takes ${can.efforts.join(', ')}, and not ${order.effort}`)
   if (images.length > 0 && !can.vision) return no('messages', 'this backend takes no images: send text only')
-  if (images.some((image) => !image.url.startsWith('data:')))
+  if (!can.remoteMedia && images.some((image) => !image.url.startsWith('data:')))
     return no('messages', 'images are taken as data URLs only: send data:image/…;base64,…')
+  if (parts.some((part) => part.kind === 'document') && !can.documents)
+    return no('messages', 'this backend reads no documents: send their text, or their pages as images')
   if (chat.tools.length > 0 && choice !== 'none' && !can.tools) return no('tools', 'this backend calls no tools')
   if ((choice === 'required' || choice === 'named') && !can.forcedTool)
     return no('tool_choice', 'this backend cannot be made to call a tool: send "auto"')
@@ -103,25 +109,28 @@ function warnings(chat: Chat, can: Capabilities): string[] {
     ...((chat.frequencyPenalty || chat.presencePenalty) && !can.penalties
       ? ['frequency_penalty, presence_penalty: not supported by this backend, ignored']
       : []),
+    ...(chat.tools.length > 0 && !chat.parallelToolCalls && !can.parallelTools
+      ? ['parallel_tool_calls: not supported by this backend, it may call several at once']
+      : []),
     ...(thinking && !can.reasoningHistory
       ? ['messages: thinking of earlier turns is not taken by this backend and was left out']
       : []),
   ]
 }
 
-function toolsOf({ tools, toolChoice }: Chat, { namedTool }: Dialect) {
-  const shown =
-    toolChoice.kind === 'named' && namedTool === 'narrowed'
-      ? tools.filter((tool) => tool.name === toolChoice.name)
-      : tools
-  return shown.map((tool) => ({ type: 'function', function: tool }))
+function toolsOf({ tools, toolChoice }: Chat, dialect: Dialect) {
+  const { kind } = toolChoice
+  const narrow = kind === 'named' && dialect.toolChoice === 'narrowed'
+  const none = kind === 'none' && dialect.toolChoice === 'absent'
+  const shown = none ? [] : narrow ? tools.filter((tool) => tool.name === toolChoice.name) : tools
+  return shown.length > 0 && { tools: shown.map((tool) => ({ type: 'function', function: tool })) }
 }
 
 function toolChoice({ toolChoice, parallelToolCalls }: Chat, can: Capabilities, dialect: Dialect) {
   const named = toolChoice.kind === 'named' ? { type: 'function', function: { name: toolChoice.name } } : undefined
   const word = { auto: 'auto', none: 'none', required: dialect.required, named: dialect.required }[toolChoice.kind]
   return {
-    tool_choice: named && dialect.namedTool === 'object' ? named : word,
+    tool_choice: named && dialect.toolChoice === 'object' ? named : word,
     ...(can.parallelTools && { parallel_tool_calls: parallelToolCalls }),
   }
 }
@@ -174,7 +183,7 @@ function assistant(
   const asChunk = thinking !== undefined && dialect.reasoningHistory === 'chunk'
   return {
     role: 'assistant',
-    content: asChunk ? [chunk, ...message.content.map(part)] : content(message.content),
+    content: asChunk ? [chunk, ...message.content.map((each) => part(each))] : content(message.content),
     ...(thinking !== undefined && !asChunk && { [dialect.reasoningHistory]: thinking }),
     ...(message.toolCalls.length > 0 && {
       tool_calls: message.toolCalls.map((call) => ({
@@ -189,12 +198,20 @@ function assistant(
 
 /** A string where there is text only: every engine takes that. */
 function content(parts: Part[]) {
-  if (parts.every((part) => part.kind === 'text') && parts.length < 2) return parts[0]?.text ?? ''
+  const only = parts.length === 1 ? parts[0] : undefined
+  if (parts.length === 0 || only?.kind === 'text') return only?.kind === 'text' ? only.text : ''
   return parts.map(part)
 }
 
 function part(part: Part) {
-  return part.kind === 'text' ? { type: 'text', text: part.text } : { type: 'image_url', image_url: { url: part.url } }
+  switch (part.kind) {
+    case 'text':
+      return { type: 'text', text: part.text }
+    case 'image':
+      return { type: 'image_url', image_url: { url: part.url } }
+    case 'document':
+      return { type: 'document_url', document_url: part.url, ...(part.name !== '' && { document_name: part.name }) }
+  }
 }
 
 /** A call without a body. */

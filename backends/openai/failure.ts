@@ -60,7 +60,7 @@ export function openaiFailure({ status, headers, body }: HttpAnswer, who = 'the 
   const told = readError(body)
   const seconds = Number(headers['retry-after'])
   const retryAfterMs = seconds > 0 ? Math.ceil(seconds * 1_000) : 2_000
-  const message = `${who} refused: ${told.message}`
+  const message = `${who} refused: ${told.message}`.slice(0, messageMax)
   const failure = { ok: false, param: told.param, retryAfterMs: null, operator: false } as const
   const busy = {
     ...failure,

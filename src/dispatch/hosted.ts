@@ -11,11 +11,12 @@
  * the API breaks off, the stream errors and the relay tells the client.
  */
 import pRetry from 'p-retry'
-import type { HostedEvent, HostedReader, HostedRequest } from '../../backends/hosted/hosted.ts'
-import { mistralFailure, mistralPath, mistralRequest, mistralWorkerId } from '../../backends/hosted/mistral.ts'
-import { mistralStream, mistralWhole } from '../../backends/hosted/mistral-answer.ts'
+import type { BackendEvent, Failure, Order, Reader, Request } from '../../backends/backend.ts'
+import { mistral, mistralModel } from '../../backends/mistral.ts'
+import { promptBound } from '../../backends/prompt-bound.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../../backends/protocol/chunk.ts'
 import type { Counts, Rates } from '../../backends/protocol/money.ts'
+import { rootOf } from '../../backends/root.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { HostedSettings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
@@ -34,6 +35,7 @@ const beatMs = 250
 /** An API that is silent for this long has broken off. */
 const silentMsMax = 120_000
 const refusalBytesMax = 16 * 1024
+const mistralWorkerId = 'hosted-mistral'
 const unreachable = 'no worker is up, and the hosted API cannot be reached: try again soon'
 
 /**
@@ -85,7 +87,8 @@ class HostedCall {
   readonly #key: ApiKey
   readonly #shaped: Shaped
   readonly #hosted: HostedSettings
-  readonly #request: HostedRequest
+  readonly #terms: Order
+  readonly #request: Request | Failure
   readonly #order: HostedOrder
   readonly #seen = new Seen()
   readonly #held = Promise.withResolvers<void>()
@@ -98,9 +101,11 @@ class HostedCall {
     this.#key = key
     this.#shaped = shaped
     this.#hosted = hosted
+    const { requestId } = line
     const { outputTokensMax } = admission
-    this.#request = mistralRequest(shaped.chat, shaped.effort.effective, hosted.model, outputTokensMax)
-    const { textBytes, otherTokensMax } = this.#request
+    this.#terms = { requestId, effort: shaped.effort.effective, outputTokensMax, priority: 0, cacheSalt: '' }
+    this.#request = mistral.request(shaped.chat, this.#terms, mistralModel(hosted.model))
+    const { textBytes, otherTokensMax } = promptBound(shaped.chat, this.#request.ok ? this.#request.call.body : '')
     this.#order = {
       requestId: line.requestId,
       dispatchId: `${line.requestId}.${hostedAttempt}`,
@@ -121,7 +126,7 @@ class HostedCall {
   disclose(headers: Headers): void {
     headers.set('x-tramontane-pool', 'hosted')
     headers.set('x-tramontane-worker', mistralWorkerId)
-    const warnings = [...this.#shaped.warnings, ...this.#request.warnings]
+    const warnings = [...this.#shaped.warnings, ...(this.#request.ok ? this.#request.warnings : [])]
     if (warnings.length > 0) headers.set('x-tramontane-warnings', warnings.join('; '))
   }
 
@@ -166,7 +171,9 @@ class HostedCall {
   }
 
   /** Reserves for the hosted rates, and calls. Rejects with what the client is to be told. */
-  async #call(): Promise<{ body: ReadableStream<Uint8Array>; reader: HostedReader }> {
+  async #call(): Promise<{ body: ReadableStream<Uint8Array>; reader: Reader }> {
+    const request = this.#request
+    if (!request.ok) throw new GatewayError(request.code, request.message, { param: request.param })
     const { contextTokens, id } = this.#shaped.model
     const { textBytes, otherTokensMax } = this.#order
     const promptTokensMax = Math.min(contextTokens, textBytes + otherTokensMax)
@@ -174,10 +181,10 @@ class HostedCall {
     this.#called = true
     const late = new AbortController()
     const timer = setTimeout(() => late.abort(), silentMsMax)
-    const response = await fetch(`${this.#hosted.url}${mistralPath}`, {
-      method: 'POST',
+    const response = await fetch(`${rootOf(this.#hosted.url)}${request.call.path}`, {
+      method: request.call.method,
       headers: { authorization: `Bearer ${this.#hosted.key.reveal()}`, 'content-type': 'application/json' },
-      body: this.#request.body,
+      body: request.call.body,
       signal: AbortSignal.any([this.#line.left, late.signal]),
       // Its key goes nowhere else.
       redirect: 'manual',
@@ -188,19 +195,18 @@ class HostedCall {
       .finally(() => clearTimeout(timer))
     const { body } = response
     // It is asked for a stream; an API that answers whole is read all the same.
-    const streams = response.headers.get('content-type')?.startsWith('text/event-stream')
-    const read = streams ? mistralStream : mistralWhole
-    if (response.ok && body) return { body, reader: read(this.#line.requestId) }
+    const streams = response.headers.get('content-type')?.startsWith('text/event-stream') ?? false
+    if (response.ok && body) return { body, reader: mistral.reader(this.#terms, streams) }
     const text = await readBounded(body)
-    const failure = mistralFailure(response.status, text, response.headers.get('retry-after'))
+    const headers = Object.fromEntries(response.headers)
+    const failure = mistral.failure({ status: response.status, headers, body: text })
     if (failure.operator) console.error(`the hosted API refuses this gateway: ${response.status}`, text.slice(0, 500))
     throw new GatewayError(failure.code, failure.message, { retryAfterMs: failure.retryAfterMs })
   }
 
   /** The answer in the product's own words. Cancelling it closes the call; it errors when the API breaks off. */
-  #answer(body: ReadableStream<Uint8Array>, reader: HostedReader, wire: Wire): ReadableStream<Uint8Array> {
+  #answer(body: ReadableStream<Uint8Array>, reader: Reader, wire: Wire): ReadableStream<Uint8Array> {
     const source = body.getReader()
-    const decoder = new TextDecoder()
     let reading: ReturnType<typeof source.read> | undefined
     let silentMs = 0
     const pull = async (): Promise<{ text: string; ended: boolean }> => {
@@ -217,7 +223,7 @@ class HostedCall {
       }
       reading = undefined
       silentMs = 0
-      const events = read.done ? reader.end() : reader.push(decoder.decode(read.value, { stream: true }))
+      const events = read.done ? reader.end() : reader.push(read.value)
       return this.#write(events, wire)
     }
     return new ReadableStream<Uint8Array>(
@@ -247,7 +253,7 @@ class HostedCall {
   }
 
   /** The last chunk waits until the books are closed: who has it, and asks, finds them so. */
-  async #write(events: HostedEvent[], wire: Wire): Promise<{ text: string; ended: boolean }> {
+  async #write(events: BackendEvent[], wire: Wire): Promise<{ text: string; ended: boolean }> {
     let text = ''
     for (const event of events) {
       this.#seen.take(event, Date.now())

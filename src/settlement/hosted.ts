@@ -6,7 +6,7 @@
  * least one per piece that came. How much of the output was reasoning is never told: with thinking in the answer it is
  * the thinking's share of the bytes, and the entry is marked too, although its cost is exact. Pure.
  */
-import type { HostedEvent, HostedUsage } from '../../backends/hosted/hosted.ts'
+import type { BackendEvent, BackendUsage } from '../../backends/backend.ts'
 import type { FinishReason } from '../../backends/protocol/chunk.ts'
 import { type Counts, costNano, type Rates } from '../../backends/protocol/money.ts'
 import type { Settlement } from '../../backends/protocol/receipt.ts'
@@ -34,17 +34,18 @@ export interface Counted {
 
 /** What has been seen of an answer. */
 export class Seen {
-  #usage: HostedUsage | undefined
+  #usage: BackendUsage | undefined
   #contentBytes = 0
   #reasoningBytes = 0
   #pieces = 0
   firstAt: number | null = null
 
-  take(event: HostedEvent, now: number): void {
+  take(event: BackendEvent, now: number): void {
     if (event.kind === 'usage') this.#usage = event.usage
-    if (event.kind !== 'text' && event.kind !== 'call') return
+    if (event.kind !== 'text' && event.kind !== 'call' && event.kind !== 'piece') return
     this.firstAt ??= now
     this.#pieces += 1
+    if (event.kind === 'piece') return
     if (event.kind === 'call') this.#contentBytes += bytes(event.call.name) + bytes(event.call.arguments)
     else if (event.channel === 'content') this.#contentBytes += bytes(event.text)
     else this.#reasoningBytes += bytes(event.text)
@@ -52,14 +53,14 @@ export class Seen {
 
   count(order: HostedOrder): Counted {
     const all = this.#contentBytes + this.#reasoningBytes
-    const usage = this.#usage ?? {
+    const { promptTokens, cachedTokens, outputTokens } = this.#usage ?? {
       promptTokens: Math.ceil(order.textBytes / order.bytesPerToken) + order.otherTokensMax,
       cachedTokens: 0,
       outputTokens: Math.min(order.outputTokensMax, Math.max(this.#pieces, Math.ceil(all / order.bytesPerToken))),
     }
-    const reasoningTokens = all === 0 ? 0 : Math.round((usage.outputTokens * this.#reasoningBytes) / all)
+    const reasoningTokens = all === 0 ? 0 : Math.round((outputTokens * this.#reasoningBytes) / all)
     return {
-      counts: { ...usage, reasoningTokens },
+      counts: { promptTokens, cachedTokens: cachedTokens ?? 0, outputTokens, reasoningTokens },
       estimated: this.#usage === undefined || this.#reasoningBytes > 0,
     }
   }

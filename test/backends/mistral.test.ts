@@ -1,11 +1,12 @@
 /** Mistral's hosted API by its documented formats: what it is sent, what is read from it, what its refusals become. */
 import { describe, expect, it } from 'vitest'
+import type { BackendEvent, Order, Reader } from '../../backends/backend.ts'
 import { nineCharacterIds } from '../../backends/call-ids.ts'
-import type { HostedEvent, HostedReader } from '../../backends/hosted/hosted.ts'
-import { mistralFailure, mistralRequest } from '../../backends/hosted/mistral.ts'
-import { mistralStream, mistralWhole } from '../../backends/hosted/mistral-answer.ts'
+import { mistral, mistralModel } from '../../backends/mistral.ts'
+import { promptBound } from '../../backends/prompt-bound.ts'
 import { type Chat, readChat } from '../../backends/protocol/chat.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
+import { imageTokensMax } from '../../backends/protocol/image.ts'
 
 function chatOf(body: Record<string, unknown>): Chat {
   const read = readChat({ model: 'mistral-small-4', messages: [{ role: 'user', content: 'Hi' }], ...body })
@@ -13,9 +14,20 @@ function chatOf(body: Record<string, unknown>): Chat {
   return read.chat
 }
 
+const orderOf = (effort: EffortWord): Order => ({
+  requestId: 'req_1',
+  effort,
+  outputTokensMax: 100,
+  priority: 0,
+  cacheSalt: '',
+})
+
 function sent(body: Record<string, unknown>, effort: EffortWord = 'none') {
-  const request = mistralRequest(chatOf(body), effort, 'mistral-small-2603', 100)
-  return { ...request, body: JSON.parse(request.body) }
+  const chat = chatOf(body)
+  const request = mistral.request(chat, orderOf(effort), mistralModel('mistral-small-2603'))
+  if (!request.ok) throw new Error(request.message)
+  const { warnings, call } = request
+  return { ...promptBound(chat, call.body), warnings, path: call.path, body: JSON.parse(call.body) }
 }
 
 const chunk = (delta: unknown, more: Record<string, unknown> = {}, finish: string | null = null) =>
@@ -45,23 +57,25 @@ const thoughtful = [
   chunk({ content: '' }, { usage }, 'stop'),
   done,
 ].join('')
-const thoughtfulEvents: HostedEvent[] = [
+const thoughtfulEvents: BackendEvent[] = [
   { kind: 'text', channel: 'reasoning', text: 'Ça ' },
   { kind: 'text', channel: 'reasoning', text: 'va 🦊' },
   { kind: 'text', channel: 'reasoning', text: '.' },
   { kind: 'text', channel: 'content', text: 'The ' },
   { kind: 'text', channel: 'content', text: 'answer' },
-  { kind: 'usage', usage: { promptTokens: 20, cachedTokens: 0, outputTokens: 37 } },
+  { kind: 'usage', usage: { promptTokens: 20, cachedTokens: null, outputTokens: 37, reasoningTokens: null } },
   { kind: 'end', finishReason: 'stop' },
 ]
 
-function readAll(reader: HostedReader, ...texts: string[]): HostedEvent[] {
-  return [...texts.flatMap((text) => reader.push(text)), ...reader.end()]
+function readAll(reader: Reader, ...parts: (string | Uint8Array)[]): BackendEvent[] {
+  const bytes = parts.map((part) => (typeof part === 'string' ? new TextEncoder().encode(part) : part))
+  // What parts of a call say of its tokens is the meter's matter.
+  return [...bytes.flatMap((part) => reader.push(part)), ...reader.end()].filter(({ kind }) => kind !== 'piece')
 }
-const stream = (...texts: string[]) => readAll(mistralStream('req_1'), ...texts)
+const stream = (...parts: (string | Uint8Array)[]) => readAll(mistral.reader(orderOf('none'), true), ...parts)
 const whole = (message: unknown, more: Record<string, unknown> = {}, finish = 'stop') =>
   readAll(
-    mistralWhole('req_1'),
+    mistral.reader(orderOf('none'), false),
     JSON.stringify({ object: 'chat.completion', choices: [{ index: 0, message, finish_reason: finish }], ...more }),
   )
 
@@ -113,7 +127,7 @@ describe('the request', () => {
           role: 'user',
           content: [
             { type: 'text', text: 'What is it?' },
-            { type: 'image_url', image_url: 'data:image/png;base64,AAAA' },
+            { type: 'image_url', image_url: { url: 'data:image/png;base64,AAAA' } },
           ],
         },
         {
@@ -168,7 +182,7 @@ describe('the request', () => {
     const image = { type: 'image_url', image_url: { url: `data:image/png;base64,${'A'.repeat(90_000)}` } }
     const seen = sent({ messages: [{ role: 'user', content: [image, { type: 'text', text: digits }] }] })
     expect(seen.textBytes).toBeLessThan(2_000)
-    expect(seen.otherTokensMax).toBe(64 + 3_100)
+    expect(seen.otherTokensMax).toBe(64 + imageTokensMax)
     const foreign = sent({ messages: [{ role: 'user', content: '狐'.repeat(1_000) }] })
     expect(foreign.textBytes).toBeGreaterThanOrEqual(3_000)
   })
@@ -179,11 +193,9 @@ describe('the answer', () => {
     expect(stream(thoughtful)).toEqual(thoughtfulEvents)
     const bytes = new TextEncoder().encode(thoughtful)
     for (let at = 0; at <= bytes.length; at++) {
-      const decoder = new TextDecoder()
-      const parts = [bytes.subarray(0, at), bytes.subarray(at)].map((part) => decoder.decode(part, { stream: true }))
-      expect(stream(...parts)).toEqual(thoughtfulEvents)
+      expect(stream(bytes.subarray(0, at), bytes.subarray(at))).toEqual(thoughtfulEvents)
     }
-    expect(stream(...thoughtful)).toEqual(thoughtfulEvents)
+    expect(stream(...[...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(thoughtfulEvents)
     expect(stream(thoughtful.replaceAll('\n', '\r\n'))).toEqual(thoughtfulEvents)
   })
 
@@ -218,7 +230,7 @@ describe('the answer', () => {
     })
     const calls = (...deltas: unknown[]) =>
       stream(...deltas.map((delta) => chunk(delta)), chunk({ content: '' }, {}, 'tool_calls'), done)
-    const expected = (id: string, name: string, args: string): HostedEvent => ({
+    const expected = (id: string, name: string, args: string): BackendEvent => ({
       kind: 'call',
       call: { id, name, arguments: args },
     })
@@ -247,7 +259,7 @@ describe('the answer', () => {
     ])
       expect(last({ usage: { ...usage, ...cached } })).toEqual({
         kind: 'usage',
-        usage: { promptTokens: 20, cachedTokens: 16, outputTokens: 37 },
+        usage: { promptTokens: 20, cachedTokens: 16, outputTokens: 37, reasoningTokens: null },
       })
     expect(last({ usage: { ...usage, num_cached_tokens: 99 } })).toMatchObject({ usage: { cachedTokens: 20 } })
     expect(last({ usage: { prompt_tokens: -1 } })).toEqual({ kind: 'end', finishReason: 'stop' })
@@ -275,7 +287,7 @@ describe('the answer', () => {
       expect(events.some((event) => event.kind === 'end')).toBe(false)
     }
     expect(whole({ content: 'Hi' }, {}, 'error').at(-1)).toMatchObject({ kind: 'failed' })
-    expect(readAll(mistralWhole('req_1'), '<html>').at(-1)).toMatchObject({ kind: 'failed' })
+    expect(readAll(mistral.reader(orderOf('none'), false), '<html>').at(-1)).toMatchObject({ kind: 'failed' })
   })
 })
 
@@ -286,38 +298,42 @@ describe('a refusal', () => {
     const detail = (type: string) => ({
       detail: [{ type, loc: ['body', 'temperature'], msg: 'Input should be less than or equal to 1.5' }],
     })
-    expect(mistralFailure(400, flat('Prompt is too long.', { code: '3051' }), null)).toEqual({
+    const refused = (status: number, body: string, retryAfter: string | null) =>
+      mistral.failure({ status, headers: retryAfter === null ? {} : { 'retry-after': retryAfter }, body })
+    expect(refused(400, flat('Prompt is too long.', { code: '3051' }), null)).toEqual({
+      ok: false,
+      param: null,
       code: 'invalid_value',
       message: 'the hosted API refused: Prompt is too long.',
       retryAfterMs: null,
       operator: false,
     })
     for (const body of [flat(detail('less_than_equal')), JSON.stringify(detail('less_than_equal'))])
-      expect(mistralFailure(422, body, null)).toMatchObject({
+      expect(refused(422, body, null)).toMatchObject({
         code: 'invalid_value',
         message: 'the hosted API refused: body.temperature: Input should be less than or equal to 1.5',
       })
-    expect(mistralFailure(422, flat(detail('extra_forbidden')), null)).toMatchObject({
+    expect(refused(422, flat(detail('extra_forbidden')), null)).toMatchObject({
       code: 'server_is_overloaded',
       operator: true,
     })
     for (const status of [301, 401, 402, 403, 404])
-      expect(mistralFailure(status, '{"detail":"Unauthorized"}', null)).toMatchObject({
+      expect(refused(status, '{"detail":"Unauthorized"}', null)).toMatchObject({
         code: 'server_is_overloaded',
         operator: true,
       })
-    expect(mistralFailure(429, flat('Requests rate limit exceeded'), '7')).toMatchObject({
+    expect(refused(429, flat('Requests rate limit exceeded'), '7')).toMatchObject({
       code: 'server_is_overloaded',
       retryAfterMs: 7_000,
       operator: false,
     })
     for (const status of [500, 502, 503, 529])
-      expect(mistralFailure(status, '<html>', 'soon')).toMatchObject({
+      expect(refused(status, '<html>', 'soon')).toMatchObject({
         code: 'server_is_overloaded',
         retryAfterMs: 2_000,
         operator: false,
       })
-    expect(mistralFailure(413, '', null)).toMatchObject({ code: 'request_too_large' })
-    expect(mistralFailure(400, flat('x'.repeat(9_000)), null).message.length).toBe(500)
+    expect(refused(413, '', null)).toMatchObject({ code: 'request_too_large' })
+    expect(refused(400, flat('x'.repeat(9_000)), null).message.length).toBe(500)
   })
 })

@@ -1,6 +1,6 @@
 /** What the edge settles by itself when no worker signs a receipt. */
 import { describe, expect, it } from 'vitest'
-import type { HostedEvent } from '../../backends/hosted/hosted.ts'
+import type { BackendEvent } from '../../backends/backend.ts'
 import { type HostedEnd, type HostedOrder, hostedSettlement, Seen } from '../../src/settlement/hosted.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testOrder, testRates } from '../support/tenant.ts'
@@ -21,17 +21,17 @@ const order: HostedOrder = {
   bytesPerToken: 3,
   startedAt: 100,
 }
-const text = (text: string, channel: 'content' | 'reasoning' = 'content'): HostedEvent => ({
+const text = (text: string, channel: 'content' | 'reasoning' = 'content'): BackendEvent => ({
   kind: 'text',
   channel,
   text,
 })
-const usage = (outputTokens: number): HostedEvent => ({
+const usage = (outputTokens: number): BackendEvent => ({
   kind: 'usage',
-  usage: { promptTokens: 20, cachedTokens: 4, outputTokens },
+  usage: { promptTokens: 20, cachedTokens: 4, outputTokens, reasoningTokens: null },
 })
 
-function settled(end: HostedEnd, ...events: HostedEvent[]) {
+function settled(end: HostedEnd, ...events: BackendEvent[]) {
   const seen = new Seen()
   for (const event of events) seen.take(event, 130)
   return hostedSettlement(order, seen, end, 200)
@@ -56,7 +56,7 @@ describe('a hosted settlement', () => {
     expect({ estimated, outcome, finishReason }).toEqual({ estimated: true, outcome: 'aborted', finishReason: 'abort' })
     expect(settled('abort', ...Array.from({ length: 9 }, () => text('1'))).counts.outputTokens).toBe(9)
     expect(settled('abort', text('x'.repeat(9_000))).counts.outputTokens).toBe(50)
-    const call: HostedEvent = { kind: 'call', call: { id: 'x', name: 'add', arguments: '{"a":1}' } }
+    const call: BackendEvent = { kind: 'call', call: { id: 'x', name: 'add', arguments: '{"a":1}' } }
     expect(settled('abort', call).counts.outputTokens).toBe(4)
     expect(settled('abort').firstTokenMs).toBeNull()
   })
