@@ -14,13 +14,17 @@ import type { Line } from './line.ts'
 import { answerHeaders } from './metering/headers.ts'
 import { readJsonBody } from './shaping/body.ts'
 import { shape } from './shaping/shape.ts'
+import { noPast } from './surfaces/surface.ts'
 import { reserve } from './tenant/reserve.ts'
 
 export async function chat(request: Request, line: Line): Promise<Response> {
   const { surface, settings } = line
   const key = await authenticate(request.headers, settings.macKey)
   const body = await readJsonBody(request)
-  const read = surface.read(body.value, [])
+  const read = surface.read(
+    body.value,
+    surface.refers?.(body.value)?.previousId ? { ...noPast, turns: undefined } : noPast,
+  )
   if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
   const { asked } = read
   // Only Chat Completions is what workers speak: its bytes go on as they came.
@@ -30,9 +34,9 @@ export async function chat(request: Request, line: Line): Promise<Response> {
   const headers = answerHeaders(line, shaped, reservation)
   const workers = serve(line, key, shaped, reservation, bytes)
   const service = lastResort(line, key, shaped, reservation, headers, workers)
-  const { requestId, startedAt: now } = line
+  const { requestId } = line
   const { effort, promptTokens, model } = shaped
-  const writer = asked.writer?.({ requestId, now, model: model.id, effort, promptTokens })
+  const writer = asked.writer?.({ requestId, now: () => Date.now(), model: model.id, effort, promptTokens })
   const voice = writer && voiceOf(writer, () => Promise.resolve(false))
   return shaped.chat.stream ? relayStream(line, service, headers, voice) : relayWhole(line, service, headers, voice)
 }

@@ -29,6 +29,7 @@ export type ErrorCode =
   | 'unknown_url'
   | 'not_found'
   | 'conflict'
+  | 'previous_response_not_found'
   | 'idempotency_mismatch'
   | 'idempotency_in_progress'
   | 'request_too_large'
@@ -47,6 +48,7 @@ export const errorTable = {
   model_not_found: { status: 404, type: 'invalid_request_error', retry: false },
   unknown_url: { status: 404, type: 'invalid_request_error', retry: false },
   conflict: { status: 409, type: 'invalid_request_error', retry: false },
+  previous_response_not_found: { status: 400, type: 'invalid_request_error', retry: false },
   idempotency_mismatch: { status: 422, type: 'invalid_request_error', retry: false },
   idempotency_in_progress: { status: 409, type: 'invalid_request_error', retry: true },
   not_found: { status: 404, type: 'invalid_request_error', retry: false },

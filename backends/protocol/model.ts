@@ -51,3 +51,6 @@ export const models: readonly Model[] = [
 export function findModel(id: string): Model | undefined {
   return models.find((model) => model.id === id)
 }
+
+/** What Small 4's makers advise where the client names no temperature: 0.7 with thinking, 0 to 0.7 without. */
+export const temperatureDefault = { high: 0.7, none: 0.3 }

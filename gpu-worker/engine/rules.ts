@@ -3,13 +3,11 @@
  */
 import type { Chat, Tool } from '../../backends/protocol/chat.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
+import { temperatureDefault } from '../../backends/protocol/model.ts'
 import type { EngineRefusal } from './engine.ts'
 import { anyArgumentsGrammar, callGrammar, contentGrammar } from './grammar.ts'
 import type { Grammar, Rules, Sampling } from './messages.ts'
 import type { ControlName, Vocabulary } from './vocabulary.ts'
-
-/** What the model's makers advise: 0.7 with thinking, 0 to 0.7 without. */
-const temperatureDefault = { high: 0.7, none: 0.3 }
 
 /** @param seedFallback the seed where the client names none; a number from 0 to 1 */
 export function samplingOf(chat: Chat, effort: EffortWord, seedFallback: number): Sampling {

@@ -12,14 +12,14 @@ export interface Surface {
   name: 'chat' | 'responses' | 'messages' | 'mistral'
   /** What the client refers to and does not send: it is looked up, and given to `read`. */
   refers?: (body: unknown) => Reference | undefined
-  read(body: unknown, past: readonly Recalled[]): Read
+  read(body: unknown, past: Past): Read
   errors: ErrorShape
   rateHeaders(left: RatesLeft, now: number): [string, string][]
 }
 
-export type Read =
-  | { ok: true; asked: Asked }
-  | { ok: false; code: 'invalid_value' | 'not_found'; message: string; param: string | null }
+export type Read = { ok: true; asked: Asked } | { ok: false; code: ReadCode; message: string; param: string | null }
+
+type ReadCode = 'invalid_value' | 'not_found' | 'previous_response_not_found'
 
 export interface Asked {
   chat: Chat
@@ -34,7 +34,7 @@ export interface Asked {
 export interface Given {
   requestId: string
   /** Unix milliseconds. */
-  now: number
+  now: () => number
   model: string
   effort: Effort
   /** An estimate: what is told of the prompt's length where it is not yet counted. */
@@ -81,12 +81,14 @@ export interface Reference {
   itemIds: string[]
 }
 
-/** An earlier answer with what led to it, oldest first. */
-export interface Recalled {
-  responseId: string
-  input: unknown[]
-  output: unknown[]
+/** What of it is there. */
+export interface Past {
+  /** The earlier answers with what led to them, oldest first; undefined where one of them is missing. */
+  turns: readonly { input: unknown[]; output: unknown[] }[] | undefined
+  items: ReadonlyMap<string, unknown>
 }
+
+export const noPast: Past = { turns: [], items: new Map() }
 
 export interface Kept {
   responseId: string

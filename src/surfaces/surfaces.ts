@@ -2,10 +2,12 @@
 import { chatCompletions } from './chat-completions.ts'
 import { messages } from './messages/surface.ts'
 import { openaiErrors } from './openai-errors.ts'
+import { responses } from './responses/surface.ts'
 import type { ErrorShape, Surface } from './surface.ts'
 
 export const surfaces: Record<string, Surface> = {
   '/v1/chat/completions': chatCompletions,
+  '/v1/responses': responses,
   '/v1/messages': messages,
 }
 

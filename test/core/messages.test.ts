@@ -3,26 +3,26 @@ import { describe, expect, it } from 'vitest'
 import type { Chat } from '../../backends/protocol/chat.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/surfaces/answer.ts'
 import { messages } from '../../src/surfaces/messages/surface.ts'
-import type { Writer } from '../../src/surfaces/surface.ts'
+import { noPast, type Writer } from '../../src/surfaces/surface.ts'
 
 const hello = { model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'hi' }] }
 
 function asked(change: object) {
-  const read = messages.read({ ...hello, ...change }, [])
+  const read = messages.read({ ...hello, ...change }, noPast)
   if (!read.ok) throw new Error(read.message)
   return read.asked
 }
 const chat = (change: object): Chat => asked(change).chat
 
 function refusal(change: object) {
-  const read = messages.read({ ...hello, ...change }, [])
+  const read = messages.read({ ...hello, ...change }, noPast)
   if (read.ok) throw new Error('it was accepted')
   return read
 }
 
 const given = {
   requestId: 'req_1',
-  now: 0,
+  now: () => 0,
   model: 'm',
   effort: { asked: 'max', effective: 'high' },
   promptTokens: 99,

@@ -15,6 +15,7 @@ const types = {
   unknown_url: 'not_found_error',
   not_found: 'not_found_error',
   conflict: 'invalid_request_error',
+  previous_response_not_found: 'not_found_error',
   idempotency_mismatch: 'invalid_request_error',
   idempotency_in_progress: 'invalid_request_error',
   request_too_large: 'request_too_large',

@@ -1,0 +1,252 @@
+/** OpenAI's Responses: what is read from a body, and what is written from an answer. */
+import { describe, expect, it } from 'vitest'
+import type { Chat } from '../../backends/protocol/chat.ts'
+import type { AnswerEnd, AnswerPart } from '../../src/surfaces/answer.ts'
+import { responses } from '../../src/surfaces/responses/surface.ts'
+import { noPast, type Past, type Writer } from '../../src/surfaces/surface.ts'
+
+const hello = { model: 'm', input: 'hi' }
+
+function asked(change: object, past: Past = noPast) {
+  const read = responses.read({ ...hello, ...change }, past)
+  if (!read.ok) throw new Error(read.message)
+  return read.asked
+}
+const chat = (change: object, past?: Past): Chat => asked(change, past).chat
+
+function refusal(change: object, past: Past = noPast) {
+  const read = responses.read({ ...hello, ...change }, past)
+  if (read.ok) throw new Error('it was accepted')
+  return read
+}
+
+const given = {
+  requestId: 'req_1',
+  now: () => 5_000,
+  model: 'm',
+  effort: { asked: 'max', effective: 'high' },
+  promptTokens: 99,
+} as const
+const end: AnswerEnd = {
+  kind: 'end',
+  finishReason: 'stop',
+  stop: undefined,
+  promptTokens: 70,
+  cachedTokens: 20,
+  outputTokens: 15,
+  reasoningTokens: 6,
+}
+
+function writer(change: object = {}): Writer {
+  const made = asked(change).writer?.(given)
+  if (!made) throw new Error('no writer')
+  return made
+}
+
+const eventsOf = (text: string) =>
+  text
+    .split('\n\n')
+    .filter((event) => event.startsWith('event: '))
+    .map((event) => JSON.parse(/\ndata: (.*)$/.exec(event)?.[1] ?? ''))
+
+const text = (text: string) => ({ kind: 'text', text })
+const assistant = { role: 'assistant', content: [], reasoning: '', toolCalls: [], prefix: false }
+
+describe('reading Responses', () => {
+  it('[RSP1] thinking, text and calls of one turn become one message; results and later turns their own', () => {
+    const input = [
+      { type: 'message', role: 'developer', content: [{ type: 'input_text', text: 'be brief' }] },
+      { role: 'user', content: 'look' },
+      { type: 'reasoning', id: 'rs_1', summary: [], content: [{ type: 'reasoning_text', text: 'hm' }] },
+      { type: 'message', role: 'assistant', content: [{ type: 'output_text', text: 'reading', annotations: [] }] },
+      { type: 'function_call', call_id: 'c1', name: 'f', arguments: '{}' },
+      { type: 'custom_tool_call', call_id: 'c2', name: 'patch', input: 'a"b' },
+      { type: 'function_call_output', call_id: 'c1', output: 'one' },
+      { type: 'custom_tool_call_output', call_id: 'c2', output: [{ type: 'input_text', text: 'two' }] },
+      { type: 'reasoning', summary: [{ type: 'summary_text', text: 'so' }] },
+      { type: 'message', role: 'assistant', content: 'done' },
+      { type: 'web_search_call', id: 'ws', status: 'completed' },
+    ]
+    const read = asked({ input, instructions: 'help' })
+    expect(read.chat.messages).toEqual([
+      { role: 'system', content: [text('help')] },
+      { role: 'system', content: [text('be brief')] },
+      { role: 'user', content: [text('look')] },
+      {
+        ...assistant,
+        reasoning: 'hm',
+        content: [text('reading')],
+        toolCalls: [
+          { id: 'c1', name: 'f', arguments: '{}' },
+          { id: 'c2', name: 'patch', arguments: '{"input":"a\\"b"}' },
+        ],
+      },
+      { role: 'tool', toolCallId: 'c1', content: [text('one')] },
+      { role: 'tool', toolCallId: 'c2', content: [text('two')] },
+      { ...assistant, reasoning: 'so', content: [text('done')] },
+    ])
+    expect(read.places).toEqual(['instructions', ...[0, 1, 2, 6, 7, 8].map((index) => `input[${index}]`)])
+    expect(read.warnings).toEqual([expect.stringContaining('web_search_call')])
+  })
+
+  it('[RSP2] tools of other types are left out and told; a free-text tool is a function of one text', () => {
+    const f = { type: 'function', name: 'f', parameters: { type: 'object' }, strict: false }
+    const patch = {
+      type: 'custom',
+      name: 'patch',
+      format: { type: 'grammar', syntax: 'lark', definition: 'start: "a"' },
+    }
+    const tools = [f, patch, { type: 'web_search' }, { type: 'namespace', name: 'n', tools: [f] }]
+    const read = asked({ tools })
+    expect(read.chat.tools.map((tool) => tool.name)).toEqual(['f', 'patch'])
+    expect(read.chat.tools[1]?.description).toContain('start: "a"')
+    expect(read.warnings).toEqual([expect.stringContaining('tools')])
+    const choice = (tool_choice: unknown) => chat({ tools, tool_choice })
+    expect(choice({ type: 'custom', name: 'patch' }).toolChoice).toEqual({ kind: 'named', name: 'patch' })
+    const allowed = choice({ type: 'allowed_tools', mode: 'required', tools: [{ type: 'function', name: 'f' }] })
+    expect(allowed).toMatchObject({ toolChoice: { kind: 'required' }, tools: [{ name: 'f' }] })
+    expect(refusal({ tools, tool_choice: { type: 'function', name: 'g' } }).param).toBe('tool_choice')
+  })
+
+  it('[RSP3] what is kept comes before what is sent; what is not kept any more is refused, and where', () => {
+    const kept = { type: 'message', id: 'msg_1', role: 'assistant', content: [{ type: 'output_text', text: 'hello' }] }
+    const before = { type: 'message', role: 'user', content: [{ type: 'input_text', text: 'first' }] }
+    const past: Past = { turns: [{ input: [before], output: [kept] }], items: new Map([['msg_1', kept]]) }
+    const messages = chat({ previous_response_id: 'resp_0' }, past).messages
+    expect(messages).toEqual([
+      { role: 'user', content: [text('first')] },
+      { ...assistant, content: [text('hello')] },
+      { role: 'user', content: [text('hi')] },
+    ])
+    const input = [before, { type: 'item_reference', id: 'msg_1' }, { role: 'user', content: 'hi' }]
+    expect(chat({ input }, { ...past, turns: [] }).messages).toEqual(messages)
+    expect(responses.refers?.({ ...hello, input, previous_response_id: 'resp_0' })).toEqual({
+      previousId: 'resp_0',
+      itemIds: ['msg_1'],
+    })
+    expect(responses.refers?.(hello)).toBeUndefined()
+    expect(refusal({ input })).toMatchObject({ code: 'not_found', param: 'input[1].id' })
+    expect(refusal({ previous_response_id: 'resp_0' }, { ...noPast, turns: undefined })).toMatchObject({
+      code: 'previous_response_not_found',
+      param: 'previous_response_id',
+    })
+  })
+
+  it('[RSP4] what needs something that is not here is refused by its path, with what to do instead', () => {
+    for (const [param, value] of [
+      ['background', true],
+      ['conversation', 'conv_1'],
+      ['prompt', { id: 'p' }],
+      ['top_logprobs', 5],
+      ['reasoning.effort', undefined],
+    ] as const) {
+      const change = param === 'reasoning.effort' ? { reasoning: { effort: 'enormous' } } : { [param]: value }
+      expect(refusal(change).param).toBe(param)
+    }
+    const image = { type: 'input_image', file_id: 'file_1' }
+    expect(refusal({ input: [{ role: 'user', content: [image] }] }).param).toBe('input[0].content[0].image_url')
+    expect(refusal({ input: [] }).param).toBe('input')
+  })
+})
+
+describe('writing Responses', () => {
+  const parts: AnswerPart[] = [
+    { kind: 'text', channel: 'reasoning', text: 'h' },
+    { kind: 'text', channel: 'reasoning', text: 'm' },
+    { kind: 'beat' },
+    { kind: 'text', channel: 'content', text: 'ab' },
+    { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"x":1}' },
+  ]
+  const played = (made: Writer) => made.open(70) + parts.map((part) => made.part(part)).join('')
+
+  it('[RSP5] items are added, filled and done in order, numbered from zero, and the end holds what was streamed', () => {
+    const made = writer({ store: false })
+    const events = eventsOf(played(made) + made.close(end, false))
+    expect(events.map((event) => event.sequence_number)).toEqual(events.map((_, index) => index))
+    expect(events.map((event) => [event.type.replace('response.', ''), event.output_index])).toEqual([
+      ['created', undefined],
+      ['in_progress', undefined],
+      ['output_item.added', 0],
+      ['content_part.added', 0],
+      ['reasoning_text.delta', 0],
+      ['reasoning_text.delta', 0],
+      ['reasoning_text.done', 0],
+      ['content_part.done', 0],
+      ['output_item.done', 0],
+      ['output_item.added', 1],
+      ['content_part.added', 1],
+      ['output_text.delta', 1],
+      ['output_text.done', 1],
+      ['content_part.done', 1],
+      ['output_item.done', 1],
+      ['output_item.added', 2],
+      ['function_call_arguments.delta', 2],
+      ['function_call_arguments.done', 2],
+      ['output_item.done', 2],
+      ['completed', undefined],
+    ])
+    const { response } = events.at(-1)
+    const done = events.filter((event) => event.type === 'response.output_item.done').map((event) => event.item)
+    expect(response.output).toEqual(done)
+    expect(response).toMatchObject({ id: 'resp_1', status: 'completed', created_at: 5, completed_at: 5, store: false })
+    expect(response.usage).toMatchObject({
+      input_tokens: 70,
+      input_tokens_details: { cached_tokens: 20 },
+      output_tokens: 15,
+    })
+    expect(new Set(done.map((item) => item.id)).size).toBe(3)
+    const whole = writer({ store: false })
+    played(whole)
+    expect(whole.whole(end, false)).toEqual(response)
+  })
+
+  it('[RSP6] an answer that was cut is incomplete, and says why', () => {
+    const made = writer()
+    played(made)
+    made.part({ kind: 'text', channel: 'content', text: 'more' })
+    const cut = made.whole({ ...end, finishReason: 'length' }, false) as { output: { status: string }[] }
+    expect(cut).toMatchObject({
+      status: 'incomplete',
+      completed_at: null,
+      incomplete_details: { reason: 'max_output_tokens' },
+    })
+    expect(cut.output.map((item) => item.status)).toEqual(['completed', 'completed', 'completed', 'incomplete'])
+  })
+
+  it('[RSP7] a failure is one numbered event, behind a beginning, with its code', () => {
+    const failure = { code: 'server_is_overloaded', message: 'full', param: null, requestId: 'req_1' } as const
+    const early = eventsOf(writer().fail(failure))
+    expect(early.map((event) => event.type)).toEqual(['response.created', 'response.in_progress', 'response.failed'])
+    const made = writer()
+    const before = eventsOf(played(made))
+    expect(eventsOf(made.fail(failure))).toMatchObject([
+      {
+        type: 'response.failed',
+        sequence_number: before.length,
+        response: { status: 'failed', error: { code: 'server_is_overloaded', message: 'full' } },
+      },
+    ])
+  })
+
+  it('[RSP8] what is kept is the answer as it is told, with what was sent; with `store: false` nothing is', () => {
+    const made = writer({ metadata: { a: 'b' }, previous_response_id: 'resp_0' })
+    played(made)
+    const kept = made.keeps?.(end)
+    expect(kept).toMatchObject({
+      responseId: 'resp_1',
+      previousId: 'resp_0',
+      input: [{ type: 'message', role: 'user', content: [{ type: 'input_text', text: 'hi' }] }],
+    })
+    expect(eventsOf(made.close(end, true)).at(-1).response).toEqual(kept?.body)
+    expect(kept?.body).toMatchObject({ store: true, metadata: { a: 'b' }, output: kept?.output })
+    expect(writer({ store: false }).keeps).toBeUndefined()
+  })
+
+  it('[RSP9] a call of a free-text tool is its text', () => {
+    const made = writer({ tools: [{ type: 'custom', name: 'f' }] })
+    const call = { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"input":"a\\nb"}' } as const
+    const events = eventsOf(made.open(1) + made.part(call))
+    expect(events.at(-1).item).toMatchObject({ type: 'custom_tool_call', call_id: 'call_abcdefghi', input: 'a\nb' })
+    expect(events.map((event) => event.type)).toContain('response.custom_tool_call_input.delta')
+  })
+})
