@@ -11,6 +11,7 @@ import { type Env, settings } from './env.ts'
 import { errorResponse, GatewayError } from './errors.ts'
 import { type Line, newRequestId, startLine } from './line.ts'
 import { listModels, showModel } from './models.ts'
+import { reference } from './reference/reference.ts'
 import { takeHeartbeat } from './routing/heartbeats.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 import { readJsonBody } from './shaping/body.ts'
@@ -89,6 +90,7 @@ app.route('/v1/usage', ownUsage)
 app.route('/v1/limits', ownLimits)
 app.route('/v1/keys', ownKeys)
 app.route('/admin', admin)
+app.route('/', reference)
 
 app.notFound((context) => {
   const message = `${context.req.method} ${context.req.path} is not a route here: see GET /v1/models and POST /v1/chat/completions`

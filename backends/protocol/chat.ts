@@ -213,7 +213,7 @@ const WireFormat = z.discriminatedUnion('type', [
 
 export const TokensMax = z.int().min(1).max(1_048_576)
 
-const WireChat = z.object({
+export const WireChat = z.object({
   model: z.string().min(1).max(256),
   messages: z
     .array(z.discriminatedUnion('role', [SystemMessage, UserMessage, AssistantMessage, ToolMessage]))

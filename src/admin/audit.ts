@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { type AdminEnv, onePage, parse } from './context.ts'
 import { needs } from './guard.ts'
 
-const Query = z.object({
+export const AuditQuery = z.object({
   limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
   /** The `next` of the page before. */
   before: z.coerce.number().pipe(z.int().min(1)).default(Number.MAX_SAFE_INTEGER),
@@ -28,7 +28,7 @@ interface AuditRow {
 export const audit = new Hono<AdminEnv>()
 
 audit.get('/', needs('audit:read'), async (context) => {
-  const { limit, before, tenantId } = parse(context.req.query(), Query)
+  const { limit, before, tenantId } = parse(context.req.query(), AuditQuery)
   const ofTenant = tenantId === undefined ? '' : 'AND tenant_id = ?3'
   const { results } = await context.env.DB.prepare(
     `SELECT * FROM audit WHERE seq < ?1 ${ofTenant} ORDER BY seq DESC LIMIT ?2`,

@@ -81,7 +81,7 @@ export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema):
   throw new GatewayError('invalid_value', `${param ?? 'body'}: ${message}`, { param })
 }
 
-const Page = z.object({
+export const Page = z.object({
   limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
   after: z.string().max(200).default(''),
 })

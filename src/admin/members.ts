@@ -11,8 +11,8 @@ const Member = z
   .min(1)
   .max(200)
   .regex(/^[^\s/]+$/, 'must be an e-mail address or an id, without spaces or slashes')
-const AddMember = z.strictObject({ member: Member, role: RoleName })
-const ChangeMember = z.strictObject({ role: RoleName })
+export const AddMember = z.strictObject({ member: Member, role: RoleName })
+export const ChangeMember = z.strictObject({ role: RoleName })
 
 const columns = 'member, role, added_at AS addedAt'
 /** True where taking this member's ownership away would leave others without an owner. */

@@ -7,7 +7,7 @@ import { meterUrlFault } from '../metering/meter-event.ts'
 import { type AdminEnv, noSuchTenant, note, read, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 
-const SetMeter = z.strictObject({
+export const SetMeter = z.strictObject({
   url: z.string().min(1).max(512),
   eventName: z
     .string()

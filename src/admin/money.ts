@@ -12,8 +12,8 @@ const Note = z.string().min(1).max(500)
 /** A million dollars in one order. */
 const nanoMax = 1_000_000 * 1e9
 
-const Credit = z.strictObject({ id: OrderId, creditNano: z.int().min(1).max(nanoMax), note: Note })
-const Correction = z.strictObject({
+export const Credit = z.strictObject({ id: OrderId, creditNano: z.int().min(1).max(nanoMax), note: Note })
+export const Correction = z.strictObject({
   id: OrderId,
   /** Added to what was spent; negative for a refund. */
   costNano: z.int().min(-nanoMax).max(nanoMax),

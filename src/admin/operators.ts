@@ -8,7 +8,7 @@ import { type AdminEnv, note, read } from './context.ts'
 import { needs, type OperatorRow } from './guard.ts'
 import { Name, Time } from './orders.ts'
 
-const NewOperator = z.strictObject({
+export const NewOperator = z.strictObject({
   name: Name,
   scopes: z.array(z.enum(scopes)).min(1).max(scopes.length),
   expiresAt: Time.nullable().default(null),

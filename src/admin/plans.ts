@@ -18,8 +18,12 @@ const PlanLimits = LimitsOrder.refine((limits) => limits.budgetNano.total === nu
   path: ['budgetNano', 'total'],
   message: 'the total of a tenant is its credit: set day or month',
 })
-const PlanBody = z.strictObject({ name: Name, limits: PlanLimits.prefault({}), settings: SettingsChange.prefault({}) })
-const NewPlan = PlanBody.extend({ planId: PlanId })
+export const PlanBody = z.strictObject({
+  name: Name,
+  limits: PlanLimits.prefault({}),
+  settings: SettingsChange.prefault({}),
+})
+export const NewPlan = PlanBody.extend({ planId: PlanId })
 
 const Stored = z
   .object({ plan_id: z.string(), name: z.string(), limits: z.string(), settings: z.string() })

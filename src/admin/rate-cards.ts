@@ -10,7 +10,7 @@ import { type AdminEnv, accept, noSuchTenant, note, onePage, read, tenantStub } 
 import { needs } from './guard.ts'
 import { ModelId, RateCardOrder, Time } from './orders.ts'
 
-const PushOrder = z.strictObject({
+export const PushOrder = z.strictObject({
   model: ModelId,
   effectiveAt: Time,
   /** The `next` of the answer before. */

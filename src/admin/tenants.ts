@@ -11,7 +11,7 @@ import { LimitsChange, LimitsOrder, Name, SettingsChange, TenantId } from './ord
 import { findPlan, PlanId } from './plans.ts'
 import { defaultRateCards } from './rate-cards.ts'
 
-const CreateTenant = z.strictObject({
+export const CreateTenant = z.strictObject({
   tenantId: TenantId,
   name: Name,
   creditNano: z.int().min(0),
@@ -20,14 +20,14 @@ const CreateTenant = z.strictObject({
   settings: z.strictObject(TenantSettings.shape).partial().exactOptional(),
 })
 
-const ChangeTenant = z.strictObject({
+export const ChangeTenant = z.strictObject({
   name: Name.exactOptional(),
   status: z.enum(tenantStatuses).exactOptional(),
   limits: LimitsChange.exactOptional(),
   settings: SettingsChange.exactOptional(),
 })
 
-const AssignPlan = z.strictObject({ planId: PlanId })
+export const AssignPlan = z.strictObject({ planId: PlanId })
 
 export const tenants = new Hono<AdminEnv>()
 

@@ -15,7 +15,7 @@ import { needs } from './guard.ts'
 import { RotateOrder } from './orders.ts'
 
 const epochMax = 999_999
-const EnrolWorker = z.strictObject({
+export const EnrolWorker = z.strictObject({
   workerId: z.string().regex(workerIdPattern, 'must be 1 to 40 lower-case letters, digits or dashes'),
   epoch: z.int().min(1).max(epochMax).default(1),
 })

@@ -112,7 +112,7 @@ const Thinking = z.discriminatedUnion('type', [
 ])
 const SchemaFormat = z.object({ type: z.literal('json_schema'), schema: z.record(z.string(), z.unknown()) })
 
-const Prompt = z.object({
+export const Prompt = z.object({
   model: z.string().min(1).max(256),
   messages: z.array(Turn).min(1).max(messagesMax),
   system: System.nullish(),
@@ -126,7 +126,7 @@ const Prompt = z.object({
   mcp_servers: z.unknown().optional(),
   container: z.unknown().optional(),
 })
-const Body = Prompt.extend({
+export const Body = Prompt.extend({
   max_tokens: TokensMax,
   stop_sequences: z.array(z.string().min(1).max(256)).max(stopMax).nullish(),
   temperature: z.number().min(0).max(1).nullish(),

@@ -1,0 +1,39 @@
+/** `/llms.txt` (llmstxt.org): what a language model that writes code against this service is to know. */
+import { operations, type Tag, tags } from './operations.ts'
+import { agentQuickstarts, type Place, sdkQuickstarts } from './quickstarts.ts'
+
+export function llmsText({ origin, model }: Place, offered: readonly string[]): string {
+  const routes = (Object.keys(tags) as Tag[])
+    .filter((tag) => tag !== 'Internal')
+    .map((tag) => {
+      const lines = operations
+        .filter((operation) => operation.tag === tag)
+        .map(({ method, path, summary }) => `- ${method.toUpperCase()} ${path}: ${summary}`)
+      return `### ${tag}\n\n${tags[tag]}\n\n${lines.join('\n')}`
+    })
+  return `# Tramontane
+
+> An API to ${offered.join(', ')}, metered by the token, in the dialects of OpenAI, Anthropic and Mistral.
+
+- Base URL: ${origin}/v1 (Anthropic's clients: ${origin})
+- Key: \`authorization: Bearer <key>\` or \`x-api-key: <key>\`
+- Model: \`${model}\`
+- Effort: \`reasoning_effort\` of none, minimal, low, medium, high, xhigh, max; up to low the model does not think, from medium on it does. Thinking comes as \`reasoning_content\`.
+- Images and PDFs: as data URLs or https addresses in the message's parts
+- A refusal has a \`code\`, a \`message\` that says what to do, and the \`param\` that is wrong
+
+## Documents
+
+- [Reference](${origin}/docs): quickstarts, errors, headers, every route
+- [OpenAPI 3.1](${origin}/openapi.json): the same for programs
+
+## Quickstarts
+
+${sdkQuickstarts.map(({ id, title }) => `- [${title}](${origin}/docs#sdk-${id})`).join('\n')}
+${agentQuickstarts.map(({ id, title }) => `- [${title}](${origin}/docs#agent-${id})`).join('\n')}
+
+## Routes
+
+${routes.join('\n\n')}
+`
+}

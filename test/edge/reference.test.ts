@@ -1,0 +1,54 @@
+/// <reference types="@cloudflare/vitest-plugin/types" />
+import { SELF } from 'cloudflare:test'
+import { describe, expect, it } from 'vitest'
+import { app } from '../../src/app.ts'
+import { openapi } from '../../src/reference/openapi.ts'
+import { operations } from '../../src/reference/operations.ts'
+import { style } from '../../src/reference/page.ts'
+
+describe('the reference', () => {
+  it('[REF1] every route there is has its place in the document, and nothing else has', () => {
+    const routes = app.routes
+      .filter(({ method }) => method !== 'ALL')
+      .map(({ method, path }) => `${method.toLowerCase()} ${path.replace(/:(\w+)/g, '{$1}')}`)
+    const told = operations.map(({ method, path }) => `${method} ${path}`)
+    // A new route is described in src/reference/operations.ts.
+    expect([...new Set(routes)].filter((route) => !told.includes(route))).toEqual([])
+    expect(told.filter((route) => !routes.includes(route))).toEqual([])
+    expect(new Set(told).size).toBe(told.length)
+  })
+
+  it('[REF2] a body’s schema is the one that reads it: a field that the reader knows is told', () => {
+    const { paths } = openapi('https://x') as { paths: Record<string, Record<string, unknown>> }
+    const text = JSON.stringify(paths['/v1/chat/completions']?.post)
+    for (const field of ['reasoning_effort', 'response_format', 'stream_options', 'file_data', 'document_url'])
+      expect(text).toContain(`"${field}"`)
+    expect(JSON.stringify(paths['/v1/keys']?.post)).toContain('"requests_per_minute"')
+    expect(JSON.stringify(paths['/admin/tenants/{tenantId}/keys']?.post)).toContain('"requestsPerMinute"')
+  })
+
+  it('[REF3] the page runs nothing and loads nothing: its policy forbids it, and its style is the one with that hash', async () => {
+    const response = await SELF.fetch('https://gateway.example/docs')
+    const policy = response.headers.get('content-security-policy') ?? ''
+    expect(policy).toContain("default-src 'none'")
+    const page = await response.text()
+    expect(page).not.toMatch(/<script|<link|<img|<iframe|@import|url\(|\son\w+=|javascript:/i)
+    const styles = [...page.matchAll(/<style>([\s\S]*?)<\/style>/g)].map(([, text]) => text ?? '')
+    expect(styles).toEqual([style])
+    const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(styles[0]))
+    expect(policy).toContain(`'sha256-${btoa(String.fromCharCode(...new Uint8Array(hash)))}'`)
+    expect(page.match(/style="/)).toBeNull()
+    for (const { path } of operations) expect(page).toContain(`<code>${path}</code>`)
+  })
+
+  it('[REF4] what is told names this gateway’s own address and model, and no key', async () => {
+    for (const path of ['/docs', '/llms.txt']) {
+      const text = await (await SELF.fetch(`https://gateway.example${path}`)).text()
+      expect(text).toContain('https://gateway.example/v1')
+      expect(text).toContain('tramontane-tiny')
+      expect(text).not.toMatch(/tm_(live|test)_[a-z0-9]/)
+    }
+    const response = await SELF.fetch('https://gateway.example/openapi.json')
+    expect(await response.json()).toMatchObject({ openapi: '3.1.0', servers: [{ url: 'https://gateway.example' }] })
+  })
+})
