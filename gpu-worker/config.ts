@@ -1,14 +1,17 @@
 /** A worker's settings, from its environment. What is missing or wrong is named in one sentence. */
+import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import type { HttpBackend, LaunchSettings } from '../backends/backend.ts'
 import { PoolName } from '../backends/protocol/dispatch.ts'
 import { slotsPerWorkerMax } from '../backends/protocol/heartbeat.ts'
 import { findModel, type Model } from '../backends/protocol/model.ts'
 import { parseWorkerKey, type WorkerKey } from '../backends/protocol/worker-key.ts'
-import { profiles } from './profile.ts'
+import { httpBackends, rootOf } from '../backends/registry.ts'
+import { profileOf } from './profile.ts'
 
-export interface Config {
+export interface Config extends EngineConfig {
   key: WorkerKey
   edgeUrl: URL
   host: string
@@ -16,54 +19,78 @@ export interface Config {
   /** Where the edge reaches this worker; null means http://host:port. */
   publicUrl: string | null
   home: string
-  pool: PoolName
-  model: Model
-  modelPath: string
-  slotsMax: number
-  contextTokens: number
-  batchTokens: number
-  prefillChunkTokens: number
-  threads: number
-  gpu: false | 'auto'
   /** How long open requests may go on after SIGTERM, in milliseconds. */
   drainMs: number
+  /** Whose prompts may be found in an engine's cache: each tenant's own, or where one tenant has it alone, all. */
+  prefixes: 'per-tenant' | 'shared'
 }
+
+/** What runs the model, and how it is set up. */
+export interface EngineConfig {
+  pool: PoolName
+  model: Model
+  slotsMax: number
+  contextTokens: number
+  engine: EngineChoice
+}
+
+export type EngineChoice =
+  | {
+      kind: 'embedded'
+      modelPath: string
+      batchTokens: number
+      prefillChunkTokens: number
+      threads: number
+      gpu: false | 'auto'
+    }
+  /** `program` goes before the adapter's own command; port 0 is any free one. */
+  | { kind: 'launched'; backend: HttpBackend; program: string | null; settings: LaunchSettings }
+  | { kind: 'attached'; backend: HttpBackend; url: string; apiKey: string | null }
 
 export const tinyModelPath = fileURLToPath(new URL('./model/tiny.gguf', import.meta.url))
 const tinyModelId = 'tramontane-tiny'
+const smallFour = 'mistralai/Mistral-Small-4-119B-2603'
 
 const port = z.coerce.number().int().min(0).max(65_535)
+const httpUrl = (error: string) => z.url({ protocol: /^https?$/, error })
+const given = (schema: z.ZodString) => schema.min(1, 'is empty: give it a value or leave it out').optional()
 
-const Environment = z.object({
-  TRAMONTANE_WORKER_KEY: z.string({ error: 'is missing: enrol the worker with POST /admin/workers' }),
-  TRAMONTANE_EDGE_URL: z.url({ protocol: /^https?$/, error: 'must be the URL of the gateway' }),
-  TRAMONTANE_WORKER_HOST: z.string().default('127.0.0.1'),
-  TRAMONTANE_WORKER_PORT: port.default(0),
-  TRAMONTANE_WORKER_URL: z.url({ protocol: /^https?$/, error: 'must be a URL that the gateway can reach' }).optional(),
-  TRAMONTANE_HOME: z.string().default('.tramontane'),
+const EngineEnvironment = z.object({
   TRAMONTANE_POOL: PoolName.default('latency'),
-  TRAMONTANE_MODEL: z.string().optional(),
-  TRAMONTANE_MODEL_ID: z.string().optional(),
+  TRAMONTANE_BACKEND: z.string().default('embedded'),
+  TRAMONTANE_MODEL: given(z.string()),
+  TRAMONTANE_MODEL_ID: given(z.string()),
   TRAMONTANE_SLOTS: z.coerce.number().int().min(1).max(slotsPerWorkerMax).optional(),
   TRAMONTANE_CONTEXT: z.coerce.number().int().min(256).optional(),
   TRAMONTANE_THREADS: z.coerce.number().int().min(1).optional(),
   TRAMONTANE_GPU: z.enum(['off', 'auto']).default('off'),
+  TRAMONTANE_ENGINE_URL: httpUrl('must be the URL of an engine that runs, as http://127.0.0.1:8000').optional(),
+  TRAMONTANE_ENGINE_KEY: given(z.string()),
+  TRAMONTANE_ENGINE_PROGRAM: given(z.string()),
+  TRAMONTANE_ENGINE_PORT: port.default(0),
+  TRAMONTANE_ENGINE_ARGS: z.string().default(''),
+  TRAMONTANE_DRAFT_MODEL: given(z.string()),
+  TRAMONTANE_TENSOR_PARALLEL: z.coerce.number().int().min(1).max(64).default(1),
+})
+type EngineEnvironment = z.infer<typeof EngineEnvironment>
+
+const Environment = z.object({
+  TRAMONTANE_WORKER_KEY: z.string({ error: 'is missing: enrol the worker with POST /admin/workers' }),
+  TRAMONTANE_EDGE_URL: httpUrl('must be the URL of the gateway'),
+  TRAMONTANE_WORKER_HOST: z.string().default('127.0.0.1'),
+  TRAMONTANE_WORKER_PORT: port.default(0),
+  TRAMONTANE_WORKER_URL: httpUrl('must be a URL that the gateway can reach').optional(),
+  TRAMONTANE_HOME: z.string().default('.tramontane'),
+  TRAMONTANE_PREFIXES: z.enum(['per-tenant', 'shared']).default('per-tenant'),
   TRAMONTANE_DRAIN_MS: z.coerce.number().int().min(0).default(30_000),
 })
 
-export function readConfig(environment: Record<string, string | undefined>): Config {
-  const parsed = Environment.safeParse(environment)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    throw new Error(`${String(issue?.path[0])}: ${issue?.message}`)
-  }
-  const env = parsed.data
+type Variables = Record<string, string | undefined>
+
+export function readConfig(environment: Variables): Config {
+  const env = parse(Environment, environment)
   const key = parseWorkerKey(env.TRAMONTANE_WORKER_KEY)
   if (!key) throw new Error('TRAMONTANE_WORKER_KEY: not a worker key; enrol the worker with POST /admin/workers')
-  const modelId = env.TRAMONTANE_MODEL_ID ?? (env.TRAMONTANE_MODEL ? 'mistral-small-4' : tinyModelId)
-  const model = findModel(modelId)
-  if (!model) throw new Error(`TRAMONTANE_MODEL_ID: ${modelId} is not in the catalogue (backends/protocol/model.ts)`)
-  const profile = profiles[env.TRAMONTANE_POOL]
   return {
     key,
     edgeUrl: new URL(env.TRAMONTANE_EDGE_URL),
@@ -71,15 +98,117 @@ export function readConfig(environment: Record<string, string | undefined>): Con
     port: env.TRAMONTANE_WORKER_PORT,
     publicUrl: env.TRAMONTANE_WORKER_URL ?? null,
     home: env.TRAMONTANE_HOME,
+    drainMs: env.TRAMONTANE_DRAIN_MS,
+    prefixes: env.TRAMONTANE_PREFIXES,
+    ...readEngineConfig(environment),
+  }
+}
+
+/** The part that needs neither a gateway nor a key. */
+export function readEngineConfig(environment: Variables): EngineConfig {
+  const env = parse(EngineEnvironment, environment)
+  const backend = backendOf(env)
+  const modelId = env.TRAMONTANE_MODEL_ID ?? (serves(env, backend) === tinyModelPath ? tinyModelId : 'mistral-small-4')
+  const model = findModel(modelId)
+  if (!model) throw new Error(`TRAMONTANE_MODEL_ID: ${modelId} is not in the catalogue (backends/protocol/model.ts)`)
+  const profile = profileOf(env.TRAMONTANE_BACKEND, env.TRAMONTANE_POOL)
+  const common = {
     pool: env.TRAMONTANE_POOL,
     model,
-    modelPath: env.TRAMONTANE_MODEL ?? tinyModelPath,
     slotsMax: env.TRAMONTANE_SLOTS ?? profile.slotsMax,
-    contextTokens: env.TRAMONTANE_CONTEXT ?? Math.min(model.contextTokens, 32_768),
-    batchTokens: profile.batchTokens,
-    prefillChunkTokens: profile.prefillChunkTokens,
-    threads: env.TRAMONTANE_THREADS ?? Math.max(1, availableParallelism() - 1),
-    gpu: env.TRAMONTANE_GPU === 'auto' ? 'auto' : false,
-    drainMs: env.TRAMONTANE_DRAIN_MS,
+    contextTokens: env.TRAMONTANE_CONTEXT ?? Math.min(model.contextTokens, profile.contextTokensMax),
   }
+  return { ...common, engine: choose(env, backend, common) }
+}
+
+function choose(
+  env: EngineEnvironment,
+  backend: HttpBackend | null,
+  { model, slotsMax, contextTokens }: Omit<EngineConfig, 'engine'>,
+): EngineChoice {
+  const { batchTokens, prefillChunkTokens, speculationTokens } = profileOf(env.TRAMONTANE_BACKEND, env.TRAMONTANE_POOL)
+  const served = serves(env, backend)
+  if (!backend) {
+    return {
+      kind: 'embedded',
+      modelPath: served,
+      ...{ batchTokens, prefillChunkTokens },
+      threads: env.TRAMONTANE_THREADS ?? Math.max(1, availableParallelism() - 1),
+      gpu: env.TRAMONTANE_GPU === 'auto' ? 'auto' : false,
+    }
+  }
+  const apiKey = env.TRAMONTANE_ENGINE_KEY ?? null
+  const url = env.TRAMONTANE_ENGINE_URL
+  if (url !== undefined) return { kind: 'attached', backend, url: rootOf(url), apiKey }
+  if (!backend.launch) {
+    throw new Error(
+      `TRAMONTANE_ENGINE_URL: is missing: ${backend.name} is not started from here, only attached to; give the URL where it runs`,
+    )
+  }
+  const program = env.TRAMONTANE_ENGINE_PROGRAM ?? null
+  if (program?.includes('/') && !existsSync(program))
+    throw new Error(`TRAMONTANE_ENGINE_PROGRAM: there is no file ${program}`)
+  return {
+    kind: 'launched',
+    backend,
+    program,
+    settings: {
+      model: served,
+      servedAs: model.id,
+      host: '127.0.0.1',
+      port: env.TRAMONTANE_ENGINE_PORT,
+      ...{ contextTokens, slotsMax, batchTokens, prefillChunkTokens, apiKey },
+      performance: env.TRAMONTANE_POOL,
+      speculation: speculation(env, served, speculationTokens),
+      tensorParallel: env.TRAMONTANE_TENSOR_PARALLEL,
+      threads: env.TRAMONTANE_THREADS ?? null,
+      extra: words(env.TRAMONTANE_ENGINE_ARGS),
+    },
+  }
+}
+
+/** The draft is the operator's to name; Small 4 has one of its own. `off` is none. */
+function speculation(env: EngineEnvironment, model: string, tokens: number): LaunchSettings['speculation'] {
+  const named = env.TRAMONTANE_DRAFT_MODEL
+  const draftModel = named ?? (model === smallFour ? `${smallFour}-eagle` : 'off')
+  if (draftModel === 'off') return null
+  // Who names a draft wants it, in whichever pool.
+  const count = tokens === 0 && named !== undefined ? 3 : tokens
+  return count === 0 ? null : { draftModel, tokens: count }
+}
+
+function backendOf(env: EngineEnvironment): HttpBackend | null {
+  const name = env.TRAMONTANE_BACKEND
+  if (name === 'embedded') {
+    const needsBackend = ['TRAMONTANE_ENGINE_URL', 'TRAMONTANE_ENGINE_PROGRAM', 'TRAMONTANE_DRAFT_MODEL'] as const
+    for (const variable of needsBackend) {
+      if (env[variable] !== undefined)
+        throw new Error(`${variable}: the embedded engine has none: name the engine with TRAMONTANE_BACKEND`)
+    }
+    return null
+  }
+  const backend = httpBackends.find((each) => each.name === name)
+  if (backend) return backend
+  const names = ['embedded', ...httpBackends.map((each) => each.name)].join(', ')
+  throw new Error(`TRAMONTANE_BACKEND: "${name}" is none that is known; it is one of ${names}`)
+}
+
+/** What is served: a path, or an id as the engine takes it. */
+function serves(env: EngineEnvironment, backend: HttpBackend | null): string {
+  const path = env.TRAMONTANE_MODEL
+  if (path !== undefined) return path
+  if (env.TRAMONTANE_ENGINE_URL !== undefined) return smallFour
+  return backend === null || backend.name === 'llama-cpp' ? tinyModelPath : smallFour
+}
+
+/** Separated by white space; a word with white space in it is written in single or double quotes. */
+function words(text: string): string[] {
+  return [...text.matchAll(/'([^']*)'|"([^"]*)"|\S+/g)].map((match) => match[1] ?? match[2] ?? match[0])
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, environment: Variables): z.infer<Schema> {
+  const parsed = schema.safeParse(environment)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  throw new Error(`${String(issue?.path[0])}: ${issue?.message}`)
 }

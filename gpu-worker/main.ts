@@ -1,18 +1,29 @@
-/** The GPU worker's program: settings from the environment, one engine, one worker; it drains on SIGTERM and SIGINT. */
+/**
+ * The GPU worker's program: settings from the environment, one engine, one worker; it drains on SIGTERM and SIGINT, and
+ * on SIGHUP starts its engine anew when what runs has ended.
+ *
+ *   node gpu-worker/main.ts [--backend NAME] [--pool NAME] [--model PATH|ID] [--engine-url URL] [--print-launch]
+ *
+ * A flag goes before the variable it stands for. `--print-launch` prints the line that would start the engine, and ends.
+ */
 import { randomInt } from 'node:crypto'
-import { type Config, readConfig } from './config.ts'
-import { createEmbeddedEngine } from './engine/embedded.ts'
+import { parseArgs } from 'node:util'
+import { type Config, readConfig, readEngineConfig } from './config.ts'
+import { createEngine } from './engine/create.ts'
+import { launchLine } from './print-launch.ts'
 import { createWorker } from './worker.ts'
 
 const alphanumerics = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
+const variables = {
+  backend: 'TRAMONTANE_BACKEND',
+  pool: 'TRAMONTANE_POOL',
+  model: 'TRAMONTANE_MODEL',
+  'engine-url': 'TRAMONTANE_ENGINE_URL',
+} as const
 
 async function main(config: Config): Promise<void> {
   const log = (line: string) => process.stderr.write(`worker ${config.key.workerId}: ${line}\n`)
-  const { modelPath, slotsMax, contextTokens, batchTokens, prefillChunkTokens, threads, gpu } = config
-  const engine = createEmbeddedEngine({
-    ...{ modelPath, slotsMax, contextTokens, batchTokens, prefillChunkTokens, threads, gpu },
-    log,
-  })
+  const engine = await createEngine(config, log)
   const callId = () => Array.from({ length: 9 }, () => alphanumerics[randomInt(alphanumerics.length)]).join('')
   const worker = await createWorker(config, { engine, now: () => Date.now(), callId, log })
   let stopping = false
@@ -23,14 +34,29 @@ async function main(config: Config): Promise<void> {
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
+  process.on('SIGHUP', () => {
+    if (!stopping) void worker.renew()
+  })
   // One that was started by `npm start` does not outlive it.
   process.on('disconnect', stop)
   const url = await worker.start()
   process.send?.({ kind: 'ready', url })
 }
 
+function readArguments(): { environment: Record<string, string | undefined>; print: boolean } {
+  const text = { type: 'string' } as const
+  const { values } = parseArgs({
+    options: { backend: text, pool: text, model: text, 'engine-url': text, 'print-launch': { type: 'boolean' } },
+  })
+  const { 'print-launch': print = false, ...flags } = values
+  const given = Object.entries(flags).map(([flag, value]) => [variables[flag as keyof typeof variables], value])
+  return { environment: { ...process.env, ...Object.fromEntries(given) }, print }
+}
+
 try {
-  await main(readConfig(process.env))
+  const { environment, print } = readArguments()
+  if (print) process.stdout.write(`${launchLine(readEngineConfig(environment))}\n`)
+  else await main(readConfig(environment))
 } catch (error) {
   process.stderr.write(`worker: ${error instanceof Error ? error.message : error}\n`)
   process.exit(1)

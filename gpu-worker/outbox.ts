@@ -3,6 +3,7 @@
  *
  *   begin ──▶ running ── finish ──▶ owed ── acknowledged ──▶ (gone)
  *                │                    └── refused ─────────▶ kept for the operator
+ *                ├── forget: refused after all, nothing was generated ──▶ (gone)
  *                └── the process died: at the next start the row becomes a receipt of a failed request
  *
  * Counts of running requests go to a small file beside the database, one fixed record per slot, because they change
@@ -90,6 +91,11 @@ export class Outbox {
   /** From here on the receipt is owed. */
   finish(receipt: Receipt): void {
     this.#finish.run(JSON.stringify(receipt), receipt.dispatchId)
+  }
+
+  /** Nothing was generated for it, and its dispatch was refused: nothing is owed. */
+  forget(dispatchId: string): void {
+    this.#delete.run(dispatchId)
   }
 
   owed(limit: number): Owed[] {

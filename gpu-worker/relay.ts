@@ -3,20 +3,23 @@
  *
  * The order at the end is what the ledger rests on: the engine has stopped, the receipt is in the outbox, and only
  * then does the last byte go out. A client that left (the response closed early) aborts the engine within one token;
- * an engine that died breaks the response off, so that the edge, which alone knows whether bytes went out, tells the
- * client or tries another worker.
+ * an engine that died breaks the response off, so that the edge tells the client; before the first byte it is a refusal,
+ * so that the edge tries another worker. The head waits a moment for that: an engine that will not run a request mostly
+ * says so at once.
  */
 import type { ServerResponse } from 'node:http'
 import type { Chat } from '../backends/protocol/chat.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../backends/protocol/chunk.ts'
-import { type Dispatch, promptTokensHeader, type Refusal } from '../backends/protocol/dispatch.ts'
+import { type Dispatch, promptTokensHeader, type Refusal, warningsHeader } from '../backends/protocol/dispatch.ts'
 import { type Counts, costNano, outputTokensWithin } from '../backends/protocol/money.ts'
 import type { Receipt } from '../backends/protocol/receipt.ts'
-import type { Engine, Prepared, Run } from './engine/engine.ts'
+import { type Engine, EngineRefused, type Prepared, type Run } from './engine/engine.ts'
 import type { Outbox } from './outbox.ts'
 
 /** White space or comments this often until the first token: how a client that left is noticed before it. */
 const beatMs = 250
+/** The head goes out with the first event, or when this has passed. */
+const headMs = 50
 
 export interface RelayParts {
   engine: Engine
@@ -39,12 +42,15 @@ export function boundOutput(prepared: Prepared, dispatch: Dispatch): number | Re
   return Math.min(dispatch.outputTokensMax, outputTokensFit, affordable)
 }
 
-/** Runs a bounded dispatch to its end, whatever that is. The slot is the caller's to release. Rejects never. */
+/**
+ * Runs a bounded dispatch to its end, whatever that is. The slot is the caller's to release. Rejects never; resolves with
+ * a refusal, which the caller writes, where nothing was generated and nothing written.
+ */
 export async function relay(
   parts: RelayParts,
   work: { dispatch: Dispatch; chat: Chat; prepared: Prepared; outputTokensMax: number; slot: number },
   response: ServerResponse,
-): Promise<void> {
+): Promise<Refusal | undefined> {
   const { engine, outbox, now } = parts
   const { dispatch, chat, prepared, slot } = work
   const startedAt = now()
@@ -54,30 +60,48 @@ export async function relay(
   if (response.destroyed) left.abort()
   const { requestId, priority, tenantId: owner } = dispatch
   const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
-  response.setHeader(promptTokensHeader, String(prepared.promptTokens))
-  const writer = chat.stream ? streamWriter(dispatch, chat, response, now) : wholeWriter(dispatch, response, now)
+  const head = headOf(dispatch, now)
+  const writer = chat.stream ? streamWriter(head, chat, prepared, response) : wholeWriter(head, prepared, response)
+  const headTimer = setTimeout(() => writer.begin(), headMs)
   const beat = setInterval(() => writer.beat(), beatMs)
   let firstTokenMs: number | null = null
-  const { end, stop } = await pump(run, {
+  const { end, stop, cause } = await pump(run, {
     counted: () => outbox.count(slot, run.counts),
     first: () => {
       firstTokenMs = now() - startedAt
+      writer.begin()
       if (chat.stream) clearInterval(beat)
     },
     text: writer.text,
     call: (name, args) => writer.call({ id: parts.callId(), name, arguments: args }),
   })
+  clearTimeout(headTimer)
   clearInterval(beat)
-  const receipt = receiptOf(dispatch, run.counts, end, { startedAt, endedAt: now(), firstTokenMs }, engine)
+  if (end === 'failed' && !response.headersSent && isNothing(run.counts)) {
+    outbox.forget(dispatch.dispatchId)
+    return refusalFor(cause)
+  }
+  const receipt = receiptOf(dispatch, run, end, { startedAt, endedAt: now(), firstTokenMs }, engine)
   outbox.finish(receipt)
   const settled = parts.owed(receipt, dispatch.settleFirst)
   if (dispatch.settleFirst && receipt.outcome === 'finished') await settled
   if (end === 'failed') response.destroy()
   else if (end !== 'abort') writer.end(end, run.counts, stop)
+  return undefined
+}
+
+function isNothing({ promptTokens, outputTokens }: Readonly<Counts>): boolean {
+  return promptTokens + outputTokens === 0
+}
+
+function refusalFor(cause: unknown): Refusal {
+  if (cause instanceof EngineRefused) return cause.refusal
+  return { code: 'engine_down', message: cause instanceof Error ? cause.message : 'the engine failed' }
 }
 
 type End = FinishReason | 'abort' | 'failed'
 
+/** `cause` is why it failed. */
 async function pump(
   run: Run,
   on: {
@@ -86,9 +110,10 @@ async function pump(
     text: (channel: 'reasoning' | 'content', text: string) => void
     call: (name: string, args: string) => void
   },
-): Promise<{ end: End; stop: string | undefined }> {
+): Promise<{ end: End; stop: string | undefined; cause: unknown }> {
   let end: End = 'failed'
   let stop: string | undefined
+  let cause: unknown
   let first = true
   try {
     for await (const event of run.events) {
@@ -103,22 +128,22 @@ async function pump(
       if (event.kind === 'text') on.text(event.channel, event.text)
       else on.call(event.name, event.arguments)
     }
-  } catch {
-    // The engine said why to its log when it died; to this request it is one outcome.
+  } catch (error) {
     end = 'failed'
+    cause = error
   }
   on.counted()
-  return { end, stop }
+  return { end, stop, cause }
 }
 
 function receiptOf(
   dispatch: Dispatch,
-  live: Readonly<Counts>,
+  run: Run,
   end: End,
   times: Pick<Receipt, 'startedAt' | 'endedAt' | 'firstTokenMs'>,
   engine: Engine,
 ): Receipt {
-  const counts = { ...live }
+  const counts = { ...run.counts }
   const { requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort, rates } = dispatch
   return {
     ...{ requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort },
@@ -126,13 +151,15 @@ function receiptOf(
     finishReason: end === 'failed' ? 'error' : end,
     counts,
     costNano: end === 'failed' ? 0 : Math.min(costNano(counts, rates), dispatch.costNanoMax),
-    estimated: false,
+    estimated: run.estimated ?? false,
     ...times,
     engine: `${engine.description.engine} ${engine.description.version}`,
   }
 }
 
+/** `begin` writes the head, once; everything else writes it first if it must. */
 interface Writer {
+  begin(): void
   beat(): void
   text(channel: 'reasoning' | 'content', text: string): void
   call(call: WireCall): void
@@ -149,30 +176,63 @@ function headOf(dispatch: Dispatch, now: () => number): Head {
 }
 
 /** Chunks as they come. One event per write: some clients lose an event that is split over two reads. */
-function streamWriter(dispatch: Dispatch, chat: Chat, response: ServerResponse, now: () => number): Writer {
-  const chunks = chunkWriter(headOf(dispatch, now), chat.includeUsage)
-  response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
-  response.write(chunks.role())
+function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: ServerResponse): Writer {
+  const chunks = chunkWriter(head, chat.includeUsage)
+  const begin = () => {
+    if (response.headersSent || response.destroyed) return
+    response.writeHead(200, headers('text/event-stream; charset=utf-8', prepared))
+    response.write(chunks.role())
+  }
   return {
-    beat: () => void response.write(': working on the prompt\n\n'),
+    begin,
+    beat() {
+      begin()
+      response.write(': working on the prompt\n\n')
+    },
     text: (channel, text) => void response.write(chunks.text(channel, text)),
     call: (call) => void response.write(chunks.call(call)),
-    end: (finishReason, counts, stop) => void response.end(chunks.end(finishReason, counts, stop)),
+    end(finishReason, counts, stop) {
+      begin()
+      response.end(chunks.end(finishReason, counts, stop))
+    },
   }
 }
 
 /** White space until the answer is whole. */
-function wholeWriter(dispatch: Dispatch, response: ServerResponse, now: () => number): Writer {
-  const head = headOf(dispatch, now)
+function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): Writer {
   const answer = { content: '', reasoning: '', calls: [] as WireCall[] }
-  response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
-  response.flushHeaders()
+  const begin = () => {
+    if (response.headersSent || response.destroyed) return
+    response.writeHead(200, headers('application/json', prepared))
+    response.flushHeaders()
+  }
   return {
-    beat: () => void response.write(' '),
+    begin,
+    beat() {
+      begin()
+      response.write(' ')
+    },
     text: (channel, text) => {
       answer[channel] += text
     },
     call: (call) => void answer.calls.push(call),
-    end: (finishReason, counts, stop) => void response.end(completion(head, { ...answer, finishReason, counts, stop })),
+    end(finishReason, counts, stop) {
+      begin()
+      response.end(completion(head, { ...answer, finishReason, counts, stop }))
+    },
+  }
+}
+
+/** What is known before the first byte: the prompt's exact length, and what the engine does not honour. */
+function headers(contentType: string, { promptTokens, promptEstimated, warnings = [] }: Prepared) {
+  const told = warnings
+    .join('; ')
+    .replace(/[^\x20-\x7e]/g, '?')
+    .slice(0, 2_000)
+  return {
+    'content-type': contentType,
+    'cache-control': 'no-store',
+    ...(!promptEstimated && { [promptTokensHeader]: String(promptTokens) }),
+    ...(told !== '' && { [warningsHeader]: told }),
   }
 }

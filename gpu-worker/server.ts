@@ -146,8 +146,7 @@ async function run(
   if (!prepared.ok) return prepared
   const bound = boundOutput(prepared, order)
   if (typeof bound !== 'number') return bound
-  await relay(parts, { dispatch: order, chat, prepared, outputTokensMax: bound, slot }, response)
-  return undefined
+  return relay(parts, { dispatch: order, chat, prepared, outputTokensMax: bound, slot }, response)
 }
 
 function refuse(parts: ServerParts, response: ServerResponse, refusal: Refusal): void {

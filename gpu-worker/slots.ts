@@ -1,12 +1,23 @@
 /** The worker's slots: how many requests may hold one, and who does. There is no queue here; the pool has it. */
 export class Slots {
-  readonly max: number
+  #max: number
   readonly #held = new Map<string, number>()
-  readonly #free: number[]
+  #free: number[]
 
   constructor(max: number) {
-    this.max = max
-    this.#free = Array.from({ length: max }, (_, index) => max - 1 - index)
+    this.#max = max
+    this.#free = freeUpTo(max)
+  }
+
+  get max(): number {
+    return this.#max
+  }
+
+  /** The engine has room for fewer. Before the first is taken. */
+  limit(max: number): void {
+    if (max >= this.#max || this.#held.size > 0) return
+    this.#max = max
+    this.#free = freeUpTo(max)
   }
 
   /** The slot's number, or undefined when all are held or the request holds one already. */
@@ -27,4 +38,8 @@ export class Slots {
   holders(): string[] {
     return [...this.#held.keys()]
   }
+}
+
+function freeUpTo(max: number): number[] {
+  return Array.from({ length: max }, (_, index) => max - 1 - index)
 }

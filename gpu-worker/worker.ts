@@ -3,6 +3,9 @@
  *
  *   start: engine loads ▶ what an earlier process left is accounted for ▶ port opens ▶ the edge has heard it
  *   stop:  admits nothing new ▶ open requests end, or their time is up ▶ engine ends ▶ receipts are delivered ▶ gone
+ *
+ * What still runs when its time is up fails with the engine: it is counted and not billed, and of it whatever has sent
+ * nothing yet is handed back to the edge, which gives it to another worker.
  */
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -35,11 +38,15 @@ export interface WorkerParts {
 export interface Worker {
   /** Resolves with the URL the edge knows it by. Rejects with one sentence when it cannot serve. */
   start(): Promise<string>
+  /** Admits nothing new until what runs has ended, or its time is up, and its engine has been started anew. */
+  renew(): Promise<void>
   /** Resolves when it may exit. */
   stop(): Promise<void>
 }
 
 const deliverMs = 3_000
+/** For what failed with the engine to be told and counted. */
+const partingMs = 2_000
 
 export async function createWorker(config: Config, parts: WorkerParts): Promise<Worker> {
   const { engine, now, log } = parts
@@ -51,6 +58,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
   const metrics = new Metrics()
   const delivery = new Delivery({ edgeUrl: config.edgeUrl, kid, key, outbox, log })
   let state: 'serving' | 'draining' | 'gone' = 'serving'
+  let stopping = false
   let url = config.publicUrl ?? ''
   let idle: (() => void) | undefined
   const engineName = () => `${engine.description.engine} ${engine.description.version}`
@@ -118,6 +126,13 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
     })
   }
 
+  async function drain(why: string): Promise<void> {
+    state = 'draining'
+    log(`draining, because ${why}: no new requests; open ones go on`)
+    await heartbeats.beat()
+    await Promise.race([emptied(), delay(config.drainMs)])
+  }
+
   /** Every slot is free, now or later. */
   function emptied(): Promise<void> {
     return new Promise((resolve) => {
@@ -129,6 +144,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
   return {
     async start() {
       await engine.start()
+      slots.limit(engine.description.slotsMax)
       for (const receipt of outbox.recover(engineName(), now())) metrics.settled(receipt)
       const address = await listen(server, config)
       if (!config.publicUrl) url = `http://${config.host}:${address.port}`
@@ -137,14 +153,21 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       log(`ready on ${url}: ${engine.description.modelName}, pool ${config.pool}, ${slots.max} slots`)
       return url
     },
+    async renew() {
+      if (state !== 'serving' || !engine.renew) return
+      await drain('the engine is started anew')
+      if (stopping) return
+      engine.renew()
+      state = 'serving'
+    },
     async stop() {
-      state = 'draining'
-      log('draining: no new requests; open ones go on')
-      await heartbeats.beat()
-      await Promise.race([emptied(), delay(config.drainMs)])
+      stopping = true
+      await drain('this worker ends')
+      await engine.close()
+      // Their answers, or their refusals, are on their way.
+      await Promise.race([emptied(), delay(partingMs)])
       server.closeAllConnections()
       server.close()
-      await engine.close()
       await delivery.flush(deliverMs)
       heartbeats.stop()
       // Only one that owes nothing takes leave; any other is missed, and asked for, until it is back.

@@ -51,6 +51,8 @@ export const clockSkewMs = 5_000
 export const dispatchPath = '/dispatch'
 /** On an accepted dispatch's answer: the prompt's exact length, which some clients are told before the first token. */
 export const promptTokensHeader = 'x-prompt-tokens'
+/** On a worker's answer: what was understood and is not honoured by its engine, for the client to be told. */
+export const warningsHeader = 'x-tramontane-warnings'
 
 /** What a worker answers instead of a stream. `promptTokens` is the exact count where it was reached. */
 export const Refusal = z.object({

@@ -167,6 +167,10 @@ class EmbeddedEngine implements Engine {
     return { ...this.#load }
   }
 
+  renew(): void {
+    this.#happened({ kind: 'restart' })
+  }
+
   async close(): Promise<void> {
     const child = this.#child
     this.#happened({ kind: 'close' })

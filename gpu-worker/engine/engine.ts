@@ -4,6 +4,7 @@
  * A request goes through it in two steps. `prepare` renders and counts, and starts nothing, so that a prompt which
  * does not fit, or costs more than was reserved, is refused before a token is spent. `run` generates.
  */
+import type { Failure } from '../../backends/backend.ts'
 import type { Chat } from '../../backends/protocol/chat.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
 import type { Counts } from '../../backends/protocol/money.ts'
@@ -18,10 +19,13 @@ export interface Engine {
   prepare(chat: Chat, effort: EffortWord): Promise<Prepared | EngineRefusal>
   /**
    * Generates. Aborting `signal` ends the run within one token or one prefill chunk; `events` then ends after an
-   * `end` event with finish reason `abort`. If the engine dies, `events` rejects with EngineFailure.
+   * `end` event with finish reason `abort`. If the engine dies, `events` rejects with EngineFailure; if it says only now
+   * that it will not run this, with EngineRefused, before any other event.
    */
   run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run
   load(): EngineLoad
+  /** Starts the engine anew, where that can be done. Open runs reject with EngineFailure. */
+  renew?(): void
   /** Ends the engine and every process it started. Open runs reject with EngineFailure. */
   close(): Promise<void>
 }
@@ -55,14 +59,17 @@ export interface EngineLoad {
 
 export interface Prepared {
   ok: true
-  /** Exact, including control tokens. */
+  /** Including control tokens. Exact, or where it is estimated, more than it can be. */
   promptTokens: number
+  promptEstimated?: boolean
   /** The most that fits the context after this prompt. */
   outputTokensFit: number
   chat: Chat
   effort: EffortWord
   /** The engine's own (token ids, or a request body). */
   prompt: unknown
+  /** What was asked and is not honoured as it was asked, for the client to see. */
+  warnings?: readonly string[]
 }
 
 export interface EngineRefusal {
@@ -87,8 +94,10 @@ export interface RunOptions {
 }
 
 export interface Run {
-  /** What has really been computed so far; live, exact at every moment, also after an abort or a failure. */
+  /** What has really been computed so far; live, at every moment, also after an abort or a failure. */
   readonly counts: Readonly<Counts>
+  /** Whether one of them is not exact; absent where they always are. */
+  readonly estimated?: boolean
   readonly events: AsyncIterable<EngineEvent>
 }
 
@@ -105,4 +114,25 @@ export type EngineEvent =
 /** The engine died or is not there. Whoever asked may try another worker, as long as no byte was sent. */
 export class EngineFailure extends Error {
   override name = 'EngineFailure'
+}
+
+/** The engine will not run this request; nothing was generated. */
+export class EngineRefused extends Error {
+  override name = 'EngineRefused'
+  readonly refusal: EngineRefusal
+
+  constructor(refusal: EngineRefusal) {
+    super(refusal.message)
+    this.refusal = refusal
+  }
+}
+
+/** What the client is to be told of an adapter's failure; undefined where the engine, and not the request, is to blame. */
+export function refusalOf({ code, message, param, promptTokens, operator }: Failure): EngineRefusal | undefined {
+  if (operator) return undefined
+  const count = promptTokens === undefined ? {} : { promptTokens }
+  if (code === 'context_length_exceeded') return { ok: false, code, message, param, ...count }
+  if (code === 'invalid_value' || code === 'request_too_large')
+    return { ok: false, code: 'invalid_value', message, param }
+  return undefined
 }

@@ -16,7 +16,7 @@ import { Slots } from '../../gpu-worker/slots.ts'
 import { dataUrl } from '../support/images.ts'
 import { encryptedPdf, pdf } from '../support/pdf.ts'
 import { eventually } from '../support/product.ts'
-import { EngineFailure, ScriptedEngine } from '../support/scripted-engine.ts'
+import { EngineFailure, EngineRefused, ScriptedEngine } from '../support/scripted-engine.ts'
 
 let engine: ScriptedEngine
 let server: Server
@@ -334,5 +334,38 @@ describe('worker', () => {
     settle()
     await read
     expect(text).toContain('[DONE]')
+  })
+
+  it('[WRK30] an engine that fails before anything was written is a refusal: the edge tries another, and nothing is owed', async () => {
+    engine.runError = new EngineFailure('the connection to the engine was lost')
+    expect(await refusal(send())).toMatchObject({ status: 503, code: 'engine_down' })
+    expect([receipts, outbox.counts(), slots.holders()]).toEqual([[], { running: 0, owed: 0, refused: 0 }, []])
+    engine.runError = undefined
+    expect((await send()).status).toBe(200)
+  })
+
+  it('[WRK31] what the engine says against a request only when it is to run is told as its refusal', async () => {
+    const refused = { ok: false, code: 'context_length_exceeded', message: 'too long', param: 'messages' } as const
+    engine.runError = new EngineRefused({ ...refused, promptTokens: 9_000 })
+    for (const stream of [true, false]) {
+      const answer = await refusal(send({}, { stream }))
+      expect(answer).toMatchObject({ status: 400, code: 'context_length_exceeded', promptTokens: 9_000 })
+    }
+    expect(outbox.counts()).toEqual({ running: 0, owed: 0, refused: 0 })
+  })
+
+  it('[WRK32] a count that is not exact is marked in its receipt', async () => {
+    await (await send()).text()
+    engine.estimated = true
+    await (await send()).text()
+    expect(receipts.map(({ estimated }) => estimated)).toEqual([false, true])
+  })
+
+  it('[WRK33] what the engine does not honour is said in a header, before the first byte', async () => {
+    engine.warnings = ['seed: not supported by this backend, ignored', 'naïve\nsecond']
+    const { headers } = await send()
+    expect(headers.get('x-tramontane-warnings')).toBe('seed: not supported by this backend, ignored; na?ve?second')
+    engine.warnings = []
+    expect((await send()).headers.has('x-tramontane-warnings')).toBe(false)
   })
 })

@@ -17,6 +17,8 @@ export interface Script {
   dieWith: number | null
   /** Does not end at SIGTERM. */
   stubborn: boolean
+  /** Does not know `max_tokens`. */
+  boundless: boolean
   /** Tokens of every answer, the milliseconds between two, and how many of the first are thinking. */
   tokens: number
   tokenMs: number
@@ -32,16 +34,19 @@ export interface Script {
 
 export interface Seen {
   chats: { body: Record<string, unknown>; tokensSent: number; ended: 'no' | 'finished' | 'closed' }[]
-  tokenised: number
+  counted: number
+  /** Answers that go on now, and connections since the start. */
   open: number
+  connections: number
 }
 
 const script: Script = {
-  ...{ dialect: 'llama-server', version: '0.20.1', health: 'ready', words: '', dieWith: null, stubborn: false },
+  ...{ dialect: 'llama-server', version: '0.20.1', health: 'ready', words: '', dieWith: null },
+  ...{ stubborn: false, boundless: false },
   ...{ tokens: 5, tokenMs: 0, thinking: 0, fault: null, usage: 'honest', refusal: null, contextTokens: 4_096 },
 }
 
-const seen: Seen = { chats: [], tokenised: 0, open: 0 }
+const seen: Seen = { chats: [], counted: 0, open: 0, connections: 0 }
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const path = request.url?.split('?')[0]
@@ -57,6 +62,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   if (path === '/v1/models') return json(response, 200, models())
   if (path === '/metrics') return void response.writeHead(200, { 'content-type': 'text/plain' }).end(metrics())
   if (path === '/apply-template') return json(response, 200, { prompt: promptOf(JSON.parse(await read(request))) })
+  if (path === '/v1/chat/completions/input_tokens') return count(JSON.parse(await read(request)), response)
   if (path === '/tokenize') return tokenise(JSON.parse(await read(request)), response)
   if (path === '/v1/chat/completions') return chat(JSON.parse(await read(request)), response)
   json(response, 404, { error: { message: 'not found', type: 'not_found_error', code: 404 } })
@@ -112,10 +118,15 @@ function tokenise(
   body: { content?: string; prompt?: string; messages?: { content?: unknown }[] },
   response: ServerResponse,
 ) {
-  seen.tokenised += 1
+  seen.counted += 1
   const words = wordsOf(body.content ?? body.prompt ?? promptOf(body))
   const tokens = words.map((_, index) => index)
   json(response, 200, { tokens, count: tokens.length, max_model_len: script.contextTokens })
+}
+
+function count(body: { messages?: { content?: unknown }[] }, response: ServerResponse): void {
+  seen.counted += 1
+  json(response, 200, { object: 'response.input_tokens', input_tokens: wordsOf(promptOf(body)).length })
 }
 
 async function chat(body: Record<string, unknown>, response: ServerResponse): Promise<void> {
@@ -132,15 +143,16 @@ async function chat(body: Record<string, unknown>, response: ServerResponse): Pr
   const max = Number(body.max_tokens ?? body.max_completion_tokens ?? body.n_predict ?? script.tokens)
   response.writeHead(200, { 'content-type': 'text/event-stream' })
   event(response, { role: 'assistant', content: '' }, null)
-  const count = Math.min(max, script.tokens)
+  const count = script.boundless ? script.tokens : Math.min(max, script.tokens)
   for (let index = 0; index < count; index++) {
     if (script.fault && index >= script.fault.after) return fault(script.fault.kind, response)
     if (script.tokenMs > 0) await new Promise((resolve) => setTimeout(resolve, script.tokenMs))
     if (response.destroyed) return
     const word = `w${index} `
     const field = script.dialect === 'vllm' ? 'reasoning' : 'reasoning_content'
-    event(response, index < script.thinking ? { [field]: word } : { content: word }, null)
     call.tokensSent += 1
+    const timings = body.timings_per_token === true ? timingsOf(promptTokens, call.tokensSent) : {}
+    event(response, index < script.thinking ? { [field]: word } : { content: word }, null, timings)
   }
   event(response, {}, count === max ? 'length' : 'stop')
   const usage = usageOf(promptTokens, count)
@@ -171,8 +183,17 @@ function fault(kind: NonNullable<Script['fault']>['kind'], response: ServerRespo
 
 const head = { id: 'chatcmpl-script', object: 'chat.completion.chunk', created: 1, model: 'script' }
 
-function event(response: ServerResponse, delta: unknown, finish: string | null): void {
-  response.write(`data: ${JSON.stringify({ ...head, choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`)
+function event(response: ServerResponse, delta: unknown, finish: string | null, more: object = {}): void {
+  const chunk = { ...head, choices: [{ index: 0, delta, finish_reason: finish }], ...more }
+  response.write(`data: ${JSON.stringify(chunk)}\n\n`)
+}
+
+/** llama-server's running totals; it lies there as it lies in its usage. */
+function timingsOf(promptTokens: number, outputTokens: number): object {
+  if (script.usage === 'none') return {}
+  const told = script.usage === 'honest' ? {} : script.usage
+  const predicted = told.completion_tokens === undefined ? outputTokens : Math.min(told.completion_tokens, outputTokens)
+  return { timings: { prompt_n: told.prompt_tokens ?? promptTokens, cache_n: 0, predicted_n: predicted } }
 }
 
 function usageOf(promptTokens: number, outputTokens: number) {
@@ -209,6 +230,9 @@ if (import.meta.main) {
   })
   const server = createServer((request, response) => {
     answer(request, response).catch(() => response.destroy())
+  })
+  server.on('connection', () => {
+    seen.connections += 1
   })
   server.keepAliveTimeout = 60_000
   server.listen(Number(port), '127.0.0.1')

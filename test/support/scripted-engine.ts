@@ -9,6 +9,7 @@ import {
   EngineFailure,
   type EngineLoad,
   type EngineRefusal,
+  EngineRefused,
   type EngineState,
   type Prepared,
   type Run,
@@ -37,6 +38,10 @@ export class ScriptedEngine implements Engine {
   /** Called before each word; a promise that rejects is the engine's death. */
   step: (index: number) => Promise<void> = () => Promise.resolve()
   words = 5
+  /** What a run does instead of beginning. */
+  runError: Error | undefined
+  estimated = false
+  warnings: string[] = []
 
   start(): Promise<void> {
     return Promise.resolve()
@@ -59,18 +64,21 @@ export class ScriptedEngine implements Engine {
   }
 
   prepare(chat: Chat, effort: EffortWord): Promise<Prepared | EngineRefusal> {
-    const { promptTokens, outputTokensFit } = this
+    const { promptTokens, outputTokensFit, warnings } = this
     this.chats.push(chat)
-    return Promise.resolve(this.refusal ?? { ok: true, promptTokens, outputTokensFit, chat, effort, prompt: null })
+    const prepared: Prepared = { ok: true, promptTokens, outputTokensFit, chat, effort, prompt: null, warnings }
+    return Promise.resolve(this.refusal ?? prepared)
   }
 
   run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run {
     this.runs.push(options)
-    const counts: Counts = { promptTokens: prepared.promptTokens, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-    return { counts, events: this.#events(counts, options, signal) }
+    const promptTokens = this.runError ? 0 : prepared.promptTokens
+    const counts: Counts = { promptTokens, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
+    return { counts, estimated: this.estimated, events: this.#events(counts, options, signal) }
   }
 
   async *#events(counts: Counts, options: RunOptions, signal: AbortSignal): AsyncGenerator<EngineEvent> {
+    if (this.runError) throw this.runError
     yield { kind: 'started' }
     for (let index = 0; index < this.words; index++) {
       await this.step(index)
@@ -90,4 +98,4 @@ export class ScriptedEngine implements Engine {
   }
 }
 
-export { EngineFailure }
+export { EngineFailure, EngineRefused }

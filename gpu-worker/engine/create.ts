@@ -1,0 +1,107 @@
+/** The engine that the settings ask for. */
+import { createHmac, randomBytes } from 'node:crypto'
+import { createServer } from 'node:net'
+import type { LaunchSettings } from '../../backends/backend.ts'
+import type { Config, EngineChoice } from '../config.ts'
+import { createEmbeddedEngine } from './embedded.ts'
+import type { Engine } from './engine.ts'
+import { createHttpEngine, type HttpEngineOptions } from './http.ts'
+import { attach, type Command, launch } from './launch.ts'
+import { attachedRules, launchedRules } from './lifecycle.ts'
+import { supervisorTimes } from './supervisor.ts'
+
+/** How long an engine may take to end in order. */
+const graceMs = 10_000
+/** An engine that is attached to runs already, or does not; while it loads, it answers. */
+const attachSilentMs = 10_000
+const lineMax = 500
+/** Its last words are looked for in this many lines. */
+const linesKept = 20
+
+export async function createEngine(config: Config, log: (line: string) => void): Promise<Engine> {
+  const { engine, slotsMax, contextTokens } = config
+  if (engine.kind === 'embedded') {
+    const { kind: _, ...settings } = engine
+    return createEmbeddedEngine({ ...settings, slotsMax, contextTokens, log })
+  }
+  const common = { backend: engine.backend, slotsMax, contextTokens, saltOf: saltOf(config), log }
+  return createHttpEngine(engine.kind === 'attached' ? attached(engine, common) : await launched(engine, common))
+}
+
+type Common = Pick<HttpEngineOptions, 'backend' | 'slotsMax' | 'contextTokens' | 'saltOf' | 'log'>
+
+function attached(
+  { backend, url, apiKey }: Extract<EngineChoice, { kind: 'attached' }>,
+  common: Common,
+): HttpEngineOptions {
+  return {
+    ...common,
+    ...{ url, apiKey },
+    start: attach,
+    rules: attachedRules(backend.name, url),
+    supervisorTimes: { ...supervisorTimes, silentMs: attachSilentMs },
+  }
+}
+
+async function launched(
+  choice: Extract<EngineChoice, { kind: 'launched' }>,
+  common: Common,
+): Promise<HttpEngineOptions> {
+  const { backend } = choice
+  const settings: LaunchSettings = {
+    ...choice.settings,
+    port: choice.settings.port || (await freePort(choice.settings.host)),
+    // Nobody else on this machine is to use it: what it does would be in no ledger.
+    apiKey: choice.settings.apiKey ?? randomBytes(24).toString('base64url'),
+  }
+  const command = commandOf(choice, settings)
+  const lines: string[] = []
+  const line = (text: string) => {
+    if (text.trim() === '') return
+    const short = text.slice(0, lineMax)
+    lines.push(short)
+    if (lines.length > linesKept) lines.shift()
+    common.log(`${backend.name}: ${short}`)
+  }
+  return {
+    ...common,
+    url: `http://${settings.host}:${settings.port}`,
+    apiKey: settings.apiKey,
+    start: () => launch(command, { graceMs, line }),
+    rules: launchedRules(backend.name, () => lastWords(lines)),
+    supervisorTimes: { ...supervisorTimes, loadMs: command.readyWithinMs, silentMs: command.readyWithinMs },
+  }
+}
+
+/** The adapter's launch, with the operator's own program where one is named. */
+export function commandOf(
+  { backend, program }: Extract<EngineChoice, { kind: 'launched' }>,
+  settings: LaunchSettings,
+): Command & { readyWithinMs: number } {
+  const described = backend.launch?.(settings)
+  if (!described) throw new Error(`${backend.name} cannot be launched`)
+  return { ...described, command: program ?? described.command }
+}
+
+/** The last line that speaks of an error, or the last one. */
+function lastWords(lines: readonly string[]): string {
+  const about = lines.findLast((line) => /error|failed|cannot|out of memory|no such/i.test(line))
+  return (about ?? lines.at(-1) ?? '').trim().replace(/\.$/, '')
+}
+
+function saltOf({ key, prefixes }: Config): (owner: string) => string {
+  if (prefixes === 'shared') return () => ''
+  return (owner) => createHmac('sha256', key.secret).update(`prefix salt ${owner}`).digest('base64url')
+}
+
+async function freePort(host: string): Promise<number> {
+  const probe = createServer()
+  await new Promise<void>((resolve, reject) => {
+    probe.once('error', reject)
+    probe.listen(0, host, resolve)
+  })
+  const address = probe.address()
+  await new Promise((resolve) => probe.close(resolve))
+  if (address === null || typeof address === 'string') throw new Error('no port is free')
+  return address.port
+}

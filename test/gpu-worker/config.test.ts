@@ -1,0 +1,73 @@
+/** Settings: what is wrong is named by its variable, and profiles become real settings of each engine. */
+import { describe, expect, it } from 'vitest'
+import { poolNames } from '../../backends/protocol/dispatch.ts'
+import { httpBackends } from '../../backends/registry.ts'
+import { readConfig, readEngineConfig } from '../../gpu-worker/config.ts'
+import { launchLine } from '../../gpu-worker/print-launch.ts'
+import { profileOf } from '../../gpu-worker/profile.ts'
+
+const read = (environment: Record<string, string>) => readEngineConfig(environment)
+const engine = (environment: Record<string, string>) => read(environment).engine
+
+describe('settings', () => {
+  it.each([
+    [{ TRAMONTANE_BACKEND: 'vlm' }, /^TRAMONTANE_BACKEND: "vlm" is none that is known; it is one of embedded, /],
+    [{ TRAMONTANE_ENGINE_URL: 'http://127.0.0.1:8000' }, /^TRAMONTANE_ENGINE_URL: the embedded engine has none/],
+    [{ TRAMONTANE_DRAFT_MODEL: 'eagle' }, /^TRAMONTANE_DRAFT_MODEL: the embedded engine has none/],
+    [{ TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_URL: 'nowhere' }, /^TRAMONTANE_ENGINE_URL: must be the URL/],
+    [
+      { TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_PROGRAM: '/no/such' },
+      /^TRAMONTANE_ENGINE_PROGRAM: there is/,
+    ],
+    [{ TRAMONTANE_POOL: 'fast' }, /^TRAMONTANE_POOL: /],
+    [{ TRAMONTANE_SLOTS: '0' }, /^TRAMONTANE_SLOTS: /],
+    [{ TRAMONTANE_ENGINE_KEY: '' }, /^TRAMONTANE_ENGINE_KEY: is empty/],
+    [{ TRAMONTANE_MODEL_ID: 'gpt' }, /^TRAMONTANE_MODEL_ID: gpt is not in the catalogue/],
+  ])('[CFG1] what is wrong is named by its variable: %j', (environment, message) => {
+    expect(() => read(environment)).toThrow(message)
+  })
+
+  it('[CFG2] a worker needs a key and a gateway, and says which is missing', () => {
+    expect(() => readConfig({})).toThrow(/^TRAMONTANE_WORKER_KEY: is missing: enrol the worker/)
+    expect(() => readConfig({ TRAMONTANE_WORKER_KEY: 'k', TRAMONTANE_EDGE_URL: 'x' })).toThrow(/^TRAMONTANE_EDGE_URL: /)
+  })
+
+  it('[CFG3] an engine is embedded, launched, or attached to by its URL', () => {
+    expect(engine({})).toMatchObject({ kind: 'embedded', batchTokens: 256 })
+    const launched = { TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_ARGS: `--jinja "two words" '--x=y z'` }
+    expect(engine(launched)).toMatchObject({
+      kind: 'launched',
+      settings: { extra: ['--jinja', 'two words', '--x=y z'] },
+    })
+    const attached = { ...launched, TRAMONTANE_ENGINE_URL: 'http://gpu:8000/v1/', TRAMONTANE_ENGINE_KEY: 'k' }
+    expect(engine(attached)).toMatchObject({ kind: 'attached', url: 'http://gpu:8000', apiKey: 'k' })
+    expect(read({}).model.id).toBe('tramontane-tiny')
+    expect(read(attached).model.id).toBe('mistral-small-4')
+  })
+
+  it('[CFG4] for every engine that is launched, latency has fewer slots, smaller steps and no less speculation than throughput', () => {
+    for (const name of ['embedded', ...httpBackends.map((backend) => backend.name)]) {
+      const [latency, throughput] = poolNames.map((pool) => profileOf(name, pool))
+      if (!latency || !throughput) throw new Error('two pools')
+      expect(latency.slotsMax).toBeLessThan(throughput.slotsMax)
+      expect(latency.batchTokens).toBeLessThan(throughput.batchTokens)
+      expect(latency.prefillChunkTokens).toBeLessThan(throughput.prefillChunkTokens)
+      expect(latency.speculationTokens).toBeGreaterThanOrEqual(throughput.speculationTokens)
+      expect(latency.prefillChunkTokens).toBeLessThanOrEqual(latency.batchTokens)
+    }
+  })
+
+  it('[CFG5] a profile is printed as the line that starts its engine, without a key and without a GPU', () => {
+    for (const backend of httpBackends.filter((each) => each.launch)) {
+      const lines = poolNames.map((pool) =>
+        launchLine(read({ TRAMONTANE_BACKEND: backend.name, TRAMONTANE_POOL: pool })),
+      )
+      expect(new Set(lines).size).toBe(2)
+    }
+    const model = "/models/Small 4's.gguf"
+    const line = launchLine(read({ TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_MODEL: model, TRAMONTANE_SLOTS: '6' }))
+    expect(line).toContain(`--model '/models/Small 4'\\''s.gguf'`)
+    expect(line).toContain('--parallel 6')
+    expect(launchLine(read({}))).toContain('8 slots of 4096 tokens, batch 256, prefill chunk 128')
+  })
+})

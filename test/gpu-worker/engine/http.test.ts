@@ -1,0 +1,335 @@
+/** The HTTP engine over a real process that follows a script, through llama-server's adapter. */
+import fc from 'fast-check'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { HttpBackend } from '../../../backends/backend.ts'
+import { findBackend } from '../../../backends/registry.ts'
+import {
+  type Engine,
+  type EngineEvent,
+  EngineFailure,
+  EngineRefused,
+  type Prepared,
+  type Run,
+  type RunOptions,
+} from '../../../gpu-worker/engine/engine.ts'
+import { createHttpEngine, type HttpEngineOptions } from '../../../gpu-worker/engine/http.ts'
+import { attach, launch } from '../../../gpu-worker/engine/launch.ts'
+import { attachedRules, launchedRules } from '../../../gpu-worker/engine/lifecycle.ts'
+import { plausible } from '../../../gpu-worker/engine/plausible.ts'
+import { supervisorTimes } from '../../../gpu-worker/engine/supervisor.ts'
+import { type EngineAt, engineAt, engineProgram, startEngineProcess } from '../../support/engine-at.ts'
+import type { Script } from '../../support/engine-process.ts'
+import { eventually, freePort } from '../../support/product.ts'
+import { chatOf } from './prompt.ts'
+
+const llama = findBackend('llama-cpp') as HttpBackend
+const times = { ...supervisorTimes, loadingEveryMs: 20, everyMs: 50, lookMs: 300, silentMs: 2_000 }
+const plain: Partial<Script> = {
+  ...{ health: 'ready', tokens: 5, tokenMs: 0, thinking: 0, fault: null, usage: 'honest', refusal: null },
+  ...{ boundless: false, contextTokens: 4_096 },
+}
+const six = { messages: [{ role: 'user', content: 'one two three four five six' }] }
+const made: Engine[] = []
+let lines: string[] = []
+
+async function connect(at: { url: string }, options: Partial<HttpEngineOptions> = {}): Promise<Engine> {
+  const engine = createHttpEngine({
+    backend: llama,
+    ...{ url: at.url, apiKey: null, start: attach, rules: attachedRules('llama-cpp', at.url) },
+    ...{ supervisorTimes: times, slotsMax: 8, contextTokens: 4_096 },
+    saltOf: (owner) => `salt of ${owner}`,
+    log: (line) => lines.push(line),
+    ...options,
+  })
+  made.push(engine)
+  await engine.start()
+  return engine
+}
+
+async function prepare(engine: Engine, body: Record<string, unknown> = six): Promise<Prepared> {
+  const prepared = await engine.prepare(chatOf(body), 'none')
+  if (!prepared.ok) throw new Error(prepared.message)
+  return prepared
+}
+
+function begin(engine: Engine, prepared: Prepared, options: Partial<RunOptions> = {}, signal?: AbortSignal): Run {
+  const all = { requestId: 'r', outputTokensMax: 64, priority: 3, owner: 'a', ...options }
+  return engine.run(prepared, all, signal ?? new AbortController().signal)
+}
+
+async function all(run: Run): Promise<EngineEvent[]> {
+  const events: EngineEvent[] = []
+  for await (const event of run.events) events.push(event)
+  return events
+}
+
+const text = (events: EngineEvent[], channel: 'content' | 'reasoning' = 'content') =>
+  events.map((event) => (event.kind === 'text' && event.channel === channel ? event.text : '')).join('')
+
+describe('an engine over HTTP', () => {
+  let at: EngineAt
+  let engine: Engine
+  beforeAll(async () => {
+    at = await startEngineProcess()
+  })
+  afterAll(() => at.stop())
+  beforeEach(async () => {
+    await at.say(plain)
+    lines = []
+    engine = await connect(at, { runTimes: { silentMs: 250 } })
+  })
+  afterEach(() => Promise.all(made.splice(0).map((each) => each.close())))
+
+  it('[HTE1] it is described as it says, counts a prompt before anything runs, and answers with channels and counts', async () => {
+    expect(engine.description).toMatchObject({ engine: 'llama-cpp', modelName: 'script', contextTokens: 4_096 })
+    const before = (await at.seen()).chats.length
+    const prepared = await prepare(engine)
+    expect([prepared.promptTokens, prepared.outputTokensFit]).toEqual([6, 4_090])
+    expect((await at.seen()).chats.length).toBe(before)
+    await at.say({ tokens: 5, thinking: 2 })
+    const run = begin(engine, prepared)
+    const events = await all(run)
+    expect(events[0]).toEqual({ kind: 'started' })
+    expect([text(events, 'reasoning'), text(events)]).toEqual(['w0 w1 ', 'w2 w3 w4 '])
+    expect(events.at(-1)).toEqual({ kind: 'end', finishReason: 'stop' })
+    expect(run.counts).toEqual({ promptTokens: 6, cachedTokens: 0, outputTokens: 5, reasoningTokens: 2 })
+    expect(run.estimated).toBe(false)
+    expect(engine.load()).toMatchObject({ running: 0, kvTokens: 0, promptTokensTotal: 6, outputTokensTotal: 5 })
+  })
+
+  it('[HTE2] a prompt that does not fit is refused with its exact count, and asks nothing of the engine', async () => {
+    const small = await connect(at, { contextTokens: 6 })
+    expect(await small.prepare(chatOf(six), 'none')).toMatchObject({ code: 'context_length_exceeded', promptTokens: 6 })
+    expect(
+      await engine.prepare(
+        chatOf({
+          ...six,
+          messages: [
+            { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,AA==' } }] },
+          ],
+        }),
+        'none',
+      ),
+    ).toMatchObject({
+      ok: false,
+      code: 'invalid_value',
+      param: 'messages',
+    })
+  })
+
+  it('[HTE3] an abort closes the connection, the engine stops within a token, and what it had made is counted', async () => {
+    await at.say({ tokens: 1_000, tokenMs: 5 })
+    const left = new AbortController()
+    const run = begin(engine, await prepare(engine), { outputTokensMax: 900 }, left.signal)
+    const events: EngineEvent[] = []
+    for await (const event of run.events) {
+      events.push(event)
+      if (events.length === 10) left.abort()
+    }
+    expect(events.at(-1)).toEqual({ kind: 'end', finishReason: 'abort' })
+    const seen = await eventually(
+      () => at.seen(),
+      ({ open }) => open === 0,
+    )
+    expect(seen.open).toBe(0)
+    const sent = seen.chats.at(-1)?.tokensSent ?? 0
+    expect(sent - run.counts.outputTokens).toBeLessThanOrEqual(2)
+    expect(run.counts.outputTokens).toBeGreaterThanOrEqual(9)
+    expect([run.counts.promptTokens, run.estimated, engine.load().running]).toEqual([6, false, 0])
+  })
+
+  it('[HTE4] an abort before the first byte ends at once, and nothing is claimed to be computed', async () => {
+    await at.say({ tokens: 10, tokenMs: 60_000 })
+    const left = new AbortController()
+    const run = begin(engine, await prepare(engine), {}, left.signal)
+    const events = all(run)
+    await eventually(
+      () => at.seen(),
+      ({ open }) => open === 1,
+    )
+    left.abort()
+    expect(await events).toEqual([{ kind: 'end', finishReason: 'abort' }])
+    expect(run.counts.outputTokens).toBe(0)
+    expect(
+      (
+        await eventually(
+          () => at.seen(),
+          ({ open }) => open === 0,
+        )
+      ).open,
+    ).toBe(0)
+  })
+
+  it.each([
+    ['half-close', /finish_reason missing/],
+    ['garbage', /no part of an answer/],
+    ['error-event', /reported an error/],
+    ['stall', /fell silent in mid-answer/],
+  ] as const)(
+    '[HTE5] an answer that breaks off (%s) fails its run, counted to there, and no other',
+    async (kind, why) => {
+      await at.say({ tokens: 8, fault: { after: 3, kind } })
+      const broken = begin(engine, await prepare(engine))
+      await expect(all(broken)).rejects.toThrow(why)
+      await expect(all(broken)).resolves.toEqual([])
+      expect(broken.counts).toMatchObject({ promptTokens: 6, outputTokens: 3 })
+      await at.say({ fault: null })
+      expect(text(await all(begin(engine, await prepare(engine))))).toBe('w0 w1 w2 w3 w4 w5 w6 w7 ')
+      expect(
+        (
+          await eventually(
+            () => at.seen(),
+            ({ open }) => open === 0,
+          )
+        ).open,
+      ).toBe(0)
+      expect([engine.state, engine.load().running]).toEqual(['ready', 0])
+    },
+  )
+
+  it.each([
+    ['no usage at all', 'none', { promptTokens: 6, outputTokens: 5 }],
+    ['a longer prompt', { prompt_tokens: 600 }, { promptTokens: 6, outputTokens: 5 }],
+    ['a shorter prompt', { prompt_tokens: 1 }, { promptTokens: 6, outputTokens: 5 }],
+    ['less output than there was', { completion_tokens: 1 }, { promptTokens: 6, outputTokens: 5 }],
+    ['more output than it may', { completion_tokens: 9_999 }, { promptTokens: 6, outputTokens: 5 }],
+  ] as const)('[HTE6] an engine that says %s is not believed, and the count is marked', async (_, usage, counts) => {
+    await at.say({ usage })
+    const run = begin(engine, await prepare(engine))
+    await all(run)
+    expect(run.counts).toMatchObject(counts)
+    expect(run.estimated).toBe(true)
+  })
+
+  it('[HTE7] an engine that passes its bound is cut off there', async () => {
+    await at.say({ boundless: true, tokens: 500 })
+    const run = begin(engine, await prepare(engine), { outputTokensMax: 7 })
+    const events = await all(run)
+    expect(text(events)).toBe('w0 w1 w2 w3 w4 w5 w6 ')
+    expect(events.at(-1)).toEqual({ kind: 'end', finishReason: 'length' })
+    expect(
+      (
+        await eventually(
+          () => at.seen(),
+          ({ open }) => open === 0,
+        )
+      ).open,
+    ).toBe(0)
+  })
+
+  it('[HTE8] a refusal is the request’s or the engine’s, and comes before anything else', async () => {
+    const prepared = await prepare(engine)
+    const error = { message: 'grammar is too large', type: 'invalid_request_error', code: 400 }
+    await at.say({ refusal: { status: 400, body: { error } } })
+    const refused = begin(engine, prepared)
+    await expect(all(refused)).rejects.toMatchObject({ refusal: { code: 'invalid_value' } })
+    await at.say({ refusal: { status: 503, body: { error: { message: 'Loading model' } } } })
+    const failed = all(begin(engine, prepared))
+    await expect(failed).rejects.toBeInstanceOf(EngineFailure)
+    await expect(failed).rejects.not.toBeInstanceOf(EngineRefused)
+    expect(refused.counts).toEqual({ promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 })
+  })
+
+  it('[HTE9] each tenant’s prefixes are its own, unless all are one tenant’s', async () => {
+    await all(begin(engine, await prepare(engine)))
+    const shared = await connect(at, { saltOf: () => '' })
+    await all(begin(shared, await prepare(shared)))
+    const bodies = (await at.seen()).chats.slice(-2).map(({ body }) => body.cache_prompt)
+    expect(bodies).toEqual([false, true])
+  })
+
+  it('[HTE10] a connection serves one answer after the other', async () => {
+    const before = (await at.seen()).connections
+    for (let turn = 0; turn < 10; turn++) await all(begin(engine, await prepare(engine)))
+    // What this test asks itself has a connection too.
+    expect((await at.seen()).connections - before).toBeLessThanOrEqual(4)
+  })
+
+  it('[HTE11] what is not the engine that was named is refused, and what holds less says so', async () => {
+    const other = { ...llama, title: 'another engine', attach: { calls: [], read: () => undefined } }
+    await expect(connect(at, { backend: other })).rejects.toThrow(
+      'cannot be used: what answers is not another engine: correct TRAMONTANE_BACKEND.',
+    )
+    const attached = { version: '1', model: 'm', contextTokens: 512, slotsMax: 2, capabilities: llama.capabilities }
+    const fault = { trait: null, message: 'version 1 breaks thinking: take 2' }
+    const faulty = (kind: 'broken' | 'degraded') => ({
+      ...llama,
+      attach: { calls: [], read: () => ({ ...attached, faults: [{ ...fault, kind }] }) },
+    })
+    await expect(connect(at, { backend: faulty('broken') })).rejects.toThrow('version 1 breaks thinking: take 2.')
+    const degraded = await connect(at, { backend: faulty('degraded') })
+    expect(degraded.description).toMatchObject({ contextTokens: 512, slotsMax: 2 })
+    expect(lines).toContain('engine: version 1 breaks thinking: take 2')
+    expect(lines).toContain('engine: it has room for 512 tokens a request, not for 4096')
+  })
+})
+
+describe('an engine over HTTP, launched', () => {
+  it('[HTE12] it crashes under load: every run fails with the reason, the next process serves the next', async () => {
+    const port = await freePort()
+    const at = engineAt(port)
+    const script: Partial<Script> = { tokens: 1_000, tokenMs: 2 }
+    const command = { command: process.execPath, args: [engineProgram, String(port), JSON.stringify(script)], env: {} }
+    const engine = await connect(at, {
+      start: () => launch(command, { graceMs: 200, line: () => undefined }),
+      rules: { ...launchedRules('llama-cpp', () => ''), backoffFirstMs: 20 },
+    })
+    const prepared = await prepare(engine)
+    const runs = Array.from({ length: 8 }, () => begin(engine, prepared, { outputTokensMax: 1_000 }))
+    const ends = runs.map((run) =>
+      all(run).then(
+        () => 'whole',
+        (error: unknown) => error,
+      ),
+    )
+    await eventually(
+      async () => engine.load().outputTokensTotal,
+      (tokens) => tokens > 40,
+    )
+    await at.say({ fault: { after: 0, kind: 'crash' } })
+    await all(begin(engine, prepared)).catch(() => undefined)
+    for (const end of await Promise.all(ends)) expect(end).toBeInstanceOf(EngineFailure)
+    for (const { counts } of runs) expect(counts.outputTokens).toBeGreaterThan(0)
+    expect(engine.load().running).toBe(0)
+    const back = () => Promise.resolve(engine.load().restartsTotal === 1 && engine.state === 'ready')
+    expect(await eventually(back, Boolean)).toBe(true)
+    const next = begin(engine, await prepare(engine), { outputTokensMax: 3 })
+    expect(text(await all(next))).toBe('w0 w1 w2 ')
+    const open = all(begin(engine, prepared, { outputTokensMax: 1_000 }))
+    open.catch(() => undefined)
+    await engine.close()
+    await expect(open).rejects.toThrow('the engine was closed')
+    await expect(fetch(`${at.url}/health`)).rejects.toThrow()
+    await expect(engine.prepare(chatOf(six), 'none')).rejects.toThrow('the engine is closed')
+  })
+})
+
+describe('plausible', () => {
+  const counts = fc.record({
+    promptTokens: fc.nat(100),
+    cachedTokens: fc.nat(100),
+    outputTokens: fc.nat(100),
+    reasoningTokens: fc.nat(100),
+  })
+  const seen = fc.record({
+    promptTokens: fc.integer({ min: 1, max: 100 }),
+    promptCounted: fc.boolean(),
+    deltas: fc.nat(100),
+    outputTokensMax: fc.integer({ min: 1, max: 100 }),
+  })
+
+  it('[HTE13] whatever an engine tells, parts are no more than their wholes, output is what was seen at least, and a change is marked', () => {
+    fc.assert(
+      fc.property(counts, seen, (told, witnessed) => {
+        const { counts: taken, doubtful } = plausible(told, witnessed)
+        expect(taken.cachedTokens).toBeLessThanOrEqual(taken.promptTokens)
+        expect(taken.reasoningTokens).toBeLessThanOrEqual(taken.outputTokens)
+        expect(taken.outputTokens).toBeGreaterThanOrEqual(witnessed.deltas)
+        expect(taken.outputTokens).toBeLessThanOrEqual(Math.max(witnessed.deltas, witnessed.outputTokensMax))
+        expect(taken.promptTokens).toBeLessThanOrEqual(witnessed.promptTokens)
+        if (witnessed.promptCounted) expect(taken.promptTokens).toBe(witnessed.promptTokens)
+        expect(doubtful).toBe(JSON.stringify(taken) !== JSON.stringify(told))
+      }),
+    )
+  })
+})

@@ -1,0 +1,53 @@
+/** A scripted engine process (engine-process.ts), started for a test, and the questions that a test asks it. */
+import { fileURLToPath } from 'node:url'
+import { type EngineProcess, launch } from '../../gpu-worker/engine/launch.ts'
+import type { Script, Seen } from './engine-process.ts'
+import { eventually, freePort } from './product.ts'
+
+export const engineProgram = fileURLToPath(new URL('./engine-process.ts', import.meta.url))
+
+export interface EngineAt {
+  url: string
+  port: number
+  process: EngineProcess
+  /** Changes the script while it runs. */
+  say(changes: Partial<Script>): Promise<void>
+  seen(): Promise<Seen>
+  stop(): Promise<void>
+}
+
+export async function startEngineProcess(script: Partial<Script> = {}): Promise<EngineAt> {
+  const port = await freePort()
+  const args = [engineProgram, String(port), JSON.stringify(script)]
+  const process = launch(
+    { command: globalThis.process.execPath, args, env: {} },
+    { graceMs: 200, line: () => undefined },
+  )
+  const at = engineAt(port)
+  const up = () =>
+    at.seen().then(
+      () => true,
+      () => false,
+    )
+  if (!(await eventually(up, Boolean))) throw new Error('the engine process does not answer')
+  return {
+    ...at,
+    process,
+    async stop() {
+      process.end()
+      await process.exited
+    },
+  }
+}
+
+/** One that something else starts on this port. */
+export function engineAt(port: number): Pick<EngineAt, 'url' | 'port' | 'say' | 'seen'> {
+  const url = `http://127.0.0.1:${port}`
+  return {
+    ...{ url, port },
+    async say(changes) {
+      await fetch(`${url}/script`, { method: 'POST', body: JSON.stringify(changes) })
+    },
+    seen: async () => (await fetch(`${url}/seen`)).json() as Promise<Seen>,
+  }
+}
