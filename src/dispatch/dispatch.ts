@@ -6,6 +6,7 @@ import {
   dispatchTtlMs,
   promptTokensHeader,
   Refusal,
+  warningsHeader,
 } from '../../backends/protocol/dispatch.ts'
 import { digest, seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
@@ -23,6 +24,8 @@ export type Dispatched =
       contentType: string
       /** The prompt's exact length, as the worker counted it. */
       promptTokens: number | undefined
+      /** What its engine does not honour. */
+      warnings: string | null
     }
   | { kind: 'refused'; status: number; refusal: Refusal }
   /** Nothing came back. Whether the engine began is not known; if it did, a receipt tells. */
@@ -64,6 +67,7 @@ export async function dispatch(
       kind: 'accepted',
       body: response.body,
       contentType: response.headers.get('content-type') ?? 'application/json',
+      warnings: response.headers.get(warningsHeader),
       promptTokens: Number(response.headers.get(promptTokensHeader) ?? '') || undefined,
     }
   }

@@ -141,6 +141,7 @@ class HostedCall {
     return {
       lease: { pool: 'hosted', place: { workerId: mistralWorkerId }, waitedMs: 0, position: null },
       contentType: stream ? 'text/event-stream' : 'application/json',
+      warnings: null,
       promptTokens: undefined,
       first: encoder.encode(wire.start()),
       rest: this.#answer(body, reader, wire),

@@ -11,6 +11,7 @@
  * receipt says what was generated); the same departure while waiting aborts `line.left`, which withdraws the request
  * from the queue. A worker that breaks off makes the pipe fail from the other side: the client is told in one event.
  */
+import { warningsHeader } from '../../backends/protocol/dispatch.ts'
 import { failureOf, GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import { waitComment } from '../routing/wait.ts'
@@ -195,6 +196,10 @@ async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): P
 function disclosePlace(headers: Headers, served: Served, line: Line): void {
   headers.set('x-tramontane-pool', served.lease.pool)
   headers.set('x-tramontane-worker', served.lease.place.workerId)
+  if (served.warnings) {
+    const known = headers.get(warningsHeader)
+    headers.set(warningsHeader, known ? `${known}; ${served.warnings}` : served.warnings)
+  }
   headers.set('openai-processing-ms', String(Date.now() - line.startedAt))
   const { position, waitedMs } = served.lease
   if (position !== null) setQueueHeaders(headers, position, waitedMs)

@@ -20,6 +20,8 @@ export interface Served {
   contentType: string
   /** The prompt's exact length, where it is known before the answer's end. */
   promptTokens: number | undefined
+  /** What its engine does not honour, where that is known before the first byte. */
+  warnings: string | null
   first: Uint8Array
   /** The rest of the worker's stream; whoever holds it cancels it when the client leaves. */
   rest: ReadableStream<Uint8Array>
@@ -164,8 +166,8 @@ async function firstBytes(lease: Lease, accepted: Dispatched & { kind: 'accepted
   try {
     const { value } = await reader.read()
     if (!value) return undefined
-    const { contentType, promptTokens, body: rest } = accepted
-    return { lease, contentType, promptTokens, first: value, rest }
+    const { contentType, promptTokens, warnings, body: rest } = accepted
+    return { lease, contentType, promptTokens, warnings, first: value, rest }
   } catch {
     return undefined
   } finally {

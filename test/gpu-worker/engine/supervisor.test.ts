@@ -188,6 +188,8 @@ describe('supervisor', () => {
     opened.push(nobody)
     await expect(nobody.start()).rejects.toThrow('did not answer within 1 s: start it first')
     const engine = run()
+    const up = () => look(origin, AbortSignal.timeout(500)).then(Boolean, () => false)
+    expect(await eventually(up, Boolean)).toBe(true)
     await supervisor.start()
     engine.end()
     await engine.exited
