@@ -8,7 +8,8 @@ import { PoolName } from '../backends/protocol/dispatch.ts'
 import { slotsPerWorkerMax } from '../backends/protocol/heartbeat.ts'
 import { findModel, type Model } from '../backends/protocol/model.ts'
 import { parseWorkerKey, type WorkerKey } from '../backends/protocol/worker-key.ts'
-import { httpBackends, rootOf } from '../backends/registry.ts'
+import { httpBackends } from '../backends/registry.ts'
+import { rootOf } from '../backends/root.ts'
 import { profileOf } from './profile.ts'
 
 export interface Config extends EngineConfig {

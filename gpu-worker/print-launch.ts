@@ -27,7 +27,7 @@ export function launchLine({ engine, pool, slotsMax, contextTokens, model }: Eng
   }
 }
 
-function shellLine({ env, command, args }: Omit<Launch, 'readyWithinMs'>): string {
+function shellLine({ env, command, args }: Pick<Launch, 'env' | 'command' | 'args'>): string {
   const variables = Object.entries(env).map(([name, value]) => `${name}=${quote(value)}`)
   return [...variables, ...[command, ...args].map(quote)].join(' ')
 }

@@ -15,8 +15,8 @@
  *   of that knob, 128–1,024 with 16k–32k the other. EAGLE pays on prose at small batches (accept rates 0.81–0.88, about
  *   2.5 times as fast, one user's machine) and loses on JSON and tool calls: 3 tokens for latency, none for throughput.
  * sglang: the same reasoning; its recipe for EAGLE is 3 steps, top-k 1, 4 draft tokens.
- * llama-cpp: its cache is cut into equal slots when it starts, so slots cost memory whether used or not. No draft of
- *   Small 4 is published in its format.
+ * llama-cpp: its cache is cut into equal slots when it starts, so slots cost memory whether used or not. A step takes
+ *   prompts up to the batch, so batch and chunk are one bound. No draft of Small 4 is published in its format.
  *
  * Where a figure is not from the engine's own recipe for this model it is our choice and not measured on a GPU.
  * TRAMONTANE_SLOTS, TRAMONTANE_CONTEXT, TRAMONTANE_DRAFT_MODEL and TRAMONTANE_ENGINE_ARGS go before it.
@@ -44,7 +44,7 @@ const table: Record<string, { contextTokensMax: number } & Record<PoolName, Row>
   embedded:    { contextTokensMax: setAside, latency: [   8,    256,    128,  0], throughput: [ 32,    512,    256, 0] },
   vllm:        { contextTokensMax: paged,    latency: [  32,  8_192,  2_048,  3], throughput: [256, 16_384, 16_384, 0] },
   sglang:      { contextTokensMax: paged,    latency: [  32,  8_192,  2_048,  3], throughput: [256, 16_384,  8_192, 0] },
-  'llama-cpp': { contextTokensMax: setAside, latency: [   4,  1_024,    256,  0], throughput: [ 16,  2_048,    512, 0] },
+  'llama-cpp': { contextTokensMax: setAside, latency: [   4,    512,    512,  0], throughput: [ 16,  2_048,  2_048, 0] },
   // Engines that are only attached to, and those without knobs of this kind: what the worker lets in.
   other:       { contextTokensMax: setAside, latency: [   4,  2_048,    512,  0], throughput: [ 16,  4_096,  1_024, 0] },
 }

@@ -1,12 +1,12 @@
 /** The engine that the settings ask for. */
 import { createHmac, randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
-import type { LaunchSettings } from '../../backends/backend.ts'
+import type { Launch, LaunchSettings } from '../../backends/backend.ts'
 import type { Config, EngineChoice } from '../config.ts'
 import { createEmbeddedEngine } from './embedded.ts'
 import type { Engine } from './engine.ts'
 import { createHttpEngine, type HttpEngineOptions } from './http.ts'
-import { attach, type Command, launch } from './launch.ts'
+import { attach, launch } from './launch.ts'
 import { attachedRules, launchedRules } from './lifecycle.ts'
 import { supervisorTimes } from './supervisor.ts'
 
@@ -67,6 +67,7 @@ async function launched(
     ...common,
     url: `http://${settings.host}:${settings.port}`,
     apiKey: settings.apiKey,
+    enables: command.enables,
     start: () => launch(command, { graceMs, line }),
     rules: launchedRules(backend.name, () => lastWords(lines)),
     supervisorTimes: { ...supervisorTimes, loadMs: command.readyWithinMs, silentMs: command.readyWithinMs },
@@ -77,7 +78,7 @@ async function launched(
 export function commandOf(
   { backend, program }: Extract<EngineChoice, { kind: 'launched' }>,
   settings: LaunchSettings,
-): Command & { readyWithinMs: number } {
+): Launch {
   const described = backend.launch?.(settings)
   if (!described) throw new Error(`${backend.name} cannot be launched`)
   return { ...described, command: program ?? described.command }

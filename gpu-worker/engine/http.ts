@@ -7,7 +7,8 @@
  * before anything runs, or bounded from above where it has none; output is counted as it comes; an answer that breaks
  * off is counted by its text. Where a count is not exact the receipt says so.
  */
-import type { Attached, Failure, HttpBackend, Load, Order } from '../../backends/backend.ts'
+import type { Attached, Capabilities, Failure, HttpBackend, Load, Order } from '../../backends/backend.ts'
+import { promptTokensMax } from '../../backends/prompt-bound.ts'
 import type { Chat } from '../../backends/protocol/chat.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
 import type { Counts } from '../../backends/protocol/money.ts'
@@ -39,6 +40,8 @@ export interface HttpEngineOptions {
   start: () => EngineProcess
   rules: LifeRules
   supervisorTimes: SupervisorTimes
+  /** What the flags that it was launched with turn on, and it does not tell. */
+  enables?: Partial<Capabilities>
   runTimes?: Partial<RunTimes>
   slotsMax: number
   contextTokens: number
@@ -117,7 +120,7 @@ class HttpEngine implements Engine {
     if (!request.ok) return refuse(request)
     const counted = await this.#count(chat, order, attached)
     if (typeof counted === 'object') return refuse(counted)
-    const promptTokens = counted ?? promptBound(request.call.body ?? '')
+    const promptTokens = counted ?? promptTokensMax(chat, request.call.body)
     if (counted !== undefined && counted >= contextTokens) return overflow(counted, contextTokens)
     return {
       ok: true,
@@ -222,8 +225,9 @@ class HttpEngine implements Engine {
   /** Why it cannot be used, or undefined. What does not hold is said once, so that nobody finds out by chance. */
   async #attach(): Promise<string | undefined> {
     const { backend, log, contextTokens } = this.#options
-    const attached = await this.#calls.probe(backend.attach, AbortSignal.timeout(probeMs))
-    if (!attached) return `what answers is not ${backend.title}: correct TRAMONTANE_BACKEND`
+    const found = await this.#calls.probe(backend.attach, AbortSignal.timeout(probeMs))
+    if (!found) return `what answers is not ${backend.title}: correct TRAMONTANE_BACKEND`
+    const attached = { ...found, capabilities: { ...found.capabilities, ...this.#options.enables } }
     const broken = attached.faults.find((fault) => fault.kind === 'broken')
     if (broken) return broken.message
     const again = attached.version === this.#known?.version
@@ -247,11 +251,6 @@ class HttpEngine implements Engine {
   #failAll(failure: EngineFailure): void {
     for (const run of this.#runs) run.fail(failure)
   }
-}
-
-/** A tokenizer works on bytes: no prompt has more tokens than its body has bytes. */
-function promptBound(body: string): number {
-  return new TextEncoder().encode(body).byteLength
 }
 
 function refuse(failure: Failure): EngineRefusal {

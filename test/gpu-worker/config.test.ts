@@ -58,10 +58,8 @@ describe('settings', () => {
   })
 
   it('[CFG5] a profile is printed as the line that starts its engine, without a key and without a GPU', () => {
-    for (const backend of httpBackends.filter((each) => each.launch)) {
-      const lines = poolNames.map((pool) =>
-        launchLine(read({ TRAMONTANE_BACKEND: backend.name, TRAMONTANE_POOL: pool })),
-      )
+    for (const backend of ['vllm', 'sglang', 'llama-cpp']) {
+      const lines = poolNames.map((pool) => launchLine(read({ TRAMONTANE_BACKEND: backend, TRAMONTANE_POOL: pool })))
       expect(new Set(lines).size).toBe(2)
     }
     const model = "/models/Small 4's.gguf"
