@@ -10,13 +10,14 @@ import { chat } from './chat.ts'
 import { type Env, settings } from './env.ts'
 import { errorResponse, GatewayError } from './errors.ts'
 import { type Line, newRequestId, startLine } from './line.ts'
-import { listModels, showModel } from './models.ts'
+import { anthropicModel, anthropicModels, listModels, showModel } from './models.ts'
 import { reference } from './reference/reference.ts'
 import { takeHeartbeat } from './routing/heartbeats.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 import { readJsonBody } from './shaping/body.ts'
+import { notServed } from './surfaces/served.ts'
 import type { Surface } from './surfaces/surface.ts'
-import { errorsOf, surfaces } from './surfaces/surfaces.ts'
+import { errorsOf, isAnthropic, surfaces } from './surfaces/surfaces.ts'
 
 /** Heartbeats and receipts are small, and their signatures are inside them. */
 const internalBytesMax = 1024 * 1024
@@ -44,17 +45,20 @@ app.use(async (context, next) => {
   context.header('request-id', context.get('requestId'))
 })
 
-app.get('/v1/models', async (context) => {
-  const { models, macKey } = await settings(context.env)
-  await authenticate(context.req.raw.headers, macKey)
-  return context.json(listModels(models))
-})
+for (const base of ['/v1/models', '/mistral/v1/models']) {
+  app.get(base, async (context) => {
+    const { models, macKey } = await settings(context.env)
+    await authenticate(context.req.raw.headers, macKey)
+    return context.json(isAnthropic(context.req.raw) ? anthropicModels(models) : listModels(models))
+  })
 
-app.get('/v1/models/:id', async (context) => {
-  const { models, macKey } = await settings(context.env)
-  await authenticate(context.req.raw.headers, macKey)
-  return context.json(showModel(models, context.req.param('id')))
-})
+  app.get(`${base}/:id`, async (context) => {
+    const { models, macKey } = await settings(context.env)
+    await authenticate(context.req.raw.headers, macKey)
+    const show = isAnthropic(context.req.raw) ? anthropicModel : showModel
+    return context.json(show(models, context.req.param('id')))
+  })
+}
 
 app.get('/healthz', async (context) => {
   await settings(context.env)
@@ -93,8 +97,9 @@ app.route('/admin', admin)
 app.route('/', reference)
 
 app.notFound((context) => {
-  const message = `${context.req.method} ${context.req.path} is not a route here: see GET /v1/models and POST /v1/chat/completions`
-  return errorResponse(new GatewayError('unknown_url', message), requestId(context), errorsOf(context.req.raw))
+  const { method, path, raw } = context.req
+  const failure = new GatewayError('unknown_url', notServed(method, path.slice(0, 200)))
+  return errorResponse(failure, requestId(context), errorsOf(raw))
 })
 
 app.onError((error, context) => errorResponse(error, requestId(context), errorsOf(context.req.raw)))

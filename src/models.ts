@@ -1,4 +1,4 @@
-/** `GET /v1/models`: what this gateway offers, in the shape that OpenAI's and Mistral's SDKs read. */
+/** `GET /v1/models`: what this gateway offers, in the shape that OpenAI's and Mistral's SDKs read, or in Anthropic's. */
 import { findModel, type Model } from '../backends/protocol/model.ts'
 import { aliasesOf, type ModelAlias, resolveModel } from '../backends/protocol/model-alias.ts'
 import { GatewayError } from './errors.ts'
@@ -42,5 +42,47 @@ function card(model: Model) {
     reasoning_efforts: model.efforts,
     aliases: aliasesOf(model.id),
     toy: model.toy,
+  }
+}
+
+/** As Anthropic's SDK reads them: one page, since there are few. */
+export function anthropicModels(offered: readonly string[]) {
+  const data = offered.flatMap((id) => findModel(id) ?? []).map((model) => anthropicCard(model))
+  return { data, has_more: false, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null }
+}
+
+export function anthropicModel(offered: readonly string[], id: string) {
+  const found = resolveModel(id, offered)
+  if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
+  return anthropicCard(found.model, found.alias)
+}
+
+function anthropicCard(model: Model, alias?: ModelAlias) {
+  const supported = (is: boolean) => ({ supported: is })
+  const deprecatedAt = alias?.deprecatedOn ? `${alias.deprecatedOn}T00:00:00Z` : null
+  return {
+    type: 'model',
+    id: alias?.id ?? model.id,
+    display_name: model.id,
+    created_at: new Date(created * 1_000).toISOString(),
+    lifecycle: deprecatedAt ? 'deprecated' : 'active',
+    deprecated_at: deprecatedAt,
+    retires_at: null,
+    line: null,
+    max_input_tokens: model.contextTokens,
+    max_tokens: model.contextTokens,
+    capabilities: {
+      batch: supported(false),
+      citations: supported(false),
+      code_execution: supported(false),
+      context_management: supported(false),
+      // Every word is taken; these are the model's own.
+      effort: { supported: true, ...Object.fromEntries(model.efforts.map((word) => [word, supported(true)])) },
+      image_input: supported(model.vision),
+      pdf_input: supported(model.vision),
+      server_tools: supported(false),
+      structured_outputs: supported(true),
+      thinking: { supported: true, types: { adaptive: supported(true), enabled: supported(true) } },
+    },
   }
 }

@@ -1,6 +1,7 @@
 /** Where each surface is, and which clients are told of failures in whose words. */
 import { chatCompletions } from './chat-completions.ts'
 import { messages } from './messages/surface.ts'
+import { mistral } from './mistral/surface.ts'
 import { openaiErrors } from './openai-errors.ts'
 import { responses } from './responses/surface.ts'
 import type { ErrorShape, Surface } from './surface.ts'
@@ -9,6 +10,7 @@ export const surfaces: Record<string, Surface> = {
   '/v1/chat/completions': chatCompletions,
   '/v1/responses': responses,
   '/v1/messages': messages,
+  '/mistral/v1/chat/completions': mistral,
 }
 
 /** Anthropic's clients name their API's version in every request. */

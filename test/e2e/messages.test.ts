@@ -122,6 +122,14 @@ describe('messages', () => {
     expect(cut).toMatchObject({ stop_reason: 'stop_sequence', stop_sequence: stop })
   })
 
+  it('[MSG14] models are listed in Anthropic’s shape to its client, and refused in it', async () => {
+    const listed = await client.models.list()
+    expect(listed.data).toMatchObject([{ id: model, type: 'model', lifecycle: 'active', max_input_tokens: 4_096 }])
+    expect((await client.models.retrieve(model)).capabilities?.thinking.supported).toBe(true)
+    expect(await refusal(client.models.retrieve('claude-9'))).toMatchObject({ status: 404, type: 'not_found_error' })
+    expect((await product.client().models.list()).data).toMatchObject([{ id: model, object: 'model' }])
+  })
+
   it('[MSG13] refusals have Anthropic’s shape: 400 names the field, 401, 404, 402 when the money is gone', async () => {
     const order = { model, max_tokens: 10, messages: ask('hi') }
     const body = (error: APIError) => error.error as { type: string; error: { type: string; message: string } }

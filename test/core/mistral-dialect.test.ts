@@ -1,0 +1,119 @@
+/** Mistral's dialect: what is read under its names, and what is written in its chunks. */
+import { describe, expect, it } from 'vitest'
+import type { AnswerEnd, AnswerPart } from '../../src/surfaces/answer.ts'
+import { mistral } from '../../src/surfaces/mistral/surface.ts'
+import { noPast, type Writer } from '../../src/surfaces/surface.ts'
+
+const hello = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
+
+function asked(change: object) {
+  const read = mistral.read({ ...hello, ...change }, noPast)
+  if (!read.ok) throw new Error(read.message)
+  return read.asked
+}
+
+function writer(): Writer {
+  const effort = { asked: 'max', effective: 'high' } as const
+  const made = asked({}).writer?.({ requestId: 'req_1', now: () => 5_000, model: 'm', effort, promptTokens: 9 })
+  if (!made) throw new Error('no writer')
+  return made
+}
+
+const end: AnswerEnd = {
+  kind: 'end',
+  finishReason: 'tool_calls',
+  stop: undefined,
+  promptTokens: 70,
+  cachedTokens: 20,
+  outputTokens: 15,
+  reasoningTokens: 6,
+}
+const parts: AnswerPart[] = [
+  { kind: 'text', channel: 'reasoning', text: 'hm' },
+  { kind: 'text', channel: 'content', text: 'a' },
+  { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{}' },
+  { kind: 'call', id: 'bbcdefghi', name: 'g', arguments: '{}' },
+]
+
+describe('Mistral’s dialect', () => {
+  it('[MIS1] its names are read: seed, prompt mode, safe prompt, results without the id of their call', () => {
+    expect(asked({ random_seed: 7 }).chat.seed).toBe(7)
+    expect(asked({ prompt_mode: 'reasoning' }).chat.effort).toBe('high')
+    expect(asked({ prompt_mode: 'reasoning', reasoning_effort: 'none' }).chat.effort).toBe('none')
+    const safe = asked({ safe_prompt: true })
+    expect(safe.chat.messages[0]).toMatchObject({
+      role: 'system',
+      content: [{ text: expect.stringContaining('respect') }],
+    })
+    expect(safe.places).toEqual(['safe_prompt', 'messages[0].content'])
+    const call = { id: 'c', function: { name: 'f', arguments: { a: 1 } } }
+    const messages = [
+      ...hello.messages,
+      { role: 'assistant', tool_calls: [call] },
+      { role: 'tool', name: 'f', content: 'x' },
+    ]
+    expect(asked({ messages }).chat.messages.slice(1)).toMatchObject([
+      { toolCalls: [{ arguments: '{"a":1}' }] },
+      { role: 'tool', toolCallId: '' },
+    ])
+    expect(asked({ guardrails: [{}], prediction: { type: 'content', content: '' } }).warnings).toHaveLength(2)
+  })
+
+  it('[MIS2] what is wrong is refused under its own name', () => {
+    const refused = (change: object) => mistral.read({ ...hello, ...change }, noPast)
+    expect(refused({ random_seed: 'x' })).toMatchObject({ ok: false, param: 'random_seed' })
+    expect(refused({ prompt_mode: 'deep' })).toMatchObject({ ok: false, param: 'prompt_mode' })
+    expect(refused({ messages: [{ role: 'user', content: 5 }] })).toMatchObject({
+      ok: false,
+      param: 'messages[0].content',
+    })
+    expect(mistral.read(null, noPast)).toMatchObject({ ok: false })
+  })
+
+  it('[MIS3] thinking is chunks of the content, text a string, a call whole, usage on the chunk that ends it', () => {
+    const made = writer()
+    const chunks = (made.open(1) + parts.map((part) => made.part(part)).join('') + made.close(end, false))
+      .split('\n\n')
+      .filter((event) => event.startsWith('data: {'))
+      .map((event) => JSON.parse(event.slice(6)))
+    expect(chunks.map((chunk) => chunk.choices[0].delta.content)).toEqual([
+      '',
+      [{ type: 'thinking', thinking: [{ type: 'text', text: 'hm' }] }],
+      'a',
+      '',
+      '',
+      '',
+    ])
+    const calls = chunks.flatMap((chunk) => chunk.choices[0].delta.tool_calls ?? [])
+    expect(calls).toMatchObject([
+      { index: 0, id: 'abcdefghi', function: { name: 'f', arguments: '{}' } },
+      { index: 1, id: 'bbcdefghi', function: { name: 'g' } },
+    ])
+    expect(chunks.filter((chunk) => 'usage' in chunk)).toEqual([chunks.at(-1)])
+    expect(chunks.at(-1)).toMatchObject({ choices: [{ finish_reason: 'tool_calls' }], usage: { total_tokens: 85 } })
+    expect(chunks.every((chunk) => 'finish_reason' in chunk.choices[0])).toBe(true)
+  })
+
+  it('[MIS4] a whole answer without thinking is a string, and with thinking closed chunks', () => {
+    const plain = writer()
+    plain.part({ kind: 'text', channel: 'content', text: 'a' })
+    expect(plain.whole({ ...end, finishReason: 'stop' }, false)).toMatchObject({
+      choices: [{ message: { role: 'assistant', content: 'a' }, finish_reason: 'stop' }],
+    })
+    const thought = writer()
+    for (const part of parts) thought.part(part)
+    expect(thought.whole(end, false)).toMatchObject({
+      choices: [
+        {
+          message: {
+            content: [
+              { type: 'thinking', thinking: [{ type: 'text', text: 'hm' }], closed: true },
+              { type: 'text', text: 'a' },
+            ],
+            tool_calls: [{ id: 'abcdefghi' }, { id: 'bbcdefghi' }],
+          },
+        },
+      ],
+    })
+  })
+})
