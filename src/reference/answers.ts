@@ -80,6 +80,20 @@ export const Message = z.object({
   usage: z.object({ input_tokens: Count, output_tokens: Count }),
 })
 
+/** OpenAI’s own reference tells the rest. */
+export const ResponseAnswer = z.object({
+  id: z.string(),
+  object: z.literal('response'),
+  created_at: z.int(),
+  status: z.enum(['in_progress', 'completed', 'incomplete', 'failed']),
+  model: z.string(),
+  output: z.array(
+    z.object({ type: z.enum(['message', 'reasoning', 'function_call', 'custom_tool_call']), id: z.string() }),
+  ),
+  store: z.boolean().describe('whether it is kept, and may be referred to'),
+  usage: z.object({ input_tokens: Count, output_tokens: Count, total_tokens: Count }).nullable(),
+})
+
 export const ModelCard = z.object({
   id: z.string(),
   object: z.literal('model'),

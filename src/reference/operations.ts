@@ -19,7 +19,8 @@ import { AssignPlan, ChangeTenant, CreateTenant } from '../admin/tenants.ts'
 import { EnrolWorker } from '../admin/workers.ts'
 import type { Scope } from '../auth/operator-key.ts'
 import { Body as MessagesBody } from '../surfaces/messages/read.ts'
-import { ChatCompletion, Health, Message, ModelCard, ModelList, UsageReport } from './answers.ts'
+import { Body as ResponsesBody } from '../surfaces/responses/read.ts'
+import { ChatCompletion, Health, Message, ModelCard, ModelList, ResponseAnswer, UsageReport } from './answers.ts'
 import { UsageParameters } from './usage-parameters.ts'
 
 export interface Operation {
@@ -91,6 +92,33 @@ const chat: Operation[] = [
     streams: true,
     anthropic: true,
   },
+  {
+    method: 'post',
+    path: '/v1/responses',
+    tag: 'Chat',
+    summary: 'OpenAI’s Responses',
+    description:
+      'Thinking is an item of its own: its text, its summary where `reasoning.summary` asks for one, and sealed where ' +
+      '`include` names `reasoning.encrypted_content`. Tools of types that are not run here are left out, and named in ' +
+      '`x-tramontane-warnings`.',
+    auth: 'key',
+    body: ResponsesBody,
+    answer: ResponseAnswer,
+    streams: true,
+  },
+  {
+    method: 'post',
+    path: '/mistral/v1/chat/completions',
+    tag: 'Chat',
+    summary: 'Mistral’s dialect of Chat Completions',
+    description:
+      'Thinking comes as chunks of the content, as Mistral’s own clients read it. `random_seed`, `prompt_mode` and ' +
+      '`safe_prompt` are read; the rest is as in Chat Completions.',
+    auth: 'key',
+    body: WireChat,
+    answer: 'object',
+    streams: true,
+  },
 ]
 
 const models: Operation[] = [
@@ -99,6 +127,7 @@ const models: Operation[] = [
     path: '/v1/models',
     tag: 'Models',
     summary: 'The models that are served, with their other names',
+    description: 'With the header `anthropic-version`, in Anthropic’s shape.',
     auth: 'key',
     answer: ModelList,
   },
@@ -107,6 +136,22 @@ const models: Operation[] = [
     path: '/v1/models/{id}',
     tag: 'Models',
     summary: 'One model, by its id or an older name',
+    auth: 'key',
+    answer: ModelCard,
+  },
+  {
+    method: 'get',
+    path: '/mistral/v1/models',
+    tag: 'Models',
+    summary: 'The same, for Mistral’s clients',
+    auth: 'key',
+    answer: ModelList,
+  },
+  {
+    method: 'get',
+    path: '/mistral/v1/models/{id}',
+    tag: 'Models',
+    summary: 'The same, for Mistral’s clients',
     auth: 'key',
     answer: ModelCard,
   },

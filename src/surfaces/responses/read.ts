@@ -60,7 +60,7 @@ const WireFormat = z.discriminatedUnion('type', [
 const Id = z.string().max(128)
 const notHere = (what: string) => z.null({ error: what }).optional()
 
-const Body = z.object({
+export const Body = z.object({
   model: z.string().min(1).max(256),
   input: z.union([Text, z.array(Item).max(messagesMax)]).nullish(),
   instructions: Text.nullish(),
