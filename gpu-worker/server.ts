@@ -1,6 +1,6 @@
 /** The worker's HTTP port: `POST /dispatch` for the edge, `GET /healthz` and `GET /metrics` for the operator. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { readChat } from '../backends/protocol/chat.ts'
+import { type Message, readChat } from '../backends/protocol/chat.ts'
 import { clockSkewMs, type Dispatch, dispatchPath, type Refusal } from '../backends/protocol/dispatch.ts'
 import { Inquiry, inquiryPath } from '../backends/protocol/inquiry.ts'
 import { unseal } from '../backends/protocol/seal.ts'
@@ -142,11 +142,24 @@ async function run(
   response.off('close', leave)
   if (!resolved.ok) return resolved
   const { chat } = resolved
+  if (!media.vision && chat.messages.some(hasImage)) return noVision
   const prepared = await parts.engine.prepare(chat, order.effort)
   if (!prepared.ok) return prepared
   const bound = boundOutput(prepared, order)
   if (typeof bound !== 'number') return bound
   return relay(parts, { dispatch: order, chat, prepared, outputTokensMax: bound, slot }, response)
+}
+
+/** What a tool gave back stays in a conversation for good; there the engine leaves an image out. */
+function hasImage({ role, content }: Message): boolean {
+  return role !== 'tool' && content.some(({ kind }) => kind === 'image')
+}
+
+/** This worker cannot; another may. */
+const noVision: Refusal = {
+  code: 'no_vision',
+  message: 'messages: the engine that was to answer has no vision; leave the image out',
+  param: 'messages',
 }
 
 function refuse(parts: ServerParts, response: ServerResponse, refusal: Refusal): void {

@@ -12,6 +12,7 @@ import { voiceOf } from './dispatch/voice.ts'
 import { GatewayError } from './errors.ts'
 import type { Line } from './line.ts'
 import { answerHeaders } from './metering/headers.ts'
+import { withSight } from './routing/sight.ts'
 import { readJsonBody } from './shaping/body.ts'
 import { shape } from './shaping/shape.ts'
 import { noPast } from './surfaces/surface.ts'
@@ -29,7 +30,7 @@ export async function chat(request: Request, line: Line): Promise<Response> {
   const { asked } = read
   // Only Chat Completions is what workers speak: its bytes go on as they came.
   const bytes = asked.writer ? new Uint8Array(encoder.encode(chatBody(asked.chat))) : body.bytes
-  const shaped = shape(asked, bytes.byteLength, settings.models)
+  const shaped = await withSight(line, asked, shape(asked, bytes.byteLength, settings.models))
   const reservation = await reserve(line, key, shaped)
   const headers = answerHeaders(line, shaped, reservation)
   const workers = serve(line, key, shaped, reservation, bytes)

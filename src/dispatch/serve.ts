@@ -136,6 +136,11 @@ export function serve(
     }
     console.warn(`request ${line.requestId}: worker ${lease.place.workerId} refused: ${code}: ${message}`)
     failedOn.push(lease.place.workerId)
+    // Where some workers see and this one does not, another gets it; where that one does not either, it is told why.
+    if (code === 'no_vision') {
+      last = new GatewayError('invalid_value', message, { param: param ?? null })
+      return
+    }
     last = new GatewayError('server_is_overloaded', 'no worker could take the request: try again soon', {
       retryAfterMs: 1_000,
     })

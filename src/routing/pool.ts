@@ -225,6 +225,7 @@ export interface PoolView {
     slots: number
     leased: number
     engine: string
+    vision: boolean
     url: string
   }[]
 }
@@ -237,6 +238,7 @@ export function view(pool: PoolState): PoolView {
     slots: beat.slotsMax,
     leased: leases.size,
     engine: beat.engine,
+    vision: beat.vision,
     url: beat.url,
   }))
   return {

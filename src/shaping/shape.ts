@@ -36,7 +36,7 @@ export function shape(asked: Asked, bodyBytes: number, offered: readonly string[
   const found = resolveModel(chat.model, offered)
   if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
   const { model, alias } = found
-  if (!model.vision) refuseImages(asked, model)
+  if (!model.vision) refuseImages(asked, `${model.id} reads text only`)
   const media = measureMedia(chat.messages)
   if (!media.ok) throw new GatewayError(media.code, placed(media.message, asked), { param: placed(media.param, asked) })
   const textTokens = Math.ceil((bodyBytes - media.urlCharacters) / model.bytesPerToken) + promptOverheadTokens
@@ -62,11 +62,17 @@ function deprecation({ id, target, deprecatedOn }: ModelAlias): string {
 
 const hasImage = ({ content }: Message) => content.some((part) => part.kind === 'image')
 
-function refuseImages({ chat, places }: Asked, model: Model): void {
+/** What is left of a request where the engines that serve its model do not see: its images are refused, or told of. */
+export function blinded(asked: Asked, shaped: Shaped): Shaped {
+  refuseImages(asked, `no engine that serves ${shaped.model.id} here has vision`)
+  return { ...shaped, warnings: [...shaped.warnings, ...toolImages(shaped.chat, shaped.model)] }
+}
+
+function refuseImages({ chat, places }: Asked, why: string): void {
   const index = chat.messages.findIndex((message) => message.role !== 'tool' && hasImage(message))
   if (index < 0) return
   const param = places?.[index] ?? `messages[${index}].content`
-  const message = `${param}: ${model.id} reads text only; send the text, or use a model with vision`
+  const message = `${param}: ${why}; send the text, or use a model with vision`
   throw new GatewayError('invalid_value', message, { param })
 }
 
@@ -79,6 +85,6 @@ function placed(text: string, { places }: Asked): string {
 function toolImages(chat: Chat, model: Model): string[] {
   const some = chat.messages.some((message) => message.role === 'tool' && hasImage(message))
   return some
-    ? [`messages: ${model.id} reads text only; images in tool results were left out, their text was kept`]
+    ? [`messages: ${model.id} is served without vision; images in tool results were left out, their text was kept`]
     : []
 }

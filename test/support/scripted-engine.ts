@@ -17,7 +17,7 @@ import {
 } from '../../gpu-worker/engine/engine.ts'
 
 export class ScriptedEngine implements Engine {
-  readonly description: EngineDescription = {
+  description: EngineDescription = {
     engine: 'scripted',
     version: '1',
     modelName: 'script',
@@ -42,6 +42,8 @@ export class ScriptedEngine implements Engine {
   runError: Error | undefined
   estimated = false
   warnings: string[] = []
+  /** What it says, by what it is asked; without, numbered words. */
+  script: ((chat: Chat) => EngineEvent[]) | undefined
 
   start(): Promise<void> {
     return Promise.resolve()
@@ -74,7 +76,18 @@ export class ScriptedEngine implements Engine {
     this.runs.push(options)
     const promptTokens = this.runError ? 0 : prepared.promptTokens
     const counts: Counts = { promptTokens, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-    return { counts, estimated: this.estimated, events: this.#events(counts, options, signal) }
+    const { script } = this
+    const events = script ? this.#scripted(script(prepared.chat), counts) : this.#events(counts, options, signal)
+    return { counts, estimated: this.estimated, events }
+  }
+
+  async *#scripted(events: EngineEvent[], counts: Counts): AsyncGenerator<EngineEvent> {
+    yield { kind: 'started' }
+    for (const event of events) {
+      if (event.kind !== 'end') counts.outputTokens += 1
+      if (event.kind === 'text' && event.channel === 'reasoning') counts.reasoningTokens += 1
+      yield event
+    }
   }
 
   async *#events(counts: Counts, options: RunOptions, signal: AbortSignal): AsyncGenerator<EngineEvent> {

@@ -1,0 +1,273 @@
+/**
+ * What users hold in their hands, against the whole product: SDKs as their quickstarts say, frameworks around them, old
+ * model names, documents, images. The tiny model is served under Small 4's name, so that the names that stand for it are
+ * there; where an answer must make sense, a worker with a scripted engine answers beside the real ones.
+ */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { createAnthropic } from '@ai-sdk/anthropic'
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
+import { HumanMessage, ToolMessage } from '@langchain/core/messages'
+import { ChatOpenAI } from '@langchain/openai'
+import { Validator } from '@seriousme/openapi-schema-validator'
+import { generateText, type LanguageModel, Output, stepCountIs, streamText, tool } from 'ai'
+import OpenAI from 'openai'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import type { Chat } from '../../backends/protocol/chat.ts'
+import { ChatCompletion, ChatCompletionChunk, Message, ModelList, Refusal } from '../../src/reference/answers.ts'
+import { sdkQuickstarts } from '../../src/reference/quickstarts.ts'
+import { dataUrl, png } from '../support/images.ts'
+import { encryptedPdf, pdf } from '../support/pdf.ts'
+import { eventually, isZero, type Product, startProduct } from '../support/product.ts'
+import { type Script, type ScriptedWorker, startScriptedWorker } from '../support/scripted-worker.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const model = 'mistral-small-4'
+
+let product: Product
+let origin: string
+let apiKey: string
+let scripted: ScriptedWorker | undefined
+
+beforeAll(async () => {
+  product = await startProduct({ env: { TRAMONTANE_MODEL_ID: model } })
+  origin = `http://127.0.0.1:${product.port}`
+  apiKey = product.demo().apiKey
+})
+
+afterAll(async () => {
+  await scripted?.stop()
+  await product.stop()
+})
+
+const openai = () => product.client()
+
+async function refusal(answer: PromiseLike<unknown>): Promise<InstanceType<typeof OpenAI.APIError>> {
+  const error = await answer.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  if (error instanceof OpenAI.APIError) return error
+  throw new Error(`no refusal: ${error}`)
+}
+
+async function post(path: string, body: object): Promise<{ response: Response; body: unknown }> {
+  const headers = { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }
+  const response = await fetch(origin + path, { method: 'POST', headers, body: JSON.stringify(body) })
+  return { response, body: await response.json() }
+}
+
+describe('the embedded engine', () => {
+  it.each(sdkQuickstarts)('[CLI1] the quickstart of $title runs as it stands', async ({ code }) => {
+    const run = promisify(execFile)
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code({ origin, model })], {
+      cwd: root,
+      env: { ...process.env, TRAMONTANE_API_KEY: apiKey },
+      timeout: 60_000,
+    })
+    expect(stdout).toContain('478 + 356 =')
+  })
+
+  it('[CLI2] the document is valid OpenAPI 3.1, and answers are what it says', async () => {
+    const document = (await (await fetch(`${origin}/openapi.json`)).json()) as Record<string, unknown>
+    const validator = new Validator()
+    expect(await validator.validate(document)).toEqual({ valid: true })
+    expect(validator.version).toBe('3.1')
+    const order = { model, messages: [{ role: 'user', content: 'What is 12 + 7?' }], max_tokens: 200 }
+    const whole = await post('/v1/chat/completions', { ...order, reasoning_effort: 'high' })
+    ChatCompletion.parse(whole.body)
+    const stream = await openai().chat.completions.create({ ...order, stream: true } as never)
+    for await (const chunk of stream as unknown as AsyncIterable<unknown>) ChatCompletionChunk.parse(chunk)
+    Message.parse((await post('/v1/messages', order)).body)
+    Refusal.parse((await post('/v1/chat/completions', { ...order, temperature: 3 })).body)
+    const models = await fetch(`${origin}/v1/models`, { headers: { 'x-api-key': apiKey } })
+    ModelList.parse(await models.json())
+  })
+
+  it('[CLI3] an older name is served by Small 4, which says so, with the effort of the model that it names', async () => {
+    const messages = [{ role: 'user' as const, content: 'What is 12 + 7?' }]
+    const asked = openai().chat.completions.create({ model: 'magistral-small-2509', messages, max_tokens: 300 })
+    const { data, response } = await asked.withResponse()
+    expect(data.model).toBe(model)
+    expect(data.usage?.completion_tokens_details?.reasoning_tokens).toBeGreaterThan(0)
+    expect(Object.fromEntries(response.headers)).toMatchObject({
+      deprecation: '@1777507200',
+      'x-tramontane-model': model,
+      'x-tramontane-model-asked': 'magistral-small-2509',
+      'x-tramontane-effort': 'high',
+    })
+    const explicit = openai().chat.completions.create({
+      ...{ model: 'magistral-small-2509', messages, max_tokens: 50 },
+      reasoning_effort: 'none',
+    })
+    expect((await explicit).usage?.completion_tokens_details?.reasoning_tokens).toBe(0)
+    const unknown = await refusal(openai().chat.completions.create({ model: 'mistral-smal-4', messages }))
+    expect(unknown).toMatchObject({ status: 404, code: 'model_not_found' })
+    expect(unknown.message).toContain('use mistral-small-4')
+  })
+
+  it('[CLI4] a PDF is read at the worker: its words are in the prompt, and paid for', async () => {
+    const lines = Array.from({ length: 20 }, (_, index) => `Line ${index} of a long page of plain words.`)
+    const file = { filename: 'a.pdf', file_data: dataUrl(pdf([lines]), 'application/pdf') }
+    const ask = (content: unknown) =>
+      openai().chat.completions.create({ model, messages: [{ role: 'user', content }] as never, max_tokens: 5 })
+    const without = await ask([{ type: 'text', text: 'Sum up.' }])
+    const read = await ask([
+      { type: 'file', file },
+      { type: 'text', text: 'Sum up.' },
+    ])
+    const more = (read.usage?.prompt_tokens ?? 0) - (without.usage?.prompt_tokens ?? 0)
+    expect(more).toBeGreaterThan(100)
+    expect(more).toBeLessThan(lines.join(' ').length)
+    await eventually(product.counters, isZero)
+    const before = await product.tenant('demo')
+    const locked = { filename: 'a.pdf', file_data: dataUrl(encryptedPdf(), 'application/pdf') }
+    const error = await refusal(
+      ask([
+        { type: 'text', text: 'Sum up.' },
+        { type: 'file', file: locked },
+      ]),
+    )
+    expect(error).toMatchObject({ status: 400, code: 'invalid_value', param: 'messages[0].content[1]' })
+    expect(error.message).toContain('send it without a password')
+    await eventually(product.counters, isZero)
+    expect((await product.tenant('demo')).postedNano).toBe(before.postedNano)
+    // The same through the other door, where a document has another form.
+    const source = { type: 'base64', media_type: 'application/pdf', data: pdf([lines]).toString('base64') }
+    const content = [
+      { type: 'document', source },
+      { type: 'text', text: 'Sum up.' },
+    ]
+    const answer = await post('/v1/messages', { model, max_tokens: 5, messages: [{ role: 'user', content }] })
+    const { usage } = Message.parse(answer.body)
+    expect(Math.abs(usage.input_tokens - (read.usage?.prompt_tokens ?? 0))).toBeLessThan(20)
+  })
+
+  it('[CLI5] an image that no engine here would see is refused before anything is reserved', async () => {
+    await eventually(product.counters, isZero)
+    const before = await product.tenant('demo')
+    const content = [
+      { type: 'text', text: 'What is this?' },
+      { type: 'image_url', image_url: { url: dataUrl(png(56, 56)) } },
+    ]
+    const error = await refusal(
+      openai().chat.completions.create({ model, messages: [{ role: 'user', content }] as never }),
+    )
+    expect(error).toMatchObject({ status: 400, code: 'invalid_value', param: 'messages[0].content' })
+    expect(error.message).toContain('no engine that serves mistral-small-4 here has vision')
+    const after = await product.tenant('demo')
+    expect(after.totals).toEqual(before.totals)
+  })
+})
+
+/** Looks the weather up, once, and then tells what it was told. */
+function weather(chat: Chat): Script {
+  const result = chat.messages.findLast((message) => message.role === 'tool')
+  const text = result?.content.map((part) => (part.kind === 'text' ? part.text : '')).join('')
+  const named = chat.tools.find(({ name }) => /weather/i.test(name))
+  if (chat.format.kind === 'json_schema') return { text: '{"city": "Oslo", "degrees": 21}' }
+  if (named && text === undefined)
+    return { reasoning: 'I should look.', calls: [{ name: named.name, arguments: { city: 'Oslo' } }] }
+  const images = chat.messages.flatMap(({ content }) => content).filter(({ kind }) => kind === 'image')
+  if (images.length > 0)
+    return { text: `${images.length} seen: ${images.map((part) => 'url' in part && part.url.slice(0, 15))}` }
+  return { reasoning: 'I know it now.', text: `In Oslo it is ${text ?? 'as always'}.` }
+}
+
+describe('an engine that can follow', () => {
+  beforeAll(async () => {
+    scripted = await startScriptedWorker(product, { vision: true, script: weather })
+  })
+
+  it('[CLI6] an image goes to the worker that sees, past those that do not', async () => {
+    const content = [
+      { type: 'text', text: 'What is this?' },
+      { type: 'image_url', image_url: { url: dataUrl(png(56, 56), 'image/jpeg') } },
+    ]
+    const answer = await openai().chat.completions.create({ model, messages: [{ role: 'user', content }] as never })
+    expect(answer.choices[0]?.message.content).toBe('1 seen: data:image/png;')
+    const pages = { file_data: dataUrl(pdf([['one'], ['two']]), 'application/pdf') }
+    const file = [{ type: 'file', file: pages }, ...content]
+    const read = await openai().chat.completions.create({ model, messages: [{ role: 'user', content: file }] as never })
+    expect(read.choices[0]?.message.content).toContain('3 seen')
+  })
+
+  describe('alone', () => {
+    beforeAll(() => scripted?.alone())
+
+    const lookUp = tool({
+      description: 'Get the weather',
+      inputSchema: z.object({ city: z.string() }),
+      execute: async ({ city }) => `21 degrees in ${city}`,
+    })
+    const compatible = () =>
+      createOpenAICompatible({
+        ...{ name: 'tramontane', baseURL: `${origin}/v1`, apiKey, includeUsage: true, supportsStructuredOutputs: true },
+      })(model)
+    const anthropic = () => createAnthropic({ baseURL: `${origin}/v1`, apiKey })(model)
+    const providers: [string, () => LanguageModel][] = [
+      ['OpenAI-compatible', compatible],
+      ['Anthropic', anthropic],
+    ]
+
+    it.each(providers)(
+      '[CLI7] ai with the %s provider: thinking, a tool, its result, the answer, streamed and whole',
+      async (name, provider) => {
+        const order = {
+          prompt: 'How is the weather in Oslo?',
+          tools: { get_weather: lookUp },
+          stopWhen: stepCountIs(3),
+        }
+        const options =
+          name === 'Anthropic'
+            ? { providerOptions: { anthropic: { thinking: { type: 'enabled', budgetTokens: 2_000 } } } }
+            : {}
+        const whole = await generateText({ model: provider(), ...order, ...(options as object) })
+        expect(whole.text).toBe('In Oslo it is 21 degrees in Oslo.')
+        expect(whole.steps.map((step) => step.finishReason)).toEqual(['tool-calls', 'stop'])
+        expect(whole.reasoningText).toBe('I know it now.')
+        expect(whole.totalUsage.inputTokens).toBe(20)
+        const stream = streamText({ model: provider(), ...order, ...(options as object) })
+        const kinds: string[] = []
+        let text = ''
+        for await (const part of stream.fullStream) {
+          kinds.push(part.type)
+          if (part.type === 'text-delta') text += part.text
+          if (part.type === 'error') throw part.error
+        }
+        expect(text).toBe('In Oslo it is 21 degrees in Oslo.')
+        for (const kind of ['reasoning-delta', 'tool-call', 'tool-result', 'finish']) expect(kinds).toContain(kind)
+        expect((await stream.totalUsage).outputTokens).toBeGreaterThan(0)
+      },
+    )
+
+    it('[CLI7] ai: an object by a schema, and a refusal as its own error', async () => {
+      const schema = z.object({ city: z.string(), degrees: z.number() })
+      const { output } = await generateText({ model: compatible(), prompt: 'Oslo?', output: Output.object({ schema }) })
+      expect(output).toEqual({ city: 'Oslo', degrees: 21 })
+      const wrong = generateText({ model: compatible(), prompt: 'x', temperature: 9, maxRetries: 0 })
+      await expect(wrong).rejects.toMatchObject({ statusCode: 400, message: expect.stringContaining('temperature') })
+    })
+
+    it('[CLI8] @langchain/openai: a tool, its result, the answer, streamed too, and an object by a schema', async () => {
+      const chat = new ChatOpenAI({ model, apiKey, configuration: { baseURL: `${origin}/v1` }, maxRetries: 0 })
+      const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
+      const weatherTool = { type: 'function' as const, function: { name: 'get_weather', parameters } }
+      const bound = chat.bindTools([weatherTool])
+      const human = new HumanMessage('How is the weather in Oslo?')
+      const asked = await bound.invoke([human])
+      expect(asked.tool_calls).toMatchObject([{ name: 'get_weather', args: { city: 'Oslo' } }])
+      expect(asked.usage_metadata).toMatchObject({ input_tokens: 10 })
+      const result = new ToolMessage({ tool_call_id: asked.tool_calls?.[0]?.id ?? '', content: '21 degrees' })
+      let text = ''
+      for await (const chunk of await bound.stream([human, asked, result])) text += chunk.content
+      expect(text).toBe('In Oslo it is 21 degrees.')
+      const structured = chat.withStructuredOutput(z.object({ city: z.string(), degrees: z.number() }), {
+        name: 'place',
+      })
+      expect(await structured.invoke('Oslo?')).toEqual({ city: 'Oslo', degrees: 21 })
+    })
+  })
+})

@@ -1,0 +1,65 @@
+/** A worker of a running product whose engine says what a test tells it to: all else about it is the real worker's. */
+import type { Chat } from '../../backends/protocol/chat.ts'
+import { readConfig } from '../../gpu-worker/config.ts'
+import type { EngineEvent } from '../../gpu-worker/engine/engine.ts'
+import { createWorker } from '../../gpu-worker/worker.ts'
+import { eventually, type Product } from './product.ts'
+import { ScriptedEngine } from './scripted-engine.ts'
+
+export interface ScriptedWorker {
+  engine: ScriptedEngine
+  /** Keeps the product's own workers out from then on. */
+  alone(): Promise<void>
+  stop(): Promise<void>
+}
+
+export interface Script {
+  reasoning?: string
+  text?: string
+  calls?: { name: string; arguments: object }[]
+}
+
+/** Resolves when the edge knows it. */
+export async function startScriptedWorker(
+  product: Product,
+  options: { vision?: boolean; script: (chat: Chat) => Script },
+): Promise<ScriptedWorker> {
+  const enrolled = await product.admin<{ workerKey: string }>('POST', '/admin/workers', { workerId: 'scripted' })
+  const config = readConfig({
+    TRAMONTANE_WORKER_KEY: enrolled.workerKey,
+    TRAMONTANE_EDGE_URL: `http://127.0.0.1:${product.port}`,
+    TRAMONTANE_HOME: product.home,
+    TRAMONTANE_MODEL_ID: product.demo().model,
+    TRAMONTANE_SLOTS: '16',
+  })
+  const engine = new ScriptedEngine()
+  engine.description = { ...engine.description, vision: options.vision ?? false, contextTokens: 262_144, slotsMax: 16 }
+  engine.outputTokensFit = 32_768
+  engine.script = (chat) => eventsOf(options.script(chat))
+  let calls = 0
+  const callId = () => `call${String(calls++).padStart(5, '0')}`
+  const worker = await createWorker(config, { engine, now: () => Date.now(), callId, log: () => undefined })
+  await worker.start()
+  return {
+    engine,
+    async alone() {
+      for (const workerId of ['local-latency', 'local-throughput']) {
+        // They hold keys that were made with the gateway; only what is enrolled can be revoked.
+        await product.admin('POST', '/admin/workers', { workerId })
+        await product.admin('POST', `/admin/workers/${workerId}/revoke`)
+      }
+      const pools = () => product.admin<Record<string, { workers: unknown[] }>>('GET', '/admin/pools')
+      await eventually(pools, (views) => Object.values(views).flatMap(({ workers }) => workers).length === 1)
+    },
+    stop: () => worker.stop(),
+  }
+}
+
+function eventsOf({ reasoning, text, calls = [] }: Script): EngineEvent[] {
+  return [
+    ...(reasoning ? [{ kind: 'text', channel: 'reasoning', text: reasoning } as const] : []),
+    ...(text ? [{ kind: 'text', channel: 'content', text } as const] : []),
+    ...calls.map((call) => ({ kind: 'tool', name: call.name, arguments: JSON.stringify(call.arguments) }) as const),
+    { kind: 'end', finishReason: calls.length > 0 ? 'tool_calls' : 'stop' },
+  ]
+}
