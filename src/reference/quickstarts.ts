@@ -50,6 +50,21 @@ for await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta.c
 `,
   },
   {
+    id: 'responses',
+    title: 'openai, by Responses',
+    packages: ['openai'],
+    code: ({ origin, model }) => `import OpenAI from 'openai'
+
+const client = new OpenAI({ baseURL: '${origin}/v1', apiKey: process.env.TRAMONTANE_API_KEY })
+const response = await client.responses.create({
+  model: '${model}',
+  reasoning: { effort: 'high' },
+  input: 'What is 478 + 356?',
+})
+console.log(response.output_text)
+`,
+  },
+  {
     id: 'anthropic',
     title: '@anthropic-ai/sdk',
     packages: ['@anthropic-ai/sdk'],
@@ -95,6 +110,35 @@ import { generateText } from 'ai'
 
 const tramontane = createAnthropic({ baseURL: '${origin}/v1', apiKey: process.env.TRAMONTANE_API_KEY })
 const { text } = await generateText({ model: tramontane('${model}'), prompt: 'What is 478 + 356?', maxOutputTokens: 512 })
+console.log(text)
+`,
+  },
+  {
+    id: 'mistral',
+    title: '@mistralai/mistralai',
+    packages: ['@mistralai/mistralai'],
+    code: ({ origin, model }) => `import { Mistral } from '@mistralai/mistralai'
+
+const client = new Mistral({ serverURL: '${origin}/mistral', apiKey: process.env.TRAMONTANE_API_KEY })
+const answer = await client.chat.complete({
+  model: '${model}',
+  reasoningEffort: 'high',
+  messages: [{ role: 'user', content: 'What is 478 + 356?' }],
+})
+const { content } = answer.choices[0].message
+for (const chunk of typeof content === 'string' ? [{ type: 'text', text: content }] : content)
+  if (chunk.type === 'text') console.log(chunk.text)
+`,
+  },
+  {
+    id: 'ai-mistral',
+    title: 'ai with @ai-sdk/mistral',
+    packages: ['ai', '@ai-sdk/mistral'],
+    code: ({ origin, model }) => `import { createMistral } from '@ai-sdk/mistral'
+import { generateText } from 'ai'
+
+const tramontane = createMistral({ baseURL: '${origin}/mistral/v1', apiKey: process.env.TRAMONTANE_API_KEY })
+const { text } = await generateText({ model: tramontane('${model}'), prompt: 'What is 478 + 356?' })
 console.log(text)
 `,
   },

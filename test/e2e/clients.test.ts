@@ -7,6 +7,7 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { createAnthropic } from '@ai-sdk/anthropic'
+import { createMistral } from '@ai-sdk/mistral'
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
 import { HumanMessage, ToolMessage } from '@langchain/core/messages'
 import { ChatOpenAI } from '@langchain/openai'
@@ -207,9 +208,11 @@ describe('an engine that can follow', () => {
         ...{ name: 'tramontane', baseURL: `${origin}/v1`, apiKey, includeUsage: true, supportsStructuredOutputs: true },
       })(model)
     const anthropic = () => createAnthropic({ baseURL: `${origin}/v1`, apiKey })(model)
+    const mistral = () => createMistral({ baseURL: `${origin}/mistral/v1`, apiKey })(model)
     const providers: [string, () => LanguageModel][] = [
       ['OpenAI-compatible', compatible],
       ['Anthropic', anthropic],
+      ['Mistral', mistral],
     ]
 
     it.each(providers)(
