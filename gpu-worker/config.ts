@@ -44,9 +44,12 @@ export type EngineChoice =
       threads: number
       gpu: false | 'auto'
     }
-  /** `program` goes before the adapter's own command; port 0 is any free one. */
-  | { kind: 'launched'; backend: HttpBackend; program: string | null; settings: LaunchSettings }
-  | { kind: 'attached'; backend: HttpBackend; url: string; apiKey: string | null }
+  /**
+   * `silentMs`: the longest pause in an answer before it counts as broken off. `program` goes before the adapter's own
+   * command; port 0 is any free one.
+   */
+  | { kind: 'launched'; backend: HttpBackend; silentMs: number; program: string | null; settings: LaunchSettings }
+  | { kind: 'attached'; backend: HttpBackend; silentMs: number; url: string; apiKey: string | null }
 
 export const tinyModelPath = fileURLToPath(new URL('./model/tiny.gguf', import.meta.url))
 const tinyModelId = 'tramontane-tiny'
@@ -69,6 +72,7 @@ const EngineEnvironment = z.object({
   TRAMONTANE_ENGINE_KEY: given(z.string()),
   TRAMONTANE_ENGINE_PROGRAM: given(z.string()),
   TRAMONTANE_ENGINE_PORT: port.default(0),
+  TRAMONTANE_ENGINE_SILENT_MS: z.coerce.number().int().min(100).default(60_000),
   TRAMONTANE_ENGINE_ARGS: z.string().default(''),
   TRAMONTANE_DRAFT_MODEL: given(z.string()),
   TRAMONTANE_TENSOR_PARALLEL: z.coerce.number().int().min(1).max(64).default(1),
@@ -139,8 +143,9 @@ function choose(
     }
   }
   const apiKey = env.TRAMONTANE_ENGINE_KEY ?? null
+  const silentMs = env.TRAMONTANE_ENGINE_SILENT_MS
   const url = env.TRAMONTANE_ENGINE_URL
-  if (url !== undefined) return { kind: 'attached', backend, url: rootOf(url), apiKey }
+  if (url !== undefined) return { kind: 'attached', backend, silentMs, url: rootOf(url), apiKey }
   if (!backend.launch) {
     throw new Error(
       `TRAMONTANE_ENGINE_URL: is missing: ${backend.name} is not started from here, only attached to; give the URL where it runs`,
@@ -152,6 +157,7 @@ function choose(
   return {
     kind: 'launched',
     backend,
+    silentMs,
     program,
     settings: {
       model: served,

@@ -24,11 +24,12 @@ export async function createEngine(config: Config, log: (line: string) => void):
     const { kind: _, ...settings } = engine
     return createEmbeddedEngine({ ...settings, slotsMax, contextTokens, log })
   }
-  const common = { backend: engine.backend, slotsMax, contextTokens, saltOf: saltOf(config), log }
+  const { backend, silentMs } = engine
+  const common = { backend, runTimes: { silentMs }, slotsMax, contextTokens, saltOf: saltOf(config), log }
   return createHttpEngine(engine.kind === 'attached' ? attached(engine, common) : await launched(engine, common))
 }
 
-type Common = Pick<HttpEngineOptions, 'backend' | 'slotsMax' | 'contextTokens' | 'saltOf' | 'log'>
+type Common = Pick<HttpEngineOptions, 'backend' | 'runTimes' | 'slotsMax' | 'contextTokens' | 'saltOf' | 'log'>
 
 function attached(
   { backend, url, apiKey }: Extract<EngineChoice, { kind: 'attached' }>,

@@ -1,4 +1,4 @@
-/** One signed order to one worker, and what came back. */
+/** One signed order to one worker, and what came back. `lost` breaks it off at any time, its answer's body too. */
 import type { ZodError } from 'zod'
 import {
   type Dispatch,
@@ -38,6 +38,7 @@ export async function dispatch(
   body: Uint8Array<ArrayBuffer>,
   attempt: number,
   now: number,
+  lost: AbortSignal,
 ): Promise<Dispatched> {
   const { workerId, keyEpoch, url } = lease.place
   const claims: Dispatch = {
@@ -57,7 +58,7 @@ export async function dispatch(
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body,
-      signal: line.left,
+      signal: AbortSignal.any([line.left, lost]),
     })
   } catch (cause) {
     return { kind: 'unreachable', cause }

@@ -142,6 +142,7 @@ class HostedCall {
       lease: { pool: 'hosted', place: { workerId: mistralWorkerId }, waitedMs: 0, position: null },
       contentType: stream ? 'text/event-stream' : 'application/json',
       warnings: null,
+      watch: undefined,
       promptTokens: undefined,
       first: encoder.encode(wire.start()),
       rest: this.#answer(body, reader, wire),

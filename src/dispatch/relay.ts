@@ -77,6 +77,8 @@ async function pumpStream(
     }
     // A client that left an engine at work is billed by the receipt; all else ends here.
     if (here || !served) service.cancel()
+  } finally {
+    served?.watch?.stop()
   }
 }
 
@@ -142,6 +144,7 @@ async function pumpWhole(
   let served: Served | undefined = first
   while (served) {
     const ended = await copy(served, writable, voice)
+    served.watch?.stop()
     if (ended === 'done') return void (await writable.close().catch(() => undefined))
     if (ended === 'client-left' || line.left.aborted) {
       line.leave()

@@ -14,6 +14,7 @@ import type { Shaped } from '../shaping/shape.ts'
 import type { Admission } from '../tenant/calls.ts'
 import { reserveAgain, tenantStub } from '../tenant/reserve.ts'
 import { type Dispatched, type DispatchOrder, dispatch } from './dispatch.ts'
+import { type Watch, watchWorker } from './watch.ts'
 
 export interface Served {
   lease: Lease | HostedPlace
@@ -25,6 +26,8 @@ export interface Served {
   first: Uint8Array
   /** The rest of the worker's stream; whoever holds it cancels it when the client leaves. */
   rest: ReadableStream<Uint8Array>
+  /** Over its worker, where it has one; whoever holds the rest stops it when that has ended. */
+  watch: Watch | undefined
 }
 
 /** Where an answer comes from that no pool gives; see hosted.ts. */
@@ -68,7 +71,7 @@ export function serve(
   /** What the client is told when the attempts are used up. */
   let last: unknown
 
-  async function attempt(lease: Lease): Promise<Dispatched> {
+  async function attempt(lease: Lease, lost: AbortSignal): Promise<Dispatched> {
     const order: DispatchOrder = {
       requestId: line.requestId,
       tenantId: key.tenantId,
@@ -84,7 +87,7 @@ export function serve(
       settleFirst: admission.settleFirst,
     }
     dispatches += 1
-    return dispatch(line, lease, order, bytes, dispatches, Date.now())
+    return dispatch(line, lease, order, bytes, dispatches, Date.now(), lost)
   }
 
   async function next(): Promise<Served> {
@@ -105,9 +108,11 @@ export function serve(
         nowhere = cause instanceof NoEndpoints
         throw last ?? cause
       })
-      const dispatched = await attempt(lease)
-      const served = dispatched.kind === 'accepted' ? await firstBytes(lease, dispatched) : undefined
+      const watch = watchWorker(line, lease)
+      const dispatched = await attempt(lease, watch.lost)
+      const served = dispatched.kind === 'accepted' ? await firstBytes(lease, dispatched, watch) : undefined
       if (served) return served
+      watch.stop()
       if (line.left.aborted) leave(lease, dispatched)
       if (dispatched.kind === 'refused') await refused(lease, dispatched.refusal)
       else failed(lease)
@@ -166,13 +171,17 @@ export function serve(
 }
 
 /** The stream's first chunk, or undefined when it broke before. */
-async function firstBytes(lease: Lease, accepted: Dispatched & { kind: 'accepted' }): Promise<Served | undefined> {
+async function firstBytes(
+  lease: Lease,
+  accepted: Dispatched & { kind: 'accepted' },
+  watch: Watch,
+): Promise<Served | undefined> {
   const reader = accepted.body.getReader()
   try {
     const { value } = await reader.read()
     if (!value) return undefined
     const { contentType, promptTokens, warnings, body: rest } = accepted
-    return { lease, contentType, promptTokens, warnings, first: value, rest }
+    return { lease, contentType, promptTokens, warnings, first: value, rest, watch }
   } catch {
     return undefined
   } finally {

@@ -1,4 +1,7 @@
 /** A scripted engine process (engine-process.ts), started for a test, and the questions that a test asks it. */
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type EngineProcess, launch } from '../../gpu-worker/engine/launch.ts'
 import type { Script, Seen } from './engine-process.ts'
@@ -49,5 +52,47 @@ export function engineAt(port: number): Pick<EngineAt, 'url' | 'port' | 'say' | 
       await fetch(`${url}/script`, { method: 'POST', body: JSON.stringify(changes) })
     },
     seen: async () => (await fetch(`${url}/seen`)).json() as Promise<Seen>,
+  }
+}
+
+export interface EngineProgram {
+  /** For the environment of a worker that is to launch it as its llama-server. */
+  env: Record<string, string>
+  /** The one that this worker runs now; undefined between two. */
+  of(workerPid: number): (Pick<EngineAt, 'url' | 'port' | 'say' | 'seen'> & { pid: number }) | undefined
+}
+
+/** The scripted engine as a program that workers launch by themselves. */
+export function engineProgramFor(script: Partial<Script>): EngineProgram {
+  const folder = mkdtempSync(join(tmpdir(), 'tramontane-engine-'))
+  const program = join(folder, 'llama-server')
+  writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${engineProgram}' "$@"\n`, { mode: 0o755 })
+  return {
+    env: {
+      TRAMONTANE_BACKEND: 'llama-cpp',
+      TRAMONTANE_ENGINE_PROGRAM: program,
+      ENGINE_SCRIPT: JSON.stringify(script),
+      ENGINE_FOLDER: folder,
+    },
+    of(workerPid) {
+      for (const pid of childrenOf(workerPid).flatMap(childrenOf)) {
+        const port = readIfThere(join(folder, String(pid)))
+        if (port !== undefined) return { ...engineAt(Number(port)), pid }
+      }
+      return undefined
+    },
+  }
+}
+
+export function childrenOf(pid: number): number[] {
+  const text = readIfThere(`/proc/${pid}/task/${pid}/children`) ?? ''
+  return text.trim().split(' ').filter(Boolean).map(Number)
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
   }
 }

@@ -3,7 +3,10 @@
  * it, and goes wrong where it is told to. `POST /script` changes the script while it runs, `GET /seen` tells what came.
  *
  *   node engine-process.ts <port> [script as JSON]
+ *   node engine-process.ts --port <port> …          as llama-server is started: the script is in ENGINE_SCRIPT, and the
+ *                                                   port is left in ENGINE_FOLDER, in a file named for the process id
  */
+import { writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 
 export interface Script {
@@ -221,7 +224,9 @@ function json(response: ServerResponse, status: number, body: unknown): void {
 }
 
 if (import.meta.main) {
-  const [port = '0', changes = '{}'] = process.argv.slice(2)
+  const named = process.argv.indexOf('--port')
+  const [port = '0', changes = '{}'] =
+    named < 0 ? process.argv.slice(2) : [process.argv[named + 1], process.env.ENGINE_SCRIPT]
   Object.assign(script, JSON.parse(changes))
   if (script.words !== '') process.stderr.write(`${script.words}\n`)
   if (script.dieWith !== null) process.exit(script.dieWith)
@@ -235,5 +240,8 @@ if (import.meta.main) {
     seen.connections += 1
   })
   server.keepAliveTimeout = 60_000
-  server.listen(Number(port), '127.0.0.1')
+  server.listen(Number(port), '127.0.0.1', () => {
+    const folder = process.env.ENGINE_FOLDER
+    if (folder) writeFileSync(`${folder}/${process.pid}`, port)
+  })
 }

@@ -1,0 +1,51 @@
+/**
+ * Watches over the worker that has a request. A process that is frozen, or a network that is cut, closes no connection:
+ * nothing comes any more, and nobody says so. The worker's heartbeats stop as well, so the pool knows.
+ *
+ * What is not seen so is one connection that something on the way has forgotten while both ends live; there TCP's own
+ * time is the bound.
+ */
+import type { PoolName } from '../../backends/protocol/dispatch.ts'
+import type { Line } from '../line.ts'
+import type { Lease } from '../routing/route.ts'
+
+export interface Watch {
+  /** Fires when the worker has fallen silent. */
+  lost: AbortSignal
+  /** Whoever has the answer says so when it has ended, whichever way. */
+  stop(): void
+}
+
+const everyMs = 2_000
+/** One question to a pool serves all requests of this isolate for this long. */
+const freshMs = 1_500
+const known = new Map<PoolName, { missing: Set<string>; at: number }>()
+
+export function watchWorker(line: Line, { pool, place }: Lease): Watch {
+  const lost = new AbortController()
+  let stopped = false
+  let timer: number | null = null
+  const look = async () => {
+    const missing = await missingFrom(line, pool).catch(() => undefined)
+    if (stopped) return
+    if (missing?.has(place.workerId)) lost.abort(new Error('the worker has fallen silent'))
+    else timer = setTimeout(look, everyMs)
+  }
+  timer = setTimeout(look, everyMs)
+  return {
+    lost: lost.signal,
+    stop() {
+      stopped = true
+      clearTimeout(timer)
+    },
+  }
+}
+
+async function missingFrom(line: Line, pool: PoolName): Promise<Set<string>> {
+  const fresh = known.get(pool)
+  if (fresh && Date.now() - fresh.at < freshMs) return fresh.missing
+  const { missing } = await line.env.POOL.getByName(pool).registry()
+  const answer = { missing: new Set(missing), at: Date.now() }
+  known.set(pool, answer)
+  return answer.missing
+}
