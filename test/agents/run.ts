@@ -6,6 +6,7 @@
  *   npm run agents                          all of them
  *   npm run agents -- codex pi              some
  *   npm run agents -- --packages /var/agents   packages are kept there, and used again
+ *   npm run agents -- --serve               none: the product stays up, with a model that does as told, for a suite to try
  */
 import { execFile, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -15,7 +16,7 @@ import { parseArgs, promisify } from 'node:util'
 import { type AgentQuickstart, agentQuickstarts, type Place } from '../../src/reference/quickstarts.ts'
 import { startProduct } from '../support/product.ts'
 import { startScriptedWorker } from '../support/scripted-worker.ts'
-import { fileName, fileText, follow, lastWords, prompt } from './task.ts'
+import { fileName, fileText, follow, lastWords, obey, prompt } from './task.ts'
 
 const timeoutMs = 120_000
 
@@ -30,19 +31,23 @@ interface Outcome {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { packages: { type: 'string' }, verbose: { type: 'boolean', default: false } },
+  options: { packages: { type: 'string' }, verbose: { type: 'boolean' }, serve: { type: 'boolean' } },
 })
 const chosen = agentQuickstarts.filter(({ id }) => positionals.length === 0 || positionals.includes(id))
 const temporary = mkdtempSync(join(tmpdir(), 'tramontane-agents-'))
 const packages = values.packages ?? join(temporary, 'packages')
 
 const product = await startProduct({ env: { TRAMONTANE_MODEL_ID: 'mistral-small-4' } })
-const worker = await startScriptedWorker(product, { vision: true, script: follow })
+const worker = await startScriptedWorker(product, { vision: true, script: values.serve ? obey : follow })
 try {
   await worker.alone()
   const place = { origin: `http://127.0.0.1:${product.port}`, model: product.demo().model }
+  if (values.serve) {
+    console.log(JSON.stringify({ baseUrl: `${place.origin}/v1`, apiKey: product.demo().apiKey, model: place.model }))
+    await new Promise<void>((resolve) => process.once('SIGINT', resolve).once('SIGTERM', resolve))
+  }
   let failed = 0
-  for (const agent of chosen) {
+  for (const agent of values.serve ? [] : chosen) {
     const outcome = await run(agent, place)
     const good = outcome.wrote && outcome.said
     if (!good) failed += 1
@@ -53,7 +58,7 @@ try {
     )
     if (!good || values.verbose) console.log(outcome.output.slice(-4_000))
   }
-  console.log(`${chosen.length - failed} of ${chosen.length} agents did the task to its end`)
+  if (!values.serve) console.log(`${chosen.length - failed} of ${chosen.length} agents did the task to its end`)
   process.exitCode = failed === 0 ? 0 : 1
 } finally {
   await worker.stop()

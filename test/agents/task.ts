@@ -1,5 +1,6 @@
 /** The task that every agent is given, and the model's side of it: one command in the agent's own shell, then a word. */
 import type { Chat, Tool } from '../../backends/protocol/chat.ts'
+import { mapEffort } from '../../backends/protocol/effort.ts'
 import type { Script } from '../support/scripted-worker.ts'
 
 export const fileName = 'greeting.txt'
@@ -25,6 +26,19 @@ export function follow(chat: Chat): Script {
   return { reasoning: 'The file is there.', text: lastWords }
 }
 
+/** For suites that try a server: calls the first tool that it is given, once, and else talks; thinks where asked to. */
+export function obey(chat: Chat): Script {
+  const thinks = chat.effort !== undefined && mapEffort(chat.effort, ['none', 'high'], 'none').effective === 'high'
+  const [tool] = chat.tools
+  const ran = chat.messages.some(({ role }) => role === 'tool')
+  if (tool && !ran && chat.toolChoice.kind !== 'none')
+    return {
+      reasoning: thinks ? 'A tool knows.' : '',
+      calls: [{ name: tool.name, arguments: filled(tool, 'San Francisco, CA') }],
+    }
+  return { reasoning: thinks ? 'That is easy.' : '', text: 'One, two, three, four, five.' }
+}
+
 interface Schema {
   type?: string | string[]
   enum?: unknown[]
@@ -41,7 +55,7 @@ function argumentsOf(tool: Tool): object {
 /** Every required field by its type, and `text` where the command, or the last word, belongs. */
 function filled({ parameters }: Tool, text: string): object {
   const { properties = {}, required = [] } = parameters as Schema
-  const main = Object.keys(properties).find((name) => /^(command|cmd|commands|result|script)$/.test(name))
+  const main = Object.keys(properties).find((name) => /^(command|cmd|commands|result|script|location|city)$/.test(name))
   const names = [...new Set([...(main ? [main] : []), ...required])]
   return Object.fromEntries(names.map((name) => [name, fieldValue(properties[name] ?? {}, name === main ? text : '')]))
 }
