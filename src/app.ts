@@ -5,6 +5,7 @@ import { heartbeatPath } from '../backends/protocol/heartbeat.ts'
 import { receiptsPath } from '../backends/protocol/receipt.ts'
 import { admin } from './admin/admin.ts'
 import { ownKeys, ownLimits, ownUsage } from './admin/own.ts'
+import { keptResponses } from './answers/routes.ts'
 import { authenticate } from './auth/authenticate.ts'
 import { chat } from './chat.ts'
 import { type Env, settings } from './env.ts'
@@ -90,6 +91,7 @@ app.post(receiptsPath, async (context) => {
   return context.json(await settleReceipts(body.value, context.env, await settings(context.env)))
 })
 
+app.route('/v1/responses', keptResponses)
 app.route('/v1/usage', ownUsage)
 app.route('/v1/limits', ownLimits)
 app.route('/v1/keys', ownKeys)

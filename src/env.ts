@@ -1,6 +1,7 @@
 /** What the Worker is bound to, parsed once: settings that a deployment lacks are named at the first request. */
 import { z } from 'zod'
 import { sealKey } from '../backends/protocol/seal.ts'
+import type { AnswersObject } from './answers/answers-object.ts'
 import { Secret } from './auth/secret.ts'
 import type { PoolObject } from './routing/pool-object.ts'
 import type { TenantObject } from './tenant/tenant-object.ts'
@@ -8,6 +9,8 @@ import type { TenantObject } from './tenant/tenant-object.ts'
 export interface Env {
   TENANT: DurableObjectNamespace<TenantObject>
   POOL: DurableObjectNamespace<PoolObject>
+  /** What clients may come back to; nothing that refers to nothing touches it. */
+  ANSWERS: DurableObjectNamespace<AnswersObject>
   /** The operator's books; nothing on a chat request's way touches them. */
   DB: D1Database
   MODELS: string

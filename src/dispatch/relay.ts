@@ -12,6 +12,7 @@
  * from the queue. A worker that breaks off makes the pipe fail from the other side: the client is told in one event.
  */
 import { warningsHeader } from '../../backends/protocol/dispatch.ts'
+import type { Attempt } from '../answers/replay.ts'
 import { failureOf, GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import { waitComment } from '../routing/wait.ts'
@@ -69,6 +70,8 @@ async function pumpStream(
     if (here) {
       await writable.close().catch(() => undefined)
       if (served) service.lost(served)
+      // Where the words were wrong and not the connection, the engine is still at work.
+      await served?.rest.cancel().catch(() => undefined)
     } else {
       line.leave()
       // An answer may have begun meanwhile; then its receipt follows.
@@ -121,58 +124,72 @@ export async function relayWhole(
   service: Service,
   headers: Headers,
   voice: Voice | undefined,
+  attempt: Attempt | undefined,
 ): Promise<Response> {
   const served = await service.next().catch((error: unknown) => {
     service.cancel()
     throw error
   })
   const { readable, writable } = new IdentityTransformStream()
-  line.waitUntil(pumpWhole(line, service, served, writable, voice))
+  const to: Whole = { writable, voice, attempt, headers }
+  line.waitUntil(pumpWhole(line, service, served, to))
   headers.set('content-type', 'application/json')
   disclosePlace(headers, served, line)
   return new Response(readable, { headers })
 }
 
+/** Where an answer that does not stream goes. */
+interface Whole {
+  writable: WritableStream<Uint8Array>
+  voice: Voice | undefined
+  /** Has it kept before its end is told. */
+  attempt: Attempt | undefined
+  headers: Headers
+}
+
 /** Never rejects. A second loss breaks the connection off: an answer never looks whole when it is not. */
-async function pumpWhole(
-  line: Line,
-  service: Service,
-  first: Served,
-  writable: WritableStream<Uint8Array>,
-  voice: Voice | undefined,
-) {
+async function pumpWhole(line: Line, service: Service, first: Served, to: Whole) {
+  const { writable, attempt, headers } = to
   let served: Served | undefined = first
   while (served) {
-    const ended = await copy(served, writable, voice)
+    const ended = await copy(served, to)
     served.watch?.stop()
-    if (ended === 'done') return void (await writable.close().catch(() => undefined))
+    if (ended === 'done') {
+      await attempt?.keep(headers)
+      return void (await writable.close().catch(() => undefined))
+    }
     if (ended === 'client-left' || line.left.aborted) {
+      attempt?.drop()
       line.leave()
       return void (await served.rest.cancel().catch(() => undefined))
     }
     service.lost(served)
     served = await service.next().catch(() => undefined)
   }
+  attempt?.drop()
   service.cancel()
   await writable.abort(new Error('the worker was lost')).catch(() => undefined)
 }
 
 async function copy(
   served: Served,
-  writable: WritableStream<Uint8Array>,
-  voice: Voice | undefined,
+  { writable, voice, attempt }: Whole,
 ): Promise<'done' | 'client-left' | 'worker-lost'> {
   const reader = served.rest.getReader()
   let chunk: Uint8Array | undefined = served.first
+  const say = (bytes: Uint8Array) => {
+    attempt?.take(bytes)
+    return succeeds(write(writable, bytes))
+  }
   try {
     while (chunk) {
       const bytes = voice ? encoder.encode(voice.collect(chunk)) : chunk
-      if (bytes.length > 0 && !(await succeeds(write(writable, bytes)))) return 'client-left'
+      if (bytes.length > 0 && !(await say(bytes))) return 'client-left'
       chunk = (await reader.read()).value
     }
     if (!voice) return 'done'
     const whole = encoder.encode(await voice.whole())
-    return (await succeeds(write(writable, whole))) ? 'done' : 'client-left'
+    return (await say(whole)) ? 'done' : 'client-left'
   } catch {
     return 'worker-lost'
   } finally {

@@ -17,6 +17,7 @@ import { NewPlan, PlanBody } from '../admin/plans.ts'
 import { PushOrder } from '../admin/rate-cards.ts'
 import { AssignPlan, ChangeTenant, CreateTenant } from '../admin/tenants.ts'
 import { EnrolWorker } from '../admin/workers.ts'
+import { ItemsPage } from '../answers/routes.ts'
 import type { Scope } from '../auth/operator-key.ts'
 import { Body as MessagesBody } from '../surfaces/messages/read.ts'
 import { Body as ResponsesBody } from '../surfaces/responses/read.ts'
@@ -105,6 +106,33 @@ const chat: Operation[] = [
     body: ResponsesBody,
     answer: ResponseAnswer,
     streams: true,
+  },
+  {
+    method: 'get',
+    path: '/v1/responses/{id}',
+    tag: 'Chat',
+    summary: 'A response that is kept',
+    description:
+      'Responses are kept as long as the tenant’s setting `responseDays` says, unless they were asked for with `store: false`.',
+    auth: 'key',
+    answer: ResponseAnswer,
+  },
+  {
+    method: 'delete',
+    path: '/v1/responses/{id}',
+    tag: 'Chat',
+    summary: 'Deletes a response that is kept; a conversation that leads through it cannot be continued',
+    auth: 'key',
+    answer: 'object',
+  },
+  {
+    method: 'get',
+    path: '/v1/responses/{id}/input_items',
+    tag: 'Chat',
+    summary: 'What was sent for a response that is kept',
+    auth: 'key',
+    query: ItemsPage,
+    answer: 'object',
   },
   {
     method: 'post',

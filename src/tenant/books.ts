@@ -70,6 +70,7 @@ export class Books {
       settleFirst: admitted.settleFirst,
       weight: admitted.tenant.settings.weight,
       priorityClass: priorityClassOf(admitted.tenant, admitted.key),
+      responseDays: admitted.tenant.settings.responseDays,
       ratesLeft: ratesLeft(admitted, now),
     }
   }

@@ -40,6 +40,8 @@ export interface Admission {
   /** From the tenant's plan and the key: how the request is queued. */
   weight: number
   priorityClass: PriorityClass
+  /** How long an answer of Responses may be kept. */
+  responseDays: number
   ratesLeft: RatesLeft
 }
 

@@ -45,6 +45,21 @@ export const TenantSettings = z.object({
   class: z.enum(priorityClasses).default('interactive'),
   /** Whether its requests may leave the house, to a hosted API, when no worker is up. */
   hosted: z.enum(['never', 'last-resort']).default('never'),
+  /** How long answers of Responses are kept for their clients to come back to; 0 for not at all. */
+  responseDays: z.int().min(0).max(365).default(30),
+  /** Where browsers may ask from: origins, or "*" for everywhere. */
+  corsOrigins: z
+    .array(
+      z.union([
+        z.literal('*'),
+        z
+          .string()
+          .max(256)
+          .regex(/^[a-z][a-z0-9+.-]*:\/\/[^\s/]+$/, 'must be an origin, as https://example.com, or "*"'),
+      ]),
+    )
+    .max(32)
+    .default([]),
 })
 export type TenantSettings = z.infer<typeof TenantSettings>
 

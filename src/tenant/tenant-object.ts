@@ -21,6 +21,7 @@ import * as desk from './desk.ts'
 import { GroupCommit } from './group-commit.ts'
 import { meterAfter, meterGatherMs, nextMeterBatch, viewMeter } from './meter.ts'
 import { dropMeter, type Meter, putMeter, readMeter } from './meter-rows.ts'
+import type { Right } from './roles.ts'
 import { openStore, type Row, type Sql, type TenantStatus } from './store.ts'
 import { type Verdict, verifyBooks } from './verify.ts'
 
@@ -130,9 +131,14 @@ export class TenantObject extends DurableObject {
     return verifyBooks(this.#books.store)
   }
 
-  /** Whether this is a good key, whatever it may do. */
-  identify(by: By): Answer<desk.Identity> {
-    return desk.identify(this.#books, by, 'read-usage', Date.now())
+  /** Whether this is a good key that may do this: anything, unless it is said. */
+  identify(by: By, right: Right = 'read-usage'): Answer<desk.Identity> {
+    return desk.identify(this.#books, by, right, Date.now())
+  }
+
+  /** Where this tenant's browsers may ask from. */
+  origins(): string[] {
+    return this.#books.tenant()?.settings.corsOrigins ?? []
   }
 
   change(change: desk.TenantChange): Answer<{ before: desk.TenantView; after: desk.TenantView }> {

@@ -157,4 +157,52 @@ describe('responses', () => {
     })
     expect(await wrong({ model: 'gpt-9' })).toMatchObject({ status: 404, code: 'model_not_found' })
   })
+
+  it('[RSP25] a conversation goes on from what is kept, by its id or by its items, and gives the same prompt as sent whole', async () => {
+    const first = { role: 'user' as const, content: 'What is 7 plus 5?' }
+    const next = { role: 'user' as const, content: 'And 2 plus 2?' }
+    const bounds = { model, temperature: 0, max_output_tokens: 200, reasoning: { effort: 'high' as const } }
+    const begun = await client.responses.create({ ...bounds, input: [first] })
+    expect(begun).toMatchObject({ store: true })
+    const going = await streamed({ ...bounds, previous_response_id: begun.id, input: [next] })
+    expect(going.response.previous_response_id).toBe(begun.id)
+    const output = begun.output as OpenAI.Responses.ResponseInputItem[]
+    const whole = await client.responses.create({ ...bounds, store: false, input: [first, ...output, next] })
+    expect(going.response.usage?.input_tokens).toBe(whole.usage?.input_tokens)
+    const items = begun.output.map((item) => ({ type: 'item_reference' as const, id: item.id ?? '' }))
+    const byItems = await client.responses.create({ ...bounds, store: false, input: [first, ...items, next] })
+    expect(byItems.usage?.input_tokens).toBe(whole.usage?.input_tokens)
+    const third = await client.responses.create({ ...bounds, previous_response_id: going.response.id, input: [next] })
+    expect(third.usage?.input_tokens).toBeGreaterThan((whole.usage?.input_tokens ?? 0) + 10)
+  })
+
+  it('[RSP26] what is kept is read and deleted by its tenant alone; with `store: false`, or no retention, nothing is', async () => {
+    const { id, ...answer } = await client.responses.create({ model, input: 'Hello!', max_output_tokens: 16 })
+    expect(await client.responses.retrieve(id)).toMatchObject({ id, output: answer.output, store: true })
+    const sent = await client.responses.inputItems.list(id)
+    expect(sent.data).toMatchObject([
+      { type: 'message', role: 'user', content: [{ type: 'input_text', text: 'Hello!' }] },
+    ])
+    await product.admin('POST', '/admin/tenants', { tenantId: 'other', name: 'other', creditNano: 1_000_000_000 })
+    const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/other/keys', { name: 'k' })
+    const other = product.client(apiKey)
+    const gone = { status: 404, code: 'not_found' }
+    const lost = { status: 400, code: 'previous_response_not_found', param: 'previous_response_id' }
+    expect(await refusal(other.responses.retrieve(id))).toMatchObject(gone)
+    expect(await refusal(other.responses.delete(id))).toMatchObject(gone)
+    const on = (by: OpenAI) =>
+      by.responses.create({ model, input: 'hi', previous_response_id: id, max_output_tokens: 16 })
+    expect(await refusal(on(other))).toMatchObject(lost)
+    expect((await on(client)).previous_response_id).toBe(id)
+    await client.responses.delete(id)
+    expect(await refusal(client.responses.retrieve(id))).toMatchObject(gone)
+    expect(await refusal(on(client))).toMatchObject(lost)
+    const unkept = await client.responses.create({ model, input: 'hi', store: false, max_output_tokens: 16 })
+    expect(unkept).toMatchObject({ store: false })
+    expect(await refusal(client.responses.retrieve(unkept.id))).toMatchObject(gone)
+    await product.admin('PATCH', '/admin/tenants/other', { settings: { responseDays: 0 } })
+    const never = await other.responses.create({ model, input: 'hi', max_output_tokens: 16 })
+    expect(never).toMatchObject({ store: false })
+    expect(await refusal(other.responses.retrieve(never.id))).toMatchObject(gone)
+  })
 })

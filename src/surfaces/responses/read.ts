@@ -131,6 +131,7 @@ export function readResponses(body: unknown, past: Past): Read {
     messages.unshift({ role: 'system', content: asText(wire.instructions) })
     places.unshift('instructions')
   }
+  if (messages.length > messagesMax) return refused('input', `becomes more than ${messagesMax} messages: begin anew`)
   if (messages.length === 0) return refused('input', 'send at least one item, or a text')
   const functions = (wire.tools ?? []).flatMap(toolOf)
   const choice = choiceOf(wire.tool_choice, functions)

@@ -1,0 +1,36 @@
+/** Between the line and what is kept of earlier answers. */
+import type { ApiKey } from '../auth/api-key.ts'
+import type { Env } from '../env.ts'
+import type { Line } from '../line.ts'
+import { type Kept, noPast, type Past, type Reference } from '../surfaces/surface.ts'
+import type { AnswersObject } from './answers-object.ts'
+
+const dayMs = 86_400_000
+
+export function answersStub(env: Env, tenantId: string): DurableObjectStub<AnswersObject> {
+  return env.ANSWERS.getByName(tenantId)
+}
+
+/** What the client refers to. Its key is known to be ours; whether it is still good is seen before anything is told. */
+export async function recall(line: Line, key: ApiKey, reference: Reference | undefined): Promise<Past> {
+  if (!reference) return noPast
+  const { previousId, itemIds } = reference
+  const { turns, items } = await answersStub(line.env, key.tenantId).recall(previousId, itemIds)
+  return {
+    turns: turns === undefined ? undefined : (JSON.parse(turns) as Past['turns']),
+    items: new Map(JSON.parse(items) as [string, unknown][]),
+  }
+}
+
+/** Keeps an answer for the tenant's retention. Tells whether it did; an answer is not lost because it was not kept. */
+export async function keepResponse(line: Line, key: ApiKey, kept: Kept, days: number): Promise<boolean> {
+  if (days === 0) return false
+  try {
+    // Plain values only: what a writer holds may not go through RPC as it is.
+    const plain = JSON.parse(JSON.stringify(kept)) as Kept
+    return await answersStub(line.env, key.tenantId).keep(plain, Date.now() + days * dayMs)
+  } catch (error) {
+    console.error(`request ${line.requestId}: its response is not kept`, error)
+    return false
+  }
+}

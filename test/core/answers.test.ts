@@ -1,0 +1,89 @@
+/** What clients may come back to, as its real SQL on Node's SQLite. */
+import { DatabaseSync } from 'node:sqlite'
+import { describe, expect, it } from 'vitest'
+import { answerCharactersMax, openAnswers } from '../../src/answers/answers-store.ts'
+import type { Kept } from '../../src/surfaces/surface.ts'
+import { nodeSql } from '../support/tenant.ts'
+
+const open = () => openAnswers(nodeSql(new DatabaseSync(':memory:')))
+
+const kept = (n: number, previous?: number, text = `answer ${n}`): Kept => ({
+  responseId: `resp_${n}`,
+  previousId: previous === undefined ? undefined : `resp_${previous}`,
+  input: [{ role: 'user', content: `question ${n}` }],
+  output: [{ type: 'message', id: `msg_${n}`, content: text }],
+  body: { id: `resp_${n}`, text },
+})
+
+describe('kept responses', () => {
+  it('[ASW1] a conversation is recalled whole, oldest first, however long its texts; items by their ids', () => {
+    const store = open()
+    const long = '🦊'.repeat(700_000)
+    expect(store.keep(kept(1, undefined, long), 100)).toBe(true)
+    store.keep(kept(2, 1), 100)
+    const { turns, items } = store.recall('resp_2', ['msg_1', 'msg_9'], 50)
+    const wanted = [kept(1, undefined, long), kept(2, 1)].map(({ input, output }) => ({ input, output }))
+    // Compared as texts: a difference in a million characters is no message.
+    expect(JSON.stringify(turns) === JSON.stringify(wanted)).toBe(true)
+    expect(JSON.stringify(items) === JSON.stringify([['msg_1', { type: 'message', id: 'msg_1', content: long }]])).toBe(
+      true,
+    )
+    expect(JSON.parse(store.body('resp_2', 50) ?? '')).toEqual({ id: 'resp_2', text: 'answer 2' })
+    expect(JSON.parse(store.input('resp_2', 50) ?? '')).toEqual([{ role: 'user', content: 'question 2' }])
+  })
+
+  it('[ASW2] what is over or deleted is gone at once, with all that leads through it; pruning leaves nothing behind', () => {
+    const database = new DatabaseSync(':memory:')
+    const store = openAnswers(nodeSql(database))
+    store.keep(kept(1), 100)
+    store.keep(kept(2, 1), 200)
+    expect(store.recall('resp_2', [], 99).turns).toHaveLength(2)
+    expect(store.recall('resp_2', ['msg_1'], 100)).toEqual({ turns: undefined, items: [] })
+    expect(store.body('resp_1', 100)).toBeUndefined()
+    expect(store.prune(100)).toBe(200)
+    expect(store.forget('resp_2', 150)).toBe(true)
+    expect(store.forget('resp_2', 150)).toBe(false)
+    expect(store.prune(150)).toBeUndefined()
+    for (const table of ['answers', 'pieces', 'items'])
+      expect(database.prepare(`SELECT count(*) AS n FROM ${table}`).get()).toEqual({ n: 0 })
+  })
+
+  it('[ASW3] nothing grows without a limit: one answer, one conversation', () => {
+    const store = open()
+    expect(store.keep(kept(1, undefined, 'x'.repeat(answerCharactersMax)), 100)).toBe(false)
+    expect(store.body('resp_1', 1)).toBeUndefined()
+    store.keep(kept(0), 100)
+    for (let n = 1; n <= 1_000; n++) store.keep(kept(n, n - 1), 100)
+    expect(store.recall('resp_999', [], 1).turns).toHaveLength(1_000)
+    expect(store.recall('resp_1000', [], 1).turns).toBeUndefined()
+  })
+})
+
+describe('answers to be given again', () => {
+  const headers: [string, string][] = [['x-request-id', 'req_1']]
+
+  it('[ASW4] one attempt runs; its answer is given again to the same request, and to no other', () => {
+    const store = open()
+    expect(store.begin('r', 'd', 'a1', 100, 1)).toEqual({ kind: 'run' })
+    expect(store.begin('r', 'd', 'a2', 100, 2)).toEqual({ kind: 'running' })
+    expect(store.begin('r', 'other', 'a2', 100, 2)).toEqual({ kind: 'other-request' })
+    store.finish('r', 'a1', headers, '  {"ü": 1}', 1_000)
+    expect(store.begin('r', 'd', 'a2', 100, 999)).toEqual({ kind: 'answer', headers, text: '  {"ü": 1}' })
+    expect(store.begin('r', 'other', 'a2', 100, 999)).toEqual({ kind: 'other-request' })
+    expect(store.begin('r', 'd', 'a2', 2_000, 1_000)).toEqual({ kind: 'run' })
+  })
+
+  it('[ASW5] an attempt that ended without an answer, or never ended, leaves room for the next, and its late word is void', () => {
+    const store = open()
+    store.begin('r', 'd', 'a1', 100, 1)
+    store.abandon('r', 'a1')
+    expect(store.begin('r', 'd', 'a2', 100, 2)).toEqual({ kind: 'run' })
+    expect(store.begin('r', 'd', 'a3', 200, 100)).toEqual({ kind: 'run' })
+    store.finish('r', 'a2', headers, 'late', 1_000)
+    store.abandon('r', 'a2')
+    expect(store.begin('r', 'd', 'a4', 200, 150)).toEqual({ kind: 'running' })
+    store.finish('r', 'a3', headers, 'mine', 1_000)
+    store.abandon('r', 'a3')
+    expect(store.begin('r', 'd', 'a4', 200, 150)).toMatchObject({ kind: 'answer', text: 'mine' })
+  })
+})

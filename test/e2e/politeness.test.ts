@@ -1,0 +1,189 @@
+/** What a client may rely on besides the answer: repetition, browsers, departure, and an end that is told, in each dialect. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
+
+let product: Product
+let model: string
+
+beforeAll(async () => {
+  product = await startProduct()
+  model = product.demo().model
+})
+
+afterAll(async () => {
+  await product?.stop()
+})
+
+const messages = [{ role: 'user', content: 'Tell me a story about a fox.' }]
+const paths = {
+  chat: '/v1/chat/completions',
+  responses: '/v1/responses',
+  messages: '/v1/messages',
+  mistral: '/mistral/v1/chat/completions',
+} as const
+type Name = keyof typeof paths
+const names = Object.keys(paths) as Name[]
+
+const bodyOf = (name: Name, change: object = {}) =>
+  name === 'responses'
+    ? { model, input: messages, max_output_tokens: 12, ...change }
+    : { model, messages, max_tokens: 12, ...change }
+
+function send(name: Name, body: object, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> {
+  return fetch(`http://127.0.0.1:${product.port}${paths[name]}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${product.demo().apiKey}`, 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+    ...(signal && { signal }),
+  })
+}
+
+/** Something that would go on for long. */
+const endless = {
+  type: 'json_schema',
+  name: 'l',
+  schema: { type: 'array', items: { type: 'integer' }, minItems: 900 },
+}
+const longOrder = (name: Name) => {
+  const bounds = name === 'responses' ? { max_output_tokens: 3_000 } : { max_tokens: 3_000 }
+  const { name: schemaName, schema } = endless
+  const format = {
+    chat: { response_format: { type: 'json_schema', json_schema: { name: schemaName, schema } } },
+    mistral: { response_format: { type: 'json_schema', json_schema: { name: schemaName, schema } } },
+    responses: { text: { format: endless }, store: false },
+    messages: { output_config: { format: { type: 'json_schema', schema } } },
+  }[name]
+  return bodyOf(name, { ...bounds, ...format, stream: true, temperature: 1 })
+}
+
+const entries = async () => Number((await product.tenant('demo')).totals.entries)
+const settled = () => eventually(product.counters, isZero)
+
+describe('the same request again', () => {
+  it.each(names)('[POL1] %s: the same idempotency key gives the same bytes, and is billed once', async (name) => {
+    await settled()
+    const before = await entries()
+    const key = { 'idempotency-key': `again-${name}` }
+    const first = await send(name, bodyOf(name), key)
+    const text = await first.text()
+    expect(first.status).toBe(200)
+    const second = await send(name, bodyOf(name), key)
+    expect(await second.text()).toBe(text)
+    expect(second.headers.get('idempotency-replayed')).toBe('true')
+    expect(second.headers.get('x-request-id')).toBe(first.headers.get('x-request-id'))
+    const other = await send(name, bodyOf(name, { temperature: 0.5 }), key)
+    expect(other.status).toBe(422)
+    await settled()
+    expect((await entries()) - before).toBe(1)
+  })
+
+  it('[POL2] five at once with one key run once, and all are given its answer', async () => {
+    await settled()
+    const before = await entries()
+    const order = () => send('chat', bodyOf('chat', { temperature: 1 }), { 'idempotency-key': 'at-once' })
+    const answers = await Promise.all([1, 2, 3, 4, 5].map(order))
+    const texts = await Promise.all(answers.map((answer) => answer.text()))
+    expect(new Set(texts).size).toBe(1)
+    expect(answers.filter((answer) => answer.headers.get('idempotency-replayed') === null)).toHaveLength(1)
+    await settled()
+    expect((await entries()) - before).toBe(1)
+  })
+
+  it('[POL3] a refusal is not kept, another tenant’s key is another key, and a revoked key is given nothing', async () => {
+    const key = { 'idempotency-key': 'shared' }
+    expect((await send('chat', bodyOf('chat', { model: 'nothing' }), key)).status).toBe(404)
+    const first = await send('chat', bodyOf('chat', { temperature: 1 }), key)
+    expect(first.headers.get('idempotency-replayed')).toBeNull()
+    const text = await first.text()
+    await product.admin('POST', '/admin/tenants', { tenantId: 'other', name: 'other', creditNano: 1_000_000_000 })
+    const made = () =>
+      product.admin<{ keyId: string; apiKey: string }>('POST', '/admin/tenants/other/keys', { name: 'k' })
+    const { apiKey, keyId } = await made()
+    const theirs = { ...key, authorization: `Bearer ${apiKey}` }
+    const another = await send('chat', bodyOf('chat', { temperature: 1 }), theirs)
+    expect(another.headers.get('idempotency-replayed')).toBeNull()
+    expect(await another.text()).not.toBe(text)
+    expect((await send('chat', bodyOf('chat', { temperature: 1 }), theirs)).headers.get('idempotency-replayed')).toBe(
+      'true',
+    )
+    await product.admin('DELETE', `/admin/tenants/other/keys/${keyId}`)
+    expect((await send('chat', bodyOf('chat', { temperature: 1 }), theirs)).status).toBe(401)
+    const streamed = await send('chat', bodyOf('chat', { stream: true }), key)
+    expect(streamed.headers.get('x-tramontane-warnings')).toContain('idempotency-key')
+    await streamed.text()
+  })
+})
+
+describe('browsers', () => {
+  it('[POL4] a preflight is answered; a page may read an answer, or a refusal, where its tenant says so', async () => {
+    const url = `http://127.0.0.1:${product.port}${paths.chat}`
+    const asked = { origin: 'https://app.example', 'access-control-request-method': 'POST' }
+    const preflight = await fetch(url, {
+      method: 'OPTIONS',
+      headers: { ...asked, 'access-control-request-headers': 'authorization,content-type' },
+    })
+    expect(preflight.status).toBe(204)
+    expect(preflight.headers.get('access-control-allow-headers')).toContain('authorization')
+    const from = async (origin: string, change = {}) => {
+      const answer = await send('chat', bodyOf('chat', change), { origin })
+      await answer.text()
+      return [answer.status, answer.headers.get('access-control-allow-origin')]
+    }
+    expect(await from('https://app.example')).toEqual([200, null])
+    await product.admin('PATCH', '/admin/tenants/demo', { settings: { corsOrigins: ['https://app.example'] } })
+    expect(await from('https://app.example')).toEqual([200, 'https://app.example'])
+    expect(await from('https://app.example', { temperature: 9 })).toEqual([400, 'https://app.example'])
+    expect(await from('https://evil.example')).toEqual([200, null])
+  })
+})
+
+describe('leaving and breaking off', () => {
+  it.each(names)('[POL5] %s: a client that leaves in mid-stream frees everything', async (name) => {
+    const leave = new AbortController()
+    const response = await send(name, longOrder(name), {}, leave.signal)
+    const reader = response.body?.getReader()
+    let seen = ''
+    while (seen.length < 3_000) seen += new TextDecoder().decode((await reader?.read())?.value)
+    leave.abort()
+    expect(await settled()).toEqual(zero)
+  })
+
+  it('[POL6] a worker that dies in mid-stream: each dialect is told in its own event, then the stream ends', async () => {
+    const open = await Promise.all(
+      names.map(async (name) => {
+        const response = await send(name, longOrder(name))
+        let text = ''
+        const read = async () => {
+          const decoder = new TextDecoder()
+          for await (const chunk of response.body ?? []) text += decoder.decode(chunk, { stream: true })
+        }
+        return { name, text: () => text, ended: read() }
+      }),
+    )
+    await eventually(
+      () => Promise.resolve(Math.min(...open.map(({ text }) => text().length))),
+      (length) => length > 2_500,
+    )
+    process.kill(product.demo().pids.latency, 'SIGKILL')
+    const last = Object.fromEntries(
+      await Promise.all(
+        open.map(async ({ name, text, ended }) => {
+          await ended
+          const event = text().trimEnd().split('\n\n').at(-1) ?? ''
+          return [
+            name,
+            { event: /^event: (.*)$/m.exec(event)?.[1], ...JSON.parse(/^data: (.*)$/m.exec(event)?.[1] ?? '') },
+          ]
+        }),
+      ),
+    )
+    expect(last.chat).toMatchObject({ object: 'error', error: { code: 'worker_lost' } })
+    expect(last.mistral).toMatchObject({ object: 'error', code: 'worker_lost', message: expect.any(String) })
+    expect(last.messages).toMatchObject({ event: 'error', type: 'error', error: { type: 'api_error' } })
+    expect(last.responses).toMatchObject({
+      event: 'response.failed',
+      response: { status: 'failed', error: { code: 'worker_lost' } },
+    })
+    for (const { text } of open) expect(text()).not.toMatch(/\[DONE\]|message_stop|response\.completed/)
+  })
+})
