@@ -36,7 +36,55 @@ const workersOnly =
     expect((await send('POST', path, {}, foreign)).status).toBeGreaterThanOrEqual(400)
   }
 
+/** Asks as tenant B in another dialect: nothing of tenant A's is used. */
+const dialect =
+  (path: string, body: object): Case =>
+  async ({ foreign }) => {
+    const before = await operate('GET', '/admin/tenants/aaaa')
+    await send('POST', path, { model: 'tramontane-tiny', ...body }, foreign)
+    expect(await operate('GET', '/admin/tenants/aaaa')).toEqual(before)
+  }
+const hello = [{ role: 'user', content: 'hello' }]
+
+/** Open to everybody, and of nobody. */
+const open =
+  (path: string): Case =>
+  async ({ foreign }) =>
+    tellsNothing(await send('GET', path, undefined, foreign))
+
+/** Tenant A's kept response is not there for tenant B, under any of its routes. */
+const kept = `resp_${'a'.repeat(32)}`
+const keptRoute =
+  (method: string, path: string): Case =>
+  async ({ foreign, apiKey }) => {
+    const stub = env.ANSWERS.getByName('aaaa')
+    const secret = { id: kept, text: 'aaaa secret' }
+    await stub.keep(
+      { responseId: kept, previousId: undefined, input: [secret], output: [secret], body: secret },
+      Date.now() + hourMs,
+    )
+    const answer = await send(method, path.replace(':id', kept), undefined, foreign)
+    expect(answer.status, `${method} ${path}`).toBe(404)
+    expect(answer.text).not.toContain('secret')
+    expect((await send('GET', `/v1/responses/${kept}`, undefined, apiKey)).text).toContain('aaaa secret')
+  }
+
 const cases: Record<string, Case> = {
+  'POST /v1/responses': async ({ foreign }) => {
+    await dialect('/v1/responses', { input: 'hello' })({ foreign, keyId: '', apiKey: '' })
+    const theirs = { model: 'tramontane-tiny', input: 'hello', previous_response_id: kept }
+    expect((await send('POST', '/v1/responses', theirs, foreign)).body.code).toBe('previous_response_not_found')
+  },
+  'GET /v1/responses/:id': keptRoute('GET', '/v1/responses/:id'),
+  'DELETE /v1/responses/:id': keptRoute('DELETE', '/v1/responses/:id'),
+  'GET /v1/responses/:id/input_items': keptRoute('GET', '/v1/responses/:id/input_items'),
+  'POST /v1/messages': dialect('/v1/messages', { messages: hello, max_tokens: 5 }),
+  'POST /mistral/v1/chat/completions': dialect('/mistral/v1/chat/completions', { messages: hello }),
+  'GET /mistral/v1/models': open('/mistral/v1/models'),
+  'GET /mistral/v1/models/:id': open('/mistral/v1/models/none'),
+  'GET /openapi.json': open('/openapi.json'),
+  'GET /docs': open('/docs'),
+  'GET /llms.txt': open('/llms.txt'),
   'GET /healthz': async ({ foreign }) => tellsNothing(await send('GET', '/healthz', undefined, foreign)),
   'GET /v1/models': async ({ foreign }) => tellsNothing(await send('GET', '/v1/models', undefined, foreign)),
   'GET /v1/models/:id': async ({ foreign }) => tellsNothing(await send('GET', '/v1/models/none', undefined, foreign)),
