@@ -8,6 +8,7 @@
  * says so at once.
  */
 import type { ServerResponse } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Chat } from '../backends/protocol/chat.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../backends/protocol/chunk.ts'
 import { type Dispatch, promptTokensHeader, type Refusal, warningsHeader } from '../backends/protocol/dispatch.ts'
@@ -20,6 +21,8 @@ import type { Outbox } from './outbox.ts'
 const beatMs = 250
 /** The head goes out with the first event, or when this has passed. */
 const headMs = 50
+/** Between the bytes that find out whether a client that waited is still there: the first is answered by a reset. */
+const knockMs = 20
 
 export interface RelayParts {
   engine: Engine
@@ -59,9 +62,10 @@ export async function relay(
   response.on('close', () => left.abort())
   if (response.destroyed) left.abort()
   const { requestId, priority, tenantId: owner } = dispatch
-  const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
   const head = headOf(dispatch, now)
   const writer = chat.stream ? streamWriter(head, chat, prepared, response) : wholeWriter(head, prepared, response)
+  if (dispatch.waited && !chat.stream) await knock(writer, left.signal)
+  const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
   const headTimer = setTimeout(() => writer.begin(), headMs)
   const beat = setInterval(() => writer.beat(), beatMs)
   let firstTokenMs: number | null = null
@@ -88,6 +92,17 @@ export async function relay(
   if (end === 'failed') response.destroy()
   else if (end !== 'abort') writer.end(end, run.counts, stop)
   return undefined
+}
+
+/**
+ * A stream is written to while it waits, an answer in one piece is not: its client may have left long ago. Two bytes tell,
+ * before a token is spent on it; where the way is longer than `knockMs`, the beats tell later.
+ */
+async function knock(writer: Writer, left: AbortSignal): Promise<void> {
+  for (let times = 0; times < 2 && !left.aborted; times++) {
+    writer.beat()
+    await delay(knockMs, undefined, { signal: left }).catch(() => undefined)
+  }
 }
 
 function isNothing({ promptTokens, outputTokens }: Readonly<Counts>): boolean {

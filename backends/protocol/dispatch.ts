@@ -38,6 +38,11 @@ export const Dispatch = z.object({
    * next request at once would meet what this one still holds.
    */
   settleFirst: z.boolean(),
+  /**
+   * The request stood in a queue, where a client that does not stream leaves unseen: it is written to before the engine
+   * begins.
+   */
+  waited: z.boolean().optional(),
   /** Unix milliseconds of the edge's clock. */
   issuedAt: z.int(),
   expiresAt: z.int(),

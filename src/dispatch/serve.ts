@@ -85,6 +85,7 @@ export function serve(
       outputTokensMax: admission.outputTokensMax,
       rates: admission.rates,
       settleFirst: admission.settleFirst,
+      ...(lease.position !== null && { waited: true }),
     }
     dispatches += 1
     return dispatch(line, lease, order, bytes, dispatches, Date.now(), lost)

@@ -42,7 +42,7 @@ interface Leaving {
   bytes: () => number
 }
 
-function send(body: string): Leaving {
+function send(body: string, apiKey = product.demo().apiKey): Leaving {
   let bytes = 0
   let byte: () => void
   let head: (status: number) => void
@@ -59,7 +59,7 @@ function send(body: string): Leaving {
       path: '/v1/chat/completions',
       method: 'POST',
       headers: {
-        authorization: `Bearer ${product.demo().apiKey}`,
+        authorization: `Bearer ${apiKey}`,
         'content-type': 'application/json',
         'content-length': Buffer.byteLength(body),
       },
@@ -161,6 +161,24 @@ describe('a client that leaves', () => {
     expect(after.closed - before.closed).toBe(1)
     expect(after.output).toBe(before.output)
     running.leave()
+    await msToZero()
+  })
+
+  it('[E2E27] while it waits for a slot and does not stream: when its turn comes, not a token is spent on it', async () => {
+    await product.admin('POST', '/admin/tenants', { tenantId: 'leaver', name: 'Leaver', creditNano: 1e9 })
+    const order = { name: 'leaver', mode: 'test' }
+    const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/leaver/keys', order)
+    const running = send(long(true))
+    await running.firstByte
+    const waiting = send(long(false), apiKey)
+    expect(await eventually(product.counters, (counters) => counters.waiting === 1, 5_000)).toMatchObject({
+      waiting: 1,
+    })
+    waiting.leave()
+    running.leave()
+    const books = () => product.tenant('leaver')
+    const { totals: left } = await eventually(books, ({ openReservations }) => openReservations === 0)
+    expect(left).toMatchObject({ closed: 1, prompt_tokens: 0, output_tokens: 0 })
     await msToZero()
   })
 
