@@ -1,11 +1,11 @@
 /**
  * The most tokens that a prompt can have, for a backend that cannot count it: taken from bytes. The tokenizer works on
  * bytes, so text never has more tokens than bytes, and the JSON around each message is longer than the control tokens
- * that it becomes. Only images and documents have more tokens than their addresses have bytes; they are counted at the
- * most that one can have.
+ * that it becomes. Only images and documents have more tokens than their addresses have bytes; an image is
+ * counted by its size, where that is told, and everything else at the most that one can have.
  */
 import type { Chat } from './protocol/chat.ts'
-import { imageTokensMax } from './protocol/image.ts'
+import { imageTokensAt } from './protocol/media.ts'
 
 /** Pages are read there, and nothing tells beforehand how many tokens they have: all that fits. */
 const documentTokensMax = 262_144
@@ -23,10 +23,12 @@ export interface PromptBound {
 export function promptBound(chat: Chat, body: string): PromptBound {
   const media = chat.messages.flatMap((message) => message.content.filter((part) => part.kind !== 'text'))
   const addresses = media.reduce((sum, part) => sum + bytes(JSON.stringify(part.url)), 0)
-  const most = { image: imageTokensMax, document: documentTokensMax }
   return {
     textBytes: bytes(body) - addresses,
-    otherTokensMax: media.reduce((sum, part) => sum + most[part.kind], overheadTokens),
+    otherTokensMax: media.reduce(
+      (sum, part) => sum + (part.kind === 'image' ? imageTokensAt(part.url) : documentTokensMax),
+      overheadTokens,
+    ),
   }
 }
 

@@ -99,6 +99,12 @@ function imageSize(url: string, size: MediaSize): number | string {
   return head ? imageHeadTokens(head) : imageUnknown
 }
 
+/** The tokens of an image, exact where its size is told in the data URL, else the most that one can have. */
+export function imageTokensAt(url: string): number {
+  const measured = imageSize(url, { images: 0, documents: 0, urlCharacters: 0, tokens: 0 })
+  return typeof measured === 'number' ? measured : imageTokensMax
+}
+
 export const imageTooLarge = `the image is larger than ${imageBytesMax} bytes: scale it down`
 export const imageUnknown = 'this is no PNG, JPEG, WebP or GIF image: send one of these, in base64'
 

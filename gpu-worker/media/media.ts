@@ -7,7 +7,7 @@
  * document again, so what was read is kept for a while: for the same tenant only, and in bounded memory.
  */
 import type { Chat, Message, Part } from '../../backends/protocol/chat.ts'
-import { imageTokens, sniffImage } from '../../backends/protocol/image.ts'
+import { sniffImage } from '../../backends/protocol/image.ts'
 import {
   dataBytes,
   documentBytesMax,
@@ -174,19 +174,6 @@ function pagesOf(
     const url = picture && `data:image/png;base64,${toBase64(picture)}`
     return [{ kind: 'text', text: `${heading}${text}\n\n` }, ...(url ? [{ kind: 'image' as const, url }] : [])]
   })
-}
-
-/** Tokens that a chat's images have, in an engine whose own tokenizer counts the text only. */
-export function imageTokensOf(chat: Chat): number {
-  return chat.messages
-    .flatMap(({ content }) => content)
-    .reduce((sum, part) => sum + (part.kind === 'image' ? tokensOf(part.url) : 0), 0)
-}
-
-function tokensOf(url: string): number {
-  const bytes = dataBytes(url)
-  const size = bytes && sniffImage(bytes)?.size
-  return size ? imageTokens(size.width, size.height) : 0
 }
 
 function refuse(param: string, message: string): EngineRefusal {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type Part, readChat } from '../../backends/protocol/chat.ts'
 import { imageTokens, imageTokensMax, sniffImage } from '../../backends/protocol/image.ts'
-import { documentsMax, imagesMax } from '../../backends/protocol/media.ts'
+import { documentsMax, imagesMax, imageTokensAt } from '../../backends/protocol/media.ts'
 import { shape } from '../../src/shaping/shape.ts'
 import { asked } from '../support/asked.ts'
 import { dataUrl, gifHead, jpegHead, png, webpHead } from '../support/images.ts'
@@ -62,6 +62,14 @@ describe('images', () => {
     for (let width = 1; width < 9_000; width += 131)
       for (let height = 1; height < 9_000; height += 137)
         expect(imageTokens(width, height)).toBeLessThanOrEqual(imageTokensMax)
+  })
+})
+
+describe('an image at its address', () => {
+  it('[MED2] it is counted by its size where that is told, else at the most that one can have', () => {
+    expect(imageTokensAt(dataUrl(png(512, 512)))).toBe(380)
+    for (const url of ['https://example.com/a.png', dataUrl(jpegHead(640, 480).subarray(0, 20)), 'data:;base64,AAAA'])
+      expect(imageTokensAt(url)).toBe(imageTokensMax)
   })
 })
 

@@ -189,9 +189,10 @@ describe('writing Responses', () => {
     const done = events.filter((event) => event.type === 'response.output_item.done').map((event) => event.item)
     expect(response.output).toEqual(done)
     expect(response).toMatchObject({ id: 'resp_1', status: 'completed', created_at: 5, completed_at: 5, store: false })
+    expect(response).not.toHaveProperty('user')
     expect(response.usage).toMatchObject({
       input_tokens: 70,
-      input_tokens_details: { cached_tokens: 20 },
+      input_tokens_details: { cached_tokens: 20, cache_write_tokens: 0 },
       output_tokens: 15,
     })
     expect(new Set(done.map((item) => item.id)).size).toBe(3)

@@ -242,7 +242,8 @@ const errorOf = ({ code, message }: Failure) => ({ code, message })
 function usageOf(end: AnswerEnd, { effort }: Given) {
   return {
     input_tokens: end.promptTokens,
-    input_tokens_details: { cached_tokens: end.cachedTokens },
+    // Nothing is charged for what is written to a cache; the schema wants it said.
+    input_tokens_details: { cached_tokens: end.cachedTokens, cache_write_tokens: 0 },
     output_tokens: end.outputTokens,
     output_tokens_details: { reasoning_tokens: end.reasoningTokens },
     total_tokens: end.promptTokens + end.outputTokens,
@@ -284,7 +285,7 @@ function resourceOf(wire: Body, id: string, createdAt: number, { model, effort }
     presence_penalty: wire.presence_penalty ?? 0,
     frequency_penalty: wire.frequency_penalty ?? 0,
     usage: null,
-    user: wire.user ?? null,
+    ...(wire.user && { user: wire.user }),
     metadata: wire.metadata ?? {},
   }
 }
