@@ -1,0 +1,159 @@
+/**
+ * A real engine of another make, live: the whole product over llama.cpp's own server and the tiny model. It needs that
+ * program; where TRAMONTANE_TEST_LLAMA_SERVER does not name one, nothing runs here, and the scripted engine stands for it
+ * (chaos.test.ts, and test/gpu-worker/engine/http.test.ts).
+ */
+import { fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { launch } from '../../gpu-worker/engine/launch.ts'
+import { childrenOf } from '../support/engine-at.ts'
+import { eventually, freePort, isZero, type Product, startProduct, zero } from '../support/product.ts'
+
+const program = process.env.TRAMONTANE_TEST_LLAMA_SERVER
+const modelPath = fileURLToPath(new URL('../../gpu-worker/model/tiny.gguf', import.meta.url))
+const settings = {
+  TRAMONTANE_BACKEND: 'llama-cpp',
+  TRAMONTANE_SLOTS: '4',
+  TRAMONTANE_THREADS: '1',
+}
+const endless = {
+  type: 'json_schema',
+  json_schema: { name: 'l', schema: { type: 'array', items: { type: 'integer' }, minItems: 900 } },
+} as const
+
+interface Told {
+  booking: string
+  entries: {
+    kind: string
+    estimated: number | null
+    prompt_tokens: number | null
+    output_tokens: number | null
+    reasoning_tokens: number | null
+  }[]
+}
+
+describe.skipIf(!program)('llama-server', () => {
+  let product: Product
+  beforeAll(async () => {
+    product = await startProduct({ env: { ...settings, TRAMONTANE_ENGINE_PROGRAM: program ?? '' } })
+  })
+  afterAll(async () => {
+    await product?.stop()
+  })
+
+  const entryOf = async (requestId: string) => {
+    const told = await eventually(
+      () => product.admin<Told>('GET', `/admin/tenants/demo/requests/${requestId}`),
+      ({ booking }) => booking === 'posted',
+    )
+    return told.entries.find(({ kind }) => kind === 'post')
+  }
+
+  it('[LLS1] launched by the worker, its answers are in the books to the token, thinking apart and counted', async () => {
+    const { data, response } = await product
+      .client()
+      .chat.completions.create({
+        model: product.demo().model,
+        messages: [{ role: 'user', content: 'What is 478 + 356?' }],
+        reasoning_effort: 'high',
+        temperature: 0,
+        max_tokens: 200,
+      })
+      .withResponse()
+    expect(response.headers.get('x-tramontane-pool')).toBe('throughput')
+    expect(data.choices[0]?.message).toMatchObject({ content: '478 + 356 = 834' })
+    expect(JSON.stringify(data.choices[0]?.message)).toContain('"reasoning_content":"Ones: ')
+    // The same model embedded, under our own template and scheduler, says and counts the same.
+    expect(data.usage).toMatchObject({ prompt_tokens: 24, completion_tokens: 85 })
+    const entry = await entryOf(response.headers.get('x-request-id') ?? '')
+    expect(entry).toMatchObject({ prompt_tokens: 24, output_tokens: 85, estimated: 0 })
+    expect(entry?.reasoning_tokens).toBe(data.usage?.completion_tokens_details?.reasoning_tokens)
+    expect(entry?.reasoning_tokens).toBeGreaterThan(60)
+  })
+
+  it('[LLS2] a client that leaves stops it, and pays for what was generated', async () => {
+    const stream = await product.client().chat.completions.create({
+      ...{ model: product.demo().model, stream: true, max_tokens: 3_000, temperature: 1, response_format: endless },
+      messages: [{ role: 'user', content: 'Tell me a story about a fox.' }],
+    })
+    let requestId = ''
+    let chunks = 0
+    for await (const chunk of stream) {
+      requestId = chunk.id.replace('chatcmpl-', 'req_')
+      chunks += 1
+      if (chunks === 40) break
+    }
+    const entry = await entryOf(requestId)
+    expect(entry?.estimated).toBe(0)
+    expect(entry?.output_tokens).toBeGreaterThanOrEqual(38)
+    expect(entry?.output_tokens).toBeLessThan(2_000)
+    expect(await eventually(product.counters, isZero)).toEqual(zero)
+  })
+
+  it('[LLS3] killed, it is started again under the same worker', async () => {
+    const worker = product.demo().pids.latency
+    const engine = childrenOf(worker).flatMap(childrenOf)[0]
+    process.kill(engine ?? 0, 'SIGKILL')
+    const ask = () =>
+      product.client().chat.completions.create({
+        ...{ model: product.demo().model, max_tokens: 4 },
+        messages: [{ role: 'user', content: 'Hello!' }],
+      })
+    const again = () => Promise.resolve(childrenOf(worker).flatMap(childrenOf)[0] ?? engine)
+    expect(await eventually(again, (pid) => pid !== engine)).not.toBe(engine)
+    expect((await eventually(() => ask().catch(() => undefined), Boolean))?.choices[0]?.message.content).toMatch(/\w/)
+    expect(product.demo().pids.latency).toBe(worker)
+  })
+
+  it('[LLS4] one that runs already is attached to, with what it says of itself', async () => {
+    const port = await freePort()
+    const args = [
+      '--model',
+      modelPath,
+      '--host',
+      '127.0.0.1',
+      '--port',
+      String(port),
+      '--ctx-size',
+      '2048',
+      '--parallel',
+      '2',
+      '--no-kv-unified',
+      '--jinja',
+      '--metrics',
+      '--threads',
+      '1',
+    ]
+    const engine = launch({ command: program ?? '', args, env: {} }, { graceMs: 2_000, line: () => undefined })
+    const { workerKey } = await product.admin<{ workerKey: string }>('POST', '/admin/workers', { workerId: 'attached' })
+    const worker = fork(
+      fileURLToPath(new URL('../../gpu-worker/main.ts', import.meta.url)),
+      ['--engine-url', `http://127.0.0.1:${port}/v1`],
+      {
+        env: {
+          ...{ ...process.env, ...settings, TRAMONTANE_HOME: product.home, TRAMONTANE_MODEL_ID: product.demo().model },
+          ...{ TRAMONTANE_WORKER_KEY: workerKey, TRAMONTANE_EDGE_URL: new URL(product.demo().baseUrl).origin },
+        },
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      },
+    )
+    const { url } = await new Promise<{ url: string }>((resolve) => {
+      worker.once('message', (message) => resolve(message as unknown as { url: string }))
+    })
+    const health = (await (await fetch(`${url}/healthz`)).json()) as Record<string, unknown>
+    expect(health).toMatchObject({ status: 'ready', engine: 'llama-cpp', contextTokens: 1_024, slotsMax: 2 })
+    const pools = await product.admin<Record<string, { workers: { workerId: string; slots: number }[] }>>(
+      'GET',
+      '/admin/pools',
+    )
+    expect(pools.latency?.workers.find(({ workerId }) => workerId === 'attached')?.slots).toBe(2)
+    const gone = new Promise((resolve) => worker.once('exit', resolve))
+    worker.kill('SIGTERM')
+    expect(await gone).toBe(0)
+    // It is not ours to end.
+    expect((await fetch(`http://127.0.0.1:${port}/health`)).status).toBe(200)
+    engine.end()
+    await engine.exited
+  })
+})
