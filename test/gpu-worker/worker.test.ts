@@ -13,7 +13,7 @@ import { Metrics } from '../../gpu-worker/metrics.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
 import { createWorkerServer } from '../../gpu-worker/server.ts'
 import { Slots } from '../../gpu-worker/slots.ts'
-import { dataUrl } from '../support/images.ts'
+import { dataUrl, png } from '../support/images.ts'
 import { encryptedPdf, pdf } from '../support/pdf.ts'
 import { eventually } from '../support/product.ts'
 import { EngineFailure, EngineRefused, ScriptedEngine } from '../support/scripted-engine.ts'
@@ -153,6 +153,18 @@ describe('worker', () => {
       { kind: 'text', text: 'Sum?' },
     ])
     expect(engine.runs.length).toBe(1)
+  })
+
+  it('[MED36] a worker whose engine does not see says so of itself; a tool’s image is left to the engine', async () => {
+    const image = { type: 'image_url', image_url: { url: dataUrl(png(20, 20)) } }
+    const asked = (message: object) => send({}, { messages: [{ role: 'user', content: 'Look.' }, message] })
+    expect(await refusal(asked({ role: 'user', content: [image] }))).toMatchObject({ status: 503, code: 'no_vision' })
+    expect(engine.chats).toEqual([])
+    await (await asked({ role: 'tool', tool_call_id: 'a', content: [image] })).text()
+    expect(engine.runs.length).toBe(1)
+    engine.description = { ...engine.description, vision: true }
+    await (await asked({ role: 'user', content: [image] })).text()
+    expect(engine.chats.at(-1)?.messages[1]?.content).toEqual([{ kind: 'image', url: dataUrl(png(20, 20)) }])
   })
 
   it('[WRK3] generation is clamped to what was reserved, at the token', async () => {
