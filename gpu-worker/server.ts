@@ -1,10 +1,12 @@
-/** The worker's HTTP port: `POST /dispatch` for the edge, `GET /healthz` and `GET /metrics` for the operator. */
+/** The worker's HTTP port: `POST /dispatch`, `/count` and `/inquiry` for the edge, `GET /healthz` and `GET /metrics` for the operator. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type Message, readChat } from '../backends/protocol/chat.ts'
+import { countPath } from '../backends/protocol/count.ts'
 import { clockSkewMs, type Dispatch, dispatchPath, type Refusal } from '../backends/protocol/dispatch.ts'
 import { Inquiry, inquiryPath } from '../backends/protocol/inquiry.ts'
 import { unseal } from '../backends/protocol/seal.ts'
 import { acceptDispatch, UsedDispatches } from './accept.ts'
+import { answerCount, count } from './count.ts'
 import { EngineFailure } from './engine/engine.ts'
 import type { Resolver } from './media/resolver.ts'
 import type { Metrics } from './metrics.ts'
@@ -63,6 +65,7 @@ async function handle(
   const route = `${request.method} ${request.url}`
   if (route === `POST ${dispatchPath}`) return dispatch(parts, used, request, response)
   if (route === `POST ${inquiryPath}`) return inquiry(parts, request, response)
+  if (route === `POST ${countPath}`) return counted(parts, request, response)
   if (route === 'GET /healthz') return health(parts, response)
   if (route === 'GET /metrics') {
     response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(parts.render())
@@ -87,6 +90,17 @@ async function inquiry(parts: ServerParts, request: IncomingMessage, response: S
   parts.deliver()
   response.writeHead(200, { 'content-type': 'application/json' })
   response.end(JSON.stringify(parts.outbox.about(asked.requestIds)))
+}
+
+async function counted(parts: ServerParts, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const body = await readBody(request)
+  if (!body) return refuse(parts, response, { code: 'bad_dispatch', message: 'the body is too large' })
+  const answer = await count(parts, request, body).catch((error: unknown) => {
+    if (!(error instanceof EngineFailure)) throw error
+    return { ok: false as const, code: 'engine_down', message: error.message }
+  })
+  if (answer.ok) answerCount(response, answer)
+  else refuse(parts, response, answer)
 }
 
 function health(parts: ServerParts, response: ServerResponse): void {

@@ -8,6 +8,7 @@ import { ownKeys, ownLimits, ownUsage } from './admin/own.ts'
 import { keptResponses } from './answers/routes.ts'
 import { authenticate } from './auth/authenticate.ts'
 import { chat } from './chat.ts'
+import { countTokens } from './dispatch/count-tokens.ts'
 import { type Env, settings } from './env.ts'
 import { errorResponse, GatewayError } from './errors.ts'
 import { type Line, newRequestId, startLine } from './line.ts'
@@ -16,6 +17,7 @@ import { reference } from './reference/reference.ts'
 import { takeHeartbeat } from './routing/heartbeats.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 import { readJsonBody } from './shaping/body.ts'
+import { messages } from './surfaces/messages/surface.ts'
 import { notServed } from './surfaces/served.ts'
 import type { Surface } from './surfaces/surface.ts'
 import { errorsOf, isAnthropic, surfaces } from './surfaces/surfaces.ts'
@@ -36,6 +38,10 @@ for (const [path, surface] of Object.entries(surfaces)) {
     return answer
   })
 }
+
+app.post('/v1/messages/count_tokens', async (context) => {
+  return countTokens(context.req.raw, await begin(context, messages))
+})
 
 // Behind the line, which sets its own: everything else answers with both names of its request id.
 app.use(async (context, next) => {

@@ -6,7 +6,7 @@
 import { base64url, CompactSign, compactVerify, decodeProtectedHeader } from 'jose'
 import type { z } from 'zod'
 
-export type Seal = 'dispatch' | 'heartbeat' | 'receipt' | 'inquiry'
+export type Seal = 'dispatch' | 'heartbeat' | 'receipt' | 'inquiry' | 'count'
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()

@@ -80,6 +80,11 @@ export const Message = z.object({
   usage: z.object({ input_tokens: Count, output_tokens: Count }),
 })
 
+export const TokenCount = z.object({
+  input_tokens: Count,
+  estimated: z.literal(true).optional().describe('where it is not exact'),
+})
+
 /** OpenAI’s own reference tells the rest. */
 export const ResponseAnswer = z.object({
   id: z.string(),

@@ -19,9 +19,18 @@ import { AssignPlan, ChangeTenant, CreateTenant } from '../admin/tenants.ts'
 import { EnrolWorker } from '../admin/workers.ts'
 import { ItemsPage } from '../answers/routes.ts'
 import type { Scope } from '../auth/operator-key.ts'
-import { Body as MessagesBody } from '../surfaces/messages/read.ts'
+import { Body as MessagesBody, Prompt as MessagesPrompt } from '../surfaces/messages/read.ts'
 import { Body as ResponsesBody } from '../surfaces/responses/read.ts'
-import { ChatCompletion, Health, Message, ModelCard, ModelList, ResponseAnswer, UsageReport } from './answers.ts'
+import {
+  ChatCompletion,
+  Health,
+  Message,
+  ModelCard,
+  ModelList,
+  ResponseAnswer,
+  TokenCount,
+  UsageReport,
+} from './answers.ts'
 import { UsageParameters } from './usage-parameters.ts'
 
 export interface Operation {
@@ -91,6 +100,19 @@ const chat: Operation[] = [
     body: MessagesBody,
     answer: Message,
     streams: true,
+    anthropic: true,
+  },
+  {
+    method: 'post',
+    path: '/v1/messages/count_tokens',
+    tag: 'Chat',
+    summary: 'How long a prompt is, in tokens',
+    description:
+      'Exact, from an engine that serves the model. Where none can say, or the prompt has images or documents, it is an ' +
+      'estimate on the high side, and `estimated` is true.',
+    auth: 'key',
+    body: MessagesPrompt,
+    answer: TokenCount,
     anthropic: true,
   },
   {

@@ -130,6 +130,31 @@ describe('messages', () => {
     expect((await product.client().models.list()).data).toMatchObject([{ id: model, object: 'model' }])
   })
 
+  it('[MSG15] a prompt is counted as an answer to it is, to the token, and nothing is billed; media are estimated, and say so', async () => {
+    await eventually(product.counters, isZero)
+    const before = await product.tenant('demo')
+    const thinking = { type: 'adaptive' as const }
+    const prompts: Anthropic.MessageCountTokensParams[] = [
+      { model, messages: ask('Tell me a story about a fox.') },
+      { model, messages: ask('What is the weather in Paris?'), tools: [weather], system: 'Be brief.', thinking },
+    ]
+    const counts = await Promise.all(prompts.map((prompt) => client.messages.countTokens(prompt).withResponse()))
+    expect(counts.map(({ response }) => response.headers.get('x-tramontane-estimated'))).toEqual(['false', 'false'])
+    expect((await product.tenant('demo')).totals.entries).toBe(before.totals.entries)
+    for (const [index, prompt] of prompts.entries()) {
+      const { usage } = await client.messages.create({ ...prompt, max_tokens: 1 })
+      const sent = usage.input_tokens + (usage.cache_read_input_tokens ?? 0)
+      expect(counts[index]?.data.input_tokens).toBe(sent)
+    }
+    const source = { type: 'base64' as const, media_type: 'application/pdf' as const, data: btoa('%PDF-1.7\n') }
+    const document = await client.messages.countTokens({
+      model,
+      messages: [{ role: 'user', content: [{ type: 'document', source }] }],
+    })
+    expect(document).toMatchObject({ input_tokens: expect.any(Number), estimated: true })
+    expect(await refusal(client.messages.countTokens({ model, messages: [] }))).toMatchObject({ status: 400 })
+  })
+
   it('[MSG13] refusals have Anthropic’s shape: 400 names the field, 401, 404, 402 when the money is gone', async () => {
     const order = { model, max_tokens: 10, messages: ask('hi') }
     const body = (error: APIError) => error.error as { type: string; error: { type: string; message: string } }

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type CountQuestion, countPath } from '../../backends/protocol/count.ts'
 import { type Dispatch, dispatchPath } from '../../backends/protocol/dispatch.ts'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
 import { digest, seal, sealKey } from '../../backends/protocol/seal.ts'
@@ -112,7 +113,32 @@ async function refusal(response: Promise<Response>): Promise<{ status: number; c
   return { status: answer.status, ...((await answer.json()) as { code: string }) }
 }
 
+async function countAt(change: Partial<CountQuestion> = {}, sealed: 'count' | 'dispatch' = 'count') {
+  const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }] })
+  const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
+  const question: CountQuestion = {
+    workerId: 'w1',
+    effort: 'none',
+    bodyDigest: await digest(bytes),
+    expiresAt: Date.now() + 1_000,
+    ...change,
+  }
+  const authorization = `Bearer ${await seal(sealed, question, 'w1.1', key)}`
+  const answer = await fetch(origin + countPath, { method: 'POST', headers: { authorization }, body })
+  return { status: answer.status, ...((await answer.json()) as object) }
+}
+
 describe('worker', () => {
+  it('[CNT1] a prompt is counted for the worker’s own edge only, of this body, now; nothing runs', async () => {
+    expect(await countAt()).toEqual({ status: 200, promptTokens: 10, estimated: false })
+    for (const change of [{ workerId: 'w2' }, { bodyDigest: 'x'.repeat(43) }, { expiresAt: Date.now() - 60_000 }])
+      expect(await countAt(change)).toMatchObject({ status: 401 })
+    expect(await countAt({}, 'dispatch')).toMatchObject({ status: 401 })
+    engine.refusal = { ok: false, code: 'context_length_exceeded', message: 'long', param: null, promptTokens: 9_000 }
+    expect(await countAt()).toEqual({ status: 200, promptTokens: 9_000, estimated: false })
+    expect(engine.runs).toHaveLength(0)
+  })
+
   it('[WRK1] a port that answers only signed dispatches: anything else is 401, and a second use 409', async () => {
     expect((await fetch(origin + dispatchPath, { method: 'POST', body: '{}' })).status).toBe(401)
     expect((await refusal(send({ workerId: 'w2' }))).status).toBe(401)
