@@ -135,15 +135,26 @@ describe('the embedded engine', () => {
     expect(error.message).toContain('send it without a password')
     await eventually(product.counters, isZero)
     expect((await product.tenant('demo')).postedNano).toBe(before.postedNano)
-    // The same through the other door, where a document has another form.
-    const source = { type: 'base64', media_type: 'application/pdf', data: pdf([lines]).toString('base64') }
-    const content = [
-      { type: 'document', source },
-      { type: 'text', text: 'Sum up.' },
+    // The same through the other doors, where a document has another form.
+    const bytes = pdf([lines])
+    const url = dataUrl(bytes, 'application/pdf')
+    const source = { type: 'base64', media_type: 'application/pdf', data: bytes.toString('base64') }
+    const asked = (document: object, text: string) => [
+      { role: 'user', content: [document, { type: text, text: 'Sum up.' }] },
     ]
-    const answer = await post('/v1/messages', { model, max_tokens: 5, messages: [{ role: 'user', content }] })
-    const { usage } = Message.parse(answer.body)
-    expect(Math.abs(usage.input_tokens - (read.usage?.prompt_tokens ?? 0))).toBeLessThan(20)
+    const doors: [string, object][] = [
+      ['/v1/messages', { max_tokens: 5, messages: asked({ type: 'document', source }, 'text') }],
+      ['/v1/responses', { max_output_tokens: 16, input: asked({ type: 'input_file', ...file }, 'input_text') }],
+      ['/mistral/v1/chat/completions', { messages: asked({ type: 'document_url', document_url: url }, 'text') }],
+    ]
+    for (const [path, order] of doors) {
+      const { response, body } = await post(path, { model, ...order })
+      expect(response.status, path).toBe(200)
+      const { usage } = body as { usage: { input_tokens?: number; prompt_tokens?: number } }
+      const tokens = usage.input_tokens ?? usage.prompt_tokens ?? 0
+      // The document's name is not told in every form.
+      expect(Math.abs(tokens - (read.usage?.prompt_tokens ?? 0)), path).toBeLessThan(20)
+    }
   })
 
   it('[CLI5] an image that no engine here would see is refused before anything is reserved', async () => {
