@@ -13,6 +13,10 @@ type AnswersContext = Context<{ Bindings: Env }>
 export const keptResponses = new Hono<{ Bindings: Env }>()
 
 keptResponses.get('/:id', async (context) => {
+  if (context.req.query('stream') === 'true')
+    throw new GatewayError('invalid_value', 'stream: a response that is kept is given whole: leave it out', {
+      param: 'stream',
+    })
   const { stub, id } = await find(context)
   const body = (await stub.body(id)) ?? gone(id)
   return context.body(body, 200, { 'content-type': 'application/json' })

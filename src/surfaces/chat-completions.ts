@@ -5,6 +5,7 @@ import type { Surface } from './surface.ts'
 
 export const chatCompletions: Surface = {
   name: 'chat',
+  effortField: 'reasoning_effort',
   read(body) {
     const read = readChat(body)
     return read.ok ? { ok: true, asked: read } : read

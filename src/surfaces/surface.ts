@@ -10,6 +10,8 @@ import type { AnswerEnd, AnswerPart } from './answer.ts'
 
 export interface Surface {
   name: 'chat' | 'responses' | 'messages' | 'mistral'
+  /** Where the effort stands in its body. */
+  effortField: string
   /** What the client refers to and does not send: it is looked up, and given to `read`. */
   refers?: (body: unknown) => Reference | undefined
   read(body: unknown, past: Past): Read

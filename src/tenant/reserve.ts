@@ -46,8 +46,12 @@ export async function reserveAgain(
 }
 
 function refusal(refused: Refused, line: Line): GatewayError {
-  return new GatewayError(refused.code, refused.message, {
-    ...(refused.code === 'invalid_value' && { param: 'reasoning_effort' }),
+  const { effortField } = line.surface
+  // The one field that a tenant's own settings may refuse, by the name that this client has for it.
+  const wrong = refused.code === 'invalid_value'
+  const message = wrong ? refused.message.replace(/^reasoning_effort/, effortField) : refused.message
+  return new GatewayError(refused.code, message, {
+    ...(wrong && { param: effortField }),
     retryAfterMs: refused.retryAfterMs,
     headers: [...rateHeaders(refused.rates), ...line.surface.rateHeaders(refused.rates, line.startedAt)],
   })

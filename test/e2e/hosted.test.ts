@@ -148,6 +148,29 @@ describe('the last resort', () => {
     })
   })
 
+  it('[POL9] a hosted answer speaks the client’s dialect too, streamed and whole, and is in the books', async () => {
+    const { apiKey, model } = product.demo()
+    const messages = [{ role: 'user', content: 'Hi' }]
+    const paths = { messages: '/v1/messages', responses: '/v1/responses', mistral: '/mistral/v1/chat/completions' }
+    const ends = { messages: 'event: message_stop', responses: 'event: response.completed', mistral: 'data: [DONE]' }
+    for (const name of ['messages', 'responses', 'mistral'] as const) {
+      for (const stream of [true, false]) {
+        api.answer = answered(usage)
+        const body = name === 'responses' ? { input: messages, max_output_tokens: 50 } : { messages, max_tokens: 50 }
+        const response = await fetch(`http://127.0.0.1:${product.port}${paths[name]}`, {
+          method: 'POST',
+          headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+          body: JSON.stringify({ model, stream, ...body }),
+        })
+        const text = await response.text()
+        expect(text, name).toContain('there')
+        if (stream) expect(text.trimEnd().split('\n\n').at(-1), name).toContain(ends[name])
+        const entry = { kind: 'post', pool: 'hosted', prompt_tokens: 20, output_tokens: 37 }
+        expect(await told(id(response)), name).toMatchObject({ booking: 'posted', entries: [entry] })
+      }
+    }
+  })
+
   it('[E2E52] a whole answer keeps thinking and calls apart, whether the API streams or not', async () => {
     const thinking = { type: 'thinking', thinking: [{ type: 'text', text: 'Hm.' }] }
     const call = { id: 'D681PevKs', index: 0, function: { name: 'add', arguments: '{"a":1}' } }

@@ -114,6 +114,56 @@ describe('the same request again', () => {
   })
 })
 
+describe('effort', () => {
+  const words = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as const
+  const ask = (name: Name, word: string, headers = {}) => {
+    const effort = {
+      chat: { reasoning_effort: word },
+      mistral: { reasoning_effort: word },
+      responses: { reasoning: { effort: word }, max_output_tokens: 1 },
+      messages: { output_config: { effort: word } },
+    }[name]
+    return send(name, bodyOf(name, { max_tokens: 1, ...effort }), headers)
+  }
+
+  it.each(names)(
+    '[POL7] %s: every effort word is served, and asked and served are told, in headers and usage',
+    async (name) => {
+      for (const word of words) {
+        const answer = await ask(name, word)
+        const { usage } = (await answer.json()) as { usage: object }
+        const served = words.indexOf(word) <= words.indexOf('low') ? 'none' : 'high'
+        expect(answer.headers.get('x-tramontane-effort-asked')).toBe(word)
+        expect(answer.headers.get('x-tramontane-effort')).toBe(served)
+        expect(usage).toMatchObject({ reasoning_effort: served, reasoning_effort_asked: word })
+      }
+    },
+  )
+
+  it('[POL8] a tenant that wants no word mapped is refused those that have no level, under the field of each dialect', async () => {
+    await product.admin('POST', '/admin/tenants', {
+      tenantId: 'strict',
+      name: 'strict',
+      creditNano: 1_000_000_000,
+      settings: { effortUnknown: 'reject' },
+    })
+    const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/strict/keys', { name: 'k' })
+    const key = { authorization: `Bearer ${apiKey}` }
+    const fields = {
+      chat: 'reasoning_effort',
+      mistral: 'reasoning_effort',
+      responses: 'reasoning.effort',
+      messages: 'output_config.effort',
+    }
+    for (const name of names) {
+      const refused = await ask(name, 'medium', key)
+      expect(refused.status, name).toBe(400)
+      expect(await refused.text(), name).toContain(`${fields[name]}: `)
+      expect((await ask(name, 'high', key)).status, name).toBe(200)
+    }
+  })
+})
+
 describe('browsers', () => {
   it('[POL4] a preflight is answered; a page may read an answer, or a refusal, where its tenant says so', async () => {
     const url = `http://127.0.0.1:${product.port}${paths.chat}`

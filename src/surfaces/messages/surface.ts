@@ -7,6 +7,7 @@ import { messagesWriter } from './write.ts'
 
 export const messages: Surface = {
   name: 'messages',
+  effortField: 'output_config.effort',
   read(body) {
     const read = readMessages(body)
     if (!read.ok) return read

@@ -9,7 +9,13 @@ import { openaiErrors } from '../openai-errors.ts'
 import type { Read, Surface } from '../surface.ts'
 import { mistralWriter } from './write.ts'
 
-export const mistral: Surface = { name: 'mistral', read, errors: openaiErrors, rateHeaders: () => [] }
+export const mistral: Surface = {
+  name: 'mistral',
+  effortField: 'reasoning_effort',
+  read,
+  errors: openaiErrors,
+  rateHeaders: () => [],
+}
 
 /** What differs; the rest is as in Chat Completions. */
 const Own = z.object({

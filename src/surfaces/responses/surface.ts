@@ -5,6 +5,7 @@ import { readResponses, referenceOf } from './read.ts'
 
 export const responses: Surface = {
   name: 'responses',
+  effortField: 'reasoning.effort',
   refers: referenceOf,
   read: readResponses,
   errors: openaiErrors,

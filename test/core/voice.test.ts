@@ -1,0 +1,58 @@
+/** A worker's stream through each dialect's words, cut at every byte. */
+import { describe, expect, it } from 'vitest'
+import { chunkWriter } from '../../backends/protocol/chunk.ts'
+import { voiceOf } from '../../src/dispatch/voice.ts'
+import { messages } from '../../src/surfaces/messages/surface.ts'
+import { mistral } from '../../src/surfaces/mistral/surface.ts'
+import { responses } from '../../src/surfaces/responses/surface.ts'
+import { noPast, type Surface } from '../../src/surfaces/surface.ts'
+
+const effort = { asked: 'max', effective: 'high' } as const
+const chunks = chunkWriter({ id: 'chatcmpl-1', created: 5, model: 'm', effort }, false)
+const counts = { promptTokens: 70, cachedTokens: 20, outputTokens: 15, reasoningTokens: 6 }
+const recorded = [
+  chunks.role(),
+  ': working on the prompt\n\n',
+  chunks.text('reasoning', 'Überlegen 一二'),
+  chunks.text('content', 'naïve 🦊\n\ndata: not an event'),
+  chunks.call({ id: 'abcdefghi', name: 'f', arguments: '{"a":"ü"}' }),
+  chunks.end('tool_calls', counts),
+].join('')
+
+const body = { model: 'm', messages: [{ role: 'user', content: 'hi' }], input: 'hi', max_tokens: 9, stream: true }
+
+async function spoken(surface: Surface, pieces: Uint8Array[]): Promise<string> {
+  const read = surface.read(body, noPast)
+  const given = { requestId: 'req_1', now: () => 5_000, model: 'm', effort, promptTokens: 9 }
+  const writer = read.ok ? read.asked.writer?.(given) : undefined
+  if (!writer) throw new Error('no writer')
+  const voice = voiceOf(writer, () => Promise.resolve(true))
+  let text = voice.open(70)
+  for (const piece of pieces) text += voice.push(piece)
+  return text + (await voice.end())
+}
+
+describe('a stream in other words', () => {
+  it.each([responses, messages, mistral])(
+    '[POL10] $name: cut at any byte, with any line end, the same bytes',
+    async (surface) => {
+      const whole = await spoken(surface, [new TextEncoder().encode(recorded)])
+      expect(whole).toContain('naïve 🦊')
+      for (const lineEnd of ['\n', '\r\n', '\r']) {
+        const bytes = new TextEncoder().encode(recorded.replaceAll('\n', lineEnd))
+        for (let at = 0; at <= bytes.length; at++)
+          expect((await spoken(surface, [bytes.subarray(0, at), bytes.subarray(at)])) === whole, `${at}`).toBe(true)
+      }
+    },
+  )
+
+  it.each([responses, messages, mistral])(
+    '[POL10] $name: a stream that stops anywhere before its end has no end',
+    async (surface) => {
+      const end = recorded.indexOf(chunks.end('tool_calls', counts))
+      const bytes = new TextEncoder().encode(recorded.slice(0, end))
+      for (let at = 0; at <= bytes.length; at += 7)
+        await expect(spoken(surface, [bytes.subarray(0, at)])).rejects.toThrow('before it was whole')
+    },
+  )
+})
