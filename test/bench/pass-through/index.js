@@ -6,6 +6,7 @@ import { DurableObject } from 'cloudflare:workers'
 
 export class TenantObject extends DurableObject {}
 export class PoolObject extends DurableObject {}
+export class AnswersObject extends DurableObject {}
 
 export default {
   fetch(request, env) {

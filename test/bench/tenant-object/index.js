@@ -67,6 +67,8 @@ export class PoolObject extends DurableObject {
   }
 }
 
+export class AnswersObject extends DurableObject {}
+
 let serial = 0
 const nextId = () => `req_${Date.now().toString(16).padStart(12, '0')}${String(serial++).padStart(20, '0')}`
 
