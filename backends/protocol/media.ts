@@ -119,6 +119,8 @@ export function imageHeadTokens({ size }: ImageHead): number | string {
 
 /** A page of text has about 700 tokens, and its file, fonts apart, more than 5,000 bytes. */
 const bytesPerDocumentToken = 8
+/** Pictures make a file large and its text no longer; a guess that is too low is put right by the worker's count. */
+const documentTokensGuessMax = 32_768
 /** Until a document that is elsewhere was fetched. */
 const documentTokensUnknown = 8_192
 
@@ -131,7 +133,7 @@ function documentSize(url: string, size: MediaSize): number | string {
   if (bytes > documentBytesMax) return documentTooLarge
   const start = decodeBase64(base64.slice(0, 2_048))
   if (!start || !isPdf(start)) return documentUnknown
-  return Math.ceil(bytes / bytesPerDocumentToken)
+  return Math.min(documentTokensGuessMax, Math.ceil(bytes / bytesPerDocumentToken))
 }
 
 export const documentTooLarge = `the document is larger than ${documentBytesMax} bytes: send fewer pages`

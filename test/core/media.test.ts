@@ -135,5 +135,7 @@ describe('reading images and documents', () => {
     expect(pictured.promptTokens - text).toBeLessThan(420)
     expect(shaped([image('https://example.com/a.png')]).promptTokens).toBeGreaterThan(imageTokensMax)
     expect(shaped([file(dataUrl(pdf(80_000), 'application/pdf'))]).promptTokens).toBeGreaterThan(10_000)
+    // A scan of many megabytes is not reserved for as if it filled the context.
+    expect(shaped([file(dataUrl(pdf(9_000_000), 'application/pdf'))]).promptTokens).toBeLessThan(33_000)
   })
 })

@@ -1,7 +1,10 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Part } from '../../../backends/protocol/chat.ts'
 import { sniffImage } from '../../../backends/protocol/image.ts'
 import { dataBytes } from '../../../backends/protocol/media.ts'
+import { publicPolicy } from '../../../gpu-worker/media/fetch.ts'
 import { type MediaFor, type MediaParts, resolveMedia } from '../../../gpu-worker/media/media.ts'
 import { type PdfOrder, pdfBounds, readPdf } from '../../../gpu-worker/media/pdf.ts'
 import { createResolver } from '../../../gpu-worker/media/resolver.ts'
@@ -98,6 +101,27 @@ describe('images', () => {
     expect(await partsOf(resolve(chat(image(dataUrl(bytes, 'image/jpeg'))), seeing, never))).toEqual([
       { kind: 'image', url: dataUrl(bytes) },
     ])
+  })
+
+  it('[MED33] one that is elsewhere is fetched by the guard, and a document too', async () => {
+    const bodies: Record<string, Buffer> = { '/a': png(30, 30), '/b': pdf([['from elsewhere']]) }
+    const server = createServer(({ url = '' }, response) => void response.end(bodies[url] ?? ''))
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    const { port } = server.address() as AddressInfo
+    const policy = { ...publicPolicy, ports: { 'http:': 'any' as const }, allowed: (at: string) => at === '127.0.0.1' }
+    const asked = chat(text('see'))
+    const at = (path: string) => `http://127.0.0.1:${port}${path}`
+    const [message] = asked.messages
+    message?.content.push({ kind: 'image', url: at('/a') }, { kind: 'document', url: at('/b'), name: '' })
+    const parts = await partsOf(createResolver(() => 0, policy)(asked, seeing, never))
+    expect(parts.slice(0, 3)).toEqual([
+      { kind: 'text', text: 'see' },
+      { kind: 'image', url: dataUrl(png(30, 30)) },
+      { kind: 'text', text: '[Document, pages: 1]\n\n[Page 1]\nfrom elsewhere\n\n' },
+    ])
+    const near = await resolve(asked, seeing, never)
+    expect(near).toMatchObject({ ok: false, message: expect.stringContaining('the image was not fetched') })
+    server.close()
   })
 
   it('[MED33] one that the engine would not see is left to its own refusal', async () => {
