@@ -23,7 +23,7 @@ import type { ErrorCode } from './protocol/errors.ts'
 
 export type Backend = HttpBackend | InProcessBackend
 
-interface Described {
+export interface Described {
   /** The file's name, and the word in settings: `llama-cpp`. */
   readonly name: string
   /** As its makers write it: `llama.cpp`. */

@@ -36,6 +36,8 @@ const dialect: Dialect = {
   toolChoice: 'narrowed',
   extra: (order) => ({
     reasoning_effort: order.effort,
+    // Its grammars for a schema or a forced call let the model think first, unless thinking is not parted at all.
+    ...(order.effort === 'none' && { reasoning_format: 'none' }),
     stream_options: { include_usage: true },
     timings_per_token: true,
     cache_prompt: order.cacheSalt === '',
@@ -115,7 +117,8 @@ export const llamaCpp: HttpBackend = {
     read: ([answer]) => Tokens.safeParse(parseJson(answer?.body ?? '')).data?.tokens.length,
   }),
   request: (chat, order, attached) => openaiRequest(chat, order, attached, dialect),
-  reader: (order, streams) => openaiReader({ idSeed: order.requestId }, streams),
+  reader: (order, streams) =>
+    openaiReader({ idSeed: order.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer, 'llama.cpp'),
   launch(settings) {
     const { model, servedAs, host, port, contextTokens, slotsMax, batchTokens, threads, apiKey } = settings

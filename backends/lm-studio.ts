@@ -72,6 +72,7 @@ export const lmStudio: HttpBackend = {
     aborted: 'estimated',
   },
   remedies: {
+    'cache-salt': 'let one tenant use it',
     usage: 'use LM Studio 0.3.18 or newer',
     thinking: 'turn on “separate reasoning_content” under Developer settings',
     vision: 'load a model with vision',

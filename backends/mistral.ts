@@ -60,7 +60,8 @@ export const mistral: HttpBackend = {
   truth: {
     promptBefore: 'estimated',
     prompt: 'told',
-    cached: 'told',
+    // It is told, and always none: no prompt_cache_key is sent.
+    cached: 'absent',
     output: 'told',
     reasoning: 'estimated',
     aborted: 'estimated',

@@ -53,6 +53,7 @@ export const ollama: HttpBackend = {
     aborted: 'estimated',
   },
   remedies: {
+    'cache-salt': 'let one tenant use it',
     'over-context': 'set OLLAMA_CONTEXT_LENGTH=262144: longer prompts are cut without a word',
     effort: 'import the model with a template that reads the effort',
     'forced-tool': 'none: Ollama has no tool_choice',

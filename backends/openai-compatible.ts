@@ -29,7 +29,9 @@ export const openaiCompatible: HttpBackend = {
     reasoning: 'estimated',
     aborted: 'estimated',
   },
-  remedies: {},
+  remedies: {
+    'cache-salt': 'let one tenant use it',
+  },
   attach: {
     calls: [get('/v1/models')],
     read([models]) {

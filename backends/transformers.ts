@@ -8,6 +8,9 @@
  * - Thinking comes as `reasoning_content` where the tokenizer has a response template; elsewhere the model's marks are
  *   dropped with the other control tokens, and thinking cannot be told from content.
  * - Of a message with tool calls it renders the calls and drops the text; earlier thinking it drops always.
+ * - Stop strings break off every answer of a model that loads with a processor, as Small 4 does ("has no attribute
+ *   get_vocab", seen in 5.23.0), so they are refused.
+ * - It samples only if the model’s generation_config.json says `do_sample`; otherwise temperature and seed mean nothing.
  * - Images reach a model only if it loads as a vision model; a text model loses them silently, so none is sent.
  * - Usage comes once, with the last chunk, exact. Until then a delta is about a token: what is broken off is estimated.
  * - Closing the connection cancels at the next token. It has no metrics and says no version.
@@ -24,7 +27,6 @@ const can = capabilities({
   reasoning: true,
   tools: true,
   seed: true,
-  stopsMax: 16,
 })
 
 const dialect: Dialect = {
@@ -50,8 +52,10 @@ export const transformers: HttpBackend = {
     aborted: 'estimated',
   },
   remedies: {
-    thinking: 'give the model’s tokenizer a response_template that knows [THINK] and [/THINK]',
-    tools: 'give the model’s tokenizer a response_template that knows [TOOL_CALLS] and [ARGS]',
+    seed: 'put "do_sample": true into the model’s generation_config.json: without it temperature and seed mean nothing',
+    'over-context': 'none: it takes prompts of any length; set the worker’s TRAMONTANE_CONTEXT to the model’s',
+    thinking: 'give the model’s tokenizer the response_template of backends/README.md',
+    tools: 'give the model’s tokenizer the response_template of backends/README.md',
     'connection-lost': 'start it with --model-timeout -1, or it unloads the model after 300 s of silence',
   },
   attach: {

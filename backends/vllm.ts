@@ -1,14 +1,17 @@
 /**
- * vLLM's OpenAI server. Read from vLLM 0.32.0 (entrypoints/openai/chat_completion, entrypoints/scale_out/render).
+ * vLLM's OpenAI server. Read from, and run with, vLLM 0.32.0.
  *
  * - Effort: `reasoning_effort` goes to the tokenizer, which takes `none` and `high` for Small 4 and refuses the rest.
  * - Thinking comes as `reasoning`, and goes back as `reasoning`; older versions said `reasoning_content`, which is read
  *   too.
+ * - A schema, or a forced call, begins to bind when thinking has ended. Without thinking it would never begin, so at
+ *   effort `none` it is told that there is none (`include_reasoning: false`).
  * - It counts with `continuous_usage_stats`: each delta carries the totals so far. Deltas in which nothing can be shown
  *   are not sent, and the next total has their tokens. Cached tokens come on the last chunk only, and only with
  *   `--enable-prompt-tokens-details`.
- * - A prompt is counted by `/v1/chat/completions/render`, which takes the whole request; versions without it have
- *   `/tokenize`, which knows no effort, and needs none: Small 4's block of settings is as long for both values.
+ * - A prompt is counted by `/tokenize`, with the effort as an argument of the template. A tokenizer of Mistral's own may
+ *   take no such arguments; then it is left out, and the count is the same: Small 4's block of settings is as long for
+ *   both values.
  * - A lower priority is served first; any but 0 is an error unless it runs with `--scheduling-policy priority`.
  * - `cache_salt` keeps tenants' prefixes apart. Closing the connection ends the answer within one step.
  *   `/abort_requests` is not used: with an empty list it ends everybody's.
@@ -19,6 +22,7 @@ import { openaiReader, parseJson } from './openai/answer.ts'
 import { type Dialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 import { readMetrics } from './prometheus.ts'
+import type { Chat } from './protocol/chat.ts'
 import { isOlder } from './version.ts'
 
 const can = capabilities({
@@ -43,13 +47,18 @@ const dialect: Dialect = {
   ...plainDialect,
   reasoningHistory: 'reasoning',
   prefix: 'continue_final_message',
-  extra: (order, _chat, { priority }) => ({
+  extra: (order, chat, { priority }) => ({
     ...effort(order),
+    ...(order.effort === 'none' && isHeld(chat) && { include_reasoning: false }),
     stream_options: { include_usage: true, continuous_usage_stats: true },
     request_id: order.requestId,
     ...(order.cacheSalt !== '' && { cache_salt: order.cacheSalt }),
     ...(priority && { priority: order.priority }),
   }),
+}
+
+function isHeld({ format, toolChoice }: Chat): boolean {
+  return format.kind !== 'text' || toolChoice.kind === 'required' || toolChoice.kind === 'named'
 }
 
 const Version = z.object({ version: z.string() })
@@ -58,10 +67,13 @@ const Models = z.object({
     .array(z.object({ id: z.string(), owned_by: z.literal('vllm'), max_model_len: z.int().min(1).nullish() }))
     .min(1),
 })
-const Rendered = z.object({ token_ids: z.array(z.int()) })
 const Tokenized = z.object({ count: z.int().min(0) })
 
-const renderPath = '/v1/chat/completions/render'
+/** Whether `/tokenize` takes arguments of the template. */
+const tokenizeTrial = post('/tokenize', {
+  messages: [{ role: 'user', content: 'a' }],
+  chat_template_kwargs: { reasoning_effort: 'none' },
+})
 
 export const vllm: HttpBackend = {
   transport: 'http',
@@ -86,8 +98,8 @@ export const vllm: HttpBackend = {
     'over-context': 'start vLLM with --max-model-len 262144: the model’s own is 1,048,576',
   },
   attach: {
-    calls: [get('/version'), get('/v1/models'), get(renderPath), get('/metrics')],
-    read: ([version, models, render, metrics]) => attached(version, models, render, metrics),
+    calls: [get('/version'), get('/v1/models'), tokenizeTrial, get('/metrics')],
+    read: ([version, models, trial, metrics]) => attached(version, models, trial, metrics),
   },
   health: {
     calls: [get('/health')],
@@ -110,14 +122,13 @@ export const vllm: HttpBackend = {
   },
   count(chat, order, attached) {
     const prompt = { model: attached.model, ...openaiPrompt(chat, attached.capabilities, dialect) }
-    const renders = attached.own?.count === 'render'
+    const kwargs = attached.own?.tokenize === 'kwargs' && { chat_template_kwargs: effort(order) }
     return {
-      calls: [renders ? post(renderPath, { ...prompt, ...effort(order) }) : post('/tokenize', prompt)],
+      calls: [post('/tokenize', { ...prompt, ...kwargs })],
       read([answer]) {
         if (!answer || answer.status === 404 || answer.status === 405) return undefined
         if (answer.status !== 200) return vllm.failure(answer)
-        const told = parseJson(answer.body)
-        return Rendered.safeParse(told).data?.token_ids.length ?? Tokenized.safeParse(told).data?.count
+        return Tokenized.safeParse(parseJson(answer.body)).data?.count
       },
     }
   },
@@ -161,7 +172,7 @@ function speculative({ draftModel, tokens }: { draftModel: string; tokens: numbe
 function attached(
   version: HttpAnswer | null | undefined,
   models: HttpAnswer | null | undefined,
-  render: HttpAnswer | null | undefined,
+  trial: HttpAnswer | null | undefined,
   metrics: HttpAnswer | null | undefined,
 ): Attached | undefined {
   const served = Models.safeParse(parseJson(models?.body ?? '')).data?.data[0]
@@ -174,8 +185,7 @@ function attached(
     slotsMax: null,
     capabilities: can,
     faults: faults(told, metrics?.status === 200),
-    // A path that is there, and takes POST only, answers 405.
-    own: { count: render?.status === 405 ? 'render' : 'tokenize' },
+    own: { tokenize: trial?.status === 200 ? 'kwargs' : 'plain' },
   }
 }
 

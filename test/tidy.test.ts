@@ -30,6 +30,7 @@ const shells = [
   /^gpu-worker\/(main|worker|config|count|server|relay|outbox|delivery|heartbeat)\.ts$/,
   /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|gpu|guard|launch|supervisor|calls|http|http-run|create)\.ts$/,
   /^gpu-worker\/media\/(fetch|pdf|pdf-thread|resolver)\.ts$/,
+  /^gpu-worker\/doctor\/main\.ts$/,
   /^gpu-worker\/model\//,
 ]
 

@@ -69,7 +69,8 @@ export function openaiFailure({ status, headers, body }: HttpAnswer, who = 'the 
     message: `${who} does not take the request: try again soon`,
     retryAfterMs,
   } as const
-  if (told.words.some((word) => tooLong.includes(word))) {
+  // vLLM has no word for it, and blames a field that no client has.
+  if (told.words.some((word) => tooLong.includes(word)) || told.param === 'input_tokens') {
     const count = told.promptTokens === undefined ? {} : { promptTokens: told.promptTokens }
     return { ...failure, code: 'context_length_exceeded', message, param: 'messages', ...count }
   }

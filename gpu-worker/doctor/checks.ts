@@ -1,0 +1,375 @@
+/**
+ * What holds of a backend: one check for each trait of the contract, asked as the worker asks. Each says what it saw in
+ * a few words. Prompts are such that a toy and a real model both answer them in a way that can be told apart.
+ *
+ * A verdict: `yes`; `estimated`, where it works and a number of it is not exact; `refused`, where it is not offered and
+ * says so by its field; `no`, where it is offered and does not hold; `untested`, where this backend cannot show it.
+ */
+import { type Trait, traits } from '../../backends/backend.ts'
+import type { Ask, Outcome, Subject } from './subject.ts'
+
+export interface Verdict {
+  verdict: 'yes' | 'estimated' | 'refused' | 'no' | 'untested'
+  note: string
+}
+
+type Check = (seen: Seen) => Promise<Verdict>
+
+/** What the checks share: an answer that was seen once is not asked for again. */
+interface Seen {
+  subject: Subject
+  plain(): Promise<Outcome>
+  thinking(): Promise<Outcome>
+  /** Another one in every examination: what an earlier one left in a cache is not taken for this one's. */
+  nonce: string
+  /** Waits a little; the load of an engine that was left takes a moment to fall. */
+  pause(): Promise<void>
+}
+
+const sum = 'What is 478 + 356?'
+const user = (content: unknown) => ({ messages: [{ role: 'user', content }] })
+const plainAsk: Ask = { body: user(sum) }
+const thinkingAsk: Ask = { body: user(sum), effort: 'high', outputTokensMax: 512 }
+/** What is long enough to be broken off. */
+const longAsk = ({ capabilities }: Subject): Ask => (capabilities.efforts.includes('high') ? thinkingAsk : plainAsk)
+const tool = (name: string, description: string) => ({
+  type: 'function',
+  function: {
+    name,
+    description,
+    parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+  },
+})
+const tools = [tool('get_weather', 'Get the weather of a city'), tool('get_time', 'Get the local time of a city')]
+const schema = {
+  type: 'object',
+  properties: { answer: { type: 'integer' }, sure: { enum: ['yes', 'no'] } },
+  required: ['answer', 'sure'],
+  additionalProperties: false,
+}
+/** A hundred words or so that an engine with blocks of 16 tokens caches. */
+const story = `Please remember all of this. ${'The red fox, the old lamp and the blue boat were in the garden. '.repeat(24)}`
+/** A grey square of 28 pixels a side. */
+const image =
+  'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAAFElEQVR4nGNowAMYRiVHJUclYQAA14+IEGRJUUcAAAAASUVORK5CYII='
+
+const yes = (note = ''): Verdict => ({ verdict: 'yes', note })
+const no = (note: string): Verdict => ({ verdict: 'no', note })
+const untested = (note: string): Verdict => ({ verdict: 'untested', note })
+
+export const checks: Record<Trait, Check> = {
+  async usage({ subject, plain }) {
+    const seen = await plain()
+    if (bad(seen)) return no(bad(seen))
+    if (seen.estimated) return { verdict: 'estimated', note: 'it tells no usage' }
+    const counted = await subject.countText(seen.content)
+    const { promptTokens, outputTokens } = seen.counts
+    const told = `${promptTokens} + ${outputTokens}`
+    if (counted === undefined) return yes(`${told}, as told`)
+    // The token that ends the answer has no text.
+    const exact = outputTokens === counted || outputTokens === counted + 1
+    return exact ? yes(`${told}, its text has ${counted}`) : no(`it tells ${outputTokens}, its text has ${counted}`)
+  },
+
+  async 'usage-on-abort'({ subject }) {
+    const seen = await subject.ask({ ...longAsk(subject), breakOff: { after: 8, by: 'client' } })
+    const { outputTokens } = seen.counts
+    if (seen.refusal) return no(seen.refusal.message)
+    if (outputTokens < seen.deltas) return no(`${outputTokens} tokens for ${seen.deltas} deltas`)
+    return seen.estimated
+      ? { verdict: 'estimated', note: `${seen.deltas} deltas are ${outputTokens} tokens` }
+      : yes(`${outputTokens} tokens after ${seen.deltas} deltas`)
+  },
+
+  async 'cached-tokens'({ subject }) {
+    if (subject.truth.cached === 'absent') return untested('none is told or asked for; all is billed as fresh')
+    const ask: Ask = { body: user(`${story} Cached?`), outputTokensMax: 1 }
+    await subject.ask(ask)
+    const { cachedTokens, promptTokens } = (await subject.ask(ask)).counts
+    return cachedTokens > 0 ? yes(`${cachedTokens} of ${promptTokens}`) : no('none for a prompt that it just had')
+  },
+
+  async 'prompt-count'({ subject }) {
+    const asks: Ask[] = [
+      { body: user(sum), outputTokensMax: 1 },
+      { body: { ...user('What is the weather in Lagos?'), tools }, effort: 'high', outputTokensMax: 1 },
+      { body: replayed('Ones: 1 + 2 = 3.'), outputTokensMax: 1 },
+    ]
+    for (const ask of asks) {
+      const counted = await subject.count(ask)
+      if (counted === undefined) return { verdict: 'estimated', note: 'it counts no prompt; bounded by bytes' }
+      const seen = await subject.ask(ask)
+      if (seen.refusal) return no(seen.refusal.message)
+      const { promptTokens } = seen.counts
+      if (counted !== promptTokens) return no(`counted ${counted}, was ${promptTokens}`)
+    }
+    return yes(`${asks.length} prompts, with tools, effort and history`)
+  },
+
+  async cancel({ subject, pause }) {
+    const before = await subject.load()
+    if (before.running === null) return untested('it tells no load')
+    const seen = await subject.ask({
+      body: user('Tell me a story about a fox.'),
+      effort: longAsk(subject).effort ?? 'none',
+      outputTokensMax: 2_000,
+      breakOff: { after: 4, by: 'client' },
+    })
+    if (seen.refusal) return no(seen.refusal.message)
+    for (let tries = 0; tries < 20; tries++) {
+      await pause()
+      const after = await subject.load()
+      if (after.running !== 0) continue
+      const more = (after.outputTokensTotal ?? 0) - (before.outputTokensTotal ?? 0)
+      if (after.outputTokensTotal === null) return yes('it runs nothing more')
+      return more <= seen.counts.outputTokens + cancelTokensMax
+        ? yes(`${Math.max(0, more - seen.counts.outputTokens)} tokens after the last that was read`)
+        : no(`it went on for ${more - seen.counts.outputTokens} tokens`)
+    }
+    return no('it runs on after the connection was closed')
+  },
+
+  async effort({ plain, thinking }) {
+    const [none, high] = [await plain(), await thinking()]
+    if (bad(none)) return no(bad(none))
+    if (high.refusal) return { verdict: 'refused', note: high.refusal.message }
+    if (bad(high)) return no(bad(high))
+    if (none.reasoning !== '') return no('it thinks at none')
+    const { outputTokens } = high.counts
+    if (outputTokens <= none.counts.outputTokens) return no('high writes no more than none')
+    return yes(`${none.counts.outputTokens} tokens at none, ${outputTokens} at high`)
+  },
+
+  async 'effort-refused'({ subject }) {
+    const seen = await subject.ask({ ...plainAsk, effort: 'medium', outputTokensMax: 4 })
+    if (seen.refusal?.param === 'reasoning_effort') return yes('by its field')
+    return no(seen.refusal ? seen.refusal.message : 'medium was taken')
+  },
+
+  async thinking({ thinking }) {
+    const seen = await thinking()
+    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.reasoning === '') return no('no thinking came apart from the content')
+    if (/\[\/?THINK\]/.test(seen.content)) return no('its marks are in the content')
+    const { reasoningTokens } = seen.counts
+    if (reasoningTokens < 1) return no('none of it was counted')
+    return seen.estimated
+      ? { verdict: 'estimated', note: `about ${reasoningTokens} tokens` }
+      : yes(`${reasoningTokens} tokens`)
+  },
+
+  async 'thinking-replay'({ subject }) {
+    const length = async (thought: string) => {
+      const ask: Ask = { body: replayed(thought), outputTokensMax: 1 }
+      const { counts, warnings, refusal } = await subject.ask(ask)
+      const warned = warnings.some((warning) => warning.includes('thinking'))
+      return { tokens: counts.promptTokens, warned, refusal }
+    }
+    const [without, with_] = [await length(''), await length('Ones: 1 + 2 = 3, carry nothing at all.')]
+    if (with_.refusal) return no(with_.refusal.message)
+    if (with_.warned) return { verdict: 'refused', note: 'left out, with a warning' }
+    return with_.tokens > without.tokens
+      ? yes(`${with_.tokens - without.tokens} tokens more`)
+      : no('it is dropped silently')
+  },
+
+  async tools({ subject }) {
+    const seen = await subject.ask({ body: { ...user('What is the weather in Lagos?'), tools } })
+    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    return calledWell(seen, 'get_weather')
+  },
+
+  async 'parallel-tools'({ subject }) {
+    const seen = await subject.ask({ body: { ...user('What is the weather in Oslo and in Lima?'), tools } })
+    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.calls.length < 2) return no(`${seen.calls.length} calls`)
+    const ids = new Set(seen.calls.map((call) => call.id))
+    return ids.size === seen.calls.length ? yes(`${ids.size} calls`) : no('two calls have one id')
+  },
+
+  async 'forced-tool'({ subject }) {
+    const choice = { type: 'function', function: { name: 'get_time' } }
+    const seen = await subject.ask({ body: { ...user('Hello!'), tools, tool_choice: choice } })
+    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    return calledWell(seen, 'get_time')
+  },
+
+  async 'json-schema'({ subject }) {
+    const format = { type: 'json_schema', json_schema: { name: 'answer', schema } }
+    const seen = await subject.ask({ body: { ...user(sum), response_format: format }, outputTokensMax: 256 })
+    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (bad(seen)) return no(bad(seen))
+    const told = json(seen.content)
+    const { answer, sure } = typeof told === 'object' && told !== null ? (told as Record<string, unknown>) : {}
+    const fits = Number.isInteger(answer) && (sure === 'yes' || sure === 'no')
+    if (!fits) return no(`${seen.finishReason}: ${seen.content.slice(0, 60)}`)
+    return seen.reasoning === '' ? yes() : yes('after thinking, at effort none')
+  },
+
+  async vision({ subject }) {
+    const parts = [
+      { type: 'text', text: 'What is this?' },
+      { type: 'image_url', image_url: { url: image } },
+    ]
+    const seen = await subject.ask({ body: user(parts), outputTokensMax: 4 })
+    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    const blind = await subject.ask({ body: user('What is this?'), outputTokensMax: 1 })
+    const more = seen.counts.promptTokens - blind.counts.promptTokens
+    return more > 0 ? yes(`an image of 28 × 28 is ${more} tokens`) : no('the image was dropped silently')
+  },
+
+  async stop({ subject, plain }) {
+    const whole = (await plain()).content
+    const word = whole
+      .slice(Math.floor(whole.length / 2))
+      .trim()
+      .slice(0, 3)
+    if (word === '') return untested('there was no answer to stop')
+    const seen = await subject.ask({ body: { ...user(sum), stop: [word] } })
+    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.content.includes(word)) return no(`“${word}” is in the answer`)
+    return seen.finishReason === 'stop' ? yes() : no(`it ended with ${seen.finishReason}`)
+  },
+
+  async seed({ subject }) {
+    if (!subject.capabilities.seed) return { verdict: 'refused', note: 'left out, with a warning' }
+    const ask = (seed: number): Ask => ({
+      body: { ...user('Tell me a story about a fox.'), temperature: 1.5, seed },
+      outputTokensMax: 24,
+    })
+    const [one, again] = [await subject.ask(ask(7)), await subject.ask(ask(7))]
+    if (bad(one)) return no(bad(one))
+    if (one.content !== again.content) return no('the same seed gave two answers')
+    for (let other = 8; other < 12; other++) if ((await subject.ask(ask(other))).content !== one.content) return yes()
+    return no('every seed gives the same answer: it does not sample')
+  },
+
+  async 'over-context'({ subject }) {
+    const room = subject.contextTokens ?? 8_192
+    const ask: Ask = { body: user('seven '.repeat(Math.min(room * 2, 600_000))), outputTokensMax: 4 }
+    const counted = await subject.count(ask)
+    if (counted !== undefined && subject.contextTokens !== null && counted > room)
+      return yes(`refused at ${counted} tokens, before it is sent`)
+    const seen = await subject.ask(ask)
+    if (seen.refusal && !seen.refusal.operator) return yes(`${seen.refusal.code} by the engine`)
+    if (seen.refusal) return no(seen.refusal.message)
+    return no(`it answered a prompt of ${seen.counts.promptTokens} tokens`)
+  },
+
+  async 'error-mid-stream'({ subject }) {
+    return brokenWell(await subject.ask({ ...longAsk(subject), breakOff: { after: 4, by: 'error' } }))
+  },
+
+  async 'connection-lost'({ subject }) {
+    return brokenWell(await subject.ask({ ...longAsk(subject), breakOff: { after: 4, by: 'connection' } }))
+  },
+
+  async health({ subject }) {
+    const health = await subject.health()
+    return health === 'ready' ? yes() : no(health)
+  },
+
+  async load({ subject }) {
+    let most = 0
+    await subject.ask({
+      ...longAsk(subject),
+      breakOff: { after: 6, by: 'client' },
+      onDelta: async () => {
+        most = Math.max(most, (await subject.load()).running ?? 0)
+      },
+    })
+    const load = await subject.load()
+    const told = Object.entries(load).filter(([, value]) => value !== null)
+    if (told.length === 0) return { verdict: 'refused', note: 'it tells none; the worker counts its own' }
+    return most > 0 ? yes(told.map(([name]) => name).join(', ')) : no('nothing was running while it answered')
+  },
+
+  async priority({ subject }) {
+    if (!subject.capabilities.priority) return { verdict: 'refused', note: 'first come, first served' }
+    const seen = await subject.ask({ body: user(sum), outputTokensMax: 1 })
+    return bad(seen) ? no(bad(seen)) : yes('it is taken')
+  },
+
+  async 'cache-salt'({ subject, nonce }) {
+    const ask = (tenant: string): Ask => ({
+      body: user(`${story} Salted?`),
+      outputTokensMax: 1,
+      cacheSalt: `${tenant}-${nonce}`,
+    })
+    if (subject.truth.cached === 'absent') return untested('it tells no cached tokens')
+    await subject.ask(ask('tenant-a'))
+    const [own, others] = [(await subject.ask(ask('tenant-a'))).counts, (await subject.ask(ask('tenant-b'))).counts]
+    if (others.cachedTokens > sharedTokensMax)
+      return no(`${others.cachedTokens} tokens of another tenant's were reused`)
+    return own.cachedTokens > others.cachedTokens ? yes() : yes('by reusing nothing')
+  },
+}
+
+/** Tokens that an engine may generate before it notices that it was left. */
+export const cancelTokensMax = 64
+/** What every prompt begins with is nobody's. */
+const sharedTokensMax = 16
+
+/** Runs the checks in their order. One that throws is a `no` with its reason. */
+export async function examine(
+  subject: Subject,
+  nonce: string,
+  pause: () => Promise<void>,
+  done: (trait: Trait, verdict: Verdict) => void,
+  only: readonly Trait[] = traits,
+): Promise<Map<Trait, Verdict>> {
+  const once = (ask: Ask) => {
+    let answer: Promise<Outcome> | undefined
+    return () => {
+      answer ??= subject.ask(ask)
+      return answer
+    }
+  }
+  const seen: Seen = { subject, nonce, pause, plain: once(plainAsk), thinking: once(thinkingAsk) }
+  const verdicts = new Map<Trait, Verdict>()
+  for (const trait of only) {
+    const verdict = await checks[trait](seen).catch((error: Error) => no(error.message))
+    verdicts.set(trait, verdict)
+    done(trait, verdict)
+  }
+  return verdicts
+}
+
+function replayed(thought: string): Record<string, unknown> {
+  return {
+    messages: [
+      { role: 'user', content: 'What is 1 + 2?' },
+      { role: 'assistant', content: '1 + 2 = 3', ...(thought !== '' && { reasoning_content: thought }) },
+      { role: 'user', content: sum },
+    ],
+  }
+}
+
+/** Why an answer is none, or ''. */
+function bad(seen: Outcome): string {
+  return seen.refusal?.message ?? seen.failed ?? (seen.finishReason ? '' : 'it did not end')
+}
+
+function calledWell(seen: Outcome, name: string): Verdict {
+  if (bad(seen)) return no(bad(seen))
+  const call = seen.calls[0]
+  if (!call) return no(`no call: ${seen.content.slice(0, 60)}`)
+  if (call.name !== name) return no(`it called ${call.name}`)
+  if (json(call.arguments) === undefined) return no('its arguments are no JSON')
+  if (seen.finishReason !== 'tool_calls') return no(`it ended with ${seen.finishReason}`)
+  return yes(`${call.name}(${call.arguments})`)
+}
+
+function brokenWell(seen: Outcome): Verdict {
+  if (seen.refusal) return no(seen.refusal.message)
+  if (seen.finishReason) return no('it counts as a whole answer')
+  return seen.failed ? yes(`told as a failure, ${seen.counts.outputTokens} tokens counted`) : no('it is not told')
+}
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * `npm run doctor -- URL`: says what an endpoint is, what holds there and what does not, and how that is mended.
+ * Ends with 0 when it can be served from, 1 when not, or when nothing could be said.
+ */
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { recognise } from '../../backends/recognise.ts'
+import { findBackend, httpBackends } from '../../backends/registry.ts'
+import { rootOf } from '../../backends/root.ts'
+import { Calls } from '../engine/calls.ts'
+import { examine } from './checks.ts'
+import { headLines, remedyLines, soundness, soundnessLine, verdictLine } from './report.ts'
+import { askProbe, httpSubject, type Transport } from './subject.ts'
+
+const usage = 'usage: npm run doctor -- URL [--backend NAME] [--model NAME] [--key KEY]'
+const recogniseMs = 10_000
+const answerMs = 120_000
+const pauseMs = 50
+
+const print = (line: string) => process.stdout.write(`${line}\n`)
+
+class Unclear extends Error {}
+
+async function doctor(): Promise<boolean> {
+  const { url, backend: name, model, key } = readArguments()
+  const calls = new Calls(rootOf(url), key)
+  const open: Transport = (call, signal) => calls.open(call, signal)
+  const within = () => AbortSignal.timeout(answerMs)
+  try {
+    let answered = false
+    const seen: Transport = async (call, signal) => {
+      const answer = await open(call, signal)
+      answered = true
+      return answer
+    }
+    const found = await askProbe(recognise(among(name)), seen, AbortSignal.timeout(recogniseMs))
+    if (!answered) throw new Unclear(`nothing answers at ${url}: start the engine there, or correct the address`)
+    if (!found)
+      throw new Unclear(
+        `what answers at ${url} is ${name ? `not ${name}` : 'no engine that is known here'}: correct the address, or name a --backend`,
+      )
+    const { backend } = found
+    const attached = { ...found.attached, model: model ?? found.attached.model }
+    for (const line of headLines(backend, attached)) print(line)
+    print('')
+    const subject = httpSubject(backend, attached, open, within)
+    const verdicts = await examine(
+      subject,
+      randomUUID(),
+      () => sleep(pauseMs),
+      (trait, verdict) => print(verdictLine(trait, verdict)),
+    )
+    const remedies = remedyLines(backend, verdicts)
+    if (remedies.length > 0) for (const line of ['', 'What to do:', ...remedies]) print(line)
+    const how = soundness(attached, verdicts)
+    print(`\n${soundnessLine[how]}`)
+    return how !== 'unsound'
+  } finally {
+    await calls.close()
+  }
+}
+
+function among(name: string | undefined) {
+  if (name === undefined) return httpBackends
+  const backend = findBackend(name)
+  if (backend?.transport === 'http') return [backend]
+  throw new Unclear(`--backend: ${name} is none of ${httpBackends.map((each) => each.name).join(', ')}`)
+}
+
+function readArguments(): { url: string; backend: string | undefined; model: string | undefined; key: string | null } {
+  const text = { type: 'string' } as const
+  const options = { backend: text, model: text, key: text }
+  const { values, positionals } = parse(options)
+  const [url, ...rest] = positionals
+  if (url === undefined || rest.length > 0) throw new Unclear(usage)
+  if (!/^https?:\/\/./.test(url) || !URL.canParse(url))
+    throw new Unclear(`${url} is no URL of an engine: write http://HOST:PORT`)
+  return { url, backend: values.backend, model: values.model, key: values.key ?? null }
+}
+
+function parse<const Options extends Record<string, { type: 'string' }>>(options: Options) {
+  try {
+    return parseArgs({ options, allowPositionals: true })
+  } catch (cause) {
+    throw new Unclear(`${(cause as Error).message}\n${usage}`, { cause })
+  }
+}
+
+try {
+  process.exitCode = (await doctor()) ? 0 : 1
+} catch (error) {
+  process.stderr.write(`doctor: ${error instanceof Unclear ? error.message : (error as Error).stack}\n`)
+  process.exitCode = 1
+}

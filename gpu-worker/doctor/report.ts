@@ -1,0 +1,63 @@
+/** What the doctor says, line by line. Pure. */
+import type { Attached, Described, Trait } from '../../backends/backend.ts'
+import type { Verdict } from './checks.ts'
+
+const words = {
+  yes: 'holds',
+  estimated: 'estimated',
+  refused: 'not offered',
+  no: 'DOES NOT HOLD',
+  untested: 'not tested',
+}
+
+export function headLines(backend: Described, attached: Attached): string[] {
+  const { version, model, contextTokens, slotsMax } = attached
+  const facts = [
+    `model ${model || 'not told'}`,
+    contextTokens === null ? 'context not told' : `${contextTokens} tokens a request`,
+    ...(slotsMax === null ? [] : [`${slotsMax} at once`]),
+  ]
+  return [
+    `${backend.title}${version ? ` ${version}` : ''}: ${facts.join(', ')}`,
+    ...attached.faults.map(({ kind, message }) => `${kind === 'broken' ? 'BROKEN' : 'note'}: ${message}`),
+  ]
+}
+
+export function verdictLine(trait: Trait, { verdict, note }: Verdict): string {
+  return `  ${trait.padEnd(17)} ${words[verdict].padEnd(14)}${note ? ` ${note}` : ''}`.trimEnd()
+}
+
+/** What to do about what does not hold, is estimated or is missing, where something can be done. */
+export function remedyLines(backend: Described, verdicts: ReadonlyMap<Trait, Verdict>): string[] {
+  return [...verdicts].flatMap(([trait, { verdict }]) => {
+    const remedy = backend.remedies[trait]
+    return verdict === 'yes' || remedy === undefined ? [] : [`  ${trait}: ${remedy}`]
+  })
+}
+
+/** Without these the books would be wrong: nothing is served from such a backend. */
+const needed: readonly Trait[] = [
+  'usage',
+  'usage-on-abort',
+  'cancel',
+  'effort-refused',
+  'error-mid-stream',
+  'connection-lost',
+  'health',
+]
+
+export type Soundness = 'sound' | 'limited' | 'unsound'
+
+/** Whether it can be served from: wholly, with what does not hold in mind, or not. */
+export function soundness(attached: Attached, verdicts: ReadonlyMap<Trait, Verdict>): Soundness {
+  const failed = [...verdicts].filter(([, { verdict }]) => verdict === 'no').map(([trait]) => trait)
+  if (attached.faults.some(({ kind }) => kind === 'broken') || failed.some((trait) => needed.includes(trait)))
+    return 'unsound'
+  return failed.length > 0 ? 'limited' : 'sound'
+}
+
+export const soundnessLine: Record<Soundness, string> = {
+  sound: 'It can be served from.',
+  limited: 'It can be served from, but for what does not hold.',
+  unsound: 'It cannot be served from as it is.',
+}

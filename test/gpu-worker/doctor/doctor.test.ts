@@ -1,0 +1,93 @@
+/** The doctor as its user runs it: a program, an address, and what it says. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { afterEach, describe, expect, it } from 'vitest'
+import type { HttpCall } from '../../../backends/backend.ts'
+import type { DocumentedAnswer } from '../../backends/documented/model.ts'
+import { documented as ollama } from '../../backends/documented/ollama.ts'
+import { serve } from '../../backends/documented/server.ts'
+import { documented as sglang } from '../../backends/documented/sglang.ts'
+
+const program = fileURLToPath(new URL('../../../gpu-worker/doctor/main.ts', import.meta.url))
+
+function doctor(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  return new Promise((resolve) =>
+    execFile(process.execPath, [program, ...args], (error, out, err) =>
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
+    ),
+  )
+}
+
+const open: { stop(): Promise<void> }[] = []
+afterEach(async () => {
+  for (const server of open.splice(0)) await server.stop()
+})
+async function engine(answer: (call: HttpCall) => DocumentedAnswer): Promise<string> {
+  const server = await serve(answer)
+  open.push(server)
+  return server.url
+}
+
+/** The same engine, launched otherwise. */
+function sglangWith(info: Record<string, unknown>, lose: (text: string) => string = (text) => text) {
+  const answer = sglang()
+  return (call: HttpCall): DocumentedAnswer => {
+    const told = answer(call)
+    if (call.path !== '/server_info') return { ...told, parts: told.parts.map(lose) }
+    return { ...told, parts: [JSON.stringify({ ...JSON.parse(told.parts.join('')), ...info })] }
+  }
+}
+
+describe('the doctor', () => {
+  it('[DOC1] says in one line what is wrong with an address, and ends with 1', async () => {
+    const cases: [string[], RegExp][] = [
+      [['http://127.0.0.1:9'], /^doctor: nothing answers at http:\/\/127\.0\.0\.1:9: start the engine there/],
+      [['localhost:8000'], /^doctor: localhost:8000 is no URL of an engine: write http:\/\/HOST:PORT/],
+      [[], /^doctor: usage: npm run doctor -- URL/],
+      [['http://127.0.0.1:9', '--backend', 'tgi'], /^doctor: --backend: tgi is none of vllm, sglang/],
+    ]
+    for (const [args, expected] of cases) {
+      const { code, out, err } = await doctor(...args)
+      expect([code, out]).toEqual([1, ''])
+      expect(err).toMatch(expected)
+      expect(err.trim().split('\n')).toHaveLength(1)
+    }
+  })
+
+  it('[DOC2] says when what answers is no engine, or not the one that was named', async () => {
+    const site = await engine(() => ({ status: 200, headers: { 'content-type': 'text/html' }, parts: ['<html>'] }))
+    expect((await doctor(site)).err).toMatch(
+      /is no engine that is known here: correct the address, or name a --backend/,
+    )
+    expect((await doctor(await engine(sglang()), '--backend', 'vllm')).err).toMatch(/is not vllm/)
+  })
+
+  it('[DOC3] says what it is and what holds, from a base URL as operators write it', async () => {
+    const { code, out } = await doctor(`${await engine(sglang())}/v1/`)
+    expect(out).toMatch(/^SGLang 0\.5\.23: model mistral-small-4, 4096 tokens a request, 128 at once\n/)
+    expect(out).toMatch(/\n {2}effort +holds +\d+ tokens at none, \d+ at high\n/)
+    // A script cannot be left.
+    expect(out).toMatch(/cancel +DOES NOT HOLD/)
+    expect(code).toBe(1)
+  })
+
+  it('[DOC4] names the flag that mends what does not hold', async () => {
+    const lost = (text: string) => text.replaceAll(/"prompt_tokens_details":\{[^}]*\},/g, '')
+    const { out } = await doctor(await engine(sglangWith({ enable_cache_report: false }, lost)))
+    expect(out).toContain(
+      'note: cached tokens are not told, and all are billed as fresh: start SGLang with --enable-cache-report',
+    )
+    expect(out).toMatch(/cached-tokens +DOES NOT HOLD/)
+    expect(out.slice(out.indexOf('What to do:'))).toContain('  cached-tokens: start SGLang with --enable-cache-report')
+  })
+
+  it('[DOC5] an engine that is broken for the model cannot be served from, and a limit is no break', async () => {
+    const broken = { speculative_algorithm: 'EAGLE', attention_backend: 'triton' }
+    const { code, out } = await doctor(await engine(sglangWith(broken)))
+    expect(out).toMatch(/BROKEN: speculation with the Triton MLA backend/)
+    expect([code, out.trim().endsWith('It cannot be served from as it is.')]).toEqual([1, true])
+    const limited = await doctor(await engine(ollama()))
+    expect(limited.out).toMatch(/over-context +DOES NOT HOLD/)
+    expect([limited.code, limited.out.trim().endsWith('but for what does not hold.')]).toEqual([0, true])
+  })
+})
