@@ -40,6 +40,7 @@ export const ChatCompletion = z.strictObject({
         }),
         logprobs: z.null(),
         finish_reason: FinishReason,
+        stop_reason: z.string().optional().describe('the stop string that ended it, where one did'),
       }),
     )
     .length(1),

@@ -1,6 +1,8 @@
 /** Anthropic's Messages: what is read from a body, and what is written from an answer. */
 import { describe, expect, it } from 'vitest'
 import type { Chat } from '../../backends/protocol/chat.ts'
+import type { ErrorCode } from '../../backends/protocol/errors.ts'
+import { errorResponse, GatewayError } from '../../src/errors.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/surfaces/answer.ts'
 import { messages } from '../../src/surfaces/messages/surface.ts'
 import { noPast, type Writer } from '../../src/surfaces/surface.ts'
@@ -253,6 +255,24 @@ describe('writing Messages', () => {
     expect(content[0]).toMatchObject({ type: 'thinking', thinking: '' })
     const back = chat({ messages: [...hello.messages, { role: 'assistant', content }, ...hello.messages] })
     expect(back.messages[1]).toMatchObject({ reasoning: 'hm', toolCalls: [{ name: 'f', arguments: '{"x":1}' }] })
+  })
+
+  it('[MSG9] a refusal has their status where it differs, a wait where waiting helps, and limits under their names', async () => {
+    const refused = (code: ErrorCode) => errorResponse(new GatewayError(code, 'm'), 'req_1', messages.errors)
+    const overloaded = refused('server_is_overloaded')
+    expect([overloaded.status, overloaded.headers.get('retry-after')]).toEqual([529, '1'])
+    expect(await overloaded.json()).toMatchObject({ type: 'error', error: { type: 'overloaded_error' } })
+    const broke = refused('insufficient_quota')
+    expect([broke.status, broke.headers.get('x-should-retry')]).toEqual([402, 'false'])
+    const left = { requests: { limit: 60, left: 59, resetMs: 1_500 }, tokens: { limit: 9, left: 0, resetMs: 60_000 } }
+    expect(messages.rateHeaders(left, 1_000)).toEqual([
+      ['anthropic-ratelimit-requests-limit', '60'],
+      ['anthropic-ratelimit-requests-remaining', '59'],
+      ['anthropic-ratelimit-requests-reset', '1970-01-01T00:00:02.500Z'],
+      ['anthropic-ratelimit-tokens-limit', '9'],
+      ['anthropic-ratelimit-tokens-remaining', '0'],
+      ['anthropic-ratelimit-tokens-reset', '1970-01-01T00:01:01.000Z'],
+    ])
   })
 
   it('[MSG8] each way to stop has its word, and a failure is one event of theirs', () => {

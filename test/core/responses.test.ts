@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Chat } from '../../backends/protocol/chat.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/surfaces/answer.ts'
 import { responses } from '../../src/surfaces/responses/surface.ts'
+import { sealThinking } from '../../src/surfaces/sealed-thinking.ts'
 import { noPast, type Past, type Writer } from '../../src/surfaces/surface.ts'
 
 const hello = { model: 'm', input: 'hi' }
@@ -65,6 +66,8 @@ describe('reading Responses', () => {
       { type: 'custom_tool_call_output', call_id: 'c2', output: [{ type: 'input_text', text: 'two' }] },
       { type: 'reasoning', summary: [{ type: 'summary_text', text: 'so' }] },
       { type: 'message', role: 'assistant', content: 'done' },
+      { type: 'reasoning', summary: [], encrypted_content: sealThinking('again') },
+      { type: 'message', role: 'assistant', content: 'more' },
       { type: 'web_search_call', id: 'ws', status: 'completed' },
     ]
     const read = asked({ input, instructions: 'help' })
@@ -84,8 +87,9 @@ describe('reading Responses', () => {
       { role: 'tool', toolCallId: 'c1', content: [text('one')] },
       { role: 'tool', toolCallId: 'c2', content: [text('two')] },
       { ...assistant, reasoning: 'so', content: [text('done')] },
+      { ...assistant, reasoning: 'again', content: [text('more')] },
     ])
-    expect(read.places).toEqual(['instructions', ...[0, 1, 2, 6, 7, 8].map((index) => `input[${index}]`)])
+    expect(read.places).toEqual(['instructions', ...[0, 1, 2, 6, 7, 8, 10].map((index) => `input[${index}]`)])
     expect(read.warnings).toEqual([expect.stringContaining('web_search_call')])
   })
 

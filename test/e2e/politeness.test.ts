@@ -164,6 +164,67 @@ describe('effort', () => {
   })
 })
 
+describe('images for a model that sees none', () => {
+  const png = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
+  const url = `data:image/png;base64,${png}`
+  const seen = 'The image was taken.'
+  const part = {
+    chat: { type: 'image_url', image_url: { url } },
+    mistral: { type: 'image_url', image_url: url },
+    responses: { type: 'input_image', image_url: url, detail: 'auto' },
+    messages: { type: 'image', source: { type: 'base64', media_type: 'image/png', data: png } },
+  }
+  const call = { id: 'abcdefghi', type: 'function', function: { name: 'look', arguments: '{}' } }
+  const chatResult = (name: 'chat' | 'mistral') => ({
+    messages: [
+      ...messages,
+      { role: 'assistant', content: '', tool_calls: [call] },
+      { role: 'tool', tool_call_id: call.id, content: [{ type: 'text', text: seen }, part[name]] },
+    ],
+  })
+  const result = {
+    chat: chatResult('chat'),
+    mistral: chatResult('mistral'),
+    responses: {
+      input: [
+        ...messages,
+        { type: 'function_call', call_id: 'call_1', name: 'look', arguments: '{}' },
+        {
+          type: 'function_call_output',
+          call_id: 'call_1',
+          output: [{ type: 'input_text', text: seen }, part.responses],
+        },
+      ],
+    },
+    messages: {
+      messages: [
+        ...messages,
+        { role: 'assistant', content: [{ type: 'tool_use', id: 'toolu_1', name: 'look', input: {} }] },
+        {
+          role: 'user',
+          content: [
+            { type: 'tool_result', tool_use_id: 'toolu_1', content: [{ type: 'text', text: seen }, part.messages] },
+          ],
+        },
+      ],
+    },
+  }
+
+  it.each(names)(
+    '[POL11] %s: in a tool’s result the text is kept and the image left out, and told; in a question it is refused at its place',
+    async (name) => {
+      const answer = await send(name, bodyOf(name, result[name]))
+      expect(answer.status, await answer.text()).toBe(200)
+      expect(answer.headers.get('x-tramontane-warnings')).toContain('images in tool results were left out')
+      const field = name === 'responses' ? 'input' : 'messages'
+      const question = [...messages, { role: 'user', content: [part[name]] }]
+      const refused = await send(name, bodyOf(name, { [field]: question }))
+      expect(refused.status).toBe(400)
+      expect(await refused.text()).toContain(`${field}[1]`)
+    },
+  )
+})
+
 describe('browsers', () => {
   it('[POL4] a preflight is answered; a page may read an answer, or a refusal, where its tenant says so', async () => {
     const url = `http://127.0.0.1:${product.port}${paths.chat}`
