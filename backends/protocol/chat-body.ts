@@ -57,7 +57,7 @@ function message(message: Message) {
 function content(parts: readonly Part[]) {
   const only = parts.length === 1 ? parts[0] : undefined
   if (parts.length === 0) return ''
-  return only?.kind === 'text' ? only.text : parts.map(part)
+  return only?.kind === 'text' && only.text !== '' ? only.text : parts.map(part)
 }
 
 function part(part: Part) {

@@ -1,0 +1,171 @@
+/** What every surface's reader holds, whatever it is sent. */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { readChat } from '../../backends/protocol/chat.ts'
+import { chatBody } from '../../backends/protocol/chat-body.ts'
+import { chatCompletions } from '../../src/surfaces/chat-completions.ts'
+import { messages } from '../../src/surfaces/messages/surface.ts'
+import { mistral } from '../../src/surfaces/mistral/surface.ts'
+import { responses } from '../../src/surfaces/responses/surface.ts'
+import { noPast, type Surface } from '../../src/surfaces/surface.ts'
+
+const all = [chatCompletions, responses, messages, mistral]
+
+const call = { id: 'abcdefghi', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }
+const schema = { type: 'object', properties: { a: { type: 'integer' } } }
+/** Bodies in which everything occurs. */
+const whole: Record<Surface['name'], object> = {
+  chat: {
+    model: 'm',
+    messages: [
+      { role: 'system', content: [{ type: 'text', text: 's' }] },
+      {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'u' },
+          { type: 'image_url', image_url: { url: 'data:;base64,xx' } },
+        ],
+      },
+      { role: 'assistant', content: 'a', reasoning_content: 'r', tool_calls: [call] },
+      { role: 'tool', tool_call_id: 'abcdefghi', content: 't' },
+    ],
+    tools: [{ type: 'function', function: { name: 'f', parameters: schema } }, { type: 'web_search' }],
+    tool_choice: { type: 'function', function: { name: 'f' } },
+    response_format: { type: 'json_schema', json_schema: { name: 'n', schema } },
+    stop: ['x'],
+    stream: true,
+    stream_options: { include_usage: true },
+    max_tokens: 5,
+  },
+  mistral: {
+    model: 'm',
+    random_seed: 4,
+    safe_prompt: true,
+    prompt_mode: 'reasoning',
+    messages: [
+      { role: 'user', content: 'u' },
+      {
+        role: 'assistant',
+        content: [{ type: 'thinking', thinking: [{ type: 'text', text: 'r' }] }],
+        tool_calls: [call],
+      },
+      { role: 'tool', name: 'f', content: 't' },
+    ],
+    tool_choice: 'any',
+    tools: [{ type: 'function', function: { name: 'f', parameters: schema } }],
+  },
+  responses: {
+    model: 'm',
+    instructions: 'i',
+    previous_response_id: 'resp_0',
+    input: [
+      { role: 'developer', content: 'd' },
+      {
+        type: 'message',
+        role: 'user',
+        content: [
+          { type: 'input_text', text: 'u' },
+          { type: 'input_image', image_url: 'data:;base64,xx' },
+        ],
+      },
+      { type: 'reasoning', id: 'rs', summary: [{ type: 'summary_text', text: 'r' }], encrypted_content: 'tm1.cg' },
+      { type: 'function_call', call_id: 'c', name: 'f', arguments: '{}' },
+      { type: 'function_call_output', call_id: 'c', output: 'o' },
+      { type: 'item_reference', id: 'msg_0' },
+    ],
+    tools: [
+      { type: 'function', name: 'f', parameters: schema },
+      { type: 'custom', name: 'g' },
+      { type: 'namespace', tools: [] },
+    ],
+    tool_choice: { type: 'allowed_tools', mode: 'auto', tools: [{ type: 'function', name: 'f' }] },
+    text: { format: { type: 'json_schema', name: 'n', schema } },
+    reasoning: { effort: 'xhigh', summary: 'auto' },
+    include: ['reasoning.encrypted_content'],
+    max_output_tokens: 5,
+  },
+  messages: {
+    model: 'm',
+    max_tokens: 5,
+    system: [{ type: 'text', text: 's', cache_control: { type: 'ephemeral' } }],
+    messages: [
+      {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'u' },
+          { type: 'image', source: { type: 'base64', data: 'xx' } },
+        ],
+      },
+      {
+        role: 'assistant',
+        content: [
+          { type: 'thinking', thinking: '', signature: 'tm1.cg' },
+          { type: 'tool_use', id: 't', name: 'f', input: {} },
+        ],
+      },
+      { role: 'user', content: [{ type: 'tool_result', tool_use_id: 't', content: [{ type: 'text', text: 'o' }] }] },
+    ],
+    tools: [
+      { name: 'f', input_schema: schema },
+      { type: 'web_search_20250305', name: 'web_search' },
+    ],
+    tool_choice: { type: 'tool', name: 'f' },
+    thinking: { type: 'adaptive', display: 'omitted' },
+    output_config: { effort: 'low', format: { type: 'json_schema', schema } },
+  },
+}
+
+type Json = null | boolean | number | string | Json[] | { [name: string]: Json }
+
+/** The same body with one value, somewhere, replaced by another or taken away. */
+function changed(value: Json, path: readonly number[], to: Json | undefined): Json | undefined {
+  const keys = typeof value === 'object' && value !== null ? Object.keys(value) : []
+  const [at, ...rest] = path
+  if (at === undefined || keys.length === 0) return to
+  const key = keys[at % keys.length] ?? ''
+  const copy = (Array.isArray(value) ? [...value] : { ...(value as object) }) as Record<string, Json | undefined>
+  copy[key] = changed(copy[key] ?? null, rest, to)
+  return copy as Json
+}
+
+const junk = fc.oneof(fc.jsonValue(), fc.constant(undefined), fc.constantFrom('\0', '\ud800', -1, 1e300, [], {}, [[]]))
+
+describe('every surface', () => {
+  it.each(all)('[POL12] $name: what is read is written as a body that workers read as the same', ({ name, read }) => {
+    const past = { turns: [], items: new Map([['msg_0', { type: 'message', role: 'assistant', content: 'kept' }]]) }
+    const answer = read(whole[name], past)
+    if (!answer.ok) throw new Error(answer.message)
+    const { chat, places } = answer.asked
+    expect(readChat(JSON.parse(chatBody(chat)))).toEqual({ ok: true, chat, warnings: [] })
+    if (places) expect(places).toHaveLength(chat.messages.length)
+  })
+
+  it.each(all)(
+    '[POL12] $name: whatever the body, it is read or refused, never thrown; and what was read can be sent',
+    (surface) => {
+      const body = fc.oneof(
+        { weight: 1, arbitrary: fc.jsonValue() },
+        {
+          weight: 9,
+          arbitrary: fc
+            .tuple(fc.array(fc.nat({ max: 12 }), { minLength: 1, maxLength: 6 }), junk)
+            .map(([path, to]) => changed(whole[surface.name] as Json, path, to as Json)),
+        },
+      )
+      fc.assert(
+        fc.property(body, (made) => {
+          const value: unknown = JSON.parse(JSON.stringify(made) ?? 'null')
+          surface.refers?.(value)
+          const answer = surface.read(value, noPast)
+          if (!answer.ok) return answer.message !== ''
+          const { chat } = answer.asked
+          const again = readChat(JSON.parse(chatBody(chat)))
+          if (!again.ok) throw new Error(`a worker would refuse it: ${again.message}`)
+          expect(again.chat).toEqual(chat)
+          return true
+        }),
+        { numRuns: 500 },
+      )
+    },
+  )
+})
