@@ -268,6 +268,8 @@ export interface Failure {
   operator: boolean
   /** Of a prompt that is too long, where the engine says. */
   promptTokens?: number
+  /** What the engine itself said, where the client is told something else: for the operator. */
+  told?: string
 }
 
 /**

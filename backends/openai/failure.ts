@@ -68,6 +68,7 @@ export function openaiFailure({ status, headers, body }: HttpAnswer, who = 'the 
     param: null,
     message: `${who} does not take the request: try again soon`,
     retryAfterMs,
+    told: `${status}: ${told.message}`,
   } as const
   // vLLM has no word for it, and blames a field that no client has.
   if (told.words.some((word) => tooLong.includes(word)) || told.param === 'input_tokens') {

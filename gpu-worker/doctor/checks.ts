@@ -5,7 +5,7 @@
  * A verdict: `yes`; `estimated`, where it works and a number of it is not exact; `refused`, where it is not offered and
  * says so by its field; `no`, where it is offered and does not hold; `untested`, where this backend cannot show it.
  */
-import { type Trait, traits } from '../../backends/backend.ts'
+import { type Failure, type Trait, traits } from '../../backends/backend.ts'
 import type { Ask, Outcome, Subject } from './subject.ts'
 
 export interface Verdict {
@@ -62,6 +62,10 @@ export const checks: Record<Trait, Check> = {
     const seen = await plain()
     if (bad(seen)) return no(bad(seen))
     if (seen.estimated) return { verdict: 'estimated', note: 'it tells no usage' }
+    const long = await subject.ask({ body: user(`${story} What was red?`), outputTokensMax: 8 })
+    if (bad(long)) return no(bad(long))
+    if (long.content + long.reasoning === '' && long.calls.length === 0)
+      return no(`an empty answer to a prompt of ${long.counts.promptTokens} tokens`)
     const counted = await subject.countText(seen.content)
     const { promptTokens, outputTokens } = seen.counts
     const told = `${promptTokens} + ${outputTokens}`
@@ -74,7 +78,7 @@ export const checks: Record<Trait, Check> = {
   async 'usage-on-abort'({ subject }) {
     const seen = await subject.ask({ ...longAsk(subject), breakOff: { after: 8, by: 'client' } })
     const { outputTokens } = seen.counts
-    if (seen.refusal) return no(seen.refusal.message)
+    if (seen.refusal) return no(why(seen.refusal))
     if (outputTokens < seen.deltas) return no(`${outputTokens} tokens for ${seen.deltas} deltas`)
     return seen.estimated
       ? { verdict: 'estimated', note: `${seen.deltas} deltas are ${outputTokens} tokens` }
@@ -99,7 +103,7 @@ export const checks: Record<Trait, Check> = {
       const counted = await subject.count(ask)
       if (counted === undefined) return { verdict: 'estimated', note: 'it counts no prompt; bounded by bytes' }
       const seen = await subject.ask(ask)
-      if (seen.refusal) return no(seen.refusal.message)
+      if (seen.refusal) return no(why(seen.refusal))
       const { promptTokens } = seen.counts
       if (counted !== promptTokens) return no(`counted ${counted}, was ${promptTokens}`)
     }
@@ -115,7 +119,7 @@ export const checks: Record<Trait, Check> = {
       outputTokensMax: 2_000,
       breakOff: { after: 4, by: 'client' },
     })
-    if (seen.refusal) return no(seen.refusal.message)
+    if (seen.refusal) return no(why(seen.refusal))
     for (let tries = 0; tries < 20; tries++) {
       await pause()
       const after = await subject.load()
@@ -132,7 +136,7 @@ export const checks: Record<Trait, Check> = {
   async effort({ plain, thinking }) {
     const [none, high] = [await plain(), await thinking()]
     if (bad(none)) return no(bad(none))
-    if (high.refusal) return { verdict: 'refused', note: high.refusal.message }
+    if (high.refusal) return { verdict: 'refused', note: why(high.refusal) }
     if (bad(high)) return no(bad(high))
     if (none.reasoning !== '') return no('it thinks at none')
     const { outputTokens } = high.counts
@@ -143,12 +147,12 @@ export const checks: Record<Trait, Check> = {
   async 'effort-refused'({ subject }) {
     const seen = await subject.ask({ ...plainAsk, effort: 'medium', outputTokensMax: 4 })
     if (seen.refusal?.param === 'reasoning_effort') return yes('by its field')
-    return no(seen.refusal ? seen.refusal.message : 'medium was taken')
+    return no(seen.refusal ? why(seen.refusal) : 'medium was taken')
   },
 
   async thinking({ thinking }) {
     const seen = await thinking()
-    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.refusal) return { verdict: 'refused', note: why(seen.refusal) }
     if (seen.reasoning === '') return no('no thinking came apart from the content')
     if (/\[\/?THINK\]/.test(seen.content)) return no('its marks are in the content')
     const { reasoningTokens } = seen.counts
@@ -166,7 +170,7 @@ export const checks: Record<Trait, Check> = {
       return { tokens: counts.promptTokens, warned, refusal }
     }
     const [without, with_] = [await length(''), await length('Ones: 1 + 2 = 3, carry nothing at all.')]
-    if (with_.refusal) return no(with_.refusal.message)
+    if (with_.refusal) return no(why(with_.refusal))
     if (with_.warned) return { verdict: 'refused', note: 'left out, with a warning' }
     return with_.tokens > without.tokens
       ? yes(`${with_.tokens - without.tokens} tokens more`)
@@ -175,13 +179,13 @@ export const checks: Record<Trait, Check> = {
 
   async tools({ subject }) {
     const seen = await subject.ask({ body: { ...user('What is the weather in Lagos?'), tools } })
-    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.refusal) return { verdict: 'refused', note: why(seen.refusal) }
     return calledWell(seen, 'get_weather')
   },
 
   async 'parallel-tools'({ subject }) {
     const seen = await subject.ask({ body: { ...user('What is the weather in Oslo and in Lima?'), tools } })
-    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.refusal) return { verdict: 'refused', note: why(seen.refusal) }
     if (seen.calls.length < 2) return no(`${seen.calls.length} calls`)
     const ids = new Set(seen.calls.map((call) => call.id))
     return ids.size === seen.calls.length ? yes(`${ids.size} calls`) : no('two calls have one id')
@@ -190,14 +194,14 @@ export const checks: Record<Trait, Check> = {
   async 'forced-tool'({ subject }) {
     const choice = { type: 'function', function: { name: 'get_time' } }
     const seen = await subject.ask({ body: { ...user('Hello!'), tools, tool_choice: choice } })
-    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.refusal) return { verdict: 'refused', note: why(seen.refusal) }
     return calledWell(seen, 'get_time')
   },
 
   async 'json-schema'({ subject }) {
     const format = { type: 'json_schema', json_schema: { name: 'answer', schema } }
     const seen = await subject.ask({ body: { ...user(sum), response_format: format }, outputTokensMax: 256 })
-    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.refusal) return { verdict: 'refused', note: why(seen.refusal) }
     if (bad(seen)) return no(bad(seen))
     const told = json(seen.content)
     const { answer, sure } = typeof told === 'object' && told !== null ? (told as Record<string, unknown>) : {}
@@ -212,7 +216,7 @@ export const checks: Record<Trait, Check> = {
       { type: 'image_url', image_url: { url: image } },
     ]
     const seen = await subject.ask({ body: user(parts), outputTokensMax: 4 })
-    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.refusal) return { verdict: 'refused', note: why(seen.refusal) }
     const blind = await subject.ask({ body: user('What is this?'), outputTokensMax: 1 })
     const more = seen.counts.promptTokens - blind.counts.promptTokens
     return more > 0 ? yes(`an image of 28 × 28 is ${more} tokens`) : no('the image was dropped silently')
@@ -226,7 +230,7 @@ export const checks: Record<Trait, Check> = {
       .slice(0, 3)
     if (word === '') return untested('there was no answer to stop')
     const seen = await subject.ask({ body: { ...user(sum), stop: [word] } })
-    if (seen.refusal) return { verdict: 'refused', note: seen.refusal.message }
+    if (seen.refusal) return { verdict: 'refused', note: why(seen.refusal) }
     if (seen.content.includes(word)) return no(`“${word}” is in the answer`)
     return seen.finishReason === 'stop' ? yes() : no(`it ended with ${seen.finishReason}`)
   },
@@ -252,7 +256,7 @@ export const checks: Record<Trait, Check> = {
       return yes(`refused at ${counted} tokens, before it is sent`)
     const seen = await subject.ask(ask)
     if (seen.refusal && !seen.refusal.operator) return yes(`${seen.refusal.code} by the engine`)
-    if (seen.refusal) return no(seen.refusal.message)
+    if (seen.refusal) return no(why(seen.refusal))
     return no(`it answered a prompt of ${seen.counts.promptTokens} tokens`)
   },
 
@@ -345,9 +349,14 @@ function replayed(thought: string): Record<string, unknown> {
   }
 }
 
+function why(refusal: Failure): string {
+  return refusal.told ?? refusal.message
+}
+
 /** Why an answer is none, or ''. */
 function bad(seen: Outcome): string {
-  return seen.refusal?.message ?? seen.failed ?? (seen.finishReason ? '' : 'it did not end')
+  if (seen.refusal) return why(seen.refusal)
+  return seen.failed ?? (seen.finishReason ? '' : 'it did not end')
 }
 
 function calledWell(seen: Outcome, name: string): Verdict {
@@ -361,7 +370,7 @@ function calledWell(seen: Outcome, name: string): Verdict {
 }
 
 function brokenWell(seen: Outcome): Verdict {
-  if (seen.refusal) return no(seen.refusal.message)
+  if (seen.refusal) return no(why(seen.refusal))
   if (seen.finishReason) return no('it counts as a whole answer')
   return seen.failed ? yes(`told as a failure, ${seen.counts.outputTokens} tokens counted`) : no('it is not told')
 }

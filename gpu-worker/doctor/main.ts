@@ -13,7 +13,7 @@ import { examine } from './checks.ts'
 import { headLines, remedyLines, soundness, soundnessLine, verdictLine } from './report.ts'
 import { askProbe, httpSubject, type Transport } from './subject.ts'
 
-const usage = 'usage: npm run doctor -- URL [--backend NAME] [--model NAME] [--key KEY]'
+const usage = 'usage: [TRAMONTANE_ENGINE_KEY=KEY] npm run doctor -- URL [--backend NAME] [--model NAME]'
 const recogniseMs = 10_000
 const answerMs = 120_000
 const pauseMs = 50
@@ -28,14 +28,19 @@ async function doctor(): Promise<boolean> {
   const open: Transport = (call, signal) => calls.open(call, signal)
   const within = () => AbortSignal.timeout(answerMs)
   try {
-    let answered = false
+    const statuses: number[] = []
     const seen: Transport = async (call, signal) => {
       const answer = await open(call, signal)
-      answered = true
+      statuses.push(answer.status)
       return answer
     }
     const found = await askProbe(recognise(among(name)), seen, AbortSignal.timeout(recogniseMs))
-    if (!answered) throw new Unclear(`nothing answers at ${url}: start the engine there, or correct the address`)
+    if (statuses.length === 0)
+      throw new Unclear(`nothing answers at ${url}: start the engine there, or correct the address`)
+    if (!found && statuses.some((status) => status === 401 || status === 403))
+      throw new Unclear(
+        `what answers at ${url} wants ${key === null ? 'a key: give it in TRAMONTANE_ENGINE_KEY' : 'another key'}`,
+      )
     if (!found)
       throw new Unclear(
         `what answers at ${url} is ${name ? `not ${name}` : 'no engine that is known here'}: correct the address, or name a --backend`,
@@ -70,13 +75,13 @@ function among(name: string | undefined) {
 
 function readArguments(): { url: string; backend: string | undefined; model: string | undefined; key: string | null } {
   const text = { type: 'string' } as const
-  const options = { backend: text, model: text, key: text }
+  const options = { backend: text, model: text }
   const { values, positionals } = parse(options)
   const [url, ...rest] = positionals
   if (url === undefined || rest.length > 0) throw new Unclear(usage)
   if (!/^https?:\/\/./.test(url) || !URL.canParse(url))
     throw new Unclear(`${url} is no URL of an engine: write http://HOST:PORT`)
-  return { url, backend: values.backend, model: values.model, key: values.key ?? null }
+  return { url, backend: values.backend, model: values.model, key: process.env.TRAMONTANE_ENGINE_KEY || null }
 }
 
 function parse<const Options extends Record<string, { type: 'string' }>>(options: Options) {

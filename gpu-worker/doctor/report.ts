@@ -27,12 +27,23 @@ export function verdictLine(trait: Trait, { verdict, note }: Verdict): string {
   return `  ${trait.padEnd(17)} ${words[verdict].padEnd(14)}${note ? ` ${note}` : ''}`.trimEnd()
 }
 
-/** What to do about what does not hold, is estimated or is missing, where something can be done. */
+/** A trait that stands or falls with another is mended with it. */
+const withIt: Partial<Record<Trait, Trait>> = {
+  'parallel-tools': 'tools',
+  'forced-tool': 'tools',
+  'thinking-replay': 'thinking',
+  'usage-on-abort': 'usage',
+}
+
+/** What to do about what does not hold, is estimated or is missing, where something can be done; each thing once. */
 export function remedyLines(backend: Described, verdicts: ReadonlyMap<Trait, Verdict>): string[] {
-  return [...verdicts].flatMap(([trait, { verdict }]) => {
-    const remedy = backend.remedies[trait]
-    return verdict === 'yes' || remedy === undefined ? [] : [`  ${trait}: ${remedy}`]
+  const lines = [...verdicts].flatMap(([trait, { verdict }]) => {
+    if (verdict === 'yes') return []
+    const named = backend.remedies[trait] === undefined && verdict === 'no' ? withIt[trait] : trait
+    const remedy = named && backend.remedies[named]
+    return remedy === undefined ? [] : [`  ${named}: ${remedy}`]
   })
+  return [...new Set(lines)]
 }
 
 /** Without these the books would be wrong: nothing is served from such a backend. */

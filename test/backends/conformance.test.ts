@@ -82,7 +82,7 @@ describe('what is published', () => {
 
 describe('a live endpoint', () => {
   it('[CNF5] named by CONFORMANCE_URL holds all that it offers', { skip: !url, timeout: 600_000 }, async () => {
-    const calls = new Calls(rootOf(url ?? ''), process.env.CONFORMANCE_KEY ?? null)
+    const calls = new Calls(rootOf(url ?? ''), process.env.TRAMONTANE_ENGINE_KEY || null)
     const open: Transport = (call, signal) => calls.open(call, signal)
     const found = await askProbe(recognise(), open, AbortSignal.timeout(10_000))
     if (!found) throw new Error(`no backend that is known answers at ${url}`)

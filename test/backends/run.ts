@@ -1,7 +1,8 @@
 /**
  * `npm run conformance`: examines every backend, the embedded one live and the others by their records, and compares
  * with the matrix in backends/README.md (`--write` brings it up to date).
- * `npm run conformance -- --live URL [--backend NAME] [--model NAME] [--key KEY]`: examines an engine that runs;
+ * `npm run conformance -- --live URL [--backend NAME] [--model NAME]`: examines an engine that runs, with
+ * the key in TRAMONTANE_ENGINE_KEY;
  * `--record --how TEXT` keeps its bytes.
  */
 import { randomUUID } from 'node:crypto'
@@ -27,11 +28,11 @@ const today = () => new Date().toISOString().slice(0, 10)
 const text = { type: 'string' } as const
 const flag = { type: 'boolean', default: false } as const
 const { values } = parseArgs({
-  options: { live: text, backend: text, model: text, key: text, how: text, record: flag, write: flag },
+  options: { live: text, backend: text, model: text, how: text, record: flag, write: flag },
 })
 
 async function live(url: string): Promise<void> {
-  const calls = new Calls(rootOf(url), values.key ?? null)
+  const calls = new Calls(rootOf(url), process.env.TRAMONTANE_ENGINE_KEY || null)
   const open: Transport = (call, signal) => calls.open(call, signal)
   try {
     const among = values.backend ? [httpBackend(values.backend)] : httpBackends

@@ -43,7 +43,7 @@ describe('the doctor', () => {
     const cases: [string[], RegExp][] = [
       [['http://127.0.0.1:9'], /^doctor: nothing answers at http:\/\/127\.0\.0\.1:9: start the engine there/],
       [['localhost:8000'], /^doctor: localhost:8000 is no URL of an engine: write http:\/\/HOST:PORT/],
-      [[], /^doctor: usage: npm run doctor -- URL/],
+      [[], /^doctor: usage: .*npm run doctor -- URL/],
       [['http://127.0.0.1:9', '--backend', 'tgi'], /^doctor: --backend: tgi is none of vllm, sglang/],
     ]
     for (const [args, expected] of cases) {
@@ -54,12 +54,14 @@ describe('the doctor', () => {
     }
   })
 
-  it('[DOC2] says when what answers is no engine, or not the one that was named', async () => {
+  it('[DOC2] says when what answers is no engine, not the one that was named, or wants a key', async () => {
     const site = await engine(() => ({ status: 200, headers: { 'content-type': 'text/html' }, parts: ['<html>'] }))
     expect((await doctor(site)).err).toMatch(
       /is no engine that is known here: correct the address, or name a --backend/,
     )
     expect((await doctor(await engine(sglang()), '--backend', 'vllm')).err).toMatch(/is not vllm/)
+    const locked = await engine(() => ({ status: 401, headers: {}, parts: ['{"error": "Unauthorized"}'] }))
+    expect((await doctor(locked)).err).toMatch(/wants a key: give it in TRAMONTANE_ENGINE_KEY/)
   })
 
   it('[DOC3] says what it is and what holds, from a base URL as operators write it', async () => {
