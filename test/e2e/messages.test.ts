@@ -155,6 +155,31 @@ describe('messages', () => {
     expect(await refusal(client.messages.countTokens({ model, messages: [] }))).toMatchObject({ status: 400 })
   })
 
+  it('[MSG16] a stream that waits for a slot has comments, which the client reads over, and then its answer', async () => {
+    const { latency } = await product.admin<Record<string, { slots: number }>>('GET', '/admin/pools')
+    const schema = { type: 'array', items: { type: 'integer' }, minItems: 300 }
+    const long = {
+      model,
+      max_tokens: 400,
+      messages: ask('Count.'),
+      output_config: { format: { type: 'json_schema' as const, schema } },
+    }
+    const holders = Array.from({ length: latency?.slots ?? 0 }, () => client.messages.stream(long))
+    const held = async () => (await product.counters()).leased
+    await eventually(held, (leased) => leased === latency?.slots)
+    const body = JSON.stringify({ model, max_tokens: 5, stream: true, messages: ask('hi') })
+    const url = `http://127.0.0.1:${product.port}/v1/messages`
+    const headers = { 'x-api-key': product.demo().apiKey, 'content-type': 'application/json' }
+    const [raw, read] = await Promise.all([
+      fetch(url, { method: 'POST', headers, body }).then((response) => response.text()),
+      client.messages.stream({ model, max_tokens: 5, messages: ask('hi') }).finalMessage(),
+    ])
+    expect(raw).toMatch(/^: waiting/)
+    expect(raw.trimEnd().endsWith('data: {"type":"message_stop"}')).toBe(true)
+    expect(read.usage.output_tokens).toBeGreaterThan(0)
+    for (const holder of holders) expect((await holder.finalMessage()).stop_reason).toBe('max_tokens')
+  })
+
   it('[MSG13] refusals have Anthropic’s shape: 400 names the field, 401, 404, 402 when the money is gone', async () => {
     const order = { model, max_tokens: 10, messages: ask('hi') }
     const body = (error: APIError) => error.error as { type: string; error: { type: string; message: string } }

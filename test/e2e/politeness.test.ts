@@ -259,6 +259,34 @@ describe('leaving and breaking off', () => {
     expect(await settled()).toEqual(zero)
   })
 
+  it.each(names)('[POL5] %s: a client that leaves before its whole answer frees everything too', async (name) => {
+    const leave = new AbortController()
+    const answer = send(name, { ...longOrder(name), stream: false }, {}, leave.signal).then((response) =>
+      response.text(),
+    )
+    const running = async () => (await product.counters()).engineRunning
+    expect(await eventually(running, (count) => count > 0)).toBe(1)
+    leave.abort()
+    await expect(answer).rejects.toThrow()
+    expect(await settled()).toEqual(zero)
+  })
+
+  it('[POL13] a client that leaves before its answer leaves its idempotency key free: its twin, which waits, asks anew', async () => {
+    const leave = new AbortController()
+    const order = { ...bodyOf('responses'), text: { format: endless }, max_output_tokens: 2_200, store: false }
+    const key = { 'idempotency-key': 'left' }
+    const first = send('responses', order, key, leave.signal).then((response) => response.text())
+    const running = async () => (await product.counters()).engineRunning
+    expect(await eventually(running, (count) => count > 0)).toBe(1)
+    const twin = send('responses', order, key)
+    leave.abort()
+    await expect(first).rejects.toThrow()
+    const answer = await twin
+    expect([answer.status, answer.headers.get('idempotency-replayed')]).toEqual([200, null])
+    expect(await answer.json()).toMatchObject({ status: 'incomplete' })
+    expect(await settled()).toEqual(zero)
+  })
+
   it('[POL6] a worker that dies in mid-stream: each dialect is told in its own event, then the stream ends', async () => {
     const open = await Promise.all(
       names.map(async (name) => {
