@@ -14,6 +14,7 @@ import { errorResponse, GatewayError } from './errors.ts'
 import { type Line, newRequestId, startLine } from './line.ts'
 import { anthropicModel, anthropicModels, listModels, showModel } from './models.ts'
 import { reference } from './reference/reference.ts'
+import { fleetOf } from './routing/fleet.ts'
 import { takeHeartbeat } from './routing/heartbeats.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 import { readJsonBody } from './shaping/body.ts'
@@ -69,7 +70,8 @@ for (const base of ['/v1/models', '/mistral/v1/models']) {
 
 app.get('/healthz', async (context) => {
   await settings(context.env)
-  const views = await Promise.all(poolNames.map((pool) => context.env.POOL.getByName(pool).view()))
+  const known = await fleetOf(context.env).views()
+  const views = poolNames.map((pool) => known[pool])
   const pools = Object.fromEntries(
     views.map((view, index) => [
       poolNames[index],

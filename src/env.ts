@@ -19,6 +19,8 @@ export interface Env {
   OPERATOR_KEY_SHA256: string
   /** "allow": meter events may go to this machine over plain http. For `npm start` and tests only. */
   METER_LOOPBACK?: string
+  /** "off": each pool serves its own efforts only, while it has a worker. */
+  SPILL?: string
   HOSTED_URL?: string
   HOSTED_MODEL?: string
   HOSTED_KEY?: string
@@ -32,6 +34,7 @@ const Settings = z.object({
     .string()
     .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex: wrangler secret put OPERATOR_KEY_SHA256'),
   METER_LOOPBACK: z.literal('allow').optional(),
+  SPILL: z.enum(['on', 'off']).optional(),
   HOSTED_URL: z.url({ protocol: /^https?$/, error: 'must be the base address of a hosted API' }).optional(),
   HOSTED_MODEL: z.string().min(1).max(128).optional(),
   HOSTED_KEY: z.string().min(1).max(1_024).optional(),

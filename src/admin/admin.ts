@@ -1,6 +1,6 @@
 /** The operator's routes: each resource has a file of its own; all of them pass the same guard. */
 import { Hono } from 'hono'
-import { poolNames } from '../../backends/protocol/dispatch.ts'
+import { fleetOf } from '../routing/fleet.ts'
 import { audit } from './audit.ts'
 import type { AdminEnv } from './context.ts'
 import { auditedChanges, needs, operatorOnly } from './guard.ts'
@@ -11,6 +11,7 @@ import { money } from './money.ts'
 import { operators } from './operators.ts'
 import { plans } from './plans.ts'
 import { rateCards, tenantRateCards } from './rate-cards.ts'
+import { requests } from './requests.ts'
 import { tenants } from './tenants.ts'
 import { usage } from './usage.ts'
 import { workers } from './workers.ts'
@@ -30,8 +31,8 @@ admin.route('/rate-cards', rateCards)
 admin.route('/workers', workers)
 admin.route('/operators', operators)
 admin.route('/audit', audit)
+admin.route('/requests', requests)
 
 admin.get('/pools', needs('workers:read'), async (context) => {
-  const views = await Promise.all(poolNames.map((pool) => context.env.POOL.getByName(pool).view()))
-  return context.json(Object.fromEntries(poolNames.map((pool, index) => [pool, views[index]])))
+  return context.json(await fleetOf(context.env).views())
 })

@@ -4,12 +4,12 @@
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { poolNames } from '../../backends/protocol/dispatch.ts'
 import { workerIdPattern } from '../../backends/protocol/worker-key.ts'
 import { mintWorkerKey } from '../auth/fleet.ts'
 import { type Env, settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
 import type { Fence } from '../routing/fence.ts'
+import { fleetOf } from '../routing/fleet.ts'
 import { type AdminContext, type AdminEnv, note, onePage, read, readPage } from './context.ts'
 import { needs } from './guard.ts'
 import { RotateOrder } from './orders.ts'
@@ -110,7 +110,7 @@ function fenceOf({ workerId, epoch, epochRevoked }: WorkerRow): Fence {
 }
 
 async function pushFence(env: Env, fence: Fence): Promise<void> {
-  await Promise.all(poolNames.map((pool) => env.POOL.getByName(pool).fence(fence)))
+  await fleetOf(env).fence(fence)
 }
 
 function view({ epochRevoked: _, ...row }: WorkerRow) {

@@ -10,8 +10,9 @@ import { authenticate } from '../auth/authenticate.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
+import { fleetOf } from '../routing/fleet.ts'
 import type { Place } from '../routing/pool.ts'
-import { preferredPools } from '../routing/route.ts'
+import { homeOf } from '../routing/targets.ts'
 import { readJsonBody } from '../shaping/body.ts'
 import { type Shaped, shape } from '../shaping/shape.ts'
 import { readPrompt } from '../surfaces/messages/read.ts'
@@ -56,19 +57,17 @@ async function countAtWorker(
 }
 
 async function placesFor(line: Line, shaped: Shaped): Promise<Place[]> {
-  const pools = await Promise.all(
-    preferredPools(shaped.effort.effective).map(async (name) => {
-      const pool = line.env.POOL.getByName(name)
-      const [{ workers }, { present }] = await Promise.all([pool.view(), pool.registry()])
-      const serve = new Set(
-        workers.flatMap(({ workerId, model, state }) =>
-          model === shaped.model.id && state === 'ready' ? [workerId] : [],
-        ),
-      )
-      return present.filter(({ workerId }) => serve.has(workerId))
-    }),
+  const fleet = fleetOf(line.env)
+  const [{ workers }, { present }] = await Promise.all([fleet.view(), fleet.registry()])
+  const serve = new Set(
+    workers.flatMap(({ workerId, model, state }) => (model === shaped.model.id && state === 'ready' ? [workerId] : [])),
   )
-  return pools.flat().slice(0, askedMax)
+  const home = homeOf(shaped.effort.effective)
+  const away = ({ pool }: Place) => Number(pool !== home)
+  return present
+    .filter(({ workerId }) => serve.has(workerId))
+    .sort((a, b) => away(a) - away(b))
+    .slice(0, askedMax)
 }
 
 /** Undefined where this worker cannot say; what is wrong with the prompt is thrown. */

@@ -38,6 +38,7 @@ export async function relayStream(
   headers.set('content-type', 'text/event-stream; charset=utf-8')
   if (first) disclosePlace(headers, first, line)
   else await discloseWait(headers, service)
+  discloseEffort(headers, service)
   const { readable, writable } = new IdentityTransformStream()
   line.waitUntil(pumpStream(line, service, served, writable, voice))
   return new Response(readable, { headers })
@@ -135,6 +136,7 @@ export async function relayWhole(
   line.waitUntil(pumpWhole(line, service, served, to))
   headers.set('content-type', 'application/json')
   disclosePlace(headers, served, line)
+  discloseEffort(headers, service)
   return new Response(readable, { headers })
 }
 
@@ -223,6 +225,17 @@ function disclosePlace(headers: Headers, served: Served, line: Line): void {
   headers.set('openai-processing-ms', String(Date.now() - line.startedAt))
   const { position, waitedMs } = served.lease
   if (position !== null) setQueueHeaders(headers, position, waitedMs)
+}
+
+/** What was served is told, and that its tenant agreed to it. It is decided before a request waits, so always in time. */
+function discloseEffort(headers: Headers, service: Service): void {
+  const { lowered } = service.wait
+  if (lowered === undefined) return
+  const asked = headers.get('x-tramontane-effort-asked') ?? headers.get('x-tramontane-effort')
+  headers.set('x-tramontane-effort', lowered)
+  const warning = `effort lowered from ${asked} to ${lowered} under load, as this tenant's settings allow`
+  const known = headers.get(warningsHeader)
+  headers.set(warningsHeader, known ? `${known}; ${warning}` : warning)
 }
 
 /** The headers go out before the answer: where it stands and how long it is expected to wait, or how long it has. */

@@ -8,6 +8,8 @@ import type { ApiKey } from '../auth/api-key.ts'
 import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import type { PriorityClass } from '../routing/fair-queue.ts'
+import { fleetOf } from '../routing/fleet.ts'
+import { beginningsOf } from '../routing/prefix.ts'
 import { type Lease, NoEndpoints, route } from '../routing/route.ts'
 import { Wait } from '../routing/wait.ts'
 import type { Shaped } from '../shaping/shape.ts'
@@ -42,7 +44,7 @@ export interface Service {
   /** The stream broke after its first bytes: its worker is out until heard of again. */
   lost(served: Served): void
   /** What is known of the wait for a slot, while there is one, and after it. */
-  wait: Pick<Wait, 'look' | 'firstLook' | 'past'>
+  wait: Pick<Wait, 'look' | 'firstLook' | 'past' | 'lowered'>
   /** Whether `next` failed because no pool has a worker for it. */
   nowhere(): boolean
   /** No attempt follows: close the reservation, unless a receipt will. */
@@ -62,6 +64,14 @@ export function serve(
 ): Service {
   const failedOn: string[] = []
   const wait = new Wait(line)
+  const { model } = shaped
+  const effort = shaped.effort.effective
+  const prefix = beginningsOf(
+    { tenantId: key.tenantId, model: model.id, effort, chat: shaped.chat },
+    model.bytesPerToken,
+  )
+  const least = model.efforts[0] ?? effort
+  const underLoad = admission.lowersEffort && least !== effort ? least : null
   let dispatches = 0
   let { boundNano } = admission
   let { promptTokens } = shaped
@@ -78,7 +88,7 @@ export function serve(
       keyId: key.keyId,
       model: shaped.model.id,
       ...(shaped.effort.asked && { effortAsked: shaped.effort.asked }),
-      effort: shaped.effort.effective,
+      effort: lease.effort,
       priority: enginePriority[admission.priorityClass],
       costNanoMax: boundNano,
       promptTokensMax: promptTokens,
@@ -92,13 +102,17 @@ export function serve(
   }
 
   async function next(): Promise<Served> {
-    const { effective: effort } = shaped.effort
     while (failedOn.length < attemptsMax) {
       const { weight, priorityClass, outputTokensMax } = admission
       const order = {
         tenantId: key.tenantId,
         model: shaped.model.id,
-        effort,
+        // Once lowered it stays so: its headers may have gone out.
+        effort: wait.lowered ?? shaped.effort.effective,
+        effortUnderLoad: wait.lowered === undefined ? underLoad : null,
+        promptTokens,
+        outputTokensMax,
+        prefix: wait.lowered === undefined ? prefix : [],
         exclude: failedOn,
         again: dispatches > 0,
         weight,
@@ -114,23 +128,23 @@ export function serve(
       const served = dispatched.kind === 'accepted' ? await firstBytes(lease, dispatched, watch) : undefined
       if (served) return served
       watch.stop()
-      if (line.left.aborted) leave(lease, dispatched)
+      if (line.left.aborted) leave(dispatched)
       if (dispatched.kind === 'refused') await refused(lease, dispatched.refusal)
       else failed(lease)
     }
     throw last
   }
 
-  function leave(lease: Lease, dispatched: Dispatched): never {
+  function leave(dispatched: Dispatched): never {
     // Once a worker has accepted, its receipt closes the reservation: it says what was generated until now.
     receiptFollows = dispatched.kind === 'accepted'
-    release(line, lease)
+    release(line)
     throw new GatewayError('internal_error', 'the client left')
   }
 
   /** A refusal either says what is wrong with the request, or how long it really is, or that this worker cannot. */
   async function refused(lease: Lease, { code, message, param, promptTokens: exact }: Refusal): Promise<void> {
-    release(line, lease)
+    release(line)
     if (code === 'context_length_exceeded' || code === 'invalid_value') {
       throw new GatewayError(code, message, { param: param ?? null })
     }
@@ -190,10 +204,10 @@ async function firstBytes(
   }
 }
 
-function release(line: Line, lease: Lease): void {
-  line.waitUntil(line.env.POOL.getByName(lease.pool).release([line.requestId]))
+function release(line: Line): void {
+  line.waitUntil(fleetOf(line.env).release([line.requestId]))
 }
 
 function workerFailed(line: Line, lease: Lease): void {
-  line.waitUntil(line.env.POOL.getByName(lease.pool).workerFailed(lease.place.workerId, line.requestId))
+  line.waitUntil(fleetOf(line.env).workerFailed(lease.place.workerId, line.requestId))
 }

@@ -5,8 +5,8 @@
  * What is not seen so is one connection that something on the way has forgotten while both ends live; there TCP's own
  * time is the bound.
  */
-import type { PoolName } from '../../backends/protocol/dispatch.ts'
 import type { Line } from '../line.ts'
+import { fleetOf } from '../routing/fleet.ts'
 import type { Lease } from '../routing/route.ts'
 
 export interface Watch {
@@ -17,16 +17,16 @@ export interface Watch {
 }
 
 const everyMs = 2_000
-/** One question to a pool serves all requests of this isolate for this long. */
+/** One question to the fleet serves all requests of this isolate for this long. */
 const freshMs = 1_500
-const known = new Map<PoolName, { missing: Set<string>; at: number }>()
+let known: { missing: Set<string>; at: number } | undefined
 
-export function watchWorker(line: Line, { pool, place }: Lease): Watch {
+export function watchWorker(line: Line, { place }: Lease): Watch {
   const lost = new AbortController()
   let stopped = false
   let timer: number | null = null
   const look = async () => {
-    const missing = await missingFrom(line, pool).catch(() => undefined)
+    const missing = await missingFrom(line).catch(() => undefined)
     if (stopped) return
     if (missing?.has(place.workerId)) lost.abort(new Error('the worker has fallen silent'))
     else timer = setTimeout(look, everyMs)
@@ -41,11 +41,10 @@ export function watchWorker(line: Line, { pool, place }: Lease): Watch {
   }
 }
 
-async function missingFrom(line: Line, pool: PoolName): Promise<Set<string>> {
-  const fresh = known.get(pool)
-  if (fresh && Date.now() - fresh.at < freshMs) return fresh.missing
-  const { missing } = await line.env.POOL.getByName(pool).registry()
-  const answer = { missing: new Set(missing), at: Date.now() }
-  known.set(pool, answer)
-  return answer.missing
+async function missingFrom(line: Line): Promise<Set<string>> {
+  const now = Date.now()
+  if (known && now - known.at < freshMs) return known.missing
+  const { missing } = await fleetOf(line.env).registry()
+  known = { missing: new Set(missing), at: Date.now() }
+  return known.missing
 }

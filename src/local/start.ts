@@ -55,6 +55,7 @@ async function start(): Promise<void> {
       MODELS: modelId,
       METER_LOOPBACK: 'allow',
       ...hostedBindings(),
+      ...(process.env.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }),
     },
   })
   let workerdPid: number | null = null

@@ -15,6 +15,7 @@ import { NewOperator } from '../admin/operators.ts'
 import { KeyChangeOrder, KeyOrder, RateCardOrder, RotateOrder } from '../admin/orders.ts'
 import { NewPlan, PlanBody } from '../admin/plans.ts'
 import { PushOrder } from '../admin/rate-cards.ts'
+import { RequestQuery } from '../admin/requests.ts'
 import { AssignPlan, ChangeTenant, CreateTenant } from '../admin/tenants.ts'
 import { EnrolWorker } from '../admin/workers.ts'
 import { ItemsPage } from '../answers/routes.ts'
@@ -499,6 +500,13 @@ const workers = forOperators('Workers', [
     path: '/admin/pools',
     summary: 'Workers, slots and queues, now',
     scope: 'workers:read',
+  },
+  {
+    method: 'get',
+    path: '/admin/requests/{requestId}',
+    summary: 'Why a request went where it went, and what was booked',
+    scope: 'tenants:read',
+    query: RequestQuery,
   },
 ])
 

@@ -4,7 +4,7 @@
  * Each tenant that waits has a tag, the virtual time at which its next request starts. The lowest tag is served; virtual
  * time becomes that tag, and the tenant's tag grows by cost / weight. A tenant that comes anew starts at virtual time.
  *
- * - Fairness: while two tenants of one class both wait for one model, the tokens that they were granted, each divided by
+ * - Fairness: while two tenants of one class both wait in one lane, the tokens that they were granted, each divided by
  *   its weight, differ by at most one largest request of each, divided by its weight. What one sends cannot change it.
  * - Delay: a tenant that comes anew, without debt, is served after at most one request of every other of its class that
  *   waits. Its debt is what its last grant put it ahead, one request at most.
@@ -14,12 +14,17 @@
  * since a tag does not depend on the cost of the request at the head, a request can leave from anywhere at no price.
  *
  * Around it:
- * - Each model has a lane of its own, since its workers serve no other: a model without a free slot blocks nobody.
+ * - Requests that no worker could serve alike stand in lanes of their own (see `laneOf`): none blocks another lane.
  * - Two classes in each lane. Interactive goes first, but of every `batchEvery` grants at least one is batch while batch
  *   waits: the n-th batch request in its class's order is served within n × `batchEvery` grants.
  * - A request that comes back, granted before and not answered, has paid already: it goes before all, first come, first
  *   served. Each follows a grant of its own, so this at most doubles what others wait.
  * - When a class of a lane is empty its debts are forgotten: what was served while nobody waited took from nobody.
+ *
+ * - A request that has waited longer than it was promised its first token in (`dueMs`) is late. Requests that can still
+ *   be in time go before late ones: a tenant's own always, and other tenants' as long as the one that has only late ones
+ *   is not put back by more than `lateCredit` requests. Under overload what there is is spent where it counts, instead of
+ *   making everything late; and the bound of fairness grows by that credit, no further.
  *
  * Enqueue, dequeue and cancel are O(log n) in the tenants that wait, a position is O(1).
  *
@@ -38,10 +43,12 @@ export const waitingMax = 20_000
 export const waitingPerTenantMax = 10_000
 export const batchEvery = 8
 export const weightMax = 1_000
+/** In requests of the one that goes before. */
+export const lateCredit = 8
 const costMax = 2 ** 22 - 1
 const scale = 1_000
 const virtualMax = 2 ** 50
-/** Lanes of models that nobody waits for are kept, for their figures, up to so many. */
+/** Lanes that nobody waits in are kept, for their figures, up to so many. */
 const lanesKept = 64
 const idleFlowsMax = 2 * waitingMax
 
@@ -56,9 +63,11 @@ export interface Queued {
   costTokens: number
   /** It had a slot before and comes back without an answer. */
   again: boolean
+  /** After so long a wait it is late, in milliseconds. */
+  dueMs: number
 }
 
-/** Where a request stands among those that wait for its model. See `FairQueue.standing` for how exact it is. */
+/** Where a request stands among those that wait in its lane. See `FairQueue.standing` for how exact it is. */
 export interface Standing {
   position: number
   of: number
@@ -78,6 +87,7 @@ interface Waiting<Item extends Queued> extends Entry<Item> {
   /** Requests and tokens that came in its flow before it, ever. */
   readonly ordinal: number
   readonly tokensBefore: number
+  late: boolean
   /** In its flow, or among those that came back; and among all. */
   link: Link<Waiting<Item>> | undefined
   byAge: Link<Waiting<Item>> | undefined
@@ -93,7 +103,9 @@ interface Flow<Item extends Queued> {
   serial: number
   /** Its place among equal tags. */
   tie: number
+  /** Those in time, and those that are known to be late. */
   readonly entries: LinkedList<Waiting<Item>>
+  readonly late: LinkedList<Waiting<Item>>
   costTokens: number
   cameRequests: number
   cameTokens: number
@@ -105,6 +117,8 @@ interface Rank<Item extends Queued> {
   virtual: number
   readonly flows: Map<string, Flow<Item>>
   readonly order: Heap<Flow<Item>>
+  /** Those of them that have a request which is not known to be late. */
+  readonly inTime: Heap<Flow<Item>>
   serial: number
   /** Of each tag in the heap: how many flows were given it, and how many of them have gone on. */
   readonly ties: Map<number, { given: number; gone: number }>
@@ -116,7 +130,7 @@ interface Rank<Item extends Queued> {
 }
 
 interface Lane<Item extends Queued> {
-  readonly model: string
+  readonly name: string
   readonly back: LinkedList<Waiting<Item>>
   readonly interactive: Rank<Item>
   readonly batch: Rank<Item>
@@ -130,12 +144,18 @@ export type Added<Item extends Queued> =
   | { kind: 'waiting'; displaced: Entry<Item> | undefined }
 
 export class FairQueue<Item extends Queued> {
+  readonly #laneOf: (item: Item) => string
   readonly #lanes = new Map<string, Lane<Item>>()
   readonly #requests = new Map<string, Waiting<Item>>()
   readonly #byAge = new LinkedList<Waiting<Item>>()
   readonly #ofTenant = new Map<string, number>()
   /** Flows of class batch by what waits in them over their weight, the furthest over its share first. */
   readonly #batchLoad = new Heap<Flow<Item>>((a, b) => a.costTokens * b.weight > b.costTokens * a.weight)
+
+  /** @param laneOf the name of a request's lane */
+  constructor(laneOf: (item: Item) => string) {
+    this.#laneOf = laneOf
+  }
 
   get size(): number {
     return this.#requests.size
@@ -156,14 +176,20 @@ export class FairQueue<Item extends Queued> {
     return { kind: 'waiting', displaced }
   }
 
-  /** Takes who is next for this model. Those that came back are `takeBack`'s. */
-  take(model: string): Entry<Item> | undefined {
-    const lane = this.#lanes.get(model)
+  /** Who is next in this lane. Those that came back are `takeBack`'s. */
+  next(name: string, now: number): Entry<Item> | undefined {
+    const lane = this.#lanes.get(name)
+    return lane && nextIn(nextRank(lane), now)?.entry
+  }
+
+  /** Takes who is next in this lane: the one that `next` names. */
+  take(name: string, now: number): Entry<Item> | undefined {
+    const lane = this.#lanes.get(name)
     const rank = lane && nextRank(lane)
-    const flow = rank?.order.first()
-    const entry = flow?.entries.first?.value
-    if (!lane || !rank || !flow || !entry) return undefined
-    rank.virtual = flow.tag
+    const next = rank && nextIn(rank, now)
+    if (!lane || !rank || !next) return undefined
+    const { flow, entry } = next
+    rank.virtual = Math.max(rank.virtual, flow.tag)
     setTag(flow, flow.tag + chargeOf(entry.item.costTokens, flow.weight))
     if (rank.priorityClass === 'batch') lane.passedBatch = 0
     else if (lane.batch.waiting > 0) lane.passedBatch += 1
@@ -173,8 +199,8 @@ export class FairQueue<Item extends Queued> {
   }
 
   /** Takes the first of those that came back which `fits`, of the first `lookMax`. */
-  takeBack(model: string, fits: (item: Item) => boolean, lookMax: number): Entry<Item> | undefined {
-    let link = this.#lanes.get(model)?.back.first
+  takeBack(name: string, fits: (item: Item) => boolean, lookMax: number): Entry<Item> | undefined {
+    let link = this.#lanes.get(name)?.back.first
     for (let looked = 0; link && looked < lookMax; looked++, link = link.after) {
       if (!fits(link.value.item)) continue
       this.#detach(link.value)
@@ -199,30 +225,41 @@ export class FairQueue<Item extends Queued> {
     return removed
   }
 
-  /** Models that somebody waits for. */
-  models(): string[] {
-    return [...this.#lanes.values()].filter((lane) => waitingIn(lane) > 0).map((lane) => lane.model)
+  /** Lanes that somebody waits in. */
+  lanes(): string[] {
+    return [...this.#lanes.values()].filter((lane) => waitingIn(lane) > 0).map((lane) => lane.name)
   }
 
-  /** Who waits for this model, in no order that matters. For the rare cases that concern all of them. */
-  waitingFor(model: string): Entry<Item>[] {
-    const lane = this.#lanes.get(model)
+  /** Who waits in this lane, in no order that matters. For the rare cases that concern all of them. */
+  waitingFor(name: string): Entry<Item>[] {
+    const lane = this.#lanes.get(name)
     if (!lane) return []
     const flows = [lane.interactive, lane.batch].flatMap((rank) => [...rank.flows.values()])
-    return [...lane.back, ...flows.flatMap((flow) => [...flow.entries])]
+    return [...lane.back, ...flows.flatMap((flow) => [...flow.late, ...flow.entries])]
   }
 
-  /** Those that came back for this model, the first `lookMax`. */
-  back(model: string, lookMax: number): Entry<Item>[] {
+  /** Those that came back in this lane, the first `lookMax`. */
+  back(name: string, lookMax: number): Entry<Item>[] {
     const entries: Entry<Item>[] = []
-    for (const entry of this.#lanes.get(model)?.back ?? []) if (entries.push(entry) >= lookMax) break
+    for (const entry of this.#lanes.get(name)?.back ?? []) if (entries.push(entry) >= lookMax) break
     return entries
   }
 
-  /** How many wait for this model, without those that came back. */
-  backlog(model: string): number {
-    const lane = this.#lanes.get(model)
+  /** How many wait in this lane, without those that came back. */
+  backlog(name: string): number {
+    const lane = this.#lanes.get(name)
     return lane ? lane.interactive.waiting + lane.batch.waiting : 0
+  }
+
+  /**
+   * Who in this lane is missed least: the youngest batch request of the tenant that has most of it waiting over its
+   * weight, else the oldest late one of the tenant that has most waiting over its weight. None where nobody is late.
+   */
+  surplus(name: string): Entry<Item> | undefined {
+    const lane = this.#lanes.get(name)
+    if (!lane) return undefined
+    const batch = heaviest(lane.batch, (flow) => lengthOf(flow) > 0)
+    return batch ? youngestOf(batch) : heaviest(lane.interactive, (flow) => flow.late.length > 0)?.late.first?.value
   }
 
   entry(requestId: string): Entry<Item> | undefined {
@@ -250,7 +287,7 @@ export class FairQueue<Item extends Queued> {
   }
 
   #attach(item: Item, since: number): void {
-    const lane = this.#lane(item.model)
+    const lane = this.#lane(this.#laneOf(item))
     const flow = item.again ? undefined : flowOf(lane[item.priorityClass], item)
     const ordinal = flow?.cameRequests ?? 0
     const tokensBefore = flow?.cameTokens ?? 0
@@ -262,6 +299,7 @@ export class FairQueue<Item extends Queued> {
       flow,
       ordinal,
       tokensBefore,
+      late: false,
       link: undefined,
       byAge: undefined,
     }
@@ -285,8 +323,12 @@ export class FairQueue<Item extends Queued> {
       rank.weights += flow.weight
       setTag(flow, Math.max(rank.virtual, flow.tag))
       rank.order.add(flow)
+      rank.inTime.add(flow)
       if (rank.priorityClass === 'batch') this.#batchLoad.add(flow)
-    } else if (rank.priorityClass === 'batch') this.#batchLoad.moved(flow)
+      return
+    }
+    if (!rank.inTime.has(flow)) rank.inTime.add(flow)
+    if (rank.priorityClass === 'batch') this.#batchLoad.moved(flow)
   }
 
   #detach(entry: Waiting<Item>): void {
@@ -297,10 +339,10 @@ export class FairQueue<Item extends Queued> {
     if (ofTenant > 0) this.#ofTenant.set(item.tenantId, ofTenant)
     else this.#ofTenant.delete(item.tenantId)
     if (flow) {
-      flow.entries.remove(entry.link)
+      listOf(flow, entry).remove(entry.link)
       this.#shrink(flow, item)
     } else lane.back.remove(entry.link)
-    if (waitingIn(lane) === 0 && this.#lanes.size > lanesKept) this.#lanes.delete(lane.model)
+    if (waitingIn(lane) === 0 && this.#lanes.size > lanesKept) this.#lanes.delete(lane.name)
   }
 
   #shrink(flow: Flow<Item>, item: Item): void {
@@ -309,7 +351,8 @@ export class FairQueue<Item extends Queued> {
     flow.costTokens -= cost
     rank.waiting -= 1
     rank.costTokens -= cost
-    if (flow.entries.length > 0) {
+    if (flow.entries.length === 0) rank.inTime.remove(flow)
+    if (lengthOf(flow) > 0) {
       if (rank.priorityClass === 'batch') this.#batchLoad.moved(flow)
       return
     }
@@ -327,24 +370,22 @@ export class FairQueue<Item extends Queued> {
 
   /** Of one tenant, or of the one that is furthest over its share. */
   #youngestBatch(of: Item | undefined): Waiting<Item> | undefined {
-    if (!of) return this.#batchLoad.first()?.entries.last?.value
-    const own = [...this.#lanes.values()].flatMap(
-      (lane) => lane.batch.flows.get(of.tenantId)?.entries.last?.value ?? [],
-    )
+    if (!of) return youngestOf(this.#batchLoad.first())
+    const own = [...this.#lanes.values()].flatMap((lane) => youngestOf(lane.batch.flows.get(of.tenantId)) ?? [])
     return own.sort((a, b) => b.since - a.since)[0]
   }
 
-  #lane(model: string): Lane<Item> {
-    const known = this.#lanes.get(model)
+  #lane(name: string): Lane<Item> {
+    const known = this.#lanes.get(name)
     if (known) return known
     const lane: Lane<Item> = {
-      model,
+      name,
       back: new LinkedList(),
       interactive: newRank('interactive'),
       batch: newRank('batch'),
       passedBatch: 0,
     }
-    this.#lanes.set(model, lane)
+    this.#lanes.set(name, lane)
     return lane
   }
 }
@@ -355,8 +396,65 @@ function nextRank<Item extends Queued>(lane: Lane<Item>): Rank<Item> {
   return batch.waiting > 0 && lane.passedBatch >= batchEvery - 1 ? batch : interactive
 }
 
+/** Whose turn it is: see the header on late requests. */
+function nextIn<Item extends Queued>(
+  rank: Rank<Item>,
+  now: number,
+): { flow: Flow<Item>; entry: Waiting<Item> } | undefined {
+  const first = rank.order.first()
+  const entry = first && headOf(first, now)
+  if (!first || !entry?.late) return first && entry && { flow: first, entry }
+  for (let flow = rank.inTime.first(); flow; flow = rank.inTime.first()) {
+    const other = headOf(flow, now)
+    if (!other || other.late) continue
+    const credit = lateCredit * chargeOf(other.item.costTokens, flow.weight)
+    return flow.tag - first.tag <= credit ? { flow, entry: other } : { flow: first, entry }
+  }
+  return { flow: first, entry }
+}
+
+/** The tenant's next request. Those before it that have become late are set aside, each once. */
+function headOf<Item extends Queued>(flow: Flow<Item>, now: number): Waiting<Item> | undefined {
+  for (let first = flow.entries.first?.value; first; first = flow.entries.first?.value) {
+    if (now - first.since <= first.item.dueMs) return first
+    flow.entries.remove(first.link)
+    first.late = true
+    first.link = flow.late.add(first)
+  }
+  flow.rank.inTime.remove(flow)
+  return flow.late.first?.value
+}
+
+function listOf<Item extends Queued>(flow: Flow<Item>, entry: Waiting<Item>): LinkedList<Waiting<Item>> {
+  return entry.late ? flow.late : flow.entries
+}
+
+function lengthOf<Item extends Queued>(flow: Flow<Item>): number {
+  return flow.entries.length + flow.late.length
+}
+
+function youngestOf<Item extends Queued>(flow: Flow<Item> | undefined): Waiting<Item> | undefined {
+  return flow?.entries.last?.value ?? flow?.late.last?.value
+}
+
+function heaviest<Item extends Queued>(
+  rank: Rank<Item>,
+  counts: (flow: Flow<Item>) => boolean,
+): Flow<Item> | undefined {
+  let heaviest: Flow<Item> | undefined
+  for (const flow of rank.flows.values()) {
+    if (!counts(flow)) continue
+    if (!heaviest || flow.costTokens * heaviest.weight > heaviest.costTokens * flow.weight) heaviest = flow
+  }
+  return heaviest
+}
+
 function waitingIn<Item extends Queued>(lane: Lane<Item>): number {
   return lane.back.length + lane.interactive.waiting + lane.batch.waiting
+}
+
+function isBefore<Item extends Queued>(a: Flow<Item>, b: Flow<Item>): boolean {
+  return a.tag < b.tag || (a.tag === b.tag && a.serial < b.serial)
 }
 
 function newRank<Item extends Queued>(priorityClass: PriorityClass): Rank<Item> {
@@ -364,7 +462,8 @@ function newRank<Item extends Queued>(priorityClass: PriorityClass): Rank<Item> 
     priorityClass,
     virtual: 0,
     flows: new Map(),
-    order: new Heap((a, b) => a.tag < b.tag || (a.tag === b.tag && a.serial < b.serial)),
+    order: new Heap(isBefore),
+    inTime: new Heap(isBefore),
     serial: 0,
     ties: new Map(),
     waiting: 0,
@@ -379,7 +478,7 @@ function flowOf<Item extends Queued>(rank: Rank<Item>, item: Item): Flow<Item> {
   const weight = Math.min(weightMax, Math.max(1, Math.trunc(item.weight)))
   const known = rank.flows.get(item.tenantId)
   if (known) {
-    if (known.entries.length > 0) rank.weights += weight - known.weight
+    if (lengthOf(known) > 0) rank.weights += weight - known.weight
     known.weight = weight
     return known
   }
@@ -391,6 +490,7 @@ function flowOf<Item extends Queued>(rank: Rank<Item>, item: Item): Flow<Item> {
     serial: 0,
     tie: 0,
     entries: new LinkedList(),
+    late: new LinkedList(),
     costTokens: 0,
     cameRequests: 0,
     cameTokens: 0,
@@ -411,6 +511,7 @@ function setTag<Item extends Queued>(flow: Flow<Item>, tag: number): void {
   if (tie) tie.given += 1
   else rank.ties.set(tag, { given: 1, gone: 0 })
   if (inOrder) rank.order.moved(flow)
+  if (rank.inTime.has(flow)) rank.inTime.moved(flow)
 }
 
 function untie<Item extends Queued>({ rank, tag }: Flow<Item>): void {
@@ -423,15 +524,15 @@ function untie<Item extends Queued>({ rank, tag }: Flow<Item>): void {
 /** Its place in its class, 1 for the next. */
 function placeInRank<Item extends Queued>(entry: Waiting<Item>, flow: Flow<Item>): number {
   const { rank } = flow
-  const head = flow.entries.first?.value ?? entry
-  const ownBefore = entry.ordinal - head.ordinal
-  const others = rank.waiting - flow.entries.length
+  const head = listOf(flow, entry).first?.value ?? entry
+  const ownBefore = entry.ordinal - head.ordinal + (entry.late ? flow.entries.length : 0)
+  const others = rank.waiting - lengthOf(flow)
   if (others === 0) return 1 + ownBefore
   const distance = flow.tag - rank.virtual + ((entry.tokensBefore - head.tokensBefore) * scale) / flow.weight
   const othersTokens = (distance * (rank.weights - flow.weight)) / scale
   const meanCost = (rank.costTokens - flow.costTokens) / others
   const tied = Math.max(0, flow.tie - (rank.ties.get(flow.tag)?.gone ?? 0))
-  return 1 + ownBefore + Math.min(others, Math.floor(othersTokens / meanCost) + tied)
+  return 1 + ownBefore + Math.min(others, Math.max(0, Math.floor(othersTokens / meanCost)) + tied)
 }
 
 /** Counted up to a bound: so many come back at once only when a large worker was lost. */
@@ -445,7 +546,7 @@ function placeAmong<Item extends Queued>(back: LinkedList<Waiting<Item>>, entry:
 function tidy<Item extends Queued>(rank: Rank<Item>): void {
   const tooMany = rank.flows.size > idleFlowsMax
   for (const flow of rank.flows.values()) {
-    if (flow.entries.length === 0 && (tooMany || flow.tag <= rank.virtual)) rank.flows.delete(flow.tenantId)
+    if (lengthOf(flow) === 0 && (tooMany || flow.tag <= rank.virtual)) rank.flows.delete(flow.tenantId)
   }
   rank.tidyAt = Math.max(256, 2 * rank.flows.size)
 }

@@ -6,6 +6,7 @@ import { parseKeyId } from '../../backends/protocol/worker-key.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import type { Env, Settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
+import { fleetOf } from './fleet.ts'
 
 const HeartbeatCall = z.object({ heartbeat: z.string().max(128 * 1024) })
 
@@ -21,7 +22,7 @@ export async function takeHeartbeat(body: unknown, env: Env, settings: Settings)
       'the heartbeat is not signed with a key of this fleet: enrol the worker again',
     )
   }
-  if (await env.POOL.getByName(beat.pool).heartbeat(beat, by.epoch)) return
+  if (await fleetOf(env).heartbeat(beat, by.epoch)) return
   throw new GatewayError(
     'permission_denied',
     `key ${by.epoch} of worker ${by.workerId} was rotated or revoked: start the worker with its newest key`,

@@ -1,23 +1,28 @@
 /**
- * One Durable Object per pool: the only one that leases its workers' slots. Its registry is in memory only, because every
+ * One Durable Object for the fleet: the only one that leases its workers' slots. Its registry is in memory only, because every
  * heartbeat, one a second from each worker, says again what is true; see `pool.ts`. What nobody would say again, which
  * workers' keys are no longer good, is on disk; see `fence.ts`.
  */
 import { DurableObject } from 'cloudflare:workers'
+import type { PoolName } from '../../backends/protocol/dispatch.ts'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
+import type { Env } from '../env.ts'
+import type { Decision } from './decisions.ts'
 import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from './fence.ts'
 import {
   type Ask,
+  type End,
   emptyPool,
   expel,
   heartbeat,
   lease,
   type Outcome,
   type Place,
+  type PoolState,
   type PoolView,
   registry,
   release,
-  releaseOn,
+  settled,
   sweep,
   type Told,
   view,
@@ -30,13 +35,14 @@ const sweepEveryMs = 1_000
 
 export class PoolObject extends DurableObject {
   readonly #startedAt = Date.now()
-  readonly #pool = emptyPool()
+  readonly #pool: PoolState
   readonly #waiters = new Map<string, (outcome: Outcome) => void>()
   readonly #fences: Map<string, Fence>
   #sweeping = false
 
-  constructor(state: DurableObjectState, env: unknown) {
+  constructor(state: DurableObjectState, env: Env) {
     super(state, env as never)
+    this.#pool = emptyPool(env.SPILL !== 'off')
     const { sql } = state.storage
     sql.exec(`CREATE TABLE IF NOT EXISTS fences (worker_id TEXT PRIMARY KEY, epoch_min INTEGER NOT NULL,
       next_min INTEGER NOT NULL, next_at INTEGER NOT NULL, epoch_revoked INTEGER NOT NULL) WITHOUT ROWID`)
@@ -98,12 +104,12 @@ export class PoolObject extends DurableObject {
     this.#tell(expel(this.#pool, fence.workerId, receiptAllowed(fence, epoch), now))
   }
 
-  /** Gives back the slots of requests whose receipts came. Answers, in order, whose receipts are to be believed. */
-  receiptsCame(receipts: { requestId: string; workerId: string; keyEpoch: number }[]): boolean[] {
+  /** Gives back the slots of requests whose receipts came, and learns from them. Answers, in order, whose receipts are to be believed. */
+  receiptsCame(receipts: (End & { keyEpoch: number })[]): boolean[] {
     const good = receipts.map(({ workerId, keyEpoch }) => receiptAllowed(this.#fences.get(workerId), keyEpoch))
     const now = Date.now()
-    receipts.forEach(({ workerId, requestId }, index) => {
-      if (good[index]) this.#tell(releaseOn(this.#pool, workerId, requestId, now))
+    receipts.forEach((end, index) => {
+      if (good[index]) this.#tell(settled(this.#pool, end, now))
     })
     return good
   }
@@ -118,6 +124,16 @@ export class PoolObject extends DurableObject {
   view(): PoolView {
     this.#tell(sweep(this.#pool, Date.now()))
     return view(this.#pool)
+  }
+
+  views(): Record<PoolName, PoolView> {
+    this.#tell(sweep(this.#pool, Date.now()))
+    return { latency: view(this.#pool, 'latency'), throughput: view(this.#pool, 'throughput') }
+  }
+
+  /** Why a request went where it went; undefined when it is not remembered, see decisions.ts. */
+  decision(requestId: string): Decision | undefined {
+    return this.#pool.decisions.find(requestId)
   }
 
   #tell(told: Told[]): void {

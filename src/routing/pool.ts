@@ -1,38 +1,78 @@
 /**
- * One pool: which workers it has, which of their slots are leased, and who waits for one.
+ * The fleet: which workers there are, which of their slots are leased, and who waits for one. One owner for the slots and
+ * the queues of both pools, because the border between them moves with the demand; see border.ts.
  *
- *   lease ──▶ granted                 a worker of that model has a free slot, and nobody waits for it
- *         ├─▶ waiting ──▶ granted     a slot came free: whose turn it is, says fair-queue.ts
+ *   lease ──▶ granted                 a worker has a place that suits the request, and nobody waits before it
+ *         ├─▶ waiting ──▶ granted     a place came free: whose turn it is, says fair-queue.ts; which place, place.ts
  *         │          ├──▶ evicted-ttl | evicted-cancelled | rejected-no-endpoints
- *         │          └──▶ rejected-capacity       it had to leave for a request of a higher class
+ *         │          └──▶ rejected-capacity       it had to leave for a higher class, or could not be served in time
+ *         ├─▶ lower-effort            it would wait long, and its tenant agreed to less effort rather than that
  *         ├─▶ rejected-capacity       the queue is full
  *         └─▶ rejected-no-endpoints   nobody serves that model
  *
- * The registry is what heartbeats say. A lease is what this pool granted; the workers' own list of running requests is
+ * The registry is what heartbeats say. A lease is what this fleet granted; the workers' own list of running requests is
  * the check on it, in both directions: a lease that its worker does not run is freed after a grace, so that a lost
  * isolate leaks no slot, and a request that runs without a lease (this object was restarted) still occupies its slot.
  *
- * After every event no slot is free for which somebody waits. Pure: every function takes the state and `now`, changes
- * the state, and returns the outcomes to tell.
+ * After every event no place is free that suits a request whose turn it is. Pure: every function takes the state and
+ * `now`, changes the state, and returns the outcomes to tell.
  */
+import { type PoolName, poolNames } from '../../backends/protocol/dispatch.ts'
+import type { EffortWord } from '../../backends/protocol/effort.ts'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
+import { Affinity, type Beginning } from './affinity.ts'
+import { began, broke, undecided, worked } from './breaker.ts'
+import { type Considered, Decisions } from './decisions.ts'
 import { type Entry, FairQueue, type Queued, type Standing } from './fair-queue.ts'
+import { expectedLength, type Lengths, newLengths, observeLength, observeWritten } from './lengths.ts'
+import { came, houseOf, type Market, moveBorder, newMarket } from './market.ts'
 import { grantEveryMs, granted, newPace, type Pace, waitBegins } from './pace.ts'
+import { better, type Judged, judge, type Order } from './place.ts'
+import { newSpeed, type Speed } from './speed.ts'
+import { homeOf, otherPool, targets } from './targets.ts'
+import {
+  addLease,
+  dropLease,
+  type Ended,
+  kindOf,
+  newWorker,
+  observeBeat,
+  observeEnd,
+  postOf,
+  serves,
+  type Worker,
+} from './worker.ts'
 
-export interface Ask extends Queued {
+export interface Ask extends Omit<Queued, 'dueMs'> {
+  /** The one that the model is to be prompted with. */
+  effort: EffortWord
+  /** About. */
+  promptTokens: number
+  /** The request's own bound. */
+  outputTokensMax: number
+  /** Hashes of its prompt's beginnings, shortest first. */
+  prefix: Beginning[]
+  /** What its tenant agreed to be served with rather than wait long; null where it did not. */
+  effortUnderLoad: EffortWord | null
   /** Worker ids that failed this request already; none unless it comes `again`. */
   exclude: string[]
 }
+
+/** An ask in the queue. */
+type Waiting = Ask & Queued
 
 export interface Place {
   workerId: string
   keyEpoch: number
   url: string
+  pool: PoolName
 }
 
 export type Outcome =
   /** `position` is the one it had when it began to wait; null when it did not. */
   | { kind: 'granted'; place: Place; waitedMs: number; position: number | null }
+  /** Nothing was leased: it is to come again with this effort. */
+  | { kind: 'lower-effort'; effort: EffortWord }
   | { kind: 'rejected-capacity'; retryAfterMs: number }
   | { kind: 'rejected-no-endpoints' }
   | { kind: 'evicted-ttl'; retryAfterMs: number }
@@ -52,16 +92,12 @@ export interface WaitView extends Standing {
   askAgainMs: number
 }
 
-interface Worker {
-  heartbeat: Heartbeat
-  keyEpoch: number
-  seenAt: number
-  /** Set when a request could not reach it; its next heartbeat clears it. */
-  failed: boolean
-  /** Running there by its own word, without a lease of ours. */
-  unleased: number
-  /** Request ids, and when each was granted. */
-  leases: Map<string, number>
+/** A receipt, as far as the fleet learns from it. */
+export interface End extends Ended {
+  requestId: string
+  workerId: string
+  effort: EffortWord
+  outcome: string
 }
 
 export interface PoolState {
@@ -70,11 +106,21 @@ export interface PoolState {
   leases: Map<string, Worker>
   /** Requests that ended lately: a heartbeat sent before may still list them. In the order of their ends. */
   ended: Map<string, number>
-  queue: FairQueue<Ask>
-  /** By model: how fast slots come free. */
+  /** A lane for each model and home. */
+  queue: FairQueue<Waiting>
+  /** By lane: how fast slots come free. */
   paces: Map<string, Pace>
+  /** By model. */
+  markets: Map<string, Market>
+  lengths: Lengths
+  /** By kind of worker. */
+  speeds: Map<string, Speed>
+  affinity: Affinity
+  decisions: Decisions
   /** Workers that fell silent without taking leave, and when: they may yet owe receipts. */
   missing: Map<string, number>
+  /** Whether a request may be served on the other side of the border, and the border may move. */
+  spill: boolean
 }
 
 export const waitingTtlMs = 60_000
@@ -85,24 +131,39 @@ const endedKeptMs = 5_000
 /** By then a worker's receipts are no longer waited for; see settlement/overdue.ts. */
 const missingKeptMs = 24 * 3_600_000
 const missingMax = 1_000
-const pacesMax = 64
+const pacesMax = 128
+const marketsMax = 64
+const speedsMax = 256
 /** Of those that came back, so many are looked at for one that a free slot is not excluded for. */
 const backLookMax = 64
+/** With one side only, of so many grants one is a long answer's while one waits. */
+const longEvery = 8
 const retryAfterLeastMs = 1_000
 /** Clients ignore a longer one. */
 const retryAfterMostMs = 60_000
 /** When nothing is known yet of how fast slots come free. */
 const retryAfterUnknownMs = 5_000
 const askAgainLeastMs = 1_000
+/** A tenant that agreed to less effort gets it rather than wait longer than this. */
+const underLoadMs = 10_000
+/** In one sweep and lane. */
+const shedMax = 256
+const consideredMax = 4
 
-export function emptyPool(): PoolState {
+export function emptyPool(spill = true): PoolState {
   return {
     workers: new Map(),
     leases: new Map(),
     ended: new Map(),
-    queue: new FairQueue(),
+    queue: new FairQueue<Waiting>(laneOf),
     paces: new Map(),
+    markets: new Map(),
+    lengths: newLengths(),
+    speeds: new Map(),
+    affinity: new Affinity(),
+    decisions: new Decisions(),
     missing: new Map(),
+    spill,
   }
 }
 
@@ -110,26 +171,35 @@ export function emptyPool(): PoolState {
 export function lease(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => void): Outcome | undefined {
   // Its call that ends the lease before may come after this one.
   if (pool.leases.has(ask.requestId)) for (const told of release(pool, ask.requestId, now)) tell(told)
+  note(pool, ask, now)
+  const outcome = leaseNow(pool, ask, now, tell)
+  if (outcome && outcome.kind !== 'granted') pool.decisions.end(ask.requestId, outcome.kind)
+  return outcome
+}
+
+function leaseNow(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => void): Outcome | undefined {
+  const { model } = ask
   if (!hasCandidate(pool, ask, now)) return { kind: 'rejected-no-endpoints' }
-  const worker = pool.queue.backlog(ask.model) === 0 ? pick(pool, ask.model, ask.exclude, now) : undefined
-  if (worker) return grant(pool, ask, worker, now)
-  const nobodyWaited = pool.queue.backlog(ask.model) === 0
-  const added = pool.queue.add(ask, now)
-  if (added.kind === 'full') return { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, ask.model, now) }
-  if (nobodyWaited) waitBegins(paceOf(pool, ask.model), now)
-  if (added.displaced) {
-    const { requestId, model } = added.displaced.item
-    tell({ requestId, outcome: { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, model, now) } })
-  }
+  const lane = laneOf(ask)
+  if (!ask.again) came(marketOf(pool, model, now), homeOf(ask.effort), ask.promptTokens, now)
+  moveBorders(pool, model, now)
+  const nobodyWaits = pool.queue.backlog(lane) === 0
+  const choice = nobodyWaits ? choose(pool, ask, 0, now) : undefined
+  if (choice) return grant(pool, ask, choice, now)
+  if (wantsLess(pool, ask, lane, now)) return { kind: 'lower-effort', effort: ask.effortUnderLoad }
+  const added = pool.queue.add(waiting(ask), now)
+  if (added.kind === 'full') return { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, lane, now) }
+  if (nobodyWaits) waitBegins(paceOf(pool, lane), now)
+  if (added.displaced) tell(shed(pool, added.displaced, now))
   return undefined
 }
 
 /** The request ended, or its client left while it waited. Safe to repeat. */
 export function release(pool: PoolState, requestId: string, now: number): Told[] {
-  if (pool.queue.remove(requestId)) return [{ requestId, outcome: { kind: 'evicted-cancelled' } }]
+  if (pool.queue.remove(requestId)) return [tellEnd(pool, requestId, { kind: 'evicted-cancelled' })]
   const worker = pool.leases.get(requestId)
   if (!worker) return []
-  dropLease(pool, worker, requestId)
+  endLease(pool, worker, requestId)
   pool.ended.delete(requestId)
   pool.ended.set(requestId, now)
   return serve(pool, worker.heartbeat.model, now)
@@ -140,10 +210,30 @@ export function releaseOn(pool: PoolState, workerId: string, requestId: string, 
   return pool.leases.get(requestId)?.heartbeat.workerId === workerId ? release(pool, requestId, now) : []
 }
 
+/** The worker's own last word on a request: what it says of lengths and speeds is learnt, and its slot is free. */
+export function settled(pool: PoolState, end: End, now: number): Told[] {
+  const worker = pool.workers.get(end.workerId)
+  const lease = worker?.leases.get(end.requestId)
+  if (worker) {
+    if (end.finished) {
+      worked(worker.breaker)
+      observeLength(pool.lengths, worker.heartbeat.model, end.effort, end.outputTokens)
+    } else if (end.outcome === 'failed') broke(worker.breaker, end.requestId, now)
+    if (lease) observeEnd(worker, lease, end)
+  }
+  const { promptTokens, cachedTokens, outputTokens, firstTokenMs, ms } = end
+  const engine = { promptTokens, cachedTokens, outputTokens, firstTokenMs, ms }
+  pool.decisions.end(end.requestId, end.outcome, engine)
+  return releaseOn(pool, end.workerId, end.requestId, now)
+}
+
 /** A request could not reach this worker: it is out until it is heard of again, and the lease is free. */
 export function workerFailed(pool: PoolState, workerId: string, requestId: string, now: number): Told[] {
   const worker = pool.workers.get(workerId)
-  if (worker) worker.failed = true
+  if (worker) {
+    worker.failed = true
+    broke(worker.breaker, requestId, now)
+  }
   return [...releaseOn(pool, workerId, requestId, now), ...sweep(pool, now)]
 }
 
@@ -156,15 +246,27 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
     forget(pool, beat.workerId)
     return sweep(pool, now)
   }
-  const worker = known ?? { heartbeat: beat, keyEpoch, seenAt: now, failed: false, unleased: 0, leases: new Map() }
+  const speed = speedOf(pool, beat)
+  const worker = known ?? newWorker(beat, keyEpoch, speed, now)
   const running = new Set(beat.running)
-  for (const [requestId, grantedAt] of worker.leases) {
-    if (!running.has(requestId) && now - grantedAt > leaseGraceMs) dropLease(pool, worker, requestId)
+  for (const [requestId, { at }] of worker.leases) {
+    if (!running.has(requestId) && now - at > leaseGraceMs) endLease(pool, worker, requestId)
   }
   const unleased = beat.running.filter((id) => !worker.leases.has(id) && !pool.ended.has(id)).length
-  Object.assign(worker, { heartbeat: beat, keyEpoch, seenAt: now, failed: false, unleased })
+  if (known) learn(pool, worker, beat)
+  if (beat.pool !== worker.heartbeat.pool) worker.side = beat.pool
+  Object.assign(worker, { heartbeat: beat, keyEpoch, seenAt: now, failed: false, unleased, speed })
   pool.workers.set(beat.workerId, worker)
   return sweep(pool, now)
+}
+
+/** Before the beat is taken: what came since the last one was written by those that ran. */
+function learn(pool: PoolState, worker: Worker, beat: Heartbeat): void {
+  const tokens = Math.max(0, beat.outputTokensTotal - worker.heartbeat.outputTokensTotal)
+  const quickShare = worker.leases.size > 0 ? worker.quick / worker.leases.size : 0
+  observeWritten(pool.lengths, beat.model, 'latency', tokens * quickShare)
+  observeWritten(pool.lengths, beat.model, 'throughput', tokens * (1 - quickShare))
+  observeBeat(worker, beat)
 }
 
 /** A worker whose key is no longer good is out at once. Its receipts are waited for, unless it is no longer believed. */
@@ -184,11 +286,15 @@ export function sweep(pool: PoolState, now: number): Told[] {
   }
   dropOlder(pool.missing, now - missingKeptMs)
   dropOlder(pool.ended, now - endedKeptMs)
-  const told = pool.queue.removeOlder(now - waitingTtlMs).map(({ item }): Told => {
-    const { requestId, model } = item
-    return { requestId, outcome: { kind: 'evicted-ttl', retryAfterMs: retryAfterMs(pool, model, now) } }
+  const told = pool.queue.removeOlder(now - waitingTtlMs).map((entry): Told => {
+    const { requestId } = entry.item
+    return tellEnd(pool, requestId, { kind: 'evicted-ttl', retryAfterMs: retryAfterMs(pool, laneOf(entry.item), now) })
   })
-  for (const model of pool.queue.models()) told.push(...refuseHopeless(pool, model, now), ...serve(pool, model, now))
+  for (const lane of pool.queue.lanes()) told.push(...refuseHopeless(pool, lane, now), ...shedSurplus(pool, lane, now))
+  for (const model of pool.markets.keys()) {
+    moveBorders(pool, model, now)
+    told.push(...serve(pool, model, now))
+  }
   return told
 }
 
@@ -197,7 +303,7 @@ export function waitView(pool: PoolState, requestId: string, now: number): WaitV
   const entry = pool.queue.entry(requestId)
   const standing = pool.queue.standing(requestId)
   if (!entry || !standing) return undefined
-  const everyMs = grantEveryMs(paceOf(pool, entry.item.model), now)
+  const everyMs = grantEveryMs(paceOf(pool, laneOf(entry.item)), now)
   const expectedWaitMs = everyMs === undefined ? null : Math.ceil(everyMs * standing.position)
   // At most a thousand questions a second, however many wait.
   return { ...standing, expectedWaitMs, askAgainMs: Math.max(askAgainLeastMs, pool.queue.size) }
@@ -205,12 +311,7 @@ export function waitView(pool: PoolState, requestId: string, now: number): WaitV
 
 /** Every worker that may hold receipts: those that can be asked, and those that cannot. */
 export function registry(pool: PoolState): { present: Place[]; missing: string[] } {
-  const present = [...pool.workers.values()].map(({ heartbeat: beat, keyEpoch }) => ({
-    workerId: beat.workerId,
-    keyEpoch,
-    url: beat.url,
-  }))
-  return { present, missing: [...pool.missing.keys()] }
+  return { present: [...pool.workers.values()].map(placeOf), missing: [...pool.missing.keys()] }
 }
 
 export interface PoolView {
@@ -222,6 +323,8 @@ export interface PoolView {
     workerId: string
     model: string
     state: string
+    /** On which side of the border it stands. */
+    side: PoolName
     slots: number
     leased: number
     engine: string
@@ -230,22 +333,26 @@ export interface PoolView {
   }[]
 }
 
-export function view(pool: PoolState): PoolView {
-  const workers = [...pool.workers.values()].map(({ heartbeat: beat, failed, leases }) => ({
+/** @param home only the workers at home there, and those that wait for it */
+export function view(pool: PoolState, home?: PoolName): PoolView {
+  const present = [...pool.workers.values()].filter(({ heartbeat: beat }) => home === undefined || beat.pool === home)
+  const workers = present.map(({ heartbeat: beat, failed, side, leases }) => ({
     workerId: beat.workerId,
     model: beat.model,
     state: failed ? 'unreachable' : beat.state,
+    side,
     slots: beat.slotsMax,
     leased: leases.size,
     engine: beat.engine,
     vision: beat.vision,
     url: beat.url,
   }))
+  const waits = pool.queue.lanes().filter((lane) => home === undefined || lane.startsWith(`${home} `))
   return {
     slots: workers.reduce((sum, worker) => sum + worker.slots, 0),
-    leased: pool.leases.size,
-    unleased: [...pool.workers.values()].reduce((sum, worker) => sum + worker.unleased, 0),
-    waiting: pool.queue.size,
+    leased: workers.reduce((sum, worker) => sum + worker.leased, 0),
+    unleased: present.reduce((sum, worker) => sum + worker.unleased, 0),
+    waiting: waits.reduce((sum, lane) => sum + pool.queue.waitingFor(lane).length, 0),
     workers,
   }
 }
@@ -257,8 +364,9 @@ function forget(pool: PoolState, workerId: string): void {
   pool.workers.delete(workerId)
 }
 
-function dropLease(pool: PoolState, worker: Worker, requestId: string): void {
-  worker.leases.delete(requestId)
+function endLease(pool: PoolState, worker: Worker, requestId: string): void {
+  dropLease(worker, requestId)
+  undecided(worker.breaker, requestId)
   pool.leases.delete(requestId)
 }
 
@@ -276,50 +384,184 @@ function dropOlder(times: Map<string, number>, time: number): void {
 }
 
 /** Those whose model nobody serves any more, or nobody but the workers that failed them. */
-function refuseHopeless(pool: PoolState, model: string, now: number): Told[] {
-  const served = hasCandidate(pool, { model, exclude: [] }, now)
+function refuseHopeless(pool: PoolState, lane: string, now: number): Told[] {
+  const served = hasCandidate(pool, { model: modelIn(lane), exclude: [] }, now)
   const { queue } = pool
   const hopeless = served
-    ? queue.back(model, backLookMax).filter(({ item }) => !hasCandidate(pool, item, now))
-    : queue.waitingFor(model)
+    ? queue.back(lane, backLookMax).filter(({ item }) => !hasCandidate(pool, item, now))
+    : queue.waitingFor(lane)
   return hopeless.map(({ item: { requestId } }) => {
     queue.remove(requestId)
-    return { requestId, outcome: { kind: 'rejected-no-endpoints' } }
+    return tellEnd(pool, requestId, { kind: 'rejected-no-endpoints' })
   })
 }
 
-/** Gives the model's free slots to those that wait for them. */
+/**
+ * At the pace of late not all that wait can be served before their time is up. Those that will not are told now, with
+ * the time after which the queue will have drained: batch first, of the tenant furthest over its share, then those that
+ * have come too late already.
+ */
+function shedSurplus(pool: PoolState, lane: string, now: number): Told[] {
+  const everyMs = grantEveryMs(paceOf(pool, lane), now)
+  if (everyMs === undefined || everyMs <= 0) return []
+  const told: Told[] = []
+  for (let count = 0; count < shedMax && pool.queue.backlog(lane) * everyMs > waitingTtlMs; count++) {
+    const entry = pool.queue.surplus(lane)
+    if (!entry) break
+    pool.queue.remove(entry.item.requestId)
+    told.push(shed(pool, entry, now))
+  }
+  return told
+}
+
+function shed(pool: PoolState, { item }: Entry<Waiting>, now: number): Told {
+  const outcome: Outcome = { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, laneOf(item), now) }
+  return tellEnd(pool, item.requestId, outcome)
+}
+
+function tellEnd(pool: PoolState, requestId: string, outcome: Outcome): Told {
+  pool.decisions.end(requestId, outcome.kind)
+  return { requestId, outcome }
+}
+
+/** Gives the model's free places to those that wait for them. */
 function serve(pool: PoolState, model: string, now: number): Told[] {
   const told: Told[] = []
-  for (;;) {
-    const free = pick(pool, model, [], now)
-    const next = free && nextFor(pool, model, now)
-    if (!next) return told
-    // Those that came back may not take every worker.
-    const worker = next.item.exclude.length > 0 ? pick(pool, model, next.item.exclude, now) : free
-    if (!worker) return told
-    granted(paceOf(pool, model), now)
-    told.push({ requestId: next.item.requestId, outcome: grant(pool, next.item, worker, now, next) })
+  for (let next = nextServed(pool, model, now); next; next = nextServed(pool, model, now)) {
+    granted(paceOf(pool, laneOf(next.entry.item)), now)
+    const { requestId } = next.entry.item
+    told.push({ requestId, outcome: grant(pool, next.entry.item, next.choice, now, next.entry) })
   }
+  return told
 }
 
-function nextFor(pool: PoolState, model: string, now: number): Entry<Ask> | undefined {
-  const fits = (ask: Ask) => pick(pool, model, ask.exclude, now) !== undefined
-  return pool.queue.takeBack(model, fits, backLookMax) ?? pool.queue.take(model)
+/** Short answers first: they take little, and only what suits them. Where there is one side only, not always. */
+function nextServed(pool: PoolState, model: string, now: number) {
+  if (pool.queue.size === 0) return undefined
+  const market = marketOf(pool, model, now)
+  const longWaits = pool.queue.backlog(`throughput ${model}`) > 0
+  if (!longWaits) market.passedLong = 0
+  const due = market.passedLong >= longEvery - 1 && !hasSide(pool, model, 'throughput', now)
+  for (const home of due ? [...poolNames].reverse() : poolNames) {
+    const next = nextInLane(pool, `${home} ${model}`, due && home === 'throughput', now)
+    if (!next) continue
+    market.passedLong = home === 'latency' && longWaits ? market.passedLong + 1 : 0
+    return next
+  }
+  return undefined
 }
 
-function grant(pool: PoolState, ask: Ask, worker: Worker, now: number, waited?: Entry<Ask>): Outcome {
-  const { workerId, url } = worker.heartbeat
-  pool.leases.set(ask.requestId, worker)
-  worker.leases.set(ask.requestId, now)
-  const place = { workerId, keyEpoch: worker.keyEpoch, url }
-  return { kind: 'granted', place, waitedMs: waited ? now - waited.since : 0, position: waited?.position ?? null }
+function nextInLane(pool: PoolState, lane: string, due: boolean, now: number) {
+  const { queue } = pool
+  let choice: Choice | undefined
+  const fits = (item: Waiting) => {
+    choice = choose(pool, item, now - (queue.entry(item.requestId)?.since ?? now), now, due)
+    return choice !== undefined
+  }
+  const back = queue.takeBack(lane, fits, backLookMax)
+  const entry = back ?? queue.next(lane, now)
+  if (!entry || (!back && !fits(entry.item)) || !choice) return undefined
+  if (!back) queue.take(lane, now)
+  return { entry, choice }
 }
 
-function serves(worker: Worker, model: string, exclude: string[], now: number): boolean {
-  const { failed, heartbeat: beat, seenAt } = worker
-  const here = !failed && beat.state === 'ready' && now - seenAt <= heartbeatLostMs
-  return here && beat.model === model && !exclude.includes(beat.workerId)
+interface Choice {
+  worker: Worker
+  order: Order
+  judged: Judged
+  considered: Considered
+}
+
+/** The place that suits it best, or none when it is better off waiting. */
+function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = false): Choice | undefined {
+  const { model, exclude, effort } = ask
+  const home = homeOf(effort)
+  const market = marketOf(pool, model, now)
+  const outputTokens = expectedLength(pool.lengths, model, effort, ask.outputTokensMax)
+  const order: Order = { home, promptTokens: ask.promptTokens, outputTokens, waitedMs, due }
+  const waits = {
+    latency: pool.queue.backlog(`latency ${model}`) > 0,
+    throughput: pool.queue.backlog(`throughput ${model}`) > 0,
+  }
+  const house = houseOf(market, model, pool.workers.values(), waits, now)
+  const held = pool.affinity.held(ask.prefix)
+  const considered: Considered = { counts: {}, best: [] }
+  let best: { worker: Worker; judged: Judged } | undefined
+  for (const worker of pool.workers.values()) {
+    if (!serves(worker, model, exclude, now)) continue
+    if (!pool.spill && worker.side !== home && house.has[home]) continue
+    const judged = judge(postOf(worker, held.get(worker.heartbeat.workerId) ?? 0, now), order, house)
+    considered.counts[judged.fit] = (considered.counts[judged.fit] ?? 0) + 1
+    if (judged.fit !== 'fits') continue
+    if (!best || better(judged, best.judged)) best = { worker, judged }
+    keepBest(considered.best, judged)
+  }
+  return best && { ...best, order, considered }
+}
+
+function keepBest(best: Judged[], judged: Judged): void {
+  const at = best.findIndex((each) => better(judged, each))
+  if (at < 0 && best.length >= consideredMax) return
+  best.splice(at < 0 ? best.length : at, 0, judged)
+  if (best.length > consideredMax) best.pop()
+}
+
+function grant(pool: PoolState, ask: Ask, choice: Choice, now: number, waited?: Entry<Ask & Queued>): Outcome {
+  const { worker, order, judged, considered } = choice
+  const { requestId, promptTokens, prefix } = ask
+  const { workerId, pool: home } = worker.heartbeat
+  const keepTokens = promptTokens + order.outputTokens
+  addLease(worker, requestId, { at: now, home: order.home, keepTokens }, Math.max(1, promptTokens - judged.heldTokens))
+  pool.leases.set(requestId, worker)
+  pool.affinity.given(prefix, workerId)
+  began(worker.breaker, requestId)
+  const waitedMs = waited ? now - waited.since : 0
+  const position = waited?.position ?? null
+  const { side } = judged
+  const why = whyOf(choice)
+  pool.decisions.attempt(requestId, { at: now, workerId, pool: home, side, why, waitedMs, position, ...considered })
+  return { kind: 'granted', place: placeOf(worker), waitedMs, position }
+}
+
+function whyOf({ order, judged }: Choice): string {
+  const where =
+    judged.side === order.home
+      ? `a place on the ${order.home} side`
+      : `no place on the ${order.home} side in time, and room on the other`
+  const prefix = judged.heldTokens > 0 ? `, holds about ${judged.heldTokens} tokens of the prompt` : ''
+  return `${where}; it uses least of its targets there${prefix}`
+}
+
+function placeOf({ heartbeat: beat, keyEpoch }: Worker): Place {
+  return { workerId: beat.workerId, keyEpoch, url: beat.url, pool: beat.pool }
+}
+
+function note(pool: PoolState, ask: Ask, now: number): void {
+  const { requestId, tenantId, model, effort, priorityClass, weight, promptTokens } = ask
+  const expectedOutputTokens = Math.round(expectedLength(pool.lengths, model, effort, ask.outputTokensMax))
+  pool.decisions.begin({
+    ...{ requestId, tenantId, model, effort, priorityClass, weight, promptTokens, expectedOutputTokens },
+    home: homeOf(effort),
+    cameAt: now,
+    attempts: [],
+    outcome: null,
+    engine: null,
+  })
+}
+
+/** Whether it would wait too long for what it asks, and not for what its tenant agreed to instead. */
+function wantsLess(pool: PoolState, ask: Ask, lane: string, now: number): ask is Ask & { effortUnderLoad: EffortWord } {
+  const { effortUnderLoad, again, model } = ask
+  if (effortUnderLoad === null || again || homeOf(effortUnderLoad) === homeOf(ask.effort)) return false
+  const other = `${otherPool(homeOf(ask.effort))} ${model}`
+  return expectedWaitMs(pool, lane, now) > underLoadMs && expectedWaitMs(pool, other, now) < underLoadMs
+}
+
+/** For one that comes now; nothing is expected while nobody waits. */
+function expectedWaitMs(pool: PoolState, lane: string, now: number): number {
+  const backlog = pool.queue.backlog(lane)
+  if (backlog === 0) return 0
+  return (backlog + 1) * (grantEveryMs(paceOf(pool, lane), now) ?? retryAfterUnknownMs)
 }
 
 function hasCandidate(pool: PoolState, { model, exclude }: Pick<Ask, 'model' | 'exclude'>, now: number): boolean {
@@ -327,30 +569,68 @@ function hasCandidate(pool: PoolState, { model, exclude }: Pick<Ask, 'model' | '
   return false
 }
 
-/** The worker with the most free slots, if any has one. */
-function pick(pool: PoolState, model: string, exclude: string[], now: number): Worker | undefined {
-  let best: Worker | undefined
-  let most = 0
-  for (const worker of pool.workers.values()) {
-    const free = worker.heartbeat.slotsMax - worker.unleased - worker.leases.size
-    if (free > most && serves(worker, model, exclude, now)) [best, most] = [worker, free]
-  }
-  return best
+function hasSide(pool: PoolState, model: string, side: PoolName, now: number): boolean {
+  for (const worker of pool.workers.values()) if (worker.side === side && serves(worker, model, [], now)) return true
+  return false
 }
 
-function paceOf(pool: PoolState, model: string): Pace {
-  const known = pool.paces.get(model)
+function moveBorders(pool: PoolState, model: string, now: number): void {
+  const market = marketOf(pool, model, now)
+  const most = Number.MAX_SAFE_INTEGER
+  const expected = {
+    latency: expectedLength(pool.lengths, model, 'none', most),
+    throughput: expectedLength(pool.lengths, model, 'high', most),
+  }
+  moveBorder(market, model, pool.workers.values(), expected, pool.spill, now)
+}
+
+function marketOf(pool: PoolState, model: string, now: number): Market {
+  const known = pool.markets.get(model)
+  if (known) return known
+  if (pool.markets.size >= marketsMax) pool.markets.clear()
+  const market = newMarket(now)
+  pool.markets.set(model, market)
+  return market
+}
+
+function speedOf(pool: PoolState, beat: Heartbeat): Speed {
+  const kind = kindOf(beat)
+  const known = pool.speeds.get(kind)
+  if (known) return known
+  if (pool.speeds.size >= speedsMax) pool.speeds.clear()
+  const wide = pool.speeds.get(beat.model) ?? newSpeed(undefined)
+  const speed = newSpeed(wide)
+  pool.speeds.set(beat.model, wide)
+  pool.speeds.set(kind, speed)
+  return speed
+}
+
+function waiting(ask: Ask): Waiting {
+  const promised = ask.priorityClass === 'interactive'
+  return { ...ask, dueMs: promised ? targets[homeOf(ask.effort)].firstTokenMs : Number.POSITIVE_INFINITY }
+}
+
+function laneOf({ effort, model }: Pick<Ask, 'effort' | 'model'>): string {
+  return `${homeOf(effort)} ${model}`
+}
+
+function modelIn(lane: string): string {
+  return lane.slice(lane.indexOf(' ') + 1)
+}
+
+function paceOf(pool: PoolState, lane: string): Pace {
+  const known = pool.paces.get(lane)
   if (known) return known
   if (pool.paces.size >= pacesMax) pool.paces.clear()
   const pace = newPace()
-  pool.paces.set(model, pace)
+  pool.paces.set(lane, pace)
   return pace
 }
 
-/** When those that wait for this model will have been served, at the pace of late. */
-function retryAfterMs(pool: PoolState, model: string, now: number): number {
-  const everyMs = grantEveryMs(paceOf(pool, model), now)
+/** When those that wait in this lane will have been served, at the pace of late. */
+function retryAfterMs(pool: PoolState, lane: string, now: number): number {
+  const everyMs = grantEveryMs(paceOf(pool, lane), now)
   if (everyMs === undefined) return retryAfterUnknownMs
-  const wait = Math.ceil(everyMs * (pool.queue.backlog(model) + 1))
+  const wait = Math.ceil(everyMs * (pool.queue.backlog(lane) + 1))
   return Math.min(retryAfterMostMs, Math.max(retryAfterLeastMs, wait))
 }

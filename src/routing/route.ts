@@ -1,8 +1,9 @@
-/** Effort decides the pool; the pool decides the worker. */
+/** Asks the fleet for a worker: effort, load and held prefixes decide which; see place.ts. */
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
 import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
+import { fleetOf } from './fleet.ts'
 import type { Ask, Outcome, Place } from './pool.ts'
 import type { Wait } from './wait.ts'
 
@@ -12,47 +13,42 @@ export interface Lease {
   waitedMs: number
   /** In the queue, when it came; null when it did not wait. */
   position: number | null
+  /** The one to prompt with: less than was asked where the tenant agreed to it. */
+  effort: EffortWord
 }
 
 /** No pool has a worker for the request: neither waiting nor another pool helps. */
 export class NoEndpoints extends GatewayError {}
 
-/** Short answers go where the next token comes soonest, long thinking where most tokens come in all. */
-export function preferredPools(effort: EffortWord): [PoolName, PoolName] {
-  return effort === 'none' ? ['latency', 'throughput'] : ['throughput', 'latency']
-}
-
 /**
- * Leases a slot, waiting in the preferred pool's queue; the other pool serves when the preferred one has no worker.
+ * Leases a slot, waiting in the queue where there is none. Where the fleet has no room in time and the tenant agreed to
+ * less effort then, it is asked once more with that.
  * The caller owns the lease: the receipt gives it back, or `releaseLease` does.
  */
-export async function route(
-  line: Line,
-  order: Omit<Ask, 'requestId'> & { effort: EffortWord },
-  wait: Wait,
-): Promise<Lease> {
-  const { effort, ...ask } = order
-  let last: Outcome = { kind: 'rejected-no-endpoints' }
-  for (const pool of preferredPools(effort)) {
-    wait.begin(pool)
-    const outcome = await leaseIn(line, pool, { requestId: line.requestId, ...ask }).finally(() => wait.end())
-    if (outcome.kind === 'granted') {
-      const { place, waitedMs, position } = outcome
-      if (position !== null) wait.past = { position, waitedMs }
-      return { pool, place, waitedMs, position }
-    }
-    last = outcome
-    if (outcome.kind !== 'rejected-no-endpoints') break
-  }
-  throw refusal(last, ask.model)
+export async function route(line: Line, order: Omit<Ask, 'requestId'>, wait: Wait): Promise<Lease> {
+  const ask = { requestId: line.requestId, ...order }
+  wait.begin()
+  const outcome = await leaseLowering(line, ask, wait).finally(() => wait.end())
+  if (outcome.kind !== 'granted') throw refusal(outcome, ask.model)
+  const { place, waitedMs, position } = outcome
+  if (position !== null) wait.past = { position, waitedMs }
+  return { pool: place.pool, place, waitedMs, position, effort: wait.lowered ?? ask.effort }
 }
 
-async function leaseIn(line: Line, pool: PoolName, ask: Ask): Promise<Outcome> {
-  const stub = line.env.POOL.getByName(pool)
-  const cancel = () => line.waitUntil(stub.release([ask.requestId]))
+async function leaseLowering(line: Line, ask: Ask, wait: Wait): Promise<Outcome> {
+  const outcome = await leaseIn(line, ask)
+  if (outcome.kind !== 'lower-effort') return outcome
+  wait.lowered = outcome.effort
+  // The hashes are of the prompt with the other effort.
+  return leaseIn(line, { ...ask, effort: outcome.effort, effortUnderLoad: null, prefix: [] })
+}
+
+async function leaseIn(line: Line, ask: Ask): Promise<Outcome> {
+  const fleet = fleetOf(line.env)
+  const cancel = () => line.waitUntil(fleet.release([ask.requestId]))
   line.left.addEventListener('abort', cancel, { once: true })
   try {
-    return await stub.lease(ask)
+    return await fleet.lease(ask)
   } finally {
     line.left.removeEventListener('abort', cancel)
   }
@@ -73,6 +69,7 @@ function refusal(outcome: Outcome, model: string): GatewayError {
         retryAfterMs: outcome.retryAfterMs,
       })
     case 'evicted-cancelled':
+    case 'lower-effort':
     case 'granted':
       return new GatewayError('internal_error', 'the request was withdrawn while it waited')
   }

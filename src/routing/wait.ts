@@ -1,16 +1,19 @@
 /**
- * What one request knows of its wait for a slot, for its client. The pool is asked in the background, at most as often
+ * What one request knows of its wait for a slot, for its client. The fleet is asked in the background, at most as often
  * as it wants to be, so that whoever looks never waits for it.
  */
-import type { PoolName } from '../../backends/protocol/dispatch.ts'
+import type { EffortWord } from '../../backends/protocol/effort.ts'
 import type { Line } from '../line.ts'
+import { fleetOf } from './fleet.ts'
 import type { WaitView } from './pool.ts'
 
 export class Wait {
   /** The last wait that ended with a slot: where it stood when it came, and how long it waited. */
   past: { position: number; waitedMs: number } | undefined
+  /** The effort that the request was lowered to under load; known before it waits. */
+  lowered: EffortWord | undefined
   readonly #line: Line
-  #pool: PoolName | undefined
+  #waits = false
   #known: WaitView | undefined
   #asking: Promise<void> | undefined
   #askAt = 0
@@ -19,20 +22,20 @@ export class Wait {
     this.#line = line
   }
 
-  begin(pool: PoolName): void {
-    this.#pool = pool
+  begin(): void {
+    this.#waits = true
     this.#known = undefined
     this.#askAt = 0
   }
 
   end(): void {
-    this.#pool = undefined
+    this.#waits = false
     this.#known = undefined
   }
 
   /** The newest answer that there is; undefined when it does not wait, or nothing is known. */
   look(now: number): WaitView | undefined {
-    if (this.#pool && now >= this.#askAt) this.#asking ??= this.#ask(this.#pool, now)
+    if (this.#waits && now >= this.#askAt) this.#asking ??= this.#ask(now)
     return this.#known
   }
 
@@ -43,13 +46,13 @@ export class Wait {
   }
 
   /** Never rejects: a figure that does not come is not told. */
-  async #ask(pool: PoolName, now: number): Promise<void> {
-    const answer = await this.#line.env.POOL.getByName(pool)
+  async #ask(now: number): Promise<void> {
+    const answer = await fleetOf(this.#line.env)
       .position(this.#line.requestId)
       .catch(() => undefined)
     this.#asking = undefined
     this.#askAt = now + (answer?.askAgainMs ?? 1_000)
-    if (this.#pool === pool) this.#known = answer
+    if (this.#waits) this.#known = answer
   }
 }
 

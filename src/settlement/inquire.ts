@@ -1,29 +1,26 @@
 /**
- * Asks every worker of every pool about overdue requests. Those that cannot be asked make the answer `silent`, and so
- * does a pool that was started so lately that it does not know them all.
+ * Asks every worker about overdue requests. Those that cannot be asked make the answer `silent`, and so
+ * does a fleet that was started so lately that it does not know them all.
  */
-import { poolNames } from '../../backends/protocol/dispatch.ts'
 import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/protocol/inquiry.ts'
 import { seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import { type Env, settings } from '../env.ts'
+import { fleetOf } from '../routing/fleet.ts'
 import type { Place } from '../routing/pool.ts'
 import type { Known } from './overdue.ts'
 
 const answerWithinMs = 5_000
 
 export async function inquire(env: Env, requestIds: string[], now: number): Promise<Known> {
-  const registries = await Promise.all(poolNames.map((pool) => env.POOL.getByName(pool).registry()))
-  const answers = await Promise.all(
-    registries.flatMap(({ present }) => present.map((place) => ask(env, place, requestIds, now))),
-  )
+  const { present, missing, complete } = await fleetOf(env).registry()
+  const answers = await Promise.all(present.map((place) => ask(env, place, requestIds, now)))
   const heard = answers.filter((answer) => answer !== undefined)
   return {
     running: new Set(heard.flatMap((answer) => answer.running)),
     owed: new Set(heard.flatMap((answer) => answer.owed)),
-    silent:
-      heard.length < answers.length || registries.some(({ missing, complete }) => missing.length > 0 || !complete),
+    silent: heard.length < answers.length || missing.length > 0 || !complete,
   }
 }
 

@@ -9,6 +9,8 @@ import { parseKeyId } from '../../backends/protocol/worker-key.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import type { Env, Settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
+import { fleetOf } from '../routing/fleet.ts'
+import type { End } from '../routing/pool.ts'
 
 export async function settleReceipts(body: unknown, env: Env, settings: Settings): Promise<ReceiptsAnswer> {
   const call = ReceiptsCall.safeParse(body)
@@ -39,18 +41,30 @@ interface Signed {
 
 /** Gives the slots back, and keeps the receipts of those workers whose keys were not revoked. */
 async function believed(signed: Signed[], env: Env, answer: ReceiptsAnswer): Promise<Receipt[]> {
-  const kept = await Promise.all(
-    groups(signed, ({ receipt }) => receipt.pool).map(async ([pool, group]) => {
-      const came = group.map(({ receipt: { requestId, workerId }, keyEpoch }) => ({ requestId, workerId, keyEpoch }))
-      const good = await env.POOL.getByName(pool).receiptsCame(came)
-      for (const [index, { receipt }] of group.entries()) {
-        if (good[index]) continue
-        answer.refused.push({ dispatchId: receipt.dispatchId, reason: 'the key of this worker was revoked' })
-      }
-      return group.filter((_, index) => good[index]).map(({ receipt }) => receipt)
-    }),
-  )
-  return kept.flat()
+  const good = await fleetOf(env).receiptsCame(signed.map(({ receipt, keyEpoch }) => ({ ...endOf(receipt), keyEpoch })))
+  for (const [index, { receipt }] of signed.entries()) {
+    if (good[index]) continue
+    answer.refused.push({ dispatchId: receipt.dispatchId, reason: 'the key of this worker was revoked' })
+  }
+  return signed.filter((_, index) => good[index]).map(({ receipt }) => receipt)
+}
+
+/** What the fleet learns from it. */
+function endOf({
+  requestId,
+  workerId,
+  effort,
+  outcome,
+  counts,
+  firstTokenMs,
+  startedAt,
+  endedAt,
+  estimated,
+}: Receipt): End {
+  const { promptTokens, cachedTokens, outputTokens } = counts
+  const finished = outcome === 'finished' && !estimated
+  const ms = endedAt - startedAt
+  return { requestId, workerId, effort, outcome, finished, promptTokens, cachedTokens, outputTokens, firstTokenMs, ms }
 }
 
 async function openReceipt(token: string, settings: Settings): Promise<Signed | undefined> {

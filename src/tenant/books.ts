@@ -71,6 +71,7 @@ export class Books {
       weight: admitted.tenant.settings.weight,
       priorityClass: priorityClassOf(admitted.tenant, admitted.key),
       responseDays: admitted.tenant.settings.responseDays,
+      lowersEffort: admitted.tenant.settings.underLoad === 'lower-effort',
       ratesLeft: ratesLeft(admitted, now),
     }
   }

@@ -42,6 +42,8 @@ export interface Admission {
   priorityClass: PriorityClass
   /** How long an answer of Responses may be kept. */
   responseDays: number
+  /** The tenant agreed to less effort under load. */
+  lowersEffort: boolean
   ratesLeft: RatesLeft
 }
 

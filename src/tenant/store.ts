@@ -60,6 +60,8 @@ export const TenantSettings = z.object({
     )
     .max(32)
     .default([]),
+  /** Under load: wait for the effort that was asked, or be served with the least there is. Always disclosed. */
+  underLoad: z.enum(['wait', 'lower-effort']).default('wait'),
 })
 export type TenantSettings = z.infer<typeof TenantSettings>
 

@@ -18,7 +18,7 @@ const warmMs = 10
 
 let serial = 0
 
-function ask(tenants: number): Ask {
+function ask(tenants: number): Ask & Queued {
   serial += 1
   return {
     requestId: `req_${serial}`,
@@ -29,6 +29,12 @@ function ask(tenants: number): Ask {
     costTokens: 200 + (serial % 97) * 40,
     exclude: [],
     again: false,
+    dueMs: 1_500,
+    effort: serial % 3 === 0 ? 'high' : 'none',
+    promptTokens: 200 + (serial % 97) * 10,
+    outputTokensMax: 4_096,
+    prefix: [{ hash: serial % tenants, tokens: 200 }],
+    effortUnderLoad: null,
   }
 }
 
@@ -54,7 +60,7 @@ function microsOf(length: number, measured: (index: number) => void, restore: (c
 }
 
 function queueRow(length: number, tenants: number): number[] {
-  const queue = new FairQueue<Queued>()
+  const queue = new FairQueue<Queued>(({ model }) => model)
   let ids: string[] = []
   const add = () => {
     const item = ask(tenants)
@@ -62,7 +68,7 @@ function queueRow(length: number, tenants: number): number[] {
     queue.add(item, 0)
   }
   for (let index = 0; index < length; index++) add()
-  const take = () => queue.take('m')
+  const take = () => queue.take('m', 0)
   const refresh = () => {
     ids = queue.waitingFor('m').map((entry) => entry.item.requestId)
   }

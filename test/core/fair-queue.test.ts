@@ -22,6 +22,7 @@ function request(tenantId: string, change: Partial<Queued> = {}): Queued {
     priorityClass: 'interactive',
     costTokens: 100,
     again: false,
+    dueMs: 1_000_000,
     ...change,
   }
 }
@@ -34,7 +35,7 @@ function fill(queue: FairQueue<Queued>, tenantId: string, count: number, change:
 function drain(queue: FairQueue<Queued>, count = Number.MAX_SAFE_INTEGER, model = 'm'): string[] {
   const tenants: string[] = []
   while (tenants.length < count) {
-    const entry = queue.take(model)
+    const entry = queue.take(model, 0)
     if (!entry) break
     tenants.push(entry.item.tenantId)
   }
@@ -52,7 +53,7 @@ describe('the fair queue', () => {
     const event = fc.record({ tenant: fc.nat(4), cost: fc.integer({ min: 1, max: costMax }), takes })
     fc.assert(
       fc.property(weights, fc.array(event, { maxLength: 300, size: 'max' }), (weightOf, events) => {
-        const queue = new FairQueue<Queued>()
+        const queue = new FairQueue<Queued>(({ model }) => model)
         const waiting = weightOf.map(() => 0)
         const pairs = weightOf.flatMap((_, a) => weightOf.slice(a + 1).map((__, b) => ({ a, b: a + 1 + b })))
         const paths = pairs.map((pair) => ({ ...pair, at: 0, least: 0, most: 0 }))
@@ -63,7 +64,7 @@ describe('the fair queue', () => {
           queue.add(request(`t${tenant}`, { weight: weightOf[tenant] ?? 1, costTokens: cost }), 0)
           waiting[tenant] = (waiting[tenant] ?? 0) + 1
           for (let take = 0; take < takes; take++) {
-            const entry = queue.take('m')
+            const entry = queue.take('m', 0)
             if (!entry) break
             const taken = Number(entry.item.tenantId.slice(1))
             const charge = chargeOf(entry.item.costTokens, entry.item.weight)
@@ -87,7 +88,7 @@ describe('the fair queue', () => {
   })
 
   it('[QUE2] however much one tenant has waiting, another’s single request waits for one of each tenant at most', () => {
-    const queue = new FairQueue<Queued>()
+    const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'abuser', waitingPerTenantMax, { costTokens: 1 })
     drain(queue, 500)
     queue.add(request('quiet', { costTokens: 200_000 }), 0)
@@ -105,7 +106,7 @@ describe('the fair queue', () => {
     })
     fc.assert(
       fc.property(arrivals, (events) => {
-        const queue = new FairQueue<Queued>()
+        const queue = new FairQueue<Queued>(({ model }) => model)
         fill(queue, 'a', 40)
         const waiting = { interactive: 40, batch: 0 }
         let passed = 0
@@ -115,7 +116,7 @@ describe('the fair queue', () => {
             waiting[event] += 1
             continue
           }
-          const taken = queue.take('m')?.item.priorityClass
+          const taken = queue.take('m', 0)?.item.priorityClass
           if (!taken) continue
           if (taken === 'batch') {
             expect(waiting.interactive === 0 || passed >= batchEvery - 1).toBe(true)
@@ -138,14 +139,14 @@ describe('the fair queue', () => {
       fc.property(costs, fc.nat(), (asked, pick) => {
         const requests = asked.map(({ tenant, cost }) => request(`t${tenant}`, { costTokens: cost }))
         const gone = requests[pick % requests.length] as Queued
-        const with_ = new FairQueue<Queued>()
+        const with_ = new FairQueue<Queued>(({ model }) => model)
         for (const each of requests) with_.add(each, 0)
         expect(with_.remove(gone.requestId)?.item).toBe(gone)
         expect(with_.remove(gone.requestId)).toBeUndefined()
         expect(with_.size).toBe(requests.length - 1)
-        const without = new FairQueue<Queued>()
+        const without = new FairQueue<Queued>(({ model }) => model)
         for (const each of requests) if (each !== gone) without.add(each, 0)
-        const order = (queue: FairQueue<Queued>) => requests.slice(1).map(() => queue.take('m')?.item.requestId)
+        const order = (queue: FairQueue<Queued>) => requests.slice(1).map(() => queue.take('m', 0)?.item.requestId)
         // Equal tags go in the order of their setting, which a tenant that came only to leave has taken part in.
         if (requests.filter((each) => each.tenantId === gone.tenantId)[0] !== gone) {
           expect(order(with_)).toEqual(order(without))
@@ -167,7 +168,7 @@ describe('the fair queue', () => {
     })
     fc.assert(
       fc.property(fc.array(event, { maxLength: 150, size: 'max' }), (events) => {
-        const queue = new FairQueue<Queued>()
+        const queue = new FairQueue<Queued>(({ model }) => model)
         const waiting = new Map<string, { item: Queued; since: number }>()
         const leave = (entry: { item: Queued } | undefined) => {
           if (entry) expect(waiting.delete(entry.item.requestId)).toBe(true)
@@ -187,7 +188,7 @@ describe('the fair queue', () => {
             const item = request(`t${tenant}`, { model, priorityClass, costTokens: cost, weight, again })
             expect(queue.add(item, now)).toEqual({ kind: 'waiting', displaced: undefined })
             waiting.set(item.requestId, { item, since: now })
-          } else if (kind === 'take') isFirst(leave(queue.take(model)))
+          } else if (kind === 'take') isFirst(leave(queue.take(model, 0)))
           else if (kind === 'take-back') isFirst(leave(queue.takeBack(model, () => true, 1)))
           else if (kind === 'remove') leave(queue.remove([...waiting.keys()][pick % (waiting.size || 1)] ?? 'none'))
           else {
@@ -195,7 +196,7 @@ describe('the fair queue', () => {
             for (const { since } of waiting.values()) expect(since).toBeGreaterThanOrEqual(now - 40)
           }
           expect(queue.size).toBe(waiting.size)
-          const ids = queue.models().flatMap((each) => queue.waitingFor(each).map((entry) => entry.item.requestId))
+          const ids = queue.lanes().flatMap((each) => queue.waitingFor(each).map((entry) => entry.item.requestId))
           expect(ids.sort()).toEqual([...waiting.keys()].sort())
           for (const id of ids) {
             const { position, of } = queue.standing(id) ?? { position: 0, of: 0 }
@@ -207,15 +208,15 @@ describe('the fair queue', () => {
   })
 
   it('[QUE6] a model without a free slot blocks no other', () => {
-    const queue = new FairQueue<Queued>()
+    const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'a', 3, { model: 'busy' })
     fill(queue, 'b', 2)
     expect(drain(queue, 9)).toEqual(['b', 'b'])
-    expect(queue.models()).toEqual(['busy'])
+    expect(queue.lanes()).toEqual(['busy'])
   })
 
   it('[QUE7] at a bound, interactive displaces the youngest batch request of the tenant furthest over its share; all else is refused', () => {
-    const queue = new FairQueue<Queued>()
+    const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'heavy', 60, { priorityClass: 'batch', weight: 300 })
     fill(queue, 'greedy', 40, { priorityClass: 'batch', weight: 100 })
     fill(queue, 'a', waitingPerTenantMax)
@@ -236,7 +237,7 @@ describe('the fair queue', () => {
   })
 
   it('[QUE8] one tenant cannot fill the queue, and at its bound displaces nobody’s but its own batch', () => {
-    const queue = new FairQueue<Queued>()
+    const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'other', 1, { priorityClass: 'batch' })
     fill(queue, 'a', 2, { priorityClass: 'batch' })
     const youngest = `r${serial}`
@@ -249,7 +250,7 @@ describe('the fair queue', () => {
   })
 
   it('[QUE9] one that comes back goes before all whom its slot fits, and delays no other that fits', () => {
-    const queue = new FairQueue<Queued>()
+    const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'a', 2)
     const [first, second] = [request('b', { again: true }), request('c', { again: true })]
     queue.add(first, 0)
@@ -266,7 +267,7 @@ describe('the fair queue', () => {
     const shape = fc.record({ tenants: fc.integer({ min: 1, max: 8 }), each: fc.integer({ min: 1, max: 8 }) })
     fc.assert(
       fc.property(shape, fc.nat(), fc.boolean(), ({ tenants, each }, pick, mixed) => {
-        const queue = new FairQueue<Queued>()
+        const queue = new FairQueue<Queued>(({ model }) => model)
         const priorityClass = (index: number) => (mixed && index % 2 === 0 ? 'batch' : 'interactive')
         for (let index = 0; index < tenants * each; index++) {
           queue.add(request(`t${index % tenants}`, { priorityClass: priorityClass(index % tenants) }), 0)
@@ -276,7 +277,7 @@ describe('the fair queue', () => {
           queue.waitingFor('m').map(({ item }) => [item.requestId, queue.standing(item.requestId)?.position ?? 0]),
         )
         for (let place = 1; place <= said.size; place++) {
-          const position = said.get(queue.take('m')?.item.requestId ?? '') ?? 0
+          const position = said.get(queue.take('m', 0)?.item.requestId ?? '') ?? 0
           expect(Math.abs(position - place)).toBeLessThanOrEqual(tenants === 1 ? 0 : tenants)
         }
       }),
@@ -284,14 +285,14 @@ describe('the fair queue', () => {
   })
 
   it('[QUE11] shares stay as they are when the tags have grown too large to be exact and are set back', () => {
-    const queue = new FairQueue<Queued>()
+    const queue = new FairQueue<Queued>(({ model }) => model)
     const large = { weight: 1, costTokens: 4_000_000 }
     fill(queue, 'a', 3, { ...large, weight: 2 })
     fill(queue, 'b', 2, large)
     const served = { a: 0, b: 0 }
     // Each of b's costs 4 × 10⁹ units: virtual time passes 2^50 after some 280,000.
     for (let grants = 0; grants < 900_000; grants++) {
-      const taken = queue.take('m')?.item.tenantId === 'a' ? 'a' : 'b'
+      const taken = queue.take('m', 0)?.item.tenantId === 'a' ? 'a' : 'b'
       served[taken] += 1
       queue.add(request(taken, { ...large, weight: taken === 'a' ? 2 : 1 }), 0)
       if (Math.abs(served.a - 2 * served.b) > 3) expect.unreachable(`${served.a} to ${served.b} at grant ${grants}`)
@@ -300,7 +301,7 @@ describe('the fair queue', () => {
   })
 
   it('[QUE12] a tenant that empties its queue keeps its debt while others wait, and none once nobody waits', () => {
-    const queue = new FairQueue<Queued>()
+    const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'a', 1, { costTokens: 1_000 })
     fill(queue, 'b', 30)
     expect(drain(queue, 1)).toEqual(['a'])

@@ -50,6 +50,11 @@ const ask = (requestId: string, exclude: string[] = []): Ask => ({
   priorityClass: 'interactive',
   costTokens: 100,
   again: exclude.length > 0,
+  effort: 'none',
+  promptTokens: 50,
+  outputTokensMax: 50,
+  prefix: [],
+  effortUnderLoad: null,
 })
 
 /** Where nobody is to be told of another's outcome. */
@@ -259,16 +264,22 @@ describe('pool', () => {
         { requestId: `r${index + 1}`, outcome: { kind: 'granted', waitedMs: now, position: index + 1 } },
       ])
     }
+    // The only one that can still be in time: it goes first.
     lease(pool, ask('r21'), 5_000)
-    expect(waitView(pool, 'r12', 5_600)).toMatchObject({ position: 4, of: 13, expectedWaitMs: 2_800 })
+    expect(waitView(pool, 'r12', 5_600)).toMatchObject({ position: 5, of: 13, expectedWaitMs: 3_500 })
     expect(waitView(pool, 'r8', 5_600)).toBeUndefined()
     // Nothing comes free: what is expected grows.
-    expect(waitView(pool, 'r12', 8_400)?.expectedWaitMs).toBe(4_200)
+    expect(waitView(pool, 'r12', 8_400)?.expectedWaitMs).toBe(5_250)
+    // At this pace not all of them can be served in time: those are told before their time is up.
     const late = 60_001
-    heartbeat(pool, beat('a', { slotsMax: 1, sentAt: late, running: ['r8'] }), 1, late - 1)
-    const told = sweep(pool, late)
-    expect(told).toHaveLength(12)
-    expect(told[0]?.outcome).toEqual({ kind: 'evicted-ttl', retryAfterMs: Math.ceil((2 * late) / 8) })
+    const running = { slotsMax: 1, sentAt: late, running: ['r8'] }
+    const told = [...heartbeat(pool, beat('a', running), 1, late - 1), ...sweep(pool, late)]
+    expect(told.map(({ outcome }) => outcome.kind).sort()).toEqual([
+      ...Array<string>(7).fill('evicted-ttl'),
+      ...Array<string>(5).fill('rejected-capacity'),
+    ])
+    const wait = { kind: 'evicted-ttl', retryAfterMs: Math.ceil((2 * late) / 8) }
+    expect(told.find(({ outcome }) => outcome.kind === 'evicted-ttl')?.outcome).toEqual(wait)
   })
 
   it('[POOL19] a new wait begins with the pace of the last one, until it has its own', () => {

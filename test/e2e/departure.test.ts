@@ -8,7 +8,7 @@ let product: Product
 
 beforeAll(async () => {
   // One slot in each pool and a toy context large enough for a long answer, so that a second request must wait.
-  product = await startProduct({ env: { TRAMONTANE_SLOTS: '1' } })
+  product = await startProduct({ env: { TRAMONTANE_SLOTS: '1', TRAMONTANE_SPILL: 'off' } })
 })
 
 afterAll(async () => {

@@ -6,7 +6,7 @@ let product: Product
 const keys = new Map<string, string>()
 
 beforeAll(async () => {
-  product = await startProduct({ env: { TRAMONTANE_SLOTS: '1' } })
+  product = await startProduct({ env: { TRAMONTANE_SLOTS: '1', TRAMONTANE_SPILL: 'off' } })
   await openTenant('flood', {})
   await openTenant('single', {})
   await openTenant('night', { class: 'batch' })

@@ -476,8 +476,9 @@ class World implements Network {
     this.#call(
       `lease ${ask.requestId}`,
       () => {
-        const plan = { weight: 100, priorityClass: 'interactive', costTokens: 100 } as const
-        const leased = this.#pool(pool).lease({ ...ask, ...plan, model: 'm', again: ask.exclude.length > 0 })
+        const plan = { weight: 100, priorityClass: 'interactive', costTokens: 100, effort: 'none' } as const
+        const sizes = { promptTokens: 50, outputTokensMax: 50, prefix: [], effortUnderLoad: null }
+        const leased = this.#pool(pool).lease({ ...ask, ...plan, ...sizes, model: 'm', again: ask.exclude.length > 0 })
         if (!this.#beating) this.#beatAll()
         return leased
       },

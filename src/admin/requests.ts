@@ -1,0 +1,29 @@
+/**
+ * `/admin/requests/:requestId`: why a request went where it went, and what came of it. The decision is the fleet's memory
+ * of the last few thousand requests; what was booked is the tenant's ledger, which stays for the tenant's retention.
+ */
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { GatewayError } from '../errors.ts'
+import { fleetOf } from '../routing/fleet.ts'
+import { type AdminEnv, tenantStub } from './context.ts'
+import { needs } from './guard.ts'
+
+/** Needed only where the fleet has forgotten the request. */
+export const RequestQuery = z.object({ tenantId: z.string().min(1).max(64).optional() })
+
+export const requests = new Hono<AdminEnv>()
+
+requests.get('/:requestId', needs('tenants:read'), async (context) => {
+  const requestId = context.req.param('requestId')
+  const decision = (await fleetOf(context.env).decision(requestId)) ?? null
+  const tenantId = decision?.tenantId ?? RequestQuery.parse(context.req.query()).tenantId
+  if (tenantId === undefined) {
+    const message = `the fleet remembers no request ${requestId}: name its tenant, as ?tenantId=, to see what was booked`
+    throw new GatewayError('not_found', message)
+  }
+  const waiting = decision && decision.outcome === null && decision.attempts.length === 0
+  const position = waiting ? await fleetOf(context.env).position(requestId) : undefined
+  const entries = await tenantStub(context.env, tenantId).entries(requestId)
+  return context.json({ requestId, tenantId, decision, waiting: position ?? null, ledger: entries })
+})

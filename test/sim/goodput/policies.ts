@@ -1,0 +1,284 @@
+/**
+ * Who decides where a request goes. Ours is the production code, fed as the fleet's object is: asks, heartbeats once a
+ * second, receipts. The others are the routers that a fleet would otherwise have, over one pool of equal workers: a queue
+ * in front of all (first in, first out), or a choice at arrival with the engine's own queue behind it.
+ */
+import type { Heartbeat } from '../../../backends/protocol/heartbeat.ts'
+import {
+  emptyPool,
+  heartbeat,
+  lease,
+  type Outcome,
+  settled,
+  type Told,
+  workerFailed,
+} from '../../../src/routing/pool.ts'
+import type { Timeline } from '../timeline.ts'
+import { EngineModel, kvTokensMax, type Profile } from './engine.ts'
+import type { Asked, Trace } from './traces.ts'
+
+/** The pools' own, and for one mixed pool: both of them, the published default, and one between. */
+export const profiles = {
+  latency: { name: 'latency', slots: 256, stepTokens: 2_048 },
+  throughput: { name: 'throughput', slots: 512, stepTokens: 8_192 },
+  narrow: { name: 'narrow', slots: 48, stepTokens: 2_048 },
+  recipe: { name: 'recipe', slots: 128, stepTokens: 16_384 },
+  middle: { name: 'middle', slots: 128, stepTokens: 2_048 },
+} satisfies Record<string, Profile>
+
+export interface Run {
+  asked: Asked
+  firstAt: number | undefined
+  endAt: number | undefined
+  fate: 'open' | 'done' | 'refused' | 'lost'
+  workerId: string | undefined
+  attempts: number
+}
+
+export interface Router {
+  arrive(run: Run): void
+  /** One worker, by its place, dies. */
+  kill(index: number): void
+}
+
+export interface Policy {
+  name: string
+  mixedPool: boolean
+  profile: Profile | undefined
+  build: (timeline: Timeline, trace: Trace) => Router
+}
+
+type Choose = (engines: EngineModel[], run: Run, turn: number) => EngineModel | undefined
+
+const leastLoaded: Choose = (engines) => engines.reduce((least, each) => (each.load < least.load ? each : least))
+
+const choices: Record<string, Choose> = {
+  // With a free slot only: the rest waits in front.
+  'mixed fifo': (engines) => {
+    const free = engines.filter((engine) => engine.load < engine.profile.slots)
+    return free.length > 0 ? leastLoaded(free, {} as Run, 0) : undefined
+  },
+  'round robin': (engines, _, turn) => engines[turn % engines.length],
+  'least loaded': leastLoaded,
+  'prefix only': (engines, run) => {
+    const held = engines.map((engine) => engine.holds(run.asked.prefix))
+    const most = Math.max(...held)
+    return leastLoaded(
+      engines.filter((_, index) => held[index] === most),
+      run,
+      0,
+    )
+  },
+}
+
+export const policies: Policy[] = [
+  { name: 'ours', mixedPool: false, profile: undefined, build: (timeline, trace) => new Fleet(timeline, trace, true) },
+  {
+    name: 'pools, no spill',
+    mixedPool: false,
+    profile: undefined,
+    build: (timeline, trace) => new Fleet(timeline, trace, false),
+  },
+  ...Object.entries(choices).flatMap(([name, choose]) =>
+    Object.values(profiles).map((profile) => ({
+      name,
+      mixedPool: true,
+      profile,
+      build: (timeline: Timeline, trace: Trace) => new MixedPool(timeline, trace, profile, choose),
+    })),
+  ),
+]
+
+function engineOf(timeline: Timeline, profile: Profile): EngineModel {
+  return new EngineModel(profile, (afterMs, then) => timeline.after(afterMs, 'step', () => then(timeline.now)))
+}
+
+function submit(engine: EngineModel, run: Run, ended: (now: number) => void): void {
+  const { id, promptTokens, outputTokens, prefix, whole } = run.asked
+  run.attempts += 1
+  engine.submit({
+    ...{ id, promptTokens, outputTokens, prefix, whole },
+    onFirst: (now) => {
+      run.firstAt = now
+    },
+    onEnd: (now) => {
+      run.endAt = now
+      run.fate = 'done'
+      ended(now)
+    },
+  })
+}
+
+/** Those that had no byte yet may go elsewhere; the others are lost with their worker. */
+function orphans(engine: EngineModel, runs: Map<string, Run>): Run[] {
+  return engine.kill().flatMap(({ id }) => {
+    const run = runs.get(id)
+    if (!run) return []
+    if (run.firstAt === undefined) return [run]
+    run.fate = 'lost'
+    return []
+  })
+}
+
+class MixedPool implements Router {
+  readonly #engines: EngineModel[]
+  readonly #choose: Choose
+  readonly #waiting: Run[] = []
+  readonly #runs = new Map<string, Run>()
+  #turn = 0
+
+  constructor(timeline: Timeline, trace: Trace, profile: Profile, choose: Choose) {
+    const count = trace.latencyWorkers + trace.throughputWorkers
+    this.#engines = Array.from({ length: count }, () => engineOf(timeline, profile))
+    this.#choose = choose
+  }
+
+  arrive(run: Run): void {
+    this.#runs.set(run.asked.id, run)
+    this.#waiting.push(run)
+    this.#go()
+  }
+
+  kill(index: number): void {
+    const engine = this.#engines[index]
+    if (!engine) return
+    const back = orphans(engine, this.#runs)
+    this.#engines.splice(index, 1)
+    this.#waiting.unshift(...back)
+    this.#go()
+  }
+
+  #go(): void {
+    for (let next = this.#waiting[0]; next; next = this.#waiting[0]) {
+      const engine = this.#choose(this.#engines, next, this.#turn)
+      if (!engine) return
+      this.#turn += 1
+      this.#waiting.shift()
+      submit(engine, next, () => this.#go())
+    }
+  }
+}
+
+const beatEveryMs = 1_000
+
+class Fleet implements Router {
+  readonly #timeline: Timeline
+  readonly pool
+  readonly #engines = new Map<string, EngineModel>()
+  readonly #runs = new Map<string, Run>()
+
+  constructor(timeline: Timeline, trace: Trace, spill: boolean) {
+    this.#timeline = timeline
+    this.pool = emptyPool(spill)
+    const count = trace.latencyWorkers + trace.throughputWorkers
+    for (let index = 0; index < count; index++) {
+      const home = index < trace.latencyWorkers ? 'latency' : 'throughput'
+      const workerId = `${home}-${index}`
+      this.#engines.set(workerId, engineOf(timeline, profiles[home]))
+      this.#beat(workerId, home)
+    }
+  }
+
+  arrive(run: Run): void {
+    this.#runs.set(run.asked.id, run)
+    this.#ask(run, [])
+  }
+
+  kill(index: number): void {
+    const entry = [...this.#engines][index]
+    if (!entry) return
+    const [workerId, engine] = entry
+    for (const run of orphans(engine, this.#runs)) this.#failed(run, workerId)
+  }
+
+  #ask(run: Run, exclude: string[]): void {
+    const { asked } = run
+    const outcome = lease(
+      this.pool,
+      {
+        requestId: asked.id,
+        tenantId: asked.tenantId,
+        model: 'm',
+        effort: asked.effort,
+        promptTokens: asked.promptTokens,
+        // Nobody tells how long an answer will be.
+        outputTokensMax: 32_768,
+        prefix: asked.prefix.filter((_, at) => at === 0 || at === asked.prefix.length - 1 || at % 2 === 1),
+        effortUnderLoad: null,
+        weight: 100,
+        priorityClass: 'interactive',
+        costTokens: asked.promptTokens + 32_768,
+        exclude,
+        again: exclude.length > 0,
+      },
+      this.#timeline.now,
+      (told) => this.#told([told]),
+    )
+    if (outcome) this.#decided(run, outcome)
+  }
+
+  #told(told: Told[]): void {
+    for (const { requestId, outcome } of told) {
+      const run = this.#runs.get(requestId)
+      if (run) this.#decided(run, outcome)
+    }
+  }
+
+  #decided(run: Run, outcome: Outcome): void {
+    if (outcome.kind !== 'granted') {
+      run.fate = 'refused'
+      return
+    }
+    const { workerId } = outcome.place
+    const engine = this.#engines.get(workerId)
+    if (!engine || engine.dead) {
+      this.#failed(run, workerId)
+      return
+    }
+    run.workerId = workerId
+    const startedAt = this.#timeline.now
+    submit(engine, run, (now) => {
+      const { id, effort, promptTokens, outputTokens } = run.asked
+      const end = {
+        ...{ requestId: id, workerId, effort, promptTokens, outputTokens, outcome: 'finished', finished: true },
+        cachedTokens: engine.cachedOf.get(id) ?? 0,
+        firstTokenMs: (run.firstAt ?? now) - startedAt,
+        ms: now - startedAt,
+      }
+      this.#told(settled(this.pool, end, now))
+    })
+  }
+
+  #failed(run: Run, workerId: string): void {
+    this.#told(workerFailed(this.pool, workerId, run.asked.id, this.#timeline.now))
+    if (run.attempts < 2) this.#ask(run, [workerId])
+    else run.fate = 'lost'
+  }
+
+  #beat(workerId: string, home: Heartbeat['pool']): void {
+    const engine = this.#engines.get(workerId)
+    if (!engine || engine.dead) return
+    const { now } = this.#timeline
+    const beat: Heartbeat = {
+      workerId,
+      pool: home,
+      url: 'http://127.0.0.1:1',
+      model: 'm',
+      engine: 'model',
+      state: 'ready',
+      slotsMax: engine.profile.slots,
+      contextTokens: 262_144,
+      vision: false,
+      running: [...engine.running.keys()],
+      kvTokens: engine.cacheTokens,
+      kvTokensMax,
+      promptTokensTotal: engine.promptTokensTotal,
+      cachedTokensTotal: engine.cachedTokensTotal,
+      outputTokensTotal: engine.outputTokensTotal,
+      sentAt: now,
+    }
+    this.#told(heartbeat(this.pool, beat, 1, now))
+    const phase = now === 0 ? (this.#engines.size * 137) % beatEveryMs : 0
+    this.#timeline.after(beatEveryMs + phase, 'beat', () => this.#beat(workerId, home))
+  }
+}
