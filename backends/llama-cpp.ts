@@ -132,7 +132,12 @@ export const llamaCpp: HttpBackend = {
         ...['--jinja', '--metrics', '--slots', '--no-context-shift'],
         ...(threads === null ? [] : ['--threads', String(threads)]),
         ...(settings.speculation
-          ? ['--model-draft', settings.speculation.draftModel, '--draft-max', String(settings.speculation.tokens)]
+          ? [
+              '--model-draft',
+              settings.speculation.draftModel,
+              '--spec-draft-n-max',
+              String(settings.speculation.tokens),
+            ]
           : []),
         ...settings.extra,
       ],

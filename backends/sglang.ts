@@ -141,7 +141,7 @@ export const sglang: HttpBackend = {
         ...['-m', 'sglang.launch_server', '--model-path', model, '--served-model-name', servedAs],
         ...['--host', host, '--port', String(port), '--context-length', String(contextTokens)],
         ...['--max-running-requests', String(slotsMax), '--max-prefill-tokens', String(batchTokens)],
-        ...['--chunked-prefill-size', String(prefillChunkTokens), '--tp', String(tensorParallel)],
+        ...['--chunked-prefill-size', String(prefillChunkTokens), '--tensor-parallel-size', String(tensorParallel)],
         ...['--reasoning-parser', 'mistral', '--tool-call-parser', 'mistral'],
         ...['--enable-cache-report', '--enable-metrics', '--enable-priority-scheduling'],
         ...(speculation ? eagle(speculation) : []),

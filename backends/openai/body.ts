@@ -40,7 +40,13 @@ export function openaiRequest(chat: Chat, order: Order, attached: Attached, dial
   const { capabilities: can, model } = attached
   const refusal = refuse(chat, order, can)
   if (refusal) return refusal
-  const body = { model, ...openaiBody(chat, order, can, dialect), stream: true, ...dialect.extra(order, chat, can) }
+  // An engine that does not tell its model's name serves one, and takes a body without.
+  const body = {
+    ...(model !== '' && { model }),
+    ...openaiBody(chat, order, can, dialect),
+    stream: true,
+    ...dialect.extra(order, chat, can),
+  }
   return {
     ok: true,
     call: { method: 'POST', path: dialect.path, body: JSON.stringify(body) },

@@ -78,7 +78,7 @@ export const checks: Record<Trait, Check> = {
   async 'usage-on-abort'({ subject }) {
     const seen = await subject.ask({ ...longAsk(subject), breakOff: { after: 8, by: 'client' } })
     const { outputTokens } = seen.counts
-    if (seen.refusal) return no(why(seen.refusal))
+    if (seen.deltas === 0) return no(bad(seen))
     if (outputTokens < seen.deltas) return no(`${outputTokens} tokens for ${seen.deltas} deltas`)
     return seen.estimated
       ? { verdict: 'estimated', note: `${seen.deltas} deltas are ${outputTokens} tokens` }
@@ -119,7 +119,7 @@ export const checks: Record<Trait, Check> = {
       outputTokensMax: 2_000,
       breakOff: { after: 4, by: 'client' },
     })
-    if (seen.refusal) return no(why(seen.refusal))
+    if (seen.deltas === 0) return no(bad(seen))
     for (let tries = 0; tries < 20; tries++) {
       await pause()
       const after = await subject.load()
@@ -370,7 +370,7 @@ function calledWell(seen: Outcome, name: string): Verdict {
 }
 
 function brokenWell(seen: Outcome): Verdict {
-  if (seen.refusal) return no(why(seen.refusal))
+  if (seen.deltas === 0) return no(bad(seen))
   if (seen.finishReason) return no('it counts as a whole answer')
   return seen.failed ? yes(`told as a failure, ${seen.counts.outputTokens} tokens counted`) : no('it is not told')
 }

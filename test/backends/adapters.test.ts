@@ -218,6 +218,8 @@ describe('what an engine is asked with', () => {
   it('[ADP11] the bound is always set, the answer always streams, and nothing goes to a strict engine that it does not know', () => {
     for (const backend of httpBackends)
       expect(sent(backend, { max_tokens: 9 })).toMatchObject({ max_tokens: 50, stream: true })
+    const unnamed = vllm.request(chatOf({}), order, { ...attach(vllm), model: '' })
+    expect(unnamed.ok && Object.keys(JSON.parse(unnamed.call.body))).not.toContain('model')
     const loaded = { tools, temperature: 0.7, top_p: 0.9, seed: 1, user: 'u' }
     // The fields that transformers serve ignores, with a line in its own log.
     const ignored =
@@ -562,7 +564,7 @@ describe('a launch', () => {
     // The context is shared out among the slots.
     expect(line(llamaCpp)).toMatch(/--ctx-size 32768 --parallel 4 --no-kv-unified .*--jinja --metrics/)
     expect(line(sglang)).toMatch(
-      /--context-length 8192 .*--chunked-prefill-size 512 --tp 2 .*--enable-cache-report --enable-metrics/,
+      /--context-length 8192 .*--chunked-prefill-size 512 --tensor-parallel-size 2 .*--enable-cache-report --enable-metrics/,
     )
     expect(line(transformers)).toMatch(/^serve \/models\/small-4 .*--continuous-batching .*--model-timeout -1/)
     for (const backend of [vllm, llamaCpp, sglang, transformers]) {
