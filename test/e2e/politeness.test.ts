@@ -56,6 +56,14 @@ const longOrder = (name: Name) => {
   return bodyOf(name, { ...bounds, ...format, stream: true, temperature: 1 })
 }
 
+/** The answer's text, wherever a dialect has it. */
+function textOf(name: Name, body: unknown): string {
+  // biome-ignore lint/suspicious/noExplicitAny: four shapes.
+  const answer = body as any
+  if (name === 'responses') return answer.output[0].content[0].text
+  return name === 'messages' ? answer.content[0].text : answer.choices[0].message.content
+}
+
 const entries = async () => Number((await product.tenant('demo')).totals.entries)
 const settled = () => eventually(product.counters, isZero)
 
@@ -221,6 +229,76 @@ describe('images for a model that sees none', () => {
       const refused = await send(name, bodyOf(name, { [field]: question }))
       expect(refused.status).toBe(400)
       expect(await refused.text()).toContain(`${field}[1]`)
+    },
+  )
+})
+
+describe('tools and forms', () => {
+  const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
+  const described = { name: 'get_weather', description: 'Get the weather for a city', parameters }
+  const chatTools = [{ type: 'function', function: described }]
+  const tools = {
+    chat: chatTools,
+    mistral: chatTools,
+    responses: [{ type: 'function', ...described, strict: true }],
+    messages: [{ name: 'get_weather', description: described.description, input_schema: parameters }],
+  }
+  const named = {
+    chat: { type: 'function', function: { name: 'get_weather' } },
+    mistral: { type: 'function', function: { name: 'get_weather' } },
+    responses: { type: 'function', name: 'get_weather' },
+    messages: { type: 'tool', name: 'get_weather' },
+  }
+  const forced = { chat: 'required', mistral: 'any', responses: 'required', messages: { type: 'any' } }
+  const never = { chat: 'none', mistral: 'none', responses: 'none', messages: { type: 'none' } }
+  const question = [{ role: 'user', content: 'What is the weather in Paris?' }]
+
+  async function callsOf(name: Name, choice: unknown): Promise<unknown[]> {
+    const asked =
+      name === 'responses' ? { input: question, max_output_tokens: 100 } : { messages: question, max_tokens: 100 }
+    const order = { model, ...asked, tools: tools[name], tool_choice: choice, temperature: 0 }
+    const answer = (await (await send(name, order)).json()) as Record<string, never[]>
+    if (name === 'responses') return (answer.output ?? []).filter(({ type }) => type === 'function_call')
+    if (name === 'messages') return (answer.content ?? []).filter(({ type }) => type === 'tool_use')
+    return (answer.choices?.[0] as { message: { tool_calls?: unknown[] } } | undefined)?.message.tool_calls ?? []
+  }
+
+  it.each(names)(
+    '[POL14] %s: a call is made where it must be, of the tool that is named, and never where it must not',
+    async (name) => {
+      for (const choice of [named[name], forced[name]]) {
+        const calls = await callsOf(name, choice)
+        expect(calls.length).toBeGreaterThan(0)
+        expect(JSON.stringify(calls[0])).toContain('get_weather')
+      }
+      expect(await callsOf(name, never[name])).toEqual([])
+    },
+  )
+
+  it.each(names)(
+    '[POL15] %s: an answer has the form that was asked for, and both ids and its time in its headers',
+    async (name) => {
+      const schema = {
+        type: 'object',
+        properties: { n: { type: 'integer' } },
+        required: ['n'],
+        additionalProperties: false,
+      }
+      const chatFormat = { response_format: { type: 'json_schema', json_schema: { name: 'n', schema, strict: true } } }
+      const format = {
+        chat: chatFormat,
+        mistral: chatFormat,
+        responses: {
+          text: { format: { type: 'json_schema', name: 'n', schema, strict: true } },
+          max_output_tokens: 100,
+        },
+        messages: { output_config: { format: { type: 'json_schema', schema } } },
+      }[name]
+      const answer = await send(name, bodyOf(name, { max_tokens: 100, ...format }))
+      for (const header of ['x-request-id', 'request-id'])
+        expect(answer.headers.get(header)).toMatch(/^req_[0-9a-f]{32}$/)
+      expect(Number(answer.headers.get('openai-processing-ms'))).toBeGreaterThanOrEqual(0)
+      expect(JSON.parse(textOf(name, await answer.json()))).toEqual({ n: expect.any(Number) })
     },
   )
 })
