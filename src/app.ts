@@ -19,6 +19,7 @@ import { takeHeartbeat } from './routing/heartbeats.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 import { readJsonBody } from './shaping/body.ts'
 import { messages } from './surfaces/messages/surface.ts'
+import { responses } from './surfaces/responses/surface.ts'
 import { notServed } from './surfaces/served.ts'
 import type { Surface } from './surfaces/surface.ts'
 import { errorsOf, isAnthropic, surfaces } from './surfaces/surfaces.ts'
@@ -42,6 +43,10 @@ for (const [path, surface] of Object.entries(surfaces)) {
 
 app.post('/v1/messages/count_tokens', async (context) => {
   return countTokens(context.req.raw, await begin(context, messages))
+})
+
+app.post('/v1/responses/input_tokens', async (context) => {
+  return countTokens(context.req.raw, await begin(context, responses))
 })
 
 // Behind the line, which sets its own: everything else answers with both names of its request id.

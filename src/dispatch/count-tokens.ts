@@ -1,11 +1,13 @@
 /**
- * `POST /v1/messages/count_tokens`: how long a prompt is, from an engine that serves the model, exactly; where none can
- * say (none is up, all are busy, or the prompt has media, which are not read for a count), an estimate that says so.
+ * `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`: how long a prompt is, from an engine that
+ * serves the model, exactly; where none can say (none is up, all are busy, or the prompt has media, which are not read
+ * for a count), an estimate that says so.
  */
 import { chatBody } from '../../backends/protocol/chat-body.ts'
 import { CountAnswer, type CountQuestion, countPath } from '../../backends/protocol/count.ts'
 import { digest, seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
+import { recall } from '../answers/recall.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import { GatewayError } from '../errors.ts'
@@ -15,7 +17,7 @@ import type { Place } from '../routing/pool.ts'
 import { homeOf } from '../routing/targets.ts'
 import { readJsonBody } from '../shaping/body.ts'
 import { type Shaped, shape } from '../shaping/shape.ts'
-import { readPrompt } from '../surfaces/messages/read.ts'
+import { noPast } from '../surfaces/surface.ts'
 import { tenantStub } from '../tenant/reserve.ts'
 
 const answerWithinMs = 5_000
@@ -23,11 +25,14 @@ const answerWithinMs = 5_000
 const askedMax = 2
 
 export async function countTokens(request: Request, line: Line): Promise<Response> {
-  const { tenantId, keyId, secretHash } = await authenticate(request.headers, line.settings.macKey)
+  const { surface } = line
+  const key = await authenticate(request.headers, line.settings.macKey)
+  const { tenantId, keyId, secretHash } = key
   const body = await readJsonBody(request)
   const known = await tenantStub(line, tenantId).identify({ kind: 'key', keyId, secretHash }, 'ask')
   if (!known.ok) throw new GatewayError(known.code, known.message, { param: known.param })
-  const read = readPrompt(body.value)
+  const past = surface.refers ? await recall(line, key, surface.refers(body.value)) : noPast
+  const read = (surface.readPrompt ?? surface.read)(body.value, past)
   if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
   const bytes = new Uint8Array(new TextEncoder().encode(chatBody(read.asked.chat)))
   const shaped = shape(read.asked, bytes.byteLength, line.settings.models)
@@ -39,7 +44,8 @@ export async function countTokens(request: Request, line: Line): Promise<Respons
     'x-tramontane-estimated': String(estimated),
   })
   if (shaped.warnings.length > 0) headers.set('x-tramontane-warnings', shaped.warnings.join('; '))
-  return Response.json({ input_tokens: promptTokens, ...(estimated && { estimated }) }, { headers })
+  const object = surface.name === 'responses' && { object: 'response.input_tokens' }
+  return Response.json({ ...object, input_tokens: promptTokens, ...(estimated && { estimated }) }, { headers })
 }
 
 async function countAtWorker(

@@ -82,6 +82,7 @@ export const Message = z.object({
 })
 
 export const TokenCount = z.object({
+  object: z.literal('response.input_tokens').optional(),
   input_tokens: Count,
   estimated: z.literal(true).optional().describe('where it is not exact'),
 })

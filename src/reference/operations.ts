@@ -118,6 +118,15 @@ const chat: Operation[] = [
   },
   {
     method: 'post',
+    path: '/v1/responses/input_tokens',
+    tag: 'Chat',
+    summary: 'How long a prompt is, in tokens, for OpenAI’s clients',
+    auth: 'key',
+    body: ResponsesBody,
+    answer: TokenCount,
+  },
+  {
+    method: 'post',
     path: '/v1/responses',
     tag: 'Chat',
     summary: 'OpenAI’s Responses',

@@ -15,6 +15,8 @@ export interface Surface {
   /** What the client refers to and does not send: it is looked up, and given to `read`. */
   refers?: (body: unknown) => Reference | undefined
   read(body: unknown, past: Past): Read
+  /** Of a prompt that is only to be counted, where its body is another. */
+  readPrompt?: (body: unknown) => Read
   errors: ErrorShape
   rateHeaders(left: RatesLeft, now: number): [string, string][]
 }

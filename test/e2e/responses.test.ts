@@ -176,6 +176,14 @@ describe('responses', () => {
     expect(third.usage?.input_tokens).toBeGreaterThan((whole.usage?.input_tokens ?? 0) + 10)
   })
 
+  it('[RSP27] a prompt is counted as an answer to it is, what is kept included', async () => {
+    const begun = await client.responses.create({ model, input: 'Hello!', max_output_tokens: 16 })
+    const order = { model, input: 'And you?', previous_response_id: begun.id }
+    const counted = await client.responses.inputTokens.count(order)
+    const answer = await client.responses.create({ ...order, store: false, max_output_tokens: 16 })
+    expect(counted).toEqual({ object: 'response.input_tokens', input_tokens: answer.usage?.input_tokens })
+  })
+
   it('[RSP26] what is kept is read and deleted by its tenant alone; with `store: false`, or no retention, nothing is', async () => {
     const { id, ...answer } = await client.responses.create({ model, input: 'Hello!', max_output_tokens: 16 })
     expect(await client.responses.retrieve(id)).toMatchObject({ id, output: answer.output, store: true })

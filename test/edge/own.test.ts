@@ -78,6 +78,10 @@ const cases: Record<string, Case> = {
   'GET /v1/responses/:id': keptRoute('GET', '/v1/responses/:id'),
   'DELETE /v1/responses/:id': keptRoute('DELETE', '/v1/responses/:id'),
   'GET /v1/responses/:id/input_items': keptRoute('GET', '/v1/responses/:id/input_items'),
+  'POST /v1/responses/input_tokens': dialect('/v1/responses/input_tokens', {
+    input: 'hello',
+    previous_response_id: kept,
+  }),
   'POST /v1/messages/count_tokens': dialect('/v1/messages/count_tokens', { messages: hello }),
   'POST /v1/messages': dialect('/v1/messages', { messages: hello, max_tokens: 5 }),
   'POST /mistral/v1/chat/completions': dialect('/mistral/v1/chat/completions', { messages: hello }),

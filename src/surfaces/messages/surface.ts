@@ -2,7 +2,7 @@
 import type { RatesLeft } from '../../tenant/admission.ts'
 import type { Surface } from '../surface.ts'
 import { messagesErrors } from './errors.ts'
-import { readMessages } from './read.ts'
+import { readMessages, readPrompt } from './read.ts'
 import { messagesWriter } from './write.ts'
 
 export const messages: Surface = {
@@ -14,6 +14,7 @@ export const messages: Surface = {
     const { asked, thinkingShown } = read
     return { ok: true, asked: { ...asked, writer: (given) => messagesWriter(given, thinkingShown) } }
   },
+  readPrompt,
   errors: messagesErrors,
   rateHeaders,
 }
