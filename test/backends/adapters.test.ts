@@ -174,7 +174,10 @@ describe('what an engine is asked with', () => {
       ])
     }
     expect(sent(mistral, { tools, tool_choice: 'required' }).tool_choice).toBe('any')
-    expect(sent(transformers, { tools, tool_choice: 'none' })).not.toHaveProperty('tools')
+    for (const backend of [transformers, ollama]) {
+      expect(sent(backend, { tools })).not.toHaveProperty('tool_choice')
+      expect(sent(backend, { tools, tool_choice: 'none' })).not.toHaveProperty('tools')
+    }
   })
 
   it('[ADP9] thinking of earlier turns goes back under the engine’s own name', () => {
