@@ -4,7 +4,7 @@
  */
 import { DurableObject } from 'cloudflare:workers'
 import type { Kept } from '../surfaces/surface.ts'
-import type { Row } from '../tenant/store.ts'
+import type { Row } from '../tenant/rows.ts'
 import { type AnswersStore, type Begun, openAnswers } from './answers-store.ts'
 
 /** How long an attempt may take before it is given up: longer than any queue plus any answer. */

@@ -6,7 +6,7 @@
  * per turn, and what is deleted is gone: a conversation that leads through it cannot be continued.
  */
 import type { Kept, Past } from '../surfaces/surface.ts'
-import type { Row, Sql } from '../tenant/store.ts'
+import type { Row, Sql } from '../tenant/rows.ts'
 
 /** Of one answer with what was sent, in characters. */
 export const answerCharactersMax = 16_000_000

@@ -10,7 +10,8 @@ import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
-import { openStore, type Row, type Sql } from '../tenant/store.ts'
+import type { Row, Sql } from '../tenant/rows.ts'
+import { openStore } from '../tenant/store.ts'
 import { type Verdict, verifyBooks } from '../tenant/verify.ts'
 
 const triesMax = 5

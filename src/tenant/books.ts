@@ -183,12 +183,14 @@ export class Books {
       const key = this.#keys.get(keyId)
       if (key) this.store.putKeyState(key)
     }
+    this.store.written()
     this.#tenantChanged = false
     this.#keysChanged.clear()
   }
 
   /** Drops what is in memory, because a transaction was rolled back. */
   forget(): void {
+    this.store.forget()
     this.#tenant = undefined
     this.#keys.clear()
     this.#tenantChanged = false

@@ -3,7 +3,8 @@ import type { Rates } from '../../backends/protocol/money.ts'
 import type { Limits } from '../limits/holder.ts'
 import type { PriorityClass } from '../routing/fair-queue.ts'
 import type { RatesLeft } from './admission.ts'
-import type { Role, Row, TenantSettings, TenantStatus } from './store.ts'
+import type { Row } from './rows.ts'
+import type { Role, TenantSettings, TenantStatus } from './store.ts'
 
 export interface NewTenant {
   tenantId: string

@@ -12,7 +12,8 @@ import { checkKey, suspendedMessage } from './admission.ts'
 import type { Books } from './books.ts'
 import type { NewKey } from './calls.ts'
 import { may, type Right, reaches, roleNeeded } from './roles.ts'
-import { int, type KeyRow, type Role, type Tenant, type TenantSettings, type TenantStatus } from './store.ts'
+import { int } from './rows.ts'
+import type { KeyRow, Role, Tenant, TenantSettings, TenantStatus } from './store.ts'
 import { usageRows } from './usage-rows.ts'
 
 /** Who asks: the operator, who may everything, or the bearer of one of the tenant's keys. */

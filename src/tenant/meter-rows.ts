@@ -2,7 +2,7 @@
  * Where this tenant's meter events go, and how far they got. The ledger's entries are the outbox: a cursor runs along
  * them, and nothing is written per event. A batch that was tried and not acknowledged is tried again as it was.
  */
-import { int, type Row, type Sql, text } from './store.ts'
+import { int, type Row, type Sql, text } from './rows.ts'
 
 export interface Meter {
   url: string

@@ -8,15 +8,9 @@ import { chainStart } from '../ledger/chain.ts'
 import type { Account, Booking, Entry } from '../ledger/ledger.ts'
 import type { HolderState, Limits } from '../limits/holder.ts'
 import { priorityClasses, weightMax } from '../routing/fair-queue.ts'
+import { openReservations } from './reservations.ts'
+import { HolderRow, int, type Row, type Sql, type SqlValue, text } from './rows.ts'
 import { schema } from './schema.ts'
-
-export type SqlValue = string | number | null
-export type Row = Record<string, SqlValue>
-
-export interface Sql {
-  all(query: string, ...values: SqlValue[]): Row[]
-  run(query: string, ...values: SqlValue[]): void
-}
 
 const Int = z.int()
 const LimitsRow = z.object({
@@ -25,14 +19,6 @@ const LimitsRow = z.object({
   concurrentMax: Int.nullable(),
   budgetNano: z.object({ total: Int.nullable(), day: Int.nullable(), month: Int.nullable() }),
 }) satisfies z.ZodType<Limits>
-const Bucket = z.object({ level: Int, at: Int })
-const Purse = z.object({ window: Int, postedNano: Int, reservedNano: Int })
-const HolderRow = z.object({
-  requests: Bucket,
-  tokens: Bucket,
-  running: Int,
-  purses: z.object({ total: Purse.exactOptional(), day: Purse.exactOptional(), month: Purse.exactOptional() }),
-}) satisfies z.ZodType<HolderState>
 
 export const TenantSettings = z.object({
   /** What happens to an effort word that the model does not know. */
@@ -137,16 +123,23 @@ export interface Pruned {
 
 export function openStore(sql: Sql) {
   migrate(sql)
+  const reservations = openReservations(sql)
+  const keyOf = (row: Row) => reservations.key(readKey(row), int(row, 'version'))
   return {
     sql,
+    /** Reads again what is kept in memory: a transaction was rolled back. */
+    forget: () => reservations.reload(),
+    /** The end of a transaction, when the account and the keys that changed have been put. */
+    written: () => reservations.written(),
     tenant(): Tenant | undefined {
       const row = sql.all('SELECT * FROM account WHERE id = 1')[0]
-      return row && readTenant(row)
+      return row && reservations.account(readTenant(row), int(row, 'version'))
     },
     putTenant(tenant: Tenant): void {
       sql.run(
         `INSERT OR REPLACE INTO account (id, tenant_id, name, status, created_at, credit_nano, posted_nano,
-          reserved_nano, chain_seq, chain_hash, limits, state, settings) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          reserved_nano, chain_seq, chain_hash, limits, state, settings, version)
+          VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         tenant.tenantId,
         tenant.name,
         tenant.status,
@@ -159,32 +152,35 @@ export function openStore(sql: Sql) {
         JSON.stringify(tenant.limits),
         JSON.stringify(tenant.state),
         JSON.stringify(tenant.settings),
+        reservations.version(),
       )
     },
     /** The columns that change with every request. */
     putBalances(tenant: Tenant): void {
+      if (reservations.carryAccount(tenant)) return
       sql.run(
-        `UPDATE account SET credit_nano = ?, posted_nano = ?, reserved_nano = ?, chain_seq = ?, chain_hash = ?, state = ?
-          WHERE id = 1`,
+        `UPDATE account SET credit_nano = ?, posted_nano = ?, reserved_nano = ?, chain_seq = ?, chain_hash = ?, state = ?,
+          version = ? WHERE id = 1`,
         tenant.creditNano,
         tenant.postedNano,
         tenant.reservedNano,
         tenant.chainSeq,
         tenant.chainHash,
         JSON.stringify(tenant.state),
+        reservations.version(),
       )
     },
     key(keyId: string): KeyRow | undefined {
       const row = sql.all('SELECT * FROM api_keys WHERE key_id = ?', keyId)[0]
-      return row && readKey(row)
+      return row && keyOf(row)
     },
     keys(): KeyRow[] {
-      return sql.all('SELECT * FROM api_keys ORDER BY created_at, key_id').map(readKey)
+      return sql.all('SELECT * FROM api_keys ORDER BY created_at, key_id').map(keyOf)
     },
     /** Keys in the order of their ids, `after` one, those whose prefix begins with `prefix`. */
     keysAfter(after: string, prefix: string, limit: number): KeyRow[] {
       const query = `SELECT * FROM api_keys WHERE key_id > ? AND substr(prefix, 1, length(?)) = ? ORDER BY key_id LIMIT ?`
-      return sql.all(query, after, prefix, prefix, limit).map(readKey)
+      return sql.all(query, after, prefix, prefix, limit).map(keyOf)
     },
     keysCount(): number {
       return int(sql.all('SELECT count(*) AS n FROM api_keys')[0] ?? {}, 'n')
@@ -192,8 +188,8 @@ export function openStore(sql: Sql) {
     putKey(key: KeyRow): void {
       sql.run(
         `INSERT OR REPLACE INTO api_keys (key_id, name, prefix, secret_hash, previous_hash, previous_until, role,
-          created_at, expires_at, revoked_at, last_used_at, models, limits, state, class)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          created_at, expires_at, revoked_at, last_used_at, models, limits, state, class, version)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         key.keyId,
         key.name,
         key.prefix,
@@ -209,13 +205,16 @@ export function openStore(sql: Sql) {
         JSON.stringify(key.limits),
         JSON.stringify(key.state),
         key.class,
+        reservations.version(),
       )
     },
     putKeyState(key: KeyRow): void {
+      if (reservations.carryKey(key)) return
       sql.run(
-        'UPDATE api_keys SET state = ?, last_used_at = ? WHERE key_id = ?',
+        'UPDATE api_keys SET state = ?, last_used_at = ?, version = ? WHERE key_id = ?',
         JSON.stringify(key.state),
         key.lastUsedAt,
+        reservations.version(),
         key.keyId,
       )
     },
@@ -243,22 +242,25 @@ export function openStore(sql: Sql) {
       )
     },
     booking(requestId: string): Booking | undefined {
+      const open = reservations.get(requestId)
+      if (open) return open
       const row = sql.all('SELECT * FROM bookings WHERE request_id = ?', requestId)[0]
       return row && readBooking(row)
     },
-    openBookings(): Booking[] {
-      return sql.all(`SELECT * FROM bookings WHERE state = 'reserved'`).map(readBooking)
-    },
+    openBookings: (): Booking[] => reservations.all(),
     overdue(now: number, limit: number): Booking[] {
-      const query = `SELECT * FROM bookings WHERE state = 'reserved' AND expires_at <= ? ORDER BY expires_at LIMIT ?`
-      return sql.all(query, now, limit).map(readBooking)
+      const due = reservations.all().filter((booking) => booking.expiresAt <= now)
+      return due.sort((a, b) => a.expiresAt - b.expiresAt).slice(0, limit)
     },
     /** When the next open reservation is due, or undefined when none is open. */
     nextDue(): number | undefined {
-      const row = sql.all(`SELECT min(expires_at) AS due FROM bookings WHERE state = 'reserved'`)[0]
-      return typeof row?.due === 'number' ? row.due : undefined
+      return reservations
+        .all()
+        .reduce<number | undefined>((due, { expiresAt }) => Math.min(due ?? expiresAt, expiresAt), undefined)
     },
     putBooking(booking: Booking): void {
+      if (booking.state === 'reserved') return void reservations.put(booking)
+      reservations.remove(booking.requestId)
       sql.run(
         'INSERT OR REPLACE INTO bookings VALUES (?, ?, ?, ?, ?, ?, ?)',
         booking.requestId,
@@ -366,7 +368,7 @@ export function openStore(sql: Sql) {
       const young = rows.findIndex(
         (row) =>
           int(row, 'at') >= before ||
-          row.state === 'reserved' ||
+          reservations.get(String(row.request_id)) !== undefined ||
           (row.opened_at !== null && int(row, 'opened_at') >= before),
       )
       const old = young < 0 ? rows : rows.slice(0, young)
@@ -436,7 +438,7 @@ function readKey(row: Row): KeyRow {
   }
 }
 
-const BookingState = z.enum(['reserved', 'posted', 'voided', 'expired'])
+const BookingState = z.enum(['posted', 'voided', 'expired'])
 
 function readBooking(row: Row): Booking {
   return {
@@ -500,17 +502,4 @@ function refOf(seq: number, entry: Entry): string | null {
 
 function isDispatched(kind: SqlValue | undefined): boolean {
   return kind === 'post' || kind === 'late' || kind === 'waste'
-}
-
-export function int(row: Row, column: string): number {
-  const value = row[column]
-  if (typeof value !== 'number' || !Number.isSafeInteger(value))
-    throw new Error(`column ${column} holds no safe integer`)
-  return value
-}
-
-export function text(row: Row, column: string): string {
-  const value = row[column]
-  if (typeof value !== 'string') throw new Error(`column ${column} holds no text`)
-  return value
 }

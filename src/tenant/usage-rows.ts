@@ -1,6 +1,6 @@
 /** The hourly sums, asked for by bucket and dimensions. Column names come from tables in this file, values are bound. */
 import { bucketMs, type Dimension, sumNames, type UsageQuery, type UsageRow, usageRowsMax } from '../metering/usage.ts'
-import { int, type Sql, type SqlValue, text } from './store.ts'
+import { int, type Sql, type SqlValue, text } from './rows.ts'
 
 const columns: Record<Dimension, string> = {
   key: 'key_id',

@@ -151,10 +151,11 @@ describe('books', () => {
       ['UPDATE entries SET output_tokens = NULL, prompt_tokens = NULL WHERE seq = 3', /entry 3 was changed/],
       [`UPDATE entries SET request_id = 'other' WHERE seq = 2`, /entry 2 was changed/],
       ['DELETE FROM entries WHERE seq = 3', /entries 3 to 3 are missing/],
-      ['DELETE FROM entries WHERE seq = 5', /stands at entry 5, the entries end at 4/],
+      ['DELETE FROM entries WHERE seq = 6', /stands at entry 6, the entries end at 5/],
       ['UPDATE account SET posted_nano = posted_nano - 600', /posted: the entries say/],
       ['UPDATE account SET credit_nano = credit_nano + 1', /credit: the entries say/],
-      [`UPDATE bookings SET bound_nano = 1 WHERE state = 'reserved'`, /reserved: the entries say/],
+      ['UPDATE reservations SET bound_nano = 1', /reserved: the entries say/],
+      ['DELETE FROM reservations', /reserved: the entries say/],
     ]
     for (const [statement, fault] of tampering) {
       const test = openBooks({ creditNano: 100_000 })
@@ -163,8 +164,12 @@ describe('books', () => {
         test.transaction((books) => books.settle(testReceipt(id), 2))
       }
       test.transaction((books) => books.admit(testOrder('open'), 3))
+      test.transaction((books) => books.extend('open', 1_000))
+      test.transaction((books) => books.admit(testOrder('e'), 4))
+      test.transaction((books) => books.close('e', 'void', 4))
       expect(verifyBooks(test.books.store).faults).toEqual([])
       test.db.exec(statement)
+      test.evict()
       expect(verifyBooks(test.books.store).faults.join('\n'), statement).toMatch(fault)
     }
   })

@@ -105,13 +105,15 @@ describe('tenant object', () => {
     const stub = await openTenant('silent')
     await stub.admit(order('r1'))
     await runInDurableObject(stub, (_, state) => {
-      state.storage.sql.exec('UPDATE bookings SET expires_at = ?', Date.now() - 1)
+      state.storage.sql.exec('UPDATE reservations SET expires_at = ?', Date.now() - 1)
     })
+    await evictDurableObject(stub)
     expect(await runDurableObjectAlarm(stub)).toBe(true)
     expect(await stub.entries('r1')).toEqual({ booking: 'reserved', entries: [] })
     await runInDurableObject(stub, (_, state) => {
-      state.storage.sql.exec('UPDATE bookings SET expires_at = ?, opened_at = 0', Date.now() - 1)
+      state.storage.sql.exec('UPDATE reservations SET expires_at = ?, opened_at = 0', Date.now() - 1)
     })
+    await evictDurableObject(stub)
     expect(await runDurableObjectAlarm(stub)).toBe(true)
     expect(await stub.entries('r1')).toMatchObject({
       booking: 'expired',

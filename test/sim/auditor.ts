@@ -637,18 +637,28 @@ function costOf(counts: Counts, rates: Rates): number {
 }
 
 function readers(db: DatabaseSync) {
+  // The newest figures stand in their row, or beside the last reservation that came after it.
   const account = db.prepare(
-    'SELECT credit_nano, posted_nano, reserved_nano, chain_seq, state FROM account WHERE id = 1',
+    `SELECT coalesce(newest ->> 'creditNano', credit_nano) AS credit_nano,
+      coalesce(newest ->> 'postedNano', posted_nano) AS posted_nano,
+      coalesce(newest ->> 'reservedNano', reserved_nano) AS reserved_nano,
+      coalesce(newest ->> 'chainSeq', chain_seq) AS chain_seq, coalesce(newest -> 'state', state) AS state
+      FROM account LEFT JOIN (SELECT seq, balances AS newest FROM reservations WHERE balances IS NOT NULL
+        ORDER BY seq DESC LIMIT 1) ON seq > version WHERE id = 1`,
   )
-  const keys = db.prepare('SELECT key_id, state FROM api_keys')
+  const keys = db.prepare(
+    `SELECT key_id, coalesce((SELECT key_state -> 'state' FROM reservations WHERE key_id = api_keys.key_id
+      AND seq > api_keys.version AND key_state IS NOT NULL ORDER BY seq DESC LIMIT 1), state) AS state FROM api_keys`,
+  )
   const sums = db.prepare(
     `SELECT count(*) AS entries, coalesce(sum(cost_nano), 0) AS cost_nano, coalesce(sum(short_nano), 0) AS short_nano,
       coalesce(sum(prompt_tokens), 0) + coalesce(sum(output_tokens), 0) AS tokens FROM entries`,
   )
-  const open = db.prepare(
-    `SELECT count(*) AS open, coalesce(sum(bound_nano), 0) AS bound_nano FROM bookings WHERE state = 'reserved'`,
+  const open = db.prepare('SELECT count(*) AS open, coalesce(sum(bound_nano), 0) AS bound_nano FROM reservations')
+  const bookings = db.prepare(
+    `SELECT request_id, state, bound_nano FROM bookings
+      UNION ALL SELECT request_id, 'reserved', bound_nano FROM reservations`,
   )
-  const bookings = db.prepare('SELECT request_id, state, bound_nano FROM bookings')
   const entries = db.prepare(
     `SELECT seq, request_id, CASE WHEN kind IN ('post', 'late', 'waste') THEN ref END AS dispatch_id, kind, cost_nano,
       short_nano, at FROM entries ORDER BY seq`,

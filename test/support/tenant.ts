@@ -4,7 +4,8 @@ import type { Receipt } from '../../backends/protocol/receipt.ts'
 import { chainStart } from '../../src/ledger/chain.ts'
 import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/limits/holder.ts'
 import { Books } from '../../src/tenant/books.ts'
-import { type KeyRow, openStore, type Row, type Sql, type Tenant, TenantSettings } from '../../src/tenant/store.ts'
+import type { Row, Sql } from '../../src/tenant/rows.ts'
+import { type KeyRow, openStore, type Tenant, TenantSettings } from '../../src/tenant/store.ts'
 
 export function nodeSql(db: DatabaseSync): Sql {
   const statements = new Map<string, ReturnType<DatabaseSync['prepare']>>()
