@@ -41,11 +41,13 @@ export function openReservations(sql: Sql) {
   let last = 0
   let balances: Carried<Balances> | undefined
   const keyStates = new Map<string, Carried<KeyState>>()
-  /** Added in this transaction, by key: the rows that may carry what it changes. */
-  const added = new Map<string, number>()
+  /** Added in this transaction and written at its end, by number. */
+  const added = new Map<number, { booking: Booking; balances?: Balances; keyState?: KeyState }>()
+  /** The last that was added for each key. */
+  const addedFor = new Map<string, number>()
 
   function reload(): void {
-    for (const each of [open, keyStates, added]) each.clear()
+    for (const each of [open, keyStates, added, addedFor]) each.clear()
     balances = undefined
     const account = sql.all('SELECT version FROM account')[0]
     last = account ? int(account, 'version') : 0
@@ -75,27 +77,22 @@ export function openReservations(sql: Sql) {
       const known = open.get(requestId)
       const seq = known?.seq ?? ++last
       open.set(requestId, { seq, booking })
-      if (known) {
-        sql.run(
-          'UPDATE reservations SET bound_nano = ?, bound_tokens = ?, opened_at = ?, expires_at = ? WHERE seq = ?',
-          ...[boundNano, boundTokens, openedAt, expiresAt, seq],
-        )
+      if (!known || added.has(seq)) {
+        added.set(seq, { booking })
+        addedFor.set(keyId, seq)
         return
       }
       sql.run(
-        `INSERT INTO reservations (seq, request_id, key_id, bound_nano, bound_tokens, opened_at, expires_at)
-          VALUES (?, ?, ?, ?, ?, ?, ?)`,
-        ...[seq, requestId, keyId, boundNano, boundTokens, openedAt, expiresAt],
+        'UPDATE reservations SET bound_nano = ?, bound_tokens = ?, opened_at = ?, expires_at = ? WHERE seq = ?',
+        ...[boundNano, boundTokens, openedAt, expiresAt, seq],
       )
-      added.set(keyId, seq)
     },
     /** Whoever removes one puts the account and its key afterwards, or what it carried is lost. */
     remove(requestId: string): void {
       const known = open.get(requestId)
       if (!known) return
       open.delete(requestId)
-      if (added.get(known.booking.keyId) === known.seq) added.delete(known.booking.keyId)
-      sql.run('DELETE FROM reservations WHERE seq = ?', known.seq)
+      if (!added.delete(known.seq)) sql.run('DELETE FROM reservations WHERE seq = ?', known.seq)
     },
     /** What a row of its own is to say of how new it is. */
     version: () => last,
@@ -109,22 +106,35 @@ export function openReservations(sql: Sql) {
     },
     /** False where no reservation was added in this transaction that could carry it: then it is the caller's to write. */
     carryAccount({ creditNano, postedNano, reservedNano, chainSeq, chainHash, state }: Balances): boolean {
-      const seq = Math.max(0, ...added.values())
+      const seq = [...addedFor.values()].at(-1)
+      const row = seq === undefined ? undefined : added.get(seq)
       balances = undefined
-      if (seq === 0) return false
-      balances = { seq, value: { creditNano, postedNano, reservedNano, chainSeq, chainHash, state } }
-      sql.run('UPDATE reservations SET balances = ? WHERE seq = ?', JSON.stringify(balances.value), seq)
+      if (seq === undefined || !row) return false
+      row.balances = { creditNano, postedNano, reservedNano, chainSeq, chainHash, state }
+      balances = { seq, value: row.balances }
       return true
     },
     carryKey({ keyId, state, lastUsedAt }: KeyState & { keyId: string }): boolean {
-      const seq = added.get(keyId)
+      const seq = addedFor.get(keyId)
+      const row = seq === undefined ? undefined : added.get(seq)
       keyStates.delete(keyId)
-      if (seq === undefined) return false
-      const value = { state, lastUsedAt }
-      keyStates.set(keyId, { seq, value })
-      sql.run('UPDATE reservations SET key_state = ? WHERE seq = ?', JSON.stringify(value), seq)
+      if (seq === undefined || !row) return false
+      row.keyState = { state, lastUsedAt }
+      keyStates.set(keyId, { seq, value: row.keyState })
       return true
     },
-    written: () => added.clear(),
+    /** The end of a transaction: what was added is written, with what it carries. */
+    written(): void {
+      for (const [seq, { booking, balances: carried, keyState }] of added) {
+        const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt } = booking
+        sql.run(
+          'INSERT INTO reservations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+          ...[seq, requestId, keyId, boundNano, boundTokens, openedAt, expiresAt],
+          ...[carried ? JSON.stringify(carried) : null, keyState ? JSON.stringify(keyState) : null],
+        )
+      }
+      added.clear()
+      addedFor.clear()
+    },
   }
 }

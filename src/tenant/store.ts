@@ -124,11 +124,15 @@ export interface Pruned {
 export function openStore(sql: Sql) {
   migrate(sql)
   const reservations = openReservations(sql)
+  const cardsOf = rememberedCards(sql)
   const keyOf = (row: Row) => reservations.key(readKey(row), int(row, 'version'))
   return {
     sql,
     /** Reads again what is kept in memory: a transaction was rolled back. */
-    forget: () => reservations.reload(),
+    forget(): void {
+      reservations.reload()
+      cardsOf.forget()
+    },
     /** The end of a transaction, when the account and the keys that changed have been put. */
     written: () => reservations.written(),
     tenant(): Tenant | undefined {
@@ -220,18 +224,13 @@ export function openStore(sql: Sql) {
     },
     /** The rates in force at `now`, or undefined when this tenant has none for the model. */
     rates(model: string, now: number): Rates | undefined {
-      const row = sql.all(
-        `SELECT input_nano, cached_nano, output_nano FROM rate_cards WHERE model = ? AND effective_at <= ?
-          ORDER BY effective_at DESC LIMIT 1`,
-        model,
-        now,
-      )[0]
-      return row && Rates.parse({ inputNano: row.input_nano, cachedNano: row.cached_nano, outputNano: row.output_nano })
+      return cardsOf.model(model).find(({ effectiveAt }) => effectiveAt <= now)?.rates
     },
     rateCards(): Row[] {
       return sql.all('SELECT * FROM rate_cards ORDER BY model, effective_at')
     },
     putRates(model: string, effectiveAt: number, rates: Rates): void {
+      cardsOf.forget()
       sql.run(
         'INSERT OR REPLACE INTO rate_cards VALUES (?, ?, ?, ?, ?)',
         model,
@@ -391,6 +390,27 @@ export function openStore(sql: Sql) {
 }
 
 export type Store = ReturnType<typeof openStore>
+
+/** Every request asks for its model's rates, and they hardly ever change. The latest card is first. */
+function rememberedCards(sql: Sql) {
+  const cards = new Map<string, { effectiveAt: number; rates: Rates }[]>()
+  return {
+    forget: () => cards.clear(),
+    model(model: string): { effectiveAt: number; rates: Rates }[] {
+      const known = cards.get(model)
+      if (known) return known
+      const query = `SELECT effective_at, input_nano, cached_nano, output_nano FROM rate_cards WHERE model = ?
+        ORDER BY effective_at DESC`
+      const read = sql.all(query, model).map((row) => ({
+        effectiveAt: int(row, 'effective_at'),
+        rates: Rates.parse({ inputNano: row.input_nano, cachedNano: row.cached_nano, outputNano: row.output_nano }),
+      }))
+      // Names without a card may be anything, and many.
+      if (read.length > 0) cards.set(model, read)
+      return read
+    },
+  }
+}
 
 function migrate(sql: Sql): void {
   sql.run('CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)')

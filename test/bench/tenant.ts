@@ -6,8 +6,8 @@
  *
  * Throughput is of 64 callers inside workerd, over the time that workerd's clock measured; voids, which free what was
  * admitted, are not timed. That clock counts whole milliseconds, so a caller that is alone is timed in two ways: the mean
- * of many calls in a row, of a request's admission and its end, against as many rows; and each call from outside, over one
- * kept connection, for the spread: with it goes the way there and back, which a call that does nothing shows. Objects
+ * of many calls in a row, inside workerd; and each call from outside, over one kept connection, for the spread: with it
+ * goes the way there and back, which a call that does nothing shows. Objects
  * alternate within a round; a ratio is of neighbours in one round, and medians are over rounds.
  */
 import { execFile } from 'node:child_process'
@@ -74,9 +74,9 @@ async function main(): Promise<void> {
   }
 
   async function take(call: Call, tenant: Tenant): Promise<Sample> {
-    const run = (count: number, callers: number, kind: string = call) =>
+    const run = (count: number, callers: number) =>
       ask<{ answers: unknown[]; latencyMs: number[]; tookMs: number }>('/run', {
-        ...{ name: tenant.name, keys: tenant.keys, call: kind, count, concurrency: callers },
+        ...{ name: tenant.name, keys: tenant.keys, call, count, concurrency: callers },
       })
     const free = async (answers: unknown[]) => {
       if (call === 'admit') await ask('/void', { name: tenant.name }, answers)
@@ -88,9 +88,9 @@ async function main(): Promise<void> {
       aloneMs.push(performance.now() - startedAt)
       await free(answers)
     }
-    const pair = { admit: 'admit, void', row: 'row, row', nothing: 'nothing' }[call]
-    const inRow = await run(aloneCalls, 1, pair)
-    const inRowMs = inRow.tookMs / aloneCalls / (call === 'nothing' ? 1 : 2)
+    const inRow = await run(aloneCalls, 1)
+    await free(inRow.answers)
+    const inRowMs = inRow.tookMs / aloneCalls
     const { answers, latencyMs, tookMs } = await run(sharedCalls, concurrency)
     await free(answers)
     return { perSecond: (sharedCalls / tookMs) * 1_000, inRowMs, sharedMs: latencyMs, aloneMs }

@@ -5,7 +5,8 @@ import { chainHash, chainStart } from '../../src/ledger/chain.ts'
 import type { Entry } from '../../src/ledger/ledger.ts'
 import { schema } from '../../src/tenant/schema.ts'
 import { noLabels, openStore } from '../../src/tenant/store.ts'
-import { nodeSql, testKey, testTenant } from '../support/tenant.ts'
+import { verifyBooks } from '../../src/tenant/verify.ts'
+import { nodeSql, openBooks, testKey, testOrder, testTenant } from '../support/tenant.ts'
 
 const open = () => openStore(nodeSql(new DatabaseSync(':memory:')))
 
@@ -128,5 +129,66 @@ describe('store', () => {
       [0, 'none', 2, 4, 10],
       [3_600_000, 'none', 1, 2, 5],
     ])
+  })
+
+  it('[STO9] an admission writes one row, which carries the balances and its key’s state to whoever opens the store next', () => {
+    const test = openBooks({ creditNano: 100_000, keys: [testKey('k'), testKey('l')] })
+    const rows = () => test.db.prepare('SELECT count(*) AS n FROM reservations').get()
+    const own = () => test.db.prepare('SELECT reserved_nano, state FROM account').get()
+    const before = own()
+    test.transaction((books) => {
+      books.admit(testOrder('a'), 1)
+      books.admit(testOrder('b', { keyId: 'l' }), 2)
+      books.admit(testOrder('c'), 3)
+    })
+    expect(rows()).toEqual({ n: 3 })
+    expect(own()).toEqual(before)
+    const states = () => [test.books.tenant(), test.books.key('k'), test.books.key('l')]
+    const remembered = states()
+    test.evict()
+    expect(states()).toEqual(remembered)
+    expect(test.books.tenant()).toMatchObject({ reservedNano: 3_000, state: { running: 3 } })
+    expect(test.books.key('k')).toMatchObject({ lastUsedAt: 3, state: { running: 2 } })
+    expect(verifyBooks(test.books.store).faults).toEqual([])
+  })
+
+  it('[STO10] what closes a reservation writes what it carried, in whatever order they close', () => {
+    for (const order of [
+      ['a', 'b', 'c'],
+      ['c', 'b', 'a'],
+      ['b', 'c', 'a'],
+    ]) {
+      const test = openBooks({ creditNano: 100_000, keys: [testKey('k'), testKey('l')] })
+      test.transaction((books) => books.admit(testOrder('a'), 1))
+      test.transaction((books) => books.admit(testOrder('b', { keyId: 'l' }), 2))
+      test.transaction((books) => books.admit(testOrder('c'), 3))
+      for (const [index, id] of order.entries()) {
+        test.transaction((books) => books.close(id, 'void', 4))
+        const remembered = [test.books.tenant(), test.books.key('k'), test.books.key('l')]
+        test.evict()
+        expect([test.books.tenant(), test.books.key('k'), test.books.key('l')]).toEqual(remembered)
+        expect(test.books.tenant()?.state.running).toBe(2 - index)
+      }
+      // A key that is changed at the desk is newer than what its open request carries.
+      test.transaction((books) => books.admit(testOrder('d'), 5))
+      const key = test.books.key('k')
+      test.transaction((books) => books.putKey({ ...testKey('k'), ...key, revokedAt: 6, lastUsedAt: 7 }))
+      test.evict()
+      expect(test.books.key('k')).toMatchObject({ revokedAt: 6, lastUsedAt: 7, state: { running: 1 } })
+    }
+  })
+
+  it('[STO11] reservations that an older store left open are open still, and their account is as it was', () => {
+    const db = new DatabaseSync(':memory:')
+    const sql = nodeSql(db)
+    db.exec('CREATE TABLE schema_version (version INTEGER NOT NULL)')
+    const older = schema.indexOf('DROP INDEX open_bookings')
+    for (const statement of schema.slice(0, older)) db.exec(statement)
+    db.exec(`INSERT INTO schema_version VALUES (${older})`)
+    db.exec(`INSERT INTO bookings VALUES ('r1', 'k', 'reserved', 5, 9, 1, 10), ('r2', 'k', 'posted', 5, 9, 1, 10)`)
+    const store = openStore(sql)
+    expect(store.openBookings()).toMatchObject([{ requestId: 'r1', boundNano: 5, state: 'reserved' }])
+    expect(store.booking('r2')?.state).toBe('posted')
+    expect(db.prepare('SELECT count(*) AS n FROM bookings').get()).toEqual({ n: 1 })
   })
 })

@@ -81,12 +81,6 @@ const calls = {
       return requestId
     })
   },
-  /** A request's two calls, as one caller makes them: with nothing else open. */
-  'admit, void': async (tenant, row, keys) => tenant.void(await calls.admit(tenant, row, keys)),
-  'row, row': async (_tenant, row) => {
-    await row.write(nextId())
-    await row.write(nextId())
-  },
   row: (_tenant, row) => row.write(nextId()),
   nothing: (_tenant, row) => row.nothing(),
 }
