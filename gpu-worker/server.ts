@@ -149,6 +149,7 @@ async function run(
   const leave = () => left.abort()
   response.on('close', leave)
   const media = { vision: parts.engine.description.vision, owner: order.tenantId }
+  if (!media.vision && read.chat.messages.some(hasImage)) return noVision
   const resolved = await parts.media(read.chat, media, left.signal).catch((error: unknown) => {
     if (!left.signal.aborted) throw error
     return { ok: false as const, code: 'client_left', message: 'the client left while its media were read' }
@@ -156,7 +157,6 @@ async function run(
   response.off('close', leave)
   if (!resolved.ok) return resolved
   const { chat } = resolved
-  if (!media.vision && chat.messages.some(hasImage)) return noVision
   const prepared = await parts.engine.prepare(chat, order.effort)
   if (!prepared.ok) return prepared
   const bound = boundOutput(prepared, order)

@@ -52,6 +52,8 @@ export interface Service {
 }
 
 const attemptsMax = 2
+/** Workers that may say that they do not see, before one is found that does. It costs each a moment and no tokens. */
+const blindMax = 16
 /** The engine's priority, where smaller runs first. From the plan, as everything that gives preference. */
 const enginePriority = { interactive: 3, batch: 7 } satisfies Record<PriorityClass, number>
 
@@ -63,6 +65,7 @@ export function serve(
   bytes: Uint8Array<ArrayBuffer>,
 ): Service {
   const failedOn: string[] = []
+  const blind: string[] = []
   const wait = new Wait(line)
   const { model } = shaped
   const effort = shaped.effort.effective
@@ -102,7 +105,7 @@ export function serve(
   }
 
   async function next(): Promise<Served> {
-    while (failedOn.length < attemptsMax) {
+    while (failedOn.length < attemptsMax && blind.length < blindMax) {
       const { weight, priorityClass, outputTokensMax } = admission
       const order = {
         tenantId: key.tenantId,
@@ -113,7 +116,7 @@ export function serve(
         promptTokens,
         outputTokensMax,
         prefix: wait.lowered === undefined ? prefix : [],
-        exclude: failedOn,
+        exclude: [...failedOn, ...blind],
         again: dispatches > 0,
         weight,
         priorityClass,
@@ -154,13 +157,14 @@ export function serve(
       raised = true
       return
     }
-    console.warn(`request ${line.requestId}: worker ${lease.place.workerId} refused: ${code}: ${message}`)
-    failedOn.push(lease.place.workerId)
-    // Where some workers see and this one does not, another gets it; where that one does not either, it is told why.
     if (code === 'no_vision') {
+      // Another may see; where none does, this is what is told.
+      blind.push(lease.place.workerId)
       last = new GatewayError('invalid_value', message, { param: param ?? null })
       return
     }
+    console.warn(`request ${line.requestId}: worker ${lease.place.workerId} refused: ${code}: ${message}`)
+    failedOn.push(lease.place.workerId)
     last = new GatewayError('server_is_overloaded', 'no worker could take the request: try again soon', {
       retryAfterMs: 1_000,
     })

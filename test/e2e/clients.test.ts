@@ -204,6 +204,10 @@ describe('an engine that can follow', () => {
     const file = [{ type: 'file', file: pages }, ...content]
     const read = await openai().chat.completions.create({ model, messages: [{ role: 'user', content: file }] as never })
     expect(read.choices[0]?.message.content).toContain('3 seen')
+    const many = Array.from({ length: 8 }, () =>
+      openai().chat.completions.create({ model, messages: [{ role: 'user', content }] as never }),
+    )
+    for (const each of await Promise.all(many)) expect(each.choices[0]?.message.content).toContain('1 seen')
   })
 
   describe('alone', () => {
