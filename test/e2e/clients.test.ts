@@ -190,7 +190,8 @@ function weather(chat: Chat): Script {
 
 describe('an engine that can follow', () => {
   beforeAll(async () => {
-    scripted = await startScriptedWorker(product, { vision: true, script: weather })
+    // Few places, so that others are tried first.
+    scripted = await startScriptedWorker(product, { vision: true, slots: 2, script: weather })
   })
 
   it('[CLI6] an image goes to the worker that sees, past those that do not', async () => {

@@ -22,18 +22,19 @@ export interface Script {
 /** Resolves when the edge knows it. */
 export async function startScriptedWorker(
   product: Product,
-  options: { vision?: boolean; script: (chat: Chat) => Script },
+  options: { vision?: boolean; slots?: number; script: (chat: Chat) => Script },
 ): Promise<ScriptedWorker> {
+  const slotsMax = options.slots ?? 16
   const enrolled = await product.admin<{ workerKey: string }>('POST', '/admin/workers', { workerId: 'scripted' })
   const config = readConfig({
     TRAMONTANE_WORKER_KEY: enrolled.workerKey,
     TRAMONTANE_EDGE_URL: `http://127.0.0.1:${product.port}`,
     TRAMONTANE_HOME: product.home,
     TRAMONTANE_MODEL_ID: product.demo().model,
-    TRAMONTANE_SLOTS: '16',
+    TRAMONTANE_SLOTS: String(slotsMax),
   })
   const engine = new ScriptedEngine()
-  engine.description = { ...engine.description, vision: options.vision ?? false, contextTokens: 262_144, slotsMax: 16 }
+  engine.description = { ...engine.description, vision: options.vision ?? false, contextTokens: 262_144, slotsMax }
   engine.outputTokensFit = 32_768
   engine.script = (chat) => eventsOf(options.script(chat))
   let calls = 0
