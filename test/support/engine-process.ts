@@ -22,6 +22,8 @@ export interface Script {
   stubborn: boolean
   /** Does not know `max_tokens`. */
   boundless: boolean
+  /** Each word says when it was written, in Unix milliseconds. */
+  stamp: boolean
   /** Tokens of every answer, the milliseconds between two, and how many of the first are thinking. */
   tokens: number
   tokenMs: number
@@ -45,7 +47,7 @@ export interface Seen {
 
 const script: Script = {
   ...{ dialect: 'llama-server', version: '0.20.1', health: 'ready', words: '', dieWith: null },
-  ...{ stubborn: false, boundless: false },
+  ...{ stubborn: false, boundless: false, stamp: false },
   ...{ tokens: 5, tokenMs: 0, thinking: 0, fault: null, usage: 'honest', refusal: null, contextTokens: 4_096 },
 }
 
@@ -147,11 +149,15 @@ async function chat(body: Record<string, unknown>, response: ServerResponse): Pr
   response.writeHead(200, { 'content-type': 'text/event-stream' })
   event(response, { role: 'assistant', content: '' }, null)
   const count = script.boundless ? script.tokens : Math.min(max, script.tokens)
+  let turn: (() => Promise<void>) | undefined
   for (let index = 0; index < count; index++) {
     if (script.fault && index >= script.fault.after) return fault(script.fault.kind, response)
-    if (script.tokenMs > 0) await new Promise((resolve) => setTimeout(resolve, script.tokenMs))
+    if (script.tokenMs > 0) {
+      turn ??= pacer(script.tokenMs)
+      await turn()
+    }
     if (response.destroyed) return
-    const word = `w${index} `
+    const word = script.stamp ? `w${index}:${performance.timeOrigin + performance.now()} ` : `w${index} `
     const field = script.dialect === 'vllm' ? 'reasoning' : 'reasoning_content'
     call.tokensSent += 1
     const timings = body.timings_per_token === true ? timingsOf(promptTokens, call.tokensSent) : {}
@@ -162,6 +168,15 @@ async function chat(body: Record<string, unknown>, response: ServerResponse): Pr
   if (usage) response.write(`data: ${JSON.stringify({ ...head, choices: [], usage })}\n\n`)
   call.ended = 'finished'
   response.end('data: [DONE]\n\n')
+}
+
+/** Waits for its next turn, by the clock: who is late once is not late for ever. */
+function pacer(everyMs: number): () => Promise<void> {
+  let at = performance.now()
+  return () => {
+    at += everyMs
+    return new Promise((resolve) => setTimeout(resolve, Math.max(0, at - performance.now())))
+  }
 }
 
 function fault(kind: NonNullable<Script['fault']>['kind'], response: ServerResponse): void {
