@@ -32,6 +32,7 @@ beforeAll(async () => {
     env: {
       ...{ ...process.env, ...settings, TRAMONTANE_HOME: product.home, TRAMONTANE_POOL: 'latency' },
       TRAMONTANE_WORKER_KEY: workerKey,
+      TRAMONTANE_DRAIN_MS: '200',
       TRAMONTANE_WORKER_PORT: String(workerPort),
       TRAMONTANE_WORKER_URL: `http://127.0.0.1:${toWorker.port}`,
       TRAMONTANE_EDGE_URL: `http://127.0.0.1:${toEdge.port}`,
@@ -42,15 +43,17 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
-  const gone = second && new Promise((resolve) => second.once('exit', resolve))
-  second?.kill('SIGCONT')
-  second?.kill('SIGTERM')
-  await gone
+  if (second && second.exitCode === null) {
+    const gone = new Promise((resolve) => second.once('exit', resolve))
+    second.kill('SIGCONT')
+    second.kill('SIGTERM')
+    await gone
+  }
   await product?.stop()
   await Promise.all([toWorker?.close(), toEdge?.close()])
 })
 
-interface Told {
+interface Answered {
   requestId: string
   worker: string
   text: string
@@ -59,7 +62,7 @@ interface Told {
 }
 
 /** One stream, read as a client reads it. Throws where it ends in any other way than a stream may end. */
-async function ask(signal?: AbortSignal): Promise<Told> {
+async function ask(signal?: AbortSignal): Promise<Answered> {
   const { baseUrl, apiKey, model } = product.demo()
   const response = await fetch(`${baseUrl}/chat/completions`, {
     method: 'POST',
@@ -93,7 +96,7 @@ async function ask(signal?: AbortSignal): Promise<Told> {
 }
 
 /** Forty streams, and in the middle of them `harm`. */
-async function underLoad(harm: () => Promise<unknown> | unknown): Promise<Told[]> {
+async function underLoad(harm: () => Promise<unknown> | unknown): Promise<Answered[]> {
   const asked = Array.from({ length: 40 }, (_, index) =>
     new Promise<void>((resolve) => setTimeout(resolve, index * 25)).then(() => ask()),
   )
@@ -104,7 +107,7 @@ async function underLoad(harm: () => Promise<unknown> | unknown): Promise<Told[]
 }
 
 /** No answer began anew after its first word, and what is whole is whole. */
-function checkTexts(told: Told[]): void {
+function checkTexts(told: Answered[]): void {
   const whole = Array.from({ length: 50 }, (_, index) => `w${index} `).join('')
   for (const { text, end } of told) {
     if (end === 'done') expect(text).toBe(whole)
@@ -116,18 +119,22 @@ function checkTexts(told: Told[]): void {
  * Every request is charged once at most: what its client has whole is posted, to the token. What broke off is void; a
  * worker that had written all of it into a dead network says so later, and that is a late entry.
  */
-async function checkBooks(told: Told[]): Promise<void> {
+async function checkBooks(told: Answered[]): Promise<void> {
   for (const { requestId, end, text } of told) {
-    const { booking, entries } = await product.admin<{
-      booking: string
-      entries: { kind: string; cost_nano: number; output_tokens: number | null }[]
-    }>('GET', `/admin/tenants/demo/requests/${requestId}`)
+    const { booking, entries } = await booked(requestId)
     const charged = entries.filter((entry) => entry.cost_nano > 0)
     expect(charged.length).toBeLessThanOrEqual(1)
     if (end !== 'done') continue
     expect([booking, charged[0]?.output_tokens, text.split(' ').length - 1]).toEqual(['posted', 50, 50])
   }
 }
+
+interface Booked {
+  booking: string
+  entries: { kind: string; cost_nano: number; output_tokens: number | null }[]
+}
+
+const booked = (requestId: string) => product.admin<Booked>('GET', `/admin/tenants/demo/requests/${requestId}`)
 
 async function slotsReturn(): Promise<void> {
   // A worker that is away is not asked.
@@ -158,7 +165,7 @@ async function back(workerId: string): Promise<void> {
   ).toBe('ready')
 }
 
-const broken = (told: Told[]) => told.filter(({ end }) => end === 'worker_lost').length
+const broken = (told: Answered[]) => told.filter(({ end }) => end === 'worker_lost').length
 
 describe('under load', () => {
   it('[CHA1] a worker that is killed: its streams end with an error, all others whole, and every slot comes back', async () => {
@@ -225,5 +232,34 @@ describe('under load', () => {
       await checkBooks(told)
     }
     expect((await ask()).end).toBe('done')
+  })
+
+  it('[CHA6] an engine that is to be started anew: what runs ends first, nothing is lost, and the next one serves', async () => {
+    const worker = product.demo().pids.latency
+    const engine = engines.of(worker)?.pid
+    const told = await underLoad(() => process.kill(worker, 'SIGHUP'))
+    expect(told.map(({ end }) => end)).toEqual(told.map(() => 'done'))
+    checkTexts(told)
+    const next = () => Promise.resolve(engines.of(worker)?.pid ?? engine)
+    expect(await eventually(next, (pid) => pid !== engine)).not.toBe(engine)
+    await back('local-latency')
+    await slotsReturn()
+    await checkBooks(told)
+  })
+
+  it('[CHA7] a worker that must go before its requests have ended: what it cannot finish is told, counted and not billed', async () => {
+    const gone = new Promise((resolve) => second.once('exit', resolve))
+    const told = await underLoad(() => second.kill('SIGTERM'))
+    expect(await gone).toBe(0)
+    expect(broken(told)).toBeGreaterThan(0)
+    expect(broken(told)).toBeLessThan(10)
+    checkTexts(told)
+    await slotsReturn()
+    await checkBooks(told)
+    for (const { requestId, end } of told) {
+      if (end === 'done') continue
+      const { booking, entries } = await booked(requestId)
+      expect([booking, entries.map(({ cost_nano }) => cost_nano)]).toEqual(['voided', [0, 0]])
+    }
   })
 })
