@@ -5,12 +5,15 @@
  */
 import { createParser } from 'eventsource-parser'
 import { z } from 'zod'
+import { type Effort, EffortWord } from '../../backends/protocol/effort.ts'
 
 const Usage = z.object({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   prompt_tokens_details: z.object({ cached_tokens: z.int() }),
   completion_tokens_details: z.object({ reasoning_tokens: z.int() }),
+  reasoning_effort: EffortWord,
+  reasoning_effort_asked: EffortWord.nullable(),
 })
 const Call = z.object({ id: z.string(), function: z.object({ name: z.string(), arguments: z.string() }) })
 const Text = z.string().nullish()
@@ -55,6 +58,8 @@ export interface AnswerEnd {
   outputTokens: number
   /** Part of the output's. */
   reasoningTokens: number
+  /** As it was served, which under load may be less than it was shaped to. */
+  effort: Effort
 }
 
 /** `end` or `broken` comes once, last. An answer that stops without either is not whole. */
@@ -137,5 +142,6 @@ function end(finish: Pick<AnswerEnd, 'finishReason' | 'stop'>, usage: z.infer<ty
     cachedTokens: usage.prompt_tokens_details.cached_tokens,
     outputTokens: usage.completion_tokens,
     reasoningTokens: usage.completion_tokens_details.reasoning_tokens,
+    effort: { asked: usage.reasoning_effort_asked ?? undefined, effective: usage.reasoning_effort },
   }
 }

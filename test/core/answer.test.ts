@@ -33,7 +33,7 @@ const wanted: AnswerEvent[] = [
   { kind: 'text', channel: 'content', text: '\r\n\u2028end' },
   { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"a":"ü"}' },
   { kind: 'call', id: 'bbcdefghi', name: 'g', arguments: '{}' },
-  { kind: 'end', finishReason: 'tool_calls', stop: undefined, ...counts },
+  { kind: 'end', finishReason: 'tool_calls', stop: undefined, ...counts, effort: head.effort },
 ]
 
 const inPieces = (pieces: Uint8Array[]) => {
@@ -77,9 +77,9 @@ describe('reading a worker’s stream', () => {
       { kind: 'text', channel: 'reasoning', text: 'so' },
       { kind: 'text', channel: 'content', text: 'yes' },
       { kind: 'call', ...calls[0] },
-      { kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y' },
+      { kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y', effort: head.effort },
     ])
     const streamed = inPieces([bytesOf(chunkWriter(head, false).end('stop', counts, 'x"y'))])
-    expect(streamed).toEqual([{ kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y' }])
+    expect(streamed).toEqual([{ kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y', effort: head.effort }])
   })
 })

@@ -37,6 +37,7 @@ const end: AnswerEnd = {
   cachedTokens: 20,
   outputTokens: 15,
   reasoningTokens: 6,
+  effort: { asked: 'max', effective: 'high' },
 }
 
 function writer(change: object = {}): Writer {

@@ -27,6 +27,7 @@ const end: AnswerEnd = {
   cachedTokens: 20,
   outputTokens: 15,
   reasoningTokens: 6,
+  effort: { asked: 'max', effective: 'high' },
 }
 const parts: AnswerPart[] = [
   { kind: 'text', channel: 'reasoning', text: 'hm' },

@@ -36,6 +36,7 @@ const end: AnswerEnd = {
   cachedTokens: 20,
   outputTokens: 15,
   reasoningTokens: 6,
+  effort: { asked: 'max', effective: 'high' },
 }
 
 function writer(change: object = {}): Writer {
@@ -200,6 +201,13 @@ describe('writing Responses', () => {
       output_tokens: 15,
     })
     expect(new Set(done.map((item) => item.id)).size).toBe(3)
+    // Served less than it was shaped to.
+    const lowered = writer({ store: false })
+    const less = { ...end, effort: { asked: 'max', effective: 'none' } } as const
+    expect(lowered.whole(less, false)).toMatchObject({
+      reasoning: { effort: 'none' },
+      usage: { reasoning_effort: 'none' },
+    })
     const whole = writer({ store: false })
     played(whole)
     expect(whole.whole(end, false)).toEqual(response)

@@ -95,10 +95,10 @@ export function messagesWriter(given: Given, thinkingShown: boolean): Writer {
       }
     },
     close: (end) =>
-      finish() + event('message_delta', { delta: stopOf(end), usage: usageOf(end, given) }) + event('message_stop', {}),
+      finish() + event('message_delta', { delta: stopOf(end), usage: usageOf(end) }) + event('message_stop', {}),
     whole(end) {
       finish()
-      return { ...message, content: blocks, ...stopOf(end), usage: usageOf(end, given) }
+      return { ...message, content: blocks, ...stopOf(end), usage: usageOf(end) }
     },
     fail: messagesErrors.event,
   }
@@ -125,13 +125,13 @@ const startUsage = (promptTokens: number) => ({
 })
 
 /** Here the input is what was not cached: the two are added up for the prompt. */
-function usageOf(end: AnswerEnd, { effort }: Given) {
+function usageOf(end: AnswerEnd) {
   return {
     ...startUsage(end.promptTokens - end.cachedTokens),
     cache_read_input_tokens: end.cachedTokens,
     output_tokens: end.outputTokens,
     output_tokens_details: { thinking_tokens: end.reasoningTokens },
-    reasoning_effort: effort.effective,
-    reasoning_effort_asked: effort.asked ?? null,
+    reasoning_effort: end.effort.effective,
+    reasoning_effort_asked: end.effort.asked ?? null,
   }
 }

@@ -55,7 +55,7 @@ export function mistralWriter(given: Given): Writer {
       }
     },
     close: (end) =>
-      `${chunk({ content: '' }, { finish_reason: end.finishReason, usage: usageOf(end, given) })}data: [DONE]\n\n`,
+      `${chunk({ content: '' }, { finish_reason: end.finishReason, usage: usageOf(end) })}data: [DONE]\n\n`,
     whole(end) {
       const { reasoning, content } = answer
       const chunks = [
@@ -69,13 +69,13 @@ export function mistralWriter(given: Given): Writer {
         prefix: false,
       }
       const choices = [{ index: 0, message, finish_reason: end.finishReason }]
-      return { ...head, object: 'chat.completion', choices, usage: usageOf(end, given) }
+      return { ...head, object: 'chat.completion', choices, usage: usageOf(end) }
     },
     fail: openaiErrors.event,
   }
 }
 
-function usageOf(end: AnswerEnd, { effort }: Given) {
+function usageOf(end: AnswerEnd) {
   return {
     prompt_tokens: end.promptTokens,
     completion_tokens: end.outputTokens,
@@ -83,7 +83,7 @@ function usageOf(end: AnswerEnd, { effort }: Given) {
     num_cached_tokens: end.cachedTokens,
     prompt_tokens_details: { cached_tokens: end.cachedTokens },
     completion_tokens_details: { reasoning_tokens: end.reasoningTokens },
-    reasoning_effort: effort.effective,
-    reasoning_effort_asked: effort.asked ?? null,
+    reasoning_effort: end.effort.effective,
+    reasoning_effort_asked: end.effort.asked ?? null,
   }
 }

@@ -173,7 +173,8 @@ export function responsesWriter(wire: Body, input: unknown[], given: Given): Wri
       status: cut ? 'incomplete' : 'completed',
       completed_at: cut ? null : completedAt,
       incomplete_details: cut ? { reason: 'max_output_tokens' } : null,
-      usage: usageOf(end, given),
+      reasoning: { effort: end.effort.effective, summary: wire.reasoning?.summary ?? null },
+      usage: usageOf(end),
       store: kept,
     })
   }
@@ -239,7 +240,7 @@ const outputText = (text: string) => ({
 
 const errorOf = ({ code, message }: Failure) => ({ code, message })
 
-function usageOf(end: AnswerEnd, { effort }: Given) {
+function usageOf(end: AnswerEnd) {
   return {
     input_tokens: end.promptTokens,
     // Nothing is charged for what is written to a cache; the schema wants it said.
@@ -247,8 +248,8 @@ function usageOf(end: AnswerEnd, { effort }: Given) {
     output_tokens: end.outputTokens,
     output_tokens_details: { reasoning_tokens: end.reasoningTokens },
     total_tokens: end.promptTokens + end.outputTokens,
-    reasoning_effort: effort.effective,
-    reasoning_effort_asked: effort.asked ?? null,
+    reasoning_effort: end.effort.effective,
+    reasoning_effort_asked: end.effort.asked ?? null,
   }
 }
 
