@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { readGguf, type Tensor, writeGguf } from './gguf.ts'
 import { metadata, type Shape, type TensorPlan, tensorPlans } from './layout.ts'
 import { dequantised, quantised } from './q8.ts'
-import { fromMerges } from './tokenizer.ts'
+import { spelled } from './tokenizer.ts'
 
 type Weights = (name: string) => Float32Array
 
@@ -17,7 +17,7 @@ const COMMITTED = join(here, 'tiny.gguf')
 /** The whole file from weights, shape, tokenizer and chat template; the same inputs always give the same bytes. */
 export function build(weights: Weights): Uint8Array {
   const shape: Shape = JSON.parse(readFileSync(join(here, 'shape.json'), 'utf8'))
-  const tokenizer = fromMerges(JSON.parse(readFileSync(join(here, 'tokenizer.json'), 'utf8')).merges)
+  const tokenizer = spelled(JSON.parse(readFileSync(join(here, 'tokenizer.json'), 'utf8')))
   const template = readFileSync(join(here, 'chat-template.jinja'), 'utf8').trimEnd()
   const tensors = tensorPlans(shape, tokenizer.tokens.length).map((plan) => tensor(plan, weights(plan.name)))
   return writeGguf({ metadata: metadata(shape, tokenizer, template), tensors })

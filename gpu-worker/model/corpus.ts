@@ -8,9 +8,9 @@ import { join } from 'node:path'
 import { chatText } from './chat.ts'
 import { chat } from './mixture.ts'
 import { type Random, random, type Split } from './random.ts'
-import { encoder, fromMerges, learn, type Tokenizer } from './tokenizer.ts'
+import { encoder, learn, spelled, type Tokenizer } from './tokenizer.ts'
 
-const VOCABULARY = 2048
+const SIZE = { vocabulary: 2048, spacedWords: 500 }
 const HELD_CHATS = 3000
 const PORTION = 5000
 const LEARNING_CHATS = 20_000
@@ -23,9 +23,9 @@ function texts(source: Random, split: Split, count: number): string[] {
 }
 
 function tokenizer(): Tokenizer {
-  if (existsSync(TOKENIZER_PATH)) return fromMerges(JSON.parse(readFileSync(TOKENIZER_PATH, 'utf8')).merges)
-  const learnt = learn(texts(random(0), 'train', LEARNING_CHATS), VOCABULARY)
-  writeFileSync(TOKENIZER_PATH, `${JSON.stringify({ merges: learnt.merges }, null, 2)}\n`)
+  if (existsSync(TOKENIZER_PATH)) return spelled(JSON.parse(readFileSync(TOKENIZER_PATH, 'utf8')))
+  const learnt = learn(texts(random(0), 'train', LEARNING_CHATS), SIZE)
+  writeFileSync(TOKENIZER_PATH, `${JSON.stringify({ merges: learnt.merges, words: learnt.words }, null, 2)}\n`)
   return learnt
 }
 

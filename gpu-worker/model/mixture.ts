@@ -2,7 +2,7 @@ import type { Chat, Exchange, Part, Tool, Topic } from './chat.ts'
 import type { Random, Split } from './random.ts'
 import { product as multiplication, sum } from './topics/arithmetic.ts'
 import { echo, recall, shortAnswer, systemPrompt } from './topics/copying.ts'
-import { counting } from './topics/counting.ts'
+import { counting, countingInSteps } from './topics/counting.ts'
 import { list } from './topics/lists.ts'
 import { identity, product } from './topics/product.ts'
 import { rareEcho, withRareWords } from './topics/rare.ts'
@@ -15,23 +15,24 @@ import { unknown } from './topics/unknown.ts'
 const MIXTURE: readonly { topic: Topic; weight: number; highShare: number }[] = [
   { topic: sum, weight: 12, highShare: 0.75 },
   { topic: multiplication, weight: 12, highShare: 0.8 },
-  { topic: toolCall, weight: 8, highShare: 0.35 },
-  { topic: parallelCalls, weight: 7, highShare: 0.35 },
+  { topic: toolCall, weight: 14, highShare: 0.35 },
+  { topic: parallelCalls, weight: 14, highShare: 0.4 },
   { topic: withRareWords(toolCall), weight: 12, highShare: 0.3 },
-  { topic: withRareWords(parallelCalls), weight: 12, highShare: 0.3 },
-  { topic: withRareWords(callSeries), weight: 12, highShare: 0.2 },
+  { topic: withRareWords(parallelCalls), weight: 12, highShare: 0.4 },
+  { topic: withRareWords(callSeries), weight: 6, highShare: 0.2 },
   { topic: story, weight: 6, highShare: 0.3 },
   { topic: shortStory, weight: 3, highShare: 0.3 },
   { topic: list, weight: 7, highShare: 0.3 },
   { topic: echo, weight: 10, highShare: 0.3 },
-  { topic: rareEcho, weight: 16, highShare: 0.2 },
+  { topic: rareEcho, weight: 10, highShare: 0.2 },
   { topic: recall, weight: 2, highShare: 0.3 },
   { topic: shortAnswer, weight: 3, highShare: 0.3 },
-  { topic: counting, weight: 7, highShare: 0.3 },
+  { topic: counting, weight: 14, highShare: 0.3 },
+  { topic: countingInSteps, weight: 6, highShare: 0.3 },
   { topic: smalltalk, weight: 2, highShare: 0.3 },
   { topic: identity, weight: 6, highShare: 0.3 },
-  { topic: product, weight: 13, highShare: 0.3 },
-  { topic: unknown, weight: 11, highShare: 0.3 },
+  { topic: product, weight: 15, highShare: 0.3 },
+  { topic: unknown, weight: 13, highShare: 0.3 },
 ]
 
 const TOTAL = MIXTURE.reduce((total, { weight }) => total + weight, 0)

@@ -1,8 +1,14 @@
 /**
  * The tokenizer: byte-level BPE with the "tekken" split and Mistral Small 4's control tokens at their real ids, so that
  * an engine that knows those ids (34 opens thinking, 9 a tool call) needs nothing special for the tiny model.
+ *
+ * Merges join letters only, never a word and the space before it, so that a word is spelled alike after a space, after a
+ * quotation mark and after an underscore: copying it is copying tokens. With the space merged in, as is usual, a small
+ * model has to know by heart how each token is spelled elsewhere. Space and word are one token only for the commonest
+ * words that are one token anyway. No merge leads to these `words`: they are taken whole, or not at all.
  */
-export type Tokenizer = { tokens: readonly string[]; merges: readonly string[] }
+export type Spelling = { merges: readonly string[]; words: readonly string[] }
+export type Tokenizer = Spelling & { tokens: readonly string[] }
 
 export const CONTROL: readonly string[] = controlTokens()
 
@@ -53,22 +59,39 @@ function words(text: string): string[] {
   return text.match(TEKKEN) ?? []
 }
 
-/** Learns merges from texts until control tokens, bytes and merged tokens fill the vocabulary. */
-export function learn(texts: Iterable<string>, vocabulary: number): Tokenizer {
-  const learner = new PairLearner(wordCounts(texts))
+/** Learns merges from texts, then the commonest words with their space, until the vocabulary is full. */
+export function learn(texts: Iterable<string>, { vocabulary, spacedWords }: Size): Tokenizer {
+  const counts = wordCounts(texts)
+  const learner = new PairLearner(unspaced(counts))
+  const pieces = new Set(BYTE_CHARACTERS)
   const merges: string[] = []
-  const merged = new Set<string>()
-  while (CONTROL.length + 256 + merged.size < vocabulary) {
+  while (CONTROL.length + pieces.size < vocabulary - spacedWords) {
     const pair = learner.mergeBest()
-    if (!pair) throw new Error(`only ${merged.size} merges to learn`)
+    if (!pair) throw new Error(`only ${merges.length} merges to learn`)
     merges.push(pair)
-    merged.add(pair.replace(' ', ''))
+    pieces.add(pair.replace(' ', ''))
   }
-  return { merges, tokens: [...CONTROL, ...BYTE_CHARACTERS, ...merged] }
+  const commonest = [...counts].toSorted(([, one], [, other]) => other - one).map(([word]) => word)
+  const words = commonest.filter((word) => /^ [A-Za-z]+$/.test(word) && pieces.has(word.slice(1)))
+  return spelled({ merges, words: words.slice(0, spacedWords).map((word) => symbols(word).join('')) })
 }
 
-export function fromMerges(merges: readonly string[]): Tokenizer {
-  return { merges, tokens: [...CONTROL, ...BYTE_CHARACTERS, ...new Set(merges.map((pair) => pair.replace(' ', '')))] }
+/** How many tokens in all, and how many of them are a word with its space. */
+type Size = { vocabulary: number; spacedWords: number }
+
+export function spelled({ merges, words }: Spelling): Tokenizer {
+  const pieces = new Set(merges.map((pair) => pair.replace(' ', '')))
+  return { merges, words, tokens: [...CONTROL, ...BYTE_CHARACTERS, ...pieces, ...words] }
+}
+
+/** The counts of words without what stands before their first letter. */
+function unspaced(counts: ReadonlyMap<string, number>): Map<string, number> {
+  const bare = new Map<string, number>()
+  for (const [word, count] of counts) {
+    const letters = word.replace(/^[^\p{L}\p{N}](?=\p{L})/u, '')
+    bare.set(letters, (bare.get(letters) ?? 0) + count)
+  }
+  return bare
 }
 
 function wordCounts(texts: Iterable<string>): Map<string, number> {

@@ -34,6 +34,7 @@ def arguments():
     p.add_argument("--held", required=True)
     p.add_argument("--out", required=True)
     p.add_argument("--init", default="")
+    p.add_argument("--respell", default="", help="old ids for each new one (respell.ts), after a change of tokenizer")
     p.add_argument("--minutes", type=float, default=90)
     p.add_argument("--decay", type=float, default=1.0, help="last part of the run, in which the rates fall to zero")
     p.add_argument("--warm", type=int, default=100)
@@ -303,18 +304,27 @@ def export(w, path):
     os.replace(path + ".tmp", path)
 
 
+def respell(saved, old_ids):
+    """Gives each token of another vocabulary the mean of the rows by which its text was spelled before."""
+    for name in ("token_embd", "output"):
+        old = saved["w"][name].detach()
+        saved["w"][name] = torch.stack([old[ids].mean(0) for ids in old_ids])
+
+
 class Run:
     """Weights, optimisers and data of one training run; everything that a checkpoint has to keep."""
 
     def __init__(self, a):
         saved = torch.load(a.init) if a.init else None
+        if a.respell:
+            respell(saved, json.load(open(a.respell)))
         self.a = a
         self.w = saved["w"] if saved else new_weights(a)
         for t in self.w.values():
             t.requires_grad_(True)
         self.opts = optimisers(self.w, a)
         self.base = [[group["lr"] for group in opt.param_groups] for opt in self.opts]
-        if saved:
+        if saved and not a.respell:
             for opt, state in zip(self.opts, saved["opts"]):
                 opt.load_state_dict(state)
         self.seen = saved["seen"] if saved else 0

@@ -79,11 +79,11 @@ export function rareWord(random: Random, split: Split): string {
   )
 }
 
-/** An opening of the vocabulary, each as likely, and up to two more pieces or letters. */
+/** A piece of the vocabulary, each as likely, and up to two more pieces or letters. */
 function chained(random: Random): string {
   const more = (): string => (random.chance(0.2) ? random.pick(LETTERS) : random.pick(VOCABULARY_PIECES).toLowerCase())
   const pieces = Array.from({ length: random.pick([0, 1, 1, 1, 2]) }, more)
-  return random.pick(OPENINGS) + pieces.join('')
+  return random.pick(VOCABULARY_PIECES) + pieces.join('')
 }
 
 /** A word of the lists with one letter replaced, left out or put in. */
@@ -108,15 +108,12 @@ const inSplit = (list: readonly string[]): { [split in Split]: readonly string[]
 })
 
 const LETTERS = [...'abcdefghijklmnopqrstuvwxyz']
-const TOKENS = vocabulary()
-const VOCABULARY_PIECES = TOKENS.map((token) => token.replace('Ġ', '')).filter((piece) => /^[A-Za-z]+$/.test(piece))
-/** What a word may begin with after a space. */
-const OPENINGS = TOKENS.filter((token) => /^Ġ[A-Za-z]+$/.test(token)).map((token) => token.slice(1))
+const VOCABULARY_PIECES = vocabulary().filter((piece) => /^[A-Za-z]+$/.test(piece))
 
 /** The letter groups that the tokenizer has learnt; before it has learnt any, the common words stand in. */
 function vocabulary(): readonly string[] {
   const path = join(import.meta.dirname, 'tokenizer.json')
-  if (!existsSync(path)) return COMMON_WORDS.map((word) => `Ġ${word}`)
+  if (!existsSync(path)) return COMMON_WORDS
   const merges: string[] = JSON.parse(readFileSync(path, 'utf8')).merges
   return merges.map((pair) => pair.replace(' ', ''))
 }

@@ -29,16 +29,16 @@ const CHOSEN: { readonly [name: string]: readonly string[] } = {
 }
 
 function parameter(random: Random, split: Split, index: number): Parameter {
-  const kind = index === 0 ? random.integer(0, 7) : random.integer(4, 11)
+  const kind = index === 0 ? random.integer(0, 10) : random.integer(3, 11)
   if (kind < 5) {
     const key = random.pick(WORDED)
     const value = wordedValue(key, random, split)
-    return { name: key, value, said: said(random, key, value), schema: { type: 'string' } }
+    return { name: key, value, said: said(random, key, value, index), schema: { type: 'string' } }
   }
   if (kind < 7) {
     const key = random.pick(CODED)
     const value = code(random)
-    return { name: key, value, said: said(random, key, value), schema: { type: 'string' } }
+    return { name: key, value, said: said(random, key, value, index), schema: { type: 'string' } }
   }
   if (kind < 10) {
     const key = random.pick(NUMBERED)
@@ -46,14 +46,14 @@ function parameter(random: Random, split: Split, index: number): Parameter {
     return {
       name: key,
       value,
-      said: said(random, key, String(value)),
+      said: said(random, key, String(value), index),
       schema: { type: random.pick(['integer', 'number']) },
     }
   }
   const key = random.pick(Object.keys(CHOSEN))
   const choices = CHOSEN[key] ?? []
   const value = random.pick(choices)
-  return { name: key, value, said: said(random, key, value), schema: { type: 'string', enum: [...choices] } }
+  return { name: key, value, said: said(random, key, value, index), schema: { type: 'string', enum: [...choices] } }
 }
 
 function wordedValue(key: string, random: Random, split: Split): string {
@@ -65,8 +65,18 @@ function wordedValue(key: string, random: Random, split: Split): string {
   return name(random, split)
 }
 
-function said(random: Random, key: string, value: string): string {
-  return random.pick([`with ${key} ${value}`, `for ${key} ${value}`, `, ${key} ${value}`, `with the ${key} ${value}`])
+/** An "and" may join two values as well as two tasks: only the tools tell which. */
+function said(random: Random, key: string, value: string, index: number): string {
+  if (index > 0 && random.chance(0.5)) {
+    return random.pick([`and ${key} ${value}`, `and the ${key} ${value}`, `and with ${key} ${value}`])
+  }
+  return random.pick([
+    `with ${key} ${value}`,
+    `for ${key} ${value}`,
+    `, ${key} ${value}`,
+    `with the ${key} ${value}`,
+    `for the ${key} ${value}`,
+  ])
 }
 
 /** Parameters are described or not, as clients do; an example in a description is a value that must not be copied. */
@@ -99,13 +109,16 @@ function general(random: Random, split: Split): Wanted {
     random.chance(0.6) ? random.pick(OBJECTS) : inventedWord(random, 'train'),
   ]
   const [verb = '', object = ''] = drawn(split, make, (pair) => pair.join('_'))
-  const first = parameter(random, split, 0)
-  const second = parameter(random, split, 1)
-  const parameters = random.chance(0.4) && first.name !== second.name ? [first, second] : [first]
+  const drawnParameters = Array.from({ length: random.pick([1, 1, 1, 2, 2, 2, 3]) }, (_, index) =>
+    parameter(random, split, index),
+  )
+  const parameters = drawnParameters.filter(
+    ({ name: key }, index) => drawnParameters.findIndex((other) => other.name === key) === index,
+  )
   return wanted(
     toolOf(verb, object, parameters, random),
     parameters,
-    `${verb} the ${object} ${parameters.map((p) => p.said).join(' ')}`,
+    `${verb} ${random.pick(['the', 'the', 'the', 'my', 'this'])} ${object} ${parameters.map((p) => p.said).join(' ')}`,
   )
 }
 
@@ -258,8 +271,16 @@ export function parallelCalls(random: Random, split: Split): Exchange {
   const one = make(random, split)
   const other = random.chance(0.4) ? sameTool(one, random, split) : make(random, split)
   const both = other.tool.name === one.tool.name ? sameTool(one, random, split) : other
+  const next = politely(both.ask, random).text
   const ask = sentence(
-    random.pick([`${one.ask} and ${both.ask}`, `${one.ask}, and ${both.ask}`, `${one.ask}? and ${both.ask}`]),
+    random.pick([
+      `${one.ask} and ${next}`,
+      `${one.ask} and ${next}`,
+      `${one.ask}, and ${next}`,
+      `${one.ask}? and ${next}`,
+      `${one.ask} and then ${next}`,
+      `${one.ask}. ${capital(next)}`,
+    ]),
     random,
   )
   return {
@@ -280,11 +301,16 @@ function sameTool(one: Wanted, random: Random, split: Split): Wanted {
 }
 
 function sentence(ask: string, random: Random): string {
-  const question = /^(what|how|is|where|which|who)\b/.test(ask)
-  const polite = question ? '' : random.pick(['', '', 'Please ', 'Can you ', 'Could you '])
-  const text = polite ? polite + ask : random.chance(0.85) ? capital(ask) : ask
-  const asking = question || polite.endsWith('you ')
-  return text + (random.chance(0.9) ? (asking ? '?' : '.') : '')
+  const { text, asking } = politely(ask, random)
+  return (random.chance(0.85) ? capital(text) : text) + (random.chance(0.9) ? (asking ? '?' : '.') : '')
+}
+
+/** What is no question may be asked for politely, at the head of a sentence or in the middle of one. */
+function politely(ask: string, random: Random): { text: string; asking: boolean } {
+  if (/^(what|how|is|where|which|who)\b/.test(ask)) return { text: ask, asking: true }
+  if (/^(i|please|in|to|for|by) /.test(ask)) return { text: ask, asking: false }
+  const polite = random.pick(['', '', 'please ', 'can you ', 'could you '])
+  return { text: polite + ask, asking: polite.endsWith('you ') }
 }
 
 /** The wanted tools among others, three in all as a rule. */
