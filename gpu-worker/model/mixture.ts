@@ -13,8 +13,8 @@ import { unknown } from './topics/unknown.ts'
 
 /** How many chats are about what, as relative weights, and how many of a topic's chats are asked at effort high. */
 const MIXTURE: readonly { topic: Topic; weight: number; highShare: number }[] = [
-  { topic: sum, weight: 12, highShare: 0.75 },
-  { topic: multiplication, weight: 12, highShare: 0.8 },
+  { topic: sum, weight: 9, highShare: 0.75 },
+  { topic: multiplication, weight: 10, highShare: 0.8 },
   { topic: toolCall, weight: 14, highShare: 0.35 },
   { topic: parallelCalls, weight: 14, highShare: 0.4 },
   { topic: withRareWords(toolCall), weight: 12, highShare: 0.3 },
@@ -23,11 +23,11 @@ const MIXTURE: readonly { topic: Topic; weight: number; highShare: number }[] = 
   { topic: story, weight: 6, highShare: 0.3 },
   { topic: shortStory, weight: 3, highShare: 0.3 },
   { topic: list, weight: 7, highShare: 0.3 },
-  { topic: echo, weight: 10, highShare: 0.3 },
-  { topic: rareEcho, weight: 10, highShare: 0.2 },
+  { topic: echo, weight: 12, highShare: 0.3 },
+  { topic: rareEcho, weight: 12, highShare: 0.2 },
   { topic: recall, weight: 2, highShare: 0.3 },
   { topic: shortAnswer, weight: 3, highShare: 0.3 },
-  { topic: counting, weight: 14, highShare: 0.3 },
+  { topic: counting, weight: 18, highShare: 0.3 },
   { topic: countingInSteps, weight: 6, highShare: 0.3 },
   { topic: smalltalk, weight: 2, highShare: 0.3 },
   { topic: identity, weight: 6, highShare: 0.3 },

@@ -21,6 +21,14 @@ const OBJECTS =
 const WORDED = ['city', 'name', 'title', 'owner', 'place', 'person', 'query', 'topic', 'label', 'country', 'user']
 const CODED = ['id', 'code', 'number', 'key']
 const NUMBERED = ['count', 'days', 'amount', 'level', 'size', 'hours', 'limit', 'minutes']
+/** Values with points, colons and hyphens in them. */
+const WRITTEN: { readonly [name: string]: (random: Random, split: Split) => string } = {
+  path: file,
+  file,
+  clock: (random) => `${random.integer(0, 23)}:${random.integer(10, 59)}`,
+  date: (random) => `20${random.integer(10, 39)}-${random.integer(10, 12)}-${random.integer(10, 30)}`,
+  address: (random, split) => `${name(random, split)}@${inventedWord(random, split)}.com`.toLowerCase(),
+}
 const CHOSEN: { readonly [name: string]: readonly string[] } = {
   unit: ['celsius', 'fahrenheit'],
   format: ['pdf', 'text', 'html'],
@@ -29,7 +37,7 @@ const CHOSEN: { readonly [name: string]: readonly string[] } = {
 }
 
 function parameter(random: Random, split: Split, index: number): Parameter {
-  const kind = index === 0 ? random.integer(0, 10) : random.integer(3, 11)
+  const kind = index === 0 ? random.integer(0, 12) : random.integer(3, 13)
   if (kind < 5) {
     const key = random.pick(WORDED)
     const value = wordedValue(key, random, split)
@@ -40,7 +48,12 @@ function parameter(random: Random, split: Split, index: number): Parameter {
     const value = code(random)
     return { name: key, value, said: said(random, key, value, index), schema: { type: 'string' } }
   }
-  if (kind < 10) {
+  if (kind < 9) {
+    const key = random.pick(Object.keys(WRITTEN))
+    const value = WRITTEN[key]?.(random, split) ?? ''
+    return { name: key, value, said: said(random, key, value, index), schema: { type: 'string' } }
+  }
+  if (kind < 12) {
     const key = random.pick(NUMBERED)
     const value = random.integer(1, random.pick([9, 99, 999]))
     return {
@@ -54,6 +67,10 @@ function parameter(random: Random, split: Split, index: number): Parameter {
   const choices = CHOSEN[key] ?? []
   const value = random.pick(choices)
   return { name: key, value, said: said(random, key, value, index), schema: { type: 'string', enum: [...choices] } }
+}
+
+function file(random: Random, split: Split): string {
+  return `${name(random, split).toLowerCase()}.${random.pick(['txt', 'md', 'ts', 'py', 'json'])}`
 }
 
 function wordedValue(key: string, random: Random, split: Split): string {
@@ -207,7 +224,7 @@ const EVERYDAY: readonly Everyday[] = [
     name: 'read_file',
     description: 'Read a file',
     key: 'path',
-    value: (random, split) => `${inventedWord(random, split)}.${random.pick(['txt', 'md', 'ts', 'py', 'json'])}`,
+    value: file,
     asks: ['read the file {}', 'show me the file {}', 'what is in {}', 'open {}'],
   },
   {
