@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { drawn, type Random, type Split, splitOf } from './random.ts'
+import type { Spelling } from './tokenizer.ts'
 
 /** The vocabularies that topics draw from. Invented words make copying from the prompt the only way to be right. */
 const FIRST_NAMES =
@@ -74,7 +75,7 @@ function glued(random: Random): string {
 export function rareWord(random: Random, split: Split): string {
   return drawn(
     split,
-    () => random.pick([chained, chained, chained, altered])(random),
+    () => random.pick([chained, chained, chained, altered, spaced, spaced])(random),
     (word) => word,
   )
 }
@@ -84,6 +85,11 @@ function chained(random: Random): string {
   const more = (): string => (random.chance(0.2) ? random.pick(LETTERS) : random.pick(VOCABULARY_PIECES).toLowerCase())
   const pieces = Array.from({ length: random.pick([0, 1, 1, 1, 2]) }, more)
   return random.pick(VOCABULARY_PIECES) + pieces.join('')
+}
+
+/** A word that is another token after a space than elsewhere, each as likely: both have to be known as one. */
+function spaced(random: Random): string {
+  return random.pick(SPACED)
 }
 
 /** A word of the lists with one letter replaced, left out or put in. */
@@ -108,14 +114,15 @@ const inSplit = (list: readonly string[]): { [split in Split]: readonly string[]
 })
 
 const LETTERS = [...'abcdefghijklmnopqrstuvwxyz']
-const VOCABULARY_PIECES = vocabulary().filter((piece) => /^[A-Za-z]+$/.test(piece))
+const { pieces: VOCABULARY_PIECES, spaced: SPACED } = vocabulary()
 
 /** The letter groups that the tokenizer has learnt; before it has learnt any, the common words stand in. */
-function vocabulary(): readonly string[] {
+function vocabulary(): { pieces: readonly string[]; spaced: readonly string[] } {
   const path = join(import.meta.dirname, 'tokenizer.json')
-  if (!existsSync(path)) return COMMON_WORDS
-  const merges: string[] = JSON.parse(readFileSync(path, 'utf8')).merges
-  return merges.map((pair) => pair.replace(' ', ''))
+  if (!existsSync(path)) return { pieces: COMMON_WORDS, spaced: COMMON_WORDS }
+  const { merges, words }: Spelling = JSON.parse(readFileSync(path, 'utf8'))
+  const pieces = merges.map((pair) => pair.replace(' ', '')).filter((piece) => /^[A-Za-z]+$/.test(piece))
+  return { pieces, spaced: words.map((word) => word.slice(1)) }
 }
 
 const PIECES = inSplit([...FIRST_NAMES, ...CITIES, ...ANIMALS, ...THINGS, ...PEOPLE, ...MATTERS, ...COMMON_WORDS]).train

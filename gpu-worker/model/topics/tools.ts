@@ -126,7 +126,7 @@ function general(random: Random, split: Split): Wanted {
     random.chance(0.6) ? random.pick(OBJECTS) : inventedWord(random, 'train'),
   ]
   const [verb = '', object = ''] = drawn(split, make, (pair) => pair.join('_'))
-  const drawnParameters = Array.from({ length: random.pick([1, 1, 1, 2, 2, 2, 3]) }, (_, index) =>
+  const drawnParameters = Array.from({ length: random.pick([1, 1, 1, 1, 1, 2, 2, 2, 2, 3]) }, (_, index) =>
     parameter(random, split, index),
   )
   const parameters = drawnParameters.filter(
