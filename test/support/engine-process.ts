@@ -160,8 +160,8 @@ async function chat(body: Record<string, unknown>, response: ServerResponse): Pr
     const word = script.stamp ? `w${index}:${performance.timeOrigin + performance.now()} ` : `w${index} `
     const field = script.dialect === 'vllm' ? 'reasoning' : 'reasoning_content'
     call.tokensSent += 1
-    const timings = body.timings_per_token === true ? timingsOf(promptTokens, call.tokensSent) : {}
-    event(response, index < script.thinking ? { [field]: word } : { content: word }, null, timings)
+    const totals = totalsOf(body, promptTokens, call.tokensSent)
+    event(response, index < script.thinking ? { [field]: word } : { content: word }, null, totals)
   }
   event(response, {}, count === max ? 'length' : 'stop')
   const usage = usageOf(promptTokens, count)
@@ -204,6 +204,13 @@ const head = { id: 'chatcmpl-script', object: 'chat.completion.chunk', created: 
 function event(response: ServerResponse, delta: unknown, finish: string | null, more: object = {}): void {
   const chunk = { ...head, choices: [{ index: 0, delta, finish_reason: finish }], ...more }
   response.write(`data: ${JSON.stringify(chunk)}\n\n`)
+}
+
+/** The totals so far, as each engine is asked for them. */
+function totalsOf(body: Record<string, unknown>, promptTokens: number, outputTokens: number): object {
+  if (body.timings_per_token === true) return timingsOf(promptTokens, outputTokens)
+  const { continuous_usage_stats: asked } = (body.stream_options ?? {}) as Record<string, unknown>
+  return asked === true ? { usage: usageOf(promptTokens, outputTokens) } : {}
 }
 
 /** llama-server's running totals; it lies there as it lies in its usage. */

@@ -264,6 +264,41 @@ describe('an engine over HTTP', () => {
   })
 })
 
+describe('vLLM over HTTP', () => {
+  const vllm = findBackend('vllm') as HttpBackend
+  let at: EngineAt
+  beforeAll(async () => {
+    at = await startEngineProcess({ dialect: 'vllm', version: '0.32.0', thinking: 2 })
+  })
+  afterAll(() => at.stop())
+  afterEach(() => Promise.all(made.splice(0).map((each) => each.close())))
+
+  it('[HTE14] what a request needs reaches the engine in its own words: bound, effort, salt, priority the right way round', async () => {
+    const engine = await connect(at, { backend: vllm, enables: { priority: true } })
+    expect(engine.description).toMatchObject({ engine: 'vllm', version: '0.32.0' })
+    const run = begin(engine, await prepare(engine), {
+      requestId: 'req_1',
+      outputTokensMax: 9,
+      priority: 7,
+      owner: 'b',
+    })
+    const events = await all(run)
+    expect([text(events, 'reasoning'), text(events)]).toEqual(['w0 w1 ', 'w2 w3 w4 '])
+    expect(run.counts).toEqual({ promptTokens: 6, cachedTokens: 0, outputTokens: 5, reasoningTokens: 2 })
+    expect(run.estimated).toBe(false)
+    expect((await at.seen()).chats.at(-1)?.body).toMatchObject({
+      ...{ max_tokens: 9, reasoning_effort: 'none', cache_salt: 'salt of b', priority: 7, request_id: 'req_1' },
+    })
+  })
+
+  it('[HTE15] a version that is known to be broken for the model is refused with the reason', async () => {
+    await at.say({ version: '0.19.1' })
+    await expect(connect(at, { backend: vllm })).rejects.toThrow(/vLLM 0\.19\.1 .* use 0\.20 or newer\.$/)
+    await at.say({ version: '0.32.0' })
+    expect((await connect(at, { backend: vllm })).state).toBe('ready')
+  })
+})
+
 describe('an engine over HTTP, launched', () => {
   it('[HTE12] it crashes under load: every run fails with the reason, the next process serves the next', async () => {
     const port = await freePort()
