@@ -22,6 +22,8 @@ export interface Script {
   stubborn: boolean
   /** Does not know `max_tokens`. */
   boundless: boolean
+  /** Between the last event and the end of the answer. */
+  lingerMs: number
   /** Each word says when it was written, in Unix milliseconds. */
   stamp: boolean
   /** Tokens of every answer, the milliseconds between two, and how many of the first are thinking. */
@@ -47,7 +49,7 @@ export interface Seen {
 
 const script: Script = {
   ...{ dialect: 'llama-server', version: '0.20.1', health: 'ready', words: '', dieWith: null },
-  ...{ stubborn: false, boundless: false, stamp: false },
+  ...{ stubborn: false, boundless: false, stamp: false, lingerMs: 0 },
   ...{ tokens: 5, tokenMs: 0, thinking: 0, fault: null, usage: 'honest', refusal: null, contextTokens: 4_096 },
 }
 
@@ -167,7 +169,9 @@ async function chat(body: Record<string, unknown>, response: ServerResponse): Pr
   const usage = usageOf(promptTokens, count)
   if (usage) response.write(`data: ${JSON.stringify({ ...head, choices: [], usage })}\n\n`)
   call.ended = 'finished'
-  response.end('data: [DONE]\n\n')
+  response.write('data: [DONE]\n\n')
+  if (script.lingerMs > 0) await new Promise((resolve) => setTimeout(resolve, script.lingerMs))
+  response.end()
 }
 
 /** Waits for its next turn, by the clock: who is late once is not late for ever. */
