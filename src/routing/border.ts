@@ -66,7 +66,10 @@ function goodAt(row: readonly Post[], count: number, { quick, long }: Asked): nu
   const guestRoom = guests * sumOf(quickSide, (post) => rate(post, post.quickBatch, long.tokens))
   const room = longRoom + guestRoom
   const inTime = long.perSecond <= room ? long.perSecond : room * (1 - Math.exp(-long.perSecond * patienceSeconds))
-  const over = (quick.perSecond - quickIn) * besideLong(longSide, Math.min(long.perSecond, longRoom), long.tokens)
+  const overRoom = sumOf(longSide, (post) => rate(post, post.quickBatch, quick.tokens)) * used.quick
+  const over =
+    Math.min(quick.perSecond - quickIn, overRoom) *
+    besideLong(longSide, Math.min(long.perSecond, longRoom), long.tokens)
   return quickIn + inTime + over
 }
 
@@ -94,7 +97,6 @@ function sumOf(posts: readonly Post[], value: (post: Post) => number): number {
 }
 
 function bounds(row: readonly Post[], homes: number, { quick, long }: Asked): { least: number; most: number } {
-  if (row.length < 2) return { least: 0, most: row.length }
   const quickRoom = sumOf(row.slice(0, homes), (post) => rate(post, post.quickBatch, quick.tokens))
   const longRoom = sumOf(row.slice(homes), (post) => rate(post, post.longBatch, long.tokens))
   const share = (asked: number, room: number) => (room > 0 ? Math.min(1, asked / room) : 1)

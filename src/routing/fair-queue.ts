@@ -177,16 +177,16 @@ export class FairQueue<Item extends Queued> {
   }
 
   /** Who is next in this lane. Those that came back are `takeBack`'s. */
-  next(name: string, now: number): Entry<Item> | undefined {
+  next(name: string, now: number, skips: Skips<Item> = nobody): Entry<Item> | undefined {
     const lane = this.#lanes.get(name)
-    return lane && nextIn(nextRank(lane), now)?.entry
+    return lane && nextIn(nextRank(lane), now, skips)?.entry
   }
 
   /** Takes who is next in this lane: the one that `next` names. */
-  take(name: string, now: number): Entry<Item> | undefined {
+  take(name: string, now: number, skips: Skips<Item> = nobody): Entry<Item> | undefined {
     const lane = this.#lanes.get(name)
     const rank = lane && nextRank(lane)
-    const next = rank && nextIn(rank, now)
+    const next = rank && nextIn(rank, now, skips)
     if (!lane || !rank || !next) return undefined
     const { flow, entry } = next
     rank.virtual = Math.max(rank.virtual, flow.tag)
@@ -396,8 +396,30 @@ function nextRank<Item extends Queued>(lane: Lane<Item>): Rank<Item> {
   return batch.waiting > 0 && lane.passedBatch >= batchEvery - 1 ? batch : interactive
 }
 
+/** Tenants that are passed over, a few at most, told by their next request. They lose nothing but the turn. */
+type Skips<Item> = (item: Item) => boolean
+
+const nobody = () => false
+const skippedMax = 4
+
+function nextIn<Item extends Queued>(rank: Rank<Item>, now: number, skips: Skips<Item>) {
+  const skipped: Flow<Item>[] = []
+  let next = firstIn(rank, now)
+  while (next && skips(next.entry.item) && skipped.length < skippedMax) {
+    rank.order.remove(next.flow)
+    rank.inTime.remove(next.flow)
+    skipped.push(next.flow)
+    next = firstIn(rank, now)
+  }
+  for (const flow of skipped) {
+    rank.order.add(flow)
+    if (flow.entries.length > 0) rank.inTime.add(flow)
+  }
+  return next && skips(next.entry.item) ? undefined : next
+}
+
 /** Whose turn it is: see the header on late requests. */
-function nextIn<Item extends Queued>(
+function firstIn<Item extends Queued>(
   rank: Rank<Item>,
   now: number,
 ): { flow: Flow<Item>; entry: Waiting<Item> } | undefined {
@@ -408,7 +430,9 @@ function nextIn<Item extends Queued>(
     const other = headOf(flow, now)
     if (!other || other.late) continue
     const credit = lateCredit * chargeOf(other.item.costTokens, flow.weight)
-    return flow.tag - first.tag <= credit ? { flow, entry: other } : { flow: first, entry }
+    // Who has late ones itself has asked for more than its share: it waits for its turn.
+    const mayPass = flow.tag - first.tag <= credit
+    return mayPass ? { flow, entry: other } : { flow: first, entry }
   }
   return { flow: first, entry }
 }

@@ -69,11 +69,12 @@ export function moveBorder(
     long: { perSecond: perSecond(market.arrivals.throughput, now), tokens: expected.throughput },
   }
   const known = row.length > 0 && row.every((worker) => isKnown(worker.speed))
-  if (moves && known) {
+  if (moves && known && row.length > 1) {
     const posts = row.map((worker) => postIn(worker, expected, market.promptTokens.throughput))
     wish(market, border(posts, asked, market.count ?? homes), homes, now)
   }
-  const count = Math.min(row.length, market.count ?? homes)
+  // A lone worker has no border: batches that suit short answers would leave most of it idle for long ones.
+  const count = row.length === 1 ? 0 : Math.min(row.length, market.count ?? homes)
   row.forEach((worker, index) => {
     worker.side = index < count ? 'latency' : 'throughput'
   })

@@ -15,6 +15,9 @@
  *
  * Pick the least.
  *
+ * A tenant that has more than twice its share of what runs does not get the last tenth of any room while others have
+ * something running: whoever asks for little finds a place at once, beside whoever asks for everything.
+ *
  * A target that the hardware cannot meet binds nobody: a target is never below twice what a lone request gets.
  */
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
@@ -47,6 +50,8 @@ export interface Order {
   outputTokens: number
   /** How long it has waited. */
   waitedMs: number
+  /** Its tenant has much more than its share of what runs: the last places are kept for others. */
+  greedy: boolean
   /** It is its turn after too many of the other side: no courtesy to the other side holds it up. */
   due: boolean
 }
@@ -98,8 +103,10 @@ const margin = 0.9
 const guestShare = 0.75
 /** In parts of the targets: the other side is taken for a gain, not for a whim. */
 const awayCost = 0.1
-/** Of a cache: beyond it, an engine that has guessed too low sends requests back. */
-const fillMost = 1
+/** Of a cache: lengths are guesses, and an engine whose cache is full sends requests back, or lets them wait inside. */
+const fillMost = 0.9
+/** Of a worker's room, for a tenant that has much more than its share. */
+const greedyPart = 0.9
 const hotShare = 1.25
 
 export function judge(post: Post, order: Order, house: House): Judged {
@@ -128,8 +135,9 @@ function fitOf(post: Post, order: Order, house: House, tokenMs: number, firstTok
   const { running, slotsMax, keptTokens, keptTokensMax, side } = post
   if (running >= slotsMax) return 'full'
   const keeps = order.promptTokens + order.outputTokens
-  if (keptTokensMax > 0 && running > 0 && keptTokens + keeps > keptTokensMax * fillMost) return 'no-room'
-  if (tokenMs > limitOf(post, side) && !spoiled(post, order)) return 'too-slow'
+  const part = order.greedy ? greedyPart : 1
+  if (keptTokensMax > 0 && running > 0 && keptTokens + keeps > keptTokensMax * fillMost * part) return 'no-room'
+  if (tokenMs > limitOf(post, side) * part && !spoiled(post, order)) return 'too-slow'
   return side === order.home || order.due ? 'fits' : guestFit(post, order, house, tokenMs, firstTokenMs)
 }
 

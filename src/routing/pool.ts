@@ -28,6 +28,7 @@ import { expectedLength, type Lengths, newLengths, observeLength, observeWritten
 import { came, houseOf, type Market, moveBorder, newMarket } from './market.ts'
 import { grantEveryMs, granted, newPace, type Pace, waitBegins } from './pace.ts'
 import { better, type Judged, judge, type Order } from './place.ts'
+import { gave, isGreedy, newShares, type Shares, took } from './shares.ts'
 import { newSpeed, type Speed } from './speed.ts'
 import { homeOf, otherPool, targets } from './targets.ts'
 import {
@@ -113,6 +114,7 @@ export interface PoolState {
   /** By model. */
   markets: Map<string, Market>
   lengths: Lengths
+  shares: Shares
   /** By kind of worker. */
   speeds: Map<string, Speed>
   affinity: Affinity
@@ -159,6 +161,7 @@ export function emptyPool(spill = true): PoolState {
     paces: new Map(),
     markets: new Map(),
     lengths: newLengths(),
+    shares: newShares(),
     speeds: new Map(),
     affinity: new Affinity(),
     decisions: new Decisions(),
@@ -191,7 +194,23 @@ function leaseNow(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => 
   if (added.kind === 'full') return { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, lane, now) }
   if (nobodyWaits) waitBegins(paceOf(pool, lane), now)
   if (added.displaced) tell(shed(pool, added.displaced, now))
-  return undefined
+  return pastGreedy(pool, ask, now, tell)
+}
+
+/** What is kept from the greedy who wait is there for one who comes. */
+function pastGreedy(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => void): Outcome | undefined {
+  const first = pool.queue.next(laneOf(ask), now)
+  if (!first || !greedy(pool, first.item) || greedy(pool, ask)) return undefined
+  let own: Outcome | undefined
+  for (const told of serve(pool, ask.model, now)) {
+    if (told.requestId === ask.requestId) own = told.outcome
+    else tell(told)
+  }
+  return own
+}
+
+function greedy(pool: PoolState, { tenantId, weight }: Ask): boolean {
+  return isGreedy(pool.shares, tenantId, weight)
 }
 
 /** The request ended, or its client left while it waited. Safe to repeat. */
@@ -360,12 +379,13 @@ export function view(pool: PoolState, home?: PoolName): PoolView {
 function forget(pool: PoolState, workerId: string): void {
   const worker = pool.workers.get(workerId)
   if (!worker) return
-  for (const requestId of worker.leases.keys()) pool.leases.delete(requestId)
+  for (const requestId of [...worker.leases.keys()]) endLease(pool, worker, requestId)
   pool.workers.delete(workerId)
 }
 
 function endLease(pool: PoolState, worker: Worker, requestId: string): void {
-  dropLease(worker, requestId)
+  const lease = dropLease(worker, requestId)
+  if (lease) gave(pool.shares, lease.tenantId)
   undecided(worker.breaker, requestId)
   pool.leases.delete(requestId)
 }
@@ -459,10 +479,19 @@ function nextInLane(pool: PoolState, lane: string, due: boolean, now: number) {
     return choice !== undefined
   }
   const back = queue.takeBack(lane, fits, backLookMax)
-  const entry = back ?? queue.next(lane, now)
-  if (!entry || (!back && !fits(entry.item)) || !choice) return undefined
-  if (!back) queue.take(lane, now)
-  return { entry, choice }
+  if (back && choice) return { entry: back, choice }
+  const entry = queue.next(lane, now)
+  if (!entry) return undefined
+  if (fits(entry.item) && choice) {
+    queue.take(lane, now)
+    return { entry, choice }
+  }
+  // What is kept from a greedy tenant is kept for those behind it.
+  const skips = (item: Waiting) => greedy(pool, item)
+  const other = skips(entry.item) ? queue.next(lane, now, skips) : undefined
+  if (!other || !fits(other.item) || !choice) return undefined
+  queue.take(lane, now, skips)
+  return { entry: other, choice }
 }
 
 interface Choice {
@@ -478,7 +507,8 @@ function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = 
   const home = homeOf(effort)
   const market = marketOf(pool, model, now)
   const outputTokens = expectedLength(pool.lengths, model, effort, ask.outputTokensMax)
-  const order: Order = { home, promptTokens: ask.promptTokens, outputTokens, waitedMs, due }
+  const { promptTokens } = ask
+  const order: Order = { home, promptTokens, outputTokens, waitedMs, greedy: greedy(pool, ask), due }
   const waits = {
     latency: pool.queue.backlog(`latency ${model}`) > 0,
     throughput: pool.queue.backlog(`throughput ${model}`) > 0,
@@ -511,8 +541,14 @@ function grant(pool: PoolState, ask: Ask, choice: Choice, now: number, waited?: 
   const { requestId, promptTokens, prefix } = ask
   const { workerId, pool: home } = worker.heartbeat
   const keepTokens = promptTokens + order.outputTokens
-  addLease(worker, requestId, { at: now, home: order.home, keepTokens }, Math.max(1, promptTokens - judged.heldTokens))
+  addLease(
+    worker,
+    requestId,
+    { at: now, home: order.home, keepTokens, tenantId: ask.tenantId },
+    Math.max(1, promptTokens - judged.heldTokens),
+  )
   pool.leases.set(requestId, worker)
+  took(pool.shares, ask.tenantId, ask.weight)
   pool.affinity.given(prefix, workerId)
   began(worker.breaker, requestId)
   const waitedMs = waited ? now - waited.since : 0

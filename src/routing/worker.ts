@@ -7,6 +7,7 @@ import { observePrompt, observeTokens, promptPerMs, type Speed, tokenMsAt } from
 
 export interface Lease {
   at: number
+  tenantId: string
   home: PoolName
   /** Prompt tokens that the worker likely had to read first: others' and its own. */
   readTokens: number

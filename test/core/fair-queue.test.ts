@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import {
   batchEvery,
   FairQueue,
+  lateCredit,
   type PriorityClass,
   type Queued,
   waitingMax,
@@ -340,5 +341,25 @@ describe('the fair queue', () => {
       }),
       { numRuns: 300 },
     )
+  })
+
+  it('[QUE14] a tenant’s requests that can still be in time go before its late ones, and before other tenants’ late ones within a credit', () => {
+    const queue = new FairQueue<Queued>(({ model }) => model)
+    const add = (tenantId: string, requestId: string, now: number) =>
+      queue.add(request(tenantId, { requestId, dueMs: 1_000 }), now)
+    const takeAll = (now: number) => {
+      const ids: (string | undefined)[] = []
+      while (queue.size > 0) ids.push(queue.take('m', now)?.item.requestId)
+      return ids
+    }
+    for (const id of ['a1', 'a2']) add('a', id, 0)
+    add('a', 'a3', 1_500)
+    expect(queue.next('m', 2_000)?.item.requestId).toBe('a3')
+    expect(takeAll(2_000)).toEqual(['a3', 'a1', 'a2'])
+    add('late', 'l1', 0)
+    for (let index = 0; index < 40; index++) add('b', `b${index}`, 1_500)
+    const order = takeAll(2_000)
+    expect(order.indexOf('l1')).toBeGreaterThan(0)
+    expect(order.indexOf('l1')).toBeLessThanOrEqual(lateCredit + 1)
   })
 })

@@ -3,6 +3,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
 
 let product: Product
+let lowered = ''
+
+interface Explained {
+  ledger: { entries: unknown[] }
+  decision: { outcome: string | null } | null
+}
 const keys = new Map<string, string>()
 
 beforeAll(async () => {
@@ -10,6 +16,7 @@ beforeAll(async () => {
   await openTenant('flood', {})
   await openTenant('single', {})
   await openTenant('night', { class: 'batch' })
+  await openTenant('agreed', { underLoad: 'lower-effort' })
 })
 
 afterAll(async () => {
@@ -114,5 +121,48 @@ describe('the queue', () => {
     await Promise.all([running, night, ...day])
     expect(order).toEqual(['day', 'day', 'day', 'night'])
     await allBackAtZero()
+  })
+
+  it('[PLC20] a lowered effort is told in headers and usage, and booked as what was served; without consent it never is', async () => {
+    const high = { reasoning_effort: 'high' }
+    const flood = [1, 2, 3].map(() => ask('flood', 2_000, high))
+    expect(await waiting(2)).toBe(2)
+    const agreed = await ask('agreed', 20, high)
+    const single = ask('single', 20, high)
+    expect(agreed.headers.get('x-tramontane-effort')).toBe('none')
+    expect(agreed.headers.get('x-tramontane-effort-asked')).toBe('high')
+    expect(agreed.headers.get('x-tramontane-pool')).toBe('latency')
+    expect(agreed.headers.get('x-tramontane-warnings')).toContain('lowered from high to none under load')
+    expect(agreed.text).toContain('"reasoning_effort":"none","reasoning_effort_asked":"high"')
+    const { headers, text } = await single
+    expect(headers.get('x-tramontane-effort')).toBe('high')
+    expect(text).toContain('"reasoning_effort":"high"')
+    await Promise.all(flood)
+    await allBackAtZero()
+    lowered = agreed.headers.get('x-request-id') ?? ''
+  })
+
+  it('[PLC21] an operator is told why a request went where it went, and what was booked for it', async () => {
+    const told = await eventually(
+      () => product.admin<Explained>('GET', `/admin/requests/${lowered}`),
+      ({ ledger, decision }) => ledger.entries.length > 0 && decision?.outcome === 'finished',
+    )
+    expect(told).toMatchObject({
+      tenantId: 'agreed',
+      decision: {
+        effort: 'none',
+        home: 'latency',
+        attempts: [
+          { workerId: 'local-latency', pool: 'latency', waitedMs: 0, why: expect.stringContaining('latency side') },
+        ],
+        engine: { outputTokens: 20 },
+      },
+    })
+    expect(JSON.stringify(told.ledger)).toContain('"effort":"none"')
+    const forgotten = await fetch(`http://127.0.0.1:${product.port}/admin/requests/req_unknown`, {
+      headers: { authorization: `Bearer ${product.demo().operatorKey}` },
+    })
+    expect(forgotten.status).toBe(404)
+    expect(await forgotten.text()).toContain('?tenantId=')
   })
 })

@@ -15,6 +15,8 @@ export interface Figures {
   firstTokenMs: Record<PoolName, [number, number]>
   tokenMs: Record<PoolName, [number, number]>
   refused: number
+  /** Requests of which nothing ever came. */
+  open: number
   /** Jain's index over tenants of the share of what each asked that met its targets; the abuser left out. */
   jain: number
   /** The same share for all tenants but the abuser together. */
@@ -32,6 +34,7 @@ export function play(trace: Trace, policy: Policy, asked: readonly Asked[]): Fig
   })
   for (const run of runs) timeline.after(run.asked.at, 'arrival', () => router.arrive(run))
   if (trace.lostAt !== undefined) timeline.after(trace.lostAt, 'loss', () => router.kill(0))
+  // Heartbeats never end: a run does when nothing is open.
   for (let next = timeline.take(); next && next.time < traceMs + drainMs; next = timeline.take()) {
     next.run()
     if (next.time > traceMs && next.what === 'beat' && runs.every((run) => run.fate !== 'open')) break
@@ -76,6 +79,7 @@ function figuresOf(runs: Run[]): Figures {
       ),
     ),
     refused: runs.filter((run) => run.fate === 'refused').length / Math.max(1, runs.length),
+    open: runs.filter((run) => run.fate === 'open').length,
     jain: jainOf(shares),
     neighbours: share(runs.filter((run) => !isAbuser(run.asked.tenantId))),
   }

@@ -1,0 +1,392 @@
+/** What decides where a request goes: speed, length, demand, border, place, held prefixes, breakers. */
+import { describe, expect, it } from 'vitest'
+import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import { Affinity } from '../../src/routing/affinity.ts'
+import { border, type Post } from '../../src/routing/border.ts'
+import { began, breakerFailures, broke, lets, newBreaker, undecided, worked } from '../../src/routing/breaker.ts'
+import { expectedLength, newLengths, observeLength, observeWritten } from '../../src/routing/lengths.ts'
+import {
+  type Ask,
+  emptyPool,
+  heartbeat,
+  lease,
+  type PoolState,
+  release,
+  settled,
+  workerFailed,
+} from '../../src/routing/pool.ts'
+import { beginningsOf } from '../../src/routing/prefix.ts'
+import { gave, isGreedy, newShares, took } from '../../src/routing/shares.ts'
+import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/routing/speed.ts'
+
+function beat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
+  return {
+    workerId,
+    pool: 'latency',
+    url: `http://127.0.0.1:1/${workerId}`,
+    model: 'm',
+    engine: 'e 1',
+    state: 'ready',
+    slotsMax: 64,
+    contextTokens: 4_096,
+    vision: false,
+    running: [],
+    kvTokens: 0,
+    kvTokensMax: 0,
+    promptTokensTotal: 0,
+    cachedTokensTotal: 0,
+    outputTokensTotal: 0,
+    sentAt: 0,
+    ...change,
+  }
+}
+
+let serial = 0
+
+function ask(change: Partial<Ask> = {}): Ask {
+  serial += 1
+  return {
+    requestId: `r${serial}`,
+    tenantId: 't',
+    model: 'm',
+    effort: 'none',
+    promptTokens: 100,
+    outputTokensMax: 4_096,
+    prefix: [],
+    effortUnderLoad: null,
+    exclude: [],
+    weight: 100,
+    priorityClass: 'interactive',
+    costTokens: 100,
+    again: false,
+    ...change,
+  }
+}
+
+const place = (pool: PoolState, asked: Ask, now = 0) => {
+  const outcome = lease(pool, asked, now, () => undefined)
+  return outcome?.kind === 'granted' ? outcome.place.workerId : outcome?.kind
+}
+
+/** One worker of each pool, of which the speed at small batches is known. */
+function fleet(spill = true): PoolState {
+  const pool = emptyPool(spill)
+  heartbeat(pool, beat('quick'), 1, 0)
+  heartbeat(pool, beat('long', { pool: 'throughput', slotsMax: 256 }), 1, 0)
+  return pool
+}
+
+/** The time a token, at every batch, of the whole fleet. */
+function learn(pool: PoolState, tokenMs: (batch: number) => number): void {
+  for (const speed of pool.speeds.values()) {
+    for (const batch of [1, 2, 4, 8, 16, 32, 64]) observeTokens(speed, batch, 100_000, 100_000 / tokenMs(batch))
+  }
+}
+
+describe('what is learnt', () => {
+  it('[LRN1] a worker’s time a token is read between what was seen, never falls with the batch, and grows by its root beyond', () => {
+    const speed = newSpeed(undefined)
+    expect(tokenMsAt(speed, 5)).toBe(0)
+    expect(batchWithin(speed, 20, 64)).toBe(64)
+    observeTokens(speed, 4, 1_000, 100)
+    observeTokens(speed, 16, 2_000, 100)
+    expect(tokenMsAt(speed, 4)).toBe(10)
+    expect(tokenMsAt(speed, 10)).toBe(15)
+    expect(tokenMsAt(speed, 64)).toBe(40)
+    expect(batchWithin(speed, 30, 512)).toBe(36)
+    // A figure that falls is pooled with its neighbour.
+    observeTokens(speed, 32, 1_000, 100)
+    expect(tokenMsAt(speed, 32)).toBeGreaterThanOrEqual(tokenMsAt(speed, 16))
+  })
+
+  it('[LRN2] what one kind of worker does not know yet is taken from the others of its model', () => {
+    const wide = newSpeed(undefined)
+    const [known, fresh] = [newSpeed(wide), newSpeed(wide)]
+    observeTokens(known, 8, 1_000, 100)
+    expect(tokenMsAt(fresh, 8)).toBe(10)
+    observeTokens(fresh, 8, 3_000, 100)
+    expect(tokenMsAt(fresh, 8)).toBe(30)
+  })
+
+  it('[LRN3] an answer’s expected length is learnt by model and effort, and never above the request’s own bound', () => {
+    const lengths = newLengths()
+    expect(expectedLength(lengths, 'm', 'high', 9_999)).toBe(13 * expectedLength(lengths, 'm', 'none', 9_999))
+    for (let index = 0; index < 500; index++) observeLength(lengths, 'm', 'none', 40)
+    expect(Math.abs(expectedLength(lengths, 'm', 'none', 9_999) - 40)).toBeLessThan(10)
+    expect(expectedLength(lengths, 'm', 'none', 16)).toBe(16)
+    expect(expectedLength(lengths, 'other', 'none', 9_999)).toBe(300)
+  })
+
+  it('[LRN4] while the first answers to end are the short ones, what is still being written makes up for it', () => {
+    const lengths = newLengths()
+    for (let index = 0; index < 300; index++) {
+      observeLength(lengths, 'm', 'high', 500)
+      observeWritten(lengths, 'm', 'throughput', 1_500)
+    }
+    const expected = expectedLength(lengths, 'm', 'high', 9_999)
+    expect(expected).toBeGreaterThan(1_000)
+    expect(expected).toBeLessThan(2_500)
+  })
+})
+
+describe('the border', () => {
+  const post = (home: Post['home']): Post => {
+    return { home, quickBatch: 40, longBatch: 200, tokenMs: (batch) => 5 + Math.sqrt(batch) * 2 }
+  }
+  const row = [...Array(4).fill(post('latency')), ...Array(4).fill(post('throughput'))] as Post[]
+  const asked = (quick: number, long: number) => ({
+    quick: { perSecond: quick, tokens: 300 },
+    long: { perSecond: long, tokens: 3_900 },
+  })
+
+  it('[BRD1] with room enough it stands where the operator drew it', () => {
+    expect(border(row, asked(1, 0.2), 4)).toBe(4)
+    expect(border(row, asked(1, 0.2), undefined)).toBe(4)
+  })
+
+  it('[BRD2] it moves towards what is asked for, as far as the other side can spare', () => {
+    expect(border(row, asked(0.1, 9), 4)).toBeLessThan(4)
+    expect(border(row, asked(30, 5), 4)).toBeGreaterThan(4)
+    expect(border(row, asked(0, 20), 4)).toBe(0)
+  })
+
+  it('[BRD3] neither side loses its last worker while anyone asks for it', () => {
+    for (const [quick, long] of [
+      [0.01, 1_000],
+      [1_000, 0.01],
+      [1_000, 1_000],
+    ] as const) {
+      const count = border(row, asked(quick, long), 4)
+      expect(count).toBeGreaterThanOrEqual(1)
+      expect(count).toBeLessThanOrEqual(7)
+    }
+  })
+})
+
+describe('placement', () => {
+  it('[PLC1] effort decides the home, and the home is taken while it suits', () => {
+    const pool = fleet()
+    expect(place(pool, ask({ effort: 'none' }))).toBe('quick')
+    expect(place(pool, ask({ effort: 'high' }))).toBe('long')
+  })
+
+  it('[PLC2] a batch grows no further than its side’s target allows; then a short answer goes where its target still holds, or waits', () => {
+    const pool = fleet()
+    learn(pool, (batch) => 2 * batch + 2)
+    const places = Array.from({ length: 40 }, () => place(pool, ask()))
+    expect(places.filter((each) => each === 'quick').length).toBe(8)
+    expect(places.filter((each) => each === 'long').length).toBe(8)
+    expect(places.filter((each) => each === undefined).length).toBe(24)
+  })
+
+  it('[PLC3] without spill nothing leaves its home while that has a worker', () => {
+    const pool = fleet(false)
+    learn(pool, (batch) => 2 * batch + 2)
+    const places = Array.from({ length: 40 }, () => place(pool, ask()))
+    expect(new Set(places)).toEqual(new Set(['quick', undefined]))
+    heartbeat(pool, beat('quick', { state: 'gone', sentAt: 1 }), 1, 1)
+    expect(place(pool, ask(), 2)).not.toBe('rejected-no-endpoints')
+  })
+
+  it('[PLC4] a target that the hardware cannot meet binds nobody', () => {
+    const pool = fleet()
+    learn(pool, () => 500)
+    const places = Array.from({ length: 20 }, () => place(pool, ask()))
+    expect(places.every((each) => each === 'quick')).toBe(true)
+  })
+
+  it('[PLC5] a request goes where its prompt’s beginning is held, and never past that worker’s share', () => {
+    const pool = emptyPool()
+    for (const id of ['a', 'b', 'c', 'd']) heartbeat(pool, beat(id), 1, 0)
+    for (const speed of pool.speeds.values()) {
+      speed.promptPerMs = 10
+      observeTokens(speed, 1, 1_000, 100)
+      observeTokens(speed, 64, 1_000, 60)
+    }
+    const hot = () => ask({ promptTokens: 2_000, prefix: [{ hash: 7, tokens: 1_900 }] })
+    const first = place(pool, hot())
+    // Once it is read.
+    expect(place(pool, hot(), 300)).toBe(first)
+    const count = new Map<string | undefined, number>()
+    for (let index = 0; index < 38; index++) {
+      const at = place(pool, hot(), 301)
+      count.set(at, (count.get(at) ?? 0) + 1)
+    }
+    expect(Math.max(...count.values())).toBeLessThanOrEqual(14)
+    expect(count.size).toBe(4)
+  })
+
+  it('[PLC6] nothing is placed beyond what a worker’s cache will likely hold', () => {
+    const pool = emptyPool()
+    heartbeat(pool, beat('a', { pool: 'throughput', kvTokensMax: 20_000 }), 1, 0)
+    const places = Array.from({ length: 8 }, () => place(pool, ask({ effort: 'high', promptTokens: 600 })))
+    expect(places.filter((each) => each === 'a').length).toBe(4)
+  })
+
+  it('[PLC7] the last places are kept from a tenant that has more than twice its share, for whoever else comes', () => {
+    const shares = newShares()
+    for (let index = 0; index < 9; index++) took(shares, 'much', 100)
+    expect(isGreedy(shares, 'much', 100)).toBe(false)
+    for (const tenant of ['b', 'c', 'd']) took(shares, tenant, 100)
+    expect(isGreedy(shares, 'much', 100)).toBe(true)
+    expect(isGreedy(shares, 'b', 100)).toBe(false)
+    expect(isGreedy(shares, 'much', 1_000)).toBe(false)
+    for (const tenant of ['b', 'c', 'd']) gave(shares, tenant)
+    expect(isGreedy(shares, 'much', 100)).toBe(false)
+    const pool = emptyPool()
+    heartbeat(pool, beat('a', { pool: 'throughput', kvTokensMax: 60_000 }), 1, 0)
+    const high = (tenantId: string) => ask({ tenantId, effort: 'high', promptTokens: 100 })
+    for (const tenant of ['b', 'c', 'd']) expect(place(pool, high(tenant))).toBe('a')
+    const much = Array.from({ length: 12 }, () => place(pool, high('much')))
+    expect(much.filter((each) => each === 'a').length).toBe(9)
+    expect(place(pool, high('e'))).toBe('a')
+  })
+
+  it('[PLC8] under load a tenant that agreed gets less effort at once, one that did not waits', () => {
+    const pool = fleet(false)
+    heartbeat(pool, beat('long', { pool: 'throughput', slotsMax: 1, sentAt: 1 }), 1, 1)
+    const long = (effortUnderLoad: Ask['effortUnderLoad']) => ask({ effort: 'high', effortUnderLoad })
+    expect(place(pool, long('none'), 2)).toBe('long')
+    expect(place(pool, long(null), 2)).toBeUndefined()
+    expect(place(pool, long(null), 2)).toBeUndefined()
+    expect(lease(pool, long('none'), 3, () => undefined)).toEqual({ kind: 'lower-effort', effort: 'none' })
+    expect(place(pool, long(null), 3)).toBeUndefined()
+  })
+
+  it('[PLC9] why a request went where it went is kept: candidates, scores, waits, and what its worker said', () => {
+    const pool = fleet()
+    const asked = ask()
+    place(pool, asked, 5)
+    const end = {
+      requestId: asked.requestId,
+      workerId: 'quick',
+      effort: 'none',
+      outcome: 'finished',
+      finished: true,
+    } as const
+    settled(pool, { ...end, promptTokens: 90, cachedTokens: 10, outputTokens: 30, firstTokenMs: 12, ms: 200 }, 300)
+    expect(pool.decisions.find(asked.requestId)).toMatchObject({
+      tenantId: 't',
+      home: 'latency',
+      cameAt: 5,
+      attempts: [
+        {
+          workerId: 'quick',
+          side: 'latency',
+          counts: { fits: 2 },
+          best: [{ workerId: 'quick' }, { workerId: 'long' }],
+        },
+      ],
+      outcome: 'finished',
+      engine: { promptTokens: 90, cachedTokens: 10, outputTokens: 30, firstTokenMs: 12, ms: 200 },
+    })
+    for (let index = 0; index < 4_096; index++) release(pool, ask().requestId, 6 + Number(place(pool, ask(), 6) === ''))
+    expect(pool.decisions.find(asked.requestId)).toBeUndefined()
+  })
+})
+
+describe('circuit breaking', () => {
+  it('[BRK1] three failures in a row open it, for longer each time; one request tries it, and only an answer closes it', () => {
+    const breaker = newBreaker()
+    for (let index = 1; index < breakerFailures; index++) broke(breaker, `r${index}`, 0)
+    expect(lets(breaker, 0)).toBe(true)
+    broke(breaker, 'r3', 0)
+    expect(lets(breaker, 1_999)).toBe(false)
+    expect(lets(breaker, 2_000)).toBe(true)
+    began(breaker, 'trial')
+    expect(lets(breaker, 2_001)).toBe(false)
+    broke(breaker, 'old', 2_002)
+    expect(lets(breaker, 2_003)).toBe(false)
+    broke(breaker, 'trial', 3_000)
+    expect(lets(breaker, 6_999)).toBe(false)
+    began(breaker, 'trial 2')
+    undecided(breaker, 'trial 2')
+    expect(lets(breaker, 7_000)).toBe(true)
+    worked(breaker)
+    expect(lets(breaker, 7_001)).toBe(true)
+    broke(breaker, 'x', 7_002)
+    expect(lets(breaker, 7_003)).toBe(true)
+  })
+
+  it('[BRK2] a worker that lives and fails every request is left alone, whatever its heartbeats say', () => {
+    const pool = emptyPool()
+    heartbeat(pool, beat('a'), 1, 0)
+    for (let index = 1; index <= breakerFailures; index++) {
+      const asked = ask()
+      expect(place(pool, asked, index)).toBe('a')
+      workerFailed(pool, 'a', asked.requestId, index)
+      heartbeat(pool, beat('a', { sentAt: index }), 1, index)
+    }
+    expect(place(pool, ask(), 100)).toBe('rejected-no-endpoints')
+    heartbeat(pool, beat('a', { sentAt: 3_000 }), 1, 3_000)
+    expect(place(pool, ask(), 3_000)).toBe('a')
+    expect(place(pool, ask(), 3_001)).toBe('rejected-no-endpoints')
+  })
+})
+
+describe('held prefixes', () => {
+  const text = (content: string) => [{ kind: 'text' as const, text: content }]
+  const prompted = (turns: string[], change: { effort?: 'none' | 'high'; tenantId?: string } = {}) =>
+    beginningsOf(
+      {
+        tenantId: 't',
+        model: 'm',
+        effort: 'none',
+        ...change,
+        chat: {
+          tools: [],
+          messages: [
+            { role: 'system', content: text('You are a careful assistant. '.repeat(40)) },
+            ...turns.map((turn) => ({ role: 'user' as const, content: text(turn) })),
+          ],
+        },
+      },
+      4,
+    ).map(({ hash }) => hash)
+
+  it('[PFX1] a longer prompt has all hashes of the one it begins with; another tenant, effort or word has none of them', () => {
+    const first = prompted(['word '.repeat(300)])
+    const second = prompted(['word '.repeat(300), 'and now the next turn '.repeat(100)])
+    expect(first.length).toBeGreaterThan(5)
+    expect(second.slice(0, first.length)).toEqual(first)
+    expect(second.length).toBeGreaterThan(first.length)
+    for (const other of [
+      prompted(['word '.repeat(300)], { effort: 'high' }),
+      prompted(['word '.repeat(300)], { tenantId: 'u' }),
+    ]) {
+      expect(other.filter((hash) => first.includes(hash))).toEqual([])
+    }
+    const changed = prompted([`other ${'word '.repeat(300)}`])
+    expect(changed.filter((hash) => first.includes(hash)).length).toBeLessThan(first.length)
+  })
+
+  it('[PFX2] a prompt of a million characters has at most 64, and each is a safe integer', () => {
+    const hashes = prompted(['x'.repeat(1_000_000)])
+    expect(hashes.length).toBeLessThanOrEqual(64)
+    expect(hashes.every(Number.isSafeInteger)).toBe(true)
+    expect(new Set(hashes).size).toBe(hashes.length)
+  })
+
+  it('[PFX3] the longest beginning counts for each worker, the last holders of each are known, and the oldest are forgotten', () => {
+    const affinity = new Affinity()
+    affinity.given([{ hash: 1, tokens: 100 }], 'a')
+    affinity.given(
+      [
+        { hash: 1, tokens: 100 },
+        { hash: 2, tokens: 300 },
+      ],
+      'b',
+    )
+    const prefix = [
+      { hash: 1, tokens: 100 },
+      { hash: 2, tokens: 300 },
+      { hash: 3, tokens: 500 },
+    ]
+    expect([...affinity.held(prefix)].sort()).toEqual([
+      ['a', 100],
+      ['b', 300],
+    ])
+    for (let index = 0; index < 100_001; index++) affinity.given([{ hash: 10 + index, tokens: 1 }], 'c')
+    expect([...affinity.held(prefix)]).toEqual([])
+  })
+})
