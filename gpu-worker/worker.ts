@@ -85,6 +85,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
     },
     health: () => ({
       status: state === 'serving' ? engine.state : state,
+      ...(engine.state !== 'ready' && engine.reason !== undefined && { reason: engine.reason }),
       ...engine.description,
       load: engine.load(),
       receipts: outbox.counts(),

@@ -13,6 +13,8 @@ export interface Engine {
   /** Known once `start` has resolved. */
   readonly description: EngineDescription
   readonly state: EngineState
+  /** Why it is not ready, where more can be said than its state. */
+  readonly reason?: string
   /** Loads the model. Rejects with one clear sentence when the model cannot be served. */
   start(): Promise<void>
   /** Renders and counts the prompt. Generates nothing. Rejects only when the engine is down (EngineFailure). */

@@ -51,6 +51,7 @@ export interface HttpEngineOptions {
 }
 
 const probeMs = 5_000
+const versionMax = 40
 const countMs = 30_000
 
 export function createHttpEngine(options: HttpEngineOptions): Engine {
@@ -91,13 +92,18 @@ class HttpEngine implements Engine {
     return this.#supervisor.state
   }
 
+  get reason(): string {
+    return this.#supervisor.reason
+  }
+
   get description(): EngineDescription {
     const known = this.#known
     if (!known) throw new Error('the engine is described once start has resolved')
     const { backend, slotsMax, contextTokens } = this.#options
     return {
       engine: backend.name,
-      version: known.version || 'of unknown version',
+      // An engine may say anything, and receipts have room for so much.
+      version: known.version.slice(0, versionMax) || 'of unknown version',
       modelName: known.model,
       architecture: 'as the engine has it',
       contextTokens: Math.min(contextTokens, known.contextTokens ?? contextTokens),

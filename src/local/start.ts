@@ -30,9 +30,8 @@ interface EdgeReady {
 async function start(): Promise<void> {
   const home = resolve(process.env.TRAMONTANE_HOME ?? join(root, '.tramontane'))
   const port = readPort(process.env.PORT ?? '8787')
-  const modelId =
-    process.env.TRAMONTANE_MODEL_ID ?? (process.env.TRAMONTANE_MODEL ? 'mistral-small-4' : 'tramontane-tiny')
-  checkModelFile(process.env.TRAMONTANE_MODEL)
+  const modelId = process.env.TRAMONTANE_MODEL_ID ?? (servesToy() ? 'tramontane-tiny' : 'mistral-small-4')
+  if (takesFiles()) checkModelFile(process.env.TRAMONTANE_MODEL)
   const unlock = lockHome(home)
   process.on('exit', unlock)
   const state = openState(home)
@@ -87,6 +86,7 @@ async function start(): Promise<void> {
         env: {
           TRAMONTANE_WORKER_KEY: workerKey,
           TRAMONTANE_EDGE_URL: baseUrl,
+          TRAMONTANE_MODEL_ID: modelId,
           TRAMONTANE_POOL: pool,
           TRAMONTANE_HOME: home,
           TRAMONTANE_WORKER_PORT: '0',
@@ -197,6 +197,16 @@ function readPort(text: string): number {
   const port = Number(text)
   if (Number.isInteger(port) && port > 0 && port < 65_536) return port
   throw new Error(`PORT must be a number from 1 to 65535, not "${text}"`)
+}
+
+/** Other engines take a model by its id as well, and say themselves what they do not find. */
+function takesFiles(): boolean {
+  return ['embedded', 'llama-cpp'].includes(process.env.TRAMONTANE_BACKEND ?? 'embedded')
+}
+
+/** As the worker decides it, so that the edge offers what the workers serve. */
+function servesToy(): boolean {
+  return takesFiles() && !process.env.TRAMONTANE_MODEL && !process.env.TRAMONTANE_ENGINE_URL
 }
 
 function checkModelFile(path: string | undefined): void {
