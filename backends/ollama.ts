@@ -1,10 +1,12 @@
 /**
- * Ollama's OpenAI route. From its source (openai/openai.go) and documentation; it was not run here.
+ * Ollama's OpenAI route. Read from its source (openai/openai.go), and run with 0.17.4.
  *
- * - Effort: `none` turns thinking off; `low`, `medium` and `max` reach the model's template, which raises for Small 4, so
- *   only `none` and `high` are taken. There is no official Small 4 in its library (ollama#15142); a GGUF can be imported.
+ * - Effort: `none` turns thinking off. `high` is a 400 for every model but gpt-oss ("think value is not supported"), while
+ *   a model that can think does so when nothing is said: so nothing is said. There is no official Small 4 in its library
+ *   (ollama#15142); a GGUF can be imported, with a template that reads `.Think`, `.Thinking` and `.Tools`.
  * - Thinking comes as `reasoning` and goes back as that. Calls come whole. `tool_choice` it does not have.
- * - A part of a content that is an image becomes a message of its own; formats are png, jpeg and webp.
+ * - A part of a content that is an image becomes a message of its own. A model without a projector (family `clip`)
+ *   loses it silently, so it is sent none.
  * - A prompt that is longer than its context is CUT, silently, from the front. Nothing in the answer says so; only
  *   `OLLAMA_CONTEXT_LENGTH` helps.
  * - Usage comes once, when asked for, without cached or reasoning tokens.
@@ -23,7 +25,6 @@ const can = capabilities({
   tools: true,
   jsonObject: true,
   jsonSchema: true,
-  vision: true,
   seed: true,
   penalties: true,
   stopsMax: 16,
@@ -33,11 +34,22 @@ const dialect: Dialect = {
   ...plainDialect,
   toolChoice: 'absent',
   reasoningHistory: 'reasoning',
-  extra: (order) => ({ reasoning_effort: order.effort, stream_options: { include_usage: true } }),
+  extra: (order) => ({
+    ...(order.effort === 'none' && { reasoning_effort: 'none' }),
+    stream_options: { include_usage: true },
+  }),
 }
 
 const Version = z.object({ version: z.string() })
-const Models = z.object({ models: z.array(z.object({ name: z.string(), context_length: z.int().min(1).nullish() })) })
+const Models = z.object({
+  models: z.array(
+    z.object({
+      name: z.string(),
+      context_length: z.int().min(1).nullish(),
+      details: z.object({ families: z.array(z.string()).nullish() }).nullish(),
+    }),
+  ),
+})
 
 export const ollama: HttpBackend = {
   transport: 'http',
@@ -65,12 +77,13 @@ export const ollama: HttpBackend = {
       const tags = Models.safeParse(parseJson(all?.body ?? '')).data?.models
       if (told === undefined || !tags) return undefined
       const loaded = Models.safeParse(parseJson(running?.body ?? '')).data?.models[0]
+      const model = loaded ?? tags[0]
       return {
         version: told,
-        model: loaded?.name ?? tags[0]?.name ?? '',
+        model: model?.name ?? '',
         contextTokens: loaded?.context_length ?? null,
         slotsMax: null,
-        capabilities: can,
+        capabilities: { ...can, vision: model?.details?.families?.includes('clip') ?? false },
         faults: [
           ...(tags.length === 0
             ? [{ kind: 'broken', trait: null, message: 'it has no model: import a GGUF with `ollama create`' } as const]

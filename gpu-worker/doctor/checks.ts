@@ -49,9 +49,11 @@ const schema = {
 }
 /** A hundred words or so that an engine with blocks of 16 tokens caches. */
 const story = `Please remember all of this. ${'The red fox, the old lamp and the blue boat were in the garden. '.repeat(24)}`
-/** A grey square of 28 pixels a side. */
-const image =
-  'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAAFElEQVR4nGNowAMYRiVHJUclYQAA14+IEGRJUUcAAAAASUVORK5CYII='
+/** Grey squares of 28 and of 224 pixels a side. */
+const images = [
+  'iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAAFElEQVR4nGNowAMYRiVHJUclYQAA14+IEGRJUUcAAAAASUVORK5CYII=',
+  'iVBORw0KGgoAAAANSUhEUgAAAOAAAADgCAAAAAA/RjU9AAAA3UlEQVR42u3PAQkAAAwDoEVf9MU4HG1g+lwEBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBe8MJSoFv1MoF1AAAAAASUVORK5CYII=',
+].map((data) => `data:image/png;base64,${data}`)
 
 const yes = (note = ''): Verdict => ({ verdict: 'yes', note })
 const no = (note: string): Verdict => ({ verdict: 'no', note })
@@ -211,15 +213,22 @@ export const checks: Record<Trait, Check> = {
   },
 
   async vision({ subject }) {
-    const parts = [
-      { type: 'text', text: 'What is this?' },
-      { type: 'image_url', image_url: { url: image } },
-    ]
-    const seen = await subject.ask({ body: user(parts), outputTokensMax: 4 })
-    if (seen.refusal) return { verdict: 'refused', note: why(seen.refusal) }
-    const blind = await subject.ask({ body: user('What is this?'), outputTokensMax: 1 })
-    const more = seen.counts.promptTokens - blind.counts.promptTokens
-    return more > 0 ? yes(`an image of 28 × 28 is ${more} tokens`) : no('the image was dropped silently')
+    const tokens: number[] = []
+    for (const url of images) {
+      const parts = [
+        { type: 'text', text: 'What is this?' },
+        { type: 'image_url', image_url: { url } },
+      ]
+      const seen = await subject.ask({ body: user(parts), outputTokensMax: 4 })
+      if (seen.refusal) return { verdict: 'refused', note: why(seen.refusal) }
+      if (bad(seen)) return no(bad(seen))
+      tokens.push(seen.counts.promptTokens)
+    }
+    const [small = 0, large = 0] = tokens
+    // Some put a mark into the prompt and drop the image: then its size is no matter.
+    return large > small
+      ? yes(`an image of 224 × 224 is ${large - small} tokens more than one of 28 × 28`)
+      : no('the image was dropped silently')
   },
 
   async stop({ subject, plain }) {

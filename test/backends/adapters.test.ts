@@ -141,9 +141,11 @@ describe('what an engine is asked with', () => {
       const { reasoning_effort: plain, chat_template_kwargs: template } = sent(backend, {}, { effort })
       return plain ?? template
     }
-    for (const backend of [vllm, sglang, llamaCpp, lmStudio, ollama, mistral, fake])
+    for (const backend of [vllm, sglang, llamaCpp, lmStudio, mistral, fake])
       expect([efforts(backend, 'none'), efforts(backend, 'high')]).toEqual(['none', 'high'])
     expect(efforts(transformers, 'high')).toEqual({ reasoning_effort: 'high' })
+    // What can think does, unless it is told not to; told to, it refuses.
+    expect([efforts(ollama, 'none'), efforts(ollama, 'high')]).toEqual(['none', undefined])
     expect(efforts(openaiCompatible, 'none')).toBeUndefined()
   })
 

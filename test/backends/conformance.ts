@@ -12,7 +12,6 @@ import { createEmbeddedEngine } from '../../gpu-worker/engine/embedded.ts'
 import * as lmStudio from './documented/lm-studio.ts'
 import * as mistral from './documented/mistral.ts'
 import type { DocumentedAnswer } from './documented/model.ts'
-import * as ollama from './documented/ollama.ts'
 import * as sglang from './documented/sglang.ts'
 import { engineSubject } from './engine-subject.ts'
 import * as fake from './fake-transport.ts'
@@ -27,7 +26,7 @@ export interface Column {
   verdicts: Map<Trait, Verdict>
 }
 
-export const documented = { sglang, 'lm-studio': lmStudio, ollama, mistral, fake }
+export const documented = { sglang, 'lm-studio': lmStudio, mistral, fake }
 
 export function httpBackend(name: string): HttpBackend {
   const backend = findBackend(name)

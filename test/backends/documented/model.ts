@@ -75,7 +75,13 @@ function callsOf({ tools = [], tool_choice: choice }: Body, asked: string): Said
 }
 
 export function promptTokens(body: Body): number {
-  return JSON.stringify([body.messages, body.tools ?? []]).split(/[ ,:]+/).length
+  // An image has tokens by its size; here, by its bytes.
+  const text = JSON.stringify([body.messages, body.tools ?? []])
+  const images = [...text.matchAll(/base64,([\w+/=]+)/g)].reduce(
+    (sum, [, data]) => sum + Math.ceil((data?.length ?? 0) / 20),
+    0,
+  )
+  return text.split(/[ ,:]+/).length + images
 }
 
 export function textOf(content: unknown): string {

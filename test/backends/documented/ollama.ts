@@ -9,7 +9,11 @@ export const how = 'from its source: no package for it here'
 export const version = '0.40.12'
 
 const contextTokens = 4_096
-const model = { name: 'mistral-small-4:latest', model: 'mistral-small-4:latest', details: { family: 'mistral4' } }
+const model = {
+  name: 'mistral-small-4:latest',
+  model: 'mistral-small-4:latest',
+  details: { family: 'mistral4', families: ['mistral4', 'clip'] },
+}
 
 export function documented(): (call: HttpCall) => DocumentedAnswer {
   return ({ path, body }) => {
@@ -33,7 +37,8 @@ export function documented(): (call: HttpCall) => DocumentedAnswer {
 }
 
 function chunks(body: Body): string[] {
-  const said = say(body)
+  // What can think does, unless it is told not to.
+  const said = say({ ...body, reasoning_effort: body.reasoning_effort ?? 'high' })
   const head = {
     id: 'chatcmpl-814',
     object: 'chat.completion.chunk',
