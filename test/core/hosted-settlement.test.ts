@@ -89,9 +89,9 @@ describe('a hosted settlement', () => {
 
   it('[HST5] only a tenant that allows it and has a card for it is told the hosted rates', () => {
     const test = openBooks({ creditNano: 100_000 })
-    const rates = (requestId: string) =>
+    const rates = (requestId: string, model = 'm') =>
       test.transaction((books) => {
-        const admitted = books.admit(testOrder(requestId), 1)
+        const admitted = books.admit({ ...testOrder(requestId), model }, 1)
         return admitted.ok ? admitted.hostedRates : admitted.code
       })
     const dear = { inputNano: 20, cachedNano: 2, outputNano: 200 }
@@ -105,7 +105,8 @@ describe('a hosted settlement', () => {
       books.readmit({ requestId: 'r2', model: 'hosted:m', promptTokens: 10, outputTokens: 9 }, 2),
     )
     expect(raised).toEqual({ ok: true, boundNano: 2_000 })
-    test.db.exec(`DELETE FROM rate_cards WHERE model = 'hosted:m'`)
-    expect(rates('r3')).toBeNull()
+    // Another model, which has a card, and none for a hosted answer.
+    test.transaction((books) => books.store.putRates('n', 0, dear))
+    expect(rates('r3', 'n')).toBeNull()
   })
 })
