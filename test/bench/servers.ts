@@ -75,7 +75,8 @@ export async function startWorker(
   const workerKey = await mintWorkerKey(new Secret(fleetSecret), workerId, 1)
   const own = { TRAMONTANE_WORKER_KEY: workerKey, TRAMONTANE_EDGE_URL: edgeUrl, TRAMONTANE_HOME: home }
   const child = await startChild<{ url: string }>(module, {
-    args: [edgeUrl, home, workerKey],
+    // The real one reads its environment, and takes no argument that it does not know.
+    args: module.endsWith('/main.ts') ? [] : [edgeUrl, home, workerKey],
     env: { ...own, TRAMONTANE_WORKER_PORT: '0', ...env },
     core,
   })
