@@ -40,6 +40,7 @@ import {
   observeBeat,
   observeEnd,
   postOf,
+  runningOn,
   serves,
   type Worker,
 } from './worker.ts'
@@ -503,22 +504,21 @@ interface Choice {
 
 /** The place that suits it best, or none when it is better off waiting. */
 function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = false): Choice | undefined {
-  const { model, exclude, effort } = ask
+  const { model, effort, promptTokens } = ask
+  const considered: Considered = { counts: {}, best: [] }
+  const free = withFreeSlot(pool, ask, considered, now)
+  if (free.length === 0) return undefined
   const home = homeOf(effort)
-  const market = marketOf(pool, model, now)
   const outputTokens = expectedLength(pool.lengths, model, effort, ask.outputTokensMax)
-  const { promptTokens } = ask
   const order: Order = { home, promptTokens, outputTokens, waitedMs, greedy: greedy(pool, ask), due }
   const waits = {
     latency: pool.queue.backlog(`latency ${model}`) > 0,
     throughput: pool.queue.backlog(`throughput ${model}`) > 0,
   }
-  const house = houseOf(market, model, pool.workers.values(), waits, now)
+  const house = houseOf(marketOf(pool, model, now), model, pool.workers.values(), waits, now)
   const held = pool.affinity.held(ask.prefix)
-  const considered: Considered = { counts: {}, best: [] }
   let best: { worker: Worker; judged: Judged } | undefined
-  for (const worker of pool.workers.values()) {
-    if (!serves(worker, model, exclude, now)) continue
+  for (const worker of free) {
     if (!pool.spill && worker.side !== home && house.has[home]) continue
     const judged = judge(postOf(worker, held.get(worker.heartbeat.workerId) ?? 0, now), order, house)
     considered.counts[judged.fit] = (considered.counts[judged.fit] ?? 0) + 1
@@ -527,6 +527,19 @@ function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = 
     keepBest(considered.best, judged)
   }
   return best && { ...best, order, considered }
+}
+
+/** The others are counted only: in a busy fleet they are nearly all. */
+function withFreeSlot(pool: PoolState, { model, exclude }: Ask, considered: Considered, now: number): Worker[] {
+  const free: Worker[] = []
+  let full = 0
+  for (const worker of pool.workers.values()) {
+    if (!serves(worker, model, exclude, now)) continue
+    if (runningOn(worker) >= worker.heartbeat.slotsMax) full += 1
+    else free.push(worker)
+  }
+  if (full > 0) considered.counts.full = full
+  return free
 }
 
 function keepBest(best: Judged[], judged: Judged): void {

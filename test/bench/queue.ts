@@ -8,6 +8,7 @@
 import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
 import { FairQueue, type Queued, waitingPerTenantMax } from '../../src/routing/fair-queue.ts'
 import { type Ask, emptyPool, heartbeat, lease, release, waitView } from '../../src/routing/pool.ts'
+import { observeTokens } from '../../src/routing/speed.ts'
 
 const lengths = [10, 100, 1_000, 20_000]
 const tenantCounts = [1, 10, 100, 1_000]
@@ -160,6 +161,26 @@ function heldBy(pool: ReturnType<typeof emptyPool>, index: number): Iterable<str
   return pool.workers.get(`w${index}`)?.leases.keys() ?? []
 }
 
+/** A request placed among 200 workers that all have free slots and known speeds: each is judged. */
+function placeMicros(): number {
+  const pool = emptyPool()
+  for (let index = 0; index < workers; index++) {
+    const home = index % 2 === 0 ? 'latency' : 'throughput'
+    heartbeat(pool, { ...beat(index), pool: home, slotsMax: 64 }, 1, 0)
+  }
+  for (const speed of pool.speeds.values()) observeTokens(speed, 8, 1_000, 100)
+  const placed: string[] = []
+  const come = () => {
+    const asked = ask(100)
+    if (lease(pool, asked, 1, () => undefined)?.kind === 'granted') placed.push(asked.requestId)
+  }
+  for (let index = 0; index < workers * 4; index++) come()
+  const end = (count: number) => {
+    for (const id of placed.splice(0, count)) release(pool, id, 1)
+  }
+  return microsOf(400, come, end)
+}
+
 const head = [
   'waiting',
   'tenants',
@@ -188,3 +209,4 @@ console.log(`Microseconds an event; ${workers} workers of ${slotsEach} slots; No
 console.log(
   [line(head), `|${widths.map((width) => `${'-'.repeat(width + 1)}:`).join('|')}|`, ...rows.map(line)].join('\n'),
 )
+console.log(`A placement among ${workers} workers that all have room: ${placeMicros().toFixed(1)} µs`)
