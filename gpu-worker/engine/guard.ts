@@ -40,13 +40,17 @@ process.on('SIGTERM', end)
 process.on('message', (message) => {
   if (message === 'end') end()
 })
-process.on('disconnect', () => {
+function leave(): void {
   signalAll('SIGKILL')
   process.exit(0)
-})
+}
+process.on('disconnect', leave)
+process.on('uncaughtException', leave)
 engine.on('exit', (code, signal) => report({ code, signal }))
 engine.on('error', (error) => {
   process.stderr.write(`${error.message}\n`)
   if (engine.pid === undefined) report({ code: 127, signal: null })
 })
-process.send?.({ pid: engine.pid ?? null })
+// A worker that died while this started is not told, and sends no word that it has gone.
+if (process.connected) process.send?.({ pid: engine.pid ?? null }, (error) => error && leave())
+else leave()

@@ -1,4 +1,5 @@
 /** The supervisor over real processes that follow a script: see test/support/engine-process.ts. */
+import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -208,19 +209,26 @@ describe('supervisor', () => {
     await again.exited
   })
 
-  it('[SUP17] the engine ends with its worker, even with one that was killed', async () => {
-    const port = await freePort()
-    const worker = fileURLToPath(new URL('../../../gpu-worker/engine/launch.ts', import.meta.url))
-    const code = `const { launch } = await import(${JSON.stringify(worker)})
-      launch({ command: process.execPath, args: [${JSON.stringify(program)}, '${port}'], env: {} }, { graceMs: 5_000, line: () => {} })`
-    const { spawn } = await import('node:child_process')
-    const parent = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: 'ignore' })
-    const up = () =>
-      look(`http://127.0.0.1:${port}`, AbortSignal.timeout(500))
-        .then(() => true)
-        .catch(() => false)
-    expect(await eventually(up, Boolean)).toBe(true)
-    parent.kill('SIGKILL')
-    expect(await eventually(up, (is) => !is)).toBe(false)
-  })
+  it.each([null, 30])(
+    '[SUP17] the engine ends with its worker, even with one that was killed (after %s ms)',
+    async (ms) => {
+      const port = await freePort()
+      const worker = fileURLToPath(new URL('../../../gpu-worker/engine/launch.ts', import.meta.url))
+      const dies = ms === null ? '' : `setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${ms})`
+      const code = `const { launch } = await import(${JSON.stringify(worker)})
+      launch({ command: process.execPath, args: [${JSON.stringify(program)}, '${port}'], env: {} }, { graceMs: 5_000, line: () => {} })
+      ${dies}`
+      const parent = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: 'ignore' })
+      const up = () => look(`http://127.0.0.1:${port}`, AbortSignal.timeout(500)).then(Boolean, () => false)
+      if (ms === null) {
+        expect(await eventually(up, Boolean)).toBe(true)
+        parent.kill('SIGKILL')
+        expect(await eventually(up, (is) => !is)).toBe(false)
+        return
+      }
+      // Its guard has hardly begun: the engine does not come up afterwards either.
+      await new Promise((resolve) => parent.once('exit', resolve))
+      expect(await eventually(up, Boolean, 1_500)).toBe(false)
+    },
+  )
 })
