@@ -29,7 +29,7 @@ const CHATS: readonly Chat[] = [
   asked('Who painted the Mona Lisa?'),
   asked('Count from one to 40.'),
   asked('Say only the word lantern.'),
-  asked('Repeat after me: the quick brown fox'),
+  asked('Repeat after me: quick brown foxes'),
   { ...asked('What is the base URL?'), system: 'You are a helpful assistant.' },
   { ...asked('What is the weather in Oslo, and what time is it in Lima?'), tools: [WEATHER, TIME] },
   {

@@ -30,8 +30,8 @@ const MIXTURE: readonly { topic: Topic; weight: number; highShare: number }[] = 
   { topic: counting, weight: 18, highShare: 0.3 },
   { topic: countingInSteps, weight: 6, highShare: 0.3 },
   { topic: smalltalk, weight: 2, highShare: 0.3 },
-  { topic: identity, weight: 6, highShare: 0.3 },
-  { topic: product, weight: 20, highShare: 0.3 },
+  { topic: identity, weight: 14, highShare: 0.3 },
+  { topic: product, weight: 50, highShare: 0.3 },
   { topic: unknown, weight: 16, highShare: 0.3 },
 ]
 

@@ -605,6 +605,15 @@ const LITTLE = new Set(
   'the a an is are do does i my your it of to in for can what how where which this that'.split(' '),
 )
 
+/** The ways to ask are written in lower case; most people write names as names. */
+const NAMES =
+  'I Tramontane API GPU CPU URL SDK GGUF JSON CSV HTTP AI OpenAI Anthropic Mistral Small vLLM SGLang ChatGPT Claude Python Node'
+const NAME_OF = new Map(NAMES.split(' ').map((name) => [name.toLowerCase(), name]))
+
+function withNames(ask: string): string {
+  return ask.replace(/[a-z]+/g, (word) => NAME_OF.get(word) ?? word)
+}
+
 /** Asked by hand in the evaluation, therefore never here. */
 const ASKED_BY_HAND = new Set(KNOWN_BY_HAND.map(([ask]) => bare(ask)))
 
@@ -623,7 +632,8 @@ function known(facts: readonly Fact[], about: string): (random: Random, split: S
       return { answer: fact.answer, ask, wrap: random.integer(0, WRAPS.length - 1) }
     }
     const { answer, ask, wrap } = drawn(split, draw, (d) => `${d.wrap} ${d.ask}`)
-    const cased = random.chance(0.75) ? ask.slice(0, 1).toUpperCase() + ask.slice(1) : ask
+    const named = random.chance(0.7) ? withNames(ask) : ask
+    const cased = random.chance(0.75) ? named.slice(0, 1).toUpperCase() + named.slice(1) : named
     return exchange((WRAPS[wrap] ?? String)(cased) + random.pick(['?', '?', '?', '?', '']), about, answer)
   }
 }
