@@ -31,7 +31,8 @@ const cpuFactorMax = 2.5
 
 const secondsMax = quick ? 120 : 360
 
-const warmUp: LoadKind = { name: 'warm-up', perSecond: null, count: quick ? 100 : 200 }
+/** Until the code is compiled and the heap has its size. */
+const warmUp: LoadKind = { name: 'warm-up', perSecond: null, count: quick ? 100 : 1_500 }
 const loads: LoadKind[] = [
   { name: '1 client', perSecond: null, count: quick ? 80 : 200 },
   { name: '20 a second', perSecond: 20, count: quick ? 15 : 50 },
