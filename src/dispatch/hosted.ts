@@ -1,5 +1,6 @@
 /**
- * The last resort: where no pool has a worker for a request, and the tenant allows it, a hosted API answers. Its events
+ * The last resort: where the house has no place for a request, now or in time, and the tenant allows it, a hosted API
+ * answers. Its events
  * become the same chunks that a worker writes, and go through the same relay.
  *
  * What a hosted API does not do is done here. It clamps nothing to a budget, so the reservation is raised to its own
@@ -36,7 +37,7 @@ const beatMs = 250
 const silentMsMax = 120_000
 const refusalBytesMax = 16 * 1024
 const mistralWorkerId = 'hosted-mistral'
-const unreachable = 'no worker is up, and the hosted API cannot be reached: try again soon'
+const unreachable = 'no worker has a place for it, and the hosted API cannot be reached: try again soon'
 
 /**
  * The same service, with the hosted API behind it; or the same, where the operator has none or the tenant wants none.

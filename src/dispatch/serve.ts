@@ -10,7 +10,8 @@ import type { Line } from '../line.ts'
 import type { PriorityClass } from '../routing/fair-queue.ts'
 import { fleetOf } from '../routing/fleet.ts'
 import { beginningsOf } from '../routing/prefix.ts'
-import { type Lease, NoEndpoints, route } from '../routing/route.ts'
+import { NoPlace } from '../routing/refusal.ts'
+import { type Lease, route } from '../routing/route.ts'
 import { Wait } from '../routing/wait.ts'
 import type { Shaped } from '../shaping/shape.ts'
 import type { Admission } from '../tenant/calls.ts'
@@ -45,7 +46,7 @@ export interface Service {
   lost(served: Served): void
   /** What is known of the wait for a slot, while there is one, and after it. */
   wait: Pick<Wait, 'look' | 'firstLook' | 'past' | 'lowered'>
-  /** Whether `next` failed because no pool has a worker for it. */
+  /** Whether `next` failed because the house has no place for it, now or in time. */
   nowhere(): boolean
   /** No attempt follows: close the reservation, unless a receipt will. */
   cancel(): void
@@ -123,7 +124,7 @@ export function serve(
         costTokens: promptTokens + outputTokensMax,
       }
       const lease = await route(line, order, wait).catch((cause: unknown) => {
-        nowhere = cause instanceof NoEndpoints
+        nowhere = cause instanceof NoPlace
         throw last ?? cause
       })
       const watch = watchWorker(line, lease)

@@ -1,10 +1,10 @@
 /** Asks the fleet for a worker: effort, load and held prefixes decide which; see place.ts. */
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
-import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import { fleetOf } from './fleet.ts'
 import type { Ask, Outcome, Place } from './pool.ts'
+import { refusal } from './refusal.ts'
 import type { Wait } from './wait.ts'
 
 export interface Lease {
@@ -16,9 +16,6 @@ export interface Lease {
   /** The one to prompt with: less than was asked where the tenant agreed to it. */
   effort: EffortWord
 }
-
-/** No pool has a worker for the request: neither waiting nor another pool helps. */
-export class NoEndpoints extends GatewayError {}
 
 /**
  * Leases a slot, waiting in the queue where there is none. Where the fleet has no room in time and the tenant agreed to
@@ -51,26 +48,5 @@ async function leaseIn(line: Line, ask: Ask): Promise<Outcome> {
     return await fleet.lease(ask)
   } finally {
     line.left.removeEventListener('abort', cancel)
-  }
-}
-
-function refusal(outcome: Outcome, model: string): GatewayError {
-  switch (outcome.kind) {
-    case 'rejected-no-endpoints':
-      return new NoEndpoints('server_is_overloaded', `no worker serves ${model} at the moment: try again soon`, {
-        retryAfterMs: 2_000,
-      })
-    case 'rejected-capacity':
-      return new GatewayError('server_is_overloaded', 'the queue is full: try again later', {
-        retryAfterMs: outcome.retryAfterMs,
-      })
-    case 'evicted-ttl':
-      return new GatewayError('server_is_overloaded', 'no slot came free in time: try again later', {
-        retryAfterMs: outcome.retryAfterMs,
-      })
-    case 'evicted-cancelled':
-    case 'lower-effort':
-    case 'granted':
-      return new GatewayError('internal_error', 'the request was withdrawn while it waited')
   }
 }

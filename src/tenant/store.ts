@@ -29,7 +29,7 @@ export const TenantSettings = z.object({
   weight: z.int().min(1).max(weightMax).default(100),
   /** Batch waits behind interactive, and is never starved. */
   class: z.enum(priorityClasses).default('interactive'),
-  /** Whether its requests may leave the house, to a hosted API, when no worker is up. */
+  /** Whether its requests may leave the house, to a hosted API, when no worker has a place for them in time. */
   hosted: z.enum(['never', 'last-resort']).default('never'),
   /** How long answers of Responses are kept for their clients to come back to; 0 for not at all. */
   responseDays: z.int().min(0).max(365).default(30),

@@ -1,6 +1,8 @@
 /** What the edge settles by itself when no worker signs a receipt. */
 import { describe, expect, it } from 'vitest'
 import type { BackendEvent } from '../../backends/backend.ts'
+import type { Outcome } from '../../src/routing/pool.ts'
+import { NoPlace, refusal } from '../../src/routing/refusal.ts'
 import { type HostedEnd, type HostedOrder, hostedSettlement, Seen } from '../../src/settlement/hosted.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testOrder, testRates } from '../support/tenant.ts'
@@ -108,5 +110,18 @@ describe('a hosted settlement', () => {
     // Another model, which has a card, and none for a hosted answer.
     test.transaction((books) => books.store.putRates('n', 0, dear))
     expect(rates('r3', 'n')).toBeNull()
+  })
+
+  it('[HST6] a hosted API may answer what the house has no place for, now or in time, and nothing else', () => {
+    const outcomes: [Outcome, boolean][] = [
+      [{ kind: 'rejected-no-endpoints' }, true],
+      [{ kind: 'rejected-capacity', retryAfterMs: 5_000 }, true],
+      [{ kind: 'evicted-ttl', retryAfterMs: 5_000 }, true],
+      [{ kind: 'evicted-cancelled' }, false],
+    ]
+    for (const [outcome, may] of outcomes) {
+      if (outcome.kind === 'granted') throw new Error('a place was granted')
+      expect(refusal(outcome, 'm') instanceof NoPlace, outcome.kind).toBe(may)
+    }
   })
 })
