@@ -147,6 +147,13 @@ async function slotsReturn(): Promise<void> {
   ).toEqual(zero)
 }
 
+/** Resolves when it has answered: one that has failed is left alone for a while, and then tried. */
+async function serves(workerId: string): Promise<void> {
+  const answered = () => Promise.all(Array.from({ length: 12 }, () => ask()))
+  const has = (told: Answered[]) => told.some(({ worker, end }) => worker === workerId && end === 'done')
+  expect(has(await eventually(answered, has, 30_000)), workerId).toBe(true)
+}
+
 const poolState = async (workerId: string) => {
   const pools = await product.admin<Record<string, { workers: { workerId: string; state: string }[] }>>(
     'GET',
@@ -222,6 +229,7 @@ describe('under load', () => {
     for (const kind of ['stall', 'half-close'] as const) {
       const at = engines.of(product.demo().pids.latency)
       if (!at) throw new Error('the worker has no engine')
+      await serves('local-latency')
       await at.say({ fault: { after: 30, kind } })
       const told = await underLoad(() => undefined)
       await at.say({ fault: null })
