@@ -116,6 +116,7 @@ async function start(): Promise<void> {
   process.on('SIGINT', () => void stop(0))
   process.on('SIGTERM', () => void stop(0))
   process.on('SIGHUP', () => void stop(0))
+  whenNpmIsGone(() => void stop(0))
 
   const noteProcesses = () => {
     if (!state.apiKey || stopping) return
@@ -153,6 +154,18 @@ async function start(): Promise<void> {
 }
 
 /** The settings of a hosted API, where the environment has them. */
+/**
+ * npm and its shell end at a SIGTERM without handing it on: then this would go on without anybody. Only under npm, since
+ * whoever starts it by hand may well leave it running.
+ */
+function whenNpmIsGone(gone: () => void): void {
+  if (process.env.npm_lifecycle_event !== 'start') return
+  const shell = process.ppid
+  setInterval(() => {
+    if (process.ppid !== shell) gone()
+  }, 250).unref()
+}
+
 function hostedBindings(): Record<string, string> {
   const names = ['HOSTED_URL', 'HOSTED_MODEL', 'HOSTED_KEY']
   return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))

@@ -1,9 +1,13 @@
 /** `npm start` as a newcomer meets it, and what it says when it cannot. */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, freePort, type Product, startAndFail, startProduct, temporaryHome } from '../support/product.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
 
 function isAlive(pid: number): boolean {
   try {
@@ -76,6 +80,22 @@ describe('a first run', () => {
     product = await startProduct({ home })
     expect(product.demo().apiKey).toBe(apiKey)
     expect(await settled()).toMatchObject({ postedNano: before.postedNano, totals: before.totals })
+  })
+})
+
+describe('npm start', () => {
+  it('[RUN6] SIGTERM to npm itself ends every process too', async () => {
+    const home = temporaryHome()
+    const env = { ...process.env, TRAMONTANE_HOME: home, PORT: String(await freePort()) }
+    const npm = spawn('npm', ['start'], { cwd: root, env, stdio: 'ignore' })
+    const demo = join(home, 'demo.json')
+    const ready = async () => existsSync(demo)
+    expect(await eventually(ready, (there) => there, 60_000)).toBe(true)
+    const { pids } = JSON.parse(readFileSync(demo, 'utf8')) as { pids: Record<string, number> }
+    npm.kill('SIGTERM')
+    const alive = async () => Object.values(pids).filter((pid) => pid !== null && isAlive(pid))
+    expect(await eventually(alive, (left) => left.length === 0, 45_000)).toEqual([])
+    rmSync(home, { recursive: true, force: true })
   })
 })
 
