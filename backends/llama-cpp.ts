@@ -12,10 +12,10 @@
 
 import { z } from 'zod'
 import { type Attached, capabilities, type Fault, type HttpAnswer, type HttpBackend } from './backend.ts'
+import { healthByStatus, loadByMetrics } from './load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
 import { type Dialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
-import { readMetrics } from './prometheus.ts'
 
 const can = capabilities({
   efforts: ['none', 'high'],
@@ -81,26 +81,16 @@ export const llamaCpp: HttpBackend = {
     calls: [get('/props'), get('/v1/models'), get('/metrics')],
     read: ([props, models, metrics]) => attached(props, models, metrics),
   },
-  health: {
-    calls: [get('/health')],
-    read: ([answer]) => (answer?.status === 200 ? 'ready' : answer?.status === 503 ? 'starting' : 'down'),
-  },
-  load: {
-    calls: [get('/metrics')],
-    read([answer]) {
-      const metrics = readMetrics(answer?.status === 200 ? answer.body : '')
-      const of = (name: string) => metrics.get(`llamacpp:${name}`) ?? null
-      return {
-        running: of('requests_processing'),
-        waiting: of('requests_deferred'),
-        // It had one, and took it away.
-        kvUsed: null,
-        promptTokensTotal: of('prompt_tokens_total'),
-        cachedTokensTotal: of('prompt_tokens_cached_total'),
-        outputTokensTotal: of('tokens_predicted_total'),
-      }
-    },
-  },
+  health: healthByStatus,
+  load: loadByMetrics('llamacpp', {
+    running: ['requests_processing'],
+    waiting: ['requests_deferred'],
+    // It had one, and took it away.
+    kvUsed: [],
+    promptTokensTotal: ['prompt_tokens_total'],
+    cachedTokensTotal: ['prompt_tokens_cached_total'],
+    outputTokensTotal: ['tokens_predicted_total'],
+  }),
   count(chat, order, attached) {
     const prompt = openaiPrompt(chat, attached.capabilities, dialect)
     const body = { model: attached.model, ...prompt, reasoning_effort: order.effort }

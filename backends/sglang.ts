@@ -11,10 +11,10 @@
  */
 import { z } from 'zod'
 import { type Attached, capabilities, type Fault, type HttpAnswer, type HttpBackend, type Order } from './backend.ts'
+import { healthByStatus, loadByMetrics } from './load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
 import { type Dialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
-import { readMetrics } from './prometheus.ts'
 import { isOlder } from './version.ts'
 
 const can = capabilities({
@@ -93,25 +93,15 @@ export const sglang: HttpBackend = {
     calls: [get('/server_info'), get('/get_server_info'), get('/v1/models')],
     read: ([info, older, models]) => attached(info?.status === 200 ? info : older, models),
   },
-  health: {
-    calls: [get('/health')],
-    read: ([answer]) => (answer?.status === 200 ? 'ready' : answer?.status === 503 ? 'starting' : 'down'),
-  },
-  load: {
-    calls: [get('/metrics')],
-    read([answer]) {
-      const metrics = readMetrics(answer?.status === 200 ? answer.body : '')
-      const of = (name: string) => metrics.get(`sglang:${name}`) ?? null
-      return {
-        running: of('num_running_reqs'),
-        waiting: of('num_queue_reqs'),
-        kvUsed: of('token_usage'),
-        promptTokensTotal: of('prompt_tokens_total'),
-        cachedTokensTotal: of('cached_tokens_total'),
-        outputTokensTotal: of('generation_tokens_total'),
-      }
-    },
-  },
+  health: healthByStatus,
+  load: loadByMetrics('sglang', {
+    running: ['num_running_reqs'],
+    waiting: ['num_queue_reqs'],
+    kvUsed: ['token_usage'],
+    promptTokensTotal: ['prompt_tokens_total'],
+    cachedTokensTotal: ['cached_tokens_total'],
+    outputTokensTotal: ['generation_tokens_total'],
+  }),
   count(chat, order, attached) {
     const prompt = { model: attached.model, ...openaiPrompt(chat, attached.capabilities, dialect), ...effort(order) }
     return {

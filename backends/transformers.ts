@@ -17,7 +17,7 @@
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend } from './backend.ts'
-import { noLoad } from './no-load.ts'
+import { noLoad } from './load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
 import { type Dialect, get, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'

@@ -18,10 +18,10 @@
  */
 import { z } from 'zod'
 import { type Attached, capabilities, type Fault, type HttpAnswer, type HttpBackend, type Order } from './backend.ts'
+import { healthByStatus, loadByMetrics } from './load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
 import { type Dialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
-import { readMetrics } from './prometheus.ts'
 import type { Chat } from './protocol/chat.ts'
 import { isOlder } from './version.ts'
 
@@ -101,25 +101,15 @@ export const vllm: HttpBackend = {
     calls: [get('/version'), get('/v1/models'), tokenizeTrial, get('/metrics')],
     read: ([version, models, trial, metrics]) => attached(version, models, trial, metrics),
   },
-  health: {
-    calls: [get('/health')],
-    read: ([answer]) => (answer?.status === 200 ? 'ready' : answer?.status === 503 ? 'starting' : 'down'),
-  },
-  load: {
-    calls: [get('/metrics')],
-    read([answer]) {
-      const metrics = readMetrics(answer?.status === 200 ? answer.body : '')
-      const of = (name: string) => metrics.get(`vllm:${name}`) ?? null
-      return {
-        running: of('num_requests_running'),
-        waiting: of('num_requests_waiting'),
-        kvUsed: of('kv_cache_usage_perc') ?? of('gpu_cache_usage_perc'),
-        promptTokensTotal: of('prompt_tokens_total'),
-        cachedTokensTotal: of('prompt_tokens_cached_total') ?? of('prefix_cache_hits_total'),
-        outputTokensTotal: of('generation_tokens_total'),
-      }
-    },
-  },
+  health: healthByStatus,
+  load: loadByMetrics('vllm', {
+    running: ['num_requests_running'],
+    waiting: ['num_requests_waiting'],
+    kvUsed: ['kv_cache_usage_perc', 'gpu_cache_usage_perc'],
+    promptTokensTotal: ['prompt_tokens_total'],
+    cachedTokensTotal: ['prompt_tokens_cached_total', 'prefix_cache_hits_total'],
+    outputTokensTotal: ['generation_tokens_total'],
+  }),
   count(chat, order, attached) {
     const prompt = { model: attached.model, ...openaiPrompt(chat, attached.capabilities, dialect) }
     const kwargs = attached.own?.tokenize === 'kwargs' && { chat_template_kwargs: effort(order) }
