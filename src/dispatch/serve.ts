@@ -3,6 +3,7 @@
  * once more on another worker. Whatever happens, the lease and the reservation end: with the worker's receipt when an
  * engine ran, here when none did.
  */
+import pRetry from 'p-retry'
 import type { Refusal } from '../../backends/protocol/dispatch.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { GatewayError } from '../errors.ts'
@@ -52,6 +53,9 @@ export interface Service {
   cancel(): void
 }
 
+/** This worker did not do it. Nothing of the answer has gone out, so another may. */
+class Again extends Error {}
+
 const attemptsMax = 2
 /** Workers that may say that they do not see, before one is found that does. It costs each a moment and no tokens. */
 const blindMax = 16
@@ -85,7 +89,7 @@ export function serve(
   /** What the client is told when the attempts are used up. */
   let last: unknown
 
-  async function attempt(lease: Lease, lost: AbortSignal): Promise<Dispatched> {
+  async function send(lease: Lease, lost: AbortSignal): Promise<Dispatched> {
     const order: DispatchOrder = {
       requestId: line.requestId,
       tenantId: key.tenantId,
@@ -105,38 +109,38 @@ export function serve(
     return dispatch(line, lease, order, bytes, dispatches, Date.now(), lost)
   }
 
-  async function next(): Promise<Served> {
-    while (failedOn.length < attemptsMax && blind.length < blindMax) {
-      const { weight, priorityClass, outputTokensMax } = admission
-      const order = {
-        tenantId: key.tenantId,
-        model: shaped.model.id,
-        // Once lowered it stays so: its headers may have gone out.
-        effort: wait.lowered ?? shaped.effort.effective,
-        effortUnderLoad: wait.lowered === undefined ? underLoad : null,
-        promptTokens,
-        outputTokensMax,
-        prefix: wait.lowered === undefined ? prefix : [],
-        exclude: [...failedOn, ...blind],
-        again: dispatches > 0,
-        weight,
-        priorityClass,
-        costTokens: promptTokens + outputTokensMax,
-      }
-      const lease = await route(line, order, wait).catch((cause: unknown) => {
-        nowhere = cause instanceof NoPlace
-        throw last ?? cause
-      })
-      const watch = watchWorker(line, lease)
-      const dispatched = await attempt(lease, watch.lost)
-      const served = dispatched.kind === 'accepted' ? await firstBytes(lease, dispatched, watch) : undefined
-      if (served) return served
-      watch.stop()
-      if (line.left.aborted) leave(dispatched)
-      if (dispatched.kind === 'refused') await refused(lease, dispatched.refusal)
-      else failed(lease)
+  /** One worker is asked. Rejects with `Again` where another may be. */
+  async function attempt(): Promise<Served> {
+    if (failedOn.length >= attemptsMax || blind.length >= blindMax) throw last
+    const { weight, priorityClass, outputTokensMax } = admission
+    const order = {
+      tenantId: key.tenantId,
+      model: shaped.model.id,
+      // Once lowered it stays so: its headers may have gone out.
+      effort: wait.lowered ?? shaped.effort.effective,
+      effortUnderLoad: wait.lowered === undefined ? underLoad : null,
+      promptTokens,
+      outputTokensMax,
+      prefix: wait.lowered === undefined ? prefix : [],
+      exclude: [...failedOn, ...blind],
+      again: dispatches > 0,
+      weight,
+      priorityClass,
+      costTokens: promptTokens + outputTokensMax,
     }
-    throw last
+    const lease = await route(line, order, wait).catch((cause: unknown) => {
+      nowhere = cause instanceof NoPlace
+      throw last ?? cause
+    })
+    const watch = watchWorker(line, lease)
+    const dispatched = await send(lease, watch.lost)
+    const served = dispatched.kind === 'accepted' ? await firstBytes(lease, dispatched, watch) : undefined
+    if (served) return served
+    watch.stop()
+    if (line.left.aborted) leave(dispatched)
+    if (dispatched.kind === 'refused') await refused(lease, dispatched.refusal)
+    else failed(lease)
+    throw new Again()
   }
 
   function leave(dispatched: Dispatched): never {
@@ -178,7 +182,13 @@ export function serve(
   }
 
   return {
-    next,
+    // Without `line.left`: p-retry would drop an answer that came as the client left, and nobody would stop its engine.
+    next: () =>
+      pRetry(attempt, {
+        retries: attemptsMax + blindMax,
+        minTimeout: 0,
+        shouldRetry: ({ error }) => error instanceof Again,
+      }),
     lost({ lease }) {
       if (lease.pool !== 'hosted') failed(lease)
     },
