@@ -17,24 +17,7 @@
  * read again later, with what it had written (vLLM's recomputation). Prefixes that are held are not read again; the ones used longest ago leave first. No speculation.
  */
 import type { Beginning } from '../../../src/routing/affinity.ts'
-
-export interface Profile {
-  name: string
-  /** vLLM's --max-num-seqs and --max-num-batched-tokens. */
-  slots: number
-  stepTokens: number
-}
-
-export interface Work {
-  id: string
-  promptTokens: number
-  outputTokens: number
-  /** The prompt's beginnings that others may hold, shortest first, and the whole with its answer. */
-  prefix: Beginning[]
-  whole: Beginning
-  onFirst: (now: number) => void
-  onEnd: (now: number) => void
-}
+import type { Profile, Replica, Work } from './replica.ts'
 
 export const kvTokensMax = 2_700_000
 
@@ -71,8 +54,9 @@ interface Running {
 /** Room that new prompts leave to those that write. */
 const spareShare = 0.02
 
-export class EngineModel {
+export class EngineModel implements Replica {
   readonly profile: Profile
+  readonly cacheTokensMax = kvTokensMax
   readonly #schedule: (afterMs: number, then: (now: number) => void) => void
   readonly #waiting: { work: Work; written: number }[] = []
   readonly #reading: Running[] = []
@@ -91,8 +75,7 @@ export class EngineModel {
   cachedTokensTotal = 0
   outputTokensTotal = 0
   sentBack = 0
-  /** By work: how much of its prompt was held. */
-  readonly cachedOf = new Map<string, number>()
+  readonly #cachedOf = new Map<string, number>()
 
   constructor(profile: Profile, schedule: (afterMs: number, then: (now: number) => void) => void) {
     this.profile = profile
@@ -113,7 +96,10 @@ export class EngineModel {
     this.#go()
   }
 
-  /** It is gone with all it ran. */
+  cachedOf(id: string): number {
+    return this.#cachedOf.get(id) ?? 0
+  }
+
   kill(): Work[] {
     this.#dead = true
     return [...[...this.running.values()].map(({ work }) => work), ...this.#waiting.map(({ work }) => work)]
@@ -138,7 +124,7 @@ export class EngineModel {
       for (const beginning of work.prefix) this.#touch(beginning)
       const running = { work, readTokens, done: cached, written, since: undefined }
       this.running.set(work.id, running)
-      if (written === 0) this.cachedOf.set(work.id, cached)
+      if (written === 0) this.#cachedOf.set(work.id, cached)
       this.promptTokensTotal += work.promptTokens
       this.cachedTokensTotal += cached
       // The whole prompt's room is taken at once.

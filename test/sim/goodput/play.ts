@@ -3,6 +3,7 @@ import type { PoolName } from '../../../backends/protocol/dispatch.ts'
 import { homeOf, targets } from '../../../src/routing/targets.ts'
 import { quantile } from '../../bench/figures.ts'
 import { Timeline } from '../timeline.ts'
+import { EngineModel } from './engine.ts'
 import type { Policy, Run } from './policies.ts'
 import { type Asked, countedFromMs, isAbuser, type Trace, traceMs } from './traces.ts'
 
@@ -28,10 +29,9 @@ const drainMs = 400_000
 
 export function play(trace: Trace, policy: Policy, asked: readonly Asked[]): Figures {
   const timeline = new Timeline(0)
-  const router = policy.build(timeline, trace)
-  const runs = asked.map((each): Run => {
-    return { asked: each, firstAt: undefined, endAt: undefined, fate: 'open', workerId: undefined, attempts: 0 }
-  })
+  const then = (afterMs: number, run: (now: number) => void) => timeline.after(afterMs, 'step', () => run(timeline.now))
+  const router = policy.build({ clock: timeline, open: (profile) => new EngineModel(profile, then) }, trace)
+  const runs = asked.map(openRun)
   for (const run of runs) timeline.after(run.asked.at, 'arrival', () => router.arrive(run))
   if (trace.lostAt !== undefined) timeline.after(trace.lostAt, 'loss', () => router.kill(0))
   // Heartbeats never end: a run does when nothing is open.
@@ -39,7 +39,12 @@ export function play(trace: Trace, policy: Policy, asked: readonly Asked[]): Fig
     next.run()
     if (next.time > traceMs && next.what === 'beat' && runs.every((run) => run.fate !== 'open')) break
   }
-  return figuresOf(runs.filter((run) => run.asked.at >= countedFromMs))
+  const counted = runs.filter((run) => run.asked.at >= countedFromMs)
+  return figuresOf(counted, traceMs - countedFromMs)
+}
+
+export function openRun(asked: Asked): Run {
+  return { asked, firstAt: undefined, endAt: undefined, fate: 'open', workerId: undefined, attempts: 0 }
 }
 
 export function isGood({ asked, firstAt, endAt, fate }: Run): boolean {
@@ -52,7 +57,8 @@ function tokenMsOf(firstAt: number, endAt: number, { outputTokens }: Asked): num
   return outputTokens <= 1 ? 0 : (endAt - firstAt) / (outputTokens - 1)
 }
 
-function figuresOf(runs: Run[]): Figures {
+/** @param countedMs in which they came */
+export function figuresOf(runs: Run[], countedMs: number): Figures {
   const good = runs.filter(isGood)
   const of = (home: PoolName) => runs.filter((run) => homeOf(run.asked.effort) === home)
   const share = (among: Run[]) => (among.length === 0 ? Number.NaN : among.filter(isGood).length / among.length)
@@ -65,7 +71,7 @@ function figuresOf(runs: Run[]): Figures {
   })
   const quantiles = (values: number[]): [number, number] => [quantile(values, 0.5), quantile(values, 0.99)]
   return {
-    goodput: good.length / ((traceMs - countedFromMs) / 1_000),
+    goodput: good.length / (countedMs / 1_000),
     asked: runs.length,
     share: both(share),
     firstTokenMs: both((among) =>

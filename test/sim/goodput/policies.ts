@@ -3,6 +3,7 @@
  * second, receipts. The others are the routers that a fleet would otherwise have, over one pool of equal workers: a queue
  * in front of all (first in, first out), or a choice at arrival with the engine's own queue behind it.
  */
+import type { PoolName } from '../../../backends/protocol/dispatch.ts'
 import type { Heartbeat } from '../../../backends/protocol/heartbeat.ts'
 import {
   emptyPool,
@@ -13,8 +14,7 @@ import {
   type Told,
   workerFailed,
 } from '../../../src/routing/pool.ts'
-import type { Timeline } from '../timeline.ts'
-import { EngineModel, kvTokensMax, type Profile } from './engine.ts'
+import type { Profile, Replica, Site } from './replica.ts'
 import type { Asked, Trace } from './traces.ts'
 
 /** The pools' own, and for one mixed pool: both of them, the published default, and one between. */
@@ -45,10 +45,13 @@ export interface Policy {
   name: string
   mixedPool: boolean
   profile: Profile | undefined
-  build: (timeline: Timeline, trace: Trace) => Router
+  build: (site: Site, trace: Homes) => Router
 }
 
-type Choose = (engines: EngineModel[], run: Run, turn: number) => EngineModel | undefined
+/** How many workers are at home in each pool. */
+type Homes = Pick<Trace, 'latencyWorkers' | 'throughputWorkers'>
+
+type Choose = (engines: Replica[], run: Run, turn: number) => Replica | undefined
 
 const leastLoaded: Choose = (engines) => engines.reduce((least, each) => (each.load < least.load ? each : least))
 
@@ -71,33 +74,31 @@ const choices: Record<string, Choose> = {
   },
 }
 
-export const policies: Policy[] = [
-  { name: 'ours', mixedPool: false, profile: undefined, build: (timeline, trace) => new Fleet(timeline, trace, true) },
-  {
-    name: 'pools, no spill',
-    mixedPool: false,
-    profile: undefined,
-    build: (timeline, trace) => new Fleet(timeline, trace, false),
-  },
-  ...Object.entries(choices).flatMap(([name, choose]) =>
-    Object.values(profiles).map((profile) => ({
-      name,
-      mixedPool: true,
-      profile,
-      build: (timeline: Timeline, trace: Trace) => new MixedPool(timeline, trace, profile, choose),
-    })),
-  ),
-]
-
-function engineOf(timeline: Timeline, profile: Profile): EngineModel {
-  return new EngineModel(profile, (afterMs, then) => timeline.after(afterMs, 'step', () => then(timeline.now)))
+/** Ours with its two pools, and every other router with each of the profiles. */
+export function policiesOver(profiles: Record<PoolName, Profile> & Record<string, Profile>): Policy[] {
+  const ours = (name: string, spill: boolean): Policy => {
+    const build = (site: Site, homes: Homes) => new Fleet(site, homes, profiles, spill)
+    return { name, mixedPool: false, profile: undefined, build }
+  }
+  return [
+    ours('ours', true),
+    ours('pools, no spill', false),
+    ...Object.entries(choices).flatMap(([name, choose]) =>
+      Object.values(profiles).map((profile) => {
+        const build = (site: Site, homes: Homes) => new MixedPool(site, homes, profile, choose)
+        return { name, mixedPool: true, profile, build }
+      }),
+    ),
+  ]
 }
 
-function submit(engine: EngineModel, run: Run, ended: (now: number) => void): void {
-  const { id, promptTokens, outputTokens, prefix, whole } = run.asked
+export const policies = policiesOver(profiles)
+
+function submit(engine: Replica, run: Run, ended: (now: number) => void): void {
+  const { id, tenantId, promptTokens, outputTokens, prefix, whole } = run.asked
   run.attempts += 1
   engine.submit({
-    ...{ id, promptTokens, outputTokens, prefix, whole },
+    ...{ id, tenantId, promptTokens, outputTokens, prefix, whole },
     onFirst: (now) => {
       run.firstAt = now
     },
@@ -110,7 +111,7 @@ function submit(engine: EngineModel, run: Run, ended: (now: number) => void): vo
 }
 
 /** Those that had no byte yet may go elsewhere; the others are lost with their worker. */
-function orphans(engine: EngineModel, runs: Map<string, Run>): Run[] {
+function orphans(engine: Replica, runs: Map<string, Run>): Run[] {
   return engine.kill().flatMap(({ id }) => {
     const run = runs.get(id)
     if (!run) return []
@@ -121,15 +122,14 @@ function orphans(engine: EngineModel, runs: Map<string, Run>): Run[] {
 }
 
 class MixedPool implements Router {
-  readonly #engines: EngineModel[]
+  readonly #engines: Replica[]
   readonly #choose: Choose
   readonly #waiting: Run[] = []
   readonly #runs = new Map<string, Run>()
   #turn = 0
 
-  constructor(timeline: Timeline, trace: Trace, profile: Profile, choose: Choose) {
-    const count = trace.latencyWorkers + trace.throughputWorkers
-    this.#engines = Array.from({ length: count }, () => engineOf(timeline, profile))
+  constructor(site: Site, { latencyWorkers, throughputWorkers }: Homes, profile: Profile, choose: Choose) {
+    this.#engines = Array.from({ length: latencyWorkers + throughputWorkers }, () => site.open(profile))
     this.#choose = choose
   }
 
@@ -162,19 +162,23 @@ class MixedPool implements Router {
 const beatEveryMs = 1_000
 
 class Fleet implements Router {
-  readonly #timeline: Timeline
+  readonly #clock: Site['clock']
   readonly pool
-  readonly #engines = new Map<string, EngineModel>()
+  readonly #engines = new Map<string, Replica>()
   readonly #runs = new Map<string, Run>()
 
-  constructor(timeline: Timeline, trace: Trace, spill: boolean) {
-    this.#timeline = timeline
+  constructor(
+    site: Site,
+    { latencyWorkers, throughputWorkers }: Homes,
+    profiles: Record<PoolName, Profile>,
+    spill: boolean,
+  ) {
+    this.#clock = site.clock
     this.pool = emptyPool(spill)
-    const count = trace.latencyWorkers + trace.throughputWorkers
-    for (let index = 0; index < count; index++) {
-      const home = index < trace.latencyWorkers ? 'latency' : 'throughput'
+    for (let index = 0; index < latencyWorkers + throughputWorkers; index++) {
+      const home = index < latencyWorkers ? 'latency' : 'throughput'
       const workerId = `${home}-${index}`
-      this.#engines.set(workerId, engineOf(timeline, profiles[home]))
+      this.#engines.set(workerId, site.open(profiles[home]))
       this.#beat(workerId, home)
     }
   }
@@ -211,7 +215,7 @@ class Fleet implements Router {
         exclude,
         again: exclude.length > 0,
       },
-      this.#timeline.now,
+      this.#clock.now,
       (told) => this.#told([told]),
     )
     if (outcome) this.#decided(run, outcome)
@@ -236,12 +240,12 @@ class Fleet implements Router {
       return
     }
     run.workerId = workerId
-    const startedAt = this.#timeline.now
+    const startedAt = this.#clock.now
     submit(engine, run, (now) => {
       const { id, effort, promptTokens, outputTokens } = run.asked
       const end = {
         ...{ requestId: id, workerId, effort, promptTokens, outputTokens, outcome: 'finished', finished: true },
-        cachedTokens: engine.cachedOf.get(id) ?? 0,
+        cachedTokens: engine.cachedOf(id),
         firstTokenMs: (run.firstAt ?? now) - startedAt,
         ms: now - startedAt,
       }
@@ -250,7 +254,7 @@ class Fleet implements Router {
   }
 
   #failed(run: Run, workerId: string): void {
-    this.#told(workerFailed(this.pool, workerId, run.asked.id, this.#timeline.now))
+    this.#told(workerFailed(this.pool, workerId, run.asked.id, this.#clock.now))
     if (run.attempts < 2) this.#ask(run, [workerId])
     else run.fate = 'lost'
   }
@@ -258,7 +262,7 @@ class Fleet implements Router {
   #beat(workerId: string, home: Heartbeat['pool']): void {
     const engine = this.#engines.get(workerId)
     if (!engine || engine.dead) return
-    const { now } = this.#timeline
+    const { now } = this.#clock
     const beat: Heartbeat = {
       workerId,
       pool: home,
@@ -271,7 +275,7 @@ class Fleet implements Router {
       vision: false,
       running: [...engine.running.keys()],
       kvTokens: engine.cacheTokens,
-      kvTokensMax,
+      kvTokensMax: engine.cacheTokensMax,
       promptTokensTotal: engine.promptTokensTotal,
       cachedTokensTotal: engine.cachedTokensTotal,
       outputTokensTotal: engine.outputTokensTotal,
@@ -279,6 +283,6 @@ class Fleet implements Router {
     }
     this.#told(heartbeat(this.pool, beat, 1, now))
     const phase = now === 0 ? (this.#engines.size * 137) % beatEveryMs : 0
-    this.#timeline.after(beatEveryMs + phase, 'beat', () => this.#beat(workerId, home))
+    this.#clock.after(beatEveryMs + phase, 'beat', () => this.#beat(workerId, home))
   }
 }
