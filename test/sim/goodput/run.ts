@@ -14,6 +14,7 @@ import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { spread } from '../../bench/figures.ts'
 import { type Figures, play } from './play.ts'
 import { policies } from './policies.ts'
+import { meanOf, print, rowOf, two } from './table.ts'
 import { generate, isAbuser, traces } from './traces.ts'
 
 interface Job {
@@ -123,55 +124,9 @@ function neighbours(at: number, seeds: number[], played: Played[]): string {
 }
 
 const countedSeconds = 280
-const head = [
-  '',
-  'profile',
-  'goodput',
-  'in time none/high',
-  'first token none',
-  'high',
-  'ms a token none',
-  'high',
-  'Jain',
-]
-
-function rowOf(name: string, profile: string, figures: Figures[]): string[] {
-  const mean = (value: (each: Figures) => number) => meanOf(figures.map(value))
-  const pair = (value: (each: Figures) => [number, number]) =>
-    `${Math.round(mean((each) => value(each)[0]))}/${Math.round(mean((each) => value(each)[1]))}`
-  return [
-    name,
-    profile,
-    `${two(mean(({ goodput }) => goodput))} (${figures.map(({ goodput }) => two(goodput)).join(' ')})`,
-    `${percent(mean(({ share }) => share.latency))}/${percent(mean(({ share }) => share.throughput))}`,
-    pair(({ firstTokenMs }) => firstTokenMs.latency),
-    pair(({ firstTokenMs }) => firstTokenMs.throughput),
-    pair(({ tokenMs }) => tokenMs.latency),
-    pair(({ tokenMs }) => tokenMs.throughput),
-    mean(({ jain }) => jain).toFixed(3),
-  ].map((cell) => cell.replaceAll('NaN', '–'))
-}
-
-function print(rows: string[][]): void {
-  const all = [head, ...rows]
-  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
-  for (const row of all) console.log(`  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`)
-}
 
 function goodOf(figures: Figures | undefined): number {
   return figures?.goodput ?? 0
-}
-
-function meanOf(values: number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length
-}
-
-function two(value: number): string {
-  return value.toFixed(2)
-}
-
-function percent(share: number): string {
-  return Number.isNaN(share) ? '–' : (100 * share).toFixed(0)
 }
 
 if (isMainThread) await main()
