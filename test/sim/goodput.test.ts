@@ -1,7 +1,9 @@
-/** The goodput simulation in small: one trace of each kind, the whole of it is `npm run goodput`. */
+/** The goodput comparison in small: one trace of each kind, the whole of it is `npm run goodput`. */
 import { describe, expect, it } from 'vitest'
+import { view } from '../../src/routing/pool.ts'
 import { play } from './goodput/play.ts'
 import { policies } from './goodput/policies.ts'
+import { allEnded, Engines, playReal, realPolicies, realProfiles, smallTrace } from './goodput/real.ts'
 import { generate, isAbuser, type Trace, traces } from './goodput/traces.ts'
 
 const traceOf = (name: string) => traces.find((trace) => trace.name === name) as Trace
@@ -31,5 +33,36 @@ describe('goodput', () => {
     const alone = crowd.filter(({ tenantId }) => !isAbuser(tenantId))
     const kept = play(abused, ours, crowd).neighbours / play(abused, ours, alone).neighbours
     expect(kept).toBeGreaterThan(0.85)
+  })
+
+  it('[GDP3] on real engines every request ends with exactly its tokens, and no slot stays taken, whoever routes', async () => {
+    const engines = new Engines()
+    await engines.open([realProfiles.latency, realProfiles.throughput])
+    try {
+      const asked = smallTrace(traceOf('mixed 50/50'), 7, 8).slice(0, 12)
+      const routers = realPolicies.filter(
+        ({ name, profile }) => name === 'ours' || (name === 'round robin' && profile?.name === 'latency'),
+      )
+      expect(routers).toHaveLength(2)
+      for (const policy of routers) {
+        const { runs, replicas, fleet } = await playReal(engines, policy, asked, 8, allEnded)
+        expect(runs.map(({ fate }) => fate)).toEqual(asked.map(() => 'done'))
+        const total = (count: (each: (typeof asked)[number]) => number) =>
+          asked.reduce((sum, each) => sum + count(each), 0)
+        const written = replicas.map(({ promptTokensTotal, outputTokensTotal }) => [
+          promptTokensTotal,
+          outputTokensTotal,
+        ])
+        expect(written[0]?.map((tokens, index) => tokens + (written[1]?.[index] ?? 0))).toEqual([
+          total(({ promptTokens }) => promptTokens),
+          total(({ outputTokens }) => outputTokens),
+        ])
+        expect(replicas.map(({ load }) => load)).toEqual([0, 0])
+        if (policy.name === 'ours') expect(fleet && view(fleet.pool)).toMatchObject({ leased: 0, waiting: 0 })
+      }
+      expect([...engines.hosts.values()].flat().map(({ engine }) => engine.load().running)).toEqual([0, 0, 0, 0])
+    } finally {
+      await engines.close()
+    }
   })
 })

@@ -26,7 +26,7 @@ const otherBytes = 3e9
 const gpus = 2
 const bytesPerMs = (4.8e12 * 0.7) / 1_000
 const kvBytes = 22.5 * 1_024
-const loneMs = 1_000 / 159
+export const loneMs = 1_000 / 159
 const promptMs = 1_000 / 35_000
 const attentionDoublesAt = 20_000
 

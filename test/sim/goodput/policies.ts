@@ -10,6 +10,7 @@ import {
   heartbeat,
   lease,
   type Outcome,
+  type PoolState,
   settled,
   type Told,
   workerFailed,
@@ -45,8 +46,11 @@ export interface Policy {
   name: string
   mixedPool: boolean
   profile: Profile | undefined
-  build: (site: Site, trace: Homes) => Router
+  build: (site: Site, homes: Homes, learnt?: Learnt) => Router
 }
+
+/** What a fleet that has served before knows of its workers and answers. Routers of mixed pools learn nothing. */
+export type Learnt = Pick<PoolState, 'lengths' | 'speeds'>
 
 /** How many workers are at home in each pool. */
 type Homes = Pick<Trace, 'latencyWorkers' | 'throughputWorkers'>
@@ -77,7 +81,7 @@ const choices: Record<string, Choose> = {
 /** Ours with its two pools, and every other router with each of the profiles. */
 export function policiesOver(profiles: Record<PoolName, Profile> & Record<string, Profile>): Policy[] {
   const ours = (name: string, spill: boolean): Policy => {
-    const build = (site: Site, homes: Homes) => new Fleet(site, homes, profiles, spill)
+    const build = (site: Site, homes: Homes, learnt?: Learnt) => new Fleet(site, homes, profiles, spill, learnt)
     return { name, mixedPool: false, profile: undefined, build }
   }
   return [
@@ -161,9 +165,9 @@ class MixedPool implements Router {
 
 const beatEveryMs = 1_000
 
-class Fleet implements Router {
+export class Fleet implements Router {
   readonly #clock: Site['clock']
-  readonly pool
+  readonly pool: PoolState
   readonly #engines = new Map<string, Replica>()
   readonly #runs = new Map<string, Run>()
 
@@ -172,9 +176,10 @@ class Fleet implements Router {
     { latencyWorkers, throughputWorkers }: Homes,
     profiles: Record<PoolName, Profile>,
     spill: boolean,
+    learnt?: Learnt,
   ) {
     this.#clock = site.clock
-    this.pool = emptyPool(spill)
+    this.pool = { ...emptyPool(spill), ...learnt }
     for (let index = 0; index < latencyWorkers + throughputWorkers; index++) {
       const home = index < latencyWorkers ? 'latency' : 'throughput'
       const workerId = `${home}-${index}`

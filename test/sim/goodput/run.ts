@@ -4,6 +4,7 @@
  *
  *   --trace NAME   only traces whose name has this in it
  *   --seeds N      so many seeds instead of three
+ *   --real         the mixed traces on two real engines: see real.ts
  *
  * The last line: our goodput over that of the best mixed pool, of any router and profile, the worst and the median.
  */
@@ -14,6 +15,7 @@ import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { spread } from '../../bench/figures.ts'
 import { type Figures, play } from './play.ts'
 import { policies } from './policies.ts'
+import { runReal } from './real-run.ts'
 import { meanOf, print, rowOf, two } from './table.ts'
 import { generate, isAbuser, traces } from './traces.ts'
 
@@ -38,7 +40,10 @@ function run({ trace: at, policy, seed, alone }: Job): Figures {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { trace: { type: 'string' }, seeds: { type: 'string' } } })
+  const { values } = parseArgs({
+    options: { trace: { type: 'string' }, seeds: { type: 'string' }, real: { type: 'boolean', default: false } },
+  })
+  if (values.real) return runReal(values.trace ?? '', Number(values.seeds ?? 3))
   const seeds = Array.from({ length: Number(values.seeds ?? 3) }, (_, index) => index + 1)
   const wanted = traces.flatMap(({ name }, index) => (name.includes(values.trace ?? '') ? [index] : []))
   const jobs = wanted.flatMap((trace) =>

@@ -1,0 +1,122 @@
+/** The rounds of `npm run goodput -- --real` and what is printed of them. */
+import { cpus } from 'node:os'
+import { targets } from '../../../src/routing/targets.ts'
+import { spread } from '../../bench/figures.ts'
+import { type Figures, figuresOf } from './play.ts'
+import type { Learnt, Policy, Run } from './policies.ts'
+import {
+  Engines,
+  isDecided,
+  learntLengths,
+  type Measured,
+  measure,
+  playReal,
+  realPolicies,
+  realProfiles,
+  roomFor,
+  smallTrace,
+  timesOf,
+} from './real.ts'
+import { meanOf, print, rowOf, two } from './table.ts'
+import { type Trace, traces } from './traces.ts'
+
+/** Of what two engines serve, as they were measured. */
+const load = 0.7
+
+interface Length {
+  /** Real seconds: before anything counts, and in which what comes is counted. */
+  fill: number
+  counted: number
+}
+
+const trial: Length = { fill: 1, counted: 2.5 }
+const whole: Length = { fill: 1.5, counted: 5 }
+
+export async function runReal(name: string, seeds: number): Promise<void> {
+  const wanted = traces.filter((trace) => trace.name.startsWith('mixed ') && trace.name.includes(name))
+  if (wanted.length === 0)
+    throw new Error(`--trace ${name}: the real engines play mixed 10/90, mixed 50/50 and mixed 90/10`)
+  const engines = new Engines()
+  await engines.open(Object.values(realProfiles))
+  try {
+    const measured = await measure(engines)
+    tell(measured)
+    const ratios: number[] = []
+    for (const trace of wanted) ratios.push(...(await playTrace(engines, measured, trace, seeds)))
+    const { min, median } = spread(ratios)
+    console.log(`goodput over the best mixed pool, on real engines: worst ×${two(min)}, median ×${two(median)}`)
+  } finally {
+    await engines.close()
+  }
+}
+
+function tell(measured: Measured): void {
+  const { loneTokenMs, tokenMs, promptTokensPerMs } = measured
+  const times = timesOf(measured)
+  const target = (ms: number) => (ms / times).toFixed(ms / times < 10 ? 1 : 0)
+  const { latency, throughput } = targets
+  console.log(`two embedded engines, one thread each, on ${cpus().length} cores (${cpus()[0]?.model.trim()})`)
+  console.log(
+    `  a lone request: ${two(loneTokenMs)} ms a token; prompts: ${two(promptTokensPerMs)} tokens a millisecond`,
+  )
+  console.log(
+    `  both with so many each, ms a token: ${tokenMs.map(({ batch, ms }) => `${batch}: ${two(ms)}`).join(', ')}`,
+  )
+  console.log(
+    `  the fleet’s clock goes ${two(times)} times as fast as the wall’s. Its targets in real time: first token within`,
+  )
+  console.log(
+    `  ${target(latency.firstTokenMs)} ms (none) and ${target(throughput.firstTokenMs)} ms (high), ${target(latency.tokenMs)} and ${target(throughput.tokenMs)} ms a token: ×${two(latency.tokenMs / times / loneTokenMs)} and ×${two(throughput.tokenMs / times / loneTokenMs)} of a lone request’s\n`,
+  )
+}
+
+interface Played {
+  policy: Policy
+  /** By seed. */
+  figures: Figures[]
+}
+
+/** @returns ours over the best mixed pool, by seed */
+async function playTrace(engines: Engines, measured: Measured, trace: Trace, seeds: number): Promise<number[]> {
+  const times = timesOf(measured)
+  const perSecond = load * roomFor(trace, measured)
+  const learnt = new Map<Policy, Learnt>()
+  const play = async (policy: Policy, seed: number, { fill, counted }: Length): Promise<Figures> => {
+    const from = fill * 1_000 * times
+    const to = from + counted * 1_000 * times
+    const counts = ({ asked }: Run) => asked.at >= from && asked.at < to
+    const over = (runs: Run[], now: number) => now >= to && runs.every((run) => !counts(run) || isDecided(run, now))
+    const asked = smallTrace(trace, seed, perSecond / times)
+    const before = learnt.get(policy) ?? learntLengths(trace)
+    const { runs, fleet } = await playReal(engines, policy, asked, times, over, before)
+    if (fleet) learnt.set(policy, { lengths: fleet.pool.lengths, speeds: fleet.pool.speeds })
+    return figuresOf(runs.filter(counts), counted * 1_000)
+  }
+  const tried: { policy: Policy; goodput: number }[] = []
+  for (const policy of realPolicies) tried.push({ policy, goodput: (await play(policy, 0, trial)).goodput })
+  const best = [...Map.groupBy(tried, ({ policy }) => policy.name).values()].flatMap((tries) =>
+    tries.toSorted((a, b) => b.goodput - a.goodput).slice(0, 1),
+  )
+  const played = best.map(({ policy }): Played => ({ policy, figures: [] }))
+  for (let seed = 1; seed <= seeds; seed++) {
+    for (let turn = 0; turn < played.length; turn++) {
+      const each = played[(turn + seed) % played.length]
+      each?.figures.push(await play(each.policy, seed, whole))
+    }
+  }
+  return show(trace, perSecond, played)
+}
+
+function show(trace: Trace, perSecond: number, played: Played[]): number[] {
+  const asked = meanOf(played.flatMap(({ figures }) => figures.map((each) => each.asked / whole.counted)))
+  console.log(`${trace.name}: ${two(asked)} requests a second (planned ${two(perSecond)})`)
+  print(played.map(({ policy, figures }) => rowOf(policy.name, policy.profile?.name ?? '', figures)))
+  const [ours] = played
+  const ratios = (ours?.figures ?? []).map(
+    ({ goodput }, index) =>
+      goodput /
+      Math.max(...played.filter(({ policy }) => policy.mixedPool).map(({ figures }) => figures[index]?.goodput ?? 0)),
+  )
+  console.log(`  ours over the best mixed pool: ${ratios.map((ratio) => `×${two(ratio)}`).join(' ')}\n`)
+  return ratios
+}
