@@ -1,4 +1,4 @@
-/** How many requests a second came of late: each counts fully when it comes and fades over half a minute. */
+/** How many requests a second came of late: each counts most when it comes and fades over half a minute. */
 const fadeMs = 30_000
 
 export interface Arrivals {
@@ -13,8 +13,9 @@ export function newArrivals(now: number): Arrivals {
   return { count: 0, at: now, since: now }
 }
 
-export function arrived(arrivals: Arrivals, now: number): void {
-  arrivals.count = faded(arrivals, now) + 1
+/** @param counts as so much of a request, at most 1 */
+export function arrived(arrivals: Arrivals, counts: number, now: number): void {
+  arrivals.count = faded(arrivals, now) + counts
   arrivals.at = now
 }
 

@@ -29,6 +29,8 @@ export type Expected = Record<PoolName, number>
 
 const moveEveryMs = 1_000
 const wishMs = 8_000
+/** A worker that is full of long answers serves hardly anybody in time until they have ended: it is asked for longer. */
+const wishLatencyMs = 20_000
 /** Tokens, before any came. */
 const promptPrior = 1_500
 const promptMemory = 100
@@ -46,9 +48,10 @@ export function newMarket(now: number): Market {
   }
 }
 
-export function came(market: Market, home: PoolName, promptTokens: number, now: number): void {
-  arrived(market.arrivals[home], now)
-  market.promptTokens[home] += (promptTokens - market.promptTokens[home]) / promptMemory
+/** @param counts as so much of a request, at most 1 */
+export function came(market: Market, home: PoolName, promptTokens: number, counts: number, now: number): void {
+  arrived(market.arrivals[home], counts, now)
+  market.promptTokens[home] += (counts * (promptTokens - market.promptTokens[home])) / promptMemory
 }
 
 /** Puts every worker on its side. Call it often; it does something about once a second. */
@@ -89,7 +92,7 @@ function wish(market: Market, best: number, homes: number, now: number): void {
   const count = market.count ?? homes
   const way = Math.sign(best - count)
   if (way !== market.wish.way) market.wish = { way, since: now }
-  if (way === 0 || now - market.wish.since < wishMs) return
+  if (way === 0 || now - market.wish.since < (way > 0 ? wishLatencyMs : wishMs)) return
   market.count = count + way
   market.wish = { way: 0, since: now }
 }

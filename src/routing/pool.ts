@@ -28,7 +28,7 @@ import { expectedLength, type Lengths, newLengths, observeLength, observeWritten
 import { came, houseOf, type Market, moveBorder, newMarket } from './market.ts'
 import { grantEveryMs, granted, newPace, type Pace, waitBegins } from './pace.ts'
 import { better, type Judged, judge, type Order } from './place.ts'
-import { gave, isGreedy, newShares, type Shares, took } from './shares.ts'
+import { gave, isGreedy, newShares, type Shares, shareOverRunning, took } from './shares.ts'
 import { newSpeed, type Speed } from './speed.ts'
 import { homeOf, otherPool, targets } from './targets.ts'
 import {
@@ -185,7 +185,7 @@ function leaseNow(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => 
   const { model } = ask
   if (!hasCandidate(pool, ask, now)) return { kind: 'rejected-no-endpoints' }
   const lane = laneOf(ask)
-  if (!ask.again) came(marketOf(pool, model, now), homeOf(ask.effort), ask.promptTokens, now)
+  if (!ask.again) came(marketOf(pool, model, now), homeOf(ask.effort), ask.promptTokens, fairDemand(pool, ask), now)
   moveBorders(pool, model, now)
   const nobodyWaits = pool.queue.backlog(lane) === 0
   const choice = nobodyWaits ? choose(pool, ask, 0, now) : undefined
@@ -208,6 +208,15 @@ function pastGreedy(pool: PoolState, ask: Ask, now: number, tell: (told: Told) =
     else tell(told)
   }
   return own
+}
+
+/**
+ * As how much of a request it counts where the border is put. While somebody waits, what a greedy tenant asks counts by
+ * its share of what runs only: else its flood of one kind moves the border and takes workers from others' other kind.
+ */
+function fairDemand(pool: PoolState, ask: Ask): number {
+  const counted = pool.queue.size > 0 && greedy(pool, ask)
+  return counted ? shareOverRunning(pool.shares, ask.tenantId, ask.weight) : 1
 }
 
 function greedy(pool: PoolState, { tenantId, weight }: Ask): boolean {
@@ -239,7 +248,7 @@ export function settled(pool: PoolState, end: End, now: number): Told[] {
       worked(worker.breaker)
       observeLength(pool.lengths, worker.heartbeat.model, end.effort, end.outputTokens)
     } else if (end.outcome === 'failed') broke(worker.breaker, end.requestId, now)
-    if (lease) observeEnd(worker, lease, end)
+    if (lease) observeEnd(worker, lease, end, now)
   }
   const { promptTokens, cachedTokens, outputTokens, firstTokenMs, ms } = end
   const engine = { promptTokens, cachedTokens, outputTokens, firstTokenMs, ms }
@@ -273,7 +282,7 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
     if (!running.has(requestId) && now - at > leaseGraceMs) endLease(pool, worker, requestId)
   }
   const unleased = beat.running.filter((id) => !worker.leases.has(id) && !pool.ended.has(id)).length
-  if (known) learn(pool, worker, beat)
+  if (known) learn(pool, worker, beat, now)
   if (beat.pool !== worker.heartbeat.pool) worker.side = beat.pool
   Object.assign(worker, { heartbeat: beat, keyEpoch, seenAt: now, failed: false, unleased, speed })
   pool.workers.set(beat.workerId, worker)
@@ -281,12 +290,12 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
 }
 
 /** Before the beat is taken: what came since the last one was written by those that ran. */
-function learn(pool: PoolState, worker: Worker, beat: Heartbeat): void {
+function learn(pool: PoolState, worker: Worker, beat: Heartbeat, now: number): void {
   const tokens = Math.max(0, beat.outputTokensTotal - worker.heartbeat.outputTokensTotal)
   const quickShare = worker.leases.size > 0 ? worker.quick / worker.leases.size : 0
   observeWritten(pool.lengths, beat.model, 'latency', tokens * quickShare)
   observeWritten(pool.lengths, beat.model, 'throughput', tokens * (1 - quickShare))
-  observeBeat(worker, beat)
+  observeBeat(worker, beat, now)
 }
 
 /** A worker whose key is no longer good is out at once. Its receipts are waited for, unless it is no longer believed. */

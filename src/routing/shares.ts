@@ -34,7 +34,11 @@ export function gave(shares: Shares, tenantId: string): void {
 
 /** Never while nobody else has anything running. */
 export function isGreedy(shares: Shares, tenantId: string, weight: number): boolean {
-  const share = shares.of.get(tenantId)
-  if (!share || shares.of.size < 2) return false
-  return share.running * shares.weights > greedyTimes * shares.running * weight
+  return shares.of.size >= 2 && greedyTimes * shareOverRunning(shares, tenantId, weight) < 1
+}
+
+/** Its share by weight of what runs, over what it has running; infinite while that is nothing. */
+export function shareOverRunning(shares: Shares, tenantId: string, weight: number): number {
+  const running = shares.of.get(tenantId)?.running ?? 0
+  return running === 0 ? Number.POSITIVE_INFINITY : (shares.running * weight) / (shares.weights * running)
 }

@@ -4,20 +4,28 @@
  * faster; other work of the moment (prompts read between the tokens) is in the figures, because it is in the answers.
  *
  * A batch's figure is kept in buckets, two to a doubling, as fading sums, and read between buckets by straight lines
- * (pooled where they would fall: Ayer et al., 1955). Beyond the largest batch seen, time is taken to grow as the root of
- * the batch: a guess between an engine that is bound by reading its weights and one that is bound by arithmetic, and good
- * enough for the next step up, where it is learnt.
+ * (pooled where they would fall: Ayer et al., 1955). Beyond the largest and the smallest batch seen, time is taken to go
+ * with the root of the batch: a guess between an engine that is bound by reading its weights and one that is bound by
+ * arithmetic, and good enough for the next step, where it is learnt. (Taken as flat downwards, a lone request would seem
+ * as slow as a full worker's, and a target that only a full worker misses as one that the hardware cannot meet.)
+ *
+ * The largest batches are forgotten when none has run for a while. A second in which a long prompt was read makes a
+ * batch look too slow for any target; nothing that large is placed then, and nothing would ever correct it.
  */
 const batchMax = 1_024
 const buckets = 21
-/** A bucket is over about so many reports. */
-const memory = 8
+/** A bucket is over about so long. */
+const memoryMs = 15_000
+/** What is larger than all that was seen for so long is not known any more. */
+const staleMs = 30_000
 const promptMemory = 32
 
 /** Sums that fade: long reports count for more than short ones. */
 interface Bucket {
   busyMs: number
   tokens: number
+  /** When it was reported last, in the fleet's time. */
+  at: number
 }
 
 export interface Speed {
@@ -42,15 +50,24 @@ export function newSpeed(wide: Speed | undefined): Speed {
 }
 
 /** While `batch` ran, on average, they wrote so many tokens in `busyMs`, summed over all of them. */
-export function observeTokens(speed: Speed, batch: number, busyMs: number, tokens: number): void {
-  if (speed.wide) observeTokens(speed.wide, batch, busyMs, tokens)
+export function observeTokens(speed: Speed, batch: number, busyMs: number, tokens: number, now: number): void {
+  if (speed.wide) observeTokens(speed.wide, batch, busyMs, tokens, now)
   const index = bucketOf(batch)
-  const fade = 1 - 1 / memory
-  const before = speed.known[index] ?? { busyMs: 0, tokens: 0 }
-  const bucket = { busyMs: before.busyMs * fade + busyMs, tokens: before.tokens * fade + tokens }
+  const before = speed.known[index] ?? { busyMs: 0, tokens: 0, at: now }
+  const fade = Math.exp(-Math.max(0, now - before.at) / memoryMs)
+  const bucket = { busyMs: before.busyMs * fade + busyMs, tokens: before.tokens * fade + tokens, at: now }
   if (bucket.tokens < 1) return
   speed.known[index] = bucket
+  forgetLargest(speed.known, index, now - staleMs)
   speed.tokenMs = tableOf(speed.known)
+}
+
+/** Down to `index`, or to a bucket that was reported since. */
+function forgetLargest(known: (Bucket | undefined)[], index: number, since: number): void {
+  for (let last = buckets - 1; last > index; last--) {
+    if ((known[last]?.at ?? Number.NEGATIVE_INFINITY) >= since) return
+    known[last] = undefined
+  }
 }
 
 /** `tokens` of prompts, those before it in the worker included, were read in `ms`. */
@@ -114,8 +131,8 @@ function tableOf(known: (Bucket | undefined)[]): Float64Array {
     while (at + 1 < points.length && (points[at + 1]?.batch ?? 0) <= batch) at += 1
     const from = points[at] ?? first
     const to = points[at + 1]
-    if (batch <= from.batch) table[batch] = from.ms
-    else if (to) table[batch] = from.ms + ((to.ms - from.ms) * (batch - from.batch)) / (to.batch - from.batch)
+    if (to && batch >= from.batch)
+      table[batch] = from.ms + ((to.ms - from.ms) * (batch - from.batch)) / (to.batch - from.batch)
     else table[batch] = from.ms * Math.sqrt(batch / from.batch)
   }
   return table

@@ -145,25 +145,26 @@ export function dropLease(worker: Worker, requestId: string): Lease | undefined 
 }
 
 /** A heartbeat's sums, as the speed of the batch that ran since the last one. */
-export function observeBeat(worker: Worker, beat: Heartbeat): void {
+export function observeBeat(worker: Worker, beat: Heartbeat, now: number): void {
   const { reported } = worker
   const ms = beat.sentAt - reported.at
   if (ms < reportEveryMs) return
   const running = beat.running.length
   const tokens = beat.outputTokensTotal - reported.outputTokens
   const batch = (running + reported.running) / 2
-  if (tokens >= 0 && Math.min(running, reported.running) >= reportedLeast) observe(worker, batch, ms * batch, tokens)
+  if (tokens >= 0 && Math.min(running, reported.running) >= reportedLeast)
+    observe(worker, batch, ms * batch, tokens, now)
   worker.reported = { outputTokens: beat.outputTokensTotal, running, at: beat.sentAt }
 }
 
 /** A receipt: the speed of one answer, and of reading its prompt. */
-export function observeEnd(worker: Worker, lease: Lease, end: Ended): void {
+export function observeEnd(worker: Worker, lease: Lease, end: Ended, now: number): void {
   const { firstTokenMs, outputTokens, ms } = end
   if (!end.finished || firstTokenMs === null) return
   const answerMs = ms - firstTokenMs
   const batch = (lease.beside + runningOn(worker)) / 2
   if (outputTokens >= answerTokensLeast && answerMs > 0 && answerMs <= answerMostMs && batch < reportedLeast) {
-    observe(worker, batch, answerMs, outputTokens - 1)
+    observe(worker, batch, answerMs, outputTokens - 1, now)
   }
   const read = Math.max(end.promptTokens - end.cachedTokens, lease.readTokens)
   if (end.promptTokens - end.cachedTokens >= promptTokensLeast && firstTokenMs > 0) {
@@ -171,9 +172,9 @@ export function observeEnd(worker: Worker, lease: Lease, end: Ended): void {
   }
 }
 
-function observe(worker: Worker, batch: number, busyMs: number, tokens: number): void {
+function observe(worker: Worker, batch: number, busyMs: number, tokens: number, now: number): void {
   const expectedMs = tokens * tokenMsAt(worker.speed, Math.round(batch))
-  observeTokens(worker.speed, batch, busyMs, tokens)
+  observeTokens(worker.speed, batch, busyMs, tokens, now)
   // Nothing was known before.
   if (tokens > 0 && expectedMs === 0) return
   const { pace } = worker

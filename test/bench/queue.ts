@@ -168,7 +168,7 @@ function placeMicros(): number {
     const home = index % 2 === 0 ? 'latency' : 'throughput'
     heartbeat(pool, { ...beat(index), pool: home, slotsMax: 64 }, 1, 0)
   }
-  for (const speed of pool.speeds.values()) observeTokens(speed, 8, 1_000, 100)
+  for (const speed of pool.speeds.values()) observeTokens(speed, 8, 1_000, 100, 0)
   const placed: string[] = []
   const come = () => {
     const asked = ask(100)

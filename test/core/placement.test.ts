@@ -79,32 +79,49 @@ function fleet(spill = true): PoolState {
 /** The time a token, at every batch, of the whole fleet. */
 function learn(pool: PoolState, tokenMs: (batch: number) => number): void {
   for (const speed of pool.speeds.values()) {
-    for (const batch of [1, 2, 4, 8, 16, 32, 64]) observeTokens(speed, batch, 100_000, 100_000 / tokenMs(batch))
+    for (const batch of [1, 2, 4, 8, 16, 32, 64]) observeTokens(speed, batch, 100_000, 100_000 / tokenMs(batch), 0)
   }
 }
 
 describe('what is learnt', () => {
-  it('[LRN1] a worker’s time a token is read between what was seen, never falls with the batch, and grows by its root beyond', () => {
+  it('[LRN1] a worker’s time a token is read between what was seen, never falls with the batch, and goes with its root beyond', () => {
     const speed = newSpeed(undefined)
     expect(tokenMsAt(speed, 5)).toBe(0)
     expect(batchWithin(speed, 20, 64)).toBe(64)
-    observeTokens(speed, 4, 1_000, 100)
-    observeTokens(speed, 16, 2_000, 100)
+    observeTokens(speed, 4, 1_000, 100, 0)
+    observeTokens(speed, 16, 2_000, 100, 0)
     expect(tokenMsAt(speed, 4)).toBe(10)
     expect(tokenMsAt(speed, 10)).toBe(15)
     expect(tokenMsAt(speed, 64)).toBe(40)
+    expect(tokenMsAt(speed, 1)).toBe(5)
     expect(batchWithin(speed, 30, 512)).toBe(36)
     // A figure that falls is pooled with its neighbour.
-    observeTokens(speed, 32, 1_000, 100)
+    observeTokens(speed, 32, 1_000, 100, 0)
     expect(tokenMsAt(speed, 32)).toBeGreaterThanOrEqual(tokenMsAt(speed, 16))
+  })
+
+  it('[LRN5] a large batch that looked too slow is tried again once none so large has run for a while, and a small one stays known', () => {
+    const speed = newSpeed(undefined)
+    observeTokens(speed, 4, 40_000, 4_000, 0)
+    // A second in which a long prompt was read.
+    observeTokens(speed, 8, 8_000, 14, 1_000)
+    expect(batchWithin(speed, 72, 512)).toBe(4)
+    for (let at = 2_000; at <= 31_000; at += 1_000) observeTokens(speed, 4, 4_000, 400, at)
+    expect(tokenMsAt(speed, 8)).toBeGreaterThan(500)
+    observeTokens(speed, 4, 4_000, 400, 31_001)
+    expect(batchWithin(speed, 72, 512)).toBeGreaterThan(100)
+    // And one that large is believed once it is seen.
+    for (let at = 32_000; at < 200_000; at += 1_000) observeTokens(speed, 64, 64_000, 2_000, at)
+    expect(tokenMsAt(speed, 64)).toBe(32)
+    expect(tokenMsAt(speed, 4)).toBeCloseTo(10)
   })
 
   it('[LRN2] what one kind of worker does not know yet is taken from the others of its model', () => {
     const wide = newSpeed(undefined)
     const [known, fresh] = [newSpeed(wide), newSpeed(wide)]
-    observeTokens(known, 8, 1_000, 100)
+    observeTokens(known, 8, 1_000, 100, 0)
     expect(tokenMsAt(fresh, 8)).toBe(10)
-    observeTokens(fresh, 8, 3_000, 100)
+    observeTokens(fresh, 8, 3_000, 100, 0)
     expect(tokenMsAt(fresh, 8)).toBe(30)
   })
 
@@ -164,6 +181,28 @@ describe('the border', () => {
 })
 
 describe('placement', () => {
+  it('[BRD4] what a tenant asks beyond its share while others wait moves no border', () => {
+    const moved = (tenantOf: (index: number) => string) => {
+      const pool = emptyPool()
+      for (const id of ['a', 'b']) heartbeat(pool, beat(id), 1, 0)
+      for (const id of ['c', 'd']) heartbeat(pool, beat(id, { pool: 'throughput', slotsMax: 256 }), 1, 0)
+      learn(pool, (batch) => 2 * batch + 2)
+      for (const tenantId of ['e', 'f', 'g']) place(pool, ask({ tenantId }), 0)
+      let sentAt = 0
+      for (let at = 0; at < 60_000; at += 100) {
+        place(pool, ask({ tenantId: tenantOf(at / 100) }), at)
+        if (at % 1_000 !== 0) continue
+        sentAt += 1
+        for (const [id, { leases, heartbeat: last }] of pool.workers) {
+          heartbeat(pool, { ...last, running: [...leases.keys()], sentAt, workerId: id }, 1, at)
+        }
+      }
+      return pool.markets.get('m')?.quickWanted ?? 0
+    }
+    const fair = moved((index) => `t${index % 50}`)
+    expect(moved(() => 'flood')).toBeLessThan(fair / 2)
+  })
+
   it('[PLC1] effort decides the home, and the home is taken while it suits', () => {
     const pool = fleet()
     expect(place(pool, ask({ effort: 'none' }))).toBe('quick')
@@ -200,8 +239,8 @@ describe('placement', () => {
     for (const id of ['a', 'b', 'c', 'd']) heartbeat(pool, beat(id), 1, 0)
     for (const speed of pool.speeds.values()) {
       speed.promptPerMs = 10
-      observeTokens(speed, 1, 1_000, 100)
-      observeTokens(speed, 64, 1_000, 60)
+      observeTokens(speed, 1, 1_000, 100, 0)
+      observeTokens(speed, 64, 1_000, 60, 0)
     }
     const hot = () => ask({ promptTokens: 2_000, prefix: [{ hash: 7, tokens: 1_900 }] })
     const first = place(pool, hot())

@@ -25,7 +25,7 @@ export interface Figures {
 }
 
 /** Long enough for the longest answer. */
-const drainMs = 400_000
+const drainMs = 1_200_000
 
 export function play(trace: Trace, policy: Policy, asked: readonly Asked[]): Figures {
   const timeline = new Timeline(0)
@@ -85,7 +85,7 @@ export function figuresOf(runs: Run[], countedMs: number): Figures {
       ),
     ),
     refused: runs.filter((run) => run.fate === 'refused').length / Math.max(1, runs.length),
-    open: runs.filter((run) => run.fate === 'open').length,
+    open: runs.filter(({ fate, firstAt }) => fate === 'open' && firstAt === undefined).length,
     jain: jainOf(shares),
     neighbours: share(runs.filter((run) => !isAbuser(run.asked.tenantId))),
   }
