@@ -66,8 +66,9 @@ export async function relay(
   const writer = chat.stream ? streamWriter(head, chat, prepared, response) : wholeWriter(head, prepared, response)
   if (dispatch.waited && !chat.stream) await knock(writer, left.signal)
   const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
-  const headTimer = setTimeout(() => writer.begin(), headMs)
-  const beat = setInterval(() => writer.beat(), beatMs)
+  const quiet = dispatch.quiet === true && chat.stream
+  const headTimer = quiet ? undefined : setTimeout(() => writer.begin(), headMs)
+  const beat = quiet ? undefined : setInterval(() => writer.beat(), beatMs)
   let firstTokenMs: number | null = null
   const { end, stop, cause } = await pump(run, {
     counted: () => outbox.count(slot, run.counts),

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { sealKey } from '../backends/protocol/seal.ts'
 import type { AnswersObject } from './answers/answers-object.ts'
 import { Secret } from './auth/secret.ts'
+import { HedgeAfter } from './dispatch/hedge-after.ts'
 import type { PoolObject } from './routing/pool-object.ts'
 import type { TenantObject } from './tenant/tenant-object.ts'
 
@@ -21,6 +22,8 @@ export interface Env {
   METER_LOOPBACK?: string
   /** "off": each pool serves its own efforts only, while it has a worker. */
   SPILL?: string
+  /** Milliseconds after which a request whose worker has not begun is given to a second one; unset for never. */
+  HEDGE_AFTER_MS?: string
   HOSTED_URL?: string
   HOSTED_MODEL?: string
   HOSTED_KEY?: string
@@ -35,6 +38,7 @@ const Settings = z.object({
     .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex: wrangler secret put OPERATOR_KEY_SHA256'),
   METER_LOOPBACK: z.literal('allow').optional(),
   SPILL: z.enum(['on', 'off']).optional(),
+  HEDGE_AFTER_MS: HedgeAfter.optional(),
   HOSTED_URL: z.url({ protocol: /^https?$/, error: 'must be the base address of a hosted API' }).optional(),
   HOSTED_MODEL: z.string().min(1).max(128).optional(),
   HOSTED_KEY: z.string().min(1).max(1_024).optional(),
@@ -56,6 +60,7 @@ export interface Settings {
   operatorKeyHash: string
   meterLoopback: boolean
   hosted: HostedSettings | undefined
+  hedgeAfterMs: number | undefined
 }
 
 let parsed: Promise<Settings> | undefined
@@ -72,7 +77,7 @@ async function parse(env: Env): Promise<Settings> {
     const issue = result.error.issues[0]
     throw new Error(`setting ${issue?.path.join('.')}: ${issue?.message}`)
   }
-  const { MODELS, KEY_SECRET, FLEET_SECRET, OPERATOR_KEY_SHA256, METER_LOOPBACK } = result.data
+  const { MODELS, KEY_SECRET, FLEET_SECRET, OPERATOR_KEY_SHA256, METER_LOOPBACK, HEDGE_AFTER_MS } = result.data
   return {
     models: MODELS.split(',').map((id) => id.trim()),
     macKey: await sealKey(new Uint8Array(new TextEncoder().encode(KEY_SECRET))),
@@ -80,6 +85,7 @@ async function parse(env: Env): Promise<Settings> {
     operatorKeyHash: OPERATOR_KEY_SHA256,
     meterLoopback: METER_LOOPBACK === 'allow',
     hosted: hostedOf(result.data),
+    hedgeAfterMs: HEDGE_AFTER_MS,
   }
 }
 

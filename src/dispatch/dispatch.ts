@@ -43,7 +43,7 @@ export async function dispatch(
   const { workerId, keyEpoch, url } = lease.place
   const claims: Dispatch = {
     ...order,
-    dispatchId: `${line.requestId}.${attempt}`,
+    dispatchId: dispatchIdOf(line, attempt),
     workerId,
     pool: lease.pool,
     bodyDigest: await digest(body),
@@ -73,6 +73,10 @@ export async function dispatch(
     }
   }
   return { kind: 'refused', status: response.status, refusal: await readRefusal(response) }
+}
+
+export function dispatchIdOf({ requestId }: Line, attempt: number): string {
+  return `${requestId}.${attempt}`
 }
 
 async function readRefusal(response: Response): Promise<Refusal> {

@@ -10,6 +10,7 @@ import { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import type { PriorityClass } from '../routing/fair-queue.ts'
 import { fleetOf } from '../routing/fleet.ts'
+import type { Ask } from '../routing/pool.ts'
 import { beginningsOf } from '../routing/prefix.ts'
 import { NoPlace } from '../routing/refusal.ts'
 import { type Lease, route } from '../routing/route.ts'
@@ -17,7 +18,8 @@ import { Wait } from '../routing/wait.ts'
 import type { Shaped } from '../shaping/shape.ts'
 import type { Admission } from '../tenant/calls.ts'
 import { reserveAgain, tenantStub } from '../tenant/reserve.ts'
-import { type Dispatched, type DispatchOrder, dispatch } from './dispatch.ts'
+import { type Dispatched, type DispatchOrder, dispatch, dispatchIdOf } from './dispatch.ts'
+import { hedged, type Tried, type Trying } from './hedge.ts'
 import { type Watch, watchWorker } from './watch.ts'
 
 export interface Served {
@@ -80,7 +82,10 @@ export function serve(
   )
   const least = model.efforts[0] ?? effort
   const underLoad = admission.lowersEffort && least !== effort ? least : null
+  const { hedgeAfterMs } = line.settings
   let dispatches = 0
+  /** Attempts that began beside another. */
+  let hedges = 0
   let { boundNano } = admission
   let { promptTokens } = shaped
   let raised = false
@@ -104,14 +109,44 @@ export function serve(
       rates: admission.rates,
       settleFirst: admission.settleFirst,
       ...(lease.position !== null && { waited: true }),
+      ...(hedgeAfterMs !== undefined && { quiet: true }),
     }
     dispatches += 1
     return dispatch(line, lease, order, bytes, dispatches, Date.now(), lost)
   }
 
+  /** Sends it to this worker. `dropped` breaks it off at any time, its answer's body too. */
+  function start(lease: Lease, dropped?: AbortSignal): Trying {
+    const watch = watchWorker(line, lease)
+    const sent = send(lease, dropped ? AbortSignal.any([watch.lost, dropped]) : watch.lost)
+    const dispatchId = dispatchIdOf(line, dispatches)
+    const begin = async (): Promise<Tried> => {
+      const dispatched = await sent
+      const served = dispatched.kind === 'accepted' ? await firstBytes(lease, dispatched, watch) : undefined
+      if (!served) watch.stop()
+      return { lease, dispatchId, dispatched, served }
+    }
+    return { lease, dispatchId, tried: begin() }
+  }
+
+  /** Whoever of one worker, or of two, begins to answer; or how the first one ended. */
+  async function startBest(lease: Lease, ask: Omit<Ask, 'requestId'>): Promise<Tried> {
+    if (hedgeAfterMs === undefined) return start(lease).tried
+    if (hedges === 0) {
+      const begun = () => {
+        hedges += 1
+      }
+      return hedged({ line, afterMs: hedgeAfterMs, send: start, lost: endedBeside, begun }, lease, ask)
+    }
+    const tried = await start(lease).tried
+    // The books know that there were two, and pay for none that they are not told of.
+    if (tried.served) await tenantStub(line, key.tenantId).hedgeWon(line.requestId, tried.dispatchId)
+    return tried
+  }
+
   /** One worker is asked. Rejects with `Again` where another may be. */
   async function attempt(): Promise<Served> {
-    if (failedOn.length >= attemptsMax || blind.length >= blindMax) throw last
+    if (failedOn.length + hedges >= attemptsMax || blind.length >= blindMax) throw last
     const { weight, priorityClass, outputTokensMax } = admission
     const order = {
       tenantId: key.tenantId,
@@ -132,20 +167,18 @@ export function serve(
       nowhere = cause instanceof NoPlace
       throw last ?? cause
     })
-    const watch = watchWorker(line, lease)
-    const dispatched = await send(lease, watch.lost)
-    const served = dispatched.kind === 'accepted' ? await firstBytes(lease, dispatched, watch) : undefined
+    const { served, dispatched, lease: on } = await startBest(lease, order)
     if (served) return served
-    watch.stop()
     if (line.left.aborted) leave(dispatched)
-    if (dispatched.kind === 'refused') await refused(lease, dispatched.refusal)
-    else failed(lease)
+    if (dispatched.kind === 'refused') await refused(on, dispatched.refusal)
+    else failed(on)
     throw new Again()
   }
 
   function leave(dispatched: Dispatched): never {
-    // Once a worker has accepted, its receipt closes the reservation: it says what was generated until now.
-    receiptFollows = dispatched.kind === 'accepted'
+    // Once a worker has accepted, its receipt closes the reservation: it says what was generated until now. Not where
+    // there were two and neither had begun: the books pay for none.
+    receiptFollows = dispatched.kind === 'accepted' && hedges === 0
     release(line)
     throw new GatewayError('internal_error', 'the client left')
   }
@@ -179,6 +212,12 @@ export function serve(
     workerFailed(line, lease)
     failedOn.push(lease.place.workerId)
     last = new GatewayError('worker_lost', 'the worker was lost before it answered: try again', { retryAfterMs: 1_000 })
+  }
+
+  function endedBeside({ lease, dispatched }: Tried): void {
+    const { workerId } = lease.place
+    if (dispatched.kind === 'refused') line.waitUntil(fleetOf(line.env).releaseOn(workerId, line.requestId))
+    else failed(lease)
   }
 
   return {

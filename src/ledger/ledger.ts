@@ -56,7 +56,7 @@ export interface Charge {
   costNano: number
   counts: Counts
   estimated: boolean
-  /** The engine or worker died over it: counted as waste, never billed. */
+  /** The engine or worker died over it, or another dispatch is paid for: counted as waste, never billed. */
   failed: boolean
 }
 

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { poolNames } from '../../backends/protocol/dispatch.ts'
 import { mintWorkerKey } from '../auth/fleet.ts'
 import { Secret, sha256Hex } from '../auth/secret.ts'
+import { HedgeAfter } from '../dispatch/hedge-after.ts'
 import { bundle } from './bundle.ts'
 import type { EdgeOrder } from './edge-host.ts'
 import { greeting } from './greeting.ts'
@@ -36,6 +37,7 @@ async function start(): Promise<void> {
   process.on('exit', unlock)
   const state = openState(home)
   await checkPortFree(port)
+  const hedge = hedgeBinding(process.env.TRAMONTANE_HEDGE_AFTER_MS)
   const log = (line: string) => process.stderr.write(line)
   const fail = (reason: string) => void stop(1, reason)
 
@@ -55,6 +57,7 @@ async function start(): Promise<void> {
       METER_LOOPBACK: 'allow',
       ...hostedBindings(),
       ...(process.env.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }),
+      ...hedge,
     },
   })
   let workerdPid: number | null = null
@@ -210,6 +213,13 @@ function readPort(text: string): number {
   const port = Number(text)
   if (Number.isInteger(port) && port > 0 && port < 65_536) return port
   throw new Error(`PORT must be a number from 1 to 65535, not "${text}"`)
+}
+
+function hedgeBinding(text: string | undefined): Record<string, string> {
+  if (text === undefined) return {}
+  const read = HedgeAfter.safeParse(text)
+  if (!read.success) throw new Error(`TRAMONTANE_HEDGE_AFTER_MS ${read.error.issues[0]?.message}, not "${text}"`)
+  return { HEDGE_AFTER_MS: text }
 }
 
 /** Other engines take a model by its id as well, and say themselves what they do not find. */

@@ -15,6 +15,7 @@ import {
   emptyPool,
   expel,
   heartbeat,
+  hedge,
   lease,
   type Outcome,
   type Place,
@@ -22,6 +23,7 @@ import {
   type PoolView,
   registry,
   release,
+  releaseOn,
   settled,
   sweep,
   type Told,
@@ -72,6 +74,15 @@ export class PoolObject extends DurableObject {
   release(requestIds: string[]): void {
     const now = Date.now()
     for (const requestId of requestIds) this.#tell(release(this.#pool, requestId, now))
+  }
+
+  /** A slot on a second worker for a request that has one; undefined where none is free now. */
+  hedge(ask: Ask): Place | undefined {
+    return hedge(this.#pool, ask, Date.now())
+  }
+
+  releaseOn(workerId: string, requestId: string): void {
+    this.#tell(releaseOn(this.#pool, workerId, requestId, Date.now()))
   }
 
   workerFailed(workerId: string, requestId: string): void {

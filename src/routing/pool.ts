@@ -106,6 +106,8 @@ export interface PoolState {
   workers: Map<string, Worker>
   /** The worker of each leased request. */
   leases: Map<string, Worker>
+  /** The second worker of each request that two have. */
+  hedges: Map<string, Worker>
   /** Requests that ended lately: a heartbeat sent before may still list them. In the order of their ends. */
   ended: Map<string, number>
   /** A lane for each model and home. */
@@ -157,6 +159,7 @@ export function emptyPool(spill = true): PoolState {
   return {
     workers: new Map(),
     leases: new Map(),
+    hedges: new Map(),
     ended: new Map(),
     queue: new FairQueue<Waiting>(laneOf),
     paces: new Map(),
@@ -223,20 +226,39 @@ function greedy(pool: PoolState, { tenantId, weight }: Ask): boolean {
   return isGreedy(pool.shares, tenantId, weight)
 }
 
+/**
+ * A second worker for a request that has one, beside it: one that has a place now, while nobody waits for it. The first
+ * is in `ask.exclude`. Each of the two leases ends by itself; `release` ends both.
+ */
+export function hedge(pool: PoolState, ask: Ask, now: number): Place | undefined {
+  const { requestId, model } = ask
+  if (!pool.leases.has(requestId) || pool.hedges.has(requestId)) return undefined
+  if (poolNames.some((home) => pool.queue.backlog(`${home} ${model}`) > 0)) return undefined
+  const choice = choose(pool, ask, 0, now)
+  const granted = choice && grant(pool, ask, choice, now, undefined, pool.hedges)
+  return granted?.kind === 'granted' ? granted.place : undefined
+}
+
 /** The request ended, or its client left while it waited. Safe to repeat. */
 export function release(pool: PoolState, requestId: string, now: number): Told[] {
   if (pool.queue.remove(requestId)) return [tellEnd(pool, requestId, { kind: 'evicted-cancelled' })]
-  const worker = pool.leases.get(requestId)
-  if (!worker) return []
-  endLease(pool, worker, requestId)
-  pool.ended.delete(requestId)
-  pool.ended.set(requestId, now)
-  return serve(pool, worker.heartbeat.model, now)
+  const workers = [pool.leases.get(requestId), pool.hedges.get(requestId)].filter((worker) => worker !== undefined)
+  return workers.flatMap((worker) => releaseFrom(pool, worker, requestId, now))
 }
 
 /** What this worker did of the request is over. It may wait again by now, or run elsewhere: that stays. */
 export function releaseOn(pool: PoolState, workerId: string, requestId: string, now: number): Told[] {
-  return pool.leases.get(requestId)?.heartbeat.workerId === workerId ? release(pool, requestId, now) : []
+  const worker = [pool.leases.get(requestId), pool.hedges.get(requestId)].find(
+    (each) => each?.heartbeat.workerId === workerId,
+  )
+  return worker ? releaseFrom(pool, worker, requestId, now) : []
+}
+
+function releaseFrom(pool: PoolState, worker: Worker, requestId: string, now: number): Told[] {
+  endLease(pool, worker, requestId)
+  pool.ended.delete(requestId)
+  pool.ended.set(requestId, now)
+  return serve(pool, worker.heartbeat.model, now)
 }
 
 /** The worker's own last word on a request: what it says of lengths and speeds is learnt, and its slot is free. */
@@ -397,7 +419,7 @@ function endLease(pool: PoolState, worker: Worker, requestId: string): void {
   const lease = dropLease(worker, requestId)
   if (lease) gave(pool.shares, lease.tenantId)
   undecided(worker.breaker, requestId)
-  pool.leases.delete(requestId)
+  for (const held of [pool.leases, pool.hedges]) if (held.get(requestId) === worker) held.delete(requestId)
 }
 
 /** Kept in the order of their times. */
@@ -558,7 +580,14 @@ function keepBest(best: Judged[], judged: Judged): void {
   if (best.length > consideredMax) best.pop()
 }
 
-function grant(pool: PoolState, ask: Ask, choice: Choice, now: number, waited?: Entry<Ask & Queued>): Outcome {
+function grant(
+  pool: PoolState,
+  ask: Ask,
+  choice: Choice,
+  now: number,
+  waited?: Entry<Ask & Queued>,
+  held = pool.leases,
+): Outcome {
   const { worker, order, judged, considered } = choice
   const { requestId, promptTokens, prefix } = ask
   const { workerId, pool: home } = worker.heartbeat
@@ -569,7 +598,7 @@ function grant(pool: PoolState, ask: Ask, choice: Choice, now: number, waited?: 
     { at: now, home: order.home, keepTokens, tenantId: ask.tenantId },
     Math.max(1, promptTokens - judged.heldTokens),
   )
-  pool.leases.set(requestId, worker)
+  held.set(requestId, worker)
   took(pool.shares, ask.tenantId, ask.weight)
   pool.affinity.given(prefix, workerId)
   began(worker.breaker, requestId)

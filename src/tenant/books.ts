@@ -6,6 +6,7 @@
 import type { Rates } from '../../backends/protocol/money.ts'
 import type { Settlement } from '../../backends/protocol/receipt.ts'
 import { chainHash } from '../ledger/chain.ts'
+import { isPaid, openHedge, won } from '../ledger/hedge.ts'
 import { type Booking, close, correct, credit, type Entry, settle } from '../ledger/ledger.ts'
 import { burdenTime, chargeHolder, moneyLeft, openHolder, settleHolder } from '../limits/holder.ts'
 import {
@@ -111,19 +112,35 @@ export class Books {
       moneyLeft(lateTenant.limits, lateTenant.state, lateAt),
       lateKey ? moneyLeft(lateKey.limits, lateKey.state, lateAt) : Number.MAX_SAFE_INTEGER,
     )
-    const settled = settle(tenant, booking, known, { ...receipt, failed: receipt.outcome === 'failed' }, lateNano, now)
+    const { requestId, dispatchId } = receipt
+    const hedge = this.store.hedge(requestId)
+    const paid = receipt.outcome !== 'failed' && (!hedge || isPaid(hedge, dispatchId, receipt.outcome))
+    const settled = settle(tenant, booking, known, { ...receipt, failed: !paid }, lateNano, now)
     if (!('entry' in settled)) return settled.answer
+    if (hedge && paid) this.store.putHedge(requestId, won(hedge, dispatchId))
     const { costNano } = settled.entry
     const used = { tokens: receipt.counts.promptTokens + receipt.counts.outputTokens, costNano }
     if (settled.answer === 'posted') this.#endHold({ ...tenant, ...settled.account }, key, booking, used, now)
     else if (settled.answer === 'late')
       this.#charge({ ...tenant, ...settled.account, state: lateTenant.state }, lateKey, lateAt, costNano)
     const { keyId, model, pool, effort, workerId, outcome } = receipt
-    const labels = { ...noLabels, keyId, model, pool, effort, workerId, outcome }
+    const labels = { ...noLabels, keyId, model, pool, effort, workerId, outcome: paid ? outcome : 'failed' }
     this.#addEntry(settled.entry, labels)
     this.store.addUsage(Math.floor(now / hourMs) * hourMs, labels, settled.entry)
     this.store.putBooking(settled.booking)
     return settled.answer
+  }
+
+  /** Before a second dispatch of it is sent, while the first goes on. Safe to repeat. */
+  hedge(requestId: string): void {
+    if (!this.store.hedge(requestId)) this.store.putHedge(requestId, openHedge)
+  }
+
+  /** This dispatch answers first. Answers which one is paid for: the first that was named. */
+  hedgeWon(requestId: string, dispatchId: string): string {
+    const hedge = won(this.store.hedge(requestId) ?? openHedge, dispatchId)
+    this.store.putHedge(requestId, hedge)
+    return hedge.winner ?? dispatchId
   }
 
   /** Ends a reservation of which nothing was generated. Answers voided or expired, or what it was already. */

@@ -141,4 +141,6 @@ export const schema: readonly string[] = [
   'ALTER TABLE account ADD COLUMN version INTEGER NOT NULL DEFAULT 0',
   'ALTER TABLE api_keys ADD COLUMN version INTEGER NOT NULL DEFAULT 0',
   'UPDATE account SET version = (SELECT coalesce(max(seq), 0) FROM reservations)',
+  // Requests that ran on two workers side by side, and the dispatch that is paid for; see ledger/hedge.ts.
+  'CREATE TABLE hedges (request_id TEXT PRIMARY KEY, winner TEXT) WITHOUT ROWID',
 ]

@@ -5,6 +5,7 @@
 import { z } from 'zod'
 import { Rates } from '../../backends/protocol/money.ts'
 import { chainStart } from '../ledger/chain.ts'
+import type { Hedge } from '../ledger/hedge.ts'
 import type { Account, Booking, Entry } from '../ledger/ledger.ts'
 import type { HolderState, Limits } from '../limits/holder.ts'
 import { priorityClasses, weightMax } from '../routing/fair-queue.ts'
@@ -125,6 +126,8 @@ export function openStore(sql: Sql) {
   migrate(sql)
   const reservations = openReservations(sql)
   const cardsOf = rememberedCards(sql)
+  // Where nothing was ever hedged, nothing is looked up.
+  let anyHedges = sql.all('SELECT 1 FROM hedges LIMIT 1').length > 0
   const keyOf = (row: Row) => reservations.key(readKey(row), int(row, 'version'))
   return {
     sql,
@@ -271,6 +274,14 @@ export function openStore(sql: Sql) {
         booking.expiresAt,
       )
     },
+    hedge(requestId: string): Hedge | undefined {
+      const row = anyHedges && sql.all('SELECT winner FROM hedges WHERE request_id = ?', requestId)[0]
+      return row ? { winner: row.winner === null ? null : text(row, 'winner') } : undefined
+    },
+    putHedge(requestId: string, { winner }: Hedge): void {
+      anyHedges = true
+      sql.run('INSERT OR REPLACE INTO hedges VALUES (?, ?)', requestId, winner)
+    },
     hasEntry(dispatchId: string): boolean {
       return sql.all('SELECT 1 FROM entries WHERE ref = ?', dispatchId).length > 0
     },
@@ -383,7 +394,10 @@ export function openStore(sql: Sql) {
       )
       sql.run('DELETE FROM entries WHERE seq <= ?', int(last, 'seq'))
       const requests = new Set(old.filter((row) => row.state !== null).map((row) => text(row, 'request_id')))
-      for (const requestId of requests) sql.run('DELETE FROM bookings WHERE request_id = ?', requestId)
+      for (const requestId of requests) {
+        sql.run('DELETE FROM bookings WHERE request_id = ?', requestId)
+        if (anyHedges) sql.run('DELETE FROM hedges WHERE request_id = ?', requestId)
+      }
       return old.length + requests.size
     },
   }

@@ -103,6 +103,16 @@ export class TenantObject extends DurableObject {
     })
   }
 
+  /** Before a request is sent to a second worker while a first has it: one of them at most is paid for. */
+  hedge(requestId: string): Promise<void> {
+    return this.#commits.run(() => this.#books.hedge(requestId))
+  }
+
+  /** Before the other one is stopped. Answers the dispatch that is paid for: this one, or one that was named before. */
+  hedgeWon(requestId: string, dispatchId: string): Promise<string> {
+    return this.#commits.run(() => this.#books.hedgeWon(requestId, dispatchId))
+  }
+
   /** Closes a reservation of a request that no engine began. */
   void(requestId: string): Promise<string> {
     return this.#commits.run(() => this.#books.close(requestId, 'void', Date.now()))

@@ -7,6 +7,7 @@ import {
   type Ask,
   emptyPool,
   heartbeat,
+  hedge,
   lease as leaseTelling,
   type PoolState,
   registry,
@@ -399,5 +400,37 @@ describe('pool', () => {
     }
     expect(served.size).toBe(800 + waitingMax)
     expect(view(pool)).toMatchObject({ leased: 0, waiting: 0 })
+  })
+
+  it('[HDG9] a hedge takes a free slot on another worker, and only while nobody waits; each of the two leases ends by itself', () => {
+    const pool = poolOf('a', 'b')
+    const first = lease(pool, ask('r'), 0)
+    const on = first?.kind === 'granted' ? first.place.workerId : ''
+    const second = hedge(pool, ask('r', [on]), 1)
+    expect(second?.workerId).toBe(on === 'a' ? 'b' : 'a')
+    expect(hedge(pool, ask('r', [on]), 1)).toBeUndefined()
+    expect(hedge(pool, ask('unknown'), 1)).toBeUndefined()
+    const leased = () => Object.fromEntries(view(pool).workers.map(({ workerId, leased }) => [workerId, leased]))
+    expect(leased()).toEqual({ a: 1, b: 1 })
+    releaseOn(pool, on, 'r', 2)
+    releaseOn(pool, on, 'r', 2)
+    expect(leased()).toEqual({ [on]: 0, [second?.workerId ?? '']: 1 })
+    releaseOn(pool, second?.workerId ?? '', 'r', 3)
+    expect(view(pool)).toMatchObject({ leased: 0 })
+    // A worker’s end is the end of its own lease only, and a client’s of both.
+    lease(pool, ask('s'), 4)
+    hedge(pool, ask('s', ['a']), 4) ?? hedge(pool, ask('s', ['b']), 4)
+    expect(leased()).toEqual({ a: 1, b: 1 })
+    workerFailed(pool, 'a', 's', 5)
+    expect(leased()).toEqual({ a: 0, b: 1 })
+    release(pool, 's', 6)
+    expect(view(pool)).toMatchObject({ leased: 0 })
+    // Full, with one that waits: it comes first.
+    const full = poolOf('a', 'b')
+    for (const id of ['1', '2', '3', '4']) lease(full, ask(id), 0)
+    expect(hedge(full, ask('1', ['a']), 1) ?? hedge(full, ask('1', ['b']), 1)).toBeUndefined()
+    expect(lease(full, ask('waits'), 1)).toBeUndefined()
+    expect(release(full, '4', 2)).toMatchObject([{ requestId: 'waits' }])
+    expect(view(full)).toMatchObject({ leased: 4, waiting: 0 })
   })
 })

@@ -119,6 +119,11 @@ describe('a start that cannot be', () => {
     ],
     ['a port that is none', async () => ({ PORT: 'http' }), /PORT must be a number/],
     [
+      'a hedge that comes at once',
+      async () => ({ TRAMONTANE_HEDGE_AFTER_MS: '20' }),
+      /TRAMONTANE_HEDGE_AFTER_MS must be .* from 500 to 60000/,
+    ],
+    [
       'a model file that is not there',
       async () => ({ TRAMONTANE_MODEL: '/nonexistent/model.gguf' }),
       /no file \/nonexistent\/model.gguf/,

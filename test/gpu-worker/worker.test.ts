@@ -406,4 +406,23 @@ describe('worker', () => {
     engine.warnings = []
     expect((await send()).headers.has('x-tramontane-warnings')).toBe(false)
   })
+
+  it('[HDG10] a quiet stream sends nothing before its first token; an answer in one piece shows that it is alive all the same', async () => {
+    let release = () => {}
+    const gate = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    engine.step = () => gate
+    let begun = false
+    const stream = send({ quiet: true })
+    void stream.then(() => {
+      begun = true
+    })
+    // It begins after the stream, and has told its head by then: fifty milliseconds are the worker’s own bound.
+    const whole = await send({ quiet: true }, { stream: false })
+    await (whole.body as ReadableStream<Uint8Array>).getReader().read()
+    expect(begun).toBe(false)
+    release()
+    expect(await (await stream).text()).toContain('w0')
+  })
 })

@@ -94,7 +94,7 @@ export class ScriptedEngine implements Engine {
     if (this.runError) throw this.runError
     yield { kind: 'started' }
     for (let index = 0; index < this.words; index++) {
-      await this.step(index)
+      await Promise.race([this.step(index), abortOf(signal)])
       if (signal.aborted) {
         this.aborted += 1
         yield { kind: 'end', finishReason: 'abort' }
@@ -109,6 +109,11 @@ export class ScriptedEngine implements Engine {
     }
     yield { kind: 'end', finishReason: 'stop' }
   }
+}
+
+function abortOf(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
 }
 
 export { EngineFailure, EngineRefused }

@@ -22,10 +22,10 @@ export interface Script {
 /** Resolves when the edge knows it. */
 export async function startScriptedWorker(
   product: Product,
-  options: { vision?: boolean; slots?: number; script: (chat: Chat) => Script },
+  options: { workerId?: string; vision?: boolean; slots?: number; script?: (chat: Chat) => Script },
 ): Promise<ScriptedWorker> {
-  const slotsMax = options.slots ?? 16
-  const enrolled = await product.admin<{ workerKey: string }>('POST', '/admin/workers', { workerId: 'scripted' })
+  const { workerId = 'scripted', slots: slotsMax = 16, script } = options
+  const enrolled = await product.admin<{ workerKey: string }>('POST', '/admin/workers', { workerId })
   const config = readConfig({
     TRAMONTANE_WORKER_KEY: enrolled.workerKey,
     TRAMONTANE_EDGE_URL: `http://127.0.0.1:${product.port}`,
@@ -36,7 +36,7 @@ export async function startScriptedWorker(
   const engine = new ScriptedEngine()
   engine.description = { ...engine.description, vision: options.vision ?? false, contextTokens: 262_144, slotsMax }
   engine.outputTokensFit = 32_768
-  engine.script = (chat) => eventsOf(options.script(chat))
+  if (script) engine.script = (chat) => eventsOf(script(chat))
   let calls = 0
   const callId = () => `call${String(calls++).padStart(5, '0')}`
   const worker = await createWorker(config, { engine, now: () => Date.now(), callId, log: () => undefined })
@@ -44,13 +44,14 @@ export async function startScriptedWorker(
   return {
     engine,
     async alone() {
-      for (const workerId of ['local-latency', 'local-throughput']) {
+      for (const own of ['local-latency', 'local-throughput']) {
         // They hold keys that were made with the gateway; only what is enrolled can be revoked.
-        await product.admin('POST', '/admin/workers', { workerId })
-        await product.admin('POST', `/admin/workers/${workerId}/revoke`)
+        await product.admin('POST', '/admin/workers', { workerId: own })
+        await product.admin('POST', `/admin/workers/${own}/revoke`)
       }
-      const pools = () => product.admin<Record<string, { workers: unknown[] }>>('GET', '/admin/pools')
-      await eventually(pools, (views) => Object.values(views).flatMap(({ workers }) => workers).length === 1)
+      const pools = () => product.admin<Record<string, { workers: { workerId: string }[] }>>('GET', '/admin/pools')
+      const isOwn = ({ workerId }: { workerId: string }) => workerId.startsWith('local-')
+      await eventually(pools, (views) => !Object.values(views).some(({ workers }) => workers.some(isOwn)))
     },
     stop: () => worker.stop(),
   }

@@ -1,0 +1,129 @@
+/**
+ * A hedge: a request whose worker has not begun to answer after a while is given to a second one beside it, and whoever
+ * begins first answers. Off unless the operator sets HEDGE_AFTER_MS.
+ *
+ *   first ──▶ silent for HEDGE_AFTER_MS ──▶ a slot is free elsewhere? ──▶ books told ──▶ second ──▶ one begins
+ *                                              no: the first goes on            books told who ──▶ the other is stopped
+ *
+ * The order is what keeps the money right: the tenant's books know that there may be two before there are, and who is
+ * paid for before the other one's receipt can come; see ledger/hedge.ts. Both have the one reservation's bound.
+ */
+import type { Line } from '../line.ts'
+import { fleetOf } from '../routing/fleet.ts'
+import type { Ask } from '../routing/pool.ts'
+import type { Lease } from '../routing/route.ts'
+import { tenantStub } from '../tenant/reserve.ts'
+import type { Dispatched } from './dispatch.ts'
+import { within } from './relay.ts'
+import type { Served } from './serve.ts'
+
+/** How one worker's attempt went: `served` where it has begun to answer. */
+export interface Tried {
+  lease: Lease
+  dispatchId: string
+  dispatched: Dispatched
+  served: Served | undefined
+}
+
+/** An attempt on its way. */
+export interface Trying {
+  lease: Lease
+  dispatchId: string
+  tried: Promise<Tried>
+}
+
+export interface HedgeParts {
+  line: Line
+  afterMs: number
+  /** Sends the request to this worker; `dropped` breaks it off at any time, its answer's body too. */
+  send: (lease: Lease, dropped: AbortSignal) => Trying
+  /** An attempt beside the one that is returned has ended without an answer. */
+  lost: (tried: Tried) => void
+  /** The books know that there are two. */
+  begun: () => void
+}
+
+/** The attempt that answers; where none does, how the first ended. Nothing of any other goes on. */
+export async function hedged(parts: HedgeParts, lease: Lease, ask: Omit<Ask, 'requestId'>): Promise<Tried> {
+  const { line, afterMs } = parts
+  const first = start(parts, lease)
+  const soon = await within(first.tried, afterMs)
+  if (soon) return soon
+  const second = await startSecond(parts, lease, ask, first)
+  if (!second) return first.tried
+  try {
+    const begun = await firstServed(first, second)
+    if (!begun) {
+      if (!line.left.aborted) parts.lost(await second.tried)
+      return await first.tried
+    }
+    const paid = await tenantStub(line, ask.tenantId).hedgeWon(line.requestId, begun.dispatchId)
+    const winner = paid === second.dispatchId ? second : first
+    void drop(winner === first ? second : first, parts)
+    return await winner.tried
+  } catch (error) {
+    // The books do not answer: nobody is paid for, and nobody goes on.
+    await Promise.all([drop(first, parts), drop(second, parts)])
+    throw error
+  }
+}
+
+interface Racing extends Trying {
+  stop: () => void
+}
+
+function start({ send }: HedgeParts, lease: Lease): Racing {
+  const dropped = new AbortController()
+  return { ...send(lease, dropped.signal), stop: () => dropped.abort(new Error('another worker answers')) }
+}
+
+async function startSecond(
+  parts: HedgeParts,
+  lease: Lease,
+  ask: Omit<Ask, 'requestId'>,
+  first: Racing,
+): Promise<Racing | undefined> {
+  const { line } = parts
+  const { requestId } = line
+  const fleet = fleetOf(line.env)
+  const exclude = [...ask.exclude, lease.place.workerId]
+  const place = await fleet.hedge({ requestId, ...ask, exclude }).catch(() => undefined)
+  if (!place) return undefined
+  try {
+    await tenantStub(line, ask.tenantId).hedge(requestId)
+    parts.begun()
+  } catch {
+    line.waitUntil(fleet.releaseOn(place.workerId, requestId))
+    return undefined
+  }
+  // It may have begun, or the client left, meanwhile.
+  if (line.left.aborted || (await within(first.tried, 0))) {
+    line.waitUntil(fleet.releaseOn(place.workerId, requestId))
+    return undefined
+  }
+  return start(parts, { ...lease, pool: place.pool, place })
+}
+
+/** The first that has begun to answer; undefined when both have ended without. */
+function firstServed(...both: Racing[]): Promise<Racing | undefined> {
+  return new Promise((resolve, reject) => {
+    let open = both.length
+    for (const racing of both) {
+      racing.tried.then(({ served }) => {
+        open -= 1
+        if (served) resolve(racing)
+        else if (open === 0) resolve(undefined)
+      }, reject)
+    }
+  })
+}
+
+/** Stops it, in whatever state it is. Its receipt gives the slot back, and says what it had generated. Never rejects. */
+async function drop(racing: Racing, { line, lost }: HedgeParts): Promise<void> {
+  const already = await within(racing.tried, 0).catch(() => undefined)
+  racing.stop()
+  if (already && !already.served && !line.left.aborted) lost(already)
+  const tried = already ?? (await racing.tried.catch(() => undefined))
+  tried?.served?.watch?.stop()
+  await tried?.served?.rest.cancel().catch(() => undefined)
+}
