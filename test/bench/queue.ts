@@ -5,10 +5,10 @@
  * anywhere withdrawn, one asked where it stands. The pool, of 200 workers with 4 slots each, all leased: a request that
  * comes and waits, and one that ends and hands its slot to the next.
  */
-import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
 import { FairQueue, type Queued, waitingPerTenantMax } from '../../src/routing/fair-queue.ts'
 import { type Ask, emptyPool, heartbeat, lease, release, waitView } from '../../src/routing/pool.ts'
 import { observeTokens } from '../../src/routing/speed.ts'
+import { testBeat } from '../support/fleet.ts'
 
 const lengths = [10, 100, 1_000, 20_000]
 const tenantCounts = [1, 10, 100, 1_000]
@@ -102,26 +102,7 @@ function queueRow(length: number, tenants: number): number[] {
   return [enqueue, dequeue, cancel, standing]
 }
 
-function beat(index: number): Heartbeat {
-  return {
-    workerId: `w${index}`,
-    pool: 'latency',
-    url: `http://127.0.0.1:1/${index}`,
-    model: 'm',
-    engine: 'e',
-    state: 'ready',
-    slotsMax: slotsEach,
-    contextTokens: 4_096,
-    vision: false,
-    running: [],
-    kvTokens: 0,
-    kvTokensMax: 0,
-    promptTokensTotal: 0,
-    cachedTokensTotal: 0,
-    outputTokensTotal: 0,
-    sentAt: 0,
-  }
-}
+const beat = (index: number) => testBeat(`w${index}`, { slotsMax: slotsEach })
 
 function poolRow(length: number, tenants: number): number[] {
   const pool = emptyPool()

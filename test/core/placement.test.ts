@@ -18,50 +18,13 @@ import {
 import { beginningsOf } from '../../src/routing/prefix.ts'
 import { gave, isGreedy, newShares, took } from '../../src/routing/shares.ts'
 import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/routing/speed.ts'
+import { testAsk, testBeat } from '../support/fleet.ts'
 
-function beat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
-  return {
-    workerId,
-    pool: 'latency',
-    url: `http://127.0.0.1:1/${workerId}`,
-    model: 'm',
-    engine: 'e 1',
-    state: 'ready',
-    slotsMax: 64,
-    contextTokens: 4_096,
-    vision: false,
-    running: [],
-    kvTokens: 0,
-    kvTokensMax: 0,
-    promptTokensTotal: 0,
-    cachedTokensTotal: 0,
-    outputTokensTotal: 0,
-    sentAt: 0,
-    ...change,
-  }
-}
+const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 64, ...change })
 
 let serial = 0
 
-function ask(change: Partial<Ask> = {}): Ask {
-  serial += 1
-  return {
-    requestId: `r${serial}`,
-    tenantId: 't',
-    model: 'm',
-    effort: 'none',
-    promptTokens: 100,
-    outputTokensMax: 4_096,
-    prefix: [],
-    effortUnderLoad: null,
-    exclude: [],
-    weight: 100,
-    priorityClass: 'interactive',
-    costTokens: 100,
-    again: false,
-    ...change,
-  }
-}
+const ask = (change: Partial<Ask> = {}) => testAsk(`r${++serial}`, change)
 
 const place = (pool: PoolState, asked: Ask, now = 0) => {
   const outcome = lease(pool, asked, now, () => undefined)

@@ -20,44 +20,12 @@ import {
   waitView,
   workerFailed,
 } from '../../src/routing/pool.ts'
+import { testAsk, testBeat } from '../support/fleet.ts'
 
-function beat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
-  return {
-    workerId,
-    pool: 'latency',
-    url: `http://127.0.0.1:1/${workerId}`,
-    model: 'm',
-    engine: 'e 1',
-    state: 'ready',
-    slotsMax: 2,
-    contextTokens: 4_096,
-    vision: false,
-    running: [],
-    kvTokens: 0,
-    kvTokensMax: 0,
-    promptTokensTotal: 0,
-    cachedTokensTotal: 0,
-    outputTokensTotal: 0,
-    sentAt: 0,
-    ...change,
-  }
-}
+const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 2, ...change })
 
-const ask = (requestId: string, exclude: string[] = []): Ask => ({
-  requestId,
-  tenantId: 't',
-  model: 'm',
-  exclude,
-  weight: 100,
-  priorityClass: 'interactive',
-  costTokens: 100,
-  again: exclude.length > 0,
-  effort: 'none',
-  promptTokens: 50,
-  outputTokensMax: 50,
-  prefix: [],
-  effortUnderLoad: null,
-})
+const ask = (requestId: string, exclude: string[] = []) =>
+  testAsk(requestId, { exclude, again: exclude.length > 0, promptTokens: 50, outputTokensMax: 50 })
 
 /** Where nobody is to be told of another's outcome. */
 const lease = (pool: PoolState, asked: Ask, now: number) =>

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { Dispatch } from '../../backends/protocol/dispatch.ts'
 import { digest, seal, sealKey, unseal } from '../../backends/protocol/seal.ts'
 import { acceptDispatch, UsedDispatches } from '../../gpu-worker/accept.ts'
+import { testDispatch } from '../support/fleet.ts'
 
 const body = new TextEncoder().encode('{"a":1}') as Uint8Array<ArrayBuffer>
 let key: CryptoKey
@@ -9,25 +10,7 @@ let order: Dispatch
 
 beforeAll(async () => {
   key = await sealKey(new Uint8Array(32).fill(1))
-  order = {
-    dispatchId: 'r1.1',
-    requestId: 'r1',
-    workerId: 'w1',
-    tenantId: 't',
-    keyId: 'k',
-    model: 'm',
-    pool: 'latency',
-    effort: 'none',
-    priority: 5,
-    bodyDigest: await digest(body),
-    costNanoMax: 1_000,
-    promptTokensMax: 10,
-    outputTokensMax: 10,
-    rates: { inputNano: 1, cachedNano: 1, outputNano: 1 },
-    settleFirst: false,
-    issuedAt: 1_000,
-    expiresAt: 31_000,
-  }
+  order = testDispatch('r1', { bodyDigest: await digest(body), issuedAt: 1_000, expiresAt: 31_000 })
 })
 
 async function present(

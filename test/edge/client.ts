@@ -6,6 +6,7 @@ import type { Receipt } from '../../backends/protocol/receipt.ts'
 import { seal } from '../../backends/protocol/seal.ts'
 import { workerSealKey } from '../../src/auth/fleet.ts'
 import { Secret } from '../../src/auth/secret.ts'
+import { testBeat } from '../support/fleet.ts'
 
 export const firstKey = 'tmop_test'
 
@@ -117,21 +118,6 @@ export async function keyHash(tenantId: string, keyId: string): Promise<string> 
 }
 
 export function heartbeatOf(workerId: string): Omit<Heartbeat, 'sentAt'> {
-  return {
-    workerId,
-    pool: 'latency',
-    url: 'http://127.0.0.1:9/',
-    model: 'another-model',
-    engine: 'e',
-    state: 'ready',
-    slotsMax: 4,
-    contextTokens: 4_096,
-    vision: false,
-    running: [],
-    kvTokens: 0,
-    kvTokensMax: 0,
-    promptTokensTotal: 0,
-    cachedTokensTotal: 0,
-    outputTokensTotal: 0,
-  }
+  const { sentAt: _, ...beat } = testBeat(workerId, { model: 'another-model' })
+  return beat
 }

@@ -6,6 +6,7 @@ import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
 import { seal } from '../../backends/protocol/seal.ts'
 import { workerSealKey } from '../../src/auth/fleet.ts'
 import { Secret } from '../../src/auth/secret.ts'
+import { testBeat } from '../support/fleet.ts'
 
 const operator = { authorization: 'Bearer tmop_test', 'content-type': 'application/json' }
 const url = (path: string) => `https://gateway.test${path}`
@@ -20,24 +21,7 @@ async function send(method: string, path: string, body?: unknown, headers: Recor
   return { status: response.status, headers: response.headers, body: text ? JSON.parse(text) : undefined }
 }
 
-const beat: Heartbeat = {
-  workerId: 'w1',
-  pool: 'latency',
-  url: 'http://127.0.0.1:9/',
-  model: 'tramontane-tiny',
-  engine: 'e',
-  state: 'ready',
-  slotsMax: 4,
-  contextTokens: 4_096,
-  vision: false,
-  running: [],
-  kvTokens: 0,
-  kvTokensMax: 0,
-  promptTokensTotal: 0,
-  cachedTokensTotal: 0,
-  outputTokensTotal: 0,
-  sentAt: 1,
-}
+const beat = testBeat('w1', { model: 'tramontane-tiny', sentAt: 1 })
 
 async function sealed(claims: Heartbeat, workerId = 'w1', epoch = 1) {
   const key = await workerSealKey(new Secret(env.FLEET_SECRET), workerId, epoch)

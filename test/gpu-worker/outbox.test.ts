@@ -4,31 +4,13 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Dispatch } from '../../backends/protocol/dispatch.ts'
 import { Receipt, ReceiptsCall, receiptsPerCall } from '../../backends/protocol/receipt.ts'
 import { sealKey, unseal } from '../../backends/protocol/seal.ts'
 import { Delivery } from '../../gpu-worker/delivery.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
+import { testDispatch } from '../support/fleet.ts'
 
-const dispatch = (id: string): Dispatch => ({
-  dispatchId: `${id}.1`,
-  requestId: id,
-  workerId: 'w1',
-  tenantId: 't',
-  keyId: 'k',
-  model: 'm',
-  pool: 'latency',
-  effort: 'none',
-  priority: 5,
-  bodyDigest: 'x'.repeat(43),
-  costNanoMax: 1_000,
-  promptTokensMax: 10,
-  outputTokensMax: 10,
-  rates: { inputNano: 1, cachedNano: 1, outputNano: 1 },
-  settleFirst: false,
-  issuedAt: 1,
-  expiresAt: 2,
-})
+const dispatch = (id: string) => testDispatch(id)
 
 function receipt(id: string): Receipt {
   const { requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort } = dispatch(id)

@@ -14,6 +14,7 @@ import { Metrics } from '../../gpu-worker/metrics.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
 import { createWorkerServer } from '../../gpu-worker/server.ts'
 import { Slots } from '../../gpu-worker/slots.ts'
+import { testDispatch } from '../support/fleet.ts'
 import { dataUrl, png } from '../support/images.ts'
 import { encryptedPdf, pdf } from '../support/pdf.ts'
 import { eventually } from '../support/product.ts'
@@ -84,26 +85,15 @@ async function send(change: Partial<Dispatch> = {}, chat: object = {}, signal?: 
   const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }], stream: true, ...chat })
   const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
   const requestId = change.requestId ?? `req_${serial++}`
-  const order: Dispatch = {
-    dispatchId: `${requestId}.1`,
-    requestId,
-    workerId: 'w1',
-    tenantId: 't',
-    keyId: 'k',
-    model: 'm',
-    pool: 'latency',
-    effort: 'none',
-    priority: 5,
+  const order = testDispatch(requestId, {
     bodyDigest: await digest(bytes),
     costNanoMax: 10 * 10 + 50 * 100,
-    promptTokensMax: 10,
     outputTokensMax: 50,
     rates,
-    settleFirst: false,
     issuedAt: Date.now(),
     expiresAt: Date.now() + 1_000,
     ...change,
-  }
+  })
   const authorization = `Bearer ${await seal('dispatch', order, 'w1.1', key)}`
   return fetch(origin + dispatchPath, { method: 'POST', headers: { authorization }, body, ...(signal && { signal }) })
 }

@@ -1,0 +1,68 @@
+/** What a fleet and its edge tell each other, as plain as it can be; a test changes what it is about. */
+import type { Dispatch } from '../../backends/protocol/dispatch.ts'
+import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import type { Ask } from '../../src/routing/pool.ts'
+
+export function testBeat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
+  return {
+    workerId,
+    pool: 'latency',
+    url: `http://127.0.0.1:9/${workerId}`,
+    model: 'm',
+    engine: 'e 1',
+    state: 'ready',
+    slotsMax: 4,
+    contextTokens: 4_096,
+    vision: false,
+    running: [],
+    kvTokens: 0,
+    kvTokensMax: 0,
+    promptTokensTotal: 0,
+    cachedTokensTotal: 0,
+    outputTokensTotal: 0,
+    sentAt: 0,
+    ...change,
+  }
+}
+
+export function testAsk(requestId: string, change: Partial<Ask> = {}): Ask {
+  return {
+    requestId,
+    tenantId: 't',
+    model: 'm',
+    effort: 'none',
+    promptTokens: 100,
+    outputTokensMax: 4_096,
+    prefix: [],
+    effortUnderLoad: null,
+    exclude: [],
+    weight: 100,
+    priorityClass: 'interactive',
+    costTokens: 100,
+    again: false,
+    ...change,
+  }
+}
+
+export function testDispatch(requestId: string, change: Partial<Dispatch> = {}): Dispatch {
+  return {
+    dispatchId: `${requestId}.1`,
+    requestId,
+    workerId: 'w1',
+    tenantId: 't',
+    keyId: 'k',
+    model: 'm',
+    pool: 'latency',
+    effort: 'none',
+    priority: 5,
+    bodyDigest: 'x'.repeat(43),
+    costNanoMax: 1_000,
+    promptTokensMax: 10,
+    outputTokensMax: 10,
+    rates: { inputNano: 1, cachedNano: 1, outputNano: 1 },
+    settleFirst: false,
+    issuedAt: 1,
+    expiresAt: 2,
+    ...change,
+  }
+}
