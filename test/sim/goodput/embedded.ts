@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { readChat } from '../../../backends/protocol/chat.ts'
 import { createEmbeddedEngine } from '../../../gpu-worker/engine/embedded.ts'
 import type { Engine, Prepared, Run } from '../../../gpu-worker/engine/engine.ts'
+import { forkChild } from '../../../gpu-worker/engine/fork.ts'
 import type { Rules } from '../../../gpu-worker/engine/messages.ts'
 import type { Beginning } from '../../../src/routing/affinity.ts'
 import { seeded } from '../../bench/figures.ts'
@@ -21,10 +22,17 @@ export interface EngineHost {
   engine: Engine
   /** A prompt of these ids, and the rules of its answer. */
   prepared: (ids: Uint32Array) => Prepared
+  pid: number | undefined
 }
 
 /** Whoever opens it closes its engine. */
 export async function openHost(profile: Profile): Promise<EngineHost> {
+  let pid: number | undefined
+  const fork = (log: (line: string) => void) => {
+    const child = forkChild(log)
+    pid = child.pid
+    return child
+  }
   const engine = createEmbeddedEngine({
     modelPath,
     slotsMax: profile.slots,
@@ -34,6 +42,7 @@ export async function openHost(profile: Profile): Promise<EngineHost> {
     threads: 1,
     gpu: false,
     log: console.error,
+    fork,
   })
   await engine.start()
   const read = readChat({ model: 'tramontane-tiny', messages: [{ role: 'user', content: 'Hello!' }], temperature: 0.7 })
@@ -49,7 +58,7 @@ export async function openHost(profile: Profile): Promise<EngineHost> {
     outputTokensFit: contextTokens - tokens.length,
     prompt: { ...prompt, tokens, rules: endless },
   })
-  return { profile, engine, prepared }
+  return { profile, engine, prepared, pid }
 }
 
 /** The ids that these beginnings stand for: the same beginning is the same ids. */

@@ -1,7 +1,7 @@
 /** The rounds of `npm run goodput -- --real` and what is printed of them. */
-import { cpus } from 'node:os'
 import { targets } from '../../../src/routing/targets.ts'
 import { spread } from '../../bench/figures.ts'
+import { machine, Neighbours } from './neighbours.ts'
 import { type Figures, figuresOf } from './play.ts'
 import type { Learnt, Policy, Run } from './policies.ts'
 import {
@@ -55,7 +55,7 @@ function tell(measured: Measured): void {
   const times = timesOf(measured)
   const target = (ms: number) => (ms / times).toFixed(ms / times < 10 ? 1 : 0)
   const { latency, throughput } = targets
-  console.log(`two embedded engines, one thread each, on ${cpus().length} cores (${cpus()[0]?.model.trim()})`)
+  console.log(`two embedded engines, one thread each, on ${machine()}`)
   console.log(
     `  a lone request: ${two(loneTokenMs)} ms a token; prompts: ${two(promptTokensPerMs)} tokens a millisecond`,
   )
@@ -97,6 +97,7 @@ async function playTrace(engines: Engines, measured: Measured, trace: Trace, see
   const best = [...Map.groupBy(tried, ({ policy }) => policy.name).values()].flatMap((tries) =>
     tries.toSorted((a, b) => b.goodput - a.goodput).slice(0, 1),
   )
+  const neighbours = new Neighbours(engines.pids())
   const played = best.map(({ policy }): Played => ({ policy, figures: [] }))
   for (let seed = 1; seed <= seeds; seed++) {
     for (let turn = 0; turn < played.length; turn++) {
@@ -104,12 +105,13 @@ async function playTrace(engines: Engines, measured: Measured, trace: Trace, see
       each?.figures.push(await play(each.policy, seed, whole))
     }
   }
-  return show(trace, perSecond, played)
+  return show(trace, perSecond, played, neighbours.share())
 }
 
-function show(trace: Trace, perSecond: number, played: Played[]): number[] {
+function show(trace: Trace, perSecond: number, played: Played[], others: number | undefined): number[] {
   const asked = meanOf(played.flatMap(({ figures }) => figures.map((each) => each.asked / whole.counted)))
-  console.log(`${trace.name}: ${two(asked)} requests a second (planned ${two(perSecond)})`)
+  const used = others === undefined ? '' : `; others used ${(100 * others).toFixed(0)} % of the machine meanwhile`
+  console.log(`${trace.name}: ${two(asked)} requests a second (planned ${two(perSecond)})${used}`)
   print(played.map(({ policy, figures }) => rowOf(policy.name, policy.profile?.name ?? '', figures)))
   const [ours] = played
   const ratios = (ours?.figures ?? []).map(

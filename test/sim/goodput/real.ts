@@ -45,6 +45,10 @@ export class Engines {
     }
   }
 
+  pids(): number[] {
+    return [...this.hosts.values()].flat().flatMap(({ pid }) => (pid === undefined ? [] : [pid]))
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.hosts.values()].flat().map(({ engine }) => engine.close()))
   }
