@@ -174,12 +174,22 @@ export function priorityClassOf({ settings }: Tenant, key: KeyRow): PriorityClas
 
 /** What is left of the rates, the tighter of the key's and the tenant's. */
 export function ratesLeft(rows: { tenant: Tenant; key: KeyRow | undefined }, now: number): RatesLeft {
-  const holders = [rows.tenant, ...(rows.key ? [rows.key] : [])]
-  const tightest = (lefts: (RateLeft | undefined)[]) =>
-    lefts.filter((each) => each !== undefined).sort((a, b) => a.left - b.left)[0]
-  const requests = tightest(holders.map(({ limits, state }) => rateLeft(state.requests, limits.requestsPerMinute, now)))
-  const tokens = tightest(holders.map(({ limits, state }) => rateLeft(state.tokens, limits.tokensPerMinute, now)))
+  const { tenant, key } = rows
+  const requests = tighter(requestsLeft(tenant, now), key && requestsLeft(key, now))
+  const tokens = tighter(tokensLeft(tenant, now), key && tokensLeft(key, now))
   return { ...(requests && { requests }), ...(tokens && { tokens }) }
+}
+
+function requestsLeft({ limits, state }: Tenant | KeyRow, now: number): RateLeft | undefined {
+  return rateLeft(state.requests, limits.requestsPerMinute, now)
+}
+
+function tokensLeft({ limits, state }: Tenant | KeyRow, now: number): RateLeft | undefined {
+  return rateLeft(state.tokens, limits.tokensPerMinute, now)
+}
+
+function tighter(a: RateLeft | undefined, b: RateLeft | undefined): RateLeft | undefined {
+  return a && b ? (b.left < a.left ? b : a) : (a ?? b)
 }
 
 function refuse(

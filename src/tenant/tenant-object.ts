@@ -45,11 +45,11 @@ export class TenantObject extends DurableObject {
     void state.blockConcurrencyWhile(async () => {
       this.#alarmAt = await state.storage.getAlarm()
     })
-    this.#commits = new GroupCommit(
-      (work) => this.#transaction(work),
-      // As soon as what was written before is on disk; at once, when nothing is being written.
-      (flush) => void state.storage.sync().then(flush),
-    )
+    this.#commits = new GroupCommit({
+      transaction: (work) => this.#transaction(work),
+      statement: (work) => this.#statement(work),
+      flushed: (then) => void state.storage.sync().then(then),
+    })
   }
 
   /** Creates the tenant, or answers false when it exists. */
@@ -85,7 +85,8 @@ export class TenantObject extends DurableObject {
       const admitted = this.#books.admit(order, now)
       if (admitted.ok) this.#wakeAt(now + reservationTtlMs)
       return admitted
-    })
+      // One row is all that an admission writes; see reservations.ts.
+    }, 'statement')
   }
 
   /** Raises an open reservation to the worker's exact prompt count. Answers the new bound. */
@@ -334,6 +335,18 @@ export class TenantObject extends DurableObject {
       this.#books.forget()
       // An alarm that was set within is rolled back with the rest.
       this.#alarmAt = alarmAt
+      throw error
+    }
+  }
+
+  /** A work that writes with one statement at most. An alarm that it set stays, and finds nothing due. */
+  #statement<Result>(work: () => Result): Result {
+    try {
+      const result = work()
+      this.#books.write()
+      return result
+    } catch (error) {
+      this.#books.forget()
       throw error
     }
   }

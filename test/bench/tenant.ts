@@ -8,7 +8,8 @@
  * admitted, are not timed. That clock counts whole milliseconds, so a caller that is alone is timed in two ways: the mean
  * of many calls in a row, inside workerd; and each call from outside, over one kept connection, for the spread: with it
  * goes the way there and back, which a call that does nothing shows. Objects
- * alternate within a round; a ratio is of neighbours in one round, and medians are over rounds.
+ * alternate within a round; a ratio is of neighbours in one round, and medians are over rounds. An object reads a key
+ * when it is first used after the object woke: that is timed apart, and every key has been used once before the rest.
  */
 import { execFile } from 'node:child_process'
 import { cpus, loadavg } from 'node:os'
@@ -68,9 +69,24 @@ async function main(): Promise<void> {
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`)
     return (await answer.json()) as Answer
   }
-  for (const { name, rows, keys } of tenants) {
+  for (const tenant of tenants) {
+    const { name, rows, keys } = tenant
     const bytes = await ask<number>('/seed', { name, rows, keys })
-    console.log(`${rows} rows, ${keys} keys: ${(bytes / 1e6).toFixed(1)} MB`)
+    const first = keys > aloneCalls ? `, a key’s first use takes ${(await useKeys(tenant)).toFixed(2)} ms` : ''
+    console.log(`${rows} rows, ${keys} keys: ${(bytes / 1e6).toFixed(1)} MB${first}`)
+  }
+
+  /** Uses every key once. Answers the mean of the first calls, in a row. */
+  async function useKeys({ name, keys }: Tenant): Promise<number> {
+    const use = async (count: number, callers: number) => {
+      const query = { name, keys, call: 'admit', count, concurrency: callers }
+      const { answers, tookMs } = await ask<{ answers: unknown[]; tookMs: number }>('/run', query)
+      await ask('/void', { name }, answers)
+      return tookMs / count
+    }
+    const first = await use(aloneCalls, 1)
+    for (let used = aloneCalls; used < keys; used += sharedCalls) await use(sharedCalls, concurrency)
+    return first
   }
 
   async function take(call: Call, tenant: Tenant): Promise<Sample> {

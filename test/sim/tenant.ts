@@ -79,7 +79,7 @@ export class TenantHost {
       if (answer.ok) this.#wakeAt(now + reservationTtlMs)
       this.#reports.push({ kind: 'admit', order, answer, now })
       return answer
-    })
+    }, 'statement')
   }
 
   readmit(order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | Refused> {
@@ -176,10 +176,10 @@ export class TenantHost {
     return answer
   }
 
-  #run<Result>(work: () => Result): Promise<Result> {
+  #run<Result>(work: () => Result, kind?: 'statement'): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#open.add(reject)
-      this.#commits.run(work).then(
+      this.#commits.run(work, kind).then(
         (result) => {
           this.#open.delete(reject)
           resolve(result)
@@ -194,13 +194,14 @@ export class TenantHost {
 
   #newCommits(): GroupCommit {
     const incarnation = this.#incarnation
-    return new GroupCommit(
-      (work) => this.#transaction(work),
-      (flush) =>
+    return new GroupCommit({
+      transaction: (work) => this.#transaction(work),
+      statement: (work) => this.#statement(work),
+      flushed: (then) =>
         this.#parts.timeline.after(this.#parts.gatherMs(), `${this.tenantId} commits`, () => {
-          if (incarnation === this.#incarnation) flush()
+          if (incarnation === this.#incarnation) then()
         }),
-    )
+    })
   }
 
   /** As in the tenant object: all or nothing, in storage and in memory. */
@@ -222,6 +223,21 @@ export class TenantHost {
       this.#storedAlarm = alarm
       this.#alarmAt = alarmAt
       this.#parts.note(`${this.tenantId}: a transaction was rolled back: ${String(error)}`)
+      throw error
+    }
+  }
+
+  /** As in the tenant object. Without a transaction around it, each statement is committed by itself. */
+  #statement<Result>(work: () => Result): Result {
+    this.#reports = []
+    try {
+      const result = work()
+      this.books.write()
+      this.#parts.committed(this.#reports)
+      return result
+    } catch (error) {
+      this.books.forget()
+      this.#parts.note(`${this.tenantId}: a statement failed: ${String(error)}`)
       throw error
     }
   }
