@@ -7,6 +7,7 @@ import { chatBody } from '../../backends/protocol/chat-body.ts'
 import { CountAnswer, type CountQuestion, countPath } from '../../backends/protocol/count.ts'
 import { digest, seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
+import { below } from '../../backends/root.ts'
 import { recall } from '../answers/recall.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { workerSealKey } from '../auth/fleet.ts'
@@ -92,7 +93,7 @@ async function ask(
   const key = await workerSealKey(line.settings.fleet, workerId, keyEpoch)
   const token = await seal('count', question, keyIdOf({ workerId, epoch: keyEpoch }), key)
   try {
-    const response = await fetch(new URL(countPath, url), {
+    const response = await fetch(below(url, countPath), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body,

@@ -1,4 +1,4 @@
-/** One signed order to one worker, and what came back. `lost` breaks it off at any time, its answer's body too. */
+/** One signed order to one worker, and what came back. `stop` breaks it off at any time, its answer's body too. */
 import type { ZodError } from 'zod'
 import {
   type Dispatch,
@@ -10,6 +10,7 @@ import {
 } from '../../backends/protocol/dispatch.ts'
 import { digest, seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
+import { below } from '../../backends/root.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import type { Line } from '../line.ts'
 import type { Lease } from '../routing/route.ts'
@@ -17,7 +18,7 @@ import type { Lease } from '../routing/route.ts'
 export type DispatchOrder = Omit<Dispatch, 'dispatchId' | 'workerId' | 'pool' | 'bodyDigest' | 'issuedAt' | 'expiresAt'>
 
 export type Dispatched =
-  /** The engine has begun. The stream is the caller's: cancelling it, or `line.left`, stops the engine. */
+  /** The engine has begun. The stream is the caller's: cancelling it, or `stop`, stops the engine. */
   | {
       kind: 'accepted'
       body: ReadableStream<Uint8Array>
@@ -38,7 +39,7 @@ export async function dispatch(
   body: Uint8Array<ArrayBuffer>,
   attempt: number,
   now: number,
-  lost: AbortSignal,
+  stop: AbortSignal,
 ): Promise<Dispatched> {
   const { workerId, keyEpoch, url } = lease.place
   const claims: Dispatch = {
@@ -54,11 +55,11 @@ export async function dispatch(
   const token = await seal('dispatch', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
   let response: Response
   try {
-    response = await fetch(new URL(dispatchPath, url), {
+    response = await fetch(below(url, dispatchPath), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body,
-      signal: AbortSignal.any([line.left, lost]),
+      signal: stop,
     })
   } catch (cause) {
     return { kind: 'unreachable', cause }

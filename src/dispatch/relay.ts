@@ -31,7 +31,9 @@ export async function relayStream(
   voice: Voice | undefined,
 ): Promise<Response> {
   const served = service.next()
-  const first = await within(served, beatMs).catch((error: unknown) => {
+  const beat = firstBeat(service)
+  const first = await Promise.race([served, beat.passed]).catch((error: unknown) => {
+    beat.stop()
     service.cancel()
     throw error
   })
@@ -40,7 +42,7 @@ export async function relayStream(
   else await discloseWait(headers, service)
   discloseEffort(headers, service)
   const { readable, writable } = new IdentityTransformStream()
-  line.waitUntil(pumpStream(line, service, served, writable, voice))
+  line.waitUntil(pumpStream(line, service, served, writable, voice).finally(beat.stop))
   return new Response(readable, { headers })
 }
 
@@ -127,13 +129,15 @@ export async function relayWhole(
   voice: Voice | undefined,
   attempt: Attempt | undefined,
 ): Promise<Response> {
+  const beat = firstBeat(service)
   const served = await service.next().catch((error: unknown) => {
+    beat.stop()
     service.cancel()
     throw error
   })
   const { readable, writable } = new IdentityTransformStream()
   const to: Whole = { writable, voice, attempt, headers }
-  line.waitUntil(pumpWhole(line, service, served, to))
+  line.waitUntil(pumpWhole(line, service, served, to).finally(beat.stop))
   headers.set('content-type', 'application/json')
   disclosePlace(headers, served, line)
   discloseEffort(headers, service)
@@ -249,6 +253,16 @@ async function discloseWait(headers: Headers, service: Service): Promise<void> {
 function setQueueHeaders(headers: Headers, position: number, waitMs: number | null): void {
   headers.set('x-tramontane-queue-position', String(position))
   if (waitMs !== null) headers.set('x-tramontane-queue-wait-ms', String(waitMs))
+}
+
+/** The one timer that a request has unless it takes longer: then its client is told that it waits, and its worker watched. */
+function firstBeat(service: Service): { passed: Promise<undefined>; stop: () => void } {
+  const { promise: passed, resolve } = Promise.withResolvers<undefined>()
+  const timer = setTimeout(() => {
+    service.slow()
+    resolve(undefined)
+  }, beatMs)
+  return { passed, stop: () => clearTimeout(timer) }
 }
 
 /** What the promise gives within `ms`, or undefined; rejects as it does. */

@@ -47,6 +47,8 @@ export interface Service {
   next(): Promise<Served>
   /** The stream broke after its first bytes: its worker is out until heard of again. */
   lost(served: Served): void
+  /** The answer is not over yet: from now on its worker is watched. */
+  slow(): void
   /** What is known of the wait for a slot, while there is one, and after it. */
   wait: Pick<Wait, 'look' | 'firstLook' | 'past' | 'lowered'>
   /** Whether `next` failed because the house has no place for it, now or in time. */
@@ -91,6 +93,8 @@ export function serve(
   let raised = false
   let receiptFollows = false
   let nowhere = false
+  const watches: Watch[] = []
+  let slow = false
   /** What the client is told when the attempts are used up. */
   let last: unknown
 
@@ -118,6 +122,8 @@ export function serve(
   /** Sends it to this worker. `dropped` breaks it off at any time, its answer's body too. */
   function start(lease: Lease, dropped?: AbortSignal): Trying {
     const watch = watchWorker(line, lease)
+    watches.push(watch)
+    if (slow) watch.begin()
     const sent = send(lease, dropped ? AbortSignal.any([watch.lost, dropped]) : watch.lost)
     const dispatchId = dispatchIdOf(line, dispatches)
     const begin = async (): Promise<Tried> => {
@@ -230,6 +236,10 @@ export function serve(
       }),
     lost({ lease }) {
       if (lease.pool !== 'hosted') failed(lease)
+    },
+    slow() {
+      slow = true
+      for (const watch of watches) watch.begin()
     },
     nowhere: () => nowhere,
     wait,

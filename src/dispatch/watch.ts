@@ -10,8 +10,10 @@ import { fleetOf } from '../routing/fleet.ts'
 import type { Lease } from '../routing/route.ts'
 
 export interface Watch {
-  /** Fires when the worker has fallen silent. */
+  /** Fires when the worker has fallen silent, and when the client has left. */
   lost: AbortSignal
+  /** Until then nothing is looked at: most answers are over before a silence could be told, and a timer has its price. */
+  begin(): void
   /** Whoever has the answer says so when it has ended, whichever way. */
   stop(): void
 }
@@ -25,17 +27,23 @@ export function watchWorker(line: Line, { place }: Lease): Watch {
   const lost = new AbortController()
   let stopped = false
   let timer: number | null = null
+  const leave = () => lost.abort(line.left.reason)
+  if (line.left.aborted) leave()
+  line.left.addEventListener('abort', leave)
   const look = async () => {
     const missing = await missingFrom(line).catch(() => undefined)
     if (stopped) return
     if (missing?.has(place.workerId)) lost.abort(new Error('the worker has fallen silent'))
     else timer = setTimeout(look, everyMs)
   }
-  timer = setTimeout(look, everyMs)
   return {
     lost: lost.signal,
+    begin() {
+      if (!stopped) timer ??= setTimeout(look, everyMs)
+    },
     stop() {
       stopped = true
+      line.left.removeEventListener('abort', leave)
       clearTimeout(timer)
     },
   }

@@ -5,6 +5,7 @@
 import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/protocol/inquiry.ts'
 import { seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
+import { below } from '../../backends/root.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import { type Env, settings } from '../env.ts'
 import { fleetOf } from '../routing/fleet.ts'
@@ -31,7 +32,7 @@ async function ask(env: Env, place: Place, requestIds: string[], now: number): P
   const key = await workerSealKey(fleet, workerId, keyEpoch)
   const token = await seal('inquiry', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
   try {
-    const response = await fetch(new URL(inquiryPath, url), {
+    const response = await fetch(below(url, inquiryPath), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}` },
       signal: AbortSignal.timeout(answerWithinMs),
