@@ -29,6 +29,7 @@ export function watchWorker(line: Line, { place }: Lease): Watch {
   let timer: number | null = null
   const leave = () => lost.abort(line.left.reason)
   if (line.left.aborted) leave()
+  // Never taken back: it does nothing to an answer that is over, and taking it back has a price.
   line.left.addEventListener('abort', leave)
   const look = async () => {
     const missing = await missingFrom(line).catch(() => undefined)
@@ -43,7 +44,6 @@ export function watchWorker(line: Line, { place }: Lease): Watch {
     },
     stop() {
       stopped = true
-      line.left.removeEventListener('abort', leave)
       clearTimeout(timer)
     },
   }

@@ -2,6 +2,10 @@
  * What the edge adds: the same requests to the worker directly, through a pass-through Worker, and through the edge,
  * alternating over rounds. The worker's engine costs nothing, so what remains is the way. An edge's cell ends when its
  * receipts are settled: settlement is part of what a request costs.
+ *
+ * Two answers, since a gateway's cost has two parts. One that is short and there at once shows what a request costs
+ * however little is answered. One that comes token by token, at the pace of Small 4 alone on its GPUs, shows what a request
+ * costs in use: bytes that come apart are passed on apart, and that costs any gateway the same.
  */
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -24,6 +28,8 @@ export interface Cell {
 
 export interface LoadKind {
   name: string
+  /** Twelve come at once; more than that come one by one. See scripted-worker.ts. */
+  outputTokens: number
   perSecond: number | null
   count: number
 }
@@ -53,7 +59,7 @@ export const directClaims: DirectClaims = {
 const settledMsMax = 10_000
 
 /** About two kilobytes, four messages: a short conversation. */
-const body = JSON.stringify({
+const conversation = {
   model: 'tramontane-tiny',
   messages: [
     { role: 'system', content: 'You answer in one sentence, and say so when you do not know. '.repeat(8) },
@@ -62,10 +68,9 @@ const body = JSON.stringify({
     { role: 'user', content: 'And how long does it last?' },
   ],
   temperature: 0.3,
-  max_tokens: 12,
   stream: true,
   stream_options: { include_usage: true },
-})
+}
 
 /** Runs one load over all rounds. Throws when a request failed: a figure with failures in it says nothing. */
 export async function benchLoad(places: Places, load: LoadKind, rounds: number): Promise<Cells> {
@@ -112,7 +117,8 @@ async function runCell(places: Places, path: Path, load: LoadKind, round: number
 
 function orderOf(places: Places, path: Path, load: LoadKind, round: number): LoadOrder {
   const { worker, passThrough, edge } = places
-  const { perSecond, count } = load
+  const { perSecond, count, outputTokens } = load
+  const claims = { ...directClaims, outputTokensMax: outputTokens }
   return {
     url:
       path === 'edge'
@@ -123,8 +129,8 @@ function orderOf(places: Places, path: Path, load: LoadKind, round: number): Loa
     auth:
       path === 'edge'
         ? { kind: 'key', apiKey: edge.apiKey }
-        : { kind: 'dispatch', workerKey: worker.workerKey, claims: directClaims },
-    bodies: [body],
+        : { kind: 'dispatch', workerKey: worker.workerKey, claims },
+    bodies: [JSON.stringify({ ...conversation, max_tokens: outputTokens })],
     plan:
       perSecond === null
         ? { kind: 'sequence', count }

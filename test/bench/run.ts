@@ -3,7 +3,7 @@
  *
  *   node test/bench/run.ts [--quick] [--pin]
  *
- * `--quick` takes fewer requests and rounds (under a minute instead of four); its figures are for a glance. `--pin` puts
+ * `--quick` takes fewer requests and rounds (under two minutes instead of seven); its figures are for a glance. `--pin` puts
  * the servers on core 0 and the load and the worker on core 1, where `taskset` exists. On a machine that others use,
  * what is measured first is the wait for a core: `chrt -r 5 npm run bench` goes before them, and the output says so.
  * Everything that is measured listens on 127.0.0.1, and every process ends with this one.
@@ -29,14 +29,17 @@ const loadCore = pin ? 1 : undefined
 const addedMsMax = 4
 const cpuFactorMax = 2.5
 
-const secondsMax = quick ? 120 : 360
+const secondsMax = quick ? 150 : 600
 
 /** Until the code is compiled and the heap has its size. */
-const warmUp: LoadKind = { name: 'warm-up', perSecond: null, count: quick ? 100 : 1_500 }
+const warmUp: LoadKind = { name: 'warm-up', outputTokens: 12, perSecond: null, count: quick ? 100 : 1_500 }
 const loads: LoadKind[] = [
-  { name: '1 client', perSecond: null, count: quick ? 80 : 200 },
-  { name: '20 a second', perSecond: 20, count: quick ? 15 : 50 },
-  { name: '60 a second', perSecond: 60, count: quick ? 40 : 150 },
+  { name: '12 tokens at once, 1 client', outputTokens: 12, perSecond: null, count: quick ? 80 : 200 },
+  { name: '12 tokens at once, 20 a second', outputTokens: 12, perSecond: 20, count: quick ? 15 : 50 },
+  { name: '12 tokens at once, 60 a second', outputTokens: 12, perSecond: 60, count: quick ? 40 : 150 },
+  { name: '64 tokens one by one, 1 client', outputTokens: 64, perSecond: null, count: quick ? 8 : 25 },
+  { name: '64 tokens one by one, 20 a second', outputTokens: 64, perSecond: 20, count: quick ? 20 : 80 },
+  { name: '64 tokens one by one, 60 a second', outputTokens: 64, perSecond: 60, count: quick ? 60 : 180 },
 ]
 const loadRounds = quick ? 3 : 5
 const tokenRounds = quick ? 2 : 5

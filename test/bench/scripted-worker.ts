@@ -1,11 +1,13 @@
 /**
- * A worker whose engine costs nothing: it answers every prompt at once with the same words. All around the engine is
+ * A worker whose engine costs nothing: it answers every prompt with the same words, up to twelve of them at once, more
+ * one by one at the pace that is published for Small 4 alone on its GPUs. All around the engine is
  * the real worker's: it accepts only signed dispatches, keeps an outbox, posts signed receipts and heartbeats. What a
  * bench measures in front of it is the edge.
  */
 
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
 import { sealKey } from '../../backends/protocol/seal.ts'
 import { keyIdOf, parseWorkerKey } from '../../backends/protocol/worker-key.ts'
@@ -22,6 +24,8 @@ import { Slots } from '../../gpu-worker/slots.ts'
 export const directTenant = 'direct'
 
 const words = ['One', ' answer', ' for', ' all', ' that', ' is', ' asked', ',', ' in', ' twelve', ' pieces', '.']
+/** 159 tokens a second: the hosted model at `none`. */
+const tokenMs = 1_000 / 159
 const promptTokens = 600
 const slotsMax = 512
 const load = {
@@ -51,9 +55,12 @@ const scripted: Engine = {
     const counts = { promptTokens, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
     async function* events(): AsyncGenerator<EngineEvent> {
       yield { kind: 'started' }
-      for (const text of words.slice(0, outputTokensMax)) {
+      const beganAt = performance.now()
+      for (let index = 0; index < outputTokensMax; index++) {
+        const early = beganAt + index * tokenMs - performance.now()
+        if (outputTokensMax > words.length && early > 0) await delay(early)
         counts.outputTokens += 1
-        yield { kind: 'text', channel: 'content', text }
+        yield { kind: 'text', channel: 'content', text: words[index % words.length] ?? '' }
       }
       yield { kind: 'end', finishReason: 'stop' }
     }
