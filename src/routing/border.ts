@@ -66,26 +66,31 @@ function goodAt(row: readonly Post[], count: number, { quick, long }: Asked): nu
   const guestRoom = guests * sumOf(quickSide, (post) => rate(post, post.quickBatch, long.tokens))
   const room = longRoom + guestRoom
   const inTime = long.perSecond <= room ? long.perSecond : room * (1 - Math.exp(-long.perSecond * patienceSeconds))
-  const overRoom = sumOf(longSide, (post) => rate(post, post.quickBatch, quick.tokens)) * used.quick
-  const over =
-    Math.min(quick.perSecond - quickIn, overRoom) *
-    besideLong(longSide, Math.min(long.perSecond, longRoom), long.tokens)
-  return quickIn + inTime + over
+  const overRoom = besideLong(longSide, Math.min(long.perSecond, longRoom), long.tokens, quick.tokens) * used.quick
+  return quickIn + inTime + Math.min(quick.perSecond - quickIn, overRoom)
 }
 
-/** How likely a worker of the long side has so few answers, of a Poisson number, that a short one meets its target. */
-function besideLong(longSide: readonly Post[], perSecond: number, tokens: number): number {
+/**
+ * Short answers a second that find places on the long side within the latency target: what the long answers there, a
+ * Poisson number, leave of the batch that is quick enough.
+ */
+function besideLong(longSide: readonly Post[], perSecond: number, longTokens: number, quickTokens: number): number {
   const post = longSide[0]
   if (!post) return 0
   let batch = 0
   for (let step = 0; step < 6; step++) {
-    batch = Math.min(
-      post.longBatch,
-      (perSecond * tokens * post.tokenMs(Math.round(batch) + 1)) / 1_000 / longSide.length,
-    )
+    const tokenMs = post.tokenMs(Math.round(batch) + 1)
+    batch = Math.min(post.longBatch, (perSecond * longTokens * tokenMs) / 1_000 / longSide.length)
   }
-  const deviations = (post.quickBatch - batch) / Math.sqrt(Math.max(1, batch))
-  return 1 / (1 + Math.exp(-1.7 * deviations))
+  const free = freeOf(post.quickBatch - batch, Math.sqrt(Math.max(1, batch))) / post.quickBatch
+  return sumOf(longSide, (each) => rate(each, each.quickBatch, quickTokens)) * free
+}
+
+/** The mean of what is left above nothing, where it is so much on average with this deviation (of a normal number). */
+function freeOf(mean: number, deviation: number): number {
+  const z = mean / deviation
+  const below = 1 / (1 + Math.exp(-1.7 * z))
+  return Math.max(0, mean * below + deviation * 0.4 * Math.exp((-z * z) / 2))
 }
 
 function rate(post: Post, batch: number, tokens: number): number {

@@ -28,9 +28,11 @@ export interface Market {
 export type Expected = Record<PoolName, number>
 
 const moveEveryMs = 1_000
+/** How long a move has to look better: with no need in sight, and where somebody waits for that side and nobody for the other. */
 const wishMs = 8_000
-/** A worker that is full of long answers serves hardly anybody in time until they have ended: it is asked for longer. */
-const wishLatencyMs = 20_000
+const neededMs = 3_000
+/** A worker that is full of long answers serves hardly anybody in time until they have ended: it is not taken for a whim. */
+const fullMs = 20_000
 /** Tokens, before any came. */
 const promptPrior = 1_500
 const promptMemory = 100
@@ -60,13 +62,14 @@ export function moveBorder(
   model: string,
   workers: Iterable<Worker>,
   expected: Expected,
+  waits: House['waits'],
   moves: boolean,
   now: number,
 ): void {
   if (now - market.movedAt < moveEveryMs) return
   market.movedAt = now
   const row = [...workers].filter((worker) => serves(worker, model, [], now)).sort(inRow)
-  const homes = row.filter((worker) => worker.heartbeat.pool === 'latency').length
+  const homes = homesIn(row)
   const asked = {
     quick: { perSecond: perSecond(market.arrivals.latency, now), tokens: expected.latency },
     long: { perSecond: perSecond(market.arrivals.throughput, now), tokens: expected.throughput },
@@ -74,7 +77,8 @@ export function moveBorder(
   const known = row.length > 0 && row.every((worker) => isKnown(worker.speed))
   if (moves && known && row.length > 1) {
     const posts = row.map((worker) => postIn(worker, expected, market.promptTokens.throughput))
-    wish(market, border(posts, asked, market.count ?? homes), homes, now)
+    const best = border(posts, asked, market.count ?? homes)
+    wish(market, best, row, waits, now)
   }
   // A lone worker has no border: batches that suit short answers would leave most of it idle for long ones.
   const count = row.length === 1 ? 0 : Math.min(row.length, market.count ?? homes)
@@ -88,13 +92,31 @@ export function moveBorder(
 }
 
 /** One worker at a time, and only what has been better for a while: figures waver, and a long answer stays for minutes. */
-function wish(market: Market, best: number, homes: number, now: number): void {
-  const count = market.count ?? homes
-  const way = Math.sign(best - count)
+function wish(market: Market, best: number, row: readonly Worker[], waits: House['waits'], now: number): void {
+  const count = market.count ?? homesIn(row)
+  const reckoned = Math.sign(best - count)
+  const needed = neededWay(waits)
+  // What is seen goes before what is reckoned.
+  const way = reckoned === -needed ? 0 : reckoned
   if (way !== market.wish.way) market.wish = { way, since: now }
-  if (way === 0 || now - market.wish.since < (way > 0 ? wishLatencyMs : wishMs)) return
+  if (way === 0 || now - market.wish.since < patienceMs(way, needed, row[count])) return
   market.count = count + way
   market.wish = { way: 0, since: now }
+}
+
+/** Towards the side that alone has somebody waiting for it; 0 where both have, or neither. */
+function neededWay({ latency, throughput }: House['waits']): number {
+  return Number(latency) - Number(throughput)
+}
+
+/** @param next the one that would go to the latency side */
+function patienceMs(way: number, needed: number, next: Worker | undefined): number {
+  if (way === needed) return neededMs
+  return way > 0 && next && isFullOfLong(next) ? fullMs : wishMs
+}
+
+function homesIn(row: readonly Worker[]): number {
+  return row.filter((worker) => worker.heartbeat.pool === 'latency').length
 }
 
 export function houseOf(

@@ -27,7 +27,7 @@ import { type Entry, FairQueue, type Queued, type Standing } from './fair-queue.
 import { expectedLength, type Lengths, newLengths, observeLength, observeWritten } from './lengths.ts'
 import { came, houseOf, type Market, moveBorder, newMarket } from './market.ts'
 import { grantEveryMs, granted, newPace, type Pace, waitBegins } from './pace.ts'
-import { better, type Judged, judge, type Order } from './place.ts'
+import { better, type House, type Judged, judge, type Order } from './place.ts'
 import { gave, isGreedy, newShares, type Shares, shareOverRunning, took } from './shares.ts'
 import { newSpeed, type Speed } from './speed.ts'
 import { homeOf, otherPool, targets } from './targets.ts'
@@ -542,11 +542,7 @@ function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = 
   const home = homeOf(effort)
   const outputTokens = expectedLength(pool.lengths, model, effort, ask.outputTokensMax)
   const order: Order = { home, promptTokens, outputTokens, waitedMs, greedy: greedy(pool, ask), due }
-  const waits = {
-    latency: pool.queue.backlog(`latency ${model}`) > 0,
-    throughput: pool.queue.backlog(`throughput ${model}`) > 0,
-  }
-  const house = houseOf(marketOf(pool, model, now), model, pool.workers.values(), waits, now)
+  const house = houseOf(marketOf(pool, model, now), model, pool.workers.values(), waitsFor(pool, model), now)
   const held = pool.affinity.held(ask.prefix)
   let best: { worker: Worker; judged: Judged } | undefined
   for (const worker of free) {
@@ -558,6 +554,10 @@ function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = 
     keepBest(considered.best, judged)
   }
   return best && { ...best, order, considered }
+}
+
+function waitsFor({ queue }: PoolState, model: string): House['waits'] {
+  return { latency: queue.backlog(`latency ${model}`) > 0, throughput: queue.backlog(`throughput ${model}`) > 0 }
 }
 
 /** The others are counted only: in a busy fleet they are nearly all. */
@@ -668,7 +668,7 @@ function moveBorders(pool: PoolState, model: string, now: number): void {
     latency: expectedLength(pool.lengths, model, 'none', most),
     throughput: expectedLength(pool.lengths, model, 'high', most),
   }
-  moveBorder(market, model, pool.workers.values(), expected, pool.spill, now)
+  moveBorder(market, model, pool.workers.values(), expected, waitsFor(pool, model), pool.spill, now)
 }
 
 function marketOf(pool: PoolState, model: string, now: number): Market {

@@ -5,6 +5,8 @@ import { Affinity } from '../../src/routing/affinity.ts'
 import { border, type Post } from '../../src/routing/border.ts'
 import { began, breakerFailures, broke, lets, newBreaker, undecided, worked } from '../../src/routing/breaker.ts'
 import { expectedLength, newLengths, observeLength, observeWritten } from '../../src/routing/lengths.ts'
+import { came, moveBorder, newMarket } from '../../src/routing/market.ts'
+import type { House } from '../../src/routing/place.ts'
 import {
   type Ask,
   emptyPool,
@@ -128,6 +130,36 @@ describe('the border', () => {
     expect(border(row, asked(0.1, 9), 4)).toBeLessThan(4)
     expect(border(row, asked(30, 5), 4)).toBeGreaterThan(4)
     expect(border(row, asked(0, 20), 4)).toBe(0)
+  })
+
+  it('[BRD5] the long side counts for short answers only as far as its own leave places', () => {
+    const narrow = (home: Post['home']): Post => {
+      return { home, quickBatch: 24, longBatch: 200, tokenMs: (batch) => 6 + 2.5 * Math.sqrt(batch) }
+    }
+    const mixed = [...Array(4).fill(narrow('latency')), ...Array(4).fill(narrow('throughput'))] as Post[]
+    for (const quick of [18, 20, 22]) expect(border(mixed, asked(quick, 1.5), 4)).toBeGreaterThan(4)
+  })
+
+  it('[BRD6] it never moves away from the side that alone has somebody waiting, and sooner towards it than on a reckoning', () => {
+    const movedIn = (waits: House['waits']) => {
+      const pool = emptyPool()
+      for (const id of ['a', 'b', 'c', 'd']) heartbeat(pool, beat(id), 1, 0)
+      for (const id of ['e', 'f']) heartbeat(pool, beat(id, { pool: 'throughput', slotsMax: 256 }), 1, 0)
+      learn(pool, (batch) => 2 * batch + 2)
+      const market = newMarket(0)
+      for (let now = 0; now < 20_000; now += 100) {
+        came(market, 'throughput', 100, 1, now)
+        moveBorder(market, 'm', pool.workers.values(), { latency: 300, throughput: 3_900 }, waits, true, now)
+        for (const worker of pool.workers.values()) worker.seenAt = now
+        if ((market.count ?? 4) < 4) return now
+      }
+      return undefined
+    }
+    const reckoned = movedIn({ latency: false, throughput: false })
+    expect(reckoned).toBeGreaterThanOrEqual(8_000)
+    expect(movedIn({ latency: true, throughput: true })).toBe(reckoned)
+    expect(movedIn({ latency: false, throughput: true })).toBeLessThan(reckoned ?? 0)
+    expect(movedIn({ latency: true, throughput: false })).toBeUndefined()
   })
 
   it('[BRD3] neither side loses its last worker while anyone asks for it', () => {
