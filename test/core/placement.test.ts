@@ -401,6 +401,29 @@ describe('held prefixes', () => {
     expect(new Set(hashes).size).toBe(hashes.length)
   })
 
+  it('[PFX4] an image is told from another by a sample of it, counts as an image’s tokens, and what follows by both', () => {
+    const url = (seed: string) => `data:image/png;base64,${'A'.repeat(1_000)}${seed.repeat(5_000_000)}`
+    const seen = (image: string, question: string) =>
+      beginningsOf(
+        {
+          ...{ tenantId: 't', model: 'm', effort: 'none' },
+          chat: {
+            tools: [],
+            messages: [{ role: 'user', content: [{ kind: 'image', url: image }, ...text(question)] }],
+          },
+        },
+        4,
+      )
+    const first = seen(url('b'), 'what is this? '.repeat(300))
+    expect(first[0]?.tokens).toBeGreaterThan(1_000)
+    expect(first[0]?.tokens).toBeLessThan(10_000)
+    const again = seen(url('b'), `what is this? ${'and that? '.repeat(300)}`)
+    expect(again[0]).toEqual(first[0])
+    expect(again[1]).not.toEqual(first[1])
+    const other = seen(url('c'), 'what is this? '.repeat(300))
+    expect(other.filter(({ hash }) => first.some((each) => each.hash === hash))).toEqual([])
+  })
+
   it('[PFX3] the longest beginning counts for each worker, the last holders of each are known, and the oldest are forgotten', () => {
     const affinity = new Affinity()
     affinity.given([{ hash: 1, tokens: 100 }], 'a')
