@@ -49,7 +49,7 @@ export async function hedged(parts: HedgeParts, lease: Lease, ask: Omit<Ask, 're
   const first = start(parts, lease)
   const soon = await within(first.tried, afterMs)
   if (soon) return soon
-  const second = await startSecond(parts, lease, ask, first)
+  const second = await startSecond(parts, lease, ask)
   if (!second) return first.tried
   try {
     const begun = await firstServed(first, second)
@@ -77,31 +77,22 @@ function start({ send }: HedgeParts, lease: Lease): Racing {
   return { ...send(lease, dropped.signal), stop: () => dropped.abort(new Error('another worker answers')) }
 }
 
-async function startSecond(
-  parts: HedgeParts,
-  lease: Lease,
-  ask: Omit<Ask, 'requestId'>,
-  first: Racing,
-): Promise<Racing | undefined> {
+async function startSecond(parts: HedgeParts, lease: Lease, ask: Omit<Ask, 'requestId'>): Promise<Racing | undefined> {
   const { line } = parts
   const { requestId } = line
   const fleet = fleetOf(line.env)
   const exclude = [...ask.exclude, lease.place.workerId]
   const place = await fleet.hedge({ requestId, ...ask, exclude }).catch(() => undefined)
   if (!place) return undefined
-  try {
-    await tenantStub(line, ask.tenantId).hedge(requestId)
-    parts.begun()
-  } catch {
-    line.waitUntil(fleet.releaseOn(place.workerId, requestId))
-    return undefined
-  }
-  // It may have begun, or the client left, meanwhile.
-  if (line.left.aborted || (await within(first.tried, 0))) {
-    line.waitUntil(fleet.releaseOn(place.workerId, requestId))
-    return undefined
-  }
-  return start(parts, { ...lease, pool: place.pool, place })
+  const told = await tenantStub(line, ask.tenantId)
+    .hedge(requestId)
+    .then(() => true)
+    .catch(() => false)
+  if (told) parts.begun()
+  // From here on the books wait for a winner, so it is sent even if the first has begun meanwhile: they race.
+  if (told && !line.left.aborted) return start(parts, { ...lease, pool: place.pool, place })
+  line.waitUntil(fleet.releaseOn(place.workerId, requestId))
+  return undefined
 }
 
 /** The first that has begun to answer; undefined when both have ended without. */

@@ -39,10 +39,13 @@ export async function runReal(name: string, seeds: number): Promise<void> {
   const engines = new Engines()
   await engines.open(Object.values(realProfiles))
   try {
-    const measured = await measure(engines)
-    tell(measured)
+    console.log(`two embedded engines, one thread each, on ${machine()}\n`)
     const ratios: number[] = []
-    for (const trace of wanted) ratios.push(...(await playTrace(engines, measured, trace, seeds)))
+    for (const trace of wanted) {
+      const measured = await measure(engines)
+      tell(trace, measured)
+      ratios.push(...(await playTrace(engines, measured, trace, seeds)))
+    }
     const { min, median } = spread(ratios)
     console.log(`goodput over the best mixed pool, on real engines: worst ×${two(min)}, median ×${two(median)}`)
   } finally {
@@ -50,24 +53,18 @@ export async function runReal(name: string, seeds: number): Promise<void> {
   }
 }
 
-function tell(measured: Measured): void {
+function tell(trace: Trace, measured: Measured): void {
   const { loneTokenMs, tokenMs, promptTokensPerMs } = measured
   const times = timesOf(measured)
-  const target = (ms: number) => (ms / times).toFixed(ms / times < 10 ? 1 : 0)
+  const real = (ms: number) => (ms / times).toFixed(ms / times < 10 ? 1 : 0)
+  const parts = (ms: number) => `×${two(ms / times / loneTokenMs)}`
   const { latency, throughput } = targets
-  console.log(`two embedded engines, one thread each, on ${machine()}`)
-  console.log(
-    `  a lone request: ${two(loneTokenMs)} ms a token; prompts: ${two(promptTokensPerMs)} tokens a millisecond`,
-  )
-  console.log(
-    `  both with so many each, ms a token: ${tokenMs.map(({ batch, ms }) => `${batch}: ${two(ms)}`).join(', ')}`,
-  )
-  console.log(
-    `  the fleet’s clock goes ${two(times)} times as fast as the wall’s. Its targets in real time: first token within`,
-  )
-  console.log(
-    `  ${target(latency.firstTokenMs)} ms (none) and ${target(throughput.firstTokenMs)} ms (high), ${target(latency.tokenMs)} and ${target(throughput.tokenMs)} ms a token: ×${two(latency.tokenMs / times / loneTokenMs)} and ×${two(throughput.tokenMs / times / loneTokenMs)} of a lone request’s\n`,
-  )
+  const batches = tokenMs.map(({ batch, ms }) => `${batch}: ${two(ms)}`).join(', ')
+  console.log(`${trace.name}
+  a lone request: ${two(loneTokenMs)} ms a token; prompts: ${two(promptTokensPerMs)} tokens a millisecond
+  both with so many each, ms a token: ${batches}
+  the fleet’s clock goes ${two(times)} times as fast as the wall’s; targets in real time, for none and high: first token
+  ${real(latency.firstTokenMs)} and ${real(throughput.firstTokenMs)} ms; a token ${real(latency.tokenMs)} and ${real(throughput.tokenMs)} ms, ${parts(latency.tokenMs)} and ${parts(throughput.tokenMs)} of a lone request’s`)
 }
 
 interface Played {
@@ -105,13 +102,13 @@ async function playTrace(engines: Engines, measured: Measured, trace: Trace, see
       each?.figures.push(await play(each.policy, seed, whole))
     }
   }
-  return show(trace, perSecond, played, neighbours.share())
+  return show(perSecond, played, neighbours.share())
 }
 
-function show(trace: Trace, perSecond: number, played: Played[], others: number | undefined): number[] {
+function show(perSecond: number, played: Played[], others: number | undefined): number[] {
   const asked = meanOf(played.flatMap(({ figures }) => figures.map((each) => each.asked / whole.counted)))
   const used = others === undefined ? '' : `; others used ${(100 * others).toFixed(0)} % of the machine meanwhile`
-  console.log(`${trace.name}: ${two(asked)} requests a second (planned ${two(perSecond)})${used}`)
+  console.log(`  ${two(asked)} requests a second asked, ${two(perSecond)} planned${used}`)
   print(played.map(({ policy, figures }) => rowOf(policy.name, policy.profile?.name ?? '', figures)))
   const [ours] = played
   const ratios = (ours?.figures ?? []).map(

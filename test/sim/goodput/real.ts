@@ -5,7 +5,7 @@
  * The fleet's clock runs so much faster than the wall's that a lone request gets the tokens a second that it gets of
  * Small 4. So the targets, the heartbeats and all that the production code knows of time stay as they are, and the toy
  * meets them as hard or as easily as its own batches let it. The traces are those of the simulation, with lengths divided
- * by `promptPart` and `outputPart`, at a rate that two such engines can serve at `load` of what was measured at the start.
+ * by `promptPart` and `outputPart`, at a rate that two such engines can serve, as they are measured before each trace.
  *
  * Of every mixed pool's profiles one round with a seed of its own finds the best for the trace; it plays the others. The
  * routers take turns within each seed. What our fleet has learnt of lengths and speeds it keeps between rounds.
@@ -14,6 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { profileOf } from '../../../gpu-worker/profile.ts'
 import { newLengths, observeLength, observeWritten } from '../../../src/routing/lengths.ts'
 import { homeOf, targets } from '../../../src/routing/targets.ts'
+import { spread } from '../../bench/figures.ts'
 import { contextTokens, EmbeddedReplica, type EngineHost, openHost } from './embedded.ts'
 import { loneMs } from './engine.ts'
 import { openRun } from './play.ts'
@@ -143,10 +144,10 @@ export interface Measured {
 }
 
 const warmTokens = 32
-const answerTokens = 96
+const answerTokens = 48
 const longPrompt = 512
 
-/** About ten seconds. The fastest of several tries each: whatever else the machine does only makes them slower. */
+/** About ten seconds; medians, because the machine as it is now is what the rounds will have. */
 export async function measure(engines: Engines): Promise<Measured> {
   const [one, other] = engines.hosts.get('throughput') ?? []
   if (!one || !other) throw new Error('engines of profile throughput are measured')
@@ -158,11 +159,11 @@ export async function measure(engines: Engines): Promise<Measured> {
     const tries: number[] = []
     for (let count = 0; count < 5; count++)
       tries.push((await burst([one, other], batch, warmTokens, answerTokens)).tokenMs)
-    tokenMs.push({ batch, ms: Math.min(...tries) })
+    tokenMs.push({ batch, ms: spread(tries).median })
   }
   const read: number[] = []
   for (let count = 0; count < 5; count++) read.push((await burst([one, other], 1, longPrompt, 2)).firstMs)
-  return { loneTokenMs: Math.min(...lone), tokenMs, promptTokensPerMs: longPrompt / Math.min(...read) }
+  return { loneTokenMs: spread(lone).median, tokenMs, promptTokensPerMs: longPrompt / spread(read).median }
 }
 
 /** So many at once on each; means over all. */
