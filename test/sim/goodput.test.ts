@@ -1,6 +1,7 @@
 /** The goodput comparison in small: one trace of each kind, the whole of it is `npm run goodput`. */
 import { describe, expect, it } from 'vitest'
 import { view } from '../../src/routing/pool.ts'
+import { carriedLoad, carries, highest } from './goodput/capacity.ts'
 import { play } from './goodput/play.ts'
 import { policies } from './goodput/policies.ts'
 import { allEnded, Engines, playReal, realPolicies, realProfiles, smallTrace } from './goodput/real.ts'
@@ -26,6 +27,22 @@ describe('goodput', () => {
       ...policies.filter(({ mixedPool }) => mixedPool).map((policy) => play(long, policy, asked).goodput),
     )
     expect(play(long, ours, asked).goodput / best).toBeGreaterThan(1)
+  })
+
+  it('[GDP11] the highest load carried has nine tenths of each class in time, and a class that is given up is not served', () => {
+    const passing = (most: number) => highest(-1, 200, [1, 3], (at) => at <= most)
+    expect([-1, 0, 1, 57, 199].map(passing)).toEqual([-1, 0, 1, 57, 199])
+    // What is not better than the best before is not taken for it.
+    expect(highest(60, 200, [1, 3], (at) => at <= 60)).toBe(60)
+    const share = (latency: number, throughput: number) => ({ share: { latency, throughput } })
+    expect(carries(share(0.9, 0.9))).toBe(true)
+    expect(carries(share(0.89, 1))).toBe(false)
+    expect(carries(share(Number.NaN, 0.95))).toBe(true)
+    const trace = traceOf('two workers')
+    const load = carriedLoad(trace, [ours], 7)
+    expect(carries(play(trace, ours, generate({ ...trace, load }, 7)))).toBe(true)
+    const mixed = policies.filter(({ name, profile }) => name === 'mixed fifo' && profile?.name === 'throughput')
+    expect(load / carriedLoad(trace, mixed, 7)).toBeGreaterThan(1.3)
   })
 
   it('[GDP2] on a mixed trace placement by effort is worth more than any mixed pool, and an abuser’s neighbours keep their share', () => {

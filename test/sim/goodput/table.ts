@@ -34,6 +34,10 @@ export function rowOf(name: string, profile: string, figures: Figures[]): string
 }
 
 export function print(rows: string[][]): void {
+  printUnder(head, rows)
+}
+
+export function printUnder(head: string[], rows: string[][]): void {
   const all = [head, ...rows]
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
   for (const row of all) console.log(`  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`)

@@ -31,6 +31,8 @@ export interface Trace {
   /** Share of requests without thinking. */
   quickShare: number
   load: number
+  /** The load is what the trace is for: no highest one is looked for. */
+  loadGiven: boolean
   promptMedian: number
   tenants: number
   /** One tenant sends so many times what all others send together; 0 for none. */
@@ -53,6 +55,7 @@ const base = {
   throughputWorkers: 4,
   quickShare: 0.5,
   load: 0.85,
+  loadGiven: false,
   promptMedian: 800,
   tenants: 12,
   abuse: 0,
@@ -66,10 +69,10 @@ export const traces: Trace[] = [
   { ...base, name: 'mixed 90/10', mixed: true, quickShare: 0.9 },
   { ...base, name: 'bursts 50/50', mixed: true, load: 0.6, burst: 3 },
   { ...base, name: 'long prompts', load: 0.7, promptMedian: 12_000 },
-  { ...base, name: 'one abuser', load: 0.6, abuse: 2 },
+  { ...base, name: 'one abuser', load: 0.6, loadGiven: true, abuse: 2 },
   { ...base, name: 'a worker lost', mixed: true, load: 0.7, lostAt: 200_000 },
-  { ...base, name: 'overload 1.5', mixed: true, load: 1.5 },
-  { ...base, name: 'low load', load: 0.15 },
+  { ...base, name: 'overload 1.5', mixed: true, load: 1.5, loadGiven: true },
+  { ...base, name: 'low load', load: 0.15, loadGiven: true },
   { ...base, name: 'only short', quickShare: 1, load: 0.8 },
   { ...base, name: 'only long', quickShare: 0, load: 0.8 },
   { ...base, name: 'two workers', latencyWorkers: 1, throughputWorkers: 1, load: 0.7 },
