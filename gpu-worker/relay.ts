@@ -21,6 +21,8 @@ import type { Outbox } from './outbox.ts'
 const beatMs = 250
 /** The head goes out with the first event, or when this has passed. */
 const headMs = 50
+/** A quiet one’s goes out then at the latest: what lies between may give up on an answer without a head (Cloudflare, 100 s). */
+const quietMs = 30_000
 /** Between the bytes that find out whether a client that waited is still there: the first is answered by a reset. */
 const knockMs = 20
 
@@ -67,8 +69,10 @@ export async function relay(
   if (dispatch.waited && !chat.stream) await knock(writer, left.signal)
   const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
   const quiet = dispatch.quiet === true && chat.stream
-  const headTimer = quiet ? undefined : setTimeout(() => writer.begin(), headMs)
-  const beat = quiet ? undefined : setInterval(() => writer.beat(), beatMs)
+  const headTimer = setTimeout(() => writer.begin(), quiet ? quietMs : headMs)
+  const beat = setInterval(() => {
+    if (!quiet || response.headersSent) writer.beat()
+  }, beatMs)
   let firstTokenMs: number | null = null
   const { end, stop, cause } = await pump(run, {
     counted: () => outbox.count(slot, run.counts),

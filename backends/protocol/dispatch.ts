@@ -44,8 +44,8 @@ export const Dispatch = z.object({
    */
   waited: z.boolean().optional(),
   /**
-   * A stream's first byte is its first token's: nothing is sent before, so that an edge that hedges can tell who answers.
-   * It watches over the client itself meanwhile.
+   * A stream's first byte is its first token's, for half a minute: nothing is sent before, so that an edge that hedges can
+   * tell who answers. It watches over the client itself meanwhile.
    */
   quiet: z.boolean().optional(),
   /** Unix milliseconds of the edge's clock. */
