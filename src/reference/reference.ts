@@ -1,4 +1,4 @@
-/** `/openapi.json`, `/docs`, `/llms.txt`: the reference, told for the address that it is asked at. */
+/** `/openapi.json`, `/docs`, `/llms.txt`, and `/`, which leads there: the reference, told for the address that it is asked at. */
 import { type Context, Hono } from 'hono'
 import { type Env, settings } from '../env.ts'
 import { llmsText } from './llms.ts'
@@ -7,6 +7,8 @@ import { page, style } from './page.ts'
 import type { Place } from './quickstarts.ts'
 
 export const reference = new Hono<{ Bindings: Env }>()
+
+reference.get('/', (context) => context.redirect('/docs'))
 
 reference.get('/openapi.json', (context) =>
   context.json(openapi(originOf(context)), 200, { 'access-control-allow-origin': '*' }),

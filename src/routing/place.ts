@@ -21,7 +21,7 @@
  * A target that the hardware cannot meet binds nobody: a target is never below twice what a lone request gets.
  */
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
-import { promptPerMs, type Speed, tokenMsAt } from './speed.ts'
+import { isKnown, promptPerMs, type Speed, tokenMsAt } from './speed.ts'
 import { targets } from './targets.ts'
 
 /** A worker as placement sees it. */
@@ -78,9 +78,9 @@ export interface Judged {
   /** Slots. */
   free: number
   heldTokens: number
-  /** Predicted, from now. */
-  firstTokenMs: number
-  tokenMs: number
+  /** Predicted, from now; null while nothing is known of such workers. */
+  firstTokenMs: number | null
+  tokenMs: number | null
   /** The part of both targets that it would likely use: less is better. */
   score: number
 }
@@ -123,7 +123,12 @@ export function judge(post: Post, order: Order, house: House): Judged {
   const { workerId, home: pool, side } = post
   const fit = fitOf(post, order, house, tokenMs, firstTokenMs)
   const free = post.slotsMax - running
-  return { workerId, pool, side, fit, running, free, heldTokens, firstTokenMs, tokenMs, score }
+  const known = isKnown(speed)
+  const told = {
+    firstTokenMs: known && perMs !== undefined ? firstTokenMs : null,
+    tokenMs: known ? tokenMs : null,
+  }
+  return { workerId, pool, side, fit, running, free, heldTokens, ...told, score }
 }
 
 /** Whether `a` is to be taken rather than `b`. */

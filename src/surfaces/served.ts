@@ -10,7 +10,7 @@ const others: [RegExp, string][] = [
 
 const served =
   'POST /v1/chat/completions, POST /v1/responses, POST /v1/messages (and its count_tokens), ' +
-  'POST /mistral/v1/chat/completions, GET /v1/models'
+  'POST /mistral/v1/chat/completions, GET /v1/models; all of it is at /docs'
 
 export function notServed(method: string, path: string): string {
   const other = others.find(([pattern]) => pattern.test(path))

@@ -287,6 +287,33 @@ describe('placement', () => {
     expect(place(pool, long(null), 3)).toBeUndefined()
   })
 
+  it('[PLC22] what is not known of a worker’s speed is told as nothing, never as zero', () => {
+    const pool = fleet()
+    const told = (asked: Ask) => pool.decisions.find(asked.requestId)?.attempts[0]?.best[0]
+    const first = ask()
+    place(pool, first, 5)
+    expect(told(first)).toMatchObject({ firstTokenMs: null, tokenMs: null })
+    const end = { workerId: 'quick', effort: 'none', outcome: 'finished', finished: true } as const
+    settled(
+      pool,
+      {
+        ...end,
+        requestId: first.requestId,
+        promptTokens: 90,
+        cachedTokens: 0,
+        outputTokens: 41,
+        firstTokenMs: 9,
+        ms: 409,
+      },
+      500,
+    )
+    heartbeat(pool, beat('quick', { sentAt: 1_000, outputTokensTotal: 41 }), 1, 1_000)
+    const second = ask()
+    place(pool, second, 1_001)
+    // Too short a prompt to tell how fast prompts are read.
+    expect(told(second)).toMatchObject({ firstTokenMs: null, tokenMs: 10 })
+  })
+
   it('[PLC9] why a request went where it went is kept: candidates, scores, waits, and what its worker said', () => {
     const pool = fleet()
     const asked = ask()

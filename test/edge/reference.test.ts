@@ -41,6 +41,15 @@ describe('the reference', () => {
     for (const { path } of operations) expect(page).toContain(`<code>${path}</code>`)
   })
 
+  it('[REF5] who opens the bare address is led to the page, and who asks for what is not there is told of it', async () => {
+    const bare = await SELF.fetch('https://gateway.example/', { redirect: 'manual' })
+    expect(bare.status).toBe(302)
+    expect(bare.headers.get('location')).toBe('/docs')
+    const wrong = await SELF.fetch('https://gateway.example/v1')
+    expect(wrong.status).toBe(404)
+    expect(await wrong.text()).toContain('/docs')
+  })
+
   it('[REF4] what is told names this gateway’s own address and model, and no key', async () => {
     for (const path of ['/docs', '/llms.txt']) {
       const text = await (await SELF.fetch(`https://gateway.example${path}`)).text()
