@@ -36,6 +36,7 @@ export async function runReal(name: string, seeds: number): Promise<void> {
   const wanted = traces.filter((trace) => trace.name.startsWith('mixed ') && trace.name.includes(name))
   if (wanted.length === 0)
     throw new Error(`--trace ${name}: the real engines play mixed 10/90, mixed 50/50 and mixed 90/10`)
+  if (!Number.isSafeInteger(seeds) || seeds < 1) throw new Error('--seeds is a whole number from 1')
   const engines = new Engines()
   await engines.open(Object.values(realProfiles))
   try {
