@@ -69,7 +69,8 @@ export class Decisions {
 
   end(requestId: string, outcome: string, engine: Decision['engine'] = null): void {
     const decision = this.#kept.get(requestId)
-    if (decision) Object.assign(decision, { outcome, ...(engine && { engine }) })
+    // Of two workers that had it, the one that was stopped has nothing to add.
+    if (decision && decision.outcome !== 'finished') Object.assign(decision, { outcome, ...(engine && { engine }) })
   }
 
   find(requestId: string): Decision | undefined {

@@ -13,6 +13,7 @@ import {
   registry,
   release,
   releaseOn,
+  settled,
   sweep,
   type Told,
   view,
@@ -392,6 +393,14 @@ describe('pool', () => {
     workerFailed(pool, 'a', 's', 5)
     expect(leased()).toEqual({ a: 0, b: 1 })
     release(pool, 's', 6)
+    expect(view(pool)).toMatchObject({ leased: 0 })
+    // What became of it is what its client got, whichever receipt comes last.
+    lease(pool, ask('d'), 7)
+    hedge(pool, ask('d', ['a']), 7) ?? hedge(pool, ask('d', ['b']), 7)
+    const end = { requestId: 'd', effort: 'none', promptTokens: 1, cachedTokens: 0, outputTokens: 1, ms: 1 } as const
+    settled(pool, { ...end, workerId: 'b', outcome: 'finished', finished: true, firstTokenMs: 1 }, 8)
+    settled(pool, { ...end, workerId: 'a', outcome: 'aborted', finished: false, firstTokenMs: null }, 9)
+    expect(pool.decisions.find('d')).toMatchObject({ outcome: 'finished', attempts: [{}, {}] })
     expect(view(pool)).toMatchObject({ leased: 0 })
     // Full, with one that waits: it comes first.
     const full = poolOf('a', 'b')
