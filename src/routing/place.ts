@@ -103,8 +103,12 @@ const margin = 0.9
 const guestShare = 0.75
 /** In parts of the targets: the other side is taken for a gain, not for a whim. */
 const awayCost = 0.1
-/** Of a cache: lengths are guesses, and an engine whose cache is full sends requests back, or lets them wait inside. */
-const fillMost = 0.9
+/**
+ * Of a cache. Lengths are guesses, and an engine whose cache is full sends its last request back to be read again; but one
+ * that is kept outside for fear of it is late for certain, and a beginning that many share is held once and counted for
+ * each.
+ */
+const fillMost = 1
 /** Of a worker's room, for a tenant that has much more than its share. */
 const greedyPart = 0.9
 const hotShare = 1.25

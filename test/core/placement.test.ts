@@ -272,7 +272,7 @@ describe('placement', () => {
     const high = (tenantId: string) => ask({ tenantId, effort: 'high', promptTokens: 100 })
     for (const tenant of ['b', 'c', 'd']) expect(place(pool, high(tenant))).toBe('a')
     const much = Array.from({ length: 12 }, () => place(pool, high('much')))
-    expect(much.filter((each) => each === 'a').length).toBe(9)
+    expect(much.filter((each) => each === 'a').length).toBe(10)
     expect(place(pool, high('e'))).toBe('a')
   })
 
