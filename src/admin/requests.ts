@@ -1,6 +1,6 @@
 /**
- * `/admin/requests/:requestId`: why a request went where it went, and what came of it. The decision is the fleet's memory
- * of the last few thousand requests; what was booked is the tenant's ledger, which stays for the tenant's retention.
+ * `/admin/requests/:requestId`: why a request went where it went, and what came of it. The fleet keeps the decisions
+ * of the last fifty thousand requests; what was booked is the tenant's ledger, which stays for the tenant's retention.
  */
 import { Hono } from 'hono'
 import { z } from 'zod'

@@ -1,7 +1,7 @@
 /**
- * Why each request went where it went, for whoever asks later. In the fleet's memory only: nothing is written for it, so
- * nothing on the request's path waits for it. The last `keptMax` requests are kept; older ones, and all of them when the
- * object is restarted, are gone, and then the ledger is what is left.
+ * Why each request went where it went, for whoever asks later. Nothing on the request's path waits for it to be written:
+ * while a request is open, and for a moment after, its decision is in the fleet's memory; then it is taken from here, many
+ * at once, to be kept on disk (see decision-book.ts). Memory that is lost takes the last seconds' with it.
  */
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
@@ -44,16 +44,21 @@ export interface Decision {
   engine: Record<string, number | string | null> | null
 }
 
-const keptMax = 4_096
+const keptMax = 8_192
 
 export class Decisions {
   readonly #kept = new Map<string, Decision>()
+  /** Ended since `take` was called last, and in the time before that: a receipt may still add to these. */
+  #ended = new Set<string>()
+  #endedBefore = new Set<string>()
 
   begin(decision: Decision): void {
     const before = this.#kept.get(decision.requestId)
     if (before) {
       // It comes back: one story.
       Object.assign(before, { effort: decision.effort, home: decision.home, outcome: null })
+      this.#ended.delete(decision.requestId)
+      this.#endedBefore.delete(decision.requestId)
       return
     }
     this.#kept.set(decision.requestId, decision)
@@ -70,10 +75,26 @@ export class Decisions {
   end(requestId: string, outcome: string, engine: Decision['engine'] = null): void {
     const decision = this.#kept.get(requestId)
     // Of two workers that had it, the one that was stopped has nothing to add.
-    if (decision && decision.outcome !== 'finished') Object.assign(decision, { outcome, ...(engine && { engine }) })
+    if (!decision || decision.outcome === 'finished') return
+    Object.assign(decision, { outcome, ...(engine && { engine }) })
+    if (!this.#endedBefore.has(requestId)) this.#ended.add(requestId)
   }
 
   find(requestId: string): Decision | undefined {
     return this.#kept.get(requestId)
+  }
+
+  /** Whether there is any that `take` will give, now or the next time. */
+  get untaken(): boolean {
+    return this.#ended.size + this.#endedBefore.size > 0
+  }
+
+  /** Those that had ended when it was called last. They are the caller's from now on. */
+  take(): Decision[] {
+    const taken = [...this.#endedBefore].flatMap((requestId) => this.#kept.get(requestId) ?? [])
+    for (const requestId of this.#endedBefore) this.#kept.delete(requestId)
+    this.#endedBefore = this.#ended
+    this.#ended = new Set()
+    return taken
   }
 }

@@ -1,12 +1,13 @@
 /**
  * One Durable Object for the fleet: the only one that leases its workers' slots. Its registry is in memory only, because every
  * heartbeat, one a second from each worker, says again what is true; see `pool.ts`. What nobody would say again, which
- * workers' keys are no longer good, is on disk; see `fence.ts`.
+ * workers' keys are no longer good and why requests went where they went, is on disk; see `fence.ts`, `decision-book.ts`.
  */
 import { DurableObject } from 'cloudflare:workers'
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
 import type { Env } from '../env.ts'
+import { DecisionBook } from './decision-book.ts'
 import type { Decision } from './decisions.ts'
 import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from './fence.ts'
 import {
@@ -34,18 +35,23 @@ import {
 } from './pool.ts'
 
 const sweepEveryMs = 1_000
+/** Decisions are written down so often, once they are at least that old. */
+const writeEveryMs = 2_000
 
 export class PoolObject extends DurableObject {
   readonly #startedAt = Date.now()
   readonly #pool: PoolState
   readonly #waiters = new Map<string, (outcome: Outcome) => void>()
   readonly #fences: Map<string, Fence>
+  readonly #book: DecisionBook
   #sweeping = false
+  #writing = false
 
   constructor(state: DurableObjectState, env: Env) {
     super(state, env as never)
     this.#pool = emptyPool(env.SPILL !== 'off')
     const { sql } = state.storage
+    this.#book = new DecisionBook(sql)
     sql.exec(`CREATE TABLE IF NOT EXISTS fences (worker_id TEXT PRIMARY KEY, epoch_min INTEGER NOT NULL,
       next_min INTEGER NOT NULL, next_at INTEGER NOT NULL, epoch_revoked INTEGER NOT NULL) WITHOUT ROWID`)
     const query = `SELECT worker_id AS workerId, epoch_min AS epochMin, next_min AS nextMin, next_at AS nextAt,
@@ -61,6 +67,7 @@ export class PoolObject extends DurableObject {
   /** Resolves when a slot is leased, or with the reason why none is. `release` ends the waiting. */
   lease(ask: Ask): Promise<Outcome> | Outcome {
     const outcome = lease(this.#pool, ask, Date.now(), (told) => this.#tell([told]))
+    this.#writeLater()
     if (outcome) return outcome
     this.#sweepLater()
     return new Promise((resolve) => this.#waiters.set(ask.requestId, resolve))
@@ -144,7 +151,7 @@ export class PoolObject extends DurableObject {
 
   /** Why a request went where it went; undefined when it is not remembered, see decisions.ts. */
   decision(requestId: string): Decision | undefined {
-    return this.#pool.decisions.find(requestId)
+    return this.#pool.decisions.find(requestId) ?? this.#book.find(requestId)
   }
 
   #tell(told: Told[]): void {
@@ -162,5 +169,16 @@ export class PoolObject extends DurableObject {
       this.#tell(sweep(this.#pool, Date.now()))
       if (this.#waiters.size > 0) this.#sweepLater()
     }, sweepEveryMs)
+  }
+
+  #writeLater(): void {
+    if (this.#writing) return
+    this.#writing = true
+    setTimeout(() => {
+      this.#writing = false
+      const { decisions } = this.#pool
+      this.#book.add(decisions.take())
+      if (decisions.untaken) this.#writeLater()
+    }, writeEveryMs)
   }
 }

@@ -341,8 +341,28 @@ describe('placement', () => {
       outcome: 'finished',
       engine: { promptTokens: 90, cachedTokens: 10, outputTokens: 30, firstTokenMs: 12, ms: 200 },
     })
-    for (let index = 0; index < 4_096; index++) release(pool, ask().requestId, 6 + Number(place(pool, ask(), 6) === ''))
+    for (let index = 0; index < 8_192; index++) release(pool, ask().requestId, 6 + Number(place(pool, ask(), 6) === ''))
     expect(pool.decisions.find(asked.requestId)).toBeUndefined()
+  })
+
+  it('[PLC23] a decision is taken to be kept a while after its end, once, and not while its request has come back', () => {
+    const pool = fleet()
+    const taken = () => pool.decisions.take().map(({ requestId }) => requestId)
+    const [first, second] = [ask(), ask()]
+    place(pool, first)
+    place(pool, second)
+    expect(pool.decisions.untaken).toBe(false)
+    release(pool, first.requestId, 1)
+    pool.decisions.end(first.requestId, 'finished')
+    pool.decisions.end(second.requestId, 'failed')
+    expect(taken()).toEqual([])
+    place(pool, { ...second, again: true }, 2)
+    expect(pool.decisions.untaken).toBe(true)
+    expect(taken()).toEqual([first.requestId])
+    expect(pool.decisions.find(first.requestId)).toBeUndefined()
+    expect(pool.decisions.untaken).toBe(false)
+    pool.decisions.end(second.requestId, 'finished')
+    expect([taken(), taken(), taken()]).toEqual([[], [second.requestId], []])
   })
 })
 

@@ -1,0 +1,67 @@
+/** Why requests went where they went, on the real object's disk. */
+import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { describe, expect, it } from 'vitest'
+import { DecisionBook } from '../../src/routing/decision-book.ts'
+import type { Decision } from '../../src/routing/decisions.ts'
+import { testAsk, testBeat } from '../support/fleet.ts'
+
+const id = (index: number) => `req_${index.toString(16).padStart(12, '0')}`
+
+const decision = (index: number, change: Partial<Decision> = {}): Decision => ({
+  ...{ requestId: id(index), tenantId: 't', model: 'm', effort: 'none', home: 'latency', priorityClass: 'interactive' },
+  ...{ weight: 100, cameAt: index, promptTokens: 10, expectedOutputTokens: 20, attempts: [], outcome: 'finished' },
+  ...{ engine: null, ...change },
+})
+
+describe('decisions', () => {
+  it('[DCB1] what ended is on disk seconds later, with what its worker said, and outlives the object’s memory', async () => {
+    const fleet = () => env.POOL.getByName('explained')
+    const [done, open] = [id(1), id(2)]
+    await fleet().heartbeat(testBeat('w', { sentAt: Date.now() }), 1)
+    for (const requestId of [done, open])
+      expect(await fleet().lease(testAsk(requestId))).toMatchObject({ kind: 'granted' })
+    const end = {
+      requestId: done,
+      workerId: 'w',
+      effort: 'none',
+      outcome: 'finished',
+      finished: true,
+      keyEpoch: 1,
+    } as const
+    const counts = { promptTokens: 90, cachedTokens: 0, outputTokens: 30, firstTokenMs: 12, ms: 200 }
+    await fleet().release([done])
+    await fleet().receiptsCame([{ ...end, ...counts }])
+    expect(await fleet().decision(done)).toMatchObject({ outcome: 'finished', engine: counts })
+    await scheduler.wait(4_500)
+    await evictDurableObject(fleet())
+    expect(await fleet().decision(done)).toMatchObject({
+      outcome: 'finished',
+      attempts: [{ workerId: 'w', why: expect.any(String) }],
+      engine: counts,
+    })
+    // It was not over: what nobody had written is gone with the memory.
+    expect(await fleet().decision(open)).toBeUndefined()
+  })
+
+  it('[DCB2] one of many is found by its id, the newest word on it first, and the oldest go when there are too many', async () => {
+    await runInDurableObject(env.POOL.getByName('book'), (_, { storage }) => {
+      const book = new DecisionBook(storage.sql)
+      for (let from = 0; from < 50_000; from += 1_000) {
+        book.add(Array.from({ length: 1_000 }, (_, index) => decision(from + index)))
+      }
+      expect(book.find(id(0))).toEqual(decision(0))
+      expect(book.find(id(49_999))).toEqual(decision(49_999))
+      expect(book.find(id(50_000))).toBeUndefined()
+      book.add([decision(700, { outcome: 'failed' }), decision(50_000)])
+      expect(book.find(id(700))?.outcome).toBe('failed')
+      expect(book.find(id(0))).toBeUndefined()
+      expect(book.find(id(500))).toEqual(decision(500))
+      // Another that opens the same rows counts them.
+      const again = new DecisionBook(storage.sql)
+      again.add(Array.from({ length: 500 }, (_, index) => decision(60_000 + index)))
+      expect(again.find(id(999))).toBeUndefined()
+      expect(again.find(id(1_000))).toEqual(decision(1_000))
+    })
+  })
+})
