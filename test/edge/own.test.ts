@@ -87,6 +87,7 @@ const cases: Record<string, Case> = {
   'POST /mistral/v1/chat/completions': dialect('/mistral/v1/chat/completions', { messages: hello }),
   'GET /mistral/v1/models': open('/mistral/v1/models'),
   'GET /mistral/v1/models/:id': open('/mistral/v1/models/none'),
+  'GET /': open('/'),
   'GET /openapi.json': open('/openapi.json'),
   'GET /docs': open('/docs'),
   'GET /llms.txt': open('/llms.txt'),
