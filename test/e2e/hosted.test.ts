@@ -273,10 +273,13 @@ describe('the last resort', () => {
       api.answer = (response) => void response.writeHead(status, { 'retry-after': '7' }).end(body)
       for (const stream of [true, false]) {
         const response = await ask({ stream })
-        expect(response.status).toBe(expected.status)
-        expect(await response.json()).toMatchObject({ code: expected.code })
+        const text = await response.text()
+        // Where it took long, the head had gone out, and the stream says it.
+        const late = stream && response.status === 200
+        if (!late) expect(response.status).toBe(expected.status)
+        expect(JSON.parse(late ? (events(text).at(-1) ?? '') : text)).toMatchObject({ code: expected.code })
         expect((await closed(id(response), 'voided')).entries).toMatchObject([{ kind: 'void', cost_nano: 0 }])
-        if (status === 429) expect(response.headers.get('retry-after')).toBe('7')
+        if (status === 429 && !late) expect(response.headers.get('retry-after')).toBe('7')
       }
     }
   })
