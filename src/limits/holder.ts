@@ -6,7 +6,7 @@
  */
 import { type Bucket, fullBucket, giveBack, take, unitsLeft } from './bucket.ts'
 import { emptyPurse, hold, openPurse, type Purse, purseLeft, spend } from './purse.ts'
-import { type WindowKind, windowEnd, windowStart } from './window.ts'
+import { type WindowKind, windowEnd, windowKinds, windowStart } from './window.ts'
 
 /** Null means no limit. */
 export interface Limits {
@@ -109,7 +109,7 @@ export function raiseHolder(
  */
 export function burdenTime(states: readonly HolderState[], now: number): number {
   let latest = now
-  for (const { purses } of states) for (const [, purse] of eachPurse(purses)) latest = Math.max(latest, purse.window)
+  for (const { purses } of states) for (const kind of windowKinds) latest = Math.max(latest, purses[kind]?.window ?? 0)
   return latest
 }
 
@@ -118,6 +118,8 @@ export function burdenTime(states: readonly HolderState[], now: number): number 
  * where its window is over, it is held anew in the one that is open.
  */
 export function openHolder(state: HolderState, to: number, from = to, heldNano = 0): HolderState {
+  const open = windowKinds.every((kind) => (state.purses[kind]?.window ?? to) >= windowStart(kind, to))
+  if (open && heldNano === 0) return state
   const purses: Purses = {}
   for (const [kind, old] of eachPurse(state.purses)) {
     const purse = openPurse(old, kind, to)

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { GroupCommit } from '../../src/tenant/group-commit.ts'
 
-function setUp() {
+/** Every call looks for a crowd, unless it is said. */
+function setUp(probeEvery = 1) {
   const ran: string[] = []
   let flushed: (() => void) | undefined
   let asked = 0
@@ -15,14 +16,17 @@ function setUp() {
       }
     }
   }
-  const commits = new GroupCommit({
-    transaction: run('transaction'),
-    statement: run('statement'),
-    flushed: (then) => {
-      flushed = then
-      asked += 1
+  const commits = new GroupCommit(
+    {
+      transaction: run('transaction'),
+      statement: run('statement'),
+      flushed: (then) => {
+        flushed = then
+        asked += 1
+      },
     },
-  })
+    probeEvery,
+  )
   const work = (value: string) => () => {
     ran.push(value)
     if (value === 'x') throw new Error('bad')
@@ -43,23 +47,44 @@ describe('group commit', () => {
 
   it('[TEN11] each commit’s flush is awaited once, and when nothing waits the next call runs at once', async () => {
     const { commits, ran, work, flush, asked } = setUp()
-    const first = commits.run(work('a'))
-    const second = [commits.run(work('b')), commits.run(work('c'))]
+    const first = ['a', 'b', 'c', 'd'].map((value) => commits.run(work(value)))
     expect(asked()).toBe(1)
     flush()
     expect(asked()).toBe(2)
     flush()
-    expect(asked()).toBe(2)
-    const last = commits.run(work('d'))
-    expect(await Promise.all([first, ...second, last])).toEqual(['a', 'b', 'c', 'd'])
-    expect(ran).toEqual(['transaction a', 'transaction bc', 'transaction d'])
+    flush()
+    expect(asked()).toBe(3)
+    const last = commits.run(work('e'))
+    expect(await Promise.all([...first, last])).toEqual(['a', 'b', 'c', 'd', 'e'])
+    expect(ran).toEqual(['transaction a', 'transaction bcd', 'transaction e'])
+  })
+
+  it('[TEN18] one in so many calls looks for a crowd; two callers are none, four are, until they are gone', async () => {
+    const { commits, ran, work, flush, asked } = setUp(4)
+    const run = (values: string) => [...values].map((value) => commits.run(work(value), 'statement'))
+    run('abc')
+    expect(asked()).toBe(0)
+    // The fourth looks: of two callers one waits, and for its commit nobody does.
+    run('de')
+    flush()
+    expect([asked(), ran.at(-1)]).toEqual([1, 'transaction e'])
+    run('fgh')
+    expect([asked(), ran.at(-1)]).toEqual([1, 'statement h'])
+    run('ijkl')
+    flush()
+    expect([asked(), ran.at(-1)]).toEqual([3, 'transaction jkl'])
+    run('m')
+    flush()
+    expect([asked(), ran.at(-1)]).toEqual([4, 'transaction m'])
+    flush()
+    run('nop')
+    expect([asked(), ran.at(-1)]).toEqual([4, 'statement p'])
   })
 
   it('[TEN12] a call that throws takes no other with it, alone or among others', async () => {
     const { commits, work, flush } = setUp()
     const answers = ['x', 'a', 'x', 'c'].map((value) => commits.run(work(value)))
-    flush()
-    flush()
+    for (let flushes = 0; flushes < 3; flushes++) flush()
     answers.push(commits.run(work('d')))
     expect(await Promise.allSettled(answers)).toMatchObject([
       { status: 'rejected' },

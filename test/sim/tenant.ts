@@ -194,14 +194,18 @@ export class TenantHost {
 
   #newCommits(): GroupCommit {
     const incarnation = this.#incarnation
-    return new GroupCommit({
-      transaction: (work) => this.#transaction(work),
-      statement: (work) => this.#statement(work),
-      flushed: (then) =>
-        this.#parts.timeline.after(this.#parts.gatherMs(), `${this.tenantId} commits`, () => {
-          if (incarnation === this.#incarnation) then()
-        }),
-    })
+    return new GroupCommit(
+      {
+        transaction: (work) => this.#transaction(work),
+        statement: (work) => this.#statement(work),
+        flushed: (then) =>
+          this.#parts.timeline.after(this.#parts.gatherMs(), `${this.tenantId} commits`, () => {
+            if (incarnation === this.#incarnation) then()
+          }),
+        // Worlds are small: with the product's own number hardly a call would be gathered.
+      },
+      2,
+    )
   }
 
   /** As in the tenant object: all or nothing, in storage and in memory. */
