@@ -35,7 +35,7 @@ export class GroupCommit {
   #flushing = false
   #waiting: Waiting[] = []
 
-  constructor(commits: Commits, probeEvery = 8) {
+  constructor(commits: Commits, probeEvery = 16) {
     this.#commits = commits
     this.#probeEvery = probeEvery
   }

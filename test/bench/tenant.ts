@@ -26,6 +26,8 @@ const rounds = quick ? 3 : 7
 const concurrency = 64
 const sharedCalls = concurrency * (quick ? 10 : 30)
 const aloneCalls = quick ? 60 : 150
+/** Of as many calls each; an even number, so that each kind comes first as often. */
+const inRowTurns = quick ? 4 : 10
 
 /** What the product promises of admission, against one row's write in the same run. */
 const throughputMin = 3
@@ -76,7 +78,7 @@ async function main(): Promise<void> {
     console.log(`${rows} rows, ${keys} keys: ${(bytes / 1e6).toFixed(1)} MB${first}`)
   }
 
-  /** Uses every key once. Answers the mean of the first calls, in a row. */
+  /** Uses every key once, and some twice. Answers the mean of the first calls, in a row. */
   async function useKeys({ name, keys }: Tenant): Promise<number> {
     const use = async (count: number, callers: number) => {
       const query = { name, keys, call: 'admit', count, concurrency: callers }
@@ -85,33 +87,45 @@ async function main(): Promise<void> {
       return tookMs / count
     }
     const first = await use(aloneCalls, 1)
-    for (let used = aloneCalls; used < keys; used += sharedCalls) await use(sharedCalls, concurrency)
+    for (let used = aloneCalls; used < Math.max(keys, 2 * sharedCalls); used += sharedCalls)
+      await use(sharedCalls, concurrency)
     return first
   }
 
-  async function take(call: Call, tenant: Tenant): Promise<Sample> {
-    // An object that nobody asks for ten seconds forgets its keys.
-    if (call === 'admit' && tenant.keys > 1) await useKeys(tenant)
-    const run = (count: number, callers: number) =>
-      ask<{ answers: unknown[]; latencyMs: number[]; tookMs: number }>('/run', {
-        ...{ name: tenant.name, keys: tenant.keys, call, count, concurrency: callers },
-      })
-    const free = async (answers: unknown[]) => {
-      if (call === 'admit') await ask('/void', { name: tenant.name }, answers)
-    }
+  const run = (call: Call, { name, keys }: Tenant, count: number, callers: number) =>
+    ask<{ answers: unknown[]; latencyMs: number[]; tookMs: number }>('/run', {
+      ...{ name, keys, call, count, concurrency: callers },
+    })
+
+  async function free(call: Call, { name }: Tenant, answers: unknown[]): Promise<void> {
+    if (call === 'admit') await ask('/void', { name }, answers)
+  }
+
+  async function take(call: Call, tenant: Tenant, inRowMs: number): Promise<Sample> {
     const aloneMs: number[] = []
     for (let index = 0; index < aloneCalls; index++) {
       const startedAt = performance.now()
-      const { answers } = await run(1, 1)
+      const { answers } = await run(call, tenant, 1, 1)
       aloneMs.push(performance.now() - startedAt)
-      await free(answers)
+      await free(call, tenant, answers)
     }
-    const inRow = await run(aloneCalls, 1)
-    await free(inRow.answers)
-    const inRowMs = inRow.tookMs / aloneCalls
-    const { answers, latencyMs, tookMs } = await run(sharedCalls, concurrency)
-    await free(answers)
+    const { answers, latencyMs, tookMs } = await run(call, tenant, sharedCalls, concurrency)
+    await free(call, tenant, answers)
     return { perSecond: (sharedCalls / tookMs) * 1_000, inRowMs, sharedMs: latencyMs, aloneMs }
+  }
+
+  /** Calls in a row of each kind, in turns so short that what disturbs one disturbs the other. */
+  async function takeInRow(tenant: Tenant): Promise<Record<'admit' | 'row', number>> {
+    const tookMs = { admit: 0, row: 0 }
+    for (let turn = 0; turn < inRowTurns; turn++) {
+      for (const call of turn % 2 === 0 ? (['admit', 'row'] as const) : (['row', 'admit'] as const)) {
+        const taken = await run(call, tenant, aloneCalls, 1)
+        await free(call, tenant, taken.answers)
+        tookMs[call] += taken.tookMs
+      }
+    }
+    const calls = inRowTurns * aloneCalls
+    return { admit: tookMs.admit / calls, row: tookMs.row / calls }
   }
 
   const samples = new Map<Tenant, { admit: Sample[]; row: Sample[] }>(
@@ -120,15 +134,21 @@ async function main(): Promise<void> {
   const nothing: Sample[] = []
   for (let round = -1; round < rounds; round++) {
     for (const [tenant, taken] of samples) {
-      const admit = await take('admit', tenant)
-      const row = await take('row', tenant)
+      // An object that nobody asks for ten seconds is gone from memory: it wakes, reads its keys, and begins a log that
+      // is slower to write until it is as long as it gets. All that untimed; the row's object never sleeps.
+      await useKeys(tenant)
+      const inRow = await takeInRow(tenant)
+      const admit = await take('admit', tenant, inRow.admit)
+      const row = await take('row', tenant, inRow.row)
       // The first round warms up.
       if (round < 0) continue
       taken.admit.push(admit)
       taken.row.push(row)
     }
     const [first] = tenants
-    if (first && round >= 0) nothing.push(await take('nothing', first))
+    if (!first || round < 0) continue
+    const { tookMs } = await run('nothing', first, aloneCalls, 1)
+    nothing.push(await take('nothing', first, tookMs / aloneCalls))
   }
   console.log(`\n${table(samples)}\n`)
   const way = spread(nothing.map((sample) => quantile(sample.aloneMs, 0.5)))
