@@ -60,6 +60,7 @@ const scripted: Engine = {
         const early = beganAt + index * tokenMs - performance.now()
         if (outputTokensMax > words.length && early > 0) await delay(early)
         counts.outputTokens += 1
+        load.outputTokensTotal += 1
         yield { kind: 'text', channel: 'content', text: words[index % words.length] ?? '' }
       }
       yield { kind: 'end', finishReason: 'stop' }
@@ -101,7 +102,8 @@ async function main(edgeUrl: URL, home: string, workerKey: string): Promise<void
   const state = (): Heartbeat => ({
     ...{ workerId, pool: 'latency', url, model: 'tramontane-tiny', engine: 'scripted 1', state: 'ready' },
     ...{ slotsMax, contextTokens: 4_096, vision: false, running: slots.holders(), kvTokens: 0, kvTokensMax: 0 },
-    ...{ promptTokensTotal: 0, cachedTokensTotal: 0, outputTokensTotal: 0, sentAt: now() },
+    // Of a worker that runs requests and says that it writes nothing, the fleet thinks that it stands still.
+    ...{ promptTokensTotal: 0, cachedTokensTotal: 0, outputTokensTotal: load.outputTokensTotal, sentAt: now() },
   })
   await new Heartbeats({ edgeUrl, kid, key, state, log }).start()
   process.send?.({ kind: 'ready', url })
