@@ -272,10 +272,11 @@ describe('the last resort', () => {
     for (const { status, body, expected } of cases) {
       api.answer = (response) => void response.writeHead(status, { 'retry-after': '7' }).end(body)
       for (const stream of [true, false]) {
+        const askedAt = performance.now()
         const response = await ask({ stream })
+        // On a machine that is too busy the head of a stream goes out first, after a quarter of a second, and the stream says it.
+        const late = stream && response.status === 200 && performance.now() - askedAt >= 250
         const text = await response.text()
-        // Where it took long, the head had gone out, and the stream says it.
-        const late = stream && response.status === 200
         if (!late) expect(response.status).toBe(expected.status)
         expect(JSON.parse(late ? (events(text).at(-1) ?? '') : text)).toMatchObject({ code: expected.code })
         expect((await closed(id(response), 'voided')).entries).toMatchObject([{ kind: 'void', cost_nano: 0 }])
