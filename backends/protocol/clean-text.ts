@@ -1,0 +1,25 @@
+/**
+ * The one function that text from outside passes before it reaches a header, a warning, a log line, a metric or a label:
+ * printable ASCII, bounded. An attacker's line ends, control characters and megabytes end here.
+ */
+
+/** Longest text that goes into one header, in characters: common clients refuse 16 KiB of headers in all. */
+export const headerCharactersMax = 2_000
+
+/** Printable ASCII of `text`, at most `charactersMax` characters; every other character becomes "?". */
+export function cleanText(text: string, charactersMax: number): string {
+  const cut = text.length > charactersMax ? `${text.slice(0, Math.max(0, charactersMax - 3))}...` : text
+  return cut.replace(/[^\x20-\x7e]/g, '?')
+}
+
+/** The value of a warnings header: as many of the warnings as fit, and how many did not. Empty for none. */
+export function warningsHeaderValue(warnings: readonly string[]): string {
+  const clean = [...new Set(warnings.map((warning) => cleanText(warning, 400)))]
+  let value = ''
+  for (const [index, warning] of clean.entries()) {
+    const next = value === '' ? warning : `${value}; ${warning}`
+    if (next.length > headerCharactersMax - 32) return `${value}; and ${clean.length - index} more`
+    value = next
+  }
+  return value
+}
