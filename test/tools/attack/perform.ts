@@ -1,0 +1,157 @@
+/** Performs attacks one after the other and holds what the neighbour and the processes noticed against the bar. */
+import type { Attack } from './attack.ts'
+import { Neighbour } from './neighbour.ts'
+import { type Answer, leftovers, processes, startWorld, type World } from './world.ts'
+
+/** How much longer than without the attack the neighbour's longest pause may be. */
+const pauseBarMs = 1_000
+const baselineMs = 6_000
+const attackMostMs = 90_000
+const sampleEveryMs = 200
+/** A process above this is ended here, so that a failed defence does not take the machine with it. */
+const memoryMostBytes = 4 * 1024 ** 3
+
+export interface AttackResult {
+  name: string
+  /** How many answers had each status. */
+  answers: string
+  chargedNano: number
+  pauseMs: number
+  baselineMs: number
+  /** Peak memory by process, in bytes. */
+  memory: Map<string, number>
+  leftovers: string[]
+  /** Why it is not within the bar; none when it is. */
+  faults: string[]
+}
+
+export async function perform(
+  attacks: readonly Attack[],
+  onResult: (result: AttackResult, index: number) => void = () => undefined,
+): Promise<AttackResult[]> {
+  let world = await startWorld()
+  let neighbour = new Neighbour(world)
+  const results: AttackResult[] = []
+  try {
+    let baseline = await calm(neighbour)
+    for (const [index, attack] of attacks.entries()) {
+      const result = await performOne(world, neighbour, attack, baseline)
+      results.push(result)
+      onResult(result, index)
+      if (result.faults.length === 0) continue
+      // The next attack meets a product that is whole.
+      await neighbour.stop()
+      await world.stop()
+      world = await startWorld()
+      neighbour = new Neighbour(world)
+      baseline = await calm(neighbour)
+    }
+  } finally {
+    await neighbour.stop()
+    await world.stop()
+  }
+  return results
+}
+
+async function calm(neighbour: Neighbour): Promise<number> {
+  // The first requests find cold caches.
+  await new Promise((resolve) => setTimeout(resolve, baselineMs / 2))
+  neighbour.take()
+  await new Promise((resolve) => setTimeout(resolve, baselineMs))
+  return neighbour.take().longestPauseMs
+}
+
+async function performOne(world: World, neighbour: Neighbour, attack: Attack, baseline: number): Promise<AttackResult> {
+  const before = pidsOf(world)
+  const spentBefore = await spent(world)
+  neighbour.take()
+  const memory = new Map<string, number>()
+  const sampler = setInterval(() => sample(world, memory), sampleEveryMs)
+  const faults: string[] = []
+  let answers: Answer[] = []
+  try {
+    const late = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), attackMostMs).unref())
+    const came = await Promise.race([attack.run(world), late])
+    if (came) answers = came
+    else faults.push(`no end after ${attackMostMs / 1_000} s`)
+  } catch (error) {
+    faults.push(`the attack itself failed: ${error instanceof Error ? error.message.slice(0, 120) : error}`)
+  }
+  // What it left behind may still hurt.
+  await new Promise((resolve) => setTimeout(resolve, 1_500))
+  const left = await leftovers(world, () => neighbour.inFlight)
+  clearInterval(sampler)
+  sample(world, memory)
+  const noticed = neighbour.take()
+  const after = pidsOf(world)
+  const lost = [...before].filter(([name, pid]) => after.get(name) !== pid).map(([name]) => name)
+  if (lost.length > 0) faults.push(`lost: ${lost.join(', ')}`)
+  if (noticed.longestPauseMs > baseline + pauseBarMs) faults.push(`the neighbour waited ${noticed.longestPauseMs} ms`)
+  if (noticed.failures.length > 0)
+    faults.push(`the neighbour met ${noticed.failures.length} failures: ${noticed.failures[0]}`)
+  if (left.length > 0) faults.push(`left over: ${left.join(', ')}`)
+  const judged = await judge(attack, answers, world)
+  if (judged) faults.push(judged)
+  return {
+    name: attack.name,
+    answers: statuses(answers),
+    chargedNano: (await spent(world)) - spentBefore,
+    pauseMs: noticed.longestPauseMs,
+    baselineMs: baseline,
+    memory,
+    leftovers: left,
+    faults,
+  }
+}
+
+async function judge({ expect }: Attack, answers: readonly Answer[], world: World): Promise<string | undefined> {
+  if (!expect || answers.length === 0) return undefined
+  if (typeof expect === 'function') return expect(answers, world)
+  const wrong = answers.find(({ status }) => !expect.includes(status))
+  return wrong && `an answer of status ${wrong.status}, not ${expect.join(' or ')}: ${wrong.text.slice(0, 100)}`
+}
+
+function statuses(answers: readonly Answer[]): string {
+  const counts = Map.groupBy(answers, ({ status }) => status)
+  return [...counts].map(([status, same]) => `${same.length}×${status || 'none'}`).join(' ')
+}
+
+async function spent(world: World): Promise<number> {
+  return world.product.tenant(world.attacker.tenantId).then(
+    ({ postedNano }) => postedNano,
+    () => Number.NaN,
+  )
+}
+
+function pidsOf(world: World): Map<string, number> {
+  return new Map(processes(world.product).map(({ name, pid }) => [name, pid]))
+}
+
+function sample(world: World, memory: Map<string, number>): void {
+  for (const { name, pid, bytes } of processes(world.product)) {
+    memory.set(name, Math.max(memory.get(name) ?? 0, bytes))
+    if (bytes > memoryMostBytes) process.kill(pid, 'SIGKILL')
+  }
+}
+
+const columns = [
+  'attack',
+  'answers',
+  'charged (nano-$)',
+  'pause (ms)',
+  'peak memory (MiB): edge, workers, engines',
+  'result',
+] as const
+
+export function headline(): string {
+  return `\n| ${columns.join(' | ')} |\n|${columns.map(() => '---').join('|')}|\n`
+}
+
+export function row({ name, answers, chargedNano, pauseMs, baselineMs, memory, faults }: AttackResult): string {
+  const peak = (part: string) => {
+    const bytes = [...memory].filter(([process]) => process.endsWith(part)).map(([, size]) => size)
+    return Math.round(Math.max(0, ...bytes) / 1_048_576)
+  }
+  const peaks = `${peak('edge')}, ${peak('worker')}, ${peak('engine')}`
+  return `| ${name} | ${answers} | ${chargedNano} | ${pauseMs} (${baselineMs}) | ${peaks} | ${faults.length === 0 ? 'ok' : faults.join('; ')} |`
+}
