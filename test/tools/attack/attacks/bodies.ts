@@ -14,7 +14,7 @@ const arrays = (bytes: number) => `[${'[],'.repeat(Math.floor(bytes / 3))}[]]`
 async function revoked(world: World): Promise<string> {
   const key = await addKey(world.product, world.attacker.tenantId)
   const keyId = key.split('_')[3]
-  await world.product.admin('POST', `/admin/tenants/${world.attacker.tenantId}/keys/${keyId}/revoke`)
+  await world.product.admin('DELETE', `/admin/tenants/${world.attacker.tenantId}/keys/${keyId}`)
   return key
 }
 

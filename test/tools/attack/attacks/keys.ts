@@ -4,7 +4,7 @@ import { type Answer, addKey, type World } from '../world.ts'
 
 async function revoked(world: World): Promise<string> {
   const key = await addKey(world.product, world.attacker.tenantId)
-  await world.product.admin('POST', `/admin/tenants/${world.attacker.tenantId}/keys/${key.split('_')[3]}/revoke`)
+  await world.product.admin('DELETE', `/admin/tenants/${world.attacker.tenantId}/keys/${key.split('_')[3]}`)
   return key
 }
 
