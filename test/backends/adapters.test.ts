@@ -66,7 +66,7 @@ const named = { type: 'function', function: { name: 'find' } }
 const image = { type: 'image_url', image_url: { url: 'data:image/png;base64,iVBORw0KGgo=' } }
 const schema = { type: 'json_schema', json_schema: { name: 'a', schema: { type: 'object' } } }
 
-describe('what a backend cannot do', () => {
+describe('a missing capability', () => {
   const asks: [keyof Capabilities, string, Record<string, unknown>, EffortWord][] = [
     ['efforts', 'reasoning_effort', {}, 'medium'],
     ['vision', 'messages', { messages: [{ role: 'user', content: [image] }] }, 'none'],
@@ -78,7 +78,7 @@ describe('what a backend cannot do', () => {
     ['prefix', 'messages', { messages: [{ role: 'assistant', content: 'So', prefix: true }] }, 'none'],
   ]
 
-  it.each(all)('[ADP1] is refused by its field, and what it can do is asked for (%s)', (_, backend) => {
+  it.each(all)('[ADP1] a missing capability is refused with its field, a supported one is sent (%s)', (_, backend) => {
     for (const [capability, param, body, effort] of asks) {
       const off = { [capability]: capability === 'efforts' ? ['none'] : capability === 'stopsMax' ? 0 : false }
       // A tool must be taken before one can be forced.
@@ -89,7 +89,7 @@ describe('what a backend cannot do', () => {
     }
   })
 
-  it.each(all)('[ADP2] is a warning where the answer means the same without it, and is not sent (%s)', (_, backend) => {
+  it.each(all)('[ADP2] a missing capability that changes no meaning is a warning and not sent (%s)', (_, backend) => {
     const body = {
       messages: [
         { role: 'user', content: 'Hi' },
@@ -110,7 +110,7 @@ describe('what a backend cannot do', () => {
     expect(request.call.body).not.toMatch(/seed"|penalty|parallel|Hm\./)
   })
 
-  it('[ADP3] an engine is never given an address to fetch', () => {
+  it('[ADP3] no self-hosted engine is given a URL to fetch', () => {
     const remote = { type: 'image_url', image_url: { url: 'https://10.0.0.1/a.png' } }
     const chat = {
       ...chatOf({}),
@@ -123,7 +123,7 @@ describe('what a backend cannot do', () => {
     }
   })
 
-  it('[ADP4] a capability that an adapter does not name is off', () => {
+  it('[ADP4] a capability that an adapter does not declare is off', () => {
     const { efforts, stopsMax, ...rest } = capabilities({})
     expect({ efforts, stopsMax }).toEqual({ efforts: ['none'], stopsMax: 0 })
     expect(Object.values(rest).every((value) => value === false)).toBe(true)
@@ -135,8 +135,8 @@ const Turn = z.object({
   tool_calls: z.array(z.object({ id: z.string() })).optional(),
 })
 
-describe('what an engine is asked with', () => {
-  it('[ADP5] effort goes by the name that the engine reads, and to one that reads none, none is sent', () => {
+describe('a request to an engine', () => {
+  it('[ADP5] effort is sent in the field that the engine reads, and not to an engine that reads none', () => {
     const efforts = (backend: HttpBackend, effort: EffortWord) => {
       const { reasoning_effort: plain, chat_template_kwargs: template } = sent(backend, {}, { effort })
       return plain ?? template
@@ -149,7 +149,7 @@ describe('what an engine is asked with', () => {
     expect(efforts(openaiCompatible, 'none')).toBeUndefined()
   })
 
-  it('[ADP6] a smaller number is served first everywhere, and none is sent where it would be an error', () => {
+  it('[ADP6] a lower priority is served first, and none is sent to an engine that would refuse it', () => {
     const can = { priority: true }
     expect(sent(vllm, {}, { can }).priority).toBe(3)
     expect(sent(sglang, {}, { can }).priority).toBe(-3)
@@ -157,7 +157,7 @@ describe('what an engine is asked with', () => {
       expect(sent(backend, {}, { can: { priority: false } })).not.toHaveProperty('priority')
   })
 
-  it('[ADP7] tenants’ prefixes are kept apart where they can be, and shared only without a salt', () => {
+  it('[ADP7] prefix caches are separated by tenant where possible, and shared only without a salt', () => {
     expect(sent(vllm, {}).cache_salt).toBe('s4lt')
     expect(sent(sglang, {}).cache_salt).toBe('s4lt')
     expect(sent(llamaCpp, {}).cache_prompt).toBe(false)
@@ -165,7 +165,7 @@ describe('what an engine is asked with', () => {
     for (const backend of [vllm, sglang]) expect(sent(backend, {}, { cacheSalt: '' })).not.toHaveProperty('cache_salt')
   })
 
-  it('[ADP8] a named tool is named, or shown alone and forced, and never taken for `auto`', () => {
+  it('[ADP8] a named tool is sent by name or as the only required tool, never as `auto`', () => {
     const body = { tools, tool_choice: named }
     for (const backend of [vllm, sglang, mistral]) expect(sent(backend, body).tool_choice).toEqual(named)
     for (const backend of [llamaCpp, lmStudio]) {
@@ -182,7 +182,7 @@ describe('what an engine is asked with', () => {
     }
   })
 
-  it('[ADP9] thinking of earlier turns goes back under the engine’s own name', () => {
+  it('[ADP9] reasoning of earlier turns is sent in the engine’s own field', () => {
     const body = {
       messages: [
         { role: 'user', content: 'Hi' },
@@ -200,7 +200,7 @@ describe('what an engine is asked with', () => {
       expect(turn(backend)).toEqual({ role: 'assistant', content: 'Yes' })
   })
 
-  it('[ADP10] ids of calls have nine letters or digits, the same in the call and in its result', () => {
+  it('[ADP10] call ids have nine letters or digits, the same in a call and in its result', () => {
     const call = (id: string) => ({ id, type: 'function', function: { name: 'look', arguments: '{}' } })
     const body = {
       messages: [
@@ -220,7 +220,7 @@ describe('what an engine is asked with', () => {
     }
   })
 
-  it('[ADP11] the bound is always set, the answer always streams, and nothing goes to a strict engine that it does not know', () => {
+  it('[ADP11] the bound is set, the answer streams, and a strict engine gets only known fields', () => {
     for (const backend of httpBackends)
       expect(sent(backend, { max_tokens: 9 })).toMatchObject({ max_tokens: 50, stream: true })
     const unnamed = vllm.request(chatOf({}), order, { ...attach(vllm), model: '' })
@@ -233,7 +233,7 @@ describe('what an engine is asked with', () => {
     expect(sent(mistral, loaded)).not.toHaveProperty('stream_options')
   })
 
-  it('[ADP12] without thinking, a schema or a forced call binds from the first token', () => {
+  it('[ADP12] without reasoning, a schema or a forced call constrains from the first token', () => {
     const held = { response_format: schema }
     expect(sent(vllm, held).include_reasoning).toBe(false)
     expect(sent(vllm, { tools, tool_choice: 'required' }).include_reasoning).toBe(false)
@@ -250,7 +250,7 @@ const answer = (value: unknown, status = 200): HttpAnswer => ({
   body: typeof value === 'string' ? value : JSON.stringify(value),
 })
 
-describe('at attach', () => {
+describe('attaching', () => {
   const attachVllm = (version: string) =>
     vllm.attach.read([
       answer({ version }),
@@ -261,7 +261,7 @@ describe('at attach', () => {
   const broken = (attached: Attached | undefined) =>
     attached?.faults.filter(({ kind }) => kind === 'broken').map(({ message }) => message)
 
-  it('[ADP13] versions of vLLM that are broken for Small 4 are named, and what to use instead', () => {
+  it('[ADP13] attaching to a vLLM version that is broken for Small 4 names the version to use', () => {
     expect(broken(attachVllm('0.18.0'))).toEqual([
       expect.stringContaining('vllm#38560'),
       expect.stringContaining('vllm#37081'),
@@ -274,7 +274,7 @@ describe('at attach', () => {
     expect(isOlder('0.20.0rc1', '0.20')).toBe(false)
   })
 
-  it('[ADP14] SGLang says what it was launched with, and what that lacks is named with its flag', () => {
+  it('[ADP14] attaching to SGLang reads its launch settings and names the flag of each missing one', () => {
     const attachSglang = (info: Record<string, unknown>) =>
       sglang.attach.read([
         answer({ version: '0.5.23', ...info }),
@@ -295,7 +295,7 @@ describe('at attach', () => {
     expect(attachSglang({ enable_priority_scheduling: true })?.capabilities.priority).toBe(true)
   })
 
-  it('[ADP15] what an engine would do in silence is said: a prompt that is cut, a model that is not loaded', () => {
+  it('[ADP15] attaching reports a cut prompt and a model that is not loaded', () => {
     const ollamaIs = (tags: unknown[]) =>
       ollama.attach.read([answer({ version: '0.40.12' }), answer({ models: [] }), answer({ models: tags })])
     expect(ollamaIs([{ name: 'm' }])?.faults.map(({ trait }) => trait)).toContain('over-context')
@@ -317,8 +317,8 @@ const call = (args: string) => ({
   tool_calls: [{ index: 0, id: 'abcdefghi', function: { name: 'look', arguments: args } }],
 })
 
-describe('an answer', () => {
-  it('[ADP16] ends with a reason that clients know, or has failed', () => {
+describe('an engine’s answer', () => {
+  it('[ADP16] an answer ends with a finish reason that clients know, or fails', () => {
     const text = chunk({ content: 'Hi' })
     for (const backend of httpBackends) {
       for (const reason of ['stop', 'length'])
@@ -328,7 +328,7 @@ describe('an answer', () => {
     }
   })
 
-  it('[ADP17] breaks off at an error in mid-stream, in every form that engines give it', () => {
+  it('[ADP17] an error in mid-stream fails the answer, in every form of the engines', () => {
     const forms = [
       { error: { message: 'out of memory', type: 'InternalServerError', code: 500 } },
       { object: 'error', message: 'Generation aborted.', type: 'InternalServerError', param: null, code: 500 },
@@ -342,7 +342,7 @@ describe('an answer', () => {
       }
   })
 
-  it('[ADP18] a call is told as one, whichever reason the engine gives; half a call is none', () => {
+  it('[ADP18] a call is reported as one call with any finish reason, and an incomplete call is not', () => {
     for (const backend of httpBackends) {
       // vLLM says `stop` after a named tool.
       for (const reason of ['stop', 'tool_calls'])
@@ -365,7 +365,7 @@ describe('an answer', () => {
     }
   })
 
-  it('[ADP19] thinking is read under either name, and from marks that an engine leaves in the text, however it is cut', () => {
+  it('[ADP19] reasoning is read from either field name and from markers in the text, at any cut', () => {
     const texts = (backend: HttpBackend, ...deltas: unknown[]) =>
       read(backend, ...deltas.map((delta) => chunk(delta)), chunk({}, 'stop')).slice(0, -1)
     for (const name of ['reasoning', 'reasoning_content'])
@@ -417,8 +417,8 @@ describe('an answer', () => {
   })
 })
 
-describe('a refusal of an engine', () => {
-  it('[ADP21] is told by our codes: too long, wrong, busy, or the operator’s to mend', () => {
+describe('an engine’s refusal', () => {
+  it('[ADP21] a refusal maps to context too long, invalid request, overloaded or operator error', () => {
     const cases: [HttpBackend, number, unknown, Record<string, unknown>][] = [
       [
         llamaCpp,
@@ -482,7 +482,7 @@ describe('a refusal of an engine', () => {
 })
 
 describe('load and health', () => {
-  it('[ADP22] are read from the engine’s own metrics, summed over their labels, and what is not told is null', () => {
+  it('[ADP22] load is summed over the labels of the engine’s metrics, and a missing value is null', () => {
     const load = (backend: HttpBackend, text: string) => backend.load.read(backend.load.calls.map(() => answer(text)))
     const lines = (prefix: string, pairs: Record<string, number>) =>
       Object.entries(pairs)
@@ -523,7 +523,7 @@ describe('load and health', () => {
     expect(readMetrics('a 1e3 1795521600000\nb NaN\nc').get('a')).toBe(1_000)
   })
 
-  it('[ADP23] an engine that still loads is starting, one that does not answer is down', () => {
+  it('[ADP23] an engine that is loading is starting, and one that does not answer is down', () => {
     for (const backend of [vllm, sglang, llamaCpp])
       expect([200, 503, 500].map((status) => backend.health.read([answer('', status)]))).toEqual([
         'ready',
@@ -552,7 +552,7 @@ describe('a launch', () => {
     extra: ['--last', 'word'],
   }
 
-  it('[ADP24] has every setting in the engine’s own flags, and the operator’s last', () => {
+  it('[ADP24] a launch has every setting in the engine’s own flags, then the operator’s', () => {
     const flags = (backend: HttpBackend, more: Partial<LaunchSettings> = {}) =>
       backend.launch?.({ ...settings, ...more })
     const line = (backend: HttpBackend) => flags(backend)?.args.join(' ')
@@ -578,7 +578,7 @@ describe('a launch', () => {
     }
   })
 
-  it('[ADP25] keeps the key out of the list of processes where the engine can read it from its environment', () => {
+  it('[ADP25] a launch passes the key in the environment where the engine can read it there', () => {
     for (const backend of [vllm, llamaCpp]) {
       const launch = backend.launch?.(settings)
       expect(launch?.args.join(' ')).not.toContain('secret-key')

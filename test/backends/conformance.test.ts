@@ -21,14 +21,14 @@ const page = readFileSync(fileURLToPath(new URL('../../backends/README.md', impo
 
 describe('recorded engines', () => {
   it.each(recorded)(
-    '[CNF1] are asked as they were, and what they answered gives the verdicts that it gave (%s)',
+    '[CNF1] a recorded engine gets the recorded requests and gives the recorded verdicts (%s)',
     async (_, record) => {
       const { verdicts } = await examineRecord(record)
       expect(Object.fromEntries(verdicts)).toEqual(record.verdicts)
     },
   )
 
-  it.each(recorded)('[CNF2] give the same events wherever their bytes are cut (%s)', (_, record) => {
+  it.each(recorded)('[CNF2] a recorded engine gives the same events wherever its bytes are cut (%s)', (_, record) => {
     const streams = whole(record)
     expect(streams.length).toBeGreaterThan(5)
     for (const text of streams) {
@@ -50,7 +50,7 @@ describe('recorded engines', () => {
 })
 
 describe('an endpoint', () => {
-  it('[CNF3] is recognised as what it is, and as nothing else', async () => {
+  it('[CNF3] each endpoint is recognised as its own engine and as no other', async () => {
     const places = [
       ...records.map(({ backend, exchanges }) => [backend, replay(exchanges)] as const),
       ...Object.entries(documented).map(
@@ -71,8 +71,8 @@ describe('an endpoint', () => {
   })
 })
 
-describe('what is published', () => {
-  it('[CNF4] is the suite’s own output, the embedded engine examined as it is', { timeout: 60_000 }, async () => {
+describe('the published tables', () => {
+  it('[CNF4] the matrix is the suite’s output, including the embedded engine', { timeout: 60_000 }, async () => {
     const columns = await examineAll(() => sleep(20), '2026-01-01')
     expect(columns.map(({ backend }) => backend)).toEqual(backends.map(({ name }) => name))
     expect(undated(published(page, 'matrix') ?? '')).toBe(undated(matrix(columns)))
@@ -81,7 +81,7 @@ describe('what is published', () => {
 })
 
 describe('a live endpoint', () => {
-  it('[CNF5] named by CONFORMANCE_URL holds all that it offers', { skip: !url, timeout: 600_000 }, async () => {
+  it('[CNF5] named by CONFORMANCE_URL has every feature it offers', { skip: !url, timeout: 600_000 }, async () => {
     const calls = new Calls(rootOf(url ?? ''), process.env.TRAMONTANE_ENGINE_KEY || null)
     const open: Transport = (call, signal) => calls.open(call, signal)
     const found = await askProbe(recognise(), open, AbortSignal.timeout(10_000))

@@ -20,10 +20,10 @@ function metered(truth: Truth, ...events: BackendEvent[]) {
   return { ...meter.counts, estimated: meter.estimated }
 }
 
-describe('with totals on every delta', () => {
+describe('usage on every delta', () => {
   const { truth } = llamaCpp
 
-  it('[BMT1] output is exact at every moment, and thinking is what it grew by, its marks included', () => {
+  it('[BMT1] output is exact at every moment, and reasoning is what it grew by, markers included', () => {
     // [THINK] comes with no delta, [/THINK] with the first of the content.
     const events = [used(1), text('reasoning'), used(2), text('reasoning'), used(3), text('content'), used(5)]
     expect(metered(truth, ...events, text('content'), used(6), end)).toMatchObject({
@@ -40,7 +40,7 @@ describe('with totals on every delta', () => {
     expect(metered(truth, used(1), text('content'), used(1))).toMatchObject({ outputTokens: 1, reasoningTokens: 0 })
   })
 
-  it('[BMT2] a delta whose total has not come yet counts for one, and no count is below what was told', () => {
+  it('[BMT2] a delta without its total counts as one, and no count is below the reported one', () => {
     expect(metered(truth, text('content'), used(1), text('content'))).toMatchObject({ outputTokens: 2 })
     const event = fc.oneof(
       fc.constantFrom(text('content'), text('reasoning'), { kind: 'piece' } as const),
@@ -64,16 +64,16 @@ describe('with totals on every delta', () => {
     )
   })
 
-  it('[BMT3] a step of several tokens that ends thinking leaves its split an estimate', () => {
+  it('[BMT3] a step of several tokens that ends the reasoning makes the split an estimate', () => {
     const events = [text('reasoning'), used(2), text('content'), used(9), end]
     expect(metered(truth, ...events)).toMatchObject({ outputTokens: 9, estimated: true })
   })
 })
 
-describe('with usage at the end', () => {
+describe('usage at the end', () => {
   const { truth } = transformers
 
-  it('[BMT4] a whole answer is exact, a broken one an estimate, and thinking gets its share', () => {
+  it('[BMT4] a whole answer is exact, a broken one is an estimate, and reasoning gets its share', () => {
     expect(metered(truth, text('content'), used(7), end)).toMatchObject({ outputTokens: 7, estimated: false })
     expect(metered(truth, text('content'), text('content'))).toMatchObject({
       promptTokens: 12,
@@ -84,7 +84,7 @@ describe('with usage at the end', () => {
     expect(metered(truth, ...thoughtful, used(8), end)).toMatchObject({ reasoningTokens: 6, estimated: true })
   })
 
-  it('[BMT5] no usage at all is an estimate, until the texts are counted', () => {
+  it('[BMT5] an answer without usage is an estimate until its texts are counted', () => {
     const meter = createMeter(truth, 12, true)
     for (const event of [text('reasoning'), text('content'), end]) meter.take(event)
     expect(meter.estimated).toBe(true)
@@ -94,8 +94,8 @@ describe('with usage at the end', () => {
   })
 })
 
-describe('reasoning tokens that are told', () => {
-  it('[BMT6] are taken, but a zero after thinking is not believed', () => {
+describe('reported reasoning tokens', () => {
+  it('[BMT6] reported reasoning tokens are used, but a zero after reasoning text is ignored', () => {
     const { truth } = sglang
     const thought = [text('reasoning'), text('reasoning'), text('content')]
     expect(metered(truth, ...thought, used(9, { reasoningTokens: 5 }), end)).toMatchObject({

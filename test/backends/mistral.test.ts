@@ -80,7 +80,7 @@ const whole = (message: unknown, more: Record<string, unknown> = {}, finish = 's
   )
 
 describe('the request', () => {
-  it('[BKD1] a body has names that the API knows and no other, at every level', () => {
+  it('[BKD1] the body contains only names that the API knows, at every level', () => {
     const { body, warnings } = sent(
       {
         messages: [
@@ -153,13 +153,13 @@ describe('the request', () => {
     expect(Object.keys(sent({}).body)).toEqual(['model', 'messages', 'max_tokens', 'stream', 'reasoning_effort'])
   })
 
-  it('[BKD2] the output bound is the reserved one, and what is not taken as asked is a warning', () => {
+  it('[BKD2] the output bound is the reserved one, and a value that the API refuses is changed with a warning', () => {
     const { body, warnings } = sent({ temperature: 1.9, seed: -3, max_tokens: 7_000 })
     expect(body).toMatchObject({ max_tokens: 100, temperature: 1.5, random_seed: 3, reasoning_effort: 'none' })
     expect(warnings.map((warning) => warning.split(':')[0])).toEqual(['temperature', 'seed'])
   })
 
-  it('[BKD3] ids of calls are nine letters or digits, the same for the same id, and never two for one or one for two', () => {
+  it('[BKD3] call ids map to nine letters or digits, one to one and always the same way', () => {
     const own = 'abcDEF123'
     const clients = Array.from({ length: 3_000 }, (_, index) => `call_${index}`)
     const ids = nineCharacterIds([own, ...clients, own])
@@ -174,7 +174,7 @@ describe('the request', () => {
     expect(both.get('call_7')).not.toBe(taken)
   })
 
-  it('[BKD4] the bound on the prompt is every byte of its text, and the most that its images can be', () => {
+  it('[BKD4] the prompt bound counts every byte of text and the most tokens of the images', () => {
     const digits = '7'.repeat(1_000)
     const plain = sent({ messages: [{ role: 'user', content: digits }] })
     expect(plain.textBytes).toBeGreaterThanOrEqual(1_000)
@@ -189,7 +189,7 @@ describe('the request', () => {
 })
 
 describe('the answer', () => {
-  it('[BKD5] a stream gives the same events wherever it is split', () => {
+  it('[BKD5] a stream gives the same events wherever its bytes are split', () => {
     expect(stream(thoughtful)).toEqual(thoughtfulEvents)
     const bytes = new TextEncoder().encode(thoughtful)
     for (let at = 0; at <= bytes.length; at++) {
@@ -199,7 +199,7 @@ describe('the answer', () => {
     expect(stream(thoughtful.replaceAll('\n', '\r\n'))).toEqual(thoughtfulEvents)
   })
 
-  it('[BKD6] a whole answer gives the same text, thinking apart, from a string or a list', () => {
+  it('[BKD6] a non-streaming answer gives the same text, with separate reasoning, from a string or a list', () => {
     const list = [thinking('Ça va 🦊.'), { type: 'text', text: 'The answer' }]
     expect(whole({ role: 'assistant', content: list }, { usage })).toEqual([
       { kind: 'text', channel: 'reasoning', text: 'Ça va 🦊.' },
@@ -224,7 +224,7 @@ describe('the answer', () => {
     ])
   })
 
-  it('[BKD7] a call comes out whole, once, with an id, whichever way it came in', () => {
+  it('[BKD7] a tool call is reported whole, once and with an id, in every form of the stream', () => {
     const call = (id: string | undefined, index: number, name: string | undefined, args: unknown) => ({
       tool_calls: [{ ...(id && { id }), index, function: { ...(name !== undefined && { name }), arguments: args } }],
     })
@@ -250,7 +250,7 @@ describe('the answer', () => {
     expect(other?.kind === 'call' && other.call.id).not.toBe(unnamed?.kind === 'call' && unnamed.call.id)
   })
 
-  it('[BKD8] usage is read by each of its names, also behind the finish reason, and is missing where it cannot be read', () => {
+  it('[BKD8] usage is read under each name, also after the finish reason, and is absent when invalid', () => {
     const last = (more: Record<string, unknown>) => stream(chunk({ content: '' }, more, 'stop'), done)[0]
     for (const cached of [
       { num_cached_tokens: 16 },
@@ -268,7 +268,7 @@ describe('the answer', () => {
     ).toEqual(thoughtfulEvents.slice(-2))
   })
 
-  it('[BKD9] no answer ends well without a finish reason that clients know', () => {
+  it('[BKD9] an answer without a finish reason that clients know fails', () => {
     const text = chunk({ content: 'Hi' })
     const end = (...texts: string[]) => stream(...texts).at(-1)
     expect(end(text, chunk({ content: '' }, {}, 'model_length'), done)).toEqual({ kind: 'end', finishReason: 'length' })
@@ -292,7 +292,7 @@ describe('the answer', () => {
 })
 
 describe('a refusal', () => {
-  it('[BKD10] of what the client wrote is told as such; of what the operator set, or of a busy API, is an overload', () => {
+  it('[BKD10] a refusal of the client’s input keeps its message, other refusals are an overload', () => {
     const flat = (message: unknown, more: Record<string, unknown> = {}) =>
       JSON.stringify({ object: 'error', message, type: 'invalid_request_error', param: null, code: null, ...more })
     const detail = (type: string) => ({

@@ -14,7 +14,7 @@ const rows = { tenant, key, rates, booking: undefined }
 const bound = 1_000
 
 describe('admission', () => {
-  it('[ADM1] a good request reserves its bound and takes one unit of its key’s rate, in one answer', () => {
+  it('[ADM1] an admitted request reserves its bound and takes one request of its key’s rate', () => {
     expect(admit(order, rows, 5)).toMatchObject({
       ok: true,
       tenant: { reservedNano: bound, state: { running: 1 } },
@@ -23,7 +23,7 @@ describe('admission', () => {
     })
   })
 
-  it('[ADM2] a key that is unknown, of another secret, revoked, expired or for other models is refused, and says which', () => {
+  it('[ADM2] an unknown, revoked or expired key, a wrong secret and a wrong model are refused with the reason', () => {
     const refused = [
       admit(order, { ...rows, key: undefined }, 5),
       admit({ ...order, secretHash: 'other' }, rows, 5),
@@ -41,7 +41,7 @@ describe('admission', () => {
     ])
   })
 
-  it('[ADM3] each limit refuses with its own code, the exact wait where waiting helps, and says whose limit it is', () => {
+  it('[ADM3] each limit refuses with its own code and wait, and names the key or the tenant', () => {
     const budgets = { ...noLimits.budgetNano, day: bound - 1 }
     const cases = [
       [
@@ -84,7 +84,7 @@ describe('admission', () => {
     expect(admit(order, { ...rows, rates: undefined }, 5)).toMatchObject({ ok: false, code: 'permission_denied' })
   })
 
-  it('[ADM4] a second admission raises the reservation to the exact count, or is refused for want of money', () => {
+  it('[ADM4] a second admission raises the reservation to the exact count or is refused', () => {
     const first = admit(order, rows, 5)
     if (!first.ok) throw new Error(first.message)
     const again = { ...rows, ...first }
@@ -105,7 +105,7 @@ describe('admission', () => {
     })
   })
 
-  it('[ADM5] what is left of the tighter rate is told', () => {
+  it('[ADM5] admission reports the remaining requests and tokens of the tighter rate', () => {
     const tight = { ...testTenant({ ...noLimits, requestsPerMinute: 60, tokensPerMinute: 100 }), creditNano: 10_000 }
     const refused = admit(
       order,
@@ -117,7 +117,7 @@ describe('admission', () => {
     })
   })
 
-  it('[ADM6] a tenant that wants no effort mapped is told which word has no level; any other is served', () => {
+  it('[ADM6] a tenant that rejects unsupported efforts gets invalid_value, other tenants are served', () => {
     const strict = { ...tenant, settings: { ...tenant.settings, effortUnknown: 'reject' as const } }
     const mapped = { ...order, unknownEffort: 'medium' }
     expect(admit(mapped, { ...rows, tenant: strict }, 5)).toMatchObject({
@@ -129,7 +129,7 @@ describe('admission', () => {
     expect(admit(order, { ...rows, tenant: strict }, 5).ok).toBe(true)
   })
 
-  it('[ADM7] a request that leaves no room for another like it is settled before its client is told the end', () => {
+  it('[ADM7] a request that leaves no capacity for another like it is settled before its answer ends', () => {
     const roomy = admit(order, rows, 5)
     expect(roomy).toMatchObject({ ok: true, settleFirst: false })
     const tight = [
@@ -141,7 +141,7 @@ describe('admission', () => {
     for (const each of tight) expect(admit(order, each, 5)).toMatchObject({ ok: true, settleFirst: true })
   })
 
-  it('[ADM8] weight and class are the plan’s; a key may lower its class to batch and raise nothing', () => {
+  it('[ADM8] weight and class come from the tenant, and a key can only lower its class to batch', () => {
     const admitted = (settings: Partial<TenantSettings>, keyClass: 'batch' | null) => {
       const batchKey = { ...testKey(), class: keyClass }
       const test = openBooks({ creditNano: 10_000, keys: [batchKey] })

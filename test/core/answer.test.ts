@@ -42,7 +42,7 @@ const inPieces = (pieces: Uint8Array[]) => {
 }
 
 describe('reading a worker’s stream', () => {
-  it('[ANS1] cut at any byte, with any line end, with or without a usage chunk: identical events', () => {
+  it('[ANS1] a stream gives identical events at any cut, with any line ending and usage setting', () => {
     for (const includeUsage of [false, true]) {
       for (const lineEnd of ['\n', '\r\n', '\r']) {
         const bytes = bytesOf(recorded(includeUsage).replaceAll('\n', lineEnd))
@@ -54,7 +54,7 @@ describe('reading a worker’s stream', () => {
     }
   })
 
-  it('[ANS2] what breaks off, or is no answer, tells all that came before, and never an end, wherever it is cut', () => {
+  it('[ANS2] a broken or malformed stream gives all earlier events and no end, at any cut', () => {
     const whole = recorded(false)
     const lost = bytesOf(whole.slice(0, whole.indexOf(chunkWriter(head, false).end('tool_calls', counts))))
     for (let at = 0; at <= lost.length; at += 3)
@@ -69,7 +69,7 @@ describe('reading a worker’s stream', () => {
     }
   })
 
-  it('[ANS3] an answer that did not stream is the same events, and tells the stop string that ended it', () => {
+  it('[ANS3] a non-streaming answer gives the same events, including its stop string', () => {
     const content = 'yes'
     const calls = [{ id: 'abcdefghi', name: 'f', arguments: '{}' }]
     const answer = { content, reasoning: 'so', calls, finishReason: 'stop', stop: 'x"y', counts } as const

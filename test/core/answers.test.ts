@@ -15,8 +15,8 @@ const kept = (n: number, previous?: number, text = `answer ${n}`): Kept => ({
   body: { id: `resp_${n}`, text },
 })
 
-describe('kept responses', () => {
-  it('[ASW1] a conversation is recalled whole, oldest first, however long its texts; items by their ids', () => {
+describe('stored responses', () => {
+  it('[ASW1] a conversation is returned whole, oldest first, with long texts, and items by id', () => {
     const store = open()
     const long = '🦊'.repeat(700_000)
     expect(store.keep(kept(1, undefined, long), 100)).toBe(true)
@@ -32,7 +32,7 @@ describe('kept responses', () => {
     expect(JSON.parse(store.input('resp_2', 50) ?? '')).toEqual([{ role: 'user', content: 'question 2' }])
   })
 
-  it('[ASW2] what is over or deleted is gone at once, with all that leads through it; pruning leaves nothing behind', () => {
+  it('[ASW2] an expired or deleted response and its continuations are not found, and pruning leaves no row', () => {
     const database = new DatabaseSync(':memory:')
     const store = openAnswers(nodeSql(database))
     store.keep(kept(1), 100)
@@ -48,7 +48,7 @@ describe('kept responses', () => {
       expect(database.prepare(`SELECT count(*) AS n FROM ${table}`).get()).toEqual({ n: 0 })
   })
 
-  it('[ASW3] nothing grows without a limit: one answer, one conversation', () => {
+  it('[ASW3] a response has a maximum size and a conversation a maximum number of turns', () => {
     const store = open()
     expect(store.keep(kept(1, undefined, 'x'.repeat(answerCharactersMax)), 100)).toBe(false)
     expect(store.body('resp_1', 1)).toBeUndefined()
@@ -59,10 +59,10 @@ describe('kept responses', () => {
   })
 })
 
-describe('answers to be given again', () => {
+describe('idempotency', () => {
   const headers: [string, string][] = [['x-request-id', 'req_1']]
 
-  it('[ASW4] one attempt runs; its answer is given again to the same request, and to no other', () => {
+  it('[ASW4] one attempt runs per key, and its answer is replayed to the same request only', () => {
     const store = open()
     expect(store.begin('r', 'd', 'a1', 100, 1)).toEqual({ kind: 'run' })
     expect(store.begin('r', 'd', 'a2', 100, 2)).toEqual({ kind: 'running' })
@@ -73,7 +73,7 @@ describe('answers to be given again', () => {
     expect(store.begin('r', 'd', 'a2', 2_000, 1_000)).toEqual({ kind: 'run' })
   })
 
-  it('[ASW5] an attempt that ended without an answer, or never ended, leaves room for the next, and its late word is void', () => {
+  it('[ASW5] an attempt without an answer lets the next one run, and its late answer is ignored', () => {
     const store = open()
     store.begin('r', 'd', 'a1', 100, 1)
     store.abandon('r', 'a1')

@@ -34,13 +34,13 @@ describe('API keys', () => {
     expect(await readApiKey(text, other)).toBeUndefined()
   })
 
-  it('[KEY3] both ways to present a key are read', () => {
+  it('[KEY3] a key is read from authorization and from x-api-key', () => {
     expect(presentedKey(new Headers({ authorization: 'bearer abc' }))).toBe('abc')
     expect(presentedKey(new Headers({ 'x-api-key': 'abc' }))).toBe('abc')
     expect(presentedKey(new Headers({ authorization: 'Basic abc' }))).toBeUndefined()
   })
 
-  it('[KEY4] a secret prints as [secret] in every way there is', () => {
+  it('[KEY4] a secret never prints its value', () => {
     const secret = new Secret('hunter2')
     const ways = [
       `${secret}`,
@@ -52,7 +52,7 @@ describe('API keys', () => {
     for (const text of ways) expect(text).not.toContain('hunter2')
   })
 
-  it('[KEY5] comparison is by the whole value', () => {
+  it('[KEY5] a comparison covers the whole value', () => {
     expect(constantTimeEqual('abc', 'abc')).toBe(true)
     expect(constantTimeEqual('abc', 'abd')).toBe(false)
     expect(constantTimeEqual('abc', 'abcd')).toBe(false)

@@ -7,8 +7,8 @@ import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts
 const bound = 1_000
 const day = 86_400_000
 
-describe('books', () => {
-  it('[BKS1] the same receipts in any order, once or ten times, before or after expiry: the same sums', () => {
+describe('ledger of a tenant', () => {
+  it('[BKS1] the same receipts in any order and number, before or after expiry, give the same totals', () => {
     const ids = ['a', 'b', 'c', 'd']
     const script = fc.array(fc.record({ id: fc.constantFrom(...ids), expire: fc.boolean() }), {
       minLength: 4,
@@ -30,7 +30,7 @@ describe('books', () => {
     )
   })
 
-  it('[BKS2] a key’s budget lies inside its tenant’s, and neither is ever overshot, in any window', () => {
+  it('[BKS2] neither the budget of a key nor that of its tenant is ever exceeded, in any window', () => {
     const budgets = { total: 9_000, day: 3_500, month: 6_200 }
     const limits = { ...noLimits, budgetNano: { total: null, day: 5_000, month: 9_900 } }
     const event = fc.record({
@@ -80,7 +80,7 @@ describe('books', () => {
     )
   })
 
-  it('[BKS3] a request belongs to the day it was admitted on: settled after midnight it burdens no other day', () => {
+  it('[BKS3] a request counts against the day of its admission, also when it settles after midnight', () => {
     const limits = { ...noLimits, budgetNano: { total: null, day: 1_500, month: null } }
     const test = openBooks({ creditNano: 100_000, limits })
     expect(test.transaction((books) => books.admit(testOrder('a'), day - 10)).ok).toBe(true)
@@ -94,7 +94,7 @@ describe('books', () => {
     expect(test.books.tenant()).toMatchObject({ postedNano: 600, reservedNano: bound })
   })
 
-  it('[BKS4] tokens are taken from the rate at the bound and given back to what was used', () => {
+  it('[BKS4] admission takes the bound from the token rate, and settlement returns the unused tokens', () => {
     const limits = { ...noLimits, tokensPerMinute: 40 }
     const test = openBooks({ creditNano: 100_000, limits })
     expect(test.transaction((books) => books.admit(testOrder('a'), 1)).ok).toBe(true)
@@ -113,7 +113,7 @@ describe('books', () => {
     )
   })
 
-  it('[BKS5] a refused request consumes nothing, not even of the limits that it passed', () => {
+  it('[BKS5] a refused request consumes nothing, not even from the limits that it passed', () => {
     const limits = { ...noLimits, requestsPerMinute: 10, tokensPerMinute: 1_000, concurrentMax: 5 }
     const test = openBooks({ creditNano: bound - 1, limits })
     const before = structuredClone([test.books.tenant(), test.books.key('k')])
@@ -145,7 +145,7 @@ describe('books', () => {
     expect(verifyBooks(test.books.store).faults).toEqual([])
   })
 
-  it('[BKS7] any change to what was written is found: a value, a missing entry, a foreign one, a balance', () => {
+  it('[BKS7] verification finds a changed value, a missing entry, a foreign entry and a changed balance', () => {
     const tampering: [string, RegExp][] = [
       ['UPDATE entries SET cost_nano = cost_nano - 1 WHERE seq = 3', /entry 3 was changed/],
       ['UPDATE entries SET output_tokens = NULL, prompt_tokens = NULL WHERE seq = 3', /entry 3 was changed/],
@@ -174,7 +174,7 @@ describe('books', () => {
     }
   })
 
-  it('[BKS8] pruned books verify from where they were pruned', () => {
+  it('[BKS8] a pruned ledger verifies from the entry at which it was pruned', () => {
     const test = openBooks({ creditNano: 1_000_000 })
     for (let index = 0; index < 50; index++) {
       test.transaction((books) => books.admit(testOrder(`r${index}`), index))
@@ -186,13 +186,13 @@ describe('books', () => {
     expect(verifyBooks(test.books.store).faults).not.toEqual([])
   })
 
-  it('[BKS9] unknown receipts are told apart, and charge nobody', () => {
+  it('[BKS9] a receipt for an unknown request returns unknown and charges nothing', () => {
     const test = openBooks({ creditNano: 2_000 })
     expect(test.transaction((books) => books.settle(testReceipt('never'), 1))).toBe('unknown')
     expect(test.books.tenant()?.postedNano).toBe(0)
   })
 
-  it('[BKS10] a late receipt takes no more than the budgets of its day still hold, and says what it is short of', () => {
+  it('[BKS10] a late receipt charges at most what the budgets still allow and records the difference', () => {
     for (const holder of ['tenant', 'key'] as const) {
       const limits = { ...noLimits, budgetNano: { total: null, day: 1_100, month: null } }
       const test = openBooks({
@@ -209,7 +209,7 @@ describe('books', () => {
     }
   })
 
-  it('[BKS25] an entry and its request are pruned together: a receipt that comes once more is booked twice by no order', () => {
+  it('[BKS25] entries are pruned with their reservation, so a repeated receipt charges nothing', () => {
     const test = openBooks({ creditNano: 100_000 })
     const ids = ['a', 'b', 'c']
     for (const id of ids) test.transaction((books) => books.admit(testOrder(id), 1))
@@ -220,7 +220,7 @@ describe('books', () => {
     expect(verifyBooks(test.books.store).faults).toEqual([])
   })
 
-  it('[BKS26] after a clock that went back, pruning leaves what is young, and the sums hold', () => {
+  it('[BKS26] after a clock that ran backwards, pruning keeps young entries and the ledger verifies', () => {
     const test = openBooks({ creditNano: 100_000 })
     for (const [id, at] of [
       ['a', 100],
@@ -234,7 +234,7 @@ describe('books', () => {
     expect(test.books.store.entriesOf('a').length).toBe(1)
   })
 
-  it('[BKS27] a prompt longer than its estimate is taken from the rate at settlement, and the next request waits for it', () => {
+  it('[BKS27] a prompt above its estimate is taken from the rate at settlement, and the next request waits', () => {
     const test = openBooks({ creditNano: 100_000, limits: { ...noLimits, tokensPerMinute: 40 } })
     test.transaction((books) => books.admit(testOrder('a'), 1))
     test.transaction((books) => books.readmit({ requestId: 'a', model: 'm', promptTokens: 50, outputTokens: 9 }, 1))

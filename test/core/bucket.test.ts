@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { type Bucket, fullBucket, giveBack, take, unitsLeft } from '../../src/limits/bucket.ts'
 
 describe('bucket', () => {
-  it('[LIM1] a refusal tells the exact wait: a millisecond before it is refused again, at it taken', () => {
+  it('[LIM1] a refusal states the exact wait: refused one millisecond earlier, accepted at that time', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 5_000 }),
@@ -23,7 +23,7 @@ describe('bucket', () => {
     )
   })
 
-  it('[LIM2] in any minute no more is taken than the bucket holds and refills', () => {
+  it('[LIM2] a bucket grants at most its capacity and what it refilled', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 100 }), fc.array(fc.nat(2_000), { maxLength: 200 }), (perMinute, steps) => {
         let bucket: Bucket = fullBucket(perMinute, 0)
@@ -42,7 +42,7 @@ describe('bucket', () => {
     )
   })
 
-  it('[LIM3] a clock that goes back refills nothing, and a return never overfills', () => {
+  it('[LIM3] a clock that runs backwards refills nothing, and a return never exceeds the capacity', () => {
     const drained = take(fullBucket(60, 10_000), 60, 60, 10_000)
     if (!drained.ok) throw new Error('a full bucket refused')
     expect(take(drained.bucket, 60, 1, 5_000).ok).toBe(false)

@@ -7,8 +7,8 @@ const bound = 1_000
 const day = 86_400_000
 const dayBudget = (nano: number) => ({ ...noLimits, budgetNano: { total: null, day: nano, month: null } })
 
-describe('the calendar of budgets', () => {
-  it('[BKS22] a clock that goes back over midnight leaves no hold behind: what is admitted then belongs to the day that has begun', () => {
+describe('budgets and the calendar', () => {
+  it('[BKS22] after a clock that ran backwards over midnight, a request counts against the later day', () => {
     const test = openBooks({ creditNano: 100_000, limits: dayBudget(2_500) })
     test.transaction((books) => books.admit(testOrder('a'), day + 5))
     test.transaction((books) => books.admit(testOrder('b'), day - 5))
@@ -18,7 +18,7 @@ describe('the calendar of budgets', () => {
     expect(test.books.tenant()?.state.purses.day).toEqual({ window: day, postedNano: 600, reservedNano: 0 })
   })
 
-  it('[BKS23] a reservation that is raised after midnight moves to the new day whole, and must fit there', () => {
+  it('[BKS23] a reservation that is raised after midnight moves to the new day and must fit there', () => {
     const raise = (limit: number) => {
       const test = openBooks({ creditNano: 100_000, limits: dayBudget(limit) })
       test.transaction((books) => books.admit(testOrder('a'), day - 5))
@@ -33,7 +33,7 @@ describe('the calendar of budgets', () => {
     })
   })
 
-  it('[BKS24] a receipt that comes after its day takes what the open day still holds: no day is overshot', () => {
+  it('[BKS24] a receipt after its day charges at most what the current day still allows', () => {
     const test = openBooks({ creditNano: 100_000, limits: dayBudget(1_500) })
     test.transaction((books) => books.admit(testOrder('a'), 1))
     test.transaction((books) => books.close('a', 'expire', 2))

@@ -57,16 +57,16 @@ describe('reading a chat request', () => {
     ['seventeen stop strings', { stop: Array.from({ length: 17 }, (_, index) => `s${index}`) }, 'stop'],
     ['an empty stop string', { stop: '' }, 'stop'],
   ]
-  it.each(bad)('[SHP1] %s is refused by its path', (_, change, param) => {
+  it.each(bad)('[SHP1] %s is refused with the path of the field', (_, change, param) => {
     expect(refusal(change)).toMatchObject({ code: 'invalid_value', param })
     expect(refusal(change).message).toContain(param)
   })
 
-  it.each([null, 3, 'text', [], undefined])('[SHP2] a body that is %j is refused, not thrown', (body) => {
+  it.each([null, 3, 'text', [], undefined])('[SHP2] the body %j is refused and does not throw', (body) => {
     expect(readChat(body).ok).toBe(false)
   })
 
-  it('[SHP3] what real clients send and we do not act on is accepted: unknown fields, other tool types, developer messages', () => {
+  it('[SHP3] unknown fields, other tool types and developer messages are accepted', () => {
     const chat = read({
       messages: [
         { role: 'developer', content: 'be brief', name: 'x' },
@@ -98,7 +98,7 @@ describe('reading a chat request', () => {
     expect(chat.tools).toEqual([{ name: 'f', description: '', parameters: { type: 'object', properties: {} } }])
   })
 
-  it('[SHP4] what is understood and not honoured is a warning', () => {
+  it('[SHP4] a field that is understood but not applied adds a warning', () => {
     const answer = readChat({ ...hello, tools: [{ type: 'web_search' }], logit_bias: { 5: 1 } })
     expect(answer).toMatchObject({
       ok: true,
@@ -106,13 +106,13 @@ describe('reading a chat request', () => {
     })
   })
 
-  it('[SHP5] the newer of two names for a bound wins, and `any` means required', () => {
+  it('[SHP5] max_completion_tokens wins over max_tokens, and `any` means required', () => {
     expect(read({ max_tokens: 5, max_completion_tokens: 7 }).outputTokensMax).toBe(7)
     const tools = [{ type: 'function', function: { name: 'f' } }]
     expect(read({ tools, tool_choice: 'any' }).toolChoice).toEqual({ kind: 'required' })
   })
 
-  it('[SHP6] a model that is not offered is a 404 that names those that are', () => {
+  it('[SHP6] a model that is not offered is a 404 that names the offered models', () => {
     expect(() => shape(asked(hello), 50, ['tramontane-tiny'])).toThrow(
       expect.objectContaining({ code: 'model_not_found', param: 'model' }),
     )
@@ -128,7 +128,7 @@ describe('reading a chat request', () => {
     )
   })
 
-  it('[SHP9] an image in a tool’s result leaves its text behind, with a warning: the conversation goes on', () => {
+  it('[SHP9] an image in a tool result is removed with a warning, and its text stays', () => {
     const result = [
       { type: 'text', text: 'a screenshot' },
       { type: 'image_url', image_url: { url: dataUrl(png(8, 8)) } },
@@ -143,7 +143,7 @@ describe('reading a chat request', () => {
     expect(shaped.warnings).toEqual([expect.stringContaining('images in tool results')])
   })
 
-  it('[SHP10] thinking is read from either name, and from parts of the content', () => {
+  it('[SHP10] reasoning is read from either field name and from parts of the content', () => {
     const said = (message: object) =>
       read({ messages: [...hello.messages, { role: 'assistant', ...message }] }).messages[1]
     const wanted = { role: 'assistant', reasoning: 'so', content: [{ kind: 'text', text: 'yes' }] }
@@ -160,7 +160,7 @@ describe('reading a chat request', () => {
       expect(said({ content: [{ type: 'thinking', thinking, closed: true }, answer] })).toMatchObject(wanted)
   })
 
-  it('[SHP11] a request is written as a body that is read back as the same request', () => {
+  it('[SHP11] a request that is written as a body reads back as the same request', () => {
     const tools = [{ type: 'function', function: { name: 'f', description: 'd', parameters: { type: 'object' } } }]
     const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }
     const messages = [
@@ -191,7 +191,7 @@ describe('reading a chat request', () => {
     }
   })
 
-  it('[EFF1] every effort word is served: as itself where the model knows it, else by the least or the most there is', () => {
+  it('[EFF1] an effort maps to itself where the model has it, otherwise to the lowest or highest level', () => {
     const levels = ['none', 'high'] as const
     const table = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as const
     expect(table.map((word) => mapEffort(word, levels, 'none').effective)).toEqual([

@@ -18,8 +18,8 @@ async function events(text: string): Promise<string[]> {
   return all
 }
 
-describe('the wire', () => {
-  it('[WIR1] every chunk is a whole event with id, model and choices, and text survives whatever it holds', async () => {
+describe('chunks and errors', () => {
+  it('[WIR1] every chunk is a whole event with id, model and choices, and any text survives', async () => {
     const writer = chunkWriter(head, false)
     const odd = 'line\nbreak "quote" \u2028 \ud83e\udd8a data: x'
     const text =
@@ -39,7 +39,7 @@ describe('the wire', () => {
     expect(chunks[2].choices[0].delta).toEqual({ reasoning_content: 'hm' })
   })
 
-  it('[WIR2] usage rides on the chunk with the finish reason, and only when asked for in one of its own', async () => {
+  it('[WIR2] usage is in the chunk with the finish reason, or in its own chunk with include_usage', async () => {
     const last = (await events(chunkWriter(head, false).end('length', counts)))
       .slice(0, -1)
       .map((data) => JSON.parse(data))
@@ -76,7 +76,7 @@ describe('the wire', () => {
     ])
   })
 
-  it('[WIR4] a whole answer has content as a string, or null where only tools were called', () => {
+  it('[WIR4] a whole answer has a string as content, or null when it contains only calls', () => {
     const base = { content: 'x', reasoning: '', calls: [], finishReason: 'stop', counts } as const
     expect(JSON.parse(completion(head, { ...base, calls: [] })).choices[0].message).toEqual({
       role: 'assistant',
@@ -93,7 +93,7 @@ describe('the wire', () => {
     })
   })
 
-  it('[WIR5] every code has a status and a type, and its body carries the flat and the nested shape', () => {
+  it('[WIR5] every code has a status and a type, and its body has the flat and the nested shape', () => {
     for (const code of Object.keys(errorTable) as (keyof typeof errorTable)[]) {
       const body = errorBody(code, 'm', 'p', 'req_1')
       expect(body).toMatchObject({
@@ -114,7 +114,7 @@ describe('the wire', () => {
     expect([0, 1, 1_001, 60_000, 3_600_000].map(after)).toEqual(['1', '1', '2', '60', '60'])
   })
 
-  it('[WIR7] what went wrong inside is never told outside', async () => {
+  it('[WIR7] an internal error’s message never reaches the response', async () => {
     const log = vi.spyOn(console, 'error').mockImplementation(() => undefined)
     const secret = new Error('password=hunter2')
     const text = await errorResponse(secret, 'req_1').text()

@@ -8,8 +8,8 @@ import { openBooks, testKey, testOrder } from '../support/tenant.ts'
 const operator = { kind: 'operator' } as const
 const bearer = (secretHash: string, keyId = 'k') => ({ kind: 'key', keyId, secretHash }) as const
 
-describe('the desk', () => {
-  it('[USE20] after a rotation both secrets are good until the overlap ends, to the millisecond; a second one ends the first at once', () => {
+describe('keys and fences', () => {
+  it('[USE20] both secrets work until the overlap ends, and a second rotation ends the first at once', () => {
     const { books, transaction } = openBooks({ creditNano: 1e9 })
     const ask = (secretHash: string, requestId: string, now: number) =>
       transaction(() => books.admit({ ...testOrder(requestId), secretHash }, now)).ok
@@ -27,7 +27,7 @@ describe('the desk', () => {
     })
   })
 
-  it('[USE21] a rotation is no way around a budget: what was spent and held stays with the key', () => {
+  it('[USE21] a rotated key keeps its spent and reserved budget', () => {
     const limits = { ...noLimits, budgetNano: { total: 1_000, day: null, month: null } }
     const { books, transaction } = openBooks({ creditNano: 1e9, keys: [testKey('k', limits)] })
     // The bound is 10 prompt tokens at 10 and 9 output tokens at 100.
@@ -37,7 +37,7 @@ describe('the desk', () => {
     expect(again).toMatchObject({ ok: false, code: 'insufficient_quota' })
   })
 
-  it('[USE22] a refusal changes nothing, and what another’s key may not touch looks as if it were not there', () => {
+  it('[USE22] a refused change to a key changes nothing and returns its reason', () => {
     const { books } = openBooks({
       creditNano: 1e9,
       keys: [{ ...testKey('admin'), role: 'admin' }, { ...testKey('owner'), role: 'owner' }, testKey('plain')],
@@ -71,7 +71,7 @@ describe('the desk', () => {
     expect(JSON.stringify(books.store.keys())).toBe(before)
   })
 
-  it('[ADN31] a fence is never lowered, in whatever order it is told, and tells heartbeats from receipts', () => {
+  it('[ADN31] a key fence never moves down in any order, and separates heartbeats from receipts', () => {
     const rotated: Fence = { workerId: 'w', epochMin: 1, nextMin: 2, nextAt: 100, epochRevoked: 0 }
     const again: Fence = { workerId: 'w', epochMin: 2, nextMin: 3, nextAt: 200, epochRevoked: 0 }
     const revoked: Fence = { workerId: 'w', epochMin: 4, nextMin: 0, nextAt: 0, epochRevoked: 3 }

@@ -47,7 +47,7 @@ function drain(queue: FairQueue<Queued>, count = Number.MAX_SAFE_INTEGER, model 
 const chargeOf = (costTokens: number, weight: number) => Math.ceil((costTokens * 1_000) / weight)
 
 describe('the fair queue', () => {
-  it('[QUE1] two tenants that both wait differ, in what they were granted by weight, by at most one largest request of each', () => {
+  it('[QUE1] grants of two waiting tenants, by weight, differ by at most one largest request of each', () => {
     const costMax = 1_000
     const weights = fc.array(fc.integer({ min: 1, max: 1_000 }), { minLength: 2, maxLength: 5 })
     const takes = fc.constantFrom(0, 0, 1, 1, 1, 2)
@@ -88,7 +88,7 @@ describe('the fair queue', () => {
     )
   })
 
-  it('[QUE2] however much one tenant has waiting, another’s single request waits for one of each tenant at most', () => {
+  it('[QUE2] a single request waits for at most one request of each other tenant', () => {
     const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'abuser', waitingPerTenantMax, { costTokens: 1 })
     drain(queue, 500)
@@ -100,7 +100,7 @@ describe('the fair queue', () => {
     expect(drain(queue, 5)).toContain('late')
   })
 
-  it('[QUE3] while batch waits, at least one of every eight grants is batch, and otherwise interactive goes first', () => {
+  it('[QUE3] one of every eight grants is batch while batch waits, otherwise interactive goes first', () => {
     const arrivals = fc.array(fc.constantFrom<PriorityClass | 'take'>('interactive', 'batch', 'take', 'take'), {
       maxLength: 400,
       size: 'max',
@@ -130,7 +130,7 @@ describe('the fair queue', () => {
     )
   })
 
-  it('[QUE4] who leaves is gone, from wherever it stood, and every other goes in the order it would have gone in', () => {
+  it('[QUE4] a removed request leaves from any position, and the others keep their order', () => {
     const costs = fc.array(fc.record({ tenant: fc.nat(3), cost: fc.integer({ min: 1, max: 9 }) }), {
       minLength: 2,
       maxLength: 60,
@@ -156,7 +156,7 @@ describe('the fair queue', () => {
     )
   })
 
-  it('[QUE5] each request is taken, removed or waiting, exactly once, and one tenant’s of a class go first come, first served', () => {
+  it('[QUE5] each request is taken, removed or waiting exactly once, and a tenant’s class is in order of arrival', () => {
     const event = fc.record({
       kind: fc.constantFrom('add', 'add', 'add', 'take', 'take-back', 'remove', 'age'),
       tenant: fc.nat(4),
@@ -208,7 +208,7 @@ describe('the fair queue', () => {
     )
   })
 
-  it('[QUE6] a model without a free slot blocks no other', () => {
+  it('[QUE6] a model without a free slot does not block another model', () => {
     const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'a', 3, { model: 'busy' })
     fill(queue, 'b', 2)
@@ -216,7 +216,7 @@ describe('the fair queue', () => {
     expect(queue.lanes()).toEqual(['busy'])
   })
 
-  it('[QUE7] at a bound, interactive displaces the youngest batch request of the tenant furthest over its share; all else is refused', () => {
+  it('[QUE7] a full queue displaces the youngest batch request of the tenant furthest over its share', () => {
     const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'heavy', 60, { priorityClass: 'batch', weight: 300 })
     fill(queue, 'greedy', 40, { priorityClass: 'batch', weight: 100 })
@@ -237,7 +237,7 @@ describe('the fair queue', () => {
     expect(queue.add(request('new'), 1)).toEqual({ kind: 'full' })
   })
 
-  it('[QUE8] one tenant cannot fill the queue, and at its bound displaces nobody’s but its own batch', () => {
+  it('[QUE8] one tenant cannot fill the queue, and at its limit displaces only its own batch', () => {
     const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'other', 1, { priorityClass: 'batch' })
     fill(queue, 'a', 2, { priorityClass: 'batch' })
@@ -250,7 +250,7 @@ describe('the fair queue', () => {
     expect(queue.add(request('other'), 1).kind).toBe('waiting')
   })
 
-  it('[QUE9] one that comes back goes before all whom its slot fits, and delays no other that fits', () => {
+  it('[QUE9] a retried request goes first where a slot fits it, and delays no other request', () => {
     const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'a', 2)
     const [first, second] = [request('b', { again: true }), request('c', { again: true })]
@@ -264,7 +264,7 @@ describe('the fair queue', () => {
     expect(queue.takeBack('m', () => true, 64)?.item).toBe(first)
   })
 
-  it('[QUE10] a position is exact for a tenant alone, and within a request of each tenant where all have as much waiting', () => {
+  it('[QUE10] a position is exact for one tenant, and within one request of each of several equal tenants', () => {
     const shape = fc.record({ tenants: fc.integer({ min: 1, max: 8 }), each: fc.integer({ min: 1, max: 8 }) })
     fc.assert(
       fc.property(shape, fc.nat(), fc.boolean(), ({ tenants, each }, pick, mixed) => {
@@ -285,7 +285,7 @@ describe('the fair queue', () => {
     )
   })
 
-  it('[QUE11] shares stay as they are when the tags have grown too large to be exact and are set back', () => {
+  it('[QUE11] shares stay the same when the virtual time is reset', () => {
     const queue = new FairQueue<Queued>(({ model }) => model)
     const large = { weight: 1, costTokens: 4_000_000 }
     fill(queue, 'a', 3, { ...large, weight: 2 })
@@ -301,7 +301,7 @@ describe('the fair queue', () => {
     expect(served.b).toBeGreaterThan(290_000)
   })
 
-  it('[QUE12] a tenant that empties its queue keeps its debt while others wait, and none once nobody waits', () => {
+  it('[QUE12] a tenant that empties its queue keeps its debt until the whole queue is empty', () => {
     const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'a', 1, { costTokens: 1_000 })
     fill(queue, 'b', 30)
@@ -317,7 +317,7 @@ describe('the fair queue', () => {
     expect(drain(queue, 2)).toContain('a')
   })
 
-  it('[QUE13] whatever joins, leaves or changes its rank, the first in order is the least', () => {
+  it('[QUE13] the first item has the lowest rank after every insertion, removal and change', () => {
     const event = fc.record({ kind: fc.constantFrom('add', 'add', 'remove', 'move'), rank: fc.nat(99), pick: fc.nat() })
     fc.assert(
       fc.property(fc.array(event, { maxLength: 150, size: 'max' }), (events) => {
@@ -343,7 +343,7 @@ describe('the fair queue', () => {
     )
   })
 
-  it('[QUE14] a tenant’s requests that can still be in time go before its late ones, and before other tenants’ late ones within a credit', () => {
+  it('[QUE14] timely requests go before the tenant’s late ones, and before others’ late ones up to a credit', () => {
     const queue = new FairQueue<Queued>(({ model }) => model)
     const add = (tenantId: string, requestId: string, now: number) =>
       queue.add(request(tenantId, { requestId, dueMs: 1_000 }), now)

@@ -36,7 +36,7 @@ function setUp(probeEvery = 1) {
 }
 
 describe('group commit', () => {
-  it('[TEN10] calls that come until the disk is free share one commit, and each gets its own answer', async () => {
+  it('[TEN10] calls that arrive during a flush share one commit, and each gets its own result', async () => {
     const { commits, ran, work, flush } = setUp()
     const answers = ['a', 'b', 'c', 'd'].map((value) => commits.run(work(value), 'statement'))
     expect(ran).toEqual(['statement a'])
@@ -45,7 +45,7 @@ describe('group commit', () => {
     expect(ran).toEqual(['statement a', 'transaction bcd'])
   })
 
-  it('[TEN11] each commit’s flush is awaited once, and when nothing waits the next call runs at once', async () => {
+  it('[TEN11] each flush is awaited once, and a call runs at once when no other waits', async () => {
     const { commits, ran, work, flush, asked } = setUp()
     const first = ['a', 'b', 'c', 'd'].map((value) => commits.run(work(value)))
     expect(asked()).toBe(1)
@@ -59,7 +59,7 @@ describe('group commit', () => {
     expect(ran).toEqual(['transaction a', 'transaction bcd', 'transaction e'])
   })
 
-  it('[TEN18] one in so many calls looks for a crowd; two callers are none, four are, until they are gone', async () => {
+  it('[TEN18] one call in N looks for concurrent callers: two are too few, four enough, until they are gone', async () => {
     const { commits, ran, work, flush, asked } = setUp(4)
     const run = (values: string) => [...values].map((value) => commits.run(work(value), 'statement'))
     run('abc')
@@ -81,7 +81,7 @@ describe('group commit', () => {
     expect([asked(), ran.at(-1)]).toEqual([4, 'statement p'])
   })
 
-  it('[TEN12] a call that throws takes no other with it, alone or among others', async () => {
+  it('[TEN12] a call that throws affects no other call, alone or in a shared commit', async () => {
     const { commits, work, flush } = setUp()
     const answers = ['x', 'a', 'x', 'c'].map((value) => commits.run(work(value)))
     for (let flushes = 0; flushes < 3; flushes++) flush()

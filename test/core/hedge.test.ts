@@ -15,8 +15,8 @@ const event = fc.oneof(
   fc.record({ kind: fc.constantFrom('void' as const, 'expire' as const, 'evict' as const) }),
 )
 
-describe('a hedged request’s books', () => {
-  it('[HDG6] whatever comes in whatever order, one dispatch at most is paid for, the one that was named, within what was reserved', () => {
+describe('hedged requests in the ledger', () => {
+  it('[HDG6] in any order of events, at most the recorded winner is billed, within the reservation', () => {
     fc.assert(
       fc.property(fc.array(event, { maxLength: 12 }), (events) => {
         const test = openBooks({ creditNano: 10_000 })
@@ -49,7 +49,7 @@ describe('a hedged request’s books', () => {
     )
   })
 
-  it('[HDG7] the loser’s receipt never posts: before the winner’s, after it, or when no winner was named', () => {
+  it('[HDG7] the receipt of the losing dispatch never posts, before, after or without a winner', () => {
     const kinds = (steps: ['won' | 'finished' | 'aborted', number][]) => {
       const test = openBooks({ creditNano: 10_000 })
       test.transaction((books) => books.admit(testOrder('r'), 1))
@@ -110,7 +110,7 @@ describe('a hedged request’s books', () => {
     ).toEqual(['waste r.1', 'waste r.2', 'reserved'])
   })
 
-  it('[HDG11] what is known of a hedge goes with its booking when that is pruned', () => {
+  it('[HDG11] pruning a reservation removes the record of its hedge', () => {
     const test = openBooks({ creditNano: 10_000 })
     test.transaction((books) => books.admit(testOrder('r'), 1))
     test.transaction((books) => books.hedge('r'))
@@ -120,7 +120,7 @@ describe('a hedged request’s books', () => {
     expect(test.books.store.hedge('r')).toBeUndefined()
   })
 
-  it('[HDG8] the setting is whole milliseconds within its bounds, and anything else is refused with them', () => {
+  it('[HDG8] the setting is whole milliseconds from 500 to 60000', () => {
     expect(['500', '3000', '60000'].map((text) => HedgeAfter.parse(text))).toEqual([500, 3_000, 60_000])
     for (const text of ['', '0', '499', '60001', '1e4', '2.5', '-500', '3s']) {
       expect(HedgeAfter.safeParse(text).error?.issues[0]?.message).toBe(

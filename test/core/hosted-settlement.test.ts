@@ -40,7 +40,7 @@ function settled(end: HostedEnd, ...events: BackendEvent[]) {
 }
 
 describe('a hosted settlement', () => {
-  it('[HST1] with usage is that usage, to the token', () => {
+  it('[HST1] with usage it records that usage, to the token', () => {
     expect(settled('stop', text('Hello'), usage(7))).toMatchObject({
       pool: 'hosted',
       outcome: 'finished',
@@ -52,7 +52,7 @@ describe('a hosted settlement', () => {
     })
   })
 
-  it('[HST2] without usage is an estimate on the upper side, within the bound, and marked', () => {
+  it('[HST2] without usage it records a marked upper estimate within the bound', () => {
     const { counts, estimated, outcome, finishReason } = settled('abort', text('Hello, world'))
     expect(counts).toEqual({ promptTokens: 10 + 64, cachedTokens: 0, outputTokens: 4, reasoningTokens: 0 })
     expect({ estimated, outcome, finishReason }).toEqual({ estimated: true, outcome: 'aborted', finishReason: 'abort' })
@@ -63,14 +63,14 @@ describe('a hosted settlement', () => {
     expect(settled('abort').firstTokenMs).toBeNull()
   })
 
-  it('[HST3] never says that there was no reasoning where there was: its share of the bytes, and marked', () => {
+  it('[HST3] reasoning text without a count gets its share of the bytes, marked', () => {
     const { counts, estimated, costNano } = settled('stop', text('abcdef', 'reasoning'), text('abc'), usage(30))
     expect(counts).toMatchObject({ outputTokens: 30, reasoningTokens: 20 })
     expect(estimated).toBe(true)
     expect(costNano).toBe(16 * 10 + 4 + 30 * 100)
   })
 
-  it('[HST4] beyond the reservation the tenant pays the bound, and the rest is short; a failure costs nothing', () => {
+  it('[HST4] above the reservation it posts the bound and the rest is short, and a failure costs nothing', () => {
     const test = openBooks({ creditNano: 10_000 })
     const admit = (requestId: string) => test.transaction((books) => books.admit(testOrder(requestId), 1))
     const settle = (requestId: string, end: HostedEnd) =>
@@ -89,7 +89,7 @@ describe('a hosted settlement', () => {
     expect(verifyBooks(test.books.store)).toEqual({ entries: 3, faults: [] })
   })
 
-  it('[HST5] only a tenant that allows it and has a card for it is told the hosted rates', () => {
+  it('[HST5] hosted rates go only to a tenant that allows the fallback and has a card for the model', () => {
     const test = openBooks({ creditNano: 100_000 })
     const rates = (requestId: string, model = 'm') =>
       test.transaction((books) => {
@@ -112,7 +112,7 @@ describe('a hosted settlement', () => {
     expect(rates('r3', 'n')).toBeNull()
   })
 
-  it('[HST6] a hosted API may answer what the house has no place for, now or in time, and nothing else', () => {
+  it('[HST6] the fallback serves what no worker can take now or in time, but no cancelled request', () => {
     const outcomes: [Outcome, boolean][] = [
       [{ kind: 'rejected-no-endpoints' }, true],
       [{ kind: 'rejected-capacity', retryAfterMs: 5_000 }, true],

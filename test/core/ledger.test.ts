@@ -16,7 +16,7 @@ function reserved(): { account: Account; booking: Booking } {
 }
 
 describe('ledger', () => {
-  it('[LED1] a reservation that does not fit is refused and changes nothing', () => {
+  it('[LED1] a reservation that exceeds the credit is refused and changes nothing', () => {
     expect(reserve(account, undefined, { ...order, boundNano: 1_001 }, 0)).toEqual({
       answer: 'insufficient',
       leftNano: 1_000,
@@ -24,13 +24,13 @@ describe('ledger', () => {
     expect(reserve(account, undefined, { ...order, boundNano: 1_000 }, 0).answer).toBe('reserved')
   })
 
-  it('[LED2] a repeated reservation answers exists, or says that the amount differs', () => {
+  it('[LED2] a repeated reservation returns exists, or that the amount differs', () => {
     const { account: after, booking } = reserved()
     expect(reserve(after, booking, order, 1)).toEqual({ answer: 'exists' })
     expect(reserve(after, booking, { ...order, boundNano: 401 }, 1)).toEqual({ answer: 'exists-with-different-amount' })
   })
 
-  it('[LED3] a post frees the whole bound and charges the cost', () => {
+  it('[LED3] a post releases the whole bound and charges the cost', () => {
     const open = reserved()
     const posted = settle(open.account, open.booking, false, charge, plenty, 5)
     expect(posted).toMatchObject({
@@ -41,12 +41,12 @@ describe('ledger', () => {
     })
   })
 
-  it('[LED4] a replayed post answers already-posted', () => {
+  it('[LED4] a replayed post returns already-posted', () => {
     const open = reserved()
     expect(settle(open.account, open.booking, true, charge, plenty, 5)).toEqual({ answer: 'already-posted' })
   })
 
-  it('[LED5] a charge above its bound posts the bound, and the rest is named short', () => {
+  it('[LED5] a charge above its bound posts the bound, and the rest is short', () => {
     const open = reserved()
     const posted = settle(open.account, open.booking, false, { ...charge, costNano: 500 }, plenty, 5)
     expect(posted).toMatchObject({
@@ -55,7 +55,7 @@ describe('ledger', () => {
     })
   })
 
-  it('[LED6] a receipt after void or expiry is a late entry that takes what is left, never more', () => {
+  it('[LED6] a receipt after void or expiry is a late entry of at most the remaining credit', () => {
     for (const kind of ['void', 'expire'] as const) {
       const open = reserved()
       const closed = close(open.account, open.booking, kind, 3)
@@ -67,7 +67,7 @@ describe('ledger', () => {
     }
   })
 
-  it('[LED7] closing what is closed changes nothing and says how it was closed', () => {
+  it('[LED7] closing a closed reservation changes nothing and returns how it ended', () => {
     const open = reserved()
     const posted = settle(open.account, open.booking, false, charge, plenty, 5)
     if (!('booking' in posted)) throw new Error(posted.answer)
@@ -75,7 +75,7 @@ describe('ledger', () => {
     expect(close(posted.account, undefined, 'void', 6)).toEqual({ answer: 'unknown' })
   })
 
-  it('[LED8] a failed attempt is counted as waste, costs nothing and leaves the reservation open', () => {
+  it('[LED8] a failed attempt becomes waste, costs nothing and leaves the reservation open', () => {
     const open = reserved()
     const wasted = settle(open.account, open.booking, false, { ...charge, costNano: 0, failed: true }, plenty, 5)
     expect(wasted).toMatchObject({
@@ -96,7 +96,7 @@ describe('ledger', () => {
     expect(raise(open.account, { ...open.booking, state: 'voided' }, 500)).toEqual({ answer: 'not-reserved' })
   })
 
-  it('[LED10] under any sequence of operations, posted plus reserved stays within the credit and matches the bookings', () => {
+  it('[LED10] in any sequence, posted plus reserved stays within the credit and equals the reservations', () => {
     const operation = fc.record({
       kind: fc.constantFrom('reserve', 'raise', 'settle', 'void', 'expire'),
       request: fc.integer({ min: 0, max: 4 }),
@@ -158,11 +158,11 @@ describe('ledger', () => {
 describe('money', () => {
   const rates = { inputNano: 150, cachedNano: 15, outputNano: 600 }
 
-  it('[LED11] a cost is integers only: fresh, cached and output tokens at their own rate', () => {
+  it('[LED11] a cost is an integer: fresh, cached and output tokens at their own rate', () => {
     expect(costNano(counts, rates)).toBe(8 * 150 + 2 * 15 + 5 * 600)
   })
 
-  it('[LED12] what the worker lets through never costs more than the edge reserved', () => {
+  it('[LED12] the output within a reservation never costs more than was reserved', () => {
     const tokens = fc.integer({ min: 0, max: 300_000 })
     fc.assert(
       fc.property(tokens, tokens, tokens, (reservedPrompt, reservedOutput, prompt) => {

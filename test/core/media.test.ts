@@ -31,11 +31,11 @@ describe('images', () => {
     ['lossless WebP', webpHead('VP8L', 16_000, 9_000), 'webp', 16_000, 9_000],
     ['extended WebP', webpHead('VP8X', 70_000, 3), 'webp', 70_000, 3],
   ]
-  it.each(heads)('[MED1] %s is known by its bytes, with its size', (_, bytes, format, width, height) => {
+  it.each(heads)('[MED1] %s is recognised by its bytes, with its size', (_, bytes, format, width, height) => {
     expect(sniffImage(bytes)).toEqual({ format, size: { width, height } })
   })
 
-  it('[MED1] a file cut anywhere is known or not, never an error', () => {
+  it('[MED1] a file cut anywhere is recognised or not, without an error', () => {
     for (const [, bytes] of heads)
       for (let length = 0; length < Math.min(bytes.length, 200); length++) {
         const head = sniffImage(bytes.subarray(0, length))
@@ -58,7 +58,7 @@ describe('images', () => {
     expect(imageTokens(width, height)).toBe(tokens)
   })
 
-  it('[MED2] no size has more tokens than an image of unknown size is reserved for', () => {
+  it('[MED2] no size has more tokens than an image of unknown size reserves', () => {
     for (let width = 1; width < 9_000; width += 131)
       for (let height = 1; height < 9_000; height += 137)
         expect(imageTokens(width, height)).toBeLessThanOrEqual(imageTokensMax)
@@ -66,7 +66,7 @@ describe('images', () => {
 })
 
 describe('an image at its address', () => {
-  it('[MED2] it is counted by its size where that is told, else at the most that one can have', () => {
+  it('[MED2] an image counts by its size where that is known, otherwise at the maximum', () => {
     expect(imageTokensAt(dataUrl(png(512, 512)))).toBe(380)
     for (const url of ['https://example.com/a.png', dataUrl(jpegHead(640, 480).subarray(0, 20)), 'data:;base64,AAAA'])
       expect(imageTokensAt(url)).toBe(imageTokensMax)
@@ -107,7 +107,7 @@ describe('reading images and documents', () => {
     ['an uploaded file', { type: 'file', file: { file_id: 'file-1' } }, 'file'],
     ['a document by plain http', { type: 'document_url', document_url: 'http://example.com/a' }, 'document_url'],
   ]
-  it.each(wrong)('[MED3] %s is refused by its path', (_, part, field) => {
+  it.each(wrong)('[MED3] %s is refused with its path', (_, part, field) => {
     const read = readChat(bodyOf([{ type: 'text', text: 'see' }, part]))
     expect(read).toMatchObject({ ok: false, code: 'invalid_value', param: `messages[0].content[1].${field}` })
   })
@@ -121,11 +121,11 @@ describe('reading images and documents', () => {
     ['a document that is none', [file(dataUrl(Buffer.from('PK'), 'application/pdf'))], 'messages[0].content[0]'],
     ['an image too large', [image(`data:;base64,${'A'.repeat(28_000_000)}`)], 'messages[0].content[0]'],
   ]
-  it.each(excessive)('[MED4] %s: refused by its path', (_, content, param) => {
+  it.each(excessive)('[MED4] %s: refused with the path of the part', (_, content, param) => {
     expect(() => shaped(content)).toThrow(expect.objectContaining({ code: 'invalid_value', param }))
   })
 
-  it('[MED5] a prompt is estimated by its text and its images’ tokens, not by the length of their base64', () => {
+  it('[MED5] a prompt estimate counts text and image tokens, not the length of the base64 data', () => {
     const text = shaped([{ type: 'text', text: 'hi' }]).promptTokens
     const pictured = shaped([
       { type: 'text', text: 'hi' },

@@ -58,7 +58,7 @@ const eventsOf = (text: string) =>
     })
 
 describe('reading Messages', () => {
-  it('[MSG1] a conversation with tools, thinking and system messages among the others becomes the one request', () => {
+  it('[MSG1] tools, thinking blocks and interleaved system messages become one chat request', () => {
     const turns = [
       { role: 'user', content: [{ type: 'text', text: 'look', cache_control: { type: 'ephemeral' } }] },
       { role: 'system', content: 'environment' },
@@ -111,7 +111,7 @@ describe('reading Messages', () => {
     ])
   })
 
-  it('[MSG2] effort: the word, else the switch; off is off; what cannot be enforced is a warning', () => {
+  it('[MSG2] effort comes from output_config, otherwise from thinking, and a token budget adds a warning', () => {
     const effort = (change: object) => chat(change).effort
     expect(effort({})).toBeUndefined()
     for (const word of ['low', 'medium', 'high', 'xhigh', 'max'])
@@ -124,7 +124,7 @@ describe('reading Messages', () => {
     ])
   })
 
-  it('[MSG3] what an agent sends and a model cannot act on is taken and told; unknown fields are let be', () => {
+  it('[MSG3] server tools and unsupported fields add a warning, and unknown fields are ignored', () => {
     const tools = [
       { name: 'read', input_schema: { type: 'object' }, defer_loading: true, strict: true },
       { type: 'web_search_20250305', name: 'web_search', max_uses: 5 },
@@ -161,7 +161,7 @@ describe('reading Messages', () => {
     })
   })
 
-  it('[MSG4] what is wrong is refused by its path', () => {
+  it('[MSG4] an invalid field is refused with its path', () => {
     expect(refusal({ max_tokens: undefined }).param).toBe('max_tokens')
     expect(refusal({ messages: [{ role: 'user', content: [{ type: 'text', text: 5 }] }] }).param).toBe(
       'messages[0].content[0].text',
@@ -172,7 +172,7 @@ describe('reading Messages', () => {
     expect(refusal({ output_config: { effort: 'enormous' } }).param).toBe('output_config.effort')
   })
 
-  it('[MSG5] images become addresses, documents of text become text, an answer that was begun is gone on with', () => {
+  it('[MSG5] images become URLs, text documents become text, and a final assistant message is a prefix', () => {
     const content = [
       { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'xx' } },
       { type: 'image', source: { type: 'url', url: 'https://a/b.png' } },
@@ -209,7 +209,7 @@ describe('writing Messages', () => {
     { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"x":1}' },
   ]
 
-  it('[MSG6] blocks begin and end in order, each delta with its index, and the usage adds up', () => {
+  it('[MSG6] blocks open and close in order, each delta has its index, and the usage adds up', () => {
     const made = writer({ thinking: { type: 'adaptive' } })
     const finish = { ...end, finishReason: 'tool_calls' } as const
     const events = eventsOf(made.open(70) + parts.map((part) => made.part(part)).join('') + made.close(finish, false))
@@ -245,7 +245,7 @@ describe('writing Messages', () => {
     })
   })
 
-  it('[MSG7] thinking that is not to be shown is carried in its signature, and read back from it', () => {
+  it('[MSG7] hidden reasoning is carried in the signature and read back from it', () => {
     const thinking = { type: 'adaptive', display: 'omitted' }
     const made = writer({ thinking })
     const events = eventsOf(made.open(1) + parts.map((part) => made.part(part)).join(''))
@@ -258,7 +258,7 @@ describe('writing Messages', () => {
     expect(back.messages[1]).toMatchObject({ reasoning: 'hm', toolCalls: [{ name: 'f', arguments: '{"x":1}' }] })
   })
 
-  it('[MSG9] a refusal has their status where it differs, a wait where waiting helps, and limits under their names', async () => {
+  it('[MSG9] a refusal has Anthropic’s status, a wait where waiting helps, and Anthropic’s limit headers', async () => {
     const refused = (code: ErrorCode) => errorResponse(new GatewayError(code, 'm'), 'req_1', messages.errors)
     const overloaded = refused('server_is_overloaded')
     expect([overloaded.status, overloaded.headers.get('retry-after')]).toEqual([529, '1'])
@@ -276,7 +276,7 @@ describe('writing Messages', () => {
     ])
   })
 
-  it('[MSG8] each way to stop has its word, and a failure is one event of theirs', () => {
+  it('[MSG8] each finish reason has its stop_reason, and a failure is one error event', () => {
     const stopped = (change: Partial<AnswerEnd>) => writer().whole({ ...end, ...change }, false)
     expect(stopped({})).toMatchObject({ stop_reason: 'end_turn', stop_sequence: null })
     expect(stopped({ stop: 'X' })).toMatchObject({ stop_reason: 'stop_sequence', stop_sequence: 'X' })

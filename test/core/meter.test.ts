@@ -35,8 +35,8 @@ function spend(test: TestBooks, requestId: string, change: Parameters<typeof tes
   })
 }
 
-describe('meter events', () => {
-  it('[MTR1] an event is a billed entry: its dispatch’s id, whole seconds, a payload of strings', () => {
+describe('webhook events', () => {
+  it('[MTR1] a billed entry becomes an event with its dispatch id, whole seconds and strings', () => {
     const test = openBooks({ creditNano: 1e9 })
     spend(test, 'r1')
     spend(test, 'r2', { outcome: 'failed' })
@@ -83,7 +83,7 @@ describe('meter events', () => {
     ])
   })
 
-  it('[MTR2] whatever fails and whatever is added meanwhile, a receiver that keeps identifiers has the ledger’s sum', () => {
+  it('[MTR2] in any sequence of failures, a receiver that counts each identifier once has the ledger’s sum', () => {
     fc.assert(
       fc.property(
         fc.array(fc.constantFrom('spend', 'waste', 'taken', 'lost', 'refused'), { maxLength: 60 }),
@@ -126,7 +126,7 @@ describe('meter events', () => {
     )
   })
 
-  it('[MTR3] batches are bounded, in order, and entries that bill nothing are passed over', () => {
+  it('[MTR3] batches have a maximum size and keep the order, and unbilled entries are skipped', () => {
     const test = openBooks({ creditNano: 1e9 })
     for (let index = 0; index < meterBatchMax; index++) spend(test, `w${index}`, { outcome: 'failed' })
     for (let index = 0; index < meterBatchMax + 1; index++) spend(test, `r${index}`)
@@ -142,7 +142,7 @@ describe('meter events', () => {
     expect(all.length).toBe(meterBatchMax + 1)
   })
 
-  it('[MTR4] a receiver that fails is asked again after a wait that doubles, an hour at most, and success forgets it', () => {
+  it('[MTR4] the wait doubles with each failure up to an hour, and a success resets it', () => {
     expect([1, 2, 3, 11, 12, 99].map(meterRetryMs)).toEqual([2_000, 4_000, 8_000, 2_048_000, 3_600_000, 3_600_000])
     const failed = meterAfter({ ...idle, batchSeq: 7, attempts: 2 }, 'the endpoint answered 500', 1_000)
     expect(failed).toMatchObject({
@@ -161,7 +161,7 @@ describe('meter events', () => {
     })
   })
 
-  it('[MTR5] events go to public https names only; to this machine where that is allowed', () => {
+  it('[MTR5] a webhook URL is public HTTPS with a name, or loopback where that is allowed', () => {
     const good = ['https://meter.example.com/in', 'https://a.b-c.example:8443/x?y=1']
     for (const url of good) expect(meterUrlFault(url, false), url).toBeUndefined()
     const bad = [
@@ -186,7 +186,7 @@ describe('meter events', () => {
     expect(meterUrlFault('http://10.0.0.1:9/in', true)).toBeTypeOf('string')
   })
 
-  it('[MTR6] each tenant and version has a secret of its own, and a signature is over id, time and body', async () => {
+  it('[MTR6] each tenant and version has its own secret, and the signature covers id, time and body', async () => {
     const key = await sealKey(new Uint8Array(32))
     const secrets = await Promise.all([meterSecret(key, 'a', 1), meterSecret(key, 'a', 2), meterSecret(key, 'b', 1)])
     expect(new Set(secrets.map(formatMeterSecret)).size).toBe(3)

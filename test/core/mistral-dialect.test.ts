@@ -37,7 +37,7 @@ const parts: AnswerPart[] = [
 ]
 
 describe('Mistral’s dialect', () => {
-  it('[MIS1] its names are read: seed, prompt mode, safe prompt, results without the id of their call', () => {
+  it('[MIS1] seed, prompt mode, safe prompt and results without a call id are read', () => {
     expect(asked({ random_seed: 7 }).chat.seed).toBe(7)
     expect(asked({ prompt_mode: 'reasoning' }).chat.effort).toBe('high')
     expect(asked({ prompt_mode: 'reasoning', reasoning_effort: 'none' }).chat.effort).toBe('none')
@@ -60,7 +60,7 @@ describe('Mistral’s dialect', () => {
     expect(asked({ guardrails: [{}], prediction: { type: 'content', content: '' } }).warnings).toHaveLength(2)
   })
 
-  it('[MIS2] what is wrong is refused under its own name', () => {
+  it('[MIS2] an invalid field is refused under its Mistral name', () => {
     const refused = (change: object) => mistral.read({ ...hello, ...change }, noPast)
     expect(refused({ random_seed: 'x' })).toMatchObject({ ok: false, param: 'random_seed' })
     expect(refused({ prompt_mode: 'deep' })).toMatchObject({ ok: false, param: 'prompt_mode' })
@@ -71,7 +71,7 @@ describe('Mistral’s dialect', () => {
     expect(mistral.read(null, noPast)).toMatchObject({ ok: false })
   })
 
-  it('[MIS3] thinking is chunks of the content, text a string, a call whole, usage on the chunk that ends it', () => {
+  it('[MIS3] reasoning is content chunks, text a string, a call whole, usage in the final chunk', () => {
     const made = writer()
     const chunks = (made.open(1) + parts.map((part) => made.part(part)).join('') + made.close(end, false))
       .split('\n\n')
@@ -95,7 +95,7 @@ describe('Mistral’s dialect', () => {
     expect(chunks.every((chunk) => 'finish_reason' in chunk.choices[0])).toBe(true)
   })
 
-  it('[MIS4] a whole answer without thinking is a string, and with thinking closed chunks', () => {
+  it('[MIS4] a whole answer is a string without reasoning, and closed chunks with it', () => {
     const plain = writer()
     plain.part({ kind: 'text', channel: 'content', text: 'a' })
     expect(plain.whole({ ...end, finishReason: 'stop' }, false)).toMatchObject({

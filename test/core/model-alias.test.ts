@@ -9,7 +9,7 @@ const small4 = ['mistral-small-4']
 const ask = (model: string, change: object = {}) =>
   shape(asked({ model, messages: [{ role: 'user', content: 'hi' }], ...change }), 60, small4)
 
-describe('other names of a model', () => {
+describe('model aliases', () => {
   it.each(modelAliases)('[ALI1] $id is served by Small 4 with its preset', ({ id, deprecatedOn, effort }) => {
     const shaped = ask(id)
     expect(shaped.model.id).toBe('mistral-small-4')
@@ -19,7 +19,7 @@ describe('other names of a model', () => {
     expect(shaped.warnings.join().split(',')[0]).toBe(said)
   })
 
-  it('[ALI1] a name stands for one model that there is, and for no model of its own', () => {
+  it('[ALI1] an alias names one existing model and is no model itself', () => {
     expect(new Set(modelAliases.map(({ id }) => id)).size).toBe(modelAliases.length)
     for (const { id, target } of modelAliases) {
       expect(findModel(target)).toBeDefined()
@@ -27,7 +27,7 @@ describe('other names of a model', () => {
     }
   })
 
-  it('[ALI1] the listing tells the names, and one of them is shown with what serves it', () => {
+  it('[ALI1] the model list contains the aliases, and an alias shows the model that serves it', () => {
     expect(listModels(small4).data[0]?.aliases).toContain('magistral-small-2509')
     expect(showModel(small4, 'devstral-small-2507')).toMatchObject({
       id: 'devstral-small-2507',
@@ -37,12 +37,12 @@ describe('other names of a model', () => {
     })
   })
 
-  it('[ALI2] an effort that is asked for wins over the one that comes with a name', () => {
+  it('[ALI2] an effort in the request wins over the effort of an alias', () => {
     expect(ask('magistral-small-2509', { reasoning_effort: 'none' }).effort.effective).toBe('none')
     expect(ask('mistral-small-2506', { reasoning_effort: 'high' }).effort.effective).toBe('high')
   })
 
-  it('[ALI3] where Small 4 is not served, its older names are not found: the toy answers for nobody', () => {
+  it('[ALI3] where Small 4 is not served, its aliases are not found', () => {
     for (const { id } of modelAliases) {
       const found = resolveModel(id, ['tramontane-tiny'])
       expect(found).toMatchObject({ ok: false, code: 'model_not_found' })
@@ -55,11 +55,11 @@ describe('other names of a model', () => {
     ['mistral-smal-4', 'mistral-small-4'],
     ['Magistral-Small-2509', 'magistral-small-2509'],
     ['pixtral-12b-2408', 'pixtral-12b-2409'],
-  ])('[ALI4] %s is told %s first', (wrong, right) => {
+  ])('[ALI4] the error for %s names %s first', (wrong, right) => {
     expect(() => ask(wrong)).toThrow(new RegExp(`use ${right} or`.replace(/or$/, '')))
   })
 
-  it('[ALI4] a name like none is told what is served', () => {
+  it('[ALI4] the error for a name without a similar one names the served models', () => {
     expect(() => ask('gpt-5')).toThrow('model "gpt-5" is not served here: use mistral-small-4')
     expect(() => ask('x'.repeat(256))).toThrow(/use mistral-small-4$/)
   })

@@ -14,11 +14,11 @@ const nobody = { running: new Set<string>(), owed: new Set<string>(), silent: fa
 const now = 1_000_000
 
 describe('overdue reservations', () => {
-  it('[SET1] money is given back when every worker was asked and none knows the request', () => {
+  it('[SET1] a reservation expires when every worker was asked and none knows the request', () => {
     expect(judgeOverdue(booking, nobody, now)).toEqual({ kind: 'expire' })
   })
 
-  it('[SET2] while it runs, while its receipt is owed, or while a worker is silent, it stays reserved', () => {
+  it('[SET2] it is extended while the request runs, its receipt is pending or a worker is silent', () => {
     for (const known of [
       { ...nobody, running: new Set(['r']) },
       { ...nobody, owed: new Set(['r']) },
@@ -31,7 +31,7 @@ describe('overdue reservations', () => {
     }
   })
 
-  it('[SET3] after a day nobody is waited for any more', () => {
+  it('[SET3] it expires after a day, even when a worker is still silent', () => {
     expect(judgeOverdue(booking, { ...nobody, silent: true }, overdueMaxMs)).toEqual({ kind: 'expire' })
   })
 })

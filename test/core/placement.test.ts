@@ -48,8 +48,8 @@ function learn(pool: PoolState, tokenMs: (batch: number) => number): void {
   }
 }
 
-describe('what is learnt', () => {
-  it('[LRN1] a worker’s time a token is read between what was seen, never falls with the batch, and goes with its root beyond', () => {
+describe('learning', () => {
+  it('[LRN1] time per token is interpolated, never falls with the batch, and grows with its root beyond', () => {
     const speed = newSpeed(undefined)
     expect(tokenMsAt(speed, 5)).toBe(0)
     expect(batchWithin(speed, 20, 64)).toBe(64)
@@ -65,7 +65,7 @@ describe('what is learnt', () => {
     expect(tokenMsAt(speed, 32)).toBeGreaterThanOrEqual(tokenMsAt(speed, 16))
   })
 
-  it('[LRN5] a large batch that looked too slow is tried again once none so large has run for a while, and a small one stays known', () => {
+  it('[LRN5] a large batch that measured too slow is tried again later, and small ones stay known', () => {
     const speed = newSpeed(undefined)
     observeTokens(speed, 4, 40_000, 4_000, 0)
     // A second in which a long prompt was read.
@@ -81,7 +81,7 @@ describe('what is learnt', () => {
     expect(tokenMsAt(speed, 4)).toBeCloseTo(10)
   })
 
-  it('[LRN2] what one kind of worker does not know yet is taken from the others of its model', () => {
+  it('[LRN2] a worker kind without measurements uses those of its model', () => {
     const wide = newSpeed(undefined)
     const [known, fresh] = [newSpeed(wide), newSpeed(wide)]
     observeTokens(known, 8, 1_000, 100, 0)
@@ -90,7 +90,7 @@ describe('what is learnt', () => {
     expect(tokenMsAt(fresh, 8)).toBe(30)
   })
 
-  it('[LRN3] an answer’s expected length is learnt by model and effort, and never above the request’s own bound', () => {
+  it('[LRN3] expected length is learnt by model and effort, and never exceeds the request’s bound', () => {
     const lengths = newLengths()
     expect(expectedLength(lengths, 'm', 'high', 9_999)).toBe(13 * expectedLength(lengths, 'm', 'none', 9_999))
     for (let index = 0; index < 500; index++) observeLength(lengths, 'm', 'none', 40)
@@ -99,7 +99,7 @@ describe('what is learnt', () => {
     expect(expectedLength(lengths, 'other', 'none', 9_999)).toBe(300)
   })
 
-  it('[LRN4] while the first answers to end are the short ones, what is still being written makes up for it', () => {
+  it('[LRN4] unfinished answers correct the expected length while only short ones have ended', () => {
     const lengths = newLengths()
     for (let index = 0; index < 300; index++) {
       observeLength(lengths, 'm', 'high', 500)
@@ -111,7 +111,7 @@ describe('what is learnt', () => {
   })
 })
 
-describe('the border', () => {
+describe('the pool split', () => {
   const post = (home: Post['home']): Post => {
     return { home, quickBatch: 40, longBatch: 200, tokenMs: (batch) => 5 + Math.sqrt(batch) * 2 }
   }
@@ -121,18 +121,18 @@ describe('the border', () => {
     long: { perSecond: long, tokens: 3_900 },
   })
 
-  it('[BRD1] with room enough it stands where the operator drew it', () => {
+  it('[BRD1] with enough capacity the split is the operator’s', () => {
     expect(border(row, asked(1, 0.2), 4)).toBe(4)
     expect(border(row, asked(1, 0.2), undefined)).toBe(4)
   })
 
-  it('[BRD2] it moves towards what is asked for, as far as the other side can spare', () => {
+  it('[BRD2] the split moves towards demand, as far as the other pool can spare workers', () => {
     expect(border(row, asked(0.1, 9), 4)).toBeLessThan(4)
     expect(border(row, asked(30, 5), 4)).toBeGreaterThan(4)
     expect(border(row, asked(0, 20), 4)).toBe(0)
   })
 
-  it('[BRD5] the long side counts for short answers only as far as its own leave places', () => {
+  it('[BRD5] the throughput pool counts for short answers only with its free slots', () => {
     const narrow = (home: Post['home']): Post => {
       return { home, quickBatch: 24, longBatch: 200, tokenMs: (batch) => 6 + 2.5 * Math.sqrt(batch) }
     }
@@ -140,7 +140,7 @@ describe('the border', () => {
     for (const quick of [18, 20, 22]) expect(border(mixed, asked(quick, 1.5), 4)).toBeGreaterThan(4)
   })
 
-  it('[BRD6] it never moves away from the side that alone has somebody waiting, and sooner towards it than on a reckoning', () => {
+  it('[BRD6] the split never moves away from the only pool that waits, and moves to it sooner', () => {
     const movedIn = (waits: House['waits']) => {
       const pool = emptyPool()
       for (const id of ['a', 'b', 'c', 'd']) heartbeat(pool, beat(id), 1, 0)
@@ -162,7 +162,7 @@ describe('the border', () => {
     expect(movedIn({ latency: true, throughput: false })).toBeUndefined()
   })
 
-  it('[BRD3] neither side loses its last worker while anyone asks for it', () => {
+  it('[BRD3] neither pool loses its last worker while it has demand', () => {
     for (const [quick, long] of [
       [0.01, 1_000],
       [1_000, 0.01],
@@ -176,7 +176,7 @@ describe('the border', () => {
 })
 
 describe('placement', () => {
-  it('[BRD4] what a tenant asks beyond its share while others wait moves no border', () => {
+  it('[BRD4] one tenant’s requests beyond its share do not move the pool split', () => {
     const moved = (tenantOf: (index: number) => string) => {
       const pool = emptyPool()
       for (const id of ['a', 'b']) heartbeat(pool, beat(id), 1, 0)
@@ -198,13 +198,13 @@ describe('placement', () => {
     expect(moved(() => 'flood')).toBeLessThan(fair / 2)
   })
 
-  it('[PLC1] effort decides the home, and the home is taken while it suits', () => {
+  it('[PLC1] effort decides the preferred pool, which serves the request while its target holds', () => {
     const pool = fleet()
     expect(place(pool, ask({ effort: 'none' }))).toBe('quick')
     expect(place(pool, ask({ effort: 'high' }))).toBe('long')
   })
 
-  it('[PLC2] a batch grows no further than its side’s target allows; then a short answer goes where its target still holds, or waits', () => {
+  it('[PLC2] a batch grows within its pool’s target, then a short request is spilled or waits', () => {
     const pool = fleet()
     learn(pool, (batch) => 2 * batch + 2)
     const places = Array.from({ length: 40 }, () => place(pool, ask()))
@@ -213,7 +213,7 @@ describe('placement', () => {
     expect(places.filter((each) => each === undefined).length).toBe(24)
   })
 
-  it('[PLC3] without spill nothing leaves its home while that has a worker', () => {
+  it('[PLC3] without spill a request leaves its preferred pool only when that has no worker', () => {
     const pool = fleet(false)
     learn(pool, (batch) => 2 * batch + 2)
     const places = Array.from({ length: 40 }, () => place(pool, ask()))
@@ -222,14 +222,14 @@ describe('placement', () => {
     expect(place(pool, ask(), 2)).not.toBe('rejected-no-endpoints')
   })
 
-  it('[PLC4] a target that the hardware cannot meet binds nobody', () => {
+  it('[PLC4] a target that the hardware cannot meet does not limit the batch', () => {
     const pool = fleet()
     learn(pool, () => 500)
     const places = Array.from({ length: 20 }, () => place(pool, ask()))
     expect(places.every((each) => each === 'quick')).toBe(true)
   })
 
-  it('[PLC5] a request goes where its prompt’s beginning is held, and never past that worker’s share', () => {
+  it('[PLC5] a request goes to the worker with its prefix, up to that worker’s share', () => {
     const pool = emptyPool()
     for (const id of ['a', 'b', 'c', 'd']) heartbeat(pool, beat(id), 1, 0)
     for (const speed of pool.speeds.values()) {
@@ -250,14 +250,14 @@ describe('placement', () => {
     expect(count.size).toBe(4)
   })
 
-  it('[PLC6] nothing is placed beyond what a worker’s cache will likely hold', () => {
+  it('[PLC6] a worker gets no request beyond the likely capacity of its KV cache', () => {
     const pool = emptyPool()
     heartbeat(pool, beat('a', { pool: 'throughput', kvTokensMax: 20_000 }), 1, 0)
     const places = Array.from({ length: 8 }, () => place(pool, ask({ effort: 'high', promptTokens: 600 })))
     expect(places.filter((each) => each === 'a').length).toBe(4)
   })
 
-  it('[PLC7] the last places are kept from a tenant that has more than twice its share, for whoever else comes', () => {
+  it('[PLC7] the last slots are reserved for tenants under twice their share', () => {
     const shares = newShares()
     for (let index = 0; index < 9; index++) took(shares, 'much', 100)
     expect(isGreedy(shares, 'much', 100)).toBe(false)
@@ -276,7 +276,7 @@ describe('placement', () => {
     expect(place(pool, high('e'))).toBe('a')
   })
 
-  it('[PLC8] under load a tenant that agreed gets less effort at once, one that did not waits', () => {
+  it('[PLC8] under load a tenant that agreed gets the lower effort at once, another tenant waits', () => {
     const pool = fleet(false)
     heartbeat(pool, beat('long', { pool: 'throughput', slotsMax: 1, sentAt: 1 }), 1, 1)
     const long = (effortUnderLoad: Ask['effortUnderLoad']) => ask({ effort: 'high', effortUnderLoad })
@@ -287,7 +287,7 @@ describe('placement', () => {
     expect(place(pool, long(null), 3)).toBeUndefined()
   })
 
-  it('[PLC22] what is not known of a worker’s speed is told as nothing, never as zero', () => {
+  it('[PLC22] an unknown speed of a worker is null, never zero', () => {
     const pool = fleet()
     const told = (asked: Ask) => pool.decisions.find(asked.requestId)?.attempts[0]?.best[0]
     const first = ask()
@@ -314,7 +314,7 @@ describe('placement', () => {
     expect(told(second)).toMatchObject({ firstTokenMs: null, tokenMs: 10 })
   })
 
-  it('[PLC9] why a request went where it went is kept: candidates, scores, waits, and what its worker said', () => {
+  it('[PLC9] a decision records candidates, scores, waits and what the worker reported', () => {
     const pool = fleet()
     const asked = ask()
     place(pool, asked, 5)
@@ -345,7 +345,7 @@ describe('placement', () => {
     expect(pool.decisions.find(asked.requestId)).toBeUndefined()
   })
 
-  it('[PLC23] a decision is taken to be kept a while after its end, once, and not while its request has come back', () => {
+  it('[PLC23] a decision is handed over once, a while after its end, and not during a retry', () => {
     const pool = fleet()
     const taken = () => pool.decisions.take().map(({ requestId }) => requestId)
     const [first, second] = [ask(), ask()]
@@ -366,8 +366,8 @@ describe('placement', () => {
   })
 })
 
-describe('circuit breaking', () => {
-  it('[BRK1] three failures in a row open it, for longer each time; one request tries it, and only an answer closes it', () => {
+describe('circuit breaker', () => {
+  it('[BRK1] three failures open it, longer each time; one request tries it, and an answer closes it', () => {
     const breaker = newBreaker()
     for (let index = 1; index < breakerFailures; index++) broke(breaker, `r${index}`, 0)
     expect(lets(breaker, 0)).toBe(true)
@@ -389,7 +389,7 @@ describe('circuit breaking', () => {
     expect(lets(breaker, 7_003)).toBe(true)
   })
 
-  it('[BRK2] a worker that lives and fails every request is left alone, whatever its heartbeats say', () => {
+  it('[BRK2] a worker that fails every request gets no lease, despite its heartbeats', () => {
     const pool = emptyPool()
     heartbeat(pool, beat('a'), 1, 0)
     for (let index = 1; index <= breakerFailures; index++) {
@@ -405,7 +405,7 @@ describe('circuit breaking', () => {
   })
 })
 
-describe('held prefixes', () => {
+describe('prefix hashes', () => {
   const text = (content: string) => [{ kind: 'text' as const, text: content }]
   const prompted = (turns: string[], change: { effort?: 'none' | 'high'; tenantId?: string } = {}) =>
     beginningsOf(
@@ -425,7 +425,7 @@ describe('held prefixes', () => {
       4,
     ).map(({ hash }) => hash)
 
-  it('[PFX1] a longer prompt has all hashes of the one it begins with; another tenant, effort or word has none of them', () => {
+  it('[PFX1] a longer prompt has all hashes of its beginning; another tenant, effort or text has none', () => {
     const first = prompted(['word '.repeat(300)])
     const second = prompted(['word '.repeat(300), 'and now the next turn '.repeat(100)])
     expect(first.length).toBeGreaterThan(5)
@@ -441,14 +441,14 @@ describe('held prefixes', () => {
     expect(changed.filter((hash) => first.includes(hash)).length).toBeLessThan(first.length)
   })
 
-  it('[PFX2] a prompt of a million characters has at most 64, and each is a safe integer', () => {
+  it('[PFX2] a prompt of a million characters has at most 64 hashes, all safe integers', () => {
     const hashes = prompted(['x'.repeat(1_000_000)])
     expect(hashes.length).toBeLessThanOrEqual(64)
     expect(hashes.every(Number.isSafeInteger)).toBe(true)
     expect(new Set(hashes).size).toBe(hashes.length)
   })
 
-  it('[PFX4] an image is told from another by a sample of it, counts as an image’s tokens, and what follows by both', () => {
+  it('[PFX4] an image is identified by a sample, counts its tokens, and affects the later hashes', () => {
     const url = (seed: string) => `data:image/png;base64,${'A'.repeat(1_000)}${seed.repeat(5_000_000)}`
     const seen = (image: string, question: string) =>
       beginningsOf(
@@ -471,7 +471,7 @@ describe('held prefixes', () => {
     expect(other.filter(({ hash }) => first.some((each) => each.hash === hash))).toEqual([])
   })
 
-  it('[PFX3] the longest beginning counts for each worker, the last holders of each are known, and the oldest are forgotten', () => {
+  it('[PFX3] the longest prefix per worker is found, and the oldest are forgotten', () => {
     const affinity = new Affinity()
     affinity.given([{ hash: 1, tokens: 100 }], 'a')
     affinity.given(

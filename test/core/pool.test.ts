@@ -38,13 +38,13 @@ function poolOf(...workers: string[]): PoolState {
   return pool
 }
 
-describe('pool', () => {
-  it('[POOL1] a request for a model that nobody serves is refused at once, not queued', () => {
+describe('fleet', () => {
+  it('[POOL1] a request for a model without a worker is refused at once, not queued', () => {
     expect(lease(emptyPool(), ask('r1'), 0)).toEqual({ kind: 'rejected-no-endpoints' })
     expect(lease(poolOf('a'), { ...ask('r1'), model: 'other' }, 0)).toEqual({ kind: 'rejected-no-endpoints' })
   })
 
-  it('[POOL2] slots are leased up to each worker’s bound, the emptiest worker first, and then a tenant’s requests wait in order', () => {
+  it('[POOL2] slots are leased on the emptiest worker first, and then requests wait in order', () => {
     const pool = poolOf('a', 'b')
     const granted = ['r1', 'r2', 'r3', 'r4'].map((id) => lease(pool, ask(id), 0))
     expect(granted.map((outcome) => outcome?.kind === 'granted' && outcome.place.workerId).sort()).toEqual([
@@ -60,14 +60,14 @@ describe('pool', () => {
     expect(view(pool)).toMatchObject({ leased: 4, waiting: 1 })
   })
 
-  it('[POOL3] a client that leaves while it waits is out of the queue', () => {
+  it('[POOL3] a client that disconnects while it waits leaves the queue', () => {
     const pool = poolOf('a')
     for (const id of ['r1', 'r2', 'r3']) lease(pool, ask(id), 0)
     expect(release(pool, 'r3', 1)).toEqual([{ requestId: 'r3', outcome: { kind: 'evicted-cancelled' } }])
     expect(view(pool)).toMatchObject({ leased: 2, waiting: 0 })
   })
 
-  it('[POOL4] who waits too long is evicted with a time to come back', () => {
+  it('[POOL4] a request that waits too long is evicted with a retry time', () => {
     const pool = poolOf('a')
     for (const id of ['r1', 'r2', 'r3']) lease(pool, ask(id), 0)
     const later = waitingTtlMs + 1
@@ -82,7 +82,7 @@ describe('pool', () => {
     ])
   })
 
-  it('[POOL5] a worker that misses three heartbeats is out with its leases, and one that comes back is in', () => {
+  it('[POOL5] a worker that misses three heartbeats loses its leases, and returns with the next one', () => {
     const pool = poolOf('a')
     lease(pool, ask('r1'), 0)
     expect(lease(pool, ask('r9'), heartbeatLostMs + 1)).toEqual({ kind: 'rejected-no-endpoints' })
@@ -92,7 +92,7 @@ describe('pool', () => {
     expect(lease(pool, ask('r2'), 9_001)?.kind).toBe('granted')
   })
 
-  it('[POOL6] a worker that could not be reached gets nothing until it is heard of again, and its waiters are told', () => {
+  it('[POOL6] an unreachable worker gets nothing until its next heartbeat, and its waiters are refused', () => {
     const pool = poolOf('a')
     for (const id of ['r1', 'r2', 'r3']) lease(pool, ask(id), 0)
     expect(workerFailed(pool, 'a', 'r1', 1)).toEqual([{ requestId: 'r3', outcome: { kind: 'rejected-no-endpoints' } }])
@@ -101,7 +101,7 @@ describe('pool', () => {
     expect(lease(pool, ask('r5'), 4)?.kind).toBe('granted')
   })
 
-  it('[POOL7] a lease that its worker does not run is freed after the grace: a lost isolate leaks no slot', () => {
+  it('[POOL7] a lease that its worker does not run is freed after the grace period', () => {
     const pool = poolOf('a')
     lease(pool, ask('r1'), 0)
     heartbeat(pool, beat('a', { sentAt: 1_000 }), 1, 1_000)
@@ -110,7 +110,7 @@ describe('pool', () => {
     expect(view(pool).leased).toBe(0)
   })
 
-  it('[POOL8] what runs without a lease occupies its slot: a restarted pool does not overfill its workers', () => {
+  it('[POOL8] a running request without a lease occupies a slot, so a restarted fleet overfills nothing', () => {
     const pool = emptyPool()
     heartbeat(pool, beat('a', { running: ['x', 'y'] }), 1, 0)
     expect(lease(pool, ask('r1'), 0)).toBeUndefined()
@@ -119,7 +119,7 @@ describe('pool', () => {
     ])
   })
 
-  it('[POOL9] a heartbeat sent before a request ended does not occupy its slot again', () => {
+  it('[POOL9] a heartbeat from before a request’s end does not occupy its slot again', () => {
     const pool = poolOf('a')
     lease(pool, ask('r1'), 0)
     release(pool, 'r1', 100)
@@ -127,7 +127,7 @@ describe('pool', () => {
     expect(view(pool)).toMatchObject({ leased: 0, unleased: 0 })
   })
 
-  it('[POOL10] a draining worker, an excluded one and one older than what is known get nothing', () => {
+  it('[POOL10] a draining or excluded worker gets nothing, and an older heartbeat has no effect', () => {
     const pool = emptyPool()
     heartbeat(pool, beat('a', { state: 'draining', sentAt: 5 }), 1, 5)
     heartbeat(pool, beat('a', { state: 'ready', sentAt: 4 }), 1, 6)
@@ -136,7 +136,7 @@ describe('pool', () => {
     expect(lease(pool, ask('r2', ['b']), 8)).toEqual({ kind: 'rejected-no-endpoints' })
   })
 
-  it('[POOL11] under any sequence of events no worker is leased beyond its slots, and every waiter is told once', () => {
+  it('[POOL11] in any sequence no worker exceeds its slots, and each waiter gets one outcome', () => {
     const event = fc.record({
       kind: fc.constantFrom('lease', 'lease', 'release', 'beat', 'fail', 'sweep'),
       request: fc.nat(40),
@@ -194,7 +194,7 @@ describe('pool', () => {
     )
   })
 
-  it('[POOL12] a worker that fell silent is remembered as missing until it is heard of; one that took leave is not', () => {
+  it('[POOL12] a silent worker is listed as missing until its next heartbeat, one that signed off is not', () => {
     const pool = poolOf('a', 'b', 'c')
     heartbeat(pool, beat('b', { state: 'gone', sentAt: 1 }), 1, 1)
     expect(registry(pool).present.map((place) => place.workerId)).toEqual(['a', 'c'])
@@ -205,7 +205,7 @@ describe('pool', () => {
     expect(registry(pool).missing).toEqual(['c'])
   })
 
-  it('[POOL13] a slot goes to the tenant whose turn it is by weight and class, not to whoever waited longest', () => {
+  it('[POOL13] a slot goes to the tenant whose turn it is by weight and class, not to the longest wait', () => {
     const pool = poolOf('a')
     for (const id of ['r1', 'r2']) lease(pool, ask(id), 0)
     lease(pool, { ...ask('batch'), tenantId: 'u', priorityClass: 'batch' }, 1)
@@ -223,7 +223,7 @@ describe('pool', () => {
     expect(order).toEqual(['f1', 'single', 'f2', 'f3', 'f4', 'f5', 'batch'])
   })
 
-  it('[POOL14] the expected wait and the time to come back follow how fast slots came free lately, and are not made up', () => {
+  it('[POOL14] the expected wait and the retry time follow the measured rate of free slots', () => {
     const pool = emptyPool()
     heartbeat(pool, beat('a', { slotsMax: 1 }), 1, 0)
     lease(pool, ask('r0'), 0)
@@ -254,7 +254,7 @@ describe('pool', () => {
     expect(told.find(({ outcome }) => outcome.kind === 'evicted-ttl')?.outcome).toEqual(wait)
   })
 
-  it('[POOL19] a new wait begins with the pace of the last one, until it has its own', () => {
+  it('[POOL19] a new wait starts with the last measured rate until it has its own', () => {
     const pool = emptyPool()
     heartbeat(pool, beat('a', { slotsMax: 1 }), 1, 0)
     for (const id of ['r0', 'r1']) lease(pool, ask(id), 0)
@@ -265,7 +265,7 @@ describe('pool', () => {
     expect(waitView(pool, 'r2', 12_000)?.expectedWaitMs).toBe(2_000)
   })
 
-  it('[POOL15] when the queue is full the youngest batch request leaves for an interactive one and is told; without batch the newcomer is refused', () => {
+  it('[POOL15] a full queue displaces the youngest batch request, or refuses the new one without batch', () => {
     const pool = poolOf('a')
     for (const id of ['r1', 'r2']) lease(pool, ask(id), 0)
     for (const id of ['b1', 'b2']) lease(pool, { ...ask(id), tenantId: 'u', priorityClass: 'batch' }, 0)
@@ -285,7 +285,7 @@ describe('pool', () => {
     expect(view(pool).waiting).toBe(waitingMax)
   })
 
-  it('[POOL16] the end of an attempt frees its own worker’s slot only: the same request may wait again, or run elsewhere', () => {
+  it('[POOL16] the end of an attempt frees only its own worker’s slot', () => {
     const pool = poolOf('a', 'b')
     const first = lease(pool, ask('r1'), 0)
     const on = first?.kind === 'granted' ? first.place.workerId : ''
@@ -306,7 +306,7 @@ describe('pool', () => {
     expect(releaseOn(pool, other, 'r1', 5)).toMatchObject([{ requestId: 'r5', outcome: { kind: 'granted' } }])
   })
 
-  it('[POOL17] a request that comes back goes before those that wait, never to the worker that failed it, and blocks nobody', () => {
+  it('[POOL17] a retried request goes first, never to the worker that failed it, and blocks no other', () => {
     const pool = emptyPool()
     for (const id of ['a', 'b']) heartbeat(pool, beat(id, { slotsMax: 1 }), 1, 0)
     const held = new Map<string, string>()
@@ -336,7 +336,7 @@ describe('pool', () => {
     ])
   })
 
-  it('[POOL18] two hundred workers and twenty thousand that wait: each is served once, and every count is right', () => {
+  it('[POOL18] with 200 workers and 20,000 waiting, each is served once and every count is right', () => {
     const pool = emptyPool()
     const names = Array.from({ length: 200 }, (_, index) => `w${index}`)
     for (const name of names) heartbeat(pool, beat(name, { slotsMax: 4 }), 1, 0)
@@ -371,7 +371,7 @@ describe('pool', () => {
     expect(view(pool)).toMatchObject({ leased: 0, waiting: 0 })
   })
 
-  it('[HDG9] a hedge takes a free slot on another worker, and only while nobody waits; each of the two leases ends by itself', () => {
+  it('[HDG9] a hedge takes a free slot elsewhere only while no request waits, and each lease ends alone', () => {
     const pool = poolOf('a', 'b')
     const first = lease(pool, ask('r'), 0)
     const on = first?.kind === 'granted' ? first.place.workerId : ''

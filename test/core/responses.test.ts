@@ -55,7 +55,7 @@ const text = (text: string) => ({ kind: 'text', text })
 const assistant = { role: 'assistant', content: [], reasoning: '', toolCalls: [], prefix: false }
 
 describe('reading Responses', () => {
-  it('[RSP1] thinking, text and calls of one turn become one message; results and later turns their own', () => {
+  it('[RSP1] reasoning, text and calls of a turn are one message; outputs and later turns their own', () => {
     const input = [
       { type: 'message', role: 'developer', content: [{ type: 'input_text', text: 'be brief' }] },
       { role: 'user', content: 'look' },
@@ -94,7 +94,7 @@ describe('reading Responses', () => {
     expect(read.warnings).toEqual([expect.stringContaining('web_search_call')])
   })
 
-  it('[RSP2] tools of other types are left out and told; a free-text tool is a function of one text', () => {
+  it('[RSP2] unsupported tools are removed with a warning, and a custom tool has one text argument', () => {
     const f = { type: 'function', name: 'f', parameters: { type: 'object' }, strict: false }
     const patch = {
       type: 'custom',
@@ -113,7 +113,7 @@ describe('reading Responses', () => {
     expect(refusal({ tools, tool_choice: { type: 'function', name: 'g' } }).param).toBe('tool_choice')
   })
 
-  it('[RSP3] what is kept comes before what is sent; what is not kept any more is refused, and where', () => {
+  it('[RSP3] stored turns precede the sent input, and an unknown reference is refused with its path', () => {
     const kept = { type: 'message', id: 'msg_1', role: 'assistant', content: [{ type: 'output_text', text: 'hello' }] }
     const before = { type: 'message', role: 'user', content: [{ type: 'input_text', text: 'first' }] }
     const past: Past = { turns: [{ input: [before], output: [kept] }], items: new Map([['msg_1', kept]]) }
@@ -137,7 +137,7 @@ describe('reading Responses', () => {
     })
   })
 
-  it('[RSP4] what needs something that is not here is refused by its path, with what to do instead', () => {
+  it('[RSP4] a field that needs an unsupported feature is refused with its path', () => {
     for (const [param, value] of [
       ['background', true],
       ['conversation', 'conv_1'],
@@ -164,7 +164,7 @@ describe('writing Responses', () => {
   ]
   const played = (made: Writer) => made.open(70) + parts.map((part) => made.part(part)).join('')
 
-  it('[RSP5] items are added, filled and done in order, numbered from zero, and the end holds what was streamed', () => {
+  it('[RSP5] items are added, filled and done in numbered order, and the end holds the streamed items', () => {
     const made = writer({ store: false })
     const events = eventsOf(played(made) + made.close(end, false))
     expect(events.map((event) => event.sequence_number)).toEqual(events.map((_, index) => index))
@@ -213,7 +213,7 @@ describe('writing Responses', () => {
     expect(whole.whole(end, false)).toEqual(response)
   })
 
-  it('[RSP6] an answer that was cut is incomplete, and says why', () => {
+  it('[RSP6] an answer that reached its bound is incomplete, with the reason', () => {
     const made = writer()
     played(made)
     made.part({ kind: 'text', channel: 'content', text: 'more' })
@@ -226,7 +226,7 @@ describe('writing Responses', () => {
     expect(cut.output.map((item) => item.status)).toEqual(['completed', 'completed', 'completed', 'incomplete'])
   })
 
-  it('[RSP7] a failure is one numbered event, behind a beginning, with its code', () => {
+  it('[RSP7] a failure is one numbered event with its code, after response.created', () => {
     const failure = { code: 'server_is_overloaded', message: 'full', param: null, requestId: 'req_1' } as const
     const early = eventsOf(writer().fail(failure))
     expect(early.map((event) => event.type)).toEqual(['response.created', 'response.in_progress', 'response.failed'])
@@ -241,7 +241,7 @@ describe('writing Responses', () => {
     ])
   })
 
-  it('[RSP8] what is kept is the answer as it is told, with what was sent; with `store: false` nothing is', () => {
+  it('[RSP8] the stored response equals the returned one with its input; `store: false` stores nothing', () => {
     const made = writer({ metadata: { a: 'b' }, previous_response_id: 'resp_0' })
     played(made)
     const kept = made.keeps?.(end)
@@ -255,7 +255,7 @@ describe('writing Responses', () => {
     expect(writer({ store: false }).keeps).toBeUndefined()
   })
 
-  it('[RSP9] a call of a free-text tool is its text', () => {
+  it('[RSP9] a call of a custom tool is its text', () => {
     const made = writer({ tools: [{ type: 'custom', name: 'f' }] })
     const call = { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"input":"a\\nb"}' } as const
     const events = eventsOf(made.open(1) + made.part(call))

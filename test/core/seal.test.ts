@@ -27,14 +27,14 @@ describe('dispatch', () => {
     expect(await present()).toMatchObject({ ok: true, dispatch: { requestId: 'r1' } })
   })
 
-  it('[DSP2] it is accepted once', async () => {
+  it('[DSP2] a dispatch is accepted once', async () => {
     const used = new UsedDispatches()
     expect((await present({}, { used })).ok).toBe(true)
     expect(await present({}, { used })).toMatchObject({ ok: false, code: 'replayed_dispatch' })
     expect((await present({ dispatchId: 'r1.2' }, { used })).ok).toBe(true)
   })
 
-  it('[DSP3] another worker’s, an expired one, one from the future, another body, another kind: all refused', async () => {
+  it('[DSP3] another worker, expired, from the future, another body, another kind: all refused', async () => {
     const refused = [
       present({ workerId: 'w2' }),
       present({}, { now: 31_000 + 5_001 }),
@@ -45,7 +45,7 @@ describe('dispatch', () => {
     for (const answer of await Promise.all(refused)) expect(answer).toMatchObject({ ok: false, code: 'bad_dispatch' })
   })
 
-  it('[DSP4] a token with any one character changed, or another key’s, is refused', async () => {
+  it('[DSP4] a changed token, a token of another key and a missing token are refused', async () => {
     const token = await seal('dispatch', order, 'w1.1', key)
     const other = await sealKey(new Uint8Array(32).fill(2))
     expect(await unseal('dispatch', token, other, Dispatch)).toBeUndefined()
@@ -58,7 +58,7 @@ describe('dispatch', () => {
     ).toMatchObject({ ok: false })
   })
 
-  it('[DSP5] ids that were used are remembered no longer than they could be presented', () => {
+  it('[DSP5] a used id is remembered only as long as it could be presented', () => {
     const used = new UsedDispatches()
     expect(used.use('a', 0)).toBe(true)
     expect(used.use('a', 39_999)).toBe(false)

@@ -33,7 +33,7 @@ const booking = {
 } as const
 
 describe('store', () => {
-  it('[STO1] what was put is read back as it was, money beyond 32 bits included', () => {
+  it('[STO1] a row reads back as it was written, with amounts beyond 32 bits', () => {
     const store = open()
     expect(store.tenant()).toBeUndefined()
     store.putTenant(testTenant())
@@ -46,14 +46,14 @@ describe('store', () => {
     expect(store.tenant()).toMatchObject({ postedNano: 8_999_999_999_999_999, reservedNano: 1 })
   })
 
-  it('[STO2] opening a store again migrates nothing twice and keeps everything', () => {
+  it('[STO2] opening a store again applies no migration twice and keeps its data', () => {
     const db = new DatabaseSync(':memory:')
     openStore(nodeSql(db)).putTenant(testTenant())
     expect(openStore(nodeSql(db)).tenant()).toEqual(testTenant())
     expect(db.prepare('SELECT version FROM schema_version').all()).toEqual([{ version: schema.length }])
   })
 
-  it('[STO3] of several rate cards the one in force is read', () => {
+  it('[STO3] the rate card in force at the given time is read', () => {
     const store = open()
     const rates = (n: number) => ({ inputNano: n, cachedNano: n, outputNano: n })
     store.putRates('m', 10, rates(1))
@@ -61,7 +61,7 @@ describe('store', () => {
     expect([5, 10, 19, 20].map((now) => store.rates('m', now)?.inputNano)).toEqual([undefined, 1, 1, 2])
   })
 
-  it('[STO4] a dispatch has one entry at most, whatever the caller does', () => {
+  it('[STO4] a second entry for a dispatch is rejected', () => {
     const store = open()
     expect(store.hasEntry('r.1')).toBe(false)
     store.addEntry(1, 'h', entry, noLabels)
@@ -69,7 +69,7 @@ describe('store', () => {
     expect(() => store.addEntry(2, 'h', entry, noLabels)).toThrow(/UNIQUE/)
   })
 
-  it('[STO5] an entry is read back as it was, and unknown counts are nothing, never zero', () => {
+  it('[STO5] an entry reads back as it was written, and an unknown count is null, never zero', () => {
     const store = open()
     store.addEntry(1, 'h1', entry, { ...noLabels, keyId: 'k' })
     const closed = { ...entry, dispatchId: null, kind: 'void', counts: null } as const
@@ -94,7 +94,7 @@ describe('store', () => {
     expect(store.nextDue()).toBeUndefined()
   })
 
-  it('[STO7] pruning takes from the beginning, keeps the chain’s start and the sums, and never an open reservation', () => {
+  it('[STO7] pruning removes the oldest entries, keeps the chain’s start and sums, and no open reservation', () => {
     const store = open()
     let hash = chainStart
     for (let seq = 1; seq <= 5; seq++) {
@@ -131,7 +131,7 @@ describe('store', () => {
     ])
   })
 
-  it('[STO9] an admission writes one row, which carries the balances and its key’s state to whoever opens the store next', () => {
+  it('[STO9] an admission writes one row that carries the balances and the key’s state', () => {
     const test = openBooks({ creditNano: 100_000, keys: [testKey('k'), testKey('l')] })
     const rows = () => test.db.prepare('SELECT count(*) AS n FROM reservations').get()
     const own = () => test.db.prepare('SELECT reserved_nano, state FROM account').get()
@@ -152,7 +152,7 @@ describe('store', () => {
     expect(verifyBooks(test.books.store).faults).toEqual([])
   })
 
-  it('[STO10] what closes a reservation writes what it carried, in whatever order they close', () => {
+  it('[STO10] closing reservations in any order leaves the state that was in memory', () => {
     for (const order of [
       ['a', 'b', 'c'],
       ['c', 'b', 'a'],
@@ -178,7 +178,7 @@ describe('store', () => {
     }
   })
 
-  it('[STO11] reservations that an older store left open are open still, and their account is as it was', () => {
+  it('[STO11] an older store’s open reservations stay open, and its account unchanged', () => {
     const db = new DatabaseSync(':memory:')
     const sql = nodeSql(db)
     db.exec('CREATE TABLE schema_version (version INTEGER NOT NULL)')

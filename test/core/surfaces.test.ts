@@ -130,8 +130,8 @@ function changed(value: Json, path: readonly number[], to: Json | undefined): Js
 
 const junk = fc.oneof(fc.jsonValue(), fc.constant(undefined), fc.constantFrom('\0', '\ud800', -1, 1e300, [], {}, [[]]))
 
-describe('every surface', () => {
-  it.each(all)('[POL12] $name: what is read is written as a body that workers read as the same', ({ name, read }) => {
+describe('every dialect', () => {
+  it.each(all)('[POL12] $name: a request is written as a body that reads back the same', ({ name, read }) => {
     const past = { turns: [], items: new Map([['msg_0', { type: 'message', role: 'assistant', content: 'kept' }]]) }
     const answer = read(whole[name], past)
     if (!answer.ok) throw new Error(answer.message)
@@ -141,7 +141,7 @@ describe('every surface', () => {
   })
 
   it.each(all)(
-    '[POL12] $name: whatever the body, it is read or refused, never thrown; and what was read can be sent',
+    '[POL12] $name: any body is read or refused without throwing, and a body that was read can be sent to a worker',
     (surface) => {
       const body = fc.oneof(
         { weight: 1, arbitrary: fc.jsonValue() },

@@ -32,9 +32,9 @@ async function spoken(surface: Surface, pieces: Uint8Array[]): Promise<string> {
   return text + (await voice.end())
 }
 
-describe('a stream in other words', () => {
+describe('translating a stream', () => {
   it.each([responses, messages, mistral])(
-    '[POL10] $name: cut at any byte, with any line end, the same bytes',
+    '[POL10] $name: the stream has the same bytes at any cut and with any line ending',
     async (surface) => {
       const whole = await spoken(surface, [new TextEncoder().encode(recorded)])
       expect(whole).toContain('naïve 🦊')
@@ -47,7 +47,7 @@ describe('a stream in other words', () => {
   )
 
   it.each([responses, messages, mistral])(
-    '[POL10] $name: a stream that stops anywhere before its end has no end',
+    '[POL10] $name: a stream that stops early has no end marker',
     async (surface) => {
       const end = recorded.indexOf(chunks.end('tool_calls', counts))
       const bytes = new TextEncoder().encode(recorded.slice(0, end))

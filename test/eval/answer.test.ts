@@ -6,7 +6,7 @@ const all = (...deltas: object[]) =>
   finished(deltas.reduce((answer: typeof nothingYet, delta) => withChunk(answer, chunk(delta)), nothingYet))
 
 describe('a streamed answer', () => {
-  it('[EVL24] thinking is told apart from text, wherever a server puts it', () => {
+  it('[EVL24] reasoning is separated from text in every form of the servers', () => {
     const apart = { content: 'Yes.', reasoning: 'Hm. Well.' }
     expect(all({ reasoning_content: 'Hm. ' }, { reasoning_content: 'Well.' }, { content: 'Yes.' })).toMatchObject(apart)
     expect(all({ reasoning: 'Hm. Well.' }, { content: 'Yes.' })).toMatchObject(apart)
@@ -19,7 +19,7 @@ describe('a streamed answer', () => {
     expect(all({ content: pieces })).toMatchObject(apart)
   })
 
-  it('[EVL25] calls come whole or in pieces, several side by side', () => {
+  it('[EVL25] calls are read whole or in pieces, also several at once', () => {
     const piece = (index: number, name: string | undefined, text: string) => ({
       tool_calls: [{ index, function: { name, arguments: text } }],
     })
@@ -30,7 +30,7 @@ describe('a streamed answer', () => {
     ])
   })
 
-  it('[EVL26] counts that a server does not give stay unknown', () => {
+  it('[EVL26] a count that the server does not send is unknown', () => {
     const told = withChunk(nothingYet, Chunk.parse({ choices: [], usage: { prompt_tokens: 3, completion_tokens: 5 } }))
     expect(told.tokens).toEqual({ prompt: 3, cached: null, output: 5, reasoning: null })
     expect(nothingYet.tokens).toBeNull()

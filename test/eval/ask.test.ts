@@ -51,7 +51,7 @@ function refuse(response: ServerResponse, status: number, body: object, headers:
 }
 
 describe('asking over HTTP', () => {
-  it('[EVL38] a request says what was ordered, and an answer is what was streamed', async () => {
+  it('[EVL38] a request contains its options, and an answer is the streamed text', async () => {
     let body = ''
     const { result } = await against(async (request, response) => {
       for await (const piece of request) body += piece
@@ -79,7 +79,7 @@ describe('asking over HTTP', () => {
     })
   })
 
-  it('[EVL39] a server that is busy is asked again, not before the time it named', async () => {
+  it('[EVL39] a busy server is asked again, not before its retry-after', async () => {
     const startedAt = performance.now()
     const { result, attempts } = await against((_request, response, attempt) =>
       attempt === 1
@@ -91,7 +91,7 @@ describe('asking over HTTP', () => {
     expect(performance.now() - startedAt).toBeGreaterThan(1_000)
   })
 
-  it('[EVL40] a stream that breaks or never says how it ended is no answer, and is asked for again', async () => {
+  it('[EVL40] a stream that breaks off or has no finish reason is asked for again', async () => {
     const { result, attempts } = await against((_request, response, attempt) => {
       if (attempt === 1) answer(response, two.slice(0, 3))
       else if (attempt === 2) {
@@ -103,7 +103,7 @@ describe('asking over HTTP', () => {
     expect(attempts()).toBe(3)
   })
 
-  it('[EVL41] a prompt that is too long counts for its case, and an empty purse ends the run, both at once', async () => {
+  it('[EVL41] a too long prompt counts for its case, no credit ends the run, and neither is retried', async () => {
     const long = await against((_request, response) =>
       refuse(response, 400, { error: { code: 'context_length_exceeded', message: 'm' } }),
     )
@@ -119,7 +119,7 @@ describe('asking over HTTP', () => {
     expect([long.attempts(), poor.attempts(), odd.attempts()]).toEqual([1, 1, 1])
   })
 
-  it('[EVL42] an interrupted request ends at once, also while it waits to ask again', async () => {
+  it('[EVL42] an interrupted request ends at once, also while it waits to retry', async () => {
     const stop = new AbortController()
     const { result, attempts } = await against((_request, response) => {
       refuse(response, 503, {}, { 'retry-after': '60' })
@@ -141,11 +141,11 @@ describe('asking over HTTP', () => {
     [400, 'invalid_value', 'reasoning_effort: no such level', null, 'fault'],
     [400, '', "This model's maximum context length is 10 tokens", null, 'case'],
     [413, 'request_too_large', '', null, 'case'],
-  ])('[EVL43] a refusal of %i %s means what it says', (status, code, message, shouldRetry, kind) => {
+  ])('[EVL43] a refusal of %i %s is classified', (status, code, message, shouldRetry, kind) => {
     expect(standingOf(status, { code, message }, shouldRetry).kind).toBe(kind)
   })
 
-  it('[EVL44] retry-after is seconds or a date, bounded, and nothing when it is neither', () => {
+  it('[EVL44] retry-after is seconds or a date, limited, and zero when it is neither', () => {
     const now = Date.parse('2026-01-01T00:00:00Z')
     expect(retryAfterMs('7', now)).toBe(7_000)
     expect(retryAfterMs('Thu, 01 Jan 2026 00:00:03 GMT', now)).toBe(3_000)

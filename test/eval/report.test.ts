@@ -27,7 +27,7 @@ const entry = (more: Partial<Entry> = {}): Entry => ({
 const rates = { inputNano: 150, cachedNano: 15, outputNano: 600 }
 
 describe('journal', () => {
-  it('[EVL27] a case is known by task, effort, id, model and settings, and by nothing else', () => {
+  it('[EVL27] a case is identified by task, effort, id, model and settings, and by nothing else', () => {
     const key = keyOf(entry())
     expect(keyOf(entry({ right: false, said: '', tokens: null }))).toBe(key)
     const others = [
@@ -41,7 +41,7 @@ describe('journal', () => {
     expect(new Set([key, ...others]).size).toBe(7)
   })
 
-  it('[EVL28] lines that are no entries are counted and passed over, and of two with one key the later stands', () => {
+  it('[EVL28] lines that are no entries are counted and skipped, and the later of two equal keys counts', () => {
     const text = [entry({ right: false }), entry(), entry({ id: '2' })].map((each) => JSON.stringify(each)).join('\n')
     const { entries, torn } = readJournal(`${text}\n{"task": "sums"}\n{"task": "su`)
     expect([entries.size, torn]).toEqual([2, 2])
@@ -60,7 +60,7 @@ describe('summary and table', () => {
     expect(row?.costNano).toBe(60 * 150 + 40 * 15 + 10 * 600 + 7 * 150 + 30 * 600)
   })
 
-  it('[EVL30] what is not known is a dash in the table, never a zero', () => {
+  it('[EVL30] an unknown value is a dash in the table, never a zero', () => {
     const unknown = entry({ tokens: { prompt: 1, cached: null, output: 9, reasoning: null }, tokenMs: null })
     const rows = summary([unknown, entry({ task: 'tools', tokens: null, firstTokenMs: null })], rates)
     expect(rows[0]).toMatchObject({ reasoning: null, visible: null, tokenMs: null })
@@ -83,7 +83,7 @@ describe('summary and table', () => {
     expect(tableOf(summary([entry()], null)).head).not.toContain('cost, $')
   })
 
-  it('[EVL31] the Markdown and the plain table hold the same cells, in columns that line up', () => {
+  it('[EVL31] the Markdown and the plain table have the same cells in aligned columns', () => {
     const table = tableOf(
       summary([entry(), entry({ effort: 'high', score: 0.5 }), entry({ task: 'a|b', refused: 'too_long' })], rates),
     )
@@ -106,7 +106,7 @@ describe('plot', () => {
     null,
   )
 
-  it('[EVL32] a task is one line from its first effort to its last, for light and for dark, with nothing unescaped', () => {
+  it('[EVL32] a task is one line over its efforts, in light and dark mode, with all text escaped', () => {
     const svg = plot(rows, 'm & m')
     expect(svg.match(/class="stroke" d="M[^"]*L[^"]*"/g)?.length).toBe(1)
     expect(svg.match(/<text class="fill"/g)?.length).toBe(2)
@@ -117,7 +117,7 @@ describe('plot', () => {
     expect(plot([], 'nothing')).not.toMatch(/NaN|Infinity|undefined/)
   })
 
-  it('[EVL33] labels keep their order and never overlap, and stay within the plot while there is room', () => {
+  it('[EVL33] labels keep their order, never overlap, and stay within the plot while there is space', () => {
     const at = (heights: number[]) => placed(heights.map((height, from) => ({ at: height, from })))
     const crowded = at([64, 64, 64, 300, 64])
     expect(crowded.toSorted((a, b) => a - b)).toEqual([64, 81, 98, 115, 300])
@@ -133,7 +133,7 @@ describe('plot', () => {
 })
 
 describe('command line', () => {
-  it('[EVL35] a wrong option is refused by its name before anything is asked', () => {
+  it('[EVL35] an invalid option is refused by its name before any request', () => {
     expect(() => optionsOf(['--count', 'many'])).toThrow(/^--count/)
     expect(() => optionsOf(['--task', 'poems'])).toThrow('--task: there is no poems')
     expect(() => optionsOf(['--effort', 'hard'])).toThrow(/^--effort/)
@@ -141,7 +141,7 @@ describe('command line', () => {
     expect(() => optionsOf(['--colour', 'red'])).toThrow('--colour')
   })
 
-  it('[EVL36] groups of tasks, files alone, efforts from low to high, and prices per million are understood', () => {
+  it('[EVL36] task groups, files alone, efforts in any order and prices per million are accepted', () => {
     const options = optionsOf([
       '--task',
       'tools,sums',
@@ -160,7 +160,7 @@ describe('command line', () => {
     expect(optionsOf([]).tasks.length).toBe(10)
   })
 
-  it('[EVL37] a bar fits its terminal, and without one there are only words', () => {
+  it('[EVL37] a bar fits its terminal, and without one there is only text', () => {
     const state = { done: 30, total: 120, right: 20, failed: 1, seconds: 30 }
     expect(lineOf(state, 0)).toBe('30 / 120, 20 right, 1 failed, 1 min 30 s left')
     expect(lineOf(state, 80)).toMatch(/^█+░+ {2}30 \/ 120/)

@@ -40,7 +40,7 @@ function running(word: string): string[] {
 }
 
 describe('sandbox', () => {
-  it('[EVL45] a program that reads and prints is judged by all its tests', async (context) => {
+  it('[EVL45] a program that reads and prints must pass all its tests', async (context) => {
     if (!pythonHere) context.skip()
     const sum: Program = {
       language: 'python',
@@ -57,7 +57,7 @@ describe('sandbox', () => {
     expect(await passesAll({ ...sum, code: 'this is no Python' })).toBe(false)
   })
 
-  it('[EVL46] a function is called with its arguments and judged by what it gives back, whatever it prints', async (context) => {
+  it('[EVL46] a function is judged by its return value, not by its output', async (context) => {
     if (!pythonHere) context.skip()
     const gap: Program = {
       language: 'python',
@@ -70,7 +70,7 @@ describe('sandbox', () => {
     expect(await passesAll({ ...gap, code: 'def gap(values, scale):\n    return (0.4,)' })).toBe(true)
   })
 
-  it('[EVL47] JavaScript runs too, as a program and as a function', async () => {
+  it('[EVL47] JavaScript runs as a program and as a function', async () => {
     const program: Program = {
       language: 'javascript',
       code: "const [a, b] = require('node:fs').readFileSync(0, 'utf8').split(' ').map(Number); console.log(a + b)",
@@ -92,7 +92,7 @@ describe('sandbox', () => {
     expect(await passesAll({ ...method, code: 'class Solution { twice(x) { return x } }' })).toBe(false)
   })
 
-  it('[EVL48] a program that never ends is ended, whether it works or sleeps', async (context) => {
+  it('[EVL48] a program that never ends is stopped, whether it computes or sleeps', async (context) => {
     if (!pythonHere) context.skip()
     const short = { ...limits, wallMs: 600 }
     expect(await python('while True: pass', short)).toEqual({ kind: 'time-out' })
@@ -101,7 +101,7 @@ describe('sandbox', () => {
     expect(cpu.kind === 'exited' && cpu.code !== 0).toBe(true)
   })
 
-  it('[EVL49] a program that takes all memory fails, and this one lives on', async (context) => {
+  it('[EVL49] a program that takes all memory fails, and the evaluation continues', async (context) => {
     if (!pythonHere) context.skip()
     const bounds = { ...quick, memoryBytes: 256 * 1024 ** 2 }
     const ran = await python('x = []\nwhile True: x.append(bytearray(16 * 1024 ** 2))', bounds)
@@ -116,7 +116,7 @@ describe('sandbox', () => {
     expect(script.kind === 'exited' && script.code !== 0).toBe(true)
   })
 
-  it('[EVL50] a program that starts itself without end is bounded, and nothing of it is left', async (context) => {
+  it('[EVL50] a program that starts processes without end is limited, and none of them remains', async (context) => {
     if (!pythonHere || process.platform !== 'linux') context.skip()
     const word = `bomb${process.pid}`
     const bomb = `import os, time
@@ -145,7 +145,7 @@ time.sleep(60)`
     }
   })
 
-  it('[EVL51] a program that prints without end is ended before it fills the memory here', async (context) => {
+  it('[EVL51] a program that prints without end is stopped', async (context) => {
     if (!pythonHere) context.skip()
     const bounds = { ...limits, outputBytes: 1024 ** 2 }
     expect(await python('while True: print("x" * 10_000)', bounds)).toEqual({ kind: 'output-flood' })
@@ -154,7 +154,7 @@ time.sleep(60)`
     })
   })
 
-  it('[EVL52] a program sees nothing of the environment, and works in a folder of its own that is removed', async (context) => {
+  it('[EVL52] a program sees no environment variable, and its own folder is removed', async (context) => {
     if (!pythonHere) context.skip()
     process.env.TRAMONTANE_EVAL_PROBE = 'a secret'
     const ran = await python(
@@ -174,7 +174,7 @@ time.sleep(60)`
     expect(existsSync(said.cwd)).toBe(false)
   })
 
-  it('[EVL53] where the system has another user for it, a program cannot write elsewhere than in its folder', async (context) => {
+  it('[EVL53] where it runs as another user, a program cannot write outside its folder', async (context) => {
     if (!pythonHere || !confinement('python').otherUser) context.skip()
     const mine = join(process.cwd(), `eval-probe-${process.pid}`)
     const ran = await python(`open(${JSON.stringify(mine)}, "w").write("x")`)
@@ -184,7 +184,7 @@ time.sleep(60)`
     expect(written).toBe(false)
   })
 
-  it('[EVL54] where the system allows it, a program has no network, not even to this machine', async (context) => {
+  it('[EVL54] where the system can remove it, a program has no network', async (context) => {
     if (!pythonHere || confinement('python').network) context.skip()
     let calls = 0
     const server = createServer((socket) => {
@@ -200,7 +200,7 @@ time.sleep(60)`
     expect(calls).toBe(0)
   })
 
-  it('[EVL55] an interrupt ends what runs and removes its folder', async (context) => {
+  it('[EVL55] an interrupt stops the program and removes its folder', async (context) => {
     if (!pythonHere) context.skip()
     const before = readdirSync(tmpdir()).filter((name) => name.startsWith('eval-'))
     const startedAt = performance.now()

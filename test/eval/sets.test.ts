@@ -17,7 +17,7 @@ function programOf(one: Case | undefined, content: string): Program {
 }
 
 describe('question sets in their published forms', () => {
-  it('[EVL18] problems with integer answers are read, whether the answer is a number or text', () => {
+  it('[EVL18] problems with integer answers are read, as a number or a string', () => {
     const { items, faults } = aime(sample('aime'))
     expect(faults).toEqual([])
     expect(items.map((one) => one.task)).toEqual(['aime', 'aime', 'aime'])
@@ -26,7 +26,7 @@ describe('question sets in their published forms', () => {
     expect(judged(items[2], 'It is 7.')).toEqual({ right: true, score: 1 })
   })
 
-  it('[EVL19] a line that cannot be read is told by its number and reason, and the others are read', () => {
+  it('[EVL19] an unreadable line is reported with its number and reason, and the others are read', () => {
     const { items, faults } = aime(sample('malformed'))
     expect(items.length).toBe(2)
     expect(faults).toEqual([
@@ -36,7 +36,7 @@ describe('question sets in their published forms', () => {
     ])
   })
 
-  it('[EVL20] programming problems bring their public and private tests, packed or not', () => {
+  it('[EVL20] programming problems are read with public and private tests, compressed or not', () => {
     const { items, faults } = livecode(sample('livecode'))
     expect(faults).toEqual([])
     const stdin = programOf(items[0], '```python\nprint(3)\n```')
@@ -57,7 +57,7 @@ describe('question sets in their published forms', () => {
     expect(judged(items[0], '```python\nnever closed')).toEqual({ right: false, score: 0 })
   })
 
-  it('[EVL21] tests that cannot be read refuse their line; a pickle is read as a string and never run', () => {
+  it('[EVL21] unreadable tests refuse their line, and a pickle is never executed', () => {
     const row = (fields: object) => JSON.stringify({ question_content: 'q', ...fields })
     const reasons = livecode(
       [
@@ -80,7 +80,7 @@ describe('question sets in their published forms', () => {
     expect(() => pickledText(Buffer.from('80047d942e', 'hex'))).toThrow('not a pickled string')
   })
 
-  it('[EVL22] long texts are scored by what their line or the flag says', () => {
+  it('[EVL22] long texts are scored by the method of their line or the flag', () => {
     const { items, faults } = long(sample('long'))
     expect(faults).toEqual([])
     expect(items[0]?.messages[0]?.content).toContain('moonlit harbour')
@@ -93,7 +93,7 @@ describe('question sets in their published forms', () => {
     expect(long('{"context": "a", "question": "b", "answers": []}').faults[0]?.why).toBe('there are no answers')
   })
 
-  it('[EVL23] a question is known by its text: another text is another case, the same text is the same', () => {
+  it('[EVL23] a question is identified by its text', () => {
     const ids = (text: string) => aime(text).items.map((one) => one.id)
     const both = ids('{"problem": "p", "answer": 1}\n{"problem": "q", "answer": 1}')
     expect(new Set(both).size).toBe(2)

@@ -8,12 +8,12 @@ describe('statistics', () => {
     [5, 10, 0.2366, 0.7634],
     [10, 10, 0.7225, 1],
     [81, 263, 0.2553, 0.3662],
-  ])('[EVL5] %i right of %i has the interval that the textbook has', (right, asked, low, high) => {
+  ])('[EVL5] %i right of %i has the Wilson interval', (right, asked, low, high) => {
     expect(wilson(right, asked).low).toBeCloseTo(low, 4)
     expect(wilson(right, asked).high).toBeCloseTo(high, 4)
   })
 
-  it('[EVL6] an interval holds its share, stays within 0 and 1, and narrows with more cases', () => {
+  it('[EVL6] an interval contains its share, stays within 0 and 1, and narrows with more cases', () => {
     const counts = fc
       .integer({ min: 1, max: 5_000 })
       .chain((asked) => fc.tuple(fc.integer({ min: 0, max: asked }), fc.constant(asked)))
@@ -31,14 +31,14 @@ describe('statistics', () => {
     expect(wilson(0, 0)).toEqual({ low: 0, high: 1 })
   })
 
-  it('[EVL7] means and quantiles of nothing are unknown, not zero', () => {
+  it('[EVL7] the mean and quantiles of no values are unknown, not zero', () => {
     expect([mean([]), quantile([], 0.5)]).toEqual([null, null])
     expect([mean([1, 2, 6]), quantile([9, 1, 2, 4], 0.5), quantile([1, 2], 0.95), quantile([7], 0.95)]).toEqual([
       3, 3, 1.95, 7,
     ])
   })
 
-  it('[EVL8] F1 counts each word once for each time it is wanted', () => {
+  it('[EVL8] F1 counts each word as often as it is expected', () => {
     expect(f1(['a', 'b'], ['a', 'b'])).toBe(1)
     expect(f1(['a', 'a', 'a'], ['a', 'b'])).toBeCloseTo(0.4)
     expect(f1([], ['a'])).toBe(0)

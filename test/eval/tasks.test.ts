@@ -24,7 +24,7 @@ const right = (one: Case | undefined, answer: Answer): boolean => {
 const question = (one: Case): string => String(one.messages[0]?.content)
 
 describe('built-in tasks', () => {
-  it('[EVL9] a seed names its cases, another seed others, and no case is there twice', () => {
+  it('[EVL9] a seed selects its cases, another seed others, and no case occurs twice', () => {
     for (const task of taskNames) {
       const ids = builtIn(task, 30, 1).map((one) => one.id)
       expect(ids.length, task).toBeGreaterThan(20)
@@ -41,7 +41,7 @@ describe('built-in tasks', () => {
     expect(() => builtIn('poems', 1, 1)).toThrow('no task poems')
   })
 
-  it('[EVL10] numbers are of the part that the model of the product never learnt from', () => {
+  it('[EVL10] numbers come from the split that the toy model was never trained on', () => {
     for (const one of builtIn('sums', 40, 3)) {
       const [a, b] = question(one).match(/\d+/g) ?? []
       expect(splitOf(`${a}+${b}`)).toBe('held')
@@ -52,7 +52,7 @@ describe('built-in tasks', () => {
     }
   })
 
-  it('[EVL11] a sum and a product are right by their last number alone', () => {
+  it('[EVL11] the last number alone decides whether a sum or product is correct', () => {
     for (const [task, work] of [
       ['sums', (a: number, b: number) => a + b],
       ['products', (a: number, b: number) => a * b],
@@ -66,7 +66,7 @@ describe('built-in tasks', () => {
     }
   })
 
-  it('[EVL12] calls are right by name and arguments, in any order, and neither fewer nor more', () => {
+  it('[EVL12] calls must match by name and arguments, in any order, none missing and none extra', () => {
     const weather = (city: string) => ({ name: 'get_weather', arguments: JSON.stringify({ city }) })
     const wanted = (city: string) => ({ kind: { tool: { name: 'get_weather' } }, arguments: { city } })
     expect(same([weather('Oslo'), weather('LIMA')], [wanted('Lima'), wanted('Oslo')])).toBe(true)
@@ -82,7 +82,7 @@ describe('built-in tasks', () => {
     }
   })
 
-  it('[EVL13] an answer from a tool has everything that the tool said, and calls nothing again', () => {
+  it('[EVL13] an answer to a tool result contains all of it and calls no tool again', () => {
     for (const one of builtIn('tools-result', 20, 1)) {
       const result = JSON.parse(String(one.messages.at(-1)?.content)) as { status: string; count: number }
       expect(right(one, says(`It is ${result.status}, and there are ${result.count}.`))).toBe(true)
@@ -93,7 +93,7 @@ describe('built-in tasks', () => {
     }
   })
 
-  it('[EVL14] a story names its subject from beginning to end and comes to an end', () => {
+  it('[EVL14] a story names its subject throughout and comes to an end', () => {
     const story = 'A walrus lived here. It swam. The walrus sang. It slept. Then the walrus woke. The walrus was glad.'
     expect(staysOn('walrus', says(story))).toBe(true)
     expect(staysOn('walrus', says(story, { finish: 'length' }))).toBe(false)
@@ -103,14 +103,14 @@ describe('built-in tasks', () => {
     expect(staysOn('walrus', says('Walrus.'))).toBe(false)
   })
 
-  it('[EVL15] a list has as many different items as were asked for', () => {
+  it('[EVL15] a list has the requested number of different items', () => {
     expect(listsOf('kite', 2, says('1. Fly a kite.\n2. Draw it.'))).toBe(true)
     expect(listsOf('kite', 2, says('1. Fly a kite.\n2. Fly a kite.'))).toBe(false)
     expect(listsOf('kite', 3, says('1. Fly a kite.\n2. Draw it.'))).toBe(false)
     expect(listsOf('kite', 2, says('1. Cook rice.\n2. Eat rice.'))).toBe(false)
   })
 
-  it('[EVL16] counting reaches N, misses nothing and stops there', () => {
+  it('[EVL16] counting reaches N, skips nothing and stops there', () => {
     expect(countsTo(4, says('1 2 3 4.'))).toBe(true)
     expect(countsTo(4, says('1, 2, 3, 4'))).toBe(true)
     expect(countsTo(3, says('1,2,3'))).toBe(true)
@@ -119,7 +119,7 @@ describe('built-in tasks', () => {
     expect(countsTo(4, says('1 2 3 4', { finish: 'length' }))).toBe(false)
   })
 
-  it('[EVL17] who does not know says so, in one way or another; who makes something up is wrong', () => {
+  it('[EVL17] admitting not to know is correct, and inventing an answer is wrong', () => {
     for (const one of builtIn('unknown', 20, 1)) {
       expect(right(one, says('I do not know that.'))).toBe(true)
       expect(right(one, says('I don’t have information about that.'))).toBe(true)
@@ -127,7 +127,7 @@ describe('built-in tasks', () => {
     }
   })
 
-  it('[EVL60] an answer about the product has a word of the right one, and who says not to know does not know', () => {
+  it('[EVL60] an answer about the product has an expected word and does not claim ignorance', () => {
     expect(knows(['No', 'processor'], says('No. It runs on a CPU.'))).toBe(true)
     expect(knows(['.tramontane'], says('In the folder .tramontane/.'))).toBe(true)
     expect(knows(['No'], says('I know nothing of it.'))).toBe(false)

@@ -11,7 +11,7 @@ const traceOf = (name: string) => traces.find((trace) => trace.name === name) as
 const [ours] = policies as [(typeof policies)[number]]
 
 describe('goodput', () => {
-  it('[GDP1] a simulated fleet plays the same seed to the same figures, and loses no request', () => {
+  it('[GDP1] a simulated fleet gives the same figures for the same seed and loses no request', () => {
     const trace = traceOf('a worker lost')
     const asked = generate(trace, 7)
     const figures = play(trace, ours, asked)
@@ -20,7 +20,7 @@ describe('goodput', () => {
     expect(figures.open).toBe(0)
   })
 
-  it('[GDP10] a fleet whose first figures deceive it still serves long prompts as well as any mixed pool', () => {
+  it('[GDP10] a fleet with misleading first measurements serves long prompts as well as a mixed pool', () => {
     const long = traceOf('long prompts')
     const asked = generate(long, 1)
     const best = Math.max(
@@ -29,7 +29,7 @@ describe('goodput', () => {
     expect(play(long, ours, asked).goodput / best).toBeGreaterThan(1)
   })
 
-  it('[GDP11] the highest load carried has nine tenths of each class in time, and a class that is given up is not served', () => {
+  it('[GDP11] a carried load meets the target for nine tenths of each class, and gives up none', () => {
     const passing = (most: number) => highest(-1, 200, [1, 3], (at) => at <= most)
     expect([-1, 0, 1, 57, 199].map(passing)).toEqual([-1, 0, 1, 57, 199])
     // What is not better than the best before is not taken for it.
@@ -45,7 +45,7 @@ describe('goodput', () => {
     expect(load / carriedLoad(trace, mixed, 7)).toBeGreaterThan(1.3)
   })
 
-  it('[GDP2] on a mixed trace placement by effort is worth more than any mixed pool, and an abuser’s neighbours keep their share', () => {
+  it('[GDP2] placement by effort beats mixed pools on a mixed trace, and an abuser’s neighbours keep their share', () => {
     const mixed = traceOf('mixed 50/50')
     const asked = generate(mixed, 7)
     const best = Math.max(
@@ -61,7 +61,7 @@ describe('goodput', () => {
     expect(kept).toBeGreaterThan(0.95)
   })
 
-  it('[GDP3] on real engines every request ends with exactly its tokens, and no slot stays taken, whoever routes', async () => {
+  it('[GDP3] on real engines every request ends with exactly its tokens and frees its slot', async () => {
     const engines = new Engines()
     await engines.open([realProfiles.latency, realProfiles.throughput])
     try {

@@ -10,7 +10,7 @@ const shelf = new Shelf()
 afterAll(() => shelf.close())
 
 describe('simulation', () => {
-  it('[SIM1] whatever breaks and whenever, budgets hold, every reservation ends once, and the ledger has every token', async () => {
+  it('[SIM1] under any faults budgets hold, reservations end once, and the ledger has every token', async () => {
     const unseen = new Set<string>(faultKinds)
     for (let seed = 0; seed < 300; seed++) {
       const outcome = await runSeed(seed, shelf)
@@ -21,14 +21,14 @@ describe('simulation', () => {
     expect([...unseen]).toEqual([])
   })
 
-  it('[SIM2] worlds that once broke an invariant keep it', async () => {
+  it('[SIM2] seeds that once broke an invariant keep it', async () => {
     for (const { seed } of onceFailed) {
       const outcome = await runSeed(seed, shelf)
       expect(outcome.violation && describeOutcome(outcome)).toBeUndefined()
     }
   })
 
-  it('[SIM3] a seed is a world: run again, it goes the same way', async () => {
+  it('[SIM3] the same seed gives the same run', async () => {
     const traces = await Promise.all(
       [0, 1].map(async () => {
         const lines: string[] = []

@@ -39,7 +39,7 @@ function sglangWith(info: Record<string, unknown>, lose: (text: string) => strin
 }
 
 describe('the doctor', () => {
-  it('[DOC1] says in one line what is wrong with an address, and ends with 1', async () => {
+  it('[DOC1] a wrong address or argument is one line and exit code 1', async () => {
     const cases: [string[], RegExp][] = [
       [['http://127.0.0.1:9'], /^doctor: nothing answers at http:\/\/127\.0\.0\.1:9: start the engine there/],
       [['localhost:8000'], /^doctor: localhost:8000 is no URL of an engine: write http:\/\/HOST:PORT/],
@@ -54,7 +54,7 @@ describe('the doctor', () => {
     }
   })
 
-  it('[DOC2] says when what answers is no engine, not the one that was named, or wants a key', async () => {
+  it('[DOC2] an endpoint that is no engine, not the named one, or needs a key is reported', async () => {
     const site = await engine(() => ({ status: 200, headers: { 'content-type': 'text/html' }, parts: ['<html>'] }))
     expect((await doctor(site)).err).toMatch(
       /is no engine that is known here: correct the address, or name a --backend/,
@@ -64,7 +64,7 @@ describe('the doctor', () => {
     expect((await doctor(locked)).err).toMatch(/wants a key: give it in TRAMONTANE_ENGINE_KEY/)
   })
 
-  it('[DOC3] says what it is and what holds, from a base URL as operators write it', async () => {
+  it('[DOC3] the engine, its version and each check are printed, for a base URL with or without /v1', async () => {
     const { code, out } = await doctor(`${await engine(sglang())}/v1/`)
     expect(out).toMatch(/^SGLang 0\.5\.23: model mistral-small-4, 4096 tokens a request, 128 at once\n/)
     expect(out).toMatch(/\n {2}effort +holds +\d+ tokens at none, \d+ at high\n/)
@@ -73,7 +73,7 @@ describe('the doctor', () => {
     expect(code).toBe(1)
   })
 
-  it('[DOC4] names the flag that mends what does not hold', async () => {
+  it('[DOC4] the flag that fixes a failed check is named', async () => {
     const lost = (text: string) => text.replaceAll(/"prompt_tokens_details":\{[^}]*\},/g, '')
     const { out } = await doctor(await engine(sglangWith({ enable_cache_report: false }, lost)))
     expect(out).toContain(
@@ -83,7 +83,7 @@ describe('the doctor', () => {
     expect(out.slice(out.indexOf('What to do:'))).toContain('  cached-tokens: start SGLang with --enable-cache-report')
   })
 
-  it('[DOC5] an engine that is broken for the model cannot be served from, and a limit is no break', async () => {
+  it('[DOC5] a broken engine exits with 1, an engine with limits with 0', async () => {
     const broken = { speculative_algorithm: 'EAGLE', attention_backend: 'triton' }
     const { code, out } = await doctor(await engine(sglangWith(broken)))
     expect(out).toMatch(/BROKEN: speculation with the Triton MLA backend/)
