@@ -3,6 +3,7 @@
  * It travels in the `authorization` header; the body is the client's request, which it binds by digest.
  */
 import { z } from 'zod'
+import { budgets } from './budgets.ts'
 import { EffortWord } from './effort.ts'
 import { Rates } from './money.ts'
 
@@ -11,6 +12,19 @@ export const PoolName = z.enum(poolNames)
 export type PoolName = z.infer<typeof PoolName>
 
 const Id = z.string().min(1).max(64)
+
+/** What a dispatch allows its worker. The worker's receipt repeats it, and the dispatch's proof covers it. */
+export const Terms = z.object({
+  /** What was reserved. The worker counts the prompt exactly and clamps generation so that the cost stays within. */
+  costNanoMax: z.int().min(0),
+  /** A longer prompt is refused with its exact count, and the edge may raise the reservation once. */
+  promptTokensMax: z.int().min(1),
+  outputTokensMax: z.int().min(1),
+  rates: Rates,
+  /** Unix milliseconds of the edge's clock. */
+  issuedAt: z.int(),
+})
+export type Terms = z.infer<typeof Terms>
 
 export const Dispatch = z.object({
   /** Used once: a worker refuses an id that it has seen. One per attempt, so a retry is another dispatch. */
@@ -27,12 +41,9 @@ export const Dispatch = z.object({
   priority: z.int().min(0).max(9),
   /** SHA-256 of the body, base64url. */
   bodyDigest: z.string().length(43),
-  /** What was reserved. The worker counts the prompt exactly and clamps generation so that the cost stays within. */
-  costNanoMax: z.int().min(0),
-  /** A longer prompt is refused with its exact count, and the edge may raise the reservation once. */
-  promptTokensMax: z.int().min(1),
-  outputTokensMax: z.int().min(1),
-  rates: Rates,
+  ...Terms.shape,
+  /** The edge's MAC over this dispatch's names and terms. Only the edge can make or check it; the receipt returns it. */
+  proof: z.string().length(43),
   /**
    * The answer's last chunk waits until its receipt is settled: some limit is so tight that a client which sends its
    * next request at once would meet what this one still holds.
@@ -49,10 +60,19 @@ export const Dispatch = z.object({
    */
   quiet: z.boolean().optional(),
   /** Unix milliseconds of the edge's clock. */
-  issuedAt: z.int(),
   expiresAt: z.int(),
 })
 export type Dispatch = z.infer<typeof Dispatch>
+
+/** The number of the dispatch that the edge makes to a hosted API; those to workers begin at 1. */
+export const hostedDispatch = 0
+
+/** Whether `dispatchId` is `<requestId>.<n>` with n from 0 to the most dispatches that a request may have. */
+export function isDispatchOf(requestId: string, dispatchId: string): boolean {
+  if (!dispatchId.startsWith(`${requestId}.`)) return false
+  const number = dispatchId.slice(requestId.length + 1)
+  return /^(0|[1-9]\d{0,3})$/.test(number) && Number(number) <= budgets.dispatchesPerRequest.value
+}
 
 /** How long a dispatch may be presented, and how far two clocks may differ, in milliseconds. */
 export const dispatchTtlMs = 30_000

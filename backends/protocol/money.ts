@@ -4,12 +4,16 @@
  * bound the worker enforces are the same arithmetic.
  */
 import { z } from 'zod'
+import { budgets } from './budgets.ts'
 
 /** Nano-dollars and tokens stay below 2^53, so plain numbers are exact: $9 million is 9·10^15 nano-dollars. */
-const Count = z.int().min(0)
+export const nanoMax = Number.MAX_SAFE_INTEGER
+
+const Count = z.int().min(0).max(budgets.requestTokens.value)
+const Price = z.int().min(0).max(budgets.priceNano.value)
 
 /** Price of one token, in nano-dollars. */
-export const Rates = z.object({ inputNano: Count, cachedNano: Count, outputNano: Count })
+export const Rates = z.object({ inputNano: Price, cachedNano: Price, outputNano: Price })
 export type Rates = z.infer<typeof Rates>
 
 /** Tokens of one request. `cached` is part of `prompt`; `reasoning` is part of `output`. */
@@ -21,14 +25,24 @@ export const Counts = z.object({
 })
 export type Counts = z.infer<typeof Counts>
 
+/** At most `nanoMax`: the dearest prices times the most tokens pass what a number holds exactly. */
 export function costNano(counts: Counts, rates: Rates): number {
   const fresh = counts.promptTokens - counts.cachedTokens
-  return fresh * rates.inputNano + counts.cachedTokens * rates.cachedNano + counts.outputTokens * rates.outputNano
+  return Math.min(
+    nanoMax,
+    fresh * rates.inputNano + counts.cachedTokens * rates.cachedNano + counts.outputTokens * rates.outputNano,
+  )
 }
 
-/** An upper bound: nothing cached, every output token written. */
+/** An upper bound: nothing cached, every output token written. At most `nanoMax`. */
 export function boundNano(promptTokens: number, outputTokens: number, rates: Rates): number {
-  return promptTokens * rates.inputNano + outputTokens * rates.outputNano
+  return Math.min(nanoMax, promptTokens * rates.inputNano + outputTokens * rates.outputNano)
+}
+
+/** The nearest integer that a number holds exactly; what is no number is 0. */
+export function safeInteger(value: number): number {
+  if (Number.isNaN(value)) return 0
+  return Math.trunc(Math.min(nanoMax, Math.max(-nanoMax, value)))
 }
 
 /**

@@ -4,9 +4,13 @@
  * many times and in any order.
  */
 import { z } from 'zod'
-import { PoolName } from './dispatch.ts'
+import { cleanText } from './clean-text.ts'
+import { countsFault, possibleCounts } from './counts.ts'
+import { type Dispatch, isDispatchOf, PoolName, Terms } from './dispatch.ts'
 import { EffortWord } from './effort.ts'
-import { Counts } from './money.ts'
+import { Counts, costNano } from './money.ts'
+
+const engineCharactersMax = 64
 
 export const Receipt = z.object({
   requestId: z.string().min(1).max(64),
@@ -32,9 +36,59 @@ export const Receipt = z.object({
   startedAt: z.int(),
   endedAt: z.int(),
   firstTokenMs: z.int().min(0).nullable(),
-  engine: z.string().max(64),
+  engine: z.string().max(engineCharactersMax),
+  /** What the dispatch allowed, as it said. */
+  terms: Terms,
+  /** The dispatch's own. The edge believes nothing of a receipt whose proof does not cover its names and terms. */
+  proof: z.string().max(64),
 })
 export type Receipt = z.infer<typeof Receipt>
+
+/** What the edge reads first: whose receipt it is. The rest is checked after the seal, so that one fault has one reason. */
+export const ReceiptNames = z.looseObject({ dispatchId: z.string().max(64), workerId: z.string().max(64) })
+export type ReceiptNames = z.infer<typeof ReceiptNames>
+
+/** How a run ended, as its worker saw it. */
+export interface RunEnd extends Pick<Receipt, 'startedAt' | 'endedAt' | 'firstTokenMs' | 'engine'> {
+  finishReason: Receipt['finishReason']
+  counts: Readonly<Counts>
+  estimated: boolean
+}
+
+/**
+ * The receipt of one dispatch. Counts that its terms make impossible, such as one token more that an engine counts, are
+ * brought within them and marked estimated: the edge would refuse them.
+ */
+export function receiptOf(dispatch: Dispatch, end: RunEnd): Receipt {
+  const { requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort, proof } = dispatch
+  const { costNanoMax, promptTokensMax, outputTokensMax, rates, issuedAt } = dispatch
+  const { counts, changed } = possibleCounts(end.counts, dispatch)
+  const { finishReason, startedAt } = end
+  const outcome = finishReason === 'error' ? 'failed' : finishReason === 'abort' ? 'aborted' : 'finished'
+  return {
+    ...{ requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort, outcome, finishReason, counts },
+    costNano: outcome === 'failed' ? 0 : Math.min(costNano(counts, rates), costNanoMax),
+    estimated: end.estimated || changed,
+    // A clock that was set back makes no negative time.
+    ...{ startedAt, endedAt: Math.max(startedAt, end.endedAt) },
+    firstTokenMs: end.firstTokenMs === null ? null : Math.max(0, end.firstTokenMs),
+    engine: cleanText(end.engine, engineCharactersMax),
+    terms: { costNanoMax, promptTokensMax, outputTokensMax, rates, issuedAt },
+    proof,
+  }
+}
+
+/** Why a receipt cannot be true under its own terms, as `field: what is wrong`; undefined when it can. */
+export function receiptFault(receipt: Receipt): string | undefined {
+  const { requestId, dispatchId, counts, outcome, terms } = receipt
+  if (!isDispatchOf(requestId, dispatchId)) return 'dispatchId: is no dispatch of this request'
+  const fault = countsFault(counts, terms)
+  if (fault !== undefined) return fault
+  const cost = outcome === 'failed' ? 0 : Math.min(costNano(counts, terms.rates), terms.costNanoMax)
+  return receipt.costNano === cost
+    ? undefined
+    : `costNano: is ${receipt.costNano}, its counts and terms make it ${cost}`
+}
 
 export const receiptsPath = '/internal/receipts'
 export const receiptsPerCall = 64
@@ -49,4 +103,4 @@ export const ReceiptsAnswer = z.object({
 export type ReceiptsAnswer = z.infer<typeof ReceiptsAnswer>
 
 /** What a tenant's books post: a worker's receipt, or the edge's own word on a hosted API, which signs none. */
-export type Settlement = Omit<Receipt, 'pool'> & { pool: PoolName | 'hosted' }
+export type Settlement = Omit<Receipt, 'pool' | 'terms' | 'proof'> & { pool: PoolName | 'hosted' }

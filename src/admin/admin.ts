@@ -11,6 +11,7 @@ import { money } from './money.ts'
 import { operators } from './operators.ts'
 import { plans } from './plans.ts'
 import { rateCards, tenantRateCards } from './rate-cards.ts'
+import { receipts } from './receipts.ts'
 import { requests } from './requests.ts'
 import { tenants } from './tenants.ts'
 import { usage } from './usage.ts'
@@ -32,6 +33,7 @@ admin.route('/workers', workers)
 admin.route('/operators', operators)
 admin.route('/audit', audit)
 admin.route('/requests', requests)
+admin.route('/receipts', receipts)
 
 admin.get('/pools', needs('workers:read'), async (context) => {
   return context.json(await fleetOf(context.env).views())

@@ -14,8 +14,12 @@ import { below } from '../../backends/root.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import type { Line } from '../line.ts'
 import type { Lease } from '../routing/route.ts'
+import { proofOf } from '../settlement/proof.ts'
 
-export type DispatchOrder = Omit<Dispatch, 'dispatchId' | 'workerId' | 'pool' | 'bodyDigest' | 'issuedAt' | 'expiresAt'>
+export type DispatchOrder = Omit<
+  Dispatch,
+  'dispatchId' | 'workerId' | 'pool' | 'bodyDigest' | 'issuedAt' | 'expiresAt' | 'proof'
+>
 
 export type Dispatched =
   /** The engine has begun. The stream is the caller's: cancelling it, or `stop`, stops the engine. */
@@ -42,13 +46,12 @@ export async function dispatch(
   stop: AbortSignal,
 ): Promise<Dispatched> {
   const { workerId, keyEpoch, url } = lease.place
+  const dispatchId = dispatchIdOf(line, attempt)
+  const named = { ...order, dispatchId, workerId, pool: lease.pool, issuedAt: now }
   const claims: Dispatch = {
-    ...order,
-    dispatchId: dispatchIdOf(line, attempt),
-    workerId,
-    pool: lease.pool,
+    ...named,
+    proof: proofOf(line.settings.fleet, named),
     bodyDigest: await digest(body),
-    issuedAt: now,
     expiresAt: now + dispatchTtlMs,
   }
   const key = await workerSealKey(line.settings.fleet, workerId, keyEpoch)

@@ -16,6 +16,7 @@ import type { BackendEvent, Failure, Order, Reader, Request } from '../../backen
 import { mistral, mistralModel } from '../../backends/mistral.ts'
 import { promptBound } from '../../backends/prompt-bound.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../../backends/protocol/chunk.ts'
+import { hostedDispatch } from '../../backends/protocol/dispatch.ts'
 import type { Counts, Rates } from '../../backends/protocol/money.ts'
 import { rootOf } from '../../backends/root.ts'
 import type { ApiKey } from '../auth/api-key.ts'
@@ -30,8 +31,6 @@ import { reserveAgain, tenantStub } from '../tenant/reserve.ts'
 import { within } from './relay.ts'
 import type { Served, Service } from './serve.ts'
 
-/** No worker's dispatch has this number. */
-const hostedAttempt = 9
 const beatMs = 250
 /** An API that is silent for this long has broken off. */
 const silentMsMax = 120_000
@@ -109,7 +108,7 @@ class HostedCall {
     const { textBytes, otherTokensMax } = promptBound(shaped.chat, this.#request.ok ? this.#request.call.body : '')
     this.#order = {
       requestId: line.requestId,
-      dispatchId: `${line.requestId}.${hostedAttempt}`,
+      dispatchId: `${line.requestId}.${hostedDispatch}`,
       tenantId: key.tenantId,
       keyId: key.keyId,
       workerId: mistralWorkerId,

@@ -7,10 +7,12 @@
  *                          └───── expire ───▶ expired        any closed booking + a receipt ──▶ late entry
  *
  * Every operation is given the rows it needs and returns the rows to write, so that the caller can do both in one
- * transaction. A repeated operation changes nothing and says so. The invariant that all of them keep:
- * `postedNano + reservedNano <= creditNano`.
+ * transaction. A repeated operation changes nothing and says so. The invariants that all of them keep:
+ * `postedNano + reservedNano <= creditNano`, and the receipts of one request together post at most its bound.
  */
-import type { Counts } from '../../backends/protocol/money.ts'
+import { countsFault, widestBounds } from '../../backends/protocol/counts.ts'
+import { isDispatchOf } from '../../backends/protocol/dispatch.ts'
+import { type Counts, nanoMax } from '../../backends/protocol/money.ts'
 
 export interface Account {
   /** What the tenant may spend in all, in nano-dollars: prepaid credits. */
@@ -60,6 +62,14 @@ export interface Charge {
   failed: boolean
 }
 
+/** What earlier receipts of the same request have left. */
+export interface Past {
+  /** This dispatch has its entry. */
+  known: boolean
+  /** What all receipts of the request have posted. */
+  postedNano: number
+}
+
 export type Reserved =
   | { answer: 'reserved'; account: Account; booking: Booking }
   | { answer: 'exists' | 'exists-with-different-amount' }
@@ -74,6 +84,8 @@ export type Settled =
   | { answer: 'posted' | 'late' | 'wasted'; account: Account; booking: Booking; entry: Entry }
   | { answer: 'already-posted' }
   | { answer: 'unknown' }
+  /** No worker can have counted this; see `chargeFault`. */
+  | { answer: 'impossible'; reason: string }
 
 export type Closed =
   | { answer: 'voided' | 'expired'; account: Account; booking: Booking; entry: Entry }
@@ -116,23 +128,25 @@ export function raise(account: Account, booking: Booking | undefined, boundNano:
 }
 
 /**
- * Settles a receipt. `known` says whether this dispatch already has its entry. The first receipt of a reserved request
- * closes it; any other, a second attempt's or one that comes after void or expiry, is an entry of its own and takes
- * what is left, `lateNano` at most: what other budgets than the account's still hold. A failed attempt leaves the reservation open, for the attempt that follows it; the edge
- * closes it when none does.
+ * Settles a receipt. The first receipt of a reserved request closes it. Any other (a second attempt's, or one that comes
+ * after void or expiry) is an entry of its own. It takes what is left of the request's bound and of the account, and
+ * `lateNano` at most: what other budgets than the account's still hold. A failed attempt leaves the reservation open,
+ * for the attempt that follows it; the edge closes it when none does.
  */
 export function settle(
   account: Account,
   booking: Booking | undefined,
-  known: boolean,
+  past: Past,
   charge: Charge,
   lateNano: number,
   now: number,
 ): Settled {
   if (!booking) return { answer: 'unknown' }
-  if (known) return { answer: 'already-posted' }
+  const reason = chargeFault(charge)
+  if (reason !== undefined) return { answer: 'impossible', reason }
+  if (past.known) return { answer: 'already-posted' }
   if (charge.failed) return { answer: 'wasted', account, booking, entry: entryOf(charge, 'waste', 0, now) }
-  const wanted = Math.min(charge.costNano, booking.boundNano)
+  const wanted = Math.min(charge.costNano, Math.max(0, booking.boundNano - past.postedNano))
   const open = booking.state === 'reserved'
   const costNano = open ? wanted : Math.min(wanted, Math.max(0, Math.min(lateNano, leftNano(account))))
   const entry = entryOf(charge, open ? 'post' : 'late', costNano, now)
@@ -146,6 +160,16 @@ export function settle(
     booking: { ...booking, state: open ? 'posted' : booking.state },
     entry,
   }
+}
+
+/**
+ * What makes a charge impossible whoever sent it. The numbered dispatch id also bounds the entries of one request: there
+ * is one per dispatch.
+ */
+export function chargeFault({ requestId, dispatchId, costNano, counts }: Charge): string | undefined {
+  if (!isDispatchOf(requestId, dispatchId)) return 'dispatchId: is no dispatch of this request'
+  if (!Number.isSafeInteger(costNano) || costNano < 0) return `costNano: must be a whole number from 0 to ${nanoMax}`
+  return countsFault(counts, widestBounds)
 }
 
 function entryOf(charge: Charge, kind: Entry['kind'], costNano: number, at: number): Entry {

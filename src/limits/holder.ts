@@ -72,20 +72,32 @@ export function admitHolder(
   wanted: Take,
   now: number,
 ): { ok: true; state: HolderState } | HolderRefusal {
-  const { requestsPerMinute, tokensPerMinute, concurrentMax } = limits
+  const { concurrentMax } = limits
   if (concurrentMax !== null && state.running >= concurrentMax) {
     return { ok: false, limit: 'concurrent', max: concurrentMax, left: 0, retryAfterMs: concurrentRetryMs }
   }
-  const requests = takeFrom('requests', state.requests, requestsPerMinute, 1, now)
-  if (!requests.ok) return requests
-  const tokens = takeFrom('tokens', state.tokens, tokensPerMinute, wanted.tokens, now)
-  if (!tokens.ok) return tokens
+  const rates = takeHolderRates(limits, state, { requests: 1, tokens: wanted.tokens }, now)
+  if (!rates.ok) return rates
   const held = holdAll(limits, state.purses, wanted.nano, now)
   if (!held.ok) return held
   return {
     ok: true,
-    state: { requests: requests.bucket, tokens: tokens.bucket, running: state.running + 1, purses: held.purses },
+    state: { ...rates.state, running: state.running + 1, purses: held.purses },
   }
+}
+
+/** Takes from the rates only: for work that costs no money and holds no place. */
+export function takeHolderRates(
+  limits: Limits,
+  state: HolderState,
+  wanted: { requests: number; tokens: number },
+  now: number,
+): { ok: true; state: HolderState } | HolderRefusal {
+  const requests = takeFrom('requests', state.requests, limits.requestsPerMinute, wanted.requests, now)
+  if (!requests.ok) return requests
+  const tokens = takeFrom('tokens', state.tokens, limits.tokensPerMinute, wanted.tokens, now)
+  if (!tokens.ok) return tokens
+  return { ok: true, state: { ...state, requests: requests.bucket, tokens: tokens.bucket } }
 }
 
 /** More money for a request that was admitted already: the budgets must allow it, rates and places are not asked again. */

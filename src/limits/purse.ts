@@ -3,6 +3,7 @@
  * to the window in which it was admitted, however late it is settled: so a budget of a day is never overshot by answers
  * that end after midnight, and they do not burden the next day.
  */
+import { safeInteger } from '../../backends/protocol/money.ts'
 import { type WindowKind, windowStart } from './window.ts'
 
 export interface Purse {
@@ -26,11 +27,15 @@ export function purseLeft(purse: Purse, budgetNano: number): number {
 }
 
 export function hold(purse: Purse, nano: number): Purse {
-  return { ...purse, reservedNano: purse.reservedNano + nano }
+  return { ...purse, reservedNano: safeInteger(purse.reservedNano + nano) }
 }
 
 /** Ends a hold of `heldNano` made at `admittedAt`, charging `costNano`. A hold of an older window is forgotten with it. */
 export function spend(purse: Purse, kind: WindowKind, admittedAt: number, heldNano: number, costNano: number): Purse {
   if (purse.window > windowStart(kind, admittedAt)) return purse
-  return { ...purse, postedNano: purse.postedNano + costNano, reservedNano: purse.reservedNano - heldNano }
+  return {
+    ...purse,
+    postedNano: safeInteger(purse.postedNano + costNano),
+    reservedNano: safeInteger(purse.reservedNano - heldNano),
+  }
 }

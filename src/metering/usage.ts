@@ -2,6 +2,7 @@
  * Usage reports: a question in query parameters becomes one query over the hourly sums, and its rows become JSON, JSONL
  * or CSV. Hours are those in which requests were settled, in UTC.
  */
+import { safeInteger } from '../../backends/protocol/money.ts'
 import { GatewayError } from '../errors.ts'
 
 export const dimensions = ['key', 'model', 'effort', 'pool', 'outcome'] as const
@@ -81,7 +82,7 @@ export function readUsageQuery(params: URLSearchParams, now: number): { query: U
 
 export function usageTotals(rows: readonly UsageRow[]): UsageSums {
   const totals = Object.fromEntries(sumNames.map((name) => [name, 0])) as unknown as UsageSums
-  for (const row of rows) for (const name of sumNames) totals[name] += row[name]
+  for (const row of rows) for (const name of sumNames) totals[name] = safeInteger(totals[name] + row[name])
   return totals
 }
 

@@ -15,6 +15,7 @@ import { NewOperator } from '../admin/operators.ts'
 import { KeyChangeOrder, KeyOrder, RateCardOrder, RotateOrder } from '../admin/orders.ts'
 import { NewPlan, PlanBody } from '../admin/plans.ts'
 import { PushOrder } from '../admin/rate-cards.ts'
+import { ReceiptQuery, ReceiptsQuery, SettleReceipt } from '../admin/receipts.ts'
 import { RequestQuery } from '../admin/requests.ts'
 import { AssignPlan, ChangeTenant, CreateTenant } from '../admin/tenants.ts'
 import { EnrolWorker } from '../admin/workers.ts'
@@ -516,6 +517,39 @@ const workers = forOperators('Workers', [
     summary: 'Why a request went where it went, and what was booked',
     scope: 'tenants:read',
     query: RequestQuery,
+  },
+  {
+    method: 'get',
+    path: '/admin/receipts',
+    summary: 'Receipts that the gateway refused, newest first',
+    description: 'Each with its reason, its worker, and all that it says. The oldest of a worker are dropped first.',
+    scope: 'tenants:read',
+    query: ReceiptsQuery,
+  },
+  {
+    method: 'get',
+    path: '/admin/receipts/{dispatchId}',
+    summary: 'One refused receipt',
+    scope: 'tenants:read',
+    query: ReceiptQuery,
+  },
+  {
+    method: 'post',
+    path: '/admin/receipts/{dispatchId}/settle',
+    summary: 'Books a refused receipt, with corrected counts where they are given',
+    description:
+      'The price is the tenant’s own, and the cost stays within what the request had reserved. Repeating it books nothing more.',
+    scope: 'money:write',
+    body: SettleReceipt,
+  },
+  {
+    method: 'delete',
+    path: '/admin/receipts/{dispatchId}',
+    summary: 'Dismisses a refused receipt',
+    scope: 'money:write',
+    query: ReceiptQuery,
+    status: 204,
+    answer: 'nothing',
   },
 ])
 

@@ -268,7 +268,8 @@ export function settled(pool: PoolState, end: End, now: number): Told[] {
   if (worker) {
     if (end.finished) {
       worked(worker.breaker)
-      observeLength(pool.lengths, worker.heartbeat.model, end.effort, end.outputTokens)
+      // Once for each lease: a worker that repeats a receipt teaches nothing.
+      if (lease) observeLength(pool.lengths, worker.heartbeat.model, end.effort, end.outputTokens)
     } else if (end.outcome === 'failed') broke(worker.breaker, end.requestId, now)
     if (lease) observeEnd(worker, lease, end, now)
   }

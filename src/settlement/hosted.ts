@@ -8,6 +8,7 @@
  */
 import type { BackendEvent, BackendUsage } from '../../backends/backend.ts'
 import type { FinishReason } from '../../backends/protocol/chunk.ts'
+import { possibleCounts, widestBounds } from '../../backends/protocol/counts.ts'
 import { type Counts, costNano, type Rates } from '../../backends/protocol/money.ts'
 import type { Settlement } from '../../backends/protocol/receipt.ts'
 
@@ -51,18 +52,21 @@ export class Seen {
     else this.#reasoningBytes += bytes(event.text)
   }
 
+  /** A hosted API may report anything: counts that cannot be true are brought into range and marked. */
   count(order: HostedOrder): Counted {
     const all = this.#contentBytes + this.#reasoningBytes
-    const { promptTokens, cachedTokens, outputTokens } = this.#usage ?? {
+    const used = this.#usage && { ...this.#usage, cachedTokens: this.#usage.cachedTokens ?? 0 }
+    const { promptTokens, cachedTokens, outputTokens } = used ?? {
       promptTokens: Math.ceil(order.textBytes / order.bytesPerToken) + order.otherTokensMax,
       cachedTokens: 0,
       outputTokens: Math.min(order.outputTokensMax, Math.max(this.#pieces, Math.ceil(all / order.bytesPerToken))),
     }
     const reasoningTokens = all === 0 ? 0 : Math.round((outputTokens * this.#reasoningBytes) / all)
-    return {
-      counts: { promptTokens, cachedTokens: cachedTokens ?? 0, outputTokens, reasoningTokens },
-      estimated: this.#usage === undefined || this.#reasoningBytes > 0,
-    }
+    const { counts, changed } = possibleCounts(
+      { promptTokens, cachedTokens, outputTokens, reasoningTokens },
+      widestBounds,
+    )
+    return { counts, estimated: changed || this.#usage === undefined || this.#reasoningBytes > 0 }
   }
 }
 

@@ -1,52 +1,114 @@
 /**
- * Settlement: workers deliver their receipts here, several to a call and as often as it takes. Each is checked by its
- * worker's key, posted by its tenant, and gives its slot back to its pool.
+ * Settlement: workers deliver their receipts here, several to a call and as often as it takes.
+ *
+ *   sealed by its worker? ▶ well formed? ▶ proof of its dispatch? ▶ possible counts? ▶ key not revoked? ▶ tenant posts
+ *
+ * Each receipt is judged by itself. One that fails a step is refused with a reason, recorded for the operator, and no
+ * later step sees it. One whose tenant does not answer is neither done nor refused: its worker sends it again.
  */
 import { z } from 'zod'
-import { Receipt, type ReceiptsAnswer, ReceiptsCall } from '../../backends/protocol/receipt.ts'
+import { cleanText } from '../../backends/protocol/clean-text.ts'
+import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '../../backends/protocol/receipt.ts'
 import { sealedBy, unseal } from '../../backends/protocol/seal.ts'
 import { parseKeyId } from '../../backends/protocol/worker-key.ts'
+import { type RefusedReceipt, recordRefused } from '../admin/refused-receipts.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import type { Env, Settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
 import { fleetOf } from '../routing/fleet.ts'
 import type { End } from '../routing/pool.ts'
+import { judgeReceipt } from './verdict.ts'
+
+/** What a worker has sealed, whatever it says. */
+interface Sealed {
+  claims: ReceiptNames
+  keyEpoch: number
+}
+
+/** A receipt that was dispatched and can be true. */
+interface Judged extends Sealed {
+  receipt: Receipt
+}
 
 export async function settleReceipts(body: unknown, env: Env, settings: Settings): Promise<ReceiptsAnswer> {
   const call = ReceiptsCall.safeParse(body)
   if (!call.success) throw new GatewayError('invalid_value', z.prettifyError(call.error))
-  const opened = await Promise.all(call.data.receipts.map((token) => openReceipt(token, settings)))
-  const signed = opened.filter((each) => each !== undefined)
-  const answer: ReceiptsAnswer = { done: [], refused: [] }
-  if (signed.length < opened.length)
-    throw new GatewayError('permission_denied', 'a receipt is not signed by its worker: enrol the worker again')
-  const good = await believed(signed, env, answer)
-  await Promise.all(
-    groups(good, (receipt) => receipt.tenantId).map(async ([tenantId, group]) => {
-      const answers = await env.TENANT.getByName(tenantId).settle(group)
-      group.forEach((receipt, index) => {
-        if (answers[index] === 'unknown')
-          answer.refused.push({ dispatchId: receipt.dispatchId, reason: 'no such reservation' })
-        else answer.done.push(receipt.dispatchId)
-      })
-    }),
-  )
-  return answer
-}
-
-interface Signed {
-  receipt: Receipt
-  keyEpoch: number
-}
-
-/** Gives the slots back, and keeps the receipts of those workers whose keys were not revoked. */
-async function believed(signed: Signed[], env: Env, answer: ReceiptsAnswer): Promise<Receipt[]> {
-  const good = await fleetOf(env).receiptsCame(signed.map(({ receipt, keyEpoch }) => ({ ...endOf(receipt), keyEpoch })))
-  for (const [index, { receipt }] of signed.entries()) {
-    if (good[index]) continue
-    answer.refused.push({ dispatchId: receipt.dispatchId, reason: 'the key of this worker was revoked' })
+  const sealed = await openAll(call.data.receipts, settings)
+  const done: string[] = []
+  const refused: RefusedReceipt[] = []
+  const refuse = ({ claims }: Sealed, reason: string) => {
+    refused.push({ workerId: claims.workerId, dispatchId: claims.dispatchId, reason: cleanText(reason, 300), claims })
   }
-  return signed.filter((_, index) => good[index]).map(({ receipt }) => receipt)
+  const possible = sealed.flatMap((each) => {
+    const verdict = judgeReceipt(each.claims, settings.fleet)
+    if (verdict.ok) return [{ ...each, receipt: verdict.receipt }]
+    refuse(each, verdict.reason)
+    return []
+  })
+  const good = await believed(possible, env, refuse)
+  const groups = [...Map.groupBy(good, ({ receipt }) => receipt.tenantId)]
+  await Promise.all(groups.map(([tenantId, group]) => settleTenant(env, tenantId, group, done, refuse)))
+  await record(env, refused)
+  return { done, refused: refused.map(({ dispatchId, reason }) => ({ dispatchId, reason })) }
+}
+
+/** One worker's tokens. Throws where one is not its worker's, or they are of several workers: no honest call is. */
+async function openAll(tokens: string[], settings: Settings): Promise<Sealed[]> {
+  const kids = new Set(tokens.map((token) => sealedBy(token) ?? ''))
+  const by = kids.size === 1 ? parseKeyId([...kids][0] ?? '') : undefined
+  const key = by && (await workerSealKey(settings.fleet, by.workerId, by.epoch))
+  const opened = key ? await Promise.all(tokens.map((token) => unseal('receipt', token, key, ReceiptNames))) : []
+  const own = opened.filter((claims) => claims !== undefined && claims.workerId === by?.workerId)
+  if (!by || own.length < tokens.length)
+    throw new GatewayError('permission_denied', 'a receipt is not signed by its worker: enrol the worker again')
+  return own.flatMap((claims) => (claims ? [{ claims, keyEpoch: by.epoch }] : []))
+}
+
+/** Frees the slots, and keeps the receipts of those workers whose keys were not revoked. */
+async function believed(
+  judged: Judged[],
+  env: Env,
+  refuse: (receipt: Sealed, reason: string) => void,
+): Promise<Judged[]> {
+  if (judged.length === 0) return []
+  const good = await fleetOf(env).receiptsCame(judged.map(({ receipt, keyEpoch }) => ({ ...endOf(receipt), keyEpoch })))
+  return judged.filter((each, index) => {
+    if (!good[index]) refuse(each, 'the key of this worker was revoked')
+    return good[index]
+  })
+}
+
+/** A tenant that fails keeps no other tenant's receipts back. */
+async function settleTenant(
+  env: Env,
+  tenantId: string,
+  group: Judged[],
+  done: string[],
+  refuse: (receipt: Sealed, reason: string) => void,
+): Promise<void> {
+  try {
+    const answers = await env.TENANT.getByName(tenantId).settle(group.map(({ receipt }) => receipt))
+    for (const [index, each] of group.entries()) {
+      const answer = answers[index]
+      if (answer === 'unknown') refuse(each, 'requestId: the tenant has no such reservation')
+      else if (answer === 'impossible') refuse(each, 'the ledger takes no such counts or cost')
+      else done.push(each.receipt.dispatchId)
+    }
+  } catch (error) {
+    console.error(`receipts: tenant ${tenantId} did not settle ${group.length}; their worker sends them again`, error)
+  }
+}
+
+/** The worker keeps what is refused, so nothing is lost where the operator's database is away. */
+async function record(env: Env, refused: RefusedReceipt[]): Promise<void> {
+  if (refused.length === 0) return
+  const [first] = refused
+  console.warn(`receipts: refused ${refused.length} of worker ${first?.workerId}, the first because: ${first?.reason}`)
+  try {
+    await recordRefused(env.DB, refused, Date.now())
+  } catch (error) {
+    console.error('receipts: the refused ones could not be recorded', error)
+  }
 }
 
 /** What the fleet learns from it. */
@@ -63,18 +125,6 @@ function endOf({
 }: Receipt): End {
   const { promptTokens, cachedTokens, outputTokens } = counts
   const finished = outcome === 'finished' && !estimated
-  const ms = endedAt - startedAt
+  const ms = Math.max(0, endedAt - startedAt)
   return { requestId, workerId, effort, outcome, finished, promptTokens, cachedTokens, outputTokens, firstTokenMs, ms }
-}
-
-async function openReceipt(token: string, settings: Settings): Promise<Signed | undefined> {
-  const by = parseKeyId(sealedBy(token) ?? '')
-  if (!by) return undefined
-  const key = await workerSealKey(settings.fleet, by.workerId, by.epoch)
-  const receipt = await unseal('receipt', token, key, Receipt)
-  return receipt?.workerId === by.workerId ? { receipt, keyEpoch: by.epoch } : undefined
-}
-
-function groups<Item>(items: Item[], keyOf: (item: Item) => string): [string, Item[]][] {
-  return [...Map.groupBy(items, keyOf)]
 }

@@ -5,7 +5,14 @@
 import { boundNano, type Rates } from '../../backends/protocol/money.ts'
 import { constantTimeEqual } from '../auth/secret.ts'
 import { type Booking, leftNano, raise, reserve } from '../ledger/ledger.ts'
-import { admitHolder, type HolderRefusal, type RateLeft, raiseHolder, rateLeft } from '../limits/holder.ts'
+import {
+  admitHolder,
+  type HolderRefusal,
+  type RateLeft,
+  raiseHolder,
+  rateLeft,
+  takeHolderRates,
+} from '../limits/holder.ts'
 import type { PriorityClass } from '../routing/fair-queue.ts'
 import { may } from './roles.ts'
 import type { KeyRow, Tenant } from './store.ts'
@@ -21,6 +28,14 @@ export interface AdmissionOrder {
   outputTokens: number
   /** An effort word that the model has no level for, and that would be mapped; null where there is none. */
   unknownEffort: string | null
+}
+
+/** What work takes that costs no money, such as counting a prompt. */
+export interface RateOrder {
+  keyId: string
+  secretHash: string
+  requests: number
+  tokens: number
 }
 
 export type RefusalCode =
@@ -67,13 +82,10 @@ export interface AdmissionRows {
 }
 
 export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): Admitted | Refused {
-  const { tenant, key, rates } = rows
-  const keyFault = checkKey(key, order.secretHash, now)
-  if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'no such key')
-  if (tenant.status === 'suspended') return refuse('permission_denied', suspendedMessage)
-  if (!may(key.role, 'ask')) {
-    return refuse('permission_denied', `a key of role ${key.role} reads usage only: use one of role member or above`)
-  }
+  const { tenant, rates } = rows
+  const asking = askingKey(order, rows, now)
+  if (!asking.ok) return asking
+  const { key } = asking
   if (key.models && !key.models.includes(order.model)) {
     return refuse('permission_denied', `this key may not ask ${order.model}: it is for ${key.models.join(', ')}`)
   }
@@ -121,6 +133,42 @@ export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): 
       !admitHolder(key.limits, byKey.state, wanted, now).ok ||
       !admitHolder(tenant.limits, byTenant.state, wanted, now).ok,
   }
+}
+
+/** Takes requests and tokens from the rates of a key and its tenant, all or nothing. Money and slots stay as they are. */
+export function takeRates(
+  order: RateOrder,
+  rows: Pick<AdmissionRows, 'tenant' | 'key'>,
+  now: number,
+): { ok: true; tenant: Tenant; key: KeyRow } | Refused {
+  const { tenant } = rows
+  const asking = askingKey(order, rows, now)
+  if (!asking.ok) return asking
+  const { key } = asking
+  // A share of a prompt is no whole number, and a bucket holds nothing else.
+  const wanted = { requests: Math.max(0, Math.ceil(order.requests)), tokens: Math.max(0, Math.ceil(order.tokens)) }
+  const byKey = takeHolderRates(key.limits, key.state, wanted, now)
+  if (!byKey.ok) return refuseHolder(byKey, 'key', 0, rows, now, 'send a shorter prompt')
+  const byTenant = takeHolderRates(tenant.limits, tenant.state, wanted, now)
+  if (!byTenant.ok) return refuseHolder(byTenant, 'tenant', 0, rows, now, 'send a shorter prompt')
+  return {
+    ok: true,
+    tenant: { ...tenant, state: byTenant.state },
+    key: { ...key, state: byKey.state, lastUsedAt: now },
+  }
+}
+
+/** The key, where it is good and its role and its tenant's status let it ask. */
+function askingKey(
+  { secretHash }: Pick<AdmissionOrder, 'secretHash'>,
+  { tenant, key }: Pick<AdmissionRows, 'tenant' | 'key'>,
+  now: number,
+): { ok: true; key: KeyRow } | Refused {
+  const keyFault = checkKey(key, secretHash, now)
+  if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'no such key')
+  if (tenant.status === 'suspended') return refuse('permission_denied', suspendedMessage)
+  if (may(key.role, 'ask')) return { ok: true, key }
+  return refuse('permission_denied', `a key of role ${key.role} reads usage only: use one of role member or above`)
 }
 
 /** The second and last word on an open reservation: the worker counted a longer prompt than was reserved for. */
@@ -205,8 +253,9 @@ function refuseHolder(
   by: HolderRefusal,
   holder: 'key' | 'tenant',
   boundNano: number,
-  rows: AdmissionRows,
+  rows: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
+  advice = 'set a smaller max_tokens',
 ): Refused {
   const left = ratesLeft(rows, now)
   const never = by.max === 0 || !Number.isFinite(by.retryAfterMs)
@@ -224,13 +273,13 @@ function refuseHolder(
       return wait === ''
         ? refuse(
             'rate_limit_exceeded',
-            `this ${holder} may use ${by.max} tokens a minute, and this request may take more: set a smaller max_tokens`,
+            `this ${holder} may use ${by.max} tokens a minute, and this request may take more: ${advice}`,
             null,
             left,
           )
         : refuse(
             'rate_limit_exceeded',
-            `this ${holder} may use ${by.max} tokens a minute, ${by.left} are left: ${wait}, or set a smaller max_tokens`,
+            `this ${holder} may use ${by.max} tokens a minute, ${by.left} are left: ${wait}, or ${advice}`,
             by.retryAfterMs,
             left,
           )

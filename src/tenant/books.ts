@@ -7,18 +7,20 @@ import type { Rates } from '../../backends/protocol/money.ts'
 import type { Settlement } from '../../backends/protocol/receipt.ts'
 import { chainHash } from '../ledger/chain.ts'
 import { isPaid, openHedge, won } from '../ledger/hedge.ts'
-import { type Booking, close, correct, credit, type Entry, settle } from '../ledger/ledger.ts'
+import { type Booking, close, correct, credit, type Entry, type Past, settle } from '../ledger/ledger.ts'
 import { burdenTime, chargeHolder, moneyLeft, openHolder, settleHolder } from '../limits/holder.ts'
 import {
   type AdmissionOrder,
   admit,
   hostedCard,
   priorityClassOf,
+  type RateOrder,
   type Refused,
   ratesLeft,
   readmit,
+  takeRates,
 } from './admission.ts'
-import type { Admission } from './calls.ts'
+import type { Admission, RatesTaken } from './calls.ts'
 import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store.ts'
 
 const hourMs = 3_600_000
@@ -49,7 +51,7 @@ export class Books {
 
   admit(order: AdmissionOrder, now: number): Admission | Refused {
     const tenant = this.tenant()
-    if (!tenant) return { ok: false, code: 'invalid_api_key', message: 'no such tenant', retryAfterMs: null, rates: {} }
+    if (!tenant) return noTenant
     const key = this.key(order.keyId)
     const openedAt = burdens(tenant, key, now)
     const rows = {
@@ -60,6 +62,7 @@ export class Books {
     }
     const admitted = admit(order, rows, now)
     if (!admitted.ok) return admitted
+    if (this.store.earlyVoids.has(order.requestId)) return givenUp(order.requestId)
     this.#put(admitted.tenant, admitted.key)
     this.store.putBooking({ ...admitted.booking, openedAt })
     return {
@@ -98,13 +101,33 @@ export class Books {
     return { ok: true, boundNano: raised.booking.boundNano }
   }
 
-  /** Settles one verified receipt. Answers what became of it: posted, late, wasted, already-posted, unknown. */
-  settle(receipt: Settlement, now: number): string {
+  /**
+   * Takes requests and tokens from the rates of a key and its tenant, for work that costs no money. Everything or
+   * nothing, as an admission does.
+   */
+  takeRates(order: RateOrder, now: number): RatesTaken | Refused {
+    const tenant = this.tenant()
+    if (!tenant) return noTenant
+    const taken = takeRates(order, { tenant, key: this.key(order.keyId) }, now)
+    if (!taken.ok) return taken
+    this.#put(taken.tenant, taken.key)
+    return { ok: true, ratesLeft: ratesLeft(taken, now) }
+  }
+
+  /**
+   * Settles one verified receipt. Answers what became of it: posted, late, wasted, already-posted, unknown, impossible.
+   * `note` says who vouched for it, where no worker's proof did.
+   */
+  settle(receipt: Settlement, now: number, note: string | null = null): string {
     const tenant = this.tenant()
     const booking = tenant && this.store.booking(receipt.requestId)
     if (!tenant || !booking) return 'unknown'
     const key = this.key(booking.keyId)
-    const known = this.store.hasEntry(receipt.dispatchId)
+    const past: Past = {
+      known: this.store.hasEntry(receipt.dispatchId),
+      // Nothing is posted while the reservation is open: what posts closes it.
+      postedNano: booking.state === 'reserved' ? 0 : this.store.postedNano(receipt.requestId),
+    }
     // What comes late burdens the windows that are open when it comes: those of its admission may have been spent since.
     const lateAt = burdens(tenant, key, now)
     const [lateTenant, lateKey] = [opened(tenant, lateAt), key && opened(key, lateAt)]
@@ -115,7 +138,7 @@ export class Books {
     const { requestId, dispatchId } = receipt
     const hedge = this.store.hedge(requestId)
     const paid = receipt.outcome !== 'failed' && (!hedge || isPaid(hedge, dispatchId, receipt.outcome))
-    const settled = settle(tenant, booking, known, { ...receipt, failed: !paid }, lateNano, now)
+    const settled = settle(tenant, booking, past, { ...receipt, failed: !paid }, lateNano, now)
     if (!('entry' in settled)) return settled.answer
     if (hedge && paid) this.store.putHedge(requestId, won(hedge, dispatchId))
     const { costNano } = settled.entry
@@ -123,8 +146,9 @@ export class Books {
     if (settled.answer === 'posted') this.#endHold({ ...tenant, ...settled.account }, key, booking, used, now)
     else if (settled.answer === 'late')
       this.#charge({ ...tenant, ...settled.account, state: lateTenant.state }, lateKey, lateAt, costNano)
-    const { keyId, model, pool, effort, workerId, outcome } = receipt
-    const labels = { ...noLabels, keyId, model, pool, effort, workerId, outcome: paid ? outcome : 'failed' }
+    const { model, pool, effort, workerId, outcome } = receipt
+    const { keyId } = booking
+    const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome: paid ? outcome : 'failed' }
     this.#addEntry(settled.entry, labels)
     this.store.addUsage(Math.floor(now / hourMs) * hourMs, labels, settled.entry)
     this.store.putBooking(settled.booking)
@@ -143,14 +167,21 @@ export class Books {
     return hedge.winner ?? dispatchId
   }
 
-  /** Ends a reservation of which nothing was generated. Answers voided or expired, or what it was already. */
-  close(requestId: string, kind: 'void' | 'expire', now: number): string {
+  /**
+   * Ends a reservation of which nothing was generated. Answers voided or expired, or what it was already. With the charge
+   * `rate` its tokens stay taken from the rates: it cost work, though no tokens of the model.
+   *
+   * A void of an unknown request is remembered: its admission may be on its way, and must not be open for good.
+   */
+  close(requestId: string, kind: 'void' | 'expire', now: number, charge?: 'rate'): string {
     const tenant = this.tenant()
     if (!tenant) return 'unknown'
     const closed = close(tenant, this.store.booking(requestId), kind, now)
+    if (closed.answer === 'unknown' && kind === 'void') this.store.earlyVoids.add(requestId)
     if (!('entry' in closed)) return closed.answer
     const { booking } = closed
-    this.#endHold({ ...tenant, ...closed.account }, this.key(booking.keyId), booking, { tokens: 0, costNano: 0 }, now)
+    const used = { tokens: charge === 'rate' ? booking.boundTokens : 0, costNano: 0 }
+    this.#endHold({ ...tenant, ...closed.account }, this.key(booking.keyId), booking, used, now)
     this.#addEntry(closed.entry, { ...noLabels, keyId: booking.keyId })
     this.store.putBooking(booking)
     return closed.answer
@@ -260,6 +291,15 @@ export class Books {
     if (!tenant) throw new Error('the tenant does not exist')
     return tenant
   }
+}
+
+const noTenant: Refused = {
+  ...{ ok: false, code: 'invalid_api_key', message: 'no such tenant', retryAfterMs: null, rates: {} },
+}
+
+function givenUp(requestId: string): Refused {
+  const message = `request id ${requestId} was voided before it was admitted`
+  return { ok: false, code: 'internal_error', message, retryAfterMs: null, rates: {} }
 }
 
 /** The moment whose days and months a request of this key burdens. */

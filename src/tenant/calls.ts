@@ -48,6 +48,12 @@ export interface Admission {
   ratesLeft: RatesLeft
 }
 
+/** Answered by `takeRates`. */
+export interface RatesTaken {
+  ok: true
+  ratesLeft: RatesLeft
+}
+
 export interface TenantSummary {
   tenantId: string
   name: string

@@ -2,8 +2,11 @@
  * The desk of a tenant: what an operator, or one of the tenant's own keys as its role allows, may see and change. Pure
  * over the books, for use inside one transaction; a refusal changes nothing and says what to do.
  */
+import { cleanText } from '../../backends/protocol/clean-text.ts'
+import { countsFault, widestBounds } from '../../backends/protocol/counts.ts'
 import type { ErrorCode } from '../../backends/protocol/errors.ts'
-import type { Rates } from '../../backends/protocol/money.ts'
+import { costNano, type Rates } from '../../backends/protocol/money.ts'
+import type { Settlement } from '../../backends/protocol/receipt.ts'
 import { keyBudgets, type Limits, newHolder } from '../limits/holder.ts'
 import { type HolderLeft, holderLeft } from '../limits/left.ts'
 import type { UsageQuery, UsageRow } from '../metering/usage.ts'
@@ -117,11 +120,17 @@ const keysMax = 20_000
 /** Whether `by` may do this, and as what. */
 export function identify(books: Books, by: By, right: Right, now: number): Answer<Identity> {
   const who = admitTo(books, by, right, now)
-  return who.ok ? { ok: true, value: { role: who.value.role } } : who
+  if (!who.ok) return who
+  const key = by.kind === 'key' ? books.key(by.keyId) : undefined
+  return { ok: true, value: { role: who.value.role, models: key?.models ?? null, expiresAt: key?.expiresAt ?? null } }
 }
 
 export interface Identity {
   role: Role
+  /** The models that the key may ask; null for all. */
+  models: string[] | null
+  /** Unix milliseconds; null for never. */
+  expiresAt: number | null
 }
 
 /** Everything here begins with it. */
@@ -335,6 +344,45 @@ export function bookMoney(books: Books, order: MoneyOrder, now: number): Answer<
     seq,
   )
   return { ok: true, value: { seq, repeated: false } }
+}
+
+/** A receipt that the edge refused, with counts that an operator vouches for. */
+export type RefusedRun = Omit<Settlement, 'tenantId' | 'keyId' | 'costNano' | 'estimated'>
+
+/** What became of it: posted, late, wasted, or already-posted, and what its entry cost. */
+export interface SettledRun {
+  answer: string
+  costNano: number
+  shortNano: number
+}
+
+/**
+ * Settles a refused receipt under the operator's authority. The price is the tenant's own card at the time of the
+ * request; the ledger holds it within the request's bound, as any receipt.
+ */
+export function settleRefused(books: Books, run: RefusedRun, now: number): Answer<SettledRun> {
+  const tenant = books.tenant()
+  if (!tenant) return denied('not_found', 'tenantId: no such tenant', 'tenantId')
+  const booking = books.store.booking(run.requestId)
+  if (!booking) return denied('not_found', 'requestId: this tenant has no such request, or no longer', 'requestId')
+  const fault = countsFault(run.counts, widestBounds)
+  if (fault !== undefined) return denied('invalid_value', `${fault}. Send counts that can be true.`, 'counts')
+  const rates = books.rates(run.model, booking.openedAt)
+  if (!rates) return denied('conflict', `model: this tenant had no rate card for ${cleanText(run.model, 64)}`, 'model')
+  const cost = run.outcome === 'failed' ? 0 : costNano(run.counts, rates)
+  const { tenantId } = tenant
+  const settlement = { ...run, tenantId, keyId: booking.keyId, costNano: cost, estimated: true }
+  const answer = books.settle(settlement, now, 'settled by the operator')
+  if (answer === 'impossible') {
+    const message =
+      'dispatchId: is no dispatch of this request. Dismiss the receipt, or correct the account with a correction.'
+    return denied('conflict', message, 'dispatchId')
+  }
+  const entry = books.store.entriesOf(run.requestId).find((row) => row.ref === run.dispatchId)
+  return {
+    ok: true,
+    value: { answer, costNano: int(entry ?? {}, 'cost_nano'), shortNano: int(entry ?? {}, 'short_nano') },
+  }
 }
 
 export function viewTenant({ name, status, limits, settings }: Tenant): TenantView {

@@ -12,7 +12,7 @@
 import { z } from 'zod'
 import type { Account, Booking } from '../ledger/ledger.ts'
 import type { HolderState } from '../limits/holder.ts'
-import { HolderRow, int, type Sql, text } from './rows.ts'
+import { HolderRow, Int, int, type Sql, text } from './rows.ts'
 
 export interface Balances extends Account {
   chainSeq: number
@@ -25,11 +25,10 @@ export interface KeyState {
   lastUsedAt: number | null
 }
 
-const Int = z.int()
 const BalancesRow = z.object({
   ...{ creditNano: Int, postedNano: Int, reservedNano: Int, chainSeq: Int, chainHash: z.string(), state: HolderRow },
 }) satisfies z.ZodType<Balances>
-const KeyStateRow = z.object({ state: HolderRow, lastUsedAt: Int.nullable() }) satisfies z.ZodType<KeyState>
+const KeyStateRow = z.object({ state: HolderRow, lastUsedAt: z.number().nullable() }) satisfies z.ZodType<KeyState>
 
 interface Carried<Value> {
   seq: number

@@ -1,5 +1,9 @@
-/** Rows of a tenant object's SQLite, and how their columns are read. */
+/**
+ * Rows of a tenant object's SQLite, and how their columns are read. A number that is out of range is read as the nearest
+ * one that is exact: a row that cannot be read would shut its tenant out, and verification still finds what is wrong.
+ */
 import { z } from 'zod'
+import { safeInteger } from '../../backends/protocol/money.ts'
 import type { HolderState } from '../limits/holder.ts'
 
 export type SqlValue = string | number | null
@@ -10,7 +14,11 @@ export interface Sql {
   run(query: string, ...values: SqlValue[]): void
 }
 
-const Int = z.int()
+/** JSON writes a number that is not finite as null. */
+export const Int = z
+  .number()
+  .nullable()
+  .transform((value) => safeInteger(value ?? 0))
 const Bucket = z.object({ level: Int, at: Int })
 const Purse = z.object({ window: Int, postedNano: Int, reservedNano: Int })
 export const HolderRow = z.object({
@@ -22,9 +30,8 @@ export const HolderRow = z.object({
 
 export function int(row: Row, column: string): number {
   const value = row[column]
-  if (typeof value !== 'number' || !Number.isSafeInteger(value))
-    throw new Error(`column ${column} holds no safe integer`)
-  return value
+  if (typeof value !== 'number') throw new Error(`column ${column} holds no number`)
+  return safeInteger(value)
 }
 
 export function text(row: Row, column: string): string {

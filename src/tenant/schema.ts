@@ -143,4 +143,6 @@ export const schema: readonly string[] = [
   'UPDATE account SET version = (SELECT coalesce(max(seq), 0) FROM reservations)',
   // Requests that ran on two workers side by side, and the dispatch that is paid for; see ledger/hedge.ts.
   'CREATE TABLE hedges (request_id TEXT PRIMARY KEY, winner TEXT) WITHOUT ROWID',
+  // Requests that were voided before their admission arrived; see store.ts.
+  'CREATE TABLE early_voids (seq INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE)',
 ]

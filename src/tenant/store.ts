@@ -3,7 +3,8 @@
  * Every function is synchronous; whoever calls several of them does so inside one transaction.
  */
 import { z } from 'zod'
-import { Rates } from '../../backends/protocol/money.ts'
+import { budgets } from '../../backends/protocol/budgets.ts'
+import { nanoMax, type Rates, safeInteger } from '../../backends/protocol/money.ts'
 import { chainStart } from '../ledger/chain.ts'
 import type { Hedge } from '../ledger/hedge.ts'
 import type { Account, Booking, Entry } from '../ledger/ledger.ts'
@@ -13,12 +14,16 @@ import { openReservations } from './reservations.ts'
 import { HolderRow, int, type Row, type Sql, type SqlValue, text } from './rows.ts'
 import { schema } from './schema.ts'
 
-const Int = z.int()
+const LimitRow = z
+  .number()
+  .nullable()
+  .transform((value) => value && safeInteger(value))
+const RateRow = LimitRow.transform((value) => value && Math.min(value, budgets.ratePerMinute.value))
 const LimitsRow = z.object({
-  requestsPerMinute: Int.nullable(),
-  tokensPerMinute: Int.nullable(),
-  concurrentMax: Int.nullable(),
-  budgetNano: z.object({ total: Int.nullable(), day: Int.nullable(), month: Int.nullable() }),
+  requestsPerMinute: RateRow,
+  tokensPerMinute: RateRow,
+  concurrentMax: LimitRow,
+  budgetNano: z.object({ total: LimitRow, day: LimitRow, month: LimitRow }),
 }) satisfies z.ZodType<Limits>
 
 export const TenantSettings = z.object({
@@ -126,6 +131,7 @@ export function openStore(sql: Sql) {
   migrate(sql)
   const reservations = openReservations(sql)
   const cardsOf = rememberedCards(sql)
+  const earlyVoids = openEarlyVoids(sql)
   // Where nothing was ever hedged, nothing is looked up.
   let anyHedges = sql.all('SELECT 1 FROM hedges LIMIT 1').length > 0
   let lastClosed = newestClosed(sql)
@@ -136,6 +142,7 @@ export function openStore(sql: Sql) {
     forget(): void {
       reservations.reload()
       cardsOf.forget()
+      earlyVoids.reload()
       lastClosed = newestClosed(sql)
     },
     /** The end of a transaction, when the account and the keys that changed have been put. */
@@ -287,8 +294,31 @@ export function openStore(sql: Sql) {
       anyHedges = true
       sql.run('INSERT OR REPLACE INTO hedges VALUES (?, ?)', requestId, winner)
     },
+    earlyVoids,
     hasEntry(dispatchId: string): boolean {
       return sql.all('SELECT 1 FROM entries WHERE ref = ?', dispatchId).length > 0
+    },
+    /** What all receipts of one request have posted. */
+    postedNano(requestId: string): number {
+      const row = sql.all(
+        `SELECT ${exactSum('cost_nano')} AS posted FROM entries WHERE ref >= ? AND ref < ? AND kind IN ('post', 'late')`,
+        ...[`${requestId}.`, `${requestId}/`],
+      )[0]
+      return int(row ?? { posted: 0 }, 'posted')
+    },
+    /** Requests whose receipts posted more than their bound; never any, if the ledger's rules were kept. */
+    overBound(limit: number): { requestId: string; boundNano: number; postedNano: number }[] {
+      const rows = sql.all(
+        `SELECT bookings.request_id, bound_nano, ${exactSum('cost_nano')} AS posted FROM bookings
+          JOIN entries ON ref >= bookings.request_id || '.' AND ref < bookings.request_id || '/' AND kind IN ('post', 'late')
+          GROUP BY bookings.request_id HAVING posted > bound_nano LIMIT ?`,
+        limit,
+      )
+      return rows.map((row) => ({
+        requestId: text(row, 'request_id'),
+        boundNano: int(row, 'bound_nano'),
+        postedNano: int(row, 'posted'),
+      }))
     },
     addEntry(seq: number, hash: string, entry: Entry, labels: EntryLabels): void {
       sql.run(
@@ -329,20 +359,17 @@ export function openStore(sql: Sql) {
     totals(): Row {
       return (
         sql.all(`SELECT count(*) AS entries,
-          coalesce(sum(kind IN ('post', 'void', 'expire')), 0) AS closed, coalesce(sum(cost_nano), 0) AS cost_nano,
-          coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(cached_tokens), 0) AS cached_tokens,
-          coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens
+          coalesce(sum(kind IN ('post', 'void', 'expire')), 0) AS closed, ${exactSum('cost_nano')} AS cost_nano,
+          ${exactSum('prompt_tokens')} AS prompt_tokens, ${exactSum('cached_tokens')} AS cached_tokens,
+          ${exactSum('output_tokens')} AS output_tokens, ${exactSum('reasoning_tokens')} AS reasoning_tokens
           FROM entries`)[0] ?? {}
       )
     },
-    /** Adds one settled dispatch to its hour. */
+    /** Adds one settled dispatch to its hour. A sum stops at the largest exact integer. */
     addUsage(hour: number, labels: EntryLabels, entry: Entry): void {
       sql.run(
         `INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)
-          ON CONFLICT DO UPDATE SET requests = requests + 1, prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-          cached_tokens = cached_tokens + excluded.cached_tokens, output_tokens = output_tokens + excluded.output_tokens,
-          reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, cost_nano = cost_nano + excluded.cost_nano,
-          estimated = estimated + excluded.estimated`,
+          ON CONFLICT DO UPDATE SET requests = requests + 1, ${usageSums}, estimated = estimated + excluded.estimated`,
         hour,
         labels.keyId ?? '',
         labels.model ?? '',
@@ -422,11 +449,54 @@ function rememberedCards(sql: Sql) {
         ORDER BY effective_at DESC`
       const read = sql.all(query, model).map((row) => ({
         effectiveAt: int(row, 'effective_at'),
-        rates: Rates.parse({ inputNano: row.input_nano, cachedNano: row.cached_nano, outputNano: row.output_nano }),
+        rates: {
+          inputNano: price(row, 'input_nano'),
+          cachedNano: price(row, 'cached_nano'),
+          outputNano: price(row, 'output_nano'),
+        },
       }))
       // Names without a card may be anything, and many.
       if (read.length > 0) cards.set(model, read)
       return read
+    },
+  }
+}
+
+function price(row: Row, column: string): number {
+  return Math.min(budgets.priceNano.value, Math.max(0, int(row, column)))
+}
+
+/** The sum of a column as an exact integer. SQLite's own sum() fails where it passes 64 bits. */
+export function exactSum(column: string): string {
+  return `CAST(max(-${nanoMax}, min(${nanoMax}, total(${column}))) AS INTEGER)`
+}
+
+const usageSums = ['prompt_tokens', 'cached_tokens', 'output_tokens', 'reasoning_tokens', 'cost_nano']
+  .map((column) => `${column} = min(${nanoMax}, ${column} + excluded.${column})`)
+  .join(', ')
+
+/**
+ * Requests that were voided before their admission arrived: the call that admits was delayed, and its caller gave it up.
+ * An admission that comes after its void is refused, or nobody would close it. Few, so they are kept in memory too.
+ */
+function openEarlyVoids(sql: Sql) {
+  const known = new Set<string>()
+  function reload(): void {
+    known.clear()
+    for (const row of sql.all('SELECT request_id FROM early_voids ORDER BY seq')) known.add(text(row, 'request_id'))
+  }
+  reload()
+  return {
+    reload,
+    has: (requestId: string): boolean => known.has(requestId),
+    add(requestId: string): void {
+      if (known.has(requestId)) return
+      known.add(requestId)
+      sql.run('INSERT INTO early_voids (request_id) VALUES (?)', requestId)
+      const [oldest] = known
+      if (known.size <= budgets.earlyVoids.value || oldest === undefined) return
+      known.delete(oldest)
+      sql.run('DELETE FROM early_voids WHERE request_id = ?', oldest)
     },
   }
 }
@@ -535,7 +605,7 @@ function readEntry(row: Row): { seq: number; hash: string; entry: Entry; labels:
   }
 }
 
-export /**
+/**
  * What makes an entry unique: its dispatch, which is named for its request, or its request and kind, of which there is
  * one. Corrections may be many, so they end in their number.
  */

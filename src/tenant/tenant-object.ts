@@ -13,9 +13,9 @@ import { formatMeterSecret, meterSecret } from '../metering/meter-event.ts'
 import type { UsageQuery, UsageRow } from '../metering/usage.ts'
 import { inquire } from '../settlement/inquire.ts'
 import { judgeOverdue } from '../settlement/overdue.ts'
-import { type AdmissionOrder, listPrice, type Refused, reservationTtlMs } from './admission.ts'
+import { type AdmissionOrder, listPrice, type RateOrder, type Refused, reservationTtlMs } from './admission.ts'
 import { Books } from './books.ts'
-import type { Admission, MeterView, NewKey, NewTenant, TenantSummary } from './calls.ts'
+import type { Admission, MeterView, NewKey, NewTenant, RatesTaken, TenantSummary } from './calls.ts'
 import type { Answer, By } from './desk.ts'
 import * as desk from './desk.ts'
 import { GroupCommit } from './group-commit.ts'
@@ -114,9 +114,17 @@ export class TenantObject extends DurableObject {
     return this.#commits.run(() => this.#books.hedgeWon(requestId, dispatchId))
   }
 
-  /** Closes a reservation of a request that no engine began. */
-  void(requestId: string): Promise<string> {
-    return this.#commits.run(() => this.#books.close(requestId, 'void', Date.now()))
+  /**
+   * Closes a reservation of a request that no engine began. With the charge `rate` its tokens stay taken from the rates.
+   * Safe to repeat, and for unknown requests: an admission that arrives after its void is refused.
+   */
+  void(requestId: string, charge?: 'rate'): Promise<string> {
+    return this.#commits.run(() => this.#books.close(requestId, 'void', Date.now(), charge))
+  }
+
+  /** Takes from the rates of a key and its tenant what work costs that bills nothing, such as counting a prompt. */
+  takeRates(order: RateOrder): Promise<RatesTaken | Refused> {
+    return this.#commits.run(() => this.#books.takeRates(order, Date.now()))
   }
 
   /** `totals` reads every entry that is kept: for small tenants, and by hand. */
@@ -203,6 +211,13 @@ export class TenantObject extends DurableObject {
     return this.#transaction(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
       return desk.bookMoney(this.#books, order, Date.now())
+    })
+  }
+
+  settleRefused(run: desk.RefusedRun): Answer<desk.SettledRun> {
+    return this.#transaction(() => {
+      if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
+      return desk.settleRefused(this.#books, run, Date.now())
     })
   }
 

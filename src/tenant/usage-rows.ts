@@ -1,6 +1,7 @@
 /** The hourly sums, asked for by bucket and dimensions. Column names come from tables in this file, values are bound. */
 import { bucketMs, type Dimension, sumNames, type UsageQuery, type UsageRow, usageRowsMax } from '../metering/usage.ts'
 import { int, type Sql, type SqlValue, text } from './rows.ts'
+import { exactSum } from './store.ts'
 
 const columns: Record<Dimension, string> = {
   key: 'key_id',
@@ -22,11 +23,11 @@ export function usageRows(sql: Sql, query: UsageQuery): UsageRow[] | null {
     values.push(...wanted)
   }
   const rows = sql.all(
-    `SELECT ${[`${start} AS start`, ...groups].join(', ')}, sum(requests) AS requests,
-      sum(prompt_tokens) AS prompt_tokens, sum(cached_tokens) AS cached_tokens, sum(output_tokens) AS output_tokens,
-      sum(reasoning_tokens) AS reasoning_tokens,
-      sum(CASE WHEN outcome IN ('aborted', 'failed') THEN output_tokens ELSE 0 END) AS wasted_tokens,
-      sum(cost_nano) AS cost_nano, sum(estimated) AS estimated_requests
+    `SELECT ${[`${start} AS start`, ...groups].join(', ')}, ${exactSum('requests')} AS requests,
+      ${exactSum('prompt_tokens')} AS prompt_tokens, ${exactSum('cached_tokens')} AS cached_tokens,
+      ${exactSum('output_tokens')} AS output_tokens, ${exactSum('reasoning_tokens')} AS reasoning_tokens,
+      ${exactSum("CASE WHEN outcome IN ('aborted', 'failed') THEN output_tokens ELSE 0 END")} AS wasted_tokens,
+      ${exactSum('cost_nano')} AS cost_nano, ${exactSum('estimated')} AS estimated_requests
       FROM usage_hours WHERE ${where.join(' AND ')}
       GROUP BY ${['1', ...groups].join(', ')} ORDER BY ${['1', ...groups].join(', ')} LIMIT ?`,
     ...values,

@@ -1,6 +1,6 @@
 /**
- * Verification of one tenant's books: the chain is whole, the sums of the entries are the account's balances, and the
- * open reservations add up to what is held. One function for the running object, for a state folder, and for tests.
+ * Verification of one tenant's books: the chain is whole, the sums of the entries are the account's balances, the open
+ * reservations add up to what is held, and the receipts of each request posted at most its bound. One function for the running object, for a state folder, and for tests.
  */
 import { chainHash } from '../ledger/chain.ts'
 import type { Store } from './store.ts'
@@ -12,6 +12,7 @@ export interface Verdict {
 }
 
 const page = 1_000
+const overBoundMax = 20
 
 export function verifyBooks(store: Store): Verdict {
   const tenant = store.tenant()
@@ -53,5 +54,7 @@ export function verifyBooks(store: Store): Verdict {
   if (tenant.state.running !== open.length)
     faults.push(`${open.length} reservations are open, ${tenant.state.running} are counted`)
   if (tenant.postedNano + tenant.reservedNano > tenant.creditNano) faults.push('posted and reserved exceed the credit')
+  for (const { requestId, boundNano, postedNano } of store.overBound(overBoundMax))
+    faults.push(`request ${requestId}: its receipts posted ${postedNano} nano-dollars, its bound is ${boundNano}`)
   return { entries, faults }
 }

@@ -7,6 +7,7 @@ const counts = { promptTokens: 10, cachedTokens: 2, outputTokens: 5, reasoningTo
 const account: Account = { creditNano: 1_000, postedNano: 0, reservedNano: 0 }
 const order = { requestId: 'r1', keyId: 'k1', boundNano: 400, boundTokens: 20, expiresAt: 900 }
 const plenty = Number.MAX_SAFE_INTEGER
+const fresh = { known: false, postedNano: 0 }
 const charge = { requestId: 'r1', dispatchId: 'r1.1', costNano: 150, counts, estimated: false, failed: false }
 
 function reserved(): { account: Account; booking: Booking } {
@@ -32,7 +33,7 @@ describe('ledger', () => {
 
   it('[LED3] a post releases the whole bound and charges the cost', () => {
     const open = reserved()
-    const posted = settle(open.account, open.booking, false, charge, plenty, 5)
+    const posted = settle(open.account, open.booking, fresh, charge, plenty, 5)
     expect(posted).toMatchObject({
       answer: 'posted',
       account: { postedNano: 150, reservedNano: 0 },
@@ -43,12 +44,14 @@ describe('ledger', () => {
 
   it('[LED4] a replayed post returns already-posted', () => {
     const open = reserved()
-    expect(settle(open.account, open.booking, true, charge, plenty, 5)).toEqual({ answer: 'already-posted' })
+    expect(settle(open.account, open.booking, { known: true, postedNano: 0 }, charge, plenty, 5)).toEqual({
+      answer: 'already-posted',
+    })
   })
 
   it('[LED5] a charge above its bound posts the bound, and the rest is short', () => {
     const open = reserved()
-    const posted = settle(open.account, open.booking, false, { ...charge, costNano: 500 }, plenty, 5)
+    const posted = settle(open.account, open.booking, fresh, { ...charge, costNano: 500 }, plenty, 5)
     expect(posted).toMatchObject({
       account: { postedNano: 400, reservedNano: 0 },
       entry: { costNano: 400, shortNano: 100 },
@@ -61,7 +64,7 @@ describe('ledger', () => {
       const closed = close(open.account, open.booking, kind, 3)
       if (!('entry' in closed)) throw new Error(closed.answer)
       expect(closed.account.reservedNano).toBe(0)
-      const late = settle({ ...closed.account, postedNano: 900 }, closed.booking, false, charge, plenty, 5)
+      const late = settle({ ...closed.account, postedNano: 900 }, closed.booking, fresh, charge, plenty, 5)
       expect(late).toMatchObject({ answer: 'late', entry: { kind: 'late', costNano: 100, shortNano: 50 } })
       expect(late).toMatchObject({ account: { postedNano: 1_000 }, booking: { state: closed.booking.state } })
     }
@@ -69,7 +72,7 @@ describe('ledger', () => {
 
   it('[LED7] closing a closed reservation changes nothing and returns how it ended', () => {
     const open = reserved()
-    const posted = settle(open.account, open.booking, false, charge, plenty, 5)
+    const posted = settle(open.account, open.booking, fresh, charge, plenty, 5)
     if (!('booking' in posted)) throw new Error(posted.answer)
     expect(close(posted.account, posted.booking, 'void', 6)).toEqual({ answer: 'already-posted' })
     expect(close(posted.account, undefined, 'void', 6)).toEqual({ answer: 'unknown' })
@@ -77,7 +80,7 @@ describe('ledger', () => {
 
   it('[LED8] a failed attempt becomes waste, costs nothing and leaves the reservation open', () => {
     const open = reserved()
-    const wasted = settle(open.account, open.booking, false, { ...charge, costNano: 0, failed: true }, plenty, 5)
+    const wasted = settle(open.account, open.booking, fresh, { ...charge, costNano: 0, failed: true }, plenty, 5)
     expect(wasted).toMatchObject({
       answer: 'wasted',
       account: open.account,
@@ -109,6 +112,7 @@ describe('ledger', () => {
         let books: Account = account
         const bookings = new Map<string, Booking>()
         const dispatches = new Set<string>()
+        const posted = new Map<string, number>()
         let spent = 0
         for (const [now, each] of operations.entries()) {
           const requestId = `r${each.request}`
@@ -128,7 +132,7 @@ describe('ledger', () => {
                   ? settle(
                       books,
                       booking,
-                      dispatches.has(dispatchId),
+                      { known: dispatches.has(dispatchId), postedNano: posted.get(requestId) ?? 0 },
                       {
                         ...charge,
                         requestId,
@@ -143,7 +147,11 @@ describe('ledger', () => {
           if (!('account' in done)) continue
           books = done.account
           bookings.set(requestId, done.booking)
-          if ('entry' in done) spent += done.entry.costNano
+          if ('entry' in done) {
+            spent += done.entry.costNano
+            posted.set(requestId, (posted.get(requestId) ?? 0) + done.entry.costNano)
+            expect(posted.get(requestId)).toBeLessThanOrEqual(done.booking.boundNano)
+          }
           if (each.kind === 'settle') dispatches.add(dispatchId)
           const held = [...bookings.values()].filter((one) => one.state === 'reserved')
           expect(books.reservedNano).toBe(held.reduce((sum, one) => sum + one.boundNano, 0))

@@ -2,10 +2,11 @@
 import { runInDurableObject, SELF } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
-import type { Receipt } from '../../backends/protocol/receipt.ts'
+import type { Receipt, Settlement } from '../../backends/protocol/receipt.ts'
 import { seal } from '../../backends/protocol/seal.ts'
 import { workerSealKey } from '../../src/auth/fleet.ts'
 import { Secret } from '../../src/auth/secret.ts'
+import { proofOf } from '../../src/settlement/proof.ts'
 import { testBeat } from '../support/fleet.ts'
 
 export const firstKey = 'tmop_test'
@@ -64,30 +65,34 @@ export function ask(key: string, model = 'tramontane-tiny'): Promise<Answer> {
 let dispatches = 0
 
 /** Books one dispatch of `keyId`, as if a worker had run it. */
-export async function use(tenantId: string, keyId: string, change: Partial<Receipt> = {}): Promise<Receipt> {
+export async function use(tenantId: string, keyId: string, change: Partial<Settlement> = {}): Promise<Settlement> {
   const stub = env.TENANT.getByName(tenantId)
   const requestId = `req_use_${++dispatches}`
   const secretHash = await keyHash(tenantId, keyId)
   const order = { requestId, keyId, secretHash, model: 'tramontane-tiny', promptTokens: 1_000, outputTokens: 1_000 }
   const admitted = await stub.admit({ ...order, unknownEffort: null })
   if (!admitted.ok) throw new Error(admitted.message)
-  const receipt = makeReceipt({ requestId, dispatchId: `${requestId}.1`, tenantId, keyId, ...change })
+  const receipt: Settlement = {
+    ...makeReceipt({ requestId, dispatchId: `${requestId}.1`, tenantId, keyId }),
+    ...change,
+  }
   await stub.settle([receipt])
   return receipt
 }
 
+/** A receipt of a dispatch that the gateway made, on the terms of a request of 1,000 tokens in and out. */
 export function makeReceipt(change: Partial<Receipt>): Receipt {
-  return {
+  const receipt = {
     requestId: 'r',
     dispatchId: 'r.1',
     tenantId: 't',
     keyId: 'k',
     workerId: 'w1',
     model: 'tramontane-tiny',
-    pool: 'latency',
-    effort: 'none',
-    outcome: 'finished',
-    finishReason: 'stop',
+    pool: 'latency' as const,
+    effort: 'none' as const,
+    outcome: 'finished' as const,
+    finishReason: 'stop' as const,
     counts: { promptTokens: 100, cachedTokens: 40, outputTokens: 20, reasoningTokens: 5 },
     costNano: 21_600,
     estimated: false,
@@ -95,9 +100,19 @@ export function makeReceipt(change: Partial<Receipt>): Receipt {
     endedAt: 2,
     firstTokenMs: 1,
     engine: 'e',
+    terms: {
+      costNanoMax: 750_000,
+      promptTokensMax: 1_000,
+      outputTokensMax: 1_000,
+      rates: { inputNano: 150, cachedNano: 15, outputNano: 600 },
+      issuedAt: 1,
+    },
     ...change,
   }
+  return { ...receipt, proof: change.proof ?? proofOf(fleet, { ...receipt, ...receipt.terms }) }
 }
+
+const fleet = new Secret(env.FLEET_SECRET)
 
 export async function sealBy(kind: 'heartbeat' | 'receipt', claims: unknown, workerId: string, epoch: number) {
   const key = await workerSealKey(new Secret(env.FLEET_SECRET), workerId, epoch)

@@ -2,7 +2,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
-import type { Receipt } from '../../backends/protocol/receipt.ts'
+import type { Settlement } from '../../backends/protocol/receipt.ts'
 import { noLimits } from '../../src/limits/holder.ts'
 import { reservationTtlMs } from '../../src/tenant/admission.ts'
 import { TenantSettings } from '../../src/tenant/store.ts'
@@ -37,7 +37,7 @@ const order = (requestId: string) => ({
   outputTokens: 100,
 })
 
-function receipt(requestId: string, change: Partial<Receipt> = {}): Receipt {
+function receipt(requestId: string, change: Partial<Settlement> = {}): Settlement {
   return {
     requestId,
     dispatchId: `${requestId}.1`,

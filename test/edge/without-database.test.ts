@@ -17,8 +17,15 @@ describe('without the database', () => {
     const heartbeat = await sealBy('heartbeat', { ...heartbeatOf('w1'), sentAt: Date.now() }, 'w1', 1)
     expect((await send('POST', '/internal/heartbeat', { heartbeat }, null)).status).toBe(204)
     const used = await use('alone', keyId)
-    const receipts = [await sealBy('receipt', makeReceipt({ ...used, dispatchId: 'second' }), 'w1', 1)]
-    expect((await send('POST', '/internal/receipts', { receipts }, null)).body).toMatchObject({ done: ['second'] })
+    const { requestId } = used
+    const more = { requestId, tenantId: 'alone', keyId }
+    const second = makeReceipt({ ...more, dispatchId: `${requestId}.2` })
+    const forged = makeReceipt({ ...more, dispatchId: `${requestId}.3`, proof: 'p'.repeat(43) })
+    const receipts = await Promise.all([second, forged].map((receipt) => sealBy('receipt', receipt, 'w1', 1)))
+    expect((await send('POST', '/internal/receipts', { receipts }, null)).body).toMatchObject({
+      done: [`${requestId}.2`],
+      refused: [{ dispatchId: `${requestId}.3`, reason: expect.stringContaining('proof') }],
+    })
     const usage = await send('GET', '/v1/usage', undefined, apiKey)
     expect(usage).toMatchObject({ status: 200, body: { totals: { requests: 2 } } })
     expect(await send('GET', '/v1/limits', undefined, apiKey)).toMatchObject({ status: 200 })

@@ -177,6 +177,8 @@ export class TenantAudit {
   readonly #keys = new Map<string, Holder>()
   readonly #rates: { effectiveAt: number; rates: Rates }[] = []
   #tenant: Holder = newHolder(noLimits, 0)
+  /** Voided before they were admitted. */
+  readonly #earlyVoids = new Set<string>()
   #creditNano = 0
   #postedNano = 0
   #prunedLines = 0
@@ -242,7 +244,7 @@ export class TenantAudit {
         concurrentMax !== null && this.#openOf(index === 0 ? keyId : undefined) >= concurrentMax,
     )
     const known = this.requests.get(requestId)
-    const inUse = known !== undefined && !known.pruned
+    const inUse = (known !== undefined && !known.pruned) || this.#earlyVoids.has(requestId)
     if (!answer.ok) return void this.#justified(answer, { key, over, full, inUse }, requestId)
     if (key.revoked) this.#violate('a revoked key is refused', requestId)
     if (inUse) this.#violate('a request is admitted once', requestId)
@@ -324,11 +326,13 @@ export class TenantAudit {
     if (!asked || foreseen === 'unknown' || foreseen === 'already-posted') return
     const wanted = failed ? 0 : receipt.costNano
     if (wanted > asked.boundNano) this.#violate('a receipt never passes its reservation', dispatchId)
+    const receipts = this.lines.filter((line) => line.requestId === requestId && line.dispatchId !== null)
+    const before = receipts.reduce((sum, line) => sum + line.costNano, 0)
     let costNano = wanted
     if (foreseen === 'late') {
       const key = this.#key(asked.keyId)
       const burdens = Math.max(now, this.#calendarOf(key))
-      costNano = Math.min(wanted, Math.max(0, this.#left(asked.keyId, burdens)))
+      costNano = Math.min(wanted, asked.boundNano - before, Math.max(0, this.#left(asked.keyId, burdens)))
       this.#lates.push({ keyId: asked.keyId, costNano, burdens })
       this.#calendar = Math.max(this.#calendar, burdens)
     }
@@ -336,6 +340,8 @@ export class TenantAudit {
       asked.costNano = wanted
       this.#close(asked, 'posted', counts.promptTokens + counts.outputTokens, now)
     }
+    if (before + costNano > asked.boundNano)
+      this.#violate('the receipts of one request post at most its bound', `${dispatchId}: ${before} + ${costNano}`)
     this.#postedNano += costNano
     const kind = { posted: 'post', late: 'late', wasted: 'waste' }[foreseen]
     this.lines.push({
@@ -351,6 +357,7 @@ export class TenantAudit {
       !asked || asked.pruned ? 'unknown' : asked.state === 'reserved' ? closed : (`already-${asked.state}` as const)
     if (answer !== foreseen)
       return void this.#violate('a reservation ends once, and is answered the same', `${requestId}: ${answer}`)
+    if (foreseen === 'unknown' && how === 'void') this.#earlyVoids.add(requestId)
     if (!asked || foreseen !== closed) return
     const told = this.#auditor.told.get(requestId)
     if (how === 'expire' && now - asked.openedAt < 24 * 3_600_000 && told !== 'nothing')

@@ -5,12 +5,16 @@
  */
 import { type Dispatch, dispatchTtlMs, type PoolName, type Refusal } from '../../backends/protocol/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/protocol/receipt.ts'
+import { Secret } from '../../src/auth/secret.ts'
 import type { Outcome, Place } from '../../src/routing/pool.ts'
+import { proofOf } from '../../src/settlement/proof.ts'
+import { judgeReceipt } from '../../src/settlement/verdict.ts'
 import type { AdmissionOrder, Refused } from '../../src/tenant/admission.ts'
 import type { Admission } from '../../src/tenant/calls.ts'
 import type { ReadmitOrder } from './tenant.ts'
 
 const attemptsMax = 2
+const fleet = new Secret('f'.repeat(40))
 
 /** What an isolate reaches over the network. Every call takes time, may be lost, or may be made and its answer lost. */
 export interface Network {
@@ -149,17 +153,22 @@ export class Isolate {
     const attempt = (lease: Lease): Exchange => {
       dispatches += 1
       const now = this.#now()
-      const exchange = network.open(lease.place, {
-        ...{ requestId, tenantId, keyId, model: 'm', pool: lease.pool, effort: 'none', priority: 5 },
+      const named = {
+        ...{ requestId, tenantId, keyId, model: 'm', pool: lease.pool, effort: 'none' as const },
         dispatchId: `${requestId}.${dispatches}`,
         workerId: lease.place.workerId,
-        bodyDigest: 'd'.repeat(43),
         costNanoMax: boundNano,
         promptTokensMax: promptTokens,
         outputTokensMax: admission.outputTokensMax,
         rates: admission.rates,
-        settleFirst: admission.settleFirst,
         issuedAt: now,
+      }
+      const exchange = network.open(lease.place, {
+        ...named,
+        proof: proofOf(fleet, named),
+        priority: 5,
+        bodyDigest: 'd'.repeat(43),
+        settleFirst: admission.settleFirst,
         expiresAt: now + dispatchTtlMs,
       })
       this.#exchanges.add(exchange)
@@ -236,16 +245,23 @@ export class Isolate {
     }
   }
 
-  /** `/internal/receipts`, as src/settlement/receipts.ts: all or an error, by tenant and by pool. */
-  async receipts(receipts: Receipt[]): Promise<ReceiptsAnswer> {
+  /** `/internal/receipts`, as src/settlement/receipts.ts: judged one by one, settled by tenant and by pool. */
+  async receipts(delivered: Receipt[]): Promise<ReceiptsAnswer> {
     const answer: ReceiptsAnswer = { done: [], refused: [] }
+    const receipts = delivered.filter(({ dispatchId, ...claims }) => {
+      const verdict = judgeReceipt({ dispatchId, ...claims }, fleet)
+      if (!verdict.ok) answer.refused.push({ dispatchId, reason: verdict.reason })
+      return verdict.ok
+    })
     const byTenant = [...Map.groupBy(receipts, (receipt) => receipt.tenantId)]
     const byPool = [...Map.groupBy(receipts, (receipt) => receipt.pool)]
     await Promise.all([
       ...byTenant.map(async ([tenantId, group]) => {
-        const answers = await this.#step(this.#network.settle(tenantId, group))
-        group.forEach(({ dispatchId }, index) => {
-          if (answers[index] === 'unknown') answer.refused.push({ dispatchId, reason: 'no such reservation' })
+        // A tenant that does not answer is neither done nor refused: the worker sends its receipts again.
+        const answers = await this.#step(this.#network.settle(tenantId, group)).catch(() => [])
+        answers.forEach((settled, index) => {
+          const dispatchId = group[index]?.dispatchId ?? ''
+          if (settled === 'unknown') answer.refused.push({ dispatchId, reason: 'no such reservation' })
           else answer.done.push(dispatchId)
         })
       }),

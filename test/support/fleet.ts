@@ -56,6 +56,7 @@ export function testDispatch(requestId: string, change: Partial<Dispatch> = {}):
     effort: 'none',
     priority: 5,
     bodyDigest: 'x'.repeat(43),
+    proof: 'p'.repeat(43),
     costNanoMax: 1_000,
     promptTokensMax: 10,
     outputTokensMax: 10,

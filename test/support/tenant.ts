@@ -1,6 +1,6 @@
 /** A tenant's books on Node's SQLite: the store, the cores and the chain as they run in the tenant object. */
 import { DatabaseSync } from 'node:sqlite'
-import type { Receipt } from '../../backends/protocol/receipt.ts'
+import type { Settlement } from '../../backends/protocol/receipt.ts'
 import { chainStart } from '../../src/ledger/chain.ts'
 import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/limits/holder.ts'
 import { Books } from '../../src/tenant/books.ts'
@@ -114,7 +114,7 @@ export function testOrder(
   }
 }
 
-export function testReceipt(requestId: string, change: Partial<Receipt> = {}): Receipt {
+export function testReceipt(requestId: string, change: Partial<Settlement> = {}): Settlement {
   const counts = { promptTokens: 10, cachedTokens: 0, outputTokens: 5, reasoningTokens: 0 }
   return {
     requestId,

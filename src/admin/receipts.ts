@@ -1,0 +1,102 @@
+/**
+ * `/admin/receipts`: receipts that the edge refused. An operator lists them, settles one under an operator's own
+ * authority, with corrected counts where need be, or dismisses it. What is settled stays within the request's bound.
+ */
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { Counts } from '../../backends/protocol/money.ts'
+import { Receipt } from '../../backends/protocol/receipt.ts'
+import { GatewayError } from '../errors.ts'
+import { type AdminContext, type AdminEnv, accept, note, onePage, parse, read, tenantStub } from './context.ts'
+import { needs } from './guard.ts'
+import { dropRefused, findRefused, markSettled, type RefusedRow } from './refused-receipts.ts'
+
+const Id = z.string().min(1).max(64)
+
+export const ReceiptsQuery = z.object({
+  workerId: Id.optional(),
+  tenantId: Id.optional(),
+  requestId: Id.optional(),
+  state: z.enum(['refused', 'settled']).optional(),
+  limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
+  /** The `next` of the page before. */
+  before: z.coerce.number().pipe(z.int().min(1)).default(Number.MAX_SAFE_INTEGER),
+})
+
+/** Needed only where two workers sent a receipt under the same dispatch id. */
+export const ReceiptQuery = z.object({ workerId: Id.optional() })
+
+export const SettleReceipt = z.strictObject({
+  workerId: Id.exactOptional(),
+  /** In the place of the receipt's own. */
+  counts: z.strictObject(Counts.shape).exactOptional(),
+})
+
+/** What the books need of a refused receipt. Its cost and rates are the tenant's own. */
+const Names = Receipt.pick({
+  ...{ requestId: true, dispatchId: true, tenantId: true, workerId: true, model: true, pool: true, effort: true },
+  ...{ outcome: true, finishReason: true, startedAt: true, endedAt: true, firstTokenMs: true, engine: true },
+})
+
+export const receipts = new Hono<AdminEnv>()
+
+receipts.get('/', needs('tenants:read'), async (context) => {
+  const { limit, before, ...filter } = parse(context.req.query(), ReceiptsQuery)
+  const rows = await findRefused(context.env.DB, filter, before, limit + 1)
+  return context.json(onePage(rows.map(view), limit, (row) => row.seq))
+})
+
+receipts.get('/:dispatchId', needs('tenants:read'), async (context) => {
+  const row = await findOne(context, parse(context.req.query(), ReceiptQuery).workerId)
+  return context.json(view(row))
+})
+
+/** Repeating it changes nothing: a dispatch has one entry at most. */
+receipts.post('/:dispatchId/settle', needs('money:write'), async (context) => {
+  const { workerId, counts } = await read(context.req.raw, SettleReceipt)
+  const row = await findOne(context, workerId)
+  note(context, { target: row.dispatchId, before: view(row), ...(row.tenantId !== null && { tenantId: row.tenantId }) })
+  const claims: unknown = JSON.parse(row.receipt)
+  const names = Names.safeParse(claims)
+  if (!names.success) {
+    const message = `${names.error.issues[0]?.path.join('.')}: this receipt cannot be booked as it is: dismiss it, or correct the account with POST /admin/tenants/{tenantId}/corrections`
+    throw new GatewayError('conflict', message)
+  }
+  const { tenantId, ...run } = names.data
+  const used = counts ?? countsOf(claims)
+  const settled = accept(await tenantStub(context.env, tenantId).settleRefused({ ...run, counts: used }))
+  await markSettled(context.env.DB, row.seq)
+  note(context, { after: { counts: used, ...settled } })
+  return context.json({ dispatchId: row.dispatchId, tenantId, ...settled })
+})
+
+receipts.delete('/:dispatchId', needs('money:write'), async (context) => {
+  const row = await findOne(context, parse(context.req.query(), ReceiptQuery).workerId)
+  note(context, { target: row.dispatchId, before: view(row), ...(row.tenantId !== null && { tenantId: row.tenantId }) })
+  await dropRefused(context.env.DB, row.seq)
+  return context.body(null, 204)
+})
+
+async function findOne(context: AdminContext, workerId: string | undefined): Promise<RefusedRow> {
+  const dispatchId = context.req.param('dispatchId') ?? ''
+  const [row, other] = await findRefused(context.env.DB, { dispatchId, workerId }, Number.MAX_SAFE_INTEGER, 2)
+  if (!row)
+    throw new GatewayError('not_found', 'no such refused receipt: GET /admin/receipts lists those that are kept')
+  if (other) {
+    const message = `workerId: ${row.workerId} and ${other.workerId} sent a receipt of this dispatch: name one of them`
+    throw new GatewayError('conflict', message, { param: 'workerId' })
+  }
+  return row
+}
+
+function countsOf(claims: unknown): Counts {
+  const parsed = z.object({ counts: Counts }).safeParse(claims)
+  if (parsed.success) return parsed.data.counts
+  const issue = parsed.error.issues[0]
+  const message = `${issue?.path.join('.')}: ${issue?.message}. Send counts that the worker can have reached.`
+  throw new GatewayError('invalid_value', message, { param: 'counts' })
+}
+
+function view({ receipt, ...row }: RefusedRow) {
+  return { ...row, receipt: JSON.parse(receipt) as unknown }
+}

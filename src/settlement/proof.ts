@@ -1,0 +1,47 @@
+/**
+ * The proof of a dispatch: a MAC over everything that its receipt must agree with, under a key that only the edge has.
+ * A worker's own key signs its receipts, so it says who speaks; the proof says what was ordered, and of whom. A worker
+ * that is not honest can therefore settle the dispatches that it was given, and no others.
+ *
+ * Synchronous and native, as the ledger's hash: the simulation runs it too.
+ */
+import { createHmac } from 'node:crypto'
+import type { Dispatch } from '../../backends/protocol/dispatch.ts'
+import type { Receipt } from '../../backends/protocol/receipt.ts'
+import { constantTimeEqual, type Secret } from '../auth/secret.ts'
+
+/** Workers' keys are derived from the same secret under names that begin with "worker:". */
+const purpose = 'dispatch-proof:1'
+
+type Proven = Omit<Dispatch, 'proof' | 'bodyDigest' | 'priority' | 'settleFirst' | 'expiresAt'>
+
+const keys = new WeakMap<Secret, Uint8Array>()
+
+/** 43 characters of base64url. */
+export function proofOf(fleet: Secret, dispatch: Proven): string {
+  return createHmac('sha256', keyOf(fleet)).update(provenText(dispatch)).digest('base64url')
+}
+
+/** Whether the edge has made this dispatch, to this worker, for this tenant and request, on these terms. */
+export function isProven(fleet: Secret, { terms, ...names }: Receipt): boolean {
+  return constantTimeEqual(names.proof, proofOf(fleet, { ...names, ...terms }))
+}
+
+/** An array in JSON, so that no two dispatches have the same text. */
+function provenText(dispatch: Proven): string {
+  const { requestId, dispatchId, workerId, tenantId, keyId, model, pool, effort, rates } = dispatch
+  const { costNanoMax, promptTokensMax, outputTokensMax, issuedAt } = dispatch
+  return JSON.stringify([
+    ...[requestId, dispatchId, workerId, tenantId, keyId, model, pool, effort],
+    ...[rates.inputNano, rates.cachedNano, rates.outputNano],
+    ...[costNanoMax, promptTokensMax, outputTokensMax, issuedAt],
+  ])
+}
+
+function keyOf(fleet: Secret): Uint8Array {
+  const known = keys.get(fleet)
+  if (known) return known
+  const key = createHmac('sha256', fleet.reveal()).update(purpose).digest()
+  keys.set(fleet, key)
+  return key
+}
