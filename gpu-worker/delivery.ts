@@ -2,14 +2,21 @@
  * Delivery of receipts: whatever the outbox owes goes to the edge, several in a call, until it is acknowledged. One
  * call is in flight at a time, so receipts that arrive meanwhile share the next one; one that is not urgent waits a
  * little for others, because a call, its checks and its commit cost the edge about as much for one as for many.
+ *
+ * A receipt that an answer does not name (its tenant did not answer) waits, longer each time, and keeps no other back.
  */
 import pRetry from 'p-retry'
+import { cleanText } from '../backends/protocol/clean-text.ts'
 import { ReceiptsAnswer, receiptsPath, receiptsPerCall } from '../backends/protocol/receipt.ts'
 import { seal } from '../backends/protocol/seal.ts'
-import type { Outbox } from './outbox.ts'
+import type { Outbox, Owed } from './outbox.ts'
 
 const gatherMs = 100
 const settledWithinMs = 500
+const againMs = 500
+const againMostMs = 60_000
+/** Receipts whose waits are remembered; what is forgotten is only sent sooner. */
+const waitsMax = 10_000
 
 export interface DeliveryOptions {
   edgeUrl: URL
@@ -17,6 +24,7 @@ export interface DeliveryOptions {
   key: CryptoKey
   outbox: Outbox
   log: (line: string) => void
+  now: () => number
 }
 
 export class Delivery {
@@ -26,6 +34,9 @@ export class Delivery {
   readonly #stop = new AbortController()
 
   readonly #waiting = new Map<string, () => void>()
+  /** Receipts that the edge could not settle yet: when to send them again, and how long the last wait was. */
+  readonly #waits = new Map<string, { until: number; ms: number }>()
+  #later: NodeJS.Timeout | undefined
   #gathering: NodeJS.Timeout | undefined
 
   constructor(options: DeliveryOptions) {
@@ -54,13 +65,20 @@ export class Delivery {
       this.#again = true
       return
     }
-    this.#running = this.#drain().finally(() => {
-      this.#running = undefined
-      if (this.#again && !this.#stop.signal.aborted) {
-        this.#again = false
-        this.wake()
-      }
-    })
+    clearTimeout(this.#later)
+    const failed = (error: unknown) => {
+      this.#options.log(`receipts: ${cleanText(String(error), 200)}; they are kept and sent again`)
+      this.#wakeIn(againMostMs)
+    }
+    this.#running = this.#drain()
+      .catch(failed)
+      .finally(() => {
+        this.#running = undefined
+        if (this.#again && !this.#stop.signal.aborted) {
+          this.#again = false
+          this.wake()
+        }
+      })
   }
 
   /** Resolves when nothing is owed, or after `ms`; what is left stays on disk. */
@@ -69,36 +87,80 @@ export class Delivery {
     const timer = setTimeout(() => this.#stop.abort(), ms)
     while (this.#running) await this.#running
     clearTimeout(timer)
+    clearTimeout(this.#later)
   }
 
+  /** Once through all that is owed. */
   async #drain(): Promise<void> {
-    const { outbox, log } = this.#options
+    const { outbox, now } = this.#options
+    let after = ''
     for (;;) {
-      const owed = outbox.owed(receiptsPerCall)
-      if (owed.length === 0) return
-      try {
-        const answer = await pRetry(() => this.#post(owed.map((each) => each.receipt)), {
-          retries: Number.POSITIVE_INFINITY,
-          minTimeout: 100,
-          maxTimeout: 5_000,
-          randomize: true,
-          signal: this.#stop.signal,
-          onFailedAttempt: ({ error, attemptNumber }) => {
-            if (attemptNumber === 3)
-              log(`receipts: the gateway does not take them (${error.message}); they are kept and sent again`)
-          },
-        })
-        outbox.acknowledged(answer.done)
-        for (const id of answer.done) this.#waiting.get(id)?.()
-        for (const { dispatchId, reason } of answer.refused) {
-          outbox.refused(dispatchId, reason)
-          log(`receipts: ${dispatchId} was refused: ${reason}`)
-        }
-      } catch (error) {
-        if (this.#stop.signal.aborted) return
-        throw error
-      }
+      const page = outbox.owed(receiptsPerCall, after)
+      const last = page.at(-1)
+      if (!last) break
+      after = last.dispatchId
+      const due = page.filter(({ dispatchId }) => (this.#waits.get(dispatchId)?.until ?? 0) <= now())
+      if (due.length === 0) continue
+      const answer = await this.#send(due)
+      if (!answer) return
+      this.#heed(due, answer)
     }
+    const next = Math.min(...[...this.#waits.values()].map(({ until }) => until))
+    if (Number.isFinite(next)) this.#wakeIn(Math.max(againMs, next - now()))
+  }
+
+  /** Undefined when delivery was stopped before an answer came. */
+  async #send(owed: Owed[]): Promise<ReceiptsAnswer | undefined> {
+    const { log } = this.#options
+    try {
+      return await pRetry(() => this.#post(owed.map((each) => each.receipt)), {
+        retries: Number.POSITIVE_INFINITY,
+        minTimeout: 100,
+        maxTimeout: 5_000,
+        randomize: true,
+        signal: this.#stop.signal,
+        onFailedAttempt: ({ error, attemptNumber }) => {
+          if (attemptNumber === 3)
+            log(
+              `receipts: the gateway does not take them (${cleanText(error.message, 200)}); they are kept and sent again`,
+            )
+        },
+      })
+    } catch (error) {
+      if (this.#stop.signal.aborted) return undefined
+      throw error
+    }
+  }
+
+  /** An answer speaks of nothing but what was sent. */
+  #heed(sent: Owed[], answer: ReceiptsAnswer): void {
+    const { outbox, log, now } = this.#options
+    const open = new Set(sent.map(({ dispatchId }) => dispatchId))
+    const done = answer.done.filter((id) => open.delete(id))
+    const refused = answer.refused.filter(({ dispatchId }) => open.delete(dispatchId))
+    outbox.acknowledged(done)
+    for (const id of done) this.#waiting.get(id)?.()
+    for (const { dispatchId, reason } of refused) {
+      outbox.refused(dispatchId, reason)
+      log(`receipts: ${dispatchId} was refused: ${cleanText(reason, 300)}`)
+    }
+    for (const id of [...done, ...refused.map(({ dispatchId }) => dispatchId)]) this.#waits.delete(id)
+    for (const id of open) {
+      const ms = Math.min(againMostMs, 2 * (this.#waits.get(id)?.ms ?? againMs / 2))
+      this.#waits.delete(id)
+      this.#waits.set(id, { until: now() + ms, ms })
+    }
+    for (const id of this.#waits.keys()) {
+      if (this.#waits.size <= waitsMax) break
+      this.#waits.delete(id)
+    }
+  }
+
+  #wakeIn(ms: number): void {
+    if (this.#stop.signal.aborted) return
+    clearTimeout(this.#later)
+    this.#later = setTimeout(() => this.wake(), ms)
+    this.#later.unref()
   }
 
   async #post(receipts: unknown[]): Promise<ReceiptsAnswer> {

@@ -2,6 +2,7 @@
  * The GPU worker's program: settings from the environment, one engine, one worker; it drains on SIGTERM and SIGINT, and
  * on SIGHUP starts its engine anew when what runs has ended.
  *
+ *   node gpu-worker/main.ts receipts [resend DISPATCH_ID|all]
  *   node gpu-worker/main.ts [--backend NAME] [--pool NAME] [--model PATH|ID] [--engine-url URL] [--print-launch]
  *
  * A flag goes before the variable it stands for. `--print-launch` prints the line that would start the engine, and ends.
@@ -11,6 +12,7 @@ import { parseArgs } from 'node:util'
 import { type Config, readConfig, readEngineConfig } from './config.ts'
 import { createEngine } from './engine/create.ts'
 import { launchLine } from './print-launch.ts'
+import { receiptsCommand } from './receipts.ts'
 import { createWorker } from './worker.ts'
 
 const alphanumerics = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
@@ -54,8 +56,10 @@ function readArguments(): { environment: Record<string, string | undefined>; pri
 }
 
 try {
-  const { environment, print } = readArguments()
-  if (print) process.stdout.write(`${launchLine(readEngineConfig(environment))}\n`)
+  const [command, ...rest] = process.argv.slice(2)
+  const { environment, print } = command === 'receipts' ? { environment: process.env, print: false } : readArguments()
+  if (command === 'receipts') process.stdout.write(receiptsCommand(rest, environment))
+  else if (print) process.stdout.write(`${launchLine(readEngineConfig(environment))}\n`)
   else await main(readConfig(environment))
 } catch (error) {
   process.stderr.write(`worker: ${error instanceof Error ? error.message : error}\n`)

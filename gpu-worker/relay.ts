@@ -12,10 +12,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Chat } from '../backends/protocol/chat.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../backends/protocol/chunk.ts'
 import { type Dispatch, promptTokensHeader, type Refusal, warningsHeader } from '../backends/protocol/dispatch.ts'
-import { type Counts, costNano, outputTokensWithin } from '../backends/protocol/money.ts'
-import type { Receipt } from '../backends/protocol/receipt.ts'
+import { type Counts, outputTokensWithin } from '../backends/protocol/money.ts'
+import { type Receipt, receiptOf } from '../backends/protocol/receipt.ts'
 import { type Engine, EngineRefused, type Prepared, type Run } from './engine/engine.ts'
-import type { Outbox } from './outbox.ts'
+import { type Outbox, OutboxFailure } from './outbox.ts'
 
 /** White space or comments this often until the first token: how a client that left is noticed before it. */
 const beatMs = 250
@@ -59,7 +59,12 @@ export async function relay(
   const { engine, outbox, now } = parts
   const { dispatch, chat, prepared, slot } = work
   const startedAt = now()
-  outbox.begin(dispatch, slot, startedAt)
+  try {
+    outbox.begin(dispatch, slot, startedAt)
+  } catch (error) {
+    if (error instanceof OutboxFailure) return { code: 'outbox_down', message: error.message }
+    throw error
+  }
   const left = new AbortController()
   response.on('close', () => left.abort())
   if (response.destroyed) left.abort()
@@ -90,12 +95,18 @@ export async function relay(
     outbox.forget(dispatch.dispatchId)
     return refusalFor(cause)
   }
-  const receipt = receiptOf(dispatch, run, end, { startedAt, endedAt: now(), firstTokenMs }, engine)
+  const receipt = receiptOf(dispatch, {
+    finishReason: end === 'failed' ? 'error' : end,
+    counts: run.counts,
+    estimated: run.estimated ?? false,
+    ...{ startedAt, endedAt: now(), firstTokenMs },
+    engine: `${engine.description.engine} ${engine.description.version}`,
+  })
   outbox.finish(receipt)
   const settled = parts.owed(receipt, dispatch.settleFirst)
   if (dispatch.settleFirst && receipt.outcome === 'finished') await settled
   if (end === 'failed') response.destroy()
-  else if (end !== 'abort') writer.end(end, run.counts, stop)
+  else if (end !== 'abort') writer.end(end, receipt.counts, stop)
   return undefined
 }
 
@@ -154,27 +165,6 @@ async function pump(
   }
   on.counted()
   return { end, stop, cause }
-}
-
-function receiptOf(
-  dispatch: Dispatch,
-  run: Run,
-  end: End,
-  times: Pick<Receipt, 'startedAt' | 'endedAt' | 'firstTokenMs'>,
-  engine: Engine,
-): Receipt {
-  const counts = { ...run.counts }
-  const { requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort, rates } = dispatch
-  return {
-    ...{ requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort },
-    outcome: end === 'failed' ? 'failed' : end === 'abort' ? 'aborted' : 'finished',
-    finishReason: end === 'failed' ? 'error' : end,
-    counts,
-    costNano: end === 'failed' ? 0 : Math.min(costNano(counts, rates), dispatch.costNanoMax),
-    estimated: run.estimated ?? false,
-    ...times,
-    engine: `${engine.description.engine} ${engine.description.version}`,
-  }
 }
 
 /** `begin` writes the head, once; everything else writes it first if it must. */

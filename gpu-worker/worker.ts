@@ -1,7 +1,8 @@
 /**
  * One worker, put together: an engine, an HTTP port, slots, an outbox, heartbeats.
  *
- *   start: engine loads ▶ what an earlier process left is accounted for ▶ port opens ▶ the edge has heard it
+ *   start: receipts folder is this one's ▶ engine loads ▶ port opens ▶ what an earlier process left is accounted for ▶
+ *          the edge has heard it
  *   stop:  admits nothing new ▶ open requests end, or their time is up ▶ engine ends ▶ receipts are delivered ▶ gone
  *
  * What still runs when its time is up fails with the engine: it is counted and not billed, and of it whatever has sent
@@ -9,7 +10,6 @@
  */
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Heartbeat } from '../backends/protocol/heartbeat.ts'
 import { sealKey } from '../backends/protocol/seal.ts'
@@ -22,6 +22,7 @@ import type { FetchPolicy } from './media/fetch.ts'
 import { createResolver } from './media/resolver.ts'
 import { Metrics } from './metrics.ts'
 import { Outbox } from './outbox.ts'
+import { outboxFolder } from './outbox-lock.ts'
 import { createWorkerServer } from './server.ts'
 import { Slots } from './slots.ts'
 
@@ -45,6 +46,8 @@ export interface Worker {
 }
 
 const deliverMs = 3_000
+/** How often the outbox is looked at for receipts that an operator made owed again; see receipts.ts. */
+const lookMs = 5_000
 /** For what failed with the engine to be told and counted. */
 const partingMs = 2_000
 
@@ -53,14 +56,15 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
   const { workerId } = config.key
   const key = await sealKey(config.key.secret)
   const kid = keyIdOf(config.key)
-  const outbox = new Outbox(join(config.home, 'workers', workerId))
+  const outbox = new Outbox(outboxFolder(config.home, workerId), log)
   const slots = new Slots(config.slotsMax)
   const metrics = new Metrics()
-  const delivery = new Delivery({ edgeUrl: config.edgeUrl, kid, key, outbox, log })
+  const delivery = new Delivery({ edgeUrl: config.edgeUrl, kid, key, outbox, log, now })
   let state: 'serving' | 'draining' | 'gone' = 'serving'
   let stopping = false
   let url = config.publicUrl ?? ''
   let idle: (() => void) | undefined
+  let looking: NodeJS.Timeout | undefined
   const engineName = () => `${engine.description.engine} ${engine.description.version}`
 
   const heartbeats = new Heartbeats({ edgeUrl: config.edgeUrl, kid, key, state: heartbeat, log })
@@ -101,7 +105,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       url,
       model: config.model.id,
       engine: engineName(),
-      state: state !== 'serving' ? state : engine.state === 'ready' ? 'ready' : 'down',
+      state: state !== 'serving' ? state : engine.state === 'ready' && outbox.usable() ? 'ready' : 'down',
       slotsMax: slots.max,
       contextTokens: engine.description.contextTokens,
       vision: engine.description.vision,
@@ -146,10 +150,12 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
     async start() {
       await engine.start()
       slots.limit(engine.description.slotsMax)
-      for (const receipt of outbox.recover(engineName(), now())) metrics.settled(receipt)
+      // A port that is in use ends this process: until then nothing of an earlier one is touched.
       const address = await listen(server, config)
+      for (const receipt of outbox.recover(engineName(), now())) metrics.settled(receipt)
       if (!config.publicUrl) url = `http://${config.host}:${address.port}`
       delivery.wake()
+      looking = setInterval(() => delivery.wake(), lookMs)
       await heartbeats.start()
       log(`ready on ${url}: ${engine.description.modelName}, pool ${config.pool}, ${slots.max} slots`)
       return url
@@ -169,6 +175,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       await Promise.race([emptied(), delay(partingMs)])
       server.closeAllConnections()
       server.close()
+      clearInterval(looking)
       await delivery.flush(deliverMs)
       heartbeats.stop()
       // Only one that owes nothing takes leave; any other is missed, and asked for, until it is back.

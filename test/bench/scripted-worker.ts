@@ -81,7 +81,7 @@ async function main(edgeUrl: URL, home: string, workerKey: string): Promise<void
   const log = (line: string) => process.stderr.write(`scripted worker: ${line}\n`)
   const outbox = new Outbox(join(home, 'workers', workerId))
   const slots = new Slots(slotsMax)
-  const delivery = new Delivery({ edgeUrl, kid, key, outbox, log })
+  const delivery = new Delivery({ edgeUrl, kid, key, outbox, log, now })
   const server = createWorkerServer({
     ...{ workerId, key, engine: scripted, outbox, slots, now, log },
     metrics: new Metrics(),

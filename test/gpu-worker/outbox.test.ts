@@ -4,33 +4,41 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { Receipt, ReceiptsCall, receiptsPerCall } from '../../backends/protocol/receipt.ts'
+import { Receipt, ReceiptsCall, receiptOf, receiptsPerCall } from '../../backends/protocol/receipt.ts'
 import { sealKey, unseal } from '../../backends/protocol/seal.ts'
 import { Delivery } from '../../gpu-worker/delivery.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
 import { testDispatch } from '../support/fleet.ts'
 
-const dispatch = (id: string) => testDispatch(id)
+const dispatch = (id: string) => testDispatch(id, { promptTokensMax: 100, outputTokensMax: 100 })
 
 function receipt(id: string): Receipt {
-  const { requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort } = dispatch(id)
   const counts = { promptTokens: 1, cachedTokens: 0, outputTokens: 1, reasoningTokens: 0 }
-  return {
-    ...{ requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort },
-    ...{ outcome: 'finished', finishReason: 'stop', counts, costNano: 2, estimated: false },
+  return receiptOf(dispatch(id), {
+    ...{ finishReason: 'stop', counts, estimated: false },
     ...{ startedAt: 1, endedAt: 2, firstTokenMs: null, engine: 'e' },
-  }
+  })
 }
 
 let folder: string
 let outbox: Outbox
+/** What the outbox logged. */
+let lines: string[]
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'tramontane-outbox-'))
-  outbox = new Outbox(folder)
+  lines = []
+  outbox = new Outbox(folder, (line) => lines.push(line))
 })
 
 afterEach(() => outbox.close())
+
+/** As its successor finds it, when this process has died. */
+function reopened(): Outbox {
+  outbox.close()
+  outbox = new Outbox(folder, (line) => lines.push(line))
+  return outbox
+}
 
 function owe(id: string): void {
   outbox.begin(dispatch(id), 7, 1)
@@ -44,7 +52,7 @@ describe('outbox', () => {
     outbox.count(3, { promptTokens: 70, cachedTokens: 30, outputTokens: 12, reasoningTokens: 4 })
     outbox.count(0, { promptTokens: 9, cachedTokens: 0, outputTokens: 1, reasoningTokens: 0 })
     owe('c')
-    const next = new Outbox(folder)
+    const next = reopened()
     expect(next.recover('e 1', 99)).toMatchObject([
       {
         requestId: 'a',
@@ -68,13 +76,12 @@ describe('outbox', () => {
         .map((each) => each.dispatchId)
         .sort(),
     ).toEqual(['a.1', 'b.1', 'c.1'])
-    next.close()
   })
 
   it('[WRK21] counts of a new request in a slot begin at zero, whatever the last one reached', () => {
     outbox.count(0, { promptTokens: 5, cachedTokens: 5, outputTokens: 5, reasoningTokens: 5 })
     outbox.begin(dispatch('a'), 0, 1)
-    expect(outbox.recover('e', 2)).toMatchObject([{ counts: { promptTokens: 0, outputTokens: 0 } }])
+    expect(reopened().recover('e', 2)).toMatchObject([{ counts: { promptTokens: 0, outputTokens: 0 } }])
   })
 
   it('[WRK22] an outbox that is no database is one clear sentence', () => {
@@ -119,7 +126,7 @@ describe('delivery', () => {
 
   function deliver(log: (line: string) => void = () => undefined): Delivery {
     const edgeUrl = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
-    return new Delivery({ edgeUrl, kid: 'w1.1', key, outbox, log })
+    return new Delivery({ edgeUrl, kid: 'w1.1', key, outbox, log, now: () => Date.now() })
   }
 
   it('[WRK23] everything owed is delivered, sealed, at most a call’s worth at a time, and then gone', async () => {

@@ -11,7 +11,7 @@ import type { Receipt } from '../../backends/protocol/receipt.ts'
 import { digest, seal, sealKey } from '../../backends/protocol/seal.ts'
 import { createResolver } from '../../gpu-worker/media/resolver.ts'
 import { Metrics } from '../../gpu-worker/metrics.ts'
-import { Outbox } from '../../gpu-worker/outbox.ts'
+import { Outbox, openOutboxDatabase } from '../../gpu-worker/outbox.ts'
 import { createWorkerServer } from '../../gpu-worker/server.ts'
 import { Slots } from '../../gpu-worker/slots.ts'
 import { testDispatch } from '../support/fleet.ts'
@@ -221,9 +221,12 @@ describe('worker', () => {
       if (done) break
       text += new TextDecoder().decode(value)
       if (text.includes('[DONE]')) {
-        const other = new Outbox(folder)
-        expect(other.owed(10)).toMatchObject([{ receipt: { outcome: 'finished', counts: { outputTokens: 5 } } }])
-        other.close()
+        const db = openOutboxDatabase(folder)
+        const rows = db.prepare('SELECT receipt FROM dispatches').all()
+        expect(rows.map((row) => JSON.parse(String(row.receipt)))).toMatchObject([
+          { outcome: 'finished', counts: { outputTokens: 5 } },
+        ])
+        db.close()
       }
     }
     expect(text).toContain('[DONE]')

@@ -21,7 +21,7 @@ export class Shelf {
   put(worker: Worker): void {
     const { outbox, folder, kept } = worker
     if (worker.state === 'down') return
-    outbox.acknowledged([...kept])
+    outbox.dismiss([...kept])
     const { running, owed, refused } = outbox.counts()
     if (running + owed + refused === 0) this.#free.push({ folder, outbox })
     else outbox.close()

@@ -5,8 +5,14 @@
  */
 import { clockSkewMs, type Dispatch, type Refusal } from '../../backends/protocol/dispatch.ts'
 import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
-import { type Counts, costNano } from '../../backends/protocol/money.ts'
-import { type Receipt, type ReceiptsAnswer, receiptsPerCall } from '../../backends/protocol/receipt.ts'
+import type { Counts } from '../../backends/protocol/money.ts'
+import {
+  type Receipt,
+  type ReceiptsAnswer,
+  type RunEnd,
+  receiptOf,
+  receiptsPerCall,
+} from '../../backends/protocol/receipt.ts'
 import { UsedDispatches } from '../../gpu-worker/accept.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
 import { boundOutput } from '../../gpu-worker/relay.ts'
@@ -207,7 +213,7 @@ export class Worker {
   /** The engine has stopped: the receipt goes to the outbox, then the last byte goes out, then the slot is free. */
   #end(run: Run, outcome: Receipt['outcome']): void {
     run.ended = true
-    const receipt = receiptOf(run, outcome, this.clock.now())
+    const receipt = receiptOf(run.dispatch, endOf(run, outcome, this.clock.now()))
     this.outbox.finish(receipt)
     this.#after(this.#parts.random.int(0, 2), `ends ${run.dispatch.dispatchId}`, () => {
       this.deliver()
@@ -283,7 +289,8 @@ export class Worker {
             this.outbox.refused(dispatchId, reason)
             this.kept.add(dispatchId)
           }
-          this.#send(0)
+          if (answer.done.length + answer.refused.length > 0) return this.#send(0)
+          this.#after(Math.min(5_000, 100 * 2 ** attempt), 'sends receipts again', () => this.#send(attempt + 1))
         })
       },
       () => {
@@ -336,19 +343,11 @@ export class Worker {
   }
 }
 
-function receiptOf(run: Run, outcome: Receipt['outcome'], now: number): Receipt {
-  const { requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort, rates, costNanoMax } = run.dispatch
-  const counts = { ...run.counts }
-  const failed = outcome === 'failed'
+function endOf(run: Run, outcome: Receipt['outcome'], now: number): RunEnd {
   return {
-    ...{ requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort, outcome },
-    finishReason: failed ? 'error' : outcome === 'aborted' ? 'abort' : 'stop',
-    counts,
-    costNano: failed ? 0 : Math.min(costNano(counts, rates), costNanoMax),
+    finishReason: outcome === 'failed' ? 'error' : outcome === 'aborted' ? 'abort' : 'stop',
+    counts: { ...run.counts },
     estimated: false,
-    startedAt: run.startedAt,
-    endedAt: now,
-    firstTokenMs: null,
-    engine: 'e',
+    ...{ startedAt: run.startedAt, endedAt: now, firstTokenMs: null, engine: 'e' },
   }
 }
