@@ -47,7 +47,7 @@ export interface Worker {
 
 const deliverMs = 3_000
 /** How often the outbox is looked at for receipts that an operator made owed again; see receipts.ts. */
-const lookMs = 5_000
+const lookMs = 2_000
 /** For what failed with the engine to be told and counted. */
 const partingMs = 2_000
 

@@ -32,6 +32,9 @@ export default defineConfig({
                 OPERATOR_KEY_SHA256: '0096feaee8cb21719caaadc7b7495c3c3b49a4177c3756931dc0b962326c795e',
                 MODELS: 'tramontane-tiny',
                 METER_LOOPBACK: 'allow',
+                // How long the receipt fuzzer plays, and from which seed; empty for its own.
+                FUZZ_RUNS: process.env.FUZZ_RUNS ?? '',
+                FUZZ_SEED: process.env.FUZZ_SEED ?? '',
                 TEST_MIGRATIONS: await readD1Migrations(`${root}/src/admin/migrations`),
               },
             },

@@ -3,12 +3,15 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { budgets } from '../../backends/protocol/budgets.ts'
 import { Receipt, ReceiptsCall, receiptOf, receiptsPerCall } from '../../backends/protocol/receipt.ts'
 import { sealKey, unseal } from '../../backends/protocol/seal.ts'
 import { Delivery } from '../../gpu-worker/delivery.ts'
-import { Outbox } from '../../gpu-worker/outbox.ts'
+import { Outbox, OutboxFailure } from '../../gpu-worker/outbox.ts'
 import { testDispatch } from '../support/fleet.ts'
+import { eventually } from '../support/product.ts'
 
 const dispatch = (id: string) => testDispatch(id, { promptTokensMax: 100, outputTokensMax: 100 })
 
@@ -21,6 +24,7 @@ function receipt(id: string): Receipt {
 }
 
 let folder: string
+const opened: DatabaseSync[] = []
 let outbox: Outbox
 /** What the outbox logged. */
 let lines: string[]
@@ -31,13 +35,27 @@ beforeEach(() => {
   outbox = new Outbox(folder, (line) => lines.push(line))
 })
 
-afterEach(() => outbox.close())
+afterEach(() => {
+  for (const db of opened.splice(0)) db.close()
+  outbox.close()
+})
 
 /** As its successor finds it, when this process has died. */
 function reopened(): Outbox {
   outbox.close()
   outbox = new Outbox(folder, (line) => lines.push(line))
   return outbox
+}
+
+function database(): DatabaseSync {
+  const db = new DatabaseSync(join(folder, 'outbox.sqlite'))
+  opened.push(db)
+  return db
+}
+
+/** As another program would change the rows. */
+function alter(statement: string): void {
+  database().exec(statement)
 }
 
 function owe(id: string): void {
@@ -82,6 +100,100 @@ describe('outbox', () => {
     outbox.count(0, { promptTokens: 5, cachedTokens: 5, outputTokens: 5, reasoningTokens: 5 })
     outbox.begin(dispatch('a'), 0, 1)
     expect(reopened().recover('e', 2)).toMatchObject([{ counts: { promptTokens: 0, outputTokens: 0 } }])
+  })
+
+  it('[OBX3] a receipt whose row is gone is written once more and reported', () => {
+    outbox.begin(dispatch('a'), 0, 1)
+    alter(`DELETE FROM dispatches`)
+    outbox.finish(receipt('a'))
+    expect(lines).toEqual([expect.stringMatching(/ERROR: a running request, a\.1, was not on disk/)])
+    expect(outbox.owed(10)).toEqual([{ dispatchId: 'a.1', receipt: receipt('a') }])
+    // Another process has made a failed receipt of it, as before folders had owners.
+    outbox.begin(dispatch('b'), 0, 1)
+    alter(`UPDATE dispatches SET receipt = '{}' WHERE dispatch_id = 'b.1'`)
+    outbox.finish(receipt('b'))
+    expect(lines[1]).toMatch(/ERROR: a running request, b\.1/)
+    expect(outbox.owed(10).map((each) => each.receipt)).toEqual([receipt('a'), receipt('b')])
+    outbox.acknowledged(['none.1'])
+    expect(lines[2]).toMatch(/ERROR: an acknowledged receipt, none\.1/)
+    outbox.begin(dispatch('c'), 0, 1)
+    outbox.forget('c.1')
+    expect(lines.length).toBe(3)
+  })
+
+  it('[OBX4] a disk that takes no receipts begins no request, and receipts of running ones come from memory', () => {
+    for (const [index, id] of ['a', 'b'].entries()) outbox.begin(dispatch(id), index, 1)
+    const refuse = (what: string) =>
+      alter(`CREATE TRIGGER full_${what} BEFORE ${what} ON dispatches BEGIN SELECT RAISE(ABORT, 'disk is full'); END`)
+    for (const what of ['INSERT', 'UPDATE', 'DELETE']) refuse(what)
+    outbox.finish(receipt('a'))
+    expect(() => outbox.begin(dispatch('c'), 2, 2)).toThrow(OutboxFailure)
+    expect(outbox.usable()).toBe(false)
+    expect(outbox.counts()).toEqual({ running: 1, owed: 1, refused: 0 })
+    expect(outbox.about(['a', 'b', 'c'])).toEqual({ owed: ['a'], running: ['b'] })
+    expect(outbox.owed(10)).toEqual([{ dispatchId: 'a.1', receipt: receipt('a') }])
+    outbox.finish(receipt('b'))
+    expect(outbox.owed(1)).toEqual([{ dispatchId: 'a.1', receipt: receipt('a') }])
+    expect(outbox.owed(10, 'a.1')).toEqual([{ dispatchId: 'b.1', receipt: receipt('b') }])
+    outbox.acknowledged(['a.1'])
+    expect(outbox.owed(10)).toEqual([{ dispatchId: 'b.1', receipt: receipt('b') }])
+    expect(lines.filter((line) => line.includes('ERROR')).length).toBe(1)
+    for (const what of ['INSERT', 'UPDATE', 'DELETE']) alter(`DROP TRIGGER full_${what}`)
+    expect(outbox.usable()).toBe(true)
+    outbox.begin(dispatch('c'), 2, 3)
+    reopened()
+    expect(outbox.owed(10)).toEqual([{ dispatchId: 'b.1', receipt: receipt('b') }])
+    expect(outbox.recover('e', 4)).toMatchObject([{ dispatchId: 'c.1' }])
+  })
+
+  it('[OBX5] recovery leaves the requests of its own process alone, and moves a row that cannot be read', () => {
+    outbox.begin(dispatch('dead'), 0, 1)
+    outbox.begin(dispatch('torn'), 1, 1)
+    alter(`UPDATE dispatches SET dispatch = '{"torn' WHERE dispatch_id = 'torn.1'`)
+    reopened()
+    outbox.begin(dispatch('own'), 2, 2)
+    expect(outbox.recover('e', 3).map(({ dispatchId }) => dispatchId)).toEqual(['dead.1'])
+    expect(outbox.counts()).toEqual({ running: 1, owed: 1, refused: 1 })
+    alter(`UPDATE dispatches SET receipt = '{"torn' WHERE dispatch_id = 'dead.1'`)
+    expect(outbox.owed(10)).toEqual([])
+    expect(outbox.counts()).toEqual({ running: 1, owed: 0, refused: 2 })
+  })
+
+  it('[OBX6] refused receipts are bounded, the oldest are dropped first', () => {
+    const most = budgets.outboxRefused.value
+    alter(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${most})
+      INSERT INTO refused (dispatch_id, dispatch, reason) SELECT 'old' || i, '{}', 'proof: wrong' FROM n`)
+    owe('a')
+    outbox.refused('a.1', 'line\nbreak')
+    expect(outbox.counts().refused).toBe(most)
+    const kept = database().prepare(
+      'SELECT dispatch_id, reason FROM refused WHERE dispatch_id IN (?, ?, ?) ORDER BY seq',
+    )
+    expect(kept.all('old1', 'old2', 'a.1')).toEqual([
+      { dispatch_id: 'old2', reason: 'proof: wrong' },
+      { dispatch_id: 'a.1', reason: 'line?break' },
+    ])
+  })
+
+  it('[OBX7] an outbox of the version before is opened: refused ones stay, owed ones get their dispatch’s terms', () => {
+    outbox.close()
+    const old = mkdtempSync(join(tmpdir(), 'tramontane-outbox-'))
+    const db = new DatabaseSync(join(old, 'outbox.sqlite'))
+    db.exec(`CREATE TABLE dispatches (dispatch_id TEXT PRIMARY KEY, slot INTEGER NOT NULL, dispatch TEXT NOT NULL,
+      started_at INTEGER NOT NULL, receipt TEXT, refused TEXT) WITHOUT ROWID`)
+    const insert = db.prepare('INSERT INTO dispatches VALUES (?, 0, ?, 1, ?, ?)')
+    for (const id of ['owed', 'refused', 'running']) {
+      const { proof: _, ...order } = dispatch(id)
+      const { terms: __, proof: ___, ...paper } = receipt(id)
+      const text = id === 'running' ? null : JSON.stringify(paper)
+      insert.run(`${id}.1`, JSON.stringify(order), text, id === 'refused' ? 'no such reservation' : null)
+    }
+    db.close()
+    outbox = new Outbox(old, (line) => lines.push(line))
+    expect(outbox.counts()).toEqual({ running: 1, owed: 1, refused: 1 })
+    expect(outbox.owed(10)).toEqual([{ dispatchId: 'owed.1', receipt: { ...receipt('owed'), proof: '' } }])
+    expect(outbox.recover('e', 9)).toMatchObject([{ dispatchId: 'running.1', outcome: 'failed', proof: '' }])
+    expect(lines).toEqual([])
   })
 
   it('[WRK22] an outbox that is no database is one clear sentence', () => {
@@ -182,5 +294,39 @@ describe('delivery', () => {
     owe('d')
     await delivery.owed('d.1', false)
     expect(calls.length).toBe(2)
+  })
+
+  it('[OBX9] a receipt that an answer does not name is sent again later, and keeps no other back', async () => {
+    for (let index = 0; index < receiptsPerCall + 10; index++) owe(`r${String(index).padStart(3, '0')}`)
+    const stuck = (id: string) => /r0[0-4]/.test(id) && calls.length < 4
+    answer = (ids) => ({ status: 200, body: { done: ids.filter((id) => !stuck(id)), refused: [] } })
+    const delivery = deliver()
+    delivery.wake()
+    await eventually(
+      async () => outbox.counts().owed,
+      (owed) => owed <= 50,
+    )
+    expect(calls.map((ids) => ids.length)).toEqual([receiptsPerCall, 10])
+    owe('s')
+    await delivery.owed('s.1', true)
+    expect(calls[2]).toEqual(['s.1'])
+    await eventually(
+      async () => outbox.counts().owed,
+      (owed) => owed === 0,
+    )
+    expect(calls[3]?.length).toBe(50)
+    await delivery.flush(100)
+  })
+
+  it('[OBX10] an answer removes no receipt that was not in the call', async () => {
+    owe('a')
+    outbox.begin(dispatch('running'), 1, 1)
+    answer = (ids) => ({
+      status: 200,
+      body: { done: [...ids, 'running.1'], refused: [{ dispatchId: 'running.1', reason: 'x' }] },
+    })
+    await deliver().flush(5_000)
+    expect(outbox.counts()).toEqual({ running: 1, owed: 0, refused: 0 })
+    expect(lines).toEqual([])
   })
 })

@@ -232,6 +232,17 @@ describe('worker', () => {
     expect(text).toContain('[DONE]')
   })
 
+  it('[OBX11] a request that the outbox cannot write is refused before its engine runs, and leaves its slot', async () => {
+    const db = openOutboxDatabase(folder)
+    db.exec(`CREATE TRIGGER full BEFORE INSERT ON dispatches BEGIN SELECT RAISE(ABORT, 'disk is full'); END`)
+    expect(await refusal(send())).toMatchObject({ status: 503, code: 'outbox_down' })
+    expect(engine.runs).toEqual([])
+    expect(slots.holders()).toEqual([])
+    db.exec('DROP TRIGGER full')
+    db.close()
+    expect((await send()).status).toBe(200)
+  })
+
   it('[WRK6] a connection that closes stops the engine within one token, and the receipt bills what was generated', async () => {
     engine.words = 100_000
     engine.step = () => new Promise((resolve) => setTimeout(resolve, 2))
