@@ -84,7 +84,7 @@ describe('a worker that is started twice', () => {
     key = await sealKey(secret)
     home = mkdtempSync(join(tmpdir(), 'tramontane-twice-'))
     receipts = []
-    engine = await startEngineProcess({ tokens: 60, tokenMs: 60 })
+    engine = await startEngineProcess({ tokens: 400, tokenMs: 100 })
     edge = createServer((request, response) => {
       const parts: Buffer[] = []
       request.on('data', (part: Buffer) => parts.push(part))
@@ -135,6 +135,7 @@ describe('a worker that is started twice', () => {
     const ready = await eventually(
       async () => first.output(),
       (text) => text.includes('ready on'),
+      30_000,
     )
     expect(ready, first.output()).toBeTruthy()
     const answers = ['a', 'b', 'c'].map((id) => ask(`http://127.0.0.1:${port}`, id))
@@ -151,6 +152,7 @@ describe('a worker that is started twice', () => {
       expect(second.output()).toMatch(inUse)
     }
     expect((await engine.seen()).open, 'the answers still run').toBe(3)
+    await engine.say({ tokenMs: 0 })
     for (const text of await Promise.all(answers)) expect(text).toContain('[DONE]')
     await eventually(
       async () => receipts.length,
@@ -158,7 +160,7 @@ describe('a worker that is started twice', () => {
     )
     expect(receipts.map(({ dispatchId }) => dispatchId).sort()).toEqual(['a.1', 'b.1', 'c.1'])
     for (const receipt of receipts)
-      expect(receipt).toMatchObject({ outcome: 'finished', estimated: false, counts: { outputTokens: 60 } })
+      expect(receipt).toMatchObject({ outcome: 'finished', estimated: false, counts: { outputTokens: 400 } })
     expect(first.output()).not.toContain('ERROR')
   })
 
@@ -167,6 +169,7 @@ describe('a worker that is started twice', () => {
     await eventually(
       async () => first.output(),
       (text) => text.includes('ready on'),
+      30_000,
     )
     const db = openOutboxDatabase(outboxFolder(home, 'gpu-1'))
     const receipt = (requestId: string) => {

@@ -138,7 +138,10 @@ describe('outbox', () => {
     outbox.acknowledged(['a.1'])
     expect(outbox.owed(10)).toEqual([{ dispatchId: 'b.1', receipt: receipt('b') }])
     expect(lines.filter((line) => line.includes('ERROR')).length).toBe(1)
-    for (const what of ['INSERT', 'UPDATE', 'DELETE']) alter(`DROP TRIGGER full_${what}`)
+    // As long as a receipt is in memory no request begins, though the disk took its row: they would be without end.
+    for (const what of ['INSERT', 'DELETE']) alter(`DROP TRIGGER full_${what}`)
+    expect(() => outbox.begin(dispatch('d'), 3, 2)).toThrow(OutboxFailure)
+    alter('DROP TRIGGER full_UPDATE')
     expect(outbox.usable()).toBe(true)
     outbox.begin(dispatch('c'), 2, 3)
     reopened()
