@@ -10,8 +10,10 @@ import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { type Config, readConfig, readEngineConfig } from './config.ts'
 import { createEngine } from './engine/create.ts'
+import type { Engine } from './engine/engine.ts'
 import { launchLine } from './print-launch.ts'
-import { createWorker } from './worker.ts'
+import { startWatchdog } from './watchdog.ts'
+import { createWorker, workerFolder } from './worker.ts'
 
 const alphanumerics = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
 const variables = {
@@ -23,7 +25,14 @@ const variables = {
 
 async function main(config: Config): Promise<void> {
   const log = (line: string) => process.stderr.write(`worker ${config.key.workerId}: ${line}\n`)
+  const watchedEngine: { engine?: Engine } = {}
+  startWatchdog({
+    workerId: config.key.workerId,
+    folder: workerFolder(config),
+    childPids: () => watchedEngine.engine?.childPids?.() ?? [],
+  })
   const engine = await createEngine(config, log)
+  watchedEngine.engine = engine
   const callId = () => Array.from({ length: 9 }, () => alphanumerics[randomInt(alphanumerics.length)]).join('')
   const worker = await createWorker(config, { engine, now: () => Date.now(), callId, log })
   let stopping = false

@@ -18,6 +18,7 @@ import type { Config } from './config.ts'
 import { Delivery } from './delivery.ts'
 import type { Engine } from './engine/engine.ts'
 import { Heartbeats } from './heartbeat.ts'
+import { beginLife } from './life.ts'
 import type { FetchPolicy } from './media/fetch.ts'
 import { createResolver } from './media/resolver.ts'
 import { Metrics } from './metrics.ts'
@@ -48,12 +49,20 @@ const deliverMs = 3_000
 /** For what failed with the engine to be told and counted. */
 const partingMs = 2_000
 
+/** What this worker keeps on disk is here: its outbox, and the notes of its last process. */
+export function workerFolder({ home, key }: Pick<Config, 'home' | 'key'>): string {
+  return join(home, 'workers', key.workerId)
+}
+
 export async function createWorker(config: Config, parts: WorkerParts): Promise<Worker> {
   const { engine, now, log } = parts
   const { workerId } = config.key
   const key = await sealKey(config.key.secret)
   const kid = keyIdOf(config.key)
-  const outbox = new Outbox(join(config.home, 'workers', workerId))
+  const folder = workerFolder(config)
+  const outbox = new Outbox(folder)
+  // Behind the outbox, which one process has at a time: what is noted there is of a process that ended.
+  const life = beginLife(folder, now, log)
   const slots = new Slots(config.slotsMax)
   const metrics = new Metrics()
   const delivery = new Delivery({ edgeUrl: config.edgeUrl, kid, key, outbox, log })
@@ -111,7 +120,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       promptTokensTotal: load.promptTokensTotal,
       cachedTokensTotal: load.cachedTokensTotal,
       outputTokensTotal: load.outputTokensTotal,
-      sentAt: now(),
+      ...life.signs(),
     }
   }
 
@@ -174,6 +183,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       // Only one that owes nothing takes leave; any other is missed, and asked for, until it is back.
       if (outbox.counts().owed === 0) state = 'gone'
       await heartbeats.beat()
+      life.ended()
       outbox.close()
     },
   }

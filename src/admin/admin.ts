@@ -34,5 +34,5 @@ admin.route('/audit', audit)
 admin.route('/requests', requests)
 
 admin.get('/pools', needs('workers:read'), async (context) => {
-  return context.json(await fleetOf(context.env).views())
+  return context.json(await fleetOf(context.env).report())
 })

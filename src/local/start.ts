@@ -7,12 +7,12 @@ import { existsSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { poolNames } from '../../backends/protocol/dispatch.ts'
-import { mintWorkerKey } from '../auth/fleet.ts'
-import { Secret, sha256Hex } from '../auth/secret.ts'
+import { type PoolName, poolNames } from '../../backends/protocol/dispatch.ts'
+import { sha256Hex } from '../auth/secret.ts'
 import { HedgeAfter } from '../dispatch/hedge-after.ts'
 import { bundle } from './bundle.ts'
 import type { EdgeOrder } from './edge-host.ts'
+import { enrolLocalWorkers } from './enrol.ts'
 import { greeting } from './greeting.ts'
 import { lockHome, openState, type State, writePrivate, writeState } from './home.ts'
 import { SupervisedProcess } from './process.ts'
@@ -80,29 +80,28 @@ async function start(): Promise<void> {
     log,
   })
   let edge: SupervisedProcess<EdgeReady> | undefined
-  const workers = await Promise.all(
-    poolNames.map(async (pool) => {
-      const workerKey = await mintWorkerKey(new Secret(state.fleetSecret), `local-${pool}`, 1)
-      return new SupervisedProcess<{ url: string }>({
-        name: `the ${pool} worker`,
-        module: join(root, 'gpu-worker', 'main.ts'),
-        env: {
-          TRAMONTANE_WORKER_KEY: workerKey,
-          TRAMONTANE_EDGE_URL: baseUrl,
-          TRAMONTANE_MODEL_ID: modelId,
-          TRAMONTANE_POOL: pool,
-          TRAMONTANE_HOME: home,
-          TRAMONTANE_WORKER_PORT: '0',
-        },
-        ready: (message) => (isReady(message) ? (message as unknown as { url: string }) : undefined),
-        onReady: () => noteProcesses(),
-        onGaveUp: fail,
-        stop: (child) => child.kill('SIGTERM'),
-        stopMs: 40_000,
-        log,
-      })
-    }),
-  )
+  /** Of each pool, from the time on when the edge has enrolled them. */
+  const workers: SupervisedProcess<{ url: string }>[] = []
+  const workerOf = (pool: PoolName, workerKey: string) =>
+    new SupervisedProcess<{ url: string }>({
+      name: `the ${pool} worker`,
+      module: join(root, 'gpu-worker', 'main.ts'),
+      env: {
+        TRAMONTANE_WORKER_KEY: workerKey,
+        TRAMONTANE_EDGE_URL: baseUrl,
+        TRAMONTANE_MODEL_ID: modelId,
+        TRAMONTANE_POOL: pool,
+        TRAMONTANE_HOME: home,
+        TRAMONTANE_WORKER_HOST: host,
+        TRAMONTANE_WORKER_PORT: '0',
+      },
+      ready: (message) => (isReady(message) ? (message as unknown as { url: string }) : undefined),
+      onReady: () => noteProcesses(),
+      onGaveUp: fail,
+      stop: (child) => child.kill('SIGTERM'),
+      stopMs: 40_000,
+      log,
+    })
 
   let stopping = false
   async function stop(code: number, reason?: string): Promise<void> {
@@ -140,13 +139,13 @@ async function start(): Promise<void> {
   }
 
   try {
-    // The engines load while the edge is built and started; a worker is ready when the edge has heard it.
-    const ready = workers.map((worker) => worker.start())
-    const edgeReady = bundle(root, home).then((build) => {
-      edge = new SupervisedProcess(edgeOptions(build))
-      return edge.start()
-    })
-    await Promise.all([...ready, edgeReady.then(() => ensureDemoTenant(baseUrl, state, home))])
+    const build = await bundle(root, home)
+    edge = new SupervisedProcess(edgeOptions(build))
+    await edge.start()
+    const keys = await enrolLocalWorkers({ baseUrl, host, modelId, state })
+    workers.push(...poolNames.map((pool) => workerOf(pool, keys[pool])))
+    // A worker is ready when the edge has heard it.
+    await Promise.all([...workers.map((worker) => worker.start()), ensureDemoTenant(baseUrl, state, home)])
   } catch (error) {
     return stop(1, error instanceof Error ? error.message : String(error))
   }

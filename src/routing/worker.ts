@@ -1,8 +1,9 @@
 /** One worker as the fleet knows it: what it said last, what was leased there, and how fast it was. */
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
-import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
+import { type Heartbeat, heartbeatLostMs, type WorkerState } from '../../backends/protocol/heartbeat.ts'
 import { type Breaker, lets, newBreaker } from './breaker.ts'
 import type { Post } from './place.ts'
+import type { Hold } from './roll.ts'
 import { observePrompt, observeTokens, promptPerMs, type Speed, tokenMsAt } from './speed.ts'
 
 export interface Lease {
@@ -21,8 +22,14 @@ export interface Worker {
   heartbeat: Heartbeat
   keyEpoch: number
   seenAt: number
-  /** Set when a request could not reach it; its next heartbeat clears it. */
+  /** Set when a request or a probe could not reach it; a probe that reaches it clears it, and so does a new process. */
   failed: boolean
+  /** Why, for the operator. */
+  failedWhy: string | undefined
+  /** When the edge last probed it; undefined until then. */
+  probedAt: number | undefined
+  /** Keeps requests away although it beats. */
+  hold: Hold | undefined
   breaker: Breaker
   /** Running there by its own word, without a lease of ours. */
   unleased: number
@@ -74,6 +81,9 @@ export function newWorker(beat: Heartbeat, keyEpoch: number, speed: Speed, now: 
     keyEpoch,
     seenAt: now,
     failed: false,
+    failedWhy: undefined,
+    probedAt: undefined,
+    hold: undefined,
     breaker: newBreaker(),
     unleased: 0,
     leases: new Map(),
@@ -95,9 +105,18 @@ export function kindOf({ model, engine, pool, slotsMax }: Heartbeat): string {
 }
 
 export function serves(worker: Worker, model: string, exclude: readonly string[], now: number): boolean {
-  const { failed, heartbeat: beat, seenAt, breaker } = worker
-  const here = !failed && beat.state === 'ready' && now - seenAt <= heartbeatLostMs
+  const { failed, hold, heartbeat: beat, seenAt, breaker } = worker
+  const here = !failed && !hold && beat.state === 'ready' && now - seenAt <= heartbeatLostMs
   return here && beat.model === model && !exclude.includes(beat.workerId) && lets(breaker, now)
+}
+
+/** What keeps requests from it, first; else its own word. */
+export function conditionOf({ hold, failed, failedWhy, heartbeat: beat }: Worker): {
+  state: WorkerState
+  reason: string | null
+} {
+  if (hold) return hold
+  return failed ? { state: 'unreachable', reason: failedWhy ?? null } : { state: beat.state, reason: null }
 }
 
 export function runningOn({ unleased, leases }: Worker): number {
