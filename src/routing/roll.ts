@@ -213,6 +213,7 @@ export class Roll {
     remember(entry, beat.instance, beat.sentAt)
     entry.live = undefined
     entry.refused = undefined
+    if (entry.rival?.instance === beat.instance) entry.rival = undefined
     return { kind: 'taken', beat, hold: undefined, pinned: undefined }
   }
 
@@ -235,8 +236,8 @@ export class Roll {
 const refusedShownMs = 3 * budgets.heartbeatRetryMs.value
 
 function isRepeated({ live, past, rival }: Entry, { instance, sentAt }: Heartbeat): boolean {
-  const last = [live, rival].find((each) => each?.instance === instance)?.sentAt ?? past.get(instance)
-  return last !== undefined && sentAt <= last
+  const known = [live, rival].filter((each) => each?.instance === instance).map((each) => each?.sentAt)
+  return [...known, past.get(instance)].some((last) => last !== undefined && sentAt <= last)
 }
 
 function lead(entry: Entry, beat: Heartbeat, now: number): void {

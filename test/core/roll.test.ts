@@ -194,6 +194,7 @@ describe('the roll', () => {
           live = came.state === 'gone' ? undefined : { instance: came.instance, seenAt: now }
         }
       }),
+      { numRuns: 2_000 },
     )
   })
 
