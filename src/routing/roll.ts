@@ -200,9 +200,8 @@ export class Roll {
   }
 
   #duplicate(entry: Entry, beat: Heartbeat, now: number): Heard {
-    // It leaves: nothing is left to report.
-    if (beat.state === 'gone') entry.rival = undefined
-    else entry.rival = instanceOf(beat, now)
+    entry.rival = beat.state === 'gone' ? undefined : instanceOf(beat, now)
+    if (beat.state === 'gone') remember(entry, beat.instance, beat.sentAt)
     const { workerId } = beat
     const reason = entry.live ? otherProcess(workerId, entry.live) : `another process of worker ${workerId} is live`
     return { kind: 'refused', status: 409, state: 'duplicate', reason }
