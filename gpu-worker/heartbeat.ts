@@ -32,6 +32,8 @@ export class Heartbeats {
   /** The last reason that was logged, without its numbers. */
   #reason: string | undefined
   #last: Taken = 'heard'
+  /** Beats in a row that were taken like the last. */
+  #inRow = 0
 
   constructor(options: HeartbeatOptions) {
     this.#options = options
@@ -39,15 +41,16 @@ export class Heartbeats {
 
   /** Resolves when the edge has taken a beat of this worker for the first time. */
   async start(): Promise<void> {
-    for (let failures = 0; !this.#stopped && !(await this.beat()); failures++)
-      await delay(pauseMs(this.#last, failures))
-    if (!this.#stopped) this.#next(0)
+    while (!this.#stopped && !(await this.beat())) await delay(pauseMs(this.#last, this.#inRow - 1))
+    if (!this.#stopped) this.#next()
   }
 
   /** Whether it counts. Never rejects: an absent edge is logged once and tried again at the next beat. */
   async beat(): Promise<boolean> {
-    this.#last = await this.#send()
-    return this.#last === 'heard'
+    const taken = await this.#send()
+    this.#inRow = taken === this.#last ? this.#inRow + 1 : 1
+    this.#last = taken
+    return taken === 'heard'
   }
 
   stop(): void {
@@ -56,11 +59,12 @@ export class Heartbeats {
   }
 
   /** A beat that hangs holds up none of those after it. */
-  #next(failures: number): void {
-    const ms = failures === 0 ? heartbeatEveryMs : Math.max(heartbeatEveryMs, pauseMs(this.#last, failures))
+  #next(): void {
+    const refused = this.#last === 'refused'
+    const ms = refused ? Math.max(heartbeatEveryMs, pauseMs('refused', this.#inRow)) : heartbeatEveryMs
     this.#timer = setTimeout(() => {
       void this.beat()
-      this.#next(this.#last === 'refused' ? failures + 1 : 0)
+      this.#next()
     }, ms)
   }
 

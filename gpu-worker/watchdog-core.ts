@@ -21,15 +21,13 @@ export interface Silence {
   silentMs: number
 }
 
-/**
- * Of a look that came later than this the thread itself was held up: by a signal, a sleeping machine, or a full one. The
- * loop was then held up too, and only this much of the time counts.
- */
-const countedMostMs = 2 * watchdogEveryMs
+/** A look that comes later than this was held up by a full machine, and so was the loop: only this much counts. */
+const countedMostMs = 4 * watchdogEveryMs
+/** A look that comes later than this was held up by a signal or a sleeping machine: the loop gets its whole time again. */
+const pausedMs = 8 * watchdogEveryMs
 
 export function looked({ beats, silentMs }: Silence, seenBeats: number, sinceLastLookMs: number): Silence {
   if (seenBeats !== beats) return { beats: seenBeats, silentMs: 0 }
-  // A pause that long is the thread's own: the loop gets its whole time again.
-  if (sinceLastLookMs > 4 * countedMostMs) return { beats, silentMs: 0 }
+  if (sinceLastLookMs > pausedMs) return { beats, silentMs: 0 }
   return { beats, silentMs: silentMs + Math.min(countedMostMs, Math.max(0, sinceLastLookMs)) }
 }

@@ -25,27 +25,36 @@ const Row = z.object({
   models: z.array(z.string()).nullable(),
   slotsMax: z.int().nullable(),
 })
-const Enrolled = z.object({ workerKey: z.string() })
 
-/** The key of each pool's worker. Rejects with one sentence where the edge refuses it. */
-export async function enrolLocalWorkers(local: LocalWorkers): Promise<Record<PoolName, string>> {
-  const keys = await Promise.all(poolNames.map(async (pool) => [pool, await enrol(local, `local-${pool}`)] as const))
-  return Object.fromEntries(keys) as Record<PoolName, string>
+/** The epoch of the key of each pool's worker. Rejects with one sentence where the edge refuses one. */
+export async function enrolLocalWorkers(local: LocalWorkers): Promise<Record<PoolName, number>> {
+  const epochs = await Promise.all(
+    poolNames.map(async (pool) => [pool, await enrol(local, localWorkerId(pool))] as const),
+  )
+  return Object.fromEntries(epochs) as Record<PoolName, number>
 }
 
-async function enrol(local: LocalWorkers, workerId: string): Promise<string> {
-  const { host, modelId, state } = local
+/** The edge shows a key once; this process has the secret that keys are derived from. */
+export function localWorkerKey(state: State, pool: PoolName, epoch: number): Promise<string> {
+  return mintWorkerKey(new Secret(state.fleetSecret), localWorkerId(pool), epoch)
+}
+
+function localWorkerId(pool: PoolName): string {
+  return `local-${pool}`
+}
+
+async function enrol(local: LocalWorkers, workerId: string): Promise<number> {
+  const { host, modelId } = local
   const wanted = { url: `http://${host}:*`, models: [modelId], slotsMax: slotsMax() }
   const known = await call(local, 'GET', `/admin/workers/${workerId}`)
   const row = known.status === 404 ? undefined : Row.parse(known.body)
   if (row?.status !== 'enrolled') {
     const added = await call(local, 'POST', '/admin/workers', { workerId, ...wanted })
-    return Enrolled.parse(added.body).workerKey
+    return Row.parse(added.body).epoch
   }
   const same = row.url === wanted.url && row.slotsMax === wanted.slotsMax && row.models?.join() === modelId
   if (!same) await call(local, 'PATCH', `/admin/workers/${workerId}`, wanted)
-  // The edge shows a key once; this process has the secret that keys are derived from.
-  return mintWorkerKey(new Secret(state.fleetSecret), workerId, row.epoch)
+  return row.epoch
 }
 
 /** The worker checks the variable, and names it where it is wrong. */

@@ -12,7 +12,7 @@ import { sha256Hex } from '../auth/secret.ts'
 import { HedgeAfter } from '../dispatch/hedge-after.ts'
 import { bundle } from './bundle.ts'
 import type { EdgeOrder } from './edge-host.ts'
-import { enrolLocalWorkers } from './enrol.ts'
+import { enrolLocalWorkers, localWorkerKey } from './enrol.ts'
 import { greeting } from './greeting.ts'
 import { lockHome, openState, type State, writePrivate, writeState } from './home.ts'
 import { SupervisedProcess } from './process.ts'
@@ -80,8 +80,7 @@ async function start(): Promise<void> {
     log,
   })
   let edge: SupervisedProcess<EdgeReady> | undefined
-  /** Of each pool, from the time on when the edge has enrolled them. */
-  const workers: SupervisedProcess<{ url: string }>[] = []
+  const workers = new Map<PoolName, SupervisedProcess<{ url: string }>>()
   const workerOf = (pool: PoolName, workerKey: string) =>
     new SupervisedProcess<{ url: string }>({
       name: `the ${pool} worker`,
@@ -102,6 +101,20 @@ async function start(): Promise<void> {
       stopMs: 40_000,
       log,
     })
+  const startWorker = async (pool: PoolName, epoch: number) => {
+    const worker = workerOf(pool, await localWorkerKey(state, pool, epoch))
+    workers.set(pool, worker)
+    return worker.start()
+  }
+  /** Engines load while the edge is built: a worker starts with the key of the last time, which is nearly always right. */
+  const startEnrolled = async (pool: PoolName, enrolled: Promise<Record<PoolName, number>>) => {
+    const guessed = state.workerEpochs[pool]
+    const started = startWorker(pool, guessed)
+    const epochs = await Promise.race([enrolled, started.then(() => enrolled)])
+    if (epochs[pool] === guessed) return started
+    await workers.get(pool)?.stop()
+    return startWorker(pool, epochs[pool])
+  }
 
   let stopping = false
   async function stop(code: number, reason?: string): Promise<void> {
@@ -109,7 +122,7 @@ async function start(): Promise<void> {
     stopping = true
     if (reason) process.stderr.write(`${reason}\n`)
     // Workers first: their receipts go to the edge while it is there.
-    await Promise.all(workers.map((worker) => worker.stop()))
+    await Promise.all([...workers.values()].map((worker) => worker.stop()))
     await edge?.stop()
     if (workerdPid !== null) killIfAlive(workerdPid)
     rmSync(join(home, 'demo.json'), { force: true })
@@ -126,7 +139,7 @@ async function start(): Promise<void> {
       start: process.pid,
       edgeHost: edge?.pid ?? null,
       workerd: workerdPid,
-      ...Object.fromEntries(poolNames.map((pool, index) => [pool, workers[index]?.pid ?? null])),
+      ...Object.fromEntries(poolNames.map((pool) => [pool, workers.get(pool)?.pid ?? null])),
     }
     const demo = {
       baseUrl: `${baseUrl}/v1`,
@@ -139,13 +152,18 @@ async function start(): Promise<void> {
   }
 
   try {
-    const build = await bundle(root, home)
-    edge = new SupervisedProcess(edgeOptions(build))
-    await edge.start()
-    const keys = await enrolLocalWorkers({ baseUrl, host, modelId, state })
-    workers.push(...poolNames.map((pool) => workerOf(pool, keys[pool])))
+    const edgeReady = bundle(root, home).then((build) => {
+      edge = new SupervisedProcess(edgeOptions(build))
+      return edge.start()
+    })
+    const enrolled = edgeReady.then(async () => {
+      state.workerEpochs = await enrolLocalWorkers({ baseUrl, host, modelId, state })
+      await ensureDemoTenant(baseUrl, state, home)
+      writeState(home, state)
+      return state.workerEpochs
+    })
     // A worker is ready when the edge has heard it.
-    await Promise.all([...workers.map((worker) => worker.start()), ensureDemoTenant(baseUrl, state, home)])
+    await Promise.all(poolNames.map((pool) => startEnrolled(pool, enrolled)))
   } catch (error) {
     return stop(1, error instanceof Error ? error.message : String(error))
   }

@@ -46,8 +46,8 @@ describe('the watchdog', () => {
     expect(looks(Array(60).fill(watchdogEveryMs))).toBe(boundMs)
     // Stopped for an hour, in the middle of a silence.
     expect(looks([250, 250, 3_600_000, 250])).toBe(250)
-    // A full machine: late looks count for half a second.
-    expect(looks([1_500, 1_500])).toBe(1_000)
+    // A full machine: late looks count for a second.
+    expect(looks([1_500, 1_500, 800])).toBe(2_800)
     expect(looks([-5])).toBe(0)
     expect(looked({ beats: 1, silentMs: 14_000 }, 2, 250)).toEqual({ beats: 2, silentMs: 0 })
     // Counts wrap around.
@@ -69,14 +69,14 @@ describe('the watchdog', () => {
     expect(await ended).toBe('SIGKILL')
     const tookMs = performance.now() - blockedAt
     expect(tookMs).toBeGreaterThan(boundMs)
-    expect(tookMs).toBeLessThan(boundMs + 5_000)
+    expect(tookMs).toBeLessThan(boundMs + 20_000)
     expect(lives(childPid)).toBe(false)
     expect(lines()).toMatch(
       /^worker w1: its event loop stood still since .*, longer than 15 s: its watchdog ends process \d+$/m,
     )
     const note = JSON.parse(readFileSync(join(folder, 'end.json'), 'utf8'))
     expect(note).toEqual({ reason: expect.stringContaining('stood still'), at: expect.any(Number) })
-  }, 40_000)
+  }, 60_000)
 
   it('[WDG3] a process that was stopped for longer than the bound goes on when it is continued', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'tramontane-watchdog-'))
@@ -98,5 +98,5 @@ describe('the watchdog', () => {
     ).toContain('alive')
     expect(existsSync(join(folder, 'end.json'))).toBe(false)
     expect([child.exitCode, child.signalCode]).toEqual([null, null])
-  }, 40_000)
+  }, 60_000)
 })
