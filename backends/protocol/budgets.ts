@@ -43,6 +43,18 @@ export const budgets = {
     bounds: 'pause between two heartbeats of a worker that the edge refuses',
     reason: 'an operator corrects an enrolment in minutes; ten calls a second for ever help nobody',
   },
+  heartbeatsPerSecond: {
+    value: 10,
+    unit: 'count',
+    bounds: 'heartbeats of one worker in one second, in each isolate of the edge',
+    reason: 'a worker sends one a second, and one more when it drains; one object takes about 1,000 calls a second',
+  },
+  tokensPerSecond: {
+    value: 2_000,
+    unit: 'count',
+    bounds: 'tokens a second of one answer that the fleet believes a worker',
+    reason: 'the model is published with 159 tokens a second; special hardware reaches 2,000 with models of its size',
+  },
   duplicateShownMs: {
     value: 15_000,
     unit: 'milliseconds',

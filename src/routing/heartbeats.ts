@@ -14,12 +14,14 @@ import { workerSealKey } from '../auth/fleet.ts'
 import { readWorkerAnswer } from '../dispatch/worker-answer.ts'
 import type { Env, Settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
+import { BeatRate } from './beat-rate.ts'
 import { fleetOf } from './fleet.ts'
 import type { HeartbeatHeard } from './pool-object.ts'
 import { enrolmentOf, fenceOf, findWorker } from './worker-rows.ts'
 
 /** Two empty lists. */
 const probeAnswerBytesMax = 4_096
+const rate = new BeatRate()
 const HeartbeatCall = z.object({ heartbeat: z.string().max(128 * 1024) })
 
 /** @param after keeps work alive that goes on when the answer is sent */
@@ -39,6 +41,10 @@ export async function takeHeartbeat(
       'permission_denied',
       'the heartbeat is not signed with a key of this fleet, or comes from a worker of another version: enrol the worker again, or update it',
     )
+  }
+  if (!rate.allows(beat.workerId, Date.now())) {
+    const message = `worker ${beat.workerId} beats more than ${budgets.heartbeatsPerSecond.value} times a second. Send one heartbeat a second.`
+    throw new GatewayError('rate_limit_exceeded', message, { retryAfterMs: 1_000 })
   }
   const { status, answer, probe } = await hear(env, beat, by.epoch)
   if (probe) after(probeWorker(env, key, beat.workerId, probe))

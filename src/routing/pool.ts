@@ -35,6 +35,7 @@ import { newSpeed, type Speed } from './speed.ts'
 import { homeOf, otherPool, targets } from './targets.ts'
 import {
   addLease,
+  believedTokens,
   conditionOf,
   dropLease,
   type Ended,
@@ -354,7 +355,8 @@ export function probed(pool: PoolState, { workerId, instance, fault }: Probed, n
 
 /** Before the beat is taken: what came since the last one was written by those that ran. */
 function learn(pool: PoolState, worker: Worker, beat: Heartbeat, now: number): void {
-  const tokens = Math.max(0, beat.outputTokensTotal - worker.heartbeat.outputTokensTotal)
+  const claimed = beat.outputTokensTotal - worker.heartbeat.outputTokensTotal
+  const tokens = believedTokens(claimed, runningOn(worker), now - worker.seenAt)
   const quickShare = worker.leases.size > 0 ? worker.quick / worker.leases.size : 0
   observeWritten(pool.lengths, beat.model, 'latency', tokens * quickShare)
   observeWritten(pool.lengths, beat.model, 'throughput', tokens * (1 - quickShare))
@@ -727,14 +729,17 @@ function marketOf(pool: PoolState, model: string, now: number): Market {
 }
 
 function speedOf(pool: PoolState, beat: Heartbeat): Speed {
-  const kind = kindOf(beat)
-  const known = pool.speeds.get(kind)
-  if (known) return known
-  if (pool.speeds.size >= speedsMax) pool.speeds.clear()
-  const wide = pool.speeds.get(beat.model) ?? newSpeed(undefined)
-  const speed = newSpeed(wide)
-  pool.speeds.set(beat.model, wide)
-  pool.speeds.set(kind, speed)
+  const wide = keptSpeed(pool, beat.model, () => newSpeed(undefined))
+  return keptSpeed(pool, kindOf(beat), () => newSpeed(wide))
+}
+
+/** The kinds that were not heard of for longest go first: one worker that changes its kind drops no other's figures. */
+function keptSpeed({ speeds }: PoolState, name: string, make: () => Speed): Speed {
+  const speed = speeds.get(name) ?? make()
+  speeds.delete(name)
+  const [oldest] = speeds.keys()
+  if (oldest !== undefined && speeds.size >= speedsMax) speeds.delete(oldest)
+  speeds.set(name, speed)
   return speed
 }
 

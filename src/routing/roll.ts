@@ -151,7 +151,7 @@ export class Roll {
       Object.assign(entry.live, { sentAt: beat.sentAt, seenAt: now })
       return { kind: 'held', hold: { state: 'refused', reason } }
     }
-    const taken = { ...beat, url: checked.url }
+    const taken = { ...beat, url: checked.url, engine: cleanText(beat.engine, 64) }
     const pinned = pinTo(enrolment, taken)
     if (pinned) this.#enrolments.set(workerId, pinned)
     lead(entry, taken, now)

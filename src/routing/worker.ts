@@ -1,6 +1,13 @@
 /** One worker as the fleet knows it: what it said last, what was leased there, and how fast it was. */
+
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
-import { type Heartbeat, heartbeatLostMs, type WorkerState } from '../../backends/protocol/heartbeat.ts'
+import {
+  type Heartbeat,
+  heartbeatEveryMs,
+  heartbeatLostMs,
+  type WorkerState,
+} from '../../backends/protocol/heartbeat.ts'
 import { type Breaker, lets, newBreaker } from './breaker.ts'
 import type { Post } from './place.ts'
 import type { Hold } from './roll.ts'
@@ -169,11 +176,18 @@ export function observeBeat(worker: Worker, beat: Heartbeat, now: number): void 
   const ms = beat.sentAt - reported.at
   if (ms < reportEveryMs) return
   const running = beat.running.length
-  const tokens = beat.outputTokensTotal - reported.outputTokens
+  const claimed = beat.outputTokensTotal - reported.outputTokens
+  const tokens = claimed < 0 ? claimed : believedTokens(claimed, Math.max(running, reported.running), ms)
   const batch = (running + reported.running) / 2
   if (tokens >= 0 && Math.min(running, reported.running) >= reportedLeast)
     observe(worker, batch, ms * batch, tokens, now)
   worker.reported = { outputTokens: beat.outputTokensTotal, running, at: beat.sentAt }
+}
+
+/** What a worker claims to have written, no more than that many answers can have had: all tenants' placement learns of it. */
+export function believedTokens(claimed: number, running: number, ms: number): number {
+  const seconds = (Math.max(0, ms) + heartbeatEveryMs) / 1_000
+  return Math.min(Math.max(0, claimed), (running + 1) * budgets.tokensPerSecond.value * seconds)
 }
 
 /** A receipt: the speed of one answer, and of reading its prompt. */

@@ -2,9 +2,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/protocol/budgets.ts'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
+import { BeatRate } from '../../src/routing/beat-rate.ts'
 import { checkClaims, joinEnrolments } from '../../src/routing/enrolment.ts'
 import { reportOn, workerReport } from '../../src/routing/fleet-report.ts'
-import { emptyPool, heartbeat, lease, probeDue, probed, view } from '../../src/routing/pool.ts'
+import { emptyPool, heartbeat, lease, type PoolState, probeDue, probed, view } from '../../src/routing/pool.ts'
 import { Roll } from '../../src/routing/roll.ts'
 import { testAsk, testBeat, testEnrolment } from '../support/fleet.ts'
 
@@ -242,6 +243,48 @@ describe('the roll', () => {
     expect(hear(start + 1_000)).toMatchObject({ kind: 'held', hold: { reason: expect.stringContaining('at most 2') } })
     roll.enrol(testEnrolment('a', { revision: 3 }))
     expect(hear(start + 2_000)).toMatchObject({ kind: 'taken', hold: undefined })
+  })
+
+  it('[ROL12] what a worker claims to have written is bounded by what its answers can have had', () => {
+    const honest = emptyPool()
+    const lied = emptyPool()
+    for (const [pool, tokens] of [
+      [honest, 300],
+      [lied, Number.MAX_SAFE_INTEGER],
+    ] as const) {
+      for (let second = 0; second <= 5; second++) {
+        const at = start + second * 1_000
+        const running = ['r1', 'r2', 'r3', 'r4']
+        heartbeat(pool, beat(at, { running, outputTokensTotal: Math.floor((tokens / 5) * second) }), 1, at)
+      }
+    }
+    const written = (pool: PoolState) => pool.lengths.sums.get('throughput m')?.written ?? 0
+    expect(written(lied)).toBeGreaterThan(written(honest))
+    expect(written(lied)).toBeLessThan(500_000)
+  })
+
+  it('[ROL12] a worker that changes its kind with each beat drops no other kind’s figures', () => {
+    const pool = emptyPool()
+    heartbeat(pool, testBeat('b', { sentAt: start }), 1, start)
+    const speed = pool.workers.get('b')?.speed
+    for (let index = 1; index <= 2_000; index++) {
+      const at = start + index
+      heartbeat(pool, beat(at, { engine: `e ${index}` }), 1, at)
+      if (index % 100 === 0) heartbeat(pool, testBeat('b', { sentAt: at }), 1, at)
+    }
+    expect(pool.workers.get('b')?.speed).toBe(speed)
+    expect(pool.speeds.size).toBeLessThanOrEqual(256)
+  })
+
+  it('[ROL13] one worker beats at most ten times a second, whatever others do', () => {
+    const rate = new BeatRate()
+    const taken = Array.from({ length: 1_000 }, (_, index) => rate.allows('a', start + (index % 1_000)))
+    expect(taken.filter(Boolean).length).toBe(10)
+    expect(rate.allows('b', start + 1)).toBe(true)
+    expect(rate.allows('a', start + 1_000)).toBe(true)
+    // A clock that is set back lets it in, and does not keep it out.
+    expect(rate.allows('a', start - 50_000)).toBe(true)
+    for (let index = 0; index < 5_000; index++) expect(rate.allows(`w${index}`, start)).toBe(true)
   })
 
   it('[ROL11] strangers are looked for once in some seconds each, and only so many of them', () => {
