@@ -44,7 +44,7 @@ export const budgets = {
     reason: 'an operator corrects an enrolment in minutes; ten calls a second for ever help nobody',
   },
   heartbeatsPerSecond: {
-    value: 10,
+    value: 20,
     unit: 'count',
     bounds: 'heartbeats of one worker in one second, in each isolate of the edge',
     reason: 'a worker sends one a second, and one more when it drains; one object takes about 1,000 calls a second',
