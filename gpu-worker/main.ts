@@ -11,8 +11,11 @@ import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { type Config, readConfig, readEngineConfig } from './config.ts'
 import { createEngine } from './engine/create.ts'
+import type { Engine } from './engine/engine.ts'
+import { outboxFolder } from './outbox-lock.ts'
 import { launchLine } from './print-launch.ts'
 import { receiptsCommand } from './receipts.ts'
+import { startWatchdog } from './watchdog.ts'
 import { createWorker } from './worker.ts'
 
 const alphanumerics = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
@@ -25,7 +28,14 @@ const variables = {
 
 async function main(config: Config): Promise<void> {
   const log = (line: string) => process.stderr.write(`worker ${config.key.workerId}: ${line}\n`)
+  const watchedEngine: { engine?: Engine } = {}
+  startWatchdog({
+    workerId: config.key.workerId,
+    folder: outboxFolder(config.home, config.key.workerId),
+    childPids: () => watchedEngine.engine?.childPids?.() ?? [],
+  })
   const engine = await createEngine(config, log)
+  watchedEngine.engine = engine
   const callId = () => Array.from({ length: 9 }, () => alphanumerics[randomInt(alphanumerics.length)]).join('')
   const worker = await createWorker(config, { engine, now: () => Date.now(), callId, log })
   let stopping = false

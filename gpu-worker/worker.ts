@@ -18,6 +18,7 @@ import type { Config } from './config.ts'
 import { Delivery } from './delivery.ts'
 import type { Engine } from './engine/engine.ts'
 import { Heartbeats } from './heartbeat.ts'
+import { beginLife } from './life.ts'
 import type { FetchPolicy } from './media/fetch.ts'
 import { createResolver } from './media/resolver.ts'
 import { Metrics } from './metrics.ts'
@@ -56,7 +57,10 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
   const { workerId } = config.key
   const key = await sealKey(config.key.secret)
   const kid = keyIdOf(config.key)
-  const outbox = new Outbox(outboxFolder(config.home, workerId), log)
+  const folder = outboxFolder(config.home, workerId)
+  const outbox = new Outbox(folder, log)
+  // Behind the outbox, which one process has at a time: what is noted there is of a process that ended.
+  const life = beginLife(folder, now, log)
   const slots = new Slots(config.slotsMax)
   const metrics = new Metrics()
   const delivery = new Delivery({ edgeUrl: config.edgeUrl, kid, key, outbox, log, now })
@@ -115,7 +119,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       promptTokensTotal: load.promptTokensTotal,
       cachedTokensTotal: load.cachedTokensTotal,
       outputTokensTotal: load.outputTokensTotal,
-      sentAt: now(),
+      ...life.signs(),
     }
   }
 
@@ -181,6 +185,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       // Only one that owes nothing takes leave; any other is missed, and asked for, until it is back.
       if (outbox.counts().owed === 0) state = 'gone'
       await heartbeats.beat()
+      life.ended()
       outbox.close()
     },
   }

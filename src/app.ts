@@ -95,8 +95,9 @@ app.get('/healthz', async (context) => {
 
 app.post(heartbeatPath, async (context) => {
   const body = await readJsonBody(context.req.raw, internalBytesMax)
-  await takeHeartbeat(body.value, context.env, await settings(context.env))
-  return context.body(null, 204)
+  const after = (work: Promise<unknown>) => context.executionCtx.waitUntil(work)
+  const { status, answer } = await takeHeartbeat(body.value, context.env, await settings(context.env), after)
+  return context.json(answer, status)
 })
 
 app.post(receiptsPath, async (context) => {

@@ -167,6 +167,11 @@ class EmbeddedEngine implements Engine {
     return { ...this.#load }
   }
 
+  childPids(): readonly number[] {
+    const pid = this.#child?.pid
+    return pid === undefined ? [] : [pid]
+  }
+
   renew(): void {
     this.#happened({ kind: 'restart' })
   }

@@ -26,6 +26,8 @@ export interface Engine {
    */
   run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run
   load(): EngineLoad
+  /** Processes that would outlive a killed worker while they hang; its watchdog ends them. None where it is not there. */
+  childPids?(): readonly number[]
   /** Starts the engine anew, where that can be done. Open runs reject with EngineFailure. */
   renew?(): void
   /** Ends the engine and every process it started. Open runs reject with EngineFailure. */

@@ -36,5 +36,5 @@ admin.route('/requests', requests)
 admin.route('/receipts', receipts)
 
 admin.get('/pools', needs('workers:read'), async (context) => {
-  return context.json(await fleetOf(context.env).views())
+  return context.json(await fleetOf(context.env).report())
 })

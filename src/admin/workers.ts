@@ -1,67 +1,136 @@
 /**
- * `/admin/workers`: which workers there are and how new their keys are. D1 keeps the list; the pools keep what is enforced,
- * pushed to them here, so that no heartbeat asks D1.
+ * `/admin/workers`: which workers there are, what each may be, and how new their keys are. D1 keeps the list; the fleet
+ * object keeps what is enforced, pushed to it here, so that no heartbeat of a known worker asks D1.
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
+import { budgets } from '../../backends/protocol/budgets.ts'
+import { PoolName } from '../../backends/protocol/dispatch.ts'
+import { slotsPerWorkerMax } from '../../backends/protocol/heartbeat.ts'
+import { models as catalogue, findModel } from '../../backends/protocol/model.ts'
+import {
+  formatWorkerAddress,
+  readWorkerAddress,
+  workerAddressCharactersMax,
+} from '../../backends/protocol/worker-address.ts'
 import { workerIdPattern } from '../../backends/protocol/worker-key.ts'
 import { mintWorkerKey } from '../auth/fleet.ts'
 import { type Env, settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
+import { anyPool } from '../routing/enrolment.ts'
 import type { Fence } from '../routing/fence.ts'
 import { fleetOf } from '../routing/fleet.ts'
+import type { WorkerReport } from '../routing/fleet-report.ts'
+import { enrolmentOf, fenceOf, findWorker, type WorkerRow, workerColumns } from '../routing/worker-rows.ts'
 import { type AdminContext, type AdminEnv, note, onePage, read, readPage } from './context.ts'
 import { needs } from './guard.ts'
 import { RotateOrder } from './orders.ts'
 
 const epochMax = 999_999
+const offered = catalogue.map(({ id }) => id).join(', ')
+const modelsMax = budgets.workerModels.value
+
+const Url = z
+  .string()
+  .max(workerAddressCharactersMax, `is longer than ${workerAddressCharactersMax} characters. Give a shorter address.`)
+  .superRefine((text, context) => {
+    const read = readWorkerAddress(text, 'any-port')
+    if (!read.ok) context.addIssue({ code: 'custom', message: read.message })
+  })
+  .describe('where the edge reaches the worker; the port may be *, as in http://127.0.0.1:*')
+const Pools = z.array(PoolName).min(1, 'is empty. Name latency, throughput or both.').max(2)
+const Models = z
+  .array(z.string().refine((id) => findModel(id) !== undefined, `is not in the catalogue. Use one of ${offered}.`))
+  .min(1, 'is empty. Name one model at least.')
+  .max(modelsMax, `has more than ${modelsMax} models. Name fewer.`)
+const slotsSentence = `must be a whole number from 1 to ${slotsPerWorkerMax}. Give the slots of the engine.`
+const SlotsMax = z.int(slotsSentence).min(1, slotsSentence).max(slotsPerWorkerMax, slotsSentence)
+
 export const EnrolWorker = z.strictObject({
   workerId: z.string().regex(workerIdPattern, 'must be 1 to 40 lower-case letters, digits or dashes'),
+  url: Url,
+  pools: Pools.exactOptional().describe('both where it is not given'),
+  models: Models.exactOptional().describe('those that this gateway offers where it is not given'),
+  slotsMax: SlotsMax.default(budgets.workerSlotsDefault.value),
   epoch: z.int().min(1).max(epochMax).default(1),
 })
 
-interface WorkerRow {
-  workerId: string
-  epoch: number
-  epochRevoked: number
-  enrolledAt: number
-  rotatedAt: number | null
-  revokedAt: number | null
-}
-
-const columns = `worker_id AS workerId, epoch, epoch_revoked AS epochRevoked, enrolled_at AS enrolledAt,
-  rotated_at AS rotatedAt, revoked_at AS revokedAt`
+/** What is not named stays as it is. */
+export const ChangeWorker = z
+  .strictObject({
+    url: Url.exactOptional(),
+    pools: Pools.exactOptional(),
+    models: Models.exactOptional(),
+    slotsMax: SlotsMax.exactOptional(),
+  })
+  .refine((change) => Object.keys(change).length > 0, 'is empty. Name url, pools, models or slotsMax.')
 
 export const workers = new Hono<AdminEnv>()
 
 workers.get('/', needs('workers:read'), async (context) => {
   const { limit, after } = readPage(context)
   const { results } = await context.env.DB.prepare(
-    `SELECT ${columns} FROM workers WHERE worker_id > ? ORDER BY worker_id LIMIT ?`,
+    `SELECT ${workerColumns} FROM workers WHERE worker_id > ? ORDER BY worker_id LIMIT ?`,
   )
     .bind(after, limit + 1)
     .all<WorkerRow>()
-  return context.json(onePage(results.map(view), limit, (row) => row.workerId))
+  return context.json(onePage(await withReports(context.env, results), limit, (row) => row.workerId))
+})
+
+workers.get('/:workerId', needs('workers:read'), async (context) => {
+  const row = await findWorker(context.env.DB, context.req.param('workerId'))
+  if (!row) throw notEnrolled()
+  return context.json((await withReports(context.env, [row]))[0])
 })
 
 /** Enrols a new worker, or one whose keys were revoked, which gets a key of a newer epoch. */
 workers.post('/', needs('workers:write'), async (context) => {
-  const { workerId, epoch } = await read(context.req.raw, EnrolWorker)
+  const order = await read(context.req.raw, EnrolWorker)
+  const { workerId, epoch, url, pools = anyPool, slotsMax } = order
   note(context, { target: workerId })
+  const { models = (await settings(context.env)).models } = order
   const row = await context.env.DB.prepare(
-    `INSERT INTO workers (worker_id, epoch, enrolled_at) VALUES (?1, ?2, ?3)
-      ON CONFLICT DO UPDATE SET epoch = max(?2, epoch + 1), enrolled_at = ?3, rotated_at = NULL, revoked_at = NULL
+    `INSERT INTO workers (worker_id, epoch, enrolled_at, url, pools, models, slots_max)
+      SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+        WHERE (SELECT count(*) FROM workers) < ?8 OR EXISTS (SELECT 1 FROM workers WHERE worker_id = ?1)
+      ON CONFLICT DO UPDATE SET epoch = max(?2, epoch + 1), enrolled_at = ?3, rotated_at = NULL, revoked_at = NULL,
+          url = ?4, pools = ?5, models = ?6, slots_max = ?7, revision = revision + 1
         WHERE revoked_at IS NOT NULL
-      RETURNING ${columns}`,
+      RETURNING ${workerColumns}`,
   )
-    .bind(workerId, epoch, Date.now())
+    .bind(
+      ...[workerId, epoch, Date.now(), written(url), list(pools), list(models), slotsMax],
+      budgets.workersEnrolled.value,
+    )
     .first<WorkerRow>()
-  if (!row) {
-    const message = `workerId: ${workerId} is enrolled: POST /admin/workers/${workerId}/rotate gives it a new key`
-    throw new GatewayError('conflict', message, { param: 'workerId' })
-  }
-  if (row.epoch > 1) await pushFence(context.env, { ...fenceOf(row), epochMin: row.epoch })
+  if (!row) throw await notAdded(context.env, workerId)
+  await fleetOf(context.env).enrol(
+    enrolmentOf(row),
+    row.epoch > 1 ? { ...fenceOf(row), epochMin: row.epoch } : undefined,
+  )
   return showKey(context, row)
+})
+
+/** Changes what a worker may be. Its key stays. A process that is more than that already gets no more requests. */
+workers.patch('/:workerId', needs('workers:write'), async (context) => {
+  const workerId = context.req.param('workerId')
+  const { url, pools, models, slotsMax } = await read(context.req.raw, ChangeWorker)
+  note(context, { target: workerId })
+  const before = await findWorker(context.env.DB, workerId)
+  const row = await context.env.DB.prepare(
+    `UPDATE workers SET url = coalesce(?2, url), pools = coalesce(?3, pools), models = coalesce(?4, models),
+        slots_max = coalesce(?5, slots_max), revision = revision + 1
+      WHERE worker_id = ?1 AND revoked_at IS NULL RETURNING ${workerColumns}`,
+  )
+    .bind(
+      ...[workerId, url === undefined ? null : written(url), pools ? list(pools) : null],
+      ...[models ? list(models) : null, slotsMax ?? null],
+    )
+    .first<WorkerRow>()
+  if (!row || !before) throw notEnrolled()
+  note(context, { before: view(before), after: view(row) })
+  await fleetOf(context.env).enrol(enrolmentOf(row), undefined)
+  return context.json((await withReports(context.env, [row]))[0])
 })
 
 /** A key of the next epoch. The old one's heartbeats are refused from the end of the overlap on, its receipts never. */
@@ -72,7 +141,7 @@ workers.post('/:workerId/rotate', needs('workers:write'), async (context) => {
   const now = Date.now()
   const row = await context.env.DB.prepare(
     `UPDATE workers SET epoch = epoch + 1, rotated_at = ? WHERE worker_id = ? AND revoked_at IS NULL AND epoch < ?
-      RETURNING ${columns}`,
+      RETURNING ${workerColumns}`,
   )
     .bind(now, workerId, epochMax)
     .first<WorkerRow>()
@@ -87,7 +156,7 @@ workers.post('/:workerId/revoke', needs('workers:write'), async (context) => {
   const workerId = context.req.param('workerId')
   note(context, { target: workerId })
   const row = await context.env.DB.prepare(
-    `UPDATE workers SET epoch_revoked = epoch, revoked_at = coalesce(revoked_at, ?) WHERE worker_id = ? RETURNING ${columns}`,
+    `UPDATE workers SET epoch_revoked = epoch, revoked_at = coalesce(revoked_at, ?) WHERE worker_id = ? RETURNING ${workerColumns}`,
   )
     .bind(Date.now(), workerId)
     .first<WorkerRow>()
@@ -104,17 +173,45 @@ async function showKey(context: AdminContext, row: WorkerRow): Promise<Response>
   return context.json({ ...view(row), workerKey: await mintWorkerKey(fleet, workerId, epoch) }, 201)
 }
 
-/** What the row alone says: nothing older than the key before the newest, nothing revoked. */
-function fenceOf({ workerId, epoch, epochRevoked }: WorkerRow): Fence {
-  return { workerId, epochMin: Math.max(epoch - 1, epochRevoked + 1), nextMin: 0, nextAt: 0, epochRevoked }
-}
-
 async function pushFence(env: Env, fence: Fence): Promise<void> {
   await fleetOf(env).fence(fence)
 }
 
-function view({ epochRevoked: _, ...row }: WorkerRow) {
-  return { ...row, status: row.revokedAt === null ? 'enrolled' : 'revoked' }
+/** The rows with what the fleet knows of them now. */
+async function withReports(env: Env, rows: WorkerRow[]) {
+  const reports = await fleetOf(env).workers(rows.map(({ workerId }) => workerId))
+  return rows.map((row, index) => ({ ...view(row), ...seen(reports[index]) }))
+}
+
+/** The enrolment that is enforced, where a heartbeat named what the row leaves open. */
+function seen(report: WorkerReport | undefined) {
+  if (!report) return {}
+  const { enrolment, ...now } = report
+  return { ...(enrolment?.pinned && enrolment), ...now }
+}
+
+function view({ epochRevoked: _, revision: __, ...row }: WorkerRow) {
+  const { pools, models } = enrolmentOf({ ...row, epochRevoked: 0, revision: 0 })
+  return { ...row, pools, models, pinned: false, status: row.revokedAt === null ? 'enrolled' : 'revoked' }
+}
+
+/** As every heartbeat's address is written before the two are compared. */
+function written(url: string): string {
+  const read = readWorkerAddress(url, 'any-port')
+  return read.ok ? formatWorkerAddress(read.address) : url
+}
+
+function list(values: readonly string[]): string {
+  return JSON.stringify([...new Set(values)])
+}
+
+async function notAdded(env: Env, workerId: string): Promise<GatewayError> {
+  if (await findWorker(env.DB, workerId)) {
+    const message = `workerId: ${workerId} is enrolled: PATCH /admin/workers/${workerId} changes it, POST /admin/workers/${workerId}/rotate gives it a new key`
+    return new GatewayError('conflict', message, { param: 'workerId' })
+  }
+  const message = `workerId: ${budgets.workersEnrolled.value} workers are enrolled, the most that a gateway keeps. Use the id of a revoked worker again.`
+  return new GatewayError('conflict', message, { param: 'workerId' })
 }
 
 function notEnrolled(): GatewayError {

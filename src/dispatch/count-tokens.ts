@@ -96,6 +96,8 @@ async function ask(
     const response = await fetch(below(url, countPath), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      // A redirect would lead past the address of the worker's enrolment, and take the prompt along.
+      redirect: 'manual',
       body,
       signal: AbortSignal.any([line.left, AbortSignal.timeout(answerWithinMs)]),
     })

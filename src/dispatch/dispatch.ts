@@ -61,6 +61,8 @@ export async function dispatch(
     response = await fetch(below(url, dispatchPath), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      // A redirect would lead past the address of the worker's enrolment, and take the prompt along.
+      redirect: 'manual',
       body,
       signal: stop,
     })

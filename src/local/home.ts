@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { poolNames } from '../../backends/protocol/dispatch.ts'
 
 const State = z.object({
   version: z.literal(1),
@@ -14,6 +15,8 @@ const State = z.object({
   operatorKey: z.string().min(32),
   tenantId: z.string(),
   apiKey: z.string().nullable(),
+  /** Of the keys that the local workers were enrolled with last. */
+  workerEpochs: z.record(z.enum(poolNames), z.int().min(1)).default({ latency: 1, throughput: 1 }),
 })
 export type State = z.infer<typeof State>
 
@@ -31,6 +34,7 @@ export function openState(home: string): State {
     operatorKey: `tmop_${secret()}`,
     tenantId: 'demo',
     apiKey: null,
+    workerEpochs: { latency: 1, throughput: 1 },
   }
   writeState(home, state)
   return state

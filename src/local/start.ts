@@ -7,12 +7,12 @@ import { existsSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { poolNames } from '../../backends/protocol/dispatch.ts'
-import { mintWorkerKey } from '../auth/fleet.ts'
-import { Secret, sha256Hex } from '../auth/secret.ts'
+import { type PoolName, poolNames } from '../../backends/protocol/dispatch.ts'
+import { sha256Hex } from '../auth/secret.ts'
 import { HedgeAfter } from '../dispatch/hedge-after.ts'
 import { bundle } from './bundle.ts'
 import type { EdgeOrder } from './edge-host.ts'
+import { enrolLocalWorkers, localWorkerKey } from './enrol.ts'
 import { greeting } from './greeting.ts'
 import { lockHome, openState, type State, writePrivate, writeState } from './home.ts'
 import { SupervisedProcess } from './process.ts'
@@ -80,29 +80,41 @@ async function start(): Promise<void> {
     log,
   })
   let edge: SupervisedProcess<EdgeReady> | undefined
-  const workers = await Promise.all(
-    poolNames.map(async (pool) => {
-      const workerKey = await mintWorkerKey(new Secret(state.fleetSecret), `local-${pool}`, 1)
-      return new SupervisedProcess<{ url: string }>({
-        name: `the ${pool} worker`,
-        module: join(root, 'gpu-worker', 'main.ts'),
-        env: {
-          TRAMONTANE_WORKER_KEY: workerKey,
-          TRAMONTANE_EDGE_URL: baseUrl,
-          TRAMONTANE_MODEL_ID: modelId,
-          TRAMONTANE_POOL: pool,
-          TRAMONTANE_HOME: home,
-          TRAMONTANE_WORKER_PORT: '0',
-        },
-        ready: (message) => (isReady(message) ? (message as unknown as { url: string }) : undefined),
-        onReady: () => noteProcesses(),
-        onGaveUp: fail,
-        stop: (child) => child.kill('SIGTERM'),
-        stopMs: 40_000,
-        log,
-      })
-    }),
-  )
+  const workers = new Map<PoolName, SupervisedProcess<{ url: string }>>()
+  const workerOf = (pool: PoolName, workerKey: string) =>
+    new SupervisedProcess<{ url: string }>({
+      name: `the ${pool} worker`,
+      module: join(root, 'gpu-worker', 'main.ts'),
+      env: {
+        TRAMONTANE_WORKER_KEY: workerKey,
+        TRAMONTANE_EDGE_URL: baseUrl,
+        TRAMONTANE_MODEL_ID: modelId,
+        TRAMONTANE_POOL: pool,
+        TRAMONTANE_HOME: home,
+        TRAMONTANE_WORKER_HOST: host,
+        TRAMONTANE_WORKER_PORT: '0',
+      },
+      ready: (message) => (isReady(message) ? (message as unknown as { url: string }) : undefined),
+      onReady: () => noteProcesses(),
+      onGaveUp: fail,
+      stop: (child) => child.kill('SIGTERM'),
+      stopMs: 40_000,
+      log,
+    })
+  const startWorker = async (pool: PoolName, epoch: number) => {
+    const worker = workerOf(pool, await localWorkerKey(state, pool, epoch))
+    workers.set(pool, worker)
+    return worker.start()
+  }
+  /** Engines load while the edge is built: a worker starts with the key of the last time, which is nearly always right. */
+  const startEnrolled = async (pool: PoolName, enrolled: Promise<Record<PoolName, number>>) => {
+    const guessed = state.workerEpochs[pool]
+    const started = startWorker(pool, guessed)
+    const epochs = await Promise.race([enrolled, started.then(() => enrolled)])
+    if (epochs[pool] === guessed) return started
+    await workers.get(pool)?.stop()
+    return startWorker(pool, epochs[pool])
+  }
 
   let stopping = false
   async function stop(code: number, reason?: string): Promise<void> {
@@ -110,7 +122,7 @@ async function start(): Promise<void> {
     stopping = true
     if (reason) process.stderr.write(`${reason}\n`)
     // Workers first: their receipts go to the edge while it is there.
-    await Promise.all(workers.map((worker) => worker.stop()))
+    await Promise.all([...workers.values()].map((worker) => worker.stop()))
     await edge?.stop()
     if (workerdPid !== null) killIfAlive(workerdPid)
     rmSync(join(home, 'demo.json'), { force: true })
@@ -127,7 +139,7 @@ async function start(): Promise<void> {
       start: process.pid,
       edgeHost: edge?.pid ?? null,
       workerd: workerdPid,
-      ...Object.fromEntries(poolNames.map((pool, index) => [pool, workers[index]?.pid ?? null])),
+      ...Object.fromEntries(poolNames.map((pool) => [pool, workers.get(pool)?.pid ?? null])),
     }
     const demo = {
       baseUrl: `${baseUrl}/v1`,
@@ -140,13 +152,18 @@ async function start(): Promise<void> {
   }
 
   try {
-    // The engines load while the edge is built and started; a worker is ready when the edge has heard it.
-    const ready = workers.map((worker) => worker.start())
     const edgeReady = bundle(root, home).then((build) => {
       edge = new SupervisedProcess(edgeOptions(build))
       return edge.start()
     })
-    await Promise.all([...ready, edgeReady.then(() => ensureDemoTenant(baseUrl, state, home))])
+    const enrolled = edgeReady.then(async () => {
+      state.workerEpochs = await enrolLocalWorkers({ baseUrl, host, modelId, state })
+      await ensureDemoTenant(baseUrl, state, home)
+      writeState(home, state)
+      return state.workerEpochs
+    })
+    // A worker is ready when the edge has heard it.
+    await Promise.all(poolNames.map((pool) => startEnrolled(pool, enrolled)))
   } catch (error) {
     return stop(1, error instanceof Error ? error.message : String(error))
   }

@@ -4,7 +4,7 @@
  */
 import type { z } from 'zod'
 import { WireChat } from '../../backends/protocol/chat.ts'
-import { Heartbeat, heartbeatPath } from '../../backends/protocol/heartbeat.ts'
+import { Heartbeat, HeartbeatAnswer, heartbeatPath } from '../../backends/protocol/heartbeat.ts'
 import { receiptsPath } from '../../backends/protocol/receipt.ts'
 import { AuditQuery } from '../admin/audit.ts'
 import { Page } from '../admin/context.ts'
@@ -18,7 +18,7 @@ import { PushOrder } from '../admin/rate-cards.ts'
 import { ReceiptQuery, ReceiptsQuery, SettleReceipt } from '../admin/receipts.ts'
 import { RequestQuery } from '../admin/requests.ts'
 import { AssignPlan, ChangeTenant, CreateTenant } from '../admin/tenants.ts'
-import { EnrolWorker } from '../admin/workers.ts'
+import { ChangeWorker, EnrolWorker } from '../admin/workers.ts'
 import { ItemsPage } from '../answers/routes.ts'
 import type { Scope } from '../auth/operator-key.ts'
 import { Body as MessagesBody, Prompt as MessagesPrompt } from '../surfaces/messages/read.ts'
@@ -492,6 +492,19 @@ const workers = forOperators('Workers', [
     status: 201,
   },
   {
+    method: 'get',
+    path: '/admin/workers/{workerId}',
+    summary: 'One worker: what it is enrolled for, its state, and why it gets no requests',
+    scope: 'workers:read',
+  },
+  {
+    method: 'patch',
+    path: '/admin/workers/{workerId}',
+    summary: 'Changes the address, pools, models or slots that a worker may have',
+    scope: 'workers:write',
+    body: ChangeWorker,
+  },
+  {
     method: 'post',
     path: '/admin/workers/{workerId}/rotate',
     summary: 'A new key for a worker',
@@ -602,8 +615,7 @@ const others: Operation[] = [
     description: `What is sealed: ${Object.keys(Heartbeat.shape).join(', ')}.`,
     auth: 'worker',
     sealed: true,
-    status: 204,
-    answer: 'nothing',
+    answer: HeartbeatAnswer,
   },
   {
     method: 'post',

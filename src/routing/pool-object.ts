@@ -1,15 +1,18 @@
 /**
- * One Durable Object for the fleet: the only one that leases its workers' slots. Its registry is in memory only, because every
- * heartbeat, one a second from each worker, says again what is true; see `pool.ts`. What nobody would say again, which
- * workers' keys are no longer good and why requests went where they went, is on disk; see `fence.ts`, `decision-book.ts`.
+ * One Durable Object for the fleet: the only one that leases its workers' slots. Its registry is in memory only, because
+ * every heartbeat, one a second from each worker, says again what is true; see `pool.ts`. What no heartbeat repeats is on
+ * disk: what workers are enrolled for, which keys are no longer good, and why requests went where they went; see `roll.ts`,
+ * `roll-book.ts`, `decision-book.ts`.
  */
 import { DurableObject } from 'cloudflare:workers'
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
-import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
+import { type Heartbeat, type HeartbeatAnswer, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
 import type { Env } from '../env.ts'
 import { DecisionBook } from './decision-book.ts'
 import type { Decision } from './decisions.ts'
-import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from './fence.ts'
+import type { Enrolment } from './enrolment.ts'
+import { type Fence, heartbeatAllowed, receiptAllowed } from './fence.ts'
+import { type FleetReport, reportOn, type WorkerReport, workerReport } from './fleet-report.ts'
 import {
   type Ask,
   type End,
@@ -17,11 +20,15 @@ import {
   expel,
   heartbeat,
   hedge,
+  holdWorker,
   lease,
   type Outcome,
   type Place,
   type PoolState,
   type PoolView,
+  type Probed,
+  probeDue,
+  probed,
   registry,
   release,
   releaseOn,
@@ -32,17 +39,31 @@ import {
   type WaitView,
   waitView,
   workerFailed,
+  workersMax,
 } from './pool.ts'
+import { type Heard, Roll } from './roll.ts'
+import { RollBook } from './roll-book.ts'
 
 const sweepEveryMs = 1_000
 /** Decisions are written down so often, once they are at least that old. */
 const writeEveryMs = 2_000
 
+/** The fleet's answer to one heartbeat, and what its caller is to do. */
+export interface HeartbeatHeard {
+  status: 200 | 403 | 409
+  answer: HeartbeatAnswer
+  /** Probe the worker there, and report it by `probed`. */
+  probe?: { url: string; instance: string; keyEpoch: number }
+  /** No enrolment is known: look in the operator's books, and beat again where it is there. */
+  lookUp?: true
+}
+
 export class PoolObject extends DurableObject {
   readonly #startedAt = Date.now()
   readonly #pool: PoolState
   readonly #waiters = new Map<string, (outcome: Outcome) => void>()
-  readonly #fences: Map<string, Fence>
+  readonly #roll: Roll
+  readonly #rollBook: RollBook
   readonly #book: DecisionBook
   #sweeping = false
   #writing = false
@@ -52,16 +73,8 @@ export class PoolObject extends DurableObject {
     this.#pool = emptyPool(env.SPILL !== 'off')
     const { sql } = state.storage
     this.#book = new DecisionBook(sql)
-    sql.exec(`CREATE TABLE IF NOT EXISTS fences (worker_id TEXT PRIMARY KEY, epoch_min INTEGER NOT NULL,
-      next_min INTEGER NOT NULL, next_at INTEGER NOT NULL, epoch_revoked INTEGER NOT NULL) WITHOUT ROWID`)
-    const query = `SELECT worker_id AS workerId, epoch_min AS epochMin, next_min AS nextMin, next_at AS nextAt,
-      epoch_revoked AS epochRevoked FROM fences`
-    this.#fences = new Map(
-      sql
-        .exec<Fence & Record<string, SqlStorageValue>>(query)
-        .toArray()
-        .map((row) => [row.workerId, row]),
-    )
+    this.#rollBook = new RollBook(sql)
+    this.#roll = new Roll(this.#rollBook.enrolments(), this.#rollBook.fences())
   }
 
   /** Resolves when a slot is leased, or with the reason why none is. `release` ends the waiting. */
@@ -96,35 +109,60 @@ export class PoolObject extends DurableObject {
     this.#tell(workerFailed(this.#pool, workerId, requestId, Date.now()))
   }
 
-  /** False when the key that signed it was rotated or revoked. */
-  heartbeat(beat: Heartbeat, keyEpoch: number): boolean {
+  heartbeat(beat: Heartbeat, keyEpoch: number): HeartbeatHeard {
     const now = Date.now()
-    if (!heartbeatAllowed(this.#fences.get(beat.workerId), keyEpoch, now)) return false
-    this.#tell(heartbeat(this.#pool, beat, keyEpoch, now))
-    return true
+    const { workerId, instance } = beat
+    const full = this.#pool.workers.size >= workersMax && !this.#pool.workers.has(workerId)
+    const heard: Heard = full ? fleetFull : this.#roll.hear(beat, keyEpoch, now)
+    if (heard.kind === 'unknown') {
+      const answer = { edgeNow: now, state: 'refused' as const, reason: notEnrolled(workerId) }
+      return { status: 403, answer, ...(this.#roll.looksFor(workerId, now) && { lookUp: true }) }
+    }
+    if (heard.kind === 'refused') {
+      const { status, state, reason } = heard
+      return { status, answer: { edgeNow: now, state, reason } }
+    }
+    if (heard.kind === 'held') this.#tell(holdWorker(this.#pool, workerId, heard.hold, now, now))
+    if (heard.kind === 'taken') {
+      if (heard.pinned) this.#rollBook.keepEnrolment(heard.pinned)
+      this.#tell(heartbeat(this.#pool, heard.beat, keyEpoch, now, heard.hold))
+    }
+    const { state, reason } = workerReport(this.#pool, this.#roll, workerId, now)
+    const answer = { edgeNow: now, state: state ?? beat.state, ...(reason !== null && { reason }) }
+    const url = this.#pool.workers.get(workerId)?.heartbeat.url
+    const due = url !== undefined && heard.kind === 'taken' && probeDue(this.#pool, workerId, now)
+    return { status: 200, answer, ...(due && { probe: { url, instance, keyEpoch } }) }
   }
 
-  /** Keeps out a worker's old keys from now on, and for good. */
+  /** What the probe that a heartbeat asked for has shown. */
+  probed(probe: Probed): void {
+    this.#tell(probed(this.#pool, probe, Date.now()))
+  }
+
+  /** What a worker may be, from now on: where it is more than that already, it gets no more requests. */
+  enrol(enrolment: Enrolment, fence: Fence | undefined): void {
+    if (fence) this.fence(fence)
+    this.#rollBook.keepEnrolment(this.#roll.enrol(enrolment))
+    const now = Date.now()
+    const worker = this.#pool.workers.get(enrolment.workerId)
+    const hold = worker && this.#roll.holdOf(enrolment.workerId, worker.heartbeat)
+    if (hold) this.#tell(holdWorker(this.#pool, enrolment.workerId, hold, worker.seenAt, now))
+  }
+
+  /** Keeps out a worker's old keys from now on, and for ever. */
   fence(added: Fence): void {
-    const fence = joinFences(this.#fences.get(added.workerId), added)
-    this.ctx.storage.sql.exec(
-      'INSERT OR REPLACE INTO fences VALUES (?, ?, ?, ?, ?)',
-      fence.workerId,
-      fence.epochMin,
-      fence.nextMin,
-      fence.nextAt,
-      fence.epochRevoked,
-    )
-    this.#fences.set(fence.workerId, fence)
+    const fence = this.#roll.fence(added)
+    this.#rollBook.keepFence(fence)
     const now = Date.now()
     const epoch = this.#pool.workers.get(fence.workerId)?.keyEpoch ?? 0
     if (heartbeatAllowed(fence, epoch, now)) return
+    this.#roll.forget(fence.workerId)
     this.#tell(expel(this.#pool, fence.workerId, receiptAllowed(fence, epoch), now))
   }
 
   /** Gives back the slots of requests whose receipts came, and learns from them. Answers, in order, whose receipts are to be believed. */
   receiptsCame(receipts: (End & { keyEpoch: number })[]): boolean[] {
-    const good = receipts.map(({ workerId, keyEpoch }) => receiptAllowed(this.#fences.get(workerId), keyEpoch))
+    const good = receipts.map(({ workerId, keyEpoch }) => receiptAllowed(this.#roll.fenceOf(workerId), keyEpoch))
     const now = Date.now()
     receipts.forEach((end, index) => {
       if (good[index]) this.#tell(settled(this.#pool, end, now))
@@ -147,6 +185,19 @@ export class PoolObject extends DurableObject {
   views(): Record<PoolName, PoolView> {
     this.#tell(sweep(this.#pool, Date.now()))
     return { latency: view(this.#pool, 'latency'), throughput: view(this.#pool, 'throughput') }
+  }
+
+  /** Both pools as an operator sees them: with the workers that beat and are refused. */
+  report(): FleetReport {
+    const now = Date.now()
+    this.#tell(sweep(this.#pool, now))
+    return reportOn(this.#pool, this.#roll, now)
+  }
+
+  workers(workerIds: string[]): WorkerReport[] {
+    const now = Date.now()
+    this.#tell(sweep(this.#pool, now))
+    return workerIds.map((workerId) => workerReport(this.#pool, this.#roll, workerId, now))
   }
 
   /** Why a request went where it went; undefined when it is not remembered, see decisions.ts. */
@@ -181,4 +232,15 @@ export class PoolObject extends DurableObject {
       if (decisions.untaken) this.#writeLater()
     }, writeEveryMs)
   }
+}
+
+const fleetFull: Heard = {
+  kind: 'refused',
+  status: 403,
+  state: 'refused',
+  reason: `this fleet has ${workersMax} workers, the most that one fleet holds. Stop one of them first.`,
+}
+
+function notEnrolled(workerId: string): string {
+  return `worker ${workerId} is not enrolled. Enrol it with POST /admin/workers and start it with the key of the answer.`
 }

@@ -17,9 +17,10 @@
  * After every event no place is free that suits a request whose turn it is. Pure: every function takes the state and
  * `now`, changes the state, and returns the outcomes to tell.
  */
+import { budgets } from '../../backends/protocol/budgets.ts'
 import { type PoolName, poolNames } from '../../backends/protocol/dispatch.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
-import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
+import { type Heartbeat, heartbeatLostMs, type WorkerState } from '../../backends/protocol/heartbeat.ts'
 import { Affinity, type Beginning } from './affinity.ts'
 import { began, broke, undecided, worked } from './breaker.ts'
 import { type Considered, Decisions } from './decisions.ts'
@@ -28,11 +29,14 @@ import { expectedLength, type Lengths, newLengths, observeLength, observeWritten
 import { came, houseOf, type Market, moveBorder, newMarket } from './market.ts'
 import { grantEveryMs, granted, newPace, type Pace, waitBegins } from './pace.ts'
 import { better, type House, type Judged, judge, type Order } from './place.ts'
+import type { Hold } from './roll.ts'
 import { gave, isGreedy, newShares, type Shares, shareOverRunning, took } from './shares.ts'
 import { newSpeed, type Speed } from './speed.ts'
 import { homeOf, otherPool, targets } from './targets.ts'
 import {
   addLease,
+  believedTokens,
+  conditionOf,
   dropLease,
   type Ended,
   kindOf,
@@ -102,6 +106,14 @@ export interface End extends Ended {
   outcome: string
 }
 
+/** What a probe of one process showed. */
+export interface Probed {
+  workerId: string
+  instance: string
+  /** Why it was not reached; undefined where it was. */
+  fault: string | undefined
+}
+
 export interface PoolState {
   workers: Map<string, Worker>
   /** The worker of each leased request. */
@@ -129,7 +141,7 @@ export interface PoolState {
 }
 
 export const waitingTtlMs = 60_000
-const workersMax = 1_000
+export const workersMax = 1_000
 /** How long a lease may be missing from its worker's list: the dispatch is on its way. */
 const leaseGraceMs = 10_000
 const endedKeptMs = 5_000
@@ -279,19 +291,21 @@ export function settled(pool: PoolState, end: End, now: number): Told[] {
   return releaseOn(pool, end.workerId, end.requestId, now)
 }
 
-/** A request could not reach this worker: it is out until it is heard of again, and the lease is free. */
+/** A request could not reach this worker: it gets no other until a probe reaches it, and the lease is free. */
 export function workerFailed(pool: PoolState, workerId: string, requestId: string, now: number): Told[] {
   const worker = pool.workers.get(workerId)
   if (worker) {
     worker.failed = true
+    worker.failedWhy ??= 'a request could not reach the worker, or its answer broke off'
     broke(worker.breaker, requestId, now)
   }
   return [...releaseOn(pool, workerId, requestId, now), ...sweep(pool, now)]
 }
 
-export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, now: number): Told[] {
+export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, now: number, hold?: Hold): Told[] {
   const known = pool.workers.get(beat.workerId)
-  if (known && known.heartbeat.sentAt > beat.sentAt) return []
+  const sameProcess = known?.heartbeat.instance === beat.instance
+  if (known && sameProcess && known.heartbeat.sentAt > beat.sentAt) return []
   if (!known && pool.workers.size >= workersMax) return []
   pool.missing.delete(beat.workerId)
   if (beat.state === 'gone') {
@@ -301,20 +315,49 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
   const speed = speedOf(pool, beat)
   const worker = known ?? newWorker(beat, keyEpoch, speed, now)
   const running = new Set(beat.running)
+  // What another process of this worker ran ended with it.
+  const graceMs = sameProcess ? leaseGraceMs : 0
   for (const [requestId, { at }] of worker.leases) {
-    if (!running.has(requestId) && now - at > leaseGraceMs) endLease(pool, worker, requestId)
+    if (!running.has(requestId) && now - at > graceMs) endLease(pool, worker, requestId)
   }
   const unleased = beat.running.filter((id) => !worker.leases.has(id) && !pool.ended.has(id)).length
   if (known) learn(pool, worker, beat, now)
   if (beat.pool !== worker.heartbeat.pool) worker.side = beat.pool
-  Object.assign(worker, { heartbeat: beat, keyEpoch, seenAt: now, failed: false, unleased, speed })
+  if (known && !sameProcess) Object.assign(worker, { failed: false, failedWhy: undefined, probedAt: undefined })
+  Object.assign(worker, { heartbeat: beat, keyEpoch, seenAt: now, hold, unleased, speed })
   pool.workers.set(beat.workerId, worker)
+  return sweep(pool, now)
+}
+
+/** What runs there ends in peace, and nothing new is given to it. `seenAt` is when its process was last heard. */
+export function holdWorker(pool: PoolState, workerId: string, hold: Hold, seenAt: number, now: number): Told[] {
+  const worker = pool.workers.get(workerId)
+  if (worker) Object.assign(worker, { hold, seenAt })
+  return sweep(pool, now)
+}
+
+/** Whether the edge is to probe this worker now: at its first beat, and from time to time while it cannot be reached. */
+export function probeDue(pool: PoolState, workerId: string, now: number): boolean {
+  const worker = pool.workers.get(workerId)
+  if (!worker || (worker.probedAt !== undefined && !worker.failed)) return false
+  if (worker.probedAt !== undefined && now - worker.probedAt < budgets.workerProbeMs.value) return false
+  worker.probedAt = now
+  return true
+}
+
+export function probed(pool: PoolState, { workerId, instance, fault }: Probed, now: number): Told[] {
+  const worker = pool.workers.get(workerId)
+  if (worker?.heartbeat.instance !== instance) return []
+  Object.assign(worker, { failed: fault !== undefined, failedWhy: fault })
+  // After a success the next failure is probed at the next beat.
+  if (fault === undefined) worker.probedAt = Number.NEGATIVE_INFINITY
   return sweep(pool, now)
 }
 
 /** Before the beat is taken: what came since the last one was written by those that ran. */
 function learn(pool: PoolState, worker: Worker, beat: Heartbeat, now: number): void {
-  const tokens = Math.max(0, beat.outputTokensTotal - worker.heartbeat.outputTokensTotal)
+  const claimed = beat.outputTokensTotal - worker.heartbeat.outputTokensTotal
+  const tokens = believedTokens(claimed, runningOn(worker), now - worker.seenAt)
   const quickShare = worker.leases.size > 0 ? worker.quick / worker.leases.size : 0
   observeWritten(pool.lengths, beat.model, 'latency', tokens * quickShare)
   observeWritten(pool.lengths, beat.model, 'throughput', tokens * (1 - quickShare))
@@ -374,7 +417,9 @@ export interface PoolView {
   workers: {
     workerId: string
     model: string
-    state: string
+    state: WorkerState
+    /** Why it gets no requests, or what an operator should know; null where there is nothing to say. */
+    reason: string | null
     /** On which side of the border it stands. */
     side: PoolName
     slots: number
@@ -388,17 +433,20 @@ export interface PoolView {
 /** @param home only the workers at home there, and those that wait for it */
 export function view(pool: PoolState, home?: PoolName): PoolView {
   const present = [...pool.workers.values()].filter(({ heartbeat: beat }) => home === undefined || beat.pool === home)
-  const workers = present.map(({ heartbeat: beat, failed, side, leases }) => ({
-    workerId: beat.workerId,
-    model: beat.model,
-    state: failed ? 'unreachable' : beat.state,
-    side,
-    slots: beat.slotsMax,
-    leased: leases.size,
-    engine: beat.engine,
-    vision: beat.vision,
-    url: beat.url,
-  }))
+  const workers = present.map((worker) => {
+    const { heartbeat: beat, side, leases } = worker
+    return {
+      workerId: beat.workerId,
+      model: beat.model,
+      ...conditionOf(worker),
+      side,
+      slots: beat.slotsMax,
+      leased: leases.size,
+      engine: beat.engine,
+      vision: beat.vision,
+      url: beat.url,
+    }
+  })
   const waits = pool.queue.lanes().filter((lane) => home === undefined || lane.startsWith(`${home} `))
   return {
     slots: workers.reduce((sum, worker) => sum + worker.slots, 0),
@@ -682,14 +730,17 @@ function marketOf(pool: PoolState, model: string, now: number): Market {
 }
 
 function speedOf(pool: PoolState, beat: Heartbeat): Speed {
-  const kind = kindOf(beat)
-  const known = pool.speeds.get(kind)
-  if (known) return known
-  if (pool.speeds.size >= speedsMax) pool.speeds.clear()
-  const wide = pool.speeds.get(beat.model) ?? newSpeed(undefined)
-  const speed = newSpeed(wide)
-  pool.speeds.set(beat.model, wide)
-  pool.speeds.set(kind, speed)
+  const wide = keptSpeed(pool, beat.model, () => newSpeed(undefined))
+  return keptSpeed(pool, kindOf(beat), () => newSpeed(wide))
+}
+
+/** The kinds that were not heard of for longest go first: one worker that changes its kind drops no other's figures. */
+function keptSpeed({ speeds }: PoolState, name: string, make: () => Speed): Speed {
+  const speed = speeds.get(name) ?? make()
+  speeds.delete(name)
+  const [oldest] = speeds.keys()
+  if (oldest !== undefined && speeds.size >= speedsMax) speeds.delete(oldest)
+  speeds.set(name, speed)
   return speed
 }
 

@@ -1,8 +1,16 @@
 /** One worker as the fleet knows it: what it said last, what was leased there, and how fast it was. */
+
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { PoolName } from '../../backends/protocol/dispatch.ts'
-import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
+import {
+  type Heartbeat,
+  heartbeatEveryMs,
+  heartbeatLostMs,
+  type WorkerState,
+} from '../../backends/protocol/heartbeat.ts'
 import { type Breaker, lets, newBreaker } from './breaker.ts'
 import type { Post } from './place.ts'
+import type { Hold } from './roll.ts'
 import { observePrompt, observeTokens, promptPerMs, type Speed, tokenMsAt } from './speed.ts'
 
 export interface Lease {
@@ -21,8 +29,14 @@ export interface Worker {
   heartbeat: Heartbeat
   keyEpoch: number
   seenAt: number
-  /** Set when a request could not reach it; its next heartbeat clears it. */
+  /** Set when a request or a probe could not reach it; a probe that reaches it clears it, and so does a new process. */
   failed: boolean
+  /** Why, for the operator. */
+  failedWhy: string | undefined
+  /** When the edge last probed it; undefined until then. */
+  probedAt: number | undefined
+  /** Keeps requests away although it beats. */
+  hold: Hold | undefined
   breaker: Breaker
   /** Running there by its own word, without a lease of ours. */
   unleased: number
@@ -74,6 +88,9 @@ export function newWorker(beat: Heartbeat, keyEpoch: number, speed: Speed, now: 
     keyEpoch,
     seenAt: now,
     failed: false,
+    failedWhy: undefined,
+    probedAt: undefined,
+    hold: undefined,
     breaker: newBreaker(),
     unleased: 0,
     leases: new Map(),
@@ -95,9 +112,18 @@ export function kindOf({ model, engine, pool, slotsMax }: Heartbeat): string {
 }
 
 export function serves(worker: Worker, model: string, exclude: readonly string[], now: number): boolean {
-  const { failed, heartbeat: beat, seenAt, breaker } = worker
-  const here = !failed && beat.state === 'ready' && now - seenAt <= heartbeatLostMs
+  const { failed, hold, heartbeat: beat, seenAt, breaker } = worker
+  const here = !failed && !hold && beat.state === 'ready' && now - seenAt <= heartbeatLostMs
   return here && beat.model === model && !exclude.includes(beat.workerId) && lets(breaker, now)
+}
+
+/** What keeps requests from it, first; else its own word. */
+export function conditionOf({ hold, failed, failedWhy, heartbeat: beat }: Worker): {
+  state: WorkerState
+  reason: string | null
+} {
+  if (hold) return hold
+  return failed ? { state: 'unreachable', reason: failedWhy ?? null } : { state: beat.state, reason: null }
 }
 
 export function runningOn({ unleased, leases }: Worker): number {
@@ -150,11 +176,18 @@ export function observeBeat(worker: Worker, beat: Heartbeat, now: number): void 
   const ms = beat.sentAt - reported.at
   if (ms < reportEveryMs) return
   const running = beat.running.length
-  const tokens = beat.outputTokensTotal - reported.outputTokens
+  const claimed = beat.outputTokensTotal - reported.outputTokens
+  const tokens = claimed < 0 ? claimed : believedTokens(claimed, Math.max(running, reported.running), ms)
   const batch = (running + reported.running) / 2
   if (tokens >= 0 && Math.min(running, reported.running) >= reportedLeast)
     observe(worker, batch, ms * batch, tokens, now)
   worker.reported = { outputTokens: beat.outputTokensTotal, running, at: beat.sentAt }
+}
+
+/** What a worker claims to have written, no more than that many answers can have had: all tenants' placement learns of it. */
+export function believedTokens(claimed: number, running: number, ms: number): number {
+  const seconds = (Math.max(0, ms) + heartbeatEveryMs) / 1_000
+  return Math.min(Math.max(0, claimed), (running + 1) * budgets.tokensPerSecond.value * seconds)
 }
 
 /** A receipt: the speed of one answer, and of reading its prompt. */

@@ -7,12 +7,15 @@ import { seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
 import { below } from '../../backends/root.ts'
 import { workerSealKey } from '../auth/fleet.ts'
+import { readWorkerAnswer } from '../dispatch/worker-answer.ts'
 import { type Env, settings } from '../env.ts'
 import { fleetOf } from '../routing/fleet.ts'
 import type { Place } from '../routing/pool.ts'
 import type { Known } from './overdue.ts'
 
 const answerWithinMs = 5_000
+/** Twice 500 request ids of 64 characters, and their quotes. */
+const answerBytesMax = 128 * 1024
 
 export async function inquire(env: Env, requestIds: string[], now: number): Promise<Known> {
   const { present, missing, complete } = await fleetOf(env).registry()
@@ -35,9 +38,11 @@ async function ask(env: Env, place: Place, requestIds: string[], now: number): P
     const response = await fetch(below(url, inquiryPath), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}` },
+      // A redirect would lead past the address of the worker's enrolment.
+      redirect: 'manual',
       signal: AbortSignal.timeout(answerWithinMs),
     })
-    return response.ok ? InquiryAnswer.parse(await response.json()) : undefined
+    return response.ok ? InquiryAnswer.parse(await readWorkerAnswer(response, answerBytesMax)) : undefined
   } catch (error) {
     console.warn(`worker ${workerId} did not answer an inquiry`, error)
     return undefined

@@ -14,6 +14,7 @@ import { keyIdOf, parseWorkerKey } from '../../backends/protocol/worker-key.ts'
 import { Delivery } from '../../gpu-worker/delivery.ts'
 import type { Engine, EngineEvent } from '../../gpu-worker/engine/engine.ts'
 import { Heartbeats } from '../../gpu-worker/heartbeat.ts'
+import { beginLife } from '../../gpu-worker/life.ts'
 import { createResolver } from '../../gpu-worker/media/resolver.ts'
 import { Metrics } from '../../gpu-worker/metrics.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
@@ -79,7 +80,9 @@ async function main(edgeUrl: URL, home: string, workerKey: string): Promise<void
   const kid = keyIdOf(enrolled)
   const now = () => Date.now()
   const log = (line: string) => process.stderr.write(`scripted worker: ${line}\n`)
-  const outbox = new Outbox(join(home, 'workers', workerId))
+  const folder = join(home, 'workers', workerId)
+  const outbox = new Outbox(folder)
+  const life = beginLife(folder, now, log)
   const slots = new Slots(slotsMax)
   const delivery = new Delivery({ edgeUrl, kid, key, outbox, log, now })
   const server = createWorkerServer({
@@ -103,7 +106,8 @@ async function main(edgeUrl: URL, home: string, workerKey: string): Promise<void
     ...{ workerId, pool: 'latency', url, model: 'tramontane-tiny', engine: 'scripted 1', state: 'ready' },
     ...{ slotsMax, contextTokens: 4_096, vision: false, running: slots.holders(), kvTokens: 0, kvTokensMax: 0 },
     // Of a worker that runs requests and says that it writes nothing, the fleet thinks that it stands still.
-    ...{ promptTokensTotal: 0, cachedTokensTotal: 0, outputTokensTotal: load.outputTokensTotal, sentAt: now() },
+    ...{ promptTokensTotal: 0, cachedTokensTotal: 0, outputTokensTotal: load.outputTokensTotal },
+    ...life.signs(),
   })
   await new Heartbeats({ edgeUrl, kid, key, state, log }).start()
   process.send?.({ kind: 'ready', url })

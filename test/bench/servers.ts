@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { dispatchPath } from '../../backends/protocol/dispatch.ts'
-import { mintWorkerKey } from '../../src/auth/fleet.ts'
-import { Secret, sha256Hex } from '../../src/auth/secret.ts'
+import { slotsPerWorkerMax } from '../../backends/protocol/heartbeat.ts'
+import { sha256Hex } from '../../src/auth/secret.ts'
 import type { EdgeOrder } from '../../src/local/edge-host.ts'
 import { alsoEnds, type Child, home, startChild } from './children.ts'
 import { cpuMicro } from './cpu.ts'
@@ -72,7 +72,8 @@ export async function startWorker(
   env: Record<string, string>,
   core?: number,
 ): Promise<{ child: Child<{ url: string }>; url: string; workerKey: string }> {
-  const workerKey = await mintWorkerKey(new Secret(fleetSecret), workerId, 1)
+  const enrolment = { workerId, url: `http://${host}:*`, slotsMax: slotsPerWorkerMax }
+  const workerKey = String((await operate(edgeUrl, '/admin/workers', enrolment)).workerKey)
   const own = { TRAMONTANE_WORKER_KEY: workerKey, TRAMONTANE_EDGE_URL: edgeUrl, TRAMONTANE_HOME: home }
   const child = await startChild<{ url: string }>(module, {
     // The real one reads its environment, and takes no argument that it does not know.

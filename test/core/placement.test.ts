@@ -13,6 +13,7 @@ import {
   heartbeat,
   lease,
   type PoolState,
+  probed,
   release,
   settled,
   workerFailed,
@@ -397,6 +398,7 @@ describe('circuit breaker', () => {
       expect(place(pool, asked, index)).toBe('a')
       workerFailed(pool, 'a', asked.requestId, index)
       heartbeat(pool, beat('a', { sentAt: index }), 1, index)
+      probed(pool, { workerId: 'a', instance: 'a.1', fault: undefined }, index)
     }
     expect(place(pool, ask(), 100)).toBe('rejected-no-endpoints')
     heartbeat(pool, beat('a', { sentAt: 3_000 }), 1, 3_000)

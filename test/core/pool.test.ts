@@ -10,6 +10,8 @@ import {
   hedge,
   lease as leaseTelling,
   type PoolState,
+  probeDue,
+  probed,
   registry,
   release,
   releaseOn,
@@ -92,13 +94,21 @@ describe('fleet', () => {
     expect(lease(pool, ask('r2'), 9_001)?.kind).toBe('granted')
   })
 
-  it('[POOL6] an unreachable worker gets nothing until its next heartbeat, and its waiters are refused', () => {
+  it('[POOL6] an unreachable worker gets no request until a probe reaches it, and its waiting requests are refused', () => {
     const pool = poolOf('a')
     for (const id of ['r1', 'r2', 'r3']) lease(pool, ask(id), 0)
     expect(workerFailed(pool, 'a', 'r1', 1)).toEqual([{ requestId: 'r3', outcome: { kind: 'rejected-no-endpoints' } }])
     expect(lease(pool, ask('r4'), 2)).toEqual({ kind: 'rejected-no-endpoints' })
-    heartbeat(pool, beat('a', { sentAt: 3, running: ['r2'] }), 1, 3)
-    expect(lease(pool, ask('r5'), 4)?.kind).toBe('granted')
+    for (const sentAt of [3, 4]) heartbeat(pool, beat('a', { sentAt, running: ['r2'] }), 1, sentAt)
+    expect(lease(pool, ask('r5'), 4)).toEqual({ kind: 'rejected-no-endpoints' })
+    const probe = { workerId: 'a', instance: 'a.1', fault: undefined }
+    probed(pool, { ...probe, fault: 'the edge cannot reach it' }, 5)
+    expect(view(pool).workers[0]).toMatchObject({ state: 'unreachable', reason: 'the edge cannot reach it' })
+    probed(pool, { ...probe, instance: 'another' }, 5)
+    expect(lease(pool, ask('r5'), 5)).toEqual({ kind: 'rejected-no-endpoints' })
+    probed(pool, probe, 6)
+    expect(view(pool).workers[0]).toMatchObject({ state: 'ready', reason: null })
+    expect(lease(pool, ask('r5'), 6)?.kind).toBe('granted')
   })
 
   it('[POOL7] a lease that its worker does not run is freed after the grace period', () => {
@@ -138,7 +148,7 @@ describe('fleet', () => {
 
   it('[POOL11] in any sequence no worker exceeds its slots, and each waiter gets one outcome', () => {
     const event = fc.record({
-      kind: fc.constantFrom('lease', 'lease', 'release', 'beat', 'fail', 'sweep'),
+      kind: fc.constantFrom('lease', 'lease', 'release', 'beat', 'fail', 'probe', 'sweep'),
       request: fc.nat(40),
       worker: fc.constantFrom('a', 'b'),
       tenant: fc.constantFrom('t', 'u'),
@@ -175,6 +185,9 @@ describe('fleet', () => {
           } else if (kind === 'beat') {
             const ids = [...running].filter(([, on]) => on === worker).map(([id]) => id)
             hear(heartbeat(pool, beat(worker, { sentAt: now, running: ids }), 1, now))
+          } else if (kind === 'probe') {
+            if (probeDue(pool, worker, now))
+              hear(probed(pool, { workerId: worker, instance: `${worker}.1`, fault: undefined }, now))
           } else if (kind === 'fail') hear(workerFailed(pool, worker, requestId, now))
           else hear(sweep(pool, now))
           for (const { workerId, leased, slots } of view(pool).workers) {

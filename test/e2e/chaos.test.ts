@@ -27,7 +27,10 @@ beforeAll(async () => {
   const workerPort = await freePort()
   toWorker = await startWire(() => workerPort)
   toEdge = await startWire(() => product.port)
-  const { workerKey } = await product.admin<{ workerKey: string }>('POST', '/admin/workers', { workerId: 'second' })
+  const { workerKey } = await product.admin<{ workerKey: string }>('POST', '/admin/workers', {
+    workerId: 'second',
+    url: `http://127.0.0.1:${toWorker.port}`,
+  })
   second = fork(fileURLToPath(new URL('../../gpu-worker/main.ts', import.meta.url)), [], {
     env: {
       ...{ ...process.env, ...settings, TRAMONTANE_HOME: product.home, TRAMONTANE_POOL: 'latency' },

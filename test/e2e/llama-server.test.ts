@@ -149,7 +149,10 @@ describe.skipIf(!program)('llama-server', () => {
       '1',
     ]
     const engine = launch({ command: program ?? '', args, env: {} }, { graceMs: 2_000, line: () => undefined })
-    const { workerKey } = await product.admin<{ workerKey: string }>('POST', '/admin/workers', { workerId: 'attached' })
+    const { workerKey } = await product.admin<{ workerKey: string }>('POST', '/admin/workers', {
+      workerId: 'attached',
+      url: 'http://127.0.0.1:*',
+    })
     const worker = fork(
       fileURLToPath(new URL('../../gpu-worker/main.ts', import.meta.url)),
       ['--engine-url', `http://127.0.0.1:${port}/v1`],

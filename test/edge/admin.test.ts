@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { app } from '../../src/app.ts'
 import {
   ask,
+  enrol,
   heartbeatOf,
   keyHash,
   makeReceipt,
@@ -14,6 +15,7 @@ import {
   operatorKey,
   sealBy,
   send,
+  sendBeat,
   use,
 } from './client.ts'
 
@@ -277,9 +279,10 @@ describe('the operator', () => {
   })
 
   it('[ADN10] a rotated worker key is heard until the overlap ends, a revoked one not at all; receipts of a rotated one count', async () => {
-    const beat = async (epoch: number, sentAt = Date.now()) => {
-      const heartbeat = await sealBy('heartbeat', { ...heartbeatOf('gpu-1'), sentAt }, 'gpu-1', epoch)
-      return (await send('POST', '/internal/heartbeat', { heartbeat }, null)).status
+    let sentAt = Date.now()
+    const beat = async (epoch: number) => {
+      sentAt += 1
+      return (await sendBeat({ ...heartbeatOf('gpu-1'), sentAt }, epoch)).status
     }
     await openTenant('fleet')
     const { keyId } = await openKey('fleet')
@@ -294,17 +297,17 @@ describe('the operator', () => {
       const body = { receipts: [await sealBy('receipt', receipt, 'gpu-1', epoch)] }
       return (await send('POST', '/internal/receipts', body, null)).body
     }
-    const first = await operate('POST', '/admin/workers', { workerId: 'gpu-1' })
+    const first = await enrol('gpu-1')
     expect(first).toMatchObject({ epoch: 1, status: 'enrolled', workerKey: expect.stringMatching(/^tw_gpu-1_1_/) })
-    expect(await send('POST', '/admin/workers', { workerId: 'gpu-1' })).toMatchObject({
+    expect(await send('POST', '/admin/workers', { workerId: 'gpu-1', url: 'http://127.0.0.1:9/gpu-1' })).toMatchObject({
       status: 409,
       body: { param: 'workerId' },
     })
-    expect(await beat(1)).toBe(204)
+    expect(await beat(1)).toBe(200)
     expect(await operate('POST', '/admin/workers/gpu-1/rotate', { overlapSeconds: 600 })).toMatchObject({ epoch: 2 })
-    expect([await beat(1), await beat(2)]).toEqual([204, 204])
+    expect([await beat(1), await beat(2)]).toEqual([200, 200])
     expect(await operate('POST', '/admin/workers/gpu-1/rotate')).toMatchObject({ epoch: 3 })
-    expect([await beat(1), await beat(2), await beat(3)]).toEqual([403, 403, 204])
+    expect([await beat(1), await beat(2), await beat(3)]).toEqual([403, 403, 200])
     for (const [requestId, epoch] of [
       ['req_f1', 1],
       ['req_f2', 2],
@@ -313,15 +316,15 @@ describe('the operator', () => {
       expect(await deliver(requestId, epoch)).toMatchObject({ done: [`${requestId}.1`], refused: [] })
     }
     await evictDurableObject(env.POOL.getByName('fleet'))
-    expect([await beat(2), await beat(3)]).toEqual([403, 204])
+    expect([await beat(2), await beat(3)]).toEqual([403, 200])
     await operate('POST', '/admin/workers/gpu-1/revoke')
     expect((await operate('GET', '/admin/pools')).latency.workers).toEqual([])
     expect(await beat(3)).toBe(403)
     await admit('fleet', keyId, 'req_f3')
     expect(await deliver('req_f3', 3)).toMatchObject({ done: [], refused: [{ dispatchId: 'req_f3.1' }] })
     expect(await operate('GET', '/admin/tenants/fleet')).toMatchObject({ openReservations: 1, postedNano: 43_200 })
-    expect(await operate('POST', '/admin/workers', { workerId: 'gpu-1' })).toMatchObject({ epoch: 4 })
-    expect([await beat(3), await beat(4)]).toEqual([403, 204])
+    expect(await enrol('gpu-1')).toMatchObject({ epoch: 4 })
+    expect([await beat(3), await beat(4)]).toEqual([403, 200])
     expect((await operate('GET', '/admin/workers')).data).toMatchObject([
       { workerId: 'gpu-1', epoch: 4, status: 'enrolled' },
     ])

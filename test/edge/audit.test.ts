@@ -2,7 +2,7 @@
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { app } from '../../src/app.ts'
-import { openKey, openTenant, operate, operatorKey, send } from './client.ts'
+import { enrol, openKey, openTenant, operate, operatorKey, send } from './client.ts'
 
 const log = async (query = '') => (await operate('GET', `/admin/audit${query}`)).data
 
@@ -69,7 +69,7 @@ describe('audit', () => {
     const { apiKey: rotated } = await operate('POST', `/admin/tenants/quiet/keys/${keyId}/rotate`)
     const { secret } = await operate('PUT', '/admin/tenants/quiet/meter', { url: 'https://meter.example.com/in' })
     const operatorSecret = await operatorKey(['audit:read'])
-    const { workerKey } = await operate('POST', '/admin/workers', { workerId: 'quiet-1' })
+    const { workerKey } = await enrol('quiet-1')
     const { results } = await env.DB.prepare('SELECT * FROM audit').all()
     const text = JSON.stringify(results)
     for (const each of [apiKey, rotated, secret, operatorSecret, workerKey]) expect(text).not.toContain(each.slice(-24))

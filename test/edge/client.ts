@@ -132,7 +132,20 @@ export async function keyHash(tenantId: string, keyId: string): Promise<string> 
   })
 }
 
+/** Of a model that this gateway does not offer, so that no request of a test goes there. */
 export function heartbeatOf(workerId: string): Omit<Heartbeat, 'sentAt'> {
-  const { sentAt: _, ...beat } = testBeat(workerId, { model: 'another-model' })
+  const { sentAt: _, ...beat } = testBeat(workerId, { model: 'mistral-small-4' })
   return beat
+}
+
+/** Enrols a worker for what `testBeat` claims; its row with its key. */
+export function enrol(workerId: string, change: Record<string, unknown> = {}) {
+  const models = ['tramontane-tiny', 'mistral-small-4']
+  return operate('POST', '/admin/workers', { workerId, url: `http://127.0.0.1:9/${workerId}`, models, ...change })
+}
+
+/** A heartbeat as its worker sends it. */
+export async function sendBeat(beat: Heartbeat, epoch = 1): Promise<Answer> {
+  const heartbeat = await sealBy('heartbeat', beat, beat.workerId, epoch)
+  return send('POST', '/internal/heartbeat', { heartbeat }, null)
 }

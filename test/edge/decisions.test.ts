@@ -4,7 +4,7 @@ import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { DecisionBook } from '../../src/routing/decision-book.ts'
 import type { Decision } from '../../src/routing/decisions.ts'
-import { testAsk, testBeat } from '../support/fleet.ts'
+import { testAsk, testBeat, testEnrolment } from '../support/fleet.ts'
 
 const id = (index: number) => `req_${index.toString(16).padStart(12, '0')}`
 
@@ -18,6 +18,7 @@ describe('decisions', () => {
   it('[DCB1] what ended is on disk seconds later, with what its worker said, and outlives the object’s memory', async () => {
     const fleet = () => env.POOL.getByName('explained')
     const [done, open] = [id(1), id(2)]
+    await fleet().enrol(testEnrolment('w'), undefined)
     await fleet().heartbeat(testBeat('w', { sentAt: Date.now() }), 1)
     for (const requestId of [done, open])
       expect(await fleet().lease(testAsk(requestId))).toMatchObject({ kind: 'granted' })

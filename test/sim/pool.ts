@@ -7,6 +7,8 @@ import {
   lease,
   type Outcome,
   type Place,
+  probeDue,
+  probed,
   registry,
   release,
   sweep,
@@ -40,7 +42,12 @@ export class PoolHost {
   }
 
   heartbeat(beat: Heartbeat): void {
-    this.#tell(heartbeat(this.#pool, beat, 1, this.clock.now()))
+    const now = this.clock.now()
+    this.#tell(heartbeat(this.#pool, beat, 1, now))
+    // A simulated worker that beats is reached as well: the probe of the product would succeed.
+    const { workerId, instance } = beat
+    if (probeDue(this.#pool, workerId, now))
+      this.#tell(probed(this.#pool, { workerId, instance, fault: undefined }, now))
   }
 
   registry(): { present: Place[]; missing: string[] } {

@@ -255,6 +255,8 @@ export class Worker {
       cachedTokensTotal: 0,
       outputTokensTotal: 0,
       sentAt: this.clock.now(),
+      instance: `${this.workerId}.${this.#incarnation}`,
+      ...{ startedAt: 0, replaces: null, lastEnd: null },
     })
   }
 

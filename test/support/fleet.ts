@@ -1,6 +1,7 @@
-/** What a fleet and its edge tell each other, as plain as it can be; a test changes what it is about. */
+/** What a fleet and its edge send each other, as plain as it can be; a test changes what it is about. */
 import type { Dispatch } from '../../backends/protocol/dispatch.ts'
 import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import type { Enrolment } from '../../src/routing/enrolment.ts'
 import type { Ask } from '../../src/routing/pool.ts'
 
 export function testBeat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
@@ -21,6 +22,21 @@ export function testBeat(workerId: string, change: Partial<Heartbeat> = {}): Hea
     cachedTokensTotal: 0,
     outputTokensTotal: 0,
     sentAt: 0,
+    ...{ instance: `${workerId}.1`, startedAt: 0, replaces: null, lastEnd: null },
+    ...change,
+  }
+}
+
+/** What allows `testBeat`. */
+export function testEnrolment(workerId: string, change: Partial<Enrolment> = {}): Enrolment {
+  return {
+    workerId,
+    revision: 1,
+    url: `http://127.0.0.1:*/${workerId}`,
+    pools: ['latency', 'throughput'],
+    models: ['m'],
+    slotsMax: 256,
+    pinned: false,
     ...change,
   }
 }

@@ -25,7 +25,11 @@ export async function startScriptedWorker(
   options: { workerId?: string; vision?: boolean; slots?: number; script?: (chat: Chat) => Script },
 ): Promise<ScriptedWorker> {
   const { workerId = 'scripted', slots: slotsMax = 16, script } = options
-  const enrolled = await product.admin<{ workerKey: string }>('POST', '/admin/workers', { workerId })
+  const enrolled = await product.admin<{ workerKey: string }>('POST', '/admin/workers', {
+    workerId,
+    url: 'http://127.0.0.1:*',
+    slotsMax,
+  })
   const config = readConfig({
     TRAMONTANE_WORKER_KEY: enrolled.workerKey,
     TRAMONTANE_EDGE_URL: `http://127.0.0.1:${product.port}`,
@@ -45,8 +49,6 @@ export async function startScriptedWorker(
     engine,
     async alone() {
       for (const own of ['local-latency', 'local-throughput']) {
-        // They hold keys that were made with the gateway; only what is enrolled can be revoked.
-        await product.admin('POST', '/admin/workers', { workerId: own })
         await product.admin('POST', `/admin/workers/${own}/revoke`)
       }
       const pools = () => product.admin<Record<string, { workers: { workerId: string }[] }>>('GET', '/admin/pools')

@@ -11,6 +11,8 @@ import {
   lease,
   type Outcome,
   type PoolState,
+  probeDue,
+  probed,
   settled,
   type Told,
   workerFailed,
@@ -285,8 +287,12 @@ export class Fleet implements Router {
       cachedTokensTotal: engine.cachedTokensTotal,
       outputTokensTotal: engine.outputTokensTotal,
       sentAt: now,
+      ...{ instance: workerId, startedAt: 0, replaces: null, lastEnd: null },
     }
     this.#told(heartbeat(this.pool, beat, 1, now))
+    // An engine that lives is reached.
+    const probe = { workerId, instance: workerId, fault: undefined }
+    if (probeDue(this.pool, workerId, now)) this.#told(probed(this.pool, probe, now))
     const phase = now === 0 ? (this.#engines.size * 137) % beatEveryMs : 0
     this.#clock.after(beatEveryMs + phase, 'beat', () => this.#beat(workerId, home))
   }
