@@ -14,7 +14,7 @@ import { cleanText } from '../../backends/protocol/clean-text.ts'
 import { clockSkewMs, dispatchTtlMs, type PoolName } from '../../backends/protocol/dispatch.ts'
 import { type Heartbeat, heartbeatLostMs, type WorkerState } from '../../backends/protocol/heartbeat.ts'
 import { checkClaims, type Enrolment, joinEnrolments, pinTo } from './enrolment.ts'
-import { type Fence, heartbeatAllowed, joinFences } from './fence.ts'
+import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from './fence.ts'
 
 /** Why a worker is given no requests although it beats. */
 export interface Hold {
@@ -133,7 +133,9 @@ export class Roll {
     const enrolment = this.#enrolments.get(workerId)
     if (!heartbeatAllowed(this.#fences.get(workerId), keyEpoch, now)) {
       const reason = `key ${keyEpoch} of worker ${workerId} was rotated or revoked. Start the worker with its newest key.`
-      return this.#refuse(enrolment, beat, now, { status: 403, state: 'refused', reason })
+      // An operator who revoked a worker does not look for it.
+      const listed = receiptAllowed(this.#fences.get(workerId), keyEpoch) ? enrolment : undefined
+      return this.#refuse(listed, beat, now, { status: 403, state: 'refused', reason })
     }
     if (!enrolment) return { kind: 'unknown' }
     const entry = this.#entry(workerId)
