@@ -47,7 +47,10 @@ afterEach(() => {
   for (const child of started.splice(0)) child.kill('SIGKILL')
 })
 
-describe('the owner of a receipts folder', () => {
+/** Each test starts several programs, and the machine may be busy. */
+const timeout = 120_000
+
+describe('the owner of a receipts folder', { timeout }, () => {
   it('[OBX1] is one process; a second says so and ends, and kill -9 of the owner frees the folder', async () => {
     const folder = join(mkdtempSync(join(tmpdir(), 'tramontane-owner-')), 'workers', 'gpu-1')
     const code = `const { lockFolder } = await import(${JSON.stringify(lockModule)})
@@ -73,7 +76,7 @@ describe('the owner of a receipts folder', () => {
   })
 })
 
-describe('a worker that is started twice', () => {
+describe('a worker that is started twice', { timeout }, () => {
   let engine: EngineAt
   let edge: Server
   let key: CryptoKey
