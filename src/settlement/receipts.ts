@@ -4,9 +4,7 @@
  */
 import { z } from 'zod'
 import { Receipt, type ReceiptsAnswer, ReceiptsCall } from '../../backends/protocol/receipt.ts'
-import { sealedBy, unseal } from '../../backends/protocol/seal.ts'
-import { parseKeyId } from '../../backends/protocol/worker-key.ts'
-import { workerSealKey } from '../auth/fleet.ts'
+import { openWorkerWord } from '../auth/fleet.ts'
 import type { Env, Settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
 import { fleetOf } from '../routing/fleet.ts'
@@ -15,10 +13,11 @@ import type { End } from '../routing/pool.ts'
 export async function settleReceipts(body: unknown, env: Env, settings: Settings): Promise<ReceiptsAnswer> {
   const call = ReceiptsCall.safeParse(body)
   if (!call.success) throw new GatewayError('invalid_value', z.prettifyError(call.error))
-  const opened = await Promise.all(call.data.receipts.map((token) => openReceipt(token, settings)))
-  const signed = opened.filter((each) => each !== undefined)
+  // A worker delivers its own receipts, all with its newest key.
+  const word = await openWorkerWord('receipt', call.data.receipts, settings.fleet, Receipt)
+  const signed = (word?.claims ?? []).map((receipt) => ({ receipt, keyEpoch: word?.epoch ?? 0 }))
   const answer: ReceiptsAnswer = { done: [], refused: [] }
-  if (signed.length < opened.length)
+  if (!word || signed.some(({ receipt }) => receipt.workerId !== word.workerId))
     throw new GatewayError('permission_denied', 'a receipt is not signed by its worker: enrol the worker again')
   const good = await believed(signed, env, answer)
   await Promise.all(
@@ -65,14 +64,6 @@ function endOf({
   const finished = outcome === 'finished' && !estimated
   const ms = endedAt - startedAt
   return { requestId, workerId, effort, outcome, finished, promptTokens, cachedTokens, outputTokens, firstTokenMs, ms }
-}
-
-async function openReceipt(token: string, settings: Settings): Promise<Signed | undefined> {
-  const by = parseKeyId(sealedBy(token) ?? '')
-  if (!by) return undefined
-  const key = await workerSealKey(settings.fleet, by.workerId, by.epoch)
-  const receipt = await unseal('receipt', token, key, Receipt)
-  return receipt?.workerId === by.workerId ? { receipt, keyEpoch: by.epoch } : undefined
 }
 
 function groups<Item>(items: Item[], keyOf: (item: Item) => string): [string, Item[]][] {
