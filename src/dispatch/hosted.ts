@@ -16,12 +16,14 @@ import type { BackendEvent, Failure, Order, Reader, Request } from '../../backen
 import { mistral, mistralModel } from '../../backends/mistral.ts'
 import { promptBound } from '../../backends/prompt-bound.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../../backends/protocol/chunk.ts'
+import { warningsHeader } from '../../backends/protocol/dispatch.ts'
 import type { Counts, Rates } from '../../backends/protocol/money.ts'
 import { rootOf } from '../../backends/root.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { HostedSettings } from '../env.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError, logError } from '../errors.ts'
 import type { Line } from '../line.ts'
+import { addWarnings } from '../metering/headers.ts'
 import { type HostedEnd, type HostedOrder, hostedSettlement, Seen } from '../settlement/hosted.ts'
 import type { Shaped } from '../shaping/shape.ts'
 import { hostedCard } from '../tenant/admission.ts'
@@ -127,8 +129,8 @@ class HostedCall {
   disclose(headers: Headers): void {
     headers.set('x-tramontane-pool', 'hosted')
     headers.set('x-tramontane-worker', mistralWorkerId)
-    const warnings = [...this.#shaped.warnings, ...(this.#request.ok ? this.#request.warnings : [])]
-    if (warnings.length > 0) headers.set('x-tramontane-warnings', warnings.join('; '))
+    headers.delete(warningsHeader)
+    addWarnings(headers, [...this.#shaped.warnings, ...(this.#request.ok ? this.#request.warnings : [])])
   }
 
   /** Resolves when the API has begun to answer. */
@@ -156,9 +158,7 @@ class HostedCall {
    */
   end(end: HostedEnd | 'refused'): Promise<void> {
     this.#settled ??= this.#close(end === 'abort' && !this.#called ? 'refused' : end)
-      .catch((error: unknown) =>
-        console.error(`request ${this.#line.requestId}: its hosted answer is not settled`, error),
-      )
+      .catch((error: unknown) => logError(`request ${this.#line.requestId}: its hosted answer is not settled`, error))
       .finally(this.#held.resolve)
     return this.#settled
   }
@@ -203,7 +203,7 @@ class HostedCall {
     const text = await readBounded(body)
     const headers = Object.fromEntries(response.headers)
     const failure = mistral.failure({ status: response.status, headers, body: text })
-    if (failure.operator) console.error(`the hosted API refuses this gateway: ${response.status}`, text.slice(0, 500))
+    if (failure.operator) logError(`the hosted API refuses this gateway: ${response.status}`, text.slice(0, 500))
     throw new GatewayError(failure.code, failure.message, { retryAfterMs: failure.retryAfterMs })
   }
 
@@ -240,7 +240,7 @@ class HostedCall {
               if (text !== '') return
             }
           } catch (error) {
-            if (!this.#line.left.aborted) console.warn(`request ${this.#line.requestId}: ${error}`)
+            if (!this.#line.left.aborted) logError(`request ${this.#line.requestId}`, error)
             void this.end(this.#line.left.aborted ? 'abort' : 'failed')
             source.cancel().catch(() => undefined)
             controller.error(error)
