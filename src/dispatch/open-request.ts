@@ -12,8 +12,6 @@ import type { Admission } from '../tenant/calls.ts'
 import { tenantStub } from '../tenant/reserve.ts'
 import type { Served, Service } from './serve.ts'
 
-/** An admission whose answer was lost may reach its tenant after the first void. */
-const voidAgainAfterMs = 2_000
 const retries = { retries: 4, minTimeout: 100 }
 
 export class OpenRequest {
@@ -77,18 +75,16 @@ export class OpenRequest {
   }
 
   #release(): void {
-    const { line } = { line: this.#line }
-    this.#line.waitUntil(pRetry(() => fleetOf(line.env).release([line.requestId]), retries).catch(this.#failed))
+    const { env, requestId } = this.#line
+    this.#line.waitUntil(pRetry(() => fleetOf(env).release([requestId]), retries).catch(this.#failed))
   }
 
   async #void(): Promise<void> {
     const { requestId } = this.#line
     try {
       // A stub that failed stays broken: each try takes a new one.
-      const ended = () => pRetry(() => tenantStub(this.#line, this.#key.tenantId).void(requestId), retries)
-      if ((await ended()) !== 'unknown') return
-      await new Promise((resolve) => setTimeout(resolve, voidAgainAfterMs))
-      await ended()
+      // A void that comes before its admission is remembered there.
+      await pRetry(() => tenantStub(this.#line, this.#key.tenantId).void(requestId), retries)
     } catch (error) {
       this.#failed(error)
     }

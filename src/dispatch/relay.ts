@@ -142,12 +142,13 @@ export async function relayWhole(
     service.cancel()
     throw error
   })
-  const { readable, writable } = new IdentityTransformStream()
-  const to: Whole = { writable, voice, attempt, headers }
-  line.waitUntil(pumpWhole(line, service, served, to).catch(broken(writable)).finally(beat.stop))
   headers.set('content-type', 'application/json')
   disclosePlace(headers, served, line)
   discloseEffort(headers, service)
+  const { readable, writable } = new IdentityTransformStream()
+  const to: Whole = { writable, voice, attempt, headers }
+  // Begun last: a pump whose response is lost would wait for a reader for ever.
+  line.waitUntil(pumpWhole(line, service, served, to).catch(broken(writable)).finally(beat.stop))
   return new Response(readable, { headers })
 }
 
