@@ -165,7 +165,8 @@ const usage = { promptTokens: 5, cachedTokens: 0, outputTokens: 3, reasoningToke
 
 /** A worker that begins, writes three pieces, and sends its receipt, also when its stream is cancelled. */
 async function workerAnswer(init: RequestInit): Promise<Response> {
-  if (worker === 'unreachable') throw new Error('connection refused')
+  if (worker === 'late') await scheduler.wait(300)
+  if (worker === 'unreachable' || worker === 'late') throw new Error('connection refused')
   if (worker === 'refuses') return Response.json({ code: 'invalid_value', message: 'no' }, { status: 400 })
   const token = new Headers(init.headers).get('authorization')?.split('.')[1] ?? ''
   const claims = JSON.parse(atob(token.replaceAll('-', '+').replaceAll('_', '/'))) as Dispatch & { proof?: string }
@@ -259,8 +260,10 @@ interface Case {
   headers?: Record<string, string>
   hosted?: boolean
   /** How the worker fails by itself: no step need fail for that. */
-  worker?: 'absent' | 'refuses' | 'breaks' | 'unreachable'
+  worker?: 'absent' | 'refuses' | 'breaks' | 'unreachable' | 'late'
   status?: number
+  /** The first step that fails. */
+  from?: string
 }
 
 const hello = [{ role: 'user', content: 'hello' }]
@@ -293,6 +296,11 @@ cases.push(
   ['a worker that breaks off, streamed', { ...chat, stream: true, worker: 'breaks', status: 200 }],
   ['a worker that breaks off, whole', { ...chat, stream: false, worker: 'breaks', status: 200 }],
   ['a worker that cannot be reached', { ...chat, stream: true, worker: 'unreachable', status: 502 }],
+  // Its headers have gone out, so only the steps behind them are new.
+  [
+    'a worker that is lost late',
+    { ...chat, stream: true, worker: 'late', status: 200, from: 'before hosted.lastResort.slow' },
+  ],
 )
 
 let runs = 0
@@ -347,7 +355,9 @@ describe('between a reservation and its answer', () => {
     expect(whole, whole.text).toMatchObject({ status: asked.status ?? 200 })
     expect(await left(tenantId)).toEqual(clean)
     expect(whole.steps).toBeGreaterThan(20)
-    for (let failing = 1; failing <= whole.steps; failing++) {
+    const first = asked.from === undefined ? 1 : steps.names.indexOf(asked.from) + 1
+    expect(first).toBeGreaterThan(0)
+    for (let failing = first; failing <= whole.steps; failing++) {
       await run(asked, failing)
       const name = `step ${failing}: ${steps.names[failing - 1]}`
       expect({ name, ...(await left(tenantId)) }).toEqual({ name, ...clean })
