@@ -26,6 +26,12 @@ const steps = await vi.hoisted(async () => {
   let failing = 0
   let open = false
   const names: string[] = []
+  const step = (name: string) => {
+    if (!open || workers.getStore()) return
+    count += 1
+    names.push(name)
+    if (count === failing) throw new Error(`step ${count} fails: ${name}`)
+  }
   return {
     names,
     asWorker: <Result>(work: () => Result): Result => workers.run(true, work),
@@ -39,15 +45,9 @@ const steps = await vi.hoisted(async () => {
       open = false
       return count
     },
-    step(name: string) {
-      if (!open || workers.getStore()) return
-      count += 1
-      names.push(name)
-      if (count === failing) throw new Error(`step ${count} fails: ${name}`)
-    },
+    step,
     /** The module's functions, and the functions of what they answer, as steps. */
     wrapped(module: object, name: string): object {
-      const { step } = this
       const wrap = (fn: (...args: unknown[]) => unknown, at: string, deep: boolean) =>
         function wrapped(this: unknown, ...args: unknown[]): unknown {
           step(`before ${at}`)
@@ -241,7 +241,7 @@ async function settle(claims: Dispatch & { proof?: string }, outcome: 'finished'
   const { promptTokensMax, outputTokensMax, issuedAt } = claims
   const receipt = {
     ...makeReceipt({ requestId, dispatchId, tenantId, keyId, workerId, outcome, counts: usage }),
-    ...(outcome === 'aborted' && { finishReason: 'abort' }),
+    finishReason: outcome === 'aborted' ? ('abort' as const) : ('stop' as const),
     costNano: costNano(usage, rates),
     terms: { costNanoMax, promptTokensMax, outputTokensMax, rates, issuedAt },
     proof,
