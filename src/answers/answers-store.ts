@@ -57,7 +57,8 @@ export type Begun =
 
 export type AnswersStore = ReturnType<typeof openAnswers>
 
-export function openAnswers(sql: Sql) {
+/** @param charactersMax of everything that is kept */
+export function openAnswers(sql: Sql, charactersMax = tenantCharactersMax) {
   for (const statement of schema) sql.run(statement)
 
   function put(id: string, previousId: string | null, expiresAt: number, parts: Record<string, string>): boolean {
@@ -75,7 +76,7 @@ export function openAnswers(sql: Sql) {
 
   function makeRoom(characters: number): void {
     let held = Number(sql.all('SELECT coalesce(sum(characters), 0) AS held FROM answers')[0]?.held ?? 0)
-    while (held + characters > tenantCharactersMax) {
+    while (held + characters > charactersMax) {
       const oldest = sql.all('SELECT id, characters FROM answers ORDER BY expires_at LIMIT 1')[0]
       if (!oldest) return
       remove(String(oldest.id))
