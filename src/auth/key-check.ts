@@ -20,9 +20,11 @@ export interface KeyCheck {
   refused(error: unknown): void
 }
 
-export interface KeyIdentity extends Identity {
+export type KeyIdentity = Identity & {
   /** The models that the key may ask; null for all. */
   models?: string[] | null
+  /** Unix milliseconds; null for never. */
+  expiresAt?: number | null
 }
 
 export function keyCheck(env: Env, key: ApiKey): KeyCheck {
@@ -57,7 +59,7 @@ export async function identifyReader(env: Env, key: ApiKey): Promise<KeyIdentity
 async function identify(env: Env, key: ApiKey): Promise<KeyIdentity> {
   const answer = await ask(env, key, 'ask')
   if (answer.ok) {
-    known.confirm(key, Date.now())
+    known.confirm(key, Date.now(), answer.value.expiresAt ?? null)
     return answer.value
   }
   known.drop(key)

@@ -15,10 +15,11 @@ export class KnownKeys {
     return until !== undefined && now < until && now > until - 2 * budgets.keyKnownMs.value
   }
 
-  confirm(key: ApiKey, now: number): void {
+  /** @param expiresAt when the key ends; null for never */
+  confirm(key: ApiKey, now: number, expiresAt: number | null): void {
     const name = nameOf(key)
     this.#until.delete(name)
-    this.#until.set(name, now + budgets.keyKnownMs.value)
+    this.#until.set(name, Math.min(now + budgets.keyKnownMs.value, expiresAt ?? Number.POSITIVE_INFINITY))
     if (this.#until.size <= budgets.keysKnown.value) return
     const [oldest] = this.#until.keys()
     if (oldest !== undefined) this.#until.delete(oldest)
