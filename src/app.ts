@@ -1,12 +1,13 @@
 /** The routes. Each is a shell of a few lines around its room. */
 import { type Context, Hono } from 'hono'
-import { poolNames } from '../backends/protocol/dispatch.ts'
+import { budgets } from '../backends/protocol/budgets.ts'
 import { heartbeatPath } from '../backends/protocol/heartbeat.ts'
 import { receiptsPath } from '../backends/protocol/receipt.ts'
 import { admin } from './admin/admin.ts'
 import { ownKeys, ownLimits, ownUsage } from './admin/own.ts'
 import { keptResponses } from './answers/routes.ts'
 import { authenticate } from './auth/authenticate.ts'
+import { identifyReader } from './auth/key-check.ts'
 import { chat } from './chat.ts'
 import { countTokens } from './dispatch/count-tokens.ts'
 import { type Env, settings } from './env.ts'
@@ -14,7 +15,7 @@ import { errorResponse, GatewayError } from './errors.ts'
 import { type Line, newRequestId, startLine } from './line.ts'
 import { anthropicModel, anthropicModels, listModels, showModel } from './models.ts'
 import { reference } from './reference/reference.ts'
-import { fleetOf } from './routing/fleet.ts'
+import { isReady } from './routing/health.ts'
 import { takeHeartbeat } from './routing/heartbeats.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 import { readJsonBody } from './shaping/body.ts'
@@ -23,9 +24,6 @@ import { responses } from './surfaces/responses/surface.ts'
 import { notServed } from './surfaces/served.ts'
 import type { Surface } from './surfaces/surface.ts'
 import { errorsOf, isAnthropic, surfaces } from './surfaces/surfaces.ts'
-
-/** Heartbeats and receipts are small, and their signatures are inside them. */
-const internalBytesMax = 1024 * 1024
 
 type Bindings = { Bindings: Env; Variables: { requestId: string } }
 
@@ -60,48 +58,40 @@ app.use(async (context, next) => {
 
 for (const base of ['/v1/models', '/mistral/v1/models']) {
   app.get(base, async (context) => {
-    const { models, macKey } = await settings(context.env)
-    await authenticate(context.req.raw.headers, macKey)
-    return context.json(isAnthropic(context.req.raw) ? anthropicModels(models) : listModels(models))
+    const offered = await modelsOf(context)
+    return context.json(isAnthropic(context.req.raw) ? anthropicModels(offered) : listModels(offered))
   })
 
   app.get(`${base}/:id`, async (context) => {
-    const { models, macKey } = await settings(context.env)
-    await authenticate(context.req.raw.headers, macKey)
+    const offered = await modelsOf(context)
     const show = isAnthropic(context.req.raw) ? anthropicModel : showModel
-    return context.json(show(models, context.req.param('id')))
+    return context.json(show(offered, context.req.param('id')))
   })
+}
+
+/** The models that this key may ask. */
+async function modelsOf({ env, req }: Context<Bindings>): Promise<readonly string[]> {
+  const { models, macKey } = await settings(env)
+  const key = await authenticate(req.raw.headers, macKey)
+  const { models: allowed = null } = await identifyReader(env, key)
+  return allowed ? models.filter((id) => allowed.includes(id)) : models
 }
 
 app.get('/healthz', async (context) => {
   await settings(context.env)
-  const known = await fleetOf(context.env).views()
-  const views = poolNames.map((pool) => known[pool])
-  const pools = Object.fromEntries(
-    views.map((view, index) => [
-      poolNames[index],
-      {
-        slots: view.slots,
-        leased: view.leased,
-        unleased: view.unleased,
-        waiting: view.waiting,
-        workers: view.workers.length,
-      },
-    ]),
-  )
-  const ready = views.some((view) => view.workers.some((worker) => worker.state === 'ready'))
-  return context.json({ status: ready ? 'ok' : 'no worker is up', pools }, ready ? 200 : 503)
+  const ready = await isReady(context.env)
+  return context.json({ status: ready ? 'ok' : 'no worker is up' }, ready ? 200 : 503)
 })
 
 app.post(heartbeatPath, async (context) => {
-  const body = await readJsonBody(context.req.raw, internalBytesMax)
+  const body = await readJsonBody(context.req.raw, { bytesMax: budgets.internalBodyBytes.value })
   const after = (work: Promise<unknown>) => context.executionCtx.waitUntil(work)
   const { status, answer } = await takeHeartbeat(body.value, context.env, await settings(context.env), after)
   return context.json(answer, status)
 })
 
 app.post(receiptsPath, async (context) => {
-  const body = await readJsonBody(context.req.raw, internalBytesMax)
+  const body = await readJsonBody(context.req.raw, { bytesMax: budgets.internalBodyBytes.value })
   return context.json(await settleReceipts(body.value, context.env, await settings(context.env)))
 })
 

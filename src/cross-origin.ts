@@ -11,6 +11,8 @@ type Handler = (request: Request, env: Env, context: ExecutionContext) => Respon
 const forBrowsers = /^\/(mistral\/)?v1\//
 const preflightS = 7_200
 const requestHeadersMax = 2_048
+/** A host name has 253 characters at most. */
+const originMax = 300
 
 /** Headers that a page may read besides those that every page may. */
 const exposed = [
@@ -64,7 +66,7 @@ async function answered(
   next: () => Response | Promise<Response>,
 ): Promise<Response> {
   const [response, origins] = await Promise.all([next(), originsOf(request, env).catch((): string[] => [])])
-  const readable = origins.includes('*') || origins.includes(origin)
+  const readable = origin.length <= originMax && (origins.includes('*') || origins.includes(origin))
   const headers = new Headers(response.headers)
   headers.append('vary', 'origin')
   if (readable) {

@@ -1,4 +1,6 @@
 /** A failure that a client gets to see: one code of the table in `backends/protocol/errors.ts`, and what to do next. */
+import { budgets } from '../backends/protocol/budgets.ts'
+import { cleanText } from '../backends/protocol/clean-text.ts'
 import { type ErrorCode, errorTable } from '../backends/protocol/errors.ts'
 import { openaiErrors } from './surfaces/openai-errors.ts'
 import type { ErrorShape, Failure } from './surfaces/surface.ts'
@@ -21,9 +23,9 @@ export class GatewayError extends Error {
       cause?: unknown
     } = {},
   ) {
-    super(message, { cause: options.cause })
+    super(bounded(message, budgets.errorMessageCharacters.value), { cause: options.cause })
     this.code = code
-    this.param = options.param ?? null
+    this.param = options.param == null ? null : bounded(options.param, budgets.errorParamCharacters.value)
     this.retryAfterMs = options.retryAfterMs ?? null
     this.headers = options.headers ?? []
   }
@@ -58,8 +60,26 @@ export function failureOf(error: unknown, requestId: string): Failure {
 
 function asGatewayError(error: unknown, requestId: string): GatewayError {
   if (error instanceof GatewayError) return error
-  console.error(`request ${requestId} failed`, error)
+  logError(`request ${requestId} failed`, error)
   return new GatewayError('internal_error', `an internal error; tell the operator request id ${requestId}`, {
     cause: error,
   })
+}
+
+/** An error may carry what a client or a worker wrote: its log line is clean and bounded. */
+export function logError(what: string, error: unknown): void {
+  console.error(cleanText(`${what}: ${describe(error)}`, budgets.logCharacters.value))
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const cause = error.cause === undefined ? '' : ` (cause: ${describe(error.cause)})`
+  return `${error.stack ?? error.message}${cause}`
+}
+
+/** A client's text may be megabytes long, and may hold control characters and half of a surrogate pair. */
+function bounded(text: string, charactersMax: number): string {
+  const cut = text.length > charactersMax ? `${text.slice(0, charactersMax - 3)}...` : text
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced.
+  return cut.toWellFormed().replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, ' ')
 }

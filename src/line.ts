@@ -15,6 +15,8 @@ export interface Line {
   leave: () => void
   /** Work that must go on when the client is gone: closing the reservation, giving back the slot. */
   waitUntil: (work: Promise<unknown>) => void
+  /** Calls `end` once, when the answer and all such work have ended; `failed` when any of it rejected. */
+  onEnd: (end: (failed: boolean) => void) => void
 }
 
 export function startLine(
@@ -30,7 +32,33 @@ export function startLine(
   // Fires only on a reset before the headers; a polite close is noticed when something is written (see relay.ts).
   request.signal.addEventListener('abort', leave)
   const requestId = newRequestId(now)
-  return { requestId, surface, env, settings, startedAt: now, left: controller.signal, leave, waitUntil }
+  return { requestId, surface, env, settings, startedAt: now, left: controller.signal, leave, ...counted(waitUntil) }
+}
+
+/** Knows when all work of a request has ended. Work may start other work. */
+function counted(waitUntil: Line['waitUntil']): Pick<Line, 'waitUntil' | 'onEnd'> {
+  let open = 0
+  let failed = false
+  let ends: ((failed: boolean) => void)[] = []
+  const ended = () => {
+    open -= 1
+    if (open > 0) return
+    const now = ends
+    ends = []
+    for (const end of now) end(failed)
+  }
+  return {
+    waitUntil(work) {
+      open += 1
+      const settled = work.then(ended, (error: unknown) => {
+        failed = true
+        ended()
+        throw error
+      })
+      waitUntil(settled)
+    },
+    onEnd: (end) => void ends.push(end),
+  }
 }
 
 /** `req_` and 32 hex digits that begin with the time: rows that are keyed by it go to the end of their table. */

@@ -5,8 +5,13 @@
 import type { Chat, Format, Message, Part, ToolChoice } from './chat.ts'
 
 export function chatBody(chat: Chat): string {
+  return JSON.stringify(chatValue(chat))
+}
+
+/** The body before it becomes text: the edge writes large ones piece by piece. */
+export function chatValue(chat: Chat): object {
   const { frequencyPenalty, presencePenalty, outputTokensMax } = chat
-  return JSON.stringify({
+  return {
     model: chat.model,
     messages: chat.messages.map(message),
     ...(chat.tools.length > 0 && {
@@ -26,7 +31,7 @@ export function chatBody(chat: Chat): string {
     max_completion_tokens: outputTokensMax,
     stream: chat.stream,
     ...(chat.includeUsage && { stream_options: { include_usage: true } }),
-  })
+  }
 }
 
 function message(message: Message) {

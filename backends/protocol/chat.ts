@@ -82,6 +82,9 @@ export const Text = z.string().superRefine((text, context) => {
     context.addIssue({ code: 'custom', message: 'must not contain a lone surrogate: send well-formed Unicode' })
 })
 
+/** What ends an answer is looked for in text, and is told to engines. */
+export const StopText = Text.min(1).max(256)
+
 const TextPart = z
   .object({ type: z.enum(['text', 'input_text', 'output_text']), text: Text })
   .transform((part): Part => ({ kind: 'text', text: part.text }))
@@ -229,7 +232,7 @@ export const WireChat = z.object({
   seed: z.int().nullish(),
   frequency_penalty: z.number().min(-2).max(2).nullish(),
   presence_penalty: z.number().min(-2).max(2).nullish(),
-  stop: z.union([z.string().min(1).max(256), z.array(z.string().min(1).max(256)).max(stopMax)]).nullish(),
+  stop: z.union([StopText, z.array(StopText).max(stopMax)]).nullish(),
   max_tokens: TokensMax.nullish(),
   max_completion_tokens: TokensMax.nullish(),
   n: z.literal(1, { error: 'must be 1: send the request again for another answer' }).nullish(),

@@ -33,6 +33,7 @@ export type ErrorCode =
   | 'idempotency_mismatch'
   | 'idempotency_in_progress'
   | 'request_too_large'
+  | 'request_timeout'
   | 'rate_limit_exceeded'
   | 'insufficient_quota'
   | 'server_is_overloaded'
@@ -53,6 +54,7 @@ export const errorTable = {
   idempotency_in_progress: { status: 409, type: 'invalid_request_error', retry: true },
   not_found: { status: 404, type: 'invalid_request_error', retry: false },
   request_too_large: { status: 413, type: 'invalid_request_error', retry: false },
+  request_timeout: { status: 408, type: 'invalid_request_error', retry: true },
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error', retry: true },
   insufficient_quota: { status: 429, type: 'insufficient_quota', retry: false },
   server_is_overloaded: { status: 503, type: 'server_error', retry: true },

@@ -40,7 +40,7 @@ export function imageByData(data: string): MediaPart {
  * `input_file` of Responses, `document` of Messages, `document_url` of Mistral's dialect. Plain text becomes text.
  */
 export function documentBy(source: string, name: string): ReadPart<MediaPart | { kind: 'text'; text: string }> {
-  const short = name.slice(0, nameMax)
+  const short = shortName(name)
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) {
     const wrong = wrongAddress(source)
     return wrong ? refuse(wrong) : ok({ kind: 'document', url: source, name: short })
@@ -50,7 +50,14 @@ export function documentBy(source: string, name: string): ReadPart<MediaPart | {
   if (!source.toLowerCase().startsWith('data:text/')) return ok({ kind: 'document', url: source, name: short })
   const bytes = decodeBase64(base64Of(source))
   const text = bytes && decodeText(bytes)
-  return text === undefined ? refuse('must be UTF-8 text in base64') : ok({ kind: 'text', text })
+  if (text === undefined) return refuse('must be UTF-8 text in base64')
+  // The same rule as for any text: a tokenizer in C would end there.
+  return text.includes('\0') ? refuse('must not contain the NUL character') : ok({ kind: 'text', text })
+}
+
+/** The name is shown to the model: as a text, it has no NUL and no half of a surrogate pair. */
+function shortName(name: string): string {
+  return name.slice(0, nameMax).replaceAll('\0', '').toWellFormed()
 }
 
 export interface MediaSize {
@@ -94,9 +101,9 @@ function imageSize(url: string, size: MediaSize): number | string {
   if (!isData(url)) return imageTokensMax
   const base64 = base64Of(url)
   if (decodedBytes(base64) > imageBytesMax) return imageTooLarge
-  const bytes = decodeBase64(base64.slice(0, sniffedCharacters))
-  const head = bytes && sniffImage(bytes)
-  return head ? imageHeadTokens(head) : imageUnknown
+  const head = sniffed(base64, headCharacters)
+  const told = head && !head.size ? sniffed(base64, sniffedCharacters) : head
+  return told ? imageHeadTokens(told) : imageUnknown
 }
 
 /** The tokens of an image, exact where its size is told in the data URL, else the most that one can have. */
@@ -153,8 +160,14 @@ export function dataBytes(url: string): Uint8Array<ArrayBuffer> | undefined {
   return decodeBase64(base64Of(url))
 }
 
-/** Metadata may stand before the size in a JPEG; most of it is shorter than this. */
+/** The size stands at the beginning, except in a JPEG, where metadata may come first; most of it is shorter than this. */
+const headCharacters = 4 * 1024
 const sniffedCharacters = 256 * 1024
+
+function sniffed(base64: string, characters: number): ImageHead | undefined {
+  const bytes = decodeBase64(base64.slice(0, characters))
+  return bytes && sniffImage(bytes)
+}
 
 function base64Of(url: string): string {
   return url.slice(url.indexOf(',') + 1)
@@ -166,13 +179,20 @@ function decodedBytes(base64: string): number {
 
 /** Both alphabets, with white space and with or without padding; a cut is decoded as far as it is whole. */
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
-  const clean = text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/').replace(/=+$/, '')
+  const clean = withoutPadding(text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/'))
   const whole = clean.length % 4 === 1 ? clean.slice(0, -1) : clean
   try {
     return Uint8Array.from(atob(whole), (character) => character.charCodeAt(0))
   } catch {
     return undefined
   }
+}
+
+/** Not by an expression: `=+$` takes quadratic time where many equal signs are followed by something else. */
+function withoutPadding(base64: string): string {
+  let end = base64.length
+  while (end > 0 && base64.charCodeAt(end - 1) === 0x3d) end -= 1
+  return base64.slice(0, end)
 }
 
 function decodeText(bytes: Uint8Array): string | undefined {

@@ -1,6 +1,7 @@
 /** What the operator's routes share: who asks, what is to be noted, how bodies and ids are read. */
 import type { Context } from 'hono'
 import { z } from 'zod'
+import { budgets } from '../../backends/protocol/budgets.ts'
 import { idPattern } from '../auth/api-key.ts'
 import type { Scope } from '../auth/operator-key.ts'
 import type { Env } from '../env.ts'
@@ -68,7 +69,7 @@ export async function read<Schema extends z.ZodType>(request: Request, schema: S
 /** The body as JSON; an empty object where there is none. */
 export async function readBody(request: Request): Promise<unknown> {
   const absent = request.body === null || request.headers.get('content-length') === '0'
-  return absent ? {} : (await readJsonBody(request)).value
+  return absent ? {} : (await readJsonBody(request, { bytesMax: budgets.adminBodyBytes.value })).value
 }
 
 export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema): z.infer<Schema> {

@@ -6,7 +6,7 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import { GatewayError } from '../errors.ts'
 import { fleetOf } from '../routing/fleet.ts'
-import { type AdminEnv, tenantStub } from './context.ts'
+import { type AdminEnv, parse, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 
 /** Needed only where the fleet has forgotten the request. */
@@ -17,7 +17,7 @@ export const requests = new Hono<AdminEnv>()
 requests.get('/:requestId', needs('tenants:read'), async (context) => {
   const requestId = context.req.param('requestId')
   const decision = (await fleetOf(context.env).decision(requestId)) ?? null
-  const tenantId = decision?.tenantId ?? RequestQuery.parse(context.req.query()).tenantId
+  const tenantId = decision?.tenantId ?? parse(context.req.query(), RequestQuery).tenantId
   if (tenantId === undefined) {
     const message = `the fleet remembers no request ${requestId}: name its tenant, as ?tenantId=, to see what was booked`
     throw new GatewayError('not_found', message)

@@ -5,13 +5,14 @@
  * A response is kept with its own turn only, and names the one before it. So a conversation is kept once and not once
  * per turn, and what is deleted is gone: a conversation that leads through it cannot be continued.
  */
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { Kept, Past } from '../surfaces/surface.ts'
 import type { Row, Sql } from '../tenant/rows.ts'
 
-/** Of one answer with what was sent, in characters. */
-export const answerCharactersMax = 16_000_000
+/** Of one answer with what was sent, in characters: more could not be recalled. */
+export const answerCharactersMax = budgets.conversationCharacters.value
 /** Of one conversation, in characters and turns. */
-const conversationCharactersMax = 24_000_000
+const conversationCharactersMax = budgets.conversationCharacters.value
 const turnsMax = 1_000
 /** Of a tenant, in characters; what is oldest goes first. */
 const tenantCharactersMax = 1_000_000_000
@@ -56,7 +57,8 @@ export type Begun =
 
 export type AnswersStore = ReturnType<typeof openAnswers>
 
-export function openAnswers(sql: Sql) {
+/** @param charactersMax of everything that is kept */
+export function openAnswers(sql: Sql, charactersMax = tenantCharactersMax) {
   for (const statement of schema) sql.run(statement)
 
   function put(id: string, previousId: string | null, expiresAt: number, parts: Record<string, string>): boolean {
@@ -74,7 +76,7 @@ export function openAnswers(sql: Sql) {
 
   function makeRoom(characters: number): void {
     let held = Number(sql.all('SELECT coalesce(sum(characters), 0) AS held FROM answers')[0]?.held ?? 0)
-    while (held + characters > tenantCharactersMax) {
+    while (held + characters > charactersMax) {
       const oldest = sql.all('SELECT id, characters FROM answers ORDER BY expires_at LIMIT 1')[0]
       if (!oldest) return
       remove(String(oldest.id))
@@ -87,6 +89,8 @@ export function openAnswers(sql: Sql) {
     sql.run('DELETE FROM answers WHERE id = ?', id)
     sql.run('DELETE FROM pieces WHERE id = ?', id)
     sql.run('DELETE FROM items WHERE id = ?', id)
+    // A replay without its answer would be an empty one: the next request with its key asks again.
+    sql.run('DELETE FROM replays WHERE id = ? AND headers IS NOT NULL', id)
     return known
   }
 
@@ -117,10 +121,25 @@ export function openAnswers(sql: Sql) {
     return chain
   }
 
-  function item(itemId: string, now: number): unknown {
-    const id = sql.all('SELECT id FROM items WHERE item_id = ?', itemId)[0]?.id
-    if (typeof id !== 'string' || !answer(id, now)) return undefined
-    return list(id, 'output').find((each) => idOf(each) === itemId)
+  /** Each answer is read once, however many of its items are asked for, and not more than one conversation in all. */
+  function itemsOf(itemIds: readonly string[], now: number): [string, unknown][] {
+    const asked = Map.groupBy(itemIds, (itemId) => {
+      const id = sql.all('SELECT id FROM items WHERE item_id = ?', itemId)[0]?.id
+      return typeof id === 'string' ? id : ''
+    })
+    let characters = 0
+    const found = new Map<string, unknown>()
+    for (const [id, wanted] of asked) {
+      const row = answer(id, now)
+      characters += Number(row?.characters ?? 0)
+      if (!row || characters > conversationCharactersMax) continue
+      const wantedIds = new Set(wanted)
+      for (const each of list(id, 'output')) {
+        const itemId = idOf(each)
+        if (itemId !== undefined && wantedIds.has(itemId)) found.set(itemId, each)
+      }
+    }
+    return itemIds.flatMap((id) => (found.has(id) ? [[id, found.get(id)]] : []))
   }
 
   return {
@@ -136,11 +155,7 @@ export function openAnswers(sql: Sql) {
     },
     /** Each item that is kept, by its id, and all turns up to the response, or none where one is missing. */
     recall(previousId: string | undefined, itemIds: readonly string[], now: number) {
-      const items = itemIds.flatMap((id): [string, unknown][] => {
-        const found = item(id, now)
-        return found === undefined ? [] : [[id, found]]
-      })
-      return { turns: turns(previousId, now), items }
+      return { turns: turns(previousId, now), items: itemsOf(itemIds, now) }
     },
     /** The answer as it was given, in JSON. */
     body: (responseId: string, now: number): string | undefined =>

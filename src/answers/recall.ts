@@ -1,6 +1,8 @@
 /** Between the line and what is kept of earlier answers. */
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { Env } from '../env.ts'
+import { GatewayError, logError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import { type Kept, noPast, type Past, type Reference } from '../surfaces/surface.ts'
 import type { AnswersObject } from './answers-object.ts'
@@ -11,10 +13,16 @@ export function answersStub(env: Env, tenantId: string): DurableObjectStub<Answe
   return env.ANSWERS.getByName(tenantId)
 }
 
-/** What the client refers to. Its key is known to be ours; whether it is still good is seen before anything is told. */
+/** What the client refers to. Its key was found good before. */
 export async function recall(line: Line, key: ApiKey, reference: Reference | undefined): Promise<Past> {
   if (!reference) return noPast
-  const { previousId, itemIds } = reference
+  const { previousId } = reference
+  const itemIds = [...new Set(reference.itemIds)]
+  const { value: itemsMax } = budgets.recalledItems
+  if (itemIds.length > itemsMax) {
+    const message = `input: refers to more than ${itemsMax} kept items. Use previous_response_id, or send the items.`
+    throw new GatewayError('invalid_value', message, { param: 'input' })
+  }
   const { turns, items } = await answersStub(line.env, key.tenantId).recall(previousId, itemIds)
   return {
     turns: turns === undefined ? undefined : (JSON.parse(turns) as Past['turns']),
@@ -30,7 +38,7 @@ export async function keepResponse(line: Line, key: ApiKey, kept: Kept, days: nu
     const plain = JSON.parse(JSON.stringify(kept)) as Kept
     return await answersStub(line.env, key.tenantId).keep(plain, Date.now() + days * dayMs)
   } catch (error) {
-    console.error(`request ${line.requestId}: its response is not kept`, error)
+    logError(`request ${line.requestId}: its response is not kept`, error)
     return false
   }
 }

@@ -2,13 +2,15 @@
  * `Idempotency-Key`: a request that does not stream and comes again with the same key and the same body is given the
  * same bytes, and billed once. One that comes while its twin runs waits for it. What has no answer (a refusal, a lost
  * worker, a client that left) is not kept: the next attempt asks anew.
+ *
+ * An answer belongs to the API key that asked for it. Another key of the same tenant has its own models, budget and
+ * limits, so it gets an answer of its own. A replay takes one request of the rates.
  */
-import { digest } from '../../backends/protocol/seal.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { sha256Hex } from '../auth/secret.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError, logError } from '../errors.ts'
 import type { Line } from '../line.ts'
-import { tenantStub } from '../tenant/reserve.ts'
+import { takeRates } from '../tenant/take-rates.ts'
 import { answersStub } from './recall.ts'
 
 const header = 'idempotency-key'
@@ -28,20 +30,33 @@ export interface Attempt {
 
 export const idempotencyKeyOf = (request: Request) => request.headers.get(header)
 
-/** @returns the answer that was given before, or the attempt that is to be made; undefined without a key */
+/** What the key may ask now, as its tenant just said, and what it asks. */
+export interface Scope {
+  /** Null for all. */
+  models: string[] | null
+  model: string
+}
+
+export type Replayed = Response | Attempt
+
+/** @returns the answer that was given before, or the attempt that is to be made */
 export async function replay(
   request: Request,
   line: Line,
   key: ApiKey,
-  body: Uint8Array<ArrayBuffer>,
-): Promise<Response | Attempt | undefined> {
-  const given = idempotencyKeyOf(request)
-  if (given === null) return undefined
+  bodyDigest: string,
+  { models, model }: Scope,
+): Promise<Replayed> {
+  const given = idempotencyKeyOf(request) ?? ''
   if (given === '' || given.length > keyMax)
     throw new GatewayError('invalid_value', `${header}: must have 1 to ${keyMax} characters`, { param: header })
+  if (models && !models.includes(model)) {
+    const message = `model: this key may not ask ${model}. Use one of ${models.join(', ')}, or another key.`
+    throw new GatewayError('permission_denied', message)
+  }
   const stub = answersStub(line.env, key.tenantId)
-  const replayId = `replay_${await sha256Hex(given)}`
-  const asked = await sha256Hex(`${new URL(request.url).pathname} ${await digest(body)}`)
+  const replayId = `replay_${await sha256Hex(`${key.keyId} ${given}`)}`
+  const asked = await sha256Hex(`${new URL(request.url).pathname} ${bodyDigest}`)
   const begun = await stub.begin(replayId, asked, line.requestId)
   switch (begun.kind) {
     case 'run':
@@ -56,7 +71,7 @@ export async function replay(
         retryAfterMs: 1_000,
       })
     case 'answer':
-      await stillGood(line, key)
+      await takeRates(line, key, 0)
       return new Response(begun.text, { headers: [...begun.headers, ['idempotency-replayed', 'true']] })
   }
 }
@@ -76,7 +91,7 @@ function attempt(line: Line, key: ApiKey, replayId: string): Attempt {
       const kept = [...headers].filter(([name]) => !notKept.has(name))
       await stub()
         .finish(replayId, line.requestId, kept, text, Date.now() + keptMs)
-        .catch((error: unknown) => console.error(`request ${line.requestId}: its answer is not kept`, error))
+        .catch((error: unknown) => logError(`request ${line.requestId}: its answer is not kept`, error))
     },
     drop() {
       if (ended) return
@@ -85,10 +100,4 @@ function attempt(line: Line, key: ApiKey, replayId: string): Attempt {
     },
   }
   return attempt
-}
-
-/** A key that was revoked since gets no answer, not even one that it paid for. */
-async function stillGood(line: Line, { tenantId, keyId, secretHash }: ApiKey): Promise<void> {
-  const known = await tenantStub(line, tenantId).identify({ kind: 'key', keyId, secretHash }, 'ask')
-  if (!known.ok) throw new GatewayError(known.code, known.message)
 }

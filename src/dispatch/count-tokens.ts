@@ -1,64 +1,92 @@
 /**
- * `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`: how long a prompt is, from an engine that
- * serves the model, exactly; where none can say (none is up, all are busy, or the prompt has media, which are not read
- * for a count), an estimate that says so.
+ * `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`: how long a prompt is, exactly, from an engine
+ * that serves the model. Where none can say (none is up, all are busy, the prompt has media or is too long to be counted
+ * between the steps of running answers), the answer is an upper bound and is marked as an estimate.
+ *
+ * Counting takes one request and a tenth of the prompt's tokens from the rates. It ends when the client leaves.
  */
+import { promptTokensMax } from '../../backends/prompt-bound.ts'
+import { budgets } from '../../backends/protocol/budgets.ts'
 import { chatBody } from '../../backends/protocol/chat-body.ts'
 import { CountAnswer, type CountQuestion, countPath } from '../../backends/protocol/count.ts'
+import { Refusal } from '../../backends/protocol/dispatch.ts'
 import { digest, seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
 import { below } from '../../backends/root.ts'
 import { recall } from '../answers/recall.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { workerSealKey } from '../auth/fleet.ts'
-import { GatewayError } from '../errors.ts'
+import { keyCheck } from '../auth/key-check.ts'
+import { GatewayError, logError } from '../errors.ts'
 import type { Line } from '../line.ts'
+import { addWarnings, rateHeaders } from '../metering/headers.ts'
 import { fleetOf } from '../routing/fleet.ts'
 import type { Place } from '../routing/pool.ts'
 import { homeOf } from '../routing/targets.ts'
 import { readJsonBody } from '../shaping/body.ts'
 import { type Shaped, shape } from '../shaping/shape.ts'
 import { noPast } from '../surfaces/surface.ts'
-import { tenantStub } from '../tenant/reserve.ts'
+import type { RatesLeft } from '../tenant/admission.ts'
+import { takeRates } from '../tenant/take-rates.ts'
 
-const answerWithinMs = 5_000
 /** Workers that are asked, one after the other, before it is estimated. */
 const askedMax = 2
+/** A count takes this part of the tokens that it counts. */
+const tokenShare = 10
 
 export async function countTokens(request: Request, line: Line): Promise<Response> {
-  const { surface } = line
   const key = await authenticate(request.headers, line.settings.macKey)
-  const { tenantId, keyId, secretHash } = key
-  const body = await readJsonBody(request)
-  const known = await tenantStub(line, tenantId).identify({ kind: 'key', keyId, secretHash }, 'ask')
-  if (!known.ok) throw new GatewayError(known.code, known.message, { param: known.param })
-  const past = surface.refers ? await recall(line, key, surface.refers(body.value)) : noPast
-  const read = (surface.readPrompt ?? surface.read)(body.value, past)
-  if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
-  const bytes = new Uint8Array(new TextEncoder().encode(chatBody(read.asked.chat)))
-  const shaped = shape(read.asked, bytes.byteLength, line.settings.models)
-  const counted = await countAtWorker(line, shaped, bytes)
-  const { promptTokens, estimated } = counted ?? { promptTokens: shaped.promptTokens, estimated: true }
+  const check = keyCheck(line.env, key)
+  await check.ask()
+  const bytesMax = budgets.countBodyBytes.value
+  const { value, hold } = await readJsonBody(request, { bytesMax, tenantId: key.tenantId })
+  try {
+    const { surface } = line
+    const past = surface.refers ? await recall(line, key, surface.refers(value)) : noPast
+    const read = (surface.readPrompt ?? surface.read)(value, past)
+    if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
+    const body = chatBody(read.asked.chat)
+    const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
+    const shaped = shape(read.asked, bytes.byteLength, line.settings.models)
+    const ratesLeft = await takeRates(line, key, Math.ceil(shaped.promptTokens / tokenShare))
+    const counted = await countAtWorker(line, shaped, bytes)
+    return answer(
+      line,
+      shaped,
+      ratesLeft,
+      counted ?? { promptTokens: promptTokensMax(shaped.chat, body), estimated: true },
+    )
+  } finally {
+    hold?.release()
+  }
+}
+
+function answer(line: Line, shaped: Shaped, left: RatesLeft, { promptTokens, estimated }: CountAnswer): Response {
   const headers = new Headers({
     'x-request-id': line.requestId,
     'request-id': line.requestId,
     'x-tramontane-estimated': String(estimated),
+    'cache-control': 'no-store',
   })
-  if (shaped.warnings.length > 0) headers.set('x-tramontane-warnings', shaped.warnings.join('; '))
-  const object = surface.name === 'responses' && { object: 'response.input_tokens' }
+  addWarnings(headers, shaped.warnings)
+  for (const [name, value] of rateHeaders(left)) headers.set(name, value)
+  for (const [name, value] of line.surface.rateHeaders(left, line.startedAt)) headers.set(name, value)
+  const object = line.surface.name === 'responses' && { object: 'response.input_tokens' }
   return Response.json({ ...object, input_tokens: promptTokens, ...(estimated && { estimated }) }, { headers })
 }
 
+/** Undefined where no worker says; the answer is an estimate then. */
 async function countAtWorker(
   line: Line,
   shaped: Shaped,
   body: Uint8Array<ArrayBuffer>,
 ): Promise<CountAnswer | undefined> {
   const { images, documents } = shaped.media
-  if (images + documents > 0) return undefined
+  if (images + documents > 0 || body.byteLength > budgets.countTextBytes.value) return undefined
   for (const place of await placesFor(line, shaped)) {
+    if (line.left.aborted) return undefined
     const answer = await ask(line, place, shaped, body)
-    if (answer) return answer
+    if (answer !== 'busy') return answer
   }
   return undefined
 }
@@ -77,21 +105,27 @@ async function placesFor(line: Line, shaped: Shaped): Promise<Place[]> {
     .slice(0, askedMax)
 }
 
-/** Undefined where this worker cannot say; what is wrong with the prompt is thrown. */
+/**
+ * Undefined where this worker fell silent: no other is asked, because the prompt may be what silenced it. What is wrong
+ * with the prompt is thrown.
+ */
 async function ask(
   line: Line,
   { workerId, keyEpoch, url }: Place,
   shaped: Shaped,
   body: Uint8Array<ArrayBuffer>,
-): Promise<CountAnswer | undefined> {
+): Promise<CountAnswer | 'busy' | undefined> {
+  const within = budgets.countAnswerMs.value
   const question: CountQuestion = {
     workerId,
     effort: shaped.effort.effective,
     bodyDigest: await digest(body),
-    expiresAt: Date.now() + answerWithinMs,
+    expiresAt: Date.now() + within,
   }
   const key = await workerSealKey(line.settings.fleet, workerId, keyEpoch)
   const token = await seal('count', question, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  let answer: unknown
+  let answered = false
   try {
     const response = await fetch(below(url, countPath), {
       method: 'POST',
@@ -99,12 +133,17 @@ async function ask(
       // A redirect would lead past the address of the worker's enrolment, and take the prompt along.
       redirect: 'manual',
       body,
-      signal: AbortSignal.any([line.left, AbortSignal.timeout(answerWithinMs)]),
+      signal: AbortSignal.any([line.left, AbortSignal.timeout(within)]),
     })
-    if (response.ok) return CountAnswer.parse(await response.json())
-    await response.body?.cancel()
+    answered = response.ok
+    answer = await response.json()
   } catch (error) {
-    console.warn(`worker ${workerId} did not count a prompt`, error)
+    if (!line.left.aborted) logError(`worker ${workerId} did not count a prompt`, error)
+    return undefined
   }
-  return undefined
+  if (answered) return CountAnswer.safeParse(answer).data
+  const refusal = Refusal.safeParse(answer).data
+  if (refusal?.code === 'invalid_value')
+    throw new GatewayError('invalid_value', refusal.message, { param: refusal.param ?? null })
+  return refusal ? 'busy' : undefined
 }

@@ -16,13 +16,14 @@ import type { BackendEvent, Failure, Order, Reader, Request } from '../../backen
 import { mistral, mistralModel } from '../../backends/mistral.ts'
 import { promptBound } from '../../backends/prompt-bound.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../../backends/protocol/chunk.ts'
-import { hostedDispatch } from '../../backends/protocol/dispatch.ts'
+import { hostedDispatch, warningsHeader } from '../../backends/protocol/dispatch.ts'
 import type { Counts, Rates } from '../../backends/protocol/money.ts'
 import { rootOf } from '../../backends/root.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { HostedSettings } from '../env.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError, logError } from '../errors.ts'
 import type { Line } from '../line.ts'
+import { addWarnings } from '../metering/headers.ts'
 import { type HostedEnd, type HostedOrder, hostedSettlement, Seen } from '../settlement/hosted.ts'
 import type { Shaped } from '../shaping/shape.ts'
 import { hostedCard } from '../tenant/admission.ts'
@@ -126,8 +127,8 @@ class HostedCall {
   disclose(headers: Headers): void {
     headers.set('x-tramontane-pool', 'hosted')
     headers.set('x-tramontane-worker', mistralWorkerId)
-    const warnings = [...this.#shaped.warnings, ...(this.#request.ok ? this.#request.warnings : [])]
-    if (warnings.length > 0) headers.set('x-tramontane-warnings', warnings.join('; '))
+    headers.delete(warningsHeader)
+    addWarnings(headers, [...this.#shaped.warnings, ...(this.#request.ok ? this.#request.warnings : [])])
   }
 
   /** Resolves when the API has begun to answer. */
@@ -155,9 +156,7 @@ class HostedCall {
    */
   end(end: HostedEnd | 'refused'): Promise<void> {
     this.#settled ??= this.#close(end === 'abort' && !this.#called ? 'refused' : end)
-      .catch((error: unknown) =>
-        console.error(`request ${this.#line.requestId}: its hosted answer is not settled`, error),
-      )
+      .catch((error: unknown) => logError(`request ${this.#line.requestId}: its hosted answer is not settled`, error))
       .finally(this.#held.resolve)
     return this.#settled
   }
@@ -202,7 +201,7 @@ class HostedCall {
     const text = await readBounded(body)
     const headers = Object.fromEntries(response.headers)
     const failure = mistral.failure({ status: response.status, headers, body: text })
-    if (failure.operator) console.error(`the hosted API refuses this gateway: ${response.status}`, text.slice(0, 500))
+    if (failure.operator) logError(`the hosted API refuses this gateway: ${response.status}`, text.slice(0, 500))
     throw new GatewayError(failure.code, failure.message, { retryAfterMs: failure.retryAfterMs })
   }
 
@@ -239,7 +238,7 @@ class HostedCall {
               if (text !== '') return
             }
           } catch (error) {
-            if (!this.#line.left.aborted) console.warn(`request ${this.#line.requestId}: ${error}`)
+            if (!this.#line.left.aborted) logError(`request ${this.#line.requestId}`, error)
             void this.end(this.#line.left.aborted ? 'abort' : 'failed')
             source.cancel().catch(() => undefined)
             controller.error(error)

@@ -11,10 +11,11 @@
  * receipt says what was generated); the same departure while waiting aborts `line.left`, which withdraws the request
  * from the queue. A worker that breaks off makes the pipe fail from the other side: the client is told in one event.
  */
-import { warningsHeader } from '../../backends/protocol/dispatch.ts'
+import { cleanText } from '../../backends/protocol/clean-text.ts'
 import type { Attempt } from '../answers/replay.ts'
 import { failureOf, GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
+import { addWarnings } from '../metering/headers.ts'
 import { waitComment } from '../routing/wait.ts'
 import { openaiErrors } from '../surfaces/openai-errors.ts'
 import type { Served, Service } from './serve.ts'
@@ -42,11 +43,17 @@ export async function relayStream(
   else await discloseWait(headers, service)
   discloseEffort(headers, service)
   const { readable, writable } = new IdentityTransformStream()
-  line.waitUntil(pumpStream(line, service, served, writable, voice).finally(beat.stop))
+  line.waitUntil(pumpStream(line, service, served, writable, voice).catch(broken(writable)).finally(beat.stop))
   return new Response(readable, { headers })
 }
 
-/** Never rejects. Ends with the client gone or the stream closed. */
+/** A pump that fails has a defect. Its client must not wait for it, and whoever owns the request closes it. */
+const broken = (writable: WritableStream<Uint8Array>) => async (error: unknown) => {
+  await writable.abort(error).catch(() => undefined)
+  throw error
+}
+
+/** Ends with the client gone or the stream closed. */
 async function pumpStream(
   line: Line,
   service: Service,
@@ -135,12 +142,13 @@ export async function relayWhole(
     service.cancel()
     throw error
   })
-  const { readable, writable } = new IdentityTransformStream()
-  const to: Whole = { writable, voice, attempt, headers }
-  line.waitUntil(pumpWhole(line, service, served, to).finally(beat.stop))
   headers.set('content-type', 'application/json')
   disclosePlace(headers, served, line)
   discloseEffort(headers, service)
+  const { readable, writable } = new IdentityTransformStream()
+  const to: Whole = { writable, voice, attempt, headers }
+  // Begun last: a pump whose response is lost would wait for a reader for ever.
+  line.waitUntil(pumpWhole(line, service, served, to).catch(broken(writable)).finally(beat.stop))
   return new Response(readable, { headers })
 }
 
@@ -153,7 +161,7 @@ interface Whole {
   headers: Headers
 }
 
-/** Never rejects. A second loss breaks the connection off: an answer never looks whole when it is not. */
+/** A second loss breaks the connection off: an answer never looks whole when it is not. */
 async function pumpWhole(line: Line, service: Service, first: Served, to: Whole) {
   const { writable, attempt, headers } = to
   let served: Served | undefined = first
@@ -221,11 +229,8 @@ async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): P
 
 function disclosePlace(headers: Headers, served: Served, line: Line): void {
   headers.set('x-tramontane-pool', served.lease.pool)
-  headers.set('x-tramontane-worker', served.lease.place.workerId)
-  if (served.warnings) {
-    const known = headers.get(warningsHeader)
-    headers.set(warningsHeader, known ? `${known}; ${served.warnings}` : served.warnings)
-  }
+  headers.set('x-tramontane-worker', cleanText(served.lease.place.workerId, 64))
+  if (served.warnings) addWarnings(headers, served.warnings.split('; '))
   headers.set('openai-processing-ms', String(Date.now() - line.startedAt))
   const { position, waitedMs } = served.lease
   if (position !== null) setQueueHeaders(headers, position, waitedMs)
@@ -237,9 +242,7 @@ function discloseEffort(headers: Headers, service: Service): void {
   if (lowered === undefined) return
   const asked = headers.get('x-tramontane-effort-asked') ?? headers.get('x-tramontane-effort')
   headers.set('x-tramontane-effort', lowered)
-  const warning = `effort lowered from ${asked} to ${lowered} under load, as this tenant's settings allow`
-  const known = headers.get(warningsHeader)
-  headers.set(warningsHeader, known ? `${known}; ${warning}` : warning)
+  addWarnings(headers, [`effort lowered from ${asked} to ${lowered} under load, as this tenant's settings allow`])
 }
 
 /** The headers go out before the answer: where it stands and how long it is expected to wait, or how long it has. */

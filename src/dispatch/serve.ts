@@ -6,7 +6,7 @@
 import pRetry from 'p-retry'
 import type { Refusal } from '../../backends/protocol/dispatch.ts'
 import type { ApiKey } from '../auth/api-key.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError, logError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import type { PriorityClass } from '../routing/fair-queue.ts'
 import { fleetOf } from '../routing/fleet.ts'
@@ -171,6 +171,8 @@ export function serve(
     }
     const lease = await route(line, order, wait).catch((cause: unknown) => {
       nowhere = cause instanceof NoPlace
+      // The grant may have been made and lost on its way.
+      if (!(cause instanceof GatewayError)) release(line)
       throw last ?? cause
     })
     const { served, dispatched, lease: on } = await startBest(lease, order)
@@ -207,7 +209,7 @@ export function serve(
       last = new GatewayError('invalid_value', message, { param: param ?? null })
       return
     }
-    console.warn(`request ${line.requestId}: worker ${lease.place.workerId} refused: ${code}: ${message}`)
+    logError(`request ${line.requestId}: worker ${lease.place.workerId} refused`, `${code}: ${message}`)
     failedOn.push(lease.place.workerId)
     last = new GatewayError('server_is_overloaded', 'no worker could take the request: try again soon', {
       retryAfterMs: 1_000,

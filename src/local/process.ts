@@ -4,11 +4,14 @@
  *   starting ── ready ──▶ running ── died ──▶ waiting ──▶ starting …      gives up when it dies young too often
  */
 import { type ChildProcess, fork } from 'node:child_process'
+import { childEnvironment } from './child-environment.ts'
 
 export interface ProcessOptions<Ready> {
   name: string
   module: string
   env: Record<string, string>
+  /** Names of secrets in this process's environment that the child needs. No other secret is given to it. */
+  passed?: readonly string[]
   /** What the child's `ready` message carries. */
   ready: (message: unknown) => Ready | undefined
   /** Called at each start, the first one included. */
@@ -58,11 +61,11 @@ export class SupervisedProcess<Ready> {
   }
 
   #launch(resolve?: (ready: Ready) => void, reject?: (error: Error) => void): void {
-    const { module, env, ready, onReady, log } = this.#options
+    const { module, env, passed = [], ready, onReady, log } = this.#options
     const startedAt = performance.now()
     // A group of its own: a Ctrl-C in the terminal reaches this launcher only, which then stops its children in order.
     const child = fork(module, {
-      env: { ...process.env, ...env },
+      env: childEnvironment(process.env, passed, env),
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     })

@@ -1,4 +1,6 @@
 /** What every answer discloses in its headers: ids, effort asked and served, limits, warnings. */
+import { warningsHeaderValue } from '../../backends/protocol/clean-text.ts'
+import { warningsHeader } from '../../backends/protocol/dispatch.ts'
 import type { Line } from '../line.ts'
 import type { Shaped } from '../shaping/shape.ts'
 import type { RatesLeft } from '../tenant/admission.ts'
@@ -15,10 +17,17 @@ export function answerHeaders(line: Line, shaped: Shaped, admission: Admission):
   if (shaped.alias) headers.set('x-tramontane-model-asked', shaped.alias.id)
   if (shaped.alias?.deprecatedOn) headers.set('deprecation', deprecatedSince(shaped.alias.deprecatedOn))
   if (shaped.effort.asked) headers.set('x-tramontane-effort-asked', shaped.effort.asked)
-  if (shaped.warnings.length > 0) headers.set('x-tramontane-warnings', shaped.warnings.join('; '))
+  addWarnings(headers, shaped.warnings)
   for (const [name, value] of rateHeaders(admission.ratesLeft)) headers.set(name, value)
   for (const [name, value] of line.surface.rateHeaders(admission.ratesLeft, line.startedAt)) headers.set(name, value)
   return headers
+}
+
+/** Adds to the warnings that the headers have; the header stays clean and short, whatever a client or worker wrote. */
+export function addWarnings(headers: Headers, warnings: readonly string[]): void {
+  if (warnings.length === 0) return
+  const known = headers.get(warningsHeader)
+  headers.set(warningsHeader, warningsHeaderValue([...(known ? known.split('; ') : []), ...warnings]))
 }
 
 /** RFC 9745: seconds since 1970, led by an at sign. */

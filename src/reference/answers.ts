@@ -140,7 +140,6 @@ export const AnthropicRefusal = z.object({
   request_id: z.string(),
 })
 
-const PoolHealth = z.object({ slots: Count, leased: Count, unleased: Count, waiting: Count, workers: Count })
-export const Health = z.object({ status: z.string(), pools: z.record(z.string(), PoolHealth) })
+export const Health = z.object({ status: z.string() })
 
 export const UsageReport = z.object({ data: z.array(z.record(z.string(), z.unknown())) })

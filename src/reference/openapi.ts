@@ -8,12 +8,8 @@ type Json = Record<string, unknown>
 
 /** @param origin where this gateway is reached */
 export function openapi(origin: string): Json {
-  const paths: Record<string, Json> = {}
-  for (const operation of operations) {
-    const path = paths[operation.path] ?? {}
-    path[operation.method] = describe(operation)
-    paths[operation.path] = path
-  }
+  parts ??= partsOf()
+  const { paths, schemas } = parts
   return {
     openapi: '3.1.0',
     info: {
@@ -36,13 +32,27 @@ export function openapi(origin: string): Json {
         },
         worker: { type: 'http', scheme: 'bearer', description: 'Sealed with a worker’s key, in the body' },
       },
-      schemas: {
-        Refusal: schemaOf(Refusal, 'output'),
-        AnthropicRefusal: schemaOf(AnthropicRefusal, 'output'),
-        ChatCompletionChunk: schemaOf(ChatCompletionChunk, 'output'),
-      },
+      schemas,
     },
   }
+}
+
+/** Everything that is the same at every address: making it takes most of the time, so it is made once. */
+let parts: { paths: Record<string, Json>; schemas: Json } | undefined
+
+function partsOf(): NonNullable<typeof parts> {
+  const paths: Record<string, Json> = {}
+  for (const operation of operations) {
+    const path = paths[operation.path] ?? {}
+    path[operation.method] = describe(operation)
+    paths[operation.path] = path
+  }
+  const schemas = {
+    Refusal: schemaOf(Refusal, 'output'),
+    AnthropicRefusal: schemaOf(AnthropicRefusal, 'output'),
+    ChatCompletionChunk: schemaOf(ChatCompletionChunk, 'output'),
+  }
+  return { paths, schemas }
 }
 
 function describe(operation: Operation): Json {

@@ -597,7 +597,12 @@ const open = (operation: Omit<Operation, 'auth' | 'method'>): Operation => ({
   ...operation,
 })
 const others: Operation[] = [
-  open({ path: '/healthz', tag: 'Health', summary: 'What the pools hold; 503 when no worker is up', answer: Health }),
+  open({
+    path: '/healthz',
+    tag: 'Health',
+    summary: 'Whether any worker is up; 503 when none is. Details are at /admin/pools',
+    answer: Health,
+  }),
   open({ path: '/', tag: 'Documents', summary: 'Leads to the reference', answer: 'text' }),
   open({ path: '/openapi.json', tag: 'Documents', summary: 'This document', answer: 'object' }),
   open({ path: '/docs', tag: 'Documents', summary: 'The reference as a page', answer: 'text' }),

@@ -25,8 +25,11 @@ summary { cursor: pointer; }
 nav a { margin-right: 1rem; }
 `
 
+let sections: ReturnType<typeof section>[] | undefined
+
 export async function page(place: Place, offered: readonly string[]) {
-  const sections = (Object.keys(tags) as Tag[]).map(section)
+  // The same at every address, and most of the work: it is done once.
+  sections ??= (Object.keys(tags) as Tag[]).map(section)
   return html`<!doctype html>
 <html lang="en">
 <head>

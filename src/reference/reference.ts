@@ -1,5 +1,9 @@
-/** `/openapi.json`, `/docs`, `/llms.txt`, and `/`, which leads there: the reference, told for the address that it is asked at. */
+/**
+ * `/openapi.json`, `/docs`, `/llms.txt`, and `/`, which leads there: the reference, for the address that it is asked at.
+ * Making a page takes about 30 ms and no key is asked for, so an isolate makes each page once for each address.
+ */
 import { type Context, Hono } from 'hono'
+import { budgets } from '../../backends/protocol/budgets.ts'
 import { type Env, settings } from '../env.ts'
 import { llmsText } from './llms.ts'
 import { openapi } from './openapi.ts'
@@ -8,35 +12,77 @@ import type { Place } from './quickstarts.ts'
 
 export const reference = new Hono<{ Bindings: Env }>()
 
+interface Page {
+  bytes: Uint8Array<ArrayBuffer>
+  etag: string
+  headers: Record<string, string>
+}
+
+/** By path and origin, the least recently asked for first. */
+const made = new Map<string, Page>()
+
 reference.get('/', (context) => context.redirect('/docs'))
 
 reference.get('/openapi.json', (context) =>
-  context.json(openapi(originOf(context)), 200, { 'access-control-allow-origin': '*' }),
+  answer(context, async ({ origin }) => ({
+    text: JSON.stringify(openapi(origin)),
+    headers: { 'content-type': 'application/json', 'access-control-allow-origin': '*' },
+  })),
 )
 
-reference.get('/docs', async (context) => {
-  const { place, offered } = await placeOf(context)
-  const body = await page(place, offered)
-  return context.html(body, 200, { 'content-security-policy': await policy(), 'x-content-type-options': 'nosniff' })
-})
+reference.get('/docs', (context) =>
+  answer(context, async (place, offered) => ({
+    text: String(await page(place, offered)),
+    headers: {
+      'content-type': 'text/html; charset=UTF-8',
+      'content-security-policy': await policy(),
+      'x-content-type-options': 'nosniff',
+    },
+  })),
+)
 
-reference.get('/llms.txt', async (context) => {
-  const { place, offered } = await placeOf(context)
-  return context.text(llmsText(place, offered))
-})
+reference.get('/llms.txt', (context) =>
+  answer(context, async (place, offered) => ({
+    text: llmsText(place, offered),
+    headers: { 'content-type': 'text/plain; charset=UTF-8' },
+  })),
+)
 
-function originOf(context: Context): string {
-  return new URL(context.req.url).origin
+type Make = (place: Place, offered: readonly string[]) => Promise<{ text: string; headers: Record<string, string> }>
+
+async function answer(context: Context<{ Bindings: Env }>, make: Make): Promise<Response> {
+  const { models } = await settings(context.env)
+  const { origin } = new URL(context.req.url)
+  const name = `${context.req.path} ${origin}`
+  const page = made.get(name) ?? (await makePage(make, { origin, model: models[0] ?? '' }, models))
+  remember(name, page)
+  const headers = { ...page.headers, etag: page.etag, 'cache-control': 'public, max-age=300' }
+  if (context.req.header('if-none-match') === page.etag) return context.body(null, 304, headers)
+  return context.body(page.bytes, 200, headers)
 }
 
-async function placeOf(context: Context<{ Bindings: Env }>): Promise<{ place: Place; offered: readonly string[] }> {
-  const { models } = await settings(context.env)
-  return { place: { origin: originOf(context), model: models[0] ?? '' }, offered: models }
+async function makePage(make: Make, place: Place, offered: readonly string[]): Promise<Page> {
+  const { text, headers } = await make(place, offered)
+  const bytes = new TextEncoder().encode(text) as Uint8Array<ArrayBuffer>
+  return { bytes, headers, etag: `"${await hash(bytes)}"` }
+}
+
+/** A client chooses the address by its Host header, so only some are kept. */
+function remember(name: string, page: Page): void {
+  made.delete(name)
+  made.set(name, page)
+  if (made.size <= 3 * budgets.referenceOrigins.value) return
+  const [oldest] = made.keys()
+  if (oldest !== undefined) made.delete(oldest)
 }
 
 /** Nothing but its own style, by its hash: no script runs there, whatever a text on the page says. */
 async function policy(): Promise<string> {
-  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(style))
-  const base64 = btoa(String.fromCharCode(...new Uint8Array(hash)))
+  const base64 = await hash(new TextEncoder().encode(style))
   return `default-src 'none'; style-src 'sha256-${base64}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
+}
+
+async function hash(bytes: Uint8Array): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)
+  return btoa(String.fromCharCode(...new Uint8Array(digest)))
 }

@@ -7,10 +7,10 @@ import { budgets } from '../../backends/protocol/budgets.ts'
 import { cleanText } from '../../backends/protocol/clean-text.ts'
 import { Heartbeat, type HeartbeatAnswer } from '../../backends/protocol/heartbeat.ts'
 import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/protocol/inquiry.ts'
-import { seal, sealedBy, unseal } from '../../backends/protocol/seal.ts'
-import { keyIdOf, parseKeyId } from '../../backends/protocol/worker-key.ts'
+import { seal } from '../../backends/protocol/seal.ts'
+import { keyIdOf } from '../../backends/protocol/worker-key.ts'
 import { below } from '../../backends/root.ts'
-import { workerSealKey } from '../auth/fleet.ts'
+import { openWorkerWord, workerSealKey } from '../auth/fleet.ts'
 import { readWorkerAnswer } from '../dispatch/worker-answer.ts'
 import type { Env, Settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
@@ -33,10 +33,9 @@ export async function takeHeartbeat(
 ): Promise<{ status: 200 | 403 | 409; answer: HeartbeatAnswer }> {
   const call = HeartbeatCall.safeParse(body)
   const token = call.success ? call.data.heartbeat : ''
-  const by = parseKeyId(sealedBy(token) ?? '')
-  const key = by && (await workerSealKey(settings.fleet, by.workerId, by.epoch))
-  const beat = key && (await unseal('heartbeat', token, key, Heartbeat))
-  if (!beat || beat.workerId !== by.workerId) {
+  const word = await openWorkerWord('heartbeat', [token], settings.fleet, Heartbeat)
+  const [beat] = word?.claims ?? []
+  if (!word || beat?.workerId !== word.workerId) {
     throw new GatewayError(
       'permission_denied',
       'the heartbeat is not signed with a key of this fleet, or comes from a worker of another version: enrol the worker again, or update it',
@@ -46,8 +45,8 @@ export async function takeHeartbeat(
     const message = `worker ${beat.workerId} beats more than ${budgets.heartbeatsPerSecond.value} times a second. Send one heartbeat a second.`
     throw new GatewayError('rate_limit_exceeded', message, { retryAfterMs: 1_000 })
   }
-  const { status, answer, probe } = await hear(env, beat, by.epoch)
-  if (probe) after(probeWorker(env, key, beat.workerId, probe))
+  const { status, answer, probe } = await hear(env, beat, word.epoch)
+  if (probe) after(probeWorker(env, settings, beat.workerId, probe))
   return { status, answer }
 }
 
@@ -67,11 +66,12 @@ async function hear(env: Env, beat: Heartbeat, keyEpoch: number): Promise<Heartb
 /** An inquiry about no request: it shows that this worker answers at its address, with its key and a clock that is near. */
 async function probeWorker(
   env: Env,
-  key: CryptoKey,
+  settings: Settings,
   workerId: string,
   { url, instance, keyEpoch }: NonNullable<HeartbeatHeard['probe']>,
 ): Promise<void> {
   const claims: Inquiry = { workerId, requestIds: [], expiresAt: Date.now() + budgets.workerProbeMs.value }
+  const key = await workerSealKey(settings.fleet, workerId, keyEpoch)
   const token = await seal('inquiry', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
   const address = cleanText(url, 120)
   let fault: string | undefined

@@ -9,10 +9,8 @@
 import { z } from 'zod'
 import { cleanText } from '../../backends/protocol/clean-text.ts'
 import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '../../backends/protocol/receipt.ts'
-import { sealedBy, unseal } from '../../backends/protocol/seal.ts'
-import { parseKeyId } from '../../backends/protocol/worker-key.ts'
 import { type RefusedReceipt, recordRefused } from '../admin/refused-receipts.ts'
-import { workerSealKey } from '../auth/fleet.ts'
+import { openWorkerWord } from '../auth/fleet.ts'
 import type { Env, Settings } from '../env.ts'
 import { GatewayError } from '../errors.ts'
 import { fleetOf } from '../routing/fleet.ts'
@@ -54,14 +52,10 @@ export async function settleReceipts(body: unknown, env: Env, settings: Settings
 
 /** One worker's tokens. Throws where one is not its worker's, or they are of several workers: no honest call is. */
 async function openAll(tokens: string[], settings: Settings): Promise<Sealed[]> {
-  const kids = new Set(tokens.map((token) => sealedBy(token) ?? ''))
-  const by = kids.size === 1 ? parseKeyId([...kids][0] ?? '') : undefined
-  const key = by && (await workerSealKey(settings.fleet, by.workerId, by.epoch))
-  const opened = key ? await Promise.all(tokens.map((token) => unseal('receipt', token, key, ReceiptNames))) : []
-  const own = opened.filter((claims) => claims !== undefined && claims.workerId === by?.workerId)
-  if (!by || own.length < tokens.length)
+  const word = await openWorkerWord('receipt', tokens, settings.fleet, ReceiptNames)
+  if (!word || word.claims.some(({ workerId }) => workerId !== word.workerId))
     throw new GatewayError('permission_denied', 'a receipt is not signed by its worker: enrol the worker again')
-  return own.flatMap((claims) => (claims ? [{ claims, keyEpoch: by.epoch }] : []))
+  return word.claims.map((claims) => ({ claims, keyEpoch: word.epoch }))
 }
 
 /** Frees the slots, and keeps the receipts of those workers whose keys were not revoked. */

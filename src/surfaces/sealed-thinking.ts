@@ -17,9 +17,10 @@ export function sealThinking(text: string): string {
 export function unsealThinking(sealed: string): string | undefined {
   if (!sealed.startsWith(mark)) return undefined
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
-      base64url.decode(sealed.slice(mark.length)),
-    )
+    const bytes = base64url.decode(sealed.slice(mark.length))
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    // Ours never has one: it is written by hand, and no tokenizer takes it.
+    return text.includes('\0') ? undefined : text
   } catch {
     return undefined
   }

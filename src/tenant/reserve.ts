@@ -45,7 +45,7 @@ export async function reserveAgain(
   return raised.boundNano
 }
 
-function refusal(refused: Refused, line: Line): GatewayError {
+export function refusal(refused: Refused, line: Line): GatewayError {
   const { effortField } = line.surface
   // The one field that a tenant's own settings may refuse, by the name that this client has for it.
   const wrong = refused.code === 'invalid_value'

@@ -87,3 +87,41 @@ describe('idempotency', () => {
     expect(store.begin('r', 'd', 'a4', 200, 150)).toMatchObject({ kind: 'answer', text: 'mine' })
   })
 })
+
+describe('answers to be given again', () => {
+  it('[REPL1] an answer that was removed for want of room is asked for again, and never returned empty', () => {
+    const database = new DatabaseSync(':memory:')
+    const store = openAnswers(nodeSql(database), 1_000)
+    expect(store.begin('replay_a', 'd', 'first', 50, 1)).toEqual({ kind: 'run' })
+    store.finish('replay_a', 'first', [], 'x'.repeat(600), 100)
+    expect(store.begin('replay_a', 'd', 'again', 50, 2)).toEqual({ kind: 'answer', headers: [], text: 'x'.repeat(600) })
+    // Another takes its room.
+    store.begin('replay_b', 'd', 'other', 150, 2)
+    store.finish('replay_b', 'other', [], 'y'.repeat(600), 200)
+    expect(store.begin('replay_a', 'd', 'third', 50, 3)).toEqual({ kind: 'run' })
+    expect(store.begin('replay_b', 'd', 'again', 50, 3)).toMatchObject({ kind: 'answer', text: 'y'.repeat(600) })
+    // One that is running has no answer yet, and stays.
+    expect(store.begin('replay_a', 'd', 'fourth', 50, 4)).toEqual({ kind: 'running' })
+  })
+
+  it('[REPL2] items by their ids are read once for each answer, and not beyond one conversation in all', () => {
+    const reads: string[] = []
+    const sql = nodeSql(new DatabaseSync(':memory:'))
+    const store = openAnswers({
+      ...sql,
+      all: (query, ...values) => {
+        if (query.includes('FROM pieces')) reads.push(String(values[0]))
+        return sql.all(query, ...values)
+      },
+    })
+    const third = answerCharactersMax / 3
+    const many = Array.from({ length: 500 }, (_, n) => ({ type: 'message', id: `m_${n}`, content: 'x' }))
+    store.keep({ ...kept(1), output: [...many, { id: 'last', content: 'y'.repeat(third) }] }, 100)
+    const ids = [...many.map(({ id }) => id), 'none']
+    expect(store.recall(undefined, ids, 1).items).toEqual(many.map((item) => [item.id, item]))
+    expect(reads).toEqual(['resp_1'])
+    for (const n of [2, 3, 4]) store.keep(kept(n, undefined, 'z'.repeat(third - 10_000)), 100)
+    const { items } = store.recall(undefined, ['msg_2', 'msg_3', 'msg_4'], 1)
+    expect(items.length).toBe(1)
+  })
+})

@@ -19,6 +19,7 @@ const types = {
   idempotency_mismatch: 'invalid_request_error',
   idempotency_in_progress: 'invalid_request_error',
   request_too_large: 'request_too_large',
+  request_timeout: 'invalid_request_error',
   rate_limit_exceeded: 'rate_limit_error',
   insufficient_quota: 'billing_error',
   server_is_overloaded: 'overloaded_error',

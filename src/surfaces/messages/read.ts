@@ -14,6 +14,7 @@ import {
   type Part,
   partOr,
   refuse,
+  StopText,
   stopMax,
   Text,
   TokensMax,
@@ -128,7 +129,7 @@ export const Prompt = z.object({
 })
 export const Body = Prompt.extend({
   max_tokens: TokensMax,
-  stop_sequences: z.array(z.string().min(1).max(256)).max(stopMax).nullish(),
+  stop_sequences: z.array(StopText).max(stopMax).nullish(),
   temperature: z.number().min(0).max(1).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
   top_k: z.number().nullish(),

@@ -1,0 +1,240 @@
+/**
+ * Counts the structure of a JSON text while its bytes arrive, before anything is parsed: values, depth and long strings.
+ * A body of ten million empty arrays is refused here at the cost of one pass, without a single object made.
+ *
+ * The scan does not validate: `JSON.parse` does. A text that the scan misreads is not JSON, and only its counts are wrong.
+ */
+
+export interface JsonLimits {
+  /** Values in all: each opening bracket and each comma outside of strings counts as one. */
+  valuesMax: number
+  depthMax: number
+  /** A string of at least so many bytes is long: it is decoded by itself, and must not be a field's name. */
+  longStringBytes: number
+}
+
+/** A string value whose bytes, without the quotes, are from `start` to before `end`. */
+export interface LongString {
+  start: number
+  end: number
+  /** It has a backslash or a control character, so only a JSON parser can decode it. */
+  escaped: boolean
+  /** It has characters that are not ASCII, so each of its text's code units takes two bytes. */
+  wide: boolean
+  /** It has a `\\u`, so each of its value's code units may take two bytes. */
+  unicode: boolean
+  /** UTF-16 code units before escapes are decoded. */
+  units: number
+}
+
+export type JsonFault = 'values' | 'depth' | 'key'
+
+const quote = 0x22
+const backslash = 0x5c
+const letterU = 0x75
+/** Classes of bytes: inside of strings, and outside. */
+const plain = 0
+const ends = 1
+const escapes = 2
+const wideByte = 3
+const insideOf = Uint8Array.from({ length: 256 }, (_, byte) => {
+  if (byte === quote) return ends
+  if (byte === backslash || byte < 0x20) return escapes
+  return byte >= 0x80 ? wideByte : plain
+})
+const opens = 2
+const closes = 3
+const comma = 4
+const colon = 5
+const outsideOf = new Uint8Array(256)
+for (const [text, kind] of [
+  ['"', ends],
+  ['[{', opens],
+  [']}', closes],
+  [',', comma],
+  [':', colon],
+] as const)
+  for (const character of text) outsideOf[character.charCodeAt(0)] = kind
+
+export class JsonScan {
+  readonly #limits: JsonLimits
+  /** Of the whole text so far, in bytes. */
+  length = 0
+  values = 1
+  depth = 0
+  readonly long: LongString[] = []
+  /** Whether anything outside of long strings is not ASCII, or is written as a `\\u`. */
+  restWide = false
+  restUnicode = false
+  #inString = false
+  #afterBackslash = false
+  #start = 0
+  #escaped = false
+  #wide = false
+  #unicode = false
+  #continuations = 0
+  #astral = 0
+  #longEnded = false
+
+  constructor(limits: JsonLimits) {
+    this.#limits = limits
+  }
+
+  /** The next bytes. Answers what is over its limit; nothing may be pushed after that. */
+  push(bytes: Uint8Array): JsonFault | undefined {
+    const end = bytes.length
+    const { valuesMax, depthMax } = this.#limits
+    for (let at = 0; at < end; ) {
+      if (this.#inString) {
+        at = this.#string(bytes, at)
+        continue
+      }
+      const byte = bytes[at++] as number
+      switch (outsideOf[byte]) {
+        case plain:
+          if (byte >= 0x80) this.restWide = true
+          break
+        case ends:
+          this.#inString = true
+          this.#start = this.length + at
+          this.#escaped = this.#wide = this.#unicode = false
+          this.#continuations = this.#astral = 0
+          break
+        case opens:
+          if (++this.depth > depthMax) return 'depth'
+          if (++this.values > valuesMax) return 'values'
+          break
+        case closes:
+          this.depth -= 1
+          break
+        case comma:
+          if (++this.values > valuesMax) return 'values'
+          break
+        case colon:
+          if (this.#longEnded) return 'key'
+          break
+      }
+    }
+    this.length += end
+    return undefined
+  }
+
+  /** Reads on in a string; answers where it stopped. */
+  #string(bytes: Uint8Array, from: number): number {
+    const end = bytes.length
+    let at = from
+    if (this.#afterBackslash) {
+      this.#afterBackslash = false
+      this.#unicode ||= bytes[at] === letterU
+      at += 1
+    }
+    while (at < end) {
+      while (at < end && insideOf[bytes[at] as number] === plain) at++
+      if (at >= end) break
+      const byte = bytes[at++] as number
+      if (byte === quote) {
+        this.#close(this.length + at - 1)
+        return at
+      }
+      if (byte === backslash) {
+        this.#escaped = true
+        if (at >= end) this.#afterBackslash = true
+        else if (bytes[at++] === letterU) this.#unicode = true
+      } else if (byte < 0x20) this.#escaped = true
+      else {
+        this.#wide = true
+        if (byte < 0xc0) this.#continuations += 1
+        else if (byte >= 0xf0) this.#astral += 1
+      }
+    }
+    return at
+  }
+
+  #close(end: number): void {
+    this.#inString = false
+    const length = end - this.#start
+    this.#longEnded = length >= this.#limits.longStringBytes
+    if (this.#longEnded) {
+      const units = length - this.#continuations + this.#astral
+      const [escaped, wide, unicode] = [this.#escaped, this.#wide, this.#unicode]
+      this.long.push({ start: this.#start, end, escaped, wide, unicode, units })
+      return
+    }
+    this.restWide ||= this.#wide
+    this.restUnicode ||= this.#unicode
+  }
+}
+
+/**
+ * The most memory that a scanned text takes at once while it becomes a value, in bytes, the text's own bytes included:
+ * the decoded rest and its strings, the long strings, and what each value costs.
+ */
+export function parseMemory(scan: JsonScan, bytesPerValue: number): number {
+  const { length, long, restWide, values } = scan
+  const rest = length - long.reduce((sum, { start, end }) => sum + end - start, 0)
+  const strings = valueBytes(scan)
+  // The text of an escaped one is there besides its value, for a moment.
+  const passing = long.reduce((most, { escaped, units, wide }) => Math.max(most, escaped ? units * width(wide) : 0), 0)
+  return length + rest * width(restWide) + passing + strings + values * bytesPerValue
+}
+
+/** The most that the parsed strings take, in bytes. */
+export function valueBytes({ length, long, restWide, restUnicode }: JsonScan): number {
+  const rest = length - long.reduce((sum, { start, end }) => sum + end - start, 0)
+  const strings = long.reduce((sum, { units, wide, unicode }) => sum + units * width(wide || unicode), 0)
+  return strings + rest * width(restWide || restUnicode)
+}
+
+const width = (wide: boolean) => (wide ? 2 : 1)
+
+/**
+ * The value of a scanned text. Each long string is cut out before and put back after, so that one character that is not
+ * ASCII does not double the memory of everything else.
+ * @param mark stands for a long string meanwhile; random, so that no client can write it
+ */
+export function parseScanned(bytes: Uint8Array, scan: JsonScan, mark: string): unknown {
+  const { long } = scan
+  if (long.length === 0) return JSON.parse(body.decode(bytes))
+  let text = ''
+  let from = 0
+  for (const [index, { start, end }] of long.entries()) {
+    text += (from === 0 ? body : inner).decode(bytes.subarray(from, start)) + mark + index
+    from = end
+  }
+  text += inner.decode(bytes.subarray(from))
+  return restored(JSON.parse(text), (cut) => {
+    if (!cut.startsWith(mark)) return undefined
+    const found = long[Number(cut.slice(mark.length))]
+    return found && longText(bytes, found)
+  })
+}
+
+/** A byte order mark is dropped at the very beginning only. */
+const body = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
+const inner = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+function longText(bytes: Uint8Array, { start, end, escaped }: LongString): string {
+  // With its quotes it is a JSON text of its own.
+  return escaped
+    ? String(JSON.parse(inner.decode(bytes.subarray(start - 1, end + 1))))
+    : inner.decode(bytes.subarray(start, end))
+}
+
+/** The value with each string for which `find` answers another. Its depth was bounded by the scan. */
+function restored(value: unknown, find: (text: string) => string | undefined): unknown {
+  if (typeof value === 'string') return find(value) ?? value
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) value[index] = restored(value[index], find)
+    return value
+  }
+  const object = value as Record<string, unknown>
+  for (const name of Object.keys(object)) {
+    const old = object[name]
+    const now = restored(old, find)
+    // Not assigned: a field may be named `__proto__`.
+    if (now !== old)
+      Object.defineProperty(object, name, { value: now, enumerable: true, configurable: true, writable: true })
+  }
+  return object
+}

@@ -1,0 +1,366 @@
+/**
+ * Nothing is left behind between a reservation and its answer: every step of a request fails in turn, once. A step is a
+ * call of an exported function on the request's way (before it, and after it), a call to an object (the call lost, its
+ * answer lost), and a header that is set. Afterwards nothing is reserved, leased or waiting.
+ */
+import { createExecutionContext } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { chunkWriter, completion, type Head } from '../../backends/protocol/chunk.ts'
+import type { Dispatch } from '../../backends/protocol/dispatch.ts'
+import { costNano } from '../../backends/protocol/money.ts'
+import { app } from '../../src/app.ts'
+import type { Env } from '../../src/env.ts'
+import { testBeat } from '../support/fleet.ts'
+import { makeReceipt, openKey, openTenant, operate } from './client.ts'
+
+const steps = await vi.hoisted(async () => {
+  // Mocks of modules call it, and workerd has none.
+  const { AsyncLocalStorage } = await import('node:async_hooks')
+  AsyncLocalStorage.prototype.disable = () => undefined
+  // The fake worker's own work is no step.
+  const workers = new AsyncLocalStorage<boolean>()
+  // The edge under test is a second instance, made of the modules that fail; the first runs the objects.
+  vi.resetModules()
+  let count = 0
+  let failing = 0
+  let open = false
+  const names: string[] = []
+  const step = (name: string) => {
+    if (!open || workers.getStore()) return
+    count += 1
+    names.push(name)
+    if (count === failing) throw new Error(`step ${count} fails: ${name}`)
+  }
+  return {
+    names,
+    asWorker: <Result>(work: () => Result): Result => workers.run(true, work),
+    begin(at: number) {
+      count = 0
+      failing = at
+      names.length = 0
+      open = true
+    },
+    end() {
+      open = false
+      return count
+    },
+    step,
+    /** The module's functions, and the functions of what they answer, as steps. */
+    wrapped(module: object, name: string): object {
+      const wrap = (fn: (...args: unknown[]) => unknown, at: string, deep: boolean) =>
+        function wrapped(this: unknown, ...args: unknown[]): unknown {
+          step(`before ${at}`)
+          const result = fn.apply(this, args)
+          if (result instanceof Promise)
+            return result.then((value) => {
+              step(`after ${at}`)
+              return value
+            })
+          step(`after ${at}`)
+          return deep && isPlain(result) ? wrapAll(result, at, false) : result
+        }
+      const isPlain = (value: unknown): value is object =>
+        typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+      const wrapAll = (value: object, at: string, deep: boolean): object =>
+        Object.fromEntries(
+          Object.entries(value).map(([key, each]) =>
+            typeof each === 'function' && !/^class /.test(Function.prototype.toString.call(each))
+              ? [key, wrap(each, `${at}.${key}`, deep)]
+              : [key, each],
+          ),
+        )
+      return wrapAll(module, name, true)
+    },
+  }
+})
+
+vi.mock('../../src/metering/headers.ts', async (original) => steps.wrapped(await original(), 'headers'))
+vi.mock('../../src/routing/prefix.ts', async (original) => steps.wrapped(await original(), 'prefix'))
+vi.mock('../../src/routing/route.ts', async (original) => steps.wrapped(await original(), 'route'))
+vi.mock('../../src/dispatch/voice.ts', async (original) => steps.wrapped(await original(), 'voice'))
+vi.mock('../../src/dispatch/serve.ts', async (original) => steps.wrapped(await original(), 'serve'))
+vi.mock('../../src/dispatch/hosted.ts', async (original) => steps.wrapped(await original(), 'hosted'))
+vi.mock('../../src/dispatch/dispatch.ts', async (original) => steps.wrapped(await original(), 'dispatch'))
+vi.mock('../../src/dispatch/watch.ts', async (original) => steps.wrapped(await original(), 'watch'))
+vi.mock('../../src/tenant/reserve.ts', async (original) => steps.wrapped(await original(), 'reserve'))
+vi.mock('../../src/answers/recall.ts', async (original) => steps.wrapped(await original(), 'recall'))
+vi.mock('../../src/answers/replay.ts', async (original) => steps.wrapped(await original(), 'replay'))
+vi.mock('../../src/surfaces/responses/write.ts', async (original) => steps.wrapped(await original(), 'responses'))
+vi.mock('../../src/surfaces/messages/write.ts', async (original) => steps.wrapped(await original(), 'messages'))
+vi.mock('../../src/surfaces/mistral/write.ts', async (original) => steps.wrapped(await original(), 'mistral'))
+vi.mock('../../backends/protocol/seal.ts', async (original) => steps.wrapped(await original(), 'seal'))
+vi.mock('../../backends/mistral.ts', async (original) => {
+  const module = await original<typeof import('../../backends/mistral.ts')>()
+  return { ...module, mistral: steps.wrapped(module.mistral, 'hosted-api') }
+})
+
+const realFetch = globalThis.fetch
+const realSet = Headers.prototype.set
+/** What the fake worker and the fake hosted API still do. */
+const working = new Set<Promise<unknown>>()
+let key = ''
+let hostedKey = ''
+
+/** Every call to an object is two steps: the call may be lost, and its answer. */
+const faulty = {
+  ...env,
+  HOSTED_URL: 'https://hosted.test/v1',
+  HOSTED_MODEL: 'small',
+  HOSTED_KEY: 'secret',
+  TENANT: namespaceOf(env.TENANT, 'tenant'),
+  POOL: namespaceOf(env.POOL, 'pool'),
+  ANSWERS: namespaceOf(env.ANSWERS, 'answers'),
+} as unknown as Env
+
+function namespaceOf(namespace: { getByName(name: string): object }, name: string) {
+  return { getByName: (id: string) => stubOf(namespace.getByName(id), name) }
+}
+
+function stubOf(stub: object, name: string): object {
+  return new Proxy(Object.create(null) as object, {
+    get:
+      (_, method: string) =>
+      // biome-ignore lint/suspicious/noExplicitAny: any method of any object.
+      async (...args: any[]) => {
+        steps.step(`call ${name}.${method}`)
+        // biome-ignore lint/suspicious/noExplicitAny: any method of any object.
+        const answer = await (stub as any)[method](...args)
+        steps.step(`answer ${name}.${method}`)
+        return answer
+      },
+  })
+}
+
+beforeAll(async () => {
+  // Settings are read once: here with those of the hosted API.
+  await app.request('/llms.txt', {}, faulty)
+  await openTenant('faulty')
+  key = (await openKey('faulty')).apiKey
+  await openTenant('hosted', { settings: { hosted: 'last-resort' } })
+  hostedKey = (await openKey('hosted')).apiKey
+  const card = { model: 'hosted:tramontane-tiny', inputNano: 100, cachedNano: 10, outputNano: 400 }
+  await operate('POST', '/admin/tenants/hosted/rate-cards', card)
+  globalThis.fetch = ((input: RequestInfo | URL, init?: RequestInit) => {
+    steps.step('fetch')
+    const url = String(input instanceof Request ? input.url : input)
+    return url.includes('hosted.test') ? hostedAnswer() : workerAnswer(init ?? {})
+  }) as typeof fetch
+  Headers.prototype.set = function set(name: string, value: string) {
+    steps.step(`header ${name}`)
+    realSet.call(this, name, value)
+  }
+})
+
+afterAll(() => {
+  globalThis.fetch = realFetch
+  Headers.prototype.set = realSet
+})
+
+beforeEach(() => steps.end())
+
+const encoder = new TextEncoder()
+const broken = 'broken'
+const usage = { promptTokens: 5, cachedTokens: 0, outputTokens: 3, reasoningTokens: 1 }
+
+/** A worker that begins, writes three pieces, and sends its receipt, also when its stream is cancelled. */
+async function workerAnswer(init: RequestInit): Promise<Response> {
+  if (worker === 'late') await scheduler.wait(300)
+  if (worker === 'unreachable' || worker === 'late') throw new Error('connection refused')
+  if (worker === 'refuses') return Response.json({ code: 'invalid_value', message: 'no' }, { status: 400 })
+  const token = new Headers(init.headers).get('authorization')?.split('.')[1] ?? ''
+  const claims = JSON.parse(atob(token.replaceAll('-', '+').replaceAll('_', '/'))) as Dispatch & { proof?: string }
+  const { stream } = JSON.parse(new TextDecoder().decode(init.body as Uint8Array)) as { stream?: boolean }
+  const head: Head = { id: 'c', created: 1, model: claims.model, effort: { asked: undefined, effective: 'none' } }
+  const chunks = chunkWriter(head, false)
+  const whole = { content: 'hi', reasoning: 'hm', calls: [], finishReason: 'stop' as const, counts: usage }
+  const pieces = stream
+    ? [chunks.role(), chunks.text('reasoning', 'hm'), chunks.text('content', 'hi'), chunks.end('stop', usage)]
+    : [' ', ' ', completion(head, whole)]
+  if (worker === 'breaks') pieces.splice(2, Number.POSITIVE_INFINITY, broken)
+  const type = stream ? 'text/event-stream' : 'application/json'
+  return new Response(
+    piecewise(pieces, init.signal, (outcome) => settle(claims, outcome)),
+    {
+      headers: { 'content-type': type, 'x-prompt-tokens': '5', 'x-tramontane-warnings': 'top_k: ignored' },
+    },
+  )
+}
+
+async function hostedAnswer(): Promise<Response> {
+  const chunk = (delta: object, more: object = {}) =>
+    `data: ${JSON.stringify({ id: 'h', object: 'chat.completion.chunk', created: 1, model: 'small', choices: [{ index: 0, delta, finish_reason: null, ...more }] })}\n\n`
+  const used = { prompt_tokens: 5, completion_tokens: 3, total_tokens: 8 }
+  const last = `data: ${JSON.stringify({ id: 'h', object: 'chat.completion.chunk', created: 1, model: 'small', choices: [{ index: 0, delta: { content: '' }, finish_reason: 'stop' }], usage: used })}\n\n`
+  const pieces = [chunk({ role: 'assistant', content: '' }), chunk({ content: 'hi' }), last, 'data: [DONE]\n\n']
+  return new Response(
+    piecewise(pieces, null, async () => undefined),
+    {
+      headers: { 'content-type': 'text/event-stream' },
+    },
+  )
+}
+
+function piecewise(
+  pieces: string[],
+  signal: AbortSignal | null | undefined,
+  ended: (outcome: 'finished' | 'aborted') => Promise<void>,
+): ReadableStream<Uint8Array> {
+  let over = false
+  const end = (outcome: 'finished' | 'aborted') => {
+    if (over) return
+    over = true
+    const work = steps.asWorker(() => ended(outcome))
+    working.add(work)
+    void work.finally(() => working.delete(work))
+  }
+  const rest = [...pieces]
+  return new ReadableStream<Uint8Array>({
+    start(controller) {
+      signal?.addEventListener('abort', () => {
+        end('aborted')
+        controller.error(new Error('the edge is gone'))
+      })
+    },
+    pull(controller) {
+      const piece = rest.shift()
+      if (piece === broken) {
+        end('aborted')
+        return controller.error(new Error('the worker is gone'))
+      }
+      if (piece !== undefined) return controller.enqueue(encoder.encode(piece))
+      end('finished')
+      controller.close()
+    },
+    cancel: () => end('aborted'),
+  })
+}
+
+async function settle(claims: Dispatch & { proof?: string }, outcome: 'finished' | 'aborted'): Promise<void> {
+  const { requestId, dispatchId, tenantId, keyId, workerId, rates, costNanoMax, proof } = claims
+  const { promptTokensMax, outputTokensMax, issuedAt } = claims
+  const receipt = {
+    ...makeReceipt({ requestId, dispatchId, tenantId, keyId, workerId, outcome, counts: usage }),
+    finishReason: outcome === 'aborted' ? ('abort' as const) : ('stop' as const),
+    costNano: costNano(usage, rates),
+    terms: { costNanoMax, promptTokensMax, outputTokensMax, rates, issuedAt },
+    proof,
+  }
+  // To the objects themselves: the edge between them may fail at this step.
+  await env.TENANT.getByName(tenantId).settle([receipt])
+  const { effort, counts, firstTokenMs } = receipt
+  const end = { requestId, workerId, effort, outcome, finished: false, firstTokenMs, ms: 1, keyEpoch: 1 }
+  await env.POOL.getByName('fleet').receiptsCame([{ ...end, ...counts }])
+}
+
+interface Case {
+  path: string
+  stream: boolean
+  body?: object
+  headers?: Record<string, string>
+  hosted?: boolean
+  /** How the worker fails by itself: no step need fail for that. */
+  worker?: 'absent' | 'refuses' | 'breaks' | 'unreachable' | 'late'
+  status?: number
+  /** The first step that fails. */
+  from?: string
+}
+
+const hello = [{ role: 'user', content: 'hello' }]
+const cases: [string, Case][] = [
+  ['chat, streamed', { path: '/v1/chat/completions', stream: true, body: { messages: hello } }],
+  ['chat, whole', { path: '/v1/chat/completions', stream: false, body: { messages: hello } }],
+  [
+    'chat, whole, to be replayed',
+    { path: '/v1/chat/completions', stream: false, body: { messages: hello }, headers: { 'idempotency-key': 'k' } },
+  ],
+  ['responses, streamed', { path: '/v1/responses', stream: true, body: { input: 'hello' } }],
+  ['responses, whole', { path: '/v1/responses', stream: false, body: { input: 'hello' } }],
+  ['messages, streamed', { path: '/v1/messages', stream: true, body: { messages: hello } }],
+  ['messages, whole', { path: '/v1/messages', stream: false, body: { messages: hello } }],
+  ['mistral, streamed', { path: '/mistral/v1/chat/completions', stream: true, body: { messages: hello } }],
+  ['mistral, whole', { path: '/mistral/v1/chat/completions', stream: false, body: { messages: hello } }],
+  ['hosted, streamed', { path: '/v1/chat/completions', stream: true, body: { messages: hello }, hosted: true }],
+  ['hosted, whole', { path: '/v1/chat/completions', stream: false, body: { messages: hello }, hosted: true }],
+  ['hosted messages, whole', { path: '/v1/messages', stream: false, body: { messages: hello }, hosted: true }],
+]
+
+const chat = { path: '/v1/chat/completions', body: { messages: hello } }
+cases.push(
+  ['no worker', { ...chat, stream: true, worker: 'absent', status: 503 }],
+  [
+    'no worker, to be replayed',
+    { ...chat, stream: false, worker: 'absent', status: 503, headers: { 'idempotency-key': 'k' } },
+  ],
+  ['a worker that refuses', { ...chat, stream: false, worker: 'refuses', status: 400 }],
+  ['a worker that breaks off, streamed', { ...chat, stream: true, worker: 'breaks', status: 200 }],
+  ['a worker that breaks off, whole', { ...chat, stream: false, worker: 'breaks', status: 200 }],
+  ['a worker that cannot be reached', { ...chat, stream: true, worker: 'unreachable', status: 502 }],
+  // Its headers have gone out, so only the steps behind them are new.
+  [
+    'a worker that is lost late',
+    { ...chat, stream: true, worker: 'late', status: 200, from: 'before hosted.lastResort.slow' },
+  ],
+)
+
+let runs = 0
+let worker: Case['worker']
+
+/** One request whose `failing`th step fails. Answers its status, and how many steps there were. */
+async function run(asked: Case, failing: number): Promise<{ status: number; text: string; steps: number }> {
+  const fleet = env.POOL.getByName('fleet')
+  // A worker of its own each time: the breaker keeps one that failed out of the next run.
+  const beat = (state: 'ready' | 'gone') =>
+    fleet.heartbeat(testBeat(`w${runs}`, { model: 'tramontane-tiny', sentAt: runs, state }), 1)
+  await beat('gone')
+  runs += 1
+  worker = asked.worker
+  if (!asked.hosted && worker !== 'absent') await beat('ready')
+  const limit = asked.path === '/v1/responses' ? 'max_output_tokens' : 'max_tokens'
+  const body = { model: 'tramontane-tiny', [limit]: 5, ...asked.body, stream: asked.stream }
+  const headers = {
+    authorization: `Bearer ${asked.hosted ? hostedKey : key}`,
+    'content-type': 'application/json',
+    ...asked.headers,
+    ...(asked.headers && { 'idempotency-key': `k${runs}` }),
+  }
+  const request = new Request(`https://gateway.test${asked.path}`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify(body),
+  })
+  const works: Promise<unknown>[] = []
+  const context = createExecutionContext()
+  const waitUntil = (work: Promise<unknown>) => void works.push(work.catch(() => undefined))
+  steps.begin(failing)
+  const answer = await app.fetch(request, faulty, Object.assign(context, { waitUntil }))
+  const text = await answer.text().catch((error: unknown) => String(error))
+  for (let done = 0; done < works.length; done++) await works[done]
+  while (working.size > 0) await Promise.all(working)
+  return { status: answer.status, text, steps: steps.end() }
+}
+
+async function left(tenantId: string) {
+  const { openReservations, reservedNano } = (await env.TENANT.getByName(tenantId).summary(false)) ?? {}
+  const views = await env.POOL.getByName('fleet').views()
+  const sum = (of: 'leased' | 'waiting') => views.latency[of] + views.throughput[of]
+  return { openReservations, reservedNano, leased: sum('leased'), waiting: sum('waiting') }
+}
+
+describe('between a reservation and its answer', () => {
+  it.each(cases)('[LEAK1] whichever step fails, nothing is reserved, leased or waiting: %s', async (_, asked) => {
+    const tenantId = asked.hosted ? 'hosted' : 'faulty'
+    const clean = { openReservations: 0, reservedNano: 0, leased: 0, waiting: 0 }
+    const whole = await run(asked, 0)
+    expect(whole, whole.text).toMatchObject({ status: asked.status ?? 200 })
+    expect(await left(tenantId)).toEqual(clean)
+    expect(whole.steps).toBeGreaterThan(20)
+    const first = asked.from === undefined ? 1 : steps.names.indexOf(asked.from) + 1
+    expect(first).toBeGreaterThan(0)
+    for (let failing = first; failing <= whole.steps; failing++) {
+      await run(asked, failing)
+      const name = `step ${failing}: ${steps.names[failing - 1]}`
+      expect({ name, ...(await left(tenantId)) }).toEqual({ name, ...clean })
+    }
+  })
+})
