@@ -37,7 +37,7 @@ export async function countTokens(request: Request, line: Line): Promise<Respons
   if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
   const bytes = new Uint8Array(new TextEncoder().encode(chatBody(read.asked.chat)))
   const shaped = shape(read.asked, bytes.byteLength, line.settings.models)
-  const counted = await countAtWorker(line, shaped, bytes)
+  const counted = await countAtWorker(line, tenantId, shaped, bytes)
   const { promptTokens, estimated } = counted ?? { promptTokens: shaped.promptTokens, estimated: true }
   const headers = new Headers({
     'x-request-id': line.requestId,
@@ -51,13 +51,14 @@ export async function countTokens(request: Request, line: Line): Promise<Respons
 
 async function countAtWorker(
   line: Line,
+  tenantId: string,
   shaped: Shaped,
   body: Uint8Array<ArrayBuffer>,
 ): Promise<CountAnswer | undefined> {
   const { images, documents } = shaped.media
   if (images + documents > 0) return undefined
   for (const place of await placesFor(line, shaped)) {
-    const answer = await ask(line, place, shaped, body)
+    const answer = await ask(line, tenantId, place, shaped, body)
     if (answer) return answer
   }
   return undefined
@@ -80,12 +81,14 @@ async function placesFor(line: Line, shaped: Shaped): Promise<Place[]> {
 /** Undefined where this worker cannot say; what is wrong with the prompt is thrown. */
 async function ask(
   line: Line,
+  tenantId: string,
   { workerId, keyEpoch, url }: Place,
   shaped: Shaped,
   body: Uint8Array<ArrayBuffer>,
 ): Promise<CountAnswer | undefined> {
   const question: CountQuestion = {
     workerId,
+    tenantId,
     effort: shaped.effort.effective,
     bodyDigest: await digest(body),
     expiresAt: Date.now() + answerWithinMs,
