@@ -144,6 +144,11 @@ export function isPdf(bytes: Uint8Array): boolean {
   return new TextDecoder('latin1').decode(bytes.subarray(0, 1_024)).includes('%PDF-')
 }
 
+/** Whether a worker must read or fetch it before the request may hold a slot. */
+export function needsReading({ kind, url }: { kind: string; url?: string }): boolean {
+  return url !== undefined && (kind === 'document' || !isData(url))
+}
+
 export function isData(url: string): boolean {
   return /^data:/i.test(url)
 }

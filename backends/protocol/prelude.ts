@@ -27,7 +27,7 @@ export type Prelude = z.infer<typeof Prelude>
 const bytesMax = budgets.preludeBytes.value
 const newline = 10
 const encoder = new TextEncoder()
-const decoder = new TextDecoder('utf-8', { fatal: true })
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** One line with its end. Texts that would pass the budget are cut. */
 export function preludeLine(prelude: Prelude): string {

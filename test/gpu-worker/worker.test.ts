@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type CountQuestion, countPath } from '../../backends/protocol/count.ts'
-import { type Dispatch, dispatchPath } from '../../backends/protocol/dispatch.ts'
+import { type Dispatch, dispatchPath, type Refusal } from '../../backends/protocol/dispatch.ts'
+import { Prelude } from '../../backends/protocol/prelude.ts'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
 import { digest, seal, sealKey } from '../../backends/protocol/seal.ts'
 import { createResolver } from '../../gpu-worker/media/resolver.ts'
@@ -98,16 +99,31 @@ async function send(change: Partial<Dispatch> = {}, chat: object = {}, signal?: 
   return fetch(origin + dispatchPath, { method: 'POST', headers: { authorization }, body, ...(signal && { signal }) })
 }
 
-async function refusal(response: Promise<Response>): Promise<{ status: number; code: string; promptTokens?: number }> {
+/** A refusal before the head has a status; a refusal after it is the prelude, and nothing follows. */
+async function refusal(response: Promise<Response>): Promise<Partial<Refusal> & { status: number }> {
   const answer = await response
-  return { status: answer.status, ...((await answer.json()) as { code: string }) }
+  if (answer.status !== 200) return { status: answer.status, ...((await answer.json()) as { code: string }) }
+  const { prelude, rest } = await preludeOf(answer)
+  expect(rest).toBe('')
+  if (prelude.kind !== 'refused') throw new Error('not refused')
+  return { status: 200, ...prelude.refusal }
 }
+
+async function preludeOf(answer: Response): Promise<{ prelude: Prelude; rest: string }> {
+  const text = await answer.text()
+  const at = text.indexOf('\n')
+  return { prelude: Prelude.parse(JSON.parse(text.slice(0, at))), rest: text.slice(at + 1) }
+}
+
+/** The answer's own bytes. */
+const answerOf = async (answer: Promise<Response>) => (await preludeOf(await answer)).rest
 
 async function countAt(change: Partial<CountQuestion> = {}, sealed: 'count' | 'dispatch' = 'count') {
   const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }] })
   const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
   const question: CountQuestion = {
     workerId: 'w1',
+    tenantId: 't',
     effort: 'none',
     bodyDigest: await digest(bytes),
     expiresAt: Date.now() + 1_000,
@@ -137,8 +153,6 @@ describe('worker', () => {
     await (await once).text()
     expect(await refusal(send({ requestId: 'req_once' }))).toMatchObject({ status: 409, code: 'replayed_dispatch' })
     expect(engine.runs.length).toBe(1)
-    expect((await fetch(`${origin}/healthz`)).status).toBe(200)
-    expect(await (await fetch(`${origin}/metrics`)).text()).toContain('tramontane_engine_up')
   })
 
   it('[WRK2] slots are bounded, there is no queue behind them, and every end gives its slot back', async () => {
@@ -196,7 +210,7 @@ describe('worker', () => {
 
   it('[WRK4] a prompt over its bound is refused with its exact count, before anything is generated', async () => {
     engine.promptTokens = 11
-    expect(await refusal(send())).toMatchObject({ status: 409, code: 'prompt_over_bound', promptTokens: 11 })
+    expect(await refusal(send())).toMatchObject({ status: 200, code: 'prompt_over_bound', promptTokens: 11 })
     engine.promptTokens = 10
     expect(await refusal(send({ costNanoMax: 199 }))).toMatchObject({ code: 'prompt_over_bound', promptTokens: 10 })
     engine.refusal = {
@@ -206,7 +220,7 @@ describe('worker', () => {
       param: 'messages',
       promptTokens: 9_999,
     }
-    expect(await refusal(send())).toMatchObject({ status: 400, code: 'context_length_exceeded', promptTokens: 9_999 })
+    expect(await refusal(send())).toMatchObject({ status: 200, code: 'context_length_exceeded', promptTokens: 9_999 })
     expect(engine.runs).toEqual([])
     expect(receipts).toEqual([])
     expect(slots.holders()).toEqual([])
@@ -295,7 +309,7 @@ describe('worker', () => {
     engine.step = (index) => (index === 0 ? new Promise((resolve) => setTimeout(resolve, 700)) : Promise.resolve())
     const streamed = await (await send()).text()
     expect(streamed.match(/^: working on the prompt$/gm)?.length).toBeGreaterThanOrEqual(2)
-    const whole = await (await send({}, { stream: false })).text()
+    const whole = await answerOf(send({}, { stream: false }))
     expect(whole).toMatch(/^ {2,}\{/)
     expect(JSON.parse(whole)).toMatchObject({ object: 'chat.completion', usage: { completion_tokens: 5 } })
   })
@@ -366,7 +380,7 @@ describe('worker', () => {
 
   it('[WRK30] an engine that fails before anything was written is a refusal: the edge tries another, and nothing is owed', async () => {
     engine.runError = new EngineFailure('the connection to the engine was lost')
-    expect(await refusal(send())).toMatchObject({ status: 503, code: 'engine_down' })
+    expect(await refusal(send())).toMatchObject({ status: 200, code: 'engine_down' })
     expect([receipts, outbox.counts(), slots.holders()]).toEqual([[], { running: 0, owed: 0, refused: 0 }, []])
     engine.runError = undefined
     expect((await send()).status).toBe(200)
@@ -377,7 +391,7 @@ describe('worker', () => {
     engine.runError = new EngineRefused({ ...refused, promptTokens: 9_000 })
     for (const stream of [true, false]) {
       const answer = await refusal(send({}, { stream }))
-      expect(answer).toMatchObject({ status: 400, code: 'context_length_exceeded', promptTokens: 9_000 })
+      expect(answer).toMatchObject({ status: 200, code: 'context_length_exceeded', promptTokens: 9_000 })
     }
     expect(outbox.counts()).toEqual({ running: 0, owed: 0, refused: 0 })
   })
@@ -389,12 +403,12 @@ describe('worker', () => {
     expect(receipts.map(({ estimated }) => estimated)).toEqual([false, true])
   })
 
-  it('[WRK33] what the engine does not honour is said in a header, before the first byte', async () => {
+  it('[WRK33] what the engine does not honour is in the prelude, before the first byte', async () => {
     engine.warnings = ['seed: not supported by this backend, ignored', 'naïve\nsecond']
-    const { headers } = await send()
-    expect(headers.get('x-tramontane-warnings')).toBe('seed: not supported by this backend, ignored; na?ve?second')
+    const { prelude } = await preludeOf(await send())
+    expect(prelude).toEqual({ kind: 'prepared', promptTokens: 10, warnings: engine.warnings })
     engine.warnings = []
-    expect((await send()).headers.has('x-tramontane-warnings')).toBe(false)
+    expect((await preludeOf(await send())).prelude).toMatchObject({ warnings: [] })
   })
 
   it('[HDG10] a quiet stream sends nothing before its first token; an answer in one piece shows that it is alive all the same', async () => {
@@ -403,16 +417,18 @@ describe('worker', () => {
       release = resolve
     })
     engine.step = () => gate
-    let begun = false
-    const stream = send({ quiet: true })
-    void stream.then(() => {
-      begun = true
-    })
-    // It begins after the stream, and has told its head by then: fifty milliseconds are the worker’s own bound.
-    const whole = await send({ quiet: true }, { stream: false })
-    await (whole.body as ReadableStream<Uint8Array>).getReader().read()
-    expect(begun).toBe(false)
+    let text = ''
+    const stream = (await send({ quiet: true })).body as ReadableStream<Uint8Array>
+    const read = (async () => {
+      for await (const part of stream) text += new TextDecoder().decode(part)
+    })()
+    // It begins after the stream, and has written its second chunk, a beat, by then.
+    const whole = ((await send({ quiet: true }, { stream: false })).body as ReadableStream<Uint8Array>).getReader()
+    await whole.read()
+    await whole.read()
+    expect(text).toMatch(/^\{"kind":"prepared".*\}\n$/)
     release()
-    expect(await (await stream).text()).toContain('w0')
+    await read
+    expect(text).toContain('w0')
   })
 })
