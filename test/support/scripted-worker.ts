@@ -3,7 +3,7 @@ import type { Chat } from '../../backends/protocol/chat.ts'
 import { readConfig } from '../../gpu-worker/config.ts'
 import type { EngineEvent } from '../../gpu-worker/engine/engine.ts'
 import { createWorker } from '../../gpu-worker/worker.ts'
-import { eventually, type Product } from './product.ts'
+import { eventually, metricsKey, type Product } from './product.ts'
 import { ScriptedEngine } from './scripted-engine.ts'
 
 export interface ScriptedWorker {
@@ -30,6 +30,7 @@ export async function startScriptedWorker(
     TRAMONTANE_WORKER_KEY: enrolled.workerKey,
     TRAMONTANE_EDGE_URL: `http://127.0.0.1:${product.port}`,
     TRAMONTANE_HOME: product.home,
+    TRAMONTANE_METRICS_KEY: metricsKey,
     TRAMONTANE_MODEL_ID: product.demo().model,
     TRAMONTANE_SLOTS: String(slotsMax),
   })
