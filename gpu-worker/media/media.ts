@@ -11,9 +11,10 @@
  */
 import { budgets } from '../../backends/protocol/budgets.ts'
 import type { Chat, Message, Part } from '../../backends/protocol/chat.ts'
-import { sniffImage } from '../../backends/protocol/image.ts'
+import { type ImageHead, sniffImage } from '../../backends/protocol/image.ts'
 import {
   dataBytes,
+  dataImage,
   documentBytesMax,
   documentTooLarge,
   documentUnknown,
@@ -72,7 +73,7 @@ export function readMedia(chat: Chat, parts: MediaParts, media: MediaFor, signal
 export async function keptMedia(chat: Chat, parts: MediaParts, media: MediaFor): Promise<ResolvedMedia | MediaMissing> {
   let missing = false
   const keep = async (part: MediaPart): Promise<Resolved> => {
-    if (!needsReading(part)) return image(dataBytes(part.url), parts)
+    if (!needsReading(part)) return imageIn(part.url)
     const kept = await parts.shelf.get(media.owner, keyOf(part, media))
     missing ||= !kept
     return kept ? { ok: true, parts: kept } : { ok: false, message: 'it must be read first' }
@@ -164,15 +165,31 @@ async function fetchBytes(part: MediaPart, parts: MediaParts, signal: AbortSigna
   return fetched.ok ? fetched : { ok: false as const, message: `the ${kind} was not fetched: ${fetched.message}` }
 }
 
-function image(bytes: Uint8Array<ArrayBuffer> | undefined, { toBase64 }: MediaParts): Resolved {
-  if (!bytes) return { ok: false, message: 'must be base64 in its data URL' }
-  if (bytes.length > imageBytesMax) return { ok: false, message: imageTooLarge }
-  const head = sniffImage(bytes)
-  if (!head) return { ok: false, message: imageUnknown }
-  if (!head.size) return { ok: false, message: 'the image is cut off: send all of it' }
+/** One that came with the request. */
+function imageIn(url: string): Resolved {
+  const data = dataImage(url)
+  if (!data) return { ok: false, message: 'must be base64 in its data URL' }
+  const head = headOf(data.start, data.bytes)
+  return typeof head === 'string' ? { ok: false, message: head } : imageOf(head, data.base64)
+}
+
+function image(bytes: Uint8Array<ArrayBuffer>, { toBase64 }: MediaParts): Resolved {
+  const head = headOf(bytes, bytes.length)
+  return typeof head === 'string' ? { ok: false, message: head } : imageOf(head, toBase64(bytes))
+}
+
+function imageOf({ format }: ImageHead, base64: string): Resolved {
+  return { ok: true, parts: [{ kind: 'image', url: `data:image/${format};base64,${base64}` }] }
+}
+
+/** What the image is by its first bytes, or why it is not taken. */
+function headOf(start: Uint8Array<ArrayBuffer>, bytes: number): ImageHead | string {
+  if (bytes > imageBytesMax) return imageTooLarge
+  const head = sniffImage(start)
+  if (!head) return imageUnknown
+  if (!head.size) return 'the image is cut off: send all of it'
   const tokens = imageHeadTokens(head)
-  if (typeof tokens === 'string') return { ok: false, message: tokens }
-  return { ok: true, parts: [{ kind: 'image', url: `data:image/${head.format};base64,${toBase64(bytes)}` }] }
+  return typeof tokens === 'string' ? tokens : head
 }
 
 async function document(
