@@ -6,8 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type CountQuestion, countPath } from '../../backends/protocol/count.ts'
-import { type Dispatch, dispatchPath, type Refusal } from '../../backends/protocol/dispatch.ts'
-import { Prelude } from '../../backends/protocol/prelude.ts'
+import { type Dispatch, dispatchPath } from '../../backends/protocol/dispatch.ts'
 import type { Receipt } from '../../backends/protocol/receipt.ts'
 import { digest, seal, sealKey } from '../../backends/protocol/seal.ts'
 import { createResolver } from '../../gpu-worker/media/resolver.ts'
@@ -17,9 +16,9 @@ import { createWorkerServer } from '../../gpu-worker/server.ts'
 import { Slots } from '../../gpu-worker/slots.ts'
 import { testDispatch } from '../support/fleet.ts'
 import { dataUrl, png } from '../support/images.ts'
-import { encryptedPdf, pdf } from '../support/pdf.ts'
 import { eventually } from '../support/product.ts'
 import { EngineFailure, EngineRefused, ScriptedEngine } from '../support/scripted-engine.ts'
+import { preludeOf, refusalOf } from '../support/worker-port.ts'
 
 let engine: ScriptedEngine
 let server: Server
@@ -99,21 +98,7 @@ async function send(change: Partial<Dispatch> = {}, chat: object = {}, signal?: 
   return fetch(origin + dispatchPath, { method: 'POST', headers: { authorization }, body, ...(signal && { signal }) })
 }
 
-/** A refusal before the head has a status; a refusal after it is the prelude, and nothing follows. */
-async function refusal(response: Promise<Response>): Promise<Partial<Refusal> & { status: number }> {
-  const answer = await response
-  if (answer.status !== 200) return { status: answer.status, ...((await answer.json()) as { code: string }) }
-  const { prelude, rest } = await preludeOf(answer)
-  expect(rest).toBe('')
-  if (prelude.kind !== 'refused') throw new Error('not refused')
-  return { status: 200, ...prelude.refusal }
-}
-
-async function preludeOf(answer: Response): Promise<{ prelude: Prelude; rest: string }> {
-  const text = await answer.text()
-  const at = text.indexOf('\n')
-  return { prelude: Prelude.parse(JSON.parse(text.slice(0, at))), rest: text.slice(at + 1) }
-}
+const refusal = async (response: Promise<Response>) => refusalOf(await response)
 
 /** The answer's own bytes. */
 const answerOf = async (answer: Promise<Response>) => (await preludeOf(await answer)).rest
@@ -168,21 +153,6 @@ describe('worker', () => {
     for (const response of running) await response.text()
     expect(slots.holders()).toEqual([])
     expect((await send()).status).toBe(200)
-  })
-
-  it('[MED35] a request whose media cannot be taken is refused by the worker before anything is generated', async () => {
-    const document = (bytes: Buffer) => ({ type: 'file', file: { file_data: dataUrl(bytes, 'application/pdf') } })
-    const messages = (bytes: Buffer) => [{ role: 'user', content: [document(bytes), { type: 'text', text: 'Sum?' }] }]
-    const refused = await refusal(send({}, { messages: messages(encryptedPdf()) }))
-    expect(refused).toMatchObject({ status: 400, code: 'invalid_value', param: 'messages[0].content[0]' })
-    expect(engine.chats).toEqual([])
-    expect(slots.holders()).toEqual([])
-    await (await send({}, { messages: messages(pdf([['total 4711']])) })).text()
-    expect(engine.chats[0]?.messages[0]?.content).toEqual([
-      { kind: 'text', text: '[Document, pages: 1]\n\n[Page 1]\ntotal 4711\n\n' },
-      { kind: 'text', text: 'Sum?' },
-    ])
-    expect(engine.runs.length).toBe(1)
   })
 
   it('[MED36] a worker whose engine does not see says so of itself; a tool’s image is left to the engine', async () => {
@@ -411,7 +381,7 @@ describe('worker', () => {
     expect((await preludeOf(await send())).prelude).toMatchObject({ warnings: [] })
   })
 
-  it('[HDG10] a quiet stream sends nothing before its first token; an answer in one piece shows that it is alive all the same', async () => {
+  it('[HDG10] a quiet stream sends nothing but its prelude before its first token; an answer in one piece shows that it is alive all the same', async () => {
     let release = () => {}
     const gate = new Promise<void>((resolve) => {
       release = resolve

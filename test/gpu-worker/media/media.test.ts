@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { budgets } from '../../../backends/protocol/budgets.ts'
 import type { Chat, Part } from '../../../backends/protocol/chat.ts'
 import { sniffImage } from '../../../backends/protocol/image.ts'
 import { dataBytes } from '../../../backends/protocol/media.ts'
@@ -197,6 +198,52 @@ describe('the shelf', () => {
     expect(shelf.bytes).toBe(60_768)
     expect(await shelf.get('a', 'b')).toBeUndefined()
     for (const key of ['a', 'c', 'd']) expect(await shelf.get('a', key)).toEqual(part(10_000))
+  })
+
+  it('[MRD6] a tenant has a share, and beyond all the tenant that has most loses its oldest', async () => {
+    const part = (length: number): Part[] => [{ kind: 'image', url: 'x'.repeat(length - 256) }]
+    const shared = new Shelf(
+      { bytesMax: 100_000, bytesPerOwnerMax: 60_000, ageMaxMs: 1_000 },
+      async (key) => key,
+      () => now,
+    )
+    await shared.put('small', 'kept', part(5_000))
+    for (let index = 0; index < 200; index++) {
+      await shared.put(`storm-${index % 4}`, `${index}`, part(10_000))
+      expect(shared.bytes).toBeLessThanOrEqual(100_000)
+    }
+    expect(await shared.get('small', 'kept')).toEqual(part(5_000))
+    const alone = new Shelf(
+      { bytesMax: 100_000, bytesPerOwnerMax: 60_000, ageMaxMs: 1_000 },
+      async (key) => key,
+      () => now,
+    )
+    for (let index = 0; index < 20; index++) await alone.put('a', `${index}`, part(10_000))
+    expect(alone.bytes).toBe(60_000)
+    expect(await alone.put('a', 'large', part(60_001))).toBe(false)
+  })
+
+  it('[MRD7] what one request reads is bounded in all, and the rest of it is not read', async () => {
+    const size = budgets.mediaBytes.value / 4
+    let read = 0
+    const wide: MediaParts = {
+      ...parts,
+      fetch: async () => {
+        read += 1
+        return { ok: true, bytes: new Uint8Array(png(20, 20)) }
+      },
+      toBase64: () => 'A'.repeat(size),
+      shelf: new Shelf(
+        { bytesMax: 1e9, bytesPerOwnerMax: 1e9, ageMaxMs: 1_000 },
+        async (key) => key,
+        () => now,
+      ),
+    }
+    const images = Array.from({ length: 40 }, (_, index) => image(`https://example.com/${index}.png`))
+    expect(await resolveMedia(chat(...images), wide, seeing, never)).toMatchObject({
+      ...{ ok: false, code: 'invalid_value', message: expect.stringContaining(`${budgets.mediaBytes.value} bytes`) },
+    })
+    expect(read).toBeLessThan(10)
   })
 
   it('[MED31] what cannot be fetched is refused by its path', async () => {
