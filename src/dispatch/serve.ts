@@ -290,8 +290,7 @@ export function serve(
   function endedBeside({ lease, dispatched, failure }: Tried): void {
     const { workerId } = lease.place
     if (dispatched.kind === 'unprepared') poison = unprepared(line)
-    if (dispatched.kind === 'refused' || failure)
-      line.waitUntil(fleetOf(line.env).releaseOn(workerId, line.requestId))
+    if (dispatched.kind === 'refused' || failure) line.waitUntil(fleetOf(line.env).releaseOn(workerId, line.requestId))
     else failed(lease)
   }
 

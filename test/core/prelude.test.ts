@@ -13,7 +13,8 @@ function readCut(bytes: Uint8Array, cuts: number[]) {
   for (const to of [...places, bytes.length]) {
     const read = reader.push(bytes.subarray(from, to))
     from = to
-    if (read.kind === 'read') return { prelude: read.prelude, rest: textOf(Buffer.concat([read.rest, bytes.subarray(to)])) }
+    if (read.kind === 'read')
+      return { prelude: read.prelude, rest: textOf(Buffer.concat([read.rest, bytes.subarray(to)])) }
     if (read.kind === 'malformed') return read
   }
   return { kind: 'more' as const }

@@ -45,10 +45,12 @@ function ask(apiKey: string, body: string, signal?: AbortSignal): Promise<Respon
 }
 
 /** Each document differs, so that none is found on a shelf. */
-const storm = (count: number) =>
+const storm = (count: number, documents = 8, padding = Buffer.alloc(0)) =>
   Array.from({ length: count }, (_, index) =>
     bodyOf([
-      ...Array.from({ length: 8 }, (_, at) => file(Buffer.concat([endlessPdf(20), Buffer.from(`%${index}.${at}`)]))),
+      ...Array.from({ length: documents }, (_, at) =>
+        file(Buffer.concat([endlessPdf(20), padding, Buffer.from(`%${index}.${at}`)])),
+      ),
       { type: 'text', text: 'Sum?' },
     ]),
   )
@@ -173,5 +175,43 @@ describe('documents', () => {
     expect(await response.text()).toContain('[DONE]')
     expect(performance.now() - begun).toBeLessThan(5_000)
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
+  })
+
+  it('[MRD4] large documents that are refused unread are a 429 of their sender, and no worker is taken for lost', async () => {
+    const padding = Buffer.alloc(8 * 1024 * 1024, 0x20)
+    const bodies = storm(26, 1, padding)
+    const left = new AbortController()
+    const answers = bodies.map(async (body) => {
+      const response = await ask(harmful, body.replace('"stream":true', '"stream":false'), left.signal)
+      return { status: response.status, retryAfter: response.headers.get('retry-after'), text: await response.text() }
+    })
+    const watched = { most: 0, lost: 0 }
+    let watching = true
+    const watch = (async () => {
+      while (watching) {
+        const pools = await product.admin<Record<string, { workers: { state: string }[] }>>('GET', '/admin/pools')
+        const states = Object.values(pools).flatMap((pool) => pool.workers.map(({ state }) => state))
+        watched.most = Math.max(watched.most, states.length)
+        if (states.some((state) => state !== 'ready') || states.length < 2) watched.lost += 1
+        await new Promise((resolve) => setTimeout(resolve, 100))
+      }
+    })()
+    const soon = await Promise.all(
+      answers.map((answer) =>
+        Promise.race([
+          answer.catch(() => undefined),
+          new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 8_000)),
+        ]),
+      ),
+    )
+    watching = false
+    await watch
+    left.abort()
+    await Promise.allSettled(answers)
+    const refused = soon.filter((answer) => answer?.status === 429)
+    expect(soon.flatMap((answer) => (answer && answer.status !== 429 ? [answer] : []))).toEqual([])
+    expect(refused.length).toBeGreaterThan(0)
+    expect(refused[0]).toMatchObject({ retryAfter: '2', text: expect.stringContaining('may wait') })
+    expect(watched).toEqual({ most: 2, lost: 0 })
   })
 })
