@@ -66,6 +66,7 @@ export async function send(
   stop: AbortSignal,
   accepted?: () => void,
 ): Promise<Dispatched> {
+  if (body.byteLength > bodyBytesMax) return { kind: 'refused', refusal: bodyTooLarge }
   let response: Response
   try {
     response = await fetch(url, {
@@ -84,6 +85,13 @@ export async function send(
   } catch (cause) {
     return { kind: 'unprepared', cause }
   }
+}
+
+const bodyBytesMax = budgets.dispatchBodyBytes.value
+/** Rewritten from another dialect a body may be longer: a number such as 1e20 has 21 digits there. */
+const bodyTooLarge: Refusal = {
+  code: 'invalid_value',
+  message: `the request has more than ${bodyBytesMax} bytes when it is written for a worker. Send less in one request`,
 }
 
 /** The stream is unlocked after it: what follows is piped as it is. */

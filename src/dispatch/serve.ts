@@ -159,7 +159,10 @@ export function serve(
       if (!served) watch.stop()
       return { lease, dispatchId, dispatched, served, failure }
     }
-    const prepared = sent.then(({ kind }) => kind === 'prepared')
+    const prepared = sent.then(
+      ({ kind }) => kind === 'prepared',
+      () => false,
+    )
     return { lease, dispatchId, accepted: () => accepted, prepared, tried: begin() }
   }
 
