@@ -67,11 +67,72 @@ export const budgets = {
     bounds: 'prompts of one tenant that one worker counts at a time',
     reason: 'half of all, so that one tenant leaves a place for another',
   },
+  imagesPerRequest: {
+    value: 64,
+    unit: 'count',
+    bounds: 'images of one request, those in tool results included',
+    reason: 'a long conversation of an agent that takes screenshots; all of them share the bytes of one request',
+  },
+  documentsPerRequest: {
+    value: 8,
+    unit: 'count',
+    bounds: 'documents of one request',
+    reason: 'eight documents of 100 pages fill a context of 256K tokens',
+  },
+  imageBytes: {
+    value: 20 * 1024 * 1024,
+    unit: 'bytes',
+    bounds: 'one image, decoded',
+    reason: 'what OpenAI takes; checking one in a data URL takes 50 ms of the main loop',
+  },
+  documentBytes: {
+    value: 24 * 1024 * 1024,
+    unit: 'bytes',
+    bounds: 'one document, decoded',
+    reason: 'the most that fits a request body in base64',
+  },
+  imagePixels: {
+    value: 64_000_000,
+    unit: 'count',
+    bounds: 'pixels of one image',
+    reason: 'a decoder holds four bytes for each: 256 MB',
+  },
+  pdfPages: {
+    value: 100,
+    unit: 'count',
+    bounds: 'pages of one PDF',
+    reason: 'about 70,000 tokens of text',
+  },
+  pdfPictures: {
+    value: 20,
+    unit: 'count',
+    bounds: 'pages of one PDF whose pictures an engine with vision gets',
+    reason: 'about 28,000 tokens of pictures',
+  },
+  pdfCharacters: {
+    value: 4_000_000,
+    unit: 'characters',
+    bounds: 'text of one PDF',
+    reason: 'four times the longest context',
+  },
+  pdfMemoryBytes: {
+    value: 512 * 1024 * 1024,
+    unit: 'bytes',
+    bounds: 'memory of one PDF reader',
+    reason: 'a document of 24 MiB, its fonts and one decoded picture',
+  },
+  mediaFetchMs: {
+    value: 10_000,
+    unit: 'milliseconds',
+    bounds: 'time to fetch one image or document',
+    reason: '24 MiB at 20 Mbit/s',
+  },
   mediaMs: {
     value: 20_000,
     unit: 'milliseconds',
     bounds: 'time to read all images and documents of one request',
-    reason: 'a PDF of 100 pages of text takes 1 s, 20 pictures of pages take 4 s; waiting for a turn is not part of it',
+    reason:
+      'on a busy machine 100 pages of text took 1.2 s and 20 pictured pages 1.5 s; waiting for a turn is not part of it',
   },
   mediaWaitMs: {
     value: 30_000,
@@ -131,13 +192,13 @@ export const budgets = {
   pdfReaders: {
     value: 2,
     unit: 'count',
-    bounds: 'PDFs that one worker reads at a time',
+    bounds: 'documents in PDF that one worker reads at a time',
     reason: 'each may take one processor and 640 MiB',
   },
   pdfReadersPerTenant: {
     value: 1,
     unit: 'count',
-    bounds: 'PDFs of one tenant that one worker reads at a time',
+    bounds: 'documents in PDF of one tenant that one worker reads at a time',
     reason: 'one less than all, so that another tenant finds a reader free',
   },
 } as const satisfies Record<string, Budget>

@@ -5,18 +5,19 @@
  * A part carries its bytes in a data URL, or says where they are with an https address. Addresses are fetched by the
  * worker (see `gpu-worker/media`): only there a name can be resolved and the connection pinned to what it resolved to.
  */
+import { budgets } from './budgets.ts'
 import { type ImageHead, imageTokens, imageTokensMax, sniffImage } from './image.ts'
 
 export type MediaPart = { kind: 'image'; url: string } | { kind: 'document'; url: string; name: string }
 
 /** Per request, images in tool results included. */
-export const imagesMax = 64
-export const documentsMax = 8
+export const imagesMax = budgets.imagesPerRequest.value
+export const documentsMax = budgets.documentsPerRequest.value
 /** Decoded, each. */
-export const imageBytesMax = 20 * 1024 * 1024
-export const documentBytesMax = 24 * 1024 * 1024
+export const imageBytesMax = budgets.imageBytes.value
+export const documentBytesMax = budgets.documentBytes.value
 /** Decoders hold four bytes for each. */
-export const imagePixelsMax = 64_000_000
+export const imagePixelsMax = budgets.imagePixels.value
 const urlMax = 2_048
 const nameMax = 256
 

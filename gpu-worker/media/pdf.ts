@@ -3,6 +3,7 @@
  * bounds. A page's picture costs as much processor as many tokens, so the threads give way to the engine's.
  */
 import { Worker } from 'node:worker_threads'
+import { budgets } from '../../backends/protocol/budgets.ts'
 
 export interface PdfOrder {
   bytes: Uint8Array<ArrayBuffer>
@@ -27,12 +28,12 @@ export type ReadPdf =
   | { ok: false; reason: 'pages'; pages: number }
 
 export const pdfBounds = {
-  pagesMax: 100,
-  charactersMax: 4_000_000,
+  pagesMax: budgets.pdfPages.value,
+  charactersMax: budgets.pdfCharacters.value,
   pictureSide: 1_024,
-  memoryBytesMax: 512 * 1024 * 1024,
+  memoryBytesMax: budgets.pdfMemoryBytes.value,
 }
-export const pdfPicturesMax = 20
+export const pdfPicturesMax = budgets.pdfPictures.value
 /** For JavaScript in addition to the sandbox's own memory. */
 const heapMb = 128
 

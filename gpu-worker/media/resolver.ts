@@ -11,7 +11,7 @@ import { pdfBounds, pdfPicturesMax, type ReadPdf, readPdf } from './pdf.ts'
 import { Shelf } from './shelf.ts'
 import { WorkTimer } from './work-timer.ts'
 
-const fetchTimeoutMs = 10_000
+const fetchTimeoutMs = budgets.mediaFetchMs.value
 const shelfAgeMaxMs = 5 * 60_000
 const mediaMs = budgets.mediaMs.value
 
