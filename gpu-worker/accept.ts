@@ -1,14 +1,24 @@
 /**
- * Accepting a dispatch: only from this worker's edge, only for this worker, only now, only this body, and once.
+ * Accepting a signed request by its header alone: only from this worker's edge, only for this worker, only now, and once.
+ * Nothing of the body is read before.
  */
+import type { z } from 'zod'
 import { clockSkewMs, Dispatch, dispatchTtlMs } from '../backends/protocol/dispatch.ts'
-import { digest, unseal } from '../backends/protocol/seal.ts'
+import { type Seal, unseal } from '../backends/protocol/seal.ts'
 
-export type Accepted =
-  | { ok: true; dispatch: Dispatch }
-  | { ok: false; code: 'bad_dispatch' | 'replayed_dispatch'; message: string }
+export interface Unaccepted {
+  ok: false
+  code: 'bad_dispatch' | 'replayed_dispatch'
+  message: string
+}
+export type Accepted<Claims> = { ok: true; claims: Claims } | Unaccepted
 
-/** Dispatch ids that were used, until they have expired anyhow. */
+export interface AcceptedBy {
+  workerId: string
+  key: CryptoKey
+}
+
+/** Ids that were used, until they have expired anyhow. */
 export class UsedDispatches {
   readonly #until = new Map<string, number>()
 
@@ -26,25 +36,42 @@ export class UsedDispatches {
 
 export async function acceptDispatch(
   authorization: string | undefined,
-  body: Uint8Array<ArrayBuffer>,
-  self: { workerId: string; key: CryptoKey; used: UsedDispatches },
+  self: AcceptedBy & { used: UsedDispatches },
   now: number,
-): Promise<Accepted> {
-  const token = /^Bearer (\S+)$/.exec(authorization ?? '')?.[1]
-  if (!token) return refuse('no dispatch: this port serves the gateway only')
-  const dispatch = await unseal('dispatch', token, self.key, Dispatch)
-  if (!dispatch) return refuse('the dispatch is not signed with this worker’s key')
-  if (dispatch.workerId !== self.workerId) return refuse('the dispatch is for another worker')
-  if (now > dispatch.expiresAt + clockSkewMs || now < dispatch.issuedAt - clockSkewMs) {
-    return refuse('the dispatch has expired, or the clocks of the gateway and this worker differ')
-  }
-  if ((await digest(body)) !== dispatch.bodyDigest) return refuse('the body is not the one that was signed')
-  if (!self.used.use(dispatch.dispatchId, now)) {
+): Promise<Accepted<Dispatch>> {
+  const accepted = await acceptClaims('dispatch', Dispatch, authorization, self, now)
+  if (accepted.ok && !self.used.use(accepted.claims.dispatchId, now)) {
     return { ok: false, code: 'replayed_dispatch', message: 'this dispatch was used already' }
   }
-  return { ok: true, dispatch }
+  return accepted
 }
 
-function refuse(message: string): Accepted {
+interface Timed {
+  workerId: string
+  issuedAt?: number
+  expiresAt: number
+}
+
+/** A claim of any kind that the edge signs for this worker, from the `authorization` header. */
+export async function acceptClaims<Claims extends Timed>(
+  kind: Seal,
+  schema: z.ZodType<Claims>,
+  authorization: string | undefined,
+  self: AcceptedBy,
+  now: number,
+): Promise<Accepted<Claims>> {
+  const token = /^Bearer (\S+)$/.exec(authorization ?? '')?.[1]
+  if (!token) return refuse('there is no signed token: this port serves the gateway only')
+  const claims = await unseal(kind, token, self.key, schema)
+  if (!claims) return refuse(`the ${kind} is not signed with this worker’s key`)
+  if (claims.workerId !== self.workerId) return refuse(`the ${kind} is for another worker`)
+  const { issuedAt = now, expiresAt } = claims
+  if (now > expiresAt + clockSkewMs || now < issuedAt - clockSkewMs) {
+    return refuse(`the ${kind} has expired, or the clocks of the gateway and this worker differ`)
+  }
+  return { ok: true, claims }
+}
+
+function refuse(message: string): Unaccepted {
   return { ok: false, code: 'bad_dispatch', message }
 }

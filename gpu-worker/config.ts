@@ -24,6 +24,10 @@ export interface Config extends EngineConfig {
   drainMs: number
   /** Whose prompts may be found in an engine's cache: each tenant's own, or where one tenant has it alone, all. */
   prefixes: 'per-tenant' | 'shared'
+  /** Who sends it gets `/metrics` and the details of `/healthz` on the main port. */
+  metricsKey: string | null
+  /** Where both are served without a key; null where no second port is wanted. */
+  metricsAt: { host: string; port: number } | null
 }
 
 /** What runs the model, and how it is set up. */
@@ -88,6 +92,12 @@ const Environment = z.object({
   TRAMONTANE_HOME: z.string().default('.tramontane'),
   TRAMONTANE_PREFIXES: z.enum(['per-tenant', 'shared']).default('per-tenant'),
   TRAMONTANE_DRAIN_MS: z.coerce.number().int().min(0).default(30_000),
+  TRAMONTANE_METRICS_KEY: z
+    .string()
+    .regex(/^[\x21-\x7e]{16,256}$/, 'must have 16 to 256 printable characters without spaces')
+    .optional(),
+  TRAMONTANE_METRICS_PORT: port.min(1).optional(),
+  TRAMONTANE_METRICS_HOST: z.string().min(1).default('127.0.0.1'),
 })
 
 type Variables = Record<string, string | undefined>
@@ -105,6 +115,11 @@ export function readConfig(environment: Variables): Config {
     home: env.TRAMONTANE_HOME,
     drainMs: env.TRAMONTANE_DRAIN_MS,
     prefixes: env.TRAMONTANE_PREFIXES,
+    metricsKey: env.TRAMONTANE_METRICS_KEY ?? null,
+    metricsAt:
+      env.TRAMONTANE_METRICS_PORT === undefined
+        ? null
+        : { host: env.TRAMONTANE_METRICS_HOST, port: env.TRAMONTANE_METRICS_PORT },
     ...readEngineConfig(environment),
   }
 }

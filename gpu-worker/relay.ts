@@ -3,25 +3,27 @@
  *
  * The order at the end is what the ledger rests on: the engine has stopped, the receipt is in the outbox, and only
  * then does the last byte go out. A client that left (the response closed early) aborts the engine within one token;
- * an engine that died breaks the response off, so that the edge tells the client; before the first byte it is a refusal,
- * so that the edge tries another worker. The head waits a moment for that: an engine that will not run a request mostly
- * says so at once.
+ * an engine that died breaks the response off, so that the edge tells the client; before the prelude it is a refusal,
+ * so that the edge tries another worker. The prelude waits a moment for that: an engine that will not run a request mostly
+ * says so at once. A run that the request itself ended, by its own rules, ends with an error in the answer.
  */
 import type { ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Chat } from '../backends/protocol/chat.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../backends/protocol/chunk.ts'
-import { type Dispatch, promptTokensHeader, type Refusal, warningsHeader } from '../backends/protocol/dispatch.ts'
+import type { Dispatch, Refusal } from '../backends/protocol/dispatch.ts'
+import { errorBody } from '../backends/protocol/errors.ts'
 import { type Counts, outputTokensWithin } from '../backends/protocol/money.ts'
+import { preludeLine } from '../backends/protocol/prelude.ts'
 import { type Receipt, receiptOf } from '../backends/protocol/receipt.ts'
-import { type Engine, EngineRefused, type Prepared, type Run } from './engine/engine.ts'
+import { type Engine, type EngineRefusal, EngineRefused, type Prepared, type Run } from './engine/engine.ts'
 import { type Outbox, OutboxFailure } from './outbox.ts'
 
 /** White space or comments this often until the first token: how a client that left is noticed before it. */
 const beatMs = 250
-/** The head goes out with the first event, or when this has passed. */
-const headMs = 50
-/** A quiet one’s goes out then at the latest: what lies between may give up on an answer without a head (Cloudflare, 100 s). */
+/** The prelude goes out with the first event, or when this has passed. */
+const preludeMs = 50
+/** A quiet stream sends nothing but its prelude for so long: a proxy may close a connection that is silent (100 s). */
 const quietMs = 30_000
 /** Between the bytes that find out whether a client that waited is still there: the first is answered by a reset. */
 const knockMs = 20
@@ -48,8 +50,9 @@ export function boundOutput(prepared: Prepared, dispatch: Dispatch): number | Re
 }
 
 /**
- * Runs a bounded dispatch to its end, whatever that is. The slot is the caller's to release. Rejects never; resolves with
- * a refusal, which the caller writes, where nothing was generated and nothing written.
+ * Runs a bounded dispatch to its end, whatever that is. The head of `response` has been written; the slot is the caller's
+ * to release. Resolves with a refusal, which the caller writes, where no prelude was written. Rejects where the outbox
+ * fails; the response is then destroyed, or nothing of it was written.
  */
 export async function relay(
   parts: RelayParts,
@@ -71,43 +74,65 @@ export async function relay(
   const { requestId, priority, tenantId: owner } = dispatch
   const head = headOf(dispatch, now)
   const writer = chat.stream ? streamWriter(head, chat, prepared, response) : wholeWriter(head, prepared, response)
-  if (dispatch.waited && !chat.stream) await knock(writer, left.signal)
-  const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
-  const quiet = dispatch.quiet === true && chat.stream
-  const headTimer = setTimeout(() => writer.begin(), quiet ? quietMs : headMs)
-  const beat = setInterval(() => {
-    if (!quiet || response.headersSent) writer.beat()
-  }, beatMs)
-  let firstTokenMs: number | null = null
-  const { end, stop, cause } = await pump(run, {
-    counted: () => outbox.count(slot, run.counts),
-    first: () => {
-      firstTokenMs = now() - startedAt
-      writer.begin()
-      if (chat.stream) clearInterval(beat)
-    },
-    text: writer.text,
-    call: (name, args) => writer.call({ id: parts.callId(), name, arguments: args }),
-  })
-  clearTimeout(headTimer)
-  clearInterval(beat)
-  if (end === 'failed' && !response.headersSent && isNothing(run.counts)) {
-    outbox.forget(dispatch.dispatchId)
-    return refusalFor(cause)
+  const timers = startTimers(writer, dispatch.quiet === true && chat.stream)
+  try {
+    if (dispatch.waited && !chat.stream) await knock(writer, left.signal)
+    const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
+    let firstTokenMs: number | null = null
+    const { end, stop, cause } = await pump(run, {
+      counted: () => outbox.count(slot, run.counts),
+      first: () => {
+        firstTokenMs = now() - startedAt
+        writer.begin()
+        if (chat.stream) timers.stop()
+      },
+      text: writer.text,
+      call: (name, args) => writer.call({ id: parts.callId(), name, arguments: args }),
+    })
+    timers.stop()
+    if (isNothing(end, run.counts) && !writer.prepared) {
+      outbox.forget(dispatch.dispatchId)
+      return refusalFor(cause)
+    }
+    const receipt = receiptOf(dispatch, {
+      finishReason: end === 'failed' || end === 'refused' ? 'error' : end,
+      // A request that its own rules ended is billed for what was generated, and its worker is not to blame.
+      refused: end === 'refused',
+      counts: run.counts,
+      estimated: run.estimated ?? false,
+      ...{ startedAt, endedAt: now(), firstTokenMs },
+      engine: `${engine.description.engine} ${engine.description.version}`,
+    })
+    outbox.finish(receipt)
+    const settled = parts.owed(receipt, dispatch.settleFirst)
+    if (dispatch.settleFirst && receipt.outcome === 'finished') await settled
+    if (end === 'failed') response.destroy()
+    else if (end === 'refused') writer.fail(errorOf(refusalFor(cause), requestId))
+    else if (end !== 'abort') writer.end(end, receipt.counts, stop)
+    return undefined
+  } catch (error) {
+    // Whatever it is (a full disk, a fault of ours): an answer never looks whole when it is not.
+    left.abort()
+    if (writer.prepared) response.destroy()
+    throw error
+  } finally {
+    timers.stop()
   }
-  const receipt = receiptOf(dispatch, {
-    finishReason: end === 'failed' ? 'error' : end,
-    counts: run.counts,
-    estimated: run.estimated ?? false,
-    ...{ startedAt, endedAt: now(), firstTokenMs },
-    engine: `${engine.description.engine} ${engine.description.version}`,
-  })
-  outbox.finish(receipt)
-  const settled = parts.owed(receipt, dispatch.settleFirst)
-  if (dispatch.settleFirst && receipt.outcome === 'finished') await settled
-  if (end === 'failed') response.destroy()
-  else if (end !== 'abort') writer.end(end, receipt.counts, stop)
-  return undefined
+}
+
+/** Until the first token: the prelude, and the bytes that show whether the client is there. */
+function startTimers(writer: Writer, quiet: boolean): { stop: () => void } {
+  const prelude = setTimeout(() => (quiet ? writer.prepare() : writer.begin()), preludeMs)
+  const loud = quiet ? setTimeout(() => writer.begin(), quietMs) : undefined
+  const beat = setInterval(() => {
+    if (!quiet || writer.begun) writer.beat()
+  }, beatMs)
+  const stop = () => {
+    clearTimeout(prelude)
+    clearTimeout(loud)
+    clearInterval(beat)
+  }
+  return { stop }
 }
 
 /**
@@ -121,8 +146,8 @@ async function knock(writer: Writer, left: AbortSignal): Promise<void> {
   }
 }
 
-function isNothing({ promptTokens, outputTokens }: Readonly<Counts>): boolean {
-  return promptTokens + outputTokens === 0
+function isNothing(end: End, { promptTokens, outputTokens }: Readonly<Counts>): boolean {
+  return (end === 'failed' && promptTokens + outputTokens === 0) || (end === 'refused' && outputTokens === 0)
 }
 
 function refusalFor(cause: unknown): Refusal {
@@ -130,7 +155,16 @@ function refusalFor(cause: unknown): Refusal {
   return { code: 'engine_down', message: cause instanceof Error ? cause.message : 'the engine failed' }
 }
 
-type End = FinishReason | 'abort' | 'failed'
+/** As a client of Chat Completions reads it; the edge rewrites it for every other client. */
+function errorOf({ code, message, param }: Refusal, requestId: string): string {
+  const known = engineCodes.has(code as EngineRefusal['code']) ? (code as EngineRefusal['code']) : 'internal_error'
+  return JSON.stringify(errorBody(known, message, param ?? null, requestId))
+}
+
+const engineCodes = new Set<EngineRefusal['code']>(['invalid_value', 'context_length_exceeded', 'preparation_failed'])
+
+/** `refused`: the request itself, and not the engine, is why the run ended. */
+type End = FinishReason | 'abort' | 'failed' | 'refused'
 
 /** `cause` is why it failed. */
 async function pump(
@@ -160,20 +194,28 @@ async function pump(
       else on.call(event.name, event.arguments)
     }
   } catch (error) {
-    end = 'failed'
+    end = error instanceof EngineRefused ? 'refused' : 'failed'
     cause = error
   }
   on.counted()
   return { end, stop, cause }
 }
 
-/** `begin` writes the head, once; everything else writes it first if it must. */
+/** `begin` writes the prelude and the answer's beginning, once; everything else writes them first if it must. */
 interface Writer {
+  /** The prelude was written. */
+  readonly prepared: boolean
+  /** Something was written after the prelude, or the answer has no beginning of its own. */
+  readonly begun: boolean
+  /** Writes the prelude alone. */
+  prepare(): void
   begin(): void
   beat(): void
   text(channel: 'reasoning' | 'content', text: string): void
   call(call: WireCall): void
   end(finishReason: FinishReason, counts: Readonly<Counts>, stop: string | undefined): void
+  /** Ends the answer with this error, as JSON. */
+  fail(error: string): void
 }
 
 function headOf(dispatch: Dispatch, now: () => number): Head {
@@ -188,12 +230,23 @@ function headOf(dispatch: Dispatch, now: () => number): Head {
 /** Chunks as they come. One event per write: some clients lose an event that is split over two reads. */
 function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: ServerResponse): Writer {
   const chunks = chunkWriter(head, chat.includeUsage)
+  const prelude = preludeOnce(prepared)
+  let begun = false
   const begin = () => {
-    if (response.headersSent || response.destroyed) return
-    response.writeHead(200, headers('text/event-stream; charset=utf-8', prepared))
-    response.write(chunks.role())
+    if (begun || response.destroyed) return
+    begun = true
+    response.write(prelude.take() + chunks.role())
   }
   return {
+    get prepared() {
+      return prelude.taken
+    },
+    get begun() {
+      return begun
+    },
+    prepare() {
+      if (!prelude.taken && !response.destroyed) response.write(prelude.take())
+    },
     begin,
     beat() {
       begin()
@@ -205,18 +258,28 @@ function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: Serv
       begin()
       response.end(chunks.end(finishReason, counts, stop))
     },
+    fail(error) {
+      // Where nothing but the prelude went out, the error stands alone: the edge still has the client's status to choose.
+      response.end(`${prelude.take()}data: ${error}\n\n`)
+    },
   }
 }
 
 /** White space until the answer is whole. */
 function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): Writer {
   const answer = { content: '', reasoning: '', calls: [] as WireCall[] }
+  const prelude = preludeOnce(prepared)
   const begin = () => {
-    if (response.headersSent || response.destroyed) return
-    response.writeHead(200, headers('application/json', prepared))
-    response.flushHeaders()
+    if (!prelude.taken && !response.destroyed) response.write(prelude.take())
   }
   return {
+    get prepared() {
+      return prelude.taken
+    },
+    get begun() {
+      return prelude.taken
+    },
+    prepare: begin,
     begin,
     beat() {
       begin()
@@ -227,22 +290,26 @@ function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): 
     },
     call: (call) => void answer.calls.push(call),
     end(finishReason, counts, stop) {
-      begin()
-      response.end(completion(head, { ...answer, finishReason, counts, stop }))
+      response.end(prelude.take() + completion(head, { ...answer, finishReason, counts, stop }))
+    },
+    fail(error) {
+      response.end(prelude.take() + error)
     },
   }
 }
 
 /** What is known before the first byte: the prompt's exact length, and what the engine does not honour. */
-function headers(contentType: string, { promptTokens, promptEstimated, warnings = [] }: Prepared) {
-  const told = warnings
-    .join('; ')
-    .replace(/[^\x20-\x7e]/g, '?')
-    .slice(0, 2_000)
+function preludeOnce({ promptTokens, promptEstimated, warnings = [] }: Prepared) {
+  let taken = false
   return {
-    'content-type': contentType,
-    'cache-control': 'no-store',
-    ...(!promptEstimated && { [promptTokensHeader]: String(promptTokens) }),
-    ...(told !== '' && { [warningsHeader]: told }),
+    get taken() {
+      return taken
+    },
+    /** The line, the first time; then nothing. */
+    take(): string {
+      if (taken) return ''
+      taken = true
+      return preludeLine({ kind: 'prepared', ...(!promptEstimated && { promptTokens }), warnings: [...warnings] })
+    },
   }
 }

@@ -1,197 +1,211 @@
-/** The worker's HTTP port: `POST /dispatch`, `/count` and `/inquiry` for the edge, `GET /healthz` and `GET /metrics` for the operator. */
+/**
+ * The worker's HTTP port: `POST /dispatch`, `/media`, `/count` and `/inquiry` for the edge, `GET /healthz` and `GET /metrics`
+ * for the operator.
+ *
+ * The signed token in the header is verified before a byte of the body is read. A request without one is answered, and its
+ * connection is closed with its body unread.
+ */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { type Message, readChat } from '../backends/protocol/chat.ts'
-import { countPath } from '../backends/protocol/count.ts'
-import { clockSkewMs, type Dispatch, dispatchPath, type Refusal } from '../backends/protocol/dispatch.ts'
+import { budgets } from '../backends/protocol/budgets.ts'
+import { CountQuestion, countPath } from '../backends/protocol/count.ts'
+import { dispatchPath, type Refusal } from '../backends/protocol/dispatch.ts'
 import { Inquiry, inquiryPath } from '../backends/protocol/inquiry.ts'
-import { unseal } from '../backends/protocol/seal.ts'
-import { acceptDispatch, UsedDispatches } from './accept.ts'
-import { answerCount, count } from './count.ts'
+import { MediaQuestion, mediaBusy, mediaPath } from '../backends/protocol/media-question.ts'
+import { type Accepted, acceptClaims, acceptDispatch, UsedDispatches } from './accept.ts'
+import { Connections, connectionsMax } from './connections.ts'
+import { count, countBusy, countSignal, newCountGate } from './count.ts'
 import { EngineFailure } from './engine/engine.ts'
-import type { Resolver } from './media/resolver.ts'
+import { answerMedia, newMediaGate } from './media-reading.ts'
 import type { Metrics } from './metrics.ts'
-import { boundOutput, type RelayParts, relay } from './relay.ts'
-import type { Slots } from './slots.ts'
+import { answerOperator, type OperatorParts } from './operator-port.ts'
+import { RefusalLog } from './refusal-log.ts'
+import { type DispatchParts, draining, internalError, runDispatch } from './run-dispatch.ts'
+import { readSignedBody } from './signed-body.ts'
 
-/** The edge takes 32 MiB from a client and sends no more than that. */
-const bodyBytesMax = 33 * 1024 * 1024
+export interface ServerParts extends DispatchParts, OperatorParts {
+  workerId: string
+  key: CryptoKey
+  metrics: Metrics
+  /** Send what is owed, now. */
+  deliver: () => void
+}
 
 const statusOf: Record<string, number> = {
   bad_dispatch: 401,
   replayed_dispatch: 409,
+  media_missing: 409,
   invalid_value: 400,
   context_length_exceeded: 400,
   prompt_over_bound: 409,
+  internal_error: 500,
+  [mediaBusy.tenant]: 429,
 }
 
-export interface ServerParts extends RelayParts {
-  workerId: string
-  key: CryptoKey
-  slots: Slots
-  metrics: Metrics
-  /** Fetches images and documents, and makes of them what the engine takes. */
-  media: Resolver
-  draining: () => boolean
-  /** Send what is owed, now. */
-  deliver: () => void
-  /** A slot was taken or given back. */
-  changed: () => void
-  health: () => { status: string; [name: string]: unknown }
-  render: () => string
-  log: (line: string) => void
-}
+/** How long a connection whose body is not read stays open for its answer to be read. */
+const lingerMs = 250
+/** How often Node looks for requests that are not whole in time. */
+const lookEveryMs = 2_000
 
 export function createWorkerServer(parts: ServerParts): Server {
-  const used = new UsedDispatches()
-  const server = createServer((request, response) => {
-    handle(parts, used, request, response).catch((error: unknown) => {
-      parts.log(`a request failed: ${error instanceof Error ? error.stack : error}`)
-      if (response.headersSent) response.destroy()
-      else refuse(parts, response, { code: 'internal_error', message: 'an internal error of the worker' })
-    })
-  })
-  // The edge keeps its connections; a generation may take long.
-  server.requestTimeout = 0
-  server.keepAliveTimeout = 60_000
+  const port = new Port(parts)
+  const options = {
+    headersTimeout: budgets.workerHeadersMs.value,
+    // Of the request alone: a generation may take long.
+    requestTimeout: budgets.workerRequestMs.value,
+    connectionsCheckingInterval: lookEveryMs,
+    // The edge keeps its connections.
+    keepAliveTimeout: 60_000,
+  }
+  const server = createServer(options, (request, response) => void port.handle(request, response))
+  server.maxConnections = connectionsMax(parts.slots.max)
+  server.on('connection', (socket) => port.connections.opened(socket))
   return server
 }
 
-async function handle(
-  parts: ServerParts,
-  used: UsedDispatches,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  const route = `${request.method} ${request.url}`
-  if (route === `POST ${dispatchPath}`) return dispatch(parts, used, request, response)
-  if (route === `POST ${inquiryPath}`) return inquiry(parts, request, response)
-  if (route === `POST ${countPath}`) return counted(parts, request, response)
-  if (route === 'GET /healthz') return health(parts, response)
-  if (route === 'GET /metrics') {
-    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(parts.render())
-    return
+class Port {
+  readonly connections = new Connections()
+  readonly #parts: ServerParts
+  readonly #used = new UsedDispatches()
+  readonly #refusals = new RefusalLog()
+  readonly #counting = newCountGate()
+  readonly #reading = newMediaGate()
+
+  constructor(parts: ServerParts) {
+    this.#parts = parts
   }
-  response
-    .writeHead(404, { 'content-type': 'application/json' })
-    .end('{"message":"POST /dispatch, GET /healthz, GET /metrics"}')
-}
 
-/** Only the edge may ask, by its signature; what is owed is delivered at once. */
-async function inquiry(parts: ServerParts, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  request.resume()
-  const token = /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? ''
-  const asked = await unseal('inquiry', token, parts.key, Inquiry)
-  if (!asked || asked.workerId !== parts.workerId || parts.now() > asked.expiresAt + clockSkewMs) {
-    return refuse(parts, response, {
-      code: 'bad_dispatch',
-      message: 'the inquiry is not signed with this worker’s key, or is old',
-    })
+  /** Never rejects. */
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      await this.#route(request, response)
+    } catch (error) {
+      const refusal = internalError(this.#parts, error)
+      if (response.headersSent) response.destroy()
+      else this.#refuse(request, response, refusal)
+    }
   }
-  parts.deliver()
-  response.writeHead(200, { 'content-type': 'application/json' })
-  response.end(JSON.stringify(parts.outbox.about(asked.requestIds)))
-}
 
-async function counted(parts: ServerParts, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const body = await readBody(request)
-  if (!body) return refuse(parts, response, { code: 'bad_dispatch', message: 'the body is too large' })
-  const answer = await count(parts, request, body).catch((error: unknown) => {
-    if (!(error instanceof EngineFailure)) throw error
-    return { ok: false as const, code: 'engine_down', message: error.message }
-  })
-  if (answer.ok) answerCount(response, answer)
-  else refuse(parts, response, answer)
-}
+  async #route(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    switch (`${request.method} ${request.url}`) {
+      case `POST ${dispatchPath}`:
+        return this.#dispatch(request, response)
+      case `POST ${mediaPath}`:
+        return this.#media(request, response)
+      case `POST ${countPath}`:
+        return this.#count(request, response)
+      case `POST ${inquiryPath}`:
+        return this.#inquiry(request, response)
+    }
+    if (answerOperator(this.#parts, request, response)) return
+    answerUnread(request, response, 404, '{"message":"this port serves the gateway, GET /healthz and GET /metrics"}')
+  }
 
-function health(parts: ServerParts, response: ServerResponse): void {
-  const health = parts.health()
-  response.writeHead(health.status === 'ready' ? 200 : 503, { 'content-type': 'application/json' })
-  response.end(JSON.stringify(health))
-}
+  async #dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const parts = this.#parts
+    const { authorization } = request.headers
+    const accepted = await acceptDispatch(authorization, { ...parts, used: this.#used }, parts.now())
+    const order = this.#proven(accepted, request, response)
+    if (!order) return
+    if (parts.draining()) return this.#refuse(request, response, draining)
+    const body = await readSignedBody(request, order.bodyDigest)
+    if (body.kind === 'gone') return void response.destroy()
+    if (body.kind === 'refused') return this.#refuse(request, response, body.refusal)
+    const note = (refusal: Refusal) => this.#note(refusal)
+    const refusal = await runDispatch(parts, order, body.bytes, response, note)
+    if (refusal) this.#refuse(request, response, refusal)
+  }
 
-async function dispatch(
-  parts: ServerParts,
-  used: UsedDispatches,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  const body = await readBody(request)
-  if (!body) return refuse(parts, response, { code: 'bad_dispatch', message: 'the body is too large' })
-  const accepted = await acceptDispatch(request.headers.authorization, body, { ...parts, used }, parts.now())
-  if (!accepted.ok) return refuse(parts, response, accepted)
-  const order = accepted.dispatch
-  if (parts.draining()) return refuse(parts, response, { code: 'draining', message: 'this worker is shutting down' })
-  const slot = parts.slots.take(order.requestId)
-  if (slot === undefined) return refuse(parts, response, { code: 'no_slot', message: 'every slot is taken' })
-  parts.changed()
-  try {
-    const refusal = await run(parts, order, body, slot, response)
-    if (refusal) refuse(parts, response, refusal)
-  } catch (error) {
-    if (!(error instanceof EngineFailure)) throw error
-    refuse(parts, response, { code: 'engine_down', message: error.message })
-  } finally {
-    parts.slots.release(order.requestId)
-    parts.changed()
+  async #media(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const parts = this.#parts
+    const accepted = await acceptClaims('media', MediaQuestion, request.headers.authorization, parts, parts.now())
+    const question = this.#proven(accepted, request, response)
+    if (!question) return
+    if (!this.#used.use(question.questionId, parts.now())) {
+      return this.#refuse(request, response, { code: 'replayed_dispatch', message: 'this question was used already' })
+    }
+    if (parts.draining()) return this.#refuse(request, response, draining)
+    const note = (refusal: Refusal) => this.#note(refusal)
+    const unanswered = await answerMedia(parts, this.#reading, question, request, response, note)
+    if (unanswered) this.#refuse(request, response, unanswered.refusal)
+  }
+
+  async #count(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const parts = this.#parts
+    const accepted = await acceptClaims('count', CountQuestion, request.headers.authorization, parts, parts.now())
+    const question = this.#proven(accepted, request, response)
+    if (!question) return
+    const left = new AbortController()
+    response.on('close', () => left.abort(new Error('the asking connection closed')))
+    const entered = await this.#counting.enter(question.tenantId, left.signal)
+    if (!entered.ok) return this.#refuse(request, response, countBusy)
+    try {
+      const body = await readSignedBody(request, question.bodyDigest)
+      if (body.kind === 'gone') return void response.destroy()
+      if (body.kind === 'refused') return this.#refuse(request, response, body.refusal)
+      const signal = countSignal(question, left.signal, parts.now())
+      const answer = await count(parts.engine, question, body.bytes, signal).catch((error: unknown) => {
+        if (signal.aborted) return { ok: false as const, code: 'busy', message: 'the time to count it is over' }
+        if (!(error instanceof EngineFailure)) throw error
+        return { ok: false as const, code: 'engine_down', message: error.message }
+      })
+      if (response.destroyed) return
+      if (!answer.ok) return this.#refuse(request, response, answer)
+      const { promptTokens, estimated } = answer
+      json(response, 200, JSON.stringify({ promptTokens, estimated }))
+    } finally {
+      entered.leave()
+    }
+  }
+
+  /** What is owed is delivered at once. */
+  async #inquiry(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const parts = this.#parts
+    const accepted = await acceptClaims('inquiry', Inquiry, request.headers.authorization, parts, parts.now())
+    const inquiry = this.#proven(accepted, request, response)
+    if (!inquiry) return
+    request.resume()
+    parts.deliver()
+    json(response, 200, JSON.stringify(parts.outbox.about(inquiry.requestIds)))
+  }
+
+  /** The claims; undefined where they were not accepted and the refusal was written. */
+  #proven<Claims>(accepted: Accepted<Claims>, request: IncomingMessage, response: ServerResponse): Claims | undefined {
+    if (!accepted.ok) {
+      this.#refuse(request, response, accepted)
+      return undefined
+    }
+    this.connections.proven(request.socket)
+    return accepted.claims
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
+    this.#note(refusal)
+    const { code, message, param, promptTokens } = refusal
+    const body = { code, message, param: param ?? null, ...(promptTokens !== undefined && { promptTokens }) }
+    const status = statusOf[code] ?? 503
+    if (request.complete) json(response, status, JSON.stringify(body))
+    else answerUnread(request, response, status, JSON.stringify(body))
+  }
+
+  #note({ code, message }: Refusal): void {
+    this.#parts.metrics.refused(code)
+    const line = this.#refusals.note(code, message, this.#parts.now())
+    if (line) this.#parts.log(line)
   }
 }
 
-async function run(
-  parts: ServerParts,
-  order: Dispatch,
-  body: Uint8Array,
-  slot: number,
-  response: ServerResponse,
-): Promise<Refusal | undefined> {
-  const read = readChat(JSON.parse(new TextDecoder().decode(body)))
-  if (!read.ok) return read
-  const left = new AbortController()
-  const leave = () => left.abort()
-  response.on('close', leave)
-  const media = { vision: parts.engine.description.vision, owner: order.tenantId }
-  if (!media.vision && read.chat.messages.some(hasImage)) return noVision
-  const resolved = await parts.media(read.chat, media, left.signal).catch((error: unknown) => {
-    if (!left.signal.aborted) throw error
-    return { ok: false as const, code: 'client_left', message: 'the client left while its media were read' }
-  })
-  response.off('close', leave)
-  if (!resolved.ok) return resolved
-  const { chat } = resolved
-  const prepared = await parts.engine.prepare(chat, order.effort)
-  if (!prepared.ok) return prepared
-  const bound = boundOutput(prepared, order)
-  if (typeof bound !== 'number') return bound
-  return relay(parts, { dispatch: order, chat, prepared, outputTokensMax: bound, slot }, response)
+function json(response: ServerResponse, status: number, body: string): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(body)
 }
 
-/** What a tool gave back stays in a conversation for good; there the engine leaves an image out. */
-function hasImage({ role, content }: Message): boolean {
-  return role !== 'tool' && content.some(({ kind }) => kind === 'image')
-}
-
-/** This worker cannot; another may. */
-const noVision: Refusal = {
-  code: 'no_vision',
-  message: 'messages: the engine that was to answer has no vision; leave the image out',
-  param: 'messages',
-}
-
-function refuse(parts: ServerParts, response: ServerResponse, refusal: Refusal): void {
-  parts.metrics.refused(refusal.code)
-  const { code, message, param, promptTokens } = refusal
-  response.writeHead(statusOf[code] ?? 503, { 'content-type': 'application/json' })
-  response.end(
-    JSON.stringify({ code, message, param: param ?? null, ...(promptTokens !== undefined && { promptTokens }) }),
-  )
-}
-
-async function readBody(request: IncomingMessage): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const parts: Buffer[] = []
-  let length = 0
-  for await (const part of request as AsyncIterable<Buffer>) {
-    length += part.length
-    if (length > bodyBytesMax) return undefined
-    parts.push(part)
-  }
-  return new Uint8Array(Buffer.concat(parts))
+/**
+ * Answers without reading the body, and closes the connection. It is not ended in the usual way: Node would read the rest
+ * of the body to keep the connection, and a close with bytes unread takes back an answer that is not yet read.
+ */
+function answerUnread(request: IncomingMessage, response: ServerResponse, status: number, body: string): void {
+  request.pause()
+  const length = Buffer.byteLength(body)
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': length, connection: 'close' })
+  response.write(body)
+  setTimeout(() => response.destroy(), lingerMs).unref()
 }

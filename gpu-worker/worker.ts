@@ -22,6 +22,7 @@ import { beginLife } from './life.ts'
 import type { FetchPolicy } from './media/fetch.ts'
 import { createResolver } from './media/resolver.ts'
 import { Metrics } from './metrics.ts'
+import { createOperatorServer } from './operator-port.ts'
 import { Outbox } from './outbox.ts'
 import { outboxFolder } from './outbox-lock.ts'
 import { createWorkerServer } from './server.ts'
@@ -72,8 +73,11 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
   const engineName = () => `${engine.description.engine} ${engine.description.version}`
 
   const heartbeats = new Heartbeats({ edgeUrl: config.edgeUrl, kid, key, state: heartbeat, log })
+  const operator = { metricsKey: config.metricsKey ?? undefined, health, render }
+  const operatorServer = config.metricsAt && createOperatorServer(operator)
   const server = createWorkerServer({
     ...parts,
+    ...operator,
     workerId,
     key,
     outbox,
@@ -91,15 +95,17 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       const urgent = settleFirst || slots.holders().length * 2 > slots.max
       return delivery.owed(receipt.dispatchId, urgent)
     },
-    health: () => ({
+  })
+
+  function health() {
+    return {
       status: state === 'serving' ? engine.state : state,
       ...(engine.state !== 'ready' && engine.reason !== undefined && { reason: engine.reason }),
       ...engine.description,
       load: engine.load(),
       receipts: outbox.counts(),
-    }),
-    render,
-  })
+    }
+  }
 
   function heartbeat(): Heartbeat {
     const load = engine.load()
@@ -155,7 +161,8 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       await engine.start()
       slots.limit(engine.description.slotsMax)
       // A port that is in use ends this process: until then nothing of an earlier one is touched.
-      const address = await listen(server, config)
+      if (operatorServer && config.metricsAt) await listen(operatorServer, config.metricsAt, 'TRAMONTANE_METRICS_PORT')
+      const address = await listen(server, config, 'TRAMONTANE_WORKER_PORT')
       for (const receipt of outbox.recover(engineName(), now())) metrics.settled(receipt)
       if (!config.publicUrl) url = `http://${config.host}:${address.port}`
       delivery.wake()
@@ -180,6 +187,8 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
       server.closeAllConnections()
       server.close()
       clearInterval(looking)
+      operatorServer?.closeAllConnections()
+      operatorServer?.close()
       await delivery.flush(deliverMs)
       heartbeats.stop()
       // Only one that owes nothing takes leave; any other is missed, and asked for, until it is back.
@@ -191,12 +200,12 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
   }
 }
 
-function listen(server: Server, config: Config): Promise<AddressInfo> {
+function listen(server: Server, at: { host: string; port: number }, variable: string): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const busy = error.code === 'EADDRINUSE'
-      reject(busy ? new Error(`port ${config.port} is in use: set TRAMONTANE_WORKER_PORT to a free one`) : error)
+      reject(busy ? new Error(`port ${at.port} is in use: set ${variable} to a free one`) : error)
     })
-    server.listen(config.port, config.host, () => resolve(server.address() as AddressInfo))
+    server.listen(at.port, at.host, () => resolve(server.address() as AddressInfo))
   })
 }

@@ -29,9 +29,9 @@ const shells = [
   /^src\/metering\/deliver\.ts$/,
   // The page is made with hono’s escaping; the code in quickstarts reads a key from the environment.
   /^src\/reference\/(reference|page|quickstarts)\.ts$/,
-  /^gpu-worker\/(main|worker|config|count|server|relay|outbox|outbox-lock|receipts|delivery|heartbeat|life|watchdog|watchdog-thread)\.ts$/,
+  /^gpu-worker\/(main|worker|config|count|server|run-dispatch|media-reading|signed-body|connections|operator-port|relay|outbox|outbox-lock|receipts|delivery|heartbeat|life|watchdog|watchdog-thread)\.ts$/,
   /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|gpu|guard|launch|supervisor|calls|http|http-run|create)\.ts$/,
-  /^gpu-worker\/media\/(fetch|pdf|pdf-thread|resolver)\.ts$/,
+  /^gpu-worker\/media\/(fetch|pdf|pdf-thread|resolver|work-timer)\.ts$/,
   /^gpu-worker\/doctor\/main\.ts$/,
   /^gpu-worker\/model\//,
 ]

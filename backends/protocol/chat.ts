@@ -7,7 +7,7 @@
  */
 import { z } from 'zod'
 import { EffortWord } from './effort.ts'
-import { documentBy, imageByUrl, type MediaPart, type ReadPart } from './media.ts'
+import { documentBy, imageByUrl, type MediaPart, type ReadPart, wrongText } from './media.ts'
 
 /**
  * What a message is made of. An image or document is in a data URL or at an https address; the worker fetches what is
@@ -72,14 +72,10 @@ export const toolsMax = 128
 export const stopMax = 16
 export const callIdMax = 256
 
-/**
- * Text that a tokenizer can take: no NUL (a C string would end there) and no half of a surrogate pair (it has no
- * UTF-8 form, so what is counted and what is replayed would differ).
- */
+/** Text that a tokenizer can take. */
 export const Text = z.string().superRefine((text, context) => {
-  if (text.includes('\0')) context.addIssue({ code: 'custom', message: 'must not contain the NUL character' })
-  else if (!text.isWellFormed())
-    context.addIssue({ code: 'custom', message: 'must not contain a lone surrogate: send well-formed Unicode' })
+  const message = wrongText(text)
+  if (message) context.addIssue({ code: 'custom', message })
 })
 
 /** What ends an answer is looked for in text, and is told to engines. */

@@ -3,14 +3,17 @@
  * billed. The body is a Chat Completions body, which the question binds by digest.
  */
 import { z } from 'zod'
+import { budgets } from './budgets.ts'
 import { EffortWord } from './effort.ts'
 
 export const countPath = '/count'
 /** At once, on one worker: counting keeps its engine from answering. */
-export const countsMax = 2
+export const countsMax = budgets.countsPerWorker.value
 
 export const CountQuestion = z.object({
   workerId: z.string().min(1).max(64),
+  /** Counts of one tenant have a bound of their own. */
+  tenantId: z.string().min(1).max(64),
   effort: EffortWord,
   /** SHA-256 of the body, base64url. */
   bodyDigest: z.string().length(43),

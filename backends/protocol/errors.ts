@@ -38,6 +38,7 @@ export type ErrorCode =
   | 'insufficient_quota'
   | 'server_is_overloaded'
   | 'worker_lost'
+  | 'preparation_failed'
   | 'internal_error'
 
 export const errorTable = {
@@ -59,6 +60,8 @@ export const errorTable = {
   insufficient_quota: { status: 429, type: 'insufficient_quota', retry: false },
   server_is_overloaded: { status: 503, type: 'server_error', retry: true },
   worker_lost: { status: 502, type: 'server_error', retry: true },
+  // The request may be what ended its worker: a client that sends it again would end the next worker.
+  preparation_failed: { status: 500, type: 'server_error', retry: false },
   internal_error: { status: 500, type: 'server_error', retry: true },
 } as const satisfies Record<ErrorCode, CodeRow>
 

@@ -5,18 +5,19 @@
  * A part carries its bytes in a data URL, or says where they are with an https address. Addresses are fetched by the
  * worker (see `gpu-worker/media`): only there a name can be resolved and the connection pinned to what it resolved to.
  */
+import { budgets } from './budgets.ts'
 import { type ImageHead, imageTokens, imageTokensMax, sniffImage } from './image.ts'
 
 export type MediaPart = { kind: 'image'; url: string } | { kind: 'document'; url: string; name: string }
 
 /** Per request, images in tool results included. */
-export const imagesMax = 64
-export const documentsMax = 8
+export const imagesMax = budgets.imagesPerRequest.value
+export const documentsMax = budgets.documentsPerRequest.value
 /** Decoded, each. */
-export const imageBytesMax = 20 * 1024 * 1024
-export const documentBytesMax = 24 * 1024 * 1024
+export const imageBytesMax = budgets.imageBytes.value
+export const documentBytesMax = budgets.documentBytes.value
 /** Decoders hold four bytes for each. */
-export const imagePixelsMax = 64_000_000
+export const imagePixelsMax = budgets.imagePixels.value
 const urlMax = 2_048
 const nameMax = 256
 
@@ -40,7 +41,7 @@ export function imageByData(data: string): MediaPart {
  * `input_file` of Responses, `document` of Messages, `document_url` of Mistral's dialect. Plain text becomes text.
  */
 export function documentBy(source: string, name: string): ReadPart<MediaPart | { kind: 'text'; text: string }> {
-  const short = shortName(name)
+  const short = cleanName(name)
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) {
     const wrong = wrongAddress(source)
     return wrong ? refuse(wrong) : ok({ kind: 'document', url: source, name: short })
@@ -51,13 +52,25 @@ export function documentBy(source: string, name: string): ReadPart<MediaPart | {
   const bytes = decodeBase64(base64Of(source))
   const text = bytes && decodeText(bytes)
   if (text === undefined) return refuse('must be UTF-8 text in base64')
-  // The same rule as for any text: a tokenizer in C would end there.
-  return text.includes('\0') ? refuse('must not contain the NUL character') : ok({ kind: 'text', text })
+  const wrong = wrongText(text)
+  return wrong ? refuse(wrong) : ok({ kind: 'text', text })
 }
 
-/** The name is shown to the model: as a text, it has no NUL and no half of a surrogate pair. */
-function shortName(name: string): string {
-  return name.slice(0, nameMax).replaceAll('\0', '').toWellFormed()
+/**
+ * Why a tokenizer cannot take it: a C string would end at a NUL, and half of a surrogate pair has no UTF-8 form, so what
+ * is counted and what is replayed would differ.
+ */
+export function wrongText(text: string): string | undefined {
+  if (text.includes('\0')) return 'must not contain the NUL character'
+  return text.isWellFormed() ? undefined : 'must not contain a lone surrogate: send well-formed Unicode'
+}
+
+/** A document's name goes into the prompt: no control characters, and no half of a pair where it is cut. */
+function cleanName(name: string): string {
+  return name
+    .slice(0, nameMax)
+    .replace(/\p{Cc}/gu, ' ')
+    .toWellFormed()
 }
 
 export interface MediaSize {
@@ -151,6 +164,11 @@ export function isPdf(bytes: Uint8Array): boolean {
   return new TextDecoder('latin1').decode(bytes.subarray(0, 1_024)).includes('%PDF-')
 }
 
+/** Whether a worker must read or fetch it before the request may hold a slot. */
+export function needsReading({ kind, url }: { kind: string; url?: string }): boolean {
+  return url !== undefined && (kind === 'document' || !isData(url))
+}
+
 export function isData(url: string): boolean {
   return /^data:/i.test(url)
 }
@@ -177,22 +195,54 @@ function decodedBytes(base64: string): number {
   return Math.floor((base64.length * 3) / 4)
 }
 
-/** Both alphabets, with white space and with or without padding; a cut is decoded as far as it is whole. */
+/**
+ * Both alphabets, with white space and with or without padding; a cut is decoded as far as it is whole. Each step is
+ * linear: a regular expression for the padding took 48 s for 200,000 characters of it.
+ */
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
-  const clean = withoutPadding(text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/'))
-  const whole = clean.length % 4 === 1 ? clean.slice(0, -1) : clean
+  const binary = decodeBinary(standardBase64(text))
+  if (binary === undefined) return undefined
+  const bytes = new Uint8Array(binary.length)
+  // Twenty times as fast as `Uint8Array.from`: 170 ms and not 3.3 s for 20 MiB.
+  for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index)
+  return bytes
+}
+
+function decodeBinary(base64: string): string | undefined {
   try {
-    return Uint8Array.from(atob(whole), (character) => character.charCodeAt(0))
+    return atob(base64)
   } catch {
     return undefined
   }
 }
 
-/** Not by an expression: `=+$` takes quadratic time where many equal signs are followed by something else. */
-function withoutPadding(base64: string): string {
-  let end = base64.length
-  while (end > 0 && base64.charCodeAt(end - 1) === 0x3d) end -= 1
-  return base64.slice(0, end)
+/** The standard alphabet, without white space and padding, whole. */
+function standardBase64(text: string): string {
+  const clean = text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/')
+  let end = clean.length
+  while (end > 0 && clean[end - 1] === '=') end -= 1
+  if (end % 4 === 1) end -= 1
+  return clean.slice(0, end)
+}
+
+export interface DataImage {
+  bytes: number
+  /** As much as an image is known by. */
+  start: Uint8Array<ArrayBuffer>
+  /** The same image, in the form that every engine takes. */
+  base64: string
+}
+
+/** An image in a data URL. Its bytes are checked and not unpacked: 20 MiB take 50 ms. Undefined where it is not base64. */
+export function dataImage(url: string): DataImage | undefined {
+  const clean = standardBase64(base64Of(url))
+  const start = decodeBase64(clean.slice(0, sniffedCharacters))
+  const binary = decodeBinary(clean)
+  if (!start || binary === undefined) return undefined
+  // The last characters may carry bits that are no byte's; some decoders refuse them.
+  const whole = clean.length - (clean.length % 4)
+  const last = binary.slice((whole / 4) * 3)
+  return { bytes: binary.length, start, base64: clean.slice(0, whole) + btoa(last) }
 }
 
 function decodeText(bytes: Uint8Array): string | undefined {

@@ -51,6 +51,8 @@ export type ReceiptNames = z.infer<typeof ReceiptNames>
 /** How a run ended, as its worker saw it. */
 export interface RunEnd extends Pick<Receipt, 'startedAt' | 'endedAt' | 'firstTokenMs' | 'engine'> {
   finishReason: Receipt['finishReason']
+  /** Its own rules ended it after tokens were generated: it is billed, and no fault of the worker. */
+  refused?: boolean
   counts: Readonly<Counts>
   estimated: boolean
 }
@@ -64,7 +66,8 @@ export function receiptOf(dispatch: Dispatch, end: RunEnd): Receipt {
   const { costNanoMax, promptTokensMax, outputTokensMax, rates, issuedAt } = dispatch
   const { counts, changed } = possibleCounts(end.counts, dispatch)
   const { finishReason, startedAt } = end
-  const outcome = finishReason === 'error' ? 'failed' : finishReason === 'abort' ? 'aborted' : 'finished'
+  const aborted = finishReason === 'abort' || end.refused === true
+  const outcome = aborted ? 'aborted' : finishReason === 'error' ? 'failed' : 'finished'
   return {
     ...{ requestId, dispatchId, tenantId, keyId, workerId, model, pool, effort, outcome, finishReason, counts },
     costNano: outcome === 'failed' ? 0 : Math.min(costNano(counts, rates), costNanoMax),

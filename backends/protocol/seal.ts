@@ -6,7 +6,7 @@
 import { base64url, compactVerify, decodeProtectedHeader } from 'jose'
 import type { z } from 'zod'
 
-export type Seal = 'dispatch' | 'heartbeat' | 'receipt' | 'inquiry' | 'count'
+export type Seal = 'dispatch' | 'heartbeat' | 'receipt' | 'inquiry' | 'count' | 'media'
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()

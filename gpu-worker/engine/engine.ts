@@ -17,8 +17,11 @@ export interface Engine {
   readonly reason?: string
   /** Loads the model. Rejects with one clear sentence when the model cannot be served. */
   start(): Promise<void>
-  /** Renders and counts the prompt. Generates nothing. Rejects only when the engine is down (EngineFailure). */
-  prepare(chat: Chat, effort: EffortWord): Promise<Prepared | EngineRefusal>
+  /**
+   * Renders and counts the prompt. Generates nothing. Rejects only when the engine is down (EngineFailure), or when
+   * `signal` aborts.
+   */
+  prepare(chat: Chat, effort: EffortWord, signal?: AbortSignal): Promise<Prepared | EngineRefusal>
   /**
    * Generates. Aborting `signal` ends the run within one token or one prefill chunk; `events` then ends after an
    * `end` event with finish reason `abort`. If the engine dies, `events` rejects with EngineFailure; if it says only now
@@ -78,7 +81,7 @@ export interface Prepared {
 
 export interface EngineRefusal {
   ok: false
-  code: 'context_length_exceeded' | 'invalid_value'
+  code: 'context_length_exceeded' | 'invalid_value' | 'preparation_failed'
   message: string
   param: string | null
   promptTokens?: number
@@ -120,14 +123,17 @@ export class EngineFailure extends Error {
   override name = 'EngineFailure'
 }
 
-/** The engine will not run this request; nothing was generated. */
+/** The engine will not run this request, or it ended the run because of what the request asks. */
 export class EngineRefused extends Error {
   override name = 'EngineRefused'
   readonly refusal: EngineRefusal
+  /** Tokens were generated and counted before the engine ended the run. */
+  readonly afterTokens: boolean
 
-  constructor(refusal: EngineRefusal) {
+  constructor(refusal: EngineRefusal, afterTokens = false) {
     super(refusal.message)
     this.refusal = refusal
+    this.afterTokens = afterTokens
   }
 }
 

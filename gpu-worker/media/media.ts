@@ -2,14 +2,19 @@
  * What a request points at becomes what an engine can take: images in data URLs whose type is what their bytes say,
  * and documents as text, with pictures of their pages where the engine sees.
  *
- * The edge has counted and bounded what it could see; here everything is checked again by what it really is. A prompt
- * whose exact count is above its reservation comes back within a second, and a conversation's next turn brings the same
- * document again, so what was read is kept for a while: for the same tenant only, and in bounded memory.
+ *   before the request holds a slot    readMedia: documents are read, addresses are fetched, both go to the shelf
+ *   when its dispatch comes            keptMedia: they come from the shelf, or the dispatch is refused
+ *
+ * The edge has counted and bounded what it could see; here everything is checked again by what it really is. A
+ * conversation's next turn brings the same document again, so what was read is kept for a while: for the same tenant
+ * only, and in bounded memory.
  */
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { Chat, Message, Part } from '../../backends/protocol/chat.ts'
-import { sniffImage } from '../../backends/protocol/image.ts'
+import { type ImageHead, sniffImage } from '../../backends/protocol/image.ts'
 import {
   dataBytes,
+  dataImage,
   documentBytesMax,
   documentTooLarge,
   documentUnknown,
@@ -19,10 +24,12 @@ import {
   imageUnknown,
   isData,
   isPdf,
+  type MediaPart,
+  needsReading,
 } from '../../backends/protocol/media.ts'
 import type { EngineRefusal } from '../engine/engine.ts'
 import type { ReadPdf } from './pdf.ts'
-import type { Shelf } from './shelf.ts'
+import { bytesOf, type Shelf } from './shelf.ts'
 
 export interface MediaParts {
   fetch: (
@@ -42,76 +49,113 @@ export interface MediaFor {
   owner: string
 }
 
+/** `media_missing`: something of it must be read first. */
+export interface MediaMissing {
+  ok: false
+  code: 'media_missing'
+  message: string
+}
+
 export type ResolvedMedia = { ok: true; chat: Chat } | EngineRefusal
 
 type Resolved = { ok: true; parts: Part[] } | { ok: false; message: string }
 
-/** A few at once. Rejects only when `signal` aborts. */
-export async function resolveMedia(
+/**
+ * Reads what the request does not carry ready for use. The first failure stops all other work of the request. Rejects
+ * only when `signal` aborts.
+ */
+export function readMedia(chat: Chat, parts: MediaParts, media: MediaFor, signal: AbortSignal): Promise<ResolvedMedia> {
+  const wanted = (part: Part) => isWanted(part, media) && needsReading(part)
+  return resolve(chat, wanted, (part, stop) => readPart(part, parts, media, stop), signal)
+}
+
+/** Nothing is fetched and no document is read. */
+export async function keptMedia(chat: Chat, parts: MediaParts, media: MediaFor): Promise<ResolvedMedia | MediaMissing> {
+  let missing = false
+  const keep = async (part: MediaPart): Promise<Resolved> => {
+    if (!needsReading(part)) return imageIn(part.url)
+    const kept = await parts.shelf.get(media.owner, keyOf(part, media))
+    missing ||= !kept
+    return kept ? { ok: true, parts: kept } : { ok: false, message: 'it must be read first' }
+  }
+  const resolved = await resolve(chat, (part) => isWanted(part, media), keep, new AbortController().signal)
+  if (!missing) return resolved
+  return { ok: false, code: 'media_missing', message: 'messages: its media must be read before it is dispatched' }
+}
+
+async function resolve(
   chat: Chat,
-  parts: MediaParts,
-  media: MediaFor,
+  wanted: (part: Part) => boolean,
+  work: (part: MediaPart, signal: AbortSignal) => Promise<Resolved>,
   signal: AbortSignal,
 ): Promise<ResolvedMedia> {
   const places = chat.messages.flatMap(({ content }, index) =>
-    content.flatMap((part, at) => (isWanted(part, media) ? [{ index, at, part }] : [])),
+    content.flatMap((part, at) => (part.kind !== 'text' && wanted(part) ? [{ index, at, part }] : [])),
   )
   if (places.length === 0) return { ok: true, chat }
-  const results = await mapFew(places, atOnceMax, ({ part }) => resolvePart(part, parts, media, signal))
+  const stop = new AbortController()
+  const either = AbortSignal.any([signal, stop.signal])
   const resolved = new Map<Part, Part[]>()
-  for (const [place, result] of results.entries()) {
-    const { index = 0, at = 0, part } = places[place] ?? {}
-    if (!result.ok) return refuse(`messages[${index}].content[${at}]`, result.message)
-    if (part) resolved.set(part, result.parts)
-  }
+  let failure: EngineRefusal | undefined
+  let bytes = 0
+  await eachOfFew(places, budgets.mediaAtOnce.value, async ({ index, at, part }) => {
+    if (failure) return
+    const result = await work(part, either).catch((error: unknown) => {
+      if (!failure) throw error
+      return undefined
+    })
+    if (failure || !result) return
+    bytes += result.ok ? bytesOf(result.parts) : 0
+    if (result.ok && bytes <= budgets.mediaBytes.value) return void resolved.set(part, result.parts)
+    failure = result.ok ? tooMuch : refuse(`messages[${index}].content[${at}]`, result.message)
+    stop.abort(new Error('other media of the request failed'))
+  })
+  if (failure) return failure
   const messages = chat.messages.map(
     (message): Message => ({ ...message, content: message.content.flatMap((part) => resolved.get(part) ?? [part]) }),
   )
   return { ok: true, chat: { ...chat, messages } }
 }
 
-const atOnceMax = 4
+const tooMuch = refuse(
+  'messages',
+  `its images and documents have more than ${budgets.mediaBytes.value} bytes when read. Send fewer or smaller ones`,
+)
 
 function isWanted(part: Part, { vision }: MediaFor): boolean {
   return part.kind === 'document' || (part.kind === 'image' && vision)
 }
 
-async function mapFew<Item, Result>(
-  items: readonly Item[],
-  atOnce: number,
-  work: (item: Item) => Promise<Result>,
-): Promise<Result[]> {
-  const results: Result[] = []
-  const left = items.entries()
+async function eachOfFew<Item>(items: readonly Item[], atOnce: number, work: (item: Item) => Promise<void>) {
+  const left = items.values()
   const lane = async () => {
-    for (const [index, item] of left) results[index] = await work(item)
+    for (const item of left) await work(item)
   }
   await Promise.all(Array.from({ length: atOnce }, lane))
-  return results
 }
 
-function keep(part: Part): Resolved {
-  return { ok: true, parts: [part] }
-}
-
-async function resolvePart(part: Part, parts: MediaParts, media: MediaFor, signal: AbortSignal): Promise<Resolved> {
-  if (part.kind === 'text') return keep(part)
-  const key = `${media.owner} ${media.vision} ${part.kind === 'document' ? part.name : ''} ${part.url}`
-  const kept = await parts.shelf.get(key)
+async function readPart(part: MediaPart, parts: MediaParts, media: MediaFor, signal: AbortSignal): Promise<Resolved> {
+  const key = keyOf(part, media)
+  const kept = await parts.shelf.get(media.owner, key)
   if (kept) return { ok: true, parts: kept }
-  const bytes = await bytesOf(part, parts, signal)
+  signal.throwIfAborted()
+  const bytes = await fetchBytes(part, parts, signal)
   if (!bytes.ok) return bytes
   const resolved =
     part.kind === 'image' ? image(bytes.bytes, parts) : await document(part.name, bytes.bytes, parts, media, signal)
-  // An image that came with the request is not worth its memory.
-  if (resolved.ok && !(part.kind === 'image' && isData(part.url))) await parts.shelf.put(key, resolved.parts)
+  if (resolved.ok && !(await parts.shelf.put(media.owner, key, resolved.parts)))
+    return { ok: false, message: `the ${part.kind} is too large when read: send less of it` }
   return resolved
+}
+
+function keyOf(part: MediaPart, { vision }: MediaFor): string {
+  return `${vision} ${part.kind} ${part.kind === 'document' ? part.name : ''} ${part.url}`
 }
 
 const accepted = { image: 'image/png, image/jpeg, image/webp, image/gif', document: 'application/pdf' }
 const bytesMax = { image: imageBytesMax, document: documentBytesMax }
 
-async function bytesOf(part: Exclude<Part, { kind: 'text' }>, parts: MediaParts, signal: AbortSignal) {
+async function fetchBytes(part: MediaPart, parts: MediaParts, signal: AbortSignal) {
   const { kind, url } = part
   if (isData(url)) {
     const bytes = dataBytes(url)
@@ -121,14 +165,31 @@ async function bytesOf(part: Exclude<Part, { kind: 'text' }>, parts: MediaParts,
   return fetched.ok ? fetched : { ok: false as const, message: `the ${kind} was not fetched: ${fetched.message}` }
 }
 
+/** One that came with the request. */
+function imageIn(url: string): Resolved {
+  const data = dataImage(url)
+  if (!data) return { ok: false, message: 'must be base64 in its data URL' }
+  const head = headOf(data.start, data.bytes)
+  return typeof head === 'string' ? { ok: false, message: head } : imageOf(head, data.base64)
+}
+
 function image(bytes: Uint8Array<ArrayBuffer>, { toBase64 }: MediaParts): Resolved {
-  if (bytes.length > imageBytesMax) return { ok: false, message: imageTooLarge }
-  const head = sniffImage(bytes)
-  if (!head) return { ok: false, message: imageUnknown }
-  if (!head.size) return { ok: false, message: 'the image is cut off: send all of it' }
+  const head = headOf(bytes, bytes.length)
+  return typeof head === 'string' ? { ok: false, message: head } : imageOf(head, toBase64(bytes))
+}
+
+function imageOf({ format }: ImageHead, base64: string): Resolved {
+  return { ok: true, parts: [{ kind: 'image', url: `data:image/${format};base64,${base64}` }] }
+}
+
+/** What the image is by its first bytes, or why it is not taken. */
+function headOf(start: Uint8Array<ArrayBuffer>, bytes: number): ImageHead | string {
+  if (bytes > imageBytesMax) return imageTooLarge
+  const head = sniffImage(start)
+  if (!head) return imageUnknown
+  if (!head.size) return 'the image is cut off: send all of it'
   const tokens = imageHeadTokens(head)
-  if (typeof tokens === 'string') return { ok: false, message: tokens }
-  return { ok: true, parts: [{ kind: 'image', url: `data:image/${head.format};base64,${toBase64(bytes)}` }] }
+  return typeof tokens === 'string' ? tokens : head
 }
 
 async function document(

@@ -2,12 +2,18 @@
  * Reads one PDF, in a thread of its own that ends with it: PDFium, the reader of Chrome, compiled to WebAssembly. What a
  * file can do there is bounded by the sandbox, by the memory below, and by the time after which the thread is killed.
  */
+import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { crc32, deflateSync } from 'node:zlib'
 import type { PdfOrder, PdfPage, ReadPdf } from './pdf.ts'
 
 const order = workerData as PdfOrder
 const wasmPageBytes = 65_536
+/** Below the engine, whose tokens others wait for. */
+const niceness = 10
+
+// On Linux this is the priority of this thread alone. On another system it would be the whole worker's.
+if (process.platform === 'linux') setPriority(0, niceness)
 
 // Emscripten asks for more by this call and takes an exception for "no".
 const { grow } = WebAssembly.Memory.prototype

@@ -1,8 +1,9 @@
 /**
  * PDFs as text, and as pictures of their pages for an engine that sees, each read in a thread that is killed at its
- * bounds. Few at once: a page's picture costs as much processor as many tokens.
+ * bounds. A page's picture costs as much processor as many tokens, so the threads give way to the engine's.
  */
 import { Worker } from 'node:worker_threads'
+import { budgets } from '../../backends/protocol/budgets.ts'
 
 export interface PdfOrder {
   bytes: Uint8Array<ArrayBuffer>
@@ -27,32 +28,19 @@ export type ReadPdf =
   | { ok: false; reason: 'pages'; pages: number }
 
 export const pdfBounds = {
-  pagesMax: 100,
-  charactersMax: 4_000_000,
+  pagesMax: budgets.pdfPages.value,
+  charactersMax: budgets.pdfCharacters.value,
   pictureSide: 1_024,
-  memoryBytesMax: 512 * 1024 * 1024,
+  memoryBytesMax: budgets.pdfMemoryBytes.value,
 }
-export const pdfPicturesMax = 20
-export const pdfTimeoutMs = 20_000
-
-/** For JavaScript beside the sandbox's own memory. */
+export const pdfPicturesMax = budgets.pdfPictures.value
+/** For JavaScript in addition to the sandbox's own memory. */
 const heapMb = 128
-const readersMax = 2
-let readers = 0
-const waiting: (() => void)[] = []
 
-/** Rejects only when `signal` aborts. */
-export async function readPdf(order: PdfOrder, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
-  if (readers === readersMax) await new Promise<void>((resolve) => waiting.push(resolve))
-  else readers += 1
-  try {
-    signal.throwIfAborted()
-    return await readInThread(order, timeoutMs, signal)
-  } finally {
-    const next = waiting.shift()
-    if (next) next()
-    else readers -= 1
-  }
+/** How many threads read at a time is the caller's affair. Rejects only when `signal` aborts. */
+export function readPdf(order: PdfOrder, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
+  if (signal.aborted) return Promise.reject(signal.reason)
+  return readInThread(order, timeoutMs, signal)
 }
 
 function readInThread(order: PdfOrder, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {

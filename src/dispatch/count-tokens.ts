@@ -49,7 +49,7 @@ export async function countTokens(request: Request, line: Line): Promise<Respons
     const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
     const shaped = shape(read.asked, bytes.byteLength, line.settings.models)
     const ratesLeft = await takeRates(line, key, Math.ceil(shaped.promptTokens / tokenShare))
-    const counted = await countAtWorker(line, shaped, bytes)
+    const counted = await countAtWorker(line, key.tenantId, shaped, bytes)
     return answer(
       line,
       shaped,
@@ -78,6 +78,7 @@ function answer(line: Line, shaped: Shaped, left: RatesLeft, { promptTokens, est
 /** Undefined where no worker says; the answer is an estimate then. */
 async function countAtWorker(
   line: Line,
+  tenantId: string,
   shaped: Shaped,
   body: Uint8Array<ArrayBuffer>,
 ): Promise<CountAnswer | undefined> {
@@ -85,7 +86,7 @@ async function countAtWorker(
   if (images + documents > 0 || body.byteLength > budgets.countTextBytes.value) return undefined
   for (const place of await placesFor(line, shaped)) {
     if (line.left.aborted) return undefined
-    const answer = await ask(line, place, shaped, body)
+    const answer = await ask(line, tenantId, place, shaped, body)
     if (answer !== 'busy') return answer
   }
   return undefined
@@ -111,6 +112,7 @@ async function placesFor(line: Line, shaped: Shaped): Promise<Place[]> {
  */
 async function ask(
   line: Line,
+  tenantId: string,
   { workerId, keyEpoch, url }: Place,
   shaped: Shaped,
   body: Uint8Array<ArrayBuffer>,
@@ -118,6 +120,7 @@ async function ask(
   const within = budgets.countAnswerMs.value
   const question: CountQuestion = {
     workerId,
+    tenantId,
     effort: shaped.effort.effective,
     bodyDigest: await digest(body),
     expiresAt: Date.now() + within,

@@ -2,12 +2,13 @@
  * A hedge: a request whose worker has not begun to answer after a while is given to a second one beside it, and whoever
  * begins first answers. Off unless the operator sets HEDGE_AFTER_MS.
  *
- *   first ──▶ silent for HEDGE_AFTER_MS ──▶ a slot is free elsewhere? ──▶ books told ──▶ second ──▶ one begins
+ *   first ──▶ prepared ──▶ silent for HEDGE_AFTER_MS ──▶ a slot is free elsewhere? ──▶ books told ──▶ second ──▶ one begins
  *                                              no: the first goes on            books told who ──▶ the other is stopped
  *
  * The order is what keeps the money right: the tenant's books know that there may be two before there are, and who is
  * paid for before the other one's receipt can come; see ledger/hedge.ts. Both have the one reservation's bound.
  */
+import type { GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import { fleetOf } from '../routing/fleet.ts'
 import type { Ask } from '../routing/pool.ts'
@@ -23,12 +24,17 @@ export interface Tried {
   dispatchId: string
   dispatched: Dispatched
   served: Served | undefined
+  /** What its client is told where the request itself ended its run. */
+  failure: GatewayError | undefined
 }
 
 /** An attempt on its way. */
 export interface Trying {
   lease: Lease
   dispatchId: string
+  /** Whether its worker has accepted it by now. From then on, until it is prepared, no other worker gets it. */
+  accepted: () => boolean
+  prepared: Promise<boolean>
   tried: Promise<Tried>
 }
 
@@ -49,6 +55,8 @@ export async function hedged(parts: HedgeParts, lease: Lease, ask: Omit<Ask, 're
   const first = start(parts, lease)
   const soon = await within(first.tried, afterMs)
   if (soon) return soon
+  // A request in preparation may be what stops its worker: no second worker gets it.
+  if (first.accepted() && !(await first.prepared)) return first.tried
   const second = await startSecond(parts, lease, ask)
   if (!second) return first.tried
   try {

@@ -141,8 +141,7 @@ class HostedCall {
     const wire = stream ? streamWire(this.#head(), this.#shaped.chat.includeUsage) : wholeWire(this.#head())
     return {
       lease: { pool: 'hosted', place: { workerId: mistralWorkerId }, waitedMs: 0, position: null },
-      contentType: stream ? 'text/event-stream' : 'application/json',
-      warnings: null,
+      warnings: [],
       watch: undefined,
       promptTokens: undefined,
       first: encoder.encode(wire.start()),

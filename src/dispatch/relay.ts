@@ -17,12 +17,15 @@ import { failureOf, GatewayError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import { addWarnings } from '../metering/headers.ts'
 import { waitComment } from '../routing/wait.ts'
+import { errorStart } from '../surfaces/answer.ts'
 import { openaiErrors } from '../surfaces/openai-errors.ts'
 import type { Served, Service } from './serve.ts'
 import type { Voice } from './voice.ts'
 
 const beatMs = 250
 const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+const space = 0x20
 
 /** @param voice rewrites the worker's bytes for a surface that is not theirs; without one they pass as they are */
 export async function relayStream(
@@ -71,15 +74,18 @@ async function pumpStream(
     }
     await writable.close()
   } catch (error) {
-    const failure = served
-      ? new GatewayError('worker_lost', 'the worker was lost in mid-answer', { cause: error })
-      : error
+    // An error that the worker wrote is the answer's own end: the worker is well, and its receipt follows.
+    const answered = served !== undefined && error instanceof GatewayError
+    const failure =
+      served && !answered
+        ? new GatewayError('worker_lost', 'the worker was lost in mid-answer', { cause: error })
+        : error
     const told = line.left.aborted ? undefined : failureOf(failure, line.requestId)
     const event = told && (voice?.fail(told) ?? openaiErrors.event(told))
     const here = event !== undefined && (await succeeds(write(writable, encoder.encode(event))))
     if (here) {
       await writable.close().catch(() => undefined)
-      if (served) service.lost(served)
+      if (served && !answered) service.lost(served)
       // Where the words were wrong and not the connection, the engine is still at work.
       await served?.rest.cancel().catch(() => undefined)
     } else {
@@ -88,8 +94,8 @@ async function pumpStream(
       served ??= await pending.catch(() => undefined)
       await served?.rest.cancel().catch(() => undefined)
     }
-    // A client that left an engine at work is billed by the receipt; all else ends here.
-    if (here || !served) service.cancel()
+    // A client that left an engine at work is billed by the receipt, and so is an answer that ended with an error.
+    if ((here && !answered) || !served) service.cancel()
   } finally {
     served?.watch?.stop()
   }
@@ -166,10 +172,15 @@ async function pumpWhole(line: Line, service: Service, first: Served, to: Whole)
   const { writable, attempt, headers } = to
   let served: Served | undefined = first
   while (served) {
-    const ended = await copy(served, to)
+    const ended = await copy(served, to, line)
     served.watch?.stop()
     if (ended === 'done') {
       await attempt?.keep(headers)
+      return void (await writable.close().catch(() => undefined))
+    }
+    if (ended === 'error') {
+      // Its status has gone out. The worker's receipt closes the reservation.
+      attempt?.drop()
       return void (await writable.close().catch(() => undefined))
     }
     if (ended === 'client-left' || line.left.aborted) {
@@ -188,24 +199,34 @@ async function pumpWhole(line: Line, service: Service, first: Served, to: Whole)
 async function copy(
   served: Served,
   { writable, voice, attempt }: Whole,
-): Promise<'done' | 'client-left' | 'worker-lost'> {
+  line: Line,
+): Promise<'done' | 'error' | 'client-left' | 'worker-lost'> {
   const reader = served.rest.getReader()
   let chunk: Uint8Array | undefined = served.first
+  let error = false
+  let blank = true
   const say = (bytes: Uint8Array) => {
     attempt?.take(bytes)
     return succeeds(write(writable, bytes))
   }
   try {
     while (chunk) {
+      if (!voice && blank) {
+        const from = chunk.findIndex((byte) => byte !== space)
+        blank = from < 0
+        error = !blank && decoder.decode(chunk.subarray(from, from + errorStart.length)) === errorStart
+      }
       const bytes = voice ? encoder.encode(voice.collect(chunk)) : chunk
       if (bytes.length > 0 && !(await say(bytes))) return 'client-left'
       chunk = (await reader.read()).value
     }
-    if (!voice) return 'done'
+    if (!voice) return error ? 'error' : 'done'
     const whole = encoder.encode(await voice.whole())
     return (await say(whole)) ? 'done' : 'client-left'
-  } catch {
-    return 'worker-lost'
+  } catch (cause) {
+    if (!(cause instanceof GatewayError)) return 'worker-lost'
+    const body = line.surface.errors.body(failureOf(cause, line.requestId))
+    return (await succeeds(write(writable, encoder.encode(JSON.stringify(body))))) ? 'error' : 'client-left'
   } finally {
     reader.releaseLock()
   }
@@ -230,7 +251,7 @@ async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): P
 function disclosePlace(headers: Headers, served: Served, line: Line): void {
   headers.set('x-tramontane-pool', served.lease.pool)
   headers.set('x-tramontane-worker', cleanText(served.lease.place.workerId, 64))
-  if (served.warnings) addWarnings(headers, served.warnings.split('; '))
+  addWarnings(headers, served.warnings)
   headers.set('openai-processing-ms', String(Date.now() - line.startedAt))
   const { position, waitedMs } = served.lease
   if (position !== null) setQueueHeaders(headers, position, waitedMs)

@@ -1,16 +1,23 @@
 /**
- * From a reservation to the first bytes of an answer: route, dispatch, and where that fails before a byte was sent,
- * once more on another worker. Whatever happens, the lease and the reservation end: with the worker's receipt when an
- * engine ran, here when none did.
+ * From a reservation to the first bytes of an answer: read its media, route, dispatch, and where that fails before a byte
+ * was sent, once more on another worker. Whatever happens, the lease and the reservation end: with the worker's receipt
+ * when an engine ran, here when none did.
+ *
+ *   no head: not accepted         another worker may have it
+ *   head, and then silence        it was in preparation: this request fails, its worker is out, no other gets it
+ *   refused                       what is wrong with the request fails it; what is wrong with the worker lets another try
+ *   prelude, and then silence     another worker may have it, as long as no byte was sent
  */
 import pRetry from 'p-retry'
 import type { Refusal } from '../../backends/protocol/dispatch.ts'
+import type { ErrorCode } from '../../backends/protocol/errors.ts'
+import { mediaBusy } from '../../backends/protocol/media-question.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { GatewayError, logError } from '../errors.ts'
 import type { Line } from '../line.ts'
 import type { PriorityClass } from '../routing/fair-queue.ts'
 import { fleetOf } from '../routing/fleet.ts'
-import type { Ask } from '../routing/pool.ts'
+import type { Ask, Place } from '../routing/pool.ts'
 import { beginningsOf } from '../routing/prefix.ts'
 import { NoPlace } from '../routing/refusal.ts'
 import { type Lease, route } from '../routing/route.ts'
@@ -19,16 +26,17 @@ import type { Shaped } from '../shaping/shape.ts'
 import type { Admission } from '../tenant/calls.ts'
 import { reserveAgain, tenantStub } from '../tenant/reserve.ts'
 import { type Dispatched, type DispatchOrder, dispatch, dispatchIdOf } from './dispatch.ts'
+import { readAnswerError } from './first-error.ts'
 import { hedged, type Tried, type Trying } from './hedge.ts'
+import { hasMediaToRead, readMediaAt } from './media.ts'
 import { type Watch, watchWorker } from './watch.ts'
 
 export interface Served {
   lease: Lease | HostedPlace
-  contentType: string
   /** The prompt's exact length, where it is known before the answer's end. */
   promptTokens: number | undefined
   /** What its engine does not honour, where that is known before the first byte. */
-  warnings: string | null
+  warnings: readonly string[]
   first: Uint8Array
   /** The rest of the worker's stream; whoever holds it cancels it when the client leaves. */
   rest: ReadableStream<Uint8Array>
@@ -61,6 +69,8 @@ export interface Service {
 class Again extends Error {}
 
 const attemptsMax = 2
+/** On a first worker, and on each that is leased instead and does not have them. */
+const mediaTurnsMax = 3
 /** Workers that may say that they do not see, before one is found that does. It costs each a moment and no tokens. */
 const blindMax = 16
 /** The engine's priority, where smaller runs first. From the plan, as everything that gives preference. */
@@ -85,6 +95,16 @@ export function serve(
   const least = model.efforts[0] ?? effort
   const underLoad = admission.lowersEffort && least !== effort ? least : null
   const { hedgeAfterMs } = line.settings
+  const reads = hasMediaToRead(shaped)
+  /** The worker that has this request's media. */
+  let mediaAt: string | undefined
+  /** The leased worker that does not. */
+  let readAt: Place | undefined
+  let mediaTurns = 0
+  /** What was worked and did not come to an answer by the client's own doing is charged to its rates. */
+  let charge: 'rate' | undefined
+  /** A hedged worker fell silent while it prepared the request. */
+  let poison: GatewayError | undefined
   let dispatches = 0
   /** Attempts that began beside another. */
   let hedges = 0
@@ -98,7 +118,7 @@ export function serve(
   /** What the client is told when the attempts are used up. */
   let last: unknown
 
-  async function send(lease: Lease, lost: AbortSignal): Promise<Dispatched> {
+  async function send(lease: Lease, lost: AbortSignal, accepted: () => void): Promise<Dispatched> {
     const order: DispatchOrder = {
       requestId: line.requestId,
       tenantId: key.tenantId,
@@ -116,7 +136,7 @@ export function serve(
       ...(hedgeAfterMs !== undefined && { quiet: true }),
     }
     dispatches += 1
-    return dispatch(line, lease, order, bytes, dispatches, Date.now(), lost)
+    return dispatch(line, lease, order, bytes, dispatches, Date.now(), lost, accepted)
   }
 
   /** Sends it to this worker. `dropped` breaks it off at any time, its answer's body too. */
@@ -124,20 +144,31 @@ export function serve(
     const watch = watchWorker(line, lease)
     watches.push(watch)
     if (slow) watch.begin()
-    const sent = send(lease, dropped ? AbortSignal.any([watch.lost, dropped]) : watch.lost)
+    let accepted = false
+    const stop = dropped ? AbortSignal.any([watch.lost, dropped]) : watch.lost
+    const sent = send(lease, stop, () => {
+      accepted = true
+    })
     const dispatchId = dispatchIdOf(line, dispatches)
     const begin = async (): Promise<Tried> => {
       const dispatched = await sent
-      const served = dispatched.kind === 'accepted' ? await firstBytes(lease, dispatched, watch) : undefined
+      const first = dispatched.kind === 'prepared' ? await firstBytes(lease, dispatched, watch) : undefined
+      const served = first instanceof GatewayError ? undefined : first
+      const failure = first instanceof GatewayError ? first : undefined
       if (!served) watch.stop()
-      return { lease, dispatchId, dispatched, served }
+      return { lease, dispatchId, dispatched, served, failure }
     }
-    return { lease, dispatchId, tried: begin() }
+    const prepared = sent.then(
+      ({ kind }) => kind === 'prepared',
+      () => false,
+    )
+    return { lease, dispatchId, accepted: () => accepted, prepared, tried: begin() }
   }
 
   /** Whoever of one worker, or of two, begins to answer; or how the first one ended. */
   async function startBest(lease: Lease, ask: Omit<Ask, 'requestId'>): Promise<Tried> {
-    if (hedgeAfterMs === undefined) return start(lease).tried
+    // No second worker has the media.
+    if (hedgeAfterMs === undefined || reads) return start(lease).tried
     if (hedges === 0) {
       const begun = () => {
         hedges += 1
@@ -154,7 +185,7 @@ export function serve(
   async function attempt(): Promise<Served> {
     if (failedOn.length + hedges >= attemptsMax || blind.length >= blindMax) throw last
     const { weight, priorityClass, outputTokensMax } = admission
-    const order = {
+    const order: Omit<Ask, 'requestId'> = {
       tenantId: key.tenantId,
       model: shaped.model.id,
       // Once lowered it stays so: its headers may have gone out.
@@ -169,62 +200,101 @@ export function serve(
       priorityClass,
       costTokens: promptTokens + outputTokensMax,
     }
-    const lease = await route(line, order, wait).catch((cause: unknown) => {
+    if (reads && mediaAt === undefined) await readMedia(order)
+    const lease = await route(line, { ...order, preferWorkerId: mediaAt }, wait).catch((cause: unknown) => {
       nowhere = cause instanceof NoPlace
       // The grant may have been made and lost on its way.
       if (!(cause instanceof GatewayError)) release(line)
       throw last ?? cause
     })
-    const { served, dispatched, lease: on } = await startBest(lease, order)
+    const { served, dispatched, failure, lease: on } = await startBest(lease, order)
     if (served) return served
     if (line.left.aborted) leave(dispatched)
-    if (dispatched.kind === 'refused') await refused(on, dispatched.refusal)
+    if (failure) {
+      // The worker's receipt says what it generated.
+      receiptFollows = hedges === 0
+      throw failure
+    }
+    if (poison) throw poison
+    if (dispatched.kind === 'unprepared') failed(on, unprepared(line))
+    if (dispatched.kind === 'refused') await refused(on.place, dispatched.refusal)
     else failed(on)
     throw new Again()
   }
 
+  /** Rejects with `Again` where another worker is to be asked. Where no worker serves the model, `route` says so. */
+  async function readMedia(order: Omit<Ask, 'requestId'>): Promise<void> {
+    const { requestId } = line
+    const place = readAt ?? (await fleetOf(line.env).suggest({ requestId, ...order }))
+    if (!place) return
+    readAt = undefined
+    mediaTurns += 1
+    charge = 'rate'
+    const read = await readMediaAt(line, key.tenantId, place, bytes, mediaTurns, Date.now())
+    if (line.left.aborted) throw new GatewayError('internal_error', 'the client left')
+    if (read.kind === 'prepared') {
+      charge = undefined
+      mediaAt = place.workerId
+      return
+    }
+    // A refusal of the media themselves is the client's; every other end is not.
+    if (read.kind !== 'refused' || read.refusal.code !== 'invalid_value') charge = undefined
+    if (read.kind === 'refused') await refused(place, read.refusal)
+    else failed({ place }, read.kind === 'unprepared' ? unprepared(line) : undefined)
+    throw new Again()
+  }
+
   function leave(dispatched: Dispatched): never {
-    // Once a worker has accepted, its receipt closes the reservation: it says what was generated until now. Not where
-    // there were two and neither had begun: the books pay for none.
-    receiptFollows = dispatched.kind === 'accepted' && hedges === 0
+    // Once the prelude has come, the worker's receipt closes the reservation: it says what was generated until now. Not
+    // where there were two and neither had begun: the books pay for none.
+    receiptFollows = dispatched.kind === 'prepared' && hedges === 0
     release(line)
     throw new GatewayError('internal_error', 'the client left')
   }
 
   /** A refusal either says what is wrong with the request, or how long it really is, or that this worker cannot. */
-  async function refused(lease: Lease, { code, message, param, promptTokens: exact }: Refusal): Promise<void> {
+  async function refused(place: Place, { code, message, param, promptTokens: exact }: Refusal): Promise<void> {
     release(line)
-    if (code === 'context_length_exceeded' || code === 'invalid_value') {
-      throw new GatewayError(code, message, { param: param ?? null })
-    }
+    const told = clientErrorOf(line, code, message)
+    if (told) throw new GatewayError(told.code, told.message, { param: param ?? null, retryAfterMs: told.retryAfterMs })
     if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
       boundNano = await reserveAgain(line, key, shaped, exact)
       promptTokens = exact
       raised = true
       return
     }
+    if (code === 'media_missing' && reads && mediaTurns < mediaTurnsMax) {
+      mediaAt = undefined
+      readAt = place
+      return
+    }
     if (code === 'no_vision') {
       // Another may see; where none does, this is what is told.
-      blind.push(lease.place.workerId)
+      blind.push(place.workerId)
       last = new GatewayError('invalid_value', message, { param: param ?? null })
       return
     }
-    logError(`request ${line.requestId}: worker ${lease.place.workerId} refused`, `${code}: ${message}`)
-    failedOn.push(lease.place.workerId)
+    logError(`request ${line.requestId}: worker ${place.workerId} refused`, `${code}: ${message}`)
+    failedOn.push(place.workerId)
+    if (mediaAt === place.workerId) mediaAt = undefined
     last = new GatewayError('server_is_overloaded', 'no worker could take the request: try again soon', {
       retryAfterMs: 1_000,
     })
   }
 
-  function failed(lease: Lease): void {
+  /** @param cause where no other worker is to have the request */
+  function failed(lease: Pick<Lease, 'place'>, cause?: GatewayError): void {
     workerFailed(line, lease)
     failedOn.push(lease.place.workerId)
+    if (mediaAt === lease.place.workerId) mediaAt = undefined
+    if (cause) throw cause
     last = new GatewayError('worker_lost', 'the worker was lost before it answered: try again', { retryAfterMs: 1_000 })
   }
 
-  function endedBeside({ lease, dispatched }: Tried): void {
+  function endedBeside({ lease, dispatched, failure }: Tried): void {
     const { workerId } = lease.place
-    if (dispatched.kind === 'refused') line.waitUntil(fleetOf(line.env).releaseOn(workerId, line.requestId))
+    if (dispatched.kind === 'unprepared') poison = unprepared(line)
+    if (dispatched.kind === 'refused' || failure) line.waitUntil(fleetOf(line.env).releaseOn(workerId, line.requestId))
     else failed(lease)
   }
 
@@ -246,23 +316,58 @@ export function serve(
     nowhere: () => nowhere,
     wait,
     cancel() {
-      if (!receiptFollows) line.waitUntil(tenantStub(line, key.tenantId).void(line.requestId))
+      if (!receiptFollows) line.waitUntil(voided(tenantStub(line, key.tenantId), line.requestId, charge))
     },
   }
 }
 
-/** The stream's first chunk, or undefined when it broke before. */
+/** The refusals that are about the request, whichever worker it goes to. */
+function clientErrorOf({ requestId }: Line, code: string, message: string) {
+  const error = (code: ErrorCode, message: string, retryAfterMs: number | null = null) => ({
+    code,
+    message,
+    retryAfterMs,
+  })
+  switch (code) {
+    case 'context_length_exceeded':
+    case 'invalid_value':
+      return error(code, message)
+    case 'preparation_failed':
+      return error(code, `${message}. The request was not sent to another worker. ${simplify(requestId)}`)
+    case 'internal_error':
+      return error(
+        'preparation_failed',
+        `a worker met an internal error with this request. The request was not sent to another worker. ${simplify(requestId)}`,
+      )
+    case mediaBusy.tenant:
+      return error('rate_limit_exceeded', message, 2_000)
+  }
+  return undefined
+}
+
+function unprepared({ requestId }: Line): GatewayError {
+  const message = `the worker that prepared this request stopped answering. The request was not sent to another worker. ${simplify(requestId)}`
+  return new GatewayError('preparation_failed', message)
+}
+
+function simplify(requestId: string): string {
+  return `Simplify its schemas, tools or documents, or report request id ${requestId} to the operator`
+}
+
+/** The stream's first bytes, or undefined when it broke before them. An answer that is an error from its first byte is that. */
 async function firstBytes(
   lease: Lease,
-  accepted: Dispatched & { kind: 'accepted' },
+  { first, rest, promptTokens, warnings }: Dispatched & { kind: 'prepared' },
   watch: Watch,
-): Promise<Served | undefined> {
-  const reader = accepted.body.getReader()
+): Promise<Served | GatewayError | undefined> {
+  const reader = rest.getReader()
   try {
-    const { value } = await reader.read()
-    if (!value) return undefined
-    const { contentType, promptTokens, warnings, body: rest } = accepted
-    return { lease, contentType, promptTokens, warnings, first: value, rest, watch }
+    const bytes = first.length > 0 ? first : (await reader.read()).value
+    if (!bytes) return undefined
+    const error = readAnswerError(bytes)
+    if (!error) return { lease, promptTokens, warnings, first: bytes, rest, watch }
+    await reader.cancel().catch(() => undefined)
+    return error
   } catch {
     return undefined
   } finally {
@@ -274,6 +379,11 @@ function release(line: Line): void {
   line.waitUntil(fleetOf(line.env).release([line.requestId]))
 }
 
-function workerFailed(line: Line, lease: Lease): void {
+function workerFailed(line: Line, lease: Pick<Lease, 'place'>): void {
   line.waitUntil(fleetOf(line.env).workerFailed(lease.place.workerId, line.requestId))
+}
+
+/** `rate`: what the request took from its rates is not given back. */
+function voided(tenant: object, requestId: string, charge: 'rate' | undefined): Promise<unknown> {
+  return (tenant as { void(requestId: string, charge?: 'rate'): Promise<unknown> }).void(requestId, charge)
 }

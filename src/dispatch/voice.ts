@@ -3,19 +3,20 @@
  * to be kept before an answer's end is told. A shell around a surface's writer.
  */
 
-import { type AnswerEnd, readStream, readWhole } from '../surfaces/answer.ts'
+import { type AnswerEnd, errorStart, readStream, readWhole } from '../surfaces/answer.ts'
 import type { Failure, Kept, Writer } from '../surfaces/surface.ts'
+import { parseAnswerError } from './first-error.ts'
 
 export interface Voice {
   open(promptTokens: number | undefined): string
-  /** What goes out for these bytes of the worker's; may be nothing. */
+  /** What goes out for these bytes of the worker's; may be nothing. Throws GatewayError where they are an error. */
   push(bytes: Uint8Array): string
   /** The last words of a stream. Rejects when the worker's stream was not whole. */
   end(): Promise<string>
   fail(failure: Failure): string
   /** Takes bytes of an answer that does not stream. White space, which shows whether the client is there, goes on. */
   collect(bytes: Uint8Array): string
-  /** The collected answer. Rejects when it was not whole. */
+  /** The collected answer. Rejects when it was not whole, with GatewayError where it is an error. */
   whole(): Promise<string>
 }
 
@@ -34,6 +35,7 @@ export function voiceOf(writer: Writer, keep: (kept: Kept) => Promise<boolean>):
       let out = ''
       for (const event of reader.push(bytes)) {
         if (event.kind === 'broken') throw new Error(event.reason)
+        if (event.kind === 'failed') throw parseAnswerError(event.error) ?? new Error('not an error of a worker')
         if (event.kind === 'end') end = event
         else out += writer.part(event)
       }
@@ -51,6 +53,8 @@ export function voiceOf(writer: Writer, keep: (kept: Kept) => Promise<boolean>):
       return blank ? read : ''
     },
     async whole() {
+      const error = text.startsWith(errorStart) ? parseAnswerError(text) : undefined
+      if (error) throw error
       const [...events] = readWhole(text)
       const end = events.pop()
       if (end?.kind !== 'end') throw new Error('the answer ended before it was whole')

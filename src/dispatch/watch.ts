@@ -23,7 +23,7 @@ const everyMs = 2_000
 const freshMs = 1_500
 let known: { missing: Set<string>; at: number } | undefined
 
-export function watchWorker(line: Line, { place }: Lease): Watch {
+export function watchWorker(line: Line, { place }: Pick<Lease, 'place'>): Watch {
   const lost = new AbortController()
   let stopped = false
   let timer: number | null = null

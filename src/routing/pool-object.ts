@@ -33,6 +33,7 @@ import {
   release,
   releaseOn,
   settled,
+  suggest,
   sweep,
   type Told,
   view,
@@ -94,6 +95,11 @@ export class PoolObject extends DurableObject {
   release(requestIds: string[]): void {
     const now = Date.now()
     for (const requestId of requestIds) this.#tell(release(this.#pool, requestId, now))
+  }
+
+  /** The worker that is to read this request's media; undefined where none serves its model. */
+  suggest(ask: Ask): Place | undefined {
+    return suggest(this.#pool, ask, Date.now())
   }
 
   /** A slot on a second worker for a request that has one; undefined where none is free now. */

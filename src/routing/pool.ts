@@ -62,6 +62,8 @@ export interface Ask extends Omit<Queued, 'dueMs'> {
   effortUnderLoad: EffortWord | null
   /** Worker ids that failed this request already; none unless it comes `again`. */
   exclude: string[]
+  /** The worker that read this request's media: it is taken where it suits, whatever suits better. */
+  preferWorkerId?: string | undefined
 }
 
 /** An ask in the queue. */
@@ -599,10 +601,32 @@ function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = 
     const judged = judge(postOf(worker, held.get(worker.heartbeat.workerId) ?? 0, now), order, house)
     considered.counts[judged.fit] = (considered.counts[judged.fit] ?? 0) + 1
     if (judged.fit !== 'fits') continue
-    if (!best || better(judged, best.judged)) best = { worker, judged }
+    if (!best || prefers(ask, judged, best.judged)) best = { worker, judged }
     keepBest(considered.best, judged)
   }
   return best && { ...best, order, considered }
+}
+
+function prefers({ preferWorkerId }: Ask, judged: Judged, best: Judged): boolean {
+  if (best.workerId === preferWorkerId) return false
+  return judged.workerId === preferWorkerId || better(judged, best)
+}
+
+/**
+ * Where a request would go, without a lease: the worker that is to read its media. Where no place is free, the worker that
+ * is least full, at home if one is there.
+ */
+export function suggest(pool: PoolState, ask: Ask, now: number): Place | undefined {
+  const choice = choose(pool, ask, 0, now)
+  if (choice) return placeOf(choice.worker)
+  const home = homeOf(ask.effort)
+  const load = (worker: Worker) => runningOn(worker) / worker.heartbeat.slotsMax + Number(worker.side !== home)
+  let least: Worker | undefined
+  for (const worker of pool.workers.values()) {
+    if (!serves(worker, ask.model, ask.exclude, now)) continue
+    if (!least || load(worker) < load(least)) least = worker
+  }
+  return least && placeOf(least)
 }
 
 function waitsFor({ queue }: PoolState, model: string): House['waits'] {

@@ -62,8 +62,15 @@ export interface AnswerEnd {
   effort: Effort
 }
 
-/** `end` or `broken` comes once, last. An answer that stops without either is not whole. */
-export type AnswerEvent = AnswerPart | AnswerEnd | { kind: 'broken'; reason: string }
+/**
+ * `end`, `broken` or `failed` comes once, last. An answer that stops without any of them is not whole. `failed`: the request
+ * itself ended its run, and `error` is the worker's JSON.
+ */
+export type AnswerEvent =
+  | AnswerPart
+  | AnswerEnd
+  | { kind: 'broken'; reason: string }
+  | { kind: 'failed'; error: string }
 
 export interface AnswerReader {
   push(bytes: Uint8Array): AnswerEvent[]
@@ -81,6 +88,11 @@ export function readStream(): AnswerReader {
     },
     onEvent: ({ data }) => {
       if (data === '[DONE]' || ended) return
+      if (data.startsWith(errorStart)) {
+        events.push({ kind: 'failed', error: data })
+        ended = true
+        return
+      }
       const chunk = readChunk(data)
       if (!chunk) {
         events.push({ kind: 'broken', reason: `not a chunk of an answer: ${data.slice(0, 200)}` })
@@ -109,6 +121,9 @@ export function readStream(): AnswerReader {
     },
   }
 }
+
+/** How an error begins, as a worker writes it in an answer's place. */
+export const errorStart = '{"object":"error"'
 
 function readChunk(data: string): z.infer<typeof Chunk> | undefined {
   try {

@@ -10,6 +10,7 @@
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { dispatchPath } from '../../backends/protocol/dispatch.ts'
+import { metricsKey } from '../support/product.ts'
 import type { Child } from './children.ts'
 import { poissonArrivals, quantile } from './figures.ts'
 import type { DirectClaims, LoadAnswer, LoadOrder } from './load.ts'
@@ -94,10 +95,13 @@ export async function ask(load: Child<unknown>, order: LoadOrder): Promise<LoadA
 
 /** Resolves when the worker owes no receipt any more. */
 export async function settled(workerUrl: string): Promise<void> {
+  const headers = { authorization: `Bearer ${metricsKey}` }
   const deadline = performance.now() + settledMsMax
   let owed = Number.NaN
   while (performance.now() < deadline) {
-    const health = (await (await fetch(new URL('/healthz', workerUrl))).json()) as { receipts: { owed: number } }
+    const health = (await (await fetch(new URL('/healthz', workerUrl), { headers })).json()) as {
+      receipts: { owed: number }
+    }
     owed = health.receipts.owed
     if (owed === 0) return
     await delay(10)

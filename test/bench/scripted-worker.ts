@@ -97,6 +97,7 @@ async function main(edgeUrl: URL, home: string, workerKey: string): Promise<void
       if (tenantId === directTenant) outbox.acknowledged([dispatchId])
       else await delivery.owed(dispatchId, settleFirst || slots.holders().length * 2 > slots.max)
     },
+    metricsKey: process.env.TRAMONTANE_METRICS_KEY,
     health: () => ({ status: 'ready', receipts: outbox.counts() }),
     render: () => '',
   })

@@ -8,6 +8,7 @@ import { dispatchPath } from '../../backends/protocol/dispatch.ts'
 import { slotsPerWorkerMax } from '../../backends/protocol/heartbeat.ts'
 import { sha256Hex } from '../../src/auth/secret.ts'
 import type { EdgeOrder } from '../../src/local/edge-host.ts'
+import { metricsKey } from '../support/product.ts'
 import { alsoEnds, type Child, home, startChild } from './children.ts'
 import { cpuMicro } from './cpu.ts'
 
@@ -74,7 +75,12 @@ export async function startWorker(
 ): Promise<{ child: Child<{ url: string }>; url: string; workerKey: string }> {
   const enrolment = { workerId, url: `http://${host}:*`, slotsMax: slotsPerWorkerMax }
   const workerKey = String((await operate(edgeUrl, '/admin/workers', enrolment)).workerKey)
-  const own = { TRAMONTANE_WORKER_KEY: workerKey, TRAMONTANE_EDGE_URL: edgeUrl, TRAMONTANE_HOME: home }
+  const own = {
+    TRAMONTANE_WORKER_KEY: workerKey,
+    TRAMONTANE_EDGE_URL: edgeUrl,
+    TRAMONTANE_HOME: home,
+    TRAMONTANE_METRICS_KEY: metricsKey,
+  }
   const child = await startChild<{ url: string }>(module, {
     // The real one reads its environment, and takes no argument that it does not know.
     args: module.endsWith('/main.ts') ? [] : [edgeUrl, home, workerKey],

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type Part, readChat } from '../../backends/protocol/chat.ts'
 import { imageTokens, imageTokensMax, sniffImage } from '../../backends/protocol/image.ts'
-import { documentsMax, imagesMax, imageTokensAt } from '../../backends/protocol/media.ts'
+import { dataImage, documentsMax, imagesMax, imageTokensAt } from '../../backends/protocol/media.ts'
 import { shape } from '../../src/shaping/shape.ts'
 import { asked } from '../support/asked.ts'
 import { dataUrl, gifHead, jpegHead, png, webpHead } from '../support/images.ts'
@@ -104,12 +104,41 @@ describe('reading images and documents', () => {
     ['a password', image('https://a:b@example.com/a.png'), 'image_url'],
     ['a long address', image(`https://example.com/${'a'.repeat(3_000)}`), 'image_url'],
     ['text in a data URL', image('data:image/svg+xml,<svg/>'), 'image_url'],
+    ['a NUL in a text file', file('data:text/plain;base64,YQBi'), 'file'],
+    ['a lone surrogate in a text file', file('data:text/plain;base64,7aCA'), 'file'],
     ['an uploaded file', { type: 'file', file: { file_id: 'file-1' } }, 'file'],
     ['a document by plain http', { type: 'document_url', document_url: 'http://example.com/a' }, 'document_url'],
   ]
   it.each(wrong)('[MED3] %s is refused with its path', (_, part, field) => {
     const read = readChat(bodyOf([{ type: 'text', text: 'see' }, part]))
     expect(read).toMatchObject({ ok: false, code: 'invalid_value', param: `messages[0].content[1].${field}` })
+  })
+
+  it('[MRD9] a document’s name brings no control character and no half of a pair into the prompt', () => {
+    const name = `a\0b\n${'c'.repeat(251)}🦊`
+    const read = partOf({ type: 'file', file: { filename: name, file_data: document } })
+    expect(read).toMatchObject({ name: `a b ${'c'.repeat(251)}\ufffd` })
+  })
+
+  it('[MRD10] base64 is read in linear time, whatever it is made of', () => {
+    const filler = ['=', ' ', 'A=', '-', '\n=']
+    for (const each of filler) {
+      const text = each.repeat(200_000)
+      const startedAt = performance.now()
+      readChat(bodyOf([image(`data:image/png;base64,${text}A`), file(`data:text/plain;base64,${text}A`)]))
+      dataImage(`data:image/png;base64,${text}A`)
+      try {
+        shaped([image(`data:image/png;base64,${text}A`)])
+      } catch {}
+      expect(performance.now() - startedAt).toBeLessThan(1_000)
+    }
+    const bytes = png(300, 20)
+    for (let length = 1; length < 12; length++) {
+      const cut = dataImage(dataUrl(bytes.subarray(0, bytes.length - length)))
+      expect(cut?.base64).toBe(bytes.subarray(0, bytes.length - length).toString('base64'))
+      expect(cut?.bytes).toBe(bytes.length - length)
+    }
+    expect(dataImage('data:image/png;base64,!!!!')).toBeUndefined()
   })
 
   const excessive: [string, unknown[], string][] = [

@@ -1,7 +1,10 @@
+import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { Dispatch } from '../../backends/protocol/dispatch.ts'
 import { digest, seal, sealKey, unseal } from '../../backends/protocol/seal.ts'
 import { acceptDispatch, UsedDispatches } from '../../gpu-worker/accept.ts'
+import { readSignedBody } from '../../gpu-worker/signed-body.ts'
 import { testDispatch } from '../support/fleet.ts'
 
 const body = new TextEncoder().encode('{"a":1}') as Uint8Array<ArrayBuffer>
@@ -15,16 +18,22 @@ beforeAll(async () => {
 
 async function present(
   change: Partial<Dispatch> = {},
-  options: { now?: number; bytes?: Uint8Array<ArrayBuffer>; kind?: 'dispatch' | 'receipt'; used?: UsedDispatches } = {},
+  options: { now?: number; kind?: 'dispatch' | 'receipt'; used?: UsedDispatches } = {},
 ) {
   const token = await seal(options.kind ?? 'dispatch', { ...order, ...change }, 'w1.1', key)
   const self = { workerId: 'w1', key, used: options.used ?? new UsedDispatches() }
-  return acceptDispatch(`Bearer ${token}`, options.bytes ?? body, self, options.now ?? 2_000)
+  return acceptDispatch(`Bearer ${token}`, self, options.now ?? 2_000)
+}
+
+async function bodyOf(text: string) {
+  const read = await readSignedBody(Readable.from([Buffer.from(text)]) as IncomingMessage, await digest(body))
+  return read.kind === 'refused' ? { ok: false, ...read.refusal } : { ok: true, ...read }
 }
 
 describe('dispatch', () => {
   it('[DSP1] a dispatch of this edge, for this worker and this body, is accepted', async () => {
-    expect(await present()).toMatchObject({ ok: true, dispatch: { requestId: 'r1' } })
+    expect(await present()).toMatchObject({ ok: true, claims: { requestId: 'r1' } })
+    expect(await bodyOf(new TextDecoder().decode(body))).toMatchObject({ ok: true, kind: 'read' })
   })
 
   it('[DSP2] a dispatch is accepted once', async () => {
@@ -39,7 +48,7 @@ describe('dispatch', () => {
       present({ workerId: 'w2' }),
       present({}, { now: 31_000 + 5_001 }),
       present({ issuedAt: 10_000 }, { now: 1_000 }),
-      present({}, { bytes: new TextEncoder().encode('{"a":2}') as Uint8Array<ArrayBuffer> }),
+      bodyOf('{"a":2}'),
       present({}, { kind: 'receipt' }),
     ]
     for (const answer of await Promise.all(refused)) expect(answer).toMatchObject({ ok: false, code: 'bad_dispatch' })
@@ -53,9 +62,9 @@ describe('dispatch', () => {
       const changed = token.slice(0, index) + (token[index] === 'A' ? 'B' : 'A') + token.slice(index + 1)
       expect(await unseal('dispatch', changed, key, Dispatch), String(index)).toBeUndefined()
     }
-    expect(
-      await acceptDispatch(undefined, body, { workerId: 'w1', key, used: new UsedDispatches() }, 2_000),
-    ).toMatchObject({ ok: false })
+    expect(await acceptDispatch(undefined, { workerId: 'w1', key, used: new UsedDispatches() }, 2_000)).toMatchObject({
+      ok: false,
+    })
   })
 
   it('[DSP5] a used id is remembered only as long as it could be presented', () => {

@@ -10,7 +10,16 @@ import { readChat } from '../../backends/protocol/chat.ts'
 import { createEmbeddedEngine } from '../../gpu-worker/engine/embedded.ts'
 import { launch } from '../../gpu-worker/engine/launch.ts'
 import { childrenOf } from '../support/engine-at.ts'
-import { eventually, freePort, isZero, type Product, startProduct, zero } from '../support/product.ts'
+import {
+  eventually,
+  freePort,
+  healthOf,
+  isZero,
+  metricsKey,
+  type Product,
+  startProduct,
+  zero,
+} from '../support/product.ts'
 
 const program = process.env.TRAMONTANE_TEST_LLAMA_SERVER
 const modelPath = fileURLToPath(new URL('../../gpu-worker/model/tiny.gguf', import.meta.url))
@@ -159,6 +168,7 @@ describe.skipIf(!program)('llama-server', () => {
       {
         env: {
           ...{ ...process.env, ...settings, TRAMONTANE_HOME: product.home, TRAMONTANE_MODEL_ID: product.demo().model },
+          ...{ TRAMONTANE_METRICS_KEY: metricsKey },
           ...{ TRAMONTANE_WORKER_KEY: workerKey, TRAMONTANE_EDGE_URL: new URL(product.demo().baseUrl).origin },
         },
         stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -167,7 +177,7 @@ describe.skipIf(!program)('llama-server', () => {
     const { url } = await new Promise<{ url: string }>((resolve) => {
       worker.once('message', (message) => resolve(message as unknown as { url: string }))
     })
-    const health = (await (await fetch(`${url}/healthz`)).json()) as Record<string, unknown>
+    const health = await healthOf(url)
     expect(health).toMatchObject({ status: 'ready', engine: 'llama-cpp', contextTokens: 1_024, slotsMax: 2 })
     const pools = await product.admin<Record<string, { workers: { workerId: string; slots: number }[] }>>(
       'GET',

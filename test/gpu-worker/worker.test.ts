@@ -16,9 +16,9 @@ import { createWorkerServer } from '../../gpu-worker/server.ts'
 import { Slots } from '../../gpu-worker/slots.ts'
 import { testDispatch } from '../support/fleet.ts'
 import { dataUrl, png } from '../support/images.ts'
-import { encryptedPdf, pdf } from '../support/pdf.ts'
 import { eventually } from '../support/product.ts'
 import { EngineFailure, EngineRefused, ScriptedEngine } from '../support/scripted-engine.ts'
+import { preludeOf, refusalOf } from '../support/worker-port.ts'
 
 let engine: ScriptedEngine
 let server: Server
@@ -98,16 +98,17 @@ async function send(change: Partial<Dispatch> = {}, chat: object = {}, signal?: 
   return fetch(origin + dispatchPath, { method: 'POST', headers: { authorization }, body, ...(signal && { signal }) })
 }
 
-async function refusal(response: Promise<Response>): Promise<{ status: number; code: string; promptTokens?: number }> {
-  const answer = await response
-  return { status: answer.status, ...((await answer.json()) as { code: string }) }
-}
+const refusal = async (response: Promise<Response>) => refusalOf(await response)
+
+/** The answer's own bytes. */
+const answerOf = async (answer: Promise<Response>) => (await preludeOf(await answer)).rest
 
 async function countAt(change: Partial<CountQuestion> = {}, sealed: 'count' | 'dispatch' = 'count') {
   const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }] })
   const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
   const question: CountQuestion = {
     workerId: 'w1',
+    tenantId: 't',
     effort: 'none',
     bodyDigest: await digest(bytes),
     expiresAt: Date.now() + 1_000,
@@ -137,8 +138,6 @@ describe('worker', () => {
     await (await once).text()
     expect(await refusal(send({ requestId: 'req_once' }))).toMatchObject({ status: 409, code: 'replayed_dispatch' })
     expect(engine.runs.length).toBe(1)
-    expect((await fetch(`${origin}/healthz`)).status).toBe(200)
-    expect(await (await fetch(`${origin}/metrics`)).text()).toContain('tramontane_engine_up')
   })
 
   it('[WRK2] slots are bounded, there is no queue behind them, and every end gives its slot back', async () => {
@@ -154,21 +153,6 @@ describe('worker', () => {
     for (const response of running) await response.text()
     expect(slots.holders()).toEqual([])
     expect((await send()).status).toBe(200)
-  })
-
-  it('[MED35] a request whose media cannot be taken is refused by the worker before anything is generated', async () => {
-    const document = (bytes: Buffer) => ({ type: 'file', file: { file_data: dataUrl(bytes, 'application/pdf') } })
-    const messages = (bytes: Buffer) => [{ role: 'user', content: [document(bytes), { type: 'text', text: 'Sum?' }] }]
-    const refused = await refusal(send({}, { messages: messages(encryptedPdf()) }))
-    expect(refused).toMatchObject({ status: 400, code: 'invalid_value', param: 'messages[0].content[0]' })
-    expect(engine.chats).toEqual([])
-    expect(slots.holders()).toEqual([])
-    await (await send({}, { messages: messages(pdf([['total 4711']])) })).text()
-    expect(engine.chats[0]?.messages[0]?.content).toEqual([
-      { kind: 'text', text: '[Document, pages: 1]\n\n[Page 1]\ntotal 4711\n\n' },
-      { kind: 'text', text: 'Sum?' },
-    ])
-    expect(engine.runs.length).toBe(1)
   })
 
   it('[MED36] a worker whose engine does not see says so of itself; a tool’s image is left to the engine', async () => {
@@ -196,7 +180,7 @@ describe('worker', () => {
 
   it('[WRK4] a prompt over its bound is refused with its exact count, before anything is generated', async () => {
     engine.promptTokens = 11
-    expect(await refusal(send())).toMatchObject({ status: 409, code: 'prompt_over_bound', promptTokens: 11 })
+    expect(await refusal(send())).toMatchObject({ status: 200, code: 'prompt_over_bound', promptTokens: 11 })
     engine.promptTokens = 10
     expect(await refusal(send({ costNanoMax: 199 }))).toMatchObject({ code: 'prompt_over_bound', promptTokens: 10 })
     engine.refusal = {
@@ -206,7 +190,7 @@ describe('worker', () => {
       param: 'messages',
       promptTokens: 9_999,
     }
-    expect(await refusal(send())).toMatchObject({ status: 400, code: 'context_length_exceeded', promptTokens: 9_999 })
+    expect(await refusal(send())).toMatchObject({ status: 200, code: 'context_length_exceeded', promptTokens: 9_999 })
     expect(engine.runs).toEqual([])
     expect(receipts).toEqual([])
     expect(slots.holders()).toEqual([])
@@ -309,7 +293,7 @@ describe('worker', () => {
     engine.step = (index) => (index === 0 ? new Promise((resolve) => setTimeout(resolve, 700)) : Promise.resolve())
     const streamed = await (await send()).text()
     expect(streamed.match(/^: working on the prompt$/gm)?.length).toBeGreaterThanOrEqual(2)
-    const whole = await (await send({}, { stream: false })).text()
+    const whole = await answerOf(send({}, { stream: false }))
     expect(whole).toMatch(/^ {2,}\{/)
     expect(JSON.parse(whole)).toMatchObject({ object: 'chat.completion', usage: { completion_tokens: 5 } })
   })
@@ -380,7 +364,7 @@ describe('worker', () => {
 
   it('[WRK30] an engine that fails before anything was written is a refusal: the edge tries another, and nothing is owed', async () => {
     engine.runError = new EngineFailure('the connection to the engine was lost')
-    expect(await refusal(send())).toMatchObject({ status: 503, code: 'engine_down' })
+    expect(await refusal(send())).toMatchObject({ status: 200, code: 'engine_down' })
     expect([receipts, outbox.counts(), slots.holders()]).toEqual([[], { running: 0, owed: 0, refused: 0 }, []])
     engine.runError = undefined
     expect((await send()).status).toBe(200)
@@ -391,7 +375,7 @@ describe('worker', () => {
     engine.runError = new EngineRefused({ ...refused, promptTokens: 9_000 })
     for (const stream of [true, false]) {
       const answer = await refusal(send({}, { stream }))
-      expect(answer).toMatchObject({ status: 400, code: 'context_length_exceeded', promptTokens: 9_000 })
+      expect(answer).toMatchObject({ status: 200, code: 'context_length_exceeded', promptTokens: 9_000 })
     }
     expect(outbox.counts()).toEqual({ running: 0, owed: 0, refused: 0 })
   })
@@ -403,30 +387,32 @@ describe('worker', () => {
     expect(receipts.map(({ estimated }) => estimated)).toEqual([false, true])
   })
 
-  it('[WRK33] what the engine does not honour is said in a header, before the first byte', async () => {
+  it('[WRK33] what the engine does not honour is in the prelude, before the first byte', async () => {
     engine.warnings = ['seed: not supported by this backend, ignored', 'naïve\nsecond']
-    const { headers } = await send()
-    expect(headers.get('x-tramontane-warnings')).toBe('seed: not supported by this backend, ignored; na?ve?second')
+    const { prelude } = await preludeOf(await send())
+    expect(prelude).toEqual({ kind: 'prepared', promptTokens: 10, warnings: engine.warnings })
     engine.warnings = []
-    expect((await send()).headers.has('x-tramontane-warnings')).toBe(false)
+    expect((await preludeOf(await send())).prelude).toMatchObject({ warnings: [] })
   })
 
-  it('[HDG10] a quiet stream sends nothing before its first token; an answer in one piece shows that it is alive all the same', async () => {
+  it('[HDG10] a quiet stream sends nothing but its prelude before its first token; an answer in one piece shows that it is alive all the same', async () => {
     let release = () => {}
     const gate = new Promise<void>((resolve) => {
       release = resolve
     })
     engine.step = () => gate
-    let begun = false
-    const stream = send({ quiet: true })
-    void stream.then(() => {
-      begun = true
-    })
-    // It begins after the stream, and has told its head by then: fifty milliseconds are the worker’s own bound.
-    const whole = await send({ quiet: true }, { stream: false })
-    await (whole.body as ReadableStream<Uint8Array>).getReader().read()
-    expect(begun).toBe(false)
+    let text = ''
+    const stream = (await send({ quiet: true })).body as ReadableStream<Uint8Array>
+    const read = (async () => {
+      for await (const part of stream) text += new TextDecoder().decode(part)
+    })()
+    // It begins after the stream, and has written its second chunk, a beat, by then.
+    const whole = ((await send({ quiet: true }, { stream: false })).body as ReadableStream<Uint8Array>).getReader()
+    await whole.read()
+    await whole.read()
+    expect(text).toMatch(/^\{"kind":"prepared".*\}\n$/)
     release()
-    expect(await (await stream).text()).toContain('w0')
+    await read
+    expect(text).toContain('w0')
   })
 })

@@ -9,6 +9,9 @@ import OpenAI from 'openai'
 import type { PoolView } from '../../src/routing/pool.ts'
 import type { TenantSummary } from '../../src/tenant/calls.ts'
 
+/** Opens the details of each worker's `/healthz`, and its `/metrics`. */
+export const metricsKey = 'metrics-key-of-a-test'
+
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 export interface Demo {
@@ -76,7 +79,8 @@ export async function startAndFail(env: Record<string, string>): Promise<{ code:
 export async function startProduct(options: { home?: string; env?: Record<string, string> } = {}): Promise<Product> {
   const home = options.home ?? temporaryHome()
   const port = await freePort()
-  const child = launch({ TRAMONTANE_HOME: home, PORT: String(port), ...options.env })
+  const own = { TRAMONTANE_HOME: home, PORT: String(port), TRAMONTANE_METRICS_KEY: metricsKey }
+  const child = launch({ ...own, ...options.env })
   let output = ''
   const ready = new Promise<void>((resolve, reject) => {
     for (const stream of [child.stdout, child.stderr]) {
@@ -109,11 +113,7 @@ export async function startProduct(options: { home?: string; env?: Record<string
     const pools = await admin<Record<string, PoolView>>('GET', '/admin/pools')
     const books = await tenant('demo')
     const views = Object.values(pools)
-    const healths = await Promise.all(
-      views
-        .flatMap((view) => view.workers)
-        .map(async (worker) => (await fetch(`${worker.url}/healthz`)).json() as Promise<Health>),
-    )
+    const healths = await Promise.all(views.flatMap((view) => view.workers).map(({ url }) => healthOf(url)))
     const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0)
     return {
       leased: sum(views.map((view) => view.leased)),
@@ -146,6 +146,12 @@ export async function startProduct(options: { home?: string; env?: Record<string
   }
 }
 
+/** A worker's own account of itself. */
+export async function healthOf(workerUrl: string): Promise<Health> {
+  const headers = { authorization: `Bearer ${metricsKey}` }
+  return (await (await fetch(`${workerUrl}/healthz`, { headers })).json()) as Health
+}
+
 export const zero: Counters = {
   leased: 0,
   unleased: 0,
@@ -174,7 +180,11 @@ export function isZero(counters: Counters): boolean {
   return Object.values(counters).every((count) => count === 0)
 }
 
-interface Health {
+export interface Health {
+  status: string
+  engine: string
+  contextTokens: number
+  slotsMax: number
   load: { running: number }
   receipts: { running: number; owed: number }
 }

@@ -65,7 +65,7 @@ export class ScriptedEngine implements Engine {
     }
   }
 
-  prepare(chat: Chat, effort: EffortWord): Promise<Prepared | EngineRefusal> {
+  prepare(chat: Chat, effort: EffortWord, _signal?: AbortSignal): Promise<Prepared | EngineRefusal> {
     const { promptTokens, outputTokensFit, warnings } = this
     this.chats.push(chat)
     const prepared: Prepared = { ok: true, promptTokens, outputTokensFit, chat, effort, prompt: null, warnings }

@@ -3,7 +3,7 @@ import type { Chat } from '../../backends/protocol/chat.ts'
 import { readConfig } from '../../gpu-worker/config.ts'
 import type { EngineEvent } from '../../gpu-worker/engine/engine.ts'
 import { createWorker } from '../../gpu-worker/worker.ts'
-import { eventually, type Product } from './product.ts'
+import { eventually, metricsKey, type Product } from './product.ts'
 import { ScriptedEngine } from './scripted-engine.ts'
 
 export interface ScriptedWorker {
@@ -25,18 +25,7 @@ export async function startScriptedWorker(
   options: { workerId?: string; vision?: boolean; slots?: number; script?: (chat: Chat) => Script },
 ): Promise<ScriptedWorker> {
   const { workerId = 'scripted', slots: slotsMax = 16, script } = options
-  const enrolled = await product.admin<{ workerKey: string }>('POST', '/admin/workers', {
-    workerId,
-    url: 'http://127.0.0.1:*',
-    slotsMax,
-  })
-  const config = readConfig({
-    TRAMONTANE_WORKER_KEY: enrolled.workerKey,
-    TRAMONTANE_EDGE_URL: `http://127.0.0.1:${product.port}`,
-    TRAMONTANE_HOME: product.home,
-    TRAMONTANE_MODEL_ID: product.demo().model,
-    TRAMONTANE_SLOTS: String(slotsMax),
-  })
+  const config = readConfig(await workerEnvironment(product, workerId, slotsMax))
   const engine = new ScriptedEngine()
   engine.description = { ...engine.description, vision: options.vision ?? false, contextTokens: 262_144, slotsMax }
   engine.outputTokensFit = 32_768
@@ -47,16 +36,36 @@ export async function startScriptedWorker(
   await worker.start()
   return {
     engine,
-    async alone() {
-      for (const own of ['local-latency', 'local-throughput']) {
-        await product.admin('POST', `/admin/workers/${own}/revoke`)
-      }
-      const pools = () => product.admin<Record<string, { workers: { workerId: string }[] }>>('GET', '/admin/pools')
-      const isOwn = ({ workerId }: { workerId: string }) => workerId.startsWith('local-')
-      await eventually(pools, (views) => !Object.values(views).some(({ workers }) => workers.some(isOwn)))
-    },
+    alone: () => withoutOwnWorkers(product),
     stop: () => worker.stop(),
   }
+}
+
+/** Enrols a worker, and answers the settings that it starts with. */
+export async function workerEnvironment(product: Product, workerId: string, slots: number) {
+  const { workerKey } = await product.admin<{ workerKey: string }>('POST', '/admin/workers', {
+    workerId,
+    url: 'http://127.0.0.1:*',
+    slotsMax: slots,
+  })
+  return {
+    TRAMONTANE_WORKER_KEY: workerKey,
+    TRAMONTANE_EDGE_URL: `http://127.0.0.1:${product.port}`,
+    TRAMONTANE_HOME: product.home,
+    TRAMONTANE_METRICS_KEY: metricsKey,
+    TRAMONTANE_MODEL_ID: product.demo().model,
+    TRAMONTANE_SLOTS: String(slots),
+  }
+}
+
+/** Keeps the product's own workers out from then on. */
+export async function withoutOwnWorkers(product: Product): Promise<void> {
+  for (const own of ['local-latency', 'local-throughput']) {
+    await product.admin('POST', `/admin/workers/${own}/revoke`)
+  }
+  const pools = () => product.admin<Record<string, { workers: { workerId: string }[] }>>('GET', '/admin/pools')
+  const isOwn = ({ workerId }: { workerId: string }) => workerId.startsWith('local-')
+  await eventually(pools, (views) => !Object.values(views).some(({ workers }) => workers.some(isOwn)))
 }
 
 function eventsOf({ reasoning, text, calls = [] }: Script): EngineEvent[] {

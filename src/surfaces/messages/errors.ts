@@ -24,6 +24,7 @@ const types = {
   insufficient_quota: 'billing_error',
   server_is_overloaded: 'overloaded_error',
   worker_lost: 'api_error',
+  preparation_failed: 'api_error',
   internal_error: 'api_error',
 } satisfies Record<ErrorCode, string>
 

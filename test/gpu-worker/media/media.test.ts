@@ -1,20 +1,31 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { Part } from '../../../backends/protocol/chat.ts'
+import { budgets } from '../../../backends/protocol/budgets.ts'
+import type { Chat, Part } from '../../../backends/protocol/chat.ts'
 import { sniffImage } from '../../../backends/protocol/image.ts'
 import { dataBytes } from '../../../backends/protocol/media.ts'
 import { publicPolicy } from '../../../gpu-worker/media/fetch.ts'
-import { type MediaFor, type MediaParts, resolveMedia } from '../../../gpu-worker/media/media.ts'
+import { keptMedia, type MediaFor, type MediaParts, readMedia } from '../../../gpu-worker/media/media.ts'
 import { type PdfOrder, pdfBounds, readPdf } from '../../../gpu-worker/media/pdf.ts'
-import { createResolver } from '../../../gpu-worker/media/resolver.ts'
+import { createResolver, type MediaReader } from '../../../gpu-worker/media/resolver.ts'
 import { Shelf } from '../../../gpu-worker/media/shelf.ts'
 import { dataUrl, jpegHead, png } from '../../support/images.ts'
 import { encryptedPdf, endlessPdf, pdf } from '../../support/pdf.ts'
 import { chatOf } from '../engine/prompt.ts'
 
 const never = new AbortController().signal
-const resolve = createResolver(() => 0)
+/** What a dispatch takes after its media were read. */
+const through = (reader: MediaReader) => async (chat: Chat, media: MediaFor, signal: AbortSignal) => {
+  const read = await reader.read(chat, media, signal)
+  return read.ok ? reader.kept(chat, media) : read
+}
+const resolveMedia = (chat: Chat, parts: MediaParts, media: MediaFor, signal: AbortSignal) =>
+  through({
+    read: (chat, media, signal) => readMedia(chat, parts, media, signal),
+    kept: (chat, media) => keptMedia(chat, parts, media),
+  })(chat, media, signal)
+const resolve = through(createResolver(() => 0))
 const blind: MediaFor = { vision: false, owner: 'a' }
 const seeing: MediaFor = { vision: true, owner: 'a' }
 const pdfUrl = (bytes: Uint8Array) => dataUrl(bytes, 'application/pdf')
@@ -114,7 +125,7 @@ describe('images', () => {
     const at = (path: string) => `http://127.0.0.1:${port}${path}`
     const [message] = asked.messages
     message?.content.push({ kind: 'image', url: at('/a') }, { kind: 'document', url: at('/b'), name: '' })
-    const parts = await partsOf(createResolver(() => 0, policy)(asked, seeing, never))
+    const parts = await partsOf(through(createResolver(() => 0, policy))(asked, seeing, never))
     expect(parts.slice(0, 3)).toEqual([
       { kind: 'text', text: 'see' },
       { kind: 'image', url: dataUrl(png(30, 30)) },
@@ -150,7 +161,7 @@ describe('the shelf', () => {
     fetches = 0
     now = 0
     shelf = new Shelf(
-      { bytesMax: 60_000, ageMaxMs: 1_000 },
+      { bytesMax: 61_000, bytesPerOwnerMax: 61_000, ageMaxMs: 1_000 },
       async (key) => key,
       () => now,
     )
@@ -179,14 +190,60 @@ describe('the shelf', () => {
 
   it('[MED34] memory is bounded, and what was used longest ago goes first', async () => {
     const part = (length: number): Part[] => [{ kind: 'text', text: 'x'.repeat(length) }]
-    await shelf.put('huge', part(40_000))
+    await shelf.put('a', 'huge', part(40_000))
     expect(shelf.bytes).toBe(0)
-    for (const key of ['a', 'b', 'c']) await shelf.put(key, part(10_000))
-    await shelf.get('a')
-    await shelf.put('d', part(10_000))
-    expect(shelf.bytes).toBe(60_000)
-    expect(await shelf.get('b')).toBeUndefined()
-    for (const key of ['a', 'c', 'd']) expect(await shelf.get(key)).toEqual(part(10_000))
+    for (const key of ['a', 'b', 'c']) await shelf.put('a', key, part(10_000))
+    await shelf.get('a', 'a')
+    await shelf.put('a', 'd', part(10_000))
+    expect(shelf.bytes).toBe(60_768)
+    expect(await shelf.get('a', 'b')).toBeUndefined()
+    for (const key of ['a', 'c', 'd']) expect(await shelf.get('a', key)).toEqual(part(10_000))
+  })
+
+  it('[MRD6] a tenant has a share, and beyond all the tenant that has most loses its oldest', async () => {
+    const part = (length: number): Part[] => [{ kind: 'image', url: 'x'.repeat(length - 256) }]
+    const shared = new Shelf(
+      { bytesMax: 100_000, bytesPerOwnerMax: 60_000, ageMaxMs: 1_000 },
+      async (key) => key,
+      () => now,
+    )
+    await shared.put('small', 'kept', part(5_000))
+    for (let index = 0; index < 200; index++) {
+      await shared.put(`storm-${index % 4}`, `${index}`, part(10_000))
+      expect(shared.bytes).toBeLessThanOrEqual(100_000)
+    }
+    expect(await shared.get('small', 'kept')).toEqual(part(5_000))
+    const alone = new Shelf(
+      { bytesMax: 100_000, bytesPerOwnerMax: 60_000, ageMaxMs: 1_000 },
+      async (key) => key,
+      () => now,
+    )
+    for (let index = 0; index < 20; index++) await alone.put('a', `${index}`, part(10_000))
+    expect(alone.bytes).toBe(60_000)
+    expect(await alone.put('a', 'large', part(60_001))).toBe(false)
+  })
+
+  it('[MRD7] what one request reads is bounded in all, and the rest of it is not read', async () => {
+    const size = budgets.mediaBytes.value / 4
+    let read = 0
+    const wide: MediaParts = {
+      ...parts,
+      fetch: async () => {
+        read += 1
+        return { ok: true, bytes: new Uint8Array(png(20, 20)) }
+      },
+      toBase64: () => 'A'.repeat(size),
+      shelf: new Shelf(
+        { bytesMax: 1e9, bytesPerOwnerMax: 1e9, ageMaxMs: 1_000 },
+        async (key) => key,
+        () => now,
+      ),
+    }
+    const images = Array.from({ length: 40 }, (_, index) => image(`https://example.com/${index}.png`))
+    expect(await resolveMedia(chat(...images), wide, seeing, never)).toMatchObject({
+      ...{ ok: false, code: 'invalid_value', message: expect.stringContaining(`${budgets.mediaBytes.value} bytes`) },
+    })
+    expect(read).toBeLessThan(10)
   })
 
   it('[MED31] what cannot be fetched is refused by its path', async () => {

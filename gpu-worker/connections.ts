@@ -1,0 +1,30 @@
+/**
+ * Which connections have shown a valid token. The others are few, and the oldest of them is closed for the newest: whoever
+ * holds many connections open and sends nothing keeps nobody out, because the edge proves itself within milliseconds.
+ */
+import type { Socket } from 'node:net'
+import { budgets } from '../backends/protocol/budgets.ts'
+
+export class Connections {
+  readonly #unproven = new Set<Socket>()
+
+  get unproven(): number {
+    return this.#unproven.size
+  }
+
+  opened(socket: Socket): void {
+    this.#unproven.add(socket)
+    socket.once('close', () => this.#unproven.delete(socket))
+    const [oldest] = this.#unproven
+    if (this.#unproven.size > budgets.workerUnprovenConnections.value) oldest?.destroy()
+  }
+
+  proven(socket: Socket): void {
+    this.#unproven.delete(socket)
+  }
+}
+
+/** Connections that a port takes at once. */
+export function connectionsMax(slots: number): number {
+  return 2 * slots + budgets.workerConnectionsExtra.value
+}

@@ -1,0 +1,97 @@
+/**
+ * Answers the edge's media question: reads a request's documents and addresses before it holds a lease or a slot, and keeps
+ * what it read for the dispatch. Few at a time, tenants in turn. A request that waits holds a connection and nothing else:
+ * its body is not read yet.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { budgets } from '../backends/protocol/budgets.ts'
+import type { Refusal } from '../backends/protocol/dispatch.ts'
+import { type MediaQuestion, mediaBusy } from '../backends/protocol/media-question.ts'
+import { preludeLine } from '../backends/protocol/prelude.ts'
+import { type Entered, FairGate } from './fair-gate.ts'
+import { type DispatchParts, internalError, needsVision, noVision, readBody, writeHead } from './run-dispatch.ts'
+import { readSignedBody } from './signed-body.ts'
+
+const { mediaReadingPerTenant, mediaWaitingPerTenant, mediaWaitMs } = budgets
+
+export function newMediaGate(): FairGate {
+  return new FairGate({
+    atOnce: budgets.mediaReadingPerWorker.value,
+    perOwner: mediaReadingPerTenant.value,
+    waiting: budgets.mediaWaitingPerWorker.value,
+    waitingPerOwner: mediaWaitingPerTenant.value,
+  })
+}
+
+/** What the caller writes; undefined where all was answered here. `unread`: the body has not come. */
+export type Unanswered = { refusal: Refusal; unread: boolean } | undefined
+
+export async function answerMedia(
+  parts: DispatchParts,
+  gate: FairGate,
+  question: MediaQuestion,
+  request: IncomingMessage,
+  response: ServerResponse,
+  refused: (refusal: Refusal) => void,
+): Promise<Unanswered> {
+  const left = new AbortController()
+  const leave = () => left.abort(new Error('the client left'))
+  response.on('close', leave)
+  if (response.destroyed) leave()
+  try {
+    const entered = await enter(gate, question.tenantId, left.signal)
+    if (left.signal.aborted) {
+      if (entered.ok) entered.leave()
+      return undefined
+    }
+    if (!entered.ok) return { refusal: entered.full === 'owner' ? tenantBusy : workerBusy, unread: true }
+    try {
+      return await readInTurn(parts, question, request, response, left.signal, refused)
+    } finally {
+      entered.leave()
+    }
+  } finally {
+    response.off('close', leave)
+  }
+}
+
+/** Never rejects: whose time is up while it waits is told that all are busy. */
+async function enter(gate: FairGate, tenantId: string, left: AbortSignal): Promise<Entered> {
+  const late = AbortSignal.timeout(mediaWaitMs.value)
+  return gate.enter(tenantId, AbortSignal.any([left, late])).catch(() => ({ ok: false, full: 'all' }) as const)
+}
+
+async function readInTurn(
+  parts: DispatchParts,
+  { tenantId, bodyDigest }: MediaQuestion,
+  request: IncomingMessage,
+  response: ServerResponse,
+  left: AbortSignal,
+  refused: (refusal: Refusal) => void,
+): Promise<Unanswered> {
+  const body = await readSignedBody(request, bodyDigest)
+  if (body.kind === 'gone') return undefined
+  if (body.kind === 'refused') return body
+  const read = readBody(body.bytes)
+  if (!read.ok) return { refusal: read, unread: false }
+  const media = { vision: parts.engine.description.vision, owner: tenantId }
+  if (!media.vision && needsVision(read.chat)) return { refusal: noVision, unread: false }
+  writeHead(response)
+  const resolved = await parts.media.read(read.chat, media, left).catch((error: unknown) => {
+    if (left.aborted) return undefined
+    return { ok: false as const, ...internalError(parts, error) }
+  })
+  if (!resolved || response.destroyed) return undefined
+  if (!resolved.ok) refused(resolved)
+  response.end(preludeLine(resolved.ok ? { kind: 'prepared', warnings: [] } : { kind: 'refused', refusal: resolved }))
+  return undefined
+}
+
+const tenantBusy: Refusal = {
+  code: mediaBusy.tenant,
+  message: `documents: ${mediaReadingPerTenant.value} requests with documents or image addresses are read at a time and ${mediaWaitingPerTenant.value} may wait. Send fewer at once`,
+}
+const workerBusy: Refusal = {
+  code: mediaBusy.worker,
+  message: 'documents: every reader is busy with other requests. Try again soon',
+}

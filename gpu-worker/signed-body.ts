@@ -1,0 +1,38 @@
+/** Reads the body of a signed request, bounded, and holds it against the signed digest while it comes. */
+import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { budgets } from '../backends/protocol/budgets.ts'
+import type { Refusal } from '../backends/protocol/dispatch.ts'
+
+export type SignedBody =
+  | { kind: 'read'; bytes: Buffer }
+  /** `unread`: some of the body has not come yet. */
+  | { kind: 'refused'; refusal: Refusal; unread: boolean }
+  /** The sender left in the middle. */
+  | { kind: 'gone' }
+
+const bytesMax = budgets.dispatchBodyBytes.value
+
+/** @param digest SHA-256, base64url */
+export async function readSignedBody(request: IncomingMessage, digest: string): Promise<SignedBody> {
+  const hash = createHash('sha256')
+  const parts: Buffer[] = []
+  let length = 0
+  try {
+    // Without this, leaving the loop destroys the connection before the refusal is sent.
+    for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      length += part.length
+      if (length > bytesMax) return refused(`the body is larger than ${bytesMax} bytes: send less`, true)
+      hash.update(part)
+      parts.push(part)
+    }
+  } catch {
+    return { kind: 'gone' }
+  }
+  if (hash.digest('base64url') !== digest) return refused('the body is not the one that was signed', false)
+  return { kind: 'read', bytes: Buffer.concat(parts) }
+}
+
+function refused(message: string, unread: boolean): SignedBody {
+  return { kind: 'refused', refusal: { code: 'bad_dispatch', message }, unread }
+}

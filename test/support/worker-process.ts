@@ -1,0 +1,57 @@
+/**
+ * A real worker in a process of its own, over a scripted engine whose preparation goes wrong by what the prompt says. It
+ * reports each preparation and each run to the test, so that a second dispatch of one request is seen.
+ *
+ *   "hang"   the preparation never ends, unless it is aborted
+ *   "block"  the worker's own loop stops
+ *   "die"    the process is gone
+ *   "throw"  the engine throws what nobody expects
+ *   "rules"  the run is ended by the request's own rules, after as many tokens as the number behind says
+ */
+import type { Chat } from '../../backends/protocol/chat.ts'
+import type { EffortWord } from '../../backends/protocol/effort.ts'
+import { readConfig } from '../../gpu-worker/config.ts'
+import type { EngineRefusal, Prepared } from '../../gpu-worker/engine/engine.ts'
+import { createWorker } from '../../gpu-worker/worker.ts'
+import { EngineRefused, ScriptedEngine } from './scripted-engine.ts'
+
+export type Report = { kind: 'ready'; url: string } | { kind: 'prepare' | 'aborted'; text: string }
+
+const report = (message: Report) => process.send?.(message)
+const rules = {
+  ok: false,
+  code: 'invalid_value',
+  message: 'response_format: no token could follow',
+  param: null,
+} as const
+
+class FaultyEngine extends ScriptedEngine {
+  override async prepare(chat: Chat, effort: EffortWord, signal?: AbortSignal): Promise<Prepared | EngineRefusal> {
+    const first = chat.messages.at(-1)?.content[0]
+    const text = first?.kind === 'text' ? first.text : ''
+    report({ kind: 'prepare', text })
+    if (text.includes('hang') || text.includes('die')) {
+      if (text.includes('die')) setTimeout(() => process.kill(process.pid, 'SIGKILL'), 300)
+      await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)))
+    }
+    signal?.addEventListener('abort', () => report({ kind: 'aborted', text }))
+    if (text.includes('block')) for (;;);
+    if (text.includes('throw')) throw new TypeError('nobody expects it')
+    const after = Number(/rules (\d+)/.exec(text)?.[1] ?? Number.NaN)
+    this.words = 6
+    this.step = async (index) => {
+      if (index === after) throw new EngineRefused(rules, index > 0)
+    }
+    return super.prepare(chat, effort)
+  }
+}
+
+const engine = new FaultyEngine()
+engine.description = { ...engine.description, contextTokens: 262_144, slotsMax: 16 }
+engine.outputTokensFit = 32_768
+const log = (line: string) => process.stderr.write(`${line}\n`)
+const worker = await createWorker(readConfig(process.env), {
+  ...{ engine, now: () => Date.now(), callId: () => '123456789', log },
+})
+process.on('disconnect', () => process.exit(0))
+report({ kind: 'ready', url: await worker.start() })
