@@ -5,7 +5,7 @@
  */
 export interface Budget {
   readonly value: number
-  readonly unit: 'bytes' | 'characters' | 'milliseconds' | 'count' | 'percent'
+  readonly unit: 'bytes' | 'characters' | 'milliseconds' | 'count' | 'percent' | 'megabytes'
   /** What the budget bounds, as a noun phrase for the published table. */
   readonly bounds: string
   /** Why it has this value: a measurement, or the limit of another system. */
@@ -67,6 +67,85 @@ export const budgets = {
     unit: 'count',
     bounds: 'ways of reading an answer under its grammar that are open at once',
     reason: 'each open way is one pass over the vocabulary per token: 512 passes over 131,072 words take 0.7 s',
+  },
+  grammarMs: {
+    value: 2_000,
+    unit: 'milliseconds',
+    bounds: 'compiling the schemas of one request and reading their grammar, in a process of its own',
+    reason:
+      'the largest schemas within the other budgets take 0.2 s; the process is ended and replaced after ten times that',
+  },
+  grammarReadMs: {
+    value: 50,
+    unit: 'milliseconds',
+    bounds: 'processor time to read one grammar, measured before a request runs',
+    reason: 'the engine process reads it again while a batch is computed; neighbours notice a pause above 50 ms',
+  },
+  grammarTokenMs: {
+    value: 500,
+    unit: 'milliseconds',
+    bounds: 'processor time to choose one token under a grammar',
+    reason: 'all streams of a worker wait for it; the run ends after one such token',
+  },
+  grammarMeanTokenMs: {
+    value: 50,
+    unit: 'milliseconds',
+    bounds: 'processor time to choose a token under a grammar, as the mean of eight tokens',
+    reason: 'one pass over a vocabulary of 131,072 words takes 15 ms; all streams of a worker wait for it',
+  },
+  grammarMemoryMegabytes: {
+    value: 768,
+    unit: 'megabytes',
+    bounds: 'memory of the process that compiles schemas',
+    reason: 'it uses 130 MB at rest and 200 MB for the largest schemas',
+  },
+  grammarQueue: {
+    value: 1_024,
+    unit: 'count',
+    bounds: 'requests that wait for their schemas to be compiled',
+    reason: 'the most slots that a worker can have',
+  },
+  prepareMs: {
+    value: 30_000,
+    unit: 'milliseconds',
+    bounds: 'preparation of one request by the engine: rendering, compiling, counting',
+    reason: 'the longest body, 32 MiB of text, takes 15 s on two cores',
+  },
+  tokeniseCharacters: {
+    value: 1024 * 1024,
+    unit: 'characters',
+    bounds: 'text of one request that the engine process holds for tokenising at a time',
+    reason: 'longer prompts go in parts, so that 32 of them take 64 MB and not 2 GB of the engine process',
+  },
+  engineBeatMs: {
+    value: 500,
+    unit: 'milliseconds',
+    bounds: 'time between two signs of life of an engine process',
+    reason: 'twenty of them fit into the time after which silence counts',
+  },
+  engineSilentMs: {
+    value: 10_000,
+    unit: 'milliseconds',
+    bounds: 'silence of an engine process before it is ended',
+    reason: 'its event loop has no work longer than 0.1 s; twice the longest stall seen on an overloaded machine',
+  },
+  engineLoadSilentMs: {
+    value: 120_000,
+    unit: 'milliseconds',
+    bounds: 'silence of an engine process while it loads the model',
+    reason: 'GPU libraries block the event loop for up to 30 s when they start',
+  },
+  engineStuckMs: {
+    value: 60_000,
+    unit: 'milliseconds',
+    bounds: 'time that requests run in an engine process without one finished step',
+    reason: 'a step is one batch; the slowest batch on a CPU with the full model takes 25 s',
+  },
+  engineLogLines: {
+    value: 100,
+    unit: 'count',
+    bounds: 'lines per second of an engine that are passed on to the log',
+    reason: 'an engine prints tens of lines at once when it starts or fails; a client can make it print megabytes',
   },
 } as const satisfies Record<string, Budget>
 

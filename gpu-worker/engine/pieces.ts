@@ -25,9 +25,11 @@ export function cutText(text: string): string[] {
 }
 
 function seamAfter(text: string, from: number, to: number): number {
-  seam.lastIndex = afterPair(text, from)
-  const match = seam.exec(text)
-  const end = match ? match.index + match[0].length : text.length
+  const start = afterPair(text, from)
+  // Looked for in this part only: in a text of one letter the search would read all that follows, again for each piece.
+  const match = seam.exec(text.slice(start, to + 2))
+  seam.lastIndex = 0
+  const end = match ? start + match.index + match[0].length : to + 1
   return end <= to ? end : afterPair(text, to)
 }
 
@@ -35,4 +37,20 @@ function seamAfter(text: string, from: number, to: number): number {
 function afterPair(text: string, index: number): number {
   const code = text.charCodeAt(index)
   return code >= 0xdc00 && code <= 0xdfff ? index + 1 : index
+}
+
+/** Pieces in parts of about `charactersMax` characters; a piece is never split. */
+export function partsOf(pieces: readonly (number | string)[], charactersMax: number): (number | string)[][] {
+  const parts: (number | string)[][] = []
+  let part: (number | string)[] = []
+  let characters = 0
+  for (const piece of pieces) {
+    part.push(piece)
+    characters += typeof piece === 'string' ? piece.length : 1
+    if (characters < charactersMax) continue
+    parts.push(part)
+    part = []
+    characters = 0
+  }
+  return part.length > 0 ? [...parts, part] : parts
 }

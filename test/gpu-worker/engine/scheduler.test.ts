@@ -31,16 +31,22 @@ function world(between: (step: number) => void = () => {}, newSampler: () => Sam
   const reports: StepReport[] = []
   const idle = Promise.withResolvers<void>()
   let failed: unknown
-  const scheduler = new Scheduler(
+  let work = 0
+  const scheduler = new Scheduler({
     decoder,
     options,
-    (report) => reports.push(report),
-    (error) => {
+    report: (report) => reports.push(report),
+    fail: (error) => {
       failed = error
       idle.resolve()
     },
-  )
-  return { scheduler, batches, reports, failed: () => failed }
+    clock: () => ({ wall: work, processor: work }),
+  })
+  /** Lets the processor work for so many milliseconds. */
+  const worked = (ms: number) => {
+    work += ms
+  }
+  return { scheduler, batches, reports, worked, failed: () => failed }
 }
 
 function countingSampler(): Sampler {
