@@ -26,6 +26,18 @@ export const budgets = {
     reason:
       'the 5,000 properties and 120,000 characters of names and values that OpenAI documents come to 400 kB; tools above it get looser rules',
   },
+  toolBytes: {
+    value: 4 * 1024 * 1024,
+    unit: 'bytes',
+    bounds: 'JSON schemas of all tools of one request, which become part of its prompt',
+    reason: 'four times the text of the longest context of 262,144 tokens; more than that cannot fit',
+  },
+  argumentCharacters: {
+    value: 1024 * 1024,
+    unit: 'characters',
+    bounds: 'arguments of earlier tool calls of one request that are spelt as the model writes them',
+    reason: 'the text of the longest context of 262,144 tokens; longer ones are sent to the model as they are',
+  },
   jsonDepth: {
     value: 256,
     unit: 'count',

@@ -6,6 +6,7 @@
  * worker (see `gpu-worker/media`): only there a name can be resolved and the connection pinned to what it resolved to.
  */
 import { type ImageHead, imageTokens, imageTokensMax, sniffImage } from './image.ts'
+import { trimmedEnd } from './trim-end.ts'
 
 export type MediaPart = { kind: 'image'; url: string } | { kind: 'document'; url: string; name: string }
 
@@ -166,7 +167,7 @@ function decodedBytes(base64: string): number {
 
 /** Both alphabets, with white space and with or without padding; a cut is decoded as far as it is whole. */
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
-  const clean = text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/').replace(/=+$/, '')
+  const clean = trimmedEnd(text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/'), '=')
   const whole = clean.length % 4 === 1 ? clean.slice(0, -1) : clean
   try {
     return Uint8Array.from(atob(whole), (character) => character.charCodeAt(0))

@@ -80,17 +80,17 @@ export class CompileBudget {
 export const depthMax = budgets.jsonDepth.value
 
 /**
- * Bytes of the value's JSON text, about; undefined above `bytesMax` or where it is nested deeper than `depthMax`.
+ * Bytes of the value's JSON text, about; undefined above `bytesMax` or where it is nested deeper than `levelsMax`.
  * Walks with a list of its own, since the value may be deeper than the stack, and stops at the limit.
  */
-export function jsonBytes(value: unknown, bytesMax: number): number | undefined {
+export function jsonBytes(value: unknown, bytesMax: number, levelsMax: number = depthMax): number | undefined {
   const waiting: { value: unknown; depth: number }[] = [{ value, depth: 0 }]
   let bytes = 0
   for (let next = waiting.pop(); next; next = waiting.pop()) {
     bytes += 2
     if (typeof next.value === 'string') bytes += next.value.length
     if (next.value !== null && typeof next.value === 'object') {
-      if (next.depth >= depthMax) return undefined
+      if (next.depth >= levelsMax) return undefined
       for (const key in next.value) {
         bytes += Array.isArray(next.value) ? 1 : key.length + 3
         if (bytes > bytesMax) return undefined
@@ -102,13 +102,7 @@ export function jsonBytes(value: unknown, bytesMax: number): number | undefined 
   return bytes
 }
 
-/** Whether the value is nested deeper than `depthMax`; linear in the value. */
-export function isTooDeep(value: unknown): boolean {
-  const waiting: { value: unknown; depth: number }[] = [{ value, depth: 0 }]
-  for (let next = waiting.pop(); next; next = waiting.pop()) {
-    if (next.value === null || typeof next.value !== 'object') continue
-    if (next.depth >= depthMax) return true
-    for (const each of Object.values(next.value)) waiting.push({ value: each, depth: next.depth + 1 })
-  }
-  return false
+/** Whether `jsonBytes` found nothing because of the depth, and not of the bytes. */
+export function isTooDeep(value: unknown, bytesMax: number): boolean {
+  return jsonBytes(value, bytesMax, Number.POSITIVE_INFINITY) !== undefined
 }

@@ -2,10 +2,10 @@
  * The process that compiles the schemas of one request after another and has the library read the result, without a
  * model. Its parent ends it when a request takes too long or too much memory: nothing but that request is lost.
  */
-import { getLlama, LlamaGrammar, LlamaLogLevel } from 'node-llama-cpp'
 import { budgets } from '../../backends/protocol/budgets.ts'
 import type { EngineRefusal } from './engine.ts'
 import { anyArguments, compileGrammars, type GrammarJob, type Grammars, refused } from './grammar.ts'
+import { loadGrammarReader } from './grammar-reader.ts'
 import type { Grammar } from './messages.ts'
 import { endWithParent } from './orphan.ts'
 
@@ -14,7 +14,7 @@ export type FromGrammarChild = { kind: 'ready' } | { kind: 'answer'; id: number;
 
 endWithParent()
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
-const llama = await getLlama({ build: 'never', gpu: false, logLevel: LlamaLogLevel.disabled, progressLogs: false })
+const read = await loadGrammarReader()
 process.on('message', ({ id, job }: ToGrammarChild) => send({ kind: 'answer', id, answer: answerOf(job) }))
 send({ kind: 'ready' })
 
@@ -37,11 +37,7 @@ const tooLarge = 'it is too large to be enforced. Use smaller bounds or fewer al
 /** Whether the library reads the grammar, and quickly: the engine process reads it again while others wait. */
 function reads({ text }: Grammar): boolean {
   const before = process.cpuUsage()
-  try {
-    new LlamaGrammar(llama, { grammar: text })
-  } catch {
-    return false
-  }
+  if (!read(text)) return false
   const { user, system } = process.cpuUsage(before)
   return (user + system) / 1_000 <= budgets.grammarReadMs.value
 }

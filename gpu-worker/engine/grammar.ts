@@ -50,7 +50,7 @@ export function formatJob(format: Format): GrammarJob['content'] | EngineRefusal
     return { kind: 'schema', schema: jsonText(format.schema) }
   const most = compileLimits.schemaBytes.toLocaleString('en-US')
   return refused(
-    isTooDeep(format.schema)
+    isTooDeep(format.schema, compileLimits.schemaBytes)
       ? `it is nested more than ${depthMax} deep. Use a flatter schema`
       : `it has more than ${most} bytes. Use a shorter schema`,
   )

@@ -12,16 +12,14 @@ const pieceChars = 2_048
 const pieceCharsMax = 8_192
 const seam = /\p{N}|\p{L}(?=[^\p{L}\p{M}])/gu
 
-export function cutText(text: string): string[] {
-  const pieces: string[] = []
+export function* cutText(text: string): Generator<string> {
   let start = 0
   while (text.length - start > pieceChars) {
     const end = seamAfter(text, start + pieceChars, Math.min(text.length, start + pieceCharsMax))
-    pieces.push(text.slice(start, end))
+    yield text.slice(start, end)
     start = end
   }
-  if (start < text.length) pieces.push(text.slice(start))
-  return pieces
+  if (start < text.length) yield text.slice(start)
 }
 
 function seamAfter(text: string, from: number, to: number): number {
@@ -39,18 +37,17 @@ function afterPair(text: string, index: number): number {
   return code >= 0xdc00 && code <= 0xdfff ? index + 1 : index
 }
 
-/** Pieces in parts of about `charactersMax` characters; a piece is never split. */
-export function partsOf(pieces: readonly (number | string)[], charactersMax: number): (number | string)[][] {
-  const parts: (number | string)[][] = []
+/** Pieces in parts of about `charactersMax` characters; a piece is never split. Each part is cut when it is asked for. */
+export function* partsOf(pieces: Iterable<number | string>, charactersMax: number): Generator<(number | string)[]> {
   let part: (number | string)[] = []
   let characters = 0
   for (const piece of pieces) {
     part.push(piece)
     characters += typeof piece === 'string' ? piece.length : 1
     if (characters < charactersMax) continue
-    parts.push(part)
+    yield part
     part = []
     characters = 0
   }
-  return part.length > 0 ? [...parts, part] : parts
+  if (part.length > 0) yield part
 }

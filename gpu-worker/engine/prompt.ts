@@ -1,7 +1,9 @@
 /** What `prepare` makes of a request before anything is counted: the pieces of its prompt, or why there are none. */
+
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { Chat } from '../../backends/protocol/chat.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
-import { depthMax, isTooDeep } from './compile-budget.ts'
+import { depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
 import { cutText } from './pieces.ts'
 import { renderPrompt, type Segment } from './template.ts'
@@ -9,25 +11,42 @@ import type { Vocabulary } from './vocabulary.ts'
 
 export interface Draft {
   ok: true
-  /** A number is a control token, a string text to be tokenised. */
-  pieces: (number | string)[]
+  /** A number is a control token, a string text to be tokenised. To be read once; text is cut as it is read. */
+  pieces: Iterable<number | string>
 }
 
 export function draftPrompt(chat: Chat, effort: EffortWord, vocabulary: Vocabulary): Draft | EngineRefusal {
-  const deep = chat.tools.findIndex(({ parameters }) => isTooDeep(parameters))
-  if (deep >= 0) return tooDeep(`tools[${deep}].function.parameters`)
+  const tools = refusedTools(chat)
+  if (tools) return tools
   const rendered = renderPrompt(chat, effort)
   if (!rendered.ok) return rendered
-  return { ok: true, pieces: rendered.segments.flatMap((segment) => piecesOf(segment, vocabulary)) }
+  return { ok: true, pieces: piecesOf(rendered.segments, vocabulary) }
 }
 
-function piecesOf(segment: Segment, { control }: Vocabulary): (number | string)[] {
-  return 'control' in segment ? [control[segment.control]] : cutText(segment.text)
+function* piecesOf(segments: readonly Segment[], { control }: Vocabulary): Generator<number | string> {
+  for (const segment of segments) {
+    if ('control' in segment) yield control[segment.control]
+    else yield* cutText(segment.text)
+  }
 }
 
-function tooDeep(param: string): EngineRefusal {
-  const message = `${param}: it is nested more than ${depthMax} deep. Use a flatter schema.`
-  return { ok: false, code: 'invalid_value', message, param }
+/** Tools that are too much to be written into a prompt. */
+function refusedTools({ tools }: Chat): EngineRefusal | undefined {
+  let left = budgets.toolBytes.value
+  for (const [index, { parameters }] of tools.entries()) {
+    const bytes = jsonBytes(parameters, left)
+    const param = `tools[${index}].function.parameters`
+    if (bytes !== undefined) left -= bytes
+    else if (isTooDeep(parameters, left))
+      return invalid(param, `it is nested more than ${depthMax} deep. Use a flatter schema`)
+    else
+      return invalid('tools', `all schemas together have more than ${budgets.toolBytes.value} bytes. Send fewer tools`)
+  }
+  return undefined
+}
+
+function invalid(param: string, reason: string): EngineRefusal {
+  return { ok: false, code: 'invalid_value', message: `${param}: ${reason}.`, param }
 }
 
 /** For an exception while a request is prepared: it is that request's, whatever it was. */
