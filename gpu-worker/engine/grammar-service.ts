@@ -34,6 +34,7 @@ interface Waiting {
 
 /** A process under way, as this service needs it. */
 export interface GrammarProcess {
+  readonly pid: number | undefined
   send(message: ToGrammarChild): void
   onMessage(listener: (message: FromGrammarChild) => void): void
   kill(): void
@@ -210,7 +211,7 @@ function sizeOf({ content, call }: Pick<Grammars, 'content' | 'call'>): number {
   return (content?.text.length ?? 0) + (call?.text.length ?? 0)
 }
 
-function forkGrammarChild(): GrammarProcess {
+export function forkGrammarChild(): GrammarProcess {
   const child = fork(fileURLToPath(new URL('./grammar-child.ts', import.meta.url)), [], {
     serialization: 'advanced',
     execArgv: ['--max-old-space-size=256'],
@@ -221,6 +222,7 @@ function forkGrammarChild(): GrammarProcess {
   const memoryBytesMax = budgets.grammarMemoryMegabytes.value * 1024 * 1024
   const watch = watchChild(child.pid, { memoryBytesMax })
   return {
+    pid: child.pid,
     send: (message) => {
       if (child.connected) child.send(message, () => {})
     },

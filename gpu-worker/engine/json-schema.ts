@@ -437,7 +437,8 @@ class SchemaWriter {
     if (max < 1) return ''
     const next =
       max === 1 ? '' : ` ${this.#times(this.#rule(`"," ws ${item}`, path), Math.max(0, min - 1), max - 1, path)}`
-    return min > 0 ? `${item}${next} ws` : `(${item}${next} ws)?`
+    // A rule of its own: the reader refuses a "?" after parentheses with many repetitions inside.
+    return min > 0 ? `${item}${next} ws` : this.#rule(`| ${item}${next} ws`, path)
   }
 
   #times(item: string, min: number, max: number, path: string): string {
