@@ -46,7 +46,12 @@ describe('a run that its own rules end', () => {
   it('[EGS25] it is refused with the field that is to blame, and never as a failure of the engine', async () => {
     const cases: [EndReason, Rules, Record<string, unknown>, RegExp][] = [
       ['failed', plain, {}, /^temperature: no token can be chosen .* Use 0, or 0\.1 and more\.$/],
-      ['failed', { ...plain, content: grammar }, {}, /^response_format: the rules .* leave no token that could follow\./],
+      [
+        'failed',
+        { ...plain, content: grammar },
+        {},
+        /^response_format: the rules .* leave no token that could follow\./,
+      ],
       ['failed', { ...plain, content: grammar }, { tools, tool_choice: 'required' }, /^tools: the rules/],
       ['failed', { ...plain, call: grammar }, { tools }, /^tools: the rules/],
       ['costly', { ...plain, content: grammar }, {}, /^response_format: .* take too long .* Use a simpler schema\.$/],
