@@ -47,6 +47,8 @@ export type EngineChoice =
       prefillChunkTokens: number
       threads: number
       gpu: false | 'auto'
+      /** The most memory of the engine process; null derives it from the model and the slots. */
+      memoryBytesMax: number | null
     }
   /**
    * `silentMs`: the longest pause in an answer before it counts as broken off. `program` goes before the adapter's own
@@ -72,6 +74,11 @@ const EngineEnvironment = z.object({
   TRAMONTANE_CONTEXT: z.coerce.number().int().min(256).optional(),
   TRAMONTANE_THREADS: z.coerce.number().int().min(1).optional(),
   TRAMONTANE_GPU: z.enum(['off', 'auto']).default('off'),
+  TRAMONTANE_ENGINE_MEMORY_MB: z.coerce
+    .number()
+    .int()
+    .min(256, 'is too small: the engine process takes 256 MB before it holds a model')
+    .optional(),
   TRAMONTANE_ENGINE_URL: httpUrl('must be the URL of an engine that runs, as http://127.0.0.1:8000').optional(),
   TRAMONTANE_ENGINE_KEY: given(z.string()),
   TRAMONTANE_ENGINE_PROGRAM: given(z.string()),
@@ -155,6 +162,8 @@ function choose(
       ...{ batchTokens, prefillChunkTokens },
       threads: env.TRAMONTANE_THREADS ?? Math.max(1, availableParallelism() - 1),
       gpu: env.TRAMONTANE_GPU === 'auto' ? 'auto' : false,
+      memoryBytesMax:
+        env.TRAMONTANE_ENGINE_MEMORY_MB === undefined ? null : env.TRAMONTANE_ENGINE_MEMORY_MB * 1024 ** 2,
     }
   }
   const apiKey = env.TRAMONTANE_ENGINE_KEY ?? null

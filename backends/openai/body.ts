@@ -5,6 +5,7 @@
 import type { Attached, Capabilities, Failure, HttpCall, Order, Request } from '../backend.ts'
 import { nineCharacterIds } from '../call-ids.ts'
 import type { Chat, Message, Part } from '../protocol/chat.ts'
+import { computable } from '../protocol/sampling.ts'
 
 export interface Dialect {
   path: string
@@ -64,7 +65,7 @@ export function openaiPrompt(chat: Chat, can: Capabilities, dialect: Dialect) {
 }
 
 function openaiBody(chat: Chat, order: Order, can: Capabilities, dialect: Dialect) {
-  const { temperature, topP, seed, frequencyPenalty, presencePenalty, stop } = chat
+  const { temperature, topP, seed, frequencyPenalty, presencePenalty, stop } = computable(chat)
   return {
     ...openaiPrompt(chat, can, dialect),
     ...(chat.tools.length > 0 && dialect.toolChoice !== 'absent' && toolChoice(chat, can, dialect)),

@@ -5,7 +5,7 @@
  */
 export interface Budget {
   readonly value: number
-  readonly unit: 'bytes' | 'characters' | 'milliseconds' | 'count' | 'percent' | 'nano-dollars'
+  readonly unit: 'bytes' | 'characters' | 'milliseconds' | 'count' | 'percent' | 'nano-dollars' | 'megabytes'
   /** What the budget bounds, as a noun phrase for the published table. */
   readonly bounds: string
   /** Why it has this value: a measurement, or the limit of another system. */
@@ -459,6 +459,146 @@ export const budgets = {
     unit: 'count',
     bounds: 'documents in PDF of one tenant that one worker reads at a time',
     reason: 'one less than all, so that another tenant finds a reader free',
+  },
+  schemaBytes: {
+    value: 512 * 1024,
+    unit: 'bytes',
+    bounds: 'JSON schemas of one request (response format and tools together)',
+    reason:
+      'the 5,000 properties and 120,000 characters of names and values that OpenAI documents come to 400 kB; tools above it get looser rules',
+  },
+  toolBytes: {
+    value: 4 * 1024 * 1024,
+    unit: 'bytes',
+    bounds: 'JSON schemas of all tools of one request, which become part of its prompt',
+    reason: 'four times the text of the longest context of 262,144 tokens; more than that cannot fit',
+  },
+  argumentCharacters: {
+    value: 1024 * 1024,
+    unit: 'characters',
+    bounds: 'arguments of earlier tool calls of one request that are spelt as the model writes them',
+    reason: 'the text of the longest context of 262,144 tokens; longer ones are sent to the model as they are',
+  },
+  jsonDepth: {
+    value: 256,
+    unit: 'count',
+    bounds: 'levels of nesting in a JSON schema',
+    reason: 'code that reads JSON uses one stack frame per level; about 7,000 levels overflow the stack',
+  },
+  schemaVisits: {
+    value: 40_000,
+    unit: 'count',
+    bounds: 'parts visited while the schemas of one request are compiled, references followed each time',
+    reason: '5,000 properties with all that is around them take 15,000 visits; 40,000 take 60 ms',
+  },
+  schemaCompared: {
+    value: 400_000,
+    unit: 'count',
+    bounds: 'comparisons while branches of the schemas of one request are merged and told apart',
+    reason: '400,000 comparisons take 40 ms',
+  },
+  schemaAlternatives: {
+    value: 10_000,
+    unit: 'count',
+    bounds: 'enum values and branches of the schemas of one request',
+    reason: 'ten times the 1,000 enum values that OpenAI documents; values with a common beginning share one rule',
+  },
+  grammarRepeats: {
+    value: 5_000,
+    unit: 'count',
+    bounds: 'repetitions in the grammar of one request, after large bounds were split into blocks',
+    reason: 'the library copies an item once per repetition: 5,000 copies take 5 ms in the engine process',
+  },
+  grammarBytes: {
+    value: 512 * 1024,
+    unit: 'bytes',
+    bounds: 'grammar made from the schemas of one request',
+    reason: '5,000 properties come to 190 kB; the library reads 512 kB in 13 ms, twice per run',
+  },
+  grammarStacks: {
+    value: 512,
+    unit: 'count',
+    bounds: 'ways of reading an answer under its grammar that are open at once',
+    reason: 'each open way is one pass over the vocabulary per token: 512 passes over 131,072 words take 0.7 s',
+  },
+  grammarMs: {
+    value: 2_000,
+    unit: 'milliseconds',
+    bounds: 'compiling the schemas of one request and reading their grammar, in a process of its own',
+    reason:
+      'the largest schemas within the other budgets take 0.2 s; the process is ended and replaced after ten times that',
+  },
+  grammarReadMs: {
+    value: 50,
+    unit: 'milliseconds',
+    bounds: 'processor time to read one grammar, measured before a request runs',
+    reason: 'the engine process reads it again while a batch is computed; neighbours notice a pause above 50 ms',
+  },
+  grammarTokenMs: {
+    value: 500,
+    unit: 'milliseconds',
+    bounds: 'processor time to choose one token under a grammar',
+    reason: 'all streams of a worker wait for it; the run ends after one such token',
+  },
+  grammarMeanTokenMs: {
+    value: 50,
+    unit: 'milliseconds',
+    bounds: 'processor time to choose a token under a grammar, as the mean of eight tokens',
+    reason: 'one pass over a vocabulary of 131,072 words takes 15 ms; all streams of a worker wait for it',
+  },
+  grammarMemoryMegabytes: {
+    value: 768,
+    unit: 'megabytes',
+    bounds: 'memory of the process that compiles schemas',
+    reason: 'it uses 130 MB at rest and 200 MB for the largest schemas',
+  },
+  grammarQueue: {
+    value: 1_024,
+    unit: 'count',
+    bounds: 'requests that wait for their schemas to be compiled',
+    reason: 'the most slots that a worker can have',
+  },
+  prepareMs: {
+    value: 30_000,
+    unit: 'milliseconds',
+    bounds: 'preparation of one request by the engine: rendering, compiling, counting',
+    reason: 'the longest body, 32 MiB of text, takes 15 s on two cores',
+  },
+  tokeniseCharacters: {
+    value: 1024 * 1024,
+    unit: 'characters',
+    bounds: 'text of one request that the engine process holds for tokenising at a time',
+    reason: 'longer prompts go in parts, so that 32 of them take 64 MB and not 2 GB of the engine process',
+  },
+  engineBeatMs: {
+    value: 500,
+    unit: 'milliseconds',
+    bounds: 'time between two signs of life of an engine process',
+    reason: 'twenty of them fit into the time after which silence counts',
+  },
+  engineSilentMs: {
+    value: 10_000,
+    unit: 'milliseconds',
+    bounds: 'silence of an engine process before it is ended',
+    reason: 'its event loop has no work longer than 0.1 s; twice the longest stall seen on an overloaded machine',
+  },
+  engineLoadSilentMs: {
+    value: 120_000,
+    unit: 'milliseconds',
+    bounds: 'silence of an engine process while it loads the model',
+    reason: 'GPU libraries block the event loop for up to 30 s when they start',
+  },
+  engineStuckMs: {
+    value: 60_000,
+    unit: 'milliseconds',
+    bounds: 'time that requests run in an engine process without one finished step',
+    reason: 'a step is one batch; the slowest batch on a CPU with the full model takes 25 s',
+  },
+  engineLogLines: {
+    value: 100,
+    unit: 'count',
+    bounds: 'lines per second of an engine that are passed on to the log',
+    reason: 'an engine prints tens of lines at once when it starts or fails; a client can make it print megabytes',
   },
 } as const satisfies Record<string, Budget>
 

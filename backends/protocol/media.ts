@@ -7,6 +7,7 @@
  */
 import { budgets } from './budgets.ts'
 import { type ImageHead, imageTokens, imageTokensMax, sniffImage } from './image.ts'
+import { trimmedEnd } from './trim-end.ts'
 
 export type MediaPart = { kind: 'image'; url: string } | { kind: 'document'; url: string; name: string }
 
@@ -218,11 +219,8 @@ function decodeBinary(base64: string): string | undefined {
 
 /** The standard alphabet, without white space and padding, whole. */
 function standardBase64(text: string): string {
-  const clean = text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/')
-  let end = clean.length
-  while (end > 0 && clean[end - 1] === '=') end -= 1
-  if (end % 4 === 1) end -= 1
-  return clean.slice(0, end)
+  const clean = trimmedEnd(text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/'), '=')
+  return clean.length % 4 === 1 ? clean.slice(0, -1) : clean
 }
 
 export interface DataImage {

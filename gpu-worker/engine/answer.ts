@@ -16,7 +16,7 @@ import type { Vocabulary } from './vocabulary.ts'
 export interface Answer {
   /** Takes sampled ids. After a stop string was found they are counted, and nothing comes out. */
   push(tokens: readonly number[]): EngineEvent[]
-  /** Takes what ended the run; the last events. `abort` and `failed` drop what was held back. */
+  /** Takes what ended the run; the last events. `abort`, `failed` and `costly` drop what was held back. */
   end(reason: EndReason): EngineEvent[]
   /** A stop string was found: nothing that follows is part of the answer. */
   readonly stopped: boolean
@@ -107,7 +107,8 @@ export function createAnswer(vocabulary: Vocabulary, stop: readonly string[], co
         const stop = search.which
         const finishReason = called ? 'tool_calls' : 'stop'
         events.push({ kind: 'end', finishReason, ...(stop !== undefined && { stop }) })
-      } else if (reason === 'abort' || reason === 'failed') events.push({ kind: 'end', finishReason: 'abort' })
+      } else if (reason === 'abort' || reason === 'failed' || reason === 'costly')
+        events.push({ kind: 'end', finishReason: 'abort' })
       else {
         // A call that the length cut off is no call: its arguments are half a text.
         const cut = reason === 'length' && (channel === 'name' || channel === 'arguments')

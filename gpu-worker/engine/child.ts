@@ -5,8 +5,10 @@
  * be in the middle of a batch and would make an orderly exit wait or crash.
  */
 import { setImmediate as turn } from 'node:timers/promises'
+import { budgets } from '../../backends/protocol/budgets.ts'
 import { type Llama, loadLlama } from './llama.ts'
 import type { FromChild, LoadOptions, ToChild } from './messages.ts'
+import { endWithParent } from './orphan.ts'
 import { Scheduler } from './scheduler.ts'
 import { createTokenise, type Tokenise } from './tokenise.ts'
 
@@ -17,20 +19,31 @@ interface Engine {
 }
 
 let engine: Engine | undefined
+/** Tokenising that can still be stopped, by the request's id. */
+const tokenising = new Map<number, AbortController>()
 
+endWithParent()
+setInterval(() => send({ kind: 'alive', steps: engine?.scheduler.steps ?? 0 }), budgets.engineBeatMs.value)
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
 process.on('message', (message: ToChild) => {
   if (message.kind === 'load') load(message.options)
   else if (!engine) return
   else if (message.kind === 'run') engine.scheduler.run(message.id, message.job)
   else if (message.kind === 'abort') engine.scheduler.abort(message.id)
+  else if (message.kind === 'forget') tokenising.get(message.id)?.abort()
   else tokens(engine, message)
 })
 
 async function load(options: LoadOptions): Promise<void> {
   try {
     const llama = await loadLlama(options)
-    const scheduler = new Scheduler(llama, options, (report) => send({ kind: 'step', report }), fail)
+    const scheduler = new Scheduler({
+      decoder: llama,
+      options,
+      report: (report) => send({ kind: 'step', report }),
+      fail,
+      clock,
+    })
     engine = {
       llama,
       scheduler,
@@ -46,12 +59,17 @@ async function load(options: LoadOptions): Promise<void> {
   }
 }
 
-async function tokens(
-  { llama, tokenise }: Engine,
-  { id, pieces, grammars }: Extract<ToChild, { kind: 'tokenise' }>,
-): Promise<void> {
-  const badGrammars = grammars.flatMap((grammar, index) => (llama.validGrammar(grammar) ? [] : [index]))
-  send({ kind: 'tokens', id, tokens: await tokenise(pieces), badGrammars })
+async function tokens({ tokenise }: Engine, { id, pieces }: Extract<ToChild, { kind: 'tokenise' }>): Promise<void> {
+  const stop = new AbortController()
+  tokenising.set(id, stop)
+  const tokens = await tokenise(pieces, stop.signal)
+  tokenising.delete(id)
+  if (tokens) send({ kind: 'tokens', id, tokens })
+}
+
+function clock(): { wall: number; processor: number } {
+  const { user, system } = process.cpuUsage()
+  return { wall: performance.now(), processor: (user + system) / 1_000 }
 }
 
 function send(message: FromChild): void {

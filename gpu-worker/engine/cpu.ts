@@ -35,7 +35,7 @@ export function preferCpuWithoutAmx(gpu: false | 'auto'): void {
 }
 
 /** The library's binaries of one kind, if they are installed; an install without them has an empty package instead. */
-function binaries(kind: string): string | undefined {
+export function binaries(kind: string): string | undefined {
   try {
     const library = createRequire(require.resolve('node-llama-cpp'))
     const bins = join(dirname(library.resolve(`@node-llama-cpp/${kind}`)), '..', 'bins', kind)

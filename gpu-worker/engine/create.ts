@@ -2,12 +2,14 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
 import type { Launch, LaunchSettings } from '../../backends/backend.ts'
+import { cleanText } from '../../backends/protocol/clean-text.ts'
 import type { Config, EngineChoice } from '../config.ts'
 import { createEmbeddedEngine } from './embedded.ts'
 import type { Engine } from './engine.ts'
 import { createHttpEngine, type HttpEngineOptions } from './http.ts'
 import { attach, launch } from './launch.ts'
 import { attachedRules, launchedRules } from './lifecycle.ts'
+import { LogLines } from './log-lines.ts'
 import { supervisorTimes } from './supervisor.ts'
 
 /** How long an engine may take to end in order. */
@@ -57,12 +59,15 @@ async function launched(
   }
   const command = commandOf(choice, settings)
   const lines: string[] = []
+  const passOn = new LogLines(
+    (line) => common.log(`${backend.name}: ${line}`),
+    () => performance.now(),
+  )
   const line = (text: string) => {
     if (text.trim() === '') return
-    const short = text.slice(0, lineMax)
-    lines.push(short)
+    lines.push(cleanText(text, lineMax))
     if (lines.length > linesKept) lines.shift()
-    common.log(`${backend.name}: ${short}`)
+    passOn.push(text)
   }
   return {
     ...common,

@@ -3,12 +3,16 @@
  *
  * This side does all that is text: it renders prompts, chooses what may be sampled, and turns ids back into events. The
  * child (child.ts) turns text into ids and computes. The lifecycle core says when the child is started, given up on
- * or ended; this shell performs it.
+ * or ended; this shell performs it. Schemas are compiled in a third process (grammar-service.ts), and a watchdog
+ * (child-watch.ts) ends a child that is silent, stuck or too large.
  */
 import { availableParallelism } from 'node:os'
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { Chat } from '../../backends/protocol/chat.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
+import { type ChildWatch, watchChild } from './child-watch.ts'
 import {
+  clientLeft,
   type Engine,
   type EngineDescription,
   EngineFailure,
@@ -16,16 +20,22 @@ import {
   type EngineRefusal,
   type EngineState,
   type Prepared,
+  preparationFailed,
   type Run,
   type RunOptions,
 } from './engine.ts'
 import { type Child, forkChild } from './fork.ts'
+import type { Grammars } from './grammar.ts'
+import { GrammarService } from './grammar-service.ts'
 import { born, embeddedRules, type Life, type LifeEffect, type LifeEvent, live, stateOf } from './lifecycle.ts'
+import { engineMemoryMax } from './memory-limit.ts'
 import type { FromChild, LoadOptions, Rules, StepReport } from './messages.ts'
 import { type ModelFile, readModelFile } from './model-file.ts'
 import { createOpenRun, type OpenRun } from './open-run.ts'
-import { type Draft, draftPrompt, overflow, settleRules } from './prompt.ts'
-import { samplingOf } from './rules.ts'
+import { partsOf } from './pieces.ts'
+import { cannotBePrepared, type Draft, draftPrompt, overflow } from './prompt.ts'
+import { grammarJob, rulesOf, samplingOf } from './rules.ts'
+import { runRefusal } from './run-refusal.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
 export interface EmbeddedOptions {
@@ -40,9 +50,27 @@ export interface EmbeddedOptions {
   prefillChunkTokens?: number
   threads?: number
   gpu: false | 'auto'
+  /** The most memory of the child; null or absent derives it from the model and the slots. */
+  memoryBytesMax?: number | null
+  /** Bounds of the watchdog and of one preparation, in milliseconds; those of the table unless given. */
+  times?: Partial<EmbeddedTimes>
   log: (line: string) => void
   fork?: (log: (line: string) => void) => Child
   random?: () => number
+}
+
+export interface EmbeddedTimes {
+  silentMs: number
+  loadSilentMs: number
+  stuckMs: number
+  prepareMs: number
+}
+
+const tableTimes: EmbeddedTimes = {
+  silentMs: budgets.engineSilentMs.value,
+  loadSilentMs: budgets.engineLoadSilentMs.value,
+  stuckMs: budgets.engineStuckMs.value,
+  prepareMs: budgets.prepareMs.value,
 }
 
 /** What `prepare` leaves for `run`. */
@@ -59,6 +87,22 @@ interface Asked {
   reject(error: Error): void
 }
 
+/** The tokens of a prompt; above the context they are counted and not kept. */
+interface Counted {
+  ok: true
+  tokens: Uint32Array
+  count: number
+}
+
+/** Why a preparation ends before its end; never seen outside. */
+class Unprepared extends Error {
+  readonly refusal: EngineRefusal
+  constructor(refusal: EngineRefusal) {
+    super(refusal.message)
+    this.refusal = refusal
+  }
+}
+
 export function createEmbeddedEngine(options: EmbeddedOptions): Engine {
   return new EmbeddedEngine(options)
 }
@@ -66,7 +110,14 @@ export function createEmbeddedEngine(options: EmbeddedOptions): Engine {
 class EmbeddedEngine implements Engine {
   readonly #options: EmbeddedOptions
   readonly #random: () => number
-  readonly #runs = new Map<number, OpenRun>()
+  readonly #runs = new Map<number, { run: OpenRun; bound: boolean }>()
+  readonly #grammars: GrammarService
+  readonly #times: EmbeddedTimes
+  #watch: ChildWatch | undefined
+  /** Why the watchdog ended the last child, until another is ready. */
+  #ended: string | undefined
+  /** While a restart that was asked for fails what is open. */
+  #wanted = false
   readonly #asked = new Map<number, Asked>()
   readonly #load: EngineLoad
   #life: Life = born.life
@@ -80,6 +131,8 @@ class EmbeddedEngine implements Engine {
   constructor(options: EmbeddedOptions) {
     this.#options = options
     this.#random = options.random ?? Math.random
+    this.#times = { ...tableTimes, ...options.times }
+    this.#grammars = new GrammarService(options.log)
     this.#load = {
       running: 0,
       kvTokens: 0,
@@ -93,6 +146,10 @@ class EmbeddedEngine implements Engine {
 
   get state(): EngineState {
     return stateOf(this.#life)
+  }
+
+  get reason(): string {
+    return this.#ended === undefined ? this.#down().message : `the engine ${this.#ended}; it is ${this.state}`
   }
 
   get description(): EngineDescription {
@@ -125,17 +182,45 @@ class EmbeddedEngine implements Engine {
     return this.#start.promise
   }
 
-  async prepare(chat: Chat, effort: EffortWord): Promise<Prepared | EngineRefusal> {
+  async prepare(chat: Chat, effort: EffortWord, signal?: AbortSignal): Promise<Prepared | EngineRefusal> {
     const { vocabulary } = this.#ready()
+    const stop = new AbortController()
+    const left = () => stop.abort(new Unprepared(clientLeft))
+    const timer = setTimeout(() => stop.abort(new Unprepared(tooSlow(this.#times.prepareMs))), this.#times.prepareMs)
+    signal?.addEventListener('abort', left, { once: true })
+    if (signal?.aborted) left()
+    try {
+      return await this.#prepare(chat, effort, vocabulary, stop.signal)
+    } catch (error) {
+      if (error instanceof Unprepared) return error.refusal
+      if (error instanceof EngineFailure) throw error
+      // Whatever a request makes this code throw is that request's failure.
+      return cannotBePrepared(error)
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', left)
+    }
+  }
+
+  async #prepare(
+    chat: Chat,
+    effort: EffortWord,
+    vocabulary: Vocabulary,
+    signal: AbortSignal,
+  ): Promise<Prepared | EngineRefusal> {
+    signal.throwIfAborted()
     const draft = draftPrompt(chat, effort, vocabulary)
     if (!draft.ok) return draft
-    const { tokens, badGrammars } = await this.#tokenise(draft)
-    const settled = settleRules(chat, draft.rules, badGrammars, vocabulary)
-    if (!settled.ok) return settled
-    const outputTokensFit = this.#options.contextTokens - tokens.length
-    if (outputTokensFit < 1) return overflow(tokens.length, this.#options.contextTokens)
-    const prompt: Prompt = { tokens, rules: settled.rules, vocabulary }
-    return { ok: true, promptTokens: tokens.length, outputTokensFit, chat, effort, prompt }
+    const job = grammarJob(chat, vocabulary)
+    if (job && 'ok' in job) return job
+    const none: Grammars = { ok: true, content: null, call: null }
+    const grammars = job ? await ending(this.#grammars.compile(job, signal), signal) : none
+    if (!grammars.ok) return grammars
+    const { tokens, count } = await this.#count(draft, signal)
+    const outputTokensFit = this.#options.contextTokens - count
+    if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens)
+    const prompt: Prompt = { tokens, rules: rulesOf(chat, effort, vocabulary, grammars), vocabulary }
+    return { ok: true, promptTokens: count, outputTokensFit, chat, effort, prompt }
   }
 
   run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run {
@@ -143,14 +228,20 @@ class EmbeddedEngine implements Engine {
     const { chat, effort } = prepared
     const { tokens, rules, vocabulary } = prepared.prompt as Prompt
     const child = this.#child
-    const run = createOpenRun(vocabulary, chat.stop, tokens.length, () => child?.send({ kind: 'abort', id }))
+    const run = createOpenRun({
+      vocabulary,
+      stop: chat.stop,
+      promptTokens: tokens.length,
+      askToStop: () => child?.send({ kind: 'abort', id }),
+      refusalOf: (reason) => runRefusal(reason, chat, rules),
+    })
     if (signal.aborted || this.#life.kind !== 'ready') {
       if (signal.aborted) run.over('abort')
       else run.fail(this.#down())
       return run
     }
-    this.#runs.set(id, run)
-    this.#load.running = this.#runs.size
+    this.#runs.set(id, { run, bound: rules.content !== null || rules.call !== null })
+    this.#counted()
     signal.addEventListener('abort', run.abort, { once: true })
     run.closed.then(() => signal.removeEventListener('abort', run.abort))
     const sampling = samplingOf(chat, effort, this.#random())
@@ -173,12 +264,15 @@ class EmbeddedEngine implements Engine {
   }
 
   renew(): void {
+    this.#wanted = true
     this.#happened({ kind: 'restart' })
+    this.#wanted = false
   }
 
   async close(): Promise<void> {
     const child = this.#child
     this.#happened({ kind: 'close' })
+    this.#grammars.close()
     await child?.exited
   }
 
@@ -191,12 +285,30 @@ class EmbeddedEngine implements Engine {
     return new EngineFailure(this.#life.kind === 'failed' ? this.#life.reason : `the engine is ${this.state}`)
   }
 
-  #tokenise({ pieces, grammars }: Draft): Promise<Tokens> {
+  /** Goes to the child in parts: it never holds more than one part of a request. */
+  async #count({ pieces }: Draft, signal: AbortSignal): Promise<Counted> {
+    const kept: Uint32Array[] = []
+    let count = 0
+    for (const part of partsOf(pieces, budgets.tokeniseCharacters.value)) {
+      const { tokens } = await this.#tokenise(part, signal)
+      count += tokens.length
+      if (count <= this.#options.contextTokens) kept.push(tokens)
+    }
+    return { ok: true, tokens: joined(kept), count }
+  }
+
+  async #tokenise(pieces: (number | string)[], signal: AbortSignal): Promise<Tokens> {
+    const child = this.#child
+    if (!child || this.#life.kind !== 'ready') throw new Unprepared(preparationFailed('its process ended'))
     const id = ++this.#ids
     const { promise, resolve, reject } = Promise.withResolvers<Tokens>()
     this.#asked.set(id, { resolve, reject })
-    this.#child?.send({ kind: 'tokenise', id, pieces, grammars })
-    return promise
+    child.send({ kind: 'tokenise', id, pieces })
+    try {
+      return await ending(promise, signal)
+    } finally {
+      if (this.#asked.delete(id)) child.send({ kind: 'forget', id })
+    }
   }
 
   #happened(event: LifeEvent): void {
@@ -217,7 +329,7 @@ class EmbeddedEngine implements Engine {
         this.#child?.kill()
         return
       case 'failRuns':
-        this.#failAll(new EngineFailure(effect.reason))
+        this.#failAll(effect.reason)
         return
       case 'started':
         this.#start?.resolve()
@@ -231,19 +343,39 @@ class EmbeddedEngine implements Engine {
     const { log, fork = forkChild } = this.#options
     const child = fork(log)
     this.#child = child
+    const watch = watchChild(child.pid, this.#limits())
+    this.#watch = watch
     // A message may come in after its sender's end was noticed; its runs have failed by then.
     child.onMessage((message) => this.#child === child && this.#heard(message))
     child.exited.then((death) => {
       this.#child = undefined
-      if (this.#life.kind !== 'closed') log(`engine: the child ended (${death.signal ?? `exit code ${death.code}`})`)
+      this.#watch = undefined
+      this.#ended = watch.end()
+      const how = this.#ended ?? `ended (${death.signal ?? `exit code ${death.code}`})`
+      if (this.#life.kind !== 'closed') log(`engine: the child ${how}`)
+      if (this.#ended !== undefined) this.#happened({ kind: 'stalled', reason: this.#ended })
       this.#happened({ kind: 'exited', death })
     })
     child.send({ kind: 'load', options: loadOptions(this.#options) })
   }
 
+  #limits() {
+    const { modelPath, slotsMax, contextTokens, memoryBytesMax } = this.#options
+    const { batchTokens } = loadOptions(this.#options)
+    const file = this.#file ?? readModelFile(modelPath)
+    const { vocabularySize: vocabulary, fileBytes, cacheBytesPerToken } = file
+    const needs = { fileBytes, cacheBytesPerToken, vocabulary, slotsMax, contextTokens, batchTokens }
+    return { ...this.#times, memoryBytesMax: memoryBytesMax ?? engineMemoryMax(needs) }
+  }
+
   #heard(message: FromChild): void {
+    this.#watch?.beat(message.kind === 'alive' ? message.steps : undefined)
     switch (message.kind) {
+      case 'alive':
+        return
       case 'ready':
+        this.#watch?.loaded()
+        this.#ended = undefined
         this.#version = message.version
         this.#happened({ kind: 'loaded' })
         return
@@ -265,33 +397,74 @@ class EmbeddedEngine implements Engine {
     forPairs(report.cached, (id, tokens) => {
       load.promptTokensTotal += tokens
       load.cachedTokensTotal += tokens
-      this.#runs.get(id)?.cached(tokens)
+      this.#runs.get(id)?.run.cached(tokens)
     })
     forPairs(report.prefilled, (id, tokens) => {
       load.promptTokensTotal += tokens
-      this.#runs.get(id)?.prefilled(tokens)
+      this.#runs.get(id)?.run.prefilled(tokens)
     })
     forPairs(report.sampled, (id, token) => {
       load.outputTokensTotal++
-      this.#runs.get(id)?.sampled(token)
+      this.#runs.get(id)?.run.sampled(token)
     })
     for (const { id, reason } of report.ended) {
-      const run = this.#runs.get(id)
+      const ended = this.#runs.get(id)
       this.#runs.delete(id)
-      run?.over(reason)
-      if (reason !== 'abort' && reason !== 'failed') this.#happened({ kind: 'finished' })
+      ended?.run.over(reason)
+      if (reason !== 'abort' && reason !== 'failed' && reason !== 'costly') this.#happened({ kind: 'finished' })
     }
-    load.running = this.#runs.size
+    this.#counted()
   }
 
-  #failAll(failure: EngineFailure): void {
-    for (const asked of this.#asked.values()) asked.reject(failure)
-    for (const run of this.#runs.values()) run.fail(failure)
+  #counted(): void {
+    this.#load.running = this.#runs.size
+    this.#watch?.busy(this.#runs.size > 0)
+  }
+
+  /**
+   * What was prepared when the child was lost may be why, and so may a run under a grammar: neither is to be tried on
+   * another engine. When this engine is closed or started again on purpose, nothing is to blame.
+   */
+  #failAll(reason: string): void {
+    const lost = this.#life.kind !== 'closed' && !this.#wanted
+    const refusal = preparationFailed(reason)
+    const failure = new EngineFailure(reason)
+    for (const asked of this.#asked.values()) asked.reject(lost ? new Unprepared(refusal) : failure)
+    for (const { run, bound } of this.#runs.values()) {
+      if (lost && bound) run.refuse(refusal)
+      else run.fail(failure)
+    }
     this.#asked.clear()
     this.#runs.clear()
-    this.#load.running = 0
+    this.#counted()
     this.#load.kvTokens = 0
   }
+}
+
+/** The promise's value; rejects with the signal's reason where that comes first. */
+function ending<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason)
+    if (signal.aborted) stop()
+    signal.addEventListener('abort', stop, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+  })
+}
+
+function tooSlow(ms: number): EngineRefusal {
+  return preparationFailed(`it took longer than ${ms / 1_000} s to prepare`)
+}
+
+function joined(parts: readonly Uint32Array[]): Uint32Array {
+  const [only] = parts
+  if (only && parts.length === 1) return only
+  const all = new Uint32Array(parts.reduce((total, part) => total + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
 }
 
 function loadOptions(options: EmbeddedOptions): LoadOptions {

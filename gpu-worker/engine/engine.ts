@@ -18,14 +18,16 @@ export interface Engine {
   /** Loads the model. Rejects with one clear sentence when the model cannot be served. */
   start(): Promise<void>
   /**
-   * Renders and counts the prompt. Generates nothing. Rejects only when the engine is down (EngineFailure), or when
-   * `signal` aborts.
+   * Renders and counts the prompt. Generates nothing. Rejects only when the engine is down (EngineFailure). A request
+   * during whose preparation the engine died, hung or ran out of time gets the refusal `preparation_failed`: it may be
+   * the cause, so it must not be sent to another engine. Aborting `signal` ends the work and gives `client_left`.
    */
   prepare(chat: Chat, effort: EffortWord, signal?: AbortSignal): Promise<Prepared | EngineRefusal>
   /**
    * Generates. Aborting `signal` ends the run within one token or one prefill chunk; `events` then ends after an
    * `end` event with finish reason `abort`. If the engine dies, `events` rejects with EngineFailure; if it says only now
-   * that it will not run this, with EngineRefused, before any other event.
+   * that it will not run this, with EngineRefused, before any other event. A run that its own rules or sampling values
+   * end rejects with EngineRefused too, at any time; that is never the engine's failure.
    */
   run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run
   load(): EngineLoad
@@ -81,7 +83,7 @@ export interface Prepared {
 
 export interface EngineRefusal {
   ok: false
-  code: 'context_length_exceeded' | 'invalid_value' | 'preparation_failed'
+  code: 'context_length_exceeded' | 'invalid_value' | 'preparation_failed' | 'client_left'
   message: string
   param: string | null
   promptTokens?: number
@@ -123,11 +125,11 @@ export class EngineFailure extends Error {
   override name = 'EngineFailure'
 }
 
-/** The engine will not run this request, or it ended the run because of what the request asks. */
+/** The engine will not run this request, or cannot finish it for a reason that lies in the request alone. */
 export class EngineRefused extends Error {
   override name = 'EngineRefused'
   readonly refusal: EngineRefusal
-  /** Tokens were generated and counted before the engine ended the run. */
+  /** Whether output tokens were generated before; the run's `counts` say how many. */
   readonly afterTokens: boolean
 
   constructor(refusal: EngineRefusal, afterTokens = false) {
@@ -135,6 +137,19 @@ export class EngineRefused extends Error {
     this.refusal = refusal
     this.afterTokens = afterTokens
   }
+}
+
+/** For a request during whose preparation the engine was lost. */
+export function preparationFailed(why: string): EngineRefusal {
+  const message = `The engine was lost while it worked on this request: ${why}. Send another request, not this one again.`
+  return { ok: false, code: 'preparation_failed', message, param: null }
+}
+
+export const clientLeft: EngineRefusal = {
+  ok: false,
+  code: 'client_left',
+  message: 'The client left while its request was prepared.',
+  param: null,
 }
 
 /** What the client is to be told of an adapter's failure; undefined where the engine, and not the request, is to blame. */

@@ -5,6 +5,7 @@ import { fork } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Death } from './lifecycle.ts'
+import { LogLines } from './log-lines.ts'
 import type { FromChild, ToChild } from './messages.ts'
 
 export interface Child {
@@ -24,7 +25,8 @@ export function forkChild(log: (line: string) => void): Child {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     env: childEnvironment(process.env),
   })
-  if (child.stderr) createInterface({ input: child.stderr }).on('line', (line) => passOn(line, log))
+  const lines = new LogLines((line) => log(`engine: ${line}`), performance.now.bind(performance))
+  if (child.stderr) createInterface({ input: child.stderr }).on('line', (line) => passOn(line, lines))
   return {
     pid: child.pid,
     exited: new Promise((resolve) => {
@@ -48,12 +50,12 @@ const neededVariables =
   /^(PATH|HOME|USERPROFILE|TMPDIR|TEMP|TMP|SYSTEMROOT|LANG|LC_.*|LD_LIBRARY_PATH|(CUDA|NVIDIA|VK|HIP|ROCR|GGML|OMP)_.*)$/i
 
 /** The worker's secrets are no business of native code. A native abort must not start a debugger on itself. */
-function childEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+export function childEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const needed = Object.entries(environment).filter(([name]) => neededVariables.test(name))
   return { ...Object.fromEntries(needed), GGML_NO_BACKTRACE: '1' }
 }
 
 /** The library greets on the error stream; only what went wrong is worth a line. */
-function passOn(line: string, log: (line: string) => void): void {
-  if (line.trim() !== '' && !line.startsWith('load_backend: loaded')) log(`engine: ${line.slice(0, 500)}`)
+function passOn(line: string, lines: LogLines): void {
+  if (!line.startsWith('load_backend: loaded')) lines.push(line)
 }

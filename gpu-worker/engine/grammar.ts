@@ -3,20 +3,27 @@
  *
  * `<[32]>` in a grammar is the token with that id and nothing else, so that a call's parts are told apart by control
  * tokens, as in training, and not by letters that look like them.
+ *
+ * A `GrammarJob` is what has to be compiled for one request, as text, so that it can be sent to the process that
+ * compiles, and compared with earlier jobs. All schemas of one job share one budget.
  */
 import type { Format, Tool } from '../../backends/protocol/chat.ts'
+import { CompileBudget, compileLimits, depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
-import { compileSchema, formatRules, jsonRules, quoted } from './json-schema.ts'
+import { kind } from './form.ts'
+import { compileSchema, formatRules, jsonRules } from './json-schema.ts'
+import { literals, quoted } from './literals.ts'
 import type { Grammar } from './messages.ts'
 
-export function contentGrammar(format: Format): Grammar | EngineRefusal | null {
-  if (format.kind === 'text') return null
-  if (format.kind === 'json_object') return grammar(['root ::= object'], true)
-  const compiled = compileSchema(format.schema, 'root', true)
-  if (compiled.ok) return grammar(compiled.rules, !compiled.mayBeNumber)
-  const param = 'response_format.json_schema.schema'
-  const message = `${param}: "${compiled.keyword}" at ${compiled.path}: ${compiled.reason}`
-  return { ok: false, code: 'invalid_value', message, param }
+export interface GrammarJob {
+  content: { kind: 'object' } | { kind: 'schema'; schema: string } | ({ kind: 'calls' } & CallsJob) | null
+  call: CallsJob | null
+}
+
+export interface CallsJob {
+  /** The JSON text of each tool's schema; null where any object will do. */
+  tools: { name: string; parameters: string | null }[]
+  options: CallOptions
 }
 
 export interface CallOptions {
@@ -27,23 +34,86 @@ export interface CallOptions {
   single: boolean
 }
 
-/** `name[ARGS]json`, with the arguments of each tool in the form of its own schema. */
-export function callGrammar(tools: readonly Tool[], options: CallOptions): Grammar {
+export interface Grammars {
+  ok: true
+  content: Grammar | null
+  call: Grammar | null
+}
+
+export const schemaParam = 'response_format.json_schema.schema'
+
+/** The format's part of a job; a schema that is too long or too deep is refused before anything walks it. */
+export function formatJob(format: Format): GrammarJob['content'] | EngineRefusal {
+  if (format.kind === 'text') return null
+  if (format.kind === 'json_object') return { kind: 'object' }
+  if (jsonBytes(format.schema, compileLimits.schemaBytes) !== undefined)
+    return { kind: 'schema', schema: jsonText(format.schema) }
+  const most = compileLimits.schemaBytes.toLocaleString('en-US')
+  return refused(
+    isTooDeep(format.schema, compileLimits.schemaBytes)
+      ? `it is nested more than ${depthMax} deep. Use a flatter schema`
+      : `it has more than ${most} bytes. Use a shorter schema`,
+  )
+}
+
+/** The tools' part of a job. A schema that is too long binds nothing but that the arguments are an object. */
+export function callsJob(tools: readonly Tool[], options: CallOptions): CallsJob {
+  let left = compileLimits.schemaBytes
+  const list = tools.map(({ name, parameters }) => {
+    const bytes = jsonBytes(parameters, left)
+    left -= bytes ?? left
+    return { name, parameters: bytes === undefined ? null : jsonText(parameters) }
+  })
+  return { tools: list, options }
+}
+
+/** As JSON writes it, but a number above all bounds stays one: 1e999 would become null, which says nothing. */
+function jsonText(value: unknown): string {
+  return JSON.stringify(value, (_, each) =>
+    each === Number.POSITIVE_INFINITY ? Number.MAX_VALUE : each === Number.NEGATIVE_INFINITY ? -Number.MAX_VALUE : each,
+  )
+}
+
+/** Compiles a job within one budget. Never throws. */
+export function compileGrammars({ content, call }: GrammarJob, budget = new CompileBudget()): Grammars | EngineRefusal {
+  const compiled = content && compileContent(content, budget)
+  if (compiled && 'ok' in compiled) return compiled
+  return { ok: true, content: compiled, call: call && compileCalls(call, budget) }
+}
+
+function compileContent(content: NonNullable<GrammarJob['content']>, budget: CompileBudget): Grammar | EngineRefusal {
+  if (content.kind === 'object') return grammar(['root ::= object'], true)
+  if (content.kind === 'calls') return compileCalls(content, budget)
+  return contentGrammar(JSON.parse(content.schema), content.schema.length, budget)
+}
+
+function contentGrammar(schema: unknown, bytes: number, budget: CompileBudget): Grammar | EngineRefusal {
+  const compiled = compileSchema(schema, 'root', true, budget, bytes)
+  if (compiled.ok) return grammar(compiled.rules, !(compiled.form.kinds & kind.number))
+  return refused(`"${compiled.keyword}" at ${compiled.path}: ${compiled.reason}`)
+}
+
+/** `name[ARGS]json`, with the arguments of each tool in the form of its own schema, as far as the budget reaches. */
+function compileCalls({ tools, options }: CallsJob, budget: CompileBudget): Grammar {
   const rules: string[] = []
   const alternatives = tools.map(({ name, parameters }, index) => {
     const rule = `args-${index}`
-    const compiled = compileSchema(parameters, rule, false)
-    const isObject = compiled.ok && compiled.rules[0]?.startsWith(`${rule} ::= "{"`)
-    rules.push(...(isObject ? compiled.rules : [`${rule} ::= object`]))
+    const compiled =
+      parameters === null ? undefined : compileSchema(JSON.parse(parameters), rule, false, budget, parameters.length)
+    const bound = compiled?.ok && compiled.form.kinds === kind.object
+    rules.push(...(bound ? compiled.rules : [`${rule} ::= object`]))
     return `${quoted(name)} <[${options.argsId}]> ${rule}`
   })
   return calls(alternatives, rules, options)
 }
 
 /** The same with any JSON object as arguments. */
-export function anyArgumentsGrammar(tools: readonly Tool[], options: CallOptions): Grammar {
-  const names = tools.map(({ name }) => `${quoted(name)} <[${options.argsId}]> object`)
-  return calls(names, [], options)
+export function anyArguments({ tools, options }: CallsJob): Grammar {
+  const names = literals(
+    tools.map(({ name }) => name),
+    (text) => `(${text})`,
+  )
+  return calls([`${names.text} <[${options.argsId}]> object`], [], options)
 }
 
 function calls(alternatives: readonly string[], rules: readonly string[], { callId, single }: CallOptions): Grammar {
@@ -55,4 +125,9 @@ function calls(alternatives: readonly string[], rules: readonly string[], { call
 
 function grammar(rules: readonly string[], ends: boolean): Grammar {
   return { text: [...rules, ...jsonRules, ...formatRules].join('\n'), ends }
+}
+
+/** A refusal of the response format. `reason` has no full stop at its end. */
+export function refused(reason: string): EngineRefusal {
+  return { ok: false, code: 'invalid_value', message: `${schemaParam}: ${reason}.`, param: schemaParam }
 }

@@ -9,11 +9,14 @@
  */
 import type { Attached, Capabilities, Failure, HttpBackend, Load, Order } from '../../backends/backend.ts'
 import { promptTokensMax } from '../../backends/prompt-bound.ts'
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { Chat } from '../../backends/protocol/chat.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
 import type { Counts } from '../../backends/protocol/money.ts'
 import { Calls } from './calls.ts'
+import { shown } from './compile-budget.ts'
 import {
+  clientLeft,
   type Engine,
   type EngineDescription,
   EngineFailure,
@@ -21,6 +24,7 @@ import {
   type EngineRefusal,
   type EngineState,
   type Prepared,
+  preparationFailed,
   type Run,
   type RunOptions,
   refusalOf,
@@ -43,6 +47,8 @@ export interface HttpEngineOptions {
   /** What the flags that it was launched with turn on, and it does not tell. */
   enables?: Partial<Capabilities>
   runTimes?: Partial<RunTimes>
+  /** The longest that the engine may take to count a prompt, in milliseconds. */
+  prepareMs?: number
   slotsMax: number
   contextTokens: number
   /** A word for each tenant that nobody can guess, or '' where prefixes may be shared by all. */
@@ -52,7 +58,9 @@ export interface HttpEngineOptions {
 
 const probeMs = 5_000
 const versionMax = 40
-const countMs = 30_000
+
+/** The engine was not there to begin with: nothing of the request has reached it. */
+const notReached = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
 
 export function createHttpEngine(options: HttpEngineOptions): Engine {
   return new HttpEngine(options)
@@ -116,7 +124,7 @@ class HttpEngine implements Engine {
     return this.#supervisor.start()
   }
 
-  async prepare(chat: Chat, effort: EffortWord): Promise<Prepared | EngineRefusal> {
+  async prepare(chat: Chat, effort: EffortWord, signal?: AbortSignal): Promise<Prepared | EngineRefusal> {
     const { backend } = this.#options
     const attached = this.#ready()
     const { contextTokens } = this.description
@@ -124,8 +132,8 @@ class HttpEngine implements Engine {
     const order: Order = { requestId: 'count', effort, outputTokensMax: 1, priority: 0, cacheSalt: '' }
     const request = backend.request(chat, order, attached)
     if (!request.ok) return refuse(request)
-    const counted = await this.#count(chat, order, attached)
-    if (typeof counted === 'object') return refuse(counted)
+    const counted = await this.#count(chat, order, attached, signal)
+    if (typeof counted === 'object') return 'retryAfterMs' in counted ? refuse(counted) : counted
     const promptTokens = counted ?? promptTokensMax(chat, request.call.body)
     if (counted !== undefined && counted >= contextTokens) return overflow(counted, contextTokens)
     return {
@@ -202,16 +210,29 @@ class HttpEngine implements Engine {
   }
 
   /** Undefined where the engine cannot say. */
-  async #count(chat: Chat, order: Order, attached: Attached): Promise<number | Failure | undefined> {
+  async #count(
+    chat: Chat,
+    order: Order,
+    attached: Attached,
+    left: AbortSignal | undefined,
+  ): Promise<number | Failure | EngineRefusal | undefined> {
     const probe = this.#options.backend.count?.(chat, order, attached)
     if (!probe) return undefined
-    const signal = AbortSignal.timeout(countMs)
-    const answers = await Promise.all(probe.calls.map((call) => this.#calls.ask(call, signal))).catch(
-      (cause: Error) => {
-        throw new EngineFailure(`the engine does not count the prompt (${cause.message})`, { cause })
-      },
-    )
-    return probe.read(answers)
+    const prepareMs = this.#options.prepareMs ?? budgets.prepareMs.value
+    const late = AbortSignal.timeout(prepareMs)
+    const signal = left ? AbortSignal.any([left, late]) : late
+    try {
+      return probe.read(await Promise.all(probe.calls.map((call) => this.#calls.ask(call, signal))))
+    } catch (cause) {
+      if (left?.aborted) return clientLeft
+      if (late.aborted)
+        return preparationFailed(`the engine took longer than ${prepareMs / 1_000} s to count the prompt`)
+      const { code, message } = cause as NodeJS.ErrnoException
+      if (code !== undefined && notReached.has(code))
+        throw new EngineFailure(`the engine does not count the prompt (${message})`, { cause })
+      // The engine took the request and broke off: this prompt may be why.
+      return preparationFailed(`the engine did not count the prompt (${shown(message)})`)
+    }
   }
 
   /** Rejects when nobody answers; the first look at a process also finds out who it is. */

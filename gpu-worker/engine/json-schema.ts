@@ -4,19 +4,25 @@
  * The grammar accepts a subset of what the schema accepts, never more: objects keep the schema's order of properties,
  * an object with named properties gets no others, and white space is what a writer would use. In strict mode a keyword
  * that cannot be kept that way is refused by name; otherwise it is left out, which makes the form looser.
+ *
+ * Everything here takes from one budget (compile-budget.ts). An answer is read by the library with all ways of reading it
+ * open at once, and each open way costs a pass over the vocabulary per token; so each form knows how many ways it can
+ * have open (form.ts), and a form with too many is refused.
  */
+import { CompileBudget, SchemaRefused, shown } from './compile-budget.ts'
+import { anyValue, type Form, formOf, kind, type Member, Recursion, stacksOfBranches } from './form.ts'
 import { integersBetween } from './integer-range.ts'
+import { literals, quoted } from './literals.ts'
 import { dumps } from './python-json.ts'
+import { repetition } from './repetition.ts'
 
 export type Schema = Record<string, unknown>
 
 export type Compiled =
-  | { ok: true /** Rules, one a line. The start rule is `name`. */; rules: string[]; mayBeNumber: boolean }
+  | { ok: true /** Rules, one a line. The start rule is `name`. */; rules: string[]; form: Form }
   | { ok: false; keyword: string; path: string; reason: string }
 
-/** Beyond these a schema is refused: the grammar of one request must not hold up all others. */
-const rulesMax = 4_000
-const visitsMax = 20_000
+/** A schema nested deeper is refused; deeper references are found by the budget of visits. */
 const depthMax = 64
 
 /** Words that say nothing about the value's form, or nothing that these grammars promise. */
@@ -79,24 +85,28 @@ export const formatRules: readonly string[] = [
   'time ::= ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,6})? ("Z" | [+-] [01] [0-9] ":" [0-5] [0-9])',
 ]
 
-class Refused extends Error {
-  readonly keyword: string
-  readonly path: string
-  constructor(keyword: string, path: string, reason: string) {
-    super(reason)
-    this.keyword = keyword
-    this.path = path
-  }
-}
-
-/** @param name prefix of all rules made here; the grammar must also have `jsonRules` and `formatRules` */
-export function compileSchema(schema: unknown, name: string, strict: boolean): Compiled {
-  const writer = new SchemaWriter(schema, name, strict)
+/**
+ * @param name prefix of all rules made here; the grammar must also have `jsonRules` and `formatRules`
+ * @param budget shared by all schemas of one request
+ * @param bytes the length of the schema's JSON text
+ */
+export function compileSchema(
+  schema: unknown,
+  name: string,
+  strict: boolean,
+  budget: CompileBudget = new CompileBudget(),
+  bytes = 0,
+): Compiled {
+  const writer = new SchemaWriter(schema, name, strict, budget)
   try {
-    return { ok: true, rules: writer.write(), mayBeNumber: writer.mayBeNumber(schema) }
+    budget.spend('schemaBytes', bytes, '#')
+    return { ok: true, ...writer.write() }
   } catch (error) {
-    if (!(error instanceof Refused)) throw error
-    return { ok: false, keyword: error.keyword, path: error.path, reason: error.message }
+    if (error instanceof SchemaRefused)
+      return { ok: false, keyword: error.keyword, path: error.path, reason: error.message }
+    // Whatever a schema makes this code throw is that schema's fault, and never the engine's.
+    const name = error instanceof Error ? error.name : 'error'
+    return { ok: false, keyword: 'schema', path: shown(writer.path), reason: `it cannot be read (${name}). Correct it` }
   }
 }
 
@@ -104,52 +114,56 @@ class SchemaWriter {
   readonly #root: unknown
   readonly #name: string
   readonly #strict: boolean
+  readonly #budget: CompileBudget
+  /** Rule texts by name; and names by text, so that equal parts are one rule. */
   readonly #rules = new Map<string, string>()
-  /** Rule names of schemas that were referred to, so that recursion ends. */
-  readonly #referred = new Map<string, string>()
-  #visits = 0
+  readonly #named = new Map<string, string>()
+  /** Forms of schemas that were referred to, so that recursion ends. */
+  readonly #referred = new Map<string, Form>()
+  readonly #recursion = new Recursion()
+  #names = 0
+  /** Where the walk is. */
+  path = '#'
 
-  constructor(root: unknown, name: string, strict: boolean) {
+  constructor(root: unknown, name: string, strict: boolean, budget: CompileBudget) {
     this.#root = root
     this.#name = name
     this.#strict = strict
+    this.#budget = budget
   }
 
-  write(): string[] {
-    const body = this.#value(this.#root, '#', 0)
-    return [`${this.#name} ::= ${body}`, ...[...this.#rules].map(([rule, text]) => `${rule} ::= ${text}`)]
+  write(): { rules: string[]; form: Form } {
+    const form = this.#value(this.#root, '#', 0)
+    this.#budget.spend('grammarBytes', form.text.length + this.#name.length + 6, '#')
+    return {
+      rules: [`${this.#name} ::= ${form.text}`, ...[...this.#rules].map(([rule, text]) => `${rule} ::= ${text}`)],
+      form,
+    }
   }
 
-  mayBeNumber(schema: unknown, depth = 0): boolean {
-    if (schema === true || depth > depthMax) return true
-    if (!isSchema(schema)) return false
-    if (typeof schema.$ref === 'string') return this.mayBeNumber(this.#target(schema.$ref, '#'), depth + 1)
-    if ('const' in schema) return typeof schema.const === 'number'
-    if (Array.isArray(schema.enum)) return schema.enum.some((value) => typeof value === 'number')
-    const branches = schema.anyOf ?? schema.oneOf ?? schema.allOf
-    if (Array.isArray(branches)) return branches.some((branch) => this.mayBeNumber(branch, depth + 1))
-    return typesOf(schema).some((type) => type === 'number' || type === 'integer')
-  }
-
-  /** An expression for the schema. */
-  #value(schema: unknown, path: string, depth: number): string {
-    if (depth > depthMax) throw new Refused('$ref', path, `it is nested more than ${depthMax} deep`)
-    if (++this.#visits > visitsMax) throw new Refused('$ref', path, 'it is too large')
-    if (schema === true || schema === undefined) return 'value'
-    if (!isSchema(schema)) throw new Refused('false', path, 'nothing can match it')
+  #value(schema: unknown, path: string, depth: number): Form {
+    this.path = path
+    if (depth > depthMax) throw new SchemaRefused('schema', path, `it is nested more than ${depthMax} deep`)
+    this.#budget.spend('schemaVisits', 1, path)
+    if (schema === true || schema === undefined) return anyValue
+    if (!isSchema(schema)) throw new SchemaRefused('false', path, 'nothing can match it')
     if (typeof schema.$ref === 'string') return this.#reference(schema.$ref, path, depth)
-    if ('const' in schema) return literal(schema.const)
+    if (has(schema, 'const')) return this.#literals([schema.const], path)
     if (Array.isArray(schema.enum)) return this.#enumeration(schema, path)
     if (Array.isArray(schema.anyOf)) return this.#branches(schema, 'anyOf', path, depth)
     if (Array.isArray(schema.oneOf)) return this.#branches(schema, 'oneOf', path, depth)
     if (Array.isArray(schema.allOf)) return this.#value(this.#allOf(schema, path), path, depth + 1)
     const alternatives = typesOf(schema)
     this.#checkKeywords(schema, alternatives, path)
-    if (alternatives === types && !Object.keys(schema).some((key) => isKeyword(key))) return 'value'
-    return any(alternatives.map((type) => this.#typed(schema, type, path, depth)))
+    if (alternatives === types && !Object.keys(schema).some((key) => isKeyword(key))) return anyValue
+    return this.#any(
+      alternatives.map((type) => this.#typed(schema, type, path, depth)),
+      'type',
+      path,
+    )
   }
 
-  #typed(schema: Schema, type: string, path: string, depth: number): string {
+  #typed(schema: Schema, type: string, path: string, depth: number): Form {
     switch (type) {
       case 'object':
         return this.#object(schema, path, depth)
@@ -160,55 +174,85 @@ class SchemaWriter {
       case 'integer':
         return this.#integer(schema, path)
       case 'number':
+        return formOf('number', kind.number, 6, 3)
       case 'boolean':
+        return formOf('boolean', kind.boolean, 2, 2)
       case 'null':
-        return type
+        return formOf('null', kind.null, 1)
       default:
-        throw new Refused('type', path, `"${type}" is no JSON type`)
+        throw new SchemaRefused('type', path, `"${shown(type)}" is no JSON type. Use one of ${types.join(', ')}`)
     }
   }
 
-  #reference(ref: string, path: string, depth: number): string {
+  #reference(ref: string, path: string, depth: number): Form {
     const known = this.#referred.get(ref)
-    if (known) return known
+    if (known) {
+      if (this.#recursion.isBare(ref)) throw new SchemaRefused('$ref', path, `"${shown(ref)}" is nothing but itself`)
+      return known
+    }
     const target = this.#target(ref, path)
-    const rule = this.#newRule('')
-    this.#referred.set(ref, rule)
-    const text = this.#value(target, ref, depth + 1)
-    if (text === rule) throw new Refused('$ref', path, `"${ref}" is nothing but itself`)
-    this.#rules.set(rule, text)
-    return rule
+    const rule = this.#newName()
+    const id = this.#recursion.enter(ref)
+    this.#referred.set(ref, { ...formOf(rule, anyValue.kinds, 0), open: id })
+    const form = this.#value(target, ref, depth + 1)
+    this.#define(rule, form.text, path)
+    const complete = { ...form, text: rule, open: this.#recursion.leave(ref, form) }
+    this.#referred.set(ref, complete)
+    return complete
   }
 
   #target(ref: string, path: string): unknown {
     if (ref !== '#' && !ref.startsWith('#/'))
-      throw new Refused('$ref', path, `"${ref}" points outside of the schema: only "#/…" is followed`)
+      throw new SchemaRefused('$ref', path, `"${shown(ref)}" points outside of the schema: only "#/…" is followed`)
     let target: unknown = this.#root
     for (const step of ref.split('/').slice(1)) {
-      const key = decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~')
-      target = isSchema(target) || Array.isArray(target) ? (target as Schema)[key] : undefined
+      this.#budget.spend('schemaVisits', 1, path)
+      const key = pointerKey(step)
+      if (key === undefined) throw new SchemaRefused('$ref', path, `"${shown(ref)}" has a stray "%". Write it as %25`)
+      target =
+        (isSchema(target) || Array.isArray(target)) && has(target as Schema, key) ? (target as Schema)[key] : undefined
     }
-    if (target === undefined) throw new Refused('$ref', path, `"${ref}" points to nothing`)
+    if (target === undefined) throw new SchemaRefused('$ref', path, `"${shown(ref)}" points to nothing`)
     return target
   }
 
-  #enumeration(schema: Schema, path: string): string {
+  #enumeration(schema: Schema, path: string): Form {
     const allowed = typesOf(schema)
     const values = (schema.enum as unknown[]).filter((value) => allowed.some((type) => isOf(value, type)))
-    if (values.length === 0) throw new Refused('enum', path, 'no value is left to choose')
-    return any(values.map(literal))
+    if (values.length === 0) throw new SchemaRefused('enum', path, 'no value is left to choose')
+    return this.#literals(values, path)
+  }
+
+  /** Constants of any type, as one tree of their texts. */
+  #literals(values: readonly unknown[], path: string): Form {
+    this.#budget.spend('schemaAlternatives', values.length, path)
+    const texts = values.map((value) => this.#dumped(value, path))
+    const kinds = values.reduce<number>((all, value) => all | kindOf(value), 0)
+    return this.#tree(texts, kinds, path)
+  }
+
+  #tree(texts: readonly string[], kinds: number, path: string): Form {
+    const tree = literals(texts, (text) => this.#rule(text, path))
+    return { ...formOf(tree.text, kinds, tree.stacks, tree.starts), literals: texts }
+  }
+
+  #dumped(value: unknown, path: string): string {
+    const text = dumps(value)
+    this.#budget.spend('grammarBytes', text.length, path)
+    return text
   }
 
   /** Keywords beside the branches hold for each of them. */
-  #branches(schema: Schema, keyword: 'anyOf' | 'oneOf', path: string, depth: number): string {
+  #branches(schema: Schema, keyword: 'anyOf' | 'oneOf', path: string, depth: number): Form {
     const { [keyword]: branches, ...beside } = schema
     const shared = Object.keys(beside).some((key) => !annotations.has(key))
+    this.#budget.spend('schemaAlternatives', (branches as unknown[]).length, path)
     const alternatives = (branches as unknown[]).map((branch, index) => {
       const each = shared ? this.#merged([beside, branch], keyword, path) : branch
       return this.#value(each, `${path}/${keyword}/${index}`, depth + 1)
     })
-    if (alternatives.length === 0) throw new Refused(keyword, path, 'it has no branch')
-    return any(alternatives)
+    if (alternatives.length === 0) throw new SchemaRefused(keyword, path, 'it has no branch')
+    return this.#any(alternatives, keyword, path)
   }
 
   #allOf(schema: Schema, path: string): Schema {
@@ -216,151 +260,351 @@ class SchemaWriter {
     return this.#merged([beside, ...(allOf as unknown[])], 'allOf', path)
   }
 
-  #merged(parts: unknown[], keyword: string, path: string): Schema {
-    const result: Schema = {}
+  #merged(parts: readonly unknown[], keyword: string, path: string): Schema {
+    const result: Schema = Object.create(null)
     for (let part of parts) {
+      this.#budget.spend('schemaVisits', 1, path)
       for (let hops = 0; isSchema(part) && typeof part.$ref === 'string' && hops < depthMax; hops++)
         part = this.#target(part.$ref, path)
       if (part === true) continue
-      if (!isSchema(part)) throw new Refused(keyword, path, 'nothing can match one of its branches')
+      if (!isSchema(part)) throw new SchemaRefused(keyword, path, 'nothing can match one of its branches')
       for (const [key, value] of Object.entries(part)) {
+        this.#budget.spend('schemaCompared', 1, path)
         if (annotations.has(key)) continue
-        if (!(key in result) || dumps(result[key]) === dumps(value)) result[key] = value
-        else if (key === 'required') result[key] = [...(result[key] as unknown[]), ...(value as unknown[])]
-        else if (key === 'properties') result[key] = this.#properties(result[key] as Schema, value as Schema, path)
-        else if (this.#strict) throw new Refused(keyword, path, `its branches disagree about "${key}"`)
+        if (!has(result, key) || this.#same(result[key], value, path)) result[key] = value
+        else if (key === 'required') result[key] = this.#both(result[key], value, path)
+        else if (key === 'properties') result[key] = this.#properties(result[key], value, path)
+        else if (this.#strict) throw new SchemaRefused(keyword, path, `its branches disagree about "${shown(key)}"`)
       }
     }
     return result
   }
 
-  #properties(a: Schema, b: Schema, path: string): Schema {
-    const result = { ...a }
-    for (const [key, value] of Object.entries(b))
-      result[key] = key in a ? this.#merged([a[key], value], 'allOf', `${path}/properties/${key}`) : value
+  #both(a: unknown, b: unknown, path: string): unknown {
+    const names = new Set([...this.#required(a, path), ...this.#required(b, path)])
+    this.#budget.spend('schemaCompared', names.size, path)
+    return [...names]
+  }
+
+  #properties(a: unknown, b: unknown, path: string): Schema {
+    if (!isSchema(a) || !isSchema(b)) throw new SchemaRefused('properties', path, 'it must be an object')
+    const entries = Object.entries(b)
+    this.#budget.spend('schemaCompared', Object.keys(a).length + entries.length, path)
+    const result: Schema = Object.assign(Object.create(null), a)
+    for (const [key, value] of entries)
+      result[key] = has(a, key) ? this.#merged([a[key], value], 'allOf', `${path}/properties/${key}`) : value
     return result
+  }
+
+  /** Whether two JSON values are the same; what is compared counts. */
+  #same(a: unknown, b: unknown, path: string): boolean {
+    this.#budget.spend('schemaCompared', typeof a === 'string' ? 1 + a.length / 64 : 1, path)
+    if (a === b) return true
+    if (Array.isArray(a) && Array.isArray(b))
+      return a.length === b.length && a.every((each, index) => this.#same(each, b[index], path))
+    if (!isSchema(a) || !isSchema(b)) return false
+    const keys = Object.keys(a)
+    if (keys.length !== Object.keys(b).length) return false
+    return keys.every((key) => has(b, key) && this.#same(a[key], b[key], path))
+  }
+
+  /** The names in `required`. */
+  #required(required: unknown, path: string): string[] {
+    if (required === undefined) return []
+    if (Array.isArray(required) && required.every((name) => typeof name === 'string')) return required
+    if (this.#strict) throw new SchemaRefused('required', path, 'it must be a list of names')
+    return Array.isArray(required) ? required.filter((name) => typeof name === 'string') : []
   }
 
   #checkKeywords(schema: Schema, alternatives: readonly string[], path: string): void {
     if (!this.#strict) return
-    const bound = keywordsOf.integer?.find((key) => key in schema)
-    if (bound && alternatives.includes('number')) throw new Refused(bound, path, 'only whole numbers can be bounded')
+    const bound = keywordsOf.integer?.find((key) => has(schema, key))
+    if (bound && alternatives.includes('number'))
+      throw new SchemaRefused(bound, path, 'only whole numbers can be bounded')
     for (const [key, value] of Object.entries(schema)) {
       // A false `uniqueItems` says nothing; a keyword of another type says nothing about this one.
       const silent = key === 'type' || value === undefined || value === false
-      if (!silent && !annotations.has(key) && !isKeyword(key)) throw new Refused(key, path, 'it cannot be enforced')
+      if (!silent && !annotations.has(key) && !isKeyword(key))
+        throw new SchemaRefused(key, path, 'it cannot be enforced')
     }
   }
 
-  #object(schema: Schema, path: string, depth: number): string {
-    const { properties, required, additionalProperties: other } = schema
-    const wanted = new Set(Array.isArray(required) ? required.map(String) : [])
+  #object(schema: Schema, path: string, depth: number): Form {
+    const { properties, additionalProperties: other } = schema
+    if (this.#strict && properties !== undefined && !isSchema(properties))
+      throw new SchemaRefused('properties', path, 'it must be an object')
+    const bounds = this.#bounds(schema, 'minProperties', 'maxProperties', path)
+    const wanted = new Set(this.#required(schema.required, path))
     const named = Object.entries(isSchema(properties) ? properties : {})
-    const undeclared = [...wanted].filter((key) => !named.some(([name]) => name === key))
-    for (const key of undeclared) {
-      if (other === false) throw new Refused('required', path, `"${key}" is required and not allowed`)
+    const declared = new Set(named.map(([name]) => name))
+    for (const key of wanted) {
+      if (declared.has(key)) continue
+      if (other === false) throw new SchemaRefused('required', path, `"${shown(key)}" is required and not allowed`)
       named.push([key, other ?? true])
     }
-    if (named.length === 0) return this.#map(schema, path, depth)
+    if (named.length === 0) return this.#map(other, bounds, path, depth)
     if (this.#strict) this.#checkSize(schema, named.length, wanted.size, path)
-    const members = named.map(([key, each]) => ({
-      wanted: wanted.has(key),
-      text: `${literal(key)} ":" ws ${this.#part(each, `${path}/properties/${key}`, depth)}`,
-    }))
-    return `"{" ws ${this.#members(members)} ws "}"`
+    this.#recursion.wrap()
+    const members = named.map(([key, each]): Member & { text: string } => {
+      const form = this.#part(each, `${path}/properties/${key}`, depth)
+      const name = quoted(`${this.#dumped(key, path)}:`)
+      return { key, wanted: wanted.has(key), form, text: `${name} ws ${form.text}` }
+    })
+    this.#recursion.unwrap()
+    const stacks = Math.max(longestChoice(members), ...members.map(({ form }) => this.#recursion.stacksOf(form))) + 4
+    this.#budget.hold('grammarStacks', stacks, path)
+    const body = `"{" ws ${this.#members(members, path)} ws "}"`
+    return {
+      ...formOf(body, kind.object, stacks),
+      open: this.#recursion.openOf(members.map(({ form }) => form)),
+      members,
+    }
   }
 
   /** With named properties any number from those required to all may come. */
   #checkSize({ minProperties: min, maxProperties: max }: Schema, named: number, wanted: number, path: string): void {
     if (typeof min === 'number' && min > wanted)
-      throw new Refused('minProperties', path, 'it asks for optional properties')
+      throw new SchemaRefused('minProperties', path, 'it asks for optional properties')
     if (typeof max === 'number' && max < named)
-      throw new Refused('maxProperties', path, 'it forbids some named property')
+      throw new SchemaRefused('maxProperties', path, 'it forbids some named property')
   }
 
   /**
-   * Properties in their order, the optional ones left out or not. One rule per place in the list and per answer to
-   * "has anything been written?", which decides about the comma.
+   * Properties in their order, the optional ones left out or not. One text per place in the list and per answer to "has
+   * anything been written?", which decides about the comma; a text that is used more than once becomes a rule.
    */
-  #members(members: readonly { wanted: boolean; text: string }[]): string {
+  #members(members: readonly { wanted: boolean; text: string }[], path: string): string {
+    // After a required property something has been written.
+    const firsts = members.findIndex(({ wanted }) => wanted)
     let first = ''
     let later = ''
-    for (const { wanted, text } of members.toReversed()) {
-      const [afterFirst, afterLater] = [first, later]
-      const begun = afterLater === '' ? text : `${text} ${afterLater}`
-      later = this.#rule(wanted ? `"," ws ${begun}` : any([`"," ws ${begun}`, afterLater]))
-      first = wanted ? this.#rule(begun) : this.#rule(any([begun, afterFirst]))
+    for (let index = members.length - 1; index >= 0; index--) {
+      const { wanted, text } = members[index] ?? { wanted: true, text: '' }
+      const isFirst = firsts < 0 || index <= firsts
+      const uses = (index === 0 ? 0 : wanted ? 1 : 2) + (isFirst ? 1 : 0)
+      if (uses > 1 && later.length > 20) later = this.#rule(later, path)
+      const begun = later === '' ? text : `${text} ${later}`
+      if (isFirst) first = this.#rule(wanted ? begun : orElse(begun, first), path)
+      if (index > 0) later = wanted ? `"," ws ${begun}` : this.#rule(orElse(`"," ws ${begun}`, later), path)
     }
     return first
   }
 
-  #map(schema: Schema, path: string, depth: number): string {
-    const { additionalProperties: other, minProperties, maxProperties } = schema
-    const [min, max] = bounds(minProperties, maxProperties)
+  #map(other: unknown, [min, max]: [number, number], path: string, depth: number): Form {
     if (other === false) {
-      if (min > 0) throw new Refused('minProperties', path, 'no property is allowed')
-      return '"{" ws "}"'
+      if (min > 0) throw new SchemaRefused('minProperties', path, 'no property is allowed')
+      return formOf('"{" ws "}"', kind.object, 4)
     }
-    const member = `string ":" ws ${this.#part(other, `${path}/additionalProperties`, depth)}`
-    return `"{" ws ${repeated(this.#rule(member), min, max)} "}"`
+    this.#recursion.wrap()
+    const form = this.#part(other, `${path}/additionalProperties`, depth)
+    this.#recursion.unwrap()
+    const member = this.#rule(`string ":" ws ${form.text}`, path)
+    const stacks = Math.max(6, this.#recursion.stacksOf(form)) + 6
+    return { ...formOf(`"{" ws ${this.#list(member, min, max, path)} "}"`, kind.object, stacks), open: form.open }
   }
 
-  #array(schema: Schema, path: string, depth: number): string {
-    const [min, max] = bounds(schema.minItems, schema.maxItems)
-    if (!Array.isArray(schema.prefixItems)) {
-      if (schema.items === false) return '"[" ws "]"'
-      return `"[" ws ${repeated(this.#part(schema.items, `${path}/items`, depth), min, max)} "]"`
+  #array(schema: Schema, path: string, depth: number): Form {
+    const [min, max] = this.#bounds(schema, 'minItems', 'maxItems', path)
+    this.#recursion.wrap()
+    const form = Array.isArray(schema.prefixItems)
+      ? this.#tuple(schema.prefixItems, [min, max], path, depth)
+      : this.#items(schema.items, [min, max], path, depth)
+    this.#recursion.unwrap()
+    return form
+  }
+
+  #items(items: unknown, [min, max]: [number, number], path: string, depth: number): Form {
+    if (items === false) {
+      if (min > 0) throw new SchemaRefused('minItems', path, 'no item is allowed')
+      return formOf('"[" ws "]"', kind.array, 4)
     }
-    const items = schema.prefixItems.map((item, index) => this.#part(item, `${path}/prefixItems/${index}`, depth))
-    if (this.#strict && (min > items.length || max < items.length))
-      throw new Refused('prefixItems', path, 'minItems and maxItems must allow exactly these items')
-    return `"[" ws ${items.join(' "," ws ')} ws "]"`
+    const item = this.#part(items, `${path}/items`, depth)
+    const stacks = this.#recursion.stacksOf(item) + 8
+    return { ...formOf(`"[" ws ${this.#list(item.text, min, max, path)} "]"`, kind.array, stacks), open: item.open }
   }
 
-  #string(schema: Schema, path: string): string {
-    const format = typeof schema.format === 'string' ? formats[schema.format] : undefined
-    if (schema.minLength === undefined && schema.maxLength === undefined) return format ?? 'string'
-    if (format && this.#strict) throw new Refused('format', path, 'it cannot be combined with a length')
-    const [min, max] = bounds(schema.minLength, schema.maxLength)
-    return `"\\"" char${times(min, max)} "\\""`
+  #tuple(prefix: readonly unknown[], [min, max]: [number, number], path: string, depth: number): Form {
+    if (this.#strict && (min > prefix.length || max < prefix.length))
+      throw new SchemaRefused('prefixItems', path, 'minItems and maxItems must allow exactly these items')
+    const items = prefix.map((item, index) => this.#part(item, `${path}/prefixItems/${index}`, depth))
+    const stacks = Math.max(0, ...items.map((item) => this.#recursion.stacksOf(item))) + 4
+    const body = `"[" ws ${items.map(({ text }) => text).join(' "," ws ')} ws "]"`
+    return { ...formOf(body, kind.array, stacks), open: this.#recursion.openOf(items) }
   }
 
-  #integer(schema: Schema, path: string): string {
+  /** `min` to `max` items with commas between. */
+  #list(item: string, min: number, max: number, path: string): string {
+    if (max < 1) return ''
+    const next =
+      max === 1 ? '' : ` ${this.#times(this.#rule(`"," ws ${item}`, path), Math.max(0, min - 1), max - 1, path)}`
+    // A rule of its own: the reader refuses a "?" after parentheses with many repetitions inside.
+    return min > 0 ? `${item}${next} ws` : this.#rule(`| ${item}${next} ws`, path)
+  }
+
+  #times(item: string, min: number, max: number, path: string): string {
+    return repetition(item, min, max, {
+      rule: (text) => this.#rule(text, path),
+      spend: (repeats) => this.#budget.spend('grammarRepeats', repeats, path),
+      path,
+    })
+  }
+
+  #string(schema: Schema, path: string): Form {
+    const format = typeof schema.format === 'string' && has(formats, schema.format) ? formats[schema.format] : undefined
+    if (schema.minLength === undefined && schema.maxLength === undefined)
+      return formOf(format ?? 'string', kind.string, format === undefined ? 4 : 8)
+    if (format && this.#strict) throw new SchemaRefused('format', path, 'it cannot be combined with a length')
+    const [min, max] = this.#bounds(schema, 'minLength', 'maxLength', path)
+    // One rule for each pair of bounds: a schema has the same few again and again.
+    const text =
+      this.#named.get(`string ${min} ${max}`) ?? this.#rule(`"\\"" ${this.#times('char', min, max, path)} "\\""`, path)
+    this.#named.set(`string ${min} ${max}`, text)
+    return formOf(text, kind.string, 10)
+  }
+
+  #integer(schema: Schema, path: string): Form {
     const min = Math.max(
-      lower(schema.minimum),
-      lower(schema.exclusiveMinimum) + (schema.exclusiveMinimum === undefined ? 0 : 1),
+      this.#limit(schema, 'minimum', path, Math.ceil),
+      this.#limit(schema, 'exclusiveMinimum', path, above),
     )
     const max = Math.min(
-      upper(schema.maximum),
-      upper(schema.exclusiveMaximum) - (schema.exclusiveMaximum === undefined ? 0 : 1),
+      this.#limit(schema, 'maximum', path, Math.floor),
+      this.#limit(schema, 'exclusiveMaximum', path, below),
     )
-    if (min === Number.NEGATIVE_INFINITY && max === Number.POSITIVE_INFINITY) return 'integer'
-    if (min > max) throw new Refused('minimum', path, 'no number is left')
-    return integersBetween(Math.ceil(min), Math.floor(max)) ?? this.#looseInteger(path)
+    if (min === Number.NEGATIVE_INFINITY && max === Number.POSITIVE_INFINITY)
+      return formOf('integer', kind.number, 4, 3)
+    const known = this.#named.get(`integer ${min} ${max}`)
+    const range = known ?? this.#range(min, max, path)
+    this.#named.set(`integer ${min} ${max}`, range)
+    return formOf(range, kind.number, 8, 6)
   }
 
-  #looseInteger(path: string): string {
-    if (this.#strict) throw new Refused('minimum', path, 'bounds must be whole numbers of at most 15 digits')
-    return 'integer'
+  #range(min: number, max: number, path: string): string {
+    const range = integersBetween(min, max)
+    if (range === undefined) throw new SchemaRefused('minimum', path, 'no number is left between the bounds')
+    for (const [, most] of range.matchAll(/(\d+)\}/g)) this.#budget.spend('grammarRepeats', Number(most), path)
+    return this.#rule(range, path)
   }
 
-  /** A schema's expression as something that can stand in a row. */
-  #part(schema: unknown, path: string, depth: number): string {
-    const text = this.#value(schema, path, depth + 1)
-    return /^[a-z0-9-]+$/.test(text) ? text : this.#rule(text)
+  /** A bound of numbers as a whole number inside it; infinite where there is none. */
+  #limit(schema: Schema, keyword: string, path: string, whole: (value: number) => number): number {
+    const value = has(schema, keyword) ? schema[keyword] : undefined
+    const none = keyword.endsWith('inimum') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY
+    if (typeof value === 'number' && !Number.isNaN(value)) return whole(value)
+    if (value === undefined || value === null || value === false || !this.#strict) return none
+    throw new SchemaRefused(keyword, path, 'it must be a number')
   }
 
-  #rule(text: string): string {
-    return this.#newRule(text)
+  /** A pair of counts. Every bound that becomes a repetition comes from here. */
+  #bounds(schema: Schema, low: string, high: string, path: string): [number, number] {
+    const min = this.#count(schema, low, path) ?? 0
+    const max = this.#count(schema, high, path) ?? Number.POSITIVE_INFINITY
+    if (min <= max) return [min, max]
+    if (!this.#strict) return [0, Number.POSITIVE_INFINITY]
+    throw new SchemaRefused(low, path, `${low} is more than ${high} (${min} and ${max}). Make it ${max} at most`)
   }
 
-  #newRule(text: string): string {
-    if (this.#rules.size >= rulesMax) throw new Refused('properties', '#', 'it is too large')
-    const rule = `${this.#name}-${this.#rules.size}`
-    this.#rules.set(rule, text)
+  #count(schema: Schema, keyword: string, path: string): number | undefined {
+    const value = has(schema, keyword) ? schema[keyword] : undefined
+    // Adding zero makes the number -0 a plain one, whose text the grammar reader takes.
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value + 0
+    if (value === undefined || value === null || !this.#strict) return undefined
+    throw new SchemaRefused(keyword, path, 'it must be a whole number that is not negative')
+  }
+
+  #any(forms: readonly Form[], keyword: string, path: string): Form {
+    const distinct = unique(forms)
+    const [only] = distinct
+    if (only && distinct.length === 1) return only
+    const constants = distinct.flatMap((form) => form.literals ?? [])
+    const others = distinct.filter((form) => !form.literals)
+    const kinds = distinct.reduce((all, form) => all | (form.literals ? form.kinds : 0), 0)
+    const tree = constants.length > 0 ? [this.#tree(constants, kinds, path)] : []
+    const alternatives = [...others, ...tree]
+    if (alternatives.length === 1 && alternatives[0]) return alternatives[0]
+    const starts = alternatives.reduce((sum, form) => sum + form.starts, 0)
+    this.#budget.hold('grammarStacks', starts, path)
+    const parts = unique(alternatives.flatMap((form) => form.parts ?? [form]))
+    this.#budget.spend('schemaCompared', parts.length, path)
+    const branches = stacksOfBranches(parts, this.#recursion, (compared) =>
+      this.#budget.spend('schemaCompared', compared, path),
+    )
+    if (branches === undefined) {
+      const reason =
+        'its branches cannot be told apart before they repeat themselves. Give each a first required property with a constant of its own'
+      throw new SchemaRefused(keyword, path, reason)
+    }
+    const stacks = Math.max(starts, branches)
+    this.#budget.hold('grammarStacks', stacks, path)
+    return {
+      ...formOf(
+        `(${alternatives.map(({ text }) => text).join(' | ')})`,
+        parts.reduce((all, form) => all | form.kinds, 0),
+        stacks,
+        starts,
+      ),
+      open: this.#recursion.openOf(parts),
+      parts,
+    }
+  }
+
+  /** A schema's form as something that can stand in a row. */
+  #part(schema: unknown, path: string, depth: number): Form {
+    const form = this.#value(schema, path, depth + 1)
+    return /^[a-z0-9-]+$/.test(form.text) ? form : { ...form, text: this.#rule(form.text, path) }
+  }
+
+  /** A rule of this text; the same text is the same rule. */
+  #rule(text: string, path: string): string {
+    const known = this.#named.get(text)
+    if (known !== undefined) return known
+    const rule = this.#newName()
+    this.#named.set(text, rule)
+    this.#define(rule, text, path)
     return rule
   }
+
+  #newName(): string {
+    return `${this.#name}-${this.#names++}`
+  }
+
+  #define(rule: string, text: string, path: string): void {
+    this.#budget.spend('grammarBytes', rule.length + text.length + 6, path)
+    this.#rules.set(rule, text)
+  }
 }
+
+/** Nothing as an alternative comes first: after a last "|" the library would read on in the next rule. */
+function orElse(text: string, other: string): string {
+  return other === '' ? `| ${text}` : `${text} | ${other}`
+}
+
+/** The library keeps equal ways once. */
+function unique(forms: readonly Form[]): Form[] {
+  return [...new Map(forms.map((form) => [form.text, form])).values()]
+}
+
+/** Optional properties in a row, and the one after them, are open at once. */
+function longestChoice(members: readonly Member[]): number {
+  let most = 1
+  let row = 1
+  for (const { wanted } of members) {
+    row = wanted ? 1 : row + 1
+    most = Math.max(most, row)
+  }
+  return most
+}
+
+function pointerKey(step: string): string | undefined {
+  try {
+    return decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~')
+  } catch {
+    return undefined
+  }
+}
+
+const above = (value: number) => Math.floor(value) + 1
+const below = (value: number) => Math.ceil(value) - 1
 
 function isKeyword(key: string): boolean {
   return types.some((type) => keywordsOf[type]?.includes(key))
@@ -370,8 +614,13 @@ function isSchema(value: unknown): value is Schema {
   return value !== null && typeof value === 'object' && !Array.isArray(value)
 }
 
+/** The schema's own key: names as `constructor` are no keywords and no definitions. */
+function has(schema: object, key: string): boolean {
+  return Object.hasOwn(schema, key)
+}
+
 function typesOf({ type, properties, required, items, prefixItems, nullable }: Schema): string[] {
-  const listed = Array.isArray(type) ? type.map(String) : type === undefined ? [] : [String(type)]
+  const listed = [...new Set(Array.isArray(type) ? type.map(String) : type === undefined ? [] : [String(type)])]
   if (listed.length > 0) return nullable === true ? [...new Set([...listed, 'null'])] : listed
   if (properties !== undefined || required !== undefined) return ['object']
   if (items !== undefined || prefixItems !== undefined) return ['array']
@@ -386,40 +635,10 @@ function isOf(value: unknown, type: string): boolean {
   return typeof value === type
 }
 
-/** The JSON text of a value, as a literal of the grammar. */
-export function literal(value: unknown): string {
-  return quoted(dumps(value))
-}
-
-export function quoted(text: string): string {
-  return `"${text.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n').replace(/\r/g, '\\r').replace(/\t/g, '\\t')}"`
-}
-
-function any(alternatives: readonly string[]): string {
-  const [only, ...rest] = [...new Set(alternatives)]
-  return only !== undefined && rest.length === 0 ? only : `(${[...new Set(alternatives)].join(' | ')})`
-}
-
-function bounds(min: unknown, max: unknown): [number, number] {
-  return [typeof min === 'number' ? min : 0, typeof max === 'number' ? max : Number.POSITIVE_INFINITY]
-}
-
-function times(min: number, max: number): string {
-  if (min === 0 && max === Number.POSITIVE_INFINITY) return '*'
-  return max === Number.POSITIVE_INFINITY ? `{${min},}` : `{${min},${max}}`
-}
-
-/** `min` to `max` items with commas between. */
-function repeated(item: string, min: number, max: number): string {
-  if (max < 1) return ''
-  const more = max === 1 ? '' : ` ("," ws ${item})${times(Math.max(0, min - 1), max - 1)}`
-  return min > 0 ? `${item}${more} ws` : `(${item}${more} ws)?`
-}
-
-function lower(value: unknown): number {
-  return typeof value === 'number' ? value : Number.NEGATIVE_INFINITY
-}
-
-function upper(value: unknown): number {
-  return typeof value === 'number' ? value : Number.POSITIVE_INFINITY
+function kindOf(value: unknown): number {
+  if (value === null) return kind.null
+  if (Array.isArray(value)) return kind.array
+  if (typeof value === 'object') return kind.object
+  if (typeof value === 'string') return kind.string
+  return typeof value === 'boolean' ? kind.boolean : kind.number
 }

@@ -43,12 +43,14 @@ export interface Llama extends Decoder {
   readonly version: string
   /** Ordinary tokens of the text; names of control tokens in it are just letters. */
   tokenise(text: string): readonly number[]
-  validGrammar(text: string): boolean
 }
 
 const nothing = new Uint32Array(0)
 /** Repetition is looked for in this many of the last sampled tokens. */
 const penaltyTokensMax = 4_096
+/** Grammars that were read lately, by their text; agents send the same tools with each turn. */
+const grammarsMax = 32
+const grammarCharactersMax = 2 * 1024 * 1024
 
 export async function loadLlama(options: LoadOptions): Promise<Llama> {
   const { modelPath, slotsMax, contextTokens, batchTokens, threads, gpu } = options
@@ -71,17 +73,12 @@ export async function loadLlama(options: LoadOptions): Promise<Llama> {
   // One for each sequence, used again: it holds a candidate per word of the vocabulary (1.5 MB for a large one), which
   // the garbage collector does not see.
   const samplers: NativeSampler[] = []
+  const grammars = new GrammarStates(model)
 
   return {
     version: `node-llama-cpp ${await getModuleVersion()} (llama.cpp ${llama.llamaCppRelease.release})`,
     tokenise: (text) => model.tokenize(text, false),
-    validGrammar(grammar) {
-      try {
-        return new LlamaGrammar(llama, { grammar }) !== undefined
-      } catch {
-        return false
-      }
-    },
+    build: ({ rules }) => grammars.build([rules.content, rules.call]),
     truncate(sequence, length) {
       const done = length > 0 && native._ctx.removeTokenCellsFromSequence(sequence, length, -1)
       if (length === 0) native._ctx.disposeSequence(sequence)
@@ -93,7 +90,7 @@ export async function loadLlama(options: LoadOptions): Promise<Llama> {
       samplers[sequence] = reused
       // A sampler draws on where it was, unless its seed changes.
       reused.applyConfig({ seed: (job.sampling.seed ^ 1) >>> 0 })
-      return createSampler(native._ctx, bindings, model, reused, job)
+      return createSampler(native._ctx, bindings, grammars, reused, job)
     },
   }
 }
@@ -111,7 +108,7 @@ async function decode(context: NativeContext, items: readonly BatchItem[]): Prom
 function createSampler(
   context: NativeContext,
   bindings: NativeBindings,
-  model: LlamaModel,
+  grammars: GrammarStates,
   native: NativeSampler,
   job: Job,
 ): Sampler {
@@ -119,7 +116,7 @@ function createSampler(
   let active: { grammar: Grammar; state: unknown } | undefined
   return {
     set(bannedIds, grammar, output) {
-      if (active?.grammar !== grammar) active = grammar ? { grammar, state: grammarState(model, grammar) } : undefined
+      if (active?.grammar !== grammar) active = grammar ? { grammar, state: grammars.take(grammar) } : undefined
       native.applyConfig(samplerConfig(job, bannedIds, active?.state, output))
     },
     // The library rejects when a grammar and the vocabulary do not meet; that ends one run, not the engine.
@@ -129,10 +126,45 @@ function createSampler(
   }
 }
 
-function grammarState(model: LlamaModel, { text }: Grammar): unknown {
-  const grammar = new LlamaGrammar(model.llama, { grammar: text })
-  const state = new LlamaGrammarEvaluationState({ model, grammar })
-  return (state as unknown as { _state: unknown })._state
+/** Grammars as the library reads them. A state is built before it is needed, and used by one run once. */
+class GrammarStates {
+  readonly #model: LlamaModel
+  readonly #read = new Map<string, LlamaGrammar>()
+  readonly #built = new WeakMap<Grammar, unknown>()
+  #characters = 0
+
+  constructor(model: LlamaModel) {
+    this.#model = model
+  }
+
+  build(grammars: readonly (Grammar | null)[]): void {
+    for (const grammar of grammars) if (grammar) this.#built.set(grammar, this.#state(grammar))
+  }
+
+  take(grammar: Grammar): unknown {
+    const built = this.#built.get(grammar)
+    this.#built.delete(grammar)
+    return built ?? this.#state(grammar)
+  }
+
+  #state({ text }: Grammar): unknown {
+    const state = new LlamaGrammarEvaluationState({ model: this.#model, grammar: this.#grammar(text) })
+    return (state as unknown as { _state: unknown })._state
+  }
+
+  #grammar(text: string): LlamaGrammar {
+    const known = this.#read.get(text)
+    this.#read.delete(text)
+    const grammar = known ?? new LlamaGrammar(this.#model.llama, { grammar: text })
+    this.#read.set(text, grammar)
+    if (!known) this.#characters += text.length
+    for (const oldest of this.#read.keys()) {
+      if (this.#read.size <= grammarsMax && this.#characters <= grammarCharactersMax) break
+      this.#read.delete(oldest)
+      this.#characters -= oldest.length
+    }
+    return grammar
+  }
 }
 
 /** Absent keys are absent samplers. `topK` is never given: it would cut the distribution that the client asked for. */

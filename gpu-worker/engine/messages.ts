@@ -63,7 +63,9 @@ export interface Job {
 export type ToChild =
   | { kind: 'load'; options: LoadOptions }
   /** A number is a token id that goes in as it is; text becomes ordinary tokens, whatever it looks like. */
-  | { kind: 'tokenise'; id: number; pieces: (number | string)[]; grammars: string[] }
+  | { kind: 'tokenise'; id: number; pieces: (number | string)[] }
+  /** Nobody waits for these tokens any more. */
+  | { kind: 'forget'; id: number }
   | { kind: 'run'; id: number; job: Job }
   | { kind: 'abort'; id: number }
 
@@ -71,12 +73,16 @@ export type FromChild =
   | { kind: 'ready'; version: string }
   /** The model cannot be served; the child is about to exit. */
   | { kind: 'refused'; reason: string }
-  /** `badGrammars` are indexes of grammars that cannot be parsed. */
-  | { kind: 'tokens'; id: number; tokens: Uint32Array; badGrammars: number[] }
+  | { kind: 'tokens'; id: number; tokens: Uint32Array }
   | { kind: 'step'; report: StepReport }
+  /** A sign of life of the child's event loop; `steps` is how many batches it has begun. */
+  | { kind: 'alive'; steps: number }
 
-/** `closed`: the grammar's text is complete. `failed`: no token could be sampled. */
-export type EndReason = 'end' | 'length' | 'closed' | 'abort' | 'failed'
+/**
+ * `closed`: the grammar's text is complete. `failed`: no token could be sampled. `costly`: the run's grammar took more
+ * time than one run may.
+ */
+export type EndReason = 'end' | 'length' | 'closed' | 'abort' | 'failed' | 'costly'
 
 /** All that one engine step did, for all sequences together. The lists are flat pairs: run id, value, run id, value. */
 export interface StepReport {

@@ -20,6 +20,10 @@ export interface ModelFile {
   /** The longest context the file claims; 0 where it says nothing. */
   contextTokens: number
   vocabulary: Vocabulary
+  fileBytes: number
+  vocabularySize: number
+  /** Bytes of one token in the cache, all layers together; more than it can be where the file says little. */
+  cacheBytesPerToken: number
 }
 
 /** @throws an Error of one sentence that names the file and says what is wrong with it */
@@ -46,13 +50,13 @@ function read(path: string): ModelFile {
     const tensorCount = reader.count('tensor count')
     const keys = readKeys(reader, reader.count('key count'))
     checkTensors(reader, tensorCount, Number(keys.get('general.alignment') ?? 32), size)
-    return describe(keys, path)
+    return describe(keys, path, size)
   } finally {
     closeSync(file)
   }
 }
 
-function describe(keys: Map<string, Value>, path: string): ModelFile {
+function describe(keys: Map<string, Value>, path: string, fileBytes: number): ModelFile {
   const architecture = String(keys.get('general.architecture') ?? '')
   if (!architectures.some((accepted) => accepted === architecture))
     throw new Error(
@@ -67,7 +71,23 @@ function describe(keys: Map<string, Value>, path: string): ModelFile {
     architecture,
     contextTokens: Number(keys.get(`${architecture}.context_length`) ?? 0),
     vocabulary: createVocabulary(tokens.map(String), types.map(Number)),
+    fileBytes,
+    vocabularySize: tokens.length,
+    cacheBytesPerToken: cacheBytesPerToken((name) => keys.get(`${architecture}.${name}`)),
   }
+}
+
+/** Keys and values of all layers, as 16-bit numbers. */
+function cacheBytesPerToken(key: (name: string) => Value | undefined): number {
+  const number = (name: string, otherwise: number) => {
+    const value = key(name)
+    return Array.isArray(value) ? Math.max(0, ...value.map(Number)) : Number(value ?? otherwise)
+  }
+  const heads = number('attention.head_count', 1)
+  const keyValueHeads = number('attention.head_count_kv', heads)
+  const length = number('embedding_length', 0) / Math.max(1, heads)
+  const perLayer = keyValueHeads * (number('attention.key_length', length) + number('attention.value_length', length))
+  return number('block_count', 0) * perLayer * 2
 }
 
 function readKeys(reader: Reader, count: number): Map<string, Value> {

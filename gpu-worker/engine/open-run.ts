@@ -1,12 +1,13 @@
 /**
  * A run that is going on: what the child reports goes in, events and live counts come out.
  *
- * The iterator may be taken once. Leaving it early aborts the run. Events wait here for a slow reader; neighbouring
+ * A run that its own rules or sampling values end rejects with EngineRefused: it is that request's failure, and no other
+ * engine would do better. The iterator may be taken once. Leaving it early aborts the run. Events wait here for a slow reader; neighbouring
  * text is joined, so that they stay few.
  */
 import type { Counts } from '../../backends/protocol/money.ts'
 import { createAnswer } from './answer.ts'
-import { type EngineEvent, EngineFailure, type Run } from './engine.ts'
+import { type EngineEvent, type EngineFailure, type EngineRefusal, EngineRefused, type Run } from './engine.ts'
 import type { EndReason } from './messages.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
@@ -17,18 +18,24 @@ export interface OpenRun extends Run {
   /** The child let go of the run. */
   over(reason: EndReason): void
   fail(failure: EngineFailure): void
+  /** It ends for a reason that lies in the request. */
+  refuse(refusal: EngineRefusal): void
   /** Asks the child to stop, once. */
   abort: () => void
   /** Resolves when nothing more will come. */
   closed: Promise<void>
 }
 
-export function createOpenRun(
-  vocabulary: Vocabulary,
-  stop: readonly string[],
-  promptTokens: number,
-  askToStop: () => void,
-): OpenRun {
+export interface OpenRunOptions {
+  vocabulary: Vocabulary
+  stop: readonly string[]
+  promptTokens: number
+  askToStop: () => void
+  /** Why a run is refused that ended without a regular end. */
+  refusalOf: (reason: 'failed' | 'costly') => EngineRefusal
+}
+
+export function createOpenRun({ vocabulary, stop, promptTokens, askToStop, refusalOf }: OpenRunOptions): OpenRun {
   const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
   const answer = createAnswer(vocabulary, stop, counts)
   const closed = Promise.withResolvers<void>()
@@ -41,7 +48,7 @@ export function createOpenRun(
     askToStop()
   }
 
-  function close(failure?: EngineFailure): void {
+  function close(failure?: Error): void {
     asked = true
     queue.close(failure)
     closed.resolve()
@@ -65,18 +72,23 @@ export function createOpenRun(
       if (answer.stopped) abort()
     },
     over(reason) {
-      if (reason === 'failed') return close(new EngineFailure('no token could follow under the rules of this request'))
+      if (reason === 'failed' || reason === 'costly') return refuse(refusalOf(reason))
       for (const event of answer.end(reason)) queue.push(event)
       close()
     },
     fail: close,
+    refuse,
+  }
+
+  function refuse(refusal: EngineRefusal): void {
+    close(new EngineRefused(refusal, counts.outputTokens > 0))
   }
 }
 
 interface EventQueue {
   push(event: EngineEvent): void
   /** After what is queued the iterator ends, or rejects with `failure`. */
-  close(failure?: EngineFailure): void
+  close(failure?: Error): void
   read(onLeave: () => void): AsyncIterable<EngineEvent>
 }
 
@@ -84,7 +96,7 @@ function createEventQueue(): EventQueue {
   let events: EngineEvent[] = []
   let wake = Promise.withResolvers<void>()
   let closed = false
-  let failure: EngineFailure | undefined
+  let failure: Error | undefined
 
   async function* read(onLeave: () => void): AsyncGenerator<EngineEvent> {
     try {

@@ -12,22 +12,22 @@ const pieceChars = 2_048
 const pieceCharsMax = 8_192
 const seam = /\p{N}|\p{L}(?=[^\p{L}\p{M}])/gu
 
-export function cutText(text: string): string[] {
-  const pieces: string[] = []
+export function* cutText(text: string): Generator<string> {
   let start = 0
   while (text.length - start > pieceChars) {
     const end = seamAfter(text, start + pieceChars, Math.min(text.length, start + pieceCharsMax))
-    pieces.push(text.slice(start, end))
+    yield text.slice(start, end)
     start = end
   }
-  if (start < text.length) pieces.push(text.slice(start))
-  return pieces
+  if (start < text.length) yield text.slice(start)
 }
 
 function seamAfter(text: string, from: number, to: number): number {
-  seam.lastIndex = afterPair(text, from)
-  const match = seam.exec(text)
-  const end = match ? match.index + match[0].length : text.length
+  const start = afterPair(text, from)
+  // Looked for in this part only: in a text of one letter the search would read all that follows, again for each piece.
+  const match = seam.exec(text.slice(start, to + 2))
+  seam.lastIndex = 0
+  const end = match ? start + match.index + match[0].length : to + 1
   return end <= to ? end : afterPair(text, to)
 }
 
@@ -35,4 +35,19 @@ function seamAfter(text: string, from: number, to: number): number {
 function afterPair(text: string, index: number): number {
   const code = text.charCodeAt(index)
   return code >= 0xdc00 && code <= 0xdfff ? index + 1 : index
+}
+
+/** Pieces in parts of about `charactersMax` characters; a piece is never split. Each part is cut when it is asked for. */
+export function* partsOf(pieces: Iterable<number | string>, charactersMax: number): Generator<(number | string)[]> {
+  let part: (number | string)[] = []
+  let characters = 0
+  for (const piece of pieces) {
+    part.push(piece)
+    characters += typeof piece === 'string' ? piece.length : 1
+    if (characters < charactersMax) continue
+    yield part
+    part = []
+    characters = 0
+  }
+  if (part.length > 0) yield part
 }

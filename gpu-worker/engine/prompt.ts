@@ -1,58 +1,59 @@
-/**
- * What `prepare` decides: the pieces of the prompt and the rules of its answer, or why not.
- *
- * Two grammars may be part of the rules, and only the engine child can say whether the library reads them. So there is
- * a draft with grammars to check, and then the rules with the answer.
- */
+/** What `prepare` makes of a request before anything is counted: the pieces of its prompt, or why there are none. */
+
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { Chat } from '../../backends/protocol/chat.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
+import { depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
-import type { Rules } from './messages.ts'
 import { cutText } from './pieces.ts'
-import { isForced, looseRules, rulesOf } from './rules.ts'
 import { renderPrompt, type Segment } from './template.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
 export interface Draft {
   ok: true
-  /** A number is a control token, a string text to be tokenised. */
-  pieces: (number | string)[]
-  rules: Rules
-  /** To be checked: first the content's, then the calls'. */
-  grammars: [content: string, call: string]
+  /** A number is a control token, a string text to be tokenised. To be read once; text is cut as it is read. */
+  pieces: Iterable<number | string>
 }
 
-const contentIndex = 0
-const noGrammar = 'root ::= ""'
-
 export function draftPrompt(chat: Chat, effort: EffortWord, vocabulary: Vocabulary): Draft | EngineRefusal {
+  const tools = refusedTools(chat)
+  if (tools) return tools
   const rendered = renderPrompt(chat, effort)
   if (!rendered.ok) return rendered
-  const ruled = rulesOf(chat, effort, vocabulary)
-  if (!ruled.ok) return ruled
-  const { rules } = ruled
-  return {
-    ok: true,
-    pieces: rendered.segments.flatMap((segment) => piecesOf(segment, vocabulary)),
-    rules,
-    grammars: [rules.content?.text ?? noGrammar, rules.call?.text ?? noGrammar],
+  return { ok: true, pieces: piecesOf(rendered.segments, vocabulary) }
+}
+
+function* piecesOf(segments: readonly Segment[], { control }: Vocabulary): Generator<number | string> {
+  for (const segment of segments) {
+    if ('control' in segment) yield control[segment.control]
+    else yield* cutText(segment.text)
   }
 }
 
-function piecesOf(segment: Segment, { control }: Vocabulary): (number | string)[] {
-  return 'control' in segment ? [control[segment.control]] : cutText(segment.text)
+/** Tools that are too much to be written into a prompt. */
+function refusedTools({ tools }: Chat): EngineRefusal | undefined {
+  let left = budgets.toolBytes.value
+  for (const [index, { parameters }] of tools.entries()) {
+    const bytes = jsonBytes(parameters, left)
+    const param = `tools[${index}].function.parameters`
+    if (bytes !== undefined) left -= bytes
+    else if (isTooDeep(parameters, left))
+      return invalid(param, `it is nested more than ${depthMax} deep. Use a flatter schema`)
+    else
+      return invalid('tools', `all schemas together have more than ${budgets.toolBytes.value} bytes. Send fewer tools`)
+  }
+  return undefined
 }
 
-export type Settled = { ok: true; rules: Rules } | EngineRefusal
+function invalid(param: string, reason: string): EngineRefusal {
+  return { ok: false, code: 'invalid_value', message: `${param}: ${reason}.`, param }
+}
 
-/** Without bad grammars the rules stand. Tools get looser ones; a response format that was promised is refused. */
-export function settleRules(chat: Chat, rules: Rules, badGrammars: readonly number[], vocabulary: Vocabulary): Settled {
-  if (badGrammars.length === 0) return { ok: true, rules }
-  if (isForced(chat) || !badGrammars.includes(contentIndex))
-    return { ok: true, rules: looseRules(chat, rules, vocabulary) }
-  const param = 'response_format.json_schema.schema'
-  const message = `${param}: it is too large to be enforced. Use smaller bounds or fewer alternatives`
-  return { ok: false, code: 'invalid_value', message, param }
+/** For an exception while a request is prepared: it is that request's, whatever it was. */
+export function cannotBePrepared(error: unknown): EngineRefusal {
+  const name = error instanceof Error ? error.name : 'error'
+  const message = `messages: this request cannot be rendered (${name}). Use shorter and flatter values.`
+  return { ok: false, code: 'invalid_value', message, param: null }
 }
 
 export function overflow(promptTokens: number, contextTokens: number): EngineRefusal {

@@ -16,8 +16,6 @@ function member(key: string, value: unknown): string {
   return `${JSON.stringify(key)}: ${dumps(value)}`
 }
 
-const lexeme = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g
-
 /**
  * The same JSON text with Python's spacing. Numbers stay as they are written: reading them would turn 1.0 into 1 and
  * lose digits of large ones. Text that is not JSON becomes one JSON string.
@@ -29,11 +27,41 @@ export function respace(text: string): string {
   } catch {
     return JSON.stringify(text)
   }
-  const lexemes = text.match(lexeme) ?? []
-  return lexemes.map(spaced).join('')
+  const parts: string[] = []
+  for (let at = 0; at < text.length; ) {
+    const character = text.charAt(at)
+    const end = character === '"' ? stringEnd(text, at) : isLoose(character) ? at + 1 : wordEnd(text, at)
+    if (character === ',' || character === ':') parts.push(`${character} `)
+    else if (!isSpace(character)) parts.push(respelt(text.slice(at, end)))
+    at = end
+  }
+  return parts.join('')
 }
 
-function spaced(lexeme: string): string {
-  if (lexeme === ',' || lexeme === ':') return `${lexeme} `
-  return lexeme.startsWith('"') ? JSON.stringify(JSON.parse(lexeme)) : lexeme
+/** Characters that stand for themselves between strings and words. */
+function isLoose(character: string): boolean {
+  return isSpace(character) || '{}[],:'.includes(character)
+}
+
+function isSpace(character: string): boolean {
+  return character === ' ' || character === '\n' || character === '\r' || character === '\t'
+}
+
+/** Where the string that begins at `at` ends: after its closing quote. */
+function stringEnd(text: string, at: number): number {
+  let end = at + 1
+  while (end < text.length && text[end] !== '"') end += text[end] === '\\' ? 2 : 1
+  return end + 1
+}
+
+/** Where a number or a word ends, or anything else that needs no change. */
+function wordEnd(text: string, at: number): number {
+  let end = at + 1
+  while (end < text.length && text[end] !== '"' && !isLoose(text.charAt(end))) end++
+  return end
+}
+
+/** A string with the escapes that JSON writes, and no others. */
+function respelt(lexeme: string): string {
+  return lexeme.startsWith('"') && lexeme.includes('\\') ? JSON.stringify(JSON.parse(lexeme)) : lexeme
 }

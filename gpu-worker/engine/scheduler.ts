@@ -7,10 +7,15 @@
  *
  * The report of a turn is sent while the next batch is already being decoded on the library's thread, so that talking
  * to the worker costs no engine time.
+ *
+ * Samples of one step are taken side by side, and the next step waits for all of them: the library reads the logits while
+ * it samples, and the next batch would overwrite them. So a run whose grammar is slow holds up all others. When a step's
+ * samples take long, the bound runs are sampled alone for some steps, which shows whose grammar it is (sample-cost.ts).
  */
 import { bannedIn, escapes, firstMode, grammarOf, type Mode, nextMode } from './constraint.ts'
 import type { EndReason, Grammar, Job, StepReport } from './messages.ts'
 import { inOrder, pickSequence, planPrefill } from './plan.ts'
+import { isCostly, isSuspect, measured, noCost, type SampleCost, suspectsIn } from './sample-cost.ts'
 
 /** What the scheduler needs of the library. Sequences are numbered from 0. */
 export interface Decoder {
@@ -20,6 +25,8 @@ export interface Decoder {
   decode(items: readonly BatchItem[]): Promise<number[]>
   /** A fresh one for a run on this sequence; the one before it is over. */
   sampler(sequence: number, job: Job): Sampler
+  /** Builds what the job's grammars need, while the library's own thread decodes. Throws where that cannot be done. */
+  build?(job: Job): void
 }
 
 export interface BatchItem {
@@ -60,6 +67,13 @@ interface Active {
   thought: boolean
   sampler: Sampler | undefined
   aborted: boolean
+  cost: SampleCost
+}
+
+interface Taken {
+  run: Active
+  item: BatchItem
+  logits: number
 }
 
 export interface SchedulerOptions {
@@ -69,11 +83,28 @@ export interface SchedulerOptions {
   prefillChunkTokens: number
 }
 
+export interface SchedulerParts {
+  decoder: Decoder
+  options: SchedulerOptions
+  report: (report: StepReport) => void
+  /** Called when the library fails; nothing can be trusted after it, so the owner of the scheduler must end. */
+  fail: (error: unknown) => void
+  clock: () => Times
+}
+
+/** In milliseconds. */
+export interface Times {
+  wall: number
+  /** Of the whole process, all threads together. */
+  processor: number
+}
+
 export class Scheduler {
   readonly #decoder: Decoder
   readonly #options: SchedulerOptions
   readonly #report: (report: StepReport) => void
   readonly #fail: (error: unknown) => void
+  readonly #clock: () => Times
   readonly #sequences: Sequence[]
   readonly #free: Set<Sequence>
   readonly #runs = new Map<number, Active>()
@@ -82,24 +113,24 @@ export class Scheduler {
   #looping = false
   #next: StepReport = emptyReport()
 
-  /** `fail` is called when the library fails; nothing can be trusted after it, so whoever owns this must end. */
-  constructor(
-    decoder: Decoder,
-    options: SchedulerOptions,
-    report: (report: StepReport) => void,
-    fail: (error: unknown) => void,
-  ) {
+  constructor({ decoder, options, report, fail, clock }: SchedulerParts) {
     this.#decoder = decoder
     this.#options = options
     this.#report = report
     this.#fail = fail
+    this.#clock = clock
     this.#sequences = Array.from({ length: options.slotsMax }, (_, id) => ({ id, tokens: [], owner: '', usedAt: 0 }))
     this.#free = new Set(this.#sequences)
   }
 
+  /** Batches begun since the start. */
+  get steps(): number {
+    return this.#step
+  }
+
   run(id: number, job: Job): void {
     const arrival = this.#arrivals++
-    this.#runs.set(id, {
+    const run: Active = {
       id,
       job,
       arrival,
@@ -111,7 +142,14 @@ export class Scheduler {
       thought: false,
       sampler: undefined,
       aborted: false,
-    })
+      cost: noCost,
+    }
+    this.#runs.set(id, run)
+    try {
+      this.#decoder.build?.(job)
+    } catch {
+      this.#end(run, 'failed')
+    }
     this.#wake()
   }
 
@@ -138,22 +176,38 @@ export class Scheduler {
       const decoded = this.#decoder.decode(batch.map(({ item }) => item))
       this.#flush()
       const logits = await decoded
-      const taken = batch.map(
-        ({ run, item }, index) =>
-          () =>
-            this.#take(run, item, logits[index] ?? -1),
-      )
-      // The library brings a batch's logits into order when the first of them is read, in place and unguarded: one run
-      // reads alone, then the others may side by side. Without it runs now and then get each other's tokens.
-      const first = Math.max(
-        0,
-        batch.findIndex(({ item }) => item.wantsLogits),
-      )
-      await taken[first]?.()
-      await Promise.all(taken.filter((_, index) => index !== first).map((take) => take()))
+      await this.#takeAll(batch.map((each, index) => ({ ...each, logits: logits[index] ?? -1 })))
     }
     this.#looping = false
     this.#flush()
+  }
+
+  async #takeAll(all: readonly Taken[]): Promise<void> {
+    // The library brings a batch's logits into order when the first of them is read, in place and unguarded: one run
+    // reads alone, then the others may side by side. Without it runs now and then get each other's tokens.
+    const [first, ...others] = all.toSorted((a, b) => Number(b.item.wantsLogits) - Number(a.item.wantsLogits))
+    const together = others.filter(({ run }) => !isSuspect(run.cost))
+    if (first) await this.#takeAlone(first)
+    const before = this.#clock()
+    await Promise.all(together.map((each) => this.#take(each)))
+    const workMs = this.#clock().processor - before.processor
+    for (const each of others) if (isSuspect(each.run.cost)) await this.#takeAlone(each)
+    const bound = together.filter(({ run }) => grammarOf(run.mode, run.job.rules))
+    for (const { run } of bound) run.cost = suspectsIn(run.cost, workMs, bound.length)
+  }
+
+  /** Takes one run's token while nothing else computes, so that its time is known. */
+  async #takeAlone(taken: Taken): Promise<void> {
+    const { run } = taken
+    const wasBound = grammarOf(run.mode, run.job.rules) !== null
+    const before = this.#clock()
+    await this.#take(taken)
+    const after = this.#clock()
+    // A run that entered its grammar with this token was sampled under it too.
+    if (!taken.item.wantsLogits || !(wasBound || grammarOf(run.mode, run.job.rules))) return
+    // The clock runs on while other processes compute, and the library's idle threads use the processor: the less is true.
+    run.cost = measured(run.cost, Math.min(after.wall - before.wall, after.processor - before.processor))
+    if (isCostly(run.cost) && this.#runs.has(run.id)) this.#end(run, 'costly')
   }
 
   #endAborted(): void {
@@ -176,8 +230,8 @@ export class Scheduler {
       run.sequence = sequence
       run.prefilled = picked.reuse
       run.sampler = this.#decoder.sampler(sequence.id, run.job)
-      this.#arm(run)
       this.#next.cached.push(run.id, picked.reuse)
+      this.#arm(run)
     }
   }
 
@@ -201,7 +255,7 @@ export class Scheduler {
   }
 
   /** Books what was decoded for one run, and samples its next token if the batch has its logits. */
-  async #take(run: Active, item: BatchItem, logits: number): Promise<void> {
+  async #take({ run, item, logits }: Taken): Promise<void> {
     const { sequence, sampler } = run
     if (!sequence || !sampler) return
     for (const token of item.tokens) sequence.tokens.push(token)
@@ -213,7 +267,7 @@ export class Scheduler {
     if (!item.wantsLogits) return
     const token = await this.#sample(run, sampler, logits)
     if (token < 0) {
-      this.#end(run, 'failed')
+      if (this.#runs.has(run.id)) this.#end(run, 'failed')
       return
     }
     run.output.push(token)
@@ -224,8 +278,7 @@ export class Scheduler {
   async #sample(run: Active, sampler: Sampler, logits: number): Promise<number> {
     const token = await sampler.sample(logits)
     if (token < 0 || run.mode !== 'open' || escapes(run.job.rules, run.thought).includes(token)) return token
-    this.#enter(run, 'content')
-    return sampler.sample(logits)
+    return this.#enter(run, 'content') ? sampler.sample(logits) : -1
   }
 
   #advance(run: Active, sampler: Sampler, token: number): void {
@@ -237,14 +290,21 @@ export class Scheduler {
     else if (mode !== run.mode) this.#enter(run, mode)
   }
 
-  #enter(run: Active, mode: Mode): void {
+  #enter(run: Active, mode: Mode): boolean {
     if (mode === 'thinking') run.thought = true
     run.mode = mode
-    this.#arm(run)
+    return this.#arm(run)
   }
 
-  #arm(run: Active): void {
-    run.sampler?.set(bannedIn(run.mode, run.job.rules), grammarOf(run.mode, run.job.rules), run.output)
+  /** Sets the rules of the run's mode. Where the library does not take them, that run alone ends. */
+  #arm(run: Active): boolean {
+    try {
+      run.sampler?.set(bannedIn(run.mode, run.job.rules), grammarOf(run.mode, run.job.rules), run.output)
+      return true
+    } catch {
+      this.#end(run, 'failed')
+      return false
+    }
   }
 
   #end(run: Active, reason: EndReason): void {

@@ -1,5 +1,5 @@
 /**
- * Looks for stop strings in text that arrives in pieces.
+ * Looks for stop strings in text that arrives in pieces, with one step per character and stop string.
  *
  * The first to be complete wins, and among those that end at the same place the one that began first: so the answer
  * does not depend on how the text was cut.
@@ -15,26 +15,18 @@ export interface StopSearch {
 }
 
 export function createStopSearch(stop: readonly string[]): StopSearch {
+  const matchers = stop.map(createMatcher)
   let held = ''
-  let found = false
   let which: string | undefined
-  return {
-    get found() {
-      return found
-    },
-    get which() {
-      return which
-    },
-    push(text) {
-      if (found) return ''
-      if (stop.length === 0) return text
-      held += text
-      const match = firstMatch(held, stop)
-      found = match !== undefined
-      which = match?.stop
-      return release(match?.start ?? held.length - heldLength(held, stop))
-    },
-    flush: () => (found ? '' : release(held.length)),
+
+  /** The longest stop string that the text now ends with. */
+  function complete(): string | undefined {
+    return matchers
+      .filter((matcher) => matcher.matched === matcher.stop.length)
+      .reduce<string | undefined>(
+        (best, { stop }) => (best !== undefined && best.length >= stop.length ? best : stop),
+        undefined,
+      )
   }
 
   function release(length: number): string {
@@ -42,26 +34,57 @@ export function createStopSearch(stop: readonly string[]): StopSearch {
     held = held.slice(length)
     return text
   }
+
+  return {
+    get found() {
+      return which !== undefined
+    },
+    get which() {
+      return which
+    },
+    push(text) {
+      if (which !== undefined) return ''
+      if (stop.length === 0) return text
+      held += text
+      for (let at = held.length - text.length; at < held.length; at++) {
+        for (const matcher of matchers) matcher.take(held.charCodeAt(at))
+        which = complete()
+        if (which !== undefined) return release(at + 1 - which.length)
+      }
+      return release(held.length - Math.max(...matchers.map(({ matched }) => matched)))
+    },
+    flush: () => (which !== undefined ? '' : release(held.length)),
+  }
 }
 
-/** The winning stop string, and where it begins. */
-function firstMatch(text: string, stops: readonly string[]): { start: number; stop: string } | undefined {
-  let best: { start: number; end: number; stop: string } | undefined
-  for (const each of stops) {
-    const start = text.indexOf(each)
-    if (start < 0) continue
-    const end = start + each.length
-    if (!best || end < best.end || (end === best.end && start < best.start)) best = { start, end, stop: each }
-  }
-  return best
+interface Matcher {
+  readonly stop: string
+  /** The longest beginning of the stop string with which the text ends. */
+  matched: number
+  take(code: number): void
 }
 
-/** The length of the longest end of `text` with which a stop string begins. */
-function heldLength(text: string, stop: readonly string[]): number {
-  const longest = Math.max(...stop.map((each) => each.length)) - 1
-  for (let length = Math.min(longest, text.length); length > 0; length--) {
-    const end = text.slice(-length)
-    if (stop.some((each) => each.startsWith(end))) return length
+/** After Knuth, Morris and Pratt: what still matches after a mismatch is known beforehand. */
+function createMatcher(stop: string): Matcher {
+  const fallback = fallbacks(stop)
+  return {
+    stop,
+    matched: 0,
+    take(code) {
+      while (this.matched > 0 && stop.charCodeAt(this.matched) !== code) this.matched = fallback[this.matched - 1] ?? 0
+      if (stop.charCodeAt(this.matched) === code) this.matched++
+    },
   }
-  return 0
+}
+
+/** For each beginning of the text, the length of its longest proper end that is a beginning of the text too. */
+function fallbacks(text: string): number[] {
+  const lengths = [0]
+  let length = 0
+  for (let index = 1; index < text.length; index++) {
+    while (length > 0 && text[index] !== text[length]) length = lengths[length - 1] ?? 0
+    if (text[index] === text[length]) length++
+    lengths.push(length)
+  }
+  return lengths
 }

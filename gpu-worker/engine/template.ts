@@ -6,8 +6,10 @@
  * Tools and settings come once, just before the first user message. Control tokens are segments of their own, and text
  * is tokenised as text: whatever a user writes, `[/INST]` in it is six letters and two brackets.
  */
+import { budgets } from '../../backends/protocol/budgets.ts'
 import type { Chat, Message, Part, Tool, ToolCall } from '../../backends/protocol/chat.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
+import { trimmedEnd } from '../../backends/protocol/trim-end.ts'
 import type { EngineRefusal } from './engine.ts'
 import { dumps, respace } from './python-json.ts'
 import type { ControlName } from './vocabulary.ts'
@@ -26,9 +28,12 @@ export function renderPrompt(chat: Chat, effort: EffortWord): Rendered {
   if (media >= 0) return noVision(media)
   if (effort !== 'none' && effort !== 'high') return unknownEffort(effort)
   const messages = withUser(inCallOrder(merged(chat.messages)))
+  const spell = argumentCharacters(messages) <= budgets.argumentCharacters.value ? respace : asItIs
   const firstUser = messages.findIndex(({ role }) => role === 'user')
   const segments = messages.flatMap((message, index) =>
-    index === firstUser ? [...tools(chat.tools), ...settings(effort), ...render(message)] : render(message),
+    index === firstUser
+      ? [...tools(chat.tools), ...settings(effort), ...render(message, spell)]
+      : render(message, spell),
   )
   return { ok: true, segments: joined([{ control: '<s>' }, ...segments]) }
 }
@@ -57,29 +62,40 @@ function settings(effort: EffortWord): Segment[] {
   return block('[MODEL_SETTINGS]', dumps({ reasoning_effort: effort }), '[/MODEL_SETTINGS]')
 }
 
-function render(message: Message): Segment[] {
+type Spell = (json: string) => string
+const asItIs: Spell = (json) => json
+
+/** Characters of all calls' arguments. More than fit any context are not spelt anew: reading them takes too long. */
+function argumentCharacters(messages: readonly Message[]): number {
+  let characters = 0
+  for (const message of messages)
+    if (message.role === 'assistant') for (const call of message.toolCalls) characters += call.arguments.length
+  return characters
+}
+
+function render(message: Message, spell: Spell): Segment[] {
   switch (message.role) {
     case 'system':
       return block('[SYSTEM_PROMPT]', plain(message.content), '[/SYSTEM_PROMPT]')
     case 'user':
       return block('[INST]', plain(message.content), '[/INST]')
     case 'assistant':
-      return assistant(message)
+      return assistant(message, spell)
     case 'tool':
       return block('[TOOL_RESULTS]', plain(message.content, imageLeftOut), '[/TOOL_RESULTS]')
   }
 }
 
-function assistant({ reasoning, content, toolCalls, prefix }: Assistant): Segment[] {
+function assistant({ reasoning, content, toolCalls, prefix }: Assistant, spell: Spell): Segment[] {
   const thinking = reasoning === '' ? [] : block('[THINK]', reasoning, '[/THINK]')
   // The reference tokenizer cuts trailing spaces off an answer that is plain text, and only there.
-  const text = reasoning === '' ? plain(content).replace(/ +$/, '') : plain(content)
+  const text = reasoning === '' ? trimmedEnd(plain(content), ' ') : plain(content)
   const end: Segment[] = prefix ? [] : [{ control: '</s>' }]
-  return [...thinking, { text }, ...toolCalls.flatMap(call), ...end]
+  return [...thinking, { text }, ...toolCalls.flatMap((each) => call(each, spell)), ...end]
 }
 
-function call({ name, arguments: json }: ToolCall): Segment[] {
-  return [{ control: '[TOOL_CALLS]' }, { text: name }, { control: '[ARGS]' }, { text: respace(json) }]
+function call({ name, arguments: json }: ToolCall, spell: Spell): Segment[] {
+  return [{ control: '[TOOL_CALLS]' }, { text: name }, { control: '[ARGS]' }, { text: spell(json) }]
 }
 
 function block(start: ControlName, text: string, end: ControlName): Segment[] {

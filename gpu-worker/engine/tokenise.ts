@@ -6,13 +6,15 @@
 /** Long enough to be cheap, short against a step. */
 const sliceMs = 2
 
-export type Tokenise = (pieces: readonly (number | string)[]) => Promise<Uint32Array>
+/** Resolves with undefined when the signal is aborted before the end. */
+export type Tokenise = (pieces: readonly (number | string)[], signal?: AbortSignal) => Promise<Uint32Array | undefined>
 
 interface Waiting {
   pieces: readonly (number | string)[]
   next: number
   tokens: number[]
-  resolve(tokens: Uint32Array): void
+  signal: AbortSignal | undefined
+  resolve(tokens: Uint32Array | undefined): void
 }
 
 /**
@@ -29,9 +31,10 @@ export function createTokenise(
   async function work(): Promise<void> {
     for (let request = waiting[0]; request; request = waiting[0]) {
       const endsAt = now() + sliceMs
-      while (request.next < request.pieces.length && now() < endsAt) advance(request)
+      while (request.next < request.pieces.length && !request.signal?.aborted && now() < endsAt) advance(request)
       waiting.shift()
-      if (request.next === request.pieces.length) request.resolve(Uint32Array.from(request.tokens))
+      if (request.signal?.aborted) request.resolve(undefined)
+      else if (request.next === request.pieces.length) request.resolve(Uint32Array.from(request.tokens))
       else waiting.push(request)
       if (waiting.length > 0) await turn()
     }
@@ -43,9 +46,9 @@ export function createTokenise(
     else if (piece !== undefined) for (const token of tokensOf(piece)) request.tokens.push(token)
   }
 
-  return (pieces) =>
+  return (pieces, signal) =>
     new Promise((resolve) => {
-      waiting.push({ pieces, next: 0, tokens: [], resolve })
+      waiting.push({ pieces, next: 0, tokens: [], signal, resolve })
       if (waiting.length === 1) void work()
     })
 }

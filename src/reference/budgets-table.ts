@@ -29,6 +29,7 @@ function written(value: number, unit: Budget['unit']): string {
   if (unit === 'milliseconds' && value >= 1_000) return `${round(value / 1_000)} s`
   if (unit === 'milliseconds') return `${value} ms`
   if (unit === 'percent') return `${value} %`
+  if (unit === 'megabytes') return `${value.toLocaleString('en-US')} MB`
   const number = value.toLocaleString('en-US')
   return unit === 'count' ? number : `${number} ${unit}`
 }

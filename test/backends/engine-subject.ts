@@ -37,7 +37,10 @@ export function engineSubject(engine: Engine): Subject {
     },
     async ask(ask) {
       const prepared = await prepare(engine, ask)
-      if (!prepared.ok) return refused({ ...prepared, retryAfterMs: null, operator: false })
+      if (!prepared.ok) {
+        const code = prepared.code === 'context_length_exceeded' ? prepared.code : 'invalid_value'
+        return refused({ ...prepared, code, retryAfterMs: null, operator: false })
+      }
       return answer(engine, prepared, ask, ++asked)
     },
   }

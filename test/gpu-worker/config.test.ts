@@ -21,6 +21,7 @@ describe('settings', () => {
     ],
     [{ TRAMONTANE_POOL: 'fast' }, /^TRAMONTANE_POOL: /],
     [{ TRAMONTANE_SLOTS: '0' }, /^TRAMONTANE_SLOTS: /],
+    [{ TRAMONTANE_ENGINE_MEMORY_MB: '100' }, /^TRAMONTANE_ENGINE_MEMORY_MB: is too small/],
     [{ TRAMONTANE_ENGINE_KEY: '' }, /^TRAMONTANE_ENGINE_KEY: is empty/],
     [{ TRAMONTANE_MODEL_ID: 'gpt' }, /^TRAMONTANE_MODEL_ID: gpt is not in the catalogue/],
   ])('[CFG1] what is wrong is named by its variable: %j', (environment, message) => {
@@ -33,7 +34,8 @@ describe('settings', () => {
   })
 
   it('[CFG3] an engine is embedded, launched, or attached to by its URL', () => {
-    expect(engine({})).toMatchObject({ kind: 'embedded', batchTokens: 256 })
+    expect(engine({})).toMatchObject({ kind: 'embedded', batchTokens: 256, memoryBytesMax: null })
+    expect(engine({ TRAMONTANE_ENGINE_MEMORY_MB: '1000' })).toMatchObject({ memoryBytesMax: 1_048_576_000 })
     const launched = { TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_ARGS: `--jinja "two words" '--x=y z'` }
     expect(engine(launched)).toMatchObject({
       kind: 'launched',

@@ -32,7 +32,7 @@ describe('pieces', () => {
       `.${'😀'.repeat(50_000)}`,
       ` ${'x😀'.repeat(30_000)}`,
     ]) {
-      const pieces = cutText(text)
+      const pieces = [...cutText(text)]
       expect(pieces.join('')).toBe(text)
       expect(Math.max(...pieces.map((piece) => piece.length))).toBeLessThanOrEqual(8_193)
       expect(pieces.every((piece) => piece.isWellFormed())).toBe(true)

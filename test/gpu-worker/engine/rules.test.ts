@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { EffortWord } from '../../../backends/protocol/effort.ts'
-import { rulesOf, samplingOf } from '../../../gpu-worker/engine/rules.ts'
+import { compileGrammars } from '../../../gpu-worker/engine/grammar.ts'
+import { grammarJob, rulesOf, samplingOf } from '../../../gpu-worker/engine/rules.ts'
 import { controlNames, createVocabulary } from '../../../gpu-worker/engine/vocabulary.ts'
 import { chatOf } from './prompt.ts'
 
@@ -14,9 +15,12 @@ const tools = ['f', 'g'].map((name) => ({ type: 'function', function: { name } }
 const json = { type: 'json_object' }
 
 function rules(body: Record<string, unknown>, effort: EffortWord = 'none') {
-  const ruled = rulesOf(chatOf(body), effort, vocabulary)
-  if (!ruled.ok) throw new Error(ruled.message)
-  return ruled.rules
+  const chat = chatOf(body)
+  const job = grammarJob(chat, vocabulary)
+  if (job && 'ok' in job) throw new Error(job.message)
+  const grammars = job ? compileGrammars(job) : { ok: true as const, content: null, call: null }
+  if (!grammars.ok) throw new Error(grammars.message)
+  return rulesOf(chat, effort, vocabulary, grammars)
 }
 
 describe('rules', () => {

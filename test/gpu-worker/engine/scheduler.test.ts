@@ -9,7 +9,11 @@ const options = { slotsMax: 2, contextTokens: 1_000, batchTokens: 64, prefillChu
  * A library that computes nothing: it records every batch, checks that positions are without gaps, and lets the test
  * act between two steps. Its tokens are 100, 101, … for each run.
  */
-function world(between: (step: number) => void = () => {}, newSampler: () => Sampler = countingSampler) {
+function world(
+  between: (step: number) => void = () => {},
+  newSampler: () => Sampler = countingSampler,
+  other: Partial<typeof options> = {},
+) {
   const held = new Map<number, number[]>()
   const batches: BatchItem[][] = []
   const decoder: Decoder = {
@@ -31,16 +35,22 @@ function world(between: (step: number) => void = () => {}, newSampler: () => Sam
   const reports: StepReport[] = []
   const idle = Promise.withResolvers<void>()
   let failed: unknown
-  const scheduler = new Scheduler(
+  let work = 0
+  const scheduler = new Scheduler({
     decoder,
-    options,
-    (report) => reports.push(report),
-    (error) => {
+    options: { ...options, ...other },
+    report: (report) => reports.push(report),
+    fail: (error) => {
       failed = error
       idle.resolve()
     },
-  )
-  return { scheduler, batches, reports, failed: () => failed }
+    clock: () => ({ wall: work, processor: work }),
+  })
+  /** Lets the processor work for so many milliseconds. */
+  const worked = (ms: number) => {
+    work += ms
+  }
+  return { scheduler, batches, reports, worked, failed: () => failed }
 }
 
 function countingSampler(): Sampler {
@@ -246,6 +256,86 @@ describe('scheduler', () => {
       { id: 1, reason: 'failed' },
       { id: 2, reason: 'length' },
     ])
+  })
+
+  it('[EGS24] a run whose grammar costs too much per token ends alone, and the others are cleared', async () => {
+    const costs = [120, 20, 20]
+    let made = 0
+    const it = world(
+      undefined,
+      () => {
+        const cost = costs[made++] ?? 0
+        let next = 100
+        return {
+          set() {},
+          async sample() {
+            // As in a pool of threads: the work of those side by side adds up.
+            await undefined
+            it.worked(cost)
+            return next++
+          },
+          complete: () => false,
+        }
+      },
+      { slotsMax: 3 },
+    )
+    const content = { text: 'root ::= object', ends: true }
+    for (const id of [1, 2, 3]) it.scheduler.run(id, { ...job([id], 60), rules: { ...job([1], 1).rules, content } })
+    await settle()
+    await settle()
+    expect(ended(it.reports)).toEqual([
+      { id: 1, reason: 'costly' },
+      { id: 2, reason: 'length' },
+      { id: 3, reason: 'length' },
+    ])
+    expect(sampledOf(it.reports, 1).length).toBeLessThan(12)
+  })
+
+  it('[EGS24] one token that takes half a second ends its run; runs without a grammar are not measured', async () => {
+    let made = 0
+    const it = world(undefined, () => {
+      const cost = made++ === 0 ? 600 : 70
+      return {
+        set() {},
+        async sample() {
+          await undefined
+          it.worked(cost)
+          return 100
+        },
+        complete: () => false,
+      }
+    })
+    const content = { text: 'root ::= object', ends: true }
+    it.scheduler.run(1, { ...job([1], 60), rules: { ...job([1], 1).rules, content } })
+    it.scheduler.run(2, job([2], 30))
+    await settle()
+    expect(ended(it.reports)).toEqual([
+      { id: 1, reason: 'costly' },
+      { id: 2, reason: 'length' },
+    ])
+    expect(sampledOf(it.reports, 1).length).toBe(1)
+  })
+
+  it('[EGS24] a grammar that the library does not take ends its run, before it starts or later, and nothing else', async () => {
+    const it = world(undefined, () => ({
+      ...countingSampler(),
+      set(_, grammar) {
+        if (grammar?.text === 'bad') throw new Error('no grammar')
+      },
+    }))
+    const bad = { text: 'bad', ends: true }
+    const { rules } = job([1], 1)
+    it.scheduler.run(1, { ...job([1], 9), rules: { ...rules, content: bad } })
+    it.scheduler.run(2, { ...job([2], 9), rules: { ...rules, content: bad, mayThink: true } })
+    it.scheduler.run(3, job([3], 5))
+    await settle()
+    expect(ended(it.reports).sort((a, b) => a.id - b.id)).toEqual([
+      { id: 1, reason: 'failed' },
+      { id: 2, reason: 'failed' },
+      { id: 3, reason: 'length' },
+    ])
+    expect(it.failed()).toBeUndefined()
+    expect(it.reports.at(-1)?.kvTokens).toBe(0)
   })
 
   it('[ENG3] each run ends exactly once, and after all of them nothing is held', async () => {

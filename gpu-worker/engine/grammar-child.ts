@@ -1,0 +1,47 @@
+/**
+ * The process that compiles the schemas of one request after another and has the library read the result, without a
+ * model. Its parent ends it when a request takes too long or too much memory: nothing but that request is lost.
+ */
+import { budgets } from '../../backends/protocol/budgets.ts'
+import type { EngineRefusal } from './engine.ts'
+import { anyArguments, compileGrammars, type GrammarJob, type Grammars, refused } from './grammar.ts'
+import { loadGrammarReader } from './grammar-reader.ts'
+import type { Grammar } from './messages.ts'
+import { endWithParent } from './orphan.ts'
+
+export type ToGrammarChild = { id: number; job: GrammarJob }
+export type FromGrammarChild = { kind: 'ready' } | { kind: 'answer'; id: number; answer: Grammars | EngineRefusal }
+
+endWithParent()
+process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
+const read = await loadGrammarReader()
+process.on('message', ({ id, job }: ToGrammarChild) => send({ kind: 'answer', id, answer: answerOf(job) }))
+send({ kind: 'ready' })
+
+function answerOf(job: GrammarJob): Grammars | EngineRefusal {
+  const compiled = compileGrammars(job)
+  if (!compiled.ok) return compiled
+  const { content, call } = compiled
+  const contentReads = !content || reads(content)
+  if (!contentReads && job.content?.kind !== 'calls') return refused(tooLarge)
+  return {
+    ok: true,
+    content: !contentReads && job.content?.kind === 'calls' ? anyArguments(job.content) : content,
+    // Tools get looser rules where theirs are too much.
+    call: call && job.call && !reads(call) ? anyArguments(job.call) : call,
+  }
+}
+
+const tooLarge = 'it is too large to be enforced. Use smaller bounds or fewer alternatives'
+
+/** Whether the library reads the grammar, and quickly: the engine process reads it again while others wait. */
+function reads({ text }: Grammar): boolean {
+  const before = process.cpuUsage()
+  if (!read(text)) return false
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / 1_000 <= budgets.grammarReadMs.value
+}
+
+function send(message: FromGrammarChild): void {
+  process.send?.(message, () => {})
+}

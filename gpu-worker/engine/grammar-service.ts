@@ -1,0 +1,239 @@
+/**
+ * Compiles the schemas of requests in a process of its own (grammar-child.ts), one request at a time.
+ *
+ *   compile ──known──▶ answer                      at once, from what was compiled before
+ *      │
+ *      ▼
+ *   waiting ──smallest first──▶ compiling ──▶ answer
+ *                                   │ too long, too large, or the process died
+ *                                   ▼
+ *                          that request is refused, and the process replaced
+ *
+ * The process starts with the first request that has a schema. The owner closes the service, which ends the process.
+ */
+import { fork } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { budgets } from '../../backends/protocol/budgets.ts'
+import { watchChild } from './child-watch.ts'
+import { clientLeft, EngineFailure, type EngineRefusal, preparationFailed } from './engine.ts'
+import { childEnvironment } from './fork.ts'
+import { anyArguments, type GrammarJob, type Grammars, refused } from './grammar.ts'
+import type { FromGrammarChild, ToGrammarChild } from './grammar-child.ts'
+
+type Answer = Grammars | EngineRefusal
+
+interface Waiting {
+  job: GrammarJob
+  key: string
+  size: number
+  signal: AbortSignal | undefined
+  resolve(answer: Answer): void
+  reject(error: Error): void
+}
+
+/** A process under way, as this service needs it. */
+export interface GrammarProcess {
+  readonly pid: number | undefined
+  send(message: ToGrammarChild): void
+  onMessage(listener: (message: FromGrammarChild) => void): void
+  kill(): void
+  /** With a sentence's end about why, where the watch ended it. */
+  readonly exited: Promise<string>
+}
+
+/** Grammars that were compiled before. The key is a digest of all schemas, so a tenant finds only what it knows. */
+const knownMax = 256
+const knownCharactersMax = 8 * 1024 * 1024
+const startMs = 20_000
+const startsMax = 3
+
+export class GrammarService {
+  readonly #start: () => GrammarProcess
+  readonly #log: (line: string) => void
+  readonly #deadlineMs: number
+  readonly #known = new Map<string, Grammars>()
+  readonly #waiting: Waiting[] = []
+  #characters = 0
+  #process: GrammarProcess | undefined
+  #ready = false
+  #current: Waiting | undefined
+  #timer: NodeJS.Timeout | undefined
+  #failedStarts = 0
+  #ids = 0
+  #closed = false
+
+  constructor(log: (line: string) => void, start = forkGrammarChild, deadlineMs: number = budgets.grammarMs.value) {
+    this.#log = log
+    this.#start = start
+    this.#deadlineMs = deadlineMs
+  }
+
+  /** Resolves with the grammars, or why the request is refused. Rejects with EngineFailure where it cannot compile. */
+  compile(job: GrammarJob, signal?: AbortSignal): Promise<Answer> {
+    const text = JSON.stringify(job)
+    const key = createHash('sha256').update(text).digest('base64')
+    const known = this.#known.get(key)
+    if (known) {
+      this.#known.delete(key)
+      this.#known.set(key, known)
+      return Promise.resolve(known)
+    }
+    if (this.#closed) return Promise.reject(new EngineFailure('the engine is closed'))
+    if (signal?.aborted) return Promise.resolve(clientLeft)
+    if (this.#waiting.length >= budgets.grammarQueue.value)
+      return Promise.resolve(preparationFailed('too many schemas wait to be compiled'))
+    return new Promise((resolve, reject) => {
+      const waiting = { job, key, size: text.length, signal, resolve, reject }
+      this.#waiting.push(waiting)
+      signal?.addEventListener('abort', () => this.#left(waiting), { once: true })
+      this.#next()
+    })
+  }
+
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#timer)
+    this.#process?.kill()
+    const failure = new EngineFailure('the engine was closed')
+    for (const waiting of [this.#current, ...this.#waiting.splice(0)]) waiting?.reject(failure)
+    this.#current = undefined
+  }
+
+  /** What is being compiled goes on: it ends soon, and its answer may be used again. */
+  #left(waiting: Waiting): void {
+    const index = this.#waiting.indexOf(waiting)
+    if (index >= 0) this.#waiting.splice(index, 1)
+    waiting.resolve(clientLeft)
+  }
+
+  #next(): void {
+    if (this.#closed || this.#current || this.#waiting.length === 0) return
+    if (!this.#process) this.#spawn()
+    if (!this.#ready) return
+    // A short schema does not wait for the long ones before it.
+    const smallest = this.#waiting.reduce((least, each) => (each.size < least.size ? each : least))
+    this.#waiting.splice(this.#waiting.indexOf(smallest), 1)
+    this.#current = smallest
+    this.#process?.send({ id: ++this.#ids, job: smallest.job })
+    this.#within(this.#deadlineMs, () => this.#overrun())
+  }
+
+  #spawn(): void {
+    const child = this.#start()
+    this.#process = child
+    this.#ready = false
+    child.onMessage((message) => {
+      if (this.#process !== child) return
+      if (message.kind === 'ready') this.#started()
+      else if (message.id === this.#ids) this.#done(message.answer)
+    })
+    void child.exited.then((why) => {
+      if (this.#process === child) this.#lost(why)
+    })
+    this.#within(startMs, () => {
+      child.kill()
+      this.#lost('did not start in time')
+    })
+  }
+
+  #started(): void {
+    clearTimeout(this.#timer)
+    this.#ready = true
+    this.#failedStarts = 0
+    this.#next()
+  }
+
+  #done(answer: Answer): void {
+    clearTimeout(this.#timer)
+    const current = this.#current
+    this.#current = undefined
+    if (current && answer.ok) this.#keep(current.key, answer)
+    current?.resolve(answer)
+    this.#next()
+  }
+
+  #overrun(): void {
+    this.#process?.kill()
+    this.#lost(`took longer than ${this.#deadlineMs / 1_000} s`)
+  }
+
+  /** The process is gone, or about to be. What it was compiling is to blame; what waits gets a new process. */
+  #lost(why: string): void {
+    clearTimeout(this.#timer)
+    const wasReady = this.#ready
+    this.#process = undefined
+    this.#ready = false
+    const current = this.#current
+    this.#current = undefined
+    if (this.#closed) return
+    this.#log(`engine: the process that compiles schemas ${why} and was replaced`)
+    if (current) current.resolve(withoutSchemas(current.job))
+    if (!wasReady && ++this.#failedStarts >= startsMax) this.#giveUp(why)
+    this.#next()
+  }
+
+  #giveUp(why: string): void {
+    this.#failedStarts = 0
+    const failure = new EngineFailure(`the process that compiles schemas ${why}`)
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(failure)
+  }
+
+  #keep(key: string, answer: Grammars): void {
+    this.#known.set(key, answer)
+    this.#characters += sizeOf(answer)
+    for (const [oldest, { content, call }] of this.#known) {
+      if (this.#known.size <= knownMax && this.#characters <= knownCharactersMax) return
+      this.#known.delete(oldest)
+      this.#characters -= sizeOf({ content, call })
+    }
+  }
+
+  #within(ms: number, otherwise: () => void): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(otherwise, ms)
+  }
+}
+
+/** A promised form is refused; tools get looser rules. */
+function withoutSchemas({ content, call }: GrammarJob): Answer {
+  if (content?.kind === 'schema')
+    return refused('it takes too long to compile. Use fewer properties, branches and references')
+  const object = content && compileLoose(content)
+  return { ok: true, content: object, call: call && anyArguments(call) }
+}
+
+function compileLoose(content: Exclude<GrammarJob['content'], null>): Grammars['content'] {
+  return content.kind === 'calls' ? anyArguments(content) : null
+}
+
+function sizeOf({ content, call }: Pick<Grammars, 'content' | 'call'>): number {
+  return (content?.text.length ?? 0) + (call?.text.length ?? 0)
+}
+
+export function forkGrammarChild(): GrammarProcess {
+  const child = fork(fileURLToPath(new URL('./grammar-child.ts', import.meta.url)), [], {
+    serialization: 'advanced',
+    execArgv: ['--max-old-space-size=256'],
+    // The library prints a grammar that it refuses, with the client's words in it.
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    env: childEnvironment(process.env),
+  })
+  const memoryBytesMax = budgets.grammarMemoryMegabytes.value * 1024 * 1024
+  const watch = watchChild(child.pid, { memoryBytesMax })
+  return {
+    pid: child.pid,
+    send: (message) => {
+      if (child.connected) child.send(message, () => {})
+    },
+    onMessage: (listener) => child.on('message', listener),
+    kill: () => child.kill('SIGKILL'),
+    exited: new Promise((resolve) => {
+      const ended = (how: string) => resolve(watch.end() ?? `ended (${how})`)
+      child.on('exit', (code, signal) => ended(signal ?? `exit code ${code}`))
+      child.on('error', (error) => {
+        if (child.pid === undefined) ended(error.message)
+      })
+    }),
+  }
+}
