@@ -28,6 +28,24 @@ describe('settings', () => {
     expect(() => read(environment)).toThrow(message)
   })
 
+  it('[WPT4] the metrics key and port are read, and a key that is easy to guess is refused', () => {
+    const base = {
+      TRAMONTANE_WORKER_KEY: `tw_w1_1_${'A'.repeat(43)}`,
+      TRAMONTANE_EDGE_URL: 'http://127.0.0.1:1',
+    }
+    const given = (more: Record<string, string>) => {
+      const { metricsKey, metricsAt } = readConfig({ ...base, ...more })
+      return { metricsKey, metricsAt }
+    }
+    expect(given({})).toEqual({ metricsKey: null, metricsAt: null })
+    expect(given({ TRAMONTANE_METRICS_KEY: 'k'.repeat(16) }).metricsKey).toBe('k'.repeat(16))
+    expect(given({ TRAMONTANE_METRICS_PORT: '9100' }).metricsAt).toEqual({ host: '127.0.0.1', port: 9_100 })
+    const wide = { TRAMONTANE_METRICS_PORT: '9100', TRAMONTANE_METRICS_HOST: '0.0.0.0' }
+    expect(given(wide).metricsAt).toEqual({ host: '0.0.0.0', port: 9_100 })
+    for (const key of ['', 'short', `${'k'.repeat(16)} `])
+      expect(() => given({ TRAMONTANE_METRICS_KEY: key })).toThrow(/^TRAMONTANE_METRICS_KEY: must have 16/)
+  })
+
   it('[CFG2] a worker needs a key and a gateway, and says which is missing', () => {
     expect(() => readConfig({})).toThrow(/^TRAMONTANE_WORKER_KEY: is missing: enrol the worker/)
     expect(() => readConfig({ TRAMONTANE_WORKER_KEY: 'k', TRAMONTANE_EDGE_URL: 'x' })).toThrow(/^TRAMONTANE_EDGE_URL: /)
