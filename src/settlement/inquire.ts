@@ -11,6 +11,7 @@ import { type Env, settings } from '../env.ts'
 import { fleetOf } from '../routing/fleet.ts'
 import type { Place } from '../routing/pool.ts'
 import type { Known } from './overdue.ts'
+import { believe, type Heard } from './verdict.ts'
 
 const answerWithinMs = 5_000
 
@@ -25,7 +26,8 @@ export async function inquire(env: Env, requestIds: string[], now: number): Prom
   }
 }
 
-async function ask(env: Env, place: Place, requestIds: string[], now: number): Promise<InquiryAnswer | undefined> {
+/** The requests that the worker can prove it was given. */
+async function ask(env: Env, place: Place, requestIds: string[], now: number): Promise<Heard | undefined> {
   const { workerId, keyEpoch, url } = place
   const { fleet } = await settings(env)
   const claims: Inquiry = { workerId, requestIds, expiresAt: now + answerWithinMs }
@@ -37,7 +39,7 @@ async function ask(env: Env, place: Place, requestIds: string[], now: number): P
       headers: { authorization: `Bearer ${token}` },
       signal: AbortSignal.timeout(answerWithinMs),
     })
-    return response.ok ? InquiryAnswer.parse(await response.json()) : undefined
+    return response.ok ? believe(fleet, workerId, InquiryAnswer.parse(await response.json())) : undefined
   } catch (error) {
     console.warn(`worker ${workerId} did not answer an inquiry`, error)
     return undefined

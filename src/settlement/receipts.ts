@@ -19,7 +19,7 @@ import { fleetOf } from '../routing/fleet.ts'
 import type { End } from '../routing/pool.ts'
 import { judgeReceipt } from './verdict.ts'
 
-/** What a worker has sealed, whatever it says. */
+/** What a worker has sealed. Nothing of it is checked yet but the seal. */
 interface Sealed {
   claims: ReceiptNames
   keyEpoch: number
@@ -57,11 +57,15 @@ async function openAll(tokens: string[], settings: Settings): Promise<Sealed[]> 
   const kids = new Set(tokens.map((token) => sealedBy(token) ?? ''))
   const by = kids.size === 1 ? parseKeyId([...kids][0] ?? '') : undefined
   const key = by && (await workerSealKey(settings.fleet, by.workerId, by.epoch))
-  const opened = key ? await Promise.all(tokens.map((token) => unseal('receipt', token, key, ReceiptNames))) : []
-  const own = opened.filter((claims) => claims !== undefined && claims.workerId === by?.workerId)
-  if (!by || own.length < tokens.length)
-    throw new GatewayError('permission_denied', 'a receipt is not signed by its worker: enrol the worker again')
-  return own.flatMap((claims) => (claims ? [{ claims, keyEpoch: by.epoch }] : []))
+  const sealed: Sealed[] = []
+  for (const token of tokens) {
+    const claims = key && (await unseal('receipt', token, key, ReceiptNames))
+    // The first wrong seal ends the call: a caller without a key costs one check.
+    if (!by || claims?.workerId !== by.workerId)
+      throw new GatewayError('permission_denied', 'a receipt is not signed by its worker: enrol the worker again')
+    sealed.push({ claims, keyEpoch: by.epoch })
+  }
+  return sealed
 }
 
 /** Frees the slots, and keeps the receipts of those workers whose keys were not revoked. */
