@@ -3,7 +3,7 @@
  * a process that died, and book them as failed.
  *
  * The lock is SQLite's own on a file of its own, held open: the kernel drops it when the process ends, however it ends,
- * and it holds across process namespaces. A file with a process id does neither. The id beside it is for the message.
+ * and it holds across process namespaces. A file with a process id does neither. owner.json holds the id for the message.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -37,7 +37,11 @@ export function lockFolder(folder: string): () => void {
     )
   }
   const held = db
-  writeFileSync(owner, JSON.stringify({ pid: process.pid }))
+  try {
+    writeFileSync(owner, JSON.stringify({ pid: process.pid }))
+  } catch {
+    // A full disk: the lock holds all the same, and only the message of a second process lacks the id.
+  }
   return () => held.close()
 }
 

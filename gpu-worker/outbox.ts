@@ -24,7 +24,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { z } from 'zod'
 import { budgets } from '../backends/protocol/budgets.ts'
 import { cleanText } from '../backends/protocol/clean-text.ts'
-import { Dispatch } from '../backends/protocol/dispatch.ts'
+import { Dispatch, ProvenDispatch } from '../backends/protocol/dispatch.ts'
+import { claimedMax, type InquiryAnswer } from '../backends/protocol/inquiry.ts'
 import type { Counts } from '../backends/protocol/money.ts'
 import { Receipt, receiptOf } from '../backends/protocol/receipt.ts'
 import { lockFolder } from './outbox-lock.ts'
@@ -42,10 +43,21 @@ export interface Owed {
   receipt: Receipt
 }
 
-/** The disk does not take what has to be written before an engine may begin. */
+/** What has to be written before an engine may begin is not written. */
 export class OutboxFailure extends Error {
   override name = 'OutboxFailure'
+  readonly code: 'outbox_down' | 'replayed_dispatch'
+
+  constructor(code: OutboxFailure['code'], options?: ErrorOptions) {
+    super(
+      code === 'outbox_down' ? 'the disk of this worker takes no receipts' : 'this dispatch was used already',
+      options,
+    )
+    this.code = code
+  }
 }
+
+const primaryKeyTaken = 1_555
 
 /** The folder's database, with its tables. Safe to open while a worker runs; only the worker holds the folder's lock. */
 export function openOutboxDatabase(folder: string): DatabaseSync {
@@ -158,19 +170,22 @@ export class Outbox {
         ORDER BY dispatch_id LIMIT ?`,
     )
     this.#about = this.#db.prepare(
-      'SELECT receipt IS NOT NULL AS owed FROM dispatches WHERE dispatch_id >= ? AND dispatch_id < ?',
+      'SELECT dispatch_id, dispatch, receipt FROM dispatches WHERE dispatch_id >= ? AND dispatch_id < ?',
     )
   }
 
-  /** Throws OutboxFailure where it cannot be written: then nothing may run, for nobody would be billed. */
+  /** Throws OutboxFailure where it cannot be written: then nothing may run, because the run would not be billed. */
   begin(dispatch: Dispatch, slot: number, now: number): void {
-    if (!this.usable()) throw new OutboxFailure('the disk of this worker takes no receipts')
+    if (!this.usable()) throw new OutboxFailure('outbox_down')
     try {
       this.#count(slot, noCounts)
       this.#insert.run(dispatch.dispatchId, slot, JSON.stringify(dispatch), now, null)
     } catch (cause) {
+      // Used ids are in memory only. After a restart the row shows that the id was used.
+      if (cause instanceof Error && 'errcode' in cause && cause.errcode === primaryKeyTaken)
+        throw new OutboxFailure('replayed_dispatch', { cause })
       this.#fail('a request could not be begun', cause)
-      throw new OutboxFailure('the disk of this worker takes no receipts', { cause })
+      throw new OutboxFailure('outbox_down', { cause })
     }
     this.#running.add(dispatch.dispatchId)
   }
@@ -220,15 +235,20 @@ export class Outbox {
     return all.sort((a, b) => (a.dispatchId < b.dispatchId ? -1 : 1)).slice(0, limit)
   }
 
-  /** Which of these requests are running here, and for which a receipt is owed. */
-  about(requestIds: string[]): { running: string[]; owed: string[] } {
-    const answer = { running: [] as string[], owed: [] as string[] }
+  /** Which dispatches of these requests are running here, and for which a receipt is owed; each with its proof. */
+  about(requestIds: string[]): InquiryAnswer {
+    const answer: InquiryAnswer = { running: [], owed: [] }
     for (const requestId of requestIds) {
       // Dispatch ids are the request's id, a dot and the attempt's number.
-      const rows = this.#about.all(`${requestId}.`, `${requestId}/`)
-      const unwritten = [...this.#unwritten.values()].some((receipt) => receipt.requestId === requestId)
-      if (unwritten || rows.some((row) => row.owed === 1)) answer.owed.push(requestId)
-      else if (rows.length > 0) answer.running.push(requestId)
+      for (const row of this.#about.all(`${requestId}.`, `${requestId}/`)) {
+        const receipt =
+          this.#unwritten.get(String(row.dispatch_id)) ??
+          (row.receipt === null ? undefined : readReceipt(String(row.receipt), String(row.dispatch)))
+        const claim = receipt ? { ...receipt, ...receipt.terms } : readDispatch(String(row.dispatch))
+        const parsed = ProvenDispatch.safeParse(claim)
+        const claims = answer[receipt ? 'owed' : 'running']
+        if (parsed.success && claims.length < claimedMax) claims.push(parsed.data)
+      }
     }
     return answer
   }
@@ -316,7 +336,7 @@ export class Outbox {
       this.#unwritten.clear()
       for (const dispatchId of this.#undeleted) this.#delete.run(dispatchId)
       this.#undeleted.clear()
-      // Something of about a request's size, or a disk that has room for nothing would look usable.
+      // The probe has about a request's size: a disk with no space left would pass a smaller one.
       this.#insert.run(probe, 0, ' '.repeat(4_096), 0, null)
       this.#delete.run(probe)
     } catch {

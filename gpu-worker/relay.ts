@@ -65,7 +65,7 @@ export async function relay(
   try {
     outbox.begin(dispatch, slot, startedAt)
   } catch (error) {
-    if (error instanceof OutboxFailure) return { code: 'outbox_down', message: error.message }
+    if (error instanceof OutboxFailure) return { code: error.code, message: error.message }
     throw error
   }
   const left = new AbortController()

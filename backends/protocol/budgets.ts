@@ -463,7 +463,7 @@ export const budgets = {
   schemaBytes: {
     value: 512 * 1024,
     unit: 'bytes',
-    bounds: 'JSON schemas of one request (response format and tools together)',
+    bounds: 'schemas of one request (response format and tools together)',
     reason:
       'the 5,000 properties and 120,000 characters of names and values that OpenAI documents come to 400 kB; tools above it get looser rules',
   },

@@ -64,6 +64,14 @@ export const Dispatch = z.object({
 })
 export type Dispatch = z.infer<typeof Dispatch>
 
+/** What a dispatch's proof covers, and the proof: what its worker shows to speak of it. */
+export const ProvenDispatch = Dispatch.pick({
+  ...{ requestId: true, dispatchId: true, workerId: true, tenantId: true, keyId: true, model: true, pool: true },
+  ...{ effort: true, rates: true, costNanoMax: true, promptTokensMax: true, outputTokensMax: true, issuedAt: true },
+  proof: true,
+})
+export type ProvenDispatch = z.infer<typeof ProvenDispatch>
+
 /** The number of the dispatch that the edge makes to a hosted API; those to workers begin at 1. */
 export const hostedDispatch = 0
 

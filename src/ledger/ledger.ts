@@ -129,8 +129,8 @@ export function raise(account: Account, booking: Booking | undefined, boundNano:
 
 /**
  * Settles a receipt. The first receipt of a reserved request closes it. Any other (a second attempt's, or one that comes
- * after void or expiry) is an entry of its own. It takes what is left of the request's bound and of the account, and
- * `lateNano` at most: what other budgets than the account's still hold. A failed attempt leaves the reservation open,
+ * after void or expiry) is an entry of its own. It takes at most the rest of the request's bound, the rest
+ * of the account, and `lateNano`: what other budgets than the account's still hold. A failed attempt leaves the reservation open,
  * for the attempt that follows it; the edge closes it when none does.
  */
 export function settle(
@@ -163,7 +163,7 @@ export function settle(
 }
 
 /**
- * What makes a charge impossible whoever sent it. The numbered dispatch id also bounds the entries of one request: there
+ * What makes a charge impossible from any sender. The numbered dispatch id also bounds the entries of one request: there
  * is one per dispatch.
  */
 export function chargeFault({ requestId, dispatchId, costNano, counts }: Charge): string | undefined {

@@ -2,8 +2,8 @@
  * A token bucket in integers. `level` counts units times 60,000, so that a refill of `perMinute` units a minute adds
  * exactly `perMinute` for each millisecond and nothing is ever rounded.
  *
- * The level lies between a full bucket and a debt that `rateDebt` milliseconds pay back. So it stays an exact integer
- * whatever is taken, and no use beyond the rate shuts its holder out for longer than that.
+ * The level lies between a full bucket and a debt that `rateDebt` milliseconds pay back. So it stays an exact
+ * integer for any use, and no use beyond the rate shuts its holder out for longer than that.
  */
 import { budgets } from '../../backends/protocol/budgets.ts'
 

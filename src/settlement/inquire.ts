@@ -2,7 +2,7 @@
  * Asks every worker about overdue requests. Those that cannot be asked make the answer `silent`, and so
  * does a fleet that was started so lately that it does not know them all.
  */
-import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/protocol/inquiry.ts'
+import { claimedMax, type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/protocol/inquiry.ts'
 import { seal } from '../../backends/protocol/seal.ts'
 import { keyIdOf } from '../../backends/protocol/worker-key.ts'
 import { below } from '../../backends/root.ts'
@@ -12,10 +12,11 @@ import { type Env, settings } from '../env.ts'
 import { fleetOf } from '../routing/fleet.ts'
 import type { Place } from '../routing/pool.ts'
 import type { Known } from './overdue.ts'
+import { believe, type Heard } from './verdict.ts'
 
 const answerWithinMs = 5_000
-/** Twice 500 request ids of 64 characters, and their quotes. */
-const answerBytesMax = 128 * 1024
+/** A dispatch with its terms and proof takes about 600 bytes. */
+const answerBytesMax = claimedMax * 1_024
 
 export async function inquire(env: Env, requestIds: string[], now: number): Promise<Known> {
   const { present, missing, complete } = await fleetOf(env).registry()
@@ -28,7 +29,8 @@ export async function inquire(env: Env, requestIds: string[], now: number): Prom
   }
 }
 
-async function ask(env: Env, place: Place, requestIds: string[], now: number): Promise<InquiryAnswer | undefined> {
+/** The requests that the worker can prove it was given. */
+async function ask(env: Env, place: Place, requestIds: string[], now: number): Promise<Heard | undefined> {
   const { workerId, keyEpoch, url } = place
   const { fleet } = await settings(env)
   const claims: Inquiry = { workerId, requestIds, expiresAt: now + answerWithinMs }
@@ -42,7 +44,8 @@ async function ask(env: Env, place: Place, requestIds: string[], now: number): P
       redirect: 'manual',
       signal: AbortSignal.timeout(answerWithinMs),
     })
-    return response.ok ? InquiryAnswer.parse(await readWorkerAnswer(response, answerBytesMax)) : undefined
+    if (!response.ok) return undefined
+    return believe(fleet, workerId, InquiryAnswer.parse(await readWorkerAnswer(response, answerBytesMax)))
   } catch (error) {
     console.warn(`worker ${workerId} did not answer an inquiry`, error)
     return undefined

@@ -6,29 +6,28 @@
  * Synchronous and native, as the ledger's hash: the simulation runs it too.
  */
 import { createHmac } from 'node:crypto'
-import type { Dispatch } from '../../backends/protocol/dispatch.ts'
-import type { Receipt } from '../../backends/protocol/receipt.ts'
+import type { ProvenDispatch } from '../../backends/protocol/dispatch.ts'
 import { constantTimeEqual, type Secret } from '../auth/secret.ts'
 
 /** Workers' keys are derived from the same secret under names that begin with "worker:". */
 const purpose = 'dispatch-proof:1'
 
-type Proven = Omit<Dispatch, 'proof' | 'bodyDigest' | 'priority' | 'settleFirst' | 'expiresAt'>
+type Covered = Omit<ProvenDispatch, 'proof'>
 
 const keys = new WeakMap<Secret, Uint8Array>()
 
 /** 43 characters of base64url. */
-export function proofOf(fleet: Secret, dispatch: Proven): string {
+export function proofOf(fleet: Secret, dispatch: Covered): string {
   return createHmac('sha256', keyOf(fleet)).update(provenText(dispatch)).digest('base64url')
 }
 
 /** Whether the edge has made this dispatch, to this worker, for this tenant and request, on these terms. */
-export function isProven(fleet: Secret, { terms, ...names }: Receipt): boolean {
-  return constantTimeEqual(names.proof, proofOf(fleet, { ...names, ...terms }))
+export function isProven(fleet: Secret, dispatch: ProvenDispatch): boolean {
+  return constantTimeEqual(dispatch.proof, proofOf(fleet, dispatch))
 }
 
 /** An array in JSON, so that no two dispatches have the same text. */
-function provenText(dispatch: Proven): string {
+function provenText(dispatch: Covered): string {
   const { requestId, dispatchId, workerId, tenantId, keyId, model, pool, effort, rates } = dispatch
   const { costNanoMax, promptTokensMax, outputTokensMax, issuedAt } = dispatch
   return JSON.stringify([

@@ -17,7 +17,7 @@ import { fleetOf } from '../routing/fleet.ts'
 import type { End } from '../routing/pool.ts'
 import { judgeReceipt } from './verdict.ts'
 
-/** What a worker has sealed, whatever it says. */
+/** What a worker has sealed. Nothing of it is checked yet but the seal. */
 interface Sealed {
   claims: ReceiptNames
   keyEpoch: number

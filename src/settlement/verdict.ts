@@ -1,7 +1,9 @@
 /**
- * Whether the edge believes a receipt whose seal is good. Pure, so that the simulation judges by the same rule: well
- * formed, proven by the dispatch, and possible under its terms, in this order. The first fault is the reason.
+ * What the edge believes of a worker's word. Pure, so that the simulation judges by the same rule. A receipt is well
+ * formed, proven by the dispatch, and possible under its terms, in this order; the first fault is the reason.
  */
+import type { ProvenDispatch } from '../../backends/protocol/dispatch.ts'
+import type { InquiryAnswer } from '../../backends/protocol/inquiry.ts'
 import { Receipt, receiptFault } from '../../backends/protocol/receipt.ts'
 import type { Secret } from '../auth/secret.ts'
 import { isProven } from './proof.ts'
@@ -15,9 +17,23 @@ export function judgeReceipt(claims: unknown, fleet: Secret): Verdict {
     const issue = parsed.error.issues[0]
     return refused(`${issue?.path.join('.') || 'receipt'}: ${issue?.message ?? 'is malformed'}`)
   }
-  if (!isProven(fleet, parsed.data)) return refused('proof: the gateway made no such dispatch to this worker')
+  if (!isProven(fleet, { ...parsed.data, ...parsed.data.terms }))
+    return refused('proof: the gateway made no such dispatch to this worker')
   const fault = receiptFault(parsed.data)
   return fault === undefined ? { ok: true, receipt: parsed.data } : refused(fault)
+}
+
+/** What one worker said of overdue requests. */
+export interface Heard {
+  running: string[]
+  owed: string[]
+}
+
+/** The requests of its answer that this worker was given. */
+export function believe(fleet: Secret, workerId: string, answer: InquiryAnswer): Heard {
+  const given = (claims: ProvenDispatch[]) =>
+    claims.filter((claim) => claim.workerId === workerId && isProven(fleet, claim)).map(({ requestId }) => requestId)
+  return { running: given(answer.running), owed: given(answer.owed) }
 }
 
 function refused(reason: string): Verdict {

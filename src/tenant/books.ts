@@ -171,7 +171,7 @@ export class Books {
    * Ends a reservation of which nothing was generated. Answers voided or expired, or what it was already. With the charge
    * `rate` its tokens stay taken from the rates: it cost work, though no tokens of the model.
    *
-   * A void of an unknown request is remembered: its admission may be on its way, and must not be open for good.
+   * A void of an unknown request is remembered: its admission may arrive later, and no other call would close it.
    */
   close(requestId: string, kind: 'void' | 'expire', now: number, charge?: 'rate'): string {
     const tenant = this.tenant()

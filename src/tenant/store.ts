@@ -477,7 +477,7 @@ const usageSums = ['prompt_tokens', 'cached_tokens', 'output_tokens', 'reasoning
 
 /**
  * Requests that were voided before their admission arrived: the call that admits was delayed, and its caller gave it up.
- * An admission that comes after its void is refused, or nobody would close it. Few, so they are kept in memory too.
+ * An admission that comes after its void is refused, because no call would close it. They are few and kept in memory too.
  */
 function openEarlyVoids(sql: Sql) {
   const known = new Set<string>()

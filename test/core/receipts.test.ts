@@ -1,9 +1,9 @@
-/** What the edge believes of a receipt, and what the ledger takes, whatever a worker or a hosted API claims. */
+/** What the edge believes of a receipt, and what the ledger takes, for any claim of a worker or a hosted API. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/protocol/budgets.ts'
 import { possibleCounts, widestBounds } from '../../backends/protocol/counts.ts'
-import type { Dispatch } from '../../backends/protocol/dispatch.ts'
+import { type Dispatch, ProvenDispatch } from '../../backends/protocol/dispatch.ts'
 import { boundNano, type Counts, costNano, nanoMax } from '../../backends/protocol/money.ts'
 import { type Receipt, receiptOf, type Settlement } from '../../backends/protocol/receipt.ts'
 import { Secret } from '../../src/auth/secret.ts'
@@ -12,7 +12,7 @@ import { type Bucket, fullBucket, giveBack, take } from '../../src/limits/bucket
 import { noLimits } from '../../src/limits/holder.ts'
 import { hostedSettlement, Seen } from '../../src/settlement/hosted.ts'
 import { proofOf } from '../../src/settlement/proof.ts'
-import { judgeReceipt } from '../../src/settlement/verdict.ts'
+import { believe, judgeReceipt } from '../../src/settlement/verdict.ts'
 import { usageRows } from '../../src/tenant/usage-rows.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { testDispatch } from '../support/fleet.ts'
@@ -108,7 +108,7 @@ describe('what the edge believes', () => {
     expect([held.costNano, reasonOf(held)]).toEqual([3, 'believed'])
   })
 
-  it('[RCT4] a worker’s receipt is possible whatever its engine counted, and marked where that changed a count', () => {
+  it('[RCT4] a worker’s receipt is possible for any counts of its engine, and marked where that changed a count', () => {
     const end = fc.constantFrom(
       'stop' as const,
       'length' as const,
@@ -145,6 +145,19 @@ describe('what the edge believes', () => {
       ),
       { numRuns: 500 },
     )
+  })
+
+  it('[RCT17] an inquiry’s answer counts for the dispatches that its worker can prove, and for no other', () => {
+    const claim = (change: Partial<Dispatch> = {}) => ProvenDispatch.parse(dispatched(change))
+    const own = claim()
+    const forged = [
+      { ...own, requestId: 's', dispatchId: 's.1' },
+      { ...own, proof: 'p'.repeat(43) },
+      { ...own, tenantId: 'u' },
+      claim({ workerId: 'w2' }),
+    ]
+    expect(believe(fleet, 'w1', { running: [own, ...forged], owed: [] })).toEqual({ running: ['r'], owed: [] })
+    expect(believe(fleet, 'w1', { running: forged, owed: [...forged, own] })).toEqual({ running: [], owed: ['r'] })
   })
 
   it('[RCT9] impossible usage of a hosted API becomes possible counts, marked estimated', () => {
@@ -212,7 +225,7 @@ describe('what the ledger takes', () => {
     )
   })
 
-  it('[RCT10] the books post at most the bound of a request, whatever its dispatches ask for after it was closed', () => {
+  it('[RCT10] the books post at most the bound of a request, for any receipts after it was closed', () => {
     for (const end of ['void', 'expire', 'post'] as const) {
       const test = openBooks({ creditNano: 100_000 })
       test.transaction((books) => books.admit(testOrder('r'), 1))
@@ -252,7 +265,7 @@ describe('what the ledger takes', () => {
     expect(test.books.store.entriesOf('r').length).toBe(budgets.dispatchesPerRequest.value + 1)
   })
 
-  it('[RCT12] whatever settlement reaches the books, rows stay readable, books sound and the tenant served', () => {
+  it('[RCT12] after any settlement rows stay readable, books stay sound and the tenant is served', () => {
     const step = fc.record({
       kind: fc.constantFrom('admit', 'settle', 'settle', 'settle', 'void', 'expire', 'hedge', 'readmit', 'wait'),
       request: fc.nat(2),
@@ -339,7 +352,7 @@ describe('what the ledger takes', () => {
     expect(verifyBooks(first.books.store).faults).toEqual([])
   })
 
-  it('[RCT15] a token rate owes at most ten minutes, whatever was used beyond it', () => {
+  it('[RCT15] a token rate owes at most ten minutes, for any use beyond it', () => {
     const units = fc.oneof(fc.integer(), fc.constantFrom(2 ** 53, 1e300, budgets.requestTokens.value))
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1_000_000_000 }), fc.array(units, { minLength: 1 }), (perMinute, uses) => {

@@ -1,4 +1,4 @@
-/** Calls to a tenant beside admission and settlement: voids, rates without money, and who a key is. */
+/** Calls to a tenant other than admission and settlement: voids, rates without money, and who a key is. */
 import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/protocol/budgets.ts'
 import { noLimits } from '../../src/limits/holder.ts'

@@ -99,7 +99,7 @@ describe('the books', () => {
       )
       if (runs > 25) console.log(`receipt fuzzer: ${JSON.stringify(seen)}`)
       expect(seen.refused).toBeGreaterThan(runs)
-      expect(seen.done).toBeGreaterThan(runs / 5)
+      expect(seen.done).toBeGreaterThan(runs / 2)
     },
     Math.max(60_000, runs * 2_000),
   )
@@ -152,6 +152,10 @@ async function play(world: string, steps: Step[], seen: Record<string, number>):
     seen.refused = (seen.refused ?? 0) + answer.refused.length
   }
 
+  for (const request of [0, 1, 2, 3]) {
+    expect(await admit(ownerOf(request), requestOf(request))).toMatchObject({ ok: true, boundNano })
+    bounds.set(requestOf(request), boundNano)
+  }
   for (const each of steps) {
     seen.steps = (seen.steps ?? 0) + 1
     const requestId = requestOf(each.request)

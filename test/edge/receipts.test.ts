@@ -1,4 +1,4 @@
-/** Receipts at the edge: what is refused, what that does to nobody else, and what an operator does about it. */
+/** Receipts at the edge: what is refused, why that harms no other receipt, and what an operator does about it. */
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
@@ -143,9 +143,9 @@ describe('refused receipts', () => {
     })
     expect(await tenant.summary()).toMatchObject({ postedNano: costNano, reservedNano: 0, openReservations: 0 })
     expect(await operate('GET', '/admin/receipts/req_t1.1')).toMatchObject({ state: 'settled' })
-    // The worker that sends the true receipt later is told that it is done.
+    // The worker that sends the true receipt later gets the answer that it is done.
     expect((await deliver([tenant.receipt('req_t1')])).body).toMatchObject({ done: ['req_t1.1'] })
-    // A second dispatch of the request takes what is left of the bound, and no more.
+    // A second dispatch of the request takes the rest of the bound, and no more.
     await deliver([tenant.receipt('req_t1', { dispatchId: 'req_t1.2', proof: '' })])
     const most = { promptTokens: 16_000_000, cachedTokens: 0, outputTokens: 16_000_000, reasoningTokens: 0 }
     expect(await operate('POST', '/admin/receipts/req_t1.2/settle', { counts: most })).toMatchObject({

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/protocol/budgets.ts'
+import { ProvenDispatch } from '../../backends/protocol/dispatch.ts'
 import { Receipt, ReceiptsCall, receiptOf, receiptsPerCall } from '../../backends/protocol/receipt.ts'
 import { sealKey, unseal } from '../../backends/protocol/seal.ts'
 import { Delivery } from '../../gpu-worker/delivery.ts'
@@ -14,6 +15,8 @@ import { testDispatch } from '../support/fleet.ts'
 import { eventually } from '../support/product.ts'
 
 const dispatch = (id: string) => testDispatch(id, { promptTokensMax: 100, outputTokensMax: 100 })
+
+const claim = (id: string) => ProvenDispatch.parse(dispatch(id))
 
 function receipt(id: string): Receipt {
   const counts = { promptTokens: 1, cachedTokens: 0, outputTokens: 1, reasoningTokens: 0 }
@@ -130,7 +133,7 @@ describe('outbox', () => {
     expect(() => outbox.begin(dispatch('c'), 2, 2)).toThrow(OutboxFailure)
     expect(outbox.usable()).toBe(false)
     expect(outbox.counts()).toEqual({ running: 1, owed: 1, refused: 0 })
-    expect(outbox.about(['a', 'b', 'c'])).toEqual({ owed: ['a'], running: ['b'] })
+    expect(outbox.about(['a', 'b', 'c'])).toEqual({ owed: [claim('a')], running: [claim('b')] })
     expect(outbox.owed(10)).toEqual([{ dispatchId: 'a.1', receipt: receipt('a') }])
     outbox.finish(receipt('b'))
     expect(outbox.owed(1)).toEqual([{ dispatchId: 'a.1', receipt: receipt('a') }])

@@ -220,10 +220,13 @@ describe('worker', () => {
     const db = openOutboxDatabase(folder)
     db.exec(`CREATE TRIGGER full BEFORE INSERT ON dispatches BEGIN SELECT RAISE(ABORT, 'disk is full'); END`)
     expect(await refusal(send())).toMatchObject({ status: 503, code: 'outbox_down' })
+    db.exec('DROP TRIGGER full')
+    db.exec(`INSERT INTO dispatches VALUES ('req_before.1', 1, '{}', 1, NULL)`)
+    db.close()
+    // A dispatch that an earlier process of this worker began, and that is presented again.
+    expect(await refusal(send({ requestId: 'req_before' }))).toMatchObject({ status: 409, code: 'replayed_dispatch' })
     expect(engine.runs).toEqual([])
     expect(slots.holders()).toEqual([])
-    db.exec('DROP TRIGGER full')
-    db.close()
     expect((await send()).status).toBe(200)
   })
 
@@ -333,7 +336,10 @@ describe('worker', () => {
     expect((await ask('w1', Date.now() - 60_000)).status).toBe(401)
     expect((await fetch(`${origin}/inquiry`, { method: 'POST' })).status).toBe(401)
     expect(delivered).toBe(0)
-    expect(await (await ask('w1', Date.now() + 1_000)).json()).toEqual({ running: ['req_open'], owed: ['req_done'] })
+    expect(await (await ask('w1', Date.now() + 1_000)).json()).toMatchObject({
+      running: [{ dispatchId: 'req_open.1', proof: expect.any(String) }],
+      owed: [{ dispatchId: 'req_done.1', proof: expect.any(String) }],
+    })
     expect(delivered).toBe(1)
     go()
     await running.text()

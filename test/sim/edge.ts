@@ -14,7 +14,7 @@ import type { Admission } from '../../src/tenant/calls.ts'
 import type { ReadmitOrder } from './tenant.ts'
 
 const attemptsMax = 2
-const fleet = new Secret('f'.repeat(40))
+export const fleet = new Secret('f'.repeat(40))
 
 /** What an isolate reaches over the network. Every call takes time, may be lost, or may be made and its answer lost. */
 export interface Network {

@@ -15,10 +15,11 @@ import type { Receipt, ReceiptsAnswer } from '../../backends/protocol/receipt.ts
 import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/limits/holder.ts'
 import type { Place } from '../../src/routing/pool.ts'
 import type { Known } from '../../src/settlement/overdue.ts'
+import { believe } from '../../src/settlement/verdict.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { testKey, testRates, testTenant } from '../support/tenant.ts'
 import { Auditor, type Violation } from './auditor.ts'
-import { type EdgeRequest, type Exchange, Isolate, type Network } from './edge.ts'
+import { type EdgeRequest, type Exchange, fleet, Isolate, type Network } from './edge.ts'
 import { type Fault, type FaultCounts, noFaults, pickFaults } from './faults.ts'
 import { PoolHost } from './pool.ts'
 import { Random } from './random.ts'
@@ -637,7 +638,7 @@ class World implements Network {
       this.#timeline.after(5_000, `${workerId} has not answered`, () => resolve(undefined))
       const answer = () => {
         worker?.deliver()
-        const about = worker?.outbox.about(requestIds)
+        const about = worker && believe(fleet, workerId, worker.outbox.about(requestIds))
         this.#timeline.after(this.#delayMs(), `${workerId} answers an inquiry`, () => resolve(about))
       }
       if (!this.#befalls('call lost')) worker?.reach(this.#delayMs(), 'is asked', answer, () => undefined)
