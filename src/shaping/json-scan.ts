@@ -173,9 +173,13 @@ export function parseMemory(scan: JsonScan, bytesPerValue: number): number {
   const { length, long, restWide, values } = scan
   const rest = length - long.reduce((sum, { start, end }) => sum + end - start, 0)
   const strings = valueBytes(scan)
-  // The text of an escaped one is there besides its value, for a moment.
-  const passing = long.reduce((most, { escaped, units, wide }) => Math.max(most, escaped ? units * width(wide) : 0), 0)
-  return length + rest * width(restWide) + passing + strings + values * bytesPerValue
+  // Besides the value of one there is its text, for a moment: where it is escaped, or was decoded in slices.
+  const passing = long.reduce(
+    (most, { escaped, units, wide }) => Math.max(most, escaped || wide ? units * width(wide) : 0),
+    0,
+  )
+  // Text in slices is there twice while it becomes one.
+  return length + rest * width(restWide) ** 2 + passing + strings + values * bytesPerValue
 }
 
 /** The most that the parsed strings take, in bytes. */
@@ -193,15 +197,15 @@ const width = (wide: boolean) => (wide ? 2 : 1)
  * @param mark stands for a long string meanwhile; random, so that no client can write it
  */
 export function parseScanned(bytes: Uint8Array, scan: JsonScan, mark: string): unknown {
-  const { long } = scan
-  if (long.length === 0) return JSON.parse(body.decode(bytes))
+  const { long, restWide } = scan
+  if (long.length === 0) return JSON.parse(decode(bytes, restWide, body))
   let text = ''
   let from = 0
   for (const [index, { start, end }] of long.entries()) {
-    text += (from === 0 ? body : inner).decode(bytes.subarray(from, start)) + mark + index
+    text += decode(bytes.subarray(from, start), restWide, from === 0 ? body : inner) + mark + index
     from = end
   }
-  text += inner.decode(bytes.subarray(from))
+  text += decode(bytes.subarray(from), restWide, inner)
   return restored(JSON.parse(text), (cut) => {
     if (!cut.startsWith(mark)) return undefined
     const found = long[Number(cut.slice(mark.length))]
@@ -213,11 +217,24 @@ export function parseScanned(bytes: Uint8Array, scan: JsonScan, mark: string): u
 const body = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
 const inner = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-function longText(bytes: Uint8Array, { start, end, escaped }: LongString): string {
+function longText(bytes: Uint8Array, { start, end, escaped, wide }: LongString): string {
   // With its quotes it is a JSON text of its own.
   return escaped
-    ? String(JSON.parse(inner.decode(bytes.subarray(start - 1, end + 1))))
-    : inner.decode(bytes.subarray(start, end))
+    ? String(JSON.parse(decode(bytes.subarray(start - 1, end + 1), wide, inner)))
+    : decode(bytes.subarray(start, end), wide, inner)
+}
+
+const sliceBytes = 256 * 1024
+
+/** In slices where it is long and not ASCII: workerd takes 16 bytes for each byte of such a text at once. */
+function decode(bytes: Uint8Array, wide: boolean, decoder: TextDecoder): string {
+  if (!wide || bytes.length <= sliceBytes) return decoder.decode(bytes)
+  // One of its own: after an error it would begin in the middle of a character.
+  const own = new TextDecoder('utf-8', { fatal: true, ignoreBOM: decoder.ignoreBOM })
+  let text = ''
+  for (let at = 0; at < bytes.length; at += sliceBytes)
+    text += own.decode(bytes.subarray(at, at + sliceBytes), { stream: true })
+  return text + own.decode()
 }
 
 /** The value with each string for which `find` answers another. Its depth was bounded by the scan. */
