@@ -470,7 +470,7 @@ export const budgets = {
   toolBytes: {
     value: 4 * 1024 * 1024,
     unit: 'bytes',
-    bounds: 'JSON schemas of all tools of one request, which become part of its prompt',
+    bounds: 'schemas of all tools of one request, which become part of its prompt',
     reason: 'four times the text of the longest context of 262,144 tokens; more than that cannot fit',
   },
   argumentCharacters: {

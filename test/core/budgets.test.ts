@@ -18,7 +18,7 @@ describe('the table of budgets', () => {
   it('[BUD2] every budget is a positive whole number with a unit, a noun phrase and a reason', () => {
     for (const [name, { value, bounds, reason }] of Object.entries(budgets as Record<string, Budget>)) {
       expect(Number.isSafeInteger(value) && value > 0, name).toBe(true)
-      expect(bounds, name).toMatch(/^[a-z].*[^.]$/)
+      expect(bounds, name).toMatch(/^(?:[a-z]|JSON|PDF|GBNF|API)\S*.*[^.]$/)
       expect(reason, name).toMatch(/\w{3}/)
       expect(`${bounds}${reason}`, name).not.toMatch(/[|\n]/)
     }
