@@ -516,10 +516,16 @@ export const budgets = {
     reason: '5,000 properties come to 190 kB; the library reads 512 kB in 13 ms, twice per run',
   },
   grammarStacks: {
-    value: 512,
+    value: 256,
     unit: 'count',
     bounds: 'ways of reading an answer under its grammar that are open at once',
-    reason: 'each open way is one pass over the vocabulary per token: 512 passes over 131,072 words take 0.7 s',
+    reason: 'each open way is one pass over the vocabulary per token, 2 ms for 131,072 words: 256 of them take 0.5 s',
+  },
+  grammarSharedStacks: {
+    value: 32,
+    unit: 'count',
+    bounds: 'open ways of a grammar whose run is sampled next to others; runs with more take turns, one per step',
+    reason: '32 passes over 131,072 words take 60 ms; 30 such runs on four threads take 0.5 s of one step',
   },
   grammarMs: {
     value: 2_000,
@@ -541,10 +547,23 @@ export const budgets = {
     reason: 'all streams of a worker wait for it; the run ends after one such token',
   },
   grammarMeanTokenMs: {
-    value: 50,
+    value: 250,
     unit: 'milliseconds',
     bounds: 'processor time to choose a token under a grammar, as the mean of eight tokens',
-    reason: 'one pass over a vocabulary of 131,072 words takes 15 ms; all streams of a worker wait for it',
+    reason: 'a schema with 50 optional properties takes 60 ms with 131,072 words on a busy core; the run ends above it',
+  },
+  grammarSharedTokenMs: {
+    value: 50,
+    unit: 'milliseconds',
+    bounds:
+      'processor time to choose a token of a run that is sampled next to others; slower runs take turns, one per step',
+    reason: 'a plain schema takes 15 to 25 ms with 131,072 words',
+  },
+  grammarSharePercent: {
+    value: 25,
+    unit: 'percent',
+    bounds: 'time that all runs with slow grammars get while other requests compute',
+    reason: 'the other streams of the worker keep three quarters of their speed',
   },
   grammarMemoryMegabytes: {
     value: 768,

@@ -356,7 +356,7 @@ class EmbeddedEngine implements Engine {
       if (this.#ended !== undefined) this.#happened({ kind: 'stalled', reason: this.#ended })
       this.#happened({ kind: 'exited', death })
     })
-    child.send({ kind: 'load', options: loadOptions(this.#options) })
+    child.send({ kind: 'load', options: loadOptions(this.#options, this.#file?.vocabularySize) })
   }
 
   #limits() {
@@ -467,7 +467,10 @@ function joined(parts: readonly Uint32Array[]): Uint32Array {
   return all
 }
 
-function loadOptions(options: EmbeddedOptions): LoadOptions {
+/** For this many words the budget of shared open ways is set; a smaller vocabulary is passed over faster. */
+const budgetVocabulary = 131_072
+
+function loadOptions(options: EmbeddedOptions, vocabulary = budgetVocabulary): LoadOptions {
   const { modelPath, slotsMax, contextTokens, batchTokens, gpu } = options
   return {
     modelPath,
@@ -476,6 +479,7 @@ function loadOptions(options: EmbeddedOptions): LoadOptions {
     // Every running answer needs its token in each step.
     batchTokens: Math.max(batchTokens, slotsMax),
     prefillChunkTokens: options.prefillChunkTokens ?? 128,
+    sharedStacksMax: Math.floor((budgets.grammarSharedStacks.value * budgetVocabulary) / vocabulary),
     // One core stays free: the library's threads wait for each other by spinning, and one that is kept waiting
     // by another process holds up all.
     threads: options.threads ?? Math.max(1, availableParallelism() - 1),

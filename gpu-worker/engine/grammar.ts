@@ -10,9 +10,9 @@
 import type { Format, Tool } from '../../backends/protocol/chat.ts'
 import { CompileBudget, compileLimits, depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
-import { kind } from './form.ts'
+import { anyValue, kind } from './form.ts'
 import { compileSchema, formatRules, jsonRules } from './json-schema.ts'
-import { literals, quoted } from './literals.ts'
+import { literals } from './literals.ts'
 import type { Grammar } from './messages.ts'
 
 export interface GrammarJob {
@@ -82,49 +82,59 @@ export function compileGrammars({ content, call }: GrammarJob, budget = new Comp
 }
 
 function compileContent(content: NonNullable<GrammarJob['content']>, budget: CompileBudget): Grammar | EngineRefusal {
-  if (content.kind === 'object') return grammar(['root ::= object'], true)
+  if (content.kind === 'object') return grammar(['root ::= object'], true, anyValue.stacks)
   if (content.kind === 'calls') return compileCalls(content, budget)
   return contentGrammar(JSON.parse(content.schema), content.schema.length, budget)
 }
 
 function contentGrammar(schema: unknown, bytes: number, budget: CompileBudget): Grammar | EngineRefusal {
   const compiled = compileSchema(schema, 'root', true, budget, bytes)
-  if (compiled.ok) return grammar(compiled.rules, !(compiled.form.kinds & kind.number))
+  if (compiled.ok) return grammar(compiled.rules, !(compiled.form.kinds & kind.number), compiled.form.stacks)
   return refused(`"${compiled.keyword}" at ${compiled.path}: ${compiled.reason}`)
 }
 
 /** `name[ARGS]json`, with the arguments of each tool in the form of its own schema, as far as the budget reaches. */
 function compileCalls({ tools, options }: CallsJob, budget: CompileBudget): Grammar {
   const rules: string[] = []
-  const alternatives = tools.map(({ name, parameters }, index) => {
+  let stacks = anyValue.stacks
+  tools.forEach(({ parameters }, index) => {
     const rule = `args-${index}`
     const compiled =
       parameters === null ? undefined : compileSchema(JSON.parse(parameters), rule, false, budget, parameters.length)
     const bound = compiled?.ok && compiled.form.kinds === kind.object
     rules.push(...(bound ? compiled.rules : [`${rule} ::= object`]))
-    return `${quoted(name)} <[${options.argsId}]> ${rule}`
+    if (bound) stacks = Math.max(stacks, compiled.form.stacks)
   })
-  return calls(alternatives, rules, options)
+  const argumentsOf = new Map(tools.map(({ name }, index) => [name, `args-${index}`]))
+  return calls(tools, rules, (name) => argumentsOf.get(name) ?? 'object', stacks, options)
 }
 
 /** The same with any JSON object as arguments. */
 export function anyArguments({ tools, options }: CallsJob): Grammar {
+  return calls(tools, [], () => 'object', anyValue.stacks, options)
+}
+
+function calls(
+  tools: CallsJob['tools'],
+  rules: readonly string[],
+  argumentsOf: (name: string) => string,
+  stacks: number,
+  { argsId, callId, single }: CallOptions,
+): Grammar {
+  const parts: string[] = []
   const names = literals(
     tools.map(({ name }) => name),
-    (text) => `(${text})`,
+    (text) => `name-${parts.push(text) - 1}`,
+    (name) => ` <[${argsId}]> ${argumentsOf(name)}`,
   )
-  return calls([`${names.text} <[${options.argsId}]> object`], [], options)
+  const call = [`call ::= ${names.text}`, ...parts.map((text, index) => `name-${index} ::= ${text}`)]
+  const all = (root: string) => grammar([root, ...call, ...rules], single, Math.max(stacks, names.stacks))
+  if (callId === undefined) return all('root ::= call')
+  return all(single ? `root ::= <[${callId}]> call` : `root ::= (<[${callId}]> call)+`)
 }
 
-function calls(alternatives: readonly string[], rules: readonly string[], { callId, single }: CallOptions): Grammar {
-  const call = `call ::= ${alternatives.join(' | ')}`
-  if (callId === undefined) return grammar(['root ::= call', call, ...rules], single)
-  const root = single ? `root ::= <[${callId}]> call` : `root ::= (<[${callId}]> call)+`
-  return grammar([root, call, ...rules], single)
-}
-
-function grammar(rules: readonly string[], ends: boolean): Grammar {
-  return { text: [...rules, ...jsonRules, ...formatRules].join('\n'), ends }
+function grammar(rules: readonly string[], ends: boolean, stacks: number): Grammar {
+  return { text: [...rules, ...jsonRules, ...formatRules].join('\n'), ends, stacks }
 }
 
 /** A refusal of the response format. `reason` has no full stop at its end. */

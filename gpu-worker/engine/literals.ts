@@ -11,8 +11,15 @@ export interface Literals {
   starts: number
 }
 
-/** @param rule makes a rule of its own of a text; deep trees must not become deep nesting */
-export function literals(texts: readonly string[], rule: (text: string) => string): Literals {
+/**
+ * @param rule makes a rule of its own of a text; deep trees must not become deep nesting
+ * @param after what follows each text in the grammar
+ */
+export function literals(
+  texts: readonly string[],
+  rule: (text: string) => string,
+  after: (text: string) => string = () => '',
+): Literals {
   const sorted = [...new Set(texts)].sort()
   let stacks = 1
 
@@ -21,7 +28,7 @@ export function literals(texts: readonly string[], rule: (text: string) => strin
     const alternatives: string[] = []
     let start = from
     if ((sorted[start]?.length ?? 0) === at) {
-      alternatives.push('')
+      alternatives.push(after(sorted[start] ?? '').trimStart())
       start++
     }
     while (start < to) {
@@ -37,7 +44,7 @@ export function literals(texts: readonly string[], rule: (text: string) => strin
 
   function branch(from: number, to: number, at: number): string {
     const first = sorted[from] ?? ''
-    if (to - from === 1) return quoted(first.slice(at))
+    if (to - from === 1) return `${quoted(first.slice(at))}${after(first)}`
     const shared = commonLength(first, sorted[to - 1] ?? '')
     const inner = node(from, to, shared).alternatives
     return `${quoted(first.slice(at, shared))} ${rule(inner.join(' | '))}`

@@ -11,6 +11,8 @@ export interface LoadOptions {
   contextTokens: number
   batchTokens: number
   prefillChunkTokens: number
+  /** A grammar with more open ways than this is sampled with no other such beside it. */
+  sharedStacksMax: number
   threads: number
   gpu: false | 'auto'
 }
@@ -30,6 +32,8 @@ export interface Grammar {
   text: string
   /** The run is over as soon as the text is complete. False where a complete text may go on, as a number may. */
   ends: boolean
+  /** The most ways of reading an answer that may be open at once; each costs a pass over the vocabulary per token. */
+  stacks: number
 }
 
 /** Which ids may be sampled when. All ids come from the vocabulary by name, so that any vocabulary works. */

@@ -1,50 +1,50 @@
 /**
- * What a run's grammar costs per token, in processor time, and when that is too much.
+ * What a run's grammar costs per token, and when that is too much.
  *
  * Runs are sampled side by side, where their times cannot be told apart. When the bound runs of a step took more than a
  * token's budget each on average, all of them are suspects: each is sampled alone for some tokens. The innocent are
- * cleared, and the one whose grammar costs too much ends with its own error.
+ * cleared; a slow one stays alone, and one that is far too slow ends with its own error.
  */
 import { budgets } from '../../backends/protocol/budgets.ts'
 
 export interface SampleCost {
   /** Tokens that are still to be sampled alone; 0 where the run is no suspect. */
   alone: number
-  /** What was measured since the run became a suspect. */
+  /** What was measured in this round of tokens. */
   tokens: number
   ms: number
+  /** The longest token, and the mean of the last full round. */
   longestMs: number
+  meanMs: number
 }
 
-export const noCost: SampleCost = { alone: 0, tokens: 0, ms: 0, longestMs: 0 }
+export const noCost: SampleCost = { alone: 0, tokens: 0, ms: 0, longestMs: 0, meanMs: 0 }
 
-/** Tokens that a suspect is measured for. */
+/** Tokens of one round. */
 export const measuredTokens = 8
 
-export function isSuspect(cost: SampleCost): boolean {
-  return cost.alone > 0
+export function isSuspect({ alone }: SampleCost): boolean {
+  return alone > 0
 }
 
 /** After a step whose bound runs took `workMs` together. */
 export function suspectsIn(cost: SampleCost, workMs: number, boundRuns: number): SampleCost {
-  if (workMs <= budgets.grammarMeanTokenMs.value * boundRuns) return cost
-  return { ...noCost, alone: measuredTokens, longestMs: cost.longestMs }
+  if (isSuspect(cost) || workMs <= budgets.grammarSharedTokenMs.value * boundRuns) return cost
+  return { ...cost, alone: measuredTokens, tokens: 0, ms: 0 }
 }
 
-/** After a token that was sampled alone. */
-export function measured(cost: SampleCost, ms: number): SampleCost {
-  const longestMs = Math.max(cost.longestMs, ms)
-  // The first run of a step is always sampled alone; it becomes a suspect by its own time.
-  if (!isSuspect(cost)) {
-    if (ms <= budgets.grammarMeanTokenMs.value) return { ...cost, longestMs }
-    return { alone: measuredTokens - 1, tokens: 1, ms, longestMs }
-  }
-  const next = { alone: cost.alone - 1, tokens: cost.tokens + 1, ms: cost.ms + ms, longestMs }
-  const cleared = next.alone === 0 && next.ms <= budgets.grammarMeanTokenMs.value * next.tokens
-  return cleared ? { ...noCost, longestMs } : next
+/** After a token that was sampled alone. The first run of a step always is, and becomes a suspect by its own time. */
+export function measured(cost: SampleCost, tokenMs: number): SampleCost {
+  const longestMs = Math.max(cost.longestMs, tokenMs)
+  if (!isSuspect(cost) && tokenMs <= budgets.grammarSharedTokenMs.value) return { ...cost, longestMs }
+  const alone = (isSuspect(cost) ? cost.alone : measuredTokens) - 1
+  const round = { ...cost, longestMs, alone, tokens: cost.tokens + 1, ms: cost.ms + tokenMs }
+  if (alone > 0) return round
+  const meanMs = round.ms / round.tokens
+  const cleared = meanMs <= budgets.grammarSharedTokenMs.value
+  return { alone: cleared ? 0 : measuredTokens, tokens: 0, ms: 0, longestMs, meanMs }
 }
 
-export function isCostly({ alone, tokens, ms, longestMs }: SampleCost): boolean {
-  if (longestMs > budgets.grammarTokenMs.value) return true
-  return tokens > 0 && alone === 0 && ms > budgets.grammarMeanTokenMs.value * tokens
+export function isCostly({ meanMs, longestMs }: SampleCost): boolean {
+  return longestMs > budgets.grammarTokenMs.value || meanMs > budgets.grammarMeanTokenMs.value
 }

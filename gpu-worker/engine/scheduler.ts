@@ -9,9 +9,11 @@
  * to the worker costs no engine time.
  *
  * Samples of one step are taken side by side, and the next step waits for all of them: the library reads the logits while
- * it samples, and the next batch would overwrite them. So a run whose grammar is slow holds up all others. When a step's
- * samples take long, the bound runs are sampled alone for some steps, which shows whose grammar it is (sample-cost.ts).
+ * it samples, and the next batch would overwrite them. So a run whose grammar is slow holds up all others. A run is slow
+ * when its grammar has many open ways, or when its samples were measured to be (sample-cost.ts). A step has one slow run
+ * at most, and while others compute, the slow runs together get a quarter of the time; they miss the steps between.
  */
+import { budgets } from '../../backends/protocol/budgets.ts'
 import { bannedIn, escapes, firstMode, grammarOf, type Mode, nextMode } from './constraint.ts'
 import type { EndReason, Grammar, Job, StepReport } from './messages.ts'
 import { inOrder, pickSequence, planPrefill } from './plan.ts'
@@ -81,6 +83,8 @@ export interface SchedulerOptions {
   contextTokens: number
   batchTokens: number
   prefillChunkTokens: number
+  /** A grammar with more open ways than this makes its run a slow one. */
+  sharedStacksMax: number
 }
 
 export interface SchedulerParts {
@@ -111,6 +115,9 @@ export class Scheduler {
   #arrivals = 0
   #step = 0
   #looping = false
+  /** The slow run that was sampled last, by arrival, and how long the others compute before the next one. */
+  #slowTurn = -1
+  #slowRestMs = 0
   #next: StepReport = emptyReport()
 
   constructor({ decoder, options, report, fail, clock }: SchedulerParts) {
@@ -173,10 +180,12 @@ export class Scheduler {
       const batch = this.#plan()
       if (batch.length === 0) break
       this.#step++
+      const before = this.#clock().wall
       const decoded = this.#decoder.decode(batch.map(({ item }) => item))
       this.#flush()
       const logits = await decoded
       await this.#takeAll(batch.map((each, index) => ({ ...each, logits: logits[index] ?? -1 })))
+      this.#slowRestMs = Math.max(0, this.#slowRestMs - (this.#clock().wall - before))
     }
     this.#looping = false
     this.#flush()
@@ -185,13 +194,12 @@ export class Scheduler {
   async #takeAll(all: readonly Taken[]): Promise<void> {
     // The library brings a batch's logits into order when the first of them is read, in place and unguarded: one run
     // reads alone, then the others may side by side. Without it runs now and then get each other's tokens.
-    const [first, ...others] = all.toSorted((a, b) => Number(b.item.wantsLogits) - Number(a.item.wantsLogits))
-    const together = others.filter(({ run }) => !isSuspect(run.cost))
+    const rank = ({ run, item }: Taken) => (item.wantsLogits ? (this.#isSlow(run) ? 0 : 1) : 2)
+    const [first, ...together] = all.toSorted((a, b) => rank(a) - rank(b))
     if (first) await this.#takeAlone(first)
     const before = this.#clock()
     await Promise.all(together.map((each) => this.#take(each)))
     const workMs = this.#clock().processor - before.processor
-    for (const each of others) if (isSuspect(each.run.cost)) await this.#takeAlone(each)
     const bound = together.filter(({ run }) => grammarOf(run.mode, run.job.rules))
     for (const { run } of bound) run.cost = suspectsIn(run.cost, workMs, bound.length)
   }
@@ -199,6 +207,7 @@ export class Scheduler {
   /** Takes one run's token while nothing else computes, so that its time is known. */
   async #takeAlone(taken: Taken): Promise<void> {
     const { run } = taken
+    const slow = taken.item.wantsLogits && this.#isSlow(run)
     const wasBound = grammarOf(run.mode, run.job.rules) !== null
     const before = this.#clock()
     await this.#take(taken)
@@ -206,7 +215,10 @@ export class Scheduler {
     // A run that entered its grammar with this token was sampled under it too.
     if (!taken.item.wantsLogits || !(wasBound || grammarOf(run.mode, run.job.rules))) return
     // The clock runs on while other processes compute, and the library's idle threads use the processor: the less is true.
-    run.cost = measured(run.cost, Math.min(after.wall - before.wall, after.processor - before.processor))
+    const spent = Math.min(after.wall - before.wall, after.processor - before.processor)
+    run.cost = measured(run.cost, spent)
+    // The step itself counts as rest, and began before this sample.
+    if (slow) this.#slowRestMs = spent * (100 / budgets.grammarSharePercent.value)
     if (isCostly(run.cost) && this.#runs.has(run.id)) this.#end(run, 'costly')
   }
 
@@ -237,11 +249,13 @@ export class Scheduler {
 
   #plan(): { run: Active; item: BatchItem }[] {
     const running = [...this.#runs.values()].filter((run) => run.sequence)
-    const decoding = running.filter((run) => run.output.length > 0)
+    const held = this.#heldBack(running)
+    const decoding = running.filter((run) => run.output.length > 0 && !held.has(run))
     const prompts = running.filter((run) => run.output.length === 0).sort(inOrder)
     const counts = planPrefill(
       decoding.length,
-      prompts.map((run) => ({ left: run.job.tokens.length - run.prefilled, priority: run.priority })),
+      // Without its last token a prompt is not sampled from.
+      prompts.map((run) => ({ left: leftOf(run) - (held.has(run) ? 1 : 0), priority: run.priority })),
       this.#options,
     )
     const batch = decoding.map((run) => ({ run, item: nextItem(run, run.output.slice(-1), true) }))
@@ -252,6 +266,26 @@ export class Scheduler {
       batch.push({ run, item: nextItem(run, tokens, end === run.job.tokens.length) })
     })
     return batch
+  }
+
+  /** The slow runs that miss this step: all but one, and that one too while the others are owed their share. */
+  #heldBack(running: readonly Active[]): Set<Active> {
+    const slow = running.filter((run) => this.#isSlow(run)).sort((a, b) => a.arrival - b.arrival)
+    const held = new Set(slow)
+    const othersWork = slow.length < running.length || slow.some((run) => run.output.length === 0 && leftOf(run) > 1)
+    if (othersWork && this.#slowRestMs > 0) return held
+    const ready = slow.filter((run) => run.output.length > 0 || leftOf(run) <= this.#options.prefillChunkTokens)
+    const next = ready.find(({ arrival }) => arrival > this.#slowTurn) ?? ready[0]
+    if (!next) return held
+    this.#slowTurn = next.arrival
+    held.delete(next)
+    return held
+  }
+
+  /** Whether choosing this run's next token may take long. In `open` the grammar may follow on the same logits. */
+  #isSlow({ mode, cost, job: { rules } }: Active): boolean {
+    const grammar = mode === 'open' ? rules.content : grammarOf(mode, rules)
+    return grammar !== null && (isSuspect(cost) || grammar.stacks > this.#options.sharedStacksMax)
   }
 
   /** Books what was decoded for one run, and samples its next token if the batch has its logits. */
@@ -328,6 +362,10 @@ function endReason(run: Active, mode: Mode, token: number, contextTokens: number
   if (mode === 'closed') return 'closed'
   const full = tokens.length + run.output.length >= contextTokens
   return full || run.output.length >= outputTokensMax ? 'length' : undefined
+}
+
+function leftOf(run: Active): number {
+  return run.job.tokens.length - run.prefilled
 }
 
 function nextItem(run: Active, tokens: ArrayLike<number>, wantsLogits: boolean): BatchItem {

@@ -3,8 +3,8 @@ import { bannedIn, escapes, firstMode, type Mode, nextMode } from '../../../gpu-
 import type { Rules } from '../../../gpu-worker/engine/messages.ts'
 
 const [think, thinkEnd, callId, text] = [34, 35, 9, 100]
-const json = { text: 'root ::= object', ends: true }
-const calls = { text: 'root ::= call', ends: false }
+const json = { text: 'root ::= object', ends: true, stacks: 14 }
+const calls = { text: 'root ::= call', ends: false, stacks: 14 }
 const free: Rules = {
   endIds: [2],
   bannedIds: [3],

@@ -416,7 +416,7 @@ describe('embedded engine, alone', () => {
       const child = forkChild(() => {})
       child.onMessage(() => console.log(child.pid))
       child.send({ kind: 'load', options: { modelPath: ${JSON.stringify(modelPath)}, slotsMax: 1, contextTokens: 256,
-        batchTokens: 64, prefillChunkTokens: 64, threads: 1, gpu: false } })`
+        batchTokens: 64, prefillChunkTokens: 64, sharedStacksMax: 512, threads: 1, gpu: false } })`
     const parent = spawn(process.execPath, ['--input-type=module', '-e', program], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })

@@ -17,7 +17,7 @@ const toolJob: GrammarJob = {
   content: null,
   call: { tools: [{ name: 'f', parameters: '{"type":"object"}' }], options: { argsId: 3, single: true } },
 }
-const answered: Grammars = { ok: true, content: { text: 'root ::= "a"', ends: true }, call: null }
+const answered: Grammars = { ok: true, content: { text: 'root ::= "a"', ends: true, stacks: 14 }, call: null }
 const services: GrammarService[] = []
 afterEach(() => {
   for (const service of services.splice(0)) service.close()

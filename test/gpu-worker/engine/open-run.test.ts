@@ -11,7 +11,7 @@ const vocabulary = createVocabulary(
   tokens,
   tokens.map((name) => (name === 'a' ? 1 : 3)),
 )
-const grammar = { text: 'root ::= object', ends: true }
+const grammar = { text: 'root ::= object', ends: true, stacks: 14 }
 const plain: Rules = {
   endIds: [1],
   bannedIds: [],

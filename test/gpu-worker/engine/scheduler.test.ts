@@ -3,7 +3,7 @@ import type { Job, StepReport } from '../../../gpu-worker/engine/messages.ts'
 import { type BatchItem, type Decoder, type Sampler, Scheduler } from '../../../gpu-worker/engine/scheduler.ts'
 
 const endId = 2
-const options = { slotsMax: 2, contextTokens: 1_000, batchTokens: 64, prefillChunkTokens: 16 }
+const options = { slotsMax: 2, contextTokens: 1_000, batchTokens: 64, prefillChunkTokens: 16, sharedStacksMax: 32 }
 
 /**
  * A library that computes nothing: it records every batch, checks that positions are without gaps, and lets the test
@@ -236,7 +236,7 @@ describe('scheduler', () => {
       }
     })
     const base = job([1], 50)
-    const content = { text: 'root ::= object', ends: true }
+    const content = { text: 'root ::= object', ends: true, stacks: 14 }
     it.scheduler.run(1, { ...base, rules: { ...base.rules, mayThink: true, content } })
     await settle()
     expect(bound).toEqual([false, true, true, true])
@@ -259,7 +259,7 @@ describe('scheduler', () => {
   })
 
   it('[EGS24] a run whose grammar costs too much per token ends alone, and the others are cleared', async () => {
-    const costs = [120, 20, 20]
+    const costs = [300, 20, 20]
     let made = 0
     const it = world(
       undefined,
@@ -279,16 +279,64 @@ describe('scheduler', () => {
       },
       { slotsMax: 3 },
     )
-    const content = { text: 'root ::= object', ends: true }
+    const content = { text: 'root ::= object', ends: true, stacks: 14 }
     for (const id of [1, 2, 3]) it.scheduler.run(id, { ...job([id], 60), rules: { ...job([1], 1).rules, content } })
     await settle()
     await settle()
-    expect(ended(it.reports)).toEqual([
+    expect(ended(it.reports).sort((a, b) => a.id - b.id)).toEqual([
       { id: 1, reason: 'costly' },
       { id: 2, reason: 'length' },
       { id: 3, reason: 'length' },
     ])
     expect(sampledOf(it.reports, 1).length).toBeLessThan(12)
+  })
+
+  it('[EGS24] runs with slow grammars take turns, one per step, and get a quarter of the time while others compute', async () => {
+    let slowMs = 0
+    let otherMs = 0
+    const it = world(
+      () => {
+        otherMs += 10
+        it.worked(10)
+      },
+      () => {
+        let slow = false
+        let next = 100
+        return {
+          set(_, grammar) {
+            slow = grammar !== null
+          },
+          async sample() {
+            await undefined
+            if (slow) slowMs += 40
+            it.worked(slow ? 40 : 0)
+            return next++
+          },
+          complete: () => false,
+        }
+      },
+      { slotsMax: 4 },
+    )
+    const content = { text: 'root ::= object', ends: true, stacks: 200 }
+    const { rules } = job([1], 1)
+    for (const id of [1, 2, 3]) it.scheduler.run(id, { ...job([id, id], 20), rules: { ...rules, content } })
+    it.scheduler.run(4, job([4], 200))
+    await settle()
+    await settle()
+    await settle()
+    const plainEnd = it.reports.findIndex((report) => report.ended.some(({ id }) => id === 4))
+    const before = it.reports.slice(0, plainEnd)
+    for (const { sampled } of before)
+      expect(sampled.filter((id, at) => at % 2 === 0 && id !== 4).length).toBeLessThan(2)
+    const tokens = [1, 2, 3].map((id) => sampledOf(before, id).length)
+    expect(Math.max(...tokens) - Math.min(...tokens)).toBeLessThan(2)
+    const share = (tokens.reduce((sum, count) => sum + count, 0) * 40) / (200 * 10)
+    expect(share).toBeGreaterThan(0.15)
+    expect(share).toBeLessThan(0.4)
+    // With nobody else to hold up, they have all the time.
+    expect(ended(it.reports).map(({ reason }) => reason)).toEqual(['length', 'length', 'length', 'length'])
+    expect(slowMs).toBe(3 * 20 * 40)
+    expect(otherMs).toBeLessThan(4_000)
   })
 
   it('[EGS24] one token that takes half a second ends its run; runs without a grammar are not measured', async () => {
@@ -305,7 +353,7 @@ describe('scheduler', () => {
         complete: () => false,
       }
     })
-    const content = { text: 'root ::= object', ends: true }
+    const content = { text: 'root ::= object', ends: true, stacks: 14 }
     it.scheduler.run(1, { ...job([1], 60), rules: { ...job([1], 1).rules, content } })
     it.scheduler.run(2, job([2], 30))
     await settle()
@@ -323,7 +371,7 @@ describe('scheduler', () => {
         if (grammar?.text === 'bad') throw new Error('no grammar')
       },
     }))
-    const bad = { text: 'bad', ends: true }
+    const bad = { text: 'bad', ends: true, stacks: 14 }
     const { rules } = job([1], 1)
     it.scheduler.run(1, { ...job([1], 9), rules: { ...rules, content: bad } })
     it.scheduler.run(2, { ...job([2], 9), rules: { ...rules, content: bad, mayThink: true } })
