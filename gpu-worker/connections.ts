@@ -7,16 +7,17 @@ import { budgets } from '../backends/protocol/budgets.ts'
 
 export class Connections {
   readonly #unproven = new Set<Socket>()
+  readonly #unprovenMax: number
 
-  get unproven(): number {
-    return this.#unproven.size
+  constructor(unprovenMax: number) {
+    this.#unprovenMax = unprovenMax
   }
 
   opened(socket: Socket): void {
     this.#unproven.add(socket)
     socket.once('close', () => this.#unproven.delete(socket))
     const [oldest] = this.#unproven
-    if (this.#unproven.size > budgets.workerUnprovenConnections.value) oldest?.destroy()
+    if (this.#unproven.size > this.#unprovenMax) oldest?.destroy()
   }
 
   proven(socket: Socket): void {
@@ -24,7 +25,12 @@ export class Connections {
   }
 }
 
+/** The edge may open a connection for each slot at the same moment, and has not shown a token on any of them then. */
+export function unprovenMax(slots: number): number {
+  return 2 * slots + budgets.workerUnprovenConnections.value
+}
+
 /** Connections that a port takes at once. */
 export function connectionsMax(slots: number): number {
-  return 2 * slots + budgets.workerConnectionsExtra.value
+  return unprovenMax(slots) + 2 * slots + budgets.workerConnectionsExtra.value
 }

@@ -3,11 +3,11 @@
  * The engine stops counting when the edge's connection closes, or when the question's time is over.
  */
 import { budgets } from '../backends/protocol/budgets.ts'
-import { readChat } from '../backends/protocol/chat.ts'
 import { type CountAnswer, type CountQuestion, countsMax } from '../backends/protocol/count.ts'
 import type { Refusal } from '../backends/protocol/dispatch.ts'
 import type { Engine } from './engine/engine.ts'
 import { FairGate } from './fair-gate.ts'
+import { readBody } from './run-dispatch.ts'
 
 /** Nothing waits here: the edge asks another worker, or estimates. */
 export function newCountGate(): FairGate {
@@ -32,7 +32,7 @@ export async function count(
   body: Uint8Array,
   signal: AbortSignal,
 ): Promise<({ ok: true } & CountAnswer) | ({ ok: false } & Refusal)> {
-  const read = readChat(JSON.parse(new TextDecoder().decode(body)))
+  const read = readBody(body)
   if (!read.ok) return read
   signal.throwIfAborted()
   const prepared = await engine.prepare(read.chat, question.effort, signal)

@@ -12,7 +12,7 @@ import { dispatchPath, type Refusal } from '../backends/protocol/dispatch.ts'
 import { Inquiry, inquiryPath } from '../backends/protocol/inquiry.ts'
 import { MediaQuestion, mediaBusy, mediaPath } from '../backends/protocol/media-question.ts'
 import { type Accepted, acceptClaims, acceptDispatch, UsedDispatches } from './accept.ts'
-import { Connections, connectionsMax } from './connections.ts'
+import { Connections, connectionsMax, unprovenMax } from './connections.ts'
 import { count, countBusy, countSignal, newCountGate } from './count.ts'
 import { EngineFailure } from './engine/engine.ts'
 import { answerMedia, newMediaGate } from './media-reading.ts'
@@ -59,11 +59,12 @@ export function createWorkerServer(parts: ServerParts): Server {
   const server = createServer(options, (request, response) => void port.handle(request, response))
   server.maxConnections = connectionsMax(parts.slots.max)
   server.on('connection', (socket) => port.connections.opened(socket))
+  server.on('drop', () => port.dropped())
   return server
 }
 
 class Port {
-  readonly connections = new Connections()
+  readonly connections: Connections
   readonly #parts: ServerParts
   readonly #used = new UsedDispatches()
   readonly #refusals = new RefusalLog()
@@ -72,6 +73,12 @@ class Port {
 
   constructor(parts: ServerParts) {
     this.#parts = parts
+    this.connections = new Connections(unprovenMax(parts.slots.max))
+  }
+
+  /** A connection was closed because there are too many. */
+  dropped(): void {
+    this.#note({ code: 'too_many_connections', message: 'every connection that this port takes is in use' })
   }
 
   /** Never rejects. */

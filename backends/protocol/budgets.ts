@@ -293,13 +293,13 @@ export const budgets = {
   workerConnectionsExtra: {
     value: 256,
     unit: 'count',
-    bounds: "connections to a worker's port in addition to two for each slot",
+    bounds: "connections to a worker's port that have shown a valid token, in addition to two for each slot",
     reason: 'each request that waits for its turn to read media has one, at most 128, and idle ones are kept 60 s',
   },
   workerUnprovenConnections: {
     value: 128,
     unit: 'count',
-    bounds: "connections to a worker's port that have not yet shown a valid token",
+    bounds: "connections to a worker's port without a valid token yet, in addition to two for each slot",
     reason: 'the oldest is closed for the newest, so a flood cannot keep the gateway out',
   },
   dispatchBodyBytes: {

@@ -101,7 +101,7 @@ export function serve(
   /** The leased worker that does not. */
   let readAt: Place | undefined
   let mediaTurns = 0
-  /** What was worked and did not come to an answer by the client's own doing is charged to its rates. */
+  /** Media that were read in vain, by the client's own doing, are charged to its rates. */
   let charge: 'rate' | undefined
   /** A hedged worker fell silent while it prepared the request. */
   let poison: GatewayError | undefined
@@ -316,7 +316,9 @@ export function serve(
     nowhere: () => nowhere,
     wait,
     cancel() {
-      if (!receiptFollows) line.waitUntil(voided(tenantStub(line, key.tenantId), line.requestId, charge))
+      // Media were read for a client that left: its rates pay for them.
+      const owed = charge ?? (mediaTurns > 0 && line.left.aborted ? 'rate' : undefined)
+      if (!receiptFollows) line.waitUntil(voided(tenantStub(line, key.tenantId), line.requestId, owed))
     },
   }
 }
