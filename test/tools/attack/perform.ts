@@ -124,7 +124,11 @@ async function spent(world: World): Promise<number> {
 }
 
 function pidsOf(world: World): Map<string, number> {
-  return new Map(processes(world.product).map(({ name, pid }) => [name, pid]))
+  return new Map(
+    processes(world.product)
+      .filter(({ name }) => !name.endsWith('compiler'))
+      .map(({ name, pid }) => [name, pid]),
+  )
 }
 
 function sample(world: World, memory: Map<string, number>): void {
@@ -139,7 +143,7 @@ const columns = [
   'answers',
   'charged (nano-$)',
   'pause (ms)',
-  'peak memory (MiB): edge, workers, engines',
+  'peak memory (MiB): edge, workers, engines, compilers',
   'result',
 ] as const
 
@@ -152,6 +156,6 @@ export function row({ name, answers, chargedNano, pauseMs, baselineMs, memory, f
     const bytes = [...memory].filter(([process]) => process.endsWith(part)).map(([, size]) => size)
     return Math.round(Math.max(0, ...bytes) / 1_048_576)
   }
-  const peaks = `${peak('edge')}, ${peak('worker')}, ${peak('engine')}`
+  const peaks = ['edge', 'worker', 'engine', 'compiler'].map(peak).join(', ')
   return `| ${name} | ${answers} | ${chargedNano} | ${pauseMs} (${baselineMs}) | ${peaks} | ${faults.length === 0 ? 'ok' : faults.join('; ')} |`
 }

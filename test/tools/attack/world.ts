@@ -153,11 +153,11 @@ export function processes(product: Product): ProcessSample[] {
     ['latency worker', pids.latency],
     ['throughput worker', pids.throughput],
   ]
-  for (const [name, pid] of [
-    ['latency engine', pids.latency],
-    ['throughput engine', pids.throughput],
+  for (const [pool, pid] of [
+    ['latency', pids.latency],
+    ['throughput', pids.throughput],
   ] as const)
-    for (const child of childrenOf(pid)) named.push([name, child])
+    for (const child of childrenOf(pid)) named.push([`${pool} ${roleOf(child)}`, child])
   return named.flatMap(([name, pid]) => {
     const bytes = residentBytes(pid)
     return bytes === undefined ? [] : [{ name, pid, bytes }]
@@ -169,6 +169,15 @@ function childrenOf(pid: number): number[] {
     return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number)
   } catch {
     return []
+  }
+}
+
+/** Schemas are compiled in a process that may be ended and replaced at any time: that is its purpose. */
+function roleOf(pid: number): 'engine' | 'compiler' {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('grammar-child') ? 'compiler' : 'engine'
+  } catch {
+    return 'compiler'
   }
 }
 

@@ -49,6 +49,19 @@ const letters = (count: number, letter = 'x') => letter.repeat(count)
 const manyProperties = (count: number, schema: unknown) =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`property${index}`, schema]))
 
+/** The same with a schema as JSON text, which `JSON.stringify` may be unable to write. */
+async function everywhereText(world: World, schema: string): Promise<Answer[]> {
+  const send: World['send'] = (path, body, options) =>
+    world.send(path, null, { ...options, raw: JSON.stringify(body).replaceAll('"@schema"', schema) })
+  const chat: World['chat'] = (change, options) =>
+    send(
+      '/v1/chat/completions',
+      { model: world.model, max_tokens: 8, messages: [{ role: 'user', content: 'hi' }], ...change },
+      options,
+    )
+  return everywhere({ ...world, send, chat }, '@schema')
+}
+
 async function everywhere(world: World, schema: unknown): Promise<Answer[]> {
   const { model } = world
   const messages = [{ role: 'user', content: 'What is 2 + 2?' }]
@@ -213,15 +226,19 @@ export const schemaAttacks: readonly Attack[] = [
     name: 'schema-nested-5000',
     quick: true,
     run: (world) =>
-      everywhere(
+      everywhereText(
         world,
-        nested(5_000, text, (inner) => ({ type: 'object', properties: { a: inner } })),
+        `${'{"type":"object","properties":{"a":'.repeat(5_000)}{"type":"string"}${'}}'.repeat(5_000)}`,
       ),
     expect: (answers) => overloaded(answers),
   },
   {
     name: 'schema-const-nested-5000',
-    run: (world) => everywhere(world, one({ const: nested(5_000, 1, (inner) => [inner]) })),
+    run: (world) =>
+      everywhereText(
+        world,
+        `{"type":"object","properties":{"a":{"const":${'['.repeat(5_000)}1${']'.repeat(5_000)}}},"required":["a"]}`,
+      ),
     expect: (answers) => overloaded(answers),
   },
   {
