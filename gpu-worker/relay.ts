@@ -16,7 +16,7 @@ import { errorBody } from '../backends/protocol/errors.ts'
 import { type Counts, costNano, outputTokensWithin } from '../backends/protocol/money.ts'
 import { preludeLine } from '../backends/protocol/prelude.ts'
 import type { Receipt } from '../backends/protocol/receipt.ts'
-import { type Engine, type EngineRefusal, EngineRefused, type Prepared, type Run } from './engine/engine.ts'
+import { type Engine, EngineRefused, type Prepared, type Run } from './engine/engine.ts'
 import type { Outbox } from './outbox.ts'
 
 /** White space or comments this often until the first token: how a client that left is noticed before it. */
@@ -144,11 +144,11 @@ function refusalFor(cause: unknown): Refusal {
 
 /** As a client of Chat Completions reads it; the edge rewrites it for every other client. */
 function errorOf({ code, message, param }: Refusal, requestId: string): string {
-  const known = engineCodes.has(code as EngineRefusal['code']) ? (code as EngineRefusal['code']) : 'internal_error'
+  const known = engineCodes.find((each) => each === code) ?? 'internal_error'
   return JSON.stringify(errorBody(known, message, param ?? null, requestId))
 }
 
-const engineCodes = new Set<EngineRefusal['code']>(['invalid_value', 'context_length_exceeded', 'preparation_failed'])
+const engineCodes = ['invalid_value', 'context_length_exceeded', 'preparation_failed'] as const
 
 /** `refused`: the request itself, and not the engine, is why the run ended. */
 type End = FinishReason | 'abort' | 'failed' | 'refused'

@@ -72,6 +72,8 @@ export async function send(
     response = await fetch(url, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      // A redirect would lead past the address of the worker's enrolment, and take the prompt along.
+      redirect: 'manual',
       body,
       signal: stop,
     })
