@@ -36,6 +36,7 @@ export async function count(
   if (!read.ok) return read
   signal.throwIfAborted()
   const prepared = await engine.prepare(read.chat, question.effort, signal)
+  signal.throwIfAborted()
   if (prepared.ok)
     return { ok: true, promptTokens: prepared.promptTokens, estimated: prepared.promptEstimated ?? false }
   // A prompt that is too long has been counted all the same.

@@ -335,7 +335,10 @@ function clientErrorOf({ requestId }: Line, code: string, message: string) {
     case 'invalid_value':
       return error(code, message)
     case 'preparation_failed':
-      return error(code, `${message}. The request was not sent to another worker. ${simplify(requestId)}`)
+      return error(
+        code,
+        `${message.replace(/\.$/, '')}. The request was not sent to another worker. ${simplify(requestId)}`,
+      )
     case 'internal_error':
       return error(
         'preparation_failed',
