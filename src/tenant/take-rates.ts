@@ -1,8 +1,17 @@
 /** Takes from the rates of a key and its tenant for work that is not billed: counting, a replay, a body that is refused. */
 import type { ApiKey } from '../auth/api-key.ts'
 import type { Line } from '../line.ts'
-import type { RatesLeft } from './admission.ts'
+import type { RatesLeft, Refused } from './admission.ts'
 import { refusal, tenantStub } from './reserve.ts'
+
+interface RateTaker {
+  takeRates(order: {
+    keyId: string
+    secretHash: string
+    requests: number
+    tokens: number
+  }): Promise<{ ok: true; ratesLeft: RatesLeft } | Refused>
+}
 
 /**
  * One request, and this many tokens. Rejects where the key is not good any more or a rate is used up, as `reserve` does.
@@ -10,7 +19,8 @@ import { refusal, tenantStub } from './reserve.ts'
  */
 export async function takeRates(line: Line, key: ApiKey, tokens: number): Promise<RatesLeft> {
   const { tenantId, keyId, secretHash } = key
-  const taken = await tenantStub(line, tenantId).takeRates({ keyId, secretHash, requests: 1, tokens })
+  const stub = tenantStub(line, tenantId) as unknown as RateTaker
+  const taken = await stub.takeRates({ keyId, secretHash, requests: 1, tokens })
   if (!taken.ok) throw refusal(taken, line)
   return taken.ratesLeft
 }
