@@ -4,7 +4,7 @@
  *   auth ─▶ key check ─▶ body ─▶ shape ─▶ reserve ─▶ route ─▶ dispatch ─▶ relay     (settlement: the worker's receipt)
  *
  * What a request refers to is recalled before it is shaped, and an answer that was given before is given again; see
- * answers/. From `reserve` on, `answer` owns the reservation: whatever throws there closes it.
+ * answers/. From `reserve` on, `answer` owns the reservation: any error there closes it.
  */
 import { budgets } from '../backends/protocol/budgets.ts'
 import type { ErrorCode } from '../backends/protocol/errors.ts'
@@ -45,7 +45,7 @@ export async function chat(request: Request, line: Line): Promise<Response> {
   }
 }
 
-/** A request that can be reserved for: nothing of its body is held but what goes on. */
+/** A request that is ready for a reservation. Of its body only the bytes for the worker remain. */
 interface Prepared {
   asked: Asked
   shaped: Shaped

@@ -173,7 +173,7 @@ export const budgets = {
   bodyLargeBytes: {
     value: 256 * 1024,
     unit: 'bytes',
-    bounds: 'request body that is read without asking first whether its key is still good',
+    bounds: 'request body that the edge reads before it asks whether the key is still valid',
     reason: 'a refused key costs one call to its tenant, and never more memory than this',
   },
   bodyStallMs: {
@@ -221,13 +221,13 @@ export const budgets = {
   keyKnownMs: {
     value: 60_000,
     unit: 'milliseconds',
-    bounds: 'time that an isolate takes a key for good after its tenant said so',
+    bounds: 'time that an isolate remembers a key as valid',
     reason: 'within it a revoked key may have a small body parsed; no answer is made without its tenant',
   },
   keysKnown: {
     value: 10_000,
     unit: 'count',
-    bounds: 'keys that one isolate remembers as good',
+    bounds: 'keys that one isolate remembers as valid',
     reason: 'about 2 MB; the oldest goes first',
   },
   workerKeysKnown: {

@@ -78,7 +78,7 @@ export const Text = z.string().superRefine((text, context) => {
   if (message) context.addIssue({ code: 'custom', message })
 })
 
-/** What ends an answer is looked for in text, and is told to engines. */
+/** Engines look for a stop string in text and tokenise it, so it follows the rules of text. */
 export const StopText = Text.min(1).max(256)
 
 const TextPart = z

@@ -116,8 +116,8 @@ function imageSize(url: string, size: MediaSize): number | string {
   const base64 = base64Of(url)
   if (decodedBytes(base64) > imageBytesMax) return imageTooLarge
   const head = sniffed(base64, headCharacters)
-  const told = head && !head.size ? sniffed(base64, sniffedCharacters) : head
-  return told ? imageHeadTokens(told) : imageUnknown
+  const complete = head && !head.size ? sniffed(base64, sniffedCharacters) : head
+  return complete ? imageHeadTokens(complete) : imageUnknown
 }
 
 /** The tokens of an image, exact where its size is told in the data URL, else the most that one can have. */

@@ -1,6 +1,6 @@
 /**
  * What a request has open from the moment it asks for a reservation: the reservation, its lease, the answers of workers.
- * `close` ends all of it, whatever state it is in; it may be called at any time and any number of times. A reservation
+ * `close` ends all of it in any state; it may be called at any time and any number of times. A reservation
  * that is posted already stays posted.
  */
 import pRetry from 'p-retry'
@@ -51,7 +51,7 @@ export class OpenRequest {
         const served = service.next()
         this.#pending.add(served)
         served.catch((error: unknown) => {
-          // A lease whose grant was lost is held by nobody.
+          // The grant of a lease may have been lost on its way.
           if (!(error instanceof GatewayError)) this.#release()
         })
         return served

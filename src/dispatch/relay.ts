@@ -50,7 +50,7 @@ export async function relayStream(
   return new Response(readable, { headers })
 }
 
-/** A pump that fails has a defect. Its client must not wait for it, and whoever owns the request closes it. */
+/** A pump that fails has a defect. Its client must not wait for it, and the owner of the request closes it. */
 const broken = (writable: WritableStream<Uint8Array>) => async (error: unknown) => {
   await writable.abort(error).catch(() => undefined)
   throw error

@@ -23,7 +23,7 @@ export function answerHeaders(line: Line, shaped: Shaped, admission: Admission):
   return headers
 }
 
-/** Adds to the warnings that the headers have; the header stays clean and short, whatever a client or worker wrote. */
+/** Adds to the warnings that the headers have; the header stays clean and short for any text. */
 export function addWarnings(headers: Headers, warnings: readonly string[]): void {
   if (warnings.length === 0) return
   const known = headers.get(warningsHeader)

@@ -27,7 +27,7 @@ export interface JsonBody {
   value: unknown
   /** Of the value's strings and objects, in bytes, about. */
   valueBytes: number
-  /** The memory that the body takes; null for a small one. Whoever read the body releases it. */
+  /** The memory that the body takes; null for a small one. The caller of `readJsonBody` releases it. */
   hold: BodyHold | null
 }
 

@@ -15,7 +15,7 @@ interface RateTaker {
 
 /**
  * One request, and this many tokens. Rejects where the key is not good any more or a rate is used up, as `reserve` does.
- * @returns what is left
+ * @returns the remaining rates
  */
 export async function takeRates(line: Line, key: ApiKey, tokens: number): Promise<RatesLeft> {
   const { tenantId, keyId, secretHash } = key

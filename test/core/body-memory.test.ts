@@ -12,7 +12,7 @@ import { chatBytes } from '../../src/shaping/chat-bytes.ts'
 import { unsealThinking } from '../../src/surfaces/sealed-thinking.ts'
 
 describe('the memory of bodies', () => {
-  it('[BODY6] all holds together stay under the limit, one tenant under half of it beside its own others, and all is returned', () => {
+  it('[BODY6] all holds together stay under the limit, one tenant with several under half of it, and all memory is released', () => {
     const step = fc.record({
       tenant: fc.constantFrom('a', 'b', 'c'),
       bytes: fc.integer({ min: 0, max: 120 }),
@@ -100,7 +100,7 @@ describe('the memory of bodies', () => {
     expect(keys.good(key(`k${keysKnown.value}`), 1_001)).toBe(true)
   })
 
-  it('[LIN1] reading media takes linear time, whatever stands in their base64', () => {
+  it('[LIN1] reading media takes linear time for any base64', () => {
     const hostile = [
       `${'='.repeat(256 * 1024)}A`,
       `${' '.repeat(256 * 1024)}A`,
@@ -117,7 +117,7 @@ describe('the memory of bodies', () => {
     expect(performance.now() - startedAt).toBeLessThan(3_000)
   })
 
-  it('[TXT1] no NUL and no half of a surrogate pair reaches a prompt, in whichever field it comes', () => {
+  it('[TXT1] no NUL and no half of a surrogate pair reaches a prompt through any field', () => {
     expect(documentBy(`data:text/plain;base64,${Buffer.from('a\0b').toString('base64')}`, 'x')).toMatchObject({
       ok: false,
     })

@@ -103,7 +103,7 @@ describe('the scan of a body', () => {
     const limits = { longStringBytes: 16 * 1024 }
     const of = (text: string) => parseMemory(scan(text, limits).scan, 0) / 1_000_000
     expect(of(`["${million}"]`)).toBeCloseTo(2, 2)
-    // One wide character beside a long string does not double the string; one inside does.
+    // One wide character outside of a long string does not double the string; one inside does.
     expect(of(`["😀","${million}"]`)).toBeCloseTo(2, 2)
     expect(of(`["😀${million}"]`)).toBeCloseTo(5, 2)
     // Escaped: its text is there besides its value.

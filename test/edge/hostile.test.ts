@@ -178,7 +178,7 @@ describe('keys', () => {
   })
 })
 
-/** Two answers of a worker for whatever is asked, through the edge's own fetch. */
+/** A worker that answers any request, in place of the edge's fetch. */
 async function withWorker(work: () => Promise<void>, warnings = ''): Promise<void> {
   const fleet = env.POOL.getByName('fleet')
   const beat = (state: 'ready' | 'gone') =>
@@ -227,7 +227,7 @@ const clean = (headers: Headers) => {
 }
 
 describe('texts of clients and workers', () => {
-  it('[HOST1] whatever a client names its items, tools and fields, every answer has clean headers of less than 8 kB', async () => {
+  it('[HOST1] every answer has clean headers of less than 8 kB, for any names of items, tools and blocks', async () => {
     await openTenant('names')
     const { apiKey } = await openKey('names')
     const hostile = ['x\r\nset-cookie: a=b', 'a\0b', 'größe 中 😀', '\ud800', 'k'.repeat(100_000), '"; drop', '\u2028']
@@ -345,7 +345,7 @@ describe('bodies', () => {
 })
 
 describe('counting', () => {
-  it('[CNTX1] counting takes one request and a tenth of the tokens from the rates, and says what is left', async () => {
+  it('[CNTX1] counting takes one request and a tenth of the tokens from the rates, and its headers report the remaining rates', async () => {
     await openTenant('count', { limits: { requestsPerMinute: 3, tokensPerMinute: 1_000 } })
     const { apiKey } = await openKey('count')
     const ask = (content: string, path = '/v1/messages/count_tokens') =>
@@ -419,7 +419,7 @@ describe('routes without a key', () => {
     expect(calls.length).toBeLessThanOrEqual(1)
   })
 
-  it('[OPEN2] the reference is made once for an address, and a client that has it is told so', async () => {
+  it('[OPEN2] the reference is made once for an address, and a client that has it gets 304', async () => {
     for (const path of ['/docs', '/openapi.json', '/llms.txt']) {
       const first = await SELF.fetch(`https://gateway.test${path}`)
       const text = await first.text()

@@ -348,7 +348,7 @@ async function left(tenantId: string) {
 }
 
 describe('between a reservation and its answer', () => {
-  it.each(cases)('[LEAK1] whichever step fails, nothing is reserved, leased or waiting: %s', async (_, asked) => {
+  it.each(cases)('[LEAK1] when any one step fails, nothing stays reserved, leased or waiting: %s', async (_, asked) => {
     const tenantId = asked.hosted ? 'hosted' : 'faulty'
     const clean = { openReservations: 0, reservedNano: 0, leased: 0, waiting: 0 }
     const whole = await run(asked, 0)
