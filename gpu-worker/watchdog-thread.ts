@@ -22,7 +22,7 @@ function end(): void {
   try {
     writeFileSync(notePath, JSON.stringify({ reason, at: Date.now() }), { mode: 0o600 })
   } catch {
-    // The disk is full or gone: the line below is left.
+    // The disk is full or gone: the text on stderr remains.
   }
   for (let index = 1; index < counts.length; index++) kill(Atomics.load(counts, index))
   try {

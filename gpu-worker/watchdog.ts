@@ -1,6 +1,6 @@
 /**
  * The watchdog: a thread outside of the worker's event loop, which ends the process when that loop has stood still for
- * longer than a bound. A worker whose loop is blocked answers nobody and cannot end itself; systemd, or `npm start`,
+ * longer than a bound. A worker whose loop is blocked answers no call and cannot end itself; systemd, or `npm start`,
  * starts it again, and the next process reports why; see life.ts.
  *
  *   event loop ── counts every quarter of a second ──▶ shared memory ◀── looks as often ── thread

@@ -95,7 +95,7 @@ export const budgets = {
     value: 5_000,
     unit: 'milliseconds',
     bounds: 'pause between two heartbeats of a worker that the edge refuses',
-    reason: 'an operator corrects an enrolment in minutes; ten calls a second for ever help nobody',
+    reason: 'an operator needs minutes to correct an enrolment; a refused worker called ten times a second before',
   },
   heartbeatsPerSecond: {
     value: 20,

@@ -28,7 +28,7 @@ export function workerReport(pool: PoolState, roll: Roll, workerId: string, now:
   const worker = pool.workers.get(workerId)
   const { enrolment, state, reason, seenAt, startedAt, lastEnd } = roll.view(workerId, now)
   const own = worker && conditionOf(worker)
-  // A worker that cannot serve is worse off than one that has a double.
+  // That a worker cannot serve matters more than that a second process has its id.
   const isOwn = own !== undefined && (state === undefined || (own.state !== 'ready' && own.state !== 'draining'))
   return {
     enrolment: enrolment ? allowedBy(enrolment) : null,

@@ -24,7 +24,7 @@ const probeAnswerBytesMax = 4_096
 const rate = new BeatRate()
 const HeartbeatCall = z.object({ heartbeat: z.string().max(128 * 1024) })
 
-/** @param after keeps work alive that goes on when the answer is sent */
+/** @param after keeps work alive that continues after the answer */
 export async function takeHeartbeat(
   body: unknown,
   env: Env,

@@ -331,7 +331,7 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
   return sweep(pool, now)
 }
 
-/** What runs there ends in peace, and nothing new is given to it. `seenAt` is when its process was last heard. */
+/** What runs there runs on, and the worker gets no new requests. `seenAt` is the time of its last heartbeat. */
 export function holdWorker(pool: PoolState, workerId: string, hold: Hold, seenAt: number, now: number): Told[] {
   const worker = pool.workers.get(workerId)
   if (worker) Object.assign(worker, { hold, seenAt })

@@ -25,7 +25,7 @@ export interface Hold {
 export type Heard =
   /** It counts. `hold` keeps requests away; `pinned` is to be kept on disk. */
   | { kind: 'taken'; beat: Heartbeat; hold: Hold | undefined; pinned: Enrolment | undefined }
-  /** The live process claims what it may not: its requests end in peace, and it gets no more. */
+  /** The live process claims what it may not: its requests run on, and it gets no more. */
   | { kind: 'held'; hold: Hold }
   /** Older than the last of its process: it changes nothing. */
   | { kind: 'repeated' }
@@ -160,7 +160,7 @@ export class Roll {
     return { kind: 'taken', beat: taken, hold: clockHold(workerId, aheadMs), pinned }
   }
 
-  /** What the live process and an operator are told of its rival. */
+  /** The sentence about a second process, for the live one and for an operator. */
   duplicateReason(workerId: string, now: number): string | undefined {
     const rival = this.#entries.get(workerId)?.rival
     return rival && now - rival.seenAt <= budgets.duplicateShownMs.value ? otherProcess(workerId, rival) : undefined

@@ -130,7 +130,7 @@ describe('the roll', () => {
     const report = reportOn(pool, roll, start + 1_000).latency.workers
     expect(report).toMatchObject([{ workerId: 'a', state: 'duplicate', url: 'http://127.0.0.1:9/a', slots: 4 }])
     expect(report[0]?.reason).toContain('http://127.0.0.1:10/a')
-    // The first goes on as before.
+    // The first process serves as before.
     expect(lease(pool, testAsk('r1'), start + 1_000, () => undefined)).toMatchObject({
       kind: 'granted',
       place: { url: 'http://127.0.0.1:9/a' },
@@ -199,7 +199,7 @@ describe('the roll', () => {
     )
   })
 
-  it('[ROL8] an old key is refused whatever else the heartbeat says', () => {
+  it('[ROL8] an old key is refused before anything else of the heartbeat counts', () => {
     const roll = rollOf('a')
     roll.fence({ workerId: 'a', epochMin: 2, nextMin: 0, nextAt: 0, epochRevoked: 0 })
     expect(roll.hear(beat(start), 1, start)).toMatchObject({
@@ -276,7 +276,7 @@ describe('the roll', () => {
     expect(pool.speeds.size).toBeLessThanOrEqual(256)
   })
 
-  it('[ROL13] one worker beats at most twenty times a second, whatever others do', () => {
+  it('[ROL13] one worker beats at most twenty times a second, and others are not limited by it', () => {
     const rate = new BeatRate()
     const taken = Array.from({ length: 1_000 }, (_, index) => rate.allows('a', start + (index % 1_000)))
     expect(taken.filter(Boolean).length).toBe(20)

@@ -1,4 +1,4 @@
-/** Workers of the whole product: enrolled, doubled, bent, and with an event loop that stands still. */
+/** Workers of the whole product: enrolled, started twice, redirecting, and with an event loop that stands still. */
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -108,7 +108,7 @@ describe('workers', () => {
     expect(answered).toMatchObject({ status: 200, worker: 'local-throughput' })
   }, 90_000)
 
-  it('[WHB4] two processes of one worker: both are told, the first serves, and the second takes over when it leaves', async () => {
+  it('[WHB4] two processes of one worker both log the other, the first serves, and the second takes over when it leaves', async () => {
     const { workerKey } = await product.admin<{ workerKey: string }>('POST', '/admin/workers', {
       workerId: 'twin',
       url: 'http://127.0.0.1:*',
@@ -170,7 +170,7 @@ describe('workers', () => {
     expect(await inPools('twin')).toBeUndefined()
   })
 
-  it('[WEN11] the workers of `npm start` are enrolled, and nobody enrols over them', async () => {
+  it('[WEN11] the workers of `npm start` are enrolled, and cannot be enrolled again while they run', async () => {
     expect(await rowOf('local-latency')).toMatchObject({
       status: 'enrolled',
       url: 'http://127.0.0.1:*',

@@ -157,7 +157,7 @@ describe('enrolment', () => {
     try {
       expect(await beat('kept', { slotsMax: 5 })).toMatchObject({ status: 403 })
       expect(await beat('kept')).toMatchObject({ status: 200 })
-      // Nobody can say whether this one is enrolled.
+      // Without D1 the edge cannot find out whether this worker is enrolled.
       expect(await beat('unknown')).toMatchObject({ status: 403 })
     } finally {
       await env.DB.exec('ALTER TABLE workers_away RENAME TO workers')

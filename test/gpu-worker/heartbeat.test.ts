@@ -38,7 +38,7 @@ afterEach(() => {
 })
 
 describe('heartbeats', () => {
-  it('[WHB1] each reason is logged once, whatever its numbers, and so is its end', async () => {
+  it('[WHB1] each reason is logged once although its numbers change, and so is its end', async () => {
     const says = async (status: number, body: unknown) => {
       answer = { status, body }
       return heartbeats.beat()

@@ -32,7 +32,7 @@ function watched(folder: string): { child: ChildProcess; lines: () => string } {
 function lives(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    // A child that nobody waited for is still listed.
+    // A zombie is still listed.
     return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
   } catch {
     return false
@@ -78,7 +78,7 @@ describe('the watchdog', () => {
     expect(note).toEqual({ reason: expect.stringContaining('stood still'), at: expect.any(Number) })
   }, 60_000)
 
-  it('[WDG3] a process that was stopped for longer than the bound goes on when it is continued', async () => {
+  it('[WDG3] a process that was stopped for longer than the bound runs on when it is continued', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'tramontane-watchdog-'))
     const { child, lines } = watched(folder)
     await eventually(
