@@ -1,9 +1,8 @@
 /** What the Worker is bound to, parsed once: settings that a deployment lacks are named at the first request. */
-import { z } from 'zod'
 import { sealKey } from '../backends/protocol/seal.ts'
 import type { AnswersObject } from './answers/answers-object.ts'
 import { Secret } from './auth/secret.ts'
-import { HedgeAfter } from './dispatch/hedge-after.ts'
+import { GatewayEnvironment } from './gateway-environment.ts'
 import type { PoolObject } from './routing/pool-object.ts'
 import type { TenantObject } from './tenant/tenant-object.ts'
 
@@ -28,43 +27,6 @@ export interface Env {
   HOSTED_MODEL?: string
   HOSTED_KEY?: string
 }
-
-/** The descriptions are the text of the settings guide. */
-export const Settings = z.object({
-  MODELS: z
-    .string()
-    .min(1, 'name at least one model id')
-    .describe(
-      'Model ids that the gateway offers, separated by commas. The first is the one in documentation and examples.',
-    ),
-  KEY_SECRET: z
-    .string()
-    .min(32, 'must be at least 32 characters: wrangler secret put KEY_SECRET')
-    .describe('Secret. Signs API keys. A new value makes every API key invalid.'),
-  FLEET_SECRET: z
-    .string()
-    .min(32, 'must be at least 32 characters: wrangler secret put FLEET_SECRET')
-    .describe('Secret. Signs worker keys. A new value makes every worker key invalid.'),
-  OPERATOR_KEY_SHA256: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex: wrangler secret put OPERATOR_KEY_SHA256')
-    .describe('Secret. SHA-256 in hex of the first operator key, which has every scope.'),
-  METER_LOOPBACK: z
-    .literal('allow')
-    .optional()
-    .describe('Allows webhooks to this machine over plain http. For `npm start` and tests only.'),
-  SPILL: z
-    .enum(['on', 'off'])
-    .optional()
-    .describe('Default: `on`. With `off`, requests stay in their preferred pool while it has a worker.'),
-  HEDGE_AFTER_MS: HedgeAfter.optional(),
-  HOSTED_URL: z
-    .url({ protocol: /^https?$/, error: 'must be the base address of a hosted API' })
-    .optional()
-    .describe('Base address of a hosted API that serves when no worker is available. Set all three, or none.'),
-  HOSTED_MODEL: z.string().min(1).max(128).optional().describe('The hosted API’s own name of the model.'),
-  HOSTED_KEY: z.string().min(1).max(1_024).optional().describe('Secret. The key of the hosted API.'),
-})
 
 /** A hosted API that answers, for tenants that allow it, when every pool is down. */
 export interface HostedSettings {
@@ -94,7 +56,7 @@ export function settings(env: Env): Promise<Settings> {
 }
 
 async function parse(env: Env): Promise<Settings> {
-  const result = Settings.safeParse(env)
+  const result = GatewayEnvironment.safeParse(env)
   if (!result.success) {
     const issue = result.error.issues[0]
     throw new Error(`setting ${issue?.path.join('.')}: ${issue?.message}`)
@@ -111,7 +73,7 @@ async function parse(env: Env): Promise<Settings> {
   }
 }
 
-function hostedOf({ HOSTED_URL, HOSTED_MODEL, HOSTED_KEY }: z.infer<typeof Settings>): HostedSettings | undefined {
+function hostedOf({ HOSTED_URL, HOSTED_MODEL, HOSTED_KEY }: GatewayEnvironment): HostedSettings | undefined {
   const given = [HOSTED_URL, HOSTED_MODEL, HOSTED_KEY].filter((value) => value !== undefined)
   if (HOSTED_URL && HOSTED_MODEL && HOSTED_KEY)
     return { url: HOSTED_URL.replace(/\/+$/, ''), model: HOSTED_MODEL, key: new Secret(HOSTED_KEY) }

@@ -76,7 +76,7 @@ ${page ? html`<button class="menu" type="button" popovertarget="menu">Menu</butt
     (each) => html`<a href="${homes[each]}"${each === audience ? raw(' aria-current="true"') : ''}>${labels[each]}</a>`,
   )}</nav>
 <form class="search" role="search" data-index="/docs/assets/search-${audience}.json?v=${version}" hidden>
-<input type="search" placeholder="Search ( / )" aria-label="Search the documentation" autocomplete="off" spellcheck="false" role="combobox" aria-expanded="false" aria-controls="results" aria-autocomplete="list">
+<input type="search" placeholder="Search" aria-label="Search the documentation" autocomplete="off" spellcheck="false" role="combobox" aria-expanded="false" aria-controls="results" aria-autocomplete="list">
 <ul class="results" id="results" role="listbox" aria-label="Results" hidden></ul>
 </form>
 </header>

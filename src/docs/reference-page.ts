@@ -99,13 +99,13 @@ function nameOf(schema: Json): string | undefined {
 }
 
 function typeOf(schema: Json): string {
+  const inner = notNull(schema)
   const facts = [kindOf(schema)]
   if (schema.default !== undefined) facts.push(`default ${JSON.stringify(schema.default)}`)
-  const { minimum, maximum, minLength, maxLength, minItems, maxItems } = schema
   for (const [least, most, unit] of [
-    [minimum, maximum, ''],
-    [minLength, maxLength, ' characters'],
-    [minItems, maxItems, ' elements'],
+    [inner.minimum, inner.maximum, ''],
+    [inner.minLength, inner.maxLength, ' characters'],
+    [inner.minItems, inner.maxItems, ' elements'],
   ] as const) {
     const low = real(least)
     const high = real(most)
@@ -114,6 +114,12 @@ function typeOf(schema: Json): string {
     else if (low !== undefined) facts.push(`at least ${low}${unit}`)
   }
   return facts.join(', ')
+}
+
+/** What may also be null is bounded as what it is otherwise. */
+function notNull(schema: Json): Json {
+  const others = ((schema.anyOf ?? []) as Json[]).filter(({ type }) => type !== 'null')
+  return others.length === 1 ? (others[0] as Json) : schema
 }
 
 /** JSON Schema writes the largest safe integer for a number without a bound. */

@@ -6,9 +6,9 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { renderMarkdown } from '../docs/markdown.ts'
 import { type NavigationPage, navigation } from '../docs/navigation.ts'
 import type { AssetName, RenderedPage, Site } from '../docs/site.ts'
+import { renderMarkdown } from './render-markdown.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const guides = 'src/docs/guides'
@@ -80,7 +80,8 @@ function fingerprint(): string {
   for (const { source } of navigation) if (source) add(posix.normalize(`${guides}/${source}`))
   for (const name of readdirSync(join(root, guides, 'diagrams')).sort()) add(`${guides}/diagrams/${name}`)
   for (const name of assets) add(`src/docs/assets/${name}`)
-  for (const name of ['docs/markdown', 'docs/navigation', 'docs/site', 'local/build-docs']) add(`src/${name}.ts`)
+  for (const name of ['docs/navigation', 'docs/site', 'local/build-docs', 'local/render-markdown'])
+    add(`src/${name}.ts`)
   for (const name of ['marked', 'highlight.js']) {
     const { version } = JSON.parse(read(`node_modules/${name}/package.json`)) as { version: string }
     hash.update(`${name} ${version}\0`)

@@ -7,7 +7,7 @@ export const StartEnvironment = z.object({
     .default('8787')
     .refine(isPort, { error: ({ input }) => `must be a number from 1 to 65535, not "${input}"` })
     .transform(Number)
-    .describe('Port of the gateway, 1 to 65535.'),
+    .meta({ values: '1 to 65,535', description: 'Port of the gateway.' }),
   TRAMONTANE_HOME: z
     .string()
     .optional()
@@ -24,10 +24,10 @@ export const StartEnvironment = z.object({
     .describe(
       'The id under which the model is served. Default: `tramontane-tiny` for the toy, otherwise `mistral-small-4`.',
     ),
-  TRAMONTANE_SPILL: z
-    .string()
-    .optional()
-    .describe('With `off`, requests stay in their preferred pool while it has a worker.'),
+  TRAMONTANE_SPILL: z.string().optional().meta({
+    values: '`on`, `off`',
+    description: 'Default: `on`. With `off`, requests stay in their preferred pool while it has a worker.',
+  }),
 })
 
 /** Throws a sentence that names the variable. */

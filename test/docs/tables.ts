@@ -15,7 +15,7 @@ import { findModel } from '../../backends/protocol/model.ts'
 import { modelAliases } from '../../backends/protocol/model-alias.ts'
 import { EngineEnvironment, WorkerEnvironment } from '../../gpu-worker/config.ts'
 import { profileOf } from '../../gpu-worker/profile.ts'
-import { Settings } from '../../src/env.ts'
+import { GatewayEnvironment } from '../../src/gateway-environment.ts'
 import { StartEnvironment } from '../../src/local/environment.ts'
 import { budgetsMarkdown } from '../../src/reference/budgets-table.ts'
 import { type AgentQuickstart, agentQuickstarts, sdkQuickstarts } from '../../src/reference/quickstarts.ts'
@@ -45,7 +45,7 @@ export const parts: Record<string, Record<string, Make>> = {
   'sdks.md': { sdks: () => sdkSections(), agents: () => agentQuickstarts.map(agentSection).join('\n') },
   'settings.md': {
     start: () => settingsTable(StartEnvironment),
-    gateway: () => settingsTable(Settings),
+    gateway: () => settingsTable(GatewayEnvironment),
     worker: () => settingsTable(WorkerEnvironment),
     engine: () => settingsTable(EngineEnvironment),
     tenant: () => settingsTable(TenantSettings),
@@ -191,6 +191,7 @@ interface Json {
 }
 
 function values(json: Json): string {
+  if (typeof json.values === 'string') return json.values
   if (json.const !== undefined) return `\`${String(json.const)}\``
   if (json.enum) return json.enum.map((value) => `\`${String(value)}\``).join(', ')
   if (json.type === 'array') return `list, at most ${json.maxItems}`

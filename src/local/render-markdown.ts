@@ -6,7 +6,7 @@ import json from 'highlight.js/lib/languages/json'
 import python from 'highlight.js/lib/languages/python'
 import typescript from 'highlight.js/lib/languages/typescript'
 import { Marked, Renderer, type Token, type Tokens } from 'marked'
-import { escapeHtml, type Heading, type Passage, placeholders, type RenderedPage, written } from './site.ts'
+import { escapeHtml, type Heading, type Passage, placeholders, type RenderedPage, written } from '../docs/site.ts'
 
 hljs.registerLanguage('bash', bash)
 hljs.registerLanguage('json', json)
@@ -166,17 +166,21 @@ function passagesOf(html: string): Passage[] {
   })
 }
 
-const entities: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', '#39': "'" }
+const entities: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"' }
+
+function character(whole: string, name: string): string {
+  if (!name.startsWith('#')) return entities[name] ?? whole
+  return String.fromCodePoint(name[1] === 'x' ? Number.parseInt(name.slice(2), 16) : Number(name.slice(1)))
+}
 
 function textOf(html: string): string {
   return html
     .replace(/<a class="anchor"[^>]*>#<\/a>/g, '')
     .replace(/<\/?(?:td|th|tr|li|p|div|pre|h\d|br)\b[^>]*>/g, ' ')
     .replace(/<[^>]+>/g, '')
-    .replace(
-      /&(#?\w+);/g,
-      (whole, name: string) => entities[name] ?? (name[0] === '#' ? String.fromCharCode(Number(name.slice(1))) : whole),
-    )
+    .replace(/&(#?\w+);/g, character)
+    .replaceAll(placeholders.origin, written.origin)
+    .replaceAll(placeholders.model, written.model)
     .replace(/\s+/g, ' ')
     .trim()
 }
