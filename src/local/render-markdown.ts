@@ -5,7 +5,7 @@ import ini from 'highlight.js/lib/languages/ini'
 import json from 'highlight.js/lib/languages/json'
 import python from 'highlight.js/lib/languages/python'
 import typescript from 'highlight.js/lib/languages/typescript'
-import { Marked, Renderer, type Token, type Tokens } from 'marked'
+import { Marked, type Token, type Tokens } from 'marked'
 import { escapeHtml, type Heading, type Passage, placeholders, type RenderedPage, written } from '../docs/site.ts'
 
 hljs.registerLanguage('bash', bash)
@@ -43,7 +43,6 @@ export function renderMarkdown(markdown: string, options: RenderOptions): Render
   const slugs = new Map<string, number>()
   let diagrams = 0
   const code = (text: string) => (options.placed ? putPlaceholders(text) : text)
-  const plain = new Renderer()
 
   const marked = new Marked({
     gfm: true,
@@ -75,10 +74,22 @@ export function renderMarkdown(markdown: string, options: RenderOptions): Render
       codespan({ text }) {
         return `<code>${escapeHtml(code(text))}</code>`
       },
-      table(token: Tokens.Table) {
-        plain.parser = this.parser
-        const narrow = token.header.length <= 2 ? ' narrow' : ''
-        return `<div class="table${narrow}" role="region" aria-label="Table" tabindex="0">${plain.table(token)}</div>\n`
+      table({ header, rows, align }: Tokens.Table) {
+        const heads = header.map(({ tokens }) => this.parser.parseInline(tokens))
+        const aligned = (index: number) => (align[index] ? ` align="${align[index]}"` : '')
+        const cells = (row: Tokens.TableCell[]) =>
+          row.map(
+            ({ tokens }, index) =>
+              `<td${aligned(index)} data-label="${escapeHtml(textOf(heads[index] ?? ''))}">${this.parser.parseInline(tokens)}</td>`,
+          )
+        // Sentences stack on a phone; figures are compared, so their tables scroll.
+        const stacks = header.length >= 3 && header.length <= 5 && align.every((each) => each === null)
+        const kind = header.length <= 2 ? ' narrow' : stacks ? ' stacks' : ''
+        return `<div class="table${kind}" role="region" aria-label="Table" tabindex="0"><table><thead><tr>${heads
+          .map((head, index) => `<th${aligned(index)}>${head}</th>`)
+          .join(
+            '',
+          )}</tr></thead><tbody>${rows.map((row) => `<tr>${cells(row).join('')}</tr>`).join('')}</tbody></table></div>\n`
       },
       image(): string {
         throw new Error(`${options.source}: images are not served; draw an inline SVG instead`)
@@ -154,7 +165,7 @@ function slug(text: string, taken: Map<string, number>): string {
   return count === 0 ? base : `${base}-${count}`
 }
 
-const passageCharactersMax = 1_500
+const passageCharactersMax = 8_000
 
 function passagesOf(html: string): Passage[] {
   const parts = html.replace(/<svg[\s\S]*?<\/svg>/g, '').split(/(?=<h[1-3](?: id|>))/)
