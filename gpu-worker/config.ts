@@ -65,52 +65,119 @@ const port = z.coerce.number().int().min(0).max(65_535)
 const httpUrl = (error: string) => z.url({ protocol: /^https?$/, error })
 const given = (schema: z.ZodString) => schema.min(1, 'is empty: give it a value or leave it out').optional()
 
-const EngineEnvironment = z.object({
-  TRAMONTANE_POOL: PoolName.default('latency'),
-  TRAMONTANE_BACKEND: z.string().default('embedded'),
-  TRAMONTANE_MODEL: given(z.string()),
-  TRAMONTANE_MODEL_ID: given(z.string()),
-  TRAMONTANE_SLOTS: z.coerce.number().int().min(1).max(slotsPerWorkerMax).optional(),
-  TRAMONTANE_CONTEXT: z.coerce.number().int().min(256).optional(),
-  TRAMONTANE_THREADS: z.coerce.number().int().min(1).optional(),
-  TRAMONTANE_GPU: z.enum(['off', 'auto']).default('off'),
+/** The descriptions are the text of the settings guide. */
+export const EngineEnvironment = z.object({
+  TRAMONTANE_POOL: PoolName.default('latency').describe(
+    'The pool that the worker belongs to. It selects the profile of batch sizes.',
+  ),
+  TRAMONTANE_BACKEND: z
+    .string()
+    .default('embedded')
+    .describe(
+      'The engine: `embedded`, `vllm`, `sglang`, `llama-cpp`, `transformers`, `lm-studio`, `ollama` or `openai-compatible`.',
+    ),
+  TRAMONTANE_MODEL: given(z.string()).describe(
+    'Path of a model file, or an id as the engine takes it. Default: the toy on `embedded` and `llama-cpp`, Mistral Small 4 on the others.',
+  ),
+  TRAMONTANE_MODEL_ID: given(z.string()).describe(
+    'The id under which the model is served. Default: `tramontane-tiny` for the toy, otherwise `mistral-small-4`.',
+  ),
+  TRAMONTANE_SLOTS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(slotsPerWorkerMax)
+    .optional()
+    .describe('Concurrent requests. Default: the profile’s.'),
+  TRAMONTANE_CONTEXT: z.coerce
+    .number()
+    .int()
+    .min(256)
+    .optional()
+    .describe('Tokens of one request, prompt and output together. Default: the profile’s, at most the model’s.'),
+  TRAMONTANE_THREADS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .optional()
+    .describe('CPU threads of the engine. Default on `embedded`: all but one.'),
+  TRAMONTANE_GPU: z
+    .enum(['off', 'auto'])
+    .default('off')
+    .describe(
+      '`auto` uses the GPU on `embedded`, after `npm run gpu -- cuda` or `vulkan` has downloaded the binaries.',
+    ),
   TRAMONTANE_ENGINE_MEMORY_MB: z.coerce
     .number()
     .int()
     .min(256, 'is too small: the engine process takes 256 MB before it holds a model')
-    .optional(),
-  TRAMONTANE_ENGINE_URL: httpUrl('must be the URL of an engine that runs, as http://127.0.0.1:8000').optional(),
-  TRAMONTANE_ENGINE_KEY: given(z.string()),
-  TRAMONTANE_ENGINE_PROGRAM: given(z.string()),
-  TRAMONTANE_ENGINE_PORT: port.default(0),
-  TRAMONTANE_ENGINE_SILENT_MS: z.coerce.number().int().min(100).default(60_000),
-  TRAMONTANE_ENGINE_ARGS: z.string().default(''),
-  TRAMONTANE_DRAFT_MODEL: given(z.string()),
-  TRAMONTANE_TENSOR_PARALLEL: z.coerce.number().int().min(1).max(64).default(1),
+    .optional()
+    .describe(
+      'Megabytes. The engine process is ended above this. Default: derived from the model file, the KV cache and the slots.',
+    ),
+  TRAMONTANE_ENGINE_URL: httpUrl('must be the URL of an engine that runs, as http://127.0.0.1:8000')
+    .optional()
+    .describe('Attach to the engine at this URL instead of launching one.'),
+  TRAMONTANE_ENGINE_KEY: given(z.string()).describe('Secret. The API key of the engine.'),
+  TRAMONTANE_ENGINE_PROGRAM: given(z.string()).describe('A program to launch in place of the engine’s own command.'),
+  TRAMONTANE_ENGINE_PORT: port.default(0).describe('Port of the launched engine. 0 is any free port.'),
+  TRAMONTANE_ENGINE_SILENT_MS: z.coerce
+    .number()
+    .int()
+    .min(100)
+    .default(60_000)
+    .describe('Milliseconds. The longest pause in an answer before it counts as broken.'),
+  TRAMONTANE_ENGINE_ARGS: z
+    .string()
+    .default('')
+    .describe('More arguments for the launched engine, separated by spaces; quotes keep a value together.'),
+  TRAMONTANE_DRAFT_MODEL: given(z.string()).describe(
+    'Draft model for speculation, or `off`. Default for Mistral Small 4 on vLLM and SGLang: its EAGLE draft.',
+  ),
+  TRAMONTANE_TENSOR_PARALLEL: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(64)
+    .default(1)
+    .describe('GPUs for one replica of the model.'),
 })
-type EngineEnvironment = z.infer<typeof EngineEnvironment>
+export type EngineEnvironment = z.infer<typeof EngineEnvironment>
 
-const Environment = z.object({
-  TRAMONTANE_WORKER_KEY: z.string({ error: 'is missing: enrol the worker with POST /admin/workers' }),
-  TRAMONTANE_EDGE_URL: httpUrl('must be the URL of the gateway'),
-  TRAMONTANE_WORKER_HOST: z.string().default('127.0.0.1'),
-  TRAMONTANE_WORKER_PORT: port.default(0),
-  TRAMONTANE_WORKER_URL: httpUrl('must be a URL that the gateway can reach').optional(),
-  TRAMONTANE_HOME: z.string().default('.tramontane'),
-  TRAMONTANE_PREFIXES: z.enum(['per-tenant', 'shared']).default('per-tenant'),
-  TRAMONTANE_DRAIN_MS: z.coerce.number().int().min(0).default(30_000),
+export const WorkerEnvironment = z.object({
+  TRAMONTANE_WORKER_KEY: z
+    .string({ error: 'is missing: enrol the worker with POST /admin/workers' })
+    .describe('Secret. The worker’s key, from `POST /admin/workers`.'),
+  TRAMONTANE_EDGE_URL: httpUrl('must be the URL of the gateway').describe('URL of the gateway.'),
+  TRAMONTANE_WORKER_HOST: z.string().default('127.0.0.1').describe('Address on which the worker listens.'),
+  TRAMONTANE_WORKER_PORT: port.default(0).describe('Port on which the worker listens. 0 is any free port.'),
+  TRAMONTANE_WORKER_URL: httpUrl('must be a URL that the gateway can reach')
+    .optional()
+    .describe('URL at which the gateway reaches the worker. Default: made from host and port.'),
+  TRAMONTANE_HOME: z.string().default('.tramontane').describe('Folder of the worker’s receipts.'),
+  TRAMONTANE_PREFIXES: z
+    .enum(['per-tenant', 'shared'])
+    .default('per-tenant')
+    .describe('`shared` lets prompts of all tenants share the engine’s prefix cache.'),
+  TRAMONTANE_DRAIN_MS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(30_000)
+    .describe('Milliseconds that open requests have to finish after SIGTERM.'),
   TRAMONTANE_METRICS_KEY: z
     .string()
     .regex(/^[\x21-\x7e]{16,256}$/, 'must have 16 to 256 printable characters without spaces')
-    .optional(),
-  TRAMONTANE_METRICS_PORT: port.min(1).optional(),
-  TRAMONTANE_METRICS_HOST: z.string().min(1).default('127.0.0.1'),
+    .optional()
+    .describe('Secret. The bearer key that `/metrics` and the details of `/healthz` require on the worker’s port.'),
+  TRAMONTANE_METRICS_PORT: port.min(1).optional().describe('A second port that serves `/metrics` without a key.'),
+  TRAMONTANE_METRICS_HOST: z.string().min(1).default('127.0.0.1').describe('Address of the second port.'),
 })
 
 type Variables = Record<string, string | undefined>
 
 export function readConfig(environment: Variables): Config {
-  const env = parse(Environment, environment)
+  const env = parse(WorkerEnvironment, environment)
   const key = parseWorkerKey(env.TRAMONTANE_WORKER_KEY)
   if (!key) throw new Error('TRAMONTANE_WORKER_KEY: not a worker key; enrol the worker with POST /admin/workers')
   return {

@@ -10,6 +10,7 @@ import { authenticate } from './auth/authenticate.ts'
 import { identifyReader } from './auth/key-check.ts'
 import { chat } from './chat.ts'
 import { countTokens } from './dispatch/count-tokens.ts'
+import { docs } from './docs/docs.ts'
 import { type Env, settings } from './env.ts'
 import { errorResponse, GatewayError } from './errors.ts'
 import { type Line, newRequestId, startLine } from './line.ts'
@@ -100,6 +101,7 @@ app.route('/v1/usage', ownUsage)
 app.route('/v1/limits', ownLimits)
 app.route('/v1/keys', ownKeys)
 app.route('/admin', admin)
+app.route('/docs', docs)
 app.route('/', reference)
 
 app.notFound((context) => {

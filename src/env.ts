@@ -1,9 +1,8 @@
 /** What the Worker is bound to, parsed once: settings that a deployment lacks are named at the first request. */
-import { z } from 'zod'
 import { sealKey } from '../backends/protocol/seal.ts'
 import type { AnswersObject } from './answers/answers-object.ts'
 import { Secret } from './auth/secret.ts'
-import { HedgeAfter } from './dispatch/hedge-after.ts'
+import { GatewayEnvironment } from './gateway-environment.ts'
 import type { PoolObject } from './routing/pool-object.ts'
 import type { TenantObject } from './tenant/tenant-object.ts'
 
@@ -28,21 +27,6 @@ export interface Env {
   HOSTED_MODEL?: string
   HOSTED_KEY?: string
 }
-
-const Settings = z.object({
-  MODELS: z.string().min(1, 'name at least one model id'),
-  KEY_SECRET: z.string().min(32, 'must be at least 32 characters: wrangler secret put KEY_SECRET'),
-  FLEET_SECRET: z.string().min(32, 'must be at least 32 characters: wrangler secret put FLEET_SECRET'),
-  OPERATOR_KEY_SHA256: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex: wrangler secret put OPERATOR_KEY_SHA256'),
-  METER_LOOPBACK: z.literal('allow').optional(),
-  SPILL: z.enum(['on', 'off']).optional(),
-  HEDGE_AFTER_MS: HedgeAfter.optional(),
-  HOSTED_URL: z.url({ protocol: /^https?$/, error: 'must be the base address of a hosted API' }).optional(),
-  HOSTED_MODEL: z.string().min(1).max(128).optional(),
-  HOSTED_KEY: z.string().min(1).max(1_024).optional(),
-})
 
 /** A hosted API that answers, for tenants that allow it, when every pool is down. */
 export interface HostedSettings {
@@ -72,7 +56,7 @@ export function settings(env: Env): Promise<Settings> {
 }
 
 async function parse(env: Env): Promise<Settings> {
-  const result = Settings.safeParse(env)
+  const result = GatewayEnvironment.safeParse(env)
   if (!result.success) {
     const issue = result.error.issues[0]
     throw new Error(`setting ${issue?.path.join('.')}: ${issue?.message}`)
@@ -89,7 +73,7 @@ async function parse(env: Env): Promise<Settings> {
   }
 }
 
-function hostedOf({ HOSTED_URL, HOSTED_MODEL, HOSTED_KEY }: z.infer<typeof Settings>): HostedSettings | undefined {
+function hostedOf({ HOSTED_URL, HOSTED_MODEL, HOSTED_KEY }: GatewayEnvironment): HostedSettings | undefined {
   const given = [HOSTED_URL, HOSTED_MODEL, HOSTED_KEY].filter((value) => value !== undefined)
   if (HOSTED_URL && HOSTED_MODEL && HOSTED_KEY)
     return { url: HOSTED_URL.replace(/\/+$/, ''), model: HOSTED_MODEL, key: new Secret(HOSTED_KEY) }

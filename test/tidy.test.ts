@@ -27,8 +27,10 @@ const shells = [
   /^src\/dispatch\//,
   /^src\/settlement\/(receipts|inquire)\.ts$/,
   /^src\/metering\/deliver\.ts$/,
-  // The page is made with hono’s escaping; the code in quickstarts reads a key from the environment.
-  /^src\/reference\/(reference|page|quickstarts)\.ts$/,
+  // Pages are made with Hono’s escaping.
+  /^src\/docs\/(docs|layout|reference-page)\.ts$/,
+  // The code in quickstarts reads a key from the environment.
+  /^src\/reference\/(reference|quickstarts)\.ts$/,
   /^gpu-worker\/(main|worker|config|count|server|run-dispatch|media-reading|signed-body|connections|operator-port|relay|outbox|outbox-lock|receipts|delivery|heartbeat|life|watchdog|watchdog-thread)\.ts$/,
   /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|gpu|guard|launch|supervisor|calls|http|http-run|create|grammar-child|grammar-reader|grammar-service|child-watch|child-watch-thread|orphan)\.ts$/,
   /^gpu-worker\/media\/(fetch|pdf|pdf-thread|resolver|work-timer)\.ts$/,

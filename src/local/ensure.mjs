@@ -1,5 +1,6 @@
-// Installs what is missing: for `npm start` what the product runs on, with `--dev` what the tests need as well. Runs on the machine's own Node (20 or newer) with nothing
-// installed yet, so it uses no package and only old syntax. Node 24, which everything else runs on, comes with the install.
+// Installs what is missing: for `npm start` what the product runs on, with `--dev` what the tests need as well. Then builds
+// the documentation; with `--docs` it only does that. Runs on the machine's own Node (20 or newer) with nothing installed
+// yet, so it uses no package and only old syntax. Node 24, which everything else runs on, comes with the install.
 import { spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -11,7 +12,9 @@ const lock = join(root, 'package-lock.json')
 
 const dev = process.argv.includes('--dev')
 const missing = dev && !existsSync(join(root, 'node_modules', 'vitest'))
-if (missing || !existsSync(marker) || statSync(marker).mtimeMs < statSync(lock).mtimeMs) install()
+const stale = missing || !existsSync(marker) || statSync(marker).mtimeMs < statSync(lock).mtimeMs
+// Wrangler runs this with `--docs` in the middle of a build, when packages must not be replaced.
+if (stale && !process.argv.includes('--docs')) install()
 
 const node = join(root, 'node_modules', '.bin', process.platform === 'win32' ? 'node.cmd' : 'node')
 if (!existsSync(node) && Number(process.versions.node.split('.')[0]) < 24) {
@@ -19,6 +22,13 @@ if (!existsSync(node) && Number(process.versions.node.split('.')[0]) < 24) {
     `there is no packaged Node 24 for ${process.platform}-${process.arch}: install Node 24 yourself and run this again`,
   )
 }
+
+const build = spawnSync(existsSync(node) ? node : process.execPath, [join(root, 'src', 'local', 'build-docs.ts')], {
+  cwd: root,
+  stdio: ['ignore', 'inherit', 'inherit'],
+  shell: process.platform === 'win32',
+})
+if (build.status !== 0) fail('the documentation was not built: see above')
 
 function install() {
   process.stderr.write('Installing packages (once; about half a minute) …\n')

@@ -13,6 +13,7 @@ import { HedgeAfter } from '../dispatch/hedge-after.ts'
 import { bundle } from './bundle.ts'
 import type { EdgeOrder } from './edge-host.ts'
 import { enrolLocalWorkers, localWorkerKey } from './enrol.ts'
+import { readStartEnvironment } from './environment.ts'
 import { greeting } from './greeting.ts'
 import { lockHome, openState, type State, writePrivate, writeState } from './home.ts'
 import { SupervisedProcess } from './process.ts'
@@ -29,10 +30,11 @@ interface EdgeReady {
 }
 
 async function start(): Promise<void> {
-  const home = resolve(process.env.TRAMONTANE_HOME ?? join(root, '.tramontane'))
-  const port = readPort(process.env.PORT ?? '8787')
-  const modelId = process.env.TRAMONTANE_MODEL_ID ?? (servesToy() ? 'tramontane-tiny' : 'mistral-small-4')
-  if (takesFiles()) checkModelFile(process.env.TRAMONTANE_MODEL)
+  const environment = readStartEnvironment(process.env)
+  const home = resolve(environment.TRAMONTANE_HOME ?? join(root, '.tramontane'))
+  const port = environment.PORT
+  const modelId = environment.TRAMONTANE_MODEL_ID ?? (servesToy() ? 'tramontane-tiny' : 'mistral-small-4')
+  if (takesFiles()) checkModelFile(environment.TRAMONTANE_MODEL)
   const unlock = lockHome(home)
   process.on('exit', unlock)
   const state = openState(home)
@@ -56,7 +58,7 @@ async function start(): Promise<void> {
       MODELS: modelId,
       METER_LOOPBACK: 'allow',
       ...hostedBindings(),
-      ...(process.env.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }),
+      ...(environment.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }),
       ...hedge,
     },
   })
@@ -225,12 +227,6 @@ function killIfAlive(pid: number): void {
   } catch {
     // It is gone.
   }
-}
-
-function readPort(text: string): number {
-  const port = Number(text)
-  if (Number.isInteger(port) && port > 0 && port < 65_536) return port
-  throw new Error(`PORT must be a number from 1 to 65535, not "${text}"`)
 }
 
 function hedgeBinding(text: string | undefined): Record<string, string> {

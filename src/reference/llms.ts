@@ -1,10 +1,11 @@
 /** `/llms.txt` (llmstxt.org): what a language model that writes code against this service is to know. */
+import { audienceOf } from './openapi.ts'
 import { operations, type Tag, tags } from './operations.ts'
 import { agentQuickstarts, type Place, sdkQuickstarts } from './quickstarts.ts'
 
 export function llmsText({ origin, model }: Place, offered: readonly string[]): string {
   const routes = (Object.keys(tags) as Tag[])
-    .filter((tag) => tag !== 'Internal')
+    .filter((tag) => operations.some((operation) => operation.tag === tag && audienceOf(operation) === 'users'))
     .map((tag) => {
       const lines = operations
         .filter((operation) => operation.tag === tag)
@@ -24,16 +25,27 @@ export function llmsText({ origin, model }: Place, offered: readonly string[]): 
 
 ## Documents
 
-- [Reference](${origin}/docs): quickstarts, errors, headers, every route
+- [Quickstart](${origin}/docs/quickstart): the first request in curl, Python and TypeScript
+- [Use the API](${origin}/docs/api): dialects, effort, images, stored responses, keys, usage
+- [Errors](${origin}/docs/errors): codes, and what to do about each
+- [Limits and stored data](${origin}/docs/limits)
+- [API reference](${origin}/docs/reference): every route and field
 - [OpenAPI 3.1](${origin}/openapi.json): the same for programs
 
 ## Quickstarts
 
-${sdkQuickstarts.map(({ id, title }) => `- [${title}](${origin}/docs#sdk-${id})`).join('\n')}
-${agentQuickstarts.map(({ id, title }) => `- [${title}](${origin}/docs#agent-${id})`).join('\n')}
+${[...sdkQuickstarts, ...agentQuickstarts].map(({ title }) => `- [${title}](${origin}/docs/sdks#${anchorOf(title)})`).join('\n')}
 
 ## Routes
 
 ${routes.join('\n\n')}
 `
+}
+
+/** As the guides' headings have it. */
+function anchorOf(title: string): string {
+  return title
+    .toLowerCase()
+    .replace(/[^\w\s-]/g, '')
+    .replace(/\s/g, '-')
 }

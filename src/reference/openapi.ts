@@ -1,15 +1,27 @@
 /** The document of OpenAPI 3.1, made of the routes' own schemas. */
 import { z } from 'zod'
 import { toSnake } from '../admin/snake.ts'
+import type { Audience } from '../docs/navigation.ts'
 import { AnthropicRefusal, ChatCompletionChunk, Refusal } from './answers.ts'
 import { type Operation, operations, tags } from './operations.ts'
 
 type Json = Record<string, unknown>
 
+/** Who reads about an operation; `undefined` for what passes between the gateway and its workers. */
+export function audienceOf({ auth }: Operation): Audience | undefined {
+  if (auth === 'worker') return undefined
+  return auth === 'operator' ? 'operators' : 'users'
+}
+
 /** @param origin where this gateway is reached */
-export function openapi(origin: string): Json {
-  parts ??= partsOf()
-  const { paths, schemas } = parts
+export function openapi(origin: string, audience: Audience): Json {
+  const own = operations.filter((operation) => audienceOf(operation) === audience)
+  const paths: Record<string, Json> = {}
+  for (const operation of own) {
+    const path = paths[operation.path] ?? {}
+    path[operation.method] = describe(operation)
+    paths[operation.path] = path
+  }
   return {
     openapi: '3.1.0',
     info: {
@@ -19,40 +31,31 @@ export function openapi(origin: string): Json {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: origin }],
-    tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
+    tags: Object.entries(tags)
+      .filter(([name]) => own.some(({ tag }) => tag === name))
+      .map(([name, description]) => ({ name, description })),
     paths,
     components: {
-      securitySchemes: {
-        key: { type: 'http', scheme: 'bearer', description: 'An API key: `tm_live_…` or `tm_test_…`' },
-        xApiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same key' },
-        operator: {
-          type: 'http',
-          scheme: 'bearer',
-          description: 'An operator key, with the scope that the route names',
-        },
-        worker: { type: 'http', scheme: 'bearer', description: 'Sealed with a worker’s key, in the body' },
+      securitySchemes: securitySchemes[audience],
+      schemas: {
+        Refusal: schemaOf(Refusal, 'output'),
+        ...(audience === 'users' && {
+          AnthropicRefusal: schemaOf(AnthropicRefusal, 'output'),
+          ChatCompletionChunk: schemaOf(ChatCompletionChunk, 'output'),
+        }),
       },
-      schemas,
     },
   }
 }
 
-/** Everything that is the same at every address: making it takes most of the time, so it is made once. */
-let parts: { paths: Record<string, Json>; schemas: Json } | undefined
-
-function partsOf(): NonNullable<typeof parts> {
-  const paths: Record<string, Json> = {}
-  for (const operation of operations) {
-    const path = paths[operation.path] ?? {}
-    path[operation.method] = describe(operation)
-    paths[operation.path] = path
-  }
-  const schemas = {
-    Refusal: schemaOf(Refusal, 'output'),
-    AnthropicRefusal: schemaOf(AnthropicRefusal, 'output'),
-    ChatCompletionChunk: schemaOf(ChatCompletionChunk, 'output'),
-  }
-  return { paths, schemas }
+const securitySchemes: Record<Audience, Json> = {
+  users: {
+    key: { type: 'http', scheme: 'bearer', description: 'An API key: `tm_live_…` or `tm_test_…`' },
+    xApiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same key' },
+  },
+  operators: {
+    operator: { type: 'http', scheme: 'bearer', description: 'An operator key, with the scope that the route names' },
+  },
 }
 
 function describe(operation: Operation): Json {
@@ -90,7 +93,7 @@ function pathParameters({ path }: Operation): Json[] {
   }))
 }
 
-function queryParameters({ query }: Operation): Json[] {
+export function queryParameters({ query }: Operation): Json[] {
   if (!query) return []
   const { properties = {} } = schemaOf(query, 'input') as { properties?: Record<string, Json> }
   return Object.entries(properties).map(([name, { description, ...schema }]) => ({
@@ -114,11 +117,17 @@ export function bodySchema({ body, snake, sealed }: Operation): Json | undefined
   return schema && snake ? snakeSchema(schema) : schema
 }
 
+/** The schema of what a route answers, where it has one. */
+export function answerSchema({ answer }: Operation): Json | undefined {
+  return typeof answer === 'string' ? undefined : schemaOf(answer, 'output')
+}
+
 function responses(operation: Operation): Json {
   const { answer, status = 200, streams, anthropic, path } = operation
   const content: Json = {}
   if (answer === 'object') content['application/json'] = { schema: { type: 'object' } }
-  else if (answer === 'text') content[path === '/docs' ? 'text/html' : 'text/plain'] = { schema: { type: 'string' } }
+  else if (answer === 'text')
+    content[path.startsWith('/docs') ? 'text/html' : 'text/plain'] = { schema: { type: 'string' } }
   else if (answer !== 'nothing') content['application/json'] = { schema: schemaOf(answer, 'output') }
   if (streams) {
     const chunk = path === '/v1/chat/completions'

@@ -1,6 +1,6 @@
 /**
  * Every route of the gateway, as data: what it takes, by the very schema that reads it, and what it answers. The
- * document at `/openapi.json`, the page at `/docs` and `/llms.txt` are made of this; a test holds it against the routes.
+ * documents at `/openapi.json`, the reference under `/docs` and `/llms.txt` are made of this; a test holds it against the routes.
  */
 import type { z } from 'zod'
 import { WireChat } from '../../backends/protocol/chat.ts'
@@ -70,7 +70,7 @@ export const tags = {
   Workers: 'Enrolment of GPU workers, and what the pools hold.',
   Operators: 'Operators’ own keys, and the log of what they changed.',
   Health: 'Whether the gateway can serve.',
-  Documents: 'This reference.',
+  Documents: 'This documentation, for people and for programs.',
   Internal: 'Between the gateway and its workers; sealed with their keys.',
 } as const
 export type Tag = keyof typeof tags
@@ -600,12 +600,19 @@ const others: Operation[] = [
   open({
     path: '/healthz',
     tag: 'Health',
-    summary: 'Whether any worker is up; 503 when none is. Details are at /admin/pools',
+    summary: 'Check that a worker is up; 503 when none is. Details are at /admin/pools',
     answer: Health,
   }),
-  open({ path: '/', tag: 'Documents', summary: 'Leads to the reference', answer: 'text' }),
-  open({ path: '/openapi.json', tag: 'Documents', summary: 'This document', answer: 'object' }),
-  open({ path: '/docs', tag: 'Documents', summary: 'The reference as a page', answer: 'text' }),
+  open({ path: '/', tag: 'Documents', summary: 'Redirects to the documentation', answer: 'text' }),
+  open({ path: '/docs', tag: 'Documents', summary: 'The overview of the documentation', answer: 'text' }),
+  open({ path: '/docs/{page}', tag: 'Documents', summary: 'A page of the documentation', answer: 'text' }),
+  open({ path: '/openapi.json', tag: 'Documents', summary: 'The users’ routes as OpenAPI 3.1', answer: 'object' }),
+  open({
+    path: '/openapi/operators.json',
+    tag: 'Documents',
+    summary: 'The operators’ routes as OpenAPI 3.1',
+    answer: 'object',
+  }),
   open({
     path: '/llms.txt',
     tag: 'Documents',

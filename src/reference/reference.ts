@@ -1,13 +1,12 @@
 /**
- * `/openapi.json`, `/docs`, `/llms.txt`, and `/`, which leads there: the reference, for the address that it is asked at.
- * Making a page takes about 30 ms and no key is asked for, so an isolate makes each page once for each address.
+ * `/openapi.json`, `/openapi/operators.json`, `/llms.txt` and the redirect from `/` to the documentation. Making a text
+ * takes about 30 ms and needs no key, so an isolate makes each text once for each address.
  */
 import { type Context, Hono } from 'hono'
 import { budgets } from '../../backends/protocol/budgets.ts'
 import { type Env, settings } from '../env.ts'
 import { llmsText } from './llms.ts'
 import { openapi } from './openapi.ts'
-import { page, style } from './page.ts'
 import type { Place } from './quickstarts.ts'
 
 export const reference = new Hono<{ Bindings: Env }>()
@@ -25,19 +24,15 @@ reference.get('/', (context) => context.redirect('/docs'))
 
 reference.get('/openapi.json', (context) =>
   answer(context, async ({ origin }) => ({
-    text: JSON.stringify(openapi(origin)),
+    text: JSON.stringify(openapi(origin, 'users')),
     headers: { 'content-type': 'application/json', 'access-control-allow-origin': '*' },
   })),
 )
 
-reference.get('/docs', (context) =>
-  answer(context, async (place, offered) => ({
-    text: String(await page(place, offered)),
-    headers: {
-      'content-type': 'text/html; charset=UTF-8',
-      'content-security-policy': await policy(),
-      'x-content-type-options': 'nosniff',
-    },
+reference.get('/openapi/operators.json', (context) =>
+  answer(context, async ({ origin }) => ({
+    text: JSON.stringify(openapi(origin, 'operators')),
+    headers: { 'content-type': 'application/json', 'access-control-allow-origin': '*' },
   })),
 )
 
@@ -74,12 +69,6 @@ function remember(name: string, page: Page): void {
   if (made.size <= 3 * budgets.referenceOrigins.value) return
   const [oldest] = made.keys()
   if (oldest !== undefined) made.delete(oldest)
-}
-
-/** Nothing but its own style, by its hash: no script runs there, whatever a text on the page says. */
-async function policy(): Promise<string> {
-  const base64 = await hash(new TextEncoder().encode(style))
-  return `default-src 'none'; style-src 'sha256-${base64}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
 }
 
 async function hash(bytes: Uint8Array): Promise<string> {

@@ -26,20 +26,33 @@ const LimitsRow = z.object({
   budgetNano: z.object({ total: LimitRow, day: LimitRow, month: LimitRow }),
 }) satisfies z.ZodType<Limits>
 
+/** The descriptions are the text of the settings guide. */
 export const TenantSettings = z.object({
-  /** What happens to an effort word that the model does not know. */
-  effortUnknown: z.enum(['map', 'reject']).default('map'),
-  /** How long settled requests are kept one by one; hourly sums are kept for good. */
-  retentionDays: z.int().min(1).max(3_650).default(90),
-  /** Its share of a pool that is short of slots: twice the weight, twice the tokens. */
-  weight: z.int().min(1).max(weightMax).default(100),
-  /** Batch waits behind interactive, and is never starved. */
-  class: z.enum(priorityClasses).default('interactive'),
-  /** Whether its requests may leave the house, to a hosted API, when no worker has a place for them in time. */
-  hosted: z.enum(['never', 'last-resort']).default('never'),
-  /** How long answers of Responses are kept for their clients to come back to; 0 for not at all. */
-  responseDays: z.int().min(0).max(365).default(30),
-  /** Where browsers may ask from: origins, or "*" for everywhere. */
+  effortUnknown: z
+    .enum(['map', 'reject'])
+    .default('map')
+    .describe('Whether an effort that the model does not have is mapped to one that it has, or refused.'),
+  retentionDays: z
+    .int()
+    .min(1)
+    .max(3_650)
+    .default(90)
+    .describe('Days that settled requests are kept one by one. Hourly sums are kept as long as the tenant exists.'),
+  weight: z
+    .int()
+    .min(1)
+    .max(weightMax)
+    .default(100)
+    .describe('The tenant’s share when slots are short: twice the weight gets twice the tokens.'),
+  class: z
+    .enum(priorityClasses)
+    .default('interactive')
+    .describe('Batch requests wait behind interactive ones; at least one of every eight grants is batch.'),
+  hosted: z
+    .enum(['never', 'last-resort'])
+    .default('never')
+    .describe('Whether requests may be sent to a hosted API when no worker is available in time.'),
+  responseDays: z.int().min(0).max(365).default(30).describe('Days that stored responses are kept. 0 stores none.'),
   corsOrigins: z
     .array(
       z.union([
@@ -51,9 +64,12 @@ export const TenantSettings = z.object({
       ]),
     )
     .max(32)
-    .default([]),
-  /** Under load: wait for the effort that was asked, or be served with the least there is. Always disclosed. */
-  underLoad: z.enum(['wait', 'lower-effort']).default('wait'),
+    .default([])
+    .describe('Origins whose pages in browsers may read answers; `"*"` allows every origin.'),
+  underLoad: z
+    .enum(['wait', 'lower-effort'])
+    .default('wait')
+    .describe('Under overload, whether requests wait or are served with the least effort. The answer discloses it.'),
 })
 export type TenantSettings = z.infer<typeof TenantSettings>
 

@@ -1,0 +1,126 @@
+/**
+ * `/docs`: guides and reference, for the address at which they are read. Everything comes from this gateway: the policy
+ * allows nothing else, and no script or style is inline.
+ */
+import { type Context, Hono } from 'hono'
+import { type Env, settings } from '../env.ts'
+import { site } from './generated/site.ts'
+import { frame, missing } from './layout.ts'
+import { type Audience, findPage, type NavigationPage, navigation } from './navigation.ts'
+import { referencePage } from './reference-page.ts'
+import { type AssetName, fill, type Place, type RenderedPage, type SearchRow } from './site.ts'
+
+export const docs = new Hono<{ Bindings: Env }>()
+
+const policy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+const contentTypes: Record<string, string> = {
+  css: 'text/css; charset=utf-8',
+  js: 'text/javascript; charset=utf-8',
+  svg: 'image/svg+xml',
+  json: 'application/json',
+}
+/** An asset's address changes with its content, see `version`. */
+const assetCache = 'public, max-age=31536000, immutable'
+const pageCache = 'public, max-age=60'
+
+docs.get('/', (context) => answerPage(context, '/docs'))
+docs.get('/:page{.+}', (context) => {
+  const path = context.req.param('page')
+  return path.startsWith('assets/')
+    ? answerAsset(context, path.slice('assets/'.length))
+    : answerPage(context, `/docs/${path}`)
+})
+
+async function answerPage(context: Context<{ Bindings: Env }>, path: string): Promise<Response> {
+  const page = findPage(path)
+  if (!page)
+    return answer(context, missing(site.version), { type: 'text/html; charset=utf-8', cache: 'no-store', status: 404 })
+  const { models } = await settings(context.env)
+  const place: Place = { origin: new URL(context.req.url).origin, model: models[0] ?? '' }
+  const tag = `"${site.version}-${shortHash(`${path} ${place.origin} ${place.model}`)}"`
+  return answer(context, () => fill(framed(page), place), { type: 'text/html; charset=utf-8', cache: pageCache, tag })
+}
+
+function answerAsset(context: Context, name: string): Response {
+  const audience = /^search-(users|operators)\.json$/.exec(name)?.[1] as Audience | undefined
+  const text = audience ? searchIndex(audience) : site.assets[name as AssetName]
+  const type = contentTypes[name.split('.').pop() ?? '']
+  if (!Object.hasOwn(site.assets, name) && !audience)
+    return answer(context, 'not found', { type: 'text/plain', cache: 'no-store', status: 404 })
+  return answer(context, text, {
+    type: type ?? 'text/plain',
+    cache: assetCache,
+    tag: `"${site.version}-${shortHash(text)}"`,
+  })
+}
+
+interface AnswerOptions {
+  type: string
+  cache: string
+  tag?: string
+  status?: number
+}
+
+function answer(
+  context: Context,
+  body: string | (() => string),
+  { type, cache, tag, status = 200 }: AnswerOptions,
+): Response {
+  const headers = new Headers({
+    'cache-control': cache,
+    'content-security-policy': policy,
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'same-origin',
+  })
+  if (tag) headers.set('etag', tag)
+  const known = (context.req.header('if-none-match') ?? '').split(',').map((each) => each.trim().replace(/^W\//, ''))
+  if (tag && known.includes(tag)) return new Response(null, { status: 304, headers })
+  headers.set('content-type', type)
+  return new Response(typeof body === 'string' ? body : body(), { status, headers })
+}
+
+// Made once per isolate; keyed by the pages of the navigation, so there is a bound.
+const frames = new Map<string, string>()
+const references = new Map<Audience, RenderedPage>()
+const indexes = new Map<Audience, string>()
+
+function framed(page: NavigationPage): string {
+  return once(frames, page.path, () => frame({ page, ...rendered(page) }, site.version))
+}
+
+function rendered(page: NavigationPage): RenderedPage {
+  return site.pages[page.path] ?? once(references, page.audience, () => referencePage(page.audience))
+}
+
+function searchIndex(audience: Audience): string {
+  return once(indexes, audience, () => {
+    const rows = navigation
+      .filter((page) => page.audience === audience)
+      .flatMap((page) =>
+        rendered(page).passages.map(
+          ({ id, heading, text }): SearchRow => ({
+            url: id ? `${page.path}#${id}` : page.path,
+            page: page.title,
+            heading: id ? heading : page.title,
+            text,
+          }),
+        ),
+      )
+    return JSON.stringify(rows)
+  })
+}
+
+function once<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {
+  const known = map.get(key)
+  if (known !== undefined) return known
+  const value = make()
+  map.set(key, value)
+  return value
+}
+
+/** FNV-1a: it tells versions apart, and protects nothing. */
+function shortHash(text: string): string {
+  let hash = 0x811c9dc5
+  for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193)
+  return (hash >>> 0).toString(36)
+}

@@ -1,0 +1,147 @@
+/** The routes of one audience as a page, made of the schemas that read the requests. */
+import { html, raw } from 'hono/html'
+import { answerSchema, audienceOf, bodySchema, operationId, queryParameters } from '../reference/openapi.ts'
+import { type Operation, operations, type Tag, tags } from '../reference/operations.ts'
+import type { Audience } from './navigation.ts'
+import { escapeHtml, type Heading, type RenderedPage } from './site.ts'
+
+type Json = Record<string, unknown>
+/** Deeper fields are in the OpenAPI document. */
+const depthMax = 5
+
+const intros: Record<Audience, ReturnType<typeof html>> = {
+  users: html`<p>Every route that an API key reaches. Send the key as <code>authorization: Bearer tm_…</code> or as <code>x-api-key</code>.
+The same as <a href="/openapi.json">OpenAPI 3.1</a>, and for language models as <a href="/llms.txt">llms.txt</a>.</p>`,
+  operators: html`<p>Every route under <code>/admin</code>. Send an operator key as <code>authorization: Bearer tmop_…</code>; each route names
+the scope that the key needs. The same as <a href="/openapi/operators.json">OpenAPI 3.1</a>.</p>`,
+}
+
+export function referencePage(audience: Audience): RenderedPage {
+  const title = audience === 'users' ? 'API reference' : 'Operator reference'
+  const own = operations.filter((operation) => audienceOf(operation) === audience)
+  const groups = (Object.keys(tags) as Tag[])
+    .map((tag) => ({ tag, id: tag.toLowerCase().replace(/\W+/g, '-'), routes: own.filter((each) => each.tag === tag) }))
+    .filter(({ routes }) => routes.length > 0)
+  const content = html`<h1>${title}</h1>
+${intros[audience]}
+${groups.map(
+  ({
+    tag,
+    id,
+    routes,
+  }) => html`<h2 id="${id}">${tag}<a class="anchor" href="#${id}" aria-label="Link to ${tag}">#</a></h2>
+<p>${inline(tags[tag])}</p>
+${routes.map(route)}`,
+)}`
+  return {
+    title,
+    description: `Routes, parameters and fields, for ${audience}.`,
+    html: String(content),
+    headings: groups.map(({ tag, id }): Heading => ({ id, text: tag, depth: 2 })),
+    passages: own.map((operation) => ({
+      id: operationId(operation),
+      heading: `${operation.method.toUpperCase()} ${operation.path}`,
+      text: [operation.summary, operation.description ?? ''].join('. ').replaceAll('`', ''),
+    })),
+  }
+}
+
+function route(operation: Operation) {
+  const { method, path, summary, description, scope, streams } = operation
+  const parameters = queryParameters(operation)
+  const body = bodySchema(operation)
+  const answer = answerSchema(operation)
+  return html`<details class="route" id="${operationId(operation)}">
+<summary><span class="verb">${method}</span><code>${path}</code><span class="summary">${inline(summary)}</span></summary>
+<div class="body">
+${description ? html`<p>${inline(description)}</p>` : ''}${scope ? html`<p class="quiet">Scope: <code>${scope}</code></p>` : ''}
+${parameters.length > 0 ? html`<h4>Query parameters</h4><ul class="fields">${parameters.map(({ name, schema, description: what }) => field(String(name), { ...(schema as Json), description: what }, false, 1))}</ul>` : ''}
+${body ? html`<h4>Body</h4>${fields(body, 1)}` : ''}
+${answer ? html`<h4>Answer${streams ? ', when it does not stream' : ''}</h4>${fields(answer, 1)}` : ''}
+</div>
+</details>
+`
+}
+
+function fields(schema: Json, depth: number): ReturnType<typeof html> | string {
+  const properties = Object.entries((schema.properties ?? {}) as Record<string, Json>)
+  const required = new Set((schema.required ?? []) as string[])
+  if (properties.length === 0) return html`<p class="quiet">${typeOf(schema)}</p>`
+  return html`<ul class="fields">${properties.map(([name, each]) => field(name, each, required.has(name), depth))}</ul>`
+}
+
+function field(name: string, schema: Json, required: boolean, depth: number): ReturnType<typeof html> {
+  const inside = depth < depthMax ? childrenOf(schema) : []
+  return html`<li><code>${name}</code> <span class="type">${typeOf(schema)}</span>${required ? html` <span class="required">required</span>` : ''}${schema.description ? html`<p>${inline(String(schema.description))}</p>` : ''}${inside.map(
+    ({ label, schema: child }) => html`<details><summary>${label}</summary>${fields(child, depth + 1)}</details>`,
+  )}</li>`
+}
+
+/** The objects in a field: itself, its elements, or its alternatives. */
+function childrenOf(schema: Json): { label: string; schema: Json }[] {
+  if (schema.properties) return [{ label: 'Fields', schema }]
+  if (schema.type === 'array') {
+    return childrenOf((schema.items ?? {}) as Json).map(({ label, schema: child }) => ({
+      label: label === 'Fields' ? 'Fields of each element' : label,
+      schema: child,
+    }))
+  }
+  const alternatives = ((schema.anyOf ?? schema.oneOf ?? []) as Json[]).flatMap(childrenOf)
+  if (alternatives.length < 2) return alternatives
+  return alternatives.map(({ label, schema: child }) => ({ label: nameOf(child) ?? label, schema: child }))
+}
+
+/** `type: "text"` or `role: "user"`, where an alternative is told apart by a constant. */
+function nameOf(schema: Json): string | undefined {
+  for (const [name, value] of Object.entries((schema.properties ?? {}) as Record<string, Json>))
+    if (value.const !== undefined) return `Fields, where ${name} is "${value.const}"`
+  return undefined
+}
+
+function typeOf(schema: Json): string {
+  const inner = notNull(schema)
+  const facts = [kindOf(schema)]
+  if (schema.default !== undefined) facts.push(`default ${JSON.stringify(schema.default)}`)
+  for (const [least, most, unit] of [
+    [inner.minimum, inner.maximum, ''],
+    [inner.minLength, inner.maxLength, ' characters'],
+    [inner.minItems, inner.maxItems, ' elements'],
+  ] as const) {
+    const low = real(least)
+    const high = real(most)
+    if (low !== undefined && high !== undefined) facts.push(`${low} to ${high}${unit}`)
+    else if (high !== undefined) facts.push(`at most ${high}${unit}`)
+    else if (low !== undefined) facts.push(`at least ${low}${unit}`)
+  }
+  return facts.join(', ')
+}
+
+/** What may also be null is bounded as what it is otherwise. */
+function notNull(schema: Json): Json {
+  const others = ((schema.anyOf ?? []) as Json[]).filter(({ type }) => type !== 'null')
+  return others.length === 1 ? (others[0] as Json) : schema
+}
+
+/** JSON Schema writes the largest safe integer for a number without a bound. */
+function real(bound: unknown): string | undefined {
+  return typeof bound === 'number' && Math.abs(bound) < Number.MAX_SAFE_INTEGER
+    ? bound.toLocaleString('en-US')
+    : undefined
+}
+
+function kindOf(schema: Json): string {
+  if (schema.const !== undefined) return JSON.stringify(schema.const)
+  if (Array.isArray(schema.enum)) return schema.enum.map((value) => JSON.stringify(value)).join(' | ')
+  const alternatives = (schema.anyOf ?? schema.oneOf) as Json[] | undefined
+  if (alternatives) return [...new Set(alternatives.map(kindOf))].join(' | ')
+  if (schema.type === 'array') {
+    const element = kindOf((schema.items ?? {}) as Json)
+    return element.includes('|') ? `array of (${element})` : `array of ${element}`
+  }
+  return typeof schema.type === 'string' ? schema.type : 'any'
+}
+
+/** Texts of schemas and routes use backticks as Markdown does. */
+function inline(text: string) {
+  return raw(escapeHtml(text).replace(/`([^`]+)`/g, '<code>$1</code>'))
+}

@@ -1,0 +1,41 @@
+/** The gateway’s variables and secrets: how they are parsed, and what they do. */
+import { z } from 'zod'
+import { HedgeAfter } from './dispatch/hedge-after.ts'
+
+/** The descriptions are the text of the settings guide. */
+export const GatewayEnvironment = z.object({
+  MODELS: z
+    .string()
+    .min(1, 'name at least one model id')
+    .describe(
+      'Model ids that the gateway offers, separated by commas. The first is the one in documentation and examples.',
+    ),
+  KEY_SECRET: z
+    .string()
+    .min(32, 'must be at least 32 characters: wrangler secret put KEY_SECRET')
+    .describe('Secret. Signs API keys. A new value makes every API key invalid.'),
+  FLEET_SECRET: z
+    .string()
+    .min(32, 'must be at least 32 characters: wrangler secret put FLEET_SECRET')
+    .describe('Secret. Signs worker keys. A new value makes every worker key invalid.'),
+  OPERATOR_KEY_SHA256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex: wrangler secret put OPERATOR_KEY_SHA256')
+    .describe('Secret. SHA-256 in hex of the first operator key, which has every scope.'),
+  METER_LOOPBACK: z
+    .literal('allow')
+    .optional()
+    .describe('Allows webhooks to this machine over plain http. For `npm start` and tests only.'),
+  SPILL: z
+    .enum(['on', 'off'])
+    .optional()
+    .describe('Default: `on`. With `off`, requests stay in their preferred pool while it has a worker.'),
+  HEDGE_AFTER_MS: HedgeAfter.optional(),
+  HOSTED_URL: z
+    .url({ protocol: /^https?$/, error: 'must be the base address of a hosted API' })
+    .optional()
+    .describe('Base address of a hosted API that serves when no worker is available. Set all three, or none.'),
+  HOSTED_MODEL: z.string().min(1).max(128).optional().describe('The hosted API’s own name of the model.'),
+  HOSTED_KEY: z.string().min(1).max(1_024).optional().describe('Secret. The key of the hosted API.'),
+})
+export type GatewayEnvironment = z.infer<typeof GatewayEnvironment>

@@ -1,0 +1,44 @@
+/** What `npm start` reads from its environment. The descriptions are the text of the settings guide. */
+import { z } from 'zod'
+
+export const StartEnvironment = z.object({
+  PORT: z
+    .string()
+    .default('8787')
+    .refine(isPort, { error: ({ input }) => `must be a number from 1 to 65535, not "${input}"` })
+    .transform(Number)
+    .meta({ values: '1 to 65,535', description: 'Port of the gateway.' }),
+  TRAMONTANE_HOME: z
+    .string()
+    .optional()
+    .describe('Folder of the state: keys, ledgers, receipts. Default: `.tramontane` in the repository.'),
+  TRAMONTANE_MODEL: z
+    .string()
+    .optional()
+    .describe(
+      'Path of a GGUF of architecture `mistral4` or `deepseek2`. Default: the toy that comes with the repository.',
+    ),
+  TRAMONTANE_MODEL_ID: z
+    .string()
+    .optional()
+    .describe(
+      'The id under which the model is served. Default: `tramontane-tiny` for the toy, otherwise `mistral-small-4`.',
+    ),
+  TRAMONTANE_SPILL: z.string().optional().meta({
+    values: '`on`, `off`',
+    description: 'Default: `on`. With `off`, requests stay in their preferred pool while it has a worker.',
+  }),
+})
+
+/** Throws a sentence that names the variable. */
+export function readStartEnvironment(variables: Record<string, string | undefined>): z.infer<typeof StartEnvironment> {
+  const read = StartEnvironment.safeParse(variables)
+  if (read.success) return read.data
+  const issue = read.error.issues[0]
+  throw new Error(`${String(issue?.path[0])} ${issue?.message}`)
+}
+
+function isPort(text: string): boolean {
+  const port = Number(text)
+  return Number.isInteger(port) && port > 0 && port < 65_536
+}

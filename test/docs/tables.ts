@@ -1,0 +1,222 @@
+/** The parts of the guides that are generated: between markers, from the data that the product runs on. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { z } from 'zod'
+import { effortWords, mapEffort } from '../../backends/protocol/effort.ts'
+import { errorTable } from '../../backends/protocol/errors.ts'
+import {
+  documentBytesMax,
+  documentsMax,
+  imageBytesMax,
+  imagePixelsMax,
+  imagesMax,
+} from '../../backends/protocol/media.ts'
+import { findModel } from '../../backends/protocol/model.ts'
+import { modelAliases } from '../../backends/protocol/model-alias.ts'
+import { EngineEnvironment, WorkerEnvironment } from '../../gpu-worker/config.ts'
+import { profileOf } from '../../gpu-worker/profile.ts'
+import { GatewayEnvironment } from '../../src/gateway-environment.ts'
+import { StartEnvironment } from '../../src/local/environment.ts'
+import { budgetsMarkdown } from '../../src/reference/budgets-table.ts'
+import { type AgentQuickstart, agentQuickstarts, sdkQuickstarts } from '../../src/reference/quickstarts.ts'
+import { TenantSettings } from '../../src/tenant/store.ts'
+
+export const guides = fileURLToPath(new URL('../../src/docs/guides/', import.meta.url))
+const place = { origin: 'http://127.0.0.1:8787', model: 'tramontane-tiny' }
+
+/** The guide with its generated parts as they should be. */
+export function regenerate(file: string, text: string): string {
+  return Object.entries(parts[file] ?? {}).reduce((guide, [marker, make]) => {
+    const section = new RegExp(`(<!-- ${marker} -->\n)([\\s\\S]*?)(<!-- /${marker} -->)`)
+    if (!section.test(guide)) throw new Error(`${file} has no markers <!-- ${marker} --> and <!-- /${marker} -->`)
+    return guide.replace(
+      section,
+      (_, open: string, old: string, close: string) => `${open}${make(old).trim()}\n${close}`,
+    )
+  }, text)
+}
+
+type Make = (old: string) => string
+export const parts: Record<string, Record<string, Make>> = {
+  'api.md': { efforts: () => effortsTable(), aliases: () => aliasesTable() },
+  'errors.md': { errors: errorsTable },
+  'limits.md': { budgets: () => budgetsMarkdown(), media: () => mediaTable() },
+  'engines.md': { profiles: () => profilesTable() },
+  'sdks.md': { sdks: () => sdkSections(), agents: () => agentQuickstarts.map(agentSection).join('\n') },
+  'settings.md': {
+    start: () => settingsTable(StartEnvironment),
+    gateway: () => settingsTable(GatewayEnvironment),
+    worker: () => settingsTable(WorkerEnvironment),
+    engine: () => settingsTable(EngineEnvironment),
+    tenant: () => settingsTable(TenantSettings),
+  },
+}
+
+export function updateGuides(): void {
+  for (const file of Object.keys(parts)) {
+    const path = guides + file
+    writeFileSync(path, regenerate(file, readFileSync(path, 'utf8')))
+  }
+}
+
+function effortsTable(): string {
+  const levels = findModel('mistral-small-4')?.efforts ?? []
+  const rows = effortWords.map((word) => [`\`${word}\``, `\`${mapEffort(word, levels, 'none').effective}\``])
+  return table(
+    ['asked', 'served by Mistral Small 4'],
+    [...rows, ['nothing', `\`${mapEffort(undefined, levels, 'none').effective}\``]],
+  )
+}
+
+function aliasesTable(): string {
+  return table(
+    ['name', 'served by', 'effort, unless asked', 'deprecated since'],
+    modelAliases.map(({ id, target, effort, deprecatedOn }) => [
+      `\`${id}\``,
+      `\`${target}\``,
+      effort ? `\`${effort}\`` : '',
+      deprecatedOn ?? '',
+    ]),
+  )
+}
+
+/** What to do is written by hand and stays. */
+function errorsTable(old: string): string {
+  const advice = new Map([...old.matchAll(/^\| `(\w+)` \|.*\| ([^|]*) \|$/gm)].map(([, code, text]) => [code, text]))
+  const rows = Object.entries(errorTable).map(([code, { status, type, retry }]) => [
+    `\`${code}\``,
+    String(status),
+    `\`${type}\``,
+    retry ? 'yes' : 'no',
+    advice.get(code) ?? '',
+  ])
+  return table(['code', 'status', 'type', 'retryable', 'what to do'], rows)
+}
+
+function mediaTable(): string {
+  const mebibytes = (bytes: number) => `${bytes / 1_048_576} MiB`
+  return table(
+    ['what', 'at most'],
+    [
+      ['images in a request, those in tool results included', String(imagesMax)],
+      ['size of an image, decoded from base64', mebibytes(imageBytesMax)],
+      ['pixels of an image', imagePixelsMax.toLocaleString('en-US')],
+      ['documents in a request', String(documentsMax)],
+      ['size of a document', mebibytes(documentBytesMax)],
+      ['pages of a document', '100'],
+      ['time to read a document', '20 s'],
+      ['pages of a document that are also sent as pictures', '20'],
+      ['redirects of an address', '3'],
+      ['time to fetch one address', '10 s'],
+      ['time to fetch all addresses of a request', '60 s'],
+    ],
+  )
+}
+
+function profilesTable(): string {
+  const engines = ['embedded', 'vllm', 'sglang', 'llama-cpp', 'other']
+  const rows = engines.flatMap((engine) =>
+    (['latency', 'throughput'] as const).map((pool) => {
+      const { slotsMax, batchTokens, prefillChunkTokens, speculationTokens, contextTokensMax } = profileOf(engine, pool)
+      const numbers = [slotsMax, batchTokens, prefillChunkTokens, speculationTokens, contextTokensMax]
+      return [
+        engine === 'other' ? 'others' : `\`${engine}\``,
+        `\`${pool}\``,
+        ...numbers.map((number) => number.toLocaleString('en-US')),
+      ]
+    }),
+  )
+  return table(
+    ['engine', 'pool', 'slots', 'tokens a step', 'prompt tokens a step', 'draft tokens', 'context tokens'],
+    rows,
+    2,
+  )
+}
+
+function sdkSections(): string {
+  return sdkQuickstarts
+    .map(
+      ({ title, packages, code }) =>
+        `### ${title}\n\n\`npm install ${packages.join(' ')}\`\n\n\`\`\`js\n${code(place)}\`\`\`\n`,
+    )
+    .join('\n')
+}
+
+function agentSection(agent: AgentQuickstart): string {
+  const environment = Object.entries(agent.environment(place)).map(([name, value]) => `export ${name}=${value}\n`)
+  const setup = agent.setup ? `${agent.setup(place)}\n` : ''
+  const command = agent.command(place).replace('$PROMPT', 'What does this project do?')
+  const files = Object.entries(agent.files(place)).map(
+    ([path, text]) => `\`${path}\`:\n\n\`\`\`${path.split('.').pop()}\n${text}\`\`\`\n\n`,
+  )
+  return `### ${agent.title}\n\n\`npm install -g ${agent.package}\` (run with ${agent.version})\n\n${files.join('')}\`\`\`sh\n${environment.join('')}${setup}${command}\n\`\`\`\n`
+}
+
+/** Being removed from the product. */
+const undocumented = ['HEDGE_AFTER_MS']
+
+export function settingsOf(schema: z.ZodObject): { name: string; field: z.ZodType }[] {
+  return Object.entries(schema.shape as Record<string, z.ZodType>)
+    .filter(([name]) => !undocumented.includes(name))
+    .map(([name, field]) => ({ name, field }))
+}
+
+function settingsTable(schema: z.ZodObject): string {
+  const rows = settingsOf(schema).map(({ name, field }) => {
+    const json = z.toJSONSchema(field, { io: 'input', unrepresentable: 'any' }) as Json
+    const required = !field.safeParse(undefined).success
+    return [
+      `\`${name}\``,
+      values(json),
+      required
+        ? 'required'
+        : json.default === undefined || json.default === ''
+          ? ''
+          : `\`${JSON.stringify(json.default).replace(/^"(.*)"$/, '$1')}\``,
+      description(field, json),
+    ]
+  })
+  return table(['name', 'values', 'default', 'what it does'], rows)
+}
+
+function description(field: z.ZodType, json: Json): string {
+  return field.description ?? String(json.description ?? '')
+}
+
+interface Json {
+  [key: string]: unknown
+  enum?: unknown[]
+  items?: Json
+  anyOf?: Json[]
+}
+
+function values(json: Json): string {
+  if (typeof json.values === 'string') return json.values
+  if (json.const !== undefined) return `\`${String(json.const)}\``
+  if (json.enum) return json.enum.map((value) => `\`${String(value)}\``).join(', ')
+  if (json.type === 'array') return `list, at most ${json.maxItems}`
+  if (json.format === 'uri') return 'URL'
+  if (json.type === 'integer' || json.type === 'number') {
+    const most = json.maximum as number | undefined
+    const least = json.minimum as number | undefined
+    const bounded = most !== undefined && most < Number.MAX_SAFE_INTEGER
+    return bounded
+      ? `${number(least ?? 0)} to ${number(most)}`
+      : least !== undefined && least >= 0
+        ? `integer, at least ${number(least)}`
+        : 'integer'
+  }
+  if (typeof json.minLength === 'number' && json.minLength > 1) return `text, at least ${json.minLength} characters`
+  return 'text'
+}
+
+function number(value: number): string {
+  return value.toLocaleString('en-US')
+}
+
+function table(head: string[], rows: string[][], left = head.length): string {
+  const line = (cells: string[]) => `| ${cells.join(' | ')} |`.replace(/ {2,}/g, ' ')
+  return [line(head), `|${head.map((_, index) => (index < left ? '---' : '---:')).join('|')}|`, ...rows.map(line)].join(
+    '\n',
+  )
+}
