@@ -96,7 +96,7 @@ async function start(): Promise<void> {
         TRAMONTANE_WORKER_HOST: host,
         TRAMONTANE_WORKER_PORT: '0',
       },
-      passed: ['TRAMONTANE_ENGINE_KEY'],
+      passed: ['TRAMONTANE_ENGINE_KEY', 'TRAMONTANE_METRICS_KEY'],
       ready: (message) => (isReady(message) ? (message as unknown as { url: string }) : undefined),
       onReady: () => noteProcesses(),
       onGaveUp: fail,
