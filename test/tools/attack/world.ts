@@ -153,15 +153,24 @@ export function processes(product: Product): ProcessSample[] {
     ['latency worker', pids.latency],
     ['throughput worker', pids.throughput],
   ]
-  for (const [name, pid] of [
-    ['latency engine', pids.latency],
-    ['throughput engine', pids.throughput],
+  for (const [pool, pid] of [
+    ['latency', pids.latency],
+    ['throughput', pids.throughput],
   ] as const)
-    for (const child of childrenOf(pid)) named.push([name, child])
+    for (const child of childrenOf(pid)) named.push([`${pool} ${roleOf(child)}`, child])
   return named.flatMap(([name, pid]) => {
     const bytes = residentBytes(pid)
     return bytes === undefined ? [] : [{ name, pid, bytes }]
   })
+}
+
+/** A worker has an engine process, and one that compiles schemas, which is started and replaced as needed. */
+function roleOf(pid: number): 'engine' | 'compiler' {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('grammar-child') ? 'compiler' : 'engine'
+  } catch {
+    return 'compiler'
+  }
 }
 
 function childrenOf(pid: number): number[] {
