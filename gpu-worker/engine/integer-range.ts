@@ -48,7 +48,8 @@ function after(bounds: Bounds, read: number, low: number, high: number): string 
     const digit = first === last ? `"${first}"` : `[${first}-${last}]`
     parts.push(rest === '' ? digit : `${digit} ${rest}`)
   }
-  const mayEnd = read >= bounds.low.length && low >= 0 && (read < bounds.high.length || high <= 0)
+  // A number above the upper bound is left out before it gets here.
+  const mayEnd = read >= bounds.low.length && low >= 0
   if (parts.length === 0) return ''
   return mayEnd ? `(${parts.join(' | ')})?` : parts.length === 1 ? (parts[0] ?? '') : `(${parts.join(' | ')})`
 }

@@ -12,6 +12,7 @@ import {
   type RunOptions,
 } from '../../../gpu-worker/engine/engine.ts'
 import { type Child, forkChild } from '../../../gpu-worker/engine/fork.ts'
+import type { Rules } from '../../../gpu-worker/engine/messages.ts'
 import { chatOf } from './prompt.ts'
 
 const modelPath = fileURLToPath(new URL('../../../gpu-worker/model/tiny.gguf', import.meta.url))
@@ -161,14 +162,17 @@ describe('a hostile request, beside others', () => {
   it('[EGS4] a tool whose schema is too much is called with any object', async () => {
     const itself = { $ref: '#/$defs/x' }
     const twice = { anyOf: [object({ a: itself, b: string }), object({ a: itself, c: string }), { type: 'null' }] }
-    for (const parameters of [
-      { ...object({ a: itself }), $defs: { x: twice } },
-      object({ a: { type: 'string', minLength: 3, maxLength: 2 } }),
-    ]) {
+    const cases: [Record<string, unknown>, string][] = [
+      [{ ...object({ a: itself }), $defs: { x: twice } }, 'args-0 ::= object\n'],
+      [object({ a: { type: 'string', minLength: 3, maxLength: 2 } }), 'char*'],
+    ]
+    for (const [parameters, rule] of cases) {
       const tools = [{ type: 'function', function: { name: 'f', parameters } }]
       const body = { ...story, tools, tool_choice: 'required', parallel_tool_calls: false, temperature: 1, seed: 1 }
-      const events = await all(begin(engine, await prepare(engine, body), { outputTokensMax: 400 }))
-      expect(events.at(-1)).toMatchObject({ kind: 'end' })
+      const prepared = await prepare(engine, body)
+      const { rules } = prepared.prompt as { rules: Rules }
+      expect(rules.content?.text).toContain(rule)
+      expect((await all(begin(engine, prepared, { outputTokensMax: 400 }))).at(-1)).toMatchObject({ kind: 'end' })
     }
   })
 

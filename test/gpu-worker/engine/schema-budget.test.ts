@@ -287,6 +287,14 @@ describe('forms that the grammar reader can afford', () => {
     )
   })
 
+  it('[EGS14] the reader takes every bound that is accepted, of strings, arrays and maps', () => {
+    for (const bound of [39, 40, 41, 1_999, 2_000, 2_001, 99_991, 999_999, 1_000_000]) {
+      for (const [low, high, schemaOf] of pairs)
+        for (const bounds of [{ [low]: bound }, { [high]: bound }, { [low]: bound, [high]: bound }])
+          expect(reads(textOf(object({ p: schemaOf(bounds) }))), JSON.stringify(bounds)).toBe(true)
+    }
+  })
+
   it('[EGS15] values with a common beginning share it, and exactly these values are accepted', () => {
     const values = Array.from({ length: 10_000 }, (_, index) => `${'p'.repeat(40)}${index}`)
     const text = textOf(object({ e: { enum: values } }))
@@ -294,6 +302,14 @@ describe('forms that the grammar reader can afford', () => {
     const accepted = accepts(text)
     expect(accepted(`{"e":"${'p'.repeat(40)}9999"}`)).toBe(true)
     expect(accepted(`{"e":"${'p'.repeat(40)}10000"}`)).toBe(false)
+    // These two share the first half of a surrogate pair.
+    const smileys = accepts(textOf({ enum: ['\u{1f600}', '\u{1f601}', '\u{1f600}a'] }))
+    expect(['"\u{1f600}"', '"\u{1f601}"', '"\u{1f600}a"', '"\u{1f602}"'].map(smileys)).toEqual([
+      true,
+      true,
+      true,
+      false,
+    ])
     fc.assert(
       fc.property(fc.array(fc.string({ unit: 'grapheme', maxLength: 6 }), { minLength: 1, maxLength: 30 }), (list) => {
         const texts = list.map((each) => JSON.stringify(each))

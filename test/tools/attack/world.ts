@@ -164,6 +164,15 @@ export function processes(product: Product): ProcessSample[] {
   })
 }
 
+/** A worker has an engine process, and one that compiles schemas, which is started and replaced as needed. */
+function roleOf(pid: number): 'engine' | 'compiler' {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('grammar-child') ? 'compiler' : 'engine'
+  } catch {
+    return 'compiler'
+  }
+}
+
 function childrenOf(pid: number): number[] {
   try {
     return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number)
