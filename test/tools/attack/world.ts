@@ -181,15 +181,6 @@ function childrenOf(pid: number): number[] {
   }
 }
 
-/** Schemas are compiled in a process that may be ended and replaced at any time: that is its purpose. */
-function roleOf(pid: number): 'engine' | 'compiler' {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('grammar-child') ? 'compiler' : 'engine'
-  } catch {
-    return 'compiler'
-  }
-}
-
 function residentBytes(pid: number): number | undefined {
   try {
     const kilobytes = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
