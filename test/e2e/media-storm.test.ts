@@ -209,7 +209,11 @@ describe('documents', () => {
     left.abort()
     await Promise.allSettled(answers)
     const refused = soon.filter((answer) => answer?.status === 429)
-    expect(soon.flatMap((answer) => (answer && answer.status !== 429 ? [answer] : []))).toEqual([])
+    // A reader may find such a document damaged before its time is over.
+    const wrong = soon.filter(
+      (answer) => answer && answer.status !== 429 && !/"code":"invalid_value"/.test(answer.text),
+    )
+    expect(wrong).toEqual([])
     expect(refused.length).toBeGreaterThan(0)
     expect(refused[0]).toMatchObject({ retryAfter: '2', text: expect.stringContaining('may wait') })
     expect(watched).toEqual({ most: 2, lost: 0 })
