@@ -191,6 +191,24 @@ describe('a hostile request, beside others', () => {
     expect((await all(begin(engine, await prepare(engine, story)))).at(-1)?.kind).toBe('end')
   })
 
+  it('[EGS26] a prompt beyond four contexts is refused without being counted to its end', async () => {
+    const refused = async (words: number) => {
+      const messages = [{ role: 'user', content: 'word '.repeat(words) }]
+      const before = performance.now()
+      const refusal = await engine.prepare(chatOf({ messages }), 'none')
+      return { refusal, ms: performance.now() - before }
+    }
+    const { refusal: near } = await refused(2_000)
+    expect(near).toMatchObject({ code: 'context_length_exceeded', promptTokens: expect.any(Number) })
+    const { refusal: far, ms } = await refused(4_000_000)
+    expect(far).toMatchObject({
+      code: 'context_length_exceeded',
+      message: expect.stringMatching(/more than \d+ tokens/),
+    })
+    expect(far).not.toHaveProperty('promptTokens')
+    expect(ms).toBeLessThan(5_000)
+  })
+
   it('[EGS6] text without a seam, runs of spaces and nested arguments take linear time to prepare', async () => {
     const spaces = `${' '.repeat(300_000)}x`
     const bodies = [
