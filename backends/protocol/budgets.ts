@@ -483,19 +483,19 @@ export const budgets = {
     value: 256,
     unit: 'count',
     bounds: 'levels of nesting in a JSON schema',
-    reason: 'code that reads JSON uses one stack frame per level; about 7,000 levels overflow the stack',
+    reason: 'code that reads JSON uses stack for each level: 5,000 levels overflowed it',
   },
   schemaVisits: {
     value: 40_000,
     unit: 'count',
     bounds: 'parts visited while the schemas of one request are compiled, references followed each time',
-    reason: '5,000 properties with all that is around them take 15,000 visits; 40,000 take 60 ms',
+    reason: '5,000 properties take 5,000 visits and 50 ms; 40,000 visits of short parts take 12 ms',
   },
   schemaCompared: {
     value: 400_000,
     unit: 'count',
     bounds: 'comparisons while branches of the schemas of one request are merged and told apart',
-    reason: '400,000 comparisons take 40 ms',
+    reason: 'merging 100 branches of 200 properties takes 40,000',
   },
   schemaAlternatives: {
     value: 10_000,
@@ -507,13 +507,13 @@ export const budgets = {
     value: 5_000,
     unit: 'count',
     bounds: 'repetitions in the grammar of one request, after large bounds were split into blocks',
-    reason: 'the library copies an item once per repetition: 5,000 copies take 5 ms in the engine process',
+    reason: 'the library copies an item once per repetition: 5,000 copies take 2.3 ms, twice per run',
   },
   grammarBytes: {
     value: 512 * 1024,
     unit: 'bytes',
     bounds: 'grammar made from the schemas of one request',
-    reason: '5,000 properties come to 190 kB; the library reads 512 kB in 13 ms, twice per run',
+    reason: '5,000 properties come to 190 to 285 kB; the library reads 512 kB in 14 ms, twice per run',
   },
   grammarStacks: {
     value: 256,
@@ -531,8 +531,7 @@ export const budgets = {
     value: 2_000,
     unit: 'milliseconds',
     bounds: 'compiling the schemas of one request and reading their grammar, in a process of its own',
-    reason:
-      'the largest schemas within the other budgets take 0.2 s; the process is ended and replaced after ten times that',
+    reason: 'the largest schemas within the other budgets take 0.06 s alone and 0.3 s on a busy machine',
   },
   grammarReadMs: {
     value: 50,
@@ -566,10 +565,10 @@ export const budgets = {
     reason: 'the other streams of the worker keep three quarters of their speed',
   },
   grammarMemoryMegabytes: {
-    value: 768,
+    value: 512,
     unit: 'megabytes',
     bounds: 'memory of the process that compiles schemas',
-    reason: 'it uses 130 MB at rest and 200 MB for the largest schemas',
+    reason: 'it uses 90 MB at rest and 190 MB after the largest schemas',
   },
   grammarQueue: {
     value: 1_024,
@@ -581,13 +580,19 @@ export const budgets = {
     value: 30_000,
     unit: 'milliseconds',
     bounds: 'preparation of one request by the engine: rendering, compiling, counting',
-    reason: 'the longest body, 32 MiB of text, takes 15 s on two cores',
+    reason: 'one million tokens of text take 5 s on two cores; a busy machine takes several times that',
   },
   tokeniseCharacters: {
-    value: 1024 * 1024,
+    value: 256 * 1024,
     unit: 'characters',
     bounds: 'text of one request that the engine process holds for tokenising at a time',
-    reason: 'longer prompts go in parts, so that 32 of them take 64 MB and not 2 GB of the engine process',
+    reason: 'longer prompts go in parts: with parts four times as long, 32 MB of text grew the process by 200 MB',
+  },
+  countedContexts: {
+    value: 4,
+    unit: 'count',
+    bounds: 'context lengths up to which a prompt that does not fit is counted',
+    reason: 'counting 32 MB of text takes 20 to 29 s on two cores, and a refused request is not charged',
   },
   engineBeatMs: {
     value: 500,
@@ -599,19 +604,19 @@ export const budgets = {
     value: 10_000,
     unit: 'milliseconds',
     bounds: 'silence of an engine process before it is ended',
-    reason: 'its event loop has no work longer than 0.1 s; twice the longest stall seen on an overloaded machine',
+    reason: 'its event loop has no work longer than 0.1 s, and its signs of life come twice a second',
   },
   engineLoadSilentMs: {
     value: 120_000,
     unit: 'milliseconds',
     bounds: 'silence of an engine process while it loads the model',
-    reason: 'GPU libraries block the event loop for up to 30 s when they start',
+    reason: 'GPU libraries may block the event loop while they start; not measured',
   },
   engineStuckMs: {
     value: 60_000,
     unit: 'milliseconds',
     bounds: 'time that requests run in an engine process without one finished step',
-    reason: 'a step is one batch; the slowest batch on a CPU with the full model takes 25 s',
+    reason: 'a step is one batch of at most a few hundred tokens; not measured with the full model on a CPU',
   },
   engineLogLines: {
     value: 100,

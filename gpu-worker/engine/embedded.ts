@@ -9,6 +9,7 @@
 import { availableParallelism } from 'node:os'
 import { budgets } from '../../backends/protocol/budgets.ts'
 import type { Chat } from '../../backends/protocol/chat.ts'
+import { cleanText } from '../../backends/protocol/clean-text.ts'
 import type { EffortWord } from '../../backends/protocol/effort.ts'
 import { type ChildWatch, watchChild } from './child-watch.ts'
 import {
@@ -33,7 +34,7 @@ import type { FromChild, LoadOptions, Rules, StepReport } from './messages.ts'
 import { type ModelFile, readModelFile } from './model-file.ts'
 import { createOpenRun, type OpenRun } from './open-run.ts'
 import { partsOf } from './pieces.ts'
-import { cannotBePrepared, type Draft, draftPrompt, overflow } from './prompt.ts'
+import { cannotBePrepared, type Draft, draftPrompt, errorName, overflow } from './prompt.ts'
 import { grammarJob, rulesOf, samplingOf } from './rules.ts'
 import { runRefusal } from './run-refusal.ts'
 import type { Vocabulary } from './vocabulary.ts'
@@ -89,9 +90,10 @@ interface Asked {
 
 /** The tokens of a prompt; above the context they are counted and not kept. */
 interface Counted {
-  ok: true
   tokens: Uint32Array
   count: number
+  /** Whether all of the prompt was counted. One that is far too long is not: nobody pays for that. */
+  whole: boolean
 }
 
 /** Why a preparation ends before its end; never seen outside. */
@@ -194,7 +196,9 @@ class EmbeddedEngine implements Engine {
     } catch (error) {
       if (error instanceof Unprepared) return error.refusal
       if (error instanceof EngineFailure) throw error
-      // Whatever a request makes this code throw is that request's failure.
+      // Whatever a request makes this code throw is that request's failure. Its message may hold the client's words.
+      const place = error instanceof Error ? (error.stack?.match(/^ +at .*$/m)?.[0].trim() ?? '') : ''
+      this.#options.log(`engine: a request could not be prepared (${errorName(error)} ${cleanText(place, 200)})`)
       return cannotBePrepared(error)
     } finally {
       clearTimeout(timer)
@@ -216,9 +220,9 @@ class EmbeddedEngine implements Engine {
     const none: Grammars = { ok: true, content: null, call: null }
     const grammars = job ? await ending(this.#grammars.compile(job, signal), signal) : none
     if (!grammars.ok) return grammars
-    const { tokens, count } = await this.#count(draft, signal)
+    const { tokens, count, whole } = await this.#count(draft, signal)
     const outputTokensFit = this.#options.contextTokens - count
-    if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens)
+    if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens, whole)
     const prompt: Prompt = { tokens, rules: rulesOf(chat, effort, vocabulary, grammars), vocabulary }
     return { ok: true, promptTokens: count, outputTokensFit, chat, effort, prompt }
   }
@@ -288,13 +292,15 @@ class EmbeddedEngine implements Engine {
   /** Goes to the child in parts: it never holds more than one part of a request. */
   async #count({ pieces }: Draft, signal: AbortSignal): Promise<Counted> {
     const kept: Uint32Array[] = []
+    const most = this.#options.contextTokens * budgets.countedContexts.value
     let count = 0
     for (const part of partsOf(pieces, budgets.tokeniseCharacters.value)) {
       const { tokens } = await this.#tokenise(part, signal)
       count += tokens.length
+      if (count > most) return { tokens: joined([]), count, whole: false }
       if (count <= this.#options.contextTokens) kept.push(tokens)
     }
-    return { ok: true, tokens: joined(kept), count }
+    return { tokens: joined(kept), count, whole: true }
   }
 
   async #tokenise(pieces: (number | string)[], signal: AbortSignal): Promise<Tokens> {

@@ -51,14 +51,18 @@ function invalid(param: string, reason: string): EngineRefusal {
 
 /** For an exception while a request is prepared: it is that request's, whatever it was. */
 export function cannotBePrepared(error: unknown): EngineRefusal {
-  const name = error instanceof Error ? error.name : 'error'
-  const message = `messages: this request cannot be rendered (${name}). Use shorter and flatter values.`
+  const message = `messages: this request cannot be rendered (${errorName(error)}). Use shorter and flatter values.`
   return { ok: false, code: 'invalid_value', message, param: null }
 }
 
-export function overflow(promptTokens: number, contextTokens: number): EngineRefusal {
+export function errorName(error: unknown): string {
+  return error instanceof Error ? error.name : 'error'
+}
+
+/** @param whole whether all of the prompt was counted; if not, it has more than `promptTokens` */
+export function overflow(promptTokens: number, contextTokens: number, whole = true): EngineRefusal {
   const message =
     `This model's maximum context length is ${contextTokens} tokens here, and the messages resulted in ` +
-    `${promptTokens} tokens. Shorten the messages.`
-  return { ok: false, code: 'context_length_exceeded', message, param: 'messages', promptTokens }
+    `${whole ? '' : 'more than '}${promptTokens} tokens. Shorten the messages.`
+  return { ok: false, code: 'context_length_exceeded', message, param: 'messages', ...(whole && { promptTokens }) }
 }

@@ -84,7 +84,7 @@ async function longestPause(engine: Engine, done: () => boolean): Promise<number
 }
 
 async function until(holds: () => boolean): Promise<void> {
-  await expect.poll(holds, { timeout: 10_000, interval: 5 }).toBe(true)
+  await expect.poll(holds, { timeout: 30_000, interval: 5 }).toBe(true)
 }
 
 /** The largest schemas that are accepted, each heavy in its own way. */
@@ -164,7 +164,7 @@ describe('a hostile request, beside others', () => {
     const twice = { anyOf: [object({ a: itself, b: string }), object({ a: itself, c: string }), { type: 'null' }] }
     const cases: [Record<string, unknown>, string][] = [
       [{ ...object({ a: itself }), $defs: { x: twice } }, 'args-0 ::= object\n'],
-      [object({ a: { type: 'string', minLength: 3, maxLength: 2 } }), 'char*'],
+      [object({ a: { type: 'string', minLength: 3, maxLength: 2 } }), String.raw`"\"a\":" ws`],
     ]
     for (const [parameters, rule] of cases) {
       const tools = [{ type: 'function', function: { name: 'f', parameters } }]
@@ -189,6 +189,24 @@ describe('a hostile request, beside others', () => {
     expect(performance.now() - before).toBeLessThan(1_000)
     expect(await engine.prepare(chatOf(story), 'none', AbortSignal.abort())).toMatchObject({ code: 'client_left' })
     expect((await all(begin(engine, await prepare(engine, story)))).at(-1)?.kind).toBe('end')
+  })
+
+  it('[EGS26] a prompt beyond four contexts is refused without being counted to its end', async () => {
+    const refused = async (words: number) => {
+      const messages = [{ role: 'user', content: 'word '.repeat(words) }]
+      const before = performance.now()
+      const refusal = await engine.prepare(chatOf({ messages }), 'none')
+      return { refusal, ms: performance.now() - before }
+    }
+    const { refusal: near } = await refused(2_000)
+    expect(near).toMatchObject({ code: 'context_length_exceeded', promptTokens: expect.any(Number) })
+    const { refusal: far, ms } = await refused(4_000_000)
+    expect(far).toMatchObject({
+      code: 'context_length_exceeded',
+      message: expect.stringMatching(/more than \d+ tokens/),
+    })
+    expect(far).not.toHaveProperty('promptTokens')
+    expect(ms).toBeLessThan(5_000)
   })
 
   it('[EGS6] text without a seam, runs of spaces and nested arguments take linear time to prepare', async () => {
@@ -247,7 +265,7 @@ describe('the watchdog of the engine process', () => {
     await until(() => engine.state === 'ready')
     expect((await all(begin(engine, await prepare(engine, story)))).at(-1)?.kind).toBe('end')
     await engine.close()
-  })
+  }, 60_000)
 
   it('[EGS8] a child above its memory limit is ended, with both sizes in the log', async () => {
     const { engine, lines } = create({ memoryBytesMax: 30_000_000 })
