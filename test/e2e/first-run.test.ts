@@ -96,7 +96,7 @@ describe('npm start', () => {
     const alive = async () => Object.values(pids).filter((pid) => pid !== null && isAlive(pid))
     const left = await eventually(alive, (pids) => pids.length === 0, 45_000)
     // What should have ended and has not is not left behind by the test either.
-    if (left.length > 0) process.kill(pids.start ?? 0, 'SIGTERM')
+    if (left.length > 0) if (pids.start) process.kill(pids.start, 'SIGTERM')
     expect(left).toEqual([])
     rmSync(home, { recursive: true, force: true })
   })

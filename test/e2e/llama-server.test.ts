@@ -126,7 +126,8 @@ describe.skipIf(!program)('llama-server', () => {
   it('[LLS3] killed, it is started again under the same worker', async () => {
     const worker = product.demo().pids.latency
     const engine = childrenOf(worker).flatMap(childrenOf)[0]
-    process.kill(engine ?? 0, 'SIGKILL')
+    if (engine === undefined) throw new Error('the worker has no engine process')
+    process.kill(engine, 'SIGKILL')
     const ask = () =>
       product.client().chat.completions.create({
         ...{ model: product.demo().model, max_tokens: 4 },

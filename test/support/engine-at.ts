@@ -71,8 +71,9 @@ export function engineProgramFor(script: Partial<Script>): EngineProgram {
     env: {
       TRAMONTANE_BACKEND: 'llama-cpp',
       TRAMONTANE_ENGINE_PROGRAM: program,
-      ENGINE_SCRIPT: JSON.stringify(script),
-      ENGINE_FOLDER: folder,
+      // Named for the engine that it stands for: no other variable reaches an engine.
+      LLAMA_TEST_SCRIPT: JSON.stringify(script),
+      LLAMA_TEST_FOLDER: folder,
     },
     of(workerPid) {
       for (const pid of childrenOf(workerPid).flatMap(childrenOf)) {

@@ -3,8 +3,8 @@
  * it, and goes wrong where it is told to. `POST /script` changes the script while it runs, `GET /seen` tells what came.
  *
  *   node engine-process.ts <port> [script as JSON]
- *   node engine-process.ts --port <port> …          as llama-server is started: the script is in ENGINE_SCRIPT, and the
- *                                                   port is left in ENGINE_FOLDER, in a file named for the process id
+ *   node engine-process.ts --port <port> …          as llama-server is started: the script is in LLAMA_TEST_SCRIPT, and the
+ *                                                   port is left in LLAMA_TEST_FOLDER, in a file named for the process id
  */
 import { writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -252,7 +252,7 @@ function json(response: ServerResponse, status: number, body: unknown): void {
 if (import.meta.main) {
   const named = process.argv.indexOf('--port')
   const [port = '0', changes = '{}'] =
-    named < 0 ? process.argv.slice(2) : [process.argv[named + 1], process.env.ENGINE_SCRIPT]
+    named < 0 ? process.argv.slice(2) : [process.argv[named + 1], process.env.LLAMA_TEST_SCRIPT]
   Object.assign(script, JSON.parse(changes))
   if (script.words !== '') process.stderr.write(`${script.words}\n`)
   if (script.dieWith !== null) process.exit(script.dieWith)
@@ -267,7 +267,7 @@ if (import.meta.main) {
   })
   server.keepAliveTimeout = 60_000
   server.listen(Number(port), '127.0.0.1', () => {
-    const folder = process.env.ENGINE_FOLDER
+    const folder = process.env.LLAMA_TEST_FOLDER
     if (folder) writeFileSync(`${folder}/${process.pid}`, port)
   })
 }
