@@ -7,7 +7,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type EngineProgram, engineProgramFor } from '../support/engine-at.ts'
-import { eventually, freePort, isZero, type Product, startProduct, zero } from '../support/product.ts'
+import { eventually, freePort, isZero, metricsKey, type Product, startProduct, zero } from '../support/product.ts'
 import { startWire, type Wire } from '../support/wire.ts'
 
 const engines: EngineProgram = engineProgramFor({ tokens: 50, tokenMs: 20 })
@@ -35,6 +35,7 @@ beforeAll(async () => {
     env: {
       ...{ ...process.env, ...settings, TRAMONTANE_HOME: product.home, TRAMONTANE_POOL: 'latency' },
       TRAMONTANE_WORKER_KEY: workerKey,
+      TRAMONTANE_METRICS_KEY: metricsKey,
       TRAMONTANE_DRAIN_MS: '200',
       TRAMONTANE_WORKER_PORT: String(workerPort),
       TRAMONTANE_WORKER_URL: `http://127.0.0.1:${toWorker.port}`,
