@@ -463,14 +463,14 @@ export const budgets = {
   schemaBytes: {
     value: 512 * 1024,
     unit: 'bytes',
-    bounds: 'schemas of one request (response format and tools together)',
+    bounds: 'all JSON schemas of one request (response format and tools together)',
     reason:
       'the 5,000 properties and 120,000 characters of names and values that OpenAI documents come to 400 kB; tools above it get looser rules',
   },
   toolBytes: {
     value: 4 * 1024 * 1024,
     unit: 'bytes',
-    bounds: 'schemas of all tools of one request, which become part of its prompt',
+    bounds: 'all tool schemas of one request, which become part of its prompt',
     reason: 'four times the text of the longest context of 262,144 tokens; more than that cannot fit',
   },
   argumentCharacters: {
