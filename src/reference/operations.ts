@@ -600,7 +600,7 @@ const others: Operation[] = [
   open({
     path: '/healthz',
     tag: 'Health',
-    summary: 'Check that a worker is up; 503 when none is. Details are at /admin/pools',
+    summary: 'Check that a worker is up; 503 when none is',
     answer: Health,
   }),
   open({ path: '/', tag: 'Documents', summary: 'Redirects to the documentation', answer: 'text' }),

@@ -121,7 +121,7 @@ describe('the memory of bodies', () => {
     expect(documentBy(`data:text/plain;base64,${Buffer.from('a\0b').toString('base64')}`, 'x')).toMatchObject({
       ok: false,
     })
-    expect(documentBy('https://a.test/b.pdf', 'na\0me\ud800')).toMatchObject({ part: { name: 'name\ufffd' } })
+    expect(documentBy('https://a.test/b.pdf', 'na\0me\ud800')).toMatchObject({ part: { name: 'na me\ufffd' } })
     expect(unsealThinking(`tm1.${Buffer.from('a\0b').toString('base64url')}`)).toBeUndefined()
     expect(unsealThinking(`tm1.${Buffer.from('ab').toString('base64url')}`)).toBe('ab')
     const ask = (stop: unknown) => readChat({ model: 'm', messages: [{ role: 'user', content: 'a' }], stop })
