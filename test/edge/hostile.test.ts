@@ -4,9 +4,10 @@ import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/protocol/budgets.ts'
 import { chunkWriter } from '../../backends/protocol/chunk.ts'
+import { preludeLine } from '../../backends/protocol/prelude.ts'
 import { app } from '../../src/app.ts'
 import type { Env } from '../../src/env.ts'
-import { testBeat } from '../support/fleet.ts'
+import { testBeat, testEnrolment } from '../support/fleet.ts'
 import { firstKey, makeReceipt, openKey, openTenant, operate, sealBy, send } from './client.ts'
 
 const model = 'tramontane-tiny'
@@ -178,11 +179,23 @@ describe('keys', () => {
   })
 })
 
+async function enrolHere(workerId: string): Promise<void> {
+  await env.POOL.getByName('fleet').enrol(testEnrolment(workerId, { models: [model] }), undefined)
+}
+
+let lastSentAt = 0
+
+/** A heartbeat that counts. */
+async function beatHere(workerId: string, state: 'ready' | 'gone'): Promise<void> {
+  lastSentAt = Math.max(Date.now(), lastSentAt + 1)
+  const beat = testBeat(workerId, { model, sentAt: lastSentAt, state, slotsMax: 64 })
+  expect((await env.POOL.getByName('fleet').heartbeat(beat, 1)).status).toBe(200)
+}
+
 /** A worker that answers any request, in place of the edge's fetch. */
-async function withWorker(work: () => Promise<void>, warnings = ''): Promise<void> {
-  const fleet = env.POOL.getByName('fleet')
-  const beat = (state: 'ready' | 'gone') =>
-    fleet.heartbeat(testBeat('wh', { model, sentAt: Date.now(), state, slotsMax: 64 }), 1)
+async function withWorker(work: () => Promise<void>, warnings: string[] = []): Promise<void> {
+  await enrolHere('wh')
+  const beat = (state: 'ready' | 'gone') => beatHere('wh', state)
   await beat('ready')
   globalThis.fetch = (async (_: unknown, init: RequestInit) => {
     const { stream } = JSON.parse(new TextDecoder().decode(init.body as Uint8Array))
@@ -208,8 +221,8 @@ async function withWorker(work: () => Promise<void>, warnings = ''): Promise<voi
     const text = stream
       ? chunks.role() + chunks.text('content', 'hi') + chunks.end('stop', counts)
       : JSON.stringify(whole)
-    return new Response(text, {
-      headers: { 'content-type': stream ? 'text/event-stream' : 'application/json', 'x-tramontane-warnings': warnings },
+    return new Response(preludeLine({ kind: 'prepared', promptTokens: 5, warnings }) + text, {
+      headers: { 'content-type': stream ? 'text/event-stream' : 'application/json' },
     })
   }) as typeof fetch
   try {
@@ -242,19 +255,16 @@ describe('texts of clients and workers', () => {
       ],
       ['/v1/chat/completions', { messages: [user], tools: hostile.map((type) => ({ type })) }],
     ]
-    await withWorker(
-      async () => {
-        for (const [path, body] of bodies) {
-          for (const stream of [true, false]) {
-            const answer = await counted('POST', path, apiKey, JSON.stringify({ model, ...body, stream }))
-            expect(answer.status, `${path} ${answer.text.slice(0, 200)}`).toBe(200)
-            expect(answer.headers.get('set-cookie')).toBeNull()
-            clean(answer.headers)
-          }
+    await withWorker(async () => {
+      for (const [path, body] of bodies) {
+        for (const stream of [true, false]) {
+          const answer = await counted('POST', path, apiKey, JSON.stringify({ model, ...body, stream }))
+          expect(answer.status, `${path} ${answer.text.slice(0, 200)}`).toBe(200)
+          expect(answer.headers.get('set-cookie')).toBeNull()
+          clean(answer.headers)
         }
-      },
-      `${'w'.repeat(3_000)}; top_k: ignored`,
-    )
+      }
+    }, ['w'.repeat(3_000), 'top_k: ignored'])
     expect(await operate('GET', '/admin/tenants/names')).toMatchObject({ openReservations: expect.any(Number) })
   })
 
@@ -378,10 +388,8 @@ describe('counting', () => {
   it('[CNTX3] a prompt that silenced one worker is not sent to a second, and one that is wrong is refused', async () => {
     await openTenant('poison')
     const { apiKey } = await openKey('poison')
-    const fleet = env.POOL.getByName('fleet')
-    const beat = (id: string, state: 'ready' | 'gone') =>
-      fleet.heartbeat(testBeat(id, { model, sentAt: Date.now(), state }), 1)
-    await Promise.all([beat('wa', 'ready'), beat('wb', 'ready')])
+    await Promise.all([enrolHere('wa'), enrolHere('wb')])
+    await Promise.all([beatHere('wa', 'ready'), beatHere('wb', 'ready')])
     const body = JSON.stringify({ model, messages: hello })
     let asked = 0
     const answers = async (answer: () => Promise<Response>) => {
@@ -403,7 +411,7 @@ describe('counting', () => {
     expect(asked).toBe(1)
     const exact = await answers(async () => Response.json({ promptTokens: 7, estimated: false }))
     expect(JSON.parse(exact.text)).toEqual({ input_tokens: 7 })
-    await Promise.all([beat('wa', 'gone'), beat('wb', 'gone')])
+    await Promise.all([beatHere('wa', 'gone'), beatHere('wb', 'gone')])
   })
 })
 

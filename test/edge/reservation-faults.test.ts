@@ -9,9 +9,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vites
 import { chunkWriter, completion, type Head } from '../../backends/protocol/chunk.ts'
 import type { Dispatch } from '../../backends/protocol/dispatch.ts'
 import { costNano } from '../../backends/protocol/money.ts'
+import { preludeLine } from '../../backends/protocol/prelude.ts'
 import { app } from '../../src/app.ts'
 import type { Env } from '../../src/env.ts'
-import { testBeat } from '../support/fleet.ts'
+import { testBeat, testEnrolment } from '../support/fleet.ts'
 import { makeReceipt, openKey, openTenant, operate } from './client.ts'
 
 const steps = await vi.hoisted(async () => {
@@ -82,6 +83,8 @@ vi.mock('../../src/dispatch/voice.ts', async (original) => steps.wrapped(await o
 vi.mock('../../src/dispatch/serve.ts', async (original) => steps.wrapped(await original(), 'serve'))
 vi.mock('../../src/dispatch/hosted.ts', async (original) => steps.wrapped(await original(), 'hosted'))
 vi.mock('../../src/dispatch/dispatch.ts', async (original) => steps.wrapped(await original(), 'dispatch'))
+vi.mock('../../src/dispatch/media.ts', async (original) => steps.wrapped(await original(), 'media'))
+vi.mock('../../src/dispatch/first-error.ts', async (original) => steps.wrapped(await original(), 'first-error'))
 vi.mock('../../src/dispatch/watch.ts', async (original) => steps.wrapped(await original(), 'watch'))
 vi.mock('../../src/tenant/reserve.ts', async (original) => steps.wrapped(await original(), 'reserve'))
 vi.mock('../../src/answers/recall.ts', async (original) => steps.wrapped(await original(), 'recall'))
@@ -163,11 +166,14 @@ const encoder = new TextEncoder()
 const broken = 'broken'
 const usage = { promptTokens: 5, cachedTokens: 0, outputTokens: 3, reasoningTokens: 1 }
 
-/** A worker that begins, writes three pieces, and sends its receipt, also when its stream is cancelled. */
+/** A worker that prepares the request, writes three pieces, and sends its receipt, also when its stream is cancelled. */
 async function workerAnswer(init: RequestInit): Promise<Response> {
   if (worker === 'late') await scheduler.wait(300)
   if (worker === 'unreachable' || worker === 'late') throw new Error('connection refused')
-  if (worker === 'refuses') return Response.json({ code: 'invalid_value', message: 'no' }, { status: 400 })
+  const refusal = { code: 'invalid_value', message: 'no' }
+  if (worker === 'refuses') return Response.json(refusal, { status: 400 })
+  if (worker === 'refuses late') return new Response(preludeLine({ kind: 'refused', refusal }))
+  if (worker === 'silent') return new Response(new ReadableStream({ start: (controller) => controller.close() }))
   const token = new Headers(init.headers).get('authorization')?.split('.')[1] ?? ''
   const claims = JSON.parse(atob(token.replaceAll('-', '+').replaceAll('_', '/'))) as Dispatch & { proof?: string }
   const { stream } = JSON.parse(new TextDecoder().decode(init.body as Uint8Array)) as { stream?: boolean }
@@ -178,11 +184,12 @@ async function workerAnswer(init: RequestInit): Promise<Response> {
     ? [chunks.role(), chunks.text('reasoning', 'hm'), chunks.text('content', 'hi'), chunks.end('stop', usage)]
     : [' ', ' ', completion(head, whole)]
   if (worker === 'breaks') pieces.splice(2, Number.POSITIVE_INFINITY, broken)
+  pieces.unshift(preludeLine({ kind: 'prepared', promptTokens: 5, warnings: ['top_k: ignored'] }))
   const type = stream ? 'text/event-stream' : 'application/json'
   return new Response(
     piecewise(pieces, init.signal, (outcome) => settle(claims, outcome)),
     {
-      headers: { 'content-type': type, 'x-prompt-tokens': '5', 'x-tramontane-warnings': 'top_k: ignored' },
+      headers: { 'content-type': type },
     },
   )
 }
@@ -260,8 +267,10 @@ interface Case {
   headers?: Record<string, string>
   hosted?: boolean
   /** How the worker fails by itself: no step need fail for that. */
-  worker?: 'absent' | 'refuses' | 'breaks' | 'unreachable' | 'late'
+  worker?: 'absent' | 'refuses' | 'refuses late' | 'silent' | 'breaks' | 'unreachable' | 'late'
   status?: number
+  /** What stands in the answer. */
+  says?: string
   /** The first step that fails. */
   from?: string
 }
@@ -293,6 +302,14 @@ cases.push(
     { ...chat, stream: false, worker: 'absent', status: 503, headers: { 'idempotency-key': 'k' } },
   ],
   ['a worker that refuses', { ...chat, stream: false, worker: 'refuses', status: 400 }],
+  [
+    'a worker that accepts the request and then refuses it',
+    { ...chat, stream: false, worker: 'refuses late', status: 400 },
+  ],
+  [
+    'a worker that accepts the request and says no more',
+    { ...chat, stream: false, worker: 'silent', status: 500, says: 'preparation_failed' },
+  ],
   ['a worker that breaks off, streamed', { ...chat, stream: true, worker: 'breaks', status: 200 }],
   ['a worker that breaks off, whole', { ...chat, stream: false, worker: 'breaks', status: 200 }],
   ['a worker that cannot be reached', { ...chat, stream: true, worker: 'unreachable', status: 502 }],
@@ -304,16 +321,24 @@ cases.push(
 )
 
 let runs = 0
+let lastSentAt = 0
 let worker: Case['worker']
 
 /** One request whose `failing`th step fails. Answers its status, and how many steps there were. */
 async function run(asked: Case, failing: number): Promise<{ status: number; text: string; steps: number }> {
   const fleet = env.POOL.getByName('fleet')
   // A worker of its own each time: the breaker keeps one that failed out of the next run.
-  const beat = (state: 'ready' | 'gone') =>
-    fleet.heartbeat(testBeat(`w${runs}`, { model: 'tramontane-tiny', sentAt: runs, state }), 1)
-  await beat('gone')
+  const beat = async (state: 'ready' | 'gone') => {
+    lastSentAt = Math.max(Date.now(), lastSentAt + 1)
+    const heard = await fleet.heartbeat(
+      testBeat(`w${runs}`, { model: 'tramontane-tiny', sentAt: lastSentAt, state }),
+      1,
+    )
+    expect(heard.status).toBe(200)
+  }
+  if (runs > 0) await beat('gone')
   runs += 1
+  await fleet.enrol(testEnrolment(`w${runs}`, { models: ['tramontane-tiny'] }), undefined)
   worker = asked.worker
   if (!asked.hosted && worker !== 'absent') await beat('ready')
   const limit = asked.path === '/v1/responses' ? 'max_output_tokens' : 'max_tokens'
@@ -353,6 +378,7 @@ describe('between a reservation and its answer', () => {
     const clean = { openReservations: 0, reservedNano: 0, leased: 0, waiting: 0 }
     const whole = await run(asked, 0)
     expect(whole, whole.text).toMatchObject({ status: asked.status ?? 200 })
+    expect(whole.text).toContain(asked.says ?? '')
     expect(await left(tenantId)).toEqual(clean)
     expect(whole.steps).toBeGreaterThan(20)
     const first = asked.from === undefined ? 1 : steps.names.indexOf(asked.from) + 1
