@@ -4,7 +4,7 @@ import { Neighbour } from './neighbour.ts'
 import { type Answer, leftovers, processes, startWorld, type World } from './world.ts'
 
 /** How much longer than without the attack the neighbour's longest pause may be. */
-const pauseBarMs = 1_000
+export const pauseBarMs = 1_000
 const baselineMs = 6_000
 const attackMostMs = 90_000
 const sampleEveryMs = 200
@@ -28,6 +28,7 @@ export interface AttackResult {
 export async function perform(
   attacks: readonly Attack[],
   onResult: (result: AttackResult, index: number) => void = () => undefined,
+  barMs = pauseBarMs,
 ): Promise<AttackResult[]> {
   let world = await startWorld()
   let neighbour = new Neighbour(world)
@@ -35,7 +36,7 @@ export async function perform(
   try {
     let baseline = await calm(neighbour)
     for (const [index, attack] of attacks.entries()) {
-      const result = await performOne(world, neighbour, attack, baseline)
+      const result = await performOne(world, neighbour, attack, baseline, barMs)
       results.push(result)
       onResult(result, index)
       if (result.faults.length === 0) continue
@@ -61,7 +62,13 @@ async function calm(neighbour: Neighbour): Promise<number> {
   return neighbour.take().longestPauseMs
 }
 
-async function performOne(world: World, neighbour: Neighbour, attack: Attack, baseline: number): Promise<AttackResult> {
+async function performOne(
+  world: World,
+  neighbour: Neighbour,
+  attack: Attack,
+  baseline: number,
+  barMs: number,
+): Promise<AttackResult> {
   const before = pidsOf(world)
   const spentBefore = await spent(world)
   neighbour.take()
@@ -88,7 +95,7 @@ async function performOne(world: World, neighbour: Neighbour, attack: Attack, ba
     .filter(([name, pid]) => after.get(name) !== pid && !name.endsWith('compiler'))
     .map(([name]) => name)
   if (lost.length > 0) faults.push(`lost: ${lost.join(', ')}`)
-  if (noticed.longestPauseMs > baseline + pauseBarMs) faults.push(`the neighbour waited ${noticed.longestPauseMs} ms`)
+  if (noticed.longestPauseMs > baseline + barMs) faults.push(`the neighbour waited ${noticed.longestPauseMs} ms`)
   if (noticed.failures.length > 0)
     faults.push(`the neighbour met ${noticed.failures.length} failures: ${noticed.failures[0]}`)
   if (left.length > 0) faults.push(`left over: ${left.join(', ')}`)

@@ -59,7 +59,6 @@ export const bodyAttacks: readonly Attack[] = [
   },
   {
     name: 'body-of-arrays',
-    quick: true,
     run: (world) =>
       times(3, () => world.send('/v1/chat/completions', null, { raw: wrapped(world, arrays(31 * mebibyte)) })),
     expect: [400, 413],
@@ -90,7 +89,6 @@ export const bodyAttacks: readonly Attack[] = [
   },
   {
     name: 'body-nested-a-million',
-    quick: true,
     run: (world) =>
       times(2, () =>
         world.send('/v1/chat/completions', null, {
@@ -147,7 +145,6 @@ export const bodyAttacks: readonly Attack[] = [
   },
   {
     name: 'counting-without-end',
-    quick: true,
     run: async (world) => {
       const big = 'hello world '.repeat(500_000)
       const body = { model: world.model, messages: [{ role: 'user', content: big }] }
@@ -191,7 +188,6 @@ export const bodyAttacks: readonly Attack[] = [
   },
   {
     name: 'header-of-many-warnings',
-    quick: true,
     run: (world) =>
       world
         .send('/v1/responses', {

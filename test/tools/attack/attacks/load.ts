@@ -8,7 +8,6 @@ export const loadAttacks: readonly Attack[] = [
   },
   {
     name: 'flood-and-leave',
-    quick: true,
     run: (world) =>
       times(150, (index) =>
         world.chat({ stream: index % 2 === 0, max_tokens: 200 }, { leaveMs: 50 + ((index * 37) % 900) }),
@@ -59,7 +58,6 @@ export const loadAttacks: readonly Attack[] = [
   },
   {
     name: 'anonymous-documents',
-    quick: true,
     run: (world) =>
       times(200, (index) =>
         world.send(['/docs', '/openapi.json', '/healthz', '/llms.txt'][index % 4] ?? '/', null, {

@@ -34,7 +34,7 @@ function hugePng(): Buffer {
 
 export const mediaAttacks: readonly Attack[] = [
   { name: 'pdf-storm', run: (world) => storm(world, 44) },
-  { name: 'pdf-few', quick: true, run: (world) => storm(world, 10) },
+  { name: 'pdf-few', run: (world) => storm(world, 10) },
   {
     name: 'pdf-storm-and-leave',
     run: async (world) => [...(await storm(world, 30, 1_000)), ...(await storm(world, 10, 300))],

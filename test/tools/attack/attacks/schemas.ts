@@ -105,7 +105,7 @@ export const schemaAttacks: readonly Attack[] = [
     run: (world) =>
       times(2, () => world.chat({ tools: Array.from({ length: 100 }, (_, index) => tool(bomb(20, 2), index)) })),
   },
-  { name: 'schema-bomb-of-allof', quick: true, run: (world) => everywhere(world, dag(16)) },
+  { name: 'schema-bomb-of-allof', run: (world) => everywhere(world, dag(16)) },
   asFormat('schema-merge-of-megabytes', () => ({
     ...one({ anyOf: Array.from({ length: 200 }, () => ({ $ref: '#/$defs/big' })), description: 'd', properties: {} }),
     $defs: { big: { type: 'object', properties: manyProperties(8_000, text), enum: undefined, const: undefined } },
@@ -128,7 +128,6 @@ export const schemaAttacks: readonly Attack[] = [
   ),
   {
     name: 'schema-bounds-reversed-by-merge',
-    quick: true,
     run: (world) => everywhere(world, one({ allOf: [{ type: 'array', minItems: 9, items: text }, { maxItems: 3 }] })),
   },
   {
@@ -150,7 +149,6 @@ export const schemaAttacks: readonly Attack[] = [
   ].map(([name, schema]): Attack => ({ name: `schema-bound-${name}`, run: (world) => everywhere(world, one(schema)) })),
   {
     name: 'schema-many-long-strings',
-    quick: true,
     run: (world) =>
       times(2, () =>
         world.chat(
@@ -224,7 +222,6 @@ export const schemaAttacks: readonly Attack[] = [
   },
   {
     name: 'schema-nested-5000',
-    quick: true,
     run: (world) =>
       everywhereText(
         world,
@@ -243,7 +240,6 @@ export const schemaAttacks: readonly Attack[] = [
   },
   {
     name: 'schema-all-of-itself',
-    quick: true,
     run: (world) =>
       everywhere(world, { ...one({ $ref: '#/$defs/a' }), $defs: { a: { allOf: [{ $ref: '#/$defs/a' }] } } }),
     expect: (answers) => overloaded(answers),
