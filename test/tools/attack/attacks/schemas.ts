@@ -195,7 +195,7 @@ export const schemaAttacks: readonly Attack[] = [
     one(nested(6, text, (items) => ({ type: 'array', items, minItems: 100, maxItems: 1_000 }))),
   ),
   asFormat('schema-nested-optional', () =>
-    nested(40, text, (inner) => ({ type: 'object', properties: { a: inner, b: inner, c: inner } })),
+    nested(8, text, (inner) => ({ type: 'object', properties: { a: inner, b: inner, c: inner } })),
   ),
   asFormat(
     'schema-ambiguous-text',
