@@ -1,6 +1,6 @@
 /**
- * Which connections have shown a valid token. The others are few, and the oldest of them is closed for the newest: whoever
- * holds many connections open and sends nothing keeps nobody out, because the edge proves itself within milliseconds.
+ * Which connections have shown a valid token. The others are few, and the oldest of them is closed for the newest. A client that
+ * holds many connections open and sends nothing shuts no other out: the edge proves itself within milliseconds.
  */
 import type { Socket } from 'node:net'
 import { budgets } from '../backends/protocol/budgets.ts'

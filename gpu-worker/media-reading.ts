@@ -55,7 +55,7 @@ export async function answerMedia(
   }
 }
 
-/** Never rejects: whose time is up while it waits is told that all are busy. */
+/** Never rejects. A wait that runs out of time ends with the refusal that all are busy. */
 async function enter(gate: FairGate, tenantId: string, left: AbortSignal): Promise<Entered> {
   const late = AbortSignal.timeout(mediaWaitMs.value)
   return gate.enter(tenantId, AbortSignal.any([left, late])).catch(() => ({ ok: false, full: 'all' }) as const)

@@ -3,7 +3,7 @@
  *
  * The order at the end is what the ledger rests on: the engine has stopped, the receipt is in the outbox, and only
  * then does the last byte go out. A client that left (the response closed early) aborts the engine within one token;
- * an engine that died breaks the response off, so that the edge tells the client; before the prelude it is a refusal,
+ * an engine that died breaks the response off, so that the edge informs the client; before the prelude it is a refusal,
  * so that the edge tries another worker. The prelude waits a moment for that: an engine that will not run a request mostly
  * says so at once. A run that the request itself ended, by its own rules, ends with an error in the answer.
  */
@@ -50,7 +50,7 @@ export function boundOutput(prepared: Prepared, dispatch: Dispatch): number | Re
 }
 
 /**
- * Runs a bounded dispatch to its end, whatever that is. The head of `response` has been written; the slot is the caller's
+ * Runs a bounded dispatch to its end, of any kind. The head of `response` has been written; the slot is the caller's
  * to release. Resolves with a refusal, which the caller writes, where no prelude was written. Rejects where the outbox
  * fails; the response is then destroyed, or nothing of it was written.
  */
@@ -111,7 +111,7 @@ export async function relay(
     else if (end !== 'abort') writer.end(end, receipt.counts, stop)
     return undefined
   } catch (error) {
-    // Whatever it is (a full disk, a fault of ours): an answer never looks whole when it is not.
+    // For any cause (a full disk, a fault of ours): an answer never looks whole when it is not.
     left.abort()
     if (writer.prepared) response.destroy()
     throw error

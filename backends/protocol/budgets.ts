@@ -494,7 +494,7 @@ export const budgets = {
   schemaCompared: {
     value: 400_000,
     unit: 'count',
-    bounds: 'comparisons while branches of the schemas of one request are merged and told apart',
+    bounds: 'comparisons while branches of the schemas of one request are merged and distinguished',
     reason: 'merging 100 branches of 200 properties takes 40,000',
   },
   schemaAlternatives: {

@@ -50,7 +50,7 @@ function sightOf({ pid, shared }: WatchOrder): Sight {
   }
 }
 
-/** What the process holds for itself; a model that is mapped from its file is not counted where the system tells. */
+/** What the process holds for itself; a model that is mapped from its file is not counted where the system reports it. */
 function memoryOf(pid: number): number | undefined {
   try {
     if (process.platform === 'linux') {

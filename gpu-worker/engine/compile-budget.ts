@@ -1,6 +1,6 @@
 /**
  * The budget of compiling all schemas of one request. Every walk takes from it before it works, so that no schema can
- * cost more than the budget, whatever its references, branches and merges come to.
+ * cost more than the budget, for any references, branches and merges.
  */
 import { budgets } from '../../backends/protocol/budgets.ts'
 import { cleanText } from '../../backends/protocol/clean-text.ts'

@@ -92,7 +92,7 @@ interface Asked {
 interface Counted {
   tokens: Uint32Array
   count: number
-  /** Whether all of the prompt was counted. One that is far too long is not: nobody pays for that. */
+  /** Whether all of the prompt was counted. One that is far too long is not, because that work is not billed. */
   whole: boolean
 }
 
@@ -196,7 +196,7 @@ class EmbeddedEngine implements Engine {
     } catch (error) {
       if (error instanceof Unprepared) return error.refusal
       if (error instanceof EngineFailure) throw error
-      // Whatever a request makes this code throw is that request's failure. Its message may hold the client's words.
+      // An exception that a request causes here is that request's failure. Its message may hold the client's words.
       const place = error instanceof Error ? (error.stack?.match(/^ +at .*$/m)?.[0].trim() ?? '') : ''
       this.#options.log(`engine: a request could not be prepared (${errorName(error)} ${cleanText(place, 200)})`)
       return cannotBePrepared(error)

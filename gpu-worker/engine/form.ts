@@ -112,7 +112,7 @@ export function stacksOfBranches(
   const repeats = (forms: readonly Form[]) => forms.filter((form) => recursion.open(form) !== 0).length > 1
   const of = (bit: number) => branches.filter(({ kinds }) => kinds & bit)
 
-  /** They stay open side by side, whatever is read. */
+  /** They stay open side by side for any input. */
   function unresolved(forms: readonly Form[]): number | undefined {
     return forms.length > 1 && repeats(forms) ? undefined : sum(forms)
   }
@@ -135,7 +135,7 @@ export function stacksOfBranches(
     return forms.length + most
   }
 
-  /** Objects whose member number `index` has the same key: told apart by its value, or not. */
+  /** Objects whose member number `index` has the same key: distinguished by its value, or not. */
   function members(forms: readonly Form[], index: number): number | undefined {
     const values = forms.map((form) => form.members?.[index]?.form ?? anyValue)
     let during = 0

@@ -104,7 +104,7 @@ export function compileSchema(
   } catch (error) {
     if (error instanceof SchemaRefused)
       return { ok: false, keyword: error.keyword, path: error.path, reason: error.message }
-    // Whatever a schema makes this code throw is that schema's fault, and never the engine's.
+    // An exception that a schema causes here is that schema's fault, and never the engine's.
     const name = error instanceof Error ? error.name : 'error'
     return { ok: false, keyword: 'schema', path: shown(writer.path), reason: `it cannot be read (${name}). Correct it` }
   }
@@ -531,7 +531,7 @@ class SchemaWriter {
     )
     if (branches === undefined) {
       const reason =
-        'its branches cannot be told apart before they repeat themselves. Give each a first required property with a constant of its own'
+        'its branches cannot be distinguished before they repeat themselves. Give each a first required property with a constant of its own'
       throw new SchemaRefused(keyword, path, reason)
     }
     const stacks = Math.max(starts, branches)

@@ -68,7 +68,7 @@ export type ToChild =
   | { kind: 'load'; options: LoadOptions }
   /** A number is a token id that goes in as it is; text becomes ordinary tokens, whatever it looks like. */
   | { kind: 'tokenise'; id: number; pieces: (number | string)[] }
-  /** Nobody waits for these tokens any more. */
+  /** No request waits for these tokens any more. */
   | { kind: 'forget'; id: number }
   | { kind: 'run'; id: number; job: Job }
   | { kind: 'abort'; id: number }

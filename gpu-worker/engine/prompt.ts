@@ -49,7 +49,7 @@ function invalid(param: string, reason: string): EngineRefusal {
   return { ok: false, code: 'invalid_value', message: `${param}: ${reason}.`, param }
 }
 
-/** For an exception while a request is prepared: it is that request's, whatever it was. */
+/** For an exception while a request is prepared: it is always that request's. */
 export function cannotBePrepared(error: unknown): EngineRefusal {
   const message = `messages: this request cannot be rendered (${errorName(error)}). Use shorter and flatter values.`
   return { ok: false, code: 'invalid_value', message, param: null }

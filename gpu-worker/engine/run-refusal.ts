@@ -1,4 +1,4 @@
-/** What a client is told of a run that its own rules or sampling values ended: what is to blame, and what to change. */
+/** The refusal of a run that its own rules or sampling values ended: the cause, and what to change. */
 import type { Chat } from '../../backends/protocol/chat.ts'
 import type { EngineRefusal } from './engine.ts'
 import type { Rules } from './messages.ts'

@@ -1,7 +1,7 @@
 /**
  * What a run's grammar costs per token, and when that is too much.
  *
- * Runs are sampled side by side, where their times cannot be told apart. When the bound runs of a step took more than a
+ * Runs are sampled side by side, where their times cannot be distinguished. When the bound runs of a step took more than a
  * token's budget each on average, all of them are suspects: each is sampled alone for some tokens. The innocent are
  * cleared; a slow one stays alone, and one that is far too slow ends with its own error.
  */

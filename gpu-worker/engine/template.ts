@@ -65,7 +65,7 @@ function settings(effort: EffortWord): Segment[] {
 type Spell = (json: string) => string
 const asItIs: Spell = (json) => json
 
-/** Characters of all calls' arguments. More than fit any context are not spelt anew: reading them takes too long. */
+/** Characters of all calls' arguments. More than fit any context are not spelt again: reading them takes too long. */
 function argumentCharacters(messages: readonly Message[]): number {
   let characters = 0
   for (const message of messages)

@@ -31,7 +31,7 @@ export type Dispatched =
   | { kind: 'refused'; refusal: Refusal }
   /** The worker accepted it and said no more: it was in preparation, and may be what stopped the worker. */
   | { kind: 'unprepared'; cause: unknown }
-  /** The worker did not accept it, as far as is known. If an engine began all the same, a receipt tells. */
+  /** The worker did not accept it, as far as is known. If an engine began all the same, a receipt says so. */
   | { kind: 'unreachable'; cause: unknown }
 
 export async function dispatch(

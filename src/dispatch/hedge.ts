@@ -2,7 +2,7 @@
  * A hedge: a request whose worker has not begun to answer after a while is given to a second one beside it, and whoever
  * begins first answers. Off unless the operator sets HEDGE_AFTER_MS.
  *
- *   first ──▶ prepared ──▶ silent for HEDGE_AFTER_MS ──▶ a slot is free elsewhere? ──▶ books told ──▶ second ──▶ one begins
+ *   first ──▶ prepared ──▶ silent for HEDGE_AFTER_MS ──▶ a slot is free elsewhere? ──▶ ledger informed ──▶ second ──▶ one begins
  *                                              no: the first goes on            books told who ──▶ the other is stopped
  *
  * The order is what keeps the money right: the tenant's books know that there may be two before there are, and who is
@@ -24,7 +24,7 @@ export interface Tried {
   dispatchId: string
   dispatched: Dispatched
   served: Served | undefined
-  /** What its client is told where the request itself ended its run. */
+  /** The client's error where the request itself ended its run. */
   failure: GatewayError | undefined
 }
 

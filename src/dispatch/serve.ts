@@ -1,6 +1,6 @@
 /**
  * From a reservation to the first bytes of an answer: read its media, route, dispatch, and where that fails before a byte
- * was sent, once more on another worker. Whatever happens, the lease and the reservation end: with the worker's receipt
+ * was sent, once more on another worker. In every case the lease and the reservation end: with the worker's receipt
  * when an engine ran, here when none did.
  *
  *   no head: not accepted         another worker may have it

@@ -118,7 +118,7 @@ function once<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Va
   return value
 }
 
-/** FNV-1a: it tells versions apart, and protects nothing. */
+/** FNV-1a: it distinguishes versions, and protects nothing. */
 function shortHash(text: string): string {
   let hash = 0x811c9dc5
   for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193)

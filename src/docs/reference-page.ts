@@ -91,7 +91,7 @@ function childrenOf(schema: Json): { label: string; schema: Json }[] {
   return alternatives.map(({ label, schema: child }) => ({ label: nameOf(child) ?? label, schema: child }))
 }
 
-/** `type: "text"` or `role: "user"`, where an alternative is told apart by a constant. */
+/** `type: "text"` or `role: "user"`, where a constant distinguishes an alternative. */
 function nameOf(schema: Json): string | undefined {
   for (const [name, value] of Object.entries((schema.properties ?? {}) as Record<string, Json>))
     if (value.const !== undefined) return `Fields, where ${name} is "${value.const}"`

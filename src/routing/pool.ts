@@ -62,7 +62,7 @@ export interface Ask extends Omit<Queued, 'dueMs'> {
   effortUnderLoad: EffortWord | null
   /** Worker ids that failed this request already; none unless it comes `again`. */
   exclude: string[]
-  /** The worker that read this request's media: it is taken where it suits, whatever suits better. */
+  /** The worker that read this request's media: it is taken where it suits, even if another suits better. */
   preferWorkerId?: string | undefined
 }
 

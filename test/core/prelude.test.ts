@@ -65,7 +65,7 @@ describe('the prelude', () => {
     expect(pushed).toBe(budgets.preludeBytes.value)
   })
 
-  it('[PRL3] a line is never longer than its budget, whatever the engine says', () => {
+  it('[PRL3] a line is never longer than its budget, for any text of the engine', () => {
     const long = 'ü🦊\n'.repeat(30_000)
     const refused: Prelude = { kind: 'refused', refusal: { code: 'invalid_value', message: long, param: long } }
     const prepared: Prelude = { kind: 'prepared', warnings: Array.from({ length: 500 }, () => long) }

@@ -15,7 +15,7 @@ const placeOf = (outcome: ReturnType<typeof lease>) =>
   outcome?.kind === 'granted' ? outcome.place.workerId : outcome?.kind
 
 describe('the worker that has a request’s media', () => {
-  it('[MRD11] it is taken where it suits, whatever suits better; where it is full or gone, another is', () => {
+  it('[MRD11] it is taken where it suits, even if another suits better; where it is full or gone, another is', () => {
     const pool = fleet()
     const plain = placeOf(lease(pool, testAsk('r0'), 0, nobody))
     expect(plain).toBe('a')

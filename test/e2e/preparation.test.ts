@@ -175,7 +175,7 @@ describe('a worker that is lost while it prepares a request', () => {
     await nothingLeft()
   })
 
-  it('[PSN3] an exception that nobody expects is the request’s own error: not repeated, and the worker stays in', async () => {
+  it('[PSN3] an unexpected exception is the request’s own error: not repeated, and the worker stays in', async () => {
     const response = await ask('throw')
     expect(response.status).toBe(500)
     expect(await response.json()).toMatchObject(refused)

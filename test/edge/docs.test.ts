@@ -72,7 +72,7 @@ describe('the documentation', () => {
       expect(await textOf(path), path).not.toMatch(/url\(|@import|https?:\/\/(?!www\.w3\.org\/2000\/svg)\w+\.\w/)
   }, 60_000)
 
-  it('[SITE11] each audience reads about its own routes, and nobody about internal ones', async () => {
+  it('[SITE11] each audience reads about its own routes, and no audience about internal ones', async () => {
     const pages = { users: await textOf('/docs/reference'), operators: await textOf('/docs/operators/reference') }
     const documents = { users: await textOf('/openapi.json'), operators: await textOf('/openapi/operators.json') }
     for (const [audience, other] of [

@@ -5,7 +5,7 @@ import { FairGate, type GateBounds } from '../../gpu-worker/fair-gate.ts'
 const never = new AbortController().signal
 const settle = () => new Promise((resolve) => setImmediate(resolve))
 
-/** Enters, and tells when it is in. */
+/** Enters, and records when it is in. */
 function visitor(gate: FairGate, owner: string) {
   const left = new AbortController()
   const visit = { owner, state: 'waits' as 'waits' | 'in' | 'full' | 'gone', left, leave: () => {} }
@@ -45,7 +45,7 @@ describe('a fair gate', () => {
     expect(other.state).toBe('in')
   })
 
-  it('[FGT3] whatever comes, leaves and gives up: the bounds hold, no place is lost, and what may enter has entered', async () => {
+  it('[FGT3] for any arrivals and departures: the bounds hold, no place is lost, and what may enter has entered', async () => {
     const event = fc.oneof(
       fc.record({ kind: fc.constant('enter' as const), owner: fc.constantFrom('a', 'b', 'c') }),
       fc.record({ kind: fc.constantFrom('leave' as const, 'abort' as const), index: fc.nat(40) }),
@@ -94,7 +94,7 @@ describe('a fair gate', () => {
     )
   })
 
-  it('[FGT4] a wait that is given up is out at once; who may not wait is told whose bound it is', async () => {
+  it('[FGT4] a wait that is given up is out at once; a refused wait names whose bound it is', async () => {
     const gate = new FairGate({ atOnce: 1, perOwner: 1, waiting: 2, waitingPerOwner: 1 })
     await gate.enter('a', never)
     const waits = visitor(gate, 'a')

@@ -238,7 +238,7 @@ describe('how far a dispatch came', () => {
     expect(port.logged.join()).toContain('URI malformed')
   })
 
-  it('[PSN7] a run that the request itself ended: refused before a token, billed and told after', async () => {
+  it('[PSN7] a run that the request itself ended: refused before a token, billed and reported after', async () => {
     const refusal = { ok: false, code: 'invalid_value', message: 'no token could follow', param: null } as const
     for (const stream of [true, false]) {
       port.engine.step = async (index) => {

@@ -5,7 +5,7 @@
  *   "hang"   the preparation never ends, unless it is aborted
  *   "block"  the worker's own loop stops
  *   "die"    the process is gone
- *   "throw"  the engine throws what nobody expects
+ *   "throw"  the engine throws an unexpected exception
  *   "rules"  the run is ended by the request's own rules, after as many tokens as the number behind says
  */
 import type { Chat } from '../../backends/protocol/chat.ts'
@@ -36,7 +36,7 @@ class FaultyEngine extends ScriptedEngine {
     }
     signal?.addEventListener('abort', () => report({ kind: 'aborted', text }))
     if (text.includes('block')) for (;;);
-    if (text.includes('throw')) throw new TypeError('nobody expects it')
+    if (text.includes('throw')) throw new TypeError('unexpected')
     const after = Number(/rules (\d+)/.exec(text)?.[1] ?? Number.NaN)
     this.words = 6
     this.step = async (index) => {

@@ -82,7 +82,7 @@ async function until(holds: () => boolean): Promise<void> {
   expect(holds()).toBe(true)
 }
 
-/** A process that ended and that nobody has collected yet is not alive. */
+/** A process that ended and was not collected yet is not alive. */
 function alive(pid: number): boolean {
   try {
     process.kill(pid, 0)

@@ -174,7 +174,7 @@ describe('the service that compiles grammars', () => {
   })
 })
 
-/** A process that ended and that nobody has collected yet is not alive. */
+/** A process that ended and was not collected yet is not alive. */
 function alive(pid: number): boolean {
   try {
     process.kill(pid, 0)

@@ -32,7 +32,7 @@ describe('text', () => {
     }
   })
 
-  it('[EGS21] spelling arguments anew changes white space and escapes only, and takes any size', () => {
+  it('[EGS21] spelling arguments again changes white space and escapes only, and takes any size', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.constantFrom(0, 2, '\t'), (value, indent) => {
         const text = JSON.stringify(value, null, indent) ?? 'null'

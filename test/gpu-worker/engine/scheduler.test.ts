@@ -333,7 +333,7 @@ describe('scheduler', () => {
     const share = (tokens.reduce((sum, count) => sum + count, 0) * 40) / (200 * 10)
     expect(share).toBeGreaterThan(0.15)
     expect(share).toBeLessThan(0.4)
-    // With nobody else to hold up, they have all the time.
+    // With no other run to hold up, they have all the time.
     expect(ended(it.reports).map(({ reason }) => reason)).toEqual(['length', 'length', 'length', 'length'])
     expect(slowMs).toBe(3 * 20 * 40)
     expect(otherMs).toBeLessThan(4_000)

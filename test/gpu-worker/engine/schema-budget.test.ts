@@ -75,7 +75,7 @@ describe('the budget of schemas', () => {
     )
   })
 
-  it('[EGS10] no grammar has a repetition that the reader cannot end, whatever a tool asks for', () => {
+  it('[EGS10] no grammar has a repetition that the reader cannot end, for any tool', () => {
     const parameters = (schema: Schema) => ({ name: 'f', parameters: JSON.stringify(object({ p: schema })) })
     for (const [low, high, schemaOf] of pairs) {
       for (const [min, max] of [
@@ -165,17 +165,19 @@ describe('the budget of schemas', () => {
     expect(reads(textOf(object({ e: { enum: values } })))).toBe(true)
   })
 
-  it('[EGS12] branches that repeat themselves must be told apart before they do', () => {
+  it('[EGS12] branches that repeat themselves must be distinguished before they do', () => {
     const itself = { $ref: '#/$defs/x' }
     const recursive = (...branches: Schema[]) => messageOf({ $defs: { x: { anyOf: branches } }, $ref: '#/$defs/x' })
     const kind = (name: string, rest: Schema) => object({ kind: { const: name }, ...rest })
     expect(recursive(object({ a: itself, b: string }), object({ a: itself, c: string }))).toMatch(
-      /cannot be told apart/,
+      /cannot be distinguished/,
     )
     expect(recursive({ type: 'array', items: itself, maxItems: 5 }, { type: 'array', items: itself })).toMatch(
-      /told apart/,
+      /distinguished/,
     )
-    expect(recursive(object({ a: itself }, []), object({ a: itself, b: string }, []))).toMatch(/cannot be told apart/)
+    expect(recursive(object({ a: itself }, []), object({ a: itself, b: string }, []))).toMatch(
+      /cannot be distinguished/,
+    )
     const hidden = {
       $defs: {
         x: { anyOf: [{ $ref: '#/$defs/y' }, { $ref: '#/$defs/z' }, string] },
@@ -184,7 +186,7 @@ describe('the budget of schemas', () => {
       },
       $ref: '#/$defs/x',
     }
-    expect(messageOf(hidden)).toMatch(/cannot be told apart/)
+    expect(messageOf(hidden)).toMatch(/cannot be distinguished/)
     expect(
       recursive(kind('add', { l: itself, r: itself }), kind('mul', { l: itself, r: itself }), { type: 'number' }),
     ).toBe('accepted')
@@ -224,7 +226,7 @@ describe('the budget of schemas', () => {
     expect(messageOf(JSON.parse('{"allOf":[{"__proto__":{"type":"object"}},{"type":"string"}]}'))).toMatch(/__proto__/)
   })
 
-  it('[EGS13] a refusal is printable and short, whatever the schema is called', () => {
+  it('[EGS13] a refusal is printable and short, for any name of the schema', () => {
     const long = '\u{1f600}\r\n'.repeat(10_000)
     for (const schema of [
       object({ [long]: { minLength: -1, type: 'string' } }),

@@ -61,7 +61,7 @@ async function look(origin: string, signal: AbortSignal): Promise<Look> {
   return { kind: status === 200 ? 'ready' : 'loading' }
 }
 
-/** A process that ended and that nobody has collected yet is not alive. */
+/** A process that ended and was not collected yet is not alive. */
 function alive(pid: number | undefined): boolean {
   if (pid === undefined) return false
   try {

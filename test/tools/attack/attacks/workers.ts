@@ -50,7 +50,7 @@ async function hold(world: World, count: number, head: string, bytes: number, ms
 const mebibyte = 1_048_576
 const head = (path: string, length: number) => `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${length}\r\n\r\n`
 
-/** What somebody has who read one worker's environment. */
+/** What a thief of one worker's environment has. */
 async function stolenKey(world: World, workerId = 'local-latency') {
   const state = JSON.parse(readFileSync(join(world.product.home, 'state.json'), 'utf8')) as { fleetSecret: string }
   const key = parseWorkerKey(await mintWorkerKey(new Secret(state.fleetSecret), workerId, 1))
