@@ -15,8 +15,9 @@
  *
  * Pick the least.
  *
- * A tenant that has more than twice its share of what runs does not get the last tenth of any room while others have
- * something running: whoever asks for little finds a place at once, beside whoever asks for everything.
+ * A tenant that has much more than its share of what runs does not get the last tenth of any room, one slot at least,
+ * while others have something running. And a tenant that has less than its share for that reason is not kept waiting for
+ * the pace of what runs: a request among one tenant's flood of long prompts finds a place at once.
  *
  * A target that the hardware cannot meet binds nobody: a target is never below twice what a lone request gets.
  */
@@ -30,6 +31,8 @@ export interface Post {
   home: PoolName
   side: PoolName
   running: number
+  /** How many of them are of tenants that have too much, where this request's tenant has less than its share. */
+  crowding: number
   slotsMax: number
   speed: Speed
   /** How much slower than its kind it was of late. */
@@ -112,6 +115,8 @@ const fillMost = 1
 /** Of a worker's room, for a tenant that has much more than its share. */
 const greedyPart = 0.9
 const hotShare = 1.25
+/** In parts of the target for the first token: so long a request waits for the pace of a worker that another tenant fills. */
+const patience = 1 / 6
 
 export function judge(post: Post, order: Order, house: House): Judged {
   const { speed, slower, running } = post
@@ -142,10 +147,11 @@ export function better(a: Judged, b: Judged): boolean {
 
 function fitOf(post: Post, order: Order, house: House, tokenMs: number, firstTokenMs: number): Fit {
   const { running, slotsMax, keptTokens, keptTokensMax, side } = post
-  if (running >= slotsMax) return 'full'
-  const keeps = order.promptTokens + order.outputTokens
   const part = order.greedy ? greedyPart : 1
+  if (running >= Math.max(1, Math.floor(slotsMax * part))) return 'full'
+  const keeps = order.promptTokens + order.outputTokens
   if (keptTokensMax > 0 && running > 0 && keptTokens + keeps > keptTokensMax * fillMost * part) return 'no-room'
+  if (crowdedOut(post, order)) return 'fits'
   if (tokenMs > limitOf(post, side) * part && !spoiled(post, order)) return 'too-slow'
   return side === order.home || order.due ? 'fits' : guestFit(post, order, house, tokenMs, firstTokenMs)
 }
@@ -179,6 +185,15 @@ function firstTokenLimit({ speed }: Post, order: Order): number {
 function spoiled(post: Post, order: Order): boolean {
   if (order.home !== 'latency' || order.waitedMs < targets.latency.firstTokenMs) return false
   return tokenMsAt(post.speed, post.running) * post.slower > limitOf(post, post.side)
+}
+
+/**
+ * Without those of tenants that have too much the worker would be fast enough, and the request has waited long enough
+ * for them to end.
+ */
+function crowdedOut({ running, crowding, speed, slower, side }: Post, { waitedMs, home }: Order): boolean {
+  if (crowding === 0 || waitedMs < patience * targets[home].firstTokenMs) return false
+  return tokenMsAt(speed, running - crowding + 1) * slower <= limitOf({ speed, slower }, side)
 }
 
 /** Beyond its share a worker's prefix counts for nothing. */

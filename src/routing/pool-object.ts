@@ -45,7 +45,7 @@ import {
 import { type Heard, Roll } from './roll.ts'
 import { RollBook } from './roll-book.ts'
 
-const sweepEveryMs = 1_000
+const sweepEveryMs = 250
 /** Decisions are written down so often, once they are at least that old. */
 const writeEveryMs = 2_000
 

@@ -30,7 +30,7 @@ import { came, houseOf, type Market, moveBorder, newMarket } from './market.ts'
 import { grantEveryMs, granted, newPace, type Pace, waitBegins } from './pace.ts'
 import { better, type House, type Judged, judge, type Order } from './place.ts'
 import type { Hold } from './roll.ts'
-import { gave, isGreedy, newShares, type Shares, shareOverRunning, took } from './shares.ts'
+import { crowdersOf, gave, isGreedy, newShares, type Shares, shareOverRunning, took } from './shares.ts'
 import { newSpeed, type Speed } from './speed.ts'
 import { homeOf, otherPool, targets } from './targets.ts'
 import {
@@ -40,6 +40,7 @@ import {
   dropLease,
   type Ended,
   kindOf,
+  leasesOf,
   newWorker,
   observeBeat,
   observeEnd,
@@ -593,12 +594,14 @@ function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = 
   const home = homeOf(effort)
   const outputTokens = expectedLength(pool.lengths, model, effort, ask.outputTokensMax)
   const order: Order = { home, promptTokens, outputTokens, waitedMs, greedy: greedy(pool, ask), due }
+  const crowders = crowdersOf(pool.shares, ask.tenantId, ask.weight)
   const house = houseOf(marketOf(pool, model, now), model, pool.workers.values(), waitsFor(pool, model), now)
   const held = pool.affinity.held(ask.prefix)
   let best: { worker: Worker; judged: Judged } | undefined
   for (const worker of free) {
     if (!pool.spill && worker.side !== home && house.has[home]) continue
-    const judged = judge(postOf(worker, held.get(worker.heartbeat.workerId) ?? 0, now), order, house)
+    const heldTokens = held.get(worker.heartbeat.workerId) ?? 0
+    const judged = judge(postOf(worker, heldTokens, leasesOf(worker, crowders), now), order, house)
     considered.counts[judged.fit] = (considered.counts[judged.fit] ?? 0) + 1
     if (judged.fit !== 'fits') continue
     if (!best || prefers(ask, judged, best.judged)) best = { worker, judged }

@@ -32,9 +32,32 @@ export function gave(shares: Shares, tenantId: string): void {
   shares.of.delete(tenantId)
 }
 
-/** Never while nobody else has anything running. */
+/**
+ * More than twice its share, or, where its share is large, more than half of what the others would have besides. (Of two
+ * equal tenants none can have more than twice its half.) Never while nobody else has anything running.
+ */
 export function isGreedy(shares: Shares, tenantId: string, weight: number): boolean {
-  return shares.of.size >= 2 && greedyTimes * shareOverRunning(shares, tenantId, weight) < 1
+  const running = shares.of.get(tenantId)?.running ?? 0
+  return shares.of.size >= 2 && running > shares.running * greedyPart(weight / shares.weights)
+}
+
+/**
+ * The tenants that have too much, where this one has less than its share because of them; none otherwise. Counted as if
+ * this one had something running already.
+ */
+export function crowdersOf(shares: Shares, tenantId: string, weight: number): string[] {
+  const own = shares.of.get(tenantId)
+  const weights = shares.weights + (own ? 0 : weight)
+  if ((own?.running ?? 0) * weights >= shares.running * weight) return []
+  const crowders: string[] = []
+  for (const [other, share] of shares.of) {
+    if (share.running > shares.running * greedyPart(share.weight / weights)) crowders.push(other)
+  }
+  return crowders
+}
+
+function greedyPart(share: number): number {
+  return Math.min(greedyTimes * share, (1 + share) / 2)
 }
 
 /** Its share by weight of what runs, over what it has running; infinite while that is nothing. */

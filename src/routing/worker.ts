@@ -130,13 +130,14 @@ export function runningOn({ unleased, leases }: Worker): number {
   return unleased + leases.size
 }
 
-export function postOf(worker: Worker, heldTokens: number, now: number): Post {
+export function postOf(worker: Worker, heldTokens: number, crowding: number, now: number): Post {
   const { heartbeat: beat, side, speed, slower, keptTokens } = worker
   return {
     workerId: beat.workerId,
     home: beat.pool,
     side,
     running: runningOn(worker),
+    crowding,
     slotsMax: beat.slotsMax,
     speed,
     slower,
@@ -145,6 +146,14 @@ export function postOf(worker: Worker, heldTokens: number, now: number): Post {
     keptTokensMax: beat.kvTokensMax,
     heldTokens,
   }
+}
+
+/** How many of what runs there are these tenants'. */
+export function leasesOf(worker: Worker, tenantIds: readonly string[]): number {
+  if (tenantIds.length === 0) return 0
+  let count = 0
+  for (const { tenantId } of worker.leases.values()) if (tenantIds.includes(tenantId)) count += 1
+  return count
 }
 
 export function addLease(

@@ -16,6 +16,7 @@ import {
   probed,
   release,
   settled,
+  sweep,
   workerFailed,
 } from '../../src/routing/pool.ts'
 import { beginningsOf } from '../../src/routing/prefix.ts'
@@ -268,6 +269,8 @@ describe('placement', () => {
     expect(isGreedy(shares, 'much', 1_000)).toBe(false)
     for (const tenant of ['b', 'c', 'd']) gave(shares, tenant)
     expect(isGreedy(shares, 'much', 100)).toBe(false)
+    took(shares, 'b', 100)
+    expect(isGreedy(shares, 'much', 100)).toBe(true)
     const pool = emptyPool()
     heartbeat(pool, beat('a', { pool: 'throughput', kvTokensMax: 60_000 }), 1, 0)
     const high = (tenantId: string) => ask({ tenantId, effort: 'high', promptTokens: 100 })
@@ -275,6 +278,28 @@ describe('placement', () => {
     const much = Array.from({ length: 12 }, () => place(pool, high('much')))
     expect(much.filter((each) => each === 'a').length).toBe(10)
     expect(place(pool, high('e'))).toBe('a')
+  })
+
+  it('[PLC7] on a small worker the last slot is reserved, also where only two tenants are', () => {
+    const pool = emptyPool()
+    heartbeat(pool, beat('a', { slotsMax: 8 }), 1, 0)
+    expect(place(pool, ask({ tenantId: 'little' }))).toBe('a')
+    const much = Array.from({ length: 8 }, () => place(pool, ask({ tenantId: 'much' })))
+    expect(much.filter((each) => each === 'a').length).toBe(6)
+    expect(place(pool, ask({ tenantId: 'little' }))).toBe('a')
+  })
+
+  it('[PLC24] a tenant under its share waits a moment only for the pace of a worker that another tenant fills', () => {
+    const served = (tenantIds: string[]) => {
+      const pool = fleet(false)
+      learn(pool, (batch) => 5 * batch)
+      for (const tenantId of tenantIds) expect(place(pool, ask({ tenantId }))).toBe('quick')
+      expect(place(pool, ask({ tenantId: 'little' }))).toBeUndefined()
+      expect(sweep(pool, 200)).toEqual([])
+      return sweep(pool, 260).map(({ outcome }) => outcome.kind)
+    }
+    expect(served(['much', 'much', 'much'])).toEqual(['granted'])
+    expect(served(['b', 'c', 'd'])).toEqual([])
   })
 
   it('[PLC8] under load a tenant that agreed gets the lower effort at once, another tenant waits', () => {
