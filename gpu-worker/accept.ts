@@ -3,8 +3,8 @@
  * Nothing of the body is read before.
  */
 import type { z } from 'zod'
-import { clockSkewMs, Dispatch, dispatchTtlMs } from '../backends/protocol/dispatch.ts'
-import { type Seal, unseal } from '../backends/protocol/seal.ts'
+import { clockSkewMs, Dispatch, dispatchTtlMs } from '../backends/wire/dispatch.ts'
+import { type Seal, unseal } from '../backends/wire/seal.ts'
 
 export interface Unaccepted {
   ok: false

@@ -3,13 +3,13 @@ import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import type { HttpBackend, LaunchSettings } from '../backends/backend.ts'
-import { PoolName } from '../backends/protocol/dispatch.ts'
-import { slotsPerWorkerMax } from '../backends/protocol/heartbeat.ts'
-import { findModel, type Model } from '../backends/protocol/model.ts'
-import { parseWorkerKey, type WorkerKey } from '../backends/protocol/worker-key.ts'
-import { httpBackends } from '../backends/registry.ts'
-import { rootOf } from '../backends/root.ts'
+import type { HttpBackend, LaunchSettings } from '../backends/contract/backend.ts'
+import { rootOf } from '../backends/contract/root.ts'
+import { httpBackends } from '../backends/engines/registry.ts'
+import { findModel, type Model } from '../backends/model/model.ts'
+import { PoolName } from '../backends/wire/dispatch.ts'
+import { slotsPerWorkerMax } from '../backends/wire/heartbeat.ts'
+import { parseWorkerKey, type WorkerKey } from '../backends/wire/worker-key.ts'
 import { profileOf } from './profile.ts'
 
 export interface Config extends EngineConfig {
@@ -204,7 +204,7 @@ export function readEngineConfig(environment: Variables): EngineConfig {
   const backend = backendOf(env)
   const modelId = env.TRAMONTANE_MODEL_ID ?? (serves(env, backend) === tinyModelPath ? tinyModelId : 'mistral-small-4')
   const model = findModel(modelId)
-  if (!model) throw new Error(`TRAMONTANE_MODEL_ID: ${modelId} is not in the catalogue (backends/protocol/model.ts)`)
+  if (!model) throw new Error(`TRAMONTANE_MODEL_ID: ${modelId} is not in the catalogue (backends/model/model.ts)`)
   const profile = profileOf(env.TRAMONTANE_BACKEND, env.TRAMONTANE_POOL)
   const common = {
     pool: env.TRAMONTANE_POOL,

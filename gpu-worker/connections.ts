@@ -3,7 +3,7 @@
  * holds many connections open and sends nothing shuts no other out: the edge proves itself within milliseconds.
  */
 import type { Socket } from 'node:net'
-import { budgets } from '../backends/protocol/budgets.ts'
+import { budgets } from '../backends/model/budgets.ts'
 
 export class Connections {
   readonly #unproven = new Set<Socket>()

@@ -2,9 +2,9 @@
  * Answers the edge's question how long a prompt is. Only this worker's edge may ask, few at once, and few for one tenant.
  * The engine stops counting when the edge's connection closes, or when the question's time is over.
  */
-import { budgets } from '../backends/protocol/budgets.ts'
-import { type CountAnswer, type CountQuestion, countsMax } from '../backends/protocol/count.ts'
-import type { Refusal } from '../backends/protocol/dispatch.ts'
+import { budgets } from '../backends/model/budgets.ts'
+import { type CountAnswer, type CountQuestion, countsMax } from '../backends/wire/count.ts'
+import type { Refusal } from '../backends/wire/dispatch.ts'
 import type { Engine } from './engine/engine.ts'
 import { FairGate } from './fair-gate.ts'
 import { readBody } from './run-dispatch.ts'

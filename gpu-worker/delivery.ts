@@ -6,9 +6,9 @@
  * A receipt that an answer does not name (its tenant did not answer) waits, longer each time, and keeps no other back.
  */
 import pRetry from 'p-retry'
-import { cleanText } from '../backends/protocol/clean-text.ts'
-import { ReceiptsAnswer, receiptsPath, receiptsPerCall } from '../backends/protocol/receipt.ts'
-import { seal } from '../backends/protocol/seal.ts'
+import { cleanText } from '../backends/model/clean-text.ts'
+import { ReceiptsAnswer, receiptsPath, receiptsPerCall } from '../backends/wire/receipt.ts'
+import { seal } from '../backends/wire/seal.ts'
 import type { Outbox, Owed } from './outbox.ts'
 
 const gatherMs = 100

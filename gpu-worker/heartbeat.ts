@@ -1,9 +1,9 @@
 /** Heartbeats: once a second and at every change, so that the fleet knows this worker's slots. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { budgets } from '../backends/protocol/budgets.ts'
-import { cleanText } from '../backends/protocol/clean-text.ts'
-import { type Heartbeat, HeartbeatAnswer, heartbeatEveryMs, heartbeatPath } from '../backends/protocol/heartbeat.ts'
-import { seal } from '../backends/protocol/seal.ts'
+import { budgets } from '../backends/model/budgets.ts'
+import { cleanText } from '../backends/model/clean-text.ts'
+import { type Heartbeat, HeartbeatAnswer, heartbeatEveryMs, heartbeatPath } from '../backends/wire/heartbeat.ts'
+import { seal } from '../backends/wire/seal.ts'
 
 /** The first pause while the edge has not heard this worker; doubled with each beat that it does not hear. */
 const firstBeatsEveryMs = 100

@@ -7,9 +7,9 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { budgets } from '../backends/protocol/budgets.ts'
-import { cleanText } from '../backends/protocol/clean-text.ts'
-import type { Heartbeat } from '../backends/protocol/heartbeat.ts'
+import { budgets } from '../backends/model/budgets.ts'
+import { cleanText } from '../backends/model/clean-text.ts'
+import type { Heartbeat } from '../backends/wire/heartbeat.ts'
 
 const Noted = z.object({
   instance: z.string().min(1).max(64),

@@ -4,10 +4,10 @@
  * its body is not read yet.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { budgets } from '../backends/protocol/budgets.ts'
-import type { Refusal } from '../backends/protocol/dispatch.ts'
-import { type MediaQuestion, mediaBusy } from '../backends/protocol/media-question.ts'
-import { preludeLine } from '../backends/protocol/prelude.ts'
+import { budgets } from '../backends/model/budgets.ts'
+import type { Refusal } from '../backends/wire/dispatch.ts'
+import { type MediaQuestion, mediaBusy } from '../backends/wire/media-question.ts'
+import { preludeLine } from '../backends/wire/prelude.ts'
 import { type Entered, FairGate } from './fair-gate.ts'
 import { type DispatchParts, internalError, needsVision, noVision, readBody, writeHead } from './run-dispatch.ts'
 import { readSignedBody } from './signed-body.ts'

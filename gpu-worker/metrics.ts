@@ -1,5 +1,5 @@
 /** `/metrics` in Prometheus text format. Written by hand: a dozen lines, no label that a client could choose. */
-import type { Receipt } from '../backends/protocol/receipt.ts'
+import type { Receipt } from '../backends/wire/receipt.ts'
 import type { EngineLoad } from './engine/engine.ts'
 
 const outcomes = ['finished', 'aborted', 'failed'] as const

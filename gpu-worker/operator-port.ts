@@ -4,7 +4,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { budgets } from '../backends/protocol/budgets.ts'
+import { budgets } from '../backends/model/budgets.ts'
 
 export interface OperatorParts {
   /** Who sends it as a bearer token gets everything on the main port. */

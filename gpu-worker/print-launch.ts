@@ -1,5 +1,5 @@
 /** A profile as the line that starts its engine, for a person to read or to run by hand. Needs no GPU and no key. */
-import type { Launch } from '../backends/backend.ts'
+import type { Launch } from '../backends/contract/backend.ts'
 import type { EngineConfig } from './config.ts'
 
 /** What is printed for "any free port". */

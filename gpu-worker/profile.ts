@@ -21,7 +21,7 @@
  * Where a figure is not from the engine's own recipe for this model it is our choice and not measured on a GPU.
  * TRAMONTANE_SLOTS, TRAMONTANE_CONTEXT, TRAMONTANE_DRAFT_MODEL and TRAMONTANE_ENGINE_ARGS go before it.
  */
-import type { PoolName } from '../backends/protocol/dispatch.ts'
+import type { PoolName } from '../backends/wire/dispatch.ts'
 
 export interface Profile {
   slotsMax: number

@@ -2,7 +2,7 @@
  * The worker's log of what it refuses, so that an operator sees why requests fail. A flood of refusals makes one line for
  * each code in ten seconds. A client's own mistakes are logged by code and count only: their messages quote the client.
  */
-import { cleanText } from '../backends/protocol/clean-text.ts'
+import { cleanText } from '../backends/model/clean-text.ts'
 
 const everyMs = 10_000
 const codesMax = 64

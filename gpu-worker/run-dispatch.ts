@@ -1,13 +1,13 @@
 /**
  * From a verified dispatch to its answer. What is refused before a slot is taken has a status of its own. After it the
- * head goes out at once, and a refusal is the answer's first line; see `backends/protocol/prelude.ts`.
+ * head goes out at once, and a refusal is the answer's first line; see `backends/wire/prelude.ts`.
  *
  *   draining? ▶ chat ▶ media on the shelf ▶ slot ▶ head ▶ prepare ▶ bound ▶ relay
  */
 import type { ServerResponse } from 'node:http'
-import { type Chat, type Message, readChat } from '../backends/protocol/chat.ts'
-import type { Dispatch, Refusal } from '../backends/protocol/dispatch.ts'
-import { preludeLine } from '../backends/protocol/prelude.ts'
+import { type Chat, type Message, readChat } from '../backends/model/chat.ts'
+import type { Dispatch, Refusal } from '../backends/wire/dispatch.ts'
+import { preludeLine } from '../backends/wire/prelude.ts'
 import { EngineFailure } from './engine/engine.ts'
 import type { MediaReader } from './media/resolver.ts'
 import { boundOutput, type RelayParts, relay } from './relay.ts'

@@ -6,11 +6,11 @@
  * connection is closed with its body unread.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { budgets } from '../backends/protocol/budgets.ts'
-import { CountQuestion, countPath } from '../backends/protocol/count.ts'
-import { dispatchPath, type Refusal } from '../backends/protocol/dispatch.ts'
-import { Inquiry, inquiryPath } from '../backends/protocol/inquiry.ts'
-import { MediaQuestion, mediaBusy, mediaPath } from '../backends/protocol/media-question.ts'
+import { budgets } from '../backends/model/budgets.ts'
+import { CountQuestion, countPath } from '../backends/wire/count.ts'
+import { dispatchPath, type Refusal } from '../backends/wire/dispatch.ts'
+import { Inquiry, inquiryPath } from '../backends/wire/inquiry.ts'
+import { MediaQuestion, mediaBusy, mediaPath } from '../backends/wire/media-question.ts'
 import { type Accepted, acceptClaims, acceptDispatch, UsedDispatches } from './accept.ts'
 import { Connections, connectionsMax, unprovenMax } from './connections.ts'
 import { count, countBusy, countSignal, newCountGate } from './count.ts'

@@ -1,8 +1,8 @@
 /** Reads the body of a signed request, bounded, and holds it against the signed digest while it comes. */
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { budgets } from '../backends/protocol/budgets.ts'
-import type { Refusal } from '../backends/protocol/dispatch.ts'
+import { budgets } from '../backends/model/budgets.ts'
+import type { Refusal } from '../backends/wire/dispatch.ts'
 
 export type SignedBody =
   | { kind: 'read'; bytes: Buffer }

@@ -10,7 +10,7 @@
 import { url as inspectorUrl } from 'node:inspector'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { budgets } from '../backends/protocol/budgets.ts'
+import { budgets } from '../backends/model/budgets.ts'
 import { endNoteName } from './life.ts'
 import { childPidsMax, type Watched, watchdogEveryMs, watchedBytes } from './watchdog-core.ts'
 

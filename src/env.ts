@@ -1,9 +1,9 @@
 /** What the Worker is bound to, parsed once: settings that a deployment lacks are named at the first request. */
-import { sealKey } from '../backends/protocol/seal.ts'
-import type { AnswersObject } from './answers/answers-object.ts'
+import { sealKey } from '../backends/wire/seal.ts'
 import { Secret } from './auth/secret.ts'
+import type { PoolObject } from './fleet/fleet-object.ts'
 import { GatewayEnvironment } from './gateway-environment.ts'
-import type { PoolObject } from './routing/pool-object.ts'
+import type { AnswersObject } from './responses/responses-object.ts'
 import type { TenantObject } from './tenant/tenant-object.ts'
 
 export interface Env {

@@ -1,6 +1,6 @@
 /** The gateway’s variables and secrets: how they are parsed, and what they do. */
 import { z } from 'zod'
-import { HedgeAfter } from './dispatch/hedge-after.ts'
+import { HedgeAfter } from './chat/hedge-after.ts'
 
 /** The descriptions are the text of the settings guide. */
 export const GatewayEnvironment = z.object({

@@ -1,8 +1,8 @@
 import { app } from './app.ts'
-import { crossOrigin } from './cross-origin.ts'
+import { crossOrigin } from './http/cors.ts'
 
-export { AnswersObject } from './answers/answers-object.ts'
-export { PoolObject } from './routing/pool-object.ts'
+export { PoolObject } from './fleet/fleet-object.ts'
+export { AnswersObject } from './responses/responses-object.ts'
 export { TenantObject } from './tenant/tenant-object.ts'
 
 export default { fetch: crossOrigin(app.fetch) }

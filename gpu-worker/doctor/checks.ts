@@ -5,7 +5,7 @@
  * A verdict: `yes`; `estimated`, where it works and a number of it is not exact; `refused`, where it is not offered and
  * says so by its field; `no`, where it is offered and does not hold; `untested`, where this backend cannot show it.
  */
-import { type Failure, type Trait, traits } from '../../backends/backend.ts'
+import { type Failure, type Trait, traits } from '../../backends/contract/backend.ts'
 import type { Ask, Outcome, Subject } from './subject.ts'
 
 export interface Verdict {

@@ -1,5 +1,5 @@
 /** What the doctor says, line by line. Pure. */
-import type { Attached, Described, Trait } from '../../backends/backend.ts'
+import type { Attached, Described, Trait } from '../../backends/contract/backend.ts'
 import type { Verdict } from './checks.ts'
 
 const words = {

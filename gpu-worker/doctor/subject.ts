@@ -16,13 +16,13 @@ import type {
   Probe,
   Reader,
   Truth,
-} from '../../backends/backend.ts'
-import { createMeter, type Meter } from '../../backends/meter.ts'
-import { promptTokensMax } from '../../backends/prompt-bound.ts'
-import { type Chat, readChat } from '../../backends/protocol/chat.ts'
-import type { FinishReason, WireCall } from '../../backends/protocol/chunk.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
-import type { Counts } from '../../backends/protocol/money.ts'
+} from '../../backends/contract/backend.ts'
+import { promptTokensMax } from '../../backends/contract/prompt-bound.ts'
+import { createMeter, type Meter } from '../../backends/contract/token-counter.ts'
+import { type Chat, readChat } from '../../backends/model/chat.ts'
+import type { FinishReason, WireCall } from '../../backends/model/chunk.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
+import type { Counts } from '../../backends/model/money.ts'
 
 export interface Ask {
   /** Of a chat request, without `model`. */

@@ -7,7 +7,7 @@
  * text that may yet become one is held back. Bytes go through a streaming decoder per stretch of text, so that no half
  * character leaves; a character that the end cuts in half is dropped.
  */
-import type { Counts } from '../../backends/protocol/money.ts'
+import type { Counts } from '../../backends/model/money.ts'
 import type { EngineEvent } from './engine.ts'
 import type { EndReason } from './messages.ts'
 import { createStopSearch } from './stop.ts'

@@ -3,7 +3,7 @@
  * because an engine may be anything that listens there.
  */
 import { Pool } from 'undici'
-import type { HttpAnswer, HttpCall, Probe } from '../../backends/backend.ts'
+import type { HttpAnswer, HttpCall, Probe } from '../../backends/contract/backend.ts'
 
 const answerBytesMax = 32 * 1024 * 1024
 const refusalBytesMax = 64 * 1024

@@ -5,7 +5,7 @@
  * be in the middle of a batch and would make an orderly exit wait or crash.
  */
 import { setImmediate as turn } from 'node:timers/promises'
-import { budgets } from '../../backends/protocol/budgets.ts'
+import { budgets } from '../../backends/model/budgets.ts'
 import { type Llama, loadLlama } from './llama.ts'
 import type { FromChild, LoadOptions, ToChild } from './messages.ts'
 import { endWithParent } from './orphan.ts'

@@ -2,8 +2,8 @@
  * The budget of compiling all schemas of one request. Every walk takes from it before it works, so that no schema can
  * cost more than the budget, for any references, branches and merges.
  */
-import { budgets } from '../../backends/protocol/budgets.ts'
-import { cleanText } from '../../backends/protocol/clean-text.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { cleanText } from '../../backends/model/clean-text.ts'
 
 /** A schema that cannot be enforced, or that is too much work: the keyword, where it is, and what to do. */
 export class SchemaRefused extends Error {

@@ -1,8 +1,8 @@
 /** The engine that the settings ask for. */
 import { createHmac, randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
-import type { Launch, LaunchSettings } from '../../backends/backend.ts'
-import { cleanText } from '../../backends/protocol/clean-text.ts'
+import type { Launch, LaunchSettings } from '../../backends/contract/backend.ts'
+import { cleanText } from '../../backends/model/clean-text.ts'
 import type { Config, EngineChoice } from '../config.ts'
 import { createEmbeddedEngine } from './embedded.ts'
 import type { Engine } from './engine.ts'

@@ -7,10 +7,10 @@
  * (child-watch.ts) ends a child that is silent, stuck or too large.
  */
 import { availableParallelism } from 'node:os'
-import { budgets } from '../../backends/protocol/budgets.ts'
-import type { Chat } from '../../backends/protocol/chat.ts'
-import { cleanText } from '../../backends/protocol/clean-text.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import type { Chat } from '../../backends/model/chat.ts'
+import { cleanText } from '../../backends/model/clean-text.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
 import { type ChildWatch, watchChild } from './child-watch.ts'
 import {
   clientLeft,

@@ -4,10 +4,10 @@
  * A request goes through it in two steps. `prepare` renders and counts, and starts nothing, so that a prompt which
  * does not fit, or costs more than was reserved, is refused before a token is spent. `run` generates.
  */
-import type { Failure } from '../../backends/backend.ts'
-import type { Chat } from '../../backends/protocol/chat.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
-import type { Counts } from '../../backends/protocol/money.ts'
+import type { Failure } from '../../backends/contract/backend.ts'
+import type { Chat } from '../../backends/model/chat.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
+import type { Counts } from '../../backends/model/money.ts'
 
 export interface Engine {
   /** Known once `start` has resolved. */

@@ -2,7 +2,7 @@
  * The process that compiles the schemas of one request after another and has the library read the result, without a
  * model. Its parent ends it when a request takes too long or too much memory: nothing but that request is lost.
  */
-import { budgets } from '../../backends/protocol/budgets.ts'
+import { budgets } from '../../backends/model/budgets.ts'
 import type { EngineRefusal } from './engine.ts'
 import { anyArguments, compileGrammars, type GrammarJob, type Grammars, refused } from './grammar.ts'
 import { loadGrammarReader } from './grammar-reader.ts'

@@ -14,7 +14,7 @@
 import { fork } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
-import { budgets } from '../../backends/protocol/budgets.ts'
+import { budgets } from '../../backends/model/budgets.ts'
 import { watchChild } from './child-watch.ts'
 import { clientLeft, EngineFailure, type EngineRefusal, preparationFailed } from './engine.ts'
 import { childEnvironment } from './fork.ts'

@@ -7,7 +7,7 @@
  * A `GrammarJob` is what has to be compiled for one request, as text, so that it can be sent to the process that
  * compiles, and compared with earlier jobs. All schemas of one job share one budget.
  */
-import type { Format, Tool } from '../../backends/protocol/chat.ts'
+import type { Format, Tool } from '../../backends/model/chat.ts'
 import { CompileBudget, compileLimits, depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
 import { anyValue, kind } from './form.ts'

@@ -6,9 +6,9 @@
  * `events` reject with EngineFailure. Whatever happens, the call has ended when `events` has; after a whole answer its
  * connection is given back for the next one.
  */
-import type { BackendEvent, HttpBackend, HttpCall, Order } from '../../backends/backend.ts'
-import { createMeter, type Meter } from '../../backends/meter.ts'
-import type { Counts } from '../../backends/protocol/money.ts'
+import type { BackendEvent, HttpBackend, HttpCall, Order } from '../../backends/contract/backend.ts'
+import { createMeter, type Meter } from '../../backends/contract/token-counter.ts'
+import type { Counts } from '../../backends/model/money.ts'
 import type { Calls, OpenedCall } from './calls.ts'
 import { type EngineEvent, EngineFailure, EngineRefused, type Run, refusalOf } from './engine.ts'
 import { plausible } from './plausible.ts'

@@ -7,12 +7,12 @@
  * before anything runs, or bounded from above where it has none; output is counted as it comes; an answer that breaks
  * off is counted by its text. Where a count is not exact the receipt says so.
  */
-import type { Attached, Capabilities, Failure, HttpBackend, Load, Order } from '../../backends/backend.ts'
-import { promptTokensMax } from '../../backends/prompt-bound.ts'
-import { budgets } from '../../backends/protocol/budgets.ts'
-import type { Chat } from '../../backends/protocol/chat.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
-import type { Counts } from '../../backends/protocol/money.ts'
+import type { Attached, Capabilities, Failure, HttpBackend, Load, Order } from '../../backends/contract/backend.ts'
+import { promptTokensMax } from '../../backends/contract/prompt-bound.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import type { Chat } from '../../backends/model/chat.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
+import type { Counts } from '../../backends/model/money.ts'
 import { Calls } from './calls.ts'
 import { shown } from './compile-budget.ts'
 import {

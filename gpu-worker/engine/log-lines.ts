@@ -2,8 +2,8 @@
  * What an engine prints, as lines for the log: short, printable and few. The library prints a grammar that it refuses
  * with all of the client's words in it; those lines are left out.
  */
-import { budgets } from '../../backends/protocol/budgets.ts'
-import { cleanText } from '../../backends/protocol/clean-text.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { cleanText } from '../../backends/model/clean-text.ts'
 
 const charactersMax = 300
 /** The line that a dump of a grammar follows, and the lines of the dump: each is one rule. */

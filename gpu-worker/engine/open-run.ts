@@ -5,7 +5,7 @@
  * engine would do better. The iterator may be taken once. Leaving it early aborts the run. Events wait here for a slow reader; neighbouring
  * text is joined, so that they stay few.
  */
-import type { Counts } from '../../backends/protocol/money.ts'
+import type { Counts } from '../../backends/model/money.ts'
 import { createAnswer } from './answer.ts'
 import { type EngineEvent, type EngineFailure, type EngineRefusal, EngineRefused, type Run } from './engine.ts'
 import type { EndReason } from './messages.ts'

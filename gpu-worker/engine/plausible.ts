@@ -2,7 +2,7 @@
  * Whether an engine's own counts can be true. An engine may have a bug, or be another program than it says; the ledger
  * takes nothing from it that contradicts what the worker saw itself, and marks what it put in its place as estimated.
  */
-import type { Counts } from '../../backends/protocol/money.ts'
+import type { Counts } from '../../backends/model/money.ts'
 
 /** What the worker knows without believing anybody. */
 export interface Witnessed {

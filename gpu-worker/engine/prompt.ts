@@ -1,8 +1,8 @@
 /** What `prepare` makes of a request before anything is counted: the pieces of its prompt, or why there are none. */
 
-import { budgets } from '../../backends/protocol/budgets.ts'
-import type { Chat } from '../../backends/protocol/chat.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import type { Chat } from '../../backends/model/chat.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
 import { depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
 import { cutText } from './pieces.ts'

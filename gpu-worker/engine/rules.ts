@@ -1,10 +1,10 @@
 /**
  * What a request asks of sampling, turned into what the engine child understands: numbers and grammars.
  */
-import type { Chat, Tool } from '../../backends/protocol/chat.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
-import { temperatureDefault } from '../../backends/protocol/model.ts'
-import { computable } from '../../backends/protocol/sampling.ts'
+import type { Chat, Tool } from '../../backends/model/chat.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
+import { temperatureDefault } from '../../backends/model/model.ts'
+import { computable } from '../../backends/model/sampling.ts'
 import type { EngineRefusal } from './engine.ts'
 import { callsJob, formatJob, type GrammarJob, type Grammars } from './grammar.ts'
 import type { Rules, Sampling } from './messages.ts'

@@ -1,5 +1,5 @@
 /** The refusal of a run that its own rules or sampling values ended: the cause, and what to change. */
-import type { Chat } from '../../backends/protocol/chat.ts'
+import type { Chat } from '../../backends/model/chat.ts'
 import type { EngineRefusal } from './engine.ts'
 import type { Rules } from './messages.ts'
 

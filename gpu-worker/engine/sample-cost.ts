@@ -5,7 +5,7 @@
  * token's budget each on average, all of them are suspects: each is sampled alone for some tokens. The innocent are
  * cleared; a slow one stays alone, and one that is far too slow ends with its own error.
  */
-import { budgets } from '../../backends/protocol/budgets.ts'
+import { budgets } from '../../backends/model/budgets.ts'
 
 export interface SampleCost {
   /** Tokens that are still to be sampled alone; 0 where the run is no suspect. */

@@ -13,7 +13,7 @@
  * when its grammar has many open ways, or when its samples were measured to be (sample-cost.ts). A step has one slow run
  * at most, and while others compute, the slow runs together get a quarter of the time; they miss the steps between.
  */
-import { budgets } from '../../backends/protocol/budgets.ts'
+import { budgets } from '../../backends/model/budgets.ts'
 import { bannedIn, escapes, firstMode, grammarOf, type Mode, nextMode } from './constraint.ts'
 import type { EndReason, Grammar, Job, StepReport } from './messages.ts'
 import { inOrder, pickSequence, planPrefill } from './plan.ts'

@@ -6,10 +6,10 @@
  * Tools and settings come once, just before the first user message. Control tokens are segments of their own, and text
  * is tokenised as text: whatever a user writes, `[/INST]` in it is six letters and two brackets.
  */
-import { budgets } from '../../backends/protocol/budgets.ts'
-import type { Chat, Message, Part, Tool, ToolCall } from '../../backends/protocol/chat.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
-import { trimmedEnd } from '../../backends/protocol/trim-end.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import type { Chat, Message, Part, Tool, ToolCall } from '../../backends/model/chat.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
+import { trimmedEnd } from '../../backends/model/trim-end.ts'
 import type { EngineRefusal } from './engine.ts'
 import { dumps, respace } from './python-json.ts'
 import type { ControlName } from './vocabulary.ts'

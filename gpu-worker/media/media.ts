@@ -9,9 +9,9 @@
  * conversation's next turn brings the same document again, so what was read is kept for a while: for the same tenant
  * only, and in bounded memory.
  */
-import { budgets } from '../../backends/protocol/budgets.ts'
-import type { Chat, Message, Part } from '../../backends/protocol/chat.ts'
-import { type ImageHead, sniffImage } from '../../backends/protocol/image.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import type { Chat, Message, Part } from '../../backends/model/chat.ts'
+import { type ImageHead, sniffImage } from '../../backends/model/image.ts'
 import {
   dataBytes,
   dataImage,
@@ -26,7 +26,7 @@ import {
   isPdf,
   type MediaPart,
   needsReading,
-} from '../../backends/protocol/media.ts'
+} from '../../backends/model/media.ts'
 import type { EngineRefusal } from '../engine/engine.ts'
 import type { ReadPdf } from './pdf.ts'
 import { bytesOf, type Shelf } from './shelf.ts'

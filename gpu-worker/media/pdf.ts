@@ -3,7 +3,7 @@
  * bounds. A page's picture costs as much processor as many tokens, so the threads give way to the engine's.
  */
 import { Worker } from 'node:worker_threads'
-import { budgets } from '../../backends/protocol/budgets.ts'
+import { budgets } from '../../backends/model/budgets.ts'
 
 export interface PdfOrder {
   bytes: Uint8Array<ArrayBuffer>

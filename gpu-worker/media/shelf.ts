@@ -3,7 +3,7 @@
  * tenant's share its own oldest goes first; beyond all, the oldest of the tenant that has most. So one tenant's media
  * never push out what a tenant with little has.
  */
-import type { Part } from '../../backends/protocol/chat.ts'
+import type { Part } from '../../backends/model/chat.ts'
 
 export interface ShelfBounds {
   bytesMax: number

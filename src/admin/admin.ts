@@ -1,13 +1,12 @@
 /** The operator's routes: each resource has a file of its own; all of them pass the same guard. */
 import { Hono } from 'hono'
-import { fleetOf } from '../routing/fleet.ts'
+import { fleetOf } from '../fleet/client.ts'
 import { audit } from './audit.ts'
 import type { AdminEnv } from './context.ts'
+import { money } from './credits.ts'
 import { auditedChanges, needs, operatorOnly } from './guard.ts'
 import { keys } from './keys.ts'
 import { members } from './members.ts'
-import { meter } from './meter.ts'
-import { money } from './money.ts'
 import { operators } from './operators.ts'
 import { plans } from './plans.ts'
 import { rateCards, tenantRateCards } from './rate-cards.ts'
@@ -15,6 +14,7 @@ import { receipts } from './receipts.ts'
 import { requests } from './requests.ts'
 import { tenants } from './tenants.ts'
 import { usage } from './usage.ts'
+import { meter } from './webhooks.ts'
 import { workers } from './workers.ts'
 
 export const admin = new Hono<AdminEnv>()

@@ -1,12 +1,12 @@
 /** What the operator's routes share: who asks, what is to be noted, how bodies and ids are read. */
 import type { Context } from 'hono'
 import { z } from 'zod'
-import { budgets } from '../../backends/protocol/budgets.ts'
+import { budgets } from '../../backends/model/budgets.ts'
 import { idPattern } from '../auth/api-key.ts'
 import type { Scope } from '../auth/operator-key.ts'
 import type { Env } from '../env.ts'
-import { GatewayError } from '../errors.ts'
-import { readJsonBody } from '../shaping/body.ts'
+import { readJsonBody } from '../http/body.ts'
+import { GatewayError } from '../http/errors.ts'
 import type { Answer, By } from '../tenant/desk.ts'
 import type { TenantObject } from '../tenant/tenant-object.ts'
 

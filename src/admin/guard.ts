@@ -8,7 +8,7 @@ import { presentedKey } from '../auth/api-key.ts'
 import { readOperatorKey, type Scope, scopes } from '../auth/operator-key.ts'
 import { constantTimeEqual, sha256Hex } from '../auth/secret.ts'
 import { type Env, settings } from '../env.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError } from '../http/errors.ts'
 import type { AdminContext, AdminEnv, Operator } from './context.ts'
 
 export const operatorOnly: MiddlewareHandler<AdminEnv> = async (context, next) => {

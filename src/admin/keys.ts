@@ -1,9 +1,9 @@
 /** `/admin/tenants/:tenantId/keys`: shown whole once, when made; after that by prefix. */
 import { Hono } from 'hono'
+import { KeyChangeOrder, KeyOrder, RotateOrder } from './bodies.ts'
 import { type AdminContext, type AdminEnv, accept, note, read, readPage, tenantStub } from './context.ts'
+import { mintKey, modeOf } from './create-key.ts'
 import { needs } from './guard.ts'
-import { mintKey, modeOf } from './mint.ts'
-import { KeyChangeOrder, KeyOrder, RotateOrder } from './orders.ts'
 
 const by = { kind: 'operator' } as const
 

@@ -1,10 +1,10 @@
 /** `/admin/tenants/:tenantId/members`: people of a tenant and their roles. The last owner stays until there is another. */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { GatewayError } from '../errors.ts'
+import { GatewayError } from '../http/errors.ts'
+import { RoleName } from './bodies.ts'
 import { type AdminEnv, noSuchTenant, note, onePage, read, readPage } from './context.ts'
 import { needs } from './guard.ts'
-import { RoleName } from './orders.ts'
 
 const Member = z
   .string()

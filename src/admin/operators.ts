@@ -3,10 +3,10 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import { mintOperatorKey, scopes } from '../auth/operator-key.ts'
 import { settings } from '../env.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError } from '../http/errors.ts'
+import { Name, Time } from './bodies.ts'
 import { type AdminEnv, note, read } from './context.ts'
 import { needs, type OperatorRow } from './guard.ts'
-import { Name, Time } from './orders.ts'
 
 export const NewOperator = z.strictObject({
   name: Name,

@@ -5,10 +5,10 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Env } from '../env.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError } from '../http/errors.ts'
+import { LimitsOrder, Name, SettingsChange } from './bodies.ts'
 import { type AdminEnv, note, onePage, read, readPage } from './context.ts'
 import { needs } from './guard.ts'
-import { LimitsOrder, Name, SettingsChange } from './orders.ts'
 
 export const PlanId = z
   .string()

@@ -5,10 +5,10 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Env } from '../env.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError } from '../http/errors.ts'
+import { ModelId, RateCardOrder, Time } from './bodies.ts'
 import { type AdminEnv, accept, noSuchTenant, note, onePage, read, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
-import { ModelId, RateCardOrder, Time } from './orders.ts'
 
 export const PushOrder = z.strictObject({
   model: ModelId,

@@ -4,9 +4,9 @@
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { Counts } from '../../backends/protocol/money.ts'
-import { Receipt } from '../../backends/protocol/receipt.ts'
-import { GatewayError } from '../errors.ts'
+import { Counts } from '../../backends/model/money.ts'
+import { Receipt } from '../../backends/wire/receipt.ts'
+import { GatewayError } from '../http/errors.ts'
 import { type AdminContext, type AdminEnv, accept, note, onePage, parse, read, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 import { dropRefused, findRefused, markSettled, type RefusedRow } from './refused-receipts.ts'

@@ -2,9 +2,9 @@
  * The rows of refused receipts in the operator's database. A worker that is not honest may send as many as it likes: each
  * worker has a bounded share, the oldest are dropped first, and no other worker's are.
  */
-import { budgets } from '../../backends/protocol/budgets.ts'
-import { cleanText } from '../../backends/protocol/clean-text.ts'
-import type { ReceiptNames } from '../../backends/protocol/receipt.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { cleanText } from '../../backends/model/clean-text.ts'
+import type { ReceiptNames } from '../../backends/wire/receipt.ts'
 
 export interface RefusedReceipt {
   /** The worker that sealed it. */

@@ -4,8 +4,8 @@
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { GatewayError } from '../errors.ts'
-import { fleetOf } from '../routing/fleet.ts'
+import { fleetOf } from '../fleet/client.ts'
+import { GatewayError } from '../http/errors.ts'
 import { type AdminEnv, parse, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 

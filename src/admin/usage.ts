@@ -1,7 +1,7 @@
 /** `/admin/tenants/:tenantId/usage`: the same report that the tenant's own keys get. */
 import { Hono } from 'hono'
-import { readUsageQuery, writeUsage } from '../metering/usage.ts'
 import type { By } from '../tenant/desk.ts'
+import { readUsageQuery, writeUsage } from '../tenant/usage/report.ts'
 import { type AdminContext, type AdminEnv, accept, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 

@@ -4,27 +4,27 @@
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { budgets } from '../../backends/protocol/budgets.ts'
-import { PoolName } from '../../backends/protocol/dispatch.ts'
-import { slotsPerWorkerMax } from '../../backends/protocol/heartbeat.ts'
-import { models as catalogue, findModel } from '../../backends/protocol/model.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { models as catalogue, findModel } from '../../backends/model/model.ts'
+import { PoolName } from '../../backends/wire/dispatch.ts'
+import { slotsPerWorkerMax } from '../../backends/wire/heartbeat.ts'
 import {
   formatWorkerAddress,
   readWorkerAddress,
   workerAddressCharactersMax,
-} from '../../backends/protocol/worker-address.ts'
-import { workerIdPattern } from '../../backends/protocol/worker-key.ts'
+} from '../../backends/wire/worker-address.ts'
+import { workerIdPattern } from '../../backends/wire/worker-key.ts'
 import { mintWorkerKey } from '../auth/fleet.ts'
 import { type Env, settings } from '../env.ts'
-import { GatewayError } from '../errors.ts'
-import { anyPool } from '../routing/enrolment.ts'
-import type { Fence } from '../routing/fence.ts'
-import { fleetOf } from '../routing/fleet.ts'
-import type { WorkerReport } from '../routing/fleet-report.ts'
-import { enrolmentOf, fenceOf, findWorker, type WorkerRow, workerColumns } from '../routing/worker-rows.ts'
+import { fleetOf } from '../fleet/client.ts'
+import { anyPool } from '../fleet/enrolment.ts'
+import type { WorkerReport } from '../fleet/fleet-report.ts'
+import type { Fence } from '../fleet/key-fence.ts'
+import { enrolmentOf, fenceOf, findWorker, type WorkerRow, workerColumns } from '../fleet/worker-rows.ts'
+import { GatewayError } from '../http/errors.ts'
+import { RotateOrder } from './bodies.ts'
 import { type AdminContext, type AdminEnv, note, onePage, read, readPage } from './context.ts'
 import { needs } from './guard.ts'
-import { RotateOrder } from './orders.ts'
 
 const epochMax = 999_999
 const offered = catalogue.map(({ id }) => id).join(', ')

@@ -1,5 +1,5 @@
 /** The first room of the line: a key that this edge made, or a refusal, without any I/O. */
-import { GatewayError } from '../errors.ts'
+import { GatewayError } from '../http/errors.ts'
 import { type ApiKey, presentedKey, readApiKey } from './api-key.ts'
 
 export async function authenticate(headers: Headers, macKey: CryptoKey): Promise<ApiKey> {

@@ -3,9 +3,9 @@
  * secret(worker, epoch) = HMAC-SHA256(fleet secret, "worker:<workerId>:<epoch>").
  */
 import type { z } from 'zod'
-import { budgets } from '../../backends/protocol/budgets.ts'
-import { type Seal, sealedBy, sealKey, unseal } from '../../backends/protocol/seal.ts'
-import { formatWorkerKey, parseKeyId } from '../../backends/protocol/worker-key.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { type Seal, sealedBy, sealKey, unseal } from '../../backends/wire/seal.ts'
+import { formatWorkerKey, parseKeyId } from '../../backends/wire/worker-key.ts'
 import type { Secret } from './secret.ts'
 
 /** By key id, the least recently used first. */

@@ -3,7 +3,7 @@
  * large body or parses anything.
  */
 import type { Env } from '../env.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError } from '../http/errors.ts'
 import type { Answer, Identity } from '../tenant/desk.ts'
 import type { Right } from '../tenant/roles.ts'
 import type { ApiKey } from './api-key.ts'

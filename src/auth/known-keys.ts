@@ -2,7 +2,7 @@
  * Keys that their tenant called good a moment ago, so that a request with a small body asks its tenant once and not
  * twice. Bounded, and forgotten after `keyKnownMs`; what is remembered decides only whether a body may be parsed. Pure.
  */
-import { budgets } from '../../backends/protocol/budgets.ts'
+import { budgets } from '../../backends/model/budgets.ts'
 import type { ApiKey } from './api-key.ts'
 
 export class KnownKeys {

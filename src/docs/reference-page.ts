@@ -1,8 +1,8 @@
 /** The routes of one audience as a page, made of the schemas that read the requests. */
 import { html, raw } from 'hono/html'
-import { answerSchema, audienceOf, bodySchema, operationId, queryParameters } from '../reference/openapi.ts'
-import { type Operation, operations, type Tag, tags } from '../reference/operations.ts'
 import type { Audience } from './navigation.ts'
+import { answerSchema, audienceOf, bodySchema, operationId, queryParameters } from './openapi.ts'
+import { type Operation, operations, type Tag, tags } from './operations.ts'
 import { escapeHtml, type Heading, type RenderedPage } from './site.ts'
 
 type Json = Record<string, unknown>

@@ -3,9 +3,9 @@
  * the one model that is served. An id that is enrolled already keeps its row; a revoked one gets a new key.
  */
 import { z } from 'zod'
-import { budgets } from '../../backends/protocol/budgets.ts'
-import { type PoolName, poolNames } from '../../backends/protocol/dispatch.ts'
-import { slotsPerWorkerMax } from '../../backends/protocol/heartbeat.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { type PoolName, poolNames } from '../../backends/wire/dispatch.ts'
+import { slotsPerWorkerMax } from '../../backends/wire/heartbeat.ts'
 import { mintWorkerKey } from '../auth/fleet.ts'
 import { Secret } from '../auth/secret.ts'
 import type { State } from './home.ts'

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { poolNames } from '../../backends/protocol/dispatch.ts'
+import { poolNames } from '../../backends/wire/dispatch.ts'
 
 const State = z.object({
   version: z.literal(1),

@@ -2,15 +2,16 @@
  * Asks every worker about overdue requests. Those that cannot be asked make the answer `silent`, and so
  * does a fleet that was started so lately that it does not know them all.
  */
-import { claimedMax, type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/protocol/inquiry.ts'
-import { seal } from '../../backends/protocol/seal.ts'
-import { keyIdOf } from '../../backends/protocol/worker-key.ts'
-import { below } from '../../backends/root.ts'
+
+import { below } from '../../backends/contract/root.ts'
+import { claimedMax, type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/wire/inquiry.ts'
+import { seal } from '../../backends/wire/seal.ts'
+import { keyIdOf } from '../../backends/wire/worker-key.ts'
 import { workerSealKey } from '../auth/fleet.ts'
-import { readWorkerAnswer } from '../dispatch/worker-answer.ts'
 import { type Env, settings } from '../env.ts'
-import { fleetOf } from '../routing/fleet.ts'
-import type { Place } from '../routing/pool.ts'
+import { fleetOf } from '../fleet/client.ts'
+import type { Place } from '../fleet/fleet.ts'
+import { readWorkerAnswer } from '../fleet/worker-answer.ts'
 import type { Known } from './overdue.ts'
 import { believe, type Heard } from './verdict.ts'
 

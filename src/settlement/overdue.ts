@@ -3,7 +3,7 @@
  * every worker that may have run it was asked and knows nothing, or a day has passed. Until then it stays reserved,
  * which may refuse a tenant early and never overshoots. Pure.
  */
-import type { Booking } from '../ledger/ledger.ts'
+import type { Booking } from '../tenant/ledger/ledger.ts'
 
 export interface Known {
   running: ReadonlySet<string>

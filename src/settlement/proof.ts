@@ -6,7 +6,7 @@
  * Synchronous and native, as the ledger's hash: the simulation runs it too.
  */
 import { createHmac } from 'node:crypto'
-import type { ProvenDispatch } from '../../backends/protocol/dispatch.ts'
+import type { ProvenDispatch } from '../../backends/wire/dispatch.ts'
 import { constantTimeEqual, type Secret } from '../auth/secret.ts'
 
 /** Workers' keys are derived from the same secret under names that begin with "worker:". */

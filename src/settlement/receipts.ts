@@ -7,14 +7,14 @@
  * later step sees it. One whose tenant does not answer is neither done nor refused: its worker sends it again.
  */
 import { z } from 'zod'
-import { cleanText } from '../../backends/protocol/clean-text.ts'
-import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '../../backends/protocol/receipt.ts'
+import { cleanText } from '../../backends/model/clean-text.ts'
+import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '../../backends/wire/receipt.ts'
 import { type RefusedReceipt, recordRefused } from '../admin/refused-receipts.ts'
 import { openWorkerWord } from '../auth/fleet.ts'
 import type { Env, Settings } from '../env.ts'
-import { GatewayError } from '../errors.ts'
-import { fleetOf } from '../routing/fleet.ts'
-import type { End } from '../routing/pool.ts'
+import { fleetOf } from '../fleet/client.ts'
+import type { End } from '../fleet/fleet.ts'
+import { GatewayError } from '../http/errors.ts'
 import { judgeReceipt } from './verdict.ts'
 
 /** What a worker has sealed. Nothing of it is checked yet but the seal. */

@@ -2,9 +2,9 @@
  * What the edge believes of a worker's word. Pure, so that the simulation judges by the same rule. A receipt is well
  * formed, proven by the dispatch, and possible under its terms, in this order; the first fault is the reason.
  */
-import type { ProvenDispatch } from '../../backends/protocol/dispatch.ts'
-import type { InquiryAnswer } from '../../backends/protocol/inquiry.ts'
-import { Receipt, receiptFault } from '../../backends/protocol/receipt.ts'
+import type { ProvenDispatch } from '../../backends/wire/dispatch.ts'
+import type { InquiryAnswer } from '../../backends/wire/inquiry.ts'
+import { Receipt, receiptFault } from '../../backends/wire/receipt.ts'
 import type { Secret } from '../auth/secret.ts'
 import { isProven } from './proof.ts'
 

@@ -2,9 +2,10 @@
  * Admission, decided in one step from the tenant's rows: is the key good, do its and its tenant's limits allow the
  * request, does the money suffice. Pure; a refusal changes nothing.
  */
-import { boundNano, type Rates } from '../../backends/protocol/money.ts'
+import { boundNano, type Rates } from '../../backends/model/money.ts'
 import { constantTimeEqual } from '../auth/secret.ts'
-import { type Booking, leftNano, raise, reserve } from '../ledger/ledger.ts'
+import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
+import { type Booking, leftNano, raise, reserve } from './ledger/ledger.ts'
 import {
   admitHolder,
   type HolderRefusal,
@@ -12,8 +13,7 @@ import {
   raiseHolder,
   rateLeft,
   takeHolderRates,
-} from '../limits/holder.ts'
-import type { PriorityClass } from '../routing/fair-queue.ts'
+} from './limits/limits.ts'
 import { may } from './roles.ts'
 import type { KeyRow, Tenant } from './store.ts'
 

@@ -2,22 +2,22 @@
  * The desk of a tenant: what an operator, or one of the tenant's own keys as its role allows, may see and change. Pure
  * over the books, for use inside one transaction; a refusal changes nothing and says what to do.
  */
-import { cleanText } from '../../backends/protocol/clean-text.ts'
-import { countsFault, widestBounds } from '../../backends/protocol/counts.ts'
-import type { ErrorCode } from '../../backends/protocol/errors.ts'
-import { costNano, type Rates } from '../../backends/protocol/money.ts'
-import type { Settlement } from '../../backends/protocol/receipt.ts'
-import { keyBudgets, type Limits, newHolder } from '../limits/holder.ts'
-import { type HolderLeft, holderLeft } from '../limits/left.ts'
-import type { UsageQuery, UsageRow } from '../metering/usage.ts'
-import { usageRowsMax } from '../metering/usage.ts'
+import { cleanText } from '../../backends/model/clean-text.ts'
+import { countsFault, widestBounds } from '../../backends/model/counts.ts'
+import type { ErrorCode } from '../../backends/model/errors.ts'
+import { costNano, type Rates } from '../../backends/model/money.ts'
+import type { Settlement } from '../../backends/wire/receipt.ts'
+import type { Books } from './account.ts'
 import { checkKey, suspendedMessage } from './admission.ts'
-import type { Books } from './books.ts'
-import type { NewKey } from './calls.ts'
+import { keyBudgets, type Limits, newHolder } from './limits/limits.ts'
+import { type HolderLeft, holderLeft } from './limits/remaining.ts'
 import { may, type Right, reaches, roleNeeded } from './roles.ts'
 import { int } from './rows.ts'
+import type { NewKey } from './rpc.ts'
 import type { KeyRow, Role, Tenant, TenantSettings, TenantStatus } from './store.ts'
-import { usageRows } from './usage-rows.ts'
+import type { UsageQuery, UsageRow } from './usage/report.ts'
+import { usageRowsMax } from './usage/report.ts'
+import { usageRows } from './usage/rows.ts'
 
 /** Who asks: the operator, who may everything, or the bearer of one of the tenant's keys. */
 export type By = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }

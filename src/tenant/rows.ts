@@ -3,8 +3,8 @@
  * one that is exact: a row that cannot be read would shut its tenant out, and verification still finds what is wrong.
  */
 import { z } from 'zod'
-import { safeInteger } from '../../backends/protocol/money.ts'
-import type { HolderState } from '../limits/holder.ts'
+import { safeInteger } from '../../backends/model/money.ts'
+import type { HolderState } from './limits/limits.ts'
 
 export type SqlValue = string | number | null
 export type Row = Record<string, SqlValue>

@@ -3,14 +3,14 @@
  * Every function is synchronous; whoever calls several of them does so inside one transaction.
  */
 import { z } from 'zod'
-import { budgets } from '../../backends/protocol/budgets.ts'
-import { nanoMax, type Rates, safeInteger } from '../../backends/protocol/money.ts'
-import { chainStart } from '../ledger/chain.ts'
-import type { Hedge } from '../ledger/hedge.ts'
-import type { Account, Booking, Entry } from '../ledger/ledger.ts'
-import type { HolderState, Limits } from '../limits/holder.ts'
-import { priorityClasses, weightMax } from '../routing/fair-queue.ts'
-import { openReservations } from './reservations.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { nanoMax, type Rates, safeInteger } from '../../backends/model/money.ts'
+import { priorityClasses, weightMax } from '../fleet/queue/fair-queue.ts'
+import { chainStart } from './ledger/hash-chain.ts'
+import type { Hedge } from './ledger/hedge.ts'
+import type { Account, Booking, Entry } from './ledger/ledger.ts'
+import type { HolderState, Limits } from './limits/limits.ts'
+import { openReservations } from './open-reservations.ts'
 import { HolderRow, int, type Row, type Sql, type SqlValue, text } from './rows.ts'
 import { schema } from './schema.ts'
 

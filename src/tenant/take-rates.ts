@@ -1,8 +1,8 @@
 /** Takes from the rates of a key and its tenant for work that is not billed: counting, a replay, a body that is refused. */
 import type { ApiKey } from '../auth/api-key.ts'
-import type { Line } from '../line.ts'
+import type { Line } from '../chat/context.ts'
 import type { RatesLeft, Refused } from './admission.ts'
-import { refusal, tenantStub } from './reserve.ts'
+import { refusal, tenantStub } from './client.ts'
 
 interface RateTaker {
   takeRates(order: {

@@ -2,7 +2,7 @@
  * Verification of one tenant's books: the chain is whole, the sums of the entries are the account's balances, the open
  * reservations add up to what is held, and the receipts of each request posted at most its bound. One function for the running object, for a state folder, and for tests.
  */
-import { chainHash } from '../ledger/chain.ts'
+import { chainHash } from './ledger/hash-chain.ts'
 import type { Store } from './store.ts'
 
 export interface Verdict {

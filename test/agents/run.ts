@@ -13,7 +13,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
-import { type AgentQuickstart, agentQuickstarts, type Place } from '../../src/reference/quickstarts.ts'
+import { type AgentQuickstart, agentQuickstarts, type Place } from '../../src/docs/quickstarts.ts'
 import { startProduct } from '../support/product.ts'
 import { startScriptedWorker } from '../support/scripted-worker.ts'
 import { fileName, fileText, follow, lastWords, obey, prompt } from './task.ts'

@@ -1,6 +1,6 @@
 /** The task that every agent is given, and the model's side of it: one command in the agent's own shell, then a word. */
-import type { Chat, Tool } from '../../backends/protocol/chat.ts'
-import { mapEffort } from '../../backends/protocol/effort.ts'
+import type { Chat, Tool } from '../../backends/model/chat.ts'
+import { mapEffort } from '../../backends/model/effort.ts'
 import type { Script } from '../support/scripted-worker.ts'
 
 export const fileName = 'greeting.txt'

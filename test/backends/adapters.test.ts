@@ -10,22 +10,22 @@ import {
   type HttpBackend,
   type LaunchSettings,
   type Order,
-} from '../../backends/backend.ts'
-import { fake } from '../../backends/fake.ts'
-import { llamaCpp } from '../../backends/llama-cpp.ts'
-import { lmStudio } from '../../backends/lm-studio.ts'
-import { mistral } from '../../backends/mistral.ts'
-import { ollama } from '../../backends/ollama.ts'
-import { createThinkSplit } from '../../backends/openai/think-split.ts'
-import { openaiCompatible } from '../../backends/openai-compatible.ts'
-import { readMetrics } from '../../backends/prometheus.ts'
-import { type Chat, readChat } from '../../backends/protocol/chat.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
-import { httpBackends } from '../../backends/registry.ts'
-import { sglang } from '../../backends/sglang.ts'
-import { transformers } from '../../backends/transformers.ts'
-import { isOlder } from '../../backends/version.ts'
-import { vllm } from '../../backends/vllm.ts'
+} from '../../backends/contract/backend.ts'
+import { readMetrics } from '../../backends/contract/prometheus.ts'
+import { isOlder } from '../../backends/contract/version.ts'
+import { fake } from '../../backends/engines/fake.ts'
+import { llamaCpp } from '../../backends/engines/llama-cpp.ts'
+import { lmStudio } from '../../backends/engines/lm-studio.ts'
+import { mistral } from '../../backends/engines/mistral.ts'
+import { ollama } from '../../backends/engines/ollama.ts'
+import { createThinkSplit } from '../../backends/engines/openai/think-split.ts'
+import { openaiCompatible } from '../../backends/engines/openai-compatible.ts'
+import { httpBackends } from '../../backends/engines/registry.ts'
+import { sglang } from '../../backends/engines/sglang.ts'
+import { transformers } from '../../backends/engines/transformers.ts'
+import { vllm } from '../../backends/engines/vllm.ts'
+import { type Chat, readChat } from '../../backends/model/chat.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
 
 const all = httpBackends.map((backend) => [backend.name, backend] as const)
 const order: Order = { requestId: 'req_1', effort: 'none', outputTokensMax: 50, priority: 3, cacheSalt: 's4lt' }

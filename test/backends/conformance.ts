@@ -2,9 +2,9 @@
  * The conformance suite: the doctor's checks, over every backend that there is. Where an engine ran, over its recorded
  * bytes; where none can run here, over a script of its documented formats; and the embedded one as it is.
  */
-import type { HttpBackend, Trait } from '../../backends/backend.ts'
-import { embedded } from '../../backends/embedded.ts'
-import { backends, findBackend } from '../../backends/registry.ts'
+import type { HttpBackend, Trait } from '../../backends/contract/backend.ts'
+import { embedded } from '../../backends/engines/embedded.ts'
+import { backends, findBackend } from '../../backends/engines/registry.ts'
 import { tinyModelPath } from '../../gpu-worker/config.ts'
 import { examine, type Verdict } from '../../gpu-worker/doctor/checks.ts'
 import { askProbe, httpSubject, type Transport } from '../../gpu-worker/doctor/subject.ts'

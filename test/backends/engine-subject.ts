@@ -1,6 +1,6 @@
 /** An engine as the conformance suite examines it: through the interface that the worker uses. */
-import type { Load } from '../../backends/backend.ts'
-import { embedded } from '../../backends/embedded.ts'
+import type { Load } from '../../backends/contract/backend.ts'
+import { embedded } from '../../backends/engines/embedded.ts'
 import {
   type Ask,
   chatOf,

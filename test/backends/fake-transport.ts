@@ -1,6 +1,6 @@
 /** The fake engine without a socket: its answers, as a transport. */
-import type { HttpCall } from '../../backends/backend.ts'
-import { fakeAnswer, fakeCount } from '../../backends/fake.ts'
+import type { HttpCall } from '../../backends/contract/backend.ts'
+import { fakeAnswer, fakeCount } from '../../backends/engines/fake.ts'
 import { type DocumentedAnswer, jsonAnswer, streamAnswer } from './documented/model.ts'
 
 export const how = 'a description that answers itself'

@@ -1,5 +1,5 @@
 /** The published matrix, from what the suite saw. Pure. */
-import { type Described, traits } from '../../backends/backend.ts'
+import { type Described, traits } from '../../backends/contract/backend.ts'
 import type { Column } from './conformance.ts'
 
 const signs = { yes: '✓', estimated: '≈', refused: '–', no: '✗', untested: '·' }

@@ -1,11 +1,11 @@
 /** From events to counts: exact where the engine tells, and marked where it does not. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { BackendEvent, BackendUsage, Truth } from '../../backends/backend.ts'
-import { llamaCpp } from '../../backends/llama-cpp.ts'
-import { createMeter } from '../../backends/meter.ts'
-import { sglang } from '../../backends/sglang.ts'
-import { transformers } from '../../backends/transformers.ts'
+import type { BackendEvent, BackendUsage, Truth } from '../../backends/contract/backend.ts'
+import { createMeter } from '../../backends/contract/token-counter.ts'
+import { llamaCpp } from '../../backends/engines/llama-cpp.ts'
+import { sglang } from '../../backends/engines/sglang.ts'
+import { transformers } from '../../backends/engines/transformers.ts'
 
 const text = (channel: 'content' | 'reasoning'): BackendEvent => ({ kind: 'text', channel, text: 'x' })
 const used = (outputTokens: number, more: Partial<BackendUsage> = {}): BackendEvent => ({

@@ -1,12 +1,12 @@
 /** Mistral's hosted API by its documented formats: what it is sent, what is read from it, what its refusals become. */
 import { describe, expect, it } from 'vitest'
-import type { BackendEvent, Order, Reader } from '../../backends/backend.ts'
-import { nineCharacterIds } from '../../backends/call-ids.ts'
-import { mistral, mistralModel } from '../../backends/mistral.ts'
-import { promptBound } from '../../backends/prompt-bound.ts'
-import { type Chat, readChat } from '../../backends/protocol/chat.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
-import { imageTokensMax } from '../../backends/protocol/image.ts'
+import type { BackendEvent, Order, Reader } from '../../backends/contract/backend.ts'
+import { nineCharacterIds } from '../../backends/contract/call-ids.ts'
+import { promptBound } from '../../backends/contract/prompt-bound.ts'
+import { mistral, mistralModel } from '../../backends/engines/mistral.ts'
+import { type Chat, readChat } from '../../backends/model/chat.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
+import { imageTokensMax } from '../../backends/model/image.ts'
 
 function chatOf(body: Record<string, unknown>): Chat {
   const read = readChat({ model: 'mistral-small-4', messages: [{ role: 'user', content: 'Hi' }], ...body })

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import type { HttpCall } from '../../backends/backend.ts'
+import type { HttpCall } from '../../backends/contract/backend.ts'
 import type { OpenAnswer, Transport } from '../../gpu-worker/doctor/subject.ts'
 
 const Exchange = z.object({

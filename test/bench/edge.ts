@@ -9,7 +9,7 @@
  */
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import { dispatchPath } from '../../backends/protocol/dispatch.ts'
+import { dispatchPath } from '../../backends/wire/dispatch.ts'
 import { metricsKey } from '../support/product.ts'
 import type { Child } from './children.ts'
 import { poissonArrivals, quantile } from './figures.ts'

@@ -4,9 +4,9 @@
  * delivered. Asked for by a message, it tells how much memory it uses, after a collection.
  */
 import type { AddressInfo } from 'node:net'
-import { sealKey } from '../../backends/protocol/seal.ts'
-import { parseWorkerKey } from '../../backends/protocol/worker-key.ts'
-import { findBackend } from '../../backends/registry.ts'
+import { findBackend } from '../../backends/engines/registry.ts'
+import { sealKey } from '../../backends/wire/seal.ts'
+import { parseWorkerKey } from '../../backends/wire/worker-key.ts'
 import { createHttpEngine } from '../../gpu-worker/engine/http.ts'
 import { attach } from '../../gpu-worker/engine/launch.ts'
 import { attachedRules } from '../../gpu-worker/engine/lifecycle.ts'

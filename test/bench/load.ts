@@ -5,9 +5,9 @@
  */
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Dispatch, dispatchTtlMs } from '../../backends/protocol/dispatch.ts'
-import { digest, seal, sealKey } from '../../backends/protocol/seal.ts'
-import { keyIdOf, parseWorkerKey } from '../../backends/protocol/worker-key.ts'
+import { type Dispatch, dispatchTtlMs } from '../../backends/wire/dispatch.ts'
+import { digest, seal, sealKey } from '../../backends/wire/seal.ts'
+import { keyIdOf, parseWorkerKey } from '../../backends/wire/worker-key.ts'
 
 export interface LoadOrder {
   url: string

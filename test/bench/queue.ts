@@ -5,9 +5,10 @@
  * anywhere withdrawn, one asked where it stands. The pool, of 200 workers with 4 slots each, all leased: a request that
  * comes and waits, and one that ends and hands its slot to the next.
  */
-import { FairQueue, type Queued, waitingPerTenantMax } from '../../src/routing/fair-queue.ts'
-import { type Ask, emptyPool, heartbeat, lease, release, waitView } from '../../src/routing/pool.ts'
-import { observeTokens } from '../../src/routing/speed.ts'
+
+import { type Ask, emptyPool, heartbeat, lease, release, waitView } from '../../src/fleet/fleet.ts'
+import { observeTokens } from '../../src/fleet/placement/worker-speed.ts'
+import { FairQueue, type Queued, waitingPerTenantMax } from '../../src/fleet/queue/fair-queue.ts'
 import { testBeat } from '../support/fleet.ts'
 
 const lengths = [10, 100, 1_000, 20_000]

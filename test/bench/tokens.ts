@@ -6,7 +6,7 @@
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { dispatchPath } from '../../backends/protocol/dispatch.ts'
+import { dispatchPath } from '../../backends/wire/dispatch.ts'
 import type { BareRound } from './bare-loop.ts'
 import { type Child, startChild } from './children.ts'
 import { ask, directClaims } from './edge.ts'

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { noLimits } from '../../src/limits/holder.ts'
 import { admit, readmit } from '../../src/tenant/admission.ts'
-import type { Admission } from '../../src/tenant/calls.ts'
+import { noLimits } from '../../src/tenant/limits/limits.ts'
+import type { Admission } from '../../src/tenant/rpc.ts'
 import type { TenantSettings } from '../../src/tenant/store.ts'
 import { openBooks, testRates as rates, testKey, testOrder, testTenant } from '../support/tenant.ts'
 

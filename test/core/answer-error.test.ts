@@ -1,8 +1,8 @@
 /** A worker's error in an answer's place, as each dialect's client sees it. */
 import { describe, expect, it } from 'vitest'
-import { errorBody } from '../../backends/protocol/errors.ts'
-import { parseAnswerError, readAnswerError } from '../../src/dispatch/first-error.ts'
-import { readStream } from '../../src/surfaces/answer.ts'
+import { errorBody } from '../../backends/model/errors.ts'
+import { parseAnswerError, readAnswerError } from '../../src/chat/first-error.ts'
+import { readStream } from '../../src/dialects/answer-events.ts'
 
 const error = JSON.stringify(
   errorBody('invalid_value', 'response_format: no token could follow', 'response_format', 'r'),

@@ -1,7 +1,7 @@
 /** What a worker streams, cut at every byte: the same events, and the same words in every dialect. */
 import { describe, expect, it } from 'vitest'
-import { chunkWriter, completion } from '../../backends/protocol/chunk.ts'
-import { type AnswerEvent, readStream, readWhole } from '../../src/surfaces/answer.ts'
+import { chunkWriter, completion } from '../../backends/model/chunk.ts'
+import { type AnswerEvent, readStream, readWhole } from '../../src/dialects/answer-events.ts'
 
 const head = { id: 'chatcmpl-1', created: 5, model: 'm', effort: { asked: 'high', effective: 'high' } } as const
 const counts = { promptTokens: 70, cachedTokens: 20, outputTokens: 15, reasoningTokens: 6 }

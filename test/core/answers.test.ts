@@ -1,8 +1,8 @@
 /** What clients may come back to, as its real SQL on Node's SQLite. */
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
-import { answerCharactersMax, openAnswers } from '../../src/answers/answers-store.ts'
-import type { Kept } from '../../src/surfaces/surface.ts'
+import type { Kept } from '../../src/dialects/dialect.ts'
+import { answerCharactersMax, openAnswers } from '../../src/responses/responses-store.ts'
 import { nodeSql } from '../support/tenant.ts'
 
 const open = () => openAnswers(nodeSql(new DatabaseSync(':memory:')))

@@ -1,15 +1,15 @@
 /** What large bodies take of an isolate's memory, and the bytes that a worker is sent for them. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { budgets } from '../../backends/protocol/budgets.ts'
-import type { Chat } from '../../backends/protocol/chat.ts'
-import { readChat } from '../../backends/protocol/chat.ts'
-import { chatBody } from '../../backends/protocol/chat-body.ts'
-import { documentBy, imageByData, measureMedia } from '../../backends/protocol/media.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import type { Chat } from '../../backends/model/chat.ts'
+import { readChat } from '../../backends/model/chat.ts'
+import { chatBody } from '../../backends/model/chat-body.ts'
+import { documentBy, imageByData, measureMedia } from '../../backends/model/media.ts'
 import { KnownKeys } from '../../src/auth/known-keys.ts'
-import { BodyMemory } from '../../src/shaping/body-memory.ts'
-import { chatBytes } from '../../src/shaping/chat-bytes.ts'
-import { unsealThinking } from '../../src/surfaces/sealed-thinking.ts'
+import { chatBytes } from '../../src/chat/chat-bytes.ts'
+import { unsealThinking } from '../../src/dialects/carried-thinking.ts'
+import { BodyMemory } from '../../src/http/body-memory.ts'
 
 describe('the memory of bodies', () => {
   it('[BODY6] all holds together stay under the limit, one tenant with several under half of it, and all memory is released', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { noLimits } from '../../src/limits/holder.ts'
+import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts'
 

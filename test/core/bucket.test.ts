@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Bucket, fullBucket, giveBack, take, unitsLeft } from '../../src/limits/bucket.ts'
+import { type Bucket, fullBucket, giveBack, take, unitsLeft } from '../../src/tenant/limits/token-bucket.ts'
 
 describe('bucket', () => {
   it('[LIM1] a refusal states the exact wait: refused one millisecond earlier, accepted at that time', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { noLimits } from '../../src/limits/holder.ts'
+import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { openBooks, testOrder, testReceipt } from '../support/tenant.ts'
 
 /** What a test order may cost at most; a test receipt costs 600. */

@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { type Budget, budgets } from '../../backends/protocol/budgets.ts'
-import { budgetsMarkdown } from '../../src/reference/budgets-table.ts'
+import { type Budget, budgets } from '../../backends/model/budgets.ts'
+import { budgetsMarkdown } from '../../src/docs/budgets-table.ts'
 
 const path = fileURLToPath(new URL('../../SECURITY.md', import.meta.url))
 const section = /(<!-- budgets -->\n)[\s\S]*?(\n<!-- \/budgets -->)/

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { type Chat, messagesMax, readChat } from '../../backends/protocol/chat.ts'
-import { chatBody } from '../../backends/protocol/chat-body.ts'
-import { mapEffort } from '../../backends/protocol/effort.ts'
-import { shape } from '../../src/shaping/shape.ts'
+import { type Chat, messagesMax, readChat } from '../../backends/model/chat.ts'
+import { chatBody } from '../../backends/model/chat-body.ts'
+import { mapEffort } from '../../backends/model/effort.ts'
+import { shape } from '../../src/chat/prepare.ts'
 import { asked } from '../support/asked.ts'
 import { dataUrl, png } from '../support/images.ts'
 

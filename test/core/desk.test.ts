@@ -1,8 +1,8 @@
 /** The desk: what roles may, rotation by the clock, and fences, as pure decisions. */
 import { describe, expect, it } from 'vitest'
-import { noLimits } from '../../src/limits/holder.ts'
-import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from '../../src/routing/fence.ts'
+import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from '../../src/fleet/key-fence.ts'
 import * as desk from '../../src/tenant/desk.ts'
+import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { openBooks, testKey, testOrder } from '../support/tenant.ts'
 
 const operator = { kind: 'operator' } as const

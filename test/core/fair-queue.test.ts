@@ -8,8 +8,8 @@ import {
   type Queued,
   waitingMax,
   waitingPerTenantMax,
-} from '../../src/routing/fair-queue.ts'
-import { Heap } from '../../src/routing/heap.ts'
+} from '../../src/fleet/queue/fair-queue.ts'
+import { Heap } from '../../src/fleet/queue/heap.ts'
 
 let serial = 0
 

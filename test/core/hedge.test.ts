@@ -1,7 +1,7 @@
 /** Requests that run on two workers: who is paid for, whose slots they hold, and how the setting is read. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { HedgeAfter } from '../../src/dispatch/hedge-after.ts'
+import { HedgeAfter } from '../../src/chat/hedge-after.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testOrder, testReceipt } from '../support/tenant.ts'
 

@@ -1,9 +1,9 @@
 /** What the edge settles by itself when no worker signs a receipt. */
 import { describe, expect, it } from 'vitest'
-import type { BackendEvent } from '../../backends/backend.ts'
-import type { Outcome } from '../../src/routing/pool.ts'
-import { NoPlace, refusal } from '../../src/routing/refusal.ts'
-import { type HostedEnd, type HostedOrder, hostedSettlement, Seen } from '../../src/settlement/hosted.ts'
+import type { BackendEvent } from '../../backends/contract/backend.ts'
+import { type HostedEnd, type HostedOrder, hostedSettlement, Seen } from '../../src/chat/hosted-usage.ts'
+import type { Outcome } from '../../src/fleet/fleet.ts'
+import { NoPlace, refusal } from '../../src/fleet/refusal.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testOrder, testRates } from '../support/tenant.ts'
 

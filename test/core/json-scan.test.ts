@@ -1,7 +1,7 @@
 /** A body's structure, counted byte by byte before it is parsed. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type JsonFault, type JsonLimits, JsonScan, parseMemory, parseScanned } from '../../src/shaping/json-scan.ts'
+import { type JsonFault, type JsonLimits, JsonScan, parseMemory, parseScanned } from '../../src/http/json-scan.ts'
 
 const none: JsonLimits = { valuesMax: 1_000_000, depthMax: 1_000, longStringBytes: 1_000_000 }
 const encoder = new TextEncoder()

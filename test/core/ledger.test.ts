@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { boundNano, costNano, outputTokensWithin } from '../../backends/protocol/money.ts'
-import { type Account, type Booking, close, leftNano, raise, reserve, settle } from '../../src/ledger/ledger.ts'
+import { boundNano, costNano, outputTokensWithin } from '../../backends/model/money.ts'
+import { type Account, type Booking, close, leftNano, raise, reserve, settle } from '../../src/tenant/ledger/ledger.ts'
 
 const counts = { promptTokens: 10, cachedTokens: 2, outputTokens: 5, reasoningTokens: 1 }
 const account: Account = { creditNano: 1_000, postedNano: 0, reservedNano: 0 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { type Part, readChat } from '../../backends/protocol/chat.ts'
-import { imageTokens, imageTokensMax, sniffImage } from '../../backends/protocol/image.ts'
-import { dataImage, documentsMax, imagesMax, imageTokensAt } from '../../backends/protocol/media.ts'
-import { shape } from '../../src/shaping/shape.ts'
+import { type Part, readChat } from '../../backends/model/chat.ts'
+import { imageTokens, imageTokensMax, sniffImage } from '../../backends/model/image.ts'
+import { dataImage, documentsMax, imagesMax, imageTokensAt } from '../../backends/model/media.ts'
+import { shape } from '../../src/chat/prepare.ts'
 import { asked } from '../support/asked.ts'
 import { dataUrl, gifHead, jpegHead, png, webpHead } from '../support/images.ts'
 

@@ -1,11 +1,11 @@
 /** Anthropic's Messages: what is read from a body, and what is written from an answer. */
 import { describe, expect, it } from 'vitest'
-import type { Chat } from '../../backends/protocol/chat.ts'
-import type { ErrorCode } from '../../backends/protocol/errors.ts'
-import { errorResponse, GatewayError } from '../../src/errors.ts'
-import type { AnswerEnd, AnswerPart } from '../../src/surfaces/answer.ts'
-import { messages } from '../../src/surfaces/messages/surface.ts'
-import { noPast, type Writer } from '../../src/surfaces/surface.ts'
+import type { Chat } from '../../backends/model/chat.ts'
+import type { ErrorCode } from '../../backends/model/errors.ts'
+import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
+import { messages } from '../../src/dialects/anthropic/dialect.ts'
+import { noPast, type Writer } from '../../src/dialects/dialect.ts'
+import { errorResponse, GatewayError } from '../../src/http/errors.ts'
 
 const hello = { model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'hi' }] }
 

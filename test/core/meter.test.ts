@@ -1,17 +1,17 @@
 /** Meter events: what becomes one, in which batches, and what follows from a receiver's answer. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { sealKey } from '../../backends/protocol/seal.ts'
+import { sealKey } from '../../backends/wire/seal.ts'
+import type { Tenant } from '../../src/tenant/store.ts'
+import { meterAfter, meterBatchMax, nextMeterBatch } from '../../src/tenant/webhooks/cursor.ts'
+import type { Meter } from '../../src/tenant/webhooks/cursor-rows.ts'
 import {
   formatMeterSecret,
   meterRetryMs,
   meterSecret,
   meterUrlFault,
   signedHeaders,
-} from '../../src/metering/meter-event.ts'
-import { meterAfter, meterBatchMax, nextMeterBatch } from '../../src/tenant/meter.ts'
-import type { Meter } from '../../src/tenant/meter-rows.ts'
-import type { Tenant } from '../../src/tenant/store.ts'
+} from '../../src/tenant/webhooks/event.ts'
 import { openBooks, type TestBooks, testOrder, testReceipt } from '../support/tenant.ts'
 
 const idle: Meter = {

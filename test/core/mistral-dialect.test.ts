@@ -1,8 +1,8 @@
 /** Mistral's dialect: what is read under its names, and what is written in its chunks. */
 import { describe, expect, it } from 'vitest'
-import type { AnswerEnd, AnswerPart } from '../../src/surfaces/answer.ts'
-import { mistral } from '../../src/surfaces/mistral/surface.ts'
-import { noPast, type Writer } from '../../src/surfaces/surface.ts'
+import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
+import { noPast, type Writer } from '../../src/dialects/dialect.ts'
+import { mistral } from '../../src/dialects/mistral/dialect.ts'
 
 const hello = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
 

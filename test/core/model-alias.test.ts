@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { findModel } from '../../backends/protocol/model.ts'
-import { modelAliases, resolveModel } from '../../backends/protocol/model-alias.ts'
-import { listModels, showModel } from '../../src/models.ts'
-import { shape } from '../../src/shaping/shape.ts'
+import { findModel } from '../../backends/model/model.ts'
+import { modelAliases, resolveModel } from '../../backends/model/model-alias.ts'
+import { shape } from '../../src/chat/prepare.ts'
+import { listModels, showModel } from '../../src/http/models.ts'
 import { asked } from '../support/asked.ts'
 
 const small4 = ['mistral-small-4']

@@ -1,12 +1,7 @@
 /** What decides where a request goes: speed, length, demand, border, place, held prefixes, breakers. */
 import { describe, expect, it } from 'vitest'
-import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
-import { Affinity } from '../../src/routing/affinity.ts'
-import { border, type Post } from '../../src/routing/border.ts'
-import { began, breakerFailures, broke, lets, newBreaker, undecided, worked } from '../../src/routing/breaker.ts'
-import { expectedLength, newLengths, observeLength, observeWritten } from '../../src/routing/lengths.ts'
-import { came, moveBorder, newMarket } from '../../src/routing/market.ts'
-import type { House } from '../../src/routing/place.ts'
+import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
+import { began, breakerFailures, broke, lets, newBreaker, undecided, worked } from '../../src/fleet/circuit-breaker.ts'
 import {
   type Ask,
   emptyPool,
@@ -18,10 +13,15 @@ import {
   settled,
   sweep,
   workerFailed,
-} from '../../src/routing/pool.ts'
-import { beginningsOf } from '../../src/routing/prefix.ts'
-import { gave, isGreedy, newShares, took } from '../../src/routing/shares.ts'
-import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/routing/speed.ts'
+} from '../../src/fleet/fleet.ts'
+import { came, moveBorder, newMarket } from '../../src/fleet/placement/model-load.ts'
+import { expectedLength, newLengths, observeLength, observeWritten } from '../../src/fleet/placement/output-length.ts'
+import { border, type Post } from '../../src/fleet/placement/pool-split.ts'
+import { beginningsOf } from '../../src/fleet/placement/prefix-hash.ts'
+import { Affinity } from '../../src/fleet/placement/prefix-holders.ts'
+import type { House } from '../../src/fleet/placement/score.ts'
+import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/fleet/placement/worker-speed.ts'
+import { gave, isGreedy, newShares, took } from '../../src/fleet/queue/running-shares.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 64, ...change })

@@ -1,8 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Heartbeat, heartbeatLostMs } from '../../backends/protocol/heartbeat.ts'
-import { lets } from '../../src/routing/breaker.ts'
-import { type PriorityClass, waitingMax } from '../../src/routing/fair-queue.ts'
+import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
+import { lets } from '../../src/fleet/circuit-breaker.ts'
 import {
   type Ask,
   emptyPool,
@@ -22,7 +21,8 @@ import {
   waitingTtlMs,
   waitView,
   workerFailed,
-} from '../../src/routing/pool.ts'
+} from '../../src/fleet/fleet.ts'
+import { type PriorityClass, waitingMax } from '../../src/fleet/queue/fair-queue.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 2, ...change })

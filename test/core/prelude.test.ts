@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { budgets } from '../../backends/protocol/budgets.ts'
-import { type Prelude, PreludeReader, preludeLine } from '../../backends/protocol/prelude.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { type Prelude, PreludeReader, preludeLine } from '../../backends/wire/prelude.ts'
 
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes)

@@ -1,10 +1,10 @@
 /** OpenAI's Responses: what is read from a body, and what is written from an answer. */
 import { describe, expect, it } from 'vitest'
-import type { Chat } from '../../backends/protocol/chat.ts'
-import type { AnswerEnd, AnswerPart } from '../../src/surfaces/answer.ts'
-import { responses } from '../../src/surfaces/responses/surface.ts'
-import { sealThinking } from '../../src/surfaces/sealed-thinking.ts'
-import { noPast, type Past, type Writer } from '../../src/surfaces/surface.ts'
+import type { Chat } from '../../backends/model/chat.ts'
+import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
+import { sealThinking } from '../../src/dialects/carried-thinking.ts'
+import { noPast, type Past, type Writer } from '../../src/dialects/dialect.ts'
+import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
 const hello = { model: 'm', input: 'hi' }
 

@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { capabilities } from '../../backends/backend.ts'
-import { mistral, mistralModel } from '../../backends/mistral.ts'
-import { openaiRequest, plainDialect } from '../../backends/openai/body.ts'
-import { readChat } from '../../backends/protocol/chat.ts'
-import { computable, temperatureMin } from '../../backends/protocol/sampling.ts'
+import { capabilities } from '../../backends/contract/backend.ts'
+import { mistral, mistralModel } from '../../backends/engines/mistral.ts'
+import { openaiRequest, plainDialect } from '../../backends/engines/openai/body.ts'
+import { readChat } from '../../backends/model/chat.ts'
+import { computable, temperatureMin } from '../../backends/model/sampling.ts'
 
 const largestLogit = 1e6
 

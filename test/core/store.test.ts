@@ -1,8 +1,8 @@
 /** The tenant's real SQL, on Node's SQLite. The same statements run in workerd in test/edge. */
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
-import { chainHash, chainStart } from '../../src/ledger/chain.ts'
-import type { Entry } from '../../src/ledger/ledger.ts'
+import { chainHash, chainStart } from '../../src/tenant/ledger/hash-chain.ts'
+import type { Entry } from '../../src/tenant/ledger/ledger.ts'
 import { schema } from '../../src/tenant/schema.ts'
 import { noLabels, openStore } from '../../src/tenant/store.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'

@@ -1,6 +1,6 @@
 /** Which worker reads a request's media, and that the request then goes to it. */
 import { describe, expect, it } from 'vitest'
-import { emptyPool, heartbeat, lease, suggest } from '../../src/routing/pool.ts'
+import { emptyPool, heartbeat, lease, suggest } from '../../src/fleet/fleet.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
 
 const nobody = () => undefined

@@ -1,13 +1,13 @@
 /** What every surface's reader holds, whatever it is sent. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { readChat } from '../../backends/protocol/chat.ts'
-import { chatBody } from '../../backends/protocol/chat-body.ts'
-import { chatCompletions } from '../../src/surfaces/chat-completions.ts'
-import { messages } from '../../src/surfaces/messages/surface.ts'
-import { mistral } from '../../src/surfaces/mistral/surface.ts'
-import { responses } from '../../src/surfaces/responses/surface.ts'
-import { noPast, type Surface } from '../../src/surfaces/surface.ts'
+import { readChat } from '../../backends/model/chat.ts'
+import { chatBody } from '../../backends/model/chat-body.ts'
+import { messages } from '../../src/dialects/anthropic/dialect.ts'
+import { noPast, type Surface } from '../../src/dialects/dialect.ts'
+import { mistral } from '../../src/dialects/mistral/dialect.ts'
+import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
+import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
 const all = [chatCompletions, responses, messages, mistral]
 

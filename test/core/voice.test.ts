@@ -1,11 +1,11 @@
 /** A worker's stream through each dialect's words, cut at every byte. */
 import { describe, expect, it } from 'vitest'
-import { chunkWriter } from '../../backends/protocol/chunk.ts'
-import { voiceOf } from '../../src/dispatch/voice.ts'
-import { messages } from '../../src/surfaces/messages/surface.ts'
-import { mistral } from '../../src/surfaces/mistral/surface.ts'
-import { responses } from '../../src/surfaces/responses/surface.ts'
-import { noPast, type Surface } from '../../src/surfaces/surface.ts'
+import { chunkWriter } from '../../backends/model/chunk.ts'
+import { voiceOf } from '../../src/chat/transcoder.ts'
+import { messages } from '../../src/dialects/anthropic/dialect.ts'
+import { noPast, type Surface } from '../../src/dialects/dialect.ts'
+import { mistral } from '../../src/dialects/mistral/dialect.ts'
+import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
 const effort = { asked: 'max', effective: 'high' } as const
 const chunks = chunkWriter({ id: 'chatcmpl-1', created: 5, model: 'm', effort }, false)

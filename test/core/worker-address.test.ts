@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { addressAllows, formatWorkerAddress, readWorkerAddress } from '../../backends/protocol/worker-address.ts'
+import { addressAllows, formatWorkerAddress, readWorkerAddress } from '../../backends/wire/worker-address.ts'
 
 const faultOf = (text: string) => {
   const read = readWorkerAddress(text, 'any-port')

@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync }
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { errorTable } from '../../backends/protocol/errors.ts'
+import { errorTable } from '../../backends/model/errors.ts'
 import { EngineEnvironment, WorkerEnvironment } from '../../gpu-worker/config.ts'
 import { navigation } from '../../src/docs/navigation.ts'
 import { GatewayEnvironment } from '../../src/gateway-environment.ts'

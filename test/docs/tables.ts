@@ -2,23 +2,17 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import { effortWords, mapEffort } from '../../backends/protocol/effort.ts'
-import { errorTable } from '../../backends/protocol/errors.ts'
-import {
-  documentBytesMax,
-  documentsMax,
-  imageBytesMax,
-  imagePixelsMax,
-  imagesMax,
-} from '../../backends/protocol/media.ts'
-import { findModel } from '../../backends/protocol/model.ts'
-import { modelAliases } from '../../backends/protocol/model-alias.ts'
+import { effortWords, mapEffort } from '../../backends/model/effort.ts'
+import { errorTable } from '../../backends/model/errors.ts'
+import { documentBytesMax, documentsMax, imageBytesMax, imagePixelsMax, imagesMax } from '../../backends/model/media.ts'
+import { findModel } from '../../backends/model/model.ts'
+import { modelAliases } from '../../backends/model/model-alias.ts'
 import { EngineEnvironment, WorkerEnvironment } from '../../gpu-worker/config.ts'
 import { profileOf } from '../../gpu-worker/profile.ts'
+import { budgetsMarkdown } from '../../src/docs/budgets-table.ts'
+import { type AgentQuickstart, agentQuickstarts, sdkQuickstarts } from '../../src/docs/quickstarts.ts'
 import { GatewayEnvironment } from '../../src/gateway-environment.ts'
 import { StartEnvironment } from '../../src/local/environment.ts'
-import { budgetsMarkdown } from '../../src/reference/budgets-table.ts'
-import { type AgentQuickstart, agentQuickstarts, sdkQuickstarts } from '../../src/reference/quickstarts.ts'
 import { TenantSettings } from '../../src/tenant/store.ts'
 
 export const guides = fileURLToPath(new URL('../../src/docs/guides/', import.meta.url))

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { MeterView } from '../../src/tenant/calls.ts'
+import type { MeterView } from '../../src/tenant/rpc.ts'
 import { eventually, type Product, startProduct } from '../support/product.ts'
 
 interface Delivery {

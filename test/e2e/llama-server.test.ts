@@ -6,7 +6,7 @@
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readChat } from '../../backends/protocol/chat.ts'
+import { readChat } from '../../backends/model/chat.ts'
 import { createEmbeddedEngine } from '../../gpu-worker/engine/embedded.ts'
 import { launch } from '../../gpu-worker/engine/launch.ts'
 import { childrenOf } from '../support/engine-at.ts'

@@ -1,9 +1,9 @@
 /** What the route tests share: requests to the Worker, tenants with keys, receipts for what they used. */
 import { runInDurableObject, SELF } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
-import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
-import type { Receipt, Settlement } from '../../backends/protocol/receipt.ts'
-import { seal } from '../../backends/protocol/seal.ts'
+import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
+import type { Receipt, Settlement } from '../../backends/wire/receipt.ts'
+import { seal } from '../../backends/wire/seal.ts'
 import { workerSealKey } from '../../src/auth/fleet.ts'
 import { Secret } from '../../src/auth/secret.ts'
 import { proofOf } from '../../src/settlement/proof.ts'

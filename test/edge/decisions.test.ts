@@ -2,8 +2,8 @@
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
-import { DecisionBook } from '../../src/routing/decision-book.ts'
-import type { Decision } from '../../src/routing/decisions.ts'
+import { DecisionBook } from '../../src/fleet/decisions/decision-log.ts'
+import type { Decision } from '../../src/fleet/decisions/decisions.ts'
 import { testAsk, testBeat, testEnrolment } from '../support/fleet.ts'
 
 const id = (index: number) => `req_${index.toString(16).padStart(12, '0')}`

@@ -2,9 +2,9 @@
 import { SELF } from 'cloudflare:test'
 import { describe, expect, it } from 'vitest'
 import { navigation } from '../../src/docs/navigation.ts'
+import { audienceOf, operationId } from '../../src/docs/openapi.ts'
+import { operations } from '../../src/docs/operations.ts'
 import type { SearchRow } from '../../src/docs/site.ts'
-import { audienceOf, operationId } from '../../src/reference/openapi.ts'
-import { operations } from '../../src/reference/operations.ts'
 
 const origin = 'https://gateway.example'
 const get = (path: string, headers: Record<string, string> = {}) => SELF.fetch(origin + path, { headers })

@@ -2,7 +2,7 @@
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
-import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import { testBeat } from '../support/fleet.ts'
 import { type Answer, enrol, operate, operatorKey, send, sendBeat } from './client.ts'
 

@@ -2,7 +2,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { meterGatherMs } from '../../src/tenant/meter.ts'
+import { meterGatherMs } from '../../src/tenant/webhooks/cursor.ts'
 import { openKey, openTenant, operate, send, use } from './client.ts'
 
 const url = 'https://meter.example.com/in'

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import type { Line } from '../../src/line.ts'
-import { answerHeaders } from '../../src/metering/headers.ts'
-import { shape } from '../../src/shaping/shape.ts'
-import { chatCompletions } from '../../src/surfaces/chat-completions.ts'
-import type { Admission } from '../../src/tenant/calls.ts'
+import type { Line } from '../../src/chat/context.ts'
+import { answerHeaders } from '../../src/chat/headers.ts'
+import { shape } from '../../src/chat/prepare.ts'
+import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
+import type { Admission } from '../../src/tenant/rpc.ts'
 import { asked } from '../support/asked.ts'
 
 const line = { requestId: 'req_1', surface: chatCompletions } as Line

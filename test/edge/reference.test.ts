@@ -2,8 +2,8 @@
 import { SELF } from 'cloudflare:test'
 import { describe, expect, it } from 'vitest'
 import { app } from '../../src/app.ts'
-import { audienceOf, openapi } from '../../src/reference/openapi.ts'
-import { operations } from '../../src/reference/operations.ts'
+import { audienceOf, openapi } from '../../src/docs/openapi.ts'
+import { operations } from '../../src/docs/operations.ts'
 
 describe('the reference', () => {
   it('[REF1] every route there is has its place in the document, and nothing else has', () => {
@@ -11,7 +11,7 @@ describe('the reference', () => {
       .filter(({ method }) => method !== 'ALL')
       .map(({ method, path }) => `${method.toLowerCase()} ${path.replace(/:(\w+)(?:\{[^}]*\})?/g, '{$1}')}`)
     const told = operations.map(({ method, path }) => `${method} ${path}`)
-    // A new route is described in src/reference/operations.ts.
+    // A new route is described in src/docs/operations.ts.
     expect([...new Set(routes)].filter((route) => !told.includes(route))).toEqual([])
     expect(told.filter((route) => !routes.includes(route))).toEqual([])
     expect(new Set(told).size).toBe(told.length)

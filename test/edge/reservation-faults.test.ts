@@ -6,10 +6,10 @@
 import { createExecutionContext } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { chunkWriter, completion, type Head } from '../../backends/protocol/chunk.ts'
-import type { Dispatch } from '../../backends/protocol/dispatch.ts'
-import { costNano } from '../../backends/protocol/money.ts'
-import { preludeLine } from '../../backends/protocol/prelude.ts'
+import { chunkWriter, completion, type Head } from '../../backends/model/chunk.ts'
+import { costNano } from '../../backends/model/money.ts'
+import type { Dispatch } from '../../backends/wire/dispatch.ts'
+import { preludeLine } from '../../backends/wire/prelude.ts'
 import { app } from '../../src/app.ts'
 import type { Env } from '../../src/env.ts'
 import { testBeat, testEnrolment } from '../support/fleet.ts'
@@ -76,25 +76,27 @@ const steps = await vi.hoisted(async () => {
   }
 })
 
-vi.mock('../../src/metering/headers.ts', async (original) => steps.wrapped(await original(), 'headers'))
-vi.mock('../../src/routing/prefix.ts', async (original) => steps.wrapped(await original(), 'prefix'))
-vi.mock('../../src/routing/route.ts', async (original) => steps.wrapped(await original(), 'route'))
-vi.mock('../../src/dispatch/voice.ts', async (original) => steps.wrapped(await original(), 'voice'))
-vi.mock('../../src/dispatch/serve.ts', async (original) => steps.wrapped(await original(), 'serve'))
-vi.mock('../../src/dispatch/hosted.ts', async (original) => steps.wrapped(await original(), 'hosted'))
-vi.mock('../../src/dispatch/dispatch.ts', async (original) => steps.wrapped(await original(), 'dispatch'))
-vi.mock('../../src/dispatch/media.ts', async (original) => steps.wrapped(await original(), 'media'))
-vi.mock('../../src/dispatch/first-error.ts', async (original) => steps.wrapped(await original(), 'first-error'))
-vi.mock('../../src/dispatch/watch.ts', async (original) => steps.wrapped(await original(), 'watch'))
-vi.mock('../../src/tenant/reserve.ts', async (original) => steps.wrapped(await original(), 'reserve'))
-vi.mock('../../src/answers/recall.ts', async (original) => steps.wrapped(await original(), 'recall'))
-vi.mock('../../src/answers/replay.ts', async (original) => steps.wrapped(await original(), 'replay'))
-vi.mock('../../src/surfaces/responses/write.ts', async (original) => steps.wrapped(await original(), 'responses'))
-vi.mock('../../src/surfaces/messages/write.ts', async (original) => steps.wrapped(await original(), 'messages'))
-vi.mock('../../src/surfaces/mistral/write.ts', async (original) => steps.wrapped(await original(), 'mistral'))
-vi.mock('../../backends/protocol/seal.ts', async (original) => steps.wrapped(await original(), 'seal'))
-vi.mock('../../backends/mistral.ts', async (original) => {
-  const module = await original<typeof import('../../backends/mistral.ts')>()
+vi.mock('../../src/chat/headers.ts', async (original) => steps.wrapped(await original(), 'headers'))
+vi.mock('../../src/fleet/placement/prefix-hash.ts', async (original) => steps.wrapped(await original(), 'prefix'))
+vi.mock('../../src/fleet/lease.ts', async (original) => steps.wrapped(await original(), 'route'))
+vi.mock('../../src/chat/transcoder.ts', async (original) => steps.wrapped(await original(), 'voice'))
+vi.mock('../../src/chat/attempts.ts', async (original) => steps.wrapped(await original(), 'serve'))
+vi.mock('../../src/chat/hosted-fallback.ts', async (original) => steps.wrapped(await original(), 'hosted'))
+vi.mock('../../src/chat/dispatch.ts', async (original) => steps.wrapped(await original(), 'dispatch'))
+vi.mock('../../src/chat/media-reading.ts', async (original) => steps.wrapped(await original(), 'media'))
+vi.mock('../../src/chat/first-error.ts', async (original) => steps.wrapped(await original(), 'first-error'))
+vi.mock('../../src/chat/worker-watch.ts', async (original) => steps.wrapped(await original(), 'watch'))
+vi.mock('../../src/tenant/client.ts', async (original) => steps.wrapped(await original(), 'reserve'))
+vi.mock('../../src/responses/previous-response.ts', async (original) => steps.wrapped(await original(), 'recall'))
+vi.mock('../../src/responses/idempotency.ts', async (original) => steps.wrapped(await original(), 'replay'))
+vi.mock('../../src/dialects/openai-responses/write.ts', async (original) =>
+  steps.wrapped(await original(), 'responses'),
+)
+vi.mock('../../src/dialects/anthropic/write.ts', async (original) => steps.wrapped(await original(), 'messages'))
+vi.mock('../../src/dialects/mistral/write.ts', async (original) => steps.wrapped(await original(), 'mistral'))
+vi.mock('../../backends/wire/seal.ts', async (original) => steps.wrapped(await original(), 'seal'))
+vi.mock('../../backends/engines/mistral.ts', async (original) => {
+  const module = await original<typeof import('../../backends/engines/mistral.ts')>()
   return { ...module, mistral: steps.wrapped(module.mistral, 'hosted-api') }
 })
 

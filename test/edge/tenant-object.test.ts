@@ -2,9 +2,9 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
-import type { Settlement } from '../../backends/protocol/receipt.ts'
-import { noLimits } from '../../src/limits/holder.ts'
+import type { Settlement } from '../../backends/wire/receipt.ts'
 import { reservationTtlMs } from '../../src/tenant/admission.ts'
+import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { TenantSettings } from '../../src/tenant/store.ts'
 
 const counts = { promptTokens: 10, cachedTokens: 0, outputTokens: 5, reasoningTokens: 0 }

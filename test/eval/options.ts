@@ -1,7 +1,7 @@
 /** The command line of `npm run eval`, checked before anything is asked. */
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { Rates } from '../../backends/protocol/money.ts'
+import { Rates } from '../../backends/model/money.ts'
 import { type Effort, efforts } from './case.ts'
 import { type Scoring, scorings } from './sets/long.ts'
 import { taskNames } from './tasks/tasks.ts'

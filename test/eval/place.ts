@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { Rates } from '../../backends/protocol/money.ts'
+import { Rates } from '../../backends/model/money.ts'
 import type { Target } from './ask.ts'
 import type { EvalOptions } from './options.ts'
 

@@ -1,5 +1,5 @@
 /** Entries to rows: one for each task and effort, in the order in which they were asked for. */
-import { costNano, type Rates } from '../../backends/protocol/money.ts'
+import { costNano, type Rates } from '../../backends/model/money.ts'
 import type { Entry } from './journal.ts'
 import { mean, quantile, wilson } from './statistics.ts'
 

@@ -1,7 +1,7 @@
 /** Settings: what is wrong is named by its variable, and profiles become real settings of each engine. */
 import { describe, expect, it } from 'vitest'
-import { poolNames } from '../../backends/protocol/dispatch.ts'
-import { httpBackends } from '../../backends/registry.ts'
+import { httpBackends } from '../../backends/engines/registry.ts'
+import { poolNames } from '../../backends/wire/dispatch.ts'
 import { readConfig, readEngineConfig } from '../../gpu-worker/config.ts'
 import { launchLine } from '../../gpu-worker/print-launch.ts'
 import { profileOf } from '../../gpu-worker/profile.ts'

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
-import { budgets } from '../../backends/protocol/budgets.ts'
+import { budgets } from '../../backends/model/budgets.ts'
 import { looked, type Silence, watchdogEveryMs } from '../../gpu-worker/watchdog-core.ts'
 import { eventually } from '../support/product.ts'
 

@@ -5,13 +5,13 @@
  * its own SQL, with what it expects. Nothing here shares code with the ledger or the limits.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import type { Dispatch } from '../../backends/protocol/dispatch.ts'
-import type { Counts, Rates } from '../../backends/protocol/money.ts'
-import type { Receipt } from '../../backends/protocol/receipt.ts'
-import type { Limits } from '../../src/limits/holder.ts'
+import type { Counts, Rates } from '../../backends/model/money.ts'
+import type { Dispatch } from '../../backends/wire/dispatch.ts'
+import type { Receipt } from '../../backends/wire/receipt.ts'
 import type { Known } from '../../src/settlement/overdue.ts'
 import type { AdmissionOrder, Refused } from '../../src/tenant/admission.ts'
-import type { Admission } from '../../src/tenant/calls.ts'
+import type { Limits } from '../../src/tenant/limits/limits.ts'
+import type { Admission } from '../../src/tenant/rpc.ts'
 import type { ReadmitOrder } from './tenant.ts'
 
 export type Report =

@@ -1,16 +1,16 @@
 /**
- * An edge isolate, step by step as src/chat.ts, src/dispatch/serve.ts and src/dispatch/relay.ts go: admit, lease,
+ * An edge isolate, step by step as src/chat/chat.ts, src/chat/attempts.ts and src/chat/relay.ts go: admit, lease,
  * dispatch, first bytes, the rest; once more on another worker; void where no receipt follows. Each wait is a step at
  * which the isolate may die: then nothing of it goes on, and its connections break.
  */
-import { type Dispatch, dispatchTtlMs, type PoolName, type Refusal } from '../../backends/protocol/dispatch.ts'
-import type { Receipt, ReceiptsAnswer } from '../../backends/protocol/receipt.ts'
+import { type Dispatch, dispatchTtlMs, type PoolName, type Refusal } from '../../backends/wire/dispatch.ts'
+import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
 import { Secret } from '../../src/auth/secret.ts'
-import type { Outcome, Place } from '../../src/routing/pool.ts'
+import type { Outcome, Place } from '../../src/fleet/fleet.ts'
 import { proofOf } from '../../src/settlement/proof.ts'
 import { judgeReceipt } from '../../src/settlement/verdict.ts'
 import type { AdmissionOrder, Refused } from '../../src/tenant/admission.ts'
-import type { Admission } from '../../src/tenant/calls.ts'
+import type { Admission } from '../../src/tenant/rpc.ts'
 import type { ReadmitOrder } from './tenant.ts'
 
 const attemptsMax = 2

@@ -1,6 +1,6 @@
 /** The goodput comparison in small: one trace of each kind, the whole of it is `npm run goodput`. */
 import { describe, expect, it } from 'vitest'
-import { view } from '../../src/routing/pool.ts'
+import { view } from '../../src/fleet/fleet.ts'
 import { carriedLoad, carries, highest } from './goodput/capacity.ts'
 import { play } from './goodput/play.ts'
 import { policies } from './goodput/policies.ts'

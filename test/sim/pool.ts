@@ -1,5 +1,5 @@
 /** A pool object's shell around the real pool core: who waits is told when it is decided. In memory only. */
-import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
+import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import {
   type Ask,
   emptyPool,
@@ -15,7 +15,7 @@ import {
   type Told,
   view,
   workerFailed,
-} from '../../src/routing/pool.ts'
+} from '../../src/fleet/fleet.ts'
 import { Clock, type Timeline } from './timeline.ts'
 
 export class PoolHost {

@@ -3,14 +3,14 @@
  * and eviction as in src/tenant/tenant-object.ts. What each committed transaction decided goes to the auditor.
  */
 import { DatabaseSync } from 'node:sqlite'
-import { inquiredMax } from '../../backends/protocol/inquiry.ts'
-import type { Receipt } from '../../backends/protocol/receipt.ts'
+import { inquiredMax } from '../../backends/wire/inquiry.ts'
+import type { Receipt } from '../../backends/wire/receipt.ts'
 import { judgeOverdue, type Known } from '../../src/settlement/overdue.ts'
+import { Books } from '../../src/tenant/account.ts'
 import { type AdmissionOrder, type Refused, reservationTtlMs } from '../../src/tenant/admission.ts'
-import { Books } from '../../src/tenant/books.ts'
-import type { Admission } from '../../src/tenant/calls.ts'
 import { GroupCommit } from '../../src/tenant/group-commit.ts'
 import type { Sql } from '../../src/tenant/rows.ts'
+import type { Admission } from '../../src/tenant/rpc.ts'
 import { openStore } from '../../src/tenant/store.ts'
 import { nodeSql } from '../support/tenant.ts'
 import type { Report } from './auditor.ts'

@@ -3,16 +3,17 @@
  * disk. Modelled are the HTTP server, the engine (tokens come from the seed), and the delivery's timing. A killed
  * worker loses everything but its outbox; a paused one does nothing until it goes on, then everything it missed.
  */
-import { clockSkewMs, type Dispatch, type Refusal } from '../../backends/protocol/dispatch.ts'
-import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
-import type { Counts } from '../../backends/protocol/money.ts'
+
+import type { Counts } from '../../backends/model/money.ts'
+import { clockSkewMs, type Dispatch, type Refusal } from '../../backends/wire/dispatch.ts'
+import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import {
   type Receipt,
   type ReceiptsAnswer,
   type RunEnd,
   receiptOf,
   receiptsPerCall,
-} from '../../backends/protocol/receipt.ts'
+} from '../../backends/wire/receipt.ts'
 import { UsedDispatches } from '../../gpu-worker/accept.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
 import { boundOutput } from '../../gpu-worker/relay.ts'

@@ -10,12 +10,12 @@
  *
  * One seed, one world: everything that is random comes from it, and nothing reads a real clock.
  */
-import { type Dispatch, type PoolName, poolNames, type Refusal } from '../../backends/protocol/dispatch.ts'
-import type { Receipt, ReceiptsAnswer } from '../../backends/protocol/receipt.ts'
-import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/limits/holder.ts'
-import type { Place } from '../../src/routing/pool.ts'
+import { type Dispatch, type PoolName, poolNames, type Refusal } from '../../backends/wire/dispatch.ts'
+import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
+import type { Place } from '../../src/fleet/fleet.ts'
 import type { Known } from '../../src/settlement/overdue.ts'
 import { believe } from '../../src/settlement/verdict.ts'
+import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { testKey, testRates, testTenant } from '../support/tenant.ts'
 import { Auditor, type Violation } from './auditor.ts'

@@ -1,6 +1,7 @@
 /** A Chat Completions body as its surface reads it. */
-import { chatCompletions } from '../../src/surfaces/chat-completions.ts'
-import { type Asked, noPast } from '../../src/surfaces/surface.ts'
+
+import { type Asked, noPast } from '../../src/dialects/dialect.ts'
+import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
 
 export function asked(body: unknown): Asked {
   const read = chatCompletions.read(body, noPast)

@@ -1,8 +1,8 @@
 /** What a fleet and its edge send each other, as plain as it can be; a test changes what it is about. */
-import type { Dispatch } from '../../backends/protocol/dispatch.ts'
-import type { Heartbeat } from '../../backends/protocol/heartbeat.ts'
-import type { Enrolment } from '../../src/routing/enrolment.ts'
-import type { Ask } from '../../src/routing/pool.ts'
+import type { Dispatch } from '../../backends/wire/dispatch.ts'
+import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
+import type { Enrolment } from '../../src/fleet/enrolment.ts'
+import type { Ask } from '../../src/fleet/fleet.ts'
 
 export function testBeat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
   return {

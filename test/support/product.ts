@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import OpenAI from 'openai'
-import type { PoolView } from '../../src/routing/pool.ts'
-import type { TenantSummary } from '../../src/tenant/calls.ts'
+import type { PoolView } from '../../src/fleet/fleet.ts'
+import type { TenantSummary } from '../../src/tenant/rpc.ts'
 
 /** Opens the details of each worker's `/healthz`, and its `/metrics`. */
 export const metricsKey = 'metrics-key-of-a-test'

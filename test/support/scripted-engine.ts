@@ -1,7 +1,7 @@
 /** An engine that does what a test tells it to, through the same interface as a real one. */
-import type { Chat } from '../../backends/protocol/chat.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
-import type { Counts } from '../../backends/protocol/money.ts'
+import type { Chat } from '../../backends/model/chat.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
+import type { Counts } from '../../backends/model/money.ts'
 import {
   type Engine,
   type EngineDescription,

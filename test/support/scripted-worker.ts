@@ -1,5 +1,5 @@
 /** A worker of a running product whose engine says what a test tells it to: all else about it is the real worker's. */
-import type { Chat } from '../../backends/protocol/chat.ts'
+import type { Chat } from '../../backends/model/chat.ts'
 import { readConfig } from '../../gpu-worker/config.ts'
 import type { EngineEvent } from '../../gpu-worker/engine/engine.ts'
 import { createWorker } from '../../gpu-worker/worker.ts'

@@ -1,9 +1,9 @@
 /** A tenant's books on Node's SQLite: the store, the cores and the chain as they run in the tenant object. */
 import { DatabaseSync } from 'node:sqlite'
-import type { Settlement } from '../../backends/protocol/receipt.ts'
-import { chainStart } from '../../src/ledger/chain.ts'
-import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/limits/holder.ts'
-import { Books } from '../../src/tenant/books.ts'
+import type { Settlement } from '../../backends/wire/receipt.ts'
+import { Books } from '../../src/tenant/account.ts'
+import { chainStart } from '../../src/tenant/ledger/hash-chain.ts'
+import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
 import type { Row, Sql } from '../../src/tenant/rows.ts'
 import { type KeyRow, openStore, type Tenant, TenantSettings } from '../../src/tenant/store.ts'
 

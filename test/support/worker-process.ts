@@ -8,8 +8,8 @@
  *   "throw"  the engine throws an unexpected exception
  *   "rules"  the run is ended by the request's own rules, after as many tokens as the number behind says
  */
-import type { Chat } from '../../backends/protocol/chat.ts'
-import type { EffortWord } from '../../backends/protocol/effort.ts'
+import type { Chat } from '../../backends/model/chat.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
 import { readConfig } from '../../gpu-worker/config.ts'
 import type { EngineRefusal, Prepared } from '../../gpu-worker/engine/engine.ts'
 import { createWorker } from '../../gpu-worker/worker.ts'

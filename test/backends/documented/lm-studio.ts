@@ -2,7 +2,7 @@
  * LM Studio 0.4 by its documents (developer docs, API changelog): its own list of models, the OpenAI route with thinking
  * in `reasoning_content`, calls in pieces, usage once when asked for, errors as `{error: "text"}` or nested.
  */
-import type { HttpCall } from '../../../backends/backend.ts'
+import type { HttpCall } from '../../../backends/contract/backend.ts'
 import { Body, type DocumentedAnswer, done, event, jsonAnswer, promptTokens, say, streamAnswer } from './model.ts'
 
 export const how = 'from its documents: an application without a package'

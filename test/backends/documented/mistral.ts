@@ -4,7 +4,7 @@
  * 400 with code "3051", errors are flat.
  */
 import { z } from 'zod'
-import type { HttpCall } from '../../../backends/backend.ts'
+import type { HttpCall } from '../../../backends/contract/backend.ts'
 import { Body, type DocumentedAnswer, done, event, jsonAnswer, promptTokens, say, streamAnswer } from './model.ts'
 
 export const how = 'from its documents: a hosted API'

@@ -2,7 +2,7 @@
  * Ollama by its source (openai/openai.go, its OpenAI route): thinking in `reasoning`, calls whole in one delta, usage
  * once when asked for, a prompt beyond the context cut without a word, efforts beyond its list a 400.
  */
-import type { HttpCall } from '../../../backends/backend.ts'
+import type { HttpCall } from '../../../backends/contract/backend.ts'
 import { Body, type DocumentedAnswer, done, event, jsonAnswer, say, streamAnswer } from './model.ts'
 
 export const how = 'from its source: no package for it here'

@@ -1,6 +1,6 @@
 /** An engine by its documents, on a real socket of this machine. */
 import { createServer } from 'node:http'
-import type { HttpCall } from '../../../backends/backend.ts'
+import type { HttpCall } from '../../../backends/contract/backend.ts'
 import type { DocumentedAnswer } from './model.ts'
 
 /** @param answer may change what a script says, or leave the call unanswered by throwing */

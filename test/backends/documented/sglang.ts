@@ -2,7 +2,7 @@
  * SGLang 0.5.23 by its source (srt/entrypoints/openai): thinking in `reasoning_content`, calls in pieces, usage on every
  * chunk, cached tokens in the last one with `--enable-cache-report`, reasoning tokens at the top of usage, flat errors.
  */
-import type { HttpCall } from '../../../backends/backend.ts'
+import type { HttpCall } from '../../../backends/contract/backend.ts'
 import { Body, type DocumentedAnswer, done, event, jsonAnswer, promptTokens, say, streamAnswer } from './model.ts'
 
 export const how = 'from the source of SGLang 0.5.23: no GPU here'

@@ -3,7 +3,7 @@
  * Hosted with the edge's own configuration: the row's object stands where a pool's would.
  */
 import { DurableObject } from 'cloudflare:workers'
-import { noLimits } from '../../../src/limits/holder.ts'
+import { noLimits } from '../../../src/tenant/limits/limits.ts'
 import { TenantObject as Tenant } from '../../../src/tenant/tenant-object.ts'
 
 const model = 'm'

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
-import type { HttpCall } from '../../../backends/backend.ts'
+import type { HttpCall } from '../../../backends/contract/backend.ts'
 import type { DocumentedAnswer } from '../../backends/documented/model.ts'
 import { documented as ollama } from '../../backends/documented/ollama.ts'
 import { serve } from '../../backends/documented/server.ts'

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { EffortWord } from '../../../backends/protocol/effort.ts'
+import type { EffortWord } from '../../../backends/model/effort.ts'
 import { createEmbeddedEngine, type EmbeddedOptions } from '../../../gpu-worker/engine/embedded.ts'
 import {
   type Engine,

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
-import { budgets } from '../../../backends/protocol/budgets.ts'
+import { budgets } from '../../../backends/model/budgets.ts'
 import { callsJob, compileGrammars, formatJob, type GrammarJob } from '../../../gpu-worker/engine/grammar.ts'
 import { forkGrammarChild, GrammarService } from '../../../gpu-worker/engine/grammar-service.ts'
 

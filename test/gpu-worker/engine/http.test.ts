@@ -1,8 +1,8 @@
 /** The HTTP engine over a real process that follows a script, through llama-server's adapter. */
 import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { HttpBackend } from '../../../backends/backend.ts'
-import { findBackend } from '../../../backends/registry.ts'
+import type { HttpBackend } from '../../../backends/contract/backend.ts'
+import { findBackend } from '../../../backends/engines/registry.ts'
 import {
   type Engine,
   type EngineEvent,

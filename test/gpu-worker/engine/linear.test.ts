@@ -1,7 +1,7 @@
 /** What the worker does with text, in time that grows with the text and not with its square. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { trimmedEnd } from '../../../backends/protocol/trim-end.ts'
+import { trimmedEnd } from '../../../backends/model/trim-end.ts'
 import { LogLines } from '../../../gpu-worker/engine/log-lines.ts'
 import { cutText, partsOf } from '../../../gpu-worker/engine/pieces.ts'
 import { respace } from '../../../gpu-worker/engine/python-json.ts'

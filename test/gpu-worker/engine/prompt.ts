@@ -1,5 +1,5 @@
 /** A chat as the worker gets it, and a prompt as a person reads it. */
-import { type Chat, readChat } from '../../../backends/protocol/chat.ts'
+import { type Chat, readChat } from '../../../backends/model/chat.ts'
 import type { Segment } from '../../../gpu-worker/engine/template.ts'
 
 export function chatOf(body: Record<string, unknown>): Chat {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { EffortWord } from '../../../backends/protocol/effort.ts'
+import type { EffortWord } from '../../../backends/model/effort.ts'
 import { compileGrammars } from '../../../gpu-worker/engine/grammar.ts'
 import { grammarJob, rulesOf, samplingOf } from '../../../gpu-worker/engine/rules.ts'
 import { controlNames, createVocabulary } from '../../../gpu-worker/engine/vocabulary.ts'

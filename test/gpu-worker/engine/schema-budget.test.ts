@@ -1,7 +1,7 @@
 /** What schemas may cost: every bound, every walk, and the grammar that comes of them, judged by the library's reader. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { budgets } from '../../../backends/protocol/budgets.ts'
+import { budgets } from '../../../backends/model/budgets.ts'
 import { compileGrammars, formatJob } from '../../../gpu-worker/engine/grammar.ts'
 import { loadGrammarReader } from '../../../gpu-worker/engine/grammar-reader.ts'
 import { integersBetween } from '../../../gpu-worker/engine/integer-range.ts'

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { EffortWord } from '../../../backends/protocol/effort.ts'
+import type { EffortWord } from '../../../backends/model/effort.ts'
 import { createEmbeddedEngine } from '../../../gpu-worker/engine/embedded.ts'
 import type { Engine } from '../../../gpu-worker/engine/engine.ts'
 import { forkChild } from '../../../gpu-worker/engine/fork.ts'

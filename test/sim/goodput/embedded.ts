@@ -3,12 +3,12 @@
  * exactly so many tokens, and its answer is written to exactly its length: nothing that could end it may be sampled.
  */
 import { fileURLToPath } from 'node:url'
-import { readChat } from '../../../backends/protocol/chat.ts'
+import { readChat } from '../../../backends/model/chat.ts'
 import { createEmbeddedEngine } from '../../../gpu-worker/engine/embedded.ts'
 import type { Engine, Prepared, Run } from '../../../gpu-worker/engine/engine.ts'
 import { forkChild } from '../../../gpu-worker/engine/fork.ts'
 import type { Rules } from '../../../gpu-worker/engine/messages.ts'
-import type { Beginning } from '../../../src/routing/affinity.ts'
+import type { Beginning } from '../../../src/fleet/placement/prefix-holders.ts'
 import { seeded } from '../../bench/figures.ts'
 import type { Profile, Replica, Site, Work } from './replica.ts'
 

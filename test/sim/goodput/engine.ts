@@ -16,7 +16,7 @@
  * A request is let in while its prompt has room; when the cache is full, the one that came last gives its room back and is
  * read again later, with what it had written (vLLM's recomputation). Prefixes that are held are not read again; the ones used longest ago leave first. No speculation.
  */
-import type { Beginning } from '../../../src/routing/affinity.ts'
+import type { Beginning } from '../../../src/fleet/placement/prefix-holders.ts'
 import type { Profile, Replica, Work } from './replica.ts'
 
 export const kvTokensMax = 2_700_000

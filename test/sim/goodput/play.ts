@@ -1,6 +1,6 @@
 /** One trace under one policy, and what came of it. */
-import type { PoolName } from '../../../backends/protocol/dispatch.ts'
-import { homeOf, targets } from '../../../src/routing/targets.ts'
+import type { PoolName } from '../../../backends/wire/dispatch.ts'
+import { homeOf, targets } from '../../../src/fleet/placement/latency-targets.ts'
 import { quantile } from '../../bench/figures.ts'
 import { Timeline } from '../timeline.ts'
 import { EngineModel } from './engine.ts'

@@ -3,8 +3,8 @@
  * second, receipts. The others are the routers that a fleet would otherwise have, over one pool of equal workers: a queue
  * in front of all (first in, first out), or a choice at arrival with the engine's own queue behind it.
  */
-import type { PoolName } from '../../../backends/protocol/dispatch.ts'
-import type { Heartbeat } from '../../../backends/protocol/heartbeat.ts'
+import type { PoolName } from '../../../backends/wire/dispatch.ts'
+import type { Heartbeat } from '../../../backends/wire/heartbeat.ts'
 import {
   emptyPool,
   heartbeat,
@@ -16,7 +16,7 @@ import {
   settled,
   type Told,
   workerFailed,
-} from '../../../src/routing/pool.ts'
+} from '../../../src/fleet/fleet.ts'
 import type { Profile, Replica, Site } from './replica.ts'
 import type { Asked, Trace } from './traces.ts'
 

@@ -1,5 +1,5 @@
 /** The rounds of `npm run goodput -- --real` and what is printed of them. */
-import { targets } from '../../../src/routing/targets.ts'
+import { targets } from '../../../src/fleet/placement/latency-targets.ts'
 import { spread } from '../../bench/figures.ts'
 import { machine, Neighbours } from './neighbours.ts'
 import { type Figures, figuresOf } from './play.ts'

@@ -12,8 +12,8 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { profileOf } from '../../../gpu-worker/profile.ts'
-import { newLengths, observeLength, observeWritten } from '../../../src/routing/lengths.ts'
-import { homeOf, targets } from '../../../src/routing/targets.ts'
+import { homeOf, targets } from '../../../src/fleet/placement/latency-targets.ts'
+import { newLengths, observeLength, observeWritten } from '../../../src/fleet/placement/output-length.ts'
 import { spread } from '../../bench/figures.ts'
 import { contextTokens, EmbeddedReplica, type EngineHost, openHost } from './embedded.ts'
 import { loneMs } from './engine.ts'

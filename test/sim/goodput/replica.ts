@@ -1,5 +1,5 @@
 /** What a router needs of the world: a clock, and replicas. Both are a model on virtual time, or real: see real.ts. */
-import type { Beginning } from '../../../src/routing/affinity.ts'
+import type { Beginning } from '../../../src/fleet/placement/prefix-holders.ts'
 
 export interface Profile {
   name: string

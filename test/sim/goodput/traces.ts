@@ -5,9 +5,9 @@
  * How much is asked is told as a share of what a fleet could serve that is split between the efforts as the trace needs
  * it and loses nothing to chance: `load` 1 is all of that. It is the same for every policy.
  */
-import type { EffortWord } from '../../../backends/protocol/effort.ts'
-import type { Beginning } from '../../../src/routing/affinity.ts'
-import { targets } from '../../../src/routing/targets.ts'
+import type { EffortWord } from '../../../backends/model/effort.ts'
+import { targets } from '../../../src/fleet/placement/latency-targets.ts'
+import type { Beginning } from '../../../src/fleet/placement/prefix-holders.ts'
 import { seeded } from '../../bench/figures.ts'
 import { kvTokensMax, stepMs } from './engine.ts'
 

@@ -1,0 +1,36 @@
+/**
+ * llama.cpp inside the worker (gpu-worker/engine): no calls, no wire. It renders the prompt and holds the token ids
+ * itself, so every number is its own count, up to the token at which an answer was broken off.
+ */
+import { capabilities, type InProcessBackend } from '../contract/backend.ts'
+
+export const embedded: InProcessBackend = {
+  transport: 'in-process',
+  name: 'embedded',
+  title: 'Embedded llama.cpp',
+  capabilities: capabilities({
+    efforts: ['none', 'high'],
+    reasoning: true,
+    reasoningHistory: true,
+    tools: true,
+    parallelTools: true,
+    forcedTool: true,
+    jsonObject: true,
+    jsonSchema: true,
+    seed: true,
+    penalties: true,
+    stopsMax: 16,
+    prefix: true,
+    priority: true,
+    cacheSalt: true,
+  }),
+  truth: {
+    promptBefore: 'counted',
+    prompt: 'counted',
+    cached: 'counted',
+    output: 'counted',
+    reasoning: 'counted',
+    aborted: 'counted',
+  },
+  remedies: { vision: 'serve the model with llama-server, vLLM or SGLang: the embedded engine has no vision' },
+}

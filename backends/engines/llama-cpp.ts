@@ -1,0 +1,167 @@
+/**
+ * llama.cpp's `llama-server`.
+ *
+ * - Effort: `none` turns thinking off, which leaves the word out of the template, and a template without one writes
+ *   `none`; every other word goes to the template, and Small 4's raises on all but `high`, so only these two are taken.
+ * - It counts with `timings_per_token`: each delta carries the totals so far, so an answer that is broken off is
+ *   counted to the last delta. Reasoning tokens it does not count; they are the growth of the total while it thinks.
+ * - It knows no named tool: it is forced to call one, and shown that one only.
+ * - Its slots share their prefixes with everybody; only `cache_prompt: false` keeps tenants apart.
+ * - Closing the connection ends the answer within one step. It has no priority.
+ */
+
+import { z } from 'zod'
+import { type Attached, capabilities, type Fault, type HttpAnswer, type HttpBackend } from '../contract/backend.ts'
+import { healthByStatus, loadByMetrics } from '../contract/load.ts'
+import { openaiReader, parseJson } from './openai/answer.ts'
+import { type Dialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
+import { openaiFailure } from './openai/failure.ts'
+
+const can = capabilities({
+  efforts: ['none', 'high'],
+  reasoning: true,
+  reasoningHistory: true,
+  tools: true,
+  parallelTools: true,
+  forcedTool: true,
+  jsonObject: true,
+  jsonSchema: true,
+  seed: true,
+  penalties: true,
+  stopsMax: 16,
+})
+
+const dialect: Dialect = {
+  ...plainDialect,
+  toolChoice: 'narrowed',
+  extra: (order) => ({
+    reasoning_effort: order.effort,
+    // Its grammars for a schema or a forced call let the model think first, unless thinking is not parted at all.
+    ...(order.effort === 'none' && { reasoning_format: 'none' }),
+    stream_options: { include_usage: true },
+    timings_per_token: true,
+    cache_prompt: order.cacheSalt === '',
+  }),
+}
+
+const Props = z.object({
+  default_generation_settings: z.object({ n_ctx: z.int().min(0) }).optional(),
+  total_slots: z.int().min(1).optional(),
+  model_path: z.string().optional(),
+  model_alias: z.string().optional(),
+  build_info: z.string(),
+  chat_template: z.string().optional(),
+  modalities: z.object({ vision: z.boolean().optional() }).optional(),
+})
+const Models = z.object({ data: z.array(z.object({ id: z.string() })).min(1) })
+const InputTokens = z.object({ input_tokens: z.int().min(0) })
+const Tokens = z.object({ tokens: z.array(z.unknown()) })
+
+export const llamaCpp: HttpBackend = {
+  transport: 'http',
+  name: 'llama-cpp',
+  title: 'llama.cpp',
+  capabilities: can,
+  truth: {
+    promptBefore: 'counted',
+    prompt: 'told',
+    cached: 'told',
+    output: 'told',
+    reasoning: 'counted',
+    aborted: 'counted',
+  },
+  remedies: {
+    thinking: 'start llama-server with --jinja and leave --reasoning-format as it is',
+    tools: 'start llama-server with --jinja, and a --chat-template-file that knows tools',
+    vision: 'give llama-server the model’s projector: --mmproj FILE, or -hf, which fetches it',
+    load: 'start llama-server with --metrics',
+    'over-context': 'start llama-server with -c N: -c 0 takes the model’s own 1,048,576 tokens',
+  },
+  attach: {
+    calls: [get('/props'), get('/v1/models'), get('/metrics')],
+    read: ([props, models, metrics]) => attached(props, models, metrics),
+  },
+  health: healthByStatus,
+  load: loadByMetrics('llamacpp', {
+    running: ['requests_processing'],
+    waiting: ['requests_deferred'],
+    // It had one, and took it away.
+    kvUsed: [],
+    promptTokensTotal: ['prompt_tokens_total'],
+    cachedTokensTotal: ['prompt_tokens_cached_total'],
+    outputTokensTotal: ['tokens_predicted_total'],
+  }),
+  count(chat, order, attached) {
+    const prompt = openaiPrompt(chat, attached.capabilities, dialect)
+    const body = { model: attached.model, ...prompt, reasoning_effort: order.effort }
+    return {
+      calls: [post('/v1/chat/completions/input_tokens', body)],
+      read([answer]) {
+        if (answer?.status === 200) return InputTokens.safeParse(parseJson(answer.body)).data?.input_tokens
+        return answer ? llamaCpp.failure(answer) : undefined
+      },
+    }
+  },
+  countText: (text) => ({
+    calls: [post('/tokenize', { content: text, add_special: false, parse_special: false })],
+    read: ([answer]) => Tokens.safeParse(parseJson(answer?.body ?? '')).data?.tokens.length,
+  }),
+  request: (chat, order, attached) => openaiRequest(chat, order, attached, dialect),
+  reader: (order, streams) =>
+    openaiReader({ idSeed: order.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  failure: (answer) => openaiFailure(answer, 'llama.cpp'),
+  launch(settings) {
+    const { model, servedAs, host, port, contextTokens, slotsMax, batchTokens, threads, apiKey } = settings
+    return {
+      command: 'llama-server',
+      args: [
+        ...['--model', model, '--alias', servedAs, '--host', host, '--port', String(port)],
+        // The context is shared out among the slots.
+        ...['--ctx-size', String(contextTokens * slotsMax), '--parallel', String(slotsMax), '--no-kv-unified'],
+        ...['--batch-size', String(batchTokens), '--ubatch-size', String(Math.min(batchTokens, 512))],
+        ...['--jinja', '--metrics', '--slots', '--no-context-shift'],
+        ...(threads === null ? [] : ['--threads', String(threads)]),
+        ...(settings.speculation
+          ? [
+              '--model-draft',
+              settings.speculation.draftModel,
+              '--spec-draft-n-max',
+              String(settings.speculation.tokens),
+            ]
+          : []),
+        ...settings.extra,
+      ],
+      env: apiKey === null ? {} : { LLAMA_API_KEY: apiKey },
+      enables: {},
+      readyWithinMs: 15 * 60_000,
+    }
+  },
+}
+
+function attached(
+  props: HttpAnswer | null | undefined,
+  models: HttpAnswer | null | undefined,
+  metrics: HttpAnswer | null | undefined,
+): Attached | undefined {
+  const told = props?.status === 200 ? Props.safeParse(parseJson(props.body)).data : undefined
+  if (!told) return undefined
+  const listed = Models.safeParse(parseJson(models?.body ?? '')).data?.data[0]?.id
+  const vision = told.modalities?.vision ?? false
+  const faults: Fault[] = []
+  if (metrics?.status !== 200)
+    faults.push({ kind: 'degraded', trait: 'load', message: `its load is not known: ${llamaCpp.remedies.load}` })
+  faults.push({
+    kind: 'degraded',
+    trait: 'cache-salt',
+    message:
+      'prefixes cannot be kept apart by tenant, so nothing is reused between requests; let only one tenant use it to have them reused',
+  })
+  return {
+    version: told.build_info,
+    model: listed ?? told.model_alias ?? told.model_path ?? 'default',
+    contextTokens: told.default_generation_settings?.n_ctx || null,
+    slotsMax: told.total_slots ?? null,
+    capabilities: { ...can, vision },
+    faults,
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Mistral's hosted API.
+ *
+ * - It refuses fields that it does not know, at every level (422, `extra_forbidden`), so a body has known names only:
+ *   `random_seed`, `max_tokens`, no `stream_options`, and thinking of earlier turns as a part of the content.
+ * - Effort: `none` and `high` for Small 4; any other is a 400 with code "3051". `prompt_mode` no longer works.
+ * - Thinking comes as a part of the content while it thinks, and not at all in a plain string.
+ * - Usage comes with the last chunk, unasked, without reasoning tokens, cached ones under one of three names.
+ *   `prompt_cache_key` is not sent, so nothing is cached unless usage says so, and nothing is shared between tenants.
+ * - Images and documents it fetches itself, on its own network.
+ */
+import { z } from 'zod'
+import { type Attached, capabilities, type HttpBackend } from '../contract/backend.ts'
+import { noLoad } from '../contract/load.ts'
+import type { Chat } from '../model/chat.ts'
+import { openaiReader, parseJson } from './openai/answer.ts'
+import { type Dialect, get, openaiRequest, plainDialect } from './openai/body.ts'
+import { openaiFailure } from './openai/failure.ts'
+
+const can = capabilities({
+  efforts: ['none', 'high'],
+  reasoning: true,
+  reasoningHistory: true,
+  tools: true,
+  parallelTools: true,
+  forcedTool: true,
+  jsonObject: true,
+  jsonSchema: true,
+  vision: true,
+  documents: true,
+  remoteMedia: true,
+  seed: true,
+  penalties: true,
+  stopsMax: 16,
+  prefix: true,
+  cacheSalt: true,
+})
+const temperatureMax = 1.5
+
+const dialect: Dialect = {
+  ...plainDialect,
+  reasoningHistory: 'chunk',
+  seed: 'random_seed',
+  required: 'any',
+  prefix: 'prefix',
+  extra: (order) => ({ reasoning_effort: order.effort }),
+}
+
+const Models = z.object({
+  data: z
+    .array(z.object({ id: z.string(), owned_by: z.literal('mistralai'), max_context_length: z.int().min(1).nullish() }))
+    .min(1),
+})
+
+export const mistral: HttpBackend = {
+  transport: 'http',
+  name: 'mistral',
+  title: 'Mistral API',
+  capabilities: can,
+  truth: {
+    promptBefore: 'estimated',
+    prompt: 'told',
+    // It is told, and always none: no prompt_cache_key is sent.
+    cached: 'absent',
+    output: 'told',
+    reasoning: 'estimated',
+    aborted: 'estimated',
+  },
+  remedies: {},
+  attach: {
+    calls: [get('/v1/models')],
+    read([models]) {
+      const served = Models.safeParse(parseJson(models?.body ?? '')).data?.data
+      const small = served?.find(({ id }) => id === 'mistral-small-2603' || id === 'mistral-small-latest')
+      return (
+        served && { ...mistralModel((small ?? served[0])?.id ?? ''), contextTokens: small?.max_context_length ?? null }
+      )
+    },
+  },
+  health: { calls: [get('/v1/models')], read: ([answer]) => (answer?.status === 200 ? 'ready' : 'down') },
+  load: noLoad,
+  request(chat, order, attached) {
+    const { taken, warnings } = within(chat)
+    const request = openaiRequest(taken, order, attached, dialect)
+    return request.ok ? { ...request, warnings: [...request.warnings, ...warnings] } : request
+  },
+  reader: (order, streams) => openaiReader({ idSeed: order.requestId }, streams),
+  failure: (answer) => openaiFailure(answer, 'the hosted API'),
+}
+
+/** The API as it is known without asking it, by a model's id. */
+export function mistralModel(model: string): Attached {
+  return { version: '', model, contextTokens: null, slotsMax: null, capabilities: can, faults: [] }
+}
+
+/** Inside the ranges that it takes. */
+function within(chat: Chat): { taken: Chat; warnings: string[] } {
+  const { temperature, seed } = chat
+  const hot = temperature !== undefined && temperature > temperatureMax
+  const negative = seed !== undefined && seed < 0
+  return {
+    taken: {
+      ...chat,
+      temperature: hot ? temperatureMax : temperature,
+      seed: negative ? Math.abs(seed) : seed,
+    },
+    warnings: [
+      ...(hot
+        ? [`temperature: ${temperatureMax} is the most that the hosted API takes, and is what it was given`]
+        : []),
+      ...(negative ? ['seed: the hosted API takes no negative one, its sign was left out'] : []),
+    ],
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * Reads the answers of engines that write OpenAI's chat completions, streamed or whole, into events. Bytes in, events
+ * out; the cuts between pushes mean nothing.
+ *
+ * It takes every dialect that was seen: `content` as a string or as a list of parts in which thinking is apart;
+ * thinking as `reasoning_content` or `reasoning`; a call whole or in pieces, its `index` 0 for every call, its id the
+ * word "null"; usage on the last chunk, after it, or on every chunk, its cached and reasoning tokens named in one of
+ * several ways; llama.cpp's `timings`. Some finish reasons are an engine's own: `model_length` is a length; `error` and
+ * `abort` never reach a client as an end, since clients take such an end for an order to go on. An answer without a
+ * finish reason is a failed one.
+ */
+import { createParser } from 'eventsource-parser'
+import { z } from 'zod'
+import type { BackendEvent, BackendUsage, Reader } from '../../contract/backend.ts'
+import { nineCharacterIds } from '../../contract/call-ids.ts'
+import type { FinishReason, WireCall } from '../../model/chunk.ts'
+import { createThinkSplit } from './think-split.ts'
+
+export interface AnswerOptions {
+  /** Names calls that come without an id: the same seed, the same ids. */
+  idSeed: string
+  /** Marks around thinking that this engine leaves in the content, or undefined. */
+  inlineThinking?: readonly [string, string] | undefined
+}
+
+const Thinking = z.object({ text: z.string().nullish() })
+const ContentPart = z.object({
+  type: z.string().nullish(),
+  text: z.string().nullish(),
+  thinking: z.union([z.string(), z.array(Thinking)]).nullish(),
+})
+const Call = z.object({
+  id: z.string().nullish(),
+  index: z.int().nullish(),
+  function: z.object({
+    name: z.string().nullish(),
+    arguments: z.union([z.string(), z.record(z.string(), z.unknown())]).nullish(),
+  }),
+})
+const Said = z.object({
+  content: z.union([z.string(), z.array(ContentPart)]).nullish(),
+  reasoning_content: z.string().nullish(),
+  reasoning: z.string().nullish(),
+  tool_calls: z.array(Call).nullish(),
+})
+const Count = z.int().min(0)
+const PromptDetails = z.object({ cached_tokens: Count.nullish() }).nullish()
+const Usage = z.object({
+  prompt_tokens: Count,
+  completion_tokens: Count.nullish(),
+  num_cached_tokens: Count.nullish(),
+  prompt_tokens_details: PromptDetails,
+  prompt_token_details: PromptDetails,
+  reasoning_tokens: Count.nullish(),
+  completion_tokens_details: z.object({ reasoning_tokens: Count.nullish() }).nullish(),
+})
+/** llama.cpp's own running totals; `prompt_n` leaves out what was cached. */
+const Timings = z.object({ prompt_n: Count, cache_n: Count.nullish(), predicted_n: Count })
+const Answer = z.object({
+  choices: z
+    .array(z.object({ delta: Said.nullish(), message: Said.nullish(), finish_reason: z.string().nullish() }))
+    .default([]),
+  // What cannot be read is as if it were not there: the entry is then marked estimated.
+  usage: Usage.nullish().catch(null),
+  timings: Timings.nullish().catch(null),
+})
+type Answer = z.infer<typeof Answer>
+
+/** A chunk, and an answer that is held, may be this long; a longer one is a failed one. */
+const textMax = 32 * 1024 * 1024
+
+/** @param streams whether the answer is `text/event-stream`, or one JSON text */
+export function openaiReader(options: AnswerOptions, streams: boolean): Reader {
+  const decoder = new TextDecoder()
+  const take = streams ? streamed(new AnswerReader(options)) : whole(new AnswerReader(options))
+  return {
+    push: (bytes) => take(decoder.decode(bytes, { stream: true }), false),
+    end: () => take(decoder.decode(), true),
+  }
+}
+
+type Take = (text: string, last: boolean) => BackendEvent[]
+
+function streamed(answer: AnswerReader): Take {
+  const events: BackendEvent[] = []
+  let readable = true
+  const parser = createParser({
+    onEvent: ({ data }) => events.push(...(data === '[DONE]' ? answer.end() : answer.take(data))),
+    onError({ type }) {
+      // The parser takes nothing more after this one; every other error is a line that it left out.
+      if (type !== 'max-buffer-size-exceeded') return
+      readable = false
+      events.push(...answer.fail('it sent an event that is too long'))
+    },
+    maxBufferSize: textMax,
+  })
+  return (text, last) => {
+    // An event whose blank line is missing was still sent whole if it can be read.
+    if (readable) parser.feed(last ? `${text}\n\n` : text)
+    if (last) events.push(...answer.end())
+    return events.splice(0)
+  }
+}
+
+function whole(answer: AnswerReader): Take {
+  let held = ''
+  return (text, last) => {
+    held += text
+    if (held.length > textMax) return answer.fail('its answer is too long')
+    return last ? [...answer.take(held), ...answer.end()] : []
+  }
+}
+
+interface OpenCall {
+  id: string
+  index: number
+  name: string
+  arguments: string
+}
+
+class AnswerReader {
+  readonly #idSeed: string
+  readonly #split: ReturnType<typeof createThinkSplit> | undefined
+  readonly #calls: OpenCall[] = []
+  #finishReason: string | undefined
+  #closed = false
+
+  constructor({ idSeed, inlineThinking }: AnswerOptions) {
+    this.#idSeed = idSeed
+    this.#split = inlineThinking && createThinkSplit(...inlineThinking)
+  }
+
+  take(data: string): BackendEvent[] {
+    if (this.#closed) return []
+    const chunk = readAnswer(data)
+    if (typeof chunk === 'string') return this.fail(chunk)
+    const choice = chunk.choices[0]
+    const said = choice?.message ?? choice?.delta
+    const calls = said?.tool_calls ?? []
+    for (const call of calls) this.#takeCall(call)
+    this.#finishReason ??= choice?.finish_reason ?? undefined
+    const usage = usageOf(chunk)
+    return [
+      ...(said ? this.#texts(said) : []),
+      ...calls.map((): BackendEvent => ({ kind: 'piece' })),
+      ...(usage ? [{ kind: 'usage', usage } as const] : []),
+    ]
+  }
+
+  end(): BackendEvent[] {
+    if (this.#closed) return []
+    const reason = finishReasonOf(this.#finishReason)
+    if (!reason) return this.fail(`it ended with finish_reason ${this.#finishReason ?? 'missing'}`)
+    this.#closed = true
+    const rest = this.#split?.flush() ?? []
+    const { calls, broken } = this.#wholeCalls()
+    // Half a call is what a length cuts off; any other that is no JSON is shown as it came.
+    const shown = reason === 'length' ? [] : broken.flatMap((call) => text('content', call.name + call.arguments))
+    const finishReason = calls.length > 0 && reason !== 'length' ? 'tool_calls' : reason
+    return [
+      ...rest,
+      ...shown,
+      ...calls.map((call): BackendEvent => ({ kind: 'call', call })),
+      // Some say `stop` after a forced call, or `tool_calls` after none.
+      { kind: 'end', finishReason: finishReason === 'tool_calls' && calls.length === 0 ? 'stop' : finishReason },
+    ]
+  }
+
+  fail(why: string): BackendEvent[] {
+    if (this.#closed) return []
+    this.#closed = true
+    return [{ kind: 'failed', message: `the backend broke off: ${why}` }]
+  }
+
+  #texts(said: z.infer<typeof Said>): BackendEvent[] {
+    const reasoning = text('reasoning', said.reasoning_content ?? said.reasoning ?? '')
+    const parts = typeof said.content === 'string' ? [{ type: 'text', text: said.content }] : (said.content ?? [])
+    return [...reasoning, ...parts.flatMap((part) => this.#part(part))]
+  }
+
+  #part(part: z.infer<typeof ContentPart>): BackendEvent[] {
+    const { thinking } = part
+    const thought = typeof thinking === 'string' ? thinking : (thinking ?? []).map(({ text }) => text ?? '').join('')
+    const content = part.text ?? ''
+    return [...text('reasoning', thought), ...(this.#split ? this.#split.push(content) : text('content', content))]
+  }
+
+  /** A piece goes on with a call when it has the same id, or no id and no name. */
+  #takeCall(call: z.infer<typeof Call>): void {
+    const id = call.id && call.id !== 'null' ? call.id : ''
+    const index = call.index ?? 0
+    const name = call.function.name ?? ''
+    const args = call.function.arguments ?? ''
+    const piece = typeof args === 'string' ? args : JSON.stringify(args)
+    const open = this.#calls.findLast((each) => each.index === index)
+    if (open && (id === '' ? name === '' : id === open.id)) open.arguments += piece
+    else this.#calls.push({ id, index, name, arguments: piece })
+  }
+
+  #wholeCalls(): { calls: WireCall[]; broken: OpenCall[] } {
+    const named = this.#calls.map((call, index) => ({
+      ...call,
+      id: call.id || `${this.#idSeed}.${index}`,
+      arguments: call.arguments.trim() === '' ? '{}' : call.arguments,
+    }))
+    const good = named.filter((call) => call.name !== '' && parseJson(call.arguments) !== undefined)
+    const ids = nineCharacterIds(good.map((call) => call.id))
+    return {
+      calls: good.map(({ id, name, arguments: args }) => ({ id: ids.get(id) ?? id, name, arguments: args })),
+      broken: named.filter((call) => !good.includes(call)),
+    }
+  }
+}
+
+/** The part, or why there is none. */
+function readAnswer(data: string): Answer | string {
+  const value = parseJson(data)
+  if (typeof value !== 'object' || value === null) return 'it sent what is no part of an answer'
+  // An error in mid-stream is an object with a message and no choices.
+  if (!('choices' in value)) return 'error' in value ? 'it reported an error' : 'it sent what is no part of an answer'
+  return Answer.safeParse(value).data ?? 'it sent what is no part of an answer'
+}
+
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function text(channel: 'content' | 'reasoning', text: string): BackendEvent[] {
+  return text === '' ? [] : [{ kind: 'text', channel, text }]
+}
+
+function usageOf({ usage, timings }: Answer): BackendUsage | undefined {
+  if (usage) {
+    const cached =
+      usage.num_cached_tokens ?? usage.prompt_tokens_details?.cached_tokens ?? usage.prompt_token_details?.cached_tokens
+    const reasoning = usage.completion_tokens_details?.reasoning_tokens ?? usage.reasoning_tokens
+    const outputTokens = usage.completion_tokens ?? 0
+    return {
+      promptTokens: usage.prompt_tokens,
+      cachedTokens: cached == null ? null : Math.min(usage.prompt_tokens, cached),
+      outputTokens,
+      reasoningTokens: reasoning == null ? null : Math.min(outputTokens, reasoning),
+    }
+  }
+  if (!timings) return undefined
+  const cachedTokens = timings.cache_n ?? 0
+  return {
+    promptTokens: timings.prompt_n + cachedTokens,
+    cachedTokens,
+    outputTokens: timings.predicted_n,
+    reasoningTokens: null,
+  }
+}
+
+function finishReasonOf(word: string | undefined): FinishReason | undefined {
+  switch (word) {
+    case 'stop':
+    case 'length':
+    case 'tool_calls':
+      return word
+    case 'model_length':
+      return 'length'
+    default:
+      return undefined
+  }
+}

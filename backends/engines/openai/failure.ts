@@ -1,0 +1,84 @@
+/**
+ * What a refusal means. Bodies come nested (`{error: {…}}`), flat (`{object: "error", …}`), as a validator's list
+ * (`{detail: […]}`), or as a bare text; the code and the type decide, never the words of a message.
+ */
+import { z } from 'zod'
+import type { Failure, HttpAnswer } from '../../contract/backend.ts'
+import { parseJson } from './answer.ts'
+
+const Detail = z.object({
+  type: z.string().optional(),
+  loc: z.array(z.union([z.string(), z.number()])).optional(),
+  msg: z.string().optional(),
+})
+const Flat = z.object({
+  message: z.union([z.string(), z.object({ detail: z.array(z.unknown()) })]).optional(),
+  detail: z.union([z.string(), z.array(z.unknown())]).optional(),
+  type: z.string().nullish().catch(null),
+  code: z.union([z.string(), z.number()]).nullish().catch(null),
+  param: z.string().nullish().catch(null),
+  n_prompt_tokens: z.int().min(1).optional().catch(undefined),
+})
+const ErrorBody = z.union([
+  z.object({ error: Flat }).transform(({ error }) => error),
+  z.object({ error: z.string() }),
+  Flat,
+])
+
+const messageMax = 500
+/** Types and codes that mean a prompt which does not fit, by engine: llama.cpp, OpenAI's own. */
+const tooLong = ['exceed_context_size_error', 'context_length_exceeded']
+
+export interface ToldError {
+  message: string
+  details: z.infer<typeof Detail>[]
+  words: string[]
+  param: string | null
+  promptTokens: number | undefined
+}
+
+export function readError(text: string): ToldError {
+  const parsed = ErrorBody.safeParse(parseJson(text)).data ?? {}
+  if ('error' in parsed)
+    return { message: parsed.error.slice(0, messageMax), details: [], words: [], param: null, promptTokens: undefined }
+  const { message, detail, type, code, param } = parsed
+  const list = Array.isArray(detail) ? detail : typeof message === 'object' ? message.detail : []
+  const details = list.flatMap((each) => Detail.safeParse(each).data ?? [])
+  const told = details.map(({ loc, msg }) => `${loc?.join('.') ?? 'body'}: ${msg ?? 'not accepted'}`).join('; ')
+  const plain = typeof message === 'string' ? message : typeof detail === 'string' ? detail : ''
+  return {
+    message: (told || plain || 'no reason given').slice(0, messageMax),
+    details,
+    words: [type, code].flatMap((word) => (word == null ? [] : [String(word)])),
+    param: param ?? null,
+    promptTokens: parsed.n_prompt_tokens,
+  }
+}
+
+/** @param who stands in messages: `the engine`, `the hosted API` */
+export function openaiFailure({ status, headers, body }: HttpAnswer, who = 'the engine'): Failure {
+  const told = readError(body)
+  const seconds = Number(headers['retry-after'])
+  const retryAfterMs = seconds > 0 ? Math.ceil(seconds * 1_000) : 2_000
+  const message = `${who} refused: ${told.message}`.slice(0, messageMax)
+  const failure = { ok: false, param: told.param, retryAfterMs: null, operator: false } as const
+  const busy = {
+    ...failure,
+    code: 'server_is_overloaded',
+    param: null,
+    message: `${who} does not take the request: try again soon`,
+    retryAfterMs,
+    told: `${status}: ${told.message}`,
+  } as const
+  // vLLM has no word for it, and blames a field that no client has.
+  if (told.words.some((word) => tooLong.includes(word)) || told.param === 'input_tokens') {
+    const count = told.promptTokens === undefined ? {} : { promptTokens: told.promptTokens }
+    return { ...failure, code: 'context_length_exceeded', message, param: 'messages', ...count }
+  }
+  if (status === 429 || status >= 500) return busy
+  if (status === 413) return { ...failure, code: 'request_too_large', message }
+  // A field that it does not know was written here, not by the client.
+  const ours = told.details.some((detail) => detail.type === 'extra_forbidden')
+  if ((status === 400 || status === 422) && !ours) return { ...failure, code: 'invalid_value', message }
+  return { ...busy, operator: true }
+}

@@ -1,0 +1,104 @@
+/**
+ * What a tenant's own keys may ask about their tenant, as their role allows (see tenant/roles.ts): usage, limits, keys.
+ * The tenant is the one that the key names, and no route takes another: nobody can ask about somebody else's.
+ */
+import { Hono, type MiddlewareHandler } from 'hono'
+import type { z } from 'zod'
+import { KeyOrder, RotateOrder } from '../admin/bodies.ts'
+import {
+  type AdminContext,
+  type AdminEnv,
+  accept,
+  note,
+  parse,
+  readBody,
+  readPage,
+  tenantStub,
+} from '../admin/context.ts'
+import { mintKey, modeOf } from '../admin/create-key.ts'
+import { audited } from '../admin/guard.ts'
+import { answerUsage } from '../admin/usage.ts'
+import { authenticate } from '../auth/authenticate.ts'
+import { settings } from '../env.ts'
+import { GatewayError } from '../http/errors.ts'
+import { toCamel, toSnake } from './snake-case.ts'
+
+const ownKey: MiddlewareHandler<AdminEnv> = async (context, next) => {
+  const { macKey } = await settings(context.env)
+  const { tenantId, keyId, secretHash } = await authenticate(context.req.raw.headers, macKey)
+  context.set('caller', { tenantId, by: { kind: 'key', keyId, secretHash } })
+  await next()
+}
+
+/** Only what a good key tries is written down. */
+const auditedChanges: MiddlewareHandler<AdminEnv> = async (context, next) => {
+  if (context.req.method === 'GET') return next()
+  const { tenantId, by } = context.get('caller')
+  accept(await tenantStub(context.env, tenantId).identify(by))
+  await audited(context, { id: `key:${tenantId}.${by.keyId}`, name: 'a key of the tenant', tenantId }, next)
+}
+
+export const ownUsage = new Hono<AdminEnv>()
+ownUsage.get('/', ownKey, (context) => {
+  const { tenantId, by } = context.get('caller')
+  return answerUsage(context, tenantId, by)
+})
+
+export const ownLimits = new Hono<AdminEnv>()
+ownLimits.get('/', ownKey, async (context) => {
+  const { tenantId, by } = context.get('caller')
+  const limits = accept(await tenantStub(context.env, tenantId).limits(by))
+  return context.json({ object: 'limits', ...(toSnake(limits) as object) })
+})
+
+export const ownKeys = new Hono<AdminEnv>()
+ownKeys.use(ownKey, auditedChanges)
+
+ownKeys.get('/', async (context) => {
+  const { tenantId, by } = context.get('caller')
+  const page = { ...readPage(context), prefix: (context.req.query('prefix') ?? '').slice(0, 100) }
+  const { keys, next } = accept(await tenantStub(context.env, tenantId).listKeys(by, page))
+  return context.json({ object: 'list', data: toSnake(keys), next })
+})
+
+ownKeys.post('/', async (context) => {
+  const { tenantId, by } = context.get('caller')
+  const { mode, ...order } = await readSnake(context, KeyOrder)
+  const { keyId, key, secret } = await mintKey(context.env, tenantId, mode)
+  const view = accept(await tenantStub(context.env, tenantId).addKey({ ...order, keyId, ...secret }, by))
+  note(context, { target: keyId, after: view })
+  // The one time the key is shown.
+  return context.json({ ...(toSnake(view) as object), api_key: key.reveal() }, 201)
+})
+
+ownKeys.post('/:keyId/rotate', async (context) => {
+  const { tenantId, by } = context.get('caller')
+  const keyId = context.req.param('keyId')
+  const { overlapSeconds } = await readSnake(context, RotateOrder)
+  const stub = tenantStub(context.env, tenantId)
+  const before = accept(await stub.showKey(by, keyId))
+  const minted = await mintKey(context.env, tenantId, modeOf(before.prefix), keyId)
+  const view = accept(await stub.rotateKey(by, keyId, minted.secret, overlapSeconds * 1_000))
+  note(context, { target: keyId, before, after: view })
+  return context.json({ ...(toSnake(view) as object), api_key: minted.key.reveal() }, 201)
+})
+
+ownKeys.delete('/:keyId', async (context) => {
+  const { tenantId, by } = context.get('caller')
+  const keyId = context.req.param('keyId')
+  const view = accept(await tenantStub(context.env, tenantId).revokeKey(keyId, by))
+  note(context, { target: keyId, after: view })
+  return context.json({ ...(toSnake(view) as object), revoked: true })
+})
+
+/** A body in snake_case, by a schema in camelCase; a field that is refused is named as it was sent. */
+async function readSnake<Schema extends z.ZodType>(context: AdminContext, schema: Schema): Promise<z.infer<Schema>> {
+  const value = await readBody(context.req.raw)
+  try {
+    return parse(toCamel(value), schema)
+  } catch (error) {
+    if (!(error instanceof GatewayError) || error.param === null) throw error
+    const param = error.param.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    throw new GatewayError(error.code, error.message.replace(error.param, param), { param })
+  }
+}

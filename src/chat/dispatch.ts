@@ -1,0 +1,159 @@
+/** One signed order to one worker, and how far it came. `stop` breaks it off at any time, its answer's body too. */
+import type { ZodError } from 'zod'
+import { below } from '../../backends/contract/root.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { type Dispatch, dispatchPath, dispatchTtlMs, Refusal } from '../../backends/wire/dispatch.ts'
+import { type Prelude, PreludeReader } from '../../backends/wire/prelude.ts'
+import { digest, seal } from '../../backends/wire/seal.ts'
+import { keyIdOf } from '../../backends/wire/worker-key.ts'
+import { workerSealKey } from '../auth/fleet.ts'
+import type { Lease } from '../fleet/lease.ts'
+import { proofOf } from '../settlement/proof.ts'
+import type { Line } from './context.ts'
+
+export type DispatchOrder = Omit<
+  Dispatch,
+  'dispatchId' | 'workerId' | 'pool' | 'bodyDigest' | 'issuedAt' | 'expiresAt' | 'proof'
+>
+
+export type Dispatched =
+  /** The prompt is prepared. The stream is the caller's: cancelling it, or `stop`, stops the engine. */
+  | {
+      kind: 'prepared'
+      /** What came with the prelude; may be no byte. */
+      first: Uint8Array
+      rest: ReadableStream<Uint8Array>
+      /** The prompt's exact length, as the worker counted it. */
+      promptTokens: number | undefined
+      /** What its engine does not honour. */
+      warnings: readonly string[]
+    }
+  | { kind: 'refused'; refusal: Refusal }
+  /** The worker accepted it and said no more: it was in preparation, and may be what stopped the worker. */
+  | { kind: 'unprepared'; cause: unknown }
+  /** The worker did not accept it, as far as is known. If an engine began all the same, a receipt says so. */
+  | { kind: 'unreachable'; cause: unknown }
+
+export async function dispatch(
+  line: Line,
+  lease: Lease,
+  order: DispatchOrder,
+  body: Uint8Array<ArrayBuffer>,
+  attempt: number,
+  now: number,
+  stop: AbortSignal,
+  accepted: () => void,
+): Promise<Dispatched> {
+  const { workerId, keyEpoch, url } = lease.place
+  const dispatchId = dispatchIdOf(line, attempt)
+  const named = { ...order, dispatchId, workerId, pool: lease.pool, issuedAt: now }
+  const claims: Dispatch = {
+    ...named,
+    proof: proofOf(line.settings.fleet, named),
+    bodyDigest: await digest(body),
+    expiresAt: now + dispatchTtlMs,
+  }
+  const key = await workerSealKey(line.settings.fleet, workerId, keyEpoch)
+  const token = await seal('dispatch', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  return send(below(url, dispatchPath), token, body, stop, accepted)
+}
+
+/**
+ * A signed request to a worker, up to the prelude of its answer. Never rejects.
+ * @param accepted is called when the head has come: from then on the request is in preparation
+ */
+export async function send(
+  url: string,
+  token: string,
+  body: Uint8Array<ArrayBuffer>,
+  stop: AbortSignal,
+  accepted?: () => void,
+): Promise<Dispatched> {
+  if (body.byteLength > bodyBytesMax) return { kind: 'refused', refusal: bodyTooLarge }
+  let response: Response
+  try {
+    response = await fetch(url, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      // A redirect would lead past the address of the worker's enrolment, and take the prompt along.
+      redirect: 'manual',
+      body,
+      signal: stop,
+    })
+  } catch (cause) {
+    return { kind: 'unreachable', cause }
+  }
+  if (!response.ok || !response.body) return { kind: 'refused', refusal: await readRefusal(response) }
+  accepted?.()
+  try {
+    return await readPrelude(response.body)
+  } catch (cause) {
+    return { kind: 'unprepared', cause }
+  }
+}
+
+const bodyBytesMax = budgets.dispatchBodyBytes.value
+/** Rewritten from another dialect a body may be longer: a number such as 1e20 has 21 digits there. */
+const bodyTooLarge: Refusal = {
+  code: 'invalid_value',
+  message: `the request has more than ${bodyBytesMax} bytes when it is written for a worker. Send less in one request`,
+}
+
+/** The stream is unlocked after it: what follows is piped as it is. */
+async function readPrelude(body: ReadableStream<Uint8Array>): Promise<Dispatched> {
+  const stream = body.getReader()
+  const reader = new PreludeReader()
+  try {
+    for (;;) {
+      const { value } = await stream.read()
+      if (!value) throw new Error('the answer ended before its first line')
+      const read = reader.push(value)
+      if (read.kind === 'more') continue
+      if (read.kind === 'malformed') {
+        await stream.cancel().catch(() => undefined)
+        throw new Error(read.reason)
+      }
+      // Nothing follows a refusal.
+      if (read.prelude.kind === 'refused') await stream.cancel().catch(() => undefined)
+      return dispatchedOf(read.prelude, read.rest, body)
+    }
+  } finally {
+    stream.releaseLock()
+  }
+}
+
+function dispatchedOf(prelude: Prelude, first: Uint8Array, rest: ReadableStream<Uint8Array>): Dispatched {
+  if (prelude.kind === 'refused') return { kind: 'refused', refusal: prelude.refusal }
+  const { promptTokens, warnings } = prelude
+  return { kind: 'prepared', first, rest, promptTokens, warnings }
+}
+
+export function dispatchIdOf({ requestId }: Line, attempt: number): string {
+  return `${requestId}.${attempt}`
+}
+
+async function readRefusal(response: Response): Promise<Refusal> {
+  const value = await readBounded(response)
+    .then(
+      (text): unknown => JSON.parse(text),
+      () => undefined,
+    )
+    .catch(() => undefined)
+  const parsed = Refusal.safeParse(value)
+  return parsed.success ? parsed.data : { code: 'malformed_refusal', message: describe(parsed.error) }
+}
+
+/** A worker is not believed to be brief. */
+async function readBounded({ body }: Response): Promise<string> {
+  const decoder = new TextDecoder()
+  let text = ''
+  for await (const part of body ?? []) {
+    text += decoder.decode(part, { stream: true })
+    if (text.length > budgets.preludeBytes.value) break
+  }
+  return text
+}
+
+function describe(error: ZodError): string {
+  return error.issues[0]?.message ?? 'no reason given'
+}

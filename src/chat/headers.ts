@@ -1,0 +1,59 @@
+/** What every answer discloses in its headers: ids, effort asked and served, limits, warnings. */
+import { warningsHeaderValue } from '../../backends/model/clean-text.ts'
+import { warningsHeader } from '../../backends/wire/dispatch.ts'
+import type { RatesLeft } from '../tenant/admission.ts'
+import type { Admission } from '../tenant/rpc.ts'
+import type { Line } from './context.ts'
+import type { Shaped } from './prepare.ts'
+
+export function answerHeaders(line: Line, shaped: Shaped, admission: Admission): Headers {
+  const headers = new Headers({
+    'x-request-id': line.requestId,
+    'request-id': line.requestId,
+    'x-tramontane-effort': shaped.effort.effective,
+    'x-tramontane-model': shaped.model.id,
+    'cache-control': 'no-store',
+  })
+  if (shaped.alias) headers.set('x-tramontane-model-asked', shaped.alias.id)
+  if (shaped.alias?.deprecatedOn) headers.set('deprecation', deprecatedSince(shaped.alias.deprecatedOn))
+  if (shaped.effort.asked) headers.set('x-tramontane-effort-asked', shaped.effort.asked)
+  addWarnings(headers, shaped.warnings)
+  for (const [name, value] of rateHeaders(admission.ratesLeft)) headers.set(name, value)
+  for (const [name, value] of line.surface.rateHeaders(admission.ratesLeft, line.startedAt)) headers.set(name, value)
+  return headers
+}
+
+/** Adds to the warnings that the headers have; the header stays clean and short for any text. */
+export function addWarnings(headers: Headers, warnings: readonly string[]): void {
+  if (warnings.length === 0) return
+  const known = headers.get(warningsHeader)
+  headers.set(warningsHeader, warningsHeaderValue([...(known ? known.split('; ') : []), ...warnings]))
+}
+
+/** RFC 9745: seconds since 1970, led by an at sign. */
+function deprecatedSince(day: string): string {
+  return `@${Date.parse(day) / 1_000}`
+}
+
+/**
+ * What is left of the rates: OpenAI's six headers, and the two of the IETF draft (draft-ietf-httpapi-ratelimit-headers).
+ * Nothing for a rate without a limit.
+ */
+export function rateHeaders(left: RatesLeft): [string, string][] {
+  const rates = [
+    ['requests', left.requests],
+    ['tokens', left.tokens],
+  ] as const
+  const known = rates.flatMap(([name, rate]) => (rate ? [{ name, ...rate }] : []))
+  if (known.length === 0) return []
+  const six = known.flatMap(({ name, limit, left: remaining, resetMs }): [string, string][] => [
+    [`x-ratelimit-limit-${name}`, String(limit)],
+    [`x-ratelimit-remaining-${name}`, String(remaining)],
+    [`x-ratelimit-reset-${name}`, resetMs < 1_000 ? `${resetMs}ms` : `${Math.ceil(resetMs / 1_000)}s`],
+  ])
+  const policy = known.map(({ name, limit }) => `"${name}";q=${limit};w=60`).join(', ')
+  const now = known.map(
+    ({ name, left: remaining, resetMs }) => `"${name}";r=${remaining};t=${Math.ceil(resetMs / 1_000)}`,
+  )
+  return [...six, ['ratelimit-policy', policy], ['ratelimit', now.join(', ')]]
+}

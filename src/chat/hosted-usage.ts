@@ -1,0 +1,92 @@
+/**
+ * What the edge settles by itself: a hosted API signs no receipt. The counts are those of its usage; where that is
+ * missing, because the client left or the API broke off, they are an estimate on the upper side, and marked as one.
+ *
+ * An estimate takes one token per `bytesPerToken` UTF-8 bytes of text, which the model's description keeps low, and at
+ * least one per piece that came. How much of the output was reasoning is never told: with thinking in the answer it is
+ * the thinking's share of the bytes, and the entry is marked too, although its cost is exact. Pure.
+ */
+import type { BackendEvent, BackendUsage } from '../../backends/contract/backend.ts'
+import type { FinishReason } from '../../backends/model/chunk.ts'
+import { possibleCounts, widestBounds } from '../../backends/model/counts.ts'
+import { type Counts, costNano, type Rates } from '../../backends/model/money.ts'
+import type { Settlement } from '../../backends/wire/receipt.ts'
+
+export interface HostedOrder
+  extends Pick<
+    Settlement,
+    'requestId' | 'dispatchId' | 'tenantId' | 'keyId' | 'workerId' | 'model' | 'effort' | 'engine'
+  > {
+  rates: Rates
+  textBytes: number
+  otherTokensMax: number
+  outputTokensMax: number
+  bytesPerToken: number
+  startedAt: number
+}
+
+/** `failed`: nothing of it is billed, like the work of a worker that died. */
+export type HostedEnd = FinishReason | 'abort' | 'failed'
+
+export interface Counted {
+  counts: Counts
+  estimated: boolean
+}
+
+/** What has been seen of an answer. */
+export class Seen {
+  #usage: BackendUsage | undefined
+  #contentBytes = 0
+  #reasoningBytes = 0
+  #pieces = 0
+  firstAt: number | null = null
+
+  take(event: BackendEvent, now: number): void {
+    if (event.kind === 'usage') this.#usage = event.usage
+    if (event.kind !== 'text' && event.kind !== 'call' && event.kind !== 'piece') return
+    this.firstAt ??= now
+    this.#pieces += 1
+    if (event.kind === 'piece') return
+    if (event.kind === 'call') this.#contentBytes += bytes(event.call.name) + bytes(event.call.arguments)
+    else if (event.channel === 'content') this.#contentBytes += bytes(event.text)
+    else this.#reasoningBytes += bytes(event.text)
+  }
+
+  /** A hosted API may report anything: counts that cannot be true are brought into range and marked. */
+  count(order: HostedOrder): Counted {
+    const all = this.#contentBytes + this.#reasoningBytes
+    const used = this.#usage && { ...this.#usage, cachedTokens: this.#usage.cachedTokens ?? 0 }
+    const { promptTokens, cachedTokens, outputTokens } = used ?? {
+      promptTokens: Math.ceil(order.textBytes / order.bytesPerToken) + order.otherTokensMax,
+      cachedTokens: 0,
+      outputTokens: Math.min(order.outputTokensMax, Math.max(this.#pieces, Math.ceil(all / order.bytesPerToken))),
+    }
+    const reasoningTokens = all === 0 ? 0 : Math.round((outputTokens * this.#reasoningBytes) / all)
+    const { counts, changed } = possibleCounts(
+      { promptTokens, cachedTokens, outputTokens, reasoningTokens },
+      widestBounds,
+    )
+    return { counts, estimated: changed || this.#usage === undefined || this.#reasoningBytes > 0 }
+  }
+}
+
+export function hostedSettlement(order: HostedOrder, seen: Seen, end: HostedEnd, now: number): Settlement {
+  const { rates, textBytes: _, otherTokensMax: __, outputTokensMax: ___, bytesPerToken: ____, ...names } = order
+  const { counts, estimated } = seen.count(order)
+  return {
+    ...names,
+    pool: 'hosted',
+    outcome: end === 'failed' ? 'failed' : end === 'abort' ? 'aborted' : 'finished',
+    finishReason: end === 'failed' ? 'error' : end,
+    counts,
+    // Not held to the bound: the ledger posts no more than was reserved, and keeps the rest as the operator's.
+    costNano: end === 'failed' ? 0 : costNano(counts, rates),
+    estimated,
+    endedAt: now,
+    firstTokenMs: seen.firstAt === null ? null : Math.max(0, seen.firstAt - order.startedAt),
+  }
+}
+
+function bytes(text: string): number {
+  return new TextEncoder().encode(text).byteLength
+}

@@ -1,0 +1,54 @@
+/**
+ * Has a worker read a request's documents and image addresses before the request holds a lease or a slot: a signed question
+ * to one worker, ended with the client. The worker keeps what it read for the dispatch that follows.
+ */
+
+import { below } from '../../backends/contract/root.ts'
+import { needsReading } from '../../backends/model/media.ts'
+import { type MediaQuestion, mediaAnswerMs, mediaPath } from '../../backends/wire/media-question.ts'
+import { digest, seal } from '../../backends/wire/seal.ts'
+import { keyIdOf } from '../../backends/wire/worker-key.ts'
+import { workerSealKey } from '../auth/fleet.ts'
+import type { Place } from '../fleet/fleet.ts'
+import type { Line } from './context.ts'
+import { type Dispatched, send } from './dispatch.ts'
+import type { Shaped } from './prepare.ts'
+import { watchWorker } from './worker-watch.ts'
+
+export function hasMediaToRead({ chat }: Shaped): boolean {
+  return chat.messages.some(({ content }) => content.some(needsReading))
+}
+
+/** How it went, in the terms of a dispatch: `prepared` says that the worker has read everything. Never rejects. */
+export async function readMediaAt(
+  line: Line,
+  tenantId: string,
+  place: Place,
+  body: Uint8Array<ArrayBuffer>,
+  turn: number,
+  now: number,
+): Promise<Dispatched> {
+  const { workerId, keyEpoch, url } = place
+  const question: MediaQuestion = {
+    questionId: `${line.requestId}.m${turn}`,
+    requestId: line.requestId,
+    workerId,
+    tenantId,
+    bodyDigest: await digest(body),
+    issuedAt: now,
+    expiresAt: now + mediaAnswerMs,
+  }
+  const key = await workerSealKey(line.settings.fleet, workerId, keyEpoch)
+  const token = await seal('media', question, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  // A reading takes as long as it takes to see that a worker is silent, so it is watched from its start.
+  const watch = watchWorker(line, { place })
+  watch.begin()
+  try {
+    const late = AbortSignal.timeout(mediaAnswerMs)
+    const answer = await send(below(url, mediaPath), token, body, AbortSignal.any([watch.lost, late]))
+    if (answer.kind === 'prepared') await answer.rest.cancel().catch(() => undefined)
+    return answer
+  } finally {
+    watch.stop()
+  }
+}

@@ -1,0 +1,19 @@
+/**
+ * Whether anybody sees. A model may take images while the engines that serve it do not (no projector was loaded, or the
+ * engine has none), and a request must not be reserved, queued and dispatched to find that out. Only requests with
+ * images ask, and they ask once.
+ */
+
+import type { Asked } from '../dialects/dialect.ts'
+import { fleetOf } from '../fleet/client.ts'
+import type { Line } from './context.ts'
+import { blinded, type Shaped } from './prepare.ts'
+
+/** The request as it is where some worker sees, or none is up; else what is left of it, or a refusal of its image. */
+export async function withSight(line: Line, asked: Asked, shaped: Shaped): Promise<Shaped> {
+  if (shaped.media.images === 0) return shaped
+  const { workers } = await fleetOf(line.env).view()
+  const serving = workers.filter(({ model }) => model === shaped.model.id)
+  const seen = serving.length === 0 || serving.some(({ vision }) => vision)
+  return seen ? shaped : blinded(asked, shaped)
+}

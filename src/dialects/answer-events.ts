@@ -1,0 +1,162 @@
+/**
+ * The one stream of events that every surface writes its answer from. What comes from a worker is an answer of Chat
+ * Completions, streamed or whole; here it becomes events. Push in, events out, no I/O: however the bytes are cut, and
+ * whichever line ends they have, the events are the same.
+ */
+import { createParser } from 'eventsource-parser'
+import { z } from 'zod'
+import { type Effort, EffortWord } from '../../backends/model/effort.ts'
+
+const Usage = z.object({
+  prompt_tokens: z.int(),
+  completion_tokens: z.int(),
+  prompt_tokens_details: z.object({ cached_tokens: z.int() }),
+  completion_tokens_details: z.object({ reasoning_tokens: z.int() }),
+  reasoning_effort: EffortWord,
+  reasoning_effort_asked: EffortWord.nullable(),
+})
+const Call = z.object({ id: z.string(), function: z.object({ name: z.string(), arguments: z.string() }) })
+const Text = z.string().nullish()
+const FinishReason = z.enum(['stop', 'length', 'tool_calls'])
+const Chunk = z.object({
+  choices: z.array(
+    z.object({
+      delta: z.object({ content: Text, reasoning_content: Text, tool_calls: z.array(Call).nullish() }),
+      finish_reason: FinishReason.nullish(),
+      stop_reason: Text,
+    }),
+  ),
+  usage: Usage.nullish(),
+})
+const Completion = z.object({
+  choices: z.tuple([
+    z.object({
+      message: z.object({ content: Text, reasoning_content: Text, tool_calls: z.array(Call).nullish() }),
+      finish_reason: FinishReason,
+      stop_reason: Text,
+    }),
+  ]),
+  usage: Usage,
+})
+
+export type AnswerPart =
+  /** The engine is at work; there is nothing to tell. */
+  | { kind: 'beat' }
+  /** Never empty. */
+  | { kind: 'text'; channel: 'reasoning' | 'content'; text: string }
+  /** One whole tool call; `arguments` is JSON. */
+  | { kind: 'call'; id: string; name: string; arguments: string }
+
+export interface AnswerEnd {
+  kind: 'end'
+  finishReason: z.infer<typeof FinishReason>
+  /** The stop string that ended it, where the engine says so. */
+  stop: string | undefined
+  promptTokens: number
+  /** Part of the prompt's. */
+  cachedTokens: number
+  outputTokens: number
+  /** Part of the output's. */
+  reasoningTokens: number
+  /** As it was served, which under load may be less than it was shaped to. */
+  effort: Effort
+}
+
+/**
+ * `end`, `broken` or `failed` comes once, last. An answer that stops without any of them is not whole. `failed`: the request
+ * itself ended its run, and `error` is the worker's JSON.
+ */
+export type AnswerEvent =
+  | AnswerPart
+  | AnswerEnd
+  | { kind: 'broken'; reason: string }
+  | { kind: 'failed'; error: string }
+
+export interface AnswerReader {
+  push(bytes: Uint8Array): AnswerEvent[]
+}
+
+/** Reads a streamed answer. What is no such answer is `broken` there, behind all that came before. */
+export function readStream(): AnswerReader {
+  const decoder = new TextDecoder()
+  let events: AnswerEvent[] = []
+  let finish: Pick<AnswerEnd, 'finishReason' | 'stop'> | undefined
+  let ended = false
+  const parser = createParser({
+    onComment: () => {
+      if (!ended) events.push({ kind: 'beat' })
+    },
+    onEvent: ({ data }) => {
+      if (data === '[DONE]' || ended) return
+      if (data.startsWith(errorStart)) {
+        events.push({ kind: 'failed', error: data })
+        ended = true
+        return
+      }
+      const chunk = readChunk(data)
+      if (!chunk) {
+        events.push({ kind: 'broken', reason: `not a chunk of an answer: ${data.slice(0, 200)}` })
+        ended = true
+        return
+      }
+      const { choices, usage } = chunk
+      const choice = choices[0]
+      if (choice) {
+        events.push(...parts(choice.delta))
+        const { finish_reason: finishReason, stop_reason: stop } = choice
+        if (finishReason) finish = { finishReason, stop: stop ?? undefined }
+      }
+      // Usage is on the chunk with the finish reason, or on one of its own behind it.
+      if (!finish || !usage) return
+      events.push(end(finish, usage))
+      ended = true
+    },
+  })
+  return {
+    push(bytes) {
+      parser.feed(decoder.decode(bytes, { stream: true }))
+      const read = events
+      events = []
+      return read
+    },
+  }
+}
+
+/** How an error begins, as a worker writes it in an answer's place. */
+export const errorStart = '{"object":"error"'
+
+function readChunk(data: string): z.infer<typeof Chunk> | undefined {
+  try {
+    return Chunk.safeParse(JSON.parse(data)).data
+  } catch {
+    return undefined
+  }
+}
+
+/** The events of an answer that did not stream. Throws for what is no such answer: a worker wrote it. */
+export function readWhole(text: string): [...AnswerPart[], AnswerEnd] {
+  const { choices, usage } = Completion.parse(JSON.parse(text))
+  const { message, finish_reason: finishReason, stop_reason: stop } = choices[0]
+  return [...parts(message), end({ finishReason, stop: stop ?? undefined }, usage)]
+}
+
+function parts(delta: z.infer<typeof Completion>['choices'][0]['message']): AnswerPart[] {
+  const { content, reasoning_content: reasoning, tool_calls: calls } = delta
+  return [
+    ...(reasoning ? [{ kind: 'text', channel: 'reasoning', text: reasoning } as const] : []),
+    ...(content ? [{ kind: 'text', channel: 'content', text: content } as const] : []),
+    ...(calls ?? []).map((call) => ({ kind: 'call', id: call.id, ...call.function }) as const),
+  ]
+}
+
+function end(finish: Pick<AnswerEnd, 'finishReason' | 'stop'>, usage: z.infer<typeof Usage>): AnswerEnd {
+  return {
+    kind: 'end',
+    ...finish,
+    promptTokens: usage.prompt_tokens,
+    cachedTokens: usage.prompt_tokens_details.cached_tokens,
+    outputTokens: usage.completion_tokens,
+    reasoningTokens: usage.completion_tokens_details.reasoning_tokens,
+    effort: { asked: usage.reasoning_effort_asked ?? undefined, effective: usage.reasoning_effort },
+  }
+}

@@ -1,0 +1,37 @@
+/** Anthropic's Messages. */
+import type { RatesLeft } from '../../tenant/admission.ts'
+import type { Surface } from '../dialect.ts'
+import { messagesErrors } from './errors.ts'
+import { readMessages, readPrompt } from './read.ts'
+import { messagesWriter } from './write.ts'
+
+export const messages: Surface = {
+  name: 'messages',
+  effortField: 'output_config.effort',
+  read(body) {
+    const read = readMessages(body)
+    if (!read.ok) return read
+    const { asked, thinkingShown } = read
+    return { ok: true, asked: { ...asked, writer: (given) => messagesWriter(given, thinkingShown) } }
+  },
+  readPrompt,
+  errors: messagesErrors,
+  rateHeaders,
+}
+
+/** Anthropic's names; a reset is a moment, in RFC 3339. */
+function rateHeaders(left: RatesLeft, now: number): [string, string][] {
+  const rates = [
+    ['requests', left.requests],
+    ['tokens', left.tokens],
+  ] as const
+  return rates.flatMap(([name, rate]): [string, string][] =>
+    rate
+      ? [
+          [`anthropic-ratelimit-${name}-limit`, String(rate.limit)],
+          [`anthropic-ratelimit-${name}-remaining`, String(rate.left)],
+          [`anthropic-ratelimit-${name}-reset`, new Date(now + rate.resetMs).toISOString()],
+        ]
+      : [],
+  )
+}

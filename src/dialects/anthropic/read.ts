@@ -1,0 +1,318 @@
+/**
+ * Reads the body of Anthropic's Messages, including what real clients put there: `system` among the messages, thinking
+ * with its signature, tools that a vendor runs on its side, fields of betas. What a model cannot act on is named in
+ * `warnings`; only what is wrong is refused, since one agent answers each 400 with five more requests.
+ */
+import { z } from 'zod'
+import {
+  asText,
+  type Chat,
+  callIdMax,
+  FunctionName,
+  type Message,
+  messagesMax,
+  type Part,
+  partOr,
+  refuse,
+  StopText,
+  stopMax,
+  Text,
+  TokensMax,
+  type Tool,
+  type ToolCall,
+  type ToolChoice,
+  toolsMax,
+} from '../../../backends/model/chat.ts'
+import { EffortWord } from '../../../backends/model/effort.ts'
+import { documentBy, imageByData, imageByUrl } from '../../../backends/model/media.ts'
+import { unsealThinking } from '../carried-thinking.ts'
+import type { Asked } from '../dialect.ts'
+
+const TextBlock = z.object({ type: z.literal('text'), text: Text })
+const Source = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('base64'), data: z.string() }).transform(({ data }) => imageByData(data)),
+  z
+    .object({ type: z.literal('url'), url: z.string() })
+    .transform(({ url }, context) => partOr(imageByUrl(url), context, 'url')),
+])
+const ImageBlock = z.object({ type: z.literal('image'), source: Source })
+const DocumentBlock = z.object({
+  type: z.literal('document'),
+  title: Text.nullish(),
+  source: z.discriminatedUnion('type', [
+    z.object({ type: z.literal('text'), data: Text }),
+    z.object({ type: z.literal('content'), content: z.union([Text, z.array(TextBlock)]) }),
+    z
+      .object({ type: z.literal('base64'), media_type: z.string().max(64).nullish(), data: z.string() })
+      .transform(({ data }, context) => ({
+        type: 'file' as const,
+        part: partOr(documentBy(data, ''), context, 'data'),
+      })),
+    z
+      .object({ type: z.literal('url'), url: z.string() })
+      .transform(({ url }, context) => ({ type: 'file' as const, part: partOr(documentBy(url, ''), context, 'url') })),
+  ]),
+})
+const SearchResultBlock = z.object({
+  type: z.literal('search_result'),
+  source: Text,
+  title: Text,
+  content: z.array(TextBlock),
+})
+const ThinkingBlock = z.object({ type: z.literal('thinking'), thinking: Text, signature: z.string().nullish() })
+const RedactedBlock = z.object({ type: z.literal('redacted_thinking'), data: z.string() })
+const ToolUseBlock = z.object({
+  type: z.literal('tool_use'),
+  id: z.string().max(callIdMax),
+  name: FunctionName,
+  input: z.record(z.string(), z.unknown()),
+})
+const ShownBlock = z.discriminatedUnion('type', [TextBlock, ImageBlock, DocumentBlock, SearchResultBlock])
+
+// What a vendor's own tools left in the history, and what is not known here. It is taken and left out.
+const otherThan = (known: readonly string[]) =>
+  z.object({ type: z.string().refine((type) => !known.includes(type), { abort: true }) }).transform(() => null)
+
+const shownTypes = ['text', 'image', 'document', 'search_result']
+const ResultBlock = z.union([ShownBlock, otherThan(shownTypes)])
+const ToolResultBlock = z.object({
+  type: z.literal('tool_result'),
+  tool_use_id: z.string().max(callIdMax),
+  content: z.union([Text, z.array(ResultBlock)]).nullish(),
+  is_error: z.boolean().nullish(),
+})
+const Block = z.union([
+  z.discriminatedUnion('type', [...ShownBlock.options, ThinkingBlock, RedactedBlock, ToolUseBlock, ToolResultBlock]),
+  otherThan([...shownTypes, 'thinking', 'redacted_thinking', 'tool_use', 'tool_result']),
+])
+
+const System = z.union([Text, z.array(TextBlock)])
+const Turn = z.object({
+  role: z.enum(['user', 'assistant', 'system']),
+  content: z.union([Text, z.array(Block)]),
+})
+
+const CustomTool = z.object({
+  type: z.literal('custom').nullish(),
+  name: FunctionName,
+  description: Text.nullish(),
+  input_schema: z.record(z.string(), z.unknown()),
+})
+const OwnTool = z.union(
+  [CustomTool, z.object({ type: z.string().refine((type) => type !== 'custom', { abort: true }) })],
+  { error: 'must be {name, description?, input_schema}' },
+)
+const Choice = z.discriminatedUnion('type', [
+  z.object({ type: z.enum(['auto', 'any', 'none']), disable_parallel_tool_use: z.boolean().nullish() }),
+  z.object({ type: z.literal('tool'), name: FunctionName, disable_parallel_tool_use: z.boolean().nullish() }),
+])
+const Thinking = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('enabled'), budget_tokens: z.int().min(1).nullish(), display: z.string().nullish() }),
+  z.object({ type: z.literal('adaptive'), display: z.string().nullish() }),
+  z.object({ type: z.literal('disabled') }),
+])
+const SchemaFormat = z.object({ type: z.literal('json_schema'), schema: z.record(z.string(), z.unknown()) })
+
+export const Prompt = z.object({
+  model: z.string().min(1).max(256),
+  messages: z.array(Turn).min(1).max(messagesMax),
+  system: System.nullish(),
+  tools: z.array(OwnTool).max(toolsMax).nullish(),
+  tool_choice: Choice.nullish(),
+  thinking: Thinking.nullish(),
+  output_config: z.object({ effort: EffortWord.nullish(), format: SchemaFormat.nullish() }).nullish(),
+  output_format: SchemaFormat.nullish(),
+  // Understood, and not honoured.
+  context_management: z.unknown().optional(),
+  mcp_servers: z.unknown().optional(),
+  container: z.unknown().optional(),
+})
+export const Body = Prompt.extend({
+  max_tokens: TokensMax,
+  stop_sequences: z.array(StopText).max(stopMax).nullish(),
+  temperature: z.number().min(0).max(1).nullish(),
+  top_p: z.number().gt(0).max(1).nullish(),
+  top_k: z.number().nullish(),
+  stream: z.boolean().nullish(),
+})
+type Prompt = z.infer<typeof Prompt>
+type Block = Exclude<z.infer<typeof Block>, null>
+type Shown = z.infer<typeof ShownBlock>
+
+export type ReadMessages =
+  | { ok: true; asked: Asked; thinkingShown: boolean }
+  | { ok: false; code: 'invalid_value'; message: string; param: string | null }
+
+/** Never throws. */
+export function readMessages(body: unknown): ReadMessages {
+  const parsed = Body.safeParse(body)
+  if (!parsed.success) return refuse(parsed.error)
+  const wire = parsed.data
+  return read(wire, {
+    outputTokensMax: wire.max_tokens,
+    stop: wire.stop_sequences ?? [],
+    temperature: wire.temperature ?? undefined,
+    topP: wire.top_p ?? undefined,
+    stream: wire.stream ?? false,
+    ...(wire.top_k != null && { warnings: ['top_k: not supported, ignored'] }),
+  })
+}
+
+/** The body of `count_tokens`: a prompt without the bounds of its answer. */
+export function readPrompt(body: unknown): ReadMessages {
+  const parsed = Prompt.safeParse(body)
+  if (!parsed.success) return refuse(parsed.error)
+  const bounds = { outputTokensMax: 1, stop: [], temperature: undefined, topP: undefined, stream: false }
+  return read(parsed.data, bounds)
+}
+
+function read(
+  wire: Prompt,
+  bounds: Pick<Chat, 'outputTokensMax' | 'stop' | 'temperature' | 'topP' | 'stream'> & { warnings?: string[] },
+): ReadMessages {
+  const { warnings = [], ...rest } = bounds
+  const tools = (wire.tools ?? []).flatMap(functionTool)
+  const toolChoice = choiceOf(wire.tool_choice, tools)
+  if (!toolChoice) {
+    const message = 'tool_choice: names no tool of `tools` that is run here: name one that is listed'
+    return { ok: false, code: 'invalid_value', message, param: 'tool_choice' }
+  }
+  const { messages, places, leftOut } = conversation(wire)
+  const thinking = wire.thinking
+  if (tools.length < (wire.tools?.length ?? 0))
+    warnings.push('tools: types that a vendor runs on its side are not run here and were left out')
+  if (leftOut.size > 0) warnings.push(`messages: blocks of these types were left out: ${[...leftOut].join(', ')}`)
+  if (thinking?.type === 'enabled' && thinking.budget_tokens != null)
+    warnings.push('thinking.budget_tokens: not enforced; max_tokens bounds thinking and answer together')
+  for (const name of ['context_management', 'mcp_servers', 'container'] as const)
+    if (wire[name] != null) warnings.push(`${name}: not run here, ignored`)
+  const format = wire.output_config?.format ?? wire.output_format
+  const chat: Chat = {
+    model: wire.model,
+    messages,
+    tools,
+    toolChoice,
+    parallelToolCalls: !wire.tool_choice?.disable_parallel_tool_use,
+    format: format ? { kind: 'json_schema', name: 'answer', schema: format.schema } : { kind: 'text' },
+    effort: effortOf(wire),
+    seed: undefined,
+    frequencyPenalty: undefined,
+    presencePenalty: undefined,
+    includeUsage: false,
+    ...rest,
+  }
+  const thinkingShown = !(thinking && 'display' in thinking && thinking.display === 'omitted')
+  return { ok: true, asked: { chat, warnings, places }, thinkingShown }
+}
+
+/** Thinking that is switched off is off, whatever the effort. A switch without a word means as much as there is. */
+function effortOf({ thinking, output_config: config }: Prompt): EffortWord | undefined {
+  if (thinking?.type === 'disabled') return 'none'
+  return config?.effort ?? (thinking ? 'high' : undefined)
+}
+
+function functionTool(tool: z.infer<typeof OwnTool>): Tool[] {
+  if (!('input_schema' in tool)) return []
+  return [{ name: tool.name, description: tool.description ?? '', parameters: tool.input_schema }]
+}
+
+function choiceOf(choice: Prompt['tool_choice'], tools: readonly Tool[]): ToolChoice | undefined {
+  switch (choice?.type) {
+    case undefined:
+    case 'auto':
+      return { kind: 'auto' }
+    case 'none':
+      return { kind: 'none' }
+    case 'any':
+      return tools.length > 0 ? { kind: 'required' } : undefined
+    case 'tool':
+      return tools.some(({ name }) => name === choice.name) ? { kind: 'named', name: choice.name } : undefined
+  }
+}
+
+function conversation({ system, messages: turns }: Prompt) {
+  const messages: Message[] = []
+  const places: string[] = []
+  const leftOut = new Set<string>()
+  const add = (place: string, message: Message) => {
+    messages.push(message)
+    places.push(place)
+  }
+  if (system) add('system', { role: 'system', content: typeof system === 'string' ? asText(system) : system.map(text) })
+  turns.forEach(({ role, content }, index) => {
+    const place = `messages[${index}]`
+    const known =
+      typeof content === 'string' ? asText(content).map(textBlock) : content.filter((block) => block !== null)
+    if (typeof content !== 'string' && known.length < content.length) leftOut.add('unknown ones')
+    const blocks: readonly Block[] = known
+    if (role === 'assistant') add(place, assistant(blocks, index === turns.length - 1))
+    else if (role === 'system') add(place, { role, content: blocks.flatMap(shown).filter(isText) })
+    else for (const message of userTurn(blocks)) add(place, message)
+  })
+  return { messages, places, leftOut }
+}
+
+const isText = (part: Part) => part.kind === 'text'
+const text = ({ text }: { text: string }): Part => ({ kind: 'text', text })
+const textBlock = (part: Part): Block => ({ type: 'text', text: part.kind === 'text' ? part.text : '' })
+
+/** Results of tools are messages of their own; what stands between them is the user's. */
+function userTurn(blocks: readonly Block[]): Message[] {
+  const messages: Message[] = []
+  for (const block of blocks) {
+    if (block.type === 'tool_result') {
+      messages.push({ role: 'tool', toolCallId: block.tool_use_id, content: resultOf(block) })
+      continue
+    }
+    const last = messages.at(-1)
+    if (last?.role === 'user') last.content.push(...shown(block))
+    else messages.push({ role: 'user', content: shown(block) })
+  }
+  return messages.length > 0 ? messages : [{ role: 'user', content: [] }]
+}
+
+/** The prompt has no mark for a tool that failed, so the text says it where it does not. */
+function resultOf({ content, is_error: failed }: z.infer<typeof ToolResultBlock>): Part[] {
+  const parts =
+    typeof content === 'string' ? asText(content) : (content ?? []).flatMap((block) => (block ? shown(block) : []))
+  const told = parts.some((part) => part.kind === 'text' && /error|fail/i.test(part.text))
+  return failed && !told ? [{ kind: 'text', text: 'Error: ' }, ...parts] : parts
+}
+
+function shown(block: Block): Part[] {
+  switch (block.type) {
+    case 'text':
+      return [text(block)]
+    case 'image':
+      return [block.source]
+    case 'document':
+      return documentText(block)
+    case 'search_result':
+      return [text({ text: `${block.title}\n${block.source}\n` }), ...block.content.map(text)]
+    default:
+      return []
+  }
+}
+
+function documentText({ title, source }: Extract<Shown, { type: 'document' }>): Part[] {
+  if (source.type === 'file')
+    return [title && source.part.kind === 'document' ? { ...source.part, name: title } : source.part]
+  const head = title ? [text({ text: `${title}\n` })] : []
+  if (source.type === 'text') return [...head, text({ text: source.data })]
+  return [...head, ...(typeof source.content === 'string' ? asText(source.content) : source.content.map(text))]
+}
+
+/** The last message, where it is the assistant's, is the beginning of the answer. */
+function assistant(blocks: readonly Block[], last: boolean): Message {
+  const reasoning = blocks.map((block) => (block.type === 'thinking' ? thinkingOf(block) : '')).join('')
+  const toolCalls = blocks.flatMap((block): ToolCall[] =>
+    block.type === 'tool_use' ? [{ id: block.id, name: block.name, arguments: JSON.stringify(block.input) }] : [],
+  )
+  const content = blocks.flatMap(shown).filter(isText)
+  return { role: 'assistant', content, reasoning, toolCalls, prefix: last && toolCalls.length === 0 }
+}
+
+/** Thinking that was not shown to the client is in its signature. */
+function thinkingOf({ thinking, signature }: z.infer<typeof ThinkingBlock>): string {
+  return thinking !== '' ? thinking : (unsealThinking(signature ?? '') ?? '')
+}

@@ -1,0 +1,137 @@
+/**
+ * Writes an answer as Anthropic's Messages: blocks that begin and end, in order, each delta with its index. Usage is
+ * exact only at the end, in `message_delta`, which their clients let overwrite what `message_start` said.
+ */
+import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
+import { openMark, sealThinking } from '../carried-thinking.ts'
+import type { Given, Writer } from '../dialect.ts'
+import { messagesErrors } from './errors.ts'
+
+type Block =
+  | { type: 'thinking'; thinking: string; signature: string }
+  | { type: 'text'; text: string }
+  | { type: 'tool_use'; id: string; name: string; input: unknown }
+
+export function messagesId(requestId: string): string {
+  return requestId.replace(/^req_/, 'msg_')
+}
+
+/** @param thinkingShown false: thinking is carried in the signature only, as the client asked */
+export function messagesWriter(given: Given, thinkingShown: boolean): Writer {
+  const blocks: Block[] = []
+  /** The thinking of the last block, shown or not. */
+  let thinking = ''
+  let open = false
+
+  const message = {
+    id: messagesId(given.requestId),
+    type: 'message',
+    role: 'assistant',
+    model: given.model,
+  }
+
+  function begin(block: Block): string {
+    const ended = finish()
+    blocks.push(block)
+    open = true
+    // A block begins empty, and its deltas fill it; so does ours, which is kept for the whole answer.
+    const empty = block.type === 'tool_use' ? { ...block, input: {} } : block
+    return ended + event('content_block_start', { index: blocks.length - 1, content_block: empty })
+  }
+
+  function finish(): string {
+    if (!open) return ''
+    open = false
+    const index = blocks.length - 1
+    const block = blocks[index]
+    const stop = event('content_block_stop', { index })
+    if (block?.type !== 'thinking') return stop
+    block.signature = thinkingShown ? openMark : sealThinking(thinking)
+    return (
+      event('content_block_delta', { index, delta: { type: 'signature_delta', signature: block.signature } }) + stop
+    )
+  }
+
+  function text({ channel, text }: Extract<AnswerPart, { kind: 'text' }>): string {
+    const type = channel === 'reasoning' ? 'thinking' : 'text'
+    let last = blocks.at(-1)
+    let out = ''
+    if (!open || last?.type !== type) {
+      out = begin(type === 'text' ? { type, text: '' } : { type, thinking: '', signature: '' })
+      last = blocks.at(-1)
+      thinking = ''
+    }
+    const index = blocks.length - 1
+    if (last?.type === 'text') {
+      last.text += text
+      return out + event('content_block_delta', { index, delta: { type: 'text_delta', text } })
+    }
+    thinking += text
+    // A comment in its place: a client that has left is noticed by writing to it.
+    if (!thinkingShown) return `${out}: thinking\n\n`
+    if (last?.type === 'thinking') last.thinking += text
+    return out + event('content_block_delta', { index, delta: { type: 'thinking_delta', thinking: text } })
+  }
+
+  function call({ id, name, arguments: json }: Extract<AnswerPart, { kind: 'call' }>): string {
+    const started = begin({ type: 'tool_use', id: `toolu_${id}`, name, input: JSON.parse(json) })
+    const delta = { type: 'input_json_delta', partial_json: json }
+    return started + event('content_block_delta', { index: blocks.length - 1, delta })
+  }
+
+  return {
+    open: (promptTokens) =>
+      event('message_start', {
+        message: { ...message, content: [], ...noStop, usage: startUsage(promptTokens ?? given.promptTokens) },
+      }),
+    part(part) {
+      switch (part.kind) {
+        case 'beat':
+          return event('ping', {})
+        case 'text':
+          return text(part)
+        case 'call':
+          return call(part)
+      }
+    },
+    close: (end) =>
+      finish() + event('message_delta', { delta: stopOf(end), usage: usageOf(end) }) + event('message_stop', {}),
+    whole(end) {
+      finish()
+      return { ...message, content: blocks, ...stopOf(end), usage: usageOf(end) }
+    },
+    fail: messagesErrors.event,
+  }
+}
+
+function event(type: string, fields: object): string {
+  return `event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`
+}
+
+const noStop = { stop_reason: null, stop_sequence: null }
+
+function stopOf({ finishReason, stop }: AnswerEnd) {
+  if (finishReason === 'stop' && stop !== undefined) return { stop_reason: 'stop_sequence', stop_sequence: stop }
+  const reasons = { stop: 'end_turn', length: 'max_tokens', tool_calls: 'tool_use' } as const
+  return { stop_reason: reasons[finishReason], stop_sequence: null }
+}
+
+const startUsage = (promptTokens: number) => ({
+  input_tokens: promptTokens,
+  cache_creation_input_tokens: 0,
+  cache_read_input_tokens: 0,
+  output_tokens: 0,
+  service_tier: 'standard',
+})
+
+/** Here the input is what was not cached: the two are added up for the prompt. */
+function usageOf(end: AnswerEnd) {
+  return {
+    ...startUsage(end.promptTokens - end.cachedTokens),
+    cache_read_input_tokens: end.cachedTokens,
+    output_tokens: end.outputTokens,
+    output_tokens_details: { thinking_tokens: end.reasoningTokens },
+    reasoning_effort: end.effort.effective,
+    reasoning_effort_asked: end.effort.asked ?? null,
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * Mistral's dialect of Chat Completions, under `/mistral/v1`: its own names in requests, and thinking as chunks of the
+ * content, which is the only form that its clients show.
+ */
+import { z } from 'zod'
+import { readChat } from '../../../backends/model/chat.ts'
+import { EffortWord } from '../../../backends/model/effort.ts'
+import type { Read, Surface } from '../dialect.ts'
+import { openaiErrors } from '../openai-chat/errors.ts'
+import { mistralWriter } from './write.ts'
+
+export const mistral: Surface = {
+  name: 'mistral',
+  effortField: 'reasoning_effort',
+  read,
+  errors: openaiErrors,
+  rateHeaders: () => [],
+}
+
+/** What differs; the rest is as in Chat Completions. */
+const Own = z.object({
+  random_seed: z.int().nullish(),
+  prompt_mode: z.literal('reasoning').nullish(),
+  reasoning_effort: EffortWord.nullish(),
+  safe_prompt: z.boolean().nullish(),
+  prediction: z.unknown().optional(),
+  guardrails: z.unknown().optional(),
+  messages: z.array(z.unknown()).optional().catch(undefined),
+})
+
+/** Mistral's own words for it, which its API puts in front of a conversation that asks for it. */
+const safePrompt =
+  'Always assist with care, respect, and truth. Respond with utmost utility yet securely. Avoid harmful, unethical, ' +
+  'prejudiced, or negative content. Ensure replies promote fairness and positivity.'
+
+function read(body: unknown): Read {
+  const own = Own.safeParse(body)
+  if (!own.success) {
+    const issue = own.error.issues[0]
+    const param = issue?.path.join('.') || null
+    return { ok: false, code: 'invalid_value', message: `${param ?? 'body'}: ${issue?.message}`, param }
+  }
+  const { random_seed: seed, prompt_mode: mode, reasoning_effort: effort, safe_prompt: safe } = own.data
+  const read = readChat({
+    ...(body as object),
+    ...(own.data.messages && { messages: own.data.messages.map(message) }),
+    seed,
+    reasoning_effort: effort ?? (mode ? 'high' : undefined),
+  })
+  if (!read.ok) return read
+  const { chat, warnings } = read
+  if (safe) chat.messages.unshift({ role: 'system', content: [{ kind: 'text', text: safePrompt }] })
+  for (const name of ['prediction', 'guardrails'] as const)
+    if (own.data[name] != null) warnings.push(`${name}: not supported, ignored`)
+  const places = chat.messages.map((_, index) =>
+    safe && index === 0 ? 'safe_prompt' : `messages[${index - (safe ? 1 : 0)}].content`,
+  )
+  return { ok: true, asked: { chat, warnings, places, writer: (given) => mistralWriter(given) } }
+}
+
+const ToolResult = z.looseObject({ role: z.literal('tool'), tool_call_id: z.string().nullish() })
+
+/** A result may come without the id of its call: it then belongs to the calls in their order. */
+function message(message: unknown): unknown {
+  const result = ToolResult.safeParse(message).data
+  return result ? { ...result, tool_call_id: result.tool_call_id ?? '' } : message
+}

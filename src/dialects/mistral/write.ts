@@ -1,0 +1,89 @@
+/**
+ * Writes an answer as Mistral does: while the model thinks, the content is a list with a thinking chunk; text is a
+ * string, or in an answer with thinking a chunk behind it. Usage is on the last chunk, always, since its clients cannot
+ * read one without choices.
+ */
+import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
+import type { Given, Writer } from '../dialect.ts'
+import { openaiErrors } from '../openai-chat/errors.ts'
+
+interface Call {
+  id: string
+  type: 'function'
+  function: { name: string; arguments: string }
+  index: number
+}
+
+const thinkingChunk = (text: string) => ({ type: 'thinking', thinking: [{ type: 'text', text }] })
+
+export function mistralWriter(given: Given): Writer {
+  const answer = { reasoning: '', content: '' }
+  const calls: Call[] = []
+  const head = {
+    id: given.requestId.replace(/^req_/, ''),
+    created: Math.floor(given.now() / 1_000),
+    model: given.model,
+  }
+
+  function chunk(delta: object, end?: { finish_reason: string; usage: object }): string {
+    const { finish_reason = null, usage } = end ?? {}
+    const choices = [{ index: 0, delta, finish_reason }]
+    return `data: ${JSON.stringify({ ...head, object: 'chat.completion.chunk', choices, usage })}\n\n`
+  }
+
+  function call({ id, name, arguments: json }: Extract<AnswerPart, { kind: 'call' }>): string {
+    const made: Call = { id, type: 'function', function: { name, arguments: json }, index: calls.length }
+    calls.push(made)
+    return chunk({ content: '', tool_calls: [made] })
+  }
+
+  function text({ channel, text }: Extract<AnswerPart, { kind: 'text' }>): string {
+    answer[channel] += text
+    return chunk({ content: channel === 'content' ? text : [thinkingChunk(text)] })
+  }
+
+  return {
+    open: () => chunk({ role: 'assistant', content: '' }),
+    part(part) {
+      switch (part.kind) {
+        case 'beat':
+          return ': working on the prompt\n\n'
+        case 'text':
+          return text(part)
+        case 'call':
+          return call(part)
+      }
+    },
+    close: (end) =>
+      `${chunk({ content: '' }, { finish_reason: end.finishReason, usage: usageOf(end) })}data: [DONE]\n\n`,
+    whole(end) {
+      const { reasoning, content } = answer
+      const chunks = [
+        { ...thinkingChunk(reasoning), closed: true },
+        ...(content ? [{ type: 'text', text: content }] : []),
+      ]
+      const message = {
+        role: 'assistant',
+        content: reasoning === '' ? content : chunks,
+        ...(calls.length > 0 && { tool_calls: calls }),
+        prefix: false,
+      }
+      const choices = [{ index: 0, message, finish_reason: end.finishReason }]
+      return { ...head, object: 'chat.completion', choices, usage: usageOf(end) }
+    },
+    fail: openaiErrors.event,
+  }
+}
+
+function usageOf(end: AnswerEnd) {
+  return {
+    prompt_tokens: end.promptTokens,
+    completion_tokens: end.outputTokens,
+    total_tokens: end.promptTokens + end.outputTokens,
+    num_cached_tokens: end.cachedTokens,
+    prompt_tokens_details: { cached_tokens: end.cachedTokens },
+    completion_tokens_details: { reasoning_tokens: end.reasoningTokens },
+    reasoning_effort: end.effort.effective,
+    reasoning_effort_asked: end.effort.asked ?? null,
+  }
+}

@@ -1,0 +1,15 @@
+/** OpenAI's Chat Completions: what workers speak, so its requests and answers pass through byte for byte. */
+import { readChat } from '../../../backends/model/chat.ts'
+import type { Surface } from '../dialect.ts'
+import { openaiErrors } from './errors.ts'
+
+export const chatCompletions: Surface = {
+  name: 'chat',
+  effortField: 'reasoning_effort',
+  read(body) {
+    const read = readChat(body)
+    return read.ok ? { ok: true, asked: read } : read
+  },
+  errors: openaiErrors,
+  rateHeaders: () => [],
+}

@@ -1,0 +1,10 @@
+/** Refusals as OpenAI's and Mistral's clients read them: both shapes in one body. */
+import { errorBody } from '../../../backends/model/errors.ts'
+import type { ErrorShape, Failure } from '../dialect.ts'
+
+const body = ({ code, message, param, requestId }: Failure) => errorBody(code, message, param, requestId)
+
+export const openaiErrors: ErrorShape = {
+  body,
+  event: (failure) => `data: ${JSON.stringify(body(failure))}\n\n`,
+}

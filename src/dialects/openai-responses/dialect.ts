@@ -1,0 +1,14 @@
+/** OpenAI's Responses. */
+
+import type { Surface } from '../dialect.ts'
+import { openaiErrors } from '../openai-chat/errors.ts'
+import { readResponses, referenceOf } from './read.ts'
+
+export const responses: Surface = {
+  name: 'responses',
+  effortField: 'reasoning.effort',
+  refers: referenceOf,
+  read: readResponses,
+  errors: openaiErrors,
+  rateHeaders: () => [],
+}

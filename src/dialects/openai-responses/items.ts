@@ -1,0 +1,147 @@
+/**
+ * The items that a conversation of OpenAI's Responses is made of, sent or answered earlier, and the messages they
+ * become. Thinking, text and calls are items of their own; here one turn of the assistant's is one message again.
+ */
+import { z } from 'zod'
+import { asText, callIdMax, FunctionName, type Message, type Part, partOr, Text } from '../../../backends/model/chat.ts'
+import { documentBy, imageByUrl } from '../../../backends/model/media.ts'
+import { unsealThinking } from '../carried-thinking.ts'
+
+const TextPart = z
+  .object({ type: z.enum(['input_text', 'output_text', 'text']), text: Text })
+  .transform(({ text }): Part => ({ kind: 'text', text }))
+const RefusalPart = z
+  .object({ type: z.literal('refusal'), refusal: Text })
+  .transform(({ refusal }): Part => ({ kind: 'text', text: refusal }))
+const noFiles = { ok: false as const, message: 'no files are kept here: send the data itself, or its address' }
+const ImagePart = z
+  .object({ type: z.literal('input_image'), image_url: z.string().nullish(), file_id: z.string().nullish() })
+  .transform(({ image_url: url }, context): Part => partOr(url ? imageByUrl(url) : noFiles, context, 'image_url'))
+const FilePart = z
+  .object({
+    type: z.literal('input_file'),
+    file_data: z.string().nullish(),
+    file_url: z.string().nullish(),
+    file_id: z.string().nullish(),
+    filename: z.string().nullish(),
+  })
+  .transform(({ file_data: data, file_url: url, filename }, context): Part => {
+    const source = data ?? url
+    return partOr(source ? documentBy(source, filename ?? '') : noFiles, context, data ? 'file_data' : 'file_url')
+  })
+const Content = z.union([
+  Text.transform(asText),
+  z.array(z.discriminatedUnion('type', [TextPart, RefusalPart, ImagePart, FilePart])),
+])
+
+const MessageItem = z
+  .object({
+    type: z.literal('message').nullish(),
+    role: z.enum(['user', 'assistant', 'system', 'developer']),
+    content: Content,
+  })
+  .transform(({ role, content }) => ({ kind: 'message' as const, role, content }))
+const CallId = z.string().max(callIdMax)
+const FunctionCall = z
+  .object({ type: z.literal('function_call'), call_id: CallId, name: FunctionName, arguments: Text })
+  .transform(({ call_id: id, name, arguments: json }) => ({ kind: 'call' as const, id, name, json }))
+const CustomCall = z
+  .object({ type: z.literal('custom_tool_call'), call_id: CallId, name: FunctionName, input: Text })
+  .transform(({ call_id: id, name, input }) => ({ kind: 'call' as const, id, name, json: JSON.stringify({ input }) }))
+const CallOutput = z
+  .object({ type: z.enum(['function_call_output', 'custom_tool_call_output']), call_id: CallId, output: Content })
+  .transform(({ call_id: id, output }) => ({ kind: 'result' as const, id, output }))
+const Texts = z.array(z.object({ text: Text })).nullish()
+const Reasoning = z
+  .object({ type: z.literal('reasoning'), summary: Texts, content: Texts, encrypted_content: z.string().nullish() })
+  .transform(({ summary, content, encrypted_content: sealed }) => {
+    const told = [content, summary].map((texts) => (texts ?? []).map(({ text }) => text).join('\n\n'))
+    // The text itself where it was shown; else it is carried, or summed up.
+    const text = told[0] || unsealThinking(sealed ?? '') || told[1] || ''
+    return { kind: 'reasoning' as const, text }
+  })
+const Reference = z
+  .object({ type: z.literal('item_reference').nullish(), id: z.string().max(256), role: z.undefined().optional() })
+  .transform(({ id }) => ({ kind: 'reference' as const, id }))
+const known = [
+  'message',
+  'function_call',
+  'custom_tool_call',
+  'function_call_output',
+  'custom_tool_call_output',
+  'reasoning',
+  'item_reference',
+]
+// What tools of a vendor's own left behind.
+const Other = z
+  .object({ type: z.string().refine((type) => !known.includes(type), { abort: true }) })
+  .transform(({ type }) => ({ kind: 'other' as const, type: type.slice(0, 64) }))
+
+export const Item = z.union([
+  z.discriminatedUnion('type', [FunctionCall, CustomCall, CallOutput, Reasoning]),
+  MessageItem,
+  Reference,
+  Other,
+])
+export type Item = z.infer<typeof Item>
+
+export interface Conversation {
+  messages: Message[]
+  /** Where each message began. */
+  places: string[]
+  /** Types of items that a model cannot be shown. */
+  leftOut: Set<string>
+}
+
+/** References are resolved before. */
+export function conversationOf(items: readonly { item: Item; place: string }[]): Conversation {
+  const messages: Message[] = []
+  const places: string[] = []
+  const leftOut = new Set<string>()
+  const add = (place: string, message: Message) => {
+    messages.push(message)
+    places.push(place)
+  }
+  /** The assistant's turn that is going on: thinking begins one, and nothing is thought after a call was made. */
+  const turn = (place: string, ends: (turn: Message & { role: 'assistant' }) => boolean) => {
+    const last = messages.at(-1)
+    if (last?.role === 'assistant' && !ends(last)) return last
+    const begun = {
+      role: 'assistant',
+      content: [] as Part[],
+      reasoning: '',
+      toolCalls: [],
+      prefix: false,
+    } as Message & {
+      role: 'assistant'
+    }
+    add(place, begun)
+    return begun
+  }
+  for (const { item, place } of items) {
+    switch (item.kind) {
+      case 'reasoning':
+        turn(place, ({ content, toolCalls }) => content.length > 0 || toolCalls.length > 0).reasoning += item.text
+        break
+      case 'call':
+        turn(place, () => false).toolCalls.push({ id: item.id, name: item.name, arguments: item.json })
+        break
+      case 'result':
+        add(place, { role: 'tool', toolCallId: item.id, content: item.output })
+        break
+      case 'message':
+        if (item.role === 'assistant')
+          turn(place, ({ toolCalls }) => toolCalls.length > 0).content.push(...item.content.filter(isText))
+        else add(place, { role: item.role === 'user' ? 'user' : 'system', content: item.content })
+        break
+      case 'other':
+        leftOut.add(item.type)
+        break
+      case 'reference':
+        break
+    }
+  }
+  return { messages, places, leftOut }
+}
+
+const isText = (part: Part) => part.kind === 'text'

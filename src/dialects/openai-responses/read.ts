@@ -1,0 +1,255 @@
+/**
+ * Reads the body of OpenAI's Responses, including what coding agents put there: tools of types that are not run here,
+ * items with ids of the client's own making, thinking that is carried back sealed. What a model cannot act on is named
+ * in `warnings`; what would need something that is not here is refused.
+ */
+import { z } from 'zod'
+import {
+  asText,
+  type Chat,
+  type Format,
+  FunctionName,
+  messagesMax,
+  refuse,
+  Text,
+  TokensMax,
+  type Tool,
+  type ToolChoice,
+  toolsMax,
+} from '../../../backends/model/chat.ts'
+import { EffortWord } from '../../../backends/model/effort.ts'
+import type { Asked, Past, Read, Reference } from '../dialect.ts'
+import { conversationOf, Item } from './items.ts'
+import { responsesWriter } from './write.ts'
+
+const Schema = z.record(z.string(), z.unknown())
+const FunctionTool = z.object({
+  type: z.literal('function'),
+  name: FunctionName,
+  description: Text.nullish(),
+  parameters: Schema.nullish(),
+  strict: z.boolean().nullish(),
+})
+const CustomTool = z.object({
+  type: z.literal('custom'),
+  name: FunctionName,
+  description: Text.nullish(),
+  format: z.object({ type: z.string(), syntax: z.string().nullish(), definition: Text.nullish() }).nullish(),
+})
+const WireTool = z.union([
+  z.discriminatedUnion('type', [FunctionTool, CustomTool]),
+  z.object({ type: z.string().refine((type) => type !== 'function' && type !== 'custom', { abort: true }) }),
+])
+const Named = z.object({ type: z.enum(['function', 'custom']), name: FunctionName })
+const Choice = z.union([
+  z.enum(['auto', 'none', 'required']),
+  z.discriminatedUnion('type', [
+    Named,
+    z.object({
+      type: z.literal('allowed_tools'),
+      mode: z.enum(['auto', 'required']),
+      tools: z.array(z.object({ type: z.string(), name: z.string().nullish() })).max(toolsMax),
+    }),
+  ]),
+])
+const WireFormat = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('text') }),
+  z.object({ type: z.literal('json_object') }),
+  z.object({ type: z.literal('json_schema'), name: z.string().max(64).nullish(), schema: Schema }),
+])
+const Id = z.string().max(128)
+const notHere = (what: string) => z.null({ error: what }).optional()
+
+export const Body = z.object({
+  model: z.string().min(1).max(256),
+  input: z.union([Text, z.array(Item).max(messagesMax)]).nullish(),
+  instructions: Text.nullish(),
+  previous_response_id: Id.nullish(),
+  tools: z.array(WireTool).max(toolsMax).nullish(),
+  tool_choice: Choice.nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
+  text: z.object({ format: WireFormat.nullish(), verbosity: z.string().max(16).nullish() }).nullish(),
+  reasoning: z
+    .object({ effort: EffortWord.nullish(), summary: z.enum(['auto', 'concise', 'detailed', 'none']).nullish() })
+    .nullish(),
+  include: z.array(z.string()).max(32).nullish(),
+  max_output_tokens: TokensMax.nullish(),
+  max_tool_calls: z.int().min(1).nullish(),
+  temperature: z.number().min(0).max(2).nullish(),
+  top_p: z.number().gt(0).max(1).nullish(),
+  presence_penalty: z.number().min(-2).max(2).nullish(),
+  frequency_penalty: z.number().min(-2).max(2).nullish(),
+  top_logprobs: z.literal(0, { error: 'log probabilities are not offered' }).nullish(),
+  store: z.boolean().nullish(),
+  stream: z.boolean().nullish(),
+  truncation: z.enum(['auto', 'disabled']).nullish(),
+  metadata: z.record(z.string().max(64), z.string().max(512)).nullish(),
+  prompt_cache_key: z.string().max(512).nullish(),
+  safety_identifier: z.string().max(512).nullish(),
+  user: z.string().max(512).nullish(),
+  background: z.literal(false, { error: 'answers are not made in the background here: leave it out' }).nullish(),
+  conversation: notHere('conversations are not kept here: use `previous_response_id`, or send the items'),
+  prompt: notHere('prompts are not kept here: send `instructions` and `input`'),
+})
+export type Body = z.infer<typeof Body>
+
+/** Looks only for the ids; what is wrong with the body is found by `readResponses`. */
+export function referenceOf(body: unknown): Reference | undefined {
+  const parsed = References.safeParse(body)
+  if (!parsed.success) return undefined
+  const { previous_response_id: previous, input } = parsed.data
+  const itemIds = (Array.isArray(input) ? input : []).flatMap((item) =>
+    item && (item.type == null || item.type === 'item_reference') && item.role == null && item.id ? [item.id] : [],
+  )
+  return previous == null && itemIds.length === 0 ? undefined : { previousId: previous ?? undefined, itemIds }
+}
+
+const References = z.object({
+  previous_response_id: Id.nullish(),
+  input: z
+    .array(
+      z
+        .object({ type: z.string().nullish(), role: z.unknown(), id: z.string().max(256).nullish() })
+        .partial()
+        .nullable()
+        .catch(null),
+    )
+    .optional()
+    .catch(undefined),
+})
+
+/** Never throws. */
+export function readResponses(body: unknown, past: Past): Read {
+  const parsed = Body.safeParse(body)
+  if (!parsed.success) return refuse(parsed.error)
+  const wire = parsed.data
+  if (!past.turns) return noPrevious(wire.previous_response_id ?? '')
+  const resolved = itemsOf(wire, past)
+  if (!resolved.ok) return resolved
+  const { messages, places, leftOut } = conversationOf(resolved.items)
+  if (wire.instructions) {
+    messages.unshift({ role: 'system', content: asText(wire.instructions) })
+    places.unshift('instructions')
+  }
+  if (messages.length > messagesMax) return refused('input', `becomes more than ${messagesMax} messages: begin anew`)
+  if (messages.length === 0) return refused('input', 'send at least one item, or a text')
+  const functions = (wire.tools ?? []).flatMap(toolOf)
+  const choice = choiceOf(wire.tool_choice, functions)
+  if (!choice) return refused('tool_choice', 'names no tool of `tools` that is run here: name one that is listed')
+  const chat: Chat = {
+    model: wire.model,
+    messages,
+    tools: choice.tools,
+    toolChoice: choice.toolChoice,
+    parallelToolCalls: wire.parallel_tool_calls ?? true,
+    format: formatOf(wire.text?.format),
+    effort: wire.reasoning?.effort ?? undefined,
+    temperature: wire.temperature ?? undefined,
+    topP: wire.top_p ?? undefined,
+    seed: undefined,
+    frequencyPenalty: wire.frequency_penalty ?? undefined,
+    presencePenalty: wire.presence_penalty ?? undefined,
+    stop: [],
+    outputTokensMax: wire.max_output_tokens ?? undefined,
+    stream: wire.stream ?? false,
+    includeUsage: false,
+  }
+  const input = rawInput(body, past)
+  const asked: Asked = {
+    chat,
+    warnings: warningsOf(wire, functions.length, leftOut),
+    places,
+    writer: (given) => responsesWriter(wire, input, given),
+  }
+  return { ok: true, asked }
+}
+
+/** What came before, as it is kept, and what is sent now; each with its place in the body. */
+function itemsOf(
+  wire: Body,
+  past: Past,
+): { ok: true; items: { item: Item; place: string }[] } | (Read & { ok: false }) {
+  const place = 'previous_response_id'
+  // Kept items were read when they came, or are our own.
+  const before = (past.turns ?? []).flatMap(({ input, output }) => [...input, ...output])
+  const items = before.flatMap((raw) => Item.safeParse(raw).data ?? []).map((item) => ({ item, place }))
+  if (typeof wire.input === 'string')
+    items.push({ item: { kind: 'message', role: 'user', content: asText(wire.input) }, place: 'input' })
+  for (const [index, item] of (Array.isArray(wire.input) ? wire.input : []).entries()) {
+    if (item.kind !== 'reference') {
+      items.push({ item, place: `input[${index}]` })
+      continue
+    }
+    const kept = Item.safeParse(past.items.get(item.id))
+    if (!kept.success) {
+      const message = `input[${index}].id: no item ${item.id} is kept here, or no longer: send the item itself`
+      return { ok: false, code: 'not_found', message, param: `input[${index}].id` }
+    }
+    items.push({ item: kept.data, place: `input[${index}]` })
+  }
+  return { ok: true, items }
+}
+
+/** As it was sent, for those who ask for it later: a text as the item that it stands for, a reference as what it names. */
+function rawInput(body: unknown, past: Past): unknown[] {
+  const { input } = z.object({ input: z.union([z.string(), z.array(z.unknown())]).nullish() }).parse(body)
+  if (typeof input === 'string')
+    return [{ type: 'message', role: 'user', content: [{ type: 'input_text', text: input }] }]
+  return (input ?? []).map((raw) => {
+    const item = Item.safeParse(raw).data
+    return item?.kind === 'reference' ? past.items.get(item.id) : raw
+  })
+}
+
+/** A tool whose input is free text is a function of one text. */
+function toolOf(tool: z.infer<typeof WireTool>): Tool[] {
+  if (!('name' in tool)) return []
+  const description = tool.description ?? ''
+  if (tool.type === 'function')
+    return [{ name: tool.name, description, parameters: tool.parameters ?? { type: 'object', properties: {} } }]
+  const grammar = tool.format?.definition ? `\n\nIts input must match this grammar:\n${tool.format.definition}` : ''
+  const parameters = {
+    type: 'object',
+    properties: { input: { type: 'string' } },
+    required: ['input'],
+    additionalProperties: false,
+  }
+  return [{ name: tool.name, description: description + grammar, parameters }]
+}
+
+function choiceOf(choice: Body['tool_choice'], tools: Tool[]): { tools: Tool[]; toolChoice: ToolChoice } | undefined {
+  if (choice == null || choice === 'auto') return { tools, toolChoice: { kind: 'auto' } }
+  if (choice === 'none') return { tools, toolChoice: { kind: 'none' } }
+  if (choice === 'required') return tools.length > 0 ? { tools, toolChoice: { kind: 'required' } } : undefined
+  if (choice.type !== 'allowed_tools') {
+    const { name } = choice
+    return tools.some((tool) => tool.name === name) ? { tools, toolChoice: { kind: 'named', name } } : undefined
+  }
+  const allowed = tools.filter((tool) => choice.tools.some(({ name }) => name === tool.name))
+  const kind = choice.mode === 'required' ? 'required' : 'auto'
+  return kind === 'required' && allowed.length === 0 ? undefined : { tools: allowed, toolChoice: { kind } }
+}
+
+function formatOf(format: z.infer<typeof WireFormat> | null | undefined): Format {
+  if (format?.type !== 'json_schema') return { kind: format?.type ?? 'text' }
+  return { kind: 'json_schema', name: format.name ?? 'answer', schema: format.schema }
+}
+
+function warningsOf(wire: Body, run: number, leftOut: ReadonlySet<string>): string[] {
+  const warnings: string[] = []
+  if (run < (wire.tools?.length ?? 0))
+    warnings.push('tools: types other than "function" and "custom" are not run here and were left out')
+  if (leftOut.size > 0) warnings.push(`input: items of these types were left out: ${[...leftOut].join(', ')}`)
+  if (wire.truncation === 'auto') warnings.push('truncation: nothing is left out of a conversation here, ignored')
+  if (wire.max_tool_calls != null) warnings.push('max_tool_calls: no tool is run here, ignored')
+  return warnings
+}
+
+function noPrevious(id: string): Read {
+  const message = `previous_response_id: ${id} is not kept here, or no longer, or one before it is not: send the whole conversation as input`
+  return { ok: false, code: 'previous_response_not_found', message, param: 'previous_response_id' }
+}
+
+function refused(param: string, message: string): Read {
+  return { ok: false, code: 'invalid_value', message: `${param}: ${message}`, param }
+}

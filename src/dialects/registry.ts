@@ -1,0 +1,27 @@
+/** Where each surface is, and which clients are told of failures in whose words. */
+
+import { messages } from './anthropic/dialect.ts'
+import type { ErrorShape, Surface } from './dialect.ts'
+import { mistral } from './mistral/dialect.ts'
+import { chatCompletions } from './openai-chat/dialect.ts'
+import { openaiErrors } from './openai-chat/errors.ts'
+import { responses } from './openai-responses/dialect.ts'
+
+export const surfaces: Record<string, Surface> = {
+  '/v1/chat/completions': chatCompletions,
+  '/v1/responses': responses,
+  '/v1/messages': messages,
+  '/mistral/v1/chat/completions': mistral,
+}
+
+/** Anthropic's clients name their API's version in every request. */
+export function isAnthropic(request: Request): boolean {
+  return request.headers.has('anthropic-version')
+}
+
+export function errorsOf(request: Request): ErrorShape {
+  const { pathname } = new URL(request.url)
+  if (/^\/v1\/messages(\/|$)/.test(pathname)) return messages.errors
+  if (/^\/v1\/models(\/|$)/.test(pathname) && isAnthropic(request)) return messages.errors
+  return openaiErrors
+}

@@ -1,0 +1,145 @@
+/** What the gateway answers, as schemas: the reference is made of them, and tests hold real answers against them. */
+import { z } from 'zod'
+import { EffortWord } from '../../backends/model/effort.ts'
+import { type ErrorCode, errorTable } from '../../backends/model/errors.ts'
+
+const Count = z.int().min(0)
+
+export const Usage = z.strictObject({
+  prompt_tokens: Count,
+  completion_tokens: Count.describe('reasoning tokens included'),
+  total_tokens: Count,
+  prompt_tokens_details: z.strictObject({ cached_tokens: Count }),
+  completion_tokens_details: z.strictObject({ reasoning_tokens: Count }),
+  reasoning_effort: EffortWord.describe('the effort that was served'),
+  reasoning_effort_asked: EffortWord.nullable().describe('the effort that was asked for'),
+})
+
+const ToolCall = z.strictObject({
+  id: z.string(),
+  type: z.literal('function'),
+  function: z.strictObject({ name: z.string(), arguments: z.string().describe('JSON that parses') }),
+})
+const FinishReason = z.enum(['stop', 'length', 'tool_calls'])
+
+export const ChatCompletion = z.strictObject({
+  id: z.string(),
+  object: z.literal('chat.completion'),
+  created: z.int(),
+  model: z.string(),
+  choices: z
+    .array(
+      z.object({
+        index: z.literal(0),
+        message: z.strictObject({
+          role: z.literal('assistant'),
+          content: z.string().nullable(),
+          refusal: z.null(),
+          reasoning_content: z.string().optional(),
+          tool_calls: z.array(ToolCall).optional(),
+        }),
+        logprobs: z.null(),
+        finish_reason: FinishReason,
+        stop_reason: z.string().optional().describe('the stop string that ended it, where one did'),
+      }),
+    )
+    .length(1),
+  usage: Usage,
+})
+
+export const ChatCompletionChunk = z.strictObject({
+  id: z.string(),
+  object: z.literal('chat.completion.chunk'),
+  created: z.int(),
+  model: z.string(),
+  choices: z
+    .array(
+      z.object({
+        index: z.literal(0),
+        delta: z.strictObject({
+          role: z.literal('assistant').optional(),
+          content: z.string().optional(),
+          reasoning_content: z.string().optional(),
+          tool_calls: z.array(ToolCall.extend({ index: Count })).optional(),
+        }),
+        finish_reason: FinishReason.nullable(),
+      }),
+    )
+    .max(1),
+  usage: Usage.optional().describe('on the chunk with the finish reason; in one of its own where it was asked for'),
+})
+
+/** Anthropic’s own reference tells the rest. */
+export const Message = z.object({
+  id: z.string(),
+  type: z.literal('message'),
+  role: z.literal('assistant'),
+  model: z.string(),
+  content: z.array(z.object({ type: z.enum(['text', 'thinking', 'redacted_thinking', 'tool_use']) })),
+  stop_reason: z.string().nullable(),
+  stop_sequence: z.string().nullable(),
+  usage: z.object({ input_tokens: Count, output_tokens: Count }),
+})
+
+export const TokenCount = z.object({
+  object: z.literal('response.input_tokens').optional(),
+  input_tokens: Count,
+  estimated: z.literal(true).optional().describe('where it is not exact'),
+})
+
+/** OpenAI’s own reference tells the rest. */
+export const ResponseAnswer = z.object({
+  id: z.string(),
+  object: z.literal('response'),
+  created_at: z.int(),
+  status: z.enum(['in_progress', 'completed', 'incomplete', 'failed']),
+  model: z.string(),
+  output: z.array(
+    z.object({ type: z.enum(['message', 'reasoning', 'function_call', 'custom_tool_call']), id: z.string() }),
+  ),
+  store: z.boolean().describe('whether it is kept, and may be referred to'),
+  usage: z.object({ input_tokens: Count, output_tokens: Count, total_tokens: Count }).nullable(),
+})
+
+export const ModelCard = z.object({
+  id: z.string(),
+  object: z.literal('model'),
+  created: z.int(),
+  owned_by: z.string(),
+  capabilities: z.record(z.string(), z.boolean()),
+  description: z.string(),
+  max_context_length: Count,
+  reasoning_efforts: z.array(EffortWord),
+  aliases: z.array(z.string()),
+  toy: z.boolean(),
+  root: z.string().optional().describe('of an older name: the model that serves it'),
+  deprecation: z.string().optional(),
+  deprecation_replacement_model: z.string().optional(),
+})
+
+export const ModelList = z.object({ object: z.literal('list'), data: z.array(ModelCard) })
+
+const codes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]
+const ErrorFields = {
+  message: z.string(),
+  type: z.string(),
+  param: z.string().nullable().describe('the path of the field that is wrong'),
+  code: z.enum(codes),
+}
+
+export const Refusal = z.strictObject({
+  object: z.literal('error'),
+  ...ErrorFields,
+  request_id: z.string(),
+  error: z.strictObject(ErrorFields),
+})
+
+export const AnthropicRefusal = z.object({
+  type: z.literal('error'),
+  error: z.object({ type: z.string(), message: z.string() }),
+  request_id: z.string(),
+})
+
+export const Health = z.object({ status: z.string() })
+
+export const UsageReport = z.object({ data: z.array(z.record(z.string(), z.unknown())) })

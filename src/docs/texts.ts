@@ -1,0 +1,77 @@
+/**
+ * `/openapi.json`, `/openapi/operators.json`, `/llms.txt` and the redirect from `/` to the documentation. Making a text
+ * takes about 30 ms and needs no key, so an isolate makes each text once for each address.
+ */
+import { type Context, Hono } from 'hono'
+import { budgets } from '../../backends/model/budgets.ts'
+import { type Env, settings } from '../env.ts'
+import { llmsText } from './llms-txt.ts'
+import { openapi } from './openapi.ts'
+import type { Place } from './quickstarts.ts'
+
+export const reference = new Hono<{ Bindings: Env }>()
+
+interface Page {
+  bytes: Uint8Array<ArrayBuffer>
+  etag: string
+  headers: Record<string, string>
+}
+
+/** By path and origin, the least recently asked for first. */
+const made = new Map<string, Page>()
+
+reference.get('/', (context) => context.redirect('/docs'))
+
+reference.get('/openapi.json', (context) =>
+  answer(context, async ({ origin }) => ({
+    text: JSON.stringify(openapi(origin, 'users')),
+    headers: { 'content-type': 'application/json', 'access-control-allow-origin': '*' },
+  })),
+)
+
+reference.get('/openapi/operators.json', (context) =>
+  answer(context, async ({ origin }) => ({
+    text: JSON.stringify(openapi(origin, 'operators')),
+    headers: { 'content-type': 'application/json', 'access-control-allow-origin': '*' },
+  })),
+)
+
+reference.get('/llms.txt', (context) =>
+  answer(context, async (place, offered) => ({
+    text: llmsText(place, offered),
+    headers: { 'content-type': 'text/plain; charset=UTF-8' },
+  })),
+)
+
+type Make = (place: Place, offered: readonly string[]) => Promise<{ text: string; headers: Record<string, string> }>
+
+async function answer(context: Context<{ Bindings: Env }>, make: Make): Promise<Response> {
+  const { models } = await settings(context.env)
+  const { origin } = new URL(context.req.url)
+  const name = `${context.req.path} ${origin}`
+  const page = made.get(name) ?? (await makePage(make, { origin, model: models[0] ?? '' }, models))
+  remember(name, page)
+  const headers = { ...page.headers, etag: page.etag, 'cache-control': 'public, max-age=300' }
+  if (context.req.header('if-none-match') === page.etag) return context.body(null, 304, headers)
+  return context.body(page.bytes, 200, headers)
+}
+
+async function makePage(make: Make, place: Place, offered: readonly string[]): Promise<Page> {
+  const { text, headers } = await make(place, offered)
+  const bytes = new TextEncoder().encode(text) as Uint8Array<ArrayBuffer>
+  return { bytes, headers, etag: `"${await hash(bytes)}"` }
+}
+
+/** A client chooses the address by its Host header, so only some are kept. */
+function remember(name: string, page: Page): void {
+  made.delete(name)
+  made.set(name, page)
+  if (made.size <= 3 * budgets.referenceOrigins.value) return
+  const [oldest] = made.keys()
+  if (oldest !== undefined) made.delete(oldest)
+}
+
+async function hash(bytes: Uint8Array): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)
+  return btoa(String.fromCharCode(...new Uint8Array(digest)))
+}

@@ -1,0 +1,283 @@
+/**
+ * The roll: which workers are enrolled, which process of each is the live one, and why others are refused.
+ *
+ *   no process ──beat──▶ live ──silent, gone, or replaced by its successor──▶ no process
+ *                          │
+ *                          └─ beats of another process: refused as duplicates, and reported to both
+ *
+ * A beat counts when its key is good, its clock is near, it is newer than all before it of the same process, no other
+ * process of this worker is live, and it claims no more than the enrolment allows. Pure: `now` is passed in.
+ */
+
+import { budgets } from '../../backends/model/budgets.ts'
+import { cleanText } from '../../backends/model/clean-text.ts'
+import { clockSkewMs, dispatchTtlMs, type PoolName } from '../../backends/wire/dispatch.ts'
+import { type Heartbeat, heartbeatLostMs, type WorkerState } from '../../backends/wire/heartbeat.ts'
+import { checkClaims, type Enrolment, joinEnrolments, pinTo } from './enrolment.ts'
+import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from './key-fence.ts'
+
+/** Why a worker is given no requests although it beats. */
+export interface Hold {
+  state: Extract<WorkerState, 'clock' | 'refused'>
+  reason: string
+}
+
+export type Heard =
+  /** It counts. `hold` keeps requests away; `pinned` is to be kept on disk. */
+  | { kind: 'taken'; beat: Heartbeat; hold: Hold | undefined; pinned: Enrolment | undefined }
+  /** The live process claims what it may not: its requests run on, and it gets no more. */
+  | { kind: 'held'; hold: Hold }
+  /** Older than the last of its process: it changes nothing. */
+  | { kind: 'repeated' }
+  | { kind: 'refused'; status: 403 | 409; state: WorkerState; reason: string }
+  /** No enrolment is known here. */
+  | { kind: 'unknown' }
+
+/** One process of a worker. */
+interface Instance {
+  instance: string
+  startedAt: number
+  url: string
+  sentAt: number
+  seenAt: number
+  lastEnd: string | null
+}
+
+interface Entry {
+  live: Instance | undefined
+  rival: Instance | undefined
+  /** Processes that were live before, with their last `sentAt`: what they sent then is not heard again. */
+  past: Map<string, number>
+  refused: { state: WorkerState; reason: string; at: number; pool: PoolName; url: string } | undefined
+}
+
+/** What an operator sees of one worker, besides what the pool knows. */
+export interface RollView {
+  enrolment: Enrolment | undefined
+  /** Undefined where the pool's own state is the answer. */
+  state: WorkerState | undefined
+  reason: string | undefined
+  /** Of the process that is or was live. */
+  seenAt: number | undefined
+  /** Of the live process. */
+  startedAt: number | null
+  lastEnd: string | null
+  /** What a refused process claimed, for a list that has it in no pool. */
+  claimed: { pool: PoolName; url: string } | undefined
+}
+
+const pastMax = 8
+/** Worker ids that are in no enrolment and have a good key: a lost database, or a key that outlived its row. */
+const strangersMax = 100
+const strangerAskedEveryMs = 5_000
+
+export class Roll {
+  readonly #enrolments: Map<string, Enrolment>
+  readonly #fences: Map<string, Fence>
+  readonly #entries = new Map<string, Entry>()
+  /** When each stranger was last looked for in the operator's books. */
+  readonly #strangers = new Map<string, number>()
+
+  constructor(enrolments: Iterable<Enrolment>, fences: Iterable<Fence>) {
+    this.#enrolments = new Map([...enrolments].map((each) => [each.workerId, each]))
+    this.#fences = new Map([...fences].map((each) => [each.workerId, each]))
+  }
+
+  /** What is to be kept on disk. */
+  enrol(added: Enrolment): Enrolment {
+    const enrolment = joinEnrolments(this.#enrolments.get(added.workerId), added)
+    this.#enrolments.set(enrolment.workerId, enrolment)
+    this.#strangers.delete(enrolment.workerId)
+    return enrolment
+  }
+
+  /** What is to be kept on disk. A revoked worker has no live process, and is in no list. */
+  fence(added: Fence): Fence {
+    const fence = joinFences(this.#fences.get(added.workerId), added)
+    this.#fences.set(fence.workerId, fence)
+    return fence
+  }
+
+  fenceOf(workerId: string): Fence | undefined {
+    return this.#fences.get(workerId)
+  }
+
+  /** The pool expelled it. */
+  forget(workerId: string): void {
+    this.#entries.delete(workerId)
+  }
+
+  /** True at most once in some seconds for each id: then the operator's books are to be asked for this stranger. */
+  looksFor(workerId: string, now: number): boolean {
+    const isRecent = (asked: number | undefined) => asked !== undefined && now - asked < strangerAskedEveryMs
+    if (isRecent(this.#strangers.get(workerId))) return false
+    this.#strangers.delete(workerId)
+    const [oldest] = this.#strangers
+    if (oldest && this.#strangers.size >= strangersMax) {
+      if (isRecent(oldest[1])) return false
+      this.#strangers.delete(oldest[0])
+    }
+    this.#strangers.set(workerId, now)
+    return true
+  }
+
+  /** Whether the live process still claims only what its enrolment allows; undefined where no process is live. */
+  holdOf(workerId: string, claims: Heartbeat): Hold | undefined {
+    const enrolment = this.#enrolments.get(workerId)
+    const checked = enrolment && checkClaims(enrolment, claims)
+    return checked && !checked.ok ? { state: 'refused', reason: checked.reason } : undefined
+  }
+
+  hear(beat: Heartbeat, keyEpoch: number, now: number): Heard {
+    const { workerId } = beat
+    const enrolment = this.#enrolments.get(workerId)
+    if (!heartbeatAllowed(this.#fences.get(workerId), keyEpoch, now)) {
+      const reason = `key ${keyEpoch} of worker ${workerId} was rotated or revoked. Start the worker with its newest key.`
+      // An operator who revoked a worker does not look for it.
+      const listed = receiptAllowed(this.#fences.get(workerId), keyEpoch) ? enrolment : undefined
+      return this.#refuse(listed, beat, now, { status: 403, state: 'refused', reason })
+    }
+    if (!enrolment) return { kind: 'unknown' }
+    const entry = this.#entry(workerId)
+    if (isRepeated(entry, beat)) return { kind: 'repeated' }
+    const aheadMs = beat.sentAt - now
+    if (Math.abs(aheadMs) > budgets.heartbeatClockMs.value)
+      return this.#refuse(enrolment, beat, now, { status: 403, state: 'clock', reason: clockReason(workerId, aheadMs) })
+    if (!this.#leads(entry, beat, now)) return this.#duplicate(entry, beat, now)
+    if (beat.state === 'gone') return this.#leave(entry, beat)
+    const checked = checkClaims(enrolment, beat)
+    if (!checked.ok) {
+      const { reason } = checked
+      if (entry.live?.instance !== beat.instance)
+        return this.#refuse(enrolment, beat, now, { status: 403, state: 'refused', reason })
+      Object.assign(entry.live, { sentAt: beat.sentAt, seenAt: now })
+      return { kind: 'held', hold: { state: 'refused', reason } }
+    }
+    const taken = { ...beat, url: checked.url, engine: cleanText(beat.engine, 64) }
+    const pinned = pinTo(enrolment, taken)
+    if (pinned) this.#enrolments.set(workerId, pinned)
+    lead(entry, taken, now)
+    return { kind: 'taken', beat: taken, hold: clockHold(workerId, aheadMs), pinned }
+  }
+
+  /** The sentence about a second process, for the live one and for an operator. */
+  duplicateReason(workerId: string, now: number): string | undefined {
+    const rival = this.#entries.get(workerId)?.rival
+    return rival && now - rival.seenAt <= budgets.duplicateShownMs.value ? otherProcess(workerId, rival) : undefined
+  }
+
+  view(workerId: string, now: number): RollView {
+    const entry = this.#entries.get(workerId)
+    const live = entry?.live && now - entry.live.seenAt <= heartbeatLostMs ? entry.live : undefined
+    const duplicate = this.duplicateReason(workerId, now)
+    const refused =
+      live === undefined && entry?.refused && now - entry.refused.at <= refusedShownMs ? entry.refused : undefined
+    return {
+      enrolment: this.#enrolments.get(workerId),
+      state: live && duplicate ? 'duplicate' : refused?.state,
+      reason: live ? duplicate : refused?.reason,
+      seenAt: entry?.live?.seenAt,
+      startedAt: live?.startedAt ?? null,
+      lastEnd: live?.lastEnd ?? null,
+      claimed: refused && { pool: refused.pool, url: refused.url },
+    }
+  }
+
+  /** Workers that beat and are refused, so that no pool has them. */
+  refusedNow(now: number): string[] {
+    return [...this.#entries.keys()].filter((workerId) => this.view(workerId, now).claimed !== undefined)
+  }
+
+  #entry(workerId: string): Entry {
+    const known = this.#entries.get(workerId)
+    if (known) return known
+    const entry: Entry = { live: undefined, rival: undefined, past: new Map(), refused: undefined }
+    this.#entries.set(workerId, entry)
+    return entry
+  }
+
+  #leads({ live }: Entry, beat: Heartbeat, now: number): boolean {
+    if (!live || live.instance === beat.instance) return true
+    return now - live.seenAt > heartbeatLostMs || beat.replaces === live.instance
+  }
+
+  #duplicate(entry: Entry, beat: Heartbeat, now: number): Heard {
+    entry.rival = beat.state === 'gone' ? undefined : instanceOf(beat, now)
+    if (beat.state === 'gone') remember(entry, beat.instance, beat.sentAt)
+    const { workerId } = beat
+    const reason = entry.live ? otherProcess(workerId, entry.live) : `another process of worker ${workerId} is live`
+    return { kind: 'refused', status: 409, state: 'duplicate', reason }
+  }
+
+  #leave(entry: Entry, beat: Heartbeat): Heard {
+    if (entry.live) remember(entry, entry.live.instance, entry.live.sentAt)
+    remember(entry, beat.instance, beat.sentAt)
+    entry.live = undefined
+    entry.refused = undefined
+    if (entry.rival?.instance === beat.instance) entry.rival = undefined
+    return { kind: 'taken', beat, hold: undefined, pinned: undefined }
+  }
+
+  #refuse(
+    enrolment: Enrolment | undefined,
+    beat: Heartbeat,
+    now: number,
+    refusal: Omit<Extract<Heard, { kind: 'refused' }>, 'kind'>,
+  ): Heard {
+    const { state, reason } = refusal
+    if (enrolment) {
+      const { pool } = beat
+      this.#entry(beat.workerId).refused = { state, reason, at: now, pool, url: cleanText(beat.url, 120) }
+    }
+    return { kind: 'refused', ...refusal }
+  }
+}
+
+/** Longer than the longest pause between two beats of a refused worker. */
+const refusedShownMs = 3 * budgets.heartbeatRetryMs.value
+
+function isRepeated({ live, past, rival }: Entry, { instance, sentAt }: Heartbeat): boolean {
+  const known = [live, rival].filter((each) => each?.instance === instance).map((each) => each?.sentAt)
+  return [...known, past.get(instance)].some((last) => last !== undefined && sentAt <= last)
+}
+
+function lead(entry: Entry, beat: Heartbeat, now: number): void {
+  const { live, rival } = entry
+  if (live && live.instance !== beat.instance) remember(entry, live.instance, live.sentAt)
+  if (rival?.instance === beat.instance) entry.rival = undefined
+  entry.live = instanceOf(beat, now)
+  entry.refused = undefined
+}
+
+function remember({ past }: Entry, instance: string, sentAt: number): void {
+  past.delete(instance)
+  past.set(instance, sentAt)
+  for (const oldest of past.keys()) {
+    if (past.size <= pastMax) return
+    past.delete(oldest)
+  }
+}
+
+function instanceOf({ instance, startedAt, url, sentAt, lastEnd }: Heartbeat, now: number): Instance {
+  return { instance, startedAt, url: cleanText(url, 120), sentAt, seenAt: now, lastEnd }
+}
+
+function otherProcess(workerId: string, { url, startedAt }: Instance): string {
+  return `another process with worker id ${workerId} is live at ${url}, started ${isoTime(startedAt)}. Stop one of them, or enrol the second under its own id.`
+}
+
+function isoTime(at: number): string {
+  return Math.abs(at) < 8.64e15 ? new Date(at).toISOString() : 'at an unknown time'
+}
+
+/** A dispatch carries the edge's time: beyond these bounds the worker refuses every one of them. */
+function clockHold(workerId: string, aheadMs: number): Hold | undefined {
+  const usable = aheadMs >= -clockSkewMs && aheadMs <= dispatchTtlMs + clockSkewMs
+  return usable ? undefined : { state: 'clock', reason: clockReason(workerId, aheadMs) }
+}
+
+function clockReason(workerId: string, aheadMs: number): string {
+  const seconds = (Math.abs(aheadMs) / 1_000).toFixed(1)
+  const way = aheadMs > 0 ? 'ahead of' : 'behind'
+  return `the clock of worker ${workerId} is ${seconds} s ${way} the edge's clock. Set it with NTP; at most ${clockSkewMs / 1_000} s are allowed.`
+}

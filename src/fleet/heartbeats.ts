@@ -1,0 +1,103 @@
+/**
+ * A worker's heartbeat, checked by its key, goes to the fleet's registry. The edge that took it probes the worker where
+ * the fleet asks for it: a heartbeat shows that a worker lives, and only a call to its address shows that it is there.
+ */
+import { z } from 'zod'
+import { below } from '../../backends/contract/root.ts'
+import { budgets } from '../../backends/model/budgets.ts'
+import { cleanText } from '../../backends/model/clean-text.ts'
+import { Heartbeat, type HeartbeatAnswer } from '../../backends/wire/heartbeat.ts'
+import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/wire/inquiry.ts'
+import { seal } from '../../backends/wire/seal.ts'
+import { keyIdOf } from '../../backends/wire/worker-key.ts'
+import { openWorkerWord, workerSealKey } from '../auth/fleet.ts'
+import type { Env, Settings } from '../env.ts'
+import { GatewayError } from '../http/errors.ts'
+import { fleetOf } from './client.ts'
+import type { HeartbeatHeard } from './fleet-object.ts'
+import { BeatRate } from './heartbeat-rate.ts'
+import { readWorkerAnswer } from './worker-answer.ts'
+import { enrolmentOf, fenceOf, findWorker } from './worker-rows.ts'
+
+/** Two empty lists. */
+const probeAnswerBytesMax = 4_096
+const rate = new BeatRate()
+const HeartbeatCall = z.object({ heartbeat: z.string().max(128 * 1024) })
+
+/** @param after keeps work alive that continues after the answer */
+export async function takeHeartbeat(
+  body: unknown,
+  env: Env,
+  settings: Settings,
+  after: (work: Promise<unknown>) => void,
+): Promise<{ status: 200 | 403 | 409; answer: HeartbeatAnswer }> {
+  const call = HeartbeatCall.safeParse(body)
+  const token = call.success ? call.data.heartbeat : ''
+  const word = await openWorkerWord('heartbeat', [token], settings.fleet, Heartbeat)
+  const [beat] = word?.claims ?? []
+  if (!word || beat?.workerId !== word.workerId) {
+    throw new GatewayError(
+      'permission_denied',
+      'the heartbeat is not signed with a key of this fleet, or comes from a worker of another version: enrol the worker again, or update it',
+    )
+  }
+  if (!rate.allows(beat.workerId, Date.now())) {
+    const message = `worker ${beat.workerId} beats more than ${budgets.heartbeatsPerSecond.value} times a second. Send one heartbeat a second.`
+    throw new GatewayError('rate_limit_exceeded', message, { retryAfterMs: 1_000 })
+  }
+  const { status, answer, probe } = await hear(env, beat, word.epoch)
+  if (probe) after(probeWorker(env, settings, beat.workerId, probe))
+  return { status, answer }
+}
+
+/** A worker that the fleet object does not know may be in the operator's books: it was enrolled before they were pushed. */
+async function hear(env: Env, beat: Heartbeat, keyEpoch: number): Promise<HeartbeatHeard> {
+  const heard = await fleetOf(env).heartbeat(beat, keyEpoch)
+  if (!heard.lookUp) return heard
+  const row = await findWorker(env.DB, beat.workerId).catch((error: unknown) => {
+    console.warn(`worker ${beat.workerId}: the operator's database does not answer`, error)
+    return null
+  })
+  if (!row) return heard
+  await fleetOf(env).enrol(enrolmentOf(row), fenceOf(row))
+  return fleetOf(env).heartbeat(beat, keyEpoch)
+}
+
+/** An inquiry about no request: it shows that this worker answers at its address, with its key and a clock that is near. */
+async function probeWorker(
+  env: Env,
+  settings: Settings,
+  workerId: string,
+  { url, instance, keyEpoch }: NonNullable<HeartbeatHeard['probe']>,
+): Promise<void> {
+  const claims: Inquiry = { workerId, requestIds: [], expiresAt: Date.now() + budgets.workerProbeMs.value }
+  const key = await workerSealKey(settings.fleet, workerId, keyEpoch)
+  const token = await seal('inquiry', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  const address = cleanText(url, 120)
+  let fault: string | undefined
+  try {
+    const response = await fetch(below(url, inquiryPath), {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}` },
+      // A redirect would lead past the address of the enrolment.
+      redirect: 'manual',
+      signal: AbortSignal.timeout(budgets.workerProbeMs.value),
+    })
+    fault = await probeFault(response, address)
+  } catch (error) {
+    const why = cleanText(error instanceof Error ? error.message : String(error), 200)
+    fault = `the edge cannot reach the worker at ${address} (${why}). Check the address, its port and the network.`
+  }
+  if (fault) console.warn(`worker ${workerId}: ${fault}`)
+  await fleetOf(env).probed({ workerId, instance, fault })
+}
+
+async function probeFault(response: Response, address: string): Promise<string | undefined> {
+  const { status, ok } = response
+  const said = ok ? await readWorkerAnswer(response, probeAnswerBytesMax).catch(() => undefined) : undefined
+  if (InquiryAnswer.safeParse(said).success) return undefined
+  if (!ok) await response.body?.cancel().catch(() => undefined)
+  if (status === 401)
+    return `the worker at ${address} refuses the edge's signature. Another worker has this address, or its clock is wrong.`
+  return `what answers at ${address} is not this worker (HTTP ${status}). Check the address and its port.`
+}

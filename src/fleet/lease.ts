@@ -1,0 +1,53 @@
+/** Asks the fleet for a worker: effort, load and held prefixes decide which; see place.ts. */
+
+import type { EffortWord } from '../../backends/model/effort.ts'
+import type { PoolName } from '../../backends/wire/dispatch.ts'
+import type { Line } from '../chat/context.ts'
+import { fleetOf } from './client.ts'
+import type { Ask, Outcome, Place } from './fleet.ts'
+import type { Wait } from './queue-status.ts'
+import { refusal } from './refusal.ts'
+
+export interface Lease {
+  pool: PoolName
+  place: Place
+  waitedMs: number
+  /** In the queue, when it came; null when it did not wait. */
+  position: number | null
+  /** The one to prompt with: less than was asked where the tenant agreed to it. */
+  effort: EffortWord
+}
+
+/**
+ * Leases a slot, waiting in the queue where there is none. Where the fleet has no room in time and the tenant agreed to
+ * less effort then, it is asked once more with that.
+ * The caller owns the lease: the receipt gives it back, or `releaseLease` does.
+ */
+export async function route(line: Line, order: Omit<Ask, 'requestId'>, wait: Wait): Promise<Lease> {
+  const ask = { requestId: line.requestId, ...order }
+  wait.begin()
+  const outcome = await leaseLowering(line, ask, wait).finally(() => wait.end())
+  if (outcome.kind !== 'granted') throw refusal(outcome, ask.model)
+  const { place, waitedMs, position } = outcome
+  if (position !== null) wait.past = { position, waitedMs }
+  return { pool: place.pool, place, waitedMs, position, effort: wait.lowered ?? ask.effort }
+}
+
+async function leaseLowering(line: Line, ask: Ask, wait: Wait): Promise<Outcome> {
+  const outcome = await leaseIn(line, ask)
+  if (outcome.kind !== 'lower-effort') return outcome
+  wait.lowered = outcome.effort
+  // The hashes are of the prompt with the other effort.
+  return leaseIn(line, { ...ask, effort: outcome.effort, effortUnderLoad: null, prefix: [] })
+}
+
+async function leaseIn(line: Line, ask: Ask): Promise<Outcome> {
+  const fleet = fleetOf(line.env)
+  const cancel = () => line.waitUntil(fleet.release([ask.requestId]))
+  line.left.addEventListener('abort', cancel, { once: true })
+  try {
+    return await fleet.lease(ask)
+  } finally {
+    line.left.removeEventListener('abort', cancel)
+  }
+}

@@ -1,0 +1,226 @@
+/** One worker as the fleet knows it: what it said last, what was leased there, and how fast it was. */
+
+import { budgets } from '../../backends/model/budgets.ts'
+import type { PoolName } from '../../backends/wire/dispatch.ts'
+import { type Heartbeat, heartbeatEveryMs, heartbeatLostMs, type WorkerState } from '../../backends/wire/heartbeat.ts'
+import { type Breaker, lets, newBreaker } from './circuit-breaker.ts'
+import type { Hold } from './enrolment-check.ts'
+import type { Post } from './placement/score.ts'
+import { observePrompt, observeTokens, promptPerMs, type Speed, tokenMsAt } from './placement/worker-speed.ts'
+
+export interface Lease {
+  at: number
+  tenantId: string
+  home: PoolName
+  /** Prompt tokens that the worker likely had to read first: others' and its own. */
+  readTokens: number
+  /** What it will likely keep in the worker's cache. */
+  keepTokens: number
+  /** How many ran there when it began, itself included. */
+  beside: number
+}
+
+export interface Worker {
+  heartbeat: Heartbeat
+  keyEpoch: number
+  seenAt: number
+  /** Set when a request or a probe could not reach it; a probe that reaches it clears it, and so does a new process. */
+  failed: boolean
+  /** Why, for the operator. */
+  failedWhy: string | undefined
+  /** When the edge last probed it; undefined until then. */
+  probedAt: number | undefined
+  /** Keeps requests away although it beats. */
+  hold: Hold | undefined
+  breaker: Breaker
+  /** Running there by its own word, without a lease of ours. */
+  unleased: number
+  /** By request id. */
+  leases: Map<string, Lease>
+  /** On which side of the border it stands; its home until it is moved. */
+  side: PoolName
+  /** Shared by all of its kind. */
+  speed: Speed
+  /** How much slower than its kind it was of late. */
+  slower: number
+  /** What its answers took of late, and what they would have taken on average; see `slower`. */
+  pace: { busyMs: number; expectedMs: number }
+  unreadTokens: number
+  unreadAt: number
+  keptTokens: number
+  /** Leases that are at home on the latency side. */
+  quick: number
+  /** What was reported when its speed was last taken. */
+  reported: { outputTokens: number; running: number; at: number }
+}
+
+/** What a receipt tells of the worker. */
+export interface Ended {
+  finished: boolean
+  promptTokens: number
+  cachedTokens: number
+  outputTokens: number
+  firstTokenMs: number | null
+  /** From its start to its end at the worker. */
+  ms: number
+}
+
+/** With fewer neighbours the sums of a second say little; receipts tell those. */
+const reportedLeast = 4
+const reportEveryMs = 500
+/** Short ones: over a longer time others came and went. */
+const answerMostMs = 30_000
+const answerTokensLeast = 16
+const promptTokensLeast = 256
+const slowerFade = 0.95
+const slowerMost = 4
+/** Until so much was seen, a worker is taken to be as fast as its kind: answers times milliseconds. */
+const evenMs = 100_000
+
+export function newWorker(beat: Heartbeat, keyEpoch: number, speed: Speed, now: number): Worker {
+  return {
+    heartbeat: beat,
+    keyEpoch,
+    seenAt: now,
+    failed: false,
+    failedWhy: undefined,
+    probedAt: undefined,
+    hold: undefined,
+    breaker: newBreaker(),
+    unleased: 0,
+    leases: new Map(),
+    side: beat.pool,
+    speed,
+    slower: 1,
+    pace: { busyMs: 0, expectedMs: 0 },
+    unreadTokens: 0,
+    unreadAt: now,
+    keptTokens: 0,
+    quick: 0,
+    reported: { outputTokens: beat.outputTokensTotal, running: beat.running.length, at: beat.sentAt },
+  }
+}
+
+/** Workers of one kind are taken to be as fast as each other. */
+export function kindOf({ model, engine, pool, slotsMax }: Heartbeat): string {
+  return `${model} ${engine} ${pool} ${slotsMax}`
+}
+
+export function serves(worker: Worker, model: string, exclude: readonly string[], now: number): boolean {
+  const { failed, hold, heartbeat: beat, seenAt, breaker } = worker
+  const here = !failed && !hold && beat.state === 'ready' && now - seenAt <= heartbeatLostMs
+  return here && beat.model === model && !exclude.includes(beat.workerId) && lets(breaker, now)
+}
+
+/** What keeps requests from it, first; else its own word. */
+export function conditionOf({ hold, failed, failedWhy, heartbeat: beat }: Worker): {
+  state: WorkerState
+  reason: string | null
+} {
+  if (hold) return hold
+  return failed ? { state: 'unreachable', reason: failedWhy ?? null } : { state: beat.state, reason: null }
+}
+
+export function runningOn({ unleased, leases }: Worker): number {
+  return unleased + leases.size
+}
+
+export function postOf(worker: Worker, heldTokens: number, crowding: number, now: number): Post {
+  const { heartbeat: beat, side, speed, slower, keptTokens } = worker
+  return {
+    workerId: beat.workerId,
+    home: beat.pool,
+    side,
+    running: runningOn(worker),
+    crowding,
+    slotsMax: beat.slotsMax,
+    speed,
+    slower,
+    unreadTokens: unread(worker, now),
+    keptTokens,
+    keptTokensMax: beat.kvTokensMax,
+    heldTokens,
+  }
+}
+
+/** How many of what runs there are these tenants'. */
+export function leasesOf(worker: Worker, tenantIds: readonly string[]): number {
+  if (tenantIds.length === 0) return 0
+  let count = 0
+  for (const { tenantId } of worker.leases.values()) if (tenantIds.includes(tenantId)) count += 1
+  return count
+}
+
+export function addLease(
+  worker: Worker,
+  requestId: string,
+  lease: Omit<Lease, 'beside' | 'readTokens'>,
+  freshTokens: number,
+) {
+  const readTokens = unread(worker, lease.at) + freshTokens
+  worker.unreadTokens = readTokens
+  worker.unreadAt = lease.at
+  worker.keptTokens += lease.keepTokens
+  worker.leases.set(requestId, { ...lease, readTokens, beside: runningOn(worker) + 1 })
+  if (lease.home === 'latency') worker.quick += 1
+}
+
+export function dropLease(worker: Worker, requestId: string): Lease | undefined {
+  const lease = worker.leases.get(requestId)
+  if (!lease) return undefined
+  worker.leases.delete(requestId)
+  worker.keptTokens -= lease.keepTokens
+  if (lease.home === 'latency') worker.quick -= 1
+  return lease
+}
+
+/** A heartbeat's sums, as the speed of the batch that ran since the last one. */
+export function observeBeat(worker: Worker, beat: Heartbeat, now: number): void {
+  const { reported } = worker
+  const ms = beat.sentAt - reported.at
+  if (ms < reportEveryMs) return
+  const running = beat.running.length
+  const claimed = beat.outputTokensTotal - reported.outputTokens
+  const tokens = claimed < 0 ? claimed : believedTokens(claimed, Math.max(running, reported.running), ms)
+  const batch = (running + reported.running) / 2
+  if (tokens >= 0 && Math.min(running, reported.running) >= reportedLeast)
+    observe(worker, batch, ms * batch, tokens, now)
+  worker.reported = { outputTokens: beat.outputTokensTotal, running, at: beat.sentAt }
+}
+
+/** What a worker claims to have written, no more than that many answers can have had: all tenants' placement learns of it. */
+export function believedTokens(claimed: number, running: number, ms: number): number {
+  const seconds = (Math.max(0, ms) + heartbeatEveryMs) / 1_000
+  return Math.min(Math.max(0, claimed), (running + 1) * budgets.tokensPerSecond.value * seconds)
+}
+
+/** A receipt: the speed of one answer, and of reading its prompt. */
+export function observeEnd(worker: Worker, lease: Lease, end: Ended, now: number): void {
+  const { firstTokenMs, outputTokens, ms } = end
+  if (!end.finished || firstTokenMs === null) return
+  const answerMs = ms - firstTokenMs
+  const batch = (lease.beside + runningOn(worker)) / 2
+  if (outputTokens >= answerTokensLeast && answerMs > 0 && answerMs <= answerMostMs && batch < reportedLeast) {
+    observe(worker, batch, answerMs, outputTokens - 1, now)
+  }
+  const read = Math.max(end.promptTokens - end.cachedTokens, lease.readTokens)
+  if (end.promptTokens - end.cachedTokens >= promptTokensLeast && firstTokenMs > 0) {
+    observePrompt(worker.speed, read, firstTokenMs)
+  }
+}
+
+function observe(worker: Worker, batch: number, busyMs: number, tokens: number, now: number): void {
+  const expectedMs = tokens * tokenMsAt(worker.speed, Math.round(batch))
+  observeTokens(worker.speed, batch, busyMs, tokens, now)
+  // Nothing was known before.
+  if (tokens > 0 && expectedMs === 0) return
+  const { pace } = worker
+  pace.busyMs = pace.busyMs * slowerFade + busyMs
+  pace.expectedMs = pace.expectedMs * slowerFade + expectedMs
+  worker.slower = Math.min(slowerMost, Math.max(1 / slowerMost, (pace.busyMs + evenMs) / (pace.expectedMs + evenMs)))
+}
+
+function unread({ speed, unreadTokens, unreadAt }: Worker, now: number): number {
+  const perMs = promptPerMs(speed)
+  return perMs === undefined ? 0 : Math.max(0, unreadTokens - perMs * Math.max(0, now - unreadAt))
+}

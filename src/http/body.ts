@@ -1,0 +1,240 @@
+/**
+ * Reads a request's body as JSON. Bytes, structure and memory are bounded while the body arrives: nothing is parsed that
+ * would take the isolate past its memory, and nothing is held of a body that is refused.
+ */
+import { budgets } from '../../backends/model/budgets.ts'
+import { type BodyHold, BodyMemory } from './body-memory.ts'
+import { GatewayError } from './errors.ts'
+import { type JsonFault, JsonScan, parseMemory, parseScanned, valueBytes } from './json-scan.ts'
+
+export const bodyBytesMax = budgets.bodyBytes.value
+
+/** As many times the limit is read and dropped before the refusal: a client that is cut off while it sends never reads why. */
+const drainedTimes = 2
+const drainMs = 10_000
+/** What one value takes while it is read by a schema that refuses it, measured; and what it takes when it stays. */
+const bytesPerValueRead = 1_000
+const bytesPerValueKept = 100
+/** Parsing less than this is not held against the isolate's memory. */
+const freeMemoryBytes = 2 * 1024 * 1024
+const firstBytes = 64 * 1024
+
+/** Of all requests of this isolate. */
+const memory = new BodyMemory(budgets.bodyMemoryBytes.value)
+
+export interface JsonBody {
+  bytes: Uint8Array<ArrayBuffer>
+  value: unknown
+  /** Of the value's strings and objects, in bytes, about. */
+  valueBytes: number
+  /** The memory that the body takes; null for a small one. The caller of `readJsonBody` releases it. */
+  hold: BodyHold | null
+}
+
+export interface BodyOrder {
+  bytesMax: number
+  /** Called once, before more than `bodyLargeBytes` are held; a rejection ends the reading. */
+  beforeLarge?: (() => Promise<unknown>) | undefined
+  /** Whose share of the isolate's memory it takes. */
+  tenantId?: string
+}
+
+export async function readJsonBody(request: Request, order: BodyOrder): Promise<JsonBody> {
+  const declared = Number(request.headers.get('content-length') ?? 0)
+  if (declared > drainedTimes * order.bytesMax) throw tooLarge(order.bytesMax)
+  const scan = new JsonScan({
+    valuesMax: budgets.bodyValues.value,
+    depthMax: budgets.bodyDepth.value,
+    longStringBytes: budgets.bodyNameBytes.value,
+  })
+  const hold = memory.open(order.tenantId ?? '')
+  try {
+    const bytes = await readScanned(request, declared, order, scan, hold)
+    return parsed(bytes, scan, hold)
+  } catch (error) {
+    hold.release()
+    throw error
+  }
+}
+
+function parsed(bytes: Uint8Array<ArrayBuffer>, scan: JsonScan, hold: BodyHold): JsonBody {
+  const needed = parseMemory(scan, bytesPerValueRead)
+  if (needed > budgets.bodyMemoryBytes.value) throw tooMuchMemory(needed)
+  const large = needed > freeMemoryBytes
+  if (large && !hold.fits(needed)) throw crowded()
+  const value = parse(bytes, scan)
+  const kept = valueBytes(scan) + scan.values * bytesPerValueKept
+  if (large) hold.resize(bytes.byteLength + kept)
+  else hold.release()
+  return { bytes, value, valueBytes: kept, hold: large ? hold : null }
+}
+
+function parse(bytes: Uint8Array<ArrayBuffer>, scan: JsonScan): unknown {
+  try {
+    return parseScanned(bytes, scan, `${crypto.randomUUID()}.`)
+  } catch (cause) {
+    const reason = cause instanceof SyntaxError ? cause.message : 'it is not UTF-8'
+    throw new GatewayError('invalid_json', `the body is not JSON: ${reason}. Send valid JSON.`, { cause })
+  }
+}
+
+async function readScanned(
+  request: Request,
+  declared: number,
+  { bytesMax, beforeLarge }: BodyOrder,
+  scan: JsonScan,
+  hold: BodyHold,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const deadline = new Deadline()
+  try {
+    if (declared > budgets.bodyLargeBytes.value) await checked(request, beforeLarge)
+    // A declared length is enforced by the HTTP parser, so a small body can be taken at once.
+    else if (declared > 0 && declared <= bytesMax) {
+      const bytes = new Uint8Array(await deadline.within(request.arrayBuffer()))
+      const fault = scan.push(bytes)
+      if (fault) throw refusalOf(fault)
+      return bytes
+    }
+    return await readParts(request, { declared, bytesMax, beforeLarge, scan, hold, deadline })
+  } finally {
+    deadline.stop()
+  }
+}
+
+interface Reading extends BodyOrder {
+  declared: number
+  scan: JsonScan
+  hold: BodyHold
+  deadline: Deadline
+}
+
+async function readParts(request: Request, reading: Reading): Promise<Uint8Array<ArrayBuffer>> {
+  const { declared, bytesMax, beforeLarge, scan, hold, deadline } = reading
+  if (!request.body) return new Uint8Array()
+  const reader: ReadableStreamDefaultReader<Uint8Array> = request.body.getReader()
+  const large = budgets.bodyLargeBytes.value
+  let buffer = new ArrayBuffer(Math.min(firstBytes, bytesMax))
+  let length = 0
+  let refusal: GatewayError | undefined
+  let isChecked = declared > large
+  try {
+    for (;;) {
+      const { value, done } = await deadline.within(reader.read())
+      if (done) break
+      length += value.byteLength
+      if (length > drainedTimes * bytesMax) throw tooLarge(bytesMax)
+      if (length > bytesMax) refusal ??= tooLarge(bytesMax)
+      if (!refusal && !isChecked && length > large) {
+        isChecked = true
+        await beforeLarge?.()
+      }
+      if (!refusal) {
+        const fault = scan.push(value)
+        if (fault) refusal = refusalOf(fault)
+      }
+      if (!refusal && length > buffer.byteLength) {
+        const size = Math.min(bytesMax, Math.max(length, 2 * buffer.byteLength))
+        if (length > large && !hold.resize(size)) refusal = crowded()
+        else buffer = buffer.transfer(size)
+      }
+      if (refusal) {
+        // The rest is read and dropped.
+        hold.release()
+        if (buffer.byteLength > 0) buffer = new ArrayBuffer(0)
+      } else new Uint8Array(buffer, length - value.byteLength).set(value)
+    }
+  } catch (error) {
+    reader.cancel(error).catch(() => undefined)
+    throw refusal ?? error
+  }
+  if (refusal) throw refusal
+  return new Uint8Array(buffer, 0, length)
+}
+
+/** Where the key is refused, what follows is read and dropped, so that the client reads why. */
+async function checked(request: Request, check: (() => Promise<unknown>) | undefined): Promise<void> {
+  try {
+    await check?.()
+  } catch (error) {
+    await drain(request)
+    throw error
+  }
+}
+
+async function drain(request: Request): Promise<void> {
+  const until = AbortSignal.timeout(drainMs)
+  try {
+    await request.body?.pipeTo(new WritableStream(), { signal: until })
+  } catch {
+    // It is refused in any case.
+  }
+}
+
+/** Ends a read that takes too long in all, or brings nothing for too long. */
+class Deadline {
+  readonly #end = Date.now() + budgets.bodyReadMs.value
+  #timer: number | null = null
+
+  async within<Value>(read: Promise<Value>): Promise<Value> {
+    clearTimeout(this.#timer)
+    const { promise: late, reject } = Promise.withResolvers<never>()
+    const ms = Math.min(budgets.bodyStallMs.value, Math.max(0, this.#end - Date.now()))
+    this.#timer = setTimeout(() => reject(tooSlow()), ms)
+    late.catch(() => undefined)
+    read.catch(() => undefined)
+    return await Promise.race([read, late])
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+  }
+}
+
+function refusalOf(fault: JsonFault): GatewayError {
+  const { bodyValues, bodyDepth, bodyNameBytes } = budgets
+  switch (fault) {
+    case 'values':
+      return new GatewayError(
+        'request_too_large',
+        `body: the JSON has more than ${bodyValues.value} values. Send fewer, or send data as one string.`,
+      )
+    case 'depth':
+      return new GatewayError(
+        'invalid_value',
+        `body: the JSON is nested deeper than ${bodyDepth.value} levels. Flatten it.`,
+      )
+    case 'key':
+      return new GatewayError(
+        'invalid_value',
+        `body: the name of a field has ${bodyNameBytes.value} bytes or more. Use a shorter name.`,
+      )
+  }
+}
+
+function tooLarge(bytesMax: number): GatewayError {
+  return new GatewayError('request_too_large', `the body is larger than ${bytesMax} bytes: send less in one request`)
+}
+
+function tooMuchMemory(bytes: number): GatewayError {
+  const [needed, most] = [bytes, budgets.bodyMemoryBytes.value].map((each) => Math.ceil(each / 2 ** 20))
+  return new GatewayError(
+    'request_too_large',
+    `body: reading it takes about ${needed} MiB of memory, more than ${most}. Send less in one request.`,
+  )
+}
+
+function crowded(): GatewayError {
+  return new GatewayError(
+    'server_is_overloaded',
+    'body: other large bodies take the memory at the moment. Try again soon, or send less in one request.',
+    { retryAfterMs: 1_000 },
+  )
+}
+
+function tooSlow(): GatewayError {
+  const [stall, all] = [budgets.bodyStallMs.value, budgets.bodyReadMs.value].map((ms) => ms / 1_000)
+  return new GatewayError(
+    'request_timeout',
+    `body: it did not come in time. Send it within ${all} s, without a pause of ${stall} s.`,
+  )
+}

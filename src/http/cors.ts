@@ -1,0 +1,84 @@
+/**
+ * Browsers. A preflight carries no key, so it cannot say whose it is and is answered for everybody: it allows nothing
+ * but the asking. Whether a page may read an answer, refusals included, is its tenant's setting `corsOrigins`. Requests
+ * of others, which carry no origin, pass by untouched.
+ */
+import { presentedKey, readApiKey } from '../auth/api-key.ts'
+import { type Env, settings } from '../env.ts'
+
+type Handler = (request: Request, env: Env, context: ExecutionContext) => Response | Promise<Response>
+
+const forBrowsers = /^\/(mistral\/)?v1\//
+const preflightS = 7_200
+const requestHeadersMax = 2_048
+/** A host name has 253 characters at most. */
+const originMax = 300
+
+/** Headers that a page may read besides those that every page may. */
+const exposed = [
+  'x-request-id',
+  'request-id',
+  'retry-after',
+  'x-should-retry',
+  'openai-processing-ms',
+  'idempotency-replayed',
+  'deprecation',
+  'x-ratelimit-limit-requests',
+  'x-ratelimit-remaining-requests',
+  'x-ratelimit-reset-requests',
+  'x-ratelimit-limit-tokens',
+  'x-ratelimit-remaining-tokens',
+  'x-ratelimit-reset-tokens',
+  'x-tramontane-effort',
+  'x-tramontane-effort-asked',
+  'x-tramontane-model',
+  'x-tramontane-pool',
+  'x-tramontane-warnings',
+].join(', ')
+
+export function crossOrigin(next: Handler): Handler {
+  return (request, env, context) => {
+    const origin = request.headers.get('origin')
+    if (origin === null || !forBrowsers.test(new URL(request.url).pathname)) return next(request, env, context)
+    if (request.method === 'OPTIONS' && request.headers.has('access-control-request-method')) return preflight(request)
+    return answered(request, origin, env, () => next(request, env, context))
+  }
+}
+
+function preflight(request: Request): Response {
+  const asked = request.headers.get('access-control-request-headers') ?? ''
+  return new Response(null, {
+    status: 204,
+    headers: {
+      'access-control-allow-origin': '*',
+      'access-control-allow-methods': 'GET, POST, DELETE',
+      // A star would not cover `authorization`.
+      'access-control-allow-headers': asked.length <= requestHeadersMax ? asked : 'authorization, content-type',
+      'access-control-max-age': String(preflightS),
+    },
+  })
+}
+
+async function answered(
+  request: Request,
+  origin: string,
+  env: Env,
+  next: () => Response | Promise<Response>,
+): Promise<Response> {
+  const [response, origins] = await Promise.all([next(), originsOf(request, env).catch((): string[] => [])])
+  const readable = origin.length <= originMax && (origins.includes('*') || origins.includes(origin))
+  const headers = new Headers(response.headers)
+  headers.append('vary', 'origin')
+  if (readable) {
+    headers.set('access-control-allow-origin', origin)
+    headers.set('access-control-expose-headers', exposed)
+  }
+  const { status, statusText, body } = response
+  return new Response(body, { status, statusText, headers })
+}
+
+async function originsOf(request: Request, env: Env): Promise<string[]> {
+  const { macKey } = await settings(env)
+  const key = await readApiKey(presentedKey(request.headers) ?? '', macKey)
+  return key ? env.TENANT.getByName(key.tenantId).origins() : []
+}

@@ -1,0 +1,88 @@
+/** `GET /v1/models`: what this gateway offers, in the shape that OpenAI's and Mistral's SDKs read, or in Anthropic's. */
+import { findModel, type Model } from '../../backends/model/model.ts'
+import { aliasesOf, type ModelAlias, resolveModel } from '../../backends/model/model-alias.ts'
+import { GatewayError } from './errors.ts'
+
+/** When the catalogue was written, in Unix seconds; SDKs want an integer here. */
+const created = 1_773_619_200
+
+export function listModels(offered: readonly string[]) {
+  return { object: 'list', data: offered.flatMap((id) => findModel(id) ?? []).map(card) }
+}
+
+/** One by its id, or by an older name, which then says what serves it. */
+export function showModel(offered: readonly string[], id: string) {
+  const found = resolveModel(id, offered)
+  if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
+  const { model, alias } = found
+  return alias ? { ...card(model), ...aliasCard(alias) } : card(model)
+}
+
+/** In the names that Mistral's own cards have. */
+function aliasCard({ id, target, deprecatedOn, effort }: ModelAlias) {
+  return {
+    id,
+    root: target,
+    ...(deprecatedOn && { deprecation: `${deprecatedOn}T00:00:00Z`, deprecation_replacement_model: target }),
+    ...(effort && { reasoning_effort_default: effort }),
+  }
+}
+
+function card(model: Model) {
+  return {
+    id: model.id,
+    object: 'model',
+    created,
+    owned_by: 'tramontane',
+    // Mistral's SDK drops a card without these two.
+    type: 'base',
+    capabilities: { completion_chat: true, function_calling: true, vision: model.vision, reasoning: true },
+    description: model.description,
+    max_context_length: model.contextTokens,
+    reasoning_efforts: model.efforts,
+    aliases: aliasesOf(model.id),
+    toy: model.toy,
+  }
+}
+
+/** As Anthropic's SDK reads them: one page, since there are few. */
+export function anthropicModels(offered: readonly string[]) {
+  const data = offered.flatMap((id) => findModel(id) ?? []).map((model) => anthropicCard(model))
+  return { data, has_more: false, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null }
+}
+
+export function anthropicModel(offered: readonly string[], id: string) {
+  const found = resolveModel(id, offered)
+  if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
+  return anthropicCard(found.model, found.alias)
+}
+
+function anthropicCard(model: Model, alias?: ModelAlias) {
+  const supported = (is: boolean) => ({ supported: is })
+  const deprecatedAt = alias?.deprecatedOn ? `${alias.deprecatedOn}T00:00:00Z` : null
+  return {
+    type: 'model',
+    id: alias?.id ?? model.id,
+    display_name: model.id,
+    created_at: new Date(created * 1_000).toISOString(),
+    lifecycle: deprecatedAt ? 'deprecated' : 'active',
+    deprecated_at: deprecatedAt,
+    retires_at: null,
+    line: null,
+    max_input_tokens: model.contextTokens,
+    max_tokens: model.contextTokens,
+    capabilities: {
+      batch: supported(false),
+      citations: supported(false),
+      code_execution: supported(false),
+      context_management: supported(false),
+      // Every word is taken; these are the model's own.
+      effort: { supported: true, ...Object.fromEntries(model.efforts.map((word) => [word, supported(true)])) },
+      image_input: supported(model.vision),
+      pdf_input: supported(model.vision),
+      server_tools: supported(false),
+      structured_outputs: supported(true),
+      thinking: { supported: true, types: { adaptive: supported(true), enabled: supported(true) } },
+    },
+  }
+}

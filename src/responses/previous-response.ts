@@ -1,0 +1,44 @@
+/** Between the line and what is kept of earlier answers. */
+import { budgets } from '../../backends/model/budgets.ts'
+import type { ApiKey } from '../auth/api-key.ts'
+import type { Line } from '../chat/context.ts'
+import { type Kept, noPast, type Past, type Reference } from '../dialects/dialect.ts'
+import type { Env } from '../env.ts'
+import { GatewayError, logError } from '../http/errors.ts'
+import type { AnswersObject } from './responses-object.ts'
+
+const dayMs = 86_400_000
+
+export function answersStub(env: Env, tenantId: string): DurableObjectStub<AnswersObject> {
+  return env.ANSWERS.getByName(tenantId)
+}
+
+/** What the client refers to. Its key was found good before. */
+export async function recall(line: Line, key: ApiKey, reference: Reference | undefined): Promise<Past> {
+  if (!reference) return noPast
+  const { previousId } = reference
+  const itemIds = [...new Set(reference.itemIds)]
+  const { value: itemsMax } = budgets.recalledItems
+  if (itemIds.length > itemsMax) {
+    const message = `input: refers to more than ${itemsMax} kept items. Use previous_response_id, or send the items.`
+    throw new GatewayError('invalid_value', message, { param: 'input' })
+  }
+  const { turns, items } = await answersStub(line.env, key.tenantId).recall(previousId, itemIds)
+  return {
+    turns: turns === undefined ? undefined : (JSON.parse(turns) as Past['turns']),
+    items: new Map(JSON.parse(items) as [string, unknown][]),
+  }
+}
+
+/** Keeps an answer for the tenant's retention. Tells whether it did; an answer is not lost because it was not kept. */
+export async function keepResponse(line: Line, key: ApiKey, kept: Kept, days: number): Promise<boolean> {
+  if (days === 0) return false
+  try {
+    // Plain values only: what a writer holds may not go through RPC as it is.
+    const plain = JSON.parse(JSON.stringify(kept)) as Kept
+    return await answersStub(line.env, key.tenantId).keep(plain, Date.now() + days * dayMs)
+  } catch (error) {
+    logError(`request ${line.requestId}: its response is not kept`, error)
+    return false
+  }
+}

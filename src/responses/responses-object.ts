@@ -1,0 +1,116 @@
+/**
+ * One Durable Object per tenant for what its clients may come back to: kept responses and answers to be given again. It
+ * is never on the way of a request that refers to nothing: the tenant's books do not know it.
+ */
+import { DurableObject } from 'cloudflare:workers'
+import type { Kept } from '../dialects/dialect.ts'
+import type { Row } from '../tenant/rows.ts'
+import { type AnswersStore, type Begun, openAnswers } from './responses-store.ts'
+
+/** How long an attempt may take before it is given up: longer than any queue plus any answer. */
+const attemptMs = 15 * 60_000
+/** How long a request waits for the answer of its twin. */
+const waitMs = 25_000
+
+export class AnswersObject extends DurableObject {
+  readonly #store: AnswersStore
+  /** Who waits for an attempt to end. */
+  readonly #waiting = new Map<string, Set<() => void>>()
+  #alarmAt: number | null = null
+
+  constructor(state: DurableObjectState, env: unknown) {
+    super(state, env as never)
+    const { sql } = state.storage
+    this.#store = state.storage.transactionSync(() =>
+      openAnswers({
+        all: (query, ...values) => sql.exec<Row>(query, ...values).toArray(),
+        run: (query, ...values) => void sql.exec(query, ...values),
+      }),
+    )
+    void state.blockConcurrencyWhile(async () => {
+      this.#alarmAt = await state.storage.getAlarm()
+    })
+  }
+
+  /** Whether it is kept now. */
+  keep(kept: Kept, expiresAt: number): boolean {
+    const done = this.ctx.storage.transactionSync(() => this.#store.keep(kept, expiresAt))
+    if (done) this.#wakeAt(expiresAt)
+    return done
+  }
+
+  recall(previousId: string | undefined, itemIds: string[]) {
+    const { turns, items } = this.#store.recall(previousId, itemIds, Date.now())
+    // As JSON: what RPC carries has to be of known shape, and these are the client's own.
+    return { turns: turns && JSON.stringify(turns), items: JSON.stringify(items) }
+  }
+
+  body(responseId: string): string | undefined {
+    return this.#store.body(responseId, Date.now())
+  }
+
+  input(responseId: string): string | undefined {
+    return this.#store.input(responseId, Date.now())
+  }
+
+  forget(responseId: string): boolean {
+    return this.ctx.storage.transactionSync(() => this.#store.forget(responseId, Date.now()))
+  }
+
+  /** Waits for a twin that is running. `running` when that takes too long. */
+  async begin(replayId: string, digest: string, attempt: string): Promise<Begun> {
+    const deadline = Date.now() + waitMs
+    for (;;) {
+      const now = Date.now()
+      const begun = this.ctx.storage.transactionSync(() =>
+        this.#store.begin(replayId, digest, attempt, now + attemptMs, now),
+      )
+      if (begun.kind === 'run') this.#wakeAt(now + attemptMs)
+      if (begun.kind !== 'running' || now >= deadline) return begun
+      await this.#ended(replayId, deadline - now)
+    }
+  }
+
+  finish(replayId: string, attempt: string, headers: [string, string][], body: string, expiresAt: number): void {
+    this.ctx.storage.transactionSync(() => this.#store.finish(replayId, attempt, headers, body, expiresAt))
+    this.#wakeAt(expiresAt)
+    this.#tell(replayId)
+  }
+
+  abandon(replayId: string, attempt: string): void {
+    this.ctx.storage.transactionSync(() => this.#store.abandon(replayId, attempt))
+    this.#tell(replayId)
+  }
+
+  override async alarm(): Promise<void> {
+    this.#alarmAt = null
+    const next = this.ctx.storage.transactionSync(() => this.#store.prune(Date.now()))
+    if (next !== undefined) this.#wakeAt(next)
+  }
+
+  /** Resolves when an attempt ended, or after `ms`. */
+  #ended(replayId: string, ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const waiting = this.#waiting.get(replayId) ?? new Set()
+      this.#waiting.set(replayId, waiting)
+      const timer = setTimeout(done, ms)
+      function done() {
+        clearTimeout(timer)
+        waiting.delete(done)
+        resolve()
+      }
+      waiting.add(done)
+    })
+  }
+
+  #tell(replayId: string): void {
+    for (const done of this.#waiting.get(replayId) ?? []) done()
+    this.#waiting.delete(replayId)
+  }
+
+  #wakeAt(time: number): void {
+    if (this.#alarmAt !== null && this.#alarmAt <= time) return
+    this.#alarmAt = time
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(time))
+  }
+}

@@ -1,0 +1,70 @@
+/** What is kept of earlier responses: `GET` and `DELETE /v1/responses/{id}`, and what was sent for it. */
+import { type Context, Hono } from 'hono'
+import { z } from 'zod'
+import { accept, parse, tenantStub } from '../admin/context.ts'
+import { authenticate } from '../auth/authenticate.ts'
+import { type Env, settings } from '../env.ts'
+import { GatewayError } from '../http/errors.ts'
+import { answersStub } from './previous-response.ts'
+import type { AnswersObject } from './responses-object.ts'
+
+type AnswersContext = Context<{ Bindings: Env }>
+
+export const keptResponses = new Hono<{ Bindings: Env }>()
+
+keptResponses.get('/:id', async (context) => {
+  if (context.req.query('stream') === 'true')
+    throw new GatewayError('invalid_value', 'stream: a response that is kept is given whole: leave it out', {
+      param: 'stream',
+    })
+  const { stub, id } = await find(context)
+  const body = (await stub.body(id)) ?? gone(id)
+  return context.body(body, 200, { 'content-type': 'application/json' })
+})
+
+keptResponses.delete('/:id', async (context) => {
+  const { stub, id } = await find(context)
+  if (!(await stub.forget(id))) gone(id)
+  return context.json({ id, object: 'response', deleted: true })
+})
+
+export const ItemsPage = z.object({
+  limit: z.coerce.number().pipe(z.int().min(1).max(100)).default(20),
+  after: z.string().max(200).optional(),
+  order: z.enum(['asc', 'desc']).default('desc'),
+})
+
+keptResponses.get('/:id/input_items', async (context) => {
+  const { stub, id } = await find(context)
+  const { limit, after, order } = parse(context.req.query(), ItemsPage)
+  const sent = JSON.parse((await stub.input(id)) ?? gone(id)) as object[]
+  // An item that came without an id gets one by its place.
+  const items = sent.map((item, index) => ({
+    id: `item_${id.slice(5)}${index.toString(16).padStart(4, '0')}`,
+    ...item,
+  }))
+  if (order === 'desc') items.reverse()
+  const start = after === undefined ? 0 : items.findIndex((item) => item.id === after) + 1
+  const data = items.slice(start, start + limit)
+  return context.json({
+    object: 'list',
+    data,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    has_more: start + limit < items.length,
+  })
+})
+
+/** Each tenant has an object of its own: what belongs to another is not there. */
+async function find(context: AnswersContext): Promise<{ stub: DurableObjectStub<AnswersObject>; id: string }> {
+  const { macKey } = await settings(context.env)
+  const { tenantId, keyId, secretHash } = await authenticate(context.req.raw.headers, macKey)
+  accept(await tenantStub(context.env, tenantId).identify({ kind: 'key', keyId, secretHash }, 'ask'))
+  const id = context.req.param('id') ?? ''
+  return { stub: answersStub(context.env, tenantId), id: /^resp_[0-9a-f]{32}$/.test(id) ? id : gone(id) }
+}
+
+function gone(id: string): never {
+  const message = `no response ${id.slice(0, 64)} is kept here, or no longer`
+  throw new GatewayError('not_found', message, { param: 'response_id' })
+}

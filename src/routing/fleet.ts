@@ -1,7 +1,0 @@
-/** The one object that owns the slots and the queues of both pools; see pool.ts. */
-import type { Env } from '../env.ts'
-import type { PoolObject } from './pool-object.ts'
-
-export function fleetOf(env: Env): DurableObjectStub<PoolObject> {
-  return env.POOL.getByName('fleet')
-}

@@ -1,0 +1,312 @@
+/**
+ * A tenant's books: the rows, the cores that decide on them, and the entries' chain, as one thing that is used inside
+ * one transaction. Account and keys are kept in memory between calls and written once per transaction, however many
+ * requests it settles; `forget` drops them when a transaction failed. Synchronous, and `now` is passed in.
+ */
+import type { Rates } from '../../backends/model/money.ts'
+import type { Settlement } from '../../backends/wire/receipt.ts'
+import {
+  type AdmissionOrder,
+  admit,
+  hostedCard,
+  priorityClassOf,
+  type RateOrder,
+  type Refused,
+  ratesLeft,
+  readmit,
+  takeRates,
+} from './admission.ts'
+import { chainHash } from './ledger/hash-chain.ts'
+import { isPaid, openHedge, won } from './ledger/hedge.ts'
+import { type Booking, close, correct, credit, type Entry, type Past, settle } from './ledger/ledger.ts'
+import { burdenTime, chargeHolder, moneyLeft, openHolder, settleHolder } from './limits/limits.ts'
+import type { Admission, RatesTaken } from './rpc.ts'
+import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store.ts'
+
+const hourMs = 3_600_000
+
+export class Books {
+  readonly store: Store
+  #tenant: Tenant | undefined
+  readonly #keys = new Map<string, KeyRow>()
+  #tenantChanged = false
+  readonly #keysChanged = new Set<string>()
+
+  constructor(store: Store) {
+    this.store = store
+  }
+
+  tenant(): Tenant | undefined {
+    this.#tenant ??= this.store.tenant()
+    return this.#tenant
+  }
+
+  key(keyId: string): KeyRow | undefined {
+    const known = this.#keys.get(keyId)
+    if (known) return known
+    const key = this.store.key(keyId)
+    if (key) this.#keys.set(keyId, key)
+    return key
+  }
+
+  admit(order: AdmissionOrder, now: number): Admission | Refused {
+    const tenant = this.tenant()
+    if (!tenant) return noTenant
+    const key = this.key(order.keyId)
+    const openedAt = burdens(tenant, key, now)
+    const rows = {
+      tenant: opened(tenant, openedAt),
+      key: key && opened(key, openedAt),
+      rates: this.store.rates(order.model, now),
+      booking: this.store.booking(order.requestId),
+    }
+    const admitted = admit(order, rows, now)
+    if (!admitted.ok) return admitted
+    if (this.store.earlyVoids.has(order.requestId)) return givenUp(order.requestId)
+    this.#put(admitted.tenant, admitted.key)
+    this.store.putBooking({ ...admitted.booking, openedAt })
+    return {
+      ok: true,
+      rates: admitted.rates,
+      hostedRates: tenant.settings.hosted === 'last-resort' ? this.#hostedRates(order.model, now) : null,
+      boundNano: admitted.booking.boundNano,
+      outputTokensMax: order.outputTokens,
+      settleFirst: admitted.settleFirst,
+      weight: admitted.tenant.settings.weight,
+      priorityClass: priorityClassOf(admitted.tenant, admitted.key),
+      responseDays: admitted.tenant.settings.responseDays,
+      lowersEffort: admitted.tenant.settings.underLoad === 'lower-effort',
+      ratesLeft: ratesLeft(admitted, now),
+    }
+  }
+
+  readmit(
+    order: Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
+    now: number,
+  ): { ok: true; boundNano: number } | Refused {
+    const tenant = this.tenant()
+    const booking = this.store.booking(order.requestId)
+    const key = booking && this.key(booking.keyId)
+    const rates = this.store.rates(order.model, now)
+    if (!tenant || !key || !rates) throw new Error(`no reservation ${order.requestId} to raise`)
+    // Where a day or a month began since, the request moves there whole: its old window can no longer be checked.
+    const openedAt = burdens(tenant, key, booking.openedAt)
+    const move = <Holder extends Tenant | KeyRow>(holder: Holder): Holder =>
+      opened(holder, openedAt, booking.openedAt, booking.boundNano)
+    const rows = { tenant: move(tenant), key: move(key), rates, booking: { ...booking, openedAt } }
+    const raised = readmit(order, booking.state === 'reserved' ? rows : { tenant, key, rates, booking }, now)
+    if (!raised.ok) return raised
+    this.#put(raised.tenant, raised.key)
+    this.store.putBooking(raised.booking)
+    return { ok: true, boundNano: raised.booking.boundNano }
+  }
+
+  /**
+   * Takes requests and tokens from the rates of a key and its tenant, for work that costs no money. Everything or
+   * nothing, as an admission does.
+   */
+  takeRates(order: RateOrder, now: number): RatesTaken | Refused {
+    const tenant = this.tenant()
+    if (!tenant) return noTenant
+    const taken = takeRates(order, { tenant, key: this.key(order.keyId) }, now)
+    if (!taken.ok) return taken
+    this.#put(taken.tenant, taken.key)
+    return { ok: true, ratesLeft: ratesLeft(taken, now) }
+  }
+
+  /**
+   * Settles one verified receipt. Answers what became of it: posted, late, wasted, already-posted, unknown, impossible.
+   * `note` says who vouched for it, where no worker's proof did.
+   */
+  settle(receipt: Settlement, now: number, note: string | null = null): string {
+    const tenant = this.tenant()
+    const booking = tenant && this.store.booking(receipt.requestId)
+    if (!tenant || !booking) return 'unknown'
+    const key = this.key(booking.keyId)
+    const past: Past = {
+      known: this.store.hasEntry(receipt.dispatchId),
+      // Nothing is posted while the reservation is open: what posts closes it.
+      postedNano: booking.state === 'reserved' ? 0 : this.store.postedNano(receipt.requestId),
+    }
+    // What comes late burdens the windows that are open when it comes: those of its admission may have been spent since.
+    const lateAt = burdens(tenant, key, now)
+    const [lateTenant, lateKey] = [opened(tenant, lateAt), key && opened(key, lateAt)]
+    const lateNano = Math.min(
+      moneyLeft(lateTenant.limits, lateTenant.state, lateAt),
+      lateKey ? moneyLeft(lateKey.limits, lateKey.state, lateAt) : Number.MAX_SAFE_INTEGER,
+    )
+    const { requestId, dispatchId } = receipt
+    const hedge = this.store.hedge(requestId)
+    const paid = receipt.outcome !== 'failed' && (!hedge || isPaid(hedge, dispatchId, receipt.outcome))
+    const settled = settle(tenant, booking, past, { ...receipt, failed: !paid }, lateNano, now)
+    if (!('entry' in settled)) return settled.answer
+    if (hedge && paid) this.store.putHedge(requestId, won(hedge, dispatchId))
+    const { costNano } = settled.entry
+    const used = { tokens: receipt.counts.promptTokens + receipt.counts.outputTokens, costNano }
+    if (settled.answer === 'posted') this.#endHold({ ...tenant, ...settled.account }, key, booking, used, now)
+    else if (settled.answer === 'late')
+      this.#charge({ ...tenant, ...settled.account, state: lateTenant.state }, lateKey, lateAt, costNano)
+    const { model, pool, effort, workerId, outcome } = receipt
+    const { keyId } = booking
+    const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome: paid ? outcome : 'failed' }
+    this.#addEntry(settled.entry, labels)
+    this.store.addUsage(Math.floor(now / hourMs) * hourMs, labels, settled.entry)
+    this.store.putBooking(settled.booking)
+    return settled.answer
+  }
+
+  /** Before a second dispatch of it is sent, while the first goes on. Safe to repeat. */
+  hedge(requestId: string): void {
+    if (!this.store.hedge(requestId)) this.store.putHedge(requestId, openHedge)
+  }
+
+  /** This dispatch answers first. Answers which one is paid for: the first that was named. */
+  hedgeWon(requestId: string, dispatchId: string): string {
+    const hedge = won(this.store.hedge(requestId) ?? openHedge, dispatchId)
+    this.store.putHedge(requestId, hedge)
+    return hedge.winner ?? dispatchId
+  }
+
+  /**
+   * Ends a reservation of which nothing was generated. Answers voided or expired, or what it was already. With the charge
+   * `rate` its tokens stay taken from the rates: it cost work, though no tokens of the model.
+   *
+   * A void of an unknown request is remembered: its admission may arrive later, and no other call would close it.
+   */
+  close(requestId: string, kind: 'void' | 'expire', now: number, charge?: 'rate'): string {
+    const tenant = this.tenant()
+    if (!tenant) return 'unknown'
+    const closed = close(tenant, this.store.booking(requestId), kind, now)
+    if (closed.answer === 'unknown' && kind === 'void') this.store.earlyVoids.add(requestId)
+    if (!('entry' in closed)) return closed.answer
+    const { booking } = closed
+    const used = { tokens: charge === 'rate' ? booking.boundTokens : 0, costNano: 0 }
+    this.#endHold({ ...tenant, ...closed.account }, this.key(booking.keyId), booking, used, now)
+    this.#addEntry(closed.entry, { ...noLabels, keyId: booking.keyId })
+    this.store.putBooking(booking)
+    return closed.answer
+  }
+
+  /** Gives a request that is still running more time. */
+  extend(requestId: string, expiresAt: number): void {
+    const booking = this.store.booking(requestId)
+    if (booking?.state === 'reserved') this.store.putBooking({ ...booking, expiresAt })
+  }
+
+  credit(creditNano: number, note: string, now: number): void {
+    const tenant = this.#existing()
+    const { account, entry } = credit(tenant, creditNano, now)
+    this.#put({ ...tenant, ...account })
+    this.#addEntry(entry, { ...noLabels, note })
+  }
+
+  /** A correction as a new entry; false when it would refund more than was posted or charge more than is left. */
+  correct(requestId: string | null, costNano: number, note: string, now: number): boolean {
+    const tenant = this.#existing()
+    const corrected = correct(tenant, requestId, costNano, now)
+    if (corrected.answer !== 'corrected') return false
+    this.#put({ ...tenant, ...corrected.account })
+    this.#addEntry(corrected.entry, { ...noLabels, note })
+    return true
+  }
+
+  putTenant(tenant: Tenant): void {
+    this.store.putTenant(tenant)
+    this.#tenant = tenant
+  }
+
+  putKey(key: KeyRow): void {
+    this.store.putKey(key)
+    this.#keys.set(key.keyId, key)
+  }
+
+  rates(model: string, now: number): Rates | undefined {
+    return this.store.rates(model, now)
+  }
+
+  /** Writes the account and the keys that changed. Call it at the end of every transaction. */
+  write(): void {
+    if (this.#tenantChanged && this.#tenant) this.store.putBalances(this.#tenant)
+    for (const keyId of this.#keysChanged) {
+      const key = this.#keys.get(keyId)
+      if (key) this.store.putKeyState(key)
+    }
+    this.store.written()
+    this.#tenantChanged = false
+    this.#keysChanged.clear()
+  }
+
+  /** Drops what is in memory, because a transaction was rolled back. */
+  forget(): void {
+    this.store.forget()
+    this.#tenant = undefined
+    this.#keys.clear()
+    this.#tenantChanged = false
+    this.#keysChanged.clear()
+  }
+
+  #hostedRates(model: string, now: number): Rates | null {
+    return this.store.rates(hostedCard(model), now) ?? null
+  }
+
+  #endHold(
+    tenant: Tenant,
+    key: KeyRow | undefined,
+    booking: Booking,
+    used: { tokens: number; costNano: number },
+    now: number,
+  ): void {
+    const admitted = { tokens: booking.boundTokens, nano: booking.boundNano, at: booking.openedAt }
+    this.#put(
+      { ...tenant, state: settleHolder(tenant.limits, tenant.state, admitted, used, now) },
+      key && { ...key, state: settleHolder(key.limits, key.state, admitted, used, now) },
+    )
+  }
+
+  #charge(tenant: Tenant, key: KeyRow | undefined, admittedAt: number, costNano: number): void {
+    this.#put(
+      { ...tenant, state: chargeHolder(tenant.state, admittedAt, costNano) },
+      key && { ...key, state: chargeHolder(key.state, admittedAt, costNano) },
+    )
+  }
+
+  #put(tenant: Tenant, key?: KeyRow): void {
+    this.#tenant = tenant
+    this.#tenantChanged = true
+    if (!key) return
+    this.#keys.set(key.keyId, key)
+    this.#keysChanged.add(key.keyId)
+  }
+
+  #addEntry(entry: Entry, labels: EntryLabels): void {
+    const tenant = this.#existing()
+    const seq = tenant.chainSeq + 1
+    const hash = chainHash(tenant.chainHash, seq, entry)
+    this.store.addEntry(seq, hash, entry, labels)
+    this.#put({ ...tenant, chainSeq: seq, chainHash: hash })
+  }
+
+  #existing(): Tenant {
+    const tenant = this.tenant()
+    if (!tenant) throw new Error('the tenant does not exist')
+    return tenant
+  }
+}
+
+const noTenant: Refused = {
+  ...{ ok: false, code: 'invalid_api_key', message: 'no such tenant', retryAfterMs: null, rates: {} },
+}
+
+function givenUp(requestId: string): Refused {
+  const message = `request id ${requestId} was voided before it was admitted`
+  return { ok: false, code: 'internal_error', message, retryAfterMs: null, rates: {} }
+}
+
+/** The moment whose days and months a request of this key burdens. */
+function burdens(tenant: Tenant, key: KeyRow | undefined, now: number): number {
+  return burdenTime(key ? [tenant.state, key.state] : [tenant.state], now)
+}
+
+function opened<Holder extends Tenant | KeyRow>(holder: Holder, to: number, from = to, heldNano = 0): Holder {
+  return { ...holder, state: openHolder(holder.state, to, from, heldNano) }
+}

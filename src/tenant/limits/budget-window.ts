@@ -1,0 +1,41 @@
+/**
+ * A purse holds what was spent, and what may yet be spent by open reservations, in one budget window. A request belongs
+ * to the window in which it was admitted, however late it is settled: so a budget of a day is never overshot by answers
+ * that end after midnight, and they do not burden the next day.
+ */
+import { safeInteger } from '../../../backends/model/money.ts'
+import { type WindowKind, windowStart } from './calendar.ts'
+
+export interface Purse {
+  /** Begin of the window that the sums are of. */
+  window: number
+  postedNano: number
+  reservedNano: number
+}
+
+export function emptyPurse(kind: WindowKind, now: number): Purse {
+  return { window: windowStart(kind, now), postedNano: 0, reservedNano: 0 }
+}
+
+/** The purse at `now`: a new window starts empty. A clock that went back stays in the newer window. */
+export function openPurse(purse: Purse, kind: WindowKind, now: number): Purse {
+  return windowStart(kind, now) > purse.window ? emptyPurse(kind, now) : purse
+}
+
+export function purseLeft(purse: Purse, budgetNano: number): number {
+  return budgetNano - purse.postedNano - purse.reservedNano
+}
+
+export function hold(purse: Purse, nano: number): Purse {
+  return { ...purse, reservedNano: safeInteger(purse.reservedNano + nano) }
+}
+
+/** Ends a hold of `heldNano` made at `admittedAt`, charging `costNano`. A hold of an older window is forgotten with it. */
+export function spend(purse: Purse, kind: WindowKind, admittedAt: number, heldNano: number, costNano: number): Purse {
+  if (purse.window > windowStart(kind, admittedAt)) return purse
+  return {
+    ...purse,
+    postedNano: safeInteger(purse.postedNano + costNano),
+    reservedNano: safeInteger(purse.reservedNano - heldNano),
+  }
+}

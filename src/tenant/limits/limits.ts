@@ -1,0 +1,242 @@
+/**
+ * A holder of limits: a tenant, or one of its keys. Both have the same limits and are counted by the same code, so a
+ * key's budget lies inside its tenant's because a request must pass both.
+ *
+ * `admitHolder` takes everything or nothing: a request that is refused consumes no rate, no money, no place.
+ */
+
+import { emptyPurse, hold, openPurse, type Purse, purseLeft, spend } from './budget-window.ts'
+import { type WindowKind, windowEnd, windowKinds, windowStart } from './calendar.ts'
+import { type Bucket, fullBucket, giveBack, take, unitsLeft } from './token-bucket.ts'
+
+/** Null means no limit. */
+export interface Limits {
+  requestsPerMinute: number | null
+  /** Prompt and output tokens together, reserved at the upper bound and trued up at settlement. */
+  tokensPerMinute: number | null
+  concurrentMax: number | null
+  budgetNano: { total: number | null; day: number | null; month: number | null }
+}
+
+export interface HolderState {
+  requests: Bucket
+  tokens: Bucket
+  running: number
+  /** One for each budget that this holder may have. */
+  purses: Purses
+}
+
+export type Purses = Partial<Record<WindowKind, Purse>>
+
+/** What one request takes at most. */
+export interface Take {
+  tokens: number
+  nano: number
+}
+
+export interface HolderRefusal {
+  ok: false
+  limit: 'requests' | 'tokens' | 'concurrent' | `budget-${WindowKind}`
+  /** The limit's value: requests, tokens or nano-dollars. */
+  max: number
+  /** What is left of it. */
+  left: number
+  /** When the same request could pass, in milliseconds; infinite when never by waiting. */
+  retryAfterMs: number
+}
+
+/** A slot usually comes free within this. */
+const concurrentRetryMs = 1_000
+/** A tenant's total is its account, which the ledger keeps. */
+export const tenantBudgets: readonly WindowKind[] = ['day', 'month']
+export const keyBudgets: readonly WindowKind[] = ['total', 'day', 'month']
+
+export const noLimits: Limits = {
+  requestsPerMinute: null,
+  tokensPerMinute: null,
+  concurrentMax: null,
+  budgetNano: { total: null, day: null, month: null },
+}
+
+export function newHolder(limits: Limits, budgets: readonly WindowKind[], now: number): HolderState {
+  return {
+    requests: fullBucket(limits.requestsPerMinute ?? 0, now),
+    tokens: fullBucket(limits.tokensPerMinute ?? 0, now),
+    running: 0,
+    purses: Object.fromEntries(budgets.map((kind) => [kind, emptyPurse(kind, now)])),
+  }
+}
+
+export function admitHolder(
+  limits: Limits,
+  state: HolderState,
+  wanted: Take,
+  now: number,
+): { ok: true; state: HolderState } | HolderRefusal {
+  const { concurrentMax } = limits
+  if (concurrentMax !== null && state.running >= concurrentMax) {
+    return { ok: false, limit: 'concurrent', max: concurrentMax, left: 0, retryAfterMs: concurrentRetryMs }
+  }
+  const rates = takeHolderRates(limits, state, { requests: 1, tokens: wanted.tokens }, now)
+  if (!rates.ok) return rates
+  const held = holdAll(limits, state.purses, wanted.nano, now)
+  if (!held.ok) return held
+  return {
+    ok: true,
+    state: { ...rates.state, running: state.running + 1, purses: held.purses },
+  }
+}
+
+/** Takes from the rates only: for work that costs no money and holds no place. */
+export function takeHolderRates(
+  limits: Limits,
+  state: HolderState,
+  wanted: { requests: number; tokens: number },
+  now: number,
+): { ok: true; state: HolderState } | HolderRefusal {
+  const requests = takeFrom('requests', state.requests, limits.requestsPerMinute, wanted.requests, now)
+  if (!requests.ok) return requests
+  const tokens = takeFrom('tokens', state.tokens, limits.tokensPerMinute, wanted.tokens, now)
+  if (!tokens.ok) return tokens
+  return { ok: true, state: { ...state, requests: requests.bucket, tokens: tokens.bucket } }
+}
+
+/** More money for a request that was admitted already: the budgets must allow it, rates and places are not asked again. */
+export function raiseHolder(
+  limits: Limits,
+  state: HolderState,
+  admittedAt: number,
+  extraNano: number,
+  now: number,
+): { ok: true; state: HolderState } | HolderRefusal {
+  for (const [kind, purse] of eachPurse(state.purses)) {
+    const left = leftOf(limits, kind, purse)
+    if (purse.window === windowStart(kind, admittedAt) && extraNano > left) return overBudget(limits, kind, left, now)
+  }
+  return { ok: true, state: { ...state, purses: spendAll(state.purses, admittedAt, -extraNano, 0) } }
+}
+
+/**
+ * The moment whose windows a request burdens: now, unless the clock went back behind a window that has begun. Budgets
+ * go by a calendar that never goes back, or what was held in one window would be given back to another.
+ */
+export function burdenTime(states: readonly HolderState[], now: number): number {
+  let latest = now
+  for (const { purses } of states) for (const kind of windowKinds) latest = Math.max(latest, purses[kind]?.window ?? 0)
+  return latest
+}
+
+/**
+ * Opens every budget in its window of `to`, which no purse is ahead of. A hold of `heldNano` made at `from` comes along:
+ * where its window is over, it is held anew in the one that is open.
+ */
+export function openHolder(state: HolderState, to: number, from = to, heldNano = 0): HolderState {
+  const open = windowKinds.every((kind) => (state.purses[kind]?.window ?? to) >= windowStart(kind, to))
+  if (open && heldNano === 0) return state
+  const purses: Purses = {}
+  for (const [kind, old] of eachPurse(state.purses)) {
+    const purse = openPurse(old, kind, to)
+    purses[kind] = purse.window > windowStart(kind, from) ? hold(purse, heldNano) : purse
+  }
+  return { ...state, purses }
+}
+
+/** The end of an admitted request: its place is free, unused tokens go back, its hold becomes its cost. */
+export function settleHolder(
+  limits: Limits,
+  state: HolderState,
+  admitted: Take & { at: number },
+  used: { tokens: number; costNano: number },
+  now: number,
+): HolderState {
+  // Negative when the prompt was longer than its estimate: then the rest is taken now, and the rate waits for it.
+  const spare = admitted.tokens - used.tokens
+  const { tokensPerMinute } = limits
+  return {
+    requests: state.requests,
+    tokens: tokensPerMinute === null ? state.tokens : giveBack(state.tokens, tokensPerMinute, spare, now),
+    running: Math.max(0, state.running - 1),
+    purses: spendAll(state.purses, admitted.at, admitted.nano, used.costNano),
+  }
+}
+
+/** A charge outside any hold: a late receipt, or a correction. */
+export function chargeHolder(state: HolderState, admittedAt: number, costNano: number): HolderState {
+  return { ...state, purses: spendAll(state.purses, admittedAt, 0, costNano) }
+}
+
+/** The least that any budget of the window in which a request was admitted still holds. */
+export function moneyLeft(limits: Limits, state: HolderState, admittedAt: number): number {
+  const lefts = eachPurse(state.purses)
+    .filter(([kind, purse]) => purse.window === windowStart(kind, admittedAt))
+    .map(([kind, purse]) => leftOf(limits, kind, purse))
+  return Math.max(0, Math.min(Number.MAX_SAFE_INTEGER, ...lefts))
+}
+
+export interface RateLeft {
+  limit: number
+  left: number
+  /** Until it is full again, in milliseconds. */
+  resetMs: number
+}
+
+/** What is left of a rate, for headers; undefined where there is no limit. */
+export function rateLeft(bucket: Bucket, perMinute: number | null, now: number): RateLeft | undefined {
+  if (perMinute === null || perMinute <= 0) return undefined
+  const left = unitsLeft(bucket, perMinute, now)
+  return { limit: perMinute, left, resetMs: Math.ceil(((perMinute - left) * 60_000) / perMinute) }
+}
+
+function takeFrom(
+  limit: 'requests' | 'tokens',
+  bucket: Bucket,
+  perMinute: number | null,
+  units: number,
+  now: number,
+): { ok: true; bucket: Bucket } | HolderRefusal {
+  if (perMinute === null) return { ok: true, bucket }
+  const taken = take(bucket, perMinute, units, now)
+  if (taken.ok) return taken
+  return { ok: false, limit, max: perMinute, left: unitsLeft(bucket, perMinute, now), retryAfterMs: taken.retryAfterMs }
+}
+
+function holdAll(
+  limits: Limits,
+  purses: Purses,
+  nano: number,
+  now: number,
+): { ok: true; purses: Purses } | HolderRefusal {
+  const held: Purses = {}
+  for (const [kind, old] of eachPurse(purses)) {
+    const purse = openPurse(old, kind, now)
+    const left = leftOf(limits, kind, purse)
+    if (nano > left) return overBudget(limits, kind, left, now)
+    held[kind] = hold(purse, nano)
+  }
+  return { ok: true, purses: held }
+}
+
+function spendAll(purses: Purses, admittedAt: number, heldNano: number, costNano: number): Purses {
+  return Object.fromEntries(
+    eachPurse(purses).map(([kind, purse]) => [kind, spend(purse, kind, admittedAt, heldNano, costNano)]),
+  )
+}
+
+function eachPurse(purses: Purses): [WindowKind, Purse][] {
+  return Object.entries(purses) as [WindowKind, Purse][]
+}
+
+function leftOf(limits: Limits, kind: WindowKind, purse: Purse): number {
+  const budget = limits.budgetNano[kind]
+  return budget === null ? Number.POSITIVE_INFINITY : purseLeft(purse, budget)
+}
+
+function overBudget(limits: Limits, kind: WindowKind, left: number, now: number): HolderRefusal {
+  return {
+    ok: false,
+    limit: `budget-${kind}`,
+    max: limits.budgetNano[kind] ?? 0,
+    left,
+    retryAfterMs: windowEnd(kind, now) - now,
+  }
+}

@@ -1,0 +1,60 @@
+/** What is left of a holder's limits at a moment, for whoever asks; null where there is no limit. */
+
+import { openPurse, purseLeft } from './budget-window.ts'
+import { type WindowKind, windowEnd } from './calendar.ts'
+import { type HolderState, type Limits, rateLeft } from './limits.ts'
+
+export interface HolderLeft {
+  requests: { left: number; resetMs: number } | null
+  tokens: { left: number; resetMs: number } | null
+  concurrent: { running: number; left: number | null }
+  budgetNano: Record<WindowKind, BudgetLeft | null>
+}
+
+export interface BudgetLeft {
+  max: number
+  spentNano: number
+  /** Bounds of requests that are open. */
+  reservedNano: number
+  leftNano: number
+  /** When the window ends, Unix milliseconds; null for a budget that is for good. */
+  endsAt: number | null
+}
+
+export function holderLeft(limits: Limits, state: HolderState, now: number): HolderLeft {
+  const { requestsPerMinute, tokensPerMinute, concurrentMax } = limits
+  return {
+    requests: rate(state.requests, requestsPerMinute, now),
+    tokens: rate(state.tokens, tokensPerMinute, now),
+    concurrent: {
+      running: state.running,
+      left: concurrentMax === null ? null : Math.max(0, concurrentMax - state.running),
+    },
+    budgetNano: {
+      total: budget(limits, state, 'total', now),
+      day: budget(limits, state, 'day', now),
+      month: budget(limits, state, 'month', now),
+    },
+  }
+}
+
+function rate(bucket: HolderState['requests'], perMinute: number | null, now: number) {
+  const left = rateLeft(bucket, perMinute, now)
+  if (left) return { left: left.left, resetMs: left.resetMs }
+  return perMinute === null ? null : { left: 0, resetMs: 0 }
+}
+
+function budget(limits: Limits, state: HolderState, kind: WindowKind, now: number): BudgetLeft | null {
+  const max = limits.budgetNano[kind]
+  const old = state.purses[kind]
+  if (max === null || !old) return null
+  const purse = openPurse(old, kind, now)
+  const ends = windowEnd(kind, now)
+  return {
+    max,
+    spentNano: purse.postedNano,
+    reservedNano: purse.reservedNano,
+    leftNano: Math.max(0, purseLeft(purse, max)),
+    endsAt: Number.isFinite(ends) ? ends : null,
+  }
+}

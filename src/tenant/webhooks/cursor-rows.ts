@@ -1,0 +1,59 @@
+/**
+ * Where this tenant's meter events go, and how far they got. The ledger's entries are the outbox: a cursor runs along
+ * them, and nothing is written per event. A batch that was tried and not acknowledged is tried again as it was.
+ */
+import { int, type Row, type Sql, text } from '../rows.ts'
+
+export interface Meter {
+  url: string
+  eventName: string
+  customerId: string
+  secretVersion: number
+  /** The last entry that the receiver acknowledged, or that nothing was to be sent of. */
+  sentSeq: number
+  /** The last entry of the batch that is being tried. */
+  batchSeq: number | null
+  /** Failures in a row. */
+  attempts: number
+  /** Not before this, Unix milliseconds. */
+  nextAt: number
+  lastFault: string | null
+}
+
+export function readMeter(sql: Sql): Meter | undefined {
+  const row = sql.all('SELECT * FROM meter WHERE id = 1')[0]
+  return row && meterOf(row)
+}
+
+export function putMeter(sql: Sql, meter: Meter): void {
+  sql.run(
+    'INSERT OR REPLACE INTO meter VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    meter.url,
+    meter.eventName,
+    meter.customerId,
+    meter.secretVersion,
+    meter.sentSeq,
+    meter.batchSeq,
+    meter.attempts,
+    meter.nextAt,
+    meter.lastFault,
+  )
+}
+
+export function dropMeter(sql: Sql): void {
+  sql.run('DELETE FROM meter')
+}
+
+function meterOf(row: Row): Meter {
+  return {
+    url: text(row, 'url'),
+    eventName: text(row, 'event_name'),
+    customerId: text(row, 'customer_id'),
+    secretVersion: int(row, 'secret_version'),
+    sentSeq: int(row, 'sent_seq'),
+    batchSeq: row.batch_seq === null ? null : int(row, 'batch_seq'),
+    attempts: int(row, 'attempts'),
+    nextAt: int(row, 'next_at'),
+    lastFault: row.last_fault === null ? null : text(row, 'last_fault'),
+  }
+}
