@@ -15,7 +15,7 @@ export default defineConfig({
         root,
         test: {
           name: 'node',
-          include: ['test/*.test.ts', 'test/{core,docs,gpu-worker,backends,eval,sim}/**/*.test.ts'],
+          include: ['test/*.test.ts', 'test/!(edge|e2e)/**/*.test.ts'],
           testTimeout: 30_000,
         },
       },

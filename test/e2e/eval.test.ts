@@ -4,11 +4,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { keyOf, readJournal } from '../eval/journal.ts'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
+import { keyOf, readJournal } from '../tools/eval/journal.ts'
 
-const program = fileURLToPath(new URL('../eval/run.ts', import.meta.url))
-const sample = (name: string) => fileURLToPath(new URL(`../eval/samples/${name}.jsonl`, import.meta.url))
+const program = fileURLToPath(new URL('../tools/eval/run.ts', import.meta.url))
+const sample = (name: string) => fileURLToPath(new URL(`../tools/eval/samples/${name}.jsonl`, import.meta.url))
 
 let product: Product
 

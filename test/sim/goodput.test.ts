@@ -1,11 +1,11 @@
 /** The goodput comparison in small: one trace of each kind, the whole of it is `npm run goodput`. */
 import { describe, expect, it } from 'vitest'
 import { view } from '../../src/fleet/fleet.ts'
-import { carriedLoad, carries, highest } from './goodput/capacity.ts'
-import { play } from './goodput/play.ts'
-import { policies } from './goodput/policies.ts'
-import { allEnded, Engines, playReal, realPolicies, realProfiles, smallTrace } from './goodput/real.ts'
-import { generate, isAbuser, type Trace, traces } from './goodput/traces.ts'
+import { carriedLoad, carries, highest } from '../tools/goodput/capacity.ts'
+import { play } from '../tools/goodput/play.ts'
+import { policies } from '../tools/goodput/policies.ts'
+import { allEnded, Engines, playReal, realPolicies, realProfiles, smallTrace } from '../tools/goodput/real.ts'
+import { generate, isAbuser, type Trace, traces } from '../tools/goodput/traces.ts'
 
 const traceOf = (name: string) => traces.find((trace) => trace.name === name) as Trace
 const [ours] = policies as [(typeof policies)[number]]

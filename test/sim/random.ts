@@ -1,5 +1,5 @@
 /** Everything that a seed decides, drawn in one order from one generator. */
-import { seeded } from '../bench/figures.ts'
+import { seeded } from '../tools/bench/figures.ts'
 
 export class Random {
   readonly #next: () => number

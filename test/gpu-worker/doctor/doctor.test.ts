@@ -3,10 +3,10 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { HttpCall } from '../../../backends/contract/backend.ts'
-import type { DocumentedAnswer } from '../../backends/documented/model.ts'
-import { documented as ollama } from '../../backends/documented/ollama.ts'
-import { serve } from '../../backends/documented/server.ts'
-import { documented as sglang } from '../../backends/documented/sglang.ts'
+import type { DocumentedAnswer } from '../../tools/conformance/documented/model.ts'
+import { documented as ollama } from '../../tools/conformance/documented/ollama.ts'
+import { serve } from '../../tools/conformance/documented/server.ts'
+import { documented as sglang } from '../../tools/conformance/documented/sglang.ts'
 
 const program = fileURLToPath(new URL('../../../gpu-worker/doctor/main.ts', import.meta.url))
 

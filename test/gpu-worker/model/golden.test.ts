@@ -1,6 +1,6 @@
 /**
  * The tiny model's golden answers, token by token, through our own renderer, scheduler and engine: a change of any of
- * them, of the library or of the weights is seen here. `gpu-worker/model/golden.ts` writes the file through the bare
+ * them, of the library or of the weights is seen here. `test/tools/toy-model/golden.ts` writes the file through the bare
  * library, so the two paths check each other.
  */
 import { readFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { createEmbeddedEngine } from '../../../gpu-worker/engine/embedded.ts'
 import type { Engine } from '../../../gpu-worker/engine/engine.ts'
 import { forkChild } from '../../../gpu-worker/engine/fork.ts'
 import { renderPrompt } from '../../../gpu-worker/engine/template.ts'
-import { build, fromGguf } from '../../../gpu-worker/model/build.ts'
+import { build, fromGguf } from '../../tools/toy-model/build.ts'
 import { chatOf, textOf } from '../engine/prompt.ts'
 
 interface Golden {
@@ -22,15 +22,16 @@ interface Golden {
   ids: number[]
 }
 
-const path = (name: string) => fileURLToPath(new URL(`../../../gpu-worker/model/${name}`, import.meta.url))
-const golden: Golden[] = JSON.parse(readFileSync(path('golden.json'), 'utf8'))
+const modelPath = fileURLToPath(new URL('../../../gpu-worker/model/tiny.gguf', import.meta.url))
+const goldenPath = fileURLToPath(new URL('../../tools/toy-model/golden.json', import.meta.url))
+const golden: Golden[] = JSON.parse(readFileSync(goldenPath, 'utf8'))
 
 let engine: Engine
 let sampled: number[] = []
 
 beforeAll(async () => {
   engine = createEmbeddedEngine({
-    modelPath: path('tiny.gguf'),
+    modelPath,
     slotsMax: 1,
     contextTokens: 1_024,
     batchTokens: 512,
@@ -74,7 +75,7 @@ describe('golden answers', () => {
 })
 
 it('[MOD2] the committed file is what is built from its weights, tokenizer, template and shape, byte for byte', () => {
-  const committed = new Uint8Array(readFileSync(path('tiny.gguf')))
+  const committed = new Uint8Array(readFileSync(modelPath))
   expect(committed.length).toBeLessThan(20_000_000)
   expect(Buffer.compare(build(fromGguf(committed)), committed)).toBe(0)
 })

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { encoder, learn, type Spelling, spelled } from '../../../gpu-worker/model/tokenizer.ts'
+import { encoder, learn, type Spelling, spelled } from '../../tools/toy-model/tokenizer.ts'
 
-const path = fileURLToPath(new URL('../../../gpu-worker/model/tokenizer.json', import.meta.url))
+const path = fileURLToPath(new URL('../../tools/toy-model/tokenizer.json', import.meta.url))
 const spelling: Spelling = JSON.parse(readFileSync(path, 'utf8'))
 const { tokens } = spelled(spelling)
 const encode = encoder(spelled(spelling))

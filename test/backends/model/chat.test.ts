@@ -1,0 +1,209 @@
+import { describe, expect, it } from 'vitest'
+import { type Chat, messagesMax, readChat } from '../../../backends/model/chat.ts'
+import { chatBody } from '../../../backends/model/chat-body.ts'
+import { mapEffort } from '../../../backends/model/effort.ts'
+import { shape } from '../../../src/chat/prepare.ts'
+import { asked } from '../../support/asked.ts'
+import { dataUrl, png } from '../../support/images.ts'
+
+const hello = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
+
+function read(change: object): Chat {
+  const answer = readChat({ ...hello, ...change })
+  if (!answer.ok) throw new Error(answer.message)
+  return answer.chat
+}
+
+function refusal(change: object) {
+  const answer = readChat({ ...hello, ...change })
+  if (answer.ok) throw new Error('it was accepted')
+  return answer
+}
+
+describe('reading a chat request', () => {
+  const bad: [string, object, string][] = [
+    ['no messages', { messages: undefined }, 'messages'],
+    ['empty messages', { messages: [] }, 'messages'],
+    ['too many messages', { messages: Array.from({ length: messagesMax + 1 }, () => hello.messages[0]) }, 'messages'],
+    ['content of the wrong type', { messages: [{ role: 'user', content: 3 }] }, 'messages[0].content'],
+    [
+      'a part of the wrong type',
+      { messages: [{ role: 'user', content: [{ type: 'text', text: 3 }] }] },
+      'messages[0].content[0].text',
+    ],
+    ['an unknown role', { messages: [{ role: 'robot', content: 'x' }] }, 'messages[0].role'],
+    ['a tool result without its call', { messages: [{ role: 'tool', content: 'x' }] }, 'messages[0].tool_call_id'],
+    ['NUL', { messages: [{ role: 'user', content: 'a\0b' }] }, 'messages[0].content'],
+    ['a lone surrogate', { messages: [{ role: 'user', content: 'a\ud800b' }] }, 'messages[0].content'],
+    ['a negative bound', { max_tokens: -1 }, 'max_tokens'],
+    ['a zero bound', { max_completion_tokens: 0 }, 'max_completion_tokens'],
+    ['a fractional bound', { max_tokens: 1.5 }, 'max_tokens'],
+    ['a temperature as text', { temperature: '0.7' }, 'temperature'],
+    ['a temperature too high', { temperature: 2.1 }, 'temperature'],
+    ['an unknown effort', { reasoning_effort: 'extreme' }, 'reasoning_effort'],
+    ['two answers', { n: 2 }, 'n'],
+    ['log probabilities', { logprobs: true }, 'logprobs'],
+    ['a tool without a name', { tools: [{ type: 'function', function: {} }] }, 'tools[0].function.name'],
+    [
+      'a named choice that is not listed',
+      { tool_choice: { type: 'function', function: { name: 'x' } } },
+      'tool_choice',
+    ],
+    [
+      'a schema that is no object',
+      { response_format: { type: 'json_schema', json_schema: { schema: 3 } } },
+      'response_format.json_schema.schema',
+    ],
+    ['seventeen stop strings', { stop: Array.from({ length: 17 }, (_, index) => `s${index}`) }, 'stop'],
+    ['an empty stop string', { stop: '' }, 'stop'],
+  ]
+  it.each(bad)('[SHP1] %s is refused with the path of the field', (_, change, param) => {
+    expect(refusal(change)).toMatchObject({ code: 'invalid_value', param })
+    expect(refusal(change).message).toContain(param)
+  })
+
+  it.each([null, 3, 'text', [], undefined])('[SHP2] the body %j is refused and does not throw', (body) => {
+    expect(readChat(body).ok).toBe(false)
+  })
+
+  it('[SHP3] unknown fields, other tool types and developer messages are accepted', () => {
+    const chat = read({
+      messages: [
+        { role: 'developer', content: 'be brief', name: 'x' },
+        { role: 'user', content: [{ type: 'text', text: 'hi', cache_control: { type: 'ephemeral' } }] },
+        {
+          role: 'assistant',
+          content: null,
+          reasoning_content: 'hm',
+          tool_calls: [{ id: 'c1', type: 'function', function: { name: 'f', arguments: '{}' } }],
+        },
+        { role: 'tool', tool_call_id: 'c1', content: [{ type: 'text', text: 'ok' }] },
+      ],
+      tools: [
+        { type: 'web_search' },
+        { type: 'namespace', tools: [] },
+        { type: 'function', function: { name: 'f' }, strict: null },
+      ],
+      store: false,
+      metadata: { a: 1 },
+      stream_options: null,
+      user: 'u',
+    })
+    expect(chat.messages.map((message) => message.role)).toEqual(['system', 'user', 'assistant', 'tool'])
+    expect(chat.messages[2]).toMatchObject({
+      reasoning: 'hm',
+      content: [],
+      toolCalls: [{ id: 'c1', name: 'f', arguments: '{}' }],
+    })
+    expect(chat.tools).toEqual([{ name: 'f', description: '', parameters: { type: 'object', properties: {} } }])
+  })
+
+  it('[SHP4] a field that is understood but not applied adds a warning', () => {
+    const answer = readChat({ ...hello, tools: [{ type: 'web_search' }], logit_bias: { 5: 1 } })
+    expect(answer).toMatchObject({
+      ok: true,
+      warnings: [expect.stringContaining('tools'), expect.stringContaining('logit_bias')],
+    })
+  })
+
+  it('[SHP5] max_completion_tokens wins over max_tokens, and `any` means required', () => {
+    expect(read({ max_tokens: 5, max_completion_tokens: 7 }).outputTokensMax).toBe(7)
+    const tools = [{ type: 'function', function: { name: 'f' } }]
+    expect(read({ tools, tool_choice: 'any' }).toolChoice).toEqual({ kind: 'required' })
+  })
+
+  it('[SHP6] a model that is not offered is a 404 that names the offered models', () => {
+    expect(() => shape(asked(hello), 50, ['tramontane-tiny'])).toThrow(
+      expect.objectContaining({ code: 'model_not_found', param: 'model' }),
+    )
+    expect(() => shape(asked(hello), 50, ['tramontane-tiny'])).toThrow(/use tramontane-tiny/)
+  })
+
+  it('[SHP7] an image for a model without vision is refused before anything is reserved', () => {
+    const messages = [
+      { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,xx' } }] },
+    ]
+    expect(() => shape(asked({ model: 'tramontane-tiny', messages }), 50, ['tramontane-tiny'])).toThrow(
+      expect.objectContaining({ code: 'invalid_value', param: 'messages[0].content' }),
+    )
+  })
+
+  it('[SHP9] an image in a tool result is removed with a warning, and its text stays', () => {
+    const result = [
+      { type: 'text', text: 'a screenshot' },
+      { type: 'image_url', image_url: { url: dataUrl(png(8, 8)) } },
+    ]
+    const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } }
+    const messages = [
+      { role: 'user', content: 'look' },
+      { role: 'assistant', content: null, tool_calls: [call] },
+      { role: 'tool', tool_call_id: 'c', content: result },
+    ]
+    const shaped = shape(asked({ model: 'tramontane-tiny', messages }), 50, ['tramontane-tiny'])
+    expect(shaped.warnings).toEqual([expect.stringContaining('images in tool results')])
+  })
+
+  it('[SHP10] reasoning is read from either field name and from parts of the content', () => {
+    const said = (message: object) =>
+      read({ messages: [...hello.messages, { role: 'assistant', ...message }] }).messages[1]
+    const wanted = { role: 'assistant', reasoning: 'so', content: [{ kind: 'text', text: 'yes' }] }
+    expect(said({ content: 'yes', reasoning_content: 'so' })).toMatchObject(wanted)
+    expect(said({ content: 'yes', reasoning: 'so' })).toMatchObject(wanted)
+    const answer = { type: 'text', text: 'yes' }
+    for (const thinking of [
+      'so',
+      [
+        { type: 'text', text: 's' },
+        { type: 'text', text: 'o' },
+      ],
+    ])
+      expect(said({ content: [{ type: 'thinking', thinking, closed: true }, answer] })).toMatchObject(wanted)
+  })
+
+  it('[SHP11] a request that is written as a body reads back as the same request', () => {
+    const tools = [{ type: 'function', function: { name: 'f', description: 'd', parameters: { type: 'object' } } }]
+    const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }
+    const messages = [
+      { role: 'system', content: 's' },
+      {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'a' },
+          { type: 'image_url', image_url: 'data:;base64,xx' },
+          { type: 'document_url', document_url: 'https://a/b.pdf', document_name: 'n' },
+        ],
+      },
+      { role: 'assistant', content: 'b', reasoning_content: 'r', tool_calls: [call] },
+      { role: 'tool', tool_call_id: 'c', content: [] },
+      { role: 'assistant', content: 'so', prefix: true },
+    ]
+    const schema = { type: 'json_schema', json_schema: { name: 'n', schema: { type: 'object' } } }
+    const bounds = { temperature: 0, top_p: 0.5, seed: 3, stop: ['x'], max_tokens: 9, stream: true }
+    const more = { frequency_penalty: 1, presence_penalty: -1, stream_options: { include_usage: true } }
+    for (const change of [
+      {},
+      { messages, tools, ...bounds, ...more, response_format: schema, reasoning_effort: 'xhigh' },
+      { tools, tool_choice: { type: 'function', function: { name: 'f' } }, parallel_tool_calls: false },
+      { tools, tool_choice: 'required', response_format: { type: 'json_object' } },
+    ]) {
+      const chat = read(change)
+      expect(readChat(JSON.parse(chatBody(chat)))).toEqual({ ok: true, chat, warnings: [] })
+    }
+  })
+
+  it('[EFF1] an effort maps to itself where the model has it, otherwise to the lowest or highest level', () => {
+    const levels = ['none', 'high'] as const
+    const table = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as const
+    expect(table.map((word) => mapEffort(word, levels, 'none').effective)).toEqual([
+      'none',
+      'none',
+      'none',
+      'high',
+      'high',
+      'high',
+      'high',
+    ])
+    expect(mapEffort('medium', ['none', 'medium', 'high'], 'none')).toEqual({ asked: 'medium', effective: 'medium' })
+    expect(mapEffort(undefined, levels, 'none')).toEqual({ asked: undefined, effective: 'none' })
+  })
+})
