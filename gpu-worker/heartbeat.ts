@@ -22,7 +22,7 @@ export interface HeartbeatOptions {
 }
 
 /** How the edge took a beat. */
-type Taken = 'heard' | 'refused' | 'no-answer'
+type HeartbeatResult = 'heard' | 'refused' | 'no-answer'
 
 export class Heartbeats {
   readonly #options: HeartbeatOptions
@@ -31,7 +31,7 @@ export class Heartbeats {
   #stopped = false
   /** The last reason that was logged, without its numbers. */
   #reason: string | undefined
-  #last: Taken = 'heard'
+  #last: HeartbeatResult = 'heard'
   /** Beats in a row that were taken like the last. */
   #inRow = 0
 
@@ -68,7 +68,7 @@ export class Heartbeats {
     }, ms)
   }
 
-  async #send(): Promise<Taken> {
+  async #send(): Promise<HeartbeatResult> {
     const { edgeUrl, key, kid, state, log } = this.#options
     try {
       const heartbeat = await seal('heartbeat', state(), kid, key)
@@ -103,7 +103,7 @@ export class Heartbeats {
 }
 
 /** An edge that is away comes back in a second or two; what it refuses, an operator has to change. */
-export function pauseMs(taken: Taken, failures: number): number {
+export function pauseMs(taken: HeartbeatResult, failures: number): number {
   const most = taken === 'refused' ? budgets.heartbeatRetryMs.value : heartbeatEveryMs
   return Math.min(most, firstBeatsEveryMs * 2 ** Math.min(failures, 16))
 }

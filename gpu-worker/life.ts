@@ -23,7 +23,7 @@ export const endNoteName = 'end.json'
 
 export type LifeSigns = Pick<Heartbeat, 'sentAt' | 'instance' | 'startedAt' | 'replaces' | 'lastEnd'>
 
-export interface Life {
+export interface ProcessLife {
   /** For one heartbeat. */
   signs(): LifeSigns
   /** It ends in order. */
@@ -33,7 +33,7 @@ export interface Life {
 /** A clock that was set back further than this begins another instance: the fleet ignores what is older than the last. */
 const stepBackMs = 1_000
 
-export function beginLife(folder: string, now: () => number, log: (line: string) => void): Life {
+export function beginLife(folder: string, now: () => number, log: (line: string) => void): ProcessLife {
   const path = join(folder, 'life.json')
   const before = readNote(path, Noted)
   const lastEnd = howItEnded(folder, before)

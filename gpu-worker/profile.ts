@@ -32,14 +32,14 @@ export interface Profile {
   contextTokensMax: number
 }
 
-type Row = [slotsMax: number, batchTokens: number, prefillChunkTokens: number, speculationTokens: number]
+type ProfileRow = [slotsMax: number, batchTokens: number, prefillChunkTokens: number, speculationTokens: number]
 
 /** Pages of the cache are given out as they are used: a long context costs nothing until it is there. */
 const paged = 262_144
 const setAside = 32_768
 
 // biome-ignore format: a table
-const table: Record<string, { contextTokensMax: number } & Record<PoolName, Row>> = {
+const table: Record<string, { contextTokensMax: number } & Record<PoolName, ProfileRow>> = {
   //                                                  slots   batch   chunk  speculation
   embedded:    { contextTokensMax: setAside, latency: [   8,    256,    128,  0], throughput: [ 32,    512,    256, 0] },
   vllm:        { contextTokensMax: paged,    latency: [  32,  8_192,  2_048,  3], throughput: [256, 16_384, 16_384, 0] },

@@ -121,7 +121,7 @@ export async function relay(
 }
 
 /** Until the first token: the prelude, and the bytes that show whether the client is there. */
-function startTimers(writer: Writer, quiet: boolean): { stop: () => void } {
+function startTimers(writer: ResponseWriter, quiet: boolean): { stop: () => void } {
   const prelude = setTimeout(() => (quiet ? writer.prepare() : writer.begin()), preludeMs)
   const loud = quiet ? setTimeout(() => writer.begin(), quietMs) : undefined
   const beat = setInterval(() => {
@@ -139,14 +139,14 @@ function startTimers(writer: Writer, quiet: boolean): { stop: () => void } {
  * A stream is written to while it waits, an answer in one piece is not: its client may have left long ago. Two bytes tell,
  * before a token is spent on it; where the way is longer than `knockMs`, the beats tell later.
  */
-async function knock(writer: Writer, left: AbortSignal): Promise<void> {
+async function knock(writer: ResponseWriter, left: AbortSignal): Promise<void> {
   for (let times = 0; times < 2 && !left.aborted; times++) {
     writer.beat()
     await delay(knockMs, undefined, { signal: left }).catch(() => undefined)
   }
 }
 
-function isNothing(end: End, { promptTokens, outputTokens }: Readonly<Counts>): boolean {
+function isNothing(end: RelayEnd, { promptTokens, outputTokens }: Readonly<Counts>): boolean {
   return (end === 'failed' && promptTokens + outputTokens === 0) || (end === 'refused' && outputTokens === 0)
 }
 
@@ -164,7 +164,7 @@ function errorOf({ code, message, param }: Refusal, requestId: string): string {
 const engineCodes = ['invalid_value', 'context_length_exceeded', 'preparation_failed'] as const
 
 /** `refused`: the request itself, and not the engine, is why the run ended. */
-type End = FinishReason | 'abort' | 'failed' | 'refused'
+type RelayEnd = FinishReason | 'abort' | 'failed' | 'refused'
 
 /** `cause` is why it failed. */
 async function pump(
@@ -175,8 +175,8 @@ async function pump(
     text: (channel: 'reasoning' | 'content', text: string) => void
     call: (name: string, args: string) => void
   },
-): Promise<{ end: End; stop: string | undefined; cause: unknown }> {
-  let end: End = 'failed'
+): Promise<{ end: RelayEnd; stop: string | undefined; cause: unknown }> {
+  let end: RelayEnd = 'failed'
   let stop: string | undefined
   let cause: unknown
   let first = true
@@ -202,7 +202,7 @@ async function pump(
 }
 
 /** `begin` writes the prelude and the answer's beginning, once; everything else writes them first if it must. */
-interface Writer {
+interface ResponseWriter {
   /** The prelude was written. */
   readonly prepared: boolean
   /** Something was written after the prelude, or the answer has no beginning of its own. */
@@ -228,7 +228,7 @@ function headOf(dispatch: Dispatch, now: () => number): Head {
 }
 
 /** Chunks as they come. One event per write: some clients lose an event that is split over two reads. */
-function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: ServerResponse): Writer {
+function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: ServerResponse): ResponseWriter {
   const chunks = chunkWriter(head, chat.includeUsage)
   const prelude = preludeOnce(prepared)
   let begun = false
@@ -266,7 +266,7 @@ function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: Serv
 }
 
 /** White space until the answer is whole. */
-function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): Writer {
+function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): ResponseWriter {
   const answer = { content: '', reasoning: '', calls: [] as WireCall[] }
   const prelude = preludeOnce(prepared)
   const begin = () => {

@@ -38,7 +38,7 @@ export interface WorkerParts {
   fetchPolicy?: FetchPolicy
 }
 
-export interface Worker {
+export interface GpuWorker {
   /** Resolves with the URL the edge knows it by. Rejects with one sentence when it cannot serve. */
   start(): Promise<string>
   /** Admits nothing new until what runs has ended, or its time is up, and its engine has been started anew. */
@@ -53,7 +53,7 @@ const lookMs = 2_000
 /** For what failed with the engine to be told and counted. */
 const partingMs = 2_000
 
-export async function createWorker(config: Config, parts: WorkerParts): Promise<Worker> {
+export async function createWorker(config: Config, parts: WorkerParts): Promise<GpuWorker> {
   const { engine, now, log } = parts
   const { workerId } = config.key
   const key = await sealKey(config.key.secret)

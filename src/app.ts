@@ -8,10 +8,10 @@ import { admin } from './admin/admin.ts'
 import { authenticate } from './auth/authenticate.ts'
 import { identifyReader } from './auth/key-check.ts'
 import { chat } from './chat/chat.ts'
-import { type Line, newRequestId, startLine } from './chat/context.ts'
+import { newRequestId, type RequestContext, startRequest } from './chat/context.ts'
 import { countTokens } from './chat/count-tokens.ts'
 import { messages } from './dialects/anthropic/dialect.ts'
-import type { Surface } from './dialects/dialect.ts'
+import type { Dialect } from './dialects/dialect.ts'
 import { responses } from './dialects/openai-responses/dialect.ts'
 import { errorsOf, isAnthropic, surfaces } from './dialects/registry.ts'
 import { docs } from './docs/docs.ts'
@@ -112,9 +112,16 @@ app.notFound((context) => {
 
 app.onError((error, context) => errorResponse(error, requestId(context), errorsOf(context.req.raw)))
 
-async function begin(context: Context<Bindings>, surface: Surface): Promise<Line> {
+async function begin(context: Context<Bindings>, surface: Dialect): Promise<RequestContext> {
   const { executionCtx, env, req } = context
-  const line = startLine(req.raw, surface, env, await settings(env), (work) => executionCtx.waitUntil(work), Date.now())
+  const line = startRequest(
+    req.raw,
+    surface,
+    env,
+    await settings(env),
+    (work) => executionCtx.waitUntil(work),
+    Date.now(),
+  )
   context.set('requestId', line.requestId)
   return line
 }

@@ -1,14 +1,14 @@
 /** What the Worker is bound to, parsed once: settings that a deployment lacks are named at the first request. */
 import { sealKey } from '../backends/wire/seal.ts'
 import { Secret } from './auth/secret.ts'
-import type { PoolObject } from './fleet/fleet-object.ts'
+import type { FleetObject } from './fleet/fleet-object.ts'
 import { GatewayEnvironment } from './gateway-environment.ts'
 import type { AnswersObject } from './responses/responses-object.ts'
 import type { TenantObject } from './tenant/tenant-object.ts'
 
 export interface Env {
   TENANT: DurableObjectNamespace<TenantObject>
-  POOL: DurableObjectNamespace<PoolObject>
+  POOL: DurableObjectNamespace<FleetObject>
   /** What clients may come back to; nothing that refers to nothing touches it. */
   ANSWERS: DurableObjectNamespace<AnswersObject>
   /** The operator's books; nothing on a chat request's way touches them. */

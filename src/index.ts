@@ -1,7 +1,7 @@
 import { app } from './app.ts'
 import { crossOrigin } from './http/cors.ts'
 
-export { PoolObject } from './fleet/fleet-object.ts'
+export { FleetObject } from './fleet/fleet-object.ts'
 export { AnswersObject } from './responses/responses-object.ts'
 export { TenantObject } from './tenant/tenant-object.ts'
 

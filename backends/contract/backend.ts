@@ -49,7 +49,7 @@ export interface HttpBackend extends Described {
    * The prompt's length in tokens, by the engine's own template and tokenizer; generates nothing. Absent, or
    * `undefined` from it: the engine cannot say, and `promptTokensMax` of prompt-bound.ts bounds it.
    */
-  count?(chat: Chat, order: Order, attached: Attached): Probe<number | Failure | undefined> | undefined
+  count?(chat: Chat, order: RequestTerms, attached: Attached): Probe<number | BackendFailure | undefined> | undefined
   /** The length of a text in tokens, without control tokens: for what an aborted or silent engine did not count. */
   countText?(text: string, attached: Attached): Probe<number | undefined>
   /**
@@ -58,13 +58,13 @@ export interface HttpBackend extends Described {
    * leaves out is in `warnings`; what would change the answer's meaning if left out (an image, a forced tool, a schema,
    * an effort) is refused with `param`.
    */
-  request(chat: Chat, order: Order, attached: Attached): Request | Failure
+  request(chat: Chat, order: RequestTerms, attached: Attached): Request | BackendFailure
   /** @param streams whether the answer is `text/event-stream`; an engine may answer whole all the same */
-  reader(order: Order, streams: boolean): Reader
+  reader(order: RequestTerms, streams: boolean): ResponseReader
   /** What an answer that is not 200 means. `answer.body` may be cut; it may be anything. */
-  failure(answer: HttpAnswer): Failure
+  failure(answer: HttpAnswer): BackendFailure
   /** A call that ends the generation of `order`, for an engine that goes on after its connection is closed. */
-  abort?(order: Order): HttpCall
+  abort?(order: RequestTerms): HttpCall
   /** How it is started. Absent: it cannot be, only attached to. */
   launch?(settings: LaunchSettings): Launch
 }
@@ -234,7 +234,7 @@ export interface Load {
 }
 
 /** One request's terms, beside the chat itself. */
-export interface Order {
+export interface RequestTerms {
   requestId: string
   /** The level that serves, as the model knows it. */
   effort: EffortWord
@@ -257,7 +257,7 @@ export interface Request {
 }
 
 /** A refusal or a failure, as the client is told of it. */
-export interface Failure {
+export interface BackendFailure {
   ok: false
   code: ErrorCode
   message: string
@@ -277,7 +277,7 @@ export interface Failure {
  * character. After `end` or `failed` nothing follows. An answer without a known finish reason is a failed one: clients
  * take a clean end without one for an order to go on.
  */
-export interface Reader {
+export interface ResponseReader {
   push(bytes: Uint8Array): BackendEvent[]
   /** No more bytes will come. */
   end(): BackendEvent[]

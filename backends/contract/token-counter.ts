@@ -14,7 +14,7 @@
 import type { Counts } from '../model/money.ts'
 import type { BackendEvent, BackendUsage, Truth } from './backend.ts'
 
-export interface Meter {
+export interface TokenCounter {
   take(event: BackendEvent): void
   /** What is known now. */
   readonly counts: Readonly<Counts>
@@ -28,7 +28,7 @@ export interface Meter {
  * @param promptTokens as counted before, or as bounded
  * @param promptCounted whether it was counted
  */
-export function createMeter(truth: Truth, promptTokens: number, promptCounted: boolean): Meter {
+export function createMeter(truth: Truth, promptTokens: number, promptCounted: boolean): TokenCounter {
   const deltas = { content: 0, reasoning: 0 }
   let thinking = false
   /** Growth before the first delta: the mark that begins thinking comes without one. */

@@ -9,7 +9,7 @@ import { z } from 'zod'
 import { capabilities, type HttpBackend, type Load } from '../contract/backend.ts'
 import { readMetrics } from '../contract/prometheus.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type Dialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
+import { type EngineDialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -25,7 +25,7 @@ const can = capabilities({
   cacheSalt: true,
 })
 
-const dialect: Dialect = {
+const dialect: EngineDialect = {
   ...plainDialect,
   extra: (order) => ({ reasoning_effort: order.effort, stream_options: { include_usage: true } }),
 }

@@ -14,7 +14,7 @@ import { z } from 'zod'
 import { type Attached, capabilities, type Fault, type HttpAnswer, type HttpBackend } from '../contract/backend.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type Dialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
+import { type EngineDialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -31,7 +31,7 @@ const can = capabilities({
   stopsMax: 16,
 })
 
-const dialect: Dialect = {
+const dialect: EngineDialect = {
   ...plainDialect,
   toolChoice: 'narrowed',
   extra: (order) => ({

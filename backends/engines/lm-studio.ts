@@ -13,7 +13,7 @@ import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'
 import { noLoad } from '../contract/load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type Dialect, get, openaiRequest, plainDialect } from './openai/body.ts'
+import { type EngineDialect, get, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -27,7 +27,7 @@ const can = capabilities({
   stopsMax: 4,
 })
 
-const dialect: Dialect = {
+const dialect: EngineDialect = {
   ...plainDialect,
   toolChoice: 'narrowed',
   extra: (order) => ({ reasoning_effort: order.effort, stream_options: { include_usage: true } }),

@@ -14,7 +14,7 @@ import { type Attached, capabilities, type HttpBackend } from '../contract/backe
 import { noLoad } from '../contract/load.ts'
 import type { Chat } from '../model/chat.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type Dialect, get, openaiRequest, plainDialect } from './openai/body.ts'
+import { type EngineDialect, get, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -37,7 +37,7 @@ const can = capabilities({
 })
 const temperatureMax = 1.5
 
-const dialect: Dialect = {
+const dialect: EngineDialect = {
   ...plainDialect,
   reasoningHistory: 'chunk',
   seed: 'random_seed',

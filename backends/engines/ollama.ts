@@ -15,7 +15,7 @@ import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'
 import { noLoad } from '../contract/load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type Dialect, get, openaiRequest, plainDialect } from './openai/body.ts'
+import { type EngineDialect, get, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -30,7 +30,7 @@ const can = capabilities({
   stopsMax: 16,
 })
 
-const dialect: Dialect = {
+const dialect: EngineDialect = {
   ...plainDialect,
   toolChoice: 'absent',
   reasoningHistory: 'reasoning',

@@ -16,12 +16,12 @@ import {
   type Fault,
   type HttpAnswer,
   type HttpBackend,
-  type Order,
+  type RequestTerms,
 } from '../contract/backend.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
 import { isOlder } from '../contract/version.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type Dialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
+import { type EngineDialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -41,8 +41,8 @@ const can = capabilities({
   cacheSalt: true,
 })
 
-const effort = (order: Order) => ({ reasoning_effort: order.effort })
-const dialect: Dialect = {
+const effort = (order: RequestTerms) => ({ reasoning_effort: order.effort })
+const dialect: EngineDialect = {
   ...plainDialect,
   prefix: 'continue_final_message',
   extra: (order, _chat, { priority }) => ({

@@ -19,7 +19,7 @@ import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'
 import { noLoad } from '../contract/load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type Dialect, get, openaiRequest, plainDialect } from './openai/body.ts'
+import { type EngineDialect, get, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -29,7 +29,7 @@ const can = capabilities({
   seed: true,
 })
 
-const dialect: Dialect = {
+const dialect: EngineDialect = {
   ...plainDialect,
   toolChoice: 'absent',
   extra: (order) => ({ chat_template_kwargs: { reasoning_effort: order.effort } }),

@@ -23,13 +23,13 @@ import {
   type Fault,
   type HttpAnswer,
   type HttpBackend,
-  type Order,
+  type RequestTerms,
 } from '../contract/backend.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
 import { isOlder } from '../contract/version.ts'
 import type { Chat } from '../model/chat.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type Dialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
+import { type EngineDialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -49,8 +49,8 @@ const can = capabilities({
   cacheSalt: true,
 })
 
-const effort = (order: Order) => ({ reasoning_effort: order.effort })
-const dialect: Dialect = {
+const effort = (order: RequestTerms) => ({ reasoning_effort: order.effort })
+const dialect: EngineDialect = {
   ...plainDialect,
   reasoningHistory: 'reasoning',
   prefix: 'continue_final_message',

@@ -2,7 +2,7 @@
  * The one internal request as a Chat Completions body: what a worker is sent where the client wrote another dialect.
  * `readChat` reads it back as the same request.
  */
-import type { Chat, Format, Message, Part, ToolChoice } from './chat.ts'
+import type { Chat, Message, Part, ResponseFormat, ToolChoice } from './chat.ts'
 
 export function chatBody(chat: Chat): string {
   return JSON.stringify(chatValue(chat))
@@ -80,7 +80,7 @@ function toolChoice(choice: ToolChoice) {
   return choice.kind === 'named' ? { type: 'function', function: { name: choice.name } } : choice.kind
 }
 
-function format(format: Exclude<Format, { kind: 'text' }>) {
+function format(format: Exclude<ResponseFormat, { kind: 'text' }>) {
   if (format.kind === 'json_object') return { type: 'json_object' }
   return { type: 'json_schema', json_schema: { name: format.name, schema: format.schema } }
 }

@@ -38,7 +38,7 @@ export interface Tool {
 
 export type ToolChoice = { kind: 'auto' } | { kind: 'none' } | { kind: 'required' } | { kind: 'named'; name: string }
 
-export type Format =
+export type ResponseFormat =
   | { kind: 'text' }
   | { kind: 'json_object' }
   | { kind: 'json_schema'; name: string; schema: Record<string, unknown> }
@@ -49,7 +49,7 @@ export interface Chat {
   tools: Tool[]
   toolChoice: ToolChoice
   parallelToolCalls: boolean
-  format: Format
+  format: ResponseFormat
   effort: EffortWord | undefined
   temperature: number | undefined
   topP: number | undefined
@@ -293,7 +293,7 @@ function toolChoice(choice: WireChat['tool_choice'], tools: Tool[]): ToolChoice 
   return tools.some((tool) => tool.name === name) ? { kind: 'named', name } : undefined
 }
 
-function format(wire: WireChat['response_format']): Format {
+function format(wire: WireChat['response_format']): ResponseFormat {
   if (wire?.type !== 'json_schema') return { kind: wire?.type ?? 'text' }
   return { kind: 'json_schema', name: wire.json_schema.name ?? 'answer', schema: wire.json_schema.schema }
 }

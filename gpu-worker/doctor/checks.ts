@@ -5,21 +5,21 @@
  * A verdict: `yes`; `estimated`, where it works and a number of it is not exact; `refused`, where it is not offered and
  * says so by its field; `no`, where it is offered and does not hold; `untested`, where this backend cannot show it.
  */
-import { type Failure, type Trait, traits } from '../../backends/contract/backend.ts'
-import type { Ask, Outcome, Subject } from './subject.ts'
+import { type BackendFailure, type Trait, traits } from '../../backends/contract/backend.ts'
+import type { Subject, SubjectOutcome, SubjectRequest } from './subject.ts'
 
-export interface Verdict {
+export interface CheckVerdict {
   verdict: 'yes' | 'estimated' | 'refused' | 'no' | 'untested'
   note: string
 }
 
-type Check = (seen: Seen) => Promise<Verdict>
+type Check = (seen: Observed) => Promise<CheckVerdict>
 
 /** What the checks share: an answer that was seen once is not asked for again. */
-interface Seen {
+interface Observed {
   subject: Subject
-  plain(): Promise<Outcome>
-  thinking(): Promise<Outcome>
+  plain(): Promise<SubjectOutcome>
+  thinking(): Promise<SubjectOutcome>
   /** Another one in every examination: what an earlier one left in a cache is not taken for this one's. */
   nonce: string
   /** Waits a little; the load of an engine that was left takes a moment to fall. */
@@ -28,10 +28,11 @@ interface Seen {
 
 const sum = 'What is 478 + 356?'
 const user = (content: unknown) => ({ messages: [{ role: 'user', content }] })
-const plainAsk: Ask = { body: user(sum) }
-const thinkingAsk: Ask = { body: user(sum), effort: 'high', outputTokensMax: 512 }
+const plainAsk: SubjectRequest = { body: user(sum) }
+const thinkingAsk: SubjectRequest = { body: user(sum), effort: 'high', outputTokensMax: 512 }
 /** What is long enough to be broken off. */
-const longAsk = ({ capabilities }: Subject): Ask => (capabilities.efforts.includes('high') ? thinkingAsk : plainAsk)
+const longAsk = ({ capabilities }: Subject): SubjectRequest =>
+  capabilities.efforts.includes('high') ? thinkingAsk : plainAsk
 const tool = (name: string, description: string) => ({
   type: 'function',
   function: {
@@ -55,9 +56,9 @@ const images = [
   'iVBORw0KGgoAAAANSUhEUgAAAOAAAADgCAAAAAA/RjU9AAAA3UlEQVR42u3PAQkAAAwDoEVf9MU4HG1g+lwEBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBe8MJSoFv1MoF1AAAAAASUVORK5CYII=',
 ].map((data) => `data:image/png;base64,${data}`)
 
-const yes = (note = ''): Verdict => ({ verdict: 'yes', note })
-const no = (note: string): Verdict => ({ verdict: 'no', note })
-const untested = (note: string): Verdict => ({ verdict: 'untested', note })
+const yes = (note = ''): CheckVerdict => ({ verdict: 'yes', note })
+const no = (note: string): CheckVerdict => ({ verdict: 'no', note })
+const untested = (note: string): CheckVerdict => ({ verdict: 'untested', note })
 
 export const checks: Record<Trait, Check> = {
   async usage({ subject, plain }) {
@@ -89,14 +90,14 @@ export const checks: Record<Trait, Check> = {
 
   async 'cached-tokens'({ subject }) {
     if (subject.truth.cached === 'absent') return untested('none is told or asked for; all is billed as fresh')
-    const ask: Ask = { body: user(`${story} Cached?`), outputTokensMax: 1 }
+    const ask: SubjectRequest = { body: user(`${story} Cached?`), outputTokensMax: 1 }
     await subject.ask(ask)
     const { cachedTokens, promptTokens } = (await subject.ask(ask)).counts
     return cachedTokens > 0 ? yes(`${cachedTokens} of ${promptTokens}`) : no('none for a prompt that it just had')
   },
 
   async 'prompt-count'({ subject }) {
-    const asks: Ask[] = [
+    const asks: SubjectRequest[] = [
       { body: user(sum), outputTokensMax: 1 },
       { body: { ...user('What is the weather in Lagos?'), tools }, effort: 'high', outputTokensMax: 1 },
       { body: replayed('Ones: 1 + 2 = 3.'), outputTokensMax: 1 },
@@ -166,7 +167,7 @@ export const checks: Record<Trait, Check> = {
 
   async 'thinking-replay'({ subject }) {
     const length = async (thought: string) => {
-      const ask: Ask = { body: replayed(thought), outputTokensMax: 1 }
+      const ask: SubjectRequest = { body: replayed(thought), outputTokensMax: 1 }
       const { counts, warnings, refusal } = await subject.ask(ask)
       const warned = warnings.some((warning) => warning.includes('thinking'))
       return { tokens: counts.promptTokens, warned, refusal }
@@ -246,7 +247,7 @@ export const checks: Record<Trait, Check> = {
 
   async seed({ subject }) {
     if (!subject.capabilities.seed) return { verdict: 'refused', note: 'left out, with a warning' }
-    const ask = (seed: number): Ask => ({
+    const ask = (seed: number): SubjectRequest => ({
       body: { ...user('Tell me a story about a fox.'), temperature: 1.5, seed },
       outputTokensMax: 24,
     })
@@ -259,7 +260,7 @@ export const checks: Record<Trait, Check> = {
 
   async 'over-context'({ subject }) {
     const room = subject.contextTokens ?? 8_192
-    const ask: Ask = { body: user('seven '.repeat(Math.min(room * 2, 600_000))), outputTokensMax: 4 }
+    const ask: SubjectRequest = { body: user('seven '.repeat(Math.min(room * 2, 600_000))), outputTokensMax: 4 }
     const counted = await subject.count(ask)
     if (counted !== undefined && subject.contextTokens !== null && counted > room)
       return yes(`refused at ${counted} tokens, before it is sent`)
@@ -304,7 +305,7 @@ export const checks: Record<Trait, Check> = {
   },
 
   async 'cache-salt'({ subject, nonce }) {
-    const ask = (tenant: string): Ask => ({
+    const ask = (tenant: string): SubjectRequest => ({
       body: user(`${story} Salted?`),
       outputTokensMax: 1,
       cacheSalt: `${tenant}-${nonce}`,
@@ -328,18 +329,18 @@ export async function examine(
   subject: Subject,
   nonce: string,
   pause: () => Promise<void>,
-  done: (trait: Trait, verdict: Verdict) => void,
+  done: (trait: Trait, verdict: CheckVerdict) => void,
   only: readonly Trait[] = traits,
-): Promise<Map<Trait, Verdict>> {
-  const once = (ask: Ask) => {
-    let answer: Promise<Outcome> | undefined
+): Promise<Map<Trait, CheckVerdict>> {
+  const once = (ask: SubjectRequest) => {
+    let answer: Promise<SubjectOutcome> | undefined
     return () => {
       answer ??= subject.ask(ask)
       return answer
     }
   }
-  const seen: Seen = { subject, nonce, pause, plain: once(plainAsk), thinking: once(thinkingAsk) }
-  const verdicts = new Map<Trait, Verdict>()
+  const seen: Observed = { subject, nonce, pause, plain: once(plainAsk), thinking: once(thinkingAsk) }
+  const verdicts = new Map<Trait, CheckVerdict>()
   for (const trait of only) {
     const verdict = await checks[trait](seen).catch((error: Error) => no(error.message))
     verdicts.set(trait, verdict)
@@ -358,17 +359,17 @@ function replayed(thought: string): Record<string, unknown> {
   }
 }
 
-function why(refusal: Failure): string {
+function why(refusal: BackendFailure): string {
   return refusal.told ?? refusal.message
 }
 
 /** Why an answer is none, or ''. */
-function bad(seen: Outcome): string {
+function bad(seen: SubjectOutcome): string {
   if (seen.refusal) return why(seen.refusal)
   return seen.failed ?? (seen.finishReason ? '' : 'it did not end')
 }
 
-function calledWell(seen: Outcome, name: string): Verdict {
+function calledWell(seen: SubjectOutcome, name: string): CheckVerdict {
   if (bad(seen)) return no(bad(seen))
   const call = seen.calls[0]
   if (!call) return no(`no call: ${seen.content.slice(0, 60)}`)
@@ -378,7 +379,7 @@ function calledWell(seen: Outcome, name: string): Verdict {
   return yes(`${call.name}(${call.arguments})`)
 }
 
-function brokenWell(seen: Outcome): Verdict {
+function brokenWell(seen: SubjectOutcome): CheckVerdict {
   if (seen.deltas === 0) return no(bad(seen))
   if (seen.finishReason) return no('it counts as a whole answer')
   return seen.failed ? yes(`told as a failure, ${seen.counts.outputTokens} tokens counted`) : no('it is not told')

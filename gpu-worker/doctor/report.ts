@@ -1,6 +1,6 @@
 /** What the doctor says, line by line. Pure. */
 import type { Attached, Described, Trait } from '../../backends/contract/backend.ts'
-import type { Verdict } from './checks.ts'
+import type { CheckVerdict } from './checks.ts'
 
 const words = {
   yes: 'holds',
@@ -23,7 +23,7 @@ export function headLines(backend: Described, attached: Attached): string[] {
   ]
 }
 
-export function verdictLine(trait: Trait, { verdict, note }: Verdict): string {
+export function verdictLine(trait: Trait, { verdict, note }: CheckVerdict): string {
   return `  ${trait.padEnd(17)} ${words[verdict].padEnd(14)}${note ? ` ${note}` : ''}`.trimEnd()
 }
 
@@ -36,7 +36,7 @@ const withIt: Partial<Record<Trait, Trait>> = {
 }
 
 /** What to do about what does not hold, is estimated or is missing, where something can be done; each thing once. */
-export function remedyLines(backend: Described, verdicts: ReadonlyMap<Trait, Verdict>): string[] {
+export function remedyLines(backend: Described, verdicts: ReadonlyMap<Trait, CheckVerdict>): string[] {
   const lines = [...verdicts].flatMap(([trait, { verdict }]) => {
     if (verdict === 'yes') return []
     const named = backend.remedies[trait] === undefined && verdict === 'no' ? withIt[trait] : trait
@@ -60,7 +60,7 @@ const needed: readonly Trait[] = [
 export type Soundness = 'sound' | 'limited' | 'unsound'
 
 /** Whether it can be served from: wholly, with what does not hold in mind, or not. */
-export function soundness(attached: Attached, verdicts: ReadonlyMap<Trait, Verdict>): Soundness {
+export function soundness(attached: Attached, verdicts: ReadonlyMap<Trait, CheckVerdict>): Soundness {
   const failed = [...verdicts].filter(([, { verdict }]) => verdict === 'no').map(([trait]) => trait)
   if (attached.faults.some(({ kind }) => kind === 'broken') || failed.some((trait) => needed.includes(trait)))
     return 'unsound'

@@ -5,26 +5,26 @@
 import type {
   Attached,
   BackendEvent,
+  BackendFailure,
   Capabilities,
-  Failure,
   Health,
   HttpAnswer,
   HttpBackend,
   HttpCall,
   Load,
-  Order,
   Probe,
-  Reader,
+  RequestTerms,
+  ResponseReader,
   Truth,
 } from '../../backends/contract/backend.ts'
 import { promptTokensMax } from '../../backends/contract/prompt-bound.ts'
-import { createMeter, type Meter } from '../../backends/contract/token-counter.ts'
+import { createMeter, type TokenCounter } from '../../backends/contract/token-counter.ts'
 import { type Chat, readChat } from '../../backends/model/chat.ts'
 import type { FinishReason, WireCall } from '../../backends/model/chunk.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { Counts } from '../../backends/model/money.ts'
 
-export interface Ask {
+export interface SubjectRequest {
   /** Of a chat request, without `model`. */
   body: Record<string, unknown>
   effort?: EffortWord
@@ -36,9 +36,9 @@ export interface Ask {
   onDelta?: () => Promise<void>
 }
 
-export interface Outcome {
+export interface SubjectOutcome {
   /** By the adapter before a call was made, or by the engine. */
-  refusal: Failure | undefined
+  refusal: BackendFailure | undefined
   content: string
   reasoning: string
   calls: WireCall[]
@@ -55,9 +55,9 @@ export interface Subject {
   readonly capabilities: Capabilities
   readonly truth: Truth
   readonly contextTokens: number | null
-  ask(ask: Ask): Promise<Outcome>
+  ask(ask: SubjectRequest): Promise<SubjectOutcome>
   /** Tokens of the prompt, as counted before anything is generated; undefined where it cannot be. */
-  count(ask: Ask): Promise<number | undefined>
+  count(ask: SubjectRequest): Promise<number | undefined>
   countText(text: string): Promise<number | undefined>
   load(): Promise<Load>
   health(): Promise<Health>
@@ -118,9 +118,9 @@ export function httpSubject(
 
 /** Feeds the reader, and breaks off as asked. */
 async function readAnswer(
-  ask: Ask,
+  ask: SubjectRequest,
   opened: OpenAnswer,
-  reader: Reader,
+  reader: ResponseReader,
   take: (event: BackendEvent) => number,
 ): Promise<void> {
   const { after, by } = ask.breakOff ?? { after: Number.POSITIVE_INFINITY, by: 'client' as const }
@@ -155,7 +155,7 @@ const errorFrame = new TextEncoder().encode(
   '\n\ndata: {"error": {"message": "out of memory", "type": "server_error", "code": 500}}\n\n',
 )
 
-export function take(outcome: Outcome, meter: Meter, event: BackendEvent): number {
+export function take(outcome: SubjectOutcome, meter: TokenCounter, event: BackendEvent): number {
   meter.take(event)
   switch (event.kind) {
     case 'text':
@@ -201,13 +201,13 @@ async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
   return text
 }
 
-export function chatOf(ask: Ask): Chat {
+export function chatOf(ask: SubjectRequest): Chat {
   const read = readChat({ model: 'examined', temperature: 0, stream: true, ...ask.body })
   if (!read.ok) throw new Error(`a check asks wrongly: ${read.message}`)
   return read.chat
 }
 
-export function orderOf(ask: Ask, number: number): Order {
+export function orderOf(ask: SubjectRequest, number: number): RequestTerms {
   return {
     requestId: `check-${number}`,
     effort: ask.effort ?? 'none',
@@ -217,7 +217,7 @@ export function orderOf(ask: Ask, number: number): Order {
   }
 }
 
-export function empty(): Outcome {
+export function empty(): SubjectOutcome {
   return {
     refusal: undefined,
     content: '',
@@ -232,6 +232,6 @@ export function empty(): Outcome {
   }
 }
 
-export function refused(refusal: Failure): Outcome {
+export function refused(refusal: BackendFailure): SubjectOutcome {
   return { ...empty(), refusal }
 }

@@ -13,7 +13,7 @@ import type { EndReason } from './messages.ts'
 import { createStopSearch } from './stop.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
-export interface Answer {
+export interface AnswerParser {
   /** Takes sampled ids. After a stop string was found they are counted, and nothing comes out. */
   push(tokens: readonly number[]): EngineEvent[]
   /** Takes what ended the run; the last events. `abort`, `failed` and `costly` drop what was held back. */
@@ -25,7 +25,7 @@ export interface Answer {
 type Channel = 'content' | 'reasoning' | 'name' | 'arguments'
 
 /** @param counts `outputTokens` and `reasoningTokens` are kept up to date in it */
-export function createAnswer(vocabulary: Vocabulary, stop: readonly string[], counts: Counts): Answer {
+export function createAnswer(vocabulary: Vocabulary, stop: readonly string[], counts: Counts): AnswerParser {
   const { control } = vocabulary
   const search = createStopSearch(stop)
   let channel: Channel = 'content'

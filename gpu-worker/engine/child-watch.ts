@@ -6,7 +6,7 @@
  * as soon as the child's end is noticed. `end` must be called when the child has ended.
  */
 import { Worker } from 'node:worker_threads'
-import { sentenceOf, type Verdict, type WatchLimits } from './watch-verdict.ts'
+import { sentenceOf, type WatchLimits, type WatchVerdict } from './watch-verdict.ts'
 
 export interface ChildWatch {
   /** The child gave a sign of life; `steps` is how many it has done in all. */
@@ -75,7 +75,7 @@ export function watchChild(pid: number | undefined, limits: WatchLimits): ChildW
   }
 }
 
-function verdictIn(shared: Float64Array): Verdict | undefined {
+function verdictIn(shared: Float64Array): WatchVerdict | undefined {
   const [value = 0, bytesMax = 0] = [shared[slot.value], shared[slot.limit]]
   const kind = verdicts[(shared[slot.verdict] ?? 0) - 1]
   if (kind === undefined) return undefined

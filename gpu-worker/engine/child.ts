@@ -12,13 +12,13 @@ import { endWithParent } from './orphan.ts'
 import { Scheduler } from './scheduler.ts'
 import { createTokenise, type Tokenise } from './tokenise.ts'
 
-interface Engine {
+interface ChildEngine {
   llama: Llama
   scheduler: Scheduler
   tokenise: Tokenise
 }
 
-let engine: Engine | undefined
+let engine: ChildEngine | undefined
 /** Tokenising that can still be stopped, by the request's id. */
 const tokenising = new Map<number, AbortController>()
 
@@ -59,7 +59,10 @@ async function load(options: LoadOptions): Promise<void> {
   }
 }
 
-async function tokens({ tokenise }: Engine, { id, pieces }: Extract<ToChild, { kind: 'tokenise' }>): Promise<void> {
+async function tokens(
+  { tokenise }: ChildEngine,
+  { id, pieces }: Extract<ToChild, { kind: 'tokenise' }>,
+): Promise<void> {
   const stop = new AbortController()
   tokenising.set(id, stop)
   const tokens = await tokenise(pieces, stop.signal)

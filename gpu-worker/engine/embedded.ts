@@ -28,7 +28,7 @@ import {
 import { type Child, forkChild } from './fork.ts'
 import type { Grammars } from './grammar.ts'
 import { GrammarService } from './grammar-service.ts'
-import { born, embeddedRules, type Life, type LifeEffect, type LifeEvent, live, stateOf } from './lifecycle.ts'
+import { born, type EngineLife, embeddedRules, type LifeEffect, type LifeEvent, live, stateOf } from './lifecycle.ts'
 import { engineMemoryMax } from './memory-limit.ts'
 import type { FromChild, LoadOptions, Rules, StepReport } from './messages.ts'
 import { type ModelFile, readModelFile } from './model-file.ts'
@@ -75,7 +75,7 @@ const tableTimes: EmbeddedTimes = {
 }
 
 /** What `prepare` leaves for `run`. */
-interface Prompt {
+interface PreparedPrompt {
   tokens: Uint32Array
   rules: Rules
   vocabulary: Vocabulary
@@ -83,13 +83,13 @@ interface Prompt {
 
 type Tokens = Extract<FromChild, { kind: 'tokens' }>
 
-interface Asked {
+interface PendingTokenise {
   resolve(answer: Tokens): void
   reject(error: Error): void
 }
 
 /** The tokens of a prompt; above the context they are counted and not kept. */
-interface Counted {
+interface CountedPrompt {
   tokens: Uint32Array
   count: number
   /** Whether all of the prompt was counted. One that is far too long is not, because that work is not billed. */
@@ -120,9 +120,9 @@ class EmbeddedEngine implements Engine {
   #ended: string | undefined
   /** While a restart that was asked for fails what is open. */
   #wanted = false
-  readonly #asked = new Map<number, Asked>()
+  readonly #asked = new Map<number, PendingTokenise>()
   readonly #load: EngineLoad
-  #life: Life = born.life
+  #life: EngineLife = born.life
   #child: Child | undefined
   #timer: NodeJS.Timeout | undefined
   #file: ModelFile | undefined
@@ -223,14 +223,14 @@ class EmbeddedEngine implements Engine {
     const { tokens, count, whole } = await this.#count(draft, signal)
     const outputTokensFit = this.#options.contextTokens - count
     if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens, whole)
-    const prompt: Prompt = { tokens, rules: rulesOf(chat, effort, vocabulary, grammars), vocabulary }
+    const prompt: PreparedPrompt = { tokens, rules: rulesOf(chat, effort, vocabulary, grammars), vocabulary }
     return { ok: true, promptTokens: count, outputTokensFit, chat, effort, prompt }
   }
 
   run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run {
     const id = ++this.#ids
     const { chat, effort } = prepared
-    const { tokens, rules, vocabulary } = prepared.prompt as Prompt
+    const { tokens, rules, vocabulary } = prepared.prompt as PreparedPrompt
     const child = this.#child
     const run = createOpenRun({
       vocabulary,
@@ -290,7 +290,7 @@ class EmbeddedEngine implements Engine {
   }
 
   /** Goes to the child in parts: it never holds more than one part of a request. */
-  async #count({ pieces }: Draft, signal: AbortSignal): Promise<Counted> {
+  async #count({ pieces }: Draft, signal: AbortSignal): Promise<CountedPrompt> {
     const kept: Uint32Array[] = []
     const most = this.#options.contextTokens * budgets.countedContexts.value
     let count = 0

@@ -4,7 +4,7 @@
  * A request goes through it in two steps. `prepare` renders and counts, and starts nothing, so that a prompt which
  * does not fit, or costs more than was reserved, is refused before a token is spent. `run` generates.
  */
-import type { Failure } from '../../backends/contract/backend.ts'
+import type { BackendFailure } from '../../backends/contract/backend.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { Counts } from '../../backends/model/money.ts'
@@ -153,7 +153,7 @@ export const clientLeft: EngineRefusal = {
 }
 
 /** What the client is to be told of an adapter's failure; undefined where the engine, and not the request, is to blame. */
-export function refusalOf({ code, message, param, promptTokens, operator }: Failure): EngineRefusal | undefined {
+export function refusalOf({ code, message, param, promptTokens, operator }: BackendFailure): EngineRefusal | undefined {
   if (operator) return undefined
   const count = promptTokens === undefined ? {} : { promptTokens }
   if (code === 'context_length_exceeded') return { ok: false, code, message, param, ...count }

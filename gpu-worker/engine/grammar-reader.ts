@@ -9,7 +9,7 @@ import { binaries } from './cpu.ts'
 /** Whether the library reads a grammar. */
 export type ReadGrammar = (text: string) => boolean
 
-interface Bindings {
+interface GrammarBindings {
   AddonGrammar: new (text: string, options: { rootRuleName: string }) => unknown
 }
 
@@ -34,19 +34,19 @@ export async function loadGrammarReader(): Promise<ReadGrammar> {
   }
 }
 
-function binding(): Bindings | undefined {
+function binding(): GrammarBindings | undefined {
   const bins = binaries(kinds[`${process.platform}-${process.arch}`] ?? '')
   if (!bins) return undefined
   try {
-    const loaded: Bindings = createRequire(import.meta.url)(join(bins, 'llama-addon.node'))
+    const loaded: GrammarBindings = createRequire(import.meta.url)(join(bins, 'llama-addon.node'))
     return typeof loaded.AddonGrammar === 'function' ? loaded : undefined
   } catch {
     return undefined
   }
 }
 
-async function wholeLibrary(): Promise<Bindings> {
+async function wholeLibrary(): Promise<GrammarBindings> {
   const { getLlama, LlamaLogLevel } = await import('node-llama-cpp')
   const llama = await getLlama({ build: 'never', gpu: false, logLevel: LlamaLogLevel.disabled, progressLogs: false })
-  return (llama as unknown as { _bindings: Bindings })._bindings
+  return (llama as unknown as { _bindings: GrammarBindings })._bindings
 }

@@ -21,14 +21,14 @@ import { childEnvironment } from './fork.ts'
 import { anyArguments, type GrammarJob, type Grammars, refused } from './grammar.ts'
 import type { FromGrammarChild, ToGrammarChild } from './grammar-child.ts'
 
-type Answer = Grammars | EngineRefusal
+type CompileAnswer = Grammars | EngineRefusal
 
-interface Waiting {
+interface WaitingCompile {
   job: GrammarJob
   key: string
   size: number
   signal: AbortSignal | undefined
-  resolve(answer: Answer): void
+  resolve(answer: CompileAnswer): void
   reject(error: Error): void
 }
 
@@ -53,11 +53,11 @@ export class GrammarService {
   readonly #log: (line: string) => void
   readonly #deadlineMs: number
   readonly #known = new Map<string, Grammars>()
-  readonly #waiting: Waiting[] = []
+  readonly #waiting: WaitingCompile[] = []
   #characters = 0
   #process: GrammarProcess | undefined
   #ready = false
-  #current: Waiting | undefined
+  #current: WaitingCompile | undefined
   #timer: NodeJS.Timeout | undefined
   #failedStarts = 0
   #ids = 0
@@ -70,7 +70,7 @@ export class GrammarService {
   }
 
   /** Resolves with the grammars, or why the request is refused. Rejects with EngineFailure where it cannot compile. */
-  compile(job: GrammarJob, signal?: AbortSignal): Promise<Answer> {
+  compile(job: GrammarJob, signal?: AbortSignal): Promise<CompileAnswer> {
     const text = JSON.stringify(job)
     const key = createHash('sha256').update(text).digest('base64')
     const known = this.#known.get(key)
@@ -101,7 +101,7 @@ export class GrammarService {
   }
 
   /** What is being compiled goes on: it ends soon, and its answer may be used again. */
-  #left(waiting: Waiting): void {
+  #left(waiting: WaitingCompile): void {
     const index = this.#waiting.indexOf(waiting)
     if (index >= 0) this.#waiting.splice(index, 1)
     waiting.resolve(clientLeft)
@@ -144,7 +144,7 @@ export class GrammarService {
     this.#next()
   }
 
-  #done(answer: Answer): void {
+  #done(answer: CompileAnswer): void {
     clearTimeout(this.#timer)
     const current = this.#current
     this.#current = undefined
@@ -196,7 +196,7 @@ export class GrammarService {
 }
 
 /** A promised form is refused; tools get looser rules. */
-function withoutSchemas({ content, call }: GrammarJob): Answer {
+function withoutSchemas({ content, call }: GrammarJob): CompileAnswer {
   if (content?.kind === 'schema')
     return refused('it takes too long to compile. Use fewer properties, branches and references')
   const object = content && compileLoose(content)

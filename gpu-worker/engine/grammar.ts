@@ -7,7 +7,7 @@
  * A `GrammarJob` is what has to be compiled for one request, as text, so that it can be sent to the process that
  * compiles, and compared with earlier jobs. All schemas of one job share one budget.
  */
-import type { Format, Tool } from '../../backends/model/chat.ts'
+import type { ResponseFormat, Tool } from '../../backends/model/chat.ts'
 import { CompileBudget, compileLimits, depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
 import { anyValue, kind } from './form.ts'
@@ -43,7 +43,7 @@ export interface Grammars {
 export const schemaParam = 'response_format.json_schema.schema'
 
 /** The format's part of a job; a schema that is too long or too deep is refused before anything walks it. */
-export function formatJob(format: Format): GrammarJob['content'] | EngineRefusal {
+export function formatJob(format: ResponseFormat): GrammarJob['content'] | EngineRefusal {
   if (format.kind === 'text') return null
   if (format.kind === 'json_object') return { kind: 'object' }
   if (jsonBytes(format.schema, compileLimits.schemaBytes) !== undefined)

@@ -6,8 +6,8 @@
  * `events` reject with EngineFailure. Whatever happens, the call has ended when `events` has; after a whole answer its
  * connection is given back for the next one.
  */
-import type { BackendEvent, HttpBackend, HttpCall, Order } from '../../backends/contract/backend.ts'
-import { createMeter, type Meter } from '../../backends/contract/token-counter.ts'
+import type { BackendEvent, HttpBackend, HttpCall, RequestTerms } from '../../backends/contract/backend.ts'
+import { createMeter, type TokenCounter } from '../../backends/contract/token-counter.ts'
 import type { Counts } from '../../backends/model/money.ts'
 import type { Calls, OpenedCall } from './calls.ts'
 import { type EngineEvent, EngineFailure, EngineRefused, type Run, refusalOf } from './engine.ts'
@@ -16,7 +16,7 @@ import { plausible } from './plausible.ts'
 export interface HttpRunParts {
   calls: Calls
   backend: HttpBackend
-  order: Order
+  order: RequestTerms
   call: HttpCall
   promptTokens: number
   promptCounted: boolean
@@ -165,7 +165,7 @@ async function abortElsewhere({ calls, backend, order, times }: HttpRunParts, st
 /** What has come of one answer, and what it comes to. */
 class RunState {
   readonly #parts: HttpRunParts
-  readonly #meter: Meter
+  readonly #meter: TokenCounter
   /** Kept only where a length in tokens may have to be asked for. */
   readonly #texts: { content: string; reasoning: string } | undefined
   #deltas = 0

@@ -7,7 +7,14 @@
  * before anything runs, or bounded from above where it has none; output is counted as it comes; an answer that breaks
  * off is counted by its text. Where a count is not exact the receipt says so.
  */
-import type { Attached, Capabilities, Failure, HttpBackend, Load, Order } from '../../backends/contract/backend.ts'
+import type {
+  Attached,
+  BackendFailure,
+  Capabilities,
+  HttpBackend,
+  Load,
+  RequestTerms,
+} from '../../backends/contract/backend.ts'
 import { promptTokensMax } from '../../backends/contract/prompt-bound.ts'
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat } from '../../backends/model/chat.ts'
@@ -129,7 +136,7 @@ class HttpEngine implements Engine {
     const attached = this.#ready()
     const { contextTokens } = this.description
     // The bound is set when it runs; what can be refused is refused now.
-    const order: Order = { requestId: 'count', effort, outputTokensMax: 1, priority: 0, cacheSalt: '' }
+    const order: RequestTerms = { requestId: 'count', effort, outputTokensMax: 1, priority: 0, cacheSalt: '' }
     const request = backend.request(chat, order, attached)
     if (!request.ok) return refuse(request)
     const counted = await this.#count(chat, order, attached, signal)
@@ -153,7 +160,7 @@ class HttpEngine implements Engine {
     if (!attached || this.state !== 'ready') return failedRun(new EngineFailure(this.#supervisor.reason))
     const { requestId, priority, owner } = options
     const outputTokensMax = Math.min(options.outputTokensMax, prepared.outputTokensFit)
-    const order: Order = {
+    const order: RequestTerms = {
       ...{ requestId, outputTokensMax, priority },
       effort: prepared.effort,
       cacheSalt: saltOf(owner),
@@ -212,10 +219,10 @@ class HttpEngine implements Engine {
   /** Undefined where the engine cannot say. */
   async #count(
     chat: Chat,
-    order: Order,
+    order: RequestTerms,
     attached: Attached,
     left: AbortSignal | undefined,
-  ): Promise<number | Failure | EngineRefusal | undefined> {
+  ): Promise<number | BackendFailure | EngineRefusal | undefined> {
     const probe = this.#options.backend.count?.(chat, order, attached)
     if (!probe) return undefined
     const prepareMs = this.#options.prepareMs ?? budgets.prepareMs.value
@@ -280,7 +287,7 @@ class HttpEngine implements Engine {
   }
 }
 
-function refuse(failure: Failure): EngineRefusal {
+function refuse(failure: BackendFailure): EngineRefusal {
   const refusal = refusalOf(failure)
   if (refusal) return refusal
   throw new EngineFailure(failure.message)

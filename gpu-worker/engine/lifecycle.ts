@@ -21,7 +21,7 @@ type Alive =
   | { kind: 'ready'; earlyDeaths: number; deaths: number; finished: number }
   | { kind: 'restarting'; earlyDeaths: number; deaths: number }
 
-export type Life =
+export type EngineLife =
   | Alive
   /** `why` is null where nobody is to blame: somebody asked for a restart. */
   | { kind: 'ending'; from: Alive; why: string | null }
@@ -29,7 +29,7 @@ export type Life =
   | { kind: 'closed' }
 
 /** What others need to know of it. */
-export function stateOf(life: Life): 'starting' | 'ready' | 'restarting' | 'failed' | 'closed' {
+export function stateOf(life: EngineLife): 'starting' | 'ready' | 'restarting' | 'failed' | 'closed' {
   if (life.kind === 'ending') return life.from.kind === 'starting' ? 'starting' : 'restarting'
   return life.kind
 }
@@ -61,7 +61,7 @@ export type LifeEffect =
   | { kind: 'startFailed'; reason: string }
 
 export interface LifeStep {
-  life: Life
+  life: EngineLife
   effects: LifeEffect[]
 }
 
@@ -87,7 +87,7 @@ export const born: LifeStep = {
   effects: [{ kind: 'spawn', afterMs: 0 }],
 }
 
-export function live(life: Life, event: LifeEvent, rules: LifeRules): LifeStep {
+export function live(life: EngineLife, event: LifeEvent, rules: LifeRules): LifeStep {
   if (life.kind === 'closed') return { life, effects: [] }
   switch (event.kind) {
     case 'close':
@@ -142,14 +142,14 @@ export function attachedRules(engine: string, url: string): LifeRules {
   }
 }
 
-function close(life: Life): LifeStep {
+function close(life: EngineLife): LifeStep {
   const reason = 'the engine was closed'
   const effects: LifeEffect[] = [{ kind: 'kill' }, { kind: 'failRuns', reason }]
   if (neverReady(life)) effects.push({ kind: 'startFailed', reason })
   return { life: { kind: 'closed' }, effects }
 }
 
-function loaded(life: Life): LifeStep {
+function loaded(life: EngineLife): LifeStep {
   if (life.kind !== 'starting' && life.kind !== 'restarting') return { life, effects: [] }
   const deaths = life.kind === 'restarting' ? life.deaths : 0
   return {
@@ -158,17 +158,17 @@ function loaded(life: Life): LifeStep {
   }
 }
 
-function finished(life: Extract<Life, { kind: 'ready' }>): Life {
+function finished(life: Extract<EngineLife, { kind: 'ready' }>): EngineLife {
   const count = life.finished + 1
   return count < provenAfter ? { ...life, finished: count } : { ...life, finished: count, earlyDeaths: 0, deaths: 0 }
 }
 
-function end(life: Life, why: string | null, reason: string): LifeStep {
+function end(life: EngineLife, why: string | null, reason: string): LifeStep {
   if (life.kind === 'ending' || life.kind === 'failed' || life.kind === 'closed') return { life, effects: [] }
   return { life: { kind: 'ending', from: life, why }, effects: [{ kind: 'failRuns', reason }, { kind: 'kill' }] }
 }
 
-function exited(life: Life, death: Death, rules: LifeRules): LifeStep {
+function exited(life: EngineLife, death: Death, rules: LifeRules): LifeStep {
   switch (life.kind) {
     case 'failed':
     case 'closed':
@@ -209,14 +209,14 @@ function died(life: Alive, how: string, native: boolean, rules: LifeRules): Life
   return { life: { kind: 'restarting', earlyDeaths, deaths }, effects }
 }
 
-function fail(life: Life, reason: string): LifeStep {
+function fail(life: EngineLife, reason: string): LifeStep {
   if (life.kind === 'failed') return { life, effects: [] }
   const effects: LifeEffect[] = [{ kind: 'kill' }, { kind: 'failRuns', reason }]
   if (neverReady(life)) effects.push({ kind: 'startFailed', reason })
   return { life: { kind: 'failed', reason }, effects }
 }
 
-function neverReady(life: Life): boolean {
+function neverReady(life: EngineLife): boolean {
   return life.kind === 'starting' || (life.kind === 'ending' && life.from.kind === 'starting')
 }
 

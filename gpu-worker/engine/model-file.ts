@@ -90,7 +90,7 @@ function cacheBytesPerToken(key: (name: string) => Value | undefined): number {
   return number('block_count', 0) * perLayer * 2
 }
 
-function readKeys(reader: Reader, count: number): Map<string, Value> {
+function readKeys(reader: ByteReader, count: number): Map<string, Value> {
   const keys = new Map<string, Value>()
   for (let index = 0; index < count; index++) {
     const key = reader.string()
@@ -99,7 +99,7 @@ function readKeys(reader: Reader, count: number): Map<string, Value> {
   return keys
 }
 
-function readValue(reader: Reader, type: number, key: string): Value {
+function readValue(reader: ByteReader, type: number, key: string): Value {
   switch (type) {
     case 0:
       return reader.take(1).readUInt8()
@@ -138,7 +138,7 @@ function readValue(reader: Reader, type: number, key: string): Value {
 }
 
 /** Every tensor must lie within the file: the end of the last one is where a download that broke off shows. */
-function checkTensors(reader: Reader, count: number, alignment: number, size: number): void {
+function checkTensors(reader: ByteReader, count: number, alignment: number, size: number): void {
   let end = 0
   for (let index = 0; index < count; index++) {
     const name = reader.string()
@@ -176,7 +176,7 @@ function bytesMin(elements: number, type: number): number {
   return block ? (elements / block[0]) * block[1] : 0
 }
 
-interface Reader {
+interface ByteReader {
   take(bytes: number): Buffer
   u32(): number
   /** A 64-bit count, which cannot be more than the bytes that are left. */
@@ -187,7 +187,7 @@ interface Reader {
 
 const windowBytes = 1 << 20
 
-function createReader(file: number, size: number): Reader {
+function createReader(file: number, size: number): ByteReader {
   let window: Buffer = Buffer.alloc(0)
   let windowAt = 0
   let at = 0

@@ -72,7 +72,7 @@ interface Active {
   cost: SampleCost
 }
 
-interface Taken {
+interface TakenStep {
   run: Active
   item: BatchItem
   logits: number
@@ -191,10 +191,10 @@ export class Scheduler {
     this.#flush()
   }
 
-  async #takeAll(all: readonly Taken[]): Promise<void> {
+  async #takeAll(all: readonly TakenStep[]): Promise<void> {
     // The library brings a batch's logits into order when the first of them is read, in place and unguarded: one run
     // reads alone, then the others may side by side. Without it runs now and then get each other's tokens.
-    const rank = ({ run, item }: Taken) => (item.wantsLogits ? (this.#isSlow(run) ? 0 : 1) : 2)
+    const rank = ({ run, item }: TakenStep) => (item.wantsLogits ? (this.#isSlow(run) ? 0 : 1) : 2)
     const [first, ...together] = all.toSorted((a, b) => rank(a) - rank(b))
     if (first) await this.#takeAlone(first)
     const before = this.#clock()
@@ -205,7 +205,7 @@ export class Scheduler {
   }
 
   /** Takes one run's token while nothing else computes, so that its time is known. */
-  async #takeAlone(taken: Taken): Promise<void> {
+  async #takeAlone(taken: TakenStep): Promise<void> {
     const { run } = taken
     const slow = taken.item.wantsLogits && this.#isSlow(run)
     const wasBound = grammarOf(run.mode, run.job.rules) !== null
@@ -289,7 +289,7 @@ export class Scheduler {
   }
 
   /** Books what was decoded for one run, and samples its next token if the batch has its logits. */
-  async #take({ run, item, logits }: Taken): Promise<void> {
+  async #take({ run, item, logits }: TakenStep): Promise<void> {
     const { sequence, sampler } = run
     if (!sequence || !sampler) return
     for (const token of item.tokens) sequence.tokens.push(token)

@@ -4,7 +4,7 @@
  * shell has the clock and the process. An engine elsewhere is watched in the same way, and not started.
  */
 import type { EngineProcess } from './launch.ts'
-import { born, type Life, type LifeEffect, type LifeEvent, type LifeRules, live, stateOf } from './lifecycle.ts'
+import { born, type EngineLife, type LifeEffect, type LifeEvent, type LifeRules, live, stateOf } from './lifecycle.ts'
 
 /** What one look at an engine showed. A look that rejects showed nothing. */
 export type Look =
@@ -52,7 +52,7 @@ export const supervisorTimes: SupervisorTimes = {
 export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #started = Promise.withResolvers<void>()
-  #life: Life = born.life
+  #life: EngineLife = born.life
   #process: EngineProcess | undefined
   #spawnTimer: NodeJS.Timeout | undefined
   #lookTimer: NodeJS.Timeout | undefined

@@ -9,7 +9,7 @@ const sliceMs = 2
 /** Resolves with undefined when the signal is aborted before the end. */
 export type Tokenise = (pieces: readonly (number | string)[], signal?: AbortSignal) => Promise<Uint32Array | undefined>
 
-interface Waiting {
+interface TokeniseJob {
   pieces: readonly (number | string)[]
   next: number
   tokens: number[]
@@ -26,7 +26,7 @@ export function createTokenise(
   turn: () => Promise<unknown>,
   now: () => number,
 ): Tokenise {
-  const waiting: Waiting[] = []
+  const waiting: TokeniseJob[] = []
 
   async function work(): Promise<void> {
     for (let request = waiting[0]; request; request = waiting[0]) {
@@ -40,7 +40,7 @@ export function createTokenise(
     }
   }
 
-  function advance(request: Waiting): void {
+  function advance(request: TokeniseJob): void {
     const piece = request.pieces[request.next++]
     if (typeof piece === 'number') request.tokens.push(piece)
     else if (piece !== undefined) for (const token of tokensOf(piece)) request.tokens.push(token)

@@ -27,7 +27,7 @@ export interface Sight {
   memoryBytes: number | undefined
 }
 
-export type Verdict =
+export type WatchVerdict =
   | { kind: 'memory'; bytes: number; bytesMax: number }
   | { kind: 'silent'; ms: number }
   | { kind: 'stuck'; ms: number }
@@ -42,7 +42,11 @@ export function watching(sight: Sight): WatchState {
   return { last: sight, silentMs: 0, stuckMs: 0 }
 }
 
-export function look(state: WatchState, sight: Sight, limits: WatchLimits): { state: WatchState; verdict?: Verdict } {
+export function look(
+  state: WatchState,
+  sight: Sight,
+  limits: WatchLimits,
+): { state: WatchState; verdict?: WatchVerdict } {
   const { last } = state
   const heardMs = sight.listener === last.listener ? 0 : sight.now - last.now
   const silentMs = sight.beats === last.beats ? state.silentMs + heardMs : 0
@@ -50,7 +54,7 @@ export function look(state: WatchState, sight: Sight, limits: WatchLimits): { st
   return { state: { last: sight, silentMs, stuckMs }, ...verdictOf(sight, silentMs, stuckMs, limits) }
 }
 
-function verdictOf(sight: Sight, silentMs: number, stuckMs: number, limits: WatchLimits): { verdict?: Verdict } {
+function verdictOf(sight: Sight, silentMs: number, stuckMs: number, limits: WatchLimits): { verdict?: WatchVerdict } {
   const { memoryBytesMax, stuckMs: stuckMsMax } = limits
   const silentMsMax = sight.loading ? limits.loadSilentMs : limits.silentMs
   if (sight.memoryBytes !== undefined && sight.memoryBytes > memoryBytesMax)
@@ -61,7 +65,7 @@ function verdictOf(sight: Sight, silentMs: number, stuckMs: number, limits: Watc
 }
 
 /** To go on after "the engine". */
-export function sentenceOf(verdict: Verdict): string {
+export function sentenceOf(verdict: WatchVerdict): string {
   switch (verdict.kind) {
     case 'memory':
       return `used ${size(verdict.bytes)}, more than its limit of ${size(verdict.bytesMax)}, and was ended`

@@ -52,12 +52,12 @@ export async function fetchGuarded(
   } catch (error) {
     if (signal.aborted) throw signal.reason
     if (late.aborted) return refuse(`its host did not send all of it within ${bounds.timeoutMs / 1_000} seconds`)
-    if (error instanceof Refused) return refuse(error.message)
+    if (error instanceof FetchRefusal) return refuse(error.message)
     return refuse('its host cannot be reached')
   }
 }
 
-class Refused extends Error {}
+class FetchRefusal extends Error {}
 
 async function hop(
   url: URL,
@@ -73,11 +73,11 @@ async function hop(
     const status = response.statusCode ?? 0
     const { location } = response.headers
     if (status >= 300 && status < 400 && location !== undefined) {
-      if (redirects === redirectsMax) throw new Refused(`it is redirected more than ${redirectsMax} times`)
-      if (!URL.canParse(location, url)) throw new Refused('it is redirected to something that is no address')
+      if (redirects === redirectsMax) throw new FetchRefusal(`it is redirected more than ${redirectsMax} times`)
+      if (!URL.canParse(location, url)) throw new FetchRefusal('it is redirected to something that is no address')
       return await hop(new URL(location, url), redirects + 1, bounds, signal, policy)
     }
-    if (status !== 200) throw new Refused(`its host answered ${status}`)
+    if (status !== 200) throw new FetchRefusal(`its host answered ${status}`)
     return { ok: true, bytes: await readAll(response, bounds.bytesMax) }
   } finally {
     response.destroy()
@@ -86,9 +86,10 @@ async function hop(
 
 function checkUrl(url: URL, { ports }: FetchPolicy): void {
   const port = ports[url.protocol]
-  if (port === undefined) throw new Refused('only https addresses are fetched')
-  if (url.username !== '' || url.password !== '') throw new Refused('an address with a password is not fetched')
-  if (port !== 'any' && url.port !== '' && url.port !== String(port)) throw new Refused('only port 443 is fetched from')
+  if (port === undefined) throw new FetchRefusal('only https addresses are fetched')
+  if (url.username !== '' || url.password !== '') throw new FetchRefusal('an address with a password is not fetched')
+  if (port !== 'any' && url.port !== '' && url.port !== String(port))
+    throw new FetchRefusal('only port 443 is fetched from')
 }
 
 /** The addresses to connect to; all of them were checked. */
@@ -97,7 +98,7 @@ async function pin(url: URL, policy: FetchPolicy, signal: AbortSignal) {
   const family = isIP(host)
   const addresses = family > 0 ? [{ address: host, family }] : await orAbort(policy.resolve(host), signal)
   if (addresses.length === 0 || !addresses.every(({ address }) => policy.allowed(address)))
-    throw new Refused('its host is not on the public internet')
+    throw new FetchRefusal('its host is not on the public internet')
   return addresses
 }
 
@@ -142,14 +143,14 @@ function open(
 
 async function readAll(response: IncomingMessage, bytesMax: number): Promise<Uint8Array<ArrayBuffer>> {
   const encoding = response.headers['content-encoding']
-  if (encoding !== undefined && encoding !== 'identity') throw new Refused('its host sends it compressed')
+  if (encoding !== undefined && encoding !== 'identity') throw new FetchRefusal('its host sends it compressed')
   const tooLarge = `it is larger than ${bytesMax} bytes`
-  if (Number(response.headers['content-length'] ?? 0) > bytesMax) throw new Refused(tooLarge)
+  if (Number(response.headers['content-length'] ?? 0) > bytesMax) throw new FetchRefusal(tooLarge)
   const parts: Buffer[] = []
   let length = 0
   for await (const part of response as AsyncIterable<Buffer>) {
     length += part.length
-    if (length > bytesMax) throw new Refused(tooLarge)
+    if (length > bytesMax) throw new FetchRefusal(tooLarge)
     parts.push(part)
   }
   return new Uint8Array(Buffer.concat(parts))

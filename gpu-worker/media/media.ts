@@ -29,7 +29,7 @@ import {
 } from '../../backends/model/media.ts'
 import type { EngineRefusal } from '../engine/engine.ts'
 import type { ReadPdf } from './pdf.ts'
-import { bytesOf, type Shelf } from './shelf.ts'
+import { bytesOf, type MediaCache } from './shelf.ts'
 
 export interface MediaParts {
   fetch: (
@@ -39,7 +39,7 @@ export interface MediaParts {
   ) => Promise<{ ok: true; bytes: Uint8Array<ArrayBuffer> } | { ok: false; message: string }>
   readPdf: (bytes: Uint8Array<ArrayBuffer>, pictures: boolean, signal: AbortSignal) => Promise<ReadPdf>
   toBase64: (bytes: Uint8Array) => string
-  shelf: Shelf
+  shelf: MediaCache
 }
 
 export interface MediaFor {

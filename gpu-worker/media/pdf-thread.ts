@@ -50,9 +50,9 @@ async function read(): Promise<ReadPdf> {
   return { ok: true, pages }
 }
 
-type Page = ReturnType<Awaited<ReturnType<InstanceType<typeof PDFiumLibrary>['loadDocument']>>['getPage']>
+type PdfiumPage = ReturnType<Awaited<ReturnType<InstanceType<typeof PDFiumLibrary>['loadDocument']>>['getPage']>
 
-async function pictureOf(page: Page): Promise<Uint8Array<ArrayBuffer>> {
+async function pictureOf(page: PdfiumPage): Promise<Uint8Array<ArrayBuffer>> {
   const { originalWidth, originalHeight } = page.getOriginalSize()
   const scale = order.pictureSide / Math.max(1, originalWidth, originalHeight)
   const { data } = await page.render({

@@ -8,7 +8,7 @@ import { FairGate } from '../fair-gate.ts'
 import { type FetchPolicy, fetchGuarded, publicPolicy } from './fetch.ts'
 import { keptMedia, type MediaFor, type MediaMissing, type MediaParts, type ResolvedMedia, readMedia } from './media.ts'
 import { pdfBounds, pdfPicturesMax, type ReadPdf, readPdf } from './pdf.ts'
-import { Shelf } from './shelf.ts'
+import { MediaCache } from './shelf.ts'
 import { WorkTimer } from './work-timer.ts'
 
 const fetchTimeoutMs = budgets.mediaFetchMs.value
@@ -27,7 +27,7 @@ export function createResolver(now: () => number, policy: FetchPolicy = publicPo
   const encoder = new TextEncoder()
   const digestOf = (text: string) => digest(encoder.encode(text))
   const { shelfBytes, shelfBytesPerTenant } = budgets
-  const shelf = new Shelf(
+  const shelf = new MediaCache(
     { bytesMax: shelfBytes.value, bytesPerOwnerMax: shelfBytesPerTenant.value, ageMaxMs: shelfAgeMaxMs },
     digestOf,
     now,

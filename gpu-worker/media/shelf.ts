@@ -12,7 +12,7 @@ export interface ShelfBounds {
   ageMaxMs: number
 }
 
-interface Kept {
+interface CachedMedia {
   parts: Part[]
   bytes: number
   at: number
@@ -20,11 +20,11 @@ interface Kept {
 
 /** One owner's, in the order of use. */
 interface Share {
-  kept: Map<string, Kept>
+  kept: Map<string, CachedMedia>
   bytes: number
 }
 
-export class Shelf {
+export class MediaCache {
   readonly #bounds: ShelfBounds
   readonly #digest: (text: string) => Promise<string>
   readonly #now: () => number
@@ -84,15 +84,15 @@ export class Shelf {
     if (share && oldest) this.#take(owner, share, ...oldest)
   }
 
-  #lay(owner: string, name: string, kept: Kept): void {
-    const share = this.#shares.get(owner) ?? { kept: new Map<string, Kept>(), bytes: 0 }
+  #lay(owner: string, name: string, kept: CachedMedia): void {
+    const share = this.#shares.get(owner) ?? { kept: new Map<string, CachedMedia>(), bytes: 0 }
     this.#shares.set(owner, share)
     share.kept.set(name, kept)
     share.bytes += kept.bytes
     this.#bytes += kept.bytes
   }
 
-  #take(owner: string, share: Share, name: string, kept: Kept): void {
+  #take(owner: string, share: Share, name: string, kept: CachedMedia): void {
     share.kept.delete(name)
     share.bytes -= kept.bytes
     this.#bytes -= kept.bytes

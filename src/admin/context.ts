@@ -7,7 +7,7 @@ import type { Scope } from '../auth/operator-key.ts'
 import type { Env } from '../env.ts'
 import { readJsonBody } from '../http/body.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { Answer, By } from '../tenant/desk.ts'
+import type { Requester, TenantResult } from '../tenant/desk.ts'
 import type { TenantObject } from '../tenant/tenant-object.ts'
 
 export interface Operator {
@@ -18,7 +18,7 @@ export interface Operator {
 
 export interface Caller {
   tenantId: string
-  by: By & { kind: 'key' }
+  by: Requester & { kind: 'key' }
 }
 
 /** What the audit log is to say of a change; nothing secret belongs in it. */
@@ -57,7 +57,7 @@ export function noSuchTenant(): GatewayError {
 }
 
 /** What a desk answered, or its refusal as a failure that the client sees. */
-export function accept<Value>(answer: Answer<Value>): Value {
+export function accept<Value>(answer: TenantResult<Value>): Value {
   if (answer.ok) return answer.value
   throw new GatewayError(answer.code, answer.message, { param: answer.param })
 }

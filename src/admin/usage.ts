@@ -1,6 +1,6 @@
 /** `/admin/tenants/:tenantId/usage`: the same report that the tenant's own keys get. */
 import { Hono } from 'hono'
-import type { By } from '../tenant/desk.ts'
+import type { Requester } from '../tenant/desk.ts'
 import { readUsageQuery, writeUsage } from '../tenant/usage/report.ts'
 import { type AdminContext, type AdminEnv, accept, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
@@ -11,7 +11,7 @@ usage.get('/', needs('usage:read'), (context) => {
   return answerUsage(context, context.req.param('tenantId') ?? '', { kind: 'operator' })
 })
 
-export async function answerUsage(context: AdminContext, tenantId: string, by: By): Promise<Response> {
+export async function answerUsage(context: AdminContext, tenantId: string, by: Requester): Promise<Response> {
   const { query, format } = readUsageQuery(new URL(context.req.url).searchParams, Date.now())
   const rows = accept(await tenantStub(context.env, tenantId).usage(by, query))
   const { type, body } = writeUsage(query, rows, format)

@@ -19,7 +19,7 @@ import { type Env, settings } from '../env.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { anyPool } from '../fleet/enrolment.ts'
 import type { WorkerReport } from '../fleet/fleet-report.ts'
-import type { Fence } from '../fleet/key-fence.ts'
+import type { KeyFence } from '../fleet/key-fence.ts'
 import { enrolmentOf, fenceOf, findWorker, type WorkerRow, workerColumns } from '../fleet/worker-rows.ts'
 import { GatewayError } from '../http/errors.ts'
 import { RotateOrder } from './bodies.ts'
@@ -173,7 +173,7 @@ async function showKey(context: AdminContext, row: WorkerRow): Promise<Response>
   return context.json({ ...view(row), workerKey: await mintWorkerKey(fleet, workerId, epoch) }, 201)
 }
 
-async function pushFence(env: Env, fence: Fence): Promise<void> {
+async function pushFence(env: Env, fence: KeyFence): Promise<void> {
   await fleetOf(env).fence(fence)
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Env } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { Answer, Identity } from '../tenant/desk.ts'
+import type { Identity, TenantResult } from '../tenant/desk.ts'
 import type { Right } from '../tenant/roles.ts'
 import type { ApiKey } from './api-key.ts'
 import { KnownKeys } from './known-keys.ts'
@@ -66,7 +66,7 @@ async function identify(env: Env, key: ApiKey): Promise<KeyIdentity> {
   throw new GatewayError(answer.code, answer.message, { param: answer.param })
 }
 
-function ask(env: Env, { tenantId, keyId, secretHash }: ApiKey, right: Right): Promise<Answer<KeyIdentity>> {
+function ask(env: Env, { tenantId, keyId, secretHash }: ApiKey, right: Right): Promise<TenantResult<KeyIdentity>> {
   return env.TENANT.getByName(tenantId).identify({ kind: 'key', keyId, secretHash }, right)
 }
 

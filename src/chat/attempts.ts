@@ -14,8 +14,8 @@ import type { Refusal } from '../../backends/wire/dispatch.ts'
 import { mediaBusy } from '../../backends/wire/media-question.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { fleetOf } from '../fleet/client.ts'
-import type { Ask, Place } from '../fleet/fleet.ts'
-import { type Lease, route } from '../fleet/lease.ts'
+import type { LeaseRequest, WorkerEndpoint } from '../fleet/fleet.ts'
+import { type GrantedLease, route } from '../fleet/lease.ts'
 import { beginningsOf } from '../fleet/placement/prefix-hash.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
 import { Wait } from '../fleet/queue-status.ts'
@@ -23,16 +23,16 @@ import { NoPlace } from '../fleet/refusal.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { reserveAgain, tenantStub } from '../tenant/client.ts'
 import type { Admission } from '../tenant/rpc.ts'
-import type { Line } from './context.ts'
+import type { RequestContext } from './context.ts'
 import { type Dispatched, type DispatchOrder, dispatch, dispatchIdOf } from './dispatch.ts'
 import { readAnswerError } from './first-error.ts'
 import { hedged, type Tried, type Trying } from './hedge.ts'
 import { hasMediaToRead, readMediaAt } from './media-reading.ts'
-import type { Shaped } from './prepare.ts'
+import type { PreparedRequest } from './prepare.ts'
 import { type Watch, watchWorker } from './worker-watch.ts'
 
 export interface Served {
-  lease: Lease | HostedPlace
+  lease: GrantedLease | HostedPlace
   /** The prompt's exact length, where it is known before the answer's end. */
   promptTokens: number | undefined
   /** What its engine does not honour, where that is known before the first byte. */
@@ -45,7 +45,7 @@ export interface Served {
 }
 
 /** Where an answer comes from that no pool gives; see hosted.ts. */
-export interface HostedPlace extends Pick<Lease, 'waitedMs' | 'position'> {
+export interface HostedPlace extends Pick<GrantedLease, 'waitedMs' | 'position'> {
   pool: 'hosted'
   place: { workerId: string }
 }
@@ -77,9 +77,9 @@ const blindMax = 16
 const enginePriority = { interactive: 3, batch: 7 } satisfies Record<PriorityClass, number>
 
 export function serve(
-  line: Line,
+  line: RequestContext,
   key: ApiKey,
-  shaped: Shaped,
+  shaped: PreparedRequest,
   admission: Admission,
   bytes: Uint8Array<ArrayBuffer>,
 ): Service {
@@ -99,7 +99,7 @@ export function serve(
   /** The worker that has this request's media. */
   let mediaAt: string | undefined
   /** The leased worker that does not. */
-  let readAt: Place | undefined
+  let readAt: WorkerEndpoint | undefined
   let mediaTurns = 0
   /** Media that were read in vain, by the client's own doing, are charged to its rates. */
   let charge: 'rate' | undefined
@@ -118,7 +118,7 @@ export function serve(
   /** What the client is told when the attempts are used up. */
   let last: unknown
 
-  async function send(lease: Lease, lost: AbortSignal, accepted: () => void): Promise<Dispatched> {
+  async function send(lease: GrantedLease, lost: AbortSignal, accepted: () => void): Promise<Dispatched> {
     const order: DispatchOrder = {
       requestId: line.requestId,
       tenantId: key.tenantId,
@@ -140,7 +140,7 @@ export function serve(
   }
 
   /** Sends it to this worker. `dropped` breaks it off at any time, its answer's body too. */
-  function start(lease: Lease, dropped?: AbortSignal): Trying {
+  function start(lease: GrantedLease, dropped?: AbortSignal): Trying {
     const watch = watchWorker(line, lease)
     watches.push(watch)
     if (slow) watch.begin()
@@ -166,7 +166,7 @@ export function serve(
   }
 
   /** Whoever of one worker, or of two, begins to answer; or how the first one ended. */
-  async function startBest(lease: Lease, ask: Omit<Ask, 'requestId'>): Promise<Tried> {
+  async function startBest(lease: GrantedLease, ask: Omit<LeaseRequest, 'requestId'>): Promise<Tried> {
     // No second worker has the media.
     if (hedgeAfterMs === undefined || reads) return start(lease).tried
     if (hedges === 0) {
@@ -185,7 +185,7 @@ export function serve(
   async function attempt(): Promise<Served> {
     if (failedOn.length + hedges >= attemptsMax || blind.length >= blindMax) throw last
     const { weight, priorityClass, outputTokensMax } = admission
-    const order: Omit<Ask, 'requestId'> = {
+    const order: Omit<LeaseRequest, 'requestId'> = {
       tenantId: key.tenantId,
       model: shaped.model.id,
       // Once lowered it stays so: its headers may have gone out.
@@ -223,7 +223,7 @@ export function serve(
   }
 
   /** Rejects with `Again` where another worker is to be asked. Where no worker serves the model, `route` says so. */
-  async function readMedia(order: Omit<Ask, 'requestId'>): Promise<void> {
+  async function readMedia(order: Omit<LeaseRequest, 'requestId'>): Promise<void> {
     const { requestId } = line
     const place = readAt ?? (await fleetOf(line.env).suggest({ requestId, ...order }))
     if (!place) return
@@ -253,7 +253,7 @@ export function serve(
   }
 
   /** A refusal either says what is wrong with the request, or how long it really is, or that this worker cannot. */
-  async function refused(place: Place, { code, message, param, promptTokens: exact }: Refusal): Promise<void> {
+  async function refused(place: WorkerEndpoint, { code, message, param, promptTokens: exact }: Refusal): Promise<void> {
     release(line)
     const told = clientErrorOf(line, code, message)
     if (told) throw new GatewayError(told.code, told.message, { param: param ?? null, retryAfterMs: told.retryAfterMs })
@@ -283,7 +283,7 @@ export function serve(
   }
 
   /** @param cause where no other worker is to have the request */
-  function failed(lease: Pick<Lease, 'place'>, cause?: GatewayError): void {
+  function failed(lease: Pick<GrantedLease, 'place'>, cause?: GatewayError): void {
     workerFailed(line, lease)
     failedOn.push(lease.place.workerId)
     if (mediaAt === lease.place.workerId) mediaAt = undefined
@@ -324,7 +324,7 @@ export function serve(
 }
 
 /** The refusals that are about the request, whichever worker it goes to. */
-function clientErrorOf({ requestId }: Line, code: string, message: string) {
+function clientErrorOf({ requestId }: RequestContext, code: string, message: string) {
   const error = (code: ErrorCode, message: string, retryAfterMs: number | null = null) => ({
     code,
     message,
@@ -350,7 +350,7 @@ function clientErrorOf({ requestId }: Line, code: string, message: string) {
   return undefined
 }
 
-function unprepared({ requestId }: Line): GatewayError {
+function unprepared({ requestId }: RequestContext): GatewayError {
   const message = `the worker that prepared this request stopped answering. The request was not sent to another worker. ${simplify(requestId)}`
   return new GatewayError('preparation_failed', message)
 }
@@ -361,7 +361,7 @@ function simplify(requestId: string): string {
 
 /** The stream's first bytes, or undefined when it broke before them. An answer that is an error from its first byte is that. */
 async function firstBytes(
-  lease: Lease,
+  lease: GrantedLease,
   { first, rest, promptTokens, warnings }: Dispatched & { kind: 'prepared' },
   watch: Watch,
 ): Promise<Served | GatewayError | undefined> {
@@ -380,11 +380,11 @@ async function firstBytes(
   }
 }
 
-function release(line: Line): void {
+function release(line: RequestContext): void {
   line.waitUntil(fleetOf(line.env).release([line.requestId]))
 }
 
-function workerFailed(line: Line, lease: Pick<Lease, 'place'>): void {
+function workerFailed(line: RequestContext, lease: Pick<GrantedLease, 'place'>): void {
   line.waitUntil(fleetOf(line.env).workerFailed(lease.place.workerId, line.requestId))
 }
 

@@ -12,29 +12,29 @@ import { digest } from '../../backends/wire/seal.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { type KeyCheck, keyCheck } from '../auth/key-check.ts'
-import { type Asked, noPast } from '../dialects/dialect.ts'
+import { noPast, type ParsedRequest } from '../dialects/dialect.ts'
 import { type JsonBody, readJsonBody } from '../http/body.ts'
 import type { BodyHold } from '../http/body-memory.ts'
 import { GatewayError } from '../http/errors.ts'
-import { type Attempt, idempotencyKeyOf, type Replayed, replay } from '../responses/idempotency.ts'
+import { type IdempotentAttempt, idempotencyKeyOf, type Replayed, replay } from '../responses/idempotency.ts'
 import { keepResponse, recall } from '../responses/previous-response.ts'
 import { reserve } from '../tenant/client.ts'
 import { takeRates } from '../tenant/take-rates.ts'
 import { serve } from './attempts.ts'
 import { chatBytes } from './chat-bytes.ts'
-import type { Line } from './context.ts'
+import type { RequestContext } from './context.ts'
 import { answerHeaders } from './headers.ts'
 import { lastResort } from './hosted-fallback.ts'
 import { OpenRequest } from './open-request.ts'
-import { type Shaped, shape } from './prepare.ts'
+import { type PreparedRequest, prepare } from './prepare.ts'
 import { relayStream, relayWhole } from './relay.ts'
-import { voiceOf } from './transcoder.ts'
-import { withSight } from './vision-check.ts'
+import { transcoderOf } from './transcoder.ts'
+import { checkVision } from './vision-check.ts'
 
-export async function chat(request: Request, line: Line): Promise<Response> {
+export async function chat(request: Request, line: RequestContext): Promise<Response> {
   const key = await authenticate(request.headers, line.settings.macKey)
   const check = keyCheck(line.env, key)
-  const prepared = await prepare(request, line, key, check)
+  const prepared = await readRequest(request, line, key, check)
   if (prepared instanceof Response) return prepared
   try {
     return await answer(line, key, prepared)
@@ -46,16 +46,21 @@ export async function chat(request: Request, line: Line): Promise<Response> {
 }
 
 /** A request that is ready for a reservation. Of its body only the bytes for the worker remain. */
-interface Prepared {
-  asked: Asked
-  shaped: Shaped
+interface PreparedCall {
+  asked: ParsedRequest
+  shaped: PreparedRequest
   /** What a worker is sent. */
   bytes: Uint8Array<ArrayBuffer>
-  attempt: Attempt | undefined
+  attempt: IdempotentAttempt | undefined
 }
 
 /** @returns an answer that was given before, where the request asks for that */
-async function prepare(request: Request, line: Line, key: ApiKey, check: KeyCheck): Promise<Prepared | Response> {
+async function readRequest(
+  request: Request,
+  line: RequestContext,
+  key: ApiKey,
+  check: KeyCheck,
+): Promise<PreparedCall | Response> {
   const replays = idempotencyKeyOf(request) !== null
   if (replays) await check.ask()
   else await askBeforeParsing(request, check)
@@ -81,7 +86,7 @@ async function prepare(request: Request, line: Line, key: ApiKey, check: KeyChec
   }
 }
 
-const isAttempt = (before: Replayed): before is Attempt => !(before instanceof Response)
+const isAttempt = (before: Replayed): before is IdempotentAttempt => !(before instanceof Response)
 
 async function askBeforeParsing(request: Request, check: KeyCheck): Promise<void> {
   // A large body asks by itself, before it is read.
@@ -89,7 +94,7 @@ async function askBeforeParsing(request: Request, check: KeyCheck): Promise<void
   if (declared <= budgets.bodyLargeBytes.value) await check.askIfUnknown()
 }
 
-async function shapeBody(line: Line, key: ApiKey, check: KeyCheck, body: JsonBody): Promise<Prepared> {
+async function shapeBody(line: RequestContext, key: ApiKey, check: KeyCheck, body: JsonBody): Promise<PreparedCall> {
   const { surface, settings } = line
   const reference = surface.refers?.(body.value)
   if (reference) await check.ask()
@@ -105,11 +110,11 @@ async function shapeBody(line: Line, key: ApiKey, check: KeyCheck, body: JsonBod
   }
   const { bytes } = body
   body.hold?.resize(bytes.byteLength + body.valueBytes)
-  const shaped = await withSight(line, asked, shape(asked, bytes.byteLength, settings.models))
+  const shaped = await checkVision(line, asked, prepare(asked, bytes.byteLength, settings.models))
   return { asked, shaped, bytes, attempt: undefined }
 }
 
-function encoded({ chat }: Asked, { hold }: JsonBody): Uint8Array<ArrayBuffer> {
+function encoded({ chat }: ParsedRequest, { hold }: JsonBody): Uint8Array<ArrayBuffer> {
   const { value: bytesMax } = budgets.bodyBytes
   const bytes = chatBytes(chat, bytesMax, `${crypto.randomUUID()}.`, hold !== null)
   if (bytes) return bytes
@@ -118,7 +123,7 @@ function encoded({ chat }: Asked, { hold }: JsonBody): Uint8Array<ArrayBuffer> {
 }
 
 /** A body that is refused costs one request of the rates: reading it took as much as reading a good one. */
-async function charged(line: Line, key: ApiKey, check: KeyCheck, error: unknown): Promise<unknown> {
+async function charged(line: RequestContext, key: ApiKey, check: KeyCheck, error: unknown): Promise<unknown> {
   if (!(error instanceof GatewayError) || !bodyFaults.has(error.code)) return error
   try {
     await takeRates(line, key, 0)
@@ -138,7 +143,11 @@ const bodyFaults: ReadonlySet<ErrorCode> = new Set([
   'previous_response_not_found',
 ] as const)
 
-async function answer(line: Line, key: ApiKey, { asked, shaped, bytes, attempt }: Prepared): Promise<Response> {
+async function answer(
+  line: RequestContext,
+  key: ApiKey,
+  { asked, shaped, bytes, attempt }: PreparedCall,
+): Promise<Response> {
   const open = new OpenRequest(line, key)
   try {
     const reservation = await open.reserve(() => reserve(line, key, shaped))
@@ -148,7 +157,7 @@ async function answer(line: Line, key: ApiKey, { asked, shaped, bytes, attempt }
     const { effort, promptTokens, model } = shaped
     const { requestId } = line
     const writer = asked.writer?.({ requestId, now: () => Date.now(), model: model.id, effort, promptTokens })
-    const voice = writer && voiceOf(writer, (kept) => keepResponse(line, key, kept, reservation.responseDays))
+    const voice = writer && transcoderOf(writer, (kept) => keepResponse(line, key, kept, reservation.responseDays))
     return await (shaped.chat.stream
       ? relayStream(line, service, headers, voice)
       : relayWhole(line, service, headers, voice, attempt))

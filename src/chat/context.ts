@@ -1,12 +1,12 @@
 /** What one request carries along the line: its id, its clock's start, and the one way to stop everything it started. */
 
-import type { Surface } from '../dialects/dialect.ts'
+import type { Dialect } from '../dialects/dialect.ts'
 import type { Env, Settings } from '../env.ts'
 
-export interface Line {
+export interface RequestContext {
   requestId: string
   /** How this client writes and reads. */
-  surface: Surface
+  surface: Dialect
   env: Env
   settings: Settings
   /** Unix milliseconds. */
@@ -20,14 +20,14 @@ export interface Line {
   onEnd: (end: (failed: boolean) => void) => void
 }
 
-export function startLine(
+export function startRequest(
   request: Request,
-  surface: Surface,
+  surface: Dialect,
   env: Env,
   settings: Settings,
-  waitUntil: Line['waitUntil'],
+  waitUntil: RequestContext['waitUntil'],
   now: number,
-): Line {
+): RequestContext {
   const controller = new AbortController()
   const leave = () => controller.abort()
   // Fires only on a reset before the headers; a polite close is noticed when something is written (see relay.ts).
@@ -37,7 +37,7 @@ export function startLine(
 }
 
 /** Knows when all work of a request has ended. Work may start other work. */
-function counted(waitUntil: Line['waitUntil']): Pick<Line, 'waitUntil' | 'onEnd'> {
+function counted(waitUntil: RequestContext['waitUntil']): Pick<RequestContext, 'waitUntil' | 'onEnd'> {
   let open = 0
   let failed = false
   let ends: ((failed: boolean) => void)[] = []

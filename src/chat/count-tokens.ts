@@ -18,23 +18,23 @@ import { workerSealKey } from '../auth/fleet.ts'
 import { keyCheck } from '../auth/key-check.ts'
 import { noPast } from '../dialects/dialect.ts'
 import { fleetOf } from '../fleet/client.ts'
-import type { Place } from '../fleet/fleet.ts'
+import type { WorkerEndpoint } from '../fleet/fleet.ts'
 import { homeOf } from '../fleet/placement/latency-targets.ts'
 import { readJsonBody } from '../http/body.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { recall } from '../responses/previous-response.ts'
 import type { RatesLeft } from '../tenant/admission.ts'
 import { takeRates } from '../tenant/take-rates.ts'
-import type { Line } from './context.ts'
+import type { RequestContext } from './context.ts'
 import { addWarnings, rateHeaders } from './headers.ts'
-import { type Shaped, shape } from './prepare.ts'
+import { type PreparedRequest, prepare } from './prepare.ts'
 
 /** Workers that are asked, one after the other, before it is estimated. */
 const askedMax = 2
 /** A count takes this part of the tokens that it counts. */
 const tokenShare = 10
 
-export async function countTokens(request: Request, line: Line): Promise<Response> {
+export async function countTokens(request: Request, line: RequestContext): Promise<Response> {
   const key = await authenticate(request.headers, line.settings.macKey)
   const check = keyCheck(line.env, key)
   await check.ask()
@@ -47,7 +47,7 @@ export async function countTokens(request: Request, line: Line): Promise<Respons
     if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
     const body = chatBody(read.asked.chat)
     const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
-    const shaped = shape(read.asked, bytes.byteLength, line.settings.models)
+    const shaped = prepare(read.asked, bytes.byteLength, line.settings.models)
     const ratesLeft = await takeRates(line, key, Math.ceil(shaped.promptTokens / tokenShare))
     const counted = await countAtWorker(line, key.tenantId, shaped, bytes)
     return answer(
@@ -61,7 +61,12 @@ export async function countTokens(request: Request, line: Line): Promise<Respons
   }
 }
 
-function answer(line: Line, shaped: Shaped, left: RatesLeft, { promptTokens, estimated }: CountAnswer): Response {
+function answer(
+  line: RequestContext,
+  shaped: PreparedRequest,
+  left: RatesLeft,
+  { promptTokens, estimated }: CountAnswer,
+): Response {
   const headers = new Headers({
     'x-request-id': line.requestId,
     'request-id': line.requestId,
@@ -77,9 +82,9 @@ function answer(line: Line, shaped: Shaped, left: RatesLeft, { promptTokens, est
 
 /** Undefined where no worker says; the answer is an estimate then. */
 async function countAtWorker(
-  line: Line,
+  line: RequestContext,
   tenantId: string,
-  shaped: Shaped,
+  shaped: PreparedRequest,
   body: Uint8Array<ArrayBuffer>,
 ): Promise<CountAnswer | undefined> {
   const { images, documents } = shaped.media
@@ -92,14 +97,14 @@ async function countAtWorker(
   return undefined
 }
 
-async function placesFor(line: Line, shaped: Shaped): Promise<Place[]> {
+async function placesFor(line: RequestContext, shaped: PreparedRequest): Promise<WorkerEndpoint[]> {
   const fleet = fleetOf(line.env)
   const [{ workers }, { present }] = await Promise.all([fleet.view(), fleet.registry()])
   const serve = new Set(
     workers.flatMap(({ workerId, model, state }) => (model === shaped.model.id && state === 'ready' ? [workerId] : [])),
   )
   const home = homeOf(shaped.effort.effective)
-  const away = ({ pool }: Place) => Number(pool !== home)
+  const away = ({ pool }: WorkerEndpoint) => Number(pool !== home)
   return present
     .filter(({ workerId }) => serve.has(workerId))
     .sort((a, b) => away(a) - away(b))
@@ -111,10 +116,10 @@ async function placesFor(line: Line, shaped: Shaped): Promise<Place[]> {
  * with the prompt is thrown.
  */
 async function ask(
-  line: Line,
+  line: RequestContext,
   tenantId: string,
-  { workerId, keyEpoch, url }: Place,
-  shaped: Shaped,
+  { workerId, keyEpoch, url }: WorkerEndpoint,
+  shaped: PreparedRequest,
   body: Uint8Array<ArrayBuffer>,
 ): Promise<CountAnswer | 'busy' | undefined> {
   const within = budgets.countAnswerMs.value

@@ -7,9 +7,9 @@ import { type Prelude, PreludeReader } from '../../backends/wire/prelude.ts'
 import { digest, seal } from '../../backends/wire/seal.ts'
 import { keyIdOf } from '../../backends/wire/worker-key.ts'
 import { workerSealKey } from '../auth/fleet.ts'
-import type { Lease } from '../fleet/lease.ts'
+import type { GrantedLease } from '../fleet/lease.ts'
 import { proofOf } from '../settlement/proof.ts'
-import type { Line } from './context.ts'
+import type { RequestContext } from './context.ts'
 
 export type DispatchOrder = Omit<
   Dispatch,
@@ -35,8 +35,8 @@ export type Dispatched =
   | { kind: 'unreachable'; cause: unknown }
 
 export async function dispatch(
-  line: Line,
-  lease: Lease,
+  line: RequestContext,
+  lease: GrantedLease,
   order: DispatchOrder,
   body: Uint8Array<ArrayBuffer>,
   attempt: number,
@@ -128,7 +128,7 @@ function dispatchedOf(prelude: Prelude, first: Uint8Array, rest: ReadableStream<
   return { kind: 'prepared', first, rest, promptTokens, warnings }
 }
 
-export function dispatchIdOf({ requestId }: Line, attempt: number): string {
+export function dispatchIdOf({ requestId }: RequestContext, attempt: number): string {
   return `${requestId}.${attempt}`
 }
 

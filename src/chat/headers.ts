@@ -3,10 +3,10 @@ import { warningsHeaderValue } from '../../backends/model/clean-text.ts'
 import { warningsHeader } from '../../backends/wire/dispatch.ts'
 import type { RatesLeft } from '../tenant/admission.ts'
 import type { Admission } from '../tenant/rpc.ts'
-import type { Line } from './context.ts'
-import type { Shaped } from './prepare.ts'
+import type { RequestContext } from './context.ts'
+import type { PreparedRequest } from './prepare.ts'
 
-export function answerHeaders(line: Line, shaped: Shaped, admission: Admission): Headers {
+export function answerHeaders(line: RequestContext, shaped: PreparedRequest, admission: Admission): Headers {
   const headers = new Headers({
     'x-request-id': line.requestId,
     'request-id': line.requestId,

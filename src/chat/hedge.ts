@@ -10,18 +10,18 @@
  */
 
 import { fleetOf } from '../fleet/client.ts'
-import type { Ask } from '../fleet/fleet.ts'
-import type { Lease } from '../fleet/lease.ts'
+import type { LeaseRequest } from '../fleet/fleet.ts'
+import type { GrantedLease } from '../fleet/lease.ts'
 import type { GatewayError } from '../http/errors.ts'
 import { tenantStub } from '../tenant/client.ts'
 import type { Served } from './attempts.ts'
-import type { Line } from './context.ts'
+import type { RequestContext } from './context.ts'
 import type { Dispatched } from './dispatch.ts'
 import { within } from './relay.ts'
 
 /** How one worker's attempt went: `served` where it has begun to answer. */
 export interface Tried {
-  lease: Lease
+  lease: GrantedLease
   dispatchId: string
   dispatched: Dispatched
   served: Served | undefined
@@ -31,7 +31,7 @@ export interface Tried {
 
 /** An attempt on its way. */
 export interface Trying {
-  lease: Lease
+  lease: GrantedLease
   dispatchId: string
   /** Whether its worker has accepted it by now. From then on, until it is prepared, no other worker gets it. */
   accepted: () => boolean
@@ -40,10 +40,10 @@ export interface Trying {
 }
 
 export interface HedgeParts {
-  line: Line
+  line: RequestContext
   afterMs: number
   /** Sends the request to this worker; `dropped` breaks it off at any time, its answer's body too. */
-  send: (lease: Lease, dropped: AbortSignal) => Trying
+  send: (lease: GrantedLease, dropped: AbortSignal) => Trying
   /** An attempt beside the one that is returned has ended without an answer. */
   lost: (tried: Tried) => void
   /** The books know that there are two. */
@@ -51,7 +51,11 @@ export interface HedgeParts {
 }
 
 /** The attempt that answers; where none does, how the first ended. Nothing of any other goes on. */
-export async function hedged(parts: HedgeParts, lease: Lease, ask: Omit<Ask, 'requestId'>): Promise<Tried> {
+export async function hedged(
+  parts: HedgeParts,
+  lease: GrantedLease,
+  ask: Omit<LeaseRequest, 'requestId'>,
+): Promise<Tried> {
   const { line, afterMs } = parts
   const first = start(parts, lease)
   const soon = await within(first.tried, afterMs)
@@ -81,12 +85,16 @@ interface Racing extends Trying {
   stop: () => void
 }
 
-function start({ send }: HedgeParts, lease: Lease): Racing {
+function start({ send }: HedgeParts, lease: GrantedLease): Racing {
   const dropped = new AbortController()
   return { ...send(lease, dropped.signal), stop: () => dropped.abort(new Error('another worker answers')) }
 }
 
-async function startSecond(parts: HedgeParts, lease: Lease, ask: Omit<Ask, 'requestId'>): Promise<Racing | undefined> {
+async function startSecond(
+  parts: HedgeParts,
+  lease: GrantedLease,
+  ask: Omit<LeaseRequest, 'requestId'>,
+): Promise<Racing | undefined> {
   const { line } = parts
   const { requestId } = line
   const fleet = fleetOf(line.env)

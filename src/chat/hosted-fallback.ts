@@ -12,7 +12,13 @@
  * the API breaks off, the stream errors and the relay tells the client.
  */
 import pRetry from 'p-retry'
-import type { BackendEvent, Failure, Order, Reader, Request } from '../../backends/contract/backend.ts'
+import type {
+  BackendEvent,
+  BackendFailure,
+  Request,
+  RequestTerms,
+  ResponseReader,
+} from '../../backends/contract/backend.ts'
 import { promptBound } from '../../backends/contract/prompt-bound.ts'
 import { rootOf } from '../../backends/contract/root.ts'
 import { mistral, mistralModel } from '../../backends/engines/mistral.ts'
@@ -26,10 +32,10 @@ import { hostedCard } from '../tenant/admission.ts'
 import { reserveAgain, tenantStub } from '../tenant/client.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { Served, Service } from './attempts.ts'
-import type { Line } from './context.ts'
+import type { RequestContext } from './context.ts'
 import { addWarnings } from './headers.ts'
-import { type HostedEnd, type HostedOrder, hostedSettlement, Seen } from './hosted-usage.ts'
-import type { Shaped } from './prepare.ts'
+import { HostedAnswer, type HostedEnd, type HostedOrder, hostedSettlement } from './hosted-usage.ts'
+import type { PreparedRequest } from './prepare.ts'
 import { within } from './relay.ts'
 
 const beatMs = 250
@@ -44,9 +50,9 @@ const unreachable = 'no worker has a place for it, and the hosted API cannot be 
  * @param headers of the answer, which disclose it: they may go out before its first byte comes
  */
 export function lastResort(
-  line: Line,
+  line: RequestContext,
   key: ApiKey,
-  shaped: Shaped,
+  shaped: PreparedRequest,
   admission: Admission,
   headers: Headers,
   service: Service,
@@ -84,20 +90,27 @@ export function lastResort(
 }
 
 class HostedCall {
-  readonly #line: Line
+  readonly #line: RequestContext
   readonly #key: ApiKey
-  readonly #shaped: Shaped
+  readonly #shaped: PreparedRequest
   readonly #hosted: HostedSettings
-  readonly #terms: Order
-  readonly #request: Request | Failure
+  readonly #terms: RequestTerms
+  readonly #request: Request | BackendFailure
   readonly #order: HostedOrder
-  readonly #seen = new Seen()
+  readonly #seen = new HostedAnswer()
   readonly #held = Promise.withResolvers<void>()
   /** From when on the API may have begun. */
   #called = false
   #settled: Promise<void> | undefined
 
-  constructor(line: Line, key: ApiKey, shaped: Shaped, admission: Admission, hosted: HostedSettings, rates: Rates) {
+  constructor(
+    line: RequestContext,
+    key: ApiKey,
+    shaped: PreparedRequest,
+    admission: Admission,
+    hosted: HostedSettings,
+    rates: Rates,
+  ) {
     this.#line = line
     this.#key = key
     this.#shaped = shaped
@@ -171,7 +184,7 @@ class HostedCall {
   }
 
   /** Reserves for the hosted rates, and calls. Rejects with what the client is to be told. */
-  async #call(): Promise<{ body: ReadableStream<Uint8Array>; reader: Reader }> {
+  async #call(): Promise<{ body: ReadableStream<Uint8Array>; reader: ResponseReader }> {
     const request = this.#request
     if (!request.ok) throw new GatewayError(request.code, request.message, { param: request.param })
     const { contextTokens, id } = this.#shaped.model
@@ -205,7 +218,7 @@ class HostedCall {
   }
 
   /** The answer in the product's own words. Cancelling it closes the call; it errors when the API breaks off. */
-  #answer(body: ReadableStream<Uint8Array>, reader: Reader, wire: Wire): ReadableStream<Uint8Array> {
+  #answer(body: ReadableStream<Uint8Array>, reader: ResponseReader, wire: Wire): ReadableStream<Uint8Array> {
     const source = body.getReader()
     let reading: ReturnType<typeof source.read> | undefined
     let silentMs = 0

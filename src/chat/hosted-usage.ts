@@ -34,7 +34,7 @@ export interface Counted {
 }
 
 /** What has been seen of an answer. */
-export class Seen {
+export class HostedAnswer {
   #usage: BackendUsage | undefined
   #contentBytes = 0
   #reasoningBytes = 0
@@ -70,7 +70,7 @@ export class Seen {
   }
 }
 
-export function hostedSettlement(order: HostedOrder, seen: Seen, end: HostedEnd, now: number): Settlement {
+export function hostedSettlement(order: HostedOrder, seen: HostedAnswer, end: HostedEnd, now: number): Settlement {
   const { rates, textBytes: _, otherTokensMax: __, outputTokensMax: ___, bytesPerToken: ____, ...names } = order
   const { counts, estimated } = seen.count(order)
   return {

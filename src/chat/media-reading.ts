@@ -9,21 +9,21 @@ import { type MediaQuestion, mediaAnswerMs, mediaPath } from '../../backends/wir
 import { digest, seal } from '../../backends/wire/seal.ts'
 import { keyIdOf } from '../../backends/wire/worker-key.ts'
 import { workerSealKey } from '../auth/fleet.ts'
-import type { Place } from '../fleet/fleet.ts'
-import type { Line } from './context.ts'
+import type { WorkerEndpoint } from '../fleet/fleet.ts'
+import type { RequestContext } from './context.ts'
 import { type Dispatched, send } from './dispatch.ts'
-import type { Shaped } from './prepare.ts'
+import type { PreparedRequest } from './prepare.ts'
 import { watchWorker } from './worker-watch.ts'
 
-export function hasMediaToRead({ chat }: Shaped): boolean {
+export function hasMediaToRead({ chat }: PreparedRequest): boolean {
   return chat.messages.some(({ content }) => content.some(needsReading))
 }
 
 /** How it went, in the terms of a dispatch: `prepared` says that the worker has read everything. Never rejects. */
 export async function readMediaAt(
-  line: Line,
+  line: RequestContext,
   tenantId: string,
-  place: Place,
+  place: WorkerEndpoint,
   body: Uint8Array<ArrayBuffer>,
   turn: number,
   now: number,

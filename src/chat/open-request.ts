@@ -10,19 +10,19 @@ import { GatewayError, logError } from '../http/errors.ts'
 import { tenantStub } from '../tenant/client.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { Served, Service } from './attempts.ts'
-import type { Line } from './context.ts'
+import type { RequestContext } from './context.ts'
 
 const retries = { retries: 4, minTimeout: 100 }
 
 export class OpenRequest {
-  readonly #line: Line
+  readonly #line: RequestContext
   readonly #key: ApiKey
   readonly #pending = new Set<Promise<Served>>()
   #service: Service | undefined
   #mayBeReserved = false
   #closed = false
 
-  constructor(line: Line, key: ApiKey) {
+  constructor(line: RequestContext, key: ApiKey) {
     this.#line = line
     this.#key = key
     // Work behind the answer may fail as well: a void that was lost, or the pump itself.

@@ -7,10 +7,10 @@ import { type Effort, mapEffort } from '../../backends/model/effort.ts'
 import { type MediaSize, measureMedia } from '../../backends/model/media.ts'
 import type { Model } from '../../backends/model/model.ts'
 import { type ModelAlias, resolveModel } from '../../backends/model/model-alias.ts'
-import type { Asked } from '../dialects/dialect.ts'
+import type { ParsedRequest } from '../dialects/dialect.ts'
 import { GatewayError } from '../http/errors.ts'
 
-export interface Shaped {
+export interface PreparedRequest {
   chat: Chat
   model: Model
   /** The name that was asked for, where it is not the model's own. */
@@ -31,7 +31,7 @@ const promptOverheadTokens = 64
  * @param bodyBytes the length of what a worker is sent, which the prompt estimate is taken from
  * @param offered the ids of the models that this gateway offers
  */
-export function shape(asked: Asked, bodyBytes: number, offered: readonly string[]): Shaped {
+export function prepare(asked: ParsedRequest, bodyBytes: number, offered: readonly string[]): PreparedRequest {
   const { chat } = asked
   const found = resolveModel(chat.model, offered)
   if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
@@ -63,12 +63,12 @@ function deprecation({ id, target, deprecatedOn }: ModelAlias): string {
 const hasImage = ({ content }: Message) => content.some((part) => part.kind === 'image')
 
 /** What is left of a request where the engines that serve its model do not see: its images are refused, or told of. */
-export function blinded(asked: Asked, shaped: Shaped): Shaped {
+export function withoutImages(asked: ParsedRequest, shaped: PreparedRequest): PreparedRequest {
   refuseImages(asked, `no engine that serves ${shaped.model.id} here has vision`)
   return { ...shaped, warnings: [...shaped.warnings, ...toolImages(shaped.chat, shaped.model)] }
 }
 
-function refuseImages({ chat, places }: Asked, why: string): void {
+function refuseImages({ chat, places }: ParsedRequest, why: string): void {
   const index = chat.messages.findIndex((message) => message.role !== 'tool' && hasImage(message))
   if (index < 0) return
   const param = places?.[index] ?? `messages[${index}].content`
@@ -77,7 +77,7 @@ function refuseImages({ chat, places }: Asked, why: string): void {
 }
 
 /** A path among the messages, as a path in the client's own body. */
-function placed(text: string, { places }: Asked): string {
+function placed(text: string, { places }: ParsedRequest): string {
   return text.replace(/^messages\[(\d+)\]\.content\[\d+\]/, (path, index) => places?.[Number(index)] ?? path)
 }
 

@@ -16,11 +16,11 @@ import { errorStart } from '../dialects/answer-events.ts'
 import { openaiErrors } from '../dialects/openai-chat/errors.ts'
 import { waitComment } from '../fleet/queue-status.ts'
 import { failureOf, GatewayError } from '../http/errors.ts'
-import type { Attempt } from '../responses/idempotency.ts'
+import type { IdempotentAttempt } from '../responses/idempotency.ts'
 import type { Served, Service } from './attempts.ts'
-import type { Line } from './context.ts'
+import type { RequestContext } from './context.ts'
 import { addWarnings } from './headers.ts'
-import type { Voice } from './transcoder.ts'
+import type { Transcoder } from './transcoder.ts'
 
 const beatMs = 250
 const encoder = new TextEncoder()
@@ -29,10 +29,10 @@ const space = 0x20
 
 /** @param voice rewrites the worker's bytes for a surface that is not theirs; without one they pass as they are */
 export async function relayStream(
-  line: Line,
+  line: RequestContext,
   service: Service,
   headers: Headers,
-  voice: Voice | undefined,
+  voice: Transcoder | undefined,
 ): Promise<Response> {
   const served = service.next()
   const beat = firstBeat(service)
@@ -58,11 +58,11 @@ const broken = (writable: WritableStream<Uint8Array>) => async (error: unknown) 
 
 /** Ends with the client gone or the stream closed. */
 async function pumpStream(
-  line: Line,
+  line: RequestContext,
   service: Service,
   pending: Promise<Served>,
   writable: WritableStream<Uint8Array>,
-  voice: Voice | undefined,
+  voice: Transcoder | undefined,
 ) {
   let served: Served | undefined
   try {
@@ -102,7 +102,7 @@ async function pumpStream(
 }
 
 /** The answer in a surface's own words. Rejects when the client has left, or the worker's answer is not whole. */
-async function speak(voice: Voice, { first, rest, promptTokens }: Served, writable: WritableStream<Uint8Array>) {
+async function speak(voice: Transcoder, { first, rest, promptTokens }: Served, writable: WritableStream<Uint8Array>) {
   const say = async (text: string) => {
     if (text !== '') await write(writable, encoder.encode(text))
   }
@@ -136,11 +136,11 @@ async function beatUntil(
  * made good by another.
  */
 export async function relayWhole(
-  line: Line,
+  line: RequestContext,
   service: Service,
   headers: Headers,
-  voice: Voice | undefined,
-  attempt: Attempt | undefined,
+  voice: Transcoder | undefined,
+  attempt: IdempotentAttempt | undefined,
 ): Promise<Response> {
   const beat = firstBeat(service)
   const served = await service.next().catch((error: unknown) => {
@@ -161,14 +161,14 @@ export async function relayWhole(
 /** Where an answer that does not stream goes. */
 interface Whole {
   writable: WritableStream<Uint8Array>
-  voice: Voice | undefined
+  voice: Transcoder | undefined
   /** Has it kept before its end is told. */
-  attempt: Attempt | undefined
+  attempt: IdempotentAttempt | undefined
   headers: Headers
 }
 
 /** A second loss breaks the connection off: an answer never looks whole when it is not. */
-async function pumpWhole(line: Line, service: Service, first: Served, to: Whole) {
+async function pumpWhole(line: RequestContext, service: Service, first: Served, to: Whole) {
   const { writable, attempt, headers } = to
   let served: Served | undefined = first
   while (served) {
@@ -199,7 +199,7 @@ async function pumpWhole(line: Line, service: Service, first: Served, to: Whole)
 async function copy(
   served: Served,
   { writable, voice, attempt }: Whole,
-  line: Line,
+  line: RequestContext,
 ): Promise<'done' | 'error' | 'client-left' | 'worker-lost'> {
   const reader = served.rest.getReader()
   let chunk: Uint8Array | undefined = served.first
@@ -248,7 +248,7 @@ async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): P
   }
 }
 
-function disclosePlace(headers: Headers, served: Served, line: Line): void {
+function disclosePlace(headers: Headers, served: Served, line: RequestContext): void {
   headers.set('x-tramontane-pool', served.lease.pool)
   headers.set('x-tramontane-worker', cleanText(served.lease.place.workerId, 64))
   addWarnings(headers, served.warnings)

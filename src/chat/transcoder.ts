@@ -4,16 +4,16 @@
  */
 
 import { type AnswerEnd, errorStart, readStream, readWhole } from '../dialects/answer-events.ts'
-import type { Failure, Kept, Writer } from '../dialects/dialect.ts'
+import type { DialectFailure, DialectWriter, StoredResponse } from '../dialects/dialect.ts'
 import { parseAnswerError } from './first-error.ts'
 
-export interface Voice {
+export interface Transcoder {
   open(promptTokens: number | undefined): string
   /** What goes out for these bytes of the worker's; may be nothing. Throws GatewayError where they are an error. */
   push(bytes: Uint8Array): string
   /** The last words of a stream. Rejects when the worker's stream was not whole. */
   end(): Promise<string>
-  fail(failure: Failure): string
+  fail(failure: DialectFailure): string
   /** Takes bytes of an answer that does not stream. White space, which shows whether the client is there, goes on. */
   collect(bytes: Uint8Array): string
   /** The collected answer. Rejects when it was not whole, with GatewayError where it is an error. */
@@ -21,7 +21,7 @@ export interface Voice {
 }
 
 /** @param keep keeps the answer, and tells whether it did; never rejects */
-export function voiceOf(writer: Writer, keep: (kept: Kept) => Promise<boolean>): Voice {
+export function transcoderOf(writer: DialectWriter, keep: (kept: StoredResponse) => Promise<boolean>): Transcoder {
   const reader = readStream()
   const decoder = new TextDecoder()
   let text = ''

@@ -4,16 +4,20 @@
  * images ask, and they ask once.
  */
 
-import type { Asked } from '../dialects/dialect.ts'
+import type { ParsedRequest } from '../dialects/dialect.ts'
 import { fleetOf } from '../fleet/client.ts'
-import type { Line } from './context.ts'
-import { blinded, type Shaped } from './prepare.ts'
+import type { RequestContext } from './context.ts'
+import { type PreparedRequest, withoutImages } from './prepare.ts'
 
 /** The request as it is where some worker sees, or none is up; else what is left of it, or a refusal of its image. */
-export async function withSight(line: Line, asked: Asked, shaped: Shaped): Promise<Shaped> {
+export async function checkVision(
+  line: RequestContext,
+  asked: ParsedRequest,
+  shaped: PreparedRequest,
+): Promise<PreparedRequest> {
   if (shaped.media.images === 0) return shaped
   const { workers } = await fleetOf(line.env).view()
   const serving = workers.filter(({ model }) => model === shaped.model.id)
   const seen = serving.length === 0 || serving.some(({ vision }) => vision)
-  return seen ? shaped : blinded(asked, shaped)
+  return seen ? shaped : withoutImages(asked, shaped)
 }

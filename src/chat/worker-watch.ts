@@ -7,8 +7,8 @@
  */
 
 import { fleetOf } from '../fleet/client.ts'
-import type { Lease } from '../fleet/lease.ts'
-import type { Line } from './context.ts'
+import type { GrantedLease } from '../fleet/lease.ts'
+import type { RequestContext } from './context.ts'
 
 export interface Watch {
   /** Fires when the worker has fallen silent, and when the client has left. */
@@ -24,7 +24,7 @@ const everyMs = 2_000
 const freshMs = 1_500
 let known: { missing: Set<string>; at: number } | undefined
 
-export function watchWorker(line: Line, { place }: Pick<Lease, 'place'>): Watch {
+export function watchWorker(line: RequestContext, { place }: Pick<GrantedLease, 'place'>): Watch {
   const lost = new AbortController()
   let stopped = false
   let timer: number | null = null
@@ -50,7 +50,7 @@ export function watchWorker(line: Line, { place }: Pick<Lease, 'place'>): Watch 
   }
 }
 
-async function missingFrom(line: Line): Promise<Set<string>> {
+async function missingFrom(line: RequestContext): Promise<Set<string>> {
   const now = Date.now()
   if (known && now - known.at < freshMs) return known.missing
   const { missing } = await fleetOf(line.env).registry()

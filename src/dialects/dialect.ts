@@ -8,30 +8,32 @@ import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { RatesLeft } from '../tenant/admission.ts'
 import type { AnswerEnd, AnswerPart } from './answer-events.ts'
 
-export interface Surface {
+export interface Dialect {
   name: 'chat' | 'responses' | 'messages' | 'mistral'
   /** Where the effort stands in its body. */
   effortField: string
   /** What the client refers to and does not send: it is looked up, and given to `read`. */
   refers?: (body: unknown) => Reference | undefined
-  read(body: unknown, past: Past): Read
+  read(body: unknown, past: PreviousTurns): Read
   /** Of a prompt that is only to be counted, where its body is another. */
   readPrompt?: (body: unknown) => Read
   errors: ErrorShape
   rateHeaders(left: RatesLeft, now: number): [string, string][]
 }
 
-export type Read = { ok: true; asked: Asked } | { ok: false; code: ReadCode; message: string; param: string | null }
+export type Read =
+  | { ok: true; asked: ParsedRequest }
+  | { ok: false; code: ReadCode; message: string; param: string | null }
 
 type ReadCode = 'invalid_value' | 'not_found' | 'previous_response_not_found'
 
-export interface Asked {
+export interface ParsedRequest {
   chat: Chat
   warnings: string[]
   /** Where each message stands in the client's body; where it is not told, in `messages`. */
   places?: string[]
   /** How the answer is written; where it is not told, as the worker writes it, byte for byte. */
-  writer?: (given: Given) => Writer
+  writer?: (given: Given) => DialectWriter
 }
 
 /** What an answer is written with besides its events. */
@@ -49,22 +51,22 @@ export interface Given {
  * An answer in a surface's own words: events in, text out. `open` comes first, then any number of `part`s, then either
  * `close` or `whole`, or at any moment `fail`, after which there is nothing.
  */
-export interface Writer {
+export interface DialectWriter {
   /** @param promptTokens where they are known before the answer's end */
   open(promptTokens: number | undefined): string
   part(part: AnswerPart): string
   /** What is to be kept of the answer before its end is told. */
-  keeps?: (end: AnswerEnd) => Kept
+  keeps?: (end: AnswerEnd) => StoredResponse
   /** The last events of a stream. */
   close(end: AnswerEnd, kept: boolean): string
   /** The answer of a request that does not stream, from all its parts. */
   whole(end: AnswerEnd, kept: boolean): unknown
   /** The event that says that the answer cannot be finished. */
-  fail(failure: Failure): string
+  fail(failure: DialectFailure): string
 }
 
 /** What a client gets to see of a failure. */
-export interface Failure {
+export interface DialectFailure {
   code: ErrorCode
   message: string
   param: string | null
@@ -74,9 +76,9 @@ export interface Failure {
 export interface ErrorShape {
   /** Where it is not the table's. */
   status?: Partial<Record<ErrorCode, number>>
-  body(failure: Failure): unknown
+  body(failure: DialectFailure): unknown
   /** The one event that ends a stream before a writer began. */
-  event(failure: Failure): string
+  event(failure: DialectFailure): string
 }
 
 /** Ids that a client got in earlier answers. */
@@ -86,15 +88,15 @@ export interface Reference {
 }
 
 /** What of it is there. */
-export interface Past {
+export interface PreviousTurns {
   /** The earlier answers with what led to them, oldest first; undefined where one of them is missing. */
   turns: readonly { input: unknown[]; output: unknown[] }[] | undefined
   items: ReadonlyMap<string, unknown>
 }
 
-export const noPast: Past = { turns: [], items: new Map() }
+export const noPast: PreviousTurns = { turns: [], items: new Map() }
 
-export interface Kept {
+export interface StoredResponse {
   responseId: string
   previousId: string | undefined
   input: unknown[]

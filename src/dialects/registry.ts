@@ -1,13 +1,13 @@
 /** Where each surface is, and which clients are told of failures in whose words. */
 
 import { messages } from './anthropic/dialect.ts'
-import type { ErrorShape, Surface } from './dialect.ts'
+import type { Dialect, ErrorShape } from './dialect.ts'
 import { mistral } from './mistral/dialect.ts'
 import { chatCompletions } from './openai-chat/dialect.ts'
 import { openaiErrors } from './openai-chat/errors.ts'
 import { responses } from './openai-responses/dialect.ts'
 
-export const surfaces: Record<string, Surface> = {
+export const surfaces: Record<string, Dialect> = {
   '/v1/chat/completions': chatCompletions,
   '/v1/responses': responses,
   '/v1/messages': messages,

@@ -8,7 +8,7 @@ import { site } from './generated/site.ts'
 import { frame, missing } from './layout.ts'
 import { type Audience, findPage, type NavigationPage, navigation } from './navigation.ts'
 import { referencePage } from './reference-page.ts'
-import { type AssetName, fill, type Place, type RenderedPage, type SearchRow } from './site.ts'
+import { type AssetName, fill, type RenderedPage, type SearchRow, type SitePlace } from './site.ts'
 
 export const docs = new Hono<{ Bindings: Env }>()
 
@@ -36,7 +36,7 @@ async function answerPage(context: Context<{ Bindings: Env }>, path: string): Pr
   if (!page)
     return answer(context, missing(site.version), { type: 'text/html; charset=utf-8', cache: 'no-store', status: 404 })
   const { models } = await settings(context.env)
-  const place: Place = { origin: new URL(context.req.url).origin, model: models[0] ?? '' }
+  const place: SitePlace = { origin: new URL(context.req.url).origin, model: models[0] ?? '' }
   const tag = `"${site.version}-${shortHash(`${path} ${place.origin} ${place.model}`)}"`
   return answer(context, () => fill(framed(page), place), { type: 'text/html; charset=utf-8', cache: pageCache, tag })
 }
@@ -54,7 +54,7 @@ function answerAsset(context: Context, name: string): Response {
   })
 }
 
-interface AnswerOptions {
+interface PageOptions {
   type: string
   cache: string
   tag?: string
@@ -64,7 +64,7 @@ interface AnswerOptions {
 function answer(
   context: Context,
   body: string | (() => string),
-  { type, cache, tag, status = 200 }: AnswerOptions,
+  { type, cache, tag, status = 200 }: PageOptions,
 ): Response {
   const headers = new Headers({
     'cache-control': cache,

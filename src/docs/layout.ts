@@ -43,7 +43,7 @@ begin with the <a href="/docs">overview</a>.</p></main></div>`,
   )
 }
 
-interface Head {
+interface PageHead {
   title: string
   description: string
   audience: Audience
@@ -51,7 +51,7 @@ interface Head {
 }
 
 function document(
-  { title, description, audience, version }: Head,
+  { title, description, audience, version }: PageHead,
   body: unknown,
   page: NavigationPage | undefined,
 ): string {

@@ -1,9 +1,9 @@
 /** `/llms.txt` (llmstxt.org): what a language model that writes code against this service is to know. */
 import { audienceOf } from './openapi.ts'
 import { operations, type Tag, tags } from './operations.ts'
-import { agentQuickstarts, type Place, sdkQuickstarts } from './quickstarts.ts'
+import { agentQuickstarts, type DocsContext, sdkQuickstarts } from './quickstarts.ts'
 
-export function llmsText({ origin, model }: Place, offered: readonly string[]): string {
+export function llmsText({ origin, model }: DocsContext, offered: readonly string[]): string {
   const routes = (Object.keys(tags) as Tag[])
     .filter((tag) => operations.some((operation) => operation.tag === tag && audienceOf(operation) === 'users'))
     .map((tag) => {

@@ -20,7 +20,7 @@ import { AssignPlan, ChangeTenant, CreateTenant } from '../admin/tenants.ts'
 import { SetMeter } from '../admin/webhooks.ts'
 import { ChangeWorker, EnrolWorker } from '../admin/workers.ts'
 import type { Scope } from '../auth/operator-key.ts'
-import { Body as MessagesBody, Prompt as MessagesPrompt } from '../dialects/anthropic/read.ts'
+import { Body as MessagesBody, CountBody as MessagesPrompt } from '../dialects/anthropic/read.ts'
 import { Body as ResponsesBody } from '../dialects/openai-responses/read.ts'
 import { ItemsPage } from '../responses/routes.ts'
 import {

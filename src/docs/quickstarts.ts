@@ -3,7 +3,7 @@
  * `npm run agents` as they stand. The key is read from `TRAMONTANE_API_KEY`.
  */
 
-export interface Place {
+export interface DocsContext {
   /** Without a slash at its end. */
   origin: string
   model: string
@@ -14,7 +14,7 @@ export interface SdkQuickstart {
   title: string
   packages: string[]
   /** An ES module; what it prints is the answer. */
-  code: (place: Place) => string
+  code: (place: DocsContext) => string
 }
 
 export interface AgentQuickstart {
@@ -24,12 +24,12 @@ export interface AgentQuickstart {
   /** The version that was run. */
   version: string
   /** By path under the home folder (`~/`), or under the project. */
-  files: (place: Place) => Record<string, string>
-  environment: (place: Place) => Record<string, string>
+  files: (place: DocsContext) => Record<string, string>
+  environment: (place: DocsContext) => Record<string, string>
   /** Run once before, in the shell. */
-  setup?: (place: Place) => string
+  setup?: (place: DocsContext) => string
   /** In the shell; `$PROMPT` is what to do. */
-  command: (place: Place) => string
+  command: (place: DocsContext) => string
 }
 
 export const sdkQuickstarts: readonly SdkQuickstart[] = [

@@ -5,7 +5,7 @@ import { answerSchema, audienceOf, bodySchema, operationId, queryParameters } fr
 import { type Operation, operations, type Tag, tags } from './operations.ts'
 import { escapeHtml, type Heading, type RenderedPage } from './site.ts'
 
-type Json = Record<string, unknown>
+type JsonValue = Record<string, unknown>
 /** Deeper fields are in the OpenAPI document. */
 const depthMax = 5
 
@@ -55,7 +55,7 @@ function route(operation: Operation) {
 <summary><span class="verb">${method}</span><code>${path}</code><span class="summary">${inline(summary)}</span></summary>
 <div class="body">
 ${description ? html`<p>${inline(description)}</p>` : ''}${scope ? html`<p class="quiet">Scope: <code>${scope}</code></p>` : ''}
-${parameters.length > 0 ? html`<h4>Query parameters</h4><ul class="fields">${parameters.map(({ name, schema, description: what }) => field(String(name), { ...(schema as Json), description: what }, false, 1))}</ul>` : ''}
+${parameters.length > 0 ? html`<h4>Query parameters</h4><ul class="fields">${parameters.map(({ name, schema, description: what }) => field(String(name), { ...(schema as JsonValue), description: what }, false, 1))}</ul>` : ''}
 ${body ? html`<h4>Body</h4>${fields(body, 1)}` : ''}
 ${answer ? html`<h4>Answer${streams ? ', when it does not stream' : ''}</h4>${fields(answer, 1)}` : ''}
 </div>
@@ -63,14 +63,14 @@ ${answer ? html`<h4>Answer${streams ? ', when it does not stream' : ''}</h4>${fi
 `
 }
 
-function fields(schema: Json, depth: number): ReturnType<typeof html> | string {
-  const properties = Object.entries((schema.properties ?? {}) as Record<string, Json>)
+function fields(schema: JsonValue, depth: number): ReturnType<typeof html> | string {
+  const properties = Object.entries((schema.properties ?? {}) as Record<string, JsonValue>)
   const required = new Set((schema.required ?? []) as string[])
   if (properties.length === 0) return html`<p class="quiet">${typeOf(schema)}</p>`
   return html`<ul class="fields">${properties.map(([name, each]) => field(name, each, required.has(name), depth))}</ul>`
 }
 
-function field(name: string, schema: Json, required: boolean, depth: number): ReturnType<typeof html> {
+function field(name: string, schema: JsonValue, required: boolean, depth: number): ReturnType<typeof html> {
   const inside = depth < depthMax ? childrenOf(schema) : []
   return html`<li><code>${name}</code> <span class="type">${typeOf(schema)}</span>${required ? html` <span class="required">required</span>` : ''}${schema.description ? html`<p>${inline(String(schema.description))}</p>` : ''}${inside.map(
     ({ label, schema: child }) => html`<details><summary>${label}</summary>${fields(child, depth + 1)}</details>`,
@@ -78,27 +78,27 @@ function field(name: string, schema: Json, required: boolean, depth: number): Re
 }
 
 /** The objects in a field: itself, its elements, or its alternatives. */
-function childrenOf(schema: Json): { label: string; schema: Json }[] {
+function childrenOf(schema: JsonValue): { label: string; schema: JsonValue }[] {
   if (schema.properties) return [{ label: 'Fields', schema }]
   if (schema.type === 'array') {
-    return childrenOf((schema.items ?? {}) as Json).map(({ label, schema: child }) => ({
+    return childrenOf((schema.items ?? {}) as JsonValue).map(({ label, schema: child }) => ({
       label: label === 'Fields' ? 'Fields of each element' : label,
       schema: child,
     }))
   }
-  const alternatives = ((schema.anyOf ?? schema.oneOf ?? []) as Json[]).flatMap(childrenOf)
+  const alternatives = ((schema.anyOf ?? schema.oneOf ?? []) as JsonValue[]).flatMap(childrenOf)
   if (alternatives.length < 2) return alternatives
   return alternatives.map(({ label, schema: child }) => ({ label: nameOf(child) ?? label, schema: child }))
 }
 
 /** `type: "text"` or `role: "user"`, where a constant distinguishes an alternative. */
-function nameOf(schema: Json): string | undefined {
-  for (const [name, value] of Object.entries((schema.properties ?? {}) as Record<string, Json>))
+function nameOf(schema: JsonValue): string | undefined {
+  for (const [name, value] of Object.entries((schema.properties ?? {}) as Record<string, JsonValue>))
     if (value.const !== undefined) return `Fields, where ${name} is "${value.const}"`
   return undefined
 }
 
-function typeOf(schema: Json): string {
+function typeOf(schema: JsonValue): string {
   const inner = notNull(schema)
   const facts = [kindOf(schema)]
   if (schema.default !== undefined) facts.push(`default ${JSON.stringify(schema.default)}`)
@@ -117,9 +117,9 @@ function typeOf(schema: Json): string {
 }
 
 /** What may also be null is bounded as what it is otherwise. */
-function notNull(schema: Json): Json {
-  const others = ((schema.anyOf ?? []) as Json[]).filter(({ type }) => type !== 'null')
-  return others.length === 1 ? (others[0] as Json) : schema
+function notNull(schema: JsonValue): JsonValue {
+  const others = ((schema.anyOf ?? []) as JsonValue[]).filter(({ type }) => type !== 'null')
+  return others.length === 1 ? (others[0] as JsonValue) : schema
 }
 
 /** JSON Schema writes the largest safe integer for a number without a bound. */
@@ -129,13 +129,13 @@ function real(bound: unknown): string | undefined {
     : undefined
 }
 
-function kindOf(schema: Json): string {
+function kindOf(schema: JsonValue): string {
   if (schema.const !== undefined) return JSON.stringify(schema.const)
   if (Array.isArray(schema.enum)) return schema.enum.map((value) => JSON.stringify(value)).join(' | ')
-  const alternatives = (schema.anyOf ?? schema.oneOf) as Json[] | undefined
+  const alternatives = (schema.anyOf ?? schema.oneOf) as JsonValue[] | undefined
   if (alternatives) return [...new Set(alternatives.map(kindOf))].join(' | ')
   if (schema.type === 'array') {
-    const element = kindOf((schema.items ?? {}) as Json)
+    const element = kindOf((schema.items ?? {}) as JsonValue)
     return element.includes('|') ? `array of (${element})` : `array of ${element}`
   }
   return typeof schema.type === 'string' ? schema.type : 'any'

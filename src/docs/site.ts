@@ -46,12 +46,12 @@ export const written = { origin: 'http://127.0.0.1:8787', model: 'tramontane-tin
 /** Words without characters that a highlighter or HTML would change. */
 export const placeholders = { origin: 'TRAMONTANEORIGIN', model: 'TRAMONTANEMODEL' }
 
-export interface Place {
+export interface SitePlace {
   origin: string
   model: string
 }
 
-export function fill(text: string, { origin, model }: Place): string {
+export function fill(text: string, { origin, model }: SitePlace): string {
   return text.replaceAll(placeholders.origin, escapeHtml(origin)).replaceAll(placeholders.model, escapeHtml(model))
 }
 

@@ -7,18 +7,18 @@ import { budgets } from '../../backends/model/budgets.ts'
 import { type Env, settings } from '../env.ts'
 import { llmsText } from './llms-txt.ts'
 import { openapi } from './openapi.ts'
-import type { Place } from './quickstarts.ts'
+import type { DocsContext } from './quickstarts.ts'
 
 export const reference = new Hono<{ Bindings: Env }>()
 
-interface Page {
+interface CachedText {
   bytes: Uint8Array<ArrayBuffer>
   etag: string
   headers: Record<string, string>
 }
 
 /** By path and origin, the least recently asked for first. */
-const made = new Map<string, Page>()
+const made = new Map<string, CachedText>()
 
 reference.get('/', (context) => context.redirect('/docs'))
 
@@ -43,7 +43,10 @@ reference.get('/llms.txt', (context) =>
   })),
 )
 
-type Make = (place: Place, offered: readonly string[]) => Promise<{ text: string; headers: Record<string, string> }>
+type Make = (
+  place: DocsContext,
+  offered: readonly string[],
+) => Promise<{ text: string; headers: Record<string, string> }>
 
 async function answer(context: Context<{ Bindings: Env }>, make: Make): Promise<Response> {
   const { models } = await settings(context.env)
@@ -56,14 +59,14 @@ async function answer(context: Context<{ Bindings: Env }>, make: Make): Promise<
   return context.body(page.bytes, 200, headers)
 }
 
-async function makePage(make: Make, place: Place, offered: readonly string[]): Promise<Page> {
+async function makePage(make: Make, place: DocsContext, offered: readonly string[]): Promise<CachedText> {
   const { text, headers } = await make(place, offered)
   const bytes = new TextEncoder().encode(text) as Uint8Array<ArrayBuffer>
   return { bytes, headers, etag: `"${await hash(bytes)}"` }
 }
 
 /** A client chooses the address by its Host header, so only some are kept. */
-function remember(name: string, page: Page): void {
+function remember(name: string, page: CachedText): void {
   made.delete(name)
   made.set(name, page)
   if (made.size <= 3 * budgets.referenceOrigins.value) return

@@ -14,7 +14,7 @@ import { cleanText } from '../../backends/model/clean-text.ts'
 import { clockSkewMs, dispatchTtlMs, type PoolName } from '../../backends/wire/dispatch.ts'
 import { type Heartbeat, heartbeatLostMs, type WorkerState } from '../../backends/wire/heartbeat.ts'
 import { checkClaims, type Enrolment, joinEnrolments, pinTo } from './enrolment.ts'
-import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from './key-fence.ts'
+import { heartbeatAllowed, joinFences, type KeyFence, receiptAllowed } from './key-fence.ts'
 
 /** Why a worker is given no requests although it beats. */
 export interface Hold {
@@ -22,7 +22,7 @@ export interface Hold {
   reason: string
 }
 
-export type Heard =
+export type HeartbeatOutcome =
   /** It counts. `hold` keeps requests away; `pinned` is to be kept on disk. */
   | { kind: 'taken'; beat: Heartbeat; hold: Hold | undefined; pinned: Enrolment | undefined }
   /** The live process claims what it may not: its requests run on, and it gets no more. */
@@ -43,7 +43,7 @@ interface Instance {
   lastEnd: string | null
 }
 
-interface Entry {
+interface EnrolledWorker {
   live: Instance | undefined
   rival: Instance | undefined
   /** Processes that were live before, with their last `sentAt`: what they sent then is not heard again. */
@@ -73,12 +73,12 @@ const strangerAskedEveryMs = 5_000
 
 export class Roll {
   readonly #enrolments: Map<string, Enrolment>
-  readonly #fences: Map<string, Fence>
-  readonly #entries = new Map<string, Entry>()
+  readonly #fences: Map<string, KeyFence>
+  readonly #entries = new Map<string, EnrolledWorker>()
   /** When each stranger was last looked for in the operator's books. */
   readonly #strangers = new Map<string, number>()
 
-  constructor(enrolments: Iterable<Enrolment>, fences: Iterable<Fence>) {
+  constructor(enrolments: Iterable<Enrolment>, fences: Iterable<KeyFence>) {
     this.#enrolments = new Map([...enrolments].map((each) => [each.workerId, each]))
     this.#fences = new Map([...fences].map((each) => [each.workerId, each]))
   }
@@ -92,13 +92,13 @@ export class Roll {
   }
 
   /** What is to be kept on disk. A revoked worker has no live process, and is in no list. */
-  fence(added: Fence): Fence {
+  fence(added: KeyFence): KeyFence {
     const fence = joinFences(this.#fences.get(added.workerId), added)
     this.#fences.set(fence.workerId, fence)
     return fence
   }
 
-  fenceOf(workerId: string): Fence | undefined {
+  fenceOf(workerId: string): KeyFence | undefined {
     return this.#fences.get(workerId)
   }
 
@@ -128,7 +128,7 @@ export class Roll {
     return checked && !checked.ok ? { state: 'refused', reason: checked.reason } : undefined
   }
 
-  hear(beat: Heartbeat, keyEpoch: number, now: number): Heard {
+  hear(beat: Heartbeat, keyEpoch: number, now: number): HeartbeatOutcome {
     const { workerId } = beat
     const enrolment = this.#enrolments.get(workerId)
     if (!heartbeatAllowed(this.#fences.get(workerId), keyEpoch, now)) {
@@ -188,20 +188,20 @@ export class Roll {
     return [...this.#entries.keys()].filter((workerId) => this.view(workerId, now).claimed !== undefined)
   }
 
-  #entry(workerId: string): Entry {
+  #entry(workerId: string): EnrolledWorker {
     const known = this.#entries.get(workerId)
     if (known) return known
-    const entry: Entry = { live: undefined, rival: undefined, past: new Map(), refused: undefined }
+    const entry: EnrolledWorker = { live: undefined, rival: undefined, past: new Map(), refused: undefined }
     this.#entries.set(workerId, entry)
     return entry
   }
 
-  #leads({ live }: Entry, beat: Heartbeat, now: number): boolean {
+  #leads({ live }: EnrolledWorker, beat: Heartbeat, now: number): boolean {
     if (!live || live.instance === beat.instance) return true
     return now - live.seenAt > heartbeatLostMs || beat.replaces === live.instance
   }
 
-  #duplicate(entry: Entry, beat: Heartbeat, now: number): Heard {
+  #duplicate(entry: EnrolledWorker, beat: Heartbeat, now: number): HeartbeatOutcome {
     entry.rival = beat.state === 'gone' ? undefined : instanceOf(beat, now)
     if (beat.state === 'gone') remember(entry, beat.instance, beat.sentAt)
     const { workerId } = beat
@@ -209,7 +209,7 @@ export class Roll {
     return { kind: 'refused', status: 409, state: 'duplicate', reason }
   }
 
-  #leave(entry: Entry, beat: Heartbeat): Heard {
+  #leave(entry: EnrolledWorker, beat: Heartbeat): HeartbeatOutcome {
     if (entry.live) remember(entry, entry.live.instance, entry.live.sentAt)
     remember(entry, beat.instance, beat.sentAt)
     entry.live = undefined
@@ -222,8 +222,8 @@ export class Roll {
     enrolment: Enrolment | undefined,
     beat: Heartbeat,
     now: number,
-    refusal: Omit<Extract<Heard, { kind: 'refused' }>, 'kind'>,
-  ): Heard {
+    refusal: Omit<Extract<HeartbeatOutcome, { kind: 'refused' }>, 'kind'>,
+  ): HeartbeatOutcome {
     const { state, reason } = refusal
     if (enrolment) {
       const { pool } = beat
@@ -236,12 +236,12 @@ export class Roll {
 /** Longer than the longest pause between two beats of a refused worker. */
 const refusedShownMs = 3 * budgets.heartbeatRetryMs.value
 
-function isRepeated({ live, past, rival }: Entry, { instance, sentAt }: Heartbeat): boolean {
+function isRepeated({ live, past, rival }: EnrolledWorker, { instance, sentAt }: Heartbeat): boolean {
   const known = [live, rival].filter((each) => each?.instance === instance).map((each) => each?.sentAt)
   return [...known, past.get(instance)].some((last) => last !== undefined && sentAt <= last)
 }
 
-function lead(entry: Entry, beat: Heartbeat, now: number): void {
+function lead(entry: EnrolledWorker, beat: Heartbeat, now: number): void {
   const { live, rival } = entry
   if (live && live.instance !== beat.instance) remember(entry, live.instance, live.sentAt)
   if (rival?.instance === beat.instance) entry.rival = undefined
@@ -249,7 +249,7 @@ function lead(entry: Entry, beat: Heartbeat, now: number): void {
   entry.refused = undefined
 }
 
-function remember({ past }: Entry, instance: string, sentAt: number): void {
+function remember({ past }: EnrolledWorker, instance: string, sentAt: number): void {
   past.delete(instance)
   past.set(instance, sentAt)
   for (const oldest of past.keys()) {

@@ -1,7 +1,7 @@
 /** Enrolments and fences on disk: no heartbeat repeats what an operator decided. */
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import type { Enrolment } from './enrolment.ts'
-import type { Fence } from './key-fence.ts'
+import type { KeyFence } from './key-fence.ts'
 
 export class RollBook {
   readonly #sql: SqlStorage
@@ -14,10 +14,10 @@ export class RollBook {
       pools TEXT NOT NULL, models TEXT, slots_max INTEGER, pinned INTEGER NOT NULL) WITHOUT ROWID`)
   }
 
-  fences(): Fence[] {
+  fences(): KeyFence[] {
     const query = `SELECT worker_id AS workerId, epoch_min AS epochMin, next_min AS nextMin, next_at AS nextAt,
       epoch_revoked AS epochRevoked FROM fences`
-    return this.#sql.exec<Fence & Record<string, SqlStorageValue>>(query).toArray()
+    return this.#sql.exec<KeyFence & Record<string, SqlStorageValue>>(query).toArray()
   }
 
   enrolments(): Enrolment[] {
@@ -35,7 +35,7 @@ export class RollBook {
       }))
   }
 
-  keepFence({ workerId, epochMin, nextMin, nextAt, epochRevoked }: Fence): void {
+  keepFence({ workerId, epochMin, nextMin, nextAt, epochRevoked }: KeyFence): void {
     const values = [workerId, epochMin, nextMin, nextAt, epochRevoked]
     this.#sql.exec('INSERT OR REPLACE INTO fences VALUES (?, ?, ?, ?, ?)', ...values)
   }

@@ -26,15 +26,15 @@ export interface Enrolment {
 
 export type Claims = Pick<Heartbeat, 'url' | 'pool' | 'model' | 'slotsMax'>
 
-export type Checked =
+export type ClaimsCheck =
   /** `url` is the claimed address as the edge writes it. */
   { ok: true; url: string } | { ok: false; reason: string }
 
 /** Whether a heartbeat claims no more than its worker is enrolled for. */
-export function checkClaims(enrolment: Enrolment, claims: Claims): Checked {
+export function checkClaims(enrolment: Enrolment, claims: Claims): ClaimsCheck {
   const { workerId, pools, models, slotsMax } = enrolment
   const claimed = readWorkerAddress(claims.url, 'one-port')
-  const wrong = (claim: string, enrolled: string): Checked => ({
+  const wrong = (claim: string, enrolled: string): ClaimsCheck => ({
     ok: false,
     reason: cleanText(
       `worker ${workerId} claims ${claim} and is enrolled for ${enrolled}. Start it as it is enrolled, or change its enrolment with PATCH /admin/workers/${workerId}.`,

@@ -11,39 +11,39 @@ import type { Env } from '../env.ts'
 import { DecisionBook } from './decisions/decision-log.ts'
 import type { Decision } from './decisions/decisions.ts'
 import type { Enrolment } from './enrolment.ts'
-import { type Heard, Roll } from './enrolment-check.ts'
+import { type HeartbeatOutcome, Roll } from './enrolment-check.ts'
 import { RollBook } from './enrolment-rows.ts'
 import {
-  type Ask,
-  type End,
-  emptyPool,
+  emptyFleet,
   expel,
+  type FleetState,
   heartbeat,
   hedge,
   holdWorker,
+  type LeaseOutcome,
+  type LeaseRequest,
   lease,
-  type Outcome,
-  type Place,
-  type PoolState,
+  type Notification,
   type PoolView,
   type Probed,
   probeDue,
   probed,
+  type RequestEnd,
   registry,
   release,
   releaseOn,
-  settled,
+  requestEnded,
   suggest,
   sweep,
-  type Told,
   view,
   type WaitView,
+  type WorkerEndpoint,
   waitView,
   workerFailed,
   workersMax,
 } from './fleet.ts'
 import { type FleetReport, reportOn, type WorkerReport, workerReport } from './fleet-report.ts'
-import { type Fence, heartbeatAllowed, receiptAllowed } from './key-fence.ts'
+import { heartbeatAllowed, type KeyFence, receiptAllowed } from './key-fence.ts'
 
 const sweepEveryMs = 250
 /** Decisions are written down so often, once they are at least that old. */
@@ -59,10 +59,10 @@ export interface HeartbeatHeard {
   lookUp?: true
 }
 
-export class PoolObject extends DurableObject {
+export class FleetObject extends DurableObject {
   readonly #startedAt = Date.now()
-  readonly #pool: PoolState
-  readonly #waiters = new Map<string, (outcome: Outcome) => void>()
+  readonly #pool: FleetState
+  readonly #waiters = new Map<string, (outcome: LeaseOutcome) => void>()
   readonly #roll: Roll
   readonly #rollBook: RollBook
   readonly #book: DecisionBook
@@ -71,7 +71,7 @@ export class PoolObject extends DurableObject {
 
   constructor(state: DurableObjectState, env: Env) {
     super(state, env as never)
-    this.#pool = emptyPool(env.SPILL !== 'off')
+    this.#pool = emptyFleet(env.SPILL !== 'off')
     const { sql } = state.storage
     this.#book = new DecisionBook(sql)
     this.#rollBook = new RollBook(sql)
@@ -79,7 +79,7 @@ export class PoolObject extends DurableObject {
   }
 
   /** Resolves when a slot is leased, or with the reason why none is. `release` ends the waiting. */
-  lease(ask: Ask): Promise<Outcome> | Outcome {
+  lease(ask: LeaseRequest): Promise<LeaseOutcome> | LeaseOutcome {
     const outcome = lease(this.#pool, ask, Date.now(), (told) => this.#tell([told]))
     this.#writeLater()
     if (outcome) return outcome
@@ -98,12 +98,12 @@ export class PoolObject extends DurableObject {
   }
 
   /** The worker that is to read this request's media; undefined where none serves its model. */
-  suggest(ask: Ask): Place | undefined {
+  suggest(ask: LeaseRequest): WorkerEndpoint | undefined {
     return suggest(this.#pool, ask, Date.now())
   }
 
   /** A slot on a second worker for a request that has one; undefined where none is free now. */
-  hedge(ask: Ask): Place | undefined {
+  hedge(ask: LeaseRequest): WorkerEndpoint | undefined {
     return hedge(this.#pool, ask, Date.now())
   }
 
@@ -119,7 +119,7 @@ export class PoolObject extends DurableObject {
     const now = Date.now()
     const { workerId, instance } = beat
     const full = this.#pool.workers.size >= workersMax && !this.#pool.workers.has(workerId)
-    const heard: Heard = full ? fleetFull : this.#roll.hear(beat, keyEpoch, now)
+    const heard: HeartbeatOutcome = full ? fleetFull : this.#roll.hear(beat, keyEpoch, now)
     if (heard.kind === 'unknown') {
       const answer = { edgeNow: now, state: 'refused' as const, reason: notEnrolled(workerId) }
       return { status: 403, answer, ...(this.#roll.looksFor(workerId, now) && { lookUp: true }) }
@@ -146,7 +146,7 @@ export class PoolObject extends DurableObject {
   }
 
   /** What a worker may be, from now on: where it is more than that already, it gets no more requests. */
-  enrol(enrolment: Enrolment, fence: Fence | undefined): void {
+  enrol(enrolment: Enrolment, fence: KeyFence | undefined): void {
     if (fence) this.fence(fence)
     this.#rollBook.keepEnrolment(this.#roll.enrol(enrolment))
     const now = Date.now()
@@ -156,7 +156,7 @@ export class PoolObject extends DurableObject {
   }
 
   /** Keeps out a worker's old keys from now on, and for ever. */
-  fence(added: Fence): void {
+  fence(added: KeyFence): void {
     const fence = this.#roll.fence(added)
     this.#rollBook.keepFence(fence)
     const now = Date.now()
@@ -167,17 +167,17 @@ export class PoolObject extends DurableObject {
   }
 
   /** Gives back the slots of requests whose receipts came, and learns from them. Answers, in order, whose receipts are to be believed. */
-  receiptsCame(receipts: (End & { keyEpoch: number })[]): boolean[] {
+  receiptsCame(receipts: (RequestEnd & { keyEpoch: number })[]): boolean[] {
     const good = receipts.map(({ workerId, keyEpoch }) => receiptAllowed(this.#roll.fenceOf(workerId), keyEpoch))
     const now = Date.now()
     receipts.forEach((end, index) => {
-      if (good[index]) this.#tell(settled(this.#pool, end, now))
+      if (good[index]) this.#tell(requestEnded(this.#pool, end, now))
     })
     return good
   }
 
   /** `complete` once every worker that is there has had the time to say so since this object was started. */
-  registry(): { present: Place[]; missing: string[]; complete: boolean } {
+  registry(): { present: WorkerEndpoint[]; missing: string[]; complete: boolean } {
     const now = Date.now()
     this.#tell(sweep(this.#pool, now))
     return { ...registry(this.#pool), complete: now - this.#startedAt > heartbeatLostMs }
@@ -211,7 +211,7 @@ export class PoolObject extends DurableObject {
     return this.#pool.decisions.find(requestId) ?? this.#book.find(requestId)
   }
 
-  #tell(told: Told[]): void {
+  #tell(told: Notification[]): void {
     for (const { requestId, outcome } of told) {
       this.#waiters.get(requestId)?.(outcome)
       this.#waiters.delete(requestId)
@@ -240,7 +240,7 @@ export class PoolObject extends DurableObject {
   }
 }
 
-const fleetFull: Heard = {
+const fleetFull: HeartbeatOutcome = {
   kind: 'refused',
   status: 403,
   state: 'refused',

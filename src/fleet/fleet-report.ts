@@ -3,7 +3,7 @@ import { type PoolName, poolNames } from '../../backends/wire/dispatch.ts'
 import type { WorkerState } from '../../backends/wire/heartbeat.ts'
 import type { Enrolment } from './enrolment.ts'
 import type { Roll } from './enrolment-check.ts'
-import { type PoolState, type PoolView, view } from './fleet.ts'
+import { type FleetState, type PoolView, view } from './fleet.ts'
 import { conditionOf } from './worker.ts'
 
 export interface WorkerReport {
@@ -24,7 +24,7 @@ type PoolWorker = PoolView['workers'][number]
 export type ReportedWorker = PoolWorker & WorkerReport & { state: WorkerState }
 export type FleetReport = Record<PoolName, PoolView & { workers: ReportedWorker[] }>
 
-export function workerReport(pool: PoolState, roll: Roll, workerId: string, now: number): WorkerReport {
+export function workerReport(pool: FleetState, roll: Roll, workerId: string, now: number): WorkerReport {
   const worker = pool.workers.get(workerId)
   const { enrolment, state, reason, seenAt, startedAt, lastEnd } = roll.view(workerId, now)
   const own = worker && conditionOf(worker)
@@ -41,7 +41,7 @@ export function workerReport(pool: PoolState, roll: Roll, workerId: string, now:
 }
 
 /** The pools with every worker that beats: a refused one has no slots. */
-export function reportOn(pool: PoolState, roll: Roll, now: number): FleetReport {
+export function reportOn(pool: FleetState, roll: Roll, now: number): FleetReport {
   const refused = roll.refusedNow(now).filter((workerId) => !pool.workers.has(workerId))
   const reported = (worker: PoolWorker): ReportedWorker => {
     const report = workerReport(pool, roll, worker.workerId, now)

@@ -25,20 +25,29 @@ import { began, broke, undecided, worked } from './circuit-breaker.ts'
 import { type Considered, Decisions } from './decisions/decisions.ts'
 import type { Hold } from './enrolment-check.ts'
 import { homeOf, otherPool, targets } from './placement/latency-targets.ts'
-import { came, houseOf, type Market, moveBorder, newMarket } from './placement/model-load.ts'
+import { came, houseOf, type ModelLoad, moveBorder, newMarket } from './placement/model-load.ts'
 import { expectedLength, type Lengths, newLengths, observeLength, observeWritten } from './placement/output-length.ts'
 import { Affinity, type Beginning } from './placement/prefix-holders.ts'
-import { better, type House, type Judged, judge, type Order } from './placement/score.ts'
+import { better, type JudgedWorker, judge, type ModelSnapshot, type PlacementRequest } from './placement/score.ts'
 import { newSpeed, type Speed } from './placement/worker-speed.ts'
 import { grantEveryMs, granted, newPace, type Pace, waitBegins } from './queue/drain-rate.ts'
-import { type Entry, FairQueue, type Queued, type Standing } from './queue/fair-queue.ts'
-import { crowdersOf, gave, isGreedy, newShares, type Shares, shareOverRunning, took } from './queue/running-shares.ts'
+import { FairQueue, type Queued, type QueueEntry, type Standing } from './queue/fair-queue.ts'
+import {
+  crowdersOf,
+  gave,
+  isOverShare,
+  newShares,
+  type Shares,
+  shareOverRunning,
+  took,
+} from './queue/running-shares.ts'
 import {
   addLease,
   believedTokens,
   conditionOf,
   dropLease,
   type Ended,
+  type FleetWorker,
   kindOf,
   leasesOf,
   newWorker,
@@ -47,10 +56,9 @@ import {
   postOf,
   runningOn,
   serves,
-  type Worker,
 } from './worker.ts'
 
-export interface Ask extends Omit<Queued, 'dueMs'> {
+export interface LeaseRequest extends Omit<Queued, 'dueMs'> {
   /** The one that the model is to be prompted with. */
   effort: EffortWord
   /** About. */
@@ -68,18 +76,18 @@ export interface Ask extends Omit<Queued, 'dueMs'> {
 }
 
 /** An ask in the queue. */
-type Waiting = Ask & Queued
+type WaitingRequest = LeaseRequest & Queued
 
-export interface Place {
+export interface WorkerEndpoint {
   workerId: string
   keyEpoch: number
   url: string
   pool: PoolName
 }
 
-export type Outcome =
+export type LeaseOutcome =
   /** `position` is the one it had when it began to wait; null when it did not. */
-  | { kind: 'granted'; place: Place; waitedMs: number; position: number | null }
+  | { kind: 'granted'; place: WorkerEndpoint; waitedMs: number; position: number | null }
   /** Nothing was leased: it is to come again with this effort. */
   | { kind: 'lower-effort'; effort: EffortWord }
   | { kind: 'rejected-capacity'; retryAfterMs: number }
@@ -88,9 +96,9 @@ export type Outcome =
   | { kind: 'evicted-cancelled' }
 
 /** An outcome for a request that waited. */
-export interface Told {
+export interface Notification {
   requestId: string
-  outcome: Outcome
+  outcome: LeaseOutcome
 }
 
 /** What a request that waits may know. */
@@ -102,7 +110,7 @@ export interface WaitView extends Standing {
 }
 
 /** A receipt, as far as the fleet learns from it. */
-export interface End extends Ended {
+export interface RequestEnd extends Ended {
   requestId: string
   workerId: string
   effort: EffortWord
@@ -117,20 +125,20 @@ export interface Probed {
   fault: string | undefined
 }
 
-export interface PoolState {
-  workers: Map<string, Worker>
+export interface FleetState {
+  workers: Map<string, FleetWorker>
   /** The worker of each leased request. */
-  leases: Map<string, Worker>
+  leases: Map<string, FleetWorker>
   /** The second worker of each request that two have. */
-  hedges: Map<string, Worker>
+  hedges: Map<string, FleetWorker>
   /** Requests that ended lately: a heartbeat sent before may still list them. In the order of their ends. */
   ended: Map<string, number>
   /** A lane for each model and home. */
-  queue: FairQueue<Waiting>
+  queue: FairQueue<WaitingRequest>
   /** By lane: how fast slots come free. */
   paces: Map<string, Pace>
   /** By model. */
-  markets: Map<string, Market>
+  markets: Map<string, ModelLoad>
   lengths: Lengths
   shares: Shares
   /** By kind of worker. */
@@ -170,13 +178,13 @@ const underLoadMs = 10_000
 const shedMax = 256
 const consideredMax = 4
 
-export function emptyPool(spill = true): PoolState {
+export function emptyFleet(spill = true): FleetState {
   return {
     workers: new Map(),
     leases: new Map(),
     hedges: new Map(),
     ended: new Map(),
-    queue: new FairQueue<Waiting>(laneOf),
+    queue: new FairQueue<WaitingRequest>(laneOf),
     paces: new Map(),
     markets: new Map(),
     lengths: newLengths(),
@@ -190,7 +198,12 @@ export function emptyPool(spill = true): PoolState {
 }
 
 /** Answers at once, or undefined when the request now waits. `tell` is called for another that has to leave for it. */
-export function lease(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => void): Outcome | undefined {
+export function lease(
+  pool: FleetState,
+  ask: LeaseRequest,
+  now: number,
+  tell: (told: Notification) => void,
+): LeaseOutcome | undefined {
   // Its call that ends the lease before may come after this one.
   if (pool.leases.has(ask.requestId)) for (const told of release(pool, ask.requestId, now)) tell(told)
   note(pool, ask, now)
@@ -199,7 +212,12 @@ export function lease(pool: PoolState, ask: Ask, now: number, tell: (told: Told)
   return outcome
 }
 
-function leaseNow(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => void): Outcome | undefined {
+function leaseNow(
+  pool: FleetState,
+  ask: LeaseRequest,
+  now: number,
+  tell: (told: Notification) => void,
+): LeaseOutcome | undefined {
   const { model } = ask
   if (!hasCandidate(pool, ask, now)) return { kind: 'rejected-no-endpoints' }
   const lane = laneOf(ask)
@@ -217,10 +235,15 @@ function leaseNow(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => 
 }
 
 /** What is kept from the greedy who wait is there for one who comes. */
-function pastGreedy(pool: PoolState, ask: Ask, now: number, tell: (told: Told) => void): Outcome | undefined {
+function pastGreedy(
+  pool: FleetState,
+  ask: LeaseRequest,
+  now: number,
+  tell: (told: Notification) => void,
+): LeaseOutcome | undefined {
   const first = pool.queue.next(laneOf(ask), now)
   if (!first || !greedy(pool, first.item) || greedy(pool, ask)) return undefined
-  let own: Outcome | undefined
+  let own: LeaseOutcome | undefined
   for (const told of serve(pool, ask.model, now)) {
     if (told.requestId === ask.requestId) own = told.outcome
     else tell(told)
@@ -232,20 +255,20 @@ function pastGreedy(pool: PoolState, ask: Ask, now: number, tell: (told: Told) =
  * As how much of a request it counts where the border is put. While somebody waits, what a greedy tenant asks counts by
  * its share of what runs only: else its flood of one kind moves the border and takes workers from others' other kind.
  */
-function fairDemand(pool: PoolState, ask: Ask): number {
+function fairDemand(pool: FleetState, ask: LeaseRequest): number {
   const counted = pool.queue.size > 0 && greedy(pool, ask)
   return counted ? shareOverRunning(pool.shares, ask.tenantId, ask.weight) : 1
 }
 
-function greedy(pool: PoolState, { tenantId, weight }: Ask): boolean {
-  return isGreedy(pool.shares, tenantId, weight)
+function greedy(pool: FleetState, { tenantId, weight }: LeaseRequest): boolean {
+  return isOverShare(pool.shares, tenantId, weight)
 }
 
 /**
  * A second worker for a request that has one, beside it: one that has a place now, while nobody waits for it. The first
  * is in `ask.exclude`. Each of the two leases ends by itself; `release` ends both.
  */
-export function hedge(pool: PoolState, ask: Ask, now: number): Place | undefined {
+export function hedge(pool: FleetState, ask: LeaseRequest, now: number): WorkerEndpoint | undefined {
   const { requestId, model } = ask
   if (!pool.leases.has(requestId) || pool.hedges.has(requestId)) return undefined
   if (poolNames.some((home) => pool.queue.backlog(`${home} ${model}`) > 0)) return undefined
@@ -255,21 +278,21 @@ export function hedge(pool: PoolState, ask: Ask, now: number): Place | undefined
 }
 
 /** The request ended, or its client left while it waited. Safe to repeat. */
-export function release(pool: PoolState, requestId: string, now: number): Told[] {
+export function release(pool: FleetState, requestId: string, now: number): Notification[] {
   if (pool.queue.remove(requestId)) return [tellEnd(pool, requestId, { kind: 'evicted-cancelled' })]
   const workers = [pool.leases.get(requestId), pool.hedges.get(requestId)].filter((worker) => worker !== undefined)
   return workers.flatMap((worker) => releaseFrom(pool, worker, requestId, now))
 }
 
 /** What this worker did of the request is over. It may wait again by now, or run elsewhere: that stays. */
-export function releaseOn(pool: PoolState, workerId: string, requestId: string, now: number): Told[] {
+export function releaseOn(pool: FleetState, workerId: string, requestId: string, now: number): Notification[] {
   const worker = [pool.leases.get(requestId), pool.hedges.get(requestId)].find(
     (each) => each?.heartbeat.workerId === workerId,
   )
   return worker ? releaseFrom(pool, worker, requestId, now) : []
 }
 
-function releaseFrom(pool: PoolState, worker: Worker, requestId: string, now: number): Told[] {
+function releaseFrom(pool: FleetState, worker: FleetWorker, requestId: string, now: number): Notification[] {
   endLease(pool, worker, requestId)
   pool.ended.delete(requestId)
   pool.ended.set(requestId, now)
@@ -277,7 +300,7 @@ function releaseFrom(pool: PoolState, worker: Worker, requestId: string, now: nu
 }
 
 /** The worker's own last word on a request: what it says of lengths and speeds is learnt, and its slot is free. */
-export function settled(pool: PoolState, end: End, now: number): Told[] {
+export function requestEnded(pool: FleetState, end: RequestEnd, now: number): Notification[] {
   const worker = pool.workers.get(end.workerId)
   const lease = worker?.leases.get(end.requestId)
   if (worker) {
@@ -295,7 +318,7 @@ export function settled(pool: PoolState, end: End, now: number): Told[] {
 }
 
 /** A request could not reach this worker: it gets no other until a probe reaches it, and the lease is free. */
-export function workerFailed(pool: PoolState, workerId: string, requestId: string, now: number): Told[] {
+export function workerFailed(pool: FleetState, workerId: string, requestId: string, now: number): Notification[] {
   const worker = pool.workers.get(workerId)
   if (worker) {
     worker.failed = true
@@ -305,7 +328,13 @@ export function workerFailed(pool: PoolState, workerId: string, requestId: strin
   return [...releaseOn(pool, workerId, requestId, now), ...sweep(pool, now)]
 }
 
-export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, now: number, hold?: Hold): Told[] {
+export function heartbeat(
+  pool: FleetState,
+  beat: Heartbeat,
+  keyEpoch: number,
+  now: number,
+  hold?: Hold,
+): Notification[] {
   const known = pool.workers.get(beat.workerId)
   const sameProcess = known?.heartbeat.instance === beat.instance
   if (known && sameProcess && known.heartbeat.sentAt > beat.sentAt) return []
@@ -333,14 +362,20 @@ export function heartbeat(pool: PoolState, beat: Heartbeat, keyEpoch: number, no
 }
 
 /** What runs there runs on, and the worker gets no new requests. `seenAt` is the time of its last heartbeat. */
-export function holdWorker(pool: PoolState, workerId: string, hold: Hold, seenAt: number, now: number): Told[] {
+export function holdWorker(
+  pool: FleetState,
+  workerId: string,
+  hold: Hold,
+  seenAt: number,
+  now: number,
+): Notification[] {
   const worker = pool.workers.get(workerId)
   if (worker) Object.assign(worker, { hold, seenAt })
   return sweep(pool, now)
 }
 
 /** Whether the edge is to probe this worker now: at its first beat, and from time to time while it cannot be reached. */
-export function probeDue(pool: PoolState, workerId: string, now: number): boolean {
+export function probeDue(pool: FleetState, workerId: string, now: number): boolean {
   const worker = pool.workers.get(workerId)
   if (!worker || (worker.probedAt !== undefined && !worker.failed)) return false
   if (worker.probedAt !== undefined && now - worker.probedAt < budgets.workerProbeMs.value) return false
@@ -348,7 +383,7 @@ export function probeDue(pool: PoolState, workerId: string, now: number): boolea
   return true
 }
 
-export function probed(pool: PoolState, { workerId, instance, fault }: Probed, now: number): Told[] {
+export function probed(pool: FleetState, { workerId, instance, fault }: Probed, now: number): Notification[] {
   const worker = pool.workers.get(workerId)
   if (worker?.heartbeat.instance !== instance) return []
   Object.assign(worker, { failed: fault !== undefined, failedWhy: fault })
@@ -358,7 +393,7 @@ export function probed(pool: PoolState, { workerId, instance, fault }: Probed, n
 }
 
 /** Before the beat is taken: what came since the last one was written by those that ran. */
-function learn(pool: PoolState, worker: Worker, beat: Heartbeat, now: number): void {
+function learn(pool: FleetState, worker: FleetWorker, beat: Heartbeat, now: number): void {
   const claimed = beat.outputTokensTotal - worker.heartbeat.outputTokensTotal
   const tokens = believedTokens(claimed, runningOn(worker), now - worker.seenAt)
   const quickShare = worker.leases.size > 0 ? worker.quick / worker.leases.size : 0
@@ -368,7 +403,7 @@ function learn(pool: PoolState, worker: Worker, beat: Heartbeat, now: number): v
 }
 
 /** A worker whose key is no longer good is out at once. Its receipts are waited for, unless it is no longer believed. */
-export function expel(pool: PoolState, workerId: string, believed: boolean, now: number): Told[] {
+export function expel(pool: FleetState, workerId: string, believed: boolean, now: number): Notification[] {
   if (believed && pool.workers.has(workerId)) miss(pool, workerId, now)
   if (!believed) pool.missing.delete(workerId)
   forget(pool, workerId)
@@ -376,7 +411,7 @@ export function expel(pool: PoolState, workerId: string, believed: boolean, now:
 }
 
 /** Drops what is too old, and serves who waits. Call it about once a second. */
-export function sweep(pool: PoolState, now: number): Told[] {
+export function sweep(pool: FleetState, now: number): Notification[] {
   for (const [id, worker] of pool.workers) {
     if (now - worker.seenAt <= heartbeatLostMs) continue
     forget(pool, id)
@@ -384,7 +419,7 @@ export function sweep(pool: PoolState, now: number): Told[] {
   }
   dropOlder(pool.missing, now - missingKeptMs)
   dropOlder(pool.ended, now - endedKeptMs)
-  const told = pool.queue.removeOlder(now - waitingTtlMs).map((entry): Told => {
+  const told = pool.queue.removeOlder(now - waitingTtlMs).map((entry): Notification => {
     const { requestId } = entry.item
     return tellEnd(pool, requestId, { kind: 'evicted-ttl', retryAfterMs: retryAfterMs(pool, laneOf(entry.item), now) })
   })
@@ -397,7 +432,7 @@ export function sweep(pool: PoolState, now: number): Told[] {
 }
 
 /** Where a request stands that waits; undefined for any other. */
-export function waitView(pool: PoolState, requestId: string, now: number): WaitView | undefined {
+export function waitView(pool: FleetState, requestId: string, now: number): WaitView | undefined {
   const entry = pool.queue.entry(requestId)
   const standing = pool.queue.standing(requestId)
   if (!entry || !standing) return undefined
@@ -408,7 +443,7 @@ export function waitView(pool: PoolState, requestId: string, now: number): WaitV
 }
 
 /** Every worker that may hold receipts: those that can be asked, and those that cannot. */
-export function registry(pool: PoolState): { present: Place[]; missing: string[] } {
+export function registry(pool: FleetState): { present: WorkerEndpoint[]; missing: string[] } {
   return { present: [...pool.workers.values()].map(placeOf), missing: [...pool.missing.keys()] }
 }
 
@@ -434,7 +469,7 @@ export interface PoolView {
 }
 
 /** @param home only the workers at home there, and those that wait for it */
-export function view(pool: PoolState, home?: PoolName): PoolView {
+export function view(pool: FleetState, home?: PoolName): PoolView {
   const present = [...pool.workers.values()].filter(({ heartbeat: beat }) => home === undefined || beat.pool === home)
   const workers = present.map((worker) => {
     const { heartbeat: beat, side, leases } = worker
@@ -460,14 +495,14 @@ export function view(pool: PoolState, home?: PoolName): PoolView {
   }
 }
 
-function forget(pool: PoolState, workerId: string): void {
+function forget(pool: FleetState, workerId: string): void {
   const worker = pool.workers.get(workerId)
   if (!worker) return
   for (const requestId of [...worker.leases.keys()]) endLease(pool, worker, requestId)
   pool.workers.delete(workerId)
 }
 
-function endLease(pool: PoolState, worker: Worker, requestId: string): void {
+function endLease(pool: FleetState, worker: FleetWorker, requestId: string): void {
   const lease = dropLease(worker, requestId)
   if (lease) gave(pool.shares, lease.tenantId)
   undecided(worker.breaker, requestId)
@@ -475,7 +510,7 @@ function endLease(pool: PoolState, worker: Worker, requestId: string): void {
 }
 
 /** Kept in the order of their times. */
-function miss(pool: PoolState, workerId: string, now: number): void {
+function miss(pool: FleetState, workerId: string, now: number): void {
   pool.missing.delete(workerId)
   pool.missing.set(workerId, now)
 }
@@ -488,7 +523,7 @@ function dropOlder(times: Map<string, number>, time: number): void {
 }
 
 /** Those whose model nobody serves any more, or nobody but the workers that failed them. */
-function refuseHopeless(pool: PoolState, lane: string, now: number): Told[] {
+function refuseHopeless(pool: FleetState, lane: string, now: number): Notification[] {
   const served = hasCandidate(pool, { model: modelIn(lane), exclude: [] }, now)
   const { queue } = pool
   const hopeless = served
@@ -505,10 +540,10 @@ function refuseHopeless(pool: PoolState, lane: string, now: number): Told[] {
  * the time after which the queue will have drained: batch first, of the tenant furthest over its share, then those that
  * have come too late already.
  */
-function shedSurplus(pool: PoolState, lane: string, now: number): Told[] {
+function shedSurplus(pool: FleetState, lane: string, now: number): Notification[] {
   const everyMs = grantEveryMs(paceOf(pool, lane), now)
   if (everyMs === undefined || everyMs <= 0) return []
-  const told: Told[] = []
+  const told: Notification[] = []
   for (let count = 0; count < shedMax && pool.queue.backlog(lane) * everyMs > waitingTtlMs; count++) {
     const entry = pool.queue.surplus(lane)
     if (!entry) break
@@ -518,19 +553,19 @@ function shedSurplus(pool: PoolState, lane: string, now: number): Told[] {
   return told
 }
 
-function shed(pool: PoolState, { item }: Entry<Waiting>, now: number): Told {
-  const outcome: Outcome = { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, laneOf(item), now) }
+function shed(pool: FleetState, { item }: QueueEntry<WaitingRequest>, now: number): Notification {
+  const outcome: LeaseOutcome = { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, laneOf(item), now) }
   return tellEnd(pool, item.requestId, outcome)
 }
 
-function tellEnd(pool: PoolState, requestId: string, outcome: Outcome): Told {
+function tellEnd(pool: FleetState, requestId: string, outcome: LeaseOutcome): Notification {
   pool.decisions.end(requestId, outcome.kind)
   return { requestId, outcome }
 }
 
 /** Gives the model's free places to those that wait for them. */
-function serve(pool: PoolState, model: string, now: number): Told[] {
-  const told: Told[] = []
+function serve(pool: FleetState, model: string, now: number): Notification[] {
+  const told: Notification[] = []
   for (let next = nextServed(pool, model, now); next; next = nextServed(pool, model, now)) {
     granted(paceOf(pool, laneOf(next.entry.item)), now)
     const { requestId } = next.entry.item
@@ -540,7 +575,7 @@ function serve(pool: PoolState, model: string, now: number): Told[] {
 }
 
 /** Short answers first: they take little, and only what suits them. Where there is one side only, not always. */
-function nextServed(pool: PoolState, model: string, now: number) {
+function nextServed(pool: FleetState, model: string, now: number) {
   if (pool.queue.size === 0) return undefined
   const market = marketOf(pool, model, now)
   const longWaits = pool.queue.backlog(`throughput ${model}`) > 0
@@ -555,10 +590,10 @@ function nextServed(pool: PoolState, model: string, now: number) {
   return undefined
 }
 
-function nextInLane(pool: PoolState, lane: string, due: boolean, now: number) {
+function nextInLane(pool: FleetState, lane: string, due: boolean, now: number) {
   const { queue } = pool
   let choice: Choice | undefined
-  const fits = (item: Waiting) => {
+  const fits = (item: WaitingRequest) => {
     choice = choose(pool, item, now - (queue.entry(item.requestId)?.since ?? now), now, due)
     return choice !== undefined
   }
@@ -571,7 +606,7 @@ function nextInLane(pool: PoolState, lane: string, due: boolean, now: number) {
     return { entry, choice }
   }
   // What is kept from a greedy tenant is kept for those behind it.
-  const skips = (item: Waiting) => greedy(pool, item)
+  const skips = (item: WaitingRequest) => greedy(pool, item)
   const other = skips(entry.item) ? queue.next(lane, now, skips) : undefined
   if (!other || !fits(other.item) || !choice) return undefined
   queue.take(lane, now, skips)
@@ -579,25 +614,25 @@ function nextInLane(pool: PoolState, lane: string, due: boolean, now: number) {
 }
 
 interface Choice {
-  worker: Worker
-  order: Order
-  judged: Judged
+  worker: FleetWorker
+  order: PlacementRequest
+  judged: JudgedWorker
   considered: Considered
 }
 
 /** The place that suits it best, or none when it is better off waiting. */
-function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = false): Choice | undefined {
+function choose(pool: FleetState, ask: LeaseRequest, waitedMs: number, now: number, due = false): Choice | undefined {
   const { model, effort, promptTokens } = ask
   const considered: Considered = { counts: {}, best: [] }
   const free = withFreeSlot(pool, ask, considered, now)
   if (free.length === 0) return undefined
   const home = homeOf(effort)
   const outputTokens = expectedLength(pool.lengths, model, effort, ask.outputTokensMax)
-  const order: Order = { home, promptTokens, outputTokens, waitedMs, greedy: greedy(pool, ask), due }
+  const order: PlacementRequest = { home, promptTokens, outputTokens, waitedMs, greedy: greedy(pool, ask), due }
   const crowders = crowdersOf(pool.shares, ask.tenantId, ask.weight)
   const house = houseOf(marketOf(pool, model, now), model, pool.workers.values(), waitsFor(pool, model), now)
   const held = pool.affinity.held(ask.prefix)
-  let best: { worker: Worker; judged: Judged } | undefined
+  let best: { worker: FleetWorker; judged: JudgedWorker } | undefined
   for (const worker of free) {
     if (!pool.spill && worker.side !== home && house.has[home]) continue
     const heldTokens = held.get(worker.heartbeat.workerId) ?? 0
@@ -610,7 +645,7 @@ function choose(pool: PoolState, ask: Ask, waitedMs: number, now: number, due = 
   return best && { ...best, order, considered }
 }
 
-function prefers({ preferWorkerId }: Ask, judged: Judged, best: Judged): boolean {
+function prefers({ preferWorkerId }: LeaseRequest, judged: JudgedWorker, best: JudgedWorker): boolean {
   if (best.workerId === preferWorkerId) return false
   return judged.workerId === preferWorkerId || better(judged, best)
 }
@@ -619,12 +654,12 @@ function prefers({ preferWorkerId }: Ask, judged: Judged, best: Judged): boolean
  * Where a request would go, without a lease: the worker that is to read its media. Where no place is free, the worker that
  * is least full, at home if one is there.
  */
-export function suggest(pool: PoolState, ask: Ask, now: number): Place | undefined {
+export function suggest(pool: FleetState, ask: LeaseRequest, now: number): WorkerEndpoint | undefined {
   const choice = choose(pool, ask, 0, now)
   if (choice) return placeOf(choice.worker)
   const home = homeOf(ask.effort)
-  const load = (worker: Worker) => runningOn(worker) / worker.heartbeat.slotsMax + Number(worker.side !== home)
-  let least: Worker | undefined
+  const load = (worker: FleetWorker) => runningOn(worker) / worker.heartbeat.slotsMax + Number(worker.side !== home)
+  let least: FleetWorker | undefined
   for (const worker of pool.workers.values()) {
     if (!serves(worker, ask.model, ask.exclude, now)) continue
     if (!least || load(worker) < load(least)) least = worker
@@ -632,13 +667,18 @@ export function suggest(pool: PoolState, ask: Ask, now: number): Place | undefin
   return least && placeOf(least)
 }
 
-function waitsFor({ queue }: PoolState, model: string): House['waits'] {
+function waitsFor({ queue }: FleetState, model: string): ModelSnapshot['waits'] {
   return { latency: queue.backlog(`latency ${model}`) > 0, throughput: queue.backlog(`throughput ${model}`) > 0 }
 }
 
 /** The others are counted only: in a busy fleet they are nearly all. */
-function withFreeSlot(pool: PoolState, { model, exclude }: Ask, considered: Considered, now: number): Worker[] {
-  const free: Worker[] = []
+function withFreeSlot(
+  pool: FleetState,
+  { model, exclude }: LeaseRequest,
+  considered: Considered,
+  now: number,
+): FleetWorker[] {
+  const free: FleetWorker[] = []
   let full = 0
   for (const worker of pool.workers.values()) {
     if (!serves(worker, model, exclude, now)) continue
@@ -649,7 +689,7 @@ function withFreeSlot(pool: PoolState, { model, exclude }: Ask, considered: Cons
   return free
 }
 
-function keepBest(best: Judged[], judged: Judged): void {
+function keepBest(best: JudgedWorker[], judged: JudgedWorker): void {
   const at = best.findIndex((each) => better(judged, each))
   if (at < 0 && best.length >= consideredMax) return
   best.splice(at < 0 ? best.length : at, 0, judged)
@@ -657,13 +697,13 @@ function keepBest(best: Judged[], judged: Judged): void {
 }
 
 function grant(
-  pool: PoolState,
-  ask: Ask,
+  pool: FleetState,
+  ask: LeaseRequest,
   choice: Choice,
   now: number,
-  waited?: Entry<Ask & Queued>,
+  waited?: QueueEntry<LeaseRequest & Queued>,
   held = pool.leases,
-): Outcome {
+): LeaseOutcome {
   const { worker, order, judged, considered } = choice
   const { requestId, promptTokens, prefix } = ask
   const { workerId, pool: home } = worker.heartbeat
@@ -695,11 +735,11 @@ function whyOf({ order, judged }: Choice): string {
   return `${where}; it uses least of its targets there${prefix}`
 }
 
-function placeOf({ heartbeat: beat, keyEpoch }: Worker): Place {
+function placeOf({ heartbeat: beat, keyEpoch }: FleetWorker): WorkerEndpoint {
   return { workerId: beat.workerId, keyEpoch, url: beat.url, pool: beat.pool }
 }
 
-function note(pool: PoolState, ask: Ask, now: number): void {
+function note(pool: FleetState, ask: LeaseRequest, now: number): void {
   const { requestId, tenantId, model, effort, priorityClass, weight, promptTokens } = ask
   const expectedOutputTokens = Math.round(expectedLength(pool.lengths, model, effort, ask.outputTokensMax))
   pool.decisions.begin({
@@ -713,7 +753,12 @@ function note(pool: PoolState, ask: Ask, now: number): void {
 }
 
 /** Whether it would wait too long for what it asks, and not for what its tenant agreed to instead. */
-function wantsLess(pool: PoolState, ask: Ask, lane: string, now: number): ask is Ask & { effortUnderLoad: EffortWord } {
+function wantsLess(
+  pool: FleetState,
+  ask: LeaseRequest,
+  lane: string,
+  now: number,
+): ask is LeaseRequest & { effortUnderLoad: EffortWord } {
   const { effortUnderLoad, again, model } = ask
   if (effortUnderLoad === null || again || homeOf(effortUnderLoad) === homeOf(ask.effort)) return false
   const other = `${otherPool(homeOf(ask.effort))} ${model}`
@@ -721,23 +766,27 @@ function wantsLess(pool: PoolState, ask: Ask, lane: string, now: number): ask is
 }
 
 /** For one that comes now; nothing is expected while nobody waits. */
-function expectedWaitMs(pool: PoolState, lane: string, now: number): number {
+function expectedWaitMs(pool: FleetState, lane: string, now: number): number {
   const backlog = pool.queue.backlog(lane)
   if (backlog === 0) return 0
   return (backlog + 1) * (grantEveryMs(paceOf(pool, lane), now) ?? retryAfterUnknownMs)
 }
 
-function hasCandidate(pool: PoolState, { model, exclude }: Pick<Ask, 'model' | 'exclude'>, now: number): boolean {
+function hasCandidate(
+  pool: FleetState,
+  { model, exclude }: Pick<LeaseRequest, 'model' | 'exclude'>,
+  now: number,
+): boolean {
   for (const worker of pool.workers.values()) if (serves(worker, model, exclude, now)) return true
   return false
 }
 
-function hasSide(pool: PoolState, model: string, side: PoolName, now: number): boolean {
+function hasSide(pool: FleetState, model: string, side: PoolName, now: number): boolean {
   for (const worker of pool.workers.values()) if (worker.side === side && serves(worker, model, [], now)) return true
   return false
 }
 
-function moveBorders(pool: PoolState, model: string, now: number): void {
+function moveBorders(pool: FleetState, model: string, now: number): void {
   const market = marketOf(pool, model, now)
   const most = Number.MAX_SAFE_INTEGER
   const expected = {
@@ -747,7 +796,7 @@ function moveBorders(pool: PoolState, model: string, now: number): void {
   moveBorder(market, model, pool.workers.values(), expected, waitsFor(pool, model), pool.spill, now)
 }
 
-function marketOf(pool: PoolState, model: string, now: number): Market {
+function marketOf(pool: FleetState, model: string, now: number): ModelLoad {
   const known = pool.markets.get(model)
   if (known) return known
   if (pool.markets.size >= marketsMax) pool.markets.clear()
@@ -756,13 +805,13 @@ function marketOf(pool: PoolState, model: string, now: number): Market {
   return market
 }
 
-function speedOf(pool: PoolState, beat: Heartbeat): Speed {
+function speedOf(pool: FleetState, beat: Heartbeat): Speed {
   const wide = keptSpeed(pool, beat.model, () => newSpeed(undefined))
   return keptSpeed(pool, kindOf(beat), () => newSpeed(wide))
 }
 
 /** The kinds that were not heard of for longest go first: one worker that changes its kind drops no other's figures. */
-function keptSpeed({ speeds }: PoolState, name: string, make: () => Speed): Speed {
+function keptSpeed({ speeds }: FleetState, name: string, make: () => Speed): Speed {
   const speed = speeds.get(name) ?? make()
   speeds.delete(name)
   const [oldest] = speeds.keys()
@@ -771,12 +820,12 @@ function keptSpeed({ speeds }: PoolState, name: string, make: () => Speed): Spee
   return speed
 }
 
-function waiting(ask: Ask): Waiting {
+function waiting(ask: LeaseRequest): WaitingRequest {
   const promised = ask.priorityClass === 'interactive'
   return { ...ask, dueMs: promised ? targets[homeOf(ask.effort)].firstTokenMs : Number.POSITIVE_INFINITY }
 }
 
-function laneOf({ effort, model }: Pick<Ask, 'effort' | 'model'>): string {
+function laneOf({ effort, model }: Pick<LeaseRequest, 'effort' | 'model'>): string {
   return `${homeOf(effort)} ${model}`
 }
 
@@ -784,7 +833,7 @@ function modelIn(lane: string): string {
   return lane.slice(lane.indexOf(' ') + 1)
 }
 
-function paceOf(pool: PoolState, lane: string): Pace {
+function paceOf(pool: FleetState, lane: string): Pace {
   const known = pool.paces.get(lane)
   if (known) return known
   if (pool.paces.size >= pacesMax) pool.paces.clear()
@@ -794,7 +843,7 @@ function paceOf(pool: PoolState, lane: string): Pace {
 }
 
 /** When those that wait in this lane will have been served, at the pace of late. */
-function retryAfterMs(pool: PoolState, lane: string, now: number): number {
+function retryAfterMs(pool: FleetState, lane: string, now: number): number {
   const everyMs = grantEveryMs(paceOf(pool, lane), now)
   if (everyMs === undefined) return retryAfterUnknownMs
   const wait = Math.ceil(everyMs * (pool.queue.backlog(lane) + 1))

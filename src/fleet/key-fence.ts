@@ -5,7 +5,7 @@
  * What a fence refuses are heartbeats, and so new work. Receipts are money: those of a rotated key are taken for good,
  * only those of a revoked one are not, because its bearer is no longer believed.
  */
-export interface Fence {
+export interface KeyFence {
   workerId: string
   /** Heartbeats of an older epoch are refused. */
   epochMin: number
@@ -17,17 +17,17 @@ export interface Fence {
   epochRevoked: number
 }
 
-export function heartbeatAllowed(fence: Fence | undefined, epoch: number, now: number): boolean {
+export function heartbeatAllowed(fence: KeyFence | undefined, epoch: number, now: number): boolean {
   if (!fence) return true
   return epoch >= fence.epochMin && epoch > fence.epochRevoked && (epoch >= fence.nextMin || now < fence.nextAt)
 }
 
-export function receiptAllowed(fence: Fence | undefined, epoch: number): boolean {
+export function receiptAllowed(fence: KeyFence | undefined, epoch: number): boolean {
   return !fence || epoch > fence.epochRevoked
 }
 
 /** Both together. Orders may arrive twice or out of turn; a fence is never lowered. */
-export function joinFences(known: Fence | undefined, added: Fence): Fence {
+export function joinFences(known: KeyFence | undefined, added: KeyFence): KeyFence {
   if (!known) return added
   const newer = added.nextMin > known.nextMin || (added.nextMin === known.nextMin && added.nextAt <= known.nextAt)
   const { nextMin, nextAt } = newer ? added : known

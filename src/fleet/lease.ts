@@ -2,15 +2,15 @@
 
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
-import type { Line } from '../chat/context.ts'
+import type { RequestContext } from '../chat/context.ts'
 import { fleetOf } from './client.ts'
-import type { Ask, Outcome, Place } from './fleet.ts'
+import type { LeaseOutcome, LeaseRequest, WorkerEndpoint } from './fleet.ts'
 import type { Wait } from './queue-status.ts'
 import { refusal } from './refusal.ts'
 
-export interface Lease {
+export interface GrantedLease {
   pool: PoolName
-  place: Place
+  place: WorkerEndpoint
   waitedMs: number
   /** In the queue, when it came; null when it did not wait. */
   position: number | null
@@ -23,7 +23,11 @@ export interface Lease {
  * less effort then, it is asked once more with that.
  * The caller owns the lease: the receipt gives it back, or `releaseLease` does.
  */
-export async function route(line: Line, order: Omit<Ask, 'requestId'>, wait: Wait): Promise<Lease> {
+export async function route(
+  line: RequestContext,
+  order: Omit<LeaseRequest, 'requestId'>,
+  wait: Wait,
+): Promise<GrantedLease> {
   const ask = { requestId: line.requestId, ...order }
   wait.begin()
   const outcome = await leaseLowering(line, ask, wait).finally(() => wait.end())
@@ -33,7 +37,7 @@ export async function route(line: Line, order: Omit<Ask, 'requestId'>, wait: Wai
   return { pool: place.pool, place, waitedMs, position, effort: wait.lowered ?? ask.effort }
 }
 
-async function leaseLowering(line: Line, ask: Ask, wait: Wait): Promise<Outcome> {
+async function leaseLowering(line: RequestContext, ask: LeaseRequest, wait: Wait): Promise<LeaseOutcome> {
   const outcome = await leaseIn(line, ask)
   if (outcome.kind !== 'lower-effort') return outcome
   wait.lowered = outcome.effort
@@ -41,7 +45,7 @@ async function leaseLowering(line: Line, ask: Ask, wait: Wait): Promise<Outcome>
   return leaseIn(line, { ...ask, effort: outcome.effort, effortUnderLoad: null, prefix: [] })
 }
 
-async function leaseIn(line: Line, ask: Ask): Promise<Outcome> {
+async function leaseIn(line: RequestContext, ask: LeaseRequest): Promise<LeaseOutcome> {
   const fleet = fleetOf(line.env)
   const cancel = () => line.waitUntil(fleet.release([ask.requestId]))
   line.left.addEventListener('abort', cancel, { once: true })

@@ -3,7 +3,7 @@
  * as it wants to be, so that whoever looks never waits for it.
  */
 import type { EffortWord } from '../../backends/model/effort.ts'
-import type { Line } from '../chat/context.ts'
+import type { RequestContext } from '../chat/context.ts'
 import { fleetOf } from './client.ts'
 import type { WaitView } from './fleet.ts'
 
@@ -12,13 +12,13 @@ export class Wait {
   past: { position: number; waitedMs: number } | undefined
   /** The effort that the request was lowered to under load; known before it waits. */
   lowered: EffortWord | undefined
-  readonly #line: Line
+  readonly #line: RequestContext
   #waits = false
   #known: WaitView | undefined
   #asking: Promise<void> | undefined
   #askAt = 0
 
-  constructor(line: Line) {
+  constructor(line: RequestContext) {
     this.#line = line
   }
 

@@ -1,11 +1,11 @@
 /** What a client is told whose request got no place. */
 import { GatewayError } from '../http/errors.ts'
-import type { Outcome } from './fleet.ts'
+import type { LeaseOutcome } from './fleet.ts'
 
 /** The house has no place for the request, now or in time: no worker, a full queue, a wait too long. */
 export class NoPlace extends GatewayError {}
 
-export function refusal(outcome: Outcome, model: string): GatewayError {
+export function refusal(outcome: LeaseOutcome, model: string): GatewayError {
   switch (outcome.kind) {
     case 'rejected-no-endpoints':
       return new NoPlace('server_is_overloaded', `no worker serves ${model} at the moment: try again soon`, {

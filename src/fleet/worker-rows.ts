@@ -1,7 +1,7 @@
 /** A worker in the operator's books (D1), and what the fleet object is to enforce of it. */
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import type { Enrolment } from './enrolment.ts'
-import type { Fence } from './key-fence.ts'
+import type { KeyFence } from './key-fence.ts'
 
 /** As `workerColumns` reads it. */
 export interface WorkerRow {
@@ -35,6 +35,6 @@ export function enrolmentOf({ workerId, revision, url, pools, models, slotsMax }
 }
 
 /** What the row alone says: nothing older than the key before the newest, nothing revoked. */
-export function fenceOf({ workerId, epoch, epochRevoked }: WorkerRow): Fence {
+export function fenceOf({ workerId, epoch, epochRevoked }: WorkerRow): KeyFence {
   return { workerId, epochMin: Math.max(epoch - 1, epochRevoked + 1), nextMin: 0, nextAt: 0, epochRevoked }
 }

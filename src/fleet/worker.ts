@@ -5,10 +5,10 @@ import type { PoolName } from '../../backends/wire/dispatch.ts'
 import { type Heartbeat, heartbeatEveryMs, heartbeatLostMs, type WorkerState } from '../../backends/wire/heartbeat.ts'
 import { type Breaker, lets, newBreaker } from './circuit-breaker.ts'
 import type { Hold } from './enrolment-check.ts'
-import type { Post } from './placement/score.ts'
+import type { WorkerCandidate } from './placement/score.ts'
 import { observePrompt, observeTokens, promptPerMs, type Speed, tokenMsAt } from './placement/worker-speed.ts'
 
-export interface Lease {
+export interface SlotLease {
   at: number
   tenantId: string
   home: PoolName
@@ -20,7 +20,7 @@ export interface Lease {
   beside: number
 }
 
-export interface Worker {
+export interface FleetWorker {
   heartbeat: Heartbeat
   keyEpoch: number
   seenAt: number
@@ -36,7 +36,7 @@ export interface Worker {
   /** Running there by its own word, without a lease of ours. */
   unleased: number
   /** By request id. */
-  leases: Map<string, Lease>
+  leases: Map<string, SlotLease>
   /** On which side of the border it stands; its home until it is moved. */
   side: PoolName
   /** Shared by all of its kind. */
@@ -77,7 +77,7 @@ const slowerMost = 4
 /** Until so much was seen, a worker is taken to be as fast as its kind: answers times milliseconds. */
 const evenMs = 100_000
 
-export function newWorker(beat: Heartbeat, keyEpoch: number, speed: Speed, now: number): Worker {
+export function newWorker(beat: Heartbeat, keyEpoch: number, speed: Speed, now: number): FleetWorker {
   return {
     heartbeat: beat,
     keyEpoch,
@@ -106,14 +106,14 @@ export function kindOf({ model, engine, pool, slotsMax }: Heartbeat): string {
   return `${model} ${engine} ${pool} ${slotsMax}`
 }
 
-export function serves(worker: Worker, model: string, exclude: readonly string[], now: number): boolean {
+export function serves(worker: FleetWorker, model: string, exclude: readonly string[], now: number): boolean {
   const { failed, hold, heartbeat: beat, seenAt, breaker } = worker
   const here = !failed && !hold && beat.state === 'ready' && now - seenAt <= heartbeatLostMs
   return here && beat.model === model && !exclude.includes(beat.workerId) && lets(breaker, now)
 }
 
 /** What keeps requests from it, first; else its own word. */
-export function conditionOf({ hold, failed, failedWhy, heartbeat: beat }: Worker): {
+export function conditionOf({ hold, failed, failedWhy, heartbeat: beat }: FleetWorker): {
   state: WorkerState
   reason: string | null
 } {
@@ -121,11 +121,11 @@ export function conditionOf({ hold, failed, failedWhy, heartbeat: beat }: Worker
   return failed ? { state: 'unreachable', reason: failedWhy ?? null } : { state: beat.state, reason: null }
 }
 
-export function runningOn({ unleased, leases }: Worker): number {
+export function runningOn({ unleased, leases }: FleetWorker): number {
   return unleased + leases.size
 }
 
-export function postOf(worker: Worker, heldTokens: number, crowding: number, now: number): Post {
+export function postOf(worker: FleetWorker, heldTokens: number, crowding: number, now: number): WorkerCandidate {
   const { heartbeat: beat, side, speed, slower, keptTokens } = worker
   return {
     workerId: beat.workerId,
@@ -144,7 +144,7 @@ export function postOf(worker: Worker, heldTokens: number, crowding: number, now
 }
 
 /** How many of what runs there are these tenants'. */
-export function leasesOf(worker: Worker, tenantIds: readonly string[]): number {
+export function leasesOf(worker: FleetWorker, tenantIds: readonly string[]): number {
   if (tenantIds.length === 0) return 0
   let count = 0
   for (const { tenantId } of worker.leases.values()) if (tenantIds.includes(tenantId)) count += 1
@@ -152,9 +152,9 @@ export function leasesOf(worker: Worker, tenantIds: readonly string[]): number {
 }
 
 export function addLease(
-  worker: Worker,
+  worker: FleetWorker,
   requestId: string,
-  lease: Omit<Lease, 'beside' | 'readTokens'>,
+  lease: Omit<SlotLease, 'beside' | 'readTokens'>,
   freshTokens: number,
 ) {
   const readTokens = unread(worker, lease.at) + freshTokens
@@ -165,7 +165,7 @@ export function addLease(
   if (lease.home === 'latency') worker.quick += 1
 }
 
-export function dropLease(worker: Worker, requestId: string): Lease | undefined {
+export function dropLease(worker: FleetWorker, requestId: string): SlotLease | undefined {
   const lease = worker.leases.get(requestId)
   if (!lease) return undefined
   worker.leases.delete(requestId)
@@ -175,7 +175,7 @@ export function dropLease(worker: Worker, requestId: string): Lease | undefined 
 }
 
 /** A heartbeat's sums, as the speed of the batch that ran since the last one. */
-export function observeBeat(worker: Worker, beat: Heartbeat, now: number): void {
+export function observeBeat(worker: FleetWorker, beat: Heartbeat, now: number): void {
   const { reported } = worker
   const ms = beat.sentAt - reported.at
   if (ms < reportEveryMs) return
@@ -195,7 +195,7 @@ export function believedTokens(claimed: number, running: number, ms: number): nu
 }
 
 /** A receipt: the speed of one answer, and of reading its prompt. */
-export function observeEnd(worker: Worker, lease: Lease, end: Ended, now: number): void {
+export function observeEnd(worker: FleetWorker, lease: SlotLease, end: Ended, now: number): void {
   const { firstTokenMs, outputTokens, ms } = end
   if (!end.finished || firstTokenMs === null) return
   const answerMs = ms - firstTokenMs
@@ -209,7 +209,7 @@ export function observeEnd(worker: Worker, lease: Lease, end: Ended, now: number
   }
 }
 
-function observe(worker: Worker, batch: number, busyMs: number, tokens: number, now: number): void {
+function observe(worker: FleetWorker, batch: number, busyMs: number, tokens: number, now: number): void {
   const expectedMs = tokens * tokenMsAt(worker.speed, Math.round(batch))
   observeTokens(worker.speed, batch, busyMs, tokens, now)
   // Nothing was known before.
@@ -220,7 +220,7 @@ function observe(worker: Worker, batch: number, busyMs: number, tokens: number, 
   worker.slower = Math.min(slowerMost, Math.max(1 / slowerMost, (pace.busyMs + evenMs) / (pace.expectedMs + evenMs)))
 }
 
-function unread({ speed, unreadTokens, unreadAt }: Worker, now: number): number {
+function unread({ speed, unreadTokens, unreadAt }: FleetWorker, now: number): number {
   const perMs = promptPerMs(speed)
   return perMs === undefined ? 0 : Math.max(0, unreadTokens - perMs * Math.max(0, now - unreadAt))
 }

@@ -2,7 +2,7 @@
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
 import { type ErrorCode, errorTable } from '../../backends/model/errors.ts'
-import type { ErrorShape, Failure } from '../dialects/dialect.ts'
+import type { DialectFailure, ErrorShape } from '../dialects/dialect.ts'
 import { openaiErrors } from '../dialects/openai-chat/errors.ts'
 
 export class GatewayError extends Error {
@@ -53,7 +53,7 @@ export function errorResponse(error: unknown, requestId: string, shape: ErrorSha
 }
 
 /** What a client gets to see of it; what nobody foresaw is logged, and said to be ours. */
-export function failureOf(error: unknown, requestId: string): Failure {
+export function failureOf(error: unknown, requestId: string): DialectFailure {
   const { code, message, param } = asGatewayError(error, requestId)
   return { code, message, param, requestId }
 }

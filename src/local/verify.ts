@@ -10,14 +10,14 @@ import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
-import type { Row, Sql } from '../tenant/rows.ts'
+import type { Sql, SqlRow } from '../tenant/rows.ts'
 import { openStore } from '../tenant/store.ts'
-import { type Verdict, verifyBooks } from '../tenant/verify.ts'
+import { type VerificationReport, verifyBooks } from '../tenant/verify.ts'
 
 const triesMax = 5
 const usage = 'usage: npm run ledger:verify -- [state folder, by default TRAMONTANE_HOME or .tramontane]'
 
-interface Checked extends Verdict {
+interface VerifiedTenant extends VerificationReport {
   name: string
   sums: string
 }
@@ -54,8 +54,8 @@ function tenantFiles(home: string): string[] {
 }
 
 /** Undefined for an object that never became a tenant: someone asked for a name that does not exist. */
-function check(file: string, temporary: string): Checked | undefined {
-  let checked: Checked | undefined
+function check(file: string, temporary: string): VerifiedTenant | undefined {
+  let checked: VerifiedTenant | undefined
   for (let attempt = 0; attempt < triesMax; attempt++) {
     const copy = join(temporary, `${attempt}-${basename(file)}`)
     // The log after the database: what is folded in between is in both, and not in neither.
@@ -66,7 +66,7 @@ function check(file: string, temporary: string): Checked | undefined {
   return checked
 }
 
-function read(path: string, name: string): Checked | undefined {
+function read(path: string, name: string): VerifiedTenant | undefined {
   let db: DatabaseSync | undefined
   try {
     db = new DatabaseSync(path)
@@ -88,7 +88,7 @@ function read(path: string, name: string): Checked | undefined {
 
 function readOnly(db: DatabaseSync): Sql {
   return {
-    all: (query, ...values) => db.prepare(query).all(...values) as Row[],
+    all: (query, ...values) => db.prepare(query).all(...values) as SqlRow[],
     run: (query) => {
       if (!query.startsWith('CREATE TABLE IF NOT EXISTS'))
         throw new Error('the state is of another version of the product')

@@ -8,7 +8,7 @@
  */
 import type { ApiKey } from '../auth/api-key.ts'
 import { sha256Hex } from '../auth/secret.ts'
-import type { Line } from '../chat/context.ts'
+import type { RequestContext } from '../chat/context.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { takeRates } from '../tenant/take-rates.ts'
 import { answersStub } from './previous-response.ts'
@@ -20,7 +20,7 @@ const keptMs = 24 * 3_600_000
 const notKept = new Set(['content-length', 'transfer-encoding', 'date'])
 
 /** An attempt at an answer that is to be kept. Ends with `keep` or `drop`; only the first counts. */
-export interface Attempt {
+export interface IdempotentAttempt {
   /** Bytes that went out, in order. */
   take(bytes: Uint8Array): void
   /** The answer is whole, and its end is not yet told. Never rejects. */
@@ -31,21 +31,21 @@ export interface Attempt {
 export const idempotencyKeyOf = (request: Request) => request.headers.get(header)
 
 /** What the key may ask now, as its tenant just said, and what it asks. */
-export interface Scope {
+export interface ReplayScope {
   /** Null for all. */
   models: string[] | null
   model: string
 }
 
-export type Replayed = Response | Attempt
+export type Replayed = Response | IdempotentAttempt
 
 /** @returns the answer that was given before, or the attempt that is to be made */
 export async function replay(
   request: Request,
-  line: Line,
+  line: RequestContext,
   key: ApiKey,
   bodyDigest: string,
-  { models, model }: Scope,
+  { models, model }: ReplayScope,
 ): Promise<Replayed> {
   const given = idempotencyKeyOf(request) ?? ''
   if (given === '' || given.length > keyMax)
@@ -76,12 +76,12 @@ export async function replay(
   }
 }
 
-function attempt(line: Line, key: ApiKey, replayId: string): Attempt {
+function attempt(line: RequestContext, key: ApiKey, replayId: string): IdempotentAttempt {
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true })
   let text = ''
   let ended = false
   const stub = () => answersStub(line.env, key.tenantId)
-  const attempt: Attempt = {
+  const attempt: IdempotentAttempt = {
     take(bytes) {
       text += decoder.decode(bytes, { stream: true })
     },

@@ -1,8 +1,8 @@
 /** Between the line and what is kept of earlier answers. */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { ApiKey } from '../auth/api-key.ts'
-import type { Line } from '../chat/context.ts'
-import { type Kept, noPast, type Past, type Reference } from '../dialects/dialect.ts'
+import type { RequestContext } from '../chat/context.ts'
+import { noPast, type PreviousTurns, type Reference, type StoredResponse } from '../dialects/dialect.ts'
 import type { Env } from '../env.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import type { AnswersObject } from './responses-object.ts'
@@ -14,7 +14,11 @@ export function answersStub(env: Env, tenantId: string): DurableObjectStub<Answe
 }
 
 /** What the client refers to. Its key was found good before. */
-export async function recall(line: Line, key: ApiKey, reference: Reference | undefined): Promise<Past> {
+export async function recall(
+  line: RequestContext,
+  key: ApiKey,
+  reference: Reference | undefined,
+): Promise<PreviousTurns> {
   if (!reference) return noPast
   const { previousId } = reference
   const itemIds = [...new Set(reference.itemIds)]
@@ -25,17 +29,22 @@ export async function recall(line: Line, key: ApiKey, reference: Reference | und
   }
   const { turns, items } = await answersStub(line.env, key.tenantId).recall(previousId, itemIds)
   return {
-    turns: turns === undefined ? undefined : (JSON.parse(turns) as Past['turns']),
+    turns: turns === undefined ? undefined : (JSON.parse(turns) as PreviousTurns['turns']),
     items: new Map(JSON.parse(items) as [string, unknown][]),
   }
 }
 
 /** Keeps an answer for the tenant's retention. Tells whether it did; an answer is not lost because it was not kept. */
-export async function keepResponse(line: Line, key: ApiKey, kept: Kept, days: number): Promise<boolean> {
+export async function keepResponse(
+  line: RequestContext,
+  key: ApiKey,
+  kept: StoredResponse,
+  days: number,
+): Promise<boolean> {
   if (days === 0) return false
   try {
     // Plain values only: what a writer holds may not go through RPC as it is.
-    const plain = JSON.parse(JSON.stringify(kept)) as Kept
+    const plain = JSON.parse(JSON.stringify(kept)) as StoredResponse
     return await answersStub(line.env, key.tenantId).keep(plain, Date.now() + days * dayMs)
   } catch (error) {
     logError(`request ${line.requestId}: its response is not kept`, error)

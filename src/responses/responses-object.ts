@@ -3,8 +3,8 @@
  * is never on the way of a request that refers to nothing: the tenant's books do not know it.
  */
 import { DurableObject } from 'cloudflare:workers'
-import type { Kept } from '../dialects/dialect.ts'
-import type { Row } from '../tenant/rows.ts'
+import type { StoredResponse } from '../dialects/dialect.ts'
+import type { SqlRow } from '../tenant/rows.ts'
 import { type AnswersStore, type Begun, openAnswers } from './responses-store.ts'
 
 /** How long an attempt may take before it is given up: longer than any queue plus any answer. */
@@ -23,7 +23,7 @@ export class AnswersObject extends DurableObject {
     const { sql } = state.storage
     this.#store = state.storage.transactionSync(() =>
       openAnswers({
-        all: (query, ...values) => sql.exec<Row>(query, ...values).toArray(),
+        all: (query, ...values) => sql.exec<SqlRow>(query, ...values).toArray(),
         run: (query, ...values) => void sql.exec(query, ...values),
       }),
     )
@@ -33,7 +33,7 @@ export class AnswersObject extends DurableObject {
   }
 
   /** Whether it is kept now. */
-  keep(kept: Kept, expiresAt: number): boolean {
+  keep(kept: StoredResponse, expiresAt: number): boolean {
     const done = this.ctx.storage.transactionSync(() => this.#store.keep(kept, expiresAt))
     if (done) this.#wakeAt(expiresAt)
     return done

@@ -6,8 +6,8 @@
  * per turn, and what is deleted is gone: a conversation that leads through it cannot be continued.
  */
 import { budgets } from '../../backends/model/budgets.ts'
-import type { Kept, Past } from '../dialects/dialect.ts'
-import type { Row, Sql } from '../tenant/rows.ts'
+import type { PreviousTurns, StoredResponse } from '../dialects/dialect.ts'
+import type { Sql, SqlRow } from '../tenant/rows.ts'
 
 /** Of one answer with what was sent, in characters: more could not be recalled. */
 export const answerCharactersMax = budgets.conversationCharacters.value
@@ -103,11 +103,11 @@ export function openAnswers(sql: Sql, charactersMax = tenantCharactersMax) {
 
   const list = (id: string, part: 'input' | 'output') => JSON.parse(text(id, part)) as unknown[]
 
-  function answer(id: string, now: number): Row | undefined {
+  function answer(id: string, now: number): SqlRow | undefined {
     return sql.all('SELECT * FROM answers WHERE id = ? AND expires_at > ?', id, now)[0]
   }
 
-  function turns(previousId: string | undefined, now: number): Past['turns'] {
+  function turns(previousId: string | undefined, now: number): PreviousTurns['turns'] {
     const chain: { input: unknown[]; output: unknown[] }[] = []
     let characters = 0
     for (let id: string | null = previousId ?? null; id !== null; ) {
@@ -144,7 +144,7 @@ export function openAnswers(sql: Sql, charactersMax = tenantCharactersMax) {
 
   return {
     /** False where it is too large to be kept. */
-    keep({ responseId, previousId, input, output, body }: Kept, expiresAt: number): boolean {
+    keep({ responseId, previousId, input, output, body }: StoredResponse, expiresAt: number): boolean {
       const parts = { input: JSON.stringify(input), output: JSON.stringify(output), body: JSON.stringify(body) }
       if (!put(responseId, previousId ?? null, expiresAt, parts)) return false
       for (const each of output) {

@@ -10,10 +10,10 @@ import { keyIdOf } from '../../backends/wire/worker-key.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import { type Env, settings } from '../env.ts'
 import { fleetOf } from '../fleet/client.ts'
-import type { Place } from '../fleet/fleet.ts'
+import type { WorkerEndpoint } from '../fleet/fleet.ts'
 import { readWorkerAnswer } from '../fleet/worker-answer.ts'
 import type { Known } from './overdue.ts'
-import { believe, type Heard } from './verdict.ts'
+import { type BelievedAnswer, believe } from './verdict.ts'
 
 const answerWithinMs = 5_000
 /** A dispatch with its terms and proof takes about 600 bytes. */
@@ -31,7 +31,12 @@ export async function inquire(env: Env, requestIds: string[], now: number): Prom
 }
 
 /** The requests that the worker can prove it was given. */
-async function ask(env: Env, place: Place, requestIds: string[], now: number): Promise<Heard | undefined> {
+async function ask(
+  env: Env,
+  place: WorkerEndpoint,
+  requestIds: string[],
+  now: number,
+): Promise<BelievedAnswer | undefined> {
   const { workerId, keyEpoch, url } = place
   const { fleet } = await settings(env)
   const claims: Inquiry = { workerId, requestIds, expiresAt: now + answerWithinMs }

@@ -3,7 +3,7 @@
  * every worker that may have run it was asked and knows nothing, or a day has passed. Until then it stays reserved,
  * which may refuse a tenant early and never overshoots. Pure.
  */
-import type { Booking } from '../tenant/ledger/ledger.ts'
+import type { Reservation } from '../tenant/ledger/ledger.ts'
 
 export interface Known {
   running: ReadonlySet<string>
@@ -21,7 +21,7 @@ const silentMs = 5 * 60_000
 /** Longer than any worker that comes back takes to come back. */
 export const overdueMaxMs = 24 * 3_600_000
 
-export function judgeOverdue(booking: Booking, known: Known, now: number): Overdue {
+export function judgeOverdue(booking: Reservation, known: Known, now: number): Overdue {
   if (now - booking.openedAt >= overdueMaxMs) return { kind: 'expire' }
   if (known.running.has(booking.requestId)) return { kind: 'extend', expiresAt: now + runningMs }
   if (known.owed.has(booking.requestId)) return { kind: 'extend', expiresAt: now + owedMs }

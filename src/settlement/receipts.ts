@@ -13,7 +13,7 @@ import { type RefusedReceipt, recordRefused } from '../admin/refused-receipts.ts
 import { openWorkerWord } from '../auth/fleet.ts'
 import type { Env, Settings } from '../env.ts'
 import { fleetOf } from '../fleet/client.ts'
-import type { End } from '../fleet/fleet.ts'
+import type { RequestEnd } from '../fleet/fleet.ts'
 import { GatewayError } from '../http/errors.ts'
 import { judgeReceipt } from './verdict.ts'
 
@@ -24,7 +24,7 @@ interface Sealed {
 }
 
 /** A receipt that was dispatched and can be true. */
-interface Judged extends Sealed {
+interface JudgedReceipt extends Sealed {
   receipt: Receipt
 }
 
@@ -60,10 +60,10 @@ async function openAll(tokens: string[], settings: Settings): Promise<Sealed[]> 
 
 /** Frees the slots, and keeps the receipts of those workers whose keys were not revoked. */
 async function believed(
-  judged: Judged[],
+  judged: JudgedReceipt[],
   env: Env,
   refuse: (receipt: Sealed, reason: string) => void,
-): Promise<Judged[]> {
+): Promise<JudgedReceipt[]> {
   if (judged.length === 0) return []
   const good = await fleetOf(env).receiptsCame(judged.map(({ receipt, keyEpoch }) => ({ ...endOf(receipt), keyEpoch })))
   return judged.filter((each, index) => {
@@ -76,7 +76,7 @@ async function believed(
 async function settleTenant(
   env: Env,
   tenantId: string,
-  group: Judged[],
+  group: JudgedReceipt[],
   done: string[],
   refuse: (receipt: Sealed, reason: string) => void,
 ): Promise<void> {
@@ -116,7 +116,7 @@ function endOf({
   startedAt,
   endedAt,
   estimated,
-}: Receipt): End {
+}: Receipt): RequestEnd {
   const { promptTokens, cachedTokens, outputTokens } = counts
   const finished = outcome === 'finished' && !estimated
   const ms = Math.max(0, endedAt - startedAt)

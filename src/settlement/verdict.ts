@@ -8,10 +8,10 @@ import { Receipt, receiptFault } from '../../backends/wire/receipt.ts'
 import type { Secret } from '../auth/secret.ts'
 import { isProven } from './proof.ts'
 
-export type Verdict = { ok: true; receipt: Receipt } | { ok: false; reason: string }
+export type ReceiptVerdict = { ok: true; receipt: Receipt } | { ok: false; reason: string }
 
 /** @param claims as sealed by the worker that they name */
-export function judgeReceipt(claims: unknown, fleet: Secret): Verdict {
+export function judgeReceipt(claims: unknown, fleet: Secret): ReceiptVerdict {
   const parsed = Receipt.safeParse(claims)
   if (!parsed.success) {
     const issue = parsed.error.issues[0]
@@ -24,18 +24,18 @@ export function judgeReceipt(claims: unknown, fleet: Secret): Verdict {
 }
 
 /** What one worker said of overdue requests. */
-export interface Heard {
+export interface BelievedAnswer {
   running: string[]
   owed: string[]
 }
 
 /** The requests of its answer that this worker was given. */
-export function believe(fleet: Secret, workerId: string, answer: InquiryAnswer): Heard {
+export function believe(fleet: Secret, workerId: string, answer: InquiryAnswer): BelievedAnswer {
   const given = (claims: ProvenDispatch[]) =>
     claims.filter((claim) => claim.workerId === workerId && isProven(fleet, claim)).map(({ requestId }) => requestId)
   return { running: given(answer.running), owed: given(answer.owed) }
 }
 
-function refused(reason: string): Verdict {
+function refused(reason: string): ReceiptVerdict {
   return { ok: false, reason }
 }

@@ -7,25 +7,33 @@ import type { Rates } from '../../backends/model/money.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import {
   type AdmissionOrder,
+  type AdmissionRefusal,
   admit,
   hostedCard,
   priorityClassOf,
   type RateOrder,
-  type Refused,
   ratesLeft,
   readmit,
   takeRates,
 } from './admission.ts'
 import { chainHash } from './ledger/hash-chain.ts'
 import { isPaid, openHedge, won } from './ledger/hedge.ts'
-import { type Booking, close, correct, credit, type Entry, type Past, settle } from './ledger/ledger.ts'
+import {
+  close,
+  correct,
+  credit,
+  type EarlierReceipts,
+  type LedgerEntry,
+  type Reservation,
+  settle,
+} from './ledger/ledger.ts'
 import { burdenTime, chargeHolder, moneyLeft, openHolder, settleHolder } from './limits/limits.ts'
 import type { Admission, RatesTaken } from './rpc.ts'
 import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store.ts'
 
 const hourMs = 3_600_000
 
-export class Books {
+export class TenantAccount {
   readonly store: Store
   #tenant: Tenant | undefined
   readonly #keys = new Map<string, KeyRow>()
@@ -49,7 +57,7 @@ export class Books {
     return key
   }
 
-  admit(order: AdmissionOrder, now: number): Admission | Refused {
+  admit(order: AdmissionOrder, now: number): Admission | AdmissionRefusal {
     const tenant = this.tenant()
     if (!tenant) return noTenant
     const key = this.key(order.keyId)
@@ -83,7 +91,7 @@ export class Books {
   readmit(
     order: Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
     now: number,
-  ): { ok: true; boundNano: number } | Refused {
+  ): { ok: true; boundNano: number } | AdmissionRefusal {
     const tenant = this.tenant()
     const booking = this.store.booking(order.requestId)
     const key = booking && this.key(booking.keyId)
@@ -105,7 +113,7 @@ export class Books {
    * Takes requests and tokens from the rates of a key and its tenant, for work that costs no money. Everything or
    * nothing, as an admission does.
    */
-  takeRates(order: RateOrder, now: number): RatesTaken | Refused {
+  takeRates(order: RateOrder, now: number): RatesTaken | AdmissionRefusal {
     const tenant = this.tenant()
     if (!tenant) return noTenant
     const taken = takeRates(order, { tenant, key: this.key(order.keyId) }, now)
@@ -123,7 +131,7 @@ export class Books {
     const booking = tenant && this.store.booking(receipt.requestId)
     if (!tenant || !booking) return 'unknown'
     const key = this.key(booking.keyId)
-    const past: Past = {
+    const past: EarlierReceipts = {
       known: this.store.hasEntry(receipt.dispatchId),
       // Nothing is posted while the reservation is open: what posts closes it.
       postedNano: booking.state === 'reserved' ? 0 : this.store.postedNano(receipt.requestId),
@@ -252,7 +260,7 @@ export class Books {
   #endHold(
     tenant: Tenant,
     key: KeyRow | undefined,
-    booking: Booking,
+    booking: Reservation,
     used: { tokens: number; costNano: number },
     now: number,
   ): void {
@@ -278,7 +286,7 @@ export class Books {
     this.#keysChanged.add(key.keyId)
   }
 
-  #addEntry(entry: Entry, labels: EntryLabels): void {
+  #addEntry(entry: LedgerEntry, labels: EntryLabels): void {
     const tenant = this.#existing()
     const seq = tenant.chainSeq + 1
     const hash = chainHash(tenant.chainHash, seq, entry)
@@ -293,11 +301,11 @@ export class Books {
   }
 }
 
-const noTenant: Refused = {
+const noTenant: AdmissionRefusal = {
   ...{ ok: false, code: 'invalid_api_key', message: 'no such tenant', retryAfterMs: null, rates: {} },
 }
 
-function givenUp(requestId: string): Refused {
+function givenUp(requestId: string): AdmissionRefusal {
   const message = `request id ${requestId} was voided before it was admitted`
   return { ok: false, code: 'internal_error', message, retryAfterMs: null, rates: {} }
 }

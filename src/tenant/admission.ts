@@ -5,10 +5,10 @@
 import { boundNano, type Rates } from '../../backends/model/money.ts'
 import { constantTimeEqual } from '../auth/secret.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
-import { type Booking, leftNano, raise, reserve } from './ledger/ledger.ts'
+import { leftNano, type Reservation, raise, reserve } from './ledger/ledger.ts'
 import {
   admitHolder,
-  type HolderRefusal,
+  type LimitRefusal,
   type RateLeft,
   raiseHolder,
   rateLeft,
@@ -46,7 +46,7 @@ export type RefusalCode =
   | 'invalid_value'
   | 'internal_error'
 
-export interface Refused {
+export interface AdmissionRefusal {
   ok: false
   code: RefusalCode
   message: string
@@ -65,7 +65,7 @@ export interface Admitted {
   ok: true
   tenant: Tenant
   key: KeyRow
-  booking: Booking
+  booking: Reservation
   rates: Rates
   /** Another request like this one would be refused as long as this one is not settled. */
   settleFirst: boolean
@@ -78,10 +78,10 @@ export interface AdmissionRows {
   tenant: Tenant
   key: KeyRow | undefined
   rates: Rates | undefined
-  booking: Booking | undefined
+  booking: Reservation | undefined
 }
 
-export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): Admitted | Refused {
+export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): Admitted | AdmissionRefusal {
   const { tenant, rates } = rows
   const asking = askingKey(order, rows, now)
   if (!asking.ok) return asking
@@ -140,7 +140,7 @@ export function takeRates(
   order: RateOrder,
   rows: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
-): { ok: true; tenant: Tenant; key: KeyRow } | Refused {
+): { ok: true; tenant: Tenant; key: KeyRow } | AdmissionRefusal {
   const { tenant } = rows
   const asking = askingKey(order, rows, now)
   if (!asking.ok) return asking
@@ -163,7 +163,7 @@ function askingKey(
   { secretHash }: Pick<AdmissionOrder, 'secretHash'>,
   { tenant, key }: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
-): { ok: true; key: KeyRow } | Refused {
+): { ok: true; key: KeyRow } | AdmissionRefusal {
   const keyFault = checkKey(key, secretHash, now)
   if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'no such key')
   if (tenant.status === 'suspended') return refuse('permission_denied', suspendedMessage)
@@ -176,7 +176,7 @@ export function readmit(
   order: Pick<AdmissionOrder, 'promptTokens' | 'outputTokens'>,
   rows: AdmissionRows & { key: KeyRow; rates: Rates },
   now: number,
-): { ok: true; tenant: Tenant; key: KeyRow; booking: Booking } | Refused {
+): { ok: true; tenant: Tenant; key: KeyRow; booking: Reservation } | AdmissionRefusal {
   const { tenant, key, booking, rates } = rows
   if (booking?.state !== 'reserved') return refuse('internal_error', 'the reservation is closed already')
   const bound = boundNano(order.promptTokens, order.outputTokens, rates)
@@ -245,18 +245,18 @@ function refuse(
   message: string,
   retryAfterMs: number | null = null,
   rates: RatesLeft = {},
-): Refused {
+): AdmissionRefusal {
   return { ok: false, code, message, retryAfterMs, rates }
 }
 
 function refuseHolder(
-  by: HolderRefusal,
+  by: LimitRefusal,
   holder: 'key' | 'tenant',
   boundNano: number,
   rows: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
   advice = 'set a smaller max_tokens',
-): Refused {
+): AdmissionRefusal {
   const left = ratesLeft(rows, now)
   const never = by.max === 0 || !Number.isFinite(by.retryAfterMs)
   const retryAfterMs = never ? null : by.retryAfterMs

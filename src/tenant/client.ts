@@ -1,19 +1,19 @@
 /** One call to the tenant object: key, limits, money, all or nothing. */
 import { isMapped } from '../../backends/model/effort.ts'
 import type { ApiKey } from '../auth/api-key.ts'
-import type { Line } from '../chat/context.ts'
+import type { RequestContext } from '../chat/context.ts'
 import { rateHeaders } from '../chat/headers.ts'
-import type { Shaped } from '../chat/prepare.ts'
+import type { PreparedRequest } from '../chat/prepare.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { Refused } from './admission.ts'
+import type { AdmissionRefusal } from './admission.ts'
 import type { Admission } from './rpc.ts'
 import type { TenantObject } from './tenant-object.ts'
 
-export function tenantStub(line: Line, tenantId: string): DurableObjectStub<TenantObject> {
+export function tenantStub(line: RequestContext, tenantId: string): DurableObjectStub<TenantObject> {
   return line.env.TENANT.getByName(tenantId)
 }
 
-export async function reserve(line: Line, key: ApiKey, shaped: Shaped): Promise<Admission> {
+export async function reserve(line: RequestContext, key: ApiKey, shaped: PreparedRequest): Promise<Admission> {
   const admitted = await tenantStub(line, key.tenantId).admit({
     requestId: line.requestId,
     keyId: key.keyId,
@@ -32,9 +32,9 @@ export async function reserve(line: Line, key: ApiKey, shaped: Shaped): Promise<
  * card when a hosted API is to answer. One that covers it already stays as it is.
  */
 export async function reserveAgain(
-  line: Line,
+  line: RequestContext,
   key: ApiKey,
-  shaped: Shaped,
+  shaped: PreparedRequest,
   promptTokens: number,
   card = shaped.model.id,
 ): Promise<number> {
@@ -45,7 +45,7 @@ export async function reserveAgain(
   return raised.boundNano
 }
 
-export function refusal(refused: Refused, line: Line): GatewayError {
+export function refusal(refused: AdmissionRefusal, line: RequestContext): GatewayError {
   const { effortField } = line.surface
   // The one field that a tenant's own settings may refuse, by the name that this client has for it.
   const wrong = refused.code === 'invalid_value'

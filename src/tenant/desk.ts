@@ -7,7 +7,7 @@ import { countsFault, widestBounds } from '../../backends/model/counts.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import { costNano, type Rates } from '../../backends/model/money.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
-import type { Books } from './account.ts'
+import type { TenantAccount } from './account.ts'
 import { checkKey, suspendedMessage } from './admission.ts'
 import { keyBudgets, type Limits, newHolder } from './limits/limits.ts'
 import { type HolderLeft, holderLeft } from './limits/remaining.ts'
@@ -20,15 +20,15 @@ import { usageRowsMax } from './usage/report.ts'
 import { usageRows } from './usage/rows.ts'
 
 /** Who asks: the operator, who may everything, or the bearer of one of the tenant's keys. */
-export type By = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }
+export type Requester = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }
 
-export interface Denied {
+export interface Denial {
   ok: false
   code: ErrorCode
   message: string
   param: string | null
 }
-export type Answer<Value> = { ok: true; value: Value } | Denied
+export type TenantResult<Value> = { ok: true; value: Value } | Denial
 
 /** Undefined fields stay as they are; of limits, each named one. */
 export interface TenantChange {
@@ -118,7 +118,7 @@ export interface TenantView {
 const keysMax = 20_000
 
 /** Whether `by` may do this, and as what. */
-export function identify(books: Books, by: By, right: Right, now: number): Answer<Identity> {
+export function identify(books: TenantAccount, by: Requester, right: Right, now: number): TenantResult<Identity> {
   const who = admitTo(books, by, right, now)
   if (!who.ok) return who
   const key = by.kind === 'key' ? books.key(by.keyId) : undefined
@@ -134,7 +134,12 @@ export interface Identity {
 }
 
 /** Everything here begins with it. */
-function admitTo(books: Books, by: By, right: Right, now: number): Answer<{ tenant: Tenant; role: Role }> {
+function admitTo(
+  books: TenantAccount,
+  by: Requester,
+  right: Right,
+  now: number,
+): TenantResult<{ tenant: Tenant; role: Role }> {
   const tenant = books.tenant()
   if (by.kind === 'operator') {
     return tenant
@@ -152,7 +157,10 @@ function admitTo(books: Books, by: By, right: Right, now: number): Answer<{ tena
   return { ok: true, value: { tenant, role: key.role } }
 }
 
-export function changeTenant(books: Books, change: TenantChange): Answer<{ before: TenantView; after: TenantView }> {
+export function changeTenant(
+  books: TenantAccount,
+  change: TenantChange,
+): TenantResult<{ before: TenantView; after: TenantView }> {
   const tenant = books.tenant()
   if (!tenant) return denied('not_found', 'no such tenant: create it first')
   const after: Tenant = {
@@ -172,11 +180,11 @@ export function changeTenant(books: Books, change: TenantChange): Answer<{ befor
 }
 
 export function listKeys(
-  books: Books,
-  by: By,
+  books: TenantAccount,
+  by: Requester,
   page: KeyPage,
   now: number,
-): Answer<{ keys: KeyView[]; next: string | null }> {
+): TenantResult<{ keys: KeyView[]; next: string | null }> {
   const who = admitTo(books, by, 'own-key', now)
   if (!who.ok) return who
   if (by.kind === 'key' && !may(who.value.role, 'all-keys')) {
@@ -189,7 +197,7 @@ export function listKeys(
   return { ok: true, value: { keys: shown.map((key) => viewKey(key, now)), next } }
 }
 
-export function addKey(books: Books, by: By, order: NewKey, now: number): Answer<KeyView> {
+export function addKey(books: TenantAccount, by: Requester, order: NewKey, now: number): TenantResult<KeyView> {
   const who = admitTo(books, by, 'all-keys', now)
   if (!who.ok) return who
   const above = aboveOwn(who.value.role, order.role)
@@ -205,12 +213,12 @@ export function addKey(books: Books, by: By, order: NewKey, now: number): Answer
 }
 
 export function changeKey(
-  books: Books,
-  by: By,
+  books: TenantAccount,
+  by: Requester,
   keyId: string,
   change: KeyChange,
   now: number,
-): Answer<{ before: KeyView; after: KeyView }> {
+): TenantResult<{ before: KeyView; after: KeyView }> {
   const found = findKey(books, by, keyId, 'all-keys', now)
   if (!found.ok) return found
   const { key, role } = found.value
@@ -227,13 +235,13 @@ export function changeKey(
  * and what it has spent: a rotation is no way around a budget. A secret that was on its way out before ends at once.
  */
 export function rotateKey(
-  books: Books,
-  by: By,
+  books: TenantAccount,
+  by: Requester,
   keyId: string,
   secret: NewSecret,
   overlapMs: number,
   now: number,
-): Answer<KeyView> {
+): TenantResult<KeyView> {
   const found = findKey(books, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
   if (!found.ok) return found
   const { key } = found.value
@@ -245,7 +253,7 @@ export function rotateKey(
 }
 
 /** With effect on the very next request. Repeating it changes nothing. */
-export function revokeKey(books: Books, by: By, keyId: string, now: number): Answer<KeyView> {
+export function revokeKey(books: TenantAccount, by: Requester, keyId: string, now: number): TenantResult<KeyView> {
   const found = findKey(books, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
   if (!found.ok) return found
   const { key } = found.value
@@ -254,12 +262,12 @@ export function revokeKey(books: Books, by: By, keyId: string, now: number): Ans
   return { ok: true, value: viewKey(after, now) }
 }
 
-export function showKey(books: Books, by: By, keyId: string, now: number): Answer<KeyView> {
+export function showKey(books: TenantAccount, by: Requester, keyId: string, now: number): TenantResult<KeyView> {
   const found = findKey(books, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
   return found.ok ? { ok: true, value: viewKey(found.value.key, now) } : found
 }
 
-export function usageOf(books: Books, by: By, query: UsageQuery, now: number): Answer<UsageRow[]> {
+export function usageOf(books: TenantAccount, by: Requester, query: UsageQuery, now: number): TenantResult<UsageRow[]> {
   const who = admitTo(books, by, 'read-usage', now)
   if (!who.ok) return who
   const rows = usageRows(books.store.sql, query)
@@ -268,7 +276,7 @@ export function usageOf(books: Books, by: By, query: UsageQuery, now: number): A
   return denied('invalid_value', message, 'from')
 }
 
-export function limitsOf(books: Books, by: By & { kind: 'key' }, now: number): Answer<LimitsView> {
+export function limitsOf(books: TenantAccount, by: Requester & { kind: 'key' }, now: number): TenantResult<LimitsView> {
   const who = admitTo(books, by, 'read-usage', now)
   if (!who.ok) return who
   const { tenant } = who.value
@@ -288,7 +296,7 @@ export function limitsOf(books: Books, by: By & { kind: 'key' }, now: number): A
 }
 
 /** A rate card that takes effect now or later: what was served before is not priced anew. */
-export function addRates(books: Books, card: NewRates, now: number): Answer<{ effectiveAt: number }> {
+export function addRates(books: TenantAccount, card: NewRates, now: number): TenantResult<{ effectiveAt: number }> {
   if (!books.tenant()) return denied('not_found', 'no such tenant: create it first')
   const effectiveAt = card.effectiveAt ?? now
   if (effectiveAt < now) return denied('invalid_value', 'effectiveAt: must not be in the past', 'effectiveAt')
@@ -311,7 +319,11 @@ export interface MoneyOrder {
   note: string
 }
 
-export function bookMoney(books: Books, order: MoneyOrder, now: number): Answer<{ seq: number; repeated: boolean }> {
+export function bookMoney(
+  books: TenantAccount,
+  order: MoneyOrder,
+  now: number,
+): TenantResult<{ seq: number; repeated: boolean }> {
   const { sql } = books.store
   const tenant = books.tenant()
   if (!tenant) return denied('not_found', 'no such tenant: create it first')
@@ -360,7 +372,7 @@ export interface SettledRun {
  * Settles a refused receipt under the operator's authority. The price is the tenant's own card at the time of the
  * request; the ledger holds it within the request's bound, as any receipt.
  */
-export function settleRefused(books: Books, run: RefusedRun, now: number): Answer<SettledRun> {
+export function settleRefused(books: TenantAccount, run: RefusedRun, now: number): TenantResult<SettledRun> {
   const tenant = books.tenant()
   if (!tenant) return denied('not_found', 'tenantId: no such tenant', 'tenantId')
   const booking = books.store.booking(run.requestId)
@@ -410,7 +422,13 @@ export function viewKey(key: KeyRow, now: number): KeyView {
 }
 
 /** The key, when `by` may touch it: what is not there and what belongs to others look the same. */
-function findKey(books: Books, by: By, keyId: string, right: Right, now: number): Answer<{ key: KeyRow; role: Role }> {
+function findKey(
+  books: TenantAccount,
+  by: Requester,
+  keyId: string,
+  right: Right,
+  now: number,
+): TenantResult<{ key: KeyRow; role: Role }> {
   const who = admitTo(books, by, right, now)
   if (!who.ok) return who
   const key = books.key(keyId)
@@ -418,7 +436,7 @@ function findKey(books: Books, by: By, keyId: string, right: Right, now: number)
   return aboveOwn(who.value.role, key.role) ?? { ok: true, value: { key, role: who.value.role } }
 }
 
-function aboveOwn(own: Role, other: Role): Denied | undefined {
+function aboveOwn(own: Role, other: Role): Denial | undefined {
   if (reaches(own, other)) return undefined
   return denied(
     'permission_denied',
@@ -437,10 +455,10 @@ function defined<Fields extends object>(fields: Fields): { [Name in keyof Fields
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never
 }
 
-function expiresInPast(): Denied {
+function expiresInPast(): Denial {
   return denied('invalid_value', 'expiresAt: must be in the future, in Unix milliseconds', 'expiresAt')
 }
 
-function denied(code: ErrorCode, message: string, param: string | null = null): Denied {
+function denied(code: ErrorCode, message: string, param: string | null = null): Denial {
   return { ok: false, code, message, param }
 }

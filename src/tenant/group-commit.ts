@@ -17,7 +17,7 @@ export interface Commits {
   flushed(then: () => void): void
 }
 
-interface Waiting {
+interface WaitingCall {
   work: () => unknown
   resolve: (value: never) => void
   reject: (error: unknown) => void
@@ -33,7 +33,7 @@ export class GroupCommit {
   #crowded = false
   #gathered = 0
   #flushing = false
-  #waiting: Waiting[] = []
+  #waiting: WaitingCall[] = []
 
   constructor(commits: Commits, probeEvery = 16) {
     this.#commits = commits
@@ -69,7 +69,7 @@ export class GroupCommit {
     })
   }
 
-  #runGroup(group: readonly Waiting[]): void {
+  #runGroup(group: readonly WaitingCall[]): void {
     let results: unknown[]
     try {
       results = this.#commits.transaction(() => group.map(({ work }) => work()))

@@ -10,18 +10,18 @@
  * a row's `version` is the last number that it knows of.
  */
 import { z } from 'zod'
-import type { Account, Booking } from './ledger/ledger.ts'
-import type { HolderState } from './limits/limits.ts'
+import type { Account, Reservation } from './ledger/ledger.ts'
+import type { LimitState } from './limits/limits.ts'
 import { HolderRow, Int, int, type Sql, text } from './rows.ts'
 
 export interface Balances extends Account {
   chainSeq: number
   chainHash: string
-  state: HolderState
+  state: LimitState
 }
 
 export interface KeyState {
-  state: HolderState
+  state: LimitState
   lastUsedAt: number | null
 }
 
@@ -36,12 +36,12 @@ interface Carried<Value> {
 }
 
 export function openReservations(sql: Sql) {
-  const open = new Map<string, { seq: number; booking: Booking }>()
+  const open = new Map<string, { seq: number; booking: Reservation }>()
   let last = 0
   let balances: Carried<Balances> | undefined
   const keyStates = new Map<string, Carried<KeyState>>()
   /** Added in this transaction and written at its end, by number. */
-  const added = new Map<number, { booking: Booking; balances?: Balances; keyState?: KeyState }>()
+  const added = new Map<number, { booking: Reservation; balances?: Balances; keyState?: KeyState }>()
   /** The last that was added for each key. */
   const addedFor = new Map<string, number>()
 
@@ -54,7 +54,7 @@ export function openReservations(sql: Sql) {
       const seq = int(row, 'seq')
       last = Math.max(last, seq)
       const keyId = text(row, 'key_id')
-      const booking: Booking = {
+      const booking: Reservation = {
         ...{ requestId: text(row, 'request_id'), keyId, state: 'reserved' },
         ...{ boundNano: int(row, 'bound_nano'), boundTokens: int(row, 'bound_tokens') },
         ...{ openedAt: int(row, 'opened_at'), expiresAt: int(row, 'expires_at') },
@@ -69,9 +69,9 @@ export function openReservations(sql: Sql) {
 
   return {
     reload,
-    get: (requestId: string): Booking | undefined => open.get(requestId)?.booking,
-    all: (): Booking[] => [...open.values()].map(({ booking }) => booking),
-    put(booking: Booking): void {
+    get: (requestId: string): Reservation | undefined => open.get(requestId)?.booking,
+    all: (): Reservation[] => [...open.values()].map(({ booking }) => booking),
+    put(booking: Reservation): void {
       const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt } = booking
       const known = open.get(requestId)
       const seq = known?.seq ?? ++last

@@ -4,13 +4,13 @@
  */
 import { z } from 'zod'
 import { safeInteger } from '../../backends/model/money.ts'
-import type { HolderState } from './limits/limits.ts'
+import type { LimitState } from './limits/limits.ts'
 
 export type SqlValue = string | number | null
-export type Row = Record<string, SqlValue>
+export type SqlRow = Record<string, SqlValue>
 
 export interface Sql {
-  all(query: string, ...values: SqlValue[]): Row[]
+  all(query: string, ...values: SqlValue[]): SqlRow[]
   run(query: string, ...values: SqlValue[]): void
 }
 
@@ -26,15 +26,15 @@ export const HolderRow = z.object({
   tokens: Bucket,
   running: Int,
   purses: z.object({ total: Purse.exactOptional(), day: Purse.exactOptional(), month: Purse.exactOptional() }),
-}) satisfies z.ZodType<HolderState>
+}) satisfies z.ZodType<LimitState>
 
-export function int(row: Row, column: string): number {
+export function int(row: SqlRow, column: string): number {
   const value = row[column]
   if (typeof value !== 'number') throw new Error(`column ${column} holds no number`)
   return safeInteger(value)
 }
 
-export function text(row: Row, column: string): string {
+export function text(row: SqlRow, column: string): string {
   const value = row[column]
   if (typeof value !== 'string') throw new Error(`column ${column} holds no text`)
   return value

@@ -3,7 +3,7 @@ import type { Rates } from '../../backends/model/money.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
 import type { RatesLeft } from './admission.ts'
 import type { Limits } from './limits/limits.ts'
-import type { Row } from './rows.ts'
+import type { SqlRow } from './rows.ts'
 import type { Role, TenantSettings, TenantStatus } from './store.ts'
 
 export interface NewTenant {
@@ -62,7 +62,7 @@ export interface TenantSummary {
   reservedNano: number
   openReservations: number
   /** Null unless they were asked for. */
-  totals: Row | null
+  totals: SqlRow | null
   status: TenantStatus
   createdAt: number
   limits: Limits

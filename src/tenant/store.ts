@@ -8,10 +8,10 @@ import { nanoMax, type Rates, safeInteger } from '../../backends/model/money.ts'
 import { priorityClasses, weightMax } from '../fleet/queue/fair-queue.ts'
 import { chainStart } from './ledger/hash-chain.ts'
 import type { Hedge } from './ledger/hedge.ts'
-import type { Account, Booking, Entry } from './ledger/ledger.ts'
-import type { HolderState, Limits } from './limits/limits.ts'
+import type { Account, LedgerEntry, Reservation } from './ledger/ledger.ts'
+import type { LimitState, Limits } from './limits/limits.ts'
 import { openReservations } from './open-reservations.ts'
-import { HolderRow, int, type Row, type Sql, type SqlValue, text } from './rows.ts'
+import { HolderRow, int, type Sql, type SqlRow, type SqlValue, text } from './rows.ts'
 import { schema } from './schema.ts'
 
 const LimitRow = z
@@ -86,7 +86,7 @@ export interface Tenant extends Account {
   chainSeq: number
   chainHash: string
   limits: Limits
-  state: HolderState
+  state: LimitState
   settings: TenantSettings
 }
 
@@ -111,7 +111,7 @@ export interface KeyRow {
   /** Batch lowers its requests to that class; null leaves them in the tenant's. No key raises them. */
   class: 'batch' | null
   limits: Limits
-  state: HolderState
+  state: LimitState
 }
 
 /** What an entry says beyond the ledger's own words, for usage reports. */
@@ -151,7 +151,7 @@ export function openStore(sql: Sql) {
   // Where nothing was ever hedged, nothing is looked up.
   let anyHedges = sql.all('SELECT 1 FROM hedges LIMIT 1').length > 0
   let lastClosed = newestClosed(sql)
-  const keyOf = (row: Row) => reservations.key(readKey(row), int(row, 'version'))
+  const keyOf = (row: SqlRow) => reservations.key(readKey(row), int(row, 'version'))
   return {
     sql,
     /** Reads again what is kept in memory: a transaction was rolled back. */
@@ -254,7 +254,7 @@ export function openStore(sql: Sql) {
     rates(model: string, now: number): Rates | undefined {
       return cardsOf.model(model).find(({ effectiveAt }) => effectiveAt <= now)?.rates
     },
-    rateCards(): Row[] {
+    rateCards(): SqlRow[] {
       return sql.all('SELECT * FROM rate_cards ORDER BY model, effective_at')
     },
     putRates(model: string, effectiveAt: number, rates: Rates): void {
@@ -268,7 +268,7 @@ export function openStore(sql: Sql) {
         rates.outputNano,
       )
     },
-    booking(requestId: string): Booking | undefined {
+    booking(requestId: string): Reservation | undefined {
       const open = reservations.get(requestId)
       if (open) return open
       // Ids begin with the time, so this spares a new request the look among the closed ones.
@@ -276,8 +276,8 @@ export function openStore(sql: Sql) {
       const row = sql.all('SELECT * FROM bookings WHERE request_id = ?', requestId)[0]
       return row && readBooking(row)
     },
-    openBookings: (): Booking[] => reservations.all(),
-    overdue(now: number, limit: number): Booking[] {
+    openBookings: (): Reservation[] => reservations.all(),
+    overdue(now: number, limit: number): Reservation[] {
       const due = reservations.all().filter((booking) => booking.expiresAt <= now)
       return due.sort((a, b) => a.expiresAt - b.expiresAt).slice(0, limit)
     },
@@ -287,7 +287,7 @@ export function openStore(sql: Sql) {
         .all()
         .reduce<number | undefined>((due, { expiresAt }) => Math.min(due ?? expiresAt, expiresAt), undefined)
     },
-    putBooking(booking: Booking): void {
+    putBooking(booking: Reservation): void {
       if (booking.state === 'reserved') return void reservations.put(booking)
       reservations.remove(booking.requestId)
       if (booking.requestId > lastClosed) lastClosed = booking.requestId
@@ -336,7 +336,7 @@ export function openStore(sql: Sql) {
         postedNano: int(row, 'posted'),
       }))
     },
-    addEntry(seq: number, hash: string, entry: Entry, labels: EntryLabels): void {
+    addEntry(seq: number, hash: string, entry: LedgerEntry, labels: EntryLabels): void {
       sql.run(
         `INSERT INTO entries (seq, request_id, ref, kind, cost_nano, credit_nano, short_nano, prompt_tokens,
           cached_tokens, output_tokens, reasoning_tokens, estimated, at, hash, key_id, model, pool, effort, worker_id, outcome, note)
@@ -365,14 +365,14 @@ export function openStore(sql: Sql) {
       )
     },
     /** Every entry of one request, by the common beginning of their references. */
-    entriesOf(requestId: string): Row[] {
+    entriesOf(requestId: string): SqlRow[] {
       return sql.all('SELECT * FROM entries WHERE ref >= ? AND ref < ? ORDER BY seq', `${requestId}.`, `${requestId}/`)
     },
     /** Entries after `seq`, in order. */
-    entriesAfter(seq: number, limit: number): { seq: number; hash: string; entry: Entry; labels: EntryLabels }[] {
+    entriesAfter(seq: number, limit: number): { seq: number; hash: string; entry: LedgerEntry; labels: EntryLabels }[] {
       return sql.all('SELECT * FROM entries WHERE seq > ? ORDER BY seq LIMIT ?', seq, limit).map(readEntry)
     },
-    totals(): Row {
+    totals(): SqlRow {
       return (
         sql.all(`SELECT count(*) AS entries,
           coalesce(sum(kind IN ('post', 'void', 'expire')), 0) AS closed, ${exactSum('cost_nano')} AS cost_nano,
@@ -382,7 +382,7 @@ export function openStore(sql: Sql) {
       )
     },
     /** Adds one settled dispatch to its hour. A sum stops at the largest exact integer. */
-    addUsage(hour: number, labels: EntryLabels, entry: Entry): void {
+    addUsage(hour: number, labels: EntryLabels, entry: LedgerEntry): void {
       sql.run(
         `INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)
           ON CONFLICT DO UPDATE SET requests = requests + 1, ${usageSums}, estimated = estimated + excluded.estimated`,
@@ -478,7 +478,7 @@ function rememberedCards(sql: Sql) {
   }
 }
 
-function price(row: Row, column: string): number {
+function price(row: SqlRow, column: string): number {
   return Math.min(budgets.priceNano.value, Math.max(0, int(row, column)))
 }
 
@@ -531,7 +531,7 @@ function migrate(sql: Sql): void {
   sql.run('INSERT INTO schema_version VALUES (?)', schema.length)
 }
 
-function readTenant(row: Row): Tenant {
+function readTenant(row: SqlRow): Tenant {
   return {
     tenantId: text(row, 'tenant_id'),
     name: text(row, 'name'),
@@ -548,7 +548,7 @@ function readTenant(row: Row): Tenant {
   }
 }
 
-function readKey(row: Row): KeyRow {
+function readKey(row: SqlRow): KeyRow {
   return {
     keyId: text(row, 'key_id'),
     name: text(row, 'name'),
@@ -570,7 +570,7 @@ function readKey(row: Row): KeyRow {
 
 const BookingState = z.enum(['posted', 'voided', 'expired'])
 
-function readBooking(row: Row): Booking {
+function readBooking(row: SqlRow): Reservation {
   return {
     requestId: text(row, 'request_id'),
     keyId: text(row, 'key_id'),
@@ -584,7 +584,7 @@ function readBooking(row: Row): Booking {
 
 const EntryKind = z.enum(['post', 'void', 'expire', 'late', 'waste', 'credit', 'correction'])
 
-function readEntry(row: Row): { seq: number; hash: string; entry: Entry; labels: EntryLabels } {
+function readEntry(row: SqlRow): { seq: number; hash: string; entry: LedgerEntry; labels: EntryLabels } {
   const counts =
     row.prompt_tokens === null
       ? null
@@ -625,7 +625,7 @@ function readEntry(row: Row): { seq: number; hash: string; entry: Entry; labels:
  * What makes an entry unique: its dispatch, which is named for its request, or its request and kind, of which there is
  * one. Corrections may be many, so they end in their number.
  */
-function refOf(seq: number, entry: Entry): string | null {
+function refOf(seq: number, entry: LedgerEntry): string | null {
   if (entry.dispatchId !== null || entry.requestId === null) return entry.dispatchId
   return entry.kind === 'correction' ? `${entry.requestId}.correction.${seq}` : `${entry.requestId}.${entry.kind}`
 }

@@ -1,7 +1,7 @@
 /** Takes from the rates of a key and its tenant for work that is not billed: counting, a replay, a body that is refused. */
 import type { ApiKey } from '../auth/api-key.ts'
-import type { Line } from '../chat/context.ts'
-import type { RatesLeft, Refused } from './admission.ts'
+import type { RequestContext } from '../chat/context.ts'
+import type { AdmissionRefusal, RatesLeft } from './admission.ts'
 import { refusal, tenantStub } from './client.ts'
 
 interface RateTaker {
@@ -10,14 +10,14 @@ interface RateTaker {
     secretHash: string
     requests: number
     tokens: number
-  }): Promise<{ ok: true; ratesLeft: RatesLeft } | Refused>
+  }): Promise<{ ok: true; ratesLeft: RatesLeft } | AdmissionRefusal>
 }
 
 /**
  * One request, and this many tokens. Rejects where the key is not good any more or a rate is used up, as `reserve` does.
  * @returns the remaining rates
  */
-export async function takeRates(line: Line, key: ApiKey, tokens: number): Promise<RatesLeft> {
+export async function takeRates(line: RequestContext, key: ApiKey, tokens: number): Promise<RatesLeft> {
   const { tenantId, keyId, secretHash } = key
   const stub = tenantStub(line, tenantId) as unknown as RateTaker
   const taken = await stub.takeRates({ keyId, secretHash, requests: 1, tokens })

@@ -8,21 +8,21 @@ import type { Settlement } from '../../backends/wire/receipt.ts'
 import { type Env, settings } from '../env.ts'
 import { inquire } from '../settlement/inquire.ts'
 import { judgeOverdue } from '../settlement/overdue.ts'
-import { Books } from './account.ts'
-import { type AdmissionOrder, listPrice, type RateOrder, type Refused, reservationTtlMs } from './admission.ts'
-import type { Answer, By } from './desk.ts'
+import { TenantAccount } from './account.ts'
+import { type AdmissionOrder, type AdmissionRefusal, listPrice, type RateOrder, reservationTtlMs } from './admission.ts'
+import type { Requester, TenantResult } from './desk.ts'
 import * as desk from './desk.ts'
 import { GroupCommit } from './group-commit.ts'
 import { chainStart } from './ledger/hash-chain.ts'
 import { newHolder, tenantBudgets } from './limits/limits.ts'
 import type { Right } from './roles.ts'
-import type { Row, Sql } from './rows.ts'
+import type { Sql, SqlRow } from './rows.ts'
 import type { Admission, MeterView, NewKey, NewTenant, RatesTaken, TenantSummary } from './rpc.ts'
 import { openStore, type TenantStatus } from './store.ts'
 import type { UsageQuery, UsageRow } from './usage/report.ts'
-import { type Verdict, verifyBooks } from './verify.ts'
+import { type VerificationReport, verifyBooks } from './verify.ts'
 import { meterAfter, meterGatherMs, nextMeterBatch, viewMeter } from './webhooks/cursor.ts'
-import { dropMeter, type Meter, putMeter, readMeter } from './webhooks/cursor-rows.ts'
+import { dropMeter, putMeter, readMeter, type WebhookCursor } from './webhooks/cursor-rows.ts'
 import { deliverBatch } from './webhooks/deliver.ts'
 import { formatMeterSecret, meterSecret } from './webhooks/event.ts'
 
@@ -32,7 +32,7 @@ const dayMs = 86_400_000
 const batchesPerAlarm = 50
 
 export class TenantObject extends DurableObject {
-  readonly #books: Books
+  readonly #books: TenantAccount
   readonly #commits: GroupCommit
   /** When the alarm goes off, as far as it is set. */
   #alarmAt: number | null = null
@@ -41,7 +41,7 @@ export class TenantObject extends DurableObject {
 
   constructor(state: DurableObjectState, env: unknown) {
     super(state, env as never)
-    this.#books = new Books(state.storage.transactionSync(() => openStore(durableSql(state.storage.sql))))
+    this.#books = new TenantAccount(state.storage.transactionSync(() => openStore(durableSql(state.storage.sql))))
     void state.blockConcurrencyWhile(async () => {
       this.#alarmAt = await state.storage.getAlarm()
     })
@@ -79,7 +79,7 @@ export class TenantObject extends DurableObject {
   }
 
   /** Checks the key, the limits and the money, and reserves, all or nothing. */
-  admit(order: AdmissionOrder): Promise<Admission | Refused> {
+  admit(order: AdmissionOrder): Promise<Admission | AdmissionRefusal> {
     return this.#commits.run(() => {
       const now = Date.now()
       const admitted = this.#books.admit(order, now)
@@ -92,7 +92,7 @@ export class TenantObject extends DurableObject {
   /** Raises an open reservation to the worker's exact prompt count. Answers the new bound. */
   readmit(
     order: Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
-  ): Promise<{ ok: true; boundNano: number } | Refused> {
+  ): Promise<{ ok: true; boundNano: number } | AdmissionRefusal> {
     return this.#commits.run(() => this.#books.readmit(order, Date.now()))
   }
 
@@ -123,7 +123,7 @@ export class TenantObject extends DurableObject {
   }
 
   /** Takes from the rates of a key and its tenant what work costs that bills nothing, such as counting a prompt. */
-  takeRates(order: RateOrder): Promise<RatesTaken | Refused> {
+  takeRates(order: RateOrder): Promise<RatesTaken | AdmissionRefusal> {
     return this.#commits.run(() => this.#books.takeRates(order, Date.now()))
   }
 
@@ -142,18 +142,18 @@ export class TenantObject extends DurableObject {
   }
 
   /** The ledger's entries of one request. */
-  entries(requestId: string): { booking: string | null; entries: Row[] } {
+  entries(requestId: string): { booking: string | null; entries: SqlRow[] } {
     const { store } = this.#books
     return { booking: store.booking(requestId)?.state ?? null, entries: store.entriesOf(requestId) }
   }
 
-  verify(): Verdict {
+  verify(): VerificationReport {
     // Of the rows themselves: what is remembered is not what is verified.
     return verifyBooks(openStore(this.#books.store.sql))
   }
 
   /** Whether this is a good key that may do this: anything, unless it is said. */
-  identify(by: By, right: Right = 'read-usage'): Answer<desk.Identity> {
+  identify(by: Requester, right: Right = 'read-usage'): TenantResult<desk.Identity> {
     return desk.identify(this.#books, by, right, Date.now())
   }
 
@@ -162,59 +162,63 @@ export class TenantObject extends DurableObject {
     return this.#books.tenant()?.settings.corsOrigins ?? []
   }
 
-  change(change: desk.TenantChange): Answer<{ before: desk.TenantView; after: desk.TenantView }> {
+  change(change: desk.TenantChange): TenantResult<{ before: desk.TenantView; after: desk.TenantView }> {
     return this.#transaction(() => desk.changeTenant(this.#books, change))
   }
 
-  listKeys(by: By, page: desk.KeyPage): Answer<{ keys: desk.KeyView[]; next: string | null }> {
+  listKeys(by: Requester, page: desk.KeyPage): TenantResult<{ keys: desk.KeyView[]; next: string | null }> {
     return desk.listKeys(this.#books, by, page, Date.now())
   }
 
-  showKey(by: By, keyId: string): Answer<desk.KeyView> {
+  showKey(by: Requester, keyId: string): TenantResult<desk.KeyView> {
     return desk.showKey(this.#books, by, keyId, Date.now())
   }
 
-  addKey(order: NewKey, by: By = { kind: 'operator' }): Answer<desk.KeyView> {
+  addKey(order: NewKey, by: Requester = { kind: 'operator' }): TenantResult<desk.KeyView> {
     return this.#transaction(() => desk.addKey(this.#books, by, order, Date.now()))
   }
 
-  changeKey(by: By, keyId: string, change: desk.KeyChange): Answer<{ before: desk.KeyView; after: desk.KeyView }> {
+  changeKey(
+    by: Requester,
+    keyId: string,
+    change: desk.KeyChange,
+  ): TenantResult<{ before: desk.KeyView; after: desk.KeyView }> {
     return this.#transaction(() => desk.changeKey(this.#books, by, keyId, change, Date.now()))
   }
 
-  rotateKey(by: By, keyId: string, secret: desk.NewSecret, overlapMs: number): Answer<desk.KeyView> {
+  rotateKey(by: Requester, keyId: string, secret: desk.NewSecret, overlapMs: number): TenantResult<desk.KeyView> {
     return this.#transaction(() => desk.rotateKey(this.#books, by, keyId, secret, overlapMs, Date.now()))
   }
 
   /** Revokes a key, with effect on the very next request. */
-  revokeKey(keyId: string, by: By = { kind: 'operator' }): Answer<desk.KeyView> {
+  revokeKey(keyId: string, by: Requester = { kind: 'operator' }): TenantResult<desk.KeyView> {
     return this.#transaction(() => desk.revokeKey(this.#books, by, keyId, Date.now()))
   }
 
-  usage(by: By, query: UsageQuery): Answer<UsageRow[]> {
+  usage(by: Requester, query: UsageQuery): TenantResult<UsageRow[]> {
     return desk.usageOf(this.#books, by, query, Date.now())
   }
 
-  limits(by: By & { kind: 'key' }): Answer<desk.LimitsView> {
+  limits(by: Requester & { kind: 'key' }): TenantResult<desk.LimitsView> {
     return desk.limitsOf(this.#books, by, Date.now())
   }
 
-  rateCards(): Row[] | undefined {
+  rateCards(): SqlRow[] | undefined {
     return this.#books.tenant() && this.#books.store.rateCards()
   }
 
-  addRates(card: desk.NewRates): Answer<{ effectiveAt: number }> {
+  addRates(card: desk.NewRates): TenantResult<{ effectiveAt: number }> {
     return this.#transaction(() => desk.addRates(this.#books, card, Date.now()))
   }
 
-  bookMoney(order: desk.MoneyOrder): Answer<{ seq: number; repeated: boolean }> {
+  bookMoney(order: desk.MoneyOrder): TenantResult<{ seq: number; repeated: boolean }> {
     return this.#transaction(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
       return desk.bookMoney(this.#books, order, Date.now())
     })
   }
 
-  settleRefused(run: desk.RefusedRun): Answer<desk.SettledRun> {
+  settleRefused(run: desk.RefusedRun): TenantResult<desk.SettledRun> {
     return this.#transaction(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
       return desk.settleRefused(this.#books, run, Date.now())
@@ -322,7 +326,7 @@ export class TenantObject extends DurableObject {
   }
 
   /** Unless the endpoint was changed or dropped while its answer was awaited. */
-  #noteDelivery(after: Meter): void {
+  #noteDelivery(after: WebhookCursor): void {
     const { sql } = this.#books.store
     const current = readMeter(sql)
     if (!current) return
@@ -376,7 +380,7 @@ export class TenantObject extends DurableObject {
 
 function durableSql(sql: SqlStorage): Sql {
   return {
-    all: (query, ...values) => sql.exec<Row>(query, ...values).toArray(),
+    all: (query, ...values) => sql.exec<SqlRow>(query, ...values).toArray(),
     run: (query, ...values) => void sql.exec(query, ...values),
   }
 }

@@ -5,7 +5,7 @@
 import { chainHash } from './ledger/hash-chain.ts'
 import type { Store } from './store.ts'
 
-export interface Verdict {
+export interface VerificationReport {
   entries: number
   /** What is wrong, each in one sentence. Empty when the books are sound. */
   faults: string[]
@@ -14,7 +14,7 @@ export interface Verdict {
 const page = 1_000
 const overBoundMax = 20
 
-export function verifyBooks(store: Store): Verdict {
+export function verifyBooks(store: Store): VerificationReport {
   const tenant = store.tenant()
   if (!tenant) return { entries: 0, faults: ['there is no account'] }
   const faults: string[] = []

@@ -1,8 +1,8 @@
 /** What the edge settles by itself when no worker signs a receipt. */
 import { describe, expect, it } from 'vitest'
 import type { BackendEvent } from '../../backends/contract/backend.ts'
-import { type HostedEnd, type HostedOrder, hostedSettlement, Seen } from '../../src/chat/hosted-usage.ts'
-import type { Outcome } from '../../src/fleet/fleet.ts'
+import { HostedAnswer, type HostedEnd, type HostedOrder, hostedSettlement } from '../../src/chat/hosted-usage.ts'
+import type { LeaseOutcome } from '../../src/fleet/fleet.ts'
 import { NoPlace, refusal } from '../../src/fleet/refusal.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testOrder, testRates } from '../support/tenant.ts'
@@ -34,7 +34,7 @@ const usage = (outputTokens: number): BackendEvent => ({
 })
 
 function settled(end: HostedEnd, ...events: BackendEvent[]) {
-  const seen = new Seen()
+  const seen = new HostedAnswer()
   for (const event of events) seen.take(event, 130)
   return hostedSettlement(order, seen, end, 200)
 }
@@ -113,7 +113,7 @@ describe('a hosted settlement', () => {
   })
 
   it('[HST6] the fallback serves what no worker can take now or in time, but no cancelled request', () => {
-    const outcomes: [Outcome, boolean][] = [
+    const outcomes: [LeaseOutcome, boolean][] = [
       [{ kind: 'rejected-no-endpoints' }, true],
       [{ kind: 'rejected-capacity', retryAfterMs: 5_000 }, true],
       [{ kind: 'evicted-ttl', retryAfterMs: 5_000 }, true],

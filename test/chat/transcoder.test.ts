@@ -1,9 +1,9 @@
 /** A worker's stream through each dialect's words, cut at every byte. */
 import { describe, expect, it } from 'vitest'
 import { chunkWriter } from '../../backends/model/chunk.ts'
-import { voiceOf } from '../../src/chat/transcoder.ts'
+import { transcoderOf } from '../../src/chat/transcoder.ts'
 import { messages } from '../../src/dialects/anthropic/dialect.ts'
-import { noPast, type Surface } from '../../src/dialects/dialect.ts'
+import { type Dialect, noPast } from '../../src/dialects/dialect.ts'
 import { mistral } from '../../src/dialects/mistral/dialect.ts'
 import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
@@ -21,12 +21,12 @@ const recorded = [
 
 const body = { model: 'm', messages: [{ role: 'user', content: 'hi' }], input: 'hi', max_tokens: 9, stream: true }
 
-async function spoken(surface: Surface, pieces: Uint8Array[]): Promise<string> {
+async function spoken(surface: Dialect, pieces: Uint8Array[]): Promise<string> {
   const read = surface.read(body, noPast)
   const given = { requestId: 'req_1', now: () => 5_000, model: 'm', effort, promptTokens: 9 }
   const writer = read.ok ? read.asked.writer?.(given) : undefined
   if (!writer) throw new Error('no writer')
-  const voice = voiceOf(writer, () => Promise.resolve(true))
+  const voice = transcoderOf(writer, () => Promise.resolve(true))
   let text = voice.open(70)
   for (const piece of pieces) text += voice.push(piece)
   return text + (await voice.end())

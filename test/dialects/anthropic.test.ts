@@ -4,7 +4,7 @@ import type { Chat } from '../../backends/model/chat.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
 import { messages } from '../../src/dialects/anthropic/dialect.ts'
-import { noPast, type Writer } from '../../src/dialects/dialect.ts'
+import { type DialectWriter, noPast } from '../../src/dialects/dialect.ts'
 import { errorResponse, GatewayError } from '../../src/http/errors.ts'
 
 const hello = { model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'hi' }] }
@@ -40,7 +40,7 @@ const end: AnswerEnd = {
   effort: { asked: 'max', effective: 'high' },
 }
 
-function writer(change: object = {}): Writer {
+function writer(change: object = {}): DialectWriter {
   const made = asked(change).writer?.(given)
   if (!made) throw new Error('no writer')
   return made

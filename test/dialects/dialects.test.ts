@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { readChat } from '../../backends/model/chat.ts'
 import { chatBody } from '../../backends/model/chat-body.ts'
 import { messages } from '../../src/dialects/anthropic/dialect.ts'
-import { noPast, type Surface } from '../../src/dialects/dialect.ts'
+import { type Dialect, noPast } from '../../src/dialects/dialect.ts'
 import { mistral } from '../../src/dialects/mistral/dialect.ts'
 import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
 import { responses } from '../../src/dialects/openai-responses/dialect.ts'
@@ -14,7 +14,7 @@ const all = [chatCompletions, responses, messages, mistral]
 const call = { id: 'abcdefghi', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }
 const schema = { type: 'object', properties: { a: { type: 'integer' } } }
 /** Bodies in which everything occurs. */
-const whole: Record<Surface['name'], object> = {
+const whole: Record<Dialect['name'], object> = {
   chat: {
     model: 'm',
     messages: [

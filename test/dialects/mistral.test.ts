@@ -1,7 +1,7 @@
 /** Mistral's dialect: what is read under its names, and what is written in its chunks. */
 import { describe, expect, it } from 'vitest'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
-import { noPast, type Writer } from '../../src/dialects/dialect.ts'
+import { type DialectWriter, noPast } from '../../src/dialects/dialect.ts'
 import { mistral } from '../../src/dialects/mistral/dialect.ts'
 
 const hello = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
@@ -12,7 +12,7 @@ function asked(change: object) {
   return read.asked
 }
 
-function writer(): Writer {
+function writer(): DialectWriter {
   const effort = { asked: 'max', effective: 'high' } as const
   const made = asked({}).writer?.({ requestId: 'req_1', now: () => 5_000, model: 'm', effort, promptTokens: 9 })
   if (!made) throw new Error('no writer')

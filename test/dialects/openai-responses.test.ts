@@ -3,19 +3,19 @@ import { describe, expect, it } from 'vitest'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
 import { sealThinking } from '../../src/dialects/carried-thinking.ts'
-import { noPast, type Past, type Writer } from '../../src/dialects/dialect.ts'
+import { type DialectWriter, noPast, type PreviousTurns } from '../../src/dialects/dialect.ts'
 import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
 const hello = { model: 'm', input: 'hi' }
 
-function asked(change: object, past: Past = noPast) {
+function asked(change: object, past: PreviousTurns = noPast) {
   const read = responses.read({ ...hello, ...change }, past)
   if (!read.ok) throw new Error(read.message)
   return read.asked
 }
-const chat = (change: object, past?: Past): Chat => asked(change, past).chat
+const chat = (change: object, past?: PreviousTurns): Chat => asked(change, past).chat
 
-function refusal(change: object, past: Past = noPast) {
+function refusal(change: object, past: PreviousTurns = noPast) {
   const read = responses.read({ ...hello, ...change }, past)
   if (read.ok) throw new Error('it was accepted')
   return read
@@ -39,7 +39,7 @@ const end: AnswerEnd = {
   effort: { asked: 'max', effective: 'high' },
 }
 
-function writer(change: object = {}): Writer {
+function writer(change: object = {}): DialectWriter {
   const made = asked(change).writer?.(given)
   if (!made) throw new Error('no writer')
   return made
@@ -116,7 +116,7 @@ describe('reading Responses', () => {
   it('[RSP3] stored turns precede the sent input, and an unknown reference is refused with its path', () => {
     const kept = { type: 'message', id: 'msg_1', role: 'assistant', content: [{ type: 'output_text', text: 'hello' }] }
     const before = { type: 'message', role: 'user', content: [{ type: 'input_text', text: 'first' }] }
-    const past: Past = { turns: [{ input: [before], output: [kept] }], items: new Map([['msg_1', kept]]) }
+    const past: PreviousTurns = { turns: [{ input: [before], output: [kept] }], items: new Map([['msg_1', kept]]) }
     const messages = chat({ previous_response_id: 'resp_0' }, past).messages
     expect(messages).toEqual([
       { role: 'user', content: [text('first')] },
@@ -162,7 +162,7 @@ describe('writing Responses', () => {
     { kind: 'text', channel: 'content', text: 'ab' },
     { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"x":1}' },
   ]
-  const played = (made: Writer) => made.open(70) + parts.map((part) => made.part(part)).join('')
+  const played = (made: DialectWriter) => made.open(70) + parts.map((part) => made.part(part)).join('')
 
   it('[RSP5] items are added, filled and done in numbered order, and the end holds the streamed items', () => {
     const made = writer({ store: false })

@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest'
-import type { Line } from '../../src/chat/context.ts'
+import type { RequestContext } from '../../src/chat/context.ts'
 import { answerHeaders } from '../../src/chat/headers.ts'
-import { shape } from '../../src/chat/prepare.ts'
+import { prepare } from '../../src/chat/prepare.ts'
 import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
 import { asked } from '../support/asked.ts'
 
-const line = { requestId: 'req_1', surface: chatCompletions } as Line
+const line = { requestId: 'req_1', surface: chatCompletions } as RequestContext
 const admission = { ratesLeft: {} } as Admission
 const ask = (model: string) =>
-  shape(asked({ model, messages: [{ role: 'user', content: 'hi' }] }), 60, ['mistral-small-4', 'tramontane-tiny'])
+  prepare(asked({ model, messages: [{ role: 'user', content: 'hi' }] }), 60, ['mistral-small-4', 'tramontane-tiny'])
 
 describe('an answer to another name', () => {
   it('[ALI5] an answer discloses which model served it, the name that was asked for, and that it is deprecated', () => {

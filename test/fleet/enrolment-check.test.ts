@@ -4,7 +4,7 @@ import { budgets } from '../../backends/model/budgets.ts'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import { checkClaims, joinEnrolments } from '../../src/fleet/enrolment.ts'
 import { Roll } from '../../src/fleet/enrolment-check.ts'
-import { emptyPool, heartbeat, lease, type PoolState, probeDue, probed, view } from '../../src/fleet/fleet.ts'
+import { emptyFleet, type FleetState, heartbeat, lease, probeDue, probed, view } from '../../src/fleet/fleet.ts'
 import { reportOn, workerReport } from '../../src/fleet/fleet-report.ts'
 import { BeatRate } from '../../src/fleet/heartbeat-rate.ts'
 import { testAsk, testBeat, testEnrolment } from '../support/fleet.ts'
@@ -87,7 +87,7 @@ describe('the roll', () => {
 
   it('[ROL2] a clock that dispatches do not tolerate keeps requests away', () => {
     const roll = rollOf('a')
-    const pool = emptyPool()
+    const pool = emptyFleet()
     const hear = (aheadMs: number, now: number) => {
       const heard = roll.hear(beat(now + aheadMs, { instance: `a.${now}` }), 1, now)
       if (heard.kind !== 'taken') throw new Error(heard.kind)
@@ -116,7 +116,7 @@ describe('the roll', () => {
 
   it('[ROL4] a second process is refused while the first is live, and each is named to the other', () => {
     const roll = rollOf('a')
-    const pool = emptyPool()
+    const pool = emptyFleet()
     const first = roll.hear(beat(start), 1, start)
     if (first.kind === 'taken') heartbeat(pool, first.beat, 1, start, first.hold)
     const second = roll.hear(other(start + 100), 1, start + 100)
@@ -213,7 +213,7 @@ describe('the roll', () => {
   })
 
   it('[ROL9] a new process is probed once, one that cannot be reached again and again, until it is reached', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     const probe = { workerId: 'a', instance: 'a.1', fault: undefined }
     heartbeat(pool, beat(start), 1, start)
     expect([probeDue(pool, 'a', start), probeDue(pool, 'a', start)]).toEqual([true, false])
@@ -231,7 +231,7 @@ describe('the roll', () => {
 
   it('[ROL10] a live process that is more than its enrolment allows is held: what runs ends, nothing is added', () => {
     const roll = rollOf('a')
-    const pool = emptyPool()
+    const pool = emptyFleet()
     const hear = (sentAt: number) => {
       const heard = roll.hear(beat(sentAt, { running: ['r1'] }), 1, sentAt)
       if (heard.kind === 'taken') heartbeat(pool, heard.beat, 1, sentAt, heard.hold)
@@ -246,8 +246,8 @@ describe('the roll', () => {
   })
 
   it('[ROL12] what a worker claims to have written is bounded by what its answers can have had', () => {
-    const honest = emptyPool()
-    const lied = emptyPool()
+    const honest = emptyFleet()
+    const lied = emptyFleet()
     for (const [pool, tokens] of [
       [honest, 300],
       [lied, Number.MAX_SAFE_INTEGER],
@@ -258,13 +258,13 @@ describe('the roll', () => {
         heartbeat(pool, beat(at, { running, outputTokensTotal: Math.floor((tokens / 5) * second) }), 1, at)
       }
     }
-    const written = (pool: PoolState) => pool.lengths.sums.get('throughput m')?.written ?? 0
+    const written = (pool: FleetState) => pool.lengths.sums.get('throughput m')?.written ?? 0
     expect(written(lied)).toBeGreaterThan(written(honest))
     expect(written(lied)).toBeLessThan(500_000)
   })
 
   it('[ROL12] a worker that changes its kind with each beat drops no other kind’s figures', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     heartbeat(pool, testBeat('b', { sentAt: start }), 1, start)
     const speed = pool.workers.get('b')?.speed
     for (let index = 1; index <= 2_000; index++) {

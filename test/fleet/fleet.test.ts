@@ -3,20 +3,20 @@ import { describe, expect, it } from 'vitest'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import { lets } from '../../src/fleet/circuit-breaker.ts'
 import {
-  type Ask,
-  emptyPool,
+  emptyFleet,
+  type FleetState,
   heartbeat,
   hedge,
+  type LeaseRequest,
   lease as leaseTelling,
-  type PoolState,
+  type Notification,
   probeDue,
   probed,
   registry,
   release,
   releaseOn,
-  settled,
+  requestEnded,
   sweep,
-  type Told,
   view,
   waitingTtlMs,
   waitView,
@@ -31,18 +31,18 @@ const ask = (requestId: string, exclude: string[] = []) =>
   testAsk(requestId, { exclude, again: exclude.length > 0, promptTokens: 50, outputTokensMax: 50 })
 
 /** Where nobody is to be told of another's outcome. */
-const lease = (pool: PoolState, asked: Ask, now: number) =>
+const lease = (pool: FleetState, asked: LeaseRequest, now: number) =>
   leaseTelling(pool, asked, now, ({ requestId }) => expect.unreachable(`${requestId} had to leave`))
 
-function poolOf(...workers: string[]): PoolState {
-  const pool = emptyPool()
+function poolOf(...workers: string[]): FleetState {
+  const pool = emptyFleet()
   for (const worker of workers) heartbeat(pool, beat(worker), 1, 0)
   return pool
 }
 
 describe('fleet', () => {
   it('[POOL1] a request for a model without a worker is refused at once, not queued', () => {
-    expect(lease(emptyPool(), ask('r1'), 0)).toEqual({ kind: 'rejected-no-endpoints' })
+    expect(lease(emptyFleet(), ask('r1'), 0)).toEqual({ kind: 'rejected-no-endpoints' })
     expect(lease(poolOf('a'), { ...ask('r1'), model: 'other' }, 0)).toEqual({ kind: 'rejected-no-endpoints' })
   })
 
@@ -121,7 +121,7 @@ describe('fleet', () => {
   })
 
   it('[POOL8] a running request without a lease occupies a slot, so a restarted fleet overfills nothing', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     heartbeat(pool, beat('a', { running: ['x', 'y'] }), 1, 0)
     expect(lease(pool, ask('r1'), 0)).toBeUndefined()
     expect(heartbeat(pool, beat('a', { running: ['x'], sentAt: 1 }), 1, 1)).toMatchObject([
@@ -138,7 +138,7 @@ describe('fleet', () => {
   })
 
   it('[POOL10] a draining or excluded worker gets nothing, and an older heartbeat has no effect', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     heartbeat(pool, beat('a', { state: 'draining', sentAt: 5 }), 1, 5)
     heartbeat(pool, beat('a', { state: 'ready', sentAt: 4 }), 1, 6)
     expect(lease(pool, ask('r1'), 7)).toEqual({ kind: 'rejected-no-endpoints' })
@@ -163,7 +163,7 @@ describe('fleet', () => {
         const running = new Map<string, string>()
         let now = 0
         let serial = 0
-        const hear = (told: Told[]) => {
+        const hear = (told: Notification[]) => {
           for (const { requestId, outcome } of told) {
             if (outcome.kind === 'granted') expect(waiting.get(requestId)).not.toContain(outcome.place.workerId)
             expect(waiting.delete(requestId)).toBe(true)
@@ -237,7 +237,7 @@ describe('fleet', () => {
   })
 
   it('[POOL14] the expected wait and the retry time follow the measured rate of free slots', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     heartbeat(pool, beat('a', { slotsMax: 1 }), 1, 0)
     lease(pool, ask('r0'), 0)
     for (let index = 1; index <= 20; index++) lease(pool, ask(`r${index}`), 0)
@@ -268,7 +268,7 @@ describe('fleet', () => {
   })
 
   it('[POOL19] a new wait starts with the last measured rate until it has its own', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     heartbeat(pool, beat('a', { slotsMax: 1 }), 1, 0)
     for (const id of ['r0', 'r1']) lease(pool, ask(id), 0)
     release(pool, 'r0', 500)
@@ -284,7 +284,7 @@ describe('fleet', () => {
     for (const id of ['b1', 'b2']) lease(pool, { ...ask(id), tenantId: 'u', priorityClass: 'batch' }, 0)
     for (let index = 2; index < waitingMax; index++) lease(pool, { ...ask(`w${index}`), tenantId: `t${index % 3}` }, 0)
     expect(waitView(pool, 'w2', 0)?.askAgainMs).toBe(waitingMax)
-    const told: Told[] = []
+    const told: Notification[] = []
     const come = (id: string, priorityClass: PriorityClass) =>
       leaseTelling(pool, { ...ask(id), tenantId: 'new', priorityClass }, 1, (each) => told.push(each))
     expect(come('n1', 'batch')).toEqual({ kind: 'rejected-capacity', retryAfterMs: 5_000 })
@@ -320,7 +320,7 @@ describe('fleet', () => {
   })
 
   it('[POOL17] a retried request goes first, never to the worker that failed it, and blocks no other', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     for (const id of ['a', 'b']) heartbeat(pool, beat(id, { slotsMax: 1 }), 1, 0)
     const held = new Map<string, string>()
     for (const id of ['r1', 'r2']) {
@@ -350,7 +350,7 @@ describe('fleet', () => {
   })
 
   it('[POOL18] with 200 workers and 20,000 waiting, each is served once and every count is right', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     const names = Array.from({ length: 200 }, (_, index) => `w${index}`)
     for (const name of names) heartbeat(pool, beat(name, { slotsMax: 4 }), 1, 0)
     const running: string[] = []
@@ -411,8 +411,8 @@ describe('fleet', () => {
     lease(pool, ask('d'), 7)
     hedge(pool, ask('d', ['a']), 7) ?? hedge(pool, ask('d', ['b']), 7)
     const end = { requestId: 'd', effort: 'none', promptTokens: 1, cachedTokens: 0, outputTokens: 1, ms: 1 } as const
-    settled(pool, { ...end, workerId: 'b', outcome: 'finished', finished: true, firstTokenMs: 1 }, 8)
-    settled(pool, { ...end, workerId: 'a', outcome: 'aborted', finished: false, firstTokenMs: null }, 9)
+    requestEnded(pool, { ...end, workerId: 'b', outcome: 'finished', finished: true, firstTokenMs: 1 }, 8)
+    requestEnded(pool, { ...end, workerId: 'a', outcome: 'aborted', finished: false, firstTokenMs: null }, 9)
     expect(pool.decisions.find('d')).toMatchObject({ outcome: 'finished', attempts: [{}, {}] })
     expect(view(pool)).toMatchObject({ leased: 0 })
     // Full, with one that waits: it comes first.

@@ -3,48 +3,48 @@ import { describe, expect, it } from 'vitest'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import { began, breakerFailures, broke, lets, newBreaker, undecided, worked } from '../../src/fleet/circuit-breaker.ts'
 import {
-  type Ask,
-  emptyPool,
+  emptyFleet,
+  type FleetState,
   heartbeat,
+  type LeaseRequest,
   lease,
-  type PoolState,
   probed,
   release,
-  settled,
+  requestEnded,
   sweep,
   workerFailed,
 } from '../../src/fleet/fleet.ts'
 import { came, moveBorder, newMarket } from '../../src/fleet/placement/model-load.ts'
 import { expectedLength, newLengths, observeLength, observeWritten } from '../../src/fleet/placement/output-length.ts'
-import { border, type Post } from '../../src/fleet/placement/pool-split.ts'
+import { border, type WorkerCapacity } from '../../src/fleet/placement/pool-split.ts'
 import { beginningsOf } from '../../src/fleet/placement/prefix-hash.ts'
 import { Affinity } from '../../src/fleet/placement/prefix-holders.ts'
-import type { House } from '../../src/fleet/placement/score.ts'
+import type { ModelSnapshot } from '../../src/fleet/placement/score.ts'
 import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/fleet/placement/worker-speed.ts'
-import { gave, isGreedy, newShares, took } from '../../src/fleet/queue/running-shares.ts'
+import { gave, isOverShare, newShares, took } from '../../src/fleet/queue/running-shares.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 64, ...change })
 
 let serial = 0
 
-const ask = (change: Partial<Ask> = {}) => testAsk(`r${++serial}`, change)
+const ask = (change: Partial<LeaseRequest> = {}) => testAsk(`r${++serial}`, change)
 
-const place = (pool: PoolState, asked: Ask, now = 0) => {
+const place = (pool: FleetState, asked: LeaseRequest, now = 0) => {
   const outcome = lease(pool, asked, now, () => undefined)
   return outcome?.kind === 'granted' ? outcome.place.workerId : outcome?.kind
 }
 
 /** One worker of each pool, of which the speed at small batches is known. */
-function fleet(spill = true): PoolState {
-  const pool = emptyPool(spill)
+function fleet(spill = true): FleetState {
+  const pool = emptyFleet(spill)
   heartbeat(pool, beat('quick'), 1, 0)
   heartbeat(pool, beat('long', { pool: 'throughput', slotsMax: 256 }), 1, 0)
   return pool
 }
 
 /** The time a token, at every batch, of the whole fleet. */
-function learn(pool: PoolState, tokenMs: (batch: number) => number): void {
+function learn(pool: FleetState, tokenMs: (batch: number) => number): void {
   for (const speed of pool.speeds.values()) {
     for (const batch of [1, 2, 4, 8, 16, 32, 64]) observeTokens(speed, batch, 100_000, 100_000 / tokenMs(batch), 0)
   }
@@ -114,10 +114,10 @@ describe('learning', () => {
 })
 
 describe('the pool split', () => {
-  const post = (home: Post['home']): Post => {
+  const post = (home: WorkerCapacity['home']): WorkerCapacity => {
     return { home, quickBatch: 40, longBatch: 200, tokenMs: (batch) => 5 + Math.sqrt(batch) * 2 }
   }
-  const row = [...Array(4).fill(post('latency')), ...Array(4).fill(post('throughput'))] as Post[]
+  const row = [...Array(4).fill(post('latency')), ...Array(4).fill(post('throughput'))] as WorkerCapacity[]
   const asked = (quick: number, long: number) => ({
     quick: { perSecond: quick, tokens: 300 },
     long: { perSecond: long, tokens: 3_900 },
@@ -135,16 +135,16 @@ describe('the pool split', () => {
   })
 
   it('[BRD5] the throughput pool counts for short answers only with its free slots', () => {
-    const narrow = (home: Post['home']): Post => {
+    const narrow = (home: WorkerCapacity['home']): WorkerCapacity => {
       return { home, quickBatch: 24, longBatch: 200, tokenMs: (batch) => 6 + 2.5 * Math.sqrt(batch) }
     }
-    const mixed = [...Array(4).fill(narrow('latency')), ...Array(4).fill(narrow('throughput'))] as Post[]
+    const mixed = [...Array(4).fill(narrow('latency')), ...Array(4).fill(narrow('throughput'))] as WorkerCapacity[]
     for (const quick of [18, 20, 22]) expect(border(mixed, asked(quick, 1.5), 4)).toBeGreaterThan(4)
   })
 
   it('[BRD6] the split never moves away from the only pool that waits, and moves to it sooner', () => {
-    const movedIn = (waits: House['waits']) => {
-      const pool = emptyPool()
+    const movedIn = (waits: ModelSnapshot['waits']) => {
+      const pool = emptyFleet()
       for (const id of ['a', 'b', 'c', 'd']) heartbeat(pool, beat(id), 1, 0)
       for (const id of ['e', 'f']) heartbeat(pool, beat(id, { pool: 'throughput', slotsMax: 256 }), 1, 0)
       learn(pool, (batch) => 2 * batch + 2)
@@ -180,7 +180,7 @@ describe('the pool split', () => {
 describe('placement', () => {
   it('[BRD4] one tenant’s requests beyond its share do not move the pool split', () => {
     const moved = (tenantOf: (index: number) => string) => {
-      const pool = emptyPool()
+      const pool = emptyFleet()
       for (const id of ['a', 'b']) heartbeat(pool, beat(id), 1, 0)
       for (const id of ['c', 'd']) heartbeat(pool, beat(id, { pool: 'throughput', slotsMax: 256 }), 1, 0)
       learn(pool, (batch) => 2 * batch + 2)
@@ -232,7 +232,7 @@ describe('placement', () => {
   })
 
   it('[PLC5] a request goes to the worker with its prefix, up to that worker’s share', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     for (const id of ['a', 'b', 'c', 'd']) heartbeat(pool, beat(id), 1, 0)
     for (const speed of pool.speeds.values()) {
       speed.promptPerMs = 10
@@ -253,7 +253,7 @@ describe('placement', () => {
   })
 
   it('[PLC6] a worker gets no request beyond the likely capacity of its KV cache', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     heartbeat(pool, beat('a', { pool: 'throughput', kvTokensMax: 20_000 }), 1, 0)
     const places = Array.from({ length: 8 }, () => place(pool, ask({ effort: 'high', promptTokens: 600 })))
     expect(places.filter((each) => each === 'a').length).toBe(4)
@@ -262,16 +262,16 @@ describe('placement', () => {
   it('[PLC7] the last slots are reserved for tenants under twice their share', () => {
     const shares = newShares()
     for (let index = 0; index < 9; index++) took(shares, 'much', 100)
-    expect(isGreedy(shares, 'much', 100)).toBe(false)
+    expect(isOverShare(shares, 'much', 100)).toBe(false)
     for (const tenant of ['b', 'c', 'd']) took(shares, tenant, 100)
-    expect(isGreedy(shares, 'much', 100)).toBe(true)
-    expect(isGreedy(shares, 'b', 100)).toBe(false)
-    expect(isGreedy(shares, 'much', 1_000)).toBe(false)
+    expect(isOverShare(shares, 'much', 100)).toBe(true)
+    expect(isOverShare(shares, 'b', 100)).toBe(false)
+    expect(isOverShare(shares, 'much', 1_000)).toBe(false)
     for (const tenant of ['b', 'c', 'd']) gave(shares, tenant)
-    expect(isGreedy(shares, 'much', 100)).toBe(false)
+    expect(isOverShare(shares, 'much', 100)).toBe(false)
     took(shares, 'b', 100)
-    expect(isGreedy(shares, 'much', 100)).toBe(true)
-    const pool = emptyPool()
+    expect(isOverShare(shares, 'much', 100)).toBe(true)
+    const pool = emptyFleet()
     heartbeat(pool, beat('a', { pool: 'throughput', kvTokensMax: 60_000 }), 1, 0)
     const high = (tenantId: string) => ask({ tenantId, effort: 'high', promptTokens: 100 })
     for (const tenant of ['b', 'c', 'd']) expect(place(pool, high(tenant))).toBe('a')
@@ -281,7 +281,7 @@ describe('placement', () => {
   })
 
   it('[PLC7] on a small worker the last slot is reserved, also where only two tenants are', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     heartbeat(pool, beat('a', { slotsMax: 8 }), 1, 0)
     expect(place(pool, ask({ tenantId: 'little' }))).toBe('a')
     const much = Array.from({ length: 8 }, () => place(pool, ask({ tenantId: 'much' })))
@@ -305,7 +305,7 @@ describe('placement', () => {
   it('[PLC8] under load a tenant that agreed gets the lower effort at once, another tenant waits', () => {
     const pool = fleet(false)
     heartbeat(pool, beat('long', { pool: 'throughput', slotsMax: 1, sentAt: 1 }), 1, 1)
-    const long = (effortUnderLoad: Ask['effortUnderLoad']) => ask({ effort: 'high', effortUnderLoad })
+    const long = (effortUnderLoad: LeaseRequest['effortUnderLoad']) => ask({ effort: 'high', effortUnderLoad })
     expect(place(pool, long('none'), 2)).toBe('long')
     expect(place(pool, long(null), 2)).toBeUndefined()
     expect(place(pool, long(null), 2)).toBeUndefined()
@@ -315,12 +315,12 @@ describe('placement', () => {
 
   it('[PLC22] an unknown speed of a worker is null, never zero', () => {
     const pool = fleet()
-    const told = (asked: Ask) => pool.decisions.find(asked.requestId)?.attempts[0]?.best[0]
+    const told = (asked: LeaseRequest) => pool.decisions.find(asked.requestId)?.attempts[0]?.best[0]
     const first = ask()
     place(pool, first, 5)
     expect(told(first)).toMatchObject({ firstTokenMs: null, tokenMs: null })
     const end = { workerId: 'quick', effort: 'none', outcome: 'finished', finished: true } as const
-    settled(
+    requestEnded(
       pool,
       {
         ...end,
@@ -351,7 +351,7 @@ describe('placement', () => {
       outcome: 'finished',
       finished: true,
     } as const
-    settled(pool, { ...end, promptTokens: 90, cachedTokens: 10, outputTokens: 30, firstTokenMs: 12, ms: 200 }, 300)
+    requestEnded(pool, { ...end, promptTokens: 90, cachedTokens: 10, outputTokens: 30, firstTokenMs: 12, ms: 200 }, 300)
     expect(pool.decisions.find(asked.requestId)).toMatchObject({
       tenantId: 't',
       home: 'latency',
@@ -416,7 +416,7 @@ describe('circuit breaker', () => {
   })
 
   it('[BRK2] a worker that fails every request gets no lease, despite its heartbeats', () => {
-    const pool = emptyPool()
+    const pool = emptyFleet()
     heartbeat(pool, beat('a'), 1, 0)
     for (let index = 1; index <= breakerFailures; index++) {
       const asked = ask()

@@ -1,12 +1,12 @@
 /** Which worker reads a request's media, and that the request then goes to it. */
 import { describe, expect, it } from 'vitest'
-import { emptyPool, heartbeat, lease, suggest } from '../../src/fleet/fleet.ts'
+import { emptyFleet, heartbeat, lease, suggest } from '../../src/fleet/fleet.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
 
 const nobody = () => undefined
 
 function fleet() {
-  const pool = emptyPool()
+  const pool = emptyFleet()
   for (const id of ['a', 'b', 'c']) heartbeat(pool, testBeat(id, { slotsMax: id === 'a' ? 4 : 2 }), 1, 0)
   return pool
 }

@@ -1,13 +1,13 @@
 /** What clients may come back to, as its real SQL on Node's SQLite. */
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
-import type { Kept } from '../../src/dialects/dialect.ts'
+import type { StoredResponse } from '../../src/dialects/dialect.ts'
 import { answerCharactersMax, openAnswers } from '../../src/responses/responses-store.ts'
 import { nodeSql } from '../support/tenant.ts'
 
 const open = () => openAnswers(nodeSql(new DatabaseSync(':memory:')))
 
-const kept = (n: number, previous?: number, text = `answer ${n}`): Kept => ({
+const kept = (n: number, previous?: number, text = `answer ${n}`): StoredResponse => ({
   responseId: `resp_${n}`,
   previousId: previous === undefined ? undefined : `resp_${previous}`,
   input: [{ role: 'user', content: `question ${n}` }],

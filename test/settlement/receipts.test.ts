@@ -7,12 +7,12 @@ import { boundNano, type Counts, costNano, nanoMax } from '../../backends/model/
 import { type Dispatch, ProvenDispatch } from '../../backends/wire/dispatch.ts'
 import { type Receipt, receiptOf, type Settlement } from '../../backends/wire/receipt.ts'
 import { Secret } from '../../src/auth/secret.ts'
-import { hostedSettlement, Seen } from '../../src/chat/hosted-usage.ts'
+import { HostedAnswer, hostedSettlement } from '../../src/chat/hosted-usage.ts'
 import { proofOf } from '../../src/settlement/proof.ts'
 import { believe, judgeReceipt } from '../../src/settlement/verdict.ts'
-import { type Account, type Booking, close, raise, reserve, settle } from '../../src/tenant/ledger/ledger.ts'
+import { type Account, close, type Reservation, raise, reserve, settle } from '../../src/tenant/ledger/ledger.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
-import { type Bucket, fullBucket, giveBack, take } from '../../src/tenant/limits/token-bucket.ts'
+import { fullBucket, giveBack, type TokenBucket, take } from '../../src/tenant/limits/token-bucket.ts'
 import { usageRows } from '../../src/tenant/usage/rows.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { testDispatch } from '../support/fleet.ts'
@@ -168,7 +168,7 @@ describe('what the edge believes', () => {
     }
     fc.assert(
       fc.property(anyCounts, (usage) => {
-        const seen = new Seen()
+        const seen = new HostedAnswer()
         seen.take({ kind: 'usage', usage: { ...usage, reasoningTokens: null } }, 2)
         const test = openBooks({ creditNano: 1_000_000 })
         test.transaction((books) => books.admit(testOrder('r'), 1))
@@ -198,7 +198,7 @@ describe('what the ledger takes', () => {
         const order = { requestId: 'r', keyId: 'k', boundNano: 400, boundTokens: 1, expiresAt: 9 }
         const first = reserve(account, undefined, order, 0)
         if (first.answer !== 'reserved') throw new Error(first.answer)
-        let booking: Booking = first.booking
+        let booking: Reservation = first.booking
         account = first.account
         const entries = new Map<string, number>()
         const posted = () => [...entries.values()].reduce((sum, cost) => sum + cost, 0)
@@ -356,7 +356,7 @@ describe('what the ledger takes', () => {
     const units = fc.oneof(fc.integer(), fc.constantFrom(2 ** 53, 1e300, budgets.requestTokens.value))
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1_000_000_000 }), fc.array(units, { minLength: 1 }), (perMinute, uses) => {
-        let bucket: Bucket = fullBucket(perMinute, 0)
+        let bucket: TokenBucket = fullBucket(perMinute, 0)
         for (const used of uses) bucket = giveBack(bucket, perMinute, -Math.abs(used), 0)
         expect(Number.isSafeInteger(bucket.level)).toBe(true)
         expect(take(bucket, perMinute, 1, budgets.rateDebt.value + 60_000).ok).toBe(true)

@@ -9,14 +9,14 @@ import type { Counts, Rates } from '../../backends/model/money.ts'
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Receipt } from '../../backends/wire/receipt.ts'
 import type { Known } from '../../src/settlement/overdue.ts'
-import type { AdmissionOrder, Refused } from '../../src/tenant/admission.ts'
+import type { AdmissionOrder, AdmissionRefusal } from '../../src/tenant/admission.ts'
 import type { Limits } from '../../src/tenant/limits/limits.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
 import type { ReadmitOrder } from './tenant.ts'
 
 export type Report =
-  | { kind: 'admit'; order: AdmissionOrder; answer: Admission | Refused; now: number }
-  | { kind: 'readmit'; order: ReadmitOrder; answer: { ok: true; boundNano: number } | Refused; now: number }
+  | { kind: 'admit'; order: AdmissionOrder; answer: Admission | AdmissionRefusal; now: number }
+  | { kind: 'readmit'; order: ReadmitOrder; answer: { ok: true; boundNano: number } | AdmissionRefusal; now: number }
   | { kind: 'settle'; receipt: Receipt; answer: string; now: number }
   | { kind: 'close'; requestId: string; how: 'void' | 'expire'; answer: string; now: number }
   | { kind: 'prune'; before: number; now: number }
@@ -232,7 +232,7 @@ export class TenantAudit {
     }
   }
 
-  #admitted(order: AdmissionOrder, answer: Admission | Refused, now: number): void {
+  #admitted(order: AdmissionOrder, answer: Admission | AdmissionRefusal, now: number): void {
     const { requestId, keyId } = order
     const key = this.#key(keyId)
     const rates = this.#ratesAt(now)
@@ -265,12 +265,12 @@ export class TenantAudit {
 
   /** A refusal has its reason: what was leaked or forgotten elsewhere shows here first. */
   #justified(
-    refused: Refused,
+    refused: AdmissionRefusal,
     why: { key: Holder; over: string | undefined; full: boolean; inUse: boolean },
     requestId: string,
   ): void {
     const rates = (holder: Holder) => holder.limits.requestsPerMinute !== null || holder.limits.tokensPerMinute !== null
-    const reasons: Partial<Record<Refused['code'], boolean>> = {
+    const reasons: Partial<Record<AdmissionRefusal['code'], boolean>> = {
       invalid_api_key: why.key.revoked,
       insufficient_quota: why.over !== undefined,
       rate_limit_exceeded: why.full || rates(why.key) || rates(this.#tenant),
@@ -279,7 +279,7 @@ export class TenantAudit {
     if (!reasons[refused.code]) this.#violate('a refusal has its reason', `${requestId}: ${refused.message}`)
   }
 
-  #readmitted(order: ReadmitOrder, answer: { ok: true; boundNano: number } | Refused, now: number): void {
+  #readmitted(order: ReadmitOrder, answer: { ok: true; boundNano: number } | AdmissionRefusal, now: number): void {
     const { requestId } = order
     const asked = this.requests.get(requestId)
     if (!asked || asked.pruned) return void this.#violate('an unknown reservation is not raised', requestId)

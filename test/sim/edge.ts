@@ -6,10 +6,10 @@
 import { type Dispatch, dispatchTtlMs, type PoolName, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
 import { Secret } from '../../src/auth/secret.ts'
-import type { Outcome, Place } from '../../src/fleet/fleet.ts'
+import type { LeaseOutcome, WorkerEndpoint } from '../../src/fleet/fleet.ts'
 import { proofOf } from '../../src/settlement/proof.ts'
 import { judgeReceipt } from '../../src/settlement/verdict.ts'
-import type { AdmissionOrder, Refused } from '../../src/tenant/admission.ts'
+import type { AdmissionOrder, AdmissionRefusal } from '../../src/tenant/admission.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
 import type { ReadmitOrder } from './tenant.ts'
 
@@ -18,15 +18,15 @@ export const fleet = new Secret('f'.repeat(40))
 
 /** What an isolate reaches over the network. Every call takes time, may be lost, or may be made and its answer lost. */
 export interface Network {
-  admit(tenantId: string, order: AdmissionOrder): Promise<Admission | Refused>
-  readmit(tenantId: string, order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | Refused>
+  admit(tenantId: string, order: AdmissionOrder): Promise<Admission | AdmissionRefusal>
+  readmit(tenantId: string, order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal>
   void(tenantId: string, requestId: string): Promise<unknown>
   settle(tenantId: string, receipts: Receipt[]): Promise<string[]>
-  lease(pool: PoolName, ask: { requestId: string; tenantId: string; exclude: string[] }): Promise<Outcome>
+  lease(pool: PoolName, ask: { requestId: string; tenantId: string; exclude: string[] }): Promise<LeaseOutcome>
   release(pool: PoolName, requestIds: string[]): Promise<unknown>
   workerFailed(pool: PoolName, workerId: string, requestId: string): Promise<unknown>
   /** The exchange with one worker; `close` is the edge going away. */
-  open(place: Place, order: Dispatch): Exchange
+  open(place: WorkerEndpoint, order: Dispatch): Exchange
 }
 
 export interface Exchange {
@@ -50,7 +50,7 @@ export interface EdgeRequest {
 
 interface Lease {
   pool: PoolName
-  place: Place
+  place: WorkerEndpoint
 }
 
 interface Served {
@@ -88,7 +88,7 @@ export class Isolate {
   async chat(request: EdgeRequest, left: AbortSignal): Promise<string> {
     const { requestId, tenantId, keyId, secretHash, promptTokensEstimate: promptTokens, outputTokens } = request
     const order = { requestId, keyId, secretHash, model: 'm', promptTokens, outputTokens, unknownEffort: null }
-    let admission: Admission | Refused
+    let admission: Admission | AdmissionRefusal
     try {
       admission = await this.#step(this.#network.admit(tenantId, order))
     } catch {

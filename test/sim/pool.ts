@@ -1,33 +1,33 @@
 /** A pool object's shell around the real pool core: who waits is told when it is decided. In memory only. */
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import {
-  type Ask,
-  emptyPool,
+  emptyFleet,
   heartbeat,
+  type LeaseOutcome,
+  type LeaseRequest,
   lease,
-  type Outcome,
-  type Place,
+  type Notification,
   probeDue,
   probed,
   registry,
   release,
   sweep,
-  type Told,
   view,
+  type WorkerEndpoint,
   workerFailed,
 } from '../../src/fleet/fleet.ts'
 import { Clock, type Timeline } from './timeline.ts'
 
 export class PoolHost {
   readonly clock: Clock
-  #pool = emptyPool()
-  #waiters = new Map<string, { resolve: (outcome: Outcome) => void; reject: (reason: Error) => void }>()
+  #pool = emptyFleet()
+  #waiters = new Map<string, { resolve: (outcome: LeaseOutcome) => void; reject: (reason: Error) => void }>()
 
   constructor(timeline: Timeline) {
     this.clock = new Clock(timeline)
   }
 
-  lease(ask: Ask): Promise<Outcome> {
+  lease(ask: LeaseRequest): Promise<LeaseOutcome> {
     const outcome = lease(this.#pool, ask, this.clock.now(), (told) => this.#tell([told]))
     if (outcome) return Promise.resolve(outcome)
     return new Promise((resolve, reject) => this.#waiters.set(ask.requestId, { resolve, reject }))
@@ -50,7 +50,7 @@ export class PoolHost {
       this.#tell(probed(this.#pool, { workerId, instance, fault: undefined }, now))
   }
 
-  registry(): { present: Place[]; missing: string[] } {
+  registry(): { present: WorkerEndpoint[]; missing: string[] } {
     this.sweep()
     return registry(this.#pool)
   }
@@ -66,10 +66,10 @@ export class PoolHost {
   evict(): void {
     for (const { reject } of this.#waiters.values()) reject(new Error('the pool was evicted'))
     this.#waiters = new Map()
-    this.#pool = emptyPool()
+    this.#pool = emptyFleet()
   }
 
-  #tell(told: Told[]): void {
+  #tell(told: Notification[]): void {
     for (const { requestId, outcome } of told) {
       this.#waiters.get(requestId)?.resolve(outcome)
       this.#waiters.delete(requestId)

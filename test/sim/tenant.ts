@@ -6,8 +6,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { inquiredMax } from '../../backends/wire/inquiry.ts'
 import type { Receipt } from '../../backends/wire/receipt.ts'
 import { judgeOverdue, type Known } from '../../src/settlement/overdue.ts'
-import { Books } from '../../src/tenant/account.ts'
-import { type AdmissionOrder, type Refused, reservationTtlMs } from '../../src/tenant/admission.ts'
+import { TenantAccount } from '../../src/tenant/account.ts'
+import { type AdmissionOrder, type AdmissionRefusal, reservationTtlMs } from '../../src/tenant/admission.ts'
 import { GroupCommit } from '../../src/tenant/group-commit.ts'
 import type { Sql } from '../../src/tenant/rows.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
@@ -32,7 +32,7 @@ export class TenantHost {
   readonly tenantId: string
   readonly db = new DatabaseSync(':memory:')
   readonly clock: Clock
-  books: Books
+  books: TenantAccount
   /** How many more writes succeed before the storage fails once; a commit counts as one. */
   failsAfter: number | null = null
   readonly #parts: TenantParts
@@ -61,18 +61,18 @@ export class TenantHost {
     }
     this.#sql = { all: sql.all, run: (query, ...values) => failing(() => sql.run(query, ...values)) }
     this.#commitWrites = () => failing(() => this.db.exec('COMMIT'))
-    this.books = new Books(openStore(this.#sql))
+    this.books = new TenantAccount(openStore(this.#sql))
     this.#commits = this.#newCommits()
   }
 
   readonly #commitWrites: () => void
 
   /** One call that changes the books, outside any group, as the admin's calls are. */
-  change<Result>(work: (books: Books, now: number, report: (report: Report) => void) => Result): Result {
+  change<Result>(work: (books: TenantAccount, now: number, report: (report: Report) => void) => Result): Result {
     return this.#transaction(() => work(this.books, this.clock.now(), (report) => this.#reports.push(report)))
   }
 
-  admit(order: AdmissionOrder): Promise<Admission | Refused> {
+  admit(order: AdmissionOrder): Promise<Admission | AdmissionRefusal> {
     return this.#run(() => {
       const now = this.clock.now()
       const answer = this.books.admit(order, now)
@@ -82,7 +82,7 @@ export class TenantHost {
     }, 'statement')
   }
 
-  readmit(order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | Refused> {
+  readmit(order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal> {
     return this.#run(() => {
       const now = this.clock.now()
       const answer = this.books.readmit(order, now)
@@ -112,7 +112,7 @@ export class TenantHost {
     for (const reject of this.#open) reject(new Error('the object was evicted'))
     this.#open.clear()
     this.failsAfter = null
-    this.books = new Books(openStore(this.#sql))
+    this.books = new TenantAccount(openStore(this.#sql))
     this.#commits = this.#newCommits()
     this.#alarmAt = this.#storedAlarm
   }

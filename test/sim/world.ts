@@ -12,7 +12,7 @@
  */
 import { type Dispatch, type PoolName, poolNames, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
-import type { Place } from '../../src/fleet/fleet.ts'
+import type { WorkerEndpoint } from '../../src/fleet/fleet.ts'
 import type { Known } from '../../src/settlement/overdue.ts'
 import { believe } from '../../src/settlement/verdict.ts'
 import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
@@ -514,7 +514,7 @@ class World implements Network {
     })
   }
 
-  open(place: Place, order: Dispatch): Exchange {
+  open(place: WorkerEndpoint, order: Dispatch): Exchange {
     const worker = this.#workers.get(place.workerId)
     if (!worker) throw new Error(`no worker ${place.workerId}`)
     const head = Promise.withResolvers<Refusal | 'accepted' | 'lost'>()

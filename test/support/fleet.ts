@@ -2,7 +2,7 @@
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import type { Enrolment } from '../../src/fleet/enrolment.ts'
-import type { Ask } from '../../src/fleet/fleet.ts'
+import type { LeaseRequest } from '../../src/fleet/fleet.ts'
 
 export function testBeat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
   return {
@@ -41,7 +41,7 @@ export function testEnrolment(workerId: string, change: Partial<Enrolment> = {})
   }
 }
 
-export function testAsk(requestId: string, change: Partial<Ask> = {}): Ask {
+export function testAsk(requestId: string, change: Partial<LeaseRequest> = {}): LeaseRequest {
   return {
     requestId,
     tenantId: 't',

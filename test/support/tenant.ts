@@ -1,10 +1,10 @@
 /** A tenant's books on Node's SQLite: the store, the cores and the chain as they run in the tenant object. */
 import { DatabaseSync } from 'node:sqlite'
 import type { Settlement } from '../../backends/wire/receipt.ts'
-import { Books } from '../../src/tenant/account.ts'
+import { TenantAccount } from '../../src/tenant/account.ts'
 import { chainStart } from '../../src/tenant/ledger/hash-chain.ts'
 import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
-import type { Row, Sql } from '../../src/tenant/rows.ts'
+import type { Sql, SqlRow } from '../../src/tenant/rows.ts'
 import { type KeyRow, openStore, type Tenant, TenantSettings } from '../../src/tenant/store.ts'
 
 export function nodeSql(db: DatabaseSync): Sql {
@@ -17,7 +17,7 @@ export function nodeSql(db: DatabaseSync): Sql {
     return statement
   }
   return {
-    all: (query, ...values) => prepare(query).all(...values) as Row[],
+    all: (query, ...values) => prepare(query).all(...values) as SqlRow[],
     run: (query, ...values) => void prepare(query).run(...values),
   }
 }
@@ -58,10 +58,10 @@ export const testKey = (keyId = 'k', limits: Limits = noLimits): KeyRow => ({
 })
 
 export interface TestBooks {
-  books: Books
+  books: TenantAccount
   db: DatabaseSync
   /** One transaction, as the tenant object makes it. */
-  transaction: <Result>(work: (books: Books) => Result) => Result
+  transaction: <Result>(work: (books: TenantAccount) => Result) => Result
   /** The object is evicted: what was in memory is gone. */
   evict: () => void
 }
@@ -70,7 +70,7 @@ export function openBooks(options: { creditNano: number; limits?: Limits; keys?:
   const db = new DatabaseSync(':memory:')
   const sql = nodeSql(db)
   const test: TestBooks = {
-    books: new Books(openStore(sql)),
+    books: new TenantAccount(openStore(sql)),
     db,
     transaction(work) {
       db.exec('BEGIN')
@@ -86,7 +86,7 @@ export function openBooks(options: { creditNano: number; limits?: Limits; keys?:
       }
     },
     evict: () => {
-      test.books = new Books(openStore(sql))
+      test.books = new TenantAccount(openStore(sql))
     },
   }
   test.transaction((books) => {

@@ -1,6 +1,6 @@
 /** The desk: what roles may, rotation by the clock, and fences, as pure decisions. */
 import { describe, expect, it } from 'vitest'
-import { type Fence, heartbeatAllowed, joinFences, receiptAllowed } from '../../src/fleet/key-fence.ts'
+import { heartbeatAllowed, joinFences, type KeyFence, receiptAllowed } from '../../src/fleet/key-fence.ts'
 import * as desk from '../../src/tenant/desk.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { openBooks, testKey, testOrder } from '../support/tenant.ts'
@@ -72,9 +72,9 @@ describe('keys and fences', () => {
   })
 
   it('[ADN31] a key fence never moves down in any order, and separates heartbeats from receipts', () => {
-    const rotated: Fence = { workerId: 'w', epochMin: 1, nextMin: 2, nextAt: 100, epochRevoked: 0 }
-    const again: Fence = { workerId: 'w', epochMin: 2, nextMin: 3, nextAt: 200, epochRevoked: 0 }
-    const revoked: Fence = { workerId: 'w', epochMin: 4, nextMin: 0, nextAt: 0, epochRevoked: 3 }
+    const rotated: KeyFence = { workerId: 'w', epochMin: 1, nextMin: 2, nextAt: 100, epochRevoked: 0 }
+    const again: KeyFence = { workerId: 'w', epochMin: 2, nextMin: 3, nextAt: 200, epochRevoked: 0 }
+    const revoked: KeyFence = { workerId: 'w', epochMin: 4, nextMin: 0, nextAt: 0, epochRevoked: 3 }
     expect([1, 2].map((epoch) => heartbeatAllowed(rotated, epoch, 99))).toEqual([true, true])
     expect([1, 2].map((epoch) => heartbeatAllowed(rotated, epoch, 100))).toEqual([false, true])
     const both = joinFences(rotated, again)

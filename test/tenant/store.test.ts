@@ -2,7 +2,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
 import { chainHash, chainStart } from '../../src/tenant/ledger/hash-chain.ts'
-import type { Entry } from '../../src/tenant/ledger/ledger.ts'
+import type { LedgerEntry } from '../../src/tenant/ledger/ledger.ts'
 import { schema } from '../../src/tenant/schema.ts'
 import { noLabels, openStore } from '../../src/tenant/store.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
@@ -10,7 +10,7 @@ import { nodeSql, openBooks, testKey, testOrder, testTenant } from '../support/t
 
 const open = () => openStore(nodeSql(new DatabaseSync(':memory:')))
 
-const entry: Entry = {
+const entry: LedgerEntry = {
   requestId: 'r',
   dispatchId: 'r.1',
   kind: 'post',

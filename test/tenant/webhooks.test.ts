@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { sealKey } from '../../backends/wire/seal.ts'
 import type { Tenant } from '../../src/tenant/store.ts'
 import { meterAfter, meterBatchMax, nextMeterBatch } from '../../src/tenant/webhooks/cursor.ts'
-import type { Meter } from '../../src/tenant/webhooks/cursor-rows.ts'
+import type { WebhookCursor } from '../../src/tenant/webhooks/cursor-rows.ts'
 import {
   formatMeterSecret,
   meterRetryMs,
@@ -14,7 +14,7 @@ import {
 } from '../../src/tenant/webhooks/event.ts'
 import { openBooks, type TestBooks, testOrder, testReceipt } from '../support/tenant.ts'
 
-const idle: Meter = {
+const idle: WebhookCursor = {
   url: 'https://meter.example.com/in',
   eventName: 'tramontane.usage',
   customerId: 'cus_1',

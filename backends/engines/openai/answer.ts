@@ -11,7 +11,7 @@
  */
 import { createParser } from 'eventsource-parser'
 import { z } from 'zod'
-import type { BackendEvent, BackendUsage, Reader } from '../../contract/backend.ts'
+import type { BackendEvent, BackendUsage, ResponseReader } from '../../contract/backend.ts'
 import { nineCharacterIds } from '../../contract/call-ids.ts'
 import type { FinishReason, WireCall } from '../../model/chunk.ts'
 import { createThinkSplit } from './think-split.ts'
@@ -56,7 +56,7 @@ const Usage = z.object({
 })
 /** llama.cpp's own running totals; `prompt_n` leaves out what was cached. */
 const Timings = z.object({ prompt_n: Count, cache_n: Count.nullish(), predicted_n: Count })
-const Answer = z.object({
+const OpenAiAnswer = z.object({
   choices: z
     .array(z.object({ delta: Said.nullish(), message: Said.nullish(), finish_reason: z.string().nullish() }))
     .default([]),
@@ -64,24 +64,24 @@ const Answer = z.object({
   usage: Usage.nullish().catch(null),
   timings: Timings.nullish().catch(null),
 })
-type Answer = z.infer<typeof Answer>
+type OpenAiAnswer = z.infer<typeof OpenAiAnswer>
 
 /** A chunk, and an answer that is held, may be this long; a longer one is a failed one. */
 const textMax = 32 * 1024 * 1024
 
 /** @param streams whether the answer is `text/event-stream`, or one JSON text */
-export function openaiReader(options: AnswerOptions, streams: boolean): Reader {
+export function openaiReader(options: AnswerOptions, streams: boolean): ResponseReader {
   const decoder = new TextDecoder()
-  const take = streams ? streamed(new AnswerReader(options)) : whole(new AnswerReader(options))
+  const take = streams ? streamed(new OpenAiAnswerReader(options)) : whole(new OpenAiAnswerReader(options))
   return {
     push: (bytes) => take(decoder.decode(bytes, { stream: true }), false),
     end: () => take(decoder.decode(), true),
   }
 }
 
-type Take = (text: string, last: boolean) => BackendEvent[]
+type AnswerSink = (text: string, last: boolean) => BackendEvent[]
 
-function streamed(answer: AnswerReader): Take {
+function streamed(answer: OpenAiAnswerReader): AnswerSink {
   const events: BackendEvent[] = []
   let readable = true
   const parser = createParser({
@@ -102,7 +102,7 @@ function streamed(answer: AnswerReader): Take {
   }
 }
 
-function whole(answer: AnswerReader): Take {
+function whole(answer: OpenAiAnswerReader): AnswerSink {
   let held = ''
   return (text, last) => {
     held += text
@@ -118,7 +118,7 @@ interface OpenCall {
   arguments: string
 }
 
-class AnswerReader {
+class OpenAiAnswerReader {
   readonly #idSeed: string
   readonly #split: ReturnType<typeof createThinkSplit> | undefined
   readonly #calls: OpenCall[] = []
@@ -213,12 +213,12 @@ class AnswerReader {
 }
 
 /** The part, or why there is none. */
-function readAnswer(data: string): Answer | string {
+function readAnswer(data: string): OpenAiAnswer | string {
   const value = parseJson(data)
   if (typeof value !== 'object' || value === null) return 'it sent what is no part of an answer'
   // An error in mid-stream is an object with a message and no choices.
   if (!('choices' in value)) return 'error' in value ? 'it reported an error' : 'it sent what is no part of an answer'
-  return Answer.safeParse(value).data ?? 'it sent what is no part of an answer'
+  return OpenAiAnswer.safeParse(value).data ?? 'it sent what is no part of an answer'
 }
 
 export function parseJson(text: string): unknown {
@@ -233,7 +233,7 @@ function text(channel: 'content' | 'reasoning', text: string): BackendEvent[] {
   return text === '' ? [] : [{ kind: 'text', channel, text }]
 }
 
-function usageOf({ usage, timings }: Answer): BackendUsage | undefined {
+function usageOf({ usage, timings }: OpenAiAnswer): BackendUsage | undefined {
   if (usage) {
     const cached =
       usage.num_cached_tokens ?? usage.prompt_tokens_details?.cached_tokens ?? usage.prompt_token_details?.cached_tokens

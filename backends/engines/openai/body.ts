@@ -2,12 +2,12 @@
  * A chat as the body that most engines take: OpenAI's Chat Completions. What differs between them is the `Dialect`;
  * what an engine cannot do is refused here, or left out with a warning, by its capabilities alone.
  */
-import type { Attached, Capabilities, Failure, HttpCall, Order, Request } from '../../contract/backend.ts'
+import type { Attached, BackendFailure, Capabilities, HttpCall, Request, RequestTerms } from '../../contract/backend.ts'
 import { nineCharacterIds } from '../../contract/call-ids.ts'
 import type { Chat, Message, Part } from '../../model/chat.ts'
 import { computable } from '../../model/sampling.ts'
 
-export interface Dialect {
+export interface EngineDialect {
   path: string
   /** The field that takes earlier thinking; `chunk`: a part of the content, as Mistral writes it. */
   reasoningHistory: 'reasoning_content' | 'reasoning' | 'chunk'
@@ -23,10 +23,10 @@ export interface Dialect {
   /** The field, beside the message, that asks for its continuation. */
   prefix: 'prefix' | 'continue_final_message' | 'none'
   /** Everything that is the engine's own: effort, usage, priority, salt, ids. */
-  extra: (order: Order, chat: Chat, can: Capabilities) => Record<string, unknown>
+  extra: (order: RequestTerms, chat: Chat, can: Capabilities) => Record<string, unknown>
 }
 
-export const plainDialect: Dialect = {
+export const plainDialect: EngineDialect = {
   path: '/v1/chat/completions',
   reasoningHistory: 'reasoning_content',
   toolChoice: 'object',
@@ -37,7 +37,12 @@ export const plainDialect: Dialect = {
   extra: () => ({ stream_options: { include_usage: true } }),
 }
 
-export function openaiRequest(chat: Chat, order: Order, attached: Attached, dialect: Dialect): Request | Failure {
+export function openaiRequest(
+  chat: Chat,
+  order: RequestTerms,
+  attached: Attached,
+  dialect: EngineDialect,
+): Request | BackendFailure {
   const { capabilities: can, model } = attached
   const refusal = refuse(chat, order, can)
   if (refusal) return refusal
@@ -56,7 +61,7 @@ export function openaiRequest(chat: Chat, order: Order, attached: Attached, dial
 }
 
 /** The parts that both a generation and a count of its prompt are made of. */
-export function openaiPrompt(chat: Chat, can: Capabilities, dialect: Dialect) {
+export function openaiPrompt(chat: Chat, can: Capabilities, dialect: EngineDialect) {
   return {
     messages: messages(chat.messages, can, dialect),
     ...toolsOf(chat, dialect),
@@ -64,7 +69,7 @@ export function openaiPrompt(chat: Chat, can: Capabilities, dialect: Dialect) {
   }
 }
 
-function openaiBody(chat: Chat, order: Order, can: Capabilities, dialect: Dialect) {
+function openaiBody(chat: Chat, order: RequestTerms, can: Capabilities, dialect: EngineDialect) {
   const { temperature, topP, seed, frequencyPenalty, presencePenalty, stop } = computable(chat)
   return {
     ...openaiPrompt(chat, can, dialect),
@@ -81,11 +86,11 @@ function openaiBody(chat: Chat, order: Order, can: Capabilities, dialect: Dialec
 }
 
 /** What would be another request if it were left out. */
-function refuse(chat: Chat, order: Order, can: Capabilities): Failure | undefined {
+function refuse(chat: Chat, order: RequestTerms, can: Capabilities): BackendFailure | undefined {
   const parts = chat.messages.flatMap((message) => message.content)
   const images = parts.filter((part) => part.kind === 'image')
   const { kind: choice } = chat.toolChoice
-  const no = (param: string, message: string): Failure => invalid(param, `${param}: ${message}`)
+  const no = (param: string, message: string): BackendFailure => invalid(param, `${param}: ${message}`)
   if (!can.efforts.includes(order.effort))
     return no('reasoning_effort', `this backend takes ${can.efforts.join(', ')}, and not ${order.effort}`)
   if (images.length > 0 && !can.vision) return no('messages', 'this backend takes no images: send text only')
@@ -105,7 +110,7 @@ function refuse(chat: Chat, order: Order, can: Capabilities): Failure | undefine
   return undefined
 }
 
-export function invalid(param: string | null, message: string): Failure {
+export function invalid(param: string | null, message: string): BackendFailure {
   return { ok: false, code: 'invalid_value', message, param, retryAfterMs: null, operator: false }
 }
 
@@ -125,7 +130,7 @@ function warnings(chat: Chat, can: Capabilities): string[] {
   ]
 }
 
-function toolsOf({ tools, toolChoice }: Chat, dialect: Dialect) {
+function toolsOf({ tools, toolChoice }: Chat, dialect: EngineDialect) {
   const { kind } = toolChoice
   const narrow = kind === 'named' && dialect.toolChoice === 'narrowed'
   const none = kind === 'none' && dialect.toolChoice === 'absent'
@@ -133,7 +138,7 @@ function toolsOf({ tools, toolChoice }: Chat, dialect: Dialect) {
   return shown.length > 0 && { tools: shown.map((tool) => ({ type: 'function', function: tool })) }
 }
 
-function toolChoice({ toolChoice, parallelToolCalls }: Chat, can: Capabilities, dialect: Dialect) {
+function toolChoice({ toolChoice, parallelToolCalls }: Chat, can: Capabilities, dialect: EngineDialect) {
   const named = toolChoice.kind === 'named' ? { type: 'function', function: { name: toolChoice.name } } : undefined
   const word = { auto: 'auto', none: 'none', required: dialect.required, named: dialect.required }[toolChoice.kind]
   return {
@@ -152,12 +157,12 @@ function isPrefix(chat: Chat): boolean {
   return last?.role === 'assistant' && last.prefix
 }
 
-function continuation(chat: Chat, dialect: Dialect) {
+function continuation(chat: Chat, dialect: EngineDialect) {
   if (dialect.prefix !== 'continue_final_message' || !isPrefix(chat)) return {}
   return { continue_final_message: true, add_generation_prompt: false }
 }
 
-function messages(chat: Message[], can: Capabilities, dialect: Dialect) {
+function messages(chat: Message[], can: Capabilities, dialect: EngineDialect) {
   const ids = nineCharacterIds(
     chat.flatMap((message) => {
       if (message.role === 'assistant') return message.toolCalls.map((call) => call.id)
@@ -167,7 +172,7 @@ function messages(chat: Message[], can: Capabilities, dialect: Dialect) {
   return chat.map((message) => messageOf(message, ids, can, dialect))
 }
 
-function messageOf(message: Message, ids: Map<string, string>, can: Capabilities, dialect: Dialect) {
+function messageOf(message: Message, ids: Map<string, string>, can: Capabilities, dialect: EngineDialect) {
   switch (message.role) {
     case 'system':
     case 'user':
@@ -183,7 +188,7 @@ function assistant(
   message: Message & { role: 'assistant' },
   ids: Map<string, string>,
   can: Capabilities,
-  dialect: Dialect,
+  dialect: EngineDialect,
 ) {
   const thinking = can.reasoningHistory && message.reasoning !== '' ? message.reasoning : undefined
   const chunk = { type: 'thinking', thinking: [{ type: 'text', text: message.reasoning }] }

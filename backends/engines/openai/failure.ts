@@ -3,7 +3,7 @@
  * (`{detail: […]}`), or as a bare text; the code and the type decide, never the words of a message.
  */
 import { z } from 'zod'
-import type { Failure, HttpAnswer } from '../../contract/backend.ts'
+import type { BackendFailure, HttpAnswer } from '../../contract/backend.ts'
 import { parseJson } from './answer.ts'
 
 const Detail = z.object({
@@ -56,7 +56,7 @@ export function readError(text: string): ToldError {
 }
 
 /** @param who stands in messages: `the engine`, `the hosted API` */
-export function openaiFailure({ status, headers, body }: HttpAnswer, who = 'the engine'): Failure {
+export function openaiFailure({ status, headers, body }: HttpAnswer, who = 'the engine'): BackendFailure {
   const told = readError(body)
   const seconds = Number(headers['retry-after'])
   const retryAfterMs = seconds > 0 ? Math.ceil(seconds * 1_000) : 2_000

@@ -4,10 +4,10 @@
  */
 import type { BackendEvent } from '../../contract/backend.ts'
 
-type Channel = 'content' | 'reasoning'
+type ThinkChannel = 'content' | 'reasoning'
 
 export function createThinkSplit(open: string, close: string) {
-  let channel: Channel = 'content'
+  let channel: ThinkChannel = 'content'
   let held = ''
 
   /** The longest end of `text` that a mark begins with. */

@@ -1,11 +1,11 @@
 /** Anthropic's Messages. */
 import type { RatesLeft } from '../../tenant/admission.ts'
-import type { Surface } from '../dialect.ts'
+import type { Dialect } from '../dialect.ts'
 import { messagesErrors } from './errors.ts'
 import { readMessages, readPrompt } from './read.ts'
 import { messagesWriter } from './write.ts'
 
-export const messages: Surface = {
+export const messages: Dialect = {
   name: 'messages',
   effortField: 'output_config.effort',
   read(body) {

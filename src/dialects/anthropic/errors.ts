@@ -1,6 +1,6 @@
 /** Refusals as Anthropic's clients read them: a type from their own list decides what they do next. */
 import type { ErrorCode } from '../../../backends/model/errors.ts'
-import type { ErrorShape, Failure } from '../dialect.ts'
+import type { DialectFailure, ErrorShape } from '../dialect.ts'
 
 /** Their statuses where they differ: a client stops at once at 402, and 529 is how it knows an overload. */
 const status = { insufficient_quota: 402, server_is_overloaded: 529 } satisfies Partial<Record<ErrorCode, number>>
@@ -28,7 +28,7 @@ const types = {
   internal_error: 'api_error',
 } satisfies Record<ErrorCode, string>
 
-const body = ({ code, message, requestId }: Failure) => ({
+const body = ({ code, message, requestId }: DialectFailure) => ({
   type: 'error',
   // The code is ours: it tells apart what the type does not.
   error: { type: types[code], message, code },

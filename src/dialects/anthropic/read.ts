@@ -26,7 +26,7 @@ import {
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { documentBy, imageByData, imageByUrl } from '../../../backends/model/media.ts'
 import { unsealThinking } from '../carried-thinking.ts'
-import type { Asked } from '../dialect.ts'
+import type { ParsedRequest } from '../dialect.ts'
 
 const TextBlock = z.object({ type: z.literal('text'), text: Text })
 const Source = z.discriminatedUnion('type', [
@@ -81,7 +81,7 @@ const ToolResultBlock = z.object({
   content: z.union([Text, z.array(ResultBlock)]).nullish(),
   is_error: z.boolean().nullish(),
 })
-const Block = z.union([
+const ContentBlock = z.union([
   z.discriminatedUnion('type', [...ShownBlock.options, ThinkingBlock, RedactedBlock, ToolUseBlock, ToolResultBlock]),
   otherThan([...shownTypes, 'thinking', 'redacted_thinking', 'tool_use', 'tool_result']),
 ])
@@ -89,7 +89,7 @@ const Block = z.union([
 const System = z.union([Text, z.array(TextBlock)])
 const Turn = z.object({
   role: z.enum(['user', 'assistant', 'system']),
-  content: z.union([Text, z.array(Block)]),
+  content: z.union([Text, z.array(ContentBlock)]),
 })
 
 const CustomTool = z.object({
@@ -113,7 +113,7 @@ const Thinking = z.discriminatedUnion('type', [
 ])
 const SchemaFormat = z.object({ type: z.literal('json_schema'), schema: z.record(z.string(), z.unknown()) })
 
-export const Prompt = z.object({
+export const CountBody = z.object({
   model: z.string().min(1).max(256),
   messages: z.array(Turn).min(1).max(messagesMax),
   system: System.nullish(),
@@ -127,7 +127,7 @@ export const Prompt = z.object({
   mcp_servers: z.unknown().optional(),
   container: z.unknown().optional(),
 })
-export const Body = Prompt.extend({
+export const Body = CountBody.extend({
   max_tokens: TokensMax,
   stop_sequences: z.array(StopText).max(stopMax).nullish(),
   temperature: z.number().min(0).max(1).nullish(),
@@ -135,12 +135,12 @@ export const Body = Prompt.extend({
   top_k: z.number().nullish(),
   stream: z.boolean().nullish(),
 })
-type Prompt = z.infer<typeof Prompt>
-type Block = Exclude<z.infer<typeof Block>, null>
+type CountBody = z.infer<typeof CountBody>
+type ContentBlock = Exclude<z.infer<typeof ContentBlock>, null>
 type Shown = z.infer<typeof ShownBlock>
 
 export type ReadMessages =
-  | { ok: true; asked: Asked; thinkingShown: boolean }
+  | { ok: true; asked: ParsedRequest; thinkingShown: boolean }
   | { ok: false; code: 'invalid_value'; message: string; param: string | null }
 
 /** Never throws. */
@@ -160,14 +160,14 @@ export function readMessages(body: unknown): ReadMessages {
 
 /** The body of `count_tokens`: a prompt without the bounds of its answer. */
 export function readPrompt(body: unknown): ReadMessages {
-  const parsed = Prompt.safeParse(body)
+  const parsed = CountBody.safeParse(body)
   if (!parsed.success) return refuse(parsed.error)
   const bounds = { outputTokensMax: 1, stop: [], temperature: undefined, topP: undefined, stream: false }
   return read(parsed.data, bounds)
 }
 
 function read(
-  wire: Prompt,
+  wire: CountBody,
   bounds: Pick<Chat, 'outputTokensMax' | 'stop' | 'temperature' | 'topP' | 'stream'> & { warnings?: string[] },
 ): ReadMessages {
   const { warnings = [], ...rest } = bounds
@@ -206,7 +206,7 @@ function read(
 }
 
 /** Thinking that is switched off is off, whatever the effort. A switch without a word means as much as there is. */
-function effortOf({ thinking, output_config: config }: Prompt): EffortWord | undefined {
+function effortOf({ thinking, output_config: config }: CountBody): EffortWord | undefined {
   if (thinking?.type === 'disabled') return 'none'
   return config?.effort ?? (thinking ? 'high' : undefined)
 }
@@ -216,7 +216,7 @@ function functionTool(tool: z.infer<typeof OwnTool>): Tool[] {
   return [{ name: tool.name, description: tool.description ?? '', parameters: tool.input_schema }]
 }
 
-function choiceOf(choice: Prompt['tool_choice'], tools: readonly Tool[]): ToolChoice | undefined {
+function choiceOf(choice: CountBody['tool_choice'], tools: readonly Tool[]): ToolChoice | undefined {
   switch (choice?.type) {
     case undefined:
     case 'auto':
@@ -230,7 +230,7 @@ function choiceOf(choice: Prompt['tool_choice'], tools: readonly Tool[]): ToolCh
   }
 }
 
-function conversation({ system, messages: turns }: Prompt) {
+function conversation({ system, messages: turns }: CountBody) {
   const messages: Message[] = []
   const places: string[] = []
   const leftOut = new Set<string>()
@@ -244,7 +244,7 @@ function conversation({ system, messages: turns }: Prompt) {
     const known =
       typeof content === 'string' ? asText(content).map(textBlock) : content.filter((block) => block !== null)
     if (typeof content !== 'string' && known.length < content.length) leftOut.add('unknown ones')
-    const blocks: readonly Block[] = known
+    const blocks: readonly ContentBlock[] = known
     if (role === 'assistant') add(place, assistant(blocks, index === turns.length - 1))
     else if (role === 'system') add(place, { role, content: blocks.flatMap(shown).filter(isText) })
     else for (const message of userTurn(blocks)) add(place, message)
@@ -254,10 +254,10 @@ function conversation({ system, messages: turns }: Prompt) {
 
 const isText = (part: Part) => part.kind === 'text'
 const text = ({ text }: { text: string }): Part => ({ kind: 'text', text })
-const textBlock = (part: Part): Block => ({ type: 'text', text: part.kind === 'text' ? part.text : '' })
+const textBlock = (part: Part): ContentBlock => ({ type: 'text', text: part.kind === 'text' ? part.text : '' })
 
 /** Results of tools are messages of their own; what stands between them is the user's. */
-function userTurn(blocks: readonly Block[]): Message[] {
+function userTurn(blocks: readonly ContentBlock[]): Message[] {
   const messages: Message[] = []
   for (const block of blocks) {
     if (block.type === 'tool_result') {
@@ -279,7 +279,7 @@ function resultOf({ content, is_error: failed }: z.infer<typeof ToolResultBlock>
   return failed && !told ? [{ kind: 'text', text: 'Error: ' }, ...parts] : parts
 }
 
-function shown(block: Block): Part[] {
+function shown(block: ContentBlock): Part[] {
   switch (block.type) {
     case 'text':
       return [text(block)]
@@ -303,7 +303,7 @@ function documentText({ title, source }: Extract<Shown, { type: 'document' }>): 
 }
 
 /** The last message, where it is the assistant's, is the beginning of the answer. */
-function assistant(blocks: readonly Block[], last: boolean): Message {
+function assistant(blocks: readonly ContentBlock[], last: boolean): Message {
   const reasoning = blocks.map((block) => (block.type === 'thinking' ? thinkingOf(block) : '')).join('')
   const toolCalls = blocks.flatMap((block): ToolCall[] =>
     block.type === 'tool_use' ? [{ id: block.id, name: block.name, arguments: JSON.stringify(block.input) }] : [],

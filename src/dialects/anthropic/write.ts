@@ -4,10 +4,10 @@
  */
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
 import { openMark, sealThinking } from '../carried-thinking.ts'
-import type { Given, Writer } from '../dialect.ts'
+import type { DialectWriter, Given } from '../dialect.ts'
 import { messagesErrors } from './errors.ts'
 
-type Block =
+type OpenBlock =
   | { type: 'thinking'; thinking: string; signature: string }
   | { type: 'text'; text: string }
   | { type: 'tool_use'; id: string; name: string; input: unknown }
@@ -17,8 +17,8 @@ export function messagesId(requestId: string): string {
 }
 
 /** @param thinkingShown false: thinking is carried in the signature only, as the client asked */
-export function messagesWriter(given: Given, thinkingShown: boolean): Writer {
-  const blocks: Block[] = []
+export function messagesWriter(given: Given, thinkingShown: boolean): DialectWriter {
+  const blocks: OpenBlock[] = []
   /** The thinking of the last block, shown or not. */
   let thinking = ''
   let open = false
@@ -30,7 +30,7 @@ export function messagesWriter(given: Given, thinkingShown: boolean): Writer {
     model: given.model,
   }
 
-  function begin(block: Block): string {
+  function begin(block: OpenBlock): string {
     const ended = finish()
     blocks.push(block)
     open = true

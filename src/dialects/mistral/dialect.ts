@@ -5,11 +5,11 @@
 import { z } from 'zod'
 import { readChat } from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
-import type { Read, Surface } from '../dialect.ts'
+import type { Dialect, Read } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
 import { mistralWriter } from './write.ts'
 
-export const mistral: Surface = {
+export const mistral: Dialect = {
   name: 'mistral',
   effortField: 'reasoning_effort',
   read,

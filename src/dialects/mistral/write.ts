@@ -4,10 +4,10 @@
  * read one without choices.
  */
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
-import type { Given, Writer } from '../dialect.ts'
+import type { DialectWriter, Given } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
 
-interface Call {
+interface MistralCall {
   id: string
   type: 'function'
   function: { name: string; arguments: string }
@@ -16,9 +16,9 @@ interface Call {
 
 const thinkingChunk = (text: string) => ({ type: 'thinking', thinking: [{ type: 'text', text }] })
 
-export function mistralWriter(given: Given): Writer {
+export function mistralWriter(given: Given): DialectWriter {
   const answer = { reasoning: '', content: '' }
-  const calls: Call[] = []
+  const calls: MistralCall[] = []
   const head = {
     id: given.requestId.replace(/^req_/, ''),
     created: Math.floor(given.now() / 1_000),
@@ -32,7 +32,7 @@ export function mistralWriter(given: Given): Writer {
   }
 
   function call({ id, name, arguments: json }: Extract<AnswerPart, { kind: 'call' }>): string {
-    const made: Call = { id, type: 'function', function: { name, arguments: json }, index: calls.length }
+    const made: MistralCall = { id, type: 'function', function: { name, arguments: json }, index: calls.length }
     calls.push(made)
     return chunk({ content: '', tool_calls: [made] })
   }

@@ -1,9 +1,9 @@
 /** OpenAI's Chat Completions: what workers speak, so its requests and answers pass through byte for byte. */
 import { readChat } from '../../../backends/model/chat.ts'
-import type { Surface } from '../dialect.ts'
+import type { Dialect } from '../dialect.ts'
 import { openaiErrors } from './errors.ts'
 
-export const chatCompletions: Surface = {
+export const chatCompletions: Dialect = {
   name: 'chat',
   effortField: 'reasoning_effort',
   read(body) {

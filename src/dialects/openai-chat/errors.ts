@@ -1,8 +1,8 @@
 /** Refusals as OpenAI's and Mistral's clients read them: both shapes in one body. */
 import { errorBody } from '../../../backends/model/errors.ts'
-import type { ErrorShape, Failure } from '../dialect.ts'
+import type { DialectFailure, ErrorShape } from '../dialect.ts'
 
-const body = ({ code, message, param, requestId }: Failure) => errorBody(code, message, param, requestId)
+const body = ({ code, message, param, requestId }: DialectFailure) => errorBody(code, message, param, requestId)
 
 export const openaiErrors: ErrorShape = {
   body,

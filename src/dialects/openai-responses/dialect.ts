@@ -1,10 +1,10 @@
 /** OpenAI's Responses. */
 
-import type { Surface } from '../dialect.ts'
+import type { Dialect } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
 import { readResponses, referenceOf } from './read.ts'
 
-export const responses: Surface = {
+export const responses: Dialect = {
   name: 'responses',
   effortField: 'reasoning.effort',
   refers: referenceOf,

@@ -77,13 +77,13 @@ const Other = z
   .object({ type: z.string().refine((type) => !known.includes(type), { abort: true }) })
   .transform(({ type }) => ({ kind: 'other' as const, type: type.slice(0, 64) }))
 
-export const Item = z.union([
+export const InputItem = z.union([
   z.discriminatedUnion('type', [FunctionCall, CustomCall, CallOutput, Reasoning]),
   MessageItem,
   Reference,
   Other,
 ])
-export type Item = z.infer<typeof Item>
+export type InputItem = z.infer<typeof InputItem>
 
 export interface Conversation {
   messages: Message[]
@@ -94,7 +94,7 @@ export interface Conversation {
 }
 
 /** References are resolved before. */
-export function conversationOf(items: readonly { item: Item; place: string }[]): Conversation {
+export function conversationOf(items: readonly { item: InputItem; place: string }[]): Conversation {
   const messages: Message[] = []
   const places: string[] = []
   const leftOut = new Set<string>()

@@ -7,9 +7,9 @@ import { z } from 'zod'
 import {
   asText,
   type Chat,
-  type Format,
   FunctionName,
   messagesMax,
+  type ResponseFormat,
   refuse,
   Text,
   TokensMax,
@@ -18,8 +18,8 @@ import {
   toolsMax,
 } from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
-import type { Asked, Past, Read, Reference } from '../dialect.ts'
-import { conversationOf, Item } from './items.ts'
+import type { ParsedRequest, PreviousTurns, Read, Reference } from '../dialect.ts'
+import { conversationOf, InputItem } from './items.ts'
 import { responsesWriter } from './write.ts'
 
 const Schema = z.record(z.string(), z.unknown())
@@ -62,7 +62,7 @@ const notHere = (what: string) => z.null({ error: what }).optional()
 
 export const Body = z.object({
   model: z.string().min(1).max(256),
-  input: z.union([Text, z.array(Item).max(messagesMax)]).nullish(),
+  input: z.union([Text, z.array(InputItem).max(messagesMax)]).nullish(),
   instructions: Text.nullish(),
   previous_response_id: Id.nullish(),
   tools: z.array(WireTool).max(toolsMax).nullish(),
@@ -119,7 +119,7 @@ const References = z.object({
 })
 
 /** Never throws. */
-export function readResponses(body: unknown, past: Past): Read {
+export function readResponses(body: unknown, past: PreviousTurns): Read {
   const parsed = Body.safeParse(body)
   if (!parsed.success) return refuse(parsed.error)
   const wire = parsed.data
@@ -155,7 +155,7 @@ export function readResponses(body: unknown, past: Past): Read {
     includeUsage: false,
   }
   const input = rawInput(body, past)
-  const asked: Asked = {
+  const asked: ParsedRequest = {
     chat,
     warnings: warningsOf(wire, functions.length, leftOut),
     places,
@@ -167,12 +167,12 @@ export function readResponses(body: unknown, past: Past): Read {
 /** What came before, as it is kept, and what is sent now; each with its place in the body. */
 function itemsOf(
   wire: Body,
-  past: Past,
-): { ok: true; items: { item: Item; place: string }[] } | (Read & { ok: false }) {
+  past: PreviousTurns,
+): { ok: true; items: { item: InputItem; place: string }[] } | (Read & { ok: false }) {
   const place = 'previous_response_id'
   // Kept items were read when they came, or are our own.
   const before = (past.turns ?? []).flatMap(({ input, output }) => [...input, ...output])
-  const items = before.flatMap((raw) => Item.safeParse(raw).data ?? []).map((item) => ({ item, place }))
+  const items = before.flatMap((raw) => InputItem.safeParse(raw).data ?? []).map((item) => ({ item, place }))
   if (typeof wire.input === 'string')
     items.push({ item: { kind: 'message', role: 'user', content: asText(wire.input) }, place: 'input' })
   for (const [index, item] of (Array.isArray(wire.input) ? wire.input : []).entries()) {
@@ -180,7 +180,7 @@ function itemsOf(
       items.push({ item, place: `input[${index}]` })
       continue
     }
-    const kept = Item.safeParse(past.items.get(item.id))
+    const kept = InputItem.safeParse(past.items.get(item.id))
     if (!kept.success) {
       const message = `input[${index}].id: no item ${item.id} is kept here, or no longer: send the item itself`
       return { ok: false, code: 'not_found', message, param: `input[${index}].id` }
@@ -191,12 +191,12 @@ function itemsOf(
 }
 
 /** As it was sent, for those who ask for it later: a text as the item that it stands for, a reference as what it names. */
-function rawInput(body: unknown, past: Past): unknown[] {
+function rawInput(body: unknown, past: PreviousTurns): unknown[] {
   const { input } = z.object({ input: z.union([z.string(), z.array(z.unknown())]).nullish() }).parse(body)
   if (typeof input === 'string')
     return [{ type: 'message', role: 'user', content: [{ type: 'input_text', text: input }] }]
   return (input ?? []).map((raw) => {
-    const item = Item.safeParse(raw).data
+    const item = InputItem.safeParse(raw).data
     return item?.kind === 'reference' ? past.items.get(item.id) : raw
   })
 }
@@ -230,7 +230,7 @@ function choiceOf(choice: Body['tool_choice'], tools: Tool[]): { tools: Tool[]; 
   return kind === 'required' && allowed.length === 0 ? undefined : { tools: allowed, toolChoice: { kind } }
 }
 
-function formatOf(format: z.infer<typeof WireFormat> | null | undefined): Format {
+function formatOf(format: z.infer<typeof WireFormat> | null | undefined): ResponseFormat {
   if (format?.type !== 'json_schema') return { kind: format?.type ?? 'text' }
   return { kind: 'json_schema', name: format.name ?? 'answer', schema: format.schema }
 }

@@ -8,7 +8,7 @@
 import { temperatureDefault } from '../../../backends/model/model.ts'
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
 import { sealThinking } from '../carried-thinking.ts'
-import type { Failure, Given, Kept, Writer } from '../dialect.ts'
+import type { DialectFailure, DialectWriter, Given, StoredResponse } from '../dialect.ts'
 import type { Body } from './read.ts'
 
 type Status = 'in_progress' | 'completed' | 'incomplete'
@@ -43,14 +43,14 @@ interface CustomCallItem {
   name: string
   input: string
 }
-type Item = ReasoningItem | MessageItem | CallItem | CustomCallItem
+type OutputItem = ReasoningItem | MessageItem | CallItem | CustomCallItem
 
 export function responseId(requestId: string): string {
   return requestId.replace(/^req_/, 'resp_')
 }
 
-export function responsesWriter(wire: Body, input: unknown[], given: Given): Writer {
-  const output: Item[] = []
+export function responsesWriter(wire: Body, input: unknown[], given: Given): DialectWriter {
+  const output: OutputItem[] = []
   const id = responseId(given.requestId)
   const nowS = () => Math.floor(given.now() / 1_000)
   const createdAt = nowS()
@@ -203,7 +203,7 @@ export function responsesWriter(wire: Body, input: unknown[], given: Given): Wri
       }
     },
     ...(wire.store !== false && {
-      keeps(end: AnswerEnd): Kept {
+      keeps(end: AnswerEnd): StoredResponse {
         finishAll(end)
         const previousId = wire.previous_response_id ?? undefined
         return { responseId: id, previousId, input, output, body: ended(end, true) }
@@ -238,7 +238,7 @@ const outputText = (text: string) => ({
   logprobs: [] as never[],
 })
 
-const errorOf = ({ code, message }: Failure) => ({ code, message })
+const errorOf = ({ code, message }: DialectFailure) => ({ code, message })
 
 function usageOf(end: AnswerEnd) {
   return {

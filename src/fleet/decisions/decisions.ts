@@ -6,17 +6,17 @@
 
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
-import type { Fit, Judged } from '../placement/score.ts'
+import type { Fit, JudgedWorker } from '../placement/score.ts'
 import type { PriorityClass } from '../queue/fair-queue.ts'
 
 export interface Considered {
   /** Of all workers that serve the model: how many would do, and why the others would not. */
   counts: Partial<Record<Fit, number>>
   /** The best of those that would do. */
-  best: Judged[]
+  best: JudgedWorker[]
 }
 
-export interface Attempt extends Considered {
+export interface DecisionAttempt extends Considered {
   at: number
   workerId: string
   pool: PoolName
@@ -39,7 +39,7 @@ export interface Decision {
   cameAt: number
   promptTokens: number
   expectedOutputTokens: number
-  attempts: Attempt[]
+  attempts: DecisionAttempt[]
   /** What became of it; null while it waits or runs. */
   outcome: string | null
   engine: Record<string, number | string | null> | null
@@ -69,7 +69,7 @@ export class Decisions {
     }
   }
 
-  attempt(requestId: string, attempt: Attempt): void {
+  attempt(requestId: string, attempt: DecisionAttempt): void {
     this.#kept.get(requestId)?.attempts.push(attempt)
   }
 

@@ -1,13 +1,13 @@
 /** What is asked of one model, and how its workers are shared between the two sides of the border. */
 import { type PoolName, poolNames } from '../../../backends/wire/dispatch.ts'
-import { runningOn, serves, type Worker } from '../worker.ts'
+import { type FleetWorker, runningOn, serves } from '../worker.ts'
 import { type Arrivals, arrived, newArrivals, perSecond } from './arrival-rate.ts'
-import { border, type Post } from './pool-split.ts'
-import type { House } from './score.ts'
+import { border, type WorkerCapacity } from './pool-split.ts'
+import type { ModelSnapshot } from './score.ts'
 import { limitOf } from './score.ts'
 import { batchWithin, isKnown, tokenMsAt } from './worker-speed.ts'
 
-export interface Market {
+export interface ModelLoad {
   arrivals: Record<PoolName, Arrivals>
   /** A prompt's length of late. */
   promptTokens: Record<PoolName, number>
@@ -37,7 +37,7 @@ const fullMs = 20_000
 const promptPrior = 1_500
 const promptMemory = 100
 
-export function newMarket(now: number): Market {
+export function newMarket(now: number): ModelLoad {
   return {
     arrivals: { latency: newArrivals(now), throughput: newArrivals(now) },
     promptTokens: { latency: promptPrior, throughput: promptPrior },
@@ -51,18 +51,18 @@ export function newMarket(now: number): Market {
 }
 
 /** @param counts as so much of a request, at most 1 */
-export function came(market: Market, home: PoolName, promptTokens: number, counts: number, now: number): void {
+export function came(market: ModelLoad, home: PoolName, promptTokens: number, counts: number, now: number): void {
   arrived(market.arrivals[home], counts, now)
   market.promptTokens[home] += (counts * (promptTokens - market.promptTokens[home])) / promptMemory
 }
 
 /** Puts every worker on its side. Call it often; it does something about once a second. */
 export function moveBorder(
-  market: Market,
+  market: ModelLoad,
   model: string,
-  workers: Iterable<Worker>,
+  workers: Iterable<FleetWorker>,
   expected: Expected,
-  waits: House['waits'],
+  waits: ModelSnapshot['waits'],
   moves: boolean,
   now: number,
 ): void {
@@ -92,7 +92,13 @@ export function moveBorder(
 }
 
 /** One worker at a time, and only what has been better for a while: figures waver, and a long answer stays for minutes. */
-function wish(market: Market, best: number, row: readonly Worker[], waits: House['waits'], now: number): void {
+function wish(
+  market: ModelLoad,
+  best: number,
+  row: readonly FleetWorker[],
+  waits: ModelSnapshot['waits'],
+  now: number,
+): void {
   const count = market.count ?? homesIn(row)
   const reckoned = Math.sign(best - count)
   const needed = neededWay(waits)
@@ -105,27 +111,27 @@ function wish(market: Market, best: number, row: readonly Worker[], waits: House
 }
 
 /** Towards the side that alone has somebody waiting for it; 0 where both have, or neither. */
-function neededWay({ latency, throughput }: House['waits']): number {
+function neededWay({ latency, throughput }: ModelSnapshot['waits']): number {
   return Number(latency) - Number(throughput)
 }
 
 /** @param next the one that would go to the latency side */
-function patienceMs(way: number, needed: number, next: Worker | undefined): number {
+function patienceMs(way: number, needed: number, next: FleetWorker | undefined): number {
   if (way === needed) return neededMs
   return way > 0 && next && isFullOfLong(next) ? fullMs : wishMs
 }
 
-function homesIn(row: readonly Worker[]): number {
+function homesIn(row: readonly FleetWorker[]): number {
   return row.filter((worker) => worker.heartbeat.pool === 'latency').length
 }
 
 export function houseOf(
-  market: Market,
+  market: ModelLoad,
   model: string,
-  workers: Iterable<Worker>,
-  waits: House['waits'],
+  workers: Iterable<FleetWorker>,
+  waits: ModelSnapshot['waits'],
   now: number,
-): House {
+): ModelSnapshot {
   const running = { latency: 0, throughput: 0 }
   const count = { latency: 0, throughput: 0 }
   let quick = 0
@@ -141,13 +147,13 @@ export function houseOf(
     longPlaces: room - running.latency - Math.max(0, market.quickWanted - quick),
     meanRunning: Object.fromEntries(
       poolNames.map((side) => [side, running[side] / Math.max(1, count[side])]),
-    ) as House['meanRunning'],
+    ) as ModelSnapshot['meanRunning'],
     has: { latency: count.latency > 0, throughput: count.throughput > 0 },
   }
 }
 
 /** Latency homes first, and always in the same order; at the end those that are full of long answers still. */
-function inRow(a: Worker, b: Worker): number {
+function inRow(a: FleetWorker, b: FleetWorker): number {
   const { heartbeat: x } = a
   const { heartbeat: y } = b
   const full = Number(isFullOfLong(a)) - Number(isFullOfLong(b))
@@ -156,11 +162,11 @@ function inRow(a: Worker, b: Worker): number {
   return x.workerId < y.workerId ? -1 : 1
 }
 
-function isFullOfLong(worker: Worker): boolean {
+function isFullOfLong(worker: FleetWorker): boolean {
   return isKnown(worker.speed) && worker.leases.size - worker.quick > quickBatch(worker)
 }
 
-function postIn(worker: Worker, expected: Expected, promptTokens: number): Post {
+function postIn(worker: FleetWorker, expected: Expected, promptTokens: number): WorkerCapacity {
   const { speed, slower, heartbeat: beat } = worker
   const kept = beat.kvTokensMax > 0 ? beat.kvTokensMax / (expected.throughput + promptTokens) : beat.slotsMax
   const most = Math.max(1, Math.floor(Math.min(kept, beat.slotsMax)))
@@ -172,12 +178,12 @@ function postIn(worker: Worker, expected: Expected, promptTokens: number): Post 
   }
 }
 
-function quickBatch(worker: Worker): number {
+function quickBatch(worker: FleetWorker): number {
   const { speed, slower, heartbeat: beat } = worker
   return batchWithin(speed, limitOf(worker, 'latency') / slower, beat.slotsMax)
 }
 
-function quickTokenMs(worker: Worker): number {
+function quickTokenMs(worker: FleetWorker): number {
   const ms = tokenMsAt(worker.speed, quickBatch(worker)) * worker.slower
   return ms > 0 ? ms : limitOf(worker, 'latency')
 }

@@ -12,7 +12,7 @@
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 
 /** One worker in the row, with what it could do on either side. */
-export interface Post {
+export interface WorkerCapacity {
   home: PoolName
   /** The largest batch within the latency target, and within the throughput target. */
   quickBatch: number
@@ -21,7 +21,7 @@ export interface Post {
   tokenMs: (batch: number) => number
 }
 
-export interface Asked {
+export interface PoolDemand {
   /** Requests a second, and the tokens that one writes. */
   quick: { perSecond: number; tokens: number }
   long: { perSecond: number; tokens: number }
@@ -40,7 +40,7 @@ export const betterBy = 1.04
  * @param current where it is; undefined when nothing was decided yet
  * @returns how many of the row are on the latency side
  */
-export function border(row: readonly Post[], asked: Asked, current: number | undefined): number {
+export function border(row: readonly WorkerCapacity[], asked: PoolDemand, current: number | undefined): number {
   const homes = row.filter((post) => post.home === 'latency').length
   const { least, most } = bounds(row, homes, asked)
   const good = Array.from({ length: row.length + 1 }, (_, count) => goodAt(row, count, asked))
@@ -55,7 +55,7 @@ export function border(row: readonly Post[], asked: Asked, current: number | und
 }
 
 /** Requests a second that would meet their targets, with so many of the row on the latency side. */
-function goodAt(row: readonly Post[], count: number, { quick, long }: Asked): number {
+function goodAt(row: readonly WorkerCapacity[], count: number, { quick, long }: PoolDemand): number {
   const quickSide = row.slice(0, count)
   const longSide = row.slice(count)
   const quickRoom = sumOf(quickSide, (post) => rate(post, post.quickBatch, quick.tokens)) * used.quick
@@ -74,7 +74,12 @@ function goodAt(row: readonly Post[], count: number, { quick, long }: Asked): nu
  * Short answers a second that find places on the long side within the latency target: what the long answers there, a
  * Poisson number, leave of the batch that is quick enough.
  */
-function besideLong(longSide: readonly Post[], perSecond: number, longTokens: number, quickTokens: number): number {
+function besideLong(
+  longSide: readonly WorkerCapacity[],
+  perSecond: number,
+  longTokens: number,
+  quickTokens: number,
+): number {
   const post = longSide[0]
   if (!post) return 0
   let batch = 0
@@ -93,15 +98,19 @@ function freeOf(mean: number, deviation: number): number {
   return Math.max(0, mean * below + deviation * 0.4 * Math.exp((-z * z) / 2))
 }
 
-function rate(post: Post, batch: number, tokens: number): number {
+function rate(post: WorkerCapacity, batch: number, tokens: number): number {
   return (1_000 * batch) / (Math.max(0.01, post.tokenMs(batch)) * tokens)
 }
 
-function sumOf(posts: readonly Post[], value: (post: Post) => number): number {
+function sumOf(posts: readonly WorkerCapacity[], value: (post: WorkerCapacity) => number): number {
   return posts.reduce((sum, post) => sum + value(post), 0)
 }
 
-function bounds(row: readonly Post[], homes: number, { quick, long }: Asked): { least: number; most: number } {
+function bounds(
+  row: readonly WorkerCapacity[],
+  homes: number,
+  { quick, long }: PoolDemand,
+): { least: number; most: number } {
   const quickRoom = sumOf(row.slice(0, homes), (post) => rate(post, post.quickBatch, quick.tokens))
   const longRoom = sumOf(row.slice(homes), (post) => rate(post, post.longBatch, long.tokens))
   const share = (asked: number, room: number) => (room > 0 ? Math.min(1, asked / room) : 1)

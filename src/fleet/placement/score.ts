@@ -26,7 +26,7 @@ import { targets } from './latency-targets.ts'
 import { isKnown, promptPerMs, type Speed, tokenMsAt } from './worker-speed.ts'
 
 /** A worker as placement sees it. */
-export interface Post {
+export interface WorkerCandidate {
   workerId: string
   home: PoolName
   side: PoolName
@@ -46,7 +46,7 @@ export interface Post {
   heldTokens: number
 }
 
-export interface Order {
+export interface PlacementRequest {
   home: PoolName
   promptTokens: number
   /** Expected. */
@@ -72,7 +72,7 @@ export type Fit =
   /** The other side has work of its own, or will. */
   | 'not-home'
 
-export interface Judged {
+export interface JudgedWorker {
   workerId: string
   pool: PoolName
   side: PoolName
@@ -88,7 +88,7 @@ export interface Judged {
   score: number
 }
 
-export interface House {
+export interface ModelSnapshot {
   /** Whether anyone waits for each side. */
   waits: Record<PoolName, boolean>
   /** Long answers may take so many more places on the latency side. */
@@ -118,7 +118,7 @@ const hotShare = 1.25
 /** In parts of the target for the first token: so long a request waits for the pace of a worker that another tenant fills. */
 const patience = 1 / 6
 
-export function judge(post: Post, order: Order, house: House): Judged {
+export function judge(post: WorkerCandidate, order: PlacementRequest, house: ModelSnapshot): JudgedWorker {
   const { speed, slower, running } = post
   const heldTokens = post.heldTokens > 0 && pastShare(post, house) ? 0 : post.heldTokens
   const tokenMs = tokenMsAt(speed, running + 1) * slower
@@ -141,11 +141,17 @@ export function judge(post: Post, order: Order, house: House): Judged {
 }
 
 /** Whether `a` is to be taken rather than `b`. */
-export function better(a: Judged, b: Judged): boolean {
+export function better(a: JudgedWorker, b: JudgedWorker): boolean {
   return a.score < b.score || (a.score === b.score && a.free > b.free)
 }
 
-function fitOf(post: Post, order: Order, house: House, tokenMs: number, firstTokenMs: number): Fit {
+function fitOf(
+  post: WorkerCandidate,
+  order: PlacementRequest,
+  house: ModelSnapshot,
+  tokenMs: number,
+  firstTokenMs: number,
+): Fit {
   const { running, slotsMax, keptTokens, keptTokensMax, side } = post
   const part = order.greedy ? greedyPart : 1
   if (running >= Math.max(1, Math.floor(slotsMax * part))) return 'full'
@@ -156,7 +162,13 @@ function fitOf(post: Post, order: Order, house: House, tokenMs: number, firstTok
   return side === order.home || order.due ? 'fits' : guestFit(post, order, house, tokenMs, firstTokenMs)
 }
 
-function guestFit(post: Post, order: Order, house: House, tokenMs: number, firstTokenMs: number): Fit {
+function guestFit(
+  post: WorkerCandidate,
+  order: PlacementRequest,
+  house: ModelSnapshot,
+  tokenMs: number,
+  firstTokenMs: number,
+): Fit {
   const long = order.home === 'throughput'
   if (long && house.longPlaces < 1) return 'not-home'
   // Without a side of its own it is no guest.
@@ -168,11 +180,11 @@ function guestFit(post: Post, order: Order, house: House, tokenMs: number, first
 }
 
 /** What holds on this side, where the hardware can hold it, in milliseconds a token. */
-export function limitOf({ speed, slower }: Pick<Post, 'speed' | 'slower'>, side: PoolName): number {
+export function limitOf({ speed, slower }: Pick<WorkerCandidate, 'speed' | 'slower'>, side: PoolName): number {
   return Math.max(margin * targets[side].tokenMs, loneTimes * tokenMsAt(speed, 1) * slower)
 }
 
-function firstTokenLimit({ speed }: Post, order: Order): number {
+function firstTokenLimit({ speed }: WorkerCandidate, order: PlacementRequest): number {
   const perMs = promptPerMs(speed)
   const alone = perMs === undefined ? 0 : order.promptTokens / perMs
   return Math.max(targets[order.home].firstTokenMs, loneTimes * alone)
@@ -182,7 +194,7 @@ function firstTokenLimit({ speed }: Post, order: Order): number {
  * The worker is too slow for its side as it is: what was lent before is still there. Once a short answer has waited its
  * first token's time, waiting on for a better place costs it more than slow tokens do.
  */
-function spoiled(post: Post, order: Order): boolean {
+function spoiled(post: WorkerCandidate, order: PlacementRequest): boolean {
   if (order.home !== 'latency' || order.waitedMs < targets.latency.firstTokenMs) return false
   return tokenMsAt(post.speed, post.running) * post.slower > limitOf(post, post.side)
 }
@@ -191,12 +203,15 @@ function spoiled(post: Post, order: Order): boolean {
  * Without those of tenants that have too much the worker would be fast enough, and the request has waited long enough
  * for them to end.
  */
-function crowdedOut({ running, crowding, speed, slower, side }: Post, { waitedMs, home }: Order): boolean {
+function crowdedOut(
+  { running, crowding, speed, slower, side }: WorkerCandidate,
+  { waitedMs, home }: PlacementRequest,
+): boolean {
   if (crowding === 0 || waitedMs < patience * targets[home].firstTokenMs) return false
   return tokenMsAt(speed, running - crowding + 1) * slower <= limitOf({ speed, slower }, side)
 }
 
 /** Beyond its share a worker's prefix counts for nothing. */
-function pastShare({ running, side }: Post, house: House): boolean {
+function pastShare({ running, side }: WorkerCandidate, house: ModelSnapshot): boolean {
   return running + 1 > Math.ceil(hotShare * (house.meanRunning[side] + 1))
 }

@@ -21,7 +21,7 @@ const staleMs = 30_000
 const promptMemory = 32
 
 /** Sums that fade: long reports count for more than short ones. */
-interface Bucket {
+interface SpeedBucket {
   busyMs: number
   tokens: number
   /** When it was reported last, in the fleet's time. */
@@ -31,7 +31,7 @@ interface Bucket {
 export interface Speed {
   /** Of all kinds of worker of the model: what holds for one of which nothing is known yet. */
   wide: Speed | undefined
-  known: (Bucket | undefined)[]
+  known: (SpeedBucket | undefined)[]
   /** By batch; empty while nothing is known. */
   tokenMs: Float64Array
   /** Prompt tokens read a millisecond; undefined while nothing is known. */
@@ -42,7 +42,7 @@ export interface Speed {
 export function newSpeed(wide: Speed | undefined): Speed {
   return {
     wide,
-    known: new Array<Bucket | undefined>(buckets).fill(undefined),
+    known: new Array<SpeedBucket | undefined>(buckets).fill(undefined),
     tokenMs: new Float64Array(0),
     promptPerMs: undefined,
     promptSeen: 0,
@@ -63,7 +63,7 @@ export function observeTokens(speed: Speed, batch: number, busyMs: number, token
 }
 
 /** Down to `index`, or to a bucket that was reported since. */
-function forgetLargest(known: (Bucket | undefined)[], index: number, since: number): void {
+function forgetLargest(known: (SpeedBucket | undefined)[], index: number, since: number): void {
   for (let last = buckets - 1; last > index; last--) {
     if ((known[last]?.at ?? Number.NEGATIVE_INFINITY) >= since) return
     known[last] = undefined
@@ -117,7 +117,7 @@ function bucketOf(batch: number): number {
   return Math.min(buckets - 1, Math.max(0, Math.round(2 * Math.log2(Math.max(1, batch)))))
 }
 
-function tableOf(known: (Bucket | undefined)[]): Float64Array {
+function tableOf(known: (SpeedBucket | undefined)[]): Float64Array {
   const points = pooled(
     known.flatMap((bucket, index) =>
       bucket ? [{ batch: 2 ** (index / 2), ms: bucket.busyMs / bucket.tokens, weight: bucket.tokens }] : [],

@@ -73,14 +73,14 @@ export interface Standing {
   of: number
 }
 
-export interface Entry<Item extends Queued> {
+export interface QueueEntry<Item extends Queued> {
   readonly item: Item
   readonly since: number
   /** What `standing` said when it came. */
   position: number
 }
 
-interface Waiting<Item extends Queued> extends Entry<Item> {
+interface WaitingEntry<Item extends Queued> extends QueueEntry<Item> {
   readonly lane: Lane<Item>
   /** None for a request that came back. */
   readonly flow: Flow<Item> | undefined
@@ -89,8 +89,8 @@ interface Waiting<Item extends Queued> extends Entry<Item> {
   readonly tokensBefore: number
   late: boolean
   /** In its flow, or among those that came back; and among all. */
-  link: Link<Waiting<Item>> | undefined
-  byAge: Link<Waiting<Item>> | undefined
+  link: Link<WaitingEntry<Item>> | undefined
+  byAge: Link<WaitingEntry<Item>> | undefined
 }
 
 /** One tenant's requests of one class in one lane. Kept while it is ahead of virtual time, also when it is empty. */
@@ -104,8 +104,8 @@ interface Flow<Item extends Queued> {
   /** Its place among equal tags. */
   tie: number
   /** Those in time, and those that are known to be late. */
-  readonly entries: LinkedList<Waiting<Item>>
-  readonly late: LinkedList<Waiting<Item>>
+  readonly entries: LinkedList<WaitingEntry<Item>>
+  readonly late: LinkedList<WaitingEntry<Item>>
   costTokens: number
   cameRequests: number
   cameTokens: number
@@ -131,7 +131,7 @@ interface Rank<Item extends Queued> {
 
 interface Lane<Item extends Queued> {
   readonly name: string
-  readonly back: LinkedList<Waiting<Item>>
+  readonly back: LinkedList<WaitingEntry<Item>>
   readonly interactive: Rank<Item>
   readonly batch: Rank<Item>
   /** Interactive grants since the last batch one, while batch waits. */
@@ -141,13 +141,13 @@ interface Lane<Item extends Queued> {
 export type Added<Item extends Queued> =
   | { kind: 'full' }
   /** `displaced` had to leave for it. */
-  | { kind: 'waiting'; displaced: Entry<Item> | undefined }
+  | { kind: 'waiting'; displaced: QueueEntry<Item> | undefined }
 
 export class FairQueue<Item extends Queued> {
   readonly #laneOf: (item: Item) => string
   readonly #lanes = new Map<string, Lane<Item>>()
-  readonly #requests = new Map<string, Waiting<Item>>()
-  readonly #byAge = new LinkedList<Waiting<Item>>()
+  readonly #requests = new Map<string, WaitingEntry<Item>>()
+  readonly #byAge = new LinkedList<WaitingEntry<Item>>()
   readonly #ofTenant = new Map<string, number>()
   /** Flows of class batch by what waits in them over their weight, the furthest over its share first. */
   readonly #batchLoad = new Heap<Flow<Item>>((a, b) => a.costTokens * b.weight > b.costTokens * a.weight)
@@ -166,7 +166,7 @@ export class FairQueue<Item extends Queued> {
     if (this.#requests.has(item.requestId)) throw new Error(`request ${item.requestId} waits already`)
     const ofTenant = this.#ofTenant.get(item.tenantId) ?? 0
     const tenantFull = ofTenant >= waitingPerTenantMax
-    let displaced: Waiting<Item> | undefined
+    let displaced: WaitingEntry<Item> | undefined
     if (tenantFull || this.size >= waitingMax) {
       displaced = item.priorityClass === 'interactive' ? this.#youngestBatch(tenantFull ? item : undefined) : undefined
       if (!displaced) return { kind: 'full' }
@@ -177,13 +177,13 @@ export class FairQueue<Item extends Queued> {
   }
 
   /** Who is next in this lane. Those that came back are `takeBack`'s. */
-  next(name: string, now: number, skips: Skips<Item> = nobody): Entry<Item> | undefined {
+  next(name: string, now: number, skips: Skips<Item> = nobody): QueueEntry<Item> | undefined {
     const lane = this.#lanes.get(name)
     return lane && nextIn(nextRank(lane), now, skips)?.entry
   }
 
   /** Takes who is next in this lane: the one that `next` names. */
-  take(name: string, now: number, skips: Skips<Item> = nobody): Entry<Item> | undefined {
+  take(name: string, now: number, skips: Skips<Item> = nobody): QueueEntry<Item> | undefined {
     const lane = this.#lanes.get(name)
     const rank = lane && nextRank(lane)
     const next = rank && nextIn(rank, now, skips)
@@ -199,7 +199,7 @@ export class FairQueue<Item extends Queued> {
   }
 
   /** Takes the first of those that came back which `fits`, of the first `lookMax`. */
-  takeBack(name: string, fits: (item: Item) => boolean, lookMax: number): Entry<Item> | undefined {
+  takeBack(name: string, fits: (item: Item) => boolean, lookMax: number): QueueEntry<Item> | undefined {
     let link = this.#lanes.get(name)?.back.first
     for (let looked = 0; link && looked < lookMax; looked++, link = link.after) {
       if (!fits(link.value.item)) continue
@@ -209,15 +209,15 @@ export class FairQueue<Item extends Queued> {
     return undefined
   }
 
-  remove(requestId: string): Entry<Item> | undefined {
+  remove(requestId: string): QueueEntry<Item> | undefined {
     const entry = this.#requests.get(requestId)
     if (entry) this.#detach(entry)
     return entry
   }
 
   /** Removes those that have waited since before `time`. */
-  removeOlder(time: number): Entry<Item>[] {
-    const removed: Entry<Item>[] = []
+  removeOlder(time: number): QueueEntry<Item>[] {
+    const removed: QueueEntry<Item>[] = []
     for (let first = this.#byAge.first; first && first.value.since < time; first = this.#byAge.first) {
       this.#detach(first.value)
       removed.push(first.value)
@@ -231,7 +231,7 @@ export class FairQueue<Item extends Queued> {
   }
 
   /** Who waits in this lane, in no order that matters. For the rare cases that concern all of them. */
-  waitingFor(name: string): Entry<Item>[] {
+  waitingFor(name: string): QueueEntry<Item>[] {
     const lane = this.#lanes.get(name)
     if (!lane) return []
     const flows = [lane.interactive, lane.batch].flatMap((rank) => [...rank.flows.values()])
@@ -239,8 +239,8 @@ export class FairQueue<Item extends Queued> {
   }
 
   /** Those that came back in this lane, the first `lookMax`. */
-  back(name: string, lookMax: number): Entry<Item>[] {
-    const entries: Entry<Item>[] = []
+  back(name: string, lookMax: number): QueueEntry<Item>[] {
+    const entries: QueueEntry<Item>[] = []
     for (const entry of this.#lanes.get(name)?.back ?? []) if (entries.push(entry) >= lookMax) break
     return entries
   }
@@ -255,14 +255,14 @@ export class FairQueue<Item extends Queued> {
    * Who in this lane is missed least: the youngest batch request of the tenant that has most of it waiting over its
    * weight, else the oldest late one of the tenant that has most waiting over its weight. None where nobody is late.
    */
-  surplus(name: string): Entry<Item> | undefined {
+  surplus(name: string): QueueEntry<Item> | undefined {
     const lane = this.#lanes.get(name)
     if (!lane) return undefined
     const batch = heaviest(lane.batch, (flow) => lengthOf(flow) > 0)
     return batch ? youngestOf(batch) : heaviest(lane.interactive, (flow) => flow.late.length > 0)?.late.first?.value
   }
 
-  entry(requestId: string): Entry<Item> | undefined {
+  entry(requestId: string): QueueEntry<Item> | undefined {
     return this.#requests.get(requestId)
   }
 
@@ -291,7 +291,7 @@ export class FairQueue<Item extends Queued> {
     const flow = item.again ? undefined : flowOf(lane[item.priorityClass], item)
     const ordinal = flow?.cameRequests ?? 0
     const tokensBefore = flow?.cameTokens ?? 0
-    const entry: Waiting<Item> = {
+    const entry: WaitingEntry<Item> = {
       item,
       since,
       position: 0,
@@ -331,7 +331,7 @@ export class FairQueue<Item extends Queued> {
     if (rank.priorityClass === 'batch') this.#batchLoad.moved(flow)
   }
 
-  #detach(entry: Waiting<Item>): void {
+  #detach(entry: WaitingEntry<Item>): void {
     const { item, lane, flow } = entry
     this.#requests.delete(item.requestId)
     this.#byAge.remove(entry.byAge)
@@ -369,7 +369,7 @@ export class FairQueue<Item extends Queued> {
   }
 
   /** Of one tenant, or of the one that is furthest over its share. */
-  #youngestBatch(of: Item | undefined): Waiting<Item> | undefined {
+  #youngestBatch(of: Item | undefined): WaitingEntry<Item> | undefined {
     if (!of) return youngestOf(this.#batchLoad.first())
     const own = [...this.#lanes.values()].flatMap((lane) => youngestOf(lane.batch.flows.get(of.tenantId)) ?? [])
     return own.sort((a, b) => b.since - a.since)[0]
@@ -422,7 +422,7 @@ function nextIn<Item extends Queued>(rank: Rank<Item>, now: number, skips: Skips
 function firstIn<Item extends Queued>(
   rank: Rank<Item>,
   now: number,
-): { flow: Flow<Item>; entry: Waiting<Item> } | undefined {
+): { flow: Flow<Item>; entry: WaitingEntry<Item> } | undefined {
   const first = rank.order.first()
   const entry = first && headOf(first, now)
   if (!first || !entry?.late) return first && entry && { flow: first, entry }
@@ -438,7 +438,7 @@ function firstIn<Item extends Queued>(
 }
 
 /** The tenant's next request. Those before it that have become late are set aside, each once. */
-function headOf<Item extends Queued>(flow: Flow<Item>, now: number): Waiting<Item> | undefined {
+function headOf<Item extends Queued>(flow: Flow<Item>, now: number): WaitingEntry<Item> | undefined {
   for (let first = flow.entries.first?.value; first; first = flow.entries.first?.value) {
     if (now - first.since <= first.item.dueMs) return first
     flow.entries.remove(first.link)
@@ -449,7 +449,7 @@ function headOf<Item extends Queued>(flow: Flow<Item>, now: number): Waiting<Ite
   return flow.late.first?.value
 }
 
-function listOf<Item extends Queued>(flow: Flow<Item>, entry: Waiting<Item>): LinkedList<Waiting<Item>> {
+function listOf<Item extends Queued>(flow: Flow<Item>, entry: WaitingEntry<Item>): LinkedList<WaitingEntry<Item>> {
   return entry.late ? flow.late : flow.entries
 }
 
@@ -457,7 +457,7 @@ function lengthOf<Item extends Queued>(flow: Flow<Item>): number {
   return flow.entries.length + flow.late.length
 }
 
-function youngestOf<Item extends Queued>(flow: Flow<Item> | undefined): Waiting<Item> | undefined {
+function youngestOf<Item extends Queued>(flow: Flow<Item> | undefined): WaitingEntry<Item> | undefined {
   return flow?.entries.last?.value ?? flow?.late.last?.value
 }
 
@@ -546,7 +546,7 @@ function untie<Item extends Queued>({ rank, tag }: Flow<Item>): void {
 }
 
 /** Its place in its class, 1 for the next. */
-function placeInRank<Item extends Queued>(entry: Waiting<Item>, flow: Flow<Item>): number {
+function placeInRank<Item extends Queued>(entry: WaitingEntry<Item>, flow: Flow<Item>): number {
   const { rank } = flow
   const head = listOf(flow, entry).first?.value ?? entry
   const ownBefore = entry.ordinal - head.ordinal + (entry.late ? flow.entries.length : 0)
@@ -560,7 +560,7 @@ function placeInRank<Item extends Queued>(entry: Waiting<Item>, flow: Flow<Item>
 }
 
 /** Counted up to a bound: so many come back at once only when a large worker was lost. */
-function placeAmong<Item extends Queued>(back: LinkedList<Waiting<Item>>, entry: Waiting<Item>): number {
+function placeAmong<Item extends Queued>(back: LinkedList<WaitingEntry<Item>>, entry: WaitingEntry<Item>): number {
   let place = 1
   for (let link = back.first; link && link.value !== entry && place < 1_000; link = link.after) place += 1
   return place

@@ -36,7 +36,7 @@ export function gave(shares: Shares, tenantId: string): void {
  * More than twice its share, or, where its share is large, more than half of what the others would have besides. (Of two
  * equal tenants none can have more than twice its half.) Never while nobody else has anything running.
  */
-export function isGreedy(shares: Shares, tenantId: string, weight: number): boolean {
+export function isOverShare(shares: Shares, tenantId: string, weight: number): boolean {
   const running = shares.of.get(tenantId)?.running ?? 0
   return shares.of.size >= 2 && running > shares.running * greedyPart(weight / shares.weights)
 }

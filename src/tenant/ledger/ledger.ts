@@ -22,7 +22,7 @@ export interface Account {
   reservedNano: number
 }
 
-export interface Booking {
+export interface Reservation {
   requestId: string
   keyId: string
   state: 'reserved' | 'posted' | 'voided' | 'expired'
@@ -34,7 +34,7 @@ export interface Booking {
   expiresAt: number
 }
 
-export interface Entry {
+export interface LedgerEntry {
   /** Null for entries that belong to no request: credits, and corrections of the whole account. */
   requestId: string | null
   /** The receipt's dispatch; null for entries that no worker stands behind. An entry per dispatch, at most. */
@@ -63,7 +63,7 @@ export interface Charge {
 }
 
 /** What earlier receipts of the same request have left. */
-export interface Past {
+export interface EarlierReceipts {
   /** This dispatch has its entry. */
   known: boolean
   /** What all receipts of the request have posted. */
@@ -71,24 +71,24 @@ export interface Past {
 }
 
 export type Reserved =
-  | { answer: 'reserved'; account: Account; booking: Booking }
+  | { answer: 'reserved'; account: Account; booking: Reservation }
   | { answer: 'exists' | 'exists-with-different-amount' }
   | { answer: 'insufficient'; leftNano: number }
 
 export type Raised =
-  | { answer: 'raised'; account: Account; booking: Booking }
+  | { answer: 'raised'; account: Account; booking: Reservation }
   | { answer: 'not-reserved' }
   | { answer: 'insufficient'; leftNano: number }
 
-export type Settled =
-  | { answer: 'posted' | 'late' | 'wasted'; account: Account; booking: Booking; entry: Entry }
+export type SettleResult =
+  | { answer: 'posted' | 'late' | 'wasted'; account: Account; booking: Reservation; entry: LedgerEntry }
   | { answer: 'already-posted' }
   | { answer: 'unknown' }
   /** No worker can have counted this; see `chargeFault`. */
   | { answer: 'impossible'; reason: string }
 
 export type Closed =
-  | { answer: 'voided' | 'expired'; account: Account; booking: Booking; entry: Entry }
+  | { answer: 'voided' | 'expired'; account: Account; booking: Reservation; entry: LedgerEntry }
   | { answer: 'already-posted' | 'already-voided' | 'already-expired' | 'unknown' }
 
 export function leftNano(account: Account): number {
@@ -98,8 +98,8 @@ export function leftNano(account: Account): number {
 /** Holds `order.boundNano` for a request until it is posted, voided or expired. */
 export function reserve(
   account: Account,
-  existing: Booking | undefined,
-  order: Pick<Booking, 'requestId' | 'keyId' | 'boundNano' | 'boundTokens' | 'expiresAt'>,
+  existing: Reservation | undefined,
+  order: Pick<Reservation, 'requestId' | 'keyId' | 'boundNano' | 'boundTokens' | 'expiresAt'>,
   now: number,
 ): Reserved {
   if (existing) {
@@ -115,7 +115,7 @@ export function reserve(
 }
 
 /** Raises an open reservation to `boundNano`, when the worker's exact count says that the first bound was too small. */
-export function raise(account: Account, booking: Booking | undefined, boundNano: number): Raised {
+export function raise(account: Account, booking: Reservation | undefined, boundNano: number): Raised {
   if (booking?.state !== 'reserved') return { answer: 'not-reserved' }
   const extra = Math.max(0, boundNano - booking.boundNano)
   const left = leftNano(account)
@@ -135,12 +135,12 @@ export function raise(account: Account, booking: Booking | undefined, boundNano:
  */
 export function settle(
   account: Account,
-  booking: Booking | undefined,
-  past: Past,
+  booking: Reservation | undefined,
+  past: EarlierReceipts,
   charge: Charge,
   lateNano: number,
   now: number,
-): Settled {
+): SettleResult {
   if (!booking) return { answer: 'unknown' }
   const reason = chargeFault(charge)
   if (reason !== undefined) return { answer: 'impossible', reason }
@@ -172,17 +172,22 @@ export function chargeFault({ requestId, dispatchId, costNano, counts }: Charge)
   return countsFault(counts, widestBounds)
 }
 
-function entryOf(charge: Charge, kind: Entry['kind'], costNano: number, at: number): Entry {
+function entryOf(charge: Charge, kind: LedgerEntry['kind'], costNano: number, at: number): LedgerEntry {
   const { requestId, dispatchId, counts, estimated } = charge
   const shortNano = charge.failed ? 0 : charge.costNano - costNano
   return { requestId, dispatchId, kind, costNano, creditNano: 0, shortNano, counts, estimated, at }
 }
 
 /** Closes a reservation of which nothing was generated (void), or of which nothing was heard in time (expire). */
-export function close(account: Account, booking: Booking | undefined, kind: 'void' | 'expire', now: number): Closed {
+export function close(
+  account: Account,
+  booking: Reservation | undefined,
+  kind: 'void' | 'expire',
+  now: number,
+): Closed {
   if (!booking) return { answer: 'unknown' }
   if (booking.state !== 'reserved') return { answer: `already-${booking.state}` }
-  const entry: Entry = { ...plainEntry, requestId: booking.requestId, kind, at: now }
+  const entry: LedgerEntry = { ...plainEntry, requestId: booking.requestId, kind, at: now }
   const state = kind === 'void' ? 'voided' : 'expired'
   return {
     answer: state,
@@ -193,7 +198,7 @@ export function close(account: Account, booking: Booking | undefined, kind: 'voi
 }
 
 /** Adds prepaid credit. */
-export function credit(account: Account, creditNano: number, now: number): { account: Account; entry: Entry } {
+export function credit(account: Account, creditNano: number, now: number): { account: Account; entry: LedgerEntry } {
   return {
     account: { ...account, creditNano: account.creditNano + creditNano },
     entry: { ...plainEntry, kind: 'credit', creditNano, at: now },
@@ -209,7 +214,7 @@ export function correct(
   requestId: string | null,
   costNano: number,
   now: number,
-): { answer: 'corrected'; account: Account; entry: Entry } | { answer: 'too-much' } {
+): { answer: 'corrected'; account: Account; entry: LedgerEntry } | { answer: 'too-much' } {
   if (costNano > leftNano(account) || account.postedNano + costNano < 0) return { answer: 'too-much' }
   return {
     answer: 'corrected',

@@ -6,32 +6,38 @@
 import { safeInteger } from '../../../backends/model/money.ts'
 import { type WindowKind, windowStart } from './calendar.ts'
 
-export interface Purse {
+export interface BudgetWindow {
   /** Begin of the window that the sums are of. */
   window: number
   postedNano: number
   reservedNano: number
 }
 
-export function emptyPurse(kind: WindowKind, now: number): Purse {
+export function emptyPurse(kind: WindowKind, now: number): BudgetWindow {
   return { window: windowStart(kind, now), postedNano: 0, reservedNano: 0 }
 }
 
 /** The purse at `now`: a new window starts empty. A clock that went back stays in the newer window. */
-export function openPurse(purse: Purse, kind: WindowKind, now: number): Purse {
+export function openPurse(purse: BudgetWindow, kind: WindowKind, now: number): BudgetWindow {
   return windowStart(kind, now) > purse.window ? emptyPurse(kind, now) : purse
 }
 
-export function purseLeft(purse: Purse, budgetNano: number): number {
+export function purseLeft(purse: BudgetWindow, budgetNano: number): number {
   return budgetNano - purse.postedNano - purse.reservedNano
 }
 
-export function hold(purse: Purse, nano: number): Purse {
+export function hold(purse: BudgetWindow, nano: number): BudgetWindow {
   return { ...purse, reservedNano: safeInteger(purse.reservedNano + nano) }
 }
 
 /** Ends a hold of `heldNano` made at `admittedAt`, charging `costNano`. A hold of an older window is forgotten with it. */
-export function spend(purse: Purse, kind: WindowKind, admittedAt: number, heldNano: number, costNano: number): Purse {
+export function spend(
+  purse: BudgetWindow,
+  kind: WindowKind,
+  admittedAt: number,
+  heldNano: number,
+  costNano: number,
+): BudgetWindow {
   if (purse.window > windowStart(kind, admittedAt)) return purse
   return {
     ...purse,

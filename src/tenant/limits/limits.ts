@@ -5,9 +5,9 @@
  * `admitHolder` takes everything or nothing: a request that is refused consumes no rate, no money, no place.
  */
 
-import { emptyPurse, hold, openPurse, type Purse, purseLeft, spend } from './budget-window.ts'
+import { type BudgetWindow, emptyPurse, hold, openPurse, purseLeft, spend } from './budget-window.ts'
 import { type WindowKind, windowEnd, windowKinds, windowStart } from './calendar.ts'
-import { type Bucket, fullBucket, giveBack, take, unitsLeft } from './token-bucket.ts'
+import { fullBucket, giveBack, type TokenBucket, take, unitsLeft } from './token-bucket.ts'
 
 /** Null means no limit. */
 export interface Limits {
@@ -18,23 +18,23 @@ export interface Limits {
   budgetNano: { total: number | null; day: number | null; month: number | null }
 }
 
-export interface HolderState {
-  requests: Bucket
-  tokens: Bucket
+export interface LimitState {
+  requests: TokenBucket
+  tokens: TokenBucket
   running: number
   /** One for each budget that this holder may have. */
   purses: Purses
 }
 
-export type Purses = Partial<Record<WindowKind, Purse>>
+export type Purses = Partial<Record<WindowKind, BudgetWindow>>
 
 /** What one request takes at most. */
-export interface Take {
+export interface RequestCharge {
   tokens: number
   nano: number
 }
 
-export interface HolderRefusal {
+export interface LimitRefusal {
   ok: false
   limit: 'requests' | 'tokens' | 'concurrent' | `budget-${WindowKind}`
   /** The limit's value: requests, tokens or nano-dollars. */
@@ -58,7 +58,7 @@ export const noLimits: Limits = {
   budgetNano: { total: null, day: null, month: null },
 }
 
-export function newHolder(limits: Limits, budgets: readonly WindowKind[], now: number): HolderState {
+export function newHolder(limits: Limits, budgets: readonly WindowKind[], now: number): LimitState {
   return {
     requests: fullBucket(limits.requestsPerMinute ?? 0, now),
     tokens: fullBucket(limits.tokensPerMinute ?? 0, now),
@@ -69,10 +69,10 @@ export function newHolder(limits: Limits, budgets: readonly WindowKind[], now: n
 
 export function admitHolder(
   limits: Limits,
-  state: HolderState,
-  wanted: Take,
+  state: LimitState,
+  wanted: RequestCharge,
   now: number,
-): { ok: true; state: HolderState } | HolderRefusal {
+): { ok: true; state: LimitState } | LimitRefusal {
   const { concurrentMax } = limits
   if (concurrentMax !== null && state.running >= concurrentMax) {
     return { ok: false, limit: 'concurrent', max: concurrentMax, left: 0, retryAfterMs: concurrentRetryMs }
@@ -90,10 +90,10 @@ export function admitHolder(
 /** Takes from the rates only: for work that costs no money and holds no place. */
 export function takeHolderRates(
   limits: Limits,
-  state: HolderState,
+  state: LimitState,
   wanted: { requests: number; tokens: number },
   now: number,
-): { ok: true; state: HolderState } | HolderRefusal {
+): { ok: true; state: LimitState } | LimitRefusal {
   const requests = takeFrom('requests', state.requests, limits.requestsPerMinute, wanted.requests, now)
   if (!requests.ok) return requests
   const tokens = takeFrom('tokens', state.tokens, limits.tokensPerMinute, wanted.tokens, now)
@@ -104,11 +104,11 @@ export function takeHolderRates(
 /** More money for a request that was admitted already: the budgets must allow it, rates and places are not asked again. */
 export function raiseHolder(
   limits: Limits,
-  state: HolderState,
+  state: LimitState,
   admittedAt: number,
   extraNano: number,
   now: number,
-): { ok: true; state: HolderState } | HolderRefusal {
+): { ok: true; state: LimitState } | LimitRefusal {
   for (const [kind, purse] of eachPurse(state.purses)) {
     const left = leftOf(limits, kind, purse)
     if (purse.window === windowStart(kind, admittedAt) && extraNano > left) return overBudget(limits, kind, left, now)
@@ -120,7 +120,7 @@ export function raiseHolder(
  * The moment whose windows a request burdens: now, unless the clock went back behind a window that has begun. Budgets
  * go by a calendar that never goes back, or what was held in one window would be given back to another.
  */
-export function burdenTime(states: readonly HolderState[], now: number): number {
+export function burdenTime(states: readonly LimitState[], now: number): number {
   let latest = now
   for (const { purses } of states) for (const kind of windowKinds) latest = Math.max(latest, purses[kind]?.window ?? 0)
   return latest
@@ -130,7 +130,7 @@ export function burdenTime(states: readonly HolderState[], now: number): number 
  * Opens every budget in its window of `to`, which no purse is ahead of. A hold of `heldNano` made at `from` comes along:
  * where its window is over, it is held anew in the one that is open.
  */
-export function openHolder(state: HolderState, to: number, from = to, heldNano = 0): HolderState {
+export function openHolder(state: LimitState, to: number, from = to, heldNano = 0): LimitState {
   const open = windowKinds.every((kind) => (state.purses[kind]?.window ?? to) >= windowStart(kind, to))
   if (open && heldNano === 0) return state
   const purses: Purses = {}
@@ -144,11 +144,11 @@ export function openHolder(state: HolderState, to: number, from = to, heldNano =
 /** The end of an admitted request: its place is free, unused tokens go back, its hold becomes its cost. */
 export function settleHolder(
   limits: Limits,
-  state: HolderState,
-  admitted: Take & { at: number },
+  state: LimitState,
+  admitted: RequestCharge & { at: number },
   used: { tokens: number; costNano: number },
   now: number,
-): HolderState {
+): LimitState {
   // Negative when the prompt was longer than its estimate: then the rest is taken now, and the rate waits for it.
   const spare = admitted.tokens - used.tokens
   const { tokensPerMinute } = limits
@@ -161,12 +161,12 @@ export function settleHolder(
 }
 
 /** A charge outside any hold: a late receipt, or a correction. */
-export function chargeHolder(state: HolderState, admittedAt: number, costNano: number): HolderState {
+export function chargeHolder(state: LimitState, admittedAt: number, costNano: number): LimitState {
   return { ...state, purses: spendAll(state.purses, admittedAt, 0, costNano) }
 }
 
 /** The least that any budget of the window in which a request was admitted still holds. */
-export function moneyLeft(limits: Limits, state: HolderState, admittedAt: number): number {
+export function moneyLeft(limits: Limits, state: LimitState, admittedAt: number): number {
   const lefts = eachPurse(state.purses)
     .filter(([kind, purse]) => purse.window === windowStart(kind, admittedAt))
     .map(([kind, purse]) => leftOf(limits, kind, purse))
@@ -181,7 +181,7 @@ export interface RateLeft {
 }
 
 /** What is left of a rate, for headers; undefined where there is no limit. */
-export function rateLeft(bucket: Bucket, perMinute: number | null, now: number): RateLeft | undefined {
+export function rateLeft(bucket: TokenBucket, perMinute: number | null, now: number): RateLeft | undefined {
   if (perMinute === null || perMinute <= 0) return undefined
   const left = unitsLeft(bucket, perMinute, now)
   return { limit: perMinute, left, resetMs: Math.ceil(((perMinute - left) * 60_000) / perMinute) }
@@ -189,11 +189,11 @@ export function rateLeft(bucket: Bucket, perMinute: number | null, now: number):
 
 function takeFrom(
   limit: 'requests' | 'tokens',
-  bucket: Bucket,
+  bucket: TokenBucket,
   perMinute: number | null,
   units: number,
   now: number,
-): { ok: true; bucket: Bucket } | HolderRefusal {
+): { ok: true; bucket: TokenBucket } | LimitRefusal {
   if (perMinute === null) return { ok: true, bucket }
   const taken = take(bucket, perMinute, units, now)
   if (taken.ok) return taken
@@ -205,7 +205,7 @@ function holdAll(
   purses: Purses,
   nano: number,
   now: number,
-): { ok: true; purses: Purses } | HolderRefusal {
+): { ok: true; purses: Purses } | LimitRefusal {
   const held: Purses = {}
   for (const [kind, old] of eachPurse(purses)) {
     const purse = openPurse(old, kind, now)
@@ -222,16 +222,16 @@ function spendAll(purses: Purses, admittedAt: number, heldNano: number, costNano
   )
 }
 
-function eachPurse(purses: Purses): [WindowKind, Purse][] {
-  return Object.entries(purses) as [WindowKind, Purse][]
+function eachPurse(purses: Purses): [WindowKind, BudgetWindow][] {
+  return Object.entries(purses) as [WindowKind, BudgetWindow][]
 }
 
-function leftOf(limits: Limits, kind: WindowKind, purse: Purse): number {
+function leftOf(limits: Limits, kind: WindowKind, purse: BudgetWindow): number {
   const budget = limits.budgetNano[kind]
   return budget === null ? Number.POSITIVE_INFINITY : purseLeft(purse, budget)
 }
 
-function overBudget(limits: Limits, kind: WindowKind, left: number, now: number): HolderRefusal {
+function overBudget(limits: Limits, kind: WindowKind, left: number, now: number): LimitRefusal {
   return {
     ok: false,
     limit: `budget-${kind}`,

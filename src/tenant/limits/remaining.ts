@@ -2,7 +2,7 @@
 
 import { openPurse, purseLeft } from './budget-window.ts'
 import { type WindowKind, windowEnd } from './calendar.ts'
-import { type HolderState, type Limits, rateLeft } from './limits.ts'
+import { type LimitState, type Limits, rateLeft } from './limits.ts'
 
 export interface HolderLeft {
   requests: { left: number; resetMs: number } | null
@@ -21,7 +21,7 @@ export interface BudgetLeft {
   endsAt: number | null
 }
 
-export function holderLeft(limits: Limits, state: HolderState, now: number): HolderLeft {
+export function holderLeft(limits: Limits, state: LimitState, now: number): HolderLeft {
   const { requestsPerMinute, tokensPerMinute, concurrentMax } = limits
   return {
     requests: rate(state.requests, requestsPerMinute, now),
@@ -38,13 +38,13 @@ export function holderLeft(limits: Limits, state: HolderState, now: number): Hol
   }
 }
 
-function rate(bucket: HolderState['requests'], perMinute: number | null, now: number) {
+function rate(bucket: LimitState['requests'], perMinute: number | null, now: number) {
   const left = rateLeft(bucket, perMinute, now)
   if (left) return { left: left.left, resetMs: left.resetMs }
   return perMinute === null ? null : { left: 0, resetMs: 0 }
 }
 
-function budget(limits: Limits, state: HolderState, kind: WindowKind, now: number): BudgetLeft | null {
+function budget(limits: Limits, state: LimitState, kind: WindowKind, now: number): BudgetLeft | null {
   const max = limits.budgetNano[kind]
   const old = state.purses[kind]
   if (max === null || !old) return null

@@ -7,22 +7,22 @@
  */
 import { budgets } from '../../../backends/model/budgets.ts'
 
-export interface Bucket {
+export interface TokenBucket {
   level: number
   /** When `level` was true, Unix milliseconds. */
   at: number
 }
 
-export type Take = { ok: true; bucket: Bucket } | { ok: false; retryAfterMs: number }
+export type TakeResult = { ok: true; bucket: TokenBucket } | { ok: false; retryAfterMs: number }
 
 const unit = 60_000
 
-export function fullBucket(perMinute: number, now: number): Bucket {
+export function fullBucket(perMinute: number, now: number): TokenBucket {
   return { level: rateOf(perMinute) * unit, at: now }
 }
 
 /** The bucket as it stands at `now`. A clock that went back refills nothing. */
-export function refill(bucket: Bucket, perMinute: number, now: number): Bucket {
+export function refill(bucket: TokenBucket, perMinute: number, now: number): TokenBucket {
   const elapsedMs = Math.max(0, now - bucket.at)
   const rate = rateOf(perMinute)
   const level = within(bucket.level, rate) + elapsedMs * rate
@@ -30,7 +30,7 @@ export function refill(bucket: Bucket, perMinute: number, now: number): Bucket {
 }
 
 /** Takes `units`, or tells exactly how long until they are there. More than the bucket holds can never be taken. */
-export function take(bucket: Bucket, perMinute: number, units: number, now: number): Take {
+export function take(bucket: TokenBucket, perMinute: number, units: number, now: number): TakeResult {
   const full = refill(bucket, perMinute, now)
   const missing = units * unit - full.level
   if (missing <= 0) return { ok: true, bucket: { ...full, level: full.level - units * unit } }
@@ -39,13 +39,13 @@ export function take(bucket: Bucket, perMinute: number, units: number, now: numb
 }
 
 /** Returns units that were taken and not used; a negative number takes what was used beyond, below zero if need be. */
-export function giveBack(bucket: Bucket, perMinute: number, units: number, now: number): Bucket {
+export function giveBack(bucket: TokenBucket, perMinute: number, units: number, now: number): TokenBucket {
   const full = refill(bucket, perMinute, now)
   return { ...full, level: within(full.level + units * unit, rateOf(perMinute)) }
 }
 
 /** Whole units left at `now`. */
-export function unitsLeft(bucket: Bucket, perMinute: number, now: number): number {
+export function unitsLeft(bucket: TokenBucket, perMinute: number, now: number): number {
   return Math.max(0, Math.floor(refill(bucket, perMinute, now).level / unit))
 }
 

@@ -8,14 +8,14 @@ import { GatewayError } from '../../http/errors.ts'
 export const dimensions = ['key', 'model', 'effort', 'pool', 'outcome'] as const
 export type Dimension = (typeof dimensions)[number]
 
-export type Bucket = 'hour' | 'day' | 'all'
-export type Format = 'json' | 'jsonl' | 'csv'
+export type UsageBucket = 'hour' | 'day' | 'all'
+export type ReportFormat = 'json' | 'jsonl' | 'csv'
 
 export interface UsageQuery {
   /** Unix milliseconds at whole hours; `to` is not in it. */
   from: number
   to: number
-  bucket: Bucket
+  bucket: UsageBucket
   groupBy: Dimension[]
   where: Partial<Record<Dimension, string[]>>
 }
@@ -48,15 +48,15 @@ export const sumNames = [
 
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs
-export const bucketMs: Record<Bucket, number | null> = { hour: hourMs, day: dayMs, all: null }
-const spanMaxMs: Record<Bucket, number> = { hour: 62 * dayMs, day: 800 * dayMs, all: 4_000 * dayMs }
+export const bucketMs: Record<UsageBucket, number | null> = { hour: hourMs, day: dayMs, all: null }
+const spanMaxMs: Record<UsageBucket, number> = { hour: 62 * dayMs, day: 800 * dayMs, all: 4_000 * dayMs }
 /** Rows in one report. More is refused, never cut off in silence. */
 export const usageRowsMax = 20_000
 const filterValuesMax = 50
 const parameters = ['from', 'to', 'bucket', 'group_by', 'format', ...dimensions]
 
 /** Reads `?from=&to=&bucket=&group_by=&format=` and a filter for each dimension. Throws what a client may see. */
-export function readUsageQuery(params: URLSearchParams, now: number): { query: UsageQuery; format: Format } {
+export function readUsageQuery(params: URLSearchParams, now: number): { query: UsageQuery; format: ReportFormat } {
   const unknown = [...params.keys()].find((name) => !parameters.includes(name))
   if (unknown !== undefined) throw invalid(unknown.slice(0, 64), `is not known: use ${parameters.join(', ')}`)
   const bucket = oneOf(params, 'bucket', ['day', 'hour', 'all'] as const)
@@ -90,7 +90,7 @@ export function usageTotals(rows: readonly UsageRow[]): UsageSums {
 export function writeUsage(
   query: UsageQuery,
   rows: readonly UsageRow[],
-  format: Format,
+  format: ReportFormat,
 ): { type: string; body: string } {
   const lines = rows.map((row) => describe(query, row))
   switch (format) {

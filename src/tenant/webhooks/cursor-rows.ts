@@ -2,9 +2,9 @@
  * Where this tenant's meter events go, and how far they got. The ledger's entries are the outbox: a cursor runs along
  * them, and nothing is written per event. A batch that was tried and not acknowledged is tried again as it was.
  */
-import { int, type Row, type Sql, text } from '../rows.ts'
+import { int, type Sql, type SqlRow, text } from '../rows.ts'
 
-export interface Meter {
+export interface WebhookCursor {
   url: string
   eventName: string
   customerId: string
@@ -20,12 +20,12 @@ export interface Meter {
   lastFault: string | null
 }
 
-export function readMeter(sql: Sql): Meter | undefined {
+export function readMeter(sql: Sql): WebhookCursor | undefined {
   const row = sql.all('SELECT * FROM meter WHERE id = 1')[0]
   return row && meterOf(row)
 }
 
-export function putMeter(sql: Sql, meter: Meter): void {
+export function putMeter(sql: Sql, meter: WebhookCursor): void {
   sql.run(
     'INSERT OR REPLACE INTO meter VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     meter.url,
@@ -44,7 +44,7 @@ export function dropMeter(sql: Sql): void {
   sql.run('DELETE FROM meter')
 }
 
-function meterOf(row: Row): Meter {
+function meterOf(row: SqlRow): WebhookCursor {
   return {
     url: text(row, 'url'),
     eventName: text(row, 'event_name'),

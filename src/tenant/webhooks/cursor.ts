@@ -2,7 +2,7 @@
 
 import type { MeterView } from '../rpc.ts'
 import type { Store, Tenant } from '../store.ts'
-import type { Meter } from './cursor-rows.ts'
+import type { WebhookCursor } from './cursor-rows.ts'
 import { type MeterEvent, meterEvent, meterRetryMs } from './event.ts'
 
 export const meterBatchMax = 100
@@ -14,15 +14,15 @@ export interface MeterBatch {
   id: string
   events: MeterEvent[]
   /** The meter as it stands while this batch is tried. */
-  meter: Meter
+  meter: WebhookCursor
 }
 
 /** The next batch, or undefined when every entry was sent or bills nothing; `skipped` is the meter moved past those. */
 export function nextMeterBatch(
   store: Store,
   tenant: Tenant,
-  meter: Meter,
-): { batch: MeterBatch | undefined; skipped: Meter } {
+  meter: WebhookCursor,
+): { batch: MeterBatch | undefined; skipped: WebhookCursor } {
   let { sentSeq } = meter
   while (sentSeq < tenant.chainSeq) {
     const rows = store
@@ -42,7 +42,7 @@ export function nextMeterBatch(
 }
 
 /** The meter after a batch was acknowledged, or was not, for the reason in `fault`. */
-export function meterAfter(tried: Meter, fault: string | undefined, now: number): Meter {
+export function meterAfter(tried: WebhookCursor, fault: string | undefined, now: number): WebhookCursor {
   if (fault === undefined) {
     return {
       ...tried,
@@ -57,7 +57,7 @@ export function meterAfter(tried: Meter, fault: string | undefined, now: number)
   return { ...tried, attempts, nextAt: now + meterRetryMs(attempts), lastFault: fault }
 }
 
-export function viewMeter(store: Store, tenant: Tenant, meter: Meter): MeterView {
+export function viewMeter(store: Store, tenant: Tenant, meter: WebhookCursor): MeterView {
   const { url, eventName, customerId, secretVersion, sentSeq, attempts, nextAt, lastFault } = meter
   return {
     url,

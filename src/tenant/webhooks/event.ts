@@ -3,7 +3,7 @@
  * repetition by, an event name, a time, and a payload of strings. They are a view of the entries, which are never edited:
  * the same entry is the same event however often it is sent, so a receiver that keeps identifiers counts each once.
  */
-import type { Entry } from '../ledger/ledger.ts'
+import type { LedgerEntry } from '../ledger/ledger.ts'
 
 export interface MeterEvent {
   /** The dispatch's id; for a correction, the tenant's and the entry's number. */
@@ -15,11 +15,11 @@ export interface MeterEvent {
 }
 
 /** What is billed. Waste, voids and expiries cost nothing, and credit is not use. */
-const billed: readonly Entry['kind'][] = ['post', 'late', 'correction']
+const billed: readonly LedgerEntry['kind'][] = ['post', 'late', 'correction']
 
 export interface MeteredRow {
   seq: number
-  entry: Entry
+  entry: LedgerEntry
   labels: {
     keyId: string | null
     model: string | null

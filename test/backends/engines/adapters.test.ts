@@ -9,7 +9,7 @@ import {
   type HttpAnswer,
   type HttpBackend,
   type LaunchSettings,
-  type Order,
+  type RequestTerms,
 } from '../../../backends/contract/backend.ts'
 import { readMetrics } from '../../../backends/contract/prometheus.ts'
 import { isOlder } from '../../../backends/contract/version.ts'
@@ -28,7 +28,7 @@ import { type Chat, readChat } from '../../../backends/model/chat.ts'
 import type { EffortWord } from '../../../backends/model/effort.ts'
 
 const all = httpBackends.map((backend) => [backend.name, backend] as const)
-const order: Order = { requestId: 'req_1', effort: 'none', outputTokensMax: 50, priority: 3, cacheSalt: 's4lt' }
+const order: RequestTerms = { requestId: 'req_1', effort: 'none', outputTokensMax: 50, priority: 3, cacheSalt: 's4lt' }
 const attach = ({ capabilities: can }: HttpBackend, more: Partial<Capabilities> = {}): Attached => ({
   version: '1',
   model: 'm',
@@ -47,7 +47,7 @@ function chatOf(body: Record<string, unknown>): Chat {
 function ask(
   backend: HttpBackend,
   body: Record<string, unknown>,
-  { can = {}, ...terms }: Partial<Order> & { can?: Partial<Capabilities> } = {},
+  { can = {}, ...terms }: Partial<RequestTerms> & { can?: Partial<Capabilities> } = {},
 ) {
   return backend.request(chatOf(body), { ...order, ...terms }, attach(backend, can))
 }

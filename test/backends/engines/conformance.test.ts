@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import type { BackendEvent, Reader } from '../../../backends/contract/backend.ts'
+import type { BackendEvent, ResponseReader } from '../../../backends/contract/backend.ts'
 import { rootOf } from '../../../backends/contract/root.ts'
 import { recognise } from '../../../backends/engines/recognise.ts'
 import { backends, httpBackends } from '../../../backends/engines/registry.ts'
@@ -114,7 +114,7 @@ function whole({ exchanges }: Recorded): string[] {
 
 function read({ backend }: Recorded, parts: Uint8Array[]): BackendEvent[] {
   const order = { requestId: 'r', effort: 'high', outputTokensMax: 1, priority: 0, cacheSalt: '' } as const
-  const reader: Reader = httpBackend(backend).reader(order, true)
+  const reader: ResponseReader = httpBackend(backend).reader(order, true)
   return [...parts.flatMap((part) => reader.push(part)), ...reader.end()]
 }
 

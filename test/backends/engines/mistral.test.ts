@@ -1,6 +1,6 @@
 /** Mistral's hosted API by its documented formats: what it is sent, what is read from it, what its refusals become. */
 import { describe, expect, it } from 'vitest'
-import type { BackendEvent, Order, Reader } from '../../../backends/contract/backend.ts'
+import type { BackendEvent, RequestTerms, ResponseReader } from '../../../backends/contract/backend.ts'
 import { nineCharacterIds } from '../../../backends/contract/call-ids.ts'
 import { promptBound } from '../../../backends/contract/prompt-bound.ts'
 import { mistral, mistralModel } from '../../../backends/engines/mistral.ts'
@@ -14,7 +14,7 @@ function chatOf(body: Record<string, unknown>): Chat {
   return read.chat
 }
 
-const orderOf = (effort: EffortWord): Order => ({
+const orderOf = (effort: EffortWord): RequestTerms => ({
   requestId: 'req_1',
   effort,
   outputTokensMax: 100,
@@ -67,7 +67,7 @@ const thoughtfulEvents: BackendEvent[] = [
   { kind: 'end', finishReason: 'stop' },
 ]
 
-function readAll(reader: Reader, ...parts: (string | Uint8Array)[]): BackendEvent[] {
+function readAll(reader: ResponseReader, ...parts: (string | Uint8Array)[]): BackendEvent[] {
   const bytes = parts.map((part) => (typeof part === 'string' ? new TextEncoder().encode(part) : part))
   // What parts of a call say of its tokens is the meter's matter.
   return [...bytes.flatMap((part) => reader.push(part)), ...reader.end()].filter(({ kind }) => kind !== 'piece')

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type Chat, messagesMax, readChat } from '../../../backends/model/chat.ts'
 import { chatBody } from '../../../backends/model/chat-body.ts'
 import { mapEffort } from '../../../backends/model/effort.ts'
-import { shape } from '../../../src/chat/prepare.ts'
+import { prepare } from '../../../src/chat/prepare.ts'
 import { asked } from '../../support/asked.ts'
 import { dataUrl, png } from '../../support/images.ts'
 
@@ -113,17 +113,17 @@ describe('reading a chat request', () => {
   })
 
   it('[SHP6] a model that is not offered is a 404 that names the offered models', () => {
-    expect(() => shape(asked(hello), 50, ['tramontane-tiny'])).toThrow(
+    expect(() => prepare(asked(hello), 50, ['tramontane-tiny'])).toThrow(
       expect.objectContaining({ code: 'model_not_found', param: 'model' }),
     )
-    expect(() => shape(asked(hello), 50, ['tramontane-tiny'])).toThrow(/use tramontane-tiny/)
+    expect(() => prepare(asked(hello), 50, ['tramontane-tiny'])).toThrow(/use tramontane-tiny/)
   })
 
   it('[SHP7] an image for a model without vision is refused before anything is reserved', () => {
     const messages = [
       { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,xx' } }] },
     ]
-    expect(() => shape(asked({ model: 'tramontane-tiny', messages }), 50, ['tramontane-tiny'])).toThrow(
+    expect(() => prepare(asked({ model: 'tramontane-tiny', messages }), 50, ['tramontane-tiny'])).toThrow(
       expect.objectContaining({ code: 'invalid_value', param: 'messages[0].content' }),
     )
   })
@@ -139,7 +139,7 @@ describe('reading a chat request', () => {
       { role: 'assistant', content: null, tool_calls: [call] },
       { role: 'tool', tool_call_id: 'c', content: result },
     ]
-    const shaped = shape(asked({ model: 'tramontane-tiny', messages }), 50, ['tramontane-tiny'])
+    const shaped = prepare(asked({ model: 'tramontane-tiny', messages }), 50, ['tramontane-tiny'])
     expect(shaped.warnings).toEqual([expect.stringContaining('images in tool results')])
   })
 

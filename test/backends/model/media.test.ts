@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type Part, readChat } from '../../../backends/model/chat.ts'
 import { imageTokens, imageTokensMax, sniffImage } from '../../../backends/model/image.ts'
 import { dataImage, documentsMax, imagesMax, imageTokensAt } from '../../../backends/model/media.ts'
-import { shape } from '../../../src/chat/prepare.ts'
+import { prepare } from '../../../src/chat/prepare.ts'
 import { asked } from '../../support/asked.ts'
 import { dataUrl, gifHead, jpegHead, png, webpHead } from '../../support/images.ts'
 
@@ -12,7 +12,7 @@ const file = (data: string) => ({ type: 'file', file: { filename: 'a.pdf', file_
 const bodyOf = (content: unknown[]) => ({ model: 'mistral-small-4', messages: [{ role: 'user', content }] })
 const shaped = (content: unknown[]) => {
   const body = bodyOf(content)
-  return shape(asked(body), JSON.stringify(body).length, ['mistral-small-4'])
+  return prepare(asked(body), JSON.stringify(body).length, ['mistral-small-4'])
 }
 
 function partOf(part: unknown): Part | undefined {

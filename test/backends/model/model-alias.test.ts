@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { findModel } from '../../../backends/model/model.ts'
 import { modelAliases, resolveModel } from '../../../backends/model/model-alias.ts'
-import { shape } from '../../../src/chat/prepare.ts'
+import { prepare } from '../../../src/chat/prepare.ts'
 import { listModels, showModel } from '../../../src/http/models.ts'
 import { asked } from '../../support/asked.ts'
 
 const small4 = ['mistral-small-4']
 const ask = (model: string, change: object = {}) =>
-  shape(asked({ model, messages: [{ role: 'user', content: 'hi' }], ...change }), 60, small4)
+  prepare(asked({ model, messages: [{ role: 'user', content: 'hi' }], ...change }), 60, small4)
 
 describe('model aliases', () => {
   it.each(modelAliases)('[ALI1] $id is served by Small 4 with its preset', ({ id, deprecatedOn, effort }) => {

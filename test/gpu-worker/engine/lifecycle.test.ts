@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import {
   attachedRules,
   born,
+  type EngineLife,
   embeddedRules,
-  type Life,
   type LifeEffect,
   type LifeEvent,
   type LifeRules,
@@ -23,10 +23,10 @@ const file = embeddedRules('m.gguf')
 const launched = launchedRules('vllm', () => 'CUDA out of memory')
 const attached = attachedRules('vllm', 'http://127.0.0.1:8000')
 
-function play(...events: LifeEvent[]): { life: Life; effects: LifeEffect[] } {
+function play(...events: LifeEvent[]): { life: EngineLife; effects: LifeEffect[] } {
   return playBy(file, ...events)
 }
-function playBy(rules: LifeRules, ...events: LifeEvent[]): { life: Life; effects: LifeEffect[] } {
+function playBy(rules: LifeRules, ...events: LifeEvent[]): { life: EngineLife; effects: LifeEffect[] } {
   return events.reduce((state, event) => live(state.life, event, rules), born)
 }
 const kinds = (effects: LifeEffect[]) => effects.map(({ kind }) => kind)

@@ -9,7 +9,7 @@ import { publicPolicy } from '../../../gpu-worker/media/fetch.ts'
 import { keptMedia, type MediaFor, type MediaParts, readMedia } from '../../../gpu-worker/media/media.ts'
 import { type PdfOrder, pdfBounds, readPdf } from '../../../gpu-worker/media/pdf.ts'
 import { createResolver, type MediaReader } from '../../../gpu-worker/media/resolver.ts'
-import { Shelf } from '../../../gpu-worker/media/shelf.ts'
+import { MediaCache } from '../../../gpu-worker/media/shelf.ts'
 import { dataUrl, jpegHead, png } from '../../support/images.ts'
 import { encryptedPdf, endlessPdf, pdf } from '../../support/pdf.ts'
 import { chatOf } from '../engine/prompt.ts'
@@ -155,12 +155,12 @@ describe('images', () => {
 describe('the shelf', () => {
   let fetches = 0
   let now = 0
-  let shelf: Shelf
+  let shelf: MediaCache
   let parts: MediaParts
   beforeEach(() => {
     fetches = 0
     now = 0
-    shelf = new Shelf(
+    shelf = new MediaCache(
       { bytesMax: 61_000, bytesPerOwnerMax: 61_000, ageMaxMs: 1_000 },
       async (key) => key,
       () => now,
@@ -202,7 +202,7 @@ describe('the shelf', () => {
 
   it('[MRD6] a tenant has a share, and beyond all the tenant that has most loses its oldest', async () => {
     const part = (length: number): Part[] => [{ kind: 'image', url: 'x'.repeat(length - 256) }]
-    const shared = new Shelf(
+    const shared = new MediaCache(
       { bytesMax: 100_000, bytesPerOwnerMax: 60_000, ageMaxMs: 1_000 },
       async (key) => key,
       () => now,
@@ -213,7 +213,7 @@ describe('the shelf', () => {
       expect(shared.bytes).toBeLessThanOrEqual(100_000)
     }
     expect(await shared.get('small', 'kept')).toEqual(part(5_000))
-    const alone = new Shelf(
+    const alone = new MediaCache(
       { bytesMax: 100_000, bytesPerOwnerMax: 60_000, ageMaxMs: 1_000 },
       async (key) => key,
       () => now,
@@ -233,7 +233,7 @@ describe('the shelf', () => {
         return { ok: true, bytes: new Uint8Array(png(20, 20)) }
       },
       toBase64: () => 'A'.repeat(size),
-      shelf: new Shelf(
+      shelf: new MediaCache(
         { bytesMax: 1e9, bytesPerOwnerMax: 1e9, ageMaxMs: 1_000 },
         async (key) => key,
         () => now,

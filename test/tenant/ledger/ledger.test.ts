@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { boundNano, costNano, outputTokensWithin } from '../../../backends/model/money.ts'
 import {
   type Account,
-  type Booking,
   close,
   leftNano,
+  type Reservation,
   raise,
   reserve,
   settle,
@@ -18,7 +18,7 @@ const plenty = Number.MAX_SAFE_INTEGER
 const fresh = { known: false, postedNano: 0 }
 const charge = { requestId: 'r1', dispatchId: 'r1.1', costNano: 150, counts, estimated: false, failed: false }
 
-function reserved(): { account: Account; booking: Booking } {
+function reserved(): { account: Account; booking: Reservation } {
   const answer = reserve(account, undefined, order, 0)
   if (answer.answer !== 'reserved') throw new Error(answer.answer)
   return answer
@@ -118,7 +118,7 @@ describe('ledger', () => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
         let books: Account = account
-        const bookings = new Map<string, Booking>()
+        const bookings = new Map<string, Reservation>()
         const dispatches = new Set<string>()
         const posted = new Map<string, number>()
         let spent = 0

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Bucket, fullBucket, giveBack, take, unitsLeft } from '../../../src/tenant/limits/token-bucket.ts'
+import { fullBucket, giveBack, type TokenBucket, take, unitsLeft } from '../../../src/tenant/limits/token-bucket.ts'
 
 describe('bucket', () => {
   it('[LIM1] a refusal states the exact wait: refused one millisecond earlier, accepted at that time', () => {
@@ -26,7 +26,7 @@ describe('bucket', () => {
   it('[LIM2] a bucket grants at most its capacity and what it refilled', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 100 }), fc.array(fc.nat(2_000), { maxLength: 200 }), (perMinute, steps) => {
-        let bucket: Bucket = fullBucket(perMinute, 0)
+        let bucket: TokenBucket = fullBucket(perMinute, 0)
         let now = 0
         let taken = 0
         for (const step of steps) {

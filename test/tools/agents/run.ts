@@ -13,7 +13,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
-import { type AgentQuickstart, agentQuickstarts, type Place } from '../../../src/docs/quickstarts.ts'
+import { type AgentQuickstart, agentQuickstarts, type DocsContext } from '../../../src/docs/quickstarts.ts'
 import { startProduct } from '../../support/product.ts'
 import { startScriptedWorker } from '../../support/scripted-worker.ts'
 import { fileName, fileText, follow, lastWords, obey, prompt } from './task.ts'
@@ -66,7 +66,7 @@ try {
   rmSync(temporary, { recursive: true, force: true })
 }
 
-async function run(agent: AgentQuickstart, place: Place): Promise<Outcome> {
+async function run(agent: AgentQuickstart, place: DocsContext): Promise<Outcome> {
   const bin = await install(agent)
   const home = join(temporary, agent.id, 'home')
   const project = join(temporary, agent.id, 'project')

@@ -6,7 +6,7 @@
  * comes and waits, and one that ends and hands its slot to the next.
  */
 
-import { type Ask, emptyPool, heartbeat, lease, release, waitView } from '../../../src/fleet/fleet.ts'
+import { emptyFleet, heartbeat, type LeaseRequest, lease, release, waitView } from '../../../src/fleet/fleet.ts'
 import { observeTokens } from '../../../src/fleet/placement/worker-speed.ts'
 import { FairQueue, type Queued, waitingPerTenantMax } from '../../../src/fleet/queue/fair-queue.ts'
 import { testBeat } from '../../support/fleet.ts'
@@ -20,7 +20,7 @@ const warmMs = 10
 
 let serial = 0
 
-function ask(tenants: number): Ask & Queued {
+function ask(tenants: number): LeaseRequest & Queued {
   serial += 1
   return {
     requestId: `req_${serial}`,
@@ -106,7 +106,7 @@ function queueRow(length: number, tenants: number): number[] {
 const beat = (index: number) => testBeat(`w${index}`, { slotsMax: slotsEach })
 
 function poolRow(length: number, tenants: number): number[] {
-  const pool = emptyPool()
+  const pool = emptyFleet()
   for (let index = 0; index < workers; index++) heartbeat(pool, beat(index), 1, 0)
   const running: string[] = []
   const come = () => {
@@ -139,13 +139,13 @@ function poolRow(length: number, tenants: number): number[] {
   return [waits, ends, asks, beats]
 }
 
-function heldBy(pool: ReturnType<typeof emptyPool>, index: number): Iterable<string> {
+function heldBy(pool: ReturnType<typeof emptyFleet>, index: number): Iterable<string> {
   return pool.workers.get(`w${index}`)?.leases.keys() ?? []
 }
 
 /** A request placed among 200 workers that all have free slots and known speeds: each is judged. */
 function placeMicros(): number {
-  const pool = emptyPool()
+  const pool = emptyFleet()
   for (let index = 0; index < workers; index++) {
     const home = index % 2 === 0 ? 'latency' : 'throughput'
     heartbeat(pool, { ...beat(index), pool: home, slotsMax: 64 }, 1, 0)

@@ -6,7 +6,7 @@ import type { HttpBackend, Trait } from '../../../backends/contract/backend.ts'
 import { embedded } from '../../../backends/engines/embedded.ts'
 import { backends, findBackend } from '../../../backends/engines/registry.ts'
 import { tinyModelPath } from '../../../gpu-worker/config.ts'
-import { examine, type Verdict } from '../../../gpu-worker/doctor/checks.ts'
+import { type CheckVerdict, examine } from '../../../gpu-worker/doctor/checks.ts'
 import { askProbe, httpSubject, type Transport } from '../../../gpu-worker/doctor/subject.ts'
 import { createEmbeddedEngine } from '../../../gpu-worker/engine/embedded.ts'
 import * as lmStudio from './documented/lm-studio.ts'
@@ -23,7 +23,7 @@ export interface Column {
   version: string
   /** `live`, with its date; or where else the bytes are from. */
   source: string
-  verdicts: Map<Trait, Verdict>
+  verdicts: Map<Trait, CheckVerdict>
 }
 
 export const documented = { sglang, 'lm-studio': lmStudio, mistral, fake }
@@ -42,9 +42,9 @@ export async function examineHttp(
     nonce: string
     model: string
     pause: () => Promise<void>
-    done?: (trait: Trait, verdict: Verdict) => void
+    done?: (trait: Trait, verdict: CheckVerdict) => void
   },
-): Promise<{ version: string; verdicts: Map<Trait, Verdict> }> {
+): Promise<{ version: string; verdicts: Map<Trait, CheckVerdict> }> {
   const within = () => AbortSignal.timeout(120_000)
   const found = await askProbe(backend.attach, open, within())
   if (!found) throw new Error(`what answers is not ${backend.title}`)

@@ -2,13 +2,13 @@
 import type { Load } from '../../../backends/contract/backend.ts'
 import { embedded } from '../../../backends/engines/embedded.ts'
 import {
-  type Ask,
   chatOf,
   empty,
-  type Outcome,
   orderOf,
   refused,
   type Subject,
+  type SubjectOutcome,
+  type SubjectRequest,
 } from '../../../gpu-worker/doctor/subject.ts'
 import type { Engine, EngineEvent, Prepared, Run } from '../../../gpu-worker/engine/engine.ts'
 
@@ -46,11 +46,16 @@ export function engineSubject(engine: Engine): Subject {
   }
 }
 
-function prepare(engine: Engine, ask: Ask) {
+function prepare(engine: Engine, ask: SubjectRequest) {
   return engine.prepare(chatOf(ask), ask.effort ?? 'none')
 }
 
-async function answer(engine: Engine, prepared: Prepared, ask: Ask, number: number): Promise<Outcome> {
+async function answer(
+  engine: Engine,
+  prepared: Prepared,
+  ask: SubjectRequest,
+  number: number,
+): Promise<SubjectOutcome> {
   const outcome = empty()
   const { requestId, outputTokensMax, priority, cacheSalt } = orderOf(ask, number)
   const left = new AbortController()
@@ -73,7 +78,7 @@ async function answer(engine: Engine, prepared: Prepared, ask: Ask, number: numb
   return { ...outcome, counts: { ...run.counts } }
 }
 
-function take(outcome: Outcome, event: EngineEvent): void {
+function take(outcome: SubjectOutcome, event: EngineEvent): void {
   if (event.kind === 'text') {
     outcome[event.channel] += event.text
     outcome.deltas++

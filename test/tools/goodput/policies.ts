@@ -6,15 +6,15 @@
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 import type { Heartbeat } from '../../../backends/wire/heartbeat.ts'
 import {
-  emptyPool,
+  emptyFleet,
+  type FleetState,
   heartbeat,
+  type LeaseOutcome,
   lease,
-  type Outcome,
-  type PoolState,
+  type Notification,
   probeDue,
   probed,
-  settled,
-  type Told,
+  requestEnded,
   workerFailed,
 } from '../../../src/fleet/fleet.ts'
 import type { Profile, Replica, Site } from './replica.ts'
@@ -52,7 +52,7 @@ export interface Policy {
 }
 
 /** What a fleet that has served before knows of its workers and answers. Routers of mixed pools learn nothing. */
-export type Learnt = Pick<PoolState, 'lengths' | 'speeds'>
+export type Learnt = Pick<FleetState, 'lengths' | 'speeds'>
 
 /** How many workers are at home in each pool. */
 type Homes = Pick<Trace, 'latencyWorkers' | 'throughputWorkers'>
@@ -169,7 +169,7 @@ const beatEveryMs = 1_000
 
 export class Fleet implements Router {
   readonly #clock: Site['clock']
-  readonly pool: PoolState
+  readonly pool: FleetState
   readonly #engines = new Map<string, Replica>()
   readonly #runs = new Map<string, Run>()
 
@@ -181,7 +181,7 @@ export class Fleet implements Router {
     learnt?: Learnt,
   ) {
     this.#clock = site.clock
-    this.pool = { ...emptyPool(spill), ...learnt }
+    this.pool = { ...emptyFleet(spill), ...learnt }
     for (let index = 0; index < latencyWorkers + throughputWorkers; index++) {
       const home = index < latencyWorkers ? 'latency' : 'throughput'
       const workerId = `${home}-${index}`
@@ -228,14 +228,14 @@ export class Fleet implements Router {
     if (outcome) this.#decided(run, outcome)
   }
 
-  #told(told: Told[]): void {
+  #told(told: Notification[]): void {
     for (const { requestId, outcome } of told) {
       const run = this.#runs.get(requestId)
       if (run) this.#decided(run, outcome)
     }
   }
 
-  #decided(run: Run, outcome: Outcome): void {
+  #decided(run: Run, outcome: LeaseOutcome): void {
     if (outcome.kind !== 'granted') {
       run.fate = 'refused'
       return
@@ -256,7 +256,7 @@ export class Fleet implements Router {
         firstTokenMs: (run.firstAt ?? now) - startedAt,
         ms: now - startedAt,
       }
-      this.#told(settled(this.pool, end, now))
+      this.#told(requestEnded(this.pool, end, now))
     })
   }
 
