@@ -26,7 +26,7 @@ const preludeMs = 50
 /** A quiet stream sends nothing but its prelude for so long: a proxy may close a connection that is silent (100 s). */
 const quietMs = 30_000
 /** Between the bytes that find out whether a client that waited is still there: the first is answered by a reset. */
-const knockMs = 20
+const clientProbeMs = 20
 
 export interface RelayParts {
   engine: Engine
@@ -76,7 +76,7 @@ export async function relay(
   const writer = chat.stream ? streamWriter(head, chat, prepared, response) : wholeWriter(head, prepared, response)
   const timers = startTimers(writer, dispatch.quiet === true && chat.stream)
   try {
-    if (dispatch.waited && !chat.stream) await knock(writer, left.signal)
+    if (dispatch.waited && !chat.stream) await probeClient(writer, left.signal)
     const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
     let firstTokenMs: number | null = null
     const { end, stop, cause } = await pump(run, {
@@ -139,10 +139,10 @@ function startTimers(writer: ResponseWriter, quiet: boolean): { stop: () => void
  * A stream is written to while it waits, an answer in one piece is not: its client may have left long ago. Two bytes tell,
  * before a token is spent on it; where the way is longer than `knockMs`, the beats tell later.
  */
-async function knock(writer: ResponseWriter, left: AbortSignal): Promise<void> {
+async function probeClient(writer: ResponseWriter, left: AbortSignal): Promise<void> {
   for (let times = 0; times < 2 && !left.aborted; times++) {
     writer.beat()
-    await delay(knockMs, undefined, { signal: left }).catch(() => undefined)
+    await delay(clientProbeMs, undefined, { signal: left }).catch(() => undefined)
   }
 }
 

@@ -13,7 +13,7 @@ import { countTokens } from './chat/count-tokens.ts'
 import { messages } from './dialects/anthropic/dialect.ts'
 import type { Dialect } from './dialects/dialect.ts'
 import { responses } from './dialects/openai-responses/dialect.ts'
-import { errorsOf, isAnthropic, surfaces } from './dialects/registry.ts'
+import { dialects, errorsOf, isAnthropic } from './dialects/registry.ts'
 import { docs } from './docs/docs.ts'
 import { reference } from './docs/texts.ts'
 import { type Env, settings } from './env.ts'
@@ -23,16 +23,16 @@ import { readJsonBody } from './http/body.ts'
 import { errorResponse, GatewayError } from './http/errors.ts'
 import { anthropicModel, anthropicModels, listModels, showModel } from './http/models.ts'
 import { notServed } from './http/not-served.ts'
-import { keptResponses } from './responses/routes.ts'
+import { storedResponses } from './responses/routes.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 
 type Bindings = { Bindings: Env; Variables: { requestId: string } }
 
 export const app = new Hono<Bindings>()
 
-for (const [path, surface] of Object.entries(surfaces)) {
+for (const [path, dialect] of Object.entries(dialects)) {
   app.post(path, async (context) => {
-    const line = await begin(context, surface)
+    const line = await begin(context, dialect)
     const answer = chat(context.req.raw, line)
     // Held from the start: when a client leaves, workerd drops whatever is not.
     line.waitUntil(answer.catch(() => undefined))
@@ -96,7 +96,7 @@ app.post(receiptsPath, async (context) => {
   return context.json(await settleReceipts(body.value, context.env, await settings(context.env)))
 })
 
-app.route('/v1/responses', keptResponses)
+app.route('/v1/responses', storedResponses)
 app.route('/v1/usage', ownUsage)
 app.route('/v1/limits', ownLimits)
 app.route('/v1/keys', ownKeys)
@@ -112,11 +112,11 @@ app.notFound((context) => {
 
 app.onError((error, context) => errorResponse(error, requestId(context), errorsOf(context.req.raw)))
 
-async function begin(context: Context<Bindings>, surface: Dialect): Promise<RequestContext> {
+async function begin(context: Context<Bindings>, dialect: Dialect): Promise<RequestContext> {
   const { executionCtx, env, req } = context
   const line = startRequest(
     req.raw,
-    surface,
+    dialect,
     env,
     await settings(env),
     (work) => executionCtx.waitUntil(work),

@@ -3,14 +3,14 @@ import { sealKey } from '../backends/wire/seal.ts'
 import { Secret } from './auth/secret.ts'
 import type { FleetObject } from './fleet/fleet-object.ts'
 import { GatewayEnvironment } from './gateway-environment.ts'
-import type { AnswersObject } from './responses/responses-object.ts'
+import type { ResponsesObject } from './responses/responses-object.ts'
 import type { TenantObject } from './tenant/tenant-object.ts'
 
 export interface Env {
   TENANT: DurableObjectNamespace<TenantObject>
-  POOL: DurableObjectNamespace<FleetObject>
+  FLEET: DurableObjectNamespace<FleetObject>
   /** What clients may come back to; nothing that refers to nothing touches it. */
-  ANSWERS: DurableObjectNamespace<AnswersObject>
+  RESPONSES: DurableObjectNamespace<ResponsesObject>
   /** The operator's books; nothing on a chat request's way touches them. */
   DB: D1Database
   MODELS: string

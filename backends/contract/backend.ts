@@ -269,7 +269,7 @@ export interface BackendFailure {
   /** Of a prompt that is too long, where the engine says. */
   promptTokens?: number
   /** What the engine itself said, where the client is told something else: for the operator. */
-  told?: string
+  reported?: string
 }
 
 /**

@@ -35,7 +35,7 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
   let unassigned = 0
   let usage: BackendUsage | undefined
   /** Output tokens that the engine told, and how many of them were thinking, by growth. */
-  let told = 0
+  let reported = 0
   let grown = 0
   /** Deltas since the engine last told its total. */
   let since = 0
@@ -53,7 +53,7 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
   }
 
   function tell(next: BackendUsage): void {
-    const growth = Math.max(0, next.outputTokens - told)
+    const growth = Math.max(0, next.outputTokens - reported)
     const first = deltas.content + deltas.reasoning === 0
     if (first) unassigned += growth
     else if (thinking) grown += growth + unassigned
@@ -64,7 +64,7 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
     if (!first) unassigned = 0
     channelChanged = false
     since = 0
-    told = Math.max(told, next.outputTokens)
+    reported = Math.max(reported, next.outputTokens)
     usage = next
   }
 
@@ -88,7 +88,7 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
       else if (event.kind === 'end') ended = true
     },
     get counts() {
-      const outputTokens = corrected?.outputTokens ?? (ended && usage ? usage.outputTokens : told + since)
+      const outputTokens = corrected?.outputTokens ?? (ended && usage ? usage.outputTokens : reported + since)
       return {
         promptTokens: usage?.promptTokens ?? promptTokens,
         cachedTokens: usage?.cachedTokens ?? 0,

@@ -50,9 +50,9 @@ export const fake: HttpBackend = {
   attach: {
     calls: [get('/fake')],
     read([answer]) {
-      const told = Who.safeParse(parseJson(answer?.body ?? '')).data
-      if (!told) return undefined
-      const { fake: version, context_tokens: contextTokens, slots: slotsMax } = told
+      const reported = Who.safeParse(parseJson(answer?.body ?? '')).data
+      if (!reported) return undefined
+      const { fake: version, context_tokens: contextTokens, slots: slotsMax } = reported
       return { version, model: 'fake', contextTokens, slotsMax, capabilities: can, faults: [] }
     },
   },

@@ -143,10 +143,10 @@ function attached(
   models: HttpAnswer | null | undefined,
   metrics: HttpAnswer | null | undefined,
 ): Attached | undefined {
-  const told = props?.status === 200 ? Props.safeParse(parseJson(props.body)).data : undefined
-  if (!told) return undefined
+  const reported = props?.status === 200 ? Props.safeParse(parseJson(props.body)).data : undefined
+  if (!reported) return undefined
   const listed = Models.safeParse(parseJson(models?.body ?? '')).data?.data[0]?.id
-  const vision = told.modalities?.vision ?? false
+  const vision = reported.modalities?.vision ?? false
   const faults: Fault[] = []
   if (metrics?.status !== 200)
     faults.push({ kind: 'degraded', trait: 'load', message: `its load is not known: ${llamaCpp.remedies.load}` })
@@ -157,10 +157,10 @@ function attached(
       'prefixes cannot be kept apart by tenant, so nothing is reused between requests; let only one tenant use it to have them reused',
   })
   return {
-    version: told.build_info,
-    model: listed ?? told.model_alias ?? told.model_path ?? 'default',
-    contextTokens: told.default_generation_settings?.n_ctx || null,
-    slotsMax: told.total_slots ?? null,
+    version: reported.build_info,
+    model: listed ?? reported.model_alias ?? reported.model_path ?? 'default',
+    contextTokens: reported.default_generation_settings?.n_ctx || null,
+    slotsMax: reported.total_slots ?? null,
     capabilities: { ...can, vision },
     faults,
   }

@@ -129,9 +129,9 @@ interface LoadedModel {
 
 /** The first language model that is loaded; an empty id where none is; undefined where this is not LM Studio. */
 function loadedModel(models: unknown, older: unknown): LoadedModel | undefined {
-  const told = Models.safeParse(models).data?.models
-  if (told) {
-    const model = told.find(({ type, loaded_instances: loaded }) => type === 'llm' && (loaded?.length ?? 0) > 0)
+  const reported = Models.safeParse(models).data?.models
+  if (reported) {
+    const model = reported.find(({ type, loaded_instances: loaded }) => type === 'llm' && (loaded?.length ?? 0) > 0)
     const instance = model?.loaded_instances?.[0]
     const contextTokens = instance?.config?.context_length ?? null
     return { id: instance?.id ?? '', contextTokens, vision: model?.capabilities?.vision ?? false }

@@ -73,13 +73,13 @@ export const ollama: HttpBackend = {
   attach: {
     calls: [get('/api/version'), get('/api/ps'), get('/api/tags')],
     read([version, running, all]) {
-      const told = Version.safeParse(parseJson(version?.body ?? '')).data?.version
+      const reported = Version.safeParse(parseJson(version?.body ?? '')).data?.version
       const tags = Models.safeParse(parseJson(all?.body ?? '')).data?.models
-      if (told === undefined || !tags) return undefined
+      if (reported === undefined || !tags) return undefined
       const loaded = Models.safeParse(parseJson(running?.body ?? '')).data?.models[0]
       const model = loaded ?? tags[0]
       return {
-        version: told,
+        version: reported,
         model: model?.name ?? '',
         contextTokens: loaded?.context_length ?? null,
         slotsMax: null,

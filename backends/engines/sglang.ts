@@ -163,32 +163,32 @@ function eagle({ draftModel, tokens }: { draftModel: string; tokens: number }): 
 function attached(info: HttpAnswer | null | undefined, models: HttpAnswer | null | undefined): Attached | undefined {
   const served = Models.safeParse(parseJson(models?.body ?? '')).data?.data[0]
   if (!served) return undefined
-  const told = Info.safeParse(parseJson(info?.body ?? '')).data
+  const reported = Info.safeParse(parseJson(info?.body ?? '')).data
   // With low values first its direction is ours, and turning it would serve the last ones first: none is sent.
-  const priority = Boolean(told?.enable_priority_scheduling && !told.schedule_low_priority_values_first)
+  const priority = Boolean(reported?.enable_priority_scheduling && !reported.schedule_low_priority_values_first)
   return {
-    version: told?.version ?? '',
+    version: reported?.version ?? '',
     model: served.id,
-    contextTokens: served.max_model_len ?? told?.context_length ?? null,
-    slotsMax: told?.max_running_requests ?? null,
+    contextTokens: served.max_model_len ?? reported?.context_length ?? null,
+    slotsMax: reported?.max_running_requests ?? null,
     capabilities: { ...can, priority },
-    faults: told ? faults(told) : [],
+    faults: reported ? faults(reported) : [],
   }
 }
 
-function faults(told: Info): Fault[] {
+function faults(reported: Info): Fault[] {
   const { remedies } = sglang
   const lacks = (trait: keyof typeof remedies, what: string): Fault[] => [
     { kind: 'degraded', trait, message: `${what}: ${remedies[trait]}` },
   ]
-  const eagleOnTriton = told.speculative_algorithm && told.attention_backend === 'triton'
+  const eagleOnTriton = reported.speculative_algorithm && reported.attention_backend === 'triton'
   return [
-    ...(isOlder(told.version, '0.5.8')
+    ...(isOlder(reported.version, '0.5.8')
       ? [
           {
             kind: 'degraded',
             trait: null,
-            message: `SGLang ${told.version} may not know Mistral Small 4: its cookbook begins with 0.5.8`,
+            message: `SGLang ${reported.version} may not know Mistral Small 4: its cookbook begins with 0.5.8`,
           } as const,
         ]
       : []),
@@ -202,13 +202,13 @@ function faults(told: Info): Fault[] {
           } as const,
         ]
       : []),
-    ...(told.reasoning_parser ? [] : lacks('thinking', 'thinking is not parted from content')),
-    ...(told.tool_call_parser ? [] : lacks('tools', 'tool calls are not read')),
-    ...(told.enable_cache_report
+    ...(reported.reasoning_parser ? [] : lacks('thinking', 'thinking is not parted from content')),
+    ...(reported.tool_call_parser ? [] : lacks('tools', 'tool calls are not read')),
+    ...(reported.enable_cache_report
       ? []
       : lacks('cached-tokens', 'cached tokens are not told, and all are billed as fresh')),
-    ...(told.enable_metrics ? [] : lacks('load', 'its load is not known')),
-    ...(told.schedule_low_priority_values_first
+    ...(reported.enable_metrics ? [] : lacks('load', 'its load is not known')),
+    ...(reported.schedule_low_priority_values_first
       ? lacks(
           'priority',
           'it serves low values first, so no priority is sent; leave --schedule-low-priority-values-first out',

@@ -174,14 +174,14 @@ function attached(
 ): Attached | undefined {
   const served = Models.safeParse(parseJson(models?.body ?? '')).data?.data[0]
   if (!served) return undefined
-  const told = Version.safeParse(parseJson(version?.body ?? '')).data?.version ?? ''
+  const reported = Version.safeParse(parseJson(version?.body ?? '')).data?.version ?? ''
   return {
-    version: told,
+    version: reported,
     model: served.id,
     contextTokens: served.max_model_len ?? null,
     slotsMax: null,
     capabilities: can,
-    faults: faults(told, metrics?.status === 200),
+    faults: faults(reported, metrics?.status === 200),
     own: { tokenize: trial?.status === 200 ? 'kwargs' : 'plain' },
   }
 }

@@ -360,7 +360,7 @@ function replayed(thought: string): Record<string, unknown> {
 }
 
 function why(refusal: BackendFailure): string {
-  return refusal.told ?? refusal.message
+  return refusal.reported ?? refusal.message
 }
 
 /** Why an answer is none, or ''. */

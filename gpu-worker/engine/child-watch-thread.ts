@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
-import { slot, verdicts, type WatchOrder } from './child-watch.ts'
+import { slot, verdicts, type WatchTarget } from './child-watch.ts'
 import { look, type Sight, type WatchState, watching } from './watch-verdict.ts'
 
 /** A child that grows by 200 MB a second is seen within 50 MB. */
@@ -11,12 +11,12 @@ const everyMs = 250
 const psEveryMs = 2_000
 
 const { listener } = workerData as { listener: Int32Array }
-const watched = new Map<Float64Array, { order: WatchOrder; state: WatchState }>()
+const watched = new Map<Float64Array, { order: WatchTarget; state: WatchState }>()
 /** When each process was last asked about. */
 const askedAt = new Map<number, number>()
 
-parentPort?.on('message', (order: WatchOrder) => {
-  watched.set(order.shared, { order, state: watching(sightOf(order)) })
+parentPort?.on('message', (order: WatchTarget) => {
+  watched.set(order.shared, { order, state: watching(silenceOf(order)) })
 })
 
 setInterval(() => {
@@ -26,7 +26,7 @@ setInterval(() => {
       askedAt.delete(order.pid)
       continue
     }
-    const looked = look(state, sightOf(order), order.limits)
+    const looked = look(state, silenceOf(order), order.limits)
     watched.set(shared, { order, state: looked.state })
     const { verdict } = looked
     if (!verdict) continue
@@ -38,7 +38,7 @@ setInterval(() => {
   }
 }, everyMs)
 
-function sightOf({ pid, shared }: WatchOrder): Sight {
+function silenceOf({ pid, shared }: WatchTarget): Sight {
   return {
     now: performance.now(),
     listener: Atomics.load(listener, 0),

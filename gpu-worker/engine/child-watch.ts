@@ -33,7 +33,7 @@ export const slot = {
 } as const
 export const verdicts = ['memory', 'silent', 'stuck'] as const
 
-export interface WatchOrder {
+export interface WatchTarget {
   pid: number
   limits: WatchLimits
   shared: Float64Array<SharedArrayBuffer>
@@ -44,7 +44,7 @@ const againMs = 1_000
 
 let thread: Worker | undefined
 /** Those that have not ended, for a thread that takes over from one that failed. */
-const orders = new Set<WatchOrder>()
+const orders = new Set<WatchTarget>()
 let ticking = false
 const listener = new Int32Array(new SharedArrayBuffer(4))
 

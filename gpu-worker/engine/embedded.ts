@@ -28,7 +28,7 @@ import {
 import { type Child, forkChild } from './fork.ts'
 import type { Grammars } from './grammar.ts'
 import { GrammarService } from './grammar-service.ts'
-import { born, type EngineLife, embeddedRules, type LifeEffect, type LifeEvent, live, stateOf } from './lifecycle.ts'
+import { type EngineLife, embeddedRules, initial, type LifeEffect, type LifeEvent, live, stateOf } from './lifecycle.ts'
 import { engineMemoryMax } from './memory-limit.ts'
 import type { FromChild, LoadOptions, Rules, StepReport } from './messages.ts'
 import { type ModelFile, readModelFile } from './model-file.ts'
@@ -122,7 +122,7 @@ class EmbeddedEngine implements Engine {
   #wanted = false
   readonly #asked = new Map<number, PendingTokenise>()
   readonly #load: EngineLoad
-  #life: EngineLife = born.life
+  #life: EngineLife = initial.life
   #child: Child | undefined
   #timer: NodeJS.Timeout | undefined
   #file: ModelFile | undefined
@@ -176,7 +176,7 @@ class EmbeddedEngine implements Engine {
       const { contextTokens } = this.#file
       if (contextTokens > 0 && contextTokens < this.#options.contextTokens)
         this.#options.log(`engine: the model was made for ${contextTokens} tokens, and slots hold more`)
-      for (const effect of born.effects) this.#perform(effect)
+      for (const effect of initial.effects) this.#perform(effect)
     } catch (error) {
       if (this.#life.kind !== 'closed') this.#life = { kind: 'failed', reason: (error as Error).message }
       this.#start.reject(error)

@@ -74,7 +74,7 @@ export function startHttpRun(parts: HttpRunParts, signal: AbortSignal): HttpRun 
       yield { kind: 'end', finishReason: 'abort' }
     } finally {
       signal.removeEventListener('abort', leave)
-      if (state.ended) state.giveBack(() => stop.abort())
+      if (state.ended) state.release(() => stop.abort())
       else stop.abort()
       await abortElsewhere(parts, state)
       closed.resolve()
@@ -193,7 +193,7 @@ class RunState {
   }
 
   /** Reads what follows a whole answer, which is next to nothing, so that the connection is free again. */
-  giveBack(close: () => void): void {
+  release(close: () => void): void {
     const timer = setTimeout(close, giveBackMs)
     const drain = async () => {
       while (this.source && !(await this.source.next()).done);

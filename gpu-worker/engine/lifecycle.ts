@@ -82,7 +82,7 @@ export interface LifeRules {
 /** After this many regular ends since loading, the engine has shown that it works. */
 const provenAfter = 3
 
-export const born: LifeStep = {
+export const initial: LifeStep = {
   life: { kind: 'starting', earlyDeaths: 0 },
   effects: [{ kind: 'spawn', afterMs: 0 }],
 }

@@ -4,7 +4,15 @@
  * shell has the clock and the process. An engine elsewhere is watched in the same way, and not started.
  */
 import type { EngineProcess } from './launch.ts'
-import { born, type EngineLife, type LifeEffect, type LifeEvent, type LifeRules, live, stateOf } from './lifecycle.ts'
+import {
+  type EngineLife,
+  initial,
+  type LifeEffect,
+  type LifeEvent,
+  type LifeRules,
+  live,
+  stateOf,
+} from './lifecycle.ts'
 
 /** What one look at an engine showed. A look that rejects showed nothing. */
 export type Look =
@@ -52,7 +60,7 @@ export const supervisorTimes: SupervisorTimes = {
 export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #started = Promise.withResolvers<void>()
-  #life: EngineLife = born.life
+  #life: EngineLife = initial.life
   #process: EngineProcess | undefined
   #spawnTimer: NodeJS.Timeout | undefined
   #lookTimer: NodeJS.Timeout | undefined
@@ -88,7 +96,7 @@ export class Supervisor {
 
   /** Resolves when it is ready for the first time; rejects with one sentence when it is given up before. */
   start(): Promise<void> {
-    if (this.#life === born.life) for (const effect of born.effects) this.#perform(effect)
+    if (this.#life === initial.life) for (const effect of initial.effects) this.#perform(effect)
     return this.#started.promise
   }
 

@@ -39,7 +39,7 @@ export interface MediaParts {
   ) => Promise<{ ok: true; bytes: Uint8Array<ArrayBuffer> } | { ok: false; message: string }>
   readPdf: (bytes: Uint8Array<ArrayBuffer>, pictures: boolean, signal: AbortSignal) => Promise<ReadPdf>
   toBase64: (bytes: Uint8Array) => string
-  shelf: MediaCache
+  mediaCache: MediaCache
 }
 
 export interface MediaFor {
@@ -70,11 +70,15 @@ export function readMedia(chat: Chat, parts: MediaParts, media: MediaFor, signal
 }
 
 /** Nothing is fetched and no document is read. */
-export async function keptMedia(chat: Chat, parts: MediaParts, media: MediaFor): Promise<ResolvedMedia | MediaMissing> {
+export async function cachedMedia(
+  chat: Chat,
+  parts: MediaParts,
+  media: MediaFor,
+): Promise<ResolvedMedia | MediaMissing> {
   let missing = false
   const keep = async (part: MediaPart): Promise<Resolved> => {
     if (!needsReading(part)) return imageIn(part.url)
-    const kept = await parts.shelf.get(media.owner, keyOf(part, media))
+    const kept = await parts.mediaCache.get(media.owner, keyOf(part, media))
     missing ||= !kept
     return kept ? { ok: true, parts: kept } : { ok: false, message: 'it must be read first' }
   }
@@ -136,14 +140,14 @@ async function eachOfFew<Item>(items: readonly Item[], atOnce: number, work: (it
 
 async function readPart(part: MediaPart, parts: MediaParts, media: MediaFor, signal: AbortSignal): Promise<Resolved> {
   const key = keyOf(part, media)
-  const kept = await parts.shelf.get(media.owner, key)
+  const kept = await parts.mediaCache.get(media.owner, key)
   if (kept) return { ok: true, parts: kept }
   signal.throwIfAborted()
   const bytes = await fetchBytes(part, parts, signal)
   if (!bytes.ok) return bytes
   const resolved =
     part.kind === 'image' ? image(bytes.bytes, parts) : await document(part.name, bytes.bytes, parts, media, signal)
-  if (resolved.ok && !(await parts.shelf.put(media.owner, key, resolved.parts)))
+  if (resolved.ok && !(await parts.mediaCache.put(media.owner, key, resolved.parts)))
     return { ok: false, message: `the ${part.kind} is too large when read: send less of it` }
   return resolved
 }

@@ -5,9 +5,9 @@
 import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { crc32, deflateSync } from 'node:zlib'
-import type { PdfOrder, PdfPage, ReadPdf } from './pdf.ts'
+import type { PdfPage, PdfRequest, ReadPdf } from './pdf.ts'
 
-const order = workerData as PdfOrder
+const order = workerData as PdfRequest
 const wasmPageBytes = 65_536
 /** Below the engine, whose tokens others wait for. */
 const niceness = 10

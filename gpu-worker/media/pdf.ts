@@ -5,7 +5,7 @@
 import { Worker } from 'node:worker_threads'
 import { budgets } from '../../backends/model/budgets.ts'
 
-export interface PdfOrder {
+export interface PdfRequest {
   bytes: Uint8Array<ArrayBuffer>
   pagesMax: number
   charactersMax: number
@@ -38,12 +38,12 @@ export const pdfPicturesMax = budgets.pdfPictures.value
 const heapMb = 128
 
 /** How many threads read at a time is the caller's affair. Rejects only when `signal` aborts. */
-export function readPdf(order: PdfOrder, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
+export function readPdf(order: PdfRequest, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
   if (signal.aborted) return Promise.reject(signal.reason)
   return readInThread(order, timeoutMs, signal)
 }
 
-function readInThread(order: PdfOrder, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
+function readInThread(order: PdfRequest, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
   return new Promise((resolve, reject) => {
     const thread = new Worker(new URL('./pdf-thread.ts', import.meta.url), {
       workerData: order,

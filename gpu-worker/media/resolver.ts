@@ -6,13 +6,20 @@ import { mediaBusy } from '../../backends/wire/media-question.ts'
 import { digest } from '../../backends/wire/seal.ts'
 import { FairGate } from '../fair-gate.ts'
 import { type FetchPolicy, fetchGuarded, publicPolicy } from './fetch.ts'
-import { keptMedia, type MediaFor, type MediaMissing, type MediaParts, type ResolvedMedia, readMedia } from './media.ts'
+import {
+  cachedMedia,
+  type MediaFor,
+  type MediaMissing,
+  type MediaParts,
+  type ResolvedMedia,
+  readMedia,
+} from './media.ts'
 import { pdfBounds, pdfPicturesMax, type ReadPdf, readPdf } from './pdf.ts'
 import { MediaCache } from './shelf.ts'
 import { WorkTimer } from './work-timer.ts'
 
 const fetchTimeoutMs = budgets.mediaFetchMs.value
-const shelfAgeMaxMs = 5 * 60_000
+const mediaCacheAgeMs = 5 * 60_000
 const mediaMs = budgets.mediaMs.value
 
 export interface MediaReader {
@@ -26,9 +33,9 @@ export interface MediaReader {
 export function createResolver(now: () => number, policy: FetchPolicy = publicPolicy): MediaReader {
   const encoder = new TextEncoder()
   const digestOf = (text: string) => digest(encoder.encode(text))
-  const { shelfBytes, shelfBytesPerTenant } = budgets
-  const shelf = new MediaCache(
-    { bytesMax: shelfBytes.value, bytesPerOwnerMax: shelfBytesPerTenant.value, ageMaxMs: shelfAgeMaxMs },
+  const { shelfBytes: mediaCacheBytes, shelfBytesPerTenant: mediaCacheBytesPerTenant } = budgets
+  const mediaCache = new MediaCache(
+    { bytesMax: mediaCacheBytes.value, bytesPerOwnerMax: mediaCacheBytesPerTenant.value, ageMaxMs: mediaCacheAgeMs },
     digestOf,
     now,
   )
@@ -46,10 +53,10 @@ export function createResolver(now: () => number, policy: FetchPolicy = publicPo
       return inTurn(readers, owner, timer, signal, () => readPdf(order, mediaMs, signal))
     },
     toBase64: (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64'),
-    shelf,
+    mediaCache,
   })
   return {
-    kept: (chat, media) => keptMedia(chat, partsFor(media.owner, new WorkTimer(mediaMs, now)), media),
+    kept: (chat, media) => cachedMedia(chat, partsFor(media.owner, new WorkTimer(mediaMs, now)), media),
     async read(chat, media, signal) {
       const timer = new WorkTimer(mediaMs, now)
       const late = AbortSignal.timeout(mediaMs + budgets.mediaWaitMs.value)

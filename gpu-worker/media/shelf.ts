@@ -5,7 +5,7 @@
  */
 import type { Part } from '../../backends/model/chat.ts'
 
-export interface ShelfBounds {
+export interface MediaCacheBounds {
   bytesMax: number
   bytesPerOwnerMax: number
   /** An address may show something else by then. */
@@ -25,14 +25,14 @@ interface Share {
 }
 
 export class MediaCache {
-  readonly #bounds: ShelfBounds
+  readonly #bounds: MediaCacheBounds
   readonly #digest: (text: string) => Promise<string>
   readonly #now: () => number
   readonly #shares = new Map<string, Share>()
   #bytes = 0
 
   /** @param digest of a key, which may be as long as a document */
-  constructor(bounds: ShelfBounds, digest: (text: string) => Promise<string>, now: () => number) {
+  constructor(bounds: MediaCacheBounds, digest: (text: string) => Promise<string>, now: () => number) {
     this.#bounds = bounds
     this.#digest = digest
     this.#now = now

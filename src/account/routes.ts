@@ -4,7 +4,7 @@
  */
 import { Hono, type MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
-import { KeyOrder, RotateOrder } from '../admin/bodies.ts'
+import { KeyBody, RotateBody } from '../admin/bodies.ts'
 import {
   type AdminContext,
   type AdminEnv,
@@ -15,7 +15,7 @@ import {
   readPage,
   tenantStub,
 } from '../admin/context.ts'
-import { mintKey, modeOf } from '../admin/create-key.ts'
+import { createKey, modeOf } from '../admin/create-key.ts'
 import { audited } from '../admin/guard.ts'
 import { answerUsage } from '../admin/usage.ts'
 import { authenticate } from '../auth/authenticate.ts'
@@ -63,8 +63,8 @@ ownKeys.get('/', async (context) => {
 
 ownKeys.post('/', async (context) => {
   const { tenantId, by } = context.get('caller')
-  const { mode, ...order } = await readSnake(context, KeyOrder)
-  const { keyId, key, secret } = await mintKey(context.env, tenantId, mode)
+  const { mode, ...order } = await readSnake(context, KeyBody)
+  const { keyId, key, secret } = await createKey(context.env, tenantId, mode)
   const view = accept(await tenantStub(context.env, tenantId).addKey({ ...order, keyId, ...secret }, by))
   note(context, { target: keyId, after: view })
   // The one time the key is shown.
@@ -74,13 +74,13 @@ ownKeys.post('/', async (context) => {
 ownKeys.post('/:keyId/rotate', async (context) => {
   const { tenantId, by } = context.get('caller')
   const keyId = context.req.param('keyId')
-  const { overlapSeconds } = await readSnake(context, RotateOrder)
+  const { overlapSeconds } = await readSnake(context, RotateBody)
   const stub = tenantStub(context.env, tenantId)
   const before = accept(await stub.showKey(by, keyId))
-  const minted = await mintKey(context.env, tenantId, modeOf(before.prefix), keyId)
-  const view = accept(await stub.rotateKey(by, keyId, minted.secret, overlapSeconds * 1_000))
+  const created = await createKey(context.env, tenantId, modeOf(before.prefix), keyId)
+  const view = accept(await stub.rotateKey(by, keyId, created.secret, overlapSeconds * 1_000))
   note(context, { target: keyId, before, after: view })
-  return context.json({ ...(toSnake(view) as object), api_key: minted.key.reveal() }, 201)
+  return context.json({ ...(toSnake(view) as object), api_key: created.key.reveal() }, 201)
 })
 
 ownKeys.delete('/:keyId', async (context) => {

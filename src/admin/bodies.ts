@@ -15,7 +15,7 @@ const Limit = z.int().min(0).max(1_000_000_000).nullable()
 const Budget = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable()
 
 /** Every limit; one that is not named is none. */
-export const LimitsOrder = z.strictObject({
+export const LimitsBody = z.strictObject({
   requestsPerMinute: Limit.default(null),
   tokensPerMinute: Limit.default(null),
   concurrentMax: Limit.default(null),
@@ -48,7 +48,7 @@ export const SettingsChange = z
 
 const Price = z.int().min(0).max(1_000_000_000)
 /** Nano-dollars per token. `effectiveAt` is now when it is not said. */
-export const RateCardOrder = z.strictObject({
+export const RateCardBody = z.strictObject({
   model: ModelId,
   effectiveAt: Time.nullable().default(null),
   inputNano: Price,
@@ -59,17 +59,17 @@ export const RateCardOrder = z.strictObject({
 /** A key may lower its tenant's class, never raise it. */
 const KeyClass = z.literal('batch').nullable()
 
-export const KeyOrder = z.strictObject({
+export const KeyBody = z.strictObject({
   name: Name,
   mode: z.enum(['live', 'test']).default('live'),
   role: RoleName.default('member'),
   models: Models.default(null),
   class: KeyClass.default(null),
-  limits: LimitsOrder.prefault({}),
+  limits: LimitsBody.prefault({}),
   expiresAt: Time.nullable().default(null),
 })
 
-export const KeyChangeOrder = z.strictObject({
+export const KeyChangeBody = z.strictObject({
   name: Name.exactOptional(),
   role: RoleName.exactOptional(),
   models: Models.exactOptional(),
@@ -78,7 +78,7 @@ export const KeyChangeOrder = z.strictObject({
   expiresAt: Time.nullable().exactOptional(),
 })
 
-export const RotateOrder = z.strictObject({
+export const RotateBody = z.strictObject({
   overlapSeconds: z
     .int()
     .min(0)

@@ -1,10 +1,10 @@
 /** New keys of tenants: where their randomness comes from, and that they are shown once. */
-import { base32, idPattern, type KeyMode, mintApiKey } from '../auth/api-key.ts'
+import { base32, idPattern, type KeyMode, newApiKey } from '../auth/api-key.ts'
 import type { Secret } from '../auth/secret.ts'
 import { type Env, settings } from '../env.ts'
 import type { NewSecret } from '../tenant/desk.ts'
 
-export interface Minted {
+export interface NewApiKey {
   keyId: string
   /** To be revealed in the answer to whoever asked, and nowhere else. */
   key: Secret
@@ -12,11 +12,11 @@ export interface Minted {
 }
 
 /** A key with an id of its own; or, for a rotation, another secret under the id that is given. */
-export async function mintKey(env: Env, tenantId: string, mode: KeyMode, keyId?: string): Promise<Minted> {
+export async function createKey(env: Env, tenantId: string, mode: KeyMode, keyId?: string): Promise<NewApiKey> {
   const { macKey } = await settings(env)
   const random = crypto.getRandomValues(new Uint8Array(30))
   const id = keyId !== undefined && idPattern.test(keyId) ? keyId : base32(random.subarray(20))
-  const { key, prefix, secretHash } = await mintApiKey(mode, tenantId, id, random, macKey)
+  const { key, prefix, secretHash } = await newApiKey(mode, tenantId, id, random, macKey)
   return { keyId: id, key, secret: { prefix, secretHash } }
 }
 

@@ -1,7 +1,7 @@
 /** `/admin/tenants/:tenantId/{credits,corrections}`: money by order of the operator, each order under an id of its own. */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import type { MoneyOrder } from '../tenant/desk.ts'
+import type { MoneyEntry } from '../tenant/desk.ts'
 import { type AdminContext, type AdminEnv, accept, note, read, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 
@@ -33,8 +33,8 @@ money.post('/corrections', needs('money:write'), async (context) => {
   return book(context, { orderId: id, kind: 'correction', requestId, amountNano: costNano, note: text })
 })
 
-async function book(context: AdminContext, order: MoneyOrder): Promise<Response> {
+async function book(context: AdminContext, order: MoneyEntry): Promise<Response> {
   note(context, { target: order.orderId, after: order })
-  const { seq, repeated } = accept(await tenantStub(context.env, context.req.param('tenantId') ?? '').bookMoney(order))
+  const { seq, repeated } = accept(await tenantStub(context.env, context.req.param('tenantId') ?? '').postMoney(order))
   return context.json({ id: order.orderId, entry: seq, repeated }, repeated ? 200 : 201)
 }

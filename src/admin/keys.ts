@@ -1,8 +1,8 @@
 /** `/admin/tenants/:tenantId/keys`: shown whole once, when made; after that by prefix. */
 import { Hono } from 'hono'
-import { KeyChangeOrder, KeyOrder, RotateOrder } from './bodies.ts'
+import { KeyBody, KeyChangeBody, RotateBody } from './bodies.ts'
 import { type AdminContext, type AdminEnv, accept, note, read, readPage, tenantStub } from './context.ts'
-import { mintKey, modeOf } from './create-key.ts'
+import { createKey, modeOf } from './create-key.ts'
 import { needs } from './guard.ts'
 
 const by = { kind: 'operator' } as const
@@ -17,9 +17,9 @@ keys.get('/', needs('tenants:read'), async (context) => {
 
 keys.post('/', needs('keys:write'), async (context) => {
   const tenantId = context.req.param('tenantId') ?? ''
-  const { mode, ...order } = await read(context.req.raw, KeyOrder)
+  const { mode, ...order } = await read(context.req.raw, KeyBody)
   const stub = tenant(context)
-  const { keyId, key, secret } = await mintKey(context.env, tenantId, mode)
+  const { keyId, key, secret } = await createKey(context.env, tenantId, mode)
   const view = accept(await stub.addKey({ ...order, keyId, ...secret }, by))
   note(context, { target: keyId, after: view })
   // The one time the key is shown.
@@ -32,7 +32,7 @@ keys.get('/:keyId', needs('tenants:read'), async (context) => {
 
 keys.patch('/:keyId', needs('keys:write'), async (context) => {
   const keyId = context.req.param('keyId')
-  const change = await read(context.req.raw, KeyChangeOrder)
+  const change = await read(context.req.raw, KeyChangeBody)
   const { before, after } = accept(await tenant(context).changeKey(by, keyId, change))
   note(context, { target: keyId, before, after })
   return context.json(after)
@@ -40,13 +40,13 @@ keys.patch('/:keyId', needs('keys:write'), async (context) => {
 
 keys.post('/:keyId/rotate', needs('keys:write'), async (context) => {
   const keyId = context.req.param('keyId')
-  const { overlapSeconds } = await read(context.req.raw, RotateOrder)
+  const { overlapSeconds } = await read(context.req.raw, RotateBody)
   const stub = tenant(context)
   const before = accept(await stub.showKey(by, keyId))
-  const minted = await mintKey(context.env, context.req.param('tenantId') ?? '', modeOf(before.prefix), keyId)
-  const after = accept(await stub.rotateKey(by, keyId, minted.secret, overlapSeconds * 1_000))
+  const created = await createKey(context.env, context.req.param('tenantId') ?? '', modeOf(before.prefix), keyId)
+  const after = accept(await stub.rotateKey(by, keyId, created.secret, overlapSeconds * 1_000))
   note(context, { target: keyId, before, after })
-  return context.json({ ...after, apiKey: minted.key.reveal() }, 201)
+  return context.json({ ...after, apiKey: created.key.reveal() }, 201)
 })
 
 keys.delete('/:keyId', needs('keys:write'), async (context) => {

@@ -1,7 +1,7 @@
 /** `/admin/operators`: operators' keys and their scopes. Nobody gives a scope that they lack. */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { mintOperatorKey, scopes } from '../auth/operator-key.ts'
+import { newOperatorKey, scopes } from '../auth/operator-key.ts'
 import { settings } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
 import { Name, Time } from './bodies.ts'
@@ -40,8 +40,8 @@ operators.post('/', needs('operators:write'), async (context) => {
     })
   }
   const { macKey } = await settings(context.env)
-  const minted = await mintOperatorKey(crypto.getRandomValues(new Uint8Array(30)), macKey)
-  const { keyId, prefix, secretHash } = minted
+  const created = await newOperatorKey(crypto.getRandomValues(new Uint8Array(30)), macKey)
+  const { keyId, prefix, secretHash } = created
   const added = await context.env.DB.prepare(
     'INSERT INTO operator_keys SELECT ?, ?, ?, ?, ?, ?, ?, NULL WHERE (SELECT count(*) FROM operator_keys WHERE revoked_at IS NULL) < ?',
   )
@@ -53,7 +53,7 @@ operators.post('/', needs('operators:write'), async (context) => {
   const shown = { keyId, prefix, name: order.name, scopes: order.scopes, expiresAt: order.expiresAt }
   note(context, { target: keyId, after: shown })
   // The one time the key is shown.
-  return context.json({ ...shown, operatorKey: minted.key.reveal() }, 201)
+  return context.json({ ...shown, operatorKey: created.key.reveal() }, 201)
 })
 
 operators.delete('/:keyId', needs('operators:write'), async (context) => {

@@ -6,7 +6,7 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Env } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
-import { LimitsOrder, Name, SettingsChange } from './bodies.ts'
+import { LimitsBody, Name, SettingsChange } from './bodies.ts'
 import { type AdminEnv, note, onePage, read, readPage } from './context.ts'
 import { needs } from './guard.ts'
 
@@ -14,7 +14,7 @@ export const PlanId = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be 1 to 40 lower-case letters, digits or dashes')
 
-const PlanLimits = LimitsOrder.refine((limits) => limits.budgetNano.total === null, {
+const PlanLimits = LimitsBody.refine((limits) => limits.budgetNano.total === null, {
   path: ['budgetNano', 'total'],
   message: 'the total of a tenant is its credit: set day or month',
 })
@@ -30,7 +30,7 @@ const Stored = z
   .transform((row) => ({
     planId: row.plan_id,
     name: row.name,
-    limits: LimitsOrder.parse(JSON.parse(row.limits)),
+    limits: LimitsBody.parse(JSON.parse(row.limits)),
     settings: SettingsChange.parse(JSON.parse(row.settings)),
   }))
 

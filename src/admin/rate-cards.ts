@@ -6,11 +6,11 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Env } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
-import { ModelId, RateCardOrder, Time } from './bodies.ts'
+import { ModelId, RateCardBody, Time } from './bodies.ts'
 import { type AdminEnv, accept, noSuchTenant, note, onePage, read, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 
-export const PushOrder = z.strictObject({
+export const WebhookBody = z.strictObject({
   model: ModelId,
   effectiveAt: Time,
   /** The `next` of the answer before. */
@@ -42,7 +42,7 @@ rateCards.get('/', needs('tenants:read'), async (context) => {
 })
 
 rateCards.post('/', needs('rates:write'), async (context) => {
-  const { effectiveAt: asked, ...card } = await read(context.req.raw, RateCardOrder)
+  const { effectiveAt: asked, ...card } = await read(context.req.raw, RateCardBody)
   const now = Date.now()
   const effectiveAt = asked ?? now
   note(context, { target: card.model, after: { ...card, effectiveAt } })
@@ -63,7 +63,7 @@ rateCards.post('/', needs('rates:write'), async (context) => {
 })
 
 rateCards.post('/push', needs('rates:write'), async (context) => {
-  const { model, effectiveAt, after, limit } = await read(context.req.raw, PushOrder)
+  const { model, effectiveAt, after, limit } = await read(context.req.raw, WebhookBody)
   note(context, { target: model, after: { effectiveAt, after } })
   const { DB } = context.env
   const card = await DB.prepare(`SELECT ${columns} FROM rate_cards WHERE model = ? AND effective_at = ?`)
@@ -105,7 +105,7 @@ tenantRateCards.get('/', needs('tenants:read'), async (context) => {
 })
 
 tenantRateCards.post('/', needs('rates:write'), async (context) => {
-  const { model, effectiveAt: asked, ...rates } = await read(context.req.raw, RateCardOrder)
+  const { model, effectiveAt: asked, ...rates } = await read(context.req.raw, RateCardBody)
   const stub = tenantStub(context.env, context.req.param('tenantId') ?? '')
   const { effectiveAt } = accept(await stub.addRates({ model, effectiveAt: asked, rates }))
   note(context, { target: model, after: { effectiveAt, ...rates } })

@@ -5,7 +5,7 @@ import { type Env, settings } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
 import type { TenantChange } from '../tenant/desk.ts'
 import { TenantSettings, tenantStatuses } from '../tenant/store.ts'
-import { LimitsChange, LimitsOrder, Name, SettingsChange, TenantId } from './bodies.ts'
+import { LimitsBody, LimitsChange, Name, SettingsChange, TenantId } from './bodies.ts'
 import { type AdminEnv, accept, noSuchTenant, note, onePage, read, readPage, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 import { findPlan, PlanId } from './plans.ts'
@@ -16,7 +16,7 @@ export const CreateTenant = z.strictObject({
   name: Name,
   creditNano: z.int().min(0),
   planId: PlanId.nullable().default(null),
-  limits: LimitsOrder.exactOptional(),
+  limits: LimitsBody.exactOptional(),
   settings: z.strictObject(TenantSettings.shape).partial().exactOptional(),
 })
 
@@ -37,7 +37,7 @@ tenants.post('/', needs('tenants:write'), async (context) => {
   note(context, { tenantId, target: tenantId })
   const { models } = await settings(context.env)
   const plan = planId === null ? undefined : await findPlan(context.env, planId)
-  const limits = LimitsOrder.parse(order.limits ?? plan?.limits ?? {})
+  const limits = LimitsBody.parse(order.limits ?? plan?.limits ?? {})
   if (limits.budgetNano.total !== null) {
     const message =
       'limits.budgetNano.total: the total of a tenant is its credit: say it as creditNano, or set day or month'

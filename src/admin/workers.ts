@@ -14,7 +14,7 @@ import {
   workerAddressCharactersMax,
 } from '../../backends/wire/worker-address.ts'
 import { workerIdPattern } from '../../backends/wire/worker-key.ts'
-import { mintWorkerKey } from '../auth/fleet.ts'
+import { newWorkerKey } from '../auth/fleet.ts'
 import { type Env, settings } from '../env.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { anyPool } from '../fleet/enrolment.ts'
@@ -22,7 +22,7 @@ import type { WorkerReport } from '../fleet/fleet-report.ts'
 import type { KeyFence } from '../fleet/key-fence.ts'
 import { enrolmentOf, fenceOf, findWorker, type WorkerRow, workerColumns } from '../fleet/worker-rows.ts'
 import { GatewayError } from '../http/errors.ts'
-import { RotateOrder } from './bodies.ts'
+import { RotateBody } from './bodies.ts'
 import { type AdminContext, type AdminEnv, note, onePage, read, readPage } from './context.ts'
 import { needs } from './guard.ts'
 
@@ -136,7 +136,7 @@ workers.patch('/:workerId', needs('workers:write'), async (context) => {
 /** A key of the next epoch. The old one's heartbeats are refused from the end of the overlap on, its receipts never. */
 workers.post('/:workerId/rotate', needs('workers:write'), async (context) => {
   const workerId = context.req.param('workerId')
-  const { overlapSeconds } = await read(context.req.raw, RotateOrder)
+  const { overlapSeconds } = await read(context.req.raw, RotateBody)
   note(context, { target: workerId })
   const now = Date.now()
   const row = await context.env.DB.prepare(
@@ -170,7 +170,7 @@ async function showKey(context: AdminContext, row: WorkerRow): Promise<Response>
   const { fleet } = await settings(context.env)
   note(context, { after: view(row) })
   const { workerId, epoch } = row
-  return context.json({ ...view(row), workerKey: await mintWorkerKey(fleet, workerId, epoch) }, 201)
+  return context.json({ ...view(row), workerKey: await newWorkerKey(fleet, workerId, epoch) }, 201)
 }
 
 async function pushFence(env: Env, fence: KeyFence): Promise<void> {

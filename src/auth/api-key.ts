@@ -20,7 +20,7 @@ const keyPattern = /^(tm_(?:live|test)_([a-z0-9]{4,24})_([a-z0-9]{4,24})_([a-z2-
 const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'
 
 /** A new key. `random` gives the secret's 20 bytes. The whole key is shown once and kept nowhere. */
-export async function mintApiKey(
+export async function newApiKey(
   mode: KeyMode,
   tenantId: string,
   keyId: string,

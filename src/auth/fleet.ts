@@ -16,7 +16,7 @@ const cached = new Map<string, CryptoKey>()
  * because a heartbeat of it was verified.
  */
 export async function workerSealKey(fleet: Secret, workerId: string, epoch: number): Promise<CryptoKey> {
-  const known = recall(`${workerId}.${epoch}`)
+  const known = previousResponse(`${workerId}.${epoch}`)
   if (known) return known
   const key = await sealKey(await workerSecret(fleet, workerId, epoch))
   remember(`${workerId}.${epoch}`, key)
@@ -44,7 +44,7 @@ export async function openWorkerWord<Schema extends z.ZodType>(
   const by = parseKeyId(kid ?? '')
   if (!by || !tokens.every((token) => sealedBy(token) === kid)) return undefined
   const name = `${by.workerId}.${by.epoch}`
-  const known = recall(name)
+  const known = previousResponse(name)
   const key = known ?? (await sealKey(await workerSecret(fleet, by.workerId, by.epoch)))
   const claims: z.infer<Schema>[] = []
   for (const token of tokens) {
@@ -56,7 +56,7 @@ export async function openWorkerWord<Schema extends z.ZodType>(
   return { ...by, claims }
 }
 
-function recall(name: string): CryptoKey | undefined {
+function previousResponse(name: string): CryptoKey | undefined {
   const key = cached.get(name)
   if (key) remember(name, key)
   return key
@@ -71,7 +71,7 @@ function remember(name: string, key: CryptoKey): void {
 }
 
 /** What the operator puts into the worker's environment as TRAMONTANE_WORKER_KEY. */
-export async function mintWorkerKey(fleet: Secret, workerId: string, epoch: number): Promise<string> {
+export async function newWorkerKey(fleet: Secret, workerId: string, epoch: number): Promise<string> {
   return formatWorkerKey({ workerId, epoch, secret: await workerSecret(fleet, workerId, epoch) })
 }
 

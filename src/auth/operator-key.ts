@@ -25,7 +25,7 @@ export type Scope = (typeof scopes)[number]
 const pattern = /^(tmop_([a-z2-7]{16})_([a-z2-7]{32}))([a-z2-7]{16})$/
 
 /** A new key. `random` gives 30 bytes: the secret's 20, and 10 for the id. Shown once and kept nowhere. */
-export async function mintOperatorKey(random: Uint8Array, macKey: CryptoKey) {
+export async function newOperatorKey(random: Uint8Array, macKey: CryptoKey) {
   const keyId = base32(random.subarray(20, 30))
   const secret = base32(random.subarray(0, 20))
   const body = `tmop_${keyId}_${secret}`

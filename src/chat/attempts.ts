@@ -16,23 +16,23 @@ import type { ApiKey } from '../auth/api-key.ts'
 import { fleetOf } from '../fleet/client.ts'
 import type { LeaseRequest, WorkerEndpoint } from '../fleet/fleet.ts'
 import { type GrantedLease, route } from '../fleet/lease.ts'
-import { beginningsOf } from '../fleet/placement/prefix-hash.ts'
+import { prefixHashes } from '../fleet/placement/prefix-hash.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
 import { Wait } from '../fleet/queue-status.ts'
 import { NoPlace } from '../fleet/refusal.ts'
 import { GatewayError, logError } from '../http/errors.ts'
-import { reserveAgain, tenantStub } from '../tenant/client.ts'
+import { reserveMore, tenantStub } from '../tenant/client.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { RequestContext } from './context.ts'
-import { type Dispatched, type DispatchOrder, dispatch, dispatchIdOf } from './dispatch.ts'
+import { type Dispatched, type DispatchRequest, dispatch, dispatchIdOf } from './dispatch.ts'
 import { readAnswerError } from './first-error.ts'
 import { hedged, type Tried, type Trying } from './hedge.ts'
 import { hasMediaToRead, readMediaAt } from './media-reading.ts'
 import type { PreparedRequest } from './prepare.ts'
 import { type Watch, watchWorker } from './worker-watch.ts'
 
-export interface Served {
-  lease: GrantedLease | HostedPlace
+export interface Answered {
+  lease: GrantedLease | HostedEndpoint
   /** The prompt's exact length, where it is known before the answer's end. */
   promptTokens: number | undefined
   /** What its engine does not honour, where that is known before the first byte. */
@@ -45,16 +45,16 @@ export interface Served {
 }
 
 /** Where an answer comes from that no pool gives; see hosted.ts. */
-export interface HostedPlace extends Pick<GrantedLease, 'waitedMs' | 'position'> {
+export interface HostedEndpoint extends Pick<GrantedLease, 'waitedMs' | 'position'> {
   pool: 'hosted'
-  place: { workerId: string }
+  endpoint: { workerId: string }
 }
 
-export interface Service {
+export interface AttemptState {
   /** The next attempt's first bytes. May be called again after `lost`, until the attempts are used up. */
-  next(): Promise<Served>
+  next(): Promise<Answered>
   /** The stream broke after its first bytes: its worker is out until heard of again. */
-  lost(served: Served): void
+  lost(served: Answered): void
   /** The answer is not over yet: from now on its worker is watched. */
   slow(): void
   /** What is known of the wait for a slot, while there is one, and after it. */
@@ -66,35 +66,35 @@ export interface Service {
 }
 
 /** This worker did not do it. Nothing of the answer has gone out, so another may. */
-class Again extends Error {}
+class LeaseRetry extends Error {}
 
 const attemptsMax = 2
 /** On a first worker, and on each that is leased instead and does not have them. */
 const mediaTurnsMax = 3
 /** Workers that may say that they do not see, before one is found that does. It costs each a moment and no tokens. */
-const blindMax = 16
+const noVisionMax = 16
 /** The engine's priority, where smaller runs first. From the plan, as everything that gives preference. */
 const enginePriority = { interactive: 3, batch: 7 } satisfies Record<PriorityClass, number>
 
-export function serve(
-  line: RequestContext,
+export function runAttempts(
+  context: RequestContext,
   key: ApiKey,
   shaped: PreparedRequest,
   admission: Admission,
   bytes: Uint8Array<ArrayBuffer>,
-): Service {
+): AttemptState {
   const failedOn: string[] = []
-  const blind: string[] = []
-  const wait = new Wait(line)
+  const noVisionWorkers: string[] = []
+  const wait = new Wait(context)
   const { model } = shaped
   const effort = shaped.effort.effective
-  const prefix = beginningsOf(
+  const prefix = prefixHashes(
     { tenantId: key.tenantId, model: model.id, effort, chat: shaped.chat },
     model.bytesPerToken,
   )
   const least = model.efforts[0] ?? effort
   const underLoad = admission.lowersEffort && least !== effort ? least : null
-  const { hedgeAfterMs } = line.settings
+  const { hedgeAfterMs } = context.settings
   const reads = hasMediaToRead(shaped)
   /** The worker that has this request's media. */
   let mediaAt: string | undefined
@@ -119,8 +119,8 @@ export function serve(
   let last: unknown
 
   async function send(lease: GrantedLease, lost: AbortSignal, accepted: () => void): Promise<Dispatched> {
-    const order: DispatchOrder = {
-      requestId: line.requestId,
+    const order: DispatchRequest = {
+      requestId: context.requestId,
       tenantId: key.tenantId,
       keyId: key.keyId,
       model: shaped.model.id,
@@ -136,12 +136,12 @@ export function serve(
       ...(hedgeAfterMs !== undefined && { quiet: true }),
     }
     dispatches += 1
-    return dispatch(line, lease, order, bytes, dispatches, Date.now(), lost, accepted)
+    return dispatch(context, lease, order, bytes, dispatches, Date.now(), lost, accepted)
   }
 
   /** Sends it to this worker. `dropped` breaks it off at any time, its answer's body too. */
   function start(lease: GrantedLease, dropped?: AbortSignal): Trying {
-    const watch = watchWorker(line, lease)
+    const watch = watchWorker(context, lease)
     watches.push(watch)
     if (slow) watch.begin()
     let accepted = false
@@ -149,7 +149,7 @@ export function serve(
     const sent = send(lease, stop, () => {
       accepted = true
     })
-    const dispatchId = dispatchIdOf(line, dispatches)
+    const dispatchId = dispatchIdOf(context, dispatches)
     const begin = async (): Promise<Tried> => {
       const dispatched = await sent
       const first = dispatched.kind === 'prepared' ? await firstBytes(lease, dispatched, watch) : undefined
@@ -173,17 +173,17 @@ export function serve(
       const begun = () => {
         hedges += 1
       }
-      return hedged({ line, afterMs: hedgeAfterMs, send: start, lost: endedBeside, begun }, lease, ask)
+      return hedged({ context, afterMs: hedgeAfterMs, send: start, lost: endedMeanwhile, begun }, lease, ask)
     }
     const tried = await start(lease).tried
     // The books know that there were two, and pay for none that they are not told of.
-    if (tried.served) await tenantStub(line, key.tenantId).hedgeWon(line.requestId, tried.dispatchId)
+    if (tried.served) await tenantStub(context, key.tenantId).hedgeWon(context.requestId, tried.dispatchId)
     return tried
   }
 
   /** One worker is asked. Rejects with `Again` where another may be. */
-  async function attempt(): Promise<Served> {
-    if (failedOn.length + hedges >= attemptsMax || blind.length >= blindMax) throw last
+  async function attempt(): Promise<Answered> {
+    if (failedOn.length + hedges >= attemptsMax || noVisionWorkers.length >= noVisionMax) throw last
     const { weight, priorityClass, outputTokensMax } = admission
     const order: Omit<LeaseRequest, 'requestId'> = {
       tenantId: key.tenantId,
@@ -194,44 +194,44 @@ export function serve(
       promptTokens,
       outputTokensMax,
       prefix: wait.lowered === undefined ? prefix : [],
-      exclude: [...failedOn, ...blind],
+      exclude: [...failedOn, ...noVisionWorkers],
       again: dispatches > 0,
       weight,
       priorityClass,
       costTokens: promptTokens + outputTokensMax,
     }
     if (reads && mediaAt === undefined) await readMedia(order)
-    const lease = await route(line, { ...order, preferWorkerId: mediaAt }, wait).catch((cause: unknown) => {
+    const lease = await route(context, { ...order, preferWorkerId: mediaAt }, wait).catch((cause: unknown) => {
       nowhere = cause instanceof NoPlace
       // The grant may have been made and lost on its way.
-      if (!(cause instanceof GatewayError)) release(line)
+      if (!(cause instanceof GatewayError)) release(context)
       throw last ?? cause
     })
     const { served, dispatched, failure, lease: on } = await startBest(lease, order)
     if (served) return served
-    if (line.left.aborted) leave(dispatched)
+    if (context.left.aborted) leave(dispatched)
     if (failure) {
       // The worker's receipt says what it generated.
       receiptFollows = hedges === 0
       throw failure
     }
     if (poison) throw poison
-    if (dispatched.kind === 'unprepared') failed(on, unprepared(line))
-    if (dispatched.kind === 'refused') await refused(on.place, dispatched.refusal)
+    if (dispatched.kind === 'unprepared') failed(on, unprepared(context))
+    if (dispatched.kind === 'refused') await refused(on.endpoint, dispatched.refusal)
     else failed(on)
-    throw new Again()
+    throw new LeaseRetry()
   }
 
   /** Rejects with `Again` where another worker is to be asked. Where no worker serves the model, `route` says so. */
   async function readMedia(order: Omit<LeaseRequest, 'requestId'>): Promise<void> {
-    const { requestId } = line
-    const place = readAt ?? (await fleetOf(line.env).suggest({ requestId, ...order }))
+    const { requestId } = context
+    const place = readAt ?? (await fleetOf(context.env).suggest({ requestId, ...order }))
     if (!place) return
     readAt = undefined
     mediaTurns += 1
     charge = 'rate'
-    const read = await readMediaAt(line, key.tenantId, place, bytes, mediaTurns, Date.now())
-    if (line.left.aborted) throw new GatewayError('internal_error', 'the client left')
+    const read = await readMediaAt(context, key.tenantId, place, bytes, mediaTurns, Date.now())
+    if (context.left.aborted) throw new GatewayError('internal_error', 'the client left')
     if (read.kind === 'prepared') {
       charge = undefined
       mediaAt = place.workerId
@@ -240,61 +240,65 @@ export function serve(
     // A refusal of the media themselves is the client's; every other end is not.
     if (read.kind !== 'refused' || read.refusal.code !== 'invalid_value') charge = undefined
     if (read.kind === 'refused') await refused(place, read.refusal)
-    else failed({ place }, read.kind === 'unprepared' ? unprepared(line) : undefined)
-    throw new Again()
+    else failed({ endpoint: place }, read.kind === 'unprepared' ? unprepared(context) : undefined)
+    throw new LeaseRetry()
   }
 
   function leave(dispatched: Dispatched): never {
     // Once the prelude has come, the worker's receipt closes the reservation: it says what was generated until now. Not
     // where there were two and neither had begun: the books pay for none.
     receiptFollows = dispatched.kind === 'prepared' && hedges === 0
-    release(line)
+    release(context)
     throw new GatewayError('internal_error', 'the client left')
   }
 
   /** A refusal either says what is wrong with the request, or how long it really is, or that this worker cannot. */
-  async function refused(place: WorkerEndpoint, { code, message, param, promptTokens: exact }: Refusal): Promise<void> {
-    release(line)
-    const told = clientErrorOf(line, code, message)
+  async function refused(
+    endpoint: WorkerEndpoint,
+    { code, message, param, promptTokens: exact }: Refusal,
+  ): Promise<void> {
+    release(context)
+    const told = clientErrorOf(context, code, message)
     if (told) throw new GatewayError(told.code, told.message, { param: param ?? null, retryAfterMs: told.retryAfterMs })
     if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
-      boundNano = await reserveAgain(line, key, shaped, exact)
+      boundNano = await reserveMore(context, key, shaped, exact)
       promptTokens = exact
       raised = true
       return
     }
     if (code === 'media_missing' && reads && mediaTurns < mediaTurnsMax) {
       mediaAt = undefined
-      readAt = place
+      readAt = endpoint
       return
     }
     if (code === 'no_vision') {
       // Another may see; where none does, this is what is told.
-      blind.push(place.workerId)
+      noVisionWorkers.push(endpoint.workerId)
       last = new GatewayError('invalid_value', message, { param: param ?? null })
       return
     }
-    logError(`request ${line.requestId}: worker ${place.workerId} refused`, `${code}: ${message}`)
-    failedOn.push(place.workerId)
-    if (mediaAt === place.workerId) mediaAt = undefined
+    logError(`request ${context.requestId}: worker ${endpoint.workerId} refused`, `${code}: ${message}`)
+    failedOn.push(endpoint.workerId)
+    if (mediaAt === endpoint.workerId) mediaAt = undefined
     last = new GatewayError('server_is_overloaded', 'no worker could take the request: try again soon', {
       retryAfterMs: 1_000,
     })
   }
 
   /** @param cause where no other worker is to have the request */
-  function failed(lease: Pick<GrantedLease, 'place'>, cause?: GatewayError): void {
-    workerFailed(line, lease)
-    failedOn.push(lease.place.workerId)
-    if (mediaAt === lease.place.workerId) mediaAt = undefined
+  function failed(lease: Pick<GrantedLease, 'endpoint'>, cause?: GatewayError): void {
+    workerFailed(context, lease)
+    failedOn.push(lease.endpoint.workerId)
+    if (mediaAt === lease.endpoint.workerId) mediaAt = undefined
     if (cause) throw cause
     last = new GatewayError('worker_lost', 'the worker was lost before it answered: try again', { retryAfterMs: 1_000 })
   }
 
-  function endedBeside({ lease, dispatched, failure }: Tried): void {
-    const { workerId } = lease.place
-    if (dispatched.kind === 'unprepared') poison = unprepared(line)
-    if (dispatched.kind === 'refused' || failure) line.waitUntil(fleetOf(line.env).releaseOn(workerId, line.requestId))
+  function endedMeanwhile({ lease, dispatched, failure }: Tried): void {
+    const { workerId } = lease.endpoint
+    if (dispatched.kind === 'unprepared') poison = unprepared(context)
+    if (dispatched.kind === 'refused' || failure)
+      context.waitUntil(fleetOf(context.env).releaseOn(workerId, context.requestId))
     else failed(lease)
   }
 
@@ -302,9 +306,9 @@ export function serve(
     // Without `line.left`: p-retry would drop an answer that came as the client left, and nobody would stop its engine.
     next: () =>
       pRetry(attempt, {
-        retries: attemptsMax + blindMax,
+        retries: attemptsMax + noVisionMax,
         minTimeout: 0,
-        shouldRetry: ({ error }) => error instanceof Again,
+        shouldRetry: ({ error }) => error instanceof LeaseRetry,
       }),
     lost({ lease }) {
       if (lease.pool !== 'hosted') failed(lease)
@@ -317,8 +321,8 @@ export function serve(
     wait,
     cancel() {
       // Media were read for a client that left: its rates pay for them.
-      const owed = charge ?? (mediaTurns > 0 && line.left.aborted ? 'rate' : undefined)
-      if (!receiptFollows) line.waitUntil(voided(tenantStub(line, key.tenantId), line.requestId, owed))
+      const owed = charge ?? (mediaTurns > 0 && context.left.aborted ? 'rate' : undefined)
+      if (!receiptFollows) context.waitUntil(voided(tenantStub(context, key.tenantId), context.requestId, owed))
     },
   }
 }
@@ -364,7 +368,7 @@ async function firstBytes(
   lease: GrantedLease,
   { first, rest, promptTokens, warnings }: Dispatched & { kind: 'prepared' },
   watch: Watch,
-): Promise<Served | GatewayError | undefined> {
+): Promise<Answered | GatewayError | undefined> {
   const reader = rest.getReader()
   try {
     const bytes = first.length > 0 ? first : (await reader.read()).value
@@ -380,12 +384,12 @@ async function firstBytes(
   }
 }
 
-function release(line: RequestContext): void {
-  line.waitUntil(fleetOf(line.env).release([line.requestId]))
+function release(context: RequestContext): void {
+  context.waitUntil(fleetOf(context.env).release([context.requestId]))
 }
 
-function workerFailed(line: RequestContext, lease: Pick<GrantedLease, 'place'>): void {
-  line.waitUntil(fleetOf(line.env).workerFailed(lease.place.workerId, line.requestId))
+function workerFailed(context: RequestContext, lease: Pick<GrantedLease, 'endpoint'>): void {
+  context.waitUntil(fleetOf(context.env).workerFailed(lease.endpoint.workerId, context.requestId))
 }
 
 /** `rate`: what the request took from its rates is not given back. */

@@ -6,7 +6,7 @@ import type { Env, Settings } from '../env.ts'
 export interface RequestContext {
   requestId: string
   /** How this client writes and reads. */
-  surface: Dialect
+  dialect: Dialect
   env: Env
   settings: Settings
   /** Unix milliseconds. */
@@ -22,7 +22,7 @@ export interface RequestContext {
 
 export function startRequest(
   request: Request,
-  surface: Dialect,
+  dialect: Dialect,
   env: Env,
   settings: Settings,
   waitUntil: RequestContext['waitUntil'],
@@ -33,7 +33,16 @@ export function startRequest(
   // Fires only on a reset before the headers; a polite close is noticed when something is written (see relay.ts).
   request.signal.addEventListener('abort', leave)
   const requestId = newRequestId(now)
-  return { requestId, surface, env, settings, startedAt: now, left: controller.signal, leave, ...counted(waitUntil) }
+  return {
+    requestId,
+    dialect,
+    env,
+    settings,
+    startedAt: now,
+    left: controller.signal,
+    leave,
+    ...counted(waitUntil),
+  }
 }
 
 /** Knows when all work of a request has ended. Work may start other work. */

@@ -16,13 +16,13 @@ import { keyIdOf } from '../../backends/wire/worker-key.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { workerSealKey } from '../auth/fleet.ts'
 import { keyCheck } from '../auth/key-check.ts'
-import { noPast } from '../dialects/dialect.ts'
+import { noPreviousTurns } from '../dialects/dialect.ts'
 import { fleetOf } from '../fleet/client.ts'
 import type { WorkerEndpoint } from '../fleet/fleet.ts'
 import { homeOf } from '../fleet/placement/latency-targets.ts'
 import { readJsonBody } from '../http/body.ts'
 import { GatewayError, logError } from '../http/errors.ts'
-import { recall } from '../responses/previous-response.ts'
+import { previousResponse } from '../responses/previous-response.ts'
 import type { RatesLeft } from '../tenant/admission.ts'
 import { takeRates } from '../tenant/take-rates.ts'
 import type { RequestContext } from './context.ts'
@@ -34,27 +34,27 @@ const askedMax = 2
 /** A count takes this part of the tokens that it counts. */
 const tokenShare = 10
 
-export async function countTokens(request: Request, line: RequestContext): Promise<Response> {
-  const key = await authenticate(request.headers, line.settings.macKey)
-  const check = keyCheck(line.env, key)
+export async function countTokens(request: Request, context: RequestContext): Promise<Response> {
+  const key = await authenticate(request.headers, context.settings.macKey)
+  const check = keyCheck(context.env, key)
   await check.ask()
   const bytesMax = budgets.countBodyBytes.value
   const { value, hold } = await readJsonBody(request, { bytesMax, tenantId: key.tenantId })
   try {
-    const { surface } = line
-    const past = surface.refers ? await recall(line, key, surface.refers(value)) : noPast
-    const read = (surface.readPrompt ?? surface.read)(value, past)
+    const { dialect } = context
+    const previous = dialect.refers ? await previousResponse(context, key, dialect.refers(value)) : noPreviousTurns
+    const read = (dialect.readPrompt ?? dialect.read)(value, previous)
     if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
-    const body = chatBody(read.asked.chat)
+    const body = chatBody(read.parsed.chat)
     const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
-    const shaped = prepare(read.asked, bytes.byteLength, line.settings.models)
-    const ratesLeft = await takeRates(line, key, Math.ceil(shaped.promptTokens / tokenShare))
-    const counted = await countAtWorker(line, key.tenantId, shaped, bytes)
+    const prepared = prepare(read.parsed, bytes.byteLength, context.settings.models)
+    const ratesLeft = await takeRates(context, key, Math.ceil(prepared.promptTokens / tokenShare))
+    const counted = await countAtWorker(context, key.tenantId, prepared, bytes)
     return answer(
-      line,
-      shaped,
+      context,
+      prepared,
       ratesLeft,
-      counted ?? { promptTokens: promptTokensMax(shaped.chat, body), estimated: true },
+      counted ?? { promptTokens: promptTokensMax(prepared.chat, body), estimated: true },
     )
   } finally {
     hold?.release()
@@ -62,51 +62,53 @@ export async function countTokens(request: Request, line: RequestContext): Promi
 }
 
 function answer(
-  line: RequestContext,
-  shaped: PreparedRequest,
+  context: RequestContext,
+  prepared: PreparedRequest,
   left: RatesLeft,
   { promptTokens, estimated }: CountAnswer,
 ): Response {
   const headers = new Headers({
-    'x-request-id': line.requestId,
-    'request-id': line.requestId,
+    'x-request-id': context.requestId,
+    'request-id': context.requestId,
     'x-tramontane-estimated': String(estimated),
     'cache-control': 'no-store',
   })
-  addWarnings(headers, shaped.warnings)
+  addWarnings(headers, prepared.warnings)
   for (const [name, value] of rateHeaders(left)) headers.set(name, value)
-  for (const [name, value] of line.surface.rateHeaders(left, line.startedAt)) headers.set(name, value)
-  const object = line.surface.name === 'responses' && { object: 'response.input_tokens' }
+  for (const [name, value] of context.dialect.rateHeaders(left, context.startedAt)) headers.set(name, value)
+  const object = context.dialect.name === 'responses' && { object: 'response.input_tokens' }
   return Response.json({ ...object, input_tokens: promptTokens, ...(estimated && { estimated }) }, { headers })
 }
 
 /** Undefined where no worker says; the answer is an estimate then. */
 async function countAtWorker(
-  line: RequestContext,
+  context: RequestContext,
   tenantId: string,
-  shaped: PreparedRequest,
+  prepared: PreparedRequest,
   body: Uint8Array<ArrayBuffer>,
 ): Promise<CountAnswer | undefined> {
-  const { images, documents } = shaped.media
+  const { images, documents } = prepared.media
   if (images + documents > 0 || body.byteLength > budgets.countTextBytes.value) return undefined
-  for (const place of await placesFor(line, shaped)) {
-    if (line.left.aborted) return undefined
-    const answer = await ask(line, tenantId, place, shaped, body)
+  for (const endpoint of await fieldPathsFor(context, prepared)) {
+    if (context.left.aborted) return undefined
+    const answer = await ask(context, tenantId, endpoint, prepared, body)
     if (answer !== 'busy') return answer
   }
   return undefined
 }
 
-async function placesFor(line: RequestContext, shaped: PreparedRequest): Promise<WorkerEndpoint[]> {
-  const fleet = fleetOf(line.env)
+async function fieldPathsFor(context: RequestContext, prepared: PreparedRequest): Promise<WorkerEndpoint[]> {
+  const fleet = fleetOf(context.env)
   const [{ workers }, { present }] = await Promise.all([fleet.view(), fleet.registry()])
-  const serve = new Set(
-    workers.flatMap(({ workerId, model, state }) => (model === shaped.model.id && state === 'ready' ? [workerId] : [])),
+  const runAttempts = new Set(
+    workers.flatMap(({ workerId, model, state }) =>
+      model === prepared.model.id && state === 'ready' ? [workerId] : [],
+    ),
   )
-  const home = homeOf(shaped.effort.effective)
+  const home = homeOf(prepared.effort.effective)
   const away = ({ pool }: WorkerEndpoint) => Number(pool !== home)
   return present
-    .filter(({ workerId }) => serve.has(workerId))
+    .filter(({ workerId }) => runAttempts.has(workerId))
     .sort((a, b) => away(a) - away(b))
     .slice(0, askedMax)
 }
@@ -116,21 +118,21 @@ async function placesFor(line: RequestContext, shaped: PreparedRequest): Promise
  * with the prompt is thrown.
  */
 async function ask(
-  line: RequestContext,
+  context: RequestContext,
   tenantId: string,
   { workerId, keyEpoch, url }: WorkerEndpoint,
-  shaped: PreparedRequest,
+  prepared: PreparedRequest,
   body: Uint8Array<ArrayBuffer>,
 ): Promise<CountAnswer | 'busy' | undefined> {
   const within = budgets.countAnswerMs.value
   const question: CountQuestion = {
     workerId,
     tenantId,
-    effort: shaped.effort.effective,
+    effort: prepared.effort.effective,
     bodyDigest: await digest(body),
     expiresAt: Date.now() + within,
   }
-  const key = await workerSealKey(line.settings.fleet, workerId, keyEpoch)
+  const key = await workerSealKey(context.settings.fleet, workerId, keyEpoch)
   const token = await seal('count', question, keyIdOf({ workerId, epoch: keyEpoch }), key)
   let answer: unknown
   let answered = false
@@ -141,12 +143,12 @@ async function ask(
       // A redirect would lead past the address of the worker's enrolment, and take the prompt along.
       redirect: 'manual',
       body,
-      signal: AbortSignal.any([line.left, AbortSignal.timeout(within)]),
+      signal: AbortSignal.any([context.left, AbortSignal.timeout(within)]),
     })
     answered = response.ok
     answer = await response.json()
   } catch (error) {
-    if (!line.left.aborted) logError(`worker ${workerId} did not count a prompt`, error)
+    if (!context.left.aborted) logError(`worker ${workerId} did not count a prompt`, error)
     return undefined
   }
   if (answered) return CountAnswer.safeParse(answer).data

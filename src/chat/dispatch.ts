@@ -11,7 +11,7 @@ import type { GrantedLease } from '../fleet/lease.ts'
 import { proofOf } from '../settlement/proof.ts'
 import type { RequestContext } from './context.ts'
 
-export type DispatchOrder = Omit<
+export type DispatchRequest = Omit<
   Dispatch,
   'dispatchId' | 'workerId' | 'pool' | 'bodyDigest' | 'issuedAt' | 'expiresAt' | 'proof'
 >
@@ -35,25 +35,25 @@ export type Dispatched =
   | { kind: 'unreachable'; cause: unknown }
 
 export async function dispatch(
-  line: RequestContext,
+  context: RequestContext,
   lease: GrantedLease,
-  order: DispatchOrder,
+  order: DispatchRequest,
   body: Uint8Array<ArrayBuffer>,
   attempt: number,
   now: number,
   stop: AbortSignal,
   accepted: () => void,
 ): Promise<Dispatched> {
-  const { workerId, keyEpoch, url } = lease.place
-  const dispatchId = dispatchIdOf(line, attempt)
+  const { workerId, keyEpoch, url } = lease.endpoint
+  const dispatchId = dispatchIdOf(context, attempt)
   const named = { ...order, dispatchId, workerId, pool: lease.pool, issuedAt: now }
   const claims: Dispatch = {
     ...named,
-    proof: proofOf(line.settings.fleet, named),
+    proof: proofOf(context.settings.fleet, named),
     bodyDigest: await digest(body),
     expiresAt: now + dispatchTtlMs,
   }
-  const key = await workerSealKey(line.settings.fleet, workerId, keyEpoch)
+  const key = await workerSealKey(context.settings.fleet, workerId, keyEpoch)
   const token = await seal('dispatch', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
   return send(below(url, dispatchPath), token, body, stop, accepted)
 }

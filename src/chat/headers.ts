@@ -6,20 +6,21 @@ import type { Admission } from '../tenant/rpc.ts'
 import type { RequestContext } from './context.ts'
 import type { PreparedRequest } from './prepare.ts'
 
-export function answerHeaders(line: RequestContext, shaped: PreparedRequest, admission: Admission): Headers {
+export function answerHeaders(context: RequestContext, prepared: PreparedRequest, admission: Admission): Headers {
   const headers = new Headers({
-    'x-request-id': line.requestId,
-    'request-id': line.requestId,
-    'x-tramontane-effort': shaped.effort.effective,
-    'x-tramontane-model': shaped.model.id,
+    'x-request-id': context.requestId,
+    'request-id': context.requestId,
+    'x-tramontane-effort': prepared.effort.effective,
+    'x-tramontane-model': prepared.model.id,
     'cache-control': 'no-store',
   })
-  if (shaped.alias) headers.set('x-tramontane-model-asked', shaped.alias.id)
-  if (shaped.alias?.deprecatedOn) headers.set('deprecation', deprecatedSince(shaped.alias.deprecatedOn))
-  if (shaped.effort.asked) headers.set('x-tramontane-effort-asked', shaped.effort.asked)
-  addWarnings(headers, shaped.warnings)
+  if (prepared.alias) headers.set('x-tramontane-model-asked', prepared.alias.id)
+  if (prepared.alias?.deprecatedOn) headers.set('deprecation', deprecatedSince(prepared.alias.deprecatedOn))
+  if (prepared.effort.asked) headers.set('x-tramontane-effort-asked', prepared.effort.asked)
+  addWarnings(headers, prepared.warnings)
   for (const [name, value] of rateHeaders(admission.ratesLeft)) headers.set(name, value)
-  for (const [name, value] of line.surface.rateHeaders(admission.ratesLeft, line.startedAt)) headers.set(name, value)
+  for (const [name, value] of context.dialect.rateHeaders(admission.ratesLeft, context.startedAt))
+    headers.set(name, value)
   return headers
 }
 

@@ -14,7 +14,7 @@ import type { LeaseRequest } from '../fleet/fleet.ts'
 import type { GrantedLease } from '../fleet/lease.ts'
 import type { GatewayError } from '../http/errors.ts'
 import { tenantStub } from '../tenant/client.ts'
-import type { Served } from './attempts.ts'
+import type { Answered } from './attempts.ts'
 import type { RequestContext } from './context.ts'
 import type { Dispatched } from './dispatch.ts'
 import { within } from './relay.ts'
@@ -24,7 +24,7 @@ export interface Tried {
   lease: GrantedLease
   dispatchId: string
   dispatched: Dispatched
-  served: Served | undefined
+  served: Answered | undefined
   /** The client's error where the request itself ended its run. */
   failure: GatewayError | undefined
 }
@@ -40,7 +40,7 @@ export interface Trying {
 }
 
 export interface HedgeParts {
-  line: RequestContext
+  context: RequestContext
   afterMs: number
   /** Sends the request to this worker; `dropped` breaks it off at any time, its answer's body too. */
   send: (lease: GrantedLease, dropped: AbortSignal) => Trying
@@ -56,7 +56,7 @@ export async function hedged(
   lease: GrantedLease,
   ask: Omit<LeaseRequest, 'requestId'>,
 ): Promise<Tried> {
-  const { line, afterMs } = parts
+  const { context, afterMs } = parts
   const first = start(parts, lease)
   const soon = await within(first.tried, afterMs)
   if (soon) return soon
@@ -67,10 +67,10 @@ export async function hedged(
   try {
     const begun = await firstServed(first, second)
     if (!begun) {
-      if (!line.left.aborted) parts.lost(await second.tried)
+      if (!context.left.aborted) parts.lost(await second.tried)
       return await first.tried
     }
-    const paid = await tenantStub(line, ask.tenantId).hedgeWon(line.requestId, begun.dispatchId)
+    const paid = await tenantStub(context, ask.tenantId).hedgeWon(context.requestId, begun.dispatchId)
     const winner = paid === second.dispatchId ? second : first
     void drop(winner === first ? second : first, parts)
     return await winner.tried
@@ -95,20 +95,20 @@ async function startSecond(
   lease: GrantedLease,
   ask: Omit<LeaseRequest, 'requestId'>,
 ): Promise<Racing | undefined> {
-  const { line } = parts
-  const { requestId } = line
-  const fleet = fleetOf(line.env)
-  const exclude = [...ask.exclude, lease.place.workerId]
+  const { context } = parts
+  const { requestId } = context
+  const fleet = fleetOf(context.env)
+  const exclude = [...ask.exclude, lease.endpoint.workerId]
   const place = await fleet.hedge({ requestId, ...ask, exclude }).catch(() => undefined)
   if (!place) return undefined
-  const told = await tenantStub(line, ask.tenantId)
+  const told = await tenantStub(context, ask.tenantId)
     .hedge(requestId)
     .then(() => true)
     .catch(() => false)
   if (told) parts.begun()
   // From here on the books wait for a winner, so it is sent even if the first has begun meanwhile: they race.
-  if (told && !line.left.aborted) return start(parts, { ...lease, pool: place.pool, place })
-  line.waitUntil(fleet.releaseOn(place.workerId, requestId))
+  if (told && !context.left.aborted) return start(parts, { ...lease, pool: place.pool, endpoint: place })
+  context.waitUntil(fleet.releaseOn(place.workerId, requestId))
   return undefined
 }
 
@@ -127,10 +127,10 @@ function firstServed(...both: Racing[]): Promise<Racing | undefined> {
 }
 
 /** Stops it, in whatever state it is. Its receipt gives the slot back, and says what it had generated. Never rejects. */
-async function drop(racing: Racing, { line, lost }: HedgeParts): Promise<void> {
+async function drop(racing: Racing, { context, lost }: HedgeParts): Promise<void> {
   const already = await within(racing.tried, 0).catch(() => undefined)
   racing.stop()
-  if (already && !already.served && !line.left.aborted) lost(already)
+  if (already && !already.served && !context.left.aborted) lost(already)
   const tried = already ?? (await racing.tried.catch(() => undefined))
   tried?.served?.watch?.stop()
   await tried?.served?.rest.cancel().catch(() => undefined)

@@ -29,16 +29,16 @@ import type { ApiKey } from '../auth/api-key.ts'
 import type { HostedSettings } from '../env.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { hostedCard } from '../tenant/admission.ts'
-import { reserveAgain, tenantStub } from '../tenant/client.ts'
+import { reserveMore, tenantStub } from '../tenant/client.ts'
 import type { Admission } from '../tenant/rpc.ts'
-import type { Served, Service } from './attempts.ts'
+import type { Answered, AttemptState } from './attempts.ts'
 import type { RequestContext } from './context.ts'
 import { addWarnings } from './headers.ts'
-import { HostedAnswer, type HostedEnd, type HostedOrder, hostedSettlement } from './hosted-usage.ts'
+import { HostedAnswer, type HostedEnd, type HostedTerms, hostedSettlement } from './hosted-usage.ts'
 import type { PreparedRequest } from './prepare.ts'
 import { within } from './relay.ts'
 
-const beatMs = 250
+const keepAliveMs = 250
 /** An API that is silent for this long has broken off. */
 const silentMsMax = 120_000
 const refusalBytesMax = 16 * 1024
@@ -49,42 +49,42 @@ const unreachable = 'no worker has a place for it, and the hosted API cannot be 
  * The same service, with the hosted API behind it; or the same, where the operator has none or the tenant wants none.
  * @param headers of the answer, which disclose it: they may go out before its first byte comes
  */
-export function lastResort(
-  line: RequestContext,
+export function hostedFallback(
+  context: RequestContext,
   key: ApiKey,
-  shaped: PreparedRequest,
+  prepared: PreparedRequest,
   admission: Admission,
   headers: Headers,
-  service: Service,
-): Service {
-  const { hosted } = line.settings
+  attempts: AttemptState,
+): AttemptState {
+  const { hosted } = context.settings
   const { hostedRates } = admission
-  if (!hosted || !hostedRates) return service
+  if (!hosted || !hostedRates) return attempts
   let call: HostedCall | undefined
   // Once a worker is disclosed as the one that answers, the house is not left in its place.
   let disclosed = false
   return {
-    ...service,
+    ...attempts,
     async next() {
       if (call) throw new GatewayError('worker_lost', 'the hosted API broke off: try again', { retryAfterMs: 1_000 })
       try {
-        const served = await service.next()
+        const served = await attempts.next()
         disclosed = true
         return served
       } catch (cause) {
-        if (disclosed || !service.nowhere() || line.left.aborted) throw cause
+        if (disclosed || !attempts.nowhere() || context.left.aborted) throw cause
       }
-      call = new HostedCall(line, key, shaped, admission, hosted, hostedRates)
+      call = new HostedCall(context, key, prepared, admission, hosted, hostedRates)
       call.disclose(headers)
       return call.begin()
     },
     lost(served) {
       if (call) void call.end('failed')
-      else service.lost(served)
+      else attempts.lost(served)
     },
     cancel() {
       if (call) void call.end('abort')
-      else service.cancel()
+      else attempts.cancel()
     },
   }
 }
@@ -96,7 +96,7 @@ class HostedCall {
   readonly #hosted: HostedSettings
   readonly #terms: RequestTerms
   readonly #request: Request | BackendFailure
-  readonly #order: HostedOrder
+  readonly #order: HostedTerms
   readonly #seen = new HostedAnswer()
   readonly #held = Promise.withResolvers<void>()
   /** From when on the API may have begun. */
@@ -145,7 +145,7 @@ class HostedCall {
   }
 
   /** Resolves when the API has begun to answer. */
-  async begin(): Promise<Served> {
+  async begin(): Promise<Answered> {
     const { body, reader } = await this.#call().catch((error: unknown) => {
       void this.end('refused')
       throw error
@@ -153,7 +153,7 @@ class HostedCall {
     const { stream } = this.#shaped.chat
     const wire = stream ? streamWire(this.#head(), this.#shaped.chat.includeUsage) : wholeWire(this.#head())
     return {
-      lease: { pool: 'hosted', place: { workerId: mistralWorkerId }, waitedMs: 0, position: null },
+      lease: { pool: 'hosted', endpoint: { workerId: mistralWorkerId }, waitedMs: 0, position: null },
       warnings: [],
       watch: undefined,
       promptTokens: undefined,
@@ -190,7 +190,7 @@ class HostedCall {
     const { contextTokens, id } = this.#shaped.model
     const { textBytes, otherTokensMax } = this.#order
     const promptTokensMax = Math.min(contextTokens, textBytes + otherTokensMax)
-    await reserveAgain(this.#line, this.#key, this.#shaped, promptTokensMax, hostedCard(id))
+    await reserveMore(this.#line, this.#key, this.#shaped, promptTokensMax, hostedCard(id))
     this.#called = true
     const late = new AbortController()
     const timer = setTimeout(() => late.abort(), silentMsMax)
@@ -228,9 +228,9 @@ class HostedCall {
         // It may break off while nobody pulls.
         reading.catch(() => undefined)
       }
-      const read = await within(reading, beatMs)
+      const read = await within(reading, keepAliveMs)
       if (!read) {
-        silentMs += beatMs
+        silentMs += keepAliveMs
         if (silentMs >= silentMsMax) throw new Error('the hosted API is silent')
         return { text: wire.beat, ended: false }
       }

@@ -12,7 +12,7 @@ import { possibleCounts, widestBounds } from '../../backends/model/counts.ts'
 import { type Counts, costNano, type Rates } from '../../backends/model/money.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 
-export interface HostedOrder
+export interface HostedTerms
   extends Pick<
     Settlement,
     'requestId' | 'dispatchId' | 'tenantId' | 'keyId' | 'workerId' | 'model' | 'effort' | 'engine'
@@ -53,7 +53,7 @@ export class HostedAnswer {
   }
 
   /** A hosted API may report anything: counts that cannot be true are brought into range and marked. */
-  count(order: HostedOrder): Counted {
+  count(order: HostedTerms): Counted {
     const all = this.#contentBytes + this.#reasoningBytes
     const used = this.#usage && { ...this.#usage, cachedTokens: this.#usage.cachedTokens ?? 0 }
     const { promptTokens, cachedTokens, outputTokens } = used ?? {
@@ -70,7 +70,7 @@ export class HostedAnswer {
   }
 }
 
-export function hostedSettlement(order: HostedOrder, seen: HostedAnswer, end: HostedEnd, now: number): Settlement {
+export function hostedSettlement(order: HostedTerms, seen: HostedAnswer, end: HostedEnd, now: number): Settlement {
   const { rates, textBytes: _, otherTokensMax: __, outputTokensMax: ___, bytesPerToken: ____, ...names } = order
   const { counts, estimated } = seen.count(order)
   return {

@@ -21,27 +21,27 @@ export function hasMediaToRead({ chat }: PreparedRequest): boolean {
 
 /** How it went, in the terms of a dispatch: `prepared` says that the worker has read everything. Never rejects. */
 export async function readMediaAt(
-  line: RequestContext,
+  context: RequestContext,
   tenantId: string,
-  place: WorkerEndpoint,
+  endpoint: WorkerEndpoint,
   body: Uint8Array<ArrayBuffer>,
   turn: number,
   now: number,
 ): Promise<Dispatched> {
-  const { workerId, keyEpoch, url } = place
+  const { workerId, keyEpoch, url } = endpoint
   const question: MediaQuestion = {
-    questionId: `${line.requestId}.m${turn}`,
-    requestId: line.requestId,
+    questionId: `${context.requestId}.m${turn}`,
+    requestId: context.requestId,
     workerId,
     tenantId,
     bodyDigest: await digest(body),
     issuedAt: now,
     expiresAt: now + mediaAnswerMs,
   }
-  const key = await workerSealKey(line.settings.fleet, workerId, keyEpoch)
+  const key = await workerSealKey(context.settings.fleet, workerId, keyEpoch)
   const token = await seal('media', question, keyIdOf({ workerId, epoch: keyEpoch }), key)
   // A reading takes as long as it takes to see that a worker is silent, so it is watched from its start.
-  const watch = watchWorker(line, { place })
+  const watch = watchWorker(context, { endpoint })
   watch.begin()
   try {
     const late = AbortSignal.timeout(mediaAnswerMs)

@@ -9,7 +9,7 @@ import { fleetOf } from '../fleet/client.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { tenantStub } from '../tenant/client.ts'
 import type { Admission } from '../tenant/rpc.ts'
-import type { Served, Service } from './attempts.ts'
+import type { Answered, AttemptState } from './attempts.ts'
 import type { RequestContext } from './context.ts'
 
 const retries = { retries: 4, minTimeout: 100 }
@@ -17,16 +17,16 @@ const retries = { retries: 4, minTimeout: 100 }
 export class OpenRequest {
   readonly #line: RequestContext
   readonly #key: ApiKey
-  readonly #pending = new Set<Promise<Served>>()
-  #service: Service | undefined
+  readonly #pending = new Set<Promise<Answered>>()
+  #service: AttemptState | undefined
   #mayBeReserved = false
   #closed = false
 
-  constructor(line: RequestContext, key: ApiKey) {
-    this.#line = line
+  constructor(context: RequestContext, key: ApiKey) {
+    this.#line = context
     this.#key = key
     // Work behind the answer may fail as well: a void that was lost, or the pump itself.
-    line.onEnd((failed) => {
+    context.onEnd((failed) => {
       if (failed) this.close()
     })
   }
@@ -43,12 +43,12 @@ export class OpenRequest {
   }
 
   /** The same service; its answers end when the request is closed. */
-  watch(service: Service): Service {
-    this.#service = service
+  watch(attempts: AttemptState): AttemptState {
+    this.#service = attempts
     return {
-      ...service,
+      ...attempts,
       next: () => {
-        const served = service.next()
+        const served = attempts.next()
         this.#pending.add(served)
         served.catch((error: unknown) => {
           // The grant of a lease may have been lost on its way.
@@ -94,7 +94,7 @@ export class OpenRequest {
     logError(`request ${this.#line.requestId}: it is not closed and ends by its expiry`, error)
 }
 
-async function dropped(pending: Promise<Served>): Promise<void> {
+async function dropped(pending: Promise<Answered>): Promise<void> {
   const served = await pending.catch(() => undefined)
   served?.watch?.stop()
   // Where its reader is held elsewhere, that one ends it.

@@ -31,14 +31,15 @@ const promptOverheadTokens = 64
  * @param bodyBytes the length of what a worker is sent, which the prompt estimate is taken from
  * @param offered the ids of the models that this gateway offers
  */
-export function prepare(asked: ParsedRequest, bodyBytes: number, offered: readonly string[]): PreparedRequest {
-  const { chat } = asked
+export function prepare(parsed: ParsedRequest, bodyBytes: number, offered: readonly string[]): PreparedRequest {
+  const { chat } = parsed
   const found = resolveModel(chat.model, offered)
   if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
   const { model, alias } = found
-  if (!model.vision) refuseImages(asked, `${model.id} reads text only`)
+  if (!model.vision) refuseImages(parsed, `${model.id} reads text only`)
   const media = measureMedia(chat.messages)
-  if (!media.ok) throw new GatewayError(media.code, placed(media.message, asked), { param: placed(media.param, asked) })
+  if (!media.ok)
+    throw new GatewayError(media.code, placed(media.message, parsed), { param: placed(media.param, parsed) })
   const textTokens = Math.ceil((bodyBytes - media.urlCharacters) / model.bytesPerToken) + promptOverheadTokens
   return {
     chat,
@@ -49,7 +50,7 @@ export function prepare(asked: ParsedRequest, bodyBytes: number, offered: readon
     promptTokens: Math.min(model.contextTokens, textTokens + media.tokens),
     outputTokens: Math.min(chat.outputTokensMax ?? model.outputTokensDefault, model.contextTokens),
     warnings: [
-      ...asked.warnings,
+      ...parsed.warnings,
       ...(model.vision ? [] : toolImages(chat, model)),
       ...(alias?.deprecatedOn ? [deprecation(alias)] : []),
     ],
@@ -63,22 +64,22 @@ function deprecation({ id, target, deprecatedOn }: ModelAlias): string {
 const hasImage = ({ content }: Message) => content.some((part) => part.kind === 'image')
 
 /** What is left of a request where the engines that serve its model do not see: its images are refused, or told of. */
-export function withoutImages(asked: ParsedRequest, shaped: PreparedRequest): PreparedRequest {
-  refuseImages(asked, `no engine that serves ${shaped.model.id} here has vision`)
-  return { ...shaped, warnings: [...shaped.warnings, ...toolImages(shaped.chat, shaped.model)] }
+export function withoutImages(parsed: ParsedRequest, prepared: PreparedRequest): PreparedRequest {
+  refuseImages(parsed, `no engine that serves ${prepared.model.id} here has vision`)
+  return { ...prepared, warnings: [...prepared.warnings, ...toolImages(prepared.chat, prepared.model)] }
 }
 
-function refuseImages({ chat, places }: ParsedRequest, why: string): void {
+function refuseImages({ chat, fieldPaths }: ParsedRequest, why: string): void {
   const index = chat.messages.findIndex((message) => message.role !== 'tool' && hasImage(message))
   if (index < 0) return
-  const param = places?.[index] ?? `messages[${index}].content`
+  const param = fieldPaths?.[index] ?? `messages[${index}].content`
   const message = `${param}: ${why}; send the text, or use a model with vision`
   throw new GatewayError('invalid_value', message, { param })
 }
 
 /** A path among the messages, as a path in the client's own body. */
-function placed(text: string, { places }: ParsedRequest): string {
-  return text.replace(/^messages\[(\d+)\]\.content\[\d+\]/, (path, index) => places?.[Number(index)] ?? path)
+function placed(text: string, { fieldPaths }: ParsedRequest): string {
+  return text.replace(/^messages\[(\d+)\]\.content\[\d+\]/, (path, index) => fieldPaths?.[Number(index)] ?? path)
 }
 
 /** A tool's result stays in a conversation for good: refusing its image would end the conversation. */

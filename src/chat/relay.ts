@@ -17,36 +17,38 @@ import { openaiErrors } from '../dialects/openai-chat/errors.ts'
 import { waitComment } from '../fleet/queue-status.ts'
 import { failureOf, GatewayError } from '../http/errors.ts'
 import type { IdempotentAttempt } from '../responses/idempotency.ts'
-import type { Served, Service } from './attempts.ts'
+import type { Answered, AttemptState } from './attempts.ts'
 import type { RequestContext } from './context.ts'
 import { addWarnings } from './headers.ts'
 import type { Transcoder } from './transcoder.ts'
 
-const beatMs = 250
+const keepAliveMs = 250
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 const space = 0x20
 
-/** @param voice rewrites the worker's bytes for a surface that is not theirs; without one they pass as they are */
+/** @param transcoder rewrites the worker's bytes for a surface that is not theirs; without one they pass as they are */
 export async function relayStream(
-  line: RequestContext,
-  service: Service,
+  context: RequestContext,
+  attempts: AttemptState,
   headers: Headers,
-  voice: Transcoder | undefined,
+  transcoder: Transcoder | undefined,
 ): Promise<Response> {
-  const served = service.next()
-  const beat = firstBeat(service)
+  const served = attempts.next()
+  const beat = firstKeepAlive(attempts)
   const first = await Promise.race([served, beat.passed]).catch((error: unknown) => {
     beat.stop()
-    service.cancel()
+    attempts.cancel()
     throw error
   })
   headers.set('content-type', 'text/event-stream; charset=utf-8')
-  if (first) disclosePlace(headers, first, line)
-  else await discloseWait(headers, service)
-  discloseEffort(headers, service)
+  if (first) discloseWorker(headers, first, context)
+  else await discloseWait(headers, attempts)
+  discloseEffort(headers, attempts)
   const { readable, writable } = new IdentityTransformStream()
-  line.waitUntil(pumpStream(line, service, served, writable, voice).catch(broken(writable)).finally(beat.stop))
+  context.waitUntil(
+    pumpStream(context, attempts, served, writable, transcoder).catch(broken(writable)).finally(beat.stop),
+  )
   return new Response(readable, { headers })
 }
 
@@ -58,16 +60,16 @@ const broken = (writable: WritableStream<Uint8Array>) => async (error: unknown) 
 
 /** Ends with the client gone or the stream closed. */
 async function pumpStream(
-  line: RequestContext,
-  service: Service,
-  pending: Promise<Served>,
+  context: RequestContext,
+  attempts: AttemptState,
+  pending: Promise<Answered>,
   writable: WritableStream<Uint8Array>,
-  voice: Transcoder | undefined,
+  transcoder: Transcoder | undefined,
 ) {
-  let served: Served | undefined
+  let served: Answered | undefined
   try {
-    served = await beatUntil(pending, service, writable)
-    if (voice) await speak(voice, served, writable)
+    served = await keepAliveUntil(pending, attempts, writable)
+    if (transcoder) await speak(transcoder, served, writable)
     else {
       await write(writable, served.first)
       await served.rest.pipeTo(writable, { preventAbort: true, preventClose: true })
@@ -80,53 +82,57 @@ async function pumpStream(
       served && !answered
         ? new GatewayError('worker_lost', 'the worker was lost in mid-answer', { cause: error })
         : error
-    const told = line.left.aborted ? undefined : failureOf(failure, line.requestId)
-    const event = told && (voice?.fail(told) ?? openaiErrors.event(told))
+    const told = context.left.aborted ? undefined : failureOf(failure, context.requestId)
+    const event = told && (transcoder?.fail(told) ?? openaiErrors.event(told))
     const here = event !== undefined && (await succeeds(write(writable, encoder.encode(event))))
     if (here) {
       await writable.close().catch(() => undefined)
-      if (served && !answered) service.lost(served)
+      if (served && !answered) attempts.lost(served)
       // Where the words were wrong and not the connection, the engine is still at work.
       await served?.rest.cancel().catch(() => undefined)
     } else {
-      line.leave()
+      context.leave()
       // An answer may have begun meanwhile; then its receipt follows.
       served ??= await pending.catch(() => undefined)
       await served?.rest.cancel().catch(() => undefined)
     }
     // A client that left an engine at work is billed by the receipt, and so is an answer that ended with an error.
-    if ((here && !answered) || !served) service.cancel()
+    if ((here && !answered) || !served) attempts.cancel()
   } finally {
     served?.watch?.stop()
   }
 }
 
 /** The answer in a surface's own words. Rejects when the client has left, or the worker's answer is not whole. */
-async function speak(voice: Transcoder, { first, rest, promptTokens }: Served, writable: WritableStream<Uint8Array>) {
+async function speak(
+  transcoder: Transcoder,
+  { first, rest, promptTokens }: Answered,
+  writable: WritableStream<Uint8Array>,
+) {
   const say = async (text: string) => {
     if (text !== '') await write(writable, encoder.encode(text))
   }
   const reader = rest.getReader()
   try {
-    await say(voice.open(promptTokens))
+    await say(transcoder.open(promptTokens))
     for (let chunk: Uint8Array | undefined = first; chunk; chunk = (await reader.read()).value)
-      await say(voice.push(chunk))
+      await say(transcoder.push(chunk))
   } finally {
     reader.releaseLock()
   }
-  await say(await voice.end())
+  await say(await transcoder.end())
 }
 
 /** Sends a comment every beat until the answer begins; a comment that cannot be sent means that the client has left. */
-async function beatUntil(
-  pending: Promise<Served>,
-  service: Service,
+async function keepAliveUntil(
+  pending: Promise<Answered>,
+  attempts: AttemptState,
   writable: WritableStream<Uint8Array>,
-): Promise<Served> {
+): Promise<Answered> {
   for (;;) {
-    const served = await within(pending, beatMs)
+    const served = await within(pending, keepAliveMs)
     if (served) return served
-    await write(writable, encoder.encode(waitComment(service.wait.look(Date.now()))))
+    await write(writable, encoder.encode(waitComment(attempts.wait.look(Date.now()))))
   }
 }
 
@@ -136,43 +142,43 @@ async function beatUntil(
  * made good by another.
  */
 export async function relayWhole(
-  line: RequestContext,
-  service: Service,
+  context: RequestContext,
+  attempts: AttemptState,
   headers: Headers,
-  voice: Transcoder | undefined,
+  transcoder: Transcoder | undefined,
   attempt: IdempotentAttempt | undefined,
 ): Promise<Response> {
-  const beat = firstBeat(service)
-  const served = await service.next().catch((error: unknown) => {
+  const beat = firstKeepAlive(attempts)
+  const served = await attempts.next().catch((error: unknown) => {
     beat.stop()
-    service.cancel()
+    attempts.cancel()
     throw error
   })
   headers.set('content-type', 'application/json')
-  disclosePlace(headers, served, line)
-  discloseEffort(headers, service)
+  discloseWorker(headers, served, context)
+  discloseEffort(headers, attempts)
   const { readable, writable } = new IdentityTransformStream()
-  const to: Whole = { writable, voice, attempt, headers }
+  const to: Whole = { writable, transcoder, attempt, headers }
   // Begun last: a pump whose response is lost would wait for a reader for ever.
-  line.waitUntil(pumpWhole(line, service, served, to).catch(broken(writable)).finally(beat.stop))
+  context.waitUntil(pumpWhole(context, attempts, served, to).catch(broken(writable)).finally(beat.stop))
   return new Response(readable, { headers })
 }
 
 /** Where an answer that does not stream goes. */
 interface Whole {
   writable: WritableStream<Uint8Array>
-  voice: Transcoder | undefined
+  transcoder: Transcoder | undefined
   /** Has it kept before its end is told. */
   attempt: IdempotentAttempt | undefined
   headers: Headers
 }
 
 /** A second loss breaks the connection off: an answer never looks whole when it is not. */
-async function pumpWhole(line: RequestContext, service: Service, first: Served, to: Whole) {
+async function pumpWhole(context: RequestContext, attempts: AttemptState, first: Answered, to: Whole) {
   const { writable, attempt, headers } = to
-  let served: Served | undefined = first
+  let served: Answered | undefined = first
   while (served) {
-    const ended = await copy(served, to, line)
+    const ended = await copy(served, to, context)
     served.watch?.stop()
     if (ended === 'done') {
       await attempt?.keep(headers)
@@ -183,23 +189,23 @@ async function pumpWhole(line: RequestContext, service: Service, first: Served, 
       attempt?.drop()
       return void (await writable.close().catch(() => undefined))
     }
-    if (ended === 'client-left' || line.left.aborted) {
+    if (ended === 'client-left' || context.left.aborted) {
       attempt?.drop()
-      line.leave()
+      context.leave()
       return void (await served.rest.cancel().catch(() => undefined))
     }
-    service.lost(served)
-    served = await service.next().catch(() => undefined)
+    attempts.lost(served)
+    served = await attempts.next().catch(() => undefined)
   }
   attempt?.drop()
-  service.cancel()
+  attempts.cancel()
   await writable.abort(new Error('the worker was lost')).catch(() => undefined)
 }
 
 async function copy(
-  served: Served,
-  { writable, voice, attempt }: Whole,
-  line: RequestContext,
+  served: Answered,
+  { writable, transcoder, attempt }: Whole,
+  context: RequestContext,
 ): Promise<'done' | 'error' | 'client-left' | 'worker-lost'> {
   const reader = served.rest.getReader()
   let chunk: Uint8Array | undefined = served.first
@@ -211,21 +217,21 @@ async function copy(
   }
   try {
     while (chunk) {
-      if (!voice && blank) {
+      if (!transcoder && blank) {
         const from = chunk.findIndex((byte) => byte !== space)
         blank = from < 0
         error = !blank && decoder.decode(chunk.subarray(from, from + errorStart.length)) === errorStart
       }
-      const bytes = voice ? encoder.encode(voice.collect(chunk)) : chunk
+      const bytes = transcoder ? encoder.encode(transcoder.collect(chunk)) : chunk
       if (bytes.length > 0 && !(await say(bytes))) return 'client-left'
       chunk = (await reader.read()).value
     }
-    if (!voice) return error ? 'error' : 'done'
-    const whole = encoder.encode(await voice.whole())
+    if (!transcoder) return error ? 'error' : 'done'
+    const whole = encoder.encode(await transcoder.whole())
     return (await say(whole)) ? 'done' : 'client-left'
   } catch (cause) {
     if (!(cause instanceof GatewayError)) return 'worker-lost'
-    const body = line.surface.errors.body(failureOf(cause, line.requestId))
+    const body = context.dialect.errors.body(failureOf(cause, context.requestId))
     return (await succeeds(write(writable, encoder.encode(JSON.stringify(body))))) ? 'error' : 'client-left'
   } finally {
     reader.releaseLock()
@@ -248,18 +254,18 @@ async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): P
   }
 }
 
-function disclosePlace(headers: Headers, served: Served, line: RequestContext): void {
+function discloseWorker(headers: Headers, served: Answered, context: RequestContext): void {
   headers.set('x-tramontane-pool', served.lease.pool)
-  headers.set('x-tramontane-worker', cleanText(served.lease.place.workerId, 64))
+  headers.set('x-tramontane-worker', cleanText(served.lease.endpoint.workerId, 64))
   addWarnings(headers, served.warnings)
-  headers.set('openai-processing-ms', String(Date.now() - line.startedAt))
+  headers.set('openai-processing-ms', String(Date.now() - context.startedAt))
   const { position, waitedMs } = served.lease
   if (position !== null) setQueueHeaders(headers, position, waitedMs)
 }
 
 /** What was served is told, and that its tenant agreed to it. It is decided before a request waits, so always in time. */
-function discloseEffort(headers: Headers, service: Service): void {
-  const { lowered } = service.wait
+function discloseEffort(headers: Headers, attempts: AttemptState): void {
+  const { lowered } = attempts.wait
   if (lowered === undefined) return
   const asked = headers.get('x-tramontane-effort-asked') ?? headers.get('x-tramontane-effort')
   headers.set('x-tramontane-effort', lowered)
@@ -267,9 +273,9 @@ function discloseEffort(headers: Headers, service: Service): void {
 }
 
 /** The headers go out before the answer: where it stands and how long it is expected to wait, or how long it has. */
-async function discloseWait(headers: Headers, service: Service): Promise<void> {
-  const view = await within(service.wait.firstLook(Date.now()), beatMs)
-  const { past } = service.wait
+async function discloseWait(headers: Headers, attempts: AttemptState): Promise<void> {
+  const view = await within(attempts.wait.firstLook(Date.now()), keepAliveMs)
+  const { past } = attempts.wait
   if (view) setQueueHeaders(headers, view.position, view.expectedWaitMs)
   else if (past) setQueueHeaders(headers, past.position, past.waitedMs)
 }
@@ -280,12 +286,12 @@ function setQueueHeaders(headers: Headers, position: number, waitMs: number | nu
 }
 
 /** The one timer that a request has unless it takes longer: then its client is told that it waits, and its worker watched. */
-function firstBeat(service: Service): { passed: Promise<undefined>; stop: () => void } {
+function firstKeepAlive(attempts: AttemptState): { passed: Promise<undefined>; stop: () => void } {
   const { promise: passed, resolve } = Promise.withResolvers<undefined>()
   const timer = setTimeout(() => {
-    service.slow()
+    attempts.slow()
     resolve(undefined)
-  }, beatMs)
+  }, keepAliveMs)
   return { passed, stop: () => clearTimeout(timer) }
 }
 

@@ -21,13 +21,13 @@ export interface Transcoder {
 }
 
 /** @param keep keeps the answer, and tells whether it did; never rejects */
-export function transcoderOf(writer: DialectWriter, keep: (kept: StoredResponse) => Promise<boolean>): Transcoder {
+export function transcoderOf(writer: DialectWriter, keep: (stored: StoredResponse) => Promise<boolean>): Transcoder {
   const reader = readStream()
   const decoder = new TextDecoder()
   let text = ''
   let end: AnswerEnd | undefined
 
-  const kept = async (end: AnswerEnd) => (writer.keeps ? keep(writer.keeps(end)) : false)
+  const kept = async (end: AnswerEnd) => (writer.toStore ? keep(writer.toStore(end)) : false)
 
   return {
     open: (promptTokens) => writer.open(promptTokens),

@@ -11,13 +11,13 @@ import { type PreparedRequest, withoutImages } from './prepare.ts'
 
 /** The request as it is where some worker sees, or none is up; else what is left of it, or a refusal of its image. */
 export async function checkVision(
-  line: RequestContext,
-  asked: ParsedRequest,
-  shaped: PreparedRequest,
+  context: RequestContext,
+  parsed: ParsedRequest,
+  prepared: PreparedRequest,
 ): Promise<PreparedRequest> {
-  if (shaped.media.images === 0) return shaped
-  const { workers } = await fleetOf(line.env).view()
-  const serving = workers.filter(({ model }) => model === shaped.model.id)
+  if (prepared.media.images === 0) return prepared
+  const { workers } = await fleetOf(context.env).view()
+  const serving = workers.filter(({ model }) => model === prepared.model.id)
   const seen = serving.length === 0 || serving.some(({ vision }) => vision)
-  return seen ? shaped : withoutImages(asked, shaped)
+  return seen ? prepared : withoutImages(parsed, prepared)
 }

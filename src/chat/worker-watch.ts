@@ -24,18 +24,18 @@ const everyMs = 2_000
 const freshMs = 1_500
 let known: { missing: Set<string>; at: number } | undefined
 
-export function watchWorker(line: RequestContext, { place }: Pick<GrantedLease, 'place'>): Watch {
+export function watchWorker(context: RequestContext, { endpoint }: Pick<GrantedLease, 'endpoint'>): Watch {
   const lost = new AbortController()
   let stopped = false
   let timer: number | null = null
-  const leave = () => lost.abort(line.left.reason)
-  if (line.left.aborted) leave()
+  const leave = () => lost.abort(context.left.reason)
+  if (context.left.aborted) leave()
   // Never taken back: it does nothing to an answer that is over, and taking it back has a price.
-  line.left.addEventListener('abort', leave)
+  context.left.addEventListener('abort', leave)
   const look = async () => {
-    const missing = await missingFrom(line).catch(() => undefined)
+    const missing = await missingFrom(context).catch(() => undefined)
     if (stopped) return
-    if (missing?.has(place.workerId)) lost.abort(new Error('the worker has fallen silent'))
+    if (missing?.has(endpoint.workerId)) lost.abort(new Error('the worker has fallen silent'))
     else timer = setTimeout(look, everyMs)
   }
   return {
@@ -50,10 +50,10 @@ export function watchWorker(line: RequestContext, { place }: Pick<GrantedLease, 
   }
 }
 
-async function missingFrom(line: RequestContext): Promise<Set<string>> {
+async function missingFrom(context: RequestContext): Promise<Set<string>> {
   const now = Date.now()
   if (known && now - known.at < freshMs) return known.missing
-  const { missing } = await fleetOf(line.env).registry()
+  const { missing } = await fleetOf(context.env).registry()
   known = { missing: new Set(missing), at: Date.now() }
   return known.missing
 }

@@ -14,7 +14,7 @@ export interface Dialect {
   effortField: string
   /** What the client refers to and does not send: it is looked up, and given to `read`. */
   refers?: (body: unknown) => Reference | undefined
-  read(body: unknown, past: PreviousTurns): Read
+  read(body: unknown, previous: PreviousTurns): Read
   /** Of a prompt that is only to be counted, where its body is another. */
   readPrompt?: (body: unknown) => Read
   errors: ErrorShape
@@ -22,7 +22,7 @@ export interface Dialect {
 }
 
 export type Read =
-  | { ok: true; asked: ParsedRequest }
+  | { ok: true; parsed: ParsedRequest }
   | { ok: false; code: ReadCode; message: string; param: string | null }
 
 type ReadCode = 'invalid_value' | 'not_found' | 'previous_response_not_found'
@@ -31,13 +31,13 @@ export interface ParsedRequest {
   chat: Chat
   warnings: string[]
   /** Where each message stands in the client's body; where it is not told, in `messages`. */
-  places?: string[]
+  fieldPaths?: string[]
   /** How the answer is written; where it is not told, as the worker writes it, byte for byte. */
-  writer?: (given: Given) => DialectWriter
+  writer?: (given: EncoderContext) => DialectWriter
 }
 
 /** What an answer is written with besides its events. */
-export interface Given {
+export interface EncoderContext {
   requestId: string
   /** Unix milliseconds. */
   now: () => number
@@ -56,7 +56,7 @@ export interface DialectWriter {
   open(promptTokens: number | undefined): string
   part(part: AnswerPart): string
   /** What is to be kept of the answer before its end is told. */
-  keeps?: (end: AnswerEnd) => StoredResponse
+  toStore?: (end: AnswerEnd) => StoredResponse
   /** The last events of a stream. */
   close(end: AnswerEnd, kept: boolean): string
   /** The answer of a request that does not stream, from all its parts. */
@@ -94,7 +94,7 @@ export interface PreviousTurns {
   items: ReadonlyMap<string, unknown>
 }
 
-export const noPast: PreviousTurns = { turns: [], items: new Map() }
+export const noPreviousTurns: PreviousTurns = { turns: [], items: new Map() }
 
 export interface StoredResponse {
   responseId: string

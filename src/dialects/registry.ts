@@ -7,7 +7,7 @@ import { chatCompletions } from './openai-chat/dialect.ts'
 import { openaiErrors } from './openai-chat/errors.ts'
 import { responses } from './openai-responses/dialect.ts'
 
-export const surfaces: Record<string, Dialect> = {
+export const dialects: Record<string, Dialect> = {
   '/v1/chat/completions': chatCompletions,
   '/v1/responses': responses,
   '/v1/messages': messages,

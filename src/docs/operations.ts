@@ -7,13 +7,13 @@ import { WireChat } from '../../backends/model/chat.ts'
 import { Heartbeat, HeartbeatAnswer, heartbeatPath } from '../../backends/wire/heartbeat.ts'
 import { receiptsPath } from '../../backends/wire/receipt.ts'
 import { AuditQuery } from '../admin/audit.ts'
-import { KeyChangeOrder, KeyOrder, RateCardOrder, RotateOrder } from '../admin/bodies.ts'
+import { KeyBody, KeyChangeBody, RateCardBody, RotateBody } from '../admin/bodies.ts'
 import { Page } from '../admin/context.ts'
 import { Correction, Credit } from '../admin/credits.ts'
 import { AddMember, ChangeMember } from '../admin/members.ts'
 import { NewOperator } from '../admin/operators.ts'
 import { NewPlan, PlanBody } from '../admin/plans.ts'
-import { PushOrder } from '../admin/rate-cards.ts'
+import { WebhookBody } from '../admin/rate-cards.ts'
 import { ReceiptQuery, ReceiptsQuery, SettleReceipt } from '../admin/receipts.ts'
 import { RequestQuery } from '../admin/requests.ts'
 import { AssignPlan, ChangeTenant, CreateTenant } from '../admin/tenants.ts'
@@ -237,7 +237,7 @@ const ownRoutes: Operation[] = [
     method: 'post',
     path: '/v1/keys',
     summary: 'A new key; it is shown this once',
-    body: KeyOrder,
+    body: KeyBody,
     snake: true,
     status: 201,
     answer: 'object',
@@ -246,7 +246,7 @@ const ownRoutes: Operation[] = [
     method: 'post',
     path: '/v1/keys/{keyId}/rotate',
     summary: 'A new secret for a key; the old one works for `overlap_seconds` more',
-    body: RotateOrder,
+    body: RotateBody,
     snake: true,
     status: 201,
     answer: 'object',
@@ -367,7 +367,7 @@ const keys = forOperators('Keys', [
     path: `${tenant}/keys`,
     summary: 'A new key; it is shown this once',
     scope: 'keys:write',
-    body: KeyOrder,
+    body: KeyBody,
     status: 201,
   },
   { method: 'get', path: `${tenant}/keys/{keyId}`, summary: 'One key', scope: 'tenants:read' },
@@ -376,14 +376,14 @@ const keys = forOperators('Keys', [
     path: `${tenant}/keys/{keyId}`,
     summary: 'Changes what is named',
     scope: 'keys:write',
-    body: KeyChangeOrder,
+    body: KeyChangeBody,
   },
   {
     method: 'post',
     path: `${tenant}/keys/{keyId}/rotate`,
     summary: 'A new secret',
     scope: 'keys:write',
-    body: RotateOrder,
+    body: RotateBody,
     status: 201,
   },
   {
@@ -430,7 +430,7 @@ const prices = forOperators('Plans and prices', [
     path: '/admin/rate-cards',
     summary: 'A default price, from now or later',
     scope: 'rates:write',
-    body: RateCardOrder,
+    body: RateCardBody,
     status: 201,
   },
   {
@@ -438,7 +438,7 @@ const prices = forOperators('Plans and prices', [
     path: '/admin/rate-cards/push',
     summary: 'Gives a default price to tenants that there are, page by page',
     scope: 'rates:write',
-    body: PushOrder,
+    body: WebhookBody,
   },
   {
     method: 'get',
@@ -451,7 +451,7 @@ const prices = forOperators('Plans and prices', [
     path: `${tenant}/rate-cards`,
     summary: 'A price for one tenant',
     scope: 'rates:write',
-    body: RateCardOrder,
+    body: RateCardBody,
     status: 201,
   },
 ])
@@ -509,7 +509,7 @@ const workers = forOperators('Workers', [
     path: '/admin/workers/{workerId}/rotate',
     summary: 'A new key for a worker',
     scope: 'workers:write',
-    body: RotateOrder,
+    body: RotateBody,
     status: 201,
   },
   {

@@ -3,5 +3,5 @@ import type { Env } from '../env.ts'
 import type { FleetObject } from './fleet-object.ts'
 
 export function fleetOf(env: Env): DurableObjectStub<FleetObject> {
-  return env.POOL.getByName('fleet')
+  return env.FLEET.getByName('fleet')
 }

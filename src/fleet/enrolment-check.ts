@@ -24,7 +24,7 @@ export interface Hold {
 
 export type HeartbeatOutcome =
   /** It counts. `hold` keeps requests away; `pinned` is to be kept on disk. */
-  | { kind: 'taken'; beat: Heartbeat; hold: Hold | undefined; pinned: Enrolment | undefined }
+  | { kind: 'taken'; heartbeat: Heartbeat; hold: Hold | undefined; pinned: Enrolment | undefined }
   /** The live process claims what it may not: its requests run on, and it gets no more. */
   | { kind: 'held'; hold: Hold }
   /** Older than the last of its process: it changes nothing. */
@@ -52,7 +52,7 @@ interface EnrolledWorker {
 }
 
 /** What an operator sees of one worker, besides what the pool knows. */
-export interface RollView {
+export interface EnrolmentView {
   enrolment: Enrolment | undefined
   /** Undefined where the pool's own state is the answer. */
   state: WorkerState | undefined
@@ -71,7 +71,7 @@ const pastMax = 8
 const strangersMax = 100
 const strangerAskedEveryMs = 5_000
 
-export class Roll {
+export class Enrolments {
   readonly #enrolments: Map<string, Enrolment>
   readonly #fences: Map<string, KeyFence>
   readonly #entries = new Map<string, EnrolledWorker>()
@@ -128,36 +128,40 @@ export class Roll {
     return checked && !checked.ok ? { state: 'refused', reason: checked.reason } : undefined
   }
 
-  hear(beat: Heartbeat, keyEpoch: number, now: number): HeartbeatOutcome {
-    const { workerId } = beat
+  hear(heartbeat: Heartbeat, keyEpoch: number, now: number): HeartbeatOutcome {
+    const { workerId } = heartbeat
     const enrolment = this.#enrolments.get(workerId)
     if (!heartbeatAllowed(this.#fences.get(workerId), keyEpoch, now)) {
       const reason = `key ${keyEpoch} of worker ${workerId} was rotated or revoked. Start the worker with its newest key.`
       // An operator who revoked a worker does not look for it.
       const listed = receiptAllowed(this.#fences.get(workerId), keyEpoch) ? enrolment : undefined
-      return this.#refuse(listed, beat, now, { status: 403, state: 'refused', reason })
+      return this.#refuse(listed, heartbeat, now, { status: 403, state: 'refused', reason })
     }
     if (!enrolment) return { kind: 'unknown' }
     const entry = this.#entry(workerId)
-    if (isRepeated(entry, beat)) return { kind: 'repeated' }
-    const aheadMs = beat.sentAt - now
+    if (isRepeated(entry, heartbeat)) return { kind: 'repeated' }
+    const aheadMs = heartbeat.sentAt - now
     if (Math.abs(aheadMs) > budgets.heartbeatClockMs.value)
-      return this.#refuse(enrolment, beat, now, { status: 403, state: 'clock', reason: clockReason(workerId, aheadMs) })
-    if (!this.#leads(entry, beat, now)) return this.#duplicate(entry, beat, now)
-    if (beat.state === 'gone') return this.#leave(entry, beat)
-    const checked = checkClaims(enrolment, beat)
+      return this.#refuse(enrolment, heartbeat, now, {
+        status: 403,
+        state: 'clock',
+        reason: clockReason(workerId, aheadMs),
+      })
+    if (!this.#leads(entry, heartbeat, now)) return this.#duplicate(entry, heartbeat, now)
+    if (heartbeat.state === 'gone') return this.#leave(entry, heartbeat)
+    const checked = checkClaims(enrolment, heartbeat)
     if (!checked.ok) {
       const { reason } = checked
-      if (entry.live?.instance !== beat.instance)
-        return this.#refuse(enrolment, beat, now, { status: 403, state: 'refused', reason })
-      Object.assign(entry.live, { sentAt: beat.sentAt, seenAt: now })
+      if (entry.live?.instance !== heartbeat.instance)
+        return this.#refuse(enrolment, heartbeat, now, { status: 403, state: 'refused', reason })
+      Object.assign(entry.live, { sentAt: heartbeat.sentAt, seenAt: now })
       return { kind: 'held', hold: { state: 'refused', reason } }
     }
-    const taken = { ...beat, url: checked.url, engine: cleanText(beat.engine, 64) }
+    const taken = { ...heartbeat, url: checked.url, engine: cleanText(heartbeat.engine, 64) }
     const pinned = pinTo(enrolment, taken)
     if (pinned) this.#enrolments.set(workerId, pinned)
     lead(entry, taken, now)
-    return { kind: 'taken', beat: taken, hold: clockHold(workerId, aheadMs), pinned }
+    return { kind: 'taken', heartbeat: taken, hold: clockHold(workerId, aheadMs), pinned }
   }
 
   /** The sentence about a second process, for the live one and for an operator. */
@@ -166,7 +170,7 @@ export class Roll {
     return rival && now - rival.seenAt <= budgets.duplicateShownMs.value ? otherProcess(workerId, rival) : undefined
   }
 
-  view(workerId: string, now: number): RollView {
+  view(workerId: string, now: number): EnrolmentView {
     const entry = this.#entries.get(workerId)
     const live = entry?.live && now - entry.live.seenAt <= heartbeatLostMs ? entry.live : undefined
     const duplicate = this.duplicateReason(workerId, now)
@@ -196,38 +200,38 @@ export class Roll {
     return entry
   }
 
-  #leads({ live }: EnrolledWorker, beat: Heartbeat, now: number): boolean {
-    if (!live || live.instance === beat.instance) return true
-    return now - live.seenAt > heartbeatLostMs || beat.replaces === live.instance
+  #leads({ live }: EnrolledWorker, heartbeat: Heartbeat, now: number): boolean {
+    if (!live || live.instance === heartbeat.instance) return true
+    return now - live.seenAt > heartbeatLostMs || heartbeat.replaces === live.instance
   }
 
-  #duplicate(entry: EnrolledWorker, beat: Heartbeat, now: number): HeartbeatOutcome {
-    entry.rival = beat.state === 'gone' ? undefined : instanceOf(beat, now)
-    if (beat.state === 'gone') remember(entry, beat.instance, beat.sentAt)
-    const { workerId } = beat
+  #duplicate(entry: EnrolledWorker, heartbeat: Heartbeat, now: number): HeartbeatOutcome {
+    entry.rival = heartbeat.state === 'gone' ? undefined : instanceOf(heartbeat, now)
+    if (heartbeat.state === 'gone') remember(entry, heartbeat.instance, heartbeat.sentAt)
+    const { workerId } = heartbeat
     const reason = entry.live ? otherProcess(workerId, entry.live) : `another process of worker ${workerId} is live`
     return { kind: 'refused', status: 409, state: 'duplicate', reason }
   }
 
-  #leave(entry: EnrolledWorker, beat: Heartbeat): HeartbeatOutcome {
+  #leave(entry: EnrolledWorker, heartbeat: Heartbeat): HeartbeatOutcome {
     if (entry.live) remember(entry, entry.live.instance, entry.live.sentAt)
-    remember(entry, beat.instance, beat.sentAt)
+    remember(entry, heartbeat.instance, heartbeat.sentAt)
     entry.live = undefined
     entry.refused = undefined
-    if (entry.rival?.instance === beat.instance) entry.rival = undefined
-    return { kind: 'taken', beat, hold: undefined, pinned: undefined }
+    if (entry.rival?.instance === heartbeat.instance) entry.rival = undefined
+    return { kind: 'taken', heartbeat, hold: undefined, pinned: undefined }
   }
 
   #refuse(
     enrolment: Enrolment | undefined,
-    beat: Heartbeat,
+    heartbeat: Heartbeat,
     now: number,
     refusal: Omit<Extract<HeartbeatOutcome, { kind: 'refused' }>, 'kind'>,
   ): HeartbeatOutcome {
     const { state, reason } = refusal
     if (enrolment) {
-      const { pool } = beat
-      this.#entry(beat.workerId).refused = { state, reason, at: now, pool, url: cleanText(beat.url, 120) }
+      const { pool } = heartbeat
+      this.#entry(heartbeat.workerId).refused = { state, reason, at: now, pool, url: cleanText(heartbeat.url, 120) }
     }
     return { kind: 'refused', ...refusal }
   }
@@ -241,11 +245,11 @@ function isRepeated({ live, past, rival }: EnrolledWorker, { instance, sentAt }:
   return [...known, past.get(instance)].some((last) => last !== undefined && sentAt <= last)
 }
 
-function lead(entry: EnrolledWorker, beat: Heartbeat, now: number): void {
+function lead(entry: EnrolledWorker, heartbeat: Heartbeat, now: number): void {
   const { live, rival } = entry
-  if (live && live.instance !== beat.instance) remember(entry, live.instance, live.sentAt)
-  if (rival?.instance === beat.instance) entry.rival = undefined
-  entry.live = instanceOf(beat, now)
+  if (live && live.instance !== heartbeat.instance) remember(entry, live.instance, live.sentAt)
+  if (rival?.instance === heartbeat.instance) entry.rival = undefined
+  entry.live = instanceOf(heartbeat, now)
   entry.refused = undefined
 }
 

@@ -3,7 +3,7 @@ import type { PoolName } from '../../backends/wire/dispatch.ts'
 import type { Enrolment } from './enrolment.ts'
 import type { KeyFence } from './key-fence.ts'
 
-export class RollBook {
+export class EnrolmentRows {
   readonly #sql: SqlStorage
 
   constructor(sql: SqlStorage) {

@@ -11,8 +11,8 @@ import type { Env } from '../env.ts'
 import { DecisionBook } from './decisions/decision-log.ts'
 import type { Decision } from './decisions/decisions.ts'
 import type { Enrolment } from './enrolment.ts'
-import { type HeartbeatOutcome, Roll } from './enrolment-check.ts'
-import { RollBook } from './enrolment-rows.ts'
+import { Enrolments, type HeartbeatOutcome } from './enrolment-check.ts'
+import { EnrolmentRows } from './enrolment-rows.ts'
 import {
   emptyFleet,
   expel,
@@ -50,7 +50,7 @@ const sweepEveryMs = 250
 const writeEveryMs = 2_000
 
 /** The fleet's answer to one heartbeat, and what its caller is to do. */
-export interface HeartbeatHeard {
+export interface HeartbeatReply {
   status: 200 | 403 | 409
   answer: HeartbeatAnswer
   /** Probe the worker there, and report it by `probed`. */
@@ -63,8 +63,8 @@ export class FleetObject extends DurableObject {
   readonly #startedAt = Date.now()
   readonly #pool: FleetState
   readonly #waiters = new Map<string, (outcome: LeaseOutcome) => void>()
-  readonly #roll: Roll
-  readonly #rollBook: RollBook
+  readonly #roll: Enrolments
+  readonly #rollBook: EnrolmentRows
   readonly #book: DecisionBook
   #sweeping = false
   #writing = false
@@ -74,17 +74,17 @@ export class FleetObject extends DurableObject {
     this.#pool = emptyFleet(env.SPILL !== 'off')
     const { sql } = state.storage
     this.#book = new DecisionBook(sql)
-    this.#rollBook = new RollBook(sql)
-    this.#roll = new Roll(this.#rollBook.enrolments(), this.#rollBook.fences())
+    this.#rollBook = new EnrolmentRows(sql)
+    this.#roll = new Enrolments(this.#rollBook.enrolments(), this.#rollBook.fences())
   }
 
   /** Resolves when a slot is leased, or with the reason why none is. `release` ends the waiting. */
-  lease(ask: LeaseRequest): Promise<LeaseOutcome> | LeaseOutcome {
-    const outcome = lease(this.#pool, ask, Date.now(), (told) => this.#tell([told]))
+  lease(request: LeaseRequest): Promise<LeaseOutcome> | LeaseOutcome {
+    const outcome = lease(this.#pool, request, Date.now(), (notification) => this.#tell([notification]))
     this.#writeLater()
     if (outcome) return outcome
     this.#sweepLater()
-    return new Promise((resolve) => this.#waiters.set(ask.requestId, resolve))
+    return new Promise((resolve) => this.#waiters.set(request.requestId, resolve))
   }
 
   /** Where a request stands that waits. Cheap, and one call in `askAgainMs` is enough. */
@@ -98,13 +98,13 @@ export class FleetObject extends DurableObject {
   }
 
   /** The worker that is to read this request's media; undefined where none serves its model. */
-  suggest(ask: LeaseRequest): WorkerEndpoint | undefined {
-    return suggest(this.#pool, ask, Date.now())
+  suggest(request: LeaseRequest): WorkerEndpoint | undefined {
+    return suggest(this.#pool, request, Date.now())
   }
 
   /** A slot on a second worker for a request that has one; undefined where none is free now. */
-  hedge(ask: LeaseRequest): WorkerEndpoint | undefined {
-    return hedge(this.#pool, ask, Date.now())
+  hedge(request: LeaseRequest): WorkerEndpoint | undefined {
+    return hedge(this.#pool, request, Date.now())
   }
 
   releaseOn(workerId: string, requestId: string): void {
@@ -115,7 +115,7 @@ export class FleetObject extends DurableObject {
     this.#tell(workerFailed(this.#pool, workerId, requestId, Date.now()))
   }
 
-  heartbeat(beat: Heartbeat, keyEpoch: number): HeartbeatHeard {
+  heartbeat(beat: Heartbeat, keyEpoch: number): HeartbeatReply {
     const now = Date.now()
     const { workerId, instance } = beat
     const full = this.#pool.workers.size >= workersMax && !this.#pool.workers.has(workerId)
@@ -131,7 +131,7 @@ export class FleetObject extends DurableObject {
     if (heard.kind === 'held') this.#tell(holdWorker(this.#pool, workerId, heard.hold, now, now))
     if (heard.kind === 'taken') {
       if (heard.pinned) this.#rollBook.keepEnrolment(heard.pinned)
-      this.#tell(heartbeat(this.#pool, heard.beat, keyEpoch, now, heard.hold))
+      this.#tell(heartbeat(this.#pool, heard.heartbeat, keyEpoch, now, heard.hold))
     }
     const { state, reason } = workerReport(this.#pool, this.#roll, workerId, now)
     const answer = { edgeNow: now, state: state ?? beat.state, ...(reason !== null && { reason }) }
@@ -211,8 +211,8 @@ export class FleetObject extends DurableObject {
     return this.#pool.decisions.find(requestId) ?? this.#book.find(requestId)
   }
 
-  #tell(told: Notification[]): void {
-    for (const { requestId, outcome } of told) {
+  #tell(notification: Notification[]): void {
+    for (const { requestId, outcome } of notification) {
       this.#waiters.get(requestId)?.(outcome)
       this.#waiters.delete(requestId)
     }

@@ -2,7 +2,7 @@
 import { type PoolName, poolNames } from '../../backends/wire/dispatch.ts'
 import type { WorkerState } from '../../backends/wire/heartbeat.ts'
 import type { Enrolment } from './enrolment.ts'
-import type { Roll } from './enrolment-check.ts'
+import type { Enrolments } from './enrolment-check.ts'
 import { type FleetState, type PoolView, view } from './fleet.ts'
 import { conditionOf } from './worker.ts'
 
@@ -24,9 +24,9 @@ type PoolWorker = PoolView['workers'][number]
 export type ReportedWorker = PoolWorker & WorkerReport & { state: WorkerState }
 export type FleetReport = Record<PoolName, PoolView & { workers: ReportedWorker[] }>
 
-export function workerReport(pool: FleetState, roll: Roll, workerId: string, now: number): WorkerReport {
-  const worker = pool.workers.get(workerId)
-  const { enrolment, state, reason, seenAt, startedAt, lastEnd } = roll.view(workerId, now)
+export function workerReport(fleet: FleetState, enrolments: Enrolments, workerId: string, now: number): WorkerReport {
+  const worker = fleet.workers.get(workerId)
+  const { enrolment, state, reason, seenAt, startedAt, lastEnd } = enrolments.view(workerId, now)
   const own = worker && conditionOf(worker)
   // That a worker cannot serve matters more than that a second process has its id.
   const isOwn = own !== undefined && (state === undefined || (own.state !== 'ready' && own.state !== 'draining'))
@@ -41,27 +41,27 @@ export function workerReport(pool: FleetState, roll: Roll, workerId: string, now
 }
 
 /** The pools with every worker that beats: a refused one has no slots. */
-export function reportOn(pool: FleetState, roll: Roll, now: number): FleetReport {
-  const refused = roll.refusedNow(now).filter((workerId) => !pool.workers.has(workerId))
+export function reportOn(fleet: FleetState, enrolments: Enrolments, now: number): FleetReport {
+  const refused = enrolments.refusedNow(now).filter((workerId) => !fleet.workers.has(workerId))
   const reported = (worker: PoolWorker): ReportedWorker => {
-    const report = workerReport(pool, roll, worker.workerId, now)
+    const report = workerReport(fleet, enrolments, worker.workerId, now)
     return { ...worker, ...report, state: report.state ?? worker.state }
   }
   const poolReport = (name: PoolName) => {
-    const known = view(pool, name)
-    const others = refused.filter((workerId) => roll.view(workerId, now).claimed?.pool === name)
-    const rows = [...known.workers, ...others.map((workerId) => refusedRow(workerId, name, roll, now))]
+    const known = view(fleet, name)
+    const others = refused.filter((workerId) => enrolments.view(workerId, now).claimed?.pool === name)
+    const rows = [...known.workers, ...others.map((workerId) => refusedRow(workerId, name, enrolments, now))]
     return { ...known, workers: rows.map(reported) }
   }
   return Object.fromEntries(poolNames.map((name) => [name, poolReport(name)])) as FleetReport
 }
 
-function refusedRow(workerId: string, side: PoolName, roll: Roll, now: number): PoolWorker {
-  const url = roll.view(workerId, now).claimed?.url ?? ''
+function refusedRow(workerId: string, assignedPool: PoolName, enrolments: Enrolments, now: number): PoolWorker {
+  const url = enrolments.view(workerId, now).claimed?.url ?? ''
   return {
     workerId,
     url,
-    side,
+    assignedPool,
     state: 'refused',
     reason: null,
     ...{ model: '', engine: '', vision: false, slots: 0, leased: 0 },

@@ -25,9 +25,9 @@ import { began, broke, undecided, worked } from './circuit-breaker.ts'
 import { type Considered, Decisions } from './decisions/decisions.ts'
 import type { Hold } from './enrolment-check.ts'
 import { homeOf, otherPool, targets } from './placement/latency-targets.ts'
-import { came, houseOf, type ModelLoad, moveBorder, newMarket } from './placement/model-load.ts'
+import { came, type ModelLoad, moveSplit, newModelLoad, snapshotOf } from './placement/model-load.ts'
 import { expectedLength, type Lengths, newLengths, observeLength, observeWritten } from './placement/output-length.ts'
-import { Affinity, type Beginning } from './placement/prefix-holders.ts'
+import { Affinity, type PrefixHash } from './placement/prefix-holders.ts'
 import { better, type JudgedWorker, judge, type ModelSnapshot, type PlacementRequest } from './placement/score.ts'
 import { newSpeed, type Speed } from './placement/worker-speed.ts'
 import { grantEveryMs, granted, newPace, type Pace, waitBegins } from './queue/drain-rate.ts'
@@ -44,18 +44,18 @@ import {
 import {
   addLease,
   believedTokens,
+  candidateOf,
   conditionOf,
   dropLease,
   type Ended,
   type FleetWorker,
+  isEligible,
   kindOf,
   leasesOf,
   newWorker,
-  observeBeat,
   observeEnd,
-  postOf,
+  observeHeartbeat,
   runningOn,
-  serves,
 } from './worker.ts'
 
 export interface LeaseRequest extends Omit<Queued, 'dueMs'> {
@@ -66,7 +66,7 @@ export interface LeaseRequest extends Omit<Queued, 'dueMs'> {
   /** The request's own bound. */
   outputTokensMax: number
   /** Hashes of its prompt's beginnings, shortest first. */
-  prefix: Beginning[]
+  prefix: PrefixHash[]
   /** What its tenant agreed to be served with rather than wait long; null where it did not. */
   effortUnderLoad: EffortWord | null
   /** Worker ids that failed this request already; none unless it comes `again`. */
@@ -87,7 +87,7 @@ export interface WorkerEndpoint {
 
 export type LeaseOutcome =
   /** `position` is the one it had when it began to wait; null when it did not. */
-  | { kind: 'granted'; place: WorkerEndpoint; waitedMs: number; position: number | null }
+  | { kind: 'granted'; endpoint: WorkerEndpoint; waitedMs: number; position: number | null }
   /** Nothing was leased: it is to come again with this effort. */
   | { kind: 'lower-effort'; effort: EffortWord }
   | { kind: 'rejected-capacity'; retryAfterMs: number }
@@ -138,7 +138,7 @@ export interface FleetState {
   /** By lane: how fast slots come free. */
   paces: Map<string, Pace>
   /** By model. */
-  markets: Map<string, ModelLoad>
+  modelLoads: Map<string, ModelLoad>
   lengths: Lengths
   shares: Shares
   /** By kind of worker. */
@@ -160,18 +160,18 @@ const endedKeptMs = 5_000
 const missingKeptMs = 24 * 3_600_000
 const missingMax = 1_000
 const pacesMax = 128
-const marketsMax = 64
+const modelLoadsMax = 64
 const speedsMax = 256
 /** Of those that came back, so many are looked at for one that a free slot is not excluded for. */
 const backLookMax = 64
 /** With one side only, of so many grants one is a long answer's while one waits. */
 const longEvery = 8
-const retryAfterLeastMs = 1_000
+const retryAfterMinMs = 1_000
 /** Clients ignore a longer one. */
-const retryAfterMostMs = 60_000
+const retryAfterMaxMs = 60_000
 /** When nothing is known yet of how fast slots come free. */
 const retryAfterUnknownMs = 5_000
-const askAgainLeastMs = 1_000
+const askAgainMinMs = 1_000
 /** A tenant that agreed to less effort gets it rather than wait longer than this. */
 const underLoadMs = 10_000
 /** In one sweep and lane. */
@@ -186,7 +186,7 @@ export function emptyFleet(spill = true): FleetState {
     ended: new Map(),
     queue: new FairQueue<WaitingRequest>(laneOf),
     paces: new Map(),
-    markets: new Map(),
+    modelLoads: new Map(),
     lengths: newLengths(),
     shares: newShares(),
     speeds: new Map(),
@@ -199,54 +199,55 @@ export function emptyFleet(spill = true): FleetState {
 
 /** Answers at once, or undefined when the request now waits. `tell` is called for another that has to leave for it. */
 export function lease(
-  pool: FleetState,
-  ask: LeaseRequest,
+  fleet: FleetState,
+  request: LeaseRequest,
   now: number,
-  tell: (told: Notification) => void,
+  notify: (notification: Notification) => void,
 ): LeaseOutcome | undefined {
   // Its call that ends the lease before may come after this one.
-  if (pool.leases.has(ask.requestId)) for (const told of release(pool, ask.requestId, now)) tell(told)
-  note(pool, ask, now)
-  const outcome = leaseNow(pool, ask, now, tell)
-  if (outcome && outcome.kind !== 'granted') pool.decisions.end(ask.requestId, outcome.kind)
+  if (fleet.leases.has(request.requestId)) for (const told of release(fleet, request.requestId, now)) notify(told)
+  note(fleet, request, now)
+  const outcome = leaseNow(fleet, request, now, notify)
+  if (outcome && outcome.kind !== 'granted') fleet.decisions.end(request.requestId, outcome.kind)
   return outcome
 }
 
 function leaseNow(
-  pool: FleetState,
-  ask: LeaseRequest,
+  fleet: FleetState,
+  request: LeaseRequest,
   now: number,
-  tell: (told: Notification) => void,
+  notify: (notification: Notification) => void,
 ): LeaseOutcome | undefined {
-  const { model } = ask
-  if (!hasCandidate(pool, ask, now)) return { kind: 'rejected-no-endpoints' }
-  const lane = laneOf(ask)
-  if (!ask.again) came(marketOf(pool, model, now), homeOf(ask.effort), ask.promptTokens, fairDemand(pool, ask), now)
-  moveBorders(pool, model, now)
-  const nobodyWaits = pool.queue.backlog(lane) === 0
-  const choice = nobodyWaits ? choose(pool, ask, 0, now) : undefined
-  if (choice) return grant(pool, ask, choice, now)
-  if (wantsLess(pool, ask, lane, now)) return { kind: 'lower-effort', effort: ask.effortUnderLoad }
-  const added = pool.queue.add(waiting(ask), now)
-  if (added.kind === 'full') return { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, lane, now) }
-  if (nobodyWaits) waitBegins(paceOf(pool, lane), now)
-  if (added.displaced) tell(shed(pool, added.displaced, now))
-  return pastGreedy(pool, ask, now, tell)
+  const { model } = request
+  if (!hasCandidate(fleet, request, now)) return { kind: 'rejected-no-endpoints' }
+  const lane = laneOf(request)
+  if (!request.again)
+    came(modelLoadOf(fleet, model, now), homeOf(request.effort), request.promptTokens, fairDemand(fleet, request), now)
+  moveSplits(fleet, model, now)
+  const nobodyWaits = fleet.queue.backlog(lane) === 0
+  const choice = nobodyWaits ? choose(fleet, request, 0, now) : undefined
+  if (choice) return grant(fleet, request, choice, now)
+  if (wantsLess(fleet, request, lane, now)) return { kind: 'lower-effort', effort: request.effortUnderLoad }
+  const added = fleet.queue.add(waiting(request), now)
+  if (added.kind === 'full') return { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(fleet, lane, now) }
+  if (nobodyWaits) waitBegins(paceOf(fleet, lane), now)
+  if (added.displaced) notify(shed(fleet, added.displaced, now))
+  return grantPastOverShare(fleet, request, now, notify)
 }
 
 /** What is kept from the greedy who wait is there for one who comes. */
-function pastGreedy(
-  pool: FleetState,
-  ask: LeaseRequest,
+function grantPastOverShare(
+  fleet: FleetState,
+  request: LeaseRequest,
   now: number,
-  tell: (told: Notification) => void,
+  notify: (notification: Notification) => void,
 ): LeaseOutcome | undefined {
-  const first = pool.queue.next(laneOf(ask), now)
-  if (!first || !greedy(pool, first.item) || greedy(pool, ask)) return undefined
+  const first = fleet.queue.next(laneOf(request), now)
+  if (!first || !overShare(fleet, first.item) || overShare(fleet, request)) return undefined
   let own: LeaseOutcome | undefined
-  for (const told of serve(pool, ask.model, now)) {
-    if (told.requestId === ask.requestId) own = told.outcome
-    else tell(told)
+  for (const told of grantWaiting(fleet, request.model, now)) {
+    if (told.requestId === request.requestId) own = told.outcome
+    else notify(told)
   }
   return own
 }
@@ -255,196 +256,200 @@ function pastGreedy(
  * As how much of a request it counts where the border is put. While somebody waits, what a greedy tenant asks counts by
  * its share of what runs only: else its flood of one kind moves the border and takes workers from others' other kind.
  */
-function fairDemand(pool: FleetState, ask: LeaseRequest): number {
-  const counted = pool.queue.size > 0 && greedy(pool, ask)
-  return counted ? shareOverRunning(pool.shares, ask.tenantId, ask.weight) : 1
+function fairDemand(fleet: FleetState, request: LeaseRequest): number {
+  const counted = fleet.queue.size > 0 && overShare(fleet, request)
+  return counted ? shareOverRunning(fleet.shares, request.tenantId, request.weight) : 1
 }
 
-function greedy(pool: FleetState, { tenantId, weight }: LeaseRequest): boolean {
-  return isOverShare(pool.shares, tenantId, weight)
+function overShare(fleet: FleetState, { tenantId, weight }: LeaseRequest): boolean {
+  return isOverShare(fleet.shares, tenantId, weight)
 }
 
 /**
  * A second worker for a request that has one, beside it: one that has a place now, while nobody waits for it. The first
  * is in `ask.exclude`. Each of the two leases ends by itself; `release` ends both.
  */
-export function hedge(pool: FleetState, ask: LeaseRequest, now: number): WorkerEndpoint | undefined {
-  const { requestId, model } = ask
-  if (!pool.leases.has(requestId) || pool.hedges.has(requestId)) return undefined
-  if (poolNames.some((home) => pool.queue.backlog(`${home} ${model}`) > 0)) return undefined
-  const choice = choose(pool, ask, 0, now)
-  const granted = choice && grant(pool, ask, choice, now, undefined, pool.hedges)
-  return granted?.kind === 'granted' ? granted.place : undefined
+export function hedge(fleet: FleetState, request: LeaseRequest, now: number): WorkerEndpoint | undefined {
+  const { requestId, model } = request
+  if (!fleet.leases.has(requestId) || fleet.hedges.has(requestId)) return undefined
+  if (poolNames.some((preferredPool) => fleet.queue.backlog(`${preferredPool} ${model}`) > 0)) return undefined
+  const choice = choose(fleet, request, 0, now)
+  const granted = choice && grant(fleet, request, choice, now, undefined, fleet.hedges)
+  return granted?.kind === 'granted' ? granted.endpoint : undefined
 }
 
 /** The request ended, or its client left while it waited. Safe to repeat. */
-export function release(pool: FleetState, requestId: string, now: number): Notification[] {
-  if (pool.queue.remove(requestId)) return [tellEnd(pool, requestId, { kind: 'evicted-cancelled' })]
-  const workers = [pool.leases.get(requestId), pool.hedges.get(requestId)].filter((worker) => worker !== undefined)
-  return workers.flatMap((worker) => releaseFrom(pool, worker, requestId, now))
+export function release(fleet: FleetState, requestId: string, now: number): Notification[] {
+  if (fleet.queue.remove(requestId)) return [endRequest(fleet, requestId, { kind: 'evicted-cancelled' })]
+  const workers = [fleet.leases.get(requestId), fleet.hedges.get(requestId)].filter((worker) => worker !== undefined)
+  return workers.flatMap((worker) => releaseFrom(fleet, worker, requestId, now))
 }
 
 /** What this worker did of the request is over. It may wait again by now, or run elsewhere: that stays. */
-export function releaseOn(pool: FleetState, workerId: string, requestId: string, now: number): Notification[] {
-  const worker = [pool.leases.get(requestId), pool.hedges.get(requestId)].find(
+export function releaseOn(fleet: FleetState, workerId: string, requestId: string, now: number): Notification[] {
+  const worker = [fleet.leases.get(requestId), fleet.hedges.get(requestId)].find(
     (each) => each?.heartbeat.workerId === workerId,
   )
-  return worker ? releaseFrom(pool, worker, requestId, now) : []
+  return worker ? releaseFrom(fleet, worker, requestId, now) : []
 }
 
-function releaseFrom(pool: FleetState, worker: FleetWorker, requestId: string, now: number): Notification[] {
-  endLease(pool, worker, requestId)
-  pool.ended.delete(requestId)
-  pool.ended.set(requestId, now)
-  return serve(pool, worker.heartbeat.model, now)
+function releaseFrom(fleet: FleetState, worker: FleetWorker, requestId: string, now: number): Notification[] {
+  endLease(fleet, worker, requestId)
+  fleet.ended.delete(requestId)
+  fleet.ended.set(requestId, now)
+  return grantWaiting(fleet, worker.heartbeat.model, now)
 }
 
 /** The worker's own last word on a request: what it says of lengths and speeds is learnt, and its slot is free. */
-export function requestEnded(pool: FleetState, end: RequestEnd, now: number): Notification[] {
-  const worker = pool.workers.get(end.workerId)
+export function requestEnded(fleet: FleetState, end: RequestEnd, now: number): Notification[] {
+  const worker = fleet.workers.get(end.workerId)
   const lease = worker?.leases.get(end.requestId)
   if (worker) {
     if (end.finished) {
       worked(worker.breaker)
       // Once for each lease: a worker that repeats a receipt teaches nothing.
-      if (lease) observeLength(pool.lengths, worker.heartbeat.model, end.effort, end.outputTokens)
+      if (lease) observeLength(fleet.lengths, worker.heartbeat.model, end.effort, end.outputTokens)
     } else if (end.outcome === 'failed') broke(worker.breaker, end.requestId, now)
     if (lease) observeEnd(worker, lease, end, now)
   }
   const { promptTokens, cachedTokens, outputTokens, firstTokenMs, ms } = end
   const engine = { promptTokens, cachedTokens, outputTokens, firstTokenMs, ms }
-  pool.decisions.end(end.requestId, end.outcome, engine)
-  return releaseOn(pool, end.workerId, end.requestId, now)
+  fleet.decisions.end(end.requestId, end.outcome, engine)
+  return releaseOn(fleet, end.workerId, end.requestId, now)
 }
 
 /** A request could not reach this worker: it gets no other until a probe reaches it, and the lease is free. */
-export function workerFailed(pool: FleetState, workerId: string, requestId: string, now: number): Notification[] {
-  const worker = pool.workers.get(workerId)
+export function workerFailed(fleet: FleetState, workerId: string, requestId: string, now: number): Notification[] {
+  const worker = fleet.workers.get(workerId)
   if (worker) {
     worker.failed = true
     worker.failedWhy ??= 'a request could not reach the worker, or its answer broke off'
     broke(worker.breaker, requestId, now)
   }
-  return [...releaseOn(pool, workerId, requestId, now), ...sweep(pool, now)]
+  return [...releaseOn(fleet, workerId, requestId, now), ...sweep(fleet, now)]
 }
 
 export function heartbeat(
-  pool: FleetState,
+  fleet: FleetState,
   beat: Heartbeat,
   keyEpoch: number,
   now: number,
   hold?: Hold,
 ): Notification[] {
-  const known = pool.workers.get(beat.workerId)
+  const known = fleet.workers.get(beat.workerId)
   const sameProcess = known?.heartbeat.instance === beat.instance
   if (known && sameProcess && known.heartbeat.sentAt > beat.sentAt) return []
-  if (!known && pool.workers.size >= workersMax) return []
-  pool.missing.delete(beat.workerId)
+  if (!known && fleet.workers.size >= workersMax) return []
+  fleet.missing.delete(beat.workerId)
   if (beat.state === 'gone') {
-    forget(pool, beat.workerId)
-    return sweep(pool, now)
+    forget(fleet, beat.workerId)
+    return sweep(fleet, now)
   }
-  const speed = speedOf(pool, beat)
+  const speed = speedOf(fleet, beat)
   const worker = known ?? newWorker(beat, keyEpoch, speed, now)
   const running = new Set(beat.running)
   // What another process of this worker ran ended with it.
   const graceMs = sameProcess ? leaseGraceMs : 0
   for (const [requestId, { at }] of worker.leases) {
-    if (!running.has(requestId) && now - at > graceMs) endLease(pool, worker, requestId)
+    if (!running.has(requestId) && now - at > graceMs) endLease(fleet, worker, requestId)
   }
-  const unleased = beat.running.filter((id) => !worker.leases.has(id) && !pool.ended.has(id)).length
-  if (known) learn(pool, worker, beat, now)
-  if (beat.pool !== worker.heartbeat.pool) worker.side = beat.pool
+  const unleased = beat.running.filter((id) => !worker.leases.has(id) && !fleet.ended.has(id)).length
+  if (known) learn(fleet, worker, beat, now)
+  if (beat.pool !== worker.heartbeat.pool) worker.assignedPool = beat.pool
   if (known && !sameProcess) Object.assign(worker, { failed: false, failedWhy: undefined, probedAt: undefined })
   Object.assign(worker, { heartbeat: beat, keyEpoch, seenAt: now, hold, unleased, speed })
-  pool.workers.set(beat.workerId, worker)
-  return sweep(pool, now)
+  fleet.workers.set(beat.workerId, worker)
+  return sweep(fleet, now)
 }
 
 /** What runs there runs on, and the worker gets no new requests. `seenAt` is the time of its last heartbeat. */
 export function holdWorker(
-  pool: FleetState,
+  fleet: FleetState,
   workerId: string,
   hold: Hold,
   seenAt: number,
   now: number,
 ): Notification[] {
-  const worker = pool.workers.get(workerId)
+  const worker = fleet.workers.get(workerId)
   if (worker) Object.assign(worker, { hold, seenAt })
-  return sweep(pool, now)
+  return sweep(fleet, now)
 }
 
 /** Whether the edge is to probe this worker now: at its first beat, and from time to time while it cannot be reached. */
-export function probeDue(pool: FleetState, workerId: string, now: number): boolean {
-  const worker = pool.workers.get(workerId)
+export function probeDue(fleet: FleetState, workerId: string, now: number): boolean {
+  const worker = fleet.workers.get(workerId)
   if (!worker || (worker.probedAt !== undefined && !worker.failed)) return false
   if (worker.probedAt !== undefined && now - worker.probedAt < budgets.workerProbeMs.value) return false
   worker.probedAt = now
   return true
 }
 
-export function probed(pool: FleetState, { workerId, instance, fault }: Probed, now: number): Notification[] {
-  const worker = pool.workers.get(workerId)
+export function probed(fleet: FleetState, { workerId, instance, fault }: Probed, now: number): Notification[] {
+  const worker = fleet.workers.get(workerId)
   if (worker?.heartbeat.instance !== instance) return []
   Object.assign(worker, { failed: fault !== undefined, failedWhy: fault })
   // After a success the next failure is probed at the next beat.
   if (fault === undefined) worker.probedAt = Number.NEGATIVE_INFINITY
-  return sweep(pool, now)
+  return sweep(fleet, now)
 }
 
 /** Before the beat is taken: what came since the last one was written by those that ran. */
-function learn(pool: FleetState, worker: FleetWorker, beat: Heartbeat, now: number): void {
-  const claimed = beat.outputTokensTotal - worker.heartbeat.outputTokensTotal
+function learn(fleet: FleetState, worker: FleetWorker, heartbeat: Heartbeat, now: number): void {
+  const claimed = heartbeat.outputTokensTotal - worker.heartbeat.outputTokensTotal
   const tokens = believedTokens(claimed, runningOn(worker), now - worker.seenAt)
-  const quickShare = worker.leases.size > 0 ? worker.quick / worker.leases.size : 0
-  observeWritten(pool.lengths, beat.model, 'latency', tokens * quickShare)
-  observeWritten(pool.lengths, beat.model, 'throughput', tokens * (1 - quickShare))
-  observeBeat(worker, beat, now)
+  const latencyShare = worker.leases.size > 0 ? worker.latencyCount / worker.leases.size : 0
+  observeWritten(fleet.lengths, heartbeat.model, 'latency', tokens * latencyShare)
+  observeWritten(fleet.lengths, heartbeat.model, 'throughput', tokens * (1 - latencyShare))
+  observeHeartbeat(worker, heartbeat, now)
 }
 
 /** A worker whose key is no longer good is out at once. Its receipts are waited for, unless it is no longer believed. */
-export function expel(pool: FleetState, workerId: string, believed: boolean, now: number): Notification[] {
-  if (believed && pool.workers.has(workerId)) miss(pool, workerId, now)
-  if (!believed) pool.missing.delete(workerId)
-  forget(pool, workerId)
-  return sweep(pool, now)
+export function expel(fleet: FleetState, workerId: string, believed: boolean, now: number): Notification[] {
+  if (believed && fleet.workers.has(workerId)) miss(fleet, workerId, now)
+  if (!believed) fleet.missing.delete(workerId)
+  forget(fleet, workerId)
+  return sweep(fleet, now)
 }
 
 /** Drops what is too old, and serves who waits. Call it about once a second. */
-export function sweep(pool: FleetState, now: number): Notification[] {
-  for (const [id, worker] of pool.workers) {
+export function sweep(fleet: FleetState, now: number): Notification[] {
+  for (const [id, worker] of fleet.workers) {
     if (now - worker.seenAt <= heartbeatLostMs) continue
-    forget(pool, id)
-    if (pool.missing.size < missingMax) miss(pool, id, now)
+    forget(fleet, id)
+    if (fleet.missing.size < missingMax) miss(fleet, id, now)
   }
-  dropOlder(pool.missing, now - missingKeptMs)
-  dropOlder(pool.ended, now - endedKeptMs)
-  const told = pool.queue.removeOlder(now - waitingTtlMs).map((entry): Notification => {
+  dropOlder(fleet.missing, now - missingKeptMs)
+  dropOlder(fleet.ended, now - endedKeptMs)
+  const notification = fleet.queue.removeOlder(now - waitingTtlMs).map((entry): Notification => {
     const { requestId } = entry.item
-    return tellEnd(pool, requestId, { kind: 'evicted-ttl', retryAfterMs: retryAfterMs(pool, laneOf(entry.item), now) })
+    return endRequest(fleet, requestId, {
+      kind: 'evicted-ttl',
+      retryAfterMs: retryAfterMs(fleet, laneOf(entry.item), now),
+    })
   })
-  for (const lane of pool.queue.lanes()) told.push(...refuseHopeless(pool, lane, now), ...shedSurplus(pool, lane, now))
-  for (const model of pool.markets.keys()) {
-    moveBorders(pool, model, now)
-    told.push(...serve(pool, model, now))
+  for (const lane of fleet.queue.lanes())
+    notification.push(...refuseHopeless(fleet, lane, now), ...shedSurplus(fleet, lane, now))
+  for (const model of fleet.modelLoads.keys()) {
+    moveSplits(fleet, model, now)
+    notification.push(...grantWaiting(fleet, model, now))
   }
-  return told
+  return notification
 }
 
 /** Where a request stands that waits; undefined for any other. */
-export function waitView(pool: FleetState, requestId: string, now: number): WaitView | undefined {
-  const entry = pool.queue.entry(requestId)
-  const standing = pool.queue.standing(requestId)
+export function waitView(fleet: FleetState, requestId: string, now: number): WaitView | undefined {
+  const entry = fleet.queue.entry(requestId)
+  const standing = fleet.queue.standing(requestId)
   if (!entry || !standing) return undefined
-  const everyMs = grantEveryMs(paceOf(pool, laneOf(entry.item)), now)
+  const everyMs = grantEveryMs(paceOf(fleet, laneOf(entry.item)), now)
   const expectedWaitMs = everyMs === undefined ? null : Math.ceil(everyMs * standing.position)
   // At most a thousand questions a second, however many wait.
-  return { ...standing, expectedWaitMs, askAgainMs: Math.max(askAgainLeastMs, pool.queue.size) }
+  return { ...standing, expectedWaitMs, askAgainMs: Math.max(askAgainMinMs, fleet.queue.size) }
 }
 
 /** Every worker that may hold receipts: those that can be asked, and those that cannot. */
-export function registry(pool: FleetState): { present: WorkerEndpoint[]; missing: string[] } {
-  return { present: [...pool.workers.values()].map(placeOf), missing: [...pool.missing.keys()] }
+export function registry(fleet: FleetState): { present: WorkerEndpoint[]; missing: string[] } {
+  return { present: [...fleet.workers.values()].map(endpointOf), missing: [...fleet.missing.keys()] }
 }
 
 export interface PoolView {
@@ -459,7 +464,7 @@ export interface PoolView {
     /** Why it gets no requests, or what an operator should know; null where there is nothing to say. */
     reason: string | null
     /** On which side of the border it stands. */
-    side: PoolName
+    assignedPool: PoolName
     slots: number
     leased: number
     engine: string
@@ -468,16 +473,18 @@ export interface PoolView {
   }[]
 }
 
-/** @param home only the workers at home there, and those that wait for it */
-export function view(pool: FleetState, home?: PoolName): PoolView {
-  const present = [...pool.workers.values()].filter(({ heartbeat: beat }) => home === undefined || beat.pool === home)
+/** @param preferredPool only the workers at home there, and those that wait for it */
+export function view(fleet: FleetState, preferredPool?: PoolName): PoolView {
+  const present = [...fleet.workers.values()].filter(
+    ({ heartbeat }) => preferredPool === undefined || heartbeat.pool === preferredPool,
+  )
   const workers = present.map((worker) => {
-    const { heartbeat: beat, side, leases } = worker
+    const { heartbeat: beat, assignedPool, leases } = worker
     return {
       workerId: beat.workerId,
       model: beat.model,
       ...conditionOf(worker),
-      side,
+      assignedPool,
       slots: beat.slotsMax,
       leased: leases.size,
       engine: beat.engine,
@@ -485,34 +492,36 @@ export function view(pool: FleetState, home?: PoolName): PoolView {
       url: beat.url,
     }
   })
-  const waits = pool.queue.lanes().filter((lane) => home === undefined || lane.startsWith(`${home} `))
+  const waits = fleet.queue
+    .lanes()
+    .filter((lane) => preferredPool === undefined || lane.startsWith(`${preferredPool} `))
   return {
     slots: workers.reduce((sum, worker) => sum + worker.slots, 0),
     leased: workers.reduce((sum, worker) => sum + worker.leased, 0),
     unleased: present.reduce((sum, worker) => sum + worker.unleased, 0),
-    waiting: waits.reduce((sum, lane) => sum + pool.queue.waitingFor(lane).length, 0),
+    waiting: waits.reduce((sum, lane) => sum + fleet.queue.waitingFor(lane).length, 0),
     workers,
   }
 }
 
-function forget(pool: FleetState, workerId: string): void {
-  const worker = pool.workers.get(workerId)
+function forget(fleet: FleetState, workerId: string): void {
+  const worker = fleet.workers.get(workerId)
   if (!worker) return
-  for (const requestId of [...worker.leases.keys()]) endLease(pool, worker, requestId)
-  pool.workers.delete(workerId)
+  for (const requestId of [...worker.leases.keys()]) endLease(fleet, worker, requestId)
+  fleet.workers.delete(workerId)
 }
 
-function endLease(pool: FleetState, worker: FleetWorker, requestId: string): void {
+function endLease(fleet: FleetState, worker: FleetWorker, requestId: string): void {
   const lease = dropLease(worker, requestId)
-  if (lease) gave(pool.shares, lease.tenantId)
+  if (lease) gave(fleet.shares, lease.tenantId)
   undecided(worker.breaker, requestId)
-  for (const held of [pool.leases, pool.hedges]) if (held.get(requestId) === worker) held.delete(requestId)
+  for (const held of [fleet.leases, fleet.hedges]) if (held.get(requestId) === worker) held.delete(requestId)
 }
 
 /** Kept in the order of their times. */
-function miss(pool: FleetState, workerId: string, now: number): void {
-  pool.missing.delete(workerId)
-  pool.missing.set(workerId, now)
+function miss(fleet: FleetState, workerId: string, now: number): void {
+  fleet.missing.delete(workerId)
+  fleet.missing.set(workerId, now)
 }
 
 function dropOlder(times: Map<string, number>, time: number): void {
@@ -523,15 +532,15 @@ function dropOlder(times: Map<string, number>, time: number): void {
 }
 
 /** Those whose model nobody serves any more, or nobody but the workers that failed them. */
-function refuseHopeless(pool: FleetState, lane: string, now: number): Notification[] {
-  const served = hasCandidate(pool, { model: modelIn(lane), exclude: [] }, now)
-  const { queue } = pool
+function refuseHopeless(fleet: FleetState, lane: string, now: number): Notification[] {
+  const served = hasCandidate(fleet, { model: modelIn(lane), exclude: [] }, now)
+  const { queue } = fleet
   const hopeless = served
-    ? queue.back(lane, backLookMax).filter(({ item }) => !hasCandidate(pool, item, now))
+    ? queue.back(lane, backLookMax).filter(({ item }) => !hasCandidate(fleet, item, now))
     : queue.waitingFor(lane)
   return hopeless.map(({ item: { requestId } }) => {
     queue.remove(requestId)
-    return tellEnd(pool, requestId, { kind: 'rejected-no-endpoints' })
+    return endRequest(fleet, requestId, { kind: 'rejected-no-endpoints' })
   })
 }
 
@@ -540,61 +549,61 @@ function refuseHopeless(pool: FleetState, lane: string, now: number): Notificati
  * the time after which the queue will have drained: batch first, of the tenant furthest over its share, then those that
  * have come too late already.
  */
-function shedSurplus(pool: FleetState, lane: string, now: number): Notification[] {
-  const everyMs = grantEveryMs(paceOf(pool, lane), now)
+function shedSurplus(fleet: FleetState, lane: string, now: number): Notification[] {
+  const everyMs = grantEveryMs(paceOf(fleet, lane), now)
   if (everyMs === undefined || everyMs <= 0) return []
-  const told: Notification[] = []
-  for (let count = 0; count < shedMax && pool.queue.backlog(lane) * everyMs > waitingTtlMs; count++) {
-    const entry = pool.queue.surplus(lane)
+  const notification: Notification[] = []
+  for (let count = 0; count < shedMax && fleet.queue.backlog(lane) * everyMs > waitingTtlMs; count++) {
+    const entry = fleet.queue.surplus(lane)
     if (!entry) break
-    pool.queue.remove(entry.item.requestId)
-    told.push(shed(pool, entry, now))
+    fleet.queue.remove(entry.item.requestId)
+    notification.push(shed(fleet, entry, now))
   }
-  return told
+  return notification
 }
 
-function shed(pool: FleetState, { item }: QueueEntry<WaitingRequest>, now: number): Notification {
-  const outcome: LeaseOutcome = { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(pool, laneOf(item), now) }
-  return tellEnd(pool, item.requestId, outcome)
+function shed(fleet: FleetState, { item }: QueueEntry<WaitingRequest>, now: number): Notification {
+  const outcome: LeaseOutcome = { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(fleet, laneOf(item), now) }
+  return endRequest(fleet, item.requestId, outcome)
 }
 
-function tellEnd(pool: FleetState, requestId: string, outcome: LeaseOutcome): Notification {
-  pool.decisions.end(requestId, outcome.kind)
+function endRequest(fleet: FleetState, requestId: string, outcome: LeaseOutcome): Notification {
+  fleet.decisions.end(requestId, outcome.kind)
   return { requestId, outcome }
 }
 
 /** Gives the model's free places to those that wait for them. */
-function serve(pool: FleetState, model: string, now: number): Notification[] {
-  const told: Notification[] = []
-  for (let next = nextServed(pool, model, now); next; next = nextServed(pool, model, now)) {
-    granted(paceOf(pool, laneOf(next.entry.item)), now)
+function grantWaiting(fleet: FleetState, model: string, now: number): Notification[] {
+  const notification: Notification[] = []
+  for (let next = nextToGrant(fleet, model, now); next; next = nextToGrant(fleet, model, now)) {
+    granted(paceOf(fleet, laneOf(next.entry.item)), now)
     const { requestId } = next.entry.item
-    told.push({ requestId, outcome: grant(pool, next.entry.item, next.choice, now, next.entry) })
+    notification.push({ requestId, outcome: grant(fleet, next.entry.item, next.choice, now, next.entry) })
   }
-  return told
+  return notification
 }
 
 /** Short answers first: they take little, and only what suits them. Where there is one side only, not always. */
-function nextServed(pool: FleetState, model: string, now: number) {
-  if (pool.queue.size === 0) return undefined
-  const market = marketOf(pool, model, now)
-  const longWaits = pool.queue.backlog(`throughput ${model}`) > 0
-  if (!longWaits) market.passedLong = 0
-  const due = market.passedLong >= longEvery - 1 && !hasSide(pool, model, 'throughput', now)
-  for (const home of due ? [...poolNames].reverse() : poolNames) {
-    const next = nextInLane(pool, `${home} ${model}`, due && home === 'throughput', now)
+function nextToGrant(fleet: FleetState, model: string, now: number) {
+  if (fleet.queue.size === 0) return undefined
+  const modelLoad = modelLoadOf(fleet, model, now)
+  const longWaits = fleet.queue.backlog(`throughput ${model}`) > 0
+  if (!longWaits) modelLoad.passedLong = 0
+  const due = modelLoad.passedLong >= longEvery - 1 && !hasPool(fleet, model, 'throughput', now)
+  for (const preferredPool of due ? [...poolNames].reverse() : poolNames) {
+    const next = nextInLane(fleet, `${preferredPool} ${model}`, due && preferredPool === 'throughput', now)
     if (!next) continue
-    market.passedLong = home === 'latency' && longWaits ? market.passedLong + 1 : 0
+    modelLoad.passedLong = preferredPool === 'latency' && longWaits ? modelLoad.passedLong + 1 : 0
     return next
   }
   return undefined
 }
 
-function nextInLane(pool: FleetState, lane: string, due: boolean, now: number) {
-  const { queue } = pool
+function nextInLane(fleet: FleetState, lane: string, due: boolean, now: number) {
+  const { queue } = fleet
   let choice: Choice | undefined
   const fits = (item: WaitingRequest) => {
-    choice = choose(pool, item, now - (queue.entry(item.requestId)?.since ?? now), now, due)
+    choice = choose(fleet, item, now - (queue.entry(item.requestId)?.since ?? now), now, due)
     return choice !== undefined
   }
   const back = queue.takeBack(lane, fits, backLookMax)
@@ -606,7 +615,7 @@ function nextInLane(pool: FleetState, lane: string, due: boolean, now: number) {
     return { entry, choice }
   }
   // What is kept from a greedy tenant is kept for those behind it.
-  const skips = (item: WaitingRequest) => greedy(pool, item)
+  const skips = (item: WaitingRequest) => overShare(fleet, item)
   const other = skips(entry.item) ? queue.next(lane, now, skips) : undefined
   if (!other || !fits(other.item) || !choice) return undefined
   queue.take(lane, now, skips)
@@ -615,34 +624,53 @@ function nextInLane(pool: FleetState, lane: string, due: boolean, now: number) {
 
 interface Choice {
   worker: FleetWorker
-  order: PlacementRequest
+  request: PlacementRequest
   judged: JudgedWorker
   considered: Considered
 }
 
 /** The place that suits it best, or none when it is better off waiting. */
-function choose(pool: FleetState, ask: LeaseRequest, waitedMs: number, now: number, due = false): Choice | undefined {
-  const { model, effort, promptTokens } = ask
+function choose(
+  fleet: FleetState,
+  request: LeaseRequest,
+  waitedMs: number,
+  now: number,
+  due = false,
+): Choice | undefined {
+  const { model, effort, promptTokens } = request
   const considered: Considered = { counts: {}, best: [] }
-  const free = withFreeSlot(pool, ask, considered, now)
+  const free = withFreeSlot(fleet, request, considered, now)
   if (free.length === 0) return undefined
-  const home = homeOf(effort)
-  const outputTokens = expectedLength(pool.lengths, model, effort, ask.outputTokensMax)
-  const order: PlacementRequest = { home, promptTokens, outputTokens, waitedMs, greedy: greedy(pool, ask), due }
-  const crowders = crowdersOf(pool.shares, ask.tenantId, ask.weight)
-  const house = houseOf(marketOf(pool, model, now), model, pool.workers.values(), waitsFor(pool, model), now)
-  const held = pool.affinity.held(ask.prefix)
+  const preferredPool = homeOf(effort)
+  const outputTokens = expectedLength(fleet.lengths, model, effort, request.outputTokensMax)
+  const order: PlacementRequest = {
+    preferredPool,
+    promptTokens,
+    outputTokens,
+    waitedMs,
+    overShare: overShare(fleet, request),
+    due,
+  }
+  const crowders = crowdersOf(fleet.shares, request.tenantId, request.weight)
+  const snapshot = snapshotOf(
+    modelLoadOf(fleet, model, now),
+    model,
+    fleet.workers.values(),
+    waitsFor(fleet, model),
+    now,
+  )
+  const held = fleet.affinity.held(request.prefix)
   let best: { worker: FleetWorker; judged: JudgedWorker } | undefined
   for (const worker of free) {
-    if (!pool.spill && worker.side !== home && house.has[home]) continue
+    if (!fleet.spill && worker.assignedPool !== preferredPool && snapshot.has[preferredPool]) continue
     const heldTokens = held.get(worker.heartbeat.workerId) ?? 0
-    const judged = judge(postOf(worker, heldTokens, leasesOf(worker, crowders), now), order, house)
+    const judged = judge(candidateOf(worker, heldTokens, leasesOf(worker, crowders), now), order, snapshot)
     considered.counts[judged.fit] = (considered.counts[judged.fit] ?? 0) + 1
     if (judged.fit !== 'fits') continue
-    if (!best || prefers(ask, judged, best.judged)) best = { worker, judged }
+    if (!best || prefers(request, judged, best.judged)) best = { worker, judged }
     keepBest(considered.best, judged)
   }
-  return best && { ...best, order, considered }
+  return best && { ...best, request: order, considered }
 }
 
 function prefers({ preferWorkerId }: LeaseRequest, judged: JudgedWorker, best: JudgedWorker): boolean {
@@ -654,17 +682,18 @@ function prefers({ preferWorkerId }: LeaseRequest, judged: JudgedWorker, best: J
  * Where a request would go, without a lease: the worker that is to read its media. Where no place is free, the worker that
  * is least full, at home if one is there.
  */
-export function suggest(pool: FleetState, ask: LeaseRequest, now: number): WorkerEndpoint | undefined {
-  const choice = choose(pool, ask, 0, now)
-  if (choice) return placeOf(choice.worker)
-  const home = homeOf(ask.effort)
-  const load = (worker: FleetWorker) => runningOn(worker) / worker.heartbeat.slotsMax + Number(worker.side !== home)
+export function suggest(fleet: FleetState, request: LeaseRequest, now: number): WorkerEndpoint | undefined {
+  const choice = choose(fleet, request, 0, now)
+  if (choice) return endpointOf(choice.worker)
+  const preferredPool = homeOf(request.effort)
+  const load = (worker: FleetWorker) =>
+    runningOn(worker) / worker.heartbeat.slotsMax + Number(worker.assignedPool !== preferredPool)
   let least: FleetWorker | undefined
-  for (const worker of pool.workers.values()) {
-    if (!serves(worker, ask.model, ask.exclude, now)) continue
+  for (const worker of fleet.workers.values()) {
+    if (!isEligible(worker, request.model, request.exclude, now)) continue
     if (!least || load(worker) < load(least)) least = worker
   }
-  return least && placeOf(least)
+  return least && endpointOf(least)
 }
 
 function waitsFor({ queue }: FleetState, model: string): ModelSnapshot['waits'] {
@@ -673,15 +702,15 @@ function waitsFor({ queue }: FleetState, model: string): ModelSnapshot['waits'] 
 
 /** The others are counted only: in a busy fleet they are nearly all. */
 function withFreeSlot(
-  pool: FleetState,
+  fleet: FleetState,
   { model, exclude }: LeaseRequest,
   considered: Considered,
   now: number,
 ): FleetWorker[] {
   const free: FleetWorker[] = []
   let full = 0
-  for (const worker of pool.workers.values()) {
-    if (!serves(worker, model, exclude, now)) continue
+  for (const worker of fleet.workers.values()) {
+    if (!isEligible(worker, model, exclude, now)) continue
     if (runningOn(worker) >= worker.heartbeat.slotsMax) full += 1
     else free.push(worker)
   }
@@ -697,54 +726,63 @@ function keepBest(best: JudgedWorker[], judged: JudgedWorker): void {
 }
 
 function grant(
-  pool: FleetState,
-  ask: LeaseRequest,
+  fleet: FleetState,
+  request: LeaseRequest,
   choice: Choice,
   now: number,
   waited?: QueueEntry<LeaseRequest & Queued>,
-  held = pool.leases,
+  held = fleet.leases,
 ): LeaseOutcome {
-  const { worker, order, judged, considered } = choice
-  const { requestId, promptTokens, prefix } = ask
-  const { workerId, pool: home } = worker.heartbeat
+  const { worker, request: order, judged, considered } = choice
+  const { requestId, promptTokens, prefix } = request
+  const { workerId, pool: preferredPool } = worker.heartbeat
   const keepTokens = promptTokens + order.outputTokens
   addLease(
     worker,
     requestId,
-    { at: now, home: order.home, keepTokens, tenantId: ask.tenantId },
+    { at: now, preferredPool: order.preferredPool, keepTokens, tenantId: request.tenantId },
     Math.max(1, promptTokens - judged.heldTokens),
   )
   held.set(requestId, worker)
-  took(pool.shares, ask.tenantId, ask.weight)
-  pool.affinity.given(prefix, workerId)
+  took(fleet.shares, request.tenantId, request.weight)
+  fleet.affinity.given(prefix, workerId)
   began(worker.breaker, requestId)
   const waitedMs = waited ? now - waited.since : 0
   const position = waited?.position ?? null
-  const { side } = judged
+  const { assignedPool } = judged
   const why = whyOf(choice)
-  pool.decisions.attempt(requestId, { at: now, workerId, pool: home, side, why, waitedMs, position, ...considered })
-  return { kind: 'granted', place: placeOf(worker), waitedMs, position }
+  fleet.decisions.attempt(requestId, {
+    at: now,
+    workerId,
+    pool: preferredPool,
+    assignedPool,
+    why,
+    waitedMs,
+    position,
+    ...considered,
+  })
+  return { kind: 'granted', endpoint: endpointOf(worker), waitedMs, position }
 }
 
-function whyOf({ order, judged }: Choice): string {
+function whyOf({ request, judged }: Choice): string {
   const where =
-    judged.side === order.home
-      ? `a place on the ${order.home} side`
-      : `no place on the ${order.home} side in time, and room on the other`
+    judged.assignedPool === request.preferredPool
+      ? `a free slot in the ${request.preferredPool} pool`
+      : `no free slot in the ${request.preferredPool} pool in time, and one in the other pool`
   const prefix = judged.heldTokens > 0 ? `, holds about ${judged.heldTokens} tokens of the prompt` : ''
-  return `${where}; it uses least of its targets there${prefix}`
+  return `${where}; the request uses the least of its latency targets there${prefix}`
 }
 
-function placeOf({ heartbeat: beat, keyEpoch }: FleetWorker): WorkerEndpoint {
-  return { workerId: beat.workerId, keyEpoch, url: beat.url, pool: beat.pool }
+function endpointOf({ heartbeat, keyEpoch }: FleetWorker): WorkerEndpoint {
+  return { workerId: heartbeat.workerId, keyEpoch, url: heartbeat.url, pool: heartbeat.pool }
 }
 
-function note(pool: FleetState, ask: LeaseRequest, now: number): void {
-  const { requestId, tenantId, model, effort, priorityClass, weight, promptTokens } = ask
-  const expectedOutputTokens = Math.round(expectedLength(pool.lengths, model, effort, ask.outputTokensMax))
-  pool.decisions.begin({
+function note(fleet: FleetState, request: LeaseRequest, now: number): void {
+  const { requestId, tenantId, model, effort, priorityClass, weight, promptTokens } = request
+  const expectedOutputTokens = Math.round(expectedLength(fleet.lengths, model, effort, request.outputTokensMax))
+  fleet.decisions.begin({
     ...{ requestId, tenantId, model, effort, priorityClass, weight, promptTokens, expectedOutputTokens },
-    home: homeOf(effort),
+    preferredPool: homeOf(effort),
     cameAt: now,
     attempts: [],
     outcome: null,
@@ -754,64 +792,65 @@ function note(pool: FleetState, ask: LeaseRequest, now: number): void {
 
 /** Whether it would wait too long for what it asks, and not for what its tenant agreed to instead. */
 function wantsLess(
-  pool: FleetState,
-  ask: LeaseRequest,
+  fleet: FleetState,
+  request: LeaseRequest,
   lane: string,
   now: number,
-): ask is LeaseRequest & { effortUnderLoad: EffortWord } {
-  const { effortUnderLoad, again, model } = ask
-  if (effortUnderLoad === null || again || homeOf(effortUnderLoad) === homeOf(ask.effort)) return false
-  const other = `${otherPool(homeOf(ask.effort))} ${model}`
-  return expectedWaitMs(pool, lane, now) > underLoadMs && expectedWaitMs(pool, other, now) < underLoadMs
+): request is LeaseRequest & { effortUnderLoad: EffortWord } {
+  const { effortUnderLoad, again, model } = request
+  if (effortUnderLoad === null || again || homeOf(effortUnderLoad) === homeOf(request.effort)) return false
+  const other = `${otherPool(homeOf(request.effort))} ${model}`
+  return expectedWaitMs(fleet, lane, now) > underLoadMs && expectedWaitMs(fleet, other, now) < underLoadMs
 }
 
 /** For one that comes now; nothing is expected while nobody waits. */
-function expectedWaitMs(pool: FleetState, lane: string, now: number): number {
-  const backlog = pool.queue.backlog(lane)
+function expectedWaitMs(fleet: FleetState, lane: string, now: number): number {
+  const backlog = fleet.queue.backlog(lane)
   if (backlog === 0) return 0
-  return (backlog + 1) * (grantEveryMs(paceOf(pool, lane), now) ?? retryAfterUnknownMs)
+  return (backlog + 1) * (grantEveryMs(paceOf(fleet, lane), now) ?? retryAfterUnknownMs)
 }
 
 function hasCandidate(
-  pool: FleetState,
+  fleet: FleetState,
   { model, exclude }: Pick<LeaseRequest, 'model' | 'exclude'>,
   now: number,
 ): boolean {
-  for (const worker of pool.workers.values()) if (serves(worker, model, exclude, now)) return true
+  for (const worker of fleet.workers.values()) if (isEligible(worker, model, exclude, now)) return true
   return false
 }
 
-function hasSide(pool: FleetState, model: string, side: PoolName, now: number): boolean {
-  for (const worker of pool.workers.values()) if (worker.side === side && serves(worker, model, [], now)) return true
+function hasPool(fleet: FleetState, model: string, pool: PoolName, now: number): boolean {
+  for (const worker of fleet.workers.values())
+    if (worker.assignedPool === pool && isEligible(worker, model, [], now)) return true
   return false
 }
 
-function moveBorders(pool: FleetState, model: string, now: number): void {
-  const market = marketOf(pool, model, now)
+function moveSplits(fleet: FleetState, model: string, now: number): void {
+  const modelLoad = modelLoadOf(fleet, model, now)
   const most = Number.MAX_SAFE_INTEGER
   const expected = {
-    latency: expectedLength(pool.lengths, model, 'none', most),
-    throughput: expectedLength(pool.lengths, model, 'high', most),
+    latency: expectedLength(fleet.lengths, model, 'none', most),
+    throughput: expectedLength(fleet.lengths, model, 'high', most),
   }
-  moveBorder(market, model, pool.workers.values(), expected, waitsFor(pool, model), pool.spill, now)
+  moveSplit(modelLoad, model, fleet.workers.values(), expected, waitsFor(fleet, model), fleet.spill, now)
 }
 
-function marketOf(pool: FleetState, model: string, now: number): ModelLoad {
-  const known = pool.markets.get(model)
+function modelLoadOf(fleet: FleetState, model: string, now: number): ModelLoad {
+  const known = fleet.modelLoads.get(model)
   if (known) return known
-  if (pool.markets.size >= marketsMax) pool.markets.clear()
-  const market = newMarket(now)
-  pool.markets.set(model, market)
-  return market
+  if (fleet.modelLoads.size >= modelLoadsMax) fleet.modelLoads.clear()
+  const modelLoad = newModelLoad(now)
+  fleet.modelLoads.set(model, modelLoad)
+  return modelLoad
 }
 
-function speedOf(pool: FleetState, beat: Heartbeat): Speed {
-  const wide = keptSpeed(pool, beat.model, () => newSpeed(undefined))
-  return keptSpeed(pool, kindOf(beat), () => newSpeed(wide))
+function speedOf(fleet: FleetState, heartbeat: Heartbeat): Speed {
+  const wide = knownSpeed(fleet, heartbeat.model, () => newSpeed(undefined))
+  return knownSpeed(fleet, kindOf(heartbeat), () => newSpeed(wide))
 }
 
 /** The kinds that were not heard of for longest go first: one worker that changes its kind drops no other's figures. */
-function keptSpeed({ speeds }: FleetState, name: string, make: () => Speed): Speed {
+function knownSpeed({ speeds }: FleetState, name: string, make: () => Speed): Speed {
   const speed = speeds.get(name) ?? make()
   speeds.delete(name)
   const [oldest] = speeds.keys()
@@ -820,9 +859,9 @@ function keptSpeed({ speeds }: FleetState, name: string, make: () => Speed): Spe
   return speed
 }
 
-function waiting(ask: LeaseRequest): WaitingRequest {
-  const promised = ask.priorityClass === 'interactive'
-  return { ...ask, dueMs: promised ? targets[homeOf(ask.effort)].firstTokenMs : Number.POSITIVE_INFINITY }
+function waiting(request: LeaseRequest): WaitingRequest {
+  const promised = request.priorityClass === 'interactive'
+  return { ...request, dueMs: promised ? targets[homeOf(request.effort)].firstTokenMs : Number.POSITIVE_INFINITY }
 }
 
 function laneOf({ effort, model }: Pick<LeaseRequest, 'effort' | 'model'>): string {
@@ -833,19 +872,19 @@ function modelIn(lane: string): string {
   return lane.slice(lane.indexOf(' ') + 1)
 }
 
-function paceOf(pool: FleetState, lane: string): Pace {
-  const known = pool.paces.get(lane)
+function paceOf(fleet: FleetState, lane: string): Pace {
+  const known = fleet.paces.get(lane)
   if (known) return known
-  if (pool.paces.size >= pacesMax) pool.paces.clear()
+  if (fleet.paces.size >= pacesMax) fleet.paces.clear()
   const pace = newPace()
-  pool.paces.set(lane, pace)
+  fleet.paces.set(lane, pace)
   return pace
 }
 
 /** When those that wait in this lane will have been served, at the pace of late. */
-function retryAfterMs(pool: FleetState, lane: string, now: number): number {
-  const everyMs = grantEveryMs(paceOf(pool, lane), now)
+function retryAfterMs(fleet: FleetState, lane: string, now: number): number {
+  const everyMs = grantEveryMs(paceOf(fleet, lane), now)
   if (everyMs === undefined) return retryAfterUnknownMs
-  const wait = Math.ceil(everyMs * (pool.queue.backlog(lane) + 1))
-  return Math.min(retryAfterMostMs, Math.max(retryAfterLeastMs, wait))
+  const wait = Math.ceil(everyMs * (fleet.queue.backlog(lane) + 1))
+  return Math.min(retryAfterMaxMs, Math.max(retryAfterMinMs, wait))
 }

@@ -4,7 +4,7 @@ import { budgets } from '../../backends/model/budgets.ts'
 const windowMs = 1_000
 const workersMax = 1_024
 
-export class BeatRate {
+export class HeartbeatRate {
   /** In the order in which their windows began. */
   readonly #windows = new Map<string, { since: number; count: number }>()
 

@@ -14,14 +14,14 @@ import { openWorkerWord, workerSealKey } from '../auth/fleet.ts'
 import type { Env, Settings } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
 import { fleetOf } from './client.ts'
-import type { HeartbeatHeard } from './fleet-object.ts'
-import { BeatRate } from './heartbeat-rate.ts'
+import type { HeartbeatReply } from './fleet-object.ts'
+import { HeartbeatRate } from './heartbeat-rate.ts'
 import { readWorkerAnswer } from './worker-answer.ts'
 import { enrolmentOf, fenceOf, findWorker } from './worker-rows.ts'
 
 /** Two empty lists. */
 const probeAnswerBytesMax = 4_096
-const rate = new BeatRate()
+const rate = new HeartbeatRate()
 const HeartbeatCall = z.object({ heartbeat: z.string().max(128 * 1024) })
 
 /** @param after keeps work alive that continues after the answer */
@@ -34,33 +34,33 @@ export async function takeHeartbeat(
   const call = HeartbeatCall.safeParse(body)
   const token = call.success ? call.data.heartbeat : ''
   const word = await openWorkerWord('heartbeat', [token], settings.fleet, Heartbeat)
-  const [beat] = word?.claims ?? []
-  if (!word || beat?.workerId !== word.workerId) {
+  const [heartbeat] = word?.claims ?? []
+  if (!word || heartbeat?.workerId !== word.workerId) {
     throw new GatewayError(
       'permission_denied',
       'the heartbeat is not signed with a key of this fleet, or comes from a worker of another version: enrol the worker again, or update it',
     )
   }
-  if (!rate.allows(beat.workerId, Date.now())) {
-    const message = `worker ${beat.workerId} beats more than ${budgets.heartbeatsPerSecond.value} times a second. Send one heartbeat a second.`
+  if (!rate.allows(heartbeat.workerId, Date.now())) {
+    const message = `worker ${heartbeat.workerId} beats more than ${budgets.heartbeatsPerSecond.value} times a second. Send one heartbeat a second.`
     throw new GatewayError('rate_limit_exceeded', message, { retryAfterMs: 1_000 })
   }
-  const { status, answer, probe } = await hear(env, beat, word.epoch)
-  if (probe) after(probeWorker(env, settings, beat.workerId, probe))
+  const { status, answer, probe } = await hear(env, heartbeat, word.epoch)
+  if (probe) after(probeWorker(env, settings, heartbeat.workerId, probe))
   return { status, answer }
 }
 
 /** A worker that the fleet object does not know may be in the operator's books: it was enrolled before they were pushed. */
-async function hear(env: Env, beat: Heartbeat, keyEpoch: number): Promise<HeartbeatHeard> {
-  const heard = await fleetOf(env).heartbeat(beat, keyEpoch)
+async function hear(env: Env, heartbeat: Heartbeat, keyEpoch: number): Promise<HeartbeatReply> {
+  const heard = await fleetOf(env).heartbeat(heartbeat, keyEpoch)
   if (!heard.lookUp) return heard
-  const row = await findWorker(env.DB, beat.workerId).catch((error: unknown) => {
-    console.warn(`worker ${beat.workerId}: the operator's database does not answer`, error)
+  const row = await findWorker(env.DB, heartbeat.workerId).catch((error: unknown) => {
+    console.warn(`worker ${heartbeat.workerId}: the operator's database does not answer`, error)
     return null
   })
   if (!row) return heard
   await fleetOf(env).enrol(enrolmentOf(row), fenceOf(row))
-  return fleetOf(env).heartbeat(beat, keyEpoch)
+  return fleetOf(env).heartbeat(heartbeat, keyEpoch)
 }
 
 /** An inquiry about no request: it shows that this worker answers at its address, with its key and a clock that is near. */
@@ -68,7 +68,7 @@ async function probeWorker(
   env: Env,
   settings: Settings,
   workerId: string,
-  { url, instance, keyEpoch }: NonNullable<HeartbeatHeard['probe']>,
+  { url, instance, keyEpoch }: NonNullable<HeartbeatReply['probe']>,
 ): Promise<void> {
   const claims: Inquiry = { workerId, requestIds: [], expiresAt: Date.now() + budgets.workerProbeMs.value }
   const key = await workerSealKey(settings.fleet, workerId, keyEpoch)

@@ -10,7 +10,7 @@ import { refusal } from './refusal.ts'
 
 export interface GrantedLease {
   pool: PoolName
-  place: WorkerEndpoint
+  endpoint: WorkerEndpoint
   waitedMs: number
   /** In the queue, when it came; null when it did not wait. */
   position: number | null
@@ -24,34 +24,34 @@ export interface GrantedLease {
  * The caller owns the lease: the receipt gives it back, or `releaseLease` does.
  */
 export async function route(
-  line: RequestContext,
+  context: RequestContext,
   order: Omit<LeaseRequest, 'requestId'>,
   wait: Wait,
 ): Promise<GrantedLease> {
-  const ask = { requestId: line.requestId, ...order }
+  const ask = { requestId: context.requestId, ...order }
   wait.begin()
-  const outcome = await leaseLowering(line, ask, wait).finally(() => wait.end())
+  const outcome = await leaseLowering(context, ask, wait).finally(() => wait.end())
   if (outcome.kind !== 'granted') throw refusal(outcome, ask.model)
-  const { place, waitedMs, position } = outcome
+  const { endpoint, waitedMs, position } = outcome
   if (position !== null) wait.past = { position, waitedMs }
-  return { pool: place.pool, place, waitedMs, position, effort: wait.lowered ?? ask.effort }
+  return { pool: endpoint.pool, endpoint, waitedMs, position, effort: wait.lowered ?? ask.effort }
 }
 
-async function leaseLowering(line: RequestContext, ask: LeaseRequest, wait: Wait): Promise<LeaseOutcome> {
-  const outcome = await leaseIn(line, ask)
+async function leaseLowering(context: RequestContext, request: LeaseRequest, wait: Wait): Promise<LeaseOutcome> {
+  const outcome = await leaseIn(context, request)
   if (outcome.kind !== 'lower-effort') return outcome
   wait.lowered = outcome.effort
   // The hashes are of the prompt with the other effort.
-  return leaseIn(line, { ...ask, effort: outcome.effort, effortUnderLoad: null, prefix: [] })
+  return leaseIn(context, { ...request, effort: outcome.effort, effortUnderLoad: null, prefix: [] })
 }
 
-async function leaseIn(line: RequestContext, ask: LeaseRequest): Promise<LeaseOutcome> {
-  const fleet = fleetOf(line.env)
-  const cancel = () => line.waitUntil(fleet.release([ask.requestId]))
-  line.left.addEventListener('abort', cancel, { once: true })
+async function leaseIn(context: RequestContext, request: LeaseRequest): Promise<LeaseOutcome> {
+  const fleet = fleetOf(context.env)
+  const cancel = () => context.waitUntil(fleet.release([request.requestId]))
+  context.left.addEventListener('abort', cancel, { once: true })
   try {
-    return await fleet.lease(ask)
+    return await fleet.lease(request)
   } finally {
-    line.left.removeEventListener('abort', cancel)
+    context.left.removeEventListener('abort', cancel)
   }
 }

@@ -18,8 +18,8 @@ export class Wait {
   #asking: Promise<void> | undefined
   #askAt = 0
 
-  constructor(line: RequestContext) {
-    this.#line = line
+  constructor(context: RequestContext) {
+    this.#line = context
   }
 
   begin(): void {

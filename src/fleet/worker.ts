@@ -11,13 +11,13 @@ import { observePrompt, observeTokens, promptPerMs, type Speed, tokenMsAt } from
 export interface SlotLease {
   at: number
   tenantId: string
-  home: PoolName
+  preferredPool: PoolName
   /** Prompt tokens that the worker likely had to read first: others' and its own. */
   readTokens: number
   /** What it will likely keep in the worker's cache. */
   keepTokens: number
   /** How many ran there when it began, itself included. */
-  beside: number
+  concurrent: number
 }
 
 export interface FleetWorker {
@@ -38,18 +38,18 @@ export interface FleetWorker {
   /** By request id. */
   leases: Map<string, SlotLease>
   /** On which side of the border it stands; its home until it is moved. */
-  side: PoolName
+  assignedPool: PoolName
   /** Shared by all of its kind. */
   speed: Speed
   /** How much slower than its kind it was of late. */
-  slower: number
+  slowdown: number
   /** What its answers took of late, and what they would have taken on average; see `slower`. */
   pace: { busyMs: number; expectedMs: number }
   unreadTokens: number
   unreadAt: number
   keptTokens: number
   /** Leases that are at home on the latency side. */
-  quick: number
+  latencyCount: number
   /** What was reported when its speed was last taken. */
   reported: { outputTokens: number; running: number; at: number }
 }
@@ -66,20 +66,20 @@ export interface Ended {
 }
 
 /** With fewer neighbours the sums of a second say little; receipts tell those. */
-const reportedLeast = 4
+const reportedMin = 4
 const reportEveryMs = 500
 /** Short ones: over a longer time others came and went. */
-const answerMostMs = 30_000
-const answerTokensLeast = 16
-const promptTokensLeast = 256
-const slowerFade = 0.95
-const slowerMost = 4
+const answerMsMax = 30_000
+const answerTokensMin = 16
+const promptTokensMin = 256
+const slowdownFade = 0.95
+const slowdownMax = 4
 /** Until so much was seen, a worker is taken to be as fast as its kind: answers times milliseconds. */
 const evenMs = 100_000
 
-export function newWorker(beat: Heartbeat, keyEpoch: number, speed: Speed, now: number): FleetWorker {
+export function newWorker(heartbeat: Heartbeat, keyEpoch: number, speed: Speed, now: number): FleetWorker {
   return {
-    heartbeat: beat,
+    heartbeat,
     keyEpoch,
     seenAt: now,
     failed: false,
@@ -89,15 +89,15 @@ export function newWorker(beat: Heartbeat, keyEpoch: number, speed: Speed, now: 
     breaker: newBreaker(),
     unleased: 0,
     leases: new Map(),
-    side: beat.pool,
+    assignedPool: heartbeat.pool,
     speed,
-    slower: 1,
+    slowdown: 1,
     pace: { busyMs: 0, expectedMs: 0 },
     unreadTokens: 0,
     unreadAt: now,
     keptTokens: 0,
-    quick: 0,
-    reported: { outputTokens: beat.outputTokensTotal, running: beat.running.length, at: beat.sentAt },
+    latencyCount: 0,
+    reported: { outputTokens: heartbeat.outputTokensTotal, running: heartbeat.running.length, at: heartbeat.sentAt },
   }
 }
 
@@ -106,39 +106,39 @@ export function kindOf({ model, engine, pool, slotsMax }: Heartbeat): string {
   return `${model} ${engine} ${pool} ${slotsMax}`
 }
 
-export function serves(worker: FleetWorker, model: string, exclude: readonly string[], now: number): boolean {
-  const { failed, hold, heartbeat: beat, seenAt, breaker } = worker
-  const here = !failed && !hold && beat.state === 'ready' && now - seenAt <= heartbeatLostMs
-  return here && beat.model === model && !exclude.includes(beat.workerId) && lets(breaker, now)
+export function isEligible(worker: FleetWorker, model: string, exclude: readonly string[], now: number): boolean {
+  const { failed, hold, heartbeat, seenAt, breaker } = worker
+  const here = !failed && !hold && heartbeat.state === 'ready' && now - seenAt <= heartbeatLostMs
+  return here && heartbeat.model === model && !exclude.includes(heartbeat.workerId) && lets(breaker, now)
 }
 
 /** What keeps requests from it, first; else its own word. */
-export function conditionOf({ hold, failed, failedWhy, heartbeat: beat }: FleetWorker): {
+export function conditionOf({ hold, failed, failedWhy, heartbeat }: FleetWorker): {
   state: WorkerState
   reason: string | null
 } {
   if (hold) return hold
-  return failed ? { state: 'unreachable', reason: failedWhy ?? null } : { state: beat.state, reason: null }
+  return failed ? { state: 'unreachable', reason: failedWhy ?? null } : { state: heartbeat.state, reason: null }
 }
 
 export function runningOn({ unleased, leases }: FleetWorker): number {
   return unleased + leases.size
 }
 
-export function postOf(worker: FleetWorker, heldTokens: number, crowding: number, now: number): WorkerCandidate {
-  const { heartbeat: beat, side, speed, slower, keptTokens } = worker
+export function candidateOf(worker: FleetWorker, heldTokens: number, crowding: number, now: number): WorkerCandidate {
+  const { heartbeat, assignedPool, speed, slowdown, keptTokens } = worker
   return {
-    workerId: beat.workerId,
-    home: beat.pool,
-    side,
+    workerId: heartbeat.workerId,
+    preferredPool: heartbeat.pool,
+    assignedPool,
     running: runningOn(worker),
     crowding,
-    slotsMax: beat.slotsMax,
+    slotsMax: heartbeat.slotsMax,
     speed,
-    slower,
+    slowdown,
     unreadTokens: unread(worker, now),
     keptTokens,
-    keptTokensMax: beat.kvTokensMax,
+    keptTokensMax: heartbeat.kvTokensMax,
     heldTokens,
   }
 }
@@ -154,15 +154,15 @@ export function leasesOf(worker: FleetWorker, tenantIds: readonly string[]): num
 export function addLease(
   worker: FleetWorker,
   requestId: string,
-  lease: Omit<SlotLease, 'beside' | 'readTokens'>,
+  lease: Omit<SlotLease, 'concurrent' | 'readTokens'>,
   freshTokens: number,
 ) {
   const readTokens = unread(worker, lease.at) + freshTokens
   worker.unreadTokens = readTokens
   worker.unreadAt = lease.at
   worker.keptTokens += lease.keepTokens
-  worker.leases.set(requestId, { ...lease, readTokens, beside: runningOn(worker) + 1 })
-  if (lease.home === 'latency') worker.quick += 1
+  worker.leases.set(requestId, { ...lease, readTokens, concurrent: runningOn(worker) + 1 })
+  if (lease.preferredPool === 'latency') worker.latencyCount += 1
 }
 
 export function dropLease(worker: FleetWorker, requestId: string): SlotLease | undefined {
@@ -170,22 +170,21 @@ export function dropLease(worker: FleetWorker, requestId: string): SlotLease | u
   if (!lease) return undefined
   worker.leases.delete(requestId)
   worker.keptTokens -= lease.keepTokens
-  if (lease.home === 'latency') worker.quick -= 1
+  if (lease.preferredPool === 'latency') worker.latencyCount -= 1
   return lease
 }
 
 /** A heartbeat's sums, as the speed of the batch that ran since the last one. */
-export function observeBeat(worker: FleetWorker, beat: Heartbeat, now: number): void {
+export function observeHeartbeat(worker: FleetWorker, heartbeat: Heartbeat, now: number): void {
   const { reported } = worker
-  const ms = beat.sentAt - reported.at
+  const ms = heartbeat.sentAt - reported.at
   if (ms < reportEveryMs) return
-  const running = beat.running.length
-  const claimed = beat.outputTokensTotal - reported.outputTokens
+  const running = heartbeat.running.length
+  const claimed = heartbeat.outputTokensTotal - reported.outputTokens
   const tokens = claimed < 0 ? claimed : believedTokens(claimed, Math.max(running, reported.running), ms)
   const batch = (running + reported.running) / 2
-  if (tokens >= 0 && Math.min(running, reported.running) >= reportedLeast)
-    observe(worker, batch, ms * batch, tokens, now)
-  worker.reported = { outputTokens: beat.outputTokensTotal, running, at: beat.sentAt }
+  if (tokens >= 0 && Math.min(running, reported.running) >= reportedMin) observe(worker, batch, ms * batch, tokens, now)
+  worker.reported = { outputTokens: heartbeat.outputTokensTotal, running, at: heartbeat.sentAt }
 }
 
 /** What a worker claims to have written, no more than that many answers can have had: all tenants' placement learns of it. */
@@ -199,12 +198,12 @@ export function observeEnd(worker: FleetWorker, lease: SlotLease, end: Ended, no
   const { firstTokenMs, outputTokens, ms } = end
   if (!end.finished || firstTokenMs === null) return
   const answerMs = ms - firstTokenMs
-  const batch = (lease.beside + runningOn(worker)) / 2
-  if (outputTokens >= answerTokensLeast && answerMs > 0 && answerMs <= answerMostMs && batch < reportedLeast) {
+  const batch = (lease.concurrent + runningOn(worker)) / 2
+  if (outputTokens >= answerTokensMin && answerMs > 0 && answerMs <= answerMsMax && batch < reportedMin) {
     observe(worker, batch, answerMs, outputTokens - 1, now)
   }
   const read = Math.max(end.promptTokens - end.cachedTokens, lease.readTokens)
-  if (end.promptTokens - end.cachedTokens >= promptTokensLeast && firstTokenMs > 0) {
+  if (end.promptTokens - end.cachedTokens >= promptTokensMin && firstTokenMs > 0) {
     observePrompt(worker.speed, read, firstTokenMs)
   }
 }
@@ -215,9 +214,12 @@ function observe(worker: FleetWorker, batch: number, busyMs: number, tokens: num
   // Nothing was known before.
   if (tokens > 0 && expectedMs === 0) return
   const { pace } = worker
-  pace.busyMs = pace.busyMs * slowerFade + busyMs
-  pace.expectedMs = pace.expectedMs * slowerFade + expectedMs
-  worker.slower = Math.min(slowerMost, Math.max(1 / slowerMost, (pace.busyMs + evenMs) / (pace.expectedMs + evenMs)))
+  pace.busyMs = pace.busyMs * slowdownFade + busyMs
+  pace.expectedMs = pace.expectedMs * slowdownFade + expectedMs
+  worker.slowdown = Math.min(
+    slowdownMax,
+    Math.max(1 / slowdownMax, (pace.busyMs + evenMs) / (pace.expectedMs + evenMs)),
+  )
 }
 
 function unread({ speed, unreadTokens, unreadAt }: FleetWorker, now: number): number {

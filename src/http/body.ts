@@ -31,7 +31,7 @@ export interface JsonBody {
   hold: BodyHold | null
 }
 
-export interface BodyOrder {
+export interface BodyOptions {
   bytesMax: number
   /** Called once, before more than `bodyLargeBytes` are held; a rejection ends the reading. */
   beforeLarge?: (() => Promise<unknown>) | undefined
@@ -39,7 +39,7 @@ export interface BodyOrder {
   tenantId?: string
 }
 
-export async function readJsonBody(request: Request, order: BodyOrder): Promise<JsonBody> {
+export async function readJsonBody(request: Request, order: BodyOptions): Promise<JsonBody> {
   const declared = Number(request.headers.get('content-length') ?? 0)
   if (declared > drainedTimes * order.bytesMax) throw tooLarge(order.bytesMax)
   const scan = new JsonScan({
@@ -81,7 +81,7 @@ function parse(bytes: Uint8Array<ArrayBuffer>, scan: JsonScan): unknown {
 async function readScanned(
   request: Request,
   declared: number,
-  { bytesMax, beforeLarge }: BodyOrder,
+  { bytesMax, beforeLarge }: BodyOptions,
   scan: JsonScan,
   hold: BodyHold,
 ): Promise<Uint8Array<ArrayBuffer>> {
@@ -101,7 +101,7 @@ async function readScanned(
   }
 }
 
-interface Reading extends BodyOrder {
+interface Reading extends BodyOptions {
   declared: number
   scan: JsonScan
   hold: BodyHold

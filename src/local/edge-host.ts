@@ -18,13 +18,25 @@ const Order = z.object({
   port: z.number(),
   bindings: z.record(z.string(), z.string()),
 })
-export type EdgeOrder = z.infer<typeof Order>
+export type EdgeOptions = z.infer<typeof Order>
 
 const order = Order.parse(JSON.parse(process.env.TRAMONTANE_EDGE_ORDER ?? '{}'))
 
 // Both helpers are unstable by name and pinned by version; their types disagree about the options' shape.
 const { workerOptions } = unstable_getMiniflareWorkerOptions(join(order.root, 'wrangler.toml')) as unknown as {
-  workerOptions: Record<string, unknown> & { bindings: Record<string, unknown> }
+  workerOptions: Record<string, unknown> & {
+    bindings: Record<string, unknown>
+    durableObjects: Record<string, { className: string }>
+  }
+}
+/** Classes that were renamed keep their objects: Miniflare derives an object's id from this key. */
+const uniqueKeys: Record<string, string> = {
+  FleetObject: 'tramontane-PoolObject',
+  ResponsesObject: 'tramontane-AnswersObject',
+}
+for (const object of Object.values(workerOptions.durableObjects)) {
+  const unsafeUniqueKey = uniqueKeys[object.className]
+  if (unsafeUniqueKey) Object.assign(object, { unsafeUniqueKey })
 }
 const options = convertV4MiniflareOptions({
   workers: [

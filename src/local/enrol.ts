@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
 import { type PoolName, poolNames } from '../../backends/wire/dispatch.ts'
 import { slotsPerWorkerMax } from '../../backends/wire/heartbeat.ts'
-import { mintWorkerKey } from '../auth/fleet.ts'
+import { newWorkerKey } from '../auth/fleet.ts'
 import { Secret } from '../auth/secret.ts'
 import type { State } from './home.ts'
 
@@ -36,7 +36,7 @@ export async function enrolLocalWorkers(local: LocalWorkers): Promise<Record<Poo
 
 /** The edge shows a key once; this process has the secret that keys are derived from. */
 export function localWorkerKey(state: State, pool: PoolName, epoch: number): Promise<string> {
-  return mintWorkerKey(new Secret(state.fleetSecret), localWorkerId(pool), epoch)
+  return newWorkerKey(new Secret(state.fleetSecret), localWorkerId(pool), epoch)
 }
 
 function localWorkerId(pool: PoolName): string {

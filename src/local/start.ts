@@ -11,7 +11,7 @@ import { type PoolName, poolNames } from '../../backends/wire/dispatch.ts'
 import { sha256Hex } from '../auth/secret.ts'
 import { HedgeAfter } from '../chat/hedge-after.ts'
 import { bundle } from './bundle.ts'
-import type { EdgeOrder } from './edge-host.ts'
+import type { EdgeOptions } from './edge-host.ts'
 import { enrolLocalWorkers, localWorkerKey } from './enrol.ts'
 import { readStartEnvironment } from './environment.ts'
 import { greeting } from './greeting.ts'
@@ -45,7 +45,7 @@ async function start(): Promise<void> {
 
   const baseUrl = `http://${host}:${port}`
   const operatorKeyHash = await sha256Hex(state.operatorKey)
-  const order = (build: string): EdgeOrder => ({
+  const order = (build: string): EdgeOptions => ({
     root,
     home,
     build,

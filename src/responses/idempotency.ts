@@ -11,7 +11,7 @@ import { sha256Hex } from '../auth/secret.ts'
 import type { RequestContext } from '../chat/context.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { takeRates } from '../tenant/take-rates.ts'
-import { answersStub } from './previous-response.ts'
+import { responsesStub } from './previous-response.ts'
 
 const header = 'idempotency-key'
 const keyMax = 255
@@ -42,7 +42,7 @@ export type Replayed = Response | IdempotentAttempt
 /** @returns the answer that was given before, or the attempt that is to be made */
 export async function replay(
   request: Request,
-  line: RequestContext,
+  context: RequestContext,
   key: ApiKey,
   bodyDigest: string,
   { models, model }: ReplayScope,
@@ -54,13 +54,13 @@ export async function replay(
     const message = `model: this key may not ask ${model}. Use one of ${models.join(', ')}, or another key.`
     throw new GatewayError('permission_denied', message)
   }
-  const stub = answersStub(line.env, key.tenantId)
+  const stub = responsesStub(context.env, key.tenantId)
   const replayId = `replay_${await sha256Hex(`${key.keyId} ${given}`)}`
   const asked = await sha256Hex(`${new URL(request.url).pathname} ${bodyDigest}`)
-  const begun = await stub.begin(replayId, asked, line.requestId)
+  const begun = await stub.begin(replayId, asked, context.requestId)
   switch (begun.kind) {
     case 'run':
-      return attempt(line, key, replayId)
+      return attempt(context, key, replayId)
     case 'other-request':
       throw new GatewayError('idempotency_mismatch', `${header}: it came with another body before: take a new one`, {
         param: header,
@@ -71,16 +71,16 @@ export async function replay(
         retryAfterMs: 1_000,
       })
     case 'answer':
-      await takeRates(line, key, 0)
+      await takeRates(context, key, 0)
       return new Response(begun.text, { headers: [...begun.headers, ['idempotency-replayed', 'true']] })
   }
 }
 
-function attempt(line: RequestContext, key: ApiKey, replayId: string): IdempotentAttempt {
+function attempt(context: RequestContext, key: ApiKey, replayId: string): IdempotentAttempt {
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true })
   let text = ''
   let ended = false
-  const stub = () => answersStub(line.env, key.tenantId)
+  const stub = () => responsesStub(context.env, key.tenantId)
   const attempt: IdempotentAttempt = {
     take(bytes) {
       text += decoder.decode(bytes, { stream: true })
@@ -90,13 +90,13 @@ function attempt(line: RequestContext, key: ApiKey, replayId: string): Idempoten
       ended = true
       const kept = [...headers].filter(([name]) => !notKept.has(name))
       await stub()
-        .finish(replayId, line.requestId, kept, text, Date.now() + keptMs)
-        .catch((error: unknown) => logError(`request ${line.requestId}: its answer is not kept`, error))
+        .finish(replayId, context.requestId, kept, text, Date.now() + keptMs)
+        .catch((error: unknown) => logError(`request ${context.requestId}: its answer is not kept`, error))
     },
     drop() {
       if (ended) return
       ended = true
-      line.waitUntil(stub().abandon(replayId, line.requestId))
+      context.waitUntil(stub().abandon(replayId, context.requestId))
     },
   }
   return attempt

@@ -2,24 +2,24 @@
 import { budgets } from '../../backends/model/budgets.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { RequestContext } from '../chat/context.ts'
-import { noPast, type PreviousTurns, type Reference, type StoredResponse } from '../dialects/dialect.ts'
+import { noPreviousTurns, type PreviousTurns, type Reference, type StoredResponse } from '../dialects/dialect.ts'
 import type { Env } from '../env.ts'
 import { GatewayError, logError } from '../http/errors.ts'
-import type { AnswersObject } from './responses-object.ts'
+import type { ResponsesObject } from './responses-object.ts'
 
 const dayMs = 86_400_000
 
-export function answersStub(env: Env, tenantId: string): DurableObjectStub<AnswersObject> {
-  return env.ANSWERS.getByName(tenantId)
+export function responsesStub(env: Env, tenantId: string): DurableObjectStub<ResponsesObject> {
+  return env.RESPONSES.getByName(tenantId)
 }
 
 /** What the client refers to. Its key was found good before. */
-export async function recall(
-  line: RequestContext,
+export async function previousResponse(
+  context: RequestContext,
   key: ApiKey,
   reference: Reference | undefined,
 ): Promise<PreviousTurns> {
-  if (!reference) return noPast
+  if (!reference) return noPreviousTurns
   const { previousId } = reference
   const itemIds = [...new Set(reference.itemIds)]
   const { value: itemsMax } = budgets.recalledItems
@@ -27,7 +27,7 @@ export async function recall(
     const message = `input: refers to more than ${itemsMax} kept items. Use previous_response_id, or send the items.`
     throw new GatewayError('invalid_value', message, { param: 'input' })
   }
-  const { turns, items } = await answersStub(line.env, key.tenantId).recall(previousId, itemIds)
+  const { turns, items } = await responsesStub(context.env, key.tenantId).previousResponse(previousId, itemIds)
   return {
     turns: turns === undefined ? undefined : (JSON.parse(turns) as PreviousTurns['turns']),
     items: new Map(JSON.parse(items) as [string, unknown][]),
@@ -36,18 +36,18 @@ export async function recall(
 
 /** Keeps an answer for the tenant's retention. Tells whether it did; an answer is not lost because it was not kept. */
 export async function keepResponse(
-  line: RequestContext,
+  context: RequestContext,
   key: ApiKey,
-  kept: StoredResponse,
+  stored: StoredResponse,
   days: number,
 ): Promise<boolean> {
   if (days === 0) return false
   try {
     // Plain values only: what a writer holds may not go through RPC as it is.
-    const plain = JSON.parse(JSON.stringify(kept)) as StoredResponse
-    return await answersStub(line.env, key.tenantId).keep(plain, Date.now() + days * dayMs)
+    const plain = JSON.parse(JSON.stringify(stored)) as StoredResponse
+    return await responsesStub(context.env, key.tenantId).keep(plain, Date.now() + days * dayMs)
   } catch (error) {
-    logError(`request ${line.requestId}: its response is not kept`, error)
+    logError(`request ${context.requestId}: its response is not kept`, error)
     return false
   }
 }

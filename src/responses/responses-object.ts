@@ -5,15 +5,15 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { StoredResponse } from '../dialects/dialect.ts'
 import type { SqlRow } from '../tenant/rows.ts'
-import { type AnswersStore, type Begun, openAnswers } from './responses-store.ts'
+import { type Begun, openResponses, type ResponsesStore } from './responses-store.ts'
 
 /** How long an attempt may take before it is given up: longer than any queue plus any answer. */
 const attemptMs = 15 * 60_000
 /** How long a request waits for the answer of its twin. */
 const waitMs = 25_000
 
-export class AnswersObject extends DurableObject {
-  readonly #store: AnswersStore
+export class ResponsesObject extends DurableObject {
+  readonly #store: ResponsesStore
   /** Who waits for an attempt to end. */
   readonly #waiting = new Map<string, Set<() => void>>()
   #alarmAt: number | null = null
@@ -22,7 +22,7 @@ export class AnswersObject extends DurableObject {
     super(state, env as never)
     const { sql } = state.storage
     this.#store = state.storage.transactionSync(() =>
-      openAnswers({
+      openResponses({
         all: (query, ...values) => sql.exec<SqlRow>(query, ...values).toArray(),
         run: (query, ...values) => void sql.exec(query, ...values),
       }),
@@ -33,14 +33,14 @@ export class AnswersObject extends DurableObject {
   }
 
   /** Whether it is kept now. */
-  keep(kept: StoredResponse, expiresAt: number): boolean {
-    const done = this.ctx.storage.transactionSync(() => this.#store.keep(kept, expiresAt))
+  keep(stored: StoredResponse, expiresAt: number): boolean {
+    const done = this.ctx.storage.transactionSync(() => this.#store.keep(stored, expiresAt))
     if (done) this.#wakeAt(expiresAt)
     return done
   }
 
-  recall(previousId: string | undefined, itemIds: string[]) {
-    const { turns, items } = this.#store.recall(previousId, itemIds, Date.now())
+  previousResponse(previousId: string | undefined, itemIds: string[]) {
+    const { turns, items } = this.#store.previousResponse(previousId, itemIds, Date.now())
     // As JSON: what RPC carries has to be of known shape, and these are the client's own.
     return { turns: turns && JSON.stringify(turns), items: JSON.stringify(items) }
   }

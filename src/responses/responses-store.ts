@@ -55,10 +55,10 @@ export type Begun =
   | { kind: 'running' }
   | { kind: 'other-request' }
 
-export type AnswersStore = ReturnType<typeof openAnswers>
+export type ResponsesStore = ReturnType<typeof openResponses>
 
 /** @param charactersMax of everything that is kept */
-export function openAnswers(sql: Sql, charactersMax = tenantCharactersMax) {
+export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
   for (const statement of schema) sql.run(statement)
 
   function put(id: string, previousId: string | null, expiresAt: number, parts: Record<string, string>): boolean {
@@ -154,7 +154,7 @@ export function openAnswers(sql: Sql, charactersMax = tenantCharactersMax) {
       return true
     },
     /** Each item that is kept, by its id, and all turns up to the response, or none where one is missing. */
-    recall(previousId: string | undefined, itemIds: readonly string[], now: number) {
+    previousResponse(previousId: string | undefined, itemIds: readonly string[], now: number) {
       return { turns: turns(previousId, now), items: itemsOf(itemIds, now) }
     },
     /** The answer as it was given, in JSON. */

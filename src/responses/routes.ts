@@ -5,14 +5,14 @@ import { accept, parse, tenantStub } from '../admin/context.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { type Env, settings } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
-import { answersStub } from './previous-response.ts'
-import type { AnswersObject } from './responses-object.ts'
+import { responsesStub } from './previous-response.ts'
+import type { ResponsesObject } from './responses-object.ts'
 
 type AnswersContext = Context<{ Bindings: Env }>
 
-export const keptResponses = new Hono<{ Bindings: Env }>()
+export const storedResponses = new Hono<{ Bindings: Env }>()
 
-keptResponses.get('/:id', async (context) => {
+storedResponses.get('/:id', async (context) => {
   if (context.req.query('stream') === 'true')
     throw new GatewayError('invalid_value', 'stream: a response that is kept is given whole: leave it out', {
       param: 'stream',
@@ -22,7 +22,7 @@ keptResponses.get('/:id', async (context) => {
   return context.body(body, 200, { 'content-type': 'application/json' })
 })
 
-keptResponses.delete('/:id', async (context) => {
+storedResponses.delete('/:id', async (context) => {
   const { stub, id } = await find(context)
   if (!(await stub.forget(id))) gone(id)
   return context.json({ id, object: 'response', deleted: true })
@@ -34,7 +34,7 @@ export const ItemsPage = z.object({
   order: z.enum(['asc', 'desc']).default('desc'),
 })
 
-keptResponses.get('/:id/input_items', async (context) => {
+storedResponses.get('/:id/input_items', async (context) => {
   const { stub, id } = await find(context)
   const { limit, after, order } = parse(context.req.query(), ItemsPage)
   const sent = JSON.parse((await stub.input(id)) ?? gone(id)) as object[]
@@ -56,12 +56,12 @@ keptResponses.get('/:id/input_items', async (context) => {
 })
 
 /** Each tenant has an object of its own: what belongs to another is not there. */
-async function find(context: AnswersContext): Promise<{ stub: DurableObjectStub<AnswersObject>; id: string }> {
+async function find(context: AnswersContext): Promise<{ stub: DurableObjectStub<ResponsesObject>; id: string }> {
   const { macKey } = await settings(context.env)
   const { tenantId, keyId, secretHash } = await authenticate(context.req.raw.headers, macKey)
   accept(await tenantStub(context.env, tenantId).identify({ kind: 'key', keyId, secretHash }, 'ask'))
   const id = context.req.param('id') ?? ''
-  return { stub: answersStub(context.env, tenantId), id: /^resp_[0-9a-f]{32}$/.test(id) ? id : gone(id) }
+  return { stub: responsesStub(context.env, tenantId), id: /^resp_[0-9a-f]{32}$/.test(id) ? id : gone(id) }
 }
 
 function gone(id: string): never {

@@ -33,11 +33,11 @@ export async function inquire(env: Env, requestIds: string[], now: number): Prom
 /** The requests that the worker can prove it was given. */
 async function ask(
   env: Env,
-  place: WorkerEndpoint,
+  endpoint: WorkerEndpoint,
   requestIds: string[],
   now: number,
 ): Promise<BelievedAnswer | undefined> {
-  const { workerId, keyEpoch, url } = place
+  const { workerId, keyEpoch, url } = endpoint
   const { fleet } = await settings(env)
   const claims: Inquiry = { workerId, requestIds, expiresAt: now + answerWithinMs }
   const key = await workerSealKey(fleet, workerId, keyEpoch)

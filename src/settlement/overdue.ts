@@ -21,9 +21,9 @@ const silentMs = 5 * 60_000
 /** Longer than any worker that comes back takes to come back. */
 export const overdueMaxMs = 24 * 3_600_000
 
-export function judgeOverdue(booking: Reservation, known: Known, now: number): Overdue {
-  if (now - booking.openedAt >= overdueMaxMs) return { kind: 'expire' }
-  if (known.running.has(booking.requestId)) return { kind: 'extend', expiresAt: now + runningMs }
-  if (known.owed.has(booking.requestId)) return { kind: 'extend', expiresAt: now + owedMs }
+export function judgeOverdue(reservation: Reservation, known: Known, now: number): Overdue {
+  if (now - reservation.openedAt >= overdueMaxMs) return { kind: 'expire' }
+  if (known.running.has(reservation.requestId)) return { kind: 'extend', expiresAt: now + runningMs }
+  if (known.owed.has(reservation.requestId)) return { kind: 'extend', expiresAt: now + owedMs }
   return known.silent ? { kind: 'extend', expiresAt: now + silentMs } : { kind: 'expire' }
 }

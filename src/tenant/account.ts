@@ -6,12 +6,12 @@
 import type { Rates } from '../../backends/model/money.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import {
-  type AdmissionOrder,
   type AdmissionRefusal,
+  type AdmissionRequest,
   admit,
   hostedCard,
   priorityClassOf,
-  type RateOrder,
+  type RateRequest,
   ratesLeft,
   readmit,
   takeRates,
@@ -27,7 +27,7 @@ import {
   type Reservation,
   settle,
 } from './ledger/ledger.ts'
-import { burdenTime, chargeHolder, moneyLeft, openHolder, settleHolder } from './limits/limits.ts'
+import { budgetTime, chargeLimits, moneyLeft, openLimits, settleLimits } from './limits/limits.ts'
 import type { Admission, RatesTaken } from './rpc.ts'
 import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store.ts'
 
@@ -57,27 +57,27 @@ export class TenantAccount {
     return key
   }
 
-  admit(order: AdmissionOrder, now: number): Admission | AdmissionRefusal {
+  admit(order: AdmissionRequest, now: number): Admission | AdmissionRefusal {
     const tenant = this.tenant()
     if (!tenant) return noTenant
     const key = this.key(order.keyId)
-    const openedAt = burdens(tenant, key, now)
+    const openedAt = budgetTimeOf(tenant, key, now)
     const rows = {
       tenant: opened(tenant, openedAt),
       key: key && opened(key, openedAt),
       rates: this.store.rates(order.model, now),
-      booking: this.store.booking(order.requestId),
+      reservation: this.store.reservation(order.requestId),
     }
     const admitted = admit(order, rows, now)
     if (!admitted.ok) return admitted
-    if (this.store.earlyVoids.has(order.requestId)) return givenUp(order.requestId)
+    if (this.store.earlyVoids.has(order.requestId)) return abandoned(order.requestId)
     this.#put(admitted.tenant, admitted.key)
-    this.store.putBooking({ ...admitted.booking, openedAt })
+    this.store.putReservation({ ...admitted.reservation, openedAt })
     return {
       ok: true,
       rates: admitted.rates,
       hostedRates: tenant.settings.hosted === 'last-resort' ? this.#hostedRates(order.model, now) : null,
-      boundNano: admitted.booking.boundNano,
+      boundNano: admitted.reservation.boundNano,
       outputTokensMax: order.outputTokens,
       settleFirst: admitted.settleFirst,
       weight: admitted.tenant.settings.weight,
@@ -89,31 +89,31 @@ export class TenantAccount {
   }
 
   readmit(
-    order: Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
+    order: Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
     now: number,
   ): { ok: true; boundNano: number } | AdmissionRefusal {
     const tenant = this.tenant()
-    const booking = this.store.booking(order.requestId)
-    const key = booking && this.key(booking.keyId)
+    const reservation = this.store.reservation(order.requestId)
+    const key = reservation && this.key(reservation.keyId)
     const rates = this.store.rates(order.model, now)
     if (!tenant || !key || !rates) throw new Error(`no reservation ${order.requestId} to raise`)
     // Where a day or a month began since, the request moves there whole: its old window can no longer be checked.
-    const openedAt = burdens(tenant, key, booking.openedAt)
-    const move = <Holder extends Tenant | KeyRow>(holder: Holder): Holder =>
-      opened(holder, openedAt, booking.openedAt, booking.boundNano)
-    const rows = { tenant: move(tenant), key: move(key), rates, booking: { ...booking, openedAt } }
-    const raised = readmit(order, booking.state === 'reserved' ? rows : { tenant, key, rates, booking }, now)
+    const openedAt = budgetTimeOf(tenant, key, reservation.openedAt)
+    const move = <Limited extends Tenant | KeyRow>(limited: Limited): Limited =>
+      opened(limited, openedAt, reservation.openedAt, reservation.boundNano)
+    const rows = { tenant: move(tenant), key: move(key), rates, reservation: { ...reservation, openedAt } }
+    const raised = readmit(order, reservation.state === 'reserved' ? rows : { tenant, key, rates, reservation }, now)
     if (!raised.ok) return raised
     this.#put(raised.tenant, raised.key)
-    this.store.putBooking(raised.booking)
-    return { ok: true, boundNano: raised.booking.boundNano }
+    this.store.putReservation(raised.reservation)
+    return { ok: true, boundNano: raised.reservation.boundNano }
   }
 
   /**
    * Takes requests and tokens from the rates of a key and its tenant, for work that costs no money. Everything or
    * nothing, as an admission does.
    */
-  takeRates(order: RateOrder, now: number): RatesTaken | AdmissionRefusal {
+  takeRates(order: RateRequest, now: number): RatesTaken | AdmissionRefusal {
     const tenant = this.tenant()
     if (!tenant) return noTenant
     const taken = takeRates(order, { tenant, key: this.key(order.keyId) }, now)
@@ -128,16 +128,16 @@ export class TenantAccount {
    */
   settle(receipt: Settlement, now: number, note: string | null = null): string {
     const tenant = this.tenant()
-    const booking = tenant && this.store.booking(receipt.requestId)
-    if (!tenant || !booking) return 'unknown'
-    const key = this.key(booking.keyId)
+    const reservation = tenant && this.store.reservation(receipt.requestId)
+    if (!tenant || !reservation) return 'unknown'
+    const key = this.key(reservation.keyId)
     const past: EarlierReceipts = {
       known: this.store.hasEntry(receipt.dispatchId),
       // Nothing is posted while the reservation is open: what posts closes it.
-      postedNano: booking.state === 'reserved' ? 0 : this.store.postedNano(receipt.requestId),
+      postedNano: reservation.state === 'reserved' ? 0 : this.store.postedNano(receipt.requestId),
     }
     // What comes late burdens the windows that are open when it comes: those of its admission may have been spent since.
-    const lateAt = burdens(tenant, key, now)
+    const lateAt = budgetTimeOf(tenant, key, now)
     const [lateTenant, lateKey] = [opened(tenant, lateAt), key && opened(key, lateAt)]
     const lateNano = Math.min(
       moneyLeft(lateTenant.limits, lateTenant.state, lateAt),
@@ -146,20 +146,20 @@ export class TenantAccount {
     const { requestId, dispatchId } = receipt
     const hedge = this.store.hedge(requestId)
     const paid = receipt.outcome !== 'failed' && (!hedge || isPaid(hedge, dispatchId, receipt.outcome))
-    const settled = settle(tenant, booking, past, { ...receipt, failed: !paid }, lateNano, now)
+    const settled = settle(tenant, reservation, past, { ...receipt, failed: !paid }, lateNano, now)
     if (!('entry' in settled)) return settled.answer
     if (hedge && paid) this.store.putHedge(requestId, won(hedge, dispatchId))
     const { costNano } = settled.entry
     const used = { tokens: receipt.counts.promptTokens + receipt.counts.outputTokens, costNano }
-    if (settled.answer === 'posted') this.#endHold({ ...tenant, ...settled.account }, key, booking, used, now)
+    if (settled.answer === 'posted') this.#endHold({ ...tenant, ...settled.account }, key, reservation, used, now)
     else if (settled.answer === 'late')
       this.#charge({ ...tenant, ...settled.account, state: lateTenant.state }, lateKey, lateAt, costNano)
     const { model, pool, effort, workerId, outcome } = receipt
-    const { keyId } = booking
+    const { keyId } = reservation
     const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome: paid ? outcome : 'failed' }
     this.#addEntry(settled.entry, labels)
     this.store.addUsage(Math.floor(now / hourMs) * hourMs, labels, settled.entry)
-    this.store.putBooking(settled.booking)
+    this.store.putReservation(settled.reservation)
     return settled.answer
   }
 
@@ -184,21 +184,21 @@ export class TenantAccount {
   close(requestId: string, kind: 'void' | 'expire', now: number, charge?: 'rate'): string {
     const tenant = this.tenant()
     if (!tenant) return 'unknown'
-    const closed = close(tenant, this.store.booking(requestId), kind, now)
+    const closed = close(tenant, this.store.reservation(requestId), kind, now)
     if (closed.answer === 'unknown' && kind === 'void') this.store.earlyVoids.add(requestId)
     if (!('entry' in closed)) return closed.answer
-    const { booking } = closed
-    const used = { tokens: charge === 'rate' ? booking.boundTokens : 0, costNano: 0 }
-    this.#endHold({ ...tenant, ...closed.account }, this.key(booking.keyId), booking, used, now)
-    this.#addEntry(closed.entry, { ...noLabels, keyId: booking.keyId })
-    this.store.putBooking(booking)
+    const { reservation } = closed
+    const used = { tokens: charge === 'rate' ? reservation.boundTokens : 0, costNano: 0 }
+    this.#endHold({ ...tenant, ...closed.account }, this.key(reservation.keyId), reservation, used, now)
+    this.#addEntry(closed.entry, { ...noLabels, keyId: reservation.keyId })
+    this.store.putReservation(reservation)
     return closed.answer
   }
 
   /** Gives a request that is still running more time. */
   extend(requestId: string, expiresAt: number): void {
-    const booking = this.store.booking(requestId)
-    if (booking?.state === 'reserved') this.store.putBooking({ ...booking, expiresAt })
+    const reservation = this.store.reservation(requestId)
+    if (reservation?.state === 'reserved') this.store.putReservation({ ...reservation, expiresAt })
   }
 
   credit(creditNano: number, note: string, now: number): void {
@@ -260,21 +260,21 @@ export class TenantAccount {
   #endHold(
     tenant: Tenant,
     key: KeyRow | undefined,
-    booking: Reservation,
+    reservation: Reservation,
     used: { tokens: number; costNano: number },
     now: number,
   ): void {
-    const admitted = { tokens: booking.boundTokens, nano: booking.boundNano, at: booking.openedAt }
+    const admitted = { tokens: reservation.boundTokens, nano: reservation.boundNano, at: reservation.openedAt }
     this.#put(
-      { ...tenant, state: settleHolder(tenant.limits, tenant.state, admitted, used, now) },
-      key && { ...key, state: settleHolder(key.limits, key.state, admitted, used, now) },
+      { ...tenant, state: settleLimits(tenant.limits, tenant.state, admitted, used, now) },
+      key && { ...key, state: settleLimits(key.limits, key.state, admitted, used, now) },
     )
   }
 
   #charge(tenant: Tenant, key: KeyRow | undefined, admittedAt: number, costNano: number): void {
     this.#put(
-      { ...tenant, state: chargeHolder(tenant.state, admittedAt, costNano) },
-      key && { ...key, state: chargeHolder(key.state, admittedAt, costNano) },
+      { ...tenant, state: chargeLimits(tenant.state, admittedAt, costNano) },
+      key && { ...key, state: chargeLimits(key.state, admittedAt, costNano) },
     )
   }
 
@@ -305,16 +305,16 @@ const noTenant: AdmissionRefusal = {
   ...{ ok: false, code: 'invalid_api_key', message: 'no such tenant', retryAfterMs: null, rates: {} },
 }
 
-function givenUp(requestId: string): AdmissionRefusal {
+function abandoned(requestId: string): AdmissionRefusal {
   const message = `request id ${requestId} was voided before it was admitted`
   return { ok: false, code: 'internal_error', message, retryAfterMs: null, rates: {} }
 }
 
 /** The moment whose days and months a request of this key burdens. */
-function burdens(tenant: Tenant, key: KeyRow | undefined, now: number): number {
-  return burdenTime(key ? [tenant.state, key.state] : [tenant.state], now)
+function budgetTimeOf(tenant: Tenant, key: KeyRow | undefined, now: number): number {
+  return budgetTime(key ? [tenant.state, key.state] : [tenant.state], now)
 }
 
-function opened<Holder extends Tenant | KeyRow>(holder: Holder, to: number, from = to, heldNano = 0): Holder {
-  return { ...holder, state: openHolder(holder.state, to, from, heldNano) }
+function opened<Limited extends Tenant | KeyRow>(limited: Limited, to: number, from = to, heldNano = 0): Limited {
+  return { ...limited, state: openLimits(limited.state, to, from, heldNano) }
 }

@@ -7,17 +7,17 @@ import { constantTimeEqual } from '../auth/secret.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
 import { leftNano, type Reservation, raise, reserve } from './ledger/ledger.ts'
 import {
-  admitHolder,
+  checkLimits,
   type LimitRefusal,
   type RateLeft,
-  raiseHolder,
+  raiseLimits,
   rateLeft,
-  takeHolderRates,
+  takeLimitRates,
 } from './limits/limits.ts'
 import { may } from './roles.ts'
 import type { KeyRow, Tenant } from './store.ts'
 
-export interface AdmissionOrder {
+export interface AdmissionRequest {
   requestId: string
   keyId: string
   secretHash: string
@@ -31,7 +31,7 @@ export interface AdmissionOrder {
 }
 
 /** What work takes that costs no money, such as counting a prompt. */
-export interface RateOrder {
+export interface RateRequest {
   keyId: string
   secretHash: string
   requests: number
@@ -65,7 +65,7 @@ export interface Admitted {
   ok: true
   tenant: Tenant
   key: KeyRow
-  booking: Reservation
+  reservation: Reservation
   rates: Rates
   /** Another request like this one would be refused as long as this one is not settled. */
   settleFirst: boolean
@@ -78,10 +78,10 @@ export interface AdmissionRows {
   tenant: Tenant
   key: KeyRow | undefined
   rates: Rates | undefined
-  booking: Reservation | undefined
+  reservation: Reservation | undefined
 }
 
-export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): Admitted | AdmissionRefusal {
+export function admit(order: AdmissionRequest, rows: AdmissionRows, now: number): Admitted | AdmissionRefusal {
   const { tenant, rates } = rows
   const asking = askingKey(order, rows, now)
   if (!asking.ok) return asking
@@ -99,19 +99,19 @@ export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): 
     tokens: order.promptTokens + order.outputTokens,
     nano: boundNano(order.promptTokens, order.outputTokens, rates),
   }
-  const byKey = admitHolder(key.limits, key.state, wanted, now)
-  if (!byKey.ok) return refuseHolder(byKey, 'key', wanted.nano, rows, now)
-  const byTenant = admitHolder(tenant.limits, tenant.state, wanted, now)
-  if (!byTenant.ok) return refuseHolder(byTenant, 'tenant', wanted.nano, rows, now)
+  const byKey = checkLimits(key.limits, key.state, wanted, now)
+  if (!byKey.ok) return refuseByLimit(byKey, 'key', wanted.nano, rows, now)
+  const byTenant = checkLimits(tenant.limits, tenant.state, wanted, now)
+  if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', wanted.nano, rows, now)
   const { requestId, keyId } = order
-  const booking = {
+  const reservation = {
     requestId,
     keyId,
     boundNano: wanted.nano,
     boundTokens: wanted.tokens,
     expiresAt: now + reservationTtlMs,
   }
-  const reserved = reserve(tenant, rows.booking, booking, now)
+  const reserved = reserve(tenant, rows.reservation, reservation, now)
   if (reserved.answer === 'insufficient') {
     return refuse(
       'insufficient_quota',
@@ -126,18 +126,18 @@ export function admit(order: AdmissionOrder, rows: AdmissionRows, now: number): 
     ok: true,
     tenant: { ...tenant, ...reserved.account, state: byTenant.state },
     key: { ...key, state: byKey.state, lastUsedAt: now },
-    booking: reserved.booking,
+    reservation: reserved.reservation,
     rates,
     settleFirst:
       leftNano(reserved.account) < wanted.nano ||
-      !admitHolder(key.limits, byKey.state, wanted, now).ok ||
-      !admitHolder(tenant.limits, byTenant.state, wanted, now).ok,
+      !checkLimits(key.limits, byKey.state, wanted, now).ok ||
+      !checkLimits(tenant.limits, byTenant.state, wanted, now).ok,
   }
 }
 
 /** Takes requests and tokens from the rates of a key and its tenant, all or nothing. Money and slots stay as they are. */
 export function takeRates(
-  order: RateOrder,
+  order: RateRequest,
   rows: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
 ): { ok: true; tenant: Tenant; key: KeyRow } | AdmissionRefusal {
@@ -147,10 +147,10 @@ export function takeRates(
   const { key } = asking
   // A share of a prompt is no whole number, and a bucket holds nothing else.
   const wanted = { requests: Math.max(0, Math.ceil(order.requests)), tokens: Math.max(0, Math.ceil(order.tokens)) }
-  const byKey = takeHolderRates(key.limits, key.state, wanted, now)
-  if (!byKey.ok) return refuseHolder(byKey, 'key', 0, rows, now, 'send a shorter prompt')
-  const byTenant = takeHolderRates(tenant.limits, tenant.state, wanted, now)
-  if (!byTenant.ok) return refuseHolder(byTenant, 'tenant', 0, rows, now, 'send a shorter prompt')
+  const byKey = takeLimitRates(key.limits, key.state, wanted, now)
+  if (!byKey.ok) return refuseByLimit(byKey, 'key', 0, rows, now, 'send a shorter prompt')
+  const byTenant = takeLimitRates(tenant.limits, tenant.state, wanted, now)
+  if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', 0, rows, now, 'send a shorter prompt')
   return {
     ok: true,
     tenant: { ...tenant, state: byTenant.state },
@@ -160,7 +160,7 @@ export function takeRates(
 
 /** The key, where it is good and its role and its tenant's status let it ask. */
 function askingKey(
-  { secretHash }: Pick<AdmissionOrder, 'secretHash'>,
+  { secretHash }: Pick<AdmissionRequest, 'secretHash'>,
   { tenant, key }: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
 ): { ok: true; key: KeyRow } | AdmissionRefusal {
@@ -173,19 +173,19 @@ function askingKey(
 
 /** The second and last word on an open reservation: the worker counted a longer prompt than was reserved for. */
 export function readmit(
-  order: Pick<AdmissionOrder, 'promptTokens' | 'outputTokens'>,
+  order: Pick<AdmissionRequest, 'promptTokens' | 'outputTokens'>,
   rows: AdmissionRows & { key: KeyRow; rates: Rates },
   now: number,
-): { ok: true; tenant: Tenant; key: KeyRow; booking: Reservation } | AdmissionRefusal {
-  const { tenant, key, booking, rates } = rows
-  if (booking?.state !== 'reserved') return refuse('internal_error', 'the reservation is closed already')
+): { ok: true; tenant: Tenant; key: KeyRow; reservation: Reservation } | AdmissionRefusal {
+  const { tenant, key, reservation, rates } = rows
+  if (reservation?.state !== 'reserved') return refuse('internal_error', 'the reservation is closed already')
   const bound = boundNano(order.promptTokens, order.outputTokens, rates)
-  const extra = Math.max(0, bound - booking.boundNano)
-  const byKey = raiseHolder(key.limits, key.state, booking.openedAt, extra, now)
-  if (!byKey.ok) return refuseHolder(byKey, 'key', bound, rows, now)
-  const byTenant = raiseHolder(tenant.limits, tenant.state, booking.openedAt, extra, now)
-  if (!byTenant.ok) return refuseHolder(byTenant, 'tenant', bound, rows, now)
-  const raised = raise(tenant, booking, bound)
+  const extra = Math.max(0, bound - reservation.boundNano)
+  const byKey = raiseLimits(key.limits, key.state, reservation.openedAt, extra, now)
+  if (!byKey.ok) return refuseByLimit(byKey, 'key', bound, rows, now)
+  const byTenant = raiseLimits(tenant.limits, tenant.state, reservation.openedAt, extra, now)
+  if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', bound, rows, now)
+  const raised = raise(tenant, reservation, bound)
   if (raised.answer === 'insufficient') {
     return refuse('insufficient_quota', `${moneyMessage(bound, raised.leftNano)}, or ask the operator for credit`)
   }
@@ -194,7 +194,7 @@ export function readmit(
     ok: true,
     tenant: { ...tenant, ...raised.account, state: byTenant.state },
     key: { ...key, state: byKey.state },
-    booking: raised.booking,
+    reservation: raised.reservation,
   }
 }
 
@@ -249,9 +249,9 @@ function refuse(
   return { ok: false, code, message, retryAfterMs, rates }
 }
 
-function refuseHolder(
+function refuseByLimit(
   by: LimitRefusal,
-  holder: 'key' | 'tenant',
+  limited: 'key' | 'tenant',
   boundNano: number,
   rows: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
@@ -265,7 +265,7 @@ function refuseHolder(
     case 'requests':
       return refuse(
         'rate_limit_exceeded',
-        `this ${holder} may send ${by.max} requests a minute: ${wait || 'ask for a larger limit'}`,
+        `this ${limited} may send ${by.max} requests a minute: ${wait || 'ask for a larger limit'}`,
         retryAfterMs,
         left,
       )
@@ -273,13 +273,13 @@ function refuseHolder(
       return wait === ''
         ? refuse(
             'rate_limit_exceeded',
-            `this ${holder} may use ${by.max} tokens a minute, and this request may take more: ${advice}`,
+            `this ${limited} may use ${by.max} tokens a minute, and this request may take more: ${advice}`,
             null,
             left,
           )
         : refuse(
             'rate_limit_exceeded',
-            `this ${holder} may use ${by.max} tokens a minute, ${by.left} are left: ${wait}, or ${advice}`,
+            `this ${limited} may use ${by.max} tokens a minute, ${by.left} are left: ${wait}, or ${advice}`,
             by.retryAfterMs,
             left,
           )
@@ -287,8 +287,8 @@ function refuseHolder(
       return refuse(
         'rate_limit_exceeded',
         never
-          ? `this ${holder} may run 0 requests at once: ask for a larger limit`
-          : `this ${holder} may run ${by.max} requests at once, and they are running: wait for one to end`,
+          ? `this ${limited} may run 0 requests at once: ask for a larger limit`
+          : `this ${limited} may run ${by.max} requests at once, and they are running: wait for one to end`,
         retryAfterMs,
         left,
       )
@@ -300,7 +300,7 @@ function refuseHolder(
       ]
       return refuse(
         'insufficient_quota',
-        `the ${name} of this ${holder}: ${moneyMessage(boundNano, by.left)}, or ask for a larger one`,
+        `the ${name} of this ${limited}: ${moneyMessage(boundNano, by.left)}, or ask for a larger one`,
         null,
         left,
       )

@@ -9,21 +9,21 @@ import type { AdmissionRefusal } from './admission.ts'
 import type { Admission } from './rpc.ts'
 import type { TenantObject } from './tenant-object.ts'
 
-export function tenantStub(line: RequestContext, tenantId: string): DurableObjectStub<TenantObject> {
-  return line.env.TENANT.getByName(tenantId)
+export function tenantStub(context: RequestContext, tenantId: string): DurableObjectStub<TenantObject> {
+  return context.env.TENANT.getByName(tenantId)
 }
 
-export async function reserve(line: RequestContext, key: ApiKey, shaped: PreparedRequest): Promise<Admission> {
-  const admitted = await tenantStub(line, key.tenantId).admit({
-    requestId: line.requestId,
+export async function reserve(context: RequestContext, key: ApiKey, prepared: PreparedRequest): Promise<Admission> {
+  const admitted = await tenantStub(context, key.tenantId).admit({
+    requestId: context.requestId,
     keyId: key.keyId,
     secretHash: key.secretHash,
-    model: shaped.model.id,
-    promptTokens: shaped.promptTokens,
-    outputTokens: shaped.outputTokens,
-    unknownEffort: isMapped(shaped.effort) ? (shaped.effort.asked ?? null) : null,
+    model: prepared.model.id,
+    promptTokens: prepared.promptTokens,
+    outputTokens: prepared.outputTokens,
+    unknownEffort: isMapped(prepared.effort) ? (prepared.effort.asked ?? null) : null,
   })
-  if (!admitted.ok) throw refusal(admitted, line)
+  if (!admitted.ok) throw refusal(admitted, context)
   return admitted
 }
 
@@ -31,28 +31,28 @@ export async function reserve(line: RequestContext, key: ApiKey, shaped: Prepare
  * Raises the reservation, once: to the exact count when a worker counted more than was reserved for, or to another rate
  * card when a hosted API is to answer. One that covers it already stays as it is.
  */
-export async function reserveAgain(
-  line: RequestContext,
+export async function reserveMore(
+  context: RequestContext,
   key: ApiKey,
-  shaped: PreparedRequest,
+  prepared: PreparedRequest,
   promptTokens: number,
-  card = shaped.model.id,
+  card = prepared.model.id,
 ): Promise<number> {
-  const { requestId } = line
-  const order = { requestId, model: card, promptTokens, outputTokens: shaped.outputTokens }
-  const raised = await tenantStub(line, key.tenantId).readmit(order)
-  if (!raised.ok) throw refusal(raised, line)
+  const { requestId } = context
+  const order = { requestId, model: card, promptTokens, outputTokens: prepared.outputTokens }
+  const raised = await tenantStub(context, key.tenantId).readmit(order)
+  if (!raised.ok) throw refusal(raised, context)
   return raised.boundNano
 }
 
-export function refusal(refused: AdmissionRefusal, line: RequestContext): GatewayError {
-  const { effortField } = line.surface
+export function refusal(refused: AdmissionRefusal, context: RequestContext): GatewayError {
+  const { effortField } = context.dialect
   // The one field that a tenant's own settings may refuse, by the name that this client has for it.
   const wrong = refused.code === 'invalid_value'
   const message = wrong ? refused.message.replace(/^reasoning_effort/, effortField) : refused.message
   return new GatewayError(refused.code, message, {
     ...(wrong && { param: effortField }),
     retryAfterMs: refused.retryAfterMs,
-    headers: [...rateHeaders(refused.rates), ...line.surface.rateHeaders(refused.rates, line.startedAt)],
+    headers: [...rateHeaders(refused.rates), ...context.dialect.rateHeaders(refused.rates, context.startedAt)],
   })
 }

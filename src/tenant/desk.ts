@@ -9,8 +9,8 @@ import { costNano, type Rates } from '../../backends/model/money.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import type { TenantAccount } from './account.ts'
 import { checkKey, suspendedMessage } from './admission.ts'
-import { keyBudgets, type Limits, newHolder } from './limits/limits.ts'
-import { type HolderLeft, holderLeft } from './limits/remaining.ts'
+import { keyBudgets, type Limits, newLimitState } from './limits/limits.ts'
+import { type LimitsRemaining, limitsRemaining } from './limits/remaining.ts'
 import { may, type Right, reaches, roleNeeded } from './roles.ts'
 import { int } from './rows.ts'
 import type { NewKey } from './rpc.ts'
@@ -90,14 +90,14 @@ export interface KeyView {
 }
 
 export interface LimitsView {
-  tenant: { tenantId: string; status: TenantStatus; limits: Limits; left: HolderLeft; credit: Credit }
+  tenant: { tenantId: string; status: TenantStatus; limits: Limits; left: LimitsRemaining; credit: Credit }
   key: {
     keyId: string
     role: Role
     expiresAt: number | null
     models: string[] | null
     limits: Limits
-    left: HolderLeft
+    left: LimitsRemaining
   }
 }
 
@@ -118,10 +118,10 @@ export interface TenantView {
 const keysMax = 20_000
 
 /** Whether `by` may do this, and as what. */
-export function identify(books: TenantAccount, by: Requester, right: Right, now: number): TenantResult<Identity> {
-  const who = admitTo(books, by, right, now)
+export function identify(account: TenantAccount, by: Requester, right: Right, now: number): TenantResult<Identity> {
+  const who = admitTo(account, by, right, now)
   if (!who.ok) return who
-  const key = by.kind === 'key' ? books.key(by.keyId) : undefined
+  const key = by.kind === 'key' ? account.key(by.keyId) : undefined
   return { ok: true, value: { role: who.value.role, models: key?.models ?? null, expiresAt: key?.expiresAt ?? null } }
 }
 
@@ -135,18 +135,18 @@ export interface Identity {
 
 /** Everything here begins with it. */
 function admitTo(
-  books: TenantAccount,
+  account: TenantAccount,
   by: Requester,
   right: Right,
   now: number,
 ): TenantResult<{ tenant: Tenant; role: Role }> {
-  const tenant = books.tenant()
+  const tenant = account.tenant()
   if (by.kind === 'operator') {
     return tenant
       ? { ok: true, value: { tenant, role: 'owner' } }
       : denied('not_found', 'no such tenant: create it first')
   }
-  const key = tenant && books.key(by.keyId)
+  const key = tenant && account.key(by.keyId)
   const fault = checkKey(key, by.secretHash, now)
   if (!tenant || !key || fault) return denied('invalid_api_key', fault ?? 'no such key')
   if (tenant.status === 'suspended' && right !== 'read-usage') return denied('permission_denied', suspendedMessage)
@@ -158,10 +158,10 @@ function admitTo(
 }
 
 export function changeTenant(
-  books: TenantAccount,
+  account: TenantAccount,
   change: TenantChange,
 ): TenantResult<{ before: TenantView; after: TenantView }> {
-  const tenant = books.tenant()
+  const tenant = account.tenant()
   if (!tenant) return denied('not_found', 'no such tenant: create it first')
   const after: Tenant = {
     ...tenant,
@@ -175,58 +175,58 @@ export function changeTenant(
       'limits.budgetNano.total: the total of a tenant is its credit: add credit instead, or set day or month'
     return denied('invalid_value', message, 'limits.budgetNano.total')
   }
-  books.putTenant(after)
+  account.putTenant(after)
   return { ok: true, value: { before: viewTenant(tenant), after: viewTenant(after) } }
 }
 
 export function listKeys(
-  books: TenantAccount,
+  account: TenantAccount,
   by: Requester,
   page: KeyPage,
   now: number,
 ): TenantResult<{ keys: KeyView[]; next: string | null }> {
-  const who = admitTo(books, by, 'own-key', now)
+  const who = admitTo(account, by, 'own-key', now)
   if (!who.ok) return who
   if (by.kind === 'key' && !may(who.value.role, 'all-keys')) {
-    const own = books.key(by.keyId)
+    const own = account.key(by.keyId)
     return { ok: true, value: { keys: own ? [viewKey(own, now)] : [], next: null } }
   }
-  const keys = books.store.keysAfter(page.after, page.prefix, page.limit + 1)
+  const keys = account.store.keysAfter(page.after, page.prefix, page.limit + 1)
   const shown = keys.slice(0, page.limit)
   const next = keys.length > page.limit ? (shown.at(-1)?.keyId ?? null) : null
   return { ok: true, value: { keys: shown.map((key) => viewKey(key, now)), next } }
 }
 
-export function addKey(books: TenantAccount, by: Requester, order: NewKey, now: number): TenantResult<KeyView> {
-  const who = admitTo(books, by, 'all-keys', now)
+export function addKey(account: TenantAccount, by: Requester, order: NewKey, now: number): TenantResult<KeyView> {
+  const who = admitTo(account, by, 'all-keys', now)
   if (!who.ok) return who
   const above = aboveOwn(who.value.role, order.role)
   if (above) return above
   if (order.expiresAt !== null && order.expiresAt <= now) return expiresInPast()
-  if (books.store.keysCount() >= keysMax) {
+  if (account.store.keysCount() >= keysMax) {
     return denied('conflict', `this tenant has ${keysMax} keys: use one of them for more than one purpose`)
   }
-  const state = newHolder(order.limits, keyBudgets, now)
+  const state = newLimitState(order.limits, keyBudgets, now)
   const key: KeyRow = { ...order, previous: null, createdAt: now, revokedAt: null, lastUsedAt: null, state }
-  books.putKey(key)
+  account.putKey(key)
   return { ok: true, value: viewKey(key, now) }
 }
 
 export function changeKey(
-  books: TenantAccount,
+  account: TenantAccount,
   by: Requester,
   keyId: string,
   change: KeyChange,
   now: number,
 ): TenantResult<{ before: KeyView; after: KeyView }> {
-  const found = findKey(books, by, keyId, 'all-keys', now)
+  const found = findKey(account, by, keyId, 'all-keys', now)
   if (!found.ok) return found
   const { key, role } = found.value
   const above = aboveOwn(role, change.role ?? key.role)
   if (above) return above
   if (typeof change.expiresAt === 'number' && change.expiresAt <= now) return expiresInPast()
   const after: KeyRow = { ...key, ...defined(change), limits: changedLimits(key.limits, change.limits) }
-  books.putKey(after)
+  account.putKey(after)
   return { ok: true, value: { before: viewKey(key, now), after: viewKey(after, now) } }
 }
 
@@ -235,52 +235,61 @@ export function changeKey(
  * and what it has spent: a rotation is no way around a budget. A secret that was on its way out before ends at once.
  */
 export function rotateKey(
-  books: TenantAccount,
+  account: TenantAccount,
   by: Requester,
   keyId: string,
   secret: NewSecret,
   overlapMs: number,
   now: number,
 ): TenantResult<KeyView> {
-  const found = findKey(books, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
+  const found = findKey(account, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
   if (!found.ok) return found
   const { key } = found.value
   if (key.revokedAt !== null) return denied('conflict', 'this key was revoked: create a new one')
   const previous = overlapMs > 0 ? { secretHash: key.secretHash, until: now + overlapMs } : null
   const after: KeyRow = { ...key, ...secret, previous }
-  books.putKey(after)
+  account.putKey(after)
   return { ok: true, value: viewKey(after, now) }
 }
 
 /** With effect on the very next request. Repeating it changes nothing. */
-export function revokeKey(books: TenantAccount, by: Requester, keyId: string, now: number): TenantResult<KeyView> {
-  const found = findKey(books, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
+export function revokeKey(account: TenantAccount, by: Requester, keyId: string, now: number): TenantResult<KeyView> {
+  const found = findKey(account, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
   if (!found.ok) return found
   const { key } = found.value
   const after: KeyRow = { ...key, revokedAt: key.revokedAt ?? now, previous: null }
-  books.putKey(after)
+  account.putKey(after)
   return { ok: true, value: viewKey(after, now) }
 }
 
-export function showKey(books: TenantAccount, by: Requester, keyId: string, now: number): TenantResult<KeyView> {
-  const found = findKey(books, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
+export function showKey(account: TenantAccount, by: Requester, keyId: string, now: number): TenantResult<KeyView> {
+  const found = findKey(account, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
   return found.ok ? { ok: true, value: viewKey(found.value.key, now) } : found
 }
 
-export function usageOf(books: TenantAccount, by: Requester, query: UsageQuery, now: number): TenantResult<UsageRow[]> {
-  const who = admitTo(books, by, 'read-usage', now)
+export function usageOf(
+  account: TenantAccount,
+  by: Requester,
+  query: UsageQuery,
+  now: number,
+): TenantResult<UsageRow[]> {
+  const who = admitTo(account, by, 'read-usage', now)
   if (!who.ok) return who
-  const rows = usageRows(books.store.sql, query)
+  const rows = usageRows(account.store.sql, query)
   if (rows) return { ok: true, value: rows }
   const message = `from: this report has more than ${usageRowsMax} rows: ask for less time, fewer dimensions or a larger bucket`
   return denied('invalid_value', message, 'from')
 }
 
-export function limitsOf(books: TenantAccount, by: Requester & { kind: 'key' }, now: number): TenantResult<LimitsView> {
-  const who = admitTo(books, by, 'read-usage', now)
+export function limitsOf(
+  account: TenantAccount,
+  by: Requester & { kind: 'key' },
+  now: number,
+): TenantResult<LimitsView> {
+  const who = admitTo(account, by, 'read-usage', now)
   if (!who.ok) return who
   const { tenant } = who.value
-  const key = books.key(by.keyId)
+  const key = account.key(by.keyId)
   if (!key) return denied('invalid_api_key', 'no such key')
   const { tenantId, status, limits, state, creditNano, postedNano, reservedNano } = tenant
   const { keyId, role, expiresAt, models } = key
@@ -289,29 +298,29 @@ export function limitsOf(books: TenantAccount, by: Requester & { kind: 'key' }, 
   return {
     ok: true,
     value: {
-      tenant: { tenantId, status, limits, left: holderLeft(limits, state, now), credit },
-      key: { keyId, role, expiresAt, models, limits: key.limits, left: holderLeft(key.limits, key.state, now) },
+      tenant: { tenantId, status, limits, left: limitsRemaining(limits, state, now), credit },
+      key: { keyId, role, expiresAt, models, limits: key.limits, left: limitsRemaining(key.limits, key.state, now) },
     },
   }
 }
 
 /** A rate card that takes effect now or later: what was served before is not priced anew. */
-export function addRates(books: TenantAccount, card: NewRates, now: number): TenantResult<{ effectiveAt: number }> {
-  if (!books.tenant()) return denied('not_found', 'no such tenant: create it first')
+export function addRates(account: TenantAccount, card: NewRates, now: number): TenantResult<{ effectiveAt: number }> {
+  if (!account.tenant()) return denied('not_found', 'no such tenant: create it first')
   const effectiveAt = card.effectiveAt ?? now
   if (effectiveAt < now) return denied('invalid_value', 'effectiveAt: must not be in the past', 'effectiveAt')
-  const known = books.store.rateCards().some((row) => row.model === card.model && row.effective_at === effectiveAt)
+  const known = account.store.rateCards().some((row) => row.model === card.model && row.effective_at === effectiveAt)
   if (known) {
     const message =
       'effectiveAt: this model has a card from that moment on: cards are added, never changed; take a later one'
     return denied('conflict', message, 'effectiveAt')
   }
-  books.store.putRates(card.model, effectiveAt, card.rates)
+  account.store.putRates(card.model, effectiveAt, card.rates)
   return { ok: true, value: { effectiveAt } }
 }
 
 /** Money by order of the operator. The order's id makes a repetition harmless. */
-export interface MoneyOrder {
+export interface MoneyEntry {
   orderId: string
   kind: 'credit' | 'correction'
   requestId: string | null
@@ -319,13 +328,13 @@ export interface MoneyOrder {
   note: string
 }
 
-export function bookMoney(
-  books: TenantAccount,
-  order: MoneyOrder,
+export function postMoney(
+  account: TenantAccount,
+  order: MoneyEntry,
   now: number,
 ): TenantResult<{ seq: number; repeated: boolean }> {
-  const { sql } = books.store
-  const tenant = books.tenant()
+  const { sql } = account.store
+  const tenant = account.tenant()
   if (!tenant) return denied('not_found', 'no such tenant: create it first')
   const known = sql.all('SELECT * FROM orders WHERE order_id = ?', order.orderId)[0]
   if (known) {
@@ -339,14 +348,14 @@ export function bookMoney(
       const message = 'creditNano: the credit in all would pass what is counted exactly, nine million dollars: add less'
       return denied('invalid_value', message, 'creditNano')
     }
-    books.credit(order.amountNano, order.note, now)
-  } else if (order.requestId !== null && !books.store.booking(order.requestId)) {
+    account.credit(order.amountNano, order.note, now)
+  } else if (order.requestId !== null && !account.store.reservation(order.requestId)) {
     return denied('not_found', 'requestId: this tenant has no such request, or no longer', 'requestId')
-  } else if (!books.correct(order.requestId, order.amountNano, order.note, now)) {
+  } else if (!account.correct(order.requestId, order.amountNano, order.note, now)) {
     const message = 'costNano: a correction can neither refund more than was spent nor charge more than is left'
     return denied('invalid_value', message, 'costNano')
   }
-  const seq = books.tenant()?.chainSeq ?? 0
+  const seq = account.tenant()?.chainSeq ?? 0
   sql.run(
     'INSERT INTO orders VALUES (?, ?, ?, ?, ?)',
     order.orderId,
@@ -372,25 +381,25 @@ export interface SettledRun {
  * Settles a refused receipt under the operator's authority. The price is the tenant's own card at the time of the
  * request; the ledger holds it within the request's bound, as any receipt.
  */
-export function settleRefused(books: TenantAccount, run: RefusedRun, now: number): TenantResult<SettledRun> {
-  const tenant = books.tenant()
+export function settleRefused(account: TenantAccount, run: RefusedRun, now: number): TenantResult<SettledRun> {
+  const tenant = account.tenant()
   if (!tenant) return denied('not_found', 'tenantId: no such tenant', 'tenantId')
-  const booking = books.store.booking(run.requestId)
-  if (!booking) return denied('not_found', 'requestId: this tenant has no such request, or no longer', 'requestId')
+  const reservation = account.store.reservation(run.requestId)
+  if (!reservation) return denied('not_found', 'requestId: this tenant has no such request, or no longer', 'requestId')
   const fault = countsFault(run.counts, widestBounds)
   if (fault !== undefined) return denied('invalid_value', `${fault}. Send counts that can be true.`, 'counts')
-  const rates = books.rates(run.model, booking.openedAt)
+  const rates = account.rates(run.model, reservation.openedAt)
   if (!rates) return denied('conflict', `model: this tenant had no rate card for ${cleanText(run.model, 64)}`, 'model')
   const cost = run.outcome === 'failed' ? 0 : costNano(run.counts, rates)
   const { tenantId } = tenant
-  const settlement = { ...run, tenantId, keyId: booking.keyId, costNano: cost, estimated: true }
-  const answer = books.settle(settlement, now, 'settled by the operator')
+  const settlement = { ...run, tenantId, keyId: reservation.keyId, costNano: cost, estimated: true }
+  const answer = account.settle(settlement, now, 'settled by the operator')
   if (answer === 'impossible') {
     const message =
       'dispatchId: is no dispatch of this request. Dismiss the receipt, or correct the account with a correction.'
     return denied('conflict', message, 'dispatchId')
   }
-  const entry = books.store.entriesOf(run.requestId).find((row) => row.ref === run.dispatchId)
+  const entry = account.store.entriesOf(run.requestId).find((row) => row.ref === run.dispatchId)
   return {
     ok: true,
     value: { answer, costNano: int(entry ?? {}, 'cost_nano'), shortNano: int(entry ?? {}, 'short_nano') },
@@ -423,15 +432,15 @@ export function viewKey(key: KeyRow, now: number): KeyView {
 
 /** The key, when `by` may touch it: what is not there and what belongs to others look the same. */
 function findKey(
-  books: TenantAccount,
+  account: TenantAccount,
   by: Requester,
   keyId: string,
   right: Right,
   now: number,
 ): TenantResult<{ key: KeyRow; role: Role }> {
-  const who = admitTo(books, by, right, now)
+  const who = admitTo(account, by, right, now)
   if (!who.ok) return who
-  const key = books.key(keyId)
+  const key = account.key(keyId)
   if (!key) return denied('not_found', 'no such key: GET the list of keys for their ids')
   return aboveOwn(who.value.role, key.role) ?? { ok: true, value: { key, role: who.value.role } }
 }

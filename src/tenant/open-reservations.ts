@@ -12,7 +12,7 @@
 import { z } from 'zod'
 import type { Account, Reservation } from './ledger/ledger.ts'
 import type { LimitState } from './limits/limits.ts'
-import { HolderRow, Int, int, type Sql, text } from './rows.ts'
+import { Int, int, LimitStateRow, type Sql, text } from './rows.ts'
 
 export interface Balances extends Account {
   chainSeq: number
@@ -26,9 +26,16 @@ export interface KeyState {
 }
 
 const BalancesRow = z.object({
-  ...{ creditNano: Int, postedNano: Int, reservedNano: Int, chainSeq: Int, chainHash: z.string(), state: HolderRow },
+  ...{
+    creditNano: Int,
+    postedNano: Int,
+    reservedNano: Int,
+    chainSeq: Int,
+    chainHash: z.string(),
+    state: LimitStateRow,
+  },
 }) satisfies z.ZodType<Balances>
-const KeyStateRow = z.object({ state: HolderRow, lastUsedAt: z.number().nullable() }) satisfies z.ZodType<KeyState>
+const KeyStateRow = z.object({ state: LimitStateRow, lastUsedAt: z.number().nullable() }) satisfies z.ZodType<KeyState>
 
 interface Carried<Value> {
   seq: number
@@ -36,12 +43,12 @@ interface Carried<Value> {
 }
 
 export function openReservations(sql: Sql) {
-  const open = new Map<string, { seq: number; booking: Reservation }>()
+  const open = new Map<string, { seq: number; reservation: Reservation }>()
   let last = 0
   let balances: Carried<Balances> | undefined
   const keyStates = new Map<string, Carried<KeyState>>()
   /** Added in this transaction and written at its end, by number. */
-  const added = new Map<number, { booking: Reservation; balances?: Balances; keyState?: KeyState }>()
+  const added = new Map<number, { reservation: Reservation; balances?: Balances; keyState?: KeyState }>()
   /** The last that was added for each key. */
   const addedFor = new Map<string, number>()
 
@@ -54,12 +61,12 @@ export function openReservations(sql: Sql) {
       const seq = int(row, 'seq')
       last = Math.max(last, seq)
       const keyId = text(row, 'key_id')
-      const booking: Reservation = {
+      const reservation: Reservation = {
         ...{ requestId: text(row, 'request_id'), keyId, state: 'reserved' },
         ...{ boundNano: int(row, 'bound_nano'), boundTokens: int(row, 'bound_tokens') },
         ...{ openedAt: int(row, 'opened_at'), expiresAt: int(row, 'expires_at') },
       }
-      open.set(booking.requestId, { seq, booking })
+      open.set(reservation.requestId, { seq, reservation })
       if (row.balances !== null) balances = { seq, value: BalancesRow.parse(JSON.parse(text(row, 'balances'))) }
       if (row.key_state !== null)
         keyStates.set(keyId, { seq, value: KeyStateRow.parse(JSON.parse(text(row, 'key_state'))) })
@@ -69,15 +76,15 @@ export function openReservations(sql: Sql) {
 
   return {
     reload,
-    get: (requestId: string): Reservation | undefined => open.get(requestId)?.booking,
-    all: (): Reservation[] => [...open.values()].map(({ booking }) => booking),
-    put(booking: Reservation): void {
-      const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt } = booking
+    get: (requestId: string): Reservation | undefined => open.get(requestId)?.reservation,
+    all: (): Reservation[] => [...open.values()].map(({ reservation }) => reservation),
+    put(reservation: Reservation): void {
+      const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt } = reservation
       const known = open.get(requestId)
       const seq = known?.seq ?? ++last
-      open.set(requestId, { seq, booking })
+      open.set(requestId, { seq, reservation })
       if (!known || added.has(seq)) {
-        added.set(seq, { booking })
+        added.set(seq, { reservation })
         addedFor.set(keyId, seq)
         return
       }
@@ -124,8 +131,8 @@ export function openReservations(sql: Sql) {
     },
     /** The end of a transaction: what was added is written, with what it carries. */
     written(): void {
-      for (const [seq, { booking, balances: carried, keyState }] of added) {
-        const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt } = booking
+      for (const [seq, { reservation, balances: carried, keyState }] of added) {
+        const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt } = reservation
         sql.run(
           'INSERT INTO reservations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
           ...[seq, requestId, keyId, boundNano, boundTokens, openedAt, expiresAt],

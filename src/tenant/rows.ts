@@ -20,13 +20,26 @@ export const Int = z
   .nullable()
   .transform((value) => safeInteger(value ?? 0))
 const Bucket = z.object({ level: Int, at: Int })
-const Purse = z.object({ window: Int, postedNano: Int, reservedNano: Int })
-export const HolderRow = z.object({
+const BudgetWindow = z.object({ window: Int, postedNano: Int, reservedNano: Int })
+const LimitStateFields = z.object({
   requests: Bucket,
   tokens: Bucket,
   running: Int,
-  purses: z.object({ total: Purse.exactOptional(), day: Purse.exactOptional(), month: Purse.exactOptional() }),
-}) satisfies z.ZodType<LimitState>
+  windows: z.object({
+    total: BudgetWindow.exactOptional(),
+    day: BudgetWindow.exactOptional(),
+    month: BudgetWindow.exactOptional(),
+  }),
+})
+/** Rows written before version 0.2 call the windows `purses`. */
+export const LimitStateRow = z.preprocess(
+  (value) => (hasPurses(value) ? { ...value, windows: value.purses } : value),
+  LimitStateFields,
+) satisfies z.ZodType<LimitState>
+
+function hasPurses(value: unknown): value is { purses: unknown } {
+  return typeof value === 'object' && value !== null && 'purses' in value && !('windows' in value)
+}
 
 export function int(row: SqlRow, column: string): number {
   const value = row[column]

@@ -11,7 +11,7 @@ import type { Hedge } from './ledger/hedge.ts'
 import type { Account, LedgerEntry, Reservation } from './ledger/ledger.ts'
 import type { LimitState, Limits } from './limits/limits.ts'
 import { openReservations } from './open-reservations.ts'
-import { HolderRow, int, type Sql, type SqlRow, type SqlValue, text } from './rows.ts'
+import { int, LimitStateRow, type Sql, type SqlRow, type SqlValue, text } from './rows.ts'
 import { schema } from './schema.ts'
 
 const LimitRow = z
@@ -268,17 +268,17 @@ export function openStore(sql: Sql) {
         rates.outputNano,
       )
     },
-    booking(requestId: string): Reservation | undefined {
+    reservation(requestId: string): Reservation | undefined {
       const open = reservations.get(requestId)
       if (open) return open
       // Ids begin with the time, so this spares a new request the look among the closed ones.
       if (requestId > lastClosed) return undefined
       const row = sql.all('SELECT * FROM bookings WHERE request_id = ?', requestId)[0]
-      return row && readBooking(row)
+      return row && readReservation(row)
     },
-    openBookings: (): Reservation[] => reservations.all(),
+    openReservations: (): Reservation[] => reservations.all(),
     overdue(now: number, limit: number): Reservation[] {
-      const due = reservations.all().filter((booking) => booking.expiresAt <= now)
+      const due = reservations.all().filter((reservation) => reservation.expiresAt <= now)
       return due.sort((a, b) => a.expiresAt - b.expiresAt).slice(0, limit)
     },
     /** When the next open reservation is due, or undefined when none is open. */
@@ -287,19 +287,19 @@ export function openStore(sql: Sql) {
         .all()
         .reduce<number | undefined>((due, { expiresAt }) => Math.min(due ?? expiresAt, expiresAt), undefined)
     },
-    putBooking(booking: Reservation): void {
-      if (booking.state === 'reserved') return void reservations.put(booking)
-      reservations.remove(booking.requestId)
-      if (booking.requestId > lastClosed) lastClosed = booking.requestId
+    putReservation(reservation: Reservation): void {
+      if (reservation.state === 'reserved') return void reservations.put(reservation)
+      reservations.remove(reservation.requestId)
+      if (reservation.requestId > lastClosed) lastClosed = reservation.requestId
       sql.run(
         'INSERT OR REPLACE INTO bookings VALUES (?, ?, ?, ?, ?, ?, ?)',
-        booking.requestId,
-        booking.keyId,
-        booking.state,
-        booking.boundNano,
-        booking.boundTokens,
-        booking.openedAt,
-        booking.expiresAt,
+        reservation.requestId,
+        reservation.keyId,
+        reservation.state,
+        reservation.boundNano,
+        reservation.boundTokens,
+        reservation.openedAt,
+        reservation.expiresAt,
       )
     },
     hedge(requestId: string): Hedge | undefined {
@@ -543,7 +543,7 @@ function readTenant(row: SqlRow): Tenant {
     chainSeq: int(row, 'chain_seq'),
     chainHash: text(row, 'chain_hash'),
     limits: LimitsRow.parse(JSON.parse(text(row, 'limits'))),
-    state: HolderRow.parse(JSON.parse(text(row, 'state'))),
+    state: LimitStateRow.parse(JSON.parse(text(row, 'state'))),
     settings: TenantSettings.parse(JSON.parse(text(row, 'settings'))),
   }
 }
@@ -564,17 +564,17 @@ function readKey(row: SqlRow): KeyRow {
     models: row.models === null ? null : z.array(z.string()).parse(JSON.parse(text(row, 'models'))),
     class: z.literal('batch').nullable().parse(row.class),
     limits: LimitsRow.parse(JSON.parse(text(row, 'limits'))),
-    state: HolderRow.parse(JSON.parse(text(row, 'state'))),
+    state: LimitStateRow.parse(JSON.parse(text(row, 'state'))),
   }
 }
 
-const BookingState = z.enum(['posted', 'voided', 'expired'])
+const ReservationState = z.enum(['posted', 'voided', 'expired'])
 
-function readBooking(row: SqlRow): Reservation {
+function readReservation(row: SqlRow): Reservation {
   return {
     requestId: text(row, 'request_id'),
     keyId: text(row, 'key_id'),
-    state: BookingState.parse(row.state),
+    state: ReservationState.parse(row.state),
     boundNano: int(row, 'bound_nano'),
     boundTokens: int(row, 'bound_tokens'),
     openedAt: int(row, 'opened_at'),

@@ -17,10 +17,10 @@ interface RateTaker {
  * One request, and this many tokens. Rejects where the key is not good any more or a rate is used up, as `reserve` does.
  * @returns the remaining rates
  */
-export async function takeRates(line: RequestContext, key: ApiKey, tokens: number): Promise<RatesLeft> {
+export async function takeRates(context: RequestContext, key: ApiKey, tokens: number): Promise<RatesLeft> {
   const { tenantId, keyId, secretHash } = key
-  const stub = tenantStub(line, tenantId) as unknown as RateTaker
+  const stub = tenantStub(context, tenantId) as unknown as RateTaker
   const taken = await stub.takeRates({ keyId, secretHash, requests: 1, tokens })
-  if (!taken.ok) throw refusal(taken, line)
+  if (!taken.ok) throw refusal(taken, context)
   return taken.ratesLeft
 }

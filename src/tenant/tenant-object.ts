@@ -9,12 +9,18 @@ import { type Env, settings } from '../env.ts'
 import { inquire } from '../settlement/inquire.ts'
 import { judgeOverdue } from '../settlement/overdue.ts'
 import { TenantAccount } from './account.ts'
-import { type AdmissionOrder, type AdmissionRefusal, listPrice, type RateOrder, reservationTtlMs } from './admission.ts'
+import {
+  type AdmissionRefusal,
+  type AdmissionRequest,
+  listPrice,
+  type RateRequest,
+  reservationTtlMs,
+} from './admission.ts'
 import type { Requester, TenantResult } from './desk.ts'
 import * as desk from './desk.ts'
 import { GroupCommit } from './group-commit.ts'
 import { chainStart } from './ledger/hash-chain.ts'
-import { newHolder, tenantBudgets } from './limits/limits.ts'
+import { newLimitState, tenantBudgets } from './limits/limits.ts'
 import type { Right } from './roles.ts'
 import type { Sql, SqlRow } from './rows.ts'
 import type { Admission, MeterView, NewKey, NewTenant, RatesTaken, TenantSummary } from './rpc.ts'
@@ -68,7 +74,7 @@ export class TenantObject extends DurableObject {
         chainSeq: 0,
         chainHash: chainStart,
         limits: order.limits,
-        state: newHolder(order.limits, tenantBudgets, now),
+        state: newLimitState(order.limits, tenantBudgets, now),
         settings: order.settings,
       })
       for (const model of order.models) this.#books.store.putRates(model, 0, listPrice)
@@ -79,7 +85,7 @@ export class TenantObject extends DurableObject {
   }
 
   /** Checks the key, the limits and the money, and reserves, all or nothing. */
-  admit(order: AdmissionOrder): Promise<Admission | AdmissionRefusal> {
+  admit(order: AdmissionRequest): Promise<Admission | AdmissionRefusal> {
     return this.#commits.run(() => {
       const now = Date.now()
       const admitted = this.#books.admit(order, now)
@@ -91,7 +97,7 @@ export class TenantObject extends DurableObject {
 
   /** Raises an open reservation to the worker's exact prompt count. Answers the new bound. */
   readmit(
-    order: Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
+    order: Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
   ): Promise<{ ok: true; boundNano: number } | AdmissionRefusal> {
     return this.#commits.run(() => this.#books.readmit(order, Date.now()))
   }
@@ -123,7 +129,7 @@ export class TenantObject extends DurableObject {
   }
 
   /** Takes from the rates of a key and its tenant what work costs that bills nothing, such as counting a prompt. */
-  takeRates(order: RateOrder): Promise<RatesTaken | AdmissionRefusal> {
+  takeRates(order: RateRequest): Promise<RatesTaken | AdmissionRefusal> {
     return this.#commits.run(() => this.#books.takeRates(order, Date.now()))
   }
 
@@ -142,9 +148,9 @@ export class TenantObject extends DurableObject {
   }
 
   /** The ledger's entries of one request. */
-  entries(requestId: string): { booking: string | null; entries: SqlRow[] } {
+  entries(requestId: string): { reservation: string | null; entries: SqlRow[] } {
     const { store } = this.#books
-    return { booking: store.booking(requestId)?.state ?? null, entries: store.entriesOf(requestId) }
+    return { reservation: store.reservation(requestId)?.state ?? null, entries: store.entriesOf(requestId) }
   }
 
   verify(): VerificationReport {
@@ -211,10 +217,10 @@ export class TenantObject extends DurableObject {
     return this.#transaction(() => desk.addRates(this.#books, card, Date.now()))
   }
 
-  bookMoney(order: desk.MoneyOrder): TenantResult<{ seq: number; repeated: boolean }> {
+  postMoney(order: desk.MoneyEntry): TenantResult<{ seq: number; repeated: boolean }> {
     return this.#transaction(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
-      return desk.bookMoney(this.#books, order, Date.now())
+      return desk.postMoney(this.#books, order, Date.now())
     })
   }
 
@@ -304,16 +310,16 @@ export class TenantObject extends DurableObject {
       overdue.length > 0 &&
       (await inquire(
         this.env as Env,
-        overdue.map((booking) => booking.requestId),
+        overdue.map((reservation) => reservation.requestId),
         Date.now(),
       ))
     const now = Date.now()
     const pruned = this.#transaction(() => {
       for (const { requestId } of known ? overdue : []) {
         // It may have been settled while the workers were asked.
-        const booking = store.booking(requestId)
-        if (booking?.state !== 'reserved' || !known) continue
-        const judged = judgeOverdue(booking, known, now)
+        const reservation = store.reservation(requestId)
+        if (reservation?.state !== 'reserved' || !known) continue
+        const judged = judgeOverdue(reservation, known, now)
         if (judged.kind === 'expire') this.#books.close(requestId, 'expire', now)
         else this.#books.extend(requestId, judged.expiresAt)
       }

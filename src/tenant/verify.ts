@@ -45,10 +45,10 @@ export function verifyBooks(store: Store): VerificationReport {
   }
   compare('posted', costNano, tenant.postedNano)
   compare('credit', creditNano, tenant.creditNano)
-  const open = store.openBookings()
+  const open = store.openReservations()
   compare(
     'reserved',
-    open.reduce((sum, booking) => sum + booking.boundNano, 0),
+    open.reduce((sum, reservation) => sum + reservation.boundNano, 0),
     tenant.reservedNano,
   )
   if (tenant.state.running !== open.length)

@@ -2,8 +2,8 @@ import { inspect } from 'node:util'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { sealKey } from '../../backends/wire/seal.ts'
 import { formatWorkerKey, parseWorkerKey } from '../../backends/wire/worker-key.ts'
-import { mintApiKey, presentedKey, readApiKey } from '../../src/auth/api-key.ts'
-import { mintWorkerKey } from '../../src/auth/fleet.ts'
+import { newApiKey, presentedKey, readApiKey } from '../../src/auth/api-key.ts'
+import { newWorkerKey } from '../../src/auth/fleet.ts'
 import { constantTimeEqual, Secret } from '../../src/auth/secret.ts'
 
 let macKey: CryptoKey
@@ -15,7 +15,7 @@ beforeAll(async () => {
 
 describe('API keys', () => {
   it('[KEY1] a minted key reads back as its tenant, its id and the hash of its secret', async () => {
-    const minted = await mintApiKey('live', 'demo', 'key1', random, macKey)
+    const minted = await newApiKey('live', 'demo', 'key1', random, macKey)
     expect(await readApiKey(minted.key.reveal(), macKey)).toEqual({
       tenantId: 'demo',
       keyId: 'key1',
@@ -25,7 +25,7 @@ describe('API keys', () => {
   })
 
   it('[KEY2] a key with any one character changed is refused', async () => {
-    const text = (await mintApiKey('live', 'demo', 'key1', random, macKey)).key.reveal()
+    const text = (await newApiKey('live', 'demo', 'key1', random, macKey)).key.reveal()
     for (let index = 0; index < text.length; index++) {
       const changed = text.slice(0, index) + (text[index] === 'a' ? 'b' : 'a') + text.slice(index + 1)
       expect(await readApiKey(changed, macKey), changed).toBeUndefined()
@@ -60,11 +60,11 @@ describe('API keys', () => {
 
   it('[KEY6] a worker key survives its text form, and each worker and epoch has its own', async () => {
     const fleet = new Secret('f'.repeat(40))
-    const text = await mintWorkerKey(fleet, 'gpu-1', 3)
+    const text = await newWorkerKey(fleet, 'gpu-1', 3)
     const parsed = parseWorkerKey(text)
     expect(parsed && formatWorkerKey(parsed)).toBe(text)
-    expect(await mintWorkerKey(fleet, 'gpu-1', 4)).not.toBe(text)
-    expect(await mintWorkerKey(fleet, 'gpu-2', 3)).not.toContain(text.slice(-43))
+    expect(await newWorkerKey(fleet, 'gpu-1', 4)).not.toBe(text)
+    expect(await newWorkerKey(fleet, 'gpu-2', 3)).not.toContain(text.slice(-43))
     expect(parseWorkerKey('tw_UPPER_1_x')).toBeUndefined()
   })
 })

@@ -1,13 +1,13 @@
 /** What the edge settles by itself when no worker signs a receipt. */
 import { describe, expect, it } from 'vitest'
 import type { BackendEvent } from '../../backends/contract/backend.ts'
-import { HostedAnswer, type HostedEnd, type HostedOrder, hostedSettlement } from '../../src/chat/hosted-usage.ts'
+import { HostedAnswer, type HostedEnd, type HostedTerms, hostedSettlement } from '../../src/chat/hosted-usage.ts'
 import type { LeaseOutcome } from '../../src/fleet/fleet.ts'
 import { NoPlace, refusal } from '../../src/fleet/refusal.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testOrder, testRates } from '../support/tenant.ts'
 
-const order: HostedOrder = {
+const order: HostedTerms = {
   requestId: 'r',
   dispatchId: 'r.9',
   tenantId: 't',

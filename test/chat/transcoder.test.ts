@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { chunkWriter } from '../../backends/model/chunk.ts'
 import { transcoderOf } from '../../src/chat/transcoder.ts'
 import { messages } from '../../src/dialects/anthropic/dialect.ts'
-import { type Dialect, noPast } from '../../src/dialects/dialect.ts'
+import { type Dialect, noPreviousTurns } from '../../src/dialects/dialect.ts'
 import { mistral } from '../../src/dialects/mistral/dialect.ts'
 import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
@@ -22,9 +22,9 @@ const recorded = [
 const body = { model: 'm', messages: [{ role: 'user', content: 'hi' }], input: 'hi', max_tokens: 9, stream: true }
 
 async function spoken(surface: Dialect, pieces: Uint8Array[]): Promise<string> {
-  const read = surface.read(body, noPast)
+  const read = surface.read(body, noPreviousTurns)
   const given = { requestId: 'req_1', now: () => 5_000, model: 'm', effort, promptTokens: 9 }
-  const writer = read.ok ? read.asked.writer?.(given) : undefined
+  const writer = read.ok ? read.parsed.writer?.(given) : undefined
   if (!writer) throw new Error('no writer')
   const voice = transcoderOf(writer, () => Promise.resolve(true))
   let text = voice.open(70)

@@ -4,20 +4,20 @@ import type { Chat } from '../../backends/model/chat.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
 import { messages } from '../../src/dialects/anthropic/dialect.ts'
-import { type DialectWriter, noPast } from '../../src/dialects/dialect.ts'
+import { type DialectWriter, noPreviousTurns } from '../../src/dialects/dialect.ts'
 import { errorResponse, GatewayError } from '../../src/http/errors.ts'
 
 const hello = { model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'hi' }] }
 
 function asked(change: object) {
-  const read = messages.read({ ...hello, ...change }, noPast)
+  const read = messages.read({ ...hello, ...change }, noPreviousTurns)
   if (!read.ok) throw new Error(read.message)
-  return read.asked
+  return read.parsed
 }
 const chat = (change: object): Chat => asked(change).chat
 
 function refusal(change: object) {
-  const read = messages.read({ ...hello, ...change }, noPast)
+  const read = messages.read({ ...hello, ...change }, noPreviousTurns)
   if (read.ok) throw new Error('it was accepted')
   return read
 }
@@ -102,7 +102,7 @@ describe('reading Messages', () => {
       { role: 'tool', toolCallId: 'toolu_1', content: [text('Error: '), text('no file')] },
       { role: 'user', content: [text('go on')] },
     ])
-    expect(asked({ messages: turns }).places).toEqual([
+    expect(asked({ messages: turns }).fieldPaths).toEqual([
       'messages[0]',
       'messages[1]',
       'messages[2]',

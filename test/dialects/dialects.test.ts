@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { readChat } from '../../backends/model/chat.ts'
 import { chatBody } from '../../backends/model/chat-body.ts'
 import { messages } from '../../src/dialects/anthropic/dialect.ts'
-import { type Dialect, noPast } from '../../src/dialects/dialect.ts'
+import { type Dialect, noPreviousTurns } from '../../src/dialects/dialect.ts'
 import { mistral } from '../../src/dialects/mistral/dialect.ts'
 import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
 import { responses } from '../../src/dialects/openai-responses/dialect.ts'
@@ -135,9 +135,9 @@ describe('every dialect', () => {
     const past = { turns: [], items: new Map([['msg_0', { type: 'message', role: 'assistant', content: 'kept' }]]) }
     const answer = read(whole[name], past)
     if (!answer.ok) throw new Error(answer.message)
-    const { chat, places } = answer.asked
+    const { chat, fieldPaths } = answer.parsed
     expect(readChat(JSON.parse(chatBody(chat)))).toEqual({ ok: true, chat, warnings: [] })
-    if (places) expect(places).toHaveLength(chat.messages.length)
+    if (fieldPaths) expect(fieldPaths).toHaveLength(chat.messages.length)
   })
 
   it.each(all)(
@@ -156,9 +156,9 @@ describe('every dialect', () => {
         fc.property(body, (made) => {
           const value: unknown = JSON.parse(JSON.stringify(made) ?? 'null')
           surface.refers?.(value)
-          const answer = surface.read(value, noPast)
+          const answer = surface.read(value, noPreviousTurns)
           if (!answer.ok) return answer.message !== ''
-          const { chat } = answer.asked
+          const { chat } = answer.parsed
           const again = readChat(JSON.parse(chatBody(chat)))
           if (!again.ok) throw new Error(`a worker would refuse it: ${again.message}`)
           expect(again.chat).toEqual(chat)

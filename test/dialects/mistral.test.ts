@@ -1,15 +1,15 @@
 /** Mistral's dialect: what is read under its names, and what is written in its chunks. */
 import { describe, expect, it } from 'vitest'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
-import { type DialectWriter, noPast } from '../../src/dialects/dialect.ts'
+import { type DialectWriter, noPreviousTurns } from '../../src/dialects/dialect.ts'
 import { mistral } from '../../src/dialects/mistral/dialect.ts'
 
 const hello = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
 
 function asked(change: object) {
-  const read = mistral.read({ ...hello, ...change }, noPast)
+  const read = mistral.read({ ...hello, ...change }, noPreviousTurns)
   if (!read.ok) throw new Error(read.message)
-  return read.asked
+  return read.parsed
 }
 
 function writer(): DialectWriter {
@@ -46,7 +46,7 @@ describe('Mistral’s dialect', () => {
       role: 'system',
       content: [{ text: expect.stringContaining('respect') }],
     })
-    expect(safe.places).toEqual(['safe_prompt', 'messages[0].content'])
+    expect(safe.fieldPaths).toEqual(['safe_prompt', 'messages[0].content'])
     const call = { id: 'c', function: { name: 'f', arguments: { a: 1 } } }
     const messages = [
       ...hello.messages,
@@ -61,14 +61,14 @@ describe('Mistral’s dialect', () => {
   })
 
   it('[MIS2] an invalid field is refused under its Mistral name', () => {
-    const refused = (change: object) => mistral.read({ ...hello, ...change }, noPast)
+    const refused = (change: object) => mistral.read({ ...hello, ...change }, noPreviousTurns)
     expect(refused({ random_seed: 'x' })).toMatchObject({ ok: false, param: 'random_seed' })
     expect(refused({ prompt_mode: 'deep' })).toMatchObject({ ok: false, param: 'prompt_mode' })
     expect(refused({ messages: [{ role: 'user', content: 5 }] })).toMatchObject({
       ok: false,
       param: 'messages[0].content',
     })
-    expect(mistral.read(null, noPast)).toMatchObject({ ok: false })
+    expect(mistral.read(null, noPreviousTurns)).toMatchObject({ ok: false })
   })
 
   it('[MIS3] reasoning is content chunks, text a string, a call whole, usage in the final chunk', () => {

@@ -3,19 +3,19 @@ import { describe, expect, it } from 'vitest'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
 import { sealThinking } from '../../src/dialects/carried-thinking.ts'
-import { type DialectWriter, noPast, type PreviousTurns } from '../../src/dialects/dialect.ts'
+import { type DialectWriter, noPreviousTurns, type PreviousTurns } from '../../src/dialects/dialect.ts'
 import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
 const hello = { model: 'm', input: 'hi' }
 
-function asked(change: object, past: PreviousTurns = noPast) {
+function asked(change: object, past: PreviousTurns = noPreviousTurns) {
   const read = responses.read({ ...hello, ...change }, past)
   if (!read.ok) throw new Error(read.message)
-  return read.asked
+  return read.parsed
 }
 const chat = (change: object, past?: PreviousTurns): Chat => asked(change, past).chat
 
-function refusal(change: object, past: PreviousTurns = noPast) {
+function refusal(change: object, past: PreviousTurns = noPreviousTurns) {
   const read = responses.read({ ...hello, ...change }, past)
   if (read.ok) throw new Error('it was accepted')
   return read
@@ -90,7 +90,7 @@ describe('reading Responses', () => {
       { ...assistant, reasoning: 'so', content: [text('done')] },
       { ...assistant, reasoning: 'again', content: [text('more')] },
     ])
-    expect(read.places).toEqual(['instructions', ...[0, 1, 2, 6, 7, 8, 10].map((index) => `input[${index}]`)])
+    expect(read.fieldPaths).toEqual(['instructions', ...[0, 1, 2, 6, 7, 8, 10].map((index) => `input[${index}]`)])
     expect(read.warnings).toEqual([expect.stringContaining('web_search_call')])
   })
 
@@ -131,7 +131,7 @@ describe('reading Responses', () => {
     })
     expect(responses.refers?.(hello)).toBeUndefined()
     expect(refusal({ input })).toMatchObject({ code: 'not_found', param: 'input[1].id' })
-    expect(refusal({ previous_response_id: 'resp_0' }, { ...noPast, turns: undefined })).toMatchObject({
+    expect(refusal({ previous_response_id: 'resp_0' }, { ...noPreviousTurns, turns: undefined })).toMatchObject({
       code: 'previous_response_not_found',
       param: 'previous_response_id',
     })
@@ -244,7 +244,7 @@ describe('writing Responses', () => {
   it('[RSP8] the stored response equals the returned one with its input; `store: false` stores nothing', () => {
     const made = writer({ metadata: { a: 'b' }, previous_response_id: 'resp_0' })
     played(made)
-    const kept = made.keeps?.(end)
+    const kept = made.toStore?.(end)
     expect(kept).toMatchObject({
       responseId: 'resp_1',
       previousId: 'resp_0',
@@ -252,7 +252,7 @@ describe('writing Responses', () => {
     })
     expect(eventsOf(made.close(end, true)).at(-1).response).toEqual(kept?.body)
     expect(kept?.body).toMatchObject({ store: true, metadata: { a: 'b' }, output: kept?.output })
-    expect(writer({ store: false }).keeps).toBeUndefined()
+    expect(writer({ store: false }).toStore).toBeUndefined()
   })
 
   it('[RSP9] a call of a custom tool is its text', () => {

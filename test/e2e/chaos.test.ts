@@ -132,16 +132,16 @@ function checkTexts(told: Answered[]): void {
  */
 async function checkBooks(told: Answered[]): Promise<void> {
   for (const { requestId, end, text } of told) {
-    const { booking, entries } = await booked(requestId)
+    const { reservation, entries } = await booked(requestId)
     const charged = entries.filter((entry) => entry.cost_nano > 0)
     expect(charged.length).toBeLessThanOrEqual(1)
     if (end !== 'done') continue
-    expect([booking, charged[0]?.output_tokens, text.split(' ').length - 1]).toEqual(['posted', 50, 50])
+    expect([reservation, charged[0]?.output_tokens, text.split(' ').length - 1]).toEqual(['posted', 50, 50])
   }
 }
 
 interface Booked {
-  booking: string
+  reservation: string
   entries: { kind: string; cost_nano: number; output_tokens: number | null }[]
 }
 
@@ -277,8 +277,8 @@ describe('under load', () => {
     await checkBooks(told)
     for (const { requestId, end } of told) {
       if (end === 'done') continue
-      const { booking, entries } = await booked(requestId)
-      expect([booking, entries.map(({ cost_nano }) => cost_nano)]).toEqual(['voided', [0, 0]])
+      const { reservation, entries } = await booked(requestId)
+      expect([reservation, entries.map(({ cost_nano }) => cost_nano)]).toEqual(['voided', [0, 0]])
     }
   })
 })

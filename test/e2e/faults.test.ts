@@ -69,7 +69,7 @@ function isEngine(pid: number): boolean {
 
 async function requestEntries(requestId: string) {
   return product.admin<{
-    booking: string
+    reservation: string
     entries: { kind: string; cost_nano: number; output_tokens: number | null }[]
   }>('GET', `/admin/tenants/demo/requests/${requestId}`)
 }
@@ -117,7 +117,7 @@ describe('a process that dies', () => {
       () => requestEntries(open.requestId),
       ({ entries }) => entries.some((entry) => entry.kind === 'waste'),
     )
-    expect(told.booking).toBe('voided')
+    expect(told.reservation).toBe('voided')
     expect(told.entries.map((entry) => [entry.kind, entry.cost_nano]).sort()).toEqual([
       ['void', 0],
       ['waste', 0],
@@ -174,7 +174,7 @@ describe('a process that dies', () => {
     expect(Number(after.totals.entries)).toBe(Number(before.totals.entries) + 1)
     // The engine stopped when its reader was gone, and its receipt arrived although nobody was there to take it.
     const told = await requestEntries(open.requestId)
-    expect(told.booking).toBe('posted')
+    expect(told.reservation).toBe('posted')
     expect(told.entries).toMatchObject([{ kind: 'post', output_tokens: expect.any(Number) }])
     expect(after.postedNano).toBeGreaterThan(before.postedNano)
     await eventually(
@@ -246,9 +246,9 @@ describe('a process that dies', () => {
       (
         await eventually(
           () => requestEntries(open.requestId),
-          ({ booking }) => booking === 'posted',
+          ({ reservation }) => reservation === 'posted',
         )
-      ).booking,
+      ).reservation,
     ).toBe('posted')
     await oneMore()
     await eventually(

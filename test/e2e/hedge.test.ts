@@ -55,7 +55,7 @@ function ask(signal?: AbortSignal): Promise<Response> {
 }
 
 interface Told {
-  booking: string
+  reservation: string
   entries: { kind: string; cost_nano: number; prompt_tokens: number | null; output_tokens: number | null }[]
 }
 
@@ -77,10 +77,10 @@ describe('a hedge', () => {
     expect(response.status).toBe(200)
     expect(text.match(/w\d /g)).toEqual(['w0 ', 'w1 ', 'w2 ', 'w3 ', 'w4 '])
     expect(text.trimEnd().endsWith('data: [DONE]')).toBe(true)
-    const { booking, entries } = await booked(response)
+    const { reservation, entries } = await booked(response)
     expect(runs()).toEqual([1, 1])
     expect(aborted()).toBe(1)
-    expect(booking).toBe('posted')
+    expect(reservation).toBe('posted')
     const post = entries.find(({ kind }) => kind === 'post')
     expect(entries.filter(({ kind }) => kind !== 'post')).toMatchObject([
       { kind: 'waste', cost_nano: 0, prompt_tokens: 10, output_tokens: 0 },
@@ -100,14 +100,14 @@ describe('a hedge', () => {
       ([one, two]) => one === 1 && two === 1,
     )
     client.abort()
-    const { booking, entries } = await booked(response)
+    const { reservation, entries } = await booked(response)
     expect(
       await eventually(
         async () => aborted(),
         (count) => count === 2,
       ),
     ).toBe(2)
-    expect(booking).toBe('voided')
+    expect(reservation).toBe('voided')
     expect(entries.map(({ kind, cost_nano }) => `${kind} ${cost_nano}`).sort()).toEqual([
       'void 0',
       'waste 0',
@@ -150,8 +150,8 @@ describe('a hedge', () => {
       if (text.includes('w1 ')) break
     }
     client.abort()
-    const { booking, entries } = await booked(response)
-    expect(booking).toBe('posted')
+    const { reservation, entries } = await booked(response)
+    expect(reservation).toBe('posted')
     expect(entries.map(({ kind }) => kind).sort()).toEqual(['post', 'waste'])
     const written = (of: string) => entries.find(({ kind }) => kind === of)?.output_tokens
     expect(written('waste')).toBe(0)

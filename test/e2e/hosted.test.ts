@@ -43,7 +43,7 @@ async function ask(body: Record<string, unknown> = {}, options: { key?: string; 
 }
 
 interface Told {
-  booking: string
+  reservation: string
   entries: Record<string, string | number | null>[]
 }
 
@@ -51,10 +51,10 @@ async function told(requestId: string, tenantId = 'demo'): Promise<Told> {
   return product.admin<Told>('GET', `/admin/tenants/${tenantId}/requests/${requestId}`)
 }
 
-async function closed(requestId: string, booking: string): Promise<Told> {
+async function closed(requestId: string, reservation: string): Promise<Told> {
   return eventually(
     () => told(requestId),
-    (answer) => answer.booking === booking,
+    (answer) => answer.reservation === reservation,
   )
 }
 
@@ -130,7 +130,7 @@ describe('the last resort', () => {
     ])
     // The books are closed before the last chunk goes out.
     expect(await told(id(response))).toMatchObject({
-      booking: 'posted',
+      reservation: 'posted',
       entries: [
         {
           kind: 'post',
@@ -166,7 +166,7 @@ describe('the last resort', () => {
         expect(text, name).toContain('there')
         if (stream) expect(text.trimEnd().split('\n\n').at(-1), name).toContain(ends[name])
         const entry = { kind: 'post', pool: 'hosted', prompt_tokens: 20, output_tokens: 37 }
-        expect(await told(id(response)), name).toMatchObject({ booking: 'posted', entries: [entry] })
+        expect(await told(id(response)), name).toMatchObject({ reservation: 'posted', entries: [entry] })
       }
     }
   })
@@ -213,8 +213,8 @@ describe('the last resort', () => {
     api.answer = answered()
     const response = await ask({ stream: true })
     await response.text()
-    const { booking, entries } = await told(id(response))
-    expect(booking).toBe('posted')
+    const { reservation, entries } = await told(id(response))
+    expect(reservation).toBe('posted')
     expect(entries).toMatchObject([{ kind: 'post', pool: 'hosted', estimated: 1, output_tokens: 6 }])
     expect(entries[0]?.prompt_tokens).toBeGreaterThan(64)
   })

@@ -34,7 +34,7 @@ const endless = {
 } as const
 
 interface Told {
-  booking: string
+  reservation: string
   entries: {
     kind: string
     estimated: number | null
@@ -74,7 +74,7 @@ describe.skipIf(!program)('llama-server', () => {
   const entryOf = async (requestId: string) => {
     const told = await eventually(
       () => product.admin<Told>('GET', `/admin/tenants/demo/requests/${requestId}`),
-      ({ booking }) => booking === 'posted',
+      ({ reservation }) => reservation === 'posted',
     )
     return told.entries.find(({ kind }) => kind === 'post')
   }

@@ -153,9 +153,9 @@ describe('the queue', () => {
       tenantId: 'agreed',
       decision: {
         effort: 'none',
-        home: 'latency',
+        preferredPool: 'latency',
         attempts: [
-          { workerId: 'local-latency', pool: 'latency', waitedMs: 0, why: expect.stringContaining('latency side') },
+          { workerId: 'local-latency', pool: 'latency', waitedMs: 0, why: expect.stringContaining('latency pool') },
         ],
         engine: { outputTokens: 20 },
       },

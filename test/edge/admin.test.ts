@@ -315,7 +315,7 @@ describe('the operator', () => {
       await admit('fleet', keyId, requestId)
       expect(await deliver(requestId, epoch)).toMatchObject({ done: [`${requestId}.1`], refused: [] })
     }
-    await evictDurableObject(env.POOL.getByName('fleet'))
+    await evictDurableObject(env.FLEET.getByName('fleet'))
     expect([await beat(2), await beat(3)]).toEqual([403, 200])
     await operate('POST', '/admin/workers/gpu-1/revoke')
     expect((await operate('GET', '/admin/pools')).latency.workers).toEqual([])

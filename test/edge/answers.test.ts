@@ -7,7 +7,7 @@ const kept = (id: string) => ({ responseId: id, previousId: undefined, input: []
 
 describe('the answers object', () => {
   it('[ASW6] what is kept outlives its object’s eviction, and its alarm leaves nothing of what is over', async () => {
-    const stub = env.ANSWERS.getByName('evicted')
+    const stub = env.RESPONSES.getByName('evicted')
     expect(await stub.keep(kept('resp_over'), Date.now() - 1)).toBe(true)
     expect(await stub.keep(kept('resp_kept'), Date.now() + 60_000)).toBe(true)
     expect(await stub.begin('replay_a', 'digest', 'attempt')).toEqual({ kind: 'run' })

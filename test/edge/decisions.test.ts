@@ -9,14 +9,21 @@ import { testAsk, testBeat, testEnrolment } from '../support/fleet.ts'
 const id = (index: number) => `req_${index.toString(16).padStart(12, '0')}`
 
 const decision = (index: number, change: Partial<Decision> = {}): Decision => ({
-  ...{ requestId: id(index), tenantId: 't', model: 'm', effort: 'none', home: 'latency', priorityClass: 'interactive' },
+  ...{
+    requestId: id(index),
+    tenantId: 't',
+    model: 'm',
+    effort: 'none',
+    preferredPool: 'latency',
+    priorityClass: 'interactive',
+  },
   ...{ weight: 100, cameAt: index, promptTokens: 10, expectedOutputTokens: 20, attempts: [], outcome: 'finished' },
   ...{ engine: null, ...change },
 })
 
 describe('decisions', () => {
   it('[DCB1] what ended is on disk seconds later, with what its worker said, and outlives the object’s memory', async () => {
-    const fleet = () => env.POOL.getByName('explained')
+    const fleet = () => env.FLEET.getByName('explained')
     const [done, open] = [id(1), id(2)]
     await fleet().enrol(testEnrolment('w'), undefined)
     await fleet().heartbeat(testBeat('w', { sentAt: Date.now() }), 1)
@@ -46,7 +53,7 @@ describe('decisions', () => {
   })
 
   it('[DCB2] one of many is found by its id, the newest word on it first, and the oldest go when there are too many', async () => {
-    await runInDurableObject(env.POOL.getByName('book'), (_, { storage }) => {
+    await runInDurableObject(env.FLEET.getByName('book'), (_, { storage }) => {
       const book = new DecisionBook(storage.sql)
       for (let from = 0; from < 50_000; from += 1_000) {
         book.add(Array.from({ length: 1_000 }, (_, index) => decision(from + index)))

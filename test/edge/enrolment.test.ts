@@ -114,7 +114,7 @@ describe('enrolment', () => {
       models: ['mistral-small-4'],
       pinned: true,
     })
-    await evictDurableObject(env.POOL.getByName('fleet'))
+    await evictDurableObject(env.FLEET.getByName('fleet'))
     expect(await beat('legacy', { url: 'http://127.0.0.1:10/legacy', instance: 'x' })).toMatchObject({ status: 403 })
     await operate('PATCH', '/admin/workers/legacy', { url: 'http://127.0.0.1:10/legacy' })
     expect(await beat('legacy', { url: 'http://127.0.0.1:10/legacy', instance: 'x' })).toMatchObject({ status: 200 })
@@ -152,7 +152,7 @@ describe('enrolment', () => {
 
   it('[WEN10] enrolments outlive the object’s memory, and need no D1', async () => {
     await enrol('kept', { slotsMax: 4 })
-    await evictDurableObject(env.POOL.getByName('fleet'))
+    await evictDurableObject(env.FLEET.getByName('fleet'))
     await env.DB.exec('ALTER TABLE workers RENAME TO workers_away')
     try {
       expect(await beat('kept', { slotsMax: 5 })).toMatchObject({ status: 403 })
@@ -162,7 +162,7 @@ describe('enrolment', () => {
     } finally {
       await env.DB.exec('ALTER TABLE workers_away RENAME TO workers')
     }
-    const kept = await runInDurableObject(env.POOL.getByName('fleet'), (_, { storage }) =>
+    const kept = await runInDurableObject(env.FLEET.getByName('fleet'), (_, { storage }) =>
       storage.sql.exec('SELECT slots_max FROM enrolments WHERE worker_id = ?', 'kept').one(),
     )
     expect(kept).toEqual({ slots_max: 4 })

@@ -37,8 +37,8 @@ async function counted(method: string, path: string, key: string, body?: string,
   const counting = {
     ...env,
     TENANT: namespace(env.TENANT, 'tenant'),
-    POOL: namespace(env.POOL, 'pool'),
-    ANSWERS: namespace(env.ANSWERS, 'answers'),
+    FLEET: namespace(env.FLEET, 'pool'),
+    RESPONSES: namespace(env.RESPONSES, 'answers'),
   } as unknown as Env
   const request = new Request(`https://gateway.test${path}`, {
     method,
@@ -180,7 +180,7 @@ describe('keys', () => {
 })
 
 async function enrolHere(workerId: string): Promise<void> {
-  await env.POOL.getByName('fleet').enrol(testEnrolment(workerId, { models: [model] }), undefined)
+  await env.FLEET.getByName('fleet').enrol(testEnrolment(workerId, { models: [model] }), undefined)
 }
 
 let lastSentAt = 0
@@ -189,7 +189,7 @@ let lastSentAt = 0
 async function beatHere(workerId: string, state: 'ready' | 'gone'): Promise<void> {
   lastSentAt = Math.max(Date.now(), lastSentAt + 1)
   const beat = testBeat(workerId, { model, sentAt: lastSentAt, state, slotsMax: 64 })
-  expect((await env.POOL.getByName('fleet').heartbeat(beat, 1)).status).toBe(200)
+  expect((await env.FLEET.getByName('fleet').heartbeat(beat, 1)).status).toBe(200)
 }
 
 /** A worker that answers any request, in place of the edge's fetch. */

@@ -6,7 +6,7 @@ import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
 import { asked } from '../support/asked.ts'
 
-const line = { requestId: 'req_1', surface: chatCompletions } as RequestContext
+const line = { requestId: 'req_1', dialect: chatCompletions } as RequestContext
 const admission = { ratesLeft: {} } as Admission
 const ask = (model: string) =>
   prepare(asked({ model, messages: [{ role: 'user', content: 'hi' }] }), 60, ['mistral-small-4', 'tramontane-tiny'])

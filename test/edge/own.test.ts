@@ -57,7 +57,7 @@ const kept = `resp_${'a'.repeat(32)}`
 const keptRoute =
   (method: string, path: string): Case =>
   async ({ foreign, apiKey }) => {
-    const stub = env.ANSWERS.getByName('zulu')
+    const stub = env.RESPONSES.getByName('zulu')
     const secret = { id: kept, text: 'zulu secret' }
     await stub.keep(
       { responseId: kept, previousId: undefined, input: [secret], output: [secret], body: secret },

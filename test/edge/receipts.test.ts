@@ -36,7 +36,7 @@ describe('delivered receipts', () => {
   it('[RCT5] each is judged by itself: a refused one is named, recorded and frees no slot, the others settle', async () => {
     const tenant = await tenantOf('judged')
     for (const id of ['req_j1', 'req_j2']) await tenant.admit(id)
-    const fleet = env.POOL.getByName('fleet')
+    const fleet = env.FLEET.getByName('fleet')
     const beat = testBeat('w1', { model: 'tramontane-tiny', sentAt: Date.now() })
     await operate('POST', '/admin/workers', { workerId: 'w1', url: beat.url })
     await fleet.heartbeat(beat, 1)

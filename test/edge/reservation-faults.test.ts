@@ -114,8 +114,8 @@ const faulty = {
   HOSTED_MODEL: 'small',
   HOSTED_KEY: 'secret',
   TENANT: namespaceOf(env.TENANT, 'tenant'),
-  POOL: namespaceOf(env.POOL, 'pool'),
-  ANSWERS: namespaceOf(env.ANSWERS, 'answers'),
+  FLEET: namespaceOf(env.FLEET, 'pool'),
+  RESPONSES: namespaceOf(env.RESPONSES, 'answers'),
 } as unknown as Env
 
 function namespaceOf(namespace: { getByName(name: string): object }, name: string) {
@@ -259,7 +259,7 @@ async function settle(claims: Dispatch & { proof?: string }, outcome: 'finished'
   await env.TENANT.getByName(tenantId).settle([receipt])
   const { effort, counts, firstTokenMs } = receipt
   const end = { requestId, workerId, effort, outcome, finished: false, firstTokenMs, ms: 1, keyEpoch: 1 }
-  await env.POOL.getByName('fleet').receiptsCame([{ ...end, ...counts }])
+  await env.FLEET.getByName('fleet').receiptsCame([{ ...end, ...counts }])
 }
 
 interface Case {
@@ -328,7 +328,7 @@ let worker: Case['worker']
 
 /** One request whose `failing`th step fails. Answers its status, and how many steps there were. */
 async function run(asked: Case, failing: number): Promise<{ status: number; text: string; steps: number }> {
-  const fleet = env.POOL.getByName('fleet')
+  const fleet = env.FLEET.getByName('fleet')
   // A worker of its own each time: the breaker keeps one that failed out of the next run.
   const beat = async (state: 'ready' | 'gone') => {
     lastSentAt = Math.max(Date.now(), lastSentAt + 1)
@@ -369,7 +369,7 @@ async function run(asked: Case, failing: number): Promise<{ status: number; text
 
 async function left(tenantId: string) {
   const { openReservations, reservedNano } = (await env.TENANT.getByName(tenantId).summary(false)) ?? {}
-  const views = await env.POOL.getByName('fleet').views()
+  const views = await env.FLEET.getByName('fleet').views()
   const sum = (of: 'leased' | 'waiting') => views.latency[of] + views.throughput[of]
   return { openReservations, reservedNano, leased: sum('leased'), waiting: sum('waiting') }
 }

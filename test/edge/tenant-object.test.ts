@@ -109,14 +109,14 @@ describe('tenant object', () => {
     })
     await evictDurableObject(stub)
     expect(await runDurableObjectAlarm(stub)).toBe(true)
-    expect(await stub.entries('r1')).toEqual({ booking: 'reserved', entries: [] })
+    expect(await stub.entries('r1')).toEqual({ reservation: 'reserved', entries: [] })
     await runInDurableObject(stub, (_, state) => {
       state.storage.sql.exec('UPDATE reservations SET expires_at = ?, opened_at = 0', Date.now() - 1)
     })
     await evictDurableObject(stub)
     expect(await runDurableObjectAlarm(stub)).toBe(true)
     expect(await stub.entries('r1')).toMatchObject({
-      booking: 'expired',
+      reservation: 'expired',
       entries: [{ kind: 'expire', output_tokens: null }],
     })
     expect(await stub.summary(true)).toMatchObject({ reservedNano: 0, openReservations: 0 })

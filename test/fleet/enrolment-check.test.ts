@@ -3,17 +3,17 @@ import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import { checkClaims, joinEnrolments } from '../../src/fleet/enrolment.ts'
-import { Roll } from '../../src/fleet/enrolment-check.ts'
+import { Enrolments } from '../../src/fleet/enrolment-check.ts'
 import { emptyFleet, type FleetState, heartbeat, lease, probeDue, probed, view } from '../../src/fleet/fleet.ts'
 import { reportOn, workerReport } from '../../src/fleet/fleet-report.ts'
-import { BeatRate } from '../../src/fleet/heartbeat-rate.ts'
+import { HeartbeatRate } from '../../src/fleet/heartbeat-rate.ts'
 import { testAsk, testBeat, testEnrolment } from '../support/fleet.ts'
 
 const start = 1_800_000_000_000
 const minute = 60_000
 
 const rollOf = (...workers: string[]) =>
-  new Roll(
+  new Enrolments(
     workers.map((id) => testEnrolment(id)),
     [],
   )
@@ -48,13 +48,13 @@ describe('enrolment', () => {
   })
 
   it('[WEN4] a worker without an enrolled address is pinned by its first heartbeat', () => {
-    const roll = new Roll([testEnrolment('a', { url: null, models: null, slotsMax: null })], [])
+    const roll = new Enrolments([testEnrolment('a', { url: null, models: null, slotsMax: null })], [])
     const heard = roll.hear(beat(start), 1, start)
     expect(heard).toMatchObject({ kind: 'taken', pinned: { url: 'http://127.0.0.1:9/a', models: ['m'], pinned: true } })
     expect(roll.hear(beat(start + 1), 1, start + 1)).toMatchObject({ kind: 'taken', pinned: undefined })
     const moved = beat(start + 10_000, { instance: 'a.2', url: 'http://10.0.0.1:9/a' })
     expect(roll.hear(moved, 1, start + 10_000)).toMatchObject({ kind: 'refused', status: 403, state: 'refused' })
-    const secret = new Roll([testEnrolment('a', { url: null })], [])
+    const secret = new Enrolments([testEnrolment('a', { url: null })], [])
     expect(secret.hear(beat(start, { url: 'http://169.254.169.254/' }), 1, start)).toMatchObject({ kind: 'refused' })
     expect(secret.view('a', start).enrolment?.url).toBeNull()
   })
@@ -91,7 +91,7 @@ describe('the roll', () => {
     const hear = (aheadMs: number, now: number) => {
       const heard = roll.hear(beat(now + aheadMs, { instance: `a.${now}` }), 1, now)
       if (heard.kind !== 'taken') throw new Error(heard.kind)
-      heartbeat(pool, heard.beat, 1, now, heard.hold)
+      heartbeat(pool, heard.heartbeat, 1, now, heard.hold)
       return workerReport(pool, roll, 'a', now).state
     }
     expect(hear(-4_000, start)).toBe('ready')
@@ -118,7 +118,7 @@ describe('the roll', () => {
     const roll = rollOf('a')
     const pool = emptyFleet()
     const first = roll.hear(beat(start), 1, start)
-    if (first.kind === 'taken') heartbeat(pool, first.beat, 1, start, first.hold)
+    if (first.kind === 'taken') heartbeat(pool, first.heartbeat, 1, start, first.hold)
     const second = roll.hear(other(start + 100), 1, start + 100)
     expect(second).toMatchObject({ kind: 'refused', status: 409, state: 'duplicate' })
     expect(second).toMatchObject({
@@ -133,7 +133,7 @@ describe('the roll', () => {
     // The first process serves as before.
     expect(lease(pool, testAsk('r1'), start + 1_000, () => undefined)).toMatchObject({
       kind: 'granted',
-      place: { url: 'http://127.0.0.1:9/a' },
+      endpoint: { url: 'http://127.0.0.1:9/a' },
     })
     // The second was stopped.
     const later = start + 100 + budgets.duplicateShownMs.value + 1
@@ -234,7 +234,7 @@ describe('the roll', () => {
     const pool = emptyFleet()
     const hear = (sentAt: number) => {
       const heard = roll.hear(beat(sentAt, { running: ['r1'] }), 1, sentAt)
-      if (heard.kind === 'taken') heartbeat(pool, heard.beat, 1, sentAt, heard.hold)
+      if (heard.kind === 'taken') heartbeat(pool, heard.heartbeat, 1, sentAt, heard.hold)
       return heard
     }
     hear(start)
@@ -277,7 +277,7 @@ describe('the roll', () => {
   })
 
   it('[ROL13] one worker beats at most twenty times a second, and others are not limited by it', () => {
-    const rate = new BeatRate()
+    const rate = new HeartbeatRate()
     const taken = Array.from({ length: 1_000 }, (_, index) => rate.allows('a', start + (index % 1_000)))
     expect(taken.filter(Boolean).length).toBe(20)
     expect(rate.allows('b', start + 1)).toBe(true)

@@ -49,7 +49,7 @@ describe('fleet', () => {
   it('[POOL2] slots are leased on the emptiest worker first, and then requests wait in order', () => {
     const pool = poolOf('a', 'b')
     const granted = ['r1', 'r2', 'r3', 'r4'].map((id) => lease(pool, ask(id), 0))
-    expect(granted.map((outcome) => outcome?.kind === 'granted' && outcome.place.workerId).sort()).toEqual([
+    expect(granted.map((outcome) => outcome?.kind === 'granted' && outcome.endpoint.workerId).sort()).toEqual([
       'a',
       'a',
       'b',
@@ -165,9 +165,9 @@ describe('fleet', () => {
         let serial = 0
         const hear = (told: Notification[]) => {
           for (const { requestId, outcome } of told) {
-            if (outcome.kind === 'granted') expect(waiting.get(requestId)).not.toContain(outcome.place.workerId)
+            if (outcome.kind === 'granted') expect(waiting.get(requestId)).not.toContain(outcome.endpoint.workerId)
             expect(waiting.delete(requestId)).toBe(true)
-            if (outcome.kind === 'granted') running.set(requestId, outcome.place.workerId)
+            if (outcome.kind === 'granted') running.set(requestId, outcome.endpoint.workerId)
           }
         }
         for (const { kind, request, worker, tenant, priorityClass, exclude, step } of events) {
@@ -177,8 +177,8 @@ describe('fleet', () => {
             const id = `r${serial++}`
             const outcome = lease(pool, { ...ask(id, exclude), tenantId: tenant, priorityClass }, now)
             if (!outcome) waiting.set(id, exclude)
-            else if (outcome.kind === 'granted') running.set(id, outcome.place.workerId)
-            if (outcome?.kind === 'granted') expect(exclude).not.toContain(outcome.place.workerId)
+            else if (outcome.kind === 'granted') running.set(id, outcome.endpoint.workerId)
+            if (outcome?.kind === 'granted') expect(exclude).not.toContain(outcome.endpoint.workerId)
           } else if (kind === 'release') {
             running.delete(requestId)
             hear(release(pool, requestId, now))
@@ -301,10 +301,10 @@ describe('fleet', () => {
   it('[POOL16] the end of an attempt frees only its own worker’s slot', () => {
     const pool = poolOf('a', 'b')
     const first = lease(pool, ask('r1'), 0)
-    const on = first?.kind === 'granted' ? first.place.workerId : ''
+    const on = first?.kind === 'granted' ? first.endpoint.workerId : ''
     const other = on === 'a' ? 'b' : 'a'
     // The second attempt is asked for before the end of the first is told.
-    expect(lease(pool, ask('r1', [on]), 1)).toMatchObject({ kind: 'granted', place: { workerId: other } })
+    expect(lease(pool, ask('r1', [on]), 1)).toMatchObject({ kind: 'granted', endpoint: { workerId: other } })
     expect(view(pool)).toMatchObject({
       leased: 1,
       workers: [{ leased: on === 'a' ? 0 : 1 }, { leased: on === 'a' ? 1 : 0 }],
@@ -325,14 +325,14 @@ describe('fleet', () => {
     const held = new Map<string, string>()
     for (const id of ['r1', 'r2']) {
       const outcome = lease(pool, ask(id), 0)
-      if (outcome?.kind === 'granted') held.set(outcome.place.workerId, id)
+      if (outcome?.kind === 'granted') held.set(outcome.endpoint.workerId, id)
     }
     lease(pool, ask('r3'), 1)
     lease(pool, ask('back', ['a']), 2)
     expect(release(pool, held.get('a') ?? '', 3)).toMatchObject([{ requestId: 'r3' }])
     lease(pool, ask('r4'), 4)
     expect(release(pool, held.get('b') ?? '', 5)).toMatchObject([
-      { requestId: 'back', outcome: { kind: 'granted', place: { workerId: 'b' } } },
+      { requestId: 'back', outcome: { kind: 'granted', endpoint: { workerId: 'b' } } },
     ])
     // The failed worker may have the most free slots.
     heartbeat(pool, beat('a', { slotsMax: 3, running: ['r3'], sentAt: 5 }), 1, 5)
@@ -340,7 +340,7 @@ describe('fleet', () => {
     lease(pool, ask('back 2', ['a']), 5)
     expect(view(pool)).toMatchObject({ leased: 3, waiting: 1 })
     expect(release(pool, 'back', 5)).toMatchObject([
-      { requestId: 'back 2', outcome: { kind: 'granted', place: { workerId: 'b' } } },
+      { requestId: 'back 2', outcome: { kind: 'granted', endpoint: { workerId: 'b' } } },
     ])
     for (const id of ['r5', 'r6']) lease(pool, ask(id), 6)
     lease(pool, ask('again', ['b']), 6)
@@ -387,7 +387,7 @@ describe('fleet', () => {
   it('[HDG9] a hedge takes a free slot elsewhere only while no request waits, and each lease ends alone', () => {
     const pool = poolOf('a', 'b')
     const first = lease(pool, ask('r'), 0)
-    const on = first?.kind === 'granted' ? first.place.workerId : ''
+    const on = first?.kind === 'granted' ? first.endpoint.workerId : ''
     const second = hedge(pool, ask('r', [on]), 1)
     expect(second?.workerId).toBe(on === 'a' ? 'b' : 'a')
     expect(hedge(pool, ask('r', [on]), 1)).toBeUndefined()

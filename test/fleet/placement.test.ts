@@ -14,10 +14,10 @@ import {
   sweep,
   workerFailed,
 } from '../../src/fleet/fleet.ts'
-import { came, moveBorder, newMarket } from '../../src/fleet/placement/model-load.ts'
+import { came, moveSplit, newModelLoad } from '../../src/fleet/placement/model-load.ts'
 import { expectedLength, newLengths, observeLength, observeWritten } from '../../src/fleet/placement/output-length.ts'
-import { border, type WorkerCapacity } from '../../src/fleet/placement/pool-split.ts'
-import { beginningsOf } from '../../src/fleet/placement/prefix-hash.ts'
+import { poolSplit, type WorkerCapacity } from '../../src/fleet/placement/pool-split.ts'
+import { prefixHashes } from '../../src/fleet/placement/prefix-hash.ts'
 import { Affinity } from '../../src/fleet/placement/prefix-holders.ts'
 import type { ModelSnapshot } from '../../src/fleet/placement/score.ts'
 import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/fleet/placement/worker-speed.ts'
@@ -32,7 +32,7 @@ const ask = (change: Partial<LeaseRequest> = {}) => testAsk(`r${++serial}`, chan
 
 const place = (pool: FleetState, asked: LeaseRequest, now = 0) => {
   const outcome = lease(pool, asked, now, () => undefined)
-  return outcome?.kind === 'granted' ? outcome.place.workerId : outcome?.kind
+  return outcome?.kind === 'granted' ? outcome.endpoint.workerId : outcome?.kind
 }
 
 /** One worker of each pool, of which the speed at small batches is known. */
@@ -114,32 +114,37 @@ describe('learning', () => {
 })
 
 describe('the pool split', () => {
-  const post = (home: WorkerCapacity['home']): WorkerCapacity => {
-    return { home, quickBatch: 40, longBatch: 200, tokenMs: (batch) => 5 + Math.sqrt(batch) * 2 }
+  const post = (home: WorkerCapacity['preferredPool']): WorkerCapacity => {
+    return { preferredPool: home, latencyBatch: 40, throughputBatch: 200, tokenMs: (batch) => 5 + Math.sqrt(batch) * 2 }
   }
   const row = [...Array(4).fill(post('latency')), ...Array(4).fill(post('throughput'))] as WorkerCapacity[]
   const asked = (quick: number, long: number) => ({
-    quick: { perSecond: quick, tokens: 300 },
-    long: { perSecond: long, tokens: 3_900 },
+    latency: { perSecond: quick, tokens: 300 },
+    throughput: { perSecond: long, tokens: 3_900 },
   })
 
   it('[BRD1] with enough capacity the split is the operator’s', () => {
-    expect(border(row, asked(1, 0.2), 4)).toBe(4)
-    expect(border(row, asked(1, 0.2), undefined)).toBe(4)
+    expect(poolSplit(row, asked(1, 0.2), 4)).toBe(4)
+    expect(poolSplit(row, asked(1, 0.2), undefined)).toBe(4)
   })
 
   it('[BRD2] the split moves towards demand, as far as the other pool can spare workers', () => {
-    expect(border(row, asked(0.1, 9), 4)).toBeLessThan(4)
-    expect(border(row, asked(30, 5), 4)).toBeGreaterThan(4)
-    expect(border(row, asked(0, 20), 4)).toBe(0)
+    expect(poolSplit(row, asked(0.1, 9), 4)).toBeLessThan(4)
+    expect(poolSplit(row, asked(30, 5), 4)).toBeGreaterThan(4)
+    expect(poolSplit(row, asked(0, 20), 4)).toBe(0)
   })
 
   it('[BRD5] the throughput pool counts for short answers only with its free slots', () => {
-    const narrow = (home: WorkerCapacity['home']): WorkerCapacity => {
-      return { home, quickBatch: 24, longBatch: 200, tokenMs: (batch) => 6 + 2.5 * Math.sqrt(batch) }
+    const narrow = (home: WorkerCapacity['preferredPool']): WorkerCapacity => {
+      return {
+        preferredPool: home,
+        latencyBatch: 24,
+        throughputBatch: 200,
+        tokenMs: (batch) => 6 + 2.5 * Math.sqrt(batch),
+      }
     }
     const mixed = [...Array(4).fill(narrow('latency')), ...Array(4).fill(narrow('throughput'))] as WorkerCapacity[]
-    for (const quick of [18, 20, 22]) expect(border(mixed, asked(quick, 1.5), 4)).toBeGreaterThan(4)
+    for (const quick of [18, 20, 22]) expect(poolSplit(mixed, asked(quick, 1.5), 4)).toBeGreaterThan(4)
   })
 
   it('[BRD6] the split never moves away from the only pool that waits, and moves to it sooner', () => {
@@ -148,10 +153,10 @@ describe('the pool split', () => {
       for (const id of ['a', 'b', 'c', 'd']) heartbeat(pool, beat(id), 1, 0)
       for (const id of ['e', 'f']) heartbeat(pool, beat(id, { pool: 'throughput', slotsMax: 256 }), 1, 0)
       learn(pool, (batch) => 2 * batch + 2)
-      const market = newMarket(0)
+      const market = newModelLoad(0)
       for (let now = 0; now < 20_000; now += 100) {
         came(market, 'throughput', 100, 1, now)
-        moveBorder(market, 'm', pool.workers.values(), { latency: 300, throughput: 3_900 }, waits, true, now)
+        moveSplit(market, 'm', pool.workers.values(), { latency: 300, throughput: 3_900 }, waits, true, now)
         for (const worker of pool.workers.values()) worker.seenAt = now
         if ((market.count ?? 4) < 4) return now
       }
@@ -170,7 +175,7 @@ describe('the pool split', () => {
       [1_000, 0.01],
       [1_000, 1_000],
     ] as const) {
-      const count = border(row, asked(quick, long), 4)
+      const count = poolSplit(row, asked(quick, long), 4)
       expect(count).toBeGreaterThanOrEqual(1)
       expect(count).toBeLessThanOrEqual(7)
     }
@@ -194,7 +199,7 @@ describe('placement', () => {
           heartbeat(pool, { ...last, running: [...leases.keys()], sentAt, workerId: id }, 1, at)
         }
       }
-      return pool.markets.get('m')?.quickWanted ?? 0
+      return pool.modelLoads.get('m')?.latencyWanted ?? 0
     }
     const fair = moved((index) => `t${index % 50}`)
     expect(moved(() => 'flood')).toBeLessThan(fair / 2)
@@ -354,12 +359,12 @@ describe('placement', () => {
     requestEnded(pool, { ...end, promptTokens: 90, cachedTokens: 10, outputTokens: 30, firstTokenMs: 12, ms: 200 }, 300)
     expect(pool.decisions.find(asked.requestId)).toMatchObject({
       tenantId: 't',
-      home: 'latency',
+      preferredPool: 'latency',
       cameAt: 5,
       attempts: [
         {
           workerId: 'quick',
-          side: 'latency',
+          assignedPool: 'latency',
           counts: { fits: 2 },
           best: [{ workerId: 'quick' }, { workerId: 'long' }],
         },
@@ -435,7 +440,7 @@ describe('circuit breaker', () => {
 describe('prefix hashes', () => {
   const text = (content: string) => [{ kind: 'text' as const, text: content }]
   const prompted = (turns: string[], change: { effort?: 'none' | 'high'; tenantId?: string } = {}) =>
-    beginningsOf(
+    prefixHashes(
       {
         tenantId: 't',
         model: 'm',
@@ -478,7 +483,7 @@ describe('prefix hashes', () => {
   it('[PFX4] an image is identified by a sample, counts its tokens, and affects the later hashes', () => {
     const url = (seed: string) => `data:image/png;base64,${'A'.repeat(1_000)}${seed.repeat(5_000_000)}`
     const seen = (image: string, question: string) =>
-      beginningsOf(
+      prefixHashes(
         {
           ...{ tenantId: 't', model: 'm', effort: 'none' },
           chat: {

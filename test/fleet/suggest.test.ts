@@ -12,7 +12,7 @@ function fleet() {
 }
 
 const placeOf = (outcome: ReturnType<typeof lease>) =>
-  outcome?.kind === 'granted' ? outcome.place.workerId : outcome?.kind
+  outcome?.kind === 'granted' ? outcome.endpoint.workerId : outcome?.kind
 
 describe('the worker that has a request’s media', () => {
   it('[MRD11] it is taken where it suits, even if another suits better; where it is full or gone, another is', () => {

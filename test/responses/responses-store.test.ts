@@ -2,10 +2,10 @@
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
 import type { StoredResponse } from '../../src/dialects/dialect.ts'
-import { answerCharactersMax, openAnswers } from '../../src/responses/responses-store.ts'
+import { answerCharactersMax, openResponses } from '../../src/responses/responses-store.ts'
 import { nodeSql } from '../support/tenant.ts'
 
-const open = () => openAnswers(nodeSql(new DatabaseSync(':memory:')))
+const open = () => openResponses(nodeSql(new DatabaseSync(':memory:')))
 
 const kept = (n: number, previous?: number, text = `answer ${n}`): StoredResponse => ({
   responseId: `resp_${n}`,
@@ -21,7 +21,7 @@ describe('stored responses', () => {
     const long = '🦊'.repeat(700_000)
     expect(store.keep(kept(1, undefined, long), 100)).toBe(true)
     store.keep(kept(2, 1), 100)
-    const { turns, items } = store.recall('resp_2', ['msg_1', 'msg_9'], 50)
+    const { turns, items } = store.previousResponse('resp_2', ['msg_1', 'msg_9'], 50)
     const wanted = [kept(1, undefined, long), kept(2, 1)].map(({ input, output }) => ({ input, output }))
     // Compared as texts: a difference in a million characters is no message.
     expect(JSON.stringify(turns) === JSON.stringify(wanted)).toBe(true)
@@ -34,11 +34,11 @@ describe('stored responses', () => {
 
   it('[ASW2] an expired or deleted response and its continuations are not found, and pruning leaves no row', () => {
     const database = new DatabaseSync(':memory:')
-    const store = openAnswers(nodeSql(database))
+    const store = openResponses(nodeSql(database))
     store.keep(kept(1), 100)
     store.keep(kept(2, 1), 200)
-    expect(store.recall('resp_2', [], 99).turns).toHaveLength(2)
-    expect(store.recall('resp_2', ['msg_1'], 100)).toEqual({ turns: undefined, items: [] })
+    expect(store.previousResponse('resp_2', [], 99).turns).toHaveLength(2)
+    expect(store.previousResponse('resp_2', ['msg_1'], 100)).toEqual({ turns: undefined, items: [] })
     expect(store.body('resp_1', 100)).toBeUndefined()
     expect(store.prune(100)).toBe(200)
     expect(store.forget('resp_2', 150)).toBe(true)
@@ -54,8 +54,8 @@ describe('stored responses', () => {
     expect(store.body('resp_1', 1)).toBeUndefined()
     store.keep(kept(0), 100)
     for (let n = 1; n <= 1_000; n++) store.keep(kept(n, n - 1), 100)
-    expect(store.recall('resp_999', [], 1).turns).toHaveLength(1_000)
-    expect(store.recall('resp_1000', [], 1).turns).toBeUndefined()
+    expect(store.previousResponse('resp_999', [], 1).turns).toHaveLength(1_000)
+    expect(store.previousResponse('resp_1000', [], 1).turns).toBeUndefined()
   })
 })
 
@@ -91,7 +91,7 @@ describe('idempotency', () => {
 describe('answers to be given again', () => {
   it('[REPL1] an answer that was removed for want of room is asked for again, and never returned empty', () => {
     const database = new DatabaseSync(':memory:')
-    const store = openAnswers(nodeSql(database), 1_000)
+    const store = openResponses(nodeSql(database), 1_000)
     expect(store.begin('replay_a', 'd', 'first', 50, 1)).toEqual({ kind: 'run' })
     store.finish('replay_a', 'first', [], 'x'.repeat(600), 100)
     expect(store.begin('replay_a', 'd', 'again', 50, 2)).toEqual({ kind: 'answer', headers: [], text: 'x'.repeat(600) })
@@ -107,7 +107,7 @@ describe('answers to be given again', () => {
   it('[REPL2] items by their ids are read once for each answer, and not beyond one conversation in all', () => {
     const reads: string[] = []
     const sql = nodeSql(new DatabaseSync(':memory:'))
-    const store = openAnswers({
+    const store = openResponses({
       ...sql,
       all: (query, ...values) => {
         if (query.includes('FROM pieces')) reads.push(String(values[0]))
@@ -118,10 +118,10 @@ describe('answers to be given again', () => {
     const many = Array.from({ length: 500 }, (_, n) => ({ type: 'message', id: `m_${n}`, content: 'x' }))
     store.keep({ ...kept(1), output: [...many, { id: 'last', content: 'y'.repeat(third) }] }, 100)
     const ids = [...many.map(({ id }) => id), 'none']
-    expect(store.recall(undefined, ids, 1).items).toEqual(many.map((item) => [item.id, item]))
+    expect(store.previousResponse(undefined, ids, 1).items).toEqual(many.map((item) => [item.id, item]))
     expect(reads).toEqual(['resp_1'])
     for (const n of [2, 3, 4]) store.keep(kept(n, undefined, 'z'.repeat(third - 10_000)), 100)
-    const { items } = store.recall(undefined, ['msg_2', 'msg_3', 'msg_4'], 1)
+    const { items } = store.previousResponse(undefined, ['msg_2', 'msg_3', 'msg_4'], 1)
     expect(items.length).toBe(1)
   })
 })

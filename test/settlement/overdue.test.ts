@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { judgeOverdue, overdueMaxMs } from '../../src/settlement/overdue.ts'
 
-const booking = {
+const reservation = {
   requestId: 'r',
   keyId: 'k',
   state: 'reserved',
@@ -15,7 +15,7 @@ const now = 1_000_000
 
 describe('overdue reservations', () => {
   it('[SET1] a reservation expires when every worker was asked and none knows the request', () => {
-    expect(judgeOverdue(booking, nobody, now)).toEqual({ kind: 'expire' })
+    expect(judgeOverdue(reservation, nobody, now)).toEqual({ kind: 'expire' })
   })
 
   it('[SET2] it is extended while the request runs, its receipt is pending or a worker is silent', () => {
@@ -24,7 +24,7 @@ describe('overdue reservations', () => {
       { ...nobody, owed: new Set(['r']) },
       { ...nobody, silent: true },
     ]) {
-      const judged = judgeOverdue(booking, known, now)
+      const judged = judgeOverdue(reservation, known, now)
       if (judged.kind !== 'extend') throw new Error('it was given back')
       expect(judged.expiresAt).toBeGreaterThan(now)
       expect(judged.expiresAt).toBeLessThan(now + 10 * 60_000)
@@ -32,6 +32,6 @@ describe('overdue reservations', () => {
   })
 
   it('[SET3] it expires after a day, even when a worker is still silent', () => {
-    expect(judgeOverdue(booking, { ...nobody, silent: true }, overdueMaxMs)).toEqual({ kind: 'expire' })
+    expect(judgeOverdue(reservation, { ...nobody, silent: true }, overdueMaxMs)).toEqual({ kind: 'expire' })
   })
 })

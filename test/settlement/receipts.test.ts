@@ -198,7 +198,7 @@ describe('what the ledger takes', () => {
         const order = { requestId: 'r', keyId: 'k', boundNano: 400, boundTokens: 1, expiresAt: 9 }
         const first = reserve(account, undefined, order, 0)
         if (first.answer !== 'reserved') throw new Error(first.answer)
-        let booking: Reservation = first.booking
+        let reservation: Reservation = first.reservation
         account = first.account
         const entries = new Map<string, number>()
         const posted = () => [...entries.values()].reduce((sum, cost) => sum + cost, 0)
@@ -208,15 +208,15 @@ describe('what the ledger takes', () => {
           const past = { known: entries.has(dispatchId), postedNano: posted() }
           const done =
             kind === 'settle'
-              ? settle(account, booking, past, charge, nanoMax, 1)
+              ? settle(account, reservation, past, charge, nanoMax, 1)
               : kind === 'raise'
-                ? raise(account, booking, amount)
-                : close(account, booking, kind === 'void' ? 'void' : 'expire', 1)
+                ? raise(account, reservation, amount)
+                : close(account, reservation, kind === 'void' ? 'void' : 'expire', 1)
           if (!('account' in done)) continue
           account = done.account
-          booking = done.booking
+          reservation = done.reservation
           if (kind === 'settle' && 'entry' in done) entries.set(dispatchId, done.entry.costNano)
-          expect(posted()).toBeLessThanOrEqual(booking.boundNano)
+          expect(posted()).toBeLessThanOrEqual(reservation.boundNano)
           expect(account.postedNano).toBe(posted())
           expect(entries.size).toBeLessThanOrEqual(budgets.dispatchesPerRequest.value + 1)
         }
@@ -289,7 +289,7 @@ describe('what the ledger takes', () => {
             if (kind === 'settle') return books.settle(receipt, now)
             if (kind === 'hedge') return books.hedge(requestId)
             if (kind === 'void' || kind === 'expire') return books.close(requestId, kind, now)
-            const open = books.store.booking(requestId)?.state === 'reserved'
+            const open = books.store.reservation(requestId)?.state === 'reserved'
             const order = { requestId, model: 'm', promptTokens: 20, outputTokens: 9 }
             if (kind === 'readmit' && open) return books.readmit(order, now)
             now += 5_000

@@ -9,13 +9,13 @@ import type { Counts, Rates } from '../../backends/model/money.ts'
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Receipt } from '../../backends/wire/receipt.ts'
 import type { Known } from '../../src/settlement/overdue.ts'
-import type { AdmissionOrder, AdmissionRefusal } from '../../src/tenant/admission.ts'
+import type { AdmissionRefusal, AdmissionRequest } from '../../src/tenant/admission.ts'
 import type { Limits } from '../../src/tenant/limits/limits.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
 import type { ReadmitOrder } from './tenant.ts'
 
 export type Report =
-  | { kind: 'admit'; order: AdmissionOrder; answer: Admission | AdmissionRefusal; now: number }
+  | { kind: 'admit'; order: AdmissionRequest; answer: Admission | AdmissionRefusal; now: number }
   | { kind: 'readmit'; order: ReadmitOrder; answer: { ok: true; boundNano: number } | AdmissionRefusal; now: number }
   | { kind: 'settle'; receipt: Receipt; answer: string; now: number }
   | { kind: 'close'; requestId: string; how: 'void' | 'expire'; answer: string; now: number }
@@ -232,7 +232,7 @@ export class TenantAudit {
     }
   }
 
-  #admitted(order: AdmissionOrder, answer: Admission | AdmissionRefusal, now: number): void {
+  #admitted(order: AdmissionRequest, answer: Admission | AdmissionRefusal, now: number): void {
     const { requestId, keyId } = order
     const key = this.#key(keyId)
     const rates = this.#ratesAt(now)
@@ -446,7 +446,7 @@ export class TenantAudit {
   #compareHolder(name: string, json: unknown, keyId: string | undefined, kinds: readonly Budget[]): void {
     const state = JSON.parse(String(json)) as {
       running: number
-      purses: Record<Budget, { window: number; postedNano: number; reservedNano: number } | undefined>
+      windows: Record<Budget, { window: number; postedNano: number; reservedNano: number } | undefined>
     }
     const expect = (what: string, stored: unknown, own: unknown) => {
       if (stored !== own) this.#violate(`${what} as decided`, `${name}: ${stored}, not ${own}`)
@@ -454,7 +454,7 @@ export class TenantAudit {
     if (state.running < 0) this.#violate('no counter is below zero', `${name} runs ${state.running}`)
     expect('running', state.running, this.#openOf(keyId))
     for (const kind of kinds) {
-      const purse = state.purses[kind]
+      const purse = state.windows[kind]
       if (!purse) return void this.#violate('every budget has its purse', `${name} ${kind}`)
       const used = this.#usedIn(keyId, kind, purse.window, undefined)
       expect(`${kind} posted`, purse.postedNano, used.posted)
@@ -475,7 +475,7 @@ export class TenantAudit {
     for (const row of this.#rows.bookings()) {
       const asked = this.requests.get(String(row.request_id))
       if (asked?.state !== row.state || asked?.boundNano !== row.bound_nano)
-        this.#violate('a booking is as it was decided', JSON.stringify([row, asked]))
+        this.#violate('a reservation is as it was decided', JSON.stringify([row, asked]))
     }
   }
 

@@ -9,7 +9,7 @@ import { Secret } from '../../src/auth/secret.ts'
 import type { LeaseOutcome, WorkerEndpoint } from '../../src/fleet/fleet.ts'
 import { proofOf } from '../../src/settlement/proof.ts'
 import { judgeReceipt } from '../../src/settlement/verdict.ts'
-import type { AdmissionOrder, AdmissionRefusal } from '../../src/tenant/admission.ts'
+import type { AdmissionRefusal, AdmissionRequest } from '../../src/tenant/admission.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
 import type { ReadmitOrder } from './tenant.ts'
 
@@ -18,7 +18,7 @@ export const fleet = new Secret('f'.repeat(40))
 
 /** What an isolate reaches over the network. Every call takes time, may be lost, or may be made and its answer lost. */
 export interface Network {
-  admit(tenantId: string, order: AdmissionOrder): Promise<Admission | AdmissionRefusal>
+  admit(tenantId: string, order: AdmissionRequest): Promise<Admission | AdmissionRefusal>
   readmit(tenantId: string, order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal>
   void(tenantId: string, requestId: string): Promise<unknown>
   settle(tenantId: string, receipts: Receipt[]): Promise<string[]>
@@ -182,7 +182,7 @@ export class Isolate {
         const outcome = await this.#step(network.lease(pool, { requestId, tenantId, exclude: failedOn })).finally(() =>
           left.removeEventListener('abort', withdraw),
         )
-        if (outcome.kind === 'granted') return { pool, place: outcome.place }
+        if (outcome.kind === 'granted') return { pool, place: outcome.endpoint }
         if (outcome.kind !== 'rejected-no-endpoints') throw new Error(outcome.kind)
       }
       throw new Error('rejected-no-endpoints')

@@ -7,7 +7,7 @@ import { inquiredMax } from '../../backends/wire/inquiry.ts'
 import type { Receipt } from '../../backends/wire/receipt.ts'
 import { judgeOverdue, type Known } from '../../src/settlement/overdue.ts'
 import { TenantAccount } from '../../src/tenant/account.ts'
-import { type AdmissionOrder, type AdmissionRefusal, reservationTtlMs } from '../../src/tenant/admission.ts'
+import { type AdmissionRefusal, type AdmissionRequest, reservationTtlMs } from '../../src/tenant/admission.ts'
 import { GroupCommit } from '../../src/tenant/group-commit.ts'
 import type { Sql } from '../../src/tenant/rows.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
@@ -17,7 +17,7 @@ import type { Report } from './auditor.ts'
 import { Clock, type Timeline } from './timeline.ts'
 
 const dayMs = 86_400_000
-export type ReadmitOrder = Pick<AdmissionOrder, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>
+export type ReadmitOrder = Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>
 
 export interface TenantParts {
   timeline: Timeline
@@ -72,7 +72,7 @@ export class TenantHost {
     return this.#transaction(() => work(this.books, this.clock.now(), (report) => this.#reports.push(report)))
   }
 
-  admit(order: AdmissionOrder): Promise<Admission | AdmissionRefusal> {
+  admit(order: AdmissionRequest): Promise<Admission | AdmissionRefusal> {
     return this.#run(() => {
       const now = this.clock.now()
       const answer = this.books.admit(order, now)
@@ -134,15 +134,16 @@ export class TenantHost {
     const { store } = this.books
     try {
       const overdue = store.overdue(this.clock.now(), inquiredMax)
-      const known = overdue.length > 0 && (await this.#parts.inquire(overdue.map((booking) => booking.requestId)))
+      const known =
+        overdue.length > 0 && (await this.#parts.inquire(overdue.map((reservation) => reservation.requestId)))
       // An alarm whose object was evicted under it goes off again.
       if (incarnation !== this.#incarnation) throw new Error('evicted')
       const now = this.clock.now()
       this.#transaction(() => {
         for (const { requestId } of known ? overdue : []) {
-          const booking = store.booking(requestId)
-          if (booking?.state !== 'reserved' || !known) continue
-          const judged = judgeOverdue(booking, known, now)
+          const reservation = store.reservation(requestId)
+          if (reservation?.state !== 'reserved' || !known) continue
+          const judged = judgeOverdue(reservation, known, now)
           if (judged.kind === 'expire') this.#close(requestId, 'expire')
           else this.books.extend(requestId, judged.expiresAt)
         }

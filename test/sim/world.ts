@@ -15,7 +15,7 @@ import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
 import type { WorkerEndpoint } from '../../src/fleet/fleet.ts'
 import type { Known } from '../../src/settlement/overdue.ts'
 import { believe } from '../../src/settlement/verdict.ts'
-import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
+import { keyBudgets, type Limits, newLimitState, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { testKey, testRates, testTenant } from '../support/tenant.ts'
 import { Auditor, type Violation } from './auditor.ts'
@@ -175,14 +175,19 @@ class World implements Network {
     const creditNano = random.pick([4_000, 20_000, 100_000, 1e12])
     const limits = this.#limits(['day', 'month'])
     host.change((books, now, report) => {
-      books.putTenant({ ...testTenant(limits), tenantId, createdAt: now, state: newHolder(limits, tenantBudgets, now) })
+      books.putTenant({
+        ...testTenant(limits),
+        tenantId,
+        createdAt: now,
+        state: newLimitState(limits, tenantBudgets, now),
+      })
       books.store.putRates('m', 0, testRates)
       books.credit(creditNano, 'opening credit', now)
       report({ kind: 'tenant', creditNano, limits, now })
       report({ kind: 'rates', effectiveAt: 0, rates: testRates })
       for (const keyId of ['k', 'l']) {
         const own = this.#limits(keyBudgets)
-        books.putKey({ ...testKey(keyId, own), createdAt: now, state: newHolder(own, keyBudgets, now) })
+        books.putKey({ ...testKey(keyId, own), createdAt: now, state: newLimitState(own, keyBudgets, now) })
         report({ kind: 'key', keyId, limits: own, revoked: false, now })
       }
     })

@@ -1,10 +1,10 @@
 /** A Chat Completions body as its surface reads it. */
 
-import { noPast, type ParsedRequest } from '../../src/dialects/dialect.ts'
+import { noPreviousTurns, type ParsedRequest } from '../../src/dialects/dialect.ts'
 import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
 
 export function asked(body: unknown): ParsedRequest {
-  const read = chatCompletions.read(body, noPast)
+  const read = chatCompletions.read(body, noPreviousTurns)
   if (!read.ok) throw new Error(`${read.param}: ${read.message}`)
-  return read.asked
+  return read.parsed
 }

@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import { TenantAccount } from '../../src/tenant/account.ts'
 import { chainStart } from '../../src/tenant/ledger/hash-chain.ts'
-import { keyBudgets, type Limits, newHolder, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
+import { keyBudgets, type Limits, newLimitState, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
 import type { Sql, SqlRow } from '../../src/tenant/rows.ts'
 import { type KeyRow, openStore, type Tenant, TenantSettings } from '../../src/tenant/store.ts'
 
@@ -36,7 +36,7 @@ export const testTenant = (limits: Limits = noLimits): Tenant => ({
   chainSeq: 0,
   chainHash: chainStart,
   limits,
-  state: newHolder(limits, tenantBudgets, 0),
+  state: newLimitState(limits, tenantBudgets, 0),
   settings: TenantSettings.parse({}),
 })
 
@@ -54,7 +54,7 @@ export const testKey = (keyId = 'k', limits: Limits = noLimits): KeyRow => ({
   models: null,
   class: null,
   limits,
-  state: newHolder(limits, keyBudgets, 0),
+  state: newLimitState(limits, keyBudgets, 0),
 })
 
 export interface TestBooks {

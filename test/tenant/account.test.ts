@@ -67,12 +67,12 @@ describe('ledger of a tenant', () => {
           const used = (purse?: { postedNano: number; reservedNano: number }) =>
             (purse?.postedNano ?? 0) + (purse?.reservedNano ?? 0)
           expect(tenant.postedNano + tenant.reservedNano).toBeLessThanOrEqual(20_000)
-          expect(used(tenant.state.purses.day)).toBeLessThanOrEqual(5_000)
-          expect(used(tenant.state.purses.month)).toBeLessThanOrEqual(9_900)
-          expect(used(key.state.purses.total)).toBeLessThanOrEqual(9_000)
-          expect(used(key.state.purses.day)).toBeLessThanOrEqual(3_500)
-          expect(used(key.state.purses.month)).toBeLessThanOrEqual(6_200)
-          for (const purse of Object.values(key.state.purses)) expect(purse.reservedNano).toBeGreaterThanOrEqual(0)
+          expect(used(tenant.state.windows.day)).toBeLessThanOrEqual(5_000)
+          expect(used(tenant.state.windows.month)).toBeLessThanOrEqual(9_900)
+          expect(used(key.state.windows.total)).toBeLessThanOrEqual(9_000)
+          expect(used(key.state.windows.day)).toBeLessThanOrEqual(3_500)
+          expect(used(key.state.windows.month)).toBeLessThanOrEqual(6_200)
+          for (const purse of Object.values(key.state.windows)) expect(purse.reservedNano).toBeGreaterThanOrEqual(0)
         }
         expect(verifyBooks(test.books.store).faults).toEqual([])
       }),
@@ -90,7 +90,7 @@ describe('ledger of a tenant', () => {
     })
     expect(test.transaction((books) => books.admit(testOrder('c'), day + 5)).ok).toBe(true)
     test.transaction((books) => books.settle(testReceipt('a'), day + 10))
-    expect(test.books.tenant()?.state.purses.day).toMatchObject({ postedNano: 0, reservedNano: bound })
+    expect(test.books.tenant()?.state.windows.day).toMatchObject({ postedNano: 0, reservedNano: bound })
     expect(test.books.tenant()).toMatchObject({ postedNano: 600, reservedNano: bound })
   })
 

@@ -9,7 +9,7 @@ const order = testOrder('r')
 const slow = { ...noLimits, requestsPerMinute: 2 }
 const tenant = { ...testTenant(), creditNano: 10_000 }
 const key = testKey('k', slow)
-const rows = { tenant, key, rates, booking: undefined }
+const rows = { tenant, key, rates, reservation: undefined }
 /** What the order may cost: 10 prompt tokens at 10, 9 output tokens at 100. */
 const bound = 1_000
 
@@ -18,8 +18,8 @@ describe('admission', () => {
     expect(admit(order, rows, 5)).toMatchObject({
       ok: true,
       tenant: { reservedNano: bound, state: { running: 1 } },
-      key: { lastUsedAt: 5, state: { running: 1, purses: { total: { reservedNano: bound } } } },
-      booking: { boundNano: bound, boundTokens: 19, state: 'reserved', openedAt: 5 },
+      key: { lastUsedAt: 5, state: { running: 1, windows: { total: { reservedNano: bound } } } },
+      reservation: { boundNano: bound, boundTokens: 19, state: 'reserved', openedAt: 5 },
     })
   })
 
@@ -90,9 +90,9 @@ describe('admission', () => {
     const again = { ...rows, ...first }
     expect(readmit({ promptTokens: 800, outputTokens: 9 }, again, 6)).toMatchObject({
       ok: true,
-      booking: { boundNano: 8_900 },
+      reservation: { boundNano: 8_900 },
       tenant: { reservedNano: 8_900, state: { running: 1 } },
-      key: { state: { purses: { total: { reservedNano: 8_900 } } } },
+      key: { state: { windows: { total: { reservedNano: 8_900 } } } },
     })
     expect(readmit({ promptTokens: 911, outputTokens: 9 }, again, 6)).toMatchObject({
       ok: false,

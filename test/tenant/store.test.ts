@@ -22,7 +22,7 @@ const entry: LedgerEntry = {
   at: 1,
 }
 
-const booking = {
+const reservation = {
   requestId: 'a',
   keyId: 'k',
   state: 'reserved',
@@ -83,14 +83,14 @@ describe('store', () => {
 
   it('[STO6] open and overdue reservations are found by their state', () => {
     const store = open()
-    store.putBooking(booking)
-    store.putBooking({ ...booking, requestId: 'b', state: 'posted' })
-    expect(store.openBookings()).toEqual([booking])
+    store.putReservation(reservation)
+    store.putReservation({ ...reservation, requestId: 'b', state: 'posted' })
+    expect(store.openReservations()).toEqual([reservation])
     expect(store.nextDue()).toBe(10)
     expect(store.overdue(9, 5)).toEqual([])
-    expect(store.overdue(10, 5)).toEqual([booking])
-    store.putBooking({ ...booking, state: 'expired' })
-    expect(store.openBookings()).toEqual([])
+    expect(store.overdue(10, 5)).toEqual([reservation])
+    store.putReservation({ ...reservation, state: 'expired' })
+    expect(store.openReservations()).toEqual([])
     expect(store.nextDue()).toBeUndefined()
   })
 
@@ -102,16 +102,16 @@ describe('store', () => {
       hash = chainHash(hash, seq, each)
       store.addEntry(seq, hash, each, noLabels)
     }
-    store.putBooking({ ...booking, requestId: 'r', state: 'posted' })
-    store.putBooking(booking)
+    store.putReservation({ ...reservation, requestId: 'r', state: 'posted' })
+    store.putReservation(reservation)
     expect(store.prune(35, 2)).toBe(3)
     expect(store.pruned()).toMatchObject({ seq: 2, costNano: 10 })
-    expect(store.booking('r')).toBeUndefined()
+    expect(store.reservation('r')).toBeUndefined()
     expect(store.prune(35, 2)).toBe(1)
     expect(store.pruned()).toMatchObject({ seq: 3, costNano: 15 })
     expect(store.prune(35, 2)).toBe(0)
     expect(store.entriesAfter(3, 10).map((row) => row.seq)).toEqual([4, 5])
-    expect(store.openBookings().length).toBe(1)
+    expect(store.openReservations().length).toBe(1)
   })
 
   it('[STO8] usage adds up by hour, key, model, pool, effort and outcome', () => {
@@ -187,8 +187,8 @@ describe('store', () => {
     db.exec(`INSERT INTO schema_version VALUES (${older})`)
     db.exec(`INSERT INTO bookings VALUES ('r1', 'k', 'reserved', 5, 9, 1, 10), ('r2', 'k', 'posted', 5, 9, 1, 10)`)
     const store = openStore(sql)
-    expect(store.openBookings()).toMatchObject([{ requestId: 'r1', boundNano: 5, state: 'reserved' }])
-    expect(store.booking('r2')?.state).toBe('posted')
+    expect(store.openReservations()).toMatchObject([{ requestId: 'r1', boundNano: 5, state: 'reserved' }])
+    expect(store.reservation('r2')?.state).toBe('posted')
     expect(db.prepare('SELECT count(*) AS n FROM bookings').get()).toEqual({ n: 1 })
   })
 })

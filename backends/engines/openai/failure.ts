@@ -44,10 +44,10 @@ export function readError(text: string): ToldError {
   const { message, detail, type, code, param } = parsed
   const list = Array.isArray(detail) ? detail : typeof message === 'object' ? message.detail : []
   const details = list.flatMap((each) => Detail.safeParse(each).data ?? [])
-  const told = details.map(({ loc, msg }) => `${loc?.join('.') ?? 'body'}: ${msg ?? 'not accepted'}`).join('; ')
+  const reported = details.map(({ loc, msg }) => `${loc?.join('.') ?? 'body'}: ${msg ?? 'not accepted'}`).join('; ')
   const plain = typeof message === 'string' ? message : typeof detail === 'string' ? detail : ''
   return {
-    message: (told || plain || 'no reason given').slice(0, messageMax),
+    message: (reported || plain || 'no reason given').slice(0, messageMax),
     details,
     words: [type, code].flatMap((word) => (word == null ? [] : [String(word)])),
     param: param ?? null,
@@ -57,28 +57,28 @@ export function readError(text: string): ToldError {
 
 /** @param who stands in messages: `the engine`, `the hosted API` */
 export function openaiFailure({ status, headers, body }: HttpAnswer, who = 'the engine'): BackendFailure {
-  const told = readError(body)
+  const reported = readError(body)
   const seconds = Number(headers['retry-after'])
   const retryAfterMs = seconds > 0 ? Math.ceil(seconds * 1_000) : 2_000
-  const message = `${who} refused: ${told.message}`.slice(0, messageMax)
-  const failure = { ok: false, param: told.param, retryAfterMs: null, operator: false } as const
+  const message = `${who} refused: ${reported.message}`.slice(0, messageMax)
+  const failure = { ok: false, param: reported.param, retryAfterMs: null, operator: false } as const
   const busy = {
     ...failure,
     code: 'server_is_overloaded',
     param: null,
     message: `${who} does not take the request: try again soon`,
     retryAfterMs,
-    told: `${status}: ${told.message}`,
+    told: `${status}: ${reported.message}`,
   } as const
   // vLLM has no word for it, and blames a field that no client has.
-  if (told.words.some((word) => tooLong.includes(word)) || told.param === 'input_tokens') {
-    const count = told.promptTokens === undefined ? {} : { promptTokens: told.promptTokens }
+  if (reported.words.some((word) => tooLong.includes(word)) || reported.param === 'input_tokens') {
+    const count = reported.promptTokens === undefined ? {} : { promptTokens: reported.promptTokens }
     return { ...failure, code: 'context_length_exceeded', message, param: 'messages', ...count }
   }
   if (status === 429 || status >= 500) return busy
   if (status === 413) return { ...failure, code: 'request_too_large', message }
   // A field that it does not know was written here, not by the client.
-  const ours = told.details.some((detail) => detail.type === 'extra_forbidden')
+  const ours = reported.details.some((detail) => detail.type === 'extra_forbidden')
   if ((status === 400 || status === 422) && !ours) return { ...failure, code: 'invalid_value', message }
   return { ...busy, operator: true }
 }

@@ -11,8 +11,8 @@ export const messages: Dialect = {
   read(body) {
     const read = readMessages(body)
     if (!read.ok) return read
-    const { asked, thinkingShown } = read
-    return { ok: true, asked: { ...asked, writer: (given) => messagesWriter(given, thinkingShown) } }
+    const { parsed, thinkingShown } = read
+    return { ok: true, parsed: { ...parsed, writer: (given) => messagesWriter(given, thinkingShown) } }
   },
   readPrompt,
   errors: messagesErrors,

@@ -140,7 +140,7 @@ type ContentBlock = Exclude<z.infer<typeof ContentBlock>, null>
 type Shown = z.infer<typeof ShownBlock>
 
 export type ReadMessages =
-  | { ok: true; asked: ParsedRequest; thinkingShown: boolean }
+  | { ok: true; parsed: ParsedRequest; thinkingShown: boolean }
   | { ok: false; code: 'invalid_value'; message: string; param: string | null }
 
 /** Never throws. */
@@ -177,7 +177,7 @@ function read(
     const message = 'tool_choice: names no tool of `tools` that is run here: name one that is listed'
     return { ok: false, code: 'invalid_value', message, param: 'tool_choice' }
   }
-  const { messages, places, leftOut } = conversation(wire)
+  const { messages, places: fieldPaths, leftOut } = conversation(wire)
   const thinking = wire.thinking
   if (tools.length < (wire.tools?.length ?? 0))
     warnings.push('tools: types that a vendor runs on its side are not run here and were left out')
@@ -202,7 +202,7 @@ function read(
     ...rest,
   }
   const thinkingShown = !(thinking && 'display' in thinking && thinking.display === 'omitted')
-  return { ok: true, asked: { chat, warnings, places }, thinkingShown }
+  return { ok: true, parsed: { chat, warnings, fieldPaths }, thinkingShown }
 }
 
 /** Thinking that is switched off is off, whatever the effort. A switch without a word means as much as there is. */

@@ -4,7 +4,7 @@
  */
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
 import { openMark, sealThinking } from '../carried-thinking.ts'
-import type { DialectWriter, Given } from '../dialect.ts'
+import type { DialectWriter, EncoderContext } from '../dialect.ts'
 import { messagesErrors } from './errors.ts'
 
 type OpenBlock =
@@ -17,7 +17,7 @@ export function messagesId(requestId: string): string {
 }
 
 /** @param thinkingShown false: thinking is carried in the signature only, as the client asked */
-export function messagesWriter(given: Given, thinkingShown: boolean): DialectWriter {
+export function messagesWriter(given: EncoderContext, thinkingShown: boolean): DialectWriter {
   const blocks: OpenBlock[] = []
   /** The thinking of the last block, shown or not. */
   let thinking = ''

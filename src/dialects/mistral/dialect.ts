@@ -52,10 +52,10 @@ function read(body: unknown): Read {
   if (safe) chat.messages.unshift({ role: 'system', content: [{ kind: 'text', text: safePrompt }] })
   for (const name of ['prediction', 'guardrails'] as const)
     if (own.data[name] != null) warnings.push(`${name}: not supported, ignored`)
-  const places = chat.messages.map((_, index) =>
+  const fieldPaths = chat.messages.map((_, index) =>
     safe && index === 0 ? 'safe_prompt' : `messages[${index - (safe ? 1 : 0)}].content`,
   )
-  return { ok: true, asked: { chat, warnings, places, writer: (given) => mistralWriter(given) } }
+  return { ok: true, parsed: { chat, warnings, fieldPaths, writer: (given) => mistralWriter(given) } }
 }
 
 const ToolResult = z.looseObject({ role: z.literal('tool'), tool_call_id: z.string().nullish() })

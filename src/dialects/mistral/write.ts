@@ -4,7 +4,7 @@
  * read one without choices.
  */
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
-import type { DialectWriter, Given } from '../dialect.ts'
+import type { DialectWriter, EncoderContext } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
 
 interface MistralCall {
@@ -16,7 +16,7 @@ interface MistralCall {
 
 const thinkingChunk = (text: string) => ({ type: 'thinking', thinking: [{ type: 'text', text }] })
 
-export function mistralWriter(given: Given): DialectWriter {
+export function mistralWriter(given: EncoderContext): DialectWriter {
   const answer = { reasoning: '', content: '' }
   const calls: MistralCall[] = []
   const head = {

@@ -8,7 +8,7 @@ export const chatCompletions: Dialect = {
   effortField: 'reasoning_effort',
   read(body) {
     const read = readChat(body)
-    return read.ok ? { ok: true, asked: read } : read
+    return read.ok ? { ok: true, parsed: read } : read
   },
   errors: openaiErrors,
   rateHeaders: () => [],

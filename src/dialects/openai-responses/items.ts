@@ -88,7 +88,7 @@ export type InputItem = z.infer<typeof InputItem>
 export interface Conversation {
   messages: Message[]
   /** Where each message began. */
-  places: string[]
+  fieldPaths: string[]
   /** Types of items that a model cannot be shown. */
   leftOut: Set<string>
 }
@@ -96,11 +96,11 @@ export interface Conversation {
 /** References are resolved before. */
 export function conversationOf(items: readonly { item: InputItem; place: string }[]): Conversation {
   const messages: Message[] = []
-  const places: string[] = []
+  const fieldPaths: string[] = []
   const leftOut = new Set<string>()
   const add = (place: string, message: Message) => {
     messages.push(message)
-    places.push(place)
+    fieldPaths.push(place)
   }
   /** The assistant's turn that is going on: thinking begins one, and nothing is thought after a call was made. */
   const turn = (place: string, ends: (turn: Message & { role: 'assistant' }) => boolean) => {
@@ -141,7 +141,7 @@ export function conversationOf(items: readonly { item: InputItem; place: string 
         break
     }
   }
-  return { messages, places, leftOut }
+  return { messages, fieldPaths, leftOut }
 }
 
 const isText = (part: Part) => part.kind === 'text'

@@ -119,17 +119,17 @@ const References = z.object({
 })
 
 /** Never throws. */
-export function readResponses(body: unknown, past: PreviousTurns): Read {
+export function readResponses(body: unknown, previous: PreviousTurns): Read {
   const parsed = Body.safeParse(body)
   if (!parsed.success) return refuse(parsed.error)
   const wire = parsed.data
-  if (!past.turns) return noPrevious(wire.previous_response_id ?? '')
-  const resolved = itemsOf(wire, past)
+  if (!previous.turns) return noPrevious(wire.previous_response_id ?? '')
+  const resolved = itemsOf(wire, previous)
   if (!resolved.ok) return resolved
-  const { messages, places, leftOut } = conversationOf(resolved.items)
+  const { messages, fieldPaths, leftOut } = conversationOf(resolved.items)
   if (wire.instructions) {
     messages.unshift({ role: 'system', content: asText(wire.instructions) })
-    places.unshift('instructions')
+    fieldPaths.unshift('instructions')
   }
   if (messages.length > messagesMax) return refused('input', `becomes more than ${messagesMax} messages: begin anew`)
   if (messages.length === 0) return refused('input', 'send at least one item, or a text')
@@ -154,24 +154,24 @@ export function readResponses(body: unknown, past: PreviousTurns): Read {
     stream: wire.stream ?? false,
     includeUsage: false,
   }
-  const input = rawInput(body, past)
+  const input = rawInput(body, previous)
   const asked: ParsedRequest = {
     chat,
     warnings: warningsOf(wire, functions.length, leftOut),
-    places,
+    fieldPaths,
     writer: (given) => responsesWriter(wire, input, given),
   }
-  return { ok: true, asked }
+  return { ok: true, parsed: asked }
 }
 
 /** What came before, as it is kept, and what is sent now; each with its place in the body. */
 function itemsOf(
   wire: Body,
-  past: PreviousTurns,
+  previous: PreviousTurns,
 ): { ok: true; items: { item: InputItem; place: string }[] } | (Read & { ok: false }) {
   const place = 'previous_response_id'
   // Kept items were read when they came, or are our own.
-  const before = (past.turns ?? []).flatMap(({ input, output }) => [...input, ...output])
+  const before = (previous.turns ?? []).flatMap(({ input, output }) => [...input, ...output])
   const items = before.flatMap((raw) => InputItem.safeParse(raw).data ?? []).map((item) => ({ item, place }))
   if (typeof wire.input === 'string')
     items.push({ item: { kind: 'message', role: 'user', content: asText(wire.input) }, place: 'input' })
@@ -180,7 +180,7 @@ function itemsOf(
       items.push({ item, place: `input[${index}]` })
       continue
     }
-    const kept = InputItem.safeParse(past.items.get(item.id))
+    const kept = InputItem.safeParse(previous.items.get(item.id))
     if (!kept.success) {
       const message = `input[${index}].id: no item ${item.id} is kept here, or no longer: send the item itself`
       return { ok: false, code: 'not_found', message, param: `input[${index}].id` }
@@ -191,13 +191,13 @@ function itemsOf(
 }
 
 /** As it was sent, for those who ask for it later: a text as the item that it stands for, a reference as what it names. */
-function rawInput(body: unknown, past: PreviousTurns): unknown[] {
+function rawInput(body: unknown, previous: PreviousTurns): unknown[] {
   const { input } = z.object({ input: z.union([z.string(), z.array(z.unknown())]).nullish() }).parse(body)
   if (typeof input === 'string')
     return [{ type: 'message', role: 'user', content: [{ type: 'input_text', text: input }] }]
   return (input ?? []).map((raw) => {
     const item = InputItem.safeParse(raw).data
-    return item?.kind === 'reference' ? past.items.get(item.id) : raw
+    return item?.kind === 'reference' ? previous.items.get(item.id) : raw
   })
 }
 

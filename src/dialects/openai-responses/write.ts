@@ -8,7 +8,7 @@
 import { temperatureDefault } from '../../../backends/model/model.ts'
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
 import { sealThinking } from '../carried-thinking.ts'
-import type { DialectFailure, DialectWriter, Given, StoredResponse } from '../dialect.ts'
+import type { DialectFailure, DialectWriter, EncoderContext, StoredResponse } from '../dialect.ts'
 import type { Body } from './read.ts'
 
 type Status = 'in_progress' | 'completed' | 'incomplete'
@@ -49,7 +49,7 @@ export function responseId(requestId: string): string {
   return requestId.replace(/^req_/, 'resp_')
 }
 
-export function responsesWriter(wire: Body, input: unknown[], given: Given): DialectWriter {
+export function responsesWriter(wire: Body, input: unknown[], given: EncoderContext): DialectWriter {
   const output: OutputItem[] = []
   const id = responseId(given.requestId)
   const nowS = () => Math.floor(given.now() / 1_000)
@@ -203,7 +203,7 @@ export function responsesWriter(wire: Body, input: unknown[], given: Given): Dia
       }
     },
     ...(wire.store !== false && {
-      keeps(end: AnswerEnd): StoredResponse {
+      toStore(end: AnswerEnd): StoredResponse {
         finishAll(end)
         const previousId = wire.previous_response_id ?? undefined
         return { responseId: id, previousId, input, output, body: ended(end, true) }
@@ -254,7 +254,7 @@ function usageOf(end: AnswerEnd) {
 }
 
 /** Everything that a response says before it has an output. Some clients want every field to be there. */
-function resourceOf(wire: Body, id: string, createdAt: number, { model, effort }: Given) {
+function resourceOf(wire: Body, id: string, createdAt: number, { model, effort }: EncoderContext) {
   const advised = effort.effective === 'high' ? temperatureDefault.high : temperatureDefault.none
   return {
     id,
@@ -279,7 +279,7 @@ function resourceOf(wire: Body, id: string, createdAt: number, { model, effort }
     temperature: wire.temperature ?? advised,
     text: { format: wire.text?.format ?? { type: 'text' }, verbosity: wire.text?.verbosity ?? 'medium' },
     tool_choice: wire.tool_choice ?? 'auto',
-    tools: (wire.tools ?? []).flatMap(toolTold),
+    tools: (wire.tools ?? []).flatMap(toolNamed),
     top_logprobs: 0,
     top_p: wire.top_p ?? 1,
     truncation: 'disabled',
@@ -292,7 +292,7 @@ function resourceOf(wire: Body, id: string, createdAt: number, { model, effort }
 }
 
 /** The tools that the model was given. */
-function toolTold(tool: NonNullable<Body['tools']>[number]): object[] {
+function toolNamed(tool: NonNullable<Body['tools']>[number]): object[] {
   if (!('name' in tool)) return []
   const told = { type: tool.type, name: tool.name, description: tool.description ?? null }
   if (tool.type === 'custom') return [{ ...told, format: tool.format ?? { type: 'text' } }]

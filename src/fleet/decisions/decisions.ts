@@ -21,7 +21,7 @@ export interface DecisionAttempt extends Considered {
   workerId: string
   pool: PoolName
   /** The side of the border where it ran; not `home` when it was a guest. */
-  side: PoolName
+  assignedPool: PoolName
   why: string
   waitedMs: number
   /** In the queue, when it came; null when it did not wait. */
@@ -33,7 +33,7 @@ export interface Decision {
   tenantId: string
   model: string
   effort: EffortWord
-  home: PoolName
+  preferredPool: PoolName
   priorityClass: PriorityClass
   weight: number
   cameAt: number
@@ -57,7 +57,7 @@ export class Decisions {
     const before = this.#kept.get(decision.requestId)
     if (before) {
       // It comes back: one story.
-      Object.assign(before, { effort: decision.effort, home: decision.home, outcome: null })
+      Object.assign(before, { effort: decision.effort, home: decision.preferredPool, outcome: null })
       this.#ended.delete(decision.requestId)
       this.#endedBefore.delete(decision.requestId)
       return

@@ -1,8 +1,8 @@
-/** What is asked of one model, and how its workers are shared between the two sides of the border. */
+/** What is demand of one model, and how its workers are shared between the two sides of the border. */
 import { type PoolName, poolNames } from '../../../backends/wire/dispatch.ts'
-import { type FleetWorker, runningOn, serves } from '../worker.ts'
+import { type FleetWorker, isEligible, runningOn } from '../worker.ts'
 import { type Arrivals, arrived, newArrivals, perSecond } from './arrival-rate.ts'
-import { border, type WorkerCapacity } from './pool-split.ts'
+import { poolSplit, type WorkerCapacity } from './pool-split.ts'
 import type { ModelSnapshot } from './score.ts'
 import { limitOf } from './score.ts'
 import { batchWithin, isKnown, tokenMsAt } from './worker-speed.ts'
@@ -14,12 +14,12 @@ export interface ModelLoad {
   /** Workers on the latency side. */
   count: number | undefined
   /** Which way it is to move, and since when. */
-  wish: { way: number; since: number }
+  pendingMove: { way: number; since: number }
   movedAt: number
   /** How many may run on the latency side within its target. */
-  quickRoom: number
+  latencyFree: number
   /** How many short answers will likely run at once. */
-  quickWanted: number
+  latencyWanted: number
   /** Grants to short answers since the last to a long one, while long ones wait and have no side of their own. */
   passedLong: number
 }
@@ -37,28 +37,35 @@ const fullMs = 20_000
 const promptPrior = 1_500
 const promptMemory = 100
 
-export function newMarket(now: number): ModelLoad {
+export function newModelLoad(now: number): ModelLoad {
   return {
     arrivals: { latency: newArrivals(now), throughput: newArrivals(now) },
     promptTokens: { latency: promptPrior, throughput: promptPrior },
     count: undefined,
-    wish: { way: 0, since: now },
+    pendingMove: { way: 0, since: now },
     movedAt: Number.NEGATIVE_INFINITY,
-    quickRoom: 0,
-    quickWanted: 0,
+    latencyFree: 0,
+    latencyWanted: 0,
     passedLong: 0,
   }
 }
 
 /** @param counts as so much of a request, at most 1 */
-export function came(market: ModelLoad, home: PoolName, promptTokens: number, counts: number, now: number): void {
-  arrived(market.arrivals[home], counts, now)
-  market.promptTokens[home] += (counts * (promptTokens - market.promptTokens[home])) / promptMemory
+export function came(
+  modelLoad: ModelLoad,
+  preferredPool: PoolName,
+  promptTokens: number,
+  counts: number,
+  now: number,
+): void {
+  arrived(modelLoad.arrivals[preferredPool], counts, now)
+  modelLoad.promptTokens[preferredPool] +=
+    (counts * (promptTokens - modelLoad.promptTokens[preferredPool])) / promptMemory
 }
 
 /** Puts every worker on its side. Call it often; it does something about once a second. */
-export function moveBorder(
-  market: ModelLoad,
+export function moveSplit(
+  modelLoad: ModelLoad,
   model: string,
   workers: Iterable<FleetWorker>,
   expected: Expected,
@@ -66,48 +73,48 @@ export function moveBorder(
   moves: boolean,
   now: number,
 ): void {
-  if (now - market.movedAt < moveEveryMs) return
-  market.movedAt = now
-  const row = [...workers].filter((worker) => serves(worker, model, [], now)).sort(inRow)
-  const homes = homesIn(row)
-  const asked = {
-    quick: { perSecond: perSecond(market.arrivals.latency, now), tokens: expected.latency },
-    long: { perSecond: perSecond(market.arrivals.throughput, now), tokens: expected.throughput },
+  if (now - modelLoad.movedAt < moveEveryMs) return
+  modelLoad.movedAt = now
+  const row = [...workers].filter((worker) => isEligible(worker, model, [], now)).sort(inRow)
+  const preferred = preferringLatency(row)
+  const demand = {
+    latency: { perSecond: perSecond(modelLoad.arrivals.latency, now), tokens: expected.latency },
+    throughput: { perSecond: perSecond(modelLoad.arrivals.throughput, now), tokens: expected.throughput },
   }
   const known = row.length > 0 && row.every((worker) => isKnown(worker.speed))
   if (moves && known && row.length > 1) {
-    const posts = row.map((worker) => postIn(worker, expected, market.promptTokens.throughput))
-    const best = border(posts, asked, market.count ?? homes)
-    wish(market, best, row, waits, now)
+    const capacities = row.map((worker) => capacityOf(worker, expected, modelLoad.promptTokens.throughput))
+    const best = poolSplit(capacities, demand, modelLoad.count ?? preferred)
+    pendingMove(modelLoad, best, row, waits, now)
   }
   // A lone worker has no border: batches that suit short answers would leave most of it idle for long ones.
-  const count = row.length === 1 ? 0 : Math.min(row.length, market.count ?? homes)
+  const count = row.length === 1 ? 0 : Math.min(row.length, modelLoad.count ?? preferred)
   row.forEach((worker, index) => {
-    worker.side = index < count ? 'latency' : 'throughput'
+    worker.assignedPool = index < count ? 'latency' : 'throughput'
   })
-  const quick = row.slice(0, count)
-  market.quickRoom = quick.reduce((sum, worker) => sum + quickBatch(worker), 0)
-  const tokenMs = quick.reduce((sum, worker) => sum + quickTokenMs(worker), 0) / Math.max(1, quick.length)
-  market.quickWanted = crowdOf((asked.quick.perSecond * expected.latency * tokenMs) / 1_000)
+  const latency = row.slice(0, count)
+  modelLoad.latencyFree = latency.reduce((sum, worker) => sum + latencyBatch(worker), 0)
+  const tokenMs = latency.reduce((sum, worker) => sum + latencyTokenMs(worker), 0) / Math.max(1, latency.length)
+  modelLoad.latencyWanted = peakOf((demand.latency.perSecond * expected.latency * tokenMs) / 1_000)
 }
 
 /** One worker at a time, and only what has been better for a while: figures waver, and a long answer stays for minutes. */
-function wish(
-  market: ModelLoad,
+function pendingMove(
+  modelLoad: ModelLoad,
   best: number,
   row: readonly FleetWorker[],
   waits: ModelSnapshot['waits'],
   now: number,
 ): void {
-  const count = market.count ?? homesIn(row)
+  const count = modelLoad.count ?? preferringLatency(row)
   const reckoned = Math.sign(best - count)
   const needed = neededWay(waits)
   // What is seen goes before what is reckoned.
   const way = reckoned === -needed ? 0 : reckoned
-  if (way !== market.wish.way) market.wish = { way, since: now }
-  if (way === 0 || now - market.wish.since < patienceMs(way, needed, row[count])) return
-  market.count = count + way
-  market.wish = { way: 0, since: now }
+  if (way !== modelLoad.pendingMove.way) modelLoad.pendingMove = { way, since: now }
+  if (way === 0 || now - modelLoad.pendingMove.since < patienceMs(way, needed, row[count])) return
+  modelLoad.count = count + way
+  modelLoad.pendingMove = { way: 0, since: now }
 }
 
 /** Towards the side that alone has somebody waiting for it; 0 where both have, or neither. */
@@ -121,12 +128,12 @@ function patienceMs(way: number, needed: number, next: FleetWorker | undefined):
   return way > 0 && next && isFullOfLong(next) ? fullMs : wishMs
 }
 
-function homesIn(row: readonly FleetWorker[]): number {
+function preferringLatency(row: readonly FleetWorker[]): number {
   return row.filter((worker) => worker.heartbeat.pool === 'latency').length
 }
 
-export function houseOf(
-  market: ModelLoad,
+export function snapshotOf(
+  modelLoad: ModelLoad,
   model: string,
   workers: Iterable<FleetWorker>,
   waits: ModelSnapshot['waits'],
@@ -134,19 +141,19 @@ export function houseOf(
 ): ModelSnapshot {
   const running = { latency: 0, throughput: 0 }
   const count = { latency: 0, throughput: 0 }
-  let quick = 0
+  let latency = 0
   for (const worker of workers) {
-    if (!serves(worker, model, [], now)) continue
-    running[worker.side] += runningOn(worker)
-    count[worker.side] += 1
-    if (worker.side === 'latency') quick += worker.quick
+    if (!isEligible(worker, model, [], now)) continue
+    running[worker.assignedPool] += runningOn(worker)
+    count[worker.assignedPool] += 1
+    if (worker.assignedPool === 'latency') latency += worker.latencyCount
   }
-  const room = market.movedAt === Number.NEGATIVE_INFINITY ? Number.POSITIVE_INFINITY : market.quickRoom
+  const room = modelLoad.movedAt === Number.NEGATIVE_INFINITY ? Number.POSITIVE_INFINITY : modelLoad.latencyFree
   return {
     waits,
-    longPlaces: room - running.latency - Math.max(0, market.quickWanted - quick),
+    longSlots: room - running.latency - Math.max(0, modelLoad.latencyWanted - latency),
     meanRunning: Object.fromEntries(
-      poolNames.map((side) => [side, running[side] / Math.max(1, count[side])]),
+      poolNames.map((assignedPool) => [assignedPool, running[assignedPool] / Math.max(1, count[assignedPool])]),
     ) as ModelSnapshot['meanRunning'],
     has: { latency: count.latency > 0, throughput: count.throughput > 0 },
   }
@@ -163,32 +170,33 @@ function inRow(a: FleetWorker, b: FleetWorker): number {
 }
 
 function isFullOfLong(worker: FleetWorker): boolean {
-  return isKnown(worker.speed) && worker.leases.size - worker.quick > quickBatch(worker)
+  return isKnown(worker.speed) && worker.leases.size - worker.latencyCount > latencyBatch(worker)
 }
 
-function postIn(worker: FleetWorker, expected: Expected, promptTokens: number): WorkerCapacity {
-  const { speed, slower, heartbeat: beat } = worker
-  const kept = beat.kvTokensMax > 0 ? beat.kvTokensMax / (expected.throughput + promptTokens) : beat.slotsMax
-  const most = Math.max(1, Math.floor(Math.min(kept, beat.slotsMax)))
+function capacityOf(worker: FleetWorker, expected: Expected, promptTokens: number): WorkerCapacity {
+  const { speed, slowdown, heartbeat } = worker
+  const kept =
+    heartbeat.kvTokensMax > 0 ? heartbeat.kvTokensMax / (expected.throughput + promptTokens) : heartbeat.slotsMax
+  const most = Math.max(1, Math.floor(Math.min(kept, heartbeat.slotsMax)))
   return {
-    home: beat.pool,
-    quickBatch: quickBatch(worker),
-    longBatch: batchWithin(speed, limitOf(worker, 'throughput') / slower, most),
-    tokenMs: (batch) => tokenMsAt(speed, batch) * slower,
+    preferredPool: heartbeat.pool,
+    latencyBatch: latencyBatch(worker),
+    throughputBatch: batchWithin(speed, limitOf(worker, 'throughput') / slowdown, most),
+    tokenMs: (batch) => tokenMsAt(speed, batch) * slowdown,
   }
 }
 
-function quickBatch(worker: FleetWorker): number {
-  const { speed, slower, heartbeat: beat } = worker
-  return batchWithin(speed, limitOf(worker, 'latency') / slower, beat.slotsMax)
+function latencyBatch(worker: FleetWorker): number {
+  const { speed, slowdown, heartbeat } = worker
+  return batchWithin(speed, limitOf(worker, 'latency') / slowdown, heartbeat.slotsMax)
 }
 
-function quickTokenMs(worker: FleetWorker): number {
-  const ms = tokenMsAt(worker.speed, quickBatch(worker)) * worker.slower
+function latencyTokenMs(worker: FleetWorker): number {
+  const ms = tokenMsAt(worker.speed, latencyBatch(worker)) * worker.slowdown
   return ms > 0 ? ms : limitOf(worker, 'latency')
 }
 
 /** The most that run at once, nearly always, where so many do on average (three deviations of a Poisson count). */
-function crowdOf(mean: number): number {
+function peakOf(mean: number): number {
   return mean + 3 * Math.sqrt(mean)
 }

@@ -42,8 +42,8 @@ export function newLengths(): Lengths {
 }
 
 /** So many tokens were written, in answers that have ended or not. */
-export function observeWritten(lengths: Lengths, model: string, home: PoolName, tokens: number): void {
-  const sums = sumsOf(lengths, model, home)
+export function observeWritten(lengths: Lengths, model: string, preferredPool: PoolName, tokens: number): void {
+  const sums = sumsOf(lengths, model, preferredPool)
   if (sums) sums.written += tokens
 }
 
@@ -71,11 +71,11 @@ export function expectedLength(lengths: Lengths, model: string, effort: EffortWo
   return Math.max(1, Math.min(most, mean * cutOff))
 }
 
-function sumsOf({ sums }: Lengths, model: string, home: PoolName): Sums | undefined {
-  const key = `${home} ${model}`
+function sumsOf({ sums }: Lengths, model: string, preferredPool: PoolName): Sums | undefined {
+  const key = `${preferredPool} ${model}`
   const known = sums.get(key)
   if (known || sums.size >= keptMax) return known
-  const prior = priorWeight * (home === 'latency' ? priorTokens.none : priorTokens.thinking)
+  const prior = priorWeight * (preferredPool === 'latency' ? priorTokens.none : priorTokens.thinking)
   const added = { written: prior, ended: prior }
   sums.set(key, added)
   return added

@@ -4,7 +4,7 @@
  * workers stand in one row, and the first of them are run with batches small enough for the latency target, the others
  * as full as the throughput target allows.
  *
- * The border is put where most requests a second meet their targets, estimated from what arrives, how long answers are
+ * The border is put where max requests a second meet their targets, estimated from what arrives, how long answers are
  * and how fast the workers were of late. Where several places are as good, which is so whenever there is room enough,
  * the one nearest to the operator's split is taken. Neither side is taken its last worker while anyone asks for it and
  * there are two, nor more than half of its homes while its own demand fills them.
@@ -13,24 +13,24 @@ import type { PoolName } from '../../../backends/wire/dispatch.ts'
 
 /** One worker in the row, with what it could do on either side. */
 export interface WorkerCapacity {
-  home: PoolName
+  preferredPool: PoolName
   /** The largest batch within the latency target, and within the throughput target. */
-  quickBatch: number
-  longBatch: number
+  latencyBatch: number
+  throughputBatch: number
   /** Between two tokens, when so many run. */
   tokenMs: (batch: number) => number
 }
 
 export interface PoolDemand {
   /** Requests a second, and the tokens that one writes. */
-  quick: { perSecond: number; tokens: number }
-  long: { perSecond: number; tokens: number }
+  latency: { perSecond: number; tokens: number }
+  throughput: { perSecond: number; tokens: number }
 }
 
 /** Arrivals come in crowds: of a side's room so much is used on average. */
-const used = { quick: 0.75, long: 0.9 }
+const used = { latency: 0.75, throughput: 0.9 }
 /** Beside short answers, long ones are let in only well below the target; see place.ts. */
-const guestUsed = 0.6
+const spillUsed = 0.6
 /** A long answer that finds no place within about this time is late. */
 const patienceSeconds = 1.4
 /** A better place must be better by so much: moving has a price, long answers stay where they run. */
@@ -40,55 +40,71 @@ export const betterBy = 1.04
  * @param current where it is; undefined when nothing was decided yet
  * @returns how many of the row are on the latency side
  */
-export function border(row: readonly WorkerCapacity[], asked: PoolDemand, current: number | undefined): number {
-  const homes = row.filter((post) => post.home === 'latency').length
-  const { least, most } = bounds(row, homes, asked)
-  const good = Array.from({ length: row.length + 1 }, (_, count) => goodAt(row, count, asked))
+export function poolSplit(row: readonly WorkerCapacity[], demand: PoolDemand, current: number | undefined): number {
+  const preferred = row.filter((capacity) => capacity.preferredPool === 'latency').length
+  const { min, max } = bounds(row, preferred, demand)
+  const good = Array.from({ length: row.length + 1 }, (_, count) => goodAt(row, count, demand))
   const at = (count: number) => good[count] ?? 0
-  let best = Math.min(most, Math.max(least, homes))
-  for (let count = least; count <= most; count++) {
+  let best = Math.min(max, Math.max(min, preferred))
+  for (let count = min; count <= max; count++) {
     if (at(count) > at(best) * betterBy) best = count
-    else if (at(count) >= at(best) / betterBy && Math.abs(count - homes) < Math.abs(best - homes)) best = count
+    else if (at(count) >= at(best) / betterBy && Math.abs(count - preferred) < Math.abs(best - preferred)) best = count
   }
-  if (current === undefined || current < least || current > most) return best
-  return at(best) > at(current) * betterBy || Math.abs(best - homes) < Math.abs(current - homes) ? best : current
+  if (current === undefined || current < min || current > max) return best
+  return at(best) > at(current) * betterBy || Math.abs(best - preferred) < Math.abs(current - preferred)
+    ? best
+    : current
 }
 
 /** Requests a second that would meet their targets, with so many of the row on the latency side. */
-function goodAt(row: readonly WorkerCapacity[], count: number, { quick, long }: PoolDemand): number {
-  const quickSide = row.slice(0, count)
-  const longSide = row.slice(count)
-  const quickRoom = sumOf(quickSide, (post) => rate(post, post.quickBatch, quick.tokens)) * used.quick
-  const quickIn = Math.min(quick.perSecond, quickRoom)
-  const longRoom = sumOf(longSide, (post) => rate(post, post.longBatch, long.tokens)) * used.long
-  const left = quickRoom > 0 ? 1 - quickIn / quickRoom : 0
-  const guests = left * (longSide.length > 0 ? guestUsed : used.long)
-  const guestRoom = guests * sumOf(quickSide, (post) => rate(post, post.quickBatch, long.tokens))
-  const room = longRoom + guestRoom
-  const inTime = long.perSecond <= room ? long.perSecond : room * (1 - Math.exp(-long.perSecond * patienceSeconds))
-  const overRoom = besideLong(longSide, Math.min(long.perSecond, longRoom), long.tokens, quick.tokens) * used.quick
-  return quickIn + inTime + Math.min(quick.perSecond - quickIn, overRoom)
+function goodAt(row: readonly WorkerCapacity[], count: number, { latency, throughput }: PoolDemand): number {
+  const latencyWorkers = row.slice(0, count)
+  const throughputWorkers = row.slice(count)
+  const latencyFree =
+    sumOf(latencyWorkers, (capacity) => rate(capacity, capacity.latencyBatch, latency.tokens)) * used.latency
+  const latencyIn = Math.min(latency.perSecond, latencyFree)
+  const throughputFree =
+    sumOf(throughputWorkers, (capacity) => rate(capacity, capacity.throughputBatch, throughput.tokens)) *
+    used.throughput
+  const left = latencyFree > 0 ? 1 - latencyIn / latencyFree : 0
+  const spilled = left * (throughputWorkers.length > 0 ? spillUsed : used.throughput)
+  const spillCapacity =
+    spilled * sumOf(latencyWorkers, (capacity) => rate(capacity, capacity.latencyBatch, throughput.tokens))
+  const room = throughputFree + spillCapacity
+  const inTime =
+    throughput.perSecond <= room ? throughput.perSecond : room * (1 - Math.exp(-throughput.perSecond * patienceSeconds))
+  const overflow =
+    latencyBesideThroughput(
+      throughputWorkers,
+      Math.min(throughput.perSecond, throughputFree),
+      throughput.tokens,
+      latency.tokens,
+    ) * used.latency
+  return latencyIn + inTime + Math.min(latency.perSecond - latencyIn, overflow)
 }
 
 /**
  * Short answers a second that find places on the long side within the latency target: what the long answers there, a
  * Poisson number, leave of the batch that is quick enough.
  */
-function besideLong(
-  longSide: readonly WorkerCapacity[],
+function latencyBesideThroughput(
+  throughputWorkers: readonly WorkerCapacity[],
   perSecond: number,
-  longTokens: number,
-  quickTokens: number,
+  throughputTokens: number,
+  latencyTokens: number,
 ): number {
-  const post = longSide[0]
-  if (!post) return 0
+  const capacity = throughputWorkers[0]
+  if (!capacity) return 0
   let batch = 0
   for (let step = 0; step < 6; step++) {
-    const tokenMs = post.tokenMs(Math.round(batch) + 1)
-    batch = Math.min(post.longBatch, (perSecond * longTokens * tokenMs) / 1_000 / longSide.length)
+    const tokenMs = capacity.tokenMs(Math.round(batch) + 1)
+    batch = Math.min(
+      capacity.throughputBatch,
+      (perSecond * throughputTokens * tokenMs) / 1_000 / throughputWorkers.length,
+    )
   }
-  const free = freeOf(post.quickBatch - batch, Math.sqrt(Math.max(1, batch))) / post.quickBatch
-  return sumOf(longSide, (each) => rate(each, each.quickBatch, quickTokens)) * free
+  const free = freeOf(capacity.latencyBatch - batch, Math.sqrt(Math.max(1, batch))) / capacity.latencyBatch
+  return sumOf(throughputWorkers, (each) => rate(each, each.latencyBatch, latencyTokens)) * free
 }
 
 /** The mean of what is left above nothing, where it is so much on average with this deviation (of a normal number). */
@@ -98,25 +114,29 @@ function freeOf(mean: number, deviation: number): number {
   return Math.max(0, mean * below + deviation * 0.4 * Math.exp((-z * z) / 2))
 }
 
-function rate(post: WorkerCapacity, batch: number, tokens: number): number {
-  return (1_000 * batch) / (Math.max(0.01, post.tokenMs(batch)) * tokens)
+function rate(capacity: WorkerCapacity, batch: number, tokens: number): number {
+  return (1_000 * batch) / (Math.max(0.01, capacity.tokenMs(batch)) * tokens)
 }
 
-function sumOf(posts: readonly WorkerCapacity[], value: (post: WorkerCapacity) => number): number {
-  return posts.reduce((sum, post) => sum + value(post), 0)
+function sumOf(capacities: readonly WorkerCapacity[], value: (capacity: WorkerCapacity) => number): number {
+  return capacities.reduce((sum, capacity) => sum + value(capacity), 0)
 }
 
 function bounds(
   row: readonly WorkerCapacity[],
-  homes: number,
-  { quick, long }: PoolDemand,
-): { least: number; most: number } {
-  const quickRoom = sumOf(row.slice(0, homes), (post) => rate(post, post.quickBatch, quick.tokens))
-  const longRoom = sumOf(row.slice(homes), (post) => rate(post, post.longBatch, long.tokens))
+  preferred: number,
+  { latency, throughput }: PoolDemand,
+): { min: number; max: number } {
+  const latencyFree = sumOf(row.slice(0, preferred), (capacity) =>
+    rate(capacity, capacity.latencyBatch, latency.tokens),
+  )
+  const throughputFree = sumOf(row.slice(preferred), (capacity) =>
+    rate(capacity, capacity.throughputBatch, throughput.tokens),
+  )
   const share = (asked: number, room: number) => (room > 0 ? Math.min(1, asked / room) : 1)
-  const quickLeast = Math.floor((homes / 2) * share(quick.perSecond, quickRoom))
-  const longLeast = Math.floor(((row.length - homes) / 2) * share(long.perSecond, longRoom))
-  const least = quick.perSecond > 0 ? Math.max(1, quickLeast) : 0
-  const most = row.length - (long.perSecond > 0 ? Math.max(1, longLeast) : 0)
-  return { least: Math.min(least, most), most }
+  const latencyMin = Math.floor((preferred / 2) * share(latency.perSecond, latencyFree))
+  const throughputMin = Math.floor(((row.length - preferred) / 2) * share(throughput.perSecond, throughputFree))
+  const min = latency.perSecond > 0 ? Math.max(1, latencyMin) : 0
+  const max = row.length - (throughput.perSecond > 0 ? Math.max(1, throughputMin) : 0)
+  return { min: Math.min(min, max), max }
 }

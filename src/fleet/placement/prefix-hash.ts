@@ -13,10 +13,10 @@ import type { Chat, Message } from '../../../backends/model/chat.ts'
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import { imageTokensMax } from '../../../backends/model/image.ts'
 import type { MediaPart } from '../../../backends/model/media.ts'
-import type { Beginning } from './prefix-holders.ts'
+import type { PrefixHash } from './prefix-holders.ts'
 
 const firstAt = 256
-const beginningsMax = 64
+const prefixesMax = 64
 
 export interface Prompted {
   tenantId: string
@@ -26,7 +26,7 @@ export interface Prompted {
 }
 
 /** @param charsPerToken of this model's text, about */
-export function beginningsOf({ tenantId, model, effort, chat }: Prompted, charsPerToken: number): Beginning[] {
+export function prefixHashes({ tenantId, model, effort, chat }: Prompted, charsPerToken: number): PrefixHash[] {
   const chain = new Chain(charsPerToken)
   chain.mix(`${tenantId}\n${model}\n${effort}\n`, false)
   const { messages, tools } = chat
@@ -35,7 +35,7 @@ export function beginningsOf({ tenantId, model, effort, chat }: Prompted, charsP
     chain.mix(`${name}\n${description}\n${JSON.stringify(parameters)}`, true)
   }
   for (const message of messages) if (message.role !== 'system') mixMessage(chain, message)
-  return chain.beginnings
+  return chain.hashes
 }
 
 function mixMessage(chain: Chain, message: Message): void {
@@ -53,7 +53,7 @@ function mixMessage(chain: Chain, message: Message): void {
 const sampled = 4_096
 
 class Chain {
-  readonly beginnings: Beginning[] = []
+  readonly hashes: PrefixHash[] = []
   readonly #charsPerToken: number
   #high = 0x9747b28c
   #low = 0x1b873593
@@ -88,8 +88,8 @@ class Chain {
 
   #mark(): void {
     const hash = (this.#high >>> 0) * 2 ** 21 + ((this.#low >>> 0) & 0x1fffff)
-    this.beginnings.push({ hash, tokens: Math.floor(this.#length / this.#charsPerToken) })
+    this.hashes.push({ hash, tokens: Math.floor(this.#length / this.#charsPerToken) })
     const step = Math.max(firstAt, Math.floor(this.#length / 8))
-    this.#next = this.beginnings.length < beginningsMax ? this.#length + step : Number.POSITIVE_INFINITY
+    this.#next = this.hashes.length < prefixesMax ? this.#length + step : Number.POSITIVE_INFINITY
   }
 }

@@ -6,7 +6,7 @@
  *
  * Bounded: the beginnings that were used last are kept, each with the workers that were given it last.
  */
-export interface Beginning {
+export interface PrefixHash {
   /** Of this tenant, model, effort, and of all text up to here. */
   hash: number
   /** Its length in tokens, about. */
@@ -20,7 +20,7 @@ export class Affinity {
   readonly #holders = new Map<number, string[]>()
 
   /** Tokens that each worker is likely to hold already: none for those that are not named. */
-  held(prefix: readonly Beginning[]): Map<string, number> {
+  held(prefix: readonly PrefixHash[]): Map<string, number> {
     const held = new Map<string, number>()
     for (let index = prefix.length - 1; index >= 0; index--) {
       const beginning = prefix[index]
@@ -32,7 +32,7 @@ export class Affinity {
     return held
   }
 
-  given(prefix: readonly Beginning[], workerId: string): void {
+  given(prefix: readonly PrefixHash[], workerId: string): void {
     for (const { hash } of prefix) {
       const known = this.#holders.get(hash)
       if (known) this.#holders.delete(hash)

@@ -28,15 +28,15 @@ import { isKnown, promptPerMs, type Speed, tokenMsAt } from './worker-speed.ts'
 /** A worker as placement sees it. */
 export interface WorkerCandidate {
   workerId: string
-  home: PoolName
-  side: PoolName
+  preferredPool: PoolName
+  assignedPool: PoolName
   running: number
   /** How many of them are of tenants that have too much, where this request's tenant has less than its share. */
   crowding: number
   slotsMax: number
   speed: Speed
   /** How much slower than its kind it was of late. */
-  slower: number
+  slowdown: number
   /** Prompt tokens that it was given and has likely not read yet. */
   unreadTokens: number
   /** What those that run there will likely keep, in tokens; and its room, 0 where it is not told. */
@@ -47,14 +47,14 @@ export interface WorkerCandidate {
 }
 
 export interface PlacementRequest {
-  home: PoolName
+  preferredPool: PoolName
   promptTokens: number
   /** Expected. */
   outputTokens: number
   /** How long it has waited. */
   waitedMs: number
   /** Its tenant has much more than its share of what runs: the last places are kept for others. */
-  greedy: boolean
+  overShare: boolean
   /** It is its turn after too many of the other side: no courtesy to the other side holds it up. */
   due: boolean
 }
@@ -70,12 +70,12 @@ export type Fit =
   /** It would come after its first token's time, and another may not. */
   | 'too-late'
   /** The other side has work of its own, or will. */
-  | 'not-home'
+  | 'other-pool'
 
 export interface JudgedWorker {
   workerId: string
   pool: PoolName
-  side: PoolName
+  assignedPool: PoolName
   fit: Fit
   running: number
   /** Slots. */
@@ -92,7 +92,7 @@ export interface ModelSnapshot {
   /** Whether anyone waits for each side. */
   waits: Record<PoolName, boolean>
   /** Long answers may take so many more places on the latency side. */
-  longPlaces: number
+  longSlots: number
   /** Running on average, on each side. */
   meanRunning: Record<PoolName, number>
   /** Whether either side has any worker. */
@@ -103,7 +103,7 @@ const loneTimes = 2
 /** What is planned stays so far below a target: neighbours and prompts come and go during an answer. */
 const margin = 0.9
 /** A long answer is let in among short ones only so far below their target: it stays long, and its prompts are long. */
-const guestShare = 0.75
+const spillShare = 0.75
 /** In parts of the targets: the other side is taken for a gain, not for a whim. */
 const awayCost = 0.1
 /**
@@ -113,31 +113,31 @@ const awayCost = 0.1
  */
 const fillMost = 1
 /** Of a worker's room, for a tenant that has much more than its share. */
-const greedyPart = 0.9
+const overSharePart = 0.9
 const hotShare = 1.25
 /** In parts of the target for the first token: so long a request waits for the pace of a worker that another tenant fills. */
 const patience = 1 / 6
 
-export function judge(post: WorkerCandidate, order: PlacementRequest, house: ModelSnapshot): JudgedWorker {
-  const { speed, slower, running } = post
-  const heldTokens = post.heldTokens > 0 && pastShare(post, house) ? 0 : post.heldTokens
-  const tokenMs = tokenMsAt(speed, running + 1) * slower
-  const fresh = Math.max(1, order.promptTokens - heldTokens)
+export function judge(candidate: WorkerCandidate, request: PlacementRequest, snapshot: ModelSnapshot): JudgedWorker {
+  const { speed, slowdown, running } = candidate
+  const heldTokens = candidate.heldTokens > 0 && overPrefixShare(candidate, snapshot) ? 0 : candidate.heldTokens
+  const tokenMs = tokenMsAt(speed, running + 1) * slowdown
+  const fresh = Math.max(1, request.promptTokens - heldTokens)
   const perMs = promptPerMs(speed)
-  const readMs = perMs === undefined ? 0 : (post.unreadTokens + fresh) / perMs
+  const readMs = perMs === undefined ? 0 : (candidate.unreadTokens + fresh) / perMs
   const firstTokenMs = readMs + tokenMs
-  const { firstTokenMs: firstTarget, tokenMs: tokenTarget } = targets[order.home]
-  const away = post.side === order.home ? 0 : awayCost
+  const { firstTokenMs: firstTarget, tokenMs: tokenTarget } = targets[request.preferredPool]
+  const away = candidate.assignedPool === request.preferredPool ? 0 : awayCost
   const score = firstTokenMs / firstTarget + tokenMs / tokenTarget + away
-  const { workerId, home: pool, side } = post
-  const fit = fitOf(post, order, house, tokenMs, firstTokenMs)
-  const free = post.slotsMax - running
+  const { workerId, preferredPool: pool, assignedPool } = candidate
+  const fit = fitOf(candidate, request, snapshot, tokenMs, firstTokenMs)
+  const free = candidate.slotsMax - running
   const known = isKnown(speed)
-  const told = {
+  const notification = {
     firstTokenMs: known && perMs !== undefined ? firstTokenMs : null,
     tokenMs: known ? tokenMs : null,
   }
-  return { workerId, pool, side, fit, running, free, heldTokens, ...told, score }
+  return { workerId, pool, assignedPool, fit, running, free, heldTokens, ...notification, score }
 }
 
 /** Whether `a` is to be taken rather than `b`. */
@@ -146,57 +146,63 @@ export function better(a: JudgedWorker, b: JudgedWorker): boolean {
 }
 
 function fitOf(
-  post: WorkerCandidate,
-  order: PlacementRequest,
-  house: ModelSnapshot,
+  candidate: WorkerCandidate,
+  request: PlacementRequest,
+  snapshot: ModelSnapshot,
   tokenMs: number,
   firstTokenMs: number,
 ): Fit {
-  const { running, slotsMax, keptTokens, keptTokensMax, side } = post
-  const part = order.greedy ? greedyPart : 1
+  const { running, slotsMax, keptTokens, keptTokensMax, assignedPool } = candidate
+  const part = request.overShare ? overSharePart : 1
   if (running >= Math.max(1, Math.floor(slotsMax * part))) return 'full'
-  const keeps = order.promptTokens + order.outputTokens
-  if (keptTokensMax > 0 && running > 0 && keptTokens + keeps > keptTokensMax * fillMost * part) return 'no-room'
-  if (crowdedOut(post, order)) return 'fits'
-  if (tokenMs > limitOf(post, side) * part && !spoiled(post, order)) return 'too-slow'
-  return side === order.home || order.due ? 'fits' : guestFit(post, order, house, tokenMs, firstTokenMs)
+  const toStore = request.promptTokens + request.outputTokens
+  if (keptTokensMax > 0 && running > 0 && keptTokens + toStore > keptTokensMax * fillMost * part) return 'no-room'
+  if (crowdedOut(candidate, request)) return 'fits'
+  if (tokenMs > limitOf(candidate, assignedPool) * part && !alreadyTooSlow(candidate, request)) return 'too-slow'
+  return assignedPool === request.preferredPool || request.due
+    ? 'fits'
+    : spillFit(candidate, request, snapshot, tokenMs, firstTokenMs)
 }
 
-function guestFit(
-  post: WorkerCandidate,
-  order: PlacementRequest,
-  house: ModelSnapshot,
+function spillFit(
+  candidate: WorkerCandidate,
+  request: PlacementRequest,
+  snapshot: ModelSnapshot,
   tokenMs: number,
   firstTokenMs: number,
 ): Fit {
-  const long = order.home === 'throughput'
-  if (long && house.longPlaces < 1) return 'not-home'
+  const throughput = request.preferredPool === 'throughput'
+  if (throughput && snapshot.longSlots < 1) return 'other-pool'
   // Without a side of its own it is no guest.
-  if (!house.has[order.home]) return 'fits'
-  if (house.waits[post.side]) return 'not-home'
-  if (tokenMs > (long ? guestShare * limitOf(post, post.side) : limitOf(post, order.home))) return 'too-slow'
-  const limitMs = firstTokenLimit(post, order)
-  return order.waitedMs <= limitMs && order.waitedMs + firstTokenMs > limitMs ? 'too-late' : 'fits'
+  if (!snapshot.has[request.preferredPool]) return 'fits'
+  if (snapshot.waits[candidate.assignedPool]) return 'other-pool'
+  if (
+    tokenMs >
+    (throughput ? spillShare * limitOf(candidate, candidate.assignedPool) : limitOf(candidate, request.preferredPool))
+  )
+    return 'too-slow'
+  const limitMs = firstTokenLimit(candidate, request)
+  return request.waitedMs <= limitMs && request.waitedMs + firstTokenMs > limitMs ? 'too-late' : 'fits'
 }
 
 /** What holds on this side, where the hardware can hold it, in milliseconds a token. */
-export function limitOf({ speed, slower }: Pick<WorkerCandidate, 'speed' | 'slower'>, side: PoolName): number {
-  return Math.max(margin * targets[side].tokenMs, loneTimes * tokenMsAt(speed, 1) * slower)
+export function limitOf({ speed, slowdown }: Pick<WorkerCandidate, 'speed' | 'slowdown'>, side: PoolName): number {
+  return Math.max(margin * targets[side].tokenMs, loneTimes * tokenMsAt(speed, 1) * slowdown)
 }
 
-function firstTokenLimit({ speed }: WorkerCandidate, order: PlacementRequest): number {
+function firstTokenLimit({ speed }: WorkerCandidate, request: PlacementRequest): number {
   const perMs = promptPerMs(speed)
-  const alone = perMs === undefined ? 0 : order.promptTokens / perMs
-  return Math.max(targets[order.home].firstTokenMs, loneTimes * alone)
+  const alone = perMs === undefined ? 0 : request.promptTokens / perMs
+  return Math.max(targets[request.preferredPool].firstTokenMs, loneTimes * alone)
 }
 
 /**
  * The worker is too slow for its side as it is: what was lent before is still there. Once a short answer has waited its
  * first token's time, waiting on for a better place costs it more than slow tokens do.
  */
-function spoiled(post: WorkerCandidate, order: PlacementRequest): boolean {
-  if (order.home !== 'latency' || order.waitedMs < targets.latency.firstTokenMs) return false
-  return tokenMsAt(post.speed, post.running) * post.slower > limitOf(post, post.side)
+function alreadyTooSlow(candidate: WorkerCandidate, request: PlacementRequest): boolean {
+  if (request.preferredPool !== 'latency' || request.waitedMs < targets.latency.firstTokenMs) return false
+  return tokenMsAt(candidate.speed, candidate.running) * candidate.slowdown > limitOf(candidate, candidate.assignedPool)
 }
 
 /**
@@ -204,14 +210,14 @@ function spoiled(post: WorkerCandidate, order: PlacementRequest): boolean {
  * for them to end.
  */
 function crowdedOut(
-  { running, crowding, speed, slower, side }: WorkerCandidate,
-  { waitedMs, home }: PlacementRequest,
+  { running, crowding, speed, slowdown, assignedPool }: WorkerCandidate,
+  { waitedMs, preferredPool }: PlacementRequest,
 ): boolean {
-  if (crowding === 0 || waitedMs < patience * targets[home].firstTokenMs) return false
-  return tokenMsAt(speed, running - crowding + 1) * slower <= limitOf({ speed, slower }, side)
+  if (crowding === 0 || waitedMs < patience * targets[preferredPool].firstTokenMs) return false
+  return tokenMsAt(speed, running - crowding + 1) * slowdown <= limitOf({ speed, slowdown }, assignedPool)
 }
 
 /** Beyond its share a worker's prefix counts for nothing. */
-function pastShare({ running, side }: WorkerCandidate, house: ModelSnapshot): boolean {
-  return running + 1 > Math.ceil(hotShare * (house.meanRunning[side] + 1))
+function overPrefixShare({ running, assignedPool }: WorkerCandidate, snapshot: ModelSnapshot): boolean {
+  return running + 1 > Math.ceil(hotShare * (snapshot.meanRunning[assignedPool] + 1))
 }

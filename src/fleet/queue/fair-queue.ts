@@ -561,9 +561,9 @@ function placeInRank<Item extends Queued>(entry: WaitingEntry<Item>, flow: Flow<
 
 /** Counted up to a bound: so many come back at once only when a large worker was lost. */
 function placeAmong<Item extends Queued>(back: LinkedList<WaitingEntry<Item>>, entry: WaitingEntry<Item>): number {
-  let place = 1
-  for (let link = back.first; link && link.value !== entry && place < 1_000; link = link.after) place += 1
-  return place
+  let endpoint = 1
+  for (let link = back.first; link && link.value !== entry && endpoint < 1_000; link = link.after) endpoint += 1
+  return endpoint
 }
 
 /** Forgets the flows that have neither requests nor debts; all that are empty when there are too many. */

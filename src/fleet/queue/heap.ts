@@ -22,52 +22,52 @@ export class Heap<Item> {
   }
 
   remove(item: Item): void {
-    const place = this.#places.get(item)
-    if (place === undefined) return
+    const endpoint = this.#places.get(item)
+    if (endpoint === undefined) return
     this.#places.delete(item)
     const last = this.#items.pop()
     if (last === undefined || last === item) return
-    this.#put(last, place)
+    this.#put(last, endpoint)
     this.moved(last)
   }
 
   /** The item's rank has changed. */
   moved(item: Item): void {
-    const place = this.#places.get(item)
-    if (place !== undefined) this.#sink(item, this.#rise(item, place))
+    const endpoint = this.#places.get(item)
+    if (endpoint !== undefined) this.#sink(item, this.#rise(item, endpoint))
   }
 
   #rise(item: Item, from: number): number {
-    let place = from
-    while (place > 0) {
-      const up = (place - 1) >> 1
+    let endpoint = from
+    while (endpoint > 0) {
+      const up = (endpoint - 1) >> 1
       const above = this.#items[up] as Item
       if (!this.#before(item, above)) break
-      this.#put(above, place)
-      place = up
+      this.#put(above, endpoint)
+      endpoint = up
     }
-    this.#put(item, place)
-    return place
+    this.#put(item, endpoint)
+    return endpoint
   }
 
   #sink(item: Item, from: number): void {
-    let place = from
+    let endpoint = from
     for (;;) {
-      const left = 2 * place + 1
+      const left = 2 * endpoint + 1
       if (left >= this.#items.length) break
       const right = left + 1
       const second = right < this.#items.length && this.#before(this.#items[right] as Item, this.#items[left] as Item)
       const down = second ? right : left
       const below = this.#items[down] as Item
       if (!this.#before(below, item)) break
-      this.#put(below, place)
-      place = down
+      this.#put(below, endpoint)
+      endpoint = down
     }
-    this.#put(item, place)
+    this.#put(item, endpoint)
   }
 
-  #put(item: Item, place: number): void {
-    this.#items[place] = item
-    this.#places.set(item, place)
+  #put(item: Item, endpoint: number): void {
+    this.#items[endpoint] = item
+    this.#places.set(item, endpoint)
   }
 }

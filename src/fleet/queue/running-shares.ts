@@ -6,7 +6,7 @@ export interface Shares {
   weights: number
 }
 
-const greedyTimes = 2
+const overShareTimes = 2
 
 export function newShares(): Shares {
   return { of: new Map(), running: 0, weights: 0 }
@@ -38,7 +38,7 @@ export function gave(shares: Shares, tenantId: string): void {
  */
 export function isOverShare(shares: Shares, tenantId: string, weight: number): boolean {
   const running = shares.of.get(tenantId)?.running ?? 0
-  return shares.of.size >= 2 && running > shares.running * greedyPart(weight / shares.weights)
+  return shares.of.size >= 2 && running > shares.running * overSharePart(weight / shares.weights)
 }
 
 /**
@@ -51,13 +51,13 @@ export function crowdersOf(shares: Shares, tenantId: string, weight: number): st
   if ((own?.running ?? 0) * weights >= shares.running * weight) return []
   const crowders: string[] = []
   for (const [other, share] of shares.of) {
-    if (share.running > shares.running * greedyPart(share.weight / weights)) crowders.push(other)
+    if (share.running > shares.running * overSharePart(share.weight / weights)) crowders.push(other)
   }
   return crowders
 }
 
-function greedyPart(share: number): number {
-  return Math.min(greedyTimes * share, (1 + share) / 2)
+function overSharePart(share: number): number {
+  return Math.min(overShareTimes * share, (1 + share) / 2)
 }
 
 /** Its share by weight of what runs, over what it has running; infinite while that is nothing. */

@@ -71,24 +71,24 @@ export interface EarlierReceipts {
 }
 
 export type Reserved =
-  | { answer: 'reserved'; account: Account; booking: Reservation }
+  | { answer: 'reserved'; account: Account; reservation: Reservation }
   | { answer: 'exists' | 'exists-with-different-amount' }
   | { answer: 'insufficient'; leftNano: number }
 
 export type Raised =
-  | { answer: 'raised'; account: Account; booking: Reservation }
+  | { answer: 'raised'; account: Account; reservation: Reservation }
   | { answer: 'not-reserved' }
   | { answer: 'insufficient'; leftNano: number }
 
 export type SettleResult =
-  | { answer: 'posted' | 'late' | 'wasted'; account: Account; booking: Reservation; entry: LedgerEntry }
+  | { answer: 'posted' | 'late' | 'wasted'; account: Account; reservation: Reservation; entry: LedgerEntry }
   | { answer: 'already-posted' }
   | { answer: 'unknown' }
   /** No worker can have counted this; see `chargeFault`. */
   | { answer: 'impossible'; reason: string }
 
 export type Closed =
-  | { answer: 'voided' | 'expired'; account: Account; booking: Reservation; entry: LedgerEntry }
+  | { answer: 'voided' | 'expired'; account: Account; reservation: Reservation; entry: LedgerEntry }
   | { answer: 'already-posted' | 'already-voided' | 'already-expired' | 'unknown' }
 
 export function leftNano(account: Account): number {
@@ -110,20 +110,20 @@ export function reserve(
   return {
     answer: 'reserved',
     account: { ...account, reservedNano: account.reservedNano + order.boundNano },
-    booking: { ...order, state: 'reserved', openedAt: now },
+    reservation: { ...order, state: 'reserved', openedAt: now },
   }
 }
 
 /** Raises an open reservation to `boundNano`, when the worker's exact count says that the first bound was too small. */
-export function raise(account: Account, booking: Reservation | undefined, boundNano: number): Raised {
-  if (booking?.state !== 'reserved') return { answer: 'not-reserved' }
-  const extra = Math.max(0, boundNano - booking.boundNano)
+export function raise(account: Account, reservation: Reservation | undefined, boundNano: number): Raised {
+  if (reservation?.state !== 'reserved') return { answer: 'not-reserved' }
+  const extra = Math.max(0, boundNano - reservation.boundNano)
   const left = leftNano(account)
   if (extra > left) return { answer: 'insufficient', leftNano: left }
   return {
     answer: 'raised',
     account: { ...account, reservedNano: account.reservedNano + extra },
-    booking: { ...booking, boundNano: booking.boundNano + extra },
+    reservation: { ...reservation, boundNano: reservation.boundNano + extra },
   }
 }
 
@@ -135,19 +135,19 @@ export function raise(account: Account, booking: Reservation | undefined, boundN
  */
 export function settle(
   account: Account,
-  booking: Reservation | undefined,
+  reservation: Reservation | undefined,
   past: EarlierReceipts,
   charge: Charge,
   lateNano: number,
   now: number,
 ): SettleResult {
-  if (!booking) return { answer: 'unknown' }
+  if (!reservation) return { answer: 'unknown' }
   const reason = chargeFault(charge)
   if (reason !== undefined) return { answer: 'impossible', reason }
   if (past.known) return { answer: 'already-posted' }
-  if (charge.failed) return { answer: 'wasted', account, booking, entry: entryOf(charge, 'waste', 0, now) }
-  const wanted = Math.min(charge.costNano, Math.max(0, booking.boundNano - past.postedNano))
-  const open = booking.state === 'reserved'
+  if (charge.failed) return { answer: 'wasted', account, reservation, entry: entryOf(charge, 'waste', 0, now) }
+  const wanted = Math.min(charge.costNano, Math.max(0, reservation.boundNano - past.postedNano))
+  const open = reservation.state === 'reserved'
   const costNano = open ? wanted : Math.min(wanted, Math.max(0, Math.min(lateNano, leftNano(account))))
   const entry = entryOf(charge, open ? 'post' : 'late', costNano, now)
   return {
@@ -155,9 +155,9 @@ export function settle(
     account: {
       ...account,
       postedNano: account.postedNano + costNano,
-      reservedNano: account.reservedNano - (open ? booking.boundNano : 0),
+      reservedNano: account.reservedNano - (open ? reservation.boundNano : 0),
     },
-    booking: { ...booking, state: open ? 'posted' : booking.state },
+    reservation: { ...reservation, state: open ? 'posted' : reservation.state },
     entry,
   }
 }
@@ -181,18 +181,18 @@ function entryOf(charge: Charge, kind: LedgerEntry['kind'], costNano: number, at
 /** Closes a reservation of which nothing was generated (void), or of which nothing was heard in time (expire). */
 export function close(
   account: Account,
-  booking: Reservation | undefined,
+  reservation: Reservation | undefined,
   kind: 'void' | 'expire',
   now: number,
 ): Closed {
-  if (!booking) return { answer: 'unknown' }
-  if (booking.state !== 'reserved') return { answer: `already-${booking.state}` }
-  const entry: LedgerEntry = { ...plainEntry, requestId: booking.requestId, kind, at: now }
+  if (!reservation) return { answer: 'unknown' }
+  if (reservation.state !== 'reserved') return { answer: `already-${reservation.state}` }
+  const entry: LedgerEntry = { ...plainEntry, requestId: reservation.requestId, kind, at: now }
   const state = kind === 'void' ? 'voided' : 'expired'
   return {
     answer: state,
-    account: { ...account, reservedNano: account.reservedNano - booking.boundNano },
-    booking: { ...booking, state },
+    account: { ...account, reservedNano: account.reservedNano - reservation.boundNano },
+    reservation: { ...reservation, state },
     entry,
   }
 }

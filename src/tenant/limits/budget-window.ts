@@ -13,35 +13,35 @@ export interface BudgetWindow {
   reservedNano: number
 }
 
-export function emptyPurse(kind: WindowKind, now: number): BudgetWindow {
+export function emptyWindow(kind: WindowKind, now: number): BudgetWindow {
   return { window: windowStart(kind, now), postedNano: 0, reservedNano: 0 }
 }
 
 /** The purse at `now`: a new window starts empty. A clock that went back stays in the newer window. */
-export function openPurse(purse: BudgetWindow, kind: WindowKind, now: number): BudgetWindow {
-  return windowStart(kind, now) > purse.window ? emptyPurse(kind, now) : purse
+export function openWindow(window: BudgetWindow, kind: WindowKind, now: number): BudgetWindow {
+  return windowStart(kind, now) > window.window ? emptyWindow(kind, now) : window
 }
 
-export function purseLeft(purse: BudgetWindow, budgetNano: number): number {
-  return budgetNano - purse.postedNano - purse.reservedNano
+export function windowRemaining(window: BudgetWindow, budgetNano: number): number {
+  return budgetNano - window.postedNano - window.reservedNano
 }
 
-export function hold(purse: BudgetWindow, nano: number): BudgetWindow {
-  return { ...purse, reservedNano: safeInteger(purse.reservedNano + nano) }
+export function hold(window: BudgetWindow, nano: number): BudgetWindow {
+  return { ...window, reservedNano: safeInteger(window.reservedNano + nano) }
 }
 
 /** Ends a hold of `heldNano` made at `admittedAt`, charging `costNano`. A hold of an older window is forgotten with it. */
 export function spend(
-  purse: BudgetWindow,
+  window: BudgetWindow,
   kind: WindowKind,
   admittedAt: number,
   heldNano: number,
   costNano: number,
 ): BudgetWindow {
-  if (purse.window > windowStart(kind, admittedAt)) return purse
+  if (window.window > windowStart(kind, admittedAt)) return window
   return {
-    ...purse,
-    postedNano: safeInteger(purse.postedNano + costNano),
-    reservedNano: safeInteger(purse.reservedNano - heldNano),
+    ...window,
+    postedNano: safeInteger(window.postedNano + costNano),
+    reservedNano: safeInteger(window.reservedNano - heldNano),
   }
 }

@@ -5,7 +5,7 @@
  * `admitHolder` takes everything or nothing: a request that is refused consumes no rate, no money, no place.
  */
 
-import { type BudgetWindow, emptyPurse, hold, openPurse, purseLeft, spend } from './budget-window.ts'
+import { type BudgetWindow, emptyWindow, hold, openWindow, spend, windowRemaining } from './budget-window.ts'
 import { type WindowKind, windowEnd, windowKinds, windowStart } from './calendar.ts'
 import { fullBucket, giveBack, type TokenBucket, take, unitsLeft } from './token-bucket.ts'
 
@@ -23,10 +23,10 @@ export interface LimitState {
   tokens: TokenBucket
   running: number
   /** One for each budget that this holder may have. */
-  purses: Purses
+  windows: BudgetWindows
 }
 
-export type Purses = Partial<Record<WindowKind, BudgetWindow>>
+export type BudgetWindows = Partial<Record<WindowKind, BudgetWindow>>
 
 /** What one request takes at most. */
 export interface RequestCharge {
@@ -58,16 +58,16 @@ export const noLimits: Limits = {
   budgetNano: { total: null, day: null, month: null },
 }
 
-export function newHolder(limits: Limits, budgets: readonly WindowKind[], now: number): LimitState {
+export function newLimitState(limits: Limits, budgets: readonly WindowKind[], now: number): LimitState {
   return {
     requests: fullBucket(limits.requestsPerMinute ?? 0, now),
     tokens: fullBucket(limits.tokensPerMinute ?? 0, now),
     running: 0,
-    purses: Object.fromEntries(budgets.map((kind) => [kind, emptyPurse(kind, now)])),
+    windows: Object.fromEntries(budgets.map((kind) => [kind, emptyWindow(kind, now)])),
   }
 }
 
-export function admitHolder(
+export function checkLimits(
   limits: Limits,
   state: LimitState,
   wanted: RequestCharge,
@@ -77,18 +77,18 @@ export function admitHolder(
   if (concurrentMax !== null && state.running >= concurrentMax) {
     return { ok: false, limit: 'concurrent', max: concurrentMax, left: 0, retryAfterMs: concurrentRetryMs }
   }
-  const rates = takeHolderRates(limits, state, { requests: 1, tokens: wanted.tokens }, now)
+  const rates = takeLimitRates(limits, state, { requests: 1, tokens: wanted.tokens }, now)
   if (!rates.ok) return rates
-  const held = holdAll(limits, state.purses, wanted.nano, now)
+  const held = holdAll(limits, state.windows, wanted.nano, now)
   if (!held.ok) return held
   return {
     ok: true,
-    state: { ...rates.state, running: state.running + 1, purses: held.purses },
+    state: { ...rates.state, running: state.running + 1, windows: held.windows },
   }
 }
 
 /** Takes from the rates only: for work that costs no money and holds no place. */
-export function takeHolderRates(
+export function takeLimitRates(
   limits: Limits,
   state: LimitState,
   wanted: { requests: number; tokens: number },
@@ -102,27 +102,28 @@ export function takeHolderRates(
 }
 
 /** More money for a request that was admitted already: the budgets must allow it, rates and places are not asked again. */
-export function raiseHolder(
+export function raiseLimits(
   limits: Limits,
   state: LimitState,
   admittedAt: number,
   extraNano: number,
   now: number,
 ): { ok: true; state: LimitState } | LimitRefusal {
-  for (const [kind, purse] of eachPurse(state.purses)) {
-    const left = leftOf(limits, kind, purse)
-    if (purse.window === windowStart(kind, admittedAt) && extraNano > left) return overBudget(limits, kind, left, now)
+  for (const [kind, window] of eachWindow(state.windows)) {
+    const left = leftOf(limits, kind, window)
+    if (window.window === windowStart(kind, admittedAt) && extraNano > left) return overBudget(limits, kind, left, now)
   }
-  return { ok: true, state: { ...state, purses: spendAll(state.purses, admittedAt, -extraNano, 0) } }
+  return { ok: true, state: { ...state, windows: spendAll(state.windows, admittedAt, -extraNano, 0) } }
 }
 
 /**
  * The moment whose windows a request burdens: now, unless the clock went back behind a window that has begun. Budgets
  * go by a calendar that never goes back, or what was held in one window would be given back to another.
  */
-export function burdenTime(states: readonly LimitState[], now: number): number {
+export function budgetTime(states: readonly LimitState[], now: number): number {
   let latest = now
-  for (const { purses } of states) for (const kind of windowKinds) latest = Math.max(latest, purses[kind]?.window ?? 0)
+  for (const { windows } of states)
+    for (const kind of windowKinds) latest = Math.max(latest, windows[kind]?.window ?? 0)
   return latest
 }
 
@@ -130,19 +131,19 @@ export function burdenTime(states: readonly LimitState[], now: number): number {
  * Opens every budget in its window of `to`, which no purse is ahead of. A hold of `heldNano` made at `from` comes along:
  * where its window is over, it is held anew in the one that is open.
  */
-export function openHolder(state: LimitState, to: number, from = to, heldNano = 0): LimitState {
-  const open = windowKinds.every((kind) => (state.purses[kind]?.window ?? to) >= windowStart(kind, to))
+export function openLimits(state: LimitState, to: number, from = to, heldNano = 0): LimitState {
+  const open = windowKinds.every((kind) => (state.windows[kind]?.window ?? to) >= windowStart(kind, to))
   if (open && heldNano === 0) return state
-  const purses: Purses = {}
-  for (const [kind, old] of eachPurse(state.purses)) {
-    const purse = openPurse(old, kind, to)
-    purses[kind] = purse.window > windowStart(kind, from) ? hold(purse, heldNano) : purse
+  const windows: BudgetWindows = {}
+  for (const [kind, old] of eachWindow(state.windows)) {
+    const window = openWindow(old, kind, to)
+    windows[kind] = window.window > windowStart(kind, from) ? hold(window, heldNano) : window
   }
-  return { ...state, purses }
+  return { ...state, windows }
 }
 
 /** The end of an admitted request: its place is free, unused tokens go back, its hold becomes its cost. */
-export function settleHolder(
+export function settleLimits(
   limits: Limits,
   state: LimitState,
   admitted: RequestCharge & { at: number },
@@ -156,20 +157,20 @@ export function settleHolder(
     requests: state.requests,
     tokens: tokensPerMinute === null ? state.tokens : giveBack(state.tokens, tokensPerMinute, spare, now),
     running: Math.max(0, state.running - 1),
-    purses: spendAll(state.purses, admitted.at, admitted.nano, used.costNano),
+    windows: spendAll(state.windows, admitted.at, admitted.nano, used.costNano),
   }
 }
 
 /** A charge outside any hold: a late receipt, or a correction. */
-export function chargeHolder(state: LimitState, admittedAt: number, costNano: number): LimitState {
-  return { ...state, purses: spendAll(state.purses, admittedAt, 0, costNano) }
+export function chargeLimits(state: LimitState, admittedAt: number, costNano: number): LimitState {
+  return { ...state, windows: spendAll(state.windows, admittedAt, 0, costNano) }
 }
 
 /** The least that any budget of the window in which a request was admitted still holds. */
 export function moneyLeft(limits: Limits, state: LimitState, admittedAt: number): number {
-  const lefts = eachPurse(state.purses)
-    .filter(([kind, purse]) => purse.window === windowStart(kind, admittedAt))
-    .map(([kind, purse]) => leftOf(limits, kind, purse))
+  const lefts = eachWindow(state.windows)
+    .filter(([kind, window]) => window.window === windowStart(kind, admittedAt))
+    .map(([kind, window]) => leftOf(limits, kind, window))
   return Math.max(0, Math.min(Number.MAX_SAFE_INTEGER, ...lefts))
 }
 
@@ -202,33 +203,33 @@ function takeFrom(
 
 function holdAll(
   limits: Limits,
-  purses: Purses,
+  windows: BudgetWindows,
   nano: number,
   now: number,
-): { ok: true; purses: Purses } | LimitRefusal {
-  const held: Purses = {}
-  for (const [kind, old] of eachPurse(purses)) {
-    const purse = openPurse(old, kind, now)
-    const left = leftOf(limits, kind, purse)
+): { ok: true; windows: BudgetWindows } | LimitRefusal {
+  const held: BudgetWindows = {}
+  for (const [kind, old] of eachWindow(windows)) {
+    const window = openWindow(old, kind, now)
+    const left = leftOf(limits, kind, window)
     if (nano > left) return overBudget(limits, kind, left, now)
-    held[kind] = hold(purse, nano)
+    held[kind] = hold(window, nano)
   }
-  return { ok: true, purses: held }
+  return { ok: true, windows: held }
 }
 
-function spendAll(purses: Purses, admittedAt: number, heldNano: number, costNano: number): Purses {
+function spendAll(windows: BudgetWindows, admittedAt: number, heldNano: number, costNano: number): BudgetWindows {
   return Object.fromEntries(
-    eachPurse(purses).map(([kind, purse]) => [kind, spend(purse, kind, admittedAt, heldNano, costNano)]),
+    eachWindow(windows).map(([kind, window]) => [kind, spend(window, kind, admittedAt, heldNano, costNano)]),
   )
 }
 
-function eachPurse(purses: Purses): [WindowKind, BudgetWindow][] {
-  return Object.entries(purses) as [WindowKind, BudgetWindow][]
+function eachWindow(windows: BudgetWindows): [WindowKind, BudgetWindow][] {
+  return Object.entries(windows) as [WindowKind, BudgetWindow][]
 }
 
-function leftOf(limits: Limits, kind: WindowKind, purse: BudgetWindow): number {
+function leftOf(limits: Limits, kind: WindowKind, window: BudgetWindow): number {
   const budget = limits.budgetNano[kind]
-  return budget === null ? Number.POSITIVE_INFINITY : purseLeft(purse, budget)
+  return budget === null ? Number.POSITIVE_INFINITY : windowRemaining(window, budget)
 }
 
 function overBudget(limits: Limits, kind: WindowKind, left: number, now: number): LimitRefusal {

@@ -1,10 +1,10 @@
 /** What is left of a holder's limits at a moment, for whoever asks; null where there is no limit. */
 
-import { openPurse, purseLeft } from './budget-window.ts'
+import { openWindow, windowRemaining } from './budget-window.ts'
 import { type WindowKind, windowEnd } from './calendar.ts'
 import { type LimitState, type Limits, rateLeft } from './limits.ts'
 
-export interface HolderLeft {
+export interface LimitsRemaining {
   requests: { left: number; resetMs: number } | null
   tokens: { left: number; resetMs: number } | null
   concurrent: { running: number; left: number | null }
@@ -21,7 +21,7 @@ export interface BudgetLeft {
   endsAt: number | null
 }
 
-export function holderLeft(limits: Limits, state: LimitState, now: number): HolderLeft {
+export function limitsRemaining(limits: Limits, state: LimitState, now: number): LimitsRemaining {
   const { requestsPerMinute, tokensPerMinute, concurrentMax } = limits
   return {
     requests: rate(state.requests, requestsPerMinute, now),
@@ -46,15 +46,15 @@ function rate(bucket: LimitState['requests'], perMinute: number | null, now: num
 
 function budget(limits: Limits, state: LimitState, kind: WindowKind, now: number): BudgetLeft | null {
   const max = limits.budgetNano[kind]
-  const old = state.purses[kind]
+  const old = state.windows[kind]
   if (max === null || !old) return null
-  const purse = openPurse(old, kind, now)
+  const window = openWindow(old, kind, now)
   const ends = windowEnd(kind, now)
   return {
     max,
-    spentNano: purse.postedNano,
-    reservedNano: purse.reservedNano,
-    leftNano: Math.max(0, purseLeft(purse, max)),
+    spentNano: window.postedNano,
+    reservedNano: window.reservedNano,
+    leftNano: Math.max(0, windowRemaining(window, max)),
     endsAt: Number.isFinite(ends) ? ends : null,
   }
 }

@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   attachedRules,
-  born,
   type EngineLife,
   embeddedRules,
+  initial,
   type LifeEffect,
   type LifeEvent,
   type LifeRules,
@@ -27,7 +27,7 @@ function play(...events: LifeEvent[]): { life: EngineLife; effects: LifeEffect[]
   return playBy(file, ...events)
 }
 function playBy(rules: LifeRules, ...events: LifeEvent[]): { life: EngineLife; effects: LifeEffect[] } {
-  return events.reduce((state, event) => live(state.life, event, rules), born)
+  return events.reduce((state, event) => live(state.life, event, rules), initial)
 }
 const kinds = (effects: LifeEffect[]) => effects.map(({ kind }) => kind)
 
@@ -150,7 +150,7 @@ describe('lifecycle', () => {
     fc.assert(
       fc.property(fc.constantFrom(file, launched, attached), fc.array(fc.nat(events.length * 20)), (rules, picks) => {
         // The shell's side of it: a process that was killed exits, one that is there may exit by itself.
-        let { life } = born
+        let { life } = initial
         let [living, over, started] = [true, false, 0]
         for (const pick of picks) {
           const event = events[pick % events.length] as LifeEvent

@@ -6,8 +6,8 @@ import type { Chat, Part } from '../../../backends/model/chat.ts'
 import { sniffImage } from '../../../backends/model/image.ts'
 import { dataBytes } from '../../../backends/model/media.ts'
 import { publicPolicy } from '../../../gpu-worker/media/fetch.ts'
-import { keptMedia, type MediaFor, type MediaParts, readMedia } from '../../../gpu-worker/media/media.ts'
-import { type PdfOrder, pdfBounds, readPdf } from '../../../gpu-worker/media/pdf.ts'
+import { cachedMedia, type MediaFor, type MediaParts, readMedia } from '../../../gpu-worker/media/media.ts'
+import { type PdfRequest, pdfBounds, readPdf } from '../../../gpu-worker/media/pdf.ts'
 import { createResolver, type MediaReader } from '../../../gpu-worker/media/resolver.ts'
 import { MediaCache } from '../../../gpu-worker/media/shelf.ts'
 import { dataUrl, jpegHead, png } from '../../support/images.ts'
@@ -23,7 +23,7 @@ const through = (reader: MediaReader) => async (chat: Chat, media: MediaFor, sig
 const resolveMedia = (chat: Chat, parts: MediaParts, media: MediaFor, signal: AbortSignal) =>
   through({
     read: (chat, media, signal) => readMedia(chat, parts, media, signal),
-    kept: (chat, media) => keptMedia(chat, parts, media),
+    kept: (chat, media) => cachedMedia(chat, parts, media),
   })(chat, media, signal)
 const resolve = through(createResolver(() => 0))
 const blind: MediaFor = { vision: false, owner: 'a' }
@@ -80,7 +80,7 @@ describe('documents', () => {
     })
   })
 
-  const order = (bytes: Buffer, change: Partial<PdfOrder>): PdfOrder => ({
+  const order = (bytes: Buffer, change: Partial<PdfRequest>): PdfRequest => ({
     bytes: new Uint8Array(bytes),
     ...pdfBounds,
     picturesMax: 1,
@@ -172,7 +172,7 @@ describe('the shelf', () => {
       },
       readPdf: async () => ({ ok: false, reason: 'broken' }),
       toBase64: (bytes) => Buffer.from(bytes).toString('base64'),
-      shelf,
+      mediaCache: shelf,
     }
   })
   const asked = chat(image('https://example.com/a.png'))
@@ -233,7 +233,7 @@ describe('the shelf', () => {
         return { ok: true, bytes: new Uint8Array(png(20, 20)) }
       },
       toBase64: () => 'A'.repeat(size),
-      shelf: new MediaCache(
+      mediaCache: new MediaCache(
         { bytesMax: 1e9, bytesPerOwnerMax: 1e9, ageMaxMs: 1_000 },
         async (key) => key,
         () => now,

@@ -63,7 +63,7 @@ describe('hedged requests in the ledger', () => {
         )
       }
       const entries = test.books.store.entriesOf('r').map(({ kind, ref }) => `${kind} ${ref}`)
-      return [...entries, test.books.store.booking('r')?.state]
+      return [...entries, test.books.store.reservation('r')?.state]
     }
     const posted = ['post r.2', 'waste r.1', 'posted']
     const wasted = ['waste r.1', 'post r.2', 'posted']

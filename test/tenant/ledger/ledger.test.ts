@@ -18,7 +18,7 @@ const plenty = Number.MAX_SAFE_INTEGER
 const fresh = { known: false, postedNano: 0 }
 const charge = { requestId: 'r1', dispatchId: 'r1.1', costNano: 150, counts, estimated: false, failed: false }
 
-function reserved(): { account: Account; booking: Reservation } {
+function reserved(): { account: Account; reservation: Reservation } {
   const answer = reserve(account, undefined, order, 0)
   if (answer.answer !== 'reserved') throw new Error(answer.answer)
   return answer
@@ -34,32 +34,34 @@ describe('ledger', () => {
   })
 
   it('[LED2] a repeated reservation returns exists, or that the amount differs', () => {
-    const { account: after, booking } = reserved()
-    expect(reserve(after, booking, order, 1)).toEqual({ answer: 'exists' })
-    expect(reserve(after, booking, { ...order, boundNano: 401 }, 1)).toEqual({ answer: 'exists-with-different-amount' })
+    const { account: after, reservation } = reserved()
+    expect(reserve(after, reservation, order, 1)).toEqual({ answer: 'exists' })
+    expect(reserve(after, reservation, { ...order, boundNano: 401 }, 1)).toEqual({
+      answer: 'exists-with-different-amount',
+    })
   })
 
   it('[LED3] a post releases the whole bound and charges the cost', () => {
     const open = reserved()
-    const posted = settle(open.account, open.booking, fresh, charge, plenty, 5)
+    const posted = settle(open.account, open.reservation, fresh, charge, plenty, 5)
     expect(posted).toMatchObject({
       answer: 'posted',
       account: { postedNano: 150, reservedNano: 0 },
-      booking: { state: 'posted' },
+      reservation: { state: 'posted' },
       entry: { kind: 'post', costNano: 150, shortNano: 0, counts },
     })
   })
 
   it('[LED4] a replayed post returns already-posted', () => {
     const open = reserved()
-    expect(settle(open.account, open.booking, { known: true, postedNano: 0 }, charge, plenty, 5)).toEqual({
+    expect(settle(open.account, open.reservation, { known: true, postedNano: 0 }, charge, plenty, 5)).toEqual({
       answer: 'already-posted',
     })
   })
 
   it('[LED5] a charge above its bound posts the bound, and the rest is short', () => {
     const open = reserved()
-    const posted = settle(open.account, open.booking, fresh, { ...charge, costNano: 500 }, plenty, 5)
+    const posted = settle(open.account, open.reservation, fresh, { ...charge, costNano: 500 }, plenty, 5)
     expect(posted).toMatchObject({
       account: { postedNano: 400, reservedNano: 0 },
       entry: { costNano: 400, shortNano: 100 },
@@ -69,42 +71,42 @@ describe('ledger', () => {
   it('[LED6] a receipt after void or expiry is a late entry of at most the remaining credit', () => {
     for (const kind of ['void', 'expire'] as const) {
       const open = reserved()
-      const closed = close(open.account, open.booking, kind, 3)
+      const closed = close(open.account, open.reservation, kind, 3)
       if (!('entry' in closed)) throw new Error(closed.answer)
       expect(closed.account.reservedNano).toBe(0)
-      const late = settle({ ...closed.account, postedNano: 900 }, closed.booking, fresh, charge, plenty, 5)
+      const late = settle({ ...closed.account, postedNano: 900 }, closed.reservation, fresh, charge, plenty, 5)
       expect(late).toMatchObject({ answer: 'late', entry: { kind: 'late', costNano: 100, shortNano: 50 } })
-      expect(late).toMatchObject({ account: { postedNano: 1_000 }, booking: { state: closed.booking.state } })
+      expect(late).toMatchObject({ account: { postedNano: 1_000 }, reservation: { state: closed.reservation.state } })
     }
   })
 
   it('[LED7] closing a closed reservation changes nothing and returns how it ended', () => {
     const open = reserved()
-    const posted = settle(open.account, open.booking, fresh, charge, plenty, 5)
-    if (!('booking' in posted)) throw new Error(posted.answer)
-    expect(close(posted.account, posted.booking, 'void', 6)).toEqual({ answer: 'already-posted' })
+    const posted = settle(open.account, open.reservation, fresh, charge, plenty, 5)
+    if (!('reservation' in posted)) throw new Error(posted.answer)
+    expect(close(posted.account, posted.reservation, 'void', 6)).toEqual({ answer: 'already-posted' })
     expect(close(posted.account, undefined, 'void', 6)).toEqual({ answer: 'unknown' })
   })
 
   it('[LED8] a failed attempt becomes waste, costs nothing and leaves the reservation open', () => {
     const open = reserved()
-    const wasted = settle(open.account, open.booking, fresh, { ...charge, costNano: 0, failed: true }, plenty, 5)
+    const wasted = settle(open.account, open.reservation, fresh, { ...charge, costNano: 0, failed: true }, plenty, 5)
     expect(wasted).toMatchObject({
       answer: 'wasted',
       account: open.account,
-      booking: { state: 'reserved' },
+      reservation: { state: 'reserved' },
       entry: { kind: 'waste', counts },
     })
   })
 
   it('[LED9] an open reservation can be raised within the credit, a closed one cannot', () => {
     const open = reserved()
-    expect(raise(open.account, open.booking, 1_000)).toMatchObject({
+    expect(raise(open.account, open.reservation, 1_000)).toMatchObject({
       answer: 'raised',
       account: { reservedNano: 1_000 },
     })
-    expect(raise(open.account, open.booking, 1_001)).toEqual({ answer: 'insufficient', leftNano: 600 })
-    expect(raise(open.account, { ...open.booking, state: 'voided' }, 500)).toEqual({ answer: 'not-reserved' })
+    expect(raise(open.account, open.reservation, 1_001)).toEqual({ answer: 'insufficient', leftNano: 600 })
+    expect(raise(open.account, { ...open.reservation, state: 'voided' }, 500)).toEqual({ answer: 'not-reserved' })
   })
 
   it('[LED10] in any sequence, posted plus reserved stays within the credit and equals the reservations', () => {
@@ -125,21 +127,21 @@ describe('ledger', () => {
         for (const [now, each] of operations.entries()) {
           const requestId = `r${each.request}`
           const dispatchId = `${requestId}.${each.dispatch}`
-          const booking = bookings.get(requestId)
+          const reservation = bookings.get(requestId)
           const done =
             each.kind === 'reserve'
               ? reserve(
                   books,
-                  booking,
+                  reservation,
                   { requestId, keyId: 'k', boundNano: each.amount, boundTokens: 1, expiresAt: now + 10 },
                   now,
                 )
               : each.kind === 'raise'
-                ? raise(books, booking, each.amount)
+                ? raise(books, reservation, each.amount)
                 : each.kind === 'settle'
                   ? settle(
                       books,
-                      booking,
+                      reservation,
                       { known: dispatches.has(dispatchId), postedNano: posted.get(requestId) ?? 0 },
                       {
                         ...charge,
@@ -151,14 +153,14 @@ describe('ledger', () => {
                       plenty,
                       now,
                     )
-                  : close(books, booking, each.kind === 'void' ? 'void' : 'expire', now)
+                  : close(books, reservation, each.kind === 'void' ? 'void' : 'expire', now)
           if (!('account' in done)) continue
           books = done.account
-          bookings.set(requestId, done.booking)
+          bookings.set(requestId, done.reservation)
           if ('entry' in done) {
             spent += done.entry.costNano
             posted.set(requestId, (posted.get(requestId) ?? 0) + done.entry.costNano)
-            expect(posted.get(requestId)).toBeLessThanOrEqual(done.booking.boundNano)
+            expect(posted.get(requestId)).toBeLessThanOrEqual(done.reservation.boundNano)
           }
           if (each.kind === 'settle') dispatches.add(dispatchId)
           const held = [...bookings.values()].filter((one) => one.state === 'reserved')

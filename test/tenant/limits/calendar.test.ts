@@ -13,9 +13,9 @@ describe('budgets and the calendar', () => {
     test.transaction((books) => books.admit(testOrder('a'), day + 5))
     test.transaction((books) => books.admit(testOrder('b'), day - 5))
     test.transaction((books) => books.settle(testReceipt('b'), day - 4))
-    expect(test.books.tenant()?.state.purses.day).toEqual({ window: day, postedNano: 600, reservedNano: bound })
+    expect(test.books.tenant()?.state.windows.day).toEqual({ window: day, postedNano: 600, reservedNano: bound })
     test.transaction((books) => books.close('a', 'void', day + 6))
-    expect(test.books.tenant()?.state.purses.day).toEqual({ window: day, postedNano: 600, reservedNano: 0 })
+    expect(test.books.tenant()?.state.windows.day).toEqual({ window: day, postedNano: 600, reservedNano: 0 })
   })
 
   it('[BKS23] a reservation that is raised after midnight moves to the new day and must fit there', () => {
@@ -24,7 +24,7 @@ describe('budgets and the calendar', () => {
       test.transaction((books) => books.admit(testOrder('a'), day - 5))
       test.transaction((books) => books.admit(testOrder('b'), day + 5))
       const raised = test.transaction((books) => books.readmit(testOrder('a', { promptTokens: 30 }), day + 6))
-      return { raised, purse: test.books.tenant()?.state.purses.day }
+      return { raised, purse: test.books.tenant()?.state.windows.day }
     }
     expect(raise(2_200)).toMatchObject({ raised: { ok: true, boundNano: 1_200 }, purse: { reservedNano: 2_200 } })
     expect(raise(2_199)).toMatchObject({
@@ -39,7 +39,7 @@ describe('budgets and the calendar', () => {
     test.transaction((books) => books.close('a', 'expire', 2))
     test.transaction((books) => books.admit(testOrder('b'), day + 1))
     expect(test.transaction((books) => books.settle(testReceipt('a'), day + 2))).toBe('late')
-    expect(test.books.tenant()?.state.purses.day).toEqual({ window: day, postedNano: 500, reservedNano: bound })
+    expect(test.books.tenant()?.state.windows.day).toEqual({ window: day, postedNano: 500, reservedNano: bound })
     expect(test.books.store.entriesOf('a').at(-1)).toMatchObject({ cost_nano: 500, short_nano: 100 })
   })
 })

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { dispatchPath } from '../../../backends/wire/dispatch.ts'
 import { slotsPerWorkerMax } from '../../../backends/wire/heartbeat.ts'
 import { sha256Hex } from '../../../src/auth/secret.ts'
-import type { EdgeOrder } from '../../../src/local/edge-host.ts'
+import type { EdgeOptions } from '../../../src/local/edge-host.ts'
 import { metricsKey } from '../../support/product.ts'
 import { alsoEnds, type Child, home, startChild } from './children.ts'
 import { cpuMicro } from './cpu.ts'
@@ -120,7 +120,7 @@ async function startHosted(order: {
   const { name, build, bindings, core } = order
   const own = join(home, name)
   mkdirSync(own)
-  const edgeOrder: EdgeOrder = { root, home: own, build, host, port: await freePort(), bindings }
+  const edgeOrder: EdgeOptions = { root, home: own, build, host, port: await freePort(), bindings }
   const child = await startChild<{ url: string; workerdPid: number | null }>(edgeHost, {
     env: { TRAMONTANE_EDGE_ORDER: JSON.stringify(edgeOrder) },
     core,

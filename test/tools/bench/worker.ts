@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util'
 import { dispatchPath, dispatchTtlMs } from '../../../backends/wire/dispatch.ts'
 import { digest, seal, sealKey } from '../../../backends/wire/seal.ts'
 import { keyIdOf, parseWorkerKey } from '../../../backends/wire/worker-key.ts'
-import { mintWorkerKey } from '../../../src/auth/fleet.ts'
+import { newWorkerKey } from '../../../src/auth/fleet.ts'
 import { Secret } from '../../../src/auth/secret.ts'
 import { type EngineAt, startEngineProcess } from '../../support/engine-at.ts'
 import { type Child, home, startChild } from './children.ts'
@@ -62,7 +62,7 @@ async function main(): Promise<void> {
   )
   const engine = await startEngineProcess({ stamp: true, tokens: singleTokens })
   process.on('exit', () => engine.process.end())
-  const workerKey = await mintWorkerKey(new Secret('f'.repeat(32)), 'bench', 1)
+  const workerKey = await newWorkerKey(new Secret('f'.repeat(32)), 'bench', 1)
   const worker = await startChild<{ url: string }>('./http-worker.ts', {
     args: [engine.url, home, workerKey],
     env: { NODE_OPTIONS: '--expose-gc' },

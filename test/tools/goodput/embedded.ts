@@ -8,7 +8,7 @@ import { createEmbeddedEngine } from '../../../gpu-worker/engine/embedded.ts'
 import type { Engine, Prepared, Run } from '../../../gpu-worker/engine/engine.ts'
 import { forkChild } from '../../../gpu-worker/engine/fork.ts'
 import type { Rules } from '../../../gpu-worker/engine/messages.ts'
-import type { Beginning } from '../../../src/fleet/placement/prefix-holders.ts'
+import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
 import { seeded } from '../bench/figures.ts'
 import type { Profile, Replica, Site, Work } from './replica.ts'
 
@@ -62,7 +62,7 @@ export async function openHost(profile: Profile): Promise<EngineHost> {
 }
 
 /** The ids that these beginnings stand for: the same beginning is the same ids. */
-function idsOf(prefix: readonly Beginning[]): Uint32Array {
+function idsOf(prefix: readonly PrefixHash[]): Uint32Array {
   const ids = new Uint32Array(prefix.at(-1)?.tokens ?? 0)
   let at = 0
   for (const { hash, tokens } of prefix) {
@@ -138,7 +138,7 @@ export class EmbeddedReplica implements Replica {
     void this.#follow(work, run)
   }
 
-  holds(prefix: Beginning[]): number {
+  holds(prefix: PrefixHash[]): number {
     const hashes = new Set(this.#kept.flatMap((work) => work.prefix.map(({ hash }) => hash)))
     return prefix.findLast(({ hash }) => hashes.has(hash))?.tokens ?? 0
   }

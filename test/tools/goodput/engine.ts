@@ -16,7 +16,7 @@
  * A request is let in while its prompt has room; when the cache is full, the one that came last gives its room back and is
  * read again later, with what it had written (vLLM's recomputation). Prefixes that are held are not read again; the ones used longest ago leave first. No speculation.
  */
-import type { Beginning } from '../../../src/fleet/placement/prefix-holders.ts'
+import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
 import type { Profile, Replica, Work } from './replica.ts'
 
 export const kvTokensMax = 2_700_000
@@ -105,7 +105,7 @@ export class EngineModel implements Replica {
     return [...[...this.running.values()].map(({ work }) => work), ...this.#waiting.map(({ work }) => work)]
   }
 
-  holds(prefix: Beginning[]): number {
+  holds(prefix: PrefixHash[]): number {
     for (let index = prefix.length - 1; index >= 0; index--) {
       const beginning = prefix[index]
       if (beginning && this.#held.has(beginning.hash)) return beginning.tokens
@@ -213,7 +213,7 @@ export class EngineModel implements Replica {
     return ends
   }
 
-  #touch({ hash }: Beginning): void {
+  #touch({ hash }: PrefixHash): void {
     const tokens = this.#held.get(hash)
     if (tokens === undefined) return
     this.#held.delete(hash)
@@ -221,7 +221,7 @@ export class EngineModel implements Replica {
   }
 
   /** Counted by what each beginning adds; a little too much where beginnings share theirs. */
-  #keep({ hash, tokens }: Beginning): void {
+  #keep({ hash, tokens }: PrefixHash): void {
     this.#heldTokens += tokens - (this.#held.get(hash) ?? 0)
     this.#held.delete(hash)
     this.#held.set(hash, tokens)

@@ -240,7 +240,7 @@ export class Fleet implements Router {
       run.fate = 'refused'
       return
     }
-    const { workerId } = outcome.place
+    const { workerId } = outcome.endpoint
     const engine = this.#engines.get(workerId)
     if (!engine || engine.dead) {
       this.#failed(run, workerId)

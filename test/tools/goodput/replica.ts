@@ -1,5 +1,5 @@
 /** What a router needs of the world: a clock, and replicas. Both are a model on virtual time, or real: see real.ts. */
-import type { Beginning } from '../../../src/fleet/placement/prefix-holders.ts'
+import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
 
 export interface Profile {
   name: string
@@ -14,8 +14,8 @@ export interface Work {
   promptTokens: number
   outputTokens: number
   /** The prompt's beginnings that others may hold, shortest first, and the whole with its answer. */
-  prefix: Beginning[]
-  whole: Beginning
+  prefix: PrefixHash[]
+  whole: PrefixHash
   onFirst: (now: number) => void
   onEnd: (now: number) => void
 }
@@ -34,7 +34,7 @@ export interface Replica {
   readonly outputTokensTotal: number
   submit(work: Work): void
   /** Tokens of the longest of these that it holds. */
-  holds(prefix: Beginning[]): number
+  holds(prefix: PrefixHash[]): number
   /** How much of this one's prompt was held. */
   cachedOf(id: string): number
   /** It is gone with all it ran. */

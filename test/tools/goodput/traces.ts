@@ -7,7 +7,7 @@
  */
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import { targets } from '../../../src/fleet/placement/latency-targets.ts'
-import type { Beginning } from '../../../src/fleet/placement/prefix-holders.ts'
+import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
 import { seeded } from '../bench/figures.ts'
 import { kvTokensMax, stepMs } from './engine.ts'
 
@@ -18,8 +18,8 @@ export interface Asked {
   effort: EffortWord
   promptTokens: number
   outputTokens: number
-  prefix: Beginning[]
-  whole: Beginning
+  prefix: PrefixHash[]
+  whole: PrefixHash
 }
 
 export interface Trace {
@@ -109,7 +109,7 @@ export function generate(trace: Trace, seed: number): Asked[] {
     const tenant = random.next() < trace.abuse / (1 + trace.abuse) ? trace.tenants : random.int(0, trace.tenants - 1)
     const effort = random.next() < trace.quickShare ? 'none' : 'high'
     const tenantId = tenant === trace.tenants ? abuser : `tenant ${tenant}`
-    asked.push(...conversation(trace, random, at, tenantId, effort, systems[tenant] as Beginning))
+    asked.push(...conversation(trace, random, at, tenantId, effort, systems[tenant] as PrefixHash))
   }
   return asked
     .filter((each) => each.at >= 0 && each.at < traceMs)
@@ -123,10 +123,10 @@ function conversation(
   start: number,
   tenantId: string,
   effort: 'none' | 'high',
-  system: Beginning,
+  system: PrefixHash,
 ): Asked[] {
   const turns: Asked[] = []
-  const prefix: Beginning[] = [system]
+  const prefix: PrefixHash[] = [system]
   let tokens = system.tokens
   let at = start
   do {

@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { seal, sealKey } from '../../../../backends/wire/seal.ts'
 import { keyIdOf, parseWorkerKey } from '../../../../backends/wire/worker-key.ts'
-import { mintWorkerKey } from '../../../../src/auth/fleet.ts'
+import { newWorkerKey } from '../../../../src/auth/fleet.ts'
 import { Secret } from '../../../../src/auth/secret.ts'
 import { eventually } from '../../../support/product.ts'
 import { type Attack, inTurn, times, wait } from '../attack.ts'
@@ -53,7 +53,7 @@ const head = (path: string, length: number) => `POST ${path} HTTP/1.1\r\nhost: x
 /** What a thief of one worker's environment has. */
 async function stolenKey(world: World, workerId = 'local-latency') {
   const state = JSON.parse(readFileSync(join(world.product.home, 'state.json'), 'utf8')) as { fleetSecret: string }
-  const key = parseWorkerKey(await mintWorkerKey(new Secret(state.fleetSecret), workerId, 1))
+  const key = parseWorkerKey(await newWorkerKey(new Secret(state.fleetSecret), workerId, 1))
   if (!key) throw new Error('no worker key')
   return { workerId, kid: keyIdOf(key), key: await sealKey(key.secret) }
 }

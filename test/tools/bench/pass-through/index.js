@@ -5,8 +5,8 @@
 import { DurableObject } from 'cloudflare:workers'
 
 export class TenantObject extends DurableObject {}
-export class PoolObject extends DurableObject {}
-export class AnswersObject extends DurableObject {}
+export class FleetObject extends DurableObject {}
+export class ResponsesObject extends DurableObject {}
 
 export default {
   fetch(request, env) {

@@ -51,7 +51,7 @@ export class TenantObject extends Tenant {
 
 const series = 'WITH RECURSIVE series(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM series WHERE n + 1 < ?1)'
 
-export class PoolObject extends DurableObject {
+export class FleetObject extends DurableObject {
   constructor(state, env) {
     super(state, env)
     state.storage.sql.exec('CREATE TABLE IF NOT EXISTS rows (id TEXT PRIMARY KEY, at INTEGER) WITHOUT ROWID')
@@ -67,7 +67,7 @@ export class PoolObject extends DurableObject {
   }
 }
 
-export class AnswersObject extends DurableObject {}
+export class ResponsesObject extends DurableObject {}
 
 let serial = 0
 const nextId = () => `req_${Date.now().toString(16).padStart(12, '0')}${String(serial++).padStart(20, '0')}`
@@ -103,7 +103,7 @@ export default {
     const caller = async () => {
       while (left-- > 0) {
         const startedAt = Date.now()
-        answers.push((await calls[call](tenant, env.POOL.getByName('row'), Number(keys))) ?? null)
+        answers.push((await calls[call](tenant, env.FLEET.getByName('row'), Number(keys))) ?? null)
         latencyMs.push(Date.now() - startedAt)
       }
     }

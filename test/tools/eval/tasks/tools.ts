@@ -63,10 +63,10 @@ const KINDS: readonly Kind[] = [
   ),
   kind(
     'cancel_booking',
-    'Cancel the booking',
+    'Cancel the reservation',
     [{ key: 'id', draw: code }],
     [],
-    ['Cancel the booking with id {}.', 'Please cancel the booking with the id {}.'],
+    ['Cancel the reservation with id {}.', 'Please cancel the reservation with the id {}.'],
   ),
   kind('call_person', 'Call a person', [{ key: 'name', draw: person }], [], ['Call {}.', 'Please phone {}.']),
   kind(
