@@ -6,7 +6,7 @@ import type { z } from 'zod'
 import { clockSkewMs, Dispatch, dispatchTtlMs } from '../backends/wire/dispatch.ts'
 import { type Seal, unseal } from '../backends/wire/seal.ts'
 
-export interface Unaccepted {
+interface Unaccepted {
   ok: false
   code: 'bad_dispatch' | 'replayed_dispatch'
   message: string

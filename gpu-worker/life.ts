@@ -18,10 +18,10 @@ const Noted = z.object({
 })
 
 /** What the watchdog writes before it ends the process. */
-export const EndNote = z.object({ reason: z.string(), at: z.int() })
+const EndNote = z.object({ reason: z.string(), at: z.int() })
 export const endNoteName = 'end.json'
 
-export type LifeSigns = Pick<Heartbeat, 'sentAt' | 'instance' | 'startedAt' | 'replaces' | 'lastEnd'>
+type LifeSigns = Pick<Heartbeat, 'sentAt' | 'instance' | 'startedAt' | 'replaces' | 'lastEnd'>
 
 export interface ProcessLife {
   /** For one heartbeat. */

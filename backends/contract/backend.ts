@@ -164,7 +164,7 @@ export interface Truth {
   /** Of an answer that was broken off. */
   readonly aborted: Source
 }
-export type Source = 'told' | 'counted' | 'estimated' | 'absent'
+type Source = 'told' | 'counted' | 'estimated' | 'absent'
 
 /** What an endpoint turned out to be. */
 export interface Attached {

@@ -625,5 +625,3 @@ export const budgets = {
     reason: 'an engine prints tens of lines at once when it starts or fails; a client can make it print megabytes',
   },
 } as const satisfies Record<string, Budget>
-
-export type BudgetName = keyof typeof budgets

@@ -35,7 +35,7 @@ export interface Usage {
   reasoning_effort_asked: string | null
 }
 
-export function usageOf(counts: Counts, effort: Effort): Usage {
+function usageOf(counts: Counts, effort: Effort): Usage {
   return {
     prompt_tokens: counts.promptTokens,
     completion_tokens: counts.outputTokens,

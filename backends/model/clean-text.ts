@@ -4,7 +4,7 @@
  */
 
 /** Longest text that goes into one header, in characters: common clients refuse 16 KiB of headers in all. */
-export const headerCharactersMax = 2_000
+const headerCharactersMax = 2_000
 
 /** Printable ASCII of `text`, at most `charactersMax` characters; every other character becomes "?". */
 export function cleanText(text: string, charactersMax: number): string {

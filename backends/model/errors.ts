@@ -11,7 +11,7 @@ interface CodeRow {
   retry: boolean
 }
 
-export type ErrorType =
+type ErrorType =
   | 'invalid_request_error'
   | 'authentication_error'
   | 'permission_error'

@@ -5,7 +5,7 @@
  * are taken, all that every engine's decoder knows or that SDKs send.
  */
 
-export type ImageFormat = 'png' | 'jpeg' | 'gif' | 'webp'
+type ImageFormat = 'png' | 'jpeg' | 'gif' | 'webp'
 
 export interface ImageHead {
   format: ImageFormat

@@ -17,7 +17,7 @@ export interface SamplingValues {
  */
 export const temperatureMin = 1e-3
 /** The most likely token always has more than this share; smaller values keep that token too, and vanish in 32 bits. */
-export const topPMin = 1e-6
+const topPMin = 1e-6
 const penaltyMax = 2
 
 /** The same request with values that every engine can compute with; a value that is absent stays absent. */

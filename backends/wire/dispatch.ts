@@ -87,8 +87,6 @@ export const dispatchTtlMs = 30_000
 export const clockSkewMs = 5_000
 
 export const dispatchPath = '/dispatch'
-/** On an accepted dispatch's answer: the prompt's exact length, which some clients are told before the first token. */
-export const promptTokensHeader = 'x-prompt-tokens'
 /** On a worker's answer: what was understood and is not honoured by its engine, for the client to be told. */
 export const warningsHeader = 'x-tramontane-warnings'
 

@@ -40,7 +40,7 @@ export const Heartbeat = z.object({
 })
 export type Heartbeat = z.infer<typeof Heartbeat>
 
-export const workerStates = [
+const workerStates = [
   'ready',
   'draining',
   'down',

@@ -60,7 +60,7 @@ const yes = (note = ''): CheckVerdict => ({ verdict: 'yes', note })
 const no = (note: string): CheckVerdict => ({ verdict: 'no', note })
 const untested = (note: string): CheckVerdict => ({ verdict: 'untested', note })
 
-export const checks: Record<Trait, Check> = {
+const checks: Record<Trait, Check> = {
   async usage({ subject, plain }) {
     const seen = await plain()
     if (bad(seen)) return no(bad(seen))
@@ -320,7 +320,7 @@ export const checks: Record<Trait, Check> = {
 }
 
 /** Tokens that an engine may generate before it notices that it was left. */
-export const cancelTokensMax = 64
+const cancelTokensMax = 64
 /** What every prompt begins with is nobody's. */
 const sharedTokensMax = 16
 

@@ -155,7 +155,7 @@ const errorFrame = new TextEncoder().encode(
   '\n\ndata: {"error": {"message": "out of memory", "type": "server_error", "code": 500}}\n\n',
 )
 
-export function take(outcome: SubjectOutcome, meter: TokenCounter, event: BackendEvent): number {
+function take(outcome: SubjectOutcome, meter: TokenCounter, event: BackendEvent): number {
   meter.take(event)
   switch (event.kind) {
     case 'text':

@@ -81,7 +81,7 @@ async function launched(
 }
 
 /** The adapter's launch, with the operator's own program where one is named. */
-export function commandOf(
+function commandOf(
   { backend, program }: Extract<EngineChoice, { kind: 'launched' }>,
   settings: LaunchSettings,
 ): Launch {

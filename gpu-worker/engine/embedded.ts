@@ -60,7 +60,7 @@ export interface EmbeddedOptions {
   random?: () => number
 }
 
-export interface EmbeddedTimes {
+interface EmbeddedTimes {
   silentMs: number
   loadSilentMs: number
   stuckMs: number

@@ -40,7 +40,7 @@ export interface Grammars {
   call: Grammar | null
 }
 
-export const schemaParam = 'response_format.json_schema.schema'
+const schemaParam = 'response_format.json_schema.schema'
 
 /** The format's part of a job; a schema that is too long or too deep is refused before anything walks it. */
 export function formatJob(format: ResponseFormat): GrammarJob['content'] | EngineRefusal {

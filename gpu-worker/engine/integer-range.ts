@@ -8,7 +8,7 @@
 
 const digitsMax = 15
 /** Larger bounds are cut to this, which leaves a range inside the one asked for. */
-export const integerMax = 10 ** digitsMax - 1
+const integerMax = 10 ** digitsMax - 1
 
 /** An expression for the whole numbers from `min` to `max`, either of which may be infinite; undefined for none. */
 export function integersBetween(min: number, max: number): string | undefined {

@@ -16,7 +16,7 @@ import { literals, quoted } from './literals.ts'
 import { dumps } from './python-json.ts'
 import { repetition } from './repetition.ts'
 
-export type Schema = Record<string, unknown>
+type Schema = Record<string, unknown>
 
 export type Compiled =
   | { ok: true /** Rules, one a line. The start rule is `name`. */; rules: string[]; form: Form }

@@ -11,7 +11,7 @@ import { basename } from 'node:path'
 import { createVocabulary, type Vocabulary } from './vocabulary.ts'
 
 /** Mistral Small 4 is `mistral4`; one converter writes the same graph under the name of its base, `deepseek2`. */
-export const architectures = ['mistral4', 'deepseek2'] as const
+const architectures = ['mistral4', 'deepseek2'] as const
 
 export interface ModelFile {
   /** The model's own name for itself. */

@@ -39,7 +39,7 @@ export function pickSequence(
   return best && { id: best.id, reuse: best.reuse }
 }
 
-export function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
+function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
   const length = Math.min(a.length, b.length)
   let index = 0
   while (index < length && a[index] === b[index]) index++

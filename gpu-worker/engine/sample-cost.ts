@@ -21,7 +21,7 @@ export interface SampleCost {
 export const noCost: SampleCost = { alone: 0, tokens: 0, ms: 0, longestMs: 0, meanMs: 0 }
 
 /** Tokens of one round. */
-export const measuredTokens = 8
+const measuredTokens = 8
 
 export function isSuspect({ alone }: SampleCost): boolean {
   return alone > 0

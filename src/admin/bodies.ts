@@ -7,7 +7,7 @@ export const TenantId = z.string().regex(idPattern, 'must be 4 to 24 lower-case 
 export const Name = z.string().min(1).max(200)
 export const RoleName = z.enum(roles)
 export const ModelId = z.string().min(1).max(64)
-export const Models = z.array(ModelId).min(1).max(64).nullable()
+const Models = z.array(ModelId).min(1).max(64).nullable()
 /** Unix milliseconds. */
 export const Time = z.int().min(0)
 

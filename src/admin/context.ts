@@ -16,7 +16,7 @@ export interface Operator {
   scopes: readonly Scope[]
 }
 
-export interface Caller {
+interface Caller {
   tenantId: string
   by: Requester & { kind: 'key' }
 }

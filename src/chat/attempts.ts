@@ -45,7 +45,7 @@ export interface Answered {
 }
 
 /** Where an answer comes from that no pool gives; see hosted.ts. */
-export interface HostedEndpoint extends Pick<GrantedLease, 'waitedMs' | 'position'> {
+interface HostedEndpoint extends Pick<GrantedLease, 'waitedMs' | 'position'> {
   pool: 'hosted'
   endpoint: { workerId: string }
 }

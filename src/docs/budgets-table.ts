@@ -1,14 +1,14 @@
 /** The published table of budgets: in SECURITY.md and on the documentation's page. */
 import { type Budget, budgets } from '../../backends/model/budgets.ts'
 
-export interface BudgetRow {
+interface BudgetRow {
   name: string
   bounds: string
   value: string
   reason: string
 }
 
-export function budgetRows(): BudgetRow[] {
+function budgetRows(): BudgetRow[] {
   return Object.entries(budgets as Record<string, Budget>).map(([name, { value, unit, bounds, reason }]) => ({
     name,
     bounds,

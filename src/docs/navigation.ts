@@ -1,6 +1,6 @@
 /** The pages of the documentation, in reading order. Users' pages are apart from operators' pages. */
 
-export const audiences = ['users', 'operators'] as const
+const audiences = ['users', 'operators'] as const
 export type Audience = (typeof audiences)[number]
 
 export interface NavigationPage {

@@ -5,7 +5,7 @@ import { type ErrorCode, errorTable } from '../../backends/model/errors.ts'
 
 const Count = z.int().min(0)
 
-export const Usage = z.strictObject({
+const Usage = z.strictObject({
   prompt_tokens: Count,
   completion_tokens: Count.describe('reasoning tokens included'),
   total_tokens: Count,

@@ -1,6 +1,3 @@
-/** What the build makes of the guides, and what the gateway serves. */
-import type { Audience } from './navigation.ts'
-
 export interface Site {
   /** A hash of everything that the build read. */
   version: string
@@ -58,5 +55,3 @@ export function fill(text: string, { origin, model }: SitePlace): string {
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
-
-export type { Audience }

@@ -21,7 +21,7 @@ export interface WorkerReport {
 }
 
 type PoolWorker = PoolView['workers'][number]
-export type ReportedWorker = PoolWorker & WorkerReport & { state: WorkerState }
+type ReportedWorker = PoolWorker & WorkerReport & { state: WorkerState }
 export type FleetReport = Record<PoolName, PoolView & { workers: ReportedWorker[] }>
 
 export function workerReport(fleet: FleetState, enrolments: Enrolments, workerId: string, now: number): WorkerReport {

@@ -7,8 +7,6 @@ import { type BodyHold, BodyMemory } from './body-memory.ts'
 import { GatewayError } from './errors.ts'
 import { type JsonFault, JsonScan, parseMemory, parseScanned, valueBytes } from './json-scan.ts'
 
-export const bodyBytesMax = budgets.bodyBytes.value
-
 /** As many times the limit is read and dropped before the refusal: a client that is cut off while it sends never reads why. */
 const drainedTimes = 2
 const drainMs = 10_000

@@ -38,7 +38,7 @@ export interface RateRequest {
   tokens: number
 }
 
-export type RefusalCode =
+type RefusalCode =
   | 'invalid_api_key'
   | 'rate_limit_exceeded'
   | 'insufficient_quota'

@@ -22,7 +22,7 @@ import { usageRows } from './usage/rows.ts'
 /** Who asks: the operator, who may everything, or the bearer of one of the tenant's keys. */
 export type Requester = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }
 
-export interface Denial {
+interface Denial {
   ok: false
   code: ErrorCode
   message: string
@@ -38,7 +38,7 @@ export interface TenantChange {
   settings?: Partial<TenantSettings> | undefined
 }
 
-export interface LimitsChange extends Partial<Omit<Limits, 'budgetNano'>> {
+interface LimitsChange extends Partial<Omit<Limits, 'budgetNano'>> {
   budgetNano?: Partial<Limits['budgetNano']>
 }
 
@@ -406,11 +406,11 @@ export function settleRefused(account: TenantAccount, run: RefusedRun, now: numb
   }
 }
 
-export function viewTenant({ name, status, limits, settings }: Tenant): TenantView {
+function viewTenant({ name, status, limits, settings }: Tenant): TenantView {
   return { name, status, limits, settings }
 }
 
-export function viewKey(key: KeyRow, now: number): KeyView {
+function viewKey(key: KeyRow, now: number): KeyView {
   const { keyId, name, prefix, role, createdAt, expiresAt, revokedAt, lastUsedAt, models, limits, previous } = key
   const expired = expiresAt !== null && expiresAt <= now
   return {

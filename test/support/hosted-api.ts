@@ -1,7 +1,7 @@
 /** A hosted API on this machine that answers as a test tells it to, and keeps what it was sent. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 
-export interface HostedCallSeen {
+interface HostedCallSeen {
   headers: IncomingHttpHeaders
   body: Record<string, unknown>
   /** Whether the caller closed the connection before the answer was whole. */

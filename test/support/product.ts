@@ -14,7 +14,7 @@ export const metricsKey = 'metrics-key-of-a-test'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-export interface Demo {
+interface Demo {
   baseUrl: string
   model: string
   apiKey: string

@@ -110,7 +110,7 @@ function refuse(chat: Chat, order: RequestTerms, can: Capabilities): BackendFail
   return undefined
 }
 
-export function invalid(param: string | null, message: string): BackendFailure {
+function invalid(param: string | null, message: string): BackendFailure {
   return { ok: false, code: 'invalid_value', message, param, retryAfterMs: null, operator: false }
 }
 

@@ -29,7 +29,7 @@ const messageMax = 500
 /** Types and codes that mean a prompt which does not fit, by engine: llama.cpp, OpenAI's own. */
 const tooLong = ['exceed_context_size_error', 'context_length_exceeded']
 
-export interface ToldError {
+interface ToldError {
   message: string
   details: z.infer<typeof Detail>[]
   words: string[]
@@ -37,7 +37,7 @@ export interface ToldError {
   promptTokens: number | undefined
 }
 
-export function readError(text: string): ToldError {
+function readError(text: string): ToldError {
   const parsed = ErrorBody.safeParse(parseJson(text)).data ?? {}
   if ('error' in parsed)
     return { message: parsed.error.slice(0, messageMax), details: [], words: [], param: null, promptTokens: undefined }

@@ -12,7 +12,7 @@ type OpenBlock =
   | { type: 'text'; text: string }
   | { type: 'tool_use'; id: string; name: string; input: unknown }
 
-export function messagesId(requestId: string): string {
+function messagesId(requestId: string): string {
   return requestId.replace(/^req_/, 'msg_')
 }
 

@@ -45,7 +45,7 @@ interface CustomCallItem {
 }
 type OutputItem = ReasoningItem | MessageItem | CallItem | CustomCallItem
 
-export function responseId(requestId: string): string {
+function responseId(requestId: string): string {
   return requestId.replace(/^req_/, 'resp_')
 }
 

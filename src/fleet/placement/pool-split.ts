@@ -34,7 +34,7 @@ const spillUsed = 0.6
 /** A long answer that finds no place within about this time is late. */
 const patienceSeconds = 1.4
 /** A better place must be better by so much: moving has a price, long answers stay where they run. */
-export const betterBy = 1.04
+const betterBy = 1.04
 
 /**
  * @param current where it is; undefined when nothing was decided yet

@@ -166,7 +166,7 @@ export function settle(
  * What makes a charge impossible from any sender. The numbered dispatch id also bounds the entries of one request: there
  * is one per dispatch.
  */
-export function chargeFault({ requestId, dispatchId, costNano, counts }: Charge): string | undefined {
+function chargeFault({ requestId, dispatchId, costNano, counts }: Charge): string | undefined {
   if (!isDispatchOf(requestId, dispatchId)) return 'dispatchId: is no dispatch of this request'
   if (!Number.isSafeInteger(costNano) || costNano < 0) return `costNano: must be a whole number from 0 to ${nanoMax}`
   return countsFault(counts, widestBounds)

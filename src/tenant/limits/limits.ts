@@ -26,7 +26,7 @@ export interface LimitState {
   windows: BudgetWindows
 }
 
-export type BudgetWindows = Partial<Record<WindowKind, BudgetWindow>>
+type BudgetWindows = Partial<Record<WindowKind, BudgetWindow>>
 
 /** What one request takes at most. */
 export interface RequestCharge {

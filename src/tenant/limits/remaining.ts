@@ -11,7 +11,7 @@ export interface LimitsRemaining {
   budgetNano: Record<WindowKind, BudgetLeft | null>
 }
 
-export interface BudgetLeft {
+interface BudgetLeft {
   max: number
   spentNano: number
   /** Bounds of requests that are open. */

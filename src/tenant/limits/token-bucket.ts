@@ -22,7 +22,7 @@ export function fullBucket(perMinute: number, now: number): TokenBucket {
 }
 
 /** The bucket as it stands at `now`. A clock that went back refills nothing. */
-export function refill(bucket: TokenBucket, perMinute: number, now: number): TokenBucket {
+function refill(bucket: TokenBucket, perMinute: number, now: number): TokenBucket {
   const elapsedMs = Math.max(0, now - bucket.at)
   const rate = rateOf(perMinute)
   const level = within(bucket.level, rate) + elapsedMs * rate

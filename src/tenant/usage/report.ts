@@ -5,7 +5,7 @@
 import { safeInteger } from '../../../backends/model/money.ts'
 import { GatewayError } from '../../http/errors.ts'
 
-export const dimensions = ['key', 'model', 'effort', 'pool', 'outcome'] as const
+const dimensions = ['key', 'model', 'effort', 'pool', 'outcome'] as const
 export type Dimension = (typeof dimensions)[number]
 
 export type UsageBucket = 'hour' | 'day' | 'all'
@@ -80,7 +80,7 @@ export function readUsageQuery(params: URLSearchParams, now: number): { query: U
   return { query: { from, to, bucket, groupBy: readGroups(params), where }, format }
 }
 
-export function usageTotals(rows: readonly UsageRow[]): UsageSums {
+function usageTotals(rows: readonly UsageRow[]): UsageSums {
   const totals = Object.fromEntries(sumNames.map((name) => [name, 0])) as unknown as UsageSums
   for (const row of rows) for (const name of sumNames) totals[name] = safeInteger(totals[name] + row[name])
   return totals

@@ -4,7 +4,7 @@ import { Neighbour } from './neighbour.ts'
 import { type Answer, leftovers, processes, startWorld, type World } from './world.ts'
 
 /** How much longer than without the attack the neighbour's longest pause may be. */
-export const pauseBarMs = 1_000
+const pauseBarMs = 1_000
 const baselineMs = 6_000
 const attackMostMs = 90_000
 const sampleEveryMs = 200

@@ -10,7 +10,7 @@ export interface Answer {
   ms: number
 }
 
-export interface SendOptions {
+interface SendOptions {
   key?: string | null
   method?: string
   headers?: Record<string, string>
@@ -20,7 +20,7 @@ export interface SendOptions {
   raw?: string | Uint8Array<ArrayBuffer>
 }
 
-export interface Attacker {
+interface Attacker {
   tenantId: string
   apiKey: string
 }
@@ -95,7 +95,7 @@ export async function startWorld(): Promise<World> {
   }
 }
 
-export async function addTenant(product: Product, tenantId: string, body: object = {}): Promise<Attacker> {
+async function addTenant(product: Product, tenantId: string, body: object = {}): Promise<Attacker> {
   await product.admin('POST', '/admin/tenants', { tenantId, name: tenantId, creditNano: 100_000_000_000, ...body })
   return { tenantId, apiKey: await addKey(product, tenantId) }
 }

@@ -18,7 +18,7 @@ import { directTenant } from './scripted-worker.ts'
 import { type Edge, type Hosted, hostedMicro } from './servers.ts'
 
 export const paths = ['direct', 'pass-through', 'edge'] as const
-export type Path = (typeof paths)[number]
+type Path = (typeof paths)[number]
 
 /** One cell: one path under one load in one round. */
 export interface Cell {

@@ -22,8 +22,8 @@ const batchTokens = 256
 const threads = 1
 const wavesOfOne = 8
 
-export const tokenPaths = ['bare', 'direct', 'edge'] as const
-export type TokenPath = (typeof tokenPaths)[number]
+const tokenPaths = ['bare', 'direct', 'edge'] as const
+type TokenPath = (typeof tokenPaths)[number]
 
 /** Tokens per second, one figure per round. */
 export type TokenCells = Record<TokenPath, number[]>

@@ -67,7 +67,7 @@ export function documentedTransport(answer: (call: Parameters<Transport>[0]) => 
   return async (call) => answerOf(answer(call))
 }
 
-export async function examineDocumented(name: keyof typeof documented): Promise<Column> {
+async function examineDocumented(name: keyof typeof documented): Promise<Column> {
   const backend = httpBackend(name)
   const { documented: script, how, version } = documented[name]
   const open = documentedTransport(script())
@@ -78,7 +78,7 @@ export async function examineDocumented(name: keyof typeof documented): Promise<
 }
 
 /** The real one, with the model that comes with it. */
-export async function examineEmbedded(pause: () => Promise<void>, date: string): Promise<Column> {
+async function examineEmbedded(pause: () => Promise<void>, date: string): Promise<Column> {
   const engine = createEmbeddedEngine({
     modelPath: tinyModelPath,
     slotsMax: 4,

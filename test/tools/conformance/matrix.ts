@@ -3,7 +3,7 @@ import { type Described, traits } from '../../../backends/contract/backend.ts'
 import type { Column } from './conformance.ts'
 
 const signs = { yes: '✓', estimated: '≈', refused: '–', no: '✗', untested: '·' }
-export const legend =
+const legend =
   '✓ holds · ≈ works, a number is estimated · – not offered, and refused or warned about · ✗ does not hold · “·” cannot be shown here'
 
 export function matrix(columns: readonly Column[]): string {

@@ -45,7 +45,7 @@ export const Chunk = z.object({
 })
 export type Chunk = z.infer<typeof Chunk>
 
-export interface Tokens {
+interface Tokens {
   prompt: number
   cached: number | null
   output: number

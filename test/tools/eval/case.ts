@@ -20,7 +20,7 @@ export type Message =
   | { role: 'assistant'; content: string | null; tool_calls?: WireCall[] }
   | { role: 'tool'; tool_call_id: string; content: string }
 
-export interface WireCall {
+interface WireCall {
   id: string
   type: 'function'
   function: Call
@@ -74,7 +74,7 @@ export function verdict(right: boolean): Verdict {
 }
 
 /** FNV-1a over code points, twice from different beginnings: 64 bits are plenty to tell a few thousand questions apart. */
-export function fingerprint(text: string): string {
+function fingerprint(text: string): string {
   return [0x811c9dc5, 0x01234567].map((seed) => half(text, seed)).join('')
 }
 

@@ -5,7 +5,6 @@
 import { z } from 'zod'
 
 const Settings = z.object({ temperature: z.number(), tokensMax: z.int().nullable() })
-export type Settings = z.infer<typeof Settings>
 
 const Count = z.int().min(0)
 

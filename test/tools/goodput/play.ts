@@ -47,7 +47,7 @@ export function openRun(asked: Asked): Run {
   return { asked, firstAt: undefined, endAt: undefined, fate: 'open', workerId: undefined, attempts: 0 }
 }
 
-export function isGood({ asked, firstAt, endAt, fate }: Run): boolean {
+function isGood({ asked, firstAt, endAt, fate }: Run): boolean {
   if (fate !== 'done' || firstAt === undefined || endAt === undefined) return false
   const target = targets[homeOf(asked.effort)]
   return firstAt - asked.at <= target.firstTokenMs && tokenMsOf(firstAt, endAt, asked) <= target.tokenMs

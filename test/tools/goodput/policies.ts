@@ -21,7 +21,7 @@ import type { Profile, Replica, Site } from './replica.ts'
 import type { Asked, Trace } from './traces.ts'
 
 /** The pools' own, and for one mixed pool: both of them, the published default, and one between. */
-export const profiles = {
+const profiles = {
   latency: { name: 'latency', slots: 256, stepTokens: 2_048 },
   throughput: { name: 'throughput', slots: 512, stepTokens: 8_192 },
   narrow: { name: 'narrow', slots: 48, stepTokens: 2_048 },
@@ -38,7 +38,7 @@ export interface Run {
   attempts: number
 }
 
-export interface Router {
+interface Router {
   arrive(run: Run): void
   /** One worker, by its place, dies. */
   kill(index: number): void

@@ -5,7 +5,7 @@ import type { Answer, World } from '../world.ts'
 type Schema = Record<string, unknown>
 
 /** A chain of definitions, each a choice of `width` references to the next: width^levels paths, a few kilobytes. */
-export function bomb(levels: number, width: number): Schema {
+function bomb(levels: number, width: number): Schema {
   const $defs: Record<string, unknown> = { [`d${levels}`]: { type: 'string' } }
   for (let level = 0; level < levels; level++)
     $defs[`d${level}`] = { anyOf: Array.from({ length: width }, () => ({ $ref: `#/$defs/d${level + 1}` })) }

@@ -1,7 +1,7 @@
 /** One JSON object a line, each checked against its schema; a line that is none is told by its number, never skipped unseen. */
 import type { z } from 'zod'
 
-export interface Fault {
+interface Fault {
   line: number
   why: string
 }
