@@ -10,6 +10,15 @@ export default defineConfig({
   test: {
     // Two cores: test files in turn, so that nothing that measures or waits competes with its neighbour.
     fileParallelism: false,
+    // With `--coverage`. Processes that a test starts are not counted: the e2e project adds nothing.
+    coverage: {
+      // V8's own coverage does not run in workerd.
+      provider: 'istanbul',
+      include: ['src/**/*.ts', 'backends/**/*.ts', 'gpu-worker/**/*.ts'],
+      exclude: ['src/docs/generated/**'],
+      reporter: ['text-summary', 'json-summary', 'html'],
+      reportsDirectory: `${root}/.tramontane/coverage`,
+    },
     projects: [
       {
         root,

@@ -17,6 +17,7 @@ const Order = z.object({
   host: z.string(),
   port: z.number(),
   bindings: z.record(z.string(), z.string()),
+  inspectorPort: z.number().optional(),
 })
 export type EdgeOptions = z.infer<typeof Order>
 
@@ -51,6 +52,7 @@ const options = convertV4MiniflareOptions({
   ],
   resourcePersistencePath: join(order.home, 'edge'),
   cf: false,
+  ...(order.inspectorPort !== undefined && { inspectorPort: order.inspectorPort }),
   log: new Log(LogLevel.ERROR),
 } as unknown as Parameters<typeof convertV4MiniflareOptions>[0])
 

@@ -24,6 +24,15 @@ export const StartEnvironment = z.object({
     .describe(
       'The id under which the model is served. Default: `tramontane-tiny` for the toy, otherwise `mistral-small-4`.',
     ),
+  TRAMONTANE_INSPECTOR_PORT: z
+    .string()
+    .optional()
+    .refine((text) => text === undefined || isPort(text), { error: ({ input }) => `must be a port, not "${input}"` })
+    .transform((text) => (text === undefined ? undefined : Number(text)))
+    .meta({
+      values: '1 to 65,535',
+      description: 'Port of the V8 inspector of the gateway, for profiles of CPU and memory. Default: no inspector.',
+    }),
   TRAMONTANE_SPILL: z.string().optional().meta({
     values: '`on`, `off`',
     description: 'Default: `on`. With `off`, requests stay in their preferred pool while it has a worker.',

@@ -61,6 +61,7 @@ async function start(): Promise<void> {
       ...(environment.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }),
       ...hedge,
     },
+    inspectorPort: environment.TRAMONTANE_INSPECTOR_PORT,
   })
   let workerdPid: number | null = null
   const edgeOptions = (build: string): ConstructorParameters<typeof SupervisedProcess<EdgeReady>>[0] => ({

@@ -57,7 +57,7 @@ export class Decisions {
     const before = this.#kept.get(decision.requestId)
     if (before) {
       // It comes back: one story.
-      Object.assign(before, { effort: decision.effort, home: decision.preferredPool, outcome: null })
+      Object.assign(before, { effort: decision.effort, preferredPool: decision.preferredPool, outcome: null })
       this.#ended.delete(decision.requestId)
       this.#endedBefore.delete(decision.requestId)
       return
