@@ -66,9 +66,9 @@ function readArguments(): { environment: Record<string, string | undefined>; pri
 }
 
 try {
-  const [command, ...rest] = process.argv.slice(2)
+  const [command, ...args] = process.argv.slice(2)
   const { environment, print } = command === 'receipts' ? { environment: process.env, print: false } : readArguments()
-  if (command === 'receipts') process.stdout.write(receiptsCommand(rest, environment))
+  if (command === 'receipts') process.stdout.write(receiptsCommand(args, environment))
   else if (print) process.stdout.write(`${launchLine(readEngineConfig(environment))}\n`)
   else await main(readConfig(environment))
 } catch (error) {

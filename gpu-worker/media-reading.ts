@@ -35,7 +35,7 @@ export async function answerMedia(
   refused: (refusal: Refusal) => void,
 ): Promise<Unanswered> {
   const left = new AbortController()
-  const leave = () => left.abort(new Error('the client left'))
+  const leave = () => left.abort(new Error('the client disconnected'))
   response.on('close', leave)
   if (response.destroyed) leave()
   try {

@@ -1,5 +1,5 @@
 /**
- * The outbox: receipts on disk that the gateway has not acknowledged.
+ * The outbox: receipts on disk. A receipt is owed until the gateway acknowledges it.
  *
  *   begin ──▶ running ── finish ──▶ owed ── acknowledged ──▶ (gone)
  *                │                    │ ▲

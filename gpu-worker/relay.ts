@@ -301,7 +301,7 @@ function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): 
   }
 }
 
-/** The prelude, written at most once: the prompt's exact length, and warnings about fields that do not apply. */
+/** The prelude, written at most once: the prompt's exact length, and warnings about fields that the engine ignores. */
 function preludeOnce({ promptTokens, promptEstimated, warnings = [] }: Prepared) {
   let taken = false
   return {

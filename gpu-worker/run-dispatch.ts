@@ -82,7 +82,7 @@ async function answer(
   response: ServerResponse,
 ): Promise<Refusal | undefined> {
   const left = new AbortController()
-  const leave = () => left.abort(new Error('the client left'))
+  const leave = () => left.abort(new Error('the client disconnected'))
   response.on('close', leave)
   if (response.destroyed) leave()
   try {

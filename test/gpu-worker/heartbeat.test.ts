@@ -77,7 +77,7 @@ describe('heartbeats', () => {
   })
 })
 
-describe('the life of a process', () => {
+describe('a worker process', () => {
   const folder = () => mkdtempSync(join(tmpdir(), 'tramontane-life-'))
 
   it('[WHB2] a process replaces the one that its folder names, and reports how that one ended', () => {

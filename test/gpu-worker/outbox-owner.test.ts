@@ -119,7 +119,7 @@ describe('a worker that is started twice', { timeout }, () => {
       TRAMONTANE_MODEL_ID: 'tramontane-tiny',
     })
 
-  async function ask(url: string, requestId: string): Promise<string> {
+  async function send(url: string, requestId: string): Promise<string> {
     const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hello there' }], stream: true })
     const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
     const now = Date.now()
@@ -141,7 +141,7 @@ describe('a worker that is started twice', { timeout }, () => {
       30_000,
     )
     expect(ready, first.output()).toBeTruthy()
-    const answers = ['a', 'b', 'c'].map((id) => ask(`http://127.0.0.1:${port}`, id))
+    const answers = ['a', 'b', 'c'].map((id) => send(`http://127.0.0.1:${port}`, id))
     await eventually(
       async () => (await engine.seen()).open,
       (open) => open === 3,

@@ -330,16 +330,16 @@ describe('worker', () => {
     await (await send({ requestId: 'req_done' })).text()
     engine.step = () => gate
     const running = await send({ requestId: 'req_open' })
-    const ask = async (workerId: string, expiresAt: number) => {
+    const inquire = async (workerId: string, expiresAt: number) => {
       const claims = { workerId, requestIds: ['req_done', 'req_open', 'req_unknown'], expiresAt }
       const authorization = `Bearer ${await seal('inquiry', claims, 'w1.1', key)}`
       return fetch(`${origin}/inquiry`, { method: 'POST', headers: { authorization } })
     }
-    expect((await ask('w2', Date.now() + 1_000)).status).toBe(401)
-    expect((await ask('w1', Date.now() - 60_000)).status).toBe(401)
+    expect((await inquire('w2', Date.now() + 1_000)).status).toBe(401)
+    expect((await inquire('w1', Date.now() - 60_000)).status).toBe(401)
     expect((await fetch(`${origin}/inquiry`, { method: 'POST' })).status).toBe(401)
     expect(delivered).toBe(0)
-    expect(await (await ask('w1', Date.now() + 1_000)).json()).toMatchObject({
+    expect(await (await inquire('w1', Date.now() + 1_000)).json()).toMatchObject({
       running: [{ dispatchId: 'req_open.1', proof: expect.any(String) }],
       owed: [{ dispatchId: 'req_done.1', proof: expect.any(String) }],
     })
@@ -415,8 +415,8 @@ describe('worker', () => {
     const read = (async () => {
       for await (const part of stream) text += new TextDecoder().decode(part)
     })()
-    // This request begins after the stream. When its second chunk (a keep-alive) has arrived, the stream would have
-    // sent one too.
+    // This request begins after the stream. Before its second chunk (a keep-alive) arrives, a stream that is not quiet
+    // would have sent a keep-alive too.
     const whole = ((await send({ quiet: true }, { stream: false })).body as ReadableStream<Uint8Array>).getReader()
     await whole.read()
     await whole.read()
