@@ -1,6 +1,6 @@
 /**
- * Accepting a signed request by its header alone: only from this worker's edge, only for this worker, only now, and once.
- * Nothing of the body is read before.
+ * Verifies a signed request by its header, before any of its body is read. The token must be signed by this worker's
+ * edge, name this worker, be within its time, and (for a dispatch) be unused.
  */
 import type { z } from 'zod'
 import { clockSkewMs, Dispatch, dispatchTtlMs } from '../backends/wire/dispatch.ts'
@@ -18,11 +18,11 @@ export interface AcceptedBy {
   key: CryptoKey
 }
 
-/** Ids that were used, until they have expired anyhow. */
+/** Ids of used dispatches, each remembered until its token can no longer be valid. */
 export class UsedDispatches {
   readonly #until = new Map<string, number>()
 
-  /** True the first time. */
+  /** Returns true the first time an id is used. */
   use(dispatchId: string, now: number): boolean {
     for (const [id, until] of this.#until) {
       if (until > now) break
@@ -41,7 +41,7 @@ export async function acceptDispatch(
 ): Promise<Accepted<Dispatch>> {
   const accepted = await acceptClaims('dispatch', Dispatch, authorization, self, now)
   if (accepted.ok && !self.used.use(accepted.claims.dispatchId, now)) {
-    return { ok: false, code: 'replayed_dispatch', message: 'this dispatch was used already' }
+    return { ok: false, code: 'replayed_dispatch', message: 'the dispatch was already used' }
   }
   return accepted
 }
@@ -52,7 +52,7 @@ interface Timed {
   expiresAt: number
 }
 
-/** A claim of any kind that the edge signs for this worker, from the `authorization` header. */
+/** Reads a claim of any kind that the edge signed for this worker from the `authorization` header. */
 export async function acceptClaims<Claims extends Timed>(
   kind: Seal,
   schema: z.ZodType<Claims>,
@@ -61,13 +61,15 @@ export async function acceptClaims<Claims extends Timed>(
   now: number,
 ): Promise<Accepted<Claims>> {
   const token = /^Bearer (\S+)$/.exec(authorization ?? '')?.[1]
-  if (!token) return refuse('there is no signed token: this port serves the gateway only')
+  if (!token) return refuse('authorization: the signed token is missing. This port serves only the gateway')
   const claims = await unseal(kind, token, self.key, schema)
   if (!claims) return refuse(`the ${kind} is not signed with this worker’s key`)
   if (claims.workerId !== self.workerId) return refuse(`the ${kind} is for another worker`)
   const { issuedAt = now, expiresAt } = claims
   if (now > expiresAt + clockSkewMs || now < issuedAt - clockSkewMs) {
-    return refuse(`the ${kind} has expired, or the clocks of the gateway and this worker differ`)
+    return refuse(
+      `the ${kind} has expired, or the clocks of the gateway and this worker differ. Synchronize both clocks`,
+    )
   }
   return { ok: true, claims }
 }

@@ -1,4 +1,4 @@
-/** A worker's settings, from its environment. What is missing or wrong is named in one sentence. */
+/** Reads a worker's settings from its environment. An error names the missing or invalid variable in one sentence. */
 import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -17,20 +17,20 @@ export interface Config extends EngineConfig {
   edgeUrl: URL
   host: string
   port: number
-  /** Where the edge reaches this worker; null means http://host:port. */
+  /** URL at which the edge reaches this worker; null means http://host:port. */
   publicUrl: string | null
   home: string
-  /** How long open requests may go on after SIGTERM, in milliseconds. */
+  /** Milliseconds that open requests have to finish after SIGTERM. */
   drainMs: number
-  /** Whose prompts may be found in an engine's cache: each tenant's own, or where one tenant has it alone, all. */
+  /** Scope of the engine's prefix cache: per tenant, or shared by all, as an engine with a single tenant may do. */
   prefixes: 'per-tenant' | 'shared'
-  /** Who sends it gets `/metrics` and the details of `/healthz` on the main port. */
+  /** Bearer key for `/metrics` and the details of `/healthz` on the main port. */
   metricsKey: string | null
-  /** Where both are served without a key; null where no second port is wanted. */
+  /** A second port that serves both without a key; null for no second port. */
   metricsAt: { host: string; port: number } | null
 }
 
-/** What runs the model, and how it is set up. */
+/** The engine that runs the model, and its limits. */
 export interface EngineConfig {
   pool: PoolName
   model: Model
@@ -47,12 +47,12 @@ export type EngineChoice =
       prefillChunkTokens: number
       threads: number
       gpu: false | 'auto'
-      /** The most memory of the engine process; null derives it from the model and the slots. */
+      /** Memory limit of the engine process; null derives it from the model and the slots. */
       memoryBytesMax: number | null
     }
   /**
-   * `silentMs`: the longest pause in an answer before it counts as broken off. `program` goes before the adapter's own
-   * command; port 0 is any free one.
+   * `silentMs`: the longest pause in an answer before it counts as broken. `program` replaces the adapter's own
+   * command. Port 0 is any free port.
    */
   | { kind: 'launched'; backend: HttpBackend; silentMs: number; program: string | null; settings: LaunchSettings }
   | { kind: 'attached'; backend: HttpBackend; silentMs: number; url: string; apiKey: string | null }
@@ -63,7 +63,7 @@ const smallFour = 'mistralai/Mistral-Small-4-119B-2603'
 
 const port = z.coerce.number().int().min(0).max(65_535)
 const httpUrl = (error: string) => z.url({ protocol: /^https?$/, error })
-const given = (schema: z.ZodString) => schema.min(1, 'is empty: give it a value or leave it out').optional()
+const nonEmpty = (schema: z.ZodString) => schema.min(1, 'is empty. Set a value or remove the variable.').optional()
 
 /** The descriptions are the text of the settings guide. */
 export const EngineEnvironment = z.object({
@@ -76,10 +76,10 @@ export const EngineEnvironment = z.object({
     .describe(
       'The engine: `embedded`, `vllm`, `sglang`, `llama-cpp`, `transformers`, `lm-studio`, `ollama` or `openai-compatible`.',
     ),
-  TRAMONTANE_MODEL: given(z.string()).describe(
+  TRAMONTANE_MODEL: nonEmpty(z.string()).describe(
     'Path of a model file, or an id as the engine takes it. Default: the toy on `embedded` and `llama-cpp`, Mistral Small 4 on the others.',
   ),
-  TRAMONTANE_MODEL_ID: given(z.string()).describe(
+  TRAMONTANE_MODEL_ID: nonEmpty(z.string()).describe(
     'The id under which the model is served. Default: `tramontane-tiny` for the toy, otherwise `mistral-small-4`.',
   ),
   TRAMONTANE_SLOTS: z.coerce
@@ -110,16 +110,16 @@ export const EngineEnvironment = z.object({
   TRAMONTANE_ENGINE_MEMORY_MB: z.coerce
     .number()
     .int()
-    .min(256, 'is too small: the engine process takes 256 MB before it holds a model')
+    .min(256, 'is too small. Set at least 256: the engine process needs 256 MB before it loads a model.')
     .optional()
     .describe(
       'Megabytes. The engine process is ended above this. Default: derived from the model file, the KV cache and the slots.',
     ),
-  TRAMONTANE_ENGINE_URL: httpUrl('must be the URL of an engine that runs, as http://127.0.0.1:8000')
+  TRAMONTANE_ENGINE_URL: httpUrl('must be the URL of a running engine, for example http://127.0.0.1:8000')
     .optional()
     .describe('Attach to the engine at this URL instead of launching one.'),
-  TRAMONTANE_ENGINE_KEY: given(z.string()).describe('Secret. The API key of the engine.'),
-  TRAMONTANE_ENGINE_PROGRAM: given(z.string()).describe('A program to launch in place of the engine’s own command.'),
+  TRAMONTANE_ENGINE_KEY: nonEmpty(z.string()).describe('Secret. The API key of the engine.'),
+  TRAMONTANE_ENGINE_PROGRAM: nonEmpty(z.string()).describe('A program to launch in place of the engine’s own command.'),
   TRAMONTANE_ENGINE_PORT: port.default(0).describe('Port of the launched engine. 0 is any free port.'),
   TRAMONTANE_ENGINE_SILENT_MS: z.coerce
     .number()
@@ -131,7 +131,7 @@ export const EngineEnvironment = z.object({
     .string()
     .default('')
     .describe('More arguments for the launched engine, separated by spaces; quotes keep a value together.'),
-  TRAMONTANE_DRAFT_MODEL: given(z.string()).describe(
+  TRAMONTANE_DRAFT_MODEL: nonEmpty(z.string()).describe(
     'Draft model for speculation, or `off`. Default for Mistral Small 4 on vLLM and SGLang: its EAGLE draft.',
   ),
   TRAMONTANE_TENSOR_PARALLEL: z.coerce
@@ -146,7 +146,7 @@ export type EngineEnvironment = z.infer<typeof EngineEnvironment>
 
 export const WorkerEnvironment = z.object({
   TRAMONTANE_WORKER_KEY: z
-    .string({ error: 'is missing: enrol the worker with POST /admin/workers' })
+    .string({ error: 'is missing. Enrol the worker with POST /admin/workers.' })
     .describe('Secret. The worker’s key, from `POST /admin/workers`.'),
   TRAMONTANE_EDGE_URL: httpUrl('must be the URL of the gateway').describe('URL of the gateway.'),
   TRAMONTANE_WORKER_HOST: z.string().default('127.0.0.1').describe('Address on which the worker listens.'),
@@ -179,7 +179,7 @@ type Variables = Record<string, string | undefined>
 export function readConfig(environment: Variables): Config {
   const env = parse(WorkerEnvironment, environment)
   const key = parseWorkerKey(env.TRAMONTANE_WORKER_KEY)
-  if (!key) throw new Error('TRAMONTANE_WORKER_KEY: not a worker key; enrol the worker with POST /admin/workers')
+  if (!key) throw new Error('TRAMONTANE_WORKER_KEY: not a worker key. Enrol the worker with POST /admin/workers.')
   return {
     key,
     edgeUrl: new URL(env.TRAMONTANE_EDGE_URL),
@@ -198,13 +198,14 @@ export function readConfig(environment: Variables): Config {
   }
 }
 
-/** The part that needs neither a gateway nor a key. */
+/** Reads the settings that need neither a gateway nor a key. */
 export function readEngineConfig(environment: Variables): EngineConfig {
   const env = parse(EngineEnvironment, environment)
   const backend = backendOf(env)
   const modelId = env.TRAMONTANE_MODEL_ID ?? (serves(env, backend) === tinyModelPath ? tinyModelId : 'mistral-small-4')
   const model = findModel(modelId)
-  if (!model) throw new Error(`TRAMONTANE_MODEL_ID: ${modelId} is not in the catalogue (backends/model/model.ts)`)
+  if (!model)
+    throw new Error(`TRAMONTANE_MODEL_ID: ${modelId} is not in the catalogue. Use a model of backends/model/model.ts.`)
   const profile = profileOf(env.TRAMONTANE_BACKEND, env.TRAMONTANE_POOL)
   const common = {
     pool: env.TRAMONTANE_POOL,
@@ -239,12 +240,12 @@ function choose(
   if (url !== undefined) return { kind: 'attached', backend, silentMs, url: rootOf(url), apiKey }
   if (!backend.launch) {
     throw new Error(
-      `TRAMONTANE_ENGINE_URL: is missing: ${backend.name} is not started from here, only attached to; give the URL where it runs`,
+      `TRAMONTANE_ENGINE_URL: is missing. The worker cannot launch ${backend.name}. Start it and set this to its URL.`,
     )
   }
   const program = env.TRAMONTANE_ENGINE_PROGRAM ?? null
   if (program?.includes('/') && !existsSync(program))
-    throw new Error(`TRAMONTANE_ENGINE_PROGRAM: there is no file ${program}`)
+    throw new Error(`TRAMONTANE_ENGINE_PROGRAM: no file ${program}. Set the path of an existing program.`)
   return {
     kind: 'launched',
     backend,
@@ -265,12 +266,12 @@ function choose(
   }
 }
 
-/** The draft is the operator's to name; Small 4 has one of its own. `off` is none. */
+/** The operator names the draft model. Small 4 has a default draft. `off` turns speculation off. */
 function speculation(env: EngineEnvironment, model: string, tokens: number): LaunchSettings['speculation'] {
   const named = env.TRAMONTANE_DRAFT_MODEL
   const draftModel = named ?? (model === smallFour ? `${smallFour}-eagle` : 'off')
   if (draftModel === 'off') return null
-  // Who names a draft wants it, in whichever pool.
+  // A named draft applies in both pools, even where the profile's speculation is 0.
   const count = tokens === 0 && named !== undefined ? 3 : tokens
   return count === 0 ? null : { draftModel, tokens: count }
 }
@@ -281,17 +282,17 @@ function backendOf(env: EngineEnvironment): HttpBackend | null {
     const needsBackend = ['TRAMONTANE_ENGINE_URL', 'TRAMONTANE_ENGINE_PROGRAM', 'TRAMONTANE_DRAFT_MODEL'] as const
     for (const variable of needsBackend) {
       if (env[variable] !== undefined)
-        throw new Error(`${variable}: the embedded engine has none: name the engine with TRAMONTANE_BACKEND`)
+        throw new Error(`${variable}: does not apply to the embedded engine. Set TRAMONTANE_BACKEND to another engine.`)
     }
     return null
   }
   const backend = httpBackends.find((each) => each.name === name)
   if (backend) return backend
   const names = ['embedded', ...httpBackends.map((each) => each.name)].join(', ')
-  throw new Error(`TRAMONTANE_BACKEND: "${name}" is none that is known; it is one of ${names}`)
+  throw new Error(`TRAMONTANE_BACKEND: unknown engine "${name}". Use one of ${names}.`)
 }
 
-/** What is served: a path, or an id as the engine takes it. */
+/** The model to serve: a path, or an id in the engine's own notation. */
 function serves(env: EngineEnvironment, backend: HttpBackend | null): string {
   const path = env.TRAMONTANE_MODEL
   if (path !== undefined) return path
@@ -299,7 +300,7 @@ function serves(env: EngineEnvironment, backend: HttpBackend | null): string {
   return backend === null || backend.name === 'llama-cpp' ? tinyModelPath : smallFour
 }
 
-/** Separated by white space; a word with white space in it is written in single or double quotes. */
+/** Splits at white space. Single or double quotes keep a value together. */
 function words(text: string): string[] {
   return [...text.matchAll(/'([^']*)'|"([^"]*)"|\S+/g)].map((match) => match[1] ?? match[2] ?? match[0])
 }

@@ -1,6 +1,7 @@
 /**
- * Which connections have shown a valid token. The others are few, and the oldest of them is closed for the newest. A client that
- * holds many connections open and sends nothing shuts no other out: the edge proves itself within milliseconds.
+ * Tracks which connections have shown a valid token. Connections without one are limited in number: a new one closes
+ * the oldest. So a client that holds many idle connections does not keep the edge out, which sends its token in
+ * milliseconds.
  */
 import type { Socket } from 'node:net'
 import { budgets } from '../backends/model/budgets.ts'
@@ -25,12 +26,12 @@ export class Connections {
   }
 }
 
-/** The edge may open a connection for each slot at the same moment, and has not shown a token on any of them then. */
+/** The edge may open a connection for each slot at once, before it has shown a token on any of them. */
 export function unprovenMax(slots: number): number {
   return 2 * slots + budgets.workerUnprovenConnections.value
 }
 
-/** Connections that a port takes at once. */
+/** Connections that a port accepts at once. */
 export function connectionsMax(slots: number): number {
   return unprovenMax(slots) + 2 * slots + budgets.workerConnectionsExtra.value
 }

@@ -1,6 +1,6 @@
 /**
- * Answers the edge's question how long a prompt is. Only this worker's edge may ask, few at once, and few for one tenant.
- * The engine stops counting when the edge's connection closes, or when the question's time is over.
+ * Counts the tokens of a prompt for this worker's edge. The number of concurrent counts is limited, in all and per
+ * tenant. The engine stops counting when the edge's connection closes or the question expires.
  */
 import { budgets } from '../backends/model/budgets.ts'
 import { type CountAnswer, type CountQuestion, countsMax } from '../backends/wire/count.ts'
@@ -9,7 +9,7 @@ import type { Engine } from './engine/engine.ts'
 import { FairGate } from './fair-gate.ts'
 import { readBody } from './run-dispatch.ts'
 
-/** Nothing waits here: the edge asks another worker, or estimates. */
+/** No count waits here: the edge tries another worker, or estimates. */
 export function newCountGate(): FairGate {
   const perOwner = budgets.countsPerTenant.value
   return new FairGate({ atOnce: countsMax, perOwner, waiting: 0, waitingPerOwner: 0 })
@@ -17,15 +17,15 @@ export function newCountGate(): FairGate {
 
 export const countBusy: Refusal = {
   code: 'busy',
-  message: `a worker counts ${countsMax} prompts at a time, and ${budgets.countsPerTenant.value} of one tenant. Try again soon`,
+  message: `a worker counts at most ${countsMax} prompts at a time, and ${budgets.countsPerTenant.value} per tenant. Retry in a moment`,
 }
 
-/** Aborts when the asking connection closes, or when the question has expired. The caller ends it. */
+/** Aborts when the caller's connection closes or the question expires. */
 export function countSignal(question: CountQuestion, left: AbortSignal, now: number): AbortSignal {
   return AbortSignal.any([left, AbortSignal.timeout(Math.max(0, question.expiresAt - now))])
 }
 
-/** What it answers, or why not. Rejects with EngineFailure when the engine is down, and when `signal` aborts. */
+/** Returns the count, or a refusal. Rejects with EngineFailure when the engine is down, and when `signal` aborts. */
 export async function count(
   engine: Engine,
   question: CountQuestion,
@@ -39,7 +39,7 @@ export async function count(
   signal.throwIfAborted()
   if (prepared.ok)
     return { ok: true, promptTokens: prepared.promptTokens, estimated: prepared.promptEstimated ?? false }
-  // A prompt that is too long has been counted all the same.
+  // A refusal of a prompt that is too long carries its count.
   const { promptTokens } = prepared
   return promptTokens === undefined ? prepared : { ok: true, promptTokens, estimated: false }
 }

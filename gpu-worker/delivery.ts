@@ -1,9 +1,11 @@
 /**
- * Delivery of receipts: whatever the outbox owes goes to the edge, several in a call, until it is acknowledged. One
- * call is in flight at a time, so receipts that arrive meanwhile share the next one; one that is not urgent waits a
- * little for others, because a call, its checks and its commit cost the edge about as much for one as for many.
+ * Delivery of receipts: sends pending receipts from the outbox to the edge, several in a call, until the edge
+ * acknowledges them. One call is in flight at a time; receipts that arrive meanwhile share the next call. A receipt
+ * that is not urgent waits briefly for others, because a call, its checks and its commit cost the edge about as much
+ * for one as for many.
  *
- * A receipt that an answer does not name (its tenant did not answer) waits, longer each time, and keeps no other back.
+ * A receipt that the edge's answer does not name (its tenant object did not respond) is retried with growing pauses and
+ * does not delay other receipts.
  */
 import pRetry from 'p-retry'
 import { cleanText } from '../backends/model/clean-text.ts'
@@ -13,9 +15,9 @@ import type { Outbox, Owed } from './outbox.ts'
 
 const gatherMs = 100
 const settledWithinMs = 500
-const againMs = 500
-const againMostMs = 60_000
-/** Receipts whose waits are remembered; what is forgotten is only sent sooner. */
+const retryMinMs = 500
+const retryMaxMs = 60_000
+/** Limit of remembered retry pauses. A receipt whose pause is dropped is only sent sooner. */
 const waitsMax = 10_000
 
 export interface DeliveryOptions {
@@ -43,7 +45,7 @@ export class Delivery {
     this.#options = options
   }
 
-  /** A receipt is owed. Resolves when it is settled, or after a moment that a client can be kept waiting. */
+  /** Notes a pending receipt. Resolves when it is settled, or after `settledWithinMs`: a client may be waiting. */
   owed(dispatchId: string, urgent: boolean): Promise<void> {
     const settled = new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, settledWithinMs)
@@ -57,7 +59,7 @@ export class Delivery {
     return settled
   }
 
-  /** Something is owed. Returns at once. */
+  /** Starts a delivery of all pending receipts. Returns at once. */
   wake(): void {
     clearTimeout(this.#gathering)
     this.#gathering = undefined
@@ -67,8 +69,10 @@ export class Delivery {
     }
     clearTimeout(this.#later)
     const failed = (error: unknown) => {
-      this.#options.log(`receipts: ${cleanText(String(error), 200)}; they are kept and sent again`)
-      this.#wakeIn(againMostMs)
+      this.#options.log(
+        `receipts: delivery failed (${cleanText(String(error), 200)}). They stay in the outbox and are sent again`,
+      )
+      this.#wakeIn(retryMaxMs)
     }
     this.#running = this.#drain()
       .catch(failed)
@@ -81,7 +85,7 @@ export class Delivery {
       })
   }
 
-  /** Resolves when nothing is owed, or after `ms`; what is left stays on disk. */
+  /** Resolves when no receipt is pending, or after `ms`. Receipts that were not delivered stay on disk. */
   async flush(ms: number): Promise<void> {
     this.wake()
     const timer = setTimeout(() => this.#stop.abort(), ms)
@@ -90,7 +94,7 @@ export class Delivery {
     clearTimeout(this.#later)
   }
 
-  /** Once through all that is owed. */
+  /** Makes one pass over all pending receipts. */
   async #drain(): Promise<void> {
     const { outbox, now } = this.#options
     let after = ''
@@ -106,7 +110,7 @@ export class Delivery {
       this.#heed(due, answer)
     }
     const next = Math.min(...[...this.#waits.values()].map(({ until }) => until))
-    if (Number.isFinite(next)) this.#wakeIn(Math.max(againMs, next - now()))
+    if (Number.isFinite(next)) this.#wakeIn(Math.max(retryMinMs, next - now()))
   }
 
   /** Undefined when delivery was stopped before an answer came. */
@@ -122,7 +126,7 @@ export class Delivery {
         onFailedAttempt: ({ error, attemptNumber }) => {
           if (attemptNumber === 3)
             log(
-              `receipts: the gateway does not take them (${cleanText(error.message, 200)}); they are kept and sent again`,
+              `receipts: the gateway does not accept them (${cleanText(error.message, 200)}). They stay in the outbox and are sent again`,
             )
         },
       })
@@ -132,7 +136,7 @@ export class Delivery {
     }
   }
 
-  /** An answer speaks of nothing but what was sent. */
+  /** Applies the edge's answer. Ids in it that were not sent are ignored. */
   #heed(sent: Owed[], answer: ReceiptsAnswer): void {
     const { outbox, log, now } = this.#options
     const open = new Set(sent.map(({ dispatchId }) => dispatchId))
@@ -142,11 +146,11 @@ export class Delivery {
     for (const id of done) this.#waiting.get(id)?.()
     for (const { dispatchId, reason } of refused) {
       outbox.refused(dispatchId, reason)
-      log(`receipts: ${dispatchId} was refused: ${cleanText(reason, 300)}`)
+      log(`receipts: the gateway refused ${dispatchId}: ${cleanText(reason, 300)}`)
     }
     for (const id of [...done, ...refused.map(({ dispatchId }) => dispatchId)]) this.#waits.delete(id)
     for (const id of open) {
-      const ms = Math.min(againMostMs, 2 * (this.#waits.get(id)?.ms ?? againMs / 2))
+      const ms = Math.min(retryMaxMs, 2 * (this.#waits.get(id)?.ms ?? retryMinMs / 2))
       this.#waits.delete(id)
       this.#waits.set(id, { until: now() + ms, ms })
     }

@@ -1,6 +1,6 @@
 /**
- * Admits few at a time, each owner within a bound of its own, and owners in turn: an owner that asks for much waits behind
- * an owner that asks for little. What waits is bounded as well, for each owner and in all.
+ * Limits concurrent work, in all and per owner, and admits owners in turn, so an owner with many requests does not
+ * delay an owner with few. The waiting requests are limited too, per owner and in all.
  */
 export interface GateBounds {
   atOnce: number
@@ -9,7 +9,7 @@ export interface GateBounds {
   waitingPerOwner: number
 }
 
-/** `leave` is called once, when the work has ended. `full` says whose bound was met. */
+/** Call `leave` once, when the work has ended. `full` says which limit was reached. */
 export type Entered = { ok: true; leave: () => void } | { ok: false; full: 'owner' | 'all' }
 
 interface Waiter {
@@ -19,7 +19,7 @@ interface Waiter {
 export class FairGate {
   readonly #bounds: GateBounds
   readonly #inside = new Map<string, number>()
-  /** In the order of their turns. */
+  /** Queues by owner, in the order of the owners' turns. */
   readonly #waiting = new Map<string, Waiter[]>()
   #insideCount = 0
   #waitingCount = 0
@@ -79,9 +79,9 @@ export class FairGate {
     for (const [owner, [waiter]] of this.#waiting) {
       if (!waiter || !this.#admits(owner)) continue
       this.#withdraw(owner, waiter)
-      const rest = this.#waiting.get(owner)
+      const queue = this.#waiting.get(owner)
       // The owner's next turn comes after every other owner's.
-      if (rest && this.#waiting.delete(owner)) this.#waiting.set(owner, rest)
+      if (queue && this.#waiting.delete(owner)) this.#waiting.set(owner, queue)
       waiter.enter()
       return
     }

@@ -1,27 +1,27 @@
-/** Heartbeats: once a second and at every change, so that the fleet knows this worker's slots. */
+/** Sends a heartbeat once a second, and at a change of state, so that the fleet knows this worker's slots. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { budgets } from '../backends/model/budgets.ts'
 import { cleanText } from '../backends/model/clean-text.ts'
 import { type Heartbeat, HeartbeatAnswer, heartbeatEveryMs, heartbeatPath } from '../backends/wire/heartbeat.ts'
 import { seal } from '../backends/wire/seal.ts'
 
-/** The first pause while the edge has not heard this worker; doubled with each beat that it does not hear. */
+/** Pause after the first heartbeat that fails at the start; it doubles with each further failure. */
 const firstBeatsEveryMs = 100
-/** A gateway that restarts is away for a second or two; that is not worth a line. */
+/** Failures before the first log line: a gateway that restarts is unreachable only for a second or two. */
 const missedBeforeLog = 30
-/** One object of three fields. */
+/** The answer is one object of three fields. */
 const answerBytesMax = 8_192
 
 export interface HeartbeatOptions {
   edgeUrl: URL
   kid: string
   key: CryptoKey
-  /** What is true now. */
+  /** Returns the worker's current state. */
   state: () => Heartbeat
   log: (line: string) => void
 }
 
-/** How the edge took a beat. */
+/** The edge's answer to a heartbeat. */
 type HeartbeatResult = 'heard' | 'refused' | 'no-answer'
 
 export class Heartbeats {
@@ -29,28 +29,28 @@ export class Heartbeats {
   #timer: NodeJS.Timeout | undefined
   #missed = 0
   #stopped = false
-  /** The last reason that was logged, without its numbers. */
+  /** The last logged reason, with its digits replaced by 0. */
   #reason: string | undefined
   #last: HeartbeatResult = 'heard'
-  /** Beats in a row that were taken like the last. */
+  /** Number of consecutive heartbeats with the same result as the last. */
   #inRow = 0
 
   constructor(options: HeartbeatOptions) {
     this.#options = options
   }
 
-  /** Resolves when the edge has taken a beat of this worker for the first time. */
+  /** Resolves when the edge has accepted the first heartbeat. */
   async start(): Promise<void> {
     while (!this.#stopped && !(await this.beat())) await delay(pauseMs(this.#last, this.#inRow - 1))
     if (!this.#stopped) this.#next()
   }
 
-  /** Whether it counts. Never rejects: an absent edge is logged once and tried again at the next beat. */
+  /** Returns whether the edge accepted it. Never rejects: an unreachable edge is logged once. */
   async beat(): Promise<boolean> {
-    const taken = await this.#send()
-    this.#inRow = taken === this.#last ? this.#inRow + 1 : 1
-    this.#last = taken
-    return taken === 'heard'
+    const result = await this.#send()
+    this.#inRow = result === this.#last ? this.#inRow + 1 : 1
+    this.#last = result
+    return result === 'heard'
   }
 
   stop(): void {
@@ -58,7 +58,7 @@ export class Heartbeats {
     clearTimeout(this.#timer)
   }
 
-  /** A beat that hangs holds up none of those after it. */
+  /** Does not wait for the heartbeat's answer: one that hangs does not delay the next. */
   #next(): void {
     const refused = this.#last === 'refused'
     const ms = refused ? Math.max(heartbeatEveryMs, pauseMs('refused', this.#inRow)) : heartbeatEveryMs
@@ -80,20 +80,20 @@ export class Heartbeats {
       })
       const text = await textOf(response)
       if (response.status >= 500) throw new Error(`HTTP ${response.status} ${cleanText(text, 200)}`)
-      if (this.#missed >= missedBeforeLog) log('heartbeat: the gateway hears this worker again')
+      if (this.#missed >= missedBeforeLog) log('heartbeat: the gateway answers again')
       this.#missed = 0
       this.#explain(response.ok, explanationIn(text) ?? (response.ok ? undefined : `HTTP ${response.status} ${text}`))
       return response.ok ? 'heard' : 'refused'
     } catch (error) {
       this.#missed += 1
-      if (this.#missed === missedBeforeLog) log(`heartbeat: the gateway does not answer (${reason(error)}); trying on`)
+      if (this.#missed === missedBeforeLog) log(`heartbeat: the gateway does not answer (${reason(error)}). Retrying`)
       return 'no-answer'
     }
   }
 
-  /** Logs each reason once, and that it is over. A number that changes in it makes no new reason. */
-  #explain(heard: boolean, said: string | undefined): void {
-    const text = said === undefined ? undefined : cleanText(said, budgets.workerReasonCharacters.value)
+  /** Logs each reason once, and its end. Reasons that differ only in their numbers count as one. */
+  #explain(heard: boolean, explanation: string | undefined): void {
+    const text = explanation === undefined ? undefined : cleanText(explanation, budgets.workerReasonCharacters.value)
     const kind = text?.replace(/\d+/g, '0')
     if (kind === this.#reason) return
     this.#reason = kind
@@ -102,13 +102,13 @@ export class Heartbeats {
   }
 }
 
-/** An edge that is away comes back in a second or two; what it refuses, an operator has to change. */
-export function pauseMs(taken: HeartbeatResult, failures: number): number {
-  const most = taken === 'refused' ? budgets.heartbeatRetryMs.value : heartbeatEveryMs
-  return Math.min(most, firstBeatsEveryMs * 2 ** Math.min(failures, 16))
+/** Pauses after refusals grow longer: an unreachable edge returns in a second or two, a refusal needs an operator. */
+export function pauseMs(result: HeartbeatResult, failures: number): number {
+  const maxMs = result === 'refused' ? budgets.heartbeatRetryMs.value : heartbeatEveryMs
+  return Math.min(maxMs, firstBeatsEveryMs * 2 ** Math.min(failures, 16))
 }
 
-/** The sentence of the fleet's answer, or of an error of the edge. */
+/** The reason in the fleet's answer, or the message of an error of the edge. */
 function explanationIn(text: string): string | undefined {
   let value: unknown
   try {

@@ -1,7 +1,7 @@
 /**
- * The process as the fleet knows it: a random instance id, when it began, which process it replaces, and how that one
- * ended. Kept in `life.json` in the worker's folder, which one process has at a time: the process that is noted there has
- * surely ended, so that the next one takes over at once and need not wait until it is missed.
+ * The identity of a worker process in the fleet: a random instance id, its start time, the process it replaces, and how
+ * that process ended. It is stored in `life.json` in the worker's folder. One process holds that folder at a time, so
+ * the process noted in it has ended, and its successor takes over at once instead of waiting for missed heartbeats.
  */
 import { randomUUID } from 'node:crypto'
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -13,24 +13,24 @@ import type { Heartbeat } from '../backends/wire/heartbeat.ts'
 
 const Noted = z.object({
   instance: z.string().min(1).max(64),
-  /** Set when it ended in order. */
+  /** True after an orderly end. */
   ended: z.boolean(),
 })
 
-/** What the watchdog writes before it ends the process. */
+/** The note that the watchdog writes before it kills the process. */
 const EndNote = z.object({ reason: z.string(), at: z.int() })
 export const endNoteName = 'end.json'
 
 type LifeSigns = Pick<Heartbeat, 'sentAt' | 'instance' | 'startedAt' | 'replaces' | 'lastEnd'>
 
 export interface ProcessLife {
-  /** For one heartbeat. */
+  /** Returns the fields for the next heartbeat. */
   signs(): LifeSigns
-  /** It ends in order. */
+  /** Notes an orderly end. */
   ended(): void
 }
 
-/** A clock that was set back further than this begins another instance: the fleet ignores what is older than the last. */
+/** A clock set back further than this starts a new instance: the fleet ignores heartbeats older than the last. */
 const stepBackMs = 1_000
 
 export function beginLife(folder: string, now: () => number, log: (line: string) => void): ProcessLife {
@@ -66,14 +66,14 @@ function howItEnded(folder: string, before: z.infer<typeof Noted> | undefined): 
   const end = readNote(path, EndNote)
   rmSync(path, { force: true })
   if (end) {
-    const text = `the process before this one was ended by its watchdog at ${new Date(end.at).toISOString()}: ${end.reason}`
+    const text = `the watchdog of the previous process killed it at ${new Date(end.at).toISOString()}: ${end.reason}`
     return cleanText(text, budgets.workerReasonCharacters.value)
   }
   if (!before || before.ended) return null
-  return 'the process before this one did not end in order: it crashed, was killed, or its host went down'
+  return 'the previous process did not shut down cleanly: it crashed, was killed, or its host went down'
 }
 
-/** Undefined where there is none, or none that can be read: it is only a note. */
+/** Returns undefined for a missing or unreadable note: a worker can start without it. */
 function readNote<Schema extends z.ZodType>(path: string, schema: Schema): z.infer<Schema> | undefined {
   try {
     return schema.parse(JSON.parse(readFileSync(path, 'utf8')))
@@ -82,14 +82,14 @@ function readNote<Schema extends z.ZodType>(path: string, schema: Schema): z.inf
   }
 }
 
-/** Whole at every moment. A folder that cannot be written must not keep a worker from its work. */
+/** Replaces the file atomically. A failed write is only logged: it must not stop the worker. */
 function writeNote(path: string, note: z.infer<typeof Noted>, log: (line: string) => void): void {
   try {
     writeFileSync(`${path}.new`, JSON.stringify(note), { mode: 0o600 })
     renameSync(`${path}.new`, path)
   } catch (error) {
     log(
-      `${path} cannot be written (${error instanceof Error ? error.message : error}): a restart takes some seconds longer`,
+      `cannot write ${path} (${error instanceof Error ? error.message : error}). The next restart takes some seconds longer`,
     )
   }
 }

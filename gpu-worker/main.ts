@@ -1,11 +1,11 @@
 /**
- * The GPU worker's program: settings from the environment, one engine, one worker; it drains on SIGTERM and SIGINT, and
- * on SIGHUP starts its engine anew when what runs has ended.
+ * The GPU worker's program: reads its settings from the environment and runs one engine and one worker. SIGTERM and
+ * SIGINT drain it. SIGHUP restarts its engine once the running requests have ended.
  *
  *   node gpu-worker/main.ts receipts [resend DISPATCH_ID|all]
  *   node gpu-worker/main.ts [--backend NAME] [--pool NAME] [--model PATH|ID] [--engine-url URL] [--print-launch]
  *
- * A flag goes before the variable it stands for. `--print-launch` prints the line that would start the engine, and ends.
+ * A flag overrides its environment variable. `--print-launch` prints the command that starts the engine, and exits.
  */
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
@@ -49,7 +49,7 @@ async function main(config: Config): Promise<void> {
   process.on('SIGHUP', () => {
     if (!stopping) void worker.renew()
   })
-  // One that was started by `npm start` does not outlive it.
+  // A worker that `npm start` launched ends with it.
   process.on('disconnect', stop)
   const url = await worker.start()
   process.send?.({ kind: 'ready', url })
@@ -61,14 +61,14 @@ function readArguments(): { environment: Record<string, string | undefined>; pri
     options: { backend: text, pool: text, model: text, 'engine-url': text, 'print-launch': { type: 'boolean' } },
   })
   const { 'print-launch': print = false, ...flags } = values
-  const given = Object.entries(flags).map(([flag, value]) => [variables[flag as keyof typeof variables], value])
-  return { environment: { ...process.env, ...Object.fromEntries(given) }, print }
+  const overrides = Object.entries(flags).map(([flag, value]) => [variables[flag as keyof typeof variables], value])
+  return { environment: { ...process.env, ...Object.fromEntries(overrides) }, print }
 }
 
 try {
-  const [command, ...rest] = process.argv.slice(2)
+  const [command, ...args] = process.argv.slice(2)
   const { environment, print } = command === 'receipts' ? { environment: process.env, print: false } : readArguments()
-  if (command === 'receipts') process.stdout.write(receiptsCommand(rest, environment))
+  if (command === 'receipts') process.stdout.write(receiptsCommand(args, environment))
   else if (print) process.stdout.write(`${launchLine(readEngineConfig(environment))}\n`)
   else await main(readConfig(environment))
 } catch (error) {

@@ -1,7 +1,7 @@
 /**
- * Answers the edge's media question: reads a request's documents and addresses before it holds a lease or a slot, and keeps
- * what it read for the dispatch. Few at a time, tenants in turn. A request that waits holds a connection and nothing else:
- * its body is not read yet.
+ * Answers the edge's media question: reads a request's documents and image addresses before the request holds a lease
+ * or a slot, and caches the result for the dispatch. Concurrency is limited and tenants take turns. A waiting request
+ * holds only its connection; its body is not read yet.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { budgets } from '../backends/model/budgets.ts'
@@ -23,7 +23,7 @@ export function newMediaGate(): FairGate {
   })
 }
 
-/** What the caller writes; undefined where all was answered here. `unread`: the body has not come. */
+/** A refusal for the caller to write; undefined if the answer was written here. `unread`: the body was not read. */
 export type Unanswered = { refusal: Refusal; unread: boolean } | undefined
 
 export async function answerMedia(
@@ -35,7 +35,7 @@ export async function answerMedia(
   refused: (refusal: Refusal) => void,
 ): Promise<Unanswered> {
   const left = new AbortController()
-  const leave = () => left.abort(new Error('the client left'))
+  const leave = () => left.abort(new Error('the client disconnected'))
   response.on('close', leave)
   if (response.destroyed) leave()
   try {
@@ -55,7 +55,7 @@ export async function answerMedia(
   }
 }
 
-/** Never rejects. A wait that runs out of time ends with the refusal that all are busy. */
+/** Never rejects. A wait that times out returns `full: 'all'`. */
 async function enter(gate: FairGate, tenantId: string, left: AbortSignal): Promise<Entered> {
   const late = AbortSignal.timeout(mediaWaitMs.value)
   return gate.enter(tenantId, AbortSignal.any([left, late])).catch(() => ({ ok: false, full: 'all' }) as const)
@@ -89,9 +89,9 @@ async function readInTurn(
 
 const tenantBusy: Refusal = {
   code: mediaBusy.tenant,
-  message: `documents: ${mediaReadingPerTenant.value} requests with documents or image addresses are read at a time and ${mediaWaitingPerTenant.value} may wait. Send fewer at once`,
+  message: `documents: ${mediaReadingPerTenant.value} requests with documents or image addresses are read at a time per tenant, and ${mediaWaitingPerTenant.value} may wait. Send fewer at once`,
 }
 const workerBusy: Refusal = {
   code: mediaBusy.worker,
-  message: 'documents: every reader is busy with other requests. Try again soon',
+  message: 'documents: every reader is busy with other requests. Retry in a moment',
 }

@@ -1,4 +1,4 @@
-/** `/metrics` in Prometheus text format. Written by hand: a dozen lines, no label that a client could choose. */
+/** `/metrics` in Prometheus text format. No label has a value that a client can choose. */
 import type { Receipt } from '../backends/wire/receipt.ts'
 import type { EngineLoad } from './engine/engine.ts'
 
@@ -46,7 +46,7 @@ export class Metrics {
       metric('tramontane_slots_held', 'gauge', 'Requests that hold a slot.', [['', now.slotsHeld]]),
       metric('tramontane_engine_running', 'gauge', 'Requests in the batch.', [['', load.running]]),
       metric('tramontane_kv_tokens', 'gauge', 'Tokens in the KV cache.', [['', load.kvTokens]]),
-      metric('tramontane_kv_tokens_max', 'gauge', 'Room of the KV cache in tokens.', [['', load.kvTokensMax]]),
+      metric('tramontane_kv_tokens_max', 'gauge', 'Capacity of the KV cache in tokens.', [['', load.kvTokensMax]]),
       metric('tramontane_prompt_tokens_total', 'counter', 'Prompt tokens, cached ones included.', [
         ['', load.promptTokensTotal],
       ]),
@@ -61,7 +61,7 @@ export class Metrics {
       metric('tramontane_requests_total', 'counter', 'Requests by outcome.', labelled('outcome', this.#requests)),
       metric('tramontane_refusals_total', 'counter', 'Dispatches refused, by code.', labelled('code', this.#refusals)),
       metric('tramontane_receipts_owed', 'gauge', 'Receipts not yet acknowledged.', [['', now.receiptsOwed]]),
-      metric('tramontane_receipts_refused', 'gauge', 'Receipts the gateway refused for good.', [
+      metric('tramontane_receipts_refused', 'gauge', 'Receipts that the gateway refused permanently.', [
         ['', now.receiptsRefused],
       ]),
       this.#histogram(),
@@ -80,7 +80,7 @@ export class Metrics {
       ['_sum', this.#firstTokenSumMs / 1_000],
       ['_count', this.#firstTokenCount],
     )
-    return metric(name, 'histogram', 'From accepted dispatch to first token.', rows)
+    return metric(name, 'histogram', 'Time from the accepted dispatch to the first token.', rows)
   }
 }
 

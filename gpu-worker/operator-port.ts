@@ -1,19 +1,19 @@
 /**
- * What a worker says to its operator: `GET /metrics` and `GET /healthz`. Without the metrics key, the main port says only
- * whether the worker is ready. A second port, on the loopback address by default, says all and needs no key.
+ * The operator's routes: `GET /metrics` and `GET /healthz`. Without the metrics key, the main port reports only whether
+ * the worker is ready. A second port, on the loopback address by default, serves both routes in full without a key.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { budgets } from '../backends/model/budgets.ts'
 
 export interface OperatorParts {
-  /** Who sends it as a bearer token gets everything on the main port. */
+  /** Bearer token for `/metrics` and the details of `/healthz` on the main port. */
   metricsKey?: string | undefined
   health: () => { status: string; [name: string]: unknown }
   render: () => string
 }
 
-/** On the main port. False where the route is another one. */
+/** Answers on the main port. Returns false for any other route. */
 export function answerOperator(parts: OperatorParts, request: IncomingMessage, response: ServerResponse): boolean {
   if (request.method !== 'GET') return false
   const { metricsKey } = parts
@@ -27,14 +27,14 @@ export function answerOperator(parts: OperatorParts, request: IncomingMessage, r
 }
 
 const notServed =
-  'metrics: this port does not serve them. Set TRAMONTANE_METRICS_KEY and send it as a bearer token, or set TRAMONTANE_METRICS_PORT to serve them on a port of their own'
+  'metrics: not served on this port. Set TRAMONTANE_METRICS_KEY and send it as a bearer token, or set TRAMONTANE_METRICS_PORT to serve them on a separate port'
 
-/** Everything on this port is for the operator. The caller listens. */
+/** Creates the second port, which serves only the operator. The caller calls `listen`. */
 export function createOperatorServer(parts: OperatorParts): Server {
   const server = createServer({ headersTimeout: budgets.workerHeadersMs.value }, (request, response) => {
     if (request.method === 'GET' && request.url === '/healthz') health(parts, response, true)
     else if (request.method === 'GET' && request.url === '/metrics') metrics(parts, response)
-    else refuse(response, 404, 'this port serves GET /metrics and GET /healthz')
+    else refuse(response, 404, 'this port serves only GET /metrics and GET /healthz')
   })
   server.maxConnections = budgets.workerUnprovenConnections.value
   return server
@@ -54,14 +54,14 @@ function refuse(response: ServerResponse, status: number, message: string): void
   json(response, status, { message })
 }
 
-/** An operator's connection is not kept: connections are for the edge. */
+/** Closes the operator's connection after the answer: open connections are for the edge. */
 function json(response: ServerResponse, status: number, body: object): void {
   response
     .writeHead(status, { 'content-type': 'application/json', connection: 'close' })
     .end(`${JSON.stringify(body)}\n`)
 }
 
-/** Digests have one length, so nothing of the key shows in the time that comparing takes. */
+/** Compares digests, which have a fixed length, in constant time. */
 function isKey(authorization: string | undefined, key: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest()
   return timingSafeEqual(digest(authorization ?? ''), digest(`Bearer ${key}`))

@@ -1,9 +1,10 @@
 /**
- * One owner of a receipts folder. Two processes that share one would each take the other's running requests for those of
- * a process that died, and book them as failed.
+ * Lock of a receipts folder: one process owns it. Two processes that shared it would each mistake the other's running
+ * requests for those of a dead process, and write failed receipts for them.
  *
- * The lock is SQLite's own on a file of its own, held open: the kernel drops it when the process ends, however it ends,
- * and it holds across process namespaces. A file with a process id does neither. owner.json holds the id for the message.
+ * The lock is an open SQLite transaction on a separate file. The kernel releases it when the process ends, however it
+ * ends, and it works across process namespaces. A file with a process id does neither. owner.json holds the id for the
+ * message.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,12 +12,12 @@ import { DatabaseSync } from 'node:sqlite'
 
 const sqliteBusy = 5
 
-/** Where the receipts of one worker are. */
+/** Folder of one worker's receipts. */
 export function outboxFolder(home: string, workerId: string): string {
   return join(home, 'workers', workerId)
 }
 
-/** Answers how to let go of it. Throws one sentence where another process has it. */
+/** Returns the function that releases the lock. Throws one sentence if another process holds it. */
 export function lockFolder(folder: string): () => void {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const path = join(folder, 'lock.sqlite')
@@ -30,7 +31,7 @@ export function lockFolder(folder: string): () => void {
     if (isBusy(cause)) throw new Error(inUse(folder, owner), { cause })
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new Error(
-      `the receipts folder ${folder} cannot be locked (${reason}): make it writable, or move lock.sqlite away`,
+      `the receipts folder ${folder} cannot be locked (${reason}). Make it writable, or move lock.sqlite away`,
       {
         cause,
       },
@@ -40,7 +41,7 @@ export function lockFolder(folder: string): () => void {
   try {
     writeFileSync(owner, JSON.stringify({ pid: process.pid }))
   } catch {
-    // A full disk: the lock holds all the same, and only the message of a second process lacks the id.
+    // On a full disk the lock still holds; only the message of a second process lacks the id.
   }
   return () => held.close()
 }
@@ -51,8 +52,8 @@ function isBusy(cause: unknown): boolean {
 
 function inUse(folder: string, owner: string): string {
   const pid = pidIn(owner)
-  const who = pid === undefined ? '' : ` (pid ${pid})`
-  return `the receipts folder ${folder} is in use by another worker process${who}: stop it, or set TRAMONTANE_HOME to another folder`
+  const suffix = pid === undefined ? '' : ` (pid ${pid})`
+  return `the receipts folder ${folder} is in use by another worker process${suffix}. Stop it, or set TRAMONTANE_HOME to another folder`
 }
 
 function pidIn(owner: string): number | undefined {

@@ -1,22 +1,22 @@
 /**
- * The outbox: what this worker owes the ledger, on disk.
+ * The outbox: receipts on disk. A receipt is owed until the gateway acknowledges it.
  *
  *   begin ──▶ running ── finish ──▶ owed ── acknowledged ──▶ (gone)
  *                │                    │ ▲
  *                │            refused ▼ │ resend
  *                │                   refused: kept for the operator, the oldest dropped first
- *                ├── forget: refused after all, nothing was generated ──▶ (gone)
- *                └── the process died: its successor makes the row a receipt of a failed request
+ *                ├── forget: the dispatch was refused, nothing was generated ──▶ (gone)
+ *                └── the process died: its successor writes a receipt of a failed request
  *
- * A folder has one owner, see outbox-lock.ts; so a row without a receipt that this process did not begin is a dead one's.
+ * A folder has one owner (see outbox-lock.ts), so a row without a receipt that this process did not begin belongs to a
+ * dead process.
  *
- * Counts of running requests go to a small file beside the database, one fixed record per slot, because they change
- * with every token: a write at a known offset costs microseconds and survives `kill -9`, which is what it is for.
- * Commits are not flushed to the platter one by one (synchronous = NORMAL): the death of the process loses nothing, a
- * power cut may lose the last few.
+ * Counts of running requests change with every token, so they go to a small file next to the database, with one fixed
+ * record per slot. A write at a known offset costs microseconds and survives `kill -9`. Commits are not flushed to disk
+ * one by one (synchronous = NORMAL): a crash of the process loses nothing, a power cut may lose the last few.
  *
- * A disk that takes no more writes begins no request. What was running then is kept in memory, at most a receipt for
- * each slot, delivered from there, and written as soon as the disk takes it.
+ * When the disk accepts no writes, no request begins. Receipts of requests that were running then, at most one per
+ * slot, are kept in memory, delivered from there, and written once the disk accepts writes again.
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -31,11 +31,11 @@ import { Receipt, receiptOf } from '../backends/wire/receipt.ts'
 import { lockFolder } from './outbox-lock.ts'
 
 const recordBytes = 16
-/** The row that finds out whether the disk takes writes; no dispatch has this id. */
+/** Id of the row that tests whether the disk accepts writes; no dispatch has this id. */
 const probe = 'probe'
 const noCounts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
 
-/** Rows of versions before dispatches had proofs. The edge refuses their receipts, and its operator can settle them. */
+/** Older versions wrote rows without a proof. The edge refuses their receipts; its operator can settle them. */
 const StoredDispatch = Dispatch.extend({ proof: z.string().max(64).default('') })
 
 export interface Owed {
@@ -43,14 +43,14 @@ export interface Owed {
   receipt: Receipt
 }
 
-/** What has to be written before an engine may begin is not written. */
+/** The row of a dispatch was not written, so its engine must not begin. */
 export class OutboxFailure extends Error {
   override name = 'OutboxFailure'
   readonly code: 'outbox_down' | 'replayed_dispatch'
 
   constructor(code: OutboxFailure['code'], options?: ErrorOptions) {
     super(
-      code === 'outbox_down' ? 'the disk of this worker takes no receipts' : 'this dispatch was used already',
+      code === 'outbox_down' ? 'the disk of this worker does not accept receipts' : 'the dispatch was already used',
       options,
     )
     this.code = code
@@ -59,7 +59,7 @@ export class OutboxFailure extends Error {
 
 const primaryKeyTaken = 1_555
 
-/** The folder's database, with its tables. Safe to open while a worker runs; only the worker holds the folder's lock. */
+/** Opens the folder's database and creates its tables. It takes no lock, so it is safe while a worker runs. */
 export function openOutboxDatabase(folder: string): DatabaseSync {
   const path = join(folder, 'outbox.sqlite')
   try {
@@ -83,11 +83,11 @@ export function openOutboxDatabase(folder: string): DatabaseSync {
     return db
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new Error(`the receipts' outbox ${path} cannot be opened (${reason}): restore it, or move it away`, { cause })
+    throw new Error(`the receipts outbox ${path} cannot be opened (${reason}). Restore it, or move it away`, { cause })
   }
 }
 
-/** Versions before kept refused receipts among the others. */
+/** Older versions stored refused receipts in the table of dispatches. */
 function moveOldRefused(db: DatabaseSync): void {
   const columns = db.prepare('PRAGMA table_info(dispatches)').all()
   if (!columns.some(({ name }) => name === 'refused')) return
@@ -99,7 +99,7 @@ function moveOldRefused(db: DatabaseSync): void {
     COMMIT`)
 }
 
-/** Makes refused receipts owed again: one, or all. Answers how many there were. */
+/** Makes one refused receipt, or all, pending again. Returns their number. */
 export function resendRefused(db: DatabaseSync, dispatchId: string | null): number {
   db.exec('BEGIN IMMEDIATE')
   try {
@@ -123,11 +123,11 @@ export class Outbox {
   readonly #log: (line: string) => void
   readonly #progress: number
   readonly #record = new Uint32Array(4)
-  /** Dispatches that this process has begun and not ended: no others' rows may be theirs. */
+  /** Dispatches that this process has begun and not ended. Recovery leaves their rows alone. */
   readonly #running = new Set<string>()
-  /** Receipts that the disk did not take, by dispatch. */
+  /** Receipts that could not be written to disk, by dispatch. */
   readonly #unwritten = new Map<string, Receipt>()
-  /** Rows that the disk did not let go of. */
+  /** Rows that could not be deleted from disk. */
   readonly #undeleted = new Set<string>()
   #broken = false
   #countFailed = false
@@ -139,7 +139,7 @@ export class Outbox {
   readonly #owed
   readonly #about
 
-  /** Throws one sentence when another process has the folder, it cannot be used, or the file is not a database. */
+  /** Throws one sentence if another process holds the folder, it cannot be used, or the file is not a database. */
   constructor(folder: string, log: (line: string) => void = (line) => process.stderr.write(`${line}\n`)) {
     this.#log = log
     this.#unlock = lockFolder(folder)
@@ -174,51 +174,51 @@ export class Outbox {
     )
   }
 
-  /** Throws OutboxFailure where it cannot be written: then nothing may run, because the run would not be billed. */
+  /** Throws OutboxFailure if the row cannot be written. Then nothing may run, because the run would not be billed. */
   begin(dispatch: Dispatch, slot: number, now: number): void {
     if (!this.usable()) throw new OutboxFailure('outbox_down')
     try {
       this.#count(slot, noCounts)
       this.#insert.run(dispatch.dispatchId, slot, JSON.stringify(dispatch), now, null)
     } catch (cause) {
-      // Used ids are in memory only. After a restart the row shows that the id was used.
+      // Used ids are in memory only. After a restart, the row is the proof that the id was used.
       if (cause instanceof Error && 'errcode' in cause && cause.errcode === primaryKeyTaken)
         throw new OutboxFailure('replayed_dispatch', { cause })
-      this.#fail('a request could not be begun', cause)
+      this.#fail('cannot begin a request', cause)
       throw new OutboxFailure('outbox_down', { cause })
     }
     this.#running.add(dispatch.dispatchId)
   }
 
-  /** Notes how far the request in this slot has come. A disk that does not take it costs a dead worker's successor the counts, and no answer. */
+  /** Notes the counts of the request in this slot. A failed write is only logged: it must not end the answer. */
   count(slot: number, counts: Readonly<Counts>): void {
     try {
       this.#count(slot, counts)
     } catch (error) {
-      if (!this.#countFailed) this.#log(`outbox: counts of running requests cannot be noted (${describe(error)})`)
+      if (!this.#countFailed) this.#log(`outbox: cannot write the counts of running requests (${describe(error)})`)
       this.#countFailed = true
     }
   }
 
-  /** From here on the receipt is owed. */
+  /** Makes the receipt pending. */
   finish(receipt: Receipt): void {
     const { dispatchId } = receipt
     this.#running.delete(dispatchId)
     try {
       this.#write(receipt)
     } catch (error) {
-      this.#fail(`the receipt of ${dispatchId} is kept in memory`, error)
+      this.#fail(`the receipt of ${dispatchId} stays in memory`, error)
       this.#unwritten.set(dispatchId, receipt)
     }
   }
 
-  /** Nothing was generated for it, and its dispatch was refused: nothing is owed. */
+  /** Drops the row of a refused dispatch. Nothing was generated for it, so there is no receipt. */
   forget(dispatchId: string): void {
     this.#running.delete(dispatchId)
     this.#remove(dispatchId, 'a refused dispatch')
   }
 
-  /** In the order of their ids, those behind `after`. One that cannot be read is moved to the refused. */
+  /** Returns pending receipts with ids after `after`, by id. Moves an unreadable receipt to the refused ones. */
   owed(limit: number, after = ''): Owed[] {
     this.#writeUnwritten()
     const rows = this.#owed.all(after, limit)
@@ -235,7 +235,7 @@ export class Outbox {
     return all.sort((a, b) => (a.dispatchId < b.dispatchId ? -1 : 1)).slice(0, limit)
   }
 
-  /** Which dispatches of these requests are running here, and for which a receipt is owed; each with its proof. */
+  /** Returns the running dispatches and the pending receipts of these requests, each with its proof. */
   about(requestIds: string[]): InquiryAnswer {
     const answer: InquiryAnswer = { running: [], owed: [] }
     for (const requestId of requestIds) {
@@ -290,19 +290,19 @@ export class Outbox {
         throw error
       }
     } catch (error) {
-      this.#fail(`the refusal of ${dispatchId} cannot be noted`, error)
+      this.#fail(`cannot store the refusal of ${dispatchId}`, error)
     }
   }
 
-  /** The operator's receipts that the edge refused: drops them. */
+  /** Drops refused receipts for the operator. */
   dismiss(dispatchIds: string[]): void {
     const statement = this.#db.prepare('DELETE FROM refused WHERE dispatch_id = ?')
     for (const dispatchId of dispatchIds) statement.run(dispatchId)
   }
 
   /**
-   * What an earlier process of this worker left running has failed. Rows that this process began are left alone. One that
-   * cannot be read is moved to the refused.
+   * Writes failed receipts for requests that an earlier process of this worker left running. Leaves rows of this
+   * process alone. Moves an unreadable row to the refused ones.
    */
   recover(engine: string, now: number): Receipt[] {
     const rows = this.#db
@@ -319,7 +319,7 @@ export class Outbox {
       const receipt = receiptOf(dispatch, {
         finishReason: 'error',
         counts: this.#counted(Number(row.slot)),
-        // The last token before the end may not have been written down.
+        // The last token before the crash may be missing from the counts.
         estimated: true,
         ...{ startedAt: Number(row.started_at), endedAt: now, firstTokenMs: null, engine },
       })
@@ -328,7 +328,7 @@ export class Outbox {
     })
   }
 
-  /** Whether the disk takes receipts. Where it did not, this tries again, and writes what was kept in memory. */
+  /** Returns whether the disk accepts receipts. After a failure it tries again, and writes receipts kept in memory. */
   usable(): boolean {
     if (!this.#broken) return true
     try {
@@ -336,7 +336,7 @@ export class Outbox {
       this.#unwritten.clear()
       for (const dispatchId of this.#undeleted) this.#delete.run(dispatchId)
       this.#undeleted.clear()
-      // The probe has about a request's size: a disk with no space left would pass a smaller one.
+      // The probe has about the size of a request: a smaller one could still fit on a full disk.
       this.#insert.run(probe, 0, ' '.repeat(4_096), 0, null)
       this.#delete.run(probe)
     } catch {
@@ -344,7 +344,7 @@ export class Outbox {
     }
     this.#broken = false
     this.#countFailed = false
-    this.#log('outbox: the disk takes receipts again')
+    this.#log('outbox: the disk accepts receipts again')
     return true
   }
 
@@ -358,7 +358,7 @@ export class Outbox {
     if (this.#unwritten.size > 0) this.usable()
   }
 
-  /** A row that is not there any more is written once more: the receipt is all that is left of the request. */
+  /** Writes a missing row again: the receipt is the only record of the request. */
   #write(receipt: Receipt): void {
     const { dispatchId } = receipt
     const text = JSON.stringify(receipt)
@@ -374,18 +374,22 @@ export class Outbox {
       const { changes } = this.#delete.run(dispatchId)
       if (Number(changes) !== 1 && what !== undefined) this.#missing(dispatchId, what)
     } catch (error) {
-      this.#fail(`${dispatchId} cannot be removed`, error)
+      this.#fail(`cannot remove ${dispatchId}`, error)
       this.#undeleted.add(dispatchId)
     }
   }
 
   #missing(dispatchId: string, what: string): void {
-    this.#log(`outbox: ERROR: ${what}, ${dispatchId}, was not on disk: does another program change this folder?`)
+    this.#log(
+      `outbox: ERROR: ${what}, ${dispatchId}, was not on disk. Check whether another program changes this folder`,
+    )
   }
 
   #fail(what: string, cause: unknown): void {
     if (!this.#broken)
-      this.#log(`outbox: ERROR: ${what}: the disk takes no receipts (${describe(cause)}); no request begins`)
+      this.#log(
+        `outbox: ERROR: ${what}: the disk does not accept receipts (${describe(cause)}). New requests are refused`,
+      )
     this.#broken = true
   }
 
@@ -414,7 +418,7 @@ function readDispatch(text: string): Dispatch | undefined {
   return parsed.success ? parsed.data : undefined
 }
 
-/** A receipt of a version before dispatches had proofs gets its terms from its dispatch. */
+/** A receipt from before dispatches had proofs takes its terms from its dispatch. */
 function readReceipt(text: string, dispatchText: string): Receipt | undefined {
   const stored = parseJson(text)
   const parsed = Receipt.safeParse(stored)

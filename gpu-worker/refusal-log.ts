@@ -1,6 +1,6 @@
 /**
- * The worker's log of what it refuses, so that an operator sees why requests fail. A flood of refusals makes one line for
- * each code in ten seconds. A client's own mistakes are logged by code and count only: their messages quote the client.
+ * Logs the requests that the worker refuses, so that an operator sees why they fail. Each code is logged at most once
+ * in ten seconds. Refusals for a client's own mistake are logged without their message, because it quotes the client.
  */
 import { cleanText } from '../backends/model/clean-text.ts'
 
@@ -11,7 +11,7 @@ const clientCodes = new Set(['invalid_value', 'context_length_exceeded', 'prompt
 export class RefusalLog {
   readonly #codes = new Map<string, { loggedAt: number; count: number }>()
 
-  /** The line to log now, or undefined. */
+  /** Returns the text to log now, or undefined. */
   note(code: string, message: string, now: number): string | undefined {
     const known = this.#codes.get(code)
     if (known && now - known.loggedAt < everyMs) {
@@ -20,8 +20,8 @@ export class RefusalLog {
     }
     if (!known && this.#codes.size >= codesMax) this.#codes.clear()
     this.#codes.set(code, { loggedAt: now, count: 0 })
-    const more = known && known.count > 0 ? `, and ${known.count} more since the last line` : ''
-    const why = clientCodes.has(code) ? 'the request is at fault' : cleanText(message, 300)
+    const more = known && known.count > 0 ? `, and ${known.count} more since the last entry` : ''
+    const why = clientCodes.has(code) ? 'the request is invalid' : cleanText(message, 300)
     return `refused a request: ${cleanText(code, 64)}: ${why}${more}`
   }
 }

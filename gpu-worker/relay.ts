@@ -1,11 +1,13 @@
 /**
- * One dispatch on the worker: bound it, run it, write it out, owe the receipt.
+ * Runs one dispatch on the worker: bounds its output, runs it, writes the answer and stores the receipt.
  *
- * The order at the end is what the ledger rests on: the engine has stopped, the receipt is in the outbox, and only
- * then does the last byte go out. A client that left (the response closed early) aborts the engine within one token;
- * an engine that died breaks the response off, so that the edge informs the client; before the prelude it is a refusal,
- * so that the edge tries another worker. The prelude waits a moment for that: an engine that will not run a request mostly
- * says so at once. A run that the request itself ended, by its own rules, ends with an error in the answer.
+ * The ledger relies on the order at the end: the engine stops, the outbox stores the receipt, the last byte is sent.
+ *
+ * - A client that disconnects (the response closes early) aborts the engine within one token.
+ * - An engine that dies breaks off the response, and the edge informs the client. Before the prelude it causes a
+ *   refusal, and the edge tries another worker. So the prelude waits briefly: most engines that refuse a request do so
+ *   at once.
+ * - A run that the request's own rules end finishes with an error in the answer.
  */
 import type { ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -19,40 +21,40 @@ import { type Receipt, receiptOf } from '../backends/wire/receipt.ts'
 import { type Engine, EngineRefused, type Prepared, type Run } from './engine/engine.ts'
 import { type Outbox, OutboxFailure } from './outbox.ts'
 
-/** White space or comments this often until the first token: how a client that left is noticed before it. */
-const beatMs = 250
-/** The prelude goes out with the first event, or when this has passed. */
+/** Interval of keep-alives (white space or comments) before the first token. They reveal a client that disconnected. */
+const keepAliveMs = 250
+/** The prelude is sent with the first event, or after this time. */
 const preludeMs = 50
-/** A quiet stream sends nothing but its prelude for so long: a proxy may close a connection that is silent (100 s). */
+/** How long a quiet stream sends only its prelude; a proxy may close a connection that is silent for 100 s. */
 const quietMs = 30_000
-/** Between the bytes that find out whether a client that waited is still there: the first is answered by a reset. */
+/** Pause between two probe bytes: if the client is gone, its host answers the first byte with a reset. */
 const clientProbeMs = 20
 
 export interface RelayParts {
   engine: Engine
   outbox: Outbox
-  /** Called when a receipt is owed; resolves when it is settled, or when that takes too long to be waited for. */
+  /** Called with each new receipt. Resolves when the receipt is settled, or when a client should not wait longer. */
   owed: (receipt: Receipt, settleFirst: boolean) => Promise<void>
   now: () => number
-  /** Nine letters or digits: what Mistral's models expect of a tool call's id. */
+  /** Nine letters or digits, as Mistral's models expect of a tool call's id. */
   callId: () => string
 }
 
-/** The most that may be generated, or the refusal that says how long the prompt really is. */
+/** Returns the maximum number of output tokens, or a refusal with the exact length of the prompt. */
 export function boundOutput(prepared: Prepared, dispatch: Dispatch): number | Refusal {
   const { promptTokens, outputTokensFit } = prepared
   const affordable = outputTokensWithin(dispatch.costNanoMax, promptTokens, dispatch.rates)
   if (promptTokens > dispatch.promptTokensMax || affordable < 1) {
-    const message = `the prompt has ${promptTokens} tokens, more than was reserved for`
+    const message = `the prompt has ${promptTokens} tokens, more than its reservation covers`
     return { code: 'prompt_over_bound', message, promptTokens }
   }
   return Math.min(dispatch.outputTokensMax, outputTokensFit, affordable)
 }
 
 /**
- * Runs a bounded dispatch to its end, of any kind. The head of `response` has been written; the slot is the caller's
- * to release. Resolves with a refusal, which the caller writes, where no prelude was written. Rejects where the outbox
- * fails; the response is then destroyed, or nothing of it was written.
+ * Runs a bounded dispatch to its end. The caller has written the head of `response` and releases the slot. Resolves
+ * with a refusal for the caller to write if no prelude was written. Rejects if the outbox fails; the response is then
+ * destroyed, or nothing was written to it.
  */
 export async function relay(
   parts: RelayParts,
@@ -96,7 +98,7 @@ export async function relay(
     }
     const receipt = receiptOf(dispatch, {
       finishReason: end === 'failed' || end === 'refused' ? 'error' : end,
-      // A request that its own rules ended is billed for what was generated, and its worker is not to blame.
+      // A run that the request's own rules ended is billed for its tokens, and does not count against its worker.
       refused: end === 'refused',
       counts: run.counts,
       estimated: run.estimated ?? false,
@@ -111,7 +113,7 @@ export async function relay(
     else if (end !== 'abort') writer.end(end, receipt.counts, stop)
     return undefined
   } catch (error) {
-    // For any cause (a full disk, a fault of ours): an answer never looks whole when it is not.
+    // After any error (a full disk, a bug), an incomplete answer must not look complete.
     left.abort()
     if (writer.prepared) response.destroy()
     throw error
@@ -120,28 +122,29 @@ export async function relay(
   }
 }
 
-/** Until the first token: the prelude, and the bytes that show whether the client is there. */
+/** Timers until the first token: for the prelude, and for the keep-alives that reveal a disconnected client. */
 function startTimers(writer: ResponseWriter, quiet: boolean): { stop: () => void } {
   const prelude = setTimeout(() => (quiet ? writer.prepare() : writer.begin()), preludeMs)
   const loud = quiet ? setTimeout(() => writer.begin(), quietMs) : undefined
-  const beat = setInterval(() => {
-    if (!quiet || writer.begun) writer.beat()
-  }, beatMs)
+  const keepAlive = setInterval(() => {
+    if (!quiet || writer.begun) writer.keepAlive()
+  }, keepAliveMs)
   const stop = () => {
     clearTimeout(prelude)
     clearTimeout(loud)
-    clearInterval(beat)
+    clearInterval(keepAlive)
   }
   return { stop }
 }
 
 /**
- * A stream is written to while it waits, an answer in one piece is not: its client may have left long ago. Two bytes tell,
- * before a token is spent on it; where the way is longer than `knockMs`, the beats tell later.
+ * Checks whether the client of a non-streamed request that waited is still connected: unlike a stream, nothing was
+ * written to it meanwhile. Two bytes reveal a closed connection before a token is spent. If the round trip takes longer
+ * than `clientProbeMs`, the keep-alives reveal it later.
  */
 async function probeClient(writer: ResponseWriter, left: AbortSignal): Promise<void> {
   for (let times = 0; times < 2 && !left.aborted; times++) {
-    writer.beat()
+    writer.keepAlive()
     await delay(clientProbeMs, undefined, { signal: left }).catch(() => undefined)
   }
 }
@@ -155,7 +158,7 @@ function refusalFor(cause: unknown): Refusal {
   return { code: 'engine_down', message: cause instanceof Error ? cause.message : 'the engine failed' }
 }
 
-/** As a client of Chat Completions reads it; the edge rewrites it for every other client. */
+/** Writes the error in the Chat Completions format; the edge rewrites it for other dialects. */
 function errorOf({ code, message, param }: Refusal, requestId: string): string {
   const known = engineCodes.find((each) => each === code) ?? 'internal_error'
   return JSON.stringify(errorBody(known, message, param ?? null, requestId))
@@ -163,10 +166,10 @@ function errorOf({ code, message, param }: Refusal, requestId: string): string {
 
 const engineCodes = ['invalid_value', 'context_length_exceeded', 'preparation_failed'] as const
 
-/** `refused`: the request itself, and not the engine, is why the run ended. */
+/** `refused`: the request's own rules ended the run, not the engine. */
 type RelayEnd = FinishReason | 'abort' | 'failed' | 'refused'
 
-/** `cause` is why it failed. */
+/** `cause` is the error of a failed or refused run. */
 async function pump(
   run: Run,
   on: {
@@ -201,16 +204,16 @@ async function pump(
   return { end, stop, cause }
 }
 
-/** `begin` writes the prelude and the answer's beginning, once; everything else writes them first if it must. */
+/** `begin` writes the prelude and the start of the answer, once. Other methods write them first if needed. */
 interface ResponseWriter {
   /** The prelude was written. */
   readonly prepared: boolean
-  /** Something was written after the prelude, or the answer has no beginning of its own. */
+  /** The start of the answer was written; for a non-streamed answer, the prelude. */
   readonly begun: boolean
   /** Writes the prelude alone. */
   prepare(): void
   begin(): void
-  beat(): void
+  keepAlive(): void
   text(channel: 'reasoning' | 'content', text: string): void
   call(call: WireCall): void
   end(finishReason: FinishReason, counts: Readonly<Counts>, stop: string | undefined): void
@@ -227,7 +230,7 @@ function headOf(dispatch: Dispatch, now: () => number): Head {
   }
 }
 
-/** Chunks as they come. One event per write: some clients lose an event that is split over two reads. */
+/** Writes chunks as they arrive, one event per write: some clients lose an event that is split over two reads. */
 function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: ServerResponse): ResponseWriter {
   const chunks = chunkWriter(head, chat.includeUsage)
   const prelude = preludeOnce(prepared)
@@ -248,7 +251,7 @@ function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: Serv
       if (!prelude.taken && !response.destroyed) response.write(prelude.take())
     },
     begin,
-    beat() {
+    keepAlive() {
       begin()
       response.write(': working on the prompt\n\n')
     },
@@ -259,13 +262,13 @@ function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: Serv
       response.end(chunks.end(finishReason, counts, stop))
     },
     fail(error) {
-      // Where nothing but the prelude went out, the error stands alone: the edge still has the client's status to choose.
+      // If only the prelude was sent, the error is the whole answer, and the edge can still choose the client's status.
       response.end(`${prelude.take()}data: ${error}\n\n`)
     },
   }
 }
 
-/** White space until the answer is whole. */
+/** Writes white space until the answer is complete. */
 function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): ResponseWriter {
   const answer = { content: '', reasoning: '', calls: [] as WireCall[] }
   const prelude = preludeOnce(prepared)
@@ -281,7 +284,7 @@ function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): 
     },
     prepare: begin,
     begin,
-    beat() {
+    keepAlive() {
       begin()
       response.write(' ')
     },
@@ -298,14 +301,14 @@ function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): 
   }
 }
 
-/** What is known before the first byte: the prompt's exact length, and what the engine does not honour. */
+/** The prelude, written at most once: the prompt's exact length, and warnings about fields that the engine ignores. */
 function preludeOnce({ promptTokens, promptEstimated, warnings = [] }: Prepared) {
   let taken = false
   return {
     get taken() {
       return taken
     },
-    /** The line, the first time; then nothing. */
+    /** Returns the prelude the first time, then an empty string. */
     take(): string {
       if (taken) return ''
       taken = true

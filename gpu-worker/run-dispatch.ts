@@ -1,8 +1,8 @@
 /**
- * From a verified dispatch to its answer. What is refused before a slot is taken has a status of its own. After it the
- * head goes out at once, and a refusal is the answer's first line; see `backends/wire/prelude.ts`.
+ * Answers a verified dispatch. A refusal before the slot is taken has its own HTTP status. Once the slot is taken, the
+ * head is sent at once, and a refusal is the first line of the body; see `backends/wire/prelude.ts`.
  *
- *   draining? ▶ chat ▶ media on the shelf ▶ slot ▶ head ▶ prepare ▶ bound ▶ relay
+ *   draining? ▶ chat ▶ cached media ▶ slot ▶ head ▶ prepare ▶ bound ▶ relay
  */
 import type { ServerResponse } from 'node:http'
 import { type Chat, type Message, readChat } from '../backends/model/chat.ts'
@@ -15,40 +15,40 @@ import type { Slots } from './slots.ts'
 
 export interface DispatchParts extends RelayParts {
   slots: Slots
-  /** Reads images and documents, and makes of them what the engine takes. */
+  /** Reads images and documents, and converts them to what the engine accepts. */
   media: MediaReader
   draining: () => boolean
-  /** A slot was taken or given back. */
+  /** Called when a slot was taken or released. */
   changed: () => void
   log: (line: string) => void
 }
 
-/** Resolves with the refusal that the caller writes, where no slot was taken; all else is answered here. */
+/** Resolves with a refusal for the caller to write if no slot was taken; otherwise writes the answer itself. */
 export async function runDispatch(
   parts: DispatchParts,
-  order: Dispatch,
+  dispatch: Dispatch,
   body: Uint8Array,
   response: ServerResponse,
   refused: (refusal: Refusal) => void,
 ): Promise<Refusal | undefined> {
   const read = readBody(body)
   if (!read.ok) return read
-  const media = { vision: parts.engine.description.vision, owner: order.tenantId }
+  const media = { vision: parts.engine.description.vision, owner: dispatch.tenantId }
   if (!media.vision && needsVision(read.chat)) return noVision
-  const kept = await parts.media.kept(read.chat, media)
-  if (!kept.ok) return kept
+  const resolved = await parts.media.kept(read.chat, media)
+  if (!resolved.ok) return resolved
   if (parts.draining()) return draining
-  const slot = parts.slots.take(order.requestId)
-  if (slot === undefined) return { code: 'no_slot', message: 'every slot is taken' }
+  const slot = parts.slots.take(dispatch.requestId)
+  if (slot === undefined) return { code: 'no_slot', message: 'every slot of this worker is in use' }
   parts.changed()
   try {
     writeHead(response)
-    const refusal = await answer(parts, order, kept.chat, slot, response)
+    const refusal = await answer(parts, dispatch, resolved.chat, slot, response)
     if (!refusal || response.destroyed) return undefined
     refused(refusal)
     response.end(preludeLine({ kind: 'refused', refusal }))
   } finally {
-    parts.slots.release(order.requestId)
+    parts.slots.release(dispatch.requestId)
     parts.changed()
   }
   return undefined
@@ -56,18 +56,18 @@ export async function runDispatch(
 
 export const draining: Refusal = { code: 'draining', message: 'this worker is shutting down' }
 
-/** The body of a dispatch, or of a question about one. */
+/** Reads the body of a dispatch, or of a question about one. */
 export function readBody(body: Uint8Array): { ok: true; chat: Chat } | ({ ok: false } & Refusal) {
   let value: unknown
   try {
     value = JSON.parse(new TextDecoder().decode(body))
   } catch {
-    return { ok: false, code: 'invalid_value', message: 'the body is not JSON, or is nested too deeply' }
+    return { ok: false, code: 'invalid_value', message: 'the body is not valid JSON, or is nested too deeply' }
   }
   return readChat(value)
 }
 
-/** A proxy on the way passes the bytes of this type on as they come; of another type it may gather them. */
+/** A proxy forwards bytes of this content type as they come; it may buffer other types. */
 export function writeHead(response: ServerResponse): void {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
   response.flushHeaders()
@@ -76,22 +76,22 @@ export function writeHead(response: ServerResponse): void {
 /** Never rejects. */
 async function answer(
   parts: DispatchParts,
-  order: Dispatch,
+  dispatch: Dispatch,
   chat: Chat,
   slot: number,
   response: ServerResponse,
 ): Promise<Refusal | undefined> {
   const left = new AbortController()
-  const leave = () => left.abort(new Error('the client left'))
+  const leave = () => left.abort(new Error('the client disconnected'))
   response.on('close', leave)
   if (response.destroyed) leave()
   try {
-    const prepared = await parts.engine.prepare(chat, order.effort, left.signal)
+    const prepared = await parts.engine.prepare(chat, dispatch.effort, left.signal)
     if (left.signal.aborted) return undefined
     if (!prepared.ok) return prepared
-    const bound = boundOutput(prepared, order)
+    const bound = boundOutput(prepared, dispatch)
     if (typeof bound !== 'number') return bound
-    return await relay(parts, { dispatch: order, chat, prepared, outputTokensMax: bound, slot }, response)
+    return await relay(parts, { dispatch, chat, prepared, outputTokensMax: bound, slot }, response)
   } catch (error) {
     if (left.signal.aborted) return undefined
     if (error instanceof EngineFailure) return { code: 'engine_down', message: error.message }
@@ -101,13 +101,13 @@ async function answer(
   }
 }
 
-/** Of this request alone: the same would happen on another worker. */
+/** An error of this request alone: it would happen on another worker too. */
 export function internalError({ log }: Pick<DispatchParts, 'log'>, error: unknown): Refusal {
   log(`a request failed: ${error instanceof Error ? error.stack : error}`)
-  return { code: 'internal_error', message: 'an internal error of the worker' }
+  return { code: 'internal_error', message: 'internal error of the worker' }
 }
 
-/** A tool's result stays in a conversation for ever; there the engine leaves an image out. */
+/** Images in tool results do not count: they stay in the conversation, and the engine leaves them out. */
 function hasImage({ role, content }: Message): boolean {
   return role !== 'tool' && content.some(({ kind }) => kind === 'image')
 }
@@ -116,9 +116,9 @@ export function needsVision(chat: Chat): boolean {
   return chat.messages.some(hasImage)
 }
 
-/** This worker cannot; another may. */
+/** Another worker may have vision, so the edge can try it. */
 export const noVision: Refusal = {
   code: 'no_vision',
-  message: 'messages: the engine that was to answer has no vision; leave the image out',
+  message: 'messages: the engine of this worker has no vision. Remove the image',
   param: 'messages',
 }

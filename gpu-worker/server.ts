@@ -1,9 +1,9 @@
 /**
- * The worker's HTTP port: `POST /dispatch`, `/media`, `/count` and `/inquiry` for the edge, `GET /healthz` and `GET /metrics`
- * for the operator.
+ * The worker's HTTP port: `POST /dispatch`, `/media`, `/count` and `/inquiry` for the edge, `GET /healthz` and
+ * `GET /metrics` for the operator.
  *
- * The signed token in the header is verified before a byte of the body is read. A request without one is answered, and its
- * connection is closed with its body unread.
+ * The worker verifies the signed token in the header before it reads a byte of the body. A request without a valid
+ * token gets an answer, and its connection is closed with its body unread.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { budgets } from '../backends/model/budgets.ts'
@@ -26,7 +26,7 @@ export interface ServerParts extends DispatchParts, OperatorParts {
   workerId: string
   key: CryptoKey
   metrics: Metrics
-  /** Send what is owed, now. */
+  /** Delivers pending receipts now. */
   deliver: () => void
 }
 
@@ -41,19 +41,19 @@ const statusOf: Record<string, number> = {
   [mediaBusy.tenant]: 429,
 }
 
-/** How long a connection whose body is not read stays open for its answer to be read. */
+/** How long a connection with an unread body stays open, so that its client can read the answer. */
 const lingerMs = 250
-/** How often Node looks for requests that are not whole in time. */
+/** How often Node looks for requests whose headers or body are late. */
 const lookEveryMs = 2_000
 
 export function createWorkerServer(parts: ServerParts): Server {
   const port = new Port(parts)
   const options = {
     headersTimeout: budgets.workerHeadersMs.value,
-    // Of the request alone: a generation may take long.
+    // Limits only the request; a generation may take longer.
     requestTimeout: budgets.workerRequestMs.value,
     connectionsCheckingInterval: lookEveryMs,
-    // The edge keeps its connections.
+    // The edge reuses its connections.
     keepAliveTimeout: 60_000,
   }
   const server = createServer(options, (request, response) => void port.handle(request, response))
@@ -76,9 +76,9 @@ class Port {
     this.connections = new Connections(unprovenMax(parts.slots.max))
   }
 
-  /** A connection was closed because there are too many. */
+  /** Notes that a connection was closed because there are too many. */
   dropped(): void {
-    this.#note({ code: 'too_many_connections', message: 'every connection that this port takes is in use' })
+    this.#note({ code: 'too_many_connections', message: 'every connection of this port is in use' })
   }
 
   /** Never rejects. */
@@ -104,21 +104,26 @@ class Port {
         return this.#inquiry(request, response)
     }
     if (answerOperator(this.#parts, request, response)) return
-    answerUnread(request, response, 404, '{"message":"this port serves the gateway, GET /healthz and GET /metrics"}')
+    answerUnread(
+      request,
+      response,
+      404,
+      '{"message":"this port serves only the gateway, GET /healthz and GET /metrics"}',
+    )
   }
 
   async #dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const parts = this.#parts
     const { authorization } = request.headers
     const accepted = await acceptDispatch(authorization, { ...parts, used: this.#used }, parts.now())
-    const order = this.#proven(accepted, request, response)
-    if (!order) return
+    const dispatch = this.#proven(accepted, request, response)
+    if (!dispatch) return
     if (parts.draining()) return this.#refuse(request, response, draining)
-    const body = await readSignedBody(request, order.bodyDigest)
+    const body = await readSignedBody(request, dispatch.bodyDigest)
     if (body.kind === 'gone') return void response.destroy()
     if (body.kind === 'refused') return this.#refuse(request, response, body.refusal)
     const note = (refusal: Refusal) => this.#note(refusal)
-    const refusal = await runDispatch(parts, order, body.bytes, response, note)
+    const refusal = await runDispatch(parts, dispatch, body.bytes, response, note)
     if (refusal) this.#refuse(request, response, refusal)
   }
 
@@ -128,7 +133,10 @@ class Port {
     const question = this.#proven(accepted, request, response)
     if (!question) return
     if (!this.#used.use(question.questionId, parts.now())) {
-      return this.#refuse(request, response, { code: 'replayed_dispatch', message: 'this question was used already' })
+      return this.#refuse(request, response, {
+        code: 'replayed_dispatch',
+        message: 'the media question was already used',
+      })
     }
     if (parts.draining()) return this.#refuse(request, response, draining)
     const note = (refusal: Refusal) => this.#note(refusal)
@@ -142,7 +150,7 @@ class Port {
     const question = this.#proven(accepted, request, response)
     if (!question) return
     const left = new AbortController()
-    response.on('close', () => left.abort(new Error('the asking connection closed')))
+    response.on('close', () => left.abort(new Error('the connection closed')))
     const entered = await this.#counting.enter(question.tenantId, left.signal)
     if (!entered.ok) return this.#refuse(request, response, countBusy)
     try {
@@ -151,7 +159,7 @@ class Port {
       if (body.kind === 'refused') return this.#refuse(request, response, body.refusal)
       const signal = countSignal(question, left.signal, parts.now())
       const answer = await count(parts.engine, question, body.bytes, signal).catch((error: unknown) => {
-        if (signal.aborted) return { ok: false as const, code: 'busy', message: 'the time to count it is over' }
+        if (signal.aborted) return { ok: false as const, code: 'busy', message: 'the count took too long' }
         if (!(error instanceof EngineFailure)) throw error
         return { ok: false as const, code: 'engine_down', message: error.message }
       })
@@ -164,7 +172,7 @@ class Port {
     }
   }
 
-  /** What is owed is delivered at once. */
+  /** An inquiry also delivers pending receipts at once. */
   async #inquiry(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const parts = this.#parts
     const accepted = await acceptClaims('inquiry', Inquiry, request.headers.authorization, parts, parts.now())
@@ -175,7 +183,7 @@ class Port {
     json(response, 200, JSON.stringify(parts.outbox.about(inquiry.requestIds)))
   }
 
-  /** The claims; undefined where they were not accepted and the refusal was written. */
+  /** Returns the claims, or undefined after it has written the refusal. */
   #proven<Claims>(accepted: Accepted<Claims>, request: IncomingMessage, response: ServerResponse): Claims | undefined {
     if (!accepted.ok) {
       this.#refuse(request, response, accepted)
@@ -206,8 +214,9 @@ function json(response: ServerResponse, status: number, body: string): void {
 }
 
 /**
- * Answers without reading the body, and closes the connection. It is not ended in the usual way: Node would read the rest
- * of the body to keep the connection, and a close with bytes unread takes back an answer that is not yet read.
+ * Answers without reading the body, then closes the connection after `lingerMs`. `response.end` would make Node read
+ * the rest of the body to keep the connection. Closing at once with unread bytes would discard an answer that the
+ * client has not read.
  */
 function answerUnread(request: IncomingMessage, response: ServerResponse, status: number, body: string): void {
   request.pause()

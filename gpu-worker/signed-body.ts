@@ -1,4 +1,4 @@
-/** Reads the body of a signed request, bounded, and holds it against the signed digest while it comes. */
+/** Reads the body of a signed request, limits its size, and checks it against the signed digest. */
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { budgets } from '../backends/model/budgets.ts'
@@ -6,9 +6,9 @@ import type { Refusal } from '../backends/wire/dispatch.ts'
 
 export type SignedBody =
   | { kind: 'read'; bytes: Buffer }
-  /** `unread`: some of the body has not come yet. */
+  /** `unread`: part of the body was not read. */
   | { kind: 'refused'; refusal: Refusal; unread: boolean }
-  /** The sender left in the middle. */
+  /** The sender disconnected before the end. */
   | { kind: 'gone' }
 
 const bytesMax = budgets.dispatchBodyBytes.value
@@ -22,14 +22,14 @@ export async function readSignedBody(request: IncomingMessage, digest: string): 
     // Without this, leaving the loop destroys the connection before the refusal is sent.
     for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       length += part.length
-      if (length > bytesMax) return refused(`the body is larger than ${bytesMax} bytes: send less`, true)
+      if (length > bytesMax) return refused(`the body is larger than ${bytesMax} bytes. Send a smaller body`, true)
       hash.update(part)
       parts.push(part)
     }
   } catch {
     return { kind: 'gone' }
   }
-  if (hash.digest('base64url') !== digest) return refused('the body is not the one that was signed', false)
+  if (hash.digest('base64url') !== digest) return refused('the body does not match its signature', false)
   return { kind: 'read', bytes: Buffer.concat(parts) }
 }
 

@@ -1,4 +1,4 @@
-/** The worker's slots: how many requests may hold one, and who does. There is no queue here; the pool has it. */
+/** The worker's slots and the requests that hold them. There is no queue here: the gateway's fleet has the queues. */
 export class Slots {
   #max: number
   readonly #held = new Map<string, number>()
@@ -13,14 +13,14 @@ export class Slots {
     return this.#max
   }
 
-  /** The engine has room for fewer. Before the first is taken. */
+  /** Lowers the number of slots to what the engine supports. Call it before the first slot is taken. */
   limit(max: number): void {
     if (max >= this.#max || this.#held.size > 0) return
     this.#max = max
     this.#free = freeUpTo(max)
   }
 
-  /** The slot's number, or undefined when all are held or the request holds one already. */
+  /** Returns the slot's number, or undefined if all are taken or the request already holds one. */
   take(requestId: string): number | undefined {
     if (this.#held.has(requestId)) return undefined
     const slot = this.#free.pop()

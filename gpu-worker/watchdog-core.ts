@@ -1,11 +1,11 @@
-/** How long an event loop has been silent, as its watchdog counts it; pure. */
+/** Computes how long an event loop has been silent. Pure functions. */
 
-/** The loop counts, and the thread looks, so often. */
+/** Interval at which the event loop counts and the watchdog thread checks. */
 export const watchdogEveryMs = 250
 
-/** What the thread is given. */
+/** Input of the watchdog thread. */
 export interface Watched {
-  /** 32-bit integers: the loop's count, then the ids of processes to end, 0 for none. */
+  /** 32-bit integers: the loop's count, then the ids of processes to kill, 0 for none. */
   shared: SharedArrayBuffer
   workerId: string
   pid: number
@@ -21,13 +21,13 @@ export interface Silence {
   silentMs: number
 }
 
-/** A look that comes later than this was held up by a full machine, and so was the loop: only this much counts. */
-const countedMostMs = 4 * watchdogEveryMs
-/** A look that comes later than this was held up by a signal or a sleeping machine: the loop gets its whole time again. */
+/** A late check means an overloaded machine, which delays the loop too: at most this much of the interval counts. */
+const countedMaxMs = 4 * watchdogEveryMs
+/** A check later than this means a stopped process or a sleeping machine: the count of silence restarts at zero. */
 const pausedMs = 8 * watchdogEveryMs
 
 export function looked({ beats, silentMs }: Silence, seenBeats: number, sinceLastLookMs: number): Silence {
   if (seenBeats !== beats) return { beats: seenBeats, silentMs: 0 }
   if (sinceLastLookMs > pausedMs) return { beats, silentMs: 0 }
-  return { beats, silentMs: silentMs + Math.min(countedMostMs, Math.max(0, sinceLastLookMs)) }
+  return { beats, silentMs: silentMs + Math.min(countedMaxMs, Math.max(0, sinceLastLookMs)) }
 }

@@ -1,4 +1,4 @@
-/** The thread of watchdog.ts. It shares nothing with the event loop that it watches but two numbers. */
+/** The thread of watchdog.ts. It shares only a few integers with the event loop that it watches. */
 import { writeFileSync, writeSync } from 'node:fs'
 import { workerData } from 'node:worker_threads'
 import { looked, type Silence, type Watched, watchdogEveryMs } from './watchdog-core.ts'
@@ -15,10 +15,10 @@ setInterval(() => {
   if (silence.silentMs > silentMs) end()
 }, watchdogEveryMs)
 
-/** The process is ended by a signal that needs no event loop. Nothing before that may keep it from being sent. */
+/** Kills the process by SIGKILL, which needs no event loop. No failure before that may prevent the signal. */
 function end(): void {
   const since = new Date(Date.now() - silence.silentMs).toISOString()
-  const reason = `its event loop stood still since ${since}, longer than ${silentMs / 1_000} s`
+  const reason = `its event loop was blocked since ${since}, for more than ${silentMs / 1_000} s`
   try {
     writeFileSync(notePath, JSON.stringify({ reason, at: Date.now() }), { mode: 0o600 })
   } catch {
@@ -26,9 +26,9 @@ function end(): void {
   }
   for (let index = 1; index < counts.length; index++) kill(Atomics.load(counts, index))
   try {
-    writeSync(2, `worker ${workerId}: ${reason}: its watchdog ends process ${pid}\n`)
+    writeSync(2, `worker ${workerId}: ${reason}. Its watchdog kills process ${pid}\n`)
   } catch {
-    // A pipe that takes no more.
+    // The pipe is full or closed.
   }
   process.kill(pid, 'SIGKILL')
 }
@@ -38,6 +38,6 @@ function kill(childPid: number): void {
   try {
     process.kill(childPid, 'SIGKILL')
   } catch {
-    // It has ended.
+    // The process has already ended.
   }
 }

@@ -1,11 +1,11 @@
 /**
- * The watchdog: a thread outside of the worker's event loop, which ends the process when that loop has stood still for
- * longer than a bound. A worker whose loop is blocked answers no call and cannot end itself; systemd, or `npm start`,
- * starts it again, and the next process reports why; see life.ts.
+ * The watchdog: a thread that kills the process when the worker's event loop is blocked for longer than a limit. Such a
+ * worker answers no call and cannot end itself. systemd or `npm start` restarts it, and the next process reports why;
+ * see life.ts.
  *
- *   event loop ── counts every quarter of a second ──▶ shared memory ◀── looks as often ── thread
+ *   event loop ── counts every 250 ms ──▶ shared memory ◀── checks every 250 ms ── thread
  *
- * A process that was stopped, or a machine that slept, stopped the thread as well: such a pause counts for nothing.
+ * A stopped process or a sleeping machine stops the thread too, so such a pause does not count.
  */
 import { url as inspectorUrl } from 'node:inspector'
 import { join } from 'node:path'
@@ -16,13 +16,13 @@ import { childPidsMax, type Watched, watchdogEveryMs, watchedBytes } from './wat
 
 export interface WatchdogOptions {
   workerId: string
-  /** Where the note for the next process is left. */
+  /** Folder of the note for the next process. */
   folder: string
-  /** Processes that are to end with this one: a child that hangs does not see that its parent is gone. */
+  /** Processes to kill with this one: a child that hangs does not notice that its parent is gone. */
   childPids: () => readonly number[]
 }
 
-/** Returns the function that ends the watch. A process that a debugger may hold still is not watched. */
+/** Returns the function that stops the watchdog. It does not watch a process under a debugger, which may pause it. */
 export function startWatchdog({ workerId, folder, childPids }: WatchdogOptions): () => void {
   if (inspectorUrl() !== undefined) return () => undefined
   const shared = new SharedArrayBuffer(watchedBytes)
@@ -35,7 +35,7 @@ export function startWatchdog({ workerId, folder, childPids }: WatchdogOptions):
     silentMs: budgets.workerSilentMs.value,
   }
   const thread = new Worker(new URL('./watchdog-thread.ts', import.meta.url), { workerData: watched })
-  thread.on('error', (error) => process.stderr.write(`worker ${workerId}: the watchdog ended: ${error.message}\n`))
+  thread.on('error', (error) => process.stderr.write(`worker ${workerId}: the watchdog failed: ${error.message}\n`))
   thread.unref()
   const timer = setInterval(() => {
     const pids = childPids()

@@ -1,12 +1,12 @@
 /**
- * One worker, put together: an engine, an HTTP port, slots, an outbox, heartbeats.
+ * Assembles one worker: an engine, an HTTP port, slots, an outbox, heartbeats.
  *
- *   start: receipts folder is this one's ▶ engine loads ▶ port opens ▶ what an earlier process left is accounted for ▶
- *          the edge has heard it
- *   stop:  admits nothing new ▶ open requests end, or their time is up ▶ engine ends ▶ receipts are delivered ▶ gone
+ *   start: lock the receipts folder ▶ load the engine ▶ open the port ▶ write receipts for requests of an earlier
+ *          process ▶ first accepted heartbeat
+ *   stop:  refuse new requests ▶ open requests end, or time out ▶ end the engine ▶ deliver receipts ▶ gone
  *
- * What still runs when its time is up fails with the engine: it is counted and not billed, and of it whatever has sent
- * nothing yet is handed back to the edge, which gives it to another worker.
+ * A request that is still running at the timeout fails with the engine: it is counted and not billed. If it has sent
+ * nothing yet, the edge sends it to another worker.
  */
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -34,24 +34,24 @@ export interface WorkerParts {
   /** Nine letters or digits. */
   callId: () => string
   log: (line: string) => void
-  /** What is fetched for clients; the public internet unless said. */
+  /** Which addresses to fetch for clients; by default only the public internet. */
   fetchPolicy?: FetchPolicy
 }
 
 export interface GpuWorker {
-  /** Resolves with the URL the edge knows it by. Rejects with one sentence when it cannot serve. */
+  /** Resolves with the URL in its heartbeats. Rejects with one sentence if the worker cannot serve. */
   start(): Promise<string>
-  /** Admits nothing new until what runs has ended, or its time is up, and its engine has been started anew. */
+  /** Drains: refuses new requests until the running ones end or time out. Then restarts the engine and serves again. */
   renew(): Promise<void>
-  /** Resolves when it may exit. */
+  /** Resolves when the process may exit. */
   stop(): Promise<void>
 }
 
 const deliverMs = 3_000
-/** How often the outbox is looked at for receipts that an operator made owed again; see receipts.ts. */
-const lookMs = 2_000
-/** For what failed with the engine to be told and counted. */
-const partingMs = 2_000
+/** How often the worker checks the outbox for receipts that an operator resends; see receipts.ts. */
+const outboxPollMs = 2_000
+/** Time for requests that failed with the engine to send their last answer and write their receipts. */
+const failedRequestsMs = 2_000
 
 export async function createWorker(config: Config, parts: WorkerParts): Promise<GpuWorker> {
   const { engine, now, log } = parts
@@ -60,7 +60,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
   const kid = keyIdOf(config.key)
   const folder = outboxFolder(config.home, workerId)
   const outbox = new Outbox(folder, log)
-  // Behind the outbox, which one process has at a time: what is noted there is of a process that ended.
+  // After the outbox, whose lock one process holds: so the process that is noted there has ended.
   const life = beginLife(folder, now, log)
   const slots = new Slots(config.slotsMax)
   const metrics = new Metrics()
@@ -69,7 +69,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
   let stopping = false
   let url = config.publicUrl ?? ''
   let idle: (() => void) | undefined
-  let looking: NodeJS.Timeout | undefined
+  let outboxPoll: NodeJS.Timeout | undefined
   const engineName = () => `${engine.description.engine} ${engine.description.version}`
 
   const heartbeats = new Heartbeats({ edgeUrl: config.edgeUrl, kid, key, state: heartbeat, log })
@@ -91,7 +91,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
     },
     owed: (receipt, settleFirst) => {
       metrics.settled(receipt)
-      // A pool that is short of slots needs this one back; otherwise receipts may share a call.
+      // Urgent when over half of the slots are in use: settling frees them. Otherwise receipts may share a call.
       const urgent = settleFirst || slots.holders().length * 2 > slots.max
       return delivery.owed(receipt.dispatchId, urgent)
     },
@@ -141,14 +141,14 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
     })
   }
 
-  async function drain(why: string): Promise<void> {
+  async function drain(reason: string): Promise<void> {
     state = 'draining'
-    log(`draining, because ${why}: no new requests; open ones go on`)
+    log(`draining: ${reason}. New requests are refused; open requests continue`)
     await heartbeats.beat()
     await Promise.race([emptied(), delay(config.drainMs)])
   }
 
-  /** Every slot is free, now or later. */
+  /** Resolves when every slot is free. */
   function emptied(): Promise<void> {
     return new Promise((resolve) => {
       idle = resolve
@@ -160,38 +160,38 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
     async start() {
       await engine.start()
       slots.limit(engine.description.slotsMax)
-      // A port that is in use ends this process: until then nothing of an earlier one is touched.
+      // A port in use ends this process, so an earlier process's requests are recovered only after the port is open.
       if (operatorServer && config.metricsAt) await listen(operatorServer, config.metricsAt, 'TRAMONTANE_METRICS_PORT')
       const address = await listen(server, config, 'TRAMONTANE_WORKER_PORT')
       for (const receipt of outbox.recover(engineName(), now())) metrics.settled(receipt)
       if (!config.publicUrl) url = `http://${config.host}:${address.port}`
       delivery.wake()
-      looking = setInterval(() => delivery.wake(), lookMs)
+      outboxPoll = setInterval(() => delivery.wake(), outboxPollMs)
       await heartbeats.start()
       log(`ready on ${url}: ${engine.description.modelName}, pool ${config.pool}, ${slots.max} slots`)
       return url
     },
     async renew() {
       if (state !== 'serving' || !engine.renew) return
-      await drain('the engine is started anew')
+      await drain('the engine restarts')
       if (stopping) return
       engine.renew()
       state = 'serving'
     },
     async stop() {
       stopping = true
-      await drain('this worker ends')
+      await drain('the worker shuts down')
       await engine.close()
-      // Their answers, or their refusals, are on their way.
-      await Promise.race([emptied(), delay(partingMs)])
+      // Requests that failed with the engine still write their answers and receipts.
+      await Promise.race([emptied(), delay(failedRequestsMs)])
       server.closeAllConnections()
       server.close()
-      clearInterval(looking)
+      clearInterval(outboxPoll)
       operatorServer?.closeAllConnections()
       operatorServer?.close()
       await delivery.flush(deliverMs)
       heartbeats.stop()
-      // Only one that owes nothing takes leave; any other is missed, and asked for, until it is back.
+      // A worker with pending receipts does not report `gone`: the gateway then keeps asking for them until it returns.
       if (outbox.counts().owed === 0) state = 'gone'
       await heartbeats.beat()
       life.ended()
@@ -204,7 +204,7 @@ function listen(server: Server, at: { host: string; port: number }, variable: st
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const busy = error.code === 'EADDRINUSE'
-      reject(busy ? new Error(`port ${at.port} is in use: set ${variable} to a free one`) : error)
+      reject(busy ? new Error(`port ${at.port} is in use. Set ${variable} to a free port`) : error)
     })
     server.listen(at.port, at.host, () => resolve(server.address() as AddressInfo))
   })

@@ -1,6 +1,6 @@
 /**
- * `npm run doctor -- URL`: says what an endpoint is, what holds there and what does not, and how that is mended.
- * Ends with 0 when it can be served from, 1 when not, or when nothing could be said.
+ * `npm run doctor -- URL`: identifies the engine at an endpoint, checks it against the contract, and prints how to fix
+ * what fails. Exits with 0 if a worker can use the engine, with 1 if not, or if the checks could not run.
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -36,15 +36,14 @@ async function doctor(): Promise<boolean> {
     }
     const found = await askProbe(recognise(among(name)), seen, AbortSignal.timeout(recogniseMs))
     if (statuses.length === 0)
-      throw new Unclear(`nothing answers at ${url}: start the engine there, or correct the address`)
+      throw new Unclear(`no answer from ${url}. Start the engine there, or correct the address`)
     if (!found && statuses.some((status) => status === 401 || status === 403))
       throw new Unclear(
-        `what answers at ${url} wants ${key === null ? 'a key: give it in TRAMONTANE_ENGINE_KEY' : 'another key'}`,
+        key === null
+          ? `${url} requires a key. Set TRAMONTANE_ENGINE_KEY`
+          : `${url} refuses the key. Correct TRAMONTANE_ENGINE_KEY`,
       )
-    if (!found)
-      throw new Unclear(
-        `what answers at ${url} is ${name ? `not ${name}` : 'no engine that is known here'}: correct the address, or name a --backend`,
-      )
+    if (!found) throw new Unclear(`${url} is not ${name ?? 'a known engine'}. Correct the address, or set --backend`)
     const { backend } = found
     const attached = { ...found.attached, model: model ?? found.attached.model }
     for (const line of headLines(backend, attached)) print(line)
@@ -70,17 +69,17 @@ function among(name: string | undefined) {
   if (name === undefined) return httpBackends
   const backend = findBackend(name)
   if (backend?.transport === 'http') return [backend]
-  throw new Unclear(`--backend: ${name} is none of ${httpBackends.map((each) => each.name).join(', ')}`)
+  throw new Unclear(`--backend: unknown engine ${name}. Use one of ${httpBackends.map((each) => each.name).join(', ')}`)
 }
 
 function readArguments(): { url: string; backend: string | undefined; model: string | undefined; key: string | null } {
   const text = { type: 'string' } as const
   const options = { backend: text, model: text }
   const { values, positionals } = parse(options)
-  const [url, ...rest] = positionals
-  if (url === undefined || rest.length > 0) throw new Unclear(usage)
+  const [url, ...extra] = positionals
+  if (url === undefined || extra.length > 0) throw new Unclear(usage)
   if (!/^https?:\/\/./.test(url) || !URL.canParse(url))
-    throw new Unclear(`${url} is no URL of an engine: write http://HOST:PORT`)
+    throw new Unclear(`${url} is not the URL of an engine. Use the form http://HOST:PORT`)
   return { url, backend: values.backend, model: values.model, key: process.env.TRAMONTANE_ENGINE_KEY || null }
 }
 

@@ -1,4 +1,4 @@
-/** What the doctor says, line by line. Pure. */
+/** Formats the doctor's output. Pure functions. */
 import type { Attached, Described, Trait } from '../../backends/contract/backend.ts'
 import type { CheckVerdict } from './checks.ts'
 
@@ -13,9 +13,9 @@ const words = {
 export function headLines(backend: Described, attached: Attached): string[] {
   const { version, model, contextTokens, slotsMax } = attached
   const facts = [
-    `model ${model || 'not told'}`,
-    contextTokens === null ? 'context not told' : `${contextTokens} tokens a request`,
-    ...(slotsMax === null ? [] : [`${slotsMax} at once`]),
+    `model ${model || 'not reported'}`,
+    contextTokens === null ? 'context not reported' : `${contextTokens} tokens per request`,
+    ...(slotsMax === null ? [] : [`${slotsMax} concurrent requests`]),
   ]
   return [
     `${backend.title}${version ? ` ${version}` : ''}: ${facts.join(', ')}`,
@@ -27,7 +27,7 @@ export function verdictLine(trait: Trait, { verdict, note }: CheckVerdict): stri
   return `  ${trait.padEnd(17)} ${words[verdict].padEnd(14)}${note ? ` ${note}` : ''}`.trimEnd()
 }
 
-/** A trait that stands or falls with another is mended with it. */
+/** Traits that depend on another trait, and are fixed with it. */
 const withIt: Partial<Record<Trait, Trait>> = {
   'parallel-tools': 'tools',
   'forced-tool': 'tools',
@@ -35,7 +35,7 @@ const withIt: Partial<Record<Trait, Trait>> = {
   'usage-on-abort': 'usage',
 }
 
-/** What to do about what does not hold, is estimated or is missing, where something can be done; each thing once. */
+/** Returns the known remedies for traits that fail, are estimated or are missing, each once. */
 export function remedyLines(backend: Described, verdicts: ReadonlyMap<Trait, CheckVerdict>): string[] {
   const lines = [...verdicts].flatMap(([trait, { verdict }]) => {
     if (verdict === 'yes') return []
@@ -46,7 +46,7 @@ export function remedyLines(backend: Described, verdicts: ReadonlyMap<Trait, Che
   return [...new Set(lines)]
 }
 
-/** Without these the books would be wrong: nothing is served from such a backend. */
+/** Without these traits, billing would be wrong, so a worker must not use the backend. */
 const needed: readonly Trait[] = [
   'usage',
   'usage-on-abort',
@@ -59,7 +59,7 @@ const needed: readonly Trait[] = [
 
 export type Soundness = 'sound' | 'limited' | 'unsound'
 
-/** Whether it can be served from: wholly, with what does not hold in mind, or not. */
+/** Decides whether a worker can use the engine: fully, with limits, or not at all. */
 export function soundness(attached: Attached, verdicts: ReadonlyMap<Trait, CheckVerdict>): Soundness {
   const failed = [...verdicts].filter(([, { verdict }]) => verdict === 'no').map(([trait]) => trait)
   if (attached.faults.some(({ kind }) => kind === 'broken') || failed.some((trait) => needed.includes(trait)))
@@ -68,7 +68,7 @@ export function soundness(attached: Attached, verdicts: ReadonlyMap<Trait, Check
 }
 
 export const soundnessLine: Record<Soundness, string> = {
-  sound: 'It can be served from.',
-  limited: 'It can be served from, but for what does not hold.',
-  unsound: 'It cannot be served from as it is.',
+  sound: 'A worker can use this engine.',
+  limited: 'A worker can use this engine, except for the features that do not hold.',
+  unsound: 'A worker cannot use this engine as it is.',
 }

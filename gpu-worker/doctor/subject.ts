@@ -1,6 +1,6 @@
 /**
- * What is examined: a backend that answers. The checks ask it as the worker does, through its adapter, and see all of
- * what came: text, calls, counts, and how it ended. Whether real calls are made is the transport's matter.
+ * The backend under examination. The checks send requests through its adapter, as the worker does, and see the full
+ * outcome: text, calls, counts and the end. The transport decides whether real calls are made.
  */
 import type {
   Attached,
@@ -25,24 +25,24 @@ import type { EffortWord } from '../../backends/model/effort.ts'
 import type { Counts } from '../../backends/model/money.ts'
 
 export interface SubjectRequest {
-  /** Of a chat request, without `model`. */
+  /** Body of a chat request, without `model`. */
   body: Record<string, unknown>
   effort?: EffortWord
   outputTokensMax?: number
   cacheSalt?: string
-  /** After so many deltas the answer is broken off: by us, by the connection, or by an error that the engine sends. */
+  /** Breaks the answer off after this many deltas: by the client, by the connection, or by an error from the engine. */
   breakOff?: { after: number; by: 'client' | 'connection' | 'error' }
   /** Called with every delta. */
   onDelta?: () => Promise<void>
 }
 
 export interface SubjectOutcome {
-  /** By the adapter before a call was made, or by the engine. */
+  /** Refusal by the adapter before the call, or by the engine. */
   refusal: BackendFailure | undefined
   content: string
   reasoning: string
   calls: WireCall[]
-  /** Undefined: the answer did not end, and `failed` says why, unless it was broken off by the client. */
+  /** Undefined if the answer did not end. `failed` has the reason, unless the client broke it off. */
   finishReason: FinishReason | undefined
   failed: string | undefined
   counts: Counts
@@ -55,9 +55,9 @@ export interface Subject {
   readonly capabilities: Capabilities
   readonly truth: Truth
   readonly contextTokens: number | null
-  ask(ask: SubjectRequest): Promise<SubjectOutcome>
-  /** Tokens of the prompt, as counted before anything is generated; undefined where it cannot be. */
-  count(ask: SubjectRequest): Promise<number | undefined>
+  ask(request: SubjectRequest): Promise<SubjectOutcome>
+  /** Counts the tokens of the prompt before anything is generated; undefined if the backend cannot. */
+  count(request: SubjectRequest): Promise<number | undefined>
   countText(text: string): Promise<number | undefined>
   load(): Promise<Load>
   health(): Promise<Health>
@@ -69,66 +69,66 @@ export interface OpenAnswer {
   headers: HttpAnswer['headers']
   body: AsyncIterable<Uint8Array>
 }
-/** Makes a call; rejects when nobody answers. The body ends or throws with the signal. */
+/** Makes a call; rejects without an answer. The body ends or throws when the signal aborts. */
 export type Transport = (call: HttpCall, signal: AbortSignal) => Promise<OpenAnswer>
 
-/** @param within the most milliseconds that one answer may take, as a signal for each */
+/** @param within returns a signal that aborts after the time limit of one answer */
 export function httpSubject(
   backend: HttpBackend,
   attached: Attached,
   open: Transport,
   within: () => AbortSignal,
 ): Subject {
-  let asked = 0
-  const probe = <T>(what: Probe<T>) => askProbe(what, open, within())
+  let requestCount = 0
+  const run = <T>(probe: Probe<T>) => askProbe(probe, open, within())
   return {
     capabilities: attached.capabilities,
     truth: backend.truth,
     contextTokens: attached.contextTokens,
-    health: () => probe(backend.health),
-    load: () => probe(backend.load),
-    async count(ask) {
-      const what = backend.count?.(chatOf(ask), orderOf(ask, 0), attached)
-      const counted = what && (await probe(what))
+    health: () => run(backend.health),
+    load: () => run(backend.load),
+    async count(request) {
+      const probe = backend.count?.(chatOf(request), orderOf(request, 0), attached)
+      const counted = probe && (await run(probe))
       return typeof counted === 'number' ? counted : undefined
     },
     async countText(text) {
-      const what = backend.countText?.(text, attached)
-      return what && (await probe(what))
+      const probe = backend.countText?.(text, attached)
+      return probe && (await run(probe))
     },
-    async ask(ask) {
-      const chat = chatOf(ask)
-      const order = orderOf(ask, ++asked)
-      const request = backend.request(chat, order, attached)
-      if (!request.ok) return refused(request)
+    async ask(request) {
+      const chat = chatOf(request)
+      const terms = orderOf(request, ++requestCount)
+      const built = backend.request(chat, terms, attached)
+      if (!built.ok) return refused(built)
       const left = new AbortController()
-      const opened = await open(request.call, AbortSignal.any([left.signal, within()]))
+      const opened = await open(built.call, AbortSignal.any([left.signal, within()]))
       if (opened.status !== 200) {
         const { status, headers } = opened
         return refused(backend.failure({ status, headers, body: await textOf(opened.body) }))
       }
-      const meter = createMeter(backend.truth, promptTokensMax(chat, request.call.body), false)
-      const outcome = { ...empty(), warnings: request.warnings }
-      await readAnswer(ask, opened, backend.reader(order, opened.streams), (event) => take(outcome, meter, event))
+      const meter = createMeter(backend.truth, promptTokensMax(chat, built.call.body), false)
+      const outcome = { ...empty(), warnings: built.warnings }
+      await readAnswer(request, opened, backend.reader(terms, opened.streams), (event) => take(outcome, meter, event))
       left.abort()
       return { ...outcome, counts: meter.counts, estimated: meter.estimated }
     },
   }
 }
 
-/** Feeds the reader, and breaks off as asked. */
+/** Feeds the answer to the reader, and breaks it off if the request says so. */
 async function readAnswer(
-  ask: SubjectRequest,
+  request: SubjectRequest,
   opened: OpenAnswer,
   reader: ResponseReader,
   take: (event: BackendEvent) => number,
 ): Promise<void> {
-  const { after, by } = ask.breakOff ?? { after: Number.POSITIVE_INFINITY, by: 'client' as const }
+  const { after, by } = request.breakOff ?? { after: Number.POSITIVE_INFINITY, by: 'client' as const }
   let deltas = 0
   for await (const bytes of opened.body) {
-    for (const piece of ask.breakOff ? pieces(bytes) : [bytes]) {
+    for (const piece of request.breakOff ? pieces(bytes) : [bytes]) {
       for (const event of reader.push(piece)) deltas = take(event)
-      await ask.onDelta?.()
+      await request.onDelta?.()
       if (deltas < after) continue
       if (by === 'client') return
       if (by === 'error') for (const event of reader.push(errorFrame)) take(event)
@@ -139,7 +139,7 @@ async function readAnswer(
   for (const event of reader.end()) take(event)
 }
 
-/** Cut behind every event: a fast engine sends its whole answer at once, and there is no middle of it otherwise. */
+/** Splits after every event, because a fast engine sends its whole answer in one chunk, which has no middle. */
 function* pieces(bytes: Uint8Array): Iterable<Uint8Array> {
   let from = 0
   for (let at = 1; at < bytes.length; at++) {
@@ -201,19 +201,19 @@ async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
   return text
 }
 
-export function chatOf(ask: SubjectRequest): Chat {
-  const read = readChat({ model: 'examined', temperature: 0, stream: true, ...ask.body })
-  if (!read.ok) throw new Error(`a check asks wrongly: ${read.message}`)
+export function chatOf(request: SubjectRequest): Chat {
+  const read = readChat({ model: 'examined', temperature: 0, stream: true, ...request.body })
+  if (!read.ok) throw new Error(`a check sends an invalid request: ${read.message}`)
   return read.chat
 }
 
-export function orderOf(ask: SubjectRequest, number: number): RequestTerms {
+export function orderOf(request: SubjectRequest, number: number): RequestTerms {
   return {
     requestId: `check-${number}`,
-    effort: ask.effort ?? 'none',
-    outputTokensMax: ask.outputTokensMax ?? 128,
+    effort: request.effort ?? 'none',
+    outputTokensMax: request.outputTokensMax ?? 128,
     priority: 0,
-    cacheSalt: ask.cacheSalt ?? '',
+    cacheSalt: request.cacheSalt ?? '',
   }
 }
 

@@ -1,10 +1,10 @@
 /**
- * Fetches what a client points at, and lets nobody use that to reach into the operator's network.
+ * Fetches a client's URL without letting the client reach into the operator's network.
  *
- * A name is resolved once; every address that it has must be public, and the connection is made to exactly these: a
- * name that changes its mind between check and connection gains nothing. Each redirect is a new address, checked the
- * same way. Only https on its own port, no credentials, no cookies, no proxy, no compression (a bound on bytes then is
- * a bound on bytes), and one deadline for all of it.
+ * A host name is resolved once. Every address must be public, and the connection goes to exactly these addresses, so a
+ * name that resolves differently after the check gains nothing. Each redirect is checked the same way. Only https on
+ * port 443, no credentials, no cookies, no proxy, no compression (so the byte limit holds), and one deadline for the
+ * whole fetch.
  */
 import { lookup } from 'node:dns/promises'
 import { get as getPlain, type IncomingMessage, type RequestOptions } from 'node:http'
@@ -13,7 +13,7 @@ import { isIP, type LookupFunction } from 'node:net'
 import { isPublicAddress } from './address.ts'
 
 export interface FetchPolicy {
-  /** Protocols with their only ports. */
+  /** Allowed protocols, each with its only port. */
   ports: Readonly<Record<string, number | 'any'>>
   allowed: (address: string) => boolean
   resolve: (hostname: string) => Promise<{ address: string; family: number }[]>
@@ -28,17 +28,17 @@ export const publicPolicy: FetchPolicy = {
 export interface FetchBounds {
   bytesMax: number
   timeoutMs: number
-  /** What is wanted, as an `accept` header. */
+  /** Value of the `accept` header. */
   accept: string
 }
 
 export type Fetched = { ok: true; bytes: Uint8Array<ArrayBuffer> } | { ok: false; message: string }
 
 const redirectsMax = 3
-/** Longer than any file server needs. */
+/** More than any file server needs. */
 const headerBytesMax = 16 * 1024
 
-/** Refuses with one sentence for the client, which tells nothing of the network. Rejects only when `signal` aborts. */
+/** A refusal is one sentence that reveals nothing about the network. Rejects only when `signal` aborts. */
 export async function fetchGuarded(
   address: string,
   bounds: FetchBounds,
@@ -73,11 +73,11 @@ async function hop(
     const status = response.statusCode ?? 0
     const { location } = response.headers
     if (status >= 300 && status < 400 && location !== undefined) {
-      if (redirects === redirectsMax) throw new FetchRefusal(`it is redirected more than ${redirectsMax} times`)
-      if (!URL.canParse(location, url)) throw new FetchRefusal('it is redirected to something that is no address')
+      if (redirects === redirectsMax) throw new FetchRefusal(`it redirects more than ${redirectsMax} times`)
+      if (!URL.canParse(location, url)) throw new FetchRefusal('it redirects to an invalid URL')
       return await hop(new URL(location, url), redirects + 1, bounds, signal, policy)
     }
-    if (status !== 200) throw new FetchRefusal(`its host answered ${status}`)
+    if (status !== 200) throw new FetchRefusal(`its host returned status ${status}`)
     return { ok: true, bytes: await readAll(response, bounds.bytesMax) }
   } finally {
     response.destroy()
@@ -86,13 +86,13 @@ async function hop(
 
 function checkUrl(url: URL, { ports }: FetchPolicy): void {
   const port = ports[url.protocol]
-  if (port === undefined) throw new FetchRefusal('only https addresses are fetched')
-  if (url.username !== '' || url.password !== '') throw new FetchRefusal('an address with a password is not fetched')
-  if (port !== 'any' && url.port !== '' && url.port !== String(port))
-    throw new FetchRefusal('only port 443 is fetched from')
+  if (port === undefined) throw new FetchRefusal('only https URLs are allowed')
+  if (url.username !== '' || url.password !== '')
+    throw new FetchRefusal('a URL with a user name or password is not allowed')
+  if (port !== 'any' && url.port !== '' && url.port !== String(port)) throw new FetchRefusal('only port 443 is allowed')
 }
 
-/** The addresses to connect to; all of them were checked. */
+/** Returns the addresses to connect to, all checked. */
 async function pin(url: URL, policy: FetchPolicy, signal: AbortSignal) {
   const host = url.hostname.replace(/^\[|\]$/g, '')
   const family = isIP(host)
@@ -102,7 +102,7 @@ async function pin(url: URL, policy: FetchPolicy, signal: AbortSignal) {
   return addresses
 }
 
-/** Name look-ups cannot be called off, so their end is not waited for. */
+/** A name lookup cannot be cancelled, so an abort does not wait for its end. */
 async function orAbort<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
   const aborted = Promise.withResolvers<never>()
   const abort = () => aborted.reject(signal.reason)
@@ -143,7 +143,8 @@ function open(
 
 async function readAll(response: IncomingMessage, bytesMax: number): Promise<Uint8Array<ArrayBuffer>> {
   const encoding = response.headers['content-encoding']
-  if (encoding !== undefined && encoding !== 'identity') throw new FetchRefusal('its host sends it compressed')
+  if (encoding !== undefined && encoding !== 'identity')
+    throw new FetchRefusal('its host sends it compressed, which is not supported')
   const tooLarge = `it is larger than ${bytesMax} bytes`
   if (Number(response.headers['content-length'] ?? 0) > bytesMax) throw new FetchRefusal(tooLarge)
   const parts: Buffer[] = []

@@ -1,13 +1,12 @@
 /**
- * What a request points at becomes what an engine can take: images in data URLs whose type is what their bytes say,
- * and documents as text, with pictures of their pages where the engine sees.
+ * Converts a request's media to what the engine accepts: images as data URLs whose type matches their bytes, and
+ * documents as text, with page images if the engine has vision.
  *
- *   before the request holds a slot    readMedia: documents are read, addresses are fetched, both go to the shelf
- *   when its dispatch comes            keptMedia: they come from the shelf, or the dispatch is refused
+ *   before the request holds a slot    readMedia: reads documents, fetches URLs, stores the results in the cache
+ *   when its dispatch arrives          cachedMedia: takes them from the cache, or refuses the dispatch
  *
- * The edge has counted and bounded what it could see; here everything is checked again by what it really is. A
- * conversation's next turn brings the same document again, so what was read is kept for a while: for the same tenant
- * only, and in bounded memory.
+ * The edge has checked sizes as far as it could; the worker checks the actual bytes. The next turn of a conversation
+ * brings the same document again, so results are cached for a limited time, per tenant and in limited memory.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat, Message, Part } from '../../backends/model/chat.ts'
@@ -43,13 +42,13 @@ export interface MediaParts {
 }
 
 export interface MediaFor {
-  /** Whether the engine sees. Where it does not, images are left to its own refusal and documents become text. */
+  /** Whether the engine has vision. Without it, the engine refuses images itself, and documents become text. */
   vision: boolean
-  /** Nobody else gets what was read for this one. */
+  /** The tenant. Cached media are never shared between owners. */
   owner: string
 }
 
-/** `media_missing`: something of it must be read first. */
+/** `media_missing`: at least one part is not in the cache and must be read first. */
 export interface MediaMissing {
   ok: false
   code: 'media_missing'
@@ -61,30 +60,34 @@ export type ResolvedMedia = { ok: true; chat: Chat } | EngineRefusal
 type Resolved = { ok: true; parts: Part[] } | { ok: false; message: string }
 
 /**
- * Reads what the request does not carry ready for use. The first failure stops all other work of the request. Rejects
- * only when `signal` aborts.
+ * Reads the media that the request does not carry in a usable form. The first failure stops all other reading for the
+ * request. Rejects only when `signal` aborts.
  */
 export function readMedia(chat: Chat, parts: MediaParts, media: MediaFor, signal: AbortSignal): Promise<ResolvedMedia> {
   const wanted = (part: Part) => isWanted(part, media) && needsReading(part)
   return resolve(chat, wanted, (part, stop) => readPart(part, parts, media, stop), signal)
 }
 
-/** Nothing is fetched and no document is read. */
+/** Takes media only from the cache and from the request itself: fetches no URL and reads no document. */
 export async function cachedMedia(
   chat: Chat,
   parts: MediaParts,
   media: MediaFor,
 ): Promise<ResolvedMedia | MediaMissing> {
   let missing = false
-  const keep = async (part: MediaPart): Promise<Resolved> => {
+  const fromCache = async (part: MediaPart): Promise<Resolved> => {
     if (!needsReading(part)) return imageIn(part.url)
-    const kept = await parts.mediaCache.get(media.owner, keyOf(part, media))
-    missing ||= !kept
-    return kept ? { ok: true, parts: kept } : { ok: false, message: 'it must be read first' }
+    const cached = await parts.mediaCache.get(media.owner, keyOf(part, media))
+    missing ||= !cached
+    return cached ? { ok: true, parts: cached } : { ok: false, message: 'must be read first' }
   }
-  const resolved = await resolve(chat, (part) => isWanted(part, media), keep, new AbortController().signal)
+  const resolved = await resolve(chat, (part) => isWanted(part, media), fromCache, new AbortController().signal)
   if (!missing) return resolved
-  return { ok: false, code: 'media_missing', message: 'messages: its media must be read before it is dispatched' }
+  return {
+    ok: false,
+    code: 'media_missing',
+    message: 'messages: the media must be read before the request is dispatched',
+  }
 }
 
 async function resolve(
@@ -123,7 +126,7 @@ async function resolve(
 
 const tooMuch = refuse(
   'messages',
-  `its images and documents have more than ${budgets.mediaBytes.value} bytes when read. Send fewer or smaller ones`,
+  `the images and documents have more than ${budgets.mediaBytes.value} bytes when read. Send fewer or smaller ones`,
 )
 
 function isWanted(part: Part, { vision }: MediaFor): boolean {
@@ -131,24 +134,24 @@ function isWanted(part: Part, { vision }: MediaFor): boolean {
 }
 
 async function eachOfFew<Item>(items: readonly Item[], atOnce: number, work: (item: Item) => Promise<void>) {
-  const left = items.values()
+  const remaining = items.values()
   const lane = async () => {
-    for (const item of left) await work(item)
+    for (const item of remaining) await work(item)
   }
   await Promise.all(Array.from({ length: atOnce }, lane))
 }
 
 async function readPart(part: MediaPart, parts: MediaParts, media: MediaFor, signal: AbortSignal): Promise<Resolved> {
   const key = keyOf(part, media)
-  const kept = await parts.mediaCache.get(media.owner, key)
-  if (kept) return { ok: true, parts: kept }
+  const cached = await parts.mediaCache.get(media.owner, key)
+  if (cached) return { ok: true, parts: cached }
   signal.throwIfAborted()
   const bytes = await fetchBytes(part, parts, signal)
   if (!bytes.ok) return bytes
   const resolved =
     part.kind === 'image' ? image(bytes.bytes, parts) : await document(part.name, bytes.bytes, parts, media, signal)
   if (resolved.ok && !(await parts.mediaCache.put(media.owner, key, resolved.parts)))
-    return { ok: false, message: `the ${part.kind} is too large when read: send less of it` }
+    return { ok: false, message: `the ${part.kind} is too large when read. Send a smaller one` }
   return resolved
 }
 
@@ -166,10 +169,10 @@ async function fetchBytes(part: MediaPart, parts: MediaParts, signal: AbortSigna
     return bytes ? { ok: true as const, bytes } : { ok: false as const, message: 'must be base64 in its data URL' }
   }
   const fetched = await parts.fetch(url, { bytesMax: bytesMax[kind], accept: accepted[kind] }, signal)
-  return fetched.ok ? fetched : { ok: false as const, message: `the ${kind} was not fetched: ${fetched.message}` }
+  return fetched.ok ? fetched : { ok: false as const, message: `the ${kind} cannot be fetched: ${fetched.message}` }
 }
 
-/** One that came with the request. */
+/** Reads an image that the request carries as a data URL. */
 function imageIn(url: string): Resolved {
   const data = dataImage(url)
   if (!data) return { ok: false, message: 'must be base64 in its data URL' }
@@ -186,12 +189,12 @@ function imageOf({ format }: ImageHead, base64: string): Resolved {
   return { ok: true, parts: [{ kind: 'image', url: `data:image/${format};base64,${base64}` }] }
 }
 
-/** What the image is by its first bytes, or why it is not taken. */
+/** Identifies the image by its first bytes, or returns the reason to refuse it. */
 function headOf(start: Uint8Array<ArrayBuffer>, bytes: number): ImageHead | string {
   if (bytes > imageBytesMax) return imageTooLarge
   const head = sniffImage(start)
   if (!head) return imageUnknown
-  if (!head.size) return 'the image is cut off: send all of it'
+  if (!head.size) return 'the image is incomplete. Send the whole file'
   const tokens = imageHeadTokens(head)
   return typeof tokens === 'string' ? tokens : head
 }
@@ -208,26 +211,29 @@ async function document(
   const read = await readPdf(bytes, vision, signal)
   if (!read.ok) return { ok: false, message: unread(read) }
   if (!vision && read.pages.every(({ text }) => text === ''))
-    return { ok: false, message: 'the document has no text, only pictures, and this engine has no vision' }
+    return {
+      ok: false,
+      message: 'the document has only pictures and no text, and the engine has no vision. Send a document with text',
+    }
   return { ok: true, parts: pagesOf(name, read.pages, toBase64) }
 }
 
 function unread(read: Extract<ReadPdf, { ok: false }>): string {
   switch (read.reason) {
     case 'locked':
-      return 'the document is encrypted: send it without a password'
+      return 'the document is encrypted. Send it without a password'
     case 'broken':
-      return 'the document cannot be read, it is damaged or too large to be opened: save it anew'
+      return 'the document cannot be read: it is damaged, or too large to open. Save it again, or send fewer pages'
     case 'pages':
-      return `the document has ${read.pages} pages, more than are read at once: send fewer pages`
+      return `the document has ${read.pages} pages, more than ${budgets.pdfPages.value}. Send fewer pages`
     case 'text':
-      return 'the document has too much text: send fewer pages'
+      return `the document has more than ${budgets.pdfCharacters.value} characters of text. Send fewer pages`
     case 'time':
-      return 'the document took too long to be read: send fewer or simpler pages'
+      return 'the document took too long to read. Send fewer or simpler pages'
   }
 }
 
-/** Each page's text under its number, and its picture after it. */
+/** Returns each page's text under its page number, followed by its page image. */
 function pagesOf(
   name: string,
   pages: readonly { text: string; picture: Uint8Array | null }[],

@@ -1,24 +1,24 @@
 /**
- * Reads one PDF, in a thread of its own that ends with it: PDFium, the reader of Chrome, compiled to WebAssembly. What a
- * file can do there is bounded by the sandbox, by the memory below, and by the time after which the thread is killed.
+ * Reads one PDF in its own thread, with PDFium (Chrome's PDF reader) compiled to WebAssembly. The sandbox, the memory
+ * limit below and the time limit of the thread bound what a file can do.
  */
 import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { crc32, deflateSync } from 'node:zlib'
 import type { PdfPage, PdfRequest, ReadPdf } from './pdf.ts'
 
-const order = workerData as PdfRequest
+const job = workerData as PdfRequest
 const wasmPageBytes = 65_536
-/** Below the engine, whose tokens others wait for. */
+/** Below the priority of the engine, because clients wait for its tokens. */
 const niceness = 10
 
-// On Linux this is the priority of this thread alone. On another system it would be the whole worker's.
+// On Linux this sets the priority of this thread only. On other systems it would apply to the whole worker.
 if (process.platform === 'linux') setPriority(0, niceness)
 
-// Emscripten asks for more by this call and takes an exception for "no".
+// Emscripten requests more memory by this call, and treats an exception as a refusal.
 const { grow } = WebAssembly.Memory.prototype
 WebAssembly.Memory.prototype.grow = function (this: WebAssembly.Memory, pages: number): number {
-  if (this.buffer.byteLength + pages * wasmPageBytes > order.memoryBytesMax) throw new RangeError('no more memory')
+  if (this.buffer.byteLength + pages * wasmPageBytes > job.memoryBytesMax) throw new RangeError('no more memory')
   return grow.call(this, pages)
 }
 
@@ -28,7 +28,7 @@ async function read(): Promise<ReadPdf> {
   const library = await PDFiumLibrary.init()
   let document: Awaited<ReturnType<typeof library.loadDocument>>
   try {
-    document = await library.loadDocument(order.bytes)
+    document = await library.loadDocument(job.bytes)
   } catch (error) {
     return {
       ok: false,
@@ -37,14 +37,14 @@ async function read(): Promise<ReadPdf> {
   }
   const count = document.getPageCount()
   if (count < 1) return { ok: false, reason: 'broken' }
-  if (count > order.pagesMax) return { ok: false, reason: 'pages', pages: count }
+  if (count > job.pagesMax) return { ok: false, reason: 'pages', pages: count }
   const pages: PdfPage[] = []
   let characters = 0
   for (const page of document.pages()) {
     const text = cleaned(page.getText())
     characters += text.length
-    if (characters > order.charactersMax) return { ok: false, reason: 'text' }
-    const picture = page.number < order.picturesMax ? await pictureOf(page) : null
+    if (characters > job.charactersMax) return { ok: false, reason: 'text' }
+    const picture = page.number < job.picturesMax ? await pictureOf(page) : null
     pages.push({ text, picture })
   }
   return { ok: true, pages }
@@ -54,7 +54,7 @@ type PdfiumPage = ReturnType<Awaited<ReturnType<InstanceType<typeof PDFiumLibrar
 
 async function pictureOf(page: PdfiumPage): Promise<Uint8Array<ArrayBuffer>> {
   const { originalWidth, originalHeight } = page.getOriginalSize()
-  const scale = order.pictureSide / Math.max(1, originalWidth, originalHeight)
+  const scale = job.pictureSide / Math.max(1, originalWidth, originalHeight)
   const { data } = await page.render({
     scale: Math.min(scale, 4),
     colorSpace: 'Gray',
@@ -63,7 +63,7 @@ async function pictureOf(page: PdfiumPage): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(data)
 }
 
-/** Greyscale, eight bits, no filter. */
+/** Encodes a PNG: greyscale, eight bits, no filter. */
 function png(pixels: Uint8Array, width: number, height: number): Uint8Array {
   const rows = Buffer.alloc((width + 1) * height)
   for (let row = 0; row < height; row++)
@@ -85,7 +85,7 @@ function chunk(name: string, data: Buffer): Buffer {
   return Buffer.concat([ends.subarray(0, 4), body, ends.subarray(4)])
 }
 
-/** A word that is split over two lines is marked by U+0002 or U+FFFE. What no tokenizer takes is left out. */
+/** Joins words that PDFium marks as split (U+0002 or U+FFFE), and removes characters that no tokenizer accepts. */
 function cleaned(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: PDFium writes it
   const splitWord = /[\u0002\ufffe]\r?\n?/g

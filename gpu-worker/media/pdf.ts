@@ -1,6 +1,6 @@
 /**
- * PDFs as text, and as pictures of their pages for an engine that sees, each read in a thread that is killed at its
- * bounds. A page's picture costs as much processor as many tokens, so the threads give way to the engine's.
+ * Reads PDFs as text, and as page images for an engine with vision. Each PDF is read in a thread that is killed at its
+ * limits. A page image costs as much CPU time as many tokens, so the threads run at a lower priority than the engine.
  */
 import { Worker } from 'node:worker_threads'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -9,7 +9,7 @@ export interface PdfRequest {
   bytes: Uint8Array<ArrayBuffer>
   pagesMax: number
   charactersMax: number
-  /** Of so many of the first pages. */
+  /** Render this many of the first pages. */
   picturesMax: number
   /** The longest side of a picture, in pixels. */
   pictureSide: number
@@ -34,19 +34,19 @@ export const pdfBounds = {
   memoryBytesMax: budgets.pdfMemoryBytes.value,
 }
 export const pdfPicturesMax = budgets.pdfPictures.value
-/** For JavaScript in addition to the sandbox's own memory. */
+/** Heap limit for JavaScript, in addition to the sandbox's memory. */
 const heapMb = 128
 
-/** How many threads read at a time is the caller's affair. Rejects only when `signal` aborts. */
-export function readPdf(order: PdfRequest, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
+/** The caller limits the number of concurrent threads. Rejects only when `signal` aborts. */
+export function readPdf(request: PdfRequest, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
   if (signal.aborted) return Promise.reject(signal.reason)
-  return readInThread(order, timeoutMs, signal)
+  return readInThread(request, timeoutMs, signal)
 }
 
-function readInThread(order: PdfRequest, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
+function readInThread(request: PdfRequest, timeoutMs: number, signal: AbortSignal): Promise<ReadPdf> {
   return new Promise((resolve, reject) => {
     const thread = new Worker(new URL('./pdf-thread.ts', import.meta.url), {
-      workerData: order,
+      workerData: request,
       env: {},
       stdin: false,
       stdout: true,
@@ -66,7 +66,7 @@ function readInThread(order: PdfRequest, timeoutMs: number, signal: AbortSignal)
     }
     signal.addEventListener('abort', abort, { once: true })
     thread.once('message', end)
-    // A trap of the sandbox, or its memory's end.
+    // The sandbox trapped, or its memory ran out.
     thread.once('error', () => end({ ok: false, reason: 'broken' }))
     thread.once('exit', () => end({ ok: false, reason: 'broken' }))
   })

@@ -1,4 +1,4 @@
-/** Reading media with the world around it: the network behind its guard, the readers of PDFs, one clock and one shelf. */
+/** Connects the reading of media with guarded fetches, a limited number of PDF readers, a timer and the cache. */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { Refusal } from '../../backends/wire/dispatch.ts'
@@ -23,13 +23,13 @@ const mediaCacheAgeMs = 5 * 60_000
 const mediaMs = budgets.mediaMs.value
 
 export interface MediaReader {
-  /** Reads what must be read, and keeps it. Rejects only when `signal` aborts. */
+  /** Reads documents and fetches URLs, and caches the results. Rejects only when `signal` aborts. */
   read(chat: Chat, media: MediaFor, signal: AbortSignal): Promise<ResolvedMedia | ({ ok: false } & Refusal)>
-  /** What a dispatch takes: from the shelf, and from its own data URLs. */
+  /** Resolves the media of a dispatch from the cache and from its own data URLs. */
   kept(chat: Chat, media: MediaFor): Promise<ResolvedMedia | MediaMissing>
 }
 
-/** @param policy what may be fetched; another one than the public internet is for tests */
+/** @param policy which addresses may be fetched; tests set one other than the public internet */
 export function createResolver(now: () => number, policy: FetchPolicy = publicPolicy): MediaReader {
   const encoder = new TextEncoder()
   const digestOf = (text: string) => digest(encoder.encode(text))
@@ -42,15 +42,15 @@ export function createResolver(now: () => number, policy: FetchPolicy = publicPo
   const readers = new FairGate({
     atOnce: budgets.pdfReaders.value,
     perOwner: budgets.pdfReadersPerTenant.value,
-    // Every document that may be read at all may wait.
+    // Every document that the media gate admits may wait here.
     waiting: budgets.mediaReadingPerWorker.value * budgets.mediaAtOnce.value,
     waitingPerOwner: budgets.mediaReadingPerTenant.value * budgets.mediaAtOnce.value,
   })
   const partsFor = (owner: string, timer: WorkTimer): MediaParts => ({
     fetch: (url, wanted, signal) => fetchGuarded(url, { ...wanted, timeoutMs: fetchTimeoutMs }, signal, policy),
     readPdf: (bytes, pictures, signal) => {
-      const order = { bytes, ...pdfBounds, picturesMax: pictures ? pdfPicturesMax : 0 }
-      return inTurn(readers, owner, timer, signal, () => readPdf(order, mediaMs, signal))
+      const request = { bytes, ...pdfBounds, picturesMax: pictures ? pdfPicturesMax : 0 }
+      return inTurn(readers, owner, timer, signal, () => readPdf(request, mediaMs, signal))
     },
     toBase64: (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64'),
     mediaCache,
@@ -73,7 +73,7 @@ export function createResolver(now: () => number, policy: FetchPolicy = publicPo
   }
 }
 
-/** The time that a fetch or a PDF takes passes; the time that it waits for other tenants' PDFs does not. */
+/** Counts the time of fetches and PDF reads, but not the time that they wait for other tenants' PDFs. */
 function timed(parts: MediaParts, timer: WorkTimer): MediaParts {
   const during = async <Value>(work: () => Promise<Value>) => {
     timer.begin()
@@ -81,8 +81,8 @@ function timed(parts: MediaParts, timer: WorkTimer): MediaParts {
   }
   return {
     ...parts,
-    fetch: (...asked) => during(() => parts.fetch(...asked)),
-    readPdf: (...asked) => during(() => parts.readPdf(...asked)),
+    fetch: (...args) => during(() => parts.fetch(...args)),
+    readPdf: (...args) => during(() => parts.readPdf(...args)),
   }
 }
 
@@ -106,11 +106,11 @@ async function inTurn(
 const tooSlow: ResolvedMedia = {
   ok: false,
   code: 'invalid_value',
-  message: `messages: its images and documents took longer than ${mediaMs / 1_000} seconds. Send fewer or simpler ones`,
+  message: `messages: reading the images and documents took longer than ${mediaMs / 1_000} seconds. Send fewer or simpler ones`,
   param: 'messages',
 }
 const readersBusy = {
   ok: false as const,
   code: mediaBusy.worker,
-  message: 'documents: every reader was busy with other requests. Try again soon',
+  message: 'documents: every reader is busy with other requests. Retry in a moment',
 }

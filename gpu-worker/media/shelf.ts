@@ -1,14 +1,14 @@
 /**
- * What was read of documents and addresses, for a while: bounded in bytes and age, in all and for each tenant. Beyond a
- * tenant's share its own oldest goes first; beyond all, the oldest of the tenant that has most. So one tenant's media
- * never push out what a tenant with little has.
+ * Cache of documents and images that were read, limited in age and in bytes, in all and per tenant. Over a tenant's
+ * share, the cache drops that tenant's oldest entry; over the total, the oldest entry of the largest tenant. So a
+ * tenant with many media never evicts those of a tenant with few.
  */
 import type { Part } from '../../backends/model/chat.ts'
 
 export interface MediaCacheBounds {
   bytesMax: number
   bytesPerOwnerMax: number
-  /** An address may show something else by then. */
+  /** Limits staleness: the content at a URL may change. */
   ageMaxMs: number
 }
 
@@ -18,9 +18,9 @@ interface CachedMedia {
   at: number
 }
 
-/** One owner's, in the order of use. */
+/** One owner's entries, least recently used first. */
 interface Share {
-  kept: Map<string, CachedMedia>
+  entries: Map<string, CachedMedia>
   bytes: number
 }
 
@@ -31,7 +31,7 @@ export class MediaCache {
   readonly #shares = new Map<string, Share>()
   #bytes = 0
 
-  /** @param digest of a key, which may be as long as a document */
+  /** @param digest hashes a key, because a key may be as long as a document */
   constructor(bounds: MediaCacheBounds, digest: (text: string) => Promise<string>, now: () => number) {
     this.#bounds = bounds
     this.#digest = digest
@@ -45,23 +45,23 @@ export class MediaCache {
   async get(owner: string, key: string): Promise<Part[] | undefined> {
     const name = await this.#digest(key)
     const share = this.#shares.get(owner)
-    const kept = share?.kept.get(name)
-    if (!share || !kept) return undefined
-    this.#take(owner, share, name, kept)
-    if (this.#now() - kept.at > this.#bounds.ageMaxMs) return undefined
-    this.#lay(owner, name, kept)
-    return kept.parts
+    const entry = share?.entries.get(name)
+    if (!share || !entry) return undefined
+    this.#remove(owner, share, name, entry)
+    if (this.#now() - entry.at > this.#bounds.ageMaxMs) return undefined
+    this.#add(owner, name, entry)
+    return entry.parts
   }
 
-  /** False where it is larger than the owner's share. */
+  /** Returns false for media larger than the owner's share. */
   async put(owner: string, key: string, parts: Part[]): Promise<boolean> {
     const name = await this.#digest(key)
     const bytes = bytesOf(parts)
     if (bytes > this.#bounds.bytesPerOwnerMax || bytes > this.#bounds.bytesMax) return false
     const share = this.#shares.get(owner)
-    const old = share?.kept.get(name)
-    if (share && old) this.#take(owner, share, name, old)
-    this.#lay(owner, name, { parts, bytes, at: this.#now() })
+    const old = share?.entries.get(name)
+    if (share && old) this.#remove(owner, share, name, old)
+    this.#add(owner, name, { parts, bytes, at: this.#now() })
     while ((this.#shares.get(owner)?.bytes ?? 0) > this.#bounds.bytesPerOwnerMax) this.#dropOldest(owner)
     while (this.#bytes > this.#bounds.bytesMax) this.#dropOldest(this.#largest())
     return true
@@ -69,38 +69,38 @@ export class MediaCache {
 
   #largest(): string {
     let largest = ''
-    let most = -1
+    let maxBytes = -1
     for (const [owner, { bytes }] of this.#shares) {
-      if (bytes <= most) continue
+      if (bytes <= maxBytes) continue
       largest = owner
-      most = bytes
+      maxBytes = bytes
     }
     return largest
   }
 
   #dropOldest(owner: string): void {
     const share = this.#shares.get(owner)
-    const [oldest] = share?.kept ?? []
-    if (share && oldest) this.#take(owner, share, ...oldest)
+    const [oldest] = share?.entries ?? []
+    if (share && oldest) this.#remove(owner, share, ...oldest)
   }
 
-  #lay(owner: string, name: string, kept: CachedMedia): void {
-    const share = this.#shares.get(owner) ?? { kept: new Map<string, CachedMedia>(), bytes: 0 }
+  #add(owner: string, name: string, entry: CachedMedia): void {
+    const share = this.#shares.get(owner) ?? { entries: new Map<string, CachedMedia>(), bytes: 0 }
     this.#shares.set(owner, share)
-    share.kept.set(name, kept)
-    share.bytes += kept.bytes
-    this.#bytes += kept.bytes
+    share.entries.set(name, entry)
+    share.bytes += entry.bytes
+    this.#bytes += entry.bytes
   }
 
-  #take(owner: string, share: Share, name: string, kept: CachedMedia): void {
-    share.kept.delete(name)
-    share.bytes -= kept.bytes
-    this.#bytes -= kept.bytes
-    if (share.kept.size === 0) this.#shares.delete(owner)
+  #remove(owner: string, share: Share, name: string, entry: CachedMedia): void {
+    share.entries.delete(name)
+    share.bytes -= entry.bytes
+    this.#bytes -= entry.bytes
+    if (share.entries.size === 0) this.#shares.delete(owner)
   }
 }
 
-/** In memory: text may take two bytes a character, base64 takes one. An entry without text has its own cost. */
+/** Estimates bytes in memory: two per character of text, one per character of base64, plus 256 for the entry. */
 export function bytesOf(parts: readonly Part[]): number {
   return parts.reduce((sum, part) => sum + (part.kind === 'text' ? 2 * part.text.length : part.url.length), 256)
 }

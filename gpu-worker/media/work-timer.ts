@@ -1,6 +1,6 @@
 /**
- * One budget of time for several pieces of work: it passes while at least one of them works, and stands still while all of
- * them wait for another tenant's work to end. When it has passed, `signal` aborts.
+ * One time budget for several pieces of work. Time passes while at least one of them runs, and stops while all of them
+ * wait for other tenants' work. When the budget is spent, `signal` aborts.
  */
 export class WorkTimer {
   readonly #spent = new AbortController()
@@ -23,10 +23,10 @@ export class WorkTimer {
     this.#working += 1
     if (this.#working > 1) return
     this.#since = this.#now()
-    this.#timer = setTimeout(() => this.#spent.abort(new Error('the time is spent')), this.#leftMs)
+    this.#timer = setTimeout(() => this.#spent.abort(new Error('the time budget is spent')), this.#leftMs)
   }
 
-  /** Call it once for each `begin`. */
+  /** Call `end` once for each `begin`. */
   end(): void {
     this.#working -= 1
     if (this.#working > 0) return

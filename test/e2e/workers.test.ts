@@ -98,8 +98,8 @@ describe('workers', () => {
       (each) => each?.state === 'ready' && each.lastEnd !== null,
       20_000,
     )
-    expect(row).toMatchObject({ state: 'ready', lastEnd: expect.stringMatching(/watchdog .*event loop stood still/) })
-    expect(product.output()).toMatch(/worker local-throughput: its event loop stood still .*its watchdog ends process/)
+    expect(row).toMatchObject({ state: 'ready', lastEnd: expect.stringMatching(/watchdog .*event loop was blocked/) })
+    expect(product.output()).toMatch(/worker local-throughput: its event loop was blocked .*Its watchdog kills process/)
     const answered = await eventually(
       () => ask('high'),
       ({ worker }) => worker === 'local-throughput',

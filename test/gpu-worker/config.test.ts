@@ -1,4 +1,4 @@
-/** Settings: what is wrong is named by its variable, and profiles become real settings of each engine. */
+/** Settings: errors name the variable, and profiles become settings of each engine. */
 import { describe, expect, it } from 'vitest'
 import { httpBackends } from '../../backends/engines/registry.ts'
 import { poolNames } from '../../backends/wire/dispatch.ts'
@@ -11,43 +11,43 @@ const engine = (environment: Record<string, string>) => read(environment).engine
 
 describe('settings', () => {
   it.each([
-    [{ TRAMONTANE_BACKEND: 'vlm' }, /^TRAMONTANE_BACKEND: "vlm" is none that is known; it is one of embedded, /],
-    [{ TRAMONTANE_ENGINE_URL: 'http://127.0.0.1:8000' }, /^TRAMONTANE_ENGINE_URL: the embedded engine has none/],
-    [{ TRAMONTANE_DRAFT_MODEL: 'eagle' }, /^TRAMONTANE_DRAFT_MODEL: the embedded engine has none/],
-    [{ TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_URL: 'nowhere' }, /^TRAMONTANE_ENGINE_URL: must be the URL/],
+    [{ TRAMONTANE_BACKEND: 'vlm' }, /^TRAMONTANE_BACKEND: unknown engine "vlm"\. Use one of embedded, /],
     [
-      { TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_PROGRAM: '/no/such' },
-      /^TRAMONTANE_ENGINE_PROGRAM: there is/,
+      { TRAMONTANE_ENGINE_URL: 'http://127.0.0.1:8000' },
+      /^TRAMONTANE_ENGINE_URL: does not apply to the embedded engine/,
     ],
+    [{ TRAMONTANE_DRAFT_MODEL: 'eagle' }, /^TRAMONTANE_DRAFT_MODEL: does not apply to the embedded engine/],
+    [{ TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_URL: 'nowhere' }, /^TRAMONTANE_ENGINE_URL: must be the URL/],
+    [{ TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_PROGRAM: '/no/such' }, /^TRAMONTANE_ENGINE_PROGRAM: no file/],
     [{ TRAMONTANE_POOL: 'fast' }, /^TRAMONTANE_POOL: /],
     [{ TRAMONTANE_SLOTS: '0' }, /^TRAMONTANE_SLOTS: /],
     [{ TRAMONTANE_ENGINE_MEMORY_MB: '100' }, /^TRAMONTANE_ENGINE_MEMORY_MB: is too small/],
     [{ TRAMONTANE_ENGINE_KEY: '' }, /^TRAMONTANE_ENGINE_KEY: is empty/],
     [{ TRAMONTANE_MODEL_ID: 'gpt' }, /^TRAMONTANE_MODEL_ID: gpt is not in the catalogue/],
-  ])('[CFG1] what is wrong is named by its variable: %j', (environment, message) => {
+  ])('[CFG1] an invalid setting causes an error that starts with its variable: %j', (environment, message) => {
     expect(() => read(environment)).toThrow(message)
   })
 
-  it('[WPT4] the metrics key and port are read, and a key that is easy to guess is refused', () => {
+  it('[WPT4] the metrics key and port are read, and a short key is refused', () => {
     const base = {
       TRAMONTANE_WORKER_KEY: `tw_w1_1_${'A'.repeat(43)}`,
       TRAMONTANE_EDGE_URL: 'http://127.0.0.1:1',
     }
-    const given = (more: Record<string, string>) => {
+    const settingsWith = (more: Record<string, string>) => {
       const { metricsKey, metricsAt } = readConfig({ ...base, ...more })
       return { metricsKey, metricsAt }
     }
-    expect(given({})).toEqual({ metricsKey: null, metricsAt: null })
-    expect(given({ TRAMONTANE_METRICS_KEY: 'k'.repeat(16) }).metricsKey).toBe('k'.repeat(16))
-    expect(given({ TRAMONTANE_METRICS_PORT: '9100' }).metricsAt).toEqual({ host: '127.0.0.1', port: 9_100 })
+    expect(settingsWith({})).toEqual({ metricsKey: null, metricsAt: null })
+    expect(settingsWith({ TRAMONTANE_METRICS_KEY: 'k'.repeat(16) }).metricsKey).toBe('k'.repeat(16))
+    expect(settingsWith({ TRAMONTANE_METRICS_PORT: '9100' }).metricsAt).toEqual({ host: '127.0.0.1', port: 9_100 })
     const wide = { TRAMONTANE_METRICS_PORT: '9100', TRAMONTANE_METRICS_HOST: '0.0.0.0' }
-    expect(given(wide).metricsAt).toEqual({ host: '0.0.0.0', port: 9_100 })
+    expect(settingsWith(wide).metricsAt).toEqual({ host: '0.0.0.0', port: 9_100 })
     for (const key of ['', 'short', `${'k'.repeat(16)} `])
-      expect(() => given({ TRAMONTANE_METRICS_KEY: key })).toThrow(/^TRAMONTANE_METRICS_KEY: must have 16/)
+      expect(() => settingsWith({ TRAMONTANE_METRICS_KEY: key })).toThrow(/^TRAMONTANE_METRICS_KEY: must have 16/)
   })
 
-  it('[CFG2] a worker needs a key and a gateway, and says which is missing', () => {
-    expect(() => readConfig({})).toThrow(/^TRAMONTANE_WORKER_KEY: is missing: enrol the worker/)
+  it('[CFG2] a worker without a key or a gateway URL names the missing variable', () => {
+    expect(() => readConfig({})).toThrow(/^TRAMONTANE_WORKER_KEY: is missing\. Enrol the worker/)
     expect(() => readConfig({ TRAMONTANE_WORKER_KEY: 'k', TRAMONTANE_EDGE_URL: 'x' })).toThrow(/^TRAMONTANE_EDGE_URL: /)
   })
 
@@ -65,10 +65,10 @@ describe('settings', () => {
     expect(read(attached).model.id).toBe('mistral-small-4')
   })
 
-  it('[CFG4] for every engine that is launched, latency has fewer slots, smaller steps and no less speculation than throughput', () => {
+  it('[CFG4] for every engine, latency has fewer slots, smaller steps and at least as much speculation as throughput', () => {
     for (const name of ['embedded', ...httpBackends.map((backend) => backend.name)]) {
       const [latency, throughput] = poolNames.map((pool) => profileOf(name, pool))
-      if (!latency || !throughput) throw new Error('two pools')
+      if (!latency || !throughput) throw new Error('expected two pools')
       expect(latency.slotsMax).toBeLessThan(throughput.slotsMax)
       expect(latency.batchTokens).toBeLessThan(throughput.batchTokens)
       expect(latency.prefillChunkTokens).toBeLessThan(throughput.prefillChunkTokens)
@@ -77,7 +77,7 @@ describe('settings', () => {
     }
   })
 
-  it('[CFG5] a profile is printed as the line that starts its engine, without a key and without a GPU', () => {
+  it('[CFG5] a profile prints the command that starts its engine, without a key and without a GPU', () => {
     for (const backend of ['vllm', 'sglang', 'llama-cpp']) {
       const lines = poolNames.map((pool) => launchLine(read({ TRAMONTANE_BACKEND: backend, TRAMONTANE_POOL: pool })))
       expect(new Set(lines).size).toBe(2)

@@ -5,7 +5,7 @@ import { FairGate, type GateBounds } from '../../gpu-worker/fair-gate.ts'
 const never = new AbortController().signal
 const settle = () => new Promise((resolve) => setImmediate(resolve))
 
-/** Enters, and records when it is in. */
+/** Enters the gate, and records the state of the visit. */
 function visitor(gate: FairGate, owner: string) {
   const left = new AbortController()
   const visit = { owner, state: 'waits' as 'waits' | 'in' | 'full' | 'gone', left, leave: () => {} }
@@ -22,30 +22,30 @@ function visitor(gate: FairGate, owner: string) {
 }
 
 describe('a fair gate', () => {
-  it('[FGT1] owners take turns: one that asks for little waits for one place, and not for another owner’s queue', async () => {
+  it('[FGT1] owners enter in turn: an owner with one request does not wait behind another owner’s queue', async () => {
     const gate = new FairGate({ atOnce: 1, perOwner: 1, waiting: 99, waitingPerOwner: 50 })
-    const greedy = Array.from({ length: 20 }, () => visitor(gate, 'greedy'))
-    const modest = visitor(gate, 'modest')
+    const busy = Array.from({ length: 20 }, () => visitor(gate, 'busy'))
+    const small = visitor(gate, 'small')
     await settle()
-    expect([greedy[0]?.state, modest.state]).toEqual(['in', 'waits'])
-    greedy[0]?.leave()
+    expect([busy[0]?.state, small.state]).toEqual(['in', 'waits'])
+    busy[0]?.leave()
     await settle()
-    greedy[1]?.leave()
+    busy[1]?.leave()
     await settle()
-    expect(modest.state).toBe('in')
+    expect(small.state).toBe('in')
   })
 
-  it('[FGT2] one owner never holds every place while its own bound is less', async () => {
+  it('[FGT2] an owner holds no more places than its own limit, so another owner finds one', async () => {
     const gate = new FairGate({ atOnce: 2, perOwner: 1, waiting: 99, waitingPerOwner: 50 })
-    const greedy = Array.from({ length: 9 }, () => visitor(gate, 'greedy'))
+    const busy = Array.from({ length: 9 }, () => visitor(gate, 'busy'))
     await settle()
-    expect(greedy.filter(({ state }) => state === 'in').length).toBe(1)
+    expect(busy.filter(({ state }) => state === 'in').length).toBe(1)
     const other = visitor(gate, 'other')
     await settle()
     expect(other.state).toBe('in')
   })
 
-  it('[FGT3] for any arrivals and departures: the bounds hold, no place is lost, and what may enter has entered', async () => {
+  it('[FGT3] under any order of enter, leave and abort, the limits hold, no place is lost and no free place stays empty', async () => {
     const event = fc.oneof(
       fc.record({ kind: fc.constant('enter' as const), owner: fc.constantFrom('a', 'b', 'c') }),
       fc.record({ kind: fc.constantFrom('leave' as const, 'abort' as const), index: fc.nat(40) }),
@@ -94,7 +94,7 @@ describe('a fair gate', () => {
     )
   })
 
-  it('[FGT4] a wait that is given up is out at once; a refused wait names whose bound it is', async () => {
+  it('[FGT4] an aborted wait ends at once, and a refusal says whose limit was reached', async () => {
     const gate = new FairGate({ atOnce: 1, perOwner: 1, waiting: 2, waitingPerOwner: 1 })
     await gate.enter('a', never)
     const waits = visitor(gate, 'a')

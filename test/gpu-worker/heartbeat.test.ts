@@ -1,4 +1,4 @@
-/** A worker's heartbeats against an edge on a real socket, and the notes of its last process. */
+/** A worker's heartbeats to an edge on a real socket, and the notes of its previous process. */
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -38,19 +38,19 @@ afterEach(() => {
 })
 
 describe('heartbeats', () => {
-  it('[WHB1] each reason is logged once although its numbers change, and so is its end', async () => {
-    const says = async (status: number, body: unknown) => {
+  it('[WHB1] each reason is logged once even if its numbers change, and so is its end', async () => {
+    const beatWith = async (status: number, body: unknown) => {
       answer = { status, body }
       return heartbeats.beat()
     }
     const clock = (seconds: number) => ({ edgeNow: 1, state: 'clock', reason: `the clock is ${seconds} s behind` })
-    expect(await says(200, { edgeNow: 1, state: 'ready' })).toBe(true)
-    expect(await says(403, clock(61))).toBe(false)
-    expect(await says(403, clock(62))).toBe(false)
-    expect(await says(409, { edgeNow: 1, state: 'duplicate', reason: 'another process\r\nis live' })).toBe(false)
-    expect(await says(403, { message: 'key 1 was revoked' })).toBe(false)
-    expect(await says(200, { edgeNow: 1, state: 'duplicate', reason: 'another process is live' })).toBe(true)
-    expect(await says(200, { edgeNow: 1, state: 'ready' })).toBe(true)
+    expect(await beatWith(200, { edgeNow: 1, state: 'ready' })).toBe(true)
+    expect(await beatWith(403, clock(61))).toBe(false)
+    expect(await beatWith(403, clock(62))).toBe(false)
+    expect(await beatWith(409, { edgeNow: 1, state: 'duplicate', reason: 'another process\r\nis live' })).toBe(false)
+    expect(await beatWith(403, { message: 'key 1 was revoked' })).toBe(false)
+    expect(await beatWith(200, { edgeNow: 1, state: 'duplicate', reason: 'another process is live' })).toBe(true)
+    expect(await beatWith(200, { edgeNow: 1, state: 'ready' })).toBe(true)
     expect(lines).toEqual([
       'heartbeat refused: the clock is 61 s behind',
       'heartbeat refused: another process??is live',
@@ -58,11 +58,11 @@ describe('heartbeats', () => {
       'heartbeat: another process is live',
       'heartbeat: the gateway accepts this worker again',
     ])
-    await says(403, { edgeNow: 1, state: 'refused', reason: 'x'.repeat(100_000) })
+    await beatWith(403, { edgeNow: 1, state: 'refused', reason: 'x'.repeat(100_000) })
     expect(lines.at(-1)?.length).toBeLessThan(1_000)
   })
 
-  it('[WHB1] a worker that is refused at its start beats less and less often, and begins when it is accepted', async () => {
+  it('[WHB1] a worker that is refused at its start retries less and less often, and starts once it is accepted', async () => {
     answer = { status: 403, body: { message: 'not enrolled' } }
     const begun = heartbeats.start()
     await new Promise((resolve) => setTimeout(resolve, 1_000))
@@ -77,7 +77,7 @@ describe('heartbeats', () => {
   })
 })
 
-describe('the life of a process', () => {
+describe('a worker process', () => {
   const folder = () => mkdtempSync(join(tmpdir(), 'tramontane-life-'))
 
   it('[WHB2] a process replaces the one that its folder names, and reports how that one ended', () => {
@@ -87,7 +87,7 @@ describe('the life of a process', () => {
     const crashed = beginLife(path, () => 2_000, log)
     expect(crashed.signs()).toMatchObject({
       replaces: first.instance,
-      lastEnd: expect.stringContaining('did not end in order'),
+      lastEnd: expect.stringContaining('did not shut down cleanly'),
     })
     expect(crashed.signs().instance).not.toBe(first.instance)
     crashed.ended()
@@ -95,27 +95,27 @@ describe('the life of a process', () => {
       replaces: crashed.signs().instance,
       lastEnd: null,
     })
-    writeFileSync(join(path, 'end.json'), JSON.stringify({ reason: 'its loop\nstood still', at: 0 }))
+    writeFileSync(join(path, 'end.json'), JSON.stringify({ reason: 'its loop\nwas blocked', at: 0 }))
     const ended = beginLife(path, () => 4_000, log).signs()
     expect(ended.lastEnd).toBe(
-      'the process before this one was ended by its watchdog at 1970-01-01T00:00:00.000Z: its loop?stood still',
+      'the watchdog of the previous process killed it at 1970-01-01T00:00:00.000Z: its loop?was blocked',
     )
     expect(lines.at(-1)).toBe(ended.lastEnd)
-    // It is reported by one process.
+    // Only one process reports it.
     expect(beginLife(path, () => 5_000, log).signs().lastEnd).not.toContain('watchdog')
   })
 
-  it('[WHB2] notes that cannot be read or written keep no worker from its work', () => {
+  it('[WHB2] a worker starts even if its notes cannot be read or written', () => {
     const path = folder()
     writeFileSync(join(path, 'life.json'), '{"instance": 3')
     writeFileSync(join(path, 'end.json'), '[]')
     expect(beginLife(path, () => 1, log).signs()).toMatchObject({ replaces: null, lastEnd: null })
     expect(JSON.parse(readFileSync(join(path, 'life.json'), 'utf8'))).toMatchObject({ ended: false })
     expect(beginLife(join(path, 'absent'), () => 1, log).signs()).toMatchObject({ replaces: null, lastEnd: null })
-    expect(lines.at(-1)).toContain('cannot be written')
+    expect(lines.at(-1)).toContain('cannot write')
   })
 
-  it('[WHB3] times rise with each heartbeat; a clock that is set back begins a new instance', () => {
+  it('[WHB3] heartbeat times strictly rise, and a clock that is set back starts a new instance', () => {
     let now = 10_000
     const life = beginLife(folder(), () => now, log)
     const [first, second] = [life.signs(), life.signs()]

@@ -1,4 +1,4 @@
-/** Who owns a receipts folder, with real processes: two starts of one worker, and an owner that is killed. */
+/** Ownership of a receipts folder, with real processes: one worker started twice, and an owner that is killed. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
@@ -47,11 +47,11 @@ afterEach(() => {
   for (const child of started.splice(0)) child.kill('SIGKILL')
 })
 
-/** Each test starts several programs, and the machine may be busy. */
+/** Each test starts several programs, and the machine may be loaded. */
 const timeout = 120_000
 
 describe('the owner of a receipts folder', { timeout }, () => {
-  it('[OBX1] is one process; a second says so and ends, and kill -9 of the owner frees the folder', async () => {
+  it('[OBX1] is one process: a second reports that and exits, and kill -9 of the owner frees the folder', async () => {
     const folder = join(mkdtempSync(join(tmpdir(), 'tramontane-owner-')), 'workers', 'gpu-1')
     const code = `const { lockFolder } = await import(${JSON.stringify(lockModule)})
       try { lockFolder(${JSON.stringify(folder)}); console.log('mine'); setInterval(() => {}, 1000) }
@@ -65,7 +65,7 @@ describe('the owner of a receipts folder', { timeout }, () => {
     const second = owner()
     expect(await second.code).toBe(1)
     expect(second.output()).toBe(
-      `the receipts folder ${folder} is in use by another worker process (pid ${first.process.pid}): stop it, or set TRAMONTANE_HOME to another folder\n`,
+      `the receipts folder ${folder} is in use by another worker process (pid ${first.process.pid}). Stop it, or set TRAMONTANE_HOME to another folder\n`,
     )
     expect(files()).toEqual(before)
     first.process.kill('SIGKILL')
@@ -119,7 +119,7 @@ describe('a worker that is started twice', { timeout }, () => {
       TRAMONTANE_MODEL_ID: 'tramontane-tiny',
     })
 
-  async function ask(url: string, requestId: string): Promise<string> {
+  async function send(url: string, requestId: string): Promise<string> {
     const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hello there' }], stream: true })
     const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
     const now = Date.now()
@@ -132,7 +132,7 @@ describe('a worker that is started twice', { timeout }, () => {
     return response.text()
   }
 
-  it('[OBX2] on the same port or on any, changes no running answer and no receipt of the first', async () => {
+  it('[OBX2] on the same or another port, leaves the running answers and receipts of the first unchanged', async () => {
     const port = await freePort()
     const first = worker(port)
     const ready = await eventually(
@@ -141,7 +141,7 @@ describe('a worker that is started twice', { timeout }, () => {
       30_000,
     )
     expect(ready, first.output()).toBeTruthy()
-    const answers = ['a', 'b', 'c'].map((id) => ask(`http://127.0.0.1:${port}`, id))
+    const answers = ['a', 'b', 'c'].map((id) => send(`http://127.0.0.1:${port}`, id))
     await eventually(
       async () => (await engine.seen()).open,
       (open) => open === 3,
@@ -154,7 +154,7 @@ describe('a worker that is started twice', { timeout }, () => {
       expect(await second.code).toBe(1)
       expect(second.output()).toMatch(inUse)
     }
-    expect((await engine.seen()).open, 'the answers still run').toBe(3)
+    expect((await engine.seen()).open, 'the answers are still running').toBe(3)
     await engine.say({ tokenMs: 0 })
     for (const text of await Promise.all(answers)) expect(text).toContain('[DONE]')
     await eventually(
@@ -167,7 +167,7 @@ describe('a worker that is started twice', { timeout }, () => {
     expect(first.output()).not.toContain('ERROR')
   })
 
-  it('[OBX8] lists owed and refused receipts while it runs, and sends refused ones again when it is asked to', async () => {
+  it('[OBX8] the receipts command lists receipts while the worker runs, and resend makes refused ones pending again', async () => {
     const first = worker(0)
     await eventually(
       async () => first.output(),
@@ -201,7 +201,7 @@ describe('a worker that is started twice', { timeout }, () => {
         (id) => `${id}.1  refused  t  finished  7 in, 3 out  10 nano-dollars  proof: wrong?[2J ${id}`,
       ),
     )
-    expect(await command('resend', 'b.1')).toEqual({ code: 0, output: '1 receipt is owed again\n' })
+    expect(await command('resend', 'b.1')).toEqual({ code: 0, output: '1 receipt is pending again\n' })
     await eventually(
       async () => receipts.length,
       (count) => count === 1,
@@ -209,11 +209,11 @@ describe('a worker that is started twice', { timeout }, () => {
     expect(receipts.map(({ dispatchId }) => dispatchId)).toEqual(['b.1'])
     expect(await command('resend', 'none.1')).toMatchObject({ code: 1, output: expect.stringContaining('none.1') })
     expect(await command('again')).toMatchObject({ code: 1, output: expect.stringContaining('usage:') })
-    expect(await command('resend', 'all')).toEqual({ code: 0, output: '2 receipts are owed again\n' })
+    expect(await command('resend', 'all')).toEqual({ code: 0, output: '2 receipts are pending again\n' })
     await eventually(
       async () => receipts.length,
       (count) => count === 3,
     )
-    expect(await command()).toEqual({ code: 0, output: 'no receipts are owed, and none was refused\n' })
+    expect(await command()).toEqual({ code: 0, output: 'no receipt is pending or refused\n' })
   })
 })

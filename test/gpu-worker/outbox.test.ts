@@ -29,7 +29,7 @@ function receipt(id: string): Receipt {
 let folder: string
 const opened: DatabaseSync[] = []
 let outbox: Outbox
-/** What the outbox logged. */
+/** Lines that the outbox logged. */
 let lines: string[]
 
 beforeEach(() => {
@@ -43,7 +43,7 @@ afterEach(() => {
   outbox.close()
 })
 
-/** As its successor finds it, when this process has died. */
+/** Opens the outbox again, as the successor of a dead process does. */
 function reopened(): Outbox {
   outbox.close()
   outbox = new Outbox(folder, (line) => lines.push(line))
@@ -56,7 +56,7 @@ function database(): DatabaseSync {
   return db
 }
 
-/** As another program would change the rows. */
+/** Changes rows as another program would. */
 function alter(statement: string): void {
   database().exec(statement)
 }
@@ -67,7 +67,7 @@ function owe(id: string): void {
 }
 
 describe('outbox', () => {
-  it('[WRK20] what was running when the process died becomes a failed receipt with the counts it had reached', () => {
+  it('[WRK20] a request that was running when the process died becomes a failed receipt with its last counts', () => {
     outbox.begin(dispatch('a'), 0, 5)
     outbox.begin(dispatch('b'), 3, 6)
     outbox.count(3, { promptTokens: 70, cachedTokens: 30, outputTokens: 12, reasoningTokens: 4 })
@@ -99,19 +99,19 @@ describe('outbox', () => {
     ).toEqual(['a.1', 'b.1', 'c.1'])
   })
 
-  it('[WRK21] counts of a new request in a slot begin at zero, whatever the last one reached', () => {
+  it('[WRK21] counts of a new request in a slot start at zero, not at those of the previous request', () => {
     outbox.count(0, { promptTokens: 5, cachedTokens: 5, outputTokens: 5, reasoningTokens: 5 })
     outbox.begin(dispatch('a'), 0, 1)
     expect(reopened().recover('e', 2)).toMatchObject([{ counts: { promptTokens: 0, outputTokens: 0 } }])
   })
 
-  it('[OBX3] a receipt whose row is gone is written once more and reported', () => {
+  it('[OBX3] a receipt whose row is missing is written again and logged', () => {
     outbox.begin(dispatch('a'), 0, 1)
     alter(`DELETE FROM dispatches`)
     outbox.finish(receipt('a'))
     expect(lines).toEqual([expect.stringMatching(/ERROR: a running request, a\.1, was not on disk/)])
     expect(outbox.owed(10)).toEqual([{ dispatchId: 'a.1', receipt: receipt('a') }])
-    // Another process has made a failed receipt of it, as before folders had owners.
+    // Another process has written a failed receipt, which was possible before folders had owners.
     outbox.begin(dispatch('b'), 0, 1)
     alter(`UPDATE dispatches SET receipt = '{}' WHERE dispatch_id = 'b.1'`)
     outbox.finish(receipt('b'))
@@ -124,11 +124,13 @@ describe('outbox', () => {
     expect(lines.length).toBe(3)
   })
 
-  it('[OBX4] a disk that takes no receipts begins no request, and receipts of running ones come from memory', () => {
+  it('[OBX4] no request begins while the disk accepts no writes, and running requests’ receipts come from memory', () => {
     for (const [index, id] of ['a', 'b'].entries()) outbox.begin(dispatch(id), index, 1)
-    const refuse = (what: string) =>
-      alter(`CREATE TRIGGER full_${what} BEFORE ${what} ON dispatches BEGIN SELECT RAISE(ABORT, 'disk is full'); END`)
-    for (const what of ['INSERT', 'UPDATE', 'DELETE']) refuse(what)
+    const refuse = (statement: string) =>
+      alter(
+        `CREATE TRIGGER full_${statement} BEFORE ${statement} ON dispatches BEGIN SELECT RAISE(ABORT, 'disk is full'); END`,
+      )
+    for (const statement of ['INSERT', 'UPDATE', 'DELETE']) refuse(statement)
     outbox.finish(receipt('a'))
     expect(() => outbox.begin(dispatch('c'), 2, 2)).toThrow(OutboxFailure)
     expect(outbox.usable()).toBe(false)
@@ -141,8 +143,9 @@ describe('outbox', () => {
     outbox.acknowledged(['a.1'])
     expect(outbox.owed(10)).toEqual([{ dispatchId: 'b.1', receipt: receipt('b') }])
     expect(lines.filter((line) => line.includes('ERROR')).length).toBe(1)
-    // As long as a receipt is in memory no request begins, though the disk took its row: they would be without end.
-    for (const what of ['INSERT', 'DELETE']) alter(`DROP TRIGGER full_${what}`)
+    // While a receipt is in memory, no request begins even if its row could be written. Otherwise memory would not be
+    // bounded.
+    for (const statement of ['INSERT', 'DELETE']) alter(`DROP TRIGGER full_${statement}`)
     expect(() => outbox.begin(dispatch('d'), 3, 2)).toThrow(OutboxFailure)
     alter('DROP TRIGGER full_UPDATE')
     expect(outbox.usable()).toBe(true)
@@ -152,7 +155,7 @@ describe('outbox', () => {
     expect(outbox.recover('e', 4)).toMatchObject([{ dispatchId: 'c.1' }])
   })
 
-  it('[OBX5] recovery leaves the requests of its own process alone, and moves a row that cannot be read', () => {
+  it('[OBX5] recovery leaves the requests of its own process alone, and moves an unreadable row to the refused ones', () => {
     outbox.begin(dispatch('dead'), 0, 1)
     outbox.begin(dispatch('torn'), 1, 1)
     alter(`UPDATE dispatches SET dispatch = '{"torn' WHERE dispatch_id = 'torn.1'`)
@@ -165,23 +168,23 @@ describe('outbox', () => {
     expect(outbox.counts()).toEqual({ running: 1, owed: 0, refused: 2 })
   })
 
-  it('[OBX6] refused receipts are bounded, the oldest are dropped first', () => {
-    const most = budgets.outboxRefused.value
-    alter(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${most})
+  it('[OBX6] the number of refused receipts is limited, and the oldest are dropped first', () => {
+    const max = budgets.outboxRefused.value
+    alter(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${max})
       INSERT INTO refused (dispatch_id, dispatch, reason) SELECT 'old' || i, '{}', 'proof: wrong' FROM n`)
     owe('a')
     outbox.refused('a.1', 'line\nbreak')
-    expect(outbox.counts().refused).toBe(most)
-    const kept = database().prepare(
+    expect(outbox.counts().refused).toBe(max)
+    const select = database().prepare(
       'SELECT dispatch_id, reason FROM refused WHERE dispatch_id IN (?, ?, ?) ORDER BY seq',
     )
-    expect(kept.all('old1', 'old2', 'a.1')).toEqual([
+    expect(select.all('old1', 'old2', 'a.1')).toEqual([
       { dispatch_id: 'old2', reason: 'proof: wrong' },
       { dispatch_id: 'a.1', reason: 'line?break' },
     ])
   })
 
-  it('[OBX7] an outbox of the version before is opened: refused ones stay, owed ones get their dispatch’s terms', () => {
+  it('[OBX7] an outbox of the previous version opens: refused receipts stay, pending ones get their dispatch’s terms', () => {
     outbox.close()
     const old = mkdtempSync(join(tmpdir(), 'tramontane-outbox-'))
     const db = new DatabaseSync(join(old, 'outbox.sqlite'))
@@ -189,10 +192,10 @@ describe('outbox', () => {
       started_at INTEGER NOT NULL, receipt TEXT, refused TEXT) WITHOUT ROWID`)
     const insert = db.prepare('INSERT INTO dispatches VALUES (?, 0, ?, 1, ?, ?)')
     for (const id of ['owed', 'refused', 'running']) {
-      const { proof: _, ...order } = dispatch(id)
-      const { terms: __, proof: ___, ...paper } = receipt(id)
-      const text = id === 'running' ? null : JSON.stringify(paper)
-      insert.run(`${id}.1`, JSON.stringify(order), text, id === 'refused' ? 'no such reservation' : null)
+      const { proof: _, ...oldDispatch } = dispatch(id)
+      const { terms: __, proof: ___, ...oldReceipt } = receipt(id)
+      const text = id === 'running' ? null : JSON.stringify(oldReceipt)
+      insert.run(`${id}.1`, JSON.stringify(oldDispatch), text, id === 'refused' ? 'no such reservation' : null)
     }
     db.close()
     outbox = new Outbox(old, (line) => lines.push(line))
@@ -202,7 +205,7 @@ describe('outbox', () => {
     expect(lines).toEqual([])
   })
 
-  it('[WRK22] an outbox that is no database is one clear sentence', () => {
+  it('[WRK22] an outbox file that is not a database causes one sentence that names the file and what to do', () => {
     const broken = mkdtempSync(join(tmpdir(), 'tramontane-outbox-'))
     writeFileSync(
       join(broken, 'outbox.sqlite'),
@@ -247,7 +250,7 @@ describe('delivery', () => {
     return new Delivery({ edgeUrl, kid: 'w1.1', key, outbox, log, now: () => Date.now() })
   }
 
-  it('[WRK23] everything owed is delivered, sealed, at most a call’s worth at a time, and then gone', async () => {
+  it('[WRK23] pending receipts are delivered sealed, in calls of limited size, and are then removed', async () => {
     for (let index = 0; index < receiptsPerCall + 5; index++) owe(`r${index}`)
     await deliver().flush(5_000)
     expect(calls.map((ids) => ids.length)).toEqual([receiptsPerCall, 5])
@@ -255,7 +258,7 @@ describe('delivery', () => {
     expect(outbox.counts()).toEqual({ running: 0, owed: 0, refused: 0 })
   })
 
-  it('[WRK24] a gateway that fails is asked again until it acknowledges', async () => {
+  it('[WRK24] delivery retries a failing gateway until it acknowledges', async () => {
     owe('a')
     answer = (ids) => (calls.length < 3 ? { status: 500, body: {} } : { status: 200, body: { done: ids, refused: [] } })
     await deliver().flush(8_000)
@@ -263,7 +266,7 @@ describe('delivery', () => {
     expect(outbox.counts().owed).toBe(0)
   })
 
-  it('[WRK25] a receipt that is refused for good is kept for the operator and not sent again', async () => {
+  it('[WRK25] a receipt that the gateway rejects is kept for the operator and not sent again', async () => {
     owe('a')
     owe('b')
     answer = () => ({
@@ -276,10 +279,10 @@ describe('delivery', () => {
     await delivery.flush(1_000)
     expect(calls.length).toBe(1)
     expect(outbox.counts()).toEqual({ running: 0, owed: 0, refused: 1 })
-    expect(lines).toEqual([expect.stringContaining('a.1 was refused: no such reservation')])
+    expect(lines).toEqual([expect.stringContaining('the gateway refused a.1: no such reservation')])
   })
 
-  it('[WRK26] when the gateway stays away, flushing ends in time and nothing is lost', async () => {
+  it('[WRK26] a flush ends within its time limit when the gateway fails, and no receipt is lost', async () => {
     owe('a')
     answer = () => ({ status: 503, body: {} })
     const start = performance.now()
@@ -288,7 +291,7 @@ describe('delivery', () => {
     expect(outbox.counts().owed).toBe(1)
   })
 
-  it('[WRK27] receipts that are not urgent share a call; one that is goes at once, with those that wait', async () => {
+  it('[WRK27] receipts that are not urgent share a call, and an urgent one is sent at once with the waiting ones', async () => {
     const delivery = deliver()
     for (const id of ['a', 'b', 'c']) owe(id)
     const settled = ['a', 'b'].map((id) => delivery.owed(`${id}.1`, false))
@@ -302,7 +305,7 @@ describe('delivery', () => {
     expect(calls.length).toBe(2)
   })
 
-  it('[OBX9] a receipt that an answer does not name is sent again later, and keeps no other back', async () => {
+  it('[OBX9] a receipt that the answer does not name is sent again later, and delays no other receipt', async () => {
     for (let index = 0; index < receiptsPerCall + 10; index++) owe(`r${String(index).padStart(3, '0')}`)
     const stuck = (id: string) => /r0[0-4]/.test(id) && calls.length < 4
     answer = (ids) => ({ status: 200, body: { done: ids.filter((id) => !stuck(id)), refused: [] } })

@@ -1,4 +1,4 @@
-/** The worker's port against those who mean harm, and the first line of its answers, on real sockets. */
+/** The worker's port against hostile clients, and the first line of its answers, on real sockets. */
 import { createServer } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -55,19 +55,19 @@ function raw(head = ''): Raw {
 const post = (path: string, length: number, authorization = '') =>
   `POST ${path} HTTP/1.1\r\nhost: w\r\ncontent-length: ${length}\r\n${authorization && `authorization: Bearer ${authorization}\r\n`}\r\n`
 
-/** Waits until it is so, and fails where it is never so. */
+/** Waits until the condition holds, and fails the test if it never does. */
 async function soon<Value>(look: () => Value, until: (value: Value) => boolean, ms = 5_000): Promise<Value> {
   const value = await eventually(async () => look(), until, ms)
   expect(until(value)).toBe(true)
   return value
 }
 
-describe('a port whose sender is not known', () => {
-  it('[WPT1] without a signed token a body is not read: answered, closed, and memory stays flat', async () => {
+describe('a worker’s port', () => {
+  it('[WPT1] a request without a signed token gets 401 with its body unread, and its connection is closed', async () => {
     const megabyte = Buffer.alloc(1024 * 1024, 0x20)
     const before = process.memoryUsage().rss
-    const taken: Socket[] = []
-    port.server.on('connection', (socket) => taken.push(socket))
+    const accepted: Socket[] = []
+    port.server.on('connection', (socket) => accepted.push(socket))
     const open = Array.from({ length: 32 }, (_, index) =>
       raw(
         post(
@@ -85,14 +85,14 @@ describe('a port whose sender is not known', () => {
     for (const { text } of open) {
       expect(text()).toMatch(/^HTTP\/1\.1 401 .*\r\n[\s\S]*connection: close[\s\S]*"code":"bad_dispatch"/)
     }
-    // What each socket of this test holds back is the one megabyte of all.
+    // The sockets of this test queue the same one-megabyte buffer.
     expect(process.memoryUsage().rss - before).toBeLessThan(64 * 1024 * 1024)
-    // Node reads as far as its buffers go, and no further.
-    for (const { bytesRead } of taken) expect(bytesRead).toBeLessThan(256 * 1024)
-    expect(taken.length).toBe(32)
+    // Node reads only until its buffers are full.
+    for (const { bytesRead } of accepted) expect(bytesRead).toBeLessThan(256 * 1024)
+    expect(accepted.length).toBe(32)
   })
 
-  it('[WPT1] a token is used once, by its header alone, and another body than the signed one is refused', async () => {
+  it('[WPT1] a token is accepted once, before its body arrives, and a body that was not signed is refused', async () => {
     const bytes = bodyOf({})
     const token = await port.token(bytes, { requestId: 'req_once' })
     const slow = raw(post(dispatchPath, bytes.length, token))
@@ -111,33 +111,33 @@ describe('a port whose sender is not known', () => {
       headers: { authorization: `Bearer ${await port.token(bytes)}` },
       body: other,
     })
-    expect(await refusalOf(changed)).toMatchObject({ status: 401, message: expect.stringContaining('not the one') })
+    expect(await refusalOf(changed)).toMatchObject({ status: 401, message: expect.stringContaining('does not match') })
     expect(port.engine.runs.length).toBe(1)
   })
 
-  it('[WPT2] the oldest connection that proves nothing is closed for the newest, and the edge is served', async () => {
-    const most = unprovenMax(port.slots.max)
+  it('[WPT2] the oldest connection without a valid token is closed for the newest, and the edge is served', async () => {
+    const max = unprovenMax(port.slots.max)
     const proven = await port.dispatch()
     await proven.text()
-    const idle = Array.from({ length: most + 40 }, () => raw())
+    const idle = Array.from({ length: max + 40 }, () => raw())
     await soon(
       () => idle.filter(({ closed }) => closed()).length,
       (count) => count >= 40,
     )
-    // As many at the same moment as there may be requests.
+    // Twice as many at once as there are slots.
     const burst = await Promise.all(Array.from({ length: 4 }, () => port.dispatch()))
     for (const answer of burst) expect([200, 503]).toContain(answer.status)
     expect(idle.slice(0, 40).every(({ closed }) => closed())).toBe(true)
-    expect(idle.slice(-most + 1).some(({ closed }) => !closed())).toBe(true)
+    expect(idle.slice(-max + 1).some(({ closed }) => !closed())).toBe(true)
   })
 
-  it('[WPT3] headers and bodies have a time to come, and a generation is not limited by it', async () => {
+  it('[WPT3] a connection with late headers or a late body is closed, and a long generation is not', async () => {
     const { server } = port
     expect(server.headersTimeout).toBe(budgets.workerHeadersMs.value)
     expect(server.requestTimeout).toBe(budgets.workerRequestMs.value)
     expect(server.maxConnections).toBe(connectionsMax(2))
     expect(connectionsMax(2)).toBe(4 + 4 + 128 + 256)
-    // The same port with shorter times.
+    // The same port with shorter limits.
     Object.assign(server, { headersTimeout: 300, requestTimeout: 900 })
     const bytes = bodyOf({})
     const silent = raw()
@@ -154,7 +154,7 @@ describe('a port whose sender is not known', () => {
     expect(await running.text()).toContain('[DONE]')
   })
 
-  it('[WPT4] metrics and details are for those who hold the key; others learn whether it is ready', async () => {
+  it('[WPT4] metrics and health details require the metrics key; without it, /healthz returns only the status', async () => {
     const get = async (path: string, key?: string) => {
       const answer = await fetch(port.origin + path, key ? { headers: { authorization: `Bearer ${key}` } } : {})
       return { status: answer.status, text: await answer.text() }
@@ -176,7 +176,7 @@ describe('a port whose sender is not known', () => {
     await keyless.close()
   })
 
-  it('[WPT4] a port of its own serves both without a key', async () => {
+  it('[WPT4] a second port serves /metrics and /healthz without a key', async () => {
     const server = createOperatorServer({ health: () => ({ status: 'ready', load: 3 }), render: () => 'm 1\n' })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -187,26 +187,26 @@ describe('a port whose sender is not known', () => {
     await new Promise((resolve) => server.close(resolve))
   })
 
-  it('[WPT5] what is refused is logged by its code, in few lines, and never with a client’s words', async () => {
+  it('[WPT5] a refusal code is logged once in ten seconds, without a client’s words', async () => {
     for (let count = 0; count < 20; count++) await refusalOf(await port.dispatch({}, { workerId: 'w2' }))
     await refusalOf(await port.dispatch({ messages: 'secret\u001b[31m words' }))
     expect(port.logged).toEqual([
       expect.stringMatching(/^refused a request: bad_dispatch: the dispatch is for another worker/),
-      'refused a request: invalid_value: the request is at fault',
+      'refused a request: invalid_value: the request is invalid',
     ])
   })
 })
 
-describe('how far a dispatch came', () => {
-  it('[PRL4] the head comes at once, and the prelude when the engine has begun or refused', async () => {
+describe('the progress of a dispatch', () => {
+  it('[PRL4] the head is sent at once, and the prelude when the engine has begun or refused', async () => {
     let go: () => void = () => undefined
     const gate = new Promise<void>((resolve) => {
       go = resolve
     })
     const { prepare } = port.engine
-    port.engine.prepare = async (...asked) => {
+    port.engine.prepare = async (...args) => {
       await gate
-      return prepare.apply(port.engine, asked)
+      return prepare.apply(port.engine, args)
     }
     const answer = await port.dispatch()
     expect(answer.status).toBe(200)
@@ -223,7 +223,7 @@ describe('how far a dispatch came', () => {
     await reader.cancel()
   })
 
-  it('[PSN6] an exception while it prepares is a refusal of that request, and the next is served', async () => {
+  it('[PSN6] an exception during preparation refuses that request, and the worker serves the next', async () => {
     const { prepare } = port.engine
     for (const stream of [true, false]) {
       port.engine.prepare = () => {
@@ -238,7 +238,7 @@ describe('how far a dispatch came', () => {
     expect(port.logged.join()).toContain('URI malformed')
   })
 
-  it('[PSN7] a run that the request itself ended: refused before a token, billed and reported after', async () => {
+  it('[PSN7] a run that the request’s own rules end is refused before a token, and billed with an error after tokens', async () => {
     const refusal = { ok: false, code: 'invalid_value', message: 'no token could follow', param: null } as const
     for (const stream of [true, false]) {
       port.engine.step = async (index) => {
@@ -264,7 +264,7 @@ describe('how far a dispatch came', () => {
     expect(port.slots.holders()).toEqual([])
   })
 
-  it('[PSN5] a connection that closes ends its preparation', async () => {
+  it('[PSN5] a closed connection ends its preparation and frees the slot', async () => {
     const left = new AbortController()
     let ended = false
     port.engine.prepare = untilAborted(() => {
@@ -284,14 +284,14 @@ describe('media before a slot', () => {
   })
   const slow = (name: string) => Buffer.concat([endlessPdf(22), Buffer.from(`% ${name}`)])
 
-  it('[MED35] a request whose media cannot be taken is refused before it holds a slot', async () => {
+  it('[MED35] a request whose media cannot be read is refused before it holds a slot', async () => {
     const good = chat(pdf([['total 4711']]))
     expect(await refusalOf(await port.dispatch(good))).toMatchObject({ status: 409, code: 'media_missing' })
     expect(await refusalOf(await port.media(chat(encryptedPdf())))).toMatchObject({
       ...{ status: 200, code: 'invalid_value', param: 'messages[0].content[0]' },
     })
     expect((await preludeOf(await port.media(good))).prelude.kind).toBe('prepared')
-    // Another tenant has not read it.
+    // Another tenant does not share the cached document.
     expect(await refusalOf(await port.dispatch(good, { tenantId: 'other' }))).toMatchObject({ code: 'media_missing' })
     await (await port.dispatch(good)).text()
     expect(port.engine.chats[0]?.messages[0]?.content).toEqual([
@@ -301,10 +301,10 @@ describe('media before a slot', () => {
     expect(port.engine.runs.length).toBe(1)
   })
 
-  it('[MRD4] a tenant reads two requests at a time, eight wait, more are refused; another tenant is read at once', async () => {
+  it('[MRD4] two requests of a tenant are read at a time, eight wait, more get 429; another tenant is read at once', async () => {
     const left = new AbortController()
-    const most = budgets.mediaReadingPerTenant.value + budgets.mediaWaitingPerTenant.value
-    const storm = Array.from({ length: most + 1 }, (_, index) => port.media(chat(slow(`${index}`)), {}, left.signal))
+    const max = budgets.mediaReadingPerTenant.value + budgets.mediaWaitingPerTenant.value
+    const storm = Array.from({ length: max + 1 }, (_, index) => port.media(chat(slow(`${index}`)), {}, left.signal))
     const refused = storm.map(async (each) => {
       const answer = await each
       return answer.status === 429 ? answer : Promise.reject(answer.status)
@@ -317,13 +317,13 @@ describe('media before a slot', () => {
     expect((await preludeOf(other)).prelude.kind).toBe('prepared')
     expect(performance.now() - startedAt).toBeLessThan(5_000)
     left.abort()
-    // Everything that waited is free again: the same tenant is read at once.
+    // The waiting requests are gone, so the same tenant is read at once.
     const next = await port.media(chat(pdf([['free']])))
     expect((await preludeOf(next)).prelude.kind).toBe('prepared')
     expect(port.slots.holders()).toEqual([])
   })
 
-  it('[MRD5] the first failure stops what the request still reads', async () => {
+  it('[MRD5] the first failure among a request’s media stops its other fetches', async () => {
     let open = 0
     const host = createServer((_, response) => {
       open += 1
@@ -338,9 +338,9 @@ describe('media before a slot', () => {
     const content = [1, 2, 3].map((index) => ({ kind: 'document' as const, url: `${url}${index}`, name: '' }))
     const broken = { kind: 'document' as const, url: dataUrl(Buffer.from('%PDF-1.7 x'), 'application/pdf'), name: '' }
     const messages = [{ role: 'user' as const, content: [...content, broken] }]
-    const asked = { ...(await chatOf()), messages }
+    const request = { ...(await chatOf()), messages }
     const startedAt = performance.now()
-    const read = await reader.read(asked, { vision: false, owner: 't' }, new AbortController().signal)
+    const read = await reader.read(request, { vision: false, owner: 't' }, new AbortController().signal)
     expect(read).toMatchObject({ ok: false, param: 'messages[0].content[3]' })
     expect(performance.now() - startedAt).toBeLessThan(5_000)
     await soon(
@@ -353,7 +353,7 @@ describe('media before a slot', () => {
   })
 })
 
-/** Prepares for ever, unless it is aborted. */
+/** A preparation that ends only when it is aborted. */
 function untilAborted(ended: () => void) {
   return (_chat: Chat, _effort: EffortWord, signal?: AbortSignal) =>
     new Promise<never>((_, reject) => {
@@ -372,7 +372,7 @@ async function chatOf() {
 }
 
 describe('counting', () => {
-  it('[WPT6] one prompt of a tenant is counted at a time, two in all, and a count ends with its connection', async () => {
+  it('[WPT6] a worker counts two prompts at a time, one per tenant, and a count ends when its connection closes', async () => {
     const left = new AbortController()
     let ended = 0
     port.engine.prepare = untilAborted(() => {
@@ -392,7 +392,7 @@ describe('counting', () => {
         (count) => count === 2,
       ),
     ).toBe(2)
-    // A count whose time is over ends as well.
+    // A count ends when its question expires.
     const startedAt = performance.now()
     const late = await port.count({}, { expiresAt: Date.now() + 200 })
     expect(await refusalOf(late)).toMatchObject({ code: 'busy' })

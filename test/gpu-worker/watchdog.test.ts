@@ -1,4 +1,4 @@
-/** The watchdog's core, and a real process whose event loop is blocked or that is stopped. */
+/** The watchdog's core, and real processes: one with a blocked event loop, one that is stopped. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -40,21 +40,21 @@ function lives(pid: number): boolean {
 }
 
 describe('the watchdog', () => {
-  it('[WDG1] silence grows only by looks that came in time, and ends with each count of the loop', () => {
-    const looks = (ms: number[], beats = 0) =>
+  it('[WDG1] silence counts only while the watching thread runs, and each count of the loop resets it', () => {
+    const silenceAfter = (ms: number[], beats = 0) =>
       ms.reduce((silence: Silence, each) => looked(silence, beats, each), { beats: 0, silentMs: 0 }).silentMs
-    expect(looks(Array(60).fill(watchdogEveryMs))).toBe(boundMs)
+    expect(silenceAfter(Array(60).fill(watchdogEveryMs))).toBe(boundMs)
     // Stopped for an hour, in the middle of a silence.
-    expect(looks([250, 250, 3_600_000, 250])).toBe(250)
-    // A full machine: late looks count for a second.
-    expect(looks([1_500, 1_500, 800])).toBe(2_800)
-    expect(looks([-5])).toBe(0)
+    expect(silenceAfter([250, 250, 3_600_000, 250])).toBe(250)
+    // On an overloaded machine, late checks count for one second.
+    expect(silenceAfter([1_500, 1_500, 800])).toBe(2_800)
+    expect(silenceAfter([-5])).toBe(0)
     expect(looked({ beats: 1, silentMs: 14_000 }, 2, 250)).toEqual({ beats: 2, silentMs: 0 })
     // Counts wrap around.
     expect(looked({ beats: 2 ** 31 - 1, silentMs: 14_000 }, -(2 ** 31), 250).silentMs).toBe(0)
   })
 
-  it('[WDG2] a blocked process is ended with its child, and leaves one line and a note', async () => {
+  it('[WDG2] a blocked process is killed with its child, and leaves one log line and a note', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'tramontane-watchdog-'))
     const { child, lines } = watched(folder)
     const ready = await eventually(
@@ -68,18 +68,18 @@ describe('the watchdog', () => {
     child.stdin?.write('block\n')
     expect(await ended).toBe('SIGKILL')
     const tookMs = performance.now() - blockedAt
-    // The last sign of life was up to a quarter of a second before the block.
+    // The last count was up to 250 ms before the block.
     expect(tookMs).toBeGreaterThan(boundMs - 500)
     expect(tookMs).toBeLessThan(boundMs + 20_000)
     expect(lives(childPid)).toBe(false)
     expect(lines()).toMatch(
-      /^worker w1: its event loop stood still since .*, longer than 15 s: its watchdog ends process \d+$/m,
+      /^worker w1: its event loop was blocked since .*, for more than 15 s\. Its watchdog kills process \d+$/m,
     )
     const note = JSON.parse(readFileSync(join(folder, 'end.json'), 'utf8'))
-    expect(note).toEqual({ reason: expect.stringContaining('stood still'), at: expect.any(Number) })
+    expect(note).toEqual({ reason: expect.stringContaining('was blocked'), at: expect.any(Number) })
   }, 60_000)
 
-  it('[WDG3] a process that was stopped for longer than the bound runs on when it is continued', async () => {
+  it('[WDG3] a process that was stopped for longer than the limit is not killed after it continues', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'tramontane-watchdog-'))
     const { child, lines } = watched(folder)
     await eventually(

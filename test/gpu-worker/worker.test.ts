@@ -1,4 +1,4 @@
-/** The worker's HTTP side on a real socket, over an engine that follows a script. */
+/** The worker's HTTP port on a real socket, with a scripted engine. */
 import { mkdtempSync } from 'node:fs'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -85,7 +85,7 @@ async function send(change: Partial<Dispatch> = {}, chat: object = {}, signal?: 
   const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }], stream: true, ...chat })
   const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
   const requestId = change.requestId ?? `req_${serial++}`
-  const order = testDispatch(requestId, {
+  const dispatch = testDispatch(requestId, {
     bodyDigest: await digest(bytes),
     costNanoMax: 10 * 10 + 50 * 100,
     outputTokensMax: 50,
@@ -94,13 +94,13 @@ async function send(change: Partial<Dispatch> = {}, chat: object = {}, signal?: 
     expiresAt: Date.now() + 1_000,
     ...change,
   })
-  const authorization = `Bearer ${await seal('dispatch', order, 'w1.1', key)}`
+  const authorization = `Bearer ${await seal('dispatch', dispatch, 'w1.1', key)}`
   return fetch(origin + dispatchPath, { method: 'POST', headers: { authorization }, body, ...(signal && { signal }) })
 }
 
 const refusal = async (response: Promise<Response>) => refusalOf(await response)
 
-/** The answer's own bytes. */
+/** The answer without its prelude. */
 const answerOf = async (answer: Promise<Response>) => (await preludeOf(await answer)).rest
 
 async function countAt(change: Partial<CountQuestion> = {}, sealed: 'count' | 'dispatch' = 'count') {
@@ -120,7 +120,7 @@ async function countAt(change: Partial<CountQuestion> = {}, sealed: 'count' | 'd
 }
 
 describe('worker', () => {
-  it('[CNT1] a prompt is counted for the worker’s own edge only, of this body, now; nothing runs', async () => {
+  it('[CNT1] a prompt is counted only for the worker’s own edge, for the signed body and before the expiry; nothing runs', async () => {
     expect(await countAt()).toEqual({ status: 200, promptTokens: 10, estimated: false })
     for (const change of [{ workerId: 'w2' }, { bodyDigest: 'x'.repeat(43) }, { expiresAt: Date.now() - 60_000 }])
       expect(await countAt(change)).toMatchObject({ status: 401 })
@@ -130,7 +130,7 @@ describe('worker', () => {
     expect(engine.runs).toHaveLength(0)
   })
 
-  it('[WRK1] a port that answers only signed dispatches: anything else is 401, and a second use 409', async () => {
+  it('[WRK1] the port answers only signed dispatches: any other request gets 401, and a second use gets 409', async () => {
     expect((await fetch(origin + dispatchPath, { method: 'POST', body: '{}' })).status).toBe(401)
     expect((await refusal(send({ workerId: 'w2' }))).status).toBe(401)
     const once = send({ requestId: 'req_once' })
@@ -140,7 +140,7 @@ describe('worker', () => {
     expect(engine.runs.length).toBe(1)
   })
 
-  it('[WRK2] slots are bounded, there is no queue behind them, and every end gives its slot back', async () => {
+  it('[WRK2] the number of slots is fixed, no queue is behind them, and every end of a request frees its slot', async () => {
     let go: () => void = () => undefined
     const gate = new Promise<void>((resolve) => {
       go = resolve
@@ -155,19 +155,22 @@ describe('worker', () => {
     expect((await send()).status).toBe(200)
   })
 
-  it('[MED36] a worker whose engine does not see says so of itself; a tool’s image is left to the engine', async () => {
+  it('[MED36] a worker without vision refuses a user image with no_vision, and leaves a tool’s image to the engine', async () => {
     const image = { type: 'image_url', image_url: { url: dataUrl(png(20, 20)) } }
-    const asked = (message: object) => send({}, { messages: [{ role: 'user', content: 'Look.' }, message] })
-    expect(await refusal(asked({ role: 'user', content: [image] }))).toMatchObject({ status: 503, code: 'no_vision' })
+    const sendWith = (message: object) => send({}, { messages: [{ role: 'user', content: 'Look.' }, message] })
+    expect(await refusal(sendWith({ role: 'user', content: [image] }))).toMatchObject({
+      status: 503,
+      code: 'no_vision',
+    })
     expect(engine.chats).toEqual([])
-    await (await asked({ role: 'tool', tool_call_id: 'a', content: [image] })).text()
+    await (await sendWith({ role: 'tool', tool_call_id: 'a', content: [image] })).text()
     expect(engine.runs.length).toBe(1)
     engine.description = { ...engine.description, vision: true }
-    await (await asked({ role: 'user', content: [image] })).text()
+    await (await sendWith({ role: 'user', content: [image] })).text()
     expect(engine.chats.at(-1)?.messages[1]?.content).toEqual([{ kind: 'image', url: dataUrl(png(20, 20)) }])
   })
 
-  it('[WRK3] generation is clamped to what was reserved, at the token', async () => {
+  it('[WRK3] generation stops at the token where the reserved cost, the output bound or the context ends', async () => {
     engine.words = 1_000
     await (await send({ costNanoMax: 10 * 10 + 7 * 100 + 99 })).text()
     expect(receipts[0]).toMatchObject({ finishReason: 'length', counts: { outputTokens: 7 }, costNano: 800 })
@@ -178,7 +181,7 @@ describe('worker', () => {
     expect(receipts[2]).toMatchObject({ finishReason: 'length', counts: { outputTokens: 2 } })
   })
 
-  it('[WRK4] a prompt over its bound is refused with its exact count, before anything is generated', async () => {
+  it('[WRK4] a prompt over its bound is refused with its exact count before anything is generated', async () => {
     engine.promptTokens = 11
     expect(await refusal(send())).toMatchObject({ status: 200, code: 'prompt_over_bound', promptTokens: 11 })
     engine.promptTokens = 10
@@ -216,21 +219,21 @@ describe('worker', () => {
     expect(text).toContain('[DONE]')
   })
 
-  it('[OBX11] a request that the outbox cannot write is refused before its engine runs, and leaves its slot', async () => {
+  it('[OBX11] a request that the outbox cannot write is refused before its engine runs, and frees its slot', async () => {
     const db = openOutboxDatabase(folder)
     db.exec(`CREATE TRIGGER full BEFORE INSERT ON dispatches BEGIN SELECT RAISE(ABORT, 'disk is full'); END`)
     expect(await refusal(send())).toMatchObject({ status: 200, code: 'outbox_down' })
     db.exec('DROP TRIGGER full')
     db.exec(`INSERT INTO dispatches VALUES ('req_before.1', 1, '{}', 1, NULL)`)
     db.close()
-    // A dispatch that an earlier process of this worker began, and that is presented again.
+    // The same dispatch again, after an earlier process of this worker began it.
     expect(await refusal(send({ requestId: 'req_before' }))).toMatchObject({ status: 200, code: 'replayed_dispatch' })
     expect(engine.runs).toEqual([])
     expect(slots.holders()).toEqual([])
     expect((await send()).status).toBe(200)
   })
 
-  it('[WRK6] a connection that closes stops the engine within one token, and the receipt bills what was generated', async () => {
+  it('[WRK6] a closed connection stops the engine within one token, and the receipt bills the tokens until then', async () => {
     engine.words = 100_000
     engine.step = () => new Promise((resolve) => setTimeout(resolve, 2))
     for (const stream of [true, false]) {
@@ -262,7 +265,7 @@ describe('worker', () => {
     expect(engine.aborted).toBe(2)
   })
 
-  it('[WRK7] an engine that dies breaks the answer off, and what it did is counted, not billed', async () => {
+  it('[WRK7] an engine that dies breaks off the answer, and its receipt counts the tokens and bills nothing', async () => {
     engine.step = (index) => (index === 3 ? Promise.reject(new EngineFailure('it died')) : Promise.resolve())
     await expect(send().then((response) => response.text())).rejects.toThrow()
     await expect(send({}, { stream: false }).then((response) => response.text())).rejects.toThrow()
@@ -272,7 +275,7 @@ describe('worker', () => {
     ])
   })
 
-  it('[WRK8] a worker that drains refuses what is new and finishes what runs', async () => {
+  it('[WRK8] a draining worker refuses new dispatches with 503 and finishes its running requests', async () => {
     let go: () => void = () => undefined
     engine.step = () =>
       new Promise<void>((resolve) => {
@@ -286,13 +289,13 @@ describe('worker', () => {
     expect(await running.text()).toContain('[DONE]')
   })
 
-  it('[WRK9] a body that is not the signed one, or not a chat request, never reaches the engine', async () => {
+  it('[WRK9] a body that does not match the signed digest, or is no chat request, never reaches the engine', async () => {
     expect(await refusal(send({ bodyDigest: 'x'.repeat(43) }))).toMatchObject({ status: 401 })
     expect(await refusal(send({}, { messages: 3 }))).toMatchObject({ status: 400, code: 'invalid_value' })
     expect(engine.runs).toEqual([])
   })
 
-  it('[WRK10] before the first token something is written every quarter of a second: that is how a departure is seen', async () => {
+  it('[WRK10] the worker writes a keep-alive every 250 ms until the first token', async () => {
     engine.step = (index) => (index === 0 ? new Promise((resolve) => setTimeout(resolve, 700)) : Promise.resolve())
     const streamed = await (await send()).text()
     expect(streamed.match(/^: working on the prompt$/gm)?.length).toBeGreaterThanOrEqual(2)
@@ -301,7 +304,7 @@ describe('worker', () => {
     expect(JSON.parse(whole)).toMatchObject({ object: 'chat.completion', usage: { completion_tokens: 5 } })
   })
 
-  it('[WRK11] metrics count outcomes and refusals, and hold no label that a client chose', async () => {
+  it('[WRK11] the metrics count outcomes and refusals, and contain no label value that a client chose', async () => {
     await (await send()).text()
     await refusal(send({ workerId: 'w2' }))
     const text = metrics.render({
@@ -319,7 +322,7 @@ describe('worker', () => {
       expect(line).toMatch(/^(# (HELP|TYPE) tramontane_|tramontane_[a-z_]+(\{[a-z]+="[^"]*"\})? [\d.]+$)/)
   })
 
-  it('[WRK12] the edge, and nobody else, may ask what became of requests; what is owed is then delivered', async () => {
+  it('[WRK12] only the worker’s own edge can query the state of requests, and a query also delivers pending receipts', async () => {
     let go: () => void = () => undefined
     const gate = new Promise<void>((resolve) => {
       go = resolve
@@ -327,16 +330,16 @@ describe('worker', () => {
     await (await send({ requestId: 'req_done' })).text()
     engine.step = () => gate
     const running = await send({ requestId: 'req_open' })
-    const ask = async (workerId: string, expiresAt: number) => {
+    const inquire = async (workerId: string, expiresAt: number) => {
       const claims = { workerId, requestIds: ['req_done', 'req_open', 'req_unknown'], expiresAt }
       const authorization = `Bearer ${await seal('inquiry', claims, 'w1.1', key)}`
       return fetch(`${origin}/inquiry`, { method: 'POST', headers: { authorization } })
     }
-    expect((await ask('w2', Date.now() + 1_000)).status).toBe(401)
-    expect((await ask('w1', Date.now() - 60_000)).status).toBe(401)
+    expect((await inquire('w2', Date.now() + 1_000)).status).toBe(401)
+    expect((await inquire('w1', Date.now() - 60_000)).status).toBe(401)
     expect((await fetch(`${origin}/inquiry`, { method: 'POST' })).status).toBe(401)
     expect(delivered).toBe(0)
-    expect(await (await ask('w1', Date.now() + 1_000)).json()).toMatchObject({
+    expect(await (await inquire('w1', Date.now() + 1_000)).json()).toMatchObject({
       running: [{ dispatchId: 'req_open.1', proof: expect.any(String) }],
       owed: [{ dispatchId: 'req_done.1', proof: expect.any(String) }],
     })
@@ -345,7 +348,7 @@ describe('worker', () => {
     await running.text()
   })
 
-  it('[WRK13] where a limit is tight the last chunk waits for the settlement, and nothing else does', async () => {
+  it('[WRK13] with settleFirst the last chunk waits for the settlement, and no other chunk waits', async () => {
     let settle: () => void = () => undefined
     settled = new Promise<void>((resolve) => {
       settle = resolve
@@ -359,7 +362,7 @@ describe('worker', () => {
     })()
     await eventually(
       async () => text,
-      (so) => so.includes('w4'),
+      (current) => current.includes('w4'),
     )
     await new Promise((resolve) => setTimeout(resolve, 100))
     expect(text).not.toContain('[DONE]')
@@ -368,7 +371,7 @@ describe('worker', () => {
     expect(text).toContain('[DONE]')
   })
 
-  it('[WRK30] an engine that fails before anything was written is a refusal: the edge tries another, and nothing is owed', async () => {
+  it('[WRK30] an engine that fails before the prelude causes a refusal engine_down without a receipt', async () => {
     engine.runError = new EngineFailure('the connection to the engine was lost')
     expect(await refusal(send())).toMatchObject({ status: 200, code: 'engine_down' })
     expect([receipts, outbox.counts(), slots.holders()]).toEqual([[], { running: 0, owed: 0, refused: 0 }, []])
@@ -376,7 +379,7 @@ describe('worker', () => {
     expect((await send()).status).toBe(200)
   })
 
-  it('[WRK31] what the engine says against a request only when it is to run is told as its refusal', async () => {
+  it('[WRK31] a refusal that the engine reports only when the request runs is returned as that refusal', async () => {
     const refused = { ok: false, code: 'context_length_exceeded', message: 'too long', param: 'messages' } as const
     engine.runError = new EngineRefused({ ...refused, promptTokens: 9_000 })
     for (const stream of [true, false]) {
@@ -386,14 +389,14 @@ describe('worker', () => {
     expect(outbox.counts()).toEqual({ running: 0, owed: 0, refused: 0 })
   })
 
-  it('[WRK32] a count that is not exact is marked in its receipt', async () => {
+  it('[WRK32] a count that is not exact is marked as estimated in the receipt', async () => {
     await (await send()).text()
     engine.estimated = true
     await (await send()).text()
     expect(receipts.map(({ estimated }) => estimated)).toEqual([false, true])
   })
 
-  it('[WRK33] what the engine does not honour is in the prelude, before the first byte', async () => {
+  it('[WRK33] the prelude names the fields that the engine does not apply', async () => {
     engine.warnings = ['seed: not supported by this backend, ignored', 'naïve\nsecond']
     const { prelude } = await preludeOf(await send())
     expect(prelude).toEqual({ kind: 'prepared', promptTokens: 10, warnings: engine.warnings })
@@ -401,7 +404,7 @@ describe('worker', () => {
     expect((await preludeOf(await send())).prelude).toMatchObject({ warnings: [] })
   })
 
-  it('[HDG10] a quiet stream sends nothing but its prelude before its first token; an answer in one piece shows that it is alive all the same', async () => {
+  it('[HDG10] a quiet stream sends only its prelude before the first token; a non-streamed answer still sends keep-alives', async () => {
     let release = () => {}
     const gate = new Promise<void>((resolve) => {
       release = resolve
@@ -412,7 +415,8 @@ describe('worker', () => {
     const read = (async () => {
       for await (const part of stream) text += new TextDecoder().decode(part)
     })()
-    // It begins after the stream, and has written its second chunk, a beat, by then.
+    // This request begins after the stream. Before its second chunk (a keep-alive) arrives, a stream that is not quiet
+    // would have sent a keep-alive too.
     const whole = ((await send({ quiet: true }, { stream: false })).body as ReadableStream<Uint8Array>).getReader()
     await whole.read()
     await whole.read()

@@ -1,4 +1,4 @@
-/** A Chat Completions body as its surface reads it. */
+/** Parses a Chat Completions body as its dialect does. */
 
 import { noPreviousTurns, type ParsedRequest } from '../../src/dialects/dialect.ts'
 import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'

@@ -1,6 +1,6 @@
 /**
- * A preload for a worker under test: SIGUSR2 blocks its event loop, as a fault in the worker's own code would. In any
- * other process, and in threads, it does nothing.
+ * Preload module for a worker under test: SIGUSR2 blocks its event loop, as a bug in the worker could. It does nothing
+ * in other processes and in threads.
  */
 import { isMainThread } from 'node:worker_threads'
 

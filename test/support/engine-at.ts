@@ -1,4 +1,4 @@
-/** A scripted engine process (engine-process.ts), started for a test, and the questions that a test asks it. */
+/** Starts a scripted engine process (engine-process.ts) for a test, and reads what it recorded. */
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -43,7 +43,7 @@ export async function startEngineProcess(script: Partial<Script> = {}): Promise<
   }
 }
 
-/** One that something else starts on this port. */
+/** A scripted engine on this port that another process starts. */
 export function engineAt(port: number): Pick<EngineAt, 'url' | 'port' | 'say' | 'seen'> {
   const url = `http://127.0.0.1:${port}`
   return {
@@ -56,13 +56,13 @@ export function engineAt(port: number): Pick<EngineAt, 'url' | 'port' | 'say' | 
 }
 
 export interface EngineProgram {
-  /** For the environment of a worker that is to launch it as its llama-server. */
+  /** Environment variables for a worker that launches it as its llama-server. */
   env: Record<string, string>
-  /** The one that this worker runs now; undefined between two. */
+  /** The engine that this worker runs now; undefined during a restart. */
   of(workerPid: number): (Pick<EngineAt, 'url' | 'port' | 'say' | 'seen'> & { pid: number }) | undefined
 }
 
-/** The scripted engine as a program that workers launch by themselves. */
+/** Writes the scripted engine as a program that workers launch. */
 export function engineProgramFor(script: Partial<Script>): EngineProgram {
   const folder = mkdtempSync(join(tmpdir(), 'tramontane-engine-'))
   const program = join(folder, 'llama-server')
@@ -71,7 +71,7 @@ export function engineProgramFor(script: Partial<Script>): EngineProgram {
     env: {
       TRAMONTANE_BACKEND: 'llama-cpp',
       TRAMONTANE_ENGINE_PROGRAM: program,
-      // Named for the engine that it stands for: no other variable reaches an engine.
+      // The names do not begin with TRAMONTANE_: the worker passes no such variable to an engine.
       LLAMA_TEST_SCRIPT: JSON.stringify(script),
       LLAMA_TEST_FOLDER: folder,
     },

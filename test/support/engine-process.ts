@@ -1,10 +1,11 @@
 /**
- * An engine process that follows a script: it speaks the HTTP of llama-server or of vLLM, as far as a worker asks for
- * it, and goes wrong where it is told to. `POST /script` changes the script while it runs, `GET /seen` tells what came.
+ * An engine process that follows a script. It serves the part of the llama-server or vLLM API that a worker uses, and
+ * fails where the script says. `POST /script` changes the script while it runs; `GET /seen` returns the recorded
+ * requests.
  *
  *   node engine-process.ts <port> [script as JSON]
- *   node engine-process.ts --port <port> …          as llama-server is started: the script is in LLAMA_TEST_SCRIPT, and the
- *                                                   port is left in LLAMA_TEST_FOLDER, in a file named for the process id
+ *   node engine-process.ts --port <port> …          started like llama-server: the script is in LLAMA_TEST_SCRIPT, and the
+ *                                                   process writes its port to the file LLAMA_TEST_FOLDER/<pid>
  */
 import { writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -12,29 +13,29 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 export interface Script {
   dialect: 'llama-server' | 'vllm'
   version: string
-  /** `silent` takes the connection and never answers. */
+  /** `silent` accepts connections and never answers. */
   health: 'ready' | 'loading' | 'silent'
-  /** Written to standard error when it starts. */
+  /** Text to write to standard error at the start. */
   words: string
-  /** Ends with this code instead of listening. */
+  /** Exits with this code instead of listening. */
   dieWith: number | null
-  /** Does not end at SIGTERM. */
+  /** Ignores SIGTERM. */
   stubborn: boolean
-  /** Does not know `max_tokens`. */
+  /** Ignores `max_tokens`. */
   boundless: boolean
-  /** Between the last event and the end of the answer. */
+  /** Milliseconds between the last event and the end of the answer. */
   lingerMs: number
-  /** Each word says when it was written, in Unix milliseconds. */
+  /** Adds to each word the time it was written, in Unix milliseconds. */
   stamp: boolean
-  /** Tokens of every answer, the milliseconds between two, and how many of the first are thinking. */
+  /** Tokens per answer, milliseconds between two tokens, and the number of leading thinking tokens. */
   tokens: number
   tokenMs: number
   thinking: number
-  /** What happens after this many tokens. */
+  /** A fault after this many tokens. */
   fault: { after: number; kind: 'crash' | 'stall' | 'half-close' | 'garbage' | 'error-event' } | null
-  /** `honest`, nothing, or what it says instead. */
+  /** Reported usage: correct, absent, or these figures. */
   usage: 'honest' | 'none' | { prompt_tokens?: number; completion_tokens?: number; cached_tokens?: number }
-  /** Answers a chat with this status and body instead. */
+  /** Answers a chat request with this status and body instead. */
   refusal: { status: number; body: unknown } | null
   contextTokens: number
 }
@@ -42,7 +43,7 @@ export interface Script {
 export interface Seen {
   chats: { body: Record<string, unknown>; tokensSent: number; ended: 'no' | 'finished' | 'closed' }[]
   counted: number
-  /** Answers that go on now, and connections since the start. */
+  /** Answers in progress, and connections since the start. */
   open: number
   connections: number
 }
@@ -108,7 +109,7 @@ const metrics = () =>
     ? `vllm:num_requests_running ${seen.open}\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 0.25\n`
     : `llamacpp:requests_processing ${seen.open}\nllamacpp:requests_deferred 0\n`
 
-/** A token a word. */
+/** The prompt as text. Each word counts as one token. */
 function promptOf(body: { messages?: { content?: unknown }[] }): string {
   return (body.messages ?? []).map(({ content }) => textOf(content)).join(' ')
 }
@@ -174,7 +175,7 @@ async function chat(body: Record<string, unknown>, response: ServerResponse): Pr
   response.end()
 }
 
-/** Waits for its next turn, by the clock: who is late once is not late for ever. */
+/** Waits for the next multiple of `everyMs`, so one late turn does not delay the later ones. */
 function pacer(everyMs: number): () => Promise<void> {
   let at = performance.now()
   return () => {
@@ -210,31 +211,32 @@ function event(response: ServerResponse, delta: unknown, finish: string | null, 
   response.write(`data: ${JSON.stringify(chunk)}\n\n`)
 }
 
-/** The totals so far, as each engine is asked for them. */
+/** The running totals, in the form of each engine, if the request asks for them. */
 function totalsOf(body: Record<string, unknown>, promptTokens: number, outputTokens: number): object {
   if (body.timings_per_token === true) return timingsOf(promptTokens, outputTokens)
-  const { continuous_usage_stats: asked } = (body.stream_options ?? {}) as Record<string, unknown>
-  return asked === true ? { usage: usageOf(promptTokens, outputTokens) } : {}
+  const { continuous_usage_stats: enabled } = (body.stream_options ?? {}) as Record<string, unknown>
+  return enabled === true ? { usage: usageOf(promptTokens, outputTokens) } : {}
 }
 
-/** llama-server's running totals; it lies there as it lies in its usage. */
+/** llama-server's running totals, with the same false figures as `script.usage`. */
 function timingsOf(promptTokens: number, outputTokens: number): object {
   if (script.usage === 'none') return {}
-  const told = script.usage === 'honest' ? {} : script.usage
-  const predicted = told.completion_tokens === undefined ? outputTokens : Math.min(told.completion_tokens, outputTokens)
-  return { timings: { prompt_n: told.prompt_tokens ?? promptTokens, cache_n: 0, predicted_n: predicted } }
+  const reported = script.usage === 'honest' ? {} : script.usage
+  const predicted =
+    reported.completion_tokens === undefined ? outputTokens : Math.min(reported.completion_tokens, outputTokens)
+  return { timings: { prompt_n: reported.prompt_tokens ?? promptTokens, cache_n: 0, predicted_n: predicted } }
 }
 
 function usageOf(promptTokens: number, outputTokens: number) {
   if (script.usage === 'none') return undefined
-  const told = script.usage === 'honest' ? {} : script.usage
-  const prompt = told.prompt_tokens ?? promptTokens
-  const completion = told.completion_tokens ?? outputTokens
+  const reported = script.usage === 'honest' ? {} : script.usage
+  const prompt = reported.prompt_tokens ?? promptTokens
+  const completion = reported.completion_tokens ?? outputTokens
   return {
     prompt_tokens: prompt,
     completion_tokens: completion,
     total_tokens: prompt + completion,
-    prompt_tokens_details: { cached_tokens: told.cached_tokens ?? 0 },
+    prompt_tokens_details: { cached_tokens: reported.cached_tokens ?? 0 },
   }
 }
 

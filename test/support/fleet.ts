@@ -1,4 +1,4 @@
-/** What a fleet and its edge send each other, as plain as it can be; a test changes what it is about. */
+/** Minimal messages between the edge, the fleet and its workers. A test overrides the fields that matter to it. */
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import type { Enrolment } from '../../src/fleet/enrolment.ts'
@@ -27,7 +27,7 @@ export function testBeat(workerId: string, change: Partial<Heartbeat> = {}): Hea
   }
 }
 
-/** What allows `testBeat`. */
+/** An enrolment that allows `testBeat`. */
 export function testEnrolment(workerId: string, change: Partial<Enrolment> = {}): Enrolment {
   return {
     workerId,

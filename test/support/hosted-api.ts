@@ -1,10 +1,10 @@
-/** A hosted API on this machine that answers as a test tells it to, and keeps what it was sent. */
+/** A local hosted API that answers as a test configures it, and records its calls. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 
 interface HostedCallSeen {
   headers: IncomingHttpHeaders
   body: Record<string, unknown>
-  /** Whether the caller closed the connection before the answer was whole. */
+  /** Whether the caller closed the connection before the end of the answer. */
   cut: boolean
 }
 

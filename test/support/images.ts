@@ -1,7 +1,7 @@
-/** Small files of each kind, made here. */
+/** Generates small image files of each format. */
 import { crc32, deflateSync } from 'node:zlib'
 
-/** A PNG of one grey; only its header is there when `headOnly`. */
+/** A PNG of one grey; only its header with `headOnly`. */
 export function png(width: number, height: number, headOnly = false): Buffer {
   const header = Buffer.alloc(13)
   header.writeUInt32BE(width, 0)
@@ -24,7 +24,7 @@ function pngChunk(name: string, data: Buffer): Buffer {
   return Buffer.concat([ends.subarray(0, 4), body, ends.subarray(4)])
 }
 
-/** Up to the frame header, after `metadataBytes` of another segment. */
+/** A JPEG up to its frame header, which follows a metadata segment of `metadataBytes`. */
 export function jpegHead(width: number, height: number, metadataBytes = 16): Buffer {
   const metadata = Buffer.alloc(2 + 2 + metadataBytes)
   metadata.writeUInt16BE(0xffe1, 0)

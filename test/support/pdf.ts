@@ -1,4 +1,4 @@
-/** PDFs by hand: pages of Helvetica lines, and ones that are wrong in a chosen way. */
+/** Writes PDFs for tests: pages of Helvetica text, and PDFs with a chosen fault. */
 
 export function pdf(pages: string[][], trailer = ''): Buffer {
   const objects: string[] = [
@@ -17,14 +17,14 @@ export function pdf(pages: string[][], trailer = ''): Buffer {
   return written(objects, trailer)
 }
 
-/** Asks for a password, which the empty one is not. */
+/** A PDF that needs a password other than the empty one. */
 export function encryptedPdf(): Buffer {
   const hash = '0123456789abcdef'.repeat(4)
   const rule = `/Encrypt<</Filter/Standard/V 1/R 2/O<${hash}>/U<${hash}>/P -4>>/ID[<00><00>]`
   return pdf([['secret']], rule)
 }
 
-/** Draws the same form inside itself and again, `depth` deep: work that doubles with each. */
+/** A PDF whose forms each draw the next form four times, `depth` levels deep, so the work grows exponentially. */
 export function endlessPdf(depth: number): Buffer {
   const form = (index: number) => {
     const inner = `${6 + index} 0 R`

@@ -1,4 +1,4 @@
-/** The whole product in a folder of its own: started as a user starts it, read as a script would read it. */
+/** Starts the whole product in its own folder, as a user does, and reads its state over HTTP. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -9,7 +9,7 @@ import OpenAI from 'openai'
 import type { PoolView } from '../../src/fleet/fleet.ts'
 import type { TenantSummary } from '../../src/tenant/rpc.ts'
 
-/** Opens the details of each worker's `/healthz`, and its `/metrics`. */
+/** Key for the details of each worker's `/healthz`, and for `/metrics`. */
 export const metricsKey = 'metrics-key-of-a-test'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -22,23 +22,23 @@ interface Demo {
   pids: { start: number; edgeHost: number; workerd: number; latency: number; throughput: number }
 }
 
-/** A tenant's balances, and the sums over all its entries. */
+/** A tenant's balances, and the totals of all its entries. */
 export type TenantBooks = TenantSummary & { totals: NonNullable<TenantSummary['totals']> }
 
 export interface Product {
   home: string
   port: number
-  /** Read anew each time: process ids change when something is started again. */
+  /** Reads the file on each call: process ids change after a restart. */
   demo(): Demo
   demoMode(): number
   client(apiKey?: string): OpenAI
-  /** A request with the operator key; the parsed answer. */
+  /** Sends a request with the operator key, and returns the parsed answer. */
   admin<Answer>(method: string, path: string, body?: unknown): Promise<Answer>
   tenant(tenantId: string): Promise<TenantBooks>
-  /** Everything that must be back at zero when nothing runs. */
+  /** Returns the counters that must be zero when no request is running. */
   counters(): Promise<Counters>
   output(): string
-  /** SIGTERM, and the exit code. */
+  /** Sends SIGTERM, and returns the exit code. */
   stop(): Promise<number | null>
 }
 
@@ -61,11 +61,11 @@ export async function freePort(): Promise<number> {
   await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
   const address = probe.address()
   await new Promise((resolve) => probe.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
+  if (address === null || typeof address === 'string') throw new Error('no free port')
   return address.port
 }
 
-/** Runs `npm start`'s program and tells how it ended, for starts that are to fail. */
+/** Runs the program of `npm start` for a start that must fail, and returns its exit code and errors. */
 export async function startAndFail(env: Record<string, string>): Promise<{ code: number | null; stderr: string }> {
   const child = launch(env)
   let stderr = ''
@@ -146,7 +146,7 @@ export async function startProduct(options: { home?: string; env?: Record<string
   }
 }
 
-/** A worker's own account of itself. */
+/** Reads a worker's `/healthz` with its details. */
 export async function healthOf(workerUrl: string): Promise<Health> {
   const headers = { authorization: `Bearer ${metricsKey}` }
   return (await (await fetch(`${workerUrl}/healthz`, { headers })).json()) as Health
@@ -162,16 +162,16 @@ export const zero: Counters = {
   receiptsOwed: 0,
 }
 
-/** Asks until the answer is as expected, within `ms`; then the last answer, for the test to compare. */
+/** Reads a value until the condition holds or `ms` have passed. Returns the last value for the test to compare. */
 export async function eventually<Value>(
-  ask: () => Promise<Value>,
-  good: (value: Value) => boolean,
+  read: () => Promise<Value>,
+  done: (value: Value) => boolean,
   ms = 10_000,
 ): Promise<Value> {
   const deadline = performance.now() + ms
   for (;;) {
-    const value = await ask()
-    if (good(value) || performance.now() > deadline) return value
+    const value = await read()
+    if (done(value) || performance.now() > deadline) return value
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }

@@ -1,4 +1,4 @@
-/** An engine that does what a test tells it to, through the same interface as a real one. */
+/** An engine that a test scripts, with the same interface as a real engine. */
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { Counts } from '../../backends/model/money.ts'
@@ -30,19 +30,19 @@ export class ScriptedEngine implements Engine {
   promptTokens = 10
   outputTokensFit = 1_000
   refusal: EngineRefusal | undefined
-  /** What each prompt was made of. */
+  /** The chat of each prepared request. */
   readonly chats: Chat[] = []
-  /** What each run was asked for. */
+  /** The options of each run. */
   readonly runs: RunOptions[] = []
   aborted = 0
-  /** Called before each word; a promise that rejects is the engine's death. */
+  /** Called before each word; a rejection is the engine's failure. */
   step: (index: number) => Promise<void> = () => Promise.resolve()
   words = 5
-  /** What a run does instead of beginning. */
+  /** If set, each run fails with this error instead of starting. */
   runError: Error | undefined
   estimated = false
   warnings: string[] = []
-  /** What it says, by what it is asked; without, numbered words. */
+  /** Returns the events for a chat; if unset, the engine answers numbered words. */
   script: ((chat: Chat) => EngineEvent[]) | undefined
 
   start(): Promise<void> {

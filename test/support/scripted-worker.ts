@@ -1,4 +1,4 @@
-/** A worker of a running product whose engine says what a test tells it to: all else about it is the real worker's. */
+/** A real worker of a running product with a scripted engine. */
 import type { Chat } from '../../backends/model/chat.ts'
 import { readConfig } from '../../gpu-worker/config.ts'
 import type { EngineEvent } from '../../gpu-worker/engine/engine.ts'
@@ -8,7 +8,7 @@ import { ScriptedEngine } from './scripted-engine.ts'
 
 export interface ScriptedWorker {
   engine: ScriptedEngine
-  /** Keeps the product's own workers out from then on. */
+  /** Revokes the product's own workers, so that only this worker serves. */
   alone(): Promise<void>
   stop(): Promise<void>
 }
@@ -19,7 +19,7 @@ export interface Script {
   calls?: { name: string; arguments: object }[]
 }
 
-/** Resolves when the edge knows it. */
+/** Resolves when the edge has accepted the worker's heartbeat. */
 export async function startScriptedWorker(
   product: Product,
   options: { workerId?: string; vision?: boolean; slots?: number; script?: (chat: Chat) => Script },
@@ -41,7 +41,7 @@ export async function startScriptedWorker(
   }
 }
 
-/** Enrols a worker, and answers the settings that it starts with. */
+/** Enrols a worker, and returns its environment variables. */
 export async function workerEnvironment(product: Product, workerId: string, slots: number) {
   const { workerKey } = await product.admin<{ workerKey: string }>('POST', '/admin/workers', {
     workerId,
@@ -58,7 +58,7 @@ export async function workerEnvironment(product: Product, workerId: string, slot
   }
 }
 
-/** Keeps the product's own workers out from then on. */
+/** Revokes the product's own workers and waits until they are gone. */
 export async function withoutOwnWorkers(product: Product): Promise<void> {
   for (const own of ['local-latency', 'local-throughput']) {
     await product.admin('POST', `/admin/workers/${own}/revoke`)

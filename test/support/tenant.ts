@@ -1,4 +1,4 @@
-/** A tenant's books on Node's SQLite: the store, the cores and the chain as they run in the tenant object. */
+/** A tenant's account on Node's SQLite, with the same store, logic and hash chain as in the tenant object. */
 import { DatabaseSync } from 'node:sqlite'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import { TenantAccount } from '../../src/tenant/account.ts'
@@ -22,7 +22,7 @@ export function nodeSql(db: DatabaseSync): Sql {
   }
 }
 
-/** Prices with which sums are easy to follow. */
+/** Prices that make sums easy to check. */
 export const testRates = { inputNano: 10, cachedNano: 1, outputNano: 100 }
 
 export const testTenant = (limits: Limits = noLimits): Tenant => ({
@@ -60,9 +60,9 @@ export const testKey = (keyId = 'k', limits: Limits = noLimits): KeyRow => ({
 export interface TestBooks {
   books: TenantAccount
   db: DatabaseSync
-  /** One transaction, as the tenant object makes it. */
+  /** Runs one transaction, as the tenant object does. */
   transaction: <Result>(work: (books: TenantAccount) => Result) => Result
-  /** The object is evicted: what was in memory is gone. */
+  /** Evicts the object: its memory is lost. */
   evict: () => void
 }
 

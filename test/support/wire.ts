@@ -1,13 +1,13 @@
-/** A network that can be cut without anybody being told: a TCP relay that, once frozen, passes nothing and closes nothing. */
+/** A TCP relay that simulates a silent network failure: once frozen, it forwards nothing and closes nothing. */
 
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
 export interface Wire {
   port: number
-  /** From now on nothing passes; connections stay open, and new ones are taken. */
+  /** Stops forwarding. Connections stay open, and new ones are accepted. */
   freeze(): void
-  /** What was open is closed, and what comes from now on passes. */
+  /** Closes all open connections, and forwards new ones. */
   thaw(): void
   close(): Promise<void>
 }
@@ -15,16 +15,16 @@ export interface Wire {
 export async function startWire(target: () => number): Promise<Wire> {
   const sockets = new Set<Socket>()
   let frozen = false
-  const keep = (socket: Socket) => {
+  const track = (socket: Socket) => {
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))
     socket.on('error', () => undefined)
   }
   const server: Server = createServer((from) => {
-    keep(from)
+    track(from)
     if (frozen) return void from.pause()
     const to = connect(target(), '127.0.0.1')
-    keep(to)
+    track(to)
     for (const [one, other] of [
       [from, to],
       [to, from],

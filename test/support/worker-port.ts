@@ -1,4 +1,4 @@
-/** A worker's port on a real socket, over a scripted engine: what it is asked is signed as the edge signs it. */
+/** A worker's port on a real socket, with a scripted engine. Requests are signed as the edge signs them. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -66,7 +66,7 @@ export class WorkerPort {
   }
 
   async token(bytes: Uint8Array<ArrayBuffer>, change: Partial<Dispatch> = {}): Promise<string> {
-    const order = testDispatch(change.requestId ?? `req_${serial++}`, {
+    const dispatch = testDispatch(change.requestId ?? `req_${serial++}`, {
       bodyDigest: await digest(bytes),
       costNanoMax: 10 * 10 + 50 * 100,
       outputTokensMax: 50,
@@ -75,7 +75,7 @@ export class WorkerPort {
       expiresAt: Date.now() + 1_000,
       ...change,
     })
-    return seal('dispatch', order, 'w1.1', this.key)
+    return seal('dispatch', dispatch, 'w1.1', this.key)
   }
 
   async dispatch(chat: object = {}, change: Partial<Dispatch> = {}, signal?: AbortSignal): Promise<Response> {
@@ -119,15 +119,15 @@ export function bodyOf(chat: object): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(JSON.stringify(body)) as Uint8Array<ArrayBuffer>
 }
 
-/** A refusal before the head has a status; a refusal after it is the prelude, and nothing follows. */
+/** Reads a refusal. Before the head it has an HTTP status; after the head it is the prelude, and nothing follows. */
 export async function refusalOf(answer: Response): Promise<Partial<Refusal> & { status: number }> {
   if (answer.status !== 200) return { status: answer.status, ...((await answer.json()) as { code: string }) }
   const { prelude, rest } = await preludeOf(answer)
-  if (prelude.kind !== 'refused' || rest !== '') throw new Error('not refused')
+  if (prelude.kind !== 'refused' || rest !== '') throw new Error('the request was not refused')
   return { status: 200, ...prelude.refusal }
 }
 
-/** The first line, and the answer's own bytes. */
+/** Splits an answer into its first line, the prelude, and the rest. */
 export async function preludeOf(answer: Response): Promise<{ prelude: Prelude; rest: string }> {
   const text = await answer.text()
   const at = text.indexOf('\n')

@@ -1,12 +1,12 @@
 /**
- * A real worker in a process of its own, over a scripted engine whose preparation goes wrong by what the prompt says. It
- * reports each preparation and each run to the test, so that a second dispatch of one request is seen.
+ * A real worker in its own process, with a scripted engine. A word in the prompt selects a fault of its preparation.
+ * The worker reports each preparation to the test, so that a second dispatch of one request is seen.
  *
- *   "hang"   the preparation never ends, unless it is aborted
- *   "block"  the worker's own loop stops
- *   "die"    the process is gone
- *   "throw"  the engine throws an unexpected exception
- *   "rules"  the run is ended by the request's own rules, after as many tokens as the number behind says
+ *   "hang"     the preparation ends only when it is aborted
+ *   "block"    the worker's event loop is blocked
+ *   "die"      the process is killed
+ *   "throw"    the engine throws an unexpected exception
+ *   "rules N"  the request's own rules end the run after N tokens
  */
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'

@@ -1,4 +1,4 @@
-/** The doctor as its user runs it: a program, an address, and what it says. */
+/** Runs the doctor as a program, and checks its output and exit code. */
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -28,23 +28,23 @@ async function engine(answer: (call: HttpCall) => DocumentedAnswer): Promise<str
   return server.url
 }
 
-/** The same engine, launched otherwise. */
+/** SGLang with another configuration. */
 function sglangWith(info: Record<string, unknown>, lose: (text: string) => string = (text) => text) {
   const answer = sglang()
   return (call: HttpCall): DocumentedAnswer => {
-    const told = answer(call)
-    if (call.path !== '/server_info') return { ...told, parts: told.parts.map(lose) }
-    return { ...told, parts: [JSON.stringify({ ...JSON.parse(told.parts.join('')), ...info })] }
+    const original = answer(call)
+    if (call.path !== '/server_info') return { ...original, parts: original.parts.map(lose) }
+    return { ...original, parts: [JSON.stringify({ ...JSON.parse(original.parts.join('')), ...info })] }
   }
 }
 
 describe('the doctor', () => {
-  it('[DOC1] a wrong address or argument is one line and exit code 1', async () => {
+  it('[DOC1] a wrong address or argument prints one line and exits with code 1', async () => {
     const cases: [string[], RegExp][] = [
-      [['http://127.0.0.1:9'], /^doctor: nothing answers at http:\/\/127\.0\.0\.1:9: start the engine there/],
-      [['localhost:8000'], /^doctor: localhost:8000 is no URL of an engine: write http:\/\/HOST:PORT/],
+      [['http://127.0.0.1:9'], /^doctor: no answer from http:\/\/127\.0\.0\.1:9\. Start the engine there/],
+      [['localhost:8000'], /^doctor: localhost:8000 is not the URL of an engine\. Use the form http:\/\/HOST:PORT/],
       [[], /^doctor: usage: .*npm run doctor -- URL/],
-      [['http://127.0.0.1:9', '--backend', 'tgi'], /^doctor: --backend: tgi is none of vllm, sglang/],
+      [['http://127.0.0.1:9', '--backend', 'tgi'], /^doctor: --backend: unknown engine tgi\. Use one of vllm, sglang/],
     ]
     for (const [args, expected] of cases) {
       const { code, out, err } = await doctor(...args)
@@ -54,26 +54,24 @@ describe('the doctor', () => {
     }
   })
 
-  it('[DOC2] an endpoint that is no engine, not the named one, or needs a key is reported', async () => {
+  it('[DOC2] an endpoint that is no engine, is not the named engine, or requires a key is reported', async () => {
     const site = await engine(() => ({ status: 200, headers: { 'content-type': 'text/html' }, parts: ['<html>'] }))
-    expect((await doctor(site)).err).toMatch(
-      /is no engine that is known here: correct the address, or name a --backend/,
-    )
+    expect((await doctor(site)).err).toMatch(/is not a known engine\. Correct the address, or set --backend/)
     expect((await doctor(await engine(sglang()), '--backend', 'vllm')).err).toMatch(/is not vllm/)
     const locked = await engine(() => ({ status: 401, headers: {}, parts: ['{"error": "Unauthorized"}'] }))
-    expect((await doctor(locked)).err).toMatch(/wants a key: give it in TRAMONTANE_ENGINE_KEY/)
+    expect((await doctor(locked)).err).toMatch(/requires a key\. Set TRAMONTANE_ENGINE_KEY/)
   })
 
-  it('[DOC3] the engine, its version and each check are printed, for a base URL with or without /v1', async () => {
+  it('[DOC3] the doctor prints the engine, its version and each check, for a base URL with or without /v1', async () => {
     const { code, out } = await doctor(`${await engine(sglang())}/v1/`)
-    expect(out).toMatch(/^SGLang 0\.5\.23: model mistral-small-4, 4096 tokens a request, 128 at once\n/)
+    expect(out).toMatch(/^SGLang 0\.5\.23: model mistral-small-4, 4096 tokens per request, 128 concurrent requests\n/)
     expect(out).toMatch(/\n {2}effort +holds +\d+ tokens at none, \d+ at high\n/)
-    // A script cannot be left.
+    // The scripted engine does not notice a client that disconnects.
     expect(out).toMatch(/cancel +DOES NOT HOLD/)
     expect(code).toBe(1)
   })
 
-  it('[DOC4] the flag that fixes a failed check is named', async () => {
+  it('[DOC4] the doctor names the flag that fixes each failed check', async () => {
     const lost = (text: string) => text.replaceAll(/"prompt_tokens_details":\{[^}]*\},/g, '')
     const { out } = await doctor(await engine(sglangWith({ enable_cache_report: false }, lost)))
     expect(out).toContain(
@@ -83,13 +81,13 @@ describe('the doctor', () => {
     expect(out.slice(out.indexOf('What to do:'))).toContain('  cached-tokens: start SGLang with --enable-cache-report')
   })
 
-  it('[DOC5] a broken engine exits with 1, an engine with limits with 0', async () => {
+  it('[DOC5] the exit code is 1 for a broken engine, and 0 for an engine with limits', async () => {
     const broken = { speculative_algorithm: 'EAGLE', attention_backend: 'triton' }
     const { code, out } = await doctor(await engine(sglangWith(broken)))
     expect(out).toMatch(/BROKEN: speculation with the Triton MLA backend/)
-    expect([code, out.trim().endsWith('It cannot be served from as it is.')]).toEqual([1, true])
+    expect([code, out.trim().endsWith('A worker cannot use this engine as it is.')]).toEqual([1, true])
     const limited = await doctor(await engine(ollama()))
     expect(limited.out).toMatch(/over-context +DOES NOT HOLD/)
-    expect([limited.code, limited.out.trim().endsWith('but for what does not hold.')]).toEqual([0, true])
+    expect([limited.code, limited.out.trim().endsWith('except for the features that do not hold.')]).toEqual([0, true])
   })
 })

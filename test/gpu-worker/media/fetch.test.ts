@@ -34,7 +34,7 @@ beforeEach(() => {
   seen = []
 })
 
-/** The rules of the public internet, with this server's address as the one that is public. */
+/** Host names of the test. The policy below treats this server's address as public. */
 const names: Record<string, string[]> = {
   'files.example': ['127.0.0.1'],
   'near.example': ['10.0.0.7'],
@@ -75,14 +75,14 @@ describe('addresses', () => {
     'https://0x7f.1/a.png',
     'https://169.254.169.254/latest/meta-data/',
     'https://localhost/a.png',
-  ])('[MED20] %s is refused by the policy that serves clients', async (url) => {
+  ])('[MED20] %s is refused by the public policy', async (url) => {
     const answer = await fetchGuarded(url, bounds, never, publicPolicy)
     expect(answer).toEqual({ ok: false, message: 'its host is not on the public internet' })
   })
 })
 
 describe('a guarded fetch', () => {
-  it('[MED21] what a public name serves is fetched, from the address that was checked, without credentials', async () => {
+  it('[MED21] a public host is fetched from the address that was checked, without credentials', async () => {
     answer = (_, response) => void response.end('bytes')
     resolved = []
     const got = await fetched(files('/a.png?x=1'))
@@ -95,12 +95,12 @@ describe('a guarded fetch', () => {
       'user-agent': 'tramontane',
       connection: expect.any(String),
     })
-    // Asked once: what was checked is what was connected to, whatever the name says a moment later.
+    // The name is resolved once, so a later change of the name cannot redirect the connection.
     expect(resolved).toEqual(['files.example'])
   })
 
   it.each(['near.example', 'both.example', 'nowhere.example'])(
-    '[MED21] %s has an address that is not public, or none',
+    '[MED21] %s is refused, because it has a private address or none',
     async (host) => {
       expect(await fetched(`http://${host}:${port}/`)).toEqual({
         ok: false,
@@ -114,28 +114,28 @@ describe('a guarded fetch', () => {
     ['http://10.0.0.1/', 'its host is not on the public internet'],
     ['http://near.example/', 'its host is not on the public internet'],
     ['http://[::1]:9/', 'its host is not on the public internet'],
-    ['file:///etc/passwd', 'only https addresses are fetched'],
-    ['https://files.example/', 'only https addresses are fetched'],
-    ['http://a:b@files.example/', 'an address with a password is not fetched'],
-    ['http://', 'it is redirected to something that is no address'],
+    ['file:///etc/passwd', 'only https URLs are allowed'],
+    ['https://files.example/', 'only https URLs are allowed'],
+    ['http://a:b@files.example/', 'a URL with a user name or password is not allowed'],
+    ['http://', 'it redirects to an invalid URL'],
   ])('[MED22] a redirect to %s is refused', async (location, message) => {
     answer = (_, response) => void response.writeHead(302, { location }).end()
     expect(await fetched(files('/a'))).toEqual({ ok: false, message })
     expect(seen.length).toBe(1)
   })
 
-  it('[MED22] three redirects are followed, relative ones too, and no fourth', async () => {
+  it('[MED22] a fetch follows three redirects, also relative ones, and no fourth', async () => {
     answer = ({ url }, response) => {
       const left = Number(url?.slice(1))
       if (left > 0) response.writeHead(307, { location: `/${left - 1}` }).end()
       else response.end('there')
     }
     expect((await fetched(files('/3'))).ok).toBe(true)
-    expect(await fetched(files('/4'))).toEqual({ ok: false, message: 'it is redirected more than 3 times' })
+    expect(await fetched(files('/4'))).toEqual({ ok: false, message: 'it redirects more than 3 times' })
   })
 
   const faults: [string, (response: ServerResponse) => void, string][] = [
-    ['not found', (response) => response.writeHead(404).end(), 'its host answered 404'],
+    ['not found', (response) => response.writeHead(404).end(), 'its host returned status 404'],
     [
       'declared too large',
       (response) => response.writeHead(200, { 'content-length': 1_001 }).write('x'),
@@ -149,14 +149,14 @@ describe('a guarded fetch', () => {
       'cannot be reached',
     ],
   ]
-  it.each(faults)('[MED23] %s is refused, and the connection closed', async (_, fault, message) => {
+  it.each(faults)('[MED23] %s: the response is refused, and the connection is closed', async (_, fault, message) => {
     answer = (_, response) => void fault(response)
     const got = await fetched(files('/a'))
     expect(got).toMatchObject({ ok: false, message: expect.stringContaining(message) })
     await expect.poll(() => open).toBe(0)
   })
 
-  it('[MED23] a host that never answers is given up, and so is one that drips', async () => {
+  it('[MED23] a host that never answers, or sends too slowly, is refused after the time limit', async () => {
     answer = () => undefined
     expect(await fetched(files('/a'), { timeoutMs: 50 })).toMatchObject({ message: expect.stringContaining('seconds') })
     answer = (_, response) => {
@@ -168,13 +168,13 @@ describe('a guarded fetch', () => {
     await expect.poll(() => open).toBe(0)
   })
 
-  it('[MED23] a port of its own and plain http are refused by the policy that serves clients', async () => {
-    const ask = (url: string) => fetchGuarded(url, bounds, never, publicPolicy)
-    expect(await ask('https://8.8.8.8:8443/')).toEqual({ ok: false, message: 'only port 443 is fetched from' })
-    expect(await ask('http://8.8.8.8/')).toEqual({ ok: false, message: 'only https addresses are fetched' })
+  it('[MED23] another port and plain HTTP are refused by the public policy', async () => {
+    const fetchPublic = (url: string) => fetchGuarded(url, bounds, never, publicPolicy)
+    expect(await fetchPublic('https://8.8.8.8:8443/')).toEqual({ ok: false, message: 'only port 443 is allowed' })
+    expect(await fetchPublic('http://8.8.8.8/')).toEqual({ ok: false, message: 'only https URLs are allowed' })
   })
 
-  it('[MED24] a client that leaves ends the fetch', async () => {
+  it('[MED24] a client that disconnects ends the fetch', async () => {
     const left = new AbortController()
     answer = () => left.abort(new Error('left'))
     await expect(fetched(files('/a'), {}, left.signal)).rejects.toThrow('left')

@@ -15,7 +15,7 @@ import { encryptedPdf, endlessPdf, pdf } from '../../support/pdf.ts'
 import { chatOf } from '../engine/prompt.ts'
 
 const never = new AbortController().signal
-/** What a dispatch takes after its media were read. */
+/** Reads the media, then resolves the dispatch from the cache. */
 const through = (reader: MediaReader) => async (chat: Chat, media: MediaFor, signal: AbortSignal) => {
   const read = await reader.read(chat, media, signal)
   return read.ok ? reader.kept(chat, media) : read
@@ -43,22 +43,22 @@ async function partsOf(resolved: ReturnType<typeof resolve>): Promise<Part[]> {
 describe('documents', () => {
   const invoice = pdf([['The invoice total is 4,711 euros.', 'Due in March.'], ['Second page (of two).']])
 
-  it('[MED30] a PDF becomes its text, page by page under its number, in its place among the parts', async () => {
+  it('[MED30] a PDF becomes its text, page by page with page numbers, in its place among the parts', async () => {
     const parts = await partsOf(
-      resolve(chat(text('before'), file(invoice, 'in"voice.pdf'), text('after')), blind, never),
+      resolve(chat(text('before'), file(invoice, 'rep"ort.pdf'), text('after')), blind, never),
     )
     expect(parts).toEqual([
       { kind: 'text', text: 'before' },
       {
         kind: 'text',
-        text: '[Document "in voice.pdf", pages: 2]\n\n[Page 1]\nThe invoice total is 4,711 euros.\nDue in March.\n\n',
+        text: '[Document "rep ort.pdf", pages: 2]\n\n[Page 1]\nThe invoice total is 4,711 euros.\nDue in March.\n\n',
       },
       { kind: 'text', text: '[Page 2]\nSecond page (of two).\n\n' },
       { kind: 'text', text: 'after' },
     ])
   })
 
-  it('[MED30] an engine that sees gets each page’s picture after its text', async () => {
+  it('[MED30] an engine with vision gets each page’s image after its text', async () => {
     const parts = await partsOf(resolve(chat(file(invoice)), seeing, never))
     expect(parts.map(({ kind }) => kind)).toEqual(['text', 'image', 'text', 'image'])
     const picture = parts[1]?.kind === 'image' ? dataBytes(parts[1].url) : undefined
@@ -66,12 +66,12 @@ describe('documents', () => {
   })
 
   const refused: [string, Buffer, RegExp][] = [
-    ['encrypted', encryptedPdf(), /encrypted: send it without a password/],
+    ['encrypted', encryptedPdf(), /encrypted\. Send it without a password/],
     ['damaged', Buffer.from(`%PDF-1.7\n${'x'.repeat(500)}`), /cannot be read/],
-    ['too long', pdf(Array(101).fill(['page'])), /101 pages.*send fewer pages/],
-    ['only pictures', pdf([[]]), /no text, only pictures/],
+    ['too long', pdf(Array(101).fill(['page'])), /101 pages, more than 100\. Send fewer pages/],
+    ['only pictures', pdf([[]]), /only pictures and no text/],
   ]
-  it.each(refused)('[MED31] %s: refused by the part’s path', async (_, bytes, message) => {
+  it.each(refused)('[MED31] %s: the document is refused with the path of its part', async (_, bytes, message) => {
     expect(await resolve(chat(text('see'), file(bytes)), blind, never)).toEqual({
       ok: false,
       code: 'invalid_value',
@@ -80,87 +80,87 @@ describe('documents', () => {
     })
   })
 
-  const order = (bytes: Buffer, change: Partial<PdfRequest>): PdfRequest => ({
+  const pdfRequest = (bytes: Buffer, change: Partial<PdfRequest>): PdfRequest => ({
     bytes: new Uint8Array(bytes),
     ...pdfBounds,
     picturesMax: 1,
     ...change,
   })
 
-  it('[MED32] a PDF that takes too long, or more memory than allowed, ends its thread and nothing else', async () => {
-    // It would be at the end of its memory some time later.
-    const endless = await readPdf(order(endlessPdf(24), {}), 200, never)
+  it('[MED32] a PDF that exceeds its time or memory ends only its own thread', async () => {
+    // Without the time limit, this PDF would exceed its memory later.
+    const endless = await readPdf(pdfRequest(endlessPdf(24), {}), 200, never)
     expect(endless).toEqual({ ok: false, reason: 'time' })
     const padded = Buffer.concat([invoice, Buffer.alloc(22_000_000, 0x20)])
-    const tight = await readPdf(order(padded, { memoryBytesMax: 20 * 1024 * 1024 }), 10_000, never)
+    const tight = await readPdf(pdfRequest(padded, { memoryBytesMax: 20 * 1024 * 1024 }), 10_000, never)
     expect(tight).toEqual({ ok: false, reason: 'broken' })
-    const words = await readPdf(order(invoice, { charactersMax: 10 }), 10_000, never)
+    const words = await readPdf(pdfRequest(invoice, { charactersMax: 10 }), 10_000, never)
     expect(words).toEqual({ ok: false, reason: 'text' })
-    expect((await readPdf(order(invoice, {}), 10_000, never)).ok).toBe(true)
+    expect((await readPdf(pdfRequest(invoice, {}), 10_000, never)).ok).toBe(true)
   })
 
-  it('[MED32] a client that leaves ends the reading', async () => {
+  it('[MED32] a client that disconnects ends the reading', async () => {
     const left = new AbortController()
-    const reading = readPdf(order(endlessPdf(24), {}), 60_000, left.signal)
+    const reading = readPdf(pdfRequest(endlessPdf(24), {}), 60_000, left.signal)
     setTimeout(() => left.abort(new Error('left')), 100)
     await expect(reading).rejects.toThrow('left')
   })
 })
 
 describe('images', () => {
-  it('[MED33] an image reaches an engine in a data URL of the type that its bytes have', async () => {
+  it('[MED33] an image reaches the engine as a data URL with the type that its bytes have', async () => {
     const bytes = png(30, 30)
     expect(await partsOf(resolve(chat(image(dataUrl(bytes, 'image/jpeg'))), seeing, never))).toEqual([
       { kind: 'image', url: dataUrl(bytes) },
     ])
   })
 
-  it('[MED33] one that is elsewhere is fetched by the guard, and a document too', async () => {
+  it('[MED33] an image or a document at a URL is fetched', async () => {
     const bodies: Record<string, Buffer> = { '/a': png(30, 30), '/b': pdf([['from elsewhere']]) }
     const server = createServer(({ url = '' }, response) => void response.end(bodies[url] ?? ''))
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
     const { port } = server.address() as AddressInfo
     const policy = { ...publicPolicy, ports: { 'http:': 'any' as const }, allowed: (at: string) => at === '127.0.0.1' }
-    const asked = chat(text('see'))
+    const request = chat(text('see'))
     const at = (path: string) => `http://127.0.0.1:${port}${path}`
-    const [message] = asked.messages
+    const [message] = request.messages
     message?.content.push({ kind: 'image', url: at('/a') }, { kind: 'document', url: at('/b'), name: '' })
-    const parts = await partsOf(through(createResolver(() => 0, policy))(asked, seeing, never))
+    const parts = await partsOf(through(createResolver(() => 0, policy))(request, seeing, never))
     expect(parts.slice(0, 3)).toEqual([
       { kind: 'text', text: 'see' },
       { kind: 'image', url: dataUrl(png(30, 30)) },
       { kind: 'text', text: '[Document, pages: 1]\n\n[Page 1]\nfrom elsewhere\n\n' },
     ])
-    const near = await resolve(asked, seeing, never)
-    expect(near).toMatchObject({ ok: false, message: expect.stringContaining('the image was not fetched') })
+    const near = await resolve(request, seeing, never)
+    expect(near).toMatchObject({ ok: false, message: expect.stringContaining('the image cannot be fetched') })
     server.close()
   })
 
-  it('[MED33] one that the engine would not see is left to its own refusal', async () => {
-    const asked = chat(image(dataUrl(png(30, 30))))
-    expect(await resolve(asked, blind, never)).toEqual({ ok: true, chat: asked })
+  it('[MED33] an image for an engine without vision stays as it is, for the engine to refuse', async () => {
+    const request = chat(image(dataUrl(png(30, 30))))
+    expect(await resolve(request, blind, never)).toEqual({ ok: true, chat: request })
   })
 
-  it('[MED31] what is no image, or half of one, is refused by its path', async () => {
+  it('[MED31] an incomplete image is refused with the path of its part', async () => {
     const half = jpegHead(640, 480, 60_000).subarray(0, 1_000)
     const answer = await resolve(chat(image(dataUrl(half))), seeing, never)
     expect(answer).toMatchObject({
       ok: false,
       param: 'messages[0].content[0]',
-      message: expect.stringContaining('cut off'),
+      message: expect.stringContaining('incomplete'),
     })
   })
 })
 
-describe('the shelf', () => {
+describe('the media cache', () => {
   let fetches = 0
   let now = 0
-  let shelf: MediaCache
+  let cache: MediaCache
   let parts: MediaParts
   beforeEach(() => {
     fetches = 0
     now = 0
-    shelf = new MediaCache(
+    cache = new MediaCache(
       { bytesMax: 61_000, bytesPerOwnerMax: 61_000, ageMaxMs: 1_000 },
       async (key) => key,
       () => now,
@@ -172,35 +172,35 @@ describe('the shelf', () => {
       },
       readPdf: async () => ({ ok: false, reason: 'broken' }),
       toBase64: (bytes) => Buffer.from(bytes).toString('base64'),
-      mediaCache: shelf,
+      mediaCache: cache,
     }
   })
-  const asked = chat(image('https://example.com/a.png'))
+  const request = chat(image('https://example.com/a.png'))
 
-  it('[MED34] what was read is read again for the same tenant only, for a while', async () => {
-    const first = await partsOf(resolveMedia(asked, parts, seeing, never))
-    expect(await partsOf(resolveMedia(asked, parts, seeing, never))).toEqual(first)
+  it('[MED34] media are cached for the same tenant only, and for a limited time', async () => {
+    const first = await partsOf(resolveMedia(request, parts, seeing, never))
+    expect(await partsOf(resolveMedia(request, parts, seeing, never))).toEqual(first)
     expect(fetches).toBe(1)
-    expect(await partsOf(resolveMedia(asked, parts, { vision: true, owner: 'b' }, never))).not.toEqual(first)
+    expect(await partsOf(resolveMedia(request, parts, { vision: true, owner: 'b' }, never))).not.toEqual(first)
     expect(fetches).toBe(2)
     now = 1_001
-    await resolveMedia(asked, parts, seeing, never)
+    await resolveMedia(request, parts, seeing, never)
     expect(fetches).toBe(3)
   })
 
-  it('[MED34] memory is bounded, and what was used longest ago goes first', async () => {
+  it('[MED34] memory is limited, and the least recently used media are dropped first', async () => {
     const part = (length: number): Part[] => [{ kind: 'text', text: 'x'.repeat(length) }]
-    await shelf.put('a', 'huge', part(40_000))
-    expect(shelf.bytes).toBe(0)
-    for (const key of ['a', 'b', 'c']) await shelf.put('a', key, part(10_000))
-    await shelf.get('a', 'a')
-    await shelf.put('a', 'd', part(10_000))
-    expect(shelf.bytes).toBe(60_768)
-    expect(await shelf.get('a', 'b')).toBeUndefined()
-    for (const key of ['a', 'c', 'd']) expect(await shelf.get('a', key)).toEqual(part(10_000))
+    await cache.put('a', 'huge', part(40_000))
+    expect(cache.bytes).toBe(0)
+    for (const key of ['a', 'b', 'c']) await cache.put('a', key, part(10_000))
+    await cache.get('a', 'a')
+    await cache.put('a', 'd', part(10_000))
+    expect(cache.bytes).toBe(60_768)
+    expect(await cache.get('a', 'b')).toBeUndefined()
+    for (const key of ['a', 'c', 'd']) expect(await cache.get('a', key)).toEqual(part(10_000))
   })
 
-  it('[MRD6] a tenant has a share, and beyond all the tenant that has most loses its oldest', async () => {
+  it('[MRD6] a tenant has a share of the cache, and over the total the largest tenant loses its oldest', async () => {
     const part = (length: number): Part[] => [{ kind: 'image', url: 'x'.repeat(length - 256) }]
     const shared = new MediaCache(
       { bytesMax: 100_000, bytesPerOwnerMax: 60_000, ageMaxMs: 1_000 },
@@ -223,7 +223,7 @@ describe('the shelf', () => {
     expect(await alone.put('a', 'large', part(60_001))).toBe(false)
   })
 
-  it('[MRD7] what one request reads is bounded in all, and the rest of it is not read', async () => {
+  it('[MRD7] the total size of one request’s media is limited, and media beyond it are not read', async () => {
     const size = budgets.mediaBytes.value / 4
     let read = 0
     const wide: MediaParts = {
@@ -246,13 +246,13 @@ describe('the shelf', () => {
     expect(read).toBeLessThan(10)
   })
 
-  it('[MED31] what cannot be fetched is refused by its path', async () => {
-    parts.fetch = async () => ({ ok: false, message: 'its host answered 404' })
+  it('[MED31] an image that cannot be fetched is refused with the path of its part', async () => {
+    parts.fetch = async () => ({ ok: false, message: 'its host returned status 404' })
     expect(await resolveMedia(chat(text('see'), image('https://example.com/a.png')), parts, seeing, never)).toEqual({
       ok: false,
       code: 'invalid_value',
       param: 'messages[0].content[1]',
-      message: 'messages[0].content[1]: the image was not fetched: its host answered 404',
+      message: 'messages[0].content[1]: the image cannot be fetched: its host returned status 404',
     })
   })
 })

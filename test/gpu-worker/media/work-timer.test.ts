@@ -8,8 +8,8 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-describe('the time of a request’s media', () => {
-  it('[MRD8] it passes while something works, once for all that works, and stands still while all of it waits', () => {
+describe('the time budget of a request’s media', () => {
+  it('[MRD8] time passes once while any work runs, and stops while all of it waits', () => {
     const timer = new WorkTimer(1_000, () => Date.now())
     timer.begin()
     timer.begin()
