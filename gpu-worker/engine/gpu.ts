@@ -1,6 +1,6 @@
 /**
- * `npm run gpu -- cuda|vulkan`: brings back the engine's GPU binaries, which the default install leaves out (640 MB).
- * They are npm packages of the engine's own version, unpacked where it looks for them.
+ * `npm run gpu -- cuda|vulkan` installs the engine's GPU binaries, which the default install omits (640 MB). They are
+ * npm packages with the engine's version, unpacked into the folder where the engine searches for them.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'

@@ -1,19 +1,25 @@
 import { describe, expect, it } from 'vitest'
 import { engineMemoryMax } from '../../../gpu-worker/engine/memory-limit.ts'
-import { look, type Sight, sentenceOf, type WatchVerdict, watching } from '../../../gpu-worker/engine/watch-verdict.ts'
+import {
+  look,
+  sentenceOf,
+  type WatchSample,
+  type WatchVerdict,
+  watching,
+} from '../../../gpu-worker/engine/watch-verdict.ts'
 
 const limits = { memoryBytesMax: 1_000, silentMs: 10_000, loadSilentMs: 60_000, stuckMs: 30_000 }
-const born: Sight = { now: 0, listener: 0, beats: 0, steps: 0, loading: false, busy: false, memoryBytes: 10 }
+const born: WatchSample = { now: 0, listener: 0, beats: 0, steps: 0, loading: false, busy: false, memoryBytes: 10 }
 
 /** Looks once a second; returns the first verdict and when it came. */
 function watch(
   seconds: number,
-  at: (second: number) => Partial<Sight>,
+  at: (second: number) => Partial<WatchSample>,
 ): { second: number; verdict: WatchVerdict } | undefined {
   let state = watching({ ...born, ...at(0) })
   for (let second = 1; second <= seconds; second++) {
-    const sight = { ...born, now: second * 1_000, listener: second, ...at(second) }
-    const looked = look(state, sight, limits)
+    const sample = { ...born, now: second * 1_000, listener: second, ...at(second) }
+    const looked = look(state, sample, limits)
     if (looked.verdict) return { second, verdict: looked.verdict }
     state = looked.state
   }
