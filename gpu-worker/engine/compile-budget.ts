@@ -1,6 +1,6 @@
 /**
  * The budget for compiling all schemas of one request. All work is charged before it is done, so no schema can cost
- * more than the budget, whatever its references, branches and merges.
+ * more than the budget, for any references, branches and merges.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
