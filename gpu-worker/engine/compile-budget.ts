@@ -5,7 +5,7 @@
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
 
-/** A schema that cannot be enforced or exceeds the budget: the keyword, its path, and what to do. */
+/** A schema that cannot be enforced or exceeds the budget: the keyword, its path, and the remedy. */
 export class SchemaRefused extends Error {
   override name = 'SchemaRefused'
   readonly keyword: string
@@ -61,18 +61,18 @@ export class CompileBudget {
   }
 
   /** Takes `amount`, or refuses the schema at `path`. */
-  spend(what: Spent, amount: number, path: string): void {
-    this.#left[what] -= amount
-    if (!(this.#left[what] >= 0)) this.#refuse(what, path)
+  spend(limit: Spent, amount: number, path: string): void {
+    this.#left[limit] -= amount
+    if (!(this.#left[limit] >= 0)) this.#refuse(limit, path)
   }
 
   /** Refuses the schema at `path` if this single value exceeds its limit. */
-  hold(what: Spent, value: number, path: string): void {
-    if (!(value <= this.#limits[what])) this.#refuse(what, path)
+  hold(limit: Spent, value: number, path: string): void {
+    if (!(value <= this.#limits[limit])) this.#refuse(limit, path)
   }
 
-  #refuse(what: Spent, path: string): never {
-    throw new SchemaRefused('schema', path, messages[what](this.#limits[what].toLocaleString('en-US')))
+  #refuse(limit: Spent, path: string): never {
+    throw new SchemaRefused('schema', path, messages[limit](this.#limits[limit].toLocaleString('en-US')))
   }
 }
 

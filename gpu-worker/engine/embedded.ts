@@ -92,10 +92,8 @@ interface PendingTokenise {
 interface CountedPrompt {
   tokens: Uint32Array
   count: number
-  /**
-   * Whether the whole prompt was counted. Counting stops if a prompt is far too long, because that work is not billed.
-   */
-  whole: boolean
+  /** Whether the whole prompt was counted. Counting stops far above the context, because that work is not billed. */
+  complete: boolean
 }
 
 /** Ends a preparation early with a refusal. Internal to this file. */
@@ -200,8 +198,7 @@ class EmbeddedEngine implements Engine {
     } catch (error) {
       if (error instanceof Unprepared) return error.refusal
       if (error instanceof EngineFailure) throw error
-      // The request caused this exception, so only the request fails. The message may contain the client's text: omit
-      // it.
+      // The request caused this exception, so only it fails. The message may contain the client's text: do not log it.
       const place = error instanceof Error ? (error.stack?.match(/^ +at .*$/m)?.[0].trim() ?? '') : ''
       this.#options.log(`engine: preparing a request failed (${errorName(error)} ${cleanText(place, 200)})`)
       return cannotBePrepared(error)
@@ -225,9 +222,9 @@ class EmbeddedEngine implements Engine {
     const none: Grammars = { ok: true, content: null, call: null }
     const grammars = job ? await ending(this.#grammars.compile(job, signal), signal) : none
     if (!grammars.ok) return grammars
-    const { tokens, count, whole } = await this.#count(draft, signal)
+    const { tokens, count, complete } = await this.#count(draft, signal)
     const outputTokensFit = this.#options.contextTokens - count
-    if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens, whole)
+    if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens, complete)
     const prompt: PreparedPrompt = { tokens, rules: rulesOf(chat, effort, vocabulary, grammars), vocabulary }
     return { ok: true, promptTokens: count, outputTokensFit, chat, effort, prompt }
   }
@@ -302,10 +299,10 @@ class EmbeddedEngine implements Engine {
     for (const part of partsOf(pieces, budgets.tokeniseCharacters.value)) {
       const { tokens } = await this.#tokenise(part, signal)
       count += tokens.length
-      if (count > countMax) return { tokens: joined([]), count, whole: false }
+      if (count > countMax) return { tokens: joined([]), count, complete: false }
       if (count <= this.#options.contextTokens) parts.push(tokens)
     }
-    return { tokens: joined(parts), count, whole: true }
+    return { tokens: joined(parts), count, complete: true }
   }
 
   async #tokenise(pieces: (number | string)[], signal: AbortSignal): Promise<Tokens> {

@@ -1,6 +1,4 @@
-/**
- * Starts the engine child. The caller owns it: `kill` and the end of this process both end it.
- */
+/** Starts the engine child. The caller owns it: `kill` and the end of this process both end it. */
 import { fork } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'

@@ -125,8 +125,8 @@ export function stacksOfBranches(
     if (forms.some(({ members }) => !members) || named.some(({ members }) => !members?.[index]?.wanted))
       return unresolved(forms)
     let max = 0
-    for (const alike of groups(named, ({ members }) => members?.[index]?.key ?? '')) {
-      const stacks = alike.length === 1 ? objects(alike, index) : members(alike, index)
+    for (const group of groups(named, ({ members }) => members?.[index]?.key ?? '')) {
+      const stacks = group.length === 1 ? objects(group, index) : members(group, index)
       if (stacks === undefined) return undefined
       max = Math.max(max, stacks)
     }
@@ -138,11 +138,11 @@ export function stacksOfBranches(
     const values = forms.map((form) => form.members?.[index]?.form ?? anyValue)
     let during = 0
     let after = 0
-    for (const alike of overlapping(values, spend)) {
-      if (alike.length > 1 && repeats(alike.map((at) => values[at] ?? anyValue))) return undefined
-      during += sum(alike.map((at) => values[at] ?? anyValue))
+    for (const group of overlapping(values, spend)) {
+      if (group.length > 1 && repeats(group.map((at) => values[at] ?? anyValue))) return undefined
+      during += sum(group.map((at) => values[at] ?? anyValue))
       const rest = objects(
-        alike.map((at) => forms[at] ?? anyValue),
+        group.map((at) => forms[at] ?? anyValue),
         index + 1,
       )
       if (rest === undefined) return undefined

@@ -20,7 +20,7 @@ const kind = process.argv[2] ?? ''
 const wanted = packages[`${process.platform}-${process.arch} ${kind}`]
 if (!wanted) {
   process.stderr.write(
-    `npm run gpu -- cuda|vulkan: there is no "${kind}" build for ${process.platform}-${process.arch}\n`,
+    `npm run gpu: no "${kind}" build exists for ${process.platform}-${process.arch}. Use cuda or vulkan on linux-x64 or win32-x64.\n`,
   )
   process.exit(1)
 }

@@ -146,8 +146,7 @@ class HttpEngine implements Engine {
       ok: true,
       promptTokens,
       promptEstimated: counted === undefined,
-      // The upper bound may be far too high, so it must not refuse a prompt that fits. The engine refuses it if
-      // necessary.
+      // An upper bound may be far too high and must not refuse a prompt that fits; the engine refuses it if necessary.
       outputTokensFit: counted === undefined ? contextTokens - 1 : contextTokens - counted,
       ...{ chat, effort, warnings: request.warnings },
       prompt: null,
@@ -242,9 +241,7 @@ class HttpEngine implements Engine {
     }
   }
 
-  /**
-   * One health check. Rejects if the engine does not answer. The first check of a process also identifies the engine.
-   */
+  /** One health check. Rejects if the engine does not answer. The first check of a process also identifies it. */
   async #look(signal: AbortSignal): Promise<Look> {
     const { backend } = this.#options
     const health = await this.#calls.probe(backend.health, signal)

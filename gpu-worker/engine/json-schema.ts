@@ -152,7 +152,7 @@ class SchemaWriter {
       throw new SchemaRefused('schema', path, `it is nested more than ${depthMax} deep. Use a flatter schema`)
     this.#budget.spend('schemaVisits', 1, path)
     if (schema === true || schema === undefined) return anyValue
-    if (!isSchema(schema)) throw new SchemaRefused('false', path, 'nothing can match it')
+    if (!isSchema(schema)) throw new SchemaRefused('false', path, 'nothing can match it. Remove it')
     if (typeof schema.$ref === 'string') return this.#reference(schema.$ref, path, depth)
     if (has(schema, 'const')) return this.#literals([schema.const], path)
     if (Array.isArray(schema.enum)) return this.#enumeration(schema, path)
@@ -222,7 +222,12 @@ class SchemaWriter {
       target =
         (isSchema(target) || Array.isArray(target)) && has(target as Schema, key) ? (target as Schema)[key] : undefined
     }
-    if (target === undefined) throw new SchemaRefused('$ref', path, `"${shown(ref)}" points to nothing`)
+    if (target === undefined)
+      throw new SchemaRefused(
+        '$ref',
+        path,
+        `"${shown(ref)}" points to nothing. Add the definition or correct the reference`,
+      )
     return target
   }
 
@@ -277,14 +282,20 @@ class SchemaWriter {
       for (let hops = 0; isSchema(part) && typeof part.$ref === 'string' && hops < depthMax; hops++)
         part = this.#target(part.$ref, path)
       if (part === true) continue
-      if (!isSchema(part)) throw new SchemaRefused(keyword, path, 'nothing can match one of its branches')
+      if (!isSchema(part))
+        throw new SchemaRefused(keyword, path, 'nothing can match one of its branches. Remove that branch')
       for (const [key, value] of Object.entries(part)) {
         this.#budget.spend('schemaCompared', 1, path)
         if (annotations.has(key)) continue
         if (!has(result, key) || this.#same(result[key], value, path)) result[key] = value
         else if (key === 'required') result[key] = this.#both(result[key], value, path)
         else if (key === 'properties') result[key] = this.#properties(result[key], value, path)
-        else if (this.#strict) throw new SchemaRefused(keyword, path, `its branches disagree about "${shown(key)}"`)
+        else if (this.#strict)
+          throw new SchemaRefused(
+            keyword,
+            path,
+            `its branches have different values for "${shown(key)}". Use one value`,
+          )
       }
     }
     return result
@@ -411,7 +422,7 @@ class SchemaWriter {
 
   #map(other: unknown, [min, max]: [number, number], path: string, depth: number): Form {
     if (other === false) {
-      if (min > 0) throw new SchemaRefused('minProperties', path, 'no property is allowed')
+      if (min > 0) throw new SchemaRefused('minProperties', path, 'no property is allowed. Use 0')
       return formOf('"{" ws "}"', kind.object, 4)
     }
     this.#recursion.wrap()
@@ -434,7 +445,7 @@ class SchemaWriter {
 
   #items(items: unknown, [min, max]: [number, number], path: string, depth: number): Form {
     if (items === false) {
-      if (min > 0) throw new SchemaRefused('minItems', path, 'no item is allowed')
+      if (min > 0) throw new SchemaRefused('minItems', path, 'no item is allowed. Use 0')
       return formOf('"[" ws "]"', kind.array, 4)
     }
     const item = this.#part(items, `${path}/items`, depth)
@@ -521,7 +532,7 @@ class SchemaWriter {
     const max = this.#count(schema, high, path) ?? Number.POSITIVE_INFINITY
     if (min <= max) return [min, max]
     if (!this.#strict) return [0, Number.POSITIVE_INFINITY]
-    throw new SchemaRefused(low, path, `${low} is more than ${high} (${min} and ${max}). Make it ${max} at most`)
+    throw new SchemaRefused(low, path, `${low} is more than ${high} (${min} and ${max}). Use at most ${max}`)
   }
 
   #count(schema: Schema, keyword: string, path: string): number | undefined {

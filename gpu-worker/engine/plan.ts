@@ -32,8 +32,8 @@ export function pickSequence(
   owner: string,
 ): Picked | undefined {
   let best: (Picked & { usedAt: number }) | undefined
-  for (const { id, tokens, usedAt, owner: theirs } of free) {
-    const reuse = theirs === owner ? Math.min(commonPrefix(tokens, prompt), prompt.length - 1) : 0
+  for (const { id, tokens, usedAt, owner: sequenceOwner } of free) {
+    const reuse = sequenceOwner === owner ? Math.min(commonPrefix(tokens, prompt), prompt.length - 1) : 0
     if (!best || reuse > best.reuse || (reuse === best.reuse && usedAt < best.usedAt)) best = { id, reuse, usedAt }
   }
   return best && { id: best.id, reuse: best.reuse }

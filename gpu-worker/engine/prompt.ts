@@ -62,10 +62,10 @@ export function errorName(error: unknown): string {
   return error instanceof Error ? error.name : 'error'
 }
 
-/** @param whole whether the whole prompt was counted; if not, it has more than `promptTokens` */
-export function overflow(promptTokens: number, contextTokens: number, whole = true): EngineRefusal {
+/** @param complete whether the whole prompt was counted; if not, it has more than `promptTokens` */
+export function overflow(promptTokens: number, contextTokens: number, complete = true): EngineRefusal {
   const message =
     `This model's maximum context length is ${contextTokens} tokens here, and the messages resulted in ` +
-    `${whole ? '' : 'more than '}${promptTokens} tokens. Shorten the messages.`
-  return { ok: false, code: 'context_length_exceeded', message, param: 'messages', ...(whole && { promptTokens }) }
+    `${complete ? '' : 'more than '}${promptTokens} tokens. Shorten the messages.`
+  return { ok: false, code: 'context_length_exceeded', message, param: 'messages', ...(complete && { promptTokens }) }
 }

@@ -1,6 +1,4 @@
-/**
- * Translates a request's sampling parameters and formats into the engine child's terms: numbers and grammars.
- */
+/** Translates a request's sampling parameters and formats into the engine child's terms: numbers and grammars. */
 import type { Chat, Tool } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import { temperatureDefault } from '../../backends/model/model.ts'

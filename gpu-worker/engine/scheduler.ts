@@ -43,7 +43,7 @@ export interface Sampler {
   set(bannedIds: readonly number[], grammar: Grammar | null, output: readonly number[]): void
   /** Samples from the logits of the last decoded batch; -1 if no token can follow. */
   sample(logits: number): Promise<number>
-  /** Whether the text under the grammar may end here. */
+  /** Whether the grammar allows the text to end here. */
   complete(): boolean
 }
 
@@ -203,7 +203,7 @@ export class Scheduler {
     for (const { run } of bound) run.cost = suspectsIn(run.cost, workMs, bound.length)
   }
 
-  /** Takes one run's token while nothing else computes, so that its time is known. */
+  /** Samples one run's token while nothing else computes, so that its time can be measured. */
   async #takeAlone(taken: TakenStep): Promise<void> {
     const { run } = taken
     const slow = taken.item.wantsLogits && this.#isSlow(run)
@@ -211,7 +211,7 @@ export class Scheduler {
     const before = this.#clock()
     await this.#take(taken)
     const after = this.#clock()
-    // A run that entered its grammar with this token was sampled under it too.
+    // A run that entered its grammar with this token was sampled with the grammar too.
     if (!taken.item.wantsLogits || !(wasBound || grammarOf(run.mode, run.job.rules))) return
     // Wall time includes other processes, and processor time includes the library's idle threads: use the smaller one.
     const spent = Math.min(after.wall - before.wall, after.processor - before.processor)

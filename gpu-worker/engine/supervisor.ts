@@ -184,7 +184,7 @@ export class Supervisor {
     this.#misses = seen || this.#life.kind !== 'ready' ? 0 : this.#misses + 1
     const stalled = this.#stalled()
     if (stalled) {
-      this.#options.log(`engine: it ${stalled} and is ended`)
+      this.#options.log(`engine: it ${stalled} and is being stopped`)
       return this.#happened({ kind: 'stalled', reason: stalled })
     }
     this.#lookAfter(this.#life.kind === 'ready' ? times.everyMs : times.loadingEveryMs, generation)

@@ -29,7 +29,7 @@ const plain: Partial<Script> = {
   ...{ boundless: false, contextTokens: 4_096, lingerMs: 0 },
 }
 const six = { messages: [{ role: 'user', content: 'one two three four five six' }] }
-const made: Engine[] = []
+const engines: Engine[] = []
 let lines: string[] = []
 
 async function connect(at: { url: string }, options: Partial<HttpEngineOptions> = {}): Promise<Engine> {
@@ -41,7 +41,7 @@ async function connect(at: { url: string }, options: Partial<HttpEngineOptions> 
     log: (line) => lines.push(line),
     ...options,
   })
-  made.push(engine)
+  engines.push(engine)
   await engine.start()
   return engine
 }
@@ -78,7 +78,7 @@ describe('an engine over HTTP', () => {
     lines = []
     engine = await connect(at, { runTimes: { silentMs: 250 } })
   })
-  afterEach(() => Promise.all(made.splice(0).map((each) => each.close())))
+  afterEach(() => Promise.all(engines.splice(0).map((each) => each.close())))
 
   it('[HTE1] the engine reports its model and context, counts a prompt before it runs, and separates the channels', async () => {
     expect(engine.description).toMatchObject({ engine: 'llama-cpp', modelName: 'script', contextTokens: 4_096 })
@@ -279,7 +279,7 @@ describe('vLLM over HTTP', () => {
     at = await startEngineProcess({ dialect: 'vllm', version: '0.32.0', thinking: 2 })
   })
   afterAll(() => at.stop())
-  afterEach(() => Promise.all(made.splice(0).map((each) => each.close())))
+  afterEach(() => Promise.all(engines.splice(0).map((each) => each.close())))
 
   it('[HTE14] bound, effort, salt and priority reach vLLM in its own fields, with the lower priority number first', async () => {
     const engine = await connect(at, { backend: vllm, enables: { priority: true } })
@@ -323,7 +323,7 @@ describe('an engine over HTTP, launched', () => {
     const runs = Array.from({ length: 8 }, () => begin(engine, prepared, { outputTokensMax: 1_000 }))
     const ends = runs.map((run) =>
       all(run).then(
-        () => 'whole',
+        () => 'complete',
         (error: unknown) => error,
       ),
     )

@@ -91,7 +91,7 @@ const cases: Record<string, Case> = {
     accepts: ['{"d":"2026-11-24","t":"2026-11-24T09:05:00Z"}'],
     rejects: ['{"d":"2026-13-24","t":"2026-11-24T09:05:00Z"}', '{"d":"2026-11-24","t":"today"}'],
   },
-  'whole numbers and their bounds': {
+  'integers and their bounds': {
     schema: object({ n: { type: 'integer', minimum: -5, exclusiveMaximum: 120 } }),
     accepts: ['{"n":-5}', '{"n":0}', '{"n":9}', '{"n":10}', '{"n":99}', '{"n":119}'],
     rejects: ['{"n":-6}', '{"n":120}', '{"n":1000}', '{"n":01}', '{"n":1.0}'],
@@ -200,7 +200,7 @@ describe('json schema', () => {
             fc.tuple(
               fc.string({ minLength: 1, maxLength: 5 }),
               tie('pair'),
-              fc.constantFrom('wanted', 'there', 'absent'),
+              fc.constantFrom('required', 'present', 'absent'),
             ),
             {
               maxLength: 4,
@@ -210,7 +210,7 @@ describe('json schema', () => {
           .map((members) => ({
             schema: object(
               Object.fromEntries(members.map(([key, [, { schema }]]) => [key, schema])),
-              members.filter(([, member]) => member[2] === 'wanted').map(([key]) => key),
+              members.filter(([, member]) => member[2] === 'required').map(([key]) => key),
             ),
             value: Object.fromEntries(
               members.filter(([, member]) => member[2] !== 'absent').map(([key, [, { value }]]) => [key, value]),
