@@ -13,7 +13,7 @@ export interface Command {
 
 /** The supervised process. For an attached engine it stands for the endpoint. */
 export interface EngineProcess {
-  /** Starts to end the process. It exits within a bounded time. */
+  /** Begins the shutdown; the process exits within a bounded time. */
   end(): void
   readonly exited: Promise<Death>
   /** The engine's process id, once known. */

@@ -1,6 +1,6 @@
 /**
  * Filters an engine's output for the log: lines are printable and limited in length and number. When the library
- * refuses a grammar, it prints it with text from the client; those lines are dropped.
+ * refuses a grammar, it prints the grammar with text from the client; those lines are dropped.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'

@@ -20,7 +20,7 @@ export interface OpenRun extends Run {
   fail(failure: EngineFailure): void
   /** Ends the run for a reason that lies in the request. */
   refuse(refusal: EngineRefusal): void
-  /** Requests the child to stop, once. */
+  /** Sends the child a stop request, once. */
   abort: () => void
   /** Resolves when no more events will follow. */
   closed: Promise<void>
