@@ -1,11 +1,10 @@
 /**
- * From token ids to what the client sees. Values in, events out; however the ids are cut into pushes, the events say
- * the same.
+ * Parses token ids into the events of an answer. Any split of the ids into pushes gives the same content.
  *
- * Channels are told apart by control ids, never by text: [THINK]…[/THINK] is reasoning, [TOOL_CALLS]name[ARGS]json is a
- * call that lasts until the next call or the end, the rest is content. Stop strings are looked for in content only;
- * text that may yet become one is held back. Bytes go through a streaming decoder per stretch of text, so that no half
- * character leaves; a character that the end cuts in half is dropped.
+ * Control ids, never text, separate the channels: [THINK]…[/THINK] is reasoning; [TOOL_CALLS]name[ARGS]json is a call
+ * that lasts until the next call or the end; all other text is content. Stop strings are searched in content only; text
+ * that may become a stop string is held back. Each section of text has a streaming decoder, so that no partial
+ * character is sent; a character that the end cuts in half is dropped.
  */
 import type { Counts } from '../../backends/model/money.ts'
 import type { EngineEvent } from './engine.ts'
@@ -14,17 +13,17 @@ import { createStopSearch } from './stop.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
 export interface AnswerParser {
-  /** Takes sampled ids. After a stop string was found they are counted, and nothing comes out. */
+  /** Takes sampled ids. After a stop string was found, ids are counted and return no events. */
   push(tokens: readonly number[]): EngineEvent[]
-  /** Takes what ended the run; the last events. `abort`, `failed` and `costly` drop what was held back. */
+  /** Takes the reason of the end; returns the last events. `abort`, `failed` and `costly` drop the text held back. */
   end(reason: EndReason): EngineEvent[]
-  /** A stop string was found: nothing that follows is part of the answer. */
+  /** A stop string was found: later tokens are not part of the answer. */
   readonly stopped: boolean
 }
 
 type Channel = 'content' | 'reasoning' | 'name' | 'arguments'
 
-/** @param counts `outputTokens` and `reasoningTokens` are kept up to date in it */
+/** @param counts its `outputTokens` and `reasoningTokens` are updated */
 export function createAnswer(vocabulary: Vocabulary, stop: readonly string[], counts: Counts): AnswerParser {
   const { control } = vocabulary
   const search = createStopSearch(stop)
@@ -110,7 +109,7 @@ export function createAnswer(vocabulary: Vocabulary, stop: readonly string[], co
       } else if (reason === 'abort' || reason === 'failed' || reason === 'costly')
         events.push({ kind: 'end', finishReason: 'abort' })
       else {
-        // A call that the length cut off is no call: its arguments are half a text.
+        // A call that the length limit cut off is dropped: its arguments are incomplete.
         const cut = reason === 'length' && (channel === 'name' || channel === 'arguments')
         if (!cut) leave('content')
         const finishReason = reason === 'length' ? 'length' : called ? 'tool_calls' : 'stop'
@@ -121,7 +120,7 @@ export function createAnswer(vocabulary: Vocabulary, stop: readonly string[], co
   }
 }
 
-/** A byte order mark is a character like any other here. */
+/** Keeps a byte order mark as an ordinary character. */
 function newDecoder(): TextDecoder {
   return new TextDecoder('utf-8', { ignoreBOM: true })
 }

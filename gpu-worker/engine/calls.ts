@@ -1,20 +1,20 @@
 /**
- * Performs what an adapter describes: calls to one engine, over connections that are kept. Answers are read to a bound,
- * because an engine may be anything that listens there.
+ * Performs an adapter's HTTP calls to one engine, over a connection pool. The size of an answer is limited, because any
+ * program may listen at the engine's address.
  */
 import { Pool } from 'undici'
 import type { HttpAnswer, HttpCall, Probe } from '../../backends/contract/backend.ts'
 
 const answerBytesMax = 32 * 1024 * 1024
 const refusalBytesMax = 64 * 1024
-/** An engine that takes longer than this to take a connection is not there. */
+/** An engine that takes longer to accept a connection counts as unreachable. */
 const connectMs = 5_000
 
 export interface OpenedCall {
   status: number
   streams: boolean
   headers: HttpAnswer['headers']
-  /** Ends or throws with the call's signal; leaving it early closes the connection. */
+  /** Ends or throws when the call's signal aborts. Stopping early closes the connection. */
   body: AsyncIterable<Uint8Array>
 }
 
@@ -23,11 +23,11 @@ export class Calls {
   readonly #headers: Record<string, string>
   readonly #prefix: string
 
-  /** @param root where the engine is, without a trailing slash; it may have a path */
+  /** @param root base URL of the engine, without a trailing slash; may have a path */
   constructor(root: string, apiKey: string | null) {
     const { origin, pathname } = new URL(root)
     this.#prefix = pathname === '/' ? '' : pathname
-    // The worker's slots bound the calls. How long an answer may take is the caller's to say.
+    // The worker's slots limit the number of calls. The caller sets the time limits.
     this.#pool = new Pool(origin, {
       connections: null,
       pipelining: 1,
@@ -41,7 +41,7 @@ export class Calls {
     }
   }
 
-  /** Rejects when nobody answers. The body is the caller's to read or to leave. */
+  /** Rejects if the engine does not answer. The caller reads the body or abandons it. */
   async open({ method, path, body }: HttpCall, signal: AbortSignal): Promise<OpenedCall> {
     const {
       statusCode,
@@ -54,7 +54,7 @@ export class Calls {
       ...(body !== undefined && { body }),
       signal,
     })
-    // Aborted before anybody reads, it would be an error without a listener.
+    // If the stream is aborted before it is read, its error would have no listener.
     stream.on('error', () => undefined)
     const one = (value: string | string[] | undefined) => (Array.isArray(value) ? value.join(', ') : (value ?? ''))
     const flat = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, one(value)]))
@@ -66,18 +66,18 @@ export class Calls {
     }
   }
 
-  /** The whole answer. Rejects when nobody answers. */
+  /** Returns the complete answer. Rejects if the engine does not answer. */
   async ask(call: HttpCall, signal: AbortSignal): Promise<HttpAnswer> {
     const opened = await this.open(call, signal)
     return { ...opened, body: await readText(opened, answerBytesMax) }
   }
 
-  /** What the answers to a probe's calls say, null where nobody answered. */
+  /** Reads the answers to a probe's calls; an unanswered call is null. */
   async probe<Value>({ calls, read }: Probe<Value>, signal: AbortSignal): Promise<Value> {
     return read(await Promise.all(calls.map((call) => this.ask(call, signal).catch(() => null))))
   }
 
-  /** What a refusal says, as far as it is worth reading. */
+  /** Reads a refusal's body, up to `refusalBytesMax`. */
   async refusal(opened: OpenedCall): Promise<HttpAnswer> {
     return { ...opened, body: await readText(opened, refusalBytesMax).catch(() => '') }
   }

@@ -1,44 +1,44 @@
-/** The thread of child-watch.ts: looks at every watched child from time to time, and ends those that must be ended. */
+/** The thread of child-watch.ts: checks every watched child at intervals, and kills those that exceed their limits. */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { slot, verdicts, type WatchTarget } from './child-watch.ts'
-import { look, type Sight, type WatchState, watching } from './watch-verdict.ts'
+import { look, type WatchSample, type WatchState, watching } from './watch-verdict.ts'
 
-/** A child that grows by 200 MB a second is seen within 50 MB. */
+/** A child that grows by 200 MB per second exceeds its limit by at most 50 MB. */
 const everyMs = 250
-/** Asking the system through a program of its own is dearer. */
+/** `ps` starts a process, so it runs less often. */
 const psEveryMs = 2_000
 
 const { listener } = workerData as { listener: Int32Array }
-const watched = new Map<Float64Array, { order: WatchTarget; state: WatchState }>()
-/** When each process was last asked about. */
-const askedAt = new Map<number, number>()
+const watched = new Map<Float64Array, { target: WatchTarget; state: WatchState }>()
+/** When `ps` last ran for each process. */
+const checkedAt = new Map<number, number>()
 
-parentPort?.on('message', (order: WatchTarget) => {
-  watched.set(order.shared, { order, state: watching(silenceOf(order)) })
+parentPort?.on('message', (target: WatchTarget) => {
+  watched.set(target.shared, { target, state: watching(sampleOf(target)) })
 })
 
 setInterval(() => {
-  for (const [shared, { order, state }] of watched) {
+  for (const [shared, { target, state }] of watched) {
     if (shared[slot.over] === 1) {
       watched.delete(shared)
-      askedAt.delete(order.pid)
+      checkedAt.delete(target.pid)
       continue
     }
-    const looked = look(state, silenceOf(order), order.limits)
-    watched.set(shared, { order, state: looked.state })
+    const looked = look(state, sampleOf(target), target.limits)
+    watched.set(shared, { target, state: looked.state })
     const { verdict } = looked
     if (!verdict) continue
     shared[slot.value] = verdict.kind === 'memory' ? verdict.bytes : verdict.ms
     shared[slot.limit] = verdict.kind === 'memory' ? verdict.bytesMax : 0
     shared[slot.verdict] = verdicts.indexOf(verdict.kind) + 1
     watched.delete(shared)
-    end(order.pid)
+    end(target.pid)
   }
 }, everyMs)
 
-function silenceOf({ pid, shared }: WatchTarget): Sight {
+function sampleOf({ pid, shared }: WatchTarget): WatchSample {
   return {
     now: performance.now(),
     listener: Atomics.load(listener, 0),
@@ -50,15 +50,15 @@ function silenceOf({ pid, shared }: WatchTarget): Sight {
   }
 }
 
-/** What the process holds for itself; a model that is mapped from its file is not counted where the system reports it. */
+/** Private memory of the process. On Linux a model that is mapped from its file is not counted. */
 function memoryOf(pid: number): number | undefined {
   try {
     if (process.platform === 'linux') {
       const kilobytes = /^RssAnon:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
       return kilobytes === undefined ? undefined : Number(kilobytes) * 1024
     }
-    if (process.platform === 'win32' || performance.now() - (askedAt.get(pid) ?? 0) < psEveryMs) return undefined
-    askedAt.set(pid, performance.now())
+    if (process.platform === 'win32' || performance.now() - (checkedAt.get(pid) ?? 0) < psEveryMs) return undefined
+    checkedAt.set(pid, performance.now())
     const kilobytes = Number(
       execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8', timeout: 1_000 }),
     )
@@ -72,6 +72,6 @@ function end(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL')
   } catch {
-    // It has ended by itself.
+    // The process has already ended.
   }
 }

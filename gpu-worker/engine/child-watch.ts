@@ -1,25 +1,25 @@
 /**
- * A watchdog over child processes, in a thread of its own (child-watch-thread.ts): it works when this process's event
- * loop is blocked, and when the child's is. It ends a child that is silent, stuck or too large, and says why.
+ * A watchdog over child processes, in a separate thread (child-watch-thread.ts): it works even if this process's event
+ * loop or the child's is blocked. It kills a child that is silent, stuck or uses too much memory, and reports why.
  *
- * One thread serves the whole process. What both sides know of a child is in shared memory, so that the reason is there
- * as soon as the child's end is noticed. `end` must be called when the child has ended.
+ * One thread serves the whole process. The state of a child is in shared memory, so that the reason is available as
+ * soon as the child's exit is noticed. Call `end` when the child has ended.
  */
 import { Worker } from 'node:worker_threads'
 import { sentenceOf, type WatchLimits, type WatchVerdict } from './watch-verdict.ts'
 
 export interface ChildWatch {
-  /** The child gave a sign of life; `steps` is how many it has done in all. */
+  /** Records a sign of life; `steps` is the child's total number of steps. */
   beat(steps?: number): void
-  /** It has loaded. */
+  /** Records that the child has loaded. */
   loaded(): void
-  /** Whether it has work to do. */
+  /** Records whether the child has work to do. */
   busy(busy: boolean): void
-  /** The child has ended, or is no longer watched. Returns why the watchdog ended it, to go on after "the engine". */
+  /** Stops watching. If the watchdog killed the child, returns the predicate of a sentence about "the engine". */
   end(): string | undefined
 }
 
-/** Places in the shared memory of one child. */
+/** Indexes into the shared memory of one child. */
 export const slot = {
   beats: 0,
   steps: 1,
@@ -43,18 +43,18 @@ const tickMs = 200
 const againMs = 1_000
 
 let thread: Worker | undefined
-/** Those that have not ended, for a thread that takes over from one that failed. */
-const orders = new Set<WatchTarget>()
+/** Children that are being watched, for the thread that replaces a failed one. */
+const targets = new Set<WatchTarget>()
 let ticking = false
 const listener = new Int32Array(new SharedArrayBuffer(4))
 
 export function watchChild(pid: number | undefined, limits: WatchLimits): ChildWatch {
   const shared = new Float64Array(new SharedArrayBuffer(slot.count * 8))
-  const order = pid === undefined ? undefined : { pid, limits, shared }
-  if (order) {
+  const target = pid === undefined ? undefined : { pid, limits, shared }
+  if (target) {
     const running = watcher()
-    orders.add(order)
-    running.postMessage(order)
+    targets.add(target)
+    running.postMessage(target)
   }
   const set = (place: number, value: number) => {
     shared[place] = value
@@ -68,7 +68,7 @@ export function watchChild(pid: number | undefined, limits: WatchLimits): ChildW
     busy: (busy) => set(slot.busy, busy ? 1 : 0),
     end() {
       set(slot.over, 1)
-      if (order) orders.delete(order)
+      if (target) targets.delete(target)
       const verdict = verdictIn(shared)
       return verdict && sentenceOf(verdict)
     },
@@ -87,18 +87,18 @@ function watcher(): Worker {
   const started = new Worker(new URL('./child-watch-thread.ts', import.meta.url), {
     workerData: { listener },
     execArgv: [],
-    // A watchdog shares nothing with what it watches over, its settings included.
+    // The watchdog shares nothing with the processes that it watches, including environment variables.
     env: { PATH: process.env.PATH },
   })
   started.unref()
   started.on('error', (error) => {
-    process.stderr.write(`the watchdog over child processes failed (${error.message}) and is started again\n`)
+    process.stderr.write(`the watchdog over child processes failed (${error.message}) and is restarted\n`)
     thread = undefined
     setTimeout(() => watcher(), againMs).unref()
   })
   if (!ticking) setInterval(() => Atomics.add(listener, 0, 1), tickMs).unref()
   ticking = true
-  for (const order of orders) started.postMessage(order)
+  for (const target of targets) started.postMessage(target)
   thread = started
   return started
 }

@@ -1,8 +1,8 @@
 /**
- * The process that owns the model. A native abort ends this process and never the worker.
+ * The process that owns the model. A native abort ends this process and not the worker.
  *
- * It lives only for its parent: when the channel closes it ends at once, by signal, because the library's threads may
- * be in the middle of a batch and would make an orderly exit wait or crash.
+ * When the channel to its parent closes, it kills itself with a signal: the library's threads may be in the middle of a
+ * batch, and an orderly exit would wait or crash.
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -19,7 +19,7 @@ interface ChildEngine {
 }
 
 let engine: ChildEngine | undefined
-/** Tokenising that can still be stopped, by the request's id. */
+/** Tokenisations in progress, by request id. */
 const tokenising = new Map<number, AbortController>()
 
 endWithParent()
@@ -84,7 +84,7 @@ function fail(error: unknown): void {
   process.exit(1)
 }
 
-/** One line without its full stop, since it becomes part of a sentence. */
+/** The first line without its full stop, because it becomes part of a sentence. */
 function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error)
   return (message.split('\n')[0] ?? message).replace(/\.$/, '')

@@ -1,11 +1,11 @@
 /**
- * The budget of compiling all schemas of one request. Every walk takes from it before it works, so that no schema can
- * cost more than the budget, for any references, branches and merges.
+ * The budget for compiling all schemas of one request. All work is charged before it is done, so no schema can cost
+ * more than the budget, for any references, branches and merges.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
 
-/** A schema that cannot be enforced, or that is too much work: the keyword, where it is, and what to do. */
+/** A schema that cannot be enforced or exceeds the budget: the keyword, its path, and the remedy. */
 export class SchemaRefused extends Error {
   override name = 'SchemaRefused'
   readonly keyword: string
@@ -17,25 +17,25 @@ export class SchemaRefused extends Error {
   }
 }
 
-/** A client's text in a message: printable and short. */
+/** Makes a client's text printable and short for a message. */
 export function shown(text: string): string {
   return cleanText(text, 120)
 }
 
 const messages = {
-  schemaBytes: (most: string) => `all schemas of this request have more than ${most} bytes. Use shorter schemas`,
-  schemaVisits: (most: string) =>
-    `it is too large: it comes to more than ${most} parts. Use fewer properties, branches and references`,
-  schemaCompared: (most: string) =>
-    `its branches take more than ${most} comparisons to merge. Use fewer branches with shared keywords`,
-  schemaAlternatives: (most: string) =>
-    `it is too large: it has more than ${most} alternatives. Use fewer enum values and branches`,
-  grammarRepeats: (most: string) =>
-    `its bounds come to more than ${most} repetitions. Use smaller bounds, or the same bounds in several places`,
-  grammarBytes: (most: string) =>
-    `it is too large: its grammar has more than ${most} bytes. Use fewer properties and shorter names`,
-  grammarStacks: (most: string) =>
-    `more than ${most} ways of reading it are open at once. Use fewer optional properties, or give the branches a first property with a constant of their own`,
+  schemaBytes: (max: string) => `all schemas of this request have more than ${max} bytes. Use shorter schemas`,
+  schemaVisits: (max: string) =>
+    `it is too large: it expands to more than ${max} parts. Use fewer properties, branches and references`,
+  schemaCompared: (max: string) =>
+    `its branches take more than ${max} comparisons to merge. Use fewer branches with shared keywords`,
+  schemaAlternatives: (max: string) =>
+    `it is too large: it has more than ${max} alternatives. Use fewer enum values and branches`,
+  grammarRepeats: (max: string) =>
+    `its bounds expand to more than ${max} repetitions. Use smaller bounds, or use equal bounds in several places`,
+  grammarBytes: (max: string) =>
+    `it is too large: its grammar has more than ${max} bytes. Use fewer properties and shorter names`,
+  grammarStacks: (max: string) =>
+    `it needs more than ${max} parse stacks at once. Use fewer optional properties, or give each branch a first property with its own constant`,
 } as const
 
 export type Spent = keyof typeof messages
@@ -61,27 +61,27 @@ export class CompileBudget {
   }
 
   /** Takes `amount`, or refuses the schema at `path`. */
-  spend(what: Spent, amount: number, path: string): void {
-    this.#left[what] -= amount
-    if (!(this.#left[what] >= 0)) this.#refuse(what, path)
+  spend(limit: Spent, amount: number, path: string): void {
+    this.#left[limit] -= amount
+    if (!(this.#left[limit] >= 0)) this.#refuse(limit, path)
   }
 
-  /** Refuses the schema at `path` where one value alone is above its limit. */
-  hold(what: Spent, value: number, path: string): void {
-    if (!(value <= this.#limits[what])) this.#refuse(what, path)
+  /** Refuses the schema at `path` if this single value exceeds its limit. */
+  hold(limit: Spent, value: number, path: string): void {
+    if (!(value <= this.#limits[limit])) this.#refuse(limit, path)
   }
 
-  #refuse(what: Spent, path: string): never {
-    throw new SchemaRefused('schema', path, messages[what](this.#limits[what].toLocaleString('en-US')))
+  #refuse(limit: Spent, path: string): never {
+    throw new SchemaRefused('schema', path, messages[limit](this.#limits[limit].toLocaleString('en-US')))
   }
 }
 
-/** The longest way down in a JSON value that is followed. Deeper values would overflow the stack of what reads them. */
+/** Maximum nesting depth of a JSON value. Deeper values would overflow the stack of recursive functions. */
 export const depthMax = budgets.jsonDepth.value
 
 /**
- * Bytes of the value's JSON text, about; undefined above `bytesMax` or where it is nested deeper than `levelsMax`.
- * Walks with a list of its own, since the value may be deeper than the stack, and stops at the limit.
+ * Returns the approximate length of the value's JSON text, or undefined above `bytesMax` or below depth `levelsMax`.
+ * Uses a list instead of recursion, because the value may be deeper than the stack, and stops at the limit.
  */
 export function jsonBytes(value: unknown, bytesMax: number, levelsMax: number = depthMax): number | undefined {
   const waiting: { value: unknown; depth: number }[] = [{ value, depth: 0 }]
@@ -102,7 +102,7 @@ export function jsonBytes(value: unknown, bytesMax: number, levelsMax: number = 
   return bytes
 }
 
-/** Whether `jsonBytes` found nothing because of the depth, and not of the bytes. */
+/** Whether `jsonBytes` returned undefined because of the depth, not the bytes. */
 export function isTooDeep(value: unknown, bytesMax: number): boolean {
   return jsonBytes(value, bytesMax, Number.POSITIVE_INFINITY) !== undefined
 }

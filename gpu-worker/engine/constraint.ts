@@ -1,13 +1,13 @@
 /**
- * Which rule holds for a run's next token: the walk from thinking through content and tool calls.
+ * The constraint on a run's next token: a state machine over thinking, content and tool calls.
  *
  *   open ──think──▶ thinking ──think end──▶ open
- *    │ ╲──call───▶ calling ──complete──▶ free        open: a grammar waits, but thinking or a call may come first
+ *    │ ╲──call───▶ calling ──complete──▶ free        open: the grammar is pending, but thinking or a call may come first
  *    ▼                                               free: no grammar; thinking and calls still change the mode
  *   content ──complete──▶ closed
  *
- * In `open` the next token is sampled without the grammar first. If it starts thinking or a call, it stands; if not,
- * the same logits are sampled again under the grammar. So the model keeps the choice and the text keeps its form.
+ * In `open` the next token is first sampled without the grammar. If it starts thinking or a call, it is kept; if not,
+ * the same logits are sampled again with the grammar. So the model may still choose, and content matches the grammar.
  */
 import type { Grammar, Rules } from './messages.ts'
 
@@ -18,7 +18,7 @@ export function firstMode(rules: Rules): Mode {
   return escapes(rules, false).length > 0 ? 'open' : 'content'
 }
 
-/** Ids that may come instead of the content in `open`. */
+/** Ids that may be sampled instead of content in `open`. */
 export function escapes(rules: Rules, thought: boolean): number[] {
   const ids: number[] = []
   if (rules.mayThink && !thought) ids.push(rules.thinkId)
@@ -26,7 +26,7 @@ export function escapes(rules: Rules, thought: boolean): number[] {
   return ids
 }
 
-/** The mode after `token` was taken. `complete`: the active grammar's text may end here. */
+/** Returns the mode after `token`. `complete`: the active grammar's text may end here. */
 export function nextMode(mode: Mode, token: number, complete: boolean, rules: Rules): Mode {
   if (mode === 'content') return complete && rules.content?.ends ? 'closed' : 'content'
   if (mode === 'calling') {
@@ -43,7 +43,7 @@ export function nextMode(mode: Mode, token: number, complete: boolean, rules: Ru
   return mode
 }
 
-/** The grammar that binds the next token, if one does. */
+/** Returns the grammar that constrains the next token, or null. */
 export function grammarOf(mode: Mode, rules: Rules): Grammar | null {
   if (mode === 'content') return rules.content
   if (mode === 'calling') return rules.call
@@ -51,8 +51,8 @@ export function grammarOf(mode: Mode, rules: Rules): Grammar | null {
 }
 
 /**
- * Ids that must not be sampled in this mode. Thinking may not end the answer where a form was promised; and a grammar
- * reads a control token as its name's letters, so inside a JSON string it would let one through.
+ * Ids that must not be sampled in this mode. If the content has a grammar, the answer must not end during thinking. A
+ * grammar matches a control token by the letters of its name, so it would allow one inside a JSON string.
  */
 export function bannedIn(mode: Mode, rules: Rules): number[] {
   if (mode === 'thinking') return rules.content ? [...rules.bannedIds, ...rules.endIds] : rules.bannedIds

@@ -1,5 +1,5 @@
 /**
- * Keeps the library off its CPU build with AMX.
+ * Stops the library from loading its CPU build with AMX.
  *
  * On CPUs with AMX llama.cpp v0.4.0 puts the weight `attn_v_b` of MLA models into an AMX buffer although the real
  * operand is a view that its AMX code refuses, and then aborts when the context is made (GGML_ASSERT(*cur_backend_id
@@ -16,7 +16,7 @@ const withAmx = 'libggml-cpu-sapphirerapids.so'
 const require = createRequire(import.meta.url)
 
 /**
- * Call before `getLlama`. Does nothing where a GPU may be used and its package is installed: that one brings its own
+ * Call before `getLlama`. Does nothing if a GPU may be used and its package is installed: that package has its own
  * libraries, which must not be mixed with these.
  */
 export function preferCpuWithoutAmx(gpu: false | 'auto'): void {
@@ -34,7 +34,9 @@ export function preferCpuWithoutAmx(gpu: false | 'auto'): void {
   }
 }
 
-/** The library's binaries of one kind, if they are installed; an install without them has an empty package instead. */
+/**
+ * Returns the folder of the library's binaries of one kind, or undefined. An install without them has an empty package.
+ */
 export function binaries(kind: string): string | undefined {
   try {
     const library = createRequire(require.resolve('node-llama-cpp'))

@@ -1,4 +1,4 @@
-/** The engine that the settings ask for. */
+/** Creates the engine that the settings select. */
 import { createHmac, randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
 import type { Launch, LaunchSettings } from '../../backends/contract/backend.ts'
@@ -12,12 +12,12 @@ import { attachedRules, launchedRules } from './lifecycle.ts'
 import { LogLines } from './log-lines.ts'
 import { supervisorTimes } from './supervisor.ts'
 
-/** How long an engine may take to end in order. */
+/** Time for an engine to exit after SIGTERM. */
 const graceMs = 10_000
-/** An engine that is attached to runs already, or does not; while it loads, it answers. */
+/** An attached engine is already running, and it answers while it loads, so this limit is short. */
 const attachSilentMs = 10_000
 const lineMax = 500
-/** Its last words are looked for in this many lines. */
+/** The last lines of output, searched for the cause of a failure. */
 const linesKept = 20
 
 export async function createEngine(config: Config, log: (line: string) => void): Promise<Engine> {
@@ -54,7 +54,7 @@ async function launched(
   const settings: LaunchSettings = {
     ...choice.settings,
     port: choice.settings.port || (await freePort(choice.settings.host)),
-    // Nobody else on this machine is to use it: what it does would be in no ledger.
+    // Other programs on this machine must not use the engine: no ledger would record their use.
     apiKey: choice.settings.apiKey ?? randomBytes(24).toString('base64url'),
   }
   const command = commandOf(choice, settings)
@@ -75,23 +75,23 @@ async function launched(
     apiKey: settings.apiKey,
     enables: command.enables,
     start: () => launch(command, { graceMs, line }),
-    rules: launchedRules(backend.name, () => lastWords(lines)),
+    rules: launchedRules(backend.name, () => lastError(lines)),
     supervisorTimes: { ...supervisorTimes, loadMs: command.readyWithinMs, silentMs: command.readyWithinMs },
   }
 }
 
-/** The adapter's launch, with the operator's own program where one is named. */
+/** Returns the adapter's launch command, with the operator's program if configured. */
 function commandOf(
   { backend, program }: Extract<EngineChoice, { kind: 'launched' }>,
   settings: LaunchSettings,
 ): Launch {
   const described = backend.launch?.(settings)
-  if (!described) throw new Error(`${backend.name} cannot be launched`)
+  if (!described) throw new Error(`${backend.name} cannot be launched. Start it yourself and set TRAMONTANE_ENGINE_URL`)
   return { ...described, command: program ?? described.command }
 }
 
-/** The last line that speaks of an error, or the last one. */
-function lastWords(lines: readonly string[]): string {
+/** Returns the last line that mentions an error, or else the last line. */
+function lastError(lines: readonly string[]): string {
   const about = lines.findLast((line) => /error|failed|cannot|out of memory|no such/i.test(line))
   return (about ?? lines.at(-1) ?? '').trim().replace(/\.$/, '')
 }

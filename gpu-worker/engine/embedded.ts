@@ -1,10 +1,10 @@
 /**
  * The embedded engine: llama.cpp in a child process, under our own scheduler.
  *
- * This side does all that is text: it renders prompts, chooses what may be sampled, and turns ids back into events. The
- * child (child.ts) turns text into ids and computes. The lifecycle core says when the child is started, given up on
- * or ended; this shell performs it. Schemas are compiled in a third process (grammar-service.ts), and a watchdog
- * (child-watch.ts) ends a child that is silent, stuck or too large.
+ * This process handles the text: it renders prompts, selects which tokens may be sampled, and turns ids into events.
+ * The child (child.ts) tokenises and computes. The lifecycle core (lifecycle.ts) decides when to start, abandon or end
+ * the child; this shell performs it. A third process compiles schemas (grammar-service.ts). A watchdog (child-watch.ts)
+ * ends a child that is silent, stuck or uses too much memory.
  */
 import { availableParallelism } from 'node:os'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -41,19 +41,19 @@ import type { Vocabulary } from './vocabulary.ts'
 
 export interface EmbeddedOptions {
   modelPath: string
-  /** Requests that may run at once. */
+  /** Maximum concurrent requests. */
   slotsMax: number
-  /** Longest prompt plus output of one request; the cache holds this for every slot. */
+  /** Maximum of prompt plus output of one request; the KV cache holds this many tokens for every slot. */
   contextTokens: number
-  /** Most tokens in one engine step. */
+  /** Maximum tokens in one engine step. */
   batchTokens: number
-  /** Most prompt tokens between two tokens of somebody else's answer. */
+  /** Maximum prompt tokens in a step in which other requests decode. */
   prefillChunkTokens?: number
   threads?: number
   gpu: false | 'auto'
-  /** The most memory of the child; null or absent derives it from the model and the slots. */
+  /** Memory limit of the child; null or absent derives it from the model and the slots. */
   memoryBytesMax?: number | null
-  /** Bounds of the watchdog and of one preparation, in milliseconds; those of the table unless given. */
+  /** Limits of the watchdog and of one preparation, in milliseconds. Defaults are in `budgets`. */
   times?: Partial<EmbeddedTimes>
   log: (line: string) => void
   fork?: (log: (line: string) => void) => Child
@@ -67,14 +67,14 @@ interface EmbeddedTimes {
   prepareMs: number
 }
 
-const tableTimes: EmbeddedTimes = {
+const defaultTimes: EmbeddedTimes = {
   silentMs: budgets.engineSilentMs.value,
   loadSilentMs: budgets.engineLoadSilentMs.value,
   stuckMs: budgets.engineStuckMs.value,
   prepareMs: budgets.prepareMs.value,
 }
 
-/** What `prepare` leaves for `run`. */
+/** The result that `prepare` passes to `run`. */
 interface PreparedPrompt {
   tokens: Uint32Array
   rules: Rules
@@ -88,15 +88,15 @@ interface PendingTokenise {
   reject(error: Error): void
 }
 
-/** The tokens of a prompt; above the context they are counted and not kept. */
+/** The tokens of a prompt. Tokens above the context are counted, not stored. */
 interface CountedPrompt {
   tokens: Uint32Array
   count: number
-  /** Whether all of the prompt was counted. One that is far too long is not, because that work is not billed. */
-  whole: boolean
+  /** Whether the whole prompt was counted. Counting stops far above the context, because that work is not billed. */
+  complete: boolean
 }
 
-/** Why a preparation ends before its end; never seen outside. */
+/** Ends a preparation early with a refusal. Internal to this file. */
 class Unprepared extends Error {
   readonly refusal: EngineRefusal
   constructor(refusal: EngineRefusal) {
@@ -116,11 +116,11 @@ class EmbeddedEngine implements Engine {
   readonly #grammars: GrammarService
   readonly #times: EmbeddedTimes
   #watch: ChildWatch | undefined
-  /** Why the watchdog ended the last child, until another is ready. */
+  /** Why the watchdog ended the last child. Cleared when the next child is ready. */
   #ended: string | undefined
-  /** While a restart that was asked for fails what is open. */
-  #wanted = false
-  readonly #asked = new Map<number, PendingTokenise>()
+  /** True while a requested restart fails the open requests. */
+  #restarting = false
+  readonly #tokenising = new Map<number, PendingTokenise>()
   readonly #load: EngineLoad
   #life: EngineLife = initial.life
   #child: Child | undefined
@@ -133,7 +133,7 @@ class EmbeddedEngine implements Engine {
   constructor(options: EmbeddedOptions) {
     this.#options = options
     this.#random = options.random ?? Math.random
-    this.#times = { ...tableTimes, ...options.times }
+    this.#times = { ...defaultTimes, ...options.times }
     this.#grammars = new GrammarService(options.log)
     this.#load = {
       running: 0,
@@ -175,7 +175,9 @@ class EmbeddedEngine implements Engine {
       this.#file = readModelFile(this.#options.modelPath)
       const { contextTokens } = this.#file
       if (contextTokens > 0 && contextTokens < this.#options.contextTokens)
-        this.#options.log(`engine: the model was made for ${contextTokens} tokens, and slots hold more`)
+        this.#options.log(
+          `engine: the model supports ${contextTokens} tokens of context, less than the configured slot size`,
+        )
       for (const effect of initial.effects) this.#perform(effect)
     } catch (error) {
       if (this.#life.kind !== 'closed') this.#life = { kind: 'failed', reason: (error as Error).message }
@@ -196,9 +198,9 @@ class EmbeddedEngine implements Engine {
     } catch (error) {
       if (error instanceof Unprepared) return error.refusal
       if (error instanceof EngineFailure) throw error
-      // An exception that a request causes here is that request's failure. Its message may hold the client's words.
+      // The request caused this exception, so only it fails. The message may contain the client's text: do not log it.
       const place = error instanceof Error ? (error.stack?.match(/^ +at .*$/m)?.[0].trim() ?? '') : ''
-      this.#options.log(`engine: a request could not be prepared (${errorName(error)} ${cleanText(place, 200)})`)
+      this.#options.log(`engine: preparing a request failed (${errorName(error)} ${cleanText(place, 200)})`)
       return cannotBePrepared(error)
     } finally {
       clearTimeout(timer)
@@ -220,9 +222,9 @@ class EmbeddedEngine implements Engine {
     const none: Grammars = { ok: true, content: null, call: null }
     const grammars = job ? await ending(this.#grammars.compile(job, signal), signal) : none
     if (!grammars.ok) return grammars
-    const { tokens, count, whole } = await this.#count(draft, signal)
+    const { tokens, count, complete } = await this.#count(draft, signal)
     const outputTokensFit = this.#options.contextTokens - count
-    if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens, whole)
+    if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens, complete)
     const prompt: PreparedPrompt = { tokens, rules: rulesOf(chat, effort, vocabulary, grammars), vocabulary }
     return { ok: true, promptTokens: count, outputTokensFit, chat, effort, prompt }
   }
@@ -268,9 +270,9 @@ class EmbeddedEngine implements Engine {
   }
 
   renew(): void {
-    this.#wanted = true
+    this.#restarting = true
     this.#happened({ kind: 'restart' })
-    this.#wanted = false
+    this.#restarting = false
   }
 
   async close(): Promise<void> {
@@ -289,18 +291,18 @@ class EmbeddedEngine implements Engine {
     return new EngineFailure(this.#life.kind === 'failed' ? this.#life.reason : `the engine is ${this.state}`)
   }
 
-  /** Goes to the child in parts: it never holds more than one part of a request. */
+  /** Sends the prompt in parts, so that the child never holds more than one part of a request. */
   async #count({ pieces }: Draft, signal: AbortSignal): Promise<CountedPrompt> {
-    const kept: Uint32Array[] = []
-    const most = this.#options.contextTokens * budgets.countedContexts.value
+    const parts: Uint32Array[] = []
+    const countMax = this.#options.contextTokens * budgets.countedContexts.value
     let count = 0
     for (const part of partsOf(pieces, budgets.tokeniseCharacters.value)) {
       const { tokens } = await this.#tokenise(part, signal)
       count += tokens.length
-      if (count > most) return { tokens: joined([]), count, whole: false }
-      if (count <= this.#options.contextTokens) kept.push(tokens)
+      if (count > countMax) return { tokens: joined([]), count, complete: false }
+      if (count <= this.#options.contextTokens) parts.push(tokens)
     }
-    return { tokens: joined(kept), count, whole: true }
+    return { tokens: joined(parts), count, complete: true }
   }
 
   async #tokenise(pieces: (number | string)[], signal: AbortSignal): Promise<Tokens> {
@@ -308,12 +310,12 @@ class EmbeddedEngine implements Engine {
     if (!child || this.#life.kind !== 'ready') throw new Unprepared(preparationFailed('its process ended'))
     const id = ++this.#ids
     const { promise, resolve, reject } = Promise.withResolvers<Tokens>()
-    this.#asked.set(id, { resolve, reject })
+    this.#tokenising.set(id, { resolve, reject })
     child.send({ kind: 'tokenise', id, pieces })
     try {
       return await ending(promise, signal)
     } finally {
-      if (this.#asked.delete(id)) child.send({ kind: 'forget', id })
+      if (this.#tokenising.delete(id)) child.send({ kind: 'forget', id })
     }
   }
 
@@ -351,7 +353,7 @@ class EmbeddedEngine implements Engine {
     this.#child = child
     const watch = watchChild(child.pid, this.#limits())
     this.#watch = watch
-    // A message may come in after its sender's end was noticed; its runs have failed by then.
+    // A message can arrive after the child's exit event; by then the runs of that child have failed.
     child.onMessage((message) => this.#child === child && this.#heard(message))
     child.exited.then((death) => {
       this.#child = undefined
@@ -389,8 +391,8 @@ class EmbeddedEngine implements Engine {
         this.#happened({ kind: 'refused', reason: message.reason })
         return
       case 'tokens':
-        this.#asked.get(message.id)?.resolve(message)
-        this.#asked.delete(message.id)
+        this.#tokenising.get(message.id)?.resolve(message)
+        this.#tokenising.delete(message.id)
         return
       case 'step':
         this.#stepped(message.report)
@@ -428,26 +430,26 @@ class EmbeddedEngine implements Engine {
   }
 
   /**
-   * What was prepared when the child was lost may be why, and so may a run under a grammar: neither is to be tried on
-   * another engine. When this engine is closed or started again on purpose, nothing is to blame.
+   * A request in preparation or a run with a grammar may have caused the loss of the child: neither may be retried on
+   * another engine. If this engine is closed or restarted on purpose, no request is at fault.
    */
   #failAll(reason: string): void {
-    const lost = this.#life.kind !== 'closed' && !this.#wanted
+    const lost = this.#life.kind !== 'closed' && !this.#restarting
     const refusal = preparationFailed(reason)
     const failure = new EngineFailure(reason)
-    for (const asked of this.#asked.values()) asked.reject(lost ? new Unprepared(refusal) : failure)
+    for (const pending of this.#tokenising.values()) pending.reject(lost ? new Unprepared(refusal) : failure)
     for (const { run, bound } of this.#runs.values()) {
       if (lost && bound) run.refuse(refusal)
       else run.fail(failure)
     }
-    this.#asked.clear()
+    this.#tokenising.clear()
     this.#runs.clear()
     this.#counted()
     this.#load.kvTokens = 0
   }
 }
 
-/** The promise's value; rejects with the signal's reason where that comes first. */
+/** Resolves with the promise's value; rejects with the signal's reason if the signal aborts first. */
 function ending<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
   return new Promise((resolve, reject) => {
     const stop = () => reject(signal.reason)
@@ -473,7 +475,7 @@ function joined(parts: readonly Uint32Array[]): Uint32Array {
   return all
 }
 
-/** For this many words the budget of shared open ways is set; a smaller vocabulary is passed over faster. */
+/** The vocabulary size for which `grammarSharedStacks` is set. A smaller vocabulary takes less time per stack. */
 const budgetVocabulary = 131_072
 
 function loadOptions(options: EmbeddedOptions, vocabulary = budgetVocabulary): LoadOptions {
@@ -482,12 +484,12 @@ function loadOptions(options: EmbeddedOptions, vocabulary = budgetVocabulary): L
     modelPath,
     slotsMax,
     contextTokens,
-    // Every running answer needs its token in each step.
+    // Every running request needs one token in each step.
     batchTokens: Math.max(batchTokens, slotsMax),
     prefillChunkTokens: options.prefillChunkTokens ?? 128,
     sharedStacksMax: Math.floor((budgets.grammarSharedStacks.value * budgetVocabulary) / vocabulary),
-    // One core stays free: the library's threads wait for each other by spinning, and one that is kept waiting
-    // by another process holds up all.
+    // Leave one core free: the library's threads spin while they wait for each other, so one thread that loses its
+    // core to another process delays all of them.
     threads: options.threads ?? Math.max(1, availableParallelism() - 1),
     gpu,
   }

@@ -1,8 +1,8 @@
 /**
- * What the worker asks of an engine, whether it is embedded here or runs elsewhere behind HTTP.
+ * The interface between the worker and its engine, embedded or behind HTTP.
  *
- * A request goes through it in two steps. `prepare` renders and counts, and starts nothing, so that a prompt which
- * does not fit, or costs more than was reserved, is refused before a token is spent. `run` generates.
+ * A request takes two steps. `prepare` renders and counts the prompt and generates nothing, so the worker can refuse a
+ * prompt that does not fit or costs more than its reservation before any token is computed. `run` generates.
  */
 import type { BackendFailure } from '../../backends/contract/backend.ts'
 import type { Chat } from '../../backends/model/chat.ts'
@@ -10,30 +10,32 @@ import type { EffortWord } from '../../backends/model/effort.ts'
 import type { Counts } from '../../backends/model/money.ts'
 
 export interface Engine {
-  /** Known once `start` has resolved. */
+  /** Available once `start` has resolved. */
   readonly description: EngineDescription
   readonly state: EngineState
-  /** Why it is not ready, where more can be said than its state. */
+  /** Why the engine is not ready, if there is more to report than its state. */
   readonly reason?: string
-  /** Loads the model. Rejects with one clear sentence when the model cannot be served. */
+  /** Loads the model. Rejects with one sentence if the model cannot be served. */
   start(): Promise<void>
   /**
-   * Renders and counts the prompt. Generates nothing. Rejects only when the engine is down (EngineFailure). A request
-   * during whose preparation the engine died, hung or ran out of time gets the refusal `preparation_failed`: it may be
-   * the cause, so it must not be sent to another engine. Aborting `signal` ends the work and gives `client_left`.
+   * Renders and counts the prompt. Generates nothing. Rejects only if the engine is down (EngineFailure). If the engine
+   * dies, hangs or exceeds its time during preparation, returns the refusal `preparation_failed`: the request may be
+   * the cause and must not be sent to another engine. Aborting `signal` ends the work and returns `client_left`.
    */
   prepare(chat: Chat, effort: EffortWord, signal?: AbortSignal): Promise<Prepared | EngineRefusal>
   /**
    * Generates. Aborting `signal` ends the run within one token or one prefill chunk; `events` then ends after an
-   * `end` event with finish reason `abort`. If the engine dies, `events` rejects with EngineFailure; if it says only now
-   * that it will not run this, with EngineRefused, before any other event. A run that its own rules or sampling values
-   * end rejects with EngineRefused too, at any time; that is never the engine's failure.
+   * `end` event with finish reason `abort`. If the engine dies, `events` rejects with EngineFailure. If the engine
+   * refuses the request only now, `events` rejects with EngineRefused before any other event. A run that fails because
+   * of its own grammar or sampling values also rejects with EngineRefused, at any time; the engine is not at fault.
    */
   run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run
   load(): EngineLoad
-  /** Processes that would outlive a killed worker while they hang; its watchdog ends them. None where it is not there. */
+  /**
+   * Processes that could hang and outlive a killed worker; the worker's watchdog ends them. Absent if there are none.
+   */
   childPids?(): readonly number[]
-  /** Starts the engine anew, where that can be done. Open runs reject with EngineFailure. */
+  /** Restarts the engine, if it can be restarted. Open runs reject with EngineFailure. */
   renew?(): void
   /** Ends the engine and every process it started. Open runs reject with EngineFailure. */
   close(): Promise<void>
@@ -44,19 +46,19 @@ export type EngineState = 'starting' | 'ready' | 'restarting' | 'failed' | 'clos
 export interface EngineDescription {
   engine: string
   version: string
-  /** The model file's or endpoint's own name for the model, for the log and `/healthz`. */
+  /** The name that the model file or the endpoint uses, for the log and `/healthz`. */
   modelName: string
   architecture: string
-  /** Longest prompt plus output of one request. */
+  /** Maximum of prompt plus output of one request. */
   contextTokens: number
-  /** Requests that may run at once. */
+  /** Maximum concurrent requests. */
   slotsMax: number
   vision: boolean
 }
 
 export interface EngineLoad {
   running: number
-  /** Tokens of the KV cache in use and in all. */
+  /** KV cache tokens: in use, and the capacity. */
   kvTokens: number
   kvTokensMax: number
   /** Totals since start. */
@@ -68,16 +70,16 @@ export interface EngineLoad {
 
 export interface Prepared {
   ok: true
-  /** Including control tokens. Exact, or where it is estimated, more than it can be. */
+  /** Includes control tokens. Exact, or an upper bound if `promptEstimated`. */
   promptTokens: number
   promptEstimated?: boolean
-  /** The most that fits the context after this prompt. */
+  /** Maximum output that fits the context after this prompt. */
   outputTokensFit: number
   chat: Chat
   effort: EffortWord
-  /** The engine's own (token ids, or a request body). */
+  /** Opaque to the caller: token ids or a request body. */
   prompt: unknown
-  /** What was asked and is not honoured as it was asked, for the client to see. */
+  /** Parameters that the engine does not honour as requested, reported to the client. */
   warnings?: readonly string[]
 }
 
@@ -91,45 +93,45 @@ export interface EngineRefusal {
 
 export interface RunOptions {
   requestId: string
-  /** Generation stops here with finish reason `length`. At least 1. */
+  /** Generation stops at this count with finish reason `length`. At least 1. */
   outputTokensMax: number
   /** Smaller runs first. */
   priority: number
   /**
-   * Whose prompt it is. Prefixes are reused among the same owner's requests only: a count of cached tokens would
-   * otherwise tell one tenant what another has sent.
+   * The tenant of the request. Prefixes are reused only between requests of one owner: otherwise the count of cached
+   * tokens would reveal to one tenant what another has sent.
    */
   owner: string
 }
 
 export interface Run {
-  /** What has really been computed so far; live, at every moment, also after an abort or a failure. */
+  /** Tokens computed so far. Current at every moment, also after an abort or a failure. */
   readonly counts: Readonly<Counts>
-  /** Whether one of them is not exact; absent where they always are. */
+  /** Whether any count is an estimate. Absent if this engine's counts are always exact. */
   readonly estimated?: boolean
   readonly events: AsyncIterable<EngineEvent>
 }
 
 export type EngineEvent =
-  /** The prompt is in. First, unless the run is aborted before. */
+  /** The prompt has been processed. Always first, unless the run is aborted before it. */
   | { kind: 'started' }
-  /** Text of one channel. Never empty, never half a character. */
+  /** Text of one channel. Never empty, never a partial character. */
   | { kind: 'text'; channel: 'reasoning' | 'content'; text: string }
-  /** One whole tool call; `arguments` is valid JSON. */
+  /** One complete tool call; `arguments` is valid JSON. */
   | { kind: 'tool'; name: string; arguments: string }
-  /** Always last. `abort` only after the caller's signal. `stop` is the stop string that ended it, where one did. */
+  /** Always last. `abort` only after the caller's signal. `stop` is the stop string that ended the answer, if any. */
   | { kind: 'end'; finishReason: 'stop' | 'length' | 'tool_calls' | 'abort'; stop?: string }
 
-/** The engine died or is not there. Whoever asked may try another worker, as long as no byte was sent. */
+/** The engine died or is unreachable. The caller may try another worker if it has sent no byte to the client. */
 export class EngineFailure extends Error {
   override name = 'EngineFailure'
 }
 
-/** The engine will not run this request, or cannot finish it for a reason that lies in the request alone. */
+/** The engine refuses this request, or cannot finish it for a reason that lies in the request alone. */
 export class EngineRefused extends Error {
   override name = 'EngineRefused'
   readonly refusal: EngineRefusal
-  /** Whether output tokens were generated before; the run's `counts` say how many. */
+  /** Whether output tokens were generated before the refusal; the run's `counts` have the number. */
   readonly afterTokens: boolean
 
   constructor(refusal: EngineRefusal, afterTokens = false) {
@@ -139,20 +141,22 @@ export class EngineRefused extends Error {
   }
 }
 
-/** For a request during whose preparation the engine was lost. */
+/** The refusal of a request during whose preparation the engine died, hung or exceeded its time. */
 export function preparationFailed(why: string): EngineRefusal {
-  const message = `The engine was lost while it worked on this request: ${why}. Send another request, not this one again.`
+  const message = `The engine failed while it prepared this request: ${why}. Change the request before you send it again.`
   return { ok: false, code: 'preparation_failed', message, param: null }
 }
 
 export const clientLeft: EngineRefusal = {
   ok: false,
   code: 'client_left',
-  message: 'The client left while its request was prepared.',
+  message: 'The client disconnected while its request was being prepared.',
   param: null,
 }
 
-/** What the client is to be told of an adapter's failure; undefined where the engine, and not the request, is to blame. */
+/**
+ * The refusal to return to the client for an adapter's failure; undefined if the engine, not the request, is at fault.
+ */
 export function refusalOf({ code, message, param, promptTokens, operator }: BackendFailure): EngineRefusal | undefined {
   if (operator) return undefined
   const count = promptTokens === undefined ? {} : { promptTokens }

@@ -1,10 +1,10 @@
 /**
- * What is known of a compiled part besides its text: with which characters it may begin, and how many ways of reading
- * it the library can have open at once.
+ * Properties of a compiled part besides its text: the characters that may begin it, and the maximum number of parse
+ * stacks that the library can have open for it.
  *
- * A union opens one way per branch, and a way is closed by the first character that its branch does not have. Two
- * branches that stay open while the schema repeats itself would double the open ways on each level: such a union is
- * found here, and refused by the compiler. All else is bounded by a sum that does not grow with the answer.
+ * A union opens one stack per branch; the first character that a branch does not allow closes its stack. Two branches
+ * that stay open while the schema recurses would double the stacks on each level: this file detects such a union, and
+ * the compiler refuses it. Every other count is bounded by a sum that does not grow with the answer.
  */
 
 /** First characters, as bits. */
@@ -13,19 +13,19 @@ const everyKind = 63
 const scalars = [kind.string, kind.number, kind.boolean, kind.null]
 
 export interface Form {
-  /** An expression of the grammar. */
+  /** A grammar expression. */
   text: string
   kinds: number
-  /** Ways open at its first character, and at any time. */
+  /** Maximum parse stacks at its first character, and at any time. */
   starts: number
   stacks: number
-  /** The outermost schema still being compiled that this part refers back to, by its number; 0 for none. */
+  /** Number of the outermost schema in progress that this part refers back to; 0 for none. */
   open: number
-  /** Of an object with named properties, in their order. */
+  /** The named properties of an object, in order. */
   members?: readonly Member[]
-  /** Of a union: its branches, none of them a union. */
+  /** The branches of a union; none of them is a union. */
   parts?: readonly Form[]
-  /** Of constants: their JSON texts. */
+  /** The JSON texts of constants. */
   literals?: readonly string[]
 }
 
@@ -39,16 +39,16 @@ export function formOf(text: string, kinds: number, stacks: number, starts = 1):
   return { text, kinds, starts, stacks, open: 0 }
 }
 
-/** Any JSON value: the rule `value` and all below it. */
+/** Any JSON value: the rule `value` and the rules that it uses. */
 export const anyValue: Form = formOf('value', everyKind, 14, 10)
 
-/** Keeps account of references while they are compiled. */
+/** Tracks references while they are compiled. */
 export class Recursion {
   #ids = 0
   #depth = 0
-  /** Those in progress, with the number of objects and arrays around each. */
+  /** References in progress, with the number of objects and arrays around each. */
   readonly #running = new Map<string, { id: number; depth: number }>()
-  /** By number, once complete: what it refers back to, and its open ways. */
+  /** Completed references by number: the schema that they refer back to, and their parse stacks. */
   readonly #complete = new Map<number, { open: number; stacks: number }>()
 
   enter(ref: string): number {
@@ -57,7 +57,7 @@ export class Recursion {
     return id
   }
 
-  /** The reference is compiled; returns what it refers back to, other than itself. */
+  /** Completes a reference. Returns the number of the other schema that it refers back to, or 0. */
   leave(ref: string, { open, stacks }: Form): number {
     const id = this.#running.get(ref)?.id ?? 0
     this.#running.delete(ref)
@@ -66,7 +66,7 @@ export class Recursion {
     return left
   }
 
-  /** Whether the reference is in progress with no object or array around it since: it would stand for itself alone. */
+  /** Whether the reference is in progress and no object or array lies between: it would refer only to itself. */
   isBare(ref: string): boolean {
     return this.#running.get(ref)?.depth === this.#depth
   }
@@ -79,30 +79,28 @@ export class Recursion {
     this.#depth--
   }
 
-  /** What a form refers back to now; 0 where all of that is complete. */
+  /** The schema in progress that a form refers back to; 0 if all of them are complete. */
   open({ open }: Form): number {
     let id = open
     for (let known = this.#complete.get(id); known; known = this.#complete.get(id)) id = known.open
     return id
   }
 
-  /** The outermost schema in progress that one of them refers back to. */
+  /** The outermost schema in progress that any of the forms refers back to. */
   openOf(forms: readonly Form[]): number {
-    return forms
-      .map((form) => this.open(form))
-      .reduce((least, id) => (id === 0 || (least !== 0 && least < id) ? least : id), 0)
+    return forms.map((form) => this.open(form)).reduce((min, id) => (id === 0 || (min !== 0 && min < id) ? min : id), 0)
   }
 
-  /** With the open ways of what it refers back to, as far as that is complete. */
+  /** Parse stacks of the form, including the completed schemas that it refers back to. */
   stacksOf({ open, stacks }: Form): number {
-    let most = stacks
+    let max = stacks
     for (let known = this.#complete.get(open); known; known = this.#complete.get(known.open))
-      most = Math.max(most, known.stacks)
-    return most
+      max = Math.max(max, known.stacks)
+    return max
   }
 }
 
-/** Ways open at once in a union of these, none of them a union; undefined where that would grow with the answer. */
+/** Parse stacks of a union of `branches`, none of them a union; undefined if the number would grow with the answer. */
 export function stacksOfBranches(
   branches: readonly Form[],
   recursion: Recursion,
@@ -112,12 +110,12 @@ export function stacksOfBranches(
   const repeats = (forms: readonly Form[]) => forms.filter((form) => recursion.open(form) !== 0).length > 1
   const of = (bit: number) => branches.filter(({ kinds }) => kinds & bit)
 
-  /** They stay open side by side for any input. */
+  /** Forms that may all stay open for any input. */
   function unresolved(forms: readonly Form[]): number | undefined {
     return forms.length > 1 && repeats(forms) ? undefined : sum(forms)
   }
 
-  /** Objects that agree in all before their member number `index`. */
+  /** Objects whose members before `index` agree. */
   function objects(forms: readonly Form[], index: number): number | undefined {
     spend(forms.length)
     const [only] = forms
@@ -126,25 +124,25 @@ export function stacksOfBranches(
     const named = forms.filter((form) => form.members && index < form.members.length)
     if (forms.some(({ members }) => !members) || named.some(({ members }) => !members?.[index]?.wanted))
       return unresolved(forms)
-    let most = 0
-    for (const alike of groups(named, ({ members }) => members?.[index]?.key ?? '')) {
-      const stacks = alike.length === 1 ? objects(alike, index) : members(alike, index)
+    let max = 0
+    for (const group of groups(named, ({ members }) => members?.[index]?.key ?? '')) {
+      const stacks = group.length === 1 ? objects(group, index) : members(group, index)
       if (stacks === undefined) return undefined
-      most = Math.max(most, stacks)
+      max = Math.max(max, stacks)
     }
-    return forms.length + most
+    return forms.length + max
   }
 
-  /** Objects whose member number `index` has the same key: distinguished by its value, or not. */
+  /** Objects whose member `index` has the same key; its value may or may not distinguish them. */
   function members(forms: readonly Form[], index: number): number | undefined {
     const values = forms.map((form) => form.members?.[index]?.form ?? anyValue)
     let during = 0
     let after = 0
-    for (const alike of overlapping(values, spend)) {
-      if (alike.length > 1 && repeats(alike.map((at) => values[at] ?? anyValue))) return undefined
-      during += sum(alike.map((at) => values[at] ?? anyValue))
+    for (const group of overlapping(values, spend)) {
+      if (group.length > 1 && repeats(group.map((at) => values[at] ?? anyValue))) return undefined
+      during += sum(group.map((at) => values[at] ?? anyValue))
       const rest = objects(
-        alike.map((at) => forms[at] ?? anyValue),
+        group.map((at) => forms[at] ?? anyValue),
         index + 1,
       )
       if (rest === undefined) return undefined
@@ -154,15 +152,15 @@ export function stacksOfBranches(
   }
 
   const counts = [objects(of(kind.object), 0), unresolved(of(kind.array)), ...scalars.map((bit) => sum(of(bit)))]
-  let most = 0
+  let max = 0
   for (const count of counts) {
     if (count === undefined) return undefined
-    most = Math.max(most, count)
+    max = Math.max(max, count)
   }
-  return most
+  return max
 }
 
-/** Indexes of forms in groups of which no two can begin to read the same text. Constants are compared whole. */
+/** Groups the indexes of forms so that no text can begin forms of two groups. Constants are compared as whole texts. */
 function overlapping(forms: readonly Form[], spend: (compared: number) => void): number[][] {
   const parent = forms.map((_, index) => index)
   const find = (index: number): number => {
@@ -181,7 +179,7 @@ function overlapping(forms: readonly Form[], spend: (compared: number) => void):
     for (const literal of form.literals ?? []) join(`=${literal}`, index)
     if (!form.literals) for (let bit = 1; bit <= everyKind; bit *= 2) if (form.kinds & bit) join(`${bit}`, index)
   })
-  // A constant meets every form that is no constant and may begin as it does.
+  // A constant overlaps every non-constant form that may begin with the same character.
   forms.forEach((form, index) => {
     if (!form.literals) return
     for (let bit = 1; bit <= everyKind; bit *= 2) {

@@ -1,6 +1,6 @@
 /**
- * `npm run gpu -- cuda|vulkan`: brings back the engine's GPU binaries, which the default install leaves out (640 MB).
- * They are npm packages of the engine's own version, unpacked where it looks for them.
+ * `npm run gpu -- cuda|vulkan` installs the engine's GPU binaries, which the default install omits (640 MB). They are
+ * npm packages with the engine's version, unpacked into the folder where the engine searches for them.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -20,7 +20,7 @@ const kind = process.argv[2] ?? ''
 const wanted = packages[`${process.platform}-${process.arch} ${kind}`]
 if (!wanted) {
   process.stderr.write(
-    `npm run gpu -- cuda|vulkan: there is no "${kind}" build for ${process.platform}-${process.arch}\n`,
+    `npm run gpu: no "${kind}" build exists for ${process.platform}-${process.arch}. Use cuda or vulkan on linux-x64 or win32-x64.\n`,
   )
   process.exit(1)
 }

@@ -1,6 +1,6 @@
 /**
- * The process that compiles the schemas of one request after another and has the library read the result, without a
- * model. Its parent ends it when a request takes too long or too much memory: nothing but that request is lost.
+ * The process that compiles the schemas of one request at a time and checks that the library can read the grammar,
+ * without a model. Its parent ends it when a request takes too long or too much memory: only that request fails.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { EngineRefusal } from './engine.ts'
@@ -27,14 +27,14 @@ function answerOf(job: GrammarJob): Grammars | EngineRefusal {
   return {
     ok: true,
     content: !contentReads && job.content?.kind === 'calls' ? anyArguments(job.content) : content,
-    // Tools get looser rules where theirs are too much.
+    // Tools get looser rules if their own are too large.
     call: call && job.call && !reads(call) ? anyArguments(job.call) : call,
   }
 }
 
 const tooLarge = 'it is too large to be enforced. Use smaller bounds or fewer alternatives'
 
-/** Whether the library reads the grammar, and quickly: the engine process reads it again while others wait. */
+/** Whether the library reads the grammar in time: the engine process reads it again while other requests wait. */
 function reads({ text }: Grammar): boolean {
   const before = process.cpuUsage()
   if (!read(text)) return false

@@ -1,12 +1,12 @@
 /**
- * The library's own grammar reader, without a model. Where its binary is found it is loaded alone, which takes a tenth
- * of the time of the whole library; else the library loads it.
+ * The library's grammar reader, without a model. If its binary is found, it is loaded alone, which takes a tenth of the
+ * time of the whole library.
  */
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { binaries } from './cpu.ts'
 
-/** Whether the library reads a grammar. */
+/** Returns whether the library can read the grammar. */
 export type ReadGrammar = (text: string) => boolean
 
 interface GrammarBindings {

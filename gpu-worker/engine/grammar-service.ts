@@ -1,13 +1,13 @@
 /**
- * Compiles the schemas of requests in a process of its own (grammar-child.ts), one request at a time.
+ * Compiles the schemas of requests in a separate process (grammar-child.ts), one request at a time.
  *
- *   compile ──known──▶ answer                      at once, from what was compiled before
+ *   compile ──known──▶ answer                      at once, from the cache
  *      │
  *      ▼
  *   waiting ──smallest first──▶ compiling ──▶ answer
  *                                   │ too long, too large, or the process died
  *                                   ▼
- *                          that request is refused, and the process replaced
+ *                          the request is refused, and the process is replaced
  *
  * The process starts with the first request that has a schema. The owner closes the service, which ends the process.
  */
@@ -32,17 +32,19 @@ interface WaitingCompile {
   reject(error: Error): void
 }
 
-/** A process under way, as this service needs it. */
+/** The compiling process, as far as this service uses it. */
 export interface GrammarProcess {
   readonly pid: number | undefined
   send(message: ToGrammarChild): void
   onMessage(listener: (message: FromGrammarChild) => void): void
   kill(): void
-  /** With a sentence's end about why, where the watch ended it. */
+  /** Resolves with the predicate of a sentence: how the process ended. */
   readonly exited: Promise<string>
 }
 
-/** Grammars that were compiled before. The key is a digest of all schemas, so a tenant finds only what it knows. */
+/**
+ * Limits of the cache. The key is a digest of all schemas, so a tenant only finds grammars of schemas that it sends.
+ */
 const knownMax = 256
 const knownCharactersMax = 8 * 1024 * 1024
 const startMs = 20_000
@@ -69,7 +71,7 @@ export class GrammarService {
     this.#deadlineMs = deadlineMs
   }
 
-  /** Resolves with the grammars, or why the request is refused. Rejects with EngineFailure where it cannot compile. */
+  /** Resolves with the grammars or a refusal. Rejects with EngineFailure if the service cannot compile. */
   compile(job: GrammarJob, signal?: AbortSignal): Promise<CompileAnswer> {
     const text = JSON.stringify(job)
     const key = createHash('sha256').update(text).digest('base64')
@@ -82,7 +84,7 @@ export class GrammarService {
     if (this.#closed) return Promise.reject(new EngineFailure('the engine is closed'))
     if (signal?.aborted) return Promise.resolve(clientLeft)
     if (this.#waiting.length >= budgets.grammarQueue.value)
-      return Promise.resolve(preparationFailed('too many schemas wait to be compiled'))
+      return Promise.resolve(preparationFailed('too many schemas are waiting to be compiled'))
     return new Promise((resolve, reject) => {
       const waiting = { job, key, size: text.length, signal, resolve, reject }
       this.#waiting.push(waiting)
@@ -100,7 +102,7 @@ export class GrammarService {
     this.#current = undefined
   }
 
-  /** What is being compiled goes on: it ends soon, and its answer may be used again. */
+  /** A compilation in progress continues: it ends soon, and its result may be reused. */
   #left(waiting: WaitingCompile): void {
     const index = this.#waiting.indexOf(waiting)
     if (index >= 0) this.#waiting.splice(index, 1)
@@ -111,8 +113,8 @@ export class GrammarService {
     if (this.#closed || this.#current || this.#waiting.length === 0) return
     if (!this.#process) this.#spawn()
     if (!this.#ready) return
-    // A short schema does not wait for the long ones before it.
-    const smallest = this.#waiting.reduce((least, each) => (each.size < least.size ? each : least))
+    // The smallest first: a short schema does not wait for long ones.
+    const smallest = this.#waiting.reduce((min, each) => (each.size < min.size ? each : min))
     this.#waiting.splice(this.#waiting.indexOf(smallest), 1)
     this.#current = smallest
     this.#process?.send({ id: ++this.#ids, job: smallest.job })
@@ -158,7 +160,9 @@ export class GrammarService {
     this.#lost(`took longer than ${this.#deadlineMs / 1_000} s`)
   }
 
-  /** The process is gone, or about to be. What it was compiling is to blame; what waits gets a new process. */
+  /**
+   * The process has ended or is about to. The request being compiled is at fault; waiting requests get a new process.
+   */
   #lost(why: string): void {
     clearTimeout(this.#timer)
     const wasReady = this.#ready
@@ -195,7 +199,7 @@ export class GrammarService {
   }
 }
 
-/** A promised form is refused; tools get looser rules. */
+/** A response format is refused; tools get looser rules. */
 function withoutSchemas({ content, call }: GrammarJob): CompileAnswer {
   if (content?.kind === 'schema')
     return refused('it takes too long to compile. Use fewer properties, branches and references')
@@ -215,7 +219,7 @@ export function forkGrammarChild(): GrammarProcess {
   const child = fork(fileURLToPath(new URL('./grammar-child.ts', import.meta.url)), [], {
     serialization: 'advanced',
     execArgv: ['--max-old-space-size=256'],
-    // The library prints a grammar that it refuses, with the client's words in it.
+    // The library prints a grammar that it refuses, including text from the client.
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     env: childEnvironment(process.env),
   })

@@ -1,11 +1,11 @@
 /**
- * Grammars for whole answers: a response format, or tool calls.
+ * Grammars for complete answers: a response format, or tool calls.
  *
- * `<[32]>` in a grammar is the token with that id and nothing else, so that a call's parts are told apart by control
- * tokens, as in training, and not by letters that look like them.
+ * `<[32]>` in a grammar matches only the token with that id. So control tokens separate the parts of a call, as in
+ * training, and not text that looks like them.
  *
- * A `GrammarJob` is what has to be compiled for one request, as text, so that it can be sent to the process that
- * compiles, and compared with earlier jobs. All schemas of one job share one budget.
+ * A `GrammarJob` has the schemas of one request as text, so that it can be sent to the compiling process and used as a
+ * cache key. All schemas of one job share one budget.
  */
 import type { ResponseFormat, Tool } from '../../backends/model/chat.ts'
 import { CompileBudget, compileLimits, depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
@@ -21,16 +21,16 @@ export interface GrammarJob {
 }
 
 export interface CallsJob {
-  /** The JSON text of each tool's schema; null where any object will do. */
+  /** The JSON text of each tool's schema; null if any object is accepted. */
   tools: { name: string; parameters: string | null }[]
   options: CallOptions
 }
 
 export interface CallOptions {
   argsId: number
-  /** Given where the grammar itself begins with the token that starts a call. */
+  /** Set if the grammar itself begins with the token that starts a call. */
   callId?: number
-  /** One call and then the end. */
+  /** Exactly one call. */
   single: boolean
 }
 
@@ -42,21 +42,21 @@ export interface Grammars {
 
 const schemaParam = 'response_format.json_schema.schema'
 
-/** The format's part of a job; a schema that is too long or too deep is refused before anything walks it. */
+/** The response format's part of a job. A schema that is too long or too deep is refused before it is walked. */
 export function formatJob(format: ResponseFormat): GrammarJob['content'] | EngineRefusal {
   if (format.kind === 'text') return null
   if (format.kind === 'json_object') return { kind: 'object' }
   if (jsonBytes(format.schema, compileLimits.schemaBytes) !== undefined)
     return { kind: 'schema', schema: jsonText(format.schema) }
-  const most = compileLimits.schemaBytes.toLocaleString('en-US')
+  const bytesMax = compileLimits.schemaBytes.toLocaleString('en-US')
   return refused(
     isTooDeep(format.schema, compileLimits.schemaBytes)
       ? `it is nested more than ${depthMax} deep. Use a flatter schema`
-      : `it has more than ${most} bytes. Use a shorter schema`,
+      : `it has more than ${bytesMax} bytes. Use a shorter schema`,
   )
 }
 
-/** The tools' part of a job. A schema that is too long binds nothing but that the arguments are an object. */
+/** The tools' part of a job. If a schema is too long, the grammar only requires that the arguments are an object. */
 export function callsJob(tools: readonly Tool[], options: CallOptions): CallsJob {
   let left = compileLimits.schemaBytes
   const list = tools.map(({ name, parameters }) => {
@@ -67,7 +67,7 @@ export function callsJob(tools: readonly Tool[], options: CallOptions): CallsJob
   return { tools: list, options }
 }
 
-/** As JSON writes it, but a number above all bounds stays one: 1e999 would become null, which says nothing. */
+/** JSON text with infinite numbers replaced by the largest finite ones: JSON.stringify would write 1e999 as null. */
 function jsonText(value: unknown): string {
   return JSON.stringify(value, (_, each) =>
     each === Number.POSITIVE_INFINITY ? Number.MAX_VALUE : each === Number.NEGATIVE_INFINITY ? -Number.MAX_VALUE : each,
@@ -93,7 +93,7 @@ function contentGrammar(schema: unknown, bytes: number, budget: CompileBudget): 
   return refused(`"${compiled.keyword}" at ${compiled.path}: ${compiled.reason}`)
 }
 
-/** `name[ARGS]json`, with the arguments of each tool in the form of its own schema, as far as the budget reaches. */
+/** `name[ARGS]json`. The arguments of each tool match its schema, as far as the budget allows. */
 function compileCalls({ tools, options }: CallsJob, budget: CompileBudget): Grammar {
   const rules: string[] = []
   let stacks = anyValue.stacks
@@ -109,7 +109,7 @@ function compileCalls({ tools, options }: CallsJob, budget: CompileBudget): Gram
   return calls(tools, rules, (name) => argumentsOf.get(name) ?? 'object', stacks, options)
 }
 
-/** The same with any JSON object as arguments. */
+/** The same grammar with any JSON object as arguments. */
 export function anyArguments({ tools, options }: CallsJob): Grammar {
   return calls(tools, [], () => 'object', anyValue.stacks, options)
 }

@@ -1,12 +1,12 @@
 /**
- * The process between the worker and an engine that it launched: the engine never outlives its worker. It starts the
- * engine in a process group of its own, since engines start processes themselves; when the worker goes, however it
- * goes, the whole group goes too, and with it the GPU's memory and the port.
+ * The process between the worker and a launched engine: the engine never outlives its worker. It starts the engine in a
+ * separate process group, because engines start processes themselves. When the worker ends, even by SIGKILL, the guard
+ * kills the whole group, which frees the GPU's memory and the port.
  *
  *   node guard.ts <grace in milliseconds> <command> [arguments …]
  *
- * Told to end by the message `end`: SIGTERM to the group, SIGKILL after the grace. Tells its parent `{ pid }` once and
- * `{ code, signal }` at the end.
+ * On the message `end` it sends SIGTERM to the group, and SIGKILL after the grace period. It sends its parent `{ pid }`
+ * once and `{ code, signal }` at the end.
  */
 import { spawn } from 'node:child_process'
 
@@ -18,7 +18,7 @@ function signalAll(signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
     process.kill(-engine.pid, signal)
   } catch {
-    // Nobody of the group is left.
+    // The group has no process any more.
   }
 }
 
@@ -28,13 +28,13 @@ function end(): void {
 }
 
 function report(death: { code: number | null; signal: string | null }): void {
-  // What the engine started and left behind would hold the GPU's memory.
+  // Processes that the engine left behind would hold the GPU's memory.
   signalAll('SIGKILL')
   if (process.connected) process.send?.(death, () => process.exit(0))
   else process.exit(0)
 }
 
-// A Ctrl-C reaches everybody in the terminal; the worker decides what becomes of the engine.
+// Ctrl-C reaches every process of the terminal; the worker decides when the engine ends.
 process.on('SIGINT', () => undefined)
 process.on('SIGTERM', end)
 process.on('message', (message) => {
@@ -51,6 +51,6 @@ engine.on('error', (error) => {
   process.stderr.write(`${error.message}\n`)
   if (engine.pid === undefined) report({ code: 127, signal: null })
 })
-// A worker that died while this started is not told, and sends no word that it has gone.
+// If the worker died while this process started, there is no `disconnect` event.
 if (process.connected) process.send?.({ pid: engine.pid ?? null }, (error) => error && leave())
 else leave()

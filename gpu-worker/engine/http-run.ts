@@ -1,10 +1,10 @@
 /**
- * One answer of an engine elsewhere, as a run: its connection, its bytes as events, its counts.
+ * One answer of an engine over HTTP, as a run: its connection, its bytes as events, its counts.
  *
- * Who stops whom: the caller's signal closes the connection, which is what stops every engine, and the run ends with
- * `abort`; a reader that leaves early does the same; the engine's death, its silence and the supervisor's word make
- * `events` reject with EngineFailure. Whatever happens, the call has ended when `events` has; after a whole answer its
- * connection is given back for the next one.
+ * Endings: the caller's signal closes the connection, which stops every engine, and the run ends with `abort`. A reader
+ * that stops early has the same effect. If the engine dies or falls silent, or the supervisor fails the run, `events`
+ * rejects with EngineFailure. The call has always ended when `events` ends; after a complete answer the connection
+ * returns to the connection pool.
  */
 import type { BackendEvent, HttpBackend, HttpCall, RequestTerms } from '../../backends/contract/backend.ts'
 import { createMeter, type TokenCounter } from '../../backends/contract/token-counter.ts'
@@ -20,34 +20,34 @@ export interface HttpRunParts {
   call: HttpCall
   promptTokens: number
   promptCounted: boolean
-  /** The length of a text in tokens, where the engine can say. */
+  /** The length of a text in tokens; undefined if the engine cannot count it. */
   countText: (text: string, signal: AbortSignal) => Promise<number | undefined>
   times: RunTimes
-  /** A sign of life. */
+  /** Called for each received chunk, as a sign of life. */
   heard: () => void
 }
 
 /** In milliseconds. */
 export interface RunTimes {
-  /** A prompt of the longest kind may take minutes before anything comes. */
+  /** Until the first byte. The longest prompts take minutes. */
   firstByteMs: number
-  /** Between two pieces of an answer. */
+  /** Between two chunks of an answer. */
   silentMs: number
-  /** What is counted after an answer was broken off takes no longer. */
+  /** For counting the text after an answer broke off. */
   countMs: number
 }
 
 export const runTimes: RunTimes = { firstByteMs: 10 * 60_000, silentMs: 60_000, countMs: 2_000 }
 
-/** An engine that keeps a connection open behind its answer for longer loses it. */
-const giveBackMs = 1_000
+/** If the engine keeps the connection open for longer than this after its answer, the connection is closed. */
+const releaseMs = 1_000
 
 export interface HttpRun extends Run {
-  /** Ends it from outside: `events` rejects with this. */
+  /** Ends the run from outside: `events` rejects with `failure`. */
   fail: (failure: EngineFailure) => void
   /** Resolves when `events` has ended. */
   readonly closed: Promise<void>
-  /** Whether the answer came to its regular end. */
+  /** Whether the answer is complete. */
   readonly whole: boolean
 }
 
@@ -68,7 +68,7 @@ export function startHttpRun(parts: HttpRunParts, signal: AbortSignal): HttpRun 
     try {
       yield* answer(parts, state, stop.signal, fail)
     } catch (error) {
-      // Whatever the connection said when it was closed from here is not the reason.
+      // An error of a connection that this side closed is not the reason.
       if (failure || !signal.aborted) throw failure ?? asFailure(error)
       await state.broken()
       yield { kind: 'end', finishReason: 'abort' }
@@ -121,13 +121,13 @@ async function* answer(
       if (event.kind !== 'end') continue
       return yield { kind: 'end', finishReason: event.finishReason }
     }
-    throw new EngineFailure(`the engine broke the answer to ${order.requestId} off`)
+    throw new EngineFailure(`the engine broke off the answer to ${order.requestId}`)
   } finally {
     watch.stop()
   }
 }
 
-/** Leaves the source open when its reader leaves. */
+/** Does not close the source when its own reader stops. */
 async function* read(
   source: AsyncIterator<Uint8Array>,
   streams: boolean,
@@ -156,21 +156,21 @@ function asFailure(error: unknown): Error {
   return new EngineFailure(`the connection to the engine was lost (${cause.message})`, { cause })
 }
 
-/** Nothing is owed to it: an engine that cannot be reached has no answer going on. */
+/** Aborts the request by a separate call, if the engine has one. Ignores errors: an unreachable engine runs nothing. */
 async function abortElsewhere({ calls, backend, order, times }: HttpRunParts, state: RunState): Promise<void> {
   const call = state.ended ? undefined : backend.abort?.(order)
   if (call) await calls.ask(call, AbortSignal.timeout(times.countMs)).catch(() => undefined)
 }
 
-/** What has come of one answer, and what it comes to. */
+/** The received part of one answer, and its counts. */
 class RunState {
   readonly #parts: HttpRunParts
   readonly #meter: TokenCounter
-  /** Kept only where a length in tokens may have to be asked for. */
+  /** The text so far. Stored only if the engine can count the tokens of a text. */
   readonly #texts: { content: string; reasoning: string } | undefined
   #deltas = 0
   #started = false
-  #told = false
+  #startReported = false
   ended = false
   source: AsyncIterator<Uint8Array> | undefined
 
@@ -181,7 +181,7 @@ class RunState {
     this.#texts = backend.countText ? { content: '', reasoning: '' } : undefined
   }
 
-  /** True where the engine has passed its bound: the answer is cut off before this event. */
+  /** Returns true if the engine has exceeded the output bound: the answer is cut off before this event. */
   take(event: BackendEvent): boolean {
     this.#meter.take(event)
     this.#started = true
@@ -192,9 +192,9 @@ class RunState {
     return this.#deltas > this.#parts.order.outputTokensMax
   }
 
-  /** Reads what follows a whole answer, which is next to nothing, so that the connection is free again. */
+  /** Reads the few bytes after a complete answer, so that the connection can be reused. */
   release(close: () => void): void {
-    const timer = setTimeout(close, giveBackMs)
+    const timer = setTimeout(close, releaseMs)
     const drain = async () => {
       while (this.source && !(await this.source.next()).done);
     }
@@ -203,14 +203,14 @@ class RunState {
       .finally(() => clearTimeout(timer))
   }
 
-  /** True once, when the prompt is in. */
+  /** Returns true once, when the prompt has been processed. */
   justStarted(): boolean {
-    const first = this.#started && !this.#told
-    this.#told ||= first
+    const first = this.#started && !this.#startReported
+    this.#startReported ||= first
     return first
   }
 
-  /** Until something has come nothing is known to have been computed. */
+  /** All zero until the first event: no earlier computation is known. */
   get settled(): { counts: Counts; estimated: boolean } {
     if (!this.#started)
       return { counts: { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }, estimated: false }
@@ -220,7 +220,7 @@ class RunState {
     return { counts, estimated: doubtful || this.#meter.estimated }
   }
 
-  /** The answer was broken off: what the engine did not count is counted now, where that can be done. */
+  /** Called when the answer broke off: counts the text if the engine did not report exact counts. */
   async broken(): Promise<void> {
     const { countText, times } = this.#parts
     const texts = this.#texts
@@ -237,7 +237,7 @@ interface Watchdog {
   stop(): void
 }
 
-/** One timer for the whole answer: it is looked at when it goes off, not set anew for each token. */
+/** One timer for the whole answer. It checks the deadline when it fires instead of being reset for each token. */
 function watchdog(fail: (failure: EngineFailure) => void): Watchdog {
   let until = 0
   let why = ''

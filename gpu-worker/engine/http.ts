@@ -1,11 +1,10 @@
 /**
- * An engine that is a program of its own, spoken to over HTTP through its adapter: one that a supervisor launched, or
- * one that already runs. The adapter says what to call and what answers mean; the supervisor says whether it can be
- * asked; this puts them behind the interface that the worker knows.
+ * An engine in a separate program, called over HTTP: launched by the supervisor, or already running. The adapter builds
+ * the calls and parses the answers; the supervisor reports whether the engine is ready; this class implements `Engine`.
  *
- * What the ledger needs and an engine does not tell is found here: the prompt is counted by the engine's tokenizer
- * before anything runs, or bounded from above where it has none; output is counted as it comes; an answer that breaks
- * off is counted by its text. Where a count is not exact the receipt says so.
+ * It also obtains the counts that the ledger needs and the engine does not report. The engine's tokenizer counts the
+ * prompt before the run; without a tokenizer the prompt gets an upper bound. Output is counted as it arrives, and an
+ * answer that breaks off is counted by its text. The receipt marks every count that is not exact.
  */
 import type {
   Attached,
@@ -44,21 +43,21 @@ import { type Look, Supervisor, type SupervisorTimes } from './supervisor.ts'
 
 export interface HttpEngineOptions {
   backend: HttpBackend
-  /** Where it is, without a trailing slash or `/v1`. */
+  /** Base URL, without a trailing slash or `/v1`. */
   url: string
   apiKey: string | null
-  /** Launches it, or where somebody else runs it, does nothing. */
+  /** Launches the engine; does nothing if the engine is run by someone else. */
   start: () => EngineProcess
   rules: LifeRules
   supervisorTimes: SupervisorTimes
-  /** What the flags that it was launched with turn on, and it does not tell. */
+  /** Capabilities that the launch flags turn on and the engine does not report. */
   enables?: Partial<Capabilities>
   runTimes?: Partial<RunTimes>
-  /** The longest that the engine may take to count a prompt, in milliseconds. */
+  /** Time limit for the engine to count a prompt, in milliseconds. */
   prepareMs?: number
   slotsMax: number
   contextTokens: number
-  /** A word for each tenant that nobody can guess, or '' where prefixes may be shared by all. */
+  /** An unguessable salt for each tenant, or '' if all tenants may share prefixes. */
   saltOf: (owner: string) => string
   log: (line: string) => void
 }
@@ -66,7 +65,7 @@ export interface HttpEngineOptions {
 const probeMs = 5_000
 const versionMax = 40
 
-/** The engine was not there to begin with: nothing of the request has reached it. */
+/** The connection failed, so no part of the request has reached the engine. */
 const notReached = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
 
 export function createHttpEngine(options: HttpEngineOptions): Engine {
@@ -81,7 +80,7 @@ class HttpEngine implements Engine {
   readonly #runs = new Set<HttpRun>()
   readonly #totals: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
   #attached: Attached | undefined
-  /** Kept when it goes away: it is described as it was. */
+  /** The last known state, kept while the engine is absent so that `description` still works. */
   #known: Attached | undefined
   #load: Load | undefined
 
@@ -92,7 +91,7 @@ class HttpEngine implements Engine {
     this.#supervisor = new Supervisor({
       rules: options.rules,
       start: () => {
-        // Another process may be another version.
+        // The new process may be a different version.
         this.#attached = undefined
         return options.start()
       },
@@ -117,7 +116,7 @@ class HttpEngine implements Engine {
     const { backend, slotsMax, contextTokens } = this.#options
     return {
       engine: backend.name,
-      // An engine may say anything, and receipts have room for so much.
+      // The engine's string is untrusted, and a receipt limits its length.
       version: known.version.slice(0, versionMax) || 'of unknown version',
       modelName: known.model,
       architecture: 'as the engine has it',
@@ -135,11 +134,11 @@ class HttpEngine implements Engine {
     const { backend } = this.#options
     const attached = this.#ready()
     const { contextTokens } = this.description
-    // The bound is set when it runs; what can be refused is refused now.
-    const order: RequestTerms = { requestId: 'count', effort, outputTokensMax: 1, priority: 0, cacheSalt: '' }
-    const request = backend.request(chat, order, attached)
+    // `run` sets the real output bound; build the request now so that it can be refused now.
+    const terms: RequestTerms = { requestId: 'count', effort, outputTokensMax: 1, priority: 0, cacheSalt: '' }
+    const request = backend.request(chat, terms, attached)
     if (!request.ok) return refuse(request)
-    const counted = await this.#count(chat, order, attached, signal)
+    const counted = await this.#count(chat, terms, attached, signal)
     if (typeof counted === 'object') return 'retryAfterMs' in counted ? refuse(counted) : counted
     const promptTokens = counted ?? promptTokensMax(chat, request.call.body)
     if (counted !== undefined && counted >= contextTokens) return overflow(counted, contextTokens)
@@ -147,7 +146,7 @@ class HttpEngine implements Engine {
       ok: true,
       promptTokens,
       promptEstimated: counted === undefined,
-      // A bound may be far above the truth: it must not keep out what fits. The engine knows, and says.
+      // An upper bound may be far too high and must not refuse a prompt that fits; the engine refuses it if necessary.
       outputTokensFit: counted === undefined ? contextTokens - 1 : contextTokens - counted,
       ...{ chat, effort, warnings: request.warnings },
       prompt: null,
@@ -160,16 +159,16 @@ class HttpEngine implements Engine {
     if (!attached || this.state !== 'ready') return failedRun(new EngineFailure(this.#supervisor.reason))
     const { requestId, priority, owner } = options
     const outputTokensMax = Math.min(options.outputTokensMax, prepared.outputTokensFit)
-    const order: RequestTerms = {
+    const terms: RequestTerms = {
       ...{ requestId, outputTokensMax, priority },
       effort: prepared.effort,
       cacheSalt: saltOf(owner),
     }
-    const request = backend.request(prepared.chat, order, attached)
+    const request = backend.request(prepared.chat, terms, attached)
     if (!request.ok) return failedRun(new EngineFailure(request.message))
     const run = startHttpRun(
       {
-        ...{ backend, order, call: request.call, calls: this.#calls, times: this.#times },
+        ...{ backend, order: terms, call: request.call, calls: this.#calls, times: this.#times },
         promptTokens: prepared.promptTokens,
         promptCounted: prepared.promptEstimated !== true,
         countText: async (text, within) => {
@@ -216,14 +215,14 @@ class HttpEngine implements Engine {
     throw new EngineFailure(this.#supervisor.reason)
   }
 
-  /** Undefined where the engine cannot say. */
+  /** Undefined if the engine cannot count. */
   async #count(
     chat: Chat,
-    order: RequestTerms,
+    terms: RequestTerms,
     attached: Attached,
     left: AbortSignal | undefined,
   ): Promise<number | BackendFailure | EngineRefusal | undefined> {
-    const probe = this.#options.backend.count?.(chat, order, attached)
+    const probe = this.#options.backend.count?.(chat, terms, attached)
     if (!probe) return undefined
     const prepareMs = this.#options.prepareMs ?? budgets.prepareMs.value
     const late = AbortSignal.timeout(prepareMs)
@@ -236,13 +235,13 @@ class HttpEngine implements Engine {
         return preparationFailed(`the engine took longer than ${prepareMs / 1_000} s to count the prompt`)
       const { code, message } = cause as NodeJS.ErrnoException
       if (code !== undefined && notReached.has(code))
-        throw new EngineFailure(`the engine does not count the prompt (${message})`, { cause })
-      // The engine took the request and broke off: this prompt may be why.
-      return preparationFailed(`the engine did not count the prompt (${shown(message)})`)
+        throw new EngineFailure(`the engine could not be reached to count the prompt (${message})`, { cause })
+      // The engine accepted the request and then failed: this prompt may be the cause.
+      return preparationFailed(`the engine failed while it counted the prompt (${shown(message)})`)
     }
   }
 
-  /** Rejects when nobody answers; the first look at a process also finds out who it is. */
+  /** One health check. Rejects if the engine does not answer. The first check of a process also identifies it. */
   async #look(signal: AbortSignal): Promise<Look> {
     const { backend } = this.#options
     const health = await this.#calls.probe(backend.health, signal)
@@ -256,18 +255,20 @@ class HttpEngine implements Engine {
     return { kind: 'ready' }
   }
 
-  /** Why it cannot be used, or undefined. What does not hold is said once, so that nobody finds out by chance. */
+  /** Returns why the engine cannot be used, or undefined. Logs the limitations of each version once. */
   async #attach(): Promise<string | undefined> {
     const { backend, log, contextTokens } = this.#options
     const found = await this.#calls.probe(backend.attach, AbortSignal.timeout(probeMs))
-    if (!found) return `what answers is not ${backend.title}: correct TRAMONTANE_BACKEND`
+    if (!found) return `the endpoint is not ${backend.title}. Set TRAMONTANE_BACKEND to the engine that runs there`
     const attached = { ...found, capabilities: { ...found.capabilities, ...this.#options.enables } }
     const broken = attached.faults.find((fault) => fault.kind === 'broken')
     if (broken) return broken.message
     const again = attached.version === this.#known?.version
     if (!again) for (const fault of attached.faults) log(`engine: ${fault.message}`)
     if (!again && attached.contextTokens !== null && attached.contextTokens < contextTokens)
-      log(`engine: it has room for ${attached.contextTokens} tokens a request, not for ${contextTokens}`)
+      log(
+        `engine: its context is ${attached.contextTokens} tokens per request, less than the configured ${contextTokens}`,
+      )
     this.#attached = attached
     this.#known = attached
     return undefined
@@ -293,7 +294,7 @@ function refuse(failure: BackendFailure): EngineRefusal {
   throw new EngineFailure(failure.message)
 }
 
-/** Nothing was asked of the engine. */
+/** A run that failed before the engine was called. */
 function failedRun(failure: EngineFailure): Run {
   return {
     counts: { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 },

@@ -1,16 +1,16 @@
 /**
- * Grammars for ranges of whole numbers, read digit by digit with one way open at a time.
+ * Grammars for integer ranges, matched digit by digit with one parse stack.
  *
- * While the digits read so far equal the beginning of a bound, the next digit is compared with that bound's next one;
- * as soon as they differ from both bounds, only the number of digits still counts: 17 to 342 is
+ * While the digits so far equal the beginning of a bound, the next digit is compared with that bound's next digit. Once
+ * the digits differ from both bounds, only the number of digits matters. The range 17 to 342 is
  * `"1" ([7-9] [0-9]{0,1} | [0-6] [0-9]) | "2" … | "3" …`.
  */
 
 const digitsMax = 15
-/** Larger bounds are cut to this, which leaves a range inside the one asked for. */
+/** Larger bounds are reduced to this, so the grammar accepts a subset of the requested range. */
 const integerMax = 10 ** digitsMax - 1
 
-/** An expression for the whole numbers from `min` to `max`, either of which may be infinite; undefined for none. */
+/** Returns an expression for the integers from `min` to `max`, each possibly infinite; undefined if there are none. */
 export function integersBetween(min: number, max: number): string | undefined {
   const from = Math.max(-integerMax, Math.ceil(min))
   const to = Math.min(integerMax, Math.floor(max))
@@ -22,7 +22,7 @@ export function integersBetween(min: number, max: number): string | undefined {
   return parts.length === 1 ? parts[0] : `(${parts.join(' | ')})`
 }
 
-/** An expression for the numbers from `min` to `max`, both at least 1. */
+/** Returns an expression for the integers from `min` to `max`, both at least 1. */
 function naturals(min: number, max: number): string {
   return after({ low: String(min), high: String(max) }, 0, 0, 0)
 }
@@ -33,34 +33,35 @@ interface Bounds {
 }
 
 /**
- * What may follow `read` digits. `low` and `high` say how these digits compare with as many of each bound: -1, 0 or 1.
+ * Returns what may follow `read` digits. `low` and `high` compare these digits with the first `read` digits of each
+ * bound: -1, 0 or 1.
  */
 function after(bounds: Bounds, read: number, low: number, high: number): string {
   if (low !== 0 && high !== 0) {
-    const [fewest, most] = lengths(bounds, read, low, high)
-    return digits(fewest - read, most - read)
+    const [digitsFrom, digitsTo] = lengths(bounds, read, low, high)
+    return digits(digitsFrom - read, digitsTo - read)
   }
   const parts: string[] = []
   for (const { first, last, ...compared } of nextDigits(bounds, read, low, high)) {
-    const [fewest, most] = lengths(bounds, read + 1, compared.low, compared.high)
-    if (fewest > most) continue
+    const [digitsFrom, digitsTo] = lengths(bounds, read + 1, compared.low, compared.high)
+    if (digitsFrom > digitsTo) continue
     const rest = after(bounds, read + 1, compared.low, compared.high)
     const digit = first === last ? `"${first}"` : `[${first}-${last}]`
     parts.push(rest === '' ? digit : `${digit} ${rest}`)
   }
-  // A number above the upper bound is left out before it gets here.
+  // Numbers above the upper bound were excluded before.
   const mayEnd = read >= bounds.low.length && low >= 0
   if (parts.length === 0) return ''
   return mayEnd ? `(${parts.join(' | ')})?` : parts.length === 1 ? (parts[0] ?? '') : `(${parts.join(' | ')})`
 }
 
-/** The fewest and the most digits that a number which begins so may have in all. */
+/** The minimum and maximum total number of digits of a number with this beginning. */
 function lengths({ low: min, high: max }: Bounds, read: number, low: number, high: number): [number, number] {
-  const fewest = low < 0 ? min.length + 1 : min.length
-  return [Math.max(read, fewest), high > 0 ? max.length - 1 : max.length]
+  const digitsFrom = low < 0 ? min.length + 1 : min.length
+  return [Math.max(read, digitsFrom), high > 0 ? max.length - 1 : max.length]
 }
 
-/** Digits in runs that compare alike with both bounds. */
+/** Groups consecutive digits that compare equally with both bounds. */
 function nextDigits({ low: min, high: max }: Bounds, read: number, low: number, high: number) {
   const runs: { first: number; last: number; low: number; high: number }[] = []
   for (let digit = read === 0 ? 1 : 0; digit <= 9; digit++) {
@@ -75,8 +76,8 @@ function nextDigits({ low: min, high: max }: Bounds, read: number, low: number, 
   return runs
 }
 
-function digits(fewest: number, most: number): string {
-  if (most === 0) return ''
-  if (fewest === most) return most === 1 ? '[0-9]' : `[0-9]{${most}}`
-  return `[0-9]{${fewest},${most}}`
+function digits(digitsFrom: number, digitsTo: number): string {
+  if (digitsTo === 0) return ''
+  if (digitsFrom === digitsTo) return digitsTo === 1 ? '[0-9]' : `[0-9]{${digitsTo}}`
+  return `[0-9]{${digitsFrom},${digitsTo}}`
 }

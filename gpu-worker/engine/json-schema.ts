@@ -1,13 +1,13 @@
 /**
- * JSON schema to a grammar in GBNF.
+ * Compiles a JSON schema to a GBNF grammar.
  *
- * The grammar accepts a subset of what the schema accepts, never more: objects keep the schema's order of properties,
- * an object with named properties gets no others, and white space is what a writer would use. In strict mode a keyword
- * that cannot be kept that way is refused by name; otherwise it is left out, which makes the form looser.
+ * The grammar accepts a subset of what the schema accepts, never more: properties come in the schema's order, an object
+ * with named properties has no others, and white space is limited. In strict mode a keyword that cannot be enforced is
+ * refused by name; otherwise it is ignored, which makes the grammar looser.
  *
- * Everything here takes from one budget (compile-budget.ts). An answer is read by the library with all ways of reading it
- * open at once, and each open way costs a pass over the vocabulary per token; so each form knows how many ways it can
- * have open (form.ts), and a form with too many is refused.
+ * All work is charged to one budget (compile-budget.ts). The library follows every possible parse of an answer at once,
+ * with one parse stack each, and each stack costs a pass over the vocabulary per token. So each form carries the
+ * maximum number of its stacks (form.ts), and a form with too many is refused.
  */
 import { CompileBudget, SchemaRefused, shown } from './compile-budget.ts'
 import { anyValue, type Form, formOf, kind, type Member, Recursion, stacksOfBranches } from './form.ts'
@@ -19,13 +19,13 @@ import { repetition } from './repetition.ts'
 type Schema = Record<string, unknown>
 
 export type Compiled =
-  | { ok: true /** Rules, one a line. The start rule is `name`. */; rules: string[]; form: Form }
+  | { ok: true /** One rule per item. The start rule is `name`. */; rules: string[]; form: Form }
   | { ok: false; keyword: string; path: string; reason: string }
 
-/** A schema nested deeper is refused; deeper references are found by the budget of visits. */
+/** A schema that is nested deeper is refused. The budget `schemaVisits` bounds chains of references. */
 const depthMax = 64
 
-/** Words that say nothing about the value's form, or nothing that these grammars promise. */
+/** Keywords that do not constrain the value's form, or that these grammars do not enforce. */
 const annotations = new Set([
   '$schema',
   '$id',
@@ -62,7 +62,7 @@ const types = Object.keys(keywordsOf)
 export const jsonRules: readonly string[] = [
   String.raw`ws ::= | " " | "\n" [ \t]{0,20}`,
   String.raw`string ::= "\"" char* "\""`,
-  // No escape of half a surrogate pair: it would be no text.
+  // No escape of half a surrogate pair: it is not valid text.
   String.raw`char ::= [^"\\\x7F\x00-\x1F] | "\\" (["\\/bfnrt] | "u" ([0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2}))`,
   'integer ::= "-"? ("0" | [1-9] [0-9]{0,15})',
   'number ::= integer ("." [0-9]{1,16})? ([eE] [-+]? [1-9] [0-9]{0,1})?',
@@ -73,7 +73,7 @@ export const jsonRules: readonly string[] = [
   'array ::= "[" ws (value ("," ws value)* ws)? "]"',
 ]
 
-/** Formats that the grammar keeps; others are annotations, as the standard has them. */
+/** Formats that the grammar enforces. Others are annotations, as in the standard. */
 const formats: Record<string, string> = {
   date: '"\\"" date "\\""',
   time: '"\\"" time "\\""',
@@ -86,7 +86,7 @@ export const formatRules: readonly string[] = [
 ]
 
 /**
- * @param name prefix of all rules made here; the grammar must also have `jsonRules` and `formatRules`
+ * @param name prefix of all compiled rules; the grammar must also have `jsonRules` and `formatRules`
  * @param budget shared by all schemas of one request
  * @param bytes the length of the schema's JSON text
  */
@@ -104,9 +104,14 @@ export function compileSchema(
   } catch (error) {
     if (error instanceof SchemaRefused)
       return { ok: false, keyword: error.keyword, path: error.path, reason: error.message }
-    // An exception that a schema causes here is that schema's fault, and never the engine's.
+    // The schema caused this exception; the engine is not at fault.
     const name = error instanceof Error ? error.name : 'error'
-    return { ok: false, keyword: 'schema', path: shown(writer.path), reason: `it cannot be read (${name}). Correct it` }
+    return {
+      ok: false,
+      keyword: 'schema',
+      path: shown(writer.path),
+      reason: `it cannot be read (${name}). Send a valid JSON Schema`,
+    }
   }
 }
 
@@ -115,14 +120,14 @@ class SchemaWriter {
   readonly #name: string
   readonly #strict: boolean
   readonly #budget: CompileBudget
-  /** Rule texts by name; and names by text, so that equal parts are one rule. */
+  /** Rule texts by name, and names by text, so that equal parts share one rule. */
   readonly #rules = new Map<string, string>()
   readonly #named = new Map<string, string>()
-  /** Forms of schemas that were referred to, so that recursion ends. */
+  /** Forms of referenced schemas, so that recursion ends. */
   readonly #referred = new Map<string, Form>()
   readonly #recursion = new Recursion()
   #names = 0
-  /** Where the walk is. */
+  /** The path of the schema being compiled. */
   path = '#'
 
   constructor(root: unknown, name: string, strict: boolean, budget: CompileBudget) {
@@ -143,10 +148,11 @@ class SchemaWriter {
 
   #value(schema: unknown, path: string, depth: number): Form {
     this.path = path
-    if (depth > depthMax) throw new SchemaRefused('schema', path, `it is nested more than ${depthMax} deep`)
+    if (depth > depthMax)
+      throw new SchemaRefused('schema', path, `it is nested more than ${depthMax} deep. Use a flatter schema`)
     this.#budget.spend('schemaVisits', 1, path)
     if (schema === true || schema === undefined) return anyValue
-    if (!isSchema(schema)) throw new SchemaRefused('false', path, 'nothing can match it')
+    if (!isSchema(schema)) throw new SchemaRefused('false', path, 'nothing can match it. Remove it')
     if (typeof schema.$ref === 'string') return this.#reference(schema.$ref, path, depth)
     if (has(schema, 'const')) return this.#literals([schema.const], path)
     if (Array.isArray(schema.enum)) return this.#enumeration(schema, path)
@@ -180,14 +186,14 @@ class SchemaWriter {
       case 'null':
         return formOf('null', kind.null, 1)
       default:
-        throw new SchemaRefused('type', path, `"${shown(type)}" is no JSON type. Use one of ${types.join(', ')}`)
+        throw new SchemaRefused('type', path, `"${shown(type)}" is not a JSON type. Use one of ${types.join(', ')}`)
     }
   }
 
   #reference(ref: string, path: string, depth: number): Form {
     const known = this.#referred.get(ref)
     if (known) {
-      if (this.#recursion.isBare(ref)) throw new SchemaRefused('$ref', path, `"${shown(ref)}" is nothing but itself`)
+      if (this.#recursion.isBare(ref)) throw new SchemaRefused('$ref', path, `"${shown(ref)}" refers only to itself`)
       return known
     }
     const target = this.#target(ref, path)
@@ -203,7 +209,11 @@ class SchemaWriter {
 
   #target(ref: string, path: string): unknown {
     if (ref !== '#' && !ref.startsWith('#/'))
-      throw new SchemaRefused('$ref', path, `"${shown(ref)}" points outside of the schema: only "#/…" is followed`)
+      throw new SchemaRefused(
+        '$ref',
+        path,
+        `"${shown(ref)}" points outside the schema. Use a reference that begins with "#/"`,
+      )
     let target: unknown = this.#root
     for (const step of ref.split('/').slice(1)) {
       this.#budget.spend('schemaVisits', 1, path)
@@ -212,18 +222,23 @@ class SchemaWriter {
       target =
         (isSchema(target) || Array.isArray(target)) && has(target as Schema, key) ? (target as Schema)[key] : undefined
     }
-    if (target === undefined) throw new SchemaRefused('$ref', path, `"${shown(ref)}" points to nothing`)
+    if (target === undefined)
+      throw new SchemaRefused(
+        '$ref',
+        path,
+        `"${shown(ref)}" points to nothing. Add the definition or correct the reference`,
+      )
     return target
   }
 
   #enumeration(schema: Schema, path: string): Form {
     const allowed = typesOf(schema)
     const values = (schema.enum as unknown[]).filter((value) => allowed.some((type) => isOf(value, type)))
-    if (values.length === 0) throw new SchemaRefused('enum', path, 'no value is left to choose')
+    if (values.length === 0) throw new SchemaRefused('enum', path, 'no value matches "type"')
     return this.#literals(values, path)
   }
 
-  /** Constants of any type, as one tree of their texts. */
+  /** Constants of any type, as one prefix tree of their texts. */
   #literals(values: readonly unknown[], path: string): Form {
     this.#budget.spend('schemaAlternatives', values.length, path)
     const texts = values.map((value) => this.#dumped(value, path))
@@ -242,22 +257,22 @@ class SchemaWriter {
     return text
   }
 
-  /** Keywords beside the branches hold for each of them. */
+  /** Keywords next to the branches apply to every branch. */
   #branches(schema: Schema, keyword: 'anyOf' | 'oneOf', path: string, depth: number): Form {
-    const { [keyword]: branches, ...beside } = schema
-    const shared = Object.keys(beside).some((key) => !annotations.has(key))
+    const { [keyword]: branches, ...rest } = schema
+    const shared = Object.keys(rest).some((key) => !annotations.has(key))
     this.#budget.spend('schemaAlternatives', (branches as unknown[]).length, path)
     const alternatives = (branches as unknown[]).map((branch, index) => {
-      const each = shared ? this.#merged([beside, branch], keyword, path) : branch
+      const each = shared ? this.#merged([rest, branch], keyword, path) : branch
       return this.#value(each, `${path}/${keyword}/${index}`, depth + 1)
     })
-    if (alternatives.length === 0) throw new SchemaRefused(keyword, path, 'it has no branch')
+    if (alternatives.length === 0) throw new SchemaRefused(keyword, path, 'it has no branch. Add at least one')
     return this.#any(alternatives, keyword, path)
   }
 
   #allOf(schema: Schema, path: string): Schema {
-    const { allOf, ...beside } = schema
-    return this.#merged([beside, ...(allOf as unknown[])], 'allOf', path)
+    const { allOf, ...rest } = schema
+    return this.#merged([rest, ...(allOf as unknown[])], 'allOf', path)
   }
 
   #merged(parts: readonly unknown[], keyword: string, path: string): Schema {
@@ -267,14 +282,20 @@ class SchemaWriter {
       for (let hops = 0; isSchema(part) && typeof part.$ref === 'string' && hops < depthMax; hops++)
         part = this.#target(part.$ref, path)
       if (part === true) continue
-      if (!isSchema(part)) throw new SchemaRefused(keyword, path, 'nothing can match one of its branches')
+      if (!isSchema(part))
+        throw new SchemaRefused(keyword, path, 'nothing can match one of its branches. Remove that branch')
       for (const [key, value] of Object.entries(part)) {
         this.#budget.spend('schemaCompared', 1, path)
         if (annotations.has(key)) continue
         if (!has(result, key) || this.#same(result[key], value, path)) result[key] = value
         else if (key === 'required') result[key] = this.#both(result[key], value, path)
         else if (key === 'properties') result[key] = this.#properties(result[key], value, path)
-        else if (this.#strict) throw new SchemaRefused(keyword, path, `its branches disagree about "${shown(key)}"`)
+        else if (this.#strict)
+          throw new SchemaRefused(
+            keyword,
+            path,
+            `its branches have different values for "${shown(key)}". Use one value`,
+          )
       }
     }
     return result
@@ -296,7 +317,7 @@ class SchemaWriter {
     return result
   }
 
-  /** Whether two JSON values are the same; what is compared counts. */
+  /** Whether two JSON values are equal. Each comparison is charged to the budget. */
   #same(a: unknown, b: unknown, path: string): boolean {
     this.#budget.spend('schemaCompared', typeof a === 'string' ? 1 + a.length / 64 : 1, path)
     if (a === b) return true
@@ -320,12 +341,12 @@ class SchemaWriter {
     if (!this.#strict) return
     const bound = keywordsOf.integer?.find((key) => has(schema, key))
     if (bound && alternatives.includes('number'))
-      throw new SchemaRefused(bound, path, 'only whole numbers can be bounded')
+      throw new SchemaRefused(bound, path, 'only integers can be bounded. Use "type": "integer"')
     for (const [key, value] of Object.entries(schema)) {
-      // A false `uniqueItems` says nothing; a keyword of another type says nothing about this one.
-      const silent = key === 'type' || value === undefined || value === false
-      if (!silent && !annotations.has(key) && !isKeyword(key))
-        throw new SchemaRefused(key, path, 'it cannot be enforced')
+      // A keyword with the value false, such as `uniqueItems`, and a keyword of another type constrain nothing.
+      const ignored = key === 'type' || value === undefined || value === false
+      if (!ignored && !annotations.has(key) && !isKeyword(key))
+        throw new SchemaRefused(key, path, 'it cannot be enforced. Remove it')
     }
   }
 
@@ -339,7 +360,8 @@ class SchemaWriter {
     const declared = new Set(named.map(([name]) => name))
     for (const key of wanted) {
       if (declared.has(key)) continue
-      if (other === false) throw new SchemaRefused('required', path, `"${shown(key)}" is required and not allowed`)
+      if (other === false)
+        throw new SchemaRefused('required', path, `"${shown(key)}" is required but "additionalProperties" forbids it`)
       named.push([key, other ?? true])
     }
     if (named.length === 0) return this.#map(other, bounds, path, depth)
@@ -361,20 +383,28 @@ class SchemaWriter {
     }
   }
 
-  /** With named properties any number from those required to all may come. */
+  /** An object with named properties may have any number of them from the required ones to all. */
   #checkSize({ minProperties: min, maxProperties: max }: Schema, named: number, wanted: number, path: string): void {
     if (typeof min === 'number' && min > wanted)
-      throw new SchemaRefused('minProperties', path, 'it asks for optional properties')
+      throw new SchemaRefused(
+        'minProperties',
+        path,
+        'it is more than the number of required properties. Lower it or require more properties',
+      )
     if (typeof max === 'number' && max < named)
-      throw new SchemaRefused('maxProperties', path, 'it forbids some named property')
+      throw new SchemaRefused(
+        'maxProperties',
+        path,
+        'it is less than the number of named properties. Raise it or remove properties',
+      )
   }
 
   /**
-   * Properties in their order, the optional ones left out or not. One text per place in the list and per answer to "has
-   * anything been written?", which decides about the comma; a text that is used more than once becomes a rule.
+   * Properties in their order, each optional one present or absent. Each place in the list has two texts: one if a
+   * property was written before it (comma needed), one if not. A text that is used more than once becomes a rule.
    */
   #members(members: readonly { wanted: boolean; text: string }[], path: string): string {
-    // After a required property something has been written.
+    // After a required property a comma is always needed.
     const firsts = members.findIndex(({ wanted }) => wanted)
     let first = ''
     let later = ''
@@ -392,7 +422,7 @@ class SchemaWriter {
 
   #map(other: unknown, [min, max]: [number, number], path: string, depth: number): Form {
     if (other === false) {
-      if (min > 0) throw new SchemaRefused('minProperties', path, 'no property is allowed')
+      if (min > 0) throw new SchemaRefused('minProperties', path, 'no property is allowed. Use 0')
       return formOf('"{" ws "}"', kind.object, 4)
     }
     this.#recursion.wrap()
@@ -415,7 +445,7 @@ class SchemaWriter {
 
   #items(items: unknown, [min, max]: [number, number], path: string, depth: number): Form {
     if (items === false) {
-      if (min > 0) throw new SchemaRefused('minItems', path, 'no item is allowed')
+      if (min > 0) throw new SchemaRefused('minItems', path, 'no item is allowed. Use 0')
       return formOf('"[" ws "]"', kind.array, 4)
     }
     const item = this.#part(items, `${path}/items`, depth)
@@ -425,19 +455,19 @@ class SchemaWriter {
 
   #tuple(prefix: readonly unknown[], [min, max]: [number, number], path: string, depth: number): Form {
     if (this.#strict && (min > prefix.length || max < prefix.length))
-      throw new SchemaRefused('prefixItems', path, 'minItems and maxItems must allow exactly these items')
+      throw new SchemaRefused('prefixItems', path, 'minItems and maxItems must allow exactly the listed items')
     const items = prefix.map((item, index) => this.#part(item, `${path}/prefixItems/${index}`, depth))
     const stacks = Math.max(0, ...items.map((item) => this.#recursion.stacksOf(item))) + 4
     const body = `"[" ws ${items.map(({ text }) => text).join(' "," ws ')} ws "]"`
     return { ...formOf(body, kind.array, stacks), open: this.#recursion.openOf(items) }
   }
 
-  /** `min` to `max` items with commas between. */
+  /** `min` to `max` items, separated by commas. */
   #list(item: string, min: number, max: number, path: string): string {
     if (max < 1) return ''
     const next =
       max === 1 ? '' : ` ${this.#times(this.#rule(`"," ws ${item}`, path), Math.max(0, min - 1), max - 1, path)}`
-    // A rule of its own: the reader refuses a "?" after parentheses with many repetitions inside.
+    // A separate rule: the library's reader refuses a "?" after parentheses with many repetitions inside.
     return min > 0 ? `${item}${next} ws` : this.#rule(`| ${item}${next} ws`, path)
   }
 
@@ -453,9 +483,10 @@ class SchemaWriter {
     const format = typeof schema.format === 'string' && has(formats, schema.format) ? formats[schema.format] : undefined
     if (schema.minLength === undefined && schema.maxLength === undefined)
       return formOf(format ?? 'string', kind.string, format === undefined ? 4 : 8)
-    if (format && this.#strict) throw new SchemaRefused('format', path, 'it cannot be combined with a length')
+    if (format && this.#strict)
+      throw new SchemaRefused('format', path, 'it cannot be combined with minLength or maxLength')
     const [min, max] = this.#bounds(schema, 'minLength', 'maxLength', path)
-    // One rule for each pair of bounds: a schema has the same few again and again.
+    // One rule for each pair of bounds: a schema often repeats them.
     const text =
       this.#named.get(`string ${min} ${max}`) ?? this.#rule(`"\\"" ${this.#times('char', min, max, path)} "\\""`, path)
     this.#named.set(`string ${min} ${max}`, text)
@@ -481,35 +512,35 @@ class SchemaWriter {
 
   #range(min: number, max: number, path: string): string {
     const range = integersBetween(min, max)
-    if (range === undefined) throw new SchemaRefused('minimum', path, 'no number is left between the bounds')
-    for (const [, most] of range.matchAll(/(\d+)\}/g)) this.#budget.spend('grammarRepeats', Number(most), path)
+    if (range === undefined) throw new SchemaRefused('minimum', path, 'no integer lies between the bounds')
+    for (const [, max] of range.matchAll(/(\d+)\}/g)) this.#budget.spend('grammarRepeats', Number(max), path)
     return this.#rule(range, path)
   }
 
-  /** A bound of numbers as a whole number inside it; infinite where there is none. */
-  #limit(schema: Schema, keyword: string, path: string, whole: (value: number) => number): number {
+  /** A numeric bound, rounded to the nearest integer that satisfies it; infinite if absent. */
+  #limit(schema: Schema, keyword: string, path: string, round: (value: number) => number): number {
     const value = has(schema, keyword) ? schema[keyword] : undefined
     const none = keyword.endsWith('inimum') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY
-    if (typeof value === 'number' && !Number.isNaN(value)) return whole(value)
+    if (typeof value === 'number' && !Number.isNaN(value)) return round(value)
     if (value === undefined || value === null || value === false || !this.#strict) return none
     throw new SchemaRefused(keyword, path, 'it must be a number')
   }
 
-  /** A pair of counts. Every bound that becomes a repetition comes from here. */
+  /** A pair of counts. Every bound that becomes a repetition is read here. */
   #bounds(schema: Schema, low: string, high: string, path: string): [number, number] {
     const min = this.#count(schema, low, path) ?? 0
     const max = this.#count(schema, high, path) ?? Number.POSITIVE_INFINITY
     if (min <= max) return [min, max]
     if (!this.#strict) return [0, Number.POSITIVE_INFINITY]
-    throw new SchemaRefused(low, path, `${low} is more than ${high} (${min} and ${max}). Make it ${max} at most`)
+    throw new SchemaRefused(low, path, `${low} is more than ${high} (${min} and ${max}). Use at most ${max}`)
   }
 
   #count(schema: Schema, keyword: string, path: string): number | undefined {
     const value = has(schema, keyword) ? schema[keyword] : undefined
-    // Adding zero makes the number -0 a plain one, whose text the grammar reader takes.
+    // Adding zero turns -0 into 0, whose text the grammar reader accepts.
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value + 0
     if (value === undefined || value === null || !this.#strict) return undefined
-    throw new SchemaRefused(keyword, path, 'it must be a whole number that is not negative')
+    throw new SchemaRefused(keyword, path, 'it must be a non-negative integer')
   }
 
   #any(forms: readonly Form[], keyword: string, path: string): Form {
@@ -548,13 +579,13 @@ class SchemaWriter {
     }
   }
 
-  /** A schema's form as something that can stand in a row. */
+  /** A schema's form as one rule name, usable in a sequence. */
   #part(schema: unknown, path: string, depth: number): Form {
     const form = this.#value(schema, path, depth + 1)
     return /^[a-z0-9-]+$/.test(form.text) ? form : { ...form, text: this.#rule(form.text, path) }
   }
 
-  /** A rule of this text; the same text is the same rule. */
+  /** The name of the rule with this text; equal texts share one rule. */
   #rule(text: string, path: string): string {
     const known = this.#named.get(text)
     if (known !== undefined) return known
@@ -574,25 +605,25 @@ class SchemaWriter {
   }
 }
 
-/** Nothing as an alternative comes first: after a last "|" the library would read on in the next rule. */
+/** An empty alternative comes first: after a trailing "|" the library would read on into the next rule. */
 function orElse(text: string, other: string): string {
   return other === '' ? `| ${text}` : `${text} | ${other}`
 }
 
-/** The library keeps equal ways once. */
+/** The library stores equal alternatives once. */
 function unique(forms: readonly Form[]): Form[] {
   return [...new Map(forms.map((form) => [form.text, form])).values()]
 }
 
-/** Optional properties in a row, and the one after them, are open at once. */
+/** Consecutive optional properties and the property after them each have an open parse stack. */
 function longestChoice(members: readonly Member[]): number {
-  let most = 1
+  let max = 1
   let row = 1
   for (const { wanted } of members) {
     row = wanted ? 1 : row + 1
-    most = Math.max(most, row)
+    max = Math.max(max, row)
   }
-  return most
+  return max
 }
 
 function pointerKey(step: string): string | undefined {
@@ -614,7 +645,7 @@ function isSchema(value: unknown): value is Schema {
   return value !== null && typeof value === 'object' && !Array.isArray(value)
 }
 
-/** The schema's own key: names as `constructor` are no keywords and no definitions. */
+/** Whether the schema has its own key: inherited names such as `constructor` do not count. */
 function has(schema: object, key: string): boolean {
   return Object.hasOwn(schema, key)
 }

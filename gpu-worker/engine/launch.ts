@@ -1,4 +1,4 @@
-/** Starts an engine's own program, under a guard, so that it ends with its worker; see guard.ts. */
+/** Starts an engine's program under a guard process, so that it ends with its worker; see guard.ts. */
 import { fork } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -7,23 +7,23 @@ import type { Death } from './lifecycle.ts'
 export interface Command {
   command: string
   args: readonly string[]
-  /** Added to the worker's own environment, of which nothing named TRAMONTANE_ is passed on. */
+  /** Added to the worker's environment. Variables that begin with TRAMONTANE_ are not passed on. */
   env: Readonly<Record<string, string>>
 }
 
-/** What a supervisor watches over: a process, or the fact that an engine elsewhere answers. */
+/** The supervised process. For an attached engine it stands for the endpoint. */
 export interface EngineProcess {
-  /** Asks it to end. It does so within a bounded time. */
+  /** Begins the shutdown; the process exits within a bounded time. */
   end(): void
   readonly exited: Promise<Death>
-  /** The engine's own process id, once it is known. */
+  /** The engine's process id, once known. */
   readonly pid: number | undefined
 }
 
 export interface LaunchOptions {
-  /** How long it may take to end in order, in milliseconds. */
+  /** Time to exit after SIGTERM, in milliseconds. */
   graceMs: number
-  /** Each line that it writes, on either stream. */
+  /** Called for each line of stdout and stderr. */
   line: (text: string) => void
 }
 
@@ -32,7 +32,7 @@ export function launch({ command, args, env }: Command, { graceMs, line }: Launc
     execArgv: [],
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     env: { ...withoutSecrets(process.env), ...env },
-    // A Ctrl-C in the terminal is for the worker.
+    // Ctrl-C in the terminal must only reach the worker.
     detached: true,
   })
   for (const stream of [guard.stdout, guard.stderr]) if (stream) createInterface({ input: stream }).on('line', line)
@@ -44,7 +44,7 @@ export function launch({ command, args, env }: Command, { graceMs, line }: Launc
   })
   const exited = new Promise<Death>((resolve) => {
     guard.on('exit', (code, signal) => {
-      // A guard that was killed has left its engine behind.
+      // A killed guard cannot have ended its engine.
       if (!death && pid !== undefined) killGroup(pid)
       resolve(death ?? { code, signal })
     })
@@ -64,7 +64,7 @@ export function launch({ command, args, env }: Command, { graceMs, line }: Launc
   }
 }
 
-/** An engine that somebody else runs: there is nothing to start and nothing to end. */
+/** An attached engine: there is no process to start or end. */
 export function attach(): EngineProcess {
   const { promise, resolve } = Promise.withResolvers<Death>()
   return { pid: undefined, exited: promise, end: () => resolve({ code: null, signal: null }) }
@@ -78,6 +78,6 @@ function killGroup(pid: number): void {
   try {
     process.kill(-pid, 'SIGKILL')
   } catch {
-    // It is gone.
+    // The group has already ended.
   }
 }

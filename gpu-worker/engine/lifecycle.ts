@@ -1,6 +1,6 @@
 /**
- * The life of an engine, as decisions: of the embedded child, of a process that a supervisor launched, and of an engine
- * elsewhere that is only attached (its "process" is that it answers).
+ * The lifecycle of an engine as pure decisions: for the embedded child, for a launched process, and for an attached
+ * engine (its "process" exists while it answers).
  *
  *   starting ──loaded──▶ ready ──exited──▶ restarting ──loaded──▶ ready
  *      │ ╲  ╲               ╲                 │   ╲
@@ -11,9 +11,9 @@
  *      ▼                                      ▼
  *    failed ◀── too many early deaths, or refused          close, from anywhere ──▶ closed
  *
- * An early death is one that the model file or the settings are to blame for: any before the engine was ready, and a
- * native abort before the first few requests were finished. Too many in a row end the attempts: what kills its process
- * would do it for ever. `ending` is a process that was told to end and has not yet: nothing is started beside it.
+ * An early death is attributed to the model file or the settings: any death before the engine was ready, and a native
+ * abort before the first few requests finished. Too many in a row stop the restarts, because the cause would persist.
+ * `ending` is a process that has been signalled and has not exited: no other process starts before it has.
  */
 
 type Alive =
@@ -23,12 +23,12 @@ type Alive =
 
 export type EngineLife =
   | Alive
-  /** `why` is null where nobody is to blame: somebody asked for a restart. */
+  /** `why` is null for a requested restart, which counts as no failure. */
   | { kind: 'ending'; from: Alive; why: string | null }
   | { kind: 'failed'; reason: string }
   | { kind: 'closed' }
 
-/** What others need to know of it. */
+/** The engine's state as the worker reports it. */
 export function stateOf(life: EngineLife): 'starting' | 'ready' | 'restarting' | 'failed' | 'closed' {
   if (life.kind === 'ending') return life.from.kind === 'starting' ? 'starting' : 'restarting'
   return life.kind
@@ -36,14 +36,14 @@ export function stateOf(life: EngineLife): 'starting' | 'ready' | 'restarting' |
 
 export type LifeEvent =
   | { kind: 'loaded' }
-  /** The engine, or what was found out about it, says that it cannot be served from. */
+  /** The engine, or an examination of it, shows that it can never serve. */
   | { kind: 'refused'; reason: string }
   | { kind: 'exited'; death: Death }
-  /** It lives and does not do its work: not ready in time, or silent. The reason becomes part of a sentence. */
+  /** The process lives but does not work: not ready in time, or silent. `reason` becomes part of a sentence. */
   | { kind: 'stalled'; reason: string }
-  /** A request came to its regular end. */
+  /** A request ended regularly. */
   | { kind: 'finished' }
-  /** Somebody wants it started anew. Its open requests should have ended before. */
+  /** A restart was requested. Its open requests should have ended before. */
   | { kind: 'restart' }
   | { kind: 'close' }
 
@@ -65,21 +65,21 @@ export interface LifeStep {
   effects: LifeEffect[]
 }
 
-/** What differs between kinds of engine. */
+/** The differences between kinds of engine. */
 export interface LifeRules {
-  /** Early deaths in a row that end the attempts before the engine was ever ready, and after. */
+  /** Early deaths in a row that stop the restarts: before the engine was first ready, and after. */
   startAttemptsMax: number
   earlyDeathsMax: number
-  /** The first wait before it is started again, in milliseconds, doubled with each death in a row up to the last. */
+  /** The first delay before a restart, doubled with each death in a row up to the maximum. */
   backoffFirstMs: number
   backoffMaxMs: number
-  /** The sentence for an engine that says that it cannot serve. */
+  /** The error message for an engine that cannot serve. */
   refused: (reason: string) => string
-  /** The sentence for one that is given up. `how` is how it ended the last time, `when` begins with "while" or "in". */
+  /** The error message when the restarts stop. `how` is the last exit; `when` begins with "while" or "in". */
   gaveUp: (times: number, when: string, how: string) => string
 }
 
-/** After this many regular ends since loading, the engine has shown that it works. */
+/** After this many finished requests since loading, the engine counts as working. */
 const provenAfter = 3
 
 export const initial: LifeStep = {
@@ -101,44 +101,44 @@ export function live(life: EngineLife, event: LifeEvent, rules: LifeRules): Life
     case 'stalled':
       return end(life, event.reason, `the engine ${event.reason}`)
     case 'restart':
-      return end(life, null, 'the engine is started anew')
+      return end(life, null, 'the engine is being restarted')
     case 'exited':
       return exited(life, event.death, rules)
   }
 }
 
-/** The embedded engine: two native aborts are enough to know that the file is to blame. */
+/** The embedded engine: after two native aborts the file is considered the cause. */
 export function embeddedRules(modelPath: string): LifeRules {
   return {
     ...{ startAttemptsMax: 2, earlyDeathsMax: 2, backoffFirstMs: 100, backoffMaxMs: 10_000 },
     refused: (reason) => `The model file ${modelPath} cannot be served: ${reason}.`,
     gaveUp: (times, when, how) =>
-      `The model file ${modelPath} is refused: it ended the engine ${times} times, last ${when} (${how}).`,
+      `The model file ${modelPath} is refused: the engine ended ${times} times with it, last ${when} (${how}).`,
   }
 }
 
 /**
- * An engine that is launched. Once it worked, it may fail to load some times more than at first: the GPU's memory that
- * a dead process held comes free late.
+ * A launched engine. Once it has worked, more failed loads in a row are allowed, because the GPU frees the memory of a
+ * dead process late.
  */
-export function launchedRules(engine: string, lastWords: () => string): LifeRules {
+export function launchedRules(engine: string, lastError: () => string): LifeRules {
   return {
     ...{ startAttemptsMax: 2, earlyDeathsMax: 5, backoffFirstMs: 500, backoffMaxMs: 30_000 },
     refused: (reason) => `The engine ${engine} cannot be used: ${reason}.`,
     gaveUp: (times, when, how) => {
-      const words = lastWords()
-      return `The engine ${engine} is given up: it ended ${times} times, last ${when} (${how})${words && `; it said: ${words}`}.`
+      const error = lastError()
+      return `The engine ${engine} ended ${times} times, last ${when} (${how}), and is not restarted${error && `. Its output: ${error}`}.`
     },
   }
 }
 
-/** An engine elsewhere: if it is not there at the start, that is said at once; if it goes later, it may come back. */
+/** An attached engine: its absence at the start is an immediate error; after that, it may be absent for any time. */
 export function attachedRules(engine: string, url: string): LifeRules {
   return {
     ...{ startAttemptsMax: 1, earlyDeathsMax: Number.POSITIVE_INFINITY, backoffFirstMs: 500, backoffMaxMs: 5_000 },
     refused: (reason) => `The engine ${engine} at ${url} cannot be used: ${reason}.`,
     gaveUp: (_times, _when, how) =>
-      `The engine ${engine} at ${url} ${how}: start it first, or correct TRAMONTANE_ENGINE_URL.`,
+      `The engine ${engine} at ${url} ${how}. Start it first, or correct TRAMONTANE_ENGINE_URL.`,
   }
 }
 
@@ -174,7 +174,7 @@ function exited(life: EngineLife, death: Death, rules: LifeRules): LifeStep {
     case 'closed':
       return { life, effects: [] }
     case 'ending':
-      // Its runs have failed already.
+      // The runs have already failed.
       return life.why === null ? again(life.from) : withoutRuns(died(life.from, life.why, false, rules))
     default:
       return died(life, how(death), isNativeAbort(death), rules)
@@ -185,7 +185,7 @@ function withoutRuns({ life, effects }: LifeStep): LifeStep {
   return { life, effects: effects.filter(({ kind }) => kind !== 'failRuns') }
 }
 
-/** Started anew at somebody's wish: nobody died. */
+/** A requested restart: it does not count as a death. */
 function again(from: Alive): LifeStep {
   const effects: LifeEffect[] = [{ kind: 'spawn', afterMs: 0 }]
   if (from.kind === 'starting') return { life: from, effects }
@@ -196,7 +196,7 @@ function died(life: Alive, how: string, native: boolean, rules: LifeRules): Life
   const early = life.kind !== 'ready' || (native && life.finished < provenAfter)
   const earlyDeaths = life.earlyDeaths + (early ? 1 : 0)
   if (early && earlyDeaths >= (life.kind === 'starting' ? rules.startAttemptsMax : rules.earlyDeathsMax)) {
-    const when = life.kind === 'ready' ? 'in its first requests' : 'while it was loaded'
+    const when = life.kind === 'ready' ? 'in its first requests' : 'while it loaded'
     return fail(life, rules.gaveUp(earlyDeaths, when, how))
   }
   const deaths = life.kind === 'starting' ? earlyDeaths : life.deaths + 1
@@ -221,7 +221,7 @@ function neverReady(life: EngineLife): boolean {
 }
 
 const abortSignals = new Set(['SIGABRT', 'SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP'])
-/** The same, as a shell or a container reports them: 128 plus the signal's number. */
+/** The same signals as a shell or a container reports them: 128 plus the signal number. */
 const abortCodes = new Set([132, 133, 134, 135, 136, 139])
 
 function isNativeAbort({ code, signal }: Death): boolean {

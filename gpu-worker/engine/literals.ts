@@ -1,19 +1,19 @@
 /**
- * One expression for many literal texts: a tree of their common beginnings, so that the texts which are still possible
- * are one open way and not one each. Ten thousand texts with the same first forty letters cost as much as one.
+ * One expression for many literal texts: a prefix tree, so that all texts that are still possible share one parse
+ * stack. Ten thousand texts with the same first forty letters cost as much as one.
  */
 
 export interface Literals {
   text: string
-  /** The most ways open at once: the branches of the widest node. */
+  /** Maximum parse stacks at once: the branches of the widest node. */
   stacks: number
-  /** Ways open before the first character. */
+  /** Parse stacks before the first character. */
   starts: number
 }
 
 /**
- * @param rule makes a rule of its own of a text; deep trees must not become deep nesting
- * @param after what follows each text in the grammar
+ * @param rule makes a separate rule of a text, so that a deep tree does not become deep nesting
+ * @param after returns the expression that follows a text in the grammar
  */
 export function literals(
   texts: readonly string[],
@@ -23,7 +23,7 @@ export function literals(
   const sorted = [...new Set(texts)].sort()
   let stacks = 1
 
-  /** Texts `from` to `to` (exclusive), which share their first `at` units. */
+  /** The node of texts `from` to `to` (exclusive), which share their first `at` code units. */
   function node(from: number, to: number, at: number): { alternatives: string[] } {
     const alternatives: string[] = []
     let start = from
@@ -55,12 +55,15 @@ export function literals(
   return { text, stacks: stacks + 1, starts: alternatives.length }
 }
 
-/** A whole character, since half of a surrogate pair has no form in the grammar's text. */
+/** A code point, because the grammar's text cannot contain half of a surrogate pair. */
 function characterAt(text: string, at: number): number {
   return text.codePointAt(at) ?? -1
 }
 
-/** How far two texts agree, in whole characters. Of a sorted list, the first and the last agree least. */
+/**
+ * Length of the common prefix, never inside a surrogate pair. In a sorted list the first and last texts share the
+ * least.
+ */
 function commonLength(a: string, b: string): number {
   const length = Math.min(a.length, b.length)
   let index = 0

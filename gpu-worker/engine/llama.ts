@@ -1,10 +1,10 @@
 /**
- * The one file that touches node-llama-cpp.
+ * The only file that uses node-llama-cpp to run a model.
  *
- * The library's own evaluation loop costs several promises, locks and copies per token. We drive the objects beneath it
+ * The library's evaluation loop costs several promises, locks and copies per token. We call its internal objects
  * (`_ctx`, samplers, grammar states) with one batch per step instead: 1.1 to 1.5 times its throughput on one core, and
- * the batch is exactly what our plan says. These objects are not part of its public interface, so the dependency is
- * pinned to one version, and loading fails clearly when they are not there.
+ * our scheduler decides the content of the batch. These objects are not part of the public interface, so the dependency
+ * is pinned to one version, and loading fails with a clear message if they are absent.
  */
 import {
   getLlama,
@@ -39,16 +39,16 @@ interface NativeBindings {
 }
 
 export interface Llama extends Decoder {
-  /** Of the library and of what it carries. */
+  /** Versions of node-llama-cpp and of llama.cpp. */
   readonly version: string
-  /** Ordinary tokens of the text; names of control tokens in it are just letters. */
+  /** Ordinary tokens of the text. Names of control tokens in it are tokenised as text. */
   tokenise(text: string): readonly number[]
 }
 
 const nothing = new Uint32Array(0)
-/** Repetition is looked for in this many of the last sampled tokens. */
+/** The penalties consider this many of the last sampled tokens. */
 const penaltyTokensMax = 4_096
-/** Grammars that were read lately, by their text; agents send the same tools with each turn. */
+/** Limits of the cache of parsed grammars. Agents send the same tools with each turn. */
 const grammarsMax = 32
 const grammarCharactersMax = 2 * 1024 * 1024
 
@@ -67,11 +67,11 @@ export async function loadLlama(options: LoadOptions): Promise<Llama> {
   const native = context as unknown as { _ctx: NativeContext }
   const bindings = (llama as unknown as { _bindings: NativeBindings })._bindings
   if (typeof native._ctx?.sampleToken !== 'function' || typeof bindings?.AddonSampler !== 'function')
-    throw new Error('node-llama-cpp has changed beneath its public interface: install the version in package.json')
+    throw new Error('node-llama-cpp has different internals than expected: install the version in package.json')
 
   const nativeModel = (model as unknown as { _model: unknown })._model
-  // One for each sequence, used again: it holds a candidate per word of the vocabulary (1.5 MB for a large one), which
-  // the garbage collector does not see.
+  // One sampler per sequence, reused: it holds a candidate per vocabulary entry (1.5 MB for a large vocabulary), which
+  // the garbage collector does not count.
   const samplers: NativeSampler[] = []
   const grammars = new GrammarStates(model)
 
@@ -82,13 +82,13 @@ export async function loadLlama(options: LoadOptions): Promise<Llama> {
     truncate(sequence, length) {
       const done = length > 0 && native._ctx.removeTokenCellsFromSequence(sequence, length, -1)
       if (length === 0) native._ctx.disposeSequence(sequence)
-      else if (!done) throw new Error(`sequence ${sequence} cannot be cut to ${length} tokens`)
+      else if (!done) throw new Error(`sequence ${sequence} cannot be truncated to ${length} tokens`)
     },
     decode: (items) => decode(native._ctx, items),
     sampler(sequence, job) {
       const reused = samplers[sequence] ?? new bindings.AddonSampler(nativeModel)
       samplers[sequence] = reused
-      // A sampler draws on where it was, unless its seed changes.
+      // A sampler continues its random sequence unless its seed changes.
       reused.applyConfig({ seed: (job.sampling.seed ^ 1) >>> 0 })
       return createSampler(native._ctx, bindings, grammars, reused, job)
     },
@@ -119,14 +119,14 @@ function createSampler(
       if (active?.grammar !== grammar) active = grammar ? { grammar, state: grammars.take(grammar) } : undefined
       native.applyConfig(samplerConfig(job, bannedIds, active?.state, output))
     },
-    // The library rejects when a grammar and the vocabulary do not meet; that ends one run, not the engine.
+    // The library rejects if no token matches the grammar; that ends one run, not the engine.
     sample: (logits) => context.sampleToken(logits, native).catch(() => -1),
     complete: () =>
       active !== undefined && bindings.AddonSampler.canBeNextTokenForGrammarEvaluationState(active.state, endId),
   }
 }
 
-/** Grammars as the library reads them. A state is built before it is needed, and used by one run once. */
+/** Parsed grammars and their states. A state is built before it is needed, and one run uses it once. */
 class GrammarStates {
   readonly #model: LlamaModel
   readonly #read = new Map<string, LlamaGrammar>()
@@ -167,7 +167,9 @@ class GrammarStates {
   }
 }
 
-/** Absent keys are absent samplers. `topK` is never given: it would cut the distribution that the client asked for. */
+/**
+ * An absent key turns a sampler off. `topK` is never set: it would truncate the distribution that the client requests.
+ */
 function samplerConfig(
   { sampling, outputTokensMax }: Job,
   bannedIds: readonly number[],

@@ -1,21 +1,21 @@
 /**
- * What an engine prints, as lines for the log: short, printable and few. The library prints a grammar that it refuses
- * with all of the client's words in it; those lines are left out.
+ * Filters an engine's output for the log: lines are printable and limited in length and number. When the library
+ * refuses a grammar, it prints the grammar with text from the client; those lines are dropped.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
 
 const charactersMax = 300
-/** The line that a dump of a grammar follows, and the lines of the dump: each is one rule. */
+/** Matches the message before a grammar dump; below, the dump itself, one rule per line. */
 const grammarError = /error parsing grammar|failed to parse grammar|left recursion/i
-const ofGrammar = /::=/
+const grammarRule = /::=/
 
 export class LogLines {
   readonly #log: (line: string) => void
   readonly #now: () => number
   #second = 0
   #lines = 0
-  #left = 0
+  #dropped = 0
 
   /** @param now in milliseconds */
   constructor(log: (line: string) => void, now: () => number) {
@@ -30,14 +30,14 @@ export class LogLines {
     if (second !== this.#second) this.#turn(second)
     this.#lines += 1
     if (this.#lines <= budgets.engineLogLines.value) this.#log(cleanText(line, charactersMax))
-    else this.#left += 1
+    else this.#dropped += 1
   }
 
   #turn(second: number): void {
     this.#second = second
     this.#lines = 0
-    if (this.#left > 0) this.#log(`${this.#left} more lines within one second were left out`)
-    this.#left = 0
+    if (this.#dropped > 0) this.#log(`${this.#dropped} more lines in one second were not logged`)
+    this.#dropped = 0
   }
 
   #isOfDump(line: string): boolean {
@@ -45,6 +45,6 @@ export class LogLines {
       this.push('the library refused a grammar')
       return true
     }
-    return ofGrammar.test(line)
+    return grammarRule.test(line)
   }
 }

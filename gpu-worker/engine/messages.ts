@@ -1,8 +1,8 @@
 /**
- * What the worker and the engine child say to each other. The child deals in token ids only; text is the worker's.
+ * Messages between the worker and the engine child. The child handles token ids; the worker handles text.
  *
- * Order holds in both directions. After `run` the child reports that run in `step` messages until its id is in
- * `ended`, exactly once; nothing follows. An `abort` for a run that is unknown or over is ignored.
+ * Messages arrive in order in both directions. After `run` the child reports the run in `step` messages until its id is
+ * in `ended`, exactly once; nothing follows. An `abort` for an unknown or ended run is ignored.
  */
 
 export interface LoadOptions {
@@ -11,45 +11,45 @@ export interface LoadOptions {
   contextTokens: number
   batchTokens: number
   prefillChunkTokens: number
-  /** A grammar with more open ways than this is sampled with no other such beside it. */
+  /** A step samples at most one run whose grammar has more parse stacks than this. */
   sharedStacksMax: number
   threads: number
   gpu: false | 'auto'
 }
 
 export interface Sampling {
-  /** 0 is greedy. */
+  /** 0 always selects the most likely token. */
   temperature: number
   topP: number
-  /** An unsigned 32-bit number. */
+  /** Unsigned 32-bit integer. */
   seed: number
   frequencyPenalty: number
   presencePenalty: number
 }
 
-/** A grammar in GBNF, its start rule `root`. */
+/** A GBNF grammar with the start rule `root`. */
 export interface Grammar {
   text: string
-  /** The run is over as soon as the text is complete. False where a complete text may go on, as a number may. */
+  /** Whether the run ends as soon as the text is complete. False if a complete text may continue, like a number. */
   ends: boolean
-  /** The most ways of reading an answer that may be open at once; each costs a pass over the vocabulary per token. */
+  /** Maximum parse stacks at once; each costs a pass over the vocabulary per token. */
   stacks: number
 }
 
-/** Which ids may be sampled when. All ids come from the vocabulary by name, so that any vocabulary works. */
+/** Which ids may be sampled in which mode. Ids are looked up by name, so that any vocabulary works. */
 export interface Rules {
   endIds: number[]
-  /** Never sampled: control tokens that make no sense in an answer. */
+  /** Control tokens that are never sampled, because they have no meaning in an answer. */
   bannedIds: number[]
   thinkId: number
   thinkEndId: number
-  /** What starts a tool call, or null where calls are not wanted. */
+  /** The token that starts a tool call, or null if calls are not allowed. */
   callId: number | null
-  /** May the answer begin with thinking? Only asked where `content` is given; elsewhere the model decides. */
+  /** Whether the answer may begin with thinking. Used only if `content` is set; otherwise the model decides. */
   mayThink: boolean
-  /** What the answer must match once thinking is over. */
+  /** The grammar of the answer after thinking. */
   content: Grammar | null
-  /** What must follow `callId`. */
+  /** The grammar of the text after `callId`. */
   call: Grammar | null
 }
 
@@ -60,15 +60,15 @@ export interface Job {
   outputTokensMax: number
   /** Smaller runs first. */
   priority: number
-  /** Prefixes are reused within one owner only. */
+  /** Prefixes are reused only between requests of one owner. */
   owner: string
 }
 
 export type ToChild =
   | { kind: 'load'; options: LoadOptions }
-  /** A number is a token id that goes in as it is; text becomes ordinary tokens, whatever it looks like. */
+  /** A number is a token id and is used unchanged; text always becomes ordinary tokens. */
   | { kind: 'tokenise'; id: number; pieces: (number | string)[] }
-  /** No request waits for these tokens any more. */
+  /** Cancels a `tokenise` message. */
   | { kind: 'forget'; id: number }
   | { kind: 'run'; id: number; job: Job }
   | { kind: 'abort'; id: number }
@@ -79,24 +79,24 @@ export type FromChild =
   | { kind: 'refused'; reason: string }
   | { kind: 'tokens'; id: number; tokens: Uint32Array }
   | { kind: 'step'; report: StepReport }
-  /** A sign of life of the child's event loop; `steps` is how many batches it has begun. */
+  /** A sign of life of the child's event loop; `steps` counts the batches begun. */
   | { kind: 'alive'; steps: number }
 
 /**
- * `closed`: the grammar's text is complete. `failed`: no token could be sampled. `costly`: the run's grammar took more
- * time than one run may.
+ * `closed`: the grammar's text is complete. `failed`: no token could be sampled. `costly`: the run's grammar exceeded
+ * its time limit.
  */
 export type EndReason = 'end' | 'length' | 'closed' | 'abort' | 'failed' | 'costly'
 
-/** All that one engine step did, for all sequences together. The lists are flat pairs: run id, value, run id, value. */
+/** The results of one engine step for all sequences. The lists are flat pairs: run id, value, run id, value. */
 export interface StepReport {
-  /** Prompt tokens taken from the cache, for runs that got their sequence. */
+  /** Prompt tokens reused from the cache, for runs that were admitted to a sequence. */
   cached: number[]
-  /** Prompt tokens computed in this step. A run whose prompt is complete has its first sampled token in the same step. */
+  /** Prompt tokens computed in this step. A run whose prompt is complete samples its first token in the same step. */
   prefilled: number[]
   /** Sampled token ids, in order. */
   sampled: number[]
   ended: { id: number; reason: EndReason }[]
-  /** Tokens held for the runs that are still going. */
+  /** KV cache tokens of the runs that have not ended. */
   kvTokens: number
 }

@@ -1,7 +1,6 @@
 /**
- * What must be known of a GGUF file before a native library is let near it: that it is whole, of an architecture that
- * we render prompts for, and which tokens it has. The library aborts the process on some files that are not; reading
- * the header costs milliseconds.
+ * Checks a GGUF file before the native library loads it: the file is complete and has a supported architecture. Also
+ * reads its token list. The library aborts the process on some invalid files; reading the header costs milliseconds.
  *
  * Layout (version 2 and 3, little-endian): magic, version, tensor count, key count; the keys; the tensor table
  * (name, dimensions, type, offset); then, aligned, the tensor data.
@@ -14,25 +13,25 @@ import { createVocabulary, type Vocabulary } from './vocabulary.ts'
 const architectures = ['mistral4', 'deepseek2'] as const
 
 export interface ModelFile {
-  /** The model's own name for itself. */
+  /** The model's name in the file. */
   name: string
   architecture: string
-  /** The longest context the file claims; 0 where it says nothing. */
+  /** Maximum context according to the file; 0 if the file does not have it. */
   contextTokens: number
   vocabulary: Vocabulary
   fileBytes: number
   vocabularySize: number
-  /** Bytes of one token in the cache, all layers together; more than it can be where the file says little. */
+  /** KV cache bytes of one token, all layers together; an upper bound if the file lacks details. */
   cacheBytesPerToken: number
 }
 
-/** @throws an Error of one sentence that names the file and says what is wrong with it */
+/** @throws an Error with one sentence: the file's path and what is wrong */
 export function readModelFile(path: string): ModelFile {
   try {
     return read(path)
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    const reason = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a directory' : message
+    const reason = code === 'ENOENT' ? 'the file does not exist' : code === 'EISDIR' ? 'it is a directory' : message
     throw new Error(`The model file ${path} cannot be served: ${reason}.`, { cause: error })
   }
 }
@@ -60,7 +59,7 @@ function describe(keys: Map<string, Value>, path: string, fileBytes: number): Mo
   const architecture = String(keys.get('general.architecture') ?? '')
   if (!architectures.some((accepted) => accepted === architecture))
     throw new Error(
-      `its architecture is ${architecture || 'not named'}, and only ${architectures.join(' and ')} are served`,
+      `its architecture is ${architecture || 'not named'}. Use a model with ${architectures.join(' or ')}`,
     )
   const tokens = keys.get('tokenizer.ggml.tokens')
   const types = keys.get('tokenizer.ggml.token_type')
@@ -77,7 +76,7 @@ function describe(keys: Map<string, Value>, path: string, fileBytes: number): Mo
   }
 }
 
-/** Keys and values of all layers, as 16-bit numbers. */
+/** Bytes of the keys and values of all layers, as 16-bit numbers. */
 function cacheBytesPerToken(key: (name: string) => Value | undefined): number {
   const number = (name: string, otherwise: number) => {
     const value = key(name)
@@ -137,7 +136,7 @@ function readValue(reader: ByteReader, type: number, key: string): Value {
   }
 }
 
-/** Every tensor must lie within the file: the end of the last one is where a download that broke off shows. */
+/** Every tensor must lie within the file: a truncated download ends before its last tensor. */
 function checkTensors(reader: ByteReader, count: number, alignment: number, size: number): void {
   let end = 0
   for (let index = 0; index < count; index++) {
@@ -154,7 +153,7 @@ function checkTensors(reader: ByteReader, count: number, alignment: number, size
   if (start + end > size) throw new Error(`it is truncated: ${size} bytes of ${start + end}`)
 }
 
-/** Elements and bytes of one block, by tensor type; a type that is not listed is only checked by its offset. */
+/** Elements and bytes of one block, by tensor type. For other types only the offset is checked. */
 const blocks: Record<number, readonly [number, number]> = {
   0: [1, 4],
   1: [1, 2],
@@ -179,8 +178,8 @@ function bytesMin(elements: number, type: number): number {
 interface ByteReader {
   take(bytes: number): Buffer
   u32(): number
-  /** A 64-bit count, which cannot be more than the bytes that are left. */
-  count(what: string): number
+  /** A 64-bit count, which cannot exceed the number of remaining bytes. */
+  count(name: string): number
   string(): string
   position(): number
 }
@@ -206,9 +205,9 @@ function createReader(file: number, size: number): ByteReader {
     at += bytes
     return window.subarray(at - bytes - windowAt, at - windowAt)
   }
-  function count(what: string): number {
+  function count(name: string): number {
     const value = Number(take(8).readBigUInt64LE())
-    if (value > size - at) throw new Error(`it is inconsistent: ${what} says ${value}`)
+    if (value > size - at) throw new Error(`it is inconsistent: ${name} is ${value}, more than its remaining bytes`)
     return value
   }
   return {

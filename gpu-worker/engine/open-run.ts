@@ -1,9 +1,9 @@
 /**
- * A run that is going on: what the child reports goes in, events and live counts come out.
+ * A run in progress: turns the child's reports into events and live counts.
  *
- * A run that its own rules or sampling values end rejects with EngineRefused: it is that request's failure, and no other
- * engine would do better. The iterator may be taken once. Leaving it early aborts the run. Events wait here for a slow reader; neighbouring
- * text is joined, so that they stay few.
+ * A run that fails because of its own grammar or sampling values rejects with EngineRefused, because any other engine
+ * would fail too. The iterator can be used once; stopping early aborts the run. Events are queued for a slow reader,
+ * and consecutive text is joined so that the queue stays short.
  */
 import type { Counts } from '../../backends/model/money.ts'
 import { createAnswer } from './answer.ts'
@@ -15,14 +15,14 @@ export interface OpenRun extends Run {
   cached(tokens: number): void
   prefilled(tokens: number): void
   sampled(token: number): void
-  /** The child let go of the run. */
+  /** The child has ended the run. */
   over(reason: EndReason): void
   fail(failure: EngineFailure): void
-  /** It ends for a reason that lies in the request. */
+  /** Ends the run for a reason that lies in the request. */
   refuse(refusal: EngineRefusal): void
-  /** Asks the child to stop, once. */
+  /** Sends the child a stop request, once. */
   abort: () => void
-  /** Resolves when nothing more will come. */
+  /** Resolves when no more events will follow. */
   closed: Promise<void>
 }
 
@@ -31,7 +31,7 @@ export interface OpenRunOptions {
   stop: readonly string[]
   promptTokens: number
   askToStop: () => void
-  /** Why a run is refused that ended without a regular end. */
+  /** Returns the refusal of a run that ended irregularly. */
   refusalOf: (reason: 'failed' | 'costly') => EngineRefusal
 }
 
@@ -40,16 +40,16 @@ export function createOpenRun({ vocabulary, stop, promptTokens, askToStop, refus
   const answer = createAnswer(vocabulary, stop, counts)
   const closed = Promise.withResolvers<void>()
   const queue = createEventQueue()
-  let asked = false
+  let stopping = false
 
   function abort(): void {
-    if (asked) return
-    asked = true
+    if (stopping) return
+    stopping = true
     askToStop()
   }
 
   function close(failure?: Error): void {
-    asked = true
+    stopping = true
     queue.close(failure)
     closed.resolve()
   }
@@ -87,7 +87,7 @@ export function createOpenRun({ vocabulary, stop, promptTokens, askToStop, refus
 
 interface EventQueue {
   push(event: EngineEvent): void
-  /** After what is queued the iterator ends, or rejects with `failure`. */
+  /** After the queued events the iterator ends, or rejects with `failure`. */
   close(failure?: Error): void
   read(onLeave: () => void): AsyncIterable<EngineEvent>
 }

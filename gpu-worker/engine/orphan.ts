@@ -1,7 +1,7 @@
 /**
- * Ends this process when its parent is gone, also when its event loop is stuck in native code and cannot hear that the
- * channel closed: a thread looks at the parent's process id. Windows reports the old id for ever, so there the channel
- * alone decides.
+ * Ends this process when its parent has ended, even if the event loop is stuck in native code and misses the closed
+ * channel: a thread checks the parent's process id. Windows keeps reporting the old id, so only the channel works
+ * there.
  */
 import { Worker } from 'node:worker_threads'
 
@@ -13,6 +13,6 @@ setInterval(() => { if (process.ppid !== parent) process.kill(process.pid, 'SIGK
 
 export function endWithParent(): void {
   const guard = new Worker(program, { eval: true, execArgv: [], resourceLimits: { maxOldGenerationSizeMb: 16 } })
-  guard.on('error', (error) => process.stderr.write(`the guard against a lost parent ended (${error.message})\n`))
+  guard.on('error', (error) => process.stderr.write(`the watch over the parent process failed (${error.message})\n`))
   guard.unref()
 }

@@ -1,30 +1,30 @@
 /**
- * The scheduler's decisions, without its engine.
+ * The scheduler's decisions as pure functions.
  *
- * A step is one batch: first one token for every sequence that is decoding, then prompt tokens. While anybody is
- * decoding, all prompts together get at most one chunk per step, so that nobody's next token waits longer than that.
- * When nobody is, prompts may fill the batch, but one prompt still advances by no more than a chunk: an abort is
- * looked at between steps.
+ * A step is one batch: first one token for every decoding sequence, then prompt tokens. While any sequence decodes, all
+ * prompts together get at most one chunk per step, which bounds the delay of each next token. Otherwise prompts may
+ * fill the batch, but one prompt still advances by at most one chunk, because the scheduler checks for aborts between
+ * steps.
  */
 
 export interface FreeSequence {
   id: number
-  /** What its part of the cache holds, and whose it is. */
+  /** The tokens in its part of the KV cache, and the tenant that sent them. */
   tokens: ArrayLike<number>
   owner: string
-  /** The step in which it was last used. */
+  /** The number of the step that last used it. */
   usedAt: number
 }
 
 export interface Picked {
   id: number
-  /** Leading tokens that need not be computed again. */
+  /** Leading tokens that are already in the cache. */
   reuse: number
 }
 
 /**
- * The free sequence of the same owner that shares the longest prefix with the prompt; among equals the one unused for longest, since its
- * owner is the least likely to come back. At least one token is always left to compute: its logits are the first answer.
+ * Returns the free sequence of the same owner with the longest common prefix; among equals, the least recently used
+ * one. At least one prompt token is always computed again, because its logits give the first output token.
  */
 export function pickSequence(
   free: readonly FreeSequence[],
@@ -32,8 +32,8 @@ export function pickSequence(
   owner: string,
 ): Picked | undefined {
   let best: (Picked & { usedAt: number }) | undefined
-  for (const { id, tokens, usedAt, owner: theirs } of free) {
-    const reuse = theirs === owner ? Math.min(commonPrefix(tokens, prompt), prompt.length - 1) : 0
+  for (const { id, tokens, usedAt, owner: sequenceOwner } of free) {
+    const reuse = sequenceOwner === owner ? Math.min(commonPrefix(tokens, prompt), prompt.length - 1) : 0
     if (!best || reuse > best.reuse || (reuse === best.reuse && usedAt < best.usedAt)) best = { id, reuse, usedAt }
   }
   return best && { id: best.id, reuse: best.reuse }
@@ -49,7 +49,7 @@ function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
 export interface Ordered {
   /** Smaller runs first. */
   priority: number
-  /** When it came; unique. */
+  /** Arrival number; unique. */
   arrival: number
 }
 
@@ -69,34 +69,35 @@ export interface WaitingPrompt {
 }
 
 /**
- * How many prompt tokens each prompt advances in this step; `prompts` is in order (`inOrder`).
+ * Returns how many tokens each prompt advances in this step; `prompts` is sorted with `inOrder`.
  *
- * A priority class gets what the classes before it leave. Within one the prompt that came first is sure of half, so
- * that it is never starved; the rest goes to the shortest, so that a short question does not wait for somebody's book.
+ * Each priority class gets the tokens that the classes before it do not use. Within a class, half is reserved for the
+ * oldest prompt, so that it never starves; the rest goes to the shortest prompts, so that they do not wait for long
+ * ones.
  */
 export function planPrefill(decoding: number, prompts: readonly WaitingPrompt[], limits: StepLimits): number[] {
-  const room = Math.max(0, limits.batchTokens - decoding)
-  let budget = decoding > 0 ? Math.min(limits.prefillChunkTokens, room) : room
+  const free = Math.max(0, limits.batchTokens - decoding)
+  let budget = decoding > 0 ? Math.min(limits.prefillChunkTokens, free) : free
   const counts = prompts.map(() => 0)
 
-  function give(index: number, most: number): void {
-    const given = counts[index] ?? 0
-    const wanted = Math.min(prompts[index]?.left ?? 0, limits.prefillChunkTokens) - given
-    const count = Math.min(wanted, most, budget)
-    counts[index] = given + count
+  function assign(index: number, max: number): void {
+    const assigned = counts[index] ?? 0
+    const wanted = Math.min(prompts[index]?.left ?? 0, limits.prefillChunkTokens) - assigned
+    const count = Math.min(wanted, max, budget)
+    counts[index] = assigned + count
     budget -= count
   }
 
   const left = (index: number) => prompts[index]?.left ?? 0
   for (const [first, ...others] of classesOf(prompts)) {
-    give(first, Math.ceil(budget / 2))
-    for (const index of others.toSorted((a, b) => left(a) - left(b))) give(index, budget)
-    give(first, budget)
+    assign(first, Math.ceil(budget / 2))
+    for (const index of others.toSorted((a, b) => left(a) - left(b))) assign(index, budget)
+    assign(first, budget)
   }
   return counts
 }
 
-/** Indexes of prompts by priority class, in order. */
+/** Indexes of prompts grouped by priority class, in order. */
 function classesOf(prompts: readonly WaitingPrompt[]): [number, ...number[]][] {
   const classes: [number, ...number[]][] = []
   prompts.forEach(({ priority }, index) => {

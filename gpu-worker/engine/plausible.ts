@@ -1,40 +1,40 @@
 /**
- * Whether an engine's own counts can be true. An engine may have a bug, or be another program than it says; the ledger
- * takes nothing from it that contradicts what the worker saw itself, and marks what it put in its place as estimated.
+ * Checks the counts that an engine reports. An engine may have a bug or be a different program than it claims. Counts
+ * that contradict the worker's own observations are replaced, and the replacement is marked as estimated.
  */
 import type { Counts } from '../../backends/model/money.ts'
 
-/** What the worker knows without believing anybody. */
+/** The worker's own observations. */
 export interface Witnessed {
-  /** The prompt's length as counted before, or as bounded. */
+  /** The length of the prompt: counted before the run, or an upper bound. */
   promptTokens: number
   promptCounted: boolean
-  /** Deltas that had text or a piece of a call: at least a token each. */
+  /** Deltas with text or a piece of a call: at least one token each. */
   deltas: number
-  /** What the engine was told to stop at. */
+  /** The output bound in the request to the engine. */
   outputTokensMax: number
 }
 
-export function plausible(told: Readonly<Counts>, seen: Witnessed): { counts: Counts; doubtful: boolean } {
-  const promptTokens = plausiblePrompt(told.promptTokens, seen)
-  const outputTokens = plausibleOutput(told.outputTokens, seen)
+export function plausible(reported: Readonly<Counts>, seen: Witnessed): { counts: Counts; doubtful: boolean } {
+  const promptTokens = plausiblePrompt(reported.promptTokens, seen)
+  const outputTokens = plausibleOutput(reported.outputTokens, seen)
   const counts = {
     promptTokens,
-    cachedTokens: Math.min(told.cachedTokens, promptTokens),
+    cachedTokens: Math.min(reported.cachedTokens, promptTokens),
     outputTokens,
-    reasoningTokens: Math.min(told.reasoningTokens, outputTokens),
+    reasoningTokens: Math.min(reported.reasoningTokens, outputTokens),
   }
   const names = ['promptTokens', 'cachedTokens', 'outputTokens', 'reasoningTokens'] as const
-  return { counts, doubtful: names.some((name) => counts[name] !== told[name]) }
+  return { counts, doubtful: names.some((name) => counts[name] !== reported[name]) }
 }
 
-/** A count is exact, so what differs from it is wrong; a bound is passed by nothing that is true. */
-function plausiblePrompt(told: number, { promptTokens, promptCounted }: Witnessed): number {
+/** A counted prompt is exact. Otherwise the reported length is accepted up to the upper bound. */
+function plausiblePrompt(reported: number, { promptTokens, promptCounted }: Witnessed): number {
   if (promptCounted) return promptTokens
-  return told >= 1 && told <= promptTokens ? told : promptTokens
+  return reported >= 1 && reported <= promptTokens ? reported : promptTokens
 }
 
-/** What passes its bound was made up: then the deltas are all that is known, and a token each is the least they are. */
-function plausibleOutput(told: number, { deltas, outputTokensMax }: Witnessed): number {
-  return told >= deltas && told <= Math.max(outputTokensMax, deltas) ? told : deltas
+/** A count outside its bounds is invalid: then the number of deltas is used, at least one token each. */
+function plausibleOutput(reported: number, { deltas, outputTokensMax }: Witnessed): number {
+  return reported >= deltas && reported <= Math.max(outputTokensMax, deltas) ? reported : deltas
 }

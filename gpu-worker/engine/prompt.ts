@@ -1,4 +1,4 @@
-/** What `prepare` makes of a request before anything is counted: the pieces of its prompt, or why there are none. */
+/** The first part of `prepare`: turns a request into the pieces of its prompt, or a refusal. */
 
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat } from '../../backends/model/chat.ts'
@@ -11,7 +11,7 @@ import type { Vocabulary } from './vocabulary.ts'
 
 export interface Draft {
   ok: true
-  /** A number is a control token, a string text to be tokenised. To be read once; text is cut as it is read. */
+  /** A number is a control token, a string is text to tokenise. Can be read once; text is split while it is read. */
   pieces: Iterable<number | string>
 }
 
@@ -30,7 +30,7 @@ function* piecesOf(segments: readonly Segment[], { control }: Vocabulary): Gener
   }
 }
 
-/** Tools that are too much to be written into a prompt. */
+/** The refusal if the tools are too large or too deep for a prompt. */
 function refusedTools({ tools }: Chat): EngineRefusal | undefined {
   let left = budgets.toolBytes.value
   for (const [index, { parameters }] of tools.entries()) {
@@ -40,7 +40,10 @@ function refusedTools({ tools }: Chat): EngineRefusal | undefined {
     else if (isTooDeep(parameters, left))
       return invalid(param, `it is nested more than ${depthMax} deep. Use a flatter schema`)
     else
-      return invalid('tools', `all schemas together have more than ${budgets.toolBytes.value} bytes. Send fewer tools`)
+      return invalid(
+        'tools',
+        `all schemas together have more than ${budgets.toolBytes.value} bytes. Send fewer or smaller tools`,
+      )
   }
   return undefined
 }
@@ -49,7 +52,7 @@ function invalid(param: string, reason: string): EngineRefusal {
   return { ok: false, code: 'invalid_value', message: `${param}: ${reason}.`, param }
 }
 
-/** For an exception while a request is prepared: it is always that request's. */
+/** The refusal for an exception during preparation: the request always causes it. */
 export function cannotBePrepared(error: unknown): EngineRefusal {
   const message = `messages: this request cannot be rendered (${errorName(error)}). Use shorter and flatter values.`
   return { ok: false, code: 'invalid_value', message, param: null }
@@ -59,10 +62,10 @@ export function errorName(error: unknown): string {
   return error instanceof Error ? error.name : 'error'
 }
 
-/** @param whole whether all of the prompt was counted; if not, it has more than `promptTokens` */
-export function overflow(promptTokens: number, contextTokens: number, whole = true): EngineRefusal {
+/** @param complete whether the whole prompt was counted; if not, it has more than `promptTokens` */
+export function overflow(promptTokens: number, contextTokens: number, complete = true): EngineRefusal {
   const message =
     `This model's maximum context length is ${contextTokens} tokens here, and the messages resulted in ` +
-    `${whole ? '' : 'more than '}${promptTokens} tokens. Shorten the messages.`
-  return { ok: false, code: 'context_length_exceeded', message, param: 'messages', ...(whole && { promptTokens }) }
+    `${complete ? '' : 'more than '}${promptTokens} tokens. Shorten the messages.`
+  return { ok: false, code: 'context_length_exceeded', message, param: 'messages', ...(complete && { promptTokens }) }
 }

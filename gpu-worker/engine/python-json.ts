@@ -1,6 +1,6 @@
 /**
- * JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it: a space after every comma and colon. Models of
- * this family were trained on that form, and token counts and prefix hits depend on every space of it.
+ * JSON in the format of Python's `json.dumps(value, ensure_ascii=False)`: a space after every comma and colon. This
+ * model family was trained on that format, and token counts and prefix cache hits depend on every space.
  */
 
 export function dumps(value: unknown): string {
@@ -17,8 +17,8 @@ function member(key: string, value: unknown): string {
 }
 
 /**
- * The same JSON text with Python's spacing. Numbers stay as they are written: reading them would turn 1.0 into 1 and
- * lose digits of large ones. Text that is not JSON becomes one JSON string.
+ * Rewrites JSON text with Python's spacing. Numbers keep their spelling: parsing them would turn 1.0 into 1 and lose
+ * digits of large numbers. Text that is not JSON becomes one JSON string.
  */
 export function respace(text: string): string {
   if (text.trim() === '') return '{}'
@@ -38,7 +38,7 @@ export function respace(text: string): string {
   return parts.join('')
 }
 
-/** Characters that stand for themselves between strings and words. */
+/** Punctuation and white space between strings and words. */
 function isLoose(character: string): boolean {
   return isSpace(character) || '{}[],:'.includes(character)
 }
@@ -47,21 +47,21 @@ function isSpace(character: string): boolean {
   return character === ' ' || character === '\n' || character === '\r' || character === '\t'
 }
 
-/** Where the string that begins at `at` ends: after its closing quote. */
+/** Index after the closing quote of the string that begins at `at`. */
 function stringEnd(text: string, at: number): number {
   let end = at + 1
   while (end < text.length && text[end] !== '"') end += text[end] === '\\' ? 2 : 1
   return end + 1
 }
 
-/** Where a number or a word ends, or anything else that needs no change. */
+/** Index after a number, a word or other text that is copied unchanged. */
 function wordEnd(text: string, at: number): number {
   let end = at + 1
   while (end < text.length && text[end] !== '"' && !isLoose(text.charAt(end))) end++
   return end
 }
 
-/** A string with the escapes that JSON writes, and no others. */
+/** A string with only the escapes that `JSON.stringify` writes. */
 function respelt(lexeme: string): string {
   return lexeme.startsWith('"') && lexeme.includes('\\') ? JSON.stringify(JSON.parse(lexeme)) : lexeme
 }

@@ -1,30 +1,38 @@
 /**
- * An item a bounded number of times, in a form that the grammar reader can afford.
+ * Bounded repetition of an item, in a form that is cheap for the grammar reader.
  *
- * The reader copies the item once for each repetition, and refuses 2,000. So a large bound is written in two levels:
- * blocks of k items and a rest, which costs twice the root of the bound instead of the bound.
+ * The reader copies the item once per repetition, and refuses 2,000. So a large bound is written in two levels: blocks
+ * of k items and a remainder, which costs twice the square root of the bound instead of the bound.
  */
 import { SchemaRefused } from './compile-budget.ts'
 
 export interface Repeats {
-  /** A name for the text as a rule of its own. */
+  /** Makes the text a separate rule and returns its name. */
   rule: (text: string) => string
-  /** Takes from the budget of repetitions, or refuses. */
+  /** Charges the budget of repetitions; throws SchemaRefused if it is exceeded. */
   spend: (repeats: number) => void
   path: string
 }
 
-/** Up to this bound one level is cheap enough. */
+/** Up to this bound, one level is cheap enough. */
 const plainMax = 40
-/** Above this even two levels are more than the reader takes in one repetition. */
+/** Above this bound, even two levels exceed the reader's limit for one repetition. */
 const boundMax = 1_000_000
 
 /** @param item the name of a rule @param max may be infinite */
 export function repetition(item: string, min: number, max: number, repeats: Repeats): string {
   if (!(isCount(min) && (max === Number.POSITIVE_INFINITY || isCount(max)) && min <= max))
-    throw new SchemaRefused('schema', repeats.path, `its bounds ${min} and ${max} are no range`)
+    throw new SchemaRefused(
+      'schema',
+      repeats.path,
+      `its bounds ${min} and ${max} are not a range. The lower bound must not exceed the upper bound`,
+    )
   if (min > boundMax || (max > boundMax && max !== Number.POSITIVE_INFINITY))
-    throw new SchemaRefused('schema', repeats.path, `a bound is more than ${boundMax.toLocaleString('en-US')}`)
+    throw new SchemaRefused(
+      'schema',
+      repeats.path,
+      `a bound is more than ${boundMax.toLocaleString('en-US')}. Use a smaller bound`,
+    )
   if (min === 0 && max === Number.POSITIVE_INFINITY) return `${item}*`
   if (max === Number.POSITIVE_INFINITY) return joined(exactly(item, min, repeats), `${item}*`)
   if (max <= plainMax) return plain(item, min, max, repeats)
@@ -50,7 +58,7 @@ function exactly(item: string, count: number, repeats: Repeats): string {
   return joined(plain(block, blocks, blocks, repeats), plain(item, count % size, count % size, repeats))
 }
 
-/** Blocks, then less than a block, then the remainder; together every number from none to `count`. */
+/** Blocks, then less than one block, then the remainder: together any number from 0 to `count`. */
 function atMost(item: string, count: number, repeats: Repeats): string {
   if (count <= plainMax) return plain(item, 0, count, repeats)
   const { size, blocks, rest } = split(count)
@@ -61,7 +69,9 @@ function atMost(item: string, count: number, repeats: Repeats): string {
   )
 }
 
-/** `blocks * size + size - 1 + rest = count`. Each item of the rest is one more way open at once, so it is kept small. */
+/**
+ * Finds `blocks * size + size - 1 + rest = count`. Each item of `rest` needs one more parse stack, so `rest` is small.
+ */
 function split(count: number): { size: number; blocks: number; rest: number } {
   const root = Math.floor(Math.sqrt(count + 1))
   let best = { size: root, blocks: 0, rest: count, cost: Number.POSITIVE_INFINITY }

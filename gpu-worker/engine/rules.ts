@@ -1,6 +1,4 @@
-/**
- * What a request asks of sampling, turned into what the engine child understands: numbers and grammars.
- */
+/** Translates a request's sampling parameters and formats into the engine child's terms: numbers and grammars. */
 import type { Chat, Tool } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import { temperatureDefault } from '../../backends/model/model.ts'
@@ -10,7 +8,7 @@ import { callsJob, formatJob, type GrammarJob, type Grammars } from './grammar.t
 import type { Rules, Sampling } from './messages.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
-/** @param seedFallback the seed where the client names none; a number from 0 to 1 */
+/** @param seedFallback replaces an absent seed; a number from 0 to 1 */
 export function samplingOf(chat: Chat, effort: EffortWord, seedFallback: number): Sampling {
   const { temperature, topP, frequencyPenalty, presencePenalty } = computable(chat)
   return {
@@ -22,12 +20,12 @@ export function samplingOf(chat: Chat, effort: EffortWord, seedFallback: number)
   }
 }
 
-/** What has to be compiled before the rules are known; null where the answer may be any text. */
+/** The schemas to compile for this request; null if the answer may be any text. */
 export function grammarJob(chat: Chat, { control }: Vocabulary): GrammarJob | EngineRefusal | null {
   const calls = callable(chat)
   const options = { argsId: control['[ARGS]'], single: !chat.parallelToolCalls }
   if (isForced(chat)) {
-    // A forced call is a form of the whole answer, and comes before a response format.
+    // A forced call constrains the whole answer, so it overrides a response format.
     const single = options.single || chat.toolChoice.kind === 'named'
     const forced = { ...options, single, callId: control['[TOOL_CALLS]'] }
     return { content: { kind: 'calls', ...callsJob(calls, forced) }, call: null }
@@ -60,13 +58,13 @@ export function rulesOf(
   }
 }
 
-/** The tools that may be called in this answer. */
+/** The tools that this answer may call. */
 function callable({ tools, toolChoice }: Chat): readonly Tool[] {
   if (toolChoice.kind === 'none') return []
   return toolChoice.kind === 'named' ? tools.filter(({ name }) => name === toolChoice.name) : tools
 }
 
-/** Must the answer be a tool call? */
+/** Whether the answer must be a tool call. */
 function isForced({ toolChoice }: Chat): boolean {
   return toolChoice.kind === 'required' || toolChoice.kind === 'named'
 }

@@ -1,19 +1,19 @@
 /**
- * What a run's grammar costs per token, and when that is too much.
+ * Measures the cost of a run's grammar per token, and decides when it is too high.
  *
- * Runs are sampled side by side, where their times cannot be distinguished. When the bound runs of a step took more than a
- * token's budget each on average, all of them are suspects: each is sampled alone for some tokens. The innocent are
- * cleared; a slow one stays alone, and one that is far too slow ends with its own error.
+ * Runs are sampled in parallel, so their times cannot be measured separately. If the runs with a grammar exceed the
+ * budget per token on average, all of them become suspects, and each is sampled alone for some tokens. Fast runs are
+ * cleared, slow runs continue to be sampled alone, and a run that is far too slow ends with an error.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 
 export interface SampleCost {
-  /** Tokens that are still to be sampled alone; 0 where the run is no suspect. */
+  /** Tokens that remain to be sampled alone; 0 if the run is not a suspect. */
   alone: number
-  /** What was measured in this round of tokens. */
+  /** Measured so far in this round. */
   tokens: number
   ms: number
-  /** The longest token, and the mean of the last full round. */
+  /** The longest time for a token, and the mean of the last complete round. */
   longestMs: number
   meanMs: number
 }
@@ -27,13 +27,13 @@ export function isSuspect({ alone }: SampleCost): boolean {
   return alone > 0
 }
 
-/** After a step whose bound runs took `workMs` together. */
+/** Call after a step in which the runs with a grammar took `workMs` together. */
 export function suspectsIn(cost: SampleCost, workMs: number, boundRuns: number): SampleCost {
   if (isSuspect(cost) || workMs <= budgets.grammarSharedTokenMs.value * boundRuns) return cost
   return { ...cost, alone: measuredTokens, tokens: 0, ms: 0 }
 }
 
-/** After a token that was sampled alone. The first run of a step always is, and becomes a suspect by its own time. */
+/** Call after a token that was sampled alone. The first run of each step is sampled alone, so its own time decides. */
 export function measured(cost: SampleCost, tokenMs: number): SampleCost {
   const longestMs = Math.max(cost.longestMs, tokenMs)
   if (!isSuspect(cost) && tokenMs <= budgets.grammarSharedTokenMs.value) return { ...cost, longestMs }

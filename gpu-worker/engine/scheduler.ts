@@ -1,17 +1,16 @@
 /**
  * Continuous batching over sequences of one context.
  *
- * The loop turns as long as there is work. Each turn admits waiting runs to free sequences, plans one batch, decodes
- * it, samples, and reports once. A run that arrives joins at the next turn; one that ends frees its sequence in the
- * same turn, and what its sequence holds stays there for whoever shares its prefix. Aborts are looked at each turn.
+ * The loop repeats while there is work. Each step admits waiting runs to free sequences, plans one batch, decodes it,
+ * samples, and reports once. A new run joins at the next step. A run that ends frees its sequence in the same step; the
+ * cached tokens stay for the next request of the same owner with that prefix. Each step checks for aborts.
  *
- * The report of a turn is sent while the next batch is already being decoded on the library's thread, so that talking
- * to the worker costs no engine time.
+ * The report of a step is sent while the library's thread decodes the next batch, so reporting costs no engine time.
  *
- * Samples of one step are taken side by side, and the next step waits for all of them: the library reads the logits while
- * it samples, and the next batch would overwrite them. So a run whose grammar is slow holds up all others. A run is slow
- * when its grammar has many open ways, or when its samples were measured to be (sample-cost.ts). A step has one slow run
- * at most, and while others compute, the slow runs together get a quarter of the time; they miss the steps between.
+ * The runs of one step are sampled in parallel, and the next step waits for all samples: the library reads the logits
+ * while it samples, and the next batch would overwrite them. So one slow grammar delays every run. A run is slow if its
+ * grammar has many parse stacks, or if its measured samples took long (sample-cost.ts). A step has at most one slow
+ * run. While other runs compute, all slow runs together get a quarter of the time and skip the steps in between.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import { bannedIn, escapes, firstMode, grammarOf, type Mode, nextMode } from './constraint.ts'
@@ -19,15 +18,15 @@ import type { EndReason, Grammar, Job, StepReport } from './messages.ts'
 import { inOrder, pickSequence, planPrefill } from './plan.ts'
 import { isCostly, isSuspect, measured, noCost, type SampleCost, suspectsIn } from './sample-cost.ts'
 
-/** What the scheduler needs of the library. Sequences are numbered from 0. */
+/** The part of the library that the scheduler uses. Sequences are numbered from 0. */
 export interface Decoder {
-  /** Makes the sequence hold its first `length` tokens only. */
+  /** Removes all tokens of the sequence after the first `length`. */
   truncate(sequence: number, length: number): void
-  /** Decodes one batch; returns for each item the handle of its last token's logits, or -1 if it wanted none. */
+  /** Decodes one batch. Returns the handle of each item's last logits, or -1 if the item wants none. */
   decode(items: readonly BatchItem[]): Promise<number[]>
-  /** A fresh one for a run on this sequence; the one before it is over. */
+  /** Creates the sampler of a new run on this sequence; the previous sampler of the sequence is invalid. */
   sampler(sequence: number, job: Job): Sampler
-  /** Builds what the job's grammars need, while the library's own thread decodes. Throws where that cannot be done. */
+  /** Builds the job's grammars while the library's thread decodes. Throws if a grammar cannot be built. */
   build?(job: Job): void
 }
 
@@ -40,17 +39,17 @@ export interface BatchItem {
 }
 
 export interface Sampler {
-  /** Sets what holds from the next `sample` on. `output` is what was sampled so far, for the penalties. */
+  /** Sets the constraints of the next `sample` calls. `output` has the tokens sampled so far, for the penalties. */
   set(bannedIds: readonly number[], grammar: Grammar | null, output: readonly number[]): void
   /** Samples from the logits of the last decoded batch; -1 if no token can follow. */
   sample(logits: number): Promise<number>
-  /** Whether the text under the grammar may end here. */
+  /** Whether the grammar allows the text to end here. */
   complete(): boolean
 }
 
 interface Sequence {
   id: number
-  /** What its part of the cache holds, and whose it is. */
+  /** The tokens in its part of the KV cache, and the tenant that sent them. */
   tokens: number[]
   owner: string
   usedAt: number
@@ -83,7 +82,7 @@ export interface SchedulerOptions {
   contextTokens: number
   batchTokens: number
   prefillChunkTokens: number
-  /** A grammar with more open ways than this makes its run a slow one. */
+  /** A run is slow if its grammar has more parse stacks than this. */
   sharedStacksMax: number
 }
 
@@ -91,7 +90,7 @@ export interface SchedulerParts {
   decoder: Decoder
   options: SchedulerOptions
   report: (report: StepReport) => void
-  /** Called when the library fails; nothing can be trusted after it, so the owner of the scheduler must end. */
+  /** Called when the library fails. Its state is undefined afterwards, so the process must end. */
   fail: (error: unknown) => void
   clock: () => Times
 }
@@ -99,7 +98,7 @@ export interface SchedulerParts {
 /** In milliseconds. */
 export interface Times {
   wall: number
-  /** Of the whole process, all threads together. */
+  /** Processor time of the whole process, all threads together. */
   processor: number
 }
 
@@ -115,7 +114,7 @@ export class Scheduler {
   #arrivals = 0
   #step = 0
   #looping = false
-  /** The slow run that was sampled last, by arrival, and how long the others compute before the next one. */
+  /** The arrival number of the slow run sampled last, and how long the other runs compute before the next slow run. */
   #slowTurn = -1
   #slowRestMs = 0
   #next: StepReport = emptyReport()
@@ -192,8 +191,8 @@ export class Scheduler {
   }
 
   async #takeAll(all: readonly TakenStep[]): Promise<void> {
-    // The library brings a batch's logits into order when the first of them is read, in place and unguarded: one run
-    // reads alone, then the others may side by side. Without it runs now and then get each other's tokens.
+    // The first read of a batch's logits reorders them in place, without a lock. So one run samples alone before the
+    // others sample in parallel. Otherwise runs sometimes get each other's tokens.
     const rank = ({ run, item }: TakenStep) => (item.wantsLogits ? (this.#isSlow(run) ? 0 : 1) : 2)
     const [first, ...together] = all.toSorted((a, b) => rank(a) - rank(b))
     if (first) await this.#takeAlone(first)
@@ -204,7 +203,7 @@ export class Scheduler {
     for (const { run } of bound) run.cost = suspectsIn(run.cost, workMs, bound.length)
   }
 
-  /** Takes one run's token while nothing else computes, so that its time is known. */
+  /** Samples one run's token while nothing else computes, so that its time can be measured. */
   async #takeAlone(taken: TakenStep): Promise<void> {
     const { run } = taken
     const slow = taken.item.wantsLogits && this.#isSlow(run)
@@ -212,12 +211,12 @@ export class Scheduler {
     const before = this.#clock()
     await this.#take(taken)
     const after = this.#clock()
-    // A run that entered its grammar with this token was sampled under it too.
+    // A run that entered its grammar with this token was sampled with the grammar too.
     if (!taken.item.wantsLogits || !(wasBound || grammarOf(run.mode, run.job.rules))) return
-    // The clock runs on while other processes compute, and the library's idle threads use the processor: the less is true.
+    // Wall time includes other processes, and processor time includes the library's idle threads: use the smaller one.
     const spent = Math.min(after.wall - before.wall, after.processor - before.processor)
     run.cost = measured(run.cost, spent)
-    // The step itself counts as rest, and began before this sample.
+    // The current step counts as rest, although it began before this sample.
     if (slow) this.#slowRestMs = spent * (100 / budgets.grammarSharePercent.value)
     if (isCostly(run.cost) && this.#runs.has(run.id)) this.#end(run, 'costly')
   }
@@ -254,7 +253,7 @@ export class Scheduler {
     const prompts = running.filter((run) => run.output.length === 0).sort(inOrder)
     const counts = planPrefill(
       decoding.length,
-      // Without its last token a prompt is not sampled from.
+      // A prompt without its last token is not sampled.
       prompts.map((run) => ({ left: leftOf(run) - (held.has(run) ? 1 : 0), priority: run.priority })),
       this.#options,
     )
@@ -268,7 +267,7 @@ export class Scheduler {
     return batch
   }
 
-  /** The slow runs that miss this step: all but one, and that one too while the others are owed their share. */
+  /** The slow runs that skip this step: all but one, or all of them until the other runs have had their share. */
   #heldBack(running: readonly Active[]): Set<Active> {
     const slow = running.filter((run) => this.#isSlow(run)).sort((a, b) => a.arrival - b.arrival)
     const held = new Set(slow)
@@ -282,13 +281,13 @@ export class Scheduler {
     return held
   }
 
-  /** Whether choosing this run's next token may take long. In `open` the grammar may follow on the same logits. */
+  /** Whether sampling this run's next token may take long. In mode `open` the grammar may apply to the same logits. */
   #isSlow({ mode, cost, job: { rules } }: Active): boolean {
     const grammar = mode === 'open' ? rules.content : grammarOf(mode, rules)
     return grammar !== null && (isSuspect(cost) || grammar.stacks > this.#options.sharedStacksMax)
   }
 
-  /** Books what was decoded for one run, and samples its next token if the batch has its logits. */
+  /** Records the decoded tokens of one run, and samples its next token if the batch has its logits. */
   async #take({ run, item, logits }: TakenStep): Promise<void> {
     const { sequence, sampler } = run
     if (!sequence || !sampler) return
@@ -330,7 +329,7 @@ export class Scheduler {
     return this.#arm(run)
   }
 
-  /** Sets the rules of the run's mode. Where the library does not take them, that run alone ends. */
+  /** Sets the constraints of the run's mode. If the library rejects them, only this run ends. */
   #arm(run: Active): boolean {
     try {
       run.sampler?.set(bannedIn(run.mode, run.job.rules), grammarOf(run.mode, run.job.rules), run.output)

@@ -1,16 +1,16 @@
 /**
- * Looks for stop strings in text that arrives in pieces, with one step per character and stop string.
+ * Searches for stop strings in text that arrives in pieces, with one step per character and stop string.
  *
- * The first to be complete wins, and among those that end at the same place the one that began first: so the answer
- * does not depend on how the text was cut.
+ * The first complete stop string wins; among those that end at the same place, the longest. So the result does not
+ * depend on how the text is split.
  */
 export interface StopSearch {
-  /** Text that is certainly not part of a stop string. Nothing after one was found. */
+  /** Returns the text that cannot be part of a stop string; '' after one was found. */
   push(text: string): string
-  /** What was held back and became no stop string. */
+  /** Returns the text held back that did not become a stop string. */
   flush(): string
   readonly found: boolean
-  /** The one that was found. */
+  /** The stop string that was found. */
   readonly which: string | undefined
 }
 
@@ -19,7 +19,7 @@ export function createStopSearch(stop: readonly string[]): StopSearch {
   let held = ''
   let which: string | undefined
 
-  /** The longest stop string that the text now ends with. */
+  /** The longest stop string that ends at the current character. */
   function complete(): string | undefined {
     return matchers
       .filter((matcher) => matcher.matched === matcher.stop.length)
@@ -59,12 +59,12 @@ export function createStopSearch(stop: readonly string[]): StopSearch {
 
 interface Matcher {
   readonly stop: string
-  /** The longest beginning of the stop string with which the text ends. */
+  /** Length of the longest prefix of the stop string that the text ends with. */
   matched: number
   take(code: number): void
 }
 
-/** After Knuth, Morris and Pratt: what still matches after a mismatch is known beforehand. */
+/** The Knuth–Morris–Pratt algorithm. */
 function createMatcher(stop: string): Matcher {
   const fallback = fallbacks(stop)
   return {
@@ -77,7 +77,7 @@ function createMatcher(stop: string): Matcher {
   }
 }
 
-/** For each beginning of the text, the length of its longest proper end that is a beginning of the text too. */
+/** For each prefix of the text, the length of its longest proper suffix that is also a prefix of the text. */
 function fallbacks(text: string): number[] {
   const lengths = [0]
   let length = 0

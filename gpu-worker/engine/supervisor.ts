@@ -1,7 +1,7 @@
 /**
- * Watches over one engine that is a program of its own: starts it, waits until it is ready, looks at it from time to
- * time, starts it again when it dies or falls silent, and gives up with a reason. The lifecycle core decides; this
- * shell has the clock and the process. An engine elsewhere is watched in the same way, and not started.
+ * Supervises one engine in a separate program: starts it, waits until it is ready, checks its health, restarts it when
+ * it dies or falls silent, and gives up with a reason. The lifecycle core decides; this shell owns the clock and the
+ * process. An attached engine is watched in the same way and never started.
  */
 import type { EngineProcess } from './launch.ts'
 import {
@@ -14,36 +14,36 @@ import {
   stateOf,
 } from './lifecycle.ts'
 
-/** What one look at an engine showed. A look that rejects showed nothing. */
+/** The result of one health check. A check that rejects counts as a miss. */
 export type Look =
   | { kind: 'ready' }
-  /** It answers, and cannot be used yet. */
+  /** The engine answers and is not ready yet. */
   | { kind: 'loading' }
-  /** It answers, and can never be used. */
+  /** The engine answers and can never be used. */
   | { kind: 'refused'; reason: string }
 
 export interface SupervisorOptions {
   rules: LifeRules
   start: () => EngineProcess
-  /** Ends with the signal. */
+  /** Must settle when the signal aborts. */
   look: (signal: AbortSignal) => Promise<Look>
   times: SupervisorTimes
-  /** Every open run fails with this reason. */
+  /** Fails every open run with this reason. */
   failRuns: (reason: string) => void
   log: (line: string) => void
 }
 
-/** All in milliseconds but `missesMax`. */
+/** In milliseconds, except `missesMax`. */
 export interface SupervisorTimes {
-  /** From its start until it is ready, at the most; and until it answers at all. */
+  /** Limits from the start until the engine is ready, and until its first answer. */
   loadMs: number
   silentMs: number
-  /** Between two looks while it loads, and while it is ready. */
+  /** Between two health checks while the engine loads, and while it is ready. */
   loadingEveryMs: number
   everyMs: number
-  /** One look takes no longer. */
+  /** Time limit of one health check. */
   lookMs: number
-  /** Looks in a row that show nothing before it counts as silent. */
+  /** Missed health checks in a row until the engine counts as silent. */
   missesMax: number
 }
 
@@ -64,7 +64,7 @@ export class Supervisor {
   #process: EngineProcess | undefined
   #spawnTimer: NodeJS.Timeout | undefined
   #lookTimer: NodeJS.Timeout | undefined
-  /** Looks that belong to an earlier process are not believed. */
+  /** Counts processes, so that a health check of an earlier process is ignored. */
   #generation = 0
   #startedAt = 0
   #answered = false
@@ -73,7 +73,7 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options
-    // Whoever does not ask for the start hears of a failure by the state.
+    // A caller that does not await `start` sees a failure in `state`.
     this.#started.promise.catch(() => undefined)
   }
 
@@ -89,23 +89,23 @@ export class Supervisor {
     return this.#process?.pid
   }
 
-  /** Why nothing can be asked of it now. */
+  /** Why the engine cannot be used now. */
   get reason(): string {
     return this.#life.kind === 'failed' ? this.#life.reason : `the engine is ${this.state}`
   }
 
-  /** Resolves when it is ready for the first time; rejects with one sentence when it is given up before. */
+  /** Resolves when the engine is first ready. Rejects with one sentence if the supervisor gives up before that. */
   start(): Promise<void> {
     if (this.#life === initial.life) for (const effect of initial.effects) this.#perform(effect)
     return this.#started.promise
   }
 
-  /** A request came to its regular end. */
+  /** Called when a request has ended regularly. */
   finished(): void {
     this.#happened({ kind: 'finished' })
   }
 
-  /** The engine gave a sign of life: a busy one may be late with its health check. */
+  /** Called for each sign of life: a busy engine may answer a health check late. */
   heard(): void {
     this.#misses = 0
   }
@@ -163,8 +163,8 @@ export class Supervisor {
     process.exited.then((death) => {
       if (this.#process === process) this.#process = undefined
       clearTimeout(this.#lookTimer)
-      const itself = this.#life.kind !== 'ending' && this.#life.kind !== 'closed' && this.#life.kind !== 'failed'
-      if (itself) log(`engine: it ended (${death.signal ?? `exit code ${death.code}`})`)
+      const unexpected = this.#life.kind !== 'ending' && this.#life.kind !== 'closed' && this.#life.kind !== 'failed'
+      if (unexpected) log(`engine: it ended (${death.signal ?? `exit code ${death.code}`})`)
       this.#happened({ kind: 'exited', death })
     })
     this.#lookAfter(0, generation)
@@ -184,13 +184,13 @@ export class Supervisor {
     this.#misses = seen || this.#life.kind !== 'ready' ? 0 : this.#misses + 1
     const stalled = this.#stalled()
     if (stalled) {
-      this.#options.log(`engine: it ${stalled}; it is ended`)
+      this.#options.log(`engine: it ${stalled} and is being stopped`)
       return this.#happened({ kind: 'stalled', reason: stalled })
     }
     this.#lookAfter(this.#life.kind === 'ready' ? times.everyMs : times.loadingEveryMs, generation)
   }
 
-  /** What it fails to do, to go on after "the engine", or undefined. */
+  /** The predicate of a sentence that begins with "the engine", or undefined. */
   #stalled(): string | undefined {
     const { times } = this.#options
     if (this.#misses >= times.missesMax) return `did not answer ${this.#misses} health checks in a row`

@@ -3,8 +3,8 @@
  *
  *   <s> system… tools settings [INST]user[/INST] assistant </s> [TOOL_RESULTS]…
  *
- * Tools and settings come once, just before the first user message. Control tokens are segments of their own, and text
- * is tokenised as text: whatever a user writes, `[/INST]` in it is six letters and two brackets.
+ * Tools and settings come once, directly before the first user message. Control tokens are separate segments, and text
+ * is tokenised as text: `[/INST]` in a user's message is not a control token.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat, Message, Part, Tool, ToolCall } from '../../backends/model/chat.ts'
@@ -28,7 +28,7 @@ export function renderPrompt(chat: Chat, effort: EffortWord): Rendered {
   if (media >= 0) return noVision(media)
   if (effort !== 'none' && effort !== 'high') return unknownEffort(effort)
   const messages = withUser(inCallOrder(merged(chat.messages)))
-  const spell = argumentCharacters(messages) <= budgets.argumentCharacters.value ? respace : asItIs
+  const spell = argumentCharacters(messages) <= budgets.argumentCharacters.value ? respace : unchanged
   const firstUser = messages.findIndex(({ role }) => role === 'user')
   const segments = messages.flatMap((message, index) =>
     index === firstUser
@@ -40,12 +40,12 @@ export function renderPrompt(chat: Chat, effort: EffortWord): Rendered {
 
 function noVision(index: number): EngineRefusal {
   const param = `messages[${index}].content`
-  const message = `${param}: this engine has no vision. Leave the image out, or ask a model that takes images`
+  const message = `${param}: this engine has no vision. Leave the image out, or use a model that accepts images.`
   return { ok: false, code: 'invalid_value', message, param }
 }
 
 function unknownEffort(effort: EffortWord): EngineRefusal {
-  const message = `reasoning_effort: this model knows "none" and "high", not "${effort}"`
+  const message = `reasoning_effort: this model does not support "${effort}". Use "none" or "high".`
   return { ok: false, code: 'invalid_value', message, param: 'reasoning_effort' }
 }
 
@@ -63,9 +63,12 @@ function settings(effort: EffortWord): Segment[] {
 }
 
 type Spell = (json: string) => string
-const asItIs: Spell = (json) => json
+const unchanged: Spell = (json) => json
 
-/** Characters of all calls' arguments. More than fit any context are not spelt again: reading them takes too long. */
+/**
+ * Characters of all calls' arguments. Above the budget they fit no context and are not respaced, which would take too
+ * long.
+ */
 function argumentCharacters(messages: readonly Message[]): number {
   let characters = 0
   for (const message of messages)
@@ -88,7 +91,7 @@ function render(message: Message, spell: Spell): Segment[] {
 
 function assistant({ reasoning, content, toolCalls, prefix }: Assistant, spell: Spell): Segment[] {
   const thinking = reasoning === '' ? [] : block('[THINK]', reasoning, '[/THINK]')
-  // The reference tokenizer cuts trailing spaces off an answer that is plain text, and only there.
+  // The reference tokenizer removes trailing spaces only from an answer without reasoning.
   const text = reasoning === '' ? trimmedEnd(plain(content), ' ') : plain(content)
   const end: Segment[] = prefix ? [] : [{ control: '</s>' }]
   return [...thinking, { text }, ...toolCalls.flatMap((each) => call(each, spell)), ...end]
@@ -102,14 +105,14 @@ function block(start: ControlName, text: string, end: ControlName): Segment[] {
   return [{ control: start }, { text }, { control: end }]
 }
 
-/** A tool's result stays in the conversation for good, so its image is not refused; the model is told of it. */
+/** A tool result stays in the conversation, so its image is not refused; this text takes its place. */
 const imageLeftOut = '[an image, which this model cannot see]'
 
 function plain(content: readonly Part[], image = ''): string {
   return content.map((part) => (part.kind === 'text' ? part.text : image)).join('')
 }
 
-/** Neighbouring user messages become one, and neighbouring assistant messages too, with a blank line between. */
+/** Merges consecutive user messages, and consecutive assistant messages, with a blank line between them. */
 function merged(messages: readonly Message[]): Message[] {
   const result: Message[] = []
   for (const message of messages) {
@@ -138,7 +141,7 @@ function blankLine(a: readonly Part[], b: readonly Part[]): Part[] {
   return [...a, { kind: 'text', text: '\n\n' }, ...b]
 }
 
-/** Results carry no call id in the prompt, so their order is what links them to the calls. */
+/** Sorts tool results in the order of their calls, because the prompt has no call ids. */
 function inCallOrder(messages: readonly Message[]): Message[] {
   const result: Message[] = []
   let calls: string[] = []
@@ -164,7 +167,7 @@ function inCallOrder(messages: readonly Message[]): Message[] {
   return result
 }
 
-/** Without a user message there would be no place for tools and settings: an empty one follows the system messages. */
+/** Adds an empty user message after the system messages if there is none, because tools and settings precede it. */
 function withUser(messages: Message[]): Message[] {
   if (messages.some(({ role }) => role === 'user')) return messages
   const firstOther = messages.findIndex(({ role }) => role !== 'system')
@@ -172,7 +175,7 @@ function withUser(messages: Message[]): Message[] {
   return messages.toSpliced(at, 0, { role: 'user', content: [] })
 }
 
-/** Neighbouring text becomes one text, since tokens may cross its seams; empty text goes. */
+/** Joins consecutive text, because a token may span both parts; removes empty text. */
 function joined(segments: readonly Segment[]): Segment[] {
   const result: Segment[] = []
   for (const segment of segments) {

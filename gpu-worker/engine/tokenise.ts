@@ -1,12 +1,12 @@
 /**
- * Turns texts into tokens without holding up the step loop or each other: a slice of time per turn of the event loop,
- * and the requests take turns, so that a short one does not wait for a long one.
+ * Tokenises texts without blocking the step loop: one time slice per turn of the event loop. Requests take turns, so
+ * that a short request does not wait for a long one.
  */
 
-/** Long enough to be cheap, short against a step. */
+/** Long enough for low overhead, short compared with a step. */
 const sliceMs = 2
 
-/** Resolves with undefined when the signal is aborted before the end. */
+/** Resolves with undefined if the signal aborts first. */
 export type Tokenise = (pieces: readonly (number | string)[], signal?: AbortSignal) => Promise<Uint32Array | undefined>
 
 interface TokeniseJob {
@@ -18,7 +18,7 @@ interface TokeniseJob {
 }
 
 /**
- * @param tokensOf ordinary tokens of a text; numbers among the pieces go in as they are
+ * @param tokensOf returns the ordinary tokens of a text; numbers among the pieces are copied unchanged
  * @param turn resolves in the next turn of the event loop
  */
 export function createTokenise(

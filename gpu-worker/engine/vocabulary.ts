@@ -1,9 +1,9 @@
 /**
- * Token ids and the bytes they stand for.
+ * Token ids and their bytes.
  *
- * The bytes come from the model file's own token list, not from the library's text output: a token may be half a
- * character, and text output would replace it. Control tokens are found by name, so that any vocabulary of this family
- * works, whatever its numbering.
+ * The bytes come from the token list of the model file, not from the library's text output: a token may be a partial
+ * character, which text output would replace. Control tokens are looked up by name, so that any vocabulary of this
+ * family works.
  */
 
 export const controlNames = [
@@ -28,20 +28,20 @@ export type ControlName = (typeof controlNames)[number]
 
 export interface Vocabulary {
   control: Readonly<Record<ControlName, number>>
-  /** All ids that are not text. */
+  /** All ids without text. */
   controlIds: readonly number[]
   /** The text bytes of a token; empty for control tokens and unknown ids. */
   bytes(token: number): Uint8Array
 }
 
-/** The kinds of `tokenizer.ggml.token_type` that stand for text: normal, user-defined, single byte. */
+/** Values of `tokenizer.ggml.token_type` for text: normal, user-defined, single byte. */
 const textTypes = new Set([1, 4, 6])
 const noBytes = new Uint8Array(0)
 
 /**
  * @param tokens the token list of the model file, in the byte-level alphabet
  * @param types one number per token
- * @throws naming the control token that is missing
+ * @throws an Error that names the missing control token
  */
 export function createVocabulary(tokens: readonly string[], types: readonly number[]): Vocabulary {
   const controlIds = tokens.flatMap((_, id) => (textTypes.has(types[id] ?? 1) ? [] : [id]))
@@ -67,8 +67,8 @@ export function createVocabulary(tokens: readonly string[], types: readonly numb
 }
 
 /**
- * The byte-level alphabet: every byte has a printable character. Printable Latin-1 stands for itself; the other 68
- * bytes are numbered from U+0100 in order.
+ * The byte-level alphabet: a printable character for every byte. Printable Latin-1 bytes map to themselves, the other
+ * 68 bytes to U+0100 and following, in order.
  */
 const byteOf = new Map<string, number>()
 for (let byte = 0, others = 0; byte < 256; byte++) {

@@ -1,29 +1,29 @@
 /**
- * When a watched process is to be ended, as decisions over what was seen of it. Silence is counted only while the process
- * that hears its signs of life is itself alive: otherwise the silence would be the listener's.
+ * Decides from samples when a watched process must be killed. Silence counts only while the process that receives the
+ * signs of life is itself running: otherwise the silence is the listener's.
  */
 
 export interface WatchLimits {
   memoryBytesMax: number
-  /** Absent: signs of life are not expected. All in milliseconds. */
+  /** Maximum silence; absent if no signs of life are expected. All limits in milliseconds. */
   silentMs?: number
-  /** The same while it is loading. */
+  /** Maximum silence while the process loads. */
   loadSilentMs?: number
-  /** With work to do, and no step done. */
+  /** Maximum time with work to do and no finished step. */
   stuckMs?: number
 }
 
-/** What is known of the process at one moment. The counters only grow. */
-export interface Sight {
+/** A sample of the process at one moment. The counters only grow. */
+export interface WatchSample {
   now: number
-  /** Turns of the listener's event loop. */
+  /** Ticks of the listener's event loop. */
   listener: number
   beats: number
   steps: number
   loading: boolean
-  /** Whether it has work to do. */
+  /** Whether the process has work to do. */
   busy: boolean
-  /** Undefined where it cannot be read. */
+  /** Undefined if it cannot be read. */
   memoryBytes: number | undefined
 }
 
@@ -33,46 +33,51 @@ export type WatchVerdict =
   | { kind: 'stuck'; ms: number }
 
 export interface WatchState {
-  last: Sight
+  last: WatchSample
   silentMs: number
   stuckMs: number
 }
 
-export function watching(sight: Sight): WatchState {
-  return { last: sight, silentMs: 0, stuckMs: 0 }
+export function watching(sample: WatchSample): WatchState {
+  return { last: sample, silentMs: 0, stuckMs: 0 }
 }
 
 export function look(
   state: WatchState,
-  sight: Sight,
+  sample: WatchSample,
   limits: WatchLimits,
 ): { state: WatchState; verdict?: WatchVerdict } {
   const { last } = state
-  const heardMs = sight.listener === last.listener ? 0 : sight.now - last.now
-  const silentMs = sight.beats === last.beats ? state.silentMs + heardMs : 0
-  const stuckMs = sight.busy && last.busy && sight.steps === last.steps ? state.stuckMs + heardMs : 0
-  return { state: { last: sight, silentMs, stuckMs }, ...verdictOf(sight, silentMs, stuckMs, limits) }
+  const heardMs = sample.listener === last.listener ? 0 : sample.now - last.now
+  const silentMs = sample.beats === last.beats ? state.silentMs + heardMs : 0
+  const stuckMs = sample.busy && last.busy && sample.steps === last.steps ? state.stuckMs + heardMs : 0
+  return { state: { last: sample, silentMs, stuckMs }, ...verdictOf(sample, silentMs, stuckMs, limits) }
 }
 
-function verdictOf(sight: Sight, silentMs: number, stuckMs: number, limits: WatchLimits): { verdict?: WatchVerdict } {
+function verdictOf(
+  sample: WatchSample,
+  silentMs: number,
+  stuckMs: number,
+  limits: WatchLimits,
+): { verdict?: WatchVerdict } {
   const { memoryBytesMax, stuckMs: stuckMsMax } = limits
-  const silentMsMax = sight.loading ? limits.loadSilentMs : limits.silentMs
-  if (sight.memoryBytes !== undefined && sight.memoryBytes > memoryBytesMax)
-    return { verdict: { kind: 'memory', bytes: sight.memoryBytes, bytesMax: memoryBytesMax } }
+  const silentMsMax = sample.loading ? limits.loadSilentMs : limits.silentMs
+  if (sample.memoryBytes !== undefined && sample.memoryBytes > memoryBytesMax)
+    return { verdict: { kind: 'memory', bytes: sample.memoryBytes, bytesMax: memoryBytesMax } }
   if (silentMsMax !== undefined && silentMs >= silentMsMax) return { verdict: { kind: 'silent', ms: silentMs } }
   if (stuckMsMax !== undefined && stuckMs >= stuckMsMax) return { verdict: { kind: 'stuck', ms: stuckMs } }
   return {}
 }
 
-/** To go on after "the engine". */
+/** The predicate of a sentence that begins with "the engine". */
 export function sentenceOf(verdict: WatchVerdict): string {
   switch (verdict.kind) {
     case 'memory':
-      return `used ${size(verdict.bytes)}, more than its limit of ${size(verdict.bytesMax)}, and was ended`
+      return `used ${size(verdict.bytes)}, more than its limit of ${size(verdict.bytesMax)}, and was killed`
     case 'silent':
-      return `was silent for ${seconds(verdict.ms)} and was ended`
+      return `was silent for ${seconds(verdict.ms)} and was killed`
     case 'stuck':
-      return `finished no step in ${seconds(verdict.ms)} and was ended`
+      return `finished no step in ${seconds(verdict.ms)} and was killed`
   }
 }
 

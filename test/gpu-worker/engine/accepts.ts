@@ -1,4 +1,4 @@
-/** The library's own reader of grammars as the judge of a text, without a model. */
+/** Checks a text against a grammar with the library's own grammar reader, without a model. */
 import { getLlama, LlamaGrammar, LlamaLogLevel } from 'node-llama-cpp'
 
 const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.disabled, progressLogs: false })

@@ -7,7 +7,7 @@ import type { EndReason } from '../../../gpu-worker/engine/messages.ts'
 import { createStopSearch } from '../../../gpu-worker/engine/stop.ts'
 import { controlNames, createVocabulary } from '../../../gpu-worker/engine/vocabulary.ts'
 
-/** Control tokens first, then one token per byte: every text can be written, and characters come in halves. */
+/** Control tokens first, then one token per byte, so that any text can be written and characters arrive in parts. */
 const alphabet = Array.from({ length: 256 }, (_, byte) => byte)
 let others = 0
 const byteTokens = alphabet.map((byte) => {
@@ -59,18 +59,18 @@ const end = (finishReason: 'stop' | 'length' | 'tool_calls' | 'abort'): EngineEv
 const tool = (name: string, json: string): EngineEvent => ({ kind: 'tool', name, arguments: json })
 
 describe('answer', () => {
-  it('[ENG8] thinking, content and calls are told apart by control tokens, not by letters', () => {
+  it('[ENG8] control tokens, not their text, separate thinking, content and calls', () => {
     const sampled = ids(at('[THINK]'), 'hm [/THINK]', at('[/THINK]'), 'ok', at('[TOOL_CALLS]'), 'f', at('[ARGS]'))
     const { events } = play([...sampled, ...ids('{"a": "[ARGS]"}', at('</s>'))])
     expect(events).toEqual([reasoning('hm [/THINK]'), content('ok'), tool('f', '{"a": "[ARGS]"}'), end('tool_calls')])
   })
 
-  it('[ENG7] output counts every sampled id, reasoning those from the first thinking token to the last', () => {
+  it('[ENG7] output counts every sampled id, and reasoning the ids from the first thinking token to the last', () => {
     const { counts } = play(ids(at('[THINK]'), 'abc', at('[/THINK]'), 'de', at('</s>')))
     expect(counts).toMatchObject({ outputTokens: 8, reasoningTokens: 5 })
   })
 
-  it('[ENG10] several calls come whole and in order; empty arguments are an empty object', () => {
+  it('[ENG10] several calls are sent complete and in order; empty arguments become an empty object', () => {
     const sampled = ids(
       at('[TOOL_CALLS]'),
       'f',
@@ -84,19 +84,19 @@ describe('answer', () => {
     expect(play(sampled).events).toEqual([tool('f', '{"a":1}'), tool('g', '{}'), end('tool_calls')])
   })
 
-  it('[ENG10] a call that the length cuts off is not sent', () => {
+  it('[ENG10] a call that the length limit cuts off is not sent', () => {
     const sampled = ids('so', at('[TOOL_CALLS]'), 'f', at('[ARGS]'), '{"a": 1')
     expect(play(sampled, { reason: 'length' }).events).toEqual([content('so'), end('length')])
   })
 
-  it('[ENG10] what is no call after all is not lost', () => {
+  it('[ENG10] an invalid call is sent as content', () => {
     expect(play(ids(at('[TOOL_CALLS]'), 'f', at('[ARGS]'), '{"a"', at('</s>'))).events).toEqual([
       content('f{"a"'),
       end('stop'),
     ])
   })
 
-  it('[ENG9] a stop string is never sent, what came before it is, and what follows is nothing', () => {
+  it('[ENG9] text before a stop string is sent, the stop string and later text are not', () => {
     const { events, counts, stopped } = play(ids('one STOP two'), { stop: ['STOP'], reason: 'abort' })
     expect(events).toEqual([content('one '), { ...end('stop'), stop: 'STOP' }])
     expect(stopped).toBe(true)
@@ -111,7 +111,7 @@ describe('answer', () => {
     ])
   })
 
-  it('[ENG9] of several stop strings the first to be complete wins, however the text comes', () => {
+  it('[ENG9] the first complete stop string wins, for any split of the text', () => {
     for (const cut of [['xabc'], ['xa', 'bc'], ['x', 'a', 'b', 'c']]) {
       const search = createStopSearch(['abc', 'b'])
       expect(cut.map((text) => search.push(text)).join('')).toBe('xa')
@@ -119,11 +119,11 @@ describe('answer', () => {
     }
   })
 
-  it('[ENG8] a byte order mark is a character like any other', () => {
+  it('[ENG8] a byte order mark is kept as an ordinary character', () => {
     expect(play(ids('\ufeffa')).events).toEqual([content('\ufeffa'), end('stop')])
   })
 
-  it('[ENG9] text that only began like a stop string is sent in the end', () => {
+  it('[ENG9] text that only begins like a stop string is sent at the end', () => {
     expect(play(ids('one STO'), { stop: ['STOP'] }).events).toEqual([content('one STO'), end('stop')])
     expect(play(ids('one STO'), { stop: ['STOP'], reason: 'length' }).events).toEqual([
       content('one STO'),
@@ -149,7 +149,7 @@ describe('answer', () => {
     ])
   })
 
-  it('[ENG8] half a character is never sent', () => {
+  it('[ENG8] a partial character is never sent', () => {
     const sampled = ids('é😀')
     const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
     const answer = createAnswer(vocabulary, [], counts)
@@ -158,7 +158,7 @@ describe('answer', () => {
     expect(play(sampled.slice(0, -1), { reason: 'length' }).events).toEqual([content('é'), end('length')])
   })
 
-  it('[ENG8] however the tokens are cut into steps, the events say the same', () => {
+  it('[ENG8] any split of the tokens into steps gives the same events', () => {
     const part = fc.oneof(
       fc.constantFrom(...controlNames).map((name) => ids(at(name))),
       fc.constantFrom('a', 'b', 'ab', 'abc', 'é', '😀', '{"a": 1}', 'STOP', '\ufeff').map((text) => ids(text)),

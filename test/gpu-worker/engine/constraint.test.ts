@@ -23,7 +23,7 @@ function walk(rules: Rules, ...steps: [token: number, complete: boolean][]): Mod
 }
 
 describe('constraint', () => {
-  it('[ENG11] a response format binds only after thinking, and the run closes when it is complete', () => {
+  it('[ENG11] a response format applies only after thinking, and the run closes when it is complete', () => {
     const rules: Rules = { ...free, content: json, call: null, callId: null, mayThink: true }
     expect(walk(rules, [think, false], [text, false], [thinkEnd, false], [text, false], [text, true])).toEqual([
       'open',
@@ -37,16 +37,16 @@ describe('constraint', () => {
     expect(escapes(rules, true)).toEqual([])
   })
 
-  it('[ENG11] without thinking a response format binds from the first token', () => {
+  it('[ENG11] without thinking a response format applies from the first token', () => {
     expect(firstMode({ ...free, content: json, call: null, callId: null })).toBe('content')
   })
 
-  it('[ENG12] a call may come instead of the promised form', () => {
+  it('[ENG12] a call may replace the response format', () => {
     const rules: Rules = { ...free, content: json }
     expect(walk(rules, [callId, false], [text, false], [text, true])).toEqual(['open', 'calling', 'calling', 'free'])
   })
 
-  it('[ENG12] after one call the run closes where only one is wanted', () => {
+  it('[ENG12] the run closes after one call if only one is allowed', () => {
     expect(walk({ ...free, call: { ...calls, ends: true } }, [callId, false], [text, true])).toEqual([
       'free',
       'calling',
@@ -61,7 +61,7 @@ describe('constraint', () => {
     ])
   })
 
-  it('[ENG11] thinking cannot end an answer whose form was promised, and no control token enters a form', () => {
+  it('[ENG11] thinking cannot end an answer with a response format, and a grammar allows no control token', () => {
     expect(bannedIn('thinking', { ...free, content: json })).toEqual([3, 2])
     expect(bannedIn('thinking', free)).toEqual([3])
     expect(bannedIn('content', { ...free, content: json })).toEqual([3, think, thinkEnd, callId])

@@ -1,4 +1,4 @@
-/** The engine as it is: a child process, the library, and the tiny model. */
+/** The complete embedded engine: a child process, the library and the tiny model. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -82,7 +82,7 @@ async function until(holds: () => boolean): Promise<void> {
   expect(holds()).toBe(true)
 }
 
-/** A process that ended and was not collected yet is not alive. */
+/** A zombie process counts as ended. */
 function alive(pid: number): boolean {
   try {
     process.kill(pid, 0)
@@ -97,7 +97,7 @@ describe('embedded engine', () => {
   beforeAll(() => engine.start())
   afterAll(() => engine.close())
 
-  it('[ENG7] it answers, and counts every token that was computed', async () => {
+  it('[ENG7] an answer counts every computed token', async () => {
     const prepared = await prepare(engine, { ...story, temperature: 0 })
     const before = engine.load()
     const run = begin(engine, prepared, { outputTokensMax: 20 })
@@ -117,7 +117,7 @@ describe('embedded engine', () => {
     expect(after).toMatchObject({ running: 0, kvTokens: 0 })
   })
 
-  it('[ENG6] the same prompt again costs one token, and a longer conversation only what is new', async () => {
+  it('[ENG6] a repeated prompt computes one token, and a longer conversation only its new tokens', async () => {
     const prepared = await prepare(engine, { ...story, temperature: 0 })
     const again = begin(engine, prepared)
     const answer = text(await all(again))
@@ -129,7 +129,7 @@ describe('embedded engine', () => {
     expect(next.counts.promptTokens).toBeGreaterThan(next.counts.cachedTokens)
   })
 
-  it('[ENG21] another tenant’s prompt is not found in the cache, by whatever it would be told', async () => {
+  it('[ENG21] the cached prompt of another tenant is not reused', async () => {
     const prepared = await prepare(engine, {
       messages: [{ role: 'user', content: 'A secret plan about a lighthouse.' }],
     })
@@ -142,23 +142,23 @@ describe('embedded engine', () => {
     expect(own.counts.cachedTokens).toBe(prepared.promptTokens - 1)
   })
 
-  it('[ENG3] a request that arrives later joins, and both are answered token by token side by side', async () => {
-    const order: string[] = []
+  it('[ENG3] a later request joins the batch, and both answers stream in parallel', async () => {
+    const names: string[] = []
     const follow = async (name: string, run: Run) => {
-      for await (const event of run.events) if (event.kind === 'text') order.push(name)
+      for await (const event of run.events) if (event.kind === 'text') names.push(name)
     }
     const prepared = await prepare(engine, { messages: [{ role: 'user', content: 'Write a story about a bell.' }] })
     const a = begin(engine, prepared, { outputTokensMax: 60 })
     const following = follow('a', a)
     await until(() => a.counts.outputTokens >= 5)
     await Promise.all([following, follow('b', begin(engine, prepared, { outputTokensMax: 20 }))])
-    const first = order.indexOf('b')
-    const last = order.lastIndexOf('b')
-    expect(order.slice(0, first)).toContain('a')
-    expect(order.slice(first, last).filter((name) => name === 'a').length).toBeGreaterThan(3)
+    const first = names.indexOf('b')
+    const last = names.lastIndexOf('b')
+    expect(names.slice(0, first)).toContain('a')
+    expect(names.slice(first, last).filter((name) => name === 'a').length).toBeGreaterThan(3)
   })
 
-  it('[ENG5] an abort while decoding ends the run within a token, and frees what it held', async () => {
+  it('[ENG5] an abort while decoding ends the run within a token and frees its cache', async () => {
     const stop = new AbortController()
     const prepared = await prepare(engine, story)
     const run = begin(engine, prepared, { outputTokensMax: 900 }, stop.signal)
@@ -172,7 +172,7 @@ describe('embedded engine', () => {
     expect(engine.load()).toMatchObject({ running: 0, kvTokens: 0 })
   })
 
-  it('[ENG5] an abort while the prompt is computed ends the run within a chunk, and counts what was computed', async () => {
+  it('[ENG5] an abort during the prompt ends the run within a chunk and counts the computed tokens', async () => {
     const stop = new AbortController()
     const prepared = await prepare(engine, { messages: [{ role: 'user', content: 'the fox and the owl '.repeat(90) }] })
     expect(prepared.promptTokens).toBeGreaterThan(300)
@@ -185,7 +185,7 @@ describe('embedded engine', () => {
     expect(engine.load()).toMatchObject({ running: 0, kvTokens: 0 })
   })
 
-  it('[ENG5] whoever stops reading, or comes with an aborted signal, costs nothing further', async () => {
+  it('[ENG5] a reader that stops ends its run, and a run with an aborted signal never starts', async () => {
     const prepared = await prepare(engine, story)
     const run = begin(engine, prepared, { outputTokensMax: 900 })
     for await (const event of run.events) if (event.kind === 'text') break
@@ -196,7 +196,7 @@ describe('embedded engine', () => {
     expect(late.counts.promptTokens).toBe(0)
   })
 
-  it('[ENG13] a prompt that does not fit is refused before it starts, with its exact count', async () => {
+  it('[ENG13] a prompt that exceeds the context is refused before it starts, with its exact count', async () => {
     const messages = [{ role: 'user', content: 'word '.repeat(2_000) }]
     const refused = await engine.prepare(chatOf({ messages }), 'none')
     expect(refused).toMatchObject({ ok: false, code: 'context_length_exceeded', param: 'messages' })
@@ -205,7 +205,7 @@ describe('embedded engine', () => {
     expect(fits.outputTokensFit).toBe(1_024 - fits.promptTokens)
   })
 
-  it('[ENG18] no text ends the engine, and long ones hold up nobody', async () => {
+  it('[ENG18] no text ends the engine, and a long text does not delay a short one', async () => {
     const texts = ['a'.repeat(200_000), ' '.repeat(200_000), '漢字'.repeat(50_000), '\u{1F600}\u0301'.repeat(30_000)]
     const long = texts.map((content) => engine.prepare(chatOf({ messages: [{ role: 'user', content }] }), 'none'))
     const short = engine.prepare(chatOf(story), 'none').then((prepared) => ({ prepared, at: performance.now() }))
@@ -237,7 +237,7 @@ describe('embedded engine', () => {
     expect(engine.load().running).toBe(0)
   })
 
-  it('[ENG7] with high effort the thinking is apart and counted', async () => {
+  it('[ENG7] with effort high the thinking has its own channel and is counted', async () => {
     const run = begin(engine, await prepare(engine, { ...story, temperature: 0 }, 'high'), { outputTokensMax: 200 })
     const events = await all(run)
     expect(text(events, 'reasoning')).not.toBe('')
@@ -245,7 +245,7 @@ describe('embedded engine', () => {
     expect(run.counts.reasoningTokens).toBeLessThan(run.counts.outputTokens)
   })
 
-  it('[ENG11] output under a schema parses and fits it, with thinking before it or without', async () => {
+  it('[ENG11] output with a schema parses and matches it, with or without thinking before it', async () => {
     const schema = {
       type: 'object',
       properties: {
@@ -279,7 +279,7 @@ describe('embedded engine', () => {
     })
   })
 
-  it('[ENG12] tool_choice: required calls some tool, a name calls that one, none calls none', async () => {
+  it('[ENG12] tool_choice required calls a tool, a name calls that tool, none calls no tool', async () => {
     const toolsOf = async (body: Record<string, unknown>, effort: EffortWord = 'none') => {
       const prepared = await prepare(engine, { ...weather, temperature: 1, seed: 7, ...body }, effort)
       const events = await all(begin(engine, prepared, { outputTokensMax: 300 }))
@@ -300,22 +300,22 @@ describe('embedded engine', () => {
       expect(named).toEqual({ names: ['get_time'], end: called })
     }
     expect((await toolsOf({ tool_choice: 'none' })).names).toEqual([])
-    // Whether it calls is the model's choice; that what it calls fits the schema is ours.
+    // The model decides whether it calls a tool; the engine ensures that a call matches the schema.
     for (const seed of [1, 2, 3, 4]) await toolsOf({ tool_choice: 'auto', seed })
   })
 
-  it('[ENG10] a forced call that the length cuts off is not sent', async () => {
+  it('[ENG10] a forced call that the length limit cuts off is not sent', async () => {
     const body = { ...weather, tool_choice: 'required', temperature: 0 }
     const events = await all(begin(engine, await prepare(engine, body), { outputTokensMax: 4 }))
     expect(events).toEqual([{ kind: 'started' }, { kind: 'end', finishReason: 'length' }])
   })
 
-  it('[ENG20] a seed repeats an answer, another one changes it, and penalties are honoured', async () => {
+  it('[ENG20] another seed changes the answer, and penalties are applied', async () => {
     const answer = async (body: Record<string, unknown>) =>
       text(await all(begin(engine, await prepare(engine, { ...story, temperature: 1, ...body }))))
     const first = await answer({ seed: 11 })
     expect(await answer({ seed: -5 })).not.toBe(first)
-    // Counting says the same digits again and again; penalties make that dear.
+    // Counting repeats the same digits, which penalties make less likely.
     const variety = (value: string) => new Set(value).size / value.length
     const counting = { temperature: 0, messages: [{ role: 'user', content: 'Count from one to 30.' }] }
     const repeated = await answer(counting)
@@ -324,8 +324,8 @@ describe('embedded engine', () => {
   })
 })
 
-describe('embedded engine, alone', () => {
-  it('[ENG20] one sequence answers greedily the same every time', async () => {
+describe('embedded engine, one per test', () => {
+  it('[ENG20] one sequence gives the same answer every time, at temperature 0 and with a seed', async () => {
     const { engine } = create({ slotsMax: 1 })
     await engine.start()
     const other = await prepare(engine, weather)
@@ -337,7 +337,7 @@ describe('embedded engine, alone', () => {
     expect(new Set(answers).size).toBe(1)
     const seeded: string[] = []
     for (let round = 0; round < 3; round++) {
-      // What came before on the sequence, with whatever settings, leaves nothing behind.
+      // Earlier runs on the sequence, with other settings, have no effect.
       await all(begin(engine, await prepare(engine, { ...weather, seed: 5, top_p: 0.5, frequency_penalty: 2 })))
       seeded.push(text(await all(begin(engine, await prepare(engine, { ...story, temperature: 1, seed: 5 })))))
     }
@@ -346,7 +346,7 @@ describe('embedded engine, alone', () => {
     expect(engine.state).toBe('closed')
   })
 
-  it('[ENG15] a killed child fails its requests, comes back, and answers the next', async () => {
+  it('[ENG15] a killed child fails its requests, is restarted, and answers the next request', async () => {
     const { engine, children } = create()
     await engine.start()
     const prepared = await prepare(engine, story)
@@ -370,14 +370,14 @@ describe('embedded engine, alone', () => {
     const folder = mkdtempSync(join(tmpdir(), 'tramontane-test-'))
     const path = join(folder, 'inconsistent.gguf')
     const bytes = readFileSync(modelPath)
-    // More experts in use than there are: the header is whole, and the library asserts.
+    // More experts in use than exist: the header is valid, and an assertion of the library fails.
     const key = Buffer.from('mistral4.expert_used_count')
     bytes.writeUInt32LE(200, bytes.indexOf(key) + key.length + 4)
     writeFileSync(path, bytes)
     const { engine, children, lines } = create({ modelPath: path })
     await expect(engine.start()).rejects.toThrow(
       new RegExp(
-        `^The model file ${path} is refused: it ended the engine 2 times, last while it was loaded \\(.*\\)\\.$`,
+        `^The model file ${path} is refused: the engine ended 2 times with it, last while it loaded \\(.*\\)\\.$`,
       ),
     )
     expect(children).toHaveLength(2)
@@ -391,13 +391,13 @@ describe('embedded engine, alone', () => {
   it('[ENG14] a missing file is refused without starting a process', async () => {
     const { engine, children } = create({ modelPath: '/nowhere/model.gguf' })
     await expect(engine.start()).rejects.toThrow(
-      'The model file /nowhere/model.gguf cannot be served: there is no such file.',
+      'The model file /nowhere/model.gguf cannot be served: the file does not exist.',
     )
     expect(children).toHaveLength(0)
     expect(engine.state).toBe('failed')
   })
 
-  it('[ENG15] an engine closed while it starts, or before, starts nothing', async () => {
+  it('[ENG15] an engine that is closed while it starts, or before, starts no process', async () => {
     const starting = create()
     const started = starting.engine.start()
     await Promise.all([starting.engine.close(), expect(started).rejects.toThrow(EngineFailure)])

@@ -1,10 +1,10 @@
 /**
- * Our prompts beside those of mistral-common, the reference implementation: vectors of its test suite for tokenizer
- * version 15, made with the released Tekken vocabulary of Small 4 (tests/data/expected) or with a made-up one (text
- * only; tests/data/expected/instruct and tests/test_tokenizer_v15.py).
+ * Compares our prompts with those of mistral-common, the reference implementation: vectors of its test suite for
+ * tokenizer version 15, made with the released Tekken vocabulary of Small 4 (tests/data/expected) or with a made-up one
+ * (text only; tests/data/expected/instruct and tests/test_tokenizer_v15.py).
  *
- * The released vocabulary is not here, so ids are compared as far as they are known without it: control tokens have
- * ids below 1,000, and a token of one byte has the byte plus 1,000. What is longer is compared as text.
+ * The released vocabulary is not in this repository, so only ids that are known without it are compared: control tokens
+ * have ids below 1,000, and a token of one byte has the byte plus 1,000. Longer tokens are compared as text.
  */
 import { describe, expect, it } from 'vitest'
 import { renderPrompt, type Segment } from '../../../gpu-worker/engine/template.ts'
@@ -40,7 +40,7 @@ function segmentsOf(body: Record<string, unknown>): Segment[] {
   return rendered.segments
 }
 
-/** Between control tokens: the text where every id is one byte, else how many ids there are. */
+/** Between control tokens: the text if every id is one byte, otherwise the number of ids. */
 function runsOfIds(ids: number[]): (number | string)[] {
   const runs: (number | string)[] = []
   let run: number[] = []
@@ -61,12 +61,12 @@ function runsOfIds(ids: number[]): (number | string)[] {
   return runs
 }
 
-/** The same of ours, with the counts of the vector where a text has longer tokens. */
+/** The same for our segments, with the counts of the vector if a text has longer tokens. */
 function runsOfSegments(segments: readonly Segment[], like: readonly (number | string)[]): (number | string)[] {
   return segments.map((segment, index) => {
     if ('control' in segment) return controlIds[segment.control] ?? `no id for ${segment.control}`
-    const theirs = like[index]
-    return typeof theirs === 'string' && theirs.endsWith(' tokens') ? theirs : segment.text
+    const expected = like[index]
+    return typeof expected === 'string' && expected.endsWith(' tokens') ? expected : segment.text
   })
 }
 
@@ -242,11 +242,11 @@ const ids: [string, Record<string, unknown>, number[]][] = [
 ]
 
 describe('golden prompts', () => {
-  it.each(texts)('[GLD1] %s: the text is the reference’s', (_, body, text) => {
+  it.each(texts)('[GLD1] %s: the text equals the reference', (_, body, text) => {
     expect(textOf(segmentsOf(body))).toBe(text)
   })
 
-  it.each(ids)('[GLD2] %s: control tokens and bytes have the released ids, in the same places', (_, body, vector) => {
+  it.each(ids)('[GLD2] %s: control tokens and bytes have the released ids at the same positions', (_, body, vector) => {
     const runs = runsOfIds(vector)
     const segments = segmentsOf(body)
     expect(segments.length).toBe(runs.length)

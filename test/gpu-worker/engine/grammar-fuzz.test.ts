@@ -1,5 +1,5 @@
 /**
- * Random schemas, honest and hostile, through the process that compiles and the library's real grammar reader.
+ * Random schemas, ordinary and hostile, through the compiling process and the library's real grammar reader.
  *
  *   GRAMMAR_FUZZ_RUNS=20000 GRAMMAR_FUZZ_SEED=7 npx vitest run --config test/vitest.config.ts --project node grammar-fuzz
  */
@@ -167,7 +167,7 @@ describe('random schemas', () => {
   )
   afterAll(() => service.close())
 
-  it('[EGS16] each is refused with its place, or its grammar is read, within the budgets of time and memory', async () => {
+  it('[EGS16] each is refused with its path, or its grammar is read, within the budgets of time and memory', async () => {
     const outcomes = { refused: 0, read: 0, longestMs: 0 }
     await fc.assert(
       fc.asyncProperty(root, async ({ schema, strict }) => {
@@ -182,7 +182,7 @@ describe('random schemas', () => {
         if (answer.ok) outcomes.read++
         else outcomes.refused++
         if (!answer.ok) expect(answer.message).toMatch(/^response_format\.json_schema\.schema: ".*" at #.*\.$/s)
-        // A grammar that the reader does not take would be replaced by a looser one.
+        // A grammar that the reader refuses would be replaced by a looser one.
         else expect((answer.content ?? answer.call)?.text).toBe(text)
       }),
       { numRuns, seed },

@@ -1,4 +1,4 @@
-/** The service that compiles, over processes that do what the test says; and over a real one. */
+/** The grammar service with simulated processes, and with a real one. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -23,7 +23,7 @@ afterEach(() => {
   for (const service of services.splice(0)) service.close()
 })
 
-/** Processes that keep what they are sent, and answer when the test says so. */
+/** Simulated processes that record the messages sent to them, and answer on request. */
 function world(deadlineMs = 60_000, starts: (index: number) => boolean = () => true) {
   const lines: string[] = []
   const processes: { sent: ToGrammarChild[]; say(message: FromGrammarChild): void; die(): void; killed: boolean }[] = []
@@ -63,8 +63,8 @@ function world(deadlineMs = 60_000, starts: (index: number) => boolean = () => t
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-describe('the service that compiles grammars', () => {
-  it('[EGS18] it starts with the first schema, compiles one at a time, the shortest first, and knows what it compiled', async () => {
+describe('the grammar service', () => {
+  it('[EGS18] the process starts with the first schema and compiles one at a time, the shortest first, with a cache', async () => {
     const { service, processes, answer } = world()
     expect(processes).toHaveLength(0)
     const long = schemaJob({ description: 'long '.repeat(100) })
@@ -85,7 +85,7 @@ describe('the service that compiles grammars', () => {
     expect(processes[0]?.sent).toHaveLength(3)
   })
 
-  it('[EGS18] a schema that takes too long is refused, the process is replaced, and what waits is compiled', async () => {
+  it('[EGS18] a schema that takes too long is refused, the process is replaced, and waiting schemas are compiled', async () => {
     const { service, processes, lines, answer } = world(50)
     const bomb = service.compile(schemaJob({ a: 1 }))
     const next = service.compile(schemaJob({ bb: 1 }))
@@ -104,7 +104,7 @@ describe('the service that compiles grammars', () => {
     expect(tool.ok && tool.call?.text).toContain('call ::= "f" <[3]> object')
   })
 
-  it('[EGS18] a process that dies takes only the request with it that it was compiling', async () => {
+  it('[EGS18] when the process dies, only the request that it was compiling is refused', async () => {
     const { service, processes, answer } = world()
     const poison = service.compile(schemaJob({ a: 1 }))
     const next = service.compile(schemaJob({ bb: 1 }))
@@ -116,7 +116,7 @@ describe('the service that compiles grammars', () => {
     expect(await next).toBe(answered)
   })
 
-  it('[EGS18] a process that cannot start fails the requests after three attempts, and is tried again with the next', async () => {
+  it('[EGS18] if the process cannot start, requests fail after three attempts, and the next request tries again', async () => {
     const { service, processes, answer } = world(60_000, (index) => index >= 3)
     await expect(service.compile(schemaJob({ a: 1 }))).rejects.toThrow(EngineFailure)
     expect(processes).toHaveLength(3)
@@ -126,21 +126,21 @@ describe('the service that compiles grammars', () => {
     expect(await next).toBe(answered)
   })
 
-  it('[EGS18] a client that leaves is not compiled for; closing fails what is open and ends the process', async () => {
+  it('[EGS18] a schema is not compiled after its client left; closing fails open requests and ends the process', async () => {
     const { service, processes } = world()
     const left = new AbortController()
     const open = service.compile(schemaJob({ a: 1 }))
-    const gone = service.compile(schemaJob({ b: 1 }), left.signal)
+    const abandoned = service.compile(schemaJob({ b: 1 }), left.signal)
     await turn()
     left.abort()
-    expect(await gone).toMatchObject({ ok: false, code: 'client_left' })
+    expect(await abandoned).toMatchObject({ ok: false, code: 'client_left' })
     service.close()
     await expect(open).rejects.toThrow(EngineFailure)
     await expect(service.compile(schemaJob({ a: 2 }))).rejects.toThrow(EngineFailure)
     expect(processes.map(({ sent, killed }) => [sent.length, killed])).toEqual([[1, true]])
   })
 
-  it('[EGS18] what it knows is bounded', async () => {
+  it('[EGS18] the cache is bounded', async () => {
     const { service, processes, answer } = world()
     const compile = async (index: number) => {
       const compiled = service.compile(schemaJob({ index }))
@@ -157,7 +157,7 @@ describe('the service that compiles grammars', () => {
     expect(sent()).toBe(before + 1)
   })
 
-  it('[EGS19] a process whose event loop is stuck ends with its parent all the same', async () => {
+  it('[EGS19] a process whose event loop is stuck ends with its parent', async () => {
     const orphan = new URL('../../../gpu-worker/engine/orphan.ts', import.meta.url)
     const stuck = `const { endWithParent } = await import(${JSON.stringify(orphan)}); endWithParent(); console.log(process.pid); setTimeout(() => { for (;;); }, 50)`
     const program = `const { spawn } = await import('node:child_process')
@@ -174,7 +174,7 @@ describe('the service that compiles grammars', () => {
   })
 })
 
-/** A process that ended and was not collected yet is not alive. */
+/** A zombie process counts as ended. */
 function alive(pid: number): boolean {
   try {
     process.kill(pid, 0)

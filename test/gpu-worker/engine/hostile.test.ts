@@ -1,4 +1,4 @@
-/** Hostile requests against the embedded engine as it is: its processes, its library and the tiny model. */
+/** Hostile requests against the complete embedded engine: its processes, its library and the tiny model. */
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createEmbeddedEngine, type EmbeddedOptions } from '../../../gpu-worker/engine/embedded.ts'
@@ -69,7 +69,7 @@ async function all(run: Run): Promise<EngineEvent[]> {
   return events
 }
 
-/** The longest pause of a plain client that asks again and again until `done`. */
+/** The longest pause in the streams of a plain client that sends requests until `done`. */
 async function longestPause(engine: Engine, done: () => boolean): Promise<number> {
   const plain = await prepare(engine, { ...story, temperature: 1 })
   let longest = 0
@@ -87,17 +87,17 @@ async function until(holds: () => boolean): Promise<void> {
   await expect.poll(holds, { timeout: 30_000, interval: 5 }).toBe(true)
 }
 
-/** The largest schemas that are accepted, each heavy in its own way. */
+/** The largest accepted schemas, each expensive in a different way. */
 const heavy: Record<string, unknown> = {
-  'properties that may all be left out': object(
+  'optional properties only': object(
     many(240, () => string),
     [],
   ),
   'five thousand properties': object(many(5_000, () => string)),
-  'values with one beginning': object({
+  'values with one common prefix': object({
     e: { enum: Array.from({ length: 10_000 }, (_, i) => `${'p'.repeat(20)}${i}`) },
   }),
-  'values with as many beginnings': object({
+  'values without a common prefix': object({
     e: { enum: Array.from({ length: 240 }, (_, i) => String.fromCodePoint(0x4e00 + i)) },
   }),
   'branches that differ late': {
@@ -109,12 +109,12 @@ const heavy: Record<string, unknown> = {
   'one large bound': object({ a: { type: 'string', minLength: 100_000 } }),
 }
 
-describe('a hostile request, beside others', () => {
+describe('a hostile request next to others', () => {
   const { engine } = create()
   beforeAll(() => engine.start())
   afterAll(() => engine.close())
 
-  it('[EGS1] the heaviest schemas that are accepted leave the streams of other clients as they are', async () => {
+  it('[EGS1] the heaviest accepted schemas lengthen the pauses of another client’s stream by less than one second', async () => {
     const alone = await longestPause(engine, stopAfter(500))
     for (const [name, schema] of Object.entries(heavy)) {
       let over = false
@@ -129,7 +129,7 @@ describe('a hostile request, beside others', () => {
     expect(engine.load()).toMatchObject({ running: 0, kvTokens: 0, restartsTotal: 0 })
   }, 60_000)
 
-  it('[EGS2] sampling values beyond what the engine computes give an answer, with a grammar and without', async () => {
+  it('[EGS2] sampling values beyond 32-bit floats give an answer, with and without a grammar', async () => {
     const values = [1e-38, 1e-39, 1e-40, 1.4e-45, 5e-324, 1e-7, 1e-3, 2]
     for (const value of values) {
       for (const extra of [{}, form(object({ a: { enum: ['one', 'two'] } }))]) {
@@ -143,7 +143,7 @@ describe('a hostile request, beside others', () => {
     }
   })
 
-  it('[EGS3] what a schema makes the compiler throw is a refusal of that request, with its place', async () => {
+  it('[EGS3] an exception that a schema causes in the compiler becomes a refusal of that request, with its path', async () => {
     let deep: unknown = string
     for (let level = 0; level < 5_000; level++) deep = { type: 'array', items: deep }
     const refused = async (schema: unknown) => {
@@ -159,7 +159,7 @@ describe('a hostile request, beside others', () => {
     expect(forTool).toMatchObject({ ok: false, code: 'invalid_value', param: 'tools[0].function.parameters' })
   })
 
-  it('[EGS4] a tool whose schema is too much is called with any object', async () => {
+  it('[EGS4] a tool whose schema cannot be enforced is called with any object', async () => {
     const itself = { $ref: '#/$defs/x' }
     const twice = { anyOf: [object({ a: itself, b: string }), object({ a: itself, c: string }), { type: 'null' }] }
     const cases: [Record<string, unknown>, string][] = [
@@ -176,7 +176,7 @@ describe('a hostile request, beside others', () => {
     }
   })
 
-  it('[EGS5] a client that leaves ends the counting of its prompt', async () => {
+  it('[EGS5] counting a prompt ends when its client leaves', async () => {
     const left = new AbortController()
     const long = engine.prepare(
       chatOf({ messages: [{ role: 'user', content: 'word '.repeat(1_000_000) }] }),
@@ -191,7 +191,7 @@ describe('a hostile request, beside others', () => {
     expect((await all(begin(engine, await prepare(engine, story)))).at(-1)?.kind).toBe('end')
   })
 
-  it('[EGS26] a prompt beyond four contexts is refused without being counted to its end', async () => {
+  it('[EGS26] a prompt of more than four contexts is refused before all of it is counted', async () => {
     const refused = async (words: number) => {
       const messages = [{ role: 'user', content: 'word '.repeat(words) }]
       const before = performance.now()
@@ -209,7 +209,7 @@ describe('a hostile request, beside others', () => {
     expect(ms).toBeLessThan(5_000)
   })
 
-  it('[EGS6] text without a seam, runs of spaces and nested arguments take linear time to prepare', async () => {
+  it('[EGS6] text without word boundaries, runs of spaces and nested arguments take linear time to prepare', async () => {
     const spaces = `${' '.repeat(300_000)}x`
     const bodies = [
       { messages: [{ role: 'user', content: 'a'.repeat(1_000_000) }] },
@@ -240,7 +240,7 @@ describe('a hostile request, beside others', () => {
 })
 
 describe('the watchdog of the engine process', () => {
-  it('[EGS7] a child that hangs is ended; what it prepared and bound runs are refused, plain runs fail', async () => {
+  it('[EGS7] a child that hangs is killed; preparations and runs with a grammar are refused, plain runs fail', async () => {
     const { engine, children, lines } = create({ times: { silentMs: 1_500 } })
     await engine.start()
     const prepared = await prepare(engine, { ...story, temperature: 1 })
@@ -260,22 +260,22 @@ describe('the watchdog of the engine process', () => {
     expect(plainEnd).toBeInstanceOf(EngineFailure)
     expect(boundEnd).toBeInstanceOf(EngineRefused)
     expect(boundEnd).toMatchObject({ afterTokens: true, refusal: { code: 'preparation_failed' } })
-    expect(lines.join('\n')).toMatch(/the child was silent for \d(\.\d)? s and was ended/)
-    expect(engine.reason).toMatch(/was silent for .* and was ended/)
+    expect(lines.join('\n')).toMatch(/the child was silent for \d(\.\d)? s and was killed/)
+    expect(engine.reason).toMatch(/was silent for .* and was killed/)
     await until(() => engine.state === 'ready')
     expect((await all(begin(engine, await prepare(engine, story)))).at(-1)?.kind).toBe('end')
     await engine.close()
   }, 60_000)
 
-  it('[EGS8] a child above its memory limit is ended, with both sizes in the log', async () => {
+  it('[EGS8] a child above its memory limit is killed, with both sizes in the log', async () => {
     const { engine, lines } = create({ memoryBytesMax: 30_000_000 })
     const started = engine.start()
-    await expect(started).rejects.toThrow(/used \d+ MB, more than its limit of 30 MB, and was ended/)
-    expect(lines.join('\n')).toMatch(/the child used \d+ MB, more than its limit of 30 MB, and was ended/)
+    await expect(started).rejects.toThrow(/used \d+ MB, more than its limit of 30 MB, and was killed/)
+    expect(lines.join('\n')).toMatch(/the child used \d+ MB, more than its limit of 30 MB, and was killed/)
     await engine.close()
   })
 
-  it('[EGS9] a preparation that takes too long is refused, and another engine is not to try it', async () => {
+  it('[EGS9] a preparation that takes too long is refused, and must not be retried on another engine', async () => {
     const { engine } = create({ times: { prepareMs: 100 } })
     await engine.start()
     const slow = await engine.prepare(

@@ -1,4 +1,4 @@
-/** An engine elsewhere that is lost while it counts a prompt: a server between the HTTP engine and a scripted one. */
+/** An attached engine that fails while it counts a prompt: a proxy between the HTTP engine and a scripted one. */
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -14,18 +14,18 @@ import { chatOf } from './prompt.ts'
 
 type Counting = 'answers' | 'hangs' | 'dies'
 
-describe('an engine elsewhere, while it counts a prompt', () => {
+describe('an attached engine while it counts a prompt', () => {
   let at: EngineAt
-  let between: Server
+  let proxy: Server
   let engine: Engine
   let counting: Counting = 'answers'
-  let asked = 0
+  let counts = 0
 
   beforeAll(async () => {
     at = await startEngineProcess()
-    between = createServer(async (request, response) => {
+    proxy = createServer(async (request, response) => {
       const isCount = request.url === '/v1/chat/completions/input_tokens'
-      if (isCount) asked++
+      if (isCount) counts++
       if (isCount && counting === 'hangs') return
       if (isCount && counting === 'dies') return void request.socket.destroy()
       const parts: Buffer[] = []
@@ -39,8 +39,8 @@ describe('an engine elsewhere, while it counts a prompt', () => {
       response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? 'text/plain' })
       response.end(Buffer.from(await answer.arrayBuffer()))
     })
-    await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve))
-    const url = `http://127.0.0.1:${(between.address() as AddressInfo).port}`
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
     engine = createHttpEngine({
       backend: findBackend('llama-cpp') as HttpBackend,
       ...{ url, apiKey: null, start: attach, rules: attachedRules('llama-cpp', url) },
@@ -53,15 +53,15 @@ describe('an engine elsewhere, while it counts a prompt', () => {
   })
   afterAll(async () => {
     await engine.close()
-    between.closeAllConnections()
-    between.close()
+    proxy.closeAllConnections()
+    proxy.close()
     await at.stop()
   })
 
   const prepare = (signal?: AbortSignal) =>
     engine.prepare(chatOf({ messages: [{ role: 'user', content: 'one two' }] }), 'none', signal)
 
-  it('[EGS17] a count that the engine breaks off, or that takes too long, is refused and not to be tried elsewhere', async () => {
+  it('[EGS17] a count that the engine breaks off, or that takes too long, is refused and must not be retried elsewhere', async () => {
     counting = 'answers'
     expect(await prepare()).toMatchObject({ ok: true, promptTokens: 2 })
     counting = 'dies'
@@ -74,19 +74,19 @@ describe('an engine elsewhere, while it counts a prompt', () => {
     })
   })
 
-  it('[EGS17] a client that leaves ends the count at the engine', async () => {
+  it('[EGS17] the count ends when its client leaves', async () => {
     counting = 'hangs'
     const left = new AbortController()
-    const before = asked
+    const before = counts
     const counted = prepare(left.signal)
-    await expect.poll(() => asked).toBeGreaterThan(before)
+    await expect.poll(() => counts).toBeGreaterThan(before)
     left.abort()
     expect(await counted).toMatchObject({ ok: false, code: 'client_left' })
   })
 
-  it('[EGS17] an engine that is not there has seen nothing of the request: another may try it', async () => {
-    between.closeAllConnections()
-    await new Promise((resolve) => between.close(resolve))
+  it('[EGS17] an unreachable engine has not seen the request, so another engine may try it', async () => {
+    proxy.closeAllConnections()
+    await new Promise((resolve) => proxy.close(resolve))
     await expect(prepare()).rejects.toThrow(EngineFailure)
   })
 })

@@ -1,4 +1,4 @@
-/** The HTTP engine over a real process that follows a script, through llama-server's adapter. */
+/** The HTTP engine with a real scripted process, through llama-server's adapter. */
 import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { HttpBackend } from '../../../backends/contract/backend.ts'
@@ -29,7 +29,7 @@ const plain: Partial<Script> = {
   ...{ boundless: false, contextTokens: 4_096, lingerMs: 0 },
 }
 const six = { messages: [{ role: 'user', content: 'one two three four five six' }] }
-const made: Engine[] = []
+const engines: Engine[] = []
 let lines: string[] = []
 
 async function connect(at: { url: string }, options: Partial<HttpEngineOptions> = {}): Promise<Engine> {
@@ -41,7 +41,7 @@ async function connect(at: { url: string }, options: Partial<HttpEngineOptions> 
     log: (line) => lines.push(line),
     ...options,
   })
-  made.push(engine)
+  engines.push(engine)
   await engine.start()
   return engine
 }
@@ -78,9 +78,9 @@ describe('an engine over HTTP', () => {
     lines = []
     engine = await connect(at, { runTimes: { silentMs: 250 } })
   })
-  afterEach(() => Promise.all(made.splice(0).map((each) => each.close())))
+  afterEach(() => Promise.all(engines.splice(0).map((each) => each.close())))
 
-  it('[HTE1] it is described as it says, counts a prompt before anything runs, and answers with channels and counts', async () => {
+  it('[HTE1] the engine reports its model and context, counts a prompt before it runs, and separates the channels', async () => {
     expect(engine.description).toMatchObject({ engine: 'llama-cpp', modelName: 'script', contextTokens: 4_096 })
     const before = (await at.seen()).chats.length
     const prepared = await prepare(engine)
@@ -97,7 +97,7 @@ describe('an engine over HTTP', () => {
     expect(engine.load()).toMatchObject({ running: 0, kvTokens: 0, promptTokensTotal: 6, outputTokensTotal: 5 })
   })
 
-  it('[HTE2] a prompt that does not fit is refused with its exact count, and asks nothing of the engine', async () => {
+  it('[HTE2] a prompt that exceeds the context is refused with its exact count, and an image without vision is refused', async () => {
     const small = await connect(at, { contextTokens: 6 })
     expect(await small.prepare(chatOf(six), 'none')).toMatchObject({ code: 'context_length_exceeded', promptTokens: 6 })
     expect(
@@ -117,7 +117,7 @@ describe('an engine over HTTP', () => {
     })
   })
 
-  it('[HTE3] an abort closes the connection, the engine stops within a token, and what it had made is counted', async () => {
+  it('[HTE3] an abort closes the connection, the engine stops within two tokens, and the generated tokens are counted', async () => {
     await at.say({ tokens: 1_000, tokenMs: 5 })
     const left = new AbortController()
     const run = begin(engine, await prepare(engine), { outputTokensMax: 900 }, left.signal)
@@ -138,7 +138,7 @@ describe('an engine over HTTP', () => {
     expect([run.counts.promptTokens, run.estimated, engine.load().running]).toEqual([6, false, 0])
   })
 
-  it('[HTE4] an abort before the first byte ends at once, and nothing is claimed to be computed', async () => {
+  it('[HTE4] an abort before the first byte ends the run at once with zero output tokens', async () => {
     await at.say({ tokens: 10, tokenMs: 60_000 })
     const left = new AbortController()
     const run = begin(engine, await prepare(engine), {}, left.signal)
@@ -166,7 +166,7 @@ describe('an engine over HTTP', () => {
     ['error-event', /reported an error/],
     ['stall', /fell silent in mid-answer/],
   ] as const)(
-    '[HTE5] an answer that breaks off (%s) fails its run, counted to there, and no other',
+    '[HTE5] an answer that breaks off (%s) fails its own run with the counts reached, and no other run',
     async (kind, why) => {
       await at.say({ tokens: 8, fault: { after: 3, kind } })
       const broken = begin(engine, await prepare(engine))
@@ -191,17 +191,20 @@ describe('an engine over HTTP', () => {
     ['no usage at all', 'none', { promptTokens: 6, outputTokens: 5 }],
     ['a longer prompt', { prompt_tokens: 600 }, { promptTokens: 6, outputTokens: 5 }],
     ['a shorter prompt', { prompt_tokens: 1 }, { promptTokens: 6, outputTokens: 5 }],
-    ['less output than there was', { completion_tokens: 1 }, { promptTokens: 6, outputTokens: 5 }],
-    ['more output than it may', { completion_tokens: 9_999 }, { promptTokens: 6, outputTokens: 5 }],
-  ] as const)('[HTE6] an engine that says %s is not believed, and the count is marked', async (_, usage, counts) => {
-    await at.say({ usage })
-    const run = begin(engine, await prepare(engine))
-    await all(run)
-    expect(run.counts).toMatchObject(counts)
-    expect(run.estimated).toBe(true)
-  })
+    ['less output than it sent', { completion_tokens: 1 }, { promptTokens: 6, outputTokens: 5 }],
+    ['more output than the bound', { completion_tokens: 9_999 }, { promptTokens: 6, outputTokens: 5 }],
+  ] as const)(
+    '[HTE6] an engine that reports %s is overruled, and the count is marked as estimated',
+    async (_, usage, counts) => {
+      await at.say({ usage })
+      const run = begin(engine, await prepare(engine))
+      await all(run)
+      expect(run.counts).toMatchObject(counts)
+      expect(run.estimated).toBe(true)
+    },
+  )
 
-  it('[HTE7] an engine that passes its bound is cut off there', async () => {
+  it('[HTE7] an engine that exceeds the output bound is cut off at the bound', async () => {
     await at.say({ boundless: true, tokens: 500 })
     const run = begin(engine, await prepare(engine), { outputTokensMax: 7 })
     const events = await all(run)
@@ -217,7 +220,7 @@ describe('an engine over HTTP', () => {
     ).toBe(0)
   })
 
-  it('[HTE8] a refusal is the request’s or the engine’s, and comes before anything else', async () => {
+  it('[HTE8] a refusal is attributed to the request or to the engine, before any token is counted', async () => {
     const prepared = await prepare(engine)
     const error = { message: 'grammar is too large', type: 'invalid_request_error', code: 400 }
     await at.say({ refusal: { status: 400, body: { error } } })
@@ -230,7 +233,7 @@ describe('an engine over HTTP', () => {
     expect(refused.counts).toEqual({ promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 })
   })
 
-  it('[HTE9] each tenant’s prefixes are its own, unless all are one tenant’s', async () => {
+  it('[HTE9] the prefix cache is separate for each tenant, unless all requests share one salt', async () => {
     await all(begin(engine, await prepare(engine)))
     const shared = await connect(at, { saltOf: () => '' })
     await all(begin(shared, await prepare(shared)))
@@ -238,7 +241,7 @@ describe('an engine over HTTP', () => {
     expect(bodies).toEqual([false, true])
   })
 
-  it('[HTE10] a connection serves one answer after the other', async () => {
+  it('[HTE10] one connection serves one answer after another', async () => {
     await at.say({ lingerMs: 10 })
     await all(begin(engine, await prepare(engine)))
     const before = (await at.seen()).connections
@@ -246,14 +249,14 @@ describe('an engine over HTTP', () => {
       await new Promise((resolve) => setTimeout(resolve, 50))
       await all(begin(engine, await prepare(engine)))
     }
-    // What this test asks itself has a connection too, and so may a health check.
+    // The test's own requests use a connection too, and so may a health check.
     expect((await at.seen()).connections - before).toBeLessThanOrEqual(3)
   })
 
-  it('[HTE11] what is not the engine that was named is refused, and what holds less says so', async () => {
+  it('[HTE11] an endpoint that is not the named engine is refused, and an engine with less capacity logs a warning', async () => {
     const other = { ...llama, title: 'another engine', attach: { calls: [], read: () => undefined } }
     await expect(connect(at, { backend: other })).rejects.toThrow(
-      'cannot be used: what answers is not another engine: correct TRAMONTANE_BACKEND.',
+      'cannot be used: the endpoint is not another engine. Set TRAMONTANE_BACKEND to the engine that runs there.',
     )
     const attached = { version: '1', model: 'm', contextTokens: 512, slotsMax: 2, capabilities: llama.capabilities }
     const fault = { trait: null, message: 'version 1 breaks thinking: take 2' }
@@ -265,7 +268,7 @@ describe('an engine over HTTP', () => {
     const degraded = await connect(at, { backend: faulty('degraded') })
     expect(degraded.description).toMatchObject({ contextTokens: 512, slotsMax: 2 })
     expect(lines).toContain('engine: version 1 breaks thinking: take 2')
-    expect(lines).toContain('engine: it has room for 512 tokens a request, not for 4096')
+    expect(lines).toContain('engine: its context is 512 tokens per request, less than the configured 4096')
   })
 })
 
@@ -276,9 +279,9 @@ describe('vLLM over HTTP', () => {
     at = await startEngineProcess({ dialect: 'vllm', version: '0.32.0', thinking: 2 })
   })
   afterAll(() => at.stop())
-  afterEach(() => Promise.all(made.splice(0).map((each) => each.close())))
+  afterEach(() => Promise.all(engines.splice(0).map((each) => each.close())))
 
-  it('[HTE14] what a request needs reaches the engine in its own words: bound, effort, salt, priority the right way round', async () => {
+  it('[HTE14] bound, effort, salt and priority reach vLLM in its own fields, with the lower priority number first', async () => {
     const engine = await connect(at, { backend: vllm, enables: { priority: true } })
     expect(engine.description).toMatchObject({ engine: 'vllm', version: '0.32.0' })
     const run = begin(engine, await prepare(engine), {
@@ -296,18 +299,18 @@ describe('vLLM over HTTP', () => {
     })
   })
 
-  it('[HTE15] a version that is known to be broken for the model is refused with the reason', async () => {
+  it('[HTE15] a vLLM version that is broken for the model is refused with the reason', async () => {
     await at.say({ version: '0.19.1' })
     await expect(connect(at, { backend: vllm })).rejects.toThrow(/vLLM 0\.19\.1 .* use 0\.20 or newer\.$/)
     await at.say({ version: `0.32.0+${'x'.repeat(200)}` })
     const { state, description } = await connect(at, { backend: vllm })
-    // A receipt has room for 64 characters of it.
+    // A receipt limits the engine's name and version to 64 characters.
     expect([state, description.version.length]).toEqual(['ready', 40])
   })
 })
 
 describe('an engine over HTTP, launched', () => {
-  it('[HTE12] it crashes under load: every run fails with the reason, the next process serves the next', async () => {
+  it('[HTE12] a crash under load fails every run with a reason, and the next process serves the next request', async () => {
     const port = await freePort()
     const at = engineAt(port)
     const script: Partial<Script> = { tokens: 1_000, tokenMs: 2 }
@@ -320,7 +323,7 @@ describe('an engine over HTTP, launched', () => {
     const runs = Array.from({ length: 8 }, () => begin(engine, prepared, { outputTokensMax: 1_000 }))
     const ends = runs.map((run) =>
       all(run).then(
-        () => 'whole',
+        () => 'complete',
         (error: unknown) => error,
       ),
     )
@@ -360,17 +363,17 @@ describe('plausible', () => {
     outputTokensMax: fc.integer({ min: 1, max: 100 }),
   })
 
-  it('[HTE13] whatever an engine tells, parts are no more than their wholes, output is what was seen at least, and a change is marked', () => {
+  it('[HTE13] accepted counts never have a part above its total or output below the received tokens, and a change is marked', () => {
     fc.assert(
-      fc.property(counts, seen, (told, witnessed) => {
-        const { counts: taken, doubtful } = plausible(told, witnessed)
-        expect(taken.cachedTokens).toBeLessThanOrEqual(taken.promptTokens)
-        expect(taken.reasoningTokens).toBeLessThanOrEqual(taken.outputTokens)
-        expect(taken.outputTokens).toBeGreaterThanOrEqual(witnessed.deltas)
-        expect(taken.outputTokens).toBeLessThanOrEqual(Math.max(witnessed.deltas, witnessed.outputTokensMax))
-        expect(taken.promptTokens).toBeLessThanOrEqual(witnessed.promptTokens)
-        if (witnessed.promptCounted) expect(taken.promptTokens).toBe(witnessed.promptTokens)
-        expect(doubtful).toBe(JSON.stringify(taken) !== JSON.stringify(told))
+      fc.property(counts, seen, (reported, witnessed) => {
+        const { counts: accepted, doubtful } = plausible(reported, witnessed)
+        expect(accepted.cachedTokens).toBeLessThanOrEqual(accepted.promptTokens)
+        expect(accepted.reasoningTokens).toBeLessThanOrEqual(accepted.outputTokens)
+        expect(accepted.outputTokens).toBeGreaterThanOrEqual(witnessed.deltas)
+        expect(accepted.outputTokens).toBeLessThanOrEqual(Math.max(witnessed.deltas, witnessed.outputTokensMax))
+        expect(accepted.promptTokens).toBeLessThanOrEqual(witnessed.promptTokens)
+        if (witnessed.promptCounted) expect(accepted.promptTokens).toBe(witnessed.promptTokens)
+        expect(doubtful).toBe(JSON.stringify(accepted) !== JSON.stringify(reported))
       }),
     )
   })

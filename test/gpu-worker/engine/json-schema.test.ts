@@ -5,7 +5,7 @@ import { compileGrammars, formatJob } from '../../../gpu-worker/engine/grammar.t
 import { compileSchema, formatRules, jsonRules } from '../../../gpu-worker/engine/json-schema.ts'
 import { dumps } from '../../../gpu-worker/engine/python-json.ts'
 
-/** The judge is the library's own grammar reader, without a model. */
+/** Texts are checked with the library's own grammar reader, without a model. */
 const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.disabled, progressLogs: false })
 
 function contentGrammar(format: { kind: 'json_schema'; name: string; schema: Record<string, unknown> }) {
@@ -66,7 +66,7 @@ const cases: Record<string, Case> = {
     accepts: ['{}', '{"x": 1, "y": -2}'],
     rejects: ['{"x": "1"}', '{"x": 1.5}'],
   },
-  'a required property that is not described is any value': {
+  'a required property without a schema accepts any value': {
     schema: { type: 'object', required: ['x'] },
     accepts: ['{"x": [1, {"y": null}]}'],
     rejects: ['{}'],
@@ -91,7 +91,7 @@ const cases: Record<string, Case> = {
     accepts: ['{"d":"2026-11-24","t":"2026-11-24T09:05:00Z"}'],
     rejects: ['{"d":"2026-13-24","t":"2026-11-24T09:05:00Z"}', '{"d":"2026-11-24","t":"today"}'],
   },
-  'whole numbers and their bounds': {
+  'integers and their bounds': {
     schema: object({ n: { type: 'integer', minimum: -5, exclusiveMaximum: 120 } }),
     accepts: ['{"n":-5}', '{"n":0}', '{"n":9}', '{"n":10}', '{"n":99}', '{"n":119}'],
     rejects: ['{"n":-6}', '{"n":120}', '{"n":1000}', '{"n":01}', '{"n":1.0}'],
@@ -101,7 +101,7 @@ const cases: Record<string, Case> = {
     accepts: ['{"c":{"k": [1, "x\\"y"]},"e":"two"}', '{"c":{"k": [1, "x\\"y"]},"e":null}'],
     rejects: ['{"c":{},"e":1}', '{"c":{"k": [1, "x\\"y"]},"e":true}'],
   },
-  'one of several, with what holds for all of them': {
+  'anyOf with different types': {
     schema: object({
       v: { anyOf: [string, { type: 'integer', maximum: 3, minimum: 0 }, { type: 'null' }] },
       w: { type: ['boolean', 'null'] },
@@ -109,7 +109,7 @@ const cases: Record<string, Case> = {
     accepts: ['{"v":"x","w":null}', '{"v":2,"w":true}', '{"v":null,"w":false}'],
     rejects: ['{"v":true,"w":null}', '{"v":7,"w":null}', '{"v":"x","w":1}'],
   },
-  'all of several': {
+  allOf: {
     schema: { allOf: [object({ a: string }), { type: 'object', properties: { b: string }, required: ['b'] }] },
     accepts: ['{"a":"","b":""}'],
     rejects: ['{"a":""}'],
@@ -138,7 +138,7 @@ describe('json schema', () => {
     })
   }
 
-  it('[ENG11] a keyword that cannot be enforced is refused by name and place', () => {
+  it('[ENG11] a keyword that cannot be enforced is refused with its name and path', () => {
     const refused = (schema: Record<string, unknown>) => refusal(schema)?.message
     expect(refused(object({ p: { type: 'string', pattern: '^a+$' } }))).toMatch(/"pattern" at #\/properties\/p/)
     expect(refused(object({ n: { minimum: 0.5 } }))).toMatch(/"minimum" at #\/properties\/n/)
@@ -147,7 +147,7 @@ describe('json schema', () => {
     expect(refused({ $ref: 'https://example.com/schema.json' })).toMatch(/"\$ref".*outside/)
     expect(refused({ $ref: '#/nowhere' })).toMatch(/points to nothing/)
     expect(refused({ type: 'object', not: { required: ['a'] } })).toMatch(/"not"/)
-    expect(refused({ type: 'text' })).toMatch(/no JSON type/)
+    expect(refused({ type: 'text' })).toMatch(/not a JSON type/)
     expect(refusal({ not: {} })).toMatchObject({
       ok: false,
       code: 'invalid_value',
@@ -155,7 +155,7 @@ describe('json schema', () => {
     })
   })
 
-  it('[ENG12] a tool’s schema is kept as far as it can be, and never refused', () => {
+  it('[ENG12] a tool’s schema is enforced as far as possible, and never refused', () => {
     const schema = object({ p: { type: 'string', pattern: '^a+$' }, n: { type: 'number', minimum: 0.5 } }, ['p'])
     const compiled = compileSchema(schema, 'root', false)
     if (!compiled.ok) throw new Error(compiled.reason)
@@ -164,14 +164,14 @@ describe('json schema', () => {
     expect(accepted('{"n": 1}')).toBe(false)
   })
 
-  it('[ENG11] a schema that would be endless or huge is refused, not compiled', () => {
+  it('[ENG11] an endless or very large schema is refused', () => {
     expect(refusal({ $ref: '#' })).toBeDefined()
     let deep: Record<string, unknown> = string
     for (let level = 0; level < 100; level++) deep = object({ a: deep })
     expect(refusal(deep)?.message).toMatch(/nested/)
     const wide = object(Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [`p${index}`, string])))
     expect(refusal(wide)?.message).toMatch(/more than 524,288 bytes/)
-    // Each level names the next twice, beside something that holds for both: 2^40 branches if followed blindly.
+    // Each level refers to the next twice, with a shared keyword: 2^40 branches if all are expanded.
     const levels = Array.from({ length: 40 }, (_, level) => {
       const next = { $ref: `#/$defs/d${level + 1}` }
       return [`d${level}`, { minLength: 0, anyOf: [next, next] }]
@@ -180,7 +180,7 @@ describe('json schema', () => {
     expect(refusal({ ...object({ a: { $ref: '#/$defs/d0' } }), $defs })?.message).toMatch(/too large|nested/)
   })
 
-  it('[ENG11] what the schema allows in its order, the grammar accepts', () => {
+  it('[ENG11] the grammar accepts every value of the schema with its properties in order', () => {
     type Pair = { schema: Record<string, unknown>; value: unknown }
     const { pair } = fc.letrec<{ pair: Pair }>((tie) => ({
       pair: fc.oneof(
@@ -200,7 +200,7 @@ describe('json schema', () => {
             fc.tuple(
               fc.string({ minLength: 1, maxLength: 5 }),
               tie('pair'),
-              fc.constantFrom('wanted', 'there', 'absent'),
+              fc.constantFrom('required', 'present', 'absent'),
             ),
             {
               maxLength: 4,
@@ -210,7 +210,7 @@ describe('json schema', () => {
           .map((members) => ({
             schema: object(
               Object.fromEntries(members.map(([key, [, { schema }]]) => [key, schema])),
-              members.filter(([, member]) => member[2] === 'wanted').map(([key]) => key),
+              members.filter(([, member]) => member[2] === 'required').map(([key]) => key),
             ),
             value: Object.fromEntries(
               members.filter(([, member]) => member[2] !== 'absent').map(([key, [, { value }]]) => [key, value]),

@@ -32,7 +32,7 @@ function playBy(rules: LifeRules, ...events: LifeEvent[]): { life: EngineLife; e
 const kinds = (effects: LifeEffect[]) => effects.map(({ kind }) => kind)
 
 describe('lifecycle', () => {
-  it('[ENG15] a death fails the open runs and starts the engine again', () => {
+  it('[ENG15] a death fails the open runs and restarts the engine', () => {
     const { life, effects } = play(loaded, killed)
     expect(life.kind).toBe('restarting')
     expect(effects).toEqual([
@@ -42,7 +42,7 @@ describe('lifecycle', () => {
     expect(play(loaded, killed, loaded).life.kind).toBe('ready')
   })
 
-  it('[ENG15] deaths in a row wait longer and longer, up to ten seconds; finished requests forget them', () => {
+  it('[ENG15] the delay doubles with each death in a row up to ten seconds, and finished requests reset it', () => {
     const waits: number[] = []
     let life = play(loaded).life
     for (let death = 0; death < 9; death++) {
@@ -55,13 +55,13 @@ describe('lifecycle', () => {
     expect(live(life, killed, file).effects).toContainEqual({ kind: 'spawn', afterMs: 100 })
   })
 
-  it('[ENG16] a file that ends the engine twice while loading is refused by name', () => {
+  it('[ENG16] a file that ends the engine twice while it loads is refused with its path', () => {
     expect(play(aborted).life.kind).toBe('starting')
     const { life, effects } = play(aborted, aborted134)
     expect(life).toEqual({
       kind: 'failed',
       reason:
-        'The model file m.gguf is refused: it ended the engine 2 times, last while it was loaded (exit code 134).',
+        'The model file m.gguf is refused: the engine ended 2 times with it, last while it loaded (exit code 134).',
     })
     expect(kinds(effects)).toEqual(['kill', 'failRuns', 'startFailed'])
   })
@@ -71,23 +71,23 @@ describe('lifecycle', () => {
     expect(play(loaded, aborted, aborted).life.kind).toBe('failed')
   })
 
-  it('[ENG16] a file that has shown that it works is not refused for later aborts', () => {
+  it('[ENG16] a file is not refused for aborts after three finished requests', () => {
     const proven = [loaded, finished, finished, finished]
     expect(play(...proven, aborted, loaded, aborted).life.kind).toBe('restarting')
     expect(play(...proven, aborted, ...proven, aborted, ...proven, aborted).life.kind).toBe('restarting')
   })
 
-  it('[ENG16] being killed from outside is not the file’s fault', () => {
+  it('[ENG16] a kill signal from outside does not count against the file', () => {
     expect(play(loaded, killed, loaded, killed, loaded, killed).life.kind).toBe('restarting')
   })
 
-  it('[ENG14] what the library refuses is refused at once', () => {
+  it('[ENG14] a file that the library refuses is refused at once', () => {
     const { life, effects } = play({ kind: 'refused', reason: 'unknown quantization' })
     expect(life).toEqual({ kind: 'failed', reason: 'The model file m.gguf cannot be served: unknown quantization.' })
     expect(kinds(effects)).toContain('startFailed')
   })
 
-  it('[ENG15] after close nothing starts again', () => {
+  it('[ENG15] nothing starts after the engine was closed', () => {
     const closed = play(loaded, { kind: 'close' })
     expect(kinds(closed.effects)).toEqual(['kill', 'failRuns'])
     expect(live(closed.life, killed, file)).toEqual({ life: { kind: 'closed' }, effects: [] })
@@ -95,26 +95,26 @@ describe('lifecycle', () => {
 
   const stalled: LifeEvent = { kind: 'stalled', reason: 'did not answer 3 health checks in a row' }
 
-  it('[SUP1] one that falls silent is ended, its runs fail, and another is started only when it has ended', () => {
+  it('[SUP1] an engine that stops answering is ended and its runs fail, and another one starts only after it has ended', () => {
     const ending = playBy(launched, loaded, stalled)
     expect(ending.effects).toEqual([
       { kind: 'failRuns', reason: 'the engine did not answer 3 health checks in a row' },
       { kind: 'kill' },
     ])
     expect(stateOf(ending.life)).toBe('restarting')
-    // What it still says does not bring it back, and it is not ended twice.
+    // Later messages do not revive it, and it is not ended twice.
     for (const event of [loaded, stalled, finished]) expect(live(ending.life, event, launched).life).toBe(ending.life)
     const ended = live(ending.life, killed, launched)
     expect(ended.life.kind).toBe('restarting')
     expect(ended.effects).toContainEqual({ kind: 'spawn', afterMs: 500 })
   })
 
-  it('[SUP2] one that was never ready is given up after two attempts, one that worked after five in a row, with its last words', () => {
+  it('[SUP2] an engine that was never ready is given up after two attempts, one that worked after five failures in a row', () => {
     const { life, effects } = playBy(launched, killed, stalled, killed)
     expect(life).toEqual({
       kind: 'failed',
       reason:
-        'The engine vllm is given up: it ended 2 times, last while it was loaded (did not answer 3 health checks in a row); it said: CUDA out of memory.',
+        'The engine vllm ended 2 times, last while it loaded (did not answer 3 health checks in a row), and is not restarted. Its output: CUDA out of memory.',
     })
     expect(kinds(effects)).toEqual(['kill', 'startFailed'])
     const worked = [loaded, killed, killed, killed, killed, killed]
@@ -122,12 +122,12 @@ describe('lifecycle', () => {
     expect(playBy(launched, ...worked, killed).life.kind).toBe('failed')
   })
 
-  it('[SUP3] one that is attached must be there at the start, and may be away afterwards for as long as it likes', () => {
+  it('[SUP3] an attached engine must answer at the start, and may be absent afterwards for any time', () => {
     const away: LifeEvent[] = [{ kind: 'stalled', reason: 'did not answer within 10 s' }, killed]
     expect(playBy(attached, ...away).life).toEqual({
       kind: 'failed',
       reason:
-        'The engine vllm at http://127.0.0.1:8000 did not answer within 10 s: start it first, or correct TRAMONTANE_ENGINE_URL.',
+        'The engine vllm at http://127.0.0.1:8000 did not answer within 10 s. Start it first, or correct TRAMONTANE_ENGINE_URL.',
     })
     const long = Array.from({ length: 50 }, () => away).flat()
     const { life, effects } = playBy(attached, loaded, ...long)
@@ -136,20 +136,20 @@ describe('lifecycle', () => {
     expect(live(life, loaded, attached).life.kind).toBe('ready')
   })
 
-  it('[SUP4] a restart that was asked for blames nobody and waits for nothing', () => {
+  it('[SUP4] a requested restart counts as no failure and has no delay', () => {
     const { life, effects } = playBy(launched, loaded, { kind: 'restart' }, killed)
     expect(life).toEqual({ kind: 'restarting', earlyDeaths: 0, deaths: 0 })
     expect(effects).toEqual([{ kind: 'spawn', afterMs: 0 }])
   })
 
-  it('[SUP5] whatever happens, in whatever order: nothing is started beside what lives, nor after the end', () => {
+  it('[SUP5] in any sequence of events no engine starts while another one lives, and none starts after the end', () => {
     const events: LifeEvent[] = [
       ...[loaded, finished, killed, aborted, stalled],
       ...([{ kind: 'restart' }, { kind: 'refused', reason: 'too old' }, { kind: 'close' }] as LifeEvent[]),
     ]
     fc.assert(
       fc.property(fc.constantFrom(file, launched, attached), fc.array(fc.nat(events.length * 20)), (rules, picks) => {
-        // The shell's side of it: a process that was killed exits, one that is there may exit by itself.
+        // The shell's behaviour: a killed process exits, and a running one may exit by itself.
         let { life } = initial
         let [living, over, started] = [true, false, 0]
         for (const pick of picks) {

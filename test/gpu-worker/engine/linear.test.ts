@@ -1,4 +1,4 @@
-/** What the worker does with text, in time that grows with the text and not with its square. */
+/** Text processing in linear time. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { trimmedEnd } from '../../../backends/model/trim-end.ts'
@@ -14,7 +14,7 @@ function msOf(work: () => unknown): number {
 }
 
 describe('text', () => {
-  it('[EGS21] four times the text takes about four times as long, not sixteen times', () => {
+  it('[EGS21] processing four times the text takes about four times as long', () => {
     const jobs: Record<string, (count: number) => unknown> = {
       'cut one letter': (count) => [...cutText('a'.repeat(count))],
       'cut one character': (count) => [...cutText('漢'.repeat(count))],
@@ -32,7 +32,7 @@ describe('text', () => {
     }
   })
 
-  it('[EGS21] spelling arguments again changes white space and escapes only, and takes any size', () => {
+  it('[EGS21] respacing arguments changes only white space and escapes, at any size', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.constantFrom(0, 2, '\t'), (value, indent) => {
         const text = JSON.stringify(value, null, indent) ?? 'null'
@@ -46,7 +46,7 @@ describe('text', () => {
     expect(respace(`"${'a'.repeat(30_000_000)}"`)).toHaveLength(30_000_002)
   })
 
-  it('[EGS21] stop strings are found as by looking at each place, however the text is cut', () => {
+  it('[EGS21] the stop string search equals a naive search for any split of the text', () => {
     const letters = fc.string({ unit: fc.constantFrom('a', 'b', '\ud83d', '\ude00'), minLength: 1, maxLength: 5 })
     fc.assert(
       fc.property(fc.array(letters, { maxLength: 4 }), fc.array(letters, { maxLength: 12 }), (stop, parts) => {
@@ -57,15 +57,15 @@ describe('text', () => {
         const first = Math.min(...ends.map(({ end }) => end))
         const expected = ends.filter(({ end }) => end === first).sort((a, b) => b.each.length - a.each.length)[0]
         const search = createStopSearch(stop)
-        const told = parts.map((part) => search.push(part)).join('')
+        const sent = parts.map((part) => search.push(part)).join('')
         expect(search.which).toBe(expected?.each)
-        expect(told + search.flush()).toBe(expected ? text.slice(0, expected.end - expected.each.length) : text)
+        expect(sent + search.flush()).toBe(expected ? text.slice(0, expected.end - expected.each.length) : text)
       }),
       { numRuns: 2_000, seed: 3 },
     )
   })
 
-  it('[EGS21] the worst stop strings cost little per token', () => {
+  it('[EGS21] the worst stop strings take less than 0.2 ms per token', () => {
     const stop = Array.from({ length: 16 }, (_, index) => `${'a'.repeat(239 + index)}b`)
     const search = createStopSearch(stop)
     const ms = msOf(() => {
@@ -74,7 +74,7 @@ describe('text', () => {
     expect(ms / 10_000).toBeLessThan(0.2)
   })
 
-  it('[EGS21] a long prompt goes to the engine process in parts, cut as they are asked for', () => {
+  it('[EGS21] a long prompt is split into parts lazily', () => {
     let read = 0
     function* pieces() {
       for (let index = 0; index < 100; index++) {
@@ -89,8 +89,8 @@ describe('text', () => {
   })
 })
 
-describe('what an engine prints', () => {
-  it('[EGS22] a grammar that is dumped line by line is one line without a word of the client', () => {
+describe('an engine’s output in the log', () => {
+  it('[EGS22] a dumped grammar becomes one line without text from the client', () => {
     const lines: string[] = []
     const log = new LogLines(
       (line) => lines.push(line),
@@ -104,7 +104,7 @@ describe('what an engine prints', () => {
     expect(lines).toEqual(['the library refused a grammar', 'GGML_ASSERT(x) failed'])
   })
 
-  it('[EGS22] lines are printable, short and at most a hundred a second; what was left out is counted', () => {
+  it('[EGS22] lines are printable, short and at most 100 per second, and dropped lines are counted', () => {
     const lines: string[] = []
     let now = 0
     const log = new LogLines(
@@ -116,6 +116,6 @@ describe('what an engine prints', () => {
     expect(lines.every((line) => /^[\x20-\x7e]{1,300}$/.test(line))).toBe(true)
     now = 1_500
     log.push('later')
-    expect(lines.slice(100)).toEqual(['4900 more lines within one second were left out', 'later'])
+    expect(lines.slice(100)).toEqual(['4900 more lines in one second were not logged', 'later'])
   })
 })

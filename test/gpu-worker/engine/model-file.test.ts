@@ -16,7 +16,7 @@ function file(name: string, bytes: Uint8Array): string {
 }
 
 describe('model file', () => {
-  it('[ENG14] the tiny model is read: architecture, and its control tokens by name', () => {
+  it('[ENG14] the architecture and control tokens of the tiny model are read', () => {
     const model = readModelFile(tiny)
     expect(model.architecture).toBe('mistral4')
     const { control, controlIds, bytes } = model.vocabulary
@@ -25,7 +25,7 @@ describe('model file', () => {
     expect(bytes(control['[INST]'])).toHaveLength(0)
   })
 
-  it('[ENG14] a file that cannot be served is refused in one sentence that names it', () => {
+  it('[ENG14] a file that cannot be served is refused in one sentence with its path', () => {
     const whole = readFileSync(tiny)
     const other = Buffer.from(whole)
     const at = other.indexOf('mistral4')
@@ -33,7 +33,7 @@ describe('model file', () => {
     const many = Buffer.from(whole)
     many.writeBigUInt64LE(2n ** 60n, 16)
     const cases: [path: string, reason: RegExp][] = [
-      [join(folder, 'absent.gguf'), /there is no such file/],
+      [join(folder, 'absent.gguf'), /the file does not exist/],
       [folder, /it is a directory/],
       [file('empty.gguf', Buffer.alloc(0)), /truncated/],
       [file('text.gguf', Buffer.from('this is not a model at all')), /not a GGUF file/],
@@ -41,7 +41,7 @@ describe('model file', () => {
       [file('half.gguf', whole.subarray(0, whole.length / 2)), /truncated/],
       [file('byte.gguf', whole.subarray(0, whole.length - 1)), /truncated/],
       [file('many.gguf', many), /inconsistent: key count/],
-      [file('llama.gguf', other), /architecture is llama123, and only mistral4 and deepseek2 are served/],
+      [file('llama.gguf', other), /architecture is llama123\. Use a model with mistral4 or deepseek2/],
     ]
     for (const [path, reason] of cases) {
       const read = () => readModelFile(path)
@@ -50,7 +50,7 @@ describe('model file', () => {
     }
   })
 
-  it('[ENG14] whatever is broken in the header, reading it ends soon and in an error or a model', () => {
+  it('[ENG14] a file with any broken header is refused quickly', () => {
     const whole = readFileSync(tiny).subarray(0, 200_000)
     for (let round = 0; round < 150; round++) {
       const broken = Buffer.from(whole)

@@ -42,19 +42,19 @@ async function end(reason: EndReason, sampled: number, rules: Rules, body: Recor
   return { error, events, counts: run.counts }
 }
 
-describe('a run that its own rules end', () => {
-  it('[EGS25] it is refused with the field that is to blame, and never as a failure of the engine', async () => {
+describe('a run that fails because of its own grammar or sampling values', () => {
+  it('[EGS25] the run is refused with the field at fault, and never as a failure of the engine', async () => {
     const cases: [EndReason, Rules, Record<string, unknown>, RegExp][] = [
-      ['failed', plain, {}, /^temperature: no token can be chosen .* Use 0, or 0\.1 and more\.$/],
+      ['failed', plain, {}, /^temperature: no token can be sampled .* Use 0, or 0\.1 or more\.$/],
       [
         'failed',
         { ...plain, content: grammar },
         {},
-        /^response_format: the rules .* leave no token that could follow\./,
+        /^response_format: no token matches the grammar of this request\./,
       ],
-      ['failed', { ...plain, content: grammar }, { tools, tool_choice: 'required' }, /^tools: the rules/],
-      ['failed', { ...plain, call: grammar }, { tools }, /^tools: the rules/],
-      ['costly', { ...plain, content: grammar }, {}, /^response_format: .* take too long .* Use a simpler schema\.$/],
+      ['failed', { ...plain, content: grammar }, { tools, tool_choice: 'required' }, /^tools: no token matches/],
+      ['failed', { ...plain, call: grammar }, { tools }, /^tools: no token matches/],
+      ['costly', { ...plain, content: grammar }, {}, /^response_format: .* takes too long .* Use a simpler schema\.$/],
     ]
     for (const [reason, rules, body, message] of cases) {
       const { error } = await end(reason, 0, rules, body)
@@ -64,7 +64,7 @@ describe('a run that its own rules end', () => {
     }
   })
 
-  it('[EGS25] after tokens were generated it says so, with what was generated before it', async () => {
+  it('[EGS25] a refusal after generated tokens reports them, and earlier events are kept', async () => {
     const { error, events, counts } = await end('costly', 4, { ...plain, content: grammar })
     expect(error).toMatchObject({ afterTokens: true })
     expect(events.map(({ kind }) => kind)).toEqual(['started', 'text'])

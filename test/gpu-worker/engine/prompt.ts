@@ -1,4 +1,4 @@
-/** A chat as the worker gets it, and a prompt as a person reads it. */
+/** Test helpers: a chat as the worker receives it, and a prompt as readable text. */
 import { type Chat, readChat } from '../../../backends/model/chat.ts'
 import type { Segment } from '../../../gpu-worker/engine/template.ts'
 

@@ -24,12 +24,12 @@ function rules(body: Record<string, unknown>, effort: EffortWord = 'none') {
 }
 
 describe('rules', () => {
-  it('[ENG20] what the client leaves out has the model makers’ defaults; 0 is greedy', () => {
+  it('[ENG20] absent sampling values get the recommended defaults, and temperature 0 stays 0', () => {
     const defaults = { topP: 1, frequencyPenalty: 0, presencePenalty: 0 }
     expect(samplingOf(chatOf({}), 'none', 0.5)).toEqual({ ...defaults, temperature: 0.3, seed: 2 ** 31 })
     expect(samplingOf(chatOf({}), 'high', 0)).toEqual({ ...defaults, temperature: 0.7, seed: 0 })
-    const asked = { temperature: 0, top_p: 0.5, seed: -1, frequency_penalty: 1, presence_penalty: -1 }
-    expect(samplingOf(chatOf(asked), 'high', 0)).toEqual({
+    const given = { temperature: 0, top_p: 0.5, seed: -1, frequency_penalty: 1, presence_penalty: -1 }
+    expect(samplingOf(chatOf(given), 'high', 0)).toEqual({
       temperature: 0,
       topP: 0.5,
       seed: 2 ** 32 - 1,
@@ -38,7 +38,7 @@ describe('rules', () => {
     })
   })
 
-  it('[ENG12] without tools, or with none of them wanted, no call can be sampled', () => {
+  it('[ENG12] without tools, or with tool_choice none, no call can be sampled', () => {
     for (const body of [{}, { tools, tool_choice: 'none' }]) {
       const { bannedIds, callId, call } = rules(body)
       expect(bannedIds).toEqual(
@@ -49,14 +49,14 @@ describe('rules', () => {
     expect(rules({ tools }).bannedIds).not.toContain(control['[TOOL_CALLS]'])
   })
 
-  it('[ENG7] the end and thinking may always be sampled, text too', () => {
+  it('[ENG7] the end token, thinking tokens and text may always be sampled', () => {
     const { bannedIds, endIds } = rules({})
     expect(endIds).toEqual([control['</s>']])
     for (const id of [control['</s>'], control['[THINK]'], control['[/THINK]'], tokens.indexOf('a')])
       expect(bannedIds).not.toContain(id)
   })
 
-  it('[ENG12] a forced call is the form of the whole answer, and one name leaves one tool', () => {
+  it('[ENG12] a forced call constrains the whole answer, and a named tool is the only one allowed', () => {
     const required = rules({ tools, tool_choice: 'required' })
     expect(required.content?.text).toContain(`root ::= (<[${control['[TOOL_CALLS]']}]> call)+`)
     expect([required.content?.ends, required.call]).toEqual([false, null])
@@ -66,18 +66,18 @@ describe('rules', () => {
     expect(named?.ends).toBe(true)
   })
 
-  it('[ENG12] in free choice a call is bound from its start, and ends the answer where one is allowed', () => {
+  it('[ENG12] with tool_choice auto a call is constrained from its start, and ends the answer if only one is allowed', () => {
     expect(rules({ tools }).call).toMatchObject({ ends: false })
     expect(rules({ tools, parallel_tool_calls: false }).call).toMatchObject({ ends: true })
   })
 
-  it('[ENG11] a response format may be preceded by thinking only with effort', () => {
+  it('[ENG11] thinking may precede a response format only with effort high', () => {
     expect(rules({ response_format: json }, 'high')).toMatchObject({ mayThink: true, content: { ends: true } })
     expect(rules({ response_format: json }, 'none')).toMatchObject({ mayThink: false, content: { ends: true } })
     expect(rules({}).content).toBeNull()
   })
 
-  it('[ENG11] a bare number may go on after it is complete, so the model ends it', () => {
+  it('[ENG11] a bare number may continue after it is complete, so the model ends it', () => {
     const format = (schema: Record<string, unknown>) => ({
       response_format: { type: 'json_schema', json_schema: { name: 'n', schema } },
     })

@@ -6,8 +6,8 @@ const endId = 2
 const options = { slotsMax: 2, contextTokens: 1_000, batchTokens: 64, prefillChunkTokens: 16, sharedStacksMax: 32 }
 
 /**
- * A library that computes nothing: it records every batch, checks that positions are without gaps, and lets the test
- * act between two steps. Its tokens are 100, 101, … for each run.
+ * A simulated library: it records every batch, checks that positions have no gaps, and lets the test act between two
+ * steps. Its tokens are 100, 101, … for each run.
  */
 function world(
   between: (step: number) => void = () => {},
@@ -46,7 +46,7 @@ function world(
     },
     clock: () => ({ wall: work, processor: work }),
   })
-  /** Lets the processor work for so many milliseconds. */
+  /** Advances both clocks by `ms`. */
   const worked = (ms: number) => {
     work += ms
   }
@@ -90,7 +90,7 @@ function sampledOf(reports: StepReport[], id: number): number[] {
 }
 
 describe('scheduler', () => {
-  it('[ENG22] of a batch’s logits one run reads alone, and only then the others: reading brings them into order', async () => {
+  it('[ENG22] one run reads a batch’s logits alone before the others do, because the first read reorders them', async () => {
     let reading = 0
     let read = 0
     const overlaps: number[] = []
@@ -136,7 +136,7 @@ describe('scheduler', () => {
     expect(it.batches).toHaveLength(12)
   })
 
-  it('[ENG3] a sequence is free in the step in which its run ended', async () => {
+  it('[ENG3] a sequence is freed in the step in which its run ends', async () => {
     const it = world()
     for (const id of [1, 2, 3]) it.scheduler.run(id, job([id, id], 3))
     await settle()
@@ -158,7 +158,7 @@ describe('scheduler', () => {
     expect(it.reports.flatMap((report) => report.prefilled)).toEqual([1, 1, ...Array(6).fill([2, 16]).flat(), 2, 4])
   })
 
-  it('[ENG5] an abort in the middle of a prompt ends the run after that chunk, with what was computed counted', async () => {
+  it('[ENG5] an abort during a prompt ends the run after that chunk, and the computed tokens are counted', async () => {
     const it = world((step) => {
       if (step === 2) it.scheduler.abort(1)
     })
@@ -170,7 +170,7 @@ describe('scheduler', () => {
     expect(it.reports.at(-1)?.kvTokens).toBe(0)
   })
 
-  it('[ENG5] an abort while decoding ends the run within one token, one while waiting at once', async () => {
+  it('[ENG5] an abort ends a decoding run within one token and a waiting run at once', async () => {
     const it = world((step) => {
       if (step !== 4) return
       it.scheduler.abort(1)
@@ -189,7 +189,7 @@ describe('scheduler', () => {
     ])
   })
 
-  it('[ENG6] what a sequence holds is reused by who shares its prefix, and only the rest is computed', async () => {
+  it('[ENG6] a run with a common prefix reuses the tokens of a sequence and computes only the others', async () => {
     const it = world()
     it.scheduler.run(1, job([1, 2, 3, 4], 3))
     await settle()
@@ -212,7 +212,7 @@ describe('scheduler', () => {
     expect(it.reports.flatMap((report) => report.cached.filter((_, index) => index % 2 === 0))).toEqual([1, 2, 4, 3])
   })
 
-  it('[ENG13] no run grows past its context', async () => {
+  it('[ENG13] no run grows beyond its context', async () => {
     const it = world()
     it.scheduler.run(1, job(990, 100))
     await settle()
@@ -220,7 +220,7 @@ describe('scheduler', () => {
     expect(ended(it.reports)).toEqual([{ id: 1, reason: 'length' }])
   })
 
-  it('[ENG11] where a form was promised the first token is sampled again under it, and its end ends the run', async () => {
+  it('[ENG11] with a response format the first token is sampled again under its grammar, whose end ends the run', async () => {
     const bound: boolean[] = []
     const it = world(undefined, () => {
       let underGrammar = false
@@ -244,7 +244,7 @@ describe('scheduler', () => {
     expect(ended(it.reports)).toEqual([{ id: 1, reason: 'closed' }])
   })
 
-  it('[ENG11] a run whose rules leave no token fails alone', async () => {
+  it('[ENG11] a run fails alone if no token matches its grammar', async () => {
     let made = 0
     const it = world(undefined, () =>
       made++ === 0 ? { ...countingSampler(), sample: async () => -1 } : countingSampler(),
@@ -269,7 +269,7 @@ describe('scheduler', () => {
         return {
           set() {},
           async sample() {
-            // As in a pool of threads: the work of those side by side adds up.
+            // As in a thread pool: the processor time of parallel samples adds up.
             await undefined
             it.worked(cost)
             return next++
@@ -333,7 +333,7 @@ describe('scheduler', () => {
     const share = (tokens.reduce((sum, count) => sum + count, 0) * 40) / (200 * 10)
     expect(share).toBeGreaterThan(0.15)
     expect(share).toBeLessThan(0.4)
-    // With no other run to hold up, they have all the time.
+    // Without other runs, the slow runs get all the time.
     expect(ended(it.reports).map(({ reason }) => reason)).toEqual(['length', 'length', 'length', 'length'])
     expect(slowMs).toBe(3 * 20 * 40)
     expect(otherMs).toBeLessThan(4_000)
@@ -364,7 +364,7 @@ describe('scheduler', () => {
     expect(sampledOf(it.reports, 1).length).toBe(1)
   })
 
-  it('[EGS24] a grammar that the library does not take ends its run, before it starts or later, and nothing else', async () => {
+  it('[EGS24] a grammar that the library rejects ends only its own run, before the run starts or later', async () => {
     const it = world(undefined, () => ({
       ...countingSampler(),
       set(_, grammar) {
@@ -386,7 +386,7 @@ describe('scheduler', () => {
     expect(it.reports.at(-1)?.kvTokens).toBe(0)
   })
 
-  it('[ENG3] each run ends exactly once, and after all of them nothing is held', async () => {
+  it('[ENG3] each run ends exactly once, and the cache is empty after all of them', async () => {
     const it = world((step) => {
       if (step % 3 === 0) it.scheduler.abort(1 + ((step * 7) % 30))
     })

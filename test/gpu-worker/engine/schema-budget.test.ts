@@ -1,4 +1,4 @@
-/** What schemas may cost: every bound, every walk, and the grammar that comes of them, judged by the library's reader. */
+/** The cost of schemas: bounds, walks and the compiled grammar, checked with the library's grammar reader. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { budgets } from '../../../backends/model/budgets.ts'
@@ -45,8 +45,8 @@ const pairs = [
   ['minProperties', 'maxProperties', (bounds: Schema) => ({ type: 'object', ...bounds })],
 ] as const
 
-describe('the budget of schemas', () => {
-  it('[EGS10] every pair of bounds is refused by its path where order, sign, wholeness, range or type is wrong', () => {
+describe('the schema budget', () => {
+  it('[EGS10] a pair of bounds with a wrong order, sign, fraction, range or type is refused with its path', () => {
     for (const [low, high, schemaOf] of pairs) {
       const refused = (bounds: Schema) => messageOf(object({ p: schemaOf(bounds) }))
       expect(refused({ [low]: 3, [high]: 2 })).toContain(`"${low}" at #/properties/p: ${low} is more than ${high}`)
@@ -58,14 +58,16 @@ describe('the budget of schemas', () => {
       expect(refused({ [low]: 0, [high]: 0 })).toBe('accepted')
     }
     const number = (bounds: Schema) => messageOf(object({ n: { type: 'integer', ...bounds } }))
-    expect(number({ minimum: 3, maximum: 2 })).toContain('"minimum" at #/properties/n: no number is left')
-    expect(number({ exclusiveMinimum: 2, exclusiveMaximum: 3 })).toContain('no number is left')
-    expect(number({ minimum: Number.POSITIVE_INFINITY })).toContain('no number is left')
+    expect(number({ minimum: 3, maximum: 2 })).toContain(
+      '"minimum" at #/properties/n: no integer lies between the bounds',
+    )
+    expect(number({ exclusiveMinimum: 2, exclusiveMaximum: 3 })).toContain('no integer lies')
+    expect(number({ minimum: Number.POSITIVE_INFINITY })).toContain('no integer lies')
     expect(number({ minimum: '3' })).toContain('"minimum" at #/properties/n: it must be a number')
     expect(number({ minimum: -9_007_199_254_740_991, maximum: 9_007_199_254_740_991 })).toBe('accepted')
   })
 
-  it('[EGS10] the bounds are checked wherever they come from: references, branches and merges', () => {
+  it('[EGS10] bounds from references, branches and merges are checked too', () => {
     const wrong = { minItems: 3, maxItems: 2 }
     expect(messageOf({ $defs: { x: { type: 'array', ...wrong } }, $ref: '#/$defs/x' })).toContain('minItems is more')
     expect(messageOf({ anyOf: [string, { type: 'array', ...wrong }] })).toContain('minItems is more')
@@ -75,7 +77,7 @@ describe('the budget of schemas', () => {
     )
   })
 
-  it('[EGS10] no grammar has a repetition that the reader cannot end, for any tool', () => {
+  it('[EGS10] no tool’s grammar has an invalid repetition', () => {
     const parameters = (schema: Schema) => ({ name: 'f', parameters: JSON.stringify(object({ p: schema })) })
     for (const [low, high, schemaOf] of pairs) {
       for (const [min, max] of [
@@ -91,8 +93,8 @@ describe('the budget of schemas', () => {
         }
         const compiled = compileGrammars({ content: null, call })
         const text = (compiled.ok && compiled.call?.text) || ''
-        for (const [, least, most = least] of text.matchAll(/\{(\d+)(?:,(\d*))?\}/g))
-          expect(Number(least)).toBeLessThanOrEqual(most === '' ? Number.POSITIVE_INFINITY : Number(most))
+        for (const [, from, to = from] of text.matchAll(/\{(\d+)(?:,(\d*))?\}/g))
+          expect(Number(from)).toBeLessThanOrEqual(to === '' ? Number.POSITIVE_INFINITY : Number(to))
         const repeats = text.replace(/"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]/g, '').match(/\{[^}]*\}?/g) ?? []
         expect(repeats.filter((each) => !/^\{\d+(,\d*)?\}$/.test(each))).toEqual([])
         expect(reads(text)).toBe(true)
@@ -100,7 +102,7 @@ describe('the budget of schemas', () => {
     }
   })
 
-  it('[EGS11] references and branches that multiply are compiled or refused within a second', () => {
+  it('[EGS11] references and branches that multiply are compiled or refused within one second', () => {
     const chain = (levels: number, level: (next: Schema, index: number) => Schema): Schema => ({
       $defs: Object.fromEntries(
         Array.from({ length: levels }, (_, index) => [
@@ -142,7 +144,7 @@ describe('the budget of schemas', () => {
     }
   })
 
-  it('[EGS11] tools and the response format take from one budget', () => {
+  it('[EGS11] tools and the response format share one budget', () => {
     const half = object(many(2_400, () => ({ type: 'array', items: string })))
     const schema = JSON.stringify(half)
     const content = { kind: 'schema' as const, schema }
@@ -158,14 +160,14 @@ describe('the budget of schemas', () => {
     expect(together.ok && (together.call?.text.length ?? 0)).toBeLessThan(budgets.grammarBytes.value)
   })
 
-  it('[EGS11] what OpenAI documents is accepted: 5,000 properties, 1,000 values, 120,000 characters', () => {
+  it('[EGS11] OpenAI’s documented limits are accepted: 5,000 properties, 1,000 values, 120,000 characters', () => {
     expect(messageOf(object(many(5_000, () => string)))).toBe('accepted')
     const values = Array.from({ length: 1_000 }, (_, index) => `${(index * 7_919) % 1_000}`.padEnd(120, 'value '))
     expect(messageOf(object({ e: { enum: values } }))).toBe('accepted')
     expect(reads(textOf(object({ e: { enum: values } })))).toBe(true)
   })
 
-  it('[EGS12] branches that repeat themselves must be distinguished before they do', () => {
+  it('[EGS12] recursive branches that cannot be distinguished before they recurse are refused', () => {
     const itself = { $ref: '#/$defs/x' }
     const recursive = (...branches: Schema[]) => messageOf({ $defs: { x: { anyOf: branches } }, $ref: '#/$defs/x' })
     const kind = (name: string, rest: Schema) => object({ kind: { const: name }, ...rest })
@@ -195,7 +197,7 @@ describe('the budget of schemas', () => {
     expect(messageOf(object({ value: string, next: { anyOf: [{ $ref: '#' }, { type: 'null' }] } }))).toBe('accepted')
   })
 
-  it('[EGS12] a form with too many ways open at once is refused', () => {
+  it('[EGS12] a schema that needs more than 256 parse stacks is refused', () => {
     expect(
       messageOf(
         object(
@@ -203,7 +205,7 @@ describe('the budget of schemas', () => {
           [],
         ),
       ),
-    ).toMatch(/more than 256 ways/)
+    ).toMatch(/more than 256 parse stacks/)
     expect(
       messageOf(
         object(
@@ -213,10 +215,10 @@ describe('the budget of schemas', () => {
       ),
     ).toBe('accepted')
     const branches = Array.from({ length: 200 }, (_, index) => object({ a: true, [`b${index}`]: string }))
-    expect(messageOf({ anyOf: branches })).toMatch(/more than 256 ways/)
+    expect(messageOf({ anyOf: branches })).toMatch(/more than 256 parse stacks/)
   })
 
-  it('[EGS13] names that objects inherit are names like others', () => {
+  it('[EGS13] names of inherited properties are ordinary names', () => {
     const own = JSON.parse('{"__proto__":{"type":"string"},"constructor":{"type":"null"}}')
     const accepted = accepts(textOf(object(own)))
     expect(accepted('{"__proto__":"a","constructor":null}')).toBe(true)
@@ -226,7 +228,7 @@ describe('the budget of schemas', () => {
     expect(messageOf(JSON.parse('{"allOf":[{"__proto__":{"type":"object"}},{"type":"string"}]}'))).toMatch(/__proto__/)
   })
 
-  it('[EGS13] a refusal is printable and short, for any name of the schema', () => {
+  it('[EGS13] a refusal is printable and short for any name in the schema', () => {
     const long = '\u{1f600}\r\n'.repeat(10_000)
     for (const schema of [
       object({ [long]: { minLength: -1, type: 'string' } }),
@@ -241,8 +243,8 @@ describe('the budget of schemas', () => {
   })
 })
 
-describe('forms that the grammar reader can afford', () => {
-  it('[EGS14] a repetition accepts its bounds exactly, and costs about their root', () => {
+describe('grammars that are cheap for the reader', () => {
+  it('[EGS14] a repetition accepts exactly its bounds, and costs about their square root', () => {
     const size = fc.oneof(fc.nat(60), fc.nat(3_000))
     fc.assert(
       fc.property(size, size, fc.boolean(), (a, b, endless) => {
@@ -263,7 +265,7 @@ describe('forms that the grammar reader can afford', () => {
     )
   })
 
-  it('[EGS14] a range of whole numbers accepts its numbers and no others', () => {
+  it('[EGS14] an integer range accepts exactly its numbers', () => {
     const bound = fc.oneof(
       fc.integer({ min: -120, max: 120 }),
       fc.integer({ min: -(10 ** 6), max: 10 ** 6 }),
@@ -278,9 +280,9 @@ describe('forms that the grammar reader can afford', () => {
           return
         }
         const accepted = accepts(`root ::= ${range}`)
-        const most = 10 ** 15 - 1
+        const to = 10 ** 15 - 1
         for (const number of [min - 1, min, min + 1, 0, 1, -1, 9, 10, 99, 100, max - 1, max, max + 1, -min, -max])
-          if (Math.abs(number) <= most)
+          if (Math.abs(number) <= to)
             expect(accepted(String(number)), `${number} in ${min} to ${max}`).toBe(number >= min && number <= max)
         expect(accepted('01')).toBe(false)
         expect(accepted('')).toBe(false)
@@ -289,7 +291,7 @@ describe('forms that the grammar reader can afford', () => {
     )
   })
 
-  it('[EGS14] the reader takes every bound that is accepted, of strings, arrays and maps', () => {
+  it('[EGS14] the reader reads every accepted bound of strings, arrays and maps', () => {
     for (const bound of [39, 40, 41, 1_999, 2_000, 2_001, 99_991, 999_999, 1_000_000]) {
       for (const [low, high, schemaOf] of pairs)
         for (const bounds of [{ [low]: bound }, { [high]: bound }, { [low]: bound, [high]: bound }])
@@ -297,7 +299,7 @@ describe('forms that the grammar reader can afford', () => {
     }
   })
 
-  it('[EGS15] values with a common beginning share it, and exactly these values are accepted', () => {
+  it('[EGS15] values with a common prefix share one rule, and exactly these values are accepted', () => {
     const values = Array.from({ length: 10_000 }, (_, index) => `${'p'.repeat(40)}${index}`)
     const text = textOf(object({ e: { enum: values } }))
     expect(text.length).toBeLessThan(5_000)

@@ -1,4 +1,4 @@
-/** What the engine answers when several ask at once is what it answers when each asks alone. */
+/** Concurrent requests get the same answers as sequential ones. */
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { createEmbeddedEngine } from '../../../gpu-worker/engine/embedded.ts'
@@ -10,7 +10,7 @@ const sums = Array.from(
   (_, index) => `What is ${100 + ((index * 379) % 900)} + ${100 + ((index * 617) % 900)}?`,
 )
 
-/** Answers to all sums, `slots` at a time, over prefixes that are kept from one to the next. */
+/** Answers to all sums, `slots` at a time, with a shared prefix cache. */
 async function answers(slots: number): Promise<string[]> {
   const engine = createEmbeddedEngine({
     ...{
@@ -25,9 +25,9 @@ async function answers(slots: number): Promise<string[]> {
     log: () => undefined,
   })
   await engine.start()
-  const told: string[] = []
+  const texts: string[] = []
   let next = 0
-  const ask = async () => {
+  const serve = async () => {
     for (let index = next++; index < sums.length; index = next++) {
       const chat = chatOf({ messages: [{ role: 'user', content: sums[index] }], temperature: 0 })
       const prepared = await engine.prepare(chat, 'high')
@@ -37,15 +37,15 @@ async function answers(slots: number): Promise<string[]> {
       for await (const event of engine.run(prepared, options, new AbortController().signal).events) {
         if (event.kind === 'text') text += event.text
       }
-      told[index] = text
+      texts[index] = text
     }
   }
-  await Promise.all(Array.from({ length: slots }, ask))
+  await Promise.all(Array.from({ length: slots }, serve))
   await engine.close()
-  return told
+  return texts
 }
 
-it('[ENG22] six at once, on prefixes used again, are answered word for word as one after the other', async () => {
+it('[ENG22] six concurrent requests with reused prefixes get the same answers as sequential ones', async () => {
   const alone = await answers(1)
   for (let round = 0; round < 2; round++) expect(await answers(6)).toEqual(alone)
 }, 60_000)

@@ -1,4 +1,4 @@
-/** The supervisor over real processes that follow a script: see test/support/engine-process.ts. */
+/** The supervisor with real scripted processes: see test/support/engine-process.ts. */
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -22,7 +22,7 @@ interface Watched {
   lines: string[]
   failures: string[]
   processes: EngineProcess[]
-  /** Changes the script of the process that runs now. */
+  /** Changes the script of the running process. */
   say(script: Partial<Script>): Promise<void>
   silence(): Promise<void>
 }
@@ -61,7 +61,7 @@ async function look(origin: string, signal: AbortSignal): Promise<Look> {
   return { kind: status === 200 ? 'ready' : 'loading' }
 }
 
-/** A process that ended and was not collected yet is not alive. */
+/** A zombie process counts as ended. */
 function alive(pid: number | undefined): boolean {
   if (pid === undefined) return false
   try {
@@ -79,7 +79,7 @@ const stateOf = (supervisor: Supervisor) =>
   )
 
 describe('supervisor', () => {
-  it('[SUP10] it waits until the engine is ready, and passes on what it writes', async () => {
+  it('[SUP10] the start waits until the engine is ready and passes on its output', async () => {
     const { supervisor, lines, say } = await watch({ health: 'loading', words: 'loading weights' })
     let ready = false
     const started = supervisor.start().then(() => {
@@ -102,7 +102,7 @@ describe('supervisor', () => {
     expect(supervisor.state).toBe('ready')
   })
 
-  it('[SUP11] an engine that dies fails what runs and is started again; one that was killed leaves nothing behind', async () => {
+  it('[SUP11] an engine that dies fails its runs and is restarted, and closing leaves no process', async () => {
     const { supervisor, failures, processes } = await watch({})
     await supervisor.start()
     const first = supervisor.pid
@@ -119,7 +119,7 @@ describe('supervisor', () => {
     expect([alive(first), alive(last), supervisor.state]).toEqual([false, false, 'closed'])
   })
 
-  it('[SUP12] an engine that falls silent is ended, by force if it must be, and another is started', async () => {
+  it('[SUP12] an engine that stops answering is ended, by SIGKILL if necessary, and another one is started', async () => {
     const { supervisor, failures, processes, silence } = await watch({ stubborn: true })
     await supervisor.start()
     const first = supervisor.pid
@@ -137,33 +137,33 @@ describe('supervisor', () => {
     expect([await stateOf(supervisor), processes.length]).toEqual(['ready', 2])
   })
 
-  it('[SUP13] a busy engine that still writes is not taken for silent', async () => {
+  it('[SUP13] an engine that fails health checks but still writes output counts as alive', async () => {
     const { supervisor, failures, silence } = await watch({})
     await supervisor.start()
     await silence()
-    const beat = setInterval(() => supervisor.heard(), 10)
+    const output = setInterval(() => supervisor.heard(), 10)
     await new Promise((resolve) => setTimeout(resolve, 1_000))
-    clearInterval(beat)
+    clearInterval(output)
     expect([supervisor.state, failures]).toEqual(['ready', []])
   })
 
-  it('[SUP14] one that cannot start is given up with its last words, also where there is no such program', async () => {
+  it('[SUP14] an engine that cannot start is given up with its last output, also if the program does not exist', async () => {
     const { supervisor } = await watch({ words: 'no GPU found', dieWith: 3 })
     await expect(supervisor.start()).rejects.toThrow(
-      'The engine scripted is given up: it ended 2 times, last while it was loaded (exit code 3); it said: no GPU found.',
+      'The engine scripted ended 2 times, last while it loaded (exit code 3), and is not restarted. Its output: no GPU found.',
     )
     const missing = await watch({}, {}, '/nowhere/llama-server')
     await expect(missing.supervisor.start()).rejects.toThrow(/exit code 127.*ENOENT/)
   })
 
-  it('[SUP15] one that is never ready is ended when its time is up', async () => {
+  it('[SUP15] an engine that is not ready within its load time is ended', async () => {
     const { supervisor, processes } = await watch({ health: 'loading' }, { loadMs: 400 })
     await expect(supervisor.start()).rejects.toThrow(/was not ready within 1 s/)
     await Promise.all(processes.map((each) => each.exited))
     expect(processes.map(({ pid }) => alive(pid))).toEqual([false, false])
   })
 
-  it('[SUP16] an engine elsewhere is watched, waited for when it is away, and never ended', async () => {
+  it('[SUP16] an attached engine is watched, waited for while it is absent, and never ended', async () => {
     const port = await freePort()
     const origin = `http://127.0.0.1:${port}`
     const failures: string[] = []
@@ -181,13 +181,13 @@ describe('supervisor', () => {
         { command: process.execPath, args: [program, String(port)], env: {} },
         { graceMs: 100, line: () => undefined },
       )
-    const nobody = new Supervisor({
+    const absent = new Supervisor({
       rules: attachedRules('scripted', origin),
       ...{ start: attach, look: (signal) => look(origin, signal), times: { ...quick, silentMs: 300 } },
       ...{ failRuns: () => undefined, log: () => undefined },
     })
-    opened.push(nobody)
-    await expect(nobody.start()).rejects.toThrow('did not answer within 1 s: start it first')
+    opened.push(absent)
+    await expect(absent.start()).rejects.toThrow('did not answer within 1 s. Start it first')
     const engine = run()
     const up = () => look(origin, AbortSignal.timeout(500)).then(Boolean, () => false)
     expect(await eventually(up, Boolean)).toBe(true)
@@ -199,7 +199,7 @@ describe('supervisor', () => {
       (state) => state !== 'ready',
     )
     expect([supervisor.state, failures]).toEqual(['restarting', ['the engine did not answer 2 health checks in a row']])
-    // Away for longer than it may be at the start.
+    // Absent for longer than the limit at the start.
     await new Promise((resolve) => setTimeout(resolve, 500))
     const again = run()
     expect(await stateOf(supervisor)).toBe('ready')
@@ -209,26 +209,23 @@ describe('supervisor', () => {
     await again.exited
   })
 
-  it.each([null, 30])(
-    '[SUP17] the engine ends with its worker, even with one that was killed (after %s ms)',
-    async (ms) => {
-      const port = await freePort()
-      const worker = fileURLToPath(new URL('../../../gpu-worker/engine/launch.ts', import.meta.url))
-      const dies = ms === null ? '' : `setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${ms})`
-      const code = `const { launch } = await import(${JSON.stringify(worker)})
+  it.each([null, 30])('[SUP17] a launched engine ends when its worker is killed (after %s ms)', async (ms) => {
+    const port = await freePort()
+    const worker = fileURLToPath(new URL('../../../gpu-worker/engine/launch.ts', import.meta.url))
+    const dies = ms === null ? '' : `setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${ms})`
+    const code = `const { launch } = await import(${JSON.stringify(worker)})
       launch({ command: process.execPath, args: [${JSON.stringify(program)}, '${port}'], env: {} }, { graceMs: 5_000, line: () => {} })
       ${dies}`
-      const parent = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: 'ignore' })
-      const up = () => look(`http://127.0.0.1:${port}`, AbortSignal.timeout(500)).then(Boolean, () => false)
-      if (ms === null) {
-        expect(await eventually(up, Boolean)).toBe(true)
-        parent.kill('SIGKILL')
-        expect(await eventually(up, (is) => !is)).toBe(false)
-        return
-      }
-      // Its guard has hardly begun: the engine does not come up afterwards either.
-      await new Promise((resolve) => parent.once('exit', resolve))
-      expect(await eventually(up, Boolean, 1_500)).toBe(false)
-    },
-  )
+    const parent = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: 'ignore' })
+    const up = () => look(`http://127.0.0.1:${port}`, AbortSignal.timeout(500)).then(Boolean, () => false)
+    if (ms === null) {
+      expect(await eventually(up, Boolean)).toBe(true)
+      parent.kill('SIGKILL')
+      expect(await eventually(up, (is) => !is)).toBe(false)
+      return
+    }
+    // The guard has hardly started: the engine must not start afterwards either.
+    await new Promise((resolve) => parent.once('exit', resolve))
+    expect(await eventually(up, Boolean, 1_500)).toBe(false)
+  })
 })

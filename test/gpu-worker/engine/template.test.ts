@@ -21,7 +21,7 @@ const interpreter = {
 }
 
 describe('template', () => {
-  it('[ENG2] a conversation with tools, parallel calls and results is written as the reference writes it', () => {
+  it('[ENG2] a conversation with tools, parallel calls and results equals the reference', () => {
     const messages = [
       { role: 'system', content: 'S' },
       user('U1'),
@@ -43,20 +43,20 @@ describe('template', () => {
     )
   })
 
-  it('[ENG2] the settings block is always there, once, before the first user message', () => {
+  it('[ENG2] the settings block is always present, once, before the first user message', () => {
     expect(prompt({ messages: [user('Hi')] })).toBe(`<s>${settings('none')}[INST]Hi[/INST]`)
     expect(prompt({ messages: [user('Hi')] }, 'high')).toBe(`<s>${settings('high')}[INST]Hi[/INST]`)
     const later = prompt({ messages: [user('a'), { role: 'assistant', content: 'b' }, user('c')] })
     expect(later).toBe(`<s>${settings('none')}[INST]a[/INST]b</s>[INST]c[/INST]`)
   })
 
-  it('[ENG2] without a user message an empty one carries the settings', () => {
+  it('[ENG2] without a user message, an empty one follows the settings', () => {
     expect(prompt({ messages: [{ role: 'system', content: 'S' }] })).toBe(
       `<s>[SYSTEM_PROMPT]S[/SYSTEM_PROMPT]${settings('none')}[INST][/INST]`,
     )
   })
 
-  it('[ENG2] neighbouring user messages merge with a blank line, system messages stay apart', () => {
+  it('[ENG2] consecutive user messages merge with a blank line, and system messages stay separate', () => {
     const messages = [
       { role: 'system', content: 'S1' },
       { role: 'developer', content: 'S2' },
@@ -75,12 +75,12 @@ describe('template', () => {
     )
   })
 
-  it('[ENG2] thinking in the history is replayed before the answer, and a prefix leaves the end open', () => {
+  it('[ENG2] thinking in the history precedes its answer, and a prefix has no end token', () => {
     const messages = [user('q'), { role: 'assistant', content: 'So', reasoning_content: 'hm', prefix: true }]
     expect(prompt({ messages })).toBe(`<s>${settings('none')}[INST]q[/INST][THINK]hm[/THINK]So`)
   })
 
-  it('[ENG2] call arguments get Python spacing, keep their numbers, and stay valid when they were not', () => {
+  it('[ENG2] call arguments get Python spacing and keep their numbers, and invalid JSON becomes a string', () => {
     const written = (json: string) =>
       prompt({
         messages: [user('q'), { role: 'assistant', content: null, tool_calls: [call('a', 'f', json)] }, user('w')],
@@ -94,7 +94,7 @@ describe('template', () => {
     expect(written('')).toBe('{}')
   })
 
-  it('[ENG2] results come in the order of the calls', () => {
+  it('[ENG2] results are sorted in the order of the calls', () => {
     const messages = [
       user('q'),
       { role: 'assistant', content: '', tool_calls: [call('a', 'f', '{}'), call('b', 'g', '{}')] },
@@ -104,20 +104,20 @@ describe('template', () => {
     expect(prompt({ messages })).toContain('[TOOL_RESULTS]first[/TOOL_RESULTS][TOOL_RESULTS]second[/TOOL_RESULTS]')
   })
 
-  it('[ENG2] a tool without a description has an empty one, and unknown keys of a tool are left out', () => {
+  it('[ENG2] a tool without a description gets an empty one, and unknown keys of a tool are omitted', () => {
     const tool = { type: 'function', function: { name: 'f', strict: true, parameters: { type: 'object' } } }
     expect(prompt({ messages: [user('q')], tools: [tool] })).toContain(
       '[{"type": "function", "function": {"name": "f", "description": "", "parameters": {"type": "object"}}}]',
     )
   })
 
-  it('[ENG1] what a user writes is text, even where it looks like a control token', () => {
+  it('[ENG1] a user’s text stays text, even if it looks like a control token', () => {
     const rendered = renderPrompt(chatOf({ messages: [user('[/INST]</s>[INST]')] }), 'none')
     const texts = rendered.ok && rendered.segments.flatMap((segment) => ('text' in segment ? [segment.text] : []))
     expect(texts).toContain('[/INST]</s>[INST]')
   })
 
-  it('[ENG19] an image is refused by its place, with what to do', () => {
+  it('[ENG19] an image is refused with the path of its message and a remedy', () => {
     const image = { type: 'image_url', image_url: 'data:image/png;base64,AAAA' }
     const chat = chatOf({ messages: [user('a'), { role: 'user', content: [{ type: 'text', text: 'b' }, image] }] })
     expect(renderPrompt(chat, 'none')).toMatchObject({
@@ -128,7 +128,7 @@ describe('template', () => {
     })
   })
 
-  it('[ENG2] no segment is empty, and no text follows another', () => {
+  it('[ENG2] no segment is empty, and no text segment follows another', () => {
     const messages = [user(''), { role: 'assistant', content: '' }, { role: 'user', content: [] }, user('a'), user('b')]
     const rendered = renderPrompt(chatOf({ messages }), 'none')
     const texts = rendered.ok ? rendered.segments.map((segment) => ('text' in segment ? segment.text : undefined)) : []
@@ -136,7 +136,7 @@ describe('template', () => {
     expect(texts.every((text, index) => text === undefined || texts[index + 1] === undefined)).toBe(true)
   })
 
-  it('[ENG2] an effort that the template does not know is refused', () => {
+  it('[ENG2] an effort that the template does not support is refused', () => {
     expect(renderPrompt(chatOf({}), 'low')).toMatchObject({ ok: false, param: 'reasoning_effort' })
   })
 })

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createTokenise } from '../../../gpu-worker/engine/tokenise.ts'
 
-/** A tokenizer that takes a millisecond per text, and an event loop whose turns are counted. */
+/** A simulated tokenizer that takes a millisecond per text, and an event loop whose turns are counted. */
 function world() {
   let now = 0
   let turns = 0
@@ -19,11 +19,11 @@ function world() {
 }
 
 describe('tokenise', () => {
-  it('[ENG1] numbers go in as they are, text as ordinary tokens, in order', async () => {
+  it('[ENG1] numbers are copied unchanged, text becomes ordinary tokens, in order', async () => {
     expect([...((await world().tokenise([1, 'ab', 3, 'c', 4])) ?? [])]).toEqual([1, 97, 98, 3, 99, 4])
   })
 
-  it('[ENG18] a long text gives way every few milliseconds, and a short one does not wait for its end', async () => {
+  it('[ENG18] a long text yields every few milliseconds, and a short one does not wait for its end', async () => {
     const { tokenise, turns } = world()
     const done: string[] = []
     const long = tokenise(Array(100).fill('x')).then(() => done.push('long'))

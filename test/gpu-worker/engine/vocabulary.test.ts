@@ -4,7 +4,7 @@ import { controlNames, createVocabulary } from '../../../gpu-worker/engine/vocab
 const names = [...controlNames]
 
 describe('vocabulary', () => {
-  it('[ENG8] a token’s bytes are exact, also where it is half a character', () => {
+  it('[ENG8] the bytes of a token are exact, also for a partial character', () => {
     const tokens = [...names, 'Ġfox', 'Ã', '©', 'Ċ', 'ĀŃ']
     const { bytes } = createVocabulary(
       tokens,
@@ -17,7 +17,7 @@ describe('vocabulary', () => {
     expect(of('ĀŃ')).toEqual([0, 173])
   })
 
-  it('[ENG1] control tokens are found by name, wherever they are, and stand for no text', () => {
+  it('[ENG1] control tokens are found by name at any id, and have no text', () => {
     const tokens = ['a', ...names.toReversed()]
     const { control, controlIds, bytes } = createVocabulary(
       tokens,
@@ -28,11 +28,11 @@ describe('vocabulary', () => {
     expect(bytes(control['[INST]'])).toHaveLength(0)
   })
 
-  it('[ENG14] a vocabulary without a control token that prompts need is refused by name', () => {
+  it('[ENG14] a vocabulary that lacks a control token is refused with the token’s name', () => {
     const tokens = names.filter((name) => name !== '[MODEL_SETTINGS]')
     const types = tokens.map(() => 3)
     expect(() => createVocabulary(tokens, types)).toThrow('no control token [MODEL_SETTINGS]')
-    // Text that looks like it does not count.
+    // A text token with that name does not count.
     expect(() => createVocabulary([...tokens, '[MODEL_SETTINGS]'], [...types, 1])).toThrow('[MODEL_SETTINGS]')
   })
 })

@@ -1,27 +1,33 @@
 import { describe, expect, it } from 'vitest'
 import { engineMemoryMax } from '../../../gpu-worker/engine/memory-limit.ts'
-import { look, type Sight, sentenceOf, type WatchVerdict, watching } from '../../../gpu-worker/engine/watch-verdict.ts'
+import {
+  look,
+  sentenceOf,
+  type WatchSample,
+  type WatchVerdict,
+  watching,
+} from '../../../gpu-worker/engine/watch-verdict.ts'
 
 const limits = { memoryBytesMax: 1_000, silentMs: 10_000, loadSilentMs: 60_000, stuckMs: 30_000 }
-const born: Sight = { now: 0, listener: 0, beats: 0, steps: 0, loading: false, busy: false, memoryBytes: 10 }
+const born: WatchSample = { now: 0, listener: 0, beats: 0, steps: 0, loading: false, busy: false, memoryBytes: 10 }
 
-/** Looks once a second; returns the first verdict and when it came. */
+/** Takes one sample per second; returns the first verdict and its second. */
 function watch(
   seconds: number,
-  at: (second: number) => Partial<Sight>,
+  at: (second: number) => Partial<WatchSample>,
 ): { second: number; verdict: WatchVerdict } | undefined {
   let state = watching({ ...born, ...at(0) })
   for (let second = 1; second <= seconds; second++) {
-    const sight = { ...born, now: second * 1_000, listener: second, ...at(second) }
-    const looked = look(state, sight, limits)
+    const sample = { ...born, now: second * 1_000, listener: second, ...at(second) }
+    const looked = look(state, sample, limits)
     if (looked.verdict) return { second, verdict: looked.verdict }
     state = looked.state
   }
   return undefined
 }
 
-describe('when a watched process is ended', () => {
-  it('[EGS20] it is silent for longer than its bound, and loading has its own', () => {
+describe('the watchdog', () => {
+  it('[EGS20] a process that is silent for longer than its limit is killed, with a separate limit while it loads', () => {
     expect(watch(100, (second) => ({ beats: second }))).toBeUndefined()
     expect(watch(100, (second) => ({ beats: Math.floor(second / 9) }))).toBeUndefined()
     expect(watch(100, () => ({}))).toEqual({ second: 10, verdict: { kind: 'silent', ms: 10_000 } })
@@ -33,28 +39,28 @@ describe('when a watched process is ended', () => {
     expect(watch(100, (second) => ({ listener: second < 50 ? 0 : second }))?.second).toBe(59)
   })
 
-  it('[EGS20] it has work and finishes no step', () => {
+  it('[EGS20] a process that has work and finishes no step is killed', () => {
     const alive = (second: number) => ({ beats: second })
     expect(watch(100, (second) => ({ ...alive(second), busy: true, steps: 7 }))?.verdict.kind).toBe('stuck')
     expect(watch(100, (second) => ({ ...alive(second), busy: true, steps: Math.floor(second / 20) }))).toBeUndefined()
     expect(watch(100, (second) => ({ ...alive(second), busy: second % 20 > 0, steps: 7 }))).toBeUndefined()
   })
 
-  it('[EGS20] it holds more memory than its limit, at the first look that shows it', () => {
+  it('[EGS20] a process above its memory limit is killed at the first sample that shows it', () => {
     const grows = watch(100, (second) => ({ beats: second, memoryBytes: second * 300 }))
     expect(grows).toEqual({ second: 4, verdict: { kind: 'memory', bytes: 1_200, bytesMax: 1_000 } })
     expect(watch(100, (second) => ({ beats: second, memoryBytes: undefined }))).toBeUndefined()
   })
 
-  it('[EGS20] the reason goes on after "the engine", with its numbers', () => {
+  it('[EGS20] the reason is a predicate of "the engine", with its numbers', () => {
     expect(sentenceOf({ kind: 'memory', bytes: 2.1e9, bytesMax: 1.4e9 })).toBe(
-      'used 2.1 GB, more than its limit of 1.4 GB, and was ended',
+      'used 2.1 GB, more than its limit of 1.4 GB, and was killed',
     )
-    expect(sentenceOf({ kind: 'silent', ms: 10_100 })).toBe('was silent for 10 s and was ended')
-    expect(sentenceOf({ kind: 'stuck', ms: 60_000 })).toBe('finished no step in 60 s and was ended')
+    expect(sentenceOf({ kind: 'silent', ms: 10_100 })).toBe('was silent for 10 s and was killed')
+    expect(sentenceOf({ kind: 'stuck', ms: 60_000 })).toBe('finished no step in 60 s and was killed')
   })
 
-  it('[EGS20] the limit of the engine grows with the model, its cache and its slots', () => {
+  it('[EGS20] the memory limit of the engine grows with the model, its cache and its slots', () => {
     const tiny = {
       fileBytes: 30e6,
       cacheBytesPerToken: 4_096,

@@ -1,7 +1,7 @@
 /**
- * The tiny model's golden answers, token by token, through our own renderer, scheduler and engine: a change of any of
- * them, of the library or of the weights is seen here. `test/tools/toy-model/golden.ts` writes the file through the bare
- * library, so the two paths check each other.
+ * The tiny model's golden answers, token by token, through our renderer, scheduler and engine: detects any change in
+ * them, in the library or in the weights. `test/tools/toy-model/golden.ts` writes the file with the library alone, so
+ * the two paths check each other.
  */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -42,7 +42,7 @@ beforeAll(async () => {
     fork(log) {
       const child = forkChild(log)
       child.onMessage((message) => {
-        // Pairs of a run and a token; there is one run at a time.
+        // The list has pairs of run id and token; only one run exists at a time.
         if (message.kind === 'step') sampled.push(...message.report.sampled.filter((_, index) => index % 2 === 1))
       })
       return child
@@ -55,7 +55,7 @@ afterAll(() => engine.close())
 
 describe('golden answers', () => {
   it.each(golden)(
-    '[MOD1] $messages.0.content, effort $reasoning_effort: the prompt and every token are as written',
+    '[MOD1] $messages.0.content, effort $reasoning_effort: the prompt and every token are as recorded',
     async (each) => {
       const chat = chatOf({ messages: each.messages, temperature: 0, ...(each.tools && { tools: each.tools }) })
       const rendered = renderPrompt(chat, each.reasoning_effort)
@@ -74,7 +74,7 @@ describe('golden answers', () => {
   )
 })
 
-it('[MOD2] the committed file is what is built from its weights, tokenizer, template and shape, byte for byte', () => {
+it('[MOD2] the committed file equals the build from its weights, tokenizer, template and shape, byte for byte', () => {
   const committed = new Uint8Array(readFileSync(modelPath))
   expect(committed.length).toBeLessThan(20_000_000)
   expect(Buffer.compare(build(fromGguf(committed)), committed)).toBe(0)

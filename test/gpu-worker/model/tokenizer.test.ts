@@ -1,4 +1,4 @@
-/** The tiny model's tokenizer: what makes copying a word from the prompt a matter of copying tokens. */
+/** The tiny model's tokenizer: copying a word from the prompt means copying its tokens. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
@@ -12,7 +12,7 @@ const encode = encoder(spelled(spelling))
 
 const word = fc.stringMatching(/^[A-Z]?[a-z]{1,12}$/)
 
-it('[MOD3] a word is spelled alike after a space, a quotation mark, an underscore and a control token', () => {
+it('[MOD3] a word has the same tokens after a space, a quotation mark, an underscore and a control token', () => {
   const check = (text: string) => {
     const bare = encode(text)
     expect(encode(`"${text}`).slice(1)).toEqual(bare)
@@ -27,7 +27,7 @@ it('[MOD3] a word is spelled alike after a space, a quotation mark, an underscor
   for (const spaced of spelling.words) check(spaced.slice(1))
 })
 
-it('[MOD3] every token is there once, and the vocabulary is as large as was asked', () => {
+it('[MOD3] every token is unique, and the vocabulary has the requested size', () => {
   expect(new Set(tokens).size).toBe(tokens.length)
   const texts = ['the cat and the dog', 'the cat', 'the dog: "cat"', 'and the', 'and the']
   const learnt = learn(texts, { vocabulary: 40 + 256 + 9, spacedWords: 2 })
