@@ -10,7 +10,7 @@
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { type Config, readConfig, readEngineConfig } from './config.ts'
-import { createEngine } from './engine/create.ts'
+import { createEngine } from './create-engine.ts'
 import type { Engine } from './engine/engine.ts'
 import { outboxFolder } from './outbox-lock.ts'
 import { launchLine } from './print-launch.ts'

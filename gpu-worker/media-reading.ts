@@ -8,7 +8,7 @@ import { budgets } from '../backends/model/budgets.ts'
 import type { Refusal } from '../backends/wire/dispatch.ts'
 import { type MediaQuestion, mediaBusy } from '../backends/wire/media-question.ts'
 import { preludeLine } from '../backends/wire/prelude.ts'
-import { type Entered, FairGate } from './fair-gate.ts'
+import { type Entered, FairGate } from './media/fair-gate.ts'
 import { type DispatchParts, internalError, needsVision, noVision, readBody, writeHead } from './run-dispatch.ts'
 import { readSignedBody } from './signed-body.ts'
 

@@ -28,8 +28,8 @@ const shells = [
   /^src\/settlement\/(receipts|inquire)\.ts$/,
   // Pages are made with Hono’s escaping. The code in quickstarts reads a key from the environment.
   /^src\/docs\/(docs|layout|reference-page|texts|quickstarts)\.ts$/,
-  /^gpu-worker\/(main|worker|config|count|server|run-dispatch|media-reading|signed-body|connections|operator-port|relay|outbox|outbox-lock|receipts|delivery|heartbeat|life|watchdog|watchdog-thread)\.ts$/,
-  /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|gpu|guard|launch|supervisor|calls|http|http-run|create|grammar-child|grammar-reader|grammar-service|child-watch|child-watch-thread|orphan)\.ts$/,
+  /^gpu-worker\/(main|worker|config|count-tokens|create-engine|server|run-dispatch|media-reading|signed-body|connections|operator-port|relay|outbox|outbox-lock|receipts|delivery|heartbeat|life|watchdog|watchdog-thread)\.ts$/,
+  /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|install-gpu|process-guard|launch|supervisor|calls|http|http-run|grammar-child|grammar-reader|grammar-service|child-watch|child-watch-thread|orphan)\.ts$/,
   /^gpu-worker\/media\/(fetch|pdf|pdf-thread|resolver|work-timer)\.ts$/,
   /^gpu-worker\/doctor\/main\.ts$/,
 ]

@@ -10,8 +10,8 @@ import type { BackendEvent, HttpBackend, HttpCall, RequestTerms } from '../../ba
 import { createMeter, type TokenCounter } from '../../backends/contract/token-counter.ts'
 import type { Counts } from '../../backends/model/money.ts'
 import type { Calls, OpenedCall } from './calls.ts'
+import { plausible } from './check-counts.ts'
 import { type EngineEvent, EngineFailure, EngineRefused, type Run, refusalOf } from './engine.ts'
-import { plausible } from './plausible.ts'
 
 export interface HttpRunParts {
   calls: Calls

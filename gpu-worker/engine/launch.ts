@@ -28,13 +28,17 @@ export interface LaunchOptions {
 }
 
 export function launch({ command, args, env }: Command, { graceMs, line }: LaunchOptions): EngineProcess {
-  const guard = fork(fileURLToPath(new URL('./guard.ts', import.meta.url)), [String(graceMs), command, ...args], {
-    execArgv: [],
-    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    env: { ...withoutSecrets(process.env), ...env },
-    // Ctrl-C in the terminal must only reach the worker.
-    detached: true,
-  })
+  const guard = fork(
+    fileURLToPath(new URL('./process-guard.ts', import.meta.url)),
+    [String(graceMs), command, ...args],
+    {
+      execArgv: [],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: { ...withoutSecrets(process.env), ...env },
+      // Ctrl-C in the terminal must only reach the worker.
+      detached: true,
+    },
+  )
   for (const stream of [guard.stdout, guard.stderr]) if (stream) createInterface({ input: stream }).on('line', line)
   let pid: number | undefined
   let death: Death | undefined

@@ -27,8 +27,8 @@ import {
   needsReading,
 } from '../../backends/model/media.ts'
 import type { EngineRefusal } from '../engine/engine.ts'
+import { bytesOf, type MediaCache } from './media-cache.ts'
 import type { ReadPdf } from './pdf.ts'
-import { bytesOf, type MediaCache } from './shelf.ts'
 
 export interface MediaParts {
   fetch: (

@@ -4,7 +4,7 @@ import type { Chat } from '../../backends/model/chat.ts'
 import type { Refusal } from '../../backends/wire/dispatch.ts'
 import { mediaBusy } from '../../backends/wire/media-question.ts'
 import { digest } from '../../backends/wire/seal.ts'
-import { FairGate } from '../fair-gate.ts'
+import { FairGate } from './fair-gate.ts'
 import { type FetchPolicy, fetchGuarded, publicPolicy } from './fetch.ts'
 import {
   cachedMedia,
@@ -14,8 +14,8 @@ import {
   type ResolvedMedia,
   readMedia,
 } from './media.ts'
+import { MediaCache } from './media-cache.ts'
 import { pdfBounds, pdfPicturesMax, type ReadPdf, readPdf } from './pdf.ts'
-import { MediaCache } from './shelf.ts'
 import { WorkTimer } from './work-timer.ts'
 
 const fetchTimeoutMs = budgets.mediaFetchMs.value

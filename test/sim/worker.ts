@@ -14,7 +14,7 @@ import {
   receiptOf,
   receiptsPerCall,
 } from '../../backends/wire/receipt.ts'
-import { UsedDispatches } from '../../gpu-worker/accept.ts'
+import { UsedDispatches } from '../../gpu-worker/accept-dispatch.ts'
 import { Outbox } from '../../gpu-worker/outbox.ts'
 import { boundOutput } from '../../gpu-worker/relay.ts'
 import { Slots } from '../../gpu-worker/slots.ts'

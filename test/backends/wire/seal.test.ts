@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { Dispatch } from '../../../backends/wire/dispatch.ts'
 import { digest, seal, sealKey, unseal } from '../../../backends/wire/seal.ts'
-import { acceptDispatch, UsedDispatches } from '../../../gpu-worker/accept.ts'
+import { acceptDispatch, UsedDispatches } from '../../../gpu-worker/accept-dispatch.ts'
 import { readSignedBody } from '../../../gpu-worker/signed-body.ts'
 import { testDispatch } from '../../support/fleet.ts'
 

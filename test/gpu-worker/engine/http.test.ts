@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { HttpBackend } from '../../../backends/contract/backend.ts'
 import { findBackend } from '../../../backends/engines/registry.ts'
+import { plausible } from '../../../gpu-worker/engine/check-counts.ts'
 import {
   type Engine,
   type EngineEvent,
@@ -15,7 +16,6 @@ import {
 import { createHttpEngine, type HttpEngineOptions } from '../../../gpu-worker/engine/http.ts'
 import { attach, launch } from '../../../gpu-worker/engine/launch.ts'
 import { attachedRules, launchedRules } from '../../../gpu-worker/engine/lifecycle.ts'
-import { plausible } from '../../../gpu-worker/engine/plausible.ts'
 import { supervisorTimes } from '../../../gpu-worker/engine/supervisor.ts'
 import { type EngineAt, engineAt, engineProgram, startEngineProcess } from '../../support/engine-at.ts'
 import type { Script } from '../../support/engine-process.ts'

@@ -6,7 +6,7 @@ import { budgets } from '../backends/model/budgets.ts'
 import { type CountAnswer, type CountQuestion, countsMax } from '../backends/wire/count.ts'
 import type { Refusal } from '../backends/wire/dispatch.ts'
 import type { Engine } from './engine/engine.ts'
-import { FairGate } from './fair-gate.ts'
+import { FairGate } from './media/fair-gate.ts'
 import { readBody } from './run-dispatch.ts'
 
 /** No count waits here: the edge tries another worker, or estimates. */

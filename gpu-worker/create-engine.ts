@@ -1,16 +1,16 @@
 /** Creates the engine that the settings select. */
 import { createHmac, randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
-import type { Launch, LaunchSettings } from '../../backends/contract/backend.ts'
-import { cleanText } from '../../backends/model/clean-text.ts'
-import type { Config, EngineChoice } from '../config.ts'
-import { createEmbeddedEngine } from './embedded.ts'
-import type { Engine } from './engine.ts'
-import { createHttpEngine, type HttpEngineOptions } from './http.ts'
-import { attach, launch } from './launch.ts'
-import { attachedRules, launchedRules } from './lifecycle.ts'
-import { LogLines } from './log-lines.ts'
-import { supervisorTimes } from './supervisor.ts'
+import type { Launch, LaunchSettings } from '../backends/contract/backend.ts'
+import { cleanText } from '../backends/model/clean-text.ts'
+import type { Config, EngineChoice } from './config.ts'
+import { createEmbeddedEngine } from './engine/embedded.ts'
+import type { Engine } from './engine/engine.ts'
+import { createHttpEngine, type HttpEngineOptions } from './engine/http.ts'
+import { attach, launch } from './engine/launch.ts'
+import { attachedRules, launchedRules } from './engine/lifecycle.ts'
+import { LogLines } from './engine/log-lines.ts'
+import { supervisorTimes } from './engine/supervisor.ts'
 
 /** Time for an engine to exit after SIGTERM. */
 const graceMs = 10_000

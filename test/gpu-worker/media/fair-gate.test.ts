@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { FairGate, type GateBounds } from '../../gpu-worker/fair-gate.ts'
+import { FairGate, type GateBounds } from '../../../gpu-worker/media/fair-gate.ts'
 
 const never = new AbortController().signal
 const settle = () => new Promise((resolve) => setImmediate(resolve))
