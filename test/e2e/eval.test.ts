@@ -1,4 +1,4 @@
-/** `npm run eval` against the whole product: what it finds there, how it stops and how it goes on. */
+/** `npm run eval` against the whole product: its results, how it stops and how it resumes. */
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -40,7 +40,7 @@ const journal = (out: string) =>
   existsSync(join(out, 'journal.jsonl')) ? readFileSync(join(out, 'journal.jsonl'), 'utf8') : ''
 
 describe('npm run eval', () => {
-  it('[EVL56] interrupted, it keeps what is finished and shows it; started again, it asks only the rest', async () => {
+  it('[EVL56] an interrupted run keeps and prints its finished cases, and the next run asks only the remaining ones', async () => {
     const out = join(product.home, 'interrupted')
     const order = ['--task', 'sums,subject', '--count', '25', '--concurrency', '2', '--out', out]
     const first = evaluate(...order)
@@ -74,7 +74,7 @@ describe('npm run eval', () => {
     expect(journal(out)).toBe(after)
   })
 
-  it('[EVL57] the table, the plot and the journal say what the books say: tokens apart, cost, effort served', async () => {
+  it('[EVL57] the table, the plot and the journal agree with the ledger: tokens, cost and served effort', async () => {
     const out = join(product.home, 'counted')
     const spent = async () => (await product.admin<{ postedNano: number }>('GET', '/admin/tenants/demo')).postedNano
     const before = await spent()
@@ -101,7 +101,7 @@ describe('npm run eval', () => {
     expect(readFileSync(join(out, 'plot.svg'), 'utf8')).toMatch(/^<svg/)
   })
 
-  it('[EVL58] a file with a line that cannot be read stops the run before it begins, or is read without it', async () => {
+  it('[EVL58] a file with an unreadable line stops the run before it starts, or is read without that line with `--malformed skip`', async () => {
     const out = join(product.home, 'files')
     const order = ['--aime', sample('malformed'), '--effort', 'none', '--out', out]
     const strict = evaluate(...order)
@@ -114,7 +114,7 @@ describe('npm run eval', () => {
     expect(new Set([...readJournal(journal(out)).entries.values()].map(keyOf)).size).toBe(5)
   })
 
-  it('[EVL59] a wrong key and an address without a server are said at once, in one sentence', async () => {
+  it('[EVL59] a wrong key or an address without a server exits with code 1 and one sentence', async () => {
     const { baseUrl, model } = product.demo()
     const locked = evaluate('--url', baseUrl, '--key', 'nonsense', '--model', model, '--count', '1')
     expect(await locked.ended).toBe(1)
