@@ -62,7 +62,7 @@ describe('npm run eval', () => {
 
     const second = evaluate(...order)
     expect(await second.ended).toBe(0)
-    expect(second.said.err).toContain(`${before.entries.size} of 100 are in`)
+    expect(second.said.err).toContain(`${before.entries.size} of 100 cases are already in`)
     const after = journal(out)
     expect(after.startsWith(kept)).toBe(true)
     expect(after.trim().split('\n').length).toBe(100)
@@ -96,7 +96,7 @@ describe('npm run eval', () => {
       return (prompt - (cached ?? 0)) * 150 + (cached ?? 0) * 15 + output * 600
     })
     expect(costs.reduce((sum, cost) => sum + cost, 0)).toBe(posted)
-    expect(run.said.out).toContain(`$${(posted / 1e9).toPrecision(3)} in all`)
+    expect(run.said.out).toContain(`$${(posted / 1e9).toPrecision(3)} in total`)
     expect(readFileSync(join(out, 'table.md'), 'utf8')).toMatch(/^\| task +\| effort/)
     expect(readFileSync(join(out, 'plot.svg'), 'utf8')).toMatch(/^<svg/)
   })
@@ -118,7 +118,7 @@ describe('npm run eval', () => {
     const { baseUrl, model } = product.demo()
     const locked = evaluate('--url', baseUrl, '--key', 'nonsense', '--model', model, '--count', '1')
     expect(await locked.ended).toBe(1)
-    expect(locked.said.err.trim()).toBe(`${baseUrl} does not take this key`)
+    expect(locked.said.err.trim()).toBe(`--key: ${baseUrl} rejects this key`)
     const nowhere = evaluate('--url', 'http://127.0.0.1:9/v1', '--model', model)
     expect(await nowhere.ended).toBe(1)
     expect(nowhere.said.err).toMatch(/^no server answers at http:\/\/127\.0\.0\.1:9\/v1: [^\n]+\n$/)
