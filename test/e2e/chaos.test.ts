@@ -1,7 +1,7 @@
 /**
- * Workers that are killed, frozen or cut off, and engines that crash or stall, under load. The workers launch a scripted
- * engine as their llama-server. After every fault each request ends with `[DONE]` or an error, no answer starts twice,
- * and every slot is freed.
+ * Workers that are killed, frozen or cut off, and engines that crash or stall, under load. The workers launch a
+ * scripted engine as their llama-server. After every fault each request ends with `[DONE]` or an error, no answer
+ * starts twice, and every slot is freed.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -148,7 +148,7 @@ interface Booked {
 const booked = (requestId: string) => product.admin<Booked>('GET', `/admin/tenants/demo/requests/${requestId}`)
 
 async function slotsReturn(): Promise<void> {
-  // A stopped worker does not count.
+  // `counters` fails while a worker is unreachable: retry.
   expect(
     await eventually(
       () => product.counters().catch(() => undefined),
@@ -158,7 +158,7 @@ async function slotsReturn(): Promise<void> {
   ).toEqual(zero)
 }
 
-/** Resolves once the worker has answered: the circuit breaker skips a failed worker for a while, then tries it again. */
+/** Resolves once the worker has answered; the circuit breaker skips a failed worker for a while, then retries it. */
 async function serves(workerId: string): Promise<void> {
   const answered = () => Promise.all(Array.from({ length: 12 }, () => ask()))
   const has = (answers: Answered[]) => answers.some(({ worker, end }) => worker === workerId && end === 'done')

@@ -1,4 +1,4 @@
-/** The control plane around real requests: webhook events to a receiver on a real socket, usage, and response headers. */
+/** The control plane around real requests: webhook events to a receiver on a real socket, usage, response headers. */
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'

@@ -1,7 +1,7 @@
 /**
- * A real engine over HTTP: the whole product with llama.cpp's own server and the tiny model. TRAMONTANE_TEST_LLAMA_SERVER
- * names that program; without it these tests are skipped, and a scripted engine covers the same paths
- * (chaos.test.ts, and test/gpu-worker/engine/http.test.ts).
+ * A real engine over HTTP: the whole product with llama.cpp's own server and the tiny model.
+ * TRAMONTANE_TEST_LLAMA_SERVER names that program; without it these tests are skipped, and a scripted engine covers the
+ * same paths (chaos.test.ts, and test/gpu-worker/engine/http.test.ts).
  */
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'

@@ -112,7 +112,7 @@ describe('documents', () => {
     const response = await ask(product.demo().apiKey, body)
     expect(response.status).toBe(200)
     expect(await response.text()).toContain('[DONE]')
-    // The next turn of the conversation finds the document in the cache of any worker.
+    // The next turns of the conversation find the document already read, on any worker.
     for (let turn = 0; turn < 4; turn++)
       expect(await (await ask(product.demo().apiKey, body)).text()).toContain('[DONE]')
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)

@@ -1,4 +1,4 @@
-/** Guarantees besides the answer, in each dialect: idempotency, CORS, disconnects, and streams that report their end. */
+/** Guarantees besides the answer, in each dialect: idempotency, CORS, disconnects, streams that report their end. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
 

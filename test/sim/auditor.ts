@@ -1,8 +1,8 @@
 /**
  * The auditor keeps its own books in the simplest way: a list of requests and a list of lines, summed again each time.
- * Its sources are the tokens that engines really generated and the results of committed transactions, never the state of
- * `Books`. It predicts every result. After each commit it reads the rows in storage with its own SQL and compares them
- * with the prediction. It shares no code with the ledger or the limits.
+ * Its sources are the tokens that engines really generated and the results of committed transactions, never the state
+ * of `Books`. It predicts every result. After each commit it reads the rows in storage with its own SQL and compares
+ * them with the prediction. It shares no code with the ledger or the limits.
  */
 import type { DatabaseSync } from 'node:sqlite'
 import type { Counts, Rates } from '../../backends/model/money.ts'
@@ -115,8 +115,8 @@ export class Auditor {
     if (this.truths.has(dispatch.dispatchId)) this.violate('a dispatch runs once', dispatch.dispatchId)
     const counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
     this.truths.set(dispatch.dispatchId, { dispatch, counts, unnoted: 0 })
-    const asked = this.tenants.get(dispatch.tenantId)?.requests.get(dispatch.requestId)
-    if (!asked || dispatch.costNanoMax > asked.boundNano)
+    const audited = this.tenants.get(dispatch.tenantId)?.requests.get(dispatch.requestId)
+    if (!audited || dispatch.costNanoMax > audited.boundNano)
       this.violate('an engine spends at most its reservation', `${dispatch.dispatchId}: ${dispatch.costNanoMax}`)
   }
 
@@ -233,11 +233,11 @@ export class TenantAudit {
     }
   }
 
-  #admitted(order: AdmissionRequest, answer: Admission | AdmissionRefusal, now: number): void {
-    const { requestId, keyId } = order
+  #admitted(request: AdmissionRequest, answer: Admission | AdmissionRefusal, now: number): void {
+    const { requestId, keyId } = request
     const key = this.#key(keyId)
     const rates = this.#ratesAt(now)
-    const boundNano = order.promptTokens * rates.inputNano + order.outputTokens * rates.outputNano
+    const boundNano = request.promptTokens * rates.inputNano + request.outputTokens * rates.outputNano
     const burdens = Math.max(now, this.#calendarOf(key))
     const over = this.#over(keyId, boundNano, burdens, undefined)
     const full = [key, this.#tenant].some(
@@ -252,7 +252,7 @@ export class TenantAudit {
     if (full) this.#violate('concurrent requests stay within the limit', requestId)
     if (over) this.#violate('a budget is never overshot', `${requestId} is admitted over ${over}`)
     if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
-    const boundTokens = order.promptTokens + order.outputTokens
+    const boundTokens = request.promptTokens + request.outputTokens
     this.#take(key, 'requests', 1, now)
     this.#take(this.#tenant, 'requests', 1, now)
     this.#take(key, 'tokens', boundTokens, now)
@@ -280,18 +280,18 @@ export class TenantAudit {
     if (!reasons[refused.code]) this.#violate('a refusal has a reason', `${requestId}: ${refused.message}`)
   }
 
-  #readmitted(order: ReadmitOrder, answer: { ok: true; boundNano: number } | AdmissionRefusal, now: number): void {
-    const { requestId } = order
-    const asked = this.requests.get(requestId)
-    if (!asked || asked.pruned) return void this.#violate('an unknown reservation is not raised', requestId)
+  #readmitted(request: ReadmitOrder, answer: { ok: true; boundNano: number } | AdmissionRefusal, now: number): void {
+    const { requestId } = request
+    const audited = this.requests.get(requestId)
+    if (!audited || audited.pruned) return void this.#violate('an unknown reservation is not raised', requestId)
     const rates = this.#ratesAt(now)
     const boundNano = Math.max(
-      asked.boundNano,
-      order.promptTokens * rates.inputNano + order.outputTokens * rates.outputNano,
+      audited.boundNano,
+      request.promptTokens * rates.inputNano + request.outputTokens * rates.outputNano,
     )
-    const burdens = Math.max(asked.burdens, this.#calendarOf(this.#key(asked.keyId)))
-    const over = this.#over(asked.keyId, boundNano, burdens, asked)
-    const open = asked.state === 'reserved'
+    const burdens = Math.max(audited.burdens, this.#calendarOf(this.#key(audited.keyId)))
+    const over = this.#over(audited.keyId, boundNano, burdens, audited)
+    const open = audited.state === 'reserved'
     if (!answer.ok) {
       if (answer.code === 'internal_error' ? open : !over) this.#violate('a refusal has a reason', answer.message)
       return
@@ -299,24 +299,24 @@ export class TenantAudit {
     if (!open) this.#violate('a closed reservation is not raised', requestId)
     if (over) this.#violate('a budget is never overshot', `${requestId} is raised over ${over}`)
     if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
-    asked.boundNano = boundNano
-    asked.burdens = burdens
+    audited.boundNano = boundNano
+    audited.burdens = burdens
     this.#calendar = burdens
   }
 
   #settled(receipt: Receipt, answer: string, now: number): void {
     const { requestId, dispatchId, counts, estimated } = receipt
-    const asked = this.requests.get(requestId)
+    const audited = this.requests.get(requestId)
     const failed = receipt.outcome === 'failed'
     const seen = this.lines.some((line) => line.dispatchId === dispatchId)
     const expected =
-      !asked || asked.pruned
+      !audited || audited.pruned
         ? 'unknown'
         : seen
           ? 'already-posted'
           : failed
             ? 'wasted'
-            : asked.state === 'reserved'
+            : audited.state === 'reserved'
               ? 'posted'
               : 'late'
     if (answer !== expected)
@@ -324,24 +324,24 @@ export class TenantAudit {
         'a receipt is settled once, and a repeat gets the same result',
         `${dispatchId}: ${answer}, not ${expected}`,
       )
-    if (!asked || expected === 'unknown' || expected === 'already-posted') return
+    if (!audited || expected === 'unknown' || expected === 'already-posted') return
     const wanted = failed ? 0 : receipt.costNano
-    if (wanted > asked.boundNano) this.#violate('a receipt never exceeds its reservation', dispatchId)
+    if (wanted > audited.boundNano) this.#violate('a receipt never exceeds its reservation', dispatchId)
     const receipts = this.lines.filter((line) => line.requestId === requestId && line.dispatchId !== null)
     const before = receipts.reduce((sum, line) => sum + line.costNano, 0)
     let costNano = wanted
     if (expected === 'late') {
-      const key = this.#key(asked.keyId)
+      const key = this.#key(audited.keyId)
       const burdens = Math.max(now, this.#calendarOf(key))
-      costNano = Math.min(wanted, asked.boundNano - before, Math.max(0, this.#left(asked.keyId, burdens)))
-      this.#lates.push({ keyId: asked.keyId, costNano, burdens })
+      costNano = Math.min(wanted, audited.boundNano - before, Math.max(0, this.#left(audited.keyId, burdens)))
+      this.#lates.push({ keyId: audited.keyId, costNano, burdens })
       this.#calendar = Math.max(this.#calendar, burdens)
     }
     if (expected === 'posted') {
-      asked.costNano = wanted
-      this.#close(asked, 'posted', counts.promptTokens + counts.outputTokens, now)
+      audited.costNano = wanted
+      this.#close(audited, 'posted', counts.promptTokens + counts.outputTokens, now)
     }
-    if (before + costNano > asked.boundNano)
+    if (before + costNano > audited.boundNano)
       this.#violate('the receipts of one request post at most the bound', `${dispatchId}: ${before} + ${costNano}`)
     this.#postedNano += costNano
     const kind = { posted: 'post', late: 'late', wasted: 'waste' }[expected]
@@ -352,28 +352,32 @@ export class TenantAudit {
   }
 
   #closed(requestId: string, how: 'void' | 'expire', answer: string, now: number): void {
-    const asked = this.requests.get(requestId)
+    const audited = this.requests.get(requestId)
     const closed = how === 'void' ? 'voided' : 'expired'
     const expected =
-      !asked || asked.pruned ? 'unknown' : asked.state === 'reserved' ? closed : (`already-${asked.state}` as const)
+      !audited || audited.pruned
+        ? 'unknown'
+        : audited.state === 'reserved'
+          ? closed
+          : (`already-${audited.state}` as const)
     if (answer !== expected)
       return void this.#violate('a reservation ends once, and a repeat gets the same result', `${requestId}: ${answer}`)
     if (expected === 'unknown' && how === 'void') this.#earlyVoids.add(requestId)
-    if (!asked || expected !== closed) return
+    if (!audited || expected !== closed) return
     const report = this.#auditor.told.get(requestId)
-    if (how === 'expire' && now - asked.openedAt < 24 * 3_600_000 && report !== 'nothing')
+    if (how === 'expire' && now - audited.openedAt < 24 * 3_600_000 && report !== 'nothing')
       this.#violate(
         'within a day a reservation expires only if every worker reports no record',
         `${requestId}: ${report}`,
       )
-    this.#close(asked, closed, 0, now)
+    this.#close(audited, closed, 0, now)
     this.lines.push({ ...plain, requestId, kind: how, at: now })
   }
 
-  #close(asked: AuditedRequest, state: AuditedRequest['state'], tokens: number, now: number): void {
-    asked.state = state
-    const spare = Math.max(0, asked.boundTokens - tokens)
-    for (const holder of [this.#key(asked.keyId), this.#tenant]) give(holder.tokens, spare, now)
+  #close(audited: AuditedRequest, state: AuditedRequest['state'], tokens: number, now: number): void {
+    audited.state = state
+    const spare = Math.max(0, audited.boundTokens - tokens)
+    for (const holder of [this.#key(audited.keyId), this.#tenant]) give(holder.tokens, spare, now)
   }
 
   #credited(nano: number, now: number): void {
@@ -401,10 +405,10 @@ export class TenantAudit {
     if (sum((line) => line.costNano) !== pruned.cost_nano || sum((line) => line.creditNano) !== pruned.credit_nano)
       this.#violate('pruned rows stay in the sums', JSON.stringify(pruned))
     const kept = new Set(this.#rows.reservations().map((row) => row.request_id))
-    for (const asked of this.requests.values()) {
-      if (asked.pruned || kept.has(asked.requestId)) continue
-      if (asked.state === 'reserved') this.#violate('an open reservation is never pruned', asked.requestId)
-      asked.pruned = true
+    for (const audited of this.requests.values()) {
+      if (audited.pruned || kept.has(audited.requestId)) continue
+      if (audited.state === 'reserved') this.#violate('an open reservation is never pruned', audited.requestId)
+      audited.pruned = true
     }
   }
 
@@ -477,21 +481,21 @@ export class TenantAudit {
         this.#violate('an entry is written once and never changed', `${row.seq}: ${stored}, not ${own}`)
     }
     for (const row of this.#rows.reservations()) {
-      const asked = this.requests.get(String(row.request_id))
-      if (asked?.state !== row.state || asked?.boundNano !== row.bound_nano)
-        this.#violate('a reservation matches its decision', JSON.stringify([row, asked]))
+      const audited = this.requests.get(String(row.request_id))
+      if (audited?.state !== row.state || audited?.boundNano !== row.bound_nano)
+        this.#violate('a reservation matches its decision', JSON.stringify([row, audited]))
     }
   }
 
   finish(): void {
     this.compareRows()
-    for (const asked of this.requests.values()) {
-      if (asked.state === 'reserved') this.#violate('every reservation ends', asked.requestId)
+    for (const audited of this.requests.values()) {
+      if (audited.state === 'reserved') this.#violate('every reservation ends', audited.requestId)
       const ends = this.lines.filter(
-        ({ requestId, kind }) => requestId === asked.requestId && ['post', 'void', 'expire'].includes(kind),
+        ({ requestId, kind }) => requestId === audited.requestId && ['post', 'void', 'expire'].includes(kind),
       )
-      if (ends.length !== 1 && asked.state !== 'reserved')
-        this.#violate('every reservation ends in exactly one of post, void, expire', asked.requestId)
+      if (ends.length !== 1 && audited.state !== 'reserved')
+        this.#violate('every reservation ends in exactly one of post, void, expire', audited.requestId)
     }
     if (this.#rows.account().reserved_nano !== 0) this.#violate('nothing stays reserved', this.tenantId)
   }
@@ -517,14 +521,14 @@ export class TenantAudit {
 
   #openOf(keyId: string | undefined): number {
     let open = 0
-    for (const asked of this.requests.values())
-      if (asked.state === 'reserved' && (keyId === undefined || asked.keyId === keyId)) open += 1
+    for (const audited of this.requests.values())
+      if (audited.state === 'reserved' && (keyId === undefined || audited.keyId === keyId)) open += 1
     return open
   }
 
   #reserved(): number {
     let reserved = 0
-    for (const asked of this.requests.values()) if (asked.state === 'reserved') reserved += asked.boundNano
+    for (const audited of this.requests.values()) if (audited.state === 'reserved') reserved += audited.boundNano
     return reserved
   }
 
@@ -536,11 +540,11 @@ export class TenantAudit {
   #usedIn(keyId: string | undefined, kind: Budget, time: number, except: AuditedRequest | undefined) {
     const window = windowOf(kind, time)
     const used = { posted: 0, reserved: 0 }
-    for (const asked of this.requests.values()) {
-      if (asked === except || (keyId !== undefined && asked.keyId !== keyId)) continue
-      if (windowOf(kind, asked.burdens) !== window) continue
-      if (asked.state === 'reserved') used.reserved += asked.boundNano
-      else used.posted += asked.costNano
+    for (const audited of this.requests.values()) {
+      if (audited === except || (keyId !== undefined && audited.keyId !== keyId)) continue
+      if (windowOf(kind, audited.burdens) !== window) continue
+      if (audited.state === 'reserved') used.reserved += audited.boundNano
+      else used.posted += audited.costNano
     }
     for (const late of this.#lates)
       if ((keyId === undefined || late.keyId === keyId) && windowOf(kind, late.burdens) === window)

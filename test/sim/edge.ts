@@ -1,7 +1,7 @@
 /**
  * An edge isolate in the steps of src/chat/chat.ts, src/chat/attempts.ts and src/chat/relay.ts: admit, lease, dispatch,
- * first bytes, remaining bytes; one retry on another worker; void if no receipt will follow. The isolate may die at each
- * wait: then it does nothing more, and its connections break.
+ * first bytes, remaining bytes; one retry on another worker; void if no receipt will follow. The isolate may die at
+ * each wait: then it does nothing more, and its connections break.
  */
 import { type Dispatch, dispatchTtlMs, type PoolName, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
@@ -18,15 +18,15 @@ export const fleet = new Secret('f'.repeat(40))
 
 /** The isolate's network. Every call takes time, may be lost, or may be executed while its answer is lost. */
 export interface Network {
-  admit(tenantId: string, order: AdmissionRequest): Promise<Admission | AdmissionRefusal>
-  readmit(tenantId: string, order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal>
+  admit(tenantId: string, request: AdmissionRequest): Promise<Admission | AdmissionRefusal>
+  readmit(tenantId: string, request: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal>
   void(tenantId: string, requestId: string): Promise<unknown>
   settle(tenantId: string, receipts: Receipt[]): Promise<string[]>
   lease(pool: PoolName, ask: { requestId: string; tenantId: string; exclude: string[] }): Promise<LeaseOutcome>
   release(pool: PoolName, requestIds: string[]): Promise<unknown>
   workerFailed(pool: PoolName, workerId: string, requestId: string): Promise<unknown>
   /** Opens the exchange with one worker; `close` means that the edge disconnects. */
-  open(place: WorkerEndpoint, order: Dispatch): Exchange
+  open(place: WorkerEndpoint, dispatch: Dispatch): Exchange
 }
 
 export interface Exchange {
@@ -87,10 +87,18 @@ export class Isolate {
   /** Resolves with the end of the request as its client saw it. Never resolves if the isolate dies. */
   async chat(request: EdgeRequest, left: AbortSignal): Promise<string> {
     const { requestId, tenantId, keyId, secretHash, promptTokensEstimate: promptTokens, outputTokens } = request
-    const order = { requestId, keyId, secretHash, model: 'm', promptTokens, outputTokens, unknownEffort: null }
+    const admissionRequest = {
+      requestId,
+      keyId,
+      secretHash,
+      model: 'm',
+      promptTokens,
+      outputTokens,
+      unknownEffort: null,
+    }
     let admission: Admission | AdmissionRefusal
     try {
-      admission = await this.#step(this.#network.admit(tenantId, order))
+      admission = await this.#step(this.#network.admit(tenantId, admissionRequest))
     } catch {
       return 'not admitted: no answer'
     }
@@ -212,8 +220,8 @@ export class Isolate {
           release(lease)
           const { code, promptTokens: exact } = head
           if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
-            const order = { requestId, model: 'm', promptTokens: exact, outputTokens: request.outputTokens }
-            const answer = await this.#step(network.readmit(tenantId, order))
+            const exactRequest = { requestId, model: 'm', promptTokens: exact, outputTokens: request.outputTokens }
+            const answer = await this.#step(network.readmit(tenantId, exactRequest))
             if (!answer.ok) throw new Error(`refused again: ${answer.code}`)
             boundNano = answer.boundNano
             promptTokens = exact

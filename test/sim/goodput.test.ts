@@ -30,7 +30,7 @@ describe('goodput', () => {
   })
 
   it('[GDP11] a carried load meets the target for nine tenths of each class, and gives up none', () => {
-    const passing = (most: number) => highest(-1, 200, [1, 3], (at) => at <= most)
+    const passing = (max: number) => highest(-1, 200, [1, 3], (at) => at <= max)
     expect([-1, 0, 1, 57, 199].map(passing)).toEqual([-1, 0, 1, 57, 199])
     // A result that is not better than the previous best is not accepted.
     expect(highest(60, 200, [1, 3], (at) => at <= 60)).toBe(60)

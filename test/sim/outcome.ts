@@ -1,4 +1,4 @@
-/** Describes a world that broke an invariant: seed, step, invariant, the preceding events, and the command to repeat it. */
+/** Describes a world that broke an invariant: seed, step, invariant, preceding events, and the command to repeat it. */
 import type { Outcome } from './world.ts'
 
 export function describeOutcome({ seed, violation }: Outcome): string {

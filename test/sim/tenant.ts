@@ -72,21 +72,21 @@ export class TenantHost {
     return this.#transaction(() => work(this.books, this.clock.now(), (report) => this.#reports.push(report)))
   }
 
-  admit(order: AdmissionRequest): Promise<Admission | AdmissionRefusal> {
+  admit(request: AdmissionRequest): Promise<Admission | AdmissionRefusal> {
     return this.#run(() => {
       const now = this.clock.now()
-      const answer = this.books.admit(order, now)
+      const answer = this.books.admit(request, now)
       if (answer.ok) this.#wakeAt(now + reservationTtlMs)
-      this.#reports.push({ kind: 'admit', order, answer, now })
+      this.#reports.push({ kind: 'admit', order: request, answer, now })
       return answer
     }, 'statement')
   }
 
-  readmit(order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal> {
+  readmit(request: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal> {
     return this.#run(() => {
       const now = this.clock.now()
-      const answer = this.books.readmit(order, now)
-      this.#reports.push({ kind: 'readmit', order, answer, now })
+      const answer = this.books.readmit(request, now)
+      this.#reports.push({ kind: 'readmit', order: request, answer, now })
       return answer
     })
   }

@@ -1,7 +1,7 @@
 /**
  * A worker with the real slots, used-dispatch check, bound, prices, and outbox on a real disk. The HTTP server, the
- * engine (tokens come from the seed) and the timing of the delivery are modelled. A killed worker loses everything except
- * its outbox. A paused worker does nothing until it resumes; then it handles everything it missed.
+ * engine (tokens come from the seed) and the timing of the delivery are modelled. A killed worker loses everything
+ * except its outbox. A paused worker does nothing until it resumes; then it handles everything it missed.
  */
 
 import type { Counts } from '../../backends/model/money.ts'
@@ -122,17 +122,17 @@ export class Worker {
     this.#parts.timeline.after(ms, `${this.workerId} ${what}`, happen)
   }
 
-  dispatch(order: Dispatch, connection: Connection): void {
-    const refusal = this.#refusal(order)
+  dispatch(dispatch: Dispatch, connection: Connection): void {
+    const refusal = this.#refusal(dispatch)
     if (refusal) return void connection.refused(refusal)
-    const slot = this.#slots.take(order.requestId)
+    const slot = this.#slots.take(dispatch.requestId)
     if (slot === undefined) return void connection.refused({ code: 'no_slot', message: 'every slot is taken' })
     const run: Run = {
-      dispatch: order,
+      dispatch,
       slot,
       counts: { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 },
       outputTokensMax: 0,
-      script: this.#parts.script(order.requestId),
+      script: this.#parts.script(dispatch.requestId),
       connection,
       left: false,
       begun: false,
@@ -144,14 +144,14 @@ export class Worker {
       run.left = true
     }
     this.beat()
-    this.#after(this.#parts.random.int(1, 8), `prepares ${order.dispatchId}`, () => this.#prepared(run))
+    this.#after(this.#parts.random.int(1, 8), `prepares ${dispatch.dispatchId}`, () => this.#prepared(run))
   }
 
-  #refusal(order: Dispatch): Refusal | undefined {
+  #refusal(dispatch: Dispatch): Refusal | undefined {
     const now = this.clock.now()
-    if (now > order.expiresAt + clockSkewMs || now < order.issuedAt - clockSkewMs)
+    if (now > dispatch.expiresAt + clockSkewMs || now < dispatch.issuedAt - clockSkewMs)
       return { code: 'bad_dispatch', message: 'expired' }
-    if (!this.#used.use(order.dispatchId, now)) return { code: 'replayed_dispatch', message: 'used' }
+    if (!this.#used.use(dispatch.dispatchId, now)) return { code: 'replayed_dispatch', message: 'used' }
     return undefined
   }
 

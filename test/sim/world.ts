@@ -2,11 +2,11 @@
  * A seeded world around the money path in virtual time: clients, edge isolates, pools, workers, tenant objects and a
  * network between them. Every part that can fail does fail. The auditor checks after each step.
  *
- * Real: `Books` with store, schema, ledger, limits and admission; `GroupCommit`; `verifyBooks`; `judgeOverdue`; the pool's
- * core; the worker's slots, used dispatches, bound, prices, and its outbox on disk. Modelled: the tenant object's shell
- * (tenant.ts), the pool object's (pool.ts), the edge's steps from admission to the last byte (edge.ts), the worker's
- * server, engine and delivery (worker.ts), inquiries and the network (here). Left out: signatures, HTTP, bodies, webhook
- * events, and clock jumps of hours in a pool.
+ * Real: `Books` with store, schema, ledger, limits and admission; `GroupCommit`; `verifyBooks`; `judgeOverdue`; the
+ * pool's core; the worker's slots, used dispatches, bound, prices, and its outbox on disk. Modelled: the tenant
+ * object's shell (tenant.ts), the pool object's (pool.ts), the edge's steps from admission to the last byte (edge.ts),
+ * the worker's server, engine and delivery (worker.ts), inquiries and the network (here). Left out: signatures, HTTP,
+ * bodies, webhook events, and clock jumps of hours in a pool.
  *
  * One seed is one world: every random value comes from the seed, and no code reads a real clock.
  */
@@ -464,14 +464,14 @@ class World implements Network {
 
   // The network.
 
-  admit: Network['admit'] = (tenantId, order) =>
-    this.#call(`admit ${order.requestId}`, async () => {
+  admit: Network['admit'] = (tenantId, request) =>
+    this.#call(`admit ${request.requestId}`, async () => {
       // The product never repeats a call after the retention; a clock jump in the simulation could.
-      if (this.#auditor.tenants.get(tenantId)?.requests.get(order.requestId)?.pruned) throw new Error('long ago')
-      return this.#tenant(tenantId).admit(order)
+      if (this.#auditor.tenants.get(tenantId)?.requests.get(request.requestId)?.pruned) throw new Error('long ago')
+      return this.#tenant(tenantId).admit(request)
     })
-  readmit: Network['readmit'] = (tenantId, order) =>
-    this.#call(`readmit ${order.requestId}`, () => this.#tenant(tenantId).readmit(order))
+  readmit: Network['readmit'] = (tenantId, request) =>
+    this.#call(`readmit ${request.requestId}`, () => this.#tenant(tenantId).readmit(request))
   void: Network['void'] = (tenantId, requestId) =>
     this.#call(`void ${requestId}`, () => this.#tenant(tenantId).void(requestId))
   settle: Network['settle'] = (tenantId, receipts) =>
@@ -519,7 +519,7 @@ class World implements Network {
     })
   }
 
-  open(place: WorkerEndpoint, order: Dispatch): Exchange {
+  open(place: WorkerEndpoint, dispatch: Dispatch): Exchange {
     const worker = this.#workers.get(place.workerId)
     if (!worker) throw new Error(`no worker ${place.workerId}`)
     const head = Promise.withResolvers<Refusal | 'accepted' | 'lost'>()
@@ -531,7 +531,7 @@ class World implements Network {
     let lastAt = 0
     const toEdge = (what: string, deliver: () => void) => {
       lastAt = Math.max(lastAt, this.#timeline.now + this.#delayMs())
-      this.#timeline.after(lastAt - this.#timeline.now, `${order.dispatchId} ${what}`, () => {
+      this.#timeline.after(lastAt - this.#timeline.now, `${dispatch.dispatchId} ${what}`, () => {
         if (!closed && !broken) deliver()
       })
     }
@@ -561,7 +561,7 @@ class World implements Network {
     const gone = () =>
       worker.reach(
         this.#delayMs(),
-        `loses ${order.dispatchId}`,
+        `loses ${dispatch.dispatchId}`,
         () => connection.onClose(),
         () => undefined,
       )
@@ -586,7 +586,7 @@ class World implements Network {
     }
     this.#open.add(open)
     if (!this.#calm && this.#faults.has('connection broken') && this.#random.chance(0.15))
-      this.#timeline.after(this.#random.int(0, 400), `${order.dispatchId} breaks`, () => {
+      this.#timeline.after(this.#random.int(0, 400), `${dispatch.dispatchId} breaks`, () => {
         if (!this.#open.has(open)) return
         this.#counts['connection broken'] += 1
         open.break()
@@ -594,10 +594,10 @@ class World implements Network {
     const arrives = () => {
       // A dispatch whose sender disconnected may arrive or not.
       if ((closed || broken) && this.#random.chance(0.5)) return
-      worker.dispatch(order, connection)
+      worker.dispatch(dispatch, connection)
       if (closed || broken) connection.onClose()
     }
-    worker.reach(this.#delayMs(), `gets ${order.dispatchId}`, arrives, () => connection.lost())
+    worker.reach(this.#delayMs(), `gets ${dispatch.dispatchId}`, arrives, () => connection.lost())
     return exchange
   }
 
@@ -620,7 +620,7 @@ class World implements Network {
 
   /** As in src/settlement/inquire.ts: asks every worker of every pool, five seconds each. */
   async #inquire(requestIds: string[]): Promise<Known> {
-    // Treat heartbeats as current: the world has stopped planning them.
+    // Heartbeats are still due once a second, but the calm world no longer plans them.
     if (this.#calm) for (const worker of this.#workers.values()) worker.beat()
     await new Promise<void>((resolve) => this.#timeline.after(1, 'the registries are read', resolve))
     const registries = [...this.#pools.values()].map((pool) => pool.registry())

@@ -6,7 +6,7 @@
  *   npm run agents                             run all agents
  *   npm run agents -- codex pi                 run the named agents
  *   npm run agents -- --packages /var/agents   keep the packages in this folder and reuse them
- *   npm run agents -- --serve                  run no agent; keep the product up with a scripted model, for a test suite
+ *   npm run agents -- --serve                  run no agent; keep the product running with a scripted model
  */
 import { execFile, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

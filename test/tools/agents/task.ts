@@ -1,4 +1,4 @@
-/** The task of every agent, and the scripted model's side of it: one command in the agent's shell, then a final message. */
+/** Every agent's task, and the scripted model's side of it: one command in the agent's shell, then a final message. */
 import type { Chat, Tool } from '../../../backends/model/chat.ts'
 import { mapEffort } from '../../../backends/model/effort.ts'
 import type { Script } from '../../support/scripted-worker.ts'

@@ -8,7 +8,7 @@ export interface Attack {
   quick?: boolean
   /** Sends all requests. Resolves when the last answer has arrived or timed out. */
   run(world: World): Promise<Answer[]>
-  /** The accepted statuses, or a check that returns a fault. Without it any answer is accepted if no worker was lost. */
+  /** Accepted statuses, or a check that returns a fault. Without it any answer is accepted if no worker was lost. */
   expect?:
     | readonly number[]
     | ((answers: readonly Answer[], world: World) => string | undefined | Promise<string | undefined>)

@@ -1,4 +1,4 @@
-/** A well-behaved tenant: one stream always open, one new request per second, and the delays and failures it observes. */
+/** A well-behaved tenant: one stream always open, one new request per second. Records its delays and failures. */
 import type { World } from './world.ts'
 
 export interface Noticed {

@@ -1,6 +1,6 @@
 /**
- * The library's own batched throughput: parallel `sequence.evaluate` with nothing around it. It runs as its own process,
- * like the engine child, and answers each `{ prompts, outputTokens }` with its duration in milliseconds.
+ * The library's own batched throughput: parallel `sequence.evaluate` and nothing else. It runs in its own process, like
+ * the engine child, and answers each `{ prompts, outputTokens }` with its duration in milliseconds.
  */
 import { getLlama, LlamaLogLevel, type Token } from 'node-llama-cpp'
 import { preferCpuWithoutAmx } from '../../../gpu-worker/engine/cpu.ts'

@@ -1,7 +1,7 @@
 /**
- * The latency and CPU that the edge adds. The same requests go directly to the worker, through a pass-through Worker, and
- * through the edge, alternating over rounds. The worker's engine costs nothing, so the rest is the cost of the path. A cell
- * of the edge ends when its receipts are settled: settlement is part of a request's cost.
+ * The latency and CPU that the edge adds. The same requests go directly to the worker, through a pass-through Worker,
+ * and through the edge, alternating over rounds. The worker's engine costs nothing, so the rest is the cost of the
+ * path. A cell of the edge ends when its receipts are settled: settlement is part of a request's cost.
  *
  * Two kinds of answers show the two parts of a gateway's cost. A short answer that arrives at once shows the cost per
  * request. An answer that arrives token by token, at the pace of Small 4 alone on its GPUs, shows the cost in use: any

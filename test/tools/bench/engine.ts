@@ -3,9 +3,10 @@
  *
  *   node test/tools/bench/engine.ts [rounds]
  *
- * Both run in child processes with the same model, prompts and lengths. Rounds alternate and medians are compared, since
- * the machine may be shared. The engine's figure includes everything from `run` to the last event: messages between
- * processes, text, reasoning split, counts. Prompts differ from the first word, so the prefix cache does not help.
+ * Both run in child processes with the same model, prompts and lengths. Rounds alternate and medians are compared,
+ * since the machine may be shared. The engine's figure includes everything from `run` to the last event: messages
+ * between processes, text, reasoning split, counts. Prompts differ from the first word, so the prefix cache does not
+ * help.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,7 +1,7 @@
 /**
- * The load generator, its own process. Each order is one cell of the bench: a list of intended start times, or a number of
- * requests to send one after another. Latency counts from the intended start, so a server that delays the generator is
- * charged for the delay. Dispatches for a direct call of a worker are signed before the clock starts.
+ * The load generator, its own process. Each order is one cell of the bench: a list of intended start times, or a number
+ * of requests to send one after another. Latency counts from the intended start, so a server that delays the generator
+ * is charged for the delay. Dispatches for a direct call of a worker are signed before the clock starts.
  */
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'

@@ -2,8 +2,8 @@
  * `node test/tools/bench/queue.ts`: the cost of one event in the queue and in the pool, and how it grows.
  *
  * Each figure is a mean over many events at a constant length. Queue: enqueue a request, dequeue the next, cancel any,
- * look up a position. Pool of 200 workers with 4 slots each, all leased: a request arrives and waits; a request ends and
- * passes its slot to the next.
+ * look up a position. Pool of 200 workers with 4 slots each, all leased: a request arrives and waits; a request ends
+ * and passes its slot to the next.
  */
 
 import { emptyFleet, heartbeat, type LeaseRequest, lease, release, waitView } from '../../../src/fleet/fleet.ts'
@@ -40,7 +40,7 @@ function ask(tenants: number): LeaseRequest & Queued {
   }
 }
 
-/** Microseconds per call of `measured`; untimed `restore` calls bring the length back. Runs in blocks, for clock precision. */
+/** Microseconds per call of `measured`, timed in blocks; untimed `restore` calls bring the length back. */
 function microsOf(length: number, measured: (index: number) => void, restore: (count: number) => void): number {
   const block = Math.max(1, Math.min(100, Math.floor(length / 4)))
   const run = (ms: number): number => {

@@ -3,10 +3,10 @@
  *
  *   node test/tools/bench/run.ts [--quick] [--pin]
  *
- * `--quick` uses fewer requests and rounds (under two minutes instead of seven); its figures are rough. `--pin` puts the
- * servers on core 0 and the load and the worker on core 1, if `taskset` exists. On a shared machine the figures mostly
- * show the wait for a core: `chrt -r 5 npm run bench` gets priority, and the output reports it. All servers listen on
- * 127.0.0.1, and every process ends with this one.
+ * `--quick` uses fewer requests and rounds (under two minutes instead of seven); its figures are rough. `--pin` puts
+ * the servers on core 0 and the load and the worker on core 1, if `taskset` exists. On a shared machine the figures
+ * mostly show the wait for a core: `chrt -r 5 npm run bench` gets priority, and the output reports it. All servers
+ * listen on 127.0.0.1, and every process ends with this one.
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'

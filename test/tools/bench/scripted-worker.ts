@@ -1,8 +1,8 @@
 /**
- * A worker whose engine costs nothing: it answers every prompt with the same words. Up to twelve words are sent at once;
- * longer answers are sent one by one, at the published pace of Small 4 alone on its GPUs. The rest is the real worker's:
- * it accepts only signed dispatches, keeps an outbox, posts signed receipts and heartbeats. A bench in front of it
- * measures the edge.
+ * A worker whose engine costs nothing: it answers every prompt with the same words. Up to twelve words are sent at
+ * once; longer answers are sent one by one, at the published pace of Small 4 alone on its GPUs. The rest is the real
+ * worker's: it accepts only signed dispatches, keeps an outbox, posts signed receipts and heartbeats. A bench in front
+ * of it measures the edge.
  */
 
 import type { AddressInfo } from 'node:net'

@@ -1,4 +1,4 @@
-/** The Markdown table that the bench prints. Figures are medians over rounds, with minimum and maximum in parentheses. */
+/** The Markdown table that the bench prints: medians over rounds, with minimum and maximum in parentheses. */
 import { type Cell, type Cells, firstTokenOf, paths } from './edge.ts'
 import { quantile, type Spread, spread } from './figures.ts'
 import type { TokenCells } from './tokens.ts'

@@ -4,12 +4,12 @@
  *
  *   node test/tools/bench/tenant.ts [--quick]
  *
- * Throughput is measured with 64 callers inside workerd, by workerd's clock; voids, which release the admissions, are not
- * timed. That clock counts whole milliseconds, so a single caller is timed in two ways: the mean of many calls in a row
- * inside workerd, and each call from outside over one kept connection, for the spread. The outside figure includes the
- * round trip, which a call that does nothing measures. Objects alternate within a round; ratios compare neighbours in one
- * round; medians are over rounds. An object reads a key at its first use after waking: that is timed separately, and
- * every key has been used once before the other measurements.
+ * Throughput is measured with 64 callers inside workerd, by workerd's clock; voids, which release the admissions, are
+ * not timed. That clock counts whole milliseconds, so a single caller is timed in two ways: the mean of many calls in a
+ * row inside workerd, and each call from outside over one kept connection, for the spread. The outside figure includes
+ * the round trip, which a call that does nothing measures. Objects alternate within a round; ratios compare neighbours
+ * in one round; medians are over rounds. An object reads a key at its first use after waking: that is timed separately,
+ * and every key has been used once before the other measurements.
  */
 import { execFile } from 'node:child_process'
 import { cpus, loadavg } from 'node:os'
@@ -134,8 +134,8 @@ async function main(): Promise<void> {
   const nothing: Sample[] = []
   for (let round = -1; round < rounds; round++) {
     for (const [tenant, taken] of samples) {
-      // After ten seconds without a call an object is evicted: it wakes, reads its keys, and starts a log that is slower
-      // to write until it has reached its full length. Do all that untimed; the row's object never sleeps.
+      // After ten seconds without a call an object is evicted. On waking it reads its keys and starts a log that is
+      // slower to write until it has its full length. Do that untimed; the row's object never sleeps.
       await useKeys(tenant)
       const inRow = await takeInRow(tenant)
       const admit = await take('admit', tenant, inRow.admit)

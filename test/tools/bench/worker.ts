@@ -5,9 +5,9 @@
  *
  * The engine is a scripted process (test/support/engine-process.ts): its words cost nothing and carry their time of
  * writing, so that a client can compute each word's delay. First one stream at a time, alternating between the engine
- * alone and the worker; then `--streams` streams at once with `--rate` tokens per second each, for `--seconds`. Every word
- * of every answer is checked. Memory is the worker's after a garbage collection, without the first tenth of the samples.
- * Everything listens on 127.0.0.1, and every process ends with this one.
+ * alone and the worker; then `--streams` streams at once with `--rate` tokens per second each, for `--seconds`. Every
+ * word of every answer is checked. Memory is the worker's after a garbage collection, without the first tenth of the
+ * samples. Everything listens on 127.0.0.1, and every process ends with this one.
  */
 import { once } from 'node:events'
 import { Agent, type IncomingMessage, request } from 'node:http'

@@ -1,6 +1,7 @@
 /**
  * A streamed answer, assembled chunk by chunk. Servers put reasoning in different places: `reasoning_content`,
- * `reasoning`, lists of `thinking` and `text` pieces (Mistral), or marks inside the content. All four are separated here.
+ * `reasoning`, lists of `thinking` and `text` pieces (Mistral), or marks inside the content. All four are separated
+ * here.
  */
 import { z } from 'zod'
 import type { Answer, Call } from './case.ts'

@@ -1,6 +1,6 @@
 /**
- * The journal of finished cases, one JSON line each. Each line has a key, so that a stopped run continues from there. The
- * last line of a killed run may be incomplete; its case is then asked again.
+ * The journal of finished cases, one JSON line each. Each line has a key, so that a stopped run continues from there.
+ * The last line of a killed run may be incomplete; its case is then asked again.
  */
 import { z } from 'zod'
 

@@ -24,7 +24,7 @@ export const usage = `npm run eval -- [options]: measures accuracy and output to
   --livecode FILE   JSONL with question_content, starter_code, public_test_cases, private_test_cases, metadata;
                     the programs that the model writes are RUN on this machine, in a child process with limits
   --long FILE       JSONL with context, question or input, and answers
-  --long-score S    ${scorings.join(', ')} (default: the field "scoring" of each line)
+  --long-score S    ${scorings.join(', ')} (default: the field "scoring" of each line, otherwise contains)
   --malformed M     stop or skip: what to do with an unreadable line (default: stop)
   --price I,C,O     dollars per million input, cached and output tokens, to compute the cost
   --out FOLDER      folder for journal, table and plot (default: eval/ in the state folder)

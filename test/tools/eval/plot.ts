@@ -1,6 +1,7 @@
 /**
- * Accuracy over mean output tokens, one line per task, from its cheapest to its most expensive effort. The SVG is written
- * by hand and follows the reader's light or dark mode. The token axis is logarithmic, since effort multiplies tokens.
+ * Accuracy over mean output tokens, one line per task, from its cheapest to its most expensive effort. The SVG is
+ * written by hand and follows the reader's light or dark mode. The token axis is logarithmic, since effort multiplies
+ * tokens.
  */
 import type { Row } from './summary.ts'
 import { percent } from './table.ts'
@@ -107,8 +108,8 @@ export function tokenAxis(tokens: readonly number[]): { from: number; to: number
 }
 
 /**
- * Labels keep their order and a minimum distance, as near to their lines as possible. Of lines that end at one height, the
- * line whose end is nearest comes first, so that the leads of the others pass below it.
+ * Labels keep their order and a minimum distance, as near to their lines as possible. Of lines that end at one height,
+ * the line whose end is nearest comes first, so that the leads of the others pass below it.
  */
 export function placed(wanted: readonly { at: number; from: number }[]): number[] {
   const order = wanted.map((each, index) => ({ ...each, index })).toSorted((a, b) => a.at - b.at || b.from - a.from)

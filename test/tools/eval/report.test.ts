@@ -162,7 +162,7 @@ describe('command line', () => {
 
   it('[EVL37] a bar fits its terminal, and without one there is only text', () => {
     const state = { done: 30, total: 120, right: 20, failed: 1, seconds: 30 }
-    expect(lineOf(state, 0)).toBe('30 / 120, 20 correct, 1 failed, 1 min 30 s left')
+    expect(lineOf(state, 0)).toBe('30 / 120, 20 right, 1 failed, 1 min 30 s left')
     expect(lineOf(state, 80)).toMatch(/^█+░+ {2}30 \/ 120/)
     for (const columns of [20, 40, 60, 80, 200])
       expect(lineOf({ ...state, failed: 0 }, columns).length).toBeLessThan(Math.max(columns, 37))

@@ -1,9 +1,9 @@
 /**
- * `npm run eval`: effort × accuracy × output tokens of any model behind an OpenAI-style API. `--help` lists the options.
+ * `npm run eval`: effort × accuracy × output tokens of a model behind an OpenAI-style API. `--help` lists the options.
  *
  * Every finished case is written to the journal before it is counted; a second run asks only the missing cases. Ctrl-C
- * ends the requests in flight, keeps the finished cases and prints their table. Exit codes: 0 when all cases were asked,
- * 130 after Ctrl-C, 1 when cases failed or the server cannot serve this evaluation.
+ * ends the requests in flight, keeps the finished cases and prints their table. Exit codes: 0 when all cases were
+ * asked, 130 after Ctrl-C, 1 when cases failed or the server cannot serve this evaluation.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -84,7 +84,7 @@ function jobsOf(cases: readonly Case[], { efforts }: EvalOptions): Job[] {
   return cases.flatMap((one) => efforts.map((effort) => ({ one, effort })))
 }
 
-/** Active until the table is printed. A second Ctrl-C ends the process; npm's forwarded copy of the first does not count. */
+/** Active until the table is printed. A second Ctrl-C ends the process; npm's copy of the first does not count. */
 function onInterrupt(): AbortSignal {
   const stop = new AbortController()
   let at: number | undefined

@@ -1,7 +1,7 @@
 /**
- * Runs a program that a model wrote. It is untrusted, so it gets its own folder, removed afterwards; no environment; limits
- * on wall clock, CPU time, memory, processes, files and output; and no network if the system allows that. All processes
- * that it started end with it.
+ * Runs a program that a model wrote. It is untrusted, so it gets its own folder, removed afterwards; no environment;
+ * limits on wall clock, CPU time, memory, processes, files and output; and no network if the system allows that. All
+ * processes that it started end with it.
  *
  * The protection depends on the system: `jails` go from strict to weak, the first that works is used, and `confinement`
  * reports its properties. On Linux: namespaces for processes and network (as root also another user), and prlimit.

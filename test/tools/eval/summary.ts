@@ -64,7 +64,7 @@ function spread(values: readonly number[]): Row['output'] {
   return average === null || p50 === null || p95 === null ? null : { mean: average, p50, p95 }
 }
 
-/** Input that the server does not report as cached is charged as fresh, as the server would. A refused case costs nothing. */
+/** Input that the server does not report as cached is charged in full. A refused case costs nothing. */
 function costOf(entries: readonly Entry[], rates: Rates): number | null {
   if (entries.some((entry) => entry.tokens === null && entry.refused === null)) return null
   return entries

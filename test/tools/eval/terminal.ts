@@ -48,7 +48,7 @@ export function lineOf({ done, total, right, failed, seconds }: State, columns: 
   const left = done === 0 ? null : Math.round((seconds / done) * (total - done))
   const words = [
     `${done} / ${total}`,
-    `${right} correct`,
+    `${right} right`,
     ...(failed > 0 ? [`${failed} failed`] : []),
     ...(left !== null && done < total ? [`${clock(left)} left`] : []),
   ].join(', ')

@@ -18,7 +18,7 @@ const loads = Array.from({ length: 200 }, (_, index) => loadLeast * step ** inde
 /** Steps above the best so far. */
 const looks = [1, 3]
 
-/** The highest load that any of these policies carries (a router with each of its profiles); 0 if none carries the lowest. */
+/** The highest load that any of these policies (one router, all profiles) carries; 0 if none carries the lowest. */
 export function carriedLoad(trace: Trace, tries: readonly Policy[], seed: number): number {
   let best = -1
   for (const policy of tries) {

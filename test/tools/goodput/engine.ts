@@ -5,7 +5,8 @@
  * - A step reads the weights that its tokens activate. Each token uses 4 of 128 experts, so b tokens touch a share of
  *   1 − (1 − 4/128)^b. Routed experts are 116 of 119 GB (MODEL.md §1, computed from the layer sizes), halved by two
  *   GPUs of 4.8 TB/s, of which 70 % are reached.
- * - A step also reads each token's cache: 22.5 KiB per token, in full on each GPU, since MLA latents are not split (§1).
+ * - A step also reads each token's cache: 22.5 KiB per token, in full on each GPU, since MLA latents are not split
+ *   (§1).
  * - A fixed part, so that a single request gets 159 tokens/s: the hosted model's published speed at `none` (§6).
  * - Prompts are read at 35,000 tokens/s at most, the published rate of a mixture of the same size (gpt-oss-120B: 117 B,
  *   5.1 B active) on two H100, "long prompt", in the GPUStack performance lab. Attention adds to it with the position,
@@ -14,8 +15,8 @@
  *
  * A step takes one token of each running answer, and prompts in order up to its budget (chunked prefill). A request is
  * admitted while its prompt fits. When the cache is full, the latest request is preempted and later read again with its
- * output so far (vLLM's recomputation). Cached prefixes are not read again and are evicted least recently used first. No
- * speculative decoding.
+ * output so far (vLLM's recomputation). Cached prefixes are not read again and are evicted least recently used first.
+ * No speculative decoding.
  */
 import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
 import type { Profile, Replica, Work } from './replica.ts'

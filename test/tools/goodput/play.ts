@@ -11,7 +11,7 @@ export interface Figures {
   /** Requests per second that met both targets. */
   goodput: number
   asked: number
-  /** By pool: the share that met both targets, and quantiles over the answered requests. */
+  /** By preferred pool: the share that met both targets, and quantiles over the answered requests. */
   share: Record<PoolName, number>
   firstTokenMs: Record<PoolName, [number, number]>
   tokenMs: Record<PoolName, [number, number]>

@@ -1,7 +1,7 @@
 /**
- * The routers that the comparison plays. Ours is the production code, fed as the fleet's object is: requests, heartbeats
- * once a second, receipts. The others are the usual alternatives over one pool of equal workers: a FIFO queue in front
- * of all, or a choice at arrival with each engine's own queue behind it.
+ * The routers that the comparison plays. Ours is the production code, fed as the fleet's object is: requests,
+ * heartbeats once a second, receipts. The others are the usual alternatives over one pool of equal workers: a FIFO
+ * queue in front of all, or a choice at arrival with each engine's own queue behind it.
  */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 import type { Heartbeat } from '../../../backends/wire/heartbeat.ts'

@@ -1,11 +1,11 @@
 /**
- * `npm run goodput -- --real`: the same routers over two real embedded engines, in real time. It covers what a simulation
- * cannot: processes, messages, an engine's own scheduler, and a shared machine.
+ * `npm run goodput -- --real`: the same routers over two real embedded engines, in real time. It covers what a
+ * simulation cannot: processes, messages, an engine's own scheduler, and a shared machine.
  *
- * The fleet's clock runs faster than real time, so that a single request gets the tokens per second that Small 4 gives it.
- * So targets, heartbeats and all times in the production code stay unchanged, and the toy's own batches decide how hard
- * the targets are. The traces are those of the simulation, with lengths divided by `promptPart` and `outputPart`, at a
- * rate that two such engines can serve, measured before each trace.
+ * The fleet's clock runs faster than real time, so that a single request gets the tokens per second that Small 4 gives
+ * it. So targets, heartbeats and all times in the production code stay unchanged, and the toy's own batches decide how
+ * hard the targets are. The traces are those of the simulation, with lengths divided by `promptPart` and `outputPart`,
+ * at a rate that two such engines can serve, measured before each trace.
  *
  * One round with its own seed finds each mixed pool's best profile for the trace; the other rounds use it. The routers
  * take turns within each seed. Our fleet keeps its learnt lengths and speeds between rounds.
@@ -27,7 +27,7 @@ const embedded = (name: 'latency' | 'throughput'): Profile => {
   return { name, slots: slotsMax, stepTokens: batchTokens }
 }
 
-/** The embedded engine's own profiles, and one more for a mixed pool: the largest batch that meets the short target here. */
+/** The embedded engine's profiles, and one for a mixed pool: the largest batch that meets the short target here. */
 export const realProfiles = {
   latency: embedded('latency'),
   throughput: embedded('throughput'),
@@ -217,7 +217,7 @@ export function smallTrace(trace: Trace, seed: number, perSecond: number): Asked
     .filter(({ promptTokens, outputTokens }) => promptTokens + outputTokens < contextTokens)
 }
 
-/** Requests per real second that two engines serve, at the largest batches within the targets and with ideal arrivals. */
+/** Requests per real second that two engines serve, at the largest batches within the targets and ideal arrivals. */
 export function roomFor(trace: Trace, measured: Measured): number {
   const times = timesOf(measured)
   const sample = smallTrace(trace, 0, 1)

@@ -13,9 +13,9 @@
  *   they belong to: where a tenth of the requests has no reasoning, a mixed pool in the throughput profile that serves
  *   none of those on time still counts nine tenths. It cannot exceed the offered load (row "offered"), so a pool that
  *   serves most of it can hardly be beaten. Last line: our goodput divided by the best mixed pool's.
- * - Carried: the highest load at which nine tenths of each class are on time, as in the literature (see capacity.ts). It
- *   does not show behaviour beyond that load, and a class with 89 % on time counts as not served. Second to last line.
- *   Traces with a fixed load do not have it.
+ * - Carried: the highest load at which nine tenths of each class are on time, as in the literature (see capacity.ts).
+ *   It does not show behaviour beyond that load, and a class with 89 % on time counts as not served. Second to last
+ *   line. Traces with a fixed load do not have it.
  */
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'

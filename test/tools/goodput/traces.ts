@@ -2,8 +2,8 @@
  * Open-loop traces: requests with their tenants and times, independent of the answers. Conversations have a few turns;
  * each tenant has one system prompt for all of its conversations. Long reasoning has 13 times the output (MODEL.md §6).
  *
- * `load` is a share of the requests that a fleet could serve if it were split between the efforts as the trace needs and
- * had ideal arrivals; `load` 1 is all of that. It is the same for every policy.
+ * `load` is a share of the requests that a fleet could serve if it were split between the efforts as the trace needs
+ * and had ideal arrivals; `load` 1 is all of that. It is the same for every policy.
  */
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import { targets } from '../../../src/fleet/placement/latency-targets.ts'

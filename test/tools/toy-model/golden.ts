@@ -1,7 +1,7 @@
 /**
- * Writes golden.json: the greedy tokens of a dozen prompts, each run alone on one sequence. A change of engine, template
- * or weights shows as a difference. The model must be sure of every token of these prompts, because the last bits of a
- * product depend on the processor.
+ * Writes golden.json: the greedy tokens of a dozen prompts, each run alone on one sequence. A change of engine,
+ * template or weights shows as a difference. The model must be sure of every token of these prompts, because the last
+ * bits of a product depend on the processor.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

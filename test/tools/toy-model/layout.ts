@@ -98,8 +98,9 @@ export type TensorPlan = { name: string; dims: readonly number[]; type: TensorTy
 
 /**
  * Norms, the router and the two small per-head products stay in float32. All other tensors are Q8_0, whose rows must be
- * multiples of 32 long. The per-head products must stay: on a CPU with AMX, llama.cpp 0.4 supports quantised matrices only
- * in products of contiguous rows; these two have permuted rows, and the process aborts (GGML_ASSERT in ggml-backend).
+ * multiples of 32 long. The per-head products must stay: on a CPU with AMX, llama.cpp 0.4 supports quantised matrices
+ * only in products of contiguous rows; these two have permuted rows, and the process aborts (GGML_ASSERT in
+ * ggml-backend).
  */
 export function tensorPlans(s: Shape, vocabularySize: number): TensorPlan[] {
   const plain = (name: string, ...dims: number[]): TensorPlan => ({ name: `${name}.weight`, dims, type: 'f32' })

@@ -1,6 +1,7 @@
 /**
- * After a change of tokenizer: `node respell.ts OLD.json NEW.json` prints, for each token of the new vocabulary, the ids
- * that spelled the same text before. `train.py --respell` initialises each new embedding row with the mean of those.
+ * After a change of tokenizer: `node respell.ts OLD.json NEW.json` prints, for each token of the new vocabulary, the
+ * ids that spelled the same text before. `train.py --respell` initialises each new embedding row with the mean of
+ * those.
  */
 import { readFileSync } from 'node:fs'
 import { CONTROL, encoder, spelled } from './tokenizer.ts'

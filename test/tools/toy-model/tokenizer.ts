@@ -161,7 +161,7 @@ function joined(parts: readonly string[], left: string, right: string): string[]
   return out
 }
 
-/** Converts text with control tokens to ids. Agrees with llama.cpp, which also matches a whole word before any merge. */
+/** Converts text with control tokens to ids. Like llama.cpp, it matches a whole word before any merge. */
 export function encoder({ tokens, merges }: Tokenizer): (text: string) => number[] {
   const ids = new Map(tokens.map((token, id) => [token, id]))
   const ranks = new Map(merges.map((pair, rank) => [pair, rank]))

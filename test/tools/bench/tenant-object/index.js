@@ -1,6 +1,6 @@
 /**
- * The tenant object under load, and for comparison the minimal durable object, which writes one row. It is hosted with the
- * edge's configuration: the object that writes one row takes the place of the pool object.
+ * The tenant object under load, and for comparison the minimal durable object, which writes one row. It is hosted with
+ * the edge's configuration: the object that writes one row takes the place of the pool object.
  */
 import { DurableObject } from 'cloudflare:workers'
 import { noLimits } from '../../../../src/tenant/limits/limits.ts'

@@ -1,4 +1,4 @@
-/** One JSON object per line, each checked against its schema; an invalid line is reported by its number, never dropped. */
+/** One JSON object per line, each checked against its schema; an invalid line is reported by number, never dropped. */
 import type { z } from 'zod'
 
 export interface Fault {
