@@ -42,8 +42,8 @@ const journal = (out: string) =>
 describe('npm run eval', () => {
   it('[EVL56] an interrupted run keeps and prints its finished cases, and the next run asks only the remaining ones', async () => {
     const out = join(product.home, 'interrupted')
-    const order = ['--task', 'sums,subject', '--count', '25', '--concurrency', '2', '--out', out]
-    const first = evaluate(...order)
+    const options = ['--task', 'sums,subject', '--count', '25', '--concurrency', '2', '--out', out]
+    const first = evaluate(...options)
     await eventually(
       async () => journal(out).split('\n').length,
       (lines) => lines > 5,
@@ -60,7 +60,7 @@ describe('npm run eval', () => {
     expect(first.said.out).toContain('not finished')
     expect(first.said.out).toMatch(/sums +none/)
 
-    const second = evaluate(...order)
+    const second = evaluate(...options)
     expect(await second.ended).toBe(0)
     expect(second.said.err).toContain(`${before.entries.size} of 100 cases are already in`)
     const after = journal(out)
@@ -69,7 +69,7 @@ describe('npm run eval', () => {
     expect(readJournal(after).entries.size).toBe(100)
     expect(await eventually(product.counters, isZero)).toEqual(zero)
 
-    const third = evaluate(...order)
+    const third = evaluate(...options)
     expect(await third.ended).toBe(0)
     expect(journal(out)).toBe(after)
   })
@@ -103,14 +103,14 @@ describe('npm run eval', () => {
 
   it('[EVL58] a file with an unreadable line stops the run before it starts, or is read without that line with `--malformed skip`', async () => {
     const out = join(product.home, 'files')
-    const order = ['--aime', sample('malformed'), '--effort', 'none', '--out', out]
-    const strict = evaluate(...order)
+    const options = ['--aime', sample('malformed'), '--effort', 'none', '--out', out]
+    const strict = evaluate(...options)
     expect(await strict.ended).toBe(1)
     expect(strict.said.err).toContain('malformed.jsonl, line 3: the answer is "0.5"')
     expect(journal(out)).toBe('')
-    const lenient = evaluate(...order, '--malformed', 'skip', '--long', sample('long'))
+    const lenient = evaluate(...options, '--malformed', 'skip', '--long', sample('long'))
     expect(await lenient.ended).toBe(0)
-    expect(lenient.said.err.match(/left out: /g)?.length).toBe(3)
+    expect(lenient.said.err.match(/skipped: /g)?.length).toBe(3)
     expect(new Set([...readJournal(journal(out)).entries.values()].map(keyOf)).size).toBe(5)
   })
 

@@ -109,7 +109,7 @@ export function tokenAxis(tokens: readonly number[]): { from: number; to: number
 
 /**
  * Labels keep their order and a minimum distance, as near to their lines as possible. Of lines that end at one height,
- * the line whose end is nearest comes first, so that the leads of the others pass below it.
+ * the one whose end is nearest comes first, so that the leads of the others pass below it.
  */
 export function placed(wanted: readonly { at: number; from: number }[]): number[] {
   const order = wanted.map((each, index) => ({ ...each, index })).toSorted((a, b) => a.at - b.at || b.from - a.from)
