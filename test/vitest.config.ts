@@ -1,4 +1,4 @@
-/** One run, three kinds of place: plain Node for cores and the worker, workerd for the edge, the whole product for e2e. */
+/** Three test environments in one run: plain Node for cores and the worker, workerd for the edge, the whole product for e2e. */
 import { fileURLToPath } from 'node:url'
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 export default defineConfig({
   root,
   test: {
-    // Two cores: test files in turn, so that nothing that measures or waits competes with its neighbour.
+    // Runs test files one after another: CI has two cores, and parallel files would disturb timings.
     fileParallelism: false,
     // With `--coverage`. Processes that a test starts are not counted: the e2e project adds nothing.
     coverage: {
@@ -41,7 +41,7 @@ export default defineConfig({
                 OPERATOR_KEY_SHA256: '0096feaee8cb21719caaadc7b7495c3c3b49a4177c3756931dc0b962326c795e',
                 MODELS: 'tramontane-tiny',
                 METER_LOOPBACK: 'allow',
-                // How long the receipt fuzzer plays, and from which seed; empty for its own.
+                // Number of runs and seed of the receipt fuzzer; empty for its defaults.
                 FUZZ_RUNS: process.env.FUZZ_RUNS ?? '',
                 FUZZ_SEED: process.env.FUZZ_SEED ?? '',
                 TEST_MIGRATIONS: await readD1Migrations(`${root}/src/admin/migrations`),

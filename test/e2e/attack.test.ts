@@ -6,8 +6,8 @@ import { type AttackResult, perform } from '../tools/attack/perform.ts'
 const quick = attacks.filter((attack) => attack.quick)
 
 describe('hostile requests', () => {
-  it('[ATK1] no quick attack loses a process, holds up a neighbour, leaves anything reserved or receives a wrong answer', async () => {
-    // A busy machine stalls a neighbour for a while by itself; `npm run attack` holds the real bar.
+  it('[ATK1] no quick attack ends a process, delays a neighbour’s stream, leaves anything reserved or receives a wrong answer', async () => {
+    // A busy machine alone can delay a neighbour; `npm run attack` applies the strict limit.
     const results = await perform(quick, undefined, 6_000)
     const faults = ({ name, faults: found }: AttackResult) => found.map((fault) => `${name}: ${fault}`)
     expect(results.flatMap(faults)).toEqual([])

@@ -1,7 +1,7 @@
 /**
- * Workers that are killed, frozen, cut off, and whose engines crash and stall, under load: the whole product, its workers
- * launching a scripted engine as their llama-server. Whatever breaks, every request ends so that its client knows how,
- * no answer begins twice, and every slot comes back.
+ * Workers that are killed, frozen or cut off, and engines that crash or stall, under load. The workers launch a
+ * scripted engine as their llama-server. After every fault each request ends with `[DONE]` or an error, no answer
+ * starts twice, and every slot is freed.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -18,7 +18,7 @@ const settings = {
 }
 let product: Product
 let second: ChildProcess
-/** What lies between the edge and the second worker, each way. */
+/** The network between the edge and the second worker, one wire per direction. */
 let toWorker: Wire
 let toEdge: Wire
 
@@ -61,11 +61,11 @@ interface Answered {
   requestId: string
   worker: string
   text: string
-  /** `done`, or the code of the error that ended it. */
+  /** `done`, or the code of the error that ended the stream. */
   end: string
 }
 
-/** One stream, read as a client reads it. Throws where it ends in any other way than a stream may end. */
+/** Reads one stream as a client does. Throws if the stream ends with neither `[DONE]` nor an error event. */
 async function ask(signal?: AbortSignal): Promise<Answered> {
   const { baseUrl, apiKey, model } = product.demo()
   const response = await fetch(`${baseUrl}/chat/completions`, {
@@ -95,43 +95,43 @@ async function ask(signal?: AbortSignal): Promise<Answered> {
     return { requestId, worker, text, end: 'done' }
   }
   const { error } = JSON.parse(last ?? '{}')
-  if (typeof error?.code !== 'string') throw new Error(`${requestId} ended with neither: ${last}`)
+  if (typeof error?.code !== 'string') throw new Error(`${requestId} ended with neither [DONE] nor an error: ${last}`)
   return { requestId, worker, text, end: error.code }
 }
 
-/** Forty streams, and in the middle of them `harm`. */
+/** Starts forty streams and calls `harm` while they run. */
 async function underLoad(harm: () => Promise<unknown> | unknown): Promise<Answered[]> {
-  const asked = Array.from({ length: 40 }, (_, index) =>
+  const requests = Array.from({ length: 40 }, (_, index) =>
     new Promise<void>((resolve) => setTimeout(resolve, index * 25)).then(() => ask()),
   )
-  const told = Promise.all(asked)
+  const answers = Promise.all(requests)
   await new Promise((resolve) => setTimeout(resolve, 900))
   await harm()
-  return told
+  return answers
 }
 
-/** No answer began anew after its first word, and what is whole is whole. */
-/** Fails here where there is none: a signal to process 0 would end the test itself. */
+/** The pid of the worker's engine. Throws if there is none: a signal to pid 0 would end the test itself. */
 function engineOf(worker: number): number {
   const engine = engines.of(worker)
   if (!engine) throw new Error('the worker has no engine')
   return engine.pid
 }
 
-function checkTexts(told: Answered[]): void {
+/** Checks that no answer restarted after its first word, and that a finished answer is complete. */
+function checkTexts(answers: Answered[]): void {
   const whole = Array.from({ length: 50 }, (_, index) => `w${index} `).join('')
-  for (const { text, end } of told) {
+  for (const { text, end } of answers) {
     if (end === 'done') expect(text).toBe(whole)
     else expect(whole.startsWith(text)).toBe(true)
   }
 }
 
 /**
- * Every request is charged once at most: what its client has whole is posted, to the token. What broke off is void; a
- * worker that had written all of it into a dead network says so later, and that is a late entry.
+ * Every request is charged at most once. A complete answer is posted, to the token; a broken one is void. A worker that
+ * finished an answer on a dead network reports it later, as a late entry.
  */
-async function checkBooks(told: Answered[]): Promise<void> {
-  for (const { requestId, end, text } of told) {
+async function checkBooks(answers: Answered[]): Promise<void> {
+  for (const { requestId, end, text } of answers) {
     const { reservation, entries } = await booked(requestId)
     const charged = entries.filter((entry) => entry.cost_nano > 0)
     expect(charged.length).toBeLessThanOrEqual(1)
@@ -148,7 +148,7 @@ interface Booked {
 const booked = (requestId: string) => product.admin<Booked>('GET', `/admin/tenants/demo/requests/${requestId}`)
 
 async function slotsReturn(): Promise<void> {
-  // A worker that is away is not asked.
+  // `counters` fails while a worker is unreachable: retry.
   expect(
     await eventually(
       () => product.counters().catch(() => undefined),
@@ -158,10 +158,10 @@ async function slotsReturn(): Promise<void> {
   ).toEqual(zero)
 }
 
-/** Resolves when it has answered: one that has failed is left alone for a while, and then tried. */
+/** Resolves once the worker has answered; the circuit breaker skips a failed worker for a while, then retries it. */
 async function serves(workerId: string): Promise<void> {
   const answered = () => Promise.all(Array.from({ length: 12 }, () => ask()))
-  const has = (told: Answered[]) => told.some(({ worker, end }) => worker === workerId && end === 'done')
+  const has = (answers: Answered[]) => answers.some(({ worker, end }) => worker === workerId && end === 'done')
   expect(has(await eventually(answered, has, 30_000)), workerId).toBe(true)
 }
 
@@ -173,7 +173,7 @@ const poolState = async (workerId: string) => {
   return pools.latency?.workers.find((worker) => worker.workerId === workerId)?.state ?? 'missing'
 }
 
-async function back(workerId: string): Promise<void> {
+async function backInPool(workerId: string): Promise<void> {
   expect(
     await eventually(
       () => poolState(workerId),
@@ -183,99 +183,99 @@ async function back(workerId: string): Promise<void> {
   ).toBe('ready')
 }
 
-const broken = (told: Answered[]) => told.filter(({ end }) => end === 'worker_lost').length
+const broken = (answers: Answered[]) => answers.filter(({ end }) => end === 'worker_lost').length
 
 describe('under load', () => {
-  it('[CHA1] a worker that is killed: its streams end with an error, all others whole, and every slot comes back', async () => {
-    const told = await underLoad(() => process.kill(product.demo().pids.latency, 'SIGKILL'))
-    expect(broken(told)).toBeGreaterThan(0)
-    expect(told.filter(({ end }) => end === 'done').length).toBeGreaterThan(20)
-    expect(new Set(told.map(({ end }) => end))).toEqual(new Set(['done', 'worker_lost']))
-    checkTexts(told)
-    await back('local-latency')
+  it('[CHA1] after a worker is killed its streams end with an error, all other streams are whole, and every slot is freed', async () => {
+    const answers = await underLoad(() => process.kill(product.demo().pids.latency, 'SIGKILL'))
+    expect(broken(answers)).toBeGreaterThan(0)
+    expect(answers.filter(({ end }) => end === 'done').length).toBeGreaterThan(20)
+    expect(new Set(answers.map(({ end }) => end))).toEqual(new Set(['done', 'worker_lost']))
+    checkTexts(answers)
+    await backInPool('local-latency')
     await slotsReturn()
-    await checkBooks(told)
+    await checkBooks(answers)
   })
 
-  it('[CHA2] a worker that freezes: its streams end with an error when it is missed, and it comes back with every slot', async () => {
-    await back('second')
-    const told = await underLoad(() => second.kill('SIGSTOP'))
+  it('[CHA2] after a worker freezes its streams end with an error when its heartbeats are missed, and it returns with every slot free', async () => {
+    await backInPool('second')
+    const answers = await underLoad(() => second.kill('SIGSTOP'))
     expect(await poolState('second')).not.toBe('ready')
-    expect(broken(told)).toBeGreaterThan(0)
-    expect(told.filter(({ end }) => end === 'done').length).toBeGreaterThan(20)
-    checkTexts(told)
+    expect(broken(answers)).toBeGreaterThan(0)
+    expect(answers.filter(({ end }) => end === 'done').length).toBeGreaterThan(20)
+    checkTexts(answers)
     second.kill('SIGCONT')
-    await back('second')
+    await backInPool('second')
     await slotsReturn()
-    await checkBooks(told)
+    await checkBooks(answers)
     expect((await ask()).end).toBe('done')
   })
 
-  it('[CHA3] a network that is cut without a word: the same, and receipts that could not be delivered come afterwards', async () => {
-    const told = await underLoad(() => {
+  it('[CHA3] after a silent network failure the broken streams end with an error, every slot is freed, and the undelivered receipts arrive later', async () => {
+    const answers = await underLoad(() => {
       toWorker.freeze()
       toEdge.freeze()
     })
-    expect(broken(told)).toBeGreaterThan(0)
-    checkTexts(told)
+    expect(broken(answers)).toBeGreaterThan(0)
+    checkTexts(answers)
     toWorker.thaw()
     toEdge.thaw()
-    await back('second')
+    await backInPool('second')
     await slotsReturn()
-    await checkBooks(told)
+    await checkBooks(answers)
   })
 
-  it('[CHA4] an engine that crashes: its requests end with an error, its worker stays and starts another', async () => {
+  it('[CHA4] after an engine crash its requests end with an error, and its worker stays and starts another engine', async () => {
     const worker = product.demo().pids.latency
-    const told = await underLoad(() => process.kill(engineOf(worker), 'SIGKILL'))
-    expect(broken(told)).toBeGreaterThan(0)
-    checkTexts(told)
+    const answers = await underLoad(() => process.kill(engineOf(worker), 'SIGKILL'))
+    expect(broken(answers)).toBeGreaterThan(0)
+    checkTexts(answers)
     expect(product.demo().pids.latency).toBe(worker)
-    await back('local-latency')
+    await backInPool('local-latency')
     await slotsReturn()
-    await checkBooks(told)
+    await checkBooks(answers)
   })
 
-  it('[CHA5] an engine that stalls in mid-answer, or closes too early: each such request ends with an error, no slot is kept', async () => {
+  it('[CHA5] each request on an engine that stalls or closes the connection early ends with an error and frees its slot', async () => {
     for (const kind of ['stall', 'half-close'] as const) {
       const at = engines.of(product.demo().pids.latency)
       if (!at) throw new Error('the worker has no engine')
       await serves('local-latency')
       await at.say({ fault: { after: 30, kind } })
-      const told = await underLoad(() => undefined)
+      const answers = await underLoad(() => undefined)
       await at.say({ fault: null })
-      expect(broken(told)).toBeGreaterThan(0)
-      expect(broken(told)).toBeLessThan(40)
-      checkTexts(told)
+      expect(broken(answers)).toBeGreaterThan(0)
+      expect(broken(answers)).toBeLessThan(40)
+      checkTexts(answers)
       await slotsReturn()
-      await checkBooks(told)
+      await checkBooks(answers)
     }
     expect((await ask()).end).toBe('done')
   })
 
-  it('[CHA6] an engine that is to be started anew: what runs ends first, nothing is lost, and the next one serves', async () => {
+  it('[CHA6] an engine that is restarted by SIGHUP first finishes its running requests, loses nothing, and its successor serves', async () => {
     const worker = product.demo().pids.latency
     const engine = engines.of(worker)?.pid
-    const told = await underLoad(() => process.kill(worker, 'SIGHUP'))
-    expect(told.map(({ end }) => end)).toEqual(told.map(() => 'done'))
-    checkTexts(told)
+    const answers = await underLoad(() => process.kill(worker, 'SIGHUP'))
+    expect(answers.map(({ end }) => end)).toEqual(answers.map(() => 'done'))
+    checkTexts(answers)
     const next = () => Promise.resolve(engines.of(worker)?.pid ?? engine)
     expect(await eventually(next, (pid) => pid !== engine)).not.toBe(engine)
-    await back('local-latency')
+    await backInPool('local-latency')
     await slotsReturn()
-    await checkBooks(told)
+    await checkBooks(answers)
   })
 
-  it('[CHA7] a worker that must go before its requests have ended: what it cannot finish is told, counted and not billed', async () => {
+  it('[CHA7] a worker that must stop before its requests end sends an error for each unfinished request, counts its tokens and bills nothing', async () => {
     const gone = new Promise((resolve) => second.once('exit', resolve))
-    const told = await underLoad(() => second.kill('SIGTERM'))
+    const answers = await underLoad(() => second.kill('SIGTERM'))
     expect(await gone).toBe(0)
-    expect(broken(told)).toBeGreaterThan(0)
-    expect(broken(told)).toBeLessThan(10)
-    checkTexts(told)
+    expect(broken(answers)).toBeGreaterThan(0)
+    expect(broken(answers)).toBeLessThan(10)
+    checkTexts(answers)
     await slotsReturn()
-    await checkBooks(told)
-    for (const { requestId, end } of told) {
+    await checkBooks(answers)
+    for (const { requestId, end } of answers) {
       if (end === 'done') continue
       const { reservation, entries } = await booked(requestId)
       expect([reservation, entries.map(({ cost_nano }) => cost_nano)]).toEqual(['voided', [0, 0]])

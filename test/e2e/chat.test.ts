@@ -1,4 +1,4 @@
-/** The whole line with the `openai` package: workerd, the tenant and pool objects, a worker, the embedded engine. */
+/** The whole product with the `openai` package: workerd, the tenant and pool objects, a worker, the embedded engine. */
 import type OpenAI from 'openai'
 import { APIError } from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -29,8 +29,8 @@ const weather = {
   },
 }
 
-describe('chat completions, 200', () => {
-  it('[E2E1] an answer has text, a reason, exact usage and its ids in the headers', async () => {
+describe('chat completions that succeed', () => {
+  it('[E2E1] an answer has text, a finish reason, exact usage, and its request id in the headers', async () => {
     const { data, response } = await client.chat.completions
       .create({ model, messages: ask('Tell me a story about a fox.'), temperature: 0 })
       .withResponse()
@@ -46,12 +46,12 @@ describe('chat completions, 200', () => {
     expect(response.headers.get('x-tramontane-pool')).toBe('latency')
   })
 
-  it('[E2E2] a stream gives the same text as the whole answer, and its usage chunk only when asked for', async () => {
-    const order = { model, messages: ask('Tell me a story about a cat.'), temperature: 0, max_tokens: 40 }
-    const whole = await client.chat.completions.create(order)
+  it('[E2E2] a stream gives the same text as the non-streaming answer, and a separate usage chunk only with `include_usage`', async () => {
+    const body = { model, messages: ask('Tell me a story about a cat.'), temperature: 0, max_tokens: 40 }
+    const whole = await client.chat.completions.create(body)
     for (const asked of [false, true]) {
       const stream = await client.chat.completions.create({
-        ...order,
+        ...body,
         stream: true,
         ...(asked && { stream_options: { include_usage: true } }),
       })
@@ -73,7 +73,7 @@ describe('chat completions, 200', () => {
     }
   })
 
-  it('[E2E3] effort decides the pool; thinking is apart from content, counted, and what was asked is disclosed', async () => {
+  it('[E2E3] effort decides the pool; reasoning is separate from content and counted; the requested and the served effort are reported', async () => {
     const { data, response } = await client.chat.completions
       .create({ model, messages: ask('What is 7 plus 5?'), reasoning_effort: 'medium', temperature: 0 })
       .withResponse()
@@ -87,26 +87,26 @@ describe('chat completions, 200', () => {
     expect(data.usage).toMatchObject({ reasoning_effort: 'high', reasoning_effort_asked: 'medium' })
   })
 
-  it('[E2E4] a forced tool is called once, whole, with arguments that parse and fit its schema', async () => {
-    const order = { model, messages: ask('What is the weather in Paris?'), tools: [weather], temperature: 0 }
+  it('[E2E4] a forced tool is called once and whole, with arguments that parse and match its schema', async () => {
+    const body = { model, messages: ask('What is the weather in Paris?'), tools: [weather], temperature: 0 }
     const named = { type: 'function' as const, function: { name: 'get_weather' } }
-    const whole = await client.chat.completions.create({ ...order, tool_choice: named })
+    const whole = await client.chat.completions.create({ ...body, tool_choice: named })
     const call = whole.choices[0]?.message.tool_calls?.[0]
     if (call?.type !== 'function') throw new Error('no call')
     expect(whole.choices[0]?.finish_reason).toBe('tool_calls')
     expect(call.id).toMatch(/^[A-Za-z0-9]{9}$/)
     expect(call.function.name).toBe('get_weather')
     expect(JSON.parse(call.function.arguments)).toEqual({ city: expect.any(String) })
-    const stream = await client.chat.completions.create({ ...order, tool_choice: named, stream: true })
+    const stream = await client.chat.completions.create({ ...body, tool_choice: named, stream: true })
     const deltas = []
     for await (const chunk of stream) deltas.push(...(chunk.choices[0]?.delta.tool_calls ?? []))
     expect(deltas).toMatchObject([
       { index: 0, type: 'function', function: { name: 'get_weather', arguments: call.function.arguments } },
     ])
     const answered = await client.chat.completions.create({
-      ...order,
+      ...body,
       messages: [
-        ...order.messages,
+        ...body.messages,
         { role: 'assistant', content: null, tool_calls: [call] },
         { role: 'tool', tool_call_id: call.id, content: '{"sky": "sunny", "celsius": 21}' },
       ],
@@ -114,7 +114,7 @@ describe('chat completions, 200', () => {
     expect(answered.choices[0]?.message.content).toMatch(/\w/)
   })
 
-  it('[E2E5] an answer under a JSON schema parses and fits it', async () => {
+  it('[E2E5] an answer under a JSON schema parses and matches the schema', async () => {
     const schema = {
       type: 'object',
       properties: { animal: { enum: ['fox', 'owl'] }, legs: { type: 'integer' } },
@@ -133,39 +133,39 @@ describe('chat completions, 200', () => {
     expect(Number.isInteger(value.legs)).toBe(true)
   })
 
-  it('[E2E6] a stop string ends the answer before itself, a bound ends it at the token', async () => {
-    const order = { model, messages: ask('Tell me a story about a fox.'), temperature: 0 }
-    const full = (await client.chat.completions.create(order)).choices[0]?.message.content ?? ''
+  it('[E2E6] a stop string ends the answer before itself, and `max_tokens` ends it at that token', async () => {
+    const body = { model, messages: ask('Tell me a story about a fox.'), temperature: 0 }
+    const full = (await client.chat.completions.create(body)).choices[0]?.message.content ?? ''
     const stop = full.slice(12, 20)
-    const cut = await client.chat.completions.create({ ...order, stop })
+    const cut = await client.chat.completions.create({ ...body, stop })
     expect(cut.choices[0]?.message.content).toBe(full.slice(0, full.indexOf(stop)))
     expect(cut.choices[0]?.finish_reason).toBe('stop')
-    const bounded = await client.chat.completions.create({ ...order, max_tokens: 5 })
+    const bounded = await client.chat.completions.create({ ...body, max_tokens: 5 })
     expect(bounded.usage?.completion_tokens).toBe(5)
     expect(bounded.choices[0]?.finish_reason).toBe('length')
   })
 
-  it('[E2E7] the same seed gives the same words, and a repeated prompt is found in the cache', async () => {
-    const order = {
+  it('[E2E7] the same seed gives the same text, and a repeated prompt reports cached tokens', async () => {
+    const body = {
       model,
       messages: ask('Tell me a story about an owl and a boat.'),
       temperature: 0.9,
       seed: 11,
       max_tokens: 30,
     }
-    const first = await client.chat.completions.create(order)
-    const second = await client.chat.completions.create(order)
+    const first = await client.chat.completions.create(body)
+    const second = await client.chat.completions.create(body)
     expect(second.choices[0]?.message.content).toBe(first.choices[0]?.message.content)
     expect(second.usage?.prompt_tokens_details?.cached_tokens).toBeGreaterThan(5)
   })
 
-  it('[E2E8] the models page lists what is served, and one by its id', async () => {
+  it('[E2E8] `GET /v1/models` lists the served models, and `GET /v1/models/{model}` returns one of them', async () => {
     const listed = await client.models.list()
     expect(listed.data.map((each) => each.id)).toEqual([model])
     expect((await client.models.retrieve(model)).id).toBe(model)
   })
 
-  it('[E2E9] the books agree with what clients were told, to the token', async () => {
+  it('[E2E9] the ledger agrees with the usage in the answers, to the token and the nano-dollar', async () => {
     const before = await settled()
     const answers = await Promise.all(
       [1, 2, 3, 4, 5, 6].map((seed) =>
@@ -178,14 +178,14 @@ describe('chat completions, 200', () => {
       ),
     )
     const after = await settled()
-    const told = (field: 'prompt_tokens' | 'completion_tokens') =>
+    const reported = (field: 'prompt_tokens' | 'completion_tokens') =>
       answers.reduce((sum, each) => sum + (each.usage?.[field] ?? 0), 0)
     const cached = answers.reduce((sum, each) => sum + (each.usage?.prompt_tokens_details?.cached_tokens ?? 0), 0)
     const delta = (column: string) => Number(after.totals[column]) - Number(before.totals[column])
     expect(delta('entries')).toBe(6)
-    expect(delta('prompt_tokens')).toBe(told('prompt_tokens'))
-    expect(delta('output_tokens')).toBe(told('completion_tokens'))
-    const cost = (told('prompt_tokens') - cached) * 150 + cached * 15 + told('completion_tokens') * 600
+    expect(delta('prompt_tokens')).toBe(reported('prompt_tokens'))
+    expect(delta('output_tokens')).toBe(reported('completion_tokens'))
+    const cost = (reported('prompt_tokens') - cached) * 150 + cached * 15 + reported('completion_tokens') * 600
     expect(after.postedNano - before.postedNano).toBe(cost)
     expect(await eventually(product.counters, isZero)).toEqual(zero)
   })
@@ -198,7 +198,7 @@ describe('chat completions, 200', () => {
   }
 })
 
-describe('chat completions, refused', () => {
+describe('chat completions that are refused', () => {
   async function refusal(work: Promise<unknown>): Promise<APIError> {
     const error = await work.then(
       () => undefined,
@@ -220,28 +220,28 @@ describe('chat completions, refused', () => {
     }
   }
 
-  it('[E2E10] 401: no key, a forged key, a revoked key', async () => {
-    const order = { model, messages: ask('hi') }
-    expect(await refusal(product.client('nonsense').chat.completions.create(order))).toMatchObject({
+  it('[E2E10] a missing, forged or revoked key gets 401 `invalid_api_key`', async () => {
+    const body = { model, messages: ask('hi') }
+    expect(await refusal(product.client('nonsense').chat.completions.create(body))).toMatchObject({
       status: 401,
       code: 'invalid_api_key',
     })
     const forged = product.demo().apiKey.replace(/.$/, (last) => (last === 'a' ? 'b' : 'a'))
-    expect(await refusal(product.client(forged).chat.completions.create(order))).toMatchObject({ status: 401 })
+    expect(await refusal(product.client(forged).chat.completions.create(body))).toMatchObject({ status: 401 })
     const created = await product.admin<{ keyId: string; apiKey: string }>('POST', '/admin/tenants/demo/keys', {
       name: 'short-lived',
     })
     expect(
-      (await product.client(created.apiKey).chat.completions.create({ ...order, max_tokens: 2 })).choices.length,
+      (await product.client(created.apiKey).chat.completions.create({ ...body, max_tokens: 2 })).choices.length,
     ).toBe(1)
     await product.admin('DELETE', `/admin/tenants/demo/keys/${created.keyId}`)
-    const revoked = await refusal(product.client(created.apiKey).chat.completions.create(order))
+    const revoked = await refusal(product.client(created.apiKey).chat.completions.create(body))
     expect(revoked).toMatchObject({ status: 401, code: 'invalid_api_key' })
     expect(revoked.message).toContain('revoked')
     expect(revoked.requestID).toMatch(/^req_/)
   })
 
-  it('[E2E11] 400: the field is named', async () => {
+  it('[E2E11] an invalid field gets 400 with the path of the field', async () => {
     const bad = { model, messages: [{ role: 'user', content: [{ type: 'text', text: 5 }] }] }
     const error = await refusal(client.chat.completions.create(bad as never))
     expect(error).toMatchObject({ status: 400, code: 'invalid_value', param: 'messages[0].content[0].text' })
@@ -250,7 +250,7 @@ describe('chat completions, refused', () => {
     )
   })
 
-  it('[E2E12] 404: the model that is not served, the route that is not there', async () => {
+  it('[E2E12] a model that is not served gets 404 `model_not_found`, and an unknown route gets 404 `unknown_url`', async () => {
     expect(await refusal(client.chat.completions.create({ model: 'gpt-4', messages: ask('hi') }))).toMatchObject({
       status: 404,
       code: 'model_not_found',
@@ -261,7 +261,7 @@ describe('chat completions, refused', () => {
     })
   })
 
-  it('[E2E13] 413: fifty megabytes, declared or in chunks', async () => {
+  it('[E2E13] a body of fifty megabytes gets 413, with a declared length or in chunks', async () => {
     const piece = new Uint8Array(1024 * 1024).fill(32)
     const declared = await raw(new Blob(Array.from({ length: 50 }, () => piece)))
     expect(declared).toMatchObject({ status: 413, body: { code: 'request_too_large' } })
@@ -281,7 +281,7 @@ describe('chat completions, refused', () => {
     expect(response.status).toBe(413)
   })
 
-  it('[E2E14] 400: what is no chat request never reaches the engine', async () => {
+  it('[E2E14] a body that is no chat request gets 400 and never reaches the engine', async () => {
     const before = await product.counters()
     const bodies: [string, string | null][] = [
       ['{"model": ', null],
@@ -304,36 +304,36 @@ describe('chat completions, refused', () => {
     expect(await product.counters()).toEqual(before)
   })
 
-  it('[E2E15] 400: a prompt that does not fit the context says so with its code, and nothing is booked', async () => {
+  it('[E2E15] a prompt that exceeds the context gets 400 `context_length_exceeded` and leaves no reservation', async () => {
     const error = await refusal(client.chat.completions.create({ model, messages: ask('fox '.repeat(9_000)) }))
     expect(error).toMatchObject({ status: 400, code: 'context_length_exceeded' })
     expect(await eventually(product.counters, isZero)).toEqual(zero)
   })
 
-  it('[E2E16] a prompt that is longer than was estimated is reserved for again, by the worker’s exact count', async () => {
-    // Digits are a token each: twice what the estimate by bytes allows for.
+  it('[E2E16] a prompt that is longer than its estimate is reserved again with the worker’s exact count and then served', async () => {
+    // Each digit is a token: twice the estimate, which counts bytes.
     const answer = await client.chat.completions.create({ model, messages: ask('7'.repeat(1_500)), max_tokens: 3 })
     expect(answer.usage?.prompt_tokens).toBeGreaterThan(1_500)
     expect(await eventually(product.counters, isZero)).toEqual(zero)
   })
 
-  it('[E2E17] 429: a key over its rate is told when to come back', async () => {
+  it('[E2E17] a key over its rate gets 429 `rate_limit_exceeded` with `Retry-After`', async () => {
     const created = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/demo/keys', {
       name: 'slow',
       limits: { requestsPerMinute: 2 },
     })
     const slow = product.client(created.apiKey)
-    const order = { model, messages: ask('hi'), max_tokens: 1 }
-    await slow.chat.completions.create(order)
-    await slow.chat.completions.create(order)
-    const error = await refusal(slow.chat.completions.create(order))
+    const body = { model, messages: ask('hi'), max_tokens: 1 }
+    await slow.chat.completions.create(body)
+    await slow.chat.completions.create(body)
+    const error = await refusal(slow.chat.completions.create(body))
     expect(error).toMatchObject({ status: 429, code: 'rate_limit_exceeded' })
     const seconds = Number(error.headers?.get('retry-after'))
     expect(seconds).toBeGreaterThanOrEqual(1)
     expect(seconds).toBeLessThanOrEqual(30)
   })
 
-  it('[E2E18] 429: a tenant without money is told not to retry, and its books never pass the budget', async () => {
+  it('[E2E18] a tenant without credit gets 429 `insufficient_quota` with `x-should-retry: false`, and its posted cost never exceeds its credit', async () => {
     await product.admin('POST', '/admin/tenants', { tenantId: 'poor', name: 'Poor', creditNano: 40_000 })
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/poor/keys', { name: 'k' })
     const poor = product.client(apiKey)
@@ -354,18 +354,18 @@ describe('chat completions, refused', () => {
     expect(books.postedNano).toBeGreaterThan(0)
   })
 
-  it('[E2E19] 400: a tenant that wants no effort mapped is told which word has no level', async () => {
+  it('[E2E19] a tenant with `effortUnknown: "reject"` gets 400 with `reasoning_effort` for an unsupported effort', async () => {
     const settings = { effortUnknown: 'reject' }
     await product.admin('POST', '/admin/tenants', { tenantId: 'strict', name: 'Strict', creditNano: 1e9, settings })
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/strict/keys', { name: 'k' })
     const strict = product.client(apiKey)
-    const order = { model, messages: ask('hi'), max_tokens: 2 }
-    const error = await refusal(strict.chat.completions.create({ ...order, reasoning_effort: 'medium' }))
+    const body = { model, messages: ask('hi'), max_tokens: 2 }
+    const error = await refusal(strict.chat.completions.create({ ...body, reasoning_effort: 'medium' }))
     expect(error).toMatchObject({ status: 400, code: 'invalid_value', param: 'reasoning_effort' })
-    expect((await strict.chat.completions.create({ ...order, reasoning_effort: 'high' })).choices.length).toBe(1)
+    expect((await strict.chat.completions.create({ ...body, reasoning_effort: 'high' })).choices.length).toBe(1)
   })
 
-  it('[E2E25] a key for one request at a time serves a client that sends one after the other, every time', async () => {
+  it('[E2E25] a key with `concurrentMax: 1` serves every request of a client that sends one after another', async () => {
     const limits = { concurrentMax: 1 }
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/demo/keys', {
       name: 'one',

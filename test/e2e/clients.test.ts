@@ -1,7 +1,7 @@
 /**
- * What users hold in their hands, against the whole product: SDKs as their quickstarts say, frameworks around them, old
- * model names, documents, images. The tiny model is served under Small 4's name, so that the names that stand for it are
- * there; where an answer must make sense, a worker with a scripted engine answers beside the real ones.
+ * Real clients against the whole product: SDKs as in their quickstarts, frameworks on top of them, old model names,
+ * documents, images. The tiny model is served as Small 4, so that Small 4's aliases exist; where an answer must make
+ * sense, an additional worker with a scripted engine answers.
  */
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -61,7 +61,7 @@ async function post(path: string, body: object): Promise<{ response: Response; b
 }
 
 describe('the embedded engine', () => {
-  it.each(sdkQuickstarts)('[CLI1] the quickstart of $title runs as it stands', async ({ code }) => {
+  it.each(sdkQuickstarts)('[CLI1] the quickstart of $title runs as printed and prints an answer', async ({ code }) => {
     const run = promisify(execFile)
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code({ origin, model })], {
       cwd: root,
@@ -71,23 +71,23 @@ describe('the embedded engine', () => {
     expect(stdout).toContain('478 + 356 =')
   })
 
-  it('[CLI2] the document is valid OpenAPI 3.1, and answers are what it says', async () => {
+  it('[CLI2] the document at `/openapi.json` is valid OpenAPI 3.1, and answers match its schemas', async () => {
     const document = (await (await fetch(`${origin}/openapi.json`)).json()) as Record<string, unknown>
     const validator = new Validator()
     expect(await validator.validate(document)).toEqual({ valid: true })
     expect(validator.version).toBe('3.1')
-    const order = { model, messages: [{ role: 'user', content: 'What is 12 + 7?' }], max_tokens: 200 }
-    const whole = await post('/v1/chat/completions', { ...order, reasoning_effort: 'high' })
+    const body = { model, messages: [{ role: 'user', content: 'What is 12 + 7?' }], max_tokens: 200 }
+    const whole = await post('/v1/chat/completions', { ...body, reasoning_effort: 'high' })
     ChatCompletion.parse(whole.body)
-    const stream = await openai().chat.completions.create({ ...order, stream: true } as never)
+    const stream = await openai().chat.completions.create({ ...body, stream: true } as never)
     for await (const chunk of stream as unknown as AsyncIterable<unknown>) ChatCompletionChunk.parse(chunk)
-    Message.parse((await post('/v1/messages', order)).body)
-    Refusal.parse((await post('/v1/chat/completions', { ...order, temperature: 3 })).body)
+    Message.parse((await post('/v1/messages', body)).body)
+    Refusal.parse((await post('/v1/chat/completions', { ...body, temperature: 3 })).body)
     const models = await fetch(`${origin}/v1/models`, { headers: { 'x-api-key': apiKey } })
     ModelList.parse(await models.json())
   })
 
-  it('[CLI3] an older name is served by Small 4, which says so, with the effort of the model that it names', async () => {
+  it('[CLI3] a request for an older model name is served by Mistral Small 4 with the effort of that name, and the headers report both names', async () => {
     const messages = [{ role: 'user' as const, content: 'What is 12 + 7?' }]
     const asked = openai().chat.completions.create({ model: 'magistral-small-2509', messages, max_tokens: 300 })
     const { data, response } = await asked.withResponse()
@@ -109,7 +109,7 @@ describe('the embedded engine', () => {
     expect(unknown.message).toContain('use mistral-small-4')
   })
 
-  it('[CLI4] a PDF is read at the worker: its words are in the prompt, and paid for', async () => {
+  it('[CLI4] a PDF is read at the worker in any dialect, and its words are billed as prompt tokens', async () => {
     const lines = Array.from({ length: 20 }, (_, index) => `Line ${index} of a long page of plain words.`)
     const file = { filename: 'a.pdf', file_data: dataUrl(pdf([lines]), 'application/pdf') }
     const ask = (content: unknown) =>
@@ -135,32 +135,32 @@ describe('the embedded engine', () => {
     expect(error.message).toContain('send it without a password')
     await eventually(product.counters, isZero)
     expect((await product.tenant('demo')).postedNano).toBe(before.postedNano)
-    // The same through the other doors, where a document has another form.
+    // The same document in the other dialects, each with its own format.
     const bytes = pdf([lines])
     const url = dataUrl(bytes, 'application/pdf')
     const source = { type: 'base64', media_type: 'application/pdf', data: bytes.toString('base64') }
-    const asked = (document: object, text: string) => [
+    const messages = (document: object, text: string) => [
       { role: 'user', content: [document, { type: text, text: 'Sum up.' }] },
     ]
-    const doors: [string, object][] = [
-      ['/v1/messages', { max_tokens: 5, messages: asked({ type: 'document', source }, 'text') }],
-      ['/v1/responses', { max_output_tokens: 16, input: asked({ type: 'input_file', ...file }, 'input_text') }],
-      ['/mistral/v1/chat/completions', { messages: asked({ type: 'document_url', document_url: url }, 'text') }],
+    const requests: [string, object][] = [
+      ['/v1/messages', { max_tokens: 5, messages: messages({ type: 'document', source }, 'text') }],
+      ['/v1/responses', { max_output_tokens: 16, input: messages({ type: 'input_file', ...file }, 'input_text') }],
+      ['/mistral/v1/chat/completions', { messages: messages({ type: 'document_url', document_url: url }, 'text') }],
     ]
-    for (const [path, order] of doors) {
-      const { response, body } = await post(path, { model, ...order })
+    for (const [path, change] of requests) {
+      const { response, body } = await post(path, { model, ...change })
       expect(response.status, path).toBe(200)
       const { usage } = body as {
         usage: { input_tokens?: number; prompt_tokens?: number; cache_read_input_tokens?: number }
       }
-      // Messages counts what was cached apart from the input.
+      // Messages counts cached tokens apart from the input.
       const tokens = (usage.input_tokens ?? usage.prompt_tokens ?? 0) + (usage.cache_read_input_tokens ?? 0)
-      // The document's name is not told in every form.
+      // Not every dialect reports the document's name.
       expect(Math.abs(tokens - (read.usage?.prompt_tokens ?? 0)), path).toBeLessThan(20)
     }
   })
 
-  it('[CLI5] an image that no engine here would see is refused before anything is reserved', async () => {
+  it('[CLI5] an image that no registered engine can see returns 400, before anything is reserved', async () => {
     await eventually(product.counters, isZero)
     const before = await product.tenant('demo')
     const content = [
@@ -177,7 +177,7 @@ describe('the embedded engine', () => {
   })
 })
 
-/** Looks the weather up, once, and then tells what it was told. */
+/** Calls the weather tool once, then answers with its result. */
 function weather(chat: Chat): Script {
   const result = chat.messages.findLast((message) => message.role === 'tool')
   const text = result?.content.map((part) => (part.kind === 'text' ? part.text : '')).join('')
@@ -191,13 +191,13 @@ function weather(chat: Chat): Script {
   return { reasoning: 'I know it now.', text: `In Oslo it is ${text ?? 'as always'}.` }
 }
 
-describe('an engine that can follow', () => {
+describe('a scripted engine', () => {
   beforeAll(async () => {
-    // Few places, so that others are tried first.
+    // Few slots, so that the other workers are tried first.
     scripted = await startScriptedWorker(product, { vision: true, slots: 2, script: weather })
   })
 
-  it('[CLI6] an image goes to the worker that sees, past those that do not', async () => {
+  it('[CLI6] a request with an image goes to a worker with vision', async () => {
     const content = [
       { type: 'text', text: 'What is this?' },
       { type: 'image_url', image_url: { url: dataUrl(png(56, 56), 'image/jpeg') } },
@@ -235,9 +235,9 @@ describe('an engine that can follow', () => {
     ]
 
     it.each(providers)(
-      '[CLI7] ai with the %s provider: thinking, a tool, its result, the answer, streamed and whole',
+      '[CLI7] ai with the %s provider works, streamed or not: reasoning, a tool call, its result and the answer',
       async (name, provider) => {
-        const order = {
+        const body = {
           prompt: 'How is the weather in Oslo?',
           tools: { get_weather: lookUp },
           stopWhen: stepCountIs(3),
@@ -246,12 +246,12 @@ describe('an engine that can follow', () => {
           name === 'Anthropic'
             ? { providerOptions: { anthropic: { thinking: { type: 'enabled', budgetTokens: 2_000 } } } }
             : {}
-        const whole = await generateText({ model: provider(), ...order, ...(options as object) })
+        const whole = await generateText({ model: provider(), ...body, ...(options as object) })
         expect(whole.text).toBe('In Oslo it is 21 degrees in Oslo.')
         expect(whole.steps.map((step) => step.finishReason)).toEqual(['tool-calls', 'stop'])
         expect(whole.reasoningText).toBe('I know it now.')
         expect(whole.totalUsage.inputTokens).toBe(20)
-        const stream = streamText({ model: provider(), ...order, ...(options as object) })
+        const stream = streamText({ model: provider(), ...body, ...(options as object) })
         const kinds: string[] = []
         let text = ''
         for await (const part of stream.fullStream) {
@@ -265,7 +265,7 @@ describe('an engine that can follow', () => {
       },
     )
 
-    it('[CLI7] ai: an object by a schema, and a refusal as its own error', async () => {
+    it('[CLI7] ai returns an object by a schema, and a refusal as its own error class', async () => {
       const schema = z.object({ city: z.string(), degrees: z.number() })
       const { output } = await generateText({ model: compatible(), prompt: 'Oslo?', output: Output.object({ schema }) })
       expect(output).toEqual({ city: 'Oslo', degrees: 21 })
@@ -273,7 +273,7 @@ describe('an engine that can follow', () => {
       await expect(wrong).rejects.toMatchObject({ statusCode: 400, message: expect.stringContaining('temperature') })
     })
 
-    it('[CLI8] @langchain/openai: a tool, its result, the answer, streamed too, and an object by a schema', async () => {
+    it('[CLI8] the package `@langchain/openai` works: a tool call, its result, a streamed answer and structured output', async () => {
       const chat = new ChatOpenAI({ model, apiKey, configuration: { baseURL: `${origin}/v1` }, maxRetries: 0 })
       const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
       const weatherTool = { type: 'function' as const, function: { name: 'get_weather', parameters } }

@@ -1,4 +1,4 @@
-/** The control plane around real requests: meter events to a receiver on a real socket, usage, and what answers disclose. */
+/** The control plane around real requests: webhook events to a receiver on a real socket, usage, response headers. */
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
@@ -21,7 +21,7 @@ interface Event {
 let product: Product
 let server: Server
 const deliveries: Delivery[] = []
-/** What the receiver does with the next deliveries; after them it answers 204. */
+/** How the receiver treats the next deliveries; after them it answers 204. */
 const plan: ('500' | 'take-and-drop')[] = []
 
 beforeAll(async () => {
@@ -50,7 +50,7 @@ afterAll(async () => {
 })
 
 describe('the control plane', () => {
-  it('[MTR20] events reach a receiver that fails and loses its answers: each is counted once, and their sum is the ledger’s', async () => {
+  it('[MTR20] a receiver that fails and loses responses still receives every event, and the sum of the distinct events equals the ledger', async () => {
     const { port } = server.address() as AddressInfo
     await product.admin('POST', '/admin/tenants', { tenantId: 'metered', name: 'Metered', creditNano: 1e9 })
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/metered/keys', { name: 'k' })
@@ -86,13 +86,13 @@ describe('the control plane', () => {
     expect([...counted.values()].every(({ payload }) => payload.customer_id === 'cus_42')).toBe(true)
   })
 
-  it('[USE10] what a client was told, what its usage says and what its account holds are the same, to the token', async () => {
+  it('[USE10] the usage in the answers, the usage report and the tenant’s account agree to the token', async () => {
     await product.admin('POST', '/admin/tenants', { tenantId: 'counted', name: 'Counted', creditNano: 1e9 })
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/counted/keys', { name: 'k' })
     const client = product.client(apiKey)
     const { model } = product.demo()
     const messages = [{ role: 'user' as const, content: 'What is 7 plus 5?' }]
-    const told = [
+    const usages = [
       await client.chat.completions.create({ model, messages, max_tokens: 30 }),
       await client.chat.completions.create({ model, messages, max_tokens: 30, reasoning_effort: 'high' }),
     ].map((answer) => answer.usage)
@@ -107,11 +107,11 @@ describe('the control plane', () => {
       ({ totals }) => totals.requests === 2,
     )
     const sum = (field: 'prompt_tokens' | 'completion_tokens') =>
-      told.reduce((all, each) => all + (each?.[field] ?? 0), 0)
+      usages.reduce((all, each) => all + (each?.[field] ?? 0), 0)
     expect(usage.totals).toMatchObject({
       prompt_tokens: sum('prompt_tokens'),
       output_tokens: sum('completion_tokens'),
-      reasoning_tokens: told.reduce((all, each) => all + (each?.completion_tokens_details?.reasoning_tokens ?? 0), 0),
+      reasoning_tokens: usages.reduce((all, each) => all + (each?.completion_tokens_details?.reasoning_tokens ?? 0), 0),
       wasted_tokens: 0,
     })
     expect(usage.data.map((row) => row.effort)).toEqual(['high', 'none'])
@@ -119,7 +119,7 @@ describe('the control plane', () => {
     expect(tenant.postedNano).toBe(usage.totals.cost_nano)
   })
 
-  it('[HDR10] an answer says what is left of its rates, in both families of headers, and its id under both names', async () => {
+  it('[HDR10] a successful response carries the remaining rates in both families of headers, and its id under both names', async () => {
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/demo/keys', {
       name: 'rated',
       limits: { requestsPerMinute: 60, tokensPerMinute: 100_000 },

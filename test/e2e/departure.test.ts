@@ -1,4 +1,4 @@
-/** A client that leaves, at each of the four points where it can: the engine stops, the slot is free, the books close. */
+/** A client that disconnects at each possible point: the engine stops, the slot is freed, the ledger is closed. */
 
 import { request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -15,7 +15,7 @@ afterAll(async () => {
   await product?.stop()
 })
 
-/** Counting to a high number, with a bound far above what is read: the engine has work for seconds. */
+/** A long answer, with a bound far above the tokens that the client reads: the engine works for seconds. */
 function long(stream: boolean, content = 'Tell me a story about a fox.') {
   return JSON.stringify({
     model: product.demo().model,
@@ -23,7 +23,7 @@ function long(stream: boolean, content = 'Tell me a story about a fox.') {
     messages: [{ role: 'user', content }],
     temperature: 1.5,
     max_tokens: 3_000,
-    // Without an end the toy would stop too soon to be left.
+    // Without a schema the toy would stop before the client can disconnect.
     response_format: {
       type: 'json_schema',
       json_schema: { name: 'l', schema: { type: 'array', items: { type: 'integer' }, minItems: 900 } },
@@ -35,9 +35,9 @@ interface Leaving {
   /** Resolves at the first byte of the body. */
   firstByte: Promise<void>
   headers: Promise<number>
-  /** A polite close: what a client's `close()` does. */
+  /** An orderly close, like a client's `close()`. */
   leave: () => void
-  /** A reset: what a killed process or a broken network does. */
+  /** A reset, as from a killed process or a broken network. */
   reset: () => void
   bytes: () => number
 }
@@ -92,15 +92,15 @@ async function totals(): Promise<{ output: number; closed: number }> {
   }
 }
 
-/** How long until everything is back at zero. */
+/** Milliseconds until every counter is zero. */
 async function msToZero(): Promise<number> {
   const start = performance.now()
   expect(await eventually(product.counters, isZero, 20_000)).toEqual(zero)
   return performance.now() - start
 }
 
-describe('a client that leaves', () => {
-  it('[E2E20] in mid-stream: billed for what was generated, far from its bound', async () => {
+describe('a client that disconnects', () => {
+  it('[E2E20] a client that disconnects in mid-stream pays for the tokens generated until then, not for its output bound', async () => {
     const before = await totals()
     const client = send(long(true))
     await client.firstByte
@@ -117,7 +117,7 @@ describe('a client that leaves', () => {
     expect(ms).toBeLessThan(3_000)
   })
 
-  it('[E2E21] before the first byte, politely, while the prompt is worked on', async () => {
+  it('[E2E21] a client that disconnects before the first byte, while its prompt is computed, frees its slot and pays for less than its output bound', async () => {
     const before = await totals()
     const client = send(long(true, 'fox '.repeat(1_200)))
     await eventually(product.counters, (counters) => counters.leased === 1, 5_000)
@@ -128,7 +128,7 @@ describe('a client that leaves', () => {
     expect(after.output - before.output).toBeLessThan(1_500)
   })
 
-  it('[E2E22] from a request that does not stream', async () => {
+  it('[E2E22] a client that disconnects from a non-streaming request frees its slot and pays for less than its output bound', async () => {
     const before = await totals()
     const client = send(long(false))
     await eventually(product.counters, (counters) => counters.engineRunning === 1, 5_000)
@@ -139,7 +139,7 @@ describe('a client that leaves', () => {
     expect(after.output - before.output).toBeLessThan(2_900)
   })
 
-  it('[E2E23] while it waits for a slot: it never reaches an engine, and its reservation is void', async () => {
+  it('[E2E23] a request whose client disconnects in the queue never reaches an engine, and its reservation is voided', async () => {
     const running = send(long(true))
     await running.firstByte
     const before = await totals()
@@ -147,7 +147,7 @@ describe('a client that leaves', () => {
     expect(await eventually(product.counters, (counters) => counters.waiting === 1, 5_000)).toMatchObject({
       waiting: 1,
     })
-    // The wait is told in comments, which is also what shows that a client has left.
+    // A queued stream receives comments; a failed write of one also shows that the client has disconnected.
     expect(await waiting.headers).toBe(200)
     waiting.leave()
     expect(
@@ -164,7 +164,7 @@ describe('a client that leaves', () => {
     await msToZero()
   })
 
-  it('[E2E27] while it waits for a slot and does not stream: when its turn comes, not a token is spent on it', async () => {
+  it('[E2E27] a non-streaming request whose client disconnects in the queue uses no token when its turn comes', async () => {
     await product.admin('POST', '/admin/tenants', { tenantId: 'leaver', name: 'Leaver', creditNano: 1e9 })
     const order = { name: 'leaver', mode: 'test' }
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/leaver/keys', order)
@@ -182,7 +182,7 @@ describe('a client that leaves', () => {
     await msToZero()
   })
 
-  it('[E2E24] a storm of forty departures, polite and not, at random moments leaves every counter at zero, and the next request works', async () => {
+  it('[E2E24] after forty disconnects at random moments every counter returns to zero, and the next request works', async () => {
     const before = await totals()
     let seed = 7
     const random = () => {

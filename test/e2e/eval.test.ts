@@ -1,4 +1,4 @@
-/** `npm run eval` against the whole product: what it finds there, how it stops and how it goes on. */
+/** `npm run eval` against the whole product: its results, how it stops and how it resumes. */
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -40,10 +40,10 @@ const journal = (out: string) =>
   existsSync(join(out, 'journal.jsonl')) ? readFileSync(join(out, 'journal.jsonl'), 'utf8') : ''
 
 describe('npm run eval', () => {
-  it('[EVL56] interrupted, it keeps what is finished and shows it; started again, it asks only the rest', async () => {
+  it('[EVL56] an interrupted run keeps and prints its finished cases, and the next run asks only the remaining ones', async () => {
     const out = join(product.home, 'interrupted')
-    const order = ['--task', 'sums,subject', '--count', '25', '--concurrency', '2', '--out', out]
-    const first = evaluate(...order)
+    const options = ['--task', 'sums,subject', '--count', '25', '--concurrency', '2', '--out', out]
+    const first = evaluate(...options)
     await eventually(
       async () => journal(out).split('\n').length,
       (lines) => lines > 5,
@@ -60,21 +60,21 @@ describe('npm run eval', () => {
     expect(first.said.out).toContain('not finished')
     expect(first.said.out).toMatch(/sums +none/)
 
-    const second = evaluate(...order)
+    const second = evaluate(...options)
     expect(await second.ended).toBe(0)
-    expect(second.said.err).toContain(`${before.entries.size} of 100 are in`)
+    expect(second.said.err).toContain(`${before.entries.size} of 100 cases are already in`)
     const after = journal(out)
     expect(after.startsWith(kept)).toBe(true)
     expect(after.trim().split('\n').length).toBe(100)
     expect(readJournal(after).entries.size).toBe(100)
     expect(await eventually(product.counters, isZero)).toEqual(zero)
 
-    const third = evaluate(...order)
+    const third = evaluate(...options)
     expect(await third.ended).toBe(0)
     expect(journal(out)).toBe(after)
   })
 
-  it('[EVL57] the table, the plot and the journal say what the books say: tokens apart, cost, effort served', async () => {
+  it('[EVL57] the table, the plot and the journal agree with the ledger: tokens, cost and served effort', async () => {
     const out = join(product.home, 'counted')
     const spent = async () => (await product.admin<{ postedNano: number }>('GET', '/admin/tenants/demo')).postedNano
     const before = await spent()
@@ -96,29 +96,29 @@ describe('npm run eval', () => {
       return (prompt - (cached ?? 0)) * 150 + (cached ?? 0) * 15 + output * 600
     })
     expect(costs.reduce((sum, cost) => sum + cost, 0)).toBe(posted)
-    expect(run.said.out).toContain(`$${(posted / 1e9).toPrecision(3)} in all`)
+    expect(run.said.out).toContain(`$${(posted / 1e9).toPrecision(3)} in total`)
     expect(readFileSync(join(out, 'table.md'), 'utf8')).toMatch(/^\| task +\| effort/)
     expect(readFileSync(join(out, 'plot.svg'), 'utf8')).toMatch(/^<svg/)
   })
 
-  it('[EVL58] a file with a line that cannot be read stops the run before it begins, or is read without it', async () => {
+  it('[EVL58] a file with an unreadable line stops the run before it starts, or is read without that line with `--malformed skip`', async () => {
     const out = join(product.home, 'files')
-    const order = ['--aime', sample('malformed'), '--effort', 'none', '--out', out]
-    const strict = evaluate(...order)
+    const options = ['--aime', sample('malformed'), '--effort', 'none', '--out', out]
+    const strict = evaluate(...options)
     expect(await strict.ended).toBe(1)
     expect(strict.said.err).toContain('malformed.jsonl, line 3: the answer is "0.5"')
     expect(journal(out)).toBe('')
-    const lenient = evaluate(...order, '--malformed', 'skip', '--long', sample('long'))
+    const lenient = evaluate(...options, '--malformed', 'skip', '--long', sample('long'))
     expect(await lenient.ended).toBe(0)
-    expect(lenient.said.err.match(/left out: /g)?.length).toBe(3)
+    expect(lenient.said.err.match(/skipped: /g)?.length).toBe(3)
     expect(new Set([...readJournal(journal(out)).entries.values()].map(keyOf)).size).toBe(5)
   })
 
-  it('[EVL59] a wrong key and an address without a server are said at once, in one sentence', async () => {
+  it('[EVL59] a wrong key or an address without a server exits with code 1 and one sentence', async () => {
     const { baseUrl, model } = product.demo()
     const locked = evaluate('--url', baseUrl, '--key', 'nonsense', '--model', model, '--count', '1')
     expect(await locked.ended).toBe(1)
-    expect(locked.said.err.trim()).toBe(`${baseUrl} does not take this key`)
+    expect(locked.said.err.trim()).toBe(`--key: ${baseUrl} rejects this key`)
     const nowhere = evaluate('--url', 'http://127.0.0.1:9/v1', '--model', model)
     expect(await nowhere.ended).toBe(1)
     expect(nowhere.said.err).toMatch(/^no server answers at http:\/\/127\.0\.0\.1:9\/v1: [^\n]+\n$/)

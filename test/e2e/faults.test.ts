@@ -1,4 +1,4 @@
-/** Processes that die: the client is told, the next request works, and no entry and no receipt is lost. */
+/** Processes that die: the client gets an error, the next request works, and no entry and no receipt is lost. */
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, isZero, type Product, startProduct, type TenantBooks, zero } from '../support/product.ts'
@@ -18,7 +18,7 @@ const endless = {
   json_schema: { name: 'l', schema: { type: 'array', items: { type: 'integer' }, minItems: 900 } },
 }
 
-/** A stream read as text, to see exactly what a client sees. */
+/** Reads a stream as text, exactly as a client receives it. */
 async function stream(
   effort: 'none' | 'high',
 ): Promise<{ text: () => string; ended: Promise<void>; requestId: string }> {
@@ -62,7 +62,7 @@ function childrenOf(pid: number): number[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number)
 }
 
-/** A worker has another child, which compiles schemas. */
+/** A worker has another child process, which compiles schemas. */
 function isEngine(pid: number): boolean {
   return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('/engine/child.ts')
 }
@@ -81,7 +81,7 @@ const dataLines = (text: string) =>
     .map((event) => event.slice(6))
 
 describe('a process that dies', () => {
-  it('[E2E30] kill -9 of a worker in mid-stream: one well-formed error event, the next request works, nothing is billed', async () => {
+  it('[E2E30] a worker killed in mid-stream ends the stream with one well-formed error event, nothing is billed, and the next request works', async () => {
     const before = await books()
     const open = await stream('none')
     await eventually(
@@ -101,34 +101,34 @@ describe('a process that dies', () => {
     })
     for (const event of events) expect(() => JSON.parse(event)).not.toThrow()
     expect(open.text()).not.toContain('[DONE]')
-    // Its slot is not leased for a moment longer than its death was known.
+    // The slot is free as soon as the death is known.
     const leased = async () => {
       const pools = await product.admin<Record<string, { leased: number }>>('GET', '/admin/pools')
       return Object.values(pools).reduce((sum, pool) => sum + pool.leased, 0)
     }
     expect(await eventually(leased, (slots) => slots === 0, 2_000)).toBe(0)
     await oneMore()
-    // The worker is started again, and accounts for what its predecessor left unfinished.
+    // The restarted worker accounts for the unfinished dispatch of its predecessor.
     await eventually(
       async () => product.demo().pids.latency,
       (pid) => pid !== killed,
     )
-    const told = await eventually(
+    const record = await eventually(
       () => requestEntries(open.requestId),
       ({ entries }) => entries.some((entry) => entry.kind === 'waste'),
     )
-    expect(told.reservation).toBe('voided')
-    expect(told.entries.map((entry) => [entry.kind, entry.cost_nano]).sort()).toEqual([
+    expect(record.reservation).toBe('voided')
+    expect(record.entries.map((entry) => [entry.kind, entry.cost_nano]).sort()).toEqual([
       ['void', 0],
       ['waste', 0],
     ])
-    const wasted = told.entries.find((entry) => entry.kind === 'waste')?.output_tokens ?? 0
+    const wasted = record.entries.find((entry) => entry.kind === 'waste')?.output_tokens ?? 0
     expect(wasted).toBeGreaterThan(events.length / 2)
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
     expect((await books()).reservedNano).toBe(before.reservedNano)
   })
 
-  it('[E2E31] a native abort of the engine: its requests fail, the worker goes on with a new one', async () => {
+  it('[E2E31] after a native abort of the engine its requests fail, and the same worker serves with a new engine', async () => {
     const open = await stream('high')
     await eventually(
       async () => open.text().length,
@@ -138,7 +138,7 @@ describe('a process that dies', () => {
     if (!engine) throw new Error('the worker has no engine process')
     process.kill(engine, 'SIGABRT')
     await open.ended
-    // It has a schema, which may be what ended the engine: no other worker gets it.
+    // The request has a schema, which may have crashed the engine: no other worker gets it.
     expect(JSON.parse(dataLines(open.text()).at(-1) ?? '')).toMatchObject({ code: 'preparation_failed' })
     await oneMore()
     const back = await eventually(
@@ -150,7 +150,7 @@ describe('a process that dies', () => {
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
   })
 
-  it('[E2E32] kill -9 of the edge: no posted entry and no receipt is lost', async () => {
+  it('[E2E32] a killed edge loses no posted entry and no receipt', async () => {
     await oneMore()
     await eventually(product.counters, isZero)
     const before = await books()
@@ -172,10 +172,10 @@ describe('a process that dies', () => {
       20_000,
     )
     expect(Number(after.totals.entries)).toBe(Number(before.totals.entries) + 1)
-    // The engine stopped when its reader was gone, and its receipt arrived although nobody was there to take it.
-    const told = await requestEntries(open.requestId)
-    expect(told.reservation).toBe('posted')
-    expect(told.entries).toMatchObject([{ kind: 'post', output_tokens: expect.any(Number) }])
+    // The engine stopped when its reader was gone, and its receipt arrived although no client was connected.
+    const record = await requestEntries(open.requestId)
+    expect(record.reservation).toBe('posted')
+    expect(record.entries).toMatchObject([{ kind: 'post', output_tokens: expect.any(Number) }])
     expect(after.postedNano).toBeGreaterThan(before.postedNano)
     await eventually(
       () =>
@@ -189,8 +189,8 @@ describe('a process that dies', () => {
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
   })
 
-  it('[E2E33] 503 when no worker is up, with its code and a time to come back', async () => {
-    // The workers are told to leave in order; their launcher starts them again, so the answer is asked for meanwhile.
+  it('[E2E33] a request gets 503 `server_is_overloaded` with `Retry-After` when no worker is up', async () => {
+    // SIGTERM drains the workers. Their launcher restarts them, so send requests until one is refused.
     const { latency, throughput } = product.demo().pids
     process.kill(latency, 'SIGSTOP')
     process.kill(throughput, 'SIGSTOP')
@@ -232,7 +232,7 @@ describe('a process that dies', () => {
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
   })
 
-  it('[E2E34] a worker that is told to leave finishes what it runs and is given nothing new', async () => {
+  it('[E2E34] a worker that receives SIGTERM finishes its running request and gets no new one', async () => {
     const open = await stream('none')
     await eventually(
       async () => open.text().length,

@@ -1,4 +1,4 @@
-/** `npm start` as a newcomer meets it, and what it says when it cannot. */
+/** The first `npm start` of a new user, and its messages when it fails. */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -30,7 +30,7 @@ describe('a first run', () => {
     await product?.stop()
   })
 
-  it('[RUN1] says where it is, gives a key and a curl that works as printed, and calls the toy a toy', async () => {
+  it('[RUN1] `npm start` prints its URL, an API key and a curl command that works as printed, and states that the model is a toy', async () => {
     const output = product.output()
     const { baseUrl, apiKey, model } = product.demo()
     for (const text of [baseUrl, apiKey, model, 'toy', 'TRAMONTANE_MODEL=']) expect(output).toContain(text)
@@ -43,7 +43,7 @@ describe('a first run', () => {
     expect(await response.text()).toContain('data: [DONE]')
   })
 
-  it('[RUN2] writes demo.json for scripts, readable by its owner only', () => {
+  it('[RUN2] `npm start` writes `demo.json` for scripts, readable only by its owner', () => {
     expect(product.demoMode()).toBe(0o600)
     expect(product.demo()).toMatchObject({
       operatorKey: expect.stringMatching(/^tmop_/),
@@ -51,13 +51,13 @@ describe('a first run', () => {
     })
   })
 
-  it('[RUN3] a second start on the same folder is refused in one line', async () => {
+  it('[RUN3] a second start on the same state folder exits with code 1 and a one-line message', async () => {
     const { code, stderr } = await startAndFail({ TRAMONTANE_HOME: home, PORT: String(await freePort()) })
     expect(code).toBe(1)
     expect(stderr.trim().split('\n')).toEqual([expect.stringContaining('is in use by process')])
   })
 
-  it('[RUN4] SIGTERM ends every process it started; a new start has the same key and the same books', async () => {
+  it('[RUN4] sIGTERM ends every process that the start created, and the next start has the same key and the same ledger', async () => {
     await product.client().chat.completions.create({
       model: product.demo().model,
       messages: [{ role: 'user', content: 'Hello!' }],
@@ -84,7 +84,7 @@ describe('a first run', () => {
 })
 
 describe('npm start', () => {
-  it('[RUN6] SIGTERM to npm itself ends every process too', async () => {
+  it('[RUN6] sIGTERM to `npm` itself also ends every process', async () => {
     const home = temporaryHome()
     const env = { ...process.env, TRAMONTANE_HOME: home, PORT: String(await freePort()) }
     const npm = spawn('npm', ['start'], { cwd: root, env, stdio: 'ignore' })
@@ -95,14 +95,14 @@ describe('npm start', () => {
     npm.kill('SIGTERM')
     const alive = async () => Object.values(pids).filter((pid) => pid !== null && isAlive(pid))
     const left = await eventually(alive, (pids) => pids.length === 0, 45_000)
-    // What should have ended and has not is not left behind by the test either.
+    // Processes that outlive a failed test are ended here.
     if (left.length > 0) if (pids.start) process.kill(pids.start, 'SIGTERM')
     expect(left).toEqual([])
     rmSync(home, { recursive: true, force: true })
   })
 })
 
-describe('a start that cannot be', () => {
+describe('a start that cannot succeed', () => {
   const cases: [string, () => Promise<Record<string, string>>, RegExp][] = [
     [
       'a busy port',
@@ -117,19 +117,19 @@ describe('a start that cannot be', () => {
       },
       /port \d+ is in use.*PORT=/,
     ],
-    ['a port that is none', async () => ({ PORT: 'http' }), /PORT must be a number/],
+    ['an invalid port', async () => ({ PORT: 'http' }), /PORT must be a number/],
     [
-      'a hedge that comes at once',
+      'a hedge delay below the minimum',
       async () => ({ TRAMONTANE_HEDGE_AFTER_MS: '20' }),
       /TRAMONTANE_HEDGE_AFTER_MS must be .* from 500 to 60000/,
     ],
     [
-      'a model file that is not there',
+      'a missing model file',
       async () => ({ TRAMONTANE_MODEL: '/nonexistent/model.gguf' }),
       /no file \/nonexistent\/model.gguf/,
     ],
     [
-      'a model file that is none',
+      'a file that is no model',
       async () => {
         const path = join(temporaryHome(), 'model.gguf')
         writeFileSync(path, 'GGUF but not really')
@@ -149,7 +149,7 @@ describe('a start that cannot be', () => {
     ],
   ]
 
-  it.each(cases)('[RUN5] %s: one clear line, exit code 1', async (_, environment, sentence) => {
+  it.each(cases)('[RUN5] %s: the start exits with code 1 and one line', async (_, environment, sentence) => {
     const env = { TRAMONTANE_HOME: temporaryHome(), PORT: String(await freePort()), ...(await environment()) }
     const { code, stderr } = await startAndFail(env)
     expect(stderr.trim()).toMatch(sentence)

@@ -1,4 +1,4 @@
-/** The users' guides on a running gateway: an example that a reader copies works. */
+/** The users' guides on a running gateway: every example works when a reader copies it. */
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { examples, readCurl } from '../docs/examples.ts'
@@ -24,7 +24,7 @@ describe('the users’ guides', () => {
     })),
   )
 
-  it.each(commands)('[SITE15] curl example $number of $file works', async ({ file, number, command }) => {
+  it.each(commands)('[SITE15] curl example $number of $file succeeds', async ({ file, number, command }) => {
     const { baseUrl, apiKey } = product.demo()
     const { url, method, headers, body } = readCurl(command, { TRAMONTANE_API_KEY: apiKey })
     const here = url.replace('http://127.0.0.1:8787', new URL(baseUrl).origin)

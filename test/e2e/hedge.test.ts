@@ -1,14 +1,14 @@
-/** A worker that does not begin, with hedging on: another answers, one is paid for, and every slot comes back. */
+/** Hedging: when a worker does not start, another one answers, one attempt is billed, and every slot is freed. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
 import { type ScriptedWorker, startScriptedWorker } from '../support/scripted-worker.ts'
 
-/** An answer that takes longer than any client here stays. */
+/** Words of an answer that outlasts every client in this file. */
 const longWords = 1_000
 
 let product: Product
 let workers: ScriptedWorker[]
-/** So many runs do not begin, whoever has them, until the test is over. */
+/** How many of the next runs do not start, on any worker, until the test ends. */
 let stalls = 0
 let release: () => void = () => undefined
 
@@ -54,13 +54,13 @@ function ask(signal?: AbortSignal): Promise<Response> {
   })
 }
 
-interface Told {
+interface RequestRecord {
   reservation: string
   entries: { kind: string; cost_nano: number; prompt_tokens: number | null; output_tokens: number | null }[]
 }
 
-/** Once everything is back at zero. */
-async function booked(response: Response): Promise<Told> {
+/** The request's record, once every counter is zero. */
+async function booked(response: Response): Promise<RequestRecord> {
   expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
   return product.admin('GET', `/admin/tenants/demo/requests/${response.headers.get('x-request-id')}`)
 }
@@ -69,7 +69,7 @@ const runs = () => workers.map(({ engine }) => engine.runs.length)
 const aborted = () => workers.reduce((sum, { engine }) => sum + engine.aborted, 0)
 
 describe('a hedge', () => {
-  it('[HDG1] a worker that does not begin is hedged: one whole answer, its tenant pays for that alone, the other is waste', async () => {
+  it('[HDG1] a request whose worker does not start in time gets one whole answer from a second worker, and its tenant pays for that answer only', async () => {
     stalls = 1
     const before = await product.tenant('demo')
     const response = await ask()
@@ -90,7 +90,7 @@ describe('a hedge', () => {
     expect((await product.tenant('demo')).postedNano - before.postedNano).toBe(post?.cost_nano)
   })
 
-  it('[HDG2] a client that leaves while neither has begun stops both, and pays for neither', async () => {
+  it('[HDG2] a client that disconnects before either worker started stops both workers and pays nothing', async () => {
     stalls = 2
     const before = await product.tenant('demo')
     const client = new AbortController()
@@ -116,10 +116,10 @@ describe('a hedge', () => {
     expect((await product.tenant('demo')).postedNano).toBe(before.postedNano)
   })
 
-  it('[HDG3] where no slot is free elsewhere nothing is queued for: the first goes on, and is paid for', async () => {
+  it('[HDG3] a request is not hedged when no other worker has a free slot: its first attempt continues and is billed', async () => {
     stalls = 2
     const responses = await Promise.all([ask(), ask()])
-    // Longer than the time after which it is hedged.
+    // Longer than the hedge delay.
     await new Promise((resolve) => setTimeout(resolve, 800))
     expect(runs()).toEqual([1, 1])
     release()
@@ -131,7 +131,7 @@ describe('a hedge', () => {
     expect(runs()).toEqual([1, 1])
   })
 
-  it('[HDG5] a client that leaves the winner in mid-answer pays for what that one wrote until then', async () => {
+  it('[HDG5] a client that disconnects during the answer of the winning worker pays for the tokens that this worker generated', async () => {
     stalls = 1
     for (const { engine } of workers) {
       const { step } = engine
@@ -159,7 +159,7 @@ describe('a hedge', () => {
     expect(written('post')).toBeLessThan(longWords)
   })
 
-  it('[HDG4] one that begins in time is asked for once', async () => {
+  it('[HDG4] a request whose worker starts in time is dispatched once', async () => {
     stalls = 0
     const response = await ask()
     expect((await response.text()).trimEnd().endsWith('data: [DONE]')).toBe(true)

@@ -1,4 +1,4 @@
-/** Every worker is down: a hosted API answers for the tenants that allow it, is disclosed, and is in the books. */
+/** With every worker down, a hosted API answers for the tenants that allow it; headers and the ledger show it. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { beginStream, type HostedApi, hostedChunk, startHostedApi } from '../support/hosted-api.ts'
 import { eventually, type Product, startProduct, type TenantBooks } from '../support/product.ts'
@@ -42,18 +42,18 @@ async function ask(body: Record<string, unknown> = {}, options: { key?: string; 
   })
 }
 
-interface Told {
+interface RequestRecord {
   reservation: string
   entries: Record<string, string | number | null>[]
 }
 
-async function told(requestId: string, tenantId = 'demo'): Promise<Told> {
-  return product.admin<Told>('GET', `/admin/tenants/${tenantId}/requests/${requestId}`)
+async function recordOf(requestId: string, tenantId = 'demo'): Promise<RequestRecord> {
+  return product.admin<RequestRecord>('GET', `/admin/tenants/${tenantId}/requests/${requestId}`)
 }
 
-async function closed(requestId: string, reservation: string): Promise<Told> {
+async function closed(requestId: string, reservation: string): Promise<RequestRecord> {
   return eventually(
-    () => told(requestId),
+    () => recordOf(requestId),
     (answer) => answer.reservation === reservation,
   )
 }
@@ -73,7 +73,7 @@ const parsed = (text: string) =>
     .filter((data) => data !== '[DONE]')
     .map((data) => JSON.parse(data))
 
-/** A whole answer: thinking, then text. */
+/** A complete answer: reasoning, then text. */
 const answered = (more?: unknown) => (response: import('node:http').ServerResponse) => {
   beginStream(response)
   response.write(hostedChunk({ role: 'assistant', content: '' }))
@@ -83,8 +83,8 @@ const answered = (more?: unknown) => (response: import('node:http').ServerRespon
   response.end('data: [DONE]\n\n')
 }
 
-describe('the last resort', () => {
-  it('[E2E50] a tenant that does not allow it, or has no card for it, is told that no worker is up', async () => {
+describe('the hosted fallback', () => {
+  it('[E2E50] a tenant that does not allow the hosted fallback, or has no rate card for it, gets 503 `server_is_overloaded` when no worker is up', async () => {
     const refused = async () => {
       const response = await ask()
       expect(response.status).toBe(503)
@@ -102,7 +102,7 @@ describe('the last resort', () => {
     expect(await eventually(openReservations, (open) => open === 0)).toBe(0)
   })
 
-  it('[E2E51] a stream has the chunks of a worker, says who answered, and is in the books to the token', async () => {
+  it('[E2E51] a hosted stream has the same chunks as a worker’s stream, names the hosted pool in its headers, and posts its usage to the token', async () => {
     api.answer = answered(usage)
     const response = await ask({ stream: true, reasoning_effort: 'low', stream_options: { include_usage: true } })
     expect(response.status).toBe(200)
@@ -128,8 +128,8 @@ describe('the last resort', () => {
         body: { model: 'mistral-small-2603', max_tokens: 50, stream: true, reasoning_effort: 'none' },
       },
     ])
-    // The books are closed before the last chunk goes out.
-    expect(await told(id(response))).toMatchObject({
+    // The entry is posted before the last chunk is sent.
+    expect(await recordOf(id(response))).toMatchObject({
       reservation: 'posted',
       entries: [
         {
@@ -148,7 +148,7 @@ describe('the last resort', () => {
     })
   })
 
-  it('[POL9] a hosted answer speaks the client’s dialect too, streamed and whole, and is in the books', async () => {
+  it('[POL9] a hosted answer is written in the client’s dialect, streamed or not, and posts one entry', async () => {
     const { apiKey, model } = product.demo()
     const messages = [{ role: 'user', content: 'Hi' }]
     const paths = { messages: '/v1/messages', responses: '/v1/responses', mistral: '/mistral/v1/chat/completions' }
@@ -166,12 +166,12 @@ describe('the last resort', () => {
         expect(text, name).toContain('there')
         if (stream) expect(text.trimEnd().split('\n\n').at(-1), name).toContain(ends[name])
         const entry = { kind: 'post', pool: 'hosted', prompt_tokens: 20, output_tokens: 37 }
-        expect(await told(id(response)), name).toMatchObject({ reservation: 'posted', entries: [entry] })
+        expect(await recordOf(id(response)), name).toMatchObject({ reservation: 'posted', entries: [entry] })
       }
     }
   })
 
-  it('[E2E52] a whole answer keeps thinking and calls apart, whether the API streams or not', async () => {
+  it('[E2E52] a non-streaming hosted answer separates reasoning, content and calls, whether the API streams or not', async () => {
     const thinking = { type: 'thinking', thinking: [{ type: 'text', text: 'Hm.' }] }
     const call = { id: 'D681PevKs', index: 0, function: { name: 'add', arguments: '{"a":1}' } }
     api.answer = (response) => {
@@ -203,23 +203,23 @@ describe('the last resort', () => {
         ],
         usage: { prompt_tokens: 20, completion_tokens: 37 },
       })
-      const { entries } = await told(id(response))
+      const { entries } = await recordOf(id(response))
       expect(entries).toMatchObject([{ kind: 'post', output_tokens: 37, estimated: 1 }])
       expect(entries[0]?.reasoning_tokens).toBeGreaterThan(0)
     }
   })
 
-  it('[E2E53] an answer without usage is in the books as an estimate, and marked', async () => {
+  it('[E2E53] a hosted answer without usage posts an estimate that is marked', async () => {
     api.answer = answered()
     const response = await ask({ stream: true })
     await response.text()
-    const { reservation, entries } = await told(id(response))
+    const { reservation, entries } = await recordOf(id(response))
     expect(reservation).toBe('posted')
     expect(entries).toMatchObject([{ kind: 'post', pool: 'hosted', estimated: 1, output_tokens: 6 }])
     expect(entries[0]?.prompt_tokens).toBeGreaterThan(64)
   })
 
-  it('[E2E54] a client that leaves in mid-answer closes the call, and pays an estimate, once', async () => {
+  it('[E2E54] a client that disconnects during a hosted answer closes the call and pays an estimate, once', async () => {
     for (const stream of [true, false]) {
       api.calls.length = 0
       api.answer = async (response) => {
@@ -244,11 +244,11 @@ describe('the last resort', () => {
     }
   })
 
-  it('[E2E55] a client that leaves before the API has begun closes the call, and pays for the prompt as estimated', async () => {
+  it('[E2E55] a client that disconnects before the hosted API has started closes the call and pays for the estimated prompt', async () => {
     api.answer = () => undefined
     const client = new AbortController()
     const response = await ask({ stream: true }, { signal: client.signal })
-    // The wait has outlasted a beat, so the headers are out already, and say who is asked.
+    // The wait outlasted one keep-alive interval, so the headers are already sent and name the hosted pool.
     expect(response.headers.get('x-tramontane-pool')).toBe('hosted')
     client.abort()
     expect(
@@ -261,7 +261,7 @@ describe('the last resort', () => {
     expect(entries).toMatchObject([{ kind: 'post', outcome: 'aborted', estimated: 1, output_tokens: 0 }])
   })
 
-  it('[E2E56] a refusal of the API is told by our codes, and the reservation is void', async () => {
+  it('[E2E56] a refusal of the hosted API is returned with the gateway’s codes, and the reservation is voided', async () => {
     const flat = (message: unknown) =>
       JSON.stringify({ object: 'error', message, type: 'x', param: null, code: '3051' })
     const cases = [
@@ -274,7 +274,7 @@ describe('the last resort', () => {
       for (const stream of [true, false]) {
         const askedAt = performance.now()
         const response = await ask({ stream })
-        // On a machine that is too busy the head of a stream goes out first, after a quarter of a second, and the stream says it.
+        // On a busy machine the headers are sent first, after 250 ms, and the error arrives as an event.
         const late = stream && response.status === 200 && performance.now() - askedAt >= 250
         const text = await response.text()
         if (!late) expect(response.status).toBe(expected.status)
@@ -285,7 +285,7 @@ describe('the last resort', () => {
     }
   })
 
-  it('[E2E57] an API that breaks off is told as a loss in one event, counted as an estimate, and billed to nobody', async () => {
+  it('[E2E57] a hosted API that breaks off ends the stream with one `worker_lost` event, counts as an estimate and bills nothing', async () => {
     const before = await product.tenant('demo')
     const breaks: HostedApi['answer'][] = [
       (response) => void setTimeout(() => response.destroy(), 100),
@@ -316,7 +316,7 @@ describe('the last resort', () => {
     expect(after.reservedNano).toBe(0)
   })
 
-  it('[E2E58] the reservation covers the dearer card, or the API is not asked; more than that is not charged', async () => {
+  it('[E2E58] the hosted API is called only when the credit covers the more expensive rate card, and the posted cost never exceeds the credit', async () => {
     const { model } = product.demo()
     const tenant = { tenantId: 'poor', name: 'Poor', creditNano: 250_000, settings: { hosted: 'last-resort' } }
     await product.admin('POST', '/admin/tenants', tenant)
@@ -326,7 +326,7 @@ describe('the last resort', () => {
       mode: 'test',
     })
     api.answer = answered({ prompt_tokens: 5_000, completion_tokens: 5_000, total_tokens: 10_000 })
-    // A worker's card would cover it.
+    // The credit covers a worker's rate card.
     const refused = await ask({ max_tokens: 50 }, { key })
     expect(refused.status).toBe(429)
     expect(await refused.json()).toMatchObject({ code: 'insufficient_quota' })
@@ -341,7 +341,7 @@ describe('the last resort', () => {
     const served = await ask({ max_tokens: 50 }, { key })
     expect(served.status).toBe(200)
     await served.text()
-    const { entries } = await told(id(served), 'poor')
+    const { entries } = await recordOf(id(served), 'poor')
     expect(entries).toMatchObject([{ kind: 'post', output_tokens: 5_000 }])
     const [entry] = entries
     expect(Number(entry?.cost_nano) + Number(entry?.short_nano)).toBe(5_000 * 1_000 + 5_000 * 4_000)
@@ -350,7 +350,7 @@ describe('the last resort', () => {
     expect(books.postedNano + books.reservedNano).toBeLessThanOrEqual(books.creditNano)
   })
 
-  it('[E2E59] when a worker is up again, nothing leaves the house', async () => {
+  it('[E2E59] when a worker is up again, no request goes to the hosted API', async () => {
     for (const pid of stopped) process.kill(pid, 'SIGCONT')
     const response = await eventually(
       () => ask({ max_tokens: 4 }),

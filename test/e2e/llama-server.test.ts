@@ -1,7 +1,7 @@
 /**
- * A real engine of another make, live: the whole product over llama.cpp's own server and the tiny model. It needs that
- * program; where TRAMONTANE_TEST_LLAMA_SERVER does not name one, nothing runs here, and the scripted engine stands for it
- * (chaos.test.ts, and test/gpu-worker/engine/http.test.ts).
+ * A real engine over HTTP: the whole product with llama.cpp's own server and the tiny model.
+ * TRAMONTANE_TEST_LLAMA_SERVER names that program; without it these tests are skipped, and a scripted engine covers the
+ * same paths (chaos.test.ts, and test/gpu-worker/engine/http.test.ts).
  */
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -33,7 +33,7 @@ const endless = {
   json_schema: { name: 'l', schema: { type: 'array', items: { type: 'integer' }, minItems: 900 } },
 } as const
 
-interface Told {
+interface RequestRecord {
   reservation: string
   entries: {
     kind: string
@@ -72,14 +72,14 @@ describe.skipIf(!program)('llama-server', () => {
   })
 
   const entryOf = async (requestId: string) => {
-    const told = await eventually(
-      () => product.admin<Told>('GET', `/admin/tenants/demo/requests/${requestId}`),
+    const record = await eventually(
+      () => product.admin<RequestRecord>('GET', `/admin/tenants/demo/requests/${requestId}`),
       ({ reservation }) => reservation === 'posted',
     )
-    return told.entries.find(({ kind }) => kind === 'post')
+    return record.entries.find(({ kind }) => kind === 'post')
   }
 
-  it('[LLS1] launched by the worker, its answers are in the books to the token, thinking apart and counted', async () => {
+  it('[LLS1] with llama-server launched by the worker, prompt and output tokens agree with the ledger, and reasoning is separate and counted', async () => {
     const messages = [{ role: 'user' as const, content: 'What is 478 + 356?' }]
     const { data, response } = await product
       .client()
@@ -94,7 +94,7 @@ describe.skipIf(!program)('llama-server', () => {
     expect(response.headers.get('x-tramontane-pool')).toBe('throughput')
     expect(data.choices[0]?.message).toMatchObject({ content: expect.stringMatching(/\d{3}/) })
     expect(JSON.stringify(data.choices[0]?.message)).toMatch(/"reasoning_content":"\w/)
-    // The same file embedded, under our own template and tokenizer, counts the same.
+    // The embedded engine, with our own template and tokenizer, counts the same tokens for the same file.
     const promptTokens = await embeddedCount(messages)
     expect(data.usage?.prompt_tokens).toBe(promptTokens)
     const entry = await entryOf(response.headers.get('x-request-id') ?? '')
@@ -104,7 +104,7 @@ describe.skipIf(!program)('llama-server', () => {
     expect(entry?.reasoning_tokens).toBeGreaterThan(10)
   })
 
-  it('[LLS2] a client that leaves stops it, and pays for what was generated', async () => {
+  it('[LLS2] a client that disconnects stops llama-server and pays for the generated tokens', async () => {
     const stream = await product.client().chat.completions.create({
       ...{ model: product.demo().model, stream: true, max_tokens: 3_000, temperature: 1, response_format: endless },
       messages: [{ role: 'user', content: 'Tell me a story about a fox.' }],
@@ -123,7 +123,7 @@ describe.skipIf(!program)('llama-server', () => {
     expect(await eventually(product.counters, isZero)).toEqual(zero)
   })
 
-  it('[LLS3] killed, it is started again under the same worker', async () => {
+  it('[LLS3] a killed llama-server is restarted under the same worker', async () => {
     const worker = product.demo().pids.latency
     const engine = childrenOf(worker).flatMap(childrenOf)[0]
     if (engine === undefined) throw new Error('the worker has no engine process')
@@ -139,7 +139,7 @@ describe.skipIf(!program)('llama-server', () => {
     expect(product.demo().pids.latency).toBe(worker)
   })
 
-  it('[LLS4] one that runs already is attached to, with what it says of itself', async () => {
+  it('[LLS4] a worker attaches to a running llama-server, takes over its context and slots, and does not end it', async () => {
     const port = await freePort()
     const args = [
       '--model',
@@ -188,7 +188,7 @@ describe.skipIf(!program)('llama-server', () => {
     const gone = new Promise((resolve) => worker.once('exit', resolve))
     worker.kill('SIGTERM')
     expect(await gone).toBe(0)
-    // It is not ours to end.
+    // The worker did not start this engine, so it must not end it.
     expect((await fetch(`http://127.0.0.1:${port}/health`)).status).toBe(200)
     engine.end()
     await engine.exited

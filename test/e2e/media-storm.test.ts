@@ -1,4 +1,4 @@
-/** Documents that take long to read: they hold no slot, no lease and no neighbour, and end with their client. */
+/** Documents that take long to read: they hold no slot and no lease, delay no neighbour, and end with their client. */
 import { request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { dataUrl } from '../support/images.ts'
@@ -6,7 +6,7 @@ import { endlessPdf, pdf } from '../support/pdf.ts'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
 
 let product: Product
-/** A tenant that means harm. */
+/** The API key of a hostile tenant. */
 let harmful: string
 
 beforeAll(async () => {
@@ -44,7 +44,7 @@ function ask(apiKey: string, body: string, signal?: AbortSignal): Promise<Respon
   })
 }
 
-/** Each document differs, so that none is found on a shelf. */
+/** Each document differs, so that no cache has it. */
 const storm = (count: number, documents = 8, padding = Buffer.alloc(0)) =>
   Array.from({ length: count }, (_, index) =>
     bodyOf([
@@ -55,7 +55,7 @@ const storm = (count: number, documents = 8, padding = Buffer.alloc(0)) =>
     ]),
   )
 
-/** Sends it, and leaves politely after so long. */
+/** Sends the request and closes the connection after `afterMs`. */
 function sendAndLeave(apiKey: string, body: string, afterMs: number): Promise<void> {
   return new Promise((resolve) => {
     const call = request({
@@ -76,7 +76,7 @@ function sendAndLeave(apiKey: string, body: string, afterMs: number): Promise<vo
   })
 }
 
-/** A neighbour's stream: how long its first token took, and its longest pause after it. */
+/** A neighbour's stream: its time to first token and its longest pause after that. */
 async function neighbour(): Promise<{ firstMs: number; pauseMs: number }> {
   const startedAt = performance.now()
   const body = bodyOf('Tell me a story about a fox.', { max_tokens: 300, temperature: 1.5, response_format: endless })
@@ -107,18 +107,18 @@ async function storming(): Promise<{ openReservations: number; leased: number }>
 }
 
 describe('documents', () => {
-  it('[MRD1] a document is read before the request is leased, and answered with what it says', async () => {
+  it('[MRD1] a document is read before its request holds a lease, and the next turn of its conversation finds it read', async () => {
     const body = bodyOf([file(pdf([['the total is 4711']])), { type: 'text', text: 'Sum?' }])
     const response = await ask(product.demo().apiKey, body)
     expect(response.status).toBe(200)
     expect(await response.text()).toContain('[DONE]')
-    // The next turn of the conversation finds it on the shelf, whichever worker it goes to.
+    // The next turns of the conversation find the document already read, on any worker.
     for (let turn = 0; turn < 4; turn++)
       expect(await (await ask(product.demo().apiKey, body)).text()).toContain('[DONE]')
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
   })
 
-  it('[MRD2] a storm of PDFs of one tenant leaves a neighbour’s stream and first token unharmed', async () => {
+  it('[MRD2] a storm of PDFs of one tenant leaves another tenant’s stream, first token and documents within a second of their time without it', async () => {
     const alone = [await neighbour(), await neighbour(), await neighbour()]
     const left = new AbortController()
     const answers = storm(44).map(async (body) => {
@@ -127,12 +127,12 @@ describe('documents', () => {
       return { status: response?.status, text }
     })
     await eventually(storming, ({ openReservations }) => openReservations >= 10, 10_000)
-    const beside: typeof alone = []
-    for (let round = 0; round < 5; round++) beside.push(await neighbour())
-    // The neighbour's own is given back a moment after its last byte.
+    const during: typeof alone = []
+    for (let round = 0; round < 5; round++) during.push(await neighbour())
+    // The neighbour's own lease is released a moment after its last byte.
     expect((await eventually(storming, ({ leased }) => leased === 0)).leased).toBe(0)
     expect((await storming()).openReservations).toBeGreaterThan(0)
-    // A reader is kept for another tenant.
+    // One reader is reserved for other tenants.
     const begun = performance.now()
     const own = await ask(
       product.demo().apiKey,
@@ -143,16 +143,16 @@ describe('documents', () => {
     const most = (runs: typeof alone, name: 'firstMs' | 'pauseMs') => Math.max(...runs.map((run) => run[name]))
     const figures = ['firstMs', 'pauseMs'].map((name) => [
       most(alone, name as 'firstMs'),
-      most(beside, name as 'firstMs'),
+      most(during, name as 'firstMs'),
     ])
     process.stderr.write(
-      `neighbour alone and beside the storm, first token and longest pause in ms: ${JSON.stringify(figures)}\n`,
+      `neighbour alone and during the storm, first token and longest pause in ms: ${JSON.stringify(figures)}\n`,
     )
-    expect(most(beside, 'firstMs')).toBeLessThan(most(alone, 'firstMs') + 1_000)
-    expect(most(beside, 'pauseMs')).toBeLessThan(most(alone, 'pauseMs') + 1_000)
+    expect(most(during, 'firstMs')).toBeLessThan(most(alone, 'firstMs') + 1_000)
+    expect(most(during, 'pauseMs')).toBeLessThan(most(alone, 'pauseMs') + 1_000)
     left.abort()
     const ended = await Promise.all(answers)
-    // What was too much at once was refused: a stream that had begun says so in its event.
+    // Excess requests were refused; a stream that had started reports that in its event.
     expect(ended.filter(({ text }) => text?.includes('rate_limit_exceeded')).length).toBeGreaterThan(10)
     expect(await eventually(storming, ({ openReservations }) => openReservations === 0, 5_000)).toEqual({
       openReservations: 0,
@@ -161,7 +161,7 @@ describe('documents', () => {
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
   }, 180_000)
 
-  it('[MRD3] clients that leave while their media are read free everything at once', async () => {
+  it('[MRD3] a client that leaves while its media are read frees its reservation and the readers at once', async () => {
     await Promise.all(storm(12).map((body) => sendAndLeave(harmful, body, 1_500)))
     const startedAt = performance.now()
     expect(await eventually(storming, ({ openReservations }) => openReservations === 0, 10_000)).toEqual({
@@ -169,7 +169,7 @@ describe('documents', () => {
       leased: 0,
     })
     expect(performance.now() - startedAt).toBeLessThan(3_000)
-    // The readers are free as well: a document is read at once.
+    // The readers are free as well: the next document is read at once.
     const begun = performance.now()
     const response = await ask(harmful, bodyOf([file(pdf([['free again']])), { type: 'text', text: 'Sum?' }]))
     expect(await response.text()).toContain('[DONE]')
@@ -177,7 +177,7 @@ describe('documents', () => {
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
   })
 
-  it('[MRD4] large documents that are refused unread are a 429 of their sender, and no worker is taken for lost', async () => {
+  it('[MRD4] large documents of one tenant that are refused unread return 429, and no worker is counted as lost', async () => {
     const padding = Buffer.alloc(256 * 1024, 0x20)
     const bodies = storm(26, 1, padding)
     const left = new AbortController()
@@ -209,7 +209,7 @@ describe('documents', () => {
     left.abort()
     await Promise.allSettled(answers)
     const refused = soon.filter((answer) => answer?.status === 429)
-    // A reader may find such a document damaged before its time is over.
+    // A reader may find such a document damaged before it times out.
     const wrong = soon.filter(
       (answer) => answer && answer.status !== 429 && !/"code":"invalid_value"/.test(answer.text),
     )

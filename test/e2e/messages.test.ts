@@ -1,4 +1,4 @@
-/** Anthropic's Messages with the `@anthropic-ai/sdk` package, through the whole line. */
+/** Anthropic's Messages with the `@anthropic-ai/sdk` package, through the whole product. */
 import Anthropic, { APIError } from '@anthropic-ai/sdk'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
@@ -44,16 +44,16 @@ async function refusal(work: Promise<unknown>): Promise<APIError> {
 }
 
 describe('messages', () => {
-  it('[MSG10] an answer has text, a stop reason, exact usage and its id; a stream of it says the same', async () => {
-    const order = { model, max_tokens: 60, temperature: 0, messages: ask('Tell me a story about a fox.') }
-    const { data, response } = await client.messages.create(order).withResponse()
+  it('[MSG10] an answer has text, a stop reason, exact usage and its id, and its stream contains the same', async () => {
+    const body = { model, max_tokens: 60, temperature: 0, messages: ask('Tell me a story about a fox.') }
+    const { data, response } = await client.messages.create(body).withResponse()
     expect(data.content).toEqual([{ type: 'text', text: expect.stringMatching(/\w{3}/) }])
     expect(['end_turn', 'max_tokens']).toContain(data.stop_reason)
     expect(data.id).toMatch(/^msg_[0-9a-f]{32}$/)
     expect((data as { _request_id?: string })._request_id).toBe(response.headers.get('request-id'))
     expect(response.headers.get('x-tramontane-effort')).toBe('none')
     const started: number[] = []
-    const stream = client.messages.stream(order)
+    const stream = client.messages.stream(body)
     stream.on('streamEvent', (event) => {
       if (event.type === 'message_start') started.push(event.message.usage.input_tokens)
     })
@@ -66,25 +66,25 @@ describe('messages', () => {
     expect(started).toEqual([prompt(data.usage)])
   })
 
-  it('[MSG11] thinking comes in blocks of its own, and is replayed with its signature, shown or omitted', async () => {
+  it('[MSG11] reasoning arrives in thinking blocks of its own, and replaying a shown or an omitted block by its signature gives the same prompt', async () => {
     const messages = ask('What is 7 plus 5?')
-    const order = { model, max_tokens: 300, temperature: 0, messages }
-    const shown = await client.messages.create({ ...order, thinking: { type: 'enabled', budget_tokens: 1_024 } })
+    const body = { model, max_tokens: 300, temperature: 0, messages }
+    const shown = await client.messages.create({ ...body, thinking: { type: 'enabled', budget_tokens: 1_024 } })
     expect(shown.content.map((block) => block.type)).toEqual(['thinking', 'text'])
     const thinking = shown.content[0]
     if (thinking?.type !== 'thinking') throw new Error('no thinking')
     expect(thinking.thinking).toMatch(/\w/)
     expect(shown.usage.output_tokens_details?.thinking_tokens).toBeGreaterThan(2)
     const omitted = await client.messages
-      .stream({ ...order, thinking: { type: 'adaptive', display: 'omitted' } })
+      .stream({ ...body, thinking: { type: 'adaptive', display: 'omitted' } })
       .finalMessage()
     const hidden = omitted.content[0]
     if (hidden?.type !== 'thinking') throw new Error('no thinking')
     expect(hidden.thinking).toBe('')
-    // The prompt is the same, to the token, whichever way the thinking came back.
+    // The prompt is the same, to the token, for the shown and the omitted block.
     const again = (content: Anthropic.ContentBlock[]) =>
       client.messages.create({
-        ...order,
+        ...body,
         max_tokens: 1,
         messages: [...messages, { role: 'assistant', content }, ...ask('And 2 plus 2?')],
       })
@@ -98,10 +98,10 @@ describe('messages', () => {
     expect(prompt(first)).toBeGreaterThan(prompt(without))
   })
 
-  it('[MSG12] a tool is called, whole and streamed, and its result is answered; a stop sequence is named', async () => {
+  it('[MSG12] the model calls a tool, streamed or not, and answers its result; a stop sequence is reported by its text', async () => {
     const messages = ask('What is the weather in Paris?')
-    const order = { model, max_tokens: 200, temperature: 0, tools: [weather], messages }
-    const forced = { ...order, tool_choice: { type: 'tool' as const, name: 'get_weather' } }
+    const body = { model, max_tokens: 200, temperature: 0, tools: [weather], messages }
+    const forced = { ...body, tool_choice: { type: 'tool' as const, name: 'get_weather' } }
     const whole = await client.messages.create(forced)
     expect(whole.stop_reason).toBe('tool_use')
     const call = whole.content.find((block) => block.type === 'tool_use')
@@ -110,7 +110,7 @@ describe('messages', () => {
     const streamed = await client.messages.stream(forced).finalMessage()
     expect(streamed.content.find((block) => block.type === 'tool_use')?.input).toEqual(call?.input)
     const answered = await client.messages.create({
-      ...order,
+      ...body,
       messages: [
         ...messages,
         { role: 'assistant', content: whole.content },
@@ -128,7 +128,7 @@ describe('messages', () => {
     expect(cut).toMatchObject({ stop_reason: 'stop_sequence', stop_sequence: stop })
   })
 
-  it('[MSG14] models are listed in Anthropic’s shape to its client, and refused in it', async () => {
+  it('[MSG14] `GET /v1/models` returns Anthropic’s shape to Anthropic clients, and an unknown model returns 404 `not_found_error`', async () => {
     const listed = await client.models.list()
     expect(listed.data).toMatchObject([{ id: model, type: 'model', lifecycle: 'active', max_input_tokens: 4_096 }])
     expect((await client.models.retrieve(model)).capabilities?.thinking.supported).toBe(true)
@@ -136,7 +136,7 @@ describe('messages', () => {
     expect((await product.client().models.list()).data).toMatchObject([{ id: model, object: 'model' }])
   })
 
-  it('[MSG15] a prompt is counted as an answer to it is, to the token, and nothing is billed; media are estimated, and say so', async () => {
+  it('[MSG15] `POST /v1/messages/count_tokens` returns the prompt tokens that an answer would report and bills nothing, and marks an estimate', async () => {
     await eventually(product.counters, isZero)
     const before = await product.tenant('demo')
     const thinking = { type: 'adaptive' as const }
@@ -161,7 +161,7 @@ describe('messages', () => {
     expect(await refusal(client.messages.countTokens({ model, messages: [] }))).toMatchObject({ status: 400 })
   })
 
-  it('[MSG16] a stream that waits for a slot has comments, which the client reads over, and then its answer', async () => {
+  it('[MSG16] a stream that waits for a slot sends SSE comments, which the client ignores, and then the answer', async () => {
     const pools = await product.admin<Record<string, { slots: number }>>('GET', '/admin/pools')
     const slots = Object.values(pools).reduce((sum, pool) => sum + pool.slots, 0)
     const schema = { type: 'array', items: { type: 'integer' }, minItems: 300 }
@@ -171,7 +171,7 @@ describe('messages', () => {
       messages: ask('Count.'),
       output_config: { format: { type: 'json_schema' as const, schema } },
     }
-    // More of one kind than there are slots, so that some wait, whichever they are.
+    // More requests of one kind than there are slots, so that some must wait.
     const began = Promise.withResolvers<number>()
     const leaving = Array.from({ length: slots + 2 }, () => new AbortController())
     const answers = leaving.map(({ signal }, index) => {
@@ -191,18 +191,18 @@ describe('messages', () => {
     await ended
   })
 
-  it('[MSG13] refusals have Anthropic’s shape: 400 names the field, 401, 404, 402 when the money is gone', async () => {
-    const order = { model, max_tokens: 10, messages: ask('hi') }
-    const body = (error: APIError) => error.error as { type: string; error: { type: string; message: string } }
-    const bad = await refusal(client.messages.create({ ...order, max_tokens: 0 }))
+  it('[MSG13] refusals have Anthropic’s shape: 400 with the field name, 401, 404, and 402 for an exhausted budget', async () => {
+    const body = { model, max_tokens: 10, messages: ask('hi') }
+    const bodyOf = (error: APIError) => error.error as { type: string; error: { type: string; message: string } }
+    const bad = await refusal(client.messages.create({ ...body, max_tokens: 0 }))
     expect(bad).toMatchObject({ status: 400, type: 'invalid_request_error' })
     expect(bad.requestID).toMatch(/^req_/)
-    expect(body(bad).error.message).toContain('max_tokens')
-    expect(await refusal(clientOf('nonsense').messages.create(order))).toMatchObject({
+    expect(bodyOf(bad).error.message).toContain('max_tokens')
+    expect(await refusal(clientOf('nonsense').messages.create(body))).toMatchObject({
       status: 401,
       type: 'authentication_error',
     })
-    expect(await refusal(client.messages.create({ ...order, model: 'claude-9' }))).toMatchObject({
+    expect(await refusal(client.messages.create({ ...body, model: 'claude-9' }))).toMatchObject({
       status: 404,
       type: 'not_found_error',
     })
@@ -210,7 +210,7 @@ describe('messages', () => {
       name: 'poor',
       limits: { budgetNano: { total: 10 } },
     })
-    const broke = await refusal(clientOf(poor.apiKey).messages.create(order))
+    const broke = await refusal(clientOf(poor.apiKey).messages.create(body))
     expect(broke).toMatchObject({ status: 402, type: 'billing_error' })
     expect(broke.headers?.get('x-should-retry')).toBe('false')
     expect(await eventually(product.counters, isZero)).toEqual(zero)

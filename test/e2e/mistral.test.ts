@@ -1,4 +1,4 @@
-/** Mistral's dialect with the `@mistralai/mistralai` package, through the whole line. */
+/** Mistral's dialect with the `@mistralai/mistralai` package, through the whole product. */
 import { Mistral } from '@mistralai/mistralai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
@@ -38,33 +38,33 @@ const tools = [
 ]
 
 describe('mistral', () => {
-  it('[MIS10] an answer is a string, a stream of it says the same, and usage comes without being asked for', async () => {
-    const order = { model, messages: ask('Tell me a story about a fox.'), temperature: 0, maxTokens: 60, randomSeed: 3 }
-    const whole = await client.chat.complete({ ...order, safePrompt: false })
+  it('[MIS10] an answer is a string, its stream contains the same, and usage is always included', async () => {
+    const body = { model, messages: ask('Tell me a story about a fox.'), temperature: 0, maxTokens: 60, randomSeed: 3 }
+    const whole = await client.chat.complete({ ...body, safePrompt: false })
     const content = whole.choices?.[0]?.message?.content
     expect(content).toMatch(/\w{3}/)
     let text = ''
     let usage: number | undefined
-    for await (const { data } of await client.chat.stream(order)) {
+    for await (const { data } of await client.chat.stream(body)) {
       const delta = data.choices[0]?.delta.content
       if (typeof delta === 'string') text += delta
       usage ??= data.usage?.completionTokens
     }
     expect(text).toBe(content)
     expect(usage).toBe(whole.usage.completionTokens)
-    const safe = await client.chat.complete({ ...order, maxTokens: 1, safePrompt: true })
+    const safe = await client.chat.complete({ ...body, maxTokens: 1, safePrompt: true })
     expect(safe.usage.promptTokens).toBeGreaterThan((whole.usage.promptTokens ?? 0) + 20)
   })
 
-  it('[MIS11] thinking comes as chunks, whole and streamed, for an effort or a prompt mode, and is replayed', async () => {
+  it('[MIS11] reasoning arrives as chunks, streamed or not, for an effort or a prompt mode, and replaying it adds it to the prompt', async () => {
     const messages = ask('What is 7 plus 5?')
-    const order = { model, messages, temperature: 0, maxTokens: 300 }
-    const whole = await client.chat.complete({ ...order, promptMode: 'reasoning' })
+    const body = { model, messages, temperature: 0, maxTokens: 300 }
+    const whole = await client.chat.complete({ ...body, promptMode: 'reasoning' })
     const content = whole.choices?.[0]?.message?.content
     if (!Array.isArray(content)) throw new Error('no chunks')
     expect(content.map((chunk) => chunk.type)).toEqual(['thinking', 'text'])
     let thought = ''
-    for await (const { data } of await client.chat.stream({ ...order, reasoningEffort: 'high' })) {
+    for await (const { data } of await client.chat.stream({ ...body, reasoningEffort: 'high' })) {
       const delta = data.choices[0]?.delta.content
       for (const chunk of Array.isArray(delta) ? delta : [])
         if (chunk.type === 'thinking') for (const part of chunk.thinking) if (part.type === 'text') thought += part.text
@@ -74,7 +74,7 @@ describe('mistral', () => {
     const again = async (said: typeof content) =>
       (
         await client.chat.complete({
-          ...order,
+          ...body,
           maxTokens: 1,
           messages: [...messages, { role: 'assistant', content: said }, ...ask('And 2 plus 2?')],
         })
@@ -82,21 +82,21 @@ describe('mistral', () => {
     expect(await again(content)).toBeGreaterThan(await again(content.slice(1)))
   })
 
-  it('[MIS12] `any` makes it call, whole in one chunk, and the result is answered', async () => {
+  it('[MIS12] with `tool_choice: "any"` the model calls a tool in one chunk, and answers its result', async () => {
     const messages = ask('What is the weather in Paris?')
-    const order = { model, messages, tools, temperature: 0, maxTokens: 200 }
-    const whole = await client.chat.complete({ ...order, toolChoice: 'any' })
+    const body = { model, messages, tools, temperature: 0, maxTokens: 200 }
+    const whole = await client.chat.complete({ ...body, toolChoice: 'any' })
     const message = whole.choices?.[0]?.message
     const call = message?.toolCalls?.[0]
     expect(whole.choices?.[0]?.finishReason).toBe('tool_calls')
     expect(call).toMatchObject({ id: expect.stringMatching(/^[A-Za-z0-9]{9}$/), function: { name: 'get_weather' } })
     const calls = []
-    for await (const { data } of await client.chat.stream({ ...order, toolChoice: 'any' }))
+    for await (const { data } of await client.chat.stream({ ...body, toolChoice: 'any' }))
       calls.push(...(data.choices[0]?.delta.toolCalls ?? []))
     expect(calls).toHaveLength(1)
     expect(calls[0]?.function.arguments).toBe(call?.function.arguments)
     const answered = await client.chat.complete({
-      ...order,
+      ...body,
       messages: [
         ...messages,
         { role: 'assistant', toolCalls: message?.toolCalls ?? [] },
@@ -106,7 +106,7 @@ describe('mistral', () => {
     expect(answered.choices?.[0]?.message?.content).toMatch(/\w/)
   })
 
-  it('[MIS13] models are listed, refusals have their status and say what to do, FIM and embeddings are not served', async () => {
+  it('[MIS13] the dialect lists models, refuses with status and instructions, and returns 404 with the supported routes for FIM and embeddings', async () => {
     expect((await client.models.list()).data).toMatchObject([{ id: model }])
     const status = (work: Promise<unknown>) =>
       work.then(

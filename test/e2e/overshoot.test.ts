@@ -1,4 +1,4 @@
-/** Money under a crowd, through the whole line: a thousand requests at once against a budget that fits 37 of them. */
+/** A budget under load, through the whole product: a thousand simultaneous requests against credit for 37 of them. */
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { eventually, type Product, startProduct, type TenantBooks } from '../support/product.ts'
 
@@ -12,7 +12,7 @@ afterAll(async () => {
   await product?.stop()
 })
 
-it('[E2E26] a thousand requests at once against a budget that fits 37: the budget is never passed, at no moment', async () => {
+it('[E2E26] a thousand simultaneous requests against a credit for 37 never exceed the credit at any moment', async () => {
   const { baseUrl, model } = product.demo()
   const body = JSON.stringify({
     model,

@@ -1,4 +1,4 @@
-/** What a client may rely on besides the answer: repetition, browsers, departure, and an end that is told, in each dialect. */
+/** Guarantees besides the answer, in each dialect: idempotency, CORS, disconnects, streams that report their end. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
 
@@ -38,13 +38,13 @@ function send(name: Name, body: object, headers: Record<string, string> = {}, si
   })
 }
 
-/** Something that would go on for long. */
+/** A schema that keeps the model generating. */
 const endless = {
   type: 'json_schema',
   name: 'l',
   schema: { type: 'array', items: { type: 'integer' }, minItems: 900 },
 }
-const longOrder = (name: Name) => {
+const longBody = (name: Name) => {
   const bounds = name === 'responses' ? { max_output_tokens: 3_000 } : { max_tokens: 3_000 }
   const { name: schemaName, schema } = endless
   const format = {
@@ -56,9 +56,9 @@ const longOrder = (name: Name) => {
   return bodyOf(name, { ...bounds, ...format, stream: true, temperature: 1 })
 }
 
-/** The answer's text, wherever a dialect has it. */
+/** The text of an answer in any dialect. */
 function textOf(name: Name, body: unknown): string {
-  // biome-ignore lint/suspicious/noExplicitAny: four shapes.
+  // biome-ignore lint/suspicious/noExplicitAny: each of the four dialects has its own shape.
   const answer = body as any
   if (name === 'responses') return answer.output[0].content[0].text
   return name === 'messages' ? answer.content[0].text : answer.choices[0].message.content
@@ -67,29 +67,32 @@ function textOf(name: Name, body: unknown): string {
 const entries = async () => Number((await product.tenant('demo')).totals.entries)
 const settled = () => eventually(product.counters, isZero)
 
-describe('the same request again', () => {
-  it.each(names)('[POL1] %s: the same idempotency key gives the same bytes, and is billed once', async (name) => {
-    await settled()
-    const before = await entries()
-    const key = { 'idempotency-key': `again-${name}` }
-    const first = await send(name, bodyOf(name), key)
-    const text = await first.text()
-    expect(first.status).toBe(200)
-    const second = await send(name, bodyOf(name), key)
-    expect(await second.text()).toBe(text)
-    expect(second.headers.get('idempotency-replayed')).toBe('true')
-    expect(second.headers.get('x-request-id')).toBe(first.headers.get('x-request-id'))
-    const other = await send(name, bodyOf(name, { temperature: 0.5 }), key)
-    expect(other.status).toBe(422)
-    await settled()
-    expect((await entries()) - before).toBe(1)
-  })
+describe('idempotency', () => {
+  it.each(names)(
+    '[POL1] %s: a repeat with the same `Idempotency-Key` returns the same bytes and is billed once',
+    async (name) => {
+      await settled()
+      const before = await entries()
+      const key = { 'idempotency-key': `again-${name}` }
+      const first = await send(name, bodyOf(name), key)
+      const text = await first.text()
+      expect(first.status).toBe(200)
+      const second = await send(name, bodyOf(name), key)
+      expect(await second.text()).toBe(text)
+      expect(second.headers.get('idempotency-replayed')).toBe('true')
+      expect(second.headers.get('x-request-id')).toBe(first.headers.get('x-request-id'))
+      const other = await send(name, bodyOf(name, { temperature: 0.5 }), key)
+      expect(other.status).toBe(422)
+      await settled()
+      expect((await entries()) - before).toBe(1)
+    },
+  )
 
-  it('[POL2] five at once with one key run once, and all are given its answer', async () => {
+  it('[POL2] five simultaneous requests with one idempotency key run once, and all five get the same answer', async () => {
     await settled()
     const before = await entries()
-    const order = () => send('chat', bodyOf('chat', { temperature: 1 }), { 'idempotency-key': 'at-once' })
-    const answers = await Promise.all([1, 2, 3, 4, 5].map(order))
+    const repeat = () => send('chat', bodyOf('chat', { temperature: 1 }), { 'idempotency-key': 'at-once' })
+    const answers = await Promise.all([1, 2, 3, 4, 5].map(repeat))
     const texts = await Promise.all(answers.map((answer) => answer.text()))
     expect(new Set(texts).size).toBe(1)
     expect(answers.filter((answer) => answer.headers.get('idempotency-replayed') === null)).toHaveLength(1)
@@ -97,7 +100,7 @@ describe('the same request again', () => {
     expect((await entries()) - before).toBe(1)
   })
 
-  it('[POL3] a refusal is not kept, another tenant’s key is another key, and a revoked key is given nothing', async () => {
+  it('[POL3] a refusal is not stored for replay, the same idempotency key of another tenant is independent, and a revoked API key gets no replay', async () => {
     const key = { 'idempotency-key': 'shared' }
     expect((await send('chat', bodyOf('chat', { model: 'nothing' }), key)).status).toBe(404)
     const first = await send('chat', bodyOf('chat', { temperature: 1 }), key)
@@ -135,7 +138,7 @@ describe('effort', () => {
   }
 
   it.each(names)(
-    '[POL7] %s: every effort word is served, and asked and served are told, in headers and usage',
+    '[POL7] %s: all seven effort values are accepted, and headers and usage report the requested and the served effort',
     async (name) => {
       for (const word of words) {
         const answer = await ask(name, word)
@@ -148,7 +151,7 @@ describe('effort', () => {
     },
   )
 
-  it('[POL8] a tenant that wants no word mapped is refused those that have no level, under the field of each dialect', async () => {
+  it('[POL8] a tenant with `effortUnknown: "reject"` gets 400 for an unsupported effort, with the field name of the client’s dialect', async () => {
     await product.admin('POST', '/admin/tenants', {
       tenantId: 'strict',
       name: 'strict',
@@ -172,7 +175,7 @@ describe('effort', () => {
   })
 })
 
-describe('images for a model that sees none', () => {
+describe('images for a model without vision', () => {
   const png = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
   const url = `data:image/png;base64,${png}`
   const seen = 'The image was taken.'
@@ -219,7 +222,7 @@ describe('images for a model that sees none', () => {
   }
 
   it.each(names)(
-    '[POL11] %s: in a tool’s result the text is kept and the image left out, and told; in a question it is refused at its place',
+    '[POL11] %s: an image in a tool result is removed with a warning, and an image in a user message returns 400 with its path',
     async (name) => {
       const answer = await send(name, bodyOf(name, result[name]))
       expect(answer.status, await answer.text()).toBe(200)
@@ -233,7 +236,7 @@ describe('images for a model that sees none', () => {
   )
 })
 
-describe('tools and forms', () => {
+describe('tools and schemas', () => {
   const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
   const described = { name: 'get_weather', description: 'Get the weather for a city', parameters }
   const chatTools = [{ type: 'function', function: described }]
@@ -254,17 +257,17 @@ describe('tools and forms', () => {
   const question = [{ role: 'user', content: 'What is the weather in Paris?' }]
 
   async function callsOf(name: Name, choice: unknown): Promise<unknown[]> {
-    const asked =
+    const fields =
       name === 'responses' ? { input: question, max_output_tokens: 100 } : { messages: question, max_tokens: 100 }
-    const order = { model, ...asked, tools: tools[name], tool_choice: choice, temperature: 0 }
-    const answer = (await (await send(name, order)).json()) as Record<string, never[]>
+    const body = { model, ...fields, tools: tools[name], tool_choice: choice, temperature: 0 }
+    const answer = (await (await send(name, body)).json()) as Record<string, never[]>
     if (name === 'responses') return (answer.output ?? []).filter(({ type }) => type === 'function_call')
     if (name === 'messages') return (answer.content ?? []).filter(({ type }) => type === 'tool_use')
     return (answer.choices?.[0] as { message: { tool_calls?: unknown[] } } | undefined)?.message.tool_calls ?? []
   }
 
   it.each(names)(
-    '[POL14] %s: a call is made where it must be, of the tool that is named, and never where it must not',
+    '[POL14] %s: the model calls a tool when one is required or named, and calls none with tool choice `none`',
     async (name) => {
       for (const choice of [named[name], forced[name]]) {
         const calls = await callsOf(name, choice)
@@ -276,7 +279,7 @@ describe('tools and forms', () => {
   )
 
   it.each(names)(
-    '[POL15] %s: an answer has the form that was asked for, and both ids and its time in its headers',
+    '[POL15] %s: an answer matches the requested schema, and its headers carry both request ids and the processing time',
     async (name) => {
       const schema = {
         type: 'object',
@@ -304,7 +307,7 @@ describe('tools and forms', () => {
 })
 
 describe('browsers', () => {
-  it('[POL4] a preflight is answered; a page may read an answer, or a refusal, where its tenant says so', async () => {
+  it('[POL4] preflight requests are answered, and only the tenant’s `corsOrigins` get `Access-Control-Allow-Origin`', async () => {
     const url = `http://127.0.0.1:${product.port}${paths.chat}`
     const asked = { origin: 'https://app.example', 'access-control-request-method': 'POST' }
     const preflight = await fetch(url, {
@@ -326,37 +329,43 @@ describe('browsers', () => {
   })
 })
 
-describe('leaving and breaking off', () => {
-  it.each(names)('[POL5] %s: a client that leaves in mid-stream frees everything', async (name) => {
-    const leave = new AbortController()
-    const response = await send(name, longOrder(name), {}, leave.signal)
-    const reader = response.body?.getReader()
-    let seen = ''
-    while (seen.length < 3_000) seen += new TextDecoder().decode((await reader?.read())?.value)
-    leave.abort()
-    expect(await settled()).toEqual(zero)
-  })
+describe('disconnects and broken streams', () => {
+  it.each(names)(
+    '[POL5] %s: a client that disconnects during a stream frees its slot and its reservation',
+    async (name) => {
+      const leave = new AbortController()
+      const response = await send(name, longBody(name), {}, leave.signal)
+      const reader = response.body?.getReader()
+      let seen = ''
+      while (seen.length < 3_000) seen += new TextDecoder().decode((await reader?.read())?.value)
+      leave.abort()
+      expect(await settled()).toEqual(zero)
+    },
+  )
 
-  it.each(names)('[POL5] %s: a client that leaves before its whole answer frees everything too', async (name) => {
-    const leave = new AbortController()
-    const answer = send(name, { ...longOrder(name), stream: false }, {}, leave.signal).then((response) =>
-      response.text(),
-    )
-    const running = async () => (await product.counters()).engineRunning
-    expect(await eventually(running, (count) => count > 0)).toBe(1)
-    leave.abort()
-    await expect(answer).rejects.toThrow()
-    expect(await settled()).toEqual(zero)
-  })
+  it.each(names)(
+    '[POL5] %s: a client that disconnects before a non-streaming answer frees its slot and its reservation',
+    async (name) => {
+      const leave = new AbortController()
+      const answer = send(name, { ...longBody(name), stream: false }, {}, leave.signal).then((response) =>
+        response.text(),
+      )
+      const running = async () => (await product.counters()).engineRunning
+      expect(await eventually(running, (count) => count > 0)).toBe(1)
+      leave.abort()
+      await expect(answer).rejects.toThrow()
+      expect(await settled()).toEqual(zero)
+    },
+  )
 
-  it('[POL13] a client that leaves before its answer leaves its idempotency key free: its twin, which waits, asks anew', async () => {
+  it('[POL13] a client that disconnects before its answer frees its idempotency key, and a waiting request with the same key runs', async () => {
     const leave = new AbortController()
-    const order = { ...bodyOf('responses'), text: { format: endless }, max_output_tokens: 2_200, store: false }
+    const body = { ...bodyOf('responses'), text: { format: endless }, max_output_tokens: 2_200, store: false }
     const key = { 'idempotency-key': 'left' }
-    const first = send('responses', order, key, leave.signal).then((response) => response.text())
+    const first = send('responses', body, key, leave.signal).then((response) => response.text())
     const running = async () => (await product.counters()).engineRunning
     expect(await eventually(running, (count) => count > 0)).toBe(1)
-    const twin = send('responses', order, key)
+    const twin = send('responses', body, key)
     leave.abort()
     await expect(first).rejects.toThrow()
     const answer = await twin
@@ -365,10 +374,10 @@ describe('leaving and breaking off', () => {
     expect(await settled()).toEqual(zero)
   })
 
-  it('[POL6] a worker that dies in mid-stream: each dialect is told in its own event, then the stream ends', async () => {
+  it('[POL6] a worker that dies in mid-stream ends the stream with one error event in the client’s dialect and without an end marker', async () => {
     const open = await Promise.all(
       names.map(async (name) => {
-        const response = await send(name, longOrder(name))
+        const response = await send(name, longBody(name))
         let text = ''
         const read = async () => {
           const decoder = new TextDecoder()

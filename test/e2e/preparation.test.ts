@@ -1,4 +1,4 @@
-/** A worker that falls silent while it prepares a request: that request ends there, and no second worker gets it. */
+/** A worker that falls silent while it prepares a request: the request fails, and no second worker gets it. */
 import { type ChildProcess, fork } from 'node:child_process'
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Server, type Socket } from 'node:net'
@@ -11,7 +11,7 @@ import type { Report } from '../support/worker-process.ts'
 interface WorkerChild {
   workerId: string
   child: ChildProcess
-  /** What it was given to prepare. */
+  /** The requests that it was sent to prepare. */
   prepared: string[]
   aborted: string[]
 }
@@ -36,7 +36,7 @@ afterAll(async () => {
   await product?.stop()
 })
 
-/** Workers that a test has ended are replaced. */
+/** Replaces the workers that a test has ended. */
 beforeEach(async () => {
   for (const [index, { child }] of workers.entries()) {
     if (child.exitCode === null && child.signalCode === null) continue
@@ -49,7 +49,7 @@ beforeEach(async () => {
   }
 })
 
-/** Between the edge and the worker is a proxy whose connections can be reset. */
+/** Starts a worker behind a proxy whose connections can be reset. */
 async function startWorker(): Promise<WorkerChild> {
   resets ??= new Set()
   const workerId = `faulty-${serial++}`
@@ -104,7 +104,7 @@ function ask(content: string, more: object = {}, path = '/chat/completions'): Pr
 
 const preparations = () => workers.flatMap(({ prepared }) => prepared)
 
-/** The worker that has the request now. */
+/** The worker that prepares the request now. */
 async function holder(): Promise<WorkerChild> {
   const find = async () => workers.find(({ prepared }) => prepared.length > 0)
   const found = await eventually(find, (worker) => worker !== undefined)
@@ -134,14 +134,14 @@ describe('a worker that is lost while it prepares a request', () => {
     ['blocked by the request', 'block', () => undefined],
   ]
   it.each(ends)(
-    '[PSN1] %s: the request fails, no second worker gets it, nothing stays reserved',
+    '[PSN1] %s: the request ends with `preparation_failed`, goes to no second worker and leaves nothing reserved',
     async (_, text, end) => {
       for (const stream of [false, true]) {
         const answer = ask(text, { stream })
         const worker = await holder()
         end(worker)
         const response = await answer
-        // A stream whose head went out while it waited ends with the same error as its event.
+        // A stream whose headers were sent while it waited ends with the same error, as an event.
         const body = await response.text()
         if (response.status === 200) {
           expect(stream).toBe(true)
@@ -155,7 +155,7 @@ describe('a worker that is lost while it prepares a request', () => {
         }
         expect(preparations()).toEqual([text])
         await nothingLeft()
-        // The other worker serves, as if nothing had been.
+        // The other worker serves as usual.
         const next = await ask('Hello!')
         expect(next.status).toBe(200)
         await next.text()
@@ -168,14 +168,14 @@ describe('a worker that is lost while it prepares a request', () => {
     },
   )
 
-  it('[PSN2] a worker that cannot be reached at all is no poison: another worker has the request', async () => {
+  it('[PSN2] a request whose worker cannot be reached goes to another worker', async () => {
     for (const { child } of workers.slice(0, 1)) child.kill('SIGKILL')
     const statuses = await Promise.all(Array.from({ length: 4 }, async () => (await ask('Hello!')).status))
     expect(statuses).toEqual([200, 200, 200, 200])
     await nothingLeft()
   })
 
-  it('[PSN3] an unexpected exception is the request’s own error: not repeated, and the worker stays in', async () => {
+  it('[PSN3] a request that makes its worker throw ends with its own error, goes to no second worker, and its worker stays in the fleet', async () => {
     const response = await ask('throw')
     expect(response.status).toBe(500)
     expect(await response.json()).toMatchObject(refused)
@@ -184,7 +184,7 @@ describe('a worker that is lost while it prepares a request', () => {
     await nothingLeft()
   })
 
-  it('[PSN4] a run that its own rules end is that request’s: 400 before a token, an error event and a bill after', async () => {
+  it('[PSN4] a run that the request’s own rules end returns 400 before a token, and an error event and a bill after tokens', async () => {
     const early = await ask('rules 0', { stream: true })
     expect([early.status, ((await early.json()) as { code: string }).code]).toEqual([400, 'invalid_value'])
     await nothingLeft()
@@ -202,7 +202,7 @@ describe('a worker that is lost while it prepares a request', () => {
     expect(preparations()).toEqual(['rules 0', 'rules 3'])
   })
 
-  it('[PSN4] the other dialects end such an answer in their own words, streamed and whole', async () => {
+  it('[PSN4] the other dialects end such an answer with an error in their own format, streamed or not', async () => {
     const dialects: [string, object, RegExp][] = [
       ['/messages', {}, /event: error\ndata: .*"type":"error"/],
       ['/responses', { input: 'rules 3', max_output_tokens: 50 }, /event: (error|response.failed)/],
@@ -219,7 +219,7 @@ describe('a worker that is lost while it prepares a request', () => {
     expect(await ready()).toBe(2)
   })
 
-  it('[PSN5] a client that leaves ends its preparation, and everything is free', async () => {
+  it('[PSN5] a client that disconnects ends its preparation at the worker and frees slot, lease and reservation', async () => {
     const left = new AbortController()
     const { baseUrl, apiKey, model } = product.demo()
     const answer = fetch(`${baseUrl}/chat/completions`, {

@@ -1,4 +1,4 @@
-/** One slot in each pool and more clients than that: who is served when, and what those that wait are told. */
+/** One slot in each pool and more clients than slots: the order of service, and what waiting clients receive. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, isZero, type Product, startProduct, zero } from '../support/product.ts'
 
@@ -34,7 +34,7 @@ interface Answered {
   text: string
 }
 
-/** An answer of some tokens, as text. `began` is told when its first data has come. */
+/** Requests `tokens` output tokens and returns the answer as text. Calls `began` at the first data chunk. */
 async function ask(tenant: string, tokens: number, change: object = {}, began = () => {}): Promise<Answered> {
   const response = await fetch(`http://127.0.0.1:${product.port}/v1/chat/completions`, {
     method: 'POST',
@@ -44,7 +44,7 @@ async function ask(tenant: string, tokens: number, change: object = {}, began = 
       stream: true,
       messages: [{ role: 'user', content: 'Tell me a story about a fox.' }],
       max_tokens: tokens,
-      // Without an end the toy would stop when it likes.
+      // Without a schema the toy would stop early.
       response_format: {
         type: 'json_schema',
         json_schema: { name: 'l', schema: { type: 'array', items: { type: 'integer' }, minItems: 900 } },
@@ -73,7 +73,7 @@ async function allBackAtZero(): Promise<void> {
 }
 
 describe('the queue', () => {
-  it('[E2E40] one tenant floods with ten requests, and another’s single one is served after one of them at most', async () => {
+  it('[E2E40] while one tenant has ten requests queued, a single request of another tenant is served after at most two of them', async () => {
     const order: string[] = []
     const running = ask('flood', 1_000)
     await eventually(product.counters, (counters) => counters.leased === 1)
@@ -81,26 +81,26 @@ describe('the queue', () => {
     expect(await waiting(10)).toBe(10)
     const before = order.length
     const single = await ask('single', 60, {}, () => order.push('single'))
-    // One may have been granted, or have come to its first token, while the single request was on its way.
+    // One may have been granted, or have produced its first token, while the single request was on its way.
     expect(order.indexOf('single') - before).toBeLessThanOrEqual(2)
     expect(single.text).toContain('data: [DONE]')
     for (const { text } of await Promise.all([running, ...flood])) expect(text).toContain('data: [DONE]')
     await allBackAtZero()
   })
 
-  it('[E2E41] who waits is told its position and, once slots came free, the expected wait: in comments and in headers', async () => {
+  it('[E2E41] a waiting client receives its queue position, and the expected wait once slots have become free, in SSE comments and in headers', async () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => ask('flood', 800)))
     const positions = (text: string) =>
       [...text.matchAll(/^: waiting, position (\d+) of (\d+)(?:, about (\d+) s)?$/gm)].map((match) => Number(match[1]))
     const last = answers.reduce((most, each) =>
       positions(each.text).length > positions(most.text).length ? each : most,
     )
-    const told = positions(last.text)
-    expect(told.length).toBeGreaterThan(3)
-    expect(told).toEqual(told.toSorted((a, b) => b - a))
-    expect(told.at(-1)).toBeLessThan(told[0] ?? 0)
+    const received = positions(last.text)
+    expect(received.length).toBeGreaterThan(3)
+    expect(received).toEqual(received.toSorted((a, b) => b - a))
+    expect(received.at(-1)).toBeLessThan(received[0] ?? 0)
     expect(last.text).toMatch(/^: waiting, position \d+ of \d+, about \d+ s$/m)
-    expect(Number(last.headers.get('x-tramontane-queue-position'))).toBe(told[0])
+    expect(Number(last.headers.get('x-tramontane-queue-position'))).toBe(received[0])
     const withHeaders = answers.filter((each) => each.headers.has('x-tramontane-queue-position'))
     expect(withHeaders.length).toBeGreaterThanOrEqual(6)
     await allBackAtZero()
@@ -113,7 +113,7 @@ describe('the queue', () => {
     await allBackAtZero()
   })
 
-  it('[E2E42] a tenant of class batch waits behind interactive, whatever its request says of itself', async () => {
+  it('[E2E42] a request of a tenant with class `batch` waits behind interactive requests, regardless of the priority in its body', async () => {
     const order: string[] = []
     const running = ask('flood', 1_000)
     await eventually(product.counters, (counters) => counters.leased === 1)
@@ -125,7 +125,7 @@ describe('the queue', () => {
     await allBackAtZero()
   })
 
-  it('[PLC20] a lowered effort is told in headers and usage, and booked as what was served; without consent it never is', async () => {
+  it('[PLC20] a lowered effort is reported in headers and `usage` and booked as the effort that was served, and never lowered without the tenant’s consent', async () => {
     const high = { reasoning_effort: 'high' }
     const flood = [1, 2, 3].map(() => ask('flood', 2_000, high))
     expect(await waiting(2)).toBe(2)
@@ -144,12 +144,12 @@ describe('the queue', () => {
     lowered = agreed.headers.get('x-request-id') ?? ''
   })
 
-  it('[PLC21] an operator is told why a request went where it went, and what was booked for it', async () => {
-    const told = await eventually(
+  it('[PLC21] `GET /admin/requests/:requestId` returns why a request went to its worker and what the ledger recorded for it', async () => {
+    const decision = await eventually(
       () => product.admin<Explained>('GET', `/admin/requests/${lowered}`),
       ({ ledger, decision }) => ledger.entries.length > 0 && decision?.outcome === 'finished',
     )
-    expect(told).toMatchObject({
+    expect(decision).toMatchObject({
       tenantId: 'agreed',
       decision: {
         effort: 'none',
@@ -160,7 +160,7 @@ describe('the queue', () => {
         engine: { outputTokens: 20 },
       },
     })
-    expect(JSON.stringify(told.ledger)).toContain('"effort":"none"')
+    expect(JSON.stringify(decision.ledger)).toContain('"effort":"none"')
     const forgotten = await fetch(`http://127.0.0.1:${product.port}/admin/requests/req_unknown`, {
       headers: { authorization: `Bearer ${product.demo().operatorKey}` },
     })

@@ -1,4 +1,4 @@
-/** OpenAI's Responses with the `openai` package, through the whole line. */
+/** OpenAI's Responses with the `openai` package, through the whole product. */
 import type OpenAI from 'openai'
 import { APIError } from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -36,9 +36,9 @@ async function refusal(work: Promise<unknown>): Promise<APIError> {
   return error
 }
 
-async function streamed(order: OpenAI.Responses.ResponseCreateParamsNonStreaming) {
+async function streamed(body: OpenAI.Responses.ResponseCreateParamsNonStreaming) {
   const events: Events = []
-  for await (const event of await client.responses.create({ ...order, stream: true })) events.push(event)
+  for await (const event of await client.responses.create({ ...body, stream: true })) events.push(event)
   const last = events.at(-1)
   if (last?.type !== 'response.completed' && last?.type !== 'response.incomplete')
     throw new Error(`ends with ${last?.type}`)
@@ -46,38 +46,38 @@ async function streamed(order: OpenAI.Responses.ResponseCreateParamsNonStreaming
 }
 
 describe('responses', () => {
-  it('[RSP20] an answer has text, a status, exact usage and its ids; a stream of it says the same, in numbered events', async () => {
-    const order = { model, input: 'Tell me a story about a fox.', temperature: 0, max_output_tokens: 60 }
-    const { data, response } = await client.responses.create(order).withResponse()
+  it('[RSP20] an answer has text, a status, exact usage and its ids, and its stream contains the same in numbered events', async () => {
+    const body = { model, input: 'Tell me a story about a fox.', temperature: 0, max_output_tokens: 60 }
+    const { data, response } = await client.responses.create(body).withResponse()
     expect(data.output_text).toMatch(/\w{3}/)
     expect(data.output.map((item) => item.type)).toEqual(['message'])
     expect(data.id).toMatch(/^resp_[0-9a-f]{32}$/)
     expect(response.headers.get('x-request-id')).toBe(data.id.replace('resp', 'req'))
     expect(data.usage?.total_tokens).toBe((data.usage?.input_tokens ?? 0) + (data.usage?.output_tokens ?? 0))
-    const { events, response: last } = await streamed(order)
+    const { events, response: last } = await streamed(body)
     expect(events.map((event) => event.sequence_number)).toEqual(events.map((_, index) => index))
     const text = events.flatMap((event) => (event.type === 'response.output_text.delta' ? [event.delta] : []))
     expect(text.length).toBeGreaterThan(5)
     expect(text.join('')).toBe(data.output_text)
     expect(last).toMatchObject({ status: data.status, usage: { output_tokens: data.usage?.output_tokens } })
-    // The package puts the events together to the same response.
-    const helper = await client.responses.stream(order).finalResponse()
+    // The package assembles the events into the same response.
+    const helper = await client.responses.stream(body).finalResponse()
     expect(helper.output_text).toBe(data.output_text)
   })
 
-  it('[RSP21] thinking is an item of its own: as text, as a summary, or sealed; each way back gives the same prompt', async () => {
+  it('[RSP21] reasoning is an item of its own, as text, as a summary or encrypted, and replaying any of the three gives the same prompt', async () => {
     const input = [{ role: 'user' as const, content: 'What is 7 plus 5?' }]
-    const order = { model, input, temperature: 0, max_output_tokens: 300, store: false }
-    const plain = await streamed({ ...order, reasoning: { effort: 'medium' } })
+    const body = { model, input, temperature: 0, max_output_tokens: 300, store: false }
+    const plain = await streamed({ ...body, reasoning: { effort: 'medium' } })
     const kinds = new Set(plain.events.map((event) => event.type))
     expect(kinds).toContain('response.reasoning_text.delta')
     expect(plain.response.output.map((item) => item.type)).toEqual(['reasoning', 'message'])
     expect(plain.response.usage).toMatchObject({ reasoning_effort: 'high', reasoning_effort_asked: 'medium' })
     expect(plain.response.usage?.output_tokens_details.reasoning_tokens).toBeGreaterThan(2)
-    const summed = await streamed({ ...order, reasoning: { effort: 'high', summary: 'auto' } })
+    const summed = await streamed({ ...body, reasoning: { effort: 'high', summary: 'auto' } })
     expect(new Set(summed.events.map((event) => event.type))).toContain('response.reasoning_summary_text.delta')
     const sealed = await client.responses.create({
-      ...order,
+      ...body,
       reasoning: { effort: 'high' },
       include: ['reasoning.encrypted_content'],
     })
@@ -85,7 +85,7 @@ describe('responses', () => {
       const next = { role: 'user' as const, content: 'And 2 plus 2?' }
       const replayed = [...input, ...(items as OpenAI.Responses.ResponseInputItem[]), next]
       return (
-        (await client.responses.create({ ...order, input: replayed, max_output_tokens: 16 })).usage?.input_tokens ?? 0
+        (await client.responses.create({ ...body, input: replayed, max_output_tokens: 16 })).usage?.input_tokens ?? 0
       )
     }
     const [asText, asSummary] = [await again(plain.response.output), await again(summed.response.output)]
@@ -97,14 +97,14 @@ describe('responses', () => {
     expect(await again(plain.response.output.slice(1))).toBeLessThan(asText)
   })
 
-  it('[RSP22] a tool is called, whole and streamed, and its output is answered; tools not run here are taken', async () => {
+  it('[RSP22] the model calls a function, streamed or not, and answers its output; tools that the gateway does not run are accepted with a warning', async () => {
     const input = [{ role: 'user' as const, content: 'What is the weather in Paris?' }]
     const tools = [
       weather,
       { type: 'web_search' as const },
       { type: 'namespace', name: 'n', tools: [weather] } as never,
     ]
-    const order = {
+    const body = {
       model,
       input,
       tools,
@@ -112,24 +112,24 @@ describe('responses', () => {
       store: false,
       tool_choice: { type: 'function', name: 'get_weather' } as const,
     }
-    const { data, response } = await client.responses.create(order).withResponse()
+    const { data, response } = await client.responses.create(body).withResponse()
     expect(response.headers.get('x-tramontane-warnings')).toContain('tools')
     const call = data.output.find((item) => item.type === 'function_call')
     expect(call).toMatchObject({ name: 'get_weather', call_id: expect.stringMatching(/^call_[A-Za-z0-9]{9}$/) })
     expect(JSON.parse(call?.arguments ?? '')).toEqual({ city: expect.any(String) })
-    const { events } = await streamed(order)
+    const { events } = await streamed(body)
     const done = events.find((event) => event.type === 'response.function_call_arguments.done')
     expect(done).toMatchObject({ arguments: call?.arguments })
     const output = { type: 'function_call_output' as const, call_id: call?.call_id ?? '', output: '{"sky": "sunny"}' }
     const answered = await client.responses.create({
-      ...order,
+      ...body,
       tool_choice: 'auto',
       input: [...input, ...(data.output as OpenAI.Responses.ResponseInputItem[]), output],
     })
     expect(answered.output.length).toBeGreaterThan(0)
   })
 
-  it('[RSP23] an answer under a JSON schema parses and fits it', async () => {
+  it('[RSP23] an answer under a JSON schema parses and matches the schema', async () => {
     const schema = {
       type: 'object',
       properties: { animal: { enum: ['fox', 'owl'] }, legs: { type: 'integer' } },
@@ -147,7 +147,7 @@ describe('responses', () => {
     expect(await eventually(product.counters, isZero)).toEqual(zero)
   })
 
-  it('[RSP24] refusals name the field in the client’s own words', async () => {
+  it('[RSP24] a refusal names the field by its path in the client’s request', async () => {
     const wrong = (body: object) => refusal(client.responses.create({ model, input: 'hi', ...body } as never))
     expect(await wrong({ max_output_tokens: 0 })).toMatchObject({ status: 400, param: 'max_output_tokens' })
     expect(await wrong({ background: true })).toMatchObject({ status: 400, param: 'background' })
@@ -158,7 +158,7 @@ describe('responses', () => {
     expect(await wrong({ model: 'gpt-9' })).toMatchObject({ status: 404, code: 'model_not_found' })
   })
 
-  it('[RSP25] a conversation goes on from what is kept, by its id or by its items, and gives the same prompt as sent whole', async () => {
+  it('[RSP25] a conversation continued by `previous_response_id` or by item references has the same prompt as the same conversation sent whole', async () => {
     const first = { role: 'user' as const, content: 'What is 7 plus 5?' }
     const next = { role: 'user' as const, content: 'And 2 plus 2?' }
     const bounds = { model, temperature: 0, max_output_tokens: 200, reasoning: { effort: 'high' as const } }
@@ -176,15 +176,15 @@ describe('responses', () => {
     expect(third.usage?.input_tokens).toBeGreaterThan((whole.usage?.input_tokens ?? 0) + 10)
   })
 
-  it('[RSP27] a prompt is counted as an answer to it is, what is kept included', async () => {
+  it('[RSP27] `POST /v1/responses/input_tokens` returns the prompt tokens that an answer would report, including stored turns', async () => {
     const begun = await client.responses.create({ model, input: 'Hello!', max_output_tokens: 16 })
-    const order = { model, input: 'And you?', previous_response_id: begun.id }
-    const counted = await client.responses.inputTokens.count(order)
-    const answer = await client.responses.create({ ...order, store: false, max_output_tokens: 16 })
+    const body = { model, input: 'And you?', previous_response_id: begun.id }
+    const counted = await client.responses.inputTokens.count(body)
+    const answer = await client.responses.create({ ...body, store: false, max_output_tokens: 16 })
     expect(counted).toEqual({ object: 'response.input_tokens', input_tokens: answer.usage?.input_tokens })
   })
 
-  it('[RSP26] what is kept is read and deleted by its tenant alone; with `store: false`, or no retention, nothing is', async () => {
+  it('[RSP26] only the tenant of a stored response can read and delete it; with `store: false` or a retention of zero days nothing is stored', async () => {
     const { id, ...answer } = await client.responses.create({ model, input: 'Hello!', max_output_tokens: 16 })
     expect(await client.responses.retrieve(id)).toMatchObject({ id, output: answer.output, store: true })
     const sent = await client.responses.inputItems.list(id)

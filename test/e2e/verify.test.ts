@@ -29,7 +29,7 @@ function tamper(statement: string): void {
 }
 
 describe('a state folder', () => {
-  it('[BKS20] one command verifies every tenant’s books, while the product runs and after, and names the entry that was changed', async () => {
+  it('[BKS20] `npm run ledger:verify` checks every tenant’s ledger, during and after a run, and names each changed or missing entry', async () => {
     const product = await startProduct({ home })
     try {
       const client = product.client()
@@ -54,7 +54,7 @@ describe('a state folder', () => {
     expect(verify()).toMatchObject({ status: 1, stdout: expect.stringContaining('the last ones are missing') })
   })
 
-  it('[BKS21] a folder that is not there, or holds no tenant, is told apart from sound books', () => {
+  it('[BKS21] `npm run ledger:verify` exits with code 2 and a message of its own for a state folder that does not exist or holds no tenant', () => {
     expect(verify(join(home, 'nowhere'))).toMatchObject({
       status: 2,
       stderr: expect.stringContaining('no state folder'),

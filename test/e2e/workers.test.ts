@@ -1,4 +1,4 @@
-/** Workers of the whole product: enrolled, started twice, redirecting, and with an event loop that stands still. */
+/** Workers of the whole product: enrolled, started twice, redirecting, or with a blocked event loop. */
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -79,7 +79,7 @@ function lives(pid: number): boolean {
 }
 
 describe('workers', () => {
-  it('[WDG4] a worker whose event loop is blocked is ended and started again, serves, and says why', async () => {
+  it('[WDG4] a worker of `npm start` whose event loop is blocked is ended and started again, serves again, and reports why in `/admin/pools`', async () => {
     const pid = product.demo().pids.throughput
     const children = childrenOf(pid)
     expect(children.length).toBeGreaterThan(0)
@@ -108,7 +108,7 @@ describe('workers', () => {
     expect(answered).toMatchObject({ status: 200, worker: 'local-throughput' })
   }, 90_000)
 
-  it('[WHB4] two processes of one worker both log the other, the first serves, and the second takes over when it leaves', async () => {
+  it('[WHB4] of two worker processes with one id, the first serves, both log the other, and the second takes over when the first leaves', async () => {
     const { workerKey } = await product.admin<{ workerKey: string }>('POST', '/admin/workers', {
       workerId: 'twin',
       url: 'http://127.0.0.1:*',
@@ -170,7 +170,7 @@ describe('workers', () => {
     expect(await inPools('twin')).toBeUndefined()
   })
 
-  it('[WEN11] the workers of `npm start` are enrolled, and cannot be enrolled again while they run', async () => {
+  it('[WEN11] the workers of `npm start` are enrolled, and enrolling one again while it runs returns 409', async () => {
     expect(await rowOf('local-latency')).toMatchObject({
       status: 'enrolled',
       url: 'http://127.0.0.1:*',
@@ -180,7 +180,7 @@ describe('workers', () => {
     await expect(product.admin('POST', '/admin/workers', order)).rejects.toThrow(/409/)
   })
 
-  it('[WEN12] a worker that answers with a redirect takes no prompt elsewhere', async () => {
+  it('[WEN12] the edge follows no redirect of a worker', async () => {
     let trapped = 0
     let dispatched = 0
     const trap = await listen((_, body) => {
@@ -225,7 +225,7 @@ describe('workers', () => {
     for (const { server } of [trap, bent]) server.close()
   })
 
-  it('[WEN11] a local worker that was revoked is enrolled again at the next start', async () => {
+  it('[WEN11] a revoked worker of `npm start` is enrolled again at the next start', async () => {
     expect(await rowOf('local-latency')).toMatchObject({ status: 'revoked', epoch: 1 })
     await product.stop()
     product = await startProduct({ home, env })

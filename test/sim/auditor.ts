@@ -1,8 +1,8 @@
 /**
- * The auditor. It keeps books of its own, in the plainest way there is: a list of requests and a list of lines, summed
- * anew each time. It learns from what engines really generated and from what committed transactions answered, never
- * from what `Books` remembers; it foresees every answer, and after each commit compares the rows in storage, read by
- * its own SQL, with what it expects. Nothing here shares code with the ledger or the limits.
+ * The auditor keeps its own books in the simplest way: a list of requests and a list of lines, summed again each time.
+ * Its sources are the tokens that engines really generated and the results of committed transactions, never the state
+ * of `Books`. It predicts every result. After each commit it reads the rows in storage with its own SQL and compares
+ * them with the prediction. It shares no code with the ledger or the limits.
  */
 import type { DatabaseSync } from 'node:sqlite'
 import type { Counts, Rates } from '../../backends/model/money.ts'
@@ -31,7 +31,7 @@ export interface Violation {
   detail: string
 }
 
-interface Asked {
+interface AuditedRequest {
   requestId: string
   keyId: string
   state: 'reserved' | 'posted' | 'voided' | 'expired'
@@ -39,7 +39,7 @@ interface Asked {
   boundTokens: number
   costNano: number
   openedAt: number
-  /** The moment whose day and month the request burdens. */
+  /** The moment that selects the day and month whose budget the request counts against. */
   burdens: number
   pruned: boolean
 }
@@ -62,7 +62,7 @@ interface Late {
   burdens: number
 }
 
-/** What was taken from a rate, and given back. A fresh log begins with a full bucket. */
+/** The units taken from a rate limit and returned to it. A new log starts with a full bucket. */
 interface RateLog {
   moves: { at: number; units: number }[]
   latest: number
@@ -79,7 +79,7 @@ interface Holder {
 interface Truth {
   dispatch: Dispatch
   counts: Counts
-  /** Generated when the worker was killed, and in nobody's notes. */
+  /** Tokens generated when the worker was killed, which no component recorded. */
   unnoted: number
 }
 
@@ -87,7 +87,7 @@ type Budget = 'total' | 'day' | 'month'
 
 export class Auditor {
   violation: Violation | undefined
-  /** What the workers last said of a request whose receipt was overdue. */
+  /** The workers' last report about a request whose receipt was overdue. */
   readonly told = new Map<string, 'running' | 'owed' | 'silent' | 'nothing'>()
   readonly truths = new Map<string, Truth>()
   readonly tenants = new Map<string, TenantAudit>()
@@ -95,8 +95,8 @@ export class Auditor {
   inquired(requestIds: string[], known: Known): void {
     for (const requestId of requestIds) {
       const { running, owed, silent } = known
-      const told = running.has(requestId) ? 'running' : owed.has(requestId) ? 'owed' : silent ? 'silent' : 'nothing'
-      this.told.set(requestId, told)
+      const report = running.has(requestId) ? 'running' : owed.has(requestId) ? 'owed' : silent ? 'silent' : 'nothing'
+      this.told.set(requestId, report)
     }
   }
 
@@ -110,23 +110,23 @@ export class Auditor {
     return audit
   }
 
-  /** An engine begins. What it may spend must have been reserved. */
+  /** An engine starts. Its possible cost must have been reserved. */
   began(dispatch: Dispatch): void {
     if (this.truths.has(dispatch.dispatchId)) this.violate('a dispatch runs once', dispatch.dispatchId)
     const counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
     this.truths.set(dispatch.dispatchId, { dispatch, counts, unnoted: 0 })
-    const asked = this.tenants.get(dispatch.tenantId)?.requests.get(dispatch.requestId)
-    if (!asked || dispatch.costNanoMax > asked.boundNano)
-      this.violate('an engine may spend what was reserved, no more', `${dispatch.dispatchId}: ${dispatch.costNanoMax}`)
+    const audited = this.tenants.get(dispatch.tenantId)?.requests.get(dispatch.requestId)
+    if (!audited || dispatch.costNanoMax > audited.boundNano)
+      this.violate('an engine spends at most its reservation', `${dispatch.dispatchId}: ${dispatch.costNanoMax}`)
   }
 
   generated(dispatch: Dispatch, counts: Counts): void {
     const truth = this.truths.get(dispatch.dispatchId)
-    if (!truth) return void this.violate('an engine runs what began', dispatch.dispatchId)
+    if (!truth) return void this.violate('an engine runs only a started dispatch', dispatch.dispatchId)
     truth.counts = counts
     const cost = costOf(counts, dispatch.rates)
     if (cost > dispatch.costNanoMax)
-      this.violate('generation never costs more than was reserved', `${dispatch.dispatchId}: ${cost}`)
+      this.violate('generation never costs more than the reservation', `${dispatch.dispatchId}: ${cost}`)
   }
 
   unnoted(dispatch: Dispatch): void {
@@ -134,7 +134,7 @@ export class Auditor {
     if (truth) truth.unnoted = 1
   }
 
-  /** When everything has drained. `refused` are the receipts that workers keep for the operator. */
+  /** Called when everything has drained. `refused` are the receipts that workers keep for the operator. */
   finish(refused: ReadonlySet<string>): void {
     for (const tenant of this.tenants.values()) tenant.finish()
     const lines = new Map(
@@ -151,16 +151,17 @@ export class Auditor {
       if (!line) {
         const request = this.tenants.get(dispatch.tenantId)?.requests.get(dispatch.requestId)
         if (refused.has(dispatchId) && request?.pruned) sums.kept += tokens
-        else this.violate('every token that an engine generated is in the ledger', `${dispatchId}: ${tokens} are not`)
+        else
+          this.violate('every token that an engine generated is in the ledger', `${dispatchId}: ${tokens} are missing`)
         continue
       }
       sums.ledger += (line.counts?.promptTokens ?? 0) + (line.counts?.outputTokens ?? 0)
       if (JSON.stringify(line.counts) !== JSON.stringify(counts))
         this.violate('the ledger has the engine’s counts', `${dispatchId}: ${JSON.stringify([line.counts, counts])}`)
-      if (unnoted > 0 && !line.estimated) this.violate('what may be short by a token is marked estimated', dispatchId)
+      if (unnoted > 0 && !line.estimated) this.violate('a count that may miss a token is marked estimated', dispatchId)
       const owed = line.kind === 'waste' ? 0 : costOf(counts, dispatch.rates)
       if (line.costNano + line.shortNano !== owed)
-        this.violate('what was charged and what was short is the cost', `${dispatchId}: ${owed}`)
+        this.violate('charge plus shortfall is the cost', `${dispatchId}: ${owed}`)
     }
     if (sums.ledger + sums.kept + sums.unnoted !== sums.engines)
       this.violate('sum(ledger) = sum(engines)', JSON.stringify(sums))
@@ -168,7 +169,7 @@ export class Auditor {
 }
 
 export class TenantAudit {
-  readonly requests = new Map<string, Asked>()
+  readonly requests = new Map<string, AuditedRequest>()
   readonly lines: Line[] = []
   readonly tenantId: string
   readonly #auditor: Auditor
@@ -177,12 +178,12 @@ export class TenantAudit {
   readonly #keys = new Map<string, Holder>()
   readonly #rates: { effectiveAt: number; rates: Rates }[] = []
   #tenant: Holder = newHolder(noLimits, 0)
-  /** Voided before they were admitted. */
+  /** Requests that were voided before their admission arrived. */
   readonly #earlyVoids = new Set<string>()
   #creditNano = 0
   #postedNano = 0
   #prunedLines = 0
-  /** Budgets go by a calendar that never goes back: the latest moment that any request burdened. */
+  /** The budget calendar never moves back: the latest moment that any request counted against. */
   #calendar = 0
 
   constructor(tenantId: string, db: DatabaseSync, auditor: Auditor) {
@@ -191,7 +192,7 @@ export class TenantAudit {
     this.#rows = readers(db)
   }
 
-  /** What one transaction committed, in its order. */
+  /** Records the result of one committed transaction, in commit order. */
   committed(reports: Report[]): void {
     for (const report of reports) this.#heed(report)
     this.#compareSums()
@@ -232,11 +233,11 @@ export class TenantAudit {
     }
   }
 
-  #admitted(order: AdmissionRequest, answer: Admission | AdmissionRefusal, now: number): void {
-    const { requestId, keyId } = order
+  #admitted(request: AdmissionRequest, answer: Admission | AdmissionRefusal, now: number): void {
+    const { requestId, keyId } = request
     const key = this.#key(keyId)
     const rates = this.#ratesAt(now)
-    const boundNano = order.promptTokens * rates.inputNano + order.outputTokens * rates.outputNano
+    const boundNano = request.promptTokens * rates.inputNano + request.outputTokens * rates.outputNano
     const burdens = Math.max(now, this.#calendarOf(key))
     const over = this.#over(keyId, boundNano, burdens, undefined)
     const full = [key, this.#tenant].some(
@@ -248,10 +249,10 @@ export class TenantAudit {
     if (!answer.ok) return void this.#justified(answer, { key, over, full, inUse }, requestId)
     if (key.revoked) this.#violate('a revoked key is refused', requestId)
     if (inUse) this.#violate('a request is admitted once', requestId)
-    if (full) this.#violate('no more run at once than the limit', requestId)
+    if (full) this.#violate('concurrent requests stay within the limit', requestId)
     if (over) this.#violate('a budget is never overshot', `${requestId} is admitted over ${over}`)
     if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
-    const boundTokens = order.promptTokens + order.outputTokens
+    const boundTokens = request.promptTokens + request.outputTokens
     this.#take(key, 'requests', 1, now)
     this.#take(this.#tenant, 'requests', 1, now)
     this.#take(key, 'tokens', boundTokens, now)
@@ -263,7 +264,7 @@ export class TenantAudit {
     })
   }
 
-  /** A refusal has its reason: what was leaked or forgotten elsewhere shows here first. */
+  /** Checks that a refusal is justified. A leak elsewhere shows here first, as a refusal without a reason. */
   #justified(
     refused: AdmissionRefusal,
     why: { key: Holder; over: string | undefined; full: boolean; inUse: boolean },
@@ -276,74 +277,74 @@ export class TenantAudit {
       rate_limit_exceeded: why.full || rates(why.key) || rates(this.#tenant),
       internal_error: why.inUse,
     }
-    if (!reasons[refused.code]) this.#violate('a refusal has its reason', `${requestId}: ${refused.message}`)
+    if (!reasons[refused.code]) this.#violate('a refusal has a reason', `${requestId}: ${refused.message}`)
   }
 
-  #readmitted(order: ReadmitOrder, answer: { ok: true; boundNano: number } | AdmissionRefusal, now: number): void {
-    const { requestId } = order
-    const asked = this.requests.get(requestId)
-    if (!asked || asked.pruned) return void this.#violate('an unknown reservation is not raised', requestId)
+  #readmitted(request: ReadmitOrder, answer: { ok: true; boundNano: number } | AdmissionRefusal, now: number): void {
+    const { requestId } = request
+    const audited = this.requests.get(requestId)
+    if (!audited || audited.pruned) return void this.#violate('an unknown reservation is not raised', requestId)
     const rates = this.#ratesAt(now)
     const boundNano = Math.max(
-      asked.boundNano,
-      order.promptTokens * rates.inputNano + order.outputTokens * rates.outputNano,
+      audited.boundNano,
+      request.promptTokens * rates.inputNano + request.outputTokens * rates.outputNano,
     )
-    const burdens = Math.max(asked.burdens, this.#calendarOf(this.#key(asked.keyId)))
-    const over = this.#over(asked.keyId, boundNano, burdens, asked)
-    const open = asked.state === 'reserved'
+    const burdens = Math.max(audited.burdens, this.#calendarOf(this.#key(audited.keyId)))
+    const over = this.#over(audited.keyId, boundNano, burdens, audited)
+    const open = audited.state === 'reserved'
     if (!answer.ok) {
-      if (answer.code === 'internal_error' ? open : !over) this.#violate('a refusal has its reason', answer.message)
+      if (answer.code === 'internal_error' ? open : !over) this.#violate('a refusal has a reason', answer.message)
       return
     }
-    if (!open) this.#violate('what is closed is not raised', requestId)
+    if (!open) this.#violate('a closed reservation is not raised', requestId)
     if (over) this.#violate('a budget is never overshot', `${requestId} is raised over ${over}`)
     if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
-    asked.boundNano = boundNano
-    asked.burdens = burdens
+    audited.boundNano = boundNano
+    audited.burdens = burdens
     this.#calendar = burdens
   }
 
   #settled(receipt: Receipt, answer: string, now: number): void {
     const { requestId, dispatchId, counts, estimated } = receipt
-    const asked = this.requests.get(requestId)
+    const audited = this.requests.get(requestId)
     const failed = receipt.outcome === 'failed'
     const seen = this.lines.some((line) => line.dispatchId === dispatchId)
-    const foreseen =
-      !asked || asked.pruned
+    const expected =
+      !audited || audited.pruned
         ? 'unknown'
         : seen
           ? 'already-posted'
           : failed
             ? 'wasted'
-            : asked.state === 'reserved'
+            : audited.state === 'reserved'
               ? 'posted'
               : 'late'
-    if (answer !== foreseen)
+    if (answer !== expected)
       return void this.#violate(
-        'a receipt is settled once, and answered the same',
-        `${dispatchId}: ${answer}, not ${foreseen}`,
+        'a receipt is settled once, and a repeat gets the same result',
+        `${dispatchId}: ${answer}, not ${expected}`,
       )
-    if (!asked || foreseen === 'unknown' || foreseen === 'already-posted') return
+    if (!audited || expected === 'unknown' || expected === 'already-posted') return
     const wanted = failed ? 0 : receipt.costNano
-    if (wanted > asked.boundNano) this.#violate('a receipt never passes its reservation', dispatchId)
+    if (wanted > audited.boundNano) this.#violate('a receipt never exceeds its reservation', dispatchId)
     const receipts = this.lines.filter((line) => line.requestId === requestId && line.dispatchId !== null)
     const before = receipts.reduce((sum, line) => sum + line.costNano, 0)
     let costNano = wanted
-    if (foreseen === 'late') {
-      const key = this.#key(asked.keyId)
+    if (expected === 'late') {
+      const key = this.#key(audited.keyId)
       const burdens = Math.max(now, this.#calendarOf(key))
-      costNano = Math.min(wanted, asked.boundNano - before, Math.max(0, this.#left(asked.keyId, burdens)))
-      this.#lates.push({ keyId: asked.keyId, costNano, burdens })
+      costNano = Math.min(wanted, audited.boundNano - before, Math.max(0, this.#left(audited.keyId, burdens)))
+      this.#lates.push({ keyId: audited.keyId, costNano, burdens })
       this.#calendar = Math.max(this.#calendar, burdens)
     }
-    if (foreseen === 'posted') {
-      asked.costNano = wanted
-      this.#close(asked, 'posted', counts.promptTokens + counts.outputTokens, now)
+    if (expected === 'posted') {
+      audited.costNano = wanted
+      this.#close(audited, 'posted', counts.promptTokens + counts.outputTokens, now)
     }
-    if (before + costNano > asked.boundNano)
-      this.#violate('the receipts of one request post at most its bound', `${dispatchId}: ${before} + ${costNano}`)
+    if (before + costNano > audited.boundNano)
+      this.#violate('the receipts of one request post at most the bound', `${dispatchId}: ${before} + ${costNano}`)
     this.#postedNano += costNano
-    const kind = { posted: 'post', late: 'late', wasted: 'waste' }[foreseen]
+    const kind = { posted: 'post', late: 'late', wasted: 'waste' }[expected]
     this.lines.push({
       ...{ requestId, dispatchId, kind, costNano, creditNano: 0, counts, estimated, at: now },
       shortNano: wanted - costNano,
@@ -351,25 +352,32 @@ export class TenantAudit {
   }
 
   #closed(requestId: string, how: 'void' | 'expire', answer: string, now: number): void {
-    const asked = this.requests.get(requestId)
+    const audited = this.requests.get(requestId)
     const closed = how === 'void' ? 'voided' : 'expired'
-    const foreseen =
-      !asked || asked.pruned ? 'unknown' : asked.state === 'reserved' ? closed : (`already-${asked.state}` as const)
-    if (answer !== foreseen)
-      return void this.#violate('a reservation ends once, and is answered the same', `${requestId}: ${answer}`)
-    if (foreseen === 'unknown' && how === 'void') this.#earlyVoids.add(requestId)
-    if (!asked || foreseen !== closed) return
-    const told = this.#auditor.told.get(requestId)
-    if (how === 'expire' && now - asked.openedAt < 24 * 3_600_000 && told !== 'nothing')
-      this.#violate('within a day nothing expires unless every worker says it knows nothing', `${requestId}: ${told}`)
-    this.#close(asked, closed, 0, now)
+    const expected =
+      !audited || audited.pruned
+        ? 'unknown'
+        : audited.state === 'reserved'
+          ? closed
+          : (`already-${audited.state}` as const)
+    if (answer !== expected)
+      return void this.#violate('a reservation ends once, and a repeat gets the same result', `${requestId}: ${answer}`)
+    if (expected === 'unknown' && how === 'void') this.#earlyVoids.add(requestId)
+    if (!audited || expected !== closed) return
+    const report = this.#auditor.told.get(requestId)
+    if (how === 'expire' && now - audited.openedAt < 24 * 3_600_000 && report !== 'nothing')
+      this.#violate(
+        'within a day a reservation expires only if every worker reports no record',
+        `${requestId}: ${report}`,
+      )
+    this.#close(audited, closed, 0, now)
     this.lines.push({ ...plain, requestId, kind: how, at: now })
   }
 
-  #close(asked: Asked, state: Asked['state'], tokens: number, now: number): void {
-    asked.state = state
-    const spare = Math.max(0, asked.boundTokens - tokens)
-    for (const holder of [this.#key(asked.keyId), this.#tenant]) give(holder.tokens, spare, now)
+  #close(audited: AuditedRequest, state: AuditedRequest['state'], tokens: number, now: number): void {
+    audited.state = state
+    const spare = Math.max(0, audited.boundTokens - tokens)
+    for (const holder of [this.#key(audited.keyId), this.#tenant]) give(holder.tokens, spare, now)
   }
 
   #credited(nano: number, now: number): void {
@@ -379,37 +387,37 @@ export class TenantAudit {
 
   #corrected(nano: number, done: boolean, now: number): void {
     const allowed = nano <= this.#creditLeft() && this.#postedNano + nano >= 0
-    if (done !== allowed) this.#violate('a correction takes what is there, no more', `${nano}: ${done}`)
+    if (done !== allowed) this.#violate('a correction stays within the posted cost and the credit', `${nano}: ${done}`)
     if (!done) return
     this.#postedNano += nano
     this.lines.push({ ...plain, kind: 'correction', costNano: nano, at: now })
   }
 
-  /** What was pruned was old and closed, and its sums are kept. */
+  /** Pruned rows were old and closed, and their sums remain. */
   #pruned(before: number): void {
     const pruned = this.#rows.pruned()
     const gone = this.lines.slice(0, pruned.seq)
     const first = this.#prunedLines
     this.#prunedLines = pruned.seq
     if (gone.slice(first).some((line) => line.at >= before))
-      this.#violate('only what is old is pruned', `before ${before}`)
+      this.#violate('only old rows are pruned', `before ${before}`)
     const sum = (read: (line: Line) => number) => gone.reduce((total, line) => total + read(line), 0)
     if (sum((line) => line.costNano) !== pruned.cost_nano || sum((line) => line.creditNano) !== pruned.credit_nano)
-      this.#violate('what was pruned stays in the sums', JSON.stringify(pruned))
-    const kept = new Set(this.#rows.bookings().map((row) => row.request_id))
-    for (const asked of this.requests.values()) {
-      if (asked.pruned || kept.has(asked.requestId)) continue
-      if (asked.state === 'reserved') this.#violate('an open reservation is never pruned', asked.requestId)
-      asked.pruned = true
+      this.#violate('pruned rows stay in the sums', JSON.stringify(pruned))
+    const kept = new Set(this.#rows.reservations().map((row) => row.request_id))
+    for (const audited of this.requests.values()) {
+      if (audited.pruned || kept.has(audited.requestId)) continue
+      if (audited.state === 'reserved') this.#violate('an open reservation is never pruned', audited.requestId)
+      audited.pruned = true
     }
   }
 
-  /** The sums in storage are the sums of these books. */
+  /** Compares the sums in storage with the auditor's own. */
   #compareSums(): void {
     const account = this.#rows.account()
     const reservedNano = this.#reserved()
     const expect = (what: string, stored: unknown, own: unknown) => {
-      if (stored !== own) this.#violate(`storage holds what was decided: ${what}`, `${stored}, not ${own}`)
+      if (stored !== own) this.#violate(`storage matches the decisions: ${what}`, `${stored}, not ${own}`)
     }
     expect('credit', account.credit_nano, this.#creditNano)
     expect('posted', account.posted_nano, this.#postedNano)
@@ -449,20 +457,20 @@ export class TenantAudit {
       windows: Record<Budget, { window: number; postedNano: number; reservedNano: number } | undefined>
     }
     const expect = (what: string, stored: unknown, own: unknown) => {
-      if (stored !== own) this.#violate(`${what} as decided`, `${name}: ${stored}, not ${own}`)
+      if (stored !== own) this.#violate(`${what} matches the decisions`, `${name}: ${stored}, not ${own}`)
     }
-    if (state.running < 0) this.#violate('no counter is below zero', `${name} runs ${state.running}`)
+    if (state.running < 0) this.#violate('no counter is negative', `${name} runs ${state.running}`)
     expect('running', state.running, this.#openOf(keyId))
     for (const kind of kinds) {
-      const purse = state.windows[kind]
-      if (!purse) return void this.#violate('every budget has its purse', `${name} ${kind}`)
-      const used = this.#usedIn(keyId, kind, purse.window, undefined)
-      expect(`${kind} posted`, purse.postedNano, used.posted)
-      expect(`${kind} reserved`, purse.reservedNano, used.reserved)
+      const current = state.windows[kind]
+      if (!current) return void this.#violate('every budget has its window', `${name} ${kind}`)
+      const used = this.#usedIn(keyId, kind, current.window, undefined)
+      expect(`${kind} posted`, current.postedNano, used.posted)
+      expect(`${kind} reserved`, current.reservedNano, used.reserved)
     }
   }
 
-  /** Row by row: what the sums do not tell. */
+  /** Compares row by row, since sums can hide two errors. */
   compareRows(): void {
     for (const row of this.#rows.entries()) {
       const line = this.lines[Number(row.seq) - 1]
@@ -472,22 +480,22 @@ export class TenantAudit {
       if (stored !== own)
         this.#violate('an entry is written once and never changed', `${row.seq}: ${stored}, not ${own}`)
     }
-    for (const row of this.#rows.bookings()) {
-      const asked = this.requests.get(String(row.request_id))
-      if (asked?.state !== row.state || asked?.boundNano !== row.bound_nano)
-        this.#violate('a reservation is as it was decided', JSON.stringify([row, asked]))
+    for (const row of this.#rows.reservations()) {
+      const audited = this.requests.get(String(row.request_id))
+      if (audited?.state !== row.state || audited?.boundNano !== row.bound_nano)
+        this.#violate('a reservation matches its decision', JSON.stringify([row, audited]))
     }
   }
 
   finish(): void {
     this.compareRows()
-    for (const asked of this.requests.values()) {
-      if (asked.state === 'reserved') this.#violate('every reservation ends', asked.requestId)
+    for (const audited of this.requests.values()) {
+      if (audited.state === 'reserved') this.#violate('every reservation ends', audited.requestId)
       const ends = this.lines.filter(
-        ({ requestId, kind }) => requestId === asked.requestId && ['post', 'void', 'expire'].includes(kind),
+        ({ requestId, kind }) => requestId === audited.requestId && ['post', 'void', 'expire'].includes(kind),
       )
-      if (ends.length !== 1 && asked.state !== 'reserved')
-        this.#violate('every reservation ends in exactly one of post, void, expire', asked.requestId)
+      if (ends.length !== 1 && audited.state !== 'reserved')
+        this.#violate('every reservation ends in exactly one of post, void, expire', audited.requestId)
     }
     if (this.#rows.account().reserved_nano !== 0) this.#violate('nothing stays reserved', this.tenantId)
   }
@@ -513,14 +521,14 @@ export class TenantAudit {
 
   #openOf(keyId: string | undefined): number {
     let open = 0
-    for (const asked of this.requests.values())
-      if (asked.state === 'reserved' && (keyId === undefined || asked.keyId === keyId)) open += 1
+    for (const audited of this.requests.values())
+      if (audited.state === 'reserved' && (keyId === undefined || audited.keyId === keyId)) open += 1
     return open
   }
 
   #reserved(): number {
     let reserved = 0
-    for (const asked of this.requests.values()) if (asked.state === 'reserved') reserved += asked.boundNano
+    for (const audited of this.requests.values()) if (audited.state === 'reserved') reserved += audited.boundNano
     return reserved
   }
 
@@ -528,15 +536,15 @@ export class TenantAudit {
     return this.#creditNano - this.#postedNano - this.#reserved()
   }
 
-  /** What burdens the window that holds `time`. */
-  #usedIn(keyId: string | undefined, kind: Budget, time: number, except: Asked | undefined) {
+  /** The cost posted and reserved in the window that contains `time`. */
+  #usedIn(keyId: string | undefined, kind: Budget, time: number, except: AuditedRequest | undefined) {
     const window = windowOf(kind, time)
     const used = { posted: 0, reserved: 0 }
-    for (const asked of this.requests.values()) {
-      if (asked === except || (keyId !== undefined && asked.keyId !== keyId)) continue
-      if (windowOf(kind, asked.burdens) !== window) continue
-      if (asked.state === 'reserved') used.reserved += asked.boundNano
-      else used.posted += asked.costNano
+    for (const audited of this.requests.values()) {
+      if (audited === except || (keyId !== undefined && audited.keyId !== keyId)) continue
+      if (windowOf(kind, audited.burdens) !== window) continue
+      if (audited.state === 'reserved') used.reserved += audited.boundNano
+      else used.posted += audited.costNano
     }
     for (const late of this.#lates)
       if ((keyId === undefined || late.keyId === keyId) && windowOf(kind, late.burdens) === window)
@@ -544,8 +552,8 @@ export class TenantAudit {
     return used
   }
 
-  /** Which budget would not hold `boundNano`, if any. */
-  #over(keyId: string, boundNano: number, burdens: number, except: Asked | undefined): string | undefined {
+  /** The budget that cannot cover `boundNano`, if any. */
+  #over(keyId: string, boundNano: number, burdens: number, except: AuditedRequest | undefined): string | undefined {
     if (boundNano - (except?.boundNano ?? 0) > this.#creditLeft()) return 'the credit'
     for (const [holder, id, kinds] of this.#holders(keyId)) {
       for (const kind of kinds) {
@@ -577,7 +585,7 @@ export class TenantAudit {
     ]
   }
 
-  /** Between any two moments no more is taken than the bucket held, was refilled and was given back. */
+  /** Between any two moments, a client takes at most the bucket's content plus refills plus returned units. */
   #take(holder: Holder, rate: 'requests' | 'tokens', units: number, now: number): void {
     const perMinute = rate === 'requests' ? holder.limits.requestsPerMinute : holder.limits.tokensPerMinute
     const log = holder[rate]
@@ -590,7 +598,7 @@ export class TenantAudit {
       if (!move) return
       taken += move.units
       if (taken * 60_000 > perMinute * (60_000 + log.latest - move.at))
-        return void this.#violate('no more is taken in a minute than the rate', `${rate}: ${taken} since ${move.at}`)
+        return void this.#violate('a rate is never exceeded', `${rate}: ${taken} since ${move.at}`)
     }
   }
 }
@@ -616,7 +624,7 @@ function newHolder(limits: Limits, createdAt: number): Holder {
   return { limits, createdAt, revoked: false, requests: { moves: [], latest: 0 }, tokens: { moves: [], latest: 0 } }
 }
 
-/** After a change the rates are watched anew: from a bucket that is full at most. */
+/** Restarts the rate logs after a change of limits, from a full bucket: the most that the client can hold. */
 function changed(holder: Holder, limits: Limits): Holder {
   return {
     ...holder,
@@ -644,7 +652,7 @@ function costOf(counts: Counts, rates: Rates): number {
 }
 
 function readers(db: DatabaseSync) {
-  // The newest figures stand in their row, or beside the last reservation that came after it.
+  // The newest balances are in their own row, or on the last reservation after it.
   const account = db.prepare(
     `SELECT coalesce(newest ->> 'creditNano', credit_nano) AS credit_nano,
       coalesce(newest ->> 'postedNano', posted_nano) AS posted_nano,
@@ -662,7 +670,7 @@ function readers(db: DatabaseSync) {
       coalesce(sum(prompt_tokens), 0) + coalesce(sum(output_tokens), 0) AS tokens FROM entries`,
   )
   const open = db.prepare('SELECT count(*) AS open, coalesce(sum(bound_nano), 0) AS bound_nano FROM reservations')
-  const bookings = db.prepare(
+  const reservations = db.prepare(
     `SELECT request_id, state, bound_nano FROM bookings
       UNION ALL SELECT request_id, 'reserved', bound_nano FROM reservations`,
   )
@@ -676,7 +684,7 @@ function readers(db: DatabaseSync) {
     keys: () => keys.all(),
     sums: () => sums.get() ?? {},
     open: () => open.get() ?? {},
-    bookings: () => bookings.all(),
+    reservations: () => reservations.all(),
     entries: () => entries.all(),
     pruned: () => {
       const row = pruned.get()

@@ -1,7 +1,7 @@
 /**
- * An edge isolate, step by step as src/chat/chat.ts, src/chat/attempts.ts and src/chat/relay.ts go: admit, lease,
- * dispatch, first bytes, the rest; once more on another worker; void where no receipt follows. Each wait is a step at
- * which the isolate may die: then nothing of it goes on, and its connections break.
+ * An edge isolate in the steps of src/chat/chat.ts, src/chat/attempts.ts and src/chat/relay.ts: admit, lease, dispatch,
+ * first bytes, remaining bytes; one retry on another worker; void if no receipt will follow. The isolate may die at
+ * each wait: then it does nothing more, and its connections break.
  */
 import { type Dispatch, dispatchTtlMs, type PoolName, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
@@ -16,21 +16,21 @@ import type { ReadmitOrder } from './tenant.ts'
 const attemptsMax = 2
 export const fleet = new Secret('f'.repeat(40))
 
-/** What an isolate reaches over the network. Every call takes time, may be lost, or may be made and its answer lost. */
+/** The isolate's network. Every call takes time, may be lost, or may be executed while its answer is lost. */
 export interface Network {
-  admit(tenantId: string, order: AdmissionRequest): Promise<Admission | AdmissionRefusal>
-  readmit(tenantId: string, order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal>
+  admit(tenantId: string, request: AdmissionRequest): Promise<Admission | AdmissionRefusal>
+  readmit(tenantId: string, request: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal>
   void(tenantId: string, requestId: string): Promise<unknown>
   settle(tenantId: string, receipts: Receipt[]): Promise<string[]>
   lease(pool: PoolName, ask: { requestId: string; tenantId: string; exclude: string[] }): Promise<LeaseOutcome>
   release(pool: PoolName, requestIds: string[]): Promise<unknown>
   workerFailed(pool: PoolName, workerId: string, requestId: string): Promise<unknown>
-  /** The exchange with one worker; `close` is the edge going away. */
-  open(place: WorkerEndpoint, order: Dispatch): Exchange
+  /** Opens the exchange with one worker; `close` means that the edge disconnects. */
+  open(place: WorkerEndpoint, dispatch: Dispatch): Exchange
 }
 
 export interface Exchange {
-  /** Headers: accepted, refused, or nothing. */
+  /** The response headers: accepted, refused, or lost. */
   head: Promise<Refusal | 'accepted' | 'lost'>
   first: Promise<'first' | 'lost'>
   rest: Promise<'done' | 'lost'>
@@ -74,7 +74,7 @@ export class Isolate {
     for (const exchange of this.#exchanges) exchange.close()
   }
 
-  /** One step: what comes after it happens only while the isolate lives. */
+  /** Runs one step; code after it runs only while the isolate lives. */
   #step<Value>(pending: Promise<Value>): Promise<Value> {
     return new Promise((resolve, reject) => {
       pending.then(
@@ -84,13 +84,21 @@ export class Isolate {
     })
   }
 
-  /** Answers how the request ended, as its client saw it. Never, when the isolate dies. */
+  /** Resolves with the end of the request as its client saw it. Never resolves if the isolate dies. */
   async chat(request: EdgeRequest, left: AbortSignal): Promise<string> {
     const { requestId, tenantId, keyId, secretHash, promptTokensEstimate: promptTokens, outputTokens } = request
-    const order = { requestId, keyId, secretHash, model: 'm', promptTokens, outputTokens, unknownEffort: null }
+    const admissionRequest = {
+      requestId,
+      keyId,
+      secretHash,
+      model: 'm',
+      promptTokens,
+      outputTokens,
+      unknownEffort: null,
+    }
     let admission: Admission | AdmissionRefusal
     try {
-      admission = await this.#step(this.#network.admit(tenantId, order))
+      admission = await this.#step(this.#network.admit(tenantId, admissionRequest))
     } catch {
       return 'not admitted: no answer'
     }
@@ -103,7 +111,7 @@ export class Isolate {
     const pending = service.next()
     let served: Served
     try {
-      // A client that leaves while the first bytes are waited for is noticed here first.
+      // A client that disconnects before the first bytes is noticed here.
       served = await this.#step(Promise.race([pending, rejectWhen(left)]))
     } catch (error) {
       pending.catch(() => undefined)
@@ -194,7 +202,7 @@ export class Isolate {
         const lease = await route().catch((cause: unknown) => {
           throw last ?? cause
         })
-        // A fetch whose signal has fired already sends nothing.
+        // A fetch whose signal is already aborted sends nothing.
         const exchange = left.aborted ? undefined : attempt(lease)
         const head = exchange ? await this.#step(Promise.race([exchange.head, resolveWhen(left)])) : ('left' as const)
         if (head === 'left') exchange?.close()
@@ -212,8 +220,8 @@ export class Isolate {
           release(lease)
           const { code, promptTokens: exact } = head
           if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
-            const order = { requestId, model: 'm', promptTokens: exact, outputTokens: request.outputTokens }
-            const answer = await this.#step(network.readmit(tenantId, order))
+            const exactRequest = { requestId, model: 'm', promptTokens: exact, outputTokens: request.outputTokens }
+            const answer = await this.#step(network.readmit(tenantId, exactRequest))
             if (!answer.ok) throw new Error(`refused again: ${answer.code}`)
             boundNano = answer.boundNano
             promptTokens = exact
@@ -245,7 +253,7 @@ export class Isolate {
     }
   }
 
-  /** `/internal/receipts`, as src/settlement/receipts.ts: judged one by one, settled by tenant and by pool. */
+  /** `/internal/receipts`, as in src/settlement/receipts.ts: checks each receipt, settles by tenant and by pool. */
   async receipts(delivered: Receipt[]): Promise<ReceiptsAnswer> {
     const answer: ReceiptsAnswer = { done: [], refused: [] }
     const receipts = delivered.filter(({ dispatchId, ...claims }) => {
@@ -257,7 +265,7 @@ export class Isolate {
     const byPool = [...Map.groupBy(receipts, (receipt) => receipt.pool)]
     await Promise.all([
       ...byTenant.map(async ([tenantId, group]) => {
-        // A tenant that does not answer is neither done nor refused: the worker sends its receipts again.
+        // If a tenant does not answer, its receipts are neither done nor refused: the worker sends them again.
         const answers = await this.#step(this.#network.settle(tenantId, group)).catch(() => [])
         answers.forEach((settled, index) => {
           const dispatchId = group[index]?.dispatchId ?? ''

@@ -32,7 +32,7 @@ export function noFaults(): FaultCounts {
   return Object.fromEntries(faultKinds.map((kind) => [kind, 0])) as FaultCounts
 }
 
-/** Some seeds know no fault, most a few, some all: what hides behind many faults shows with few. */
+/** Some seeds use no fault, most use a few, some use all: bugs that many faults hide appear with few. */
 export function pickFaults(random: Random): ReadonlySet<Fault> {
   const share = random.pick([0, 0.15, 0.3, 0.5, 0.8, 1])
   return new Set(faultKinds.filter(() => random.chance(share)))

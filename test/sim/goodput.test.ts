@@ -1,4 +1,4 @@
-/** The goodput comparison in small: one trace of each kind, the whole of it is `npm run goodput`. */
+/** A small version of the goodput comparison: one trace of each kind. `npm run goodput` runs all. */
 import { describe, expect, it } from 'vitest'
 import { view } from '../../src/fleet/fleet.ts'
 import { carriedLoad, carries, highest } from '../tools/goodput/capacity.ts'
@@ -30,9 +30,9 @@ describe('goodput', () => {
   })
 
   it('[GDP11] a carried load meets the target for nine tenths of each class, and gives up none', () => {
-    const passing = (most: number) => highest(-1, 200, [1, 3], (at) => at <= most)
+    const passing = (max: number) => highest(-1, 200, [1, 3], (at) => at <= max)
     expect([-1, 0, 1, 57, 199].map(passing)).toEqual([-1, 0, 1, 57, 199])
-    // What is not better than the best before is not taken for it.
+    // A result that is not better than the previous best is not accepted.
     expect(highest(60, 200, [1, 3], (at) => at <= 60)).toBe(60)
     const share = (latency: number, throughput: number) => ({ share: { latency, throughput } })
     expect(carries(share(0.9, 0.9))).toBe(true)

@@ -1,4 +1,4 @@
-/** What a world that broke an invariant tells: where, what, what came before, and how to see it again. */
+/** Describes a world that broke an invariant: seed, step, invariant, preceding events, and the command to repeat it. */
 import type { Outcome } from './world.ts'
 
 export function describeOutcome({ seed, violation }: Outcome): string {

@@ -1,4 +1,4 @@
-/** A pool object's shell around the real pool core: who waits is told when it is decided. In memory only. */
+/** A pool object's shell around the real pool core: notifies waiting requests of their outcome. In memory only. */
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import {
   emptyFleet,
@@ -28,26 +28,26 @@ export class PoolHost {
   }
 
   lease(ask: LeaseRequest): Promise<LeaseOutcome> {
-    const outcome = lease(this.#pool, ask, this.clock.now(), (told) => this.#tell([told]))
+    const outcome = lease(this.#pool, ask, this.clock.now(), (notification) => this.#notify([notification]))
     if (outcome) return Promise.resolve(outcome)
     return new Promise((resolve, reject) => this.#waiters.set(ask.requestId, { resolve, reject }))
   }
 
   release(requestIds: string[]): void {
-    for (const requestId of requestIds) this.#tell(release(this.#pool, requestId, this.clock.now()))
+    for (const requestId of requestIds) this.#notify(release(this.#pool, requestId, this.clock.now()))
   }
 
   workerFailed(workerId: string, requestId: string): void {
-    this.#tell(workerFailed(this.#pool, workerId, requestId, this.clock.now()))
+    this.#notify(workerFailed(this.#pool, workerId, requestId, this.clock.now()))
   }
 
   heartbeat(beat: Heartbeat): void {
     const now = this.clock.now()
-    this.#tell(heartbeat(this.#pool, beat, 1, now))
-    // A simulated worker that beats is reached as well: the probe of the product would succeed.
+    this.#notify(heartbeat(this.#pool, beat, 1, now))
+    // A simulated worker that sends heartbeats is also reachable: the product's probe would succeed.
     const { workerId, instance } = beat
     if (probeDue(this.#pool, workerId, now))
-      this.#tell(probed(this.#pool, { workerId, instance, fault: undefined }, now))
+      this.#notify(probed(this.#pool, { workerId, instance, fault: undefined }, now))
   }
 
   registry(): { present: WorkerEndpoint[]; missing: string[] } {
@@ -56,7 +56,7 @@ export class PoolHost {
   }
 
   sweep(): void {
-    this.#tell(sweep(this.#pool, this.clock.now()))
+    this.#notify(sweep(this.#pool, this.clock.now()))
   }
 
   view() {
@@ -69,8 +69,8 @@ export class PoolHost {
     this.#pool = emptyFleet()
   }
 
-  #tell(told: Notification[]): void {
-    for (const { requestId, outcome } of told) {
+  #notify(notifications: Notification[]): void {
+    for (const { requestId, outcome } of notifications) {
       this.#waiters.get(requestId)?.resolve(outcome)
       this.#waiters.delete(requestId)
     }

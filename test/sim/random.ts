@@ -1,4 +1,4 @@
-/** Everything that a seed decides, drawn in one order from one generator. */
+/** Every random value of a world, drawn in order from one seeded generator. */
 import { seeded } from '../tools/bench/figures.ts'
 
 export class Random {
@@ -6,7 +6,7 @@ export class Random {
 
   constructor(seed: number) {
     this.#next = seeded(seed)
-    // Neighbouring seeds begin alike; a few draws set them apart.
+    // Adjacent seeds start with similar values; a few draws separate them.
     for (let index = 0; index < 4; index++) this.#next()
   }
 
@@ -14,7 +14,7 @@ export class Random {
     return this.#next() < probability
   }
 
-  /** Both ends included. */
+  /** An integer from `low` to `high`, both inclusive. */
   int(min: number, max: number): number {
     return min + Math.floor(this.#next() * (max - min + 1))
   }

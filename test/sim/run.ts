@@ -1,8 +1,8 @@
 /**
- * `npm run sim`: worlds by seed, and one line on what became of them.
+ * `npm run sim`: runs simulated worlds by seed and prints one summary line.
  *
- *   npm run sim -- --seeds N [--from S]      N worlds from seed S on (0)
- *   npm run sim -- --seed N [--trace]        one world; with every step
+ *   npm run sim -- --seeds N [--from S]      run N worlds, starting at seed S (default 0)
+ *   npm run sim -- --seed N [--trace]        run one world; --trace prints every step
  */
 import { parseArgs } from 'node:util'
 import { type FaultCounts, faultKinds, noFaults } from './faults.ts'
@@ -19,23 +19,25 @@ const { values } = parseArgs({
   },
 })
 
-/** Worlds that fail alike add nothing. */
+/** Print at most this many failures: more of the same add nothing. */
 const failuresShown = 5
 
 async function main(): Promise<number> {
   const from = Number(values.seed ?? values.from)
   const count = values.seed === undefined ? Number(values.seeds) : 1
   if (!Number.isSafeInteger(from) || !Number.isSafeInteger(count) || count < 1) {
-    console.error('seeds are whole numbers: npm run sim -- --seeds 1000 --from 0')
+    console.error(
+      '--seeds, --from, --seed: must be whole numbers, and --seeds at least 1. Example: npm run sim -- --seeds 1000 --from 0',
+    )
     return 2
   }
-  const shelf = new Shelf()
-  process.on('exit', () => shelf.close())
+  const outboxes = new Shelf()
+  process.on('exit', () => outboxes.close())
   const total = { steps: 0, requests: 0, faults: noFaults(), failed: [] as Outcome[] }
   const startedAt = performance.now()
-  let toldAt = startedAt
+  let reportedAt = startedAt
   for (let seed = from; seed < from + count; seed++) {
-    const outcome = await runSeed(seed, shelf, values.trace ? console.log : undefined)
+    const outcome = await runSeed(seed, outboxes, values.trace ? console.log : undefined)
     total.steps += outcome.steps
     total.requests += outcome.requests
     for (const kind of faultKinds) total.faults[kind] += outcome.faults[kind]
@@ -43,10 +45,10 @@ async function main(): Promise<number> {
       total.failed.push(outcome)
       if (total.failed.length <= failuresShown) console.error(describeOutcome(outcome))
     }
-    if (performance.now() - toldAt > 2_000) {
-      toldAt = performance.now()
-      const rate = (seed - from + 1) / ((toldAt - startedAt) / 1_000)
-      process.stderr.write(`${seed - from + 1} of ${count} seeds, ${rate.toFixed(0)} a second\n`)
+    if (performance.now() - reportedAt > 2_000) {
+      reportedAt = performance.now()
+      const rate = (seed - from + 1) / ((reportedAt - startedAt) / 1_000)
+      process.stderr.write(`${seed - from + 1} of ${count} seeds, ${rate.toFixed(0)} seeds/s\n`)
     }
   }
   console.log(summary(count, total))

@@ -1,4 +1,4 @@
-/** Outboxes on a real disk, kept between worlds: opening one costs more than a small world does. */
+/** A pool of outboxes on a real disk, reused between worlds: opening one costs more than running a small world. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,7 +17,7 @@ export class Shelf {
     return { folder, outbox: new Outbox(folder) }
   }
 
-  /** Back on the shelf, if it is as good as new. */
+  /** Returns an outbox to the pool if it is empty; closes it otherwise. */
   put(worker: Worker): void {
     const { outbox, folder, kept } = worker
     if (worker.state === 'down') return

@@ -1,6 +1,6 @@
 /**
- * A tenant object's shell, around the real `Books`, store and `GroupCommit` on Node's SQLite: transactions, the alarm
- * and eviction as in src/tenant/tenant-object.ts. What each committed transaction decided goes to the auditor.
+ * A tenant object's shell around the real `Books`, store and `GroupCommit` on Node's SQLite: transactions, alarm and
+ * eviction as in src/tenant/tenant-object.ts. The auditor receives the decisions of each committed transaction.
  */
 import { DatabaseSync } from 'node:sqlite'
 import { inquiredMax } from '../../backends/wire/inquiry.ts'
@@ -21,7 +21,7 @@ export type ReadmitOrder = Pick<AdmissionRequest, 'requestId' | 'model' | 'promp
 
 export interface TenantParts {
   timeline: Timeline
-  /** How long calls are gathered for one commit. */
+  /** Milliseconds during which calls are gathered for one commit. */
   gatherMs: () => number
   committed: (reports: Report[]) => void
   inquire: (requestIds: string[]) => Promise<Known>
@@ -33,7 +33,7 @@ export class TenantHost {
   readonly db = new DatabaseSync(':memory:')
   readonly clock: Clock
   books: TenantAccount
-  /** How many more writes succeed before the storage fails once; a commit counts as one. */
+  /** How many writes succeed before the storage fails once; a commit counts as a write. */
   failsAfter: number | null = null
   readonly #parts: TenantParts
   readonly #sql: Sql
@@ -41,7 +41,7 @@ export class TenantHost {
   #reports: Report[] = []
   #incarnation = 0
   readonly #open = new Set<(reason: Error) => void>()
-  /** As storage has it, and as the object remembers it. */
+  /** The alarm time in storage, and the alarm time in the object's memory. */
   #storedAlarm: number | null = null
   #alarmAt: number | null = null
   #alarmTries = 0
@@ -67,26 +67,26 @@ export class TenantHost {
 
   readonly #commitWrites: () => void
 
-  /** One call that changes the books, outside any group, as the admin's calls are. */
+  /** One call that changes the books outside any group, as admin calls do. */
   change<Result>(work: (books: TenantAccount, now: number, report: (report: Report) => void) => Result): Result {
     return this.#transaction(() => work(this.books, this.clock.now(), (report) => this.#reports.push(report)))
   }
 
-  admit(order: AdmissionRequest): Promise<Admission | AdmissionRefusal> {
+  admit(request: AdmissionRequest): Promise<Admission | AdmissionRefusal> {
     return this.#run(() => {
       const now = this.clock.now()
-      const answer = this.books.admit(order, now)
+      const answer = this.books.admit(request, now)
       if (answer.ok) this.#wakeAt(now + reservationTtlMs)
-      this.#reports.push({ kind: 'admit', order, answer, now })
+      this.#reports.push({ kind: 'admit', order: request, answer, now })
       return answer
     }, 'statement')
   }
 
-  readmit(order: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal> {
+  readmit(request: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal> {
     return this.#run(() => {
       const now = this.clock.now()
-      const answer = this.books.readmit(order, now)
-      this.#reports.push({ kind: 'readmit', order, answer, now })
+      const answer = this.books.readmit(request, now)
+      this.#reports.push({ kind: 'readmit', order: request, answer, now })
       return answer
     })
   }
@@ -106,7 +106,7 @@ export class TenantHost {
     return this.#run(() => this.#close(requestId, 'void'))
   }
 
-  /** What was in memory is gone, and so are the calls that waited; storage stays. */
+  /** Drops the memory and the waiting calls; storage remains. */
   evict(): void {
     this.#incarnation += 1
     for (const reject of this.#open) reject(new Error('the object was evicted'))
@@ -117,7 +117,7 @@ export class TenantHost {
     this.#alarmAt = this.#storedAlarm
   }
 
-  /** Call it after the clock was set: the alarm goes by the clock. */
+  /** Call this after setting the clock: the alarm follows the clock. */
   planAlarm(): void {
     const serial = ++this.#alarmSerial
     if (this.#storedAlarm === null) return
@@ -136,7 +136,7 @@ export class TenantHost {
       const overdue = store.overdue(this.clock.now(), inquiredMax)
       const known =
         overdue.length > 0 && (await this.#parts.inquire(overdue.map((reservation) => reservation.requestId)))
-      // An alarm whose object was evicted under it goes off again.
+      // An alarm whose object was evicted during the run fires again.
       if (incarnation !== this.#incarnation) throw new Error('evicted')
       const now = this.clock.now()
       this.#transaction(() => {
@@ -203,13 +203,13 @@ export class TenantHost {
           this.#parts.timeline.after(this.#parts.gatherMs(), `${this.tenantId} commits`, () => {
             if (incarnation === this.#incarnation) then()
           }),
-        // Worlds are small: with the product's own number hardly a call would be gathered.
+        // Worlds are small: with the product's threshold almost no calls would be grouped.
       },
       2,
     )
   }
 
-  /** As in the tenant object: all or nothing, in storage and in memory. */
+  /** As in the tenant object: storage and memory change together or not at all. */
   #transaction<Result>(work: () => Result): Result {
     this.#reports = []
     const [alarm, alarmAt] = [this.#storedAlarm, this.#alarmAt]
@@ -224,7 +224,7 @@ export class TenantHost {
     } catch (error) {
       this.db.exec('ROLLBACK')
       this.books.forget()
-      // Setting the alarm is a write like any other, and is rolled back with them.
+      // Setting the alarm is a write, and is rolled back with the others.
       this.#storedAlarm = alarm
       this.#alarmAt = alarmAt
       this.#parts.note(`${this.tenantId}: a transaction was rolled back: ${String(error)}`)
@@ -232,7 +232,7 @@ export class TenantHost {
     }
   }
 
-  /** As in the tenant object. Without a transaction around it, each statement is committed by itself. */
+  /** As in the tenant object. Without a surrounding transaction, each statement commits by itself. */
   #statement<Result>(work: () => Result): Result {
     this.#reports = []
     try {

@@ -1,4 +1,4 @@
-/** Virtual time: what happens next, by time and, at the same moment, in the order in which it was planned. */
+/** Virtual time: events ordered by time and, at the same moment, by the order in which they were planned. */
 export interface Planned {
   time: number
   serial: number
@@ -32,7 +32,7 @@ export class Timeline {
     heap[index] = planned
   }
 
-  /** The next thing to happen; time moves to it. */
+  /** Returns the next event and moves the time to it. */
   take(): Planned | undefined {
     const heap = this.#heap
     const first = heap[0]
@@ -44,7 +44,7 @@ export class Timeline {
   }
 }
 
-/** A machine's clock: true time, and how far it is off. */
+/** A machine's clock: true time plus an offset. */
 export class Clock {
   offsetMs = 0
   readonly #timeline: Timeline

@@ -1,7 +1,7 @@
 /**
- * A worker: the real slots, the real check for used dispatches, the real bound and prices, the real outbox on a real
- * disk. Modelled are the HTTP server, the engine (tokens come from the seed), and the delivery's timing. A killed
- * worker loses everything but its outbox; a paused one does nothing until it goes on, then everything it missed.
+ * A worker with the real slots, used-dispatch check, bound, prices, and outbox on a real disk. The HTTP server, the
+ * engine (tokens come from the seed) and the timing of the delivery are modelled. A killed worker loses everything
+ * except its outbox. A paused worker does nothing until it resumes; then it handles everything it missed.
  */
 
 import type { Counts } from '../../backends/model/money.ts'
@@ -22,22 +22,22 @@ import type { Auditor } from './auditor.ts'
 import type { Random } from './random.ts'
 import { Clock, type Timeline } from './timeline.ts'
 
-/** What the seed says about a prompt: the edge only estimates its length. */
+/** The seed's facts about a prompt: the edge only estimates its length. */
 export interface Script {
   promptTokens: number
   cachedTokens: number
-  /** What the model would write, were it let. */
+  /** Tokens that the model would write without a limit. */
   outputTokens: number
 }
 
-/** One HTTP exchange, seen from the edge. Messages take time; a break is noticed by both sides. */
+/** One HTTP exchange, seen from the edge. Messages take time; both sides notice a break. */
 export interface Connection {
   refused: (refusal: Refusal) => void
   accepted: () => void
   first: () => void
   done: () => void
   lost: () => void
-  /** Set by the worker: the other side has gone. */
+  /** Set by the worker; called when the edge disconnects. */
   onClose: () => void
 }
 
@@ -71,7 +71,7 @@ export class Worker {
   readonly clock: Clock
   readonly folder: string
   outbox: Outbox
-  /** Receipts that were refused and stay for the operator. */
+  /** Refused receipts, kept for the operator. */
   readonly kept = new Set<string>()
   state: 'up' | 'down' | 'paused' = 'up'
   readonly #parts: WorkerParts
@@ -101,7 +101,7 @@ export class Worker {
     return this.#slots.holders()
   }
 
-  /** Something that happens on this worker after `ms`, unless it is killed before. */
+  /** Schedules an event on this worker after `ms`; a kill cancels it. */
   #after(ms: number, what: string, run: () => void): void {
     const incarnation = this.#incarnation
     const happen = () => {
@@ -112,7 +112,7 @@ export class Worker {
     this.#parts.timeline.after(ms, `${this.workerId} ${what}`, happen)
   }
 
-  /** The worker is reached by a message; when it is down, `gone` is called instead. */
+  /** Delivers a message to the worker; calls `gone` instead if the worker is down. */
   reach(ms: number, what: string, run: () => void, gone: () => void): void {
     const happen = () => {
       if (this.state === 'down') gone()
@@ -122,17 +122,17 @@ export class Worker {
     this.#parts.timeline.after(ms, `${this.workerId} ${what}`, happen)
   }
 
-  dispatch(order: Dispatch, connection: Connection): void {
-    const refusal = this.#refusal(order)
+  dispatch(dispatch: Dispatch, connection: Connection): void {
+    const refusal = this.#refusal(dispatch)
     if (refusal) return void connection.refused(refusal)
-    const slot = this.#slots.take(order.requestId)
+    const slot = this.#slots.take(dispatch.requestId)
     if (slot === undefined) return void connection.refused({ code: 'no_slot', message: 'every slot is taken' })
     const run: Run = {
-      dispatch: order,
+      dispatch,
       slot,
       counts: { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 },
       outputTokensMax: 0,
-      script: this.#parts.script(order.requestId),
+      script: this.#parts.script(dispatch.requestId),
       connection,
       left: false,
       begun: false,
@@ -144,14 +144,14 @@ export class Worker {
       run.left = true
     }
     this.beat()
-    this.#after(this.#parts.random.int(1, 8), `prepares ${order.dispatchId}`, () => this.#prepared(run))
+    this.#after(this.#parts.random.int(1, 8), `prepares ${dispatch.dispatchId}`, () => this.#prepared(run))
   }
 
-  #refusal(order: Dispatch): Refusal | undefined {
+  #refusal(dispatch: Dispatch): Refusal | undefined {
     const now = this.clock.now()
-    if (now > order.expiresAt + clockSkewMs || now < order.issuedAt - clockSkewMs)
+    if (now > dispatch.expiresAt + clockSkewMs || now < dispatch.issuedAt - clockSkewMs)
       return { code: 'bad_dispatch', message: 'expired' }
-    if (!this.#used.use(order.dispatchId, now)) return { code: 'replayed_dispatch', message: 'used' }
+    if (!this.#used.use(dispatch.dispatchId, now)) return { code: 'replayed_dispatch', message: 'used' }
     return undefined
   }
 
@@ -175,7 +175,7 @@ export class Worker {
     this.#after(this.#parts.random.int(1, 30), `prefills ${dispatch.dispatchId}`, () => this.#prefilled(run, 0))
   }
 
-  /** The prompt goes in by two chunks: a client that leaves between them pays for one. */
+  /** The engine reads the prompt in two chunks: a client that disconnects between them pays for one. */
   #prefilled(run: Run, chunk: number): void {
     if (run.ended) return
     if (run.left) return void this.#end(run, 'aborted')
@@ -211,7 +211,7 @@ export class Worker {
     this.outbox.count(run.slot, run.counts)
   }
 
-  /** The engine has stopped: the receipt goes to the outbox, then the last byte goes out, then the slot is free. */
+  /** The engine has stopped: write the receipt to the outbox, send the last byte, free the slot. */
   #end(run: Run, outcome: Receipt['outcome']): void {
     run.ended = true
     const receipt = receiptOf(run.dispatch, endOf(run, outcome, this.clock.now()))
@@ -230,7 +230,7 @@ export class Worker {
     this.beat()
   }
 
-  /** The engine dies over one request; the worker lives. */
+  /** The engine crashes during one request; the worker survives. */
   engineDies(): boolean {
     const run = [...this.#runs].find((each) => each.begun && !each.ended)
     if (run) this.#end(run, 'failed')
@@ -261,7 +261,7 @@ export class Worker {
     })
   }
 
-  /** Sends what is owed, one call at a time, until nothing is. */
+  /** Sends the owed receipts, one call at a time, until none remain. */
   deliver(): void {
     if (this.#delivering) {
       this.#again = true
@@ -286,7 +286,7 @@ export class Worker {
     post(owed.map((each) => each.receipt)).then(
       (answer) => {
         if (incarnation !== this.#incarnation) return
-        this.#after(0, 'is told what arrived', () => {
+        this.#after(0, 'gets the acknowledgement', () => {
           this.outbox.acknowledged(answer.done)
           for (const { dispatchId, reason } of answer.refused) {
             this.outbox.refused(dispatchId, reason)
@@ -305,7 +305,7 @@ export class Worker {
     )
   }
 
-  /** SIGKILL: every connection breaks; of a run that was at work one more token may have gone unnoted. */
+  /** SIGKILL: every connection breaks; an active run may have generated one more token that nothing recorded. */
   kill(): void {
     for (const run of this.#runs) {
       const atWork = run.begun && !run.ended && run.counts.promptTokens === run.script.promptTokens
@@ -341,7 +341,7 @@ export class Worker {
     this.state = 'up'
     const missed = this.#missed
     this.#missed = []
-    for (const { happen } of missed) this.#parts.timeline.after(0, `${this.workerId} goes on`, happen)
+    for (const { happen } of missed) this.#parts.timeline.after(0, `${this.workerId} resumes`, happen)
     this.beat()
   }
 }

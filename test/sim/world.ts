@@ -1,14 +1,14 @@
 /**
- * A seeded world around the money path: clients, edge isolates, pools, workers, tenant objects, and a network between
- * them, in virtual time; what can break, breaks. After each step the auditor has the word.
+ * A seeded world around the money path in virtual time: clients, edge isolates, pools, workers, tenant objects and a
+ * network between them. Every part that can fail does fail. The auditor checks after each step.
  *
- * Real: `Books` with store, schema, ledger, limits and admission; `GroupCommit`; `verifyBooks`; `judgeOverdue`; the pool's
- * core; the worker's slots, used dispatches, bound, prices, and its outbox on disk. Modelled, line by line: the tenant
+ * Real: `Books` with store, schema, ledger, limits and admission; `GroupCommit`; `verifyBooks`; `judgeOverdue`; the
+ * pool's core; the worker's slots, used dispatches, bound, prices, and its outbox on disk. Modelled: the tenant
  * object's shell (tenant.ts), the pool object's (pool.ts), the edge's steps from admission to the last byte (edge.ts),
  * the worker's server, engine and delivery (worker.ts), inquiries and the network (here). Left out: signatures, HTTP,
- * bodies, meter events, and a pool's clock that jumps by hours.
+ * bodies, webhook events, and clock jumps of hours in a pool.
  *
- * One seed, one world: everything that is random comes from it, and nothing reads a real clock.
+ * One seed is one world: every random value comes from the seed, and no code reads a real clock.
  */
 import { type Dispatch, type PoolName, poolNames, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
@@ -31,7 +31,7 @@ import { type Connection, type Script, Worker } from './worker.ts'
 const hourMs = 3_600_000
 const stepsMax = 100_000
 const tailKept = 20
-/** Midday; the evening before a month ends; before a day ends. */
+/** Start times: midday; just before the end of a month; just before the end of a day. */
 const beginnings = [Date.UTC(2026, 2, 15, 12), Date.UTC(2026, 2, 31, 23, 59, 40), Date.UTC(2026, 2, 15, 23, 59, 50)]
 
 export interface Outcome {
@@ -42,8 +42,8 @@ export interface Outcome {
   violation: (Violation & { step: number; tail: string[] }) | undefined
 }
 
-export async function runSeed(seed: number, shelf: Shelf, trace?: (line: string) => void): Promise<Outcome> {
-  return new World(seed, shelf, trace).run()
+export async function runSeed(seed: number, outboxes: Shelf, trace?: (line: string) => void): Promise<Outcome> {
+  return new World(seed, outboxes, trace).run()
 }
 
 interface Client {
@@ -60,7 +60,7 @@ interface Open {
 class World implements Network {
   readonly #seed: number
   readonly #random: Random
-  readonly #shelf: Shelf
+  readonly #outboxes: Shelf
   readonly #trace: ((line: string) => void) | undefined
   readonly #timeline: Timeline
   readonly #begunAt: number
@@ -83,9 +83,9 @@ class World implements Network {
   #serial = 0
   #step = 0
 
-  constructor(seed: number, shelf: Shelf, trace: ((line: string) => void) | undefined) {
+  constructor(seed: number, outboxes: Shelf, trace: ((line: string) => void) | undefined) {
     this.#seed = seed
-    this.#shelf = shelf
+    this.#outboxes = outboxes
     this.#trace = trace
     const random = new Random(seed)
     this.#random = random
@@ -119,7 +119,7 @@ class World implements Network {
     }
     if (!auditor.violation) this.#finish()
     const { violation } = auditor
-    for (const worker of this.#workers.values()) this.#shelf.put(worker)
+    for (const worker of this.#workers.values()) this.#outboxes.put(worker)
     for (const tenant of this.#tenants.values()) tenant.db.close()
     return {
       seed: this.#seed,
@@ -149,10 +149,10 @@ class World implements Network {
 
   #verify(tenant: TenantHost): void {
     const { faults } = verifyBooks(tenant.books.store)
-    if (faults.length > 0) this.#auditor.violate('the books verify', `${tenant.tenantId}: ${faults.join('; ')}`)
+    if (faults.length > 0) this.#auditor.violate('the ledger verifies', `${tenant.tenantId}: ${faults.join('; ')}`)
   }
 
-  // Who there is.
+  // Setup.
 
   #openTenant(tenantId: string): void {
     const random = this.#random
@@ -208,14 +208,14 @@ class World implements Network {
 
   #startWorker(workerId: string, slots: number): void {
     const pool = this.#random.pick(poolNames)
-    const { folder, outbox } = this.#shelf.take()
+    const { folder, outbox } = this.#outboxes.take()
     const worker = new Worker(workerId, pool, folder, outbox, {
       timeline: this.#timeline,
       random: this.#random,
       auditor: this.#auditor,
       post: (receipts) => this.#post(receipts),
       beat: (beat) =>
-        this.#timeline.after(this.#calm ? 0 : this.#random.int(1, 20), `${workerId} is heard`, () =>
+        this.#timeline.after(this.#calm ? 0 : this.#random.int(1, 20), `${workerId} heartbeat arrives`, () =>
           this.#pools.get(pool)?.heartbeat(beat),
         ),
       script: (requestId) => this.#scripts.get(requestId) ?? { promptTokens: 1, cachedTokens: 0, outputTokens: 1 },
@@ -229,12 +229,12 @@ class World implements Network {
     return new Isolate(this, () => this.#edgeClock.now())
   }
 
-  /** Once a second, as long as anything goes on. */
+  /** Sends heartbeats once a second while anything is active. */
   #beatAll(): void {
     for (const worker of this.#workers.values()) worker.beat()
     for (const pool of this.#pools.values()) pool.sweep()
     this.#beating = !this.#calm || this.#goesOn()
-    if (this.#beating) this.#timeline.after(1_000, 'everyone beats', () => this.#beatAll())
+    if (this.#beating) this.#timeline.after(1_000, 'all workers send heartbeats', () => this.#beatAll())
   }
 
   #goesOn(): boolean {
@@ -248,14 +248,14 @@ class World implements Network {
     return false
   }
 
-  // What clients want.
+  // Clients.
 
   #planRequests(): void {
     const random = this.#random
     const bursts = random.chance(0.3)
     for (let index = random.int(3, random.pick([8, 20, 45])); index > 0; index--) {
       const at = bursts ? random.int(0, 3) * (this.#activeMs / 5) + random.int(0, 30) : random.int(0, this.#activeMs)
-      this.#timeline.after(at, 'a client asks', () => this.#ask())
+      this.#timeline.after(at, 'a client sends a request', () => this.#ask())
     }
   }
 
@@ -287,14 +287,14 @@ class World implements Network {
       this.#log(`${requestId}: ${end}`)
     })
     if (this.#faults.has('client left') && random.chance(0.3))
-      this.#timeline.after(random.int(0, random.pick([60, 600, 3_000])), `${requestId} leaves`, () => {
+      this.#timeline.after(random.int(0, random.pick([60, 600, 3_000])), `${requestId} disconnects`, () => {
         if (!this.#clients.has(client)) return
         this.#counts['client left'] += 1
         client.controller.abort()
       })
   }
 
-  // What goes wrong.
+  // Faults.
 
   #planFaults(): void {
     const random = this.#random
@@ -312,7 +312,7 @@ class World implements Network {
     if (this.#perform(kind, tenant, worker)) this.#counts[kind] += 1
   }
 
-  /** False when there was nothing to break. */
+  /** Injects the fault; returns false if it had no target. */
   #perform(kind: Fault, tenant: TenantHost, worker: Worker): boolean {
     const random = this.#random
     switch (kind) {
@@ -335,7 +335,7 @@ class World implements Network {
         return true
       case 'engine died': {
         if (worker.state === 'up' && worker.engineDies()) return true
-        // It waits for one that is at work.
+        // The engine dies only while it is running a request.
         if (!this.#calm) this.#timeline.after(random.int(20, 300), kind, () => this.#inject(kind))
         return false
       }
@@ -371,7 +371,7 @@ class World implements Network {
         const before = tenant.clock.now() - random.pick([0, hourMs, 24 * hourMs])
         return attempt(() => tenant.prune(before, random.pick([1, 5, 2_000])))
       }
-      // These befall messages and clients as they come.
+      // These faults affect messages and clients at random moments.
       case 'client left':
       case 'connection broken':
       case 'call lost':
@@ -452,7 +452,7 @@ class World implements Network {
     )
   }
 
-  /** No more faults; what is down comes up, and everything may come to its end. */
+  /** Ends all faults and restarts everything that is down, so that every request can end. */
   #becomeCalm(): void {
     this.#calm = true
     for (const worker of this.#workers.values()) {
@@ -464,14 +464,14 @@ class World implements Network {
 
   // The network.
 
-  admit: Network['admit'] = (tenantId, order) =>
-    this.#call(`admit ${order.requestId}`, async () => {
-      // Nothing is repeated a retention later; here the clock may say that it is.
-      if (this.#auditor.tenants.get(tenantId)?.requests.get(order.requestId)?.pruned) throw new Error('long ago')
-      return this.#tenant(tenantId).admit(order)
+  admit: Network['admit'] = (tenantId, request) =>
+    this.#call(`admit ${request.requestId}`, async () => {
+      // The product never repeats a call after the retention; a clock jump in the simulation could.
+      if (this.#auditor.tenants.get(tenantId)?.requests.get(request.requestId)?.pruned) throw new Error('long ago')
+      return this.#tenant(tenantId).admit(request)
     })
-  readmit: Network['readmit'] = (tenantId, order) =>
-    this.#call(`readmit ${order.requestId}`, () => this.#tenant(tenantId).readmit(order))
+  readmit: Network['readmit'] = (tenantId, request) =>
+    this.#call(`readmit ${request.requestId}`, () => this.#tenant(tenantId).readmit(request))
   void: Network['void'] = (tenantId, requestId) =>
     this.#call(`void ${requestId}`, () => this.#tenant(tenantId).void(requestId))
   settle: Network['settle'] = (tenantId, receipts) =>
@@ -495,7 +495,7 @@ class World implements Network {
   workerFailed: Network['workerFailed'] = (pool, workerId, requestId) =>
     this.#call(`${workerId} failed ${requestId}`, async () => this.#pool(pool).workerFailed(workerId, requestId))
 
-  /** A call and its answer each take their time; either may be lost, and a call may be made twice. */
+  /** A call and its answer each take time; either may be lost, and a call may be made twice. */
   #call<Value>(what: string, call: () => Promise<Value>, repeatable = true): Promise<Value> {
     return new Promise((resolve, reject) => {
       if (this.#befalls('call lost')) {
@@ -504,10 +504,10 @@ class World implements Network {
       }
       if (repeatable && this.#befalls('call repeated'))
         this.#timeline.after(this.#delayMs(), `${what} again`, () => void call().catch(() => undefined))
-      const answer = (tell: () => void) => {
+      const answer = (deliver: () => void) => {
         const lost = this.#befalls('answer lost')
         this.#timeline.after(this.#delayMs(), `${what} is ${lost ? 'not ' : ''}answered`, () =>
-          lost ? reject(new Error('the answer was lost')) : tell(),
+          lost ? reject(new Error('the answer was lost')) : deliver(),
         )
       }
       this.#timeline.after(this.#delayMs(), what, () => {
@@ -519,7 +519,7 @@ class World implements Network {
     })
   }
 
-  open(place: WorkerEndpoint, order: Dispatch): Exchange {
+  open(place: WorkerEndpoint, dispatch: Dispatch): Exchange {
     const worker = this.#workers.get(place.workerId)
     if (!worker) throw new Error(`no worker ${place.workerId}`)
     const head = Promise.withResolvers<Refusal | 'accepted' | 'lost'>()
@@ -527,12 +527,12 @@ class World implements Network {
     const rest = Promise.withResolvers<'done' | 'lost'>()
     let closed = false
     let broken = false
-    // What goes through one connection keeps its order.
+    // Messages on one connection keep their order.
     let lastAt = 0
-    const toEdge = (what: string, tell: () => void) => {
+    const toEdge = (what: string, deliver: () => void) => {
       lastAt = Math.max(lastAt, this.#timeline.now + this.#delayMs())
-      this.#timeline.after(lastAt - this.#timeline.now, `${order.dispatchId} ${what}`, () => {
-        if (!closed && !broken) tell()
+      this.#timeline.after(lastAt - this.#timeline.now, `${dispatch.dispatchId} ${what}`, () => {
+        if (!closed && !broken) deliver()
       })
     }
     const end = () => {
@@ -550,7 +550,7 @@ class World implements Network {
       accepted: () => toEdge('is accepted', () => head.resolve('accepted')),
       first: () => toEdge('begins', () => first.resolve('first')),
       done: () =>
-        toEdge('is whole', () => {
+        toEdge('is complete', () => {
           first.resolve('first')
           rest.resolve('done')
           end()
@@ -561,7 +561,7 @@ class World implements Network {
     const gone = () =>
       worker.reach(
         this.#delayMs(),
-        `loses ${order.dispatchId}`,
+        `loses ${dispatch.dispatchId}`,
         () => connection.onClose(),
         () => undefined,
       )
@@ -586,22 +586,22 @@ class World implements Network {
     }
     this.#open.add(open)
     if (!this.#calm && this.#faults.has('connection broken') && this.#random.chance(0.15))
-      this.#timeline.after(this.#random.int(0, 400), `${order.dispatchId} breaks`, () => {
+      this.#timeline.after(this.#random.int(0, 400), `${dispatch.dispatchId} breaks`, () => {
         if (!this.#open.has(open)) return
         this.#counts['connection broken'] += 1
         open.break()
       })
     const arrives = () => {
-      // An order whose sender has gone may arrive or not.
+      // A dispatch whose sender disconnected may arrive or not.
       if ((closed || broken) && this.#random.chance(0.5)) return
-      worker.dispatch(order, connection)
+      worker.dispatch(dispatch, connection)
       if (closed || broken) connection.onClose()
     }
-    worker.reach(this.#delayMs(), `gets ${order.dispatchId}`, arrives, () => connection.lost())
+    worker.reach(this.#delayMs(), `gets ${dispatch.dispatchId}`, arrives, () => connection.lost())
     return exchange
   }
 
-  /** A worker's delivery: to any isolate, which may die over it; the worker waits ten seconds. */
+  /** A worker's delivery to any isolate, which may die during the call; the worker waits ten seconds. */
   #post(receipts: Receipt[]): Promise<ReceiptsAnswer> {
     const what = `receipts ${receipts.map((receipt) => receipt.dispatchId).join(' ')}`
     if (this.#befalls('receipt repeated')) {
@@ -618,9 +618,9 @@ class World implements Network {
     return this.#random.pick(this.#isolates).receipts(receipts)
   }
 
-  /** As src/settlement/inquire.ts: every worker of every pool, five seconds each. */
+  /** As in src/settlement/inquire.ts: asks every worker of every pool, five seconds each. */
   async #inquire(requestIds: string[]): Promise<Known> {
-    // Heartbeats come once a second, though the world has stopped to plan them.
+    // Heartbeats are still due once a second, but the calm world no longer plans them.
     if (this.#calm) for (const worker of this.#workers.values()) worker.beat()
     await new Promise<void>((resolve) => this.#timeline.after(1, 'the registries are read', resolve))
     const registries = [...this.#pools.values()].map((pool) => pool.registry())
@@ -679,7 +679,7 @@ class World implements Network {
   }
 }
 
-/** A change that the storage may refuse; then it did not happen. */
+/** Applies a change that the storage may refuse; a refused change has no effect. */
 function attempt(change: () => void): boolean {
   try {
     change()
@@ -689,7 +689,7 @@ function attempt(change: () => void): boolean {
   }
 }
 
-/** Until every promise that can go on has gone on. */
+/** Waits until every promise that can settle has settled. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }

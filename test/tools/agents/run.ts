@@ -1,12 +1,12 @@
 /**
- * `npm run agents`: the coding agents that install from npm alone, each installed into a temporary folder, pointed at
- * the whole product by its quickstart, and given one task that takes a tool. Two gigabytes of packages, so it is no part
- * of `npm test`.
+ * `npm run agents`: installs each coding agent that is available on npm into a temporary folder, configures it for a
+ * running product as its quickstart says, and gives it one task that needs a tool. The packages need two gigabytes, so
+ * `npm test` does not run this.
  *
- *   npm run agents                          all of them
- *   npm run agents -- codex pi              some
- *   npm run agents -- --packages /var/agents   packages are kept there, and used again
- *   npm run agents -- --serve               none: the product stays up, with a model that does as told, for a suite to try
+ *   npm run agents                             run all agents
+ *   npm run agents -- codex pi                 run the named agents
+ *   npm run agents -- --packages /var/agents   keep the packages in this folder and reuse them
+ *   npm run agents -- --serve                  run no agent; keep the product running with a scripted model
  */
 import { execFile, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -54,11 +54,11 @@ try {
     const { requests, seconds, code } = outcome
     console.log(
       `${good ? 'ok  ' : 'FAIL'} ${agent.id.padEnd(12)} ${agent.version.padEnd(9)} file written: ${outcome.wrote ? 'yes' : 'no '}` +
-        `  last word: ${outcome.said ? 'yes' : 'no '}  requests: ${requests}  ${seconds.toFixed(1)} s  exit ${code}`,
+        `  final message: ${outcome.said ? 'yes' : 'no '}  requests: ${requests}  ${seconds.toFixed(1)} s  exit ${code}`,
     )
     if (!good || values.verbose) console.log(outcome.output.slice(-4_000))
   }
-  if (!values.serve) console.log(`${chosen.length - failed} of ${chosen.length} agents did the task to its end`)
+  if (!values.serve) console.log(`${chosen.length - failed} of ${chosen.length} agents completed the task`)
   process.exitCode = failed === 0 ? 0 : 1
 } finally {
   await worker.stop()
@@ -105,13 +105,13 @@ async function run(agent: AgentQuickstart, place: DocsContext): Promise<Outcome>
   }
 }
 
-/** The folder of its commands. Nothing of an agent is installed beside the product's own packages. */
+/** Returns the folder of the agent's commands. Agents are installed apart from the product's own packages. */
 async function install({ id, package: name, version }: AgentQuickstart): Promise<string> {
   const folder = join(packages, id)
   const bin = join(folder, 'node_modules', '.bin')
   if (existsSync(bin)) return bin
   mkdirSync(folder, { recursive: true })
-  // Two of them put their binary in place by a script of their own.
+  // Two agents install their binary with an install script.
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true, allowScripts: { [name]: true } }))
   const run = promisify(execFile)
   await run('npm', ['install', '--no-audit', '--no-fund', `${name}@${version}`], { cwd: folder })
@@ -129,12 +129,12 @@ function shell(
     stream.setEncoding('utf8').on('data', (text: string) => {
       output += text
     })
-  // Some leave a process of their own behind: the whole group is ended.
+  // Some agents leave a process behind: end the whole process group.
   const end = () => {
     try {
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
     } catch {
-      // It is gone.
+      // The group has already ended.
     }
   }
   const timer = setTimeout(end, timeoutMs)

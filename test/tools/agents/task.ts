@@ -1,4 +1,4 @@
-/** The task that every agent is given, and the model's side of it: one command in the agent's own shell, then a word. */
+/** Every agent's task, and the scripted model's side of it: one command in the agent's shell, then a final message. */
 import type { Chat, Tool } from '../../../backends/model/chat.ts'
 import { mapEffort } from '../../../backends/model/effort.ts'
 import type { Script } from '../../support/scripted-worker.ts'
@@ -14,7 +14,7 @@ const shellNames =
 
 export function follow(chat: Chat): Script {
   const shell = chat.tools.find(({ name }) => shellNames.test(name))
-  // Agents also ask for titles and summaries, without tools.
+  // Agents also request titles and summaries, without tools.
   if (!shell) return { text: 'A greeting' }
   const ran = chat.messages.some(({ role }) => role === 'tool')
   if (!ran) return { reasoning: 'A command writes it.', calls: [{ name: shell.name, arguments: argumentsOf(shell) }] }
@@ -26,7 +26,7 @@ export function follow(chat: Chat): Script {
   return { reasoning: 'The file is there.', text: lastWords }
 }
 
-/** For suites that try a server: calls the first tool that it is given, once, and else talks; thinks where asked to. */
+/** For server test suites: calls the first offered tool once, otherwise answers with text; reasons on request. */
 export function obey(chat: Chat): Script {
   const thinks = chat.effort !== undefined && mapEffort(chat.effort, ['none', 'high'], 'none').effective === 'high'
   const [tool] = chat.tools
@@ -52,7 +52,7 @@ function argumentsOf(tool: Tool): object {
   return filled(tool, command)
 }
 
-/** Every required field by its type, and `text` where the command, or the last word, belongs. */
+/** Fills every required field by its type, with `text` where the command or the final message belongs. */
 function filled({ parameters }: Tool, text: string): object {
   const { properties = {}, required = [] } = parameters as Schema
   const main = Object.keys(properties).find((name) => /^(command|cmd|commands|result|script|location|city)$/.test(name))
@@ -70,7 +70,7 @@ function fieldValue(schema: Schema, text: string): unknown {
     case 'integer':
       return 10
     case 'array':
-      // A list of commands, or the words of one.
+      // A list of commands, or the words of one command.
       return schema.items?.type === 'string' && text !== '' ? [text] : []
     case 'object':
       return {}

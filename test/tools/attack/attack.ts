@@ -1,20 +1,20 @@
-/** One attack: what it sends, and what its answers may be. */
+/** One attack: the requests that it sends, and the answers that are acceptable. */
 import type { Answer, World } from './world.ts'
 
 export interface Attack {
-  /** Unique, in kebab-case; `npm run attack -- <name>` runs it alone. */
+  /** Unique, in kebab-case; `npm run attack -- <name>` runs this attack alone. */
   name: string
   /** Part of `npm test`. */
   quick?: boolean
-  /** Sends everything and resolves when the last answer came or was given up. */
+  /** Sends all requests. Resolves when the last answer has arrived or timed out. */
   run(world: World): Promise<Answer[]>
-  /** The answers that are right, beyond "no worker was lost": statuses, or a question. Any where it is left out. */
+  /** Accepted statuses, or a check that returns a fault. Without it any answer is accepted if no worker was lost. */
   expect?:
     | readonly number[]
     | ((answers: readonly Answer[], world: World) => string | undefined | Promise<string | undefined>)
 }
 
-/** The same request several times, at once. */
+/** Sends the same request several times, concurrently. */
 export function times(count: number, send: (index: number) => Promise<Answer>): Promise<Answer[]> {
   return Promise.all(Array.from({ length: count }, (_, index) => send(index)))
 }

@@ -1,8 +1,8 @@
-/** A well-behaved tenant: one stream always open, one new request a second, and what it notices of others. */
+/** A well-behaved tenant: one stream always open, one new request per second. Records its delays and failures. */
 import type { World } from './world.ts'
 
 export interface Noticed {
-  /** The longest time between two tokens of an open stream, or from a request to its first token. Milliseconds. */
+  /** Longest time between two tokens of an open stream, or from a request to its first token. Milliseconds. */
   longestPauseMs: number
   requests: number
   /** Refusals and broken answers, as text. */
@@ -15,7 +15,7 @@ export class Neighbour {
   readonly #done: Promise<unknown>
   #noticed: Noticed = nothing()
   #open = 0
-  /** When each open request last gave a token. */
+  /** When each open request last received a token. */
   readonly #waiting = new Map<number, number>()
   #ids = 0
 
@@ -29,7 +29,7 @@ export class Neighbour {
     return this.#open
   }
 
-  /** What was noticed since the last call, pauses that are not over yet included. */
+  /** Returns the observations since the last call, including pauses that are still in progress. */
   take(): Noticed {
     const now = performance.now()
     for (const since of this.#waiting.values()) this.#pause(now - since)
@@ -92,7 +92,7 @@ export class Neighbour {
       this.#open -= 1
       this.#noticed.requests += 1
     }
-    // A gateway that refuses everything is not asked a thousand times a second.
+    // Wait after a refusal, so that a gateway that refuses everything is not flooded.
     if (this.#noticed.failures.length > 0) await new Promise((resolve) => setTimeout(resolve, 100))
   }
 

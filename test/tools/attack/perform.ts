@@ -1,19 +1,19 @@
-/** Performs attacks one after the other and holds what the neighbour and the processes noticed against the bar. */
+/** Performs attacks one after another and compares the effect on the neighbour and the processes with the limits. */
 import type { Attack } from './attack.ts'
 import { Neighbour } from './neighbour.ts'
 import { type Answer, leftovers, processes, startWorld, type World } from './world.ts'
 
-/** How much longer than without the attack the neighbour's longest pause may be. */
+/** How much longer than before the attack the neighbour's longest pause may be. */
 const pauseBarMs = 1_000
 const baselineMs = 6_000
-const attackMostMs = 90_000
+const attackMaxMs = 90_000
 const sampleEveryMs = 200
-/** A process above this is ended here, so that a failed defence does not take the machine with it. */
-const memoryMostBytes = 4 * 1024 ** 3
+/** A process above this size is killed, so that a failed defence does not take the machine down. */
+const memoryMaxBytes = 4 * 1024 ** 3
 
 export interface AttackResult {
   name: string
-  /** How many answers had each status. */
+  /** Number of answers by status. */
   answers: string
   chargedNano: number
   pauseMs: number
@@ -21,7 +21,7 @@ export interface AttackResult {
   /** Peak memory by process, in bytes. */
   memory: Map<string, number>
   leftovers: string[]
-  /** Why it is not within the bar; none when it is. */
+  /** The limits that the attack broke; empty if none. */
   faults: string[]
 }
 
@@ -40,7 +40,7 @@ export async function perform(
       results.push(result)
       onResult(result, index)
       if (result.faults.length === 0) continue
-      // The next attack meets a product that is whole.
+      // The next attack starts against a fresh product.
       await neighbour.stop()
       await world.stop()
       world = await startWorld()
@@ -55,7 +55,7 @@ export async function perform(
 }
 
 async function calm(neighbour: Neighbour): Promise<number> {
-  // The first requests find cold caches.
+  // Caches are cold for the first requests.
   await new Promise((resolve) => setTimeout(resolve, baselineMs / 2))
   neighbour.take()
   await new Promise((resolve) => setTimeout(resolve, baselineMs))
@@ -77,14 +77,14 @@ async function performOne(
   const faults: string[] = []
   let answers: Answer[] = []
   try {
-    const late = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), attackMostMs).unref())
+    const late = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), attackMaxMs).unref())
     const came = await Promise.race([attack.run(world), late])
     if (came) answers = came
-    else faults.push(`no end after ${attackMostMs / 1_000} s`)
+    else faults.push(`not finished after ${attackMaxMs / 1_000} s`)
   } catch (error) {
-    faults.push(`the attack itself failed: ${error instanceof Error ? error.message.slice(0, 120) : error}`)
+    faults.push(`the attack program failed: ${error instanceof Error ? error.message.slice(0, 120) : error}`)
   }
-  // What it left behind may still hurt.
+  // Leftovers of the attack may still have an effect.
   await new Promise((resolve) => setTimeout(resolve, 1_500))
   const left = await leftovers(world, () => neighbour.inFlight)
   clearInterval(sampler)
@@ -94,11 +94,11 @@ async function performOne(
   const lost = [...before]
     .filter(([name, pid]) => after.get(name) !== pid && !name.endsWith('compiler'))
     .map(([name]) => name)
-  if (lost.length > 0) faults.push(`lost: ${lost.join(', ')}`)
+  if (lost.length > 0) faults.push(`processes lost: ${lost.join(', ')}`)
   if (noticed.longestPauseMs > baseline + barMs) faults.push(`the neighbour waited ${noticed.longestPauseMs} ms`)
   if (noticed.failures.length > 0)
-    faults.push(`the neighbour met ${noticed.failures.length} failures: ${noticed.failures[0]}`)
-  if (left.length > 0) faults.push(`left over: ${left.join(', ')}`)
+    faults.push(`the neighbour had ${noticed.failures.length} failures: ${noticed.failures[0]}`)
+  if (left.length > 0) faults.push(`not released: ${left.join(', ')}`)
   const judged = await judge(attack, answers, world)
   if (judged) faults.push(judged)
   return {
@@ -117,7 +117,7 @@ async function judge({ expect }: Attack, answers: readonly Answer[], world: Worl
   if (!expect || answers.length === 0) return undefined
   if (typeof expect === 'function') return expect(answers, world)
   const wrong = answers.find(({ status }) => !expect.includes(status))
-  return wrong && `an answer of status ${wrong.status}, not ${expect.join(' or ')}: ${wrong.text.slice(0, 100)}`
+  return wrong && `status ${wrong.status}, expected ${expect.join(' or ')}: ${wrong.text.slice(0, 100)}`
 }
 
 function statuses(answers: readonly Answer[]): string {
@@ -143,7 +143,7 @@ function pidsOf(world: World): Map<string, number> {
 function sample(world: World, memory: Map<string, number>): void {
   for (const { name, pid, bytes } of processes(world.product)) {
     memory.set(name, Math.max(memory.get(name) ?? 0, bytes))
-    if (bytes > memoryMostBytes) process.kill(pid, 'SIGKILL')
+    if (bytes > memoryMaxBytes) process.kill(pid, 'SIGKILL')
   }
 }
 
@@ -151,7 +151,7 @@ const columns = [
   'attack',
   'answers',
   'charged (nano-$)',
-  'pause (ms)',
+  'neighbour’s longest pause, during (before), ms',
   'peak memory (MiB): edge, workers, engines, compilers',
   'result',
 ] as const

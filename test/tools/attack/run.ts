@@ -1,9 +1,9 @@
 /**
- * `npm run attack`: every attack against a product that is started here, next to a well-behaved tenant.
+ * `npm run attack`: starts a product and attacks it while a well-behaved tenant uses it.
  *
- *   npm run attack                 all
- *   npm run attack -- --quick      the part that `npm test` runs
- *   npm run attack -- schema pdf   those whose name contains a word
+ *   npm run attack                 run all attacks
+ *   npm run attack -- --quick      run the attacks that `npm test` runs
+ *   npm run attack -- schema pdf   run the attacks whose name contains one of the words
  */
 import { parseArgs } from 'node:util'
 import { attacks } from './attacks.ts'
@@ -15,11 +15,13 @@ const chosen = attacks.filter(
     (!values.quick || quick) && (positionals.length === 0 || positionals.some((word) => name.includes(word))),
 )
 if (chosen.length === 0) {
-  process.stderr.write(`no attack has such a name; there are: ${attacks.map(({ name }) => name).join(', ')}\n`)
+  process.stderr.write(`no attack matches. Available: ${attacks.map(({ name }) => name).join(', ')}\n`)
   process.exit(2)
 }
 
-process.stdout.write(`${chosen.length} attacks; a neighbour streams and asks once a second. Starting the product …\n`)
+process.stdout.write(
+  `${chosen.length} attacks. A neighbour streams and sends one request per second. Starting the product …\n`,
+)
 const startedAt = performance.now()
 let failed = 0
 const results = await perform(chosen, (result, index) => {
@@ -30,6 +32,6 @@ const results = await perform(chosen, (result, index) => {
   process.stdout.write(`${row(result)}${process.stdout.isTTY ? `   (about ${leftS} s left)` : ''}\n`)
 })
 process.stdout.write(
-  `\n${results.length - failed} of ${results.length} within the bar, in ${Math.round((performance.now() - startedAt) / 1_000)} s\n`,
+  `\n${results.length - failed} of ${results.length} within the limits, in ${Math.round((performance.now() - startedAt) / 1_000)} s\n`,
 )
 process.exit(failed > 0 ? 1 : 0)

@@ -1,9 +1,9 @@
-/** The product under attack: started here, with an attacking tenant and a neighbour, and watched from outside. */
+/** The product under attack: started here with an attacking tenant and a neighbour, and observed from outside. */
 import { readFileSync } from 'node:fs'
 import { eventually, type Product, startProduct } from '../../support/product.ts'
 
 export interface Answer {
-  /** 0 where there was no answer. */
+  /** 0 without an answer. */
   status: number
   text: string
   headers: Headers
@@ -14,9 +14,9 @@ interface SendOptions {
   key?: string | null
   method?: string
   headers?: Record<string, string>
-  /** The client leaves after this many milliseconds. */
+  /** The client disconnects after this many milliseconds. */
   leaveMs?: number
-  /** Text that goes out as it is, instead of JSON. */
+  /** Text that is sent unchanged instead of JSON. */
   raw?: string | Uint8Array<ArrayBuffer>
 }
 
@@ -31,15 +31,15 @@ export interface World {
   model: string
   attacker: Attacker
   neighbourKey: string
-  /** Never rejects: a connection that breaks is an answer of status 0 with the reason. */
+  /** Never rejects: a broken connection is an answer of status 0 with the reason. */
   send(path: string, body: unknown, options?: SendOptions): Promise<Answer>
   chat(change: object, options?: SendOptions): Promise<Answer>
   stop(): Promise<void>
 }
 
-/** No answer is waited for longer. */
-const answerMostMs = 60_000
-/** No answer is read further: a client's own memory is not the question here. */
+/** Longest wait for an answer. */
+const answerMaxMs = 60_000
+/** Longest text read of an answer, to bound this client's own memory. */
 const answerCharactersMax = 200_000
 
 export async function startWorld(): Promise<World> {
@@ -50,7 +50,7 @@ export async function startWorld(): Promise<World> {
   const neighbour = await addTenant(product, 'neighbour')
 
   async function send(path: string, body: unknown, options: SendOptions = {}): Promise<Answer> {
-    const { key = attacker.apiKey, method = 'POST', headers = {}, leaveMs = answerMostMs, raw } = options
+    const { key = attacker.apiKey, method = 'POST', headers = {}, leaveMs = answerMaxMs, raw } = options
     const startedAt = performance.now()
     let status = 0
     let text = ''
@@ -109,24 +109,24 @@ export async function addKey(product: Product, tenantId: string, body: object = 
   return apiKey
 }
 
-/** What must be zero when nothing of this tenant runs. Asked until it is, for a while. */
+/** Everything that this tenant has not released. Retries for 20 s until it is empty. */
 export async function leftovers(world: World, inFlight: () => number): Promise<string[]> {
   const look = async () => {
     const found: string[] = []
     try {
       const books = await world.product.tenant(world.attacker.tenantId)
-      if (books.openReservations > 0) found.push(`${books.openReservations} reservations`)
-      if (books.reservedNano > 0) found.push(`${books.reservedNano} nano reserved`)
+      if (books.openReservations > 0) found.push(`${books.openReservations} open reservations`)
+      if (books.reservedNano > 0) found.push(`${books.reservedNano} nano-dollars reserved`)
       const pools = await world.product.admin<Record<string, { leased: number; unleased: number; waiting: number }>>(
         'GET',
         '/admin/pools',
       )
       const held = Object.values(pools).reduce((sum, { leased, unleased }) => sum + leased + unleased, 0)
       const waiting = Object.values(pools).reduce((sum, pool) => sum + pool.waiting, 0)
-      if (held > inFlight()) found.push(`${held - inFlight()} slots`)
-      if (waiting > 0) found.push(`${waiting} waiting`)
+      if (held > inFlight()) found.push(`${held - inFlight()} slots held`)
+      if (waiting > 0) found.push(`${waiting} requests queued`)
     } catch (error) {
-      found.push(`no view: ${error instanceof Error ? error.message.slice(0, 80) : error}`)
+      found.push(`counters unavailable: ${error instanceof Error ? error.message.slice(0, 80) : error}`)
     }
     return found
   }
@@ -139,7 +139,7 @@ export interface ProcessSample {
   bytes: number
 }
 
-/** Every process of the product and its resident memory. Linux only. */
+/** Every process of the product with its resident memory. Linux only. */
 export function processes(product: Product): ProcessSample[] {
   let pids: ReturnType<Product['demo']>['pids']
   try {
@@ -164,7 +164,7 @@ export function processes(product: Product): ProcessSample[] {
   })
 }
 
-/** A worker has an engine process, and one that compiles schemas, which is started and replaced as needed. */
+/** A worker has an engine process, and a schema compiler process that is started and replaced as needed. */
 function roleOf(pid: number): 'engine' | 'compiler' {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('grammar-child') ? 'compiler' : 'engine'

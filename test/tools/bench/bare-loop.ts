@@ -1,6 +1,6 @@
 /**
- * The library's own batched throughput: parallel `sequence.evaluate`, nothing around it. A process of its own, like
- * the engine child, that answers each `{ prompts, outputTokens }` with the milliseconds it took.
+ * The library's own batched throughput: parallel `sequence.evaluate` and nothing else. It runs in its own process, like
+ * the engine child, and answers each `{ prompts, outputTokens }` with its duration in milliseconds.
  */
 import { getLlama, LlamaLogLevel, type Token } from 'node-llama-cpp'
 import { preferCpuWithoutAmx } from '../../../gpu-worker/engine/cpu.ts'

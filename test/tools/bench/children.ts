@@ -1,6 +1,6 @@
 /**
- * The processes of one bench. All of them, and the folder they keep their state in, are gone when this process is,
- * however it ends; a child that loses its parent to SIGKILL ends by itself.
+ * The processes of one bench. When this process ends, in any way, all of them end and their state folder is removed;
+ * a child that loses its parent to SIGKILL ends by itself.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -16,7 +16,7 @@ export const home = mkdtempSync(join(tmpdir(), 'tramontane-bench-'))
 
 process.on('exit', () => {
   for (const pid of pids) kill(pid)
-  // A process that was killed a moment ago may still be closing its files.
+  // A process that was just killed may still be closing its files.
   rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
 })
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130))
@@ -28,7 +28,7 @@ export interface Child<Ready> {
   stop: () => void
 }
 
-/** Starts a module of this repository, on one core if told so, and waits until it says `ready`. */
+/** Starts a module of this repository, optionally pinned to one core, and waits until it reports `ready`. */
 export async function startChild<Ready>(
   module: string,
   options: { args?: readonly (string | number)[]; env?: Record<string, string>; core?: number | undefined },
@@ -38,7 +38,7 @@ export async function startChild<Ready>(
     options.core === undefined ? {} : { execPath: 'taskset', execArgv: ['-c', `${options.core}`, process.execPath] }
   const child = fork(path, (options.args ?? []).map(String), {
     ...pinned,
-    // What a child leaves in the temporary folder goes with ours.
+    // Temporary files of the child are removed with ours.
     env: { ...process.env, TMPDIR: home, ...options.env },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     detached: true,
@@ -58,7 +58,7 @@ export async function startChild<Ready>(
   return { process: child, pid, ready, stop: () => kill(pid) }
 }
 
-/** A process that a child started and that must not outlive the bench. */
+/** Registers a process that a child started and that must end with the bench. */
 export function alsoEnds(pid: number | null): void {
   if (pid !== null) pids.add(pid)
 }
@@ -68,6 +68,6 @@ function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL')
   } catch {
-    // It is gone.
+    // It has already ended.
   }
 }

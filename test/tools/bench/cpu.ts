@@ -1,14 +1,14 @@
-/** CPU time of one process, all its threads, in microseconds since its start; undefined where there is no /proc. */
+/** CPU time of one process with all its threads, in microseconds since its start; undefined without /proc. */
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** Linux counts `utime` and `stime` in hundredths of a second whatever the hardware does. */
+/** Linux counts `utime` and `stime` in hundredths of a second on every machine. */
 const tickMicro = 10_000
 
 export function cpuMicro(pid: number): number | undefined {
   return scheduledMicro(pid) ?? tickedMicro(pid)
 }
 
-/** The scheduler's own count, in nanoseconds per thread. A thread that ended is missed; workerd and Node keep theirs. */
+/** The scheduler's count, in nanoseconds per thread. Misses threads that have ended; workerd and Node keep theirs. */
 function scheduledMicro(pid: number): number | undefined {
   try {
     const threads = readdirSync(`/proc/${pid}/task`)
@@ -22,7 +22,7 @@ function scheduledMicro(pid: number): number | undefined {
 function tickedMicro(pid: number): number | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The name in parentheses may hold spaces; what follows does not.
+    // The name in parentheses may contain spaces; the fields after it do not.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     return (Number(fields[11]) + Number(fields[12])) * tickMicro
   } catch {

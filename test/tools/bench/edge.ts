@@ -1,11 +1,11 @@
 /**
- * What the edge adds: the same requests to the worker directly, through a pass-through Worker, and through the edge,
- * alternating over rounds. The worker's engine costs nothing, so what remains is the way. An edge's cell ends when its
- * receipts are settled: settlement is part of what a request costs.
+ * The latency and CPU that the edge adds. The same requests go directly to the worker, through a pass-through Worker,
+ * and through the edge, alternating over rounds. The worker's engine costs nothing, so the rest is the cost of the
+ * path. A cell of the edge ends when its receipts are settled: settlement is part of a request's cost.
  *
- * Two answers, since a gateway's cost has two parts. One that is short and there at once shows what a request costs
- * however little is answered. One that comes token by token, at the pace of Small 4 alone on its GPUs, shows what a request
- * costs in use: bytes that come apart are passed on apart, and that costs any gateway the same.
+ * Two kinds of answers show the two parts of a gateway's cost. A short answer that arrives at once shows the cost per
+ * request. An answer that arrives token by token, at the pace of Small 4 alone on its GPUs, shows the cost in use: any
+ * gateway must forward separate chunks separately.
  */
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -29,7 +29,7 @@ export interface Cell {
 
 export interface LoadKind {
   name: string
-  /** Twelve come at once; more than that come one by one. See scripted-worker.ts. */
+  /** Up to twelve tokens arrive at once; longer answers arrive one by one. See scripted-worker.ts. */
   outputTokens: number
   perSecond: number | null
   count: number
@@ -59,7 +59,7 @@ export const directClaims: DirectClaims = {
 
 const settledMsMax = 10_000
 
-/** About two kilobytes, four messages: a short conversation. */
+/** A short conversation: four messages, about two kilobytes. */
 const conversation = {
   model: 'tramontane-tiny',
   messages: [
@@ -73,11 +73,11 @@ const conversation = {
   stream_options: { include_usage: true },
 }
 
-/** Runs one load over all rounds. Throws when a request failed: a figure with failures in it says nothing. */
+/** Runs one load over all rounds. Throws if a request failed: a figure that includes failures is meaningless. */
 export async function benchLoad(places: Places, load: LoadKind, rounds: number): Promise<Cells> {
   const cells: Cells = { direct: [], 'pass-through': [], edge: [] }
   for (let round = 0; round < rounds; round++) {
-    // Each path comes first, second and last equally often.
+    // Each path runs first, second and last equally often.
     const order = paths.map((_, index) => paths[(index + round) % paths.length] as Path)
     for (const path of order) cells[path].push(await runCell(places, path, load, round))
   }
@@ -93,7 +93,7 @@ export async function ask(load: Child<unknown>, order: LoadOrder): Promise<LoadA
   return answer
 }
 
-/** Resolves when the worker owes no receipt any more. */
+/** Resolves when the worker owes no more receipts. */
 export async function settled(workerUrl: string): Promise<void> {
   const headers = { authorization: `Bearer ${metricsKey}` }
   const deadline = performance.now() + settledMsMax
@@ -106,7 +106,7 @@ export async function settled(workerUrl: string): Promise<void> {
     if (owed === 0) return
     await delay(10)
   }
-  throw new Error(`the edge has not taken ${owed} receipts within ${settledMsMax} ms`)
+  throw new Error(`the edge has not acknowledged ${owed} receipts within ${settledMsMax} ms`)
 }
 
 async function runCell(places: Places, path: Path, load: LoadKind, round: number): Promise<Cell> {

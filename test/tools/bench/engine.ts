@@ -1,12 +1,12 @@
 /**
- * Tokens per second of the embedded engine against the same library in a bare loop, at 1, 8 and 32 requests at once.
+ * Tokens per second of the embedded engine and of the same library in a bare loop, at 1, 8 and 32 concurrent requests.
  *
  *   node test/tools/bench/engine.ts [rounds]
  *
- * Both run in child processes on the same model, prompts and lengths; rounds alternate, and medians are compared,
- * because the machine may be shared. The engine's figure includes everything between `run` and the last event: messages
- * between processes, text, reasoning split, counts. Prompts differ from their first words on, so that the engine's
- * prefix reuse does not flatter it.
+ * Both run in child processes with the same model, prompts and lengths. Rounds alternate and medians are compared,
+ * since the machine may be shared. The engine's figure includes everything from `run` to the last event: messages
+ * between processes, text, reasoning split, counts. Prompts differ from the first word, so the prefix cache does not
+ * help.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -29,7 +29,7 @@ export interface EngineFigures {
   concurrency: number
   engineTokensPerSecond: number
   bareTokensPerSecond: number
-  /** Median of the rounds' own ratios, and the quarters around it: neighbours in time share the machine's mood. */
+  /** Median and quartiles of the ratio per round: adjacent runs share the state of the machine. */
   ratio: number
   ratioQuarters: [number, number]
 }
@@ -56,10 +56,10 @@ async function compare(concurrency: number, roundsMax: number): Promise<EngineFi
     { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] },
   )
   await Promise.all([engine.start(), once(bare, 'message')])
-  // One request alone is short: more of them per round make a round long enough to time.
+  // A single request is short: send several per round to make a round long enough to time.
   const repeats = concurrency === 1 ? 8 : 1
   const rounds: { ownMs: number; bareMs: number }[] = []
-  // The first round warms up.
+  // The first round is a warm-up.
   for (let round = 0; round <= roundsMax; round++) {
     const sum = { ownMs: 0, bareMs: 0 }
     for (let repeat = 0; repeat < repeats; repeat++) {
@@ -116,7 +116,7 @@ async function prepareRound(engine: Engine, concurrency: number, round: number):
   return requests
 }
 
-/** Every request writes its full length, as the bare loop does. */
+/** Every request generates its full length, as the bare loop does. */
 function withoutEnd(prepared: Prepared): Prepared {
   const prompt = prepared.prompt as { rules: Rules }
   const { rules } = prompt
@@ -135,7 +135,7 @@ async function runEngine(engine: Engine, requests: readonly Prepared[]): Promise
         signal,
       )
       for await (const _ of run.events) {
-        // Reading is all there is to do.
+        // Only the count matters.
       }
       return run.counts.outputTokens
     }),

@@ -1,4 +1,4 @@
-/** Medians and spreads: what a shared machine lets one say. */
+/** Medians and spreads: the statistics that a shared machine supports. */
 
 export interface Spread {
   median: number
@@ -18,7 +18,7 @@ export function quantile(values: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN
 }
 
-/** Numbers in [0, 1), the same for the same seed (mulberry32). */
+/** Numbers in [0, 1), reproducible by seed (mulberry32). */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -29,7 +29,7 @@ export function seeded(seed: number): () => number {
   }
 }
 
-/** Intended start times of a Poisson process, in milliseconds from its beginning. */
+/** Intended start times of a Poisson process, in milliseconds from its start. */
 export function poissonArrivals(perSecond: number, count: number, seed: number): number[] {
   const random = seeded(seed)
   let at = 0

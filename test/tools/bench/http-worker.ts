@@ -1,7 +1,7 @@
 /**
- * A worker in front of an engine that is only attached to, without an edge: what a bench measures in it is what the
- * worker adds to the engine. Everything else is the real worker's, outbox and receipts included; receipts are taken as
- * delivered. Asked for by a message, it tells how much memory it uses, after a collection.
+ * A worker attached to an external engine, without an edge: a bench measures the time that the worker adds to the
+ * engine. Everything else is the real worker's, including outbox and receipts; receipts count as delivered. On a
+ * message it reports its memory after a garbage collection.
  */
 import type { AddressInfo } from 'node:net'
 import { findBackend } from '../../../backends/engines/registry.ts'
@@ -34,7 +34,7 @@ async function main(engineUrl: string, home: string, workerKey: string): Promise
   const log = (line: string) => process.stderr.write(`${line}\n`)
   const engine = createHttpEngine({
     ...{ backend, url: engineUrl, apiKey: null, start: attach, rules: attachedRules(backend.name, engineUrl) },
-    // A bench fills the machine: an engine that is late with its health check is not one to give up.
+    // A bench saturates the machine: a late health check does not mean that the engine is lost.
     supervisorTimes: { ...supervisorTimes, missesMax: 10 },
     ...{ slotsMax, contextTokens, saltOf: (owner) => owner, log },
   })

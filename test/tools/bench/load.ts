@@ -1,7 +1,7 @@
 /**
- * The load generator, a process of its own. Each order is one cell of the bench: a list of intended start times, or a
- * number of requests sent one after the other. Latency counts from the intended start, so that a server which makes the
- * generator late pays for it. Dispatches for a worker that is called directly are signed before the clock starts.
+ * The load generator, its own process. Each order is one cell of the bench: a list of intended start times, or a number
+ * of requests to send one after another. Latency counts from the intended start, so a server that delays the generator
+ * is charged for the delay. Dispatches for a direct call of a worker are signed before the clock starts.
  */
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -12,13 +12,13 @@ import { keyIdOf, parseWorkerKey } from '../../../backends/wire/worker-key.ts'
 export interface LoadOrder {
   url: string
   auth: { kind: 'key'; apiKey: string } | { kind: 'dispatch'; workerKey: string; claims: DirectClaims }
-  /** Bodies, taken in turn. */
+  /** Bodies, used in turn. */
   bodies: string[]
-  /** Intended start times in milliseconds, or how many to send one after the other. */
+  /** Intended start times in milliseconds, or the number of requests to send one after another. */
   plan: { kind: 'arrivals'; atMs: number[] } | { kind: 'sequence'; count: number }
 }
 
-/** What a dispatch says that the generator does not make up itself. */
+/** The fields of a dispatch that the generator does not create itself. */
 export type DirectClaims = Pick<
   Dispatch,
   | 'tenantId'
@@ -40,7 +40,7 @@ export interface LoadAnswer {
   outputTokens: number[]
   /** From the first intended start to the last end. */
   wallMs: number
-  /** What went wrong, one line each; a sound run has none. */
+  /** One line per failed request; empty in a valid run. */
   faults: string[]
 }
 
@@ -106,7 +106,7 @@ async function signer(auth: LoadOrder['auth'] & { kind: 'dispatch' }) {
       dispatchId: `${id}.1`,
       requestId: id,
       workerId: workerKey.workerId,
-      // No gateway settles its receipts.
+      // No gateway settles these receipts.
       proof: 'p'.repeat(43),
       bodyDigest: await digest(body),
       settleFirst: false,
@@ -117,7 +117,7 @@ async function signer(auth: LoadOrder['auth'] & { kind: 'dispatch' }) {
   }
 }
 
-/** Timers are late by up to a millisecond: the last two are spent turning the loop. */
+/** Timers are up to a millisecond late, so spin the loop for the last two milliseconds. */
 async function until(at: number): Promise<void> {
   const early = at - performance.now() - 2
   if (early > 0) await delay(early)
@@ -129,7 +129,8 @@ async function fire(url: URL, shot: Shot, intended: number, answer: LoadAnswer):
     const response = await post(url, shot)
     const { firstAt, text } = await read(response)
     if (response.statusCode !== 200) throw new Error(`HTTP ${response.statusCode} ${text.slice(0, 200)}`)
-    if (firstAt === undefined || !text.endsWith('data: [DONE]\n\n')) throw new Error(`cut off: ${text.slice(-200)}`)
+    if (firstAt === undefined || !text.endsWith('data: [DONE]\n\n'))
+      throw new Error(`the stream was cut off: ${text.slice(-200)}`)
     answer.firstTokenMs.push(firstAt - intended)
     answer.totalMs.push(performance.now() - intended)
     answer.promptTokens.push(counted(text, 'prompt_tokens'))
@@ -153,7 +154,7 @@ function post(url: URL, shot: Shot): Promise<IncomingMessage> {
   })
 }
 
-/** The first token is the first event; comments that keep the line open are not. */
+/** The first event is the first token; keep-alive comments do not count. */
 async function read(response: IncomingMessage): Promise<{ firstAt: number | undefined; text: string }> {
   let firstAt: number | undefined
   let text = ''

@@ -1,9 +1,9 @@
 /**
- * `node test/tools/bench/queue.ts`: what one event costs the queue, and the pool around it, and how that grows.
+ * `node test/tools/bench/queue.ts`: the cost of one event in the queue and in the pool, and how it grows.
  *
- * Each figure is a mean over many events at a steady length. The queue: one more request, the next one taken, one from
- * anywhere withdrawn, one asked where it stands. The pool, of 200 workers with 4 slots each, all leased: a request that
- * comes and waits, and one that ends and hands its slot to the next.
+ * Each figure is a mean over many events at a constant length. Queue: enqueue a request, dequeue the next, cancel any,
+ * look up a position. Pool of 200 workers with 4 slots each, all leased: a request arrives and waits; a request ends
+ * and passes its slot to the next.
  */
 
 import { emptyFleet, heartbeat, type LeaseRequest, lease, release, waitView } from '../../../src/fleet/fleet.ts'
@@ -40,7 +40,7 @@ function ask(tenants: number): LeaseRequest & Queued {
   }
 }
 
-/** Micro-seconds that `measured` takes; `restore`, not counted, brings the length back. In blocks, for the clock's sake. */
+/** Microseconds per call of `measured`, timed in blocks; untimed `restore` calls bring the length back. */
 function microsOf(length: number, measured: (index: number) => void, restore: (count: number) => void): number {
   const block = Math.max(1, Math.min(100, Math.floor(length / 4)))
   const run = (ms: number): number => {
@@ -52,7 +52,7 @@ function microsOf(length: number, measured: (index: number) => void, restore: (c
       spent += performance.now() - start
       count += block
       restore(block)
-      // What restores costs time too: an end in any case.
+      // Restoring also takes time: stop in any case.
       if (count >= 200_000) break
     }
     return (1_000 * spent) / count
@@ -111,13 +111,13 @@ function poolRow(length: number, tenants: number): number[] {
   const running: string[] = []
   const come = () => {
     const asked = ask(tenants)
-    const outcome = lease(pool, asked, 1, ({ requestId }) => console.error(`${requestId} had to leave`))
+    const outcome = lease(pool, asked, 1, ({ requestId }) => console.error(`${requestId} was removed from the queue`))
     if (outcome?.kind === 'granted') running.push(asked.requestId)
   }
   let at = 0
   const end = () => {
     at = (at + 1) % running.length
-    for (const told of release(pool, running[at] ?? '', 1)) running[at] = told.requestId
+    for (const notification of release(pool, running[at] ?? '', 1)) running[at] = notification.requestId
   }
   for (let index = 0; index < workers * slotsEach + length; index++) come()
   const times = (work: () => void) => (count: number) => {
@@ -143,7 +143,7 @@ function heldBy(pool: ReturnType<typeof emptyFleet>, index: number): Iterable<st
   return pool.workers.get(`w${index}`)?.leases.keys() ?? []
 }
 
-/** A request placed among 200 workers that all have free slots and known speeds: each is judged. */
+/** Places a request among 200 workers with free slots and known speeds, so that each worker is evaluated. */
 function placeMicros(): number {
   const pool = emptyFleet()
   for (let index = 0; index < workers; index++) {
@@ -170,8 +170,8 @@ const head = [
   'dequeue',
   'cancel',
   'position',
-  'pool: comes',
-  'pool: ends',
+  'pool: arrival',
+  'pool: end',
   'pool: position',
   'pool: heartbeat',
 ]
@@ -179,7 +179,7 @@ const rows = lengths.flatMap((length) =>
   tenantCounts
     .filter((tenants) => tenants <= length)
     .map((tenants) => {
-      // One tenant cannot fill the queue.
+      // A single tenant cannot fill the queue.
       const waiting = Math.min(length - 200 * Number(length === 20_000), tenants * waitingPerTenantMax - 200)
       const figures = [...queueRow(waiting, tenants), ...poolRow(waiting, tenants)]
       return [String(waiting), String(tenants), ...figures.map((micros) => micros.toFixed(2))]
@@ -187,8 +187,8 @@ const rows = lengths.flatMap((length) =>
 )
 const widths = head.map((name, column) => Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0)))
 const line = (row: string[]) => `| ${row.map((cell, column) => cell.padStart(widths[column] ?? 0)).join(' | ')} |`
-console.log(`Microseconds an event; ${workers} workers of ${slotsEach} slots; Node ${process.version}`)
+console.log(`Microseconds per event; ${workers} workers of ${slotsEach} slots; Node ${process.version}`)
 console.log(
   [line(head), `|${widths.map((width) => `${'-'.repeat(width + 1)}:`).join('|')}|`, ...rows.map(line)].join('\n'),
 )
-console.log(`A placement among ${workers} workers that all have room: ${placeMicros().toFixed(1)} µs`)
+console.log(`One placement among ${workers} workers with free slots: ${placeMicros().toFixed(1)} µs`)

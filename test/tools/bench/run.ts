@@ -1,12 +1,12 @@
 /**
- * `npm run bench`: what the edge adds and what the engine gives, on this machine, in one table.
+ * `npm run bench`: measures the latency and CPU that the edge adds and the engine's throughput, in one table.
  *
  *   node test/tools/bench/run.ts [--quick] [--pin]
  *
- * `--quick` takes fewer requests and rounds (under two minutes instead of seven); its figures are for a glance. `--pin` puts
- * the servers on core 0 and the load and the worker on core 1, where `taskset` exists. On a machine that others use,
- * what is measured first is the wait for a core: `chrt -r 5 npm run bench` goes before them, and the output says so.
- * Everything that is measured listens on 127.0.0.1, and every process ends with this one.
+ * `--quick` uses fewer requests and rounds (under two minutes instead of seven); its figures are rough. `--pin` puts
+ * the servers on core 0 and the load and the worker on core 1, if `taskset` exists. On a shared machine the figures
+ * mostly show the wait for a core: `chrt -r 5 npm run bench` gets priority, and the output reports it. All servers
+ * listen on 127.0.0.1, and every process ends with this one.
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -25,21 +25,21 @@ const pin = process.argv.includes('--pin') && hasTaskset()
 const serverCore = pin ? 0 : undefined
 const loadCore = pin ? 1 : undefined
 
-/** What the product promises of its edge, against a Worker that only forwards. */
+/** The product's targets for its edge, relative to a Worker that only forwards. */
 const addedMsMax = 4
 const cpuFactorMax = 2.5
 
 const secondsMax = quick ? 150 : 600
 
-/** Until the code is compiled and the heap has its size. */
+/** Runs until the code is compiled and the heap has its size. */
 const warmUp: LoadKind = { name: 'warm-up', outputTokens: 12, perSecond: null, count: quick ? 100 : 1_500 }
 const loads: LoadKind[] = [
   { name: '12 tokens at once, 1 client', outputTokens: 12, perSecond: null, count: quick ? 80 : 200 },
-  { name: '12 tokens at once, 20 a second', outputTokens: 12, perSecond: 20, count: quick ? 15 : 50 },
-  { name: '12 tokens at once, 60 a second', outputTokens: 12, perSecond: 60, count: quick ? 40 : 150 },
+  { name: '12 tokens at once, 20 requests/s', outputTokens: 12, perSecond: 20, count: quick ? 15 : 50 },
+  { name: '12 tokens at once, 60 requests/s', outputTokens: 12, perSecond: 60, count: quick ? 40 : 150 },
   { name: '64 tokens one by one, 1 client', outputTokens: 64, perSecond: null, count: quick ? 8 : 25 },
-  { name: '64 tokens one by one, 20 a second', outputTokens: 64, perSecond: 20, count: quick ? 20 : 80 },
-  { name: '64 tokens one by one, 60 a second', outputTokens: 64, perSecond: 60, count: quick ? 60 : 180 },
+  { name: '64 tokens one by one, 20 requests/s', outputTokens: 64, perSecond: 20, count: quick ? 20 : 80 },
+  { name: '64 tokens one by one, 60 requests/s', outputTokens: 64, perSecond: 60, count: quick ? 60 : 180 },
 ]
 const loadRounds = quick ? 3 : 5
 const tokenRounds = quick ? 2 : 5
@@ -54,7 +54,7 @@ async function main(): Promise<void> {
   for (const { name, cells } of results.loads) console.log(verdict(name, added(cells).median, factor(cells).median))
   const seconds = Math.round((performance.now() - startedAt) / 1_000)
   console.log(
-    `${await balance(edge)} ${seconds} s in all. Load average ${loadavg()
+    `${await balance(edge)} ${seconds} s in total. Load average ${loadavg()
       .map((each) => each.toFixed(1))
       .join(' ')}.`,
   )
@@ -81,14 +81,14 @@ async function tokenResults(edge: Edge, load: Places['load']): Promise<Results['
 }
 
 function verdict(load: string, addedMs: number, cpuFactor: number): string {
-  const kept = (value: number, bound: number) => (value <= bound ? 'kept' : 'missed')
+  const met = (value: number, bound: number) => (value <= bound ? 'met' : 'missed')
   return (
-    `${load}: ≤ ${addedMsMax} ms added to the first token is ${kept(addedMs, addedMsMax)}, ` +
-    `≤ ${cpuFactorMax}× the pass-through's CPU is ${kept(cpuFactor, cpuFactorMax)}.`
+    `${load}: target of ≤ ${addedMsMax} ms added to the first token ${met(addedMs, addedMsMax)}, ` +
+    `target of ≤ ${cpuFactorMax}× the pass-through's CPU ${met(cpuFactor, cpuFactorMax)}.`
   )
 }
 
-/** A bench that lost a receipt has measured something else. */
+/** Throws if receipts were lost: the figures would be wrong. */
 async function balance(edge: Edge): Promise<string> {
   const { entries, openReservations } = await ledger(edge)
   if (openReservations > 0) throw new Error(`${openReservations} reservations are still open: receipts were lost`)
@@ -102,12 +102,12 @@ function machine(): string {
   return [
     `${cores.length} cores (${cores[0]?.model.trim()}), ${process.platform}, Node ${process.version}, workerd ${version}.`,
     `${pin ? 'Servers on core 0, load and workers on core 1' : 'No process is pinned to a core'}; ${priority()}.`,
-    'Medians of rounds (min–max); p99 over all rounds. Paths alternate within a round; warm-up is left out. Open-loop',
+    'Medians of rounds (min–max); p99 over all rounds. Paths alternate within a round; warm-up is excluded. Open-loop',
     'latency counts from the intended start. CPU includes receipts and heartbeats. One engine thread, 64 tokens out.',
   ].join('\n')
 }
 
-/** What the scheduler does for us against others: field 41 of `stat` is its policy, and 0 is everybody's. */
+/** The scheduling policy: field 41 of `stat`, where 0 is the normal policy. */
 function priority(): string {
   const load = `load average ${loadavg()[0]?.toFixed(1)} before the first request`
   try {
@@ -129,7 +129,7 @@ function hasTaskset(): boolean {
 }
 
 setTimeout(() => {
-  console.error(`the bench is not done within ${secondsMax} s: the machine is too busy for it`)
+  console.error(`the bench did not finish within ${secondsMax} s: the machine is too busy`)
   process.exit(1)
 }, secondsMax * 1_000)
 try {

@@ -1,8 +1,8 @@
 /**
- * A worker whose engine costs nothing: it answers every prompt with the same words, up to twelve of them at once, more
- * one by one at the pace that is published for Small 4 alone on its GPUs. All around the engine is
- * the real worker's: it accepts only signed dispatches, keeps an outbox, posts signed receipts and heartbeats. What a
- * bench measures in front of it is the edge.
+ * A worker whose engine costs nothing: it answers every prompt with the same words. Up to twelve words are sent at
+ * once; longer answers are sent one by one, at the published pace of Small 4 alone on its GPUs. The rest is the real
+ * worker's: it accepts only signed dispatches, keeps an outbox, posts signed receipts and heartbeats. A bench in front
+ * of it measures the edge.
  */
 
 import type { AddressInfo } from 'node:net'
@@ -21,7 +21,7 @@ import { Outbox } from '../../../gpu-worker/outbox.ts'
 import { createWorkerServer } from '../../../gpu-worker/server.ts'
 import { Slots } from '../../../gpu-worker/slots.ts'
 
-/** Dispatches of this tenant come from the load generator; no ledger waits for their receipts. */
+/** Dispatches of this tenant come from the load generator; no ledger expects their receipts. */
 export const directTenant = 'direct'
 
 const words = ['One', ' answer', ' for', ' all', ' that', ' is', ' asked', ',', ' in', ' twelve', ' pieces', '.']
@@ -106,7 +106,7 @@ async function main(edgeUrl: URL, home: string, workerKey: string): Promise<void
   const state = (): Heartbeat => ({
     ...{ workerId, pool: 'latency', url, model: 'tramontane-tiny', engine: 'scripted 1', state: 'ready' },
     ...{ slotsMax, contextTokens: 4_096, vision: false, running: slots.holders(), kvTokens: 0, kvTokensMax: 0 },
-    // Of a worker that runs requests and says that it writes nothing, the fleet thinks that it stands still.
+    // The fleet treats a worker that runs requests but reports no output as stalled.
     ...{ promptTokensTotal: 0, cachedTokensTotal: 0, outputTokensTotal: load.outputTokensTotal },
     ...life.signs(),
   })

@@ -1,4 +1,4 @@
-/** What the bench measures: the edge, a pass-through hosted in the same way, and the worker behind both. */
+/** The servers that the bench measures: the edge, a pass-through hosted in the same way, and the worker behind both. */
 import { mkdirSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -44,7 +44,7 @@ export async function startEdge(build: string, core?: number): Promise<Edge> {
   }
   const hosted = await startHosted({ build, name: 'tramontane', bindings, core })
   await operate(hosted.url, '/admin/tenants', { tenantId, name: 'Bench', creditNano: 1_000_000 * 1e9 })
-  // A limit that is never reached, so that the limiter's work is in the figures.
+  // Limits that are never reached, so that the figures include the limiter's work.
   const order = { name: 'bench', mode: 'test', limits: { requestsPerMinute: 1_000_000 } }
   const { apiKey } = await operate(hosted.url, `/admin/tenants/${tenantId}/keys`, order)
   return { ...hosted, apiKey: String(apiKey) }
@@ -56,7 +56,7 @@ export async function startPassThrough(workerUrl: string, core?: number): Promis
   return startHosted({ build, name: 'pass-through', bindings, core })
 }
 
-/** The tenant object behind the bench's own entry, hosted as the edge is. */
+/** The tenant object behind the bench's own entry module, hosted as the edge is. */
 export async function startTenantObject(build: string): Promise<string> {
   const bindings = {
     KEY_SECRET: 'k'.repeat(32),
@@ -82,7 +82,7 @@ export async function startWorker(
     TRAMONTANE_METRICS_KEY: metricsKey,
   }
   const child = await startChild<{ url: string }>(module, {
-    // The real one reads its environment, and takes no argument that it does not know.
+    // The real worker reads its environment and rejects unknown arguments.
     args: module.endsWith('/main.ts') ? [] : [edgeUrl, home, workerKey],
     env: { ...own, TRAMONTANE_WORKER_PORT: '0', ...env },
     core,
@@ -90,7 +90,7 @@ export async function startWorker(
   return { child, url: child.ready.url, workerKey }
 }
 
-/** Resolves when this worker is the only one that the edge knows; what stopped beating is dropped after seconds. */
+/** Resolves when the edge knows this worker only; a worker without heartbeats is dropped after seconds. */
 export async function onlyWorker(edge: Edge, workerId: string): Promise<void> {
   for (let attempt = 0; attempt < 100; attempt++) {
     const pools = Object.values(await operate(edge.url, '/admin/pools')) as { workers: { workerId: string }[] }[]
@@ -100,7 +100,7 @@ export async function onlyWorker(edge: Edge, workerId: string): Promise<void> {
   throw new Error('a worker that was stopped is still in its pool after 10 s')
 }
 
-/** What the ledger says of everything that went through the edge. */
+/** The ledger's totals for everything that went through the edge. */
 export async function ledger(edge: Edge): Promise<{ openReservations: number; entries: number; outputTokens: number }> {
   const summary = await operate(edge.url, `/admin/tenants/${tenantId}?totals=true`)
   const totals = summary.totals as Record<string, number>

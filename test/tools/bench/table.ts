@@ -1,4 +1,4 @@
-/** The one table that the bench prints, in Markdown. Figures are medians over rounds, spreads are their extremes. */
+/** The Markdown table that the bench prints: medians over rounds, with minimum and maximum in parentheses. */
 import { type Cell, type Cells, firstTokenOf, paths } from './edge.ts'
 import { quantile, type Spread, spread } from './figures.ts'
 import type { TokenCells } from './tokens.ts'
@@ -18,7 +18,7 @@ type Row = [
   ratio: string,
 ]
 
-const head: Row = ['measure', 'load', 'library alone', 'worker', 'pass-through', 'Tramontane', 'Tramontane against it']
+const head: Row = ['measure', 'load', 'bare library', 'worker', 'pass-through', 'Tramontane', 'Tramontane vs. baseline']
 
 export function table(results: Results): string {
   const rows = [
@@ -32,7 +32,7 @@ export function table(results: Results): string {
   return [line(head), rule, ...rows.slice(1).map(line)].join('\n')
 }
 
-/** What the pass-through's figures are compared by: added milliseconds for time, a factor for CPU. */
+/** Milliseconds that the edge adds to the pass-through's first token. */
 export function added(cells: Cells): Spread {
   return spread(
     paired(
@@ -71,8 +71,8 @@ function loadRows(load: string, cells: Cells): Row[] {
   return [
     ['first token p50, ms', load, '', ...p50, `+${show(added(cells), 2)} ms`],
     ['first token p99, ms', load, '', ...p99, `+${(Number(p99[2]) - Number(p99[1])).toFixed(1)} ms`],
-    ['CPU of workerd, ms a request', load, '', ...cpu((cell) => cell.workerdMicro), `×${show(factor(cells), 2)}`],
-    ['CPU of its host, ms a request', load, '', ...cpu((cell) => cell.hostMicro), ''],
+    ['CPU of workerd, ms per request', load, '', ...cpu((cell) => cell.workerdMicro), `×${show(factor(cells), 2)}`],
+    ['CPU of the host, ms per request', load, '', ...cpu((cell) => cell.hostMicro), ''],
   ]
 }
 
@@ -83,10 +83,10 @@ function tokenRow(concurrency: number, { bare, direct, edge }: TokenCells): Row 
   const against = (values: number[]) => spread(values.map((value, index) => value / (bare[index] ?? Number.NaN)))
   const ratio = `×${show(against(edge), 2)}; worker ×${show(against(direct), 2)}`
   const load = concurrency === 1 ? '1 request' : `${concurrency} at once`
-  return ['tokens a second', load, tokens(bare), tokens(direct), '', tokens(edge), ratio]
+  return ['tokens/s', load, tokens(bare), tokens(direct), '', tokens(edge), ratio]
 }
 
-/** Round by round, so that what disturbed a round disturbed both. */
+/** Compares within a round, so that a disturbance affects both values. */
 function paired(
   cells: Cells,
   read: (cell: Cell) => number,

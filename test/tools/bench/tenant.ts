@@ -1,15 +1,15 @@
 /**
- * `npm run bench:tenant`: what one tenant object admits, however much lies behind it, against an object that writes one
- * row a call.
+ * `npm run bench:tenant`: the admissions per second of one tenant object, at several history sizes, compared with an
+ * object that writes one row per call.
  *
  *   node test/tools/bench/tenant.ts [--quick]
  *
- * Throughput is of 64 callers inside workerd, over the time that workerd's clock measured; voids, which free what was
- * admitted, are not timed. That clock counts whole milliseconds, so a caller that is alone is timed in two ways: the mean
- * of many calls in a row, inside workerd; and each call from outside, over one kept connection, for the spread: with it
- * goes the way there and back, which a call that does nothing shows. Objects
- * alternate within a round; a ratio is of neighbours in one round, and medians are over rounds. An object reads a key
- * when it is first used after the object woke: that is timed apart, and every key has been used once before the rest.
+ * Throughput is measured with 64 callers inside workerd, by workerd's clock; voids, which release the admissions, are
+ * not timed. That clock counts whole milliseconds, so a single caller is timed in two ways: the mean of many calls in a
+ * row inside workerd, and each call from outside over one kept connection, for the spread. The outside figure includes
+ * the round trip, which a call that does nothing measures. Objects alternate within a round; ratios compare neighbours
+ * in one round; medians are over rounds. An object reads a key at its first use after waking: that is timed separately,
+ * and every key has been used once before the other measurements.
  */
 import { execFile } from 'node:child_process'
 import { cpus, loadavg } from 'node:os'
@@ -26,10 +26,10 @@ const rounds = quick ? 3 : 7
 const concurrency = 64
 const sharedCalls = concurrency * (quick ? 10 : 30)
 const aloneCalls = quick ? 60 : 150
-/** Of as many calls each; an even number, so that each kind comes first as often. */
+/** Turns per kind, of equally many calls; an even number, so that each kind runs first equally often. */
 const inRowTurns = quick ? 4 : 10
 
-/** What the product promises of admission, against one row's write in the same run. */
+/** The product's targets for admission, relative to one row's write in the same run. */
 const throughputMin = 3
 const aloneMax = 1.3
 
@@ -51,7 +51,7 @@ const tenants: Tenant[] = [
 
 interface Sample {
   perSecond: number
-  /** Mean of one call in a row of calls, nothing else going on. */
+  /** Mean of one call in a row of calls, with no other load. */
   inRowMs: number
   sharedMs: number[]
   aloneMs: number[]
@@ -74,11 +74,11 @@ async function main(): Promise<void> {
   for (const tenant of tenants) {
     const { name, rows, keys } = tenant
     const bytes = await ask<number>('/seed', { name, rows, keys })
-    const first = keys > aloneCalls ? `, a key’s first use takes ${(await useKeys(tenant)).toFixed(2)} ms` : ''
+    const first = keys > aloneCalls ? `, first use of a key: ${(await useKeys(tenant)).toFixed(2)} ms` : ''
     console.log(`${rows} rows, ${keys} keys: ${(bytes / 1e6).toFixed(1)} MB${first}`)
   }
 
-  /** Uses every key once, and some twice. Answers the mean of the first calls, in a row. */
+  /** Uses every key once, some twice. Returns the mean of the first calls, made in a row. */
   async function useKeys({ name, keys }: Tenant): Promise<number> {
     const use = async (count: number, callers: number) => {
       const query = { name, keys, call: 'admit', count, concurrency: callers }
@@ -114,7 +114,7 @@ async function main(): Promise<void> {
     return { perSecond: (sharedCalls / tookMs) * 1_000, inRowMs, sharedMs: latencyMs, aloneMs }
   }
 
-  /** Calls in a row of each kind, in turns so short that what disturbs one disturbs the other. */
+  /** Calls of each kind in a row, in turns so short that a disturbance affects both kinds. */
   async function takeInRow(tenant: Tenant): Promise<Record<'admit' | 'row', number>> {
     const tookMs = { admit: 0, row: 0 }
     for (let turn = 0; turn < inRowTurns; turn++) {
@@ -134,13 +134,13 @@ async function main(): Promise<void> {
   const nothing: Sample[] = []
   for (let round = -1; round < rounds; round++) {
     for (const [tenant, taken] of samples) {
-      // An object that nobody asks for ten seconds is gone from memory: it wakes, reads its keys, and begins a log that
-      // is slower to write until it is as long as it gets. All that untimed; the row's object never sleeps.
+      // After ten seconds without a call an object is evicted. On waking it reads its keys and starts a log that is
+      // slower to write until it has its full length. Do that untimed; the row's object never sleeps.
       await useKeys(tenant)
       const inRow = await takeInRow(tenant)
       const admit = await take('admit', tenant, inRow.admit)
       const row = await take('row', tenant, inRow.row)
-      // The first round warms up.
+      // The first round is a warm-up.
       if (round < 0) continue
       taken.admit.push(admit)
       taken.row.push(row)
@@ -152,15 +152,15 @@ async function main(): Promise<void> {
   }
   console.log(`\n${table(samples)}\n`)
   const way = spread(nothing.map((sample) => quantile(sample.aloneMs, 0.5)))
-  const most = spread(nothing.map((sample) => sample.perSecond))
+  const callsPerSecond = spread(nothing.map((sample) => sample.perSecond))
   const bare = spread(nothing.map((sample) => sample.inRowMs))
   const load = loadavg().map((each) => each.toFixed(1))
   console.log(
-    `A call that does nothing: ${show(most, 0)} a second at ${concurrency}, ${show(bare, 2)} ms alone, ${show(way, 2)} ms from outside. Load average ${load.join(' ')}.`,
+    `A call that does nothing: ${show(callsPerSecond, 0)}/s with ${concurrency} callers, ${show(bare, 2)} ms alone, ${show(way, 2)} ms from outside. Load average ${load.join(' ')}.`,
   )
 }
 
-/** As the product is built, with the bench's entry. */
+/** Builds as the product does, with the bench's entry module. */
 async function build(): Promise<string> {
   const wrangler = join(root, 'node_modules', 'wrangler', 'bin', 'wrangler.js')
   const entry = join(root, 'test', 'tools', 'bench', 'tenant-object', 'index.js')
@@ -181,7 +181,7 @@ function table(samples: Map<Tenant, { admit: Sample[]; row: Sample[] }>): string
     const alone = (sample: Sample) => sample.aloneMs
     const throughput = ratios(admit, row, (sample) => sample.perSecond)
     const latency = ratios(admit, row, (sample) => sample.inRowMs)
-    const kept = throughput.median >= throughputMin && latency.median <= aloneMax
+    const met = throughput.median >= throughputMin && latency.median <= aloneMax
     return [
       ...[`${rows}`, `${keys}`],
       ...[
@@ -194,16 +194,16 @@ function table(samples: Map<Tenant, { admit: Sample[]; row: Sample[] }>): string
       `${p(row, alone, 0.5)} / ${p(row, alone, 0.99)}`,
       ...[admit, row].map((all) => show(spread(all.map((sample) => sample.inRowMs)), 2)),
       `×${show(latency, 2)}`,
-      kept ? 'kept' : 'missed',
+      met ? 'met' : 'missed',
     ]
   })
   const head = [
-    ...['rows', 'keys', 'admissions/s at 64', 'one row/s at 64', 'ratio', 'p50 / p99 at 64, ms'],
+    ...['rows', 'keys', 'admissions/s, 64 callers', 'row writes/s, 64 callers', 'ratio', 'p50 / p99, 64 callers, ms'],
     ...[
       'p50 / p99 from outside, ms',
-      'one row from outside, ms',
-      'alone, ms',
-      'one row alone, ms',
+      'row write from outside, ms',
+      'one caller, ms',
+      'row write, one caller, ms',
       'ratio',
       `≥ ×${throughputMin}, ≤ ×${aloneMax}`,
     ],

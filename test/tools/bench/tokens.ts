@@ -1,7 +1,7 @@
 /**
- * Tokens per second of the embedded engine: through the whole system, at the worker's own port, and the library in a
- * bare loop, alternating over rounds with the same number of requests at once and the same lengths. Every request
- * begins differently, so that no prompt is found in the cache.
+ * Tokens per second of the embedded engine through the whole system, at the worker's own port, and of the library in a
+ * bare loop, alternating over rounds with the same concurrency and lengths. Every request starts differently, so that
+ * the prefix cache has none of the prompts.
  */
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -17,7 +17,7 @@ import { type Edge, startWorker, tenantId } from './servers.ts'
 const modelPath = fileURLToPath(new URL('../../../gpu-worker/model/tiny.gguf', import.meta.url))
 const outputTokens = 64
 const contextTokens = 512
-/** The latency pool's own: see gpu-worker/profile.ts. */
+/** The latency pool's value: see gpu-worker/profile.ts. */
 const batchTokens = 256
 const threads = 1
 const wavesOfOne = 8
@@ -34,7 +34,7 @@ export interface TokenPlaces {
   worker: { url: string; workerKey: string }
 }
 
-/** A real worker with room for `slots` requests, in the edge's latency pool. */
+/** A real worker with `slots` slots, in the edge's latency pool. */
 export async function startEngineWorker(edge: Edge, slots: number, core?: number) {
   return startWorker(
     '../../../gpu-worker/main.ts',
@@ -55,7 +55,7 @@ export async function benchTokens(places: TokenPlaces, concurrency: number, roun
     args: [modelPath, concurrency, contextTokens, batchTokens, threads],
   })
   const cells: TokenCells = { bare: [], direct: [], edge: [] }
-  // Few requests are soon done: more of them, one after the other, make a round that is long enough to time.
+  // Few requests end soon: run several waves to make a round long enough to time.
   const waves = Math.max(1, Math.round(wavesOfOne / concurrency))
   let promptTokens = 64
   let seed = concurrency * 1_000
@@ -81,7 +81,7 @@ export async function benchTokens(places: TokenPlaces, concurrency: number, roun
   return cells
 }
 
-/** What went to the worker past the edge takes its slots until the next heartbeat, and the edge's requests would wait. */
+/** Direct requests to the worker occupy its slots at the edge until the next heartbeat; wait for that. */
 async function forgotten(edge: Edge): Promise<void> {
   for (let attempt = 0; attempt < 50; attempt++) {
     const health = (await (await fetch(new URL('/healthz', edge.url))).json()) as {
@@ -90,7 +90,7 @@ async function forgotten(edge: Edge): Promise<void> {
     if (health.pools.latency.unleased === 0) return
     await delay(100)
   }
-  throw new Error('requests that went past the edge are still told by their worker after 5 s')
+  throw new Error('the worker still reports slots of direct requests after 5 s')
 }
 
 async function runRequests(places: TokenPlaces, path: 'direct' | 'edge', concurrency: number, seed: number) {
@@ -109,7 +109,7 @@ async function runRequests(places: TokenPlaces, path: 'direct' | 'edge', concurr
   return { tokens, ms: answer.wallMs, promptTokens: answer.promptTokens[0] ?? Number.NaN }
 }
 
-/** A story is what the tiny model does not end before its bound. */
+/** Asks for a story: the tiny model does not end one before its bound. */
 function body(seed: number): string {
   return JSON.stringify({
     model: 'tramontane-tiny',

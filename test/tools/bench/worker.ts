@@ -1,13 +1,13 @@
 /**
- * `npm run bench:worker`: what the worker adds to an engine that it speaks to over HTTP, on this machine.
+ * `npm run bench:worker`: the latency, CPU and memory that the worker adds to an engine over HTTP, on this machine.
  *
  *   node test/tools/bench/worker.ts [--seconds 30] [--streams 256] [--rate 50]
  *
- * The engine is a process that follows a script (test/support/engine-process.ts): its words cost nothing and say when
- * they were written, so that a client can tell how long each was on its way. First one stream at a time, to the engine
- * alone and through the worker in turn; then so many streams at once, each at so many tokens a second, for so long, and
- * every word of every answer is looked for. Memory is the worker's, after a collection, from the end of the first tenth
- * on. Everything listens on 127.0.0.1, and every process ends with this one.
+ * The engine is a scripted process (test/support/engine-process.ts): its words cost nothing and carry their time of
+ * writing, so that a client can compute each word's delay. First one stream at a time, alternating between the engine
+ * alone and the worker; then `--streams` streams at once with `--rate` tokens per second each, for `--seconds`. Every
+ * word of every answer is checked. Memory is the worker's after a garbage collection, without the first tenth of the
+ * samples. Everything listens on 127.0.0.1, and every process ends with this one.
  */
 import { once } from 'node:events'
 import { Agent, type IncomingMessage, request } from 'node:http'
@@ -35,7 +35,7 @@ const { values } = parseArgs({
 const [seconds, streams, rate] = [values.seconds, values.streams, values.rate].map(Number) as [number, number, number]
 const singles = 200
 const singleTokens = 64
-/** Ten seconds of words in each answer. */
+/** Each answer has ten seconds of words. */
 const answerTokens = Math.round(rate * 10)
 
 const agent = new Agent({ keepAlive: true, maxSockets: 1_024 })
@@ -50,7 +50,7 @@ interface Answer {
   firstMs: number
   totalMs: number
   words: number
-  /** Each word's way from the engine to here. */
+  /** Delay of each word from the engine to this client. */
   delaysMs: number[]
 }
 
@@ -78,19 +78,19 @@ async function main(): Promise<void> {
   process.exit(0)
 }
 
-/** What the adapter asks of the engine, so that both paths carry the same events. */
+/** The fields that the adapter adds, so that both paths carry the same events. */
 const directBody = JSON.stringify({ ...JSON.parse(content), timings_per_token: true })
 
 async function alone(direct: Shoot, through: Shoot, engine: EngineAt): Promise<void> {
   const atOnce = await inTurn(direct, through, singles)
   const first = ({ firstMs }: Answer) => firstMs
-  console.log(`\nOne stream at a time, ${singles} to each, in turn; medians.`)
+  console.log(`\nOne stream at a time, ${singles} per path, alternating; medians.`)
   console.log(compared('first token', 'ms', atOnce, first))
   console.log(compared(`all ${singleTokens} tokens at once`, 'ms', atOnce, ({ totalMs }) => totalMs))
   await engine.say({ tokenMs: 2 })
   const paced = await inTurn(direct, through, singles / 10)
   const way = ({ delaysMs }: Answer) => quantile(delaysMs.slice(1), 0.5)
-  console.log(compared('a token’s way, one every 2 ms', 'ms', paced, way))
+  console.log(compared('delay of a token, one every 2 ms', 'ms', paced, way))
 }
 
 interface Pairs {
@@ -100,7 +100,7 @@ interface Pairs {
 
 async function inTurn(direct: Shoot, through: Shoot, count: number): Promise<Pairs> {
   const answers: Pairs = { direct: [], through: [] }
-  // The first tenth warms up.
+  // The first tenth is a warm-up.
   for (let round = -count / 10; round < count; round++) {
     const pair = { direct: await direct(), through: await through() }
     if (round < 0) continue
@@ -113,7 +113,7 @@ async function inTurn(direct: Shoot, through: Shoot, count: number): Promise<Pai
 function compared(name: string, unit: string, { direct, through }: Pairs, pick: (answer: Answer) => number): string {
   const [alone, behind] = [direct, through].map((list) => quantile(list.map(pick), 0.5)) as [number, number]
   const added = `+${(behind - alone).toFixed(2)} ${unit}`
-  return `${name}: the engine alone ${alone.toFixed(2)} ${unit}, through the worker ${behind.toFixed(2)} ${unit}: ${added}`
+  return `${name}: engine alone ${alone.toFixed(2)} ${unit}, through the worker ${behind.toFixed(2)} ${unit}: ${added}`
 }
 
 async function together(through: Shoot, worker: Child<{ url: string }>, engine: EngineAt): Promise<void> {
@@ -130,16 +130,16 @@ async function together(through: Shoot, worker: Child<{ url: string }>, engine: 
     5_000,
   )
   const stream = async (index: number) => {
-    // Not all in the same millisecond of a turn.
+    // Spread the starts over one second.
     await new Promise((resolve) => setTimeout(resolve, (index * 1_000) / streams))
     while (performance.now() < until) {
       try {
         const answer = await through()
-        if (answer.words !== answerTokens) throw new Error(`${answer.words} of ${answerTokens} words came`)
+        if (answer.words !== answerTokens) throw new Error(`${answer.words} of ${answerTokens} words arrived`)
         counts.answers += 1
         counts.tokens += answer.words
         rates.push((answer.words - 1) / ((answer.totalMs - answer.firstMs) / 1_000))
-        // One in ten is enough to tell.
+        // One word in ten is enough.
         for (let word = 0; word < answer.delaysMs.length; word += 10) delays.push(answer.delaysMs[word] ?? 0)
       } catch (error) {
         faults.push(error instanceof Error ? error.message : String(error))
@@ -153,43 +153,43 @@ async function together(through: Shoot, worker: Child<{ url: string }>, engine: 
   const last = await memoryOf(worker)
   const { open } = await engine.seen()
   console.log(
-    `\n${streams} streams at once at ${rate} tokens a second each, for ${Math.round(wallMs / 1_000)} s; load average ${load()}.`,
+    `\n${streams} streams at once at ${rate} tokens/s each, for ${Math.round(wallMs / 1_000)} s; load average ${load()}.`,
   )
   console.log(
-    `answers ${counts.answers}, tokens ${counts.tokens}, lost or out of order: ${faults.length} ${faults.slice(0, 3).join('; ')}`,
+    `answers ${counts.answers}, tokens ${counts.tokens}, lost or out-of-order answers: ${faults.length} ${faults.slice(0, 3).join('; ')}`,
   )
   console.log(
-    `tokens a second of one stream: median ${quantile(rates, 0.5).toFixed(1)}, slowest ${Math.min(...minOf(rates)).toFixed(1)}`,
+    `tokens/s per stream: median ${quantile(rates, 0.5).toFixed(1)}, slowest ${Math.min(...minOf(rates)).toFixed(1)}`,
   )
   console.log(
-    `a token's way from the engine to the client: p50 ${quantile(delays, 0.5).toFixed(1)} ms, p99 ${quantile(delays, 0.99).toFixed(1)} ms`,
+    `delay of a token from the engine to the client: p50 ${quantile(delays, 0.5).toFixed(1)} ms, p99 ${quantile(delays, 0.99).toFixed(1)} ms`,
   )
   console.log(
-    `worker CPU: ${(cpu / counts.tokens).toFixed(1)} µs a token, ${((cpu / 1_000 / wallMs) * 100).toFixed(0)} % of a core`,
+    `worker CPU: ${(cpu / counts.tokens).toFixed(1)} µs per token, ${((cpu / 1_000 / wallMs) * 100).toFixed(0)} % of a core`,
   )
   console.log(memoryLine(memory))
   console.log(
-    `after it: slots held ${last.slotsHeld}, answers open at the engine ${open}, receipts ${last.receipts}, heap ${last.heapMiB.toFixed(1)} MiB`,
+    `after the run: slots held ${last.slotsHeld}, open answers at the engine ${open}, receipts ${last.receipts}, heap ${last.heapMiB.toFixed(1)} MiB`,
   )
   if (faults.length > 0 || last.slotsHeld > 0 || open > 0) process.exitCode = 1
 }
 
-/** `Math.min` of a long list is too many arguments. */
+/** `Math.min` cannot take a long list as arguments. */
 function minOf(values: number[]): [number] {
-  return [values.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY)]
+  return [values.reduce((min, value) => Math.min(min, value), Number.POSITIVE_INFINITY)]
 }
 
 function memoryLine(samples: (WorkerMemory & { at: number })[]): string {
   const steady = samples.slice(Math.ceil(samples.length / 10))
   const half = Math.floor(steady.length / 2)
-  if (half === 0) return 'memory: too short to say'
+  if (half === 0) return 'memory: not enough samples'
   const median = (list: typeof steady, pick: (sample: WorkerMemory) => number) => quantile(list.map(pick), 0.5)
-  const told = (name: string, pick: (sample: WorkerMemory) => number) => {
+  const range = (name: string, pick: (sample: WorkerMemory) => number) => {
     const all = steady.map(pick)
     const [first, second] = [median(steady.slice(0, half), pick), median(steady.slice(half), pick)]
-    return `${name} ${Math.min(...all).toFixed(1)}–${Math.max(...all).toFixed(1)} MiB (median of the first half ${first.toFixed(1)}, of the second ${second.toFixed(1)})`
+    return `${name} ${Math.min(...all).toFixed(1)}–${Math.max(...all).toFixed(1)} MiB (median of the first half ${first.toFixed(1)}, of the second half ${second.toFixed(1)})`
   }
-  return `memory over ${steady.length} samples: ${told('heap', ({ heapMiB }) => heapMiB)}, ${told('RSS', ({ rssMiB }) => rssMiB)}`
+  return `memory over ${steady.length} samples: ${range('heap', ({ heapMiB }) => heapMiB)}, ${range('RSS', ({ rssMiB }) => rssMiB)}`
 }
 
 async function memoryOf(worker: Child<unknown>): Promise<WorkerMemory> {
@@ -234,7 +234,7 @@ async function shoot(url: string, body: string, authorization: string | undefine
       if (event === 'data: [DONE]') done = true
       const word = /"content":"w(\d+):([\d.]+) "/.exec(event)
       if (!word) continue
-      if (Number(word[1]) !== answer.words) throw new Error(`word ${word[1]} came in the place of ${answer.words}`)
+      if (Number(word[1]) !== answer.words) throw new Error(`word ${word[1]} arrived instead of ${answer.words}`)
       if (answer.words === 0) answer.firstMs = performance.now() - startedAt
       answer.words += 1
       answer.delaysMs.push(now - Number(word[2]))

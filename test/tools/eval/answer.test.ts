@@ -31,8 +31,11 @@ describe('a streamed answer', () => {
   })
 
   it('[EVL26] a count that the server does not send is unknown', () => {
-    const told = withChunk(nothingYet, Chunk.parse({ choices: [], usage: { prompt_tokens: 3, completion_tokens: 5 } }))
-    expect(told.tokens).toEqual({ prompt: 3, cached: null, output: 5, reasoning: null })
+    const counted = withChunk(
+      nothingYet,
+      Chunk.parse({ choices: [], usage: { prompt_tokens: 3, completion_tokens: 5 } }),
+    )
+    expect(counted.tokens).toEqual({ prompt: 3, cached: null, output: 5, reasoning: null })
     expect(nothingYet.tokens).toBeNull()
     expect([writes(chunk({ role: 'assistant', content: '' })), writes(chunk({ content: 'a' }))]).toEqual([false, true])
   })

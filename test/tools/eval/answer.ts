@@ -1,6 +1,7 @@
 /**
- * A streamed answer, put together chunk by chunk. Servers differ in where thinking appears: `reasoning_content`,
- * `reasoning`, lists of `thinking` and `text` pieces (Mistral), or marks inside the content. All four end up apart here.
+ * A streamed answer, assembled chunk by chunk. Servers put reasoning in different places: `reasoning_content`,
+ * `reasoning`, lists of `thinking` and `text` pieces (Mistral), or marks inside the content. All four are separated
+ * here.
  */
 import { z } from 'zod'
 import type { Answer, Call } from './case.ts'
@@ -49,7 +50,7 @@ interface Tokens {
   prompt: number
   cached: number | null
   output: number
-  /** Null when the server does not tell thinking from text: unknown is not zero. */
+  /** Null if the server does not separate reasoning from text: unknown is not zero. */
   reasoning: number | null
 }
 
@@ -67,7 +68,7 @@ export const nothingYet: Assembly = {
   effortServed: null,
 }
 
-/** True when the chunk carries something that the model wrote. */
+/** True if the chunk contains model output. */
 export function writes({ choices }: Chunk): boolean {
   return choices.some(({ delta }) =>
     [delta?.content, delta?.reasoning_content, delta?.reasoning, delta?.tool_calls].some((part) => part?.length),
@@ -87,7 +88,7 @@ export function withChunk(before: Assembly, chunk: Chunk): Assembly {
   }
 }
 
-/** Thinking that a server left inside the content goes where it belongs. */
+/** Moves reasoning that a server left inside the content to its own field. */
 export function finished(assembly: Assembly): Assembly {
   const marked = /^\s*(?:\[THINK\]([\s\S]*?)\[\/THINK\]|<think>([\s\S]*?)<\/think>)/.exec(assembly.content)
   if (!marked) return assembly
@@ -108,7 +109,7 @@ function split(content: string | z.infer<typeof Piece>[] | null | undefined): { 
   }
 }
 
-/** A call comes whole, or its arguments in pieces under one index. */
+/** A call arrives whole, or its arguments arrive in pieces under one index. */
 function withCall(calls: Call[], delta: z.infer<typeof ToolCall>): Call[] {
   const at = delta.index ?? calls.length
   const known = calls[at] ?? { name: '', arguments: '' }

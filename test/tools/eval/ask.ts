@@ -1,4 +1,4 @@
-/** One case over HTTP, streamed: what was written, what it took, or why the server would not. */
+/** Sends one case over HTTP, streamed. Returns the answer and its usage, or the server's refusal. */
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 import pRetry, { AbortError } from 'p-retry'
 import { z } from 'zod'
@@ -20,19 +20,19 @@ export interface Asking {
 
 export type Asked =
   | { kind: 'answered'; answer: Assembly; firstTokenMs: number | null; tokenMs: number | null }
-  /** The case itself cannot be served, however often it is asked. */
+  /** The case itself cannot be served, regardless of retries. */
   | { kind: 'refused'; code: string }
 
-/** Nothing that is asked of this server will work: the run ends with this sentence. */
+/** The server cannot serve any case: the run ends with this sentence. */
 export class Hopeless extends Error {}
 
 const retries = 8
-/** A server that says nothing for so long says nothing at all. */
+/** A server that is silent for this long is considered dead. */
 const silenceMs = 600_000
-/** Pieces nearer to one another than this came in one packet. */
+/** Pieces that arrive closer together than this came in one packet. */
 const burstMs = 0.3
 
-/** Ends early, with the signal's reason, when `signal` does. */
+/** Rejects early, with the signal's reason, when `signal` aborts. */
 export async function ask(target: Target, one: Case, asking: Asking, signal: AbortSignal): Promise<Asked> {
   const body = JSON.stringify(requestOf(target.model, one, asking))
   return pRetry(() => attempt(target, body, signal), {
@@ -47,7 +47,7 @@ export async function ask(target: Target, one: Case, asking: Asking, signal: Abo
   })
 }
 
-/** The server may take the same request later; `afterMs` is its own word, waited for on top of the growing pause. */
+/** The server may accept the request later. `afterMs` is the server's own value, added to the growing pause. */
 class Later extends Error {
   readonly afterMs: number
 
@@ -92,9 +92,9 @@ async function refusal(response: Response): Promise<Asked> {
   }
 }
 
-/** The stream is read to its end here; an abort of the signal ends the request with it. */
+/** Reads the stream to its end; an abort of the signal ends the request. */
 async function answerOf(response: Response, startedAt: number, signal: AbortSignal): Promise<Asked> {
-  if (!response.body) throw new Later('an answer without a body', 0)
+  if (!response.body) throw new Later('the answer has no body', 0)
   let answer: Assembly = nothingYet
   let [firstAt, lastAt, pieces, arrivals]: [number | null, number, number, number] = [null, startedAt, 0, 0]
   try {
@@ -124,7 +124,7 @@ async function answerOf(response: Response, startedAt: number, signal: AbortSign
     kind: 'answered',
     answer: finished({ ...answer, effortServed: response.headers.get('x-tramontane-effort') ?? answer.effortServed }),
     firstTokenMs: firstAt === null ? null : firstAt - startedAt,
-    // What comes at once, such as a tool call or a short answer in one packet, says nothing about the pace.
+    // An answer in one packet, such as a tool call or a short text, has no measurable pace.
     tokenMs: firstAt === null || arrivals < 3 || steps < 1 ? null : (lastAt - firstAt) / steps,
   }
 }
@@ -150,7 +150,7 @@ const Body = z.object({
     .nullish(),
 })
 
-/** Code and message, flat or nested, else the beginning of whatever was sent. */
+/** Code and message, flat or nested, otherwise the beginning of the body. */
 function faults(text: string): Faults {
   try {
     const { error, ...flat } = Body.parse(JSON.parse(text))

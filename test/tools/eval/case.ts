@@ -1,4 +1,4 @@
-/** One question of an evaluation, and what a right answer to it is. Cases describe; `run.ts` and the sandbox perform. */
+/** One question of an evaluation and the check of its answer. Cases describe; `run.ts` and the sandbox perform. */
 
 export const efforts = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as const
 export type Effort = (typeof efforts)[number]
@@ -11,7 +11,7 @@ export interface Tool {
 
 export interface Call {
   name: string
-  /** JSON text, as the wire carries it. */
+  /** JSON text, as sent over HTTP. */
   arguments: string
 }
 
@@ -34,13 +34,13 @@ export interface Answer {
   finish: string | null
 }
 
-/** `score` is 0 to 1; `right` is the yes or no that the accuracy counts. */
+/** `score` is 0 to 1; `right` is the yes or no that accuracy counts. */
 export interface Verdict {
   right: boolean
   score: number
 }
 
-/** A program that must run before its answer can be judged. */
+/** A program that must run before the answer can be judged. */
 export interface Program {
   language: 'python' | 'javascript'
   code: string
@@ -53,7 +53,7 @@ export type Judgement = Verdict | { program: Program }
 
 export interface Case {
   task: string
-  /** Names the question itself: another text under the same number is another case. */
+  /** Identifies the question by its text: another text under the same number is another case. */
   id: string
   messages: Message[]
   tools?: Tool[]
@@ -73,7 +73,7 @@ export function verdict(right: boolean): Verdict {
   return { right, score: right ? 1 : 0 }
 }
 
-/** FNV-1a over code points, twice from different beginnings: 64 bits are plenty to tell a few thousand questions apart. */
+/** FNV-1a over code points from two start values: 64 bits distinguish a few thousand questions. */
 function fingerprint(text: string): string {
   return [0x811c9dc5, 0x01234567].map((seed) => half(text, seed)).join('')
 }

@@ -1,4 +1,4 @@
-/** What is run for one test of a program, and whether what it printed is right. */
+/** Builds the files and input for one test of a program, and judges its output. */
 import type { Program } from './case.ts'
 
 export interface Harness {
@@ -12,7 +12,7 @@ export function harness(program: Program, test: { input: string }): Harness {
   return { files: { main }, stdin: test.input }
 }
 
-/** What ends a program's own output and begins the function's result. No program that is not asked to writes it. */
+/** Separates a program's own output from the function's result. No other program writes it. */
 const mark = '\u001eresult\u001e'
 
 const PYTHON_BEGIN = `import sys, json, math, re, heapq, bisect, collections, itertools, functools, operator, string
@@ -26,7 +26,7 @@ from typing import *
 sys.setrecursionlimit(100000)
 `
 
-/** Arguments stand one a line, as JSON. A method of Solution, or a plain function. */
+/** One argument per line, as JSON, for a method of Solution or a plain function. */
 function python({ code, functionName }: Program): string {
   return `${PYTHON_BEGIN}
 ${code}
@@ -57,7 +57,7 @@ export function passes(program: Pick<Program, 'functionName'>, stdout: string, w
   return at >= 0 && sameValue(json(stdout.slice(at + mark.length)), json(wanted))
 }
 
-/** Line by line without the space around; numbers may be written otherwise. */
+/** Compares line by line without surrounding space; numbers may be written in another form. */
 function sameLines(said: string, wanted: string): boolean {
   const lines = (text: string) =>
     text
@@ -74,7 +74,7 @@ function sameWords(left: readonly string[], right: readonly string[]): boolean {
   )
 }
 
-/** Only what is written with a point or an exponent is compared as a measure; long integers and 007 are text. */
+/** Only numbers with a point or an exponent are compared by value; long integers and 007 are text. */
 function sameNumber(left: string, right: string): boolean {
   const decimal = /^[+-]?\d*\.?\d+(e[+-]?\d+)?$/i
   if (!decimal.test(left) || !decimal.test(right) || !/[.e]/i.test(left + right)) return false

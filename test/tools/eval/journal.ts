@@ -1,6 +1,6 @@
 /**
- * What was asked and what came of it, one JSON line a finished case. A line is found again by its key, so that a run that
- * was stopped goes on where it was; the last line of a killed run may be half a line, and is then asked again.
+ * The journal of finished cases, one JSON line each. Each line has a key, so that a stopped run continues from there.
+ * The last line of a killed run may be incomplete; its case is then asked again.
  */
 import { z } from 'zod'
 
@@ -16,10 +16,10 @@ export const Entry = z.object({
   settings: Settings,
   right: z.boolean(),
   score: z.number(),
-  /** What the model wrote, cut: for reading why a case is wrong. */
+  /** The model's text, truncated, to see why a case is wrong. */
   said: z.string(),
   finish: z.string().nullable(),
-  /** Why the server did not take the case at all (too long a prompt); it counts as wrong. */
+  /** Why the server refused the case (for example, a prompt that is too long); it counts as wrong. */
   refused: z.string().nullable(),
   effortServed: z.string().nullable(),
   tokens: z.object({ prompt: Count, cached: Count.nullable(), output: Count, reasoning: Count.nullable() }).nullable(),
@@ -34,7 +34,7 @@ export function keyOf({ task, effort, id, model, settings }: Key): string {
   return JSON.stringify([task, effort, id, model, settings.temperature, settings.tokensMax])
 }
 
-/** Of two lines with one key the later stands. `torn` counts lines that are no entry. */
+/** Of two lines with one key the later one counts. `torn` counts lines that are not entries. */
 export function readJournal(text: string): { entries: Map<string, Entry>; torn: number } {
   const entries = new Map<string, Entry>()
   let torn = 0

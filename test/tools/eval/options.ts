@@ -1,4 +1,4 @@
-/** The command line of `npm run eval`, checked before anything is asked. */
+/** The command line of `npm run eval`, checked before any request is sent. */
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { Rates } from '../../../backends/model/money.ts'
@@ -6,27 +6,29 @@ import { type Effort, efforts } from './case.ts'
 import { type Scoring, scorings } from './sets/long.ts'
 import { taskNames } from './tasks/tasks.ts'
 
-export const usage = `npm run eval -- [options]: effort × accuracy × output tokens of any model behind an OpenAI-style API
+export const usage = `npm run eval -- [options]: measures accuracy and output tokens by effort, for any model behind an OpenAI-style API
 
-  --url U           base URL, ending in /v1; without it the product that npm start runs is asked
+  --url U           base URL, ending in /v1 (default: the product that npm start runs)
   --key K           API key (or TRAMONTANE_EVAL_KEY in the environment)
   --model M         model id
   --task a,b        ${taskNames.join(', ')};
-                    "tools" is all that begin with it; all of them unless said or a file is given; "none" for files only
-  --effort a,b      ${efforts.join(', ')}; none,high unless said. "default" sends no effort
-  --count N         cases for each task and effort, 50 unless said; of a file, its first N (all unless said)
-  --seed S          which cases, 1 unless said
-  --concurrency C   requests at once, 4 unless said
-  --temperature T   0 unless said
-  --max-tokens N    output tokens for each answer; the server's own bound unless said
-  --aime FILE       JSONL of problem or question, and an integer answer
-  --livecode FILE   JSONL of question_content, starter_code, public_test_cases, private_test_cases, metadata;
-                    the programs that the model writes are RUN here, in a child with limits
-  --long FILE       JSONL of context, question or input, and answers; --long-score ${scorings.join('|')} (or a field: scoring)
-  --malformed stop|skip   what to do about a line that cannot be read, stop unless said
-  --price I,C,O     dollars per million input, cached and output tokens, for the cost
-  --out FOLDER      journal, table and plot; eval/ in the state folder unless said
-  --fresh           forget the journal instead of going on from it`
+                    "tools" selects all tasks that start with it; "none" selects no task
+                    (default: all, or none if a file is given)
+  --effort a,b      ${efforts.join(', ')}; "default" sends no effort (default: none,high)
+  --count N         cases per task and effort (default: 50); of a file, its first N (default: all)
+  --seed S          selects the cases (default: 1)
+  --concurrency C   concurrent requests (default: 4)
+  --temperature T   sampling temperature (default: 0)
+  --max-tokens N    output tokens per answer (default: the server's limit)
+  --aime FILE       JSONL with problem or question, and an integer answer
+  --livecode FILE   JSONL with question_content, starter_code, public_test_cases, private_test_cases, metadata;
+                    the programs that the model writes are RUN on this machine, in a child process with limits
+  --long FILE       JSONL with context, question or input, and answers
+  --long-score S    ${scorings.join(', ')} (default: the field "scoring" of each line, otherwise contains)
+  --malformed M     stop or skip: what to do with an unreadable line (default: stop)
+  --price I,C,O     dollars per million input, cached and output tokens, to compute the cost
+  --out FOLDER      folder for journal, table and plot (default: eval/ in the state folder)
+  --fresh           discard the journal instead of continuing it`
 
 const words = ['default', ...efforts] as const
 
@@ -80,7 +82,7 @@ export interface EvalOptions {
   help: boolean
 }
 
-/** Throws one sentence that names the option. */
+/** Throws an error of one sentence that names the option. */
 export function optionsOf(args: readonly string[]): EvalOptions {
   const text = { type: 'string' } as const
   const flags = { fresh: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
@@ -89,7 +91,7 @@ export function optionsOf(args: readonly string[]): EvalOptions {
   const checked = Options.safeParse(parseArgs({ args: [...args], options }).values)
   if (!checked.success) {
     const issue = checked.error.issues[0]
-    throw new Error(`--${String(issue?.path[0] ?? '')}: ${issue?.message ?? 'not as expected'}`)
+    throw new Error(`--${String(issue?.path[0] ?? '')}: ${issue?.message ?? 'invalid value'}`)
   }
   const { task, effort, price, aime, livecode, long, out, ...rest } = checked.data
   const files = { aime, livecode, long }
@@ -117,14 +119,15 @@ export function optionsOf(args: readonly string[]): EvalOptions {
 function tasksBy(name: string): string[] {
   if (name === 'none') return []
   const found = taskNames.filter((task) => task === name || task.startsWith(`${name}-`))
-  if (found.length === 0) throw new Error(`--task: there is no ${name}; there are ${taskNames.join(', ')}`)
+  if (found.length === 0) throw new Error(`--task: there is no ${name}. Use one of ${taskNames.join(', ')}`)
   return found
 }
 
-/** A dollar per million tokens is a thousand nano-dollars a token. */
+/** One dollar per million tokens is a thousand nano-dollars per token. */
 function ratesOf(price: readonly string[]): Rates {
   const [inputNano, cachedNano, outputNano] = price.map((dollars) => Math.round(Number(dollars) * 1_000))
   const checked = Rates.safeParse({ inputNano, cachedNano, outputNano })
-  if (!checked.success) throw new Error('--price: three amounts of dollars per million tokens: input, cached, output')
+  if (!checked.success)
+    throw new Error('--price: must be three amounts in dollars per million tokens: input,cached,output')
   return checked.data
 }

@@ -1,6 +1,6 @@
 /**
- * Asks what the journal has not, a bounded number at once. A finished case is a line of the journal before anything else
- * is done with it, so that whatever ends the run loses only what was under way.
+ * Asks the cases that the journal does not have, with bounded concurrency. A finished case is written to the journal
+ * first, so that an interrupted run loses only the requests in flight.
  */
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ import { passesAll } from './sandbox.ts'
 import { type Progress, progress } from './terminal.ts'
 
 const saidMax = 2_000
-/** A server that has failed so many cases in a row, each with all its retries, is gone. */
+/** After this many consecutive failed cases, each with all its retries, the server counts as unavailable. */
 const failuresMax = 4
 
 export interface Job {
@@ -29,7 +29,7 @@ export interface Outcome {
 
 type Keyed = Job & { key: string }
 
-/** An abort of `interrupted` ends the requests under way; what is finished by then is in the outcome. */
+/** An abort of `interrupted` ends the requests in flight; the outcome contains the finished cases. */
 export async function perform(
   jobs: readonly Job[],
   options: EvalOptions,
@@ -48,12 +48,12 @@ export async function perform(
   const entries = new Map(keyed.flatMap(({ key }) => pair(key, known.get(key))))
   const waiting = keyed.filter(({ key }) => !entries.has(key))
   const bar = progress(keyed.length, process.stderr, () => performance.now())
-  if (entries.size > 0) bar.say(`${entries.size} of ${keyed.length} are in ${path} already`)
+  if (entries.size > 0) bar.say(`${entries.size} of ${keyed.length} cases are already in ${path}`)
   const run = new Run({ place, settings, path, entries, bar, interrupted })
   run.show()
   await inTurn(waiting, options.concurrency, run.signal, (job) => run.perform(job))
   bar.end()
-  // In the order in which they were asked for, not in that in which they came back.
+  // In the order of the jobs, not of completion.
   return { entries: keyed.flatMap(({ key }) => entries.get(key) ?? []), failed: run.failed, stopped: run.stopped }
 }
 
@@ -68,11 +68,11 @@ interface World {
 
 class Run {
   failed = 0
-  /** Either reason to stop. */
+  /** Aborted by an interrupt or by a hopeless server. */
   readonly signal: AbortSignal
   private failedInARow = 0
   private readonly hopeless = new AbortController()
-  private readonly told = new Set<string>()
+  private readonly reportedEfforts = new Set<string>()
   private readonly world: World
 
   constructor(world: World) {
@@ -92,7 +92,7 @@ class Run {
       appendFileSync(this.world.path, `${JSON.stringify(entry)}\n`)
       this.world.entries.set(key, entry)
       this.failedInARow = 0
-      this.tellEffort(effort, entry.effortServed)
+      this.reportEffort(effort, entry.effortServed)
     } catch (error) {
       if (this.signal.aborted) return
       this.fail(`${one.task} ${one.id} at ${effort}`, error)
@@ -107,12 +107,13 @@ class Run {
   private fail(what: string, error: unknown): void {
     const why = error instanceof Error ? error.message : String(error)
     if (error instanceof Hopeless) {
-      this.giveUp(`the server will not serve this: ${why}`)
+      this.giveUp(`the server cannot serve this evaluation: ${why}`)
       return
     }
     this.failed++
     this.world.bar.say(`failed: ${what}: ${why}`)
-    if (++this.failedInARow >= failuresMax) this.giveUp('too many failures in a row: another run goes on from here')
+    if (++this.failedInARow >= failuresMax)
+      this.giveUp('too many consecutive failures. Run the same command again to continue.')
   }
 
   private giveUp(why: string): void {
@@ -120,14 +121,14 @@ class Run {
     this.hopeless.abort()
   }
 
-  private tellEffort(asked: string, served: string | null): void {
-    if (served === null || asked === 'default' || served === asked || this.told.has(asked)) return
-    this.told.add(asked)
+  private reportEffort(asked: string, served: string | null): void {
+    if (served === null || asked === 'default' || served === asked || this.reportedEfforts.has(asked)) return
+    this.reportedEfforts.add(asked)
     this.world.bar.say(`effort ${asked} is served as ${served}`)
   }
 }
 
-/** A question that a file has twice is one case. */
+/** A question that occurs twice in a file is one case. */
 function keyedBy(jobs: readonly Job[], key: (job: Job) => string): Keyed[] {
   return [...new Map(jobs.map((job) => [key(job), { ...job, key: key(job) }])).values()]
 }
@@ -136,14 +137,14 @@ function pair(key: string, entry: Entry | undefined): [string, Entry][] {
   return entry ? [[key, entry]] : []
 }
 
-/** A torn last line is cut off, so that the next entry begins a line. */
+/** Removes an incomplete last line, so that the next entry starts a new line. */
 function openJournal(path: string): Map<string, Entry> {
   if (!existsSync(path)) return new Map()
   const text = readFileSync(path, 'utf8')
   const whole = text.slice(0, text.lastIndexOf('\n') + 1)
   if (whole.length < text.length) truncateSync(path, Buffer.byteLength(whole))
   const { entries, torn } = readJournal(whole)
-  if (torn > 0) console.error(`${path}: ${torn} lines are no entries and are passed over`)
+  if (torn > 0) console.error(`${path}: skipped ${torn} lines that are not journal entries`)
   return entries
 }
 
@@ -180,7 +181,7 @@ async function entryOf(place: Place, one: Case, asking: Asking, signal: AbortSig
   return { ...common, right, score, said, finish, refused: null, effortServed, tokens, firstTokenMs, tokenMs }
 }
 
-/** Programs run one after the other, so that none takes the time of another's test. */
+/** Programs run one after another, so that they do not take CPU time from each other's tests. */
 let sandboxFree: Promise<unknown> = Promise.resolve()
 
 async function judged(judgement: Judgement, signal: AbortSignal): Promise<Verdict> {

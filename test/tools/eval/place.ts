@@ -1,4 +1,4 @@
-/** Which server is asked, under which key and at which prices. */
+/** The server under evaluation, with its key and prices. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
@@ -12,15 +12,16 @@ export interface Place extends Target {
 
 const Demo = z.object({ baseUrl: z.url(), model: z.string(), apiKey: z.string(), operatorKey: z.string() })
 
-/** What was named, else the product that runs on this machine. */
+/** The server that the options name, otherwise the product that runs on this machine. */
 export async function placeOf(options: EvalOptions, home: string): Promise<Place> {
   if (options.url) {
-    if (!options.model) throw new Error('--model: which model is asked at that --url?')
+    if (!options.model) throw new Error('--model: required with --url')
     const key = options.key ?? process.env.TRAMONTANE_EVAL_KEY
     return { url: options.url, key, model: options.model, rates: options.rates }
   }
   const path = join(home, 'demo.json')
-  if (!existsSync(path)) throw new Error(`nothing runs here (no ${path}): npm start, or give --url, --key and --model`)
+  if (!existsSync(path))
+    throw new Error(`the product is not running (no ${path}). Run npm start, or set --url, --key and --model`)
   const demo = Demo.parse(JSON.parse(readFileSync(path, 'utf8')))
   const model = options.model ?? demo.model
   const rates = options.rates ?? (await ownRates(demo, model).catch(() => null))
@@ -29,7 +30,7 @@ export async function placeOf(options: EvalOptions, home: string): Promise<Place
 
 const Cards = z.object({ data: z.array(z.object({ model: z.string(), effectiveAt: z.int(), ...Rates.shape })) })
 
-/** The demo tenant's prices in force; unknown when they cannot be read, which the table shows as no cost. */
+/** The demo tenant's current prices; null if they cannot be read, and the table then shows no cost. */
 async function ownRates(demo: z.infer<typeof Demo>, model: string): Promise<Rates | null> {
   const url = new URL('/admin/tenants/demo/rate-cards', demo.baseUrl)
   const response = await fetch(url, { headers: { authorization: `Bearer ${demo.operatorKey}` } })
@@ -39,7 +40,7 @@ async function ownRates(demo: z.infer<typeof Demo>, model: string): Promise<Rate
   return inForce.toSorted((a, b) => a.effectiveAt - b.effectiveAt).at(-1) ?? null
 }
 
-/** One question before many: an address without a server or a wrong key is said at once. Not every server has the page. */
+/** Sends one request first, to report a wrong URL or key at once. Not every server has this route. */
 export async function check({ url, key }: Place): Promise<void> {
   const response = await fetch(`${url}/models`, { headers: key ? { authorization: `Bearer ${key}` } : {} }).catch(
     (error: Error) => {
@@ -49,5 +50,5 @@ export async function check({ url, key }: Place): Promise<void> {
     },
   )
   await response.body?.cancel()
-  if (response.status === 401 || response.status === 403) throw new Error(`${url} does not take this key`)
+  if (response.status === 401 || response.status === 403) throw new Error(`--key: ${url} rejects this key`)
 }

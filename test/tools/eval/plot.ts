@@ -1,6 +1,7 @@
 /**
- * Accuracy over mean output tokens, one line a task, from its cheapest effort to its dearest: what effort buys. Drawn by
- * hand as SVG that follows the reader's light or dark. Tokens are on a logarithmic axis, since effort multiplies them.
+ * Accuracy over mean output tokens, one line per task, from its cheapest to its most expensive effort. The SVG is
+ * written by hand and follows the reader's light or dark mode. The token axis is logarithmic, since effort multiplies
+ * tokens.
  */
 import type { Row } from './summary.ts'
 import { percent } from './table.ts'
@@ -15,7 +16,7 @@ const bottom = 60
 const height = top + plotHeight + bottom
 const labelHeight = 17
 
-/** Told apart by most eyes, on white and on near-black; beyond ten lines the dash pattern changes. */
+/** Colours that most people can distinguish, on white and on near-black; after ten lines the dash pattern changes. */
 const light = [
   '#2563c9',
   '#c2500a',
@@ -69,17 +70,17 @@ export function plot(rows: readonly Row[], title: string): string {
     style(),
     `<rect class="paper" width="${width}" height="${height}" rx="8"/>`,
     `<text class="ink" x="${left}" y="28" font-size="16" font-weight="600">${escaped(title)}</text>`,
-    `<text class="soft" x="${left}" y="47" font-size="12">accuracy over mean output tokens; a line is a task, from its lowest effort (hollow) to its highest; bars are 95 % intervals</text>`,
+    `<text class="soft" x="${left}" y="47" font-size="12">accuracy over mean output tokens; one line per task, from its lowest effort (hollow) to its highest; bars are 95 % intervals</text>`,
     ...[0, 0.25, 0.5, 0.75, 1].map((share) => accuracyTick(share, y(share))),
     ...ticks.map((tokens) => tokenTick(tokens, x(tokens))),
-    `<text class="soft" x="${left + plotWidth / 2}" y="${height - 14}" text-anchor="middle">mean output tokens an answer (logarithmic)</text>`,
+    `<text class="soft" x="${left + plotWidth / 2}" y="${height - 14}" text-anchor="middle">mean output tokens per answer (logarithmic)</text>`,
     ...lines.map((line, index) => drawn(line, index, x, y, labels[index] ?? 0)),
     '</svg>',
     '',
   ].join('\n')
 }
 
-/** A task's points by what they cost; a task none of whose answers was counted has no place here. */
+/** A task's points by their mean tokens. A task without any token count is left out. */
 function linesOf(rows: readonly Row[]): Line[] {
   const groups = Map.groupBy(
     rows.filter(({ output }) => output !== null && output.mean > 0),
@@ -97,7 +98,7 @@ function linesOf(rows: readonly Row[]): Line[] {
   }))
 }
 
-/** Ends on round numbers a little outside of what is drawn; ticks at 1, 2 and 5 of each power of ten. */
+/** Ends on round numbers just outside the drawn range; ticks at 1, 2 and 5 of each power of ten. */
 export function tokenAxis(tokens: readonly number[]): { from: number; to: number; ticks: number[] } {
   const [least, most] = tokens.length === 0 ? [1, 100] : [Math.min(...tokens), Math.max(...tokens)]
   const round = Array.from({ length: 24 }, (_, index) => [1, 2, 5].map((step) => step * 10 ** (index - 1))).flat()
@@ -107,8 +108,8 @@ export function tokenAxis(tokens: readonly number[]): { from: number; to: number
 }
 
 /**
- * Labels keep their order and a distance from one another, as near to their lines as that allows. Of lines that end at one
- * height the one whose end is nearest comes first, so that the leads to the others pass below it.
+ * Labels keep their order and a minimum distance, as near to their lines as possible. Of lines that end at one height,
+ * the one whose end is nearest comes first, so that the leads of the others pass below it.
  */
 export function placed(wanted: readonly { at: number; from: number }[]): number[] {
   const order = wanted.map((each, index) => ({ ...each, index })).toSorted((a, b) => a.at - b.at || b.from - a.from)

@@ -1,4 +1,4 @@
-/** What a refusal means for the run: ask again later, this case never, a fault of this request, or nothing here will work. */
+/** Classifies a refusal: retry later, skip this case, fault of this request, or hopeless for the whole run. */
 
 export interface Faults {
   code: string
@@ -11,7 +11,7 @@ export type Standing =
   | { kind: 'fault'; why: string }
   | { kind: 'hopeless'; why: string }
 
-/** The longest that a server may send this client away for. */
+/** Longest Retry-After that is honoured. */
 const retryAfterMaxMs = 120_000
 
 export function standingOf(status: number, { code, message }: Faults, shouldRetry: string | null): Standing {
@@ -23,14 +23,14 @@ export function standingOf(status: number, { code, message }: Faults, shouldRetr
   return { kind: [401, 402, 403, 404].includes(status) ? 'hopeless' : 'fault', why }
 }
 
-/** Engines that have no code for it say it in words. */
+/** Some engines report this without a code, in words only. */
 function isTooLong(status: number, message: string): boolean {
   return (
     status === 400 && /context (length|window|size)|maximum context|too many tokens|prompt is too long/i.test(message)
   )
 }
 
-/** Seconds or a date; 0 when the server says nothing. */
+/** Reads seconds or a date; 0 if the header is missing or invalid. */
 export function retryAfterMs(header: string | null, now: number): number {
   if (header === null) return 0
   const seconds = Number(header)

@@ -1,9 +1,9 @@
 /**
- * `npm run eval`: effort × accuracy × output tokens of any model behind an OpenAI-style API. `--help` tells the options.
+ * `npm run eval`: effort × accuracy × output tokens of a model behind an OpenAI-style API. `--help` lists the options.
  *
- * Every finished case is a line in the journal, written before the next is counted; a second run asks only what is not
- * there. Ctrl-C ends what is under way, keeps what is finished and prints the table of it. Ends with 0 when everything
- * was asked, 130 after Ctrl-C, 1 when cases failed or the server will not serve this at all.
+ * Every finished case is written to the journal before it is counted; a second run asks only the missing cases. Ctrl-C
+ * ends the requests in flight, keeps the finished cases and prints their table. Exit codes: 0 when all cases were
+ * asked, 130 after Ctrl-C, 1 when cases failed or the server cannot serve this evaluation.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -22,8 +22,8 @@ import { summary } from './summary.ts'
 import { markdown, plain, tableOf } from './table.ts'
 import { builtIn } from './tasks/tasks.ts'
 
-const countUnlessSaid = 50
-/** npm passes a terminal's Ctrl-C on to what the terminal has told already. */
+const countDefault = 50
+/** npm forwards a Ctrl-C that the terminal has already sent to this process; two within this time count as one. */
 const oneCtrlCMs = 1_000
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
@@ -36,7 +36,7 @@ async function main(): Promise<number> {
     return 0
   }
   const cases = casesOf(options)
-  if (cases.length === 0) throw new Error('there is nothing to ask: --task or a file')
+  if (cases.length === 0) throw new Error('there are no cases to ask. Set --task, --aime, --livecode or --long')
   const place = await placeOf(options, home)
   await check(place)
   if (options.files.livecode) console.error(confined(confinement('python')))
@@ -46,19 +46,19 @@ async function main(): Promise<number> {
   return outcome.stopped === 'interrupted' ? 130 : outcome.failed > 0 || outcome.stopped === 'hopeless' ? 1 : 0
 }
 
-/** Said before the first program runs; without an interpreter the run ends here. */
+/** Printed before the first program runs; without an interpreter the run ends here. */
 function confined({ network, processes, otherUser }: Confinement): string {
-  const held = [
-    ...(otherUser ? ['as another user'] : ['as you, so that they can read what you can']),
+  const isolation = [
+    ...(otherUser ? ['as another user'] : ['as your user, so they can read your files']),
     network ? 'WITH network' : 'without network',
-    processes ? 'apart from other processes' : 'among other processes',
+    processes ? 'isolated from other processes' : 'NOT isolated from other processes',
   ].join(', ')
-  return `programs run with limits on time, memory, files and output; ${held}`
+  return `programs run with limits on time, memory, files and output; ${isolation}`
 }
 
 function casesOf(options: EvalOptions): Case[] {
   const { aime: problems, livecode: programs, long: texts } = options.files
-  const own = options.tasks.flatMap((task) => builtIn(task, options.count ?? countUnlessSaid, options.seed))
+  const own = options.tasks.flatMap((task) => builtIn(task, options.count ?? countDefault, options.seed))
   const read = (path: string | undefined, reader: (text: string) => Reading<Case>) =>
     path === undefined ? [] : fromFile(path, reader, options)
   return [
@@ -73,21 +73,18 @@ function fromFile(path: string, reader: (text: string) => Reading<Case>, options
   const { items, faults } = reader(readFileSync(path, 'utf8'))
   for (const { line, why } of faults) {
     const message = `${path}, line ${line}: ${why}`
-    if (options.malformed === 'stop') throw new Error(`${message} (--malformed skip goes on without such lines)`)
-    console.error(`left out: ${message}`)
+    if (options.malformed === 'stop') throw new Error(`${message} (use --malformed skip to ignore such lines)`)
+    console.error(`skipped: ${message}`)
   }
   return items.slice(0, options.count)
 }
 
-/** Efforts side by side for each case, so that a run that is stopped can still be compared. */
+/** Groups the efforts of each case, so that an interrupted run can still be compared. */
 function jobsOf(cases: readonly Case[], { efforts }: EvalOptions): Job[] {
   return cases.flatMap((one) => efforts.map((effort) => ({ one, effort })))
 }
 
-/**
- * Until the table is printed. A second Ctrl-C ends everything; but npm passes the first one on, so that two at once are
- * one.
- */
+/** Active until the table is printed. A second Ctrl-C ends the process; npm's copy of the first does not count. */
 function onInterrupt(): AbortSignal {
   const stop = new AbortController()
   let at: number | undefined
@@ -110,12 +107,12 @@ function report({ entries, failed, stopped }: Outcome, place: Place, out: string
     : null
   const notes = [
     `${entries.length} cases of ${place.model}`,
-    ...(sum === null ? [] : [`$${(sum / 1e9).toPrecision(3)} in all`]),
-    ...(failed > 0 ? [`${failed} failed and are not counted`] : []),
-    ...(stopped === 'done' ? [] : ['not finished: the same command goes on from here']),
+    ...(sum === null ? [] : [`$${(sum / 1e9).toPrecision(3)} in total`]),
+    ...(failed > 0 ? [`${failed} failed (not counted)`] : []),
+    ...(stopped === 'done' ? [] : ['not finished: run the same command again to continue']),
   ].join('; ')
   writeFileSync(join(out, 'table.md'), `${markdown(table)}\n\n${notes}\n`)
-  writeFileSync(join(out, 'plot.svg'), plot(rows, `${place.model}: what effort buys`))
+  writeFileSync(join(out, 'plot.svg'), plot(rows, `${place.model}: accuracy by effort`))
   console.log(`\n${plain(table)}\n\n${notes}\n${join(out, 'table.md')}, plot.svg, journal.jsonl`)
 }
 

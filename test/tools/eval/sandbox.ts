@@ -1,11 +1,11 @@
 /**
- * Runs a program that a model wrote. It is nobody's program, so it gets: a folder of its own that is removed afterwards,
- * no environment, bounds on wall clock, CPU time, memory, processes, files and output, and no network where the system
- * allows that. Whatever it started ends with it.
+ * Runs a program that a model wrote. It is untrusted, so it gets its own folder, removed afterwards; no environment;
+ * limits on wall clock, CPU time, memory, processes, files and output; and no network if the system allows that. All
+ * processes that it started end with it.
  *
- * What holds depends on the system, so `jails` go from strict to weak, the first that works is used, and `confinement`
- * says what it gives. On Linux: namespaces for processes and network (for root also another user), and prlimit. Elsewhere:
- * what ulimit knows. None of this is a virtual machine: the program can read what its user can read.
+ * The protection depends on the system: `jails` go from strict to weak, the first that works is used, and `confinement`
+ * reports its properties. On Linux: namespaces for processes and network (as root also another user), and prlimit.
+ * Elsewhere: ulimit. None of this is a virtual machine: the program can read the files that its user can read.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { chownSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -46,7 +46,7 @@ export interface Confinement {
   interpreter: string
 }
 
-/** All tests in turn, up to the first that fails. */
+/** Runs all tests in turn, up to the first failure. */
 export async function passesAll(program: Program, signal?: AbortSignal, bounds: Limits = limits): Promise<boolean> {
   for (const test of program.tests) {
     const { files, stdin } = harness(program, test)
@@ -56,7 +56,7 @@ export async function passesAll(program: Program, signal?: AbortSignal, bounds: 
   return true
 }
 
-/** `files['main']` is run; the folder with all of them is its working directory. An abort ends it as a time-out does. */
+/** Runs `files['main']` in a folder that contains all files. An abort ends it as a time-out does. */
 export async function run(
   language: Language,
   files: Readonly<Record<string, string>>,
@@ -70,14 +70,14 @@ export async function run(
     for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
     if (jail.confinement.otherUser) {
       for (const path of [folder, ...Object.keys(files).map((name) => join(folder, name))])
-        chownSync(path, nobody, nobody)
+        chownSync(path, unprivilegedId, unprivilegedId)
     }
     const [command = '', ...args] = jail.wrap(bounds, interpreterArgs(jail, language, bounds))
     const child = spawn(command, args, {
       cwd: folder,
       env: { PATH: '/usr/bin:/bin', HOME: folder, TMPDIR: folder, LANG: 'C.UTF-8' },
       stdio: 'pipe',
-      // A group of its own, so that one signal reaches all of it.
+      // Its own process group, so that one signal reaches all its processes.
       detached: true,
     })
     return await outcome(child, stdin, bounds, signal)
@@ -86,12 +86,12 @@ export async function run(
   }
 }
 
-/** What this system gives, for a line before the first program runs. Throws one sentence when it has no interpreter. */
+/** The protection on this system, to report before the first program runs. Throws if there is no interpreter. */
 export function confinement(language: Language): Confinement {
   return jailFor(language).confinement
 }
 
-const nobody = 65_534
+const unprivilegedId = 65_534
 const utf8 = 'utf8'
 
 function outcome(child: ChildProcess, stdin: string, bounds: Limits, signal?: AbortSignal): Promise<Ran> {
@@ -114,7 +114,7 @@ function outcome(child: ChildProcess, stdin: string, bounds: Limits, signal?: Ab
     }
     child.stdout?.on('data', listen(said.out))
     child.stderr?.on('data', listen(said.err))
-    // A program need not read what it is given.
+    // A program need not read its input.
     child.stdin?.on('error', () => {})
     child.stdin?.end(stdin)
     child.once('error', reject)
@@ -142,7 +142,7 @@ function killGroup(child: ChildProcess): void {
   try {
     process.kill(-child.pid, 'SIGKILL')
   } catch {
-    // The group is gone already.
+    // The group has already ended.
   }
 }
 
@@ -157,7 +157,10 @@ function jailFor(language: Language): Jail {
   const known = jailsFound.get(language)
   if (known) return known
   const found = jails(language).find(works(language))
-  if (!found) throw new Error(`nothing here runs ${language}: install it, or leave out --livecode`)
+  if (!found)
+    throw new Error(
+      `--livecode: this machine has no working ${language} interpreter. Install one, or remove --livecode`,
+    )
   jailsFound.set(language, found)
   return found
 }
@@ -168,17 +171,23 @@ const works = (language: Language) => (jail: Jail) => {
   return probe.status === 0
 }
 
-/** From strict to weak. A shell stands first in the process namespace: what it runs can neither end it nor outlive it. */
+/** From strict to weak. A shell is process 1 of the process namespace: the program can neither end nor outlive it. */
 function jails(language: Language): Jail[] {
   const root = process.getuid?.() === 0
   const init = ['sh', '-c', '"$@"; exit $?', 'sh']
   const namespaces = ['unshare', '--net', '--pid', '--fork', '--kill-child', '--mount-proc']
-  const nobodys = ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', '--no-new-privs']
+  const unprivileged = [
+    'setpriv',
+    `--reuid=${unprivilegedId}`,
+    `--regid=${unprivilegedId}`,
+    '--clear-groups',
+    '--no-new-privs',
+  ]
   const full = { network: false, processes: true }
   return [
     ...(root
       ? interpreters(language).map((interpreter) =>
-          jail({ ...full, otherUser: true, interpreter }, [...namespaces, ...init, ...nobodys], prlimit),
+          jail({ ...full, otherUser: true, interpreter }, [...namespaces, ...init, ...unprivileged], prlimit),
         )
       : []),
     ...interpreters(language).map((interpreter) =>
@@ -201,7 +210,7 @@ function jails(language: Language): Jail[] {
   }
 }
 
-/** V8 reserves address space that it never uses, so its memory is bounded by what it writes to, not by what it names. */
+/** V8 reserves address space that it never uses, so its written memory is bounded instead of its address space. */
 function prlimit(bounds: Limits, language: Language): string[] {
   const memory = language === 'python' ? '--as' : '--data'
   return [
@@ -233,7 +242,7 @@ function interpreterArgs(
   return [interpreter, `--max-old-space-size=${heapMb}`, ...(probe ? ['-e', ''] : ['main'])]
 }
 
-/** The system's own first: a version manager's stand-in may need the home and the environment that it will not get. */
+/** The system's own interpreter first: a version manager's shim may need the home and environment that are missing. */
 function interpreters(language: Language): string[] {
   const names = language === 'python' ? ['python3', 'python'] : ['node']
   const own = language === 'javascript' ? [process.execPath] : []

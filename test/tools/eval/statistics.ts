@@ -1,10 +1,10 @@
-/** What a handful of yes and no, and a handful of counts, let one say. */
+/** Statistics for small samples of yes or no, and of counts. */
 
 export function mean(values: readonly number[]): number | null {
   return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
-/** Linear between the two nearest ranks. */
+/** Linear interpolation between the two nearest ranks. */
 export function quantile(values: readonly number[], q: number): number | null {
   const sorted = values.toSorted((a, b) => a - b)
   const at = (sorted.length - 1) * q
@@ -12,7 +12,7 @@ export function quantile(values: readonly number[], q: number): number | null {
   return low === undefined || high === undefined ? null : low + (high - low) * (at - Math.floor(at))
 }
 
-/** Wilson's interval at 95 %: unlike the usual one it stays within 0 and 1, and says something at 50 right of 50. */
+/** Wilson's interval at 95 %: unlike the normal one it stays within 0 and 1, and is informative at 50 right of 50. */
 export function wilson(right: number, asked: number): { low: number; high: number } {
   if (asked === 0) return { low: 0, high: 1 }
   const z = 1.959964
@@ -23,7 +23,7 @@ export function wilson(right: number, asked: number): { low: number; high: numbe
   return { low: Math.max(0, middle - half), high: Math.min(1, middle + half) }
 }
 
-/** How much two answers' words overlap, 0 to 1: the harmonic mean of precision and recall over counted words. */
+/** Overlap of two answers' words, 0 to 1: the harmonic mean of precision and recall over counted words. */
 export function f1(said: readonly string[], wanted: readonly string[]): number {
   const left = [...wanted]
   const common = said.filter((word) => {

@@ -1,4 +1,4 @@
-/** Entries to rows: one for each task and effort, in the order in which they were asked for. */
+/** Aggregates entries to rows: one per task and effort, in the order of the jobs. */
 import { costNano, type Rates } from '../../../backends/model/money.ts'
 import type { Entry } from './journal.ts'
 import { mean, quantile, wilson } from './statistics.ts'
@@ -11,7 +11,7 @@ export interface Row {
   accuracy: number
   low: number
   high: number
-  /** The mean score, where it says more than right and wrong. */
+  /** The mean score, if it says more than right and wrong. */
   score: number | null
   refused: number
   output: { mean: number; p50: number; p95: number } | null
@@ -19,7 +19,7 @@ export interface Row {
   visible: number | null
   firstTokenMs: number | null
   tokenMs: number | null
-  /** Of all its cases, in nano-dollars; null where a count or the rates are unknown. */
+  /** Cost of all its cases, in nano-dollars; null if a count or the rates are unknown. */
   costNano: number | null
 }
 
@@ -64,7 +64,7 @@ function spread(values: readonly number[]): Row['output'] {
   return average === null || p50 === null || p95 === null ? null : { mean: average, p50, p95 }
 }
 
-/** What the server does not call cached is charged as fresh, as the server would. A refused case costs nothing. */
+/** Input that the server does not report as cached is charged in full. A refused case costs nothing. */
 function costOf(entries: readonly Entry[], rates: Rates): number | null {
   if (entries.some((entry) => entry.tokens === null && entry.refused === null)) return null
   return entries

@@ -1,4 +1,4 @@
-/** The rows as a table, for a terminal and as Markdown. What is not known is a dash, never a zero. */
+/** The rows as a table, for a terminal and as Markdown. An unknown value is a dash, never a zero. */
 import type { Row } from './summary.ts'
 
 export interface Titled {
@@ -15,7 +15,7 @@ const always = () => true
 const COLUMNS: readonly Column[] = [
   { head: 'task', cell: (row) => row.task, shown: always },
   { head: 'effort', cell: (row) => row.effort, shown: always },
-  { head: 'right', cell: (row) => `${row.right} / ${row.asked}`, shown: always },
+  { head: 'correct', cell: (row) => `${row.right} / ${row.asked}`, shown: always },
   { head: 'accuracy', cell: (row) => percent(row.accuracy), shown: always },
   { head: '95 % interval', cell: (row) => `${percent(row.low)} – ${percent(row.high)}`, shown: always },
   { head: 'mean score', cell: (row) => number(row.score, 2), shown: (rows) => rows.some((row) => row.score !== null) },
@@ -26,7 +26,7 @@ const COLUMNS: readonly Column[] = [
   { head: 'reasoning', cell: (row) => number(row.reasoning, 1), shown: always },
   { head: 'visible', cell: (row) => number(row.visible, 1), shown: always },
   { head: 'first token, ms', cell: (row) => number(row.firstTokenMs, 0), shown: always },
-  { head: 'ms a token', cell: (row) => number(row.tokenMs, 1), shown: always },
+  { head: 'ms per token', cell: (row) => number(row.tokenMs, 1), shown: always },
   { head: 'cost, $', cell: (row) => dollars(row.costNano), shown: (rows) => rows.some((row) => row.costNano !== null) },
 ]
 
@@ -58,7 +58,7 @@ function widthsOf({ head, rows }: Titled): number[] {
   return head.map((title, at) => Math.max(title.length, ...rows.map((row) => row[at]?.length ?? 0)))
 }
 
-/** Words stand to the left, numbers to the right. */
+/** Text is aligned left, numbers right. */
 function pad(cell: string, width: number, at: number): string {
   return at < 2 ? cell.padEnd(width) : cell.padStart(width)
 }

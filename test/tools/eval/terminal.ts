@@ -1,8 +1,8 @@
-/** How far the run is: a bar that moves on a terminal, a line for every tenth elsewhere. Both go to stderr. */
+/** Progress of the run: a moving bar on a terminal, a line for every tenth elsewhere. Both go to stderr. */
 
 export interface Progress {
   step(done: number, right: number, failed: number): void
-  /** A line of its own, above the bar. */
+  /** Prints a line above the bar. */
   say(text: string): void
   end(): void
 }
@@ -43,7 +43,7 @@ interface State {
 
 const barWidthMax = 30
 
-/** With `columns` 0 there is no bar, only words. The rest of the time is a guess from what is done. */
+/** With `columns` 0 there is no bar, only text. The remaining time is estimated from the finished cases. */
 export function lineOf({ done, total, right, failed, seconds }: State, columns: number): string {
   const left = done === 0 ? null : Math.round((seconds / done) * (total - done))
   const words = [
@@ -52,10 +52,10 @@ export function lineOf({ done, total, right, failed, seconds }: State, columns: 
     ...(failed > 0 ? [`${failed} failed`] : []),
     ...(left !== null && done < total ? [`${clock(left)} left`] : []),
   ].join(', ')
-  const room = Math.min(barWidthMax, columns - words.length - 4)
-  if (room < 5) return words
-  const full = Math.round((done / total) * room)
-  return `${'█'.repeat(full)}${'░'.repeat(room - full)}  ${words}`
+  const barWidth = Math.min(barWidthMax, columns - words.length - 4)
+  if (barWidth < 5) return words
+  const full = Math.round((done / total) * barWidth)
+  return `${'█'.repeat(full)}${'░'.repeat(barWidth - full)}  ${words}`
 }
 
 function clock(seconds: number): string {

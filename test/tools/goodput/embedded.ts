@@ -1,6 +1,6 @@
 /**
- * Real replicas: embedded engines, each in its own process on one thread, with the tiny model. A request's prompt has
- * exactly so many tokens, and its answer is written to exactly its length: nothing that could end it may be sampled.
+ * Real replicas: embedded engines with the tiny model, each in its own process on one thread. Prompt and answer have
+ * exactly the requested lengths: tokens that would end the answer cannot be sampled.
  */
 import { fileURLToPath } from 'node:url'
 import { readChat } from '../../../backends/model/chat.ts'
@@ -12,7 +12,7 @@ import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
 import { seeded } from '../bench/figures.ts'
 import type { Profile, Replica, Site, Work } from './replica.ts'
 
-/** Longest prompt and answer together. */
+/** Longest sum of prompt and answer. */
 export const contextTokens = 2_048
 
 const modelPath = fileURLToPath(new URL('../../../gpu-worker/model/tiny.gguf', import.meta.url))
@@ -20,12 +20,12 @@ const modelPath = fileURLToPath(new URL('../../../gpu-worker/model/tiny.gguf', i
 export interface EngineHost {
   profile: Profile
   engine: Engine
-  /** A prompt of these ids, and the rules of its answer. */
+  /** A prompt of these token ids, and the rules of its answer. */
   prepared: (ids: Uint32Array) => Prepared
   pid: number | undefined
 }
 
-/** Whoever opens it closes its engine. */
+/** The caller must close the engine. */
 export async function openHost(profile: Profile): Promise<EngineHost> {
   let pid: number | undefined
   const fork = (log: (line: string) => void) => {
@@ -61,13 +61,13 @@ export async function openHost(profile: Profile): Promise<EngineHost> {
   return { profile, engine, prepared, pid }
 }
 
-/** The ids that these beginnings stand for: the same beginning is the same ids. */
+/** Token ids for these prefixes: equal prefixes get equal ids. */
 function idsOf(prefix: readonly PrefixHash[]): Uint32Array {
   const ids = new Uint32Array(prefix.at(-1)?.tokens ?? 0)
   let at = 0
   for (const { hash, tokens } of prefix) {
     const random = seeded(hash)
-    // Words of the vocabulary, no control tokens.
+    // Words of the vocabulary, without control tokens.
     for (; at < tokens; at++) ids[at] = 300 + Math.floor(random() * 500)
   }
   return ids
@@ -79,16 +79,16 @@ interface Open {
   stop: AbortController
 }
 
-/** What one router sees of an engine that is shared by several, one after the other. */
+/** One router's view of an engine; several routers use the engine one after another. */
 export class EmbeddedReplica implements Replica {
   readonly profile: Profile
   readonly cacheTokensMax: number
   readonly running = new Map<string, Open>()
   readonly #host: EngineHost
   readonly #clock: Site['clock']
-  /** Nobody finds another's prompts in the cache. */
+  /** Separates the prefix cache of each router and tenant. */
   readonly #owner: string
-  /** Those whose prompts it likely still has, oldest first. */
+  /** Prefixes that the engine likely still holds, oldest first. */
   readonly #kept: Work[] = []
   readonly #cachedOf = new Map<string, number>()
   readonly #ended = { promptTokens: 0, cachedTokens: 0, outputTokens: 0 }
@@ -154,12 +154,12 @@ export class EmbeddedReplica implements Replica {
     return lost.map(({ work }) => work)
   }
 
-  /** When nothing runs. */
+  /** Resolves when nothing runs. */
   async idle(): Promise<void> {
     if (this.running.size > 0) await new Promise<void>((resolve) => (this.#idle = resolve))
   }
 
-  /** A failure of the engine is nobody's to handle here: it ends the process. */
+  /** A failure of the engine is not handled: it ends the process. */
   async #follow(work: Work, run: Run): Promise<void> {
     for await (const event of run.events) {
       if (event.kind === 'started') work.onFirst(this.#clock.now)
@@ -173,7 +173,7 @@ export class EmbeddedReplica implements Replica {
     if (this.running.size === 0) this.#idle?.()
     if (this.#dead) return
     if (promptTokens !== work.promptTokens || outputTokens !== work.outputTokens)
-      throw new Error(`${work.id}: ${promptTokens} and ${outputTokens} tokens, not as they were asked for`)
+      throw new Error(`${work.id}: ${promptTokens} and ${outputTokens} tokens, not the requested lengths`)
     work.onEnd(this.#clock.now)
   }
 

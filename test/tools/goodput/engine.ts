@@ -1,20 +1,22 @@
 /**
- * An engine that serves Small 4, as time and room: one replica on two H200, weights in FP8, at the granularity of its
- * steps. Where each number is from:
+ * A model of an engine that serves Small 4: time and KV cache of one replica on two H200, weights in FP8, step by step.
+ * Sources of the numbers:
  *
- * - A step reads the weights that its tokens activate. 128 experts of which a token takes 4: b tokens touch a share of
- *   1 − (1 − 4/128)^b. Routed experts are 116 of 119 GB (MODEL.md §1, by arithmetic from the layer sizes), halved by two
+ * - A step reads the weights that its tokens activate. Each token uses 4 of 128 experts, so b tokens touch a share of
+ *   1 − (1 − 4/128)^b. Routed experts are 116 of 119 GB (MODEL.md §1, computed from the layer sizes), halved by two
  *   GPUs of 4.8 TB/s, of which 70 % are reached.
- * - Besides, each token's cache is read: 22.5 KiB a token, whole on each GPU, since MLA latents are not split (§1).
- * - A fixed part, so that a lone request gets 159 tokens a second: the hosted model's published speed at `none` (§6).
- * - Prompts are read at 35,000 tokens a second at most, the published rate of a mixture of the same size (gpt-oss-120B:
- *   117 B, 5.1 B active) on two H100, "long prompt", in the GPUStack performance lab; attention adds to it with the
- *   position, as much again at 20,000 tokens (by arithmetic from the head sizes).
- * - The cache has room for 2.7 million tokens: 141 GB × 0.9 less 60 GB of weights and 5 of the rest (§1).
+ * - A step also reads each token's cache: 22.5 KiB per token, in full on each GPU, since MLA latents are not split
+ *   (§1).
+ * - A fixed part, so that a single request gets 159 tokens/s: the hosted model's published speed at `none` (§6).
+ * - Prompts are read at 35,000 tokens/s at most, the published rate of a mixture of the same size (gpt-oss-120B: 117 B,
+ *   5.1 B active) on two H100, "long prompt", in the GPUStack performance lab. Attention adds to it with the position,
+ *   as much again at 20,000 tokens (computed from the head sizes).
+ * - The cache holds 2.7 million tokens: 141 GB × 0.9 minus 60 GB of weights and 5 GB for the rest (§1).
  *
- * A step takes a token of each answer that is being written, and prompts in order up to its budget (chunked prefill).
- * A request is let in while its prompt has room; when the cache is full, the one that came last gives its room back and is
- * read again later, with what it had written (vLLM's recomputation). Prefixes that are held are not read again; the ones used longest ago leave first. No speculation.
+ * A step takes one token of each running answer, and prompts in order up to its budget (chunked prefill). A request is
+ * admitted while its prompt fits. When the cache is full, the latest request is preempted and later read again with its
+ * output so far (vLLM's recomputation). Cached prefixes are not read again and are evicted least recently used first.
+ * No speculative decoding.
  */
 import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
 import type { Profile, Replica, Work } from './replica.ts'
@@ -34,7 +36,7 @@ const weightsMs = (tokens: number): number =>
   (otherBytes + routedBytes * (1 - (1 - 4 / 128) ** tokens)) / gpus / bytesPerMs
 const fixedMs = loneMs - weightsMs(1)
 
-/** @param promptWork prompt tokens of the step, each weighed by what attention adds at its position */
+/** @param promptWork prompt tokens of the step, each weighted by the attention at its position */
 export function stepMs(writing: number, promptTokens: number, promptWork: number, cacheTokens: number): number {
   const read = weightsMs(writing + promptTokens) + (cacheTokens * kvBytes) / bytesPerMs
   return fixedMs + Math.max(read, (writing + promptWork) * promptMs)
@@ -42,16 +44,16 @@ export function stepMs(writing: number, promptTokens: number, promptWork: number
 
 interface Running {
   work: Work
-  /** Tokens to be read before it writes on, and those of them that are in the cache. */
+  /** Tokens to read before it generates, and how many of them have been read. */
   readTokens: number
   done: number
-  /** Written before it was sent back. */
+  /** Tokens generated before it was preempted. */
   written: number
-  /** The step at whose end its first token of this stay came; undefined while it is read. */
+  /** The step that produced the first token since its admission; undefined while the prompt is read. */
   since: number | undefined
 }
 
-/** Room that new prompts leave to those that write. */
+/** The share of the cache that new prompts leave to running answers. */
 const spareShare = 0.02
 
 export class EngineModel implements Replica {
@@ -68,7 +70,7 @@ export class EngineModel implements Replica {
   #stepping = false
   #dead = false
   #writing = 0
-  /** In the caches of those that run. */
+  /** Tokens in the caches of running requests. */
   cacheTokens = 0
   readonly running = new Map<string, Running>()
   promptTokensTotal = 0
@@ -117,8 +119,8 @@ export class EngineModel implements Replica {
     for (let next = this.#waiting[0]; next; next = this.#waiting[0]) {
       const { work, written } = next
       const readTokens = work.promptTokens + written
-      const room = this.running.size === 0 || this.cacheTokens + readTokens <= kvTokensMax * (1 - spareShare)
-      if (this.running.size >= this.profile.slots || !room) return
+      const fits = this.running.size === 0 || this.cacheTokens + readTokens <= kvTokensMax * (1 - spareShare)
+      if (this.running.size >= this.profile.slots || !fits) return
       this.#waiting.shift()
       const cached = Math.min(this.holds(work.prefix), work.promptTokens - 1)
       for (const beginning of work.prefix) this.#touch(beginning)
@@ -127,7 +129,7 @@ export class EngineModel implements Replica {
       if (written === 0) this.#cachedOf.set(work.id, cached)
       this.promptTokensTotal += work.promptTokens
       this.cachedTokensTotal += cached
-      // The whole prompt's room is taken at once.
+      // The cache for the whole prompt is reserved at once.
       this.cacheTokens += readTokens
       this.#reading.push(running)
     }
@@ -188,7 +190,7 @@ export class EngineModel implements Replica {
     for (const { work } of ended) work.onEnd(now)
   }
 
-  /** Called at the end of a step, before the step's number goes on. */
+  /** Preempts the latest request. Called at the end of a step, before the step number increases. */
   #sendBack(): void {
     const last = [...this.running.values()].at(-1)
     if (!last) return
@@ -220,7 +222,7 @@ export class EngineModel implements Replica {
     this.#held.set(hash, tokens)
   }
 
-  /** Counted by what each beginning adds; a little too much where beginnings share theirs. */
+  /** Counts the tokens that each prefix adds; slightly too many where prefixes share a beginning. */
   #keep({ hash, tokens }: PrefixHash): void {
     this.#heldTokens += tokens - (this.#held.get(hash) ?? 0)
     this.#held.delete(hash)

@@ -1,8 +1,8 @@
-/** How much of this machine others used, where Linux tells: a comparison on real time is worth what the machine was free. */
+/** How much of this machine other processes used (Linux only): real-time comparisons need a free machine. */
 import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 
-/** Clock ticks, as Linux counts them: a hundredth of a second. */
+/** Clock ticks as Linux counts them: hundredths of a second. */
 interface Ticks {
   busy: number
   own: number
@@ -13,13 +13,13 @@ export class Neighbours {
   readonly #pids: readonly number[]
   #before: Ticks | undefined
 
-  /** @param pids of this program, besides this process */
+  /** @param pids other processes of this program */
   constructor(pids: readonly number[]) {
     this.#pids = [process.pid, ...pids]
     this.#before = this.#read()
   }
 
-  /** The share of all cores that others used since the last time; undefined where it is not told. */
+  /** The share of all cores that others used since the last call; undefined if the system does not report it. */
   share(): number | undefined {
     const before = this.#before
     const after = this.#read()
@@ -35,7 +35,7 @@ export class Neighbours {
       readFileSync('/proc/stat', 'utf8').split('\n')[0]?.trim().split(/\s+/).slice(1).map(Number) ?? []
     const busy = user + nice + system + irq + softirq + steal
     const own = this.#pids.reduce((sum, pid) => {
-      // What follows the name, which may have spaces: user and system time are the twelfth and thirteenth.
+      // The fields after the name, which may contain spaces: user and system time are the twelfth and thirteenth.
       const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ').map(Number) ?? []
       return sum + (fields[11] ?? 0) + (fields[12] ?? 0)
     }, 0)

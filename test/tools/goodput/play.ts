@@ -1,4 +1,4 @@
-/** One trace under one policy, and what came of it. */
+/** Plays one trace under one policy and computes its figures. */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 import { homeOf, targets } from '../../../src/fleet/placement/latency-targets.ts'
 import { Timeline } from '../../sim/timeline.ts'
@@ -8,19 +8,19 @@ import type { Policy, Run } from './policies.ts'
 import { type Asked, countedFromMs, isAbuser, type Trace, traceMs } from './traces.ts'
 
 export interface Figures {
-  /** Requests a second that met both targets. */
+  /** Requests per second that met both targets. */
   goodput: number
   asked: number
-  /** By home: the share that met both targets, and quantiles over those that were answered. */
+  /** By preferred pool: the share that met both targets, and quantiles over the answered requests. */
   share: Record<PoolName, number>
   firstTokenMs: Record<PoolName, [number, number]>
   tokenMs: Record<PoolName, [number, number]>
   refused: number
-  /** Requests of which nothing ever came. */
+  /** Requests that received nothing. */
   open: number
-  /** Jain's index over tenants of the share of what each asked that met its targets; the abuser left out. */
+  /** Jain's index over tenants of each tenant's share of requests that met its targets, without the abuser. */
   jain: number
-  /** The same share for all tenants but the abuser together. */
+  /** The same share for all tenants except the abuser together. */
   neighbours: number
 }
 
@@ -34,7 +34,7 @@ export function play(trace: Trace, policy: Policy, asked: readonly Asked[]): Fig
   const runs = asked.map(openRun)
   for (const run of runs) timeline.after(run.asked.at, 'arrival', () => router.arrive(run))
   if (trace.lostAt !== undefined) timeline.after(trace.lostAt, 'loss', () => router.kill(0))
-  // Heartbeats never end: a run does when nothing is open.
+  // Heartbeats never end, so stop when no request is open.
   for (let next = timeline.take(); next && next.time < traceMs + drainMs; next = timeline.take()) {
     next.run()
     if (next.time > traceMs && next.what === 'beat' && runs.every((run) => run.fate !== 'open')) break
@@ -57,7 +57,7 @@ function tokenMsOf(firstAt: number, endAt: number, { outputTokens }: Asked): num
   return outputTokens <= 1 ? 0 : (endAt - firstAt) / (outputTokens - 1)
 }
 
-/** @param countedMs in which they came */
+/** @param countedMs the period in which the requests arrived */
 export function figuresOf(runs: Run[], countedMs: number): Figures {
   const good = runs.filter(isGood)
   const of = (home: PoolName) => runs.filter((run) => homeOf(run.asked.effort) === home)

@@ -1,7 +1,7 @@
 /**
- * Who decides where a request goes. Ours is the production code, fed as the fleet's object is: asks, heartbeats once a
- * second, receipts. The others are the routers that a fleet would otherwise have, over one pool of equal workers: a queue
- * in front of all (first in, first out), or a choice at arrival with the engine's own queue behind it.
+ * The routers that the comparison plays. Ours is the production code, fed as the fleet's object is: requests,
+ * heartbeats once a second, receipts. The others are the usual alternatives over one pool of equal workers: a FIFO
+ * queue in front of all, or a choice at arrival with each engine's own queue behind it.
  */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 import type { Heartbeat } from '../../../backends/wire/heartbeat.ts'
@@ -20,7 +20,7 @@ import {
 import type { Profile, Replica, Site } from './replica.ts'
 import type { Asked, Trace } from './traces.ts'
 
-/** The pools' own, and for one mixed pool: both of them, the published default, and one between. */
+/** The profiles of the two pools; for one mixed pool both of them, vLLM's published default, and one in between. */
 const profiles = {
   latency: { name: 'latency', slots: 256, stepTokens: 2_048 },
   throughput: { name: 'throughput', slots: 512, stepTokens: 8_192 },
@@ -40,7 +40,7 @@ export interface Run {
 
 interface Router {
   arrive(run: Run): void
-  /** One worker, by its place, dies. */
+  /** Kills the worker with this index. */
   kill(index: number): void
 }
 
@@ -51,18 +51,18 @@ export interface Policy {
   build: (site: Site, homes: Homes, learnt?: Learnt) => Router
 }
 
-/** What a fleet that has served before knows of its workers and answers. Routers of mixed pools learn nothing. */
+/** What a fleet has learnt about its workers and answers. Routers of mixed pools learn nothing. */
 export type Learnt = Pick<FleetState, 'lengths' | 'speeds'>
 
-/** How many workers are at home in each pool. */
+/** How many workers each pool has. */
 type Homes = Pick<Trace, 'latencyWorkers' | 'throughputWorkers'>
 
 type Choose = (engines: Replica[], run: Run, turn: number) => Replica | undefined
 
-const leastLoaded: Choose = (engines) => engines.reduce((least, each) => (each.load < least.load ? each : least))
+const leastLoaded: Choose = (engines) => engines.reduce((min, each) => (each.load < min.load ? each : min))
 
 const choices: Record<string, Choose> = {
-  // With a free slot only: the rest waits in front.
+  // Only workers with a free slot; other requests wait in front.
   'mixed fifo': (engines) => {
     const free = engines.filter((engine) => engine.load < engine.profile.slots)
     return free.length > 0 ? leastLoaded(free, {} as Run, 0) : undefined
@@ -80,7 +80,7 @@ const choices: Record<string, Choose> = {
   },
 }
 
-/** Ours with its two pools, and every other router with each of the profiles. */
+/** Our router with its two pools, and every other router with each of the profiles. */
 export function policiesOver(profiles: Record<PoolName, Profile> & Record<string, Profile>): Policy[] {
   const ours = (name: string, spill: boolean): Policy => {
     const build = (site: Site, homes: Homes, learnt?: Learnt) => new Fleet(site, homes, profiles, spill, learnt)
@@ -116,7 +116,7 @@ function submit(engine: Replica, run: Run, ended: (now: number) => void): void {
   })
 }
 
-/** Those that had no byte yet may go elsewhere; the others are lost with their worker. */
+/** Requests without a byte yet may go to another worker; the others are lost with their worker. */
 function orphans(engine: Replica, runs: Map<string, Run>): Run[] {
   return engine.kill().flatMap(({ id }) => {
     const run = runs.get(id)
@@ -212,7 +212,7 @@ export class Fleet implements Router {
         model: 'm',
         effort: asked.effort,
         promptTokens: asked.promptTokens,
-        // Nobody tells how long an answer will be.
+        // The answer's length is unknown in advance.
         outputTokensMax: 32_768,
         prefix: asked.prefix.filter((_, at) => at === 0 || at === asked.prefix.length - 1 || at % 2 === 1),
         effortUnderLoad: null,
@@ -223,13 +223,13 @@ export class Fleet implements Router {
         again: exclude.length > 0,
       },
       this.#clock.now,
-      (told) => this.#told([told]),
+      (notification) => this.#notify([notification]),
     )
     if (outcome) this.#decided(run, outcome)
   }
 
-  #told(told: Notification[]): void {
-    for (const { requestId, outcome } of told) {
+  #notify(notifications: Notification[]): void {
+    for (const { requestId, outcome } of notifications) {
       const run = this.#runs.get(requestId)
       if (run) this.#decided(run, outcome)
     }
@@ -256,12 +256,12 @@ export class Fleet implements Router {
         firstTokenMs: (run.firstAt ?? now) - startedAt,
         ms: now - startedAt,
       }
-      this.#told(requestEnded(this.pool, end, now))
+      this.#notify(requestEnded(this.pool, end, now))
     })
   }
 
   #failed(run: Run, workerId: string): void {
-    this.#told(workerFailed(this.pool, workerId, run.asked.id, this.#clock.now))
+    this.#notify(workerFailed(this.pool, workerId, run.asked.id, this.#clock.now))
     if (run.attempts < 2) this.#ask(run, [workerId])
     else run.fate = 'lost'
   }
@@ -289,10 +289,10 @@ export class Fleet implements Router {
       sentAt: now,
       ...{ instance: workerId, startedAt: 0, replaces: null, lastEnd: null },
     }
-    this.#told(heartbeat(this.pool, beat, 1, now))
-    // An engine that lives is reached.
+    this.#notify(heartbeat(this.pool, beat, 1, now))
+    // A live engine is always reachable.
     const probe = { workerId, instance: workerId, fault: undefined }
-    if (probeDue(this.pool, workerId, now)) this.#told(probed(this.pool, probe, now))
+    if (probeDue(this.pool, workerId, now)) this.#notify(probed(this.pool, probe, now))
     const phase = now === 0 ? (this.#engines.size * 137) % beatEveryMs : 0
     this.#clock.after(beatEveryMs + phase, 'beat', () => this.#beat(workerId, home))
   }

@@ -1,4 +1,4 @@
-/** The rounds of `npm run goodput -- --real` and what is printed of them. */
+/** The rounds of `npm run goodput -- --real` and their printed results. */
 import { targets } from '../../../src/fleet/placement/latency-targets.ts'
 import { spread } from '../bench/figures.ts'
 import { machine, Neighbours } from './neighbours.ts'
@@ -20,11 +20,11 @@ import {
 import { meanOf, print, rowOf, two } from './table.ts'
 import { type Trace, traces } from './traces.ts'
 
-/** Of what two engines serve, as they were measured. */
+/** Share of the measured capacity of two engines. */
 const load = 0.7
 
 interface Length {
-  /** Real seconds: before anything counts, and in which what comes is counted. */
+  /** Real seconds: before counting starts, and of arrivals that are counted. */
   fill: number
   counted: number
 }
@@ -35,8 +35,8 @@ const whole: Length = { fill: 1.5, counted: 5 }
 export async function runReal(name: string, seeds: number): Promise<void> {
   const wanted = traces.filter((trace) => trace.name.startsWith('mixed ') && trace.name.includes(name))
   if (wanted.length === 0)
-    throw new Error(`--trace ${name}: the real engines play mixed 10/90, mixed 50/50 and mixed 90/10`)
-  if (!Number.isSafeInteger(seeds) || seeds < 1) throw new Error('--seeds is a whole number from 1')
+    throw new Error(`--trace: there is no real-engine trace ${name}. Use mixed 10/90, mixed 50/50 or mixed 90/10`)
+  if (!Number.isSafeInteger(seeds) || seeds < 1) throw new Error('--seeds: must be a whole number of at least 1')
   const engines = new Engines()
   await engines.open(Object.values(realProfiles))
   try {
@@ -44,17 +44,17 @@ export async function runReal(name: string, seeds: number): Promise<void> {
     const ratios: number[] = []
     for (const trace of wanted) {
       const measured = await measure(engines)
-      tell(trace, measured)
+      printMeasured(trace, measured)
       ratios.push(...(await playTrace(engines, measured, trace, seeds)))
     }
     const { min, median } = spread(ratios)
-    console.log(`goodput over the best mixed pool, on real engines: worst ×${two(min)}, median ×${two(median)}`)
+    console.log(`goodput on real engines, relative to the best mixed pool: worst ×${two(min)}, median ×${two(median)}`)
   } finally {
     await engines.close()
   }
 }
 
-function tell(trace: Trace, measured: Measured): void {
+function printMeasured(trace: Trace, measured: Measured): void {
   const { loneTokenMs, tokenMs, promptTokensPerMs } = measured
   const times = timesOf(measured)
   const real = (ms: number) => (ms / times).toFixed(ms / times < 10 ? 1 : 0)
@@ -62,10 +62,10 @@ function tell(trace: Trace, measured: Measured): void {
   const { latency, throughput } = targets
   const batches = tokenMs.map(({ batch, ms }) => `${batch}: ${two(ms)}`).join(', ')
   console.log(`${trace.name}
-  a lone request: ${two(loneTokenMs)} ms a token; prompts: ${two(promptTokensPerMs)} tokens a millisecond
-  both with so many each, ms a token: ${batches}
-  the fleet’s clock goes ${two(times)} times as fast as the wall’s; targets in real time, for none and high: first token
-  ${real(latency.firstTokenMs)} and ${real(throughput.firstTokenMs)} ms; a token ${real(latency.tokenMs)} and ${real(throughput.tokenMs)} ms, ${parts(latency.tokenMs)} and ${parts(throughput.tokenMs)} of a lone request’s`)
+  single request: ${two(loneTokenMs)} ms per token; prompts: ${two(promptTokensPerMs)} tokens/ms
+  both engines with a batch of this size, ms per token: ${batches}
+  the fleet’s clock runs ${two(times)} times as fast as real time; targets in real time, none and high: first token
+  ${real(latency.firstTokenMs)} and ${real(throughput.firstTokenMs)} ms; per token ${real(latency.tokenMs)} and ${real(throughput.tokenMs)} ms, ${parts(latency.tokenMs)} and ${parts(throughput.tokenMs)} of a single request’s`)
 }
 
 interface Played {
@@ -74,7 +74,7 @@ interface Played {
   figures: Figures[]
 }
 
-/** @returns ours over the best mixed pool, by seed */
+/** @returns our goodput divided by the best mixed pool's, by seed */
 async function playTrace(engines: Engines, measured: Measured, trace: Trace, seeds: number): Promise<number[]> {
   const times = timesOf(measured)
   const perSecond = load * roomFor(trace, measured)
@@ -108,8 +108,8 @@ async function playTrace(engines: Engines, measured: Measured, trace: Trace, see
 
 function show(perSecond: number, played: Played[], others: number | undefined): number[] {
   const asked = meanOf(played.flatMap(({ figures }) => figures.map((each) => each.asked / whole.counted)))
-  const used = others === undefined ? '' : `; others used ${(100 * others).toFixed(0)} % of the machine meanwhile`
-  console.log(`  ${two(asked)} requests a second asked, ${two(perSecond)} planned${used}`)
+  const used = others === undefined ? '' : `; other processes used ${(100 * others).toFixed(0)} % of the machine`
+  console.log(`  ${two(asked)} requests/s sent, ${two(perSecond)} planned${used}`)
   print(played.map(({ policy, figures }) => rowOf(policy.name, policy.profile?.name ?? '', figures)))
   const [ours] = played
   const ratios = (ours?.figures ?? []).map(
@@ -117,6 +117,6 @@ function show(perSecond: number, played: Played[], others: number | undefined): 
       goodput /
       Math.max(...played.filter(({ policy }) => policy.mixedPool).map(({ figures }) => figures[index]?.goodput ?? 0)),
   )
-  console.log(`  ours over the best mixed pool: ${ratios.map((ratio) => `×${two(ratio)}`).join(' ')}\n`)
+  console.log(`  ours / best mixed pool: ${ratios.map((ratio) => `×${two(ratio)}`).join(' ')}\n`)
   return ratios
 }

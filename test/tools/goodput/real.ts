@@ -1,14 +1,14 @@
 /**
- * `npm run goodput -- --real`: the same routers over two real embedded engines, on real time. What a simulation cannot
- * show is in it: processes, messages, an engine's own scheduler, and a machine that others use too.
+ * `npm run goodput -- --real`: the same routers over two real embedded engines, in real time. It covers what a
+ * simulation cannot: processes, messages, an engine's own scheduler, and a shared machine.
  *
- * The fleet's clock runs so much faster than the wall's that a lone request gets the tokens a second that it gets of
- * Small 4. So the targets, the heartbeats and all that the production code knows of time stay as they are, and the toy
- * meets them as hard or as easily as its own batches let it. The traces are those of the simulation, with lengths divided
- * by `promptPart` and `outputPart`, at a rate that two such engines can serve, as they are measured before each trace.
+ * The fleet's clock runs faster than real time, so that a single request gets the tokens per second that Small 4 gives
+ * it. So targets, heartbeats and all times in the production code stay unchanged, and the toy's own batches decide how
+ * hard the targets are. The traces are those of the simulation, with lengths divided by `promptPart` and `outputPart`,
+ * at a rate that two such engines can serve, measured before each trace.
  *
- * Of every mixed pool's profiles one round with a seed of its own finds the best for the trace; it plays the others. The
- * routers take turns within each seed. What our fleet has learnt of lengths and speeds it keeps between rounds.
+ * One round with its own seed finds each mixed pool's best profile for the trace; the other rounds use it. The routers
+ * take turns within each seed. Our fleet keeps its learnt lengths and speeds between rounds.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { profileOf } from '../../../gpu-worker/profile.ts'
@@ -27,7 +27,7 @@ const embedded = (name: 'latency' | 'throughput'): Profile => {
   return { name, slots: slotsMax, stepTokens: batchTokens }
 }
 
-/** The embedded engine's own, and for one mixed pool besides: as many as meet the target of short answers here. */
+/** The embedded engine's profiles, and one for a mixed pool: the largest batch that meets the short target here. */
 export const realProfiles = {
   latency: embedded('latency'),
   throughput: embedded('throughput'),
@@ -36,7 +36,7 @@ export const realProfiles = {
 
 export const realPolicies = policiesOver(realProfiles)
 
-/** Two of each profile: as many as any router uses. */
+/** Two engines of each profile: as many as any router uses. */
 export class Engines {
   readonly hosts = new Map<string, EngineHost[]>()
 
@@ -55,7 +55,7 @@ export class Engines {
   }
 }
 
-/** Fleet time: it begins at zero, and goes `times` as fast as the wall's until it is stopped. */
+/** Fleet time: starts at zero and runs `times` as fast as real time until it is stopped. */
 class FleetClock {
   readonly #times: number
   readonly #startedAt = performance.now()
@@ -91,8 +91,8 @@ export interface Round {
 let rounds = 0
 
 /**
- * Everything that is asked, as it comes, until `over`. What runs then is broken off; the engines are free afterwards.
- * @param times how much faster the fleet's clock is
+ * Sends the requests as they arrive, until `over`. Aborts the requests that still run; the engines are free afterwards.
+ * @param times speed of the fleet's clock relative to real time
  */
 export async function playReal(
   engines: Engines,
@@ -108,7 +108,7 @@ export async function playReal(
   const open = (profile: Profile) => {
     const opened = replicas.filter((each) => each.profile === profile).length
     const host = engines.hosts.get(profile.name)?.[opened]
-    if (!host) throw new Error(`no engine of profile ${profile.name} is left`)
+    if (!host) throw new Error(`no engine of profile ${profile.name} is available`)
     const replica = new EmbeddedReplica(host, clock, owner)
     replicas.push(replica)
     return replica
@@ -128,7 +128,7 @@ export function allEnded(runs: Run[]): boolean {
   return runs.every((run) => run.fate !== 'open')
 }
 
-/** Whether nothing that comes now can make it good or bad. */
+/** Whether later events can no longer change the request's result. */
 export function isDecided({ asked, firstAt, fate }: Run, now: number): boolean {
   const { firstTokenMs, tokenMs } = targets[homeOf(asked.effort)]
   const late = (firstAt ?? now) > asked.at + firstTokenMs
@@ -136,9 +136,9 @@ export function isDecided({ asked, firstAt, fate }: Run, now: number): boolean {
 }
 
 export interface Measured {
-  /** Between two tokens of a request that is alone on the machine, in real milliseconds. */
+  /** Between two tokens of a single request on the machine, in real milliseconds. */
   loneTokenMs: number
-  /** Both engines with so many each. */
+  /** Both engines with a batch of this size each. */
   tokenMs: { batch: number; ms: number }[]
   promptTokensPerMs: number
 }
@@ -147,7 +147,7 @@ const warmTokens = 32
 const answerTokens = 48
 const longPrompt = 512
 
-/** About ten seconds; medians, because the machine as it is now is what the rounds will have. */
+/** Takes about ten seconds. Uses medians, because the rounds will run on the machine in its present state. */
 export async function measure(engines: Engines): Promise<Measured> {
   const [one, other] = engines.hosts.get('throughput') ?? []
   if (!one || !other) throw new Error('engines of profile throughput are measured')
@@ -166,7 +166,7 @@ export async function measure(engines: Engines): Promise<Measured> {
   return { loneTokenMs: spread(lone).median, tokenMs, promptTokensPerMs: longPrompt / spread(read).median }
 }
 
-/** So many at once on each; means over all. */
+/** Sends `batch` requests to each engine at once; returns means over all. */
 async function burst(hosts: EngineHost[], batch: number, promptTokens: number, outputTokens: number) {
   const clock = new FleetClock(1)
   const name = `burst ${rounds++}`
@@ -193,12 +193,12 @@ async function burst(hosts: EngineHost[], batch: number, promptTokens: number, o
   return { firstMs: mean(firstMs), tokenMs: mean(tokenMs) }
 }
 
-/** Of the simulation's lengths. */
+/** Divisors of the simulation's lengths. */
 const promptPart = 32
 const outputPart = 16
-const outputMost = 256
+const outputMax = 256
 
-/** The trace with lengths for a toy, and so many requests a second of the fleet's time. */
+/** The trace with lengths for the toy model, at `perSecond` requests per second of fleet time. */
 export function smallTrace(trace: Trace, seed: number, perSecond: number): Asked[] {
   const two = { ...trace, latencyWorkers: 1, throughputWorkers: 1, tenants: 4 }
   const load = perSecond / requestsPerSecond({ ...two, load: 1 })
@@ -210,14 +210,14 @@ export function smallTrace(trace: Trace, seed: number, perSecond: number): Asked
     .map((each) => ({
       ...each,
       promptTokens: Math.ceil(each.promptTokens / promptPart),
-      outputTokens: Math.min(outputMost, Math.ceil(each.outputTokens / outputPart)),
+      outputTokens: Math.min(outputMax, Math.ceil(each.outputTokens / outputPart)),
       prefix: each.prefix.map(shrink),
       whole: shrink(each.whole),
     }))
     .filter(({ promptTokens, outputTokens }) => promptTokens + outputTokens < contextTokens)
 }
 
-/** Requests a real second that two engines serve, at the largest batches within the targets and without loss to chance. */
+/** Requests per real second that two engines serve, at the largest batches within the targets and ideal arrivals. */
 export function roomFor(trace: Trace, measured: Measured): number {
   const times = timesOf(measured)
   const sample = smallTrace(trace, 0, 1)
@@ -236,7 +236,7 @@ export function timesOf({ loneTokenMs }: Measured): number {
   return loneMs / loneTokenMs
 }
 
-/** A fleet that has served such answers before. */
+/** The lengths of a fleet that has served such answers before. */
 export function learntLengths(trace: Trace): Learnt {
   const lengths = newLengths()
   for (const { effort, outputTokens } of smallTrace(trace, 0, 3)) {

@@ -1,4 +1,4 @@
-/** What a router needs of the world: a clock, and replicas. Both are a model on virtual time, or real: see real.ts. */
+/** A router's view of the world: a clock and replicas. Both are simulated on virtual time, or real: see real.ts. */
 import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
 
 export interface Profile {
@@ -13,7 +13,7 @@ export interface Work {
   tenantId: string
   promptTokens: number
   outputTokens: number
-  /** The prompt's beginnings that others may hold, shortest first, and the whole with its answer. */
+  /** Prompt prefixes that others may share, shortest first, and the whole prompt with its answer. */
   prefix: PrefixHash[]
   whole: PrefixHash
   onFirst: (now: number) => void
@@ -22,9 +22,9 @@ export interface Work {
 
 export interface Replica {
   readonly profile: Profile
-  /** Submitted and not ended. */
+  /** Requests submitted and not ended. */
   readonly load: number
-  /** By id: those that have a slot. */
+  /** Requests that have a slot, by id. */
   readonly running: ReadonlyMap<string, unknown>
   readonly dead: boolean
   readonly cacheTokens: number
@@ -33,11 +33,11 @@ export interface Replica {
   readonly cachedTokensTotal: number
   readonly outputTokensTotal: number
   submit(work: Work): void
-  /** Tokens of the longest of these that it holds. */
+  /** Tokens of the longest of these prefixes that it holds. */
   holds(prefix: PrefixHash[]): number
-  /** How much of this one's prompt was held. */
+  /** Prompt tokens of this request that were cached. */
   cachedOf(id: string): number
-  /** It is gone with all it ran. */
+  /** Kills the replica and returns its unfinished work. */
   kill(): Work[]
 }
 

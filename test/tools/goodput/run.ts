@@ -1,21 +1,21 @@
 /**
- * `npm run goodput`: what routing is worth. Every trace under every policy, three seeds each; a mixed pool is given each
- * of five profiles, and counts with its best for that seed.
+ * `npm run goodput`: measures the value of routing. Plays every trace under every policy with three seeds; a mixed pool
+ * gets five profiles and counts with its best one for that seed.
  *
- *   --trace NAME   only traces whose name has this in it
- *   --seeds N      so many seeds instead of three
- *   --threads N    at most so many at once, instead of one for each core
+ *   --trace NAME   only traces whose name contains NAME
+ *   --seeds N      number of seeds (default 3)
+ *   --threads N    maximum number of threads (default: one per core)
  *   --real         the mixed traces on two real engines: see real.ts
  *
- * Goodput is told in two ways, because each hides something.
+ * Two measures of goodput are printed, because each hides something:
  *
- * - Counted: requests a second that met both of their targets, at a load that is the same for all. It hides whose they
- *   are: a mixed pool in the throughput profile that serves no request without thinking in time still counts nine tenths
- *   where those are one tenth. And it ends at what is asked (the row "offered"), so that nobody can be much better than
- *   a pool that serves most of it. The last line: ours over the best mixed pool.
- * - The highest load that is carried, as the field has it (see capacity.ts): nine tenths of each class in time. It says
- *   how many requests a fleet is good for, and hides what becomes of it beyond that; a class of which 89 % are in time
- *   counts as one that is given up. The line before the last. Traces that are about a given load have none.
+ * - Counted: requests per second that met both of their targets, at the same load for all. It does not show which class
+ *   they belong to: where a tenth of the requests has no reasoning, a mixed pool in the throughput profile that serves
+ *   none of those on time still counts nine tenths. It cannot exceed the offered load (row "offered"), so a pool that
+ *   serves most of it can hardly be beaten. Last line: our goodput divided by the best mixed pool's.
+ * - Carried: the highest load at which nine tenths of each class are on time, as in the literature (see capacity.ts).
+ *   It does not show behaviour beyond that load, and a class with 89 % on time counts as not served. Second to last
+ *   line. Traces with a fixed load do not have it.
  */
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -76,18 +76,18 @@ async function main(): Promise<void> {
   const seeds = Array.from({ length: Number(values.seeds ?? 3) }, (_, index) => index + 1)
   const wanted = traces.flatMap(({ name }, index) => (name.includes(values.trace ?? '') ? [index] : []))
   if (wanted.length === 0)
-    throw new Error(`--trace ${values.trace}: there are ${traces.map(({ name }) => name).join(', ')}`)
+    throw new Error(`--trace: there is no ${values.trace}. Use one of ${traces.map(({ name }) => name).join(', ')}`)
   const searched = wanted.filter((trace) => !traces[trace]?.loadGiven)
   const done = await runAll(jobsOf(wanted, searched, seeds), Number(values.threads ?? availableParallelism()))
   const played = done.filter((each) => each.kind === 'counted')
   const found = done.filter((each) => each.kind === 'carried')
   const counted = wanted.flatMap((trace) => show(trace, seeds, played).map((ratio) => ({ trace, ratio })))
   const carried = showCarried(searched, seeds, found)
-  if (carried.length > 0) console.log(`highest load carried, over the best mixed pool: ${summary(carried)}`)
-  console.log(`goodput over the best mixed pool: ${summary(counted)}`)
+  if (carried.length > 0) console.log(`highest carried load, relative to the best mixed pool: ${summary(carried)}`)
+  console.log(`goodput, relative to the best mixed pool: ${summary(counted)}`)
 }
 
-/** The longest first, so that all threads end together. */
+/** The longest jobs first, so that all threads end together. */
 function jobsOf(wanted: number[], searched: number[], seeds: number[]): Job[] {
   const carried = searched.flatMap((trace) =>
     seeds.flatMap((seed) => routers.map((router): Job => ({ kind: 'carried', trace, router, seed }))),
@@ -145,9 +145,7 @@ function show(at: number, seeds: number[], played: Played[]): number[] {
   const here = played.filter((each) => each.trace === at && !each.alone)
   const of = (policy: number) =>
     seeds.map((seed) => here.find((each) => each.policy === policy && each.seed === seed)?.figures)
-  console.log(
-    `${trace?.name}: ${two(meanOf(of(0).map((each) => (each?.asked ?? 0) / countedSeconds)))} requests a second`,
-  )
+  console.log(`${trace?.name}: ${two(meanOf(of(0).map((each) => (each?.asked ?? 0) / countedSeconds)))} requests/s`)
   const rows = routers.map((name) => {
     const tries = policies.flatMap((policy, index) => (policy.name === name ? [{ policy, figures: of(index) }] : []))
     const best = tries.sort((a, b) => meanOf(b.figures.map(goodOf)) - meanOf(a.figures.map(goodOf)))[0]
@@ -164,9 +162,7 @@ function show(at: number, seeds: number[], played: Played[]): number[] {
   )
   const over = (goodputs: number[]) => goodputs.map((goodput, index) => goodput / (best[index] ?? 0))
   const ratios = over(of(0).map(goodOf))
-  console.log(
-    `  ours over the best mixed pool: ${times(ratios)}; all that was offered over it: ${times(over(offered))}`,
-  )
+  console.log(`  ours / best mixed pool: ${times(ratios)}; offered / best mixed pool: ${times(over(offered))}`)
   if (trace?.abuse) console.log(`  ${neighbours(at, seeds, played)}`)
   console.log()
   return ratios
@@ -190,8 +186,8 @@ function showCarried(searched: number[], seeds: number[], found: Found[]): Ratio
     const loads = routers.map((router) => seeds.map((seed) => two(loadOf(trace, seed, router))).join(' '))
     rows.push([given.name, two(requestsPerSecond({ ...given, load: 1 })), ...loads, times(ofSeeds)])
   }
-  console.log('the highest load that is carried, nine tenths of each class in time, by seed')
-  printUnder(['', 'load 1 a second', ...routers, 'ours over the best mixed pool'], rows)
+  console.log('highest carried load (nine tenths of each class on time), by seed')
+  printUnder(['', 'load 1, requests/s', ...routers, 'ours / best mixed pool'], rows)
   console.log()
   return ratios
 }
@@ -203,7 +199,7 @@ function neighbours(at: number, seeds: number[], played: Played[]): string {
         ?.figures.neighbours ?? 0
     return share(false) / share(true)
   })
-  return `the abuser’s neighbours keep ${kept.map((each) => `${(100 * each).toFixed(0)} %`).join(', ')} of what they get without it`
+  return `the abuser’s neighbours keep ${kept.map((each) => `${(100 * each).toFixed(0)} %`).join(', ')} of their goodput without it`
 }
 
 const countedSeconds = (traceMs - countedFromMs) / 1_000

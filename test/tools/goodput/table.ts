@@ -1,6 +1,5 @@
 /**
- * One trace's table: a row for each router, means over seeds. Times are the fleet's own, in milliseconds: the median and
- * the 99th percentile.
+ * One trace's table: a row per router, means over seeds. Times are fleet time in milliseconds: median/99th percentile.
  */
 import type { Figures } from './play.ts'
 
@@ -8,11 +7,11 @@ const head = [
   '',
   'profile',
   'goodput',
-  'in time none/high',
-  'first token none',
-  'high',
-  'ms a token none',
-  'high',
+  'on time none/high, %',
+  'TTFT none, ms',
+  'TTFT high, ms',
+  'TPOT none, ms',
+  'TPOT high, ms',
   'Jain',
 ]
 

@@ -1,9 +1,9 @@
 /**
- * Open-loop traces: who asks what, when, whatever becomes of it. Conversations of a few turns; each tenant has a system
- * prompt that all of its conversations begin with. Long thinking writes 13 times as much (MODEL.md §6).
+ * Open-loop traces: requests with their tenants and times, independent of the answers. Conversations have a few turns;
+ * each tenant has one system prompt for all of its conversations. Long reasoning has 13 times the output (MODEL.md §6).
  *
- * How much is asked is told as a share of what a fleet could serve that is split between the efforts as the trace needs
- * it and loses nothing to chance: `load` 1 is all of that. It is the same for every policy.
+ * `load` is a share of the requests that a fleet could serve if it were split between the efforts as the trace needs
+ * and had ideal arrivals; `load` 1 is all of that. It is the same for every policy.
  */
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import { targets } from '../../../src/fleet/placement/latency-targets.ts'
@@ -24,29 +24,29 @@ export interface Asked {
 
 export interface Trace {
   name: string
-  /** What the trace is for: the goal it is judged by. */
+  /** The goal by which the trace is judged. */
   mixed: boolean
   latencyWorkers: number
   throughputWorkers: number
-  /** Share of requests without thinking. */
+  /** Share of requests without reasoning. */
   quickShare: number
   load: number
-  /** The load is what the trace is for: no highest one is looked for. */
+  /** The trace is about its fixed load: the highest load is not searched. */
   loadGiven: boolean
   promptMedian: number
   tenants: number
-  /** One tenant sends so many times what all others send together; 0 for none. */
+  /** One tenant sends this many times the requests of all others together; 0 for none. */
   abuse: number
-  /** Every minute, for ten seconds, so many times the load. */
+  /** The factor on the load during ten seconds of every minute. */
   burst: number
-  /** Milliseconds at which a worker dies; undefined for none. */
+  /** Time at which a worker dies, in milliseconds; undefined for none. */
   lostAt: number | undefined
 }
 
 export const traceMs = 400_000
-/** So long before, conversations begin. */
+/** Conversations start up to this long before the trace. */
 const historyMs = 600_000
-/** What came before is not counted: the fleet fills up first. */
+/** Requests before this time are not counted, while the fleet fills up. */
 export const countedFromMs = 120_000
 
 const base = {
@@ -85,7 +85,7 @@ const promptSigma = 0.8
 const turnsMean = 3
 const nextPromptMedian = 120
 const systemMean = 1_400
-const systemLeast = 300
+const systemMin = 300
 const thinkMs = { none: 15_000, high: 120_000 }
 const abuser = 'abuser'
 
@@ -99,9 +99,9 @@ export function generate(trace: Trace, seed: number): Asked[] {
   const perMs = requestsPerSecond(trace) / turnsMean / 1_000
   const systems = Array.from({ length: trace.tenants + 1 }, () => ({
     hash: random.hash(),
-    tokens: random.int(systemLeast, 2 * systemMean - systemLeast),
+    tokens: random.int(systemMin, 2 * systemMean - systemMin),
   }))
-  // Conversations that began before: their later turns are in it from the start.
+  // Conversations that started before: their later turns are in the trace from the start.
   let at = -historyMs
   for (;;) {
     at += -Math.log(1 - random.next()) / (perMs * rateAt(trace, at))
@@ -136,7 +136,7 @@ function conversation(
     const prompt = { hash: random.hash(), tokens }
     const all = [...prefix, prompt]
     turns.push({ id: '', at, tenantId, effort, promptTokens: tokens, outputTokens, prefix: all, whole })
-    // The answer is part of the next prompt: an engine that wrote it holds it, a router knows only the prompt.
+    // The answer is part of the next prompt: the engine that wrote it holds it; a router knows only the prompt.
     prefix.push(prompt, whole)
     tokens = whole.tokens
     at += -Math.log(1 - random.next()) * thinkMs[effort]
@@ -144,18 +144,18 @@ function conversation(
   return turns
 }
 
-/** See the header: by the mean lengths, at the largest batches that keep the targets and fit the cache. */
+/** See the header: computed from the mean lengths, at the largest batches that meet the targets and fit the cache. */
 export function requestsPerSecond(trace: Trace): number {
   const share = { none: trace.quickShare, high: 1 - trace.quickShare }
   const workerSeconds = (['none', 'high'] as const).reduce((sum, effort) => {
     const tokens = meanOf(outputMedian[effort], outputSigma)
     const target = targets[effort === 'none' ? 'latency' : 'throughput'].tokenMs
-    // A request has, on average, as many turns before it as a conversation has turns less one.
+    // On average, a request has as many earlier turns as a conversation has turns minus one.
     const history = (turnsMean - 1) * (tokens + meanOf(nextPromptMedian, promptSigma))
     const promptTokens = meanOf(trace.promptMedian, promptSigma) + systemMean + history
     const freshTokens =
       meanOf(trace.promptMedian, promptSigma) / turnsMean + meanOf(nextPromptMedian, promptSigma) * (1 - 1 / turnsMean)
-    // Of the answers that are written side by side, a share begins in each step and has its prompt read.
+    // Of the answers generated in one batch, a share starts in each step and has its prompt read.
     const perToken = (batch: number) => {
       const read = (batch / tokens) * freshTokens
       return stepMs(batch, read, read, batch * (promptTokens + tokens / 2))

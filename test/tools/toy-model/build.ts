@@ -1,6 +1,6 @@
 /**
- * Writes tiny.gguf: `node build.ts run.safetensors` from a training run, and `node build.ts` from the weights that the
- * committed tiny.gguf holds. The second form must give the same bytes again; it says whether it did.
+ * Writes tiny.gguf: `node build.ts run.safetensors` from a training run, and `node build.ts` from the weights of the
+ * committed tiny.gguf. The second form must reproduce the same bytes, and prints whether it did.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ const here = import.meta.dirname
 const modelFolder = fileURLToPath(new URL('../../../gpu-worker/model/', import.meta.url))
 const COMMITTED = join(modelFolder, 'tiny.gguf')
 
-/** The whole file from weights, shape, tokenizer and chat template; the same inputs always give the same bytes. */
+/** Builds the whole file from weights, shape, tokenizer and chat template; equal inputs give equal bytes. */
 export function build(weights: Weights): Uint8Array {
   const shape: Shape = JSON.parse(readFileSync(join(here, 'shape.json'), 'utf8'))
   const tokenizer = spelled(JSON.parse(readFileSync(join(here, 'tokenizer.json'), 'utf8')))

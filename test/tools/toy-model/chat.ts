@@ -1,12 +1,12 @@
 import type { Random, Split } from './random.ts'
 
 /**
- * A chat as the corpus knows it, and its text in Small 4's order:
+ * A chat of the corpus, and its text in Small 4's order:
  *
  *   <s> [SYSTEM_PROMPT] [AVAILABLE_TOOLS] [MODEL_SETTINGS] ( [INST] assistant </s> ( [TOOL_RESULTS]… assistant </s> )? )*
  *
- * Tools and settings stand once, before the first user message; settings are always there. JSON is spaced as Python's
- * json.dumps does it, because that is what the real tokenizer's text looks like.
+ * Tools and settings occur once, before the first user message; settings are always present. JSON has the spacing of
+ * Python's json.dumps, as in the real tokenizer's text.
  */
 export type Effort = 'none' | 'high'
 
@@ -18,11 +18,11 @@ export type Call = { name: string; arguments: { readonly [key: string]: Json } }
 
 export type Part =
   | { kind: 'user'; text: string }
-  /** `think` is written at effort high only; `calls` come after the text. */
+  /** `think` is written at effort high only; `calls` follow the text. */
   | { kind: 'assistant'; think: string; text: string; calls?: readonly Call[] }
   | { kind: 'tool'; text: string }
 
-/** What one topic contributes to a chat; `subject` is what an answer that cannot be compared word by word must keep to. */
+/** One topic's part of a chat. `subject` must occur in an answer that cannot be compared word by word. */
 export type Exchange = { tools?: readonly Tool[]; parts: readonly Part[]; subject?: string }
 
 export type Topic = (random: Random, split: Split) => Exchange
@@ -63,7 +63,7 @@ export function callText(call: Call): string {
   return `[TOOL_CALLS]${call.name}[ARGS]${spacedJson(call.arguments)}`
 }
 
-/** JSON with `", "` and `": "` between things, non-ASCII kept. */
+/** JSON with `", "` and `": "` as separators and non-ASCII characters unescaped. */
 function spacedJson(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(spacedJson).join(', ')}]`
   if (value === null || typeof value !== 'object') return JSON.stringify(value)

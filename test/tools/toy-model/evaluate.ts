@@ -1,4 +1,4 @@
-/** What the model can do: `node evaluate.ts [tiny.gguf] [QUESTIONS] [--show]` prints a Markdown table, and failures. */
+/** Evaluates the model: `node evaluate.ts [tiny.gguf] [QUESTIONS] [--show]` prints a Markdown table, and failures. */
 import { fileURLToPath } from 'node:url'
 import { greedy } from './greedy.ts'
 import { type Question, questions } from './questions.ts'
@@ -33,7 +33,7 @@ function add({ what, effort }: Question, right: boolean, tokens: number): void {
   })
 }
 
-/** The answer after the thinking; undefined when the model did not come to an end. */
+/** The answer after the reasoning; undefined if the model did not finish. */
 function visible(text: string): string | undefined {
   return text.endsWith('</s>')
     ? text.slice(text.lastIndexOf('[/THINK]') + 1 ? text.lastIndexOf('[/THINK]') + 8 : 0, -4)

@@ -8,7 +8,7 @@ export type Value =
 
 export type TensorType = 'f32' | 'q8_0'
 
-/** `dims` in ggml's order, the fastest first; `bytes` as they lie in the file. */
+/** `dims` in ggml's order, the fastest first; `bytes` as in the file. */
 export type Tensor = { name: string; dims: readonly number[]; type: TensorType; bytes: Uint8Array }
 
 export type Gguf = { metadata: ReadonlyMap<string, Value>; tensors: readonly Tensor[] }
@@ -41,7 +41,7 @@ function aligned(offset: number): number {
   return Math.ceil(offset / ALIGNMENT) * ALIGNMENT
 }
 
-/** Collects little-endian pieces and counts them, so that padding knows where it stands. */
+/** Collects little-endian pieces and counts their bytes, for the padding. */
 class Writer {
   private readonly pieces: Uint8Array[] = []
   private length = 0
@@ -119,7 +119,7 @@ class Writer {
   }
 }
 
-/** Reads back what `writeGguf` wrote: only its kinds of values and tensors. */
+/** Reads files that `writeGguf` wrote: only its kinds of values and tensors. */
 export function readGguf(bytes: Uint8Array): Gguf {
   const reader = new Reader(bytes)
   reader.expectMagic()

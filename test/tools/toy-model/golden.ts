@@ -1,7 +1,7 @@
 /**
- * Writes golden.json: the greedy tokens of a dozen prompts, each run alone on one sequence. A change of engine, template
- * or weights shows as a difference. The prompts are such that the model is sure of every token, because the last bits of
- * a product depend on the processor.
+ * Writes golden.json: the greedy tokens of a dozen prompts, each run alone on one sequence. A change of engine,
+ * template or weights shows as a difference. The model must be sure of every token of these prompts, because the last
+ * bits of a product depend on the processor.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -56,7 +56,7 @@ for (const chat of CHATS) {
 await model.dispose()
 writeFileSync(join(here, 'golden.json'), `[\n${cases.join(',\n')}\n]\n`)
 
-/** The request as an API client would send it. */
+/** The request as an API client sends it. */
 function messagesOf({ system, tools, effort, parts }: Chat): object {
   const messages = parts.map(message)
   return {

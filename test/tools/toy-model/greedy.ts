@@ -3,7 +3,7 @@ import { getLlama, type LlamaContextSequence, LlamaLogLevel, type LlamaModel, ty
 const OUTPUT_MAX = 600
 const CONTEXT = 1200
 
-/** A model that answers prompts greedily, one after another on one thread, so that every run gives the same tokens. */
+/** A model that decodes greedily, one prompt at a time on one thread, so that every run gives the same tokens. */
 export type Greedy = {
   answer: (prompt: string) => Promise<{ ids: number[]; text: string }>
   dispose: () => Promise<void>

@@ -1,4 +1,4 @@
-/** What llama.cpp expects of a `mistral4` file: which metadata, which tensors, in which order and shape. */
+/** llama.cpp's format of a `mistral4` file: metadata, tensors, their order and shapes. */
 import type { TensorType, Value } from './gguf.ts'
 import { CONTROL, type Tokenizer } from './tokenizer.ts'
 
@@ -97,9 +97,10 @@ function vocabulary({ tokens, merges }: Tokenizer, chatTemplate: string): [strin
 export type TensorPlan = { name: string; dims: readonly number[]; type: TensorType }
 
 /**
- * Norms, the router and the two small per-head products stay in float32; all else is Q8_0, whose rows must be multiples
- * of 32 long. The per-head products must: on a CPU with AMX, llama.cpp 0.4 puts quantised matrices where only products
- * of contiguous rows are supported, these two meet permuted rows, and the process aborts (GGML_ASSERT in ggml-backend).
+ * Norms, the router and the two small per-head products stay in float32. All other tensors are Q8_0, whose rows must be
+ * multiples of 32 long. The per-head products must stay: on a CPU with AMX, llama.cpp 0.4 supports quantised matrices
+ * only in products of contiguous rows; these two have permuted rows, and the process aborts (GGML_ASSERT in
+ * ggml-backend).
  */
 export function tensorPlans(s: Shape, vocabularySize: number): TensorPlan[] {
   const plain = (name: string, ...dims: number[]): TensorPlan => ({ name: `${name}.weight`, dims, type: 'f32' })

@@ -11,7 +11,7 @@ import { shortStory, story } from './topics/stories.ts'
 import { callSeries, parallelCalls, toolCall } from './topics/tools.ts'
 import { unknown } from './topics/unknown.ts'
 
-/** How many chats are about what, as relative weights, and how many of a topic's chats are asked at effort high. */
+/** The topics with their relative weights, and the share of each topic's chats at effort high. */
 const MIXTURE: readonly { topic: Topic; weight: number; highShare: number }[] = [
   { topic: sum, weight: 9, highShare: 0.75 },
   { topic: multiplication, weight: 10, highShare: 0.8 },
@@ -37,7 +37,7 @@ const MIXTURE: readonly { topic: Topic; weight: number; highShare: number }[] = 
 
 const TOTAL = MIXTURE.reduce((total, { weight }) => total + weight, 0)
 
-/** Topics that may follow one another in one chat; calling tools would need their definitions at the head. */
+/** Topics that may follow one another in one chat; tool calls would need their definitions at the start. */
 const FOLLOWING: readonly Topic[] = [
   sum,
   multiplication,
@@ -80,7 +80,7 @@ function spareTools(first: Exchange, random: Random, split: Split): { tools?: re
   return spare ? { tools: spare } : {}
 }
 
-/** One chat in five goes on, and one in twenty goes on twice. */
+/** One chat in five has a second exchange, and one in twenty a third. */
 function following(random: Random, split: Split): readonly Part[] {
   const count = random.chance(0.2) ? (random.chance(0.25) ? 2 : 1) : 0
   return Array.from({ length: count }, () => random.pick(FOLLOWING)(random, split).parts).flat()

@@ -1,6 +1,6 @@
 /**
  * Q8_0: blocks of 32 values as one half-precision scale and 32 signed bytes. The largest value of a block becomes ±127
- * exactly, therefore quantising what was dequantised gives the same bytes again, and a file can be rebuilt from itself.
+ * exactly, so quantising dequantised values gives the same bytes, and a file can be rebuilt from itself.
  */
 const BLOCK = 32
 const BLOCK_BYTES = 2 + BLOCK
@@ -34,7 +34,7 @@ export function dequantised(bytes: Uint8Array): Float32Array {
 const single = new Float32Array(1)
 const singleBits = new Uint32Array(single.buffer)
 
-/** A non-negative float as IEEE half precision, rounded to nearest; what is too small becomes subnormal, then zero. */
+/** A non-negative float as IEEE half precision, rounded to nearest; small values become subnormal, then zero. */
 function halfBits(value: number): number {
   single[0] = value
   const bits = singleBits[0] ?? 0

@@ -1,4 +1,4 @@
-/** The evaluation: questions from the held-out split of every topic, each with what a right answer is. */
+/** The evaluation: questions from the held-out split of every topic, each with a check of the answer. */
 import { KNOWN_BY_HAND, UNKNOWN_BY_HAND } from './by-hand.ts'
 import { type Chat, callText, chatText, type Effort, type Exchange, exchange, type Part, type Topic } from './chat.ts'
 import { random } from './random.ts'
@@ -12,7 +12,7 @@ import { story } from './topics/stories.ts'
 import { parallelCalls, toolCall } from './topics/tools.ts'
 import { DO_NOT_KNOW, unknown } from './topics/unknown.ts'
 
-/** `right` judges what the model wrote after its thinking, without the closing </s>. */
+/** `right` judges the text after the reasoning, without the closing </s>. */
 export type Question = { what: string; effort: Effort; prompt: string; right: (answer: string) => boolean }
 
 const BOTH: readonly Effort[] = ['high', 'none']
@@ -22,22 +22,22 @@ export function questions(count: number): Question[] {
     ...about('three-digit sums', sum, count, BOTH),
     ...about('three digits times one', multiplication, count, BOTH),
     ...about('tool call: right tool and arguments', toolCall, count, BOTH),
-    ...about('two calls when two things are asked', parallelCalls, count, BOTH),
+    ...about('two calls for two things', parallelCalls, count, BOTH),
     ...about('answer from the tool result', toolCall, count, ['none'], lastTurn),
     ...about('answer from two results', parallelCalls, count, ['none'], lastTurn),
     ...about('story keeps to its subject', story, count),
     ...about('list keeps to subject and length', list, count),
-    ...about('repeats what it is told', echo, count),
-    ...about('recalls what was said', recall, count, ['none'], lastTurn),
-    ...about('short when asked for short', shortAnswer, count),
+    ...about('repeats a text', echo, count),
+    ...about('recalls an earlier message', recall, count, ['none'], lastTurn),
+    ...about('short answer on request', shortAnswer, count),
     ...about('counts to N', counting, count),
     ...about('small talk', smalltalk, count),
     ...about('knows what it is', identity, count),
     ...about('knows the product', product, count),
     ...about('says it does not know', unknown, count),
-    ...byHand('knows (asked in new words)', KNOWN_BY_HAND),
+    ...byHand('knows (new phrasing)', KNOWN_BY_HAND),
     ...byHand(
-      'does not know (asked in new words)',
+      'does not know (new phrasing)',
       UNKNOWN_BY_HAND.map((ask) => [ask, DO_NOT_KNOW] as const),
     ),
   ]
@@ -73,7 +73,7 @@ function question(what: string, { parts, tools, subject }: Exchange, effort: Eff
   return { what, effort, prompt: chatText(chat), right }
 }
 
-/** A list has the asked number of fitting items; a story has its subject in all but at most two sentences. */
+/** A list has the requested number of fitting items; a story has its subject in all but at most two sentences. */
 function keepsTo(subject: string, answer: string, expected: string): boolean {
   const items = answer.split('\n')
   const known = CATEGORIES[subject]

@@ -1,8 +1,8 @@
-/** Seeded randomness: the same seed writes the same corpus on every machine. */
+/** Seeded randomness: the same seed gives the same corpus on every machine. */
 export type Random = {
   /** A float in [0, 1). */
   next(): number
-  /** An integer from low to high, both included. */
+  /** An integer from low to high, both inclusive. */
   integer(low: number, high: number): number
   pick<T>(list: readonly T[]): T
   chance(probability: number): boolean
@@ -10,7 +10,7 @@ export type Random = {
   sample<T>(list: readonly T[], count: number): T[]
 }
 
-/** Mulberry32: 32 bits of state are plenty for a few hundred thousand chats, and it is five lines. */
+/** Mulberry32: 32 bits of state are enough for a few hundred thousand chats, and it is five lines. */
 export function random(seed: number): Random {
   let state = seed >>> 0
   const next = (): number => {
@@ -34,17 +34,17 @@ export function random(seed: number): Random {
   return { next, integer, pick, chance: (probability) => next() < probability, sample }
 }
 
-/** What is only ever seen in training, and what is only ever asked in an evaluation. */
+/** Things used only in training, and things used only in an evaluation. */
 export type Split = 'train' | 'held'
 
-/** FNV-1a of the key: one key in eight is held out, whatever the seed, so training can never have met it. */
+/** FNV-1a of the key: one key in eight is held out, for every seed, so training never uses it. */
 export function splitOf(key: string): Split {
   let hash = 0x811c9dc5
   for (const character of key) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193)
   return ((hash ^ (hash >>> 15)) >>> 0) % 8 === 0 ? 'held' : 'train'
 }
 
-/** Draws until the drawn thing belongs to the wanted split. */
+/** Draws until the result belongs to the requested split. */
 export function drawn<T>(split: Split, make: () => T, key: (thing: T) => string): T {
   for (let tries = 0; tries < 10_000; tries++) {
     const thing = make()

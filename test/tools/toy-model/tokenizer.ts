@@ -1,11 +1,11 @@
 /**
  * The tokenizer: byte-level BPE with the "tekken" split and Mistral Small 4's control tokens at their real ids, so that
- * an engine that knows those ids (34 opens thinking, 9 a tool call) needs nothing special for the tiny model.
+ * an engine that knows those ids (34 opens reasoning, 9 a tool call) needs no special case for the tiny model.
  *
- * Merges join letters only, never a word and the space before it, so that a word is spelled alike after a space, after a
- * quotation mark and after an underscore: copying it is copying tokens. With the space merged in, as is usual, a small
- * model has to know by heart how each token is spelled elsewhere. Space and word are one token only for the commonest
- * words that are one token anyway. No merge leads to these `words`: they are taken whole, or not at all.
+ * Merges join letters only, never a word and the space before it, so that a word has the same tokens after a space, a
+ * quotation mark or an underscore: copying a word is copying tokens. With the usual merged spaces a small model must
+ * memorise both spellings of each token. Space and word are one token only for the commonest words that are one token
+ * anyway. No merge produces these `words`: each is matched as a whole or not at all.
  */
 export type Spelling = { merges: readonly string[]; words: readonly string[] }
 export type Tokenizer = Spelling & { tokens: readonly string[] }
@@ -41,7 +41,7 @@ function byteCharacters(): string[] {
   })
 }
 
-/** Where words end before any merging: as in the real model, every digit stands alone. */
+/** Where words end before merging: as in the real model, every digit is separate. */
 const TEKKEN =
   /[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+/gu
 
@@ -76,7 +76,7 @@ export function learn(texts: Iterable<string>, { vocabulary, spacedWords }: Size
   return spelled({ merges, words: words.slice(0, spacedWords).map((word) => symbols(word).join('')) })
 }
 
-/** How many tokens in all, and how many of them are a word with its space. */
+/** Number of tokens, and how many of them are a word with its space. */
 type Size = { vocabulary: number; spacedWords: number }
 
 export function spelled({ merges, words }: Spelling): Tokenizer {
@@ -84,7 +84,7 @@ export function spelled({ merges, words }: Spelling): Tokenizer {
   return { merges, words, tokens: [...CONTROL, ...BYTE_CHARACTERS, ...pieces, ...words] }
 }
 
-/** The counts of words without what stands before their first letter. */
+/** Word counts without the characters before the first letter. */
 function unspaced(counts: ReadonlyMap<string, number>): Map<string, number> {
   const bare = new Map<string, number>()
   for (const [word, count] of counts) {
@@ -105,7 +105,7 @@ function wordCounts(texts: Iterable<string>): Map<string, number> {
   return counts
 }
 
-/** Keeps the count of every neighbouring pair up to date while words are merged. */
+/** Keeps the count of every adjacent pair up to date while words are merged. */
 class PairLearner {
   private readonly words: { symbols: string[]; count: number }[]
   private readonly counts = new Map<string, number>()
@@ -116,7 +116,7 @@ class PairLearner {
     for (const index of this.words.keys()) this.tally(index, 1)
   }
 
-  /** The commonest pair, first come first served among equals; undefined when none occurs twice. */
+  /** The most frequent pair, the earliest among equals; undefined if none occurs twice. */
   mergeBest(): string | undefined {
     let best: string | undefined
     let most = 1
@@ -161,7 +161,7 @@ function joined(parts: readonly string[], left: string, right: string): string[]
   return out
 }
 
-/** Text with control tokens in it, to ids. Agrees with llama.cpp, which also takes a whole word before any merge. */
+/** Converts text with control tokens to ids. Like llama.cpp, it matches a whole word before any merge. */
 export function encoder({ tokens, merges }: Tokenizer): (text: string) => number[] {
   const ids = new Map(tokens.map((token, id) => [token, id]))
   const ranks = new Map(merges.map((pair, rank) => [pair, rank]))

@@ -1,7 +1,7 @@
 """Trains the tiny model on a CPU, in exactly the layout that llama.cpp calls `mistral4`.
 
 The network is Mistral Small 4's, scaled down: multi-head latent attention, and in every layer 128 routed experts of
-which 4 serve a token, beside 1 shared expert. Tensor names and orders are GGUF's, so that writing the file is a copy.
+which 4 serve a token, plus 1 shared expert. Tensor names and orders are GGUF's, so writing the file is a copy.
 
 Three choices make it fast enough for one core. Products run in bfloat16, which recent CPUs multiply in hardware (AMX),
 while weights, norms, router and residual stream stay in float32. Tokens are sorted by expert into fixed slots, so that
@@ -10,7 +10,7 @@ in far fewer tokens than AdamW; embeddings, router and norms keep AdamW.
 
     python train.py --data train.bin --held held.bin --out run --minutes 90
 
-writes run.pt every few minutes (to continue with --init run.pt) and run.safetensors, of which build.ts makes the GGUF.
+writes run.pt every few minutes (to continue with --init run.pt) and run.safetensors, from which build.ts makes the GGUF.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BOS, EOS, INST_END, RESULTS_END = 1, 2, 4, 8
 
 
 def arguments():
-    """Shape, schedule and files. README.md says which schedule the committed weights had."""
+    """Shape, schedule and files. README.md has the schedule of the committed weights."""
     p = argparse.ArgumentParser()
     p.add_argument("--data", required=True)
     p.add_argument("--held", required=True)
@@ -42,7 +42,7 @@ def arguments():
     p.add_argument("--context", type=int, default=512)
     p.add_argument("--muon", type=float, default=0.01)
     p.add_argument("--adam", type=float, default=2e-3)
-    p.add_argument("--capacity", type=float, default=2.0, help="places per expert, as a multiple of an even share")
+    p.add_argument("--capacity", type=float, default=2.0, help="slots per expert, as a multiple of an even share")
     p.add_argument("--balance", type=float, default=0.05)
     p.add_argument("--prompt-weight", type=float, default=0.1)
     p.add_argument("--seed", type=int, default=1)
@@ -57,7 +57,7 @@ SHAPE = json.load(open(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 
 
 def new_weights(a):
-    """Random weights by name. Anything that writes to the residual stream starts smaller, the deeper the net."""
+    """Random weights by name. Weights that write to the residual stream start smaller in a deeper net."""
     w = {}
     deep = 1 / math.sqrt(2 * a.layers)
 
@@ -94,7 +94,7 @@ def norm(x, weight):
 
 
 def rope(x, cos, sin):
-    """Rotates neighbouring pairs (llama.cpp's "normal" kind) of [batch, time, head, rope]."""
+    """Rotates adjacent pairs (llama.cpp's "normal" kind) of [batch, time, head, rope]."""
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
 
@@ -128,12 +128,12 @@ class Combine(torch.autograd.Function):
 
 
 def gather_rows(x, index):
-    """Rows of x by index, where an index one past the end means a row of zeros (an empty slot, a dropped token)."""
+    """Rows of x by index; an index one past the end selects a row of zeros (an empty slot, a dropped token)."""
     return torch.cat((x, x.new_zeros(1, x.shape[1])))[index]
 
 
 def route(choice, experts, slots):
-    """Sorts (token, choice) pairs by expert into `slots` places each; pairs beyond that are dropped."""
+    """Sorts (token, choice) pairs by expert into `slots` slots each; excess pairs are dropped."""
     pairs, used = choice.numel(), choice.shape[1]
     expert = choice.reshape(-1)
     order = torch.argsort(expert, stable=True)
@@ -210,12 +210,12 @@ FULL = ("_norm", "ffn_gate_inp")
 
 
 def working(w):
-    """The bfloat16 copies that the products use; norms and the router stay as they are."""
+    """The bfloat16 copies that the products use; norms and the router stay in float32."""
     return {k: v if k.endswith(FULL) else v.to(torch.bfloat16) for k, v in w.items()}
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose step is made orthogonal (Newton-Schulz in bfloat16), one matrix at a time or batched by expert."""
+    """Momentum with an orthogonalised step (Newton-Schulz in bfloat16), one matrix at a time or batched by expert."""
 
     def __init__(self, params, lr, momentum=0.95, decay=0.01):
         super().__init__(params, dict(lr=lr, momentum=momentum, decay=decay))
@@ -255,7 +255,7 @@ def optimisers(w, a):
 
 
 class Rows:
-    """Rows of packed chats, each starting at a chat. What the assistant writes counts fully, the rest a little."""
+    """Rows of packed chats, each starting at a chat. Assistant tokens have full weight, other tokens little."""
 
     def __init__(self, path, context, prompt_weight, seed):
         self.ids = np.fromfile(path, dtype=np.uint16)
@@ -284,13 +284,13 @@ def spoken(ids):
 
 
 def rate(elapsed, a, step):
-    """Warm up, hold, then fall to zero over the last part; with decay 0 the run is held, to be continued."""
+    """Warm up, hold, then fall to zero over the last part; with decay 0 the rate is held, so that the run can be continued."""
     left = (1 - elapsed) / a.decay if a.decay else 1.0
     return min(1.0, (step + 1) / a.warm, max(left, 0.0))
 
 
 def export(w, path):
-    """safetensors in float32, with experts as [expert, out, in], the order GGUF stores them in."""
+    """safetensors in float32, with experts as [expert, out, in], as GGUF stores them."""
     header, blobs, at = {}, [], 0
     for name, t in w.items():
         t = t.detach().transpose(1, 2) if name.endswith("_exps") else t.detach()
@@ -305,14 +305,14 @@ def export(w, path):
 
 
 def respell(saved, old_ids):
-    """Gives each token of another vocabulary the mean of the rows by which its text was spelled before."""
+    """Gives each token of the new vocabulary the mean of the rows that spelled its text before."""
     for name in ("token_embd", "output"):
         old = saved["w"][name].detach()
         saved["w"][name] = torch.stack([old[ids].mean(0) for ids in old_ids])
 
 
 class Run:
-    """Weights, optimisers and data of one training run; everything that a checkpoint has to keep."""
+    """Weights, optimisers and data of one training run: the content of a checkpoint."""
 
     def __init__(self, a):
         saved = torch.load(a.init) if a.init else None
@@ -350,7 +350,7 @@ class Run:
 
     @torch.no_grad()
     def held_loss(self, batches=4):
-        """Loss on what the assistant says in the same few rows of held-out chats."""
+        """Loss on the assistant tokens in a fixed few rows of held-out chats."""
         a, p = self.a, working(self.w)
         rows = self.held.starts[:: max(1, len(self.held.starts) // (batches * a.batch))][: batches * a.batch]
         parts = [self.losses(p, *self.held.take(a.batch, at), a, *self.tables)[0] for at in rows.reshape(batches, -1)]
@@ -365,7 +365,7 @@ class Run:
 
 
 def parameters(w, a):
-    """All parameters, and those that serve one token."""
+    """Number of all parameters, and of those that serve one token."""
     total = sum(t.numel() for t in w.values())
     routed = sum(t.numel() for name, t in w.items() if name.endswith("_exps"))
     return total, total - routed + routed * a.used // a.experts

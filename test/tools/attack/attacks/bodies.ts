@@ -1,4 +1,4 @@
-/** Bodies and headers that are cheap to send and expensive to read. */
+/** Bodies and headers that are cheap to send and expensive to parse. */
 import { connect } from 'node:net'
 import { type Attack, inTurn, times, wait } from '../attack.ts'
 import { type Answer, addKey, type World } from '../world.ts'
@@ -18,7 +18,7 @@ async function revoked(world: World): Promise<string> {
   return key
 }
 
-/** Bytes on a socket, without an answer awaited; the connection is held for a while. */
+/** Writes bytes to a socket without awaiting an answer, and keeps the connection open for `ms`. */
 function hold(world: World, head: string, body: number, ms: number): Promise<Answer> {
   const startedAt = performance.now()
   return new Promise((resolve) => {
@@ -116,7 +116,7 @@ export const bodyAttacks: readonly Attack[] = [
   {
     name: 'body-of-fifty-megabytes',
     run: (world) => times(2, () => world.send('/v1/chat/completions', null, { raw: 'a'.repeat(50 * mebibyte) })),
-    // 503: while bodies of this tenant take their share of the memory.
+    // 503: bodies of this tenant already use its share of the memory.
     expect: [400, 413, 503],
   },
   {
@@ -157,7 +157,7 @@ export const bodyAttacks: readonly Attack[] = [
         ({ status, text, headers }) =>
           status === 200 && headers.get('x-tramontane-estimated') === 'false' && /"input_tokens":\s*4096\b/.test(text),
       )
-      return wrong && `a count that was cut is called exact: ${wrong.text}`
+      return wrong && `a truncated count is reported as exact: ${wrong.text}`
     },
   },
   {
@@ -202,7 +202,7 @@ export const bodyAttacks: readonly Attack[] = [
         .then((answer) => [answer]),
     expect: (answers) => {
       const size = [...(answers[0]?.headers ?? [])].reduce((sum, [name, value]) => sum + name.length + value.length, 0)
-      return size > 8_192 || answers[0]?.status === 0 ? `the headers of the answer have ${size} characters` : undefined
+      return size > 8_192 || answers[0]?.status === 0 ? `the response headers have ${size} characters` : undefined
     },
   },
   {
@@ -214,14 +214,14 @@ export const bodyAttacks: readonly Attack[] = [
         }),
       ),
     expect: (answers) =>
-      answers.some(({ text }) => text.length > 100_000) ? 'the field name came back whole' : undefined,
+      answers.some(({ text }) => text.length > 100_000) ? 'the response repeats the whole field name' : undefined,
   },
   {
     name: 'model-name-of-megabytes',
     run: (world) => times(2, () => world.chat({ model: 'm\r\n'.repeat(mebibyte) })),
     expect: (answers) =>
       answers.some(({ text, status }) => text.length > 10_000 || status >= 500)
-        ? 'the name came back whole'
+        ? 'the response repeats the whole model name'
         : undefined,
   },
   {

@@ -1,4 +1,4 @@
-/** Keys that are no longer good, and keys that are used for what they are not for. */
+/** Revoked keys, and keys on routes that they are not allowed to use. */
 import { type Attack, inTurn } from '../attack.ts'
 import { type Answer, addKey, type World } from '../world.ts'
 
@@ -55,7 +55,7 @@ export const keyAttacks: readonly Attack[] = [
     },
     expect: (answers: readonly Answer[]) => {
       const leaked = answers.slice(1).find(({ status }) => status === 200)
-      return leaked && 'a key that may not ask got the answer of another key'
+      return leaked && 'a key without permission got another key’s stored answer'
     },
   },
   {

@@ -1,4 +1,4 @@
-/** Many requests, many departures. */
+/** Many concurrent requests and disconnects. */
 import { type Attack, inTurn, times } from '../attack.ts'
 
 export const loadAttacks: readonly Attack[] = [

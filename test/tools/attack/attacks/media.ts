@@ -1,4 +1,4 @@
-/** Images and documents that are small to send and long to read. */
+/** Images and documents that are small to send and slow to read. */
 import { encryptedPdf, endlessPdf, pdf } from '../../../support/pdf.ts'
 import { type Attack, times, wait } from '../attack.ts'
 import type { Answer, World } from '../world.ts'
@@ -23,7 +23,7 @@ function storm(world: World, count: number, leaveMs?: number): Promise<Answer[]>
   )
 }
 
-/** A PNG whose header says 60,000 by 60,000 pixels. */
+/** A PNG whose header declares 60,000 by 60,000 pixels. */
 function hugePng(): Buffer {
   const head = Buffer.from('89504e470d0a1a0a0000000d49484452', 'hex')
   const size = Buffer.alloc(8)

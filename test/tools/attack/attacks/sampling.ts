@@ -1,4 +1,4 @@
-/** Sampling values at the edge of what floating point holds, and rules that leave no token. */
+/** Sampling values at the limits of floating point, and rules that permit no token. */
 import { type Attack, inTurn, times, wait } from '../attack.ts'
 
 const object = { response_format: { type: 'json_object' } }
@@ -17,7 +17,7 @@ const tiny = (name: string, change: object): Attack => ({
     }),
   expect: (answers) => {
     const lost = answers.find(({ status }) => status >= 500 || status === 0)
-    return lost && `an odd value became a fault of the worker: ${lost.status} ${lost.text.slice(0, 120)}`
+    return lost && `an invalid value was reported as a worker fault: ${lost.status} ${lost.text.slice(0, 120)}`
   },
 })
 

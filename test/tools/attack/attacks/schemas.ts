@@ -1,10 +1,10 @@
-/** Schemas that cost more to compile, to parse or to sample under than they cost to send. */
+/** Schemas that cost more to compile, parse or sample with than to send. */
 import { type Attack, times } from '../attack.ts'
 import type { Answer, World } from '../world.ts'
 
 type Schema = Record<string, unknown>
 
-/** A chain of definitions, each a choice of `width` references to the next: width^levels paths, a few kilobytes. */
+/** A chain of definitions, each a choice of `width` references to the next: width^levels paths in a few kilobytes. */
 function bomb(levels: number, width: number): Schema {
   const $defs: Record<string, unknown> = { [`d${levels}`]: { type: 'string' } }
   for (let level = 0; level < levels; level++)
@@ -17,7 +17,7 @@ const tool = (parameters: unknown, index = 0) => ({ type: 'function', function: 
 const one = (schema: unknown): Schema => ({ type: 'object', properties: { a: schema }, required: ['a'] })
 const text = { type: 'string' }
 
-/** A schema as a response format, streamed and not. */
+/** Sends a schema as a response format, streamed and not. */
 function asFormat(name: string, schema: () => unknown, more: Partial<Attack> & { change?: object } = {}): Attack {
   const { change, ...rest } = more
   return {
@@ -49,7 +49,7 @@ const letters = (count: number, letter = 'x') => letter.repeat(count)
 const manyProperties = (count: number, schema: unknown) =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`property${index}`, schema]))
 
-/** The same with a schema as JSON text, which `JSON.stringify` may be unable to write. */
+/** Sends a schema given as JSON text, which `JSON.stringify` may be unable to write, wherever schemas are accepted. */
 async function everywhereText(world: World, schema: string): Promise<Answer[]> {
   const send: World['send'] = (path, body, options) =>
     world.send(path, null, { ...options, raw: JSON.stringify(body).replaceAll('"@schema"', schema) })
@@ -308,8 +308,8 @@ export const schemaAttacks: readonly Attack[] = [
   },
 ]
 
-/** A client's mistake must not be called an overload: clients would send it again and again. */
+/** A client's mistake must not be reported as an overload: clients would retry it. */
 function overloaded(answers: readonly Answer[]): string | undefined {
   const wrong = answers.find(({ status, text }) => status >= 500 && text.includes('server_is_overloaded'))
-  return wrong && `a bad schema was called an overload: ${wrong.text.slice(0, 120)}`
+  return wrong && `an invalid schema was reported as an overload: ${wrong.text.slice(0, 120)}`
 }

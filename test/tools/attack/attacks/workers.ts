@@ -1,4 +1,4 @@
-/** A worker's port as a stranger reaches it, and a worker whose key is in the wrong hands. */
+/** A worker's port without a key, and a worker whose key was stolen. */
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -15,7 +15,7 @@ async function workerPorts(world: World): Promise<number[]> {
   return Object.values(pools).flatMap(({ workers }) => workers.map(({ url }) => Number(new URL(url).port)))
 }
 
-/** Connections that send a head and some of a body, and then nothing. Answers when they ended or were ended. */
+/** Opens connections that send a head, part of a body, then nothing. Resolves when all have ended. */
 async function hold(world: World, count: number, head: string, bytes: number, ms: number): Promise<Answer[]> {
   const ports = await workerPorts(world)
   return times(count, (index) => {
@@ -50,7 +50,7 @@ async function hold(world: World, count: number, head: string, bytes: number, ms
 const mebibyte = 1_048_576
 const head = (path: string, length: number) => `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${length}\r\n\r\n`
 
-/** What a thief of one worker's environment has. */
+/** The data that a thief of one worker's environment has. */
 async function stolenKey(world: World, workerId = 'local-latency') {
   const state = JSON.parse(readFileSync(join(world.product.home, 'state.json'), 'utf8')) as { fleetSecret: string }
   const key = parseWorkerKey(await newWorkerKey(new Secret(state.fleetSecret), workerId, 1))
@@ -96,7 +96,7 @@ export const workerAttacks: readonly Attack[] = [
     run: (world) => hold(world, 16, head('/dispatch', 32 * mebibyte), 31 * mebibyte, 8_000),
     expect: (answers) => {
       const held = answers.filter(({ ms }) => ms >= 7_900).length
-      return held > 0 ? `${held} connections without a key were still held after 8 s` : undefined
+      return held > 0 ? `${held} connections without a key were still open after 8 s` : undefined
     },
   },
   { name: 'worker-port-counts', run: (world) => hold(world, 16, head('/count', 32 * mebibyte), 31 * mebibyte, 8_000) },
@@ -122,7 +122,7 @@ export const workerAttacks: readonly Attack[] = [
     },
     expect: ([metrics, health]) =>
       metrics?.status === 200 || /version|receipts|load/.test(health?.text ?? '')
-        ? `a stranger reads ${metrics?.status === 200 ? 'metrics' : health?.text.slice(0, 100)}`
+        ? `a client without a key reads ${metrics?.status === 200 ? 'metrics' : health?.text.slice(0, 100)}`
         : undefined,
   },
   {
@@ -185,7 +185,7 @@ export const workerAttacks: readonly Attack[] = [
       const last = answers.slice(-3)
       const bad =
         last.find(({ status }) => status !== 200) ?? (last[2]?.text.includes('"faults":[]') ? undefined : last[2])
-      return bad && `after forged counts: ${bad.status} ${bad.text.slice(0, 120)}`
+      return bad && `after forged token counts: ${bad.status} ${bad.text.slice(0, 120)}`
     },
   },
   {
@@ -254,7 +254,9 @@ export const workerAttacks: readonly Attack[] = [
       return times(60, async () => world.send('/internal/receipts', { receipts: await call() }, { key: null }))
     },
     expect: (answers) =>
-      answers.some(({ status }) => status < 400 || status >= 500) ? 'a stranger’s receipts were read' : undefined,
+      answers.some(({ status }) => status < 400 || status >= 500)
+        ? 'receipts of an unknown worker were processed'
+        : undefined,
   },
   {
     name: 'second-process-with-one-id',

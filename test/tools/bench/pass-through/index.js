@@ -1,6 +1,6 @@
 /**
- * The least that a gateway on this runtime can do: hand the request to the worker and its answer back. Hosted with the
- * edge's own configuration, so it has to have what that binds, and uses none of it.
+ * The minimal gateway on this runtime: forwards the request to the worker and returns its answer. It is hosted with the
+ * edge's configuration, so it must export the objects that this configuration binds; it uses none of them.
  */
 import { DurableObject } from 'cloudflare:workers'
 

@@ -1,6 +1,6 @@
 /**
- * The tenant object under load, and beside it the least that an object can do and still remember: write one row.
- * Hosted with the edge's own configuration: the row's object stands where a pool's would.
+ * The tenant object under load, and for comparison the minimal durable object, which writes one row. It is hosted with
+ * the edge's configuration: the object that writes one row takes the place of the pool object.
  */
 import { DurableObject } from 'cloudflare:workers'
 import { noLimits } from '../../../../src/tenant/limits/limits.ts'
@@ -11,7 +11,7 @@ const secretHash = 'hash'
 const keyId = (index) => `k${index}`
 
 export class TenantObject extends Tenant {
-  /** A tenant with so many keys and so many requests behind it, the rows as settlement leaves them. */
+  /** A tenant with this many keys and past requests, with the rows that settlement leaves. */
   seed({ rows, keys }) {
     const { sql } = this.ctx.storage
     this.create({
@@ -24,7 +24,7 @@ export class TenantObject extends Tenant {
     const copied = sql.exec('SELECT * FROM api_keys LIMIT 1').columnNames
     const columns = copied.map((name) => (name === 'key_id' ? `'k' || n` : name)).join(', ')
     sql.exec(`${series} INSERT INTO api_keys SELECT ${columns} FROM api_keys, series WHERE n > 0`, keys)
-    // The past comes before the account's first entry, and its ids before any id of today.
+    // Past entries come before the account's first entry, and past ids before any id of today.
     for (let from = 0; from < rows; from += 50_000) {
       const count = Math.min(50_000, rows - from)
       sql.exec(
@@ -96,7 +96,7 @@ export default {
       await Promise.all(ids.map((id) => tenant.void(id)))
       return Response.json(ids.length)
     }
-    // So many callers at once, each with its next call as soon as its last is answered.
+    // This many callers at once, each with its next call as soon as its last is answered.
     const answers = []
     const latencyMs = []
     let left = Number(count)

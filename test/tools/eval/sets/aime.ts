@@ -28,7 +28,7 @@ export function aime(text: string): Reading<Case> {
   })
 }
 
-/** Published sets write 33, "33" and "033". */
+/** Published sets write 33, "33" or "033". */
 function integer(answer: string | number | undefined): number {
   const value = typeof answer === 'string' && /^\s*\d{1,3}\s*$/.test(answer) ? Number(answer) : answer
   if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > 999)

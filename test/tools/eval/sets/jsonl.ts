@@ -1,4 +1,4 @@
-/** One JSON object a line, each checked against its schema; a line that is none is told by its number, never skipped unseen. */
+/** One JSON object per line, each checked against its schema; an invalid line is reported by number, never dropped. */
 import type { z } from 'zod'
 
 interface Fault {
@@ -11,7 +11,7 @@ export interface Reading<Item> {
   faults: Fault[]
 }
 
-/** `make` may refuse a line by throwing one sentence. */
+/** `make` may refuse a line by throwing an error of one sentence. */
 export function readLines<Row, Item>(
   text: string,
   schema: z.ZodType<Row>,
@@ -33,7 +33,7 @@ function parsed<Row>(schema: z.ZodType<Row>, line: string): Row {
   const checked = schema.safeParse(json(line))
   if (checked.success) return checked.data
   const issue = checked.error.issues[0]
-  throw new Error(`${issue?.path.join('.') || 'the line'}: ${issue?.message ?? 'not as expected'}`)
+  throw new Error(`${issue?.path.join('.') || 'the object'}: ${issue?.message ?? 'invalid value'}`)
 }
 
 function json(line: string): unknown {

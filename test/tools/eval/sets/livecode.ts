@@ -61,7 +61,7 @@ function testsOf(field: string | Test[] | undefined): Test[] {
   return checked.data
 }
 
-/** Private tests are often published packed: base64 of zlib of a pickle that holds one string, which is JSON. */
+/** Private tests are often published packed: base64 of zlib of a pickle that contains one string, which is JSON. */
 function unpacked(field: string): string {
   try {
     return pickledText(inflateSync(Buffer.from(field, 'base64'), { maxOutputLength: 512 * 1024 * 1024 }))
@@ -70,7 +70,7 @@ function unpacked(field: string): string {
   }
 }
 
-/** The one string of a pickle, read by its length; nothing in a pickle is ever run. */
+/** Extracts the one string of a pickle by its length; the pickle is never executed. */
 export function pickledText(bytes: Buffer): string {
   const strings: Readonly<Record<number, [width: number, read: (at: number) => number]>> = {
     140: [1, (at) => bytes.readUInt8(at)],

@@ -1,15 +1,15 @@
-/** Questions about long texts: a context, a question, and the answers that are accepted. */
+/** Questions about long texts: a context, a question, and the accepted answers. */
 import { z } from 'zod'
 import { type Answer, type Case, caseOf, type Verdict, verdict } from '../case.ts'
 import { words } from '../extract.ts'
 import { f1 } from '../statistics.ts'
 import { type Reading, readLines } from './jsonl.ts'
 
-/** contains: one of the answers is in the text. all: every one is. f1: overlap of words with the nearest answer. */
+/** contains: one of the answers is in the text. all: every answer is. f1: word overlap with the nearest answer. */
 export const scorings = ['contains', 'all', 'f1'] as const
 export type Scoring = (typeof scorings)[number]
 
-/** From here on an overlap counts as right; the table shows the mean overlap beside it. */
+/** An overlap from here on counts as right; the table also shows the mean overlap. */
 const f1Right = 0.5
 
 const Answers = z.union([
@@ -31,7 +31,7 @@ const Row = z
   .transform((row) => ({
     text: [row.context, row.question ?? row.input].filter((part) => part).join('\n\n'),
     answers: [row.answers ?? row.answer ?? row.outputs ?? []].flat().filter((answer) => words(answer).length > 0),
-    // Sets that call their answers `outputs` want all of them.
+    // Sets that call their answers `outputs` require all of them.
     scoring: row.scoring ?? (row.outputs === undefined ? undefined : ('all' as const)),
   }))
 

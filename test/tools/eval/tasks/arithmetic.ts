@@ -1,4 +1,4 @@
-/** Sums, and products by one digit: small enough to be checked, long enough that writing the steps down helps. */
+/** Sums, and products with one digit: small enough to check, long enough that writing the steps down helps. */
 import { drawn, type Random } from '../../toy-model/random.ts'
 import { asked, type Case } from '../case.ts'
 import { lastInteger } from '../extract.ts'
@@ -19,7 +19,7 @@ const PRODUCT = [
   (a: number, b: number) => `${a} × ${b} = ?`,
 ]
 
-/** The pairs are from the eighth that the model that comes with the product never met while it learnt. */
+/** The pairs are from the eighth of all pairs that the product's toy model was never trained on. */
 export function sum(random: Random): Case {
   const pair = () => [random.integer(100, 999), random.integer(100, 999)] as const
   const [a, b] = drawn('held', pair, ([x, y]) => `${x}+${y}`)

@@ -1,4 +1,4 @@
-/** Output whose length is known beforehand: all numbers up to N and then the end, or one word and then the end. */
+/** Answers of a known length: all numbers up to N and then the end, or one word and then the end. */
 import { drawn, type Random } from '../../toy-model/random.ts'
 import { type Answer, asked, type Case } from '../case.ts'
 import { integers, words } from '../extract.ts'
@@ -11,7 +11,7 @@ const COUNT = [
   (n: number) => `Can you count to ${n}?`,
 ]
 
-/** Questions that have one word for an answer. */
+/** Questions with a one-word answer. */
 const SHORT: readonly (readonly [question: string, ...right: string[]])[] = [
   ['What colour is grass?', 'green'],
   ['What colour is snow?', 'white'],

@@ -1,4 +1,4 @@
-/** Words that cases are made of. Of each list only those count that are held out of the toy model's lessons. */
+/** Words to build cases from. Only words in the toy model's held-out split are used. */
 import { type Random, splitOf } from '../../toy-model/random.ts'
 
 const held = (text: string): readonly string[] => text.split(' ').filter((word) => splitOf(word) === 'held')
@@ -15,7 +15,7 @@ export const SUBJECTS = held(
   'accordion acrobat albatross alpaca anchor antelope apprentice archer armadillo arrow artist aunt axe baboon barber barrel bat beetle bison blacksmith boots bottle bracelet brick buffalo bugle butcher butterfly button cactus camera cannon canoe captain cart caterpillar chariot cheetah chef chimney cobbler cobra comet conductor coral cow coyote crab crane cricket crocodile crown cuckoo curtain dagger diamond dinosaur diver dove dragon dragonfly druid dwarf elf emperor falcon feather fence ferret ferry fiddle flag flamingo flea flute fly fork gazelle gecko genie ghost glove gnome goblin goldfish gondola gorilla grandmother grasshopper guitar hammer hamster harp hawk helmet hippo hornet hunter hut hyena ibex iguana inventor jackal jaguar jar jellyfish jester judge juggler kangaroo kettle kingfisher kitten ladybird lamb lark lawyer leopard lizard llama lobster locket lynx magician magnet magpie marble marmot mason mayor mermaid merchant miner minstrel mole monk moose mosquito moth mule musician needle newt nightingale oak octopus ogre orchestra oyster panther pearl pebble pelican pepper pheasant pickle pig pigeon pine pirate plough plumber pony potter puffin pumpkin puppet python quail raccoon rat reindeer rhinoceros roof rooster saddle sage salamander salmon sausage scarecrow scholar scientist scissors seagull shark sheep shoe shovel skunk sledge sloth snowman soldier spade sphinx spy squid starfish stone sword tadpole tapir termite thief thimble toad torch tortoise toucan tower tractor troll trumpet tulip turkey unicorn uncle vampire violinist viper vulture wallaby walnut walrus wasp weasel weaver windmill witch wombat woodpecker worm yak zeppelin',
 )
 
-/** An identifier such as an order number: letters and digits that can only be copied. */
+/** An identifier, such as an order number: letters and digits that can only be copied. */
 export function code(random: Random): string {
   const letter = () => random.pick([...'ABCDEFGHJKLMNPQRSTUVWXYZ'])
   return `${letter()}${random.chance(0.5) ? letter() : ''}-${random.integer(10, 9999)}`

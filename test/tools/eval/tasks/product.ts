@@ -1,8 +1,8 @@
-/** What a model that comes with the product should know: what it is, and how the product is used. */
+/** Facts that the product's own model should know: what it is, and how to use the product. */
 import type { Random } from '../../toy-model/random.ts'
 import { type Answer, asked, type Case } from '../case.ts'
 
-/** A question, and words of which the answer must have at least one: words that the question has not. */
+/** A question, and words that the question lacks; the answer must contain at least one. */
 const QUESTIONS: readonly (readonly [question: string, ...words: string[]])[] = [
   ['Who am I chatting with?', 'toy', 'Tramontane'],
   ['Hello! Please introduce yourself.', 'toy', 'Tramontane'],
@@ -49,7 +49,7 @@ export function product(random: Random): Case {
   return asked('product', random.pick(WAYS)(question), (answer) => knows(right, answer))
 }
 
-/** Whole words: "know" is no "no". An answer that says that it does not know is none, whatever else it says. */
+/** Compares whole words: "know" is no "no". An answer that claims ignorance is wrong in any case. */
 export function knows(right: readonly string[], { content, finish }: Answer): boolean {
   if (finish !== 'stop' || /\b(do not|don[’']t) know\b/i.test(content)) return false
   return right.some((word) => new RegExp(`(?<!\\w)${escaped(word)}(?!\\w)`, 'i').test(content))

@@ -1,4 +1,4 @@
-/** Stories and lists that stay on what was asked for. */
+/** Stories and lists that stay on the requested subject. */
 import type { Random } from '../../toy-model/random.ts'
 import { type Answer, asked, type Case } from '../case.ts'
 import { listItems, sentences } from '../extract.ts'
@@ -34,7 +34,7 @@ function ideas(random: Random): Case {
   return asked('subject', random.pick(IDEAS)(word, article(what)), (answer) => listsOf(what, NUMBERS[word], answer))
 }
 
-/** It ends by itself, and its beginning, its middle and its end each name the subject: a pronoun in between is fine. */
+/** The story ends by itself, and its beginning, middle and end each name the subject; pronouns in between are fine. */
 export function staysOn(what: string, { content, finish }: Answer): boolean {
   const all = sentences(content)
   const third = Math.ceil(all.length / 3)
@@ -42,7 +42,7 @@ export function staysOn(what: string, { content, finish }: Answer): boolean {
   return finish === 'stop' && all.length >= 3 && parts.every((part) => names(what, part.join(' ')))
 }
 
-/** As many different items as were asked for, at least half of which name the subject. */
+/** The list has the requested number of different items, at least half of which name the subject. */
 export function listsOf(what: string, count: number, { content, finish }: Answer): boolean {
   const items = listItems(content)
   const different = new Set(items.map((item) => item.toLowerCase())).size

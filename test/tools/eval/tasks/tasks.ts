@@ -1,4 +1,4 @@
-/** The built-in tasks. A seed names a set of cases; as many as were asked for, or as many different ones as there are. */
+/** The built-in tasks. A seed selects the cases; fewer are returned if a task has fewer different ones. */
 import { type Random, random } from '../../toy-model/random.ts'
 import type { Case } from '../case.ts'
 import { product as multiplication, sum } from './arithmetic.ts'
@@ -27,7 +27,7 @@ const triesPerCase = 40
 
 export function builtIn(task: string, count: number, seed: number): Case[] {
   const make = TASKS[task]
-  if (!make) throw new Error(`no task ${task}: there are ${taskNames.join(', ')}`)
+  if (!make) throw new Error(`no task ${task}. Use one of ${taskNames.join(', ')}`)
   const source = random(seed)
   const cases = new Map<string, Case>()
   for (let tries = 0; cases.size < count && tries < count * triesPerCase; tries++) {

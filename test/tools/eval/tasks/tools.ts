@@ -1,9 +1,9 @@
-/** Tool calls: the right one of three with the right arguments, an answer from what a tool said, two calls at once. */
+/** Tool calls: the right one of three with the right arguments, an answer from a tool's result, two calls at once. */
 import type { Random } from '../../toy-model/random.ts'
 import { type Answer, type Call, type Case, caseOf, type Message, type Tool, verdict } from '../case.ts'
 import { CITIES, code, NAMES } from './names.ts'
 
-/** `{}` in a way to ask stands for the value; every tool takes one or two. */
+/** `{}` in a phrasing stands for the value; every tool takes one or two values. */
 interface Kind {
   tool: Tool
   values: readonly { key: string; draw: (random: Random) => string | number }[]
@@ -129,7 +129,7 @@ export function toolCall(random: Random): Case {
   )
 }
 
-/** Two cities in one question, or two things of different kinds: as many calls as things, in any order, in one turn. */
+/** Two cities, or two different kinds of things, in one question: one call per thing, in any order, in one turn. */
 export function parallelCalls(random: Random): Case {
   const kinds = random.sample(KINDS, 3)
   const [first, second] = random.sample(kinds, 2).map((each) => want(random, each))
@@ -139,7 +139,7 @@ export function parallelCalls(random: Random): Case {
   return caseOf('tools-parallel', [{ role: 'user', content: ask }], judge, tools(kinds))
 }
 
-/** The call has been made and has answered: everything that it said must be in the answer, and nothing is called again. */
+/** The call was made and has a result: the answer must contain all of it, and must not call a tool again. */
 export function toolResult(random: Random): Case {
   const kinds = random.sample(KINDS, 3)
   const wanted = want(random, random.pick(kinds))
@@ -174,7 +174,7 @@ function tools(kinds: readonly Kind[]): Tool[] {
   return kinds.map(({ tool }) => tool)
 }
 
-/** The same calls in any order; words may differ in case, numbers may come as text. */
+/** Compares calls in any order; words may differ in case, numbers may be text. */
 export function same(
   calls: readonly Call[],
   wanted: readonly { kind: { tool: { name: string } }; arguments: Wanted['arguments'] }[],

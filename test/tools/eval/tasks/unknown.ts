@@ -1,4 +1,4 @@
-/** Questions that no model can answer: the right thing is to say so. */
+/** Questions that no model can answer: admitting that is correct. */
 import type { Random } from '../../toy-model/random.ts'
 import { asked, type Case } from '../case.ts'
 import { CITIES, capital, code, NAMES } from './names.ts'
@@ -11,7 +11,7 @@ interface Fill {
   number: number
 }
 
-/** Places and people that do not exist, the asker's own life, and the future. */
+/** Invented places and people, the user's own life, and the future. */
 const ASKS: readonly ((fill: Fill) => string)[] = [
   ({ place }) => `Who is the mayor of ${place}?`,
   ({ place }) => `What is the capital of ${place}?`,
