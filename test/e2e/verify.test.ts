@@ -51,7 +51,7 @@ describe('a state folder', () => {
     tamper('UPDATE entries SET output_tokens = output_tokens + 1 WHERE seq = 3')
     expect(verify().status).toBe(0)
     tamper('DELETE FROM entries WHERE seq = 4')
-    expect(verify()).toMatchObject({ status: 1, stdout: expect.stringContaining('the last ones are missing') })
+    expect(verify()).toMatchObject({ status: 1, stdout: expect.stringContaining('the last entries are missing') })
   })
 
   it('[BKS21] a folder that is not there, or holds no tenant, is told apart from sound books', () => {
