@@ -118,7 +118,7 @@ export function admit(request: AdmissionRequest, rows: AdmissionRows, now: numbe
   if (reserved.answer === 'insufficient') {
     return refuse(
       'insufficient_quota',
-      `${moneyMessage(wanted.nano, reserved.leftNano, 'credit')} or ask the operator for credit.`,
+      `${moneyMessage(wanted.nano, reserved.leftNano, "the tenant's credit")} or ask the operator for credit.`,
       null,
       ratesLeft(rows, now),
     )
@@ -195,7 +195,7 @@ export function readmit(
   if (raised.answer === 'insufficient') {
     return refuse(
       'insufficient_quota',
-      `${moneyMessage(bound, raised.leftNano, 'credit')} or ask the operator for credit.`,
+      `${moneyMessage(bound, raised.leftNano, "the tenant's credit")} or ask the operator for credit.`,
     )
   }
   if (raised.answer === 'not-reserved') return refuse('internal_error', 'The reservation is already closed.')
@@ -309,7 +309,7 @@ function refuseByLimit(
       ]
       return refuse(
         'insufficient_quota',
-        `${moneyMessage(boundNano, by.left, `the ${limited}'s ${name}`)} or ask for a larger budget.`,
+        `${moneyMessage(boundNano, by.left, `the ${name} of this ${limited}`)} or ask for a larger budget.`,
         null,
         left,
       )

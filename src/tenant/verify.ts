@@ -26,7 +26,7 @@ export function verifyBooks(store: Store): VerificationReport {
     for (const row of rows) {
       if (row.seq !== seq + 1) faults.push(`entries ${seq + 1} to ${row.seq - 1} are missing`)
       const expected = chainHash(hash, row.seq, row.entry)
-      if (expected !== row.hash) faults.push(`entry ${row.seq} or an earlier entry was changed`)
+      if (expected !== row.hash) faults.push(`entry ${row.seq} was changed, or an earlier entry was`)
       seq = row.seq
       hash = row.hash
       costNano += row.entry.costNano
