@@ -1,4 +1,4 @@
-/** The one object that owns the slots and the queues of both pools; see pool.ts. */
+/** The stub of the one object that owns the slots and queues of both pools; see fleet.ts. */
 import type { Env } from '../env.ts'
 import type { FleetObject } from './fleet-object.ts'
 

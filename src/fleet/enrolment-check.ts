@@ -1,12 +1,12 @@
 /**
- * The roll: which workers are enrolled, which process of each is the live one, and why others are refused.
+ * Checks heartbeats: which workers are enrolled, which process of each is live, and why others are refused.
  *
- *   no process ──beat──▶ live ──silent, gone, or replaced by its successor──▶ no process
- *                          │
- *                          └─ beats of another process: refused as duplicates, and reported to both
+ *   no process ──heartbeat──▶ live ──silent, gone, or replaced by its successor──▶ no process
+ *                               │
+ *                               └─ heartbeats of another process: refused as duplicates, and reported to both
  *
- * A beat counts when its key is good, its clock is near, it is newer than all before it of the same process, no other
- * process of this worker is live, and it claims no more than the enrolment allows. Pure: `now` is passed in.
+ * A heartbeat is accepted if its key is valid, its clock is close, it is newer than every earlier one of its process,
+ * no other process of the worker is live, and it claims no more than the enrolment allows. Pure: `now` is passed in.
  */
 
 import { budgets } from '../../backends/model/budgets.ts'
@@ -16,21 +16,21 @@ import { type Heartbeat, heartbeatLostMs, type WorkerState } from '../../backend
 import { checkClaims, type Enrolment, joinEnrolments, pinTo } from './enrolment.ts'
 import { heartbeatAllowed, joinFences, type KeyFence, receiptAllowed } from './key-fence.ts'
 
-/** Why a worker is given no requests although it beats. */
+/** Why a worker gets no requests although it sends heartbeats. */
 export interface Hold {
   state: Extract<WorkerState, 'clock' | 'refused'>
   reason: string
 }
 
 export type HeartbeatOutcome =
-  /** It counts. `hold` keeps requests away; `pinned` is to be kept on disk. */
+  /** Accepted. `hold` keeps requests away; the caller stores `pinned`. */
   | { kind: 'taken'; heartbeat: Heartbeat; hold: Hold | undefined; pinned: Enrolment | undefined }
-  /** The live process claims what it may not: its requests run on, and it gets no more. */
+  /** The live process claims more than its enrolment allows: its requests continue, and it gets no new ones. */
   | { kind: 'held'; hold: Hold }
-  /** Older than the last of its process: it changes nothing. */
+  /** Not newer than the last heartbeat of its process: changes nothing. */
   | { kind: 'repeated' }
   | { kind: 'refused'; status: 403 | 409; state: WorkerState; reason: string }
-  /** No enrolment is known here. */
+  /** The worker id has no enrolment here. */
   | { kind: 'unknown' }
 
 /** One process of a worker. */
@@ -46,28 +46,28 @@ interface Instance {
 interface EnrolledWorker {
   live: Instance | undefined
   rival: Instance | undefined
-  /** Processes that were live before, with their last `sentAt`: what they sent then is not heard again. */
+  /** Last `sentAt` of earlier processes, so that a replayed heartbeat is ignored. */
   past: Map<string, number>
   refused: { state: WorkerState; reason: string; at: number; pool: PoolName; url: string } | undefined
 }
 
-/** What an operator sees of one worker, besides what the pool knows. */
+/** The operator's view of one worker, in addition to the fleet's state. */
 export interface EnrolmentView {
   enrolment: Enrolment | undefined
-  /** Undefined where the pool's own state is the answer. */
+  /** Undefined if the fleet's own state applies. */
   state: WorkerState | undefined
   reason: string | undefined
-  /** Of the process that is or was live. */
+  /** Last heartbeat of the process that is or was live. */
   seenAt: number | undefined
-  /** Of the live process. */
+  /** Start of the live process. */
   startedAt: number | null
   lastEnd: string | null
-  /** What a refused process claimed, for a list that has it in no pool. */
+  /** Pool and address that a refused process claimed, because no pool lists it. */
   claimed: { pool: PoolName; url: string } | undefined
 }
 
 const pastMax = 8
-/** Worker ids that are in no enrolment and have a good key: a lost database, or a key that outlived its row. */
+/** Worker ids with a valid key but no enrolment: the database was lost, or the key outlived its row. */
 const strangersMax = 100
 const strangerAskedEveryMs = 5_000
 
@@ -75,7 +75,7 @@ export class Enrolments {
   readonly #enrolments: Map<string, Enrolment>
   readonly #fences: Map<string, KeyFence>
   readonly #entries = new Map<string, EnrolledWorker>()
-  /** When each stranger was last looked for in the operator's books. */
+  /** When each unknown worker id was last looked up in the operator's database. */
   readonly #strangers = new Map<string, number>()
 
   constructor(enrolments: Iterable<Enrolment>, fences: Iterable<KeyFence>) {
@@ -83,7 +83,7 @@ export class Enrolments {
     this.#fences = new Map([...fences].map((each) => [each.workerId, each]))
   }
 
-  /** What is to be kept on disk. */
+  /** Returns the enrolment to store. */
   enrol(added: Enrolment): Enrolment {
     const enrolment = joinEnrolments(this.#enrolments.get(added.workerId), added)
     this.#enrolments.set(enrolment.workerId, enrolment)
@@ -91,7 +91,7 @@ export class Enrolments {
     return enrolment
   }
 
-  /** What is to be kept on disk. A revoked worker has no live process, and is in no list. */
+  /** Returns the fence to store. A revoked worker has no live process and appears in no list. */
   fence(added: KeyFence): KeyFence {
     const fence = joinFences(this.#fences.get(added.workerId), added)
     this.#fences.set(fence.workerId, fence)
@@ -102,12 +102,12 @@ export class Enrolments {
     return this.#fences.get(workerId)
   }
 
-  /** The pool expelled it. */
+  /** Call when the fleet has expelled the worker. */
   forget(workerId: string): void {
     this.#entries.delete(workerId)
   }
 
-  /** True at most once in some seconds for each id: then the operator's books are to be asked for this stranger. */
+  /** Whether to look up this unknown worker id in the operator's database now: once in a few seconds per id. */
   looksFor(workerId: string, now: number): boolean {
     const isRecent = (asked: number | undefined) => asked !== undefined && now - asked < strangerAskedEveryMs
     if (isRecent(this.#strangers.get(workerId))) return false
@@ -121,7 +121,7 @@ export class Enrolments {
     return true
   }
 
-  /** Whether the live process still claims only what its enrolment allows; undefined where no process is live. */
+  /** The reason to hold a worker whose live process claims more than its enrolment allows; otherwise undefined. */
   holdOf(workerId: string, claims: Heartbeat): Hold | undefined {
     const enrolment = this.#enrolments.get(workerId)
     const checked = enrolment && checkClaims(enrolment, claims)
@@ -133,7 +133,7 @@ export class Enrolments {
     const enrolment = this.#enrolments.get(workerId)
     if (!heartbeatAllowed(this.#fences.get(workerId), keyEpoch, now)) {
       const reason = `key ${keyEpoch} of worker ${workerId} was rotated or revoked. Start the worker with its newest key.`
-      // An operator who revoked a worker does not look for it.
+      // A revoked worker is not listed: the operator does not expect it.
       const listed = receiptAllowed(this.#fences.get(workerId), keyEpoch) ? enrolment : undefined
       return this.#refuse(listed, heartbeat, now, { status: 403, state: 'refused', reason })
     }
@@ -164,7 +164,7 @@ export class Enrolments {
     return { kind: 'taken', heartbeat: taken, hold: clockHold(workerId, aheadMs), pinned }
   }
 
-  /** The sentence about a second process, for the live one and for an operator. */
+  /** The message about a duplicate process, for the live process and for the operator. */
   duplicateReason(workerId: string, now: number): string | undefined {
     const rival = this.#entries.get(workerId)?.rival
     return rival && now - rival.seenAt <= budgets.duplicateShownMs.value ? otherProcess(workerId, rival) : undefined
@@ -187,7 +187,7 @@ export class Enrolments {
     }
   }
 
-  /** Workers that beat and are refused, so that no pool has them. */
+  /** Workers whose heartbeats are refused, so that no pool lists them. */
   refusedNow(now: number): string[] {
     return [...this.#entries.keys()].filter((workerId) => this.view(workerId, now).claimed !== undefined)
   }
@@ -237,7 +237,7 @@ export class Enrolments {
   }
 }
 
-/** Longer than the longest pause between two beats of a refused worker. */
+/** Longer than the longest interval between two heartbeats of a refused worker. */
 const refusedShownMs = 3 * budgets.heartbeatRetryMs.value
 
 function isRepeated({ live, past, rival }: EnrolledWorker, { instance, sentAt }: Heartbeat): boolean {
@@ -274,7 +274,7 @@ function isoTime(at: number): string {
   return Math.abs(at) < 8.64e15 ? new Date(at).toISOString() : 'at an unknown time'
 }
 
-/** A dispatch carries the edge's time: beyond these bounds the worker refuses every one of them. */
+/** A dispatch carries the edge's time. Beyond these bounds the worker refuses every dispatch. */
 function clockHold(workerId: string, aheadMs: number): Hold | undefined {
   const usable = aheadMs >= -clockSkewMs && aheadMs <= dispatchTtlMs + clockSkewMs
   return usable ? undefined : { state: 'clock', reason: clockReason(workerId, aheadMs) }
@@ -283,5 +283,5 @@ function clockHold(workerId: string, aheadMs: number): Hold | undefined {
 function clockReason(workerId: string, aheadMs: number): string {
   const seconds = (Math.abs(aheadMs) / 1_000).toFixed(1)
   const way = aheadMs > 0 ? 'ahead of' : 'behind'
-  return `the clock of worker ${workerId} is ${seconds} s ${way} the edge's clock. Set it with NTP; at most ${clockSkewMs / 1_000} s are allowed.`
+  return `the clock of worker ${workerId} is ${seconds} s ${way} the edge's clock. Synchronise it with NTP; at most ${clockSkewMs / 1_000} s are allowed.`
 }

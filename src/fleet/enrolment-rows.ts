@@ -1,4 +1,4 @@
-/** Enrolments and fences on disk: no heartbeat repeats what an operator decided. */
+/** Enrolments and key fences on disk: they are the operator's decisions, which no heartbeat repeats. */
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import type { Enrolment } from './enrolment.ts'
 import type { KeyFence } from './key-fence.ts'

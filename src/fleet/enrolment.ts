@@ -1,8 +1,8 @@
 /**
- * What a worker may be: its address, pools, models and slots, as the operator enrolled it. Every heartbeat is held
- * against it, so that a worker, or a stolen worker key, cannot choose where the edge sends prompts.
+ * Enrolment: the address, pools, models and slots that the operator allows a worker. The edge checks every heartbeat
+ * against it, so a worker, or a stolen worker key, cannot choose where the edge sends prompts.
  *
- * A null field was never named: the worker was enrolled before fields had to be. Its first heartbeat names it, once.
+ * A null field was never set: the worker was enrolled before fields were required. Its first heartbeat sets it, once.
  */
 
 import { budgets } from '../../backends/model/budgets.ts'
@@ -13,21 +13,21 @@ import { addressAllows, formatWorkerAddress, readWorkerAddress } from '../../bac
 
 export interface Enrolment {
   workerId: string
-  /** Raised with each change: of two that arrive out of turn the higher one holds. */
+  /** Grows with each change. If changes arrive out of order, the higher revision wins. */
   revision: number
-  /** As `formatWorkerAddress` writes it; the port may be `*`. */
+  /** In the form of `formatWorkerAddress`; the port may be `*`. */
   url: string | null
   pools: readonly PoolName[]
   models: readonly string[] | null
   slotsMax: number | null
-  /** True where a heartbeat named some of it. */
+  /** Whether a heartbeat set at least one field. */
   pinned: boolean
 }
 
 export type Claims = Pick<Heartbeat, 'url' | 'pool' | 'model' | 'slotsMax'>
 
 export type ClaimsCheck =
-  /** `url` is the claimed address as the edge writes it. */
+  /** `url` is the claimed address in the edge's canonical form. */
   { ok: true; url: string } | { ok: false; reason: string }
 
 /** Whether a heartbeat claims no more than its worker is enrolled for. */
@@ -37,7 +37,7 @@ export function checkClaims(enrolment: Enrolment, claims: Claims): ClaimsCheck {
   const wrong = (claim: string, enrolled: string): ClaimsCheck => ({
     ok: false,
     reason: cleanText(
-      `worker ${workerId} claims ${claim} and is enrolled for ${enrolled}. Start it as it is enrolled, or change its enrolment with PATCH /admin/workers/${workerId}.`,
+      `worker ${workerId} claims ${claim} and is enrolled for ${enrolled}. Start it as enrolled, or change its enrolment with PATCH /admin/workers/${workerId}.`,
       budgets.workerReasonCharacters.value,
     ),
   })
@@ -53,7 +53,7 @@ export function checkClaims(enrolment: Enrolment, claims: Claims): ClaimsCheck {
   return { ok: true, url: formatWorkerAddress(claimed.address) }
 }
 
-/** The enrolment with what a first heartbeat names, or undefined where nothing was open. */
+/** Sets the null fields of the enrolment from a first heartbeat. Returns undefined if none is null. */
 export function pinTo(enrolment: Enrolment, claims: Claims): Enrolment | undefined {
   const { url, models, slotsMax } = enrolment
   if (url !== null && models !== null && slotsMax !== null) return undefined
@@ -66,7 +66,7 @@ export function pinTo(enrolment: Enrolment, claims: Claims): Enrolment | undefin
   }
 }
 
-/** The one with the higher revision. What it leaves open stays as it was pinned. */
+/** The enrolment with the higher revision. Its null fields keep their pinned values. */
 export function joinEnrolments(known: Enrolment | undefined, added: Enrolment): Enrolment {
   if (!known) return added
   if (added.revision < known.revision) return known

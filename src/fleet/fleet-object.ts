@@ -1,8 +1,7 @@
 /**
- * One Durable Object for the fleet: the only one that leases its workers' slots. Its registry is in memory only, because
- * every heartbeat, one a second from each worker, says again what is true; see `pool.ts`. What no heartbeat repeats is on
- * disk: what workers are enrolled for, which keys are no longer good, and why requests went where they went; see `roll.ts`,
- * `roll-book.ts`, `decision-book.ts`.
+ * The fleet's Durable Object, the only one that leases worker slots. The registry is in memory only, because every
+ * worker sends a heartbeat each second; see `fleet.ts`. Storage holds the rest: enrolments, key fences and placement
+ * decisions; see `enrolment-check.ts`, `enrolment-rows.ts` and `decisions/decision-log.ts`.
  */
 import { DurableObject } from 'cloudflare:workers'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
@@ -46,173 +45,173 @@ import { type FleetReport, reportOn, type WorkerReport, workerReport } from './f
 import { heartbeatAllowed, type KeyFence, receiptAllowed } from './key-fence.ts'
 
 const sweepEveryMs = 250
-/** Decisions are written down so often, once they are at least that old. */
+/** Interval at which decisions are stored, and their minimum age. */
 const writeEveryMs = 2_000
 
-/** The fleet's answer to one heartbeat, and what its caller is to do. */
+/** The fleet's answer to one heartbeat, and what the caller must do next. */
 export interface HeartbeatReply {
   status: 200 | 403 | 409
   answer: HeartbeatAnswer
-  /** Probe the worker there, and report it by `probed`. */
+  /** Probe the worker at this address and report the result with `probed`. */
   probe?: { url: string; instance: string; keyEpoch: number }
-  /** No enrolment is known: look in the operator's books, and beat again where it is there. */
+  /** No enrolment is known. Look up the worker in the operator's database; if it is there, call `heartbeat` again. */
   lookUp?: true
 }
 
 export class FleetObject extends DurableObject {
   readonly #startedAt = Date.now()
-  readonly #pool: FleetState
+  readonly #fleet: FleetState
   readonly #waiters = new Map<string, (outcome: LeaseOutcome) => void>()
-  readonly #roll: Enrolments
-  readonly #rollBook: EnrolmentRows
-  readonly #book: DecisionBook
+  readonly #enrolments: Enrolments
+  readonly #enrolmentRows: EnrolmentRows
+  readonly #decisionLog: DecisionBook
   #sweeping = false
   #writing = false
 
   constructor(state: DurableObjectState, env: Env) {
     super(state, env as never)
-    this.#pool = emptyFleet(env.SPILL !== 'off')
+    this.#fleet = emptyFleet(env.SPILL !== 'off')
     const { sql } = state.storage
-    this.#book = new DecisionBook(sql)
-    this.#rollBook = new EnrolmentRows(sql)
-    this.#roll = new Enrolments(this.#rollBook.enrolments(), this.#rollBook.fences())
+    this.#decisionLog = new DecisionBook(sql)
+    this.#enrolmentRows = new EnrolmentRows(sql)
+    this.#enrolments = new Enrolments(this.#enrolmentRows.enrolments(), this.#enrolmentRows.fences())
   }
 
-  /** Resolves when a slot is leased, or with the reason why none is. `release` ends the waiting. */
+  /** Resolves when a slot is leased, or with the reason for refusal. `release` ends the wait. */
   lease(request: LeaseRequest): Promise<LeaseOutcome> | LeaseOutcome {
-    const outcome = lease(this.#pool, request, Date.now(), (notification) => this.#tell([notification]))
+    const outcome = lease(this.#fleet, request, Date.now(), (notification) => this.#notify([notification]))
     this.#writeLater()
     if (outcome) return outcome
     this.#sweepLater()
     return new Promise((resolve) => this.#waiters.set(request.requestId, resolve))
   }
 
-  /** Where a request stands that waits. Cheap, and one call in `askAgainMs` is enough. */
+  /** Queue status of a waiting request. Cheap; call it at most once in `askAgainMs`. */
   position(requestId: string): WaitView | undefined {
-    return waitView(this.#pool, requestId, Date.now())
+    return waitView(this.#fleet, requestId, Date.now())
   }
 
   release(requestIds: string[]): void {
     const now = Date.now()
-    for (const requestId of requestIds) this.#tell(release(this.#pool, requestId, now))
+    for (const requestId of requestIds) this.#notify(release(this.#fleet, requestId, now))
   }
 
-  /** The worker that is to read this request's media; undefined where none serves its model. */
+  /** The worker that should read this request's media; undefined if no worker serves its model. */
   suggest(request: LeaseRequest): WorkerEndpoint | undefined {
-    return suggest(this.#pool, request, Date.now())
+    return suggest(this.#fleet, request, Date.now())
   }
 
-  /** A slot on a second worker for a request that has one; undefined where none is free now. */
+  /** Leases a slot on a second worker for a running request; undefined if none is free now. */
   hedge(request: LeaseRequest): WorkerEndpoint | undefined {
-    return hedge(this.#pool, request, Date.now())
+    return hedge(this.#fleet, request, Date.now())
   }
 
   releaseOn(workerId: string, requestId: string): void {
-    this.#tell(releaseOn(this.#pool, workerId, requestId, Date.now()))
+    this.#notify(releaseOn(this.#fleet, workerId, requestId, Date.now()))
   }
 
   workerFailed(workerId: string, requestId: string): void {
-    this.#tell(workerFailed(this.#pool, workerId, requestId, Date.now()))
+    this.#notify(workerFailed(this.#fleet, workerId, requestId, Date.now()))
   }
 
   heartbeat(beat: Heartbeat, keyEpoch: number): HeartbeatReply {
     const now = Date.now()
     const { workerId, instance } = beat
-    const full = this.#pool.workers.size >= workersMax && !this.#pool.workers.has(workerId)
-    const heard: HeartbeatOutcome = full ? fleetFull : this.#roll.hear(beat, keyEpoch, now)
+    const full = this.#fleet.workers.size >= workersMax && !this.#fleet.workers.has(workerId)
+    const heard: HeartbeatOutcome = full ? fleetFull : this.#enrolments.hear(beat, keyEpoch, now)
     if (heard.kind === 'unknown') {
       const answer = { edgeNow: now, state: 'refused' as const, reason: notEnrolled(workerId) }
-      return { status: 403, answer, ...(this.#roll.looksFor(workerId, now) && { lookUp: true }) }
+      return { status: 403, answer, ...(this.#enrolments.looksFor(workerId, now) && { lookUp: true }) }
     }
     if (heard.kind === 'refused') {
       const { status, state, reason } = heard
       return { status, answer: { edgeNow: now, state, reason } }
     }
-    if (heard.kind === 'held') this.#tell(holdWorker(this.#pool, workerId, heard.hold, now, now))
+    if (heard.kind === 'held') this.#notify(holdWorker(this.#fleet, workerId, heard.hold, now, now))
     if (heard.kind === 'taken') {
-      if (heard.pinned) this.#rollBook.keepEnrolment(heard.pinned)
-      this.#tell(heartbeat(this.#pool, heard.heartbeat, keyEpoch, now, heard.hold))
+      if (heard.pinned) this.#enrolmentRows.keepEnrolment(heard.pinned)
+      this.#notify(heartbeat(this.#fleet, heard.heartbeat, keyEpoch, now, heard.hold))
     }
-    const { state, reason } = workerReport(this.#pool, this.#roll, workerId, now)
+    const { state, reason } = workerReport(this.#fleet, this.#enrolments, workerId, now)
     const answer = { edgeNow: now, state: state ?? beat.state, ...(reason !== null && { reason }) }
-    const url = this.#pool.workers.get(workerId)?.heartbeat.url
-    const due = url !== undefined && heard.kind === 'taken' && probeDue(this.#pool, workerId, now)
+    const url = this.#fleet.workers.get(workerId)?.heartbeat.url
+    const due = url !== undefined && heard.kind === 'taken' && probeDue(this.#fleet, workerId, now)
     return { status: 200, answer, ...(due && { probe: { url, instance, keyEpoch } }) }
   }
 
-  /** What the probe that a heartbeat asked for has shown. */
+  /** Reports the result of a probe that `heartbeat` requested. */
   probed(probe: Probed): void {
-    this.#tell(probed(this.#pool, probe, Date.now()))
+    this.#notify(probed(this.#fleet, probe, Date.now()))
   }
 
-  /** What a worker may be, from now on: where it is more than that already, it gets no more requests. */
+  /** Sets a worker's enrolment. A worker that already claims more gets no new requests. */
   enrol(enrolment: Enrolment, fence: KeyFence | undefined): void {
     if (fence) this.fence(fence)
-    this.#rollBook.keepEnrolment(this.#roll.enrol(enrolment))
+    this.#enrolmentRows.keepEnrolment(this.#enrolments.enrol(enrolment))
     const now = Date.now()
-    const worker = this.#pool.workers.get(enrolment.workerId)
-    const hold = worker && this.#roll.holdOf(enrolment.workerId, worker.heartbeat)
-    if (hold) this.#tell(holdWorker(this.#pool, enrolment.workerId, hold, worker.seenAt, now))
+    const worker = this.#fleet.workers.get(enrolment.workerId)
+    const hold = worker && this.#enrolments.holdOf(enrolment.workerId, worker.heartbeat)
+    if (hold) this.#notify(holdWorker(this.#fleet, enrolment.workerId, hold, worker.seenAt, now))
   }
 
-  /** Keeps out a worker's old keys from now on, and for ever. */
+  /** Refuses a worker's old keys from now on, permanently. */
   fence(added: KeyFence): void {
-    const fence = this.#roll.fence(added)
-    this.#rollBook.keepFence(fence)
+    const fence = this.#enrolments.fence(added)
+    this.#enrolmentRows.keepFence(fence)
     const now = Date.now()
-    const epoch = this.#pool.workers.get(fence.workerId)?.keyEpoch ?? 0
+    const epoch = this.#fleet.workers.get(fence.workerId)?.keyEpoch ?? 0
     if (heartbeatAllowed(fence, epoch, now)) return
-    this.#roll.forget(fence.workerId)
-    this.#tell(expel(this.#pool, fence.workerId, receiptAllowed(fence, epoch), now))
+    this.#enrolments.forget(fence.workerId)
+    this.#notify(expel(this.#fleet, fence.workerId, receiptAllowed(fence, epoch), now))
   }
 
-  /** Gives back the slots of requests whose receipts came, and learns from them. Answers, in order, whose receipts are to be believed. */
+  /** Frees the slots of receipts and measures speed. Returns, in order, whether each receipt's key is trusted. */
   receiptsCame(receipts: (RequestEnd & { keyEpoch: number })[]): boolean[] {
-    const good = receipts.map(({ workerId, keyEpoch }) => receiptAllowed(this.#roll.fenceOf(workerId), keyEpoch))
+    const good = receipts.map(({ workerId, keyEpoch }) => receiptAllowed(this.#enrolments.fenceOf(workerId), keyEpoch))
     const now = Date.now()
     receipts.forEach((end, index) => {
-      if (good[index]) this.#tell(requestEnded(this.#pool, end, now))
+      if (good[index]) this.#notify(requestEnded(this.#fleet, end, now))
     })
     return good
   }
 
-  /** `complete` once every worker that is there has had the time to say so since this object was started. */
+  /** `complete` is true once every live worker has had time to send a heartbeat since this object started. */
   registry(): { present: WorkerEndpoint[]; missing: string[]; complete: boolean } {
     const now = Date.now()
-    this.#tell(sweep(this.#pool, now))
-    return { ...registry(this.#pool), complete: now - this.#startedAt > heartbeatLostMs }
+    this.#notify(sweep(this.#fleet, now))
+    return { ...registry(this.#fleet), complete: now - this.#startedAt > heartbeatLostMs }
   }
 
   view(): PoolView {
-    this.#tell(sweep(this.#pool, Date.now()))
-    return view(this.#pool)
+    this.#notify(sweep(this.#fleet, Date.now()))
+    return view(this.#fleet)
   }
 
   views(): Record<PoolName, PoolView> {
-    this.#tell(sweep(this.#pool, Date.now()))
-    return { latency: view(this.#pool, 'latency'), throughput: view(this.#pool, 'throughput') }
+    this.#notify(sweep(this.#fleet, Date.now()))
+    return { latency: view(this.#fleet, 'latency'), throughput: view(this.#fleet, 'throughput') }
   }
 
-  /** Both pools as an operator sees them: with the workers that beat and are refused. */
+  /** The operator's view of both pools, with the workers whose heartbeats are refused. */
   report(): FleetReport {
     const now = Date.now()
-    this.#tell(sweep(this.#pool, now))
-    return reportOn(this.#pool, this.#roll, now)
+    this.#notify(sweep(this.#fleet, now))
+    return reportOn(this.#fleet, this.#enrolments, now)
   }
 
   workers(workerIds: string[]): WorkerReport[] {
     const now = Date.now()
-    this.#tell(sweep(this.#pool, now))
-    return workerIds.map((workerId) => workerReport(this.#pool, this.#roll, workerId, now))
+    this.#notify(sweep(this.#fleet, now))
+    return workerIds.map((workerId) => workerReport(this.#fleet, this.#enrolments, workerId, now))
   }
 
-  /** Why a request went where it went; undefined when it is not remembered, see decisions.ts. */
+  /** Why a request went to its worker; undefined if the decision is no longer stored. See decisions.ts. */
   decision(requestId: string): Decision | undefined {
-    return this.#pool.decisions.find(requestId) ?? this.#book.find(requestId)
+    return this.#fleet.decisions.find(requestId) ?? this.#decisionLog.find(requestId)
   }
 
-  #tell(notification: Notification[]): void {
-    for (const { requestId, outcome } of notification) {
+  #notify(notifications: Notification[]): void {
+    for (const { requestId, outcome } of notifications) {
       this.#waiters.get(requestId)?.(outcome)
       this.#waiters.delete(requestId)
     }
@@ -223,7 +222,7 @@ export class FleetObject extends DurableObject {
     this.#sweeping = true
     setTimeout(() => {
       this.#sweeping = false
-      this.#tell(sweep(this.#pool, Date.now()))
+      this.#notify(sweep(this.#fleet, Date.now()))
       if (this.#waiters.size > 0) this.#sweepLater()
     }, sweepEveryMs)
   }
@@ -233,8 +232,8 @@ export class FleetObject extends DurableObject {
     this.#writing = true
     setTimeout(() => {
       this.#writing = false
-      const { decisions } = this.#pool
-      this.#book.add(decisions.take())
+      const { decisions } = this.#fleet
+      this.#decisionLog.add(decisions.take())
       if (decisions.untaken) this.#writeLater()
     }, writeEveryMs)
   }
@@ -244,9 +243,9 @@ const fleetFull: HeartbeatOutcome = {
   kind: 'refused',
   status: 403,
   state: 'refused',
-  reason: `this fleet has ${workersMax} workers, the most that one fleet holds. Stop one of them first.`,
+  reason: `this fleet already has ${workersMax} workers, the maximum. Stop one of them first.`,
 }
 
 function notEnrolled(workerId: string): string {
-  return `worker ${workerId} is not enrolled. Enrol it with POST /admin/workers and start it with the key of the answer.`
+  return `worker ${workerId} is not enrolled. Enrol it with POST /admin/workers and start it with the key from the response.`
 }

@@ -1,4 +1,4 @@
-/** What an operator sees of the fleet: what the pool knows of each worker, and why a worker gets no requests. */
+/** The operator's view of the fleet: the state of each worker, and why a worker gets no requests. */
 import { type PoolName, poolNames } from '../../backends/wire/dispatch.ts'
 import type { WorkerState } from '../../backends/wire/heartbeat.ts'
 import type { Enrolment } from './enrolment.ts'
@@ -7,16 +7,16 @@ import { type FleetState, type PoolView, view } from './fleet.ts'
 import { conditionOf } from './worker.ts'
 
 export interface WorkerReport {
-  /** As it is enforced, with what its first heartbeat pinned. */
+  /** The enforced enrolment, with the fields that the first heartbeat pinned. */
   enrolment: Omit<Enrolment, 'workerId' | 'revision'> | null
-  /** Null where no process of it was heard for some seconds. */
+  /** Null if no process of the worker sent a heartbeat for some seconds. */
   state: WorkerState | null
-  /** Why it gets no requests, or what an operator should do. */
+  /** Why the worker gets no requests, or what the operator should do. */
   reason: string | null
   heartbeatAgeMs: number | null
-  /** Of the live process, in Unix milliseconds of its clock. */
+  /** Start of the live process, in Unix milliseconds of its own clock. */
   startedAt: number | null
-  /** How the process before it ended, where it did not end in order. */
+  /** How the previous process ended, if it did not shut down normally. */
   lastEnd: string | null
 }
 
@@ -28,7 +28,7 @@ export function workerReport(fleet: FleetState, enrolments: Enrolments, workerId
   const worker = fleet.workers.get(workerId)
   const { enrolment, state, reason, seenAt, startedAt, lastEnd } = enrolments.view(workerId, now)
   const own = worker && conditionOf(worker)
-  // That a worker cannot serve matters more than that a second process has its id.
+  // A worker that cannot serve is more important to report than a duplicate process.
   const isOwn = own !== undefined && (state === undefined || (own.state !== 'ready' && own.state !== 'draining'))
   return {
     enrolment: enrolment ? allowedBy(enrolment) : null,
@@ -40,7 +40,7 @@ export function workerReport(fleet: FleetState, enrolments: Enrolments, workerId
   }
 }
 
-/** The pools with every worker that beats: a refused one has no slots. */
+/** Both pools with every worker that sends heartbeats. A refused worker has no slots. */
 export function reportOn(fleet: FleetState, enrolments: Enrolments, now: number): FleetReport {
   const refused = enrolments.refusedNow(now).filter((workerId) => !fleet.workers.has(workerId))
   const reported = (worker: PoolWorker): ReportedWorker => {

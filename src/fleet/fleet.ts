@@ -1,21 +1,21 @@
 /**
- * The fleet: which workers there are, which of their slots are leased, and who waits for one. One owner for the slots and
- * the queues of both pools, because the border between them moves with the demand; see border.ts.
+ * The fleet: the registered workers, the leases of their slots, and the waiting requests. One state owns the slots and
+ * queues of both pools, because the pool split follows demand; see placement/pool-split.ts.
  *
- *   lease ──▶ granted                 a worker has a place that suits the request, and nobody waits before it
- *         ├─▶ waiting ──▶ granted     a place came free: whose turn it is, says fair-queue.ts; which place, place.ts
+ *   lease ──▶ granted                 a worker has a suitable slot, and no request waits ahead
+ *         ├─▶ waiting ──▶ granted     a slot came free: fair-queue.ts picks the request, score.ts the worker
  *         │          ├──▶ evicted-ttl | evicted-cancelled | rejected-no-endpoints
- *         │          └──▶ rejected-capacity       it had to leave for a higher class, or could not be served in time
- *         ├─▶ lower-effort            it would wait long, and its tenant agreed to less effort rather than that
+ *         │          └──▶ rejected-capacity       displaced by a higher class, or cannot be served in time
+ *         ├─▶ lower-effort            the wait would be long, and the tenant agreed to less effort instead
  *         ├─▶ rejected-capacity       the queue is full
- *         └─▶ rejected-no-endpoints   nobody serves that model
+ *         └─▶ rejected-no-endpoints   no worker serves the model
  *
- * The registry is what heartbeats say. A lease is what this fleet granted; the workers' own list of running requests is
- * the check on it, in both directions: a lease that its worker does not run is freed after a grace, so that a lost
- * isolate leaks no slot, and a request that runs without a lease (this object was restarted) still occupies its slot.
+ * Heartbeats fill the registry. The fleet checks its leases against the running requests that workers report. A lease
+ * that its worker does not run is freed after a grace period, so a lost isolate leaks no slot. A request that runs
+ * without a lease (this object restarted) still occupies a slot.
  *
- * After every event no place is free that suits a request whose turn it is. Pure: every function takes the state and
- * `now`, changes the state, and returns the outcomes to tell.
+ * After every event, no free slot suits a request whose turn it is. Pure: every function takes the state and `now`,
+ * changes the state, and returns the outcomes of waiting requests.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
@@ -59,23 +59,23 @@ import {
 } from './worker.ts'
 
 export interface LeaseRequest extends Omit<Queued, 'dueMs'> {
-  /** The one that the model is to be prompted with. */
+  /** The effort that the prompt will contain. */
   effort: EffortWord
-  /** About. */
+  /** An estimate. */
   promptTokens: number
-  /** The request's own bound. */
+  /** The request's own limit. */
   outputTokensMax: number
-  /** Hashes of its prompt's beginnings, shortest first. */
+  /** Hashes of the prompt's prefixes, shortest first. */
   prefix: PrefixHash[]
-  /** What its tenant agreed to be served with rather than wait long; null where it did not. */
+  /** The effort that the tenant accepts instead of a long wait; null if it did not agree to any. */
   effortUnderLoad: EffortWord | null
-  /** Worker ids that failed this request already; none unless it comes `again`. */
+  /** Ids of workers that already failed this request; empty unless `again` is true. */
   exclude: string[]
-  /** The worker that read this request's media: it is taken where it suits, even if another suits better. */
+  /** The worker that read this request's media. It is chosen if it is suitable, even if another scores better. */
   preferWorkerId?: string | undefined
 }
 
-/** An ask in the queue. */
+/** A request in the queue. */
 type WaitingRequest = LeaseRequest & Queued
 
 export interface WorkerEndpoint {
@@ -86,30 +86,30 @@ export interface WorkerEndpoint {
 }
 
 export type LeaseOutcome =
-  /** `position` is the one it had when it began to wait; null when it did not. */
+  /** `position` is the queue position on arrival; null if the request did not wait. */
   | { kind: 'granted'; endpoint: WorkerEndpoint; waitedMs: number; position: number | null }
-  /** Nothing was leased: it is to come again with this effort. */
+  /** Nothing was leased. The caller leases again with this effort. */
   | { kind: 'lower-effort'; effort: EffortWord }
   | { kind: 'rejected-capacity'; retryAfterMs: number }
   | { kind: 'rejected-no-endpoints' }
   | { kind: 'evicted-ttl'; retryAfterMs: number }
   | { kind: 'evicted-cancelled' }
 
-/** An outcome for a request that waited. */
+/** The outcome of a request that waited. */
 export interface Notification {
   requestId: string
   outcome: LeaseOutcome
 }
 
-/** What a request that waits may know. */
+/** The queue status that a waiting request can see. */
 export interface WaitView extends Standing {
-  /** Null while nothing is known of how fast slots come free. */
+  /** Null until the rate of free slots is measured. */
   expectedWaitMs: number | null
-  /** Not to be asked again before. */
+  /** Minimum time until the next query. */
   askAgainMs: number
 }
 
-/** A receipt, as far as the fleet learns from it. */
+/** The part of a receipt that the fleet uses. */
 export interface RequestEnd extends Ended {
   requestId: string
   workerId: string
@@ -117,11 +117,11 @@ export interface RequestEnd extends Ended {
   outcome: string
 }
 
-/** What a probe of one process showed. */
+/** The result of probing one worker process. */
 export interface Probed {
   workerId: string
   instance: string
-  /** Why it was not reached; undefined where it was. */
+  /** Why the probe failed; undefined if it succeeded. */
   fault: string | undefined
 }
 
@@ -129,13 +129,13 @@ export interface FleetState {
   workers: Map<string, FleetWorker>
   /** The worker of each leased request. */
   leases: Map<string, FleetWorker>
-  /** The second worker of each request that two have. */
+  /** The second worker of each hedged request. */
   hedges: Map<string, FleetWorker>
-  /** Requests that ended lately: a heartbeat sent before may still list them. In the order of their ends. */
+  /** Recently ended requests in order of their end: a heartbeat in flight may still list them as running. */
   ended: Map<string, number>
-  /** A lane for each model and home. */
+  /** One lane per model and preferred pool. */
   queue: FairQueue<WaitingRequest>
-  /** By lane: how fast slots come free. */
+  /** Rate of free slots, by lane. */
   paces: Map<string, Pace>
   /** By model. */
   modelLoads: Map<string, ModelLoad>
@@ -145,36 +145,36 @@ export interface FleetState {
   speeds: Map<string, Speed>
   affinity: Affinity
   decisions: Decisions
-  /** Workers that fell silent without taking leave, and when: they may yet owe receipts. */
+  /** Workers that stopped sending heartbeats without signing off, and when. They may still hold receipts. */
   missing: Map<string, number>
-  /** Whether a request may be served on the other side of the border, and the border may move. */
+  /** Whether a request may be served in the other pool, and the pool split may move. */
   spill: boolean
 }
 
 export const waitingTtlMs = 60_000
 export const workersMax = 1_000
-/** How long a lease may be missing from its worker's list: the dispatch is on its way. */
+/** How long a worker may not yet report a leased request as running: the dispatch is in flight. */
 const leaseGraceMs = 10_000
 const endedKeptMs = 5_000
-/** By then a worker's receipts are no longer waited for; see settlement/overdue.ts. */
+/** After this time settlement no longer waits for the worker's receipts; see settlement/overdue.ts. */
 const missingKeptMs = 24 * 3_600_000
 const missingMax = 1_000
 const pacesMax = 128
 const modelLoadsMax = 64
 const speedsMax = 256
-/** Of those that came back, so many are looked at for one that a free slot is not excluded for. */
+/** Retried requests that are checked for a free slot on a worker that they do not exclude. */
 const backLookMax = 64
-/** With one side only, of so many grants one is a long answer's while one waits. */
+/** Without a throughput pool, at least one of this many grants is a long answer while one waits. */
 const longEvery = 8
 const retryAfterMinMs = 1_000
-/** Clients ignore a longer one. */
+/** Clients ignore longer retry times. */
 const retryAfterMaxMs = 60_000
-/** When nothing is known yet of how fast slots come free. */
+/** Used until the rate of free slots is measured. */
 const retryAfterUnknownMs = 5_000
 const askAgainMinMs = 1_000
-/** A tenant that agreed to less effort gets it rather than wait longer than this. */
+/** A tenant that agreed to less effort gets it if the expected wait is longer than this. */
 const underLoadMs = 10_000
-/** In one sweep and lane. */
+/** Per sweep and lane. */
 const shedMax = 256
 const consideredMax = 4
 
@@ -197,15 +197,15 @@ export function emptyFleet(spill = true): FleetState {
   }
 }
 
-/** Answers at once, or undefined when the request now waits. `tell` is called for another that has to leave for it. */
+/** Returns the outcome, or undefined if the request now waits. `notify` gets the outcomes of other requests. */
 export function lease(
   fleet: FleetState,
   request: LeaseRequest,
   now: number,
   notify: (notification: Notification) => void,
 ): LeaseOutcome | undefined {
-  // Its call that ends the lease before may come after this one.
-  if (fleet.leases.has(request.requestId)) for (const told of release(fleet, request.requestId, now)) notify(told)
+  // The call that releases the previous lease of this request may arrive after this one.
+  if (fleet.leases.has(request.requestId)) for (const each of release(fleet, request.requestId, now)) notify(each)
   note(fleet, request, now)
   const outcome = leaseNow(fleet, request, now, notify)
   if (outcome && outcome.kind !== 'granted') fleet.decisions.end(request.requestId, outcome.kind)
@@ -224,18 +224,18 @@ function leaseNow(
   if (!request.again)
     came(modelLoadOf(fleet, model, now), homeOf(request.effort), request.promptTokens, fairDemand(fleet, request), now)
   moveSplits(fleet, model, now)
-  const nobodyWaits = fleet.queue.backlog(lane) === 0
-  const choice = nobodyWaits ? choose(fleet, request, 0, now) : undefined
+  const laneEmpty = fleet.queue.backlog(lane) === 0
+  const choice = laneEmpty ? choose(fleet, request, 0, now) : undefined
   if (choice) return grant(fleet, request, choice, now)
   if (wantsLess(fleet, request, lane, now)) return { kind: 'lower-effort', effort: request.effortUnderLoad }
   const added = fleet.queue.add(waiting(request), now)
   if (added.kind === 'full') return { kind: 'rejected-capacity', retryAfterMs: retryAfterMs(fleet, lane, now) }
-  if (nobodyWaits) waitBegins(paceOf(fleet, lane), now)
+  if (laneEmpty) waitBegins(paceOf(fleet, lane), now)
   if (added.displaced) notify(shed(fleet, added.displaced, now))
   return grantPastOverShare(fleet, request, now, notify)
 }
 
-/** What is kept from the greedy who wait is there for one who comes. */
+/** A newcomer under its share may take a reserved slot while tenants over their share wait. */
 function grantPastOverShare(
   fleet: FleetState,
   request: LeaseRequest,
@@ -245,16 +245,16 @@ function grantPastOverShare(
   const first = fleet.queue.next(laneOf(request), now)
   if (!first || !overShare(fleet, first.item) || overShare(fleet, request)) return undefined
   let own: LeaseOutcome | undefined
-  for (const told of grantWaiting(fleet, request.model, now)) {
-    if (told.requestId === request.requestId) own = told.outcome
-    else notify(told)
+  for (const notification of grantWaiting(fleet, request.model, now)) {
+    if (notification.requestId === request.requestId) own = notification.outcome
+    else notify(notification)
   }
   return own
 }
 
 /**
- * As how much of a request it counts where the border is put. While somebody waits, what a greedy tenant asks counts by
- * its share of what runs only: else its flood of one kind moves the border and takes workers from others' other kind.
+ * The weight of a request in the demand that decides the pool split. While any request waits, requests of a tenant over
+ * its share count only in proportion to that share. Otherwise a flood from one tenant would move workers between pools.
  */
 function fairDemand(fleet: FleetState, request: LeaseRequest): number {
   const counted = fleet.queue.size > 0 && overShare(fleet, request)
@@ -266,8 +266,8 @@ function overShare(fleet: FleetState, { tenantId, weight }: LeaseRequest): boole
 }
 
 /**
- * A second worker for a request that has one, beside it: one that has a place now, while nobody waits for it. The first
- * is in `ask.exclude`. Each of the two leases ends by itself; `release` ends both.
+ * Leases a slot on a second worker for a running request, if one is free and no request waits. `request.exclude` holds
+ * the first worker. Each lease ends separately; `release` ends both.
  */
 export function hedge(fleet: FleetState, request: LeaseRequest, now: number): WorkerEndpoint | undefined {
   const { requestId, model } = request
@@ -278,14 +278,14 @@ export function hedge(fleet: FleetState, request: LeaseRequest, now: number): Wo
   return granted?.kind === 'granted' ? granted.endpoint : undefined
 }
 
-/** The request ended, or its client left while it waited. Safe to repeat. */
+/** Ends every lease of a request that ended, or removes it from the queue if its client disconnected. Idempotent. */
 export function release(fleet: FleetState, requestId: string, now: number): Notification[] {
   if (fleet.queue.remove(requestId)) return [endRequest(fleet, requestId, { kind: 'evicted-cancelled' })]
   const workers = [fleet.leases.get(requestId), fleet.hedges.get(requestId)].filter((worker) => worker !== undefined)
   return workers.flatMap((worker) => releaseFrom(fleet, worker, requestId, now))
 }
 
-/** What this worker did of the request is over. It may wait again by now, or run elsewhere: that stays. */
+/** Ends only this worker's lease. The same request may meanwhile wait again or run on another worker. */
 export function releaseOn(fleet: FleetState, workerId: string, requestId: string, now: number): Notification[] {
   const worker = [fleet.leases.get(requestId), fleet.hedges.get(requestId)].find(
     (each) => each?.heartbeat.workerId === workerId,
@@ -300,14 +300,14 @@ function releaseFrom(fleet: FleetState, worker: FleetWorker, requestId: string, 
   return grantWaiting(fleet, worker.heartbeat.model, now)
 }
 
-/** The worker's own last word on a request: what it says of lengths and speeds is learnt, and its slot is free. */
+/** Applies a worker's receipt: learns output length and speed from it, and frees the slot. */
 export function requestEnded(fleet: FleetState, end: RequestEnd, now: number): Notification[] {
   const worker = fleet.workers.get(end.workerId)
   const lease = worker?.leases.get(end.requestId)
   if (worker) {
     if (end.finished) {
       worked(worker.breaker)
-      // Once for each lease: a worker that repeats a receipt teaches nothing.
+      // Once per lease: a repeated receipt must not be counted again.
       if (lease) observeLength(fleet.lengths, worker.heartbeat.model, end.effort, end.outputTokens)
     } else if (end.outcome === 'failed') broke(worker.breaker, end.requestId, now)
     if (lease) observeEnd(worker, lease, end, now)
@@ -318,12 +318,12 @@ export function requestEnded(fleet: FleetState, end: RequestEnd, now: number): N
   return releaseOn(fleet, end.workerId, end.requestId, now)
 }
 
-/** A request could not reach this worker: it gets no other until a probe reaches it, and the lease is free. */
+/** A request could not reach this worker. Frees the lease and leases no more slots there until a probe succeeds. */
 export function workerFailed(fleet: FleetState, workerId: string, requestId: string, now: number): Notification[] {
   const worker = fleet.workers.get(workerId)
   if (worker) {
     worker.failed = true
-    worker.failedWhy ??= 'a request could not reach the worker, or its answer broke off'
+    worker.failedWhy ??= 'a request could not reach the worker, or the response broke off'
     broke(worker.breaker, requestId, now)
   }
   return [...releaseOn(fleet, workerId, requestId, now), ...sweep(fleet, now)]
@@ -348,7 +348,7 @@ export function heartbeat(
   const speed = speedOf(fleet, beat)
   const worker = known ?? newWorker(beat, keyEpoch, speed, now)
   const running = new Set(beat.running)
-  // What another process of this worker ran ended with it.
+  // Requests of the worker's previous process ended with that process.
   const graceMs = sameProcess ? leaseGraceMs : 0
   for (const [requestId, { at }] of worker.leases) {
     if (!running.has(requestId) && now - at > graceMs) endLease(fleet, worker, requestId)
@@ -362,7 +362,7 @@ export function heartbeat(
   return sweep(fleet, now)
 }
 
-/** What runs there runs on, and the worker gets no new requests. `seenAt` is the time of its last heartbeat. */
+/** Sends the worker no new requests; running ones continue. `seenAt` is the time of its last heartbeat. */
 export function holdWorker(
   fleet: FleetState,
   workerId: string,
@@ -375,7 +375,7 @@ export function holdWorker(
   return sweep(fleet, now)
 }
 
-/** Whether the edge is to probe this worker now: at its first beat, and from time to time while it cannot be reached. */
+/** Whether the edge must probe this worker now: at its first heartbeat, and repeatedly while it is unreachable. */
 export function probeDue(fleet: FleetState, workerId: string, now: number): boolean {
   const worker = fleet.workers.get(workerId)
   if (!worker || (worker.probedAt !== undefined && !worker.failed)) return false
@@ -388,12 +388,12 @@ export function probed(fleet: FleetState, { workerId, instance, fault }: Probed,
   const worker = fleet.workers.get(workerId)
   if (worker?.heartbeat.instance !== instance) return []
   Object.assign(worker, { failed: fault !== undefined, failedWhy: fault })
-  // After a success the next failure is probed at the next beat.
+  // After a success, the next failure is probed at the next heartbeat.
   if (fault === undefined) worker.probedAt = Number.NEGATIVE_INFINITY
   return sweep(fleet, now)
 }
 
-/** Before the beat is taken: what came since the last one was written by those that ran. */
+/** Call before the heartbeat is stored: the requests that ran until now wrote the tokens since the last heartbeat. */
 function learn(fleet: FleetState, worker: FleetWorker, heartbeat: Heartbeat, now: number): void {
   const claimed = heartbeat.outputTokensTotal - worker.heartbeat.outputTokensTotal
   const tokens = believedTokens(claimed, runningOn(worker), now - worker.seenAt)
@@ -403,7 +403,7 @@ function learn(fleet: FleetState, worker: FleetWorker, heartbeat: Heartbeat, now
   observeHeartbeat(worker, heartbeat, now)
 }
 
-/** A worker whose key is no longer good is out at once. Its receipts are waited for, unless it is no longer believed. */
+/** Removes a worker whose key is no longer valid. Settlement waits for its receipts only if it is still `believed`. */
 export function expel(fleet: FleetState, workerId: string, believed: boolean, now: number): Notification[] {
   if (believed && fleet.workers.has(workerId)) miss(fleet, workerId, now)
   if (!believed) fleet.missing.delete(workerId)
@@ -411,7 +411,7 @@ export function expel(fleet: FleetState, workerId: string, believed: boolean, no
   return sweep(fleet, now)
 }
 
-/** Drops what is too old, and serves who waits. Call it about once a second. */
+/** Drops expired state and grants free slots to waiting requests. Call it about once a second. */
 export function sweep(fleet: FleetState, now: number): Notification[] {
   for (const [id, worker] of fleet.workers) {
     if (now - worker.seenAt <= heartbeatLostMs) continue
@@ -420,7 +420,7 @@ export function sweep(fleet: FleetState, now: number): Notification[] {
   }
   dropOlder(fleet.missing, now - missingKeptMs)
   dropOlder(fleet.ended, now - endedKeptMs)
-  const notification = fleet.queue.removeOlder(now - waitingTtlMs).map((entry): Notification => {
+  const notifications = fleet.queue.removeOlder(now - waitingTtlMs).map((entry): Notification => {
     const { requestId } = entry.item
     return endRequest(fleet, requestId, {
       kind: 'evicted-ttl',
@@ -428,26 +428,26 @@ export function sweep(fleet: FleetState, now: number): Notification[] {
     })
   })
   for (const lane of fleet.queue.lanes())
-    notification.push(...refuseHopeless(fleet, lane, now), ...shedSurplus(fleet, lane, now))
+    notifications.push(...refuseHopeless(fleet, lane, now), ...shedSurplus(fleet, lane, now))
   for (const model of fleet.modelLoads.keys()) {
     moveSplits(fleet, model, now)
-    notification.push(...grantWaiting(fleet, model, now))
+    notifications.push(...grantWaiting(fleet, model, now))
   }
-  return notification
+  return notifications
 }
 
-/** Where a request stands that waits; undefined for any other. */
+/** Queue status of a waiting request; undefined for any other. */
 export function waitView(fleet: FleetState, requestId: string, now: number): WaitView | undefined {
   const entry = fleet.queue.entry(requestId)
   const standing = fleet.queue.standing(requestId)
   if (!entry || !standing) return undefined
   const everyMs = grantEveryMs(paceOf(fleet, laneOf(entry.item)), now)
   const expectedWaitMs = everyMs === undefined ? null : Math.ceil(everyMs * standing.position)
-  // At most a thousand questions a second, however many wait.
+  // At most a thousand queries a second, for any number of waiting requests.
   return { ...standing, expectedWaitMs, askAgainMs: Math.max(askAgainMinMs, fleet.queue.size) }
 }
 
-/** Every worker that may hold receipts: those that can be asked, and those that cannot. */
+/** Every worker that may hold receipts: reachable ones in `present`, silent ones in `missing`. */
 export function registry(fleet: FleetState): { present: WorkerEndpoint[]; missing: string[] } {
   return { present: [...fleet.workers.values()].map(endpointOf), missing: [...fleet.missing.keys()] }
 }
@@ -461,9 +461,8 @@ export interface PoolView {
     workerId: string
     model: string
     state: WorkerState
-    /** Why it gets no requests, or what an operator should know; null where there is nothing to say. */
+    /** Why the worker gets no requests, or a hint for the operator; otherwise null. */
     reason: string | null
-    /** On which side of the border it stands. */
     assignedPool: PoolName
     slots: number
     leased: number
@@ -473,7 +472,7 @@ export interface PoolView {
   }[]
 }
 
-/** @param preferredPool only the workers at home there, and those that wait for it */
+/** @param preferredPool limits the view to workers started for this pool and requests that prefer it */
 export function view(fleet: FleetState, preferredPool?: PoolName): PoolView {
   const present = [...fleet.workers.values()].filter(
     ({ heartbeat }) => preferredPool === undefined || heartbeat.pool === preferredPool,
@@ -518,7 +517,7 @@ function endLease(fleet: FleetState, worker: FleetWorker, requestId: string): vo
   for (const held of [fleet.leases, fleet.hedges]) if (held.get(requestId) === worker) held.delete(requestId)
 }
 
-/** Kept in the order of their times. */
+/** Keeps the map ordered by time. */
 function miss(fleet: FleetState, workerId: string, now: number): void {
   fleet.missing.delete(workerId)
   fleet.missing.set(workerId, now)
@@ -531,7 +530,7 @@ function dropOlder(times: Map<string, number>, time: number): void {
   }
 }
 
-/** Those whose model nobody serves any more, or nobody but the workers that failed them. */
+/** Refuses waiting requests whose model has no worker, or only workers that already failed the request. */
 function refuseHopeless(fleet: FleetState, lane: string, now: number): Notification[] {
   const served = hasCandidate(fleet, { model: modelIn(lane), exclude: [] }, now)
   const { queue } = fleet
@@ -545,21 +544,20 @@ function refuseHopeless(fleet: FleetState, lane: string, now: number): Notificat
 }
 
 /**
- * At the pace of late not all that wait can be served before their time is up. Those that will not are told now, with
- * the time after which the queue will have drained: batch first, of the tenant furthest over its share, then those that
- * have come too late already.
+ * Refuses waiting requests that the recent grant rate cannot serve before their wait limit, with the time in which the
+ * queue will drain. Batch requests of the tenant furthest over its share go first, then requests that are already late.
  */
 function shedSurplus(fleet: FleetState, lane: string, now: number): Notification[] {
   const everyMs = grantEveryMs(paceOf(fleet, lane), now)
   if (everyMs === undefined || everyMs <= 0) return []
-  const notification: Notification[] = []
+  const notifications: Notification[] = []
   for (let count = 0; count < shedMax && fleet.queue.backlog(lane) * everyMs > waitingTtlMs; count++) {
     const entry = fleet.queue.surplus(lane)
     if (!entry) break
     fleet.queue.remove(entry.item.requestId)
-    notification.push(shed(fleet, entry, now))
+    notifications.push(shed(fleet, entry, now))
   }
-  return notification
+  return notifications
 }
 
 function shed(fleet: FleetState, { item }: QueueEntry<WaitingRequest>, now: number): Notification {
@@ -572,18 +570,18 @@ function endRequest(fleet: FleetState, requestId: string, outcome: LeaseOutcome)
   return { requestId, outcome }
 }
 
-/** Gives the model's free places to those that wait for them. */
+/** Grants the model's free slots to waiting requests. */
 function grantWaiting(fleet: FleetState, model: string, now: number): Notification[] {
-  const notification: Notification[] = []
+  const notifications: Notification[] = []
   for (let next = nextToGrant(fleet, model, now); next; next = nextToGrant(fleet, model, now)) {
     granted(paceOf(fleet, laneOf(next.entry.item)), now)
     const { requestId } = next.entry.item
-    notification.push({ requestId, outcome: grant(fleet, next.entry.item, next.choice, now, next.entry) })
+    notifications.push({ requestId, outcome: grant(fleet, next.entry.item, next.choice, now, next.entry) })
   }
-  return notification
+  return notifications
 }
 
-/** Short answers first: they take little, and only what suits them. Where there is one side only, not always. */
+/** Short answers go first: they need little and take only suitable slots. Without a throughput pool, not always. */
 function nextToGrant(fleet: FleetState, model: string, now: number) {
   if (fleet.queue.size === 0) return undefined
   const modelLoad = modelLoadOf(fleet, model, now)
@@ -614,7 +612,7 @@ function nextInLane(fleet: FleetState, lane: string, due: boolean, now: number) 
     queue.take(lane, now)
     return { entry, choice }
   }
-  // What is kept from a greedy tenant is kept for those behind it.
+  // A slot reserved from a tenant over its share goes to the tenants behind it.
   const skips = (item: WaitingRequest) => overShare(fleet, item)
   const other = skips(entry.item) ? queue.next(lane, now, skips) : undefined
   if (!other || !fits(other.item) || !choice) return undefined
@@ -629,7 +627,7 @@ interface Choice {
   considered: Considered
 }
 
-/** The place that suits it best, or none when it is better off waiting. */
+/** Returns the best worker with a free slot, or undefined if the request should wait. */
 function choose(
   fleet: FleetState,
   request: LeaseRequest,
@@ -643,7 +641,7 @@ function choose(
   if (free.length === 0) return undefined
   const preferredPool = homeOf(effort)
   const outputTokens = expectedLength(fleet.lengths, model, effort, request.outputTokensMax)
-  const order: PlacementRequest = {
+  const placement: PlacementRequest = {
     preferredPool,
     promptTokens,
     outputTokens,
@@ -664,13 +662,13 @@ function choose(
   for (const worker of free) {
     if (!fleet.spill && worker.assignedPool !== preferredPool && snapshot.has[preferredPool]) continue
     const heldTokens = held.get(worker.heartbeat.workerId) ?? 0
-    const judged = judge(candidateOf(worker, heldTokens, leasesOf(worker, crowders), now), order, snapshot)
+    const judged = judge(candidateOf(worker, heldTokens, leasesOf(worker, crowders), now), placement, snapshot)
     considered.counts[judged.fit] = (considered.counts[judged.fit] ?? 0) + 1
     if (judged.fit !== 'fits') continue
     if (!best || prefers(request, judged, best.judged)) best = { worker, judged }
     keepBest(considered.best, judged)
   }
-  return best && { ...best, request: order, considered }
+  return best && { ...best, request: placement, considered }
 }
 
 function prefers({ preferWorkerId }: LeaseRequest, judged: JudgedWorker, best: JudgedWorker): boolean {
@@ -679,8 +677,8 @@ function prefers({ preferWorkerId }: LeaseRequest, judged: JudgedWorker, best: J
 }
 
 /**
- * Where a request would go, without a lease: the worker that is to read its media. Where no place is free, the worker that
- * is least full, at home if one is there.
+ * The worker that should read a request's media: where the request would go, without a lease. If no slot is free, the
+ * worker with the lowest load, in the preferred pool if possible.
  */
 export function suggest(fleet: FleetState, request: LeaseRequest, now: number): WorkerEndpoint | undefined {
   const choice = choose(fleet, request, 0, now)
@@ -688,19 +686,19 @@ export function suggest(fleet: FleetState, request: LeaseRequest, now: number): 
   const preferredPool = homeOf(request.effort)
   const load = (worker: FleetWorker) =>
     runningOn(worker) / worker.heartbeat.slotsMax + Number(worker.assignedPool !== preferredPool)
-  let least: FleetWorker | undefined
+  let lightest: FleetWorker | undefined
   for (const worker of fleet.workers.values()) {
     if (!isEligible(worker, request.model, request.exclude, now)) continue
-    if (!least || load(worker) < load(least)) least = worker
+    if (!lightest || load(worker) < load(lightest)) lightest = worker
   }
-  return least && endpointOf(least)
+  return lightest && endpointOf(lightest)
 }
 
 function waitsFor({ queue }: FleetState, model: string): ModelSnapshot['waits'] {
   return { latency: queue.backlog(`latency ${model}`) > 0, throughput: queue.backlog(`throughput ${model}`) > 0 }
 }
 
-/** The others are counted only: in a busy fleet they are nearly all. */
+/** Full workers are only counted: in a busy fleet nearly all are full. */
 function withFreeSlot(
   fleet: FleetState,
   { model, exclude }: LeaseRequest,
@@ -733,14 +731,14 @@ function grant(
   waited?: QueueEntry<LeaseRequest & Queued>,
   held = fleet.leases,
 ): LeaseOutcome {
-  const { worker, request: order, judged, considered } = choice
+  const { worker, request: placement, judged, considered } = choice
   const { requestId, promptTokens, prefix } = request
-  const { workerId, pool: preferredPool } = worker.heartbeat
-  const keepTokens = promptTokens + order.outputTokens
+  const { workerId, pool } = worker.heartbeat
+  const keepTokens = promptTokens + placement.outputTokens
   addLease(
     worker,
     requestId,
-    { at: now, preferredPool: order.preferredPool, keepTokens, tenantId: request.tenantId },
+    { at: now, preferredPool: placement.preferredPool, keepTokens, tenantId: request.tenantId },
     Math.max(1, promptTokens - judged.heldTokens),
   )
   held.set(requestId, worker)
@@ -754,7 +752,7 @@ function grant(
   fleet.decisions.attempt(requestId, {
     at: now,
     workerId,
-    pool: preferredPool,
+    pool,
     assignedPool,
     why,
     waitedMs,
@@ -768,9 +766,9 @@ function whyOf({ request, judged }: Choice): string {
   const where =
     judged.assignedPool === request.preferredPool
       ? `a free slot in the ${request.preferredPool} pool`
-      : `no free slot in the ${request.preferredPool} pool in time, and one in the other pool`
-  const prefix = judged.heldTokens > 0 ? `, holds about ${judged.heldTokens} tokens of the prompt` : ''
-  return `${where}; the request uses the least of its latency targets there${prefix}`
+      : `no free slot in the ${request.preferredPool} pool in time, but one in the other pool`
+  const prefix = judged.heldTokens > 0 ? `; its cache holds about ${judged.heldTokens} tokens of the prompt` : ''
+  return `${where}; best predicted latency relative to the targets${prefix}`
 }
 
 function endpointOf({ heartbeat, keyEpoch }: FleetWorker): WorkerEndpoint {
@@ -790,7 +788,7 @@ function note(fleet: FleetState, request: LeaseRequest, now: number): void {
   })
 }
 
-/** Whether it would wait too long for what it asks, and not for what its tenant agreed to instead. */
+/** Whether the wait is too long at the requested effort but short enough at the effort that the tenant agreed to. */
 function wantsLess(
   fleet: FleetState,
   request: LeaseRequest,
@@ -803,7 +801,7 @@ function wantsLess(
   return expectedWaitMs(fleet, lane, now) > underLoadMs && expectedWaitMs(fleet, other, now) < underLoadMs
 }
 
-/** For one that comes now; nothing is expected while nobody waits. */
+/** Expected wait of a request that arrives now; 0 while no request waits. */
 function expectedWaitMs(fleet: FleetState, lane: string, now: number): number {
   const backlog = fleet.queue.backlog(lane)
   if (backlog === 0) return 0
@@ -827,10 +825,10 @@ function hasPool(fleet: FleetState, model: string, pool: PoolName, now: number):
 
 function moveSplits(fleet: FleetState, model: string, now: number): void {
   const modelLoad = modelLoadOf(fleet, model, now)
-  const most = Number.MAX_SAFE_INTEGER
+  const noLimit = Number.MAX_SAFE_INTEGER
   const expected = {
-    latency: expectedLength(fleet.lengths, model, 'none', most),
-    throughput: expectedLength(fleet.lengths, model, 'high', most),
+    latency: expectedLength(fleet.lengths, model, 'none', noLimit),
+    throughput: expectedLength(fleet.lengths, model, 'high', noLimit),
   }
   moveSplit(modelLoad, model, fleet.workers.values(), expected, waitsFor(fleet, model), fleet.spill, now)
 }
@@ -849,7 +847,7 @@ function speedOf(fleet: FleetState, heartbeat: Heartbeat): Speed {
   return knownSpeed(fleet, kindOf(heartbeat), () => newSpeed(wide))
 }
 
-/** The kinds that were not heard of for longest go first: one worker that changes its kind drops no other's figures. */
+/** Evicts the kind that was used least recently, so a worker that changes its kind drops no other kind's figures. */
 function knownSpeed({ speeds }: FleetState, name: string, make: () => Speed): Speed {
   const speed = speeds.get(name) ?? make()
   speeds.delete(name)
@@ -881,7 +879,7 @@ function paceOf(fleet: FleetState, lane: string): Pace {
   return pace
 }
 
-/** When those that wait in this lane will have been served, at the pace of late. */
+/** Time until the requests that wait in this lane are served, at the recent grant rate. */
 function retryAfterMs(fleet: FleetState, lane: string, now: number): number {
   const everyMs = grantEveryMs(paceOf(fleet, lane), now)
   if (everyMs === undefined) return retryAfterUnknownMs

@@ -1,6 +1,6 @@
 /**
- * Whether any worker is up, for a route that takes no key: what the one fleet object said is kept for a moment, and while
- * it is asked again the last word is good for everybody else.
+ * Whether any worker is ready, for a route without authentication. The fleet object's answer is cached for a moment.
+ * While one request refreshes it, other requests get the previous answer.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import { poolNames } from '../../backends/wire/dispatch.ts'
@@ -14,7 +14,7 @@ let askingSince = 0
 export async function isReady(env: Env): Promise<boolean> {
   const now = Date.now()
   const age = known ? now - known.at : Number.POSITIVE_INFINITY
-  // A promise of another request cannot be awaited in workerd, its result can be used.
+  // In workerd a request cannot await another request's promise, but it can use the result.
   const another = now - askingSince < budgets.healthKnownMs.value
   if (known && (age < budgets.healthKnownMs.value || (another && age < staleMsMax))) return known.ready
   askingSince = now

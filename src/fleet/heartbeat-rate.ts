@@ -1,14 +1,14 @@
-/** How often one worker may beat: a worker that floods its gateway must not keep the fleet object from all others. */
+/** Rate limit for the heartbeats of one worker, so that a flood does not block the fleet object for all others. */
 import { budgets } from '../../backends/model/budgets.ts'
 
 const windowMs = 1_000
 const workersMax = 1_024
 
 export class HeartbeatRate {
-  /** In the order in which their windows began. */
+  /** Ordered by the start of the window. */
   readonly #windows = new Map<string, { since: number; count: number }>()
 
-  /** Whether one more beat is let through now. Ask only for a worker whose key was checked. */
+  /** Whether one more heartbeat is allowed now. Call only after the worker's key was checked. */
   allows(workerId: string, now: number): boolean {
     const known = this.#windows.get(workerId)
     if (known && now - known.since < windowMs && now >= known.since) {

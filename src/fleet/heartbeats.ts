@@ -1,6 +1,6 @@
 /**
- * A worker's heartbeat, checked by its key, goes to the fleet's registry. The edge that took it probes the worker where
- * the fleet asks for it: a heartbeat shows that a worker lives, and only a call to its address shows that it is there.
+ * Verifies a worker's heartbeat and passes it to the fleet object, then probes the worker if the fleet requests it. A
+ * heartbeat proves that the worker runs; only a call to its address proves that the edge can reach it.
  */
 import { z } from 'zod'
 import { below } from '../../backends/contract/root.ts'
@@ -19,12 +19,12 @@ import { HeartbeatRate } from './heartbeat-rate.ts'
 import { readWorkerAnswer } from './worker-answer.ts'
 import { enrolmentOf, fenceOf, findWorker } from './worker-rows.ts'
 
-/** Two empty lists. */
+/** The response is two empty lists. */
 const probeAnswerBytesMax = 4_096
 const rate = new HeartbeatRate()
 const HeartbeatCall = z.object({ heartbeat: z.string().max(128 * 1024) })
 
-/** @param after keeps work alive that continues after the answer */
+/** @param after keeps work alive after the response */
 export async function takeHeartbeat(
   body: unknown,
   env: Env,
@@ -38,11 +38,11 @@ export async function takeHeartbeat(
   if (!word || heartbeat?.workerId !== word.workerId) {
     throw new GatewayError(
       'permission_denied',
-      'the heartbeat is not signed with a key of this fleet, or comes from a worker of another version: enrol the worker again, or update it',
+      'The heartbeat is not signed with a key of this fleet, or the worker has an incompatible version. Enrol the worker again, or update it.',
     )
   }
   if (!rate.allows(heartbeat.workerId, Date.now())) {
-    const message = `worker ${heartbeat.workerId} beats more than ${budgets.heartbeatsPerSecond.value} times a second. Send one heartbeat a second.`
+    const message = `worker ${heartbeat.workerId} sends more than ${budgets.heartbeatsPerSecond.value} heartbeats a second. Send one a second.`
     throw new GatewayError('rate_limit_exceeded', message, { retryAfterMs: 1_000 })
   }
   const { status, answer, probe } = await hear(env, heartbeat, word.epoch)
@@ -50,7 +50,7 @@ export async function takeHeartbeat(
   return { status, answer }
 }
 
-/** A worker that the fleet object does not know may be in the operator's books: it was enrolled before they were pushed. */
+/** Looks up an unknown worker in D1: it may have been enrolled before enrolments were pushed to the fleet object. */
 async function hear(env: Env, heartbeat: Heartbeat, keyEpoch: number): Promise<HeartbeatReply> {
   const heard = await fleetOf(env).heartbeat(heartbeat, keyEpoch)
   if (!heard.lookUp) return heard
@@ -63,7 +63,7 @@ async function hear(env: Env, heartbeat: Heartbeat, keyEpoch: number): Promise<H
   return fleetOf(env).heartbeat(heartbeat, keyEpoch)
 }
 
-/** An inquiry about no request: it shows that this worker answers at its address, with its key and a clock that is near. */
+/** Sends an inquiry without requests. A valid answer proves the worker's address, its key and a synchronised clock. */
 async function probeWorker(
   env: Env,
   settings: Settings,
@@ -79,7 +79,7 @@ async function probeWorker(
     const response = await fetch(below(url, inquiryPath), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}` },
-      // A redirect would lead past the address of the enrolment.
+      // A redirect would bypass the enrolled address.
       redirect: 'manual',
       signal: AbortSignal.timeout(budgets.workerProbeMs.value),
     })
@@ -99,5 +99,5 @@ async function probeFault(response: Response, address: string): Promise<string |
   if (!ok) await response.body?.cancel().catch(() => undefined)
   if (status === 401)
     return `the worker at ${address} refuses the edge's signature. Another worker has this address, or its clock is wrong.`
-  return `what answers at ${address} is not this worker (HTTP ${status}). Check the address and its port.`
+  return `the server at ${address} is not this worker (HTTP ${status}). Check the address and its port.`
 }

@@ -1,19 +1,19 @@
 /**
- * A fence keeps out a worker's old keys. A key's epoch says how new it is: rotation raises the epoch below which nothing
- * is heard, at once or after an overlap; revocation shuts out all keys up to the one that was in use.
+ * A key fence refuses a worker's old keys. Each key has an epoch. Rotation raises the oldest accepted epoch, at once or
+ * after an overlap; revocation refuses every epoch up to the one in use.
  *
- * What a fence refuses are heartbeats, and so new work. Receipts are money: those of a rotated key are taken for good,
- * only those of a revoked one are not, because its bearer is no longer believed.
+ * A fence refuses heartbeats, and so new work. Receipts are money: those of a rotated key are accepted without a time
+ * limit; those of a revoked key are refused, because its bearer is no longer trusted.
  */
 export interface KeyFence {
   workerId: string
   /** Heartbeats of an older epoch are refused. */
   epochMin: number
-  /** From `nextAt` on, this one is the oldest. */
+  /** Replaces `epochMin` from `nextAt` on. */
   nextMin: number
   /** Unix milliseconds. */
   nextAt: number
-  /** Keys up to this epoch are revoked; 0 when none is. */
+  /** Keys up to this epoch are revoked; 0 if none is. */
   epochRevoked: number
 }
 
@@ -26,7 +26,7 @@ export function receiptAllowed(fence: KeyFence | undefined, epoch: number): bool
   return !fence || epoch > fence.epochRevoked
 }
 
-/** Both together. Orders may arrive twice or out of turn; a fence is never lowered. */
+/** Combines two fences. Updates may arrive twice or out of order; a fence never moves down. */
 export function joinFences(known: KeyFence | undefined, added: KeyFence): KeyFence {
   if (!known) return added
   const newer = added.nextMin > known.nextMin || (added.nextMin === known.nextMin && added.nextAt <= known.nextAt)

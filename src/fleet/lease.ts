@@ -1,4 +1,4 @@
-/** Asks the fleet for a worker: effort, load and held prefixes decide which; see place.ts. */
+/** Leases a worker from the fleet. Effort, load and prefix cache decide which; see placement/score.ts. */
 
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
@@ -12,36 +12,35 @@ export interface GrantedLease {
   pool: PoolName
   endpoint: WorkerEndpoint
   waitedMs: number
-  /** In the queue, when it came; null when it did not wait. */
+  /** Queue position on arrival; null if the request did not wait. */
   position: number | null
-  /** The one to prompt with: less than was asked where the tenant agreed to it. */
+  /** The effort to prompt with: lower than requested if the tenant agreed to that under load. */
   effort: EffortWord
 }
 
 /**
- * Leases a slot, waiting in the queue where there is none. Where the fleet has no room in time and the tenant agreed to
- * less effort then, it is asked once more with that.
- * The caller owns the lease: the receipt gives it back, or `releaseLease` does.
+ * Leases a slot, and waits in the queue if none is free. If the wait would be long and the tenant agreed to less
+ * effort, leases once more with the lower effort. The caller owns the lease: a receipt or a call of `release` ends it.
  */
 export async function route(
   context: RequestContext,
-  order: Omit<LeaseRequest, 'requestId'>,
+  options: Omit<LeaseRequest, 'requestId'>,
   wait: Wait,
 ): Promise<GrantedLease> {
-  const ask = { requestId: context.requestId, ...order }
+  const request = { requestId: context.requestId, ...options }
   wait.begin()
-  const outcome = await leaseLowering(context, ask, wait).finally(() => wait.end())
-  if (outcome.kind !== 'granted') throw refusal(outcome, ask.model)
+  const outcome = await leaseLowering(context, request, wait).finally(() => wait.end())
+  if (outcome.kind !== 'granted') throw refusal(outcome, request.model)
   const { endpoint, waitedMs, position } = outcome
   if (position !== null) wait.past = { position, waitedMs }
-  return { pool: endpoint.pool, endpoint, waitedMs, position, effort: wait.lowered ?? ask.effort }
+  return { pool: endpoint.pool, endpoint, waitedMs, position, effort: wait.lowered ?? request.effort }
 }
 
 async function leaseLowering(context: RequestContext, request: LeaseRequest, wait: Wait): Promise<LeaseOutcome> {
   const outcome = await leaseIn(context, request)
   if (outcome.kind !== 'lower-effort') return outcome
   wait.lowered = outcome.effort
-  // The hashes are of the prompt with the other effort.
+  // The prefix hashes belong to the prompt with the other effort.
   return leaseIn(context, { ...request, effort: outcome.effort, effortUnderLoad: null, prefix: [] })
 }
 

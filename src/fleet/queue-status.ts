@@ -1,6 +1,6 @@
 /**
- * What one request knows of its wait for a slot, for its client. The fleet is asked in the background, at most as often
- * as it wants to be, so that whoever looks never waits for it.
+ * Queue status of one request, for its client. It is refreshed in the background, at the interval that the fleet sets,
+ * so a caller never waits for the fleet object.
  */
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { RequestContext } from '../chat/context.ts'
@@ -8,18 +8,18 @@ import { fleetOf } from './client.ts'
 import type { WaitView } from './fleet.ts'
 
 export class Wait {
-  /** The last wait that ended with a slot: where it stood when it came, and how long it waited. */
+  /** The last wait that ended with a slot: queue position on arrival, and duration. */
   past: { position: number; waitedMs: number } | undefined
-  /** The effort that the request was lowered to under load; known before it waits. */
+  /** The effort that the request was lowered to under load; set before the request waits. */
   lowered: EffortWord | undefined
-  readonly #line: RequestContext
+  readonly #context: RequestContext
   #waits = false
   #known: WaitView | undefined
   #asking: Promise<void> | undefined
   #askAt = 0
 
   constructor(context: RequestContext) {
-    this.#line = context
+    this.#context = context
   }
 
   begin(): void {
@@ -33,22 +33,22 @@ export class Wait {
     this.#known = undefined
   }
 
-  /** The newest answer that there is; undefined when it does not wait, or nothing is known. */
+  /** The latest status; undefined if the request does not wait or no status arrived yet. */
   look(now: number): WaitView | undefined {
     if (this.#waits && now >= this.#askAt) this.#asking ??= this.#ask(now)
     return this.#known
   }
 
-  /** As `look`, but awaits the first answer. Never rejects. */
+  /** Like `look`, but awaits the first status. Never rejects. */
   async firstLook(now: number): Promise<WaitView | undefined> {
     if (!this.look(now)) await this.#asking
     return this.#known
   }
 
-  /** Never rejects: a figure that does not come is not told. */
+  /** Never rejects: without an answer the client gets no figures. */
   async #ask(now: number): Promise<void> {
-    const answer = await fleetOf(this.#line.env)
-      .position(this.#line.requestId)
+    const answer = await fleetOf(this.#context.env)
+      .position(this.#context.requestId)
       .catch(() => undefined)
     this.#asking = undefined
     this.#askAt = now + (answer?.askAgainMs ?? 1_000)
@@ -56,7 +56,7 @@ export class Wait {
   }
 }
 
-/** The comment that a stream is sent while its request waits. */
+/** The SSE comment that a stream receives while its request waits. */
 export function waitComment(view: WaitView | undefined): string {
   if (!view) return ': waiting for a slot\n\n'
   const { position, of, expectedWaitMs } = view

@@ -1,9 +1,9 @@
-/** A worker in the operator's books (D1), and what the fleet object is to enforce of it. */
+/** A worker's row in the operator's database (D1), and the enrolment and fence that the fleet object enforces. */
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import type { Enrolment } from './enrolment.ts'
 import type { KeyFence } from './key-fence.ts'
 
-/** As `workerColumns` reads it. */
+/** The columns of `workerColumns`. */
 export interface WorkerRow {
   workerId: string
   epoch: number
@@ -12,7 +12,7 @@ export interface WorkerRow {
   rotatedAt: number | null
   revokedAt: number | null
   url: string | null
-  /** JSON, as `models`. */
+  /** JSON; so is `models`. */
   pools: string
   models: string | null
   slotsMax: number | null
@@ -34,7 +34,7 @@ export function enrolmentOf({ workerId, revision, url, pools, models, slotsMax }
   }
 }
 
-/** What the row alone says: nothing older than the key before the newest, nothing revoked. */
+/** The fence that follows from the row alone: allows the newest key and the one before it, unless revoked. */
 export function fenceOf({ workerId, epoch, epochRevoked }: WorkerRow): KeyFence {
   return { workerId, epochMin: Math.max(epoch - 1, epochRevoked + 1), nextMin: 0, nextAt: 0, epochRevoked }
 }

@@ -1,4 +1,4 @@
-/** One worker as the fleet knows it: what it said last, what was leased there, and how fast it was. */
+/** One worker in the fleet's state: its last heartbeat, its leases and its measured speed. */
 
 import { budgets } from '../../backends/model/budgets.ts'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
@@ -12,11 +12,11 @@ export interface SlotLease {
   at: number
   tenantId: string
   preferredPool: PoolName
-  /** Prompt tokens that the worker likely had to read first: others' and its own. */
+  /** Prompt tokens that the worker likely had to read before the first output token, other requests' included. */
   readTokens: number
-  /** What it will likely keep in the worker's cache. */
+  /** Tokens that the request will likely occupy in the KV cache. */
   keepTokens: number
-  /** How many ran there when it began, itself included. */
+  /** Requests that ran on the worker at the start of this one, itself included. */
   concurrent: number
 }
 
@@ -24,57 +24,57 @@ export interface FleetWorker {
   heartbeat: Heartbeat
   keyEpoch: number
   seenAt: number
-  /** Set when a request or a probe could not reach it; a probe that reaches it clears it, and so does a new process. */
+  /** Set when a request or a probe could not reach the worker. A successful probe or a new process clears it. */
   failed: boolean
-  /** Why, for the operator. */
+  /** The reason of `failed`, for the operator. */
   failedWhy: string | undefined
-  /** When the edge last probed it; undefined until then. */
+  /** When the edge last probed the worker. */
   probedAt: number | undefined
-  /** Keeps requests away although it beats. */
+  /** Keeps requests away although heartbeats arrive. */
   hold: Hold | undefined
   breaker: Breaker
-  /** Running there by its own word, without a lease of ours. */
+  /** Number of requests that the worker reports as running without a lease. */
   unleased: number
   /** By request id. */
   leases: Map<string, SlotLease>
-  /** On which side of the border it stands; its home until it is moved. */
+  /** The preferred pool until the pool split moves the worker. */
   assignedPool: PoolName
-  /** Shared by all of its kind. */
+  /** Shared by all workers of the same kind. */
   speed: Speed
-  /** How much slower than its kind it was of late. */
+  /** Recent time per token relative to the worker's kind; above 1 is slower. */
   slowdown: number
-  /** What its answers took of late, and what they would have taken on average; see `slower`. */
+  /** Recent measured time of answers, and the expected time of the same tokens for the worker's kind. */
   pace: { busyMs: number; expectedMs: number }
   unreadTokens: number
   unreadAt: number
   keptTokens: number
-  /** Leases that are at home on the latency side. */
+  /** Leases whose preferred pool is latency. */
   latencyCount: number
-  /** What was reported when its speed was last taken. */
+  /** The report from which the speed was last measured. */
   reported: { outputTokens: number; running: number; at: number }
 }
 
-/** What a receipt tells of the worker. */
+/** The fields of a receipt from which speed is measured. */
 export interface Ended {
   finished: boolean
   promptTokens: number
   cachedTokens: number
   outputTokens: number
   firstTokenMs: number | null
-  /** From its start to its end at the worker. */
+  /** From start to end on the worker. */
   ms: number
 }
 
-/** With fewer neighbours the sums of a second say little; receipts tell those. */
+/** Heartbeat sums are too noisy with fewer running requests. Receipts measure those batch sizes. */
 const reportedMin = 4
 const reportEveryMs = 500
-/** Short ones: over a longer time others came and went. */
+/** Only short answers: over a longer time the batch size changes. */
 const answerMsMax = 30_000
 const answerTokensMin = 16
 const promptTokensMin = 256
 const slowdownFade = 0.95
 const slowdownMax = 4
-/** Until so much was seen, a worker is taken to be as fast as its kind: answers times milliseconds. */
+/** Weight of the prior that a worker is as fast as its kind, in answers times milliseconds. */
 const evenMs = 100_000
 
 export function newWorker(heartbeat: Heartbeat, keyEpoch: number, speed: Speed, now: number): FleetWorker {
@@ -101,7 +101,7 @@ export function newWorker(heartbeat: Heartbeat, keyEpoch: number, speed: Speed, 
   }
 }
 
-/** Workers of one kind are taken to be as fast as each other. */
+/** Workers of one kind are assumed to be equally fast. */
 export function kindOf({ model, engine, pool, slotsMax }: Heartbeat): string {
   return `${model} ${engine} ${pool} ${slotsMax}`
 }
@@ -112,7 +112,7 @@ export function isEligible(worker: FleetWorker, model: string, exclude: readonly
   return here && heartbeat.model === model && !exclude.includes(heartbeat.workerId) && lets(breaker, now)
 }
 
-/** What keeps requests from it, first; else its own word. */
+/** The reason that keeps requests away, if any; otherwise the state that the worker reports. */
 export function conditionOf({ hold, failed, failedWhy, heartbeat }: FleetWorker): {
   state: WorkerState
   reason: string | null
@@ -143,7 +143,7 @@ export function candidateOf(worker: FleetWorker, heldTokens: number, crowding: n
   }
 }
 
-/** How many of what runs there are these tenants'. */
+/** Number of leases on this worker that belong to these tenants. */
 export function leasesOf(worker: FleetWorker, tenantIds: readonly string[]): number {
   if (tenantIds.length === 0) return 0
   let count = 0
@@ -174,7 +174,7 @@ export function dropLease(worker: FleetWorker, requestId: string): SlotLease | u
   return lease
 }
 
-/** A heartbeat's sums, as the speed of the batch that ran since the last one. */
+/** Measures the speed of the batch since the last heartbeat from the reported token totals. */
 export function observeHeartbeat(worker: FleetWorker, heartbeat: Heartbeat, now: number): void {
   const { reported } = worker
   const ms = heartbeat.sentAt - reported.at
@@ -187,13 +187,13 @@ export function observeHeartbeat(worker: FleetWorker, heartbeat: Heartbeat, now:
   worker.reported = { outputTokens: heartbeat.outputTokensTotal, running, at: heartbeat.sentAt }
 }
 
-/** What a worker claims to have written, no more than that many answers can have had: all tenants' placement learns of it. */
+/** Limits claimed tokens to what the answers can have had, because they affect the placement of every tenant. */
 export function believedTokens(claimed: number, running: number, ms: number): number {
   const seconds = (Math.max(0, ms) + heartbeatEveryMs) / 1_000
   return Math.min(Math.max(0, claimed), (running + 1) * budgets.tokensPerSecond.value * seconds)
 }
 
-/** A receipt: the speed of one answer, and of reading its prompt. */
+/** Measures the speed of one answer, and of reading its prompt, from a receipt. */
 export function observeEnd(worker: FleetWorker, lease: SlotLease, end: Ended, now: number): void {
   const { firstTokenMs, outputTokens, ms } = end
   if (!end.finished || firstTokenMs === null) return
@@ -211,7 +211,7 @@ export function observeEnd(worker: FleetWorker, lease: SlotLease, end: Ended, no
 function observe(worker: FleetWorker, batch: number, busyMs: number, tokens: number, now: number): void {
   const expectedMs = tokens * tokenMsAt(worker.speed, Math.round(batch))
   observeTokens(worker.speed, batch, busyMs, tokens, now)
-  // Nothing was known before.
+  // No expectation existed yet.
   if (tokens > 0 && expectedMs === 0) return
   const { pace } = worker
   pace.busyMs = pace.busyMs * slowdownFade + busyMs

@@ -1,6 +1,6 @@
 /**
- * Asks every worker about overdue requests. Those that cannot be asked make the answer `silent`, and so
- * does a fleet that was started so lately that it does not know them all.
+ * Asks every worker about overdue requests. The result is `silent` if a worker does not answer, or if the fleet object
+ * started so recently that it may not know every worker yet.
  */
 
 import { below } from '../../backends/contract/root.ts'
@@ -21,7 +21,7 @@ const answerBytesMax = claimedMax * 1_024
 
 export async function inquire(env: Env, requestIds: string[], now: number): Promise<Known> {
   const { present, missing, complete } = await fleetOf(env).registry()
-  const answers = await Promise.all(present.map((place) => ask(env, place, requestIds, now)))
+  const answers = await Promise.all(present.map((endpoint) => inquireAt(env, endpoint, requestIds, now)))
   const heard = answers.filter((answer) => answer !== undefined)
   return {
     running: new Set(heard.flatMap((answer) => answer.running)),
@@ -30,8 +30,8 @@ export async function inquire(env: Env, requestIds: string[], now: number): Prom
   }
 }
 
-/** The requests that the worker can prove it was given. */
-async function ask(
+/** The requests for which the worker has a proof; undefined if it does not answer. */
+async function inquireAt(
   env: Env,
   endpoint: WorkerEndpoint,
   requestIds: string[],
@@ -46,7 +46,7 @@ async function ask(
     const response = await fetch(below(url, inquiryPath), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}` },
-      // A redirect would lead past the address of the worker's enrolment.
+      // A redirect would bypass the worker's enrolled address.
       redirect: 'manual',
       signal: AbortSignal.timeout(answerWithinMs),
     })

@@ -1,15 +1,15 @@
 /**
- * The proof of a dispatch: a MAC over everything that its receipt must agree with, under a key that only the edge has.
- * A worker's own key signs its receipts, so it says who speaks; the proof says what was ordered, and of whom. A worker
- * that is not honest can therefore settle the dispatches that it was given, and no others.
+ * The proof of a dispatch: a MAC over every field that its receipt must match, under a key that only the edge has. The
+ * worker's key signs the receipt and so proves its sender; the proof shows what the edge dispatched, and to whom. So a
+ * dishonest worker can settle only the dispatches that it received.
  *
- * Synchronous and native, as the ledger's hash: the simulation runs it too.
+ * Synchronous and native, like the ledger's hash, because the simulation uses it too.
  */
 import { createHmac } from 'node:crypto'
 import type { ProvenDispatch } from '../../backends/wire/dispatch.ts'
 import { constantTimeEqual, type Secret } from '../auth/secret.ts'
 
-/** Workers' keys are derived from the same secret under names that begin with "worker:". */
+/** Worker keys are derived from the same secret under names that begin with "worker:". */
 const purpose = 'dispatch-proof:1'
 
 type Covered = Omit<ProvenDispatch, 'proof'>
@@ -21,12 +21,12 @@ export function proofOf(fleet: Secret, dispatch: Covered): string {
   return createHmac('sha256', keyOf(fleet)).update(provenText(dispatch)).digest('base64url')
 }
 
-/** Whether the edge has made this dispatch, to this worker, for this tenant and request, on these terms. */
+/** Whether the edge sent this dispatch to this worker, for this tenant and request, on these terms. */
 export function isProven(fleet: Secret, dispatch: ProvenDispatch): boolean {
   return constantTimeEqual(dispatch.proof, proofOf(fleet, dispatch))
 }
 
-/** An array in JSON, so that no two dispatches have the same text. */
+/** A JSON array, so that no two dispatches have the same text. */
 function provenText(dispatch: Covered): string {
   const { requestId, dispatchId, workerId, tenantId, keyId, model, pool, effort, rates } = dispatch
   const { costNanoMax, promptTokensMax, outputTokensMax, issuedAt } = dispatch

@@ -1,10 +1,10 @@
 /**
- * Settlement: workers deliver their receipts here, several to a call and as often as it takes.
+ * Settlement: workers deliver their receipts here, several per call, and retry until each one is acknowledged.
  *
  *   sealed by its worker? ▶ well formed? ▶ proof of its dispatch? ▶ possible counts? ▶ key not revoked? ▶ tenant posts
  *
- * Each receipt is judged by itself. One that fails a step is refused with a reason, recorded for the operator, and no
- * later step sees it. One whose tenant does not answer is neither done nor refused: its worker sends it again.
+ * Each receipt is judged separately. If it fails a step, it is refused with a reason, recorded for the operator, and no
+ * later step sees it. If its tenant object does not answer, it is neither done nor refused, and its worker resends it.
  */
 import { z } from 'zod'
 import { cleanText } from '../../backends/model/clean-text.ts'
@@ -17,13 +17,13 @@ import type { RequestEnd } from '../fleet/fleet.ts'
 import { GatewayError } from '../http/errors.ts'
 import { judgeReceipt } from './verdict.ts'
 
-/** What a worker has sealed. Nothing of it is checked yet but the seal. */
+/** Claims sealed by a worker. Only the seal is verified yet. */
 interface Sealed {
   claims: ReceiptNames
   keyEpoch: number
 }
 
-/** A receipt that was dispatched and can be true. */
+/** A receipt that belongs to a dispatch and is possible. */
 interface JudgedReceipt extends Sealed {
   receipt: Receipt
 }
@@ -50,15 +50,15 @@ export async function settleReceipts(body: unknown, env: Env, settings: Settings
   return { done, refused: refused.map(({ dispatchId, reason }) => ({ dispatchId, reason })) }
 }
 
-/** One worker's tokens. Throws where one is not its worker's, or they are of several workers: no honest call is. */
+/** Opens the tokens of one worker. Throws if a token is from another worker, which no honest call contains. */
 async function openAll(tokens: string[], settings: Settings): Promise<Sealed[]> {
   const word = await openWorkerWord('receipt', tokens, settings.fleet, ReceiptNames)
   if (!word || word.claims.some(({ workerId }) => workerId !== word.workerId))
-    throw new GatewayError('permission_denied', 'a receipt is not signed by its worker: enrol the worker again')
+    throw new GatewayError('permission_denied', 'A receipt is not signed by its worker. Enrol the worker again.')
   return word.claims.map((claims) => ({ claims, keyEpoch: word.epoch }))
 }
 
-/** Frees the slots, and keeps the receipts of those workers whose keys were not revoked. */
+/** Frees the slots, and returns the receipts whose worker key was not revoked. */
 async function believed(
   judged: JudgedReceipt[],
   env: Env,
@@ -67,12 +67,12 @@ async function believed(
   if (judged.length === 0) return []
   const good = await fleetOf(env).receiptsCame(judged.map(({ receipt, keyEpoch }) => ({ ...endOf(receipt), keyEpoch })))
   return judged.filter((each, index) => {
-    if (!good[index]) refuse(each, 'the key of this worker was revoked')
+    if (!good[index]) refuse(each, 'the key of the worker was revoked')
     return good[index]
   })
 }
 
-/** A tenant that fails keeps no other tenant's receipts back. */
+/** A failing tenant does not delay the receipts of other tenants. */
 async function settleTenant(
   env: Env,
   tenantId: string,
@@ -84,28 +84,31 @@ async function settleTenant(
     const answers = await env.TENANT.getByName(tenantId).settle(group.map(({ receipt }) => receipt))
     for (const [index, each] of group.entries()) {
       const answer = answers[index]
-      if (answer === 'unknown') refuse(each, 'requestId: the tenant has no such reservation')
-      else if (answer === 'impossible') refuse(each, 'the ledger takes no such counts or cost')
+      if (answer === 'unknown') refuse(each, 'requestId: the tenant has no reservation with this id')
+      else if (answer === 'impossible') refuse(each, 'the ledger refuses the counts or the cost as impossible')
       else done.push(each.receipt.dispatchId)
     }
   } catch (error) {
-    console.error(`receipts: tenant ${tenantId} did not settle ${group.length}; their worker sends them again`, error)
+    console.error(
+      `receipts: tenant ${tenantId} did not settle ${group.length} receipts. The worker will resend them.`,
+      error,
+    )
   }
 }
 
-/** The worker keeps what is refused, so nothing is lost where the operator's database is away. */
+/** Workers keep refused receipts, so nothing is lost while the operator's database is unavailable. */
 async function record(env: Env, refused: RefusedReceipt[]): Promise<void> {
   if (refused.length === 0) return
   const [first] = refused
-  console.warn(`receipts: refused ${refused.length} of worker ${first?.workerId}, the first because: ${first?.reason}`)
+  console.warn(`receipts: refused ${refused.length} of worker ${first?.workerId}. First reason: ${first?.reason}`)
   try {
     await recordRefused(env.DB, refused, Date.now())
   } catch (error) {
-    console.error('receipts: the refused ones could not be recorded', error)
+    console.error('receipts: could not record the refused receipts', error)
   }
 }
 
-/** What the fleet learns from it. */
+/** The fields of a receipt that the fleet uses. */
 function endOf({
   requestId,
   workerId,

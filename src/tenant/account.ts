@@ -1,7 +1,7 @@
 /**
- * A tenant's books: the rows, the cores that decide on them, and the entries' chain, as one thing that is used inside
- * one transaction. Account and keys are kept in memory between calls and written once per transaction, however many
- * requests it settles; `forget` drops them when a transaction failed. Synchronous, and `now` is passed in.
+ * A tenant's account: combines the store, the pure cores and the hash chain, for use inside one transaction. Account
+ * and keys stay in memory between calls and are written once per transaction, however many requests it settles;
+ * `forget` drops them after a failed transaction. Synchronous, and `now` is passed in.
  */
 import type { Rates } from '../../backends/model/money.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
@@ -57,28 +57,28 @@ export class TenantAccount {
     return key
   }
 
-  admit(order: AdmissionRequest, now: number): Admission | AdmissionRefusal {
+  admit(request: AdmissionRequest, now: number): Admission | AdmissionRefusal {
     const tenant = this.tenant()
     if (!tenant) return noTenant
-    const key = this.key(order.keyId)
+    const key = this.key(request.keyId)
     const openedAt = budgetTimeOf(tenant, key, now)
     const rows = {
       tenant: opened(tenant, openedAt),
       key: key && opened(key, openedAt),
-      rates: this.store.rates(order.model, now),
-      reservation: this.store.reservation(order.requestId),
+      rates: this.store.rates(request.model, now),
+      reservation: this.store.reservation(request.requestId),
     }
-    const admitted = admit(order, rows, now)
+    const admitted = admit(request, rows, now)
     if (!admitted.ok) return admitted
-    if (this.store.earlyVoids.has(order.requestId)) return abandoned(order.requestId)
+    if (this.store.earlyVoids.has(request.requestId)) return abandoned(request.requestId)
     this.#put(admitted.tenant, admitted.key)
     this.store.putReservation({ ...admitted.reservation, openedAt })
     return {
       ok: true,
       rates: admitted.rates,
-      hostedRates: tenant.settings.hosted === 'last-resort' ? this.#hostedRates(order.model, now) : null,
+      hostedRates: tenant.settings.hosted === 'last-resort' ? this.#hostedRates(request.model, now) : null,
       boundNano: admitted.reservation.boundNano,
-      outputTokensMax: order.outputTokens,
+      outputTokensMax: request.outputTokens,
       settleFirst: admitted.settleFirst,
       weight: admitted.tenant.settings.weight,
       priorityClass: priorityClassOf(admitted.tenant, admitted.key),
@@ -89,20 +89,20 @@ export class TenantAccount {
   }
 
   readmit(
-    order: Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
+    request: Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
     now: number,
   ): { ok: true; boundNano: number } | AdmissionRefusal {
     const tenant = this.tenant()
-    const reservation = this.store.reservation(order.requestId)
+    const reservation = this.store.reservation(request.requestId)
     const key = reservation && this.key(reservation.keyId)
-    const rates = this.store.rates(order.model, now)
-    if (!tenant || !key || !rates) throw new Error(`no reservation ${order.requestId} to raise`)
-    // Where a day or a month began since, the request moves there whole: its old window can no longer be checked.
+    const rates = this.store.rates(request.model, now)
+    if (!tenant || !key || !rates) throw new Error(`no reservation ${request.requestId} to raise`)
+    // If a new day or month has begun, the whole reservation moves there: its old window can no longer be checked.
     const openedAt = budgetTimeOf(tenant, key, reservation.openedAt)
     const move = <Limited extends Tenant | KeyRow>(limited: Limited): Limited =>
       opened(limited, openedAt, reservation.openedAt, reservation.boundNano)
     const rows = { tenant: move(tenant), key: move(key), rates, reservation: { ...reservation, openedAt } }
-    const raised = readmit(order, reservation.state === 'reserved' ? rows : { tenant, key, rates, reservation }, now)
+    const raised = readmit(request, reservation.state === 'reserved' ? rows : { tenant, key, rates, reservation }, now)
     if (!raised.ok) return raised
     this.#put(raised.tenant, raised.key)
     this.store.putReservation(raised.reservation)
@@ -110,21 +110,21 @@ export class TenantAccount {
   }
 
   /**
-   * Takes requests and tokens from the rates of a key and its tenant, for work that costs no money. Everything or
-   * nothing, as an admission does.
+   * Takes requests and tokens from the rates of a key and its tenant, for work that is not billed. All or nothing, like
+   * an admission.
    */
-  takeRates(order: RateRequest, now: number): RatesTaken | AdmissionRefusal {
+  takeRates(request: RateRequest, now: number): RatesTaken | AdmissionRefusal {
     const tenant = this.tenant()
     if (!tenant) return noTenant
-    const taken = takeRates(order, { tenant, key: this.key(order.keyId) }, now)
+    const taken = takeRates(request, { tenant, key: this.key(request.keyId) }, now)
     if (!taken.ok) return taken
     this.#put(taken.tenant, taken.key)
     return { ok: true, ratesLeft: ratesLeft(taken, now) }
   }
 
   /**
-   * Settles one verified receipt. Answers what became of it: posted, late, wasted, already-posted, unknown, impossible.
-   * `note` says who vouched for it, where no worker's proof did.
+   * Settles one verified receipt. Returns posted, late, wasted, already-posted, unknown or impossible. `note` names who
+   * vouches for a receipt without a worker's proof.
    */
   settle(receipt: Settlement, now: number, note: string | null = null): string {
     const tenant = this.tenant()
@@ -133,10 +133,10 @@ export class TenantAccount {
     const key = this.key(reservation.keyId)
     const past: EarlierReceipts = {
       known: this.store.hasEntry(receipt.dispatchId),
-      // Nothing is posted while the reservation is open: what posts closes it.
+      // Zero while the reservation is open, because a post closes it.
       postedNano: reservation.state === 'reserved' ? 0 : this.store.postedNano(receipt.requestId),
     }
-    // What comes late burdens the windows that are open when it comes: those of its admission may have been spent since.
+    // A late receipt charges the windows that are open now: those of its admission may have been used since.
     const lateAt = budgetTimeOf(tenant, key, now)
     const [lateTenant, lateKey] = [opened(tenant, lateAt), key && opened(key, lateAt)]
     const lateNano = Math.min(
@@ -163,12 +163,12 @@ export class TenantAccount {
     return settled.answer
   }
 
-  /** Before a second dispatch of it is sent, while the first goes on. Safe to repeat. */
+  /** Call before the second dispatch of a request is sent while the first runs. Idempotent. */
   hedge(requestId: string): void {
     if (!this.store.hedge(requestId)) this.store.putHedge(requestId, openHedge)
   }
 
-  /** This dispatch answers first. Answers which one is paid for: the first that was named. */
+  /** Records the dispatch that answers first. Returns the one that is paid for: the first that was recorded. */
   hedgeWon(requestId: string, dispatchId: string): string {
     const hedge = won(this.store.hedge(requestId) ?? openHedge, dispatchId)
     this.store.putHedge(requestId, hedge)
@@ -176,8 +176,8 @@ export class TenantAccount {
   }
 
   /**
-   * Ends a reservation of which nothing was generated. Answers voided or expired, or what it was already. With the charge
-   * `rate` its tokens stay taken from the rates: it cost work, though no tokens of the model.
+   * Closes a reservation for which nothing was generated. Returns voided or expired, or how it had already ended. With
+   * the charge `rate`, its tokens stay taken from the rates: it cost work, though no generated tokens.
    *
    * A void of an unknown request is remembered: its admission may arrive later, and no other call would close it.
    */
@@ -195,7 +195,7 @@ export class TenantAccount {
     return closed.answer
   }
 
-  /** Gives a request that is still running more time. */
+  /** Extends the reservation of a request that is still running. */
   extend(requestId: string, expiresAt: number): void {
     const reservation = this.store.reservation(requestId)
     if (reservation?.state === 'reserved') this.store.putReservation({ ...reservation, expiresAt })
@@ -208,7 +208,7 @@ export class TenantAccount {
     this.#addEntry(entry, { ...noLabels, note })
   }
 
-  /** A correction as a new entry; false when it would refund more than was posted or charge more than is left. */
+  /** Adds a correction entry. Returns false if it would refund more than was posted or charge more than remains. */
   correct(requestId: string | null, costNano: number, note: string, now: number): boolean {
     const tenant = this.#existing()
     const corrected = correct(tenant, requestId, costNano, now)
@@ -232,7 +232,7 @@ export class TenantAccount {
     return this.store.rates(model, now)
   }
 
-  /** Writes the account and the keys that changed. Call it at the end of every transaction. */
+  /** Writes the changed account and keys. Call it at the end of every transaction. */
   write(): void {
     if (this.#tenantChanged && this.#tenant) this.store.putBalances(this.#tenant)
     for (const keyId of this.#keysChanged) {
@@ -244,7 +244,7 @@ export class TenantAccount {
     this.#keysChanged.clear()
   }
 
-  /** Drops what is in memory, because a transaction was rolled back. */
+  /** Drops the in-memory state after a transaction was rolled back. */
   forget(): void {
     this.store.forget()
     this.#tenant = undefined
@@ -302,15 +302,15 @@ export class TenantAccount {
 }
 
 const noTenant: AdmissionRefusal = {
-  ...{ ok: false, code: 'invalid_api_key', message: 'no such tenant', retryAfterMs: null, rates: {} },
+  ...{ ok: false, code: 'invalid_api_key', message: 'Tenant not found.', retryAfterMs: null, rates: {} },
 }
 
 function abandoned(requestId: string): AdmissionRefusal {
-  const message = `request id ${requestId} was voided before it was admitted`
+  const message = `Request id ${requestId} was voided before it was admitted.`
   return { ok: false, code: 'internal_error', message, retryAfterMs: null, rates: {} }
 }
 
-/** The moment whose days and months a request of this key burdens. */
+/** The time that selects the day and month in which a request of this key counts. */
 function budgetTimeOf(tenant: Tenant, key: KeyRow | undefined, now: number): number {
   return budgetTime(key ? [tenant.state, key.state] : [tenant.state], now)
 }

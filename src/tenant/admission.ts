@@ -1,6 +1,6 @@
 /**
- * Admission, decided in one step from the tenant's rows: is the key good, do its and its tenant's limits allow the
- * request, does the money suffice. Pure; a refusal changes nothing.
+ * Admission: decides from the tenant's rows whether the key is valid, whether the limits of key and tenant allow the
+ * request, and whether the credit covers it. Pure; a refusal changes nothing.
  */
 import { boundNano, type Rates } from '../../backends/model/money.ts'
 import { constantTimeEqual } from '../auth/secret.ts'
@@ -22,15 +22,15 @@ export interface AdmissionRequest {
   keyId: string
   secretHash: string
   model: string
-  /** Upper bound on the prompt, in tokens: an estimate, or the worker's exact count when it is asked a second time. */
+  /** Upper bound of the prompt in tokens: an estimate, or the worker's exact count at the second admission. */
   promptTokens: number
-  /** Upper bound on the output that the client or the model's default sets, in tokens. */
+  /** Upper bound of the output in tokens, set by the client or the model's default. */
   outputTokens: number
-  /** An effort word that the model has no level for, and that would be mapped; null where there is none. */
+  /** An effort that the model does not support, so that it would be mapped; otherwise null. */
   unknownEffort: string | null
 }
 
-/** What work takes that costs no money, such as counting a prompt. */
+/** Rates taken by work that is not billed, such as counting a prompt. */
 export interface RateRequest {
   keyId: string
   secretHash: string
@@ -50,12 +50,12 @@ export interface AdmissionRefusal {
   ok: false
   code: RefusalCode
   message: string
-  /** Null where waiting does not help. */
+  /** Null if waiting does not help. */
   retryAfterMs: number | null
   rates: RatesLeft
 }
 
-/** The tightest of the key's and the tenant's rates, for headers. */
+/** The tighter of the key's and the tenant's rates, for headers. */
 export interface RatesLeft {
   requests?: RateLeft
   tokens?: RateLeft
@@ -67,11 +67,11 @@ export interface Admitted {
   key: KeyRow
   reservation: Reservation
   rates: Rates
-  /** Another request like this one would be refused as long as this one is not settled. */
+  /** Whether another request like this one would be refused until this one is settled. */
   settleFirst: boolean
 }
 
-/** How long a reservation may stay open before it is looked into: longer than any queue plus any answer. */
+/** How long a reservation may stay open before settlement inquires about it: longer than any wait plus any answer. */
 export const reservationTtlMs = 15 * 60_000
 
 export interface AdmissionRows {
@@ -81,29 +81,32 @@ export interface AdmissionRows {
   reservation: Reservation | undefined
 }
 
-export function admit(order: AdmissionRequest, rows: AdmissionRows, now: number): Admitted | AdmissionRefusal {
+export function admit(request: AdmissionRequest, rows: AdmissionRows, now: number): Admitted | AdmissionRefusal {
   const { tenant, rates } = rows
-  const asking = askingKey(order, rows, now)
-  if (!asking.ok) return asking
-  const { key } = asking
-  if (key.models && !key.models.includes(order.model)) {
-    return refuse('permission_denied', `this key may not ask ${order.model}: it is for ${key.models.join(', ')}`)
+  const requesting = requestingKey(request, rows, now)
+  if (!requesting.ok) return requesting
+  const { key } = requesting
+  if (key.models && !key.models.includes(request.model)) {
+    return refuse('permission_denied', `This key cannot use model ${request.model}. Allowed: ${key.models.join(', ')}.`)
   }
-  if (order.unknownEffort !== null && tenant.settings.effortUnknown === 'reject') {
-    const message = `reasoning_effort: ${order.model} has no level "${order.unknownEffort}", and this tenant wants no other in its place`
+  if (request.unknownEffort !== null && tenant.settings.effortUnknown === 'reject') {
+    const message = `reasoning_effort: ${request.model} does not support "${request.unknownEffort}", and this tenant rejects unsupported values. Use one that the model supports.`
     return refuse('invalid_value', message)
   }
   if (!rates)
-    return refuse('permission_denied', `this tenant has no rate card for ${order.model}: ask the operator for one`)
+    return refuse(
+      'permission_denied',
+      `This tenant has no rate card for ${request.model}. Ask the operator to add one.`,
+    )
   const wanted = {
-    tokens: order.promptTokens + order.outputTokens,
-    nano: boundNano(order.promptTokens, order.outputTokens, rates),
+    tokens: request.promptTokens + request.outputTokens,
+    nano: boundNano(request.promptTokens, request.outputTokens, rates),
   }
   const byKey = checkLimits(key.limits, key.state, wanted, now)
   if (!byKey.ok) return refuseByLimit(byKey, 'key', wanted.nano, rows, now)
   const byTenant = checkLimits(tenant.limits, tenant.state, wanted, now)
   if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', wanted.nano, rows, now)
-  const { requestId, keyId } = order
+  const { requestId, keyId } = request
   const reservation = {
     requestId,
     keyId,
@@ -115,7 +118,7 @@ export function admit(order: AdmissionRequest, rows: AdmissionRows, now: number)
   if (reserved.answer === 'insufficient') {
     return refuse(
       'insufficient_quota',
-      `${moneyMessage(wanted.nano, reserved.leftNano)}, or ask the operator for credit`,
+      `${moneyMessage(wanted.nano, reserved.leftNano, "the tenant's credit")} or ask the operator for credit.`,
       null,
       ratesLeft(rows, now),
     )
@@ -135,22 +138,22 @@ export function admit(order: AdmissionRequest, rows: AdmissionRows, now: number)
   }
 }
 
-/** Takes requests and tokens from the rates of a key and its tenant, all or nothing. Money and slots stay as they are. */
+/** Takes requests and tokens from the rates of a key and its tenant, all or nothing. Budgets stay unchanged. */
 export function takeRates(
-  order: RateRequest,
+  request: RateRequest,
   rows: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
 ): { ok: true; tenant: Tenant; key: KeyRow } | AdmissionRefusal {
   const { tenant } = rows
-  const asking = askingKey(order, rows, now)
-  if (!asking.ok) return asking
-  const { key } = asking
-  // A share of a prompt is no whole number, and a bucket holds nothing else.
-  const wanted = { requests: Math.max(0, Math.ceil(order.requests)), tokens: Math.max(0, Math.ceil(order.tokens)) }
+  const requesting = requestingKey(request, rows, now)
+  if (!requesting.ok) return requesting
+  const { key } = requesting
+  // A fraction of a prompt is not an integer, but a bucket holds only integers.
+  const wanted = { requests: Math.max(0, Math.ceil(request.requests)), tokens: Math.max(0, Math.ceil(request.tokens)) }
   const byKey = takeLimitRates(key.limits, key.state, wanted, now)
-  if (!byKey.ok) return refuseByLimit(byKey, 'key', 0, rows, now, 'send a shorter prompt')
+  if (!byKey.ok) return refuseByLimit(byKey, 'key', 0, rows, now, 'Send a shorter prompt')
   const byTenant = takeLimitRates(tenant.limits, tenant.state, wanted, now)
-  if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', 0, rows, now, 'send a shorter prompt')
+  if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', 0, rows, now, 'Send a shorter prompt')
   return {
     ok: true,
     tenant: { ...tenant, state: byTenant.state },
@@ -158,28 +161,31 @@ export function takeRates(
   }
 }
 
-/** The key, where it is good and its role and its tenant's status let it ask. */
-function askingKey(
+/** The key, if it is valid and its role and its tenant's status allow requests. */
+function requestingKey(
   { secretHash }: Pick<AdmissionRequest, 'secretHash'>,
   { tenant, key }: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
 ): { ok: true; key: KeyRow } | AdmissionRefusal {
   const keyFault = checkKey(key, secretHash, now)
-  if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'no such key')
+  if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'API key not found.')
   if (tenant.status === 'suspended') return refuse('permission_denied', suspendedMessage)
   if (may(key.role, 'ask')) return { ok: true, key }
-  return refuse('permission_denied', `a key of role ${key.role} reads usage only: use one of role member or above`)
+  return refuse(
+    'permission_denied',
+    `A key with role ${key.role} can only read usage. Use a key with role member or higher.`,
+  )
 }
 
-/** The second and last word on an open reservation: the worker counted a longer prompt than was reserved for. */
+/** Second admission: raises an open reservation because the worker counted a longer prompt than estimated. */
 export function readmit(
-  order: Pick<AdmissionRequest, 'promptTokens' | 'outputTokens'>,
+  request: Pick<AdmissionRequest, 'promptTokens' | 'outputTokens'>,
   rows: AdmissionRows & { key: KeyRow; rates: Rates },
   now: number,
 ): { ok: true; tenant: Tenant; key: KeyRow; reservation: Reservation } | AdmissionRefusal {
   const { tenant, key, reservation, rates } = rows
-  if (reservation?.state !== 'reserved') return refuse('internal_error', 'the reservation is closed already')
-  const bound = boundNano(order.promptTokens, order.outputTokens, rates)
+  if (reservation?.state !== 'reserved') return refuse('internal_error', 'The reservation is already closed.')
+  const bound = boundNano(request.promptTokens, request.outputTokens, rates)
   const extra = Math.max(0, bound - reservation.boundNano)
   const byKey = raiseLimits(key.limits, key.state, reservation.openedAt, extra, now)
   if (!byKey.ok) return refuseByLimit(byKey, 'key', bound, rows, now)
@@ -187,9 +193,12 @@ export function readmit(
   if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', bound, rows, now)
   const raised = raise(tenant, reservation, bound)
   if (raised.answer === 'insufficient') {
-    return refuse('insufficient_quota', `${moneyMessage(bound, raised.leftNano)}, or ask the operator for credit`)
+    return refuse(
+      'insufficient_quota',
+      `${moneyMessage(bound, raised.leftNano, "the tenant's credit")} or ask the operator for credit.`,
+    )
   }
-  if (raised.answer === 'not-reserved') return refuse('internal_error', 'the reservation is closed already')
+  if (raised.answer === 'not-reserved') return refuse('internal_error', 'The reservation is already closed.')
   return {
     ok: true,
     tenant: { ...tenant, ...raised.account, state: byTenant.state },
@@ -198,29 +207,29 @@ export function readmit(
   }
 }
 
-export const suspendedMessage = 'this tenant is suspended: ask the operator to reactivate it'
+export const suspendedMessage = 'This tenant is suspended. Ask the operator to reactivate it.'
 
 export function checkKey(key: KeyRow | undefined, secretHash: string, now: number): string | undefined {
   if (!key || !hasSecret(key, secretHash, now))
-    return 'no such key: check that it was copied whole, and was not rotated'
-  if (key.revokedAt !== null) return 'this key was revoked: use another, or ask its owner for one'
-  if (key.expiresAt !== null && key.expiresAt <= now) return 'this key has expired: create a new one'
+    return 'API key not found. Check that it was copied completely and was not rotated.'
+  if (key.revokedAt !== null) return 'This key was revoked. Use another key.'
+  if (key.expiresAt !== null && key.expiresAt <= now) return 'This key has expired. Create a new key.'
   return undefined
 }
 
-/** Both secrets are compared, whichever matches, so that the time tells nothing. */
+/** Always compares both secrets, so that the response time reveals nothing. */
 function hasSecret(key: KeyRow, secretHash: string, now: number): boolean {
   const current = constantTimeEqual(key.secretHash, secretHash)
   const previous = constantTimeEqual(key.previous?.secretHash ?? '', secretHash)
   return current || (previous && key.previous !== null && now < key.previous.until)
 }
 
-/** The lower of the tenant's and the key's: a key can give preference away, not take it. */
+/** The lower class of the tenant and the key: a key can lower its priority but not raise it. */
 export function priorityClassOf({ settings }: Tenant, key: KeyRow): PriorityClass {
   return key.class ?? settings.class
 }
 
-/** What is left of the rates, the tighter of the key's and the tenant's. */
+/** The remaining rates, the tighter of the key's and the tenant's. */
 export function ratesLeft(rows: { tenant: Tenant; key: KeyRow | undefined }, now: number): RatesLeft {
   const { tenant, key } = rows
   const requests = tighter(requestsLeft(tenant, now), key && requestsLeft(key, now))
@@ -255,17 +264,17 @@ function refuseByLimit(
   boundNano: number,
   rows: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
-  advice = 'set a smaller max_tokens',
+  advice = 'Set a smaller max_tokens',
 ): AdmissionRefusal {
   const left = ratesLeft(rows, now)
   const never = by.max === 0 || !Number.isFinite(by.retryAfterMs)
   const retryAfterMs = never ? null : by.retryAfterMs
-  const wait = never ? '' : `please try again in ${(by.retryAfterMs / 1_000).toFixed(1)}s`
+  const wait = never ? '' : `Please try again in ${(by.retryAfterMs / 1_000).toFixed(1)}s`
   switch (by.limit) {
     case 'requests':
       return refuse(
         'rate_limit_exceeded',
-        `this ${limited} may send ${by.max} requests a minute: ${wait || 'ask for a larger limit'}`,
+        `This ${limited} is limited to ${by.max} requests per minute. ${wait || 'Ask the operator for a larger limit'}.`,
         retryAfterMs,
         left,
       )
@@ -273,13 +282,13 @@ function refuseByLimit(
       return wait === ''
         ? refuse(
             'rate_limit_exceeded',
-            `this ${limited} may use ${by.max} tokens a minute, and this request may take more: ${advice}`,
+            `This ${limited} is limited to ${by.max} tokens per minute, and this request could use more. ${advice}.`,
             null,
             left,
           )
         : refuse(
             'rate_limit_exceeded',
-            `this ${limited} may use ${by.max} tokens a minute, ${by.left} are left: ${wait}, or ${advice}`,
+            `This ${limited} is limited to ${by.max} tokens per minute, with ${by.left} remaining. ${wait}, or ${advice.toLowerCase()}.`,
             by.retryAfterMs,
             left,
           )
@@ -287,8 +296,8 @@ function refuseByLimit(
       return refuse(
         'rate_limit_exceeded',
         never
-          ? `this ${limited} may run 0 requests at once: ask for a larger limit`
-          : `this ${limited} may run ${by.max} requests at once, and they are running: wait for one to end`,
+          ? `This ${limited} is limited to 0 concurrent requests. Ask the operator for a larger limit.`
+          : `This ${limited} is limited to ${by.max} concurrent requests, and all of them are running. Wait until one ends.`,
         retryAfterMs,
         left,
       )
@@ -300,7 +309,7 @@ function refuseByLimit(
       ]
       return refuse(
         'insufficient_quota',
-        `the ${name} of this ${limited}: ${moneyMessage(boundNano, by.left)}, or ask for a larger one`,
+        `${moneyMessage(boundNano, by.left, `the ${name} of this ${limited}`)} or ask for a larger budget.`,
         null,
         left,
       )
@@ -308,15 +317,15 @@ function refuseByLimit(
   }
 }
 
-function moneyMessage(boundNano: number, leftNano: number): string {
+function moneyMessage(boundNano: number, leftNano: number, budget: string): string {
   const dollars = (nano: number) => `$${(Math.max(0, nano) / 1e9).toFixed(6)}`
-  return `this request may cost up to ${dollars(boundNano)} and ${dollars(leftNano)} is left; set a smaller max_tokens`
+  return `This request could cost ${dollars(boundNano)}, but only ${dollars(leftNano)} of ${budget} remains. Set a smaller max_tokens`
 }
 
-/** The rate card, in a tenant's own list, for a model that a hosted API answers for: without it, none does. */
+/** Name of the tenant's rate card for a model's hosted fallback. Without that card the fallback is not used. */
 export function hostedCard(model: string): string {
   return `hosted:${model}`
 }
 
-/** The rate card a new tenant starts with, in nano-dollars per token: Mistral's own list price for Small 4. */
+/** Rate card of a new tenant, in nano-dollars per token: Mistral's list price for Small 4. */
 export const listPrice: Rates = { inputNano: 150, cachedNano: 15, outputNano: 600 }

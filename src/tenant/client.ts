@@ -1,4 +1,4 @@
-/** One call to the tenant object: key, limits, money, all or nothing. */
+/** Admission over RPC: one call to the tenant object checks key, limits and money, all or nothing. */
 import { isMapped } from '../../backends/model/effort.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { RequestContext } from '../chat/context.ts'
@@ -28,8 +28,8 @@ export async function reserve(context: RequestContext, key: ApiKey, prepared: Pr
 }
 
 /**
- * Raises the reservation, once: to the exact count when a worker counted more than was reserved for, or to another rate
- * card when a hosted API is to answer. One that covers it already stays as it is.
+ * Raises the reservation, once: to the exact prompt count if a worker counted more than the estimate, or to another
+ * rate card if a hosted API will answer. A sufficient reservation stays unchanged.
  */
 export async function reserveMore(
   context: RequestContext,
@@ -39,15 +39,15 @@ export async function reserveMore(
   card = prepared.model.id,
 ): Promise<number> {
   const { requestId } = context
-  const order = { requestId, model: card, promptTokens, outputTokens: prepared.outputTokens }
-  const raised = await tenantStub(context, key.tenantId).readmit(order)
+  const request = { requestId, model: card, promptTokens, outputTokens: prepared.outputTokens }
+  const raised = await tenantStub(context, key.tenantId).readmit(request)
   if (!raised.ok) throw refusal(raised, context)
   return raised.boundNano
 }
 
 export function refusal(refused: AdmissionRefusal, context: RequestContext): GatewayError {
   const { effortField } = context.dialect
-  // The one field that a tenant's own settings may refuse, by the name that this client has for it.
+  // The only field that tenant settings can refuse. Each dialect has its own name for it.
   const wrong = refused.code === 'invalid_value'
   const message = wrong ? refused.message.replace(/^reasoning_effort/, effortField) : refused.message
   return new GatewayError(refused.code, message, {

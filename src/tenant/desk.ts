@@ -1,6 +1,6 @@
 /**
- * The desk of a tenant: what an operator, or one of the tenant's own keys as its role allows, may see and change. Pure
- * over the books, for use inside one transaction; a refusal changes nothing and says what to do.
+ * Management of a tenant: what an operator can see and change, or a tenant's own key within its role. Synchronous over
+ * the account, for use inside one transaction. A refusal changes nothing and its message states what to do.
  */
 import { cleanText } from '../../backends/model/clean-text.ts'
 import { countsFault, widestBounds } from '../../backends/model/counts.ts'
@@ -19,7 +19,7 @@ import type { UsageQuery, UsageRow } from './usage/report.ts'
 import { usageRowsMax } from './usage/report.ts'
 import { usageRows } from './usage/rows.ts'
 
-/** Who asks: the operator, who may everything, or the bearer of one of the tenant's keys. */
+/** The caller: the operator, who has every permission, or the bearer of one of the tenant's keys. */
 export type Requester = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }
 
 interface Denial {
@@ -30,7 +30,7 @@ interface Denial {
 }
 export type TenantResult<Value> = { ok: true; value: Value } | Denial
 
-/** Undefined fields stay as they are; of limits, each named one. */
+/** Undefined fields stay unchanged; so do limits that `limits` does not name. */
 export interface TenantChange {
   name?: string | undefined
   status?: TenantStatus | undefined
@@ -52,9 +52,9 @@ export interface KeyChange {
 }
 
 export interface KeyPage {
-  /** Of the keys' prefixes; empty for all. */
+  /** Filter on the beginning of the key prefix; empty for all. */
   prefix: string
-  /** The last key id of the page before. */
+  /** The last key id of the previous page. */
   after: string
   limit: number
 }
@@ -71,7 +71,7 @@ export interface NewRates {
   rates: Rates
 }
 
-/** What is shown of a key: never its secret, nor the hash. */
+/** The visible fields of a key: never its secret or the hash. */
 export interface KeyView {
   keyId: string
   name: string
@@ -82,7 +82,7 @@ export interface KeyView {
   expiresAt: number | null
   revokedAt: number | null
   lastUsedAt: number | null
-  /** Until when the secret before the last rotation is accepted too. */
+  /** Until when the secret before the last rotation is also accepted. */
   previousUntil: number | null
   models: string[] | null
   class: 'batch' | null
@@ -116,24 +116,29 @@ export interface TenantView {
 }
 
 const keysMax = 20_000
+const tenantMissing = 'Tenant not found. Create it first.'
+const requestMissing = 'requestId: this tenant has no such request. It may have been pruned.'
 
-/** Whether `by` may do this, and as what. */
+/** Checks that `by` has the permission `right`, and returns its role. */
 export function identify(account: TenantAccount, by: Requester, right: Right, now: number): TenantResult<Identity> {
-  const who = admitTo(account, by, right, now)
-  if (!who.ok) return who
+  const caller = admitTo(account, by, right, now)
+  if (!caller.ok) return caller
   const key = by.kind === 'key' ? account.key(by.keyId) : undefined
-  return { ok: true, value: { role: who.value.role, models: key?.models ?? null, expiresAt: key?.expiresAt ?? null } }
+  return {
+    ok: true,
+    value: { role: caller.value.role, models: key?.models ?? null, expiresAt: key?.expiresAt ?? null },
+  }
 }
 
 export interface Identity {
   role: Role
-  /** The models that the key may ask; null for all. */
+  /** The models that the key can use; null for all. */
   models: string[] | null
   /** Unix milliseconds; null for never. */
   expiresAt: number | null
 }
 
-/** Everything here begins with it. */
+/** The permission check of every function of this file. */
 function admitTo(
   account: TenantAccount,
   by: Requester,
@@ -142,16 +147,14 @@ function admitTo(
 ): TenantResult<{ tenant: Tenant; role: Role }> {
   const tenant = account.tenant()
   if (by.kind === 'operator') {
-    return tenant
-      ? { ok: true, value: { tenant, role: 'owner' } }
-      : denied('not_found', 'no such tenant: create it first')
+    return tenant ? { ok: true, value: { tenant, role: 'owner' } } : denied('not_found', tenantMissing)
   }
   const key = tenant && account.key(by.keyId)
   const fault = checkKey(key, by.secretHash, now)
-  if (!tenant || !key || fault) return denied('invalid_api_key', fault ?? 'no such key')
+  if (!tenant || !key || fault) return denied('invalid_api_key', fault ?? 'API key not found.')
   if (tenant.status === 'suspended' && right !== 'read-usage') return denied('permission_denied', suspendedMessage)
   if (!may(key.role, right)) {
-    const message = `a key of role ${key.role} may not do this: use one of role ${roleNeeded(right)} or above`
+    const message = `A key with role ${key.role} cannot do this. Use a key with role ${roleNeeded(right)} or higher.`
     return denied('permission_denied', message)
   }
   return { ok: true, value: { tenant, role: key.role } }
@@ -162,7 +165,7 @@ export function changeTenant(
   change: TenantChange,
 ): TenantResult<{ before: TenantView; after: TenantView }> {
   const tenant = account.tenant()
-  if (!tenant) return denied('not_found', 'no such tenant: create it first')
+  if (!tenant) return denied('not_found', tenantMissing)
   const after: Tenant = {
     ...tenant,
     name: change.name ?? tenant.name,
@@ -172,7 +175,7 @@ export function changeTenant(
   }
   if (after.limits.budgetNano.total !== null) {
     const message =
-      'limits.budgetNano.total: the total of a tenant is its credit: add credit instead, or set day or month'
+      'limits.budgetNano.total: not supported for a tenant, whose total budget is its credit. Add credit, or set day or month.'
     return denied('invalid_value', message, 'limits.budgetNano.total')
   }
   account.putTenant(after)
@@ -185,9 +188,9 @@ export function listKeys(
   page: KeyPage,
   now: number,
 ): TenantResult<{ keys: KeyView[]; next: string | null }> {
-  const who = admitTo(account, by, 'own-key', now)
-  if (!who.ok) return who
-  if (by.kind === 'key' && !may(who.value.role, 'all-keys')) {
+  const caller = admitTo(account, by, 'own-key', now)
+  if (!caller.ok) return caller
+  if (by.kind === 'key' && !may(caller.value.role, 'all-keys')) {
     const own = account.key(by.keyId)
     return { ok: true, value: { keys: own ? [viewKey(own, now)] : [], next: null } }
   }
@@ -197,17 +200,17 @@ export function listKeys(
   return { ok: true, value: { keys: shown.map((key) => viewKey(key, now)), next } }
 }
 
-export function addKey(account: TenantAccount, by: Requester, order: NewKey, now: number): TenantResult<KeyView> {
-  const who = admitTo(account, by, 'all-keys', now)
-  if (!who.ok) return who
-  const above = aboveOwn(who.value.role, order.role)
+export function addKey(account: TenantAccount, by: Requester, options: NewKey, now: number): TenantResult<KeyView> {
+  const caller = admitTo(account, by, 'all-keys', now)
+  if (!caller.ok) return caller
+  const above = aboveOwn(caller.value.role, options.role)
   if (above) return above
-  if (order.expiresAt !== null && order.expiresAt <= now) return expiresInPast()
+  if (options.expiresAt !== null && options.expiresAt <= now) return expiresInPast()
   if (account.store.keysCount() >= keysMax) {
-    return denied('conflict', `this tenant has ${keysMax} keys: use one of them for more than one purpose`)
+    return denied('conflict', `This tenant already has ${keysMax} keys, the maximum. Reuse an existing key.`)
   }
-  const state = newLimitState(order.limits, keyBudgets, now)
-  const key: KeyRow = { ...order, previous: null, createdAt: now, revokedAt: null, lastUsedAt: null, state }
+  const state = newLimitState(options.limits, keyBudgets, now)
+  const key: KeyRow = { ...options, previous: null, createdAt: now, revokedAt: null, lastUsedAt: null, state }
   account.putKey(key)
   return { ok: true, value: viewKey(key, now) }
 }
@@ -231,8 +234,8 @@ export function changeKey(
 }
 
 /**
- * A new secret for a key; the old one is accepted until the overlap is over. The key stays what it is, with its limits
- * and what it has spent: a rotation is no way around a budget. A secret that was on its way out before ends at once.
+ * Gives a key a new secret; the old one is accepted until the overlap ends. The key keeps its limits and its spent
+ * budget, so a rotation does not bypass a budget. The secret of an earlier rotation ends at once.
  */
 export function rotateKey(
   account: TenantAccount,
@@ -245,14 +248,14 @@ export function rotateKey(
   const found = findKey(account, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
   if (!found.ok) return found
   const { key } = found.value
-  if (key.revokedAt !== null) return denied('conflict', 'this key was revoked: create a new one')
+  if (key.revokedAt !== null) return denied('conflict', 'This key was revoked. Create a new key.')
   const previous = overlapMs > 0 ? { secretHash: key.secretHash, until: now + overlapMs } : null
   const after: KeyRow = { ...key, ...secret, previous }
   account.putKey(after)
   return { ok: true, value: viewKey(after, now) }
 }
 
-/** With effect on the very next request. Repeating it changes nothing. */
+/** Revokes a key from the next request on. Idempotent. */
 export function revokeKey(account: TenantAccount, by: Requester, keyId: string, now: number): TenantResult<KeyView> {
   const found = findKey(account, by, keyId, by.kind === 'key' && by.keyId === keyId ? 'own-key' : 'all-keys', now)
   if (!found.ok) return found
@@ -273,11 +276,11 @@ export function usageOf(
   query: UsageQuery,
   now: number,
 ): TenantResult<UsageRow[]> {
-  const who = admitTo(account, by, 'read-usage', now)
-  if (!who.ok) return who
+  const caller = admitTo(account, by, 'read-usage', now)
+  if (!caller.ok) return caller
   const rows = usageRows(account.store.sql, query)
   if (rows) return { ok: true, value: rows }
-  const message = `from: this report has more than ${usageRowsMax} rows: ask for less time, fewer dimensions or a larger bucket`
+  const message = `from: the report has more than ${usageRowsMax} rows. Choose a shorter period, fewer dimensions or a larger bucket.`
   return denied('invalid_value', message, 'from')
 }
 
@@ -286,11 +289,11 @@ export function limitsOf(
   by: Requester & { kind: 'key' },
   now: number,
 ): TenantResult<LimitsView> {
-  const who = admitTo(account, by, 'read-usage', now)
-  if (!who.ok) return who
-  const { tenant } = who.value
+  const caller = admitTo(account, by, 'read-usage', now)
+  if (!caller.ok) return caller
+  const { tenant } = caller.value
   const key = account.key(by.keyId)
-  if (!key) return denied('invalid_api_key', 'no such key')
+  if (!key) return denied('invalid_api_key', 'API key not found.')
   const { tenantId, status, limits, state, creditNano, postedNano, reservedNano } = tenant
   const { keyId, role, expiresAt, models } = key
   const leftNano = creditNano - postedNano - reservedNano
@@ -304,22 +307,22 @@ export function limitsOf(
   }
 }
 
-/** A rate card that takes effect now or later: what was served before is not priced anew. */
+/** Adds a rate card that takes effect now or later. It does not change the price of earlier requests. */
 export function addRates(account: TenantAccount, card: NewRates, now: number): TenantResult<{ effectiveAt: number }> {
-  if (!account.tenant()) return denied('not_found', 'no such tenant: create it first')
+  if (!account.tenant()) return denied('not_found', tenantMissing)
   const effectiveAt = card.effectiveAt ?? now
-  if (effectiveAt < now) return denied('invalid_value', 'effectiveAt: must not be in the past', 'effectiveAt')
+  if (effectiveAt < now) return denied('invalid_value', 'effectiveAt: must not be in the past.', 'effectiveAt')
   const known = account.store.rateCards().some((row) => row.model === card.model && row.effective_at === effectiveAt)
   if (known) {
     const message =
-      'effectiveAt: this model has a card from that moment on: cards are added, never changed; take a later one'
+      'effectiveAt: this model already has a rate card for that time. Cards cannot be changed: choose a later time.'
     return denied('conflict', message, 'effectiveAt')
   }
   account.store.putRates(card.model, effectiveAt, card.rates)
   return { ok: true, value: { effectiveAt } }
 }
 
-/** Money by order of the operator. The order's id makes a repetition harmless. */
+/** A credit or correction by the operator. `orderId` is its idempotency key. */
 export interface MoneyEntry {
   orderId: string
   kind: 'credit' | 'correction'
@@ -330,47 +333,48 @@ export interface MoneyEntry {
 
 export function postMoney(
   account: TenantAccount,
-  order: MoneyEntry,
+  entry: MoneyEntry,
   now: number,
 ): TenantResult<{ seq: number; repeated: boolean }> {
   const { sql } = account.store
   const tenant = account.tenant()
-  if (!tenant) return denied('not_found', 'no such tenant: create it first')
-  const known = sql.all('SELECT * FROM orders WHERE order_id = ?', order.orderId)[0]
+  if (!tenant) return denied('not_found', tenantMissing)
+  const known = sql.all('SELECT * FROM orders WHERE order_id = ?', entry.orderId)[0]
   if (known) {
     const same =
-      known.kind === order.kind && known.amount_nano === order.amountNano && known.request_id === order.requestId
+      known.kind === entry.kind && known.amount_nano === entry.amountNano && known.request_id === entry.requestId
     if (same) return { ok: true, value: { seq: int(known, 'seq'), repeated: true } }
-    return denied('conflict', `id: ${order.orderId} was used for another order: give this one an id of its own`, 'id')
+    return denied('conflict', `id: ${entry.orderId} was already used for a different entry. Use a new id.`, 'id')
   }
-  if (order.kind === 'credit') {
-    if (tenant.creditNano + order.amountNano > Number.MAX_SAFE_INTEGER) {
-      const message = 'creditNano: the credit in all would pass what is counted exactly, nine million dollars: add less'
+  if (entry.kind === 'credit') {
+    if (tenant.creditNano + entry.amountNano > Number.MAX_SAFE_INTEGER) {
+      const message = 'creditNano: total credit cannot exceed $9,007,199. Add less.'
       return denied('invalid_value', message, 'creditNano')
     }
-    account.credit(order.amountNano, order.note, now)
-  } else if (order.requestId !== null && !account.store.reservation(order.requestId)) {
-    return denied('not_found', 'requestId: this tenant has no such request, or no longer', 'requestId')
-  } else if (!account.correct(order.requestId, order.amountNano, order.note, now)) {
-    const message = 'costNano: a correction can neither refund more than was spent nor charge more than is left'
+    account.credit(entry.amountNano, entry.note, now)
+  } else if (entry.requestId !== null && !account.store.reservation(entry.requestId)) {
+    return denied('not_found', requestMissing, 'requestId')
+  } else if (!account.correct(entry.requestId, entry.amountNano, entry.note, now)) {
+    const message =
+      'costNano: a correction can neither refund more than was spent nor charge more than the remaining credit.'
     return denied('invalid_value', message, 'costNano')
   }
   const seq = account.tenant()?.chainSeq ?? 0
   sql.run(
     'INSERT INTO orders VALUES (?, ?, ?, ?, ?)',
-    order.orderId,
-    order.kind,
-    order.requestId,
-    order.amountNano,
+    entry.orderId,
+    entry.kind,
+    entry.requestId,
+    entry.amountNano,
     seq,
   )
   return { ok: true, value: { seq, repeated: false } }
 }
 
-/** A receipt that the edge refused, with counts that an operator vouches for. */
+/** A receipt that the edge refused, with counts that the operator vouches for. */
 export type RefusedRun = Omit<Settlement, 'tenantId' | 'keyId' | 'costNano' | 'estimated'>
 
-/** What became of it: posted, late, wasted, or already-posted, and what its entry cost. */
+/** `answer` is posted, late, wasted or already-posted; the amounts are those of the entry. */
 export interface SettledRun {
   answer: string
   costNano: number
@@ -378,25 +382,30 @@ export interface SettledRun {
 }
 
 /**
- * Settles a refused receipt under the operator's authority. The price is the tenant's own card at the time of the
- * request; the ledger holds it within the request's bound, as any receipt.
+ * Settles a refused receipt under the operator's authority, at the tenant's rate card of the time of the request. As
+ * for any receipt, the ledger limits the cost to the request's bound.
  */
 export function settleRefused(account: TenantAccount, run: RefusedRun, now: number): TenantResult<SettledRun> {
   const tenant = account.tenant()
-  if (!tenant) return denied('not_found', 'tenantId: no such tenant', 'tenantId')
+  if (!tenant) return denied('not_found', 'tenantId: tenant not found.', 'tenantId')
   const reservation = account.store.reservation(run.requestId)
-  if (!reservation) return denied('not_found', 'requestId: this tenant has no such request, or no longer', 'requestId')
+  if (!reservation) return denied('not_found', requestMissing, 'requestId')
   const fault = countsFault(run.counts, widestBounds)
-  if (fault !== undefined) return denied('invalid_value', `${fault}. Send counts that can be true.`, 'counts')
+  if (fault !== undefined) return denied('invalid_value', `${fault}. Send counts that are possible.`, 'counts')
   const rates = account.rates(run.model, reservation.openedAt)
-  if (!rates) return denied('conflict', `model: this tenant had no rate card for ${cleanText(run.model, 64)}`, 'model')
+  if (!rates)
+    return denied(
+      'conflict',
+      `model: this tenant had no rate card for ${cleanText(run.model, 64)} at that time.`,
+      'model',
+    )
   const cost = run.outcome === 'failed' ? 0 : costNano(run.counts, rates)
   const { tenantId } = tenant
   const settlement = { ...run, tenantId, keyId: reservation.keyId, costNano: cost, estimated: true }
   const answer = account.settle(settlement, now, 'settled by the operator')
   if (answer === 'impossible') {
     const message =
-      'dispatchId: is no dispatch of this request. Dismiss the receipt, or correct the account with a correction.'
+      'dispatchId: not a dispatch of this request. Dismiss the receipt, or add a correction to the account.'
     return denied('conflict', message, 'dispatchId')
   }
   const entry = account.store.entriesOf(run.requestId).find((row) => row.ref === run.dispatchId)
@@ -430,7 +439,7 @@ function viewKey(key: KeyRow, now: number): KeyView {
   }
 }
 
-/** The key, when `by` may touch it: what is not there and what belongs to others look the same. */
+/** Finds a key that `by` can access. Refuses a key of a higher role. */
 function findKey(
   account: TenantAccount,
   by: Requester,
@@ -438,18 +447,18 @@ function findKey(
   right: Right,
   now: number,
 ): TenantResult<{ key: KeyRow; role: Role }> {
-  const who = admitTo(account, by, right, now)
-  if (!who.ok) return who
+  const caller = admitTo(account, by, right, now)
+  if (!caller.ok) return caller
   const key = account.key(keyId)
-  if (!key) return denied('not_found', 'no such key: GET the list of keys for their ids')
-  return aboveOwn(who.value.role, key.role) ?? { ok: true, value: { key, role: who.value.role } }
+  if (!key) return denied('not_found', 'API key not found. List the keys to get their ids.')
+  return aboveOwn(caller.value.role, key.role) ?? { ok: true, value: { key, role: caller.value.role } }
 }
 
 function aboveOwn(own: Role, other: Role): Denial | undefined {
   if (reaches(own, other)) return undefined
   return denied(
     'permission_denied',
-    `role: ${other} is above ${own}, the role of this key: use a key of role ${other}`,
+    `role: ${other} is higher than ${own}, the role of this key. Use a key with role ${other}.`,
     'role',
   )
 }
@@ -459,13 +468,13 @@ function changedLimits(old: Limits, change: LimitsChange = {}): Limits {
   return { ...old, ...defined(rates), budgetNano: { ...old.budgetNano, ...defined(budgetNano ?? {}) } }
 }
 
-/** Without the fields that are undefined, which a spread would otherwise put over what is there. */
+/** Omits undefined fields, which a spread would otherwise copy over existing values. */
 function defined<Fields extends object>(fields: Fields): { [Name in keyof Fields]?: Exclude<Fields[Name], undefined> } {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never
 }
 
 function expiresInPast(): Denial {
-  return denied('invalid_value', 'expiresAt: must be in the future, in Unix milliseconds', 'expiresAt')
+  return denied('invalid_value', 'expiresAt: must be in the future, in Unix milliseconds.', 'expiresAt')
 }
 
 function denied(code: ErrorCode, message: string, param: string | null = null): Denial {

@@ -1,19 +1,19 @@
 /**
- * Several calls in one commit. A durable write costs one flush whatever it holds. A call that comes when nothing is being
- * written is run at once; those that come while its commit is being flushed are gathered, run in one transaction, and
- * answered when that is committed.
+ * Group commit: several calls in one commit, because a durable write costs one flush for any number of rows. A call
+ * that arrives while no flush is pending runs at once. Calls that arrive during a flush are collected, run in one
+ * transaction, and resolve when it is committed.
  *
- * To wait for a flush costs a lone call a tenth of its time, and two callers more than sharing gains them. So calls are
- * gathered while a crowd is there, and whether one is there is looked at with one call in `probeEvery`.
+ * Waiting for a flush costs a lone call a tenth of its time, and costs two callers more than sharing gains. So grouping
+ * is on only while there are enough concurrent callers, which one call in `probeEvery` checks.
  *
- * Works run again, one by one, when their common transaction fails, so one that throws takes no other with it.
+ * If a shared transaction fails, its calls run again one by one, so a call that throws does not fail the others.
  */
 export interface Commits {
   /** All or nothing, in storage and in memory. */
   transaction<Result>(work: () => Result): Result
-  /** The same of a work that writes with one statement at most, which is all or nothing by itself: it costs less. */
+  /** Like `transaction`, but cheaper: for work with at most one writing statement, which is atomic by itself. */
   statement<Result>(work: () => Result): Result
-  /** Calls `then` once, as soon as everything that was written is on disk. */
+  /** Calls `then` once, as soon as all earlier writes are on disk. */
   flushed(then: () => void): void
 }
 
@@ -23,15 +23,15 @@ interface WaitingCall {
   reject: (error: unknown) => void
 }
 
-/** So many that gather during one flush are a crowd: it serves them at least as fast as a commit for each. */
-const crowd = 3
+/** From this number of calls per flush, grouping is at least as fast as one commit per call. */
+const groupMin = 3
 
 export class GroupCommit {
   readonly #commits: Commits
   readonly #probeEvery: number
   #calls = 0
-  #crowded = false
-  #gathered = 0
+  #grouping = false
+  #lastGroup = 0
   #flushing = false
   #waiting: WaitingCall[] = []
 
@@ -40,7 +40,7 @@ export class GroupCommit {
     this.#probeEvery = probeEvery
   }
 
-  /** @param kind how `work` is to be run when it runs alone */
+  /** @param kind how `work` runs when it runs alone */
   async run<Result>(work: () => Result, kind: 'transaction' | 'statement' = 'transaction'): Promise<Result> {
     if (this.#flushing) {
       return new Promise((resolve, reject) => {
@@ -51,7 +51,7 @@ export class GroupCommit {
       return this.#commits[kind](work)
     } finally {
       this.#calls += 1
-      if (this.#crowded || this.#calls % this.#probeEvery === 0) this.#awaitFlush()
+      if (this.#grouping || this.#calls % this.#probeEvery === 0) this.#awaitFlush()
     }
   }
 
@@ -61,11 +61,11 @@ export class GroupCommit {
       this.#flushing = false
       const group = this.#waiting
       this.#waiting = []
-      // Of a few callers, many gather and one in turn.
-      this.#crowded = Math.max(group.length, this.#gathered) >= crowd
-      this.#gathered = group.length
+      // With few callers, large and small groups alternate.
+      this.#grouping = Math.max(group.length, this.#lastGroup) >= groupMin
+      this.#lastGroup = group.length
       if (group.length > 0) this.#runGroup(group)
-      if (this.#crowded) this.#awaitFlush()
+      if (this.#grouping) this.#awaitFlush()
     })
   }
 

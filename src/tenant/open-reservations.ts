@@ -1,13 +1,13 @@
 /**
- * The open reservations, in memory and in a table of their own, and beside each what its admission changed.
+ * Open reservations, in memory and in their own table, together with the balances that their admissions changed.
  *
- * A commit costs the pages it writes. An admission changes three things: it adds a reservation, and it changes the
- * account's balances and its key's counts. Written each to its own row, that is three pages, and one more for each key of
- * those that share a commit. So an admission writes one row: the new reservation carries the newest balances and its key's
- * newest state with it. What closes a reservation writes the account's and the key's own rows again.
+ * The cost of a commit is the number of pages that it writes. An admission adds a reservation, and changes the
+ * account's balances and its key's counts: with one row each, three pages, and one more per key in a shared commit. So
+ * an admission writes one row: the new reservation carries the newest balances and its key's newest state. Closing a
+ * reservation writes the rows of account and key.
  *
- * Which is newer, a row of its own or one that is carried, is told by number: reservations are numbered as they come, and
- * a row's `version` is the last number that it knows of.
+ * Numbers decide which copy is newer. Reservations are numbered in order of arrival, and the `version` of an account or
+ * key row is the number of the last reservation that it includes.
  */
 import { z } from 'zod'
 import type { Account, Reservation } from './ledger/ledger.ts'
@@ -47,9 +47,9 @@ export function openReservations(sql: Sql) {
   let last = 0
   let balances: Carried<Balances> | undefined
   const keyStates = new Map<string, Carried<KeyState>>()
-  /** Added in this transaction and written at its end, by number. */
+  /** Added in this transaction and written at its end, by `seq`. */
   const added = new Map<number, { reservation: Reservation; balances?: Balances; keyState?: KeyState }>()
-  /** The last that was added for each key. */
+  /** `seq` of the last one added for each key. */
   const addedFor = new Map<string, number>()
 
   function reload(): void {
@@ -93,16 +93,16 @@ export function openReservations(sql: Sql) {
         ...[boundNano, boundTokens, openedAt, expiresAt, seq],
       )
     },
-    /** Whoever removes one puts the account and its key afterwards, or what it carried is lost. */
+    /** The caller must write the account and the key afterwards, or the carried state is lost. */
     remove(requestId: string): void {
       const known = open.get(requestId)
       if (!known) return
       open.delete(requestId)
       if (!added.delete(known.seq)) sql.run('DELETE FROM reservations WHERE seq = ?', known.seq)
     },
-    /** What a row of its own is to say of how new it is. */
+    /** The `version` to store in a row of account or key. */
     version: () => last,
-    /** The account as its row has it, or as a younger reservation carries it. */
+    /** The account from its row, or from a newer reservation that carries it. */
     account<Row extends Balances>(row: Row, version: number): Row {
       return balances && balances.seq > version ? { ...row, ...balances.value } : row
     },
@@ -110,7 +110,7 @@ export function openReservations(sql: Sql) {
       const carried = keyStates.get(row.keyId)
       return carried && carried.seq > version ? { ...row, ...carried.value } : row
     },
-    /** False where no reservation was added in this transaction that could carry it: then it is the caller's to write. */
+    /** Returns false if this transaction added no reservation that can carry the account. Then the caller writes it. */
     carryAccount({ creditNano, postedNano, reservedNano, chainSeq, chainHash, state }: Balances): boolean {
       const seq = [...addedFor.values()].at(-1)
       const row = seq === undefined ? undefined : added.get(seq)
@@ -129,7 +129,7 @@ export function openReservations(sql: Sql) {
       keyStates.set(keyId, { seq, value: row.keyState })
       return true
     },
-    /** The end of a transaction: what was added is written, with what it carries. */
+    /** Call at the end of a transaction: writes the added reservations with the state that they carry. */
     written(): void {
       for (const [seq, { reservation, balances: carried, keyState }] of added) {
         const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt } = reservation

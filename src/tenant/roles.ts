@@ -1,12 +1,12 @@
 /**
- * What a key may do, by its role. Each role may all that the one below it may:
+ * Permissions of a key by role. Each role includes the permissions of the roles before it:
  *
  *   viewer   reads the tenant's usage and limits
- *   member   asks the model; sees, rotates and revokes itself
+ *   member   sends requests to the model; shows, rotates and revokes itself
  *   admin    lists, creates, changes, rotates and revokes keys of roles up to its own
  *   owner    the same, for every key of the tenant
  *
- * A member creates no keys: a key has limits and a budget of its own, so one that made others would escape its own.
+ * A member cannot create keys: with new keys it could escape its own limits and budget.
  */
 import type { Role } from './store.ts'
 
@@ -19,7 +19,7 @@ export function may(role: Role, right: Right): boolean {
   return reaches(role, needed[right])
 }
 
-/** Whether a key of `role` may give, change or take what belongs to `other`: never what is above its own. */
+/** Whether a key of `role` may create, change or revoke keys of role `other`: never those of a higher role. */
 export function reaches(role: Role, other: Role): boolean {
   return rank[role] >= rank[other]
 }

@@ -1,6 +1,6 @@
 /**
- * Rows of a tenant object's SQLite, and how their columns are read. A number that is out of range is read as the nearest
- * one that is exact: a row that cannot be read would shut its tenant out, and verification still finds what is wrong.
+ * Reads rows of a tenant object's SQLite. A number out of range is read as the nearest exact integer: an unreadable row
+ * would block its tenant, and verification still reports the fault.
  */
 import { z } from 'zod'
 import { safeInteger } from '../../backends/model/money.ts'
@@ -33,22 +33,22 @@ const LimitStateFields = z.object({
 })
 /** Rows written before version 0.2 call the windows `purses`. */
 export const LimitStateRow = z.preprocess(
-  (value) => (hasPurses(value) ? { ...value, windows: value.purses } : value),
+  (value) => (isOldRow(value) ? { ...value, windows: value.purses } : value),
   LimitStateFields,
 ) satisfies z.ZodType<LimitState>
 
-function hasPurses(value: unknown): value is { purses: unknown } {
+function isOldRow(value: unknown): value is { purses: unknown } {
   return typeof value === 'object' && value !== null && 'purses' in value && !('windows' in value)
 }
 
 export function int(row: SqlRow, column: string): number {
   const value = row[column]
-  if (typeof value !== 'number') throw new Error(`column ${column} holds no number`)
+  if (typeof value !== 'number') throw new Error(`column ${column} is not a number`)
   return safeInteger(value)
 }
 
 export function text(row: SqlRow, column: string): string {
   const value = row[column]
-  if (typeof value !== 'string') throw new Error(`column ${column} holds no text`)
+  if (typeof value !== 'string') throw new Error(`column ${column} is not a text`)
   return value
 }

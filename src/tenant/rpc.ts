@@ -1,4 +1,4 @@
-/** What the tenant object's calls take and give. */
+/** Parameters and results of the tenant object's calls. */
 import type { Rates } from '../../backends/model/money.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
 import type { RatesLeft } from './admission.ts'
@@ -10,7 +10,7 @@ export interface NewTenant {
   tenantId: string
   name: string
   creditNano: number
-  /** The models it may ask from the start, at the list price where no rate card is given. */
+  /** The models that the tenant can use from the start, at the list price unless `rateCards` has a card. */
   models: string[]
   rateCards?: { model: string; effectiveAt: number; rates: Rates }[]
   limits: Limits
@@ -32,23 +32,23 @@ export interface NewKey {
 export interface Admission {
   ok: true
   rates: Rates
-  /** What a hosted API's answer costs; null where this tenant wants none, or has no card for it. */
+  /** Price of a hosted API's answer; null if the tenant does not allow the hosted fallback or has no card for it. */
   hostedRates: Rates | null
   boundNano: number
   outputTokensMax: number
-  /** See the dispatch. */
+  /** See `Admitted.settleFirst`. */
   settleFirst: boolean
-  /** From the tenant's plan and the key: how the request is queued. */
+  /** Queueing weight and class, from the settings of the tenant and the key. */
   weight: number
   priorityClass: PriorityClass
-  /** How long an answer of Responses may be kept. */
+  /** Days that a stored response is kept. */
   responseDays: number
-  /** The tenant agreed to less effort under load. */
+  /** Whether the tenant agreed to less effort under load. */
   lowersEffort: boolean
   ratesLeft: RatesLeft
 }
 
-/** Answered by `takeRates`. */
+/** The result of `takeRates`. */
 export interface RatesTaken {
   ok: true
   ratesLeft: RatesLeft
@@ -61,7 +61,7 @@ export interface TenantSummary {
   postedNano: number
   reservedNano: number
   openReservations: number
-  /** Null unless they were asked for. */
+  /** Null unless requested. */
   totals: SqlRow | null
   status: TenantStatus
   createdAt: number
@@ -74,9 +74,9 @@ export interface MeterView {
   eventName: string
   customerId: string
   secretVersion: number
-  /** Entries of the ledger that are not yet acknowledged, those that bill nothing included. */
+  /** Ledger entries that are not acknowledged yet, including those that bill nothing. */
   entriesBehind: number
-  /** Entries that were pruned before they could be sent. */
+  /** Ledger entries that were pruned before they were sent. */
   entriesLost: number
   attempts: number
   nextAt: number | null

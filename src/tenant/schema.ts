@@ -1,7 +1,7 @@
 /**
- * What one tenant object keeps. Statements run in order, once each; a shipped one is never edited, the next is added.
- * Each index is one more row written per insert, so there are few. Ids of requests begin with their time, so inserts
- * go to the end of every tree, and the size of the past does not slow the present.
+ * SQL schema of a tenant object. Statements run in order, once each. Never edit a released statement: append a new one.
+ * Each index adds one written row per insert, so there are few. Request ids begin with their time, so inserts go to the
+ * end of every tree, and a long history does not slow them.
  */
 export const schema: readonly string[] = [
   `CREATE TABLE account (
@@ -99,7 +99,7 @@ export const schema: readonly string[] = [
     cost_nano INTEGER NOT NULL,
     credit_nano INTEGER NOT NULL
   )`,
-  // The operator's credits and corrections by the id it gave them, so that one that is sent twice is booked once.
+  // Credits and corrections by the operator's own id, so that a repeated one is applied once.
   `CREATE TABLE orders (
     order_id TEXT PRIMARY KEY,
     kind TEXT NOT NULL CHECK (kind IN ('credit', 'correction')),
@@ -107,7 +107,7 @@ export const schema: readonly string[] = [
     amount_nano INTEGER NOT NULL,
     seq INTEGER NOT NULL
   ) WITHOUT ROWID`,
-  // Where meter events go and how far they got. The entries themselves are the outbox: nothing is written per event.
+  // The webhook's endpoint and progress. The entries serve as the outbox: no event is stored.
   `CREATE TABLE meter (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     url TEXT NOT NULL,
@@ -121,7 +121,7 @@ export const schema: readonly string[] = [
     last_fault TEXT
   )`,
   `ALTER TABLE api_keys ADD COLUMN class TEXT CHECK (class IN ('batch'))`,
-  // Open reservations apart from closed ones, with what their admission changed beside them; see reservations.ts.
+  // Open reservations, separate from closed ones, with the balances that they carry; see open-reservations.ts.
   'DROP INDEX open_bookings',
   `CREATE TABLE reservations (
     seq INTEGER PRIMARY KEY,
@@ -137,11 +137,11 @@ export const schema: readonly string[] = [
   `INSERT INTO reservations SELECT row_number() OVER (ORDER BY request_id), request_id, key_id, bound_nano, bound_tokens,
     opened_at, expires_at, NULL, NULL FROM bookings WHERE state = 'reserved'`,
   `DELETE FROM bookings WHERE state = 'reserved'`,
-  // The number of the last reservation that the row's own figures know of.
+  // The number of the last reservation that the row includes.
   'ALTER TABLE account ADD COLUMN version INTEGER NOT NULL DEFAULT 0',
   'ALTER TABLE api_keys ADD COLUMN version INTEGER NOT NULL DEFAULT 0',
   'UPDATE account SET version = (SELECT coalesce(max(seq), 0) FROM reservations)',
-  // Requests that ran on two workers side by side, and the dispatch that is paid for; see ledger/hedge.ts.
+  // Hedged requests, and the dispatch that is paid for; see ledger/hedge.ts.
   'CREATE TABLE hedges (request_id TEXT PRIMARY KEY, winner TEXT) WITHOUT ROWID',
   // Requests that were voided before their admission arrived; see store.ts.
   'CREATE TABLE early_voids (seq INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE)',

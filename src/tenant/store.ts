@@ -1,6 +1,6 @@
 /**
- * The tenant object's rows, as SQL. Runs on a Durable Object's SQLite and, in tests, on Node's: both give `Sql`.
- * Every function is synchronous; whoever calls several of them does so inside one transaction.
+ * The tenant object's SQL. Runs on a Durable Object's SQLite and, in tests, on Node's: both implement `Sql`. Every
+ * function is synchronous; a caller of several functions wraps them in one transaction.
  */
 import { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -79,10 +79,10 @@ export type TenantStatus = (typeof tenantStatuses)[number]
 export interface Tenant extends Account {
   tenantId: string
   name: string
-  /** A suspended tenant is refused everything but reading its own usage and limits. */
+  /** A suspended tenant can only read its own usage and limits. */
   status: TenantStatus
   createdAt: number
-  /** The chain's last link. */
+  /** Number and hash of the last entry. */
   chainSeq: number
   chainHash: string
   limits: Limits
@@ -98,23 +98,23 @@ export interface KeyRow {
   name: string
   prefix: string
   secretHash: string
-  /** The secret before the last rotation, while both are accepted. */
+  /** The secret before the last rotation, accepted until `until`. */
   previous: { secretHash: string; until: number } | null
-  /** What the key may do besides asking the model; see roles.ts. */
+  /** Decides the key's permissions; see roles.ts. */
   role: Role
   createdAt: number
   expiresAt: number | null
   revokedAt: number | null
   lastUsedAt: number | null
-  /** The models it may ask; null means every one that the gateway offers. */
+  /** The models that the key can use; null for all. */
   models: string[] | null
-  /** Batch lowers its requests to that class; null leaves them in the tenant's. No key raises them. */
+  /** `batch` lowers the class of the key's requests; null uses the tenant's class. A key cannot raise it. */
   class: 'batch' | null
   limits: Limits
   state: LimitState
 }
 
-/** What an entry says beyond the ledger's own words, for usage reports. */
+/** Additional columns of an entry, for usage reports. */
 export interface EntryLabels {
   keyId: string | null
   model: string | null
@@ -135,7 +135,7 @@ export const noLabels: EntryLabels = {
   note: null,
 }
 
-/** What was pruned from the entries' beginning: where the chain that is left starts, and the sums it starts with. */
+/** State after pruning: the number and hash of the last pruned entry, and the sums of the pruned entries. */
 export interface Pruned {
   seq: number
   hash: string
@@ -148,20 +148,20 @@ export function openStore(sql: Sql) {
   const reservations = openReservations(sql)
   const cardsOf = rememberedCards(sql)
   const earlyVoids = openEarlyVoids(sql)
-  // Where nothing was ever hedged, nothing is looked up.
+  // Without any hedged request, lookups are skipped.
   let anyHedges = sql.all('SELECT 1 FROM hedges LIMIT 1').length > 0
   let lastClosed = newestClosed(sql)
   const keyOf = (row: SqlRow) => reservations.key(readKey(row), int(row, 'version'))
   return {
     sql,
-    /** Reads again what is kept in memory: a transaction was rolled back. */
+    /** Reloads the in-memory state after a transaction was rolled back. */
     forget(): void {
       reservations.reload()
       cardsOf.forget()
       earlyVoids.reload()
       lastClosed = newestClosed(sql)
     },
-    /** The end of a transaction, when the account and the keys that changed have been put. */
+    /** Call at the end of a transaction, after changed account and keys were put. */
     written: () => reservations.written(),
     tenant(): Tenant | undefined {
       const row = sql.all('SELECT * FROM account WHERE id = 1')[0]
@@ -209,7 +209,7 @@ export function openStore(sql: Sql) {
     keys(): KeyRow[] {
       return sql.all('SELECT * FROM api_keys ORDER BY created_at, key_id').map(keyOf)
     },
-    /** Keys in the order of their ids, `after` one, those whose prefix begins with `prefix`. */
+    /** Keys ordered by id, with ids greater than `after` and a key prefix that begins with `prefix`. */
     keysAfter(after: string, prefix: string, limit: number): KeyRow[] {
       const query = `SELECT * FROM api_keys WHERE key_id > ? AND substr(prefix, 1, length(?)) = ? ORDER BY key_id LIMIT ?`
       return sql.all(query, after, prefix, prefix, limit).map(keyOf)
@@ -250,7 +250,7 @@ export function openStore(sql: Sql) {
         key.keyId,
       )
     },
-    /** The rates in force at `now`, or undefined when this tenant has none for the model. */
+    /** The rates in force at `now`, or undefined if the tenant has no card for the model. */
     rates(model: string, now: number): Rates | undefined {
       return cardsOf.model(model).find(({ effectiveAt }) => effectiveAt <= now)?.rates
     },
@@ -271,7 +271,7 @@ export function openStore(sql: Sql) {
     reservation(requestId: string): Reservation | undefined {
       const open = reservations.get(requestId)
       if (open) return open
-      // Ids begin with the time, so this spares a new request the look among the closed ones.
+      // Ids begin with the time, so a new request needs no lookup among the closed ones.
       if (requestId > lastClosed) return undefined
       const row = sql.all('SELECT * FROM bookings WHERE request_id = ?', requestId)[0]
       return row && readReservation(row)
@@ -281,7 +281,7 @@ export function openStore(sql: Sql) {
       const due = reservations.all().filter((reservation) => reservation.expiresAt <= now)
       return due.sort((a, b) => a.expiresAt - b.expiresAt).slice(0, limit)
     },
-    /** When the next open reservation is due, or undefined when none is open. */
+    /** When the next open reservation is due; undefined if none is open. */
     nextDue(): number | undefined {
       return reservations
         .all()
@@ -314,7 +314,7 @@ export function openStore(sql: Sql) {
     hasEntry(dispatchId: string): boolean {
       return sql.all('SELECT 1 FROM entries WHERE ref = ?', dispatchId).length > 0
     },
-    /** What all receipts of one request have posted. */
+    /** Sum that all receipts of one request have posted. */
     postedNano(requestId: string): number {
       const row = sql.all(
         `SELECT ${exactSum('cost_nano')} AS posted FROM entries WHERE ref >= ? AND ref < ? AND kind IN ('post', 'late')`,
@@ -322,7 +322,7 @@ export function openStore(sql: Sql) {
       )[0]
       return int(row ?? { posted: 0 }, 'posted')
     },
-    /** Requests whose receipts posted more than their bound; never any, if the ledger's rules were kept. */
+    /** Requests whose receipts posted more than their bound. The ledger never allows that. */
     overBound(limit: number): { requestId: string; boundNano: number; postedNano: number }[] {
       const rows = sql.all(
         `SELECT bookings.request_id, bound_nano, ${exactSum('cost_nano')} AS posted FROM bookings
@@ -364,7 +364,7 @@ export function openStore(sql: Sql) {
         labels.note,
       )
     },
-    /** Every entry of one request, by the common beginning of their references. */
+    /** Every entry of one request, found by the common prefix of their `ref`. */
     entriesOf(requestId: string): SqlRow[] {
       return sql.all('SELECT * FROM entries WHERE ref >= ? AND ref < ? ORDER BY seq', `${requestId}.`, `${requestId}/`)
     },
@@ -411,8 +411,9 @@ export function openStore(sql: Sql) {
       }
     },
     /**
-     * Forgets entries and closed bookings older than `before`, at most `limit` of each, and keeps what the chain and the
-     * sums go on from. Answers how many rows went. Entries go from the beginning only, so no gap can hide a loss.
+     * Deletes entries and closed reservations older than `before`, at most `limit` of each, and stores the start of the
+     * remaining chain and the sums. Returns the number of deleted rows. Only the oldest entries go, so no gap can hide
+     * a loss.
      */
     prune(before: number, limit: number): number {
       const start = this.pruned()
@@ -422,7 +423,8 @@ export function openStore(sql: Sql) {
         start.seq,
         limit,
       )
-      // Up to the first that is young, or whose request is: a receipt that comes again must find its entry, or nothing.
+      // Stops at the first young entry or request: a repeated receipt must find both its entry and reservation, or
+      // neither.
       const young = rows.findIndex(
         (row) =>
           int(row, 'at') >= before ||
@@ -453,7 +455,7 @@ export function openStore(sql: Sql) {
 
 export type Store = ReturnType<typeof openStore>
 
-/** Every request asks for its model's rates, and they hardly ever change. The latest card is first. */
+/** Cache of rate cards, the latest first: every request needs its model's rates, and they rarely change. */
 function rememberedCards(sql: Sql) {
   const cards = new Map<string, { effectiveAt: number; rates: Rates }[]>()
   return {
@@ -471,7 +473,7 @@ function rememberedCards(sql: Sql) {
           outputNano: price(row, 'output_nano'),
         },
       }))
-      // Names without a card may be anything, and many.
+      // Unknown model names are not cached: there may be any number of them.
       if (read.length > 0) cards.set(model, read)
       return read
     },
@@ -482,7 +484,7 @@ function price(row: SqlRow, column: string): number {
   return Math.min(budgets.priceNano.value, Math.max(0, int(row, column)))
 }
 
-/** The sum of a column as an exact integer. SQLite's own sum() fails where it passes 64 bits. */
+/** SQL for the sum of a column as an exact integer. SQLite's own sum() fails beyond 64 bits. */
 export function exactSum(column: string): string {
   return `CAST(max(-${nanoMax}, min(${nanoMax}, total(${column}))) AS INTEGER)`
 }
@@ -492,8 +494,8 @@ const usageSums = ['prompt_tokens', 'cached_tokens', 'output_tokens', 'reasoning
   .join(', ')
 
 /**
- * Requests that were voided before their admission arrived: the call that admits was delayed, and its caller gave it up.
- * An admission that comes after its void is refused, because no call would close it. They are few and kept in memory too.
+ * Requests that were voided before their admission arrived, because the admitting call was delayed and its caller gave
+ * up. An admission after its void is refused, because no later call would close it. They are few and also in memory.
  */
 function openEarlyVoids(sql: Sql) {
   const known = new Set<string>()
@@ -517,7 +519,7 @@ function openEarlyVoids(sql: Sql) {
   }
 }
 
-/** The greatest id of a closed booking; ids compare as SQLite compares text, byte by byte. */
+/** The greatest request id of a closed reservation. SQLite compares text byte by byte. */
 function newestClosed(sql: Sql): string {
   return String(sql.all('SELECT max(request_id) AS id FROM bookings')[0]?.id ?? '')
 }
@@ -622,8 +624,8 @@ function readEntry(row: SqlRow): { seq: number; hash: string; entry: LedgerEntry
 }
 
 /**
- * What makes an entry unique: its dispatch, which is named for its request, or its request and kind, of which there is
- * one. Corrections may be many, so they end in their number.
+ * The unique reference of an entry: its dispatch id, which begins with the request id, or request id and kind. A
+ * request may have several corrections, so their reference ends in the entry's number.
  */
 function refOf(seq: number, entry: LedgerEntry): string | null {
   if (entry.dispatchId !== null || entry.requestId === null) return entry.dispatchId

@@ -1,11 +1,11 @@
-/** Takes from the rates of a key and its tenant for work that is not billed: counting, a replay, a body that is refused. */
+/** Takes from the rates of a key and its tenant for work that is not billed: counting, replays, refused bodies. */
 import type { ApiKey } from '../auth/api-key.ts'
 import type { RequestContext } from '../chat/context.ts'
 import type { AdmissionRefusal, RatesLeft } from './admission.ts'
 import { refusal, tenantStub } from './client.ts'
 
 interface RateTaker {
-  takeRates(order: {
+  takeRates(request: {
     keyId: string
     secretHash: string
     requests: number
@@ -14,7 +14,7 @@ interface RateTaker {
 }
 
 /**
- * One request, and this many tokens. Rejects where the key is not good any more or a rate is used up, as `reserve` does.
+ * Takes one request and `tokens`. Like `reserve`, rejects if the key is no longer valid or a rate is exhausted.
  * @returns the remaining rates
  */
 export async function takeRates(context: RequestContext, key: ApiKey, tokens: number): Promise<RatesLeft> {

@@ -1,6 +1,6 @@
 /**
- * One Durable Object per tenant: the only writer of its keys, limits and ledger. A shell around `Books`: each call is
- * one synchronous transaction, and calls that come close together share one.
+ * One Durable Object per tenant: the only writer of its keys, limits and ledger. A shell around `TenantAccount`: each
+ * call is one synchronous transaction, and concurrent calls may share one.
  */
 import { DurableObject } from 'cloudflare:workers'
 import { inquiredMax } from '../../backends/wire/inquiry.ts'
@@ -17,7 +17,7 @@ import {
   reservationTtlMs,
 } from './admission.ts'
 import type { Requester, TenantResult } from './desk.ts'
-import * as desk from './desk.ts'
+import * as management from './desk.ts'
 import { GroupCommit } from './group-commit.ts'
 import { chainStart } from './ledger/hash-chain.ts'
 import { newLimitState, tenantBudgets } from './limits/limits.ts'
@@ -38,16 +38,16 @@ const dayMs = 86_400_000
 const batchesPerAlarm = 50
 
 export class TenantObject extends DurableObject {
-  readonly #books: TenantAccount
+  readonly #account: TenantAccount
   readonly #commits: GroupCommit
-  /** When the alarm goes off, as far as it is set. */
+  /** Time of the alarm, if one is set. */
   #alarmAt: number | null = null
-  /** Whether meter events are wanted; undefined until looked up. */
+  /** Whether the tenant has a webhook; undefined until looked up. */
   #meterKnown: boolean | undefined
 
   constructor(state: DurableObjectState, env: unknown) {
     super(state, env as never)
-    this.#books = new TenantAccount(state.storage.transactionSync(() => openStore(durableSql(state.storage.sql))))
+    this.#account = new TenantAccount(state.storage.transactionSync(() => openStore(durableSql(state.storage.sql))))
     void state.blockConcurrencyWhile(async () => {
       this.#alarmAt = await state.storage.getAlarm()
     })
@@ -58,14 +58,14 @@ export class TenantObject extends DurableObject {
     })
   }
 
-  /** Creates the tenant, or answers false when it exists. */
-  create(order: NewTenant): boolean {
+  /** Creates the tenant. Returns false if it exists. */
+  create(options: NewTenant): boolean {
     const now = Date.now()
     return this.#transaction(() => {
-      if (this.#books.tenant()) return false
-      this.#books.putTenant({
-        tenantId: order.tenantId,
-        name: order.name,
+      if (this.#account.tenant()) return false
+      this.#account.putTenant({
+        tenantId: options.tenantId,
+        name: options.name,
         status: 'active',
         createdAt: now,
         creditNano: 0,
@@ -73,187 +73,194 @@ export class TenantObject extends DurableObject {
         reservedNano: 0,
         chainSeq: 0,
         chainHash: chainStart,
-        limits: order.limits,
-        state: newLimitState(order.limits, tenantBudgets, now),
-        settings: order.settings,
+        limits: options.limits,
+        state: newLimitState(options.limits, tenantBudgets, now),
+        settings: options.settings,
       })
-      for (const model of order.models) this.#books.store.putRates(model, 0, listPrice)
-      for (const card of order.rateCards ?? []) this.#books.store.putRates(card.model, card.effectiveAt, card.rates)
-      if (order.creditNano > 0) this.#books.credit(order.creditNano, 'opening credit', now)
+      for (const model of options.models) this.#account.store.putRates(model, 0, listPrice)
+      for (const card of options.rateCards ?? []) this.#account.store.putRates(card.model, card.effectiveAt, card.rates)
+      if (options.creditNano > 0) this.#account.credit(options.creditNano, 'opening credit', now)
       return true
     })
   }
 
-  /** Checks the key, the limits and the money, and reserves, all or nothing. */
-  admit(order: AdmissionRequest): Promise<Admission | AdmissionRefusal> {
+  /** Checks the key, the limits and the credit, and reserves the bound, all or nothing. */
+  admit(request: AdmissionRequest): Promise<Admission | AdmissionRefusal> {
     return this.#commits.run(() => {
       const now = Date.now()
-      const admitted = this.#books.admit(order, now)
+      const admitted = this.#account.admit(request, now)
       if (admitted.ok) this.#wakeAt(now + reservationTtlMs)
       return admitted
-      // One row is all that an admission writes; see reservations.ts.
+      // An admission writes one row; see open-reservations.ts.
     }, 'statement')
   }
 
-  /** Raises an open reservation to the worker's exact prompt count. Answers the new bound. */
+  /** Raises an open reservation to the worker's exact prompt count. Returns the new bound. */
   readmit(
-    order: Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
+    request: Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
   ): Promise<{ ok: true; boundNano: number } | AdmissionRefusal> {
-    return this.#commits.run(() => this.#books.readmit(order, Date.now()))
+    return this.#commits.run(() => this.#account.readmit(request, Date.now()))
   }
 
-  /** Settles verified receipts, and the edge's own words on hosted answers. Answers, in order, what became of each. */
+  /** Settles verified receipts, and the edge's own settlements of hosted answers. Returns each result, in order. */
   settle(receipts: Settlement[]): Promise<string[]> {
     return this.#commits.run(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
-      return receipts.map((receipt) => this.#books.settle(receipt, Date.now()))
+      return receipts.map((receipt) => this.#account.settle(receipt, Date.now()))
     })
   }
 
-  /** Before a request is sent to a second worker while a first has it: one of them at most is paid for. */
+  /** Call before a running request is sent to a second worker: at most one of the two is paid for. */
   hedge(requestId: string): Promise<void> {
-    return this.#commits.run(() => this.#books.hedge(requestId))
+    return this.#commits.run(() => this.#account.hedge(requestId))
   }
 
-  /** Before the other one is stopped. Answers the dispatch that is paid for: this one, or one that was named before. */
+  /** Call before the other dispatch is stopped. Returns the one that is paid for: this one, or one recorded before. */
   hedgeWon(requestId: string, dispatchId: string): Promise<string> {
-    return this.#commits.run(() => this.#books.hedgeWon(requestId, dispatchId))
+    return this.#commits.run(() => this.#account.hedgeWon(requestId, dispatchId))
   }
 
   /**
-   * Closes a reservation of a request that no engine began. With the charge `rate` its tokens stay taken from the rates.
-   * Safe to repeat, and for unknown requests: an admission that arrives after its void is refused.
+   * Closes the reservation of a request that no engine began. With the charge `rate`, its tokens stay taken from the
+   * rates. Idempotent, and safe for unknown requests: an admission that arrives after its void is refused.
    */
   void(requestId: string, charge?: 'rate'): Promise<string> {
-    return this.#commits.run(() => this.#books.close(requestId, 'void', Date.now(), charge))
+    return this.#commits.run(() => this.#account.close(requestId, 'void', Date.now(), charge))
   }
 
-  /** Takes from the rates of a key and its tenant what work costs that bills nothing, such as counting a prompt. */
-  takeRates(order: RateRequest): Promise<RatesTaken | AdmissionRefusal> {
-    return this.#commits.run(() => this.#books.takeRates(order, Date.now()))
+  /** Takes from the rates of a key and its tenant, for work that is not billed, such as counting a prompt. */
+  takeRates(request: RateRequest): Promise<RatesTaken | AdmissionRefusal> {
+    return this.#commits.run(() => this.#account.takeRates(request, Date.now()))
   }
 
-  /** `totals` reads every entry that is kept: for small tenants, and by hand. */
+  /** `totals` reads every stored entry: use it only for small tenants or manual checks. */
   summary(totals: boolean): TenantSummary | undefined {
-    const tenant = this.#books.tenant()
+    const tenant = this.#account.tenant()
     if (!tenant) return undefined
     const { limits, state, chainSeq: _, chainHash: __, ...rest } = tenant
-    return { ...rest, limits, openReservations: state.running, totals: totals ? this.#books.store.totals() : null }
+    return { ...rest, limits, openReservations: state.running, totals: totals ? this.#account.store.totals() : null }
   }
 
-  /** What the list of tenants says of this one. Reads no entries, however many there are. */
+  /** The tenant's row in the list of tenants. Reads no entries. */
   listing(): { name: string; status: TenantStatus; createdAt: number } | undefined {
-    const tenant = this.#books.tenant()
+    const tenant = this.#account.tenant()
     return tenant && { name: tenant.name, status: tenant.status, createdAt: tenant.createdAt }
   }
 
   /** The ledger's entries of one request. */
   entries(requestId: string): { reservation: string | null; entries: SqlRow[] } {
-    const { store } = this.#books
+    const { store } = this.#account
     return { reservation: store.reservation(requestId)?.state ?? null, entries: store.entriesOf(requestId) }
   }
 
   verify(): VerificationReport {
-    // Of the rows themselves: what is remembered is not what is verified.
-    return verifyBooks(openStore(this.#books.store.sql))
+    // Verifies the stored rows, not the in-memory state.
+    return verifyBooks(openStore(this.#account.store.sql))
   }
 
-  /** Whether this is a good key that may do this: anything, unless it is said. */
-  identify(by: Requester, right: Right = 'read-usage'): TenantResult<desk.Identity> {
-    return desk.identify(this.#books, by, right, Date.now())
+  /** Checks that the key is valid and has the permission; by default the lowest one. */
+  identify(by: Requester, right: Right = 'read-usage'): TenantResult<management.Identity> {
+    return management.identify(this.#account, by, right, Date.now())
   }
 
-  /** Where this tenant's browsers may ask from. */
+  /** The origins that may call the API from browsers. */
   origins(): string[] {
-    return this.#books.tenant()?.settings.corsOrigins ?? []
+    return this.#account.tenant()?.settings.corsOrigins ?? []
   }
 
-  change(change: desk.TenantChange): TenantResult<{ before: desk.TenantView; after: desk.TenantView }> {
-    return this.#transaction(() => desk.changeTenant(this.#books, change))
+  change(
+    change: management.TenantChange,
+  ): TenantResult<{ before: management.TenantView; after: management.TenantView }> {
+    return this.#transaction(() => management.changeTenant(this.#account, change))
   }
 
-  listKeys(by: Requester, page: desk.KeyPage): TenantResult<{ keys: desk.KeyView[]; next: string | null }> {
-    return desk.listKeys(this.#books, by, page, Date.now())
+  listKeys(by: Requester, page: management.KeyPage): TenantResult<{ keys: management.KeyView[]; next: string | null }> {
+    return management.listKeys(this.#account, by, page, Date.now())
   }
 
-  showKey(by: Requester, keyId: string): TenantResult<desk.KeyView> {
-    return desk.showKey(this.#books, by, keyId, Date.now())
+  showKey(by: Requester, keyId: string): TenantResult<management.KeyView> {
+    return management.showKey(this.#account, by, keyId, Date.now())
   }
 
-  addKey(order: NewKey, by: Requester = { kind: 'operator' }): TenantResult<desk.KeyView> {
-    return this.#transaction(() => desk.addKey(this.#books, by, order, Date.now()))
+  addKey(options: NewKey, by: Requester = { kind: 'operator' }): TenantResult<management.KeyView> {
+    return this.#transaction(() => management.addKey(this.#account, by, options, Date.now()))
   }
 
   changeKey(
     by: Requester,
     keyId: string,
-    change: desk.KeyChange,
-  ): TenantResult<{ before: desk.KeyView; after: desk.KeyView }> {
-    return this.#transaction(() => desk.changeKey(this.#books, by, keyId, change, Date.now()))
+    change: management.KeyChange,
+  ): TenantResult<{ before: management.KeyView; after: management.KeyView }> {
+    return this.#transaction(() => management.changeKey(this.#account, by, keyId, change, Date.now()))
   }
 
-  rotateKey(by: Requester, keyId: string, secret: desk.NewSecret, overlapMs: number): TenantResult<desk.KeyView> {
-    return this.#transaction(() => desk.rotateKey(this.#books, by, keyId, secret, overlapMs, Date.now()))
+  rotateKey(
+    by: Requester,
+    keyId: string,
+    secret: management.NewSecret,
+    overlapMs: number,
+  ): TenantResult<management.KeyView> {
+    return this.#transaction(() => management.rotateKey(this.#account, by, keyId, secret, overlapMs, Date.now()))
   }
 
-  /** Revokes a key, with effect on the very next request. */
-  revokeKey(keyId: string, by: Requester = { kind: 'operator' }): TenantResult<desk.KeyView> {
-    return this.#transaction(() => desk.revokeKey(this.#books, by, keyId, Date.now()))
+  /** Revokes a key from the next request on. */
+  revokeKey(keyId: string, by: Requester = { kind: 'operator' }): TenantResult<management.KeyView> {
+    return this.#transaction(() => management.revokeKey(this.#account, by, keyId, Date.now()))
   }
 
   usage(by: Requester, query: UsageQuery): TenantResult<UsageRow[]> {
-    return desk.usageOf(this.#books, by, query, Date.now())
+    return management.usageOf(this.#account, by, query, Date.now())
   }
 
-  limits(by: Requester & { kind: 'key' }): TenantResult<desk.LimitsView> {
-    return desk.limitsOf(this.#books, by, Date.now())
+  limits(by: Requester & { kind: 'key' }): TenantResult<management.LimitsView> {
+    return management.limitsOf(this.#account, by, Date.now())
   }
 
   rateCards(): SqlRow[] | undefined {
-    return this.#books.tenant() && this.#books.store.rateCards()
+    return this.#account.tenant() && this.#account.store.rateCards()
   }
 
-  addRates(card: desk.NewRates): TenantResult<{ effectiveAt: number }> {
-    return this.#transaction(() => desk.addRates(this.#books, card, Date.now()))
+  addRates(card: management.NewRates): TenantResult<{ effectiveAt: number }> {
+    return this.#transaction(() => management.addRates(this.#account, card, Date.now()))
   }
 
-  postMoney(order: desk.MoneyEntry): TenantResult<{ seq: number; repeated: boolean }> {
+  postMoney(entry: management.MoneyEntry): TenantResult<{ seq: number; repeated: boolean }> {
     return this.#transaction(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
-      return desk.postMoney(this.#books, order, Date.now())
+      return management.postMoney(this.#account, entry, Date.now())
     })
   }
 
-  settleRefused(run: desk.RefusedRun): TenantResult<desk.SettledRun> {
+  settleRefused(run: management.RefusedRun): TenantResult<management.SettledRun> {
     return this.#transaction(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
-      return desk.settleRefused(this.#books, run, Date.now())
+      return management.settleRefused(this.#account, run, Date.now())
     })
   }
 
   meter(): MeterView | null {
-    const tenant = this.#books.tenant()
-    const meter = readMeter(this.#books.store.sql)
-    return tenant && meter ? viewMeter(this.#books.store, tenant, meter) : null
+    const tenant = this.#account.tenant()
+    const meter = readMeter(this.#account.store.sql)
+    return tenant && meter ? viewMeter(this.#account.store, tenant, meter) : null
   }
 
   /**
-   * Sends meter events to `order.url` from now on. A new stream begins behind the last entry; one that was there goes on
-   * where it is, at once. Answers the secret when it is a new one: at the first time, and when `newSecret` asks for it.
+   * Sends usage events to `options.url` from now on. A new webhook starts after the last entry; an existing one
+   * continues at its position, at once. Returns the secret only if it is new: at creation, or if `newSecret` is true.
    */
-  async setMeter(order: {
+  async setMeter(options: {
     url: string
     eventName: string
     customerId: string
     newSecret: boolean
   }): Promise<{ meter: MeterView; secret: string | null } | undefined> {
-    const { newSecret, ...target } = order
+    const { newSecret, ...target } = options
     const { macKey } = await settings(this.env as Env)
     const now = Date.now()
     const version = this.#transaction(() => {
-      const tenant = this.#books.tenant()
+      const tenant = this.#account.tenant()
       if (!tenant) return undefined
-      const { sql } = this.#books.store
+      const { sql } = this.#account.store
       const old = readMeter(sql)
       const secretVersion = old ? old.secretVersion + (newSecret ? 1 : 0) : now
       const progress = old ?? { sentSeq: tenant.chainSeq, batchSeq: null }
@@ -262,7 +269,7 @@ export class TenantObject extends DurableObject {
       return { secretVersion, fresh: !old || newSecret }
     })
     this.#meterKnown = undefined
-    const tenant = this.#books.tenant()
+    const tenant = this.#account.tenant()
     const meter = this.meter()
     if (!version || !tenant || !meter) return undefined
     this.#wakeAt(now + meterGatherMs)
@@ -270,26 +277,26 @@ export class TenantObject extends DurableObject {
     return { meter, secret: secret && formatMeterSecret(secret) }
   }
 
-  /** No more meter events. False when there were none. */
+  /** Deletes the webhook. Returns false if there was none. */
   dropMeter(): boolean {
     const had = this.#metered()
-    this.#transaction(() => dropMeter(this.#books.store.sql))
+    this.#transaction(() => dropMeter(this.#account.store.sql))
     this.#meterKnown = undefined
     return had
   }
 
   /**
-   * Sends what is due, batch by batch, until it is all sent or the receiver does not take it. Answers when to come back,
-   * or undefined when nothing is left. Never throws for what a receiver does.
+   * Sends due events batch by batch, until all are sent or the receiver fails. Returns the time of the next attempt, or
+   * undefined if all events are sent. Never throws because of a receiver.
    */
   async deliverMeterEvents(now: number): Promise<number | undefined> {
     for (let batches = 0; batches < batchesPerAlarm; batches++) {
-      const tenant = this.#books.tenant()
-      const meter = readMeter(this.#books.store.sql)
+      const tenant = this.#account.tenant()
+      const meter = readMeter(this.#account.store.sql)
       if (!tenant || !meter) return undefined
       if (meter.nextAt > now) return meter.nextAt
-      const { batch, skipped } = nextMeterBatch(this.#books.store, tenant, meter)
-      this.#transaction(() => putMeter(this.#books.store.sql, batch?.meter ?? skipped))
+      const { batch, skipped } = nextMeterBatch(this.#account.store, tenant, meter)
+      this.#transaction(() => putMeter(this.#account.store.sql, batch?.meter ?? skipped))
       if (!batch) return undefined
       const { macKey } = await settings(this.env as Env)
       const secret = await meterSecret(macKey, tenant.tenantId, meter.secretVersion)
@@ -301,10 +308,10 @@ export class TenantObject extends DurableObject {
     return Date.now()
   }
 
-  /** Looks for overdue reservations, asks the workers about them, and prunes what is old. */
+  /** Inquires about overdue reservations, prunes old entries and delivers usage events. */
   override async alarm(): Promise<void> {
     this.#alarmAt = null
-    const { store } = this.#books
+    const { store } = this.#account
     const overdue = store.overdue(Date.now(), inquiredMax)
     const known =
       overdue.length > 0 &&
@@ -316,14 +323,14 @@ export class TenantObject extends DurableObject {
     const now = Date.now()
     const pruned = this.#transaction(() => {
       for (const { requestId } of known ? overdue : []) {
-        // It may have been settled while the workers were asked.
+        // It may have been settled during the inquiry.
         const reservation = store.reservation(requestId)
         if (reservation?.state !== 'reserved' || !known) continue
         const judged = judgeOverdue(reservation, known, now)
-        if (judged.kind === 'expire') this.#books.close(requestId, 'expire', now)
-        else this.#books.extend(requestId, judged.expiresAt)
+        if (judged.kind === 'expire') this.#account.close(requestId, 'expire', now)
+        else this.#account.extend(requestId, judged.expiresAt)
       }
-      const retentionDays = this.#books.tenant()?.settings.retentionDays
+      const retentionDays = this.#account.tenant()?.settings.retentionDays
       return retentionDays === undefined ? 0 : store.prune(now - retentionDays * dayMs, prunedPerAlarm)
     })
     const more = pruned >= prunedPerAlarm ? now + pruneAgainMs : undefined
@@ -331,9 +338,9 @@ export class TenantObject extends DurableObject {
     if (due.length > 0) this.#wakeAt(Math.min(...due))
   }
 
-  /** Unless the endpoint was changed or dropped while its answer was awaited. */
+  /** Stores the result of a delivery, unless the webhook was changed or deleted meanwhile. */
   #noteDelivery(after: WebhookCursor): void {
-    const { sql } = this.#books.store
+    const { sql } = this.#account.store
     const current = readMeter(sql)
     if (!current) return
     const { url, eventName, customerId, secretVersion } = current
@@ -343,7 +350,7 @@ export class TenantObject extends DurableObject {
   }
 
   #metered(): boolean {
-    this.#meterKnown ??= readMeter(this.#books.store.sql) !== undefined
+    this.#meterKnown ??= readMeter(this.#account.store.sql) !== undefined
     return this.#meterKnown
   }
 
@@ -353,30 +360,30 @@ export class TenantObject extends DurableObject {
     try {
       return this.ctx.storage.transactionSync(() => {
         const result = work()
-        this.#books.write()
+        this.#account.write()
         return result
       })
     } catch (error) {
-      this.#books.forget()
-      // An alarm that was set within is rolled back with the rest.
+      this.#account.forget()
+      // An alarm that the transaction set is rolled back too.
       this.#alarmAt = alarmAt
       throw error
     }
   }
 
-  /** A work that writes with one statement at most. An alarm that it set stays, and finds nothing due. */
+  /** For work with at most one writing statement. If it fails, an alarm that it set stays and finds nothing due. */
   #statement<Result>(work: () => Result): Result {
     try {
       const result = work()
-      this.#books.write()
+      this.#account.write()
       return result
     } catch (error) {
-      this.#books.forget()
+      this.#account.forget()
       throw error
     }
   }
 
-  /** One alarm is enough: it looks for what is due and sets the next. */
+  /** Sets the alarm, unless an earlier one is set. The alarm handler sets the next one. */
   #wakeAt(time: number): void {
     if (this.#alarmAt !== null && this.#alarmAt <= time) return
     this.#alarmAt = time

@@ -1,13 +1,14 @@
 /**
- * Verification of one tenant's books: the chain is whole, the sums of the entries are the account's balances, the open
- * reservations add up to what is held, and the receipts of each request posted at most its bound. One function for the running object, for a state folder, and for tests.
+ * Verifies one tenant's ledger: the hash chain is complete, the sums of the entries equal the account's balances, the
+ * open reservations add up to the reserved amount, and the receipts of each request posted at most its bound. Used by
+ * the running object, by `ledger:verify` on a state folder, and by tests.
  */
 import { chainHash } from './ledger/hash-chain.ts'
 import type { Store } from './store.ts'
 
 export interface VerificationReport {
   entries: number
-  /** What is wrong, each in one sentence. Empty when the books are sound. */
+  /** One sentence per fault; empty if the ledger is valid. */
   faults: string[]
 }
 
@@ -16,7 +17,7 @@ const overBoundMax = 20
 
 export function verifyBooks(store: Store): VerificationReport {
   const tenant = store.tenant()
-  if (!tenant) return { entries: 0, faults: ['there is no account'] }
+  if (!tenant) return { entries: 0, faults: ['the account is missing'] }
   const faults: string[] = []
   let { seq, hash, costNano, creditNano } = store.pruned()
   let entries = 0
@@ -25,7 +26,7 @@ export function verifyBooks(store: Store): VerificationReport {
     for (const row of rows) {
       if (row.seq !== seq + 1) faults.push(`entries ${seq + 1} to ${row.seq - 1} are missing`)
       const expected = chainHash(hash, row.seq, row.entry)
-      if (expected !== row.hash) faults.push(`entry ${row.seq} was changed, or one before it`)
+      if (expected !== row.hash) faults.push(`entry ${row.seq} was changed, or an earlier entry was`)
       seq = row.seq
       hash = row.hash
       costNano += row.entry.costNano
@@ -36,12 +37,12 @@ export function verifyBooks(store: Store): VerificationReport {
   }
   if (seq !== tenant.chainSeq || hash !== tenant.chainHash) {
     faults.push(
-      `the account stands at entry ${tenant.chainSeq}, the entries end at ${seq}: the last ones are missing or foreign`,
+      `the account is at entry ${tenant.chainSeq}, but the entries end at ${seq}: the last entries are missing or foreign`,
     )
   }
-  const compare = (what: string, entriesSay: number, accountSays: number) => {
-    if (entriesSay !== accountSays)
-      faults.push(`${what}: the entries say ${entriesSay}, the account ${accountSays} nano-dollars`)
+  const compare = (name: string, entriesNano: number, accountNano: number) => {
+    if (entriesNano !== accountNano)
+      faults.push(`${name}: the entries add up to ${entriesNano} nano-dollars, the account has ${accountNano}`)
   }
   compare('posted', costNano, tenant.postedNano)
   compare('credit', creditNano, tenant.creditNano)
@@ -52,9 +53,10 @@ export function verifyBooks(store: Store): VerificationReport {
     tenant.reservedNano,
   )
   if (tenant.state.running !== open.length)
-    faults.push(`${open.length} reservations are open, ${tenant.state.running} are counted`)
-  if (tenant.postedNano + tenant.reservedNano > tenant.creditNano) faults.push('posted and reserved exceed the credit')
+    faults.push(`${open.length} reservations are open, but the account counts ${tenant.state.running}`)
+  if (tenant.postedNano + tenant.reservedNano > tenant.creditNano)
+    faults.push('posted plus reserved cost exceeds the credit')
   for (const { requestId, boundNano, postedNano } of store.overBound(overBoundMax))
-    faults.push(`request ${requestId}: its receipts posted ${postedNano} nano-dollars, its bound is ${boundNano}`)
+    faults.push(`request ${requestId}: receipts posted ${postedNano} nano-dollars, but its bound is ${boundNano}`)
   return { entries, faults }
 }

@@ -51,7 +51,7 @@ describe('a state folder', () => {
     tamper('UPDATE entries SET output_tokens = output_tokens + 1 WHERE seq = 3')
     expect(verify().status).toBe(0)
     tamper('DELETE FROM entries WHERE seq = 4')
-    expect(verify()).toMatchObject({ status: 1, stdout: expect.stringContaining('the last ones are missing') })
+    expect(verify()).toMatchObject({ status: 1, stdout: expect.stringContaining('the last entries are missing') })
   })
 
   it('[BKS21] `npm run ledger:verify` exits with code 2 and a message of its own for a state folder that does not exist or holds no tenant', () => {

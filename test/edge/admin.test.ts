@@ -74,7 +74,7 @@ describe('the operator', () => {
     await operate('PATCH', '/admin/tenants/suspend', { status: 'suspended' })
     expect(await ask(apiKey)).toMatchObject({
       status: 403,
-      body: { code: 'permission_denied', message: expect.stringContaining('ask the operator') },
+      body: { code: 'permission_denied', message: expect.stringContaining('Ask the operator') },
     })
     expect(await send('POST', '/v1/keys', { name: 'x' }, apiKey)).toMatchObject({ status: 403 })
     expect(await send('GET', '/v1/usage', undefined, apiKey)).toMatchObject({ status: 200 })

@@ -89,7 +89,7 @@ describe('meter events of a tenant', () => {
     const first = await use('failing', keyId)
     await alarm('failing')
     const view = await operate('GET', '/admin/tenants/failing/meter')
-    expect(view).toMatchObject({ attempts: 1, lastFault: 'the endpoint answered 500', entriesBehind: 1 })
+    expect(view).toMatchObject({ attempts: 1, lastFault: 'the endpoint returned 500', entriesBehind: 1 })
     expect(view.nextAt).toBeGreaterThan(Date.now())
     const second = await use('failing', keyId)
     // Too early: an alarm for something else does not hurry it.
@@ -99,7 +99,7 @@ describe('meter events of a tenant', () => {
     await alarm('failing')
     expect(await operate('GET', '/admin/tenants/failing/meter')).toMatchObject({
       attempts: 2,
-      lastFault: 'the endpoint answered 302',
+      lastFault: 'the endpoint returned 302',
     })
     await alarm('failing')
     expect(deliveries.map(identifiers)).toEqual([

@@ -217,9 +217,9 @@ describe('refused receipts', () => {
     ])
     const answers: [string, number, RegExp][] = [
       ['req_u0.1', 404, /no such request/],
-      ['req_u9.1', 409, /no dispatch of this request/],
+      ['req_u9.1', 409, /not a dispatch of this request/],
       ['req_u1.2', 409, /no rate card/],
-      ['req_u2.1', 404, /no such tenant/],
+      ['req_u2.1', 404, /tenant not found/],
       ['req_u3.1', 409, /requestId: .*dismiss it/],
     ]
     for (const [id, status, message] of answers) {

@@ -18,7 +18,7 @@ const rollOf = (...workers: string[]) =>
     [],
   )
 
-/** A beat of process `a.1`, unless said. */
+/** A heartbeat of process `a.1` by default. */
 const beat = (sentAt: number, change: Partial<Heartbeat> = {}) =>
   testBeat('a', { sentAt, instance: 'a.1', startedAt: start, ...change })
 
@@ -26,7 +26,7 @@ const other = (sentAt: number, change: Partial<Heartbeat> = {}) =>
   beat(sentAt, { instance: 'a.2', startedAt: start + 5_000, url: 'http://127.0.0.1:10/a', ...change })
 
 describe('enrolment', () => {
-  it('[WEN3] what a heartbeat claims beyond its enrolment is refused, and both are named', () => {
+  it('[WEN3] a heartbeat that claims more than its enrolment is refused, and the reason names both values', () => {
     const enrolment = testEnrolment('a', { url: 'http://127.0.0.1:9/a', pools: ['latency'], slotsMax: 4 })
     const claims = testBeat('a')
     expect(checkClaims(enrolment, claims)).toEqual({ ok: true, url: 'http://127.0.0.1:9/a' })
@@ -59,7 +59,7 @@ describe('enrolment', () => {
     expect(secret.view('a', start).enrolment?.url).toBeNull()
   })
 
-  it('[WEN5] the newer change holds, and what it leaves open stays pinned', () => {
+  it('[WEN5] the newer change wins, and the fields that it does not set stay pinned', () => {
     const old = testEnrolment('a', { revision: 1, slotsMax: 4 })
     const newer = testEnrolment('a', { revision: 2, slotsMax: 8 })
     expect(joinEnrolments(old, newer).slotsMax).toBe(8)
@@ -71,7 +71,7 @@ describe('enrolment', () => {
   })
 })
 
-describe('the roll', () => {
+describe('heartbeats of enrolled workers', () => {
   it('[ROL1] a heartbeat that is more than a minute off is refused with the seconds', () => {
     const roll = rollOf('a')
     for (const sentAt of [start - minute - 1, start + minute + 1, start - 86_400_000]) {
@@ -85,7 +85,7 @@ describe('the roll', () => {
     expect(roll.hear(beat(start - minute), 1, start).kind).toBe('taken')
   })
 
-  it('[ROL2] a clock that dispatches do not tolerate keeps requests away', () => {
+  it('[ROL2] a worker whose clock differs by more than dispatches tolerate gets no requests', () => {
     const roll = rollOf('a')
     const pool = emptyFleet()
     const hear = (aheadMs: number, now: number) => {
@@ -101,12 +101,12 @@ describe('the roll', () => {
     expect(hear(30_000, start + 30_000)).toBe('ready')
   })
 
-  it('[ROL3] a repeated heartbeat changes nothing, also of a process that left or was replaced', () => {
+  it('[ROL3] a repeated heartbeat changes nothing, even after its process left or was replaced', () => {
     const roll = rollOf('a')
     expect(roll.hear(beat(start), 1, start).kind).toBe('taken')
     for (const sentAt of [start, start - 1]) expect(roll.hear(beat(sentAt), 1, start + 2_000).kind).toBe('repeated')
     expect(roll.view('a', start + 2_000).seenAt).toBe(start)
-    // It does not keep a dead process alive.
+    // A repeated heartbeat does not keep a dead process alive.
     expect(roll.hear(other(start + 4_000), 1, start + 4_000).kind).toBe('taken')
     expect(roll.hear(beat(start), 1, start + 4_001).kind).toBe('repeated')
     expect(roll.view('a', start + 4_001).state).toBeUndefined()
@@ -114,7 +114,7 @@ describe('the roll', () => {
     expect(roll.hear(other(start + 4_000), 1, start + 5_001).kind).toBe('repeated')
   })
 
-  it('[ROL4] a second process is refused while the first is live, and each is named to the other', () => {
+  it('[ROL4] a second process is refused while the first is live, and each learns the other’s address', () => {
     const roll = rollOf('a')
     const pool = emptyFleet()
     const first = roll.hear(beat(start), 1, start)
@@ -141,13 +141,13 @@ describe('the roll', () => {
     expect(roll.view('a', later).state).toBeUndefined()
   })
 
-  it('[ROL5] a second process takes over at once from one that left or that it replaces, else when that one is missed', () => {
+  it('[ROL5] a second process takes over when the first left, is replaced by it or misses heartbeats', () => {
     const silent = rollOf('a')
     silent.hear(beat(start), 1, start)
     const soon = start + heartbeatLostMs
     expect(silent.hear(other(soon), 1, soon).kind).toBe('refused')
     expect(silent.hear(other(soon + 1), 1, soon + 1).kind).toBe('taken')
-    // The first was only slow: now it is the second.
+    // The first process was only slow: now it is the duplicate.
     expect(silent.hear(beat(soon + 2), 1, soon + 2)).toMatchObject({ kind: 'refused', status: 409 })
     const left = rollOf('a')
     left.hear(beat(start), 1, start)
@@ -159,7 +159,7 @@ describe('the roll', () => {
     expect(replaced.hear(other(start + 2, { replaces: 'a.1' }), 1, start + 2).kind).toBe('taken')
   })
 
-  it('[ROL6] a second process that leaves takes nothing of the first with it', () => {
+  it('[ROL6] a second process that leaves ends neither the first one nor its leases', () => {
     const roll = rollOf('a')
     roll.hear(beat(start), 1, start)
     roll.hear(other(start + 1), 1, start + 1)
@@ -167,7 +167,7 @@ describe('the roll', () => {
     expect(roll.view('a', start + 3)).toMatchObject({ state: undefined, startedAt: start })
   })
 
-  it('[ROL7] under any order of beats one process is taken at a time, and no beat twice', () => {
+  it('[ROL7] under any order of heartbeats one process is accepted at a time, and no heartbeat twice', () => {
     const event = fc.record({
       instance: fc.constantFrom('a.1', 'a.2', 'a.3'),
       step: fc.nat(3_000),
@@ -212,7 +212,7 @@ describe('the roll', () => {
     expect(roll.view('a', start + 1).startedAt).toBe(start)
   })
 
-  it('[ROL9] a new process is probed once, one that cannot be reached again and again, until it is reached', () => {
+  it('[ROL9] a new process is probed once, and an unreachable one repeatedly until it is reached', () => {
     const pool = emptyFleet()
     const probe = { workerId: 'a', instance: 'a.1', fault: undefined }
     heartbeat(pool, beat(start), 1, start)
@@ -229,7 +229,7 @@ describe('the roll', () => {
     expect(probeDue(pool, 'a', start + 5_000)).toBe(true)
   })
 
-  it('[ROL10] a live process that is more than its enrolment allows is held: what runs ends, nothing is added', () => {
+  it('[ROL10] a live process beyond its enrolment keeps its running requests and gets no new ones', () => {
     const roll = rollOf('a')
     const pool = emptyFleet()
     const hear = (sentAt: number) => {
@@ -245,7 +245,7 @@ describe('the roll', () => {
     expect(hear(start + 2_000)).toMatchObject({ kind: 'taken', hold: undefined })
   })
 
-  it('[ROL12] what a worker claims to have written is bounded by what its answers can have had', () => {
+  it('[ROL12] claimed tokens count only up to what the worker’s answers can have had', () => {
     const honest = emptyFleet()
     const lied = emptyFleet()
     for (const [pool, tokens] of [
@@ -263,7 +263,7 @@ describe('the roll', () => {
     expect(written(lied)).toBeLessThan(500_000)
   })
 
-  it('[ROL12] a worker that changes its kind with each beat drops no other kind’s figures', () => {
+  it('[ROL12] a worker that changes its kind with each heartbeat drops no other kind’s figures', () => {
     const pool = emptyFleet()
     heartbeat(pool, testBeat('b', { sentAt: start }), 1, start)
     const speed = pool.workers.get('b')?.speed
@@ -276,18 +276,18 @@ describe('the roll', () => {
     expect(pool.speeds.size).toBeLessThanOrEqual(256)
   })
 
-  it('[ROL13] one worker beats at most twenty times a second, and others are not limited by it', () => {
+  it('[ROL13] one worker can send at most twenty heartbeats a second, and does not limit others', () => {
     const rate = new HeartbeatRate()
     const taken = Array.from({ length: 1_000 }, (_, index) => rate.allows('a', start + (index % 1_000)))
     expect(taken.filter(Boolean).length).toBe(20)
     expect(rate.allows('b', start + 1)).toBe(true)
     expect(rate.allows('a', start + 1_000)).toBe(true)
-    // A clock that is set back lets it in, and does not keep it out.
+    // A clock that is set back allows heartbeats and does not block them.
     expect(rate.allows('a', start - 50_000)).toBe(true)
     for (let index = 0; index < 5_000; index++) expect(rate.allows(`w${index}`, start)).toBe(true)
   })
 
-  it('[ROL11] strangers are looked for once in some seconds each, and only so many of them', () => {
+  it('[ROL11] database lookups of unknown workers are bounded, per worker and in all', () => {
     const roll = rollOf()
     expect(roll.hear(beat(start), 1, start)).toEqual({ kind: 'unknown' })
     expect([roll.looksFor('a', start), roll.looksFor('a', start + 4_999), roll.looksFor('a', start + 5_000)]).toEqual([
@@ -295,9 +295,9 @@ describe('the roll', () => {
       false,
       true,
     ])
-    let asked = 0
-    for (let index = 0; index < 1_000; index++) if (roll.looksFor(`s${index}`, start + 5_000)) asked += 1
-    expect(asked).toBe(99)
+    let lookups = 0
+    for (let index = 0; index < 1_000; index++) if (roll.looksFor(`s${index}`, start + 5_000)) lookups += 1
+    expect(lookups).toBe(99)
     expect(roll.looksFor('late', start + 10_001)).toBe(true)
   })
 })

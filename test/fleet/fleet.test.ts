@@ -8,7 +8,7 @@ import {
   heartbeat,
   hedge,
   type LeaseRequest,
-  lease as leaseTelling,
+  lease as leaseNotifying,
   type Notification,
   probeDue,
   probed,
@@ -30,9 +30,9 @@ const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(wor
 const ask = (requestId: string, exclude: string[] = []) =>
   testAsk(requestId, { exclude, again: exclude.length > 0, promptTokens: 50, outputTokensMax: 50 })
 
-/** Where nobody is to be told of another's outcome. */
-const lease = (pool: FleetState, asked: LeaseRequest, now: number) =>
-  leaseTelling(pool, asked, now, ({ requestId }) => expect.unreachable(`${requestId} had to leave`))
+/** A lease that must not change the outcome of another request. */
+const lease = (pool: FleetState, request: LeaseRequest, now: number) =>
+  leaseNotifying(pool, request, now, ({ requestId }) => expect.unreachable(`${requestId} had to leave`))
 
 function poolOf(...workers: string[]): FleetState {
   const pool = emptyFleet()
@@ -57,8 +57,8 @@ describe('fleet', () => {
     ])
     expect(lease(pool, ask('r5'), 1)).toBeUndefined()
     expect(lease(pool, ask('r6'), 2)).toBeUndefined()
-    const told = release(pool, 'r2', 7)
-    expect(told).toMatchObject([{ requestId: 'r5', outcome: { kind: 'granted', waitedMs: 6 } }])
+    const notifications = release(pool, 'r2', 7)
+    expect(notifications).toMatchObject([{ requestId: 'r5', outcome: { kind: 'granted', waitedMs: 6 } }])
     expect(view(pool)).toMatchObject({ leased: 4, waiting: 1 })
   })
 
@@ -76,10 +76,10 @@ describe('fleet', () => {
     heartbeat(pool, beat('a', { sentAt: later, running: ['r1', 'r2'] }), 1, later)
     expect(view(pool)).toMatchObject({ leased: 2, waiting: 0 })
     lease(pool, ask('r4'), later)
-    const told = [later + 1_000, later + waitingTtlMs + 1].flatMap((now) =>
+    const notifications = [later + 1_000, later + waitingTtlMs + 1].flatMap((now) =>
       heartbeat(pool, beat('a', { sentAt: now, running: ['r1', 'r2'] }), 1, now),
     )
-    expect(told).toMatchObject([
+    expect(notifications).toMatchObject([
       { requestId: 'r4', outcome: { kind: 'evicted-ttl', retryAfterMs: expect.any(Number) } },
     ])
   })
@@ -163,8 +163,8 @@ describe('fleet', () => {
         const running = new Map<string, string>()
         let now = 0
         let serial = 0
-        const hear = (told: Notification[]) => {
-          for (const { requestId, outcome } of told) {
+        const hear = (notifications: Notification[]) => {
+          for (const { requestId, outcome } of notifications) {
             if (outcome.kind === 'granted') expect(waiting.get(requestId)).not.toContain(outcome.endpoint.workerId)
             expect(waiting.delete(requestId)).toBe(true)
             if (outcome.kind === 'granted') running.set(requestId, outcome.endpoint.workerId)
@@ -210,7 +210,7 @@ describe('fleet', () => {
   it('[POOL12] a silent worker is listed as missing until its next heartbeat, one that signed off is not', () => {
     const pool = poolOf('a', 'b', 'c')
     heartbeat(pool, beat('b', { state: 'gone', sentAt: 1 }), 1, 1)
-    expect(registry(pool).present.map((place) => place.workerId)).toEqual(['a', 'c'])
+    expect(registry(pool).present.map((worker) => worker.workerId)).toEqual(['a', 'c'])
     heartbeat(pool, beat('c', { sentAt: 3_000 }), 1, 3_000)
     sweep(pool, heartbeatLostMs + 1)
     expect(registry(pool)).toMatchObject({ present: [{ workerId: 'c' }], missing: ['a'] })
@@ -249,22 +249,22 @@ describe('fleet', () => {
         { requestId: `r${index + 1}`, outcome: { kind: 'granted', waitedMs: now, position: index + 1 } },
       ])
     }
-    // The only one that can still be in time: it goes first.
+    // The only request that can still be in time goes first.
     lease(pool, ask('r21'), 5_000)
     expect(waitView(pool, 'r12', 5_600)).toMatchObject({ position: 5, of: 13, expectedWaitMs: 3_500 })
     expect(waitView(pool, 'r8', 5_600)).toBeUndefined()
-    // Nothing comes free: what is expected grows.
+    // No slot becomes free, so the expected wait grows.
     expect(waitView(pool, 'r12', 8_400)?.expectedWaitMs).toBe(5_250)
-    // At this pace not all of them can be served in time: those are told before their time is up.
+    // At this rate not all requests can be served in time: the surplus is refused before its wait limit.
     const late = 60_001
     const running = { slotsMax: 1, sentAt: late, running: ['r8'] }
-    const told = [...heartbeat(pool, beat('a', running), 1, late - 1), ...sweep(pool, late)]
-    expect(told.map(({ outcome }) => outcome.kind).sort()).toEqual([
+    const notifications = [...heartbeat(pool, beat('a', running), 1, late - 1), ...sweep(pool, late)]
+    expect(notifications.map(({ outcome }) => outcome.kind).sort()).toEqual([
       ...Array<string>(7).fill('evicted-ttl'),
       ...Array<string>(5).fill('rejected-capacity'),
     ])
     const wait = { kind: 'evicted-ttl', retryAfterMs: Math.ceil((2 * late) / 8) }
-    expect(told.find(({ outcome }) => outcome.kind === 'evicted-ttl')?.outcome).toEqual(wait)
+    expect(notifications.find(({ outcome }) => outcome.kind === 'evicted-ttl')?.outcome).toEqual(wait)
   })
 
   it('[POOL19] a new wait starts with the last measured rate until it has its own', () => {
@@ -284,14 +284,14 @@ describe('fleet', () => {
     for (const id of ['b1', 'b2']) lease(pool, { ...ask(id), tenantId: 'u', priorityClass: 'batch' }, 0)
     for (let index = 2; index < waitingMax; index++) lease(pool, { ...ask(`w${index}`), tenantId: `t${index % 3}` }, 0)
     expect(waitView(pool, 'w2', 0)?.askAgainMs).toBe(waitingMax)
-    const told: Notification[] = []
+    const notifications: Notification[] = []
     const come = (id: string, priorityClass: PriorityClass) =>
-      leaseTelling(pool, { ...ask(id), tenantId: 'new', priorityClass }, 1, (each) => told.push(each))
+      leaseNotifying(pool, { ...ask(id), tenantId: 'new', priorityClass }, 1, (each) => notifications.push(each))
     expect(come('n1', 'batch')).toEqual({ kind: 'rejected-capacity', retryAfterMs: 5_000 })
-    expect(told).toEqual([])
+    expect(notifications).toEqual([])
     expect(come('n2', 'interactive')).toBeUndefined()
     expect(come('n3', 'interactive')).toBeUndefined()
-    expect(told).toEqual(
+    expect(notifications).toEqual(
       ['b2', 'b1'].map((requestId) => ({ requestId, outcome: { kind: 'rejected-capacity', retryAfterMs: 5_000 } })),
     )
     expect(come('n4', 'interactive')).toEqual({ kind: 'rejected-capacity', retryAfterMs: 5_000 })
@@ -303,7 +303,7 @@ describe('fleet', () => {
     const first = lease(pool, ask('r1'), 0)
     const on = first?.kind === 'granted' ? first.endpoint.workerId : ''
     const other = on === 'a' ? 'b' : 'a'
-    // The second attempt is asked for before the end of the first is told.
+    // The second attempt is leased before the end of the first is reported.
     expect(lease(pool, ask('r1', [on]), 1)).toMatchObject({ kind: 'granted', endpoint: { workerId: other } })
     expect(view(pool)).toMatchObject({
       leased: 1,
@@ -356,13 +356,13 @@ describe('fleet', () => {
     const running: string[] = []
     for (let index = 0; index < 800 + waitingMax; index++) {
       const priorityClass = index % 5 === 0 ? 'batch' : 'interactive'
-      const asked = {
+      const request = {
         ...ask(`r${index}`),
         tenantId: `t${index % 300}`,
         priorityClass,
         costTokens: 50 + (index % 90),
       } as const
-      if (lease(pool, asked, 0)) running.push(asked.requestId)
+      if (lease(pool, request, 0)) running.push(request.requestId)
     }
     expect(view(pool)).toMatchObject({ leased: 800, waiting: waitingMax })
     const served = new Set(running)
@@ -399,7 +399,7 @@ describe('fleet', () => {
     expect(leased()).toEqual({ [on]: 0, [second?.workerId ?? '']: 1 })
     releaseOn(pool, second?.workerId ?? '', 'r', 3)
     expect(view(pool)).toMatchObject({ leased: 0 })
-    // A worker’s end is the end of its own lease only, and a client’s of both.
+    // A worker ends only its own lease, and a client ends both.
     lease(pool, ask('s'), 4)
     hedge(pool, ask('s', ['a']), 4) ?? hedge(pool, ask('s', ['b']), 4)
     expect(leased()).toEqual({ a: 1, b: 1 })
@@ -407,7 +407,7 @@ describe('fleet', () => {
     expect(leased()).toEqual({ a: 0, b: 1 })
     release(pool, 's', 6)
     expect(view(pool)).toMatchObject({ leased: 0 })
-    // What became of it is what its client got, whichever receipt comes last.
+    // The outcome is the one that the client got, whichever receipt arrives last.
     lease(pool, ask('d'), 7)
     hedge(pool, ask('d', ['a']), 7) ?? hedge(pool, ask('d', ['b']), 7)
     const end = { requestId: 'd', effort: 'none', promptTokens: 1, cachedTokens: 0, outputTokens: 1, ms: 1 } as const
@@ -415,7 +415,7 @@ describe('fleet', () => {
     requestEnded(pool, { ...end, workerId: 'a', outcome: 'aborted', finished: false, firstTokenMs: null }, 9)
     expect(pool.decisions.find('d')).toMatchObject({ outcome: 'finished', attempts: [{}, {}] })
     expect(view(pool)).toMatchObject({ leased: 0 })
-    // Full, with one that waits: it comes first.
+    // The fleet is full, and the waiting request goes before a hedge.
     const full = poolOf('a', 'b')
     for (const id of ['1', '2', '3', '4']) lease(full, ask(id), 0)
     expect(hedge(full, ask('1', ['a']), 1) ?? hedge(full, ask('1', ['b']), 1)).toBeUndefined()

@@ -1,4 +1,4 @@
-/** What decides where a request goes: speed, length, demand, border, place, held prefixes, breakers. */
+/** Placement: speed, output length, demand, pool split, scores, prefixes, circuit breakers. */
 import { describe, expect, it } from 'vitest'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import { began, breakerFailures, broke, lets, newBreaker, undecided, worked } from '../../src/fleet/circuit-breaker.ts'
@@ -30,12 +30,12 @@ let serial = 0
 
 const ask = (change: Partial<LeaseRequest> = {}) => testAsk(`r${++serial}`, change)
 
-const place = (pool: FleetState, asked: LeaseRequest, now = 0) => {
-  const outcome = lease(pool, asked, now, () => undefined)
+const place = (pool: FleetState, request: LeaseRequest, now = 0) => {
+  const outcome = lease(pool, request, now, () => undefined)
   return outcome?.kind === 'granted' ? outcome.endpoint.workerId : outcome?.kind
 }
 
-/** One worker of each pool, of which the speed at small batches is known. */
+/** One worker of each pool, with a measured speed at small batches. */
 function fleet(spill = true): FleetState {
   const pool = emptyFleet(spill)
   heartbeat(pool, beat('quick'), 1, 0)
@@ -43,7 +43,7 @@ function fleet(spill = true): FleetState {
   return pool
 }
 
-/** The time a token, at every batch, of the whole fleet. */
+/** Sets the time per token of all workers at every batch size. */
 function learn(pool: FleetState, tokenMs: (batch: number) => number): void {
   for (const speed of pool.speeds.values()) {
     for (const batch of [1, 2, 4, 8, 16, 32, 64]) observeTokens(speed, batch, 100_000, 100_000 / tokenMs(batch), 0)
@@ -62,7 +62,7 @@ describe('learning', () => {
     expect(tokenMsAt(speed, 64)).toBe(40)
     expect(tokenMsAt(speed, 1)).toBe(5)
     expect(batchWithin(speed, 30, 512)).toBe(36)
-    // A figure that falls is pooled with its neighbour.
+    // A falling value is pooled with its neighbour.
     observeTokens(speed, 32, 1_000, 100, 0)
     expect(tokenMsAt(speed, 32)).toBeGreaterThanOrEqual(tokenMsAt(speed, 16))
   })
@@ -70,14 +70,14 @@ describe('learning', () => {
   it('[LRN5] a large batch that measured too slow is tried again later, and small ones stay known', () => {
     const speed = newSpeed(undefined)
     observeTokens(speed, 4, 40_000, 4_000, 0)
-    // A second in which a long prompt was read.
+    // One second in which a long prompt was read.
     observeTokens(speed, 8, 8_000, 14, 1_000)
     expect(batchWithin(speed, 72, 512)).toBe(4)
     for (let at = 2_000; at <= 31_000; at += 1_000) observeTokens(speed, 4, 4_000, 400, at)
     expect(tokenMsAt(speed, 8)).toBeGreaterThan(500)
     observeTokens(speed, 4, 4_000, 400, 31_001)
     expect(batchWithin(speed, 72, 512)).toBeGreaterThan(100)
-    // And one that large is believed once it is seen.
+    // A batch of that size is used again once it is measured.
     for (let at = 32_000; at < 200_000; at += 1_000) observeTokens(speed, 64, 64_000, 2_000, at)
     expect(tokenMsAt(speed, 64)).toBe(32)
     expect(tokenMsAt(speed, 4)).toBeCloseTo(10)
@@ -114,37 +114,37 @@ describe('learning', () => {
 })
 
 describe('the pool split', () => {
-  const post = (home: WorkerCapacity['preferredPool']): WorkerCapacity => {
-    return { preferredPool: home, latencyBatch: 40, throughputBatch: 200, tokenMs: (batch) => 5 + Math.sqrt(batch) * 2 }
+  const post = (preferredPool: WorkerCapacity['preferredPool']): WorkerCapacity => {
+    return { preferredPool, latencyBatch: 40, throughputBatch: 200, tokenMs: (batch) => 5 + Math.sqrt(batch) * 2 }
   }
   const row = [...Array(4).fill(post('latency')), ...Array(4).fill(post('throughput'))] as WorkerCapacity[]
-  const asked = (quick: number, long: number) => ({
+  const demand = (quick: number, long: number) => ({
     latency: { perSecond: quick, tokens: 300 },
     throughput: { perSecond: long, tokens: 3_900 },
   })
 
   it('[BRD1] with enough capacity the split is the operator’s', () => {
-    expect(poolSplit(row, asked(1, 0.2), 4)).toBe(4)
-    expect(poolSplit(row, asked(1, 0.2), undefined)).toBe(4)
+    expect(poolSplit(row, demand(1, 0.2), 4)).toBe(4)
+    expect(poolSplit(row, demand(1, 0.2), undefined)).toBe(4)
   })
 
   it('[BRD2] the split moves towards demand, as far as the other pool can spare workers', () => {
-    expect(poolSplit(row, asked(0.1, 9), 4)).toBeLessThan(4)
-    expect(poolSplit(row, asked(30, 5), 4)).toBeGreaterThan(4)
-    expect(poolSplit(row, asked(0, 20), 4)).toBe(0)
+    expect(poolSplit(row, demand(0.1, 9), 4)).toBeLessThan(4)
+    expect(poolSplit(row, demand(30, 5), 4)).toBeGreaterThan(4)
+    expect(poolSplit(row, demand(0, 20), 4)).toBe(0)
   })
 
   it('[BRD5] the throughput pool counts for short answers only with its free slots', () => {
-    const narrow = (home: WorkerCapacity['preferredPool']): WorkerCapacity => {
+    const narrow = (preferredPool: WorkerCapacity['preferredPool']): WorkerCapacity => {
       return {
-        preferredPool: home,
+        preferredPool,
         latencyBatch: 24,
         throughputBatch: 200,
         tokenMs: (batch) => 6 + 2.5 * Math.sqrt(batch),
       }
     }
     const mixed = [...Array(4).fill(narrow('latency')), ...Array(4).fill(narrow('throughput'))] as WorkerCapacity[]
-    for (const quick of [18, 20, 22]) expect(poolSplit(mixed, asked(quick, 1.5), 4)).toBeGreaterThan(4)
+    for (const quick of [18, 20, 22]) expect(poolSplit(mixed, demand(quick, 1.5), 4)).toBeGreaterThan(4)
   })
 
   it('[BRD6] the split never moves away from the only pool that waits, and moves to it sooner', () => {
@@ -153,19 +153,19 @@ describe('the pool split', () => {
       for (const id of ['a', 'b', 'c', 'd']) heartbeat(pool, beat(id), 1, 0)
       for (const id of ['e', 'f']) heartbeat(pool, beat(id, { pool: 'throughput', slotsMax: 256 }), 1, 0)
       learn(pool, (batch) => 2 * batch + 2)
-      const market = newModelLoad(0)
+      const modelLoad = newModelLoad(0)
       for (let now = 0; now < 20_000; now += 100) {
-        came(market, 'throughput', 100, 1, now)
-        moveSplit(market, 'm', pool.workers.values(), { latency: 300, throughput: 3_900 }, waits, true, now)
+        came(modelLoad, 'throughput', 100, 1, now)
+        moveSplit(modelLoad, 'm', pool.workers.values(), { latency: 300, throughput: 3_900 }, waits, true, now)
         for (const worker of pool.workers.values()) worker.seenAt = now
-        if ((market.count ?? 4) < 4) return now
+        if ((modelLoad.count ?? 4) < 4) return now
       }
       return undefined
     }
-    const reckoned = movedIn({ latency: false, throughput: false })
-    expect(reckoned).toBeGreaterThanOrEqual(8_000)
-    expect(movedIn({ latency: true, throughput: true })).toBe(reckoned)
-    expect(movedIn({ latency: false, throughput: true })).toBeLessThan(reckoned ?? 0)
+    const estimated = movedIn({ latency: false, throughput: false })
+    expect(estimated).toBeGreaterThanOrEqual(8_000)
+    expect(movedIn({ latency: true, throughput: true })).toBe(estimated)
+    expect(movedIn({ latency: false, throughput: true })).toBeLessThan(estimated ?? 0)
     expect(movedIn({ latency: true, throughput: false })).toBeUndefined()
   })
 
@@ -175,7 +175,7 @@ describe('the pool split', () => {
       [1_000, 0.01],
       [1_000, 1_000],
     ] as const) {
-      const count = poolSplit(row, asked(quick, long), 4)
+      const count = poolSplit(row, demand(quick, long), 4)
       expect(count).toBeGreaterThanOrEqual(1)
       expect(count).toBeLessThanOrEqual(7)
     }
@@ -266,22 +266,22 @@ describe('placement', () => {
 
   it('[PLC7] the last slots are reserved for tenants under twice their share', () => {
     const shares = newShares()
-    for (let index = 0; index < 9; index++) took(shares, 'much', 100)
-    expect(isOverShare(shares, 'much', 100)).toBe(false)
+    for (let index = 0; index < 9; index++) took(shares, 'flood', 100)
+    expect(isOverShare(shares, 'flood', 100)).toBe(false)
     for (const tenant of ['b', 'c', 'd']) took(shares, tenant, 100)
-    expect(isOverShare(shares, 'much', 100)).toBe(true)
+    expect(isOverShare(shares, 'flood', 100)).toBe(true)
     expect(isOverShare(shares, 'b', 100)).toBe(false)
-    expect(isOverShare(shares, 'much', 1_000)).toBe(false)
+    expect(isOverShare(shares, 'flood', 1_000)).toBe(false)
     for (const tenant of ['b', 'c', 'd']) gave(shares, tenant)
-    expect(isOverShare(shares, 'much', 100)).toBe(false)
+    expect(isOverShare(shares, 'flood', 100)).toBe(false)
     took(shares, 'b', 100)
-    expect(isOverShare(shares, 'much', 100)).toBe(true)
+    expect(isOverShare(shares, 'flood', 100)).toBe(true)
     const pool = emptyFleet()
     heartbeat(pool, beat('a', { pool: 'throughput', kvTokensMax: 60_000 }), 1, 0)
     const high = (tenantId: string) => ask({ tenantId, effort: 'high', promptTokens: 100 })
     for (const tenant of ['b', 'c', 'd']) expect(place(pool, high(tenant))).toBe('a')
-    const much = Array.from({ length: 12 }, () => place(pool, high('much')))
-    expect(much.filter((each) => each === 'a').length).toBe(10)
+    const flood = Array.from({ length: 12 }, () => place(pool, high('flood')))
+    expect(flood.filter((each) => each === 'a').length).toBe(10)
     expect(place(pool, high('e'))).toBe('a')
   })
 
@@ -289,8 +289,8 @@ describe('placement', () => {
     const pool = emptyFleet()
     heartbeat(pool, beat('a', { slotsMax: 8 }), 1, 0)
     expect(place(pool, ask({ tenantId: 'little' }))).toBe('a')
-    const much = Array.from({ length: 8 }, () => place(pool, ask({ tenantId: 'much' })))
-    expect(much.filter((each) => each === 'a').length).toBe(6)
+    const flood = Array.from({ length: 8 }, () => place(pool, ask({ tenantId: 'flood' })))
+    expect(flood.filter((each) => each === 'a').length).toBe(6)
     expect(place(pool, ask({ tenantId: 'little' }))).toBe('a')
   })
 
@@ -303,7 +303,7 @@ describe('placement', () => {
       expect(sweep(pool, 200)).toEqual([])
       return sweep(pool, 260).map(({ outcome }) => outcome.kind)
     }
-    expect(served(['much', 'much', 'much'])).toEqual(['granted'])
+    expect(served(['flood', 'flood', 'flood'])).toEqual(['granted'])
     expect(served(['b', 'c', 'd'])).toEqual([])
   })
 
@@ -320,10 +320,10 @@ describe('placement', () => {
 
   it('[PLC22] an unknown speed of a worker is null, never zero', () => {
     const pool = fleet()
-    const told = (asked: LeaseRequest) => pool.decisions.find(asked.requestId)?.attempts[0]?.best[0]
+    const predicted = (request: LeaseRequest) => pool.decisions.find(request.requestId)?.attempts[0]?.best[0]
     const first = ask()
     place(pool, first, 5)
-    expect(told(first)).toMatchObject({ firstTokenMs: null, tokenMs: null })
+    expect(predicted(first)).toMatchObject({ firstTokenMs: null, tokenMs: null })
     const end = { workerId: 'quick', effort: 'none', outcome: 'finished', finished: true } as const
     requestEnded(
       pool,
@@ -341,23 +341,23 @@ describe('placement', () => {
     heartbeat(pool, beat('quick', { sentAt: 1_000, outputTokensTotal: 41 }), 1, 1_000)
     const second = ask()
     place(pool, second, 1_001)
-    // Too short a prompt to tell how fast prompts are read.
-    expect(told(second)).toMatchObject({ firstTokenMs: null, tokenMs: 10 })
+    // The prompt is too short to measure the reading rate.
+    expect(predicted(second)).toMatchObject({ firstTokenMs: null, tokenMs: 10 })
   })
 
   it('[PLC9] a decision records candidates, scores, waits and what the worker reported', () => {
     const pool = fleet()
-    const asked = ask()
-    place(pool, asked, 5)
+    const request = ask()
+    place(pool, request, 5)
     const end = {
-      requestId: asked.requestId,
+      requestId: request.requestId,
       workerId: 'quick',
       effort: 'none',
       outcome: 'finished',
       finished: true,
     } as const
     requestEnded(pool, { ...end, promptTokens: 90, cachedTokens: 10, outputTokens: 30, firstTokenMs: 12, ms: 200 }, 300)
-    expect(pool.decisions.find(asked.requestId)).toMatchObject({
+    expect(pool.decisions.find(request.requestId)).toMatchObject({
       tenantId: 't',
       preferredPool: 'latency',
       cameAt: 5,
@@ -373,7 +373,7 @@ describe('placement', () => {
       engine: { promptTokens: 90, cachedTokens: 10, outputTokens: 30, firstTokenMs: 12, ms: 200 },
     })
     for (let index = 0; index < 8_192; index++) release(pool, ask().requestId, 6 + Number(place(pool, ask(), 6) === ''))
-    expect(pool.decisions.find(asked.requestId)).toBeUndefined()
+    expect(pool.decisions.find(request.requestId)).toBeUndefined()
   })
 
   it('[PLC23] a decision is handed over once, a while after its end, and not during a retry', () => {
@@ -424,9 +424,9 @@ describe('circuit breaker', () => {
     const pool = emptyFleet()
     heartbeat(pool, beat('a'), 1, 0)
     for (let index = 1; index <= breakerFailures; index++) {
-      const asked = ask()
-      expect(place(pool, asked, index)).toBe('a')
-      workerFailed(pool, 'a', asked.requestId, index)
+      const request = ask()
+      expect(place(pool, request, index)).toBe('a')
+      workerFailed(pool, 'a', request.requestId, index)
       heartbeat(pool, beat('a', { sentAt: index }), 1, index)
       probed(pool, { workerId: 'a', instance: 'a.1', fault: undefined }, index)
     }

@@ -10,28 +10,28 @@ const reservation = {
   openedAt: 0,
   expiresAt: 10,
 } as const
-const nobody = { running: new Set<string>(), owed: new Set<string>(), silent: false }
+const none = { running: new Set<string>(), owed: new Set<string>(), silent: false }
 const now = 1_000_000
 
 describe('overdue reservations', () => {
   it('[SET1] a reservation expires when every worker was asked and none knows the request', () => {
-    expect(judgeOverdue(reservation, nobody, now)).toEqual({ kind: 'expire' })
+    expect(judgeOverdue(reservation, none, now)).toEqual({ kind: 'expire' })
   })
 
-  it('[SET2] it is extended while the request runs, its receipt is pending or a worker is silent', () => {
+  it('[SET2] a reservation is extended while its request runs, its receipt is pending or a worker is silent', () => {
     for (const known of [
-      { ...nobody, running: new Set(['r']) },
-      { ...nobody, owed: new Set(['r']) },
-      { ...nobody, silent: true },
+      { ...none, running: new Set(['r']) },
+      { ...none, owed: new Set(['r']) },
+      { ...none, silent: true },
     ]) {
       const judged = judgeOverdue(reservation, known, now)
-      if (judged.kind !== 'extend') throw new Error('it was given back')
+      if (judged.kind !== 'extend') throw new Error('it expired')
       expect(judged.expiresAt).toBeGreaterThan(now)
       expect(judged.expiresAt).toBeLessThan(now + 10 * 60_000)
     }
   })
 
-  it('[SET3] it expires after a day, even when a worker is still silent', () => {
-    expect(judgeOverdue(reservation, { ...nobody, silent: true }, overdueMaxMs)).toEqual({ kind: 'expire' })
+  it('[SET3] a reservation expires after one day, even when a worker is still silent', () => {
+    expect(judgeOverdue(reservation, { ...none, silent: true }, overdueMaxMs)).toEqual({ kind: 'expire' })
   })
 })

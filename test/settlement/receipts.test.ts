@@ -1,4 +1,4 @@
-/** What the edge believes of a receipt, and what the ledger takes, for any claim of a worker or a hosted API. */
+/** Verification of receipts and the effect on the ledger, for any claim of a worker or a hosted API. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -37,7 +37,7 @@ const reasonOf = (claims: unknown) => {
   return verdict.ok ? 'believed' : verdict.reason
 }
 
-/** Any number that JSON can carry, and those that it cannot. */
+/** Any number, including those that JSON cannot represent. */
 const anyNumber = fc.oneof(
   fc.integer({ min: -5, max: 30 }),
   fc.double(),
@@ -48,7 +48,7 @@ const anyCounts = fc.record({
   ...{ promptTokens: anyNumber, cachedTokens: anyNumber, outputTokens: anyNumber, reasoningTokens: anyNumber },
 })
 
-describe('what the edge believes', () => {
+describe('verification of receipts', () => {
   it('[RCT1] a receipt is refused when any field that its proof covers is not the dispatched one', () => {
     expect(reasonOf(honest())).toBe('believed')
     const { terms } = honest()
@@ -184,7 +184,7 @@ describe('what the edge believes', () => {
   })
 })
 
-describe('what the ledger takes', () => {
+describe('settlement in the ledger', () => {
   it('[RCT10] the receipts of one request post at most its bound, in any order', () => {
     const step = fc.record({
       kind: fc.constantFrom('settle', 'settle', 'settle', 'raise', 'void', 'expire'),
@@ -225,7 +225,7 @@ describe('what the ledger takes', () => {
     )
   })
 
-  it('[RCT10] the books post at most the bound of a request, for any receipts after it was closed', () => {
+  it('[RCT10] the account posts at most the bound of a request, for any receipts after it was closed', () => {
     for (const end of ['void', 'expire', 'post'] as const) {
       const test = openBooks({ creditNano: 100_000 })
       test.transaction((books) => books.admit(testOrder('r'), 1))
@@ -239,7 +239,7 @@ describe('what the ledger takes', () => {
     }
   })
 
-  it('[RCT11] the ledger takes no impossible charge, and changes nothing for one', () => {
+  it('[RCT11] the ledger refuses an impossible charge and changes nothing', () => {
     const test = openBooks({ creditNano: 100_000 })
     test.transaction((books) => books.admit(testOrder('r'), 1))
     const before = structuredClone(test.books.tenant())
@@ -265,7 +265,7 @@ describe('what the ledger takes', () => {
     expect(test.books.store.entriesOf('r').length).toBe(budgets.dispatchesPerRequest.value + 1)
   })
 
-  it('[RCT12] after any settlement rows stay readable, books stay sound and the tenant is served', () => {
+  it('[RCT12] after any settlement the rows stay readable, the ledger verifies and the tenant is served', () => {
     const step = fc.record({
       kind: fc.constantFrom('admit', 'settle', 'settle', 'settle', 'void', 'expire', 'hedge', 'readmit', 'wait'),
       request: fc.nat(2),
@@ -318,14 +318,14 @@ describe('what the ledger takes', () => {
     expect(verifyBooks(test.books.store).faults).toEqual([])
     test.db.exec(`UPDATE bookings SET bound_nano = 599 WHERE request_id = 'b'`)
     expect(verifyBooks(test.books.store).faults).toEqual([
-      'request b: its receipts posted 600 nano-dollars, its bound is 599',
+      'request b: receipts posted 600 nano-dollars, but its bound is 599',
     ])
   })
 
-  it('[RCT14] rows that are out of range are read as the nearest exact numbers, and their tenant works', () => {
+  it('[RCT14] numbers out of range are read as the nearest exact ones, and their tenant is served', () => {
     const limits = { ...noLimits, tokensPerMinute: 1_000 }
     const first = openBooks({ creditNano: 1_000_000, limits, keys: [testKey('k', limits)] })
-    // What one receipt of 9007199254740991 tokens left behind: a level that no integer is, and sums beyond 2^53.
+    // The effect of a receipt of 9007199254740991 tokens: a level that is no integer, and sums beyond 2^53.
     const bricked = { level: -5.4e20, at: 1 }
     for (const table of ['account', 'api_keys'])
       first.db.exec(`UPDATE ${table} SET state = json_set(state, '$.tokens', json('${JSON.stringify(bricked)}'))`)
@@ -352,7 +352,7 @@ describe('what the ledger takes', () => {
     expect(verifyBooks(first.books.store).faults).toEqual([])
   })
 
-  it('[RCT15] a token rate owes at most ten minutes, for any use beyond it', () => {
+  it('[RCT15] the debt of a token rate refills within ten minutes, for any overuse', () => {
     const units = fc.oneof(fc.integer(), fc.constantFrom(2 ** 53, 1e300, budgets.requestTokens.value))
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1_000_000_000 }), fc.array(units, { minLength: 1 }), (perMinute, uses) => {

@@ -64,15 +64,15 @@ describe('ledger of a tenant', () => {
           const tenant = test.books.tenant()
           const key = test.books.key('k')
           if (!tenant || !key) throw new Error('lost')
-          const used = (purse?: { postedNano: number; reservedNano: number }) =>
-            (purse?.postedNano ?? 0) + (purse?.reservedNano ?? 0)
+          const used = (window?: { postedNano: number; reservedNano: number }) =>
+            (window?.postedNano ?? 0) + (window?.reservedNano ?? 0)
           expect(tenant.postedNano + tenant.reservedNano).toBeLessThanOrEqual(20_000)
           expect(used(tenant.state.windows.day)).toBeLessThanOrEqual(5_000)
           expect(used(tenant.state.windows.month)).toBeLessThanOrEqual(9_900)
           expect(used(key.state.windows.total)).toBeLessThanOrEqual(9_000)
           expect(used(key.state.windows.day)).toBeLessThanOrEqual(3_500)
           expect(used(key.state.windows.month)).toBeLessThanOrEqual(6_200)
-          for (const purse of Object.values(key.state.windows)) expect(purse.reservedNano).toBeGreaterThanOrEqual(0)
+          for (const window of Object.values(key.state.windows)) expect(window.reservedNano).toBeGreaterThanOrEqual(0)
         }
         expect(verifyBooks(test.books.store).faults).toEqual([])
       }),
@@ -103,7 +103,7 @@ describe('ledger of a tenant', () => {
       ok: false,
       code: 'rate_limit_exceeded',
     })
-    // 19 were reserved, 15 used: four go back, and then the bucket holds six.
+    // 19 were reserved and 15 used: four are returned, so the bucket holds six.
     test.transaction((books) => books.settle(testReceipt('a'), 1))
     expect(test.transaction((books) => books.admit(testOrder('c', { promptTokens: 1, outputTokens: 5 }), 1)).ok).toBe(
       true,
@@ -151,11 +151,11 @@ describe('ledger of a tenant', () => {
       ['UPDATE entries SET output_tokens = NULL, prompt_tokens = NULL WHERE seq = 3', /entry 3 was changed/],
       [`UPDATE entries SET request_id = 'other' WHERE seq = 2`, /entry 2 was changed/],
       ['DELETE FROM entries WHERE seq = 3', /entries 3 to 3 are missing/],
-      ['DELETE FROM entries WHERE seq = 6', /stands at entry 6, the entries end at 5/],
-      ['UPDATE account SET posted_nano = posted_nano - 600', /posted: the entries say/],
-      ['UPDATE account SET credit_nano = credit_nano + 1', /credit: the entries say/],
-      ['UPDATE reservations SET bound_nano = 1', /reserved: the entries say/],
-      ['DELETE FROM reservations', /reserved: the entries say/],
+      ['DELETE FROM entries WHERE seq = 6', /is at entry 6, but the entries end at 5/],
+      ['UPDATE account SET posted_nano = posted_nano - 600', /posted: the entries add up to/],
+      ['UPDATE account SET credit_nano = credit_nano + 1', /credit: the entries add up to/],
+      ['UPDATE reservations SET bound_nano = 1', /reserved: the entries add up to/],
+      ['DELETE FROM reservations', /reserved: the entries add up to/],
     ]
     for (const [statement, fault] of tampering) {
       const test = openBooks({ creditNano: 100_000 })
@@ -240,7 +240,7 @@ describe('ledger of a tenant', () => {
     test.transaction((books) => books.readmit({ requestId: 'a', model: 'm', promptTokens: 50, outputTokens: 9 }, 1))
     const counts = { promptTokens: 50, cachedTokens: 0, outputTokens: 5, reasoningTokens: 0 }
     test.transaction((books) => books.settle(testReceipt('a', { counts, costNano: 1_000 }), 1))
-    // 40 less 55 used: 15 are owed, and 16 more units are a minute's four tenths away.
+    // 40 minus 55 used leaves a debt of 15: the next unit is available after 0.4 minutes.
     expect(
       test.transaction((books) => books.admit(testOrder('b', { promptTokens: 1, outputTokens: 0 }), 1)),
     ).toMatchObject({

@@ -10,7 +10,7 @@ const slow = { ...noLimits, requestsPerMinute: 2 }
 const tenant = { ...testTenant(), creditNano: 10_000 }
 const key = testKey('k', slow)
 const rows = { tenant, key, rates, reservation: undefined }
-/** What the order may cost: 10 prompt tokens at 10, 9 output tokens at 100. */
+/** Bound of the request: 10 prompt tokens at 10, 9 output tokens at 100. */
 const bound = 1_000
 
 describe('admission', () => {
@@ -31,7 +31,7 @@ describe('admission', () => {
       admit(order, { ...rows, key: { ...key, expiresAt: 5 } }, 5),
       admit(order, { ...rows, key: { ...key, models: ['other'] } }, 5),
     ]
-    const texts = [/no such key/, /no such key/, /revoked/, /expired/, /may not ask m/]
+    const texts = [/not found/, /not found/, /revoked/, /expired/, /cannot use model m/]
     for (const [index, answer] of refused.entries()) {
       expect(answer).toMatchObject({ ok: false, message: expect.stringMatching(texts[index] ?? '') })
     }
@@ -49,14 +49,14 @@ describe('admission', () => {
         tenant,
         'rate_limit_exceeded',
         30_000,
-        /this key may send 2 requests/,
+        /This key is limited to 2 requests/,
       ],
       [
         key,
         { ...tenant, limits: { ...noLimits, concurrentMax: 1 }, state: { ...tenant.state, running: 1 } },
         'rate_limit_exceeded',
         1_000,
-        /this tenant may run 1/,
+        /This tenant is limited to 1 concurrent/,
       ],
       [key, { ...tenant, limits: { ...noLimits, concurrentMax: 0 } }, 'rate_limit_exceeded', null, /larger limit/],
       [key, { ...tenant, limits: { ...noLimits, requestsPerMinute: 0 } }, 'rate_limit_exceeded', null, /larger limit/],

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { GroupCommit } from '../../src/tenant/group-commit.ts'
 
-/** Every call looks for a crowd, unless it is said. */
+/** By default, every call checks for concurrent callers. */
 function setUp(probeEvery = 1) {
   const ran: string[] = []
   let flushed: (() => void) | undefined
@@ -59,12 +59,12 @@ describe('group commit', () => {
     expect(ran).toEqual(['transaction a', 'transaction bcd', 'transaction e'])
   })
 
-  it('[TEN18] one call in N looks for concurrent callers: two are too few, four enough, until they are gone', async () => {
+  it('[TEN18] one call in N checks for concurrent callers: four turn grouping on until they are gone, two do not', async () => {
     const { commits, ran, work, flush, asked } = setUp(4)
     const run = (values: string) => [...values].map((value) => commits.run(work(value), 'statement'))
     run('abc')
     expect(asked()).toBe(0)
-    // The fourth looks: of two callers one waits, and for its commit nobody does.
+    // The fourth call checks: of two callers one waits, and no call waits for its commit.
     run('de')
     flush()
     expect([asked(), ran.at(-1)]).toEqual([1, 'transaction e'])

@@ -169,7 +169,7 @@ describe('store', () => {
         expect([test.books.tenant(), test.books.key('k'), test.books.key('l')]).toEqual(remembered)
         expect(test.books.tenant()?.state.running).toBe(2 - index)
       }
-      // A key that is changed at the desk is newer than what its open request carries.
+      // A changed key is newer than the state that its open reservation carries.
       test.transaction((books) => books.admit(testOrder('d'), 5))
       const key = test.books.key('k')
       test.transaction((books) => books.putKey({ ...testKey('k'), ...key, revokedAt: 6, lastUsedAt: 7 }))

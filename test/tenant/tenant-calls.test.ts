@@ -1,4 +1,4 @@
-/** Calls to a tenant other than admission and settlement: voids, rates without money, and who a key is. */
+/** Calls to a tenant other than admission and settlement: voids, rates of unbilled work, and key identity. */
 import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
 import { identify } from '../../src/tenant/desk.ts'
@@ -10,7 +10,7 @@ import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts
 const order = (change: object = {}) => ({ keyId: 'k', secretHash: 'hash', requests: 1, tokens: 10, ...change })
 
 describe('void', () => {
-  it('[TCL1] a void with the charge rate leaves its tokens taken from the rates of key and tenant', () => {
+  it('[TCL1] a void with the charge `rate` keeps its tokens taken from the rates of key and tenant', () => {
     // A request of 19 tokens fits twice.
     const limits = { ...noLimits, tokensPerMinute: 40 }
     for (const owner of ['key', 'tenant'] as const) {
@@ -29,7 +29,7 @@ describe('void', () => {
     }
   })
 
-  it('[TCL2] an admission that arrives after its void is refused, also after an eviction, and such voids are bounded', () => {
+  it('[TCL2] an admission after its void is refused, also after an eviction, and stored voids are bounded', () => {
     const test = openBooks({ creditNano: 1_000_000 })
     expect(test.transaction((books) => books.close('late', 'void', 1))).toBe('unknown')
     expect(test.transaction((books) => books.close('late', 'void', 1))).toBe('unknown')
@@ -50,11 +50,11 @@ describe('void', () => {
       })
     expect(rolledBack).toThrow()
     expect(test.transaction((books) => books.admit(testOrder('rolled'), 3)).ok).toBe(true)
-    const most = budgets.earlyVoids.value
-    for (let index = 0; index < most; index++) test.transaction((books) => books.close(`v${index}`, 'void', 4))
-    expect(test.books.store.sql.all('SELECT count(*) AS n FROM early_voids')).toEqual([{ n: most }])
+    const max = budgets.earlyVoids.value
+    for (let index = 0; index < max; index++) test.transaction((books) => books.close(`v${index}`, 'void', 4))
+    expect(test.books.store.sql.all('SELECT count(*) AS n FROM early_voids')).toEqual([{ n: max }])
     expect(test.transaction((books) => books.admit(testOrder('late'), 5)).ok).toBe(true)
-    expect(test.transaction((books) => books.admit(testOrder(`v${most - 1}`), 5)).ok).toBe(false)
+    expect(test.transaction((books) => books.admit(testOrder(`v${max - 1}`), 5)).ok).toBe(false)
     expect(verifyBooks(test.books.store).faults).toEqual([])
   })
 })
@@ -69,7 +69,7 @@ describe('takeRates', () => {
         keys: [testKey('k', owner === 'key' ? tight : noLimits)],
       })
       const take = (change: object, now: number) => test.transaction((books) => books.takeRates(order(change), now))
-      // A share of a prompt is rounded up: 19.1 tokens take 20.
+      // A fraction of a token is rounded up: 19.1 tokens take 20.
       expect(take({ tokens: 19.1 }, 1)).toMatchObject({
         ok: true,
         ratesLeft: { requests: { left: 1 }, tokens: { left: 10 } },
@@ -77,7 +77,9 @@ describe('takeRates', () => {
       const before = structuredClone([test.books.tenant(), test.books.key('k')])
       const refused = take({ tokens: 20 }, 1)
       expect(refused).toMatchObject({ ok: false, code: 'rate_limit_exceeded', retryAfterMs: 20_000 })
-      expect(refused).toMatchObject({ message: expect.stringContaining(`this ${owner} may use 30 tokens a minute`) })
+      expect(refused).toMatchObject({
+        message: expect.stringContaining(`This ${owner} is limited to 30 tokens per minute`),
+      })
       expect([test.books.tenant(), test.books.key('k')]).toEqual(before)
       expect(take({ tokens: 31 }, 1)).toMatchObject({ ok: false, retryAfterMs: null })
       expect(take({ tokens: 20 }, 20_000).ok).toBe(false)
@@ -93,7 +95,7 @@ describe('takeRates', () => {
     }
   })
 
-  it('[TCL4] refuses a key that is unknown, revoked, expired or may not ask, and a suspended tenant', () => {
+  it('[TCL4] refuses an unknown, revoked or expired key, a key without permission, and a suspended tenant', () => {
     const refusedAs = (key: Partial<KeyRow>, change: object = {}, suspended = false) => {
       const test = openBooks({ creditNano: 0, keys: [{ ...testKey('k'), ...key }] })
       const tenant = test.books.tenant()
@@ -112,7 +114,7 @@ describe('takeRates', () => {
 })
 
 describe('identify', () => {
-  it('[TCL5] answers the key’s models and its expiry', () => {
+  it('[TCL5] returns the key’s models and its expiry', () => {
     const by = { kind: 'key', keyId: 'k', secretHash: 'hash' } as const
     const bound = openBooks({ creditNano: 0, keys: [{ ...testKey('k'), models: ['m'], expiresAt: 99 }] })
     expect(identify(bound.books, by, 'ask', 1)).toEqual({

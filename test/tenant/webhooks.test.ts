@@ -1,4 +1,4 @@
-/** Meter events: what becomes one, in which batches, and what follows from a receiver's answer. */
+/** Usage events: their content, their batches, and the state after a receiver's response. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { sealKey } from '../../backends/wire/seal.ts'
@@ -100,7 +100,7 @@ describe('webhook events', () => {
               meter = skipped
               return false
             }
-            // A batch that is tried again is the same to the byte, whatever was added meanwhile.
+            // A retried batch is identical, even if entries were added meanwhile.
             expect(tried ?? batch.id).toBe(batch.id)
             tried = outcome === 'taken' ? undefined : batch.id
             const body = JSON.stringify(batch.events)
@@ -144,13 +144,13 @@ describe('webhook events', () => {
 
   it('[MTR4] the wait doubles with each failure up to an hour, and a success resets it', () => {
     expect([1, 2, 3, 11, 12, 99].map(meterRetryMs)).toEqual([2_000, 4_000, 8_000, 2_048_000, 3_600_000, 3_600_000])
-    const failed = meterAfter({ ...idle, batchSeq: 7, attempts: 2 }, 'the endpoint answered 500', 1_000)
+    const failed = meterAfter({ ...idle, batchSeq: 7, attempts: 2 }, 'the endpoint returned 500', 1_000)
     expect(failed).toMatchObject({
       sentSeq: 0,
       batchSeq: 7,
       attempts: 3,
       nextAt: 9_000,
-      lastFault: 'the endpoint answered 500',
+      lastFault: 'the endpoint returned 500',
     })
     expect(meterAfter(failed, undefined, 9_000)).toMatchObject({
       sentSeq: 7,
@@ -191,7 +191,7 @@ describe('webhook events', () => {
     const secrets = await Promise.all([meterSecret(key, 'a', 1), meterSecret(key, 'a', 2), meterSecret(key, 'b', 1)])
     expect(new Set(secrets.map(formatMeterSecret)).size).toBe(3)
     expect(formatMeterSecret(secrets[0])).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/)
-    // The example of the Standard Webhooks specification.
+    // The example from the Standard Webhooks specification.
     const secret = Uint8Array.from(atob('MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'), (letter) => letter.charCodeAt(0))
     const headers = await signedHeaders(
       secret,

@@ -1,12 +1,12 @@
 /**
- * Decisions on disk, many in one row: a row costs a page whatever it holds. A request is found by the row's range of ids,
- * which begin with the time, so that few rows' ranges hold one. The oldest rows go when there are too many decisions.
+ * Decisions on disk, many per row, because each row costs a page. Lookup uses the row's range of request ids. Ids begin
+ * with the time, so few ranges contain a given id. At the limit the oldest rows are deleted.
  */
 import type { Decision } from './decisions.ts'
 
 /** About a kilobyte each. */
 const decisionsMax = 50_000
-/** A row may hold two megabytes. */
+/** A row is limited to two megabytes. */
 const perRowMax = 500
 
 export class DecisionBook {
@@ -37,7 +37,7 @@ export class DecisionBook {
     }
   }
 
-  /** The newest, where a request came back after it was written. */
+  /** Returns the newest version if a request was retried after its decision was stored. */
   find(requestId: string): Decision | undefined {
     const query = 'SELECT decisions FROM decisions WHERE to_id >= ? AND from_id <= ? ORDER BY seq DESC'
     for (const row of this.#sql.exec(query, requestId, requestId)) {

@@ -1,7 +1,7 @@
 /**
- * Why each request went where it went, for whoever asks later. Nothing on the request's path waits for it to be written:
- * while a request is open, and for a moment after, its decision is in the fleet's memory; then it is taken from here, many
- * at once, to be kept on disk (see decision-book.ts). Memory that is lost takes the last seconds' with it.
+ * Records why each request went to its worker, for operators. No request waits for storage: a decision stays in memory
+ * while its request is open and for a moment after, then moves to disk in a batch (see decision-log.ts). An eviction of
+ * the fleet object loses the decisions of the last seconds.
  */
 
 import type { EffortWord } from '../../../backends/model/effort.ts'
@@ -10,9 +10,9 @@ import type { Fit, JudgedWorker } from '../placement/score.ts'
 import type { PriorityClass } from '../queue/fair-queue.ts'
 
 export interface Considered {
-  /** Of all workers that serve the model: how many would do, and why the others would not. */
+  /** Number of workers of the model by result: suitable, or the reason why not. */
   counts: Partial<Record<Fit, number>>
-  /** The best of those that would do. */
+  /** The best suitable workers. */
   best: JudgedWorker[]
 }
 
@@ -20,11 +20,11 @@ export interface DecisionAttempt extends Considered {
   at: number
   workerId: string
   pool: PoolName
-  /** The side of the border where it ran; not `home` when it was a guest. */
+  /** The worker's assigned pool; differs from the request's `preferredPool` if the request was spilled. */
   assignedPool: PoolName
   why: string
   waitedMs: number
-  /** In the queue, when it came; null when it did not wait. */
+  /** Queue position on arrival; null if the request did not wait. */
   position: number | null
 }
 
@@ -40,7 +40,7 @@ export interface Decision {
   promptTokens: number
   expectedOutputTokens: number
   attempts: DecisionAttempt[]
-  /** What became of it; null while it waits or runs. */
+  /** Null while the request waits or runs. */
   outcome: string | null
   engine: Record<string, number | string | null> | null
 }
@@ -49,14 +49,14 @@ const keptMax = 8_192
 
 export class Decisions {
   readonly #kept = new Map<string, Decision>()
-  /** Ended since `take` was called last, and in the time before that: a receipt may still add to these. */
+  /** Ended since the last call of `take`, and between the two calls before. A receipt may still update both. */
   #ended = new Set<string>()
   #endedBefore = new Set<string>()
 
   begin(decision: Decision): void {
     const before = this.#kept.get(decision.requestId)
     if (before) {
-      // It comes back: one story.
+      // A retried request keeps one decision.
       Object.assign(before, { effort: decision.effort, preferredPool: decision.preferredPool, outcome: null })
       this.#ended.delete(decision.requestId)
       this.#endedBefore.delete(decision.requestId)
@@ -75,7 +75,7 @@ export class Decisions {
 
   end(requestId: string, outcome: string, engine: Decision['engine'] = null): void {
     const decision = this.#kept.get(requestId)
-    // Of two workers that had it, the one that was stopped has nothing to add.
+    // The stopped worker of a hedged request does not change the outcome.
     if (!decision || decision.outcome === 'finished') return
     Object.assign(decision, { outcome, ...(engine && { engine }) })
     if (!this.#endedBefore.has(requestId)) this.#ended.add(requestId)
@@ -85,12 +85,12 @@ export class Decisions {
     return this.#kept.get(requestId)
   }
 
-  /** Whether there is any that `take` will give, now or the next time. */
+  /** Whether `take` has decisions to return, now or at the next call. */
   get untaken(): boolean {
     return this.#ended.size + this.#endedBefore.size > 0
   }
 
-  /** Those that had ended when it was called last. They are the caller's from now on. */
+  /** Returns and forgets the decisions that had ended before the previous call. */
   take(): Decision[] {
     const taken = [...this.#endedBefore].flatMap((requestId) => this.#kept.get(requestId) ?? [])
     for (const requestId of this.#endedBefore) this.#kept.delete(requestId)

@@ -1,11 +1,11 @@
-/** How many requests a second came of late: each counts most when it comes and fades over half a minute. */
+/** Recent requests per second: an exponentially fading count with a time constant of half a minute. */
 const fadeMs = 30_000
 
 export interface Arrivals {
   /** Faded count. */
   count: number
   at: number
-  /** The first that was counted: before `fadeMs` have passed, the count is over less. */
+  /** Start of counting: until `fadeMs` have passed, the count covers a shorter period. */
   since: number
 }
 
@@ -13,7 +13,7 @@ export function newArrivals(now: number): Arrivals {
   return { count: 0, at: now, since: now }
 }
 
-/** @param counts as so much of a request, at most 1 */
+/** @param counts weight of the request in the demand, at most 1 */
 export function arrived(arrivals: Arrivals, counts: number, now: number): void {
   arrivals.count = faded(arrivals, now) + counts
   arrivals.at = now

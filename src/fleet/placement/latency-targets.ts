@@ -1,20 +1,20 @@
 /**
- * What each effort is promised, and where it is at home. Short answers are read as they come: their home is the latency
- * pool. Long thinking is waited for: its home is the throughput pool, where most tokens come in all.
+ * Latency targets and preferred pool of each effort. Answers without reasoning are read as they stream, so they prefer
+ * the latency pool. Users wait for long reasoning anyway, so it prefers the throughput pool with its higher total rate.
  *
- * The targets are those that published serving benchmarks hold engines to, so that they are nobody's choice here: MLPerf
- * Inference asks for a first token within 1.5 s in its interactive scenarios (v6.0) and 2 s with 80 ms a token of a
- * reasoning model's server (v5.1). 20 ms a token, 50 tokens a second, stands between its two interactive figures, 15 ms
- * and 40 ms. They guide placement; none is promised to a client.
+ * The targets follow a published serving benchmark, MLPerf Inference: first token within 1.5 s in interactive scenarios
+ * (v6.0), and 2 s with 80 ms per token for a reasoning model in the server scenario (v5.1). 20 ms per token, 50 tokens
+ * a second, lies between the two interactive values of 15 ms and 40 ms. Targets guide placement; clients get no
+ * guarantee.
  */
 
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 
 export interface Target {
-  /** From the request's arrival to its first token, in milliseconds. */
+  /** Time from the request's arrival to its first token, in milliseconds. */
   firstTokenMs: number
-  /** Between two tokens, on average over an answer, in milliseconds. */
+  /** Mean time per output token over an answer, in milliseconds. */
   tokenMs: number
 }
 

@@ -1,4 +1,4 @@
-/** What is demand of one model, and how its workers are shared between the two sides of the border. */
+/** The demand for one model, and the split of its workers between the two pools. */
 import { type PoolName, poolNames } from '../../../backends/wire/dispatch.ts'
 import { type FleetWorker, isEligible, runningOn } from '../worker.ts'
 import { type Arrivals, arrived, newArrivals, perSecond } from './arrival-rate.ts'
@@ -9,18 +9,18 @@ import { batchWithin, isKnown, tokenMsAt } from './worker-speed.ts'
 
 export interface ModelLoad {
   arrivals: Record<PoolName, Arrivals>
-  /** A prompt's length of late. */
+  /** Recent mean prompt length. */
   promptTokens: Record<PoolName, number>
-  /** Workers on the latency side. */
+  /** Workers assigned to the latency pool. */
   count: number | undefined
-  /** Which way it is to move, and since when. */
+  /** Direction in which the split should move (+1: more latency workers), and since when. */
   pendingMove: { way: number; since: number }
   movedAt: number
-  /** How many may run on the latency side within its target. */
+  /** Requests that the latency pool can run within its target. */
   latencyFree: number
-  /** How many short answers will likely run at once. */
+  /** Short answers that will likely run at once. */
   latencyWanted: number
-  /** Grants to short answers since the last to a long one, while long ones wait and have no side of their own. */
+  /** Grants to short answers since the last long one, while long ones wait and have no throughput pool. */
   passedLong: number
 }
 
@@ -28,12 +28,12 @@ export interface ModelLoad {
 export type Expected = Record<PoolName, number>
 
 const moveEveryMs = 1_000
-/** How long a move has to look better: with no need in sight, and where somebody waits for that side and nobody for the other. */
-const wishMs = 8_000
+/** How long a move must look better before it happens: in general, and if requests wait for that pool only. */
+const estimatedMs = 8_000
 const neededMs = 3_000
-/** A worker that is full of long answers serves hardly anybody in time until they have ended: it is not taken for a whim. */
+/** Longer for a worker full of long answers: until they end, it serves few short requests in time. */
 const fullMs = 20_000
-/** Tokens, before any came. */
+/** Mean prompt length before any request arrived, in tokens. */
 const promptPrior = 1_500
 const promptMemory = 100
 
@@ -50,7 +50,7 @@ export function newModelLoad(now: number): ModelLoad {
   }
 }
 
-/** @param counts as so much of a request, at most 1 */
+/** @param counts weight of the request in the demand, at most 1 */
 export function came(
   modelLoad: ModelLoad,
   preferredPool: PoolName,
@@ -63,7 +63,7 @@ export function came(
     (counts * (promptTokens - modelLoad.promptTokens[preferredPool])) / promptMemory
 }
 
-/** Puts every worker on its side. Call it often; it does something about once a second. */
+/** Assigns every worker to a pool. Call it often; it acts about once a second. */
 export function moveSplit(
   modelLoad: ModelLoad,
   model: string,
@@ -85,9 +85,9 @@ export function moveSplit(
   if (moves && known && row.length > 1) {
     const capacities = row.map((worker) => capacityOf(worker, expected, modelLoad.promptTokens.throughput))
     const best = poolSplit(capacities, demand, modelLoad.count ?? preferred)
-    pendingMove(modelLoad, best, row, waits, now)
+    moveByOne(modelLoad, best, row, waits, now)
   }
-  // A lone worker has no border: batches that suit short answers would leave most of it idle for long ones.
+  // A lone worker is not split: batches small enough for short answers would leave most of it idle for long ones.
   const count = row.length === 1 ? 0 : Math.min(row.length, modelLoad.count ?? preferred)
   row.forEach((worker, index) => {
     worker.assignedPool = index < count ? 'latency' : 'throughput'
@@ -98,8 +98,8 @@ export function moveSplit(
   modelLoad.latencyWanted = peakOf((demand.latency.perSecond * expected.latency * tokenMs) / 1_000)
 }
 
-/** One worker at a time, and only what has been better for a while: figures waver, and a long answer stays for minutes. */
-function pendingMove(
+/** Moves one worker if that has looked better for a while: estimates fluctuate, and long answers run for minutes. */
+function moveByOne(
   modelLoad: ModelLoad,
   best: number,
   row: readonly FleetWorker[],
@@ -107,25 +107,25 @@ function pendingMove(
   now: number,
 ): void {
   const count = modelLoad.count ?? preferringLatency(row)
-  const reckoned = Math.sign(best - count)
+  const estimated = Math.sign(best - count)
   const needed = neededWay(waits)
-  // What is seen goes before what is reckoned.
-  const way = reckoned === -needed ? 0 : reckoned
+  // Observed waiting overrides the estimate.
+  const way = estimated === -needed ? 0 : estimated
   if (way !== modelLoad.pendingMove.way) modelLoad.pendingMove = { way, since: now }
   if (way === 0 || now - modelLoad.pendingMove.since < patienceMs(way, needed, row[count])) return
   modelLoad.count = count + way
   modelLoad.pendingMove = { way: 0, since: now }
 }
 
-/** Towards the side that alone has somebody waiting for it; 0 where both have, or neither. */
+/** Direction of the only pool with waiting requests; 0 if requests wait for both pools or neither. */
 function neededWay({ latency, throughput }: ModelSnapshot['waits']): number {
   return Number(latency) - Number(throughput)
 }
 
-/** @param next the one that would go to the latency side */
+/** @param next the worker that would move to the latency pool */
 function patienceMs(way: number, needed: number, next: FleetWorker | undefined): number {
   if (way === needed) return neededMs
-  return way > 0 && next && isFullOfLong(next) ? fullMs : wishMs
+  return way > 0 && next && isFullOfLong(next) ? fullMs : estimatedMs
 }
 
 function preferringLatency(row: readonly FleetWorker[]): number {
@@ -148,10 +148,10 @@ export function snapshotOf(
     count[worker.assignedPool] += 1
     if (worker.assignedPool === 'latency') latency += worker.latencyCount
   }
-  const room = modelLoad.movedAt === Number.NEGATIVE_INFINITY ? Number.POSITIVE_INFINITY : modelLoad.latencyFree
+  const capacity = modelLoad.movedAt === Number.NEGATIVE_INFINITY ? Number.POSITIVE_INFINITY : modelLoad.latencyFree
   return {
     waits,
-    longSlots: room - running.latency - Math.max(0, modelLoad.latencyWanted - latency),
+    longSlots: capacity - running.latency - Math.max(0, modelLoad.latencyWanted - latency),
     meanRunning: Object.fromEntries(
       poolNames.map((assignedPool) => [assignedPool, running[assignedPool] / Math.max(1, count[assignedPool])]),
     ) as ModelSnapshot['meanRunning'],
@@ -159,7 +159,7 @@ export function snapshotOf(
   }
 }
 
-/** Latency homes first, and always in the same order; at the end those that are full of long answers still. */
+/** Sort order: workers that prefer latency first, then by id; workers still full of long answers last. */
 function inRow(a: FleetWorker, b: FleetWorker): number {
   const { heartbeat: x } = a
   const { heartbeat: y } = b
@@ -177,11 +177,11 @@ function capacityOf(worker: FleetWorker, expected: Expected, promptTokens: numbe
   const { speed, slowdown, heartbeat } = worker
   const kept =
     heartbeat.kvTokensMax > 0 ? heartbeat.kvTokensMax / (expected.throughput + promptTokens) : heartbeat.slotsMax
-  const most = Math.max(1, Math.floor(Math.min(kept, heartbeat.slotsMax)))
+  const batchMax = Math.max(1, Math.floor(Math.min(kept, heartbeat.slotsMax)))
   return {
     preferredPool: heartbeat.pool,
     latencyBatch: latencyBatch(worker),
-    throughputBatch: batchWithin(speed, limitOf(worker, 'throughput') / slowdown, most),
+    throughputBatch: batchWithin(speed, limitOf(worker, 'throughput') / slowdown, batchMax),
     tokenMs: (batch) => tokenMsAt(speed, batch) * slowdown,
   }
 }
@@ -196,7 +196,7 @@ function latencyTokenMs(worker: FleetWorker): number {
   return ms > 0 ? ms : limitOf(worker, 'latency')
 }
 
-/** The most that run at once, nearly always, where so many do on average (three deviations of a Poisson count). */
+/** Peak concurrency for a mean concurrency: three standard deviations of a Poisson count above the mean. */
 function peakOf(mean: number): number {
   return mean + 3 * Math.sqrt(mean)
 }

@@ -1,12 +1,11 @@
 /**
- * How long answers are, learnt for each model and effort: the mean of late, in tokens. Before anything is known, 300
- * tokens for an answer without thinking and thirteen times as many with: Small 4 wrote 13 times more at `high` than at
- * `none` over Artificial Analysis' whole index (about 52 against 4 million tokens).
+ * Expected output length, learnt per model and effort: the recent mean in tokens. The prior is 300 tokens without
+ * reasoning and thirteen times as many with it: in the Artificial Analysis index, Small 4 wrote 13 times more at `high`
+ * than at `none` (about 52 against 4 million tokens).
  *
- * Receipts alone would deceive for minutes after a start or a change of load: the first answers to end are the short
- * ones. So what is being written counts too. All that was written over all that was in ended answers says by how much
- * their mean is too short (for lengths without memory this is the maximum likelihood of cut-off observations); once the
- * load is steady it is one.
+ * Receipts alone mislead for minutes after a start or a change of load, because short answers end first. So unfinished
+ * answers count too. The ratio of all written tokens to the tokens of ended answers corrects the mean (for memoryless
+ * lengths this is the maximum likelihood estimate of censored observations). Under steady load the ratio is one.
  */
 
 import type { EffortWord } from '../../../backends/model/effort.ts'
@@ -26,14 +25,14 @@ interface Sums {
 export interface Lengths {
   /** By effort and model. */
   means: Map<string, Mean>
-  /** By home and model. */
+  /** By preferred pool and model. */
   sums: Map<string, Sums>
 }
 
 const priorTokens = { none: 300, thinking: 3_900 }
-/** So many answers weigh as much as the prior. */
+/** Weight of the prior, in answers. */
 const priorWeight = 20
-/** The mean is over about so many of the last answers. */
+/** The mean covers about this many recent answers. */
 const memory = 300
 const keptMax = 256
 
@@ -41,7 +40,7 @@ export function newLengths(): Lengths {
   return { means: new Map(), sums: new Map() }
 }
 
-/** So many tokens were written, in answers that have ended or not. */
+/** Adds tokens that were written, in ended and unfinished answers. */
 export function observeWritten(lengths: Lengths, model: string, preferredPool: PoolName, tokens: number): void {
   const sums = sumsOf(lengths, model, preferredPool)
   if (sums) sums.written += tokens
@@ -63,12 +62,12 @@ export function observeLength(lengths: Lengths, model: string, effort: EffortWor
   sums.ended *= fade
 }
 
-/** @param most the request's own bound, in tokens */
-export function expectedLength(lengths: Lengths, model: string, effort: EffortWord, most: number): number {
+/** @param outputTokensMax the request's own limit */
+export function expectedLength(lengths: Lengths, model: string, effort: EffortWord, outputTokensMax: number): number {
   const mean = lengths.means.get(`${effort} ${model}`)?.tokens ?? priorOf(effort)
   const sums = lengths.sums.get(`${homeOf(effort)} ${model}`)
   const cutOff = sums ? Math.min(4, Math.max(1, sums.written / sums.ended)) : 1
-  return Math.max(1, Math.min(most, mean * cutOff))
+  return Math.max(1, Math.min(outputTokensMax, mean * cutOff))
 }
 
 function sumsOf({ sums }: Lengths, model: string, preferredPool: PoolName): Sums | undefined {

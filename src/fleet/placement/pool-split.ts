@@ -1,44 +1,44 @@
 /**
- * Where the border between the pools runs. Each worker has a home, the pool whose profile it was started with; but a
- * worker can serve either kind of request, and demand does not keep to the operator's split. So the border moves: the
- * workers stand in one row, and the first of them are run with batches small enough for the latency target, the others
- * as full as the throughput target allows.
+ * The pool split: how many workers serve latency. Each worker has a preferred pool, the one that it was started for,
+ * but it can serve both kinds of request, and demand does not follow the operator's split. So the split moves: workers
+ * are sorted in one row, the first ones run batches small enough for the latency target, the others run throughput
+ * batches.
  *
- * The border is put where max requests a second meet their targets, estimated from what arrives, how long answers are
- * and how fast the workers were of late. Where several places are as good, which is so whenever there is room enough,
- * the one nearest to the operator's split is taken. Neither side is taken its last worker while anyone asks for it and
- * there are two, nor more than half of its homes while its own demand fills them.
+ * The chosen split maximises the requests per second that meet their targets, estimated from arrivals, output lengths
+ * and worker speed. Among equally good splits, as with enough capacity, the one nearest to the operator's split wins.
+ * With two workers or more, neither pool loses its last worker while it has demand, nor more than half of the workers
+ * that prefer it while its own demand fills them.
  */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 
-/** One worker in the row, with what it could do on either side. */
+/** The capacity of one worker in either pool. */
 export interface WorkerCapacity {
   preferredPool: PoolName
-  /** The largest batch within the latency target, and within the throughput target. */
+  /** The largest batches within the latency target and the throughput target. */
   latencyBatch: number
   throughputBatch: number
-  /** Between two tokens, when so many run. */
+  /** Time per token at a batch size, in milliseconds. */
   tokenMs: (batch: number) => number
 }
 
 export interface PoolDemand {
-  /** Requests a second, and the tokens that one writes. */
+  /** Requests per second, and output tokens per request. */
   latency: { perSecond: number; tokens: number }
   throughput: { perSecond: number; tokens: number }
 }
 
-/** Arrivals come in crowds: of a side's room so much is used on average. */
+/** Usable part of a pool's capacity on average, because arrivals are bursty. */
 const used = { latency: 0.75, throughput: 0.9 }
-/** Beside short answers, long ones are let in only well below the target; see place.ts. */
+/** Long answers join short ones only well below the target; see score.ts. */
 const spillUsed = 0.6
-/** A long answer that finds no place within about this time is late. */
+/** A long answer that gets no slot within about this time is late. */
 const patienceSeconds = 1.4
-/** A better place must be better by so much: moving has a price, long answers stay where they run. */
+/** A split must be better by this factor to replace the current one: long answers stay on a moved worker. */
 const betterBy = 1.04
 
 /**
- * @param current where it is; undefined when nothing was decided yet
- * @returns how many of the row are on the latency side
+ * @param current the current split; undefined before the first decision
+ * @returns how many workers of the row serve latency
  */
 export function poolSplit(row: readonly WorkerCapacity[], demand: PoolDemand, current: number | undefined): number {
   const preferred = row.filter((capacity) => capacity.preferredPool === 'latency').length
@@ -56,7 +56,7 @@ export function poolSplit(row: readonly WorkerCapacity[], demand: PoolDemand, cu
     : current
 }
 
-/** Requests a second that would meet their targets, with so many of the row on the latency side. */
+/** Requests per second that would meet their targets if the first `count` workers serve latency. */
 function goodAt(row: readonly WorkerCapacity[], count: number, { latency, throughput }: PoolDemand): number {
   const latencyWorkers = row.slice(0, count)
   const throughputWorkers = row.slice(count)
@@ -70,11 +70,13 @@ function goodAt(row: readonly WorkerCapacity[], count: number, { latency, throug
   const spilled = left * (throughputWorkers.length > 0 ? spillUsed : used.throughput)
   const spillCapacity =
     spilled * sumOf(latencyWorkers, (capacity) => rate(capacity, capacity.latencyBatch, throughput.tokens))
-  const room = throughputFree + spillCapacity
+  const capacity = throughputFree + spillCapacity
   const inTime =
-    throughput.perSecond <= room ? throughput.perSecond : room * (1 - Math.exp(-throughput.perSecond * patienceSeconds))
+    throughput.perSecond <= capacity
+      ? throughput.perSecond
+      : capacity * (1 - Math.exp(-throughput.perSecond * patienceSeconds))
   const overflow =
-    latencyBesideThroughput(
+    latencyAmongThroughput(
       throughputWorkers,
       Math.min(throughput.perSecond, throughputFree),
       throughput.tokens,
@@ -84,10 +86,10 @@ function goodAt(row: readonly WorkerCapacity[], count: number, { latency, throug
 }
 
 /**
- * Short answers a second that find places on the long side within the latency target: what the long answers there, a
- * Poisson number, leave of the batch that is quick enough.
+ * Short answers per second that the throughput pool can serve within the latency target: the slots of a small enough
+ * batch that a Poisson number of long answers leaves free.
  */
-function latencyBesideThroughput(
+function latencyAmongThroughput(
   throughputWorkers: readonly WorkerCapacity[],
   perSecond: number,
   throughputTokens: number,
@@ -107,7 +109,7 @@ function latencyBesideThroughput(
   return sumOf(throughputWorkers, (each) => rate(each, each.latencyBatch, latencyTokens)) * free
 }
 
-/** The mean of what is left above nothing, where it is so much on average with this deviation (of a normal number). */
+/** E[max(0, X)] for X ~ N(mean, deviation²), approximated with a logistic curve. */
 function freeOf(mean: number, deviation: number): number {
   const z = mean / deviation
   const below = 1 / (1 + Math.exp(-1.7 * z))
@@ -133,7 +135,7 @@ function bounds(
   const throughputFree = sumOf(row.slice(preferred), (capacity) =>
     rate(capacity, capacity.throughputBatch, throughput.tokens),
   )
-  const share = (asked: number, room: number) => (room > 0 ? Math.min(1, asked / room) : 1)
+  const share = (perSecond: number, capacity: number) => (capacity > 0 ? Math.min(1, perSecond / capacity) : 1)
   const latencyMin = Math.floor((preferred / 2) * share(latency.perSecond, latencyFree))
   const throughputMin = Math.floor(((row.length - preferred) / 2) * share(throughput.perSecond, throughputFree))
   const min = latency.perSecond > 0 ? Math.max(1, latencyMin) : 0

@@ -1,13 +1,12 @@
 /**
- * A prompt's beginnings as hashes, so that a request can be sent where its beginning is held already. The hashes are
- * chained over what the engine caches by: tenant (prefixes are shared within one only), model, effort (it stands before
- * the first turn, so another effort is another prompt), system and tools, then the turns. They are taken at fixed places
- * in the text, close together where it begins and further apart later, so that a longer prompt has the same hashes as
- * far as it is the same. After 64 of them, at about a million and a half characters, nothing more is read; of an image's
- * bytes a sample is.
+ * Hashes of a prompt's prefixes, so that a request goes to a worker that has its prefix cached. The hashes are chained
+ * over the engine's cache key: tenant (tenants share no prefixes), model, effort (it precedes the first turn, so
+ * another effort is another prompt), system and tools, then the turns. They are taken at fixed text positions, dense at
+ * the start and sparser later, so a longer prompt has all hashes of the prompt that it extends. After 64 hashes, at
+ * about 1.5 million characters, hashing stops. An image contributes a sample of its bytes.
  *
- * Only hashes leave the edge, and only for the fleet's object, in memory. They are fast ones, for placing: two 32-bit
- * halves (murmur3's mixing) of which 53 bits are kept. A collision costs a prefix that is not there, nothing else.
+ * Only hashes leave the edge, to the memory of the fleet object. They are fast, non-cryptographic hashes: two 32-bit
+ * halves (murmur3 mixing), of which 53 bits are used. A collision costs at most one missed cache hit.
  */
 import type { Chat, Message } from '../../../backends/model/chat.ts'
 import type { EffortWord } from '../../../backends/model/effort.ts'
@@ -25,7 +24,7 @@ export interface Prompted {
   chat: Pick<Chat, 'messages' | 'tools'>
 }
 
-/** @param charsPerToken of this model's text, about */
+/** @param charsPerToken approximate, for this model's text */
 export function prefixHashes({ tenantId, model, effort, chat }: Prompted, charsPerToken: number): PrefixHash[] {
   const chain = new Chain(charsPerToken)
   chain.mix(`${tenantId}\n${model}\n${effort}\n`, false)
@@ -49,7 +48,7 @@ function mixMessage(chain: Chain, message: Message): void {
   for (const { name, arguments: args } of message.toolCalls) chain.mix(`${name}\n${args}`, true)
 }
 
-/** Characters of a data URL: beyond its head, which many have alike, into the picture. */
+/** Characters sampled from each end of a data URL: past the header, which many images share, into the image data. */
 const sampled = 4_096
 
 class Chain {
@@ -64,7 +63,7 @@ class Chain {
     this.#charsPerToken = charsPerToken
   }
 
-  /** @param counts whether it is part of the prompt's text */
+  /** @param counts whether the text counts towards the prompt's length */
   mix(text: string, counts: boolean): void {
     for (let index = 0; index < text.length && this.#next !== Number.POSITIVE_INFINITY; index++) {
       const code = text.charCodeAt(index)
@@ -74,12 +73,12 @@ class Chain {
       this.#low ^= this.#low >>> 16
       if (counts && ++this.#length === this.#next) this.#mark()
     }
-    // Where one part ends is part of it.
+    // Mixes in the boundary between parts.
     this.#high = Math.imul(this.#high ^ 0x10000, 0x85ebca6b)
     this.#low = Math.imul(this.#low ^ 0x10000, 0xc2b2ae35)
   }
 
-  /** Two that are taken for the same cost a prefix that is not there. */
+  /** Two images with the same sample cost at most one missed cache hit. */
   mixMedia({ kind, url }: MediaPart): void {
     this.mix(`${kind} ${url.length} ${url.slice(0, sampled)} ${url.slice(-sampled)}`, false)
     this.#length += Math.ceil(imageTokensMax * this.#charsPerToken)

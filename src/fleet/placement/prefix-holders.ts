@@ -1,15 +1,14 @@
 /**
- * Which workers hold which prompts' beginnings. A prompt comes as hashes of its beginnings, shortest first (see
- * prefix.ts); the text itself never leaves the edge. A worker that was given a prompt is taken to hold all of its
- * beginnings until others have pushed them out; what an engine really kept only its receipts tell, so this is a guess
- * that places well, and nothing else depends on it.
+ * Which workers likely hold which prompt prefixes. A prompt arrives as hashes of its prefixes, shortest first (see
+ * prefix-hash.ts); its text never reaches the fleet object. A worker that got a prompt is assumed to hold all of its
+ * prefixes until newer ones replace them. Only placement depends on this estimate; receipts report the real cache hits.
  *
- * Bounded: the beginnings that were used last are kept, each with the workers that were given it last.
+ * Bounded: only the most recently used prefixes are kept, each with the workers that got it most recently.
  */
 export interface PrefixHash {
-  /** Of this tenant, model, effort, and of all text up to here. */
+  /** Covers tenant, model, effort and all text up to here. */
   hash: number
-  /** Its length in tokens, about. */
+  /** Approximate length of the prefix in tokens. */
   tokens: number
 }
 
@@ -19,14 +18,14 @@ const holdersMax = 8
 export class Affinity {
   readonly #holders = new Map<number, string[]>()
 
-  /** Tokens that each worker is likely to hold already: none for those that are not named. */
+  /** Prefix tokens that each worker likely holds. Workers without an entry hold none. */
   held(prefix: readonly PrefixHash[]): Map<string, number> {
     const held = new Map<string, number>()
     for (let index = prefix.length - 1; index >= 0; index--) {
-      const beginning = prefix[index]
-      if (!beginning) continue
-      for (const workerId of this.#holders.get(beginning.hash) ?? []) {
-        if (!held.has(workerId)) held.set(workerId, beginning.tokens)
+      const part = prefix[index]
+      if (!part) continue
+      for (const workerId of this.#holders.get(part.hash) ?? []) {
+        if (!held.has(workerId)) held.set(workerId, part.tokens)
       }
     }
     return held

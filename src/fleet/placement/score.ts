@@ -1,48 +1,49 @@
 /**
- * Filter, score, pick: which worker a request goes to.
+ * Filter, score, pick: the choice of a worker for a request.
  *
- * Filter. A worker has a free slot and room for what the request will likely keep in its cache. On the latency side of
- * the border (see border.ts) its batch stays so small that tokens come within the latency target, whoever is added; on
- * the throughput side, within the throughput target. A request goes to the other side only when its own has no place
- * and nobody waits for the other: a short answer where it meets its own target too, a long one where what short answers
- * will likely need stays free. The tokens that a guest gets are the guest's affair; it never holds up the house.
+ * Filter. The worker has a free slot and enough KV cache for the request. In the latency pool (see pool-split.ts) its
+ * batch stays small enough for the latency target, in the throughput pool for the throughput target. A request is
+ * spilled to the other pool only if its own has no slot and no request waits for the other. A spilled short answer must
+ * meet its own target there; a long one must leave the slots that short answers will likely need. A spilled request may
+ * get slower tokens, but it must never slow the pool's own requests.
  *
- * Score. How much of its two targets the request would likely use there: the prompts to be read before it and its own,
- * less what the worker holds of it already, over the time to the first token; and the worker's time a token with one more,
- * over that target. So a held prefix counts for exactly the time it saves, and a worker that everybody wants for its
- * prefix is slower for it. One bound besides: for the sake of a prefix no worker gets more than its share, a quarter above
- * the mean (Mirrokni et al., 2016).
+ * Score. The part of its two targets that the request would likely use. First: time to read the queued prompts and its
+ * own, without the cached prefix, over the target for the first token. Second: the worker's time per token with one
+ * more request, over the target per token. So a cached prefix counts for exactly the time that it saves, and a popular
+ * worker's load counts against it. In addition, a prefix attracts requests only up to 1.25 times the mean load of the
+ * pool (Mirrokni et al., 2016).
  *
- * Pick the least.
+ * Pick the lowest score.
  *
- * A tenant that has much more than its share of what runs does not get the last tenth of any room, one slot at least,
- * while others have something running. And a tenant that has less than its share for that reason is not kept waiting for
- * the pace of what runs: a request among one tenant's flood of long prompts finds a place at once.
+ * A tenant far over its share does not get the last tenth of a worker's slots, at least one, while other tenants have
+ * running requests. A tenant that is under its share for that reason waits only briefly for a worker that such a tenant
+ * slows, so one tenant's flood of long prompts does not block the others.
  *
- * A target that the hardware cannot meet binds nobody: a target is never below twice what a lone request gets.
+ * A target that the hardware cannot meet does not limit the batch: the effective target is at least twice the time that
+ * a lone request needs.
  */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 import { targets } from './latency-targets.ts'
 import { isKnown, promptPerMs, type Speed, tokenMsAt } from './worker-speed.ts'
 
-/** A worker as placement sees it. */
+/** The properties of a worker that placement uses. */
 export interface WorkerCandidate {
   workerId: string
   preferredPool: PoolName
   assignedPool: PoolName
   running: number
-  /** How many of them are of tenants that have too much, where this request's tenant has less than its share. */
+  /** Running requests of tenants over their share, if this request's tenant is under its share. */
   crowding: number
   slotsMax: number
   speed: Speed
-  /** How much slower than its kind it was of late. */
+  /** Recent time per token relative to the worker's kind; above 1 is slower. */
   slowdown: number
-  /** Prompt tokens that it was given and has likely not read yet. */
+  /** Prompt tokens that were sent to the worker and are likely not read yet. */
   unreadTokens: number
-  /** What those that run there will likely keep, in tokens; and its room, 0 where it is not told. */
+  /** KV cache tokens that the running requests will likely occupy, and the capacity (0 if not reported). */
   keptTokens: number
   keptTokensMax: number
-  /** Tokens of this request's prompt that it likely holds. */
+  /** Tokens of this request's prompt that the worker likely has cached. */
   heldTokens: number
 }
 
@@ -51,11 +52,10 @@ export interface PlacementRequest {
   promptTokens: number
   /** Expected. */
   outputTokens: number
-  /** How long it has waited. */
   waitedMs: number
-  /** Its tenant has much more than its share of what runs: the last places are kept for others. */
+  /** The tenant is far over its share: the last slots are reserved for other tenants. */
   overShare: boolean
-  /** It is its turn after too many of the other side: no courtesy to the other side holds it up. */
+  /** The request's turn after many of the other pool: the other pool's demand does not delay it. */
   due: boolean
 }
 
@@ -63,13 +63,13 @@ export type Fit =
   | 'fits'
   /** Every slot is taken. */
   | 'full'
-  /** Its cache has no room for it. */
+  /** The KV cache has no space for the request. */
   | 'no-room'
-  /** One more would be too many for the target of its side. */
+  /** One more request would exceed the time per token of the pool. */
   | 'too-slow'
-  /** It would come after its first token's time, and another may not. */
+  /** The first token would miss its target here, and may not elsewhere. */
   | 'too-late'
-  /** The other side has work of its own, or will. */
+  /** The other pool needs its slots, now or soon. */
   | 'other-pool'
 
 export interface JudgedWorker {
@@ -78,44 +78,43 @@ export interface JudgedWorker {
   assignedPool: PoolName
   fit: Fit
   running: number
-  /** Slots. */
+  /** Free slots. */
   free: number
   heldTokens: number
-  /** Predicted, from now; null while nothing is known of such workers. */
+  /** Predicted, from now; null until such workers are measured. */
   firstTokenMs: number | null
   tokenMs: number | null
-  /** The part of both targets that it would likely use: less is better. */
+  /** Part of both targets that the request would likely use; lower is better. */
   score: number
 }
 
 export interface ModelSnapshot {
-  /** Whether anyone waits for each side. */
+  /** Whether requests wait for each pool. */
   waits: Record<PoolName, boolean>
-  /** Long answers may take so many more places on the latency side. */
+  /** Slots of the latency pool that long answers may still take. */
   longSlots: number
-  /** Running on average, on each side. */
+  /** Mean running requests per worker of each pool. */
   meanRunning: Record<PoolName, number>
-  /** Whether either side has any worker. */
+  /** Whether each pool has a worker. */
   has: Record<PoolName, boolean>
 }
 
 const loneTimes = 2
-/** What is planned stays so far below a target: neighbours and prompts come and go during an answer. */
+/** Part of a target that placement plans to use: the batch changes during an answer. */
 const margin = 0.9
-/** A long answer is let in among short ones only so far below their target: it stays long, and its prompts are long. */
+/** Part of the latency target up to which a long answer may join short ones: it runs for long and has a long prompt. */
 const spillShare = 0.75
-/** In parts of the targets: the other side is taken for a gain, not for a whim. */
+/** Score penalty of the other pool, in parts of the targets, so that requests spill only for a clear gain. */
 const awayCost = 0.1
 /**
- * Of a cache. Lengths are guesses, and an engine whose cache is full sends its last request back to be read again; but one
- * that is kept outside for fear of it is late for certain, and a beginning that many share is held once and counted for
- * each.
+ * Usable part of a KV cache. Lengths are estimates, and an engine with a full cache preempts its last request. But a
+ * request that is kept waiting is certainly late, and shared prefixes are stored once yet counted for each request.
  */
 const fillMost = 1
-/** Of a worker's room, for a tenant that has much more than its share. */
+/** Part of a worker's slots and cache for a tenant that is far over its share. */
 const overSharePart = 0.9
 const hotShare = 1.25
-/** In parts of the target for the first token: so long a request waits for the pace of a worker that another tenant fills. */
+/** Part of the first-token target that a request waits for the pace of a worker that another tenant fills. */
 const patience = 1 / 6
 
 export function judge(candidate: WorkerCandidate, request: PlacementRequest, snapshot: ModelSnapshot): JudgedWorker {
@@ -133,14 +132,14 @@ export function judge(candidate: WorkerCandidate, request: PlacementRequest, sna
   const fit = fitOf(candidate, request, snapshot, tokenMs, firstTokenMs)
   const free = candidate.slotsMax - running
   const known = isKnown(speed)
-  const notification = {
+  const predicted = {
     firstTokenMs: known && perMs !== undefined ? firstTokenMs : null,
     tokenMs: known ? tokenMs : null,
   }
-  return { workerId, pool, assignedPool, fit, running, free, heldTokens, ...notification, score }
+  return { workerId, pool, assignedPool, fit, running, free, heldTokens, ...predicted, score }
 }
 
-/** Whether `a` is to be taken rather than `b`. */
+/** Whether `a` is the better choice. */
 export function better(a: JudgedWorker, b: JudgedWorker): boolean {
   return a.score < b.score || (a.score === b.score && a.free > b.free)
 }
@@ -173,7 +172,7 @@ function spillFit(
 ): Fit {
   const throughput = request.preferredPool === 'throughput'
   if (throughput && snapshot.longSlots < 1) return 'other-pool'
-  // Without a side of its own it is no guest.
+  // Without a preferred pool, the request is not spilled but served here.
   if (!snapshot.has[request.preferredPool]) return 'fits'
   if (snapshot.waits[candidate.assignedPool]) return 'other-pool'
   if (
@@ -185,9 +184,9 @@ function spillFit(
   return request.waitedMs <= limitMs && request.waitedMs + firstTokenMs > limitMs ? 'too-late' : 'fits'
 }
 
-/** What holds on this side, where the hardware can hold it, in milliseconds a token. */
-export function limitOf({ speed, slowdown }: Pick<WorkerCandidate, 'speed' | 'slowdown'>, side: PoolName): number {
-  return Math.max(margin * targets[side].tokenMs, loneTimes * tokenMsAt(speed, 1) * slowdown)
+/** Limit of the time per token in a pool, in milliseconds, adjusted to what the hardware can meet. */
+export function limitOf({ speed, slowdown }: Pick<WorkerCandidate, 'speed' | 'slowdown'>, pool: PoolName): number {
+  return Math.max(margin * targets[pool].tokenMs, loneTimes * tokenMsAt(speed, 1) * slowdown)
 }
 
 function firstTokenLimit({ speed }: WorkerCandidate, request: PlacementRequest): number {
@@ -197,8 +196,8 @@ function firstTokenLimit({ speed }: WorkerCandidate, request: PlacementRequest):
 }
 
 /**
- * The worker is too slow for its side as it is: what was lent before is still there. Once a short answer has waited its
- * first token's time, waiting on for a better place costs it more than slow tokens do.
+ * Whether the worker already exceeds its pool's limit, for example because of spilled requests. Once a short answer has
+ * waited as long as its first-token target, more waiting costs it more than slow tokens.
  */
 function alreadyTooSlow(candidate: WorkerCandidate, request: PlacementRequest): boolean {
   if (request.preferredPool !== 'latency' || request.waitedMs < targets.latency.firstTokenMs) return false
@@ -206,8 +205,8 @@ function alreadyTooSlow(candidate: WorkerCandidate, request: PlacementRequest): 
 }
 
 /**
- * Without those of tenants that have too much the worker would be fast enough, and the request has waited long enough
- * for them to end.
+ * Whether the worker would be fast enough without the requests of tenants over their share, and the request has waited
+ * long enough for those to end.
  */
 function crowdedOut(
   { running, crowding, speed, slowdown, assignedPool }: WorkerCandidate,
@@ -217,7 +216,7 @@ function crowdedOut(
   return tokenMsAt(speed, running - crowding + 1) * slowdown <= limitOf({ speed, slowdown }, assignedPool)
 }
 
-/** Beyond its share a worker's prefix counts for nothing. */
+/** Whether the worker's load is so far above the mean that its cached prefix no longer counts. */
 function overPrefixShare({ running, assignedPool }: WorkerCandidate, snapshot: ModelSnapshot): boolean {
   return running + 1 > Math.ceil(hotShare * (snapshot.meanRunning[assignedPool] + 1))
 }

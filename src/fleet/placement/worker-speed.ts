@@ -1,40 +1,40 @@
 /**
- * How fast workers of one kind are, learnt from what they report: the time between two tokens of an answer by how many
- * run beside it, and how fast prompts are read. Nothing is assumed of an engine but that more neighbours never make it
- * faster; other work of the moment (prompts read between the tokens) is in the figures, because it is in the answers.
+ * Measured speed of workers of one kind: the time per output token by batch size, and the prompt reading rate. The only
+ * assumption about an engine is that a larger batch never makes it faster. Prompts read between output tokens are part
+ * of the measurement, as they are part of the latency.
  *
- * A batch's figure is kept in buckets, two to a doubling, as fading sums, and read between buckets by straight lines
- * (pooled where they would fall: Ayer et al., 1955). Beyond the largest and the smallest batch seen, time is taken to go
- * with the root of the batch: a guess between an engine that is bound by reading its weights and one that is bound by
- * arithmetic, and good enough for the next step, where it is learnt. (Taken as flat downwards, a lone request would seem
- * as slow as a full worker's, and a target that only a full worker misses as one that the hardware cannot meet.)
+ * Fading sums per bucket, two buckets per doubling of the batch, with linear interpolation between buckets (pooled
+ * where values would fall: Ayer et al., 1955). Beyond the measured batches, time scales with the square root of the
+ * batch: a compromise between engines bound by memory bandwidth and by arithmetic, until the next size is measured.
+ * (With a flat line downwards, a lone request would seem as slow as one on a full worker, and its target unreachable by
+ * the hardware.)
  *
- * The largest batches are forgotten when none has run for a while. A second in which a long prompt was read makes a
- * batch look too slow for any target; nothing that large is placed then, and nothing would ever correct it.
+ * The largest batch sizes are forgotten if none has run for a while. One second in which a long prompt was read can
+ * make a size look too slow for any target; then no batch grows that large, and no measurement would correct the value.
  */
 const batchMax = 1_024
 const buckets = 21
-/** A bucket is over about so long. */
+/** Time constant of a bucket's fading sums. */
 const memoryMs = 15_000
-/** What is larger than all that was seen for so long is not known any more. */
+/** Buckets above the largest recent batch are forgotten after this time. */
 const staleMs = 30_000
 const promptMemory = 32
 
-/** Sums that fade: long reports count for more than short ones. */
+/** Fading sums: long reports weigh more than short ones. */
 interface SpeedBucket {
   busyMs: number
   tokens: number
-  /** When it was reported last, in the fleet's time. */
+  /** Time of the last report, by the fleet's clock. */
   at: number
 }
 
 export interface Speed {
-  /** Of all kinds of worker of the model: what holds for one of which nothing is known yet. */
+  /** Speed over all worker kinds of the model, used until this kind is measured. */
   wide: Speed | undefined
   known: (SpeedBucket | undefined)[]
-  /** By batch; empty while nothing is known. */
+  /** By batch size; empty until measured. */
   tokenMs: Float64Array
-  /** Prompt tokens read a millisecond; undefined while nothing is known. */
+  /** Prompt tokens read per millisecond; undefined until measured. */
   promptPerMs: number | undefined
   promptSeen: number
 }
@@ -49,7 +49,7 @@ export function newSpeed(wide: Speed | undefined): Speed {
   }
 }
 
-/** While `batch` ran, on average, they wrote so many tokens in `busyMs`, summed over all of them. */
+/** Adds a measurement: a mean batch of `batch` wrote `tokens` in `busyMs`; both are summed over its requests. */
 export function observeTokens(speed: Speed, batch: number, busyMs: number, tokens: number, now: number): void {
   if (speed.wide) observeTokens(speed.wide, batch, busyMs, tokens, now)
   const index = bucketOf(batch)
@@ -62,7 +62,7 @@ export function observeTokens(speed: Speed, batch: number, busyMs: number, token
   speed.tokenMs = tableOf(speed.known)
 }
 
-/** Down to `index`, or to a bucket that was reported since. */
+/** Forgets buckets from the top down to `index`, or to one reported after `since`. */
 function forgetLargest(known: (SpeedBucket | undefined)[], index: number, since: number): void {
   for (let last = buckets - 1; last > index; last--) {
     if ((known[last]?.at ?? Number.NEGATIVE_INFINITY) >= since) return
@@ -70,7 +70,7 @@ function forgetLargest(known: (SpeedBucket | undefined)[], index: number, since:
   }
 }
 
-/** `tokens` of prompts, those before it in the worker included, were read in `ms`. */
+/** Adds a measurement: `tokens` of prompts, including those queued before it, were read in `ms`. */
 export function observePrompt(speed: Speed, tokens: number, ms: number): void {
   if (speed.wide) observePrompt(speed.wide, tokens, ms)
   const perMs = tokens / Math.max(1, ms)
@@ -79,23 +79,23 @@ export function observePrompt(speed: Speed, tokens: number, ms: number): void {
   speed.promptPerMs += (perMs - speed.promptPerMs) / speed.promptSeen
 }
 
-/** Prompt tokens read a millisecond; undefined while nothing is known. */
+/** Prompt tokens read per millisecond; undefined until measured. */
 export function promptPerMs(speed: Speed): number | undefined {
   return speed.promptPerMs ?? speed.wide?.promptPerMs
 }
 
-/** The time between two tokens when `batch` run; 0 while nothing is known. */
+/** Time per token at a batch size, in milliseconds; 0 until measured. */
 export function tokenMsAt(speed: Speed, batch: number): number {
   const tokenMs = tableFor(speed)
   return tokenMs[Math.min(batch, tokenMs.length - 1)] ?? 0
 }
 
-/** The most that may run so that tokens come within `tokenMs`, at least 1; `most` while nothing is known. */
-export function batchWithin(speed: Speed, tokenMs: number, most: number): number {
+/** The largest batch whose time per token is within `tokenMs`, from 1 to `max`; `max` until measured. */
+export function batchWithin(speed: Speed, tokenMs: number, max: number): number {
   const table = tableFor(speed)
-  if (table.length === 0) return most
+  if (table.length === 0) return max
   let low = 1
-  let high = Math.min(most, batchMax)
+  let high = Math.min(max, batchMax)
   while (low < high) {
     const middle = (low + high + 1) >> 1
     if ((table[middle] ?? 0) <= tokenMs) low = middle
@@ -104,7 +104,7 @@ export function batchWithin(speed: Speed, tokenMs: number, most: number): number
   return low
 }
 
-/** Empty while nothing is known. */
+/** Empty until measured. */
 function tableFor({ tokenMs, wide }: Speed): Float64Array {
   return tokenMs.length === 0 && wide ? wide.tokenMs : tokenMs
 }
@@ -144,7 +144,7 @@ interface Point {
   weight: number
 }
 
-/** Never falling: neighbours that would fall share their weighted mean. */
+/** Makes the values monotonic: neighbours that would fall share their weighted mean. */
 function pooled(points: Point[]): Point[] {
   const blocks: { points: Point[]; ms: number; weight: number }[] = []
   for (const point of points) {

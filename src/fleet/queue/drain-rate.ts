@@ -1,16 +1,15 @@
 /**
- * How fast slots come free while somebody waits for one, measured by the grants to those who waited. What comes free
- * while nobody waits says how much was asked for, not how much could be served, so it does not count. Estimates only:
- * nothing is decided by them.
+ * Rate of free slots while requests wait, measured from the grants to waiting requests. Slots that become free while no
+ * request waits measure demand, not capacity, so they do not count. The estimates never decide placement or order.
  */
 const keptMax = 64
-/** Until so many grants were seen in this wait, what was measured before has its part in the estimate. */
+/** Below this many grants in the current wait, the estimate includes the previous measurement. */
 const trustedAt = 8
-/** What was measured before that is of another day. */
+/** Older measurements are ignored. */
 const earlierKeptMs = 10 * 60_000
 
 export interface Pace {
-  /** When the grants that are kept began to be counted. */
+  /** Start of the period in which `grants` were counted. */
   since: number
   /** The last grants to waiting requests. */
   grants: number[]
@@ -21,7 +20,7 @@ export function newPace(): Pace {
   return { since: 0, grants: [], earlier: undefined }
 }
 
-/** The first request begins to wait. */
+/** Call when the first request begins to wait. */
 export function waitBegins(pace: Pace, now: number): void {
   const at = pace.grants.at(-1)
   const everyMs = at === undefined ? undefined : grantEveryMs(pace, at)
@@ -35,7 +34,7 @@ export function granted(pace: Pace, now: number): void {
   if (pace.grants.length > keptMax) pace.since = pace.grants.shift() ?? now
 }
 
-/** The mean time between two grants lately, or undefined when nothing is known of it. */
+/** Recent mean time between two grants; undefined until it is measured. */
 export function grantEveryMs(pace: Pace, now: number): number | undefined {
   const { earlier } = pace
   const count = pace.grants.length

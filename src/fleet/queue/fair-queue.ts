@@ -1,36 +1,35 @@
 /**
- * Who is served next: start-time fair queueing (Goyal, Vin and Cheng, 1996) over tenants, by token cost.
+ * The order of waiting requests: start-time fair queueing (Goyal, Vin and Cheng, 1996) over tenants, by token cost.
  *
- * Each tenant that waits has a tag, the virtual time at which its next request starts. The lowest tag is served; virtual
- * time becomes that tag, and the tenant's tag grows by cost / weight. A tenant that comes anew starts at virtual time.
+ * Each waiting tenant has a tag, the virtual time at which its next request starts. The queue serves the lowest tag.
+ * Virtual time becomes that tag, and the tenant's tag grows by cost / weight. A new tenant starts at virtual time.
  *
- * - Fairness: while two tenants of one class both wait in one lane, the tokens that they were granted, each divided by
- *   its weight, differ by at most one largest request of each, divided by its weight. What one sends cannot change it.
- * - Delay: a tenant that comes anew, without debt, is served after at most one request of every other of its class that
- *   waits. Its debt is what its last grant put it ahead, one request at most.
+ * - Fairness: while two tenants of one class both wait in one lane, their granted tokens, each divided by the tenant's
+ *   weight, differ by at most one largest request of each. No pattern of requests can change that.
+ * - Delay: a new tenant without debt is served after at most one request of every other waiting tenant of its class.
+ *   Its debt is the charge of its last grant, at most one request.
  *
- * Why this one: the bounds hold whatever the rate at which slots come free, which nobody knows (weighted fair queueing
- * must know it), and a newcomer does not wait for others' quanta (in deficit round robin it waits for a whole round). And
- * since a tag does not depend on the cost of the request at the head, a request can leave from anywhere at no price.
+ * Why this algorithm: its bounds hold for any rate of free slots, which is unknown here (weighted fair queueing needs
+ * it). A newcomer does not wait for a whole round, as in deficit round robin. And a tag does not depend on the cost of
+ * the request at the head, so a request can leave from any position without correction.
  *
- * Around it:
- * - Requests that no worker could serve alike stand in lanes of their own (see `laneOf`): none blocks another lane.
- * - Two classes in each lane. Interactive goes first, but of every `batchEvery` grants at least one is batch while batch
- *   waits: the n-th batch request in its class's order is served within n × `batchEvery` grants.
- * - A request that comes back, granted before and not answered, has paid already: it goes before all, first come, first
- *   served. Each follows a grant of its own, so this at most doubles what others wait.
- * - When a class of a lane is empty its debts are forgotten: what was served while nobody waited took from nobody.
+ * Extensions:
+ * - Each lane (see `laneOf`) holds requests that the same workers can serve. No lane blocks another.
+ * - Each lane has two classes. Interactive goes first, but at least one of every `batchEvery` grants is batch while
+ *   batch waits: the n-th batch request in its class's order is served within n × `batchEvery` grants.
+ * - A retried request, granted before and not answered, has paid already. Retried requests go before all others, first
+ *   come, first served. Each follows an earlier grant, so this at most doubles the wait of others.
+ * - When a class of a lane is empty, its debts are forgotten: service while no request waited delayed no other tenant.
+ * - A request that has waited longer than its first-token target (`dueMs`) is late. Requests that can still be in time
+ *   go before late ones: always before late ones of the same tenant, and before those of another tenant as long as that
+ *   tenant is delayed by at most `lateCredit` requests. Under overload some requests then meet their target, instead of
+ *   none. The fairness bound grows by that credit only.
  *
- * - A request that has waited longer than it was promised its first token in (`dueMs`) is late. Requests that can still
- *   be in time go before late ones: a tenant's own always, and other tenants' as long as the one that has only late ones
- *   is not put back by more than `lateCredit` requests. Under overload what there is is spent where it counts, instead of
- *   making everything late; and the bound of fairness grows by that credit, no further.
+ * Enqueue, dequeue and cancel are O(log n) in the number of waiting tenants; a position is O(1).
  *
- * Enqueue, dequeue and cancel are O(log n) in the tenants that wait, a position is O(1).
- *
- * Integers only where order is decided. A charge is cost × `scale` / weight rounded up: less than a token too much, for
- * every tenant alike. Costs stay below 2^22, a charge below 2^32, and tags are set back when virtual time passes 2^50:
- * every sum is exact. Positions and waits are estimates, and nothing is decided by them.
+ * Order is decided with integers only. A charge is cost × `scale` / weight, rounded up, which is less than a token too
+ * much for every tenant alike. Costs stay below 2^22 and charges below 2^32, and tags are reset when virtual time
+ * passes 2^50, so every sum is exact. Positions and waits are estimates and decide nothing.
  */
 import { Heap } from './heap.ts'
 import { type Link, LinkedList } from './linked-list.ts'
@@ -43,12 +42,12 @@ export const waitingMax = 20_000
 export const waitingPerTenantMax = 10_000
 export const batchEvery = 8
 export const weightMax = 1_000
-/** In requests of the one that goes before. */
+/** Measured in requests of the tenant that goes first. */
 export const lateCredit = 8
 const costMax = 2 ** 22 - 1
 const scale = 1_000
 const virtualMax = 2 ** 50
-/** Lanes that nobody waits in are kept, for their figures, up to so many. */
+/** Empty lanes beyond this number are deleted; others keep their state. */
 const lanesKept = 64
 const idleFlowsMax = 2 * waitingMax
 
@@ -56,18 +55,18 @@ export interface Queued {
   requestId: string
   tenantId: string
   model: string
-  /** From the tenant's plan, 1 to 1,000: a tenant of weight 200 gets twice what one of 100 gets. */
+  /** From the tenant's settings, 1 to 1,000: weight 200 gets twice the share of weight 100. */
   weight: number
   priorityClass: PriorityClass
-  /** What was reserved: prompt and output. */
+  /** Reserved tokens, prompt and output. */
   costTokens: number
-  /** It had a slot before and comes back without an answer. */
+  /** Whether this is a retry: the request had a slot before and got no answer. */
   again: boolean
-  /** After so long a wait it is late, in milliseconds. */
+  /** The request is late after this wait, in milliseconds. */
   dueMs: number
 }
 
-/** Where a request stands among those that wait in its lane. See `FairQueue.standing` for how exact it is. */
+/** A request's position in its lane. `FairQueue.standing` states its precision. */
 export interface Standing {
   position: number
   of: number
@@ -76,34 +75,34 @@ export interface Standing {
 export interface QueueEntry<Item extends Queued> {
   readonly item: Item
   readonly since: number
-  /** What `standing` said when it came. */
+  /** Queue position on arrival. */
   position: number
 }
 
 interface WaitingEntry<Item extends Queued> extends QueueEntry<Item> {
   readonly lane: Lane<Item>
-  /** None for a request that came back. */
+  /** Undefined for a retried request. */
   readonly flow: Flow<Item> | undefined
-  /** Requests and tokens that came in its flow before it, ever. */
+  /** All requests and tokens that were ever added to the flow before this one. */
   readonly ordinal: number
   readonly tokensBefore: number
   late: boolean
-  /** In its flow, or among those that came back; and among all. */
+  /** Links in the flow's list or the lane's retry list, and in the list of all entries. */
   link: Link<WaitingEntry<Item>> | undefined
   byAge: Link<WaitingEntry<Item>> | undefined
 }
 
-/** One tenant's requests of one class in one lane. Kept while it is ahead of virtual time, also when it is empty. */
+/** One tenant's requests of one class in one lane. An empty flow is kept while its tag is ahead of virtual time. */
 interface Flow<Item extends Queued> {
   readonly tenantId: string
   readonly rank: Rank<Item>
   weight: number
   tag: number
-  /** Equal tags go in the order in which they were set. */
+  /** Flows with equal tags are served in the order in which the tags were set. */
   serial: number
-  /** Its place among equal tags. */
+  /** Index among flows with the same tag. */
   tie: number
-  /** Those in time, and those that are known to be late. */
+  /** Requests in time, and requests known to be late. */
   readonly entries: LinkedList<WaitingEntry<Item>>
   readonly late: LinkedList<WaitingEntry<Item>>
   costTokens: number
@@ -117,12 +116,12 @@ interface Rank<Item extends Queued> {
   virtual: number
   readonly flows: Map<string, Flow<Item>>
   readonly order: Heap<Flow<Item>>
-  /** Those of them that have a request which is not known to be late. */
+  /** Flows with a request that is not known to be late. */
   readonly inTime: Heap<Flow<Item>>
   serial: number
-  /** Of each tag in the heap: how many flows were given it, and how many of them have gone on. */
-  readonly ties: Map<number, { given: number; gone: number }>
-  /** Sums over the flows that wait. */
+  /** For each tag in the heap: how many flows got it, and how many of them have left it. */
+  readonly ties: Map<number, { assigned: number; left: number }>
+  /** Sums over the waiting flows. */
   waiting: number
   costTokens: number
   weights: number
@@ -140,7 +139,7 @@ interface Lane<Item extends Queued> {
 
 export type Added<Item extends Queued> =
   | { kind: 'full' }
-  /** `displaced` had to leave for it. */
+  /** `displaced` was removed to make space. */
   | { kind: 'waiting'; displaced: QueueEntry<Item> | undefined }
 
 export class FairQueue<Item extends Queued> {
@@ -149,7 +148,7 @@ export class FairQueue<Item extends Queued> {
   readonly #requests = new Map<string, WaitingEntry<Item>>()
   readonly #byAge = new LinkedList<WaitingEntry<Item>>()
   readonly #ofTenant = new Map<string, number>()
-  /** Flows of class batch by what waits in them over their weight, the furthest over its share first. */
+  /** Batch flows by waiting tokens over weight, the flow furthest over its share first. */
   readonly #batchLoad = new Heap<Flow<Item>>((a, b) => a.costTokens * b.weight > b.costTokens * a.weight)
 
   /** @param laneOf the name of a request's lane */
@@ -161,9 +160,9 @@ export class FairQueue<Item extends Queued> {
     return this.#requests.size
   }
 
-  /** A request must not wait twice: an id that waits is an error of the caller's. */
+  /** Throws if a request with this id already waits: that is an error of the caller. */
   add(item: Item, now: number): Added<Item> {
-    if (this.#requests.has(item.requestId)) throw new Error(`request ${item.requestId} waits already`)
+    if (this.#requests.has(item.requestId)) throw new Error(`request ${item.requestId} is already waiting`)
     const ofTenant = this.#ofTenant.get(item.tenantId) ?? 0
     const tenantFull = ofTenant >= waitingPerTenantMax
     let displaced: WaitingEntry<Item> | undefined
@@ -176,14 +175,14 @@ export class FairQueue<Item extends Queued> {
     return { kind: 'waiting', displaced }
   }
 
-  /** Who is next in this lane. Those that came back are `takeBack`'s. */
-  next(name: string, now: number, skips: Skips<Item> = nobody): QueueEntry<Item> | undefined {
+  /** The next request of a lane, not counting retried ones; see `takeBack`. */
+  next(name: string, now: number, skips: Skips<Item> = skipsNone): QueueEntry<Item> | undefined {
     const lane = this.#lanes.get(name)
     return lane && nextIn(nextRank(lane), now, skips)?.entry
   }
 
-  /** Takes who is next in this lane: the one that `next` names. */
-  take(name: string, now: number, skips: Skips<Item> = nobody): QueueEntry<Item> | undefined {
+  /** Removes and returns the request that `next` returns. */
+  take(name: string, now: number, skips: Skips<Item> = skipsNone): QueueEntry<Item> | undefined {
     const lane = this.#lanes.get(name)
     const rank = lane && nextRank(lane)
     const next = rank && nextIn(rank, now, skips)
@@ -198,7 +197,7 @@ export class FairQueue<Item extends Queued> {
     return entry
   }
 
-  /** Takes the first of those that came back which `fits`, of the first `lookMax`. */
+  /** Removes and returns the first retried request that `fits`, among the first `lookMax`. */
   takeBack(name: string, fits: (item: Item) => boolean, lookMax: number): QueueEntry<Item> | undefined {
     let link = this.#lanes.get(name)?.back.first
     for (let looked = 0; link && looked < lookMax; looked++, link = link.after) {
@@ -215,7 +214,7 @@ export class FairQueue<Item extends Queued> {
     return entry
   }
 
-  /** Removes those that have waited since before `time`. */
+  /** Removes and returns the requests that have waited since before `time`. */
   removeOlder(time: number): QueueEntry<Item>[] {
     const removed: QueueEntry<Item>[] = []
     for (let first = this.#byAge.first; first && first.value.since < time; first = this.#byAge.first) {
@@ -225,12 +224,12 @@ export class FairQueue<Item extends Queued> {
     return removed
   }
 
-  /** Lanes that somebody waits in. */
+  /** Names of the lanes with waiting requests. */
   lanes(): string[] {
     return [...this.#lanes.values()].filter((lane) => waitingIn(lane) > 0).map((lane) => lane.name)
   }
 
-  /** Who waits in this lane, in no order that matters. For the rare cases that concern all of them. */
+  /** All waiting requests of a lane, in no particular order. Linear time. */
   waitingFor(name: string): QueueEntry<Item>[] {
     const lane = this.#lanes.get(name)
     if (!lane) return []
@@ -238,22 +237,23 @@ export class FairQueue<Item extends Queued> {
     return [...lane.back, ...flows.flatMap((flow) => [...flow.late, ...flow.entries])]
   }
 
-  /** Those that came back in this lane, the first `lookMax`. */
+  /** The first `lookMax` retried requests of a lane. */
   back(name: string, lookMax: number): QueueEntry<Item>[] {
     const entries: QueueEntry<Item>[] = []
     for (const entry of this.#lanes.get(name)?.back ?? []) if (entries.push(entry) >= lookMax) break
     return entries
   }
 
-  /** How many wait in this lane, without those that came back. */
+  /** Number of waiting requests in a lane, without retried ones. */
   backlog(name: string): number {
     const lane = this.#lanes.get(name)
     return lane ? lane.interactive.waiting + lane.batch.waiting : 0
   }
 
   /**
-   * Who in this lane is missed least: the youngest batch request of the tenant that has most of it waiting over its
-   * weight, else the oldest late one of the tenant that has most waiting over its weight. None where nobody is late.
+   * The request to shed first: the youngest batch request of the tenant with the most waiting batch tokens over weight,
+   * otherwise the oldest late request of the tenant with the most waiting tokens over weight. Undefined if none is
+   * late.
    */
   surplus(name: string): QueueEntry<Item> | undefined {
     const lane = this.#lanes.get(name)
@@ -267,10 +267,10 @@ export class FairQueue<Item extends Queued> {
   }
 
   /**
-   * Where it stands, in constant time, so by estimate: its own tenant's requests before it are counted, and of the other
-   * tenants' so many as their weights and costs make likely before its turn. Exact where one tenant waits and nobody left
-   * from its middle. Among tenants with as much waiting it is off by at most a request for each of them; where many have
-   * less waiting than this one it is too high. Never below 1 or above `of`. Newcomers may yet come before.
+   * Estimated position, in constant time: requests of the same tenant ahead are counted, those of other tenants are
+   * estimated from weights and costs. Exact if one tenant waits and no request left from its middle. For tenants with
+   * equal backlogs the error is at most one request per tenant; for tenants with shorter backlogs it is too high.
+   * Always between 1 and `of`. Newcomers may still be served earlier.
    */
   standing(requestId: string): Standing | undefined {
     const entry = this.#requests.get(requestId)
@@ -368,7 +368,7 @@ export class FairQueue<Item extends Queued> {
     else if (rank.flows.size > rank.tidyAt) tidy(rank)
   }
 
-  /** Of one tenant, or of the one that is furthest over its share. */
+  /** The youngest batch request of `of`'s tenant, or else of the tenant furthest over its share. */
   #youngestBatch(of: Item | undefined): WaitingEntry<Item> | undefined {
     if (!of) return youngestOf(this.#batchLoad.first())
     const own = [...this.#lanes.values()].flatMap((lane) => youngestOf(lane.batch.flows.get(of.tenantId)) ?? [])
@@ -396,10 +396,10 @@ function nextRank<Item extends Queued>(lane: Lane<Item>): Rank<Item> {
   return batch.waiting > 0 && lane.passedBatch >= batchEvery - 1 ? batch : interactive
 }
 
-/** Tenants that are passed over, a few at most, told by their next request. They lose nothing but the turn. */
+/** Whether to pass over the tenant of this request. At most `skippedMax` tenants lose one turn and nothing else. */
 type Skips<Item> = (item: Item) => boolean
 
-const nobody = () => false
+const skipsNone = () => false
 const skippedMax = 4
 
 function nextIn<Item extends Queued>(rank: Rank<Item>, now: number, skips: Skips<Item>) {
@@ -418,7 +418,7 @@ function nextIn<Item extends Queued>(rank: Rank<Item>, now: number, skips: Skips
   return next && skips(next.entry.item) ? undefined : next
 }
 
-/** Whose turn it is: see the header on late requests. */
+/** The flow whose turn it is; see the file header on late requests. */
 function firstIn<Item extends Queued>(
   rank: Rank<Item>,
   now: number,
@@ -430,14 +430,14 @@ function firstIn<Item extends Queued>(
     const other = headOf(flow, now)
     if (!other || other.late) continue
     const credit = lateCredit * chargeOf(other.item.costTokens, flow.weight)
-    // Who has late ones itself has asked for more than its share: it waits for its turn.
+    // A flow so far ahead of the late one must wait for its own turn.
     const mayPass = flow.tag - first.tag <= credit
     return mayPass ? { flow, entry: other } : { flow: first, entry }
   }
   return { flow: first, entry }
 }
 
-/** The tenant's next request. Those before it that have become late are set aside, each once. */
+/** The flow's next request. Moves requests that have become late to the `late` list, each once. */
 function headOf<Item extends Queued>(flow: Flow<Item>, now: number): WaitingEntry<Item> | undefined {
   for (let first = flow.entries.first?.value; first; first = flow.entries.first?.value) {
     if (now - first.since <= first.item.dueMs) return first
@@ -497,7 +497,7 @@ function newRank<Item extends Queued>(priorityClass: PriorityClass): Rank<Item> 
   }
 }
 
-/** The item's flow, with the weight that its plan gives now. */
+/** The item's flow, updated to the tenant's current weight. */
 function flowOf<Item extends Queued>(rank: Rank<Item>, item: Item): Flow<Item> {
   const weight = Math.min(weightMax, Math.max(1, Math.trunc(item.weight)))
   const known = rank.flows.get(item.tenantId)
@@ -523,7 +523,7 @@ function flowOf<Item extends Queued>(rank: Rank<Item>, item: Item): Flow<Item> {
   return flow
 }
 
-/** Gives a flow its next tag; in the heap, its next place. */
+/** Sets a flow's next tag and reorders the heaps. */
 function setTag<Item extends Queued>(flow: Flow<Item>, tag: number): void {
   const { rank } = flow
   const inOrder = rank.order.has(flow)
@@ -531,9 +531,9 @@ function setTag<Item extends Queued>(flow: Flow<Item>, tag: number): void {
   flow.tag = tag
   flow.serial = rank.serial++
   const tie = rank.ties.get(tag)
-  flow.tie = tie?.given ?? 0
-  if (tie) tie.given += 1
-  else rank.ties.set(tag, { given: 1, gone: 0 })
+  flow.tie = tie?.assigned ?? 0
+  if (tie) tie.assigned += 1
+  else rank.ties.set(tag, { assigned: 1, left: 0 })
   if (inOrder) rank.order.moved(flow)
   if (rank.inTime.has(flow)) rank.inTime.moved(flow)
 }
@@ -541,11 +541,11 @@ function setTag<Item extends Queued>(flow: Flow<Item>, tag: number): void {
 function untie<Item extends Queued>({ rank, tag }: Flow<Item>): void {
   const tie = rank.ties.get(tag)
   if (!tie) return
-  tie.gone += 1
-  if (tie.gone === tie.given) rank.ties.delete(tag)
+  tie.left += 1
+  if (tie.left === tie.assigned) rank.ties.delete(tag)
 }
 
-/** Its place in its class, 1 for the next. */
+/** Estimated position in the class; 1 is next. */
 function placeInRank<Item extends Queued>(entry: WaitingEntry<Item>, flow: Flow<Item>): number {
   const { rank } = flow
   const head = listOf(flow, entry).first?.value ?? entry
@@ -555,18 +555,18 @@ function placeInRank<Item extends Queued>(entry: WaitingEntry<Item>, flow: Flow<
   const distance = flow.tag - rank.virtual + ((entry.tokensBefore - head.tokensBefore) * scale) / flow.weight
   const othersTokens = (distance * (rank.weights - flow.weight)) / scale
   const meanCost = (rank.costTokens - flow.costTokens) / others
-  const tied = Math.max(0, flow.tie - (rank.ties.get(flow.tag)?.gone ?? 0))
+  const tied = Math.max(0, flow.tie - (rank.ties.get(flow.tag)?.left ?? 0))
   return 1 + ownBefore + Math.min(others, Math.max(0, Math.floor(othersTokens / meanCost)) + tied)
 }
 
-/** Counted up to a bound: so many come back at once only when a large worker was lost. */
+/** Counts up to a bound: more requests are retried at once only after the loss of a large worker. */
 function placeAmong<Item extends Queued>(back: LinkedList<WaitingEntry<Item>>, entry: WaitingEntry<Item>): number {
-  let endpoint = 1
-  for (let link = back.first; link && link.value !== entry && endpoint < 1_000; link = link.after) endpoint += 1
-  return endpoint
+  let position = 1
+  for (let link = back.first; link && link.value !== entry && position < 1_000; link = link.after) position += 1
+  return position
 }
 
-/** Forgets the flows that have neither requests nor debts; all that are empty when there are too many. */
+/** Deletes flows without requests and debts; every empty flow if there are too many. */
 function tidy<Item extends Queued>(rank: Rank<Item>): void {
   const tooMany = rank.flows.size > idleFlowsMax
   for (const flow of rank.flows.values()) {
@@ -575,7 +575,7 @@ function tidy<Item extends Queued>(rank: Rank<Item>): void {
   rank.tidyAt = Math.max(256, 2 * rank.flows.size)
 }
 
-/** Virtual time starts anew; what each flow is ahead of it stays. */
+/** Resets virtual time to 0 and keeps each flow's distance from it. */
 function setBack<Item extends Queued>(rank: Rank<Item>): void {
   const by = rank.virtual
   rank.virtual = 0

@@ -1,4 +1,4 @@
-/** A binary heap that knows where each item is: what leaves from the middle, or changes its rank, costs O(log n). */
+/** Binary heap that knows each item's index: removal from the middle and a change of rank cost O(log n). */
 export class Heap<Item> {
   readonly #before: (a: Item, b: Item) => boolean
   readonly #items: Item[] = []
@@ -22,52 +22,52 @@ export class Heap<Item> {
   }
 
   remove(item: Item): void {
-    const endpoint = this.#places.get(item)
-    if (endpoint === undefined) return
+    const index = this.#places.get(item)
+    if (index === undefined) return
     this.#places.delete(item)
     const last = this.#items.pop()
     if (last === undefined || last === item) return
-    this.#put(last, endpoint)
+    this.#put(last, index)
     this.moved(last)
   }
 
-  /** The item's rank has changed. */
+  /** Call when the item's rank has changed. */
   moved(item: Item): void {
-    const endpoint = this.#places.get(item)
-    if (endpoint !== undefined) this.#sink(item, this.#rise(item, endpoint))
+    const index = this.#places.get(item)
+    if (index !== undefined) this.#sink(item, this.#rise(item, index))
   }
 
   #rise(item: Item, from: number): number {
-    let endpoint = from
-    while (endpoint > 0) {
-      const up = (endpoint - 1) >> 1
+    let index = from
+    while (index > 0) {
+      const up = (index - 1) >> 1
       const above = this.#items[up] as Item
       if (!this.#before(item, above)) break
-      this.#put(above, endpoint)
-      endpoint = up
+      this.#put(above, index)
+      index = up
     }
-    this.#put(item, endpoint)
-    return endpoint
+    this.#put(item, index)
+    return index
   }
 
   #sink(item: Item, from: number): void {
-    let endpoint = from
+    let index = from
     for (;;) {
-      const left = 2 * endpoint + 1
+      const left = 2 * index + 1
       if (left >= this.#items.length) break
       const right = left + 1
       const second = right < this.#items.length && this.#before(this.#items[right] as Item, this.#items[left] as Item)
       const down = second ? right : left
       const below = this.#items[down] as Item
       if (!this.#before(below, item)) break
-      this.#put(below, endpoint)
-      endpoint = down
+      this.#put(below, index)
+      index = down
     }
-    this.#put(item, endpoint)
+    this.#put(item, index)
   }
 
-  #put(item: Item, endpoint: number): void {
-    this.#items[endpoint] = item
-    this.#places.set(item, endpoint)
+  #put(item: Item, index: number): void {
+    this.#items[index] = item
+    this.#places.set(item, index)
   }
 }

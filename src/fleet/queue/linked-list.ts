@@ -1,4 +1,4 @@
-/** A doubly linked list: what is in the middle leaves in O(1). (A `Map` keeps order too, but steps over what has left.) */
+/** Doubly linked list with removal in O(1). (A `Map` keeps order too, but iteration steps over deleted entries.) */
 export interface Link<Value> {
   readonly value: Value
   before: Link<Value> | undefined
@@ -19,7 +19,7 @@ export class LinkedList<Value> {
     return link
   }
 
-  /** The link must be of this list, or none. */
+  /** The link must belong to this list. */
   remove(link: Link<Value> | undefined): void {
     if (!link) return
     if (link.before) link.before.after = link.after

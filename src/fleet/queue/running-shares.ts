@@ -1,6 +1,6 @@
-/** Who has how much of what runs, by weight: a tenant that has more than twice its share is greedy. */
+/** Each tenant's share of the running requests, by weight. `isOverShare` defines when a tenant is over its share. */
 export interface Shares {
-  /** Tenants that have something running. */
+  /** Tenants with running requests. */
   of: Map<string, { running: number; weight: number }>
   running: number
   weights: number
@@ -33,8 +33,8 @@ export function gave(shares: Shares, tenantId: string): void {
 }
 
 /**
- * More than twice its share, or, where its share is large, more than half of what the others would have besides. (Of two
- * equal tenants none can have more than twice its half.) Never while nobody else has anything running.
+ * Whether a tenant has more than twice its share or, if its share is large, its share plus half of the rest. (Of two
+ * equal tenants, none can have more than twice its half.) False while no other tenant has a running request.
  */
 export function isOverShare(shares: Shares, tenantId: string, weight: number): boolean {
   const running = shares.of.get(tenantId)?.running ?? 0
@@ -42,8 +42,8 @@ export function isOverShare(shares: Shares, tenantId: string, weight: number): b
 }
 
 /**
- * The tenants that have too much, where this one has less than its share because of them; none otherwise. Counted as if
- * this one had something running already.
+ * The tenants over their share, if this tenant is below its own share; otherwise empty. Counts this tenant's weight
+ * even if it has no running request.
  */
 export function crowdersOf(shares: Shares, tenantId: string, weight: number): string[] {
   const own = shares.of.get(tenantId)
@@ -60,7 +60,7 @@ function overSharePart(share: number): number {
   return Math.min(overShareTimes * share, (1 + share) / 2)
 }
 
-/** Its share by weight of what runs, over what it has running; infinite while that is nothing. */
+/** The tenant's share of the running requests, divided by the number that it runs; infinite if it runs none. */
 export function shareOverRunning(shares: Shares, tenantId: string, weight: number): number {
   const running = shares.of.get(tenantId)?.running ?? 0
   return running === 0 ? Number.POSITIVE_INFINITY : (shares.running * weight) / (shares.weights * running)

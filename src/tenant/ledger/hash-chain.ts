@@ -1,14 +1,14 @@
 /**
- * The running hash over a tenant's entries: each entry's hash covers the one before it, so that an entry that was
- * changed, removed or put in between breaks every hash after it.
+ * The hash chain over a tenant's entries. Each entry's hash covers the previous hash, so a changed, removed or inserted
+ * entry breaks every later hash.
  */
 import type { LedgerEntry } from './ledger.ts'
 import { sha256 } from './sha256.ts'
 
-/** What the first entry stands on. */
+/** The hash before the first entry. */
 export const chainStart = '0'.repeat(64)
 
-/** Every field of the ledger's own, in one order for good. */
+/** Covers every field of the entry. The order of the fields must never change. */
 export function chainHash(previous: string, seq: number, entry: LedgerEntry): string {
   const { requestId, dispatchId, kind, costNano, creditNano, shortNano, counts, estimated, at } = entry
   const tokens = counts && [counts.promptTokens, counts.cachedTokens, counts.outputTokens, counts.reasoningTokens]

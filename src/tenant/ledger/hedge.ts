@@ -1,12 +1,12 @@
 /**
- * Which of several dispatches of one request its tenant pays for, where they may run side by side.
+ * Decides which dispatch of a hedged request its tenant pays for.
  *
  *   (none) ── hedged ──▶ open ── won(dispatch) ──▶ won
- *                          └── a finished answer ──▶ won by that one
+ *                          └── a finished answer ──▶ won by its dispatch
  *
- * The books are told before the second dispatch is sent, and which has won before the other is stopped. So whatever comes
- * in whatever order, one dispatch at most is paid for: while it is open only an answer that is whole, since of one that
- * broke off nothing has reached the client; afterwards only the winner. All else is waste.
+ * The edge records the hedge before it sends the second dispatch, and the winner before it stops the other one. So in
+ * any order of events at most one dispatch is paid for. While the hedge is open, only a finished answer is: an aborted
+ * one has not reached the client. Later only the winner is. Every other dispatch is waste.
  */
 export interface Hedge {
   winner: string | null
@@ -14,7 +14,7 @@ export interface Hedge {
 
 export const openHedge: Hedge = { winner: null }
 
-/** The first that is named stays. */
+/** Records the winner. The first recorded winner stays. */
 export function won(hedge: Hedge, dispatchId: string): Hedge {
   return hedge.winner === null ? { winner: dispatchId } : hedge
 }

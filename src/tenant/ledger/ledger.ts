@@ -1,13 +1,13 @@
 /**
- * The ledger's core: one account, one booking per request, entries that are only ever added.
+ * The ledger's core: one account, one reservation per request, append-only entries.
  *
  *            reserve                post
  *   (none) ───────────▶ reserved ───────────▶ posted
  *                          │  └── void ─────▶ voided
- *                          └───── expire ───▶ expired        any closed booking + a receipt ──▶ late entry
+ *                          └───── expire ───▶ expired        a closed reservation + a receipt ──▶ late entry
  *
- * Every operation is given the rows it needs and returns the rows to write, so that the caller can do both in one
- * transaction. A repeated operation changes nothing and says so. The invariants that all of them keep:
+ * Every operation takes the rows that it needs and returns the rows to write, so the caller can read and write in one
+ * transaction. A repeated operation changes nothing and reports the repetition. Invariants of all operations:
  * `postedNano + reservedNano <= creditNano`, and the receipts of one request together post at most its bound.
  */
 import { countsFault, widestBounds } from '../../../backends/model/counts.ts'
@@ -15,7 +15,7 @@ import { type Counts, nanoMax } from '../../../backends/model/money.ts'
 import { isDispatchOf } from '../../../backends/wire/dispatch.ts'
 
 export interface Account {
-  /** What the tenant may spend in all, in nano-dollars: prepaid credits. */
+  /** Sum of prepaid credits, in nano-dollars: the most that the tenant may spend in total. */
   creditNano: number
   postedNano: number
   /** Bounds of the open reservations. */
@@ -37,36 +37,36 @@ export interface Reservation {
 export interface LedgerEntry {
   /** Null for entries that belong to no request: credits, and corrections of the whole account. */
   requestId: string | null
-  /** The receipt's dispatch; null for entries that no worker stands behind. An entry per dispatch, at most. */
+  /** The receipt's dispatch; null for entries without a receipt. At most one entry per dispatch. */
   dispatchId: string | null
   kind: 'post' | 'void' | 'expire' | 'late' | 'waste' | 'credit' | 'correction'
-  /** What it adds to the posted sum; a correction may take away. */
+  /** Amount added to the posted sum; negative for a refund. */
   costNano: number
-  /** What it adds to the credit; only a credit does. */
+  /** Amount added to the credit; 0 except for a credit. */
   creditNano: number
-  /** What a late receipt asked for beyond what the account still held; carried by the operator, never by the budget. */
+  /** Cost that exceeded the bound, or for a late receipt the remaining account and budgets. The operator bears it. */
   shortNano: number
   counts: Counts | null
   estimated: boolean
   at: number
 }
 
-/** What a receipt says, as far as the ledger cares. */
+/** The part of a receipt that the ledger uses. */
 export interface Charge {
   requestId: string
   dispatchId: string
   costNano: number
   counts: Counts
   estimated: boolean
-  /** The engine or worker died over it, or another dispatch is paid for: counted as waste, never billed. */
+  /** The engine or worker failed, or another dispatch is paid for. The charge is recorded as waste and never billed. */
   failed: boolean
 }
 
-/** What earlier receipts of the same request have left. */
+/** Effects of earlier receipts of the same request. */
 export interface EarlierReceipts {
-  /** This dispatch has its entry. */
+  /** Whether this dispatch already has an entry. */
   known: boolean
-  /** What all receipts of the request have posted. */
+  /** Sum that all receipts of the request have posted. */
   postedNano: number
 }
 
@@ -84,7 +84,7 @@ export type SettleResult =
   | { answer: 'posted' | 'late' | 'wasted'; account: Account; reservation: Reservation; entry: LedgerEntry }
   | { answer: 'already-posted' }
   | { answer: 'unknown' }
-  /** No worker can have counted this; see `chargeFault`. */
+  /** No worker can have counted this charge; see `chargeFault`. */
   | { answer: 'impossible'; reason: string }
 
 export type Closed =
@@ -95,26 +95,26 @@ export function leftNano(account: Account): number {
   return account.creditNano - account.postedNano - account.reservedNano
 }
 
-/** Holds `order.boundNano` for a request until it is posted, voided or expired. */
+/** Reserves `request.boundNano` for a request until it is posted, voided or expired. */
 export function reserve(
   account: Account,
   existing: Reservation | undefined,
-  order: Pick<Reservation, 'requestId' | 'keyId' | 'boundNano' | 'boundTokens' | 'expiresAt'>,
+  request: Pick<Reservation, 'requestId' | 'keyId' | 'boundNano' | 'boundTokens' | 'expiresAt'>,
   now: number,
 ): Reserved {
   if (existing) {
-    return { answer: existing.boundNano === order.boundNano ? 'exists' : 'exists-with-different-amount' }
+    return { answer: existing.boundNano === request.boundNano ? 'exists' : 'exists-with-different-amount' }
   }
   const left = leftNano(account)
-  if (order.boundNano > left) return { answer: 'insufficient', leftNano: left }
+  if (request.boundNano > left) return { answer: 'insufficient', leftNano: left }
   return {
     answer: 'reserved',
-    account: { ...account, reservedNano: account.reservedNano + order.boundNano },
-    reservation: { ...order, state: 'reserved', openedAt: now },
+    account: { ...account, reservedNano: account.reservedNano + request.boundNano },
+    reservation: { ...request, state: 'reserved', openedAt: now },
   }
 }
 
-/** Raises an open reservation to `boundNano`, when the worker's exact count says that the first bound was too small. */
+/** Raises an open reservation to `boundNano`, if the worker's exact prompt count exceeds the estimate. */
 export function raise(account: Account, reservation: Reservation | undefined, boundNano: number): Raised {
   if (reservation?.state !== 'reserved') return { answer: 'not-reserved' }
   const extra = Math.max(0, boundNano - reservation.boundNano)
@@ -128,10 +128,10 @@ export function raise(account: Account, reservation: Reservation | undefined, bo
 }
 
 /**
- * Settles a receipt. The first receipt of a reserved request closes it. Any other (a second attempt's, or one that comes
- * after void or expiry) is an entry of its own. It takes at most the rest of the request's bound, the rest
- * of the account, and `lateNano`: what other budgets than the account's still hold. A failed attempt leaves the reservation open,
- * for the attempt that follows it; the edge closes it when none does.
+ * Settles a receipt. The first receipt of a reserved request closes its reservation. Any other receipt (of a second
+ * attempt, or after void or expiry) becomes an entry of its own. It charges at most the rest of the request's bound,
+ * the remaining credit, and `lateNano`, the rest of the key's and tenant's budgets. A failed attempt leaves the
+ * reservation open for the next attempt; the edge closes it if there is none.
  */
 export function settle(
   account: Account,
@@ -163,11 +163,11 @@ export function settle(
 }
 
 /**
- * What makes a charge impossible from any sender. The numbered dispatch id also bounds the entries of one request: there
- * is one per dispatch.
+ * Why a charge is impossible for any sender; undefined if it is possible. The numbered dispatch id also bounds the
+ * number of entries of one request, because each dispatch has one entry.
  */
 function chargeFault({ requestId, dispatchId, costNano, counts }: Charge): string | undefined {
-  if (!isDispatchOf(requestId, dispatchId)) return 'dispatchId: is no dispatch of this request'
+  if (!isDispatchOf(requestId, dispatchId)) return 'dispatchId: not a dispatch of this request'
   if (!Number.isSafeInteger(costNano) || costNano < 0) return `costNano: must be a whole number from 0 to ${nanoMax}`
   return countsFault(counts, widestBounds)
 }
@@ -178,7 +178,7 @@ function entryOf(charge: Charge, kind: LedgerEntry['kind'], costNano: number, at
   return { requestId, dispatchId, kind, costNano, creditNano: 0, shortNano, counts, estimated, at }
 }
 
-/** Closes a reservation of which nothing was generated (void), or of which nothing was heard in time (expire). */
+/** Closes a reservation for which nothing was generated (void), or for which no receipt arrived in time (expire). */
 export function close(
   account: Account,
   reservation: Reservation | undefined,
@@ -206,8 +206,8 @@ export function credit(account: Account, creditNano: number, now: number): { acc
 }
 
 /**
- * Corrects what was posted, by a new entry: entries are never edited. `costNano` is what is added, negative for a
- * refund; it can neither refund more than was posted nor charge more than is left.
+ * Corrects the posted sum with a new entry; entries are never edited. `costNano` is added, negative for a refund. It
+ * can neither refund more than was posted nor charge more than the remaining credit.
  */
 export function correct(
   account: Account,

@@ -1,6 +1,6 @@
 /**
- * SHA-256 of a text, in hex. The platform's own, native in workerd as in Node, and synchronous, as a Durable Object's
- * transaction must be; Web Crypto's digest is not.
+ * SHA-256 of a text, in hex. Uses `node:crypto`, native in workerd and Node. It is synchronous, as a Durable Object's
+ * transaction requires; Web Crypto's digest is not.
  */
 import { createHash } from 'node:crypto'
 

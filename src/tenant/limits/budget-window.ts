@@ -1,13 +1,13 @@
 /**
- * A purse holds what was spent, and what may yet be spent by open reservations, in one budget window. A request belongs
- * to the window in which it was admitted, however late it is settled: so a budget of a day is never overshot by answers
- * that end after midnight, and they do not burden the next day.
+ * A budget window: the sums of posted and reserved cost in one day, month or in total. A request counts in the window
+ * in which it was admitted, however late it settles. So answers that end after midnight neither exceed the day's budget
+ * nor count against the next day.
  */
 import { safeInteger } from '../../../backends/model/money.ts'
 import { type WindowKind, windowStart } from './calendar.ts'
 
 export interface BudgetWindow {
-  /** Begin of the window that the sums are of. */
+  /** Start of the window, in Unix milliseconds. */
   window: number
   postedNano: number
   reservedNano: number
@@ -17,7 +17,7 @@ export function emptyWindow(kind: WindowKind, now: number): BudgetWindow {
   return { window: windowStart(kind, now), postedNano: 0, reservedNano: 0 }
 }
 
-/** The purse at `now`: a new window starts empty. A clock that went back stays in the newer window. */
+/** The window at `now`: a new window starts empty. If the clock went backwards, the newer window stays open. */
 export function openWindow(window: BudgetWindow, kind: WindowKind, now: number): BudgetWindow {
   return windowStart(kind, now) > window.window ? emptyWindow(kind, now) : window
 }
@@ -30,7 +30,7 @@ export function hold(window: BudgetWindow, nano: number): BudgetWindow {
   return { ...window, reservedNano: safeInteger(window.reservedNano + nano) }
 }
 
-/** Ends a hold of `heldNano` made at `admittedAt`, charging `costNano`. A hold of an older window is forgotten with it. */
+/** Ends a hold of `heldNano` from `admittedAt` and charges `costNano`. No effect if that window is already over. */
 export function spend(
   window: BudgetWindow,
   kind: WindowKind,

@@ -1,10 +1,10 @@
-/** Budget windows are calendar days and months in UTC, named by the moment they begin, in Unix milliseconds. */
+/** Budget windows are calendar days and months in UTC, identified by their start in Unix milliseconds. */
 export type WindowKind = 'total' | 'day' | 'month'
 
 export const windowKinds: readonly WindowKind[] = ['total', 'day', 'month']
 
 const dayMs = 86_400_000
-/** The month that was asked for last: every admission asks several times, and the calendar costs. */
+/** Cache of the last month: every admission needs it several times, and calendar functions are slow. */
 let month = { from: 0, to: 0 }
 
 export function windowStart(kind: WindowKind, now: number): number {
@@ -14,7 +14,7 @@ export function windowStart(kind: WindowKind, now: number): number {
   return month.from
 }
 
-/** When the window that holds `now` is over; never, for the total. */
+/** End of the window that contains `now`; infinite for the total. */
 export function windowEnd(kind: WindowKind, now: number): number {
   if (kind === 'total') return Number.POSITIVE_INFINITY
   if (kind === 'month') return monthOf(now).to

@@ -1,8 +1,8 @@
 /**
- * A holder of limits: a tenant, or one of its keys. Both have the same limits and are counted by the same code, so a
- * key's budget lies inside its tenant's because a request must pass both.
+ * Limits of a tenant or of one of its keys. Both use the same code. A request must pass both, so a key's budget lies
+ * within its tenant's.
  *
- * `admitHolder` takes everything or nothing: a request that is refused consumes no rate, no money, no place.
+ * `checkLimits` is all or nothing: a refused request consumes no rate, no budget and no concurrency.
  */
 
 import { type BudgetWindow, emptyWindow, hold, openWindow, spend, windowRemaining } from './budget-window.ts'
@@ -12,7 +12,7 @@ import { fullBucket, giveBack, type TokenBucket, take, unitsLeft } from './token
 /** Null means no limit. */
 export interface Limits {
   requestsPerMinute: number | null
-  /** Prompt and output tokens together, reserved at the upper bound and trued up at settlement. */
+  /** Prompt and output tokens together: the upper bound is taken at admission and corrected at settlement. */
   tokensPerMinute: number | null
   concurrentMax: number | null
   budgetNano: { total: number | null; day: number | null; month: number | null }
@@ -22,13 +22,13 @@ export interface LimitState {
   requests: TokenBucket
   tokens: TokenBucket
   running: number
-  /** One for each budget that this holder may have. */
+  /** One for each kind of budget of the tenant or key. */
   windows: BudgetWindows
 }
 
 type BudgetWindows = Partial<Record<WindowKind, BudgetWindow>>
 
-/** What one request takes at most. */
+/** Upper bound of one request. */
 export interface RequestCharge {
   tokens: number
   nano: number
@@ -39,15 +39,15 @@ export interface LimitRefusal {
   limit: 'requests' | 'tokens' | 'concurrent' | `budget-${WindowKind}`
   /** The limit's value: requests, tokens or nano-dollars. */
   max: number
-  /** What is left of it. */
+  /** The unused part of the limit. */
   left: number
-  /** When the same request could pass, in milliseconds; infinite when never by waiting. */
+  /** Time until the same request would pass, in milliseconds; infinite if waiting does not help. */
   retryAfterMs: number
 }
 
-/** A slot usually comes free within this. */
+/** A running request usually ends within this time. */
 const concurrentRetryMs = 1_000
-/** A tenant's total is its account, which the ledger keeps. */
+/** A tenant's total budget is its credit, which the ledger keeps. */
 export const tenantBudgets: readonly WindowKind[] = ['day', 'month']
 export const keyBudgets: readonly WindowKind[] = ['total', 'day', 'month']
 
@@ -87,7 +87,7 @@ export function checkLimits(
   }
 }
 
-/** Takes from the rates only: for work that costs no money and holds no place. */
+/** Takes from the rates only, for work that is not billed and does not count as a running request. */
 export function takeLimitRates(
   limits: Limits,
   state: LimitState,
@@ -101,7 +101,7 @@ export function takeLimitRates(
   return { ok: true, state: { ...state, requests: requests.bucket, tokens: tokens.bucket } }
 }
 
-/** More money for a request that was admitted already: the budgets must allow it, rates and places are not asked again. */
+/** Holds more money for an admitted request. Checks the budgets only, not the rates and the concurrency. */
 export function raiseLimits(
   limits: Limits,
   state: LimitState,
@@ -117,8 +117,8 @@ export function raiseLimits(
 }
 
 /**
- * The moment whose windows a request burdens: now, unless the clock went back behind a window that has begun. Budgets
- * go by a calendar that never goes back, or what was held in one window would be given back to another.
+ * The time that selects the windows of a request: now, or the start of the latest open window if the clock went
+ * backwards. Otherwise money held in one window could be released in another.
  */
 export function budgetTime(states: readonly LimitState[], now: number): number {
   let latest = now
@@ -128,8 +128,8 @@ export function budgetTime(states: readonly LimitState[], now: number): number {
 }
 
 /**
- * Opens every budget in its window of `to`, which no purse is ahead of. A hold of `heldNano` made at `from` comes along:
- * where its window is over, it is held anew in the one that is open.
+ * Opens the window of every budget at `to`, which must not lie before an open window. A hold of `heldNano` from `from`
+ * moves along: if its window is over, the amount is held in the new window.
  */
 export function openLimits(state: LimitState, to: number, from = to, heldNano = 0): LimitState {
   const open = windowKinds.every((kind) => (state.windows[kind]?.window ?? to) >= windowStart(kind, to))
@@ -142,7 +142,9 @@ export function openLimits(state: LimitState, to: number, from = to, heldNano = 
   return { ...state, windows }
 }
 
-/** The end of an admitted request: its place is free, unused tokens go back, its hold becomes its cost. */
+/**
+ * Ends an admitted request: frees its concurrency, returns unused tokens to the rate, and turns its hold into the cost.
+ */
 export function settleLimits(
   limits: Limits,
   state: LimitState,
@@ -150,7 +152,7 @@ export function settleLimits(
   used: { tokens: number; costNano: number },
   now: number,
 ): LimitState {
-  // Negative when the prompt was longer than its estimate: then the rest is taken now, and the rate waits for it.
+  // Negative if the prompt was longer than its estimate: then the rest is taken from the rate now.
   const spare = admitted.tokens - used.tokens
   const { tokensPerMinute } = limits
   return {
@@ -161,12 +163,12 @@ export function settleLimits(
   }
 }
 
-/** A charge outside any hold: a late receipt, or a correction. */
+/** Charges a cost without a hold: a late receipt or a correction. */
 export function chargeLimits(state: LimitState, admittedAt: number, costNano: number): LimitState {
   return { ...state, windows: spendAll(state.windows, admittedAt, 0, costNano) }
 }
 
-/** The least that any budget of the window in which a request was admitted still holds. */
+/** The smallest remaining budget among the windows in which a request was admitted. */
 export function moneyLeft(limits: Limits, state: LimitState, admittedAt: number): number {
   const lefts = eachWindow(state.windows)
     .filter(([kind, window]) => window.window === windowStart(kind, admittedAt))
@@ -177,11 +179,11 @@ export function moneyLeft(limits: Limits, state: LimitState, admittedAt: number)
 export interface RateLeft {
   limit: number
   left: number
-  /** Until it is full again, in milliseconds. */
+  /** Time until the rate is full again, in milliseconds. */
   resetMs: number
 }
 
-/** What is left of a rate, for headers; undefined where there is no limit. */
+/** The remaining rate, for headers; undefined without a limit. */
 export function rateLeft(bucket: TokenBucket, perMinute: number | null, now: number): RateLeft | undefined {
   if (perMinute === null || perMinute <= 0) return undefined
   const left = unitsLeft(bucket, perMinute, now)

@@ -1,4 +1,4 @@
-/** What is left of a holder's limits at a moment, for whoever asks; null where there is no limit. */
+/** The remaining limits of a tenant or key, for reports; null without a limit. */
 
 import { openWindow, windowRemaining } from './budget-window.ts'
 import { type WindowKind, windowEnd } from './calendar.ts'
@@ -14,10 +14,10 @@ export interface LimitsRemaining {
 interface BudgetLeft {
   max: number
   spentNano: number
-  /** Bounds of requests that are open. */
+  /** Bounds of open reservations. */
   reservedNano: number
   leftNano: number
-  /** When the window ends, Unix milliseconds; null for a budget that is for good. */
+  /** End of the window in Unix milliseconds; null for the total budget. */
   endsAt: number | null
 }
 

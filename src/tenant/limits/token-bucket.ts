@@ -1,15 +1,15 @@
 /**
- * A token bucket in integers. `level` counts units times 60,000, so that a refill of `perMinute` units a minute adds
- * exactly `perMinute` for each millisecond and nothing is ever rounded.
+ * A token bucket in integers. `level` counts units times 60,000, so a refill of `perMinute` units a minute adds exactly
+ * `perMinute` per millisecond, without rounding.
  *
- * The level lies between a full bucket and a debt that `rateDebt` milliseconds pay back. So it stays an exact
- * integer for any use, and no use beyond the rate shuts its holder out for longer than that.
+ * The level lies between a full bucket and a debt that refills in `rateDebt` milliseconds. So it is always an exact
+ * integer, and overuse blocks a key or tenant for at most that time.
  */
 import { budgets } from '../../../backends/model/budgets.ts'
 
 export interface TokenBucket {
   level: number
-  /** When `level` was true, Unix milliseconds. */
+  /** Time of `level`, in Unix milliseconds. */
   at: number
 }
 
@@ -21,7 +21,7 @@ export function fullBucket(perMinute: number, now: number): TokenBucket {
   return { level: rateOf(perMinute) * unit, at: now }
 }
 
-/** The bucket as it stands at `now`. A clock that went back refills nothing. */
+/** The bucket at `now`. A clock that went backwards refills nothing. */
 function refill(bucket: TokenBucket, perMinute: number, now: number): TokenBucket {
   const elapsedMs = Math.max(0, now - bucket.at)
   const rate = rateOf(perMinute)
@@ -29,7 +29,7 @@ function refill(bucket: TokenBucket, perMinute: number, now: number): TokenBucke
   return { level: within(level, rate), at: Math.max(now, bucket.at) }
 }
 
-/** Takes `units`, or tells exactly how long until they are there. More than the bucket holds can never be taken. */
+/** Takes `units`, or returns the exact wait until they are available; infinite for more units than the capacity. */
 export function take(bucket: TokenBucket, perMinute: number, units: number, now: number): TakeResult {
   const full = refill(bucket, perMinute, now)
   const missing = units * unit - full.level
@@ -38,7 +38,7 @@ export function take(bucket: TokenBucket, perMinute: number, units: number, now:
   return { ok: false, retryAfterMs: Math.ceil(missing / rateOf(perMinute)) }
 }
 
-/** Returns units that were taken and not used; a negative number takes what was used beyond, below zero if need be. */
+/** Returns unused units to the bucket. A negative number takes units that were used in excess, even below zero. */
 export function giveBack(bucket: TokenBucket, perMinute: number, units: number, now: number): TokenBucket {
   const full = refill(bucket, perMinute, now)
   return { ...full, level: within(full.level + units * unit, rateOf(perMinute)) }

@@ -1,6 +1,6 @@
 /**
- * Usage reports: a question in query parameters becomes one query over the hourly sums, and its rows become JSON, JSONL
- * or CSV. Hours are those in which requests were settled, in UTC.
+ * Usage reports: query parameters become one SQL query over the hourly sums, and its rows become JSON, JSONL or CSV. A
+ * request counts in the UTC hour in which it settled.
  */
 import { safeInteger } from '../../../backends/model/money.ts'
 import { GatewayError } from '../../http/errors.ts'
@@ -12,7 +12,7 @@ export type UsageBucket = 'hour' | 'day' | 'all'
 export type ReportFormat = 'json' | 'jsonl' | 'csv'
 
 export interface UsageQuery {
-  /** Unix milliseconds at whole hours; `to` is not in it. */
+  /** Unix milliseconds at whole hours; `to` is exclusive. */
   from: number
   to: number
   bucket: UsageBucket
@@ -26,10 +26,10 @@ export interface UsageSums {
   cached_tokens: number
   output_tokens: number
   reasoning_tokens: number
-  /** Output tokens of answers that nobody got whole: aborted or failed. Part of `output_tokens`. */
+  /** Output tokens of incomplete answers, aborted or failed. Part of `output_tokens`. */
   wasted_tokens: number
   cost_nano: number
-  /** Requests whose counts are a guess. */
+  /** Requests with estimated counts. */
   estimated_requests: number
 }
 
@@ -50,30 +50,32 @@ const hourMs = 3_600_000
 const dayMs = 24 * hourMs
 export const bucketMs: Record<UsageBucket, number | null> = { hour: hourMs, day: dayMs, all: null }
 const spanMaxMs: Record<UsageBucket, number> = { hour: 62 * dayMs, day: 800 * dayMs, all: 4_000 * dayMs }
-/** Rows in one report. More is refused, never cut off in silence. */
+/** Maximum rows of a report. A longer report is refused, never truncated. */
 export const usageRowsMax = 20_000
 const filterValuesMax = 50
 const parameters = ['from', 'to', 'bucket', 'group_by', 'format', ...dimensions]
 
-/** Reads `?from=&to=&bucket=&group_by=&format=` and a filter for each dimension. Throws what a client may see. */
+/** Reads `?from=&to=&bucket=&group_by=&format=` and a filter per dimension. Throws errors with messages for clients. */
 export function readUsageQuery(params: URLSearchParams, now: number): { query: UsageQuery; format: ReportFormat } {
   const unknown = [...params.keys()].find((name) => !parameters.includes(name))
-  if (unknown !== undefined) throw invalid(unknown.slice(0, 64), `is not known: use ${parameters.join(', ')}`)
+  if (unknown !== undefined)
+    throw invalid(unknown.slice(0, 64), `unknown parameter. Use one of ${parameters.join(', ')}.`)
   const bucket = oneOf(params, 'bucket', ['day', 'hour', 'all'] as const)
   const format = oneOf(params, 'format', ['json', 'jsonl', 'csv'] as const)
   const to = Math.ceil(readTime(params, 'to', now) / hourMs) * hourMs
   const from = Math.floor(readTime(params, 'from', to - 7 * dayMs) / hourMs) * hourMs
-  if (from >= to) throw invalid('from', 'must be before "to"')
+  if (from >= to) throw invalid('from', 'must be before "to".')
   if (to - from > spanMaxMs[bucket]) {
     throw invalid(
       'from',
-      `at most ${spanMaxMs[bucket] / dayMs} days by ${bucket}: ask for less, or for a larger bucket`,
+      `at most ${spanMaxMs[bucket] / dayMs} days per report with bucket "${bucket}". Choose a shorter period or a larger bucket.`,
     )
   }
   const where = Object.fromEntries(
     dimensions.flatMap((dimension) => {
       const values = list(params, dimension)
-      if (values.length > filterValuesMax) throw invalid(dimension, `at most ${filterValuesMax} values at once`)
+      if (values.length > filterValuesMax)
+        throw invalid(dimension, `at most ${filterValuesMax} values per report. Remove some.`)
       return values.length > 0 ? [[dimension, values]] : []
     }),
   )
@@ -133,11 +135,12 @@ function readGroups(params: URLSearchParams): Dimension[] {
   const names = list(params, 'group_by')
   const groups = dimensions.filter((dimension) => names.includes(dimension))
   const unknown = names.find((name) => !dimensions.some((dimension) => dimension === name))
-  if (unknown !== undefined) throw invalid('group_by', `"${unknown.slice(0, 64)}" is none of ${dimensions.join(', ')}`)
+  if (unknown !== undefined)
+    throw invalid('group_by', `unknown dimension "${unknown.slice(0, 64)}". Use ${dimensions.join(', ')}.`)
   return groups
 }
 
-/** Values of a parameter that may be repeated, or hold several with commas between. */
+/** Values of a parameter that may be repeated or contain several values separated by commas. */
 function list(params: URLSearchParams, name: string): string[] {
   return params
     .getAll(name)
@@ -153,7 +156,7 @@ function oneOf<Value extends string>(
   const text = params.get(name)
   if (text === null) return values[0]
   const value = values.find((each) => each === text)
-  if (value === undefined) throw invalid(name, `must be one of ${values.join(', ')}`)
+  if (value === undefined) throw invalid(name, `must be one of ${values.join(', ')}.`)
   return value
 }
 
@@ -163,7 +166,7 @@ function readTime(params: URLSearchParams, name: string, fallback: number): numb
   if (text === null) return fallback
   const time = /^\d{1,15}$/.test(text) ? Number(text) : /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN
   if (!Number.isFinite(time))
-    throw invalid(name, 'must be a date such as 2026-11-24, a date-time, or Unix milliseconds')
+    throw invalid(name, 'must be a date such as 2026-11-24, a date-time, or Unix milliseconds.')
   return time
 }
 

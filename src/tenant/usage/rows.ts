@@ -1,4 +1,4 @@
-/** The hourly sums, asked for by bucket and dimensions. Column names come from tables in this file, values are bound. */
+/** Queries the hourly sums by bucket and dimensions. Column names come from constants, values are bound. */
 
 import { int, type Sql, type SqlValue, text } from '../rows.ts'
 import { exactSum } from '../store.ts'
@@ -12,7 +12,7 @@ const columns: Record<Dimension, string> = {
   outcome: 'outcome',
 }
 
-/** Null when the report would have more rows than one may. */
+/** Returns null if the report would exceed `usageRowsMax` rows. */
 export function usageRows(sql: Sql, query: UsageQuery): UsageRow[] | null {
   const width = bucketMs[query.bucket]
   const start = width === null ? '0' : `hour - hour % ${width}`

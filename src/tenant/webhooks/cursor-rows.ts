@@ -1,6 +1,6 @@
 /**
- * Where this tenant's meter events go, and how far they got. The ledger's entries are the outbox: a cursor runs along
- * them, and nothing is written per event. A batch that was tried and not acknowledged is tried again as it was.
+ * The webhook of a tenant: its endpoint and its progress. The ledger's entries serve as the outbox: a cursor moves
+ * along them, and no event is stored. A batch that was not acknowledged is retried unchanged.
  */
 import { int, type Sql, type SqlRow, text } from '../rows.ts'
 
@@ -9,13 +9,13 @@ export interface WebhookCursor {
   eventName: string
   customerId: string
   secretVersion: number
-  /** The last entry that the receiver acknowledged, or that nothing was to be sent of. */
+  /** The last entry that the receiver acknowledged or that needed no event. */
   sentSeq: number
-  /** The last entry of the batch that is being tried. */
+  /** The last entry of the batch in delivery. */
   batchSeq: number | null
   /** Failures in a row. */
   attempts: number
-  /** Not before this, Unix milliseconds. */
+  /** Earliest next attempt, in Unix milliseconds. */
   nextAt: number
   lastFault: string | null
 }

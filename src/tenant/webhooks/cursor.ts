@@ -1,4 +1,4 @@
-/** The state of a tenant's meter stream: what is to be sent next, and what follows from the receiver's answer. */
+/** Progress of a tenant's webhook: the next batch to send, and the state after the receiver's response. */
 
 import type { MeterView } from '../rpc.ts'
 import type { Store, Tenant } from '../store.ts'
@@ -6,18 +6,20 @@ import type { WebhookCursor } from './cursor-rows.ts'
 import { type MeterEvent, meterEvent, meterRetryMs } from './event.ts'
 
 export const meterBatchMax = 100
-/** How long events are gathered before they are sent. */
+/** How long events are collected before they are sent. */
 export const meterGatherMs = 1_000
 
 export interface MeterBatch {
-  /** The same as long as the batch is tried again: receivers may tell a repeated delivery by it. */
+  /** The same for every retry of the batch, so that receivers can detect a repeated delivery. */
   id: string
   events: MeterEvent[]
-  /** The meter as it stands while this batch is tried. */
+  /** State of the webhook while this batch is in delivery. */
   meter: WebhookCursor
 }
 
-/** The next batch, or undefined when every entry was sent or bills nothing; `skipped` is the meter moved past those. */
+/**
+ * The next batch, or undefined if no entry needs an event. `skipped` is the state after the entries that bill nothing.
+ */
 export function nextMeterBatch(
   store: Store,
   tenant: Tenant,
@@ -41,7 +43,7 @@ export function nextMeterBatch(
   return { batch: undefined, skipped: { ...meter, sentSeq, batchSeq: null } }
 }
 
-/** The meter after a batch was acknowledged, or was not, for the reason in `fault`. */
+/** The state after a batch was acknowledged, or after it failed with the reason in `fault`. */
 export function meterAfter(tried: WebhookCursor, fault: string | undefined, now: number): WebhookCursor {
   if (fault === undefined) {
     return {

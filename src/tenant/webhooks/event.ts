@@ -1,12 +1,12 @@
 /**
- * Meter events: one per billed entry of the ledger, in the form that billing systems take: an identifier to tell a
- * repetition by, an event name, a time, and a payload of strings. They are a view of the entries, which are never edited:
- * the same entry is the same event however often it is sent, so a receiver that keeps identifiers counts each once.
+ * Usage events: one per billed ledger entry, in the format of billing systems: an identifier for deduplication, an
+ * event name, a time and a payload of strings. Entries are never edited, so an entry always gives the same event. A
+ * receiver that stores identifiers counts each event once.
  */
 import type { LedgerEntry } from '../ledger/ledger.ts'
 
 export interface MeterEvent {
-  /** The dispatch's id; for a correction, the tenant's and the entry's number. */
+  /** The dispatch id; for a correction, the tenant id, the kind and the entry's number. */
   identifier: string
   event_name: string
   /** Unix seconds. */
@@ -14,7 +14,7 @@ export interface MeterEvent {
   payload: Record<string, string>
 }
 
-/** What is billed. Waste, voids and expiries cost nothing, and credit is not use. */
+/** Kinds of entries that are billed. Waste, voids and expiries cost nothing, and credit is not usage. */
 const billed: readonly LedgerEntry['kind'][] = ['post', 'late', 'correction']
 
 export interface MeteredRow {
@@ -30,7 +30,7 @@ export interface MeteredRow {
   }
 }
 
-/** The row's event, or undefined when nothing is billed by it. */
+/** The event of a row, or undefined if the row bills nothing. */
 export function meterEvent(
   row: MeteredRow,
   meter: { eventName: string; customerId: string },
@@ -66,14 +66,14 @@ export function meterEvent(
 }
 
 const firstRetryMs = 2_000
-const longestRetryMs = 3_600_000
+const retryMsMax = 3_600_000
 
-/** How long to wait after the `attempts`-th failure in a row: 2 s, doubling, an hour at most. */
+/** Wait after the `attempts`-th failure in a row: 2 s, doubling up to one hour. */
 export function meterRetryMs(attempts: number): number {
-  return Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(20, attempts - 1))
+  return Math.min(retryMsMax, firstRetryMs * 2 ** Math.min(20, attempts - 1))
 }
 
-/** A secret for each tenant and version, derived and so kept nowhere; shown once as `whsec_…`. */
+/** Secret of one tenant and version. It is derived, so it is not stored; shown once as `whsec_…`. */
 export async function meterSecret(
   macKey: CryptoKey,
   tenantId: string,
@@ -102,14 +102,15 @@ export async function signedHeaders(
 }
 
 /**
- * Why events may not be sent to `text`, or undefined when they may: https to a public name, or, where `loopback` is
- * allowed, http to this machine. A name that resolves to a private address is the network's to stop; Cloudflare's does.
+ * Why `text` is not a valid webhook URL, or undefined if it is: https to a public host name, or http to this machine if
+ * `loopback` is true. The network must block names that resolve to private addresses; Cloudflare's does.
  */
 export function meterUrlFault(text: string, loopback: boolean): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (!url) return 'must be an absolute URL'
-  if (url.username || url.password) return 'must hold no user name or password: the signature proves who sends'
-  if (url.hash) return 'must have no fragment'
+  if (url.username || url.password)
+    return 'must not contain a user name or password. The signature authenticates the sender'
+  if (url.hash) return 'must not contain a fragment'
   if (loopback && url.protocol === 'http:' && url.hostname === '127.0.0.1') return undefined
   if (url.protocol !== 'https:') return 'must be https'
   if (!/\.[a-z][a-z0-9-]*$/.test(url.hostname) || /\.(localhost|local|internal|home\.arpa)$/.test(url.hostname)) {

@@ -32,7 +32,7 @@ function fill(queue: FairQueue<Queued>, tenantId: string, count: number, change:
   for (let index = 0; index < count; index++) queue.add(request(tenantId, change), 0)
 }
 
-/** The next so many, by tenant. */
+/** The tenants of the next requests. */
 function drain(queue: FairQueue<Queued>, count = Number.MAX_SAFE_INTEGER, model = 'm'): string[] {
   const tenants: string[] = []
   while (tenants.length < count) {
@@ -43,7 +43,7 @@ function drain(queue: FairQueue<Queued>, count = Number.MAX_SAFE_INTEGER, model 
   return tenants
 }
 
-/** What a grant costs its tenant, in the queue's unit. */
+/** The charge of a grant, in the queue's unit. */
 const chargeOf = (costTokens: number, weight: number) => Math.ceil((costTokens * 1_000) / weight)
 
 describe('the fair queue', () => {
@@ -60,7 +60,7 @@ describe('the fair queue', () => {
         const paths = pairs.map((pair) => ({ ...pair, at: 0, least: 0, most: 0 }))
         const bound = (tenant: number) => chargeOf(costMax, weightOf[tenant] ?? 1)
         for (const [index, { tenant: chosen, cost, takes }] of events.entries()) {
-          // One after another joins those that wait already.
+          // Tenants join the waiting ones one by one.
           const tenant = chosen % Math.min(weightOf.length, 1 + Math.floor(index / 20))
           queue.add(request(`t${tenant}`, { weight: weightOf[tenant] ?? 1, costTokens: cost }), 0)
           waiting[tenant] = (waiting[tenant] ?? 0) + 1
@@ -77,7 +77,7 @@ describe('the fair queue', () => {
               expect(path.most - path.least).toBeLessThanOrEqual(bound(path.a) + bound(path.b))
             }
             waiting[taken] = (waiting[taken] ?? 0) - 1
-            // The interval in which both wait is over.
+            // Both tenants no longer wait at the same time.
             for (const path of paths) {
               if (waiting[path.a] === 0 || waiting[path.b] === 0) Object.assign(path, { at: 0, least: 0, most: 0 })
             }
@@ -148,7 +148,7 @@ describe('the fair queue', () => {
         const without = new FairQueue<Queued>(({ model }) => model)
         for (const each of requests) if (each !== gone) without.add(each, 0)
         const order = (queue: FairQueue<Queued>) => requests.slice(1).map(() => queue.take('m', 0)?.item.requestId)
-        // Equal tags go in the order of their setting, which a tenant that came only to leave has taken part in.
+        // Equal tags are served in the order in which they were set, including by a tenant that left again.
         if (requests.filter((each) => each.tenantId === gone.tenantId)[0] !== gone) {
           expect(order(with_)).toEqual(order(without))
         } else expect(new Set(order(with_))).toEqual(new Set(order(without)))
@@ -219,21 +219,21 @@ describe('the fair queue', () => {
   it('[QUE7] a full queue displaces the youngest batch request of the tenant furthest over its share', () => {
     const queue = new FairQueue<Queued>(({ model }) => model)
     fill(queue, 'heavy', 60, { priorityClass: 'batch', weight: 300 })
-    fill(queue, 'greedy', 40, { priorityClass: 'batch', weight: 100 })
+    fill(queue, 'flood', 40, { priorityClass: 'batch', weight: 100 })
     fill(queue, 'a', waitingPerTenantMax)
     fill(queue, 'b', waitingMax - waitingPerTenantMax - 100)
     const youngest = `r${serial - waitingMax + 100}`
     expect(queue.add(request('new', { priorityClass: 'batch' }), 1)).toEqual({ kind: 'full' })
     expect(queue.add(request('new'), 1)).toMatchObject({
       kind: 'waiting',
-      displaced: { item: { tenantId: 'greedy', requestId: youngest } },
+      displaced: { item: { tenantId: 'flood', requestId: youngest } },
     })
     expect(queue.size).toBe(waitingMax)
-    // 40 × 100 / 100 is as far over as 60 × 100 / 150 would be: greedy leaves until 20 are left, then both in turn.
+    // With weights 100 and 300, 20 requests weigh as much as 60: `flood` shrinks to 20, then both shrink in turn.
     const left = Array.from({ length: 99 }, (_, index) => queue.add(request(`n${index}`), 1))
     const tenants = left.map((added) => added.kind === 'waiting' && added.displaced?.item.tenantId)
-    expect(new Set(tenants.slice(0, 19))).toEqual(new Set(['greedy']))
-    expect(new Set(tenants)).toEqual(new Set(['greedy', 'heavy']))
+    expect(new Set(tenants.slice(0, 19))).toEqual(new Set(['flood']))
+    expect(new Set(tenants)).toEqual(new Set(['flood', 'heavy']))
     expect(queue.add(request('new'), 1)).toEqual({ kind: 'full' })
   })
 
@@ -291,7 +291,7 @@ describe('the fair queue', () => {
     fill(queue, 'a', 3, { ...large, weight: 2 })
     fill(queue, 'b', 2, large)
     const served = { a: 0, b: 0 }
-    // Each of b's costs 4 × 10⁹ units: virtual time passes 2^50 after some 280,000.
+    // Each request of b costs 4 × 10⁹ units: virtual time passes 2^50 after about 280,000.
     for (let grants = 0; grants < 900_000; grants++) {
       const taken = queue.take('m', 0)?.item.tenantId === 'a' ? 'a' : 'b'
       served[taken] += 1
@@ -307,7 +307,7 @@ describe('the fair queue', () => {
     fill(queue, 'b', 30)
     expect(drain(queue, 1)).toEqual(['a'])
     fill(queue, 'a', 1)
-    // What a had was worth ten of b's.
+    // The request of a cost as much as ten of b.
     expect(drain(queue, 11).indexOf('a')).toBe(10)
     drain(queue)
     fill(queue, 'a', 1, { costTokens: 1_000 })

@@ -1,4 +1,4 @@
-/** Requests that run on two workers: who is paid for, whose slots they hold, and how the setting is read. */
+/** Hedged requests: the dispatch that is paid for, their pruning, and the setting. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { HedgeAfter } from '../../../src/chat/hedge-after.ts'

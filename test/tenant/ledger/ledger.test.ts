@@ -120,14 +120,14 @@ describe('ledger', () => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
         let books: Account = account
-        const bookings = new Map<string, Reservation>()
+        const reservations = new Map<string, Reservation>()
         const dispatches = new Set<string>()
         const posted = new Map<string, number>()
         let spent = 0
         for (const [now, each] of operations.entries()) {
           const requestId = `r${each.request}`
           const dispatchId = `${requestId}.${each.dispatch}`
-          const reservation = bookings.get(requestId)
+          const reservation = reservations.get(requestId)
           const done =
             each.kind === 'reserve'
               ? reserve(
@@ -156,14 +156,14 @@ describe('ledger', () => {
                   : close(books, reservation, each.kind === 'void' ? 'void' : 'expire', now)
           if (!('account' in done)) continue
           books = done.account
-          bookings.set(requestId, done.reservation)
+          reservations.set(requestId, done.reservation)
           if ('entry' in done) {
             spent += done.entry.costNano
             posted.set(requestId, (posted.get(requestId) ?? 0) + done.entry.costNano)
             expect(posted.get(requestId)).toBeLessThanOrEqual(done.reservation.boundNano)
           }
           if (each.kind === 'settle') dispatches.add(dispatchId)
-          const held = [...bookings.values()].filter((one) => one.state === 'reserved')
+          const held = [...reservations.values()].filter((one) => one.state === 'reserved')
           expect(books.reservedNano).toBe(held.reduce((sum, one) => sum + one.boundNano, 0))
           expect(books.postedNano).toBe(spent)
           expect(leftNano(books)).toBeGreaterThanOrEqual(0)

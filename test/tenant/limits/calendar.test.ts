@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { noLimits } from '../../../src/tenant/limits/limits.ts'
 import { openBooks, testOrder, testReceipt } from '../../support/tenant.ts'
 
-/** What a test order may cost at most; a test receipt costs 600. */
+/** Bound of a test request; a test receipt costs 600. */
 const bound = 1_000
 const day = 86_400_000
 const dayBudget = (nano: number) => ({ ...noLimits, budgetNano: { total: null, day: nano, month: null } })
@@ -24,12 +24,12 @@ describe('budgets and the calendar', () => {
       test.transaction((books) => books.admit(testOrder('a'), day - 5))
       test.transaction((books) => books.admit(testOrder('b'), day + 5))
       const raised = test.transaction((books) => books.readmit(testOrder('a', { promptTokens: 30 }), day + 6))
-      return { raised, purse: test.books.tenant()?.state.windows.day }
+      return { raised, window: test.books.tenant()?.state.windows.day }
     }
-    expect(raise(2_200)).toMatchObject({ raised: { ok: true, boundNano: 1_200 }, purse: { reservedNano: 2_200 } })
+    expect(raise(2_200)).toMatchObject({ raised: { ok: true, boundNano: 1_200 }, window: { reservedNano: 2_200 } })
     expect(raise(2_199)).toMatchObject({
       raised: { ok: false, code: 'insufficient_quota' },
-      purse: { reservedNano: bound },
+      window: { reservedNano: bound },
     })
   })
 
