@@ -28,7 +28,13 @@ import { type Chat, readChat } from '../../../backends/model/chat.ts'
 import type { EffortWord } from '../../../backends/model/effort.ts'
 
 const all = httpBackends.map((backend) => [backend.name, backend] as const)
-const baseTerms: RequestTerms = { requestId: 'req_1', effort: 'none', outputTokensMax: 50, priority: 3, cacheSalt: 's4lt' }
+const baseTerms: RequestTerms = {
+  requestId: 'req_1',
+  effort: 'none',
+  outputTokensMax: 50,
+  priority: 3,
+  cacheSalt: 's4lt',
+}
 const attach = ({ capabilities: can }: HttpBackend, more: Partial<Capabilities> = {}): Attached => ({
   version: '1',
   model: 'm',

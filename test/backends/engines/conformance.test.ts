@@ -35,25 +35,28 @@ describe('recorded engines', () => {
     },
   )
 
-  it.each(recorded)('[CNF2] a recorded engine yields the same events wherever its bytes are split (%s)', (_, record) => {
-    const streams = whole(record)
-    expect(streams.length).toBeGreaterThan(5)
-    for (const text of streams) {
-      const bytes = new TextEncoder().encode(text)
-      const events = merged(read(record, [bytes]))
-      expect(events.at(-1)?.kind).toBe('end')
-      for (const at of cuts(bytes.length))
-        expect(merged(read(record, [bytes.subarray(0, at), bytes.subarray(at)]))).toEqual(events)
-      expect(
-        merged(
-          read(
-            record,
-            Array.from(bytes, (byte) => Uint8Array.of(byte)),
+  it.each(recorded)(
+    '[CNF2] a recorded engine yields the same events wherever its bytes are split (%s)',
+    (_, record) => {
+      const streams = whole(record)
+      expect(streams.length).toBeGreaterThan(5)
+      for (const text of streams) {
+        const bytes = new TextEncoder().encode(text)
+        const events = merged(read(record, [bytes]))
+        expect(events.at(-1)?.kind).toBe('end')
+        for (const at of cuts(bytes.length))
+          expect(merged(read(record, [bytes.subarray(0, at), bytes.subarray(at)]))).toEqual(events)
+        expect(
+          merged(
+            read(
+              record,
+              Array.from(bytes, (byte) => Uint8Array.of(byte)),
+            ),
           ),
-        ),
-      ).toEqual(events)
-    }
-  })
+        ).toEqual(events)
+      }
+    },
+  )
 })
 
 describe('an endpoint', () => {

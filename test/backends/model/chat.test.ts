@@ -50,7 +50,7 @@ describe('reading a chat request', () => {
       'tool_choice',
     ],
     [
-      'a schema that is no object',
+      'a schema that is not an object',
       { response_format: { type: 'json_schema', json_schema: { schema: 3 } } },
       'response_format.json_schema.schema',
     ],
