@@ -318,7 +318,7 @@ cases.push(
   // The headers are already sent, so only the later steps are new.
   [
     'a worker that is lost late',
-    { ...chat, stream: true, worker: 'late', status: 200, from: 'before hosted.lastResort.slow' },
+    { ...chat, stream: true, worker: 'late', status: 200, from: 'before hosted.hostedFallback.slow' },
   ],
 )
 
