@@ -1,6 +1,6 @@
 /**
- * The contract of a backend: how to call one engine or one hosted API. An adapter makes no calls. It describes which calls
- * to make and what their answers mean; the worker, the edge or the doctor makes them. An adapter is pure, uses
+ * The contract of a backend: how to call one engine or one hosted API. An adapter makes no calls. It describes which
+ * calls to make and what their answers mean; the worker, the edge or the doctor makes them. An adapter is pure, uses
  * web-standard types only, and is one short file.
  *
  * The steps:
@@ -13,8 +13,8 @@
  *   failure  the error code for an answer other than 200
  *   launch   the command that starts the engine
  *
- * To stop an answer, close its connection. Every engine here stops then; `abort` is for an engine that needs a call too.
- * `token-counter.ts` turns events into counts, by the adapter's `truth`. README.md explains how to add an engine.
+ * To stop an answer, close its connection. Every engine here stops then; `abort` is for an engine that needs a call
+ * too. `token-counter.ts` turns events into counts, by the adapter's `truth`. README.md explains how to add an engine.
  */
 import type { Chat } from '../model/chat.ts'
 import type { FinishReason, WireCall } from '../model/chunk.ts'
@@ -46,16 +46,18 @@ export interface HttpBackend extends Described {
   readonly health: Probe<Health>
   readonly load: Probe<Load>
   /**
-   * The prompt's length in tokens, by the engine's template and tokenizer; generates nothing. If absent or `undefined`, the
-   * engine cannot count, and `promptTokensMax` of prompt-bound.ts is the bound.
+   * The prompt's length in tokens, by the engine's template and tokenizer; generates nothing. If absent or `undefined`,
+   * the engine cannot count, and `promptTokensMax` of prompt-bound.ts is the bound.
    */
   count?(chat: Chat, terms: RequestTerms, attached: Attached): Probe<number | BackendFailure | undefined> | undefined
-  /** The length of a text in tokens, without control tokens. Used when the engine reports no count, as after an abort. */
+  /**
+   * The length of a text in tokens, without control tokens. Used when the engine reports no count, as after an abort.
+   */
   countText?(text: string, attached: Attached): Probe<number | undefined>
   /**
    * The call that generates. It always streams, so that tokens are counted when the client leaves. It sends only fields
-   * that the engine supports, maps names and ids, and sets the bound, seed and stop strings. Fields left out are listed in
-   * `warnings`. A field whose loss changes the meaning (image, forced tool, schema, effort) is refused with `param`.
+   * that the engine supports, maps names and ids, and sets the bound, seed and stop strings. Fields left out are listed
+   * in `warnings`. A field whose loss changes the meaning (image, forced tool, schema, effort) is refused with `param`.
    */
   request(chat: Chat, terms: RequestTerms, attached: Attached): Request | BackendFailure
   /** @param streams whether the answer is `text/event-stream`; an engine may ignore `stream` and send one JSON body */
@@ -90,8 +92,8 @@ export interface Probe<T> {
 }
 
 /**
- * The capabilities of an engine. All default to `cautious` (below), so a capability that is added later is off for every
- * adapter that does not name it: `capabilities({ tools: true })`.
+ * The capabilities of an engine. All default to `cautious` (below), so a capability that is added later is off for
+ * every adapter that does not name it: `capabilities({ tools: true })`.
  */
 export interface Capabilities {
   /** Efforts that a request may use; others are refused. The model may support fewer. */
@@ -150,8 +152,8 @@ export function capabilities(known: Partial<Capabilities>): Capabilities {
 
 /**
  * Where the ledger's numbers come from. `reported`: the engine reports the exact number. `counted`: exact, from the
- * engine's tokenizer or running totals. `estimated`: from deltas or bytes, and marked as such. `absent`: unknown; cached
- * tokens are then billed as fresh.
+ * engine's tokenizer or running totals. `estimated`: from deltas or bytes, and marked as such. `absent`: unknown;
+ * cached tokens are then billed as fresh.
  */
 export interface Truth {
   /** Before generation. */
@@ -242,9 +244,9 @@ export interface RequestTerms {
   /** Smaller runs first; each adapter converts it to the engine's direction. */
   priority: number
   /**
-   * A secret per tenant. The engine reuses prefixes only under the same salt, because cached counts and times would reveal
-   * one tenant's prompts to another. Empty: all requests belong to one tenant. For an engine without salts the adapter
-   * disables reuse, or reports a fault at attach.
+   * A secret per tenant. The engine reuses prefixes only under the same salt, because cached counts and times would
+   * reveal one tenant's prompts to another. Empty: all requests belong to one tenant. For an engine without salts the
+   * adapter disables reuse, or reports a fault at attach.
    */
   cacheSalt: string
 }

@@ -1,7 +1,8 @@
 /**
- * Upper bound of a prompt's tokens, from its bytes, for a backend that cannot count. The tokenizer works on bytes, so text
- * never has more tokens than bytes. The JSON around a message is longer than its control tokens. Images and documents can
- * have more tokens than their addresses have bytes: an image counts by its size if known, all others by their maximum.
+ * Upper bound of a prompt's tokens, from its bytes, for a backend that cannot count. The tokenizer works on bytes, so
+ * text never has more tokens than bytes. The JSON around a message is longer than its control tokens. Images and
+ * documents can have more tokens than their addresses have bytes: an image counts by its size if known, all others by
+ * their maximum.
  */
 import type { Chat } from '../model/chat.ts'
 import { imageTokensAt } from '../model/media.ts'

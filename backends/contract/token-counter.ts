@@ -1,9 +1,9 @@
 /**
- * Turns a backend's events into the ledger's counts, during and after the answer, and marks inexact ones as `estimated`.
- * The adapter's `truth` says which numbers the engine reports. Usage arrives in one of three ways:
+ * Turns a backend's events into the ledger's counts, during and after the answer, and marks inexact ones as
+ * `estimated`. The adapter's `truth` says which numbers the engine reports. Usage arrives in one of three ways:
  *
- * - on every delta: the output is always exact, and its growth belongs to the delta's channel. Where the channel changes,
- *   only the new delta's own token belongs to the new channel, because the end mark of reasoning has no delta;
+ * - on every delta: the output is always exact, and its growth belongs to the delta's channel. Where the channel
+ *   changes, only the new delta's own token belongs to the new channel, because the end mark of reasoning has no delta;
  * - once, at the end: then exact, before that one token per delta, a lower bound;
  * - never: one token per delta, until the caller replaces it with tokenised lengths (`correct`).
  *

@@ -1,6 +1,6 @@
 /**
- * A deterministic engine for tests and benches: an adapter, and `fakeAnswer`, which produces the answer. It counts words
- * as tokens and reports all usage on every delta.
+ * A deterministic engine for tests and benches: an adapter, and `fakeAnswer`, which produces the answer. It counts
+ * words as tokens and reports all usage on every delta.
  *
  * It repeats the text of the last user message word by word, after some reasoning if the effort is `high`. `call NAME`
  * calls that tool, `fail` breaks the answer off in the middle, and `words N` answers with N words.

@@ -1,10 +1,10 @@
 /**
  * llama.cpp's `llama-server`.
  *
- * - Effort: `none` turns reasoning off and omits the word from the template, which then writes `none`. Other words go to
- *   the template, and Small 4's template raises an error on all but `high`. So only these two are accepted.
- * - With `timings_per_token` each delta carries the totals so far, so an aborted answer is counted to its last delta. The
- *   engine does not count reasoning tokens; they are the growth of the total during reasoning.
+ * - Effort: `none` turns reasoning off and omits the word from the template, which then writes `none`. Other words go
+ *   to the template, and Small 4's template raises an error on all but `high`. So only these two are accepted.
+ * - With `timings_per_token` each delta carries the totals so far, so an aborted answer is counted to its last delta.
+ *   The engine does not count reasoning tokens; they are the growth of the total during reasoning.
  * - It does not support a named tool: the request shows only that tool and forces a call.
  * - All tenants share the prefixes of its slots; only `cache_prompt: false` separates them.
  * - Closing the connection ends the answer within one step. It has no priority.

@@ -5,8 +5,8 @@
  *   `max_tokens`, no `stream_options`, and earlier reasoning as a part of the content.
  * - Effort: `none` and `high` for Small 4; any other is a 400 with code "3051". `prompt_mode` no longer works.
  * - Reasoning arrives as a part of the content, never in a plain string.
- * - Usage always arrives with the last chunk, without reasoning tokens, and with cached tokens under one of three names.
- *   `prompt_cache_key` is not sent, so nothing is cached unless usage reports it, and tenants share nothing.
+ * - Usage always arrives with the last chunk, without reasoning tokens, and with cached tokens under one of three
+ *   names. `prompt_cache_key` is not sent, so nothing is cached unless usage reports it, and tenants share nothing.
  * - It fetches images and documents itself, on its own network.
  */
 import { z } from 'zod'

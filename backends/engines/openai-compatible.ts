@@ -1,7 +1,7 @@
 /**
- * Any other engine with OpenAI's Chat Completions. The adapter sends only fields that a strict server accepts, and assumes
- * nothing that the engine does not report. It cannot request an effort, so it accepts only `none`; the engine may still
- * reason, and reasoning is read from every known field.
+ * Any other engine with OpenAI's Chat Completions. The adapter sends only fields that a strict server accepts, and
+ * assumes nothing that the engine does not report. It cannot request an effort, so it accepts only `none`; the engine
+ * may still reason, and reasoning is read from every known field.
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'

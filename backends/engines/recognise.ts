@@ -1,4 +1,6 @@
-/** Finds the adapter of an endpoint: makes all adapters' `attach` calls at once; the first adapter that matches wins. */
+/**
+ * Finds the adapter of an endpoint: makes all adapters' `attach` calls at once; the first adapter that matches wins.
+ */
 import type { Attached, HttpBackend, HttpCall, Probe } from '../contract/backend.ts'
 import { httpBackends } from './registry.ts'
 

@@ -1,11 +1,12 @@
 /**
  * SGLang's OpenAI server. Read from SGLang 0.5.23 (srt/entrypoints/openai/protocol.py, serving_chat.py).
  *
- * - Effort: `reasoning_effort` accepts seven words and a number. The word goes to the template, which for Small 4 raises an
- *   error on all but `none` and `high`, so only these two are accepted.
- * - Reasoning arrives, and is sent back, as `reasoning_content`. Reasoning tokens are at the top level of `usage`, and 0
- *   without a parser, so a 0 after reasoning is ignored (token-counter.ts).
- * - A HIGHER priority is served first, unless it runs with `--schedule-low-priority-values-first`; the adapter negates it.
+ * - Effort: `reasoning_effort` accepts seven words and a number. The word goes to the template, which for Small 4
+ *   raises an error on all but `none` and `high`, so only these two are accepted.
+ * - Reasoning arrives, and is sent back, as `reasoning_content`. Reasoning tokens are at the top level of `usage`, and
+ *   0 without a parser, so a 0 after reasoning is ignored (token-counter.ts).
+ * - A HIGHER priority is served first, unless it runs with `--schedule-low-priority-values-first`; the adapter negates
+ *   it.
  * - Errors are flat. An external abort arrives as finish_reason `abort`, which counts as a failure.
  * - `/abort_request` takes the `rid` of one request; `abort_all` is never sent.
  */

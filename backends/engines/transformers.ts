@@ -12,7 +12,8 @@
  *   get_vocab", seen in 5.23.0), so the adapter refuses them.
  * - It samples only if the model’s generation_config.json sets `do_sample`; otherwise it ignores temperature and seed.
  * - Only a vision model receives images; a text model silently ignores them, so the adapter sends none.
- * - Usage arrives once, exact, with the last chunk. Before that a delta is about a token, so aborted answers are estimated.
+ * - Usage arrives once, exact, with the last chunk. Before that a delta is about a token, so aborted answers are
+ *   estimated.
  * - Closing the connection cancels at the next token. It has no metrics and reports no version.
  */
 import { z } from 'zod'

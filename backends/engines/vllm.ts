@@ -5,14 +5,14 @@
  * - Reasoning arrives, and is sent back, as `reasoning`. Older versions wrote `reasoning_content`, which is read too.
  * - A schema or a forced call takes effect after reasoning ends. Without reasoning it never would, so at effort `none`
  *   the adapter sends `include_reasoning: false`.
- * - With `continuous_usage_stats` each delta carries the totals so far. Deltas without visible text are not sent; the next
- *   total includes their tokens. Cached tokens are only on the last chunk, and only with
+ * - With `continuous_usage_stats` each delta carries the totals so far. Deltas without visible text are not sent; the
+ *   next total includes their tokens. Cached tokens are only on the last chunk, and only with
  *   `--enable-prompt-tokens-details`.
  * - `/tokenize` counts a prompt, with the effort as a template argument. Mistral's own tokenizer may refuse template
  *   arguments; then the effort is left out. The count is the same, because Small 4's settings block has one length.
  * - A lower priority is served first. Any value but 0 is an error without `--scheduling-policy priority`.
- * - `cache_salt` separates tenants' prefixes. Closing the connection ends the answer within one step. `/abort_requests` is
- *   not used: with an empty list it aborts all requests.
+ * - `cache_salt` separates tenants' prefixes. Closing the connection ends the answer within one step. `/abort_requests`
+ *   is not used: with an empty list it aborts all requests.
  */
 import { z } from 'zod'
 import {

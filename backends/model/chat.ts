@@ -1,9 +1,9 @@
 /**
  * The internal request: every dialect produces it and every backend reads it.
  *
- * `readChat` accepts the body of OpenAI's Chat Completions, including what real clients send: unknown fields, tools that
- * are not functions, `developer` messages, and earlier reasoning under either name. It refuses invalid fields by their
- * path and lists unsupported ones in `warnings`.
+ * `readChat` accepts the body of OpenAI's Chat Completions, including what real clients send: unknown fields, tools
+ * that are not functions, `developer` messages, and earlier reasoning under either name. It refuses invalid fields by
+ * their path and lists unsupported ones in `warnings`.
  */
 import { z } from 'zod'
 import { EffortWord } from './effort.ts'

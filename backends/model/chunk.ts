@@ -1,9 +1,10 @@
 /**
- * Writes Chat Completions answers, streamed or not. The worker serialises each chunk once; the edge passes the bytes on.
+ * Writes Chat Completions answers, streamed or not. The worker serialises each chunk once; the edge passes the bytes
+ * on.
  *
- * Three rules keep real clients working. `content` is a string, and reasoning goes to `reasoning_content`. A tool call is
- * one complete delta. Usage is on the chunk with the `finish_reason`; a client that requests usage gets it in a separate
- * chunk without choices.
+ * Three rules keep real clients working. `content` is a string, and reasoning goes to `reasoning_content`. A tool call
+ * is one complete delta. Usage is on the chunk with the `finish_reason`; a client that requests usage gets it in a
+ * separate chunk without choices.
  */
 import type { Effort } from './effort.ts'
 import type { Counts } from './money.ts'

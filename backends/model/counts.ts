@@ -1,6 +1,6 @@
 /**
- * Checks whether token counts are possible. The worker clamps its counts to the possible range before it signs them; the
- * edge refuses impossible counts. Both use the same rule. Pure.
+ * Checks whether token counts are possible. The worker clamps its counts to the possible range before it signs them;
+ * the edge refuses impossible counts. Both use the same rule. Pure.
  */
 import { budgets } from './budgets.ts'
 import type { Counts } from './money.ts'

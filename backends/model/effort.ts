@@ -1,8 +1,9 @@
 /**
  * Reasoning effort: the seven words that clients send, and the levels that a model supports.
  *
- * A model lists its levels from least to most reasoning (`none`, `high` for Mistral Small 4). Other words are mapped: up
- * to `low` to the lowest level, from `medium` to the highest. The answer reports both the requested and the served effort.
+ * A model lists its levels from least to most reasoning (`none`, `high` for Mistral Small 4). Other words are mapped:
+ * up to `low` to the lowest level, from `medium` to the highest. The answer reports both the requested and the served
+ * effort.
  */
 import { z } from 'zod'
 

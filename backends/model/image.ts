@@ -1,8 +1,8 @@
 /**
  * Images: their format and size, read from their bytes, and their length in tokens of Mistral Small 4.
  *
- * The file name and media type that a client sends are ignored; the first bytes decide. Four formats are accepted: those
- * that every engine decodes or that SDKs send.
+ * The file name and media type that a client sends are ignored; the first bytes decide. Four formats are accepted:
+ * those that every engine decodes or that SDKs send.
  */
 
 export type ImageFormat = 'png' | 'jpeg' | 'gif' | 'webp'

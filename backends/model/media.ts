@@ -1,6 +1,6 @@
 /**
- * Images and documents in a request: their forms in every dialect, and the bounds that the edge checks before it makes a
- * reservation, without fetching or decoding.
+ * Images and documents in a request: their forms in every dialect, and the bounds that the edge checks before it makes
+ * a reservation, without fetching or decoding.
  *
  * A part carries its bytes in a data URL or names an https address. The worker fetches addresses (see
  * `gpu-worker/media`), because only the worker can resolve a name and pin the connection to the resolved address.
@@ -58,15 +58,17 @@ export function documentBy(source: string, name: string): ReadPart<MediaPart | {
 }
 
 /**
- * Why a tokenizer cannot process the text. A C string ends at a NUL, and half of a surrogate pair has no UTF-8 form: the
- * counted text would differ from the replayed text.
+ * Why a tokenizer cannot process the text. A C string ends at a NUL, and half of a surrogate pair has no UTF-8 form:
+ * the counted text would differ from the replayed text.
  */
 export function wrongText(text: string): string | undefined {
   if (text.includes('\0')) return 'must not contain the NUL character'
   return text.isWellFormed() ? undefined : 'must not contain a lone surrogate: send well-formed Unicode'
 }
 
-/** A document's name goes into the prompt, so it has no control characters and no surrogate pair that was cut in half. */
+/**
+ * A document's name goes into the prompt, so it has no control characters and no surrogate pair that was cut in half.
+ */
 function cleanName(name: string): string {
   return name
     .slice(0, nameMax)

@@ -1,7 +1,7 @@
 /**
- * Model names that clients already have in their settings: models that Mistral Small 4 replaces or absorbs, and its other
- * names. An alias may preset an effort to behave like the model it names: Magistral models always reason. A client's
- * explicit value overrides the preset.
+ * Model names that clients already have in their settings: models that Mistral Small 4 replaces or absorbs, and its
+ * other names. An alias may preset an effort to behave like the model it names: Magistral models always reason. A
+ * client's explicit value overrides the preset.
  *
  * The target is always the real model. A gateway that serves only the toy model answers "not found" for an alias.
  *

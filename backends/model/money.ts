@@ -45,7 +45,8 @@ export function safeInteger(value: number): number {
 }
 
 /**
- * Output tokens that fit into `costNanoMax` with the whole prompt at full price. Negative if the prompt alone costs more.
+ * Output tokens that fit into `costNanoMax` with the whole prompt at full price. Negative if the prompt alone costs
+ * more.
  */
 export function outputTokensWithin(costNanoMax: number, promptTokens: number, rates: Rates): number {
   const left = costNanoMax - promptTokens * rates.inputNano

@@ -1,7 +1,7 @@
 /**
- * Limits sampling values to those that an engine can compute with. Engines use 32-bit floats and divide the logits by the
- * temperature. Below `largest logit / 3.4e38` (1e-36 for a logit of 340) the quotient is infinite, every probability
- * becomes NaN, and no token can be chosen.
+ * Limits sampling values to those that an engine can compute with. Engines use 32-bit floats and divide the logits by
+ * the temperature. Below `largest logit / 3.4e38` (1e-36 for a logit of 340) the quotient is infinite, every
+ * probability becomes NaN, and no token can be chosen.
  */
 
 export interface SamplingValues {
@@ -12,11 +12,14 @@ export interface SamplingValues {
 }
 
 /**
- * Below this temperature the most likely token is always chosen. At 0.001 two logits that differ by 0.1 are 10^43 to 1 in probability, so
- * no client can see the difference, and the largest quotient stays 30 orders of magnitude below the 32-bit limit.
+ * Below this temperature the most likely token is always chosen. At 0.001 two logits that differ by 0.1 are 10^43 to 1
+ * in probability, so no client can see the difference, and the largest quotient stays 30 orders of magnitude below the
+ * 32-bit limit.
  */
 export const temperatureMin = 1e-3
-/** The most likely token always has a higher probability. Smaller values keep the same token and underflow in 32 bits. */
+/**
+ * The most likely token always has a higher probability. Smaller values keep the same token and underflow in 32 bits.
+ */
 export const topPMin = 1e-6
 const penaltyMax = 2
 

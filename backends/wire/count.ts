@@ -1,6 +1,6 @@
 /**
- * A count question asks a worker how many tokens a prompt has. The edge signs it. Nothing is generated or billed. The body
- * is a Chat Completions body, which the question binds by digest.
+ * A count question asks a worker how many tokens a prompt has. The edge signs it. Nothing is generated or billed. The
+ * body is a Chat Completions body, which the question binds by digest.
  */
 import { z } from 'zod'
 import { budgets } from '../model/budgets.ts'

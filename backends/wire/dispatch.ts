@@ -1,6 +1,6 @@
 /**
- * A dispatch is the edge's signed order to one worker: run this body, for this tenant, within this bound, once. It is in
- * the `authorization` header. The body is the client's request, bound by digest.
+ * A dispatch is the edge's signed order to one worker: run this body, for this tenant, within this bound, once. It is
+ * in the `authorization` header. The body is the client's request, bound by digest.
  */
 import { z } from 'zod'
 import { budgets } from '../model/budgets.ts'
@@ -42,21 +42,23 @@ export const Dispatch = z.object({
   /** SHA-256 of the body, base64url. */
   bodyDigest: z.string().length(43),
   ...Terms.shape,
-  /** The edge's MAC over this dispatch's names and terms. Only the edge can create or check it. The receipt repeats it. */
+  /**
+   * The edge's MAC over this dispatch's names and terms. Only the edge can create or check it. The receipt repeats it.
+   */
   proof: z.string().length(43),
   /**
-   * Hold the last chunk until the receipt is settled. Set when a limit is so tight that the client's next request could be
-   * refused because of this request's reservation.
+   * Hold the last chunk until the receipt is settled. Set when a limit is so tight that the client's next request could
+   * be refused because of this request's reservation.
    */
   settleFirst: z.boolean(),
   /**
-   * The request waited in a queue, where the edge cannot see a client that does not stream leave. The worker writes to it
-   * before the engine starts, to detect that.
+   * The request waited in a queue, where the edge cannot see a client that does not stream leave. The worker writes to
+   * it before the engine starts, to detect that.
    */
   waited: z.boolean().optional(),
   /**
-   * Send nothing before the first token, for up to half a minute, so that a hedging edge sees which worker answers first.
-   * Meanwhile the edge watches for the client's disconnect.
+   * Send nothing before the first token, for up to half a minute, so that a hedging edge sees which worker answers
+   * first. Meanwhile the edge watches for the client's disconnect.
    */
   quiet: z.boolean().optional(),
   /** Unix milliseconds of the edge's clock. */

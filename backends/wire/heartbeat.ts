@@ -27,7 +27,9 @@ export const Heartbeat = z.object({
   promptTokensTotal: Count,
   cachedTokensTotal: Count,
   outputTokensTotal: Count,
-  /** Unix milliseconds of the worker's clock. The fleet ignores a heartbeat that is not newer than the instance's last. */
+  /**
+   * Unix milliseconds of the worker's clock. The fleet ignores a heartbeat that is not newer than the instance's last.
+   */
   sentAt: z.int(),
   /** Random per process: two instances with one worker id are two processes with one key. */
   instance: z.string().min(1).max(64),

@@ -1,6 +1,7 @@
 /**
- * An inquiry is the edge's signed question to a worker about overdue receipts: which requests still run, and which have a
- * receipt that is not delivered yet. A worker that receives an inquiry also delivers its outstanding receipts at once.
+ * An inquiry is the edge's signed question to a worker about overdue receipts: which requests still run, and which have
+ * a receipt that is not delivered yet. A worker that receives an inquiry also delivers its outstanding receipts at
+ * once.
  */
 import { z } from 'zod'
 import { ProvenDispatch } from './dispatch.ts'
@@ -23,8 +24,8 @@ export const Inquiry = z.object({
 export type Inquiry = z.infer<typeof Inquiry>
 
 /**
- * The worker's dispatches of these requests; it has none of the others. The edge accepts only entries with a valid proof.
- * Otherwise a worker could keep reservations open for requests that it never received.
+ * The worker's dispatches of these requests; it has none of the others. The edge accepts only entries with a valid
+ * proof. Otherwise a worker could keep reservations open for requests that it never received.
  */
 export const InquiryAnswer = z.object({ running: Claims, owed: Claims })
 export type InquiryAnswer = z.infer<typeof InquiryAnswer>

@@ -1,7 +1,7 @@
 /**
- * A media question asks a worker to read a request's documents and images before the request holds a lease or a slot. The
- * edge signs it. The body is the Chat Completions body of the later dispatch, bound by digest. The worker keeps the media
- * for the dispatch and answers with a prelude: `prepared`, or `refused` with the reason.
+ * A media question asks a worker to read a request's documents and images before the request holds a lease or a slot.
+ * The edge signs it. The body is the Chat Completions body of the later dispatch, bound by digest. The worker keeps the
+ * media for the dispatch and answers with a prelude: `prepared`, or `refused` with the reason.
  */
 import { z } from 'zod'
 import { budgets } from '../model/budgets.ts'

@@ -4,9 +4,9 @@
  *   head 200 ──▶ the request is in preparation ──▶ {"kind":"prepared",…}\n ──▶ the answer's bytes
  *                                              └─▶ {"kind":"refused",…}\n  ──▶ the end
  *
- * The worker sends the head at once, and the prelude when the engine starts or refuses. So when a worker falls silent, the
- * edge knows whether the request was in preparation. Such a request may have crashed the worker, so the edge does not
- * retry it. The answer to a media question is only a prelude.
+ * The worker sends the head at once, and the prelude when the engine starts or refuses. So when a worker falls silent,
+ * the edge knows whether the request was in preparation. Such a request may have crashed the worker, so the edge does
+ * not retry it. The answer to a media question is only a prelude.
  */
 import { z } from 'zod'
 import { budgets } from '../model/budgets.ts'

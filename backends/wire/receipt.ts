@@ -51,7 +51,9 @@ export type ReceiptNames = z.infer<typeof ReceiptNames>
 /** How a run ended, as seen by its worker. */
 export interface RunEnd extends Pick<Receipt, 'startedAt' | 'endedAt' | 'firstTokenMs' | 'engine'> {
   finishReason: Receipt['finishReason']
-  /** The request's own limits ended it after tokens were generated. It is billed and does not count as a worker failure. */
+  /**
+   * The request's own limits ended it after tokens were generated. It is billed and does not count as a worker failure.
+   */
   refused?: boolean
   counts: Readonly<Counts>
   estimated: boolean

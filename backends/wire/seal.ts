@@ -1,7 +1,7 @@
 /**
  * Messages between the edge and its workers are compact JWS (RFC 7515, HS256). The edge signs dispatches, and a worker
- * signs heartbeats and receipts, with one key per worker. The `typ` header is the message kind, so that no kind passes for
- * another. `kid` is the worker and the epoch of its key.
+ * signs heartbeats and receipts, with one key per worker. The `typ` header is the message kind, so that no kind passes
+ * for another. `kid` is the worker and the epoch of its key.
  */
 import { base64url, compactVerify, decodeProtectedHeader } from 'jose'
 import type { z } from 'zod'

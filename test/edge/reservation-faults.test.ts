@@ -1,7 +1,7 @@
 /**
- * No fault between a reservation and its answer leaves anything reserved, leased or waiting. Each step of a request fails
- * in turn. A step is the start or end of an exported function on the request's path, a call to an object or its answer,
- * or a header that is set.
+ * No fault between a reservation and its answer leaves anything reserved, leased or waiting. Each step of a request
+ * fails in turn. A step is the start or end of an exported function on the request's path, a call to an object or its
+ * answer, or a header that is set.
  */
 import { createExecutionContext } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'

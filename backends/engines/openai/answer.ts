@@ -1,9 +1,11 @@
 /**
- * Reads OpenAI chat completions, streamed or not, into events. Bytes in, events out; pushes may split the bytes anywhere.
+ * Reads OpenAI chat completions, streamed or not, into events. Bytes in, events out; pushes may split the bytes
+ * anywhere.
  *
  * It accepts all variants seen in practice: `content` as a string or as parts with separate reasoning; reasoning as
- * `reasoning_content` or `reasoning`; tool calls complete or in pieces, with `index` always 0, or the id "null"; usage on
- * the last chunk, after it or on every chunk, with several names for cached and reasoning tokens; llama.cpp's `timings`.
+ * `reasoning_content` or `reasoning`; tool calls complete or in pieces, with `index` always 0, or the id "null"; usage
+ * on the last chunk, after it or on every chunk, with several names for cached and reasoning tokens; llama.cpp's
+ * `timings`.
  *
  * Engines have their own finish reasons. `model_length` becomes `length`. `error` and `abort` become failures, because
  * clients continue their loop after a normal end. An answer without a finish reason fails.

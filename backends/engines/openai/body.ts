@@ -1,6 +1,6 @@
 /**
- * Writes a chat as OpenAI's Chat Completions body, which most engines accept. `EngineDialect` describes their differences.
- * By the engine's capabilities alone, unsupported fields are refused or left out with a warning.
+ * Writes a chat as OpenAI's Chat Completions body, which most engines accept. `EngineDialect` describes their
+ * differences. By the engine's capabilities alone, unsupported fields are refused or left out with a warning.
  */
 import type { Attached, BackendFailure, Capabilities, HttpCall, Request, RequestTerms } from '../../contract/backend.ts'
 import { nineCharacterIds } from '../../contract/call-ids.ts'

@@ -1,6 +1,6 @@
 /**
- * Recorded bytes: a backend's answers to the conformance suite, call by call, so that the suite can run again without the
- * engine. A replay answers only recorded calls, so an adapter that changes its calls fails.
+ * Recorded bytes: a backend's answers to the conformance suite, call by call, so that the suite can run again without
+ * the engine. A replay answers only recorded calls, so an adapter that changes its calls fails.
  */
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -21,7 +21,10 @@ type Exchange = z.infer<typeof Exchange>
 
 export const Recorded = z.object({
   backend: z.string(),
-  /** `live`: from a running engine. `documents`: from a script of its documented formats (test/tools/conformance/documented). */
+  /**
+   * `live`: from a running engine. `documents`: from a script of its documented formats
+   * (test/tools/conformance/documented).
+   */
   source: z.enum(['live', 'documents']),
   version: z.string(),
   /** Date of the run, as YYYY-MM-DD. */

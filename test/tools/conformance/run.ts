@@ -1,8 +1,8 @@
 /**
- * `npm run conformance` examines every backend, the embedded engine live and the others from their records, and compares
- * the result with the matrix in backends/README.md (`--write` updates it).
- * `npm run conformance -- --live URL [--backend NAME] [--model NAME]` examines a running engine, with the key in
- * TRAMONTANE_ENGINE_KEY. `--record --how TEXT` saves its bytes.
+ * `npm run conformance` examines every backend, the embedded engine live and the others from their records, and
+ * compares the result with the matrix in backends/README.md (`--write` updates it). `npm run conformance -- --live URL
+ * [--backend NAME] [--model NAME]` examines a running engine, with the key in TRAMONTANE_ENGINE_KEY. `--record --how
+ * TEXT` saves its bytes.
  */
 import { randomUUID } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'

@@ -1,7 +1,7 @@
 /**
  * A scripted model for the conformance suite, for engines that cannot run here. The script of each engine writes these
- * answers in the engine's documented format. A word is a token. The model follows the fields of the body; a script passes
- * only fields that its engine supports.
+ * answers in the engine's documented format. A word is a token. The model follows the fields of the body; a script
+ * passes only fields that its engine supports.
  */
 import { z } from 'zod'
 

@@ -1,6 +1,6 @@
 /**
- * Ollama, from the source of its OpenAI route (openai/openai.go): reasoning in `reasoning`, complete calls in one delta,
- * usage once on request. It silently cuts a prompt that is too long, and answers 400 to an unsupported effort.
+ * Ollama, from the source of its OpenAI route (openai/openai.go): reasoning in `reasoning`, complete calls in one
+ * delta, usage once on request. It silently cuts a prompt that is too long, and answers 400 to an unsupported effort.
  */
 import type { HttpCall } from '../../../../backends/contract/backend.ts'
 import { Body, type DocumentedAnswer, done, event, jsonAnswer, say, streamAnswer } from './model.ts'
