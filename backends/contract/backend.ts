@@ -1,20 +1,20 @@
 /**
- * The contract of a backend: how one engine, or one hosted API, is spoken to. An adapter describes and never performs:
- * it says which calls to make and what their answers mean, and a shell makes them (the worker, the edge, the doctor).
- * So an adapter is pure: values in, values out, web-standard types only, and one short file.
+ * The contract of a backend: how to call one engine or one hosted API. An adapter makes no calls. It describes which
+ * calls to make and what their answers mean; the worker, the edge or the doctor makes them. An adapter is pure, uses
+ * web-standard types only, and is one short file.
  *
- * A shell goes through it so:
+ * The steps:
  *
- *   attach   who answers there, in which version, with what; what is known to be broken in it
- *   health   is it up            load     how busy it is
- *   count    how long a prompt really is, before anything is generated (where the engine can say)
- *   request  a chat as the engine's own call, or a refusal; what is not honoured becomes a warning
- *   reader   the answer's bytes, pushed in as they come, as events
- *   failure  what an answer other than 200 means, by the product's table of codes
- *   launch   the command that starts it
+ *   attach   recognise the engine, its version, its capabilities and its known faults
+ *   health   whether it is up    load     how busy it is
+ *   count    the exact length of a prompt, before generation (if the engine can count)
+ *   request  a chat as the engine's own call, or a refusal; unsupported fields become warnings
+ *   reader   the answer's bytes, as they arrive, to events
+ *   failure  the error code for an answer other than 200
+ *   launch   the command that starts the engine
  *
- * To stop an answer, close its connection: every engine here stops then. Where one needs a call as well, `abort` is it.
- * `meter.ts` turns events into counts, by the adapter's `truth`. README.md: how to add one.
+ * To stop an answer, close its connection. Every engine here stops then; `abort` is for an engine that needs a call
+ * too. `token-counter.ts` turns events into counts, by the adapter's `truth`. README.md explains how to add an engine.
  */
 import type { Chat } from '../model/chat.ts'
 import type { FinishReason, WireCall } from '../model/chunk.ts'
@@ -24,52 +24,53 @@ import type { ErrorCode } from '../model/errors.ts'
 export type Backend = HttpBackend | InProcessBackend
 
 export interface Described {
-  /** The file's name, and the word in settings: `llama-cpp`. */
+  /** The name in settings, and of the file: `llama-cpp`. */
   readonly name: string
-  /** As its makers write it: `llama.cpp`. */
+  /** The engine's own spelling: `llama.cpp`. */
   readonly title: string
   readonly capabilities: Capabilities
   readonly truth: Truth
-  /** By trait that may be missing: what the operator does about it, a launch flag where there is one. */
+  /** For each trait that may be missing, what the operator can do, such as set a launch flag. */
   readonly remedies: Readonly<Partial<Record<Trait, string>>>
 }
 
-/** An engine that runs inside the worker. It has no calls; the worker keeps its side of the same promises. */
+/** An engine that runs inside the worker. It needs no calls; the worker implements the same contract. */
 export interface InProcessBackend extends Described {
   readonly transport: 'in-process'
 }
 
 export interface HttpBackend extends Described {
   readonly transport: 'http'
-  /** Reads who answers. Undefined: this is another engine, or nobody. Must tell its own engine from all others. */
+  /** Recognises the engine. Undefined: another engine, or no answer. Must distinguish its engine from all others. */
   readonly attach: Probe<Attached | undefined>
   readonly health: Probe<Health>
   readonly load: Probe<Load>
   /**
-   * The prompt's length in tokens, by the engine's own template and tokenizer; generates nothing. Absent, or
-   * `undefined` from it: the engine cannot say, and `promptTokensMax` of prompt-bound.ts bounds it.
+   * The prompt's length in tokens, by the engine's template and tokenizer; generates nothing. If absent or `undefined`,
+   * the engine cannot count, and `promptTokensMax` of prompt-bound.ts is the bound.
    */
-  count?(chat: Chat, order: RequestTerms, attached: Attached): Probe<number | BackendFailure | undefined> | undefined
-  /** The length of a text in tokens, without control tokens: for what an aborted or silent engine did not count. */
+  count?(chat: Chat, terms: RequestTerms, attached: Attached): Probe<number | BackendFailure | undefined> | undefined
+  /**
+   * The length of a text in tokens, without control tokens. Used when the engine reports no count, as after an abort.
+   */
   countText?(text: string, attached: Attached): Probe<number | undefined>
   /**
-   * The call that generates. It streams, whatever the client asked, so that a departure is counted. It passes on
-   * nothing that the engine does not know, maps every name and id, and sets the bound, the seed and the stops. What it
-   * leaves out is in `warnings`; what would change the answer's meaning if left out (an image, a forced tool, a schema,
-   * an effort) is refused with `param`.
+   * The call that generates. It always streams, so that tokens are counted when the client leaves. It sends only fields
+   * that the engine supports, maps names and ids, and sets the bound, seed and stop strings. Fields left out are listed
+   * in `warnings`. A field whose loss changes the meaning (image, forced tool, schema, effort) is refused with `param`.
    */
-  request(chat: Chat, order: RequestTerms, attached: Attached): Request | BackendFailure
-  /** @param streams whether the answer is `text/event-stream`; an engine may answer whole all the same */
-  reader(order: RequestTerms, streams: boolean): ResponseReader
-  /** What an answer that is not 200 means. `answer.body` may be cut; it may be anything. */
+  request(chat: Chat, terms: RequestTerms, attached: Attached): Request | BackendFailure
+  /** @param streams whether the answer is `text/event-stream`; an engine may ignore `stream` and send one JSON body */
+  reader(terms: RequestTerms, streams: boolean): ResponseReader
+  /** The meaning of an answer other than 200. `answer.body` is untrusted and may be truncated. */
   failure(answer: HttpAnswer): BackendFailure
-  /** A call that ends the generation of `order`, for an engine that goes on after its connection is closed. */
-  abort?(order: RequestTerms): HttpCall
-  /** How it is started. Absent: it cannot be, only attached to. */
+  /** A call that ends the generation, for an engine that continues after its connection is closed. */
+  abort?(terms: RequestTerms): HttpCall
+  /** How to start the engine. Absent: the worker can only attach to it. */
   launch?(settings: LaunchSettings): Launch
 }
 
-/** A call to the engine, relative to its root: `http://host:port`, what a base URL is without a trailing `/v1`. */
+/** A call to the engine, relative to its root `http://host:port` (the base URL without a trailing `/v1`). */
 export interface HttpCall {
   method: 'GET' | 'POST'
   path: string
@@ -79,31 +80,31 @@ export interface HttpCall {
 
 export interface HttpAnswer {
   status: number
-  /** By lower-case name. */
+  /** Keys are lower-case names. */
   headers: Readonly<Record<string, string>>
   body: string
 }
 
-/** Calls to make, in any order, and what their answers say. Null stands for a call that got no answer. */
+/** Calls to make in any order, and a reader for their answers. Null stands for a call without an answer. */
 export interface Probe<T> {
   readonly calls: readonly HttpCall[]
   read(answers: readonly (HttpAnswer | null)[]): T
 }
 
 /**
- * What an engine can do. Everything starts as `cautious` (below), so that a capability which is added here later is
- * off for every adapter that does not name it: `capabilities({ tools: true })`.
+ * The capabilities of an engine. All default to `cautious` (below), so a capability that is added later is off for
+ * every adapter that does not name it: `capabilities({ tools: true })`.
  */
 export interface Capabilities {
-  /** Efforts it can be asked for; any other is refused. Which of them the model knows is the model's business. */
+  /** Efforts that a request may use; others are refused. The model may support fewer. */
   readonly efforts: readonly EffortWord[]
-  /** Thinking comes apart from content. */
+  /** Reasoning is separate from content. */
   readonly reasoning: boolean
-  /** Thinking of earlier turns is taken back. */
+  /** Reasoning of earlier turns is accepted in requests. */
   readonly reasoningHistory: boolean
   readonly tools: boolean
   readonly parallelTools: boolean
-  /** `required`, and a named tool. */
+  /** Supports `required` and a named tool. */
   readonly forcedTool: boolean
   readonly jsonObject: boolean
   readonly jsonSchema: boolean
@@ -111,17 +112,17 @@ export interface Capabilities {
   readonly vision: boolean
   /** PDFs. */
   readonly documents: boolean
-  /** Other URLs may be passed on. Never where the engine is ours: it would fetch, inside, what a client names. */
+  /** The engine may fetch URLs. Only for hosted APIs: an own engine would fetch a client's URL inside the network. */
   readonly remoteMedia: boolean
   readonly seed: boolean
   readonly penalties: boolean
-  /** Stop strings in one request. */
+  /** Maximum stop strings in one request. */
   readonly stopsMax: number
-  /** An assistant message may be continued. */
+  /** The engine can continue an assistant message. */
   readonly prefix: boolean
-  /** Requests are served by priority. */
+  /** The engine serves requests by priority. */
   readonly priority: boolean
-  /** Prefixes can be kept apart by tenant. */
+  /** The engine can separate the prefix cache by tenant. */
   readonly cacheSalt: boolean
 }
 
@@ -150,48 +151,48 @@ export function capabilities(known: Partial<Capabilities>): Capabilities {
 }
 
 /**
- * Where the ledger's numbers come from. `told`: the engine says, exactly. `counted`: found exactly with the engine's
- * help (its tokenizer, its running totals). `estimated`: from deltas or bytes, and marked as such. `absent`: nobody
- * can say, and nothing is claimed (cached tokens: all are billed as fresh).
+ * Where the ledger's numbers come from. `reported`: the engine reports the exact number. `counted`: exact, from the
+ * engine's tokenizer or running totals. `estimated`: from deltas or bytes, and marked as such. `absent`: unknown;
+ * cached tokens are then billed as fresh.
  */
 export interface Truth {
-  /** Before anything is generated. */
+  /** Before generation. */
   readonly promptBefore: 'counted' | 'estimated'
   readonly prompt: Source
   readonly cached: Source
   readonly output: Source
   readonly reasoning: Source
-  /** Of an answer that was broken off. */
+  /** Of an aborted answer. */
   readonly aborted: Source
 }
-type Source = 'told' | 'counted' | 'estimated' | 'absent'
+type Source = 'reported' | 'counted' | 'estimated' | 'absent'
 
-/** What an endpoint turned out to be. */
+/** An endpoint that an adapter recognised. */
 export interface Attached {
-  /** Of the engine, or empty where it does not say. */
+  /** The engine's version; empty if it does not report one. */
   version: string
-  /** The name to ask for it by. */
+  /** The model's name in requests. */
   model: string
   /** The longest prompt plus output of one request, or null. */
   contextTokens: number | null
-  /** Requests that it runs at once, or null. */
+  /** Requests that the engine runs at once, or null. */
   slotsMax: number | null
-  /** The adapter's, less what this endpoint lacks, and more where it says so. */
+  /** The adapter's capabilities, adjusted to what this endpoint reports. */
   capabilities: Capabilities
   faults: Fault[]
-  /** What the adapter itself wants to know again, such as which of two calls this version has. */
+  /** Private to the adapter, such as which of two calls this version supports. */
   own?: Readonly<Record<string, string>>
 }
 
 export interface Fault {
-  /** `broken`: the model cannot be served so, do not. `degraded`: something does not hold. */
+  /** `broken`: the engine cannot serve the model. `degraded`: a guarantee does not hold. */
   kind: 'broken' | 'degraded'
   trait: Trait | null
   /** One sentence with what to do next. */
   message: string
 }
 
-/** What the doctor and the matrix have a line for. */
+/** The rows of the doctor's report and of the conformance matrix. */
 export const traits = [
   'usage',
   'usage-on-abort',
@@ -221,7 +222,7 @@ export type Trait = (typeof traits)[number]
 
 export type Health = 'ready' | 'starting' | 'down'
 
-/** Null: the engine does not say. */
+/** Null: the engine does not report it. */
 export interface Load {
   running: number | null
   waiting: number | null
@@ -233,19 +234,19 @@ export interface Load {
   outputTokensTotal: number | null
 }
 
-/** One request's terms, beside the chat itself. */
+/** The terms of one request, in addition to the chat. */
 export interface RequestTerms {
   requestId: string
-  /** The level that serves, as the model knows it. */
+  /** The served effort: one of the model's levels. */
   effort: EffortWord
-  /** Generation ends here, reasoning included. At least 1. */
+  /** Generation stops here, including reasoning. At least 1. */
   outputTokensMax: number
-  /** Smaller first; each adapter turns it the engine's way round. */
+  /** Smaller runs first; each adapter converts it to the engine's direction. */
   priority: number
   /**
-   * A word that only one tenant's requests share, not to be guessed: prefixes are reused under the same word only,
-   * since cached counts and times would tell one tenant what another sent. Empty: all requests are one tenant's.
-   * An engine that cannot keep them apart is asked to reuse nothing, or the attachment says that it does.
+   * A secret per tenant. The engine reuses prefixes only under the same salt, because cached counts and times would
+   * reveal one tenant's prompts to another. Empty: all requests belong to one tenant. For an engine without salts the
+   * adapter disables reuse, or reports a fault at attach.
    */
   cacheSalt: string
 }
@@ -256,26 +257,26 @@ export interface Request {
   warnings: string[]
 }
 
-/** A refusal or a failure, as the client is told of it. */
+/** A refusal or a failure, as the client sees it. */
 export interface BackendFailure {
   ok: false
   code: ErrorCode
   message: string
-  /** The field that is to blame. */
+  /** The invalid field. */
   param: string | null
   retryAfterMs: number | null
-  /** The operator must act: a wrong key, a wrong model, a call that this adapter wrote badly. */
+  /** The operator must act: a wrong key, a wrong model, or an invalid call by this adapter. */
   operator: boolean
-  /** Of a prompt that is too long, where the engine says. */
+  /** The length of a prompt that is too long, if the engine reports it. */
   promptTokens?: number
-  /** What the engine itself said, where the client is told something else: for the operator. */
+  /** The engine's own message, for the operator, if the client gets another one. */
   reported?: string
 }
 
 /**
- * Reads an answer as it comes: bytes in, events out. The cuts between pushes mean nothing, not even in the middle of a
- * character. After `end` or `failed` nothing follows. An answer without a known finish reason is a failed one: clients
- * take a clean end without one for an order to go on.
+ * Reads an answer as it arrives: bytes in, events out. Pushes may split the bytes anywhere, even within a character. No
+ * event follows `end` or `failed`. An answer without a known finish reason fails: clients continue their loop after a
+ * clean end without one.
  */
 export interface ResponseReader {
   push(bytes: Uint8Array): BackendEvent[]
@@ -286,50 +287,50 @@ export interface ResponseReader {
 export type BackendEvent =
   /** One delta of one channel. Never empty. */
   | { kind: 'text'; channel: 'content' | 'reasoning'; text: string }
-  /** A delta of something that cannot be shown yet (a part of a call): tokens were generated. */
+  /** Tokens were generated, but cannot be shown yet (part of a call). */
   | { kind: 'piece' }
-  /** A whole call, its arguments as valid JSON text. */
+  /** A complete call with valid JSON as its arguments. */
   | { kind: 'call'; call: WireCall }
-  /** What was used so far; the last one counts. May come with every delta, or once, or never. */
+  /** Usage so far; the last one counts. May arrive with every delta, once, or never. */
   | { kind: 'usage'; usage: BackendUsage }
-  /** The answer is whole. */
+  /** The answer is complete. */
   | { kind: 'end'; finishReason: FinishReason }
-  /** The answer will never be whole. */
+  /** The answer will not be completed. */
   | { kind: 'failed'; message: string }
 
-/** Null: the engine does not say. */
+/** Null: the engine does not report it. */
 export interface BackendUsage {
   promptTokens: number
   cachedTokens: number | null
-  /** Reasoning included. */
+  /** Includes reasoning. */
   outputTokens: number
   reasoningTokens: number | null
 }
 
-/** What a pool's profile and a host's settings come to, in no engine's words. */
+/** Launch settings from the pool's profile and the host's settings, independent of the engine. */
 export interface LaunchSettings {
-  /** A path or an id, as the engine takes it. */
+  /** A path or an id, in the engine's form. */
   model: string
-  /** The name that it is served under. */
+  /** The served model name. */
   servedAs: string
   host: string
   port: number
   contextTokens: number
   slotsMax: number
-  /** Most tokens in one engine step. */
+  /** Maximum tokens in one engine step. */
   batchTokens: number
-  /** Most tokens of one prompt in one engine step. */
+  /** Maximum tokens of one prompt in one engine step. */
   prefillChunkTokens: number
-  /** What the pool is tuned for. */
+  /** The tuning target of the pool. */
   performance: 'latency' | 'throughput'
   /** Null: none. */
   speculation: { draftModel: string; tokens: number } | null
-  /** Accelerators that one replica is spread over. */
+  /** Accelerators per replica. */
   tensorParallel: number
   threads: number | null
-  /** Null: the engine listens to everybody who reaches it. */
+  /** Null: the engine accepts every caller. */
   apiKey: string | null
-  /** The operator's own flags, last, so that they win. */
+  /** The operator's own flags. They come last and so override the others. */
   extra: readonly string[]
 }
 
@@ -338,10 +339,10 @@ export interface Launch {
   args: string[]
   env: Record<string, string>
   /**
-   * What these flags turn on that an endpoint does not tell. Whoever launched it adds this to
+   * Capabilities that these flags enable and the endpoint does not report. The launcher adds them to
    * `attached.capabilities`.
    */
   enables: Partial<Capabilities>
-  /** Longer than this until `health` says ready, and it will not come up. */
+  /** If `health` is not ready after this time, the start has failed. */
   readyWithinMs: number
 }

@@ -1,12 +1,15 @@
 /**
- * Mistral's API takes tool-call ids of exactly nine letters and digits; clients bring ids of other engines in their
- * history. Each such id is replaced by one made of its hash, so the same id is the same in every turn and a
- * conversation's prompt stays the same; two ids that would collide within one request are kept apart.
+ * Mistral's API accepts only tool-call ids of nine letters and digits, but a client's history can contain ids of other
+ * engines. Such an id is replaced by its hash, so a conversation's prompt is the same in every turn. Ids that collide
+ * within one request get different hashes.
  */
 const idPattern = /^[a-zA-Z0-9]{9}$/
 const digits = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
 
-/** @param ids every id of the request, in order; answers what each is called upstream */
+/**
+ * Maps each id of a request to its upstream id.
+ * @param ids all ids of the request, in order
+ */
 export function nineCharacterIds(ids: Iterable<string>): Map<string, string> {
   const all = new Set(ids)
   const taken = new Set([...all].filter((id) => idPattern.test(id)))

@@ -1,18 +1,18 @@
-/** How an engine tells its health and its load, in the ways that several engines share. */
+/** Probes for health and load that several engines share. */
 
 import { get } from '../engines/openai/body.ts'
 import type { Health, Load, Probe } from './backend.ts'
 import { readMetrics } from './prometheus.ts'
 
-/** 200 when it is ready, 503 while it loads its model. */
+/** 200 means ready, 503 means that the engine loads its model. */
 export const healthByStatus: Probe<Health> = {
   calls: [get('/health')],
   read: ([answer]) => (answer?.status === 200 ? 'ready' : answer?.status === 503 ? 'starting' : 'down'),
 }
 
 /**
- * By its Prometheus metrics, which all begin with `prefix:`. Several names of one figure are those of its versions, the
- * newest first; none where it tells no such figure.
+ * Load from Prometheus metrics that begin with `prefix:`. A figure lists its names in different versions, newest first;
+ * the list is empty if the engine does not report it.
  */
 export function loadByMetrics(prefix: string, names: Record<keyof Load, readonly string[]>): Probe<Load> {
   return {
@@ -35,7 +35,7 @@ export function loadByMetrics(prefix: string, names: Record<keyof Load, readonly
   }
 }
 
-/** For an engine that tells nothing of its load. */
+/** For an engine that does not report its load. */
 export const noLoad: Probe<Load> = {
   calls: [],
   read: () => ({

@@ -1,4 +1,4 @@
-/** Reads the text that engines publish their metrics as. A metric's value is the sum over its labels. */
+/** Reads metrics in Prometheus text format. A metric's value is the sum over its labels. */
 export function readMetrics(text: string): Map<string, number> {
   const metrics = new Map<string, number>()
   for (const line of text.split('\n')) {

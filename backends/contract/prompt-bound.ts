@@ -1,25 +1,25 @@
 /**
- * The most tokens that a prompt can have, for a backend that cannot count it: taken from bytes. The tokenizer works on
- * bytes, so text never has more tokens than bytes, and the JSON around each message is longer than the control tokens
- * that it becomes. Only images and documents have more tokens than their addresses have bytes; an image is
- * counted by its size, where that is told, and everything else at the most that one can have.
+ * Upper bound of a prompt's tokens, from its bytes, for a backend that cannot count. The tokenizer works on bytes, so
+ * text never has more tokens than bytes. The JSON around a message is longer than its control tokens. Images and
+ * documents can have more tokens than their addresses have bytes: an image counts by its size if known, all others by
+ * their maximum.
  */
 import type { Chat } from '../model/chat.ts'
 import { imageTokensAt } from '../model/media.ts'
 
-/** Pages are read there, and nothing tells beforehand how many tokens they have: all that fits. */
+/** The backend reads the pages itself, so their length is unknown: the full context. */
 const documentTokensMax = 262_144
-/** Control tokens at the prompt's ends and the block of settings. */
+/** Control tokens at both ends of the prompt and in the settings block. */
 const overheadTokens = 64
 
 export interface PromptBound {
-  /** Of all text that the prompt is made of, in UTF-8; no image's address is in it. */
+  /** UTF-8 bytes of the prompt's text, without the addresses of images and documents. */
   textBytes: number
-  /** The most that the images and what stands around the messages can take. */
+  /** Upper bound for images, documents and control tokens. */
   otherTokensMax: number
 }
 
-/** @param body the request that the prompt is made of */
+/** @param body the serialised request that contains the prompt */
 export function promptBound(chat: Chat, body: string): PromptBound {
   const media = chat.messages.flatMap((message) => message.content.filter((part) => part.kind !== 'text'))
   const addresses = media.reduce((sum, part) => sum + bytes(JSON.stringify(part.url)), 0)

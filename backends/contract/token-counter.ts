@@ -1,14 +1,13 @@
 /**
- * From a backend's events to the ledger's counts, live and at the end, with the word `estimated` where a number is not
- * exact. How much of it the engine tells is the adapter's `truth`; this makes the most of what comes:
+ * Turns a backend's events into the ledger's counts, during and after the answer, and marks inexact ones as
+ * `estimated`. The adapter's `truth` says which numbers the engine reports. Usage arrives in one of three ways:
  *
- * - usage on every delta: the output is exact at every moment, and what it grew by belongs to the channel of that
- *   delta; where the channel changes, only the new delta's own token belongs to the new one, since the mark that ends
- *   thinking comes without a delta;
- * - usage once, at the end: exact when it comes, and until then one token a delta, which is a lower bound;
- * - never: one token a delta, and the shell may put a text's length in tokens in its place (`correct`).
+ * - on every delta: the output is always exact, and its growth belongs to the delta's channel. Where the channel
+ *   changes, only the new delta's own token belongs to the new channel, because the end mark of reasoning has no delta;
+ * - once, at the end: then exact, before that one token per delta, a lower bound;
+ * - never: one token per delta, until the caller replaces it with tokenised lengths (`correct`).
  *
- * Nothing unknown is stored as zero: where there was thinking and nobody counted it, it gets its share of the deltas.
+ * Unknown counts are never stored as zero: uncounted reasoning gets its share of the deltas.
  */
 
 import type { Counts } from '../model/money.ts'
@@ -16,32 +15,32 @@ import type { BackendEvent, BackendUsage, Truth } from './backend.ts'
 
 export interface TokenCounter {
   take(event: BackendEvent): void
-  /** What is known now. */
+  /** The counts so far. */
   readonly counts: Readonly<Counts>
-  /** Whether one of the counts is not exact, if the answer ended here. */
+  /** Whether any count would be inexact if the answer ended now. */
   readonly estimated: boolean
-  /** Puts the lengths of the texts, as the engine's tokenizer gives them, in the place of what was estimated. */
+  /** Replaces estimates with the lengths of the texts from the engine's tokenizer. */
   correct(outputTokens: number, reasoningTokens: number): void
 }
 
 /**
- * @param promptTokens as counted before, or as bounded
- * @param promptCounted whether it was counted
+ * @param promptTokens the counted prompt length, or its bound
+ * @param promptCounted whether the engine counted it
  */
 export function createMeter(truth: Truth, promptTokens: number, promptCounted: boolean): TokenCounter {
   const deltas = { content: 0, reasoning: 0 }
   let thinking = false
-  /** Growth before the first delta: the mark that begins thinking comes without one. */
+  /** Growth before the first delta: the start mark of reasoning has no delta. */
   let unassigned = 0
   let usage: BackendUsage | undefined
-  /** Output tokens that the engine told, and how many of them were thinking, by growth. */
+  /** Output tokens that the engine reported, and how many of them were reasoning, by growth. */
   let reported = 0
   let grown = 0
-  /** Deltas since the engine last told its total. */
+  /** Deltas since the engine's last reported total. */
   let since = 0
   let channelChanged = false
   let ended = false
-  /** Thinking and content came in one step of several tokens: whose they were is not known. */
+  /** One step of several tokens held both reasoning and content, so the split is unknown. */
   let mixed = false
   let corrected: { outputTokens: number; reasoningTokens: number } | undefined
 
@@ -52,7 +51,7 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
     thinking = channel === 'reasoning'
   }
 
-  function tell(next: BackendUsage): void {
+  function report(next: BackendUsage): void {
     const growth = Math.max(0, next.outputTokens - reported)
     const first = deltas.content + deltas.reasoning === 0
     if (first) unassigned += growth
@@ -68,13 +67,14 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
     usage = next
   }
 
-  const runs = () => truth.aborted === 'counted' || truth.aborted === 'told'
+  const runs = () => truth.aborted === 'counted' || truth.aborted === 'reported'
 
-  /** Some engines say 0 where no parser counts: after thinking, that is no number. */
-  const reasoningTold = () => usage?.reasoningTokens != null && (usage.reasoningTokens > 0 || deltas.reasoning === 0)
+  /** Some engines report 0 when no parser counts: after reasoning, that 0 is not a count. */
+  const reasoningReported = () =>
+    usage?.reasoningTokens != null && (usage.reasoningTokens > 0 || deltas.reasoning === 0)
 
   function reasoning(outputTokens: number): number {
-    if (usage && reasoningTold() && since === 0) return usage.reasoningTokens ?? 0
+    if (usage && reasoningReported() && since === 0) return usage.reasoningTokens ?? 0
     if (runs()) return Math.min(outputTokens, grown + (thinking ? since : 0))
     const all = deltas.content + deltas.reasoning
     return all === 0 ? 0 : Math.round((outputTokens * deltas.reasoning) / all)
@@ -84,7 +84,7 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
     take(event) {
       if (event.kind === 'text') delta(event.channel)
       else if (event.kind === 'piece') delta('content')
-      else if (event.kind === 'usage') tell(event.usage)
+      else if (event.kind === 'usage') report(event.usage)
       else if (event.kind === 'end') ended = true
     },
     get counts() {
@@ -97,10 +97,10 @@ export function createMeter(truth: Truth, promptTokens: number, promptCounted: b
       }
     },
     get estimated() {
-      const promptKnown = usage ? truth.prompt === 'told' || truth.prompt === 'counted' : promptCounted
+      const promptKnown = usage ? truth.prompt === 'reported' || truth.prompt === 'counted' : promptCounted
       const outputKnown = ended ? usage !== undefined : runs() && (usage !== undefined || since === 0)
       const reasoningKnown =
-        deltas.reasoning === 0 || reasoningTold() || (truth.reasoning !== 'estimated' && !mixed) || !!corrected
+        deltas.reasoning === 0 || reasoningReported() || (truth.reasoning !== 'estimated' && !mixed) || !!corrected
       return !promptKnown || !(outputKnown || corrected) || !reasoningKnown
     },
     correct(outputTokens, reasoningTokens) {

@@ -1,6 +1,6 @@
 /**
- * llama.cpp inside the worker (gpu-worker/engine): no calls, no wire. It renders the prompt and holds the token ids
- * itself, so every number is its own count, up to the token at which an answer was broken off.
+ * llama.cpp inside the worker (gpu-worker/engine), without network calls. The worker renders the prompt and holds the
+ * token ids, so every count is exact, up to the last token of an aborted answer.
  */
 import { capabilities, type InProcessBackend } from '../contract/backend.ts'
 

@@ -1,9 +1,9 @@
 /**
- * An engine that always says the same, for tests and benches: a description like any other, and `fakeAnswer`, which is
- * the answer itself. It counts words as tokens and tells everything, on every delta.
+ * A deterministic engine for tests and benches: an adapter, and `fakeAnswer`, which produces the answer. It counts
+ * words as tokens and reports all usage on every delta.
  *
- * The text of the last user message is what it answers with, word by word, after a thought where the effort is `high`;
- * `call NAME` makes it call that tool, `fail` breaks it off in the middle, and `words N` says N words.
+ * It repeats the text of the last user message word by word, after some reasoning if the effort is `high`. `call NAME`
+ * calls that tool, `fail` breaks the answer off in the middle, and `words N` answers with N words.
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend, type Load } from '../contract/backend.ts'
@@ -27,10 +27,10 @@ const can = capabilities({
 
 const dialect: EngineDialect = {
   ...plainDialect,
-  extra: (order) => ({ reasoning_effort: order.effort, stream_options: { include_usage: true } }),
+  extra: (terms) => ({ reasoning_effort: terms.effort, stream_options: { include_usage: true } }),
 }
 
-const Who = z.object({ fake: z.string(), context_tokens: z.int().min(1), slots: z.int().min(1) })
+const Info = z.object({ fake: z.string(), context_tokens: z.int().min(1), slots: z.int().min(1) })
 const Count = z.object({ count: z.int().min(0) })
 
 export const fake: HttpBackend = {
@@ -40,9 +40,9 @@ export const fake: HttpBackend = {
   capabilities: can,
   truth: {
     promptBefore: 'counted',
-    prompt: 'told',
-    cached: 'told',
-    output: 'told',
+    prompt: 'reported',
+    cached: 'reported',
+    output: 'reported',
     reasoning: 'counted',
     aborted: 'counted',
   },
@@ -50,7 +50,7 @@ export const fake: HttpBackend = {
   attach: {
     calls: [get('/fake')],
     read([answer]) {
-      const reported = Who.safeParse(parseJson(answer?.body ?? '')).data
+      const reported = Info.safeParse(parseJson(answer?.body ?? '')).data
       if (!reported) return undefined
       const { fake: version, context_tokens: contextTokens, slots: slotsMax } = reported
       return { version, model: 'fake', contextTokens, slotsMax, capabilities: can, faults: [] }
@@ -75,31 +75,31 @@ export const fake: HttpBackend = {
     calls: [post('/count', openaiPrompt(chat, attached.capabilities, dialect))],
     read: ([answer]) => Count.safeParse(parseJson(answer?.body ?? '')).data?.count,
   }),
-  request: (chat, order, attached) => openaiRequest(chat, order, attached, dialect),
-  reader: (order, streams) => openaiReader({ idSeed: order.requestId }, streams),
+  request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
+  reader: (terms, streams) => openaiReader({ idSeed: terms.requestId }, streams),
   failure: (answer) => openaiFailure(answer, 'the fake engine'),
 }
 
-const Asked = z.object({
+const FakeBody = z.object({
   messages: z.array(z.object({ role: z.string(), content: z.unknown() })),
   max_tokens: z.int().min(1).default(1_000_000),
   reasoning_effort: z.string().default('none'),
   stop: z.array(z.string()).default([]),
 })
 
-/** The answer to a body of `request`, or undefined where it cannot be read. Lazy, so that a long one costs nothing. */
+/** The answer to a body of `request`, or undefined if the body is invalid. Events are generated on demand. */
 export function fakeAnswer(body: unknown): { promptTokens: number; events: Iterable<string> } | undefined {
-  const asked = Asked.safeParse(body).data
-  return asked && { promptTokens: fakeCount(asked.messages), events: eventsOf(asked) }
+  const request = FakeBody.safeParse(body).data
+  return request && { promptTokens: fakeCount(request.messages), events: eventsOf(request) }
 }
 
 export function fakeCount(messages: readonly { content: unknown }[]): number {
   return messages.reduce((sum, { content }) => sum + textOf(content).split(' ').length + 1, 0)
 }
 
-function* eventsOf(asked: z.infer<typeof Asked>): Iterable<string> {
-  const promptTokens = fakeCount(asked.messages)
-  const said = textOf(asked.messages.findLast(({ role }) => role === 'user')?.content)
+function* eventsOf(request: z.infer<typeof FakeBody>): Iterable<string> {
+  const promptTokens = fakeCount(request.messages)
+  const prompt = textOf(request.messages.findLast(({ role }) => role === 'user')?.content)
   let outputTokens = 0
   const event = (delta: unknown, finish: string | null = null) =>
     `data: ${JSON.stringify({
@@ -111,37 +111,37 @@ function* eventsOf(asked: z.infer<typeof Asked>): Iterable<string> {
         prompt_tokens_details: { cached_tokens: 0 },
       },
     })}\n\n`
-  const room = () => outputTokens < asked.max_tokens
-  if (asked.reasoning_effort === 'high') {
+  const withinMax = () => outputTokens < request.max_tokens
+  if (request.reasoning_effort === 'high') {
     for (const word of ['let', ' me', ' think']) {
-      if (!room()) break
+      if (!withinMax()) break
       outputTokens++
       yield event({ reasoning_content: word })
     }
   }
-  const name = /^call (\S+)/.exec(said)?.[1]
-  if (name && room()) {
+  const name = /^call (\S+)/.exec(prompt)?.[1]
+  if (name && withinMax()) {
     outputTokens++
     const call = { index: 0, id: 'fakecall1', type: 'function', function: { name, arguments: '{}' } }
     yield event({ tool_calls: [call] })
     yield event({}, 'tool_calls')
   } else {
-    for (const word of wordsOf(said)) {
-      if (!room()) break
-      if (asked.stop.some((stop) => word.includes(stop))) break
+    for (const word of wordsOf(prompt)) {
+      if (!withinMax()) break
+      if (request.stop.some((stop) => word.includes(stop))) break
       outputTokens++
       yield event({ content: word })
-      if (said === 'fail') return
+      if (prompt === 'fail') return
     }
-    yield event({}, room() ? 'stop' : 'length')
+    yield event({}, withinMax() ? 'stop' : 'length')
   }
   yield 'data: [DONE]\n\n'
 }
 
-function* wordsOf(said: string): Iterable<string> {
-  const words = /^words (\d+)/.exec(said)?.[1]
+function* wordsOf(prompt: string): Iterable<string> {
+  const words = /^words (\d+)/.exec(prompt)?.[1]
   if (words) for (let index = 0; index < Number(words); index++) yield `w${index} `
-  else yield* said.split(/(?<= )/)
+  else yield* prompt.split(/(?<= )/)
 }
 
 function textOf(content: unknown): string {

@@ -1,12 +1,12 @@
 /**
  * llama.cpp's `llama-server`.
  *
- * - Effort: `none` turns thinking off, which leaves the word out of the template, and a template without one writes
- *   `none`; every other word goes to the template, and Small 4's raises on all but `high`, so only these two are taken.
- * - It counts with `timings_per_token`: each delta carries the totals so far, so an answer that is broken off is
- *   counted to the last delta. Reasoning tokens it does not count; they are the growth of the total while it thinks.
- * - It knows no named tool: it is forced to call one, and shown that one only.
- * - Its slots share their prefixes with everybody; only `cache_prompt: false` keeps tenants apart.
+ * - Effort: `none` turns reasoning off and omits the word from the template, which then writes `none`. Other words go
+ *   to the template, and Small 4's template raises an error on all but `high`. So only these two are accepted.
+ * - With `timings_per_token` each delta carries the totals so far, so an aborted answer is counted to its last delta.
+ *   The engine does not count reasoning tokens; they are the growth of the total during reasoning.
+ * - It does not support a named tool: the request shows only that tool and forces a call.
+ * - All tenants share the prefixes of its slots; only `cache_prompt: false` separates them.
  * - Closing the connection ends the answer within one step. It has no priority.
  */
 
@@ -34,13 +34,13 @@ const can = capabilities({
 const dialect: EngineDialect = {
   ...plainDialect,
   toolChoice: 'narrowed',
-  extra: (order) => ({
-    reasoning_effort: order.effort,
-    // Its grammars for a schema or a forced call let the model think first, unless thinking is not parted at all.
-    ...(order.effort === 'none' && { reasoning_format: 'none' }),
+  extra: (terms) => ({
+    reasoning_effort: terms.effort,
+    // Its grammars for a schema or a forced call allow reasoning first, unless reasoning is not separated at all.
+    ...(terms.effort === 'none' && { reasoning_format: 'none' }),
     stream_options: { include_usage: true },
     timings_per_token: true,
-    cache_prompt: order.cacheSalt === '',
+    cache_prompt: terms.cacheSalt === '',
   }),
 }
 
@@ -64,18 +64,18 @@ export const llamaCpp: HttpBackend = {
   capabilities: can,
   truth: {
     promptBefore: 'counted',
-    prompt: 'told',
-    cached: 'told',
-    output: 'told',
+    prompt: 'reported',
+    cached: 'reported',
+    output: 'reported',
     reasoning: 'counted',
     aborted: 'counted',
   },
   remedies: {
-    thinking: 'start llama-server with --jinja and leave --reasoning-format as it is',
-    tools: 'start llama-server with --jinja, and a --chat-template-file that knows tools',
-    vision: 'give llama-server the model’s projector: --mmproj FILE, or -hf, which fetches it',
+    thinking: 'start llama-server with --jinja and without --reasoning-format',
+    tools: 'start llama-server with --jinja and a --chat-template-file that supports tools',
+    vision: 'start llama-server with the model’s projector: --mmproj FILE, or -hf to download it',
     load: 'start llama-server with --metrics',
-    'over-context': 'start llama-server with -c N: -c 0 takes the model’s own 1,048,576 tokens',
+    'over-context': 'start llama-server with -c N: -c 0 uses the model’s own 1,048,576 tokens',
   },
   attach: {
     calls: [get('/props'), get('/v1/models'), get('/metrics')],
@@ -85,15 +85,15 @@ export const llamaCpp: HttpBackend = {
   load: loadByMetrics('llamacpp', {
     running: ['requests_processing'],
     waiting: ['requests_deferred'],
-    // It had one, and took it away.
+    // Current versions no longer report it.
     kvUsed: [],
     promptTokensTotal: ['prompt_tokens_total'],
     cachedTokensTotal: ['prompt_tokens_cached_total'],
     outputTokensTotal: ['tokens_predicted_total'],
   }),
-  count(chat, order, attached) {
+  count(chat, terms, attached) {
     const prompt = openaiPrompt(chat, attached.capabilities, dialect)
-    const body = { model: attached.model, ...prompt, reasoning_effort: order.effort }
+    const body = { model: attached.model, ...prompt, reasoning_effort: terms.effort }
     return {
       calls: [post('/v1/chat/completions/input_tokens', body)],
       read([answer]) {
@@ -106,9 +106,9 @@ export const llamaCpp: HttpBackend = {
     calls: [post('/tokenize', { content: text, add_special: false, parse_special: false })],
     read: ([answer]) => Tokens.safeParse(parseJson(answer?.body ?? '')).data?.tokens.length,
   }),
-  request: (chat, order, attached) => openaiRequest(chat, order, attached, dialect),
-  reader: (order, streams) =>
-    openaiReader({ idSeed: order.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
+  reader: (terms, streams) =>
+    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer, 'llama.cpp'),
   launch(settings) {
     const { model, servedAs, host, port, contextTokens, slotsMax, batchTokens, threads, apiKey } = settings
@@ -116,7 +116,7 @@ export const llamaCpp: HttpBackend = {
       command: 'llama-server',
       args: [
         ...['--model', model, '--alias', servedAs, '--host', host, '--port', String(port)],
-        // The context is shared out among the slots.
+        // llama-server divides the context among its slots.
         ...['--ctx-size', String(contextTokens * slotsMax), '--parallel', String(slotsMax), '--no-kv-unified'],
         ...['--batch-size', String(batchTokens), '--ubatch-size', String(Math.min(batchTokens, 512))],
         ...['--jinja', '--metrics', '--slots', '--no-context-shift'],
@@ -149,12 +149,12 @@ function attached(
   const vision = reported.modalities?.vision ?? false
   const faults: Fault[] = []
   if (metrics?.status !== 200)
-    faults.push({ kind: 'degraded', trait: 'load', message: `its load is not known: ${llamaCpp.remedies.load}` })
+    faults.push({ kind: 'degraded', trait: 'load', message: `its load is unknown: ${llamaCpp.remedies.load}` })
   faults.push({
     kind: 'degraded',
     trait: 'cache-salt',
     message:
-      'prefixes cannot be kept apart by tenant, so nothing is reused between requests; let only one tenant use it to have them reused',
+      'its prefix cache cannot be separated by tenant, so requests reuse no prefixes. Let only one tenant use it to reuse them.',
   })
   return {
     version: reported.build_info,

@@ -1,13 +1,12 @@
 /**
- * LM Studio's OpenAI route. From its documentation and changelog (0.3.18 to 0.4.1); it was not run here.
+ * LM Studio's OpenAI route. From its documentation and changelog (0.3.18 to 0.4.1); not run here.
  *
- * - Effort: the route takes the words none to xhigh; whether a model follows them depends on the model, so what it did
- *   is checked by the doctor, not believed.
- * - Thinking comes as `reasoning_content` or `reasoning`, by a setting of the app, or inline; all three are read.
- * - `tool_choice` is a word: a named tool is shown alone. JSON is held to a schema only; plain JSON mode it refuses.
- * - Usage comes once, when asked for (since 0.3.18), without cached or reasoning tokens: cached ones are billed as
- *   fresh, reasoning is estimated, and so is what is broken off.
- * - It has no metrics, and no way to keep tenants' prefixes apart.
+ * - Effort: the route accepts `none` to `xhigh`, but not every model follows them. The doctor checks the effect.
+ * - Reasoning arrives as `reasoning_content`, as `reasoning` or inline, by a setting of the app; all three are read.
+ * - `tool_choice` is a word, so a named tool is shown alone. It supports JSON schemas but refuses plain JSON mode.
+ * - Usage arrives once, on request (since 0.3.18), without cached or reasoning tokens. So cached tokens are billed as
+ *   fresh, and reasoning and aborted answers are estimated.
+ * - It has no metrics, and cannot separate the prefix cache by tenant.
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'
@@ -30,10 +29,10 @@ const can = capabilities({
 const dialect: EngineDialect = {
   ...plainDialect,
   toolChoice: 'narrowed',
-  extra: (order) => ({ reasoning_effort: order.effort, stream_options: { include_usage: true } }),
+  extra: (terms) => ({ reasoning_effort: terms.effort, stream_options: { include_usage: true } }),
 }
 
-/** Its own API, 0.4 and newer. */
+/** LM Studio's own API, 0.4 and newer. */
 const Models = z.object({
   models: z.array(
     z.object({
@@ -46,7 +45,7 @@ const Models = z.object({
     }),
   ),
 })
-/** The same, before 0.4. */
+/** The same API before 0.4. */
 const OlderModels = z.object({
   data: z.array(
     z.object({
@@ -65,14 +64,14 @@ export const lmStudio: HttpBackend = {
   capabilities: can,
   truth: {
     promptBefore: 'estimated',
-    prompt: 'told',
+    prompt: 'reported',
     cached: 'absent',
-    output: 'told',
+    output: 'reported',
     reasoning: 'estimated',
     aborted: 'estimated',
   },
   remedies: {
-    'cache-salt': 'let one tenant use it',
+    'cache-salt': 'let only one tenant use it',
     usage: 'use LM Studio 0.3.18 or newer',
     thinking: 'turn on “separate reasoning_content” under Developer settings',
     vision: 'load a model with vision',
@@ -95,19 +94,19 @@ export const lmStudio: HttpBackend = {
                 {
                   kind: 'broken',
                   trait: null,
-                  message: 'no model is loaded: `lms load KEY --context-length 262144`',
+                  message: 'no model is loaded. Run `lms load KEY --context-length 262144`.',
                 } as const,
               ]
             : []),
           {
             kind: 'degraded',
             trait: 'effort',
-            message: 'whether this model follows an effort is its own matter: run the doctor to see',
+            message: 'not every model follows the effort. Run the doctor to check this one.',
           },
           {
             kind: 'degraded',
             trait: 'cache-salt',
-            message: 'prefixes cannot be kept apart by tenant: let one tenant use it',
+            message: 'its prefix cache cannot be separated by tenant. Let only one tenant use it.',
           },
         ],
       }
@@ -115,9 +114,9 @@ export const lmStudio: HttpBackend = {
   },
   health: { calls: [get('/v1/models')], read: ([answer]) => (answer?.status === 200 ? 'ready' : 'down') },
   load: noLoad,
-  request: (chat, order, attached) => openaiRequest(chat, order, attached, dialect),
-  reader: (order, streams) =>
-    openaiReader({ idSeed: order.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
+  reader: (terms, streams) =>
+    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer, 'LM Studio'),
 }
 
@@ -127,7 +126,7 @@ interface LoadedModel {
   vision: boolean
 }
 
-/** The first language model that is loaded; an empty id where none is; undefined where this is not LM Studio. */
+/** The first loaded language model; an empty id if none is loaded; undefined if the endpoint is not LM Studio. */
 function loadedModel(models: unknown, older: unknown): LoadedModel | undefined {
   const reported = Models.safeParse(models).data?.models
   if (reported) {

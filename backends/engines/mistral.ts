@@ -1,13 +1,13 @@
 /**
  * Mistral's hosted API.
  *
- * - It refuses fields that it does not know, at every level (422, `extra_forbidden`), so a body has known names only:
- *   `random_seed`, `max_tokens`, no `stream_options`, and thinking of earlier turns as a part of the content.
+ * - It refuses unknown fields at every level (422, `extra_forbidden`), so the body has only known names: `random_seed`,
+ *   `max_tokens`, no `stream_options`, and earlier reasoning as a part of the content.
  * - Effort: `none` and `high` for Small 4; any other is a 400 with code "3051". `prompt_mode` no longer works.
- * - Thinking comes as a part of the content while it thinks, and not at all in a plain string.
- * - Usage comes with the last chunk, unasked, without reasoning tokens, cached ones under one of three names.
- *   `prompt_cache_key` is not sent, so nothing is cached unless usage says so, and nothing is shared between tenants.
- * - Images and documents it fetches itself, on its own network.
+ * - Reasoning arrives as a part of the content, never in a plain string.
+ * - Usage always arrives with the last chunk, without reasoning tokens, and with cached tokens under one of three
+ *   names. `prompt_cache_key` is not sent, so nothing is cached unless usage reports it, and tenants share nothing.
+ * - It fetches images and documents itself, on its own network.
  */
 import { z } from 'zod'
 import { type Attached, capabilities, type HttpBackend } from '../contract/backend.ts'
@@ -43,7 +43,7 @@ const dialect: EngineDialect = {
   seed: 'random_seed',
   required: 'any',
   prefix: 'prefix',
-  extra: (order) => ({ reasoning_effort: order.effort }),
+  extra: (terms) => ({ reasoning_effort: terms.effort }),
 }
 
 const Models = z.object({
@@ -59,10 +59,10 @@ export const mistral: HttpBackend = {
   capabilities: can,
   truth: {
     promptBefore: 'estimated',
-    prompt: 'told',
-    // It is told, and always none: no prompt_cache_key is sent.
+    prompt: 'reported',
+    // The API reports it, but always as 0, because the adapter sends no prompt_cache_key.
     cached: 'absent',
-    output: 'told',
+    output: 'reported',
     reasoning: 'estimated',
     aborted: 'estimated',
   },
@@ -79,21 +79,21 @@ export const mistral: HttpBackend = {
   },
   health: { calls: [get('/v1/models')], read: ([answer]) => (answer?.status === 200 ? 'ready' : 'down') },
   load: noLoad,
-  request(chat, order, attached) {
+  request(chat, terms, attached) {
     const { taken, warnings } = within(chat)
-    const request = openaiRequest(taken, order, attached, dialect)
+    const request = openaiRequest(taken, terms, attached, dialect)
     return request.ok ? { ...request, warnings: [...request.warnings, ...warnings] } : request
   },
-  reader: (order, streams) => openaiReader({ idSeed: order.requestId }, streams),
+  reader: (terms, streams) => openaiReader({ idSeed: terms.requestId }, streams),
   failure: (answer) => openaiFailure(answer, 'the hosted API'),
 }
 
-/** The API as it is known without asking it, by a model's id. */
+/** The API as attached for a model id, without a call. */
 export function mistralModel(model: string): Attached {
   return { version: '', model, contextTokens: null, slotsMax: null, capabilities: can, faults: [] }
 }
 
-/** Inside the ranges that it takes. */
+/** Clamps values to the API's ranges. */
 function within(chat: Chat): { taken: Chat; warnings: string[] } {
   const { temperature, seed } = chat
   const hot = temperature !== undefined && temperature > temperatureMax
@@ -105,10 +105,8 @@ function within(chat: Chat): { taken: Chat; warnings: string[] } {
       seed: negative ? Math.abs(seed) : seed,
     },
     warnings: [
-      ...(hot
-        ? [`temperature: ${temperatureMax} is the most that the hosted API takes, and is what it was given`]
-        : []),
-      ...(negative ? ['seed: the hosted API takes no negative one, its sign was left out'] : []),
+      ...(hot ? [`temperature: the hosted API accepts at most ${temperatureMax}; ${temperatureMax} was sent`] : []),
+      ...(negative ? ['seed: the hosted API accepts no negative seed; it was sent without its sign'] : []),
     ],
   }
 }

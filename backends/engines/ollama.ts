@@ -1,15 +1,15 @@
 /**
  * Ollama's OpenAI route. Read from its source (openai/openai.go), and run with 0.17.4.
  *
- * - Effort: `none` turns thinking off. `high` is a 400 for every model but gpt-oss ("think value is not supported"), while
- *   a model that can think does so when nothing is said: so nothing is said. There is no official Small 4 in its library
- *   (ollama#15142); a GGUF can be imported, with a template that reads `.Think`, `.Thinking` and `.Tools`.
- * - Thinking comes as `reasoning` and goes back as that. Calls come whole. `tool_choice` it does not have.
- * - A part of a content that is an image becomes a message of its own. A model without a projector (family `clip`)
- *   loses it silently, so it is sent none.
- * - A prompt that is longer than its context is CUT, silently, from the front. Nothing in the answer says so; only
+ * - Effort: `none` turns reasoning off. `high` is a 400 for every model but gpt-oss ("think value is not supported"). A
+ *   reasoning model reasons by default, so at `high` the field is left out. The library has no official Small 4
+ *   (ollama#15142); import a GGUF with a template that reads `.Think`, `.Thinking` and `.Tools`.
+ * - Reasoning arrives, and is sent back, as `reasoning`. Tool calls arrive complete. There is no `tool_choice`.
+ * - Ollama turns each image part into a separate message. A model without a projector (family `clip`) silently ignores
+ *   images, so the adapter sends none.
+ * - A prompt longer than the context is silently CUT from the front, and the answer does not report it. Only
  *   `OLLAMA_CONTEXT_LENGTH` helps.
- * - Usage comes once, when asked for, without cached or reasoning tokens.
+ * - Usage arrives once, on request, without cached or reasoning tokens.
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'
@@ -34,8 +34,8 @@ const dialect: EngineDialect = {
   ...plainDialect,
   toolChoice: 'absent',
   reasoningHistory: 'reasoning',
-  extra: (order) => ({
-    ...(order.effort === 'none' && { reasoning_effort: 'none' }),
+  extra: (terms) => ({
+    ...(terms.effort === 'none' && { reasoning_effort: 'none' }),
     stream_options: { include_usage: true },
   }),
 }
@@ -58,15 +58,15 @@ export const ollama: HttpBackend = {
   capabilities: can,
   truth: {
     promptBefore: 'estimated',
-    prompt: 'told',
+    prompt: 'reported',
     cached: 'absent',
-    output: 'told',
+    output: 'reported',
     reasoning: 'estimated',
     aborted: 'estimated',
   },
   remedies: {
-    'cache-salt': 'let one tenant use it',
-    'over-context': 'set OLLAMA_CONTEXT_LENGTH=262144: longer prompts are cut without a word',
+    'cache-salt': 'let only one tenant use it',
+    'over-context': 'set OLLAMA_CONTEXT_LENGTH=262144: longer prompts are cut silently',
     effort: 'import the model with a template that reads the effort',
     'forced-tool': 'none: Ollama has no tool_choice',
   },
@@ -86,23 +86,29 @@ export const ollama: HttpBackend = {
         capabilities: { ...can, vision: model?.details?.families?.includes('clip') ?? false },
         faults: [
           ...(tags.length === 0
-            ? [{ kind: 'broken', trait: null, message: 'it has no model: import a GGUF with `ollama create`' } as const]
+            ? [
+                {
+                  kind: 'broken',
+                  trait: null,
+                  message: 'it has no model. Import a GGUF with `ollama create`.',
+                } as const,
+              ]
             : []),
           {
             kind: 'degraded',
             trait: null,
             message:
-              'its library has no Mistral Small 4 (ollama#15142): import a GGUF, with a template that reads the effort',
+              'its library has no Mistral Small 4 (ollama#15142). Import a GGUF with a template that reads the effort.',
           },
           {
             kind: 'degraded',
             trait: 'over-context',
-            message: `prompts beyond its context are cut: ${ollama.remedies['over-context']}`,
+            message: `prompts longer than its context are cut: ${ollama.remedies['over-context']}`,
           },
           {
             kind: 'degraded',
             trait: 'cache-salt',
-            message: 'prefixes cannot be kept apart by tenant: let one tenant use it',
+            message: 'its prefix cache cannot be separated by tenant. Let only one tenant use it.',
           },
         ],
       }
@@ -110,9 +116,9 @@ export const ollama: HttpBackend = {
   },
   health: { calls: [get('/api/version')], read: ([answer]) => (answer?.status === 200 ? 'ready' : 'down') },
   load: noLoad,
-  request: (chat, order, attached) => openaiRequest(chat, order, attached, dialect),
-  reader: (order, streams) =>
-    openaiReader({ idSeed: order.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
+  reader: (terms, streams) =>
+    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer, 'Ollama'),
   launch({ host, port, contextTokens, slotsMax, extra }) {
     return {

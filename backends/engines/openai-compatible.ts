@@ -1,7 +1,7 @@
 /**
- * Anything else that speaks OpenAI's chat completions, with caution: nothing is sent that a strict server could refuse,
- * nothing is believed that is not told. It cannot be asked for an effort, so only `none` is taken; it thinks or not as
- * it likes, and thinking is read from wherever it comes.
+ * Any other engine with OpenAI's Chat Completions. The adapter sends only fields that a strict server accepts, and
+ * assumes nothing that the engine does not report. It cannot request an effort, so it accepts only `none`; the engine
+ * may still reason, and reasoning is read from every known field.
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'
@@ -23,14 +23,14 @@ export const openaiCompatible: HttpBackend = {
   capabilities: can,
   truth: {
     promptBefore: 'estimated',
-    prompt: 'told',
-    cached: 'told',
-    output: 'told',
+    prompt: 'reported',
+    cached: 'reported',
+    output: 'reported',
     reasoning: 'estimated',
     aborted: 'estimated',
   },
   remedies: {
-    'cache-salt': 'let one tenant use it',
+    'cache-salt': 'let only one tenant use it',
   },
   attach: {
     calls: [get('/v1/models')],
@@ -48,12 +48,12 @@ export const openaiCompatible: HttpBackend = {
             kind: 'degraded',
             trait: 'effort',
             message:
-              'an unknown engine is asked for no effort, no schema and no image: run the doctor to see what it can',
+              'effort, JSON schemas and images are off for an unknown engine. Run the doctor to see what it supports.',
           },
           {
             kind: 'degraded',
             trait: 'cache-salt',
-            message: 'prefixes are not kept apart by tenant: let one tenant use it',
+            message: 'its prefix cache is not separated by tenant. Let only one tenant use it.',
           },
         ],
       }
@@ -61,8 +61,8 @@ export const openaiCompatible: HttpBackend = {
   },
   health: { calls: [get('/v1/models')], read: ([answer]) => (answer?.status === 200 ? 'ready' : 'down') },
   load: noLoad,
-  request: (chat, order, attached) => openaiRequest(chat, order, attached, plainDialect),
-  reader: (order, streams) =>
-    openaiReader({ idSeed: order.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  request: (chat, terms, attached) => openaiRequest(chat, terms, attached, plainDialect),
+  reader: (terms, streams) =>
+    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer),
 }

@@ -1,4 +1,6 @@
-/** Finds out which backend an endpoint is: every adapter's questions asked at once, the first that knows it wins. */
+/**
+ * Finds the adapter of an endpoint: makes all adapters' `attach` calls at once; the first adapter that matches wins.
+ */
 import type { Attached, HttpBackend, HttpCall, Probe } from '../contract/backend.ts'
 import { httpBackends } from './registry.ts'
 
@@ -7,7 +9,7 @@ export interface Recognised {
   attached: Attached
 }
 
-/** @param among in order of preference; `undefined` from it: something may listen there, but none of these */
+/** @param among adapters in order of preference; the result is `undefined` if none of them matches */
 export function recognise(among: readonly HttpBackend[] = httpBackends): Probe<Recognised | undefined> {
   const keyOf = (call: HttpCall) => `${call.method} ${call.path} ${call.body ?? ''}`
   const calls = new Map(among.flatMap(({ attach }) => attach.calls.map((call) => [keyOf(call), call] as const)))

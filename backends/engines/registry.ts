@@ -1,4 +1,4 @@
-/** The backends there are, by name. One line each. */
+/** All backends by name, one line each. */
 import type { Backend, HttpBackend } from '../contract/backend.ts'
 import { embedded } from './embedded.ts'
 import { fake } from './fake.ts'
@@ -11,7 +11,7 @@ import { sglang } from './sglang.ts'
 import { transformers } from './transformers.ts'
 import { vllm } from './vllm.ts'
 
-/** In the order in which an endpoint is asked whether it is one: the cautious one last. */
+/** In the order in which `recognise` tries them: the generic one is last. */
 export const httpBackends: readonly HttpBackend[] = [
   vllm,
   sglang,

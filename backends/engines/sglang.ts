@@ -1,13 +1,14 @@
 /**
  * SGLang's OpenAI server. Read from SGLang 0.5.23 (srt/entrypoints/openai/protocol.py, serving_chat.py).
  *
- * - Effort: `reasoning_effort` takes seven words and a number, and passes the word to the template, which raises for
- *   Small 4 on all but `none` and `high`; only these two are taken.
- * - Thinking comes as `reasoning_content` and goes back as that. Reasoning tokens are at the top of `usage`, and 0
- *   where no parser runs, so a 0 after thinking is not believed (meter.ts).
- * - A HIGHER priority is served first, unless it runs with `--schedule-low-priority-values-first`; ours is turned.
- * - Errors are flat. An abort from outside comes as finish_reason `abort`, which is a failure here.
- * - `/abort_request` takes one request's `rid`; `abort_all` is never sent.
+ * - Effort: `reasoning_effort` accepts seven words and a number. The word goes to the template, which for Small 4
+ *   raises an error on all but `none` and `high`, so only these two are accepted.
+ * - Reasoning arrives, and is sent back, as `reasoning_content`. Reasoning tokens are at the top level of `usage`, and
+ *   0 without a parser, so a 0 after reasoning is ignored (token-counter.ts).
+ * - A HIGHER priority is served first, unless it runs with `--schedule-low-priority-values-first`; the adapter negates
+ *   it.
+ * - Errors are flat. An external abort arrives as finish_reason `abort`, which counts as a failure.
+ * - `/abort_request` takes the `rid` of one request; `abort_all` is never sent.
  */
 import { z } from 'zod'
 import {
@@ -41,16 +42,16 @@ const can = capabilities({
   cacheSalt: true,
 })
 
-const effort = (order: RequestTerms) => ({ reasoning_effort: order.effort })
+const effort = (terms: RequestTerms) => ({ reasoning_effort: terms.effort })
 const dialect: EngineDialect = {
   ...plainDialect,
   prefix: 'continue_final_message',
-  extra: (order, _chat, { priority }) => ({
-    ...effort(order),
+  extra: (terms, _chat, { priority }) => ({
+    ...effort(terms),
     stream_options: { include_usage: true, continuous_usage_stats: true },
-    rid: order.requestId,
-    ...(order.cacheSalt !== '' && { cache_salt: order.cacheSalt }),
-    ...(priority && { priority: -order.priority }),
+    rid: terms.requestId,
+    ...(terms.cacheSalt !== '' && { cache_salt: terms.cacheSalt }),
+    ...(priority && { priority: -terms.priority }),
   }),
 }
 
@@ -82,10 +83,10 @@ export const sglang: HttpBackend = {
   capabilities: can,
   truth: {
     promptBefore: 'counted',
-    prompt: 'told',
-    cached: 'told',
-    output: 'told',
-    reasoning: 'told',
+    prompt: 'reported',
+    cached: 'reported',
+    output: 'reported',
+    reasoning: 'reported',
     aborted: 'counted',
   },
   remedies: {
@@ -109,12 +110,12 @@ export const sglang: HttpBackend = {
     cachedTokensTotal: ['cached_tokens_total'],
     outputTokensTotal: ['generation_tokens_total'],
   }),
-  count(chat, order, attached) {
-    const prompt = { model: attached.model, ...openaiPrompt(chat, attached.capabilities, dialect), ...effort(order) }
+  count(chat, terms, attached) {
+    const prompt = { model: attached.model, ...openaiPrompt(chat, attached.capabilities, dialect), ...effort(terms) }
     return {
       calls: [post('/tokenize', prompt)],
       read([answer]) {
-        // Older ones take a text only, and say so with 422.
+        // Older versions accept only text and answer 422.
         if (!answer || answer.status === 404 || answer.status === 422) return undefined
         if (answer.status !== 200) return sglang.failure(answer)
         return Tokenized.safeParse(parseJson(answer.body)).data?.count
@@ -125,10 +126,10 @@ export const sglang: HttpBackend = {
     calls: [post('/tokenize', { model: attached.model, prompt: text, add_special_tokens: false })],
     read: ([answer]) => Tokenized.safeParse(parseJson(answer?.body ?? '')).data?.count,
   }),
-  request: (chat, order, attached) => openaiRequest(chat, order, attached, dialect),
-  reader: (order, streams) => openaiReader({ idSeed: order.requestId }, streams),
+  request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
+  reader: (terms, streams) => openaiReader({ idSeed: terms.requestId }, streams),
   failure: (answer) => openaiFailure(answer, 'SGLang'),
-  abort: (order) => post('/abort_request', { rid: order.requestId }),
+  abort: (terms) => post('/abort_request', { rid: terms.requestId }),
   launch(settings) {
     const { model, servedAs, host, port, contextTokens, slotsMax, batchTokens, prefillChunkTokens, apiKey } = settings
     const { speculation, tensorParallel } = settings
@@ -164,7 +165,7 @@ function attached(info: HttpAnswer | null | undefined, models: HttpAnswer | null
   const served = Models.safeParse(parseJson(models?.body ?? '')).data?.data[0]
   if (!served) return undefined
   const reported = Info.safeParse(parseJson(info?.body ?? '')).data
-  // With low values first its direction is ours, and turning it would serve the last ones first: none is sent.
+  // With low values first the negated priority would serve the last requests first, so none is sent.
   const priority = Boolean(reported?.enable_priority_scheduling && !reported.schedule_low_priority_values_first)
   return {
     version: reported?.version ?? '',
@@ -188,7 +189,7 @@ function faults(reported: Info): Fault[] {
           {
             kind: 'degraded',
             trait: null,
-            message: `SGLang ${reported.version} may not know Mistral Small 4: its cookbook begins with 0.5.8`,
+            message: `SGLang ${reported.version} may not support Mistral Small 4. Use 0.5.8 or newer, as in its cookbook.`,
           } as const,
         ]
       : []),
@@ -198,20 +199,20 @@ function faults(reported: Info): Fault[] {
             kind: 'broken',
             trait: null,
             message:
-              'speculation with the Triton MLA backend crashes on Mistral Small 4 (sglang#27367): choose another --attention-backend, or leave speculation out',
+              'speculation with the Triton MLA backend crashes on Mistral Small 4 (sglang#27367). Choose another --attention-backend, or turn speculation off.',
           } as const,
         ]
       : []),
-    ...(reported.reasoning_parser ? [] : lacks('thinking', 'thinking is not parted from content')),
-    ...(reported.tool_call_parser ? [] : lacks('tools', 'tool calls are not read')),
+    ...(reported.reasoning_parser ? [] : lacks('thinking', 'reasoning is not separated from content')),
+    ...(reported.tool_call_parser ? [] : lacks('tools', 'tool calls are not parsed')),
     ...(reported.enable_cache_report
       ? []
-      : lacks('cached-tokens', 'cached tokens are not told, and all are billed as fresh')),
-    ...(reported.enable_metrics ? [] : lacks('load', 'its load is not known')),
+      : lacks('cached-tokens', 'cached tokens are not reported and are billed as fresh')),
+    ...(reported.enable_metrics ? [] : lacks('load', 'its load is unknown')),
     ...(reported.schedule_low_priority_values_first
       ? lacks(
           'priority',
-          'it serves low values first, so no priority is sent; leave --schedule-low-priority-values-first out',
+          'it serves low values first, so no priority is sent; remove --schedule-low-priority-values-first',
         )
       : []),
   ]

@@ -1,19 +1,20 @@
 /**
  * `transformers serve`. Read from transformers 5.23.0 (cli/serving).
  *
- * - It ignores, with a line in its own log only, what it does not do: effort, tool choice, response format, presence
- *   penalty, parallel calls, stream options. None of them is sent; what would change the answer is refused here.
+ * - It ignores unsupported fields and only logs them: effort, tool choice, response format, presence penalty, parallel
+ *   calls, stream options. The adapter sends none of them and refuses those that would change the answer.
  * - Effort goes into the template by `chat_template_kwargs`; `--reasoning on` sets another word, which Small 4's
  *   template does not read.
- * - Thinking comes as `reasoning_content` where the tokenizer has a response template; elsewhere the model's marks are
- *   dropped with the other control tokens, and thinking cannot be told from content.
- * - Of a message with tool calls it renders the calls and drops the text; earlier thinking it drops always.
+ * - Reasoning arrives as `reasoning_content` if the tokenizer has a response template. Otherwise the model's marks are
+ *   dropped with the other control tokens, and reasoning cannot be distinguished from content.
+ * - In a message with tool calls it renders the calls and drops the text. It always drops earlier reasoning.
  * - Stop strings break off every answer of a model that loads with a processor, as Small 4 does ("has no attribute
- *   get_vocab", seen in 5.23.0), so they are refused.
- * - It samples only if the model’s generation_config.json says `do_sample`; otherwise temperature and seed mean nothing.
- * - Images reach a model only if it loads as a vision model; a text model loses them silently, so none is sent.
- * - Usage comes once, with the last chunk, exact. Until then a delta is about a token: what is broken off is estimated.
- * - Closing the connection cancels at the next token. It has no metrics and says no version.
+ *   get_vocab", seen in 5.23.0), so the adapter refuses them.
+ * - It samples only if the model’s generation_config.json sets `do_sample`; otherwise it ignores temperature and seed.
+ * - Only a vision model receives images; a text model silently ignores them, so the adapter sends none.
+ * - Usage arrives once, exact, with the last chunk. Before that a delta is about a token, so aborted answers are
+ *   estimated.
+ * - Closing the connection cancels at the next token. It has no metrics and reports no version.
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'
@@ -32,7 +33,7 @@ const can = capabilities({
 const dialect: EngineDialect = {
   ...plainDialect,
   toolChoice: 'absent',
-  extra: (order) => ({ chat_template_kwargs: { reasoning_effort: order.effort } }),
+  extra: (terms) => ({ chat_template_kwargs: { reasoning_effort: terms.effort } }),
 }
 
 const Paths = z.object({ paths: z.object({ '/load_model': z.unknown(), '/v1/chat/completions': z.unknown() }) })
@@ -45,18 +46,19 @@ export const transformers: HttpBackend = {
   capabilities: can,
   truth: {
     promptBefore: 'estimated',
-    prompt: 'told',
+    prompt: 'reported',
     cached: 'absent',
-    output: 'told',
+    output: 'reported',
     reasoning: 'estimated',
     aborted: 'estimated',
   },
   remedies: {
-    seed: 'put "do_sample": true into the model’s generation_config.json: without it temperature and seed mean nothing',
-    'over-context': 'none: it takes prompts of any length; set the worker’s TRAMONTANE_CONTEXT to the model’s',
-    thinking: 'give the model’s tokenizer the response_template of backends/README.md',
-    tools: 'give the model’s tokenizer the response_template of backends/README.md',
-    'connection-lost': 'start it with --model-timeout -1, or it unloads the model after 300 s of silence',
+    seed: 'set "do_sample": true in the model’s generation_config.json: without it temperature and seed are ignored',
+    'over-context':
+      'none: it accepts prompts of any length; set the worker’s TRAMONTANE_CONTEXT to the model’s context',
+    thinking: 'add the response_template of backends/README.md to the model’s tokenizer',
+    tools: 'add the response_template of backends/README.md to the model’s tokenizer',
+    'connection-lost': 'start it with --model-timeout -1, or it unloads the model after 300 s without requests',
   },
   attach: {
     calls: [get('/openapi.json'), get('/v1/models')],
@@ -70,11 +72,11 @@ export const transformers: HttpBackend = {
         slotsMax: null,
         capabilities: can,
         faults: [
-          { kind: 'degraded', trait: 'load', message: 'it tells no load, no version and no context length' },
+          { kind: 'degraded', trait: 'load', message: 'it reports no load, version or context length' },
           {
             kind: 'degraded',
             trait: 'cache-salt',
-            message: 'it tells no cached tokens: all of a prompt is billed as fresh',
+            message: 'it reports no cached tokens, so the whole prompt is billed as fresh',
           },
         ],
       }
@@ -85,9 +87,9 @@ export const transformers: HttpBackend = {
     read: ([answer]) => (answer?.status === 200 ? 'ready' : 'down'),
   },
   load: noLoad,
-  request: (chat, order, attached) => openaiRequest(chat, order, attached, dialect),
-  reader: (order, streams) =>
-    openaiReader({ idSeed: order.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
+  reader: (terms, streams) =>
+    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer, 'Transformers'),
   launch({ model, host, port, extra }) {
     return {

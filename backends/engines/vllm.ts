@@ -1,20 +1,18 @@
 /**
  * vLLM's OpenAI server. Read from, and run with, vLLM 0.32.0.
  *
- * - Effort: `reasoning_effort` goes to the tokenizer, which takes `none` and `high` for Small 4 and refuses the rest.
- * - Thinking comes as `reasoning`, and goes back as `reasoning`; older versions said `reasoning_content`, which is read
- *   too.
- * - A schema, or a forced call, begins to bind when thinking has ended. Without thinking it would never begin, so at
- *   effort `none` it is told that there is none (`include_reasoning: false`).
- * - It counts with `continuous_usage_stats`: each delta carries the totals so far. Deltas in which nothing can be shown
- *   are not sent, and the next total has their tokens. Cached tokens come on the last chunk only, and only with
+ * - Effort: `reasoning_effort` goes to the tokenizer, which accepts only `none` and `high` for Small 4.
+ * - Reasoning arrives, and is sent back, as `reasoning`. Older versions wrote `reasoning_content`, which is read too.
+ * - A schema or a forced call takes effect after reasoning ends. Without reasoning it never would, so at effort `none`
+ *   the adapter sends `include_reasoning: false`.
+ * - With `continuous_usage_stats` each delta carries the totals so far. Deltas without visible text are not sent; the
+ *   next total includes their tokens. Cached tokens are only on the last chunk, and only with
  *   `--enable-prompt-tokens-details`.
- * - A prompt is counted by `/tokenize`, with the effort as an argument of the template. A tokenizer of Mistral's own may
- *   take no such arguments; then it is left out, and the count is the same: Small 4's block of settings is as long for
- *   both values.
- * - A lower priority is served first; any but 0 is an error unless it runs with `--scheduling-policy priority`.
- * - `cache_salt` keeps tenants' prefixes apart. Closing the connection ends the answer within one step.
- *   `/abort_requests` is not used: with an empty list it ends everybody's.
+ * - `/tokenize` counts a prompt, with the effort as a template argument. Mistral's own tokenizer may refuse template
+ *   arguments; then the effort is left out. The count is the same, because Small 4's settings block has one length.
+ * - A lower priority is served first. Any value but 0 is an error without `--scheduling-policy priority`.
+ * - `cache_salt` separates tenants' prefixes. Closing the connection ends the answer within one step. `/abort_requests`
+ *   is not used: with an empty list it aborts all requests.
  */
 import { z } from 'zod'
 import {
@@ -49,18 +47,18 @@ const can = capabilities({
   cacheSalt: true,
 })
 
-const effort = (order: RequestTerms) => ({ reasoning_effort: order.effort })
+const effort = (terms: RequestTerms) => ({ reasoning_effort: terms.effort })
 const dialect: EngineDialect = {
   ...plainDialect,
   reasoningHistory: 'reasoning',
   prefix: 'continue_final_message',
-  extra: (order, chat, { priority }) => ({
-    ...effort(order),
-    ...(order.effort === 'none' && isHeld(chat) && { include_reasoning: false }),
+  extra: (terms, chat, { priority }) => ({
+    ...effort(terms),
+    ...(terms.effort === 'none' && isHeld(chat) && { include_reasoning: false }),
     stream_options: { include_usage: true, continuous_usage_stats: true },
-    request_id: order.requestId,
-    ...(order.cacheSalt !== '' && { cache_salt: order.cacheSalt }),
-    ...(priority && { priority: order.priority }),
+    request_id: terms.requestId,
+    ...(terms.cacheSalt !== '' && { cache_salt: terms.cacheSalt }),
+    ...(priority && { priority: terms.priority }),
   }),
 }
 
@@ -76,7 +74,7 @@ const Models = z.object({
 })
 const Tokenized = z.object({ count: z.int().min(0) })
 
-/** Whether `/tokenize` takes arguments of the template. */
+/** Checks whether `/tokenize` accepts template arguments. */
 const tokenizeTrial = post('/tokenize', {
   messages: [{ role: 'user', content: 'a' }],
   chat_template_kwargs: { reasoning_effort: 'none' },
@@ -89,20 +87,20 @@ export const vllm: HttpBackend = {
   capabilities: can,
   truth: {
     promptBefore: 'counted',
-    prompt: 'told',
-    cached: 'told',
-    output: 'told',
+    prompt: 'reported',
+    cached: 'reported',
+    output: 'reported',
     reasoning: 'counted',
     aborted: 'counted',
   },
   remedies: {
     'cached-tokens':
-      'start vLLM with --enable-prompt-tokens-details; 0.23 or newer, older ones leave it out of streams',
+      'start vLLM 0.23 or newer with --enable-prompt-tokens-details; older versions omit them from streams',
     thinking: 'start vLLM with --reasoning-parser mistral',
     tools: 'start vLLM with --enable-auto-tool-choice --tool-call-parser mistral',
     priority: 'start vLLM with --scheduling-policy priority',
     load: 'start vLLM without --disable-log-stats',
-    'over-context': 'start vLLM with --max-model-len 262144: the model’s own is 1,048,576',
+    'over-context': 'start vLLM with --max-model-len 262144: the default is the model’s 1,048,576',
   },
   attach: {
     calls: [get('/version'), get('/v1/models'), tokenizeTrial, get('/metrics')],
@@ -117,9 +115,9 @@ export const vllm: HttpBackend = {
     cachedTokensTotal: ['prompt_tokens_cached_total', 'prefix_cache_hits_total'],
     outputTokensTotal: ['generation_tokens_total'],
   }),
-  count(chat, order, attached) {
+  count(chat, terms, attached) {
     const prompt = { model: attached.model, ...openaiPrompt(chat, attached.capabilities, dialect) }
-    const kwargs = attached.own?.tokenize === 'kwargs' && { chat_template_kwargs: effort(order) }
+    const kwargs = attached.own?.tokenize === 'kwargs' && { chat_template_kwargs: effort(terms) }
     return {
       calls: [post('/tokenize', { ...prompt, ...kwargs })],
       read([answer]) {
@@ -133,8 +131,8 @@ export const vllm: HttpBackend = {
     calls: [post('/tokenize', { model: attached.model, prompt: text, add_special_tokens: false })],
     read: ([answer]) => Tokenized.safeParse(parseJson(answer?.body ?? '')).data?.count,
   }),
-  request: (chat, order, attached) => openaiRequest(chat, order, attached, dialect),
-  reader: (order, streams) => openaiReader({ idSeed: order.requestId }, streams),
+  request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
+  reader: (terms, streams) => openaiReader({ idSeed: terms.requestId }, streams),
   failure: (answer) => openaiFailure(answer, 'vLLM'),
   launch(settings) {
     const { model, servedAs, host, port, contextTokens, slotsMax, batchTokens, prefillChunkTokens, apiKey } = settings
@@ -150,7 +148,7 @@ export const vllm: HttpBackend = {
         ...['--tensor-parallel-size', String(tensorParallel)],
         ...['--tool-call-parser', 'mistral', '--enable-auto-tool-choice', '--reasoning-parser', 'mistral'],
         ...['--enable-prompt-tokens-details', '--scheduling-policy', 'priority'],
-        // Each token on its own: thinking is told from content by the deltas.
+        // One delta per token, because reasoning tokens are counted by delta.
         ...['--stream-interval', '1'],
         ...(speculation ? ['--speculative-config', speculative(speculation)] : []),
         ...settings.extra,
@@ -189,21 +187,21 @@ function attached(
 function faults(version: string, metrics: boolean): Fault[] {
   const broken = (message: string): Fault => ({ kind: 'broken', trait: null, message })
   const degraded = (trait: Fault['trait'], message: string): Fault => ({ kind: 'degraded', trait, message })
-  if (version === '') return [degraded(null, 'its version is not told: use 0.20 or newer for Mistral Small 4')]
+  if (version === '') return [degraded(null, 'it reports no version. Use 0.20 or newer for Mistral Small 4.')]
   return [
     ...(version.startsWith('0.18.')
-      ? [broken('vLLM 0.18 answers every chat of Mistral Small 4 with 400 (vllm#38560): use 0.20 or newer')]
+      ? [broken('vLLM 0.18 answers every chat of Mistral Small 4 with 400 (vllm#38560). Use 0.20 or newer.')]
       : []),
     ...(isOlder(version, '0.20')
       ? [
           broken(
-            `vLLM ${version} leaks Mistral Small 4’s tool calls into the content and does not part its thinking (vllm#37081, fixed by #39217): use 0.20 or newer`,
+            `vLLM ${version} leaks Mistral Small 4’s tool calls and reasoning into the content (vllm#37081, fixed by #39217). Use 0.20 or newer.`,
           ),
         ]
       : []),
     ...(isOlder(version, '0.23')
-      ? [degraded('cached-tokens', 'cached tokens are missing from streams (vllm#44961): use 0.23 or newer')]
+      ? [degraded('cached-tokens', 'streams omit cached tokens (vllm#44961). Use 0.23 or newer.')]
       : []),
-    ...(metrics ? [] : [degraded('load', 'its /metrics does not answer, so its load is not known')]),
+    ...(metrics ? [] : [degraded('load', 'its /metrics does not answer, so its load is unknown')]),
   ]
 }

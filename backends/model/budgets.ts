@@ -1,7 +1,7 @@
 /**
- * The budget of everything that a client sends and that costs more than linear work. One table: the code that enforces
- * a budget reads it here, `/docs` and SECURITY.md print it, and a test compares them. A value above its budget is
- * refused by the field's path, or ends that request alone.
+ * Budgets for client input whose processing costs more than linear work. The enforcing code reads this table, `/docs`
+ * and SECURITY.md print it, and a test compares them. A value above its budget is refused with its field path, or ends
+ * only that request.
  */
 export interface Budget {
   readonly value: number
@@ -41,7 +41,7 @@ export const budgets = {
   rateDebt: {
     value: 600_000,
     unit: 'milliseconds',
-    bounds: 'time that a token rate needs to pay back what was used beyond it',
+    bounds: 'time that a token rate needs to recover from tokens used beyond it',
     reason: 'a prompt may be longer than its estimate; no receipt may shut a tenant out for longer than ten minutes',
   },
   dispatchesPerRequest: {
@@ -96,7 +96,8 @@ export const budgets = {
     value: 5_000,
     unit: 'milliseconds',
     bounds: 'pause between two heartbeats of a worker that the edge refuses',
-    reason: 'an operator needs minutes to correct an enrolment; a refused worker called ten times a second before',
+    reason:
+      'an operator needs minutes to correct an enrolment; without the pause a refused worker called ten times a second',
   },
   heartbeatsPerSecond: {
     value: 20,
@@ -107,7 +108,7 @@ export const budgets = {
   tokensPerSecond: {
     value: 2_000,
     unit: 'count',
-    bounds: 'tokens a second of one answer that the fleet believes a worker',
+    bounds: 'tokens a second of one answer that the fleet accepts from a worker',
     reason: 'the model is published with 159 tokens a second; special hardware reaches 2,000 with models of its size',
   },
   duplicateShownMs: {
@@ -126,7 +127,7 @@ export const budgets = {
     value: 16,
     unit: 'count',
     bounds: 'models of one enrolment',
-    reason: 'the catalogue has 2; one engine serves one',
+    reason: 'the catalogue has 2 models; an engine serves one',
   },
   workerSlots: {
     value: 1_024,
@@ -137,7 +138,7 @@ export const budgets = {
   workerSlotsDefault: {
     value: 256,
     unit: 'count',
-    bounds: 'slots of a worker whose enrolment names none',
+    bounds: 'slots of a worker whose enrolment sets no number',
     reason: 'the largest profile in gpu-worker/profile.ts',
   },
   workerReasonCharacters: {
@@ -163,18 +164,18 @@ export const budgets = {
     value: 16 * 1024,
     unit: 'bytes',
     bounds: 'name of one field of a JSON body',
-    reason: 'strings from this length on are decoded by themselves, and only values can be',
+    reason: 'strings of this length or more are decoded separately, and only values can be',
   },
   bodyMemoryBytes: {
     value: 64 * 1024 * 1024,
     unit: 'bytes',
-    bounds: 'memory of all large bodies that one isolate holds, the one that is parsed included',
-    reason: 'an isolate has 128 MiB, of which the program takes about 20; with 72 four bodies at once took all of it',
+    bounds: 'memory of all large bodies in one isolate, including the one being parsed',
+    reason: 'an isolate has 128 MiB, of which the program takes about 20; with 72, four bodies at once took all of it',
   },
   bodyLargeBytes: {
     value: 256 * 1024,
     unit: 'bytes',
-    bounds: 'request body that the edge reads before it asks whether the key is still valid',
+    bounds: 'request body that the edge reads before it checks whether the key is still valid',
     reason: 'a refused key costs one call to its tenant, and never more memory than this',
   },
   bodyStallMs: {
@@ -193,7 +194,8 @@ export const budgets = {
     value: 1024 * 1024,
     unit: 'bytes',
     bounds: 'body of a call from a worker (heartbeat, receipts)',
-    reason: 'the signature is inside the body, so this much is read from anyone; 64 receipts take about 60 kB',
+    reason:
+      'the signature is inside the body, so the edge reads this much from any caller; 64 receipts take about 60 kB',
   },
   adminBodyBytes: {
     value: 1024 * 1024,
@@ -210,7 +212,7 @@ export const budgets = {
   countTextBytes: {
     value: 1024 * 1024,
     unit: 'bytes',
-    bounds: 'prompt that a worker is asked to count; a longer one is estimated',
+    bounds: 'prompt that a worker counts; a longer one is estimated',
     reason: 'an engine tokenises 0.39 MB in 1.3 s, between the steps of running answers',
   },
   countAnswerMs: {
@@ -223,13 +225,13 @@ export const budgets = {
     value: 60_000,
     unit: 'milliseconds',
     bounds: 'time that an isolate remembers a key as valid',
-    reason: 'within it a revoked key may have a small body parsed; no answer is made without its tenant',
+    reason: 'in this time the edge may parse a small body for a revoked key; every answer still needs its tenant',
   },
   keysKnown: {
     value: 10_000,
     unit: 'count',
     bounds: 'keys that one isolate remembers as valid',
-    reason: 'about 2 MB; the oldest goes first',
+    reason: 'about 2 MB; the oldest is dropped first',
   },
   workerKeysKnown: {
     value: 1_024,
@@ -240,13 +242,13 @@ export const budgets = {
   conversationCharacters: {
     value: 12_000_000,
     unit: 'characters',
-    bounds: 'kept conversation that one request continues, and kept items that it refers to',
-    reason: 'each character takes up to 6 bytes while it is recalled, and one isolate has 128 MiB',
+    bounds: 'stored conversation that one request continues, and stored items that it refers to',
+    reason: 'each character takes up to 6 bytes while it is loaded, and one isolate has 128 MiB',
   },
   recalledItems: {
     value: 1_024,
     unit: 'count',
-    bounds: 'kept items that one request refers to by their ids',
+    bounds: 'stored items that one request refers to by id',
     reason: 'each is one look-up in the database',
   },
   errorMessageCharacters: {
@@ -271,7 +273,7 @@ export const budgets = {
     value: 1_000,
     unit: 'milliseconds',
     bounds: 'time that one isolate answers /healthz from memory',
-    reason: 'the route takes no key, and asks the one object that leases all slots',
+    reason: 'the route needs no key, and calls the one object that leases all slots',
   },
   referenceOrigins: {
     value: 8,
@@ -295,7 +297,7 @@ export const budgets = {
     value: 256,
     unit: 'count',
     bounds: "connections to a worker's port that have shown a valid token, in addition to two for each slot",
-    reason: 'each request that waits for its turn to read media has one, at most 128, and idle ones are kept 60 s',
+    reason: 'each request that waits to have media read holds one, at most 128; idle connections stay open for 60 s',
   },
   workerUnprovenConnections: {
     value: 128,
@@ -307,7 +309,7 @@ export const budgets = {
     value: 33 * 1024 * 1024,
     unit: 'bytes',
     bounds: 'body of a signed request to a worker',
-    reason: "the largest request body, and what rewriting it in another dialect's words adds",
+    reason: 'the largest request body, plus what converting it from another dialect adds',
   },
   preludeBytes: {
     value: 64 * 1024,
@@ -325,12 +327,12 @@ export const budgets = {
     value: 1,
     unit: 'count',
     bounds: 'prompts of one tenant that one worker counts at a time',
-    reason: 'half of all, so that one tenant leaves a place for another',
+    reason: 'half of all, so that one tenant cannot block another',
   },
   imagesPerRequest: {
     value: 64,
     unit: 'count',
-    bounds: 'images of one request, those in tool results included',
+    bounds: 'images of one request, including those in tool results',
     reason: 'a long conversation of an agent that takes screenshots; all of them share the bytes of one request',
   },
   documentsPerRequest: {
@@ -343,13 +345,13 @@ export const budgets = {
     value: 20 * 1024 * 1024,
     unit: 'bytes',
     bounds: 'one image, decoded',
-    reason: 'what OpenAI takes; checking one in a data URL takes 50 ms of the main loop',
+    reason: 'the limit of OpenAI; checking one in a data URL blocks the main loop for 50 ms',
   },
   documentBytes: {
     value: 24 * 1024 * 1024,
     unit: 'bytes',
     bounds: 'one document, decoded',
-    reason: 'the most that fits a request body in base64',
+    reason: 'the largest that fits in a request body as base64',
   },
   imagePixels: {
     value: 64_000_000,
@@ -366,7 +368,7 @@ export const budgets = {
   pdfPictures: {
     value: 20,
     unit: 'count',
-    bounds: 'pages of one PDF whose pictures an engine with vision gets',
+    bounds: 'pages of one PDF whose pictures are sent to an engine with vision',
     reason: 'about 28,000 tokens of pictures',
   },
   pdfCharacters: {
@@ -392,19 +394,19 @@ export const budgets = {
     unit: 'milliseconds',
     bounds: 'time to read all images and documents of one request',
     reason:
-      'on a busy machine 100 pages of text took 1.2 s and 20 pictured pages 1.5 s; waiting for a turn is not part of it',
+      'on a busy machine 100 pages of text took 1.2 s and 20 pictured pages 1.5 s; waiting for a turn does not count',
   },
   mediaWaitMs: {
     value: 30_000,
     unit: 'milliseconds',
     bounds: "a request's wait for its turn to have media read at a worker, and for a PDF reader",
-    reason: 'one reading by another tenant, at most 20 s, and half of it again',
+    reason: 'one reading for another tenant, at most 20 s, and half of that again',
   },
   mediaReadingPerWorker: {
     value: 8,
     unit: 'count',
     bounds: 'requests whose media one worker reads at a time',
-    reason: 'each holds its body, at most 33 MiB, and what is read of it, at most 48 MiB',
+    reason: 'each holds its body (at most 33 MiB) and the media read from it (at most 48 MiB)',
   },
   mediaReadingPerTenant: {
     value: 2,
@@ -416,50 +418,50 @@ export const budgets = {
     value: 128,
     unit: 'count',
     bounds: 'requests that wait at one worker for their media to be read',
-    reason: 'a request that waits holds a connection and no memory: its body is not read yet',
+    reason: 'a waiting request holds a connection but no memory: its body is not read yet',
   },
   mediaWaitingPerTenant: {
     value: 8,
     unit: 'count',
     bounds: 'requests of one tenant that wait at one worker for their media to be read',
-    reason: 'four rounds of its own two',
+    reason: 'four rounds of the two that are read at a time',
   },
   mediaAtOnce: {
     value: 4,
     unit: 'count',
     bounds: 'images and documents of one request that are read at a time',
-    reason: 'the wait for the hosts of four addresses overlaps',
+    reason: 'the waits for four hosts overlap',
   },
   mediaBytes: {
     value: 48 * 1024 * 1024,
     unit: 'bytes',
-    bounds: 'all that is read of the images and documents of one request',
+    bounds: 'all data read from the images and documents of one request',
     reason:
-      'one image of 20 MiB and one document of 20 pictured pages fit in base64; without it 64 addresses made 1.7 GB',
+      'one image of 20 MiB and one document of 20 pictured pages fit in base64; without it 64 addresses used 1.7 GB',
   },
   shelfBytes: {
     value: 256 * 1024 * 1024,
     unit: 'bytes',
-    bounds: 'what one worker keeps of the media that it read',
-    reason: 'four tenants with a full share each; beyond it the tenant that has most loses its oldest',
+    bounds: 'media that one worker keeps after reading it',
+    reason: 'four tenants with a full share each; above it the tenant with the most media loses its oldest',
   },
   shelfBytesPerTenant: {
     value: 64 * 1024 * 1024,
     unit: 'bytes',
-    bounds: 'what one worker keeps of the media that it read for one tenant',
+    bounds: 'media of one tenant that one worker keeps after reading it',
     reason: 'the largest request of 48 MiB, and the conversation before it',
   },
   pdfReaders: {
     value: 2,
     unit: 'count',
-    bounds: 'documents in PDF that one worker reads at a time',
+    bounds: 'PDF documents that one worker reads at a time',
     reason: 'each may take one processor and 640 MiB',
   },
   pdfReadersPerTenant: {
     value: 1,
     unit: 'count',
-    bounds: 'documents in PDF of one tenant that one worker reads at a time',
-    reason: 'one less than all, so that another tenant finds a reader free',
+    bounds: 'PDF documents of one tenant that one worker reads at a time',
+    reason: 'one less than all, so that a reader stays free for another tenant',
   },
   schemaBytes: {
     value: 512 * 1024,
@@ -477,8 +479,8 @@ export const budgets = {
   argumentCharacters: {
     value: 1024 * 1024,
     unit: 'characters',
-    bounds: 'arguments of earlier tool calls of one request that are spelt as the model writes them',
-    reason: 'the text of the longest context of 262,144 tokens; longer ones are sent to the model as they are',
+    bounds: 'arguments of earlier tool calls of one request that are rewritten in the format of the model',
+    reason: 'the text of the longest context of 262,144 tokens; longer ones are sent to the model unchanged',
   },
   jsonDepth: {
     value: 256,
@@ -489,7 +491,7 @@ export const budgets = {
   schemaVisits: {
     value: 40_000,
     unit: 'count',
-    bounds: 'parts visited while the schemas of one request are compiled, references followed each time',
+    bounds: 'parts visited while the schemas of one request are compiled; a reference counts each time',
     reason: '5,000 properties take 5,000 visits and 50 ms; 40,000 visits of short parts take 12 ms',
   },
   schemaCompared: {
@@ -519,13 +521,13 @@ export const budgets = {
   grammarStacks: {
     value: 256,
     unit: 'count',
-    bounds: 'ways of reading an answer under its grammar that are open at once',
-    reason: 'each open way is one pass over the vocabulary per token, 2 ms for 131,072 words: 256 of them take 0.5 s',
+    bounds: 'parse stacks of the grammar of one answer that are open at once',
+    reason: 'each open stack is one pass over the vocabulary per token, 2 ms for 131,072 words: 256 of them take 0.5 s',
   },
   grammarSharedStacks: {
     value: 32,
     unit: 'count',
-    bounds: 'open ways of a grammar whose run is sampled next to others; runs with more take turns, one per step',
+    bounds: 'open parse stacks of a run that is sampled together with others; runs with more take turns, one per step',
     reason: '32 passes over 131,072 words take 60 ms; 30 such runs on four threads take 0.5 s of one step',
   },
   grammarMs: {
@@ -556,7 +558,7 @@ export const budgets = {
     value: 50,
     unit: 'milliseconds',
     bounds:
-      'processor time to choose a token of a run that is sampled next to others; slower runs take turns, one per step',
+      'processor time to choose a token of a run that is sampled together with others; slower runs take turns, one per step',
     reason: 'a plain schema takes 15 to 25 ms with 131,072 words',
   },
   grammarSharePercent: {
@@ -575,7 +577,7 @@ export const budgets = {
     value: 1_024,
     unit: 'count',
     bounds: 'requests that wait for their schemas to be compiled',
-    reason: 'the most slots that a worker can have',
+    reason: 'the largest number of slots of a worker',
   },
   prepareMs: {
     value: 30_000,
@@ -592,20 +594,20 @@ export const budgets = {
   countedContexts: {
     value: 4,
     unit: 'count',
-    bounds: 'context lengths up to which a prompt that does not fit is counted',
+    bounds: 'length, in context lengths, up to which a prompt that does not fit is counted',
     reason: 'counting 32 MB of text takes 20 to 29 s on two cores, and a refused request is not charged',
   },
   engineBeatMs: {
     value: 500,
     unit: 'milliseconds',
-    bounds: 'time between two signs of life of an engine process',
-    reason: 'twenty of them fit into the time after which silence counts',
+    bounds: 'time between two heartbeats of an engine process',
+    reason: 'twenty of them fit into the silence after which the process is ended',
   },
   engineSilentMs: {
     value: 10_000,
     unit: 'milliseconds',
     bounds: 'silence of an engine process before it is ended',
-    reason: 'its event loop has no work longer than 0.1 s, and its signs of life come twice a second',
+    reason: 'its event loop has no work longer than 0.1 s, and it sends two heartbeats a second',
   },
   engineLoadSilentMs: {
     value: 120_000,

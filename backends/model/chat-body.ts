@@ -1,6 +1,6 @@
 /**
- * The one internal request as a Chat Completions body: what a worker is sent where the client wrote another dialect.
- * `readChat` reads it back as the same request.
+ * Writes the internal request as a Chat Completions body. The edge sends it to a worker when the client used another
+ * dialect. `readChat` reads it back as the same request.
  */
 import type { Chat, Message, Part, ResponseFormat, ToolChoice } from './chat.ts'
 
@@ -8,7 +8,7 @@ export function chatBody(chat: Chat): string {
   return JSON.stringify(chatValue(chat))
 }
 
-/** The body before it becomes text: the edge writes large ones piece by piece. */
+/** The body before serialisation: the edge serialises large bodies in pieces. */
 export function chatValue(chat: Chat): object {
   const { frequencyPenalty, presencePenalty, outputTokensMax } = chat
   return {
@@ -20,7 +20,7 @@ export function chatValue(chat: Chat): object {
       parallel_tool_calls: chat.parallelToolCalls,
     }),
     ...(chat.format.kind !== 'text' && { response_format: format(chat.format) }),
-    // What is undefined is left out.
+    // `JSON.stringify` leaves out undefined fields.
     reasoning_effort: chat.effort,
     temperature: chat.temperature,
     top_p: chat.topP,
@@ -58,7 +58,7 @@ function message(message: Message) {
   }
 }
 
-/** A single text is a string, as most clients write it. */
+/** A single text part becomes a string, as most clients write it. */
 function content(parts: readonly Part[]) {
   const only = parts.length === 1 ? parts[0] : undefined
   if (parts.length === 0) return ''

@@ -1,25 +1,25 @@
 /**
- * One request, as every surface writes it and every backend reads it.
+ * The internal request: every dialect produces it and every backend reads it.
  *
- * `readChat` accepts the body of OpenAI's Chat Completions, including what real clients put there: unknown fields,
- * tool types that are not functions, `developer` messages, reasoning sent back under either name. It keeps what a
- * model can act on, refuses by field path what is wrong, and names in `warnings` what was understood but not honoured.
+ * `readChat` accepts the body of OpenAI's Chat Completions, including what real clients send: unknown fields, tools
+ * that are not functions, `developer` messages, and earlier reasoning under either name. It refuses invalid fields by
+ * their path and lists unsupported ones in `warnings`.
  */
 import { z } from 'zod'
 import { EffortWord } from './effort.ts'
 import { documentBy, imageByUrl, type MediaPart, type ReadPart, wrongText } from './media.ts'
 
 /**
- * What a message is made of. An image or document is in a data URL or at an https address; the worker fetches what is
- * elsewhere and turns documents into text and images, so that an engine sees text, and images in data URLs, only.
+ * One part of a message. An image or document is in a data URL or at an https address. The worker fetches addresses and
+ * converts documents, so an engine sees only text and images in data URLs.
  */
 export type Part = { kind: 'text'; text: string } | MediaPart
 
 export interface ToolCall {
-  /** The client's own id; engines that need another form map it. */
+  /** The client's id; adapters map it for engines that need another form. */
   id: string
   name: string
-  /** JSON text, as the model wrote it. */
+  /** JSON text, unchanged from the model. */
   arguments: string
 }
 
@@ -57,7 +57,7 @@ export interface Chat {
   frequencyPenalty: number | undefined
   presencePenalty: number | undefined
   stop: string[]
-  /** The client's own bound on output tokens, reasoning included. */
+  /** The client's limit on output tokens, including reasoning. */
   outputTokensMax: number | undefined
   stream: boolean
   includeUsage: boolean
@@ -72,13 +72,13 @@ export const toolsMax = 128
 export const stopMax = 16
 export const callIdMax = 256
 
-/** Text that a tokenizer can take. */
+/** Text that a tokenizer can process. */
 export const Text = z.string().superRefine((text, context) => {
   const message = wrongText(text)
   if (message) context.addIssue({ code: 'custom', message })
 })
 
-/** Engines look for a stop string in text and tokenise it, so it follows the rules of text. */
+/** Engines search for stop strings and tokenise them, so the rules of text apply. */
 export const StopText = Text.min(1).max(256)
 
 const TextPart = z
@@ -89,14 +89,17 @@ const ImagePart = z
   .transform(({ image_url: image }, context): Part => {
     return partOr(imageByUrl(typeof image === 'string' ? image : image.url), context, 'image_url')
   })
-/** OpenAI's form. Files that were uploaded before are named by an id; there are none here. */
+/** OpenAI's form. `file_id` refers to an uploaded file, which the gateway does not support. */
 const FilePart = z
   .object({
     type: z.literal('file'),
     file: z.object({ file_data: z.string().nullish(), file_id: z.string().nullish(), filename: z.string().nullish() }),
   })
   .transform(({ file }, context): Part => {
-    const refusal = { ok: false as const, message: 'no files are kept here: send the document itself as `file_data`' }
+    const refusal = {
+      ok: false as const,
+      message: 'uploaded files are not supported. Send the document in `file_data`.',
+    }
     return partOr(file.file_data ? documentBy(file.file_data, file.filename ?? '') : refusal, context, 'file')
   })
 /** Mistral's form. */
@@ -112,7 +115,7 @@ const DocumentPart = z
   })
 const Parts = z.array(z.discriminatedUnion('type', [TextPart, ImagePart, FilePart, DocumentPart]))
 
-/** The part, or an issue at the field that it was read from. */
+/** Returns the part, or adds an issue at its field. */
 export function partOr(read: ReadPart<Part>, context: z.RefinementCtx, field: string): Part {
   if (read.ok) return read.part
   context.addIssue({ code: 'custom', message: read.message, path: [field] })
@@ -120,7 +123,7 @@ export function partOr(read: ReadPart<Part>, context: z.RefinementCtx, field: st
 }
 
 const TextParts = z.array(TextPart)
-/** Mistral's way of carrying thinking: parts of the content, in front of its text. */
+/** Mistral's form of reasoning: content parts before the text. */
 const ThinkingPart = z
   .object({ type: z.literal('thinking'), thinking: z.union([Text, z.array(TextPart)]) })
   .transform(({ thinking }) => ({
@@ -188,7 +191,7 @@ const WireFunctionTool = z.object({
     parameters: z.record(z.string(), z.unknown()).nullish(),
   }),
 })
-// Agents also send tools that a vendor runs on its side (web search, namespaces). They are taken and left out.
+// Agents also send tools that a vendor runs (web search, namespaces). They are accepted and left out.
 const WireTool = z.union(
   [WireFunctionTool, z.object({ type: z.string().refine((type) => type !== 'function', { abort: true }) })],
   {
@@ -231,15 +234,15 @@ export const WireChat = z.object({
   stop: z.union([StopText, z.array(StopText).max(stopMax)]).nullish(),
   max_tokens: TokensMax.nullish(),
   max_completion_tokens: TokensMax.nullish(),
-  n: z.literal(1, { error: 'must be 1: send the request again for another answer' }).nullish(),
-  logprobs: z.literal(false, { error: 'log probabilities are not offered' }).nullish(),
+  n: z.literal(1, { error: 'must be 1. Repeat the request to get another answer.' }).nullish(),
+  logprobs: z.literal(false, { error: 'log probabilities are not supported. Remove the field.' }).nullish(),
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
   logit_bias: z.unknown().optional(),
 })
 type WireChat = z.infer<typeof WireChat>
 
-/** Reads an untrusted body. Never throws; the first wrong field is named as OpenAI names it: `messages[0].content`. */
+/** Reads an untrusted body; never throws. The first invalid field is named as OpenAI does: `messages[0].content`. */
 export function readChat(body: unknown): ReadChat {
   const parsed = WireChat.safeParse(body)
   if (!parsed.success) return refuse(parsed.error)
@@ -247,12 +250,12 @@ export function readChat(body: unknown): ReadChat {
   const tools = (wire.tools ?? []).flatMap(functionTool)
   const choice = toolChoice(wire.tool_choice, tools)
   if (!choice) {
-    const message = 'tool_choice names no function of `tools`: name one that is listed'
+    const message = 'tool_choice: needs a matching function in `tools`. Add the function or change tool_choice.'
     return { ok: false, code: 'invalid_value', message, param: 'tool_choice' }
   }
   const warnings: string[] = []
   if (tools.length < (wire.tools?.length ?? 0))
-    warnings.push('tools: types other than "function" are not run here and were left out')
+    warnings.push('tools: types other than "function" are not supported and were left out')
   if (wire.logit_bias != null && Object.keys(wire.logit_bias).length > 0)
     warnings.push('logit_bias: not supported, ignored')
   return { ok: true, chat: chatOf(wire, tools, choice), warnings }
@@ -305,15 +308,15 @@ function textOf(
   return parts.map((part) => (part.kind === kind ? part.text : '')).join('')
 }
 
-/** What a body that is not as it must be is told: the first wrong field, by its path. */
+/** The refusal of an invalid body: its first invalid field, by path. */
 export function refuse(error: z.ZodError): { ok: false; code: 'invalid_value'; message: string; param: string | null } {
   const issue = deepest(error.issues[0])
   const param = issue ? path(issue.path) : null
-  const message = issue ? `${param || 'body'}: ${issue.message}` : 'the body is not a chat request'
+  const message = issue ? `${param || 'body'}: ${issue.message}` : 'body: must be a chat request'
   return { ok: false, code: 'invalid_value', message, param: param || null }
 }
 
-/** A union fails with one list of issues per branch; the branch that got furthest is the one the client meant. */
+/** A union fails with one list of issues per branch. The branch with the deepest issue is the one the client meant. */
 function deepest(issue: z.core.$ZodIssue | undefined): { path: PropertyKey[]; message: string } | undefined {
   if (issue?.code !== 'invalid_union' || issue.errors.length === 0) return issue
   const inner = issue.errors

@@ -1,9 +1,10 @@
 /**
- * What goes out to a Chat Completions client, whole or in chunks. Written by the worker once and never re-serialised.
+ * Writes Chat Completions answers, streamed or not. The worker serialises each chunk once; the edge passes the bytes
+ * on.
  *
- * Three rules come from clients that break otherwise: `content` stays a string and thinking goes to
- * `reasoning_content`; a tool call is one whole delta; usage that was not asked for rides on the chunk that carries the
- * `finish_reason`, and only if asked for comes in a chunk of its own with no choices.
+ * Three rules keep real clients working. `content` is a string, and reasoning goes to `reasoning_content`. A tool call
+ * is one complete delta. Usage is on the chunk with the `finish_reason`; a client that requests usage gets it in a
+ * separate chunk without choices.
  */
 import type { Effort } from './effort.ts'
 import type { Counts } from './money.ts'
@@ -30,7 +31,7 @@ export interface Usage {
   total_tokens: number
   prompt_tokens_details: { cached_tokens: number }
   completion_tokens_details: { reasoning_tokens: number }
-  /** The effort that was served, and the one that was asked for. */
+  /** The served effort, and the requested one. */
   reasoning_effort: string
   reasoning_effort_asked: string | null
 }
@@ -47,7 +48,7 @@ function usageOf(counts: Counts, effort: Effort): Usage {
   }
 }
 
-/** Writes the chunks of one answer. The parts that never change are serialised once. */
+/** Writes the chunks of one answer. Constant parts are serialised once. */
 export function chunkWriter(head: Head, includeUsage: boolean) {
   const start = `data: {"id":${JSON.stringify(head.id)},"object":"chat.completion.chunk","created":${head.created},"model":${JSON.stringify(head.model)},"choices":`
   const delta = (json: string) => `${start}[{"index":0,"delta":${json},"finish_reason":null}]}\n\n`
@@ -57,7 +58,7 @@ export function chunkWriter(head: Head, includeUsage: boolean) {
     text: (channel: 'content' | 'reasoning', text: string) =>
       delta(`{"${channel === 'content' ? 'content' : 'reasoning_content'}":${JSON.stringify(text)}}`),
     call: (call: WireCall) => delta(JSON.stringify({ tool_calls: [{ index: calls++, ...wireCall(call) }] })),
-    /** @param stop the stop string that ended the answer, where one did; it goes out under vLLM's name for it */
+    /** @param stop the stop string that ended the answer, if any; sent as `stop_reason`, as vLLM does */
     end(finishReason: FinishReason, counts: Counts, stop?: string) {
       const usage = JSON.stringify(usageOf(counts, head.effort))
       const reason = `"${finishReason}"${stop === undefined ? '' : `,"stop_reason":${JSON.stringify(stop)}`}`
@@ -69,7 +70,7 @@ export function chunkWriter(head: Head, includeUsage: boolean) {
   }
 }
 
-/** The whole answer of a request that does not stream. */
+/** The complete answer of a request that does not stream. */
 export function completion(
   head: Head,
   answer: {

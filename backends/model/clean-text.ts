@@ -1,9 +1,9 @@
 /**
- * The one function that text from outside passes before it reaches a header, a warning, a log line, a metric or a label:
- * printable ASCII, bounded. An attacker's line ends, control characters and megabytes end here.
+ * Sanitises untrusted text before it reaches a header, a warning, a log line, a metric or a label: printable ASCII of
+ * bounded length. It removes line ends, control characters and excess length that an attacker sends.
  */
 
-/** Longest text that goes into one header, in characters: common clients refuse 16 KiB of headers in all. */
+/** Longest text in one header, in characters. Common clients refuse more than 16 KiB of headers in total. */
 const headerCharactersMax = 2_000
 
 /** Printable ASCII of `text`, at most `charactersMax` characters; every other character becomes "?". */
@@ -12,7 +12,7 @@ export function cleanText(text: string, charactersMax: number): string {
   return cut.replace(/[^\x20-\x7e]/g, '?')
 }
 
-/** The value of a warnings header: as many of the warnings as fit, and how many did not. Empty for none. */
+/** The value of a warnings header: the warnings that fit, then the number left out. Empty if there are none. */
 export function warningsHeaderValue(warnings: readonly string[]): string {
   const clean = [...new Set(warnings.map((warning) => cleanText(warning, 400)))]
   let value = ''

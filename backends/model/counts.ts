@@ -1,6 +1,6 @@
 /**
- * Which token counts can be true. The worker makes its counts possible before it signs them, and the edge refuses those
- * that are not: one rule, two uses. Pure.
+ * Checks whether token counts are possible. The worker clamps its counts to the possible range before it signs them;
+ * the edge refuses impossible counts. Both use the same rule. Pure.
  */
 import { budgets } from './budgets.ts'
 import type { Counts } from './money.ts'
@@ -10,13 +10,13 @@ export interface CountBounds {
   outputTokensMax: number
 }
 
-/** The bounds of any request, where nothing narrower is known. */
+/** The bounds of any request, used when no narrower bounds are known. */
 export const widestBounds: CountBounds = {
   promptTokensMax: budgets.requestTokens.value,
   outputTokensMax: budgets.requestTokens.value,
 }
 
-/** What is wrong with the first count that cannot be true, as `field: what is wrong`; undefined when all can. */
+/** Describes the first impossible count as `field: what is wrong`; undefined if all counts are possible. */
 export function countsFault(counts: Counts, bounds: CountBounds): string | undefined {
   const { promptTokens, cachedTokens, outputTokens, reasoningTokens } = counts
   return (
@@ -29,11 +29,11 @@ export function countsFault(counts: Counts, bounds: CountBounds): string | undef
 
 function countFault(name: keyof Counts, count: number, max: number, maxName: string): string | undefined {
   if (!Number.isSafeInteger(count) || count < 0) return `counts.${name}: must be a whole number of at least 0`
-  const most = Math.min(max, budgets.requestTokens.value)
-  return count > most ? `counts.${name}: is ${count}, must be at most ${most} (${maxName})` : undefined
+  const limit = Math.min(max, budgets.requestTokens.value)
+  return count > limit ? `counts.${name}: is ${count}, must be at most ${limit} (${maxName})` : undefined
 }
 
-/** The nearest counts that can be true, and whether that changed any. */
+/** The nearest possible counts, and whether any count changed. */
 export function possibleCounts(counts: Readonly<Counts>, bounds: CountBounds): { counts: Counts; changed: boolean } {
   const promptTokens = within(counts.promptTokens, bounds.promptTokensMax)
   const outputTokens = within(counts.outputTokens, bounds.outputTokensMax)

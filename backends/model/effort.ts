@@ -1,9 +1,9 @@
 /**
- * Reasoning effort: the seven words that clients send, and the levels that a model knows.
+ * Reasoning effort: the seven words that clients send, and the levels that a model supports.
  *
- * A model lists its own levels from least to most thinking (`none`, `high` for Mistral Small 4). A word that is not a
- * level is mapped: up to `low` means "as little as there is", from `medium` on "as much as there is". The answer keeps
- * both, because what was asked and what was served must be disclosed.
+ * A model lists its levels from least to most reasoning (`none`, `high` for Mistral Small 4). Other words are mapped:
+ * up to `low` to the lowest level, from `medium` to the highest. The answer reports both the requested and the served
+ * effort.
  */
 import { z } from 'zod'
 
@@ -12,26 +12,26 @@ export type EffortWord = (typeof effortWords)[number]
 export const EffortWord = z.enum(effortWords)
 
 export interface Effort {
-  /** What the client wrote, or undefined where it wrote nothing. */
+  /** The word that the client sent; undefined if it sent none. */
   asked: EffortWord | undefined
   /** The level that the model is prompted with. */
   effective: EffortWord
 }
 
 /**
- * The level that serves `asked`.
- * @param levels the model's levels, least thinking first; never empty
- * @param fallback the level used when the client asked for nothing
+ * Maps the requested effort to a level of the model.
+ * @param levels the model's levels, least reasoning first; never empty
+ * @param fallback the level used when the client sends no effort
  */
 export function mapEffort(asked: EffortWord | undefined, levels: readonly EffortWord[], fallback: EffortWord): Effort {
   if (asked === undefined) return { asked, effective: fallback }
   if (levels.includes(asked)) return { asked, effective: asked }
-  const least = levels[0] ?? fallback
-  const most = levels[levels.length - 1] ?? fallback
-  return { asked, effective: effortWords.indexOf(asked) <= effortWords.indexOf('low') ? least : most }
+  const min = levels[0] ?? fallback
+  const max = levels[levels.length - 1] ?? fallback
+  return { asked, effective: effortWords.indexOf(asked) <= effortWords.indexOf('low') ? min : max }
 }
 
-/** Whether the level that serves is not the word that was asked. */
+/** Whether the served level differs from the requested word. */
 export function isMapped(effort: Effort): boolean {
   return effort.asked !== undefined && effort.asked !== effort.effective
 }

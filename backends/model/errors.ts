@@ -1,7 +1,7 @@
 /**
- * The one table of codes. A code decides the HTTP status, the error type that SDKs switch on, and whether trying again
- * can help. What real clients do with each was measured: a bare 503 makes one agent send thirty requests, with
- * `server_is_overloaded` it sends five; a 429 without `retry-after` is not retried at all; `insufficient_quota` with
+ * The table of all error codes. A code decides the HTTP status, the error type that SDKs switch on, and whether a retry
+ * can help. Measured with real clients: one agent sends thirty requests after a bare 503, but five with
+ * `server_is_overloaded`. No client retries a 429 without `retry-after`. `insufficient_quota` with
  * `x-should-retry: false` stops every client after one request.
  */
 interface CodeRow {
@@ -60,7 +60,7 @@ export const errorTable = {
   insufficient_quota: { status: 429, type: 'insufficient_quota', retry: false },
   server_is_overloaded: { status: 503, type: 'server_error', retry: true },
   worker_lost: { status: 502, type: 'server_error', retry: true },
-  // The request may be what ended its worker: a client that sends it again would end the next worker.
+  // The request may have crashed its worker. A client that retries would crash the next worker.
   preparation_failed: { status: 500, type: 'server_error', retry: false },
   internal_error: { status: 500, type: 'server_error', retry: true },
 } as const satisfies Record<ErrorCode, CodeRow>
@@ -75,7 +75,7 @@ export interface ErrorBody {
   error: { message: string; type: ErrorType; param: string | null; code: ErrorCode }
 }
 
-/** Both shapes at once: OpenAI's clients read the nested one, Mistral's the flat one. */
+/** An error in both shapes: OpenAI's clients read the nested one, Mistral's clients the flat one. */
 export function errorBody(code: ErrorCode, message: string, param: string | null, requestId: string): ErrorBody {
   const error = { message, type: errorTable[code].type, param, code }
   return { object: 'error', ...error, request_id: requestId, error }

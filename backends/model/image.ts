@@ -1,28 +1,28 @@
 /**
- * Images: what they are, told from their bytes, and how many tokens Mistral Small 4 makes of them.
+ * Images: their format and size, read from their bytes, and their length in tokens of Mistral Small 4.
  *
- * The name and the media type that a client writes are not believed; a file is what its first bytes say. Four formats
- * are taken, all that every engine's decoder knows or that SDKs send.
+ * The file name and media type that a client sends are ignored; the first bytes decide. Four formats are accepted:
+ * those that every engine decodes or that SDKs send.
  */
 
 type ImageFormat = 'png' | 'jpeg' | 'gif' | 'webp'
 
 export interface ImageHead {
   format: ImageFormat
-  /** Pixels; null when the given bytes end before they are told. */
+  /** In pixels; null if the bytes end before the size. */
   size: { width: number; height: number } | null
 }
 
-/** The longest side that an image is scaled down to, and one token's side, in pixels (patch 14, merged 2 by 2). */
+/** The longest side after scaling down, and the side of one token, in pixels (patch 14, merged 2 by 2). */
 const sideMax = 1_540
 const tokenSide = 28
 
-/** 55 rows of 55 tokens and one that ends the row: no image has more. */
+/** The maximum for any image: 55 rows of 55 tokens, each with one end-of-row token. */
 export const imageTokensMax = imageTokens(sideMax, sideMax)
 
 /**
- * Rows of tokens, each with one more that ends it (mistral-common, tokens/tokenizers/image.py): exact for a given size
- * in pixels.
+ * Tokens of an image of this size in pixels, exact: rows of tokens, each with one end-of-row token (mistral-common,
+ * tokens/tokenizers/image.py).
  */
 export function imageTokens(width: number, height: number): number {
   const scale = Math.max(1, width / sideMax, height / sideMax)
@@ -31,7 +31,10 @@ export function imageTokens(width: number, height: number): number {
   return Math.max(1, rows) * (Math.max(1, columns) + 1)
 }
 
-/** @param bytes the beginning of the file, or all of it; undefined when it is none of the four formats */
+/**
+ * Reads the image's format and size; undefined if it has none of the four formats.
+ * @param bytes the beginning of the file, or all of it
+ */
 export function sniffImage(bytes: Uint8Array): ImageHead | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (startsWith(bytes, [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])) return { format: 'png', size: png(view) }
@@ -52,7 +55,7 @@ function gif(view: DataView): Size {
   return view.byteLength < 10 ? null : { width: view.getUint16(6, true), height: view.getUint16(8, true) }
 }
 
-/** Segments, up to the frame header: SOF0 to SOF15 without the three numbers among them that mean something else. */
+/** Skips segments to the frame header: SOF0 to SOF15, except three markers in that range with other meanings. */
 function jpeg(view: DataView): Size {
   let at = 2
   while (at + 9 <= view.byteLength) {
@@ -60,7 +63,7 @@ function jpeg(view: DataView): Size {
     if (view.getUint8(at) !== 0xff) return null
     const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc
     if (isFrame) return { height: view.getUint16(at + 5), width: view.getUint16(at + 7) }
-    // A byte of filling, or a marker without a body.
+    // A fill byte, or a marker without a body.
     if (marker === 0xff) at += 1
     else if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) at += 2
     else at += 2 + view.getUint16(at + 2)

@@ -1,14 +1,13 @@
 /**
- * Names that clients already have in their settings, as data: the models that Mistral Small 4 replaces, or that its
- * release folded in, and the other names of Small 4 itself. A name stands for its target with the preset that makes it
- * behave like the model it names: the Magistral line always thinks. What a client asks for explicitly wins over a preset.
+ * Model names that clients already have in their settings: models that Mistral Small 4 replaces or absorbs, and its
+ * other names. An alias may preset an effort to behave like the model it names: Magistral models always reason. A
+ * client's explicit value overrides the preset.
  *
- * An alias names one target, always the real model: where only the toy is served, an old name is not found, and not
- * quietly answered by the toy.
+ * The target is always the real model. A gateway that serves only the toy model answers "not found" for an alias.
  *
- * Dates are Mistral's own deprecation dates, from the model pages of its public documentation (platform-docs-public,
- * src/schema/models/models); names with `latest` have their family's. Some of these have another official successor
- * (Medium 3.5, Ministral 3 14B); here there is one model, and the answer says which.
+ * Dates are Mistral's deprecation dates, from the model pages of its public documentation (platform-docs-public,
+ * src/schema/models/models); names with `latest` have the date of their family. Some models have another official
+ * successor (Medium 3.5, Ministral 3 14B); this gateway maps them to its one model, and the answer names it.
  */
 import type { EffortWord } from './effort.ts'
 import { findModel, type Model } from './model.ts'
@@ -16,7 +15,7 @@ import { findModel, type Model } from './model.ts'
 export interface ModelAlias {
   id: string
   target: string
-  /** Day from which the name is deprecated; null for another current name of the target. */
+  /** First day of deprecation; null for a current name of the target. */
   deprecatedOn: string | null
   effort?: EffortWord
 }
@@ -49,21 +48,21 @@ export function resolveModel(id: string, offered: readonly string[]): FoundModel
   const target = alias?.target ?? id
   const model = offered.includes(target) ? findModel(target) : undefined
   if (model) return { ok: true, model, alias }
-  const what = alias ? `"${id}" is a name of ${target}, which` : `model "${id}"`
-  const message = `${what} is not served here: use ${suggestions(id, offered).join(' or ')}`
+  const unknown = alias ? `"${id}" is an alias of ${target}, which` : `model "${id}"`
+  const message = `${unknown} is not served here. Use ${suggestions(id, offered).join(' or ')}.`
   return { ok: false, code: 'model_not_found', message, param: 'model' }
 }
 
-/** Names of the model that the listing tells, so that a client may find its own among them. */
+/** The model's aliases in listings, so that a client can find the name it uses. */
 export function aliasesOf(modelId: string): string[] {
   return modelAliases.filter(({ target }) => target === modelId).map(({ id }) => id)
 }
 
-/** At most this many edits between a typing error and what was meant. */
+/** A name with at most this many edits counts as a typing error. */
 const editsMax = 3
 const suggestionsMax = 4
 
-/** What is offered, nearest first, and near names of it before that. */
+/** Similar names first, nearest first, then all offered models. */
 function suggestions(id: string, offered: readonly string[]): string[] {
   const names = [...offered, ...offered.flatMap(aliasesOf)]
   const near = names
@@ -74,7 +73,7 @@ function suggestions(id: string, offered: readonly string[]): string[] {
   return [...new Set([...near, ...offered])].slice(0, suggestionsMax)
 }
 
-/** Levenshtein's distance, told as `editsMax + 1` where the lengths alone say that it is more. */
+/** The Levenshtein distance; `editsMax + 1` if the lengths alone differ by more than `editsMax`. */
 function edits(a: string, b: string): number {
   if (Math.abs(a.length - b.length) > editsMax) return editsMax + 1
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)

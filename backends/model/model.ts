@@ -1,6 +1,6 @@
 /**
- * The models that a gateway may offer, as data. One product, one model: Mistral Small 4; beside it the toy of the same
- * architecture that the first run serves, so that nobody takes its answers for the real model's.
+ * The models that a gateway can offer: Mistral Small 4, and a toy model of the same architecture for the first run. The
+ * toy model has its own name, so that no client mistakes its answers for those of Small 4.
  */
 import type { EffortWord } from './effort.ts'
 
@@ -8,17 +8,17 @@ export interface Model {
   id: string
   /** One sentence for listings. */
   description: string
-  /** The longest prompt plus output, in tokens. A worker may serve less and then says so itself. */
+  /** The longest prompt plus output, in tokens. A worker may serve less and reports its own limit. */
   contextTokens: number
-  /** Output bound when the client names none, in tokens. */
+  /** Output bound when the client sets none, in tokens. */
   outputTokensDefault: number
-  /** Effort levels the model knows, least thinking first. */
+  /** Effort levels that the model supports, least reasoning first. */
   efforts: readonly EffortWord[]
   effortDefault: EffortWord
-  /** UTF-8 bytes per prompt token, on the low side: what the first reservation is sized by. The worker counts exactly. */
+  /** UTF-8 bytes per prompt token, a low estimate that sizes the first reservation. The worker counts exactly. */
   bytesPerToken: number
   vision: boolean
-  /** True for a model that exists to show that the system works. */
+  /** True for a model that only demonstrates the system. */
   toy: boolean
 }
 
@@ -37,7 +37,7 @@ export const models: readonly Model[] = [
   {
     id: 'tramontane-tiny',
     description:
-      'A toy of 14 million parameters in the architecture of Mistral Small 4. It shows the system and knows nothing.',
+      'A toy model of 14 million parameters with the architecture of Mistral Small 4. It only demonstrates the system.',
     contextTokens: 4_096,
     outputTokensDefault: 1_024,
     efforts: ['none', 'high'],
@@ -52,5 +52,5 @@ export function findModel(id: string): Model | undefined {
   return models.find((model) => model.id === id)
 }
 
-/** What Small 4's makers advise where the client names no temperature: 0.7 with thinking, 0 to 0.7 without. */
+/** Used when the client sets no temperature. Mistral recommends 0.7 with reasoning and 0 to 0.7 without. */
 export const temperatureDefault = { high: 0.7, none: 0.3 }

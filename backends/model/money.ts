@@ -1,7 +1,6 @@
 /**
- * Money is integer nano-dollars, a token count is an integer, and a price is nano-dollars per token:
- * $0.15 per million tokens is 150. Both programs use these few lines, so that the bound the edge reserves and the
- * bound the worker enforces are the same arithmetic.
+ * Money is in integer nano-dollars, token counts are integers, and prices are nano-dollars per token: $0.15 per million
+ * tokens is 150. The edge and the worker share this arithmetic, so the reserved bound equals the enforced bound.
  */
 import { z } from 'zod'
 import { budgets } from './budgets.ts'
@@ -25,7 +24,7 @@ export const Counts = z.object({
 })
 export type Counts = z.infer<typeof Counts>
 
-/** At most `nanoMax`: the dearest prices times the most tokens pass what a number holds exactly. */
+/** At most `nanoMax`: the highest prices times the most tokens exceed the exact range of a number. */
 export function costNano(counts: Counts, rates: Rates): number {
   const fresh = counts.promptTokens - counts.cachedTokens
   return Math.min(
@@ -34,20 +33,20 @@ export function costNano(counts: Counts, rates: Rates): number {
   )
 }
 
-/** An upper bound: nothing cached, every output token written. At most `nanoMax`. */
+/** The upper bound of a cost: nothing is cached and every output token is generated. At most `nanoMax`. */
 export function boundNano(promptTokens: number, outputTokens: number, rates: Rates): number {
   return Math.min(nanoMax, promptTokens * rates.inputNano + outputTokens * rates.outputNano)
 }
 
-/** The nearest integer that a number holds exactly; what is no number is 0. */
+/** The nearest safe integer; 0 for NaN. */
 export function safeInteger(value: number): number {
   if (Number.isNaN(value)) return 0
   return Math.trunc(Math.min(nanoMax, Math.max(-nanoMax, value)))
 }
 
 /**
- * How many tokens may be generated so that the cost cannot pass `costNanoMax`, the whole prompt counted at full price.
- * Negative when the prompt alone costs more.
+ * Output tokens that fit into `costNanoMax` with the whole prompt at full price. Negative if the prompt alone costs
+ * more.
  */
 export function outputTokensWithin(costNanoMax: number, promptTokens: number, rates: Rates): number {
   const left = costNanoMax - promptTokens * rates.inputNano

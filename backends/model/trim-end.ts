@@ -1,6 +1,6 @@
 /**
- * The text without `character` at its end, in time linear in what is cut. A regular expression as `/ +$/` tries again at
- * each character of a run that does not end the text: a million spaces and a letter take hours.
+ * Removes `character` from the end of the text, in time linear in the length removed. A regular expression such as
+ * `/ +$/` retries at each character of an inner run: a million spaces followed by a letter take hours.
  */
 export function trimmedEnd(text: string, character: string): string {
   let end = text.length

@@ -1,6 +1,6 @@
 /**
- * A dispatch is the edge's signed order to one worker: run this body, for this tenant, within this bound, now, once.
- * It travels in the `authorization` header; the body is the client's request, which it binds by digest.
+ * A dispatch is the edge's signed order to one worker: run this body, for this tenant, within this bound, once. It is
+ * in the `authorization` header. The body is the client's request, bound by digest.
  */
 import { z } from 'zod'
 import { budgets } from '../model/budgets.ts'
@@ -13,11 +13,11 @@ export type PoolName = z.infer<typeof PoolName>
 
 const Id = z.string().min(1).max(64)
 
-/** What a dispatch allows its worker. The worker's receipt repeats it, and the dispatch's proof covers it. */
+/** The limits of a dispatch. The receipt repeats them, and the proof covers them. */
 export const Terms = z.object({
-  /** What was reserved. The worker counts the prompt exactly and clamps generation so that the cost stays within. */
+  /** The reserved cost. The worker counts the prompt exactly and limits generation to stay within it. */
   costNanoMax: z.int().min(0),
-  /** A longer prompt is refused with its exact count, and the edge may raise the reservation once. */
+  /** The worker refuses a longer prompt with its exact count; the edge may raise the reservation once. */
   promptTokensMax: z.int().min(1),
   outputTokensMax: z.int().min(1),
   rates: Rates,
@@ -27,7 +27,7 @@ export const Terms = z.object({
 export type Terms = z.infer<typeof Terms>
 
 export const Dispatch = z.object({
-  /** Used once: a worker refuses an id that it has seen. One per attempt, so a retry is another dispatch. */
+  /** Used once: a worker refuses a repeated id. Each attempt has its own dispatch. */
   dispatchId: Id,
   requestId: Id,
   workerId: Id,
@@ -37,26 +37,28 @@ export const Dispatch = z.object({
   pool: PoolName,
   effortAsked: EffortWord.optional(),
   effort: EffortWord,
-  /** Smaller runs first at the engine; set from the tenant's plan, never by the client. */
+  /** Smaller runs first at the engine. Comes from the tenant's plan, never from the client. */
   priority: z.int().min(0).max(9),
   /** SHA-256 of the body, base64url. */
   bodyDigest: z.string().length(43),
   ...Terms.shape,
-  /** The edge's MAC over this dispatch's names and terms. Only the edge can make or check it; the receipt returns it. */
+  /**
+   * The edge's MAC over this dispatch's names and terms. Only the edge can create or check it. The receipt repeats it.
+   */
   proof: z.string().length(43),
   /**
-   * The answer's last chunk waits until its receipt is settled: some limit is so tight that a client which sends its
-   * next request at once would meet what this one still holds.
+   * Hold the last chunk until the receipt is settled. Set when a limit is so tight that the client's next request could
+   * be refused because of this request's reservation.
    */
   settleFirst: z.boolean(),
   /**
-   * The request stood in a queue, where a client that does not stream leaves unseen: it is written to before the engine
-   * begins.
+   * The request waited in a queue, where the edge cannot see a client that does not stream leave. The worker writes to
+   * it before the engine starts, to detect that.
    */
   waited: z.boolean().optional(),
   /**
-   * A stream's first byte is its first token's, for half a minute: nothing is sent before, so that an edge that hedges can
-   * tell who answers. It watches over the client itself meanwhile.
+   * Send nothing before the first token, for up to half a minute, so that a hedging edge sees which worker answers
+   * first. Meanwhile the edge watches for the client's disconnect.
    */
   quiet: z.boolean().optional(),
   /** Unix milliseconds of the edge's clock. */
@@ -64,7 +66,7 @@ export const Dispatch = z.object({
 })
 export type Dispatch = z.infer<typeof Dispatch>
 
-/** What a dispatch's proof covers, and the proof: what its worker shows to speak of it. */
+/** The proof of a dispatch and the fields that it covers. A worker sends them to refer to the dispatch. */
 export const ProvenDispatch = Dispatch.pick({
   ...{ requestId: true, dispatchId: true, workerId: true, tenantId: true, keyId: true, model: true, pool: true },
   ...{ effort: true, rates: true, costNanoMax: true, promptTokensMax: true, outputTokensMax: true, issuedAt: true },
@@ -72,25 +74,25 @@ export const ProvenDispatch = Dispatch.pick({
 })
 export type ProvenDispatch = z.infer<typeof ProvenDispatch>
 
-/** The number of the dispatch that the edge makes to a hosted API; those to workers begin at 1. */
+/** The number of the dispatch to a hosted API; numbers for workers start at 1. */
 export const hostedDispatch = 0
 
-/** Whether `dispatchId` is `<requestId>.<n>` with n from 0 to the most dispatches that a request may have. */
+/** Whether `dispatchId` is `<requestId>.<n>` with n from 0 to the maximum number of dispatches. */
 export function isDispatchOf(requestId: string, dispatchId: string): boolean {
   if (!dispatchId.startsWith(`${requestId}.`)) return false
   const number = dispatchId.slice(requestId.length + 1)
   return /^(0|[1-9]\d{0,3})$/.test(number) && Number(number) <= budgets.dispatchesPerRequest.value
 }
 
-/** How long a dispatch may be presented, and how far two clocks may differ, in milliseconds. */
+/** Validity of a dispatch, and tolerated difference between two clocks, in milliseconds. */
 export const dispatchTtlMs = 30_000
 export const clockSkewMs = 5_000
 
 export const dispatchPath = '/dispatch'
-/** On a worker's answer: what was understood and is not honoured by its engine, for the client to be told. */
+/** On a worker's answer: warnings for the client about fields that the engine does not support. */
 export const warningsHeader = 'x-tramontane-warnings'
 
-/** What a worker answers instead of a stream. `promptTokens` is the exact count where it was reached. */
+/** A worker's answer instead of a stream. `promptTokens` is the exact count, if known. */
 export const Refusal = z.object({
   code: z.string(),
   message: z.string(),

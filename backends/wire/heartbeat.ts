@@ -1,4 +1,4 @@
-/** A worker's signed report on its state, once a second and at every change; the fleet's registry is made of them. */
+/** A worker's signed report of its state, sent once a second and at every change. It feeds the fleet's registry. */
 import { z } from 'zod'
 import { budgets } from '../model/budgets.ts'
 import { PoolName } from './dispatch.ts'
@@ -10,16 +10,16 @@ export const slotsPerWorkerMax = budgets.workerSlots.value
 export const Heartbeat = z.object({
   workerId: z.string().min(1).max(64),
   pool: PoolName,
-  /** Where the edge reaches this worker. */
+  /** The address at which the edge reaches this worker. */
   url: z.url({ protocol: /^https?$/ }).max(512),
   model: z.string().min(1).max(64),
   engine: z.string().max(64),
-  /** gone: it leaves in order and owes nothing; the registry forgets it. */
+  /** gone: the worker shut down cleanly with all receipts delivered; the registry removes it. */
   state: z.enum(['ready', 'draining', 'down', 'gone']),
   slotsMax: z.int().min(1).max(slotsPerWorkerMax),
   contextTokens: Count,
   vision: z.boolean(),
-  /** Request ids that hold a slot: what the pool reconciles its leases with. */
+  /** Ids of the requests that hold a slot. The fleet reconciles its leases with them. */
   running: z.array(z.string().max(64)).max(slotsPerWorkerMax),
   kvTokens: Count,
   kvTokensMax: Count,
@@ -27,15 +27,17 @@ export const Heartbeat = z.object({
   promptTokensTotal: Count,
   cachedTokensTotal: Count,
   outputTokensTotal: Count,
-  /** Unix milliseconds of the worker's clock; the fleet ignores one that is not newer than the last of this instance. */
+  /**
+   * Unix milliseconds of the worker's clock. The fleet ignores a heartbeat that is not newer than the instance's last.
+   */
   sentAt: z.int(),
-  /** Random, new with each process: two instances with one worker id are two processes with one key. */
+  /** Random per process: two instances with one worker id are two processes with one key. */
   instance: z.string().min(1).max(64),
-  /** When this process began, in Unix milliseconds of the worker's clock. */
+  /** Start of this process, in Unix milliseconds of the worker's clock. */
   startedAt: z.int(),
-  /** The instance that surely ended: the process before this one in the same folder, which has one owner at a time. */
+  /** The instance of the previous process in the same folder. It has ended: a folder has one owner at a time. */
   replaces: z.string().max(64).nullable(),
-  /** How the process before this one ended, where it did not end in order. */
+  /** How the previous process ended, if it did not shut down cleanly. */
   lastEnd: z.string().max(budgets.workerReasonCharacters.value).nullable(),
 })
 export type Heartbeat = z.infer<typeof Heartbeat>
@@ -44,20 +46,20 @@ const workerStates = [
   'ready',
   'draining',
   'down',
-  /** It left in order. */
+  /** It shut down cleanly. */
   'gone',
   /** The edge cannot reach it at its address. */
   'unreachable',
-  /** Another process beats with the same worker id. */
+  /** Another process sends heartbeats with the same worker id. */
   'duplicate',
   /** Its clock differs too much from the edge's. */
   'clock',
-  /** It claims what its enrolment does not allow, or its key is no longer good. */
+  /** Its heartbeat contradicts its enrolment, or its key is no longer valid. */
   'refused',
 ] as const
 export type WorkerState = (typeof workerStates)[number]
 
-/** What the edge answers: 200 where the beat counts, 403 or 409 where it does not. */
+/** The edge's answer: 200 if it accepts the heartbeat, 403 or 409 if it refuses it. */
 export const HeartbeatAnswer = z.object({
   /** Unix milliseconds of the edge's clock. */
   edgeNow: z.int(),
@@ -69,5 +71,5 @@ export type HeartbeatAnswer = z.infer<typeof HeartbeatAnswer>
 
 export const heartbeatPath = '/internal/heartbeat'
 export const heartbeatEveryMs = 1_000
-/** A worker that misses three is out. */
+/** The fleet drops a worker that misses three heartbeats. */
 export const heartbeatLostMs = 3_500

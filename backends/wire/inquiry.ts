@@ -1,6 +1,7 @@
 /**
- * An inquiry is the edge's signed question to a worker about requests whose receipts are overdue: which of them still
- * run, and for which is a receipt owed. A worker that is asked also delivers at once what it owes.
+ * An inquiry is the edge's signed question to a worker about overdue receipts: which requests still run, and which have
+ * a receipt that is not delivered yet. A worker that receives an inquiry also delivers its outstanding receipts at
+ * once.
  */
 import { z } from 'zod'
 import { ProvenDispatch } from './dispatch.ts'
@@ -8,7 +9,7 @@ import { ProvenDispatch } from './dispatch.ts'
 export const inquiryPath = '/inquiry'
 export const inquiredMax = 500
 
-/** A request has two dispatches at a time, at most. */
+/** A request has at most two dispatches at a time. */
 export const claimedMax = 2 * inquiredMax
 
 const Claims = z.array(ProvenDispatch).max(claimedMax)
@@ -23,8 +24,8 @@ export const Inquiry = z.object({
 export type Inquiry = z.infer<typeof Inquiry>
 
 /**
- * Dispatches of these requests that this worker has; it knows nothing of all others. The edge believes those with a good
- * proof only: a worker could otherwise keep reservations open of requests that it was never given.
+ * The worker's dispatches of these requests; it has none of the others. The edge accepts only entries with a valid
+ * proof. Otherwise a worker could keep reservations open for requests that it never received.
  */
 export const InquiryAnswer = z.object({ running: Claims, owed: Claims })
 export type InquiryAnswer = z.infer<typeof InquiryAnswer>

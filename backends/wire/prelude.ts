@@ -1,12 +1,12 @@
 /**
- * The prelude is the first line of a worker's answer to an accepted dispatch: how far the request came.
+ * The prelude is the first line of a worker's answer to an accepted dispatch. It reports the request's progress.
  *
  *   head 200 ──▶ the request is in preparation ──▶ {"kind":"prepared",…}\n ──▶ the answer's bytes
  *                                              └─▶ {"kind":"refused",…}\n  ──▶ the end
  *
- * The head comes at once and the prelude comes when the engine has begun or has refused. So the edge knows, when a worker
- * falls silent, whether the request was in preparation: such a request may be what stopped the worker, and is not sent to
- * another. The answer to a media question is a prelude alone.
+ * The worker sends the head at once, and the prelude when the engine starts or refuses. So when a worker falls silent,
+ * the edge knows whether the request was in preparation. Such a request may have crashed the worker, so the edge does
+ * not retry it. The answer to a media question is only a prelude.
  */
 import { z } from 'zod'
 import { budgets } from '../model/budgets.ts'
@@ -15,9 +15,9 @@ import { Refusal } from './dispatch.ts'
 
 const Prepared = z.object({
   kind: z.literal('prepared'),
-  /** The prompt's exact length. Absent where the engine only estimates. */
+  /** The prompt's exact length. Absent if the engine only estimates it. */
   promptTokens: z.int().min(0).optional(),
-  /** What the engine does not honour. */
+  /** Fields that the engine does not support. */
   warnings: z.array(z.string()),
 })
 const Refused = z.object({ kind: z.literal('refused'), refusal: Refusal })
@@ -29,10 +29,10 @@ const newline = 10
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** One line with its end. Texts that would pass the budget are cut. */
+/** The prelude as one line with its newline. Texts are cut to the budget. */
 export function preludeLine(prelude: Prelude): string {
   const line = JSON.stringify(prelude)
-  // A character has at most three bytes here, so most lines need no second look.
+  // A UTF-16 unit has at most three bytes, so most lines need no encoding.
   if (line.length < bytesMax / 3 || encoder.encode(line).length < bytesMax) return `${line}\n`
   return `${JSON.stringify(shortened(prelude))}\n`
 }
@@ -47,12 +47,12 @@ function shortened(prelude: Prelude): Prelude {
 
 export type PreludeRead =
   | { kind: 'more' }
-  /** `rest` are the bytes behind the line, and may be none. */
+  /** `rest` is the bytes after the first line, possibly none. */
   | { kind: 'read'; prelude: Prelude; rest: Uint8Array }
-  /** These are not the bytes of a worker's answer. */
+  /** The bytes are not a worker's answer. */
   | { kind: 'malformed'; reason: string }
 
-/** Push bytes, cut anywhere, until the answer is not `more`. */
+/** Push bytes, split anywhere, until the result is not `more`. */
 export class PreludeReader {
   #parts: Uint8Array[] = []
   #length = 0

@@ -1,7 +1,7 @@
 /**
- * Messages between the edge and its workers are compact JWS (RFC 7515, HS256): the edge signs dispatches, a worker
- * signs heartbeats and receipts, each pair with a key of its own. The `typ` header names the kind, so that one kind can
- * never be taken for another; `kid` names the worker and its key's epoch.
+ * Messages between the edge and its workers are compact JWS (RFC 7515, HS256). The edge signs dispatches, and a worker
+ * signs heartbeats and receipts, with one key per worker. The `typ` header is the message kind, so that no kind passes
+ * for another. `kid` is the worker and the epoch of its key.
  */
 import { base64url, compactVerify, decodeProtectedHeader } from 'jose'
 import type { z } from 'zod'
@@ -11,14 +11,14 @@ export type Seal = 'dispatch' | 'heartbeat' | 'receipt' | 'inquiry' | 'count' | 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 
-/** HMAC keys are imported once and kept: importing costs more than signing. */
+/** Callers import a key once and keep it: importing costs more than signing. */
 export async function sealKey(secret: Uint8Array<ArrayBuffer>): Promise<CryptoKey> {
   return crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign', 'verify'])
 }
 
 /**
- * Written out and not left to a library, as RFC 7515 §5.1 has it: every request is signed once, and this costs half. What
- * comes in is verified by the library.
+ * Implements RFC 7515 §5.1 by hand, because every request is signed and this takes half the time of the library. The
+ * library verifies incoming messages.
  */
 export async function seal(kind: Seal, claims: unknown, kid: string, key: CryptoKey): Promise<string> {
   const signed = `${encodeJson({ alg: 'HS256', typ: kind, kid })}.${encodeJson(claims)}`
@@ -30,7 +30,7 @@ function encodeJson(value: unknown): string {
   return base64url.encode(encoder.encode(JSON.stringify(value)))
 }
 
-/** Who says to have sealed this; to be believed only after `unseal` with that worker's key. */
+/** The claimed `kid` of a message. Trust it only after `unseal` with that worker's key. */
 export function sealedBy(token: string): string | undefined {
   try {
     return decodeProtectedHeader(token).kid
@@ -39,7 +39,7 @@ export function sealedBy(token: string): string | undefined {
   }
 }
 
-/** The claims, or undefined when the signature, the kind or the shape is wrong. */
+/** The claims; undefined if the signature, the kind or the schema does not match. */
 export async function unseal<Schema extends z.ZodType>(
   kind: Seal,
   token: string,
@@ -56,7 +56,7 @@ export async function unseal<Schema extends z.ZodType>(
   }
 }
 
-/** SHA-256 in base64url: what a dispatch says of its body. */
+/** SHA-256 in base64url, by which a dispatch binds its body. */
 export async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return base64url.encode(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)))
 }

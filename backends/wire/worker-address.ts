@@ -1,8 +1,8 @@
 /**
- * Which addresses a worker may have. The edge sends tenants' prompts there, so an operator names the address at
- * enrolment, and neither an operator nor a worker can name one where a cloud keeps its secrets.
+ * The addresses that a worker may have. The edge sends tenants' prompts there, so an operator sets the address at
+ * enrolment. Addresses of cloud metadata services are refused.
  *
- * An address is a scheme, a host, a port and perhaps a path. In an enrolment, and there only, the port may be `*`.
+ * An address is a scheme, a host, a port and an optional path. Only in an enrolment may the port be `*`.
  */
 import ipaddr from 'ipaddr.js'
 
@@ -19,15 +19,15 @@ export type ReadAddress = { ok: true; address: WorkerAddress } | { ok: false; me
 
 export const workerAddressCharactersMax = 512
 
-/** @param ports `any-port` where `*` may stand for the port */
+/** @param ports `any-port` allows `*` as the port */
 export function readWorkerAddress(text: string, ports: 'any-port' | 'one-port'): ReadAddress {
-  const example = 'Give the address where the edge reaches this worker, as https://gpu-1.example.com:9000.'
+  const example = 'Use the address at which the edge reaches this worker, such as https://gpu-1.example.com:9000.'
   if (text.length > workerAddressCharactersMax)
     return refused(`is longer than ${workerAddressCharactersMax} characters. ${example}`)
-  // The URL parser drops white space and turns a backslash into a slash: such an address is not what it looks like.
-  if (/[^\x21-\x7e]|\\/.test(text)) return refused(`has a character that an address cannot have. ${example}`)
+  // The URL parser drops white space and turns a backslash into a slash, so such an address is misleading.
+  if (/[^\x21-\x7e]|\\/.test(text)) return refused(`contains a character that is not allowed in an address. ${example}`)
   const anyPort = /^(https?:\/\/[^/?#@]+):\*(?=\/|$)/.exec(text)
-  if (anyPort && ports === 'one-port') return refused('has no port of its own. Give one port.')
+  if (anyPort && ports === 'one-port') return refused('has * as its port. Set one port.')
   const plain = anyPort ? text.replace(':*', '') : text
   if (!URL.canParse(plain)) return refused(`is not an address. ${example}`)
   const url = new URL(plain)
@@ -36,13 +36,11 @@ export function readWorkerAddress(text: string, ports: 'any-port' | 'one-port'):
   if (plain.includes('?') || plain.includes('#')) return refused('has a query or a fragment. Remove it.')
   const kind = kindOfHost(url.hostname)
   if (kind === 'never') {
-    return refused(
-      `names ${url.hostname}, a link-local, metadata or reserved address. No worker may have it. ${example}`,
-    )
+    return refused(`must not be ${url.hostname}, a link-local, metadata or reserved address. ${example}`)
   }
   if (kind === 'public' && url.protocol === 'http:') {
     return refused(
-      'is http on a public host, where others can read prompts. Use https, or http with a private or loopback address.',
+      'uses http on a public host, which exposes prompts. Use https, or http with a private or loopback address.',
     )
   }
   const port = anyPort ? '*' : url.port || (url.protocol === 'https:' ? '443' : '80')
@@ -61,7 +59,7 @@ export function addressAllows(enrolled: WorkerAddress, claimed: WorkerAddress): 
   return enrolled.origin === claimed.origin && samePort && enrolled.path === claimed.path
 }
 
-/** Where clouds answer every machine with its credentials; some of them lie in ranges that are private or public. */
+/** Cloud metadata services, which return credentials. Some of them are in private or public ranges. */
 const metadataRanges = [
   '168.63.129.16/32',
   '100.100.100.200/32',
@@ -79,9 +77,9 @@ const metadataNames = new Set([
   'instance-data.ec2.internal',
 ])
 const privateRanges: readonly string[] = ['loopback', 'private', 'uniqueLocal', 'carrierGradeNat']
-/** IPv6 gives out nothing else to the public. */
+/** The only IPv6 range of public addresses. */
 const globalUnicast = ipaddr.parseCIDR('2000::/3')
-/** Names that the public DNS never resolves: a single label, and what is reserved for private use. */
+/** Names that public DNS never resolves: single labels and names reserved for private use. */
 const privateName = /^[^.]+$|\.(localhost|internal|local|home\.arpa)$/
 
 function kindOfHost(hostname: string): 'private' | 'public' | 'never' {
@@ -90,7 +88,7 @@ function kindOfHost(hostname: string): 'private' | 'public' | 'never' {
     if (host === '' || metadataNames.has(host)) return 'never'
     return privateName.test(host) ? 'private' : 'public'
   }
-  // `process` turns ::ffff:169.254.169.254 into the IPv4 address that it stands for.
+  // `process` turns ::ffff:169.254.169.254 into its IPv4 address.
   const address = ipaddr.process(host)
   const inRange = (range: [ipaddr.IPv4 | ipaddr.IPv6, number]) =>
     address.kind() === range[0].kind() && address.match(range as [ipaddr.IPv4, number] & [ipaddr.IPv6, number])

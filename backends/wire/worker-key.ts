@@ -1,6 +1,6 @@
 /**
- * A worker's credential, as an operator puts it into a worker's environment: `tw_<workerId>_<epoch>_<secret>`.
- * The secret is 32 bytes in base64url. A new epoch rotates it; the edge derives the same secret from its own.
+ * A worker's credential, which the operator sets in the worker's environment: `tw_<workerId>_<epoch>_<secret>`.
+ * The secret is 32 bytes in base64url. A new epoch rotates it; the edge derives the secret from its own.
  */
 import { base64url } from 'jose'
 
@@ -26,7 +26,7 @@ export function parseWorkerKey(text: string): WorkerKey | undefined {
   }
 }
 
-/** The `kid` of everything this worker seals and is sealed for. */
+/** The `kid` of all messages that are sealed by or for this worker. */
 export function keyIdOf(key: { workerId: string; epoch: number }): string {
   return `${key.workerId}.${key.epoch}`
 }

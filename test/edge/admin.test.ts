@@ -1,4 +1,4 @@
-/** The operator's routes, in workerd with real D1 and real tenant objects. */
+/** The operator's routes in workerd, with real D1 and real tenant objects. */
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
@@ -21,7 +21,7 @@ import {
 
 const hourMs = 3_600_000
 
-/** Every operator route that the app has, each once. */
+/** All operator routes of the app, without duplicates. */
 const routes = [
   ...new Map(
     app.routes
@@ -31,7 +31,7 @@ const routes = [
 ].map(({ method, path }) => ({ method, path: path.replace(/:\w+/g, 'none') }))
 
 describe('the operator', () => {
-  it('[ADN1] every operator route asks for an operator key that has its scope, and for no other', async () => {
+  it('[ADN1] every operator route requires an operator key with exactly its scope', async () => {
     expect(routes.length).toBeGreaterThan(35)
     await openTenant('adnone')
     const { apiKey } = await openKey('adnone', { role: 'owner' })
@@ -49,7 +49,7 @@ describe('the operator', () => {
     }
   })
 
-  it('[ADN2] tenants are listed page by page, read and changed, field by field', async () => {
+  it('[ADN2] tenants are listed page by page, read, and changed by single fields', async () => {
     for (const id of ['page1', 'page2', 'page3']) await openTenant(id)
     const first = await operate('GET', '/admin/tenants?limit=2&after=page0')
     expect(first.data.map((row: { tenantId: string }) => row.tenantId)).toEqual(['page1', 'page2'])
@@ -64,10 +64,10 @@ describe('the operator', () => {
       limits: { requestsPerMinute: 5, tokensPerMinute: null, budgetNano: { day: 7, month: null } },
       settings: { retentionDays: 3, effortUnknown: 'map' },
     })
-    expect(await send('PATCH', '/admin/tenants/nobody', { name: 'x' })).toMatchObject({ status: 404 })
+    expect(await send('PATCH', '/admin/tenants/missing', { name: 'x' })).toMatchObject({ status: 404 })
   })
 
-  it('[ADN3] a suspended tenant is refused at the very next request, and says what to do', async () => {
+  it('[ADN3] a suspended tenant is refused from the next request on, with a message that names the operator', async () => {
     await openTenant('suspend')
     const { apiKey } = await openKey('suspend', { role: 'owner' })
     expect((await ask(apiKey)).status).toBe(503)
@@ -83,7 +83,7 @@ describe('the operator', () => {
     expect((await ask(apiKey)).status).toBe(503)
   })
 
-  it('[ADN4] members have roles, and the last owner stays until there is another', async () => {
+  it('[ADN4] members have roles, and the last owner cannot be removed or demoted until there is another', async () => {
     await openTenant('people')
     const path = '/admin/tenants/people/members'
     await operate('POST', path, { member: 'ada@example.com', role: 'owner' })
@@ -101,12 +101,12 @@ describe('the operator', () => {
       status: 400,
       body: { param: 'role' },
     })
-    expect(await send('POST', '/admin/tenants/nobody/members', { member: 'eve', role: 'owner' })).toMatchObject({
+    expect(await send('POST', '/admin/tenants/missing/members', { member: 'eve', role: 'owner' })).toMatchObject({
       status: 404,
     })
   })
 
-  it('[ADN5] a key is shown once, found by its prefix, changed, and revoked with effect on the very next request', async () => {
+  it('[ADN5] a key is returned once, found by its prefix, changed, and revoked with effect on the next request', async () => {
     await openTenant('keys')
     const { keyId, apiKey, prefix } = await openKey('keys')
     await openKey('keys')
@@ -136,7 +136,7 @@ describe('the operator', () => {
     expect(await ask(apiKey)).toMatchObject({ status: 401, body: { message: expect.stringContaining('revoked') } })
   })
 
-  it('[ADN6] a rotated key keeps its id, its limits and what it has spent; the old secret ends with the overlap', async () => {
+  it('[ADN6] a rotated key keeps its id, limits and spending; the old secret stops working after the overlap', async () => {
     await openTenant('rotate')
     const old = await openKey('rotate', { limits: { budgetNano: { total: 30_000_000 } } })
     await use('rotate', old.keyId)
@@ -157,7 +157,7 @@ describe('the operator', () => {
     expect((await ask(last.apiKey)).status).toBe(503)
   })
 
-  it('[ADN14] weight and class are set by plan or tenant; a key is lowered to batch, by a key of its tenant too, and never raised', async () => {
+  it('[ADN14] a plan or tenant sets weight and class; a key of the tenant can be lowered to batch and never raised', async () => {
     await operate('POST', '/admin/plans', { planId: 'night', name: 'Night', settings: { weight: 20, class: 'batch' } })
     await openTenant('sharing', { planId: 'night' })
     expect((await operate('GET', '/admin/tenants/sharing')).settings).toMatchObject({ weight: 20, class: 'batch' })
@@ -184,7 +184,7 @@ describe('the operator', () => {
     expect(raised).toMatchObject({ status: 400, body: { param: 'class' } })
   })
 
-  it('[ADN7] a plan is a named set of limits and settings; it changes a tenant when it is assigned', async () => {
+  it('[ADN7] a plan is a named set of limits and settings, which changes a tenant only when it is assigned', async () => {
     const limits = { requestsPerMinute: 9, budgetNano: { day: 5 } }
     await operate('POST', '/admin/plans', { planId: 'pro', name: 'Pro', limits, settings: { effortUnknown: 'reject' } })
     expect(await send('POST', '/admin/plans', { planId: 'pro', name: 'Pro' })).toMatchObject({
@@ -211,7 +211,7 @@ describe('the operator', () => {
     })
   })
 
-  it('[ADN8] rate cards are added from now or later, start new tenants, and reach old ones when pushed', async () => {
+  it('[ADN8] a rate card takes effect now or later, applies to new tenants, and reaches existing ones when pushed', async () => {
     const prices = { inputNano: 1, cachedNano: 1, outputNano: 2 }
     await openTenant('oldone')
     const past = await send('POST', '/admin/rate-cards', { model: 'tramontane-tiny', effectiveAt: 5, ...prices })
@@ -246,7 +246,7 @@ describe('the operator', () => {
     await env.DB.exec('DELETE FROM rate_cards')
   })
 
-  it('[ADN9] credits and corrections are booked once for each order id, whatever is repeated', async () => {
+  it('[ADN9] a credit or correction is booked once per order id, also when it is repeated', async () => {
     await openTenant('paid', { creditNano: 100 })
     const credit = { id: 'inv-1', creditNano: 50, note: 'invoice 1' }
     expect(await send('POST', '/admin/tenants/paid/credits', credit)).toMatchObject({
@@ -278,7 +278,7 @@ describe('the operator', () => {
     expect(await operate('GET', '/admin/tenants/paid/verification')).toMatchObject({ faults: [] })
   })
 
-  it('[ADN10] a rotated worker key is heard until the overlap ends, a revoked one not at all; receipts of a rotated one count', async () => {
+  it('[ADN10] a rotated worker key signs heartbeats until the overlap ends and receipts after it; a revoked one signs neither', async () => {
     let sentAt = Date.now()
     const beat = async (epoch: number) => {
       sentAt += 1
@@ -330,7 +330,7 @@ describe('the operator', () => {
     ])
   })
 
-  it('[ADN11] an operator key is stored as a hash, gives no scope it lacks, and ends when it is revoked or expires', async () => {
+  it('[ADN11] an operator key is stored as a hash, grants no scope that it lacks, and ends when revoked or expired', async () => {
     const made = await operate('POST', '/admin/operators', { name: 'ci', scopes: ['operators:write', 'tenants:read'] })
     const stored = await env.DB.prepare('SELECT * FROM operator_keys').all()
     expect(JSON.stringify(stored.results)).not.toContain(made.operatorKey.slice(-40))
@@ -354,7 +354,7 @@ describe('the operator', () => {
     expect((await send('GET', '/admin/tenants', undefined, again.operatorKey)).status).toBe(401)
   })
 
-  it('[ADN12] a field that is wrong or not known is refused by its path, and nothing is changed', async () => {
+  it('[ADN12] an invalid or unknown field returns 400 with its path, and nothing changes', async () => {
     await openTenant('fields')
     const wrong: [string, string, unknown, string][] = [
       ['POST', '/admin/tenants', { tenantId: 'x', name: 'x', creditNano: 1 }, 'tenantId'],
@@ -392,10 +392,10 @@ describe('the operator', () => {
     expect(await operate('GET', '/admin/tenants/fields')).toEqual(before)
   })
 
-  it('[ADN13] every answer carries its request id under both names', async () => {
+  it('[ADN13] every response has its request id in both headers', async () => {
     for (const path of [
       '/admin/tenants',
-      '/admin/tenants/nobody',
+      '/admin/tenants/missing',
       '/admin/audit',
       '/v1/models',
       '/v1/usage',
@@ -408,7 +408,7 @@ describe('the operator', () => {
   })
 })
 
-const order = (requestId: string) => ({
+const admissionOf = (requestId: string) => ({
   requestId,
   secretHash: 'h',
   model: 'tramontane-tiny',
@@ -420,5 +420,5 @@ const order = (requestId: string) => ({
 async function admit(tenantId: string, keyId: string, requestId: string): Promise<void> {
   const stub = env.TENANT.getByName(tenantId)
   const secretHash = await keyHash(tenantId, keyId)
-  expect(await stub.admit({ ...order(requestId), keyId, secretHash })).toMatchObject({ ok: true })
+  expect(await stub.admit({ ...admissionOf(requestId), keyId, secretHash })).toMatchObject({ ok: true })
 }

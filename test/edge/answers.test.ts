@@ -1,19 +1,19 @@
-/** What clients may come back to, in workerd: real SQLite, real eviction, the real alarm. */
+/** Stored responses in workerd: real SQLite, real eviction, the real alarm. */
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 
 const kept = (id: string) => ({ responseId: id, previousId: undefined, input: [], output: [{ id: 'm' }], body: { id } })
 
-describe('the answers object', () => {
-  it('[ASW6] what is kept outlives its object’s eviction, and its alarm leaves nothing of what is over', async () => {
+describe('the object of stored responses', () => {
+  it('[ASW6] stored responses survive the eviction of their object, and the alarm removes expired ones', async () => {
     const stub = env.RESPONSES.getByName('evicted')
-    expect(await stub.keep(kept('resp_over'), Date.now() - 1)).toBe(true)
+    expect(await stub.keep(kept('resp_expired'), Date.now() - 1)).toBe(true)
     expect(await stub.keep(kept('resp_kept'), Date.now() + 60_000)).toBe(true)
     expect(await stub.begin('replay_a', 'digest', 'attempt')).toEqual({ kind: 'run' })
     await stub.finish('replay_a', 'attempt', [['a', 'b']], 'text', Date.now() + 60_000)
     await evictDurableObject(stub)
-    expect(await stub.body('resp_over')).toBeUndefined()
+    expect(await stub.body('resp_expired')).toBeUndefined()
     expect(await stub.body('resp_kept')).toBe('{"id":"resp_kept"}')
     const again = { kind: 'answer', headers: [['a', 'b']], text: 'text' }
     expect(await stub.begin('replay_a', 'digest', 'another')).toEqual(again)

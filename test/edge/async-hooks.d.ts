@@ -1,4 +1,4 @@
-/** The part of it that workerd has, and that a test uses. */
+/** The part of the module that workerd supports and a test uses. */
 declare module 'node:async_hooks' {
   export class AsyncLocalStorage<Store> {
     run<Result>(store: Store, work: () => Result): Result

@@ -1,4 +1,4 @@
-/** The audit log: what is written, what is not, and that nothing is changed unseen. */
+/** The audit log: which changes it records, and which secrets it never contains. */
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { app } from '../../src/app.ts'
@@ -7,7 +7,7 @@ import { enrol, openKey, openTenant, operate, operatorKey, send } from './client
 const log = async (query = '') => (await operate('GET', `/admin/audit${query}`)).data
 
 describe('audit', () => {
-  it('[ADN20] a change is written down: who, what, whose, when, the request, before and after', async () => {
+  it('[ADN20] a change is recorded with actor, action, tenant, time, request id, and the values before and after', async () => {
     await openTenant('seen')
     const { headers } = await send('PATCH', '/admin/tenants/seen', { status: 'suspended' })
     expect((await log('?tenantId=seen'))[0]).toMatchObject({
@@ -31,7 +31,7 @@ describe('audit', () => {
     })
   })
 
-  it('[ADN21] every route that changes something leaves a row, refused attempts of known callers too', async () => {
+  it('[ADN21] every route that changes something writes a row, also when it refuses a known caller', async () => {
     await openTenant('each')
     const { apiKey } = await openKey('each', { role: 'owner' })
     const changing = [
@@ -63,7 +63,7 @@ describe('audit', () => {
     expect((await log('?limit=1000')).length).toBe(count)
   })
 
-  it('[ADN22] no secret is written: not a key, not its hash, not a signing secret', async () => {
+  it('[ADN22] the log contains no API key, no key hash and no signing secret', async () => {
     await openTenant('quiet')
     const { apiKey, keyId } = await openKey('quiet')
     const { apiKey: rotated } = await operate('POST', `/admin/tenants/quiet/keys/${keyId}/rotate`)
@@ -76,14 +76,14 @@ describe('audit', () => {
     expect(text).not.toMatch(/secretHash|secret_hash/)
   })
 
-  it('[ADN23] the log is read page by page, and only with its scope', async () => {
+  it('[ADN23] the log is read page by page, and only with the scope audit:read', async () => {
     const first = await operate('GET', '/admin/audit?limit=2')
     const second = await operate('GET', `/admin/audit?limit=2&before=${first.next}`)
     expect(second.data[0].seq).toBe(first.data[1].seq - 1)
     expect((await send('GET', '/admin/audit', undefined, await operatorKey(['tenants:read']))).status).toBe(403)
   })
 
-  it('[ADN24] a change that cannot be written down is not made', async () => {
+  it('[ADN24] a change that cannot be recorded returns 500 and is not made', async () => {
     await openTenant('unseen')
     await env.DB.exec('ALTER TABLE audit RENAME TO audit_away')
     expect((await send('PATCH', '/admin/tenants/unseen', { status: 'suspended' })).status).toBe(500)

@@ -1,4 +1,4 @@
-/** What the route tests share: requests to the Worker, tenants with keys, receipts for what they used. */
+/** Shared by the route tests: requests to the Worker, tenants with keys, receipts. */
 import { runInDurableObject, SELF } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
@@ -15,7 +15,7 @@ export interface Answer {
   status: number
   headers: Headers
   text: string
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into bodies of every shape.
+  // biome-ignore lint/suspicious/noExplicitAny: tests read bodies of any shape.
   body: any
 }
 
@@ -38,7 +38,7 @@ export async function send(
   return { status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : undefined }
 }
 
-/** A request with the operator's first key that must succeed; its body. */
+/** Sends a request with the first operator key, which must succeed, and returns its body. */
 export async function operate(method: string, path: string, body?: unknown) {
   const answer = await send(method, path, body)
   if (answer.status >= 400) throw new Error(`${method} ${path}: ${answer.status} ${answer.text}`)
@@ -49,8 +49,8 @@ export async function openTenant(tenantId: string, more: Record<string, unknown>
   await operate('POST', '/admin/tenants', { tenantId, name: tenantId, creditNano: 1_000_000_000, ...more })
 }
 
-export async function openKey(tenantId: string, order: Record<string, unknown> = {}) {
-  return (await operate('POST', `/admin/tenants/${tenantId}/keys`, { name: 'k', ...order })) as {
+export async function openKey(tenantId: string, body: Record<string, unknown> = {}) {
+  return (await operate('POST', `/admin/tenants/${tenantId}/keys`, { name: 'k', ...body })) as {
     keyId: string
     apiKey: string
     prefix: string
@@ -64,13 +64,13 @@ export function ask(key: string, model = 'tramontane-tiny'): Promise<Answer> {
 
 let dispatches = 0
 
-/** Books one dispatch of `keyId`, as if a worker had run it. */
+/** Settles one dispatch of `keyId`, as if a worker had run it. */
 export async function use(tenantId: string, keyId: string, change: Partial<Settlement> = {}): Promise<Settlement> {
   const stub = env.TENANT.getByName(tenantId)
   const requestId = `req_use_${++dispatches}`
   const secretHash = await keyHash(tenantId, keyId)
-  const order = { requestId, keyId, secretHash, model: 'tramontane-tiny', promptTokens: 1_000, outputTokens: 1_000 }
-  const admitted = await stub.admit({ ...order, unknownEffort: null })
+  const request = { requestId, keyId, secretHash, model: 'tramontane-tiny', promptTokens: 1_000, outputTokens: 1_000 }
+  const admitted = await stub.admit({ ...request, unknownEffort: null })
   if (!admitted.ok) throw new Error(admitted.message)
   const receipt: Settlement = {
     ...makeReceipt({ requestId, dispatchId: `${requestId}.1`, tenantId, keyId }),
@@ -80,7 +80,7 @@ export async function use(tenantId: string, keyId: string, change: Partial<Settl
   return receipt
 }
 
-/** A receipt of a dispatch that the gateway made, on the terms of a request of 1,000 tokens in and out. */
+/** A receipt of a dispatch with the terms of a request of 1,000 prompt and 1,000 output tokens. */
 export function makeReceipt(change: Partial<Receipt>): Receipt {
   const receipt = {
     requestId: 'r',
@@ -119,12 +119,12 @@ export async function sealBy(kind: 'heartbeat' | 'receipt', claims: unknown, wor
   return seal(kind, claims, `${workerId}.${epoch}`, key)
 }
 
-/** An operator key with these scopes only. */
+/** Creates an operator key with only these scopes. */
 export async function operatorKey(scopes: string[]): Promise<string> {
   return (await operate('POST', '/admin/operators', { name: scopes.join(' '), scopes })).operatorKey
 }
 
-/** The hash that an edge would compute from the key itself. */
+/** The hash that the edge computes from the key. */
 export async function keyHash(tenantId: string, keyId: string): Promise<string> {
   return runInDurableObject(env.TENANT.getByName(tenantId), (_, state) => {
     const row = state.storage.sql.exec('SELECT secret_hash FROM api_keys WHERE key_id = ?', keyId).one()
@@ -132,19 +132,19 @@ export async function keyHash(tenantId: string, keyId: string): Promise<string> 
   })
 }
 
-/** Of a model that this gateway does not offer, so that no request of a test goes there. */
+/** A heartbeat of a model that this gateway does not offer, so that no test request reaches the worker. */
 export function heartbeatOf(workerId: string): Omit<Heartbeat, 'sentAt'> {
   const { sentAt: _, ...beat } = testBeat(workerId, { model: 'mistral-small-4' })
   return beat
 }
 
-/** Enrols a worker for what `testBeat` claims; its row with its key. */
+/** Enrols a worker for the claims of `testBeat`; returns its row with its key. */
 export function enrol(workerId: string, change: Record<string, unknown> = {}) {
   const models = ['tramontane-tiny', 'mistral-small-4']
   return operate('POST', '/admin/workers', { workerId, url: `http://127.0.0.1:9/${workerId}`, models, ...change })
 }
 
-/** A heartbeat as its worker sends it. */
+/** Seals and sends a heartbeat, as a worker does. */
 export async function sendBeat(beat: Heartbeat, epoch = 1): Promise<Answer> {
   const heartbeat = await sealBy('heartbeat', beat, beat.workerId, epoch)
   return send('POST', '/internal/heartbeat', { heartbeat }, null)

@@ -1,4 +1,4 @@
-/** Why requests went where they went, on the real object's disk. */
+/** Placement decisions on the disk of the real fleet object. */
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
@@ -22,7 +22,7 @@ const decision = (index: number, change: Partial<Decision> = {}): Decision => ({
 })
 
 describe('decisions', () => {
-  it('[DCB1] what ended is on disk seconds later, with what its worker said, and outlives the object’s memory', async () => {
+  it('[DCB1] a finished decision is on disk seconds later, with its worker’s report, and survives an eviction', async () => {
     const fleet = () => env.FLEET.getByName('explained')
     const [done, open] = [id(1), id(2)]
     await fleet().enrol(testEnrolment('w'), undefined)
@@ -48,11 +48,11 @@ describe('decisions', () => {
       attempts: [{ workerId: 'w', why: expect.any(String) }],
       engine: counts,
     })
-    // It was not over: what nobody had written is gone with the memory.
+    // An open decision is only in memory, so the eviction drops it.
     expect(await fleet().decision(open)).toBeUndefined()
   })
 
-  it('[DCB2] one of many is found by its id, the newest word on it first, and the oldest go when there are too many', async () => {
+  it('[DCB2] the book finds one of many decisions by its id, newest version first, and drops the oldest at its limit', async () => {
     await runInDurableObject(env.FLEET.getByName('book'), (_, { storage }) => {
       const book = new DecisionBook(storage.sql)
       for (let from = 0; from < 50_000; from += 1_000) {
@@ -65,7 +65,7 @@ describe('decisions', () => {
       expect(book.find(id(700))?.outcome).toBe('failed')
       expect(book.find(id(0))).toBeUndefined()
       expect(book.find(id(500))).toEqual(decision(500))
-      // Another that opens the same rows counts them.
+      // Another instance on the same rows counts them.
       const again = new DecisionBook(storage.sql)
       again.add(Array.from({ length: 500 }, (_, index) => decision(60_000 + index)))
       expect(again.find(id(999))).toBeUndefined()

@@ -17,7 +17,7 @@ const routesOf = (audience: 'users' | 'operators' | undefined) =>
   operations.filter((each) => audienceOf(each) === audience)
 
 describe('the documentation', () => {
-  it('[SITE8] every page of the navigation is there, and its links lead to pages', async () => {
+  it('[SITE8] every page of the navigation exists, and its links lead to existing pages', async () => {
     const pages = new Map(await Promise.all(paths.map(async (path) => [path, await textOf(path)] as const)))
     const others = ['/openapi.json', '/openapi/operators.json', '/llms.txt']
     for (const [path, page] of pages) {
@@ -34,7 +34,7 @@ describe('the documentation', () => {
     }
   })
 
-  it('[SITE9] a page or asset that the browser has is not sent again', async () => {
+  it('[SITE9] a page or asset that the browser has cached returns 304', async () => {
     for (const path of [...paths, ...assets]) {
       const first = await get(path)
       expect(first.status, path).toBe(200)
@@ -52,7 +52,7 @@ describe('the documentation', () => {
     expect(await elsewhere.text()).toContain('https://other.example/v1')
   })
 
-  it('[SITE10] pages load nothing from elsewhere and run no inline script', async () => {
+  it('[SITE10] pages load nothing from other hosts and run no inline script', async () => {
     for (const path of paths) {
       const response = await get(path)
       const policy = response.headers.get('content-security-policy') ?? ''
@@ -72,7 +72,7 @@ describe('the documentation', () => {
       expect(await textOf(path), path).not.toMatch(/url\(|@import|https?:\/\/(?!www\.w3\.org\/2000\/svg)\w+\.\w/)
   }, 60_000)
 
-  it('[SITE11] each audience reads about its own routes, and no audience about internal ones', async () => {
+  it('[SITE11] each reference has only the routes of its audience, and none has internal routes', async () => {
     const pages = { users: await textOf('/docs/reference'), operators: await textOf('/docs/operators/reference') }
     const documents = { users: await textOf('/openapi.json'), operators: await textOf('/openapi/operators.json') }
     for (const [audience, other] of [
@@ -94,7 +94,7 @@ describe('the documentation', () => {
     expect(documents.users).not.toContain('/admin')
   })
 
-  it('[SITE12] search finds what its readers may read', async () => {
+  it('[SITE12] each search index has only the pages of its audience, and finds its routes', async () => {
     for (const audience of ['users', 'operators'] as const) {
       const rows = (await (await get(`/docs/assets/search-${audience}.json`)).json()) as SearchRow[]
       const pages = navigation.filter((page) => page.audience === audience).map(({ path }) => path)
@@ -105,13 +105,13 @@ describe('the documentation', () => {
     }
   })
 
-  it('[SITE13] backticks in a description become code', async () => {
+  it('[SITE13] backticks in a description are shown as code', async () => {
     expect(operations.some(({ description }) => description?.includes('`'))).toBe(true)
     for (const path of ['/docs/reference', '/docs/operators/reference']) expect(await textOf(path)).not.toContain('`')
     expect(await textOf('/docs/reference')).toContain('<code>reasoning_content</code>')
   })
 
-  it('[SITE14] an unknown page is a 404 that leads back', async () => {
+  it('[SITE14] an unknown page returns 404 with a link to the overview', async () => {
     for (const path of [
       '/docs/nothing',
       '/docs/assets/nothing.css',
@@ -126,12 +126,12 @@ describe('the documentation', () => {
     expect(await textOf('/docs/nothing')).toContain('<a href="/docs">')
   })
 
-  it('[SITE16] pages are light', async () => {
+  it('[SITE16] a page weighs less than 100 kB with script and style, the script less than 15 kB', async () => {
     const size = async (path: string) => (await (await get(path)).arrayBuffer()).byteLength
     const script = await size('/docs/assets/docs.js')
     const style = await size('/docs/assets/docs.css')
     expect(script).toBeLessThan(15_000)
-    // The reference has every field of every route.
+    // The references are larger: they list every field of every route.
     for (const path of paths.filter((each) => !each.endsWith('/reference')))
       expect(script + style + (await size(path)), path).toBeLessThan(100_000)
   })

@@ -1,4 +1,4 @@
-/** What workers may be, on the real routes, with D1 and the fleet object. */
+/** Enrolment of workers on the real routes, with D1 and the fleet object. */
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
@@ -7,7 +7,7 @@ import { testBeat } from '../support/fleet.ts'
 import { type Answer, enrol, operate, operatorKey, send, sendBeat } from './client.ts'
 
 let lastSentAt = 0
-/** Newer than all before. */
+/** A time that is newer than all earlier ones. */
 function now(): number {
   lastSentAt = Math.max(Date.now(), lastSentAt + 1)
   return lastSentAt
@@ -30,10 +30,10 @@ async function inPools(workerId: string) {
 }
 
 describe('enrolment', () => {
-  it('[WEN6] an order without a good address, or with a field out of bounds, is 400 with the field and the advice', async () => {
+  it('[WEN6] a body without a valid address, or with a field out of bounds, returns 400 with the field and the advice', async () => {
     const wrong: [Record<string, unknown>, string, RegExp][] = [
       [{}, 'url', /url/],
-      [{ url: 'http://169.254.169.254/' }, 'url', /link-local, metadata or reserved.* Give /],
+      [{ url: 'http://169.254.169.254/' }, 'url', /link-local, metadata or reserved.* Use /],
       [{ url: 'http://gpu.example.com:9000' }, 'url', /http on a public host.* Use https/],
       [{ url: 'https://u:p@gpu.example.com' }, 'url', /user name or a password\. Remove/],
       [{ url: `https://gpu.example.com/${'x'.repeat(600)}` }, 'url', /512/],
@@ -45,9 +45,9 @@ describe('enrolment', () => {
       [{ url: 'https://gpu.example.com', slotsMax: 0.5 }, 'slotsMax', /whole number/],
       [{ url: 'https://gpu.example.com', slots: 4 }, 'slots', /not known/],
     ]
-    for (const [order, param, sentence] of wrong) {
-      const answer = await send('POST', '/admin/workers', { workerId: 'bad', ...order })
-      expect(answer, JSON.stringify(order)).toMatchObject({ status: 400, body: { param } })
+    for (const [body, param, sentence] of wrong) {
+      const answer = await send('POST', '/admin/workers', { workerId: 'bad', ...body })
+      expect(answer, JSON.stringify(body)).toMatchObject({ status: 400, body: { param } })
       expect(answer.body.message).toMatch(sentence)
     }
     expect((await send('GET', '/admin/workers/bad')).status).toBe(404)
@@ -67,7 +67,7 @@ describe('enrolment', () => {
     expect((await send('GET', '/admin/workers/good', undefined, reader)).status).toBe(200)
   })
 
-  it('[WEN7] a heartbeat that claims more than the enrolment is 403, and the operator sees the worker with the reason', async () => {
+  it('[WEN7] a heartbeat that claims more than the enrolment gets 403, and the operator sees the worker with the reason', async () => {
     await enrol('pinned', { pools: ['latency'], models: ['mistral-small-4'], slotsMax: 4 })
     const wrong: [Partial<Heartbeat>, RegExp][] = [
       [{ url: 'http://169.254.169.254/latest' }, /169\.254\.169\.254/],
@@ -95,7 +95,7 @@ describe('enrolment', () => {
     expect(listed).toMatchObject({ slotsMax: 4, heartbeatAgeMs: expect.any(Number), startedAt: 0 })
   })
 
-  it('[WEN8] a worker id that was never enrolled is refused with a good key', async () => {
+  it('[WEN8] a worker id that was never enrolled is refused even with a valid key', async () => {
     const answer = await beat('stranger')
     expect(answer).toMatchObject({
       status: 403,
@@ -104,7 +104,7 @@ describe('enrolment', () => {
     expect(await inPools('stranger')).toEqual([])
   })
 
-  it('[WEN4] a row without an address is pinned by the first heartbeat, and shown so', async () => {
+  it('[WEN4] an enrolment without an address is pinned to the first heartbeat, and shown as pinned', async () => {
     await env.DB.prepare('INSERT INTO workers (worker_id, epoch, enrolled_at) VALUES (?, 1, 1)').bind('legacy').run()
     expect(await rowOf('legacy')).toMatchObject({ url: null, models: null, pinned: false, state: null })
     expect(await beat('legacy', { url: 'http://169.254.169.254/' })).toMatchObject({ status: 403 })
@@ -123,7 +123,7 @@ describe('enrolment', () => {
     })
   })
 
-  it('[WEN9] a change needs no new key, is written down, and holds a live worker that is more', async () => {
+  it('[WEN9] a change needs no new key, is audited, and stops new requests to a live worker that exceeds it', async () => {
     await enrol('change', { slotsMax: 8 })
     expect(await beat('change')).toMatchObject({ status: 200 })
     const changed = await operate('PATCH', '/admin/workers/change', { slotsMax: 2 })
@@ -134,7 +134,7 @@ describe('enrolment', () => {
       reason: expect.stringContaining('at most 2'),
     })
     expect(changed.workerKey).toBeUndefined()
-    // It is live: what runs there may end.
+    // The worker is live, so its running requests may finish.
     expect(await beat('change')).toMatchObject({ status: 200, body: { state: 'refused' } })
     expect(await inPools('change')).toMatchObject([{ state: 'refused', slots: 4 }])
     await operate('PATCH', '/admin/workers/change', { slotsMax: 4 })
@@ -150,7 +150,7 @@ describe('enrolment', () => {
     expect(await inPools('change')).toEqual([])
   })
 
-  it('[WEN10] enrolments outlive the object’s memory, and need no D1', async () => {
+  it('[WEN10] enrolments hold after an eviction and without D1', async () => {
     await enrol('kept', { slotsMax: 4 })
     await evictDurableObject(env.FLEET.getByName('fleet'))
     await env.DB.exec('ALTER TABLE workers RENAME TO workers_away')
@@ -168,7 +168,7 @@ describe('enrolment', () => {
     expect(kept).toEqual({ slots_max: 4 })
   })
 
-  it('[ROL4] two processes of one worker: the second is answered 409, and the first hears of it', async () => {
+  it('[ROL4] the second process of a worker gets 409, and the first is informed', async () => {
     await enrol('double', { url: 'http://127.0.0.1:*' })
     const url = 'http://127.0.0.1:9'
     expect(await beat('double', { url })).toMatchObject({ status: 200 })
@@ -187,7 +187,7 @@ describe('enrolment', () => {
     expect(await beat('double', { url: 'http://127.0.0.1:10', instance: 'b' })).toMatchObject({ status: 200 })
   })
 
-  it('[ROL1] a stale heartbeat is refused with the difference, a replayed one changes nothing', async () => {
+  it('[ROL1] a stale heartbeat is refused with the difference in seconds, and a replayed one changes nothing', async () => {
     await enrol('clock')
     const late = await beat('clock', { sentAt: Date.now() - 90_000 })
     expect(late).toMatchObject({
@@ -211,7 +211,7 @@ describe('enrolment', () => {
       row = await rowOf('away')
     }
     expect(row).toMatchObject({ state: 'unreachable', reason: expect.stringMatching(/cannot reach .*127\.0\.0\.1:9/) })
-    // Its own heartbeats do not make it reachable, and the worker is shown why.
+    // Its own heartbeats do not make it reachable, and their answer has the reason.
     expect(await beat('away')).toMatchObject({ body: { state: 'unreachable', reason: row.reason } })
   })
 })

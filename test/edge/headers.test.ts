@@ -1,4 +1,4 @@
-/** What every answer and every refusal says in its headers, over HTTP. With an answer from an engine: test/e2e/meter.test.ts. */
+/** Headers of refusals, over HTTP. Headers of an engine's answer: test/e2e/meter.test.ts. */
 import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
@@ -11,7 +11,7 @@ const ids = ({ headers, body }: Answer) => {
 }
 
 describe('headers', () => {
-  it('[HDR1] a rate that is used up: 429, whole seconds from 1 to 60, what is left in both families of headers', async () => {
+  it('[HDR1] a key over its request rate gets 429 with Retry-After and the remaining rates in both header families', async () => {
     await openTenant('rated', { limits: { tokensPerMinute: 50_000 } })
     const { apiKey } = await openKey('rated', { limits: { requestsPerMinute: 1 } })
     await ask(apiKey)
@@ -32,7 +32,7 @@ describe('headers', () => {
     expect(headers.get('ratelimit')).toMatch(/^"requests";r=0;t=(59|60), "tokens";r=\d+;t=\d+$/)
   })
 
-  it('[HDR2] where waiting does not help, retrying is asked not to be tried, and no time is told', async () => {
+  it('[HDR2] a refusal where waiting does not help has x-should-retry: false and no Retry-After', async () => {
     await openTenant('never', { creditNano: 10 })
     await openTenant('rich')
     const poor = (await openKey('never')).apiKey
@@ -60,14 +60,14 @@ describe('headers', () => {
     expect((await ask(barred, 'no-such-model')).headers.get('x-should-retry')).toBe('false')
   })
 
-  it('[HDR3] where waiting helps, the wait is told: no worker, or too many at once', async () => {
+  it('[HDR3] a refusal where waiting helps has Retry-After: no worker, or too many concurrent requests', async () => {
     await openTenant('soon', { limits: { concurrentMax: 1 } })
     const { apiKey } = await openKey('soon')
     const absent = await ask(apiKey)
     expect(absent).toMatchObject({ status: 503, body: { code: 'server_is_overloaded' } })
     expect(absent.headers.get('retry-after')).toBe('2')
     ids(absent)
-    // Its reservation is voided behind the answer.
+    // The gateway voids the reservation after it has answered.
     while ((await operate('GET', '/admin/tenants/soon')).openReservations > 0) await scheduler.wait(5)
     await runInDurableObject(env.TENANT.getByName('soon'), (_, state) => {
       state.storage.sql.exec(`UPDATE account SET state = json_set(state, '$.running', 1)`)

@@ -1,4 +1,4 @@
-/** Keys that are no longer good, bodies and texts that are meant to hurt, and routes that take no key. */
+/** Invalid keys, hostile bodies and texts, and routes without a key. */
 import { createExecutionContext, SELF, waitOnExecutionContext } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -18,7 +18,7 @@ afterEach(() => {
   globalThis.fetch = realFetch
 })
 
-/** A request that counts its calls to objects. */
+/** Sends a request and records its calls to objects. */
 async function counted(method: string, path: string, key: string, body?: string, headers: Record<string, string> = {}) {
   const calls: string[] = []
   const namespace = (of: { getByName(name: string): object }, name: string) => ({
@@ -77,7 +77,7 @@ const keyRoutes: [string, string, object?][] = [
 ]
 
 describe('keys', () => {
-  it('[KEYX1] a key that was revoked or has expired is refused on every route with 401, for one call to an object', async () => {
+  it('[KEYX1] a revoked or expired key is refused with 401 on every route, after one call to an object', async () => {
     await openTenant('gone')
     const revoked = await openKey('gone', { role: 'owner' })
     const expired = await openKey('gone', { role: 'owner', expiresAt: Date.now() + 1_500 })
@@ -94,13 +94,13 @@ describe('keys', () => {
     }
   })
 
-  it('[KEYX2] a key that is revoked while it is known is refused at its next request, a wrong body or none', async () => {
+  it('[KEYX2] a key that is revoked while an isolate remembers it gets 401 at its next request, even with a wrong body', async () => {
     await openTenant('known')
     const { keyId, apiKey } = await openKey('known')
     const path = '/v1/chat/completions'
     const good = JSON.stringify({ model, messages: hello })
     expect((await counted('POST', path, apiKey, good)).calls.slice(0, 2)).toEqual(['tenant.identify', 'tenant.admit'])
-    // Now it is known: one call.
+    // The isolate now remembers the key: one call.
     expect((await counted('POST', path, apiKey, good)).calls[0]).toBe('tenant.admit')
     await operate('DELETE', `/admin/tenants/known/keys/${keyId}`)
     for (const body of ['{', '{}', JSON.stringify({ model: 'none', messages: hello }), good]) {
@@ -110,13 +110,13 @@ describe('keys', () => {
     }
   })
 
-  it('[KEYX3] a refused key costs no reading: neither a large body nor one that grows is held or parsed', async () => {
+  it('[KEYX3] for a refused key neither a large body nor a growing one is held or parsed', async () => {
     await openTenant('large')
     const { keyId, apiKey } = await openKey('large')
     const small = JSON.stringify({ model, messages: hello })
     await counted('POST', '/v1/chat/completions', apiKey, small)
     await operate('DELETE', `/admin/tenants/large/keys/${keyId}`)
-    // Known to this isolate still, and no JSON at all: a parser would say so.
+    // The isolate still remembers the key. The body is not JSON, so parsing it would return 400.
     const answer = await counted('POST', '/v1/chat/completions', apiKey, 'x'.repeat(2_000_000))
     expect(answer).toMatchObject({ status: 401, calls: ['tenant.identify'] })
     let sent = 0
@@ -138,7 +138,7 @@ describe('keys', () => {
     await waitOnExecutionContext(context)
   })
 
-  it('[KEYX4] a suspended tenant is refused with 403 on every route that asks the model or shows its models', async () => {
+  it('[KEYX4] a suspended tenant gets 403 on every route that asks the model or shows its models', async () => {
     await openTenant('still')
     const { apiKey } = await openKey('still')
     await operate('PATCH', '/admin/tenants/still', { status: 'suspended' })
@@ -149,31 +149,31 @@ describe('keys', () => {
     }
   })
 
-  it('[KEYX5] an answer that was kept for one key is never given to another key of its tenant', async () => {
+  it('[KEYX5] an answer that is stored for one key is never returned to another key of its tenant', async () => {
     await openTenant('twins')
     const keys = [await openKey('twins'), await openKey('twins'), await openKey('twins', { models: ['other'] })]
     const headers = { 'idempotency-key': 'same' }
     const body = JSON.stringify({ model, messages: hello, max_tokens: 5 })
-    const asked = (apiKey: string) => counted('POST', '/v1/chat/completions', apiKey, body, headers)
+    const post = (apiKey: string) => counted('POST', '/v1/chat/completions', apiKey, body, headers)
     await withWorker(async () => {
-      const first = await asked(keys[0]?.apiKey ?? '')
+      const first = await post(keys[0]?.apiKey ?? '')
       expect(first.status).toBe(200)
-      const again = await asked(keys[0]?.apiKey ?? '')
+      const again = await post(keys[0]?.apiKey ?? '')
       expect(again).toMatchObject({ status: 200, text: first.text })
       expect(again.headers.get('idempotency-replayed')).toBe('true')
       expect(again.calls).toContain('tenant.takeRates')
-      const other = await asked(keys[1]?.apiKey ?? '')
+      const other = await post(keys[1]?.apiKey ?? '')
       expect(other.headers.get('idempotency-replayed')).toBeNull()
       expect(other.calls).toContain('tenant.admit')
-      expect((await asked(keys[2]?.apiKey ?? '')).status).toBe(403)
-      // A key that has lost the model since gets nothing, not even what it asked before.
+      expect((await post(keys[2]?.apiKey ?? '')).status).toBe(403)
+      // A key that has lost the model gets no answer, not even its own stored one.
       await operate('PATCH', `/admin/tenants/twins/keys/${keys[0]?.keyId}`, { models: ['other'] })
-      expect((await asked(keys[0]?.apiKey ?? '')).status).toBe(403)
+      expect((await post(keys[0]?.apiKey ?? '')).status).toBe(403)
       await operate('PATCH', `/admin/tenants/twins/keys/${keys[0]?.keyId}`, {
         models: null,
         limits: { requestsPerMinute: 1 },
       })
-      const statuses = [(await asked(keys[0]?.apiKey ?? '')).status, (await asked(keys[0]?.apiKey ?? '')).status]
+      const statuses = [(await post(keys[0]?.apiKey ?? '')).status, (await post(keys[0]?.apiKey ?? '')).status]
       expect(statuses).toContain(429)
     })
   })
@@ -185,14 +185,14 @@ async function enrolHere(workerId: string): Promise<void> {
 
 let lastSentAt = 0
 
-/** A heartbeat that counts. */
+/** Sends a heartbeat that the fleet accepts. */
 async function beatHere(workerId: string, state: 'ready' | 'gone'): Promise<void> {
   lastSentAt = Math.max(Date.now(), lastSentAt + 1)
   const beat = testBeat(workerId, { model, sentAt: lastSentAt, state, slotsMax: 64 })
   expect((await env.FLEET.getByName('fleet').heartbeat(beat, 1)).status).toBe(200)
 }
 
-/** A worker that answers any request, in place of the edge's fetch. */
+/** Replaces the edge's fetch by a worker that answers any request. */
 async function withWorker(work: () => Promise<void>, warnings: string[] = []): Promise<void> {
   await enrolHere('wh')
   const beat = (state: 'ready' | 'gone') => beatHere('wh', state)
@@ -213,14 +213,14 @@ async function withWorker(work: () => Promise<void>, warnings: string[] = []): P
       reasoning_effort: 'none',
       reasoning_effort_asked: null,
     }
-    const whole = {
+    const answer = {
       id: 'c',
       choices: [{ index: 0, message: { role: 'assistant', content: 'hi' }, finish_reason: 'stop' }],
       usage: { ...usage, ...more },
     }
     const text = stream
       ? chunks.role() + chunks.text('content', 'hi') + chunks.end('stop', counts)
-      : JSON.stringify(whole)
+      : JSON.stringify(answer)
     return new Response(preludeLine({ kind: 'prepared', promptTokens: 5, warnings }) + text, {
       headers: { 'content-type': stream ? 'text/event-stream' : 'application/json' },
     })
@@ -240,7 +240,7 @@ const clean = (headers: Headers) => {
 }
 
 describe('texts of clients and workers', () => {
-  it('[HOST1] every answer has clean headers of less than 8 kB, for any names of items, tools and blocks', async () => {
+  it('[HOST1] every answer has printable headers of less than 8 kB, for any names of items, tools and blocks', async () => {
     await openTenant('names')
     const { apiKey } = await openKey('names')
     const hostile = ['x\r\nset-cookie: a=b', 'a\0b', 'größe 中 😀', '\ud800', 'k'.repeat(100_000), '"; drop', '\u2028']
@@ -268,7 +268,7 @@ describe('texts of clients and workers', () => {
     expect(await operate('GET', '/admin/tenants/names')).toMatchObject({ openReservations: expect.any(Number) })
   })
 
-  it('[HOST2] a refusal repeats no more of a client’s text than a line: message and path are bounded and have no control characters', async () => {
+  it('[HOST2] the message and the param of a refusal are bounded and have no control characters', async () => {
     await openTenant('lines')
     const { apiKey } = await openKey('lines')
     const name = `a\r\n\0${'k'.repeat(15_000)}`
@@ -300,7 +300,7 @@ describe('texts of clients and workers', () => {
 })
 
 describe('bodies', () => {
-  it('[HOST3] a body with too many values, too deep, or with too long a name is refused by its own error on every route that reads one', async () => {
+  it('[HOST3] every route that reads a body refuses too many values, too deep nesting and too long names', async () => {
     await openTenant('shapes')
     const { apiKey } = await openKey('shapes', { role: 'owner' })
     const paths = ['/v1/chat/completions', '/v1/responses', '/v1/messages', '/mistral/v1/chat/completions', '/v1/keys']
@@ -327,7 +327,7 @@ describe('bodies', () => {
     }
   })
 
-  it('[HOST4] a body that is refused takes one request of the rates', async () => {
+  it('[HOST4] a request with a refused body takes one request of the rates', async () => {
     await openTenant('rates', { limits: { requestsPerMinute: 3 } })
     const { apiKey } = await openKey('rates')
     const statuses: number[] = []
@@ -335,17 +335,17 @@ describe('bodies', () => {
     expect(statuses).toEqual([400, 400, 400, 429, 429])
   })
 
-  it('[HOST5] fields that are named as an object’s own insides change nothing', async () => {
+  it('[HOST5] fields named __proto__ or constructor change nothing', async () => {
     await openTenant('proto')
     const { apiKey } = await openKey('proto')
     const hostile = `{"model":"${model}","messages":[{"role":"user","content":"a"}],"__proto__":{"stream":true},"constructor":5,"tools":[{"type":"function","function":{"name":"f","parameters":{"__proto__":{"a":1},"type":"object"}}}],"model":"none"}`
     const answer = await counted('POST', '/v1/chat/completions', apiKey, hostile)
-    // Of a field that comes twice, the last counts.
+    // The last of two fields with one name counts.
     expect(answer).toMatchObject({ status: 404 })
     expect(({} as { stream?: boolean }).stream).toBeUndefined()
   })
 
-  it('[HOST6] an operator’s body is bounded at 1 MiB, a body to be counted at 8 MiB', async () => {
+  it('[HOST6] an operator’s body over 1 MiB and a body to be counted over 8 MiB return 413', async () => {
     await openTenant('bounds')
     const { apiKey } = await openKey('bounds')
     const large = (bytes: number) => JSON.stringify({ a: 'x'.repeat(bytes) })
@@ -372,7 +372,7 @@ describe('counting', () => {
     expect((await ask('hi')).status).toBe(429)
   })
 
-  it('[CNTX2] where no worker says how long a prompt is, the answer is an upper bound and is marked as an estimate', async () => {
+  it('[CNTX2] if no worker counts a prompt, the answer is an upper bound and is marked as an estimate', async () => {
     await openTenant('guess')
     const { apiKey } = await openKey('guess')
     for (const content of ['hello', '0123456789'.repeat(200_000), '中'.repeat(1_000)]) {
@@ -385,30 +385,30 @@ describe('counting', () => {
     }
   })
 
-  it('[CNTX3] a prompt that silenced one worker is not sent to a second, and one that is wrong is refused', async () => {
+  it('[CNTX3] a prompt that silenced one worker is not sent to a second, and an invalid prompt returns 400', async () => {
     await openTenant('poison')
     const { apiKey } = await openKey('poison')
     await Promise.all([enrolHere('wa'), enrolHere('wb')])
     await Promise.all([beatHere('wa', 'ready'), beatHere('wb', 'ready')])
     const body = JSON.stringify({ model, messages: hello })
-    let asked = 0
+    let fetches = 0
     const answers = async (answer: () => Promise<Response>) => {
-      asked = 0
+      fetches = 0
       globalThis.fetch = (async () => {
-        asked += 1
+        fetches += 1
         return answer()
       }) as unknown as typeof fetch
       return counted('POST', '/v1/messages/count_tokens', apiKey, body)
     }
     const silent = await answers(() => Promise.reject(new Error('the connection was closed')))
     expect(silent).toMatchObject({ status: 200, text: expect.stringContaining('"estimated":true') })
-    expect(asked).toBe(1)
+    expect(fetches).toBe(1)
     await answers(async () => Response.json({ code: 'busy', message: 'busy' }, { status: 503 }))
-    expect(asked).toBe(2)
+    expect(fetches).toBe(2)
     const wrong = { code: 'invalid_value', message: `tools: ${'x'.repeat(5_000)}`, param: 'tools' }
     const refused = await answers(async () => Response.json(wrong, { status: 400 }))
     expect(refused.status).toBe(400)
-    expect(asked).toBe(1)
+    expect(fetches).toBe(1)
     const exact = await answers(async () => Response.json({ promptTokens: 7, estimated: false }))
     expect(JSON.parse(exact.text)).toEqual({ input_tokens: 7 })
     await Promise.all([beatHere('wa', 'gone'), beatHere('wb', 'gone')])
@@ -416,7 +416,7 @@ describe('counting', () => {
 })
 
 describe('routes without a key', () => {
-  it('[OPEN1] /healthz says only whether a worker is up, and a burst of it asks the fleet once', async () => {
+  it('[OPEN1] /healthz returns only its status, and a burst of requests calls the fleet once', async () => {
     await scheduler.wait(1_100)
     const calls: string[] = []
     for (let n = 0; n < 20; n++) {
@@ -427,7 +427,7 @@ describe('routes without a key', () => {
     expect(calls.length).toBeLessThanOrEqual(1)
   })
 
-  it('[OPEN2] the reference is made once for an address, and a client that has it gets 304', async () => {
+  it('[OPEN2] a reference page is rendered once per address, and a client that has it gets 304', async () => {
     for (const path of ['/docs', '/openapi.json', '/llms.txt']) {
       const first = await SELF.fetch(`https://gateway.test${path}`)
       const text = await first.text()
@@ -443,7 +443,7 @@ describe('routes without a key', () => {
     }
   })
 
-  it('[OPEN3] one call with words of workers derives one key at most, keeps none that verified nothing, and names one worker', async () => {
+  it('[OPEN3] one call with receipts derives at most one key, keeps it only after it verified one, and names one worker', async () => {
     const importKey = crypto.subtle.importKey
     let imported = 0
     crypto.subtle.importKey = ((...args: Parameters<typeof importKey>) => {
@@ -463,7 +463,7 @@ describe('routes without a key', () => {
       expect(await post(Array.from({ length: 64 }, (_, n) => forged(`w${n}.1`)))).toBe(403)
       expect(imported).toBe(0)
       expect(await post(Array(64).fill(forged('w1.1')))).toBe(403)
-      // The fleet's secret and the worker's key.
+      // Two imports: the fleet secret and the worker's key.
       expect(imported).toBe(2)
       expect(await post([forged('w1.1')])).toBe(403)
       expect(imported).toBe(2)
@@ -480,7 +480,7 @@ describe('routes without a key', () => {
     }
   })
 
-  it('[OPEN4] malformed paths and queries are refused with a reason, never with a 500', async () => {
+  it('[OPEN4] a malformed path or query never returns 500', async () => {
     await openTenant('paths')
     const { apiKey } = await openKey('paths', { role: 'owner' })
     const broken = ['%E0%A4%A', '%', '%00', '%ff', '..%2f..', 'a'.repeat(8_000), '%0d%0a', encodeURIComponent('😀')]

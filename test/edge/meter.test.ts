@@ -1,4 +1,4 @@
-/** Meter events from the tenant object in workerd. The receiver is a stand-in here; a real one is in test/e2e. */
+/** A tenant's webhook, sent by the tenant object in workerd. The receiver is simulated; test/e2e has a real one. */
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
@@ -12,7 +12,7 @@ interface Delivery {
   body: string
 }
 
-/** Answers with one status after another, the last one for good. */
+/** Answers with the given statuses in order, then repeats the last one. */
 function receiver(...statuses: number[]): Delivery[] {
   const deliveries: Delivery[] = []
   vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
@@ -28,7 +28,7 @@ function receiver(...statuses: number[]): Delivery[] {
 const identifiers = (delivery: Delivery | undefined) =>
   JSON.parse(delivery?.body ?? '{"events":[]}').events.map((event: { identifier: string }) => event.identifier)
 
-/** As if its time had come. It may have come by itself. */
+/** Runs the delivery now, if the alarm has not done so already. */
 async function alarm(tenantId: string): Promise<void> {
   const stub = env.TENANT.getByName(tenantId)
   await runInDurableObject(stub, (_, state) => {
@@ -41,8 +41,8 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-describe('meter events of a tenant', () => {
-  it('[MTR10] the endpoint is checked, its secret shown once and again only when a new one is asked for', async () => {
+describe('the webhook of a tenant', () => {
+  it('[MTR10] the URL is validated, and the secret is returned once and later only when a new one is requested', async () => {
     await openTenant('wired')
     const path = '/admin/tenants/wired/meter'
     expect(await send('PUT', path, { url: 'https://10.0.0.1/in' })).toMatchObject({
@@ -58,10 +58,10 @@ describe('meter events of a tenant', () => {
     expect((await operate('PUT', path, { url, newSecret: true })).secret).not.toBe(first.secret)
     await operate('DELETE', path)
     expect((await operate('PUT', path, { url })).secret).not.toBe(first.secret)
-    expect((await send('PUT', '/admin/tenants/nobody/meter', { url })).status).toBe(404)
+    expect((await send('PUT', '/admin/tenants/missing/meter', { url })).status).toBe(404)
   })
 
-  it('[MTR11] only what is used from then on is sent, and what was acknowledged is not sent again', async () => {
+  it('[MTR11] only entries after its creation are delivered, and an acknowledged entry is not delivered again', async () => {
     await openTenant('metered')
     const { keyId } = await openKey('metered')
     await use('metered', keyId)
@@ -81,7 +81,7 @@ describe('meter events of a tenant', () => {
     expect(await operate('GET', '/admin/tenants/metered/meter')).toMatchObject({ entriesBehind: 0, attempts: 0 })
   })
 
-  it('[MTR12] a batch that was not acknowledged is sent again as it was, over evictions, later than before', async () => {
+  it('[MTR12] an unacknowledged batch is retried unchanged, with a longer wait each time, also after an eviction', async () => {
     await openTenant('failing')
     const { keyId } = await openKey('failing')
     await operate('PUT', '/admin/tenants/failing/meter', { url })
@@ -92,7 +92,7 @@ describe('meter events of a tenant', () => {
     expect(view).toMatchObject({ attempts: 1, lastFault: 'the endpoint returned 500', entriesBehind: 1 })
     expect(view.nextAt).toBeGreaterThan(Date.now())
     const second = await use('failing', keyId)
-    // Too early: an alarm for something else does not hurry it.
+    // Too early: an alarm for another purpose does not trigger the delivery.
     expect(await env.TENANT.getByName('failing').deliverMeterEvents(Date.now())).toBe(view.nextAt)
     expect(deliveries).toHaveLength(1)
     await evictDurableObject(env.TENANT.getByName('failing'))
@@ -116,7 +116,7 @@ describe('meter events of a tenant', () => {
     })
   })
 
-  it('[MTR13] a receiver that is away for longer than entries are kept is told how many were lost', async () => {
+  it('[MTR13] the status reports how many entries were pruned before the receiver got them', async () => {
     await openTenant('away', { settings: { retentionDays: 1 } })
     const { keyId } = await openKey('away')
     await operate('PUT', '/admin/tenants/away/meter', { url })

@@ -1,4 +1,4 @@
-/** Every test file begins with the operator's tables. */
+/** Creates the operator's tables before each test file. */
 import { applyD1Migrations } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 

@@ -6,14 +6,14 @@ import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
 import { asked } from '../support/asked.ts'
 
-const line = { requestId: 'req_1', dialect: chatCompletions } as RequestContext
+const context = { requestId: 'req_1', dialect: chatCompletions } as RequestContext
 const admission = { ratesLeft: {} } as Admission
 const ask = (model: string) =>
   prepare(asked({ model, messages: [{ role: 'user', content: 'hi' }] }), 60, ['mistral-small-4', 'tramontane-tiny'])
 
-describe('an answer to another name', () => {
-  it('[ALI5] an answer discloses which model served it, the name that was asked for, and that it is deprecated', () => {
-    const headersOf = (model: string) => Object.fromEntries(answerHeaders(line, ask(model), admission))
+describe('an answer to a model alias', () => {
+  it('[ALI5] an answer reports the model that served it, the requested name, and its deprecation', () => {
+    const headersOf = (model: string) => Object.fromEntries(answerHeaders(context, ask(model), admission))
     expect(headersOf('magistral-small-2509')).toMatchObject({
       'x-tramontane-model': 'mistral-small-4',
       'x-tramontane-model-asked': 'magistral-small-2509',

@@ -1,4 +1,4 @@
-/** What a tenant's own keys may see and change, over HTTP. */
+/** What a tenant's own keys can read and change, over HTTP. */
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
@@ -8,17 +8,17 @@ import { type Answer, ask, openKey, openTenant, operate, send, use } from './cli
 const hourMs = 3_600_000
 const roles = ['viewer', 'member', 'admin', 'owner'] as const
 
-/** What a key of tenant B is used for on a route, and that nothing of tenant A comes of it. */
+/** Uses a key of tenant B on a route, and checks that it neither reads nor changes anything of tenant A. */
 type Case = (world: World) => Promise<void>
 interface World {
-  /** Tenant A's. */
+  /** Of tenant A. */
   keyId: string
   apiKey: string
-  /** Tenant B's owner. */
+  /** The owner's key of tenant B. */
   foreign: string
 }
 
-const tellsNothing = (answer: Answer) => expect(answer.text).not.toMatch(/zulu|tm_test_zulu|tm_live_zulu/)
+const leaksNothing = (answer: Answer) => expect(answer.text).not.toMatch(/zulu|tm_test_zulu|tm_live_zulu/)
 
 const operatorOnly =
   (method: string, path: string): Case =>
@@ -26,17 +26,17 @@ const operatorOnly =
     const at = path.replace(':tenantId', 'zulu').replace(':keyId', keyId).replace(/:\w+/g, 'none')
     const answer = await send(method, at, method === 'GET' || method === 'DELETE' ? undefined : {}, foreign)
     expect(answer.status, `${method} ${at}`).toBe(401)
-    tellsNothing(answer)
+    leaksNothing(answer)
   }
 
-/** Takes signed words of workers; an API key is nothing to it. */
+/** A route for signed messages of workers, which accepts no API key. */
 const workersOnly =
   (path: string): Case =>
   async ({ foreign }) => {
     expect((await send('POST', path, {}, foreign)).status).toBeGreaterThanOrEqual(400)
   }
 
-/** Asks as tenant B in another dialect: nothing of tenant A's is used. */
+/** A request of tenant B in another dialect does not change tenant A. */
 const dialect =
   (path: string, body: object): Case =>
   async ({ foreign }) => {
@@ -46,13 +46,13 @@ const dialect =
   }
 const hello = [{ role: 'user', content: 'hello' }]
 
-/** Open to everybody, and of nobody. */
+/** A public route that returns nothing of a tenant. */
 const open =
   (path: string): Case =>
   async ({ foreign }) =>
-    tellsNothing(await send('GET', path, undefined, foreign))
+    leaksNothing(await send('GET', path, undefined, foreign))
 
-/** Tenant A's kept response is not there for tenant B, under any of its routes. */
+/** Tenant B gets 404 for a stored response of tenant A on every route. */
 const kept = `resp_${'a'.repeat(32)}`
 const keptRoute =
   (method: string, path: string): Case =>
@@ -93,9 +93,9 @@ const cases: Record<string, Case> = {
   'GET /docs': open('/docs'),
   'GET /docs/:page{.+}': open('/docs/quickstart'),
   'GET /llms.txt': open('/llms.txt'),
-  'GET /healthz': async ({ foreign }) => tellsNothing(await send('GET', '/healthz', undefined, foreign)),
-  'GET /v1/models': async ({ foreign }) => tellsNothing(await send('GET', '/v1/models', undefined, foreign)),
-  'GET /v1/models/:id': async ({ foreign }) => tellsNothing(await send('GET', '/v1/models/none', undefined, foreign)),
+  'GET /healthz': async ({ foreign }) => leaksNothing(await send('GET', '/healthz', undefined, foreign)),
+  'GET /v1/models': async ({ foreign }) => leaksNothing(await send('GET', '/v1/models', undefined, foreign)),
+  'GET /v1/models/:id': async ({ foreign }) => leaksNothing(await send('GET', '/v1/models/none', undefined, foreign)),
   'POST /v1/chat/completions': async ({ foreign }) => {
     const before = await operate('GET', '/admin/tenants/zulu')
     await ask(foreign)
@@ -120,13 +120,13 @@ const cases: Record<string, Case> = {
   'GET /v1/limits': async ({ foreign }) => {
     const answer = await send('GET', '/v1/limits', undefined, foreign)
     expect(answer.body.tenant.tenant_id).toBe('bbbb')
-    tellsNothing(answer)
+    leaksNothing(answer)
   },
   'GET /v1/keys': async ({ foreign, keyId }) => {
     for (const query of ['', '?prefix=tm_live_zulu', `?after=${keyId}`]) {
       const answer = await send('GET', `/v1/keys${query}`, undefined, foreign)
       expect(answer.status).toBe(200)
-      tellsNothing(answer)
+      leaksNothing(answer)
     }
   },
   'POST /v1/keys': async ({ foreign }) => {
@@ -146,7 +146,7 @@ const cases: Record<string, Case> = {
 }
 
 describe('a tenant’s own keys', () => {
-  it('[USE1] on no route does a key see or change anything of another tenant, and every route there is was tried', async () => {
+  it('[USE1] no route lets a key read or change anything of another tenant, and every route is tested', async () => {
     await openTenant('zulu')
     await openTenant('bbbb')
     const { keyId, apiKey } = await openKey('zulu')
@@ -162,7 +162,7 @@ describe('a tenant’s own keys', () => {
     expect(routes.length).toBeGreaterThan(40)
   })
 
-  it('[USE2] each role may what the one below it may, and no more', async () => {
+  it('[USE2] each role can do what the role below it can do, plus its own permissions, and no more', async () => {
     await openTenant('roles')
     const keys = Object.fromEntries(
       await Promise.all(roles.map(async (role) => [role, await openKey('roles', { role })] as const)),
@@ -210,7 +210,7 @@ describe('a tenant’s own keys', () => {
     expect((await ask(fresh.body.api_key)).status).toBe(401)
   })
 
-  it('[USE3] no key gives, changes or takes a role above its own', async () => {
+  it('[USE3] a key cannot grant, change or revoke a role above its own', async () => {
     await openTenant('ranks')
     const owner = await openKey('ranks', { role: 'owner' })
     const admin = await openKey('ranks', { role: 'admin' })
@@ -226,7 +226,7 @@ describe('a tenant’s own keys', () => {
     expect((await send('GET', '/v1/keys', undefined, admin.apiKey)).status).toBe(401)
   })
 
-  it('[USE4] usage adds up by hour and by day, by every dimension, with reasoning, cached and wasted tokens apart', async () => {
+  it('[USE4] usage adds up by hour, day and every dimension, with separate reasoning, cached and wasted tokens', async () => {
     await openTenant('usage')
     const { keyId: one } = await openKey('usage')
     const { apiKey } = await openKey('usage', { role: 'viewer' })
@@ -276,7 +276,7 @@ describe('a tenant’s own keys', () => {
     expect((await operate('GET', '/admin/tenants/usage/usage?bucket=hour')).totals).toEqual(body.totals)
   })
 
-  it('[USE5] the report is the same as CSV and as JSONL', async () => {
+  it('[USE5] the report has the same rows as JSON, CSV and JSONL', async () => {
     await openTenant('export')
     const { keyId, apiKey } = await openKey('export')
     await use('export', keyId)
@@ -301,7 +301,7 @@ describe('a tenant’s own keys', () => {
     expect(lines[0]).toContain(',"odd,""name""",high,1,100,40,20,5,0,21600,0')
   })
 
-  it('[USE6] a question that cannot be answered names the parameter, and a report that is too large is refused', async () => {
+  it('[USE6] an invalid query returns 400 with the parameter, and a report with too many rows returns 400', async () => {
     await openTenant('asking')
     const { apiKey } = await openKey('asking')
     const wrong: [string, string][] = [
@@ -334,7 +334,7 @@ describe('a tenant’s own keys', () => {
     expect((await send('GET', '/v1/usage', undefined, apiKey)).body.totals.requests).toBe(20_001)
   })
 
-  it('[USE7] limits tell what is set and what is left, of the key and of its tenant', async () => {
+  it('[USE7] GET /v1/limits reports the configured and the remaining limits of the key and of its tenant', async () => {
     await openTenant('limits', {
       creditNano: 100_000_000,
       limits: { concurrentMax: 8, budgetNano: { month: 90_000_000 } },
@@ -374,11 +374,11 @@ describe('a tenant’s own keys', () => {
         credit: { credit_nano: 100_000_000, spent_nano: 21_600, reserved_nano: 0, left_nano: 99_978_400 },
       },
     })
-    // 100 prompt and 20 output tokens were used of the 2,000 that were taken.
+    // 120 of the 2,000 reserved tokens were used: 100 prompt and 20 output.
     expect(body.key.left.tokens.left).toBeGreaterThanOrEqual(9_880)
   })
 
-  it('[USE8] a key that is revoked, expired or rotated away reads nothing more', async () => {
+  it('[USE8] a revoked, expired or replaced key gets 401 from the tenant’s own routes', async () => {
     await openTenant('ended')
     const { keyId, apiKey } = await openKey('ended')
     expect((await send('GET', '/v1/usage', undefined, apiKey)).status).toBe(200)
@@ -389,7 +389,7 @@ describe('a tenant’s own keys', () => {
   })
 })
 
-/** As if it had been used earlier. */
+/** Moves a tenant's usage into the past. */
 async function moveUsage(tenantId: string, ms: number): Promise<void> {
   await runInDurableObject(env.TENANT.getByName(tenantId), (_, state) => {
     state.storage.sql.exec('UPDATE usage_hours SET hour = hour - ?', ms)

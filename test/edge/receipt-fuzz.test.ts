@@ -1,6 +1,6 @@
 /**
- * Forged receipts of a worker with a valid key, among honest traffic, through the real settlement and real tenant
- * objects. FUZZ_RUNS sets how many worlds are played, FUZZ_SEED plays one seed again.
+ * Forged receipts of a worker with a valid key, mixed with honest traffic, on the real settlement and tenant objects.
+ * FUZZ_RUNS sets the number of worlds, FUZZ_SEED repeats a seed.
  */
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
@@ -63,7 +63,7 @@ const fields = {
   proof: fc.oneof(fc.constant(undefined), fc.constant('p'.repeat(43)), id, junk),
   engine: junk,
 }
-/** What a forger changes of the receipt that an honest worker would send: a few fields, each to anything. */
+/** A forger's changes to an honest receipt: a few fields, each to any value. */
 const change = fc
   .tuple(fc.record(fields), fc.subarray(Object.keys(fields) as (keyof typeof fields)[], { minLength: 1, maxLength: 3 }))
   .map(([all, names]) => Object.fromEntries(names.map((name) => [name, all[name]])) as Partial<typeof all>)
@@ -72,7 +72,7 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant('void' as const), request: fc.nat(7) }),
   fc.record({ kind: fc.constant('raise' as const), request: fc.nat(7) }),
   fc.record({ kind: fc.constant('hedge' as const), request: fc.nat(7) }),
-  // An honest receipt, or one that only replays a proof, with counts that its terms allow.
+  // An honest receipt, or a replayed proof, with counts within its terms.
   fc.record({
     ...{ kind: fc.constant('receipt' as const), request: fc.nat(7), attempt: fc.integer({ min: 1, max: 3 }) },
     ...{ prompt: fc.nat(100), output: fc.nat(100), outcome: fc.constantFrom('finished', 'aborted', 'failed') },
@@ -80,9 +80,9 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant('forge' as const), request: fc.nat(7), changes: fc.array(change, { maxLength: 12 }) }),
 )
 
-describe('the books', () => {
+describe('the ledger', () => {
   it(
-    '[RCT8] take nothing beyond a bound from a worker with a valid key, and stay readable, sound and open to others',
+    '[RCT8] forged receipts with a valid key never post more than a bound, and every tenant stays sound and served',
     async () => {
       let world = 0
       const seen = { worlds: 0, steps: 0, receipts: 0, done: 0, refused: 0 }
@@ -112,8 +112,8 @@ async function play(world: string, steps: Step[], seen: Record<string, number>):
   const name = (tenant: string) => `${tenant}-${world}`
   const stub = (tenant: string) => env.TENANT.getByName(name(tenant))
   for (const tenant of tenants) {
-    const order = { tenantId: name(tenant), name: tenant, creditNano: 10_000_000, models: ['tramontane-tiny'] }
-    await stub(tenant).create({ ...order, limits, settings: TenantSettings.parse({}) })
+    const tenantBody = { tenantId: name(tenant), name: tenant, creditNano: 10_000_000, models: ['tramontane-tiny'] }
+    await stub(tenant).create({ ...tenantBody, limits, settings: TenantSettings.parse({}) })
     const key = { keyId: 'k', name: 'k', prefix: 'p', secretHash: 'hash', role: 'member' as const }
     await stub(tenant).addKey({ ...key, models: null, class: null, expiresAt: null, limits })
   }
@@ -125,7 +125,7 @@ async function play(world: string, steps: Step[], seen: Record<string, number>):
       ...{ requestId, keyId: 'k', secretHash: 'hash', model: 'tramontane-tiny', unknownEffort: null, ...tokens },
     })
 
-  /** What the edge sent to this worker. Only the edge can make it. */
+  /** A receipt for a dispatch that the edge sent to this worker, with the edge's proof. */
   function dispatched(request: number, attempt: number, workerId: string): Receipt {
     const requestId = requestOf(request)
     const names = {
@@ -165,8 +165,8 @@ async function play(world: string, steps: Step[], seen: Record<string, number>):
     } else if (each.kind === 'void') await tenant.void(requestId)
     else if (each.kind === 'hedge') await tenant.hedge(requestId)
     else if (each.kind === 'raise') {
-      const order = { requestId, model: 'tramontane-tiny', promptTokens: 120, outputTokens: 100 }
-      const raised = bounds.has(requestId) ? await tenant.readmit(order) : undefined
+      const raise = { requestId, model: 'tramontane-tiny', promptTokens: 120, outputTokens: 100 }
+      const raised = bounds.has(requestId) ? await tenant.readmit(raise) : undefined
       if (raised?.ok) bounds.set(requestId, raised.boundNano)
     } else if (each.kind === 'receipt') {
       const own = dispatched(each.request, each.attempt, workers[each.attempt % 2] ?? 'evil')

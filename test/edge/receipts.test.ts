@@ -1,4 +1,4 @@
-/** Receipts at the edge: what is refused, why that harms no other receipt, and what an operator does about it. */
+/** Receipts at the edge: refusals, their isolation from other receipts, and the operator's routes for them. */
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
@@ -17,8 +17,8 @@ async function tenantOf(tenantId: string) {
   const admit = async (requestId: string) => {
     const secretHash = await keyHash(tenantId, keyId)
     const tokens = { promptTokens: 1_000, outputTokens: 1_000, unknownEffort: null }
-    const order = { requestId, keyId, secretHash, model: 'tramontane-tiny', ...tokens }
-    expect(await env.TENANT.getByName(tenantId).admit(order)).toMatchObject({ ok: true, boundNano })
+    const admission = { requestId, keyId, secretHash, model: 'tramontane-tiny', ...tokens }
+    expect(await env.TENANT.getByName(tenantId).admit(admission)).toMatchObject({ ok: true, boundNano })
   }
   const receipt = (requestId: string, change: Partial<Receipt> = {}) =>
     makeReceipt({ requestId, dispatchId: `${requestId}.1`, tenantId, keyId, ...change })
@@ -33,7 +33,7 @@ async function deliver(receipts: unknown[], workerId = 'w1') {
 const huge = { promptTokens: 9_007_199_254_740_991, cachedTokens: 0, outputTokens: 1, reasoningTokens: 0 }
 
 describe('delivered receipts', () => {
-  it('[RCT5] each is judged by itself: a refused one is named, recorded and frees no slot, the others settle', async () => {
+  it('[RCT5] each receipt is judged alone: a refused one is named, recorded and frees no slot, and the others settle', async () => {
     const tenant = await tenantOf('judged')
     for (const id of ['req_j1', 'req_j2']) await tenant.admit(id)
     const fleet = env.FLEET.getByName('fleet')
@@ -58,7 +58,7 @@ describe('delivered receipts', () => {
     ])
   })
 
-  it('[RCT6] a call whose receipts are not all sealed by one worker answers 403 and settles nothing', async () => {
+  it('[RCT6] a call whose receipts are not all sealed by one worker returns 403 and settles nothing', async () => {
     const tenant = await tenantOf('sealers')
     await tenant.admit('req_s1')
     const good = await sealBy('receipt', tenant.receipt('req_s1'), 'w1', 1)
@@ -73,7 +73,7 @@ describe('delivered receipts', () => {
     })
   })
 
-  it('[RCT7] a tenant whose object fails keeps only its own receipts back', async () => {
+  it('[RCT7] a tenant whose object fails delays only its own receipts', async () => {
     const [broken, sound] = [await tenantOf('broken'), await tenantOf('sound')]
     await broken.admit('req_b1')
     await sound.admit('req_o1')
@@ -94,7 +94,7 @@ describe('delivered receipts', () => {
 })
 
 describe('refused receipts', () => {
-  it('[RCT20] are listed by worker, tenant, request and state, page by page, with their reasons', async () => {
+  it('[RCT20] refused receipts are listed by worker, tenant, request and state, page by page, with reasons', async () => {
     const tenant = await tenantOf('listed')
     const forged = (requestId: string, workerId = 'w1') =>
       tenant.receipt(requestId, { workerId, proof: 'p'.repeat(43) })
@@ -123,7 +123,7 @@ describe('refused receipts', () => {
       expect(await send('GET', `/admin/receipts?${query}`), query).toMatchObject({ status: 400 })
   })
 
-  it('[RCT21] one is settled with corrected counts, within the request’s bound, once, and the audit log says who did it', async () => {
+  it('[RCT21] a refused receipt is settled once with corrected counts within the bound, and the audit log names the operator', async () => {
     const tenant = await tenantOf('settled')
     await tenant.admit('req_t1')
     await deliver([tenant.receipt('req_t1', { counts: huge })])
@@ -145,9 +145,9 @@ describe('refused receipts', () => {
     })
     expect(await tenant.summary()).toMatchObject({ postedNano: costNano, reservedNano: 0, openReservations: 0 })
     expect(await operate('GET', '/admin/receipts/req_t1.1')).toMatchObject({ state: 'settled' })
-    // The worker that sends the true receipt later gets the answer that it is done.
+    // A worker that sends the correct receipt later gets `done`.
     expect((await deliver([tenant.receipt('req_t1')])).body).toMatchObject({ done: ['req_t1.1'] })
-    // A second dispatch of the request takes the rest of the bound, and no more.
+    // A second dispatch of the request can post only the rest of the bound.
     await deliver([tenant.receipt('req_t1', { dispatchId: 'req_t1.2', proof: '' })])
     const most = { promptTokens: 16_000_000, cachedTokens: 0, outputTokens: 16_000_000, reasoningTokens: 0 }
     expect(await operate('POST', '/admin/receipts/req_t1.2/settle', { counts: most })).toMatchObject({
@@ -162,7 +162,7 @@ describe('refused receipts', () => {
     })
   })
 
-  it('[RCT22] one is dismissed, and the audit log keeps what it said', async () => {
+  it('[RCT22] a dismissed receipt is removed, and the audit log keeps its content', async () => {
     const tenant = await tenantOf('dismissed')
     await deliver([tenant.receipt('req_d1', { proof: '' })])
     const reader = await operatorKey(['tenants:read'])
@@ -174,7 +174,7 @@ describe('refused receipts', () => {
     })
   })
 
-  it('[RCT23] each worker’s are bounded, the oldest are dropped first, and no other worker loses any', async () => {
+  it('[RCT23] each worker’s refused receipts are bounded, the oldest are dropped first, and no other worker loses any', async () => {
     const most = budgets.refusedReceiptsPerWorker.value
     const refused = (workerId: string, index: number) => ({
       ...{ workerId, dispatchId: `req_x${index}.1`, reason: 'proof: false', claims: { workerId, dispatchId: 'x' } },
@@ -193,7 +193,7 @@ describe('refused receipts', () => {
     expect(await send('GET', '/admin/receipts/req_x100.1')).toMatchObject({ status: 200 })
   })
 
-  it('[RCT24] where two workers sent a receipt of one dispatch, the operator names the worker', async () => {
+  it('[RCT24] if two workers sent a receipt of one dispatch, the operator has to name the worker', async () => {
     const tenant = await tenantOf('claimed')
     await tenant.admit('req_c1')
     for (const workerId of ['w1', 'w2']) await deliver([tenant.receipt('req_c1', { workerId, proof: '' })], workerId)
@@ -205,7 +205,7 @@ describe('refused receipts', () => {
     expect(await operate('GET', `${path}?workerId=w1`)).toMatchObject({ state: 'refused' })
   })
 
-  it('[RCT25] one that names no request of its tenant, or cannot be read, is not settled, and says what to do', async () => {
+  it('[RCT25] a receipt for no request of its tenant, or an unreadable one, is not settled, and the answer says what to do', async () => {
     const tenant = await tenantOf('unreal')
     await tenant.admit('req_u1')
     await deliver([

@@ -6,18 +6,18 @@ import { audienceOf, openapi } from '../../src/docs/openapi.ts'
 import { operations } from '../../src/docs/operations.ts'
 
 describe('the reference', () => {
-  it('[REF1] every route there is has its place in the document, and nothing else has', () => {
+  it('[REF1] every route is described as an operation, and no operation lacks a route', () => {
     const routes = app.routes
       .filter(({ method }) => method !== 'ALL')
       .map(({ method, path }) => `${method.toLowerCase()} ${path.replace(/:(\w+)(?:\{[^}]*\})?/g, '{$1}')}`)
-    const told = operations.map(({ method, path }) => `${method} ${path}`)
+    const described = operations.map(({ method, path }) => `${method} ${path}`)
     // A new route is described in src/docs/operations.ts.
-    expect([...new Set(routes)].filter((route) => !told.includes(route))).toEqual([])
-    expect(told.filter((route) => !routes.includes(route))).toEqual([])
-    expect(new Set(told).size).toBe(told.length)
+    expect([...new Set(routes)].filter((route) => !described.includes(route))).toEqual([])
+    expect(described.filter((route) => !routes.includes(route))).toEqual([])
+    expect(new Set(described).size).toBe(described.length)
   })
 
-  it('[REF2] a body’s schema is the one that reads it: a field that the reader knows is told', () => {
+  it('[REF2] the documented schema of a body is the schema that reads it', () => {
     const { paths } = openapi('https://x', 'users') as { paths: Record<string, Record<string, unknown>> }
     const operatorPaths = openapi('https://x', 'operators').paths as typeof paths
     const text = JSON.stringify(paths['/v1/chat/completions']?.post)
@@ -41,7 +41,7 @@ describe('the reference', () => {
     )
   })
 
-  it('[REF5] who opens the bare address is led to the page, and who asks for what is not there is told of it', async () => {
+  it('[REF5] GET / redirects to /docs, and an unknown path returns 404 with a link to /docs', async () => {
     const bare = await SELF.fetch('https://gateway.example/', { redirect: 'manual' })
     expect(bare.status).toBe(302)
     expect(bare.headers.get('location')).toBe('/docs')
@@ -50,7 +50,7 @@ describe('the reference', () => {
     expect(await wrong.text()).toContain('/docs')
   })
 
-  it('[REF4] what is told names this gateway’s own address and model, and no key', async () => {
+  it('[REF4] the documentation names the gateway’s own address and model, and contains no key', async () => {
     for (const path of ['/docs', '/docs/quickstart', '/llms.txt']) {
       const text = await (await SELF.fetch(`https://gateway.example${path}`)).text()
       expect(text).toContain('https://gateway.example/v1')

@@ -1,7 +1,7 @@
 /**
- * Nothing is left behind between a reservation and its answer: every step of a request fails in turn, once. A step is a
- * call of an exported function on the request's way (before it, and after it), a call to an object (the call lost, its
- * answer lost), and a header that is set. Afterwards nothing is reserved, leased or waiting.
+ * No fault between a reservation and its answer leaves anything reserved, leased or waiting. Each step of a request
+ * fails in turn. A step is the start or end of an exported function on the request's path, a call to an object or its
+ * answer, or a header that is set.
  */
 import { createExecutionContext } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
@@ -16,12 +16,12 @@ import { testBeat, testEnrolment } from '../support/fleet.ts'
 import { makeReceipt, openKey, openTenant, operate } from './client.ts'
 
 const steps = await vi.hoisted(async () => {
-  // Mocks of modules call it, and workerd has none.
+  // Module mocks call `disable`, which workerd does not have.
   const { AsyncLocalStorage } = await import('node:async_hooks')
   AsyncLocalStorage.prototype.disable = () => undefined
-  // The fake worker's own work is no step.
+  // Work of the fake worker does not count as a step.
   const workers = new AsyncLocalStorage<boolean>()
-  // The edge under test is a second instance, made of the modules that fail; the first runs the objects.
+  // The edge under test is a second instance with failing modules; the first instance runs the objects.
   vi.resetModules()
   let count = 0
   let failing = 0
@@ -47,7 +47,7 @@ const steps = await vi.hoisted(async () => {
       return count
     },
     step,
-    /** The module's functions, and the functions of what they answer, as steps. */
+    /** Wraps the module's functions, and the functions in their results, as steps. */
     wrapped(module: object, name: string): object {
       const wrap = (fn: (...args: unknown[]) => unknown, at: string, deep: boolean) =>
         function wrapped(this: unknown, ...args: unknown[]): unknown {
@@ -79,7 +79,7 @@ const steps = await vi.hoisted(async () => {
 vi.mock('../../src/chat/headers.ts', async (original) => steps.wrapped(await original(), 'headers'))
 vi.mock('../../src/fleet/placement/prefix-hash.ts', async (original) => steps.wrapped(await original(), 'prefix'))
 vi.mock('../../src/fleet/lease.ts', async (original) => steps.wrapped(await original(), 'route'))
-vi.mock('../../src/chat/transcoder.ts', async (original) => steps.wrapped(await original(), 'voice'))
+vi.mock('../../src/chat/transcoder.ts', async (original) => steps.wrapped(await original(), 'transcoder'))
 vi.mock('../../src/chat/attempts.ts', async (original) => steps.wrapped(await original(), 'serve'))
 vi.mock('../../src/chat/hosted-fallback.ts', async (original) => steps.wrapped(await original(), 'hosted'))
 vi.mock('../../src/chat/dispatch.ts', async (original) => steps.wrapped(await original(), 'dispatch'))
@@ -102,12 +102,12 @@ vi.mock('../../backends/engines/mistral.ts', async (original) => {
 
 const realFetch = globalThis.fetch
 const realSet = Headers.prototype.set
-/** What the fake worker and the fake hosted API still do. */
+/** Unfinished work of the fake worker and the fake hosted API. */
 const working = new Set<Promise<unknown>>()
 let key = ''
 let hostedKey = ''
 
-/** Every call to an object is two steps: the call may be lost, and its answer. */
+/** Every call to an object is two steps: the call and its answer can be lost. */
 const faulty = {
   ...env,
   HOSTED_URL: 'https://hosted.test/v1',
@@ -138,7 +138,7 @@ function stubOf(stub: object, name: string): object {
 }
 
 beforeAll(async () => {
-  // Settings are read once: here with those of the hosted API.
+  // Settings are read once. This call reads them with the hosted API.
   await app.request('/llms.txt', {}, faulty)
   await openTenant('faulty')
   key = (await openKey('faulty')).apiKey
@@ -168,7 +168,7 @@ const encoder = new TextEncoder()
 const broken = 'broken'
 const usage = { promptTokens: 5, cachedTokens: 0, outputTokens: 3, reasoningTokens: 1 }
 
-/** A worker that prepares the request, writes three pieces, and sends its receipt, also when its stream is cancelled. */
+/** A worker that prepares the request, writes three pieces and sends its receipt, also after a cancelled stream. */
 async function workerAnswer(init: RequestInit): Promise<Response> {
   if (worker === 'late') await scheduler.wait(300)
   if (worker === 'unreachable' || worker === 'late') throw new Error('connection refused')
@@ -181,10 +181,10 @@ async function workerAnswer(init: RequestInit): Promise<Response> {
   const { stream } = JSON.parse(new TextDecoder().decode(init.body as Uint8Array)) as { stream?: boolean }
   const head: Head = { id: 'c', created: 1, model: claims.model, effort: { asked: undefined, effective: 'none' } }
   const chunks = chunkWriter(head, false)
-  const whole = { content: 'hi', reasoning: 'hm', calls: [], finishReason: 'stop' as const, counts: usage }
+  const answer = { content: 'hi', reasoning: 'hm', calls: [], finishReason: 'stop' as const, counts: usage }
   const pieces = stream
     ? [chunks.role(), chunks.text('reasoning', 'hm'), chunks.text('content', 'hi'), chunks.end('stop', usage)]
-    : [' ', ' ', completion(head, whole)]
+    : [' ', ' ', completion(head, answer)]
   if (worker === 'breaks') pieces.splice(2, Number.POSITIVE_INFINITY, broken)
   pieces.unshift(preludeLine({ kind: 'prepared', promptTokens: 5, warnings: ['top_k: ignored'] }))
   const type = stream ? 'text/event-stream' : 'application/json'
@@ -255,7 +255,7 @@ async function settle(claims: Dispatch & { proof?: string }, outcome: 'finished'
     terms: { costNanoMax, promptTokensMax, outputTokensMax, rates, issuedAt },
     proof,
   }
-  // To the objects themselves: the edge between them may fail at this step.
+  // Directly to the objects, because the edge may fail at this step.
   await env.TENANT.getByName(tenantId).settle([receipt])
   const { effort, counts, firstTokenMs } = receipt
   const end = { requestId, workerId, effort, outcome, finished: false, firstTokenMs, ms: 1, keyEpoch: 1 }
@@ -268,10 +268,10 @@ interface Case {
   body?: object
   headers?: Record<string, string>
   hosted?: boolean
-  /** How the worker fails by itself: no step need fail for that. */
+  /** How the worker fails, independent of a failing step. */
   worker?: 'absent' | 'refuses' | 'refuses late' | 'silent' | 'breaks' | 'unreachable' | 'late'
   status?: number
-  /** What stands in the answer. */
+  /** A text that the answer contains. */
   says?: string
   /** The first step that fails. */
   from?: string
@@ -280,20 +280,20 @@ interface Case {
 const hello = [{ role: 'user', content: 'hello' }]
 const cases: [string, Case][] = [
   ['chat, streamed', { path: '/v1/chat/completions', stream: true, body: { messages: hello } }],
-  ['chat, whole', { path: '/v1/chat/completions', stream: false, body: { messages: hello } }],
+  ['chat, not streamed', { path: '/v1/chat/completions', stream: false, body: { messages: hello } }],
   [
-    'chat, whole, to be replayed',
+    'chat, not streamed, to be replayed',
     { path: '/v1/chat/completions', stream: false, body: { messages: hello }, headers: { 'idempotency-key': 'k' } },
   ],
   ['responses, streamed', { path: '/v1/responses', stream: true, body: { input: 'hello' } }],
-  ['responses, whole', { path: '/v1/responses', stream: false, body: { input: 'hello' } }],
+  ['responses, not streamed', { path: '/v1/responses', stream: false, body: { input: 'hello' } }],
   ['messages, streamed', { path: '/v1/messages', stream: true, body: { messages: hello } }],
-  ['messages, whole', { path: '/v1/messages', stream: false, body: { messages: hello } }],
+  ['messages, not streamed', { path: '/v1/messages', stream: false, body: { messages: hello } }],
   ['mistral, streamed', { path: '/mistral/v1/chat/completions', stream: true, body: { messages: hello } }],
-  ['mistral, whole', { path: '/mistral/v1/chat/completions', stream: false, body: { messages: hello } }],
+  ['mistral, not streamed', { path: '/mistral/v1/chat/completions', stream: false, body: { messages: hello } }],
   ['hosted, streamed', { path: '/v1/chat/completions', stream: true, body: { messages: hello }, hosted: true }],
-  ['hosted, whole', { path: '/v1/chat/completions', stream: false, body: { messages: hello }, hosted: true }],
-  ['hosted messages, whole', { path: '/v1/messages', stream: false, body: { messages: hello }, hosted: true }],
+  ['hosted, not streamed', { path: '/v1/chat/completions', stream: false, body: { messages: hello }, hosted: true }],
+  ['hosted messages, not streamed', { path: '/v1/messages', stream: false, body: { messages: hello }, hosted: true }],
 ]
 
 const chat = { path: '/v1/chat/completions', body: { messages: hello } }
@@ -309,13 +309,13 @@ cases.push(
     { ...chat, stream: false, worker: 'refuses late', status: 400 },
   ],
   [
-    'a worker that accepts the request and says no more',
+    'a worker that accepts the request and then falls silent',
     { ...chat, stream: false, worker: 'silent', status: 500, says: 'preparation_failed' },
   ],
   ['a worker that breaks off, streamed', { ...chat, stream: true, worker: 'breaks', status: 200 }],
-  ['a worker that breaks off, whole', { ...chat, stream: false, worker: 'breaks', status: 200 }],
-  ['a worker that cannot be reached', { ...chat, stream: true, worker: 'unreachable', status: 502 }],
-  // Its headers have gone out, so only the steps behind them are new.
+  ['a worker that breaks off, not streamed', { ...chat, stream: false, worker: 'breaks', status: 200 }],
+  ['a worker that is unreachable', { ...chat, stream: true, worker: 'unreachable', status: 502 }],
+  // The headers are already sent, so only the later steps are new.
   [
     'a worker that is lost late',
     { ...chat, stream: true, worker: 'late', status: 200, from: 'before hosted.hostedFallback.slow' },
@@ -326,10 +326,10 @@ let runs = 0
 let lastSentAt = 0
 let worker: Case['worker']
 
-/** One request whose `failing`th step fails. Answers its status, and how many steps there were. */
-async function run(asked: Case, failing: number): Promise<{ status: number; text: string; steps: number }> {
+/** Sends one request whose step number `failing` fails. Returns its status and its number of steps. */
+async function run(testCase: Case, failing: number): Promise<{ status: number; text: string; steps: number }> {
   const fleet = env.FLEET.getByName('fleet')
-  // A worker of its own each time: the breaker keeps one that failed out of the next run.
+  // Each run has its own worker, because the circuit breaker excludes a failed worker from the next run.
   const beat = async (state: 'ready' | 'gone') => {
     lastSentAt = Math.max(Date.now(), lastSentAt + 1)
     const heard = await fleet.heartbeat(
@@ -341,17 +341,17 @@ async function run(asked: Case, failing: number): Promise<{ status: number; text
   if (runs > 0) await beat('gone')
   runs += 1
   await fleet.enrol(testEnrolment(`w${runs}`, { models: ['tramontane-tiny'] }), undefined)
-  worker = asked.worker
-  if (!asked.hosted && worker !== 'absent') await beat('ready')
-  const limit = asked.path === '/v1/responses' ? 'max_output_tokens' : 'max_tokens'
-  const body = { model: 'tramontane-tiny', [limit]: 5, ...asked.body, stream: asked.stream }
+  worker = testCase.worker
+  if (!testCase.hosted && worker !== 'absent') await beat('ready')
+  const limit = testCase.path === '/v1/responses' ? 'max_output_tokens' : 'max_tokens'
+  const body = { model: 'tramontane-tiny', [limit]: 5, ...testCase.body, stream: testCase.stream }
   const headers = {
-    authorization: `Bearer ${asked.hosted ? hostedKey : key}`,
+    authorization: `Bearer ${testCase.hosted ? hostedKey : key}`,
     'content-type': 'application/json',
-    ...asked.headers,
-    ...(asked.headers && { 'idempotency-key': `k${runs}` }),
+    ...testCase.headers,
+    ...(testCase.headers && { 'idempotency-key': `k${runs}` }),
   }
-  const request = new Request(`https://gateway.test${asked.path}`, {
+  const request = new Request(`https://gateway.test${testCase.path}`, {
     method: 'POST',
     headers,
     body: JSON.stringify(body),
@@ -375,20 +375,23 @@ async function left(tenantId: string) {
 }
 
 describe('between a reservation and its answer', () => {
-  it.each(cases)('[LEAK1] when any one step fails, nothing stays reserved, leased or waiting: %s', async (_, asked) => {
-    const tenantId = asked.hosted ? 'hosted' : 'faulty'
-    const clean = { openReservations: 0, reservedNano: 0, leased: 0, waiting: 0 }
-    const whole = await run(asked, 0)
-    expect(whole, whole.text).toMatchObject({ status: asked.status ?? 200 })
-    expect(whole.text).toContain(asked.says ?? '')
-    expect(await left(tenantId)).toEqual(clean)
-    expect(whole.steps).toBeGreaterThan(20)
-    const first = asked.from === undefined ? 1 : steps.names.indexOf(asked.from) + 1
-    expect(first).toBeGreaterThan(0)
-    for (let failing = first; failing <= whole.steps; failing++) {
-      await run(asked, failing)
-      const name = `step ${failing}: ${steps.names[failing - 1]}`
-      expect({ name, ...(await left(tenantId)) }).toEqual({ name, ...clean })
-    }
-  })
+  it.each(cases)(
+    '[LEAK1] when any one step fails, nothing stays reserved, leased or waiting: %s',
+    async (_, testCase) => {
+      const tenantId = testCase.hosted ? 'hosted' : 'faulty'
+      const clean = { openReservations: 0, reservedNano: 0, leased: 0, waiting: 0 }
+      const complete = await run(testCase, 0)
+      expect(complete, complete.text).toMatchObject({ status: testCase.status ?? 200 })
+      expect(complete.text).toContain(testCase.says ?? '')
+      expect(await left(tenantId)).toEqual(clean)
+      expect(complete.steps).toBeGreaterThan(20)
+      const first = testCase.from === undefined ? 1 : steps.names.indexOf(testCase.from) + 1
+      expect(first).toBeGreaterThan(0)
+      for (let failing = first; failing <= complete.steps; failing++) {
+        await run(testCase, failing)
+        const name = `step ${failing}: ${steps.names[failing - 1]}`
+        expect({ name, ...(await left(tenantId)) }).toEqual({ name, ...clean })
+      }
+    },
+  )
 })

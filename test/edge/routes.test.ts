@@ -1,4 +1,4 @@
-/** Routes of the Worker, in workerd. What needs an engine is in test/e2e. */
+/** Routes of the Worker in workerd. Tests that need an engine are in test/e2e. */
 import { SELF } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
@@ -29,7 +29,7 @@ async function sealed(claims: Heartbeat, workerId = 'w1', epoch = 1) {
 }
 
 describe('routes', () => {
-  it('[RTE1] every admin route refuses without the operator key, with a tenant key too', async () => {
+  it('[RTE1] every admin route returns 401 without an operator key, also with a tenant’s key', async () => {
     await send('POST', '/admin/tenants', { tenantId: 'tena', name: 'A', creditNano: 1 })
     const { body } = await send('POST', '/admin/tenants/tena/keys', { name: 'k' })
     const routes = [
@@ -50,7 +50,7 @@ describe('routes', () => {
     }
   })
 
-  it('[RTE2] an unknown route is a 404 in both error shapes, with both request ids', async () => {
+  it('[RTE2] an unknown route returns 404 in both error shapes, with the request id in both headers', async () => {
     const { status, body, headers } = await send('GET', '/v1/nothing')
     expect(status).toBe(404)
     expect(body).toMatchObject({
@@ -63,7 +63,7 @@ describe('routes', () => {
     expect(headers.get('request-id')).toBe(body.request_id)
   })
 
-  it('[RTE3] a heartbeat counts only when its own worker signed it', async () => {
+  it('[RTE3] a heartbeat is accepted only if its own worker signed it', async () => {
     const before = await send('GET', '/healthz')
     expect(before.status).toBe(503)
     const forged = [
@@ -76,17 +76,17 @@ describe('routes', () => {
     await send('POST', '/admin/workers', { workerId: 'w1', url: beat.url })
     const heard = await send('POST', '/internal/heartbeat', { heartbeat: await sealed(beat) }, {})
     expect(heard).toMatchObject({ status: 200, body: { state: 'ready', edgeNow: expect.any(Number) } })
-    // Nothing listens there, so that the probe may make it unreachable by now; its slots are known.
+    // Nothing listens at the address, so the probe may have marked the worker unreachable; its slots are still known.
     expect((await send('GET', '/admin/pools')).body).toMatchObject({ latency: { slots: 4 } })
   })
 
-  it('[RTE4] receipts that no worker signed are refused, and settle nothing', async () => {
+  it('[RTE4] receipts that no worker signed are refused and settle nothing', async () => {
     const bodies = [{}, { receipts: [] }, { receipts: ['x'] }, { receipts: Array(65).fill('x') }]
     for (const body of bodies)
       expect((await send('POST', '/internal/receipts', body, {})).status).toBeGreaterThanOrEqual(400)
   })
 
-  it('[RTE5] a tenant is created once, and bad fields are named', async () => {
+  it('[RTE5] a tenant is created once, and a second creation or an invalid field returns 400 with the field', async () => {
     expect((await send('POST', '/admin/tenants', { tenantId: 'tenb', name: 'B', creditNano: 5 })).status).toBe(201)
     expect(await send('POST', '/admin/tenants', { tenantId: 'tenb', name: 'B', creditNano: 5 })).toMatchObject({
       status: 400,
@@ -103,7 +103,7 @@ describe('routes', () => {
     expect((await send('GET', '/admin/tenants/tend')).status).toBe(404)
   })
 
-  it('[RTE6] a key is shown once: listings hold its prefix only', async () => {
+  it('[RTE6] an API key is returned only once, when it is created', async () => {
     await send('POST', '/admin/tenants', { tenantId: 'tene', name: 'E', creditNano: 5 })
     const { body } = await send('POST', '/admin/tenants/tene/keys', { name: 'k' })
     expect(body.apiKey.startsWith(body.prefix)).toBe(true)
@@ -111,7 +111,7 @@ describe('routes', () => {
     expect(JSON.stringify(seen.body)).not.toContain(body.apiKey)
   })
 
-  it('[RTE7] what is sent without a key is bounded before it is read: a large heartbeat is a 413', async () => {
+  it('[RTE7] a body over one mebibyte on an internal route returns 413 before it is parsed', async () => {
     for (const path of ['/internal/heartbeat', '/internal/receipts']) {
       for (const bytes of [1_100_000, 5_000_000]) {
         expect((await send('POST', path, { heartbeat: 'x'.repeat(bytes) }, {})).status).toBe(413)

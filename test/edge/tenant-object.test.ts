@@ -27,7 +27,7 @@ async function openTenant(tenantId: string, creditNano = 1_000_000) {
   return stub
 }
 
-const order = (requestId: string) => ({
+const request = (requestId: string) => ({
   requestId,
   keyId: 'k',
   secretHash: 'hash',
@@ -61,13 +61,13 @@ function receipt(requestId: string, change: Partial<Settlement> = {}): Settlemen
 }
 
 describe('tenant object', () => {
-  it('[TEN1] an object evicted between any two calls goes on as if it had not been', async () => {
+  it('[TEN1] an object that is evicted between any two calls continues with the same state', async () => {
     const stub = await openTenant('evicted')
     await evictDurableObject(stub)
-    expect(await stub.admit(order('r1'))).toMatchObject({ ok: true, boundNano: 75_000 })
+    expect(await stub.admit(request('r1'))).toMatchObject({ ok: true, boundNano: 75_000 })
     await evictDurableObject(stub)
-    expect(await stub.admit(order('r1'))).toMatchObject({ ok: false, code: 'internal_error' })
-    expect(await stub.admit(order('r2'))).toMatchObject({ ok: true })
+    expect(await stub.admit(request('r1'))).toMatchObject({ ok: false, code: 'internal_error' })
+    expect(await stub.admit(request('r2'))).toMatchObject({ ok: true })
     await evictDurableObject(stub)
     expect(await stub.settle([receipt('r1')])).toEqual(['posted'])
     await evictDurableObject(stub)
@@ -78,9 +78,9 @@ describe('tenant object', () => {
     expect(await stub.summary(true)).toMatchObject({ postedNano: 4_500, reservedNano: 0, openReservations: 0 })
   })
 
-  it('[TEN2] one receipt delivered ten times, with others, in any order: the same books', async () => {
+  it('[TEN2] a receipt that is delivered several times, with others and in any order, posts once', async () => {
     const stub = await openTenant('replayed')
-    for (const id of ['a', 'b', 'c']) await stub.admit(order(id))
+    for (const id of ['a', 'b', 'c']) await stub.admit(request(id))
     const deliveries = [['b', 'a'], ['a'], ['c', 'a', 'b'], ['c'], ['b', 'b']]
     const answers = []
     for (const ids of deliveries) answers.push(...(await stub.settle(ids.map((id) => receipt(id)))))
@@ -93,17 +93,17 @@ describe('tenant object', () => {
     })
   })
 
-  it('[TEN3] a thousand requests at once against a budget for 37 of them: 37 are admitted, not one more', async () => {
+  it('[TEN3] exactly 37 of a thousand simultaneous requests are admitted against a credit for 37', async () => {
     const stub = await openTenant('crowded', 37 * 75_000 + 74_999)
-    const answers = await Promise.all(Array.from({ length: 1_000 }, (_, index) => stub.admit(order(`r${index}`))))
+    const answers = await Promise.all(Array.from({ length: 1_000 }, (_, index) => stub.admit(request(`r${index}`))))
     expect(answers.filter((answer) => answer.ok).length).toBe(37)
     expect(await stub.summary(true)).toMatchObject({ reservedNano: 37 * 75_000, openReservations: 37 })
     expect(await stub.verify()).toEqual({ entries: 1, faults: [] })
   })
 
-  it('[TEN4] a reservation of which nothing was heard expires by alarm, not while a pool has just begun to hear its workers, and a receipt after that is a late entry', async () => {
+  it('[TEN4] a reservation without a receipt expires by alarm, but not right after the fleet starts, and a later receipt is a late entry', async () => {
     const stub = await openTenant('silent')
-    await stub.admit(order('r1'))
+    await stub.admit(request('r1'))
     await runInDurableObject(stub, (_, state) => {
       state.storage.sql.exec('UPDATE reservations SET expires_at = ?', Date.now() - 1)
     })
@@ -125,9 +125,9 @@ describe('tenant object', () => {
     expect(reservationTtlMs).toBeGreaterThan(60_000)
   })
 
-  it('[TEN5] a failed write leaves nothing half done, in storage or in memory', async () => {
+  it('[TEN5] a failed write leaves neither storage nor memory half changed', async () => {
     const stub = await openTenant('broken')
-    await stub.admit(order('r1'))
+    await stub.admit(request('r1'))
     await runInDurableObject(stub, (_, state) => {
       state.storage.sql.exec(
         `CREATE TRIGGER no_entries BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk full'); END`,
@@ -144,27 +144,27 @@ describe('tenant object', () => {
     expect(await stub.summary(true)).toMatchObject({ postedNano: 4_500, reservedNano: 0 })
   })
 
-  it('[TEN6] a revoked key is refused at the very next request', async () => {
+  it('[TEN6] a revoked key is refused on the next request', async () => {
     const stub = await openTenant('revoking')
-    expect(await stub.admit(order('r1'))).toMatchObject({ ok: true })
+    expect(await stub.admit(request('r1'))).toMatchObject({ ok: true })
     expect(await stub.revokeKey('k')).toMatchObject({ ok: true, value: { status: 'revoked' } })
-    expect(await stub.admit(order('r2'))).toMatchObject({ ok: false, code: 'invalid_api_key' })
+    expect(await stub.admit(request('r2'))).toMatchObject({ ok: false, code: 'invalid_api_key' })
   })
 
   it('[TEN7] a tenant that was never created admits nothing', async () => {
-    expect(await env.TENANT.getByName('nobody').admit(order('r1'))).toMatchObject({
+    expect(await env.TENANT.getByName('missing').admit(request('r1'))).toMatchObject({
       ok: false,
       code: 'invalid_api_key',
     })
-    expect(await env.TENANT.getByName('nobody').summary(false)).toBeUndefined()
+    expect(await env.TENANT.getByName('missing').summary(false)).toBeUndefined()
   })
 
-  it('[TEN14] a failed call in a shared commit takes no alarm with it: what was admitted still expires', async () => {
+  it('[TEN14] a call that fails in a shared commit does not remove the alarm that another call has set', async () => {
     const stub = await openTenant('alarmed')
-    const unknown = { requestId: 'nobody', model: 'tramontane-tiny', promptTokens: 1, outputTokens: 1 }
+    const unknown = { requestId: 'missing', model: 'tramontane-tiny', promptTokens: 1, outputTokens: 1 }
     await runInDurableObject(stub, async (object, state) => {
-      const admitted = object.admit(order('r1'))
-      await expect(object.readmit(unknown)).rejects.toThrow(/no reservation nobody/)
+      const admitted = object.admit(request('r1'))
+      await expect(object.readmit(unknown)).rejects.toThrow(/no reservation missing/)
       expect(await admitted).toMatchObject({ ok: true })
       expect(await state.storage.getAlarm()).toBeGreaterThan(Date.now())
     })

@@ -1,10 +1,10 @@
-/** What goes on when the operator's database is gone. */
+/** The gateway without the operator database. */
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { ask, enrol, heartbeatOf, makeReceipt, openKey, openTenant, sealBy, send, sendBeat, use } from './client.ts'
 
 describe('without the database', () => {
-  it('[ADN30] without the operator’s database chat requests, heartbeats, receipts and usage go on', async () => {
+  it('[ADN30] without the operator database, chat requests, heartbeats, receipts and usage reports still work', async () => {
     await openTenant('alone')
     await enrol('w1')
     const { apiKey, keyId } = await openKey('alone')

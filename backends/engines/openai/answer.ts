@@ -1,13 +1,14 @@
 /**
- * Reads the answers of engines that write OpenAI's chat completions, streamed or whole, into events. Bytes in, events
- * out; the cuts between pushes mean nothing.
+ * Reads OpenAI chat completions, streamed or not, into events. Bytes in, events out; pushes may split the bytes
+ * anywhere.
  *
- * It takes every dialect that was seen: `content` as a string or as a list of parts in which thinking is apart;
- * thinking as `reasoning_content` or `reasoning`; a call whole or in pieces, its `index` 0 for every call, its id the
- * word "null"; usage on the last chunk, after it, or on every chunk, its cached and reasoning tokens named in one of
- * several ways; llama.cpp's `timings`. Some finish reasons are an engine's own: `model_length` is a length; `error` and
- * `abort` never reach a client as an end, since clients take such an end for an order to go on. An answer without a
- * finish reason is a failed one.
+ * It accepts all variants seen in practice: `content` as a string or as parts with separate reasoning; reasoning as
+ * `reasoning_content` or `reasoning`; tool calls complete or in pieces, with `index` always 0, or the id "null"; usage
+ * on the last chunk, after it or on every chunk, with several names for cached and reasoning tokens; llama.cpp's
+ * `timings`.
+ *
+ * Engines have their own finish reasons. `model_length` becomes `length`. `error` and `abort` become failures, because
+ * clients continue their loop after a normal end. An answer without a finish reason fails.
  */
 import { createParser } from 'eventsource-parser'
 import { z } from 'zod'
@@ -17,9 +18,9 @@ import type { FinishReason, WireCall } from '../../model/chunk.ts'
 import { createThinkSplit } from './think-split.ts'
 
 export interface AnswerOptions {
-  /** Names calls that come without an id: the same seed, the same ids. */
+  /** Seed of the ids for calls without an id: the same seed gives the same ids. */
   idSeed: string
-  /** Marks around thinking that this engine leaves in the content, or undefined. */
+  /** Marks around reasoning that this engine leaves in the content, or undefined. */
   inlineThinking?: readonly [string, string] | undefined
 }
 
@@ -54,19 +55,19 @@ const Usage = z.object({
   reasoning_tokens: Count.nullish(),
   completion_tokens_details: z.object({ reasoning_tokens: Count.nullish() }).nullish(),
 })
-/** llama.cpp's own running totals; `prompt_n` leaves out what was cached. */
+/** llama.cpp's running totals; `prompt_n` excludes cached tokens. */
 const Timings = z.object({ prompt_n: Count, cache_n: Count.nullish(), predicted_n: Count })
 const OpenAiAnswer = z.object({
   choices: z
     .array(z.object({ delta: Said.nullish(), message: Said.nullish(), finish_reason: z.string().nullish() }))
     .default([]),
-  // What cannot be read is as if it were not there: the entry is then marked estimated.
+  // Invalid usage counts as absent: the entry is then marked estimated.
   usage: Usage.nullish().catch(null),
   timings: Timings.nullish().catch(null),
 })
 type OpenAiAnswer = z.infer<typeof OpenAiAnswer>
 
-/** A chunk, and an answer that is held, may be this long; a longer one is a failed one. */
+/** Maximum characters of a chunk or of a buffered answer; a longer one fails. */
 const textMax = 32 * 1024 * 1024
 
 /** @param streams whether the answer is `text/event-stream`, or one JSON text */
@@ -87,15 +88,15 @@ function streamed(answer: OpenAiAnswerReader): AnswerSink {
   const parser = createParser({
     onEvent: ({ data }) => events.push(...(data === '[DONE]' ? answer.end() : answer.take(data))),
     onError({ type }) {
-      // The parser takes nothing more after this one; every other error is a line that it left out.
+      // The parser stops after this error; for every other error it skips one line.
       if (type !== 'max-buffer-size-exceeded') return
       readable = false
-      events.push(...answer.fail('it sent an event that is too long'))
+      events.push(...answer.fail('an event is too long'))
     },
     maxBufferSize: textMax,
   })
   return (text, last) => {
-    // An event whose blank line is missing was still sent whole if it can be read.
+    // The last event may lack its blank line; it counts if it can be read.
     if (readable) parser.feed(last ? `${text}\n\n` : text)
     if (last) events.push(...answer.end())
     return events.splice(0)
@@ -106,7 +107,7 @@ function whole(answer: OpenAiAnswerReader): AnswerSink {
   let held = ''
   return (text, last) => {
     held += text
-    if (held.length > textMax) return answer.fail('its answer is too long')
+    if (held.length > textMax) return answer.fail('the answer is too long')
     return last ? [...answer.take(held), ...answer.end()] : []
   }
 }
@@ -150,26 +151,26 @@ class OpenAiAnswerReader {
   end(): BackendEvent[] {
     if (this.#closed) return []
     const reason = finishReasonOf(this.#finishReason)
-    if (!reason) return this.fail(`it ended with finish_reason ${this.#finishReason ?? 'missing'}`)
+    if (!reason) return this.fail(`finish_reason is ${this.#finishReason ?? 'missing'}`)
     this.#closed = true
     const rest = this.#split?.flush() ?? []
     const { calls, broken } = this.#wholeCalls()
-    // Half a call is what a length cuts off; any other that is no JSON is shown as it came.
+    // A length limit cuts a call off, which is dropped. Any other call without valid JSON is shown as text.
     const shown = reason === 'length' ? [] : broken.flatMap((call) => text('content', call.name + call.arguments))
     const finishReason = calls.length > 0 && reason !== 'length' ? 'tool_calls' : reason
     return [
       ...rest,
       ...shown,
       ...calls.map((call): BackendEvent => ({ kind: 'call', call })),
-      // Some say `stop` after a forced call, or `tool_calls` after none.
+      // Some engines report `stop` after a forced call, or `tool_calls` without a call.
       { kind: 'end', finishReason: finishReason === 'tool_calls' && calls.length === 0 ? 'stop' : finishReason },
     ]
   }
 
-  fail(why: string): BackendEvent[] {
+  fail(reason: string): BackendEvent[] {
     if (this.#closed) return []
     this.#closed = true
-    return [{ kind: 'failed', message: `the backend broke off: ${why}` }]
+    return [{ kind: 'failed', message: `the engine broke off its answer: ${reason}` }]
   }
 
   #texts(said: z.infer<typeof Said>): BackendEvent[] {
@@ -185,7 +186,7 @@ class OpenAiAnswerReader {
     return [...text('reasoning', thought), ...(this.#split ? this.#split.push(content) : text('content', content))]
   }
 
-  /** A piece goes on with a call when it has the same id, or no id and no name. */
+  /** A piece continues the open call if it has the same id, or no id and no name. */
   #takeCall(call: z.infer<typeof Call>): void {
     const id = call.id && call.id !== 'null' ? call.id : ''
     const index = call.index ?? 0
@@ -212,13 +213,15 @@ class OpenAiAnswerReader {
   }
 }
 
-/** The part, or why there is none. */
+const unreadable = 'an event is not a chat completion'
+
+/** The chunk, or why it cannot be read. */
 function readAnswer(data: string): OpenAiAnswer | string {
   const value = parseJson(data)
-  if (typeof value !== 'object' || value === null) return 'it sent what is no part of an answer'
-  // An error in mid-stream is an object with a message and no choices.
-  if (!('choices' in value)) return 'error' in value ? 'it reported an error' : 'it sent what is no part of an answer'
-  return OpenAiAnswer.safeParse(value).data ?? 'it sent what is no part of an answer'
+  if (typeof value !== 'object' || value === null) return unreadable
+  // A mid-stream error is an object without choices.
+  if (!('choices' in value)) return 'error' in value ? 'it reported an error' : unreadable
+  return OpenAiAnswer.safeParse(value).data ?? unreadable
 }
 
 export function parseJson(text: string): unknown {

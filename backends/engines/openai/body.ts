@@ -1,6 +1,6 @@
 /**
- * A chat as the body that most engines take: OpenAI's Chat Completions. What differs between them is the `Dialect`;
- * what an engine cannot do is refused here, or left out with a warning, by its capabilities alone.
+ * Writes a chat as OpenAI's Chat Completions body, which most engines accept. `EngineDialect` describes their
+ * differences. By the engine's capabilities alone, unsupported fields are refused or left out with a warning.
  */
 import type { Attached, BackendFailure, Capabilities, HttpCall, Request, RequestTerms } from '../../contract/backend.ts'
 import { nineCharacterIds } from '../../contract/call-ids.ts'
@@ -9,21 +9,21 @@ import { computable } from '../../model/sampling.ts'
 
 export interface EngineDialect {
   path: string
-  /** The field that takes earlier thinking; `chunk`: a part of the content, as Mistral writes it. */
+  /** The field for earlier reasoning; `chunk`: a part of the content, as in Mistral's API. */
   reasoningHistory: 'reasoning_content' | 'reasoning' | 'chunk'
   /**
-   * How a tool is chosen. `narrowed`: the engine knows no named tool, so it is forced to call one and shown that one
-   * only. `absent`: there is no such field; tools are shown or they are not.
+   * How to choose a tool. `narrowed`: the engine does not support a named tool, so the request shows only that tool and
+   * forces a call. `absent`: the engine has no such field; tools are sent or left out.
    */
   toolChoice: 'object' | 'narrowed' | 'absent'
   outputBound: 'max_tokens' | 'max_completion_tokens'
   seed: 'seed' | 'random_seed'
-  /** What `required` is called. */
+  /** The engine's word for `required`. */
   required: 'required' | 'any'
-  /** The field, beside the message, that asks for its continuation. */
+  /** The field that requests a continuation of the last message. */
   prefix: 'prefix' | 'continue_final_message' | 'none'
-  /** Everything that is the engine's own: effort, usage, priority, salt, ids. */
-  extra: (order: RequestTerms, chat: Chat, can: Capabilities) => Record<string, unknown>
+  /** Fields specific to the engine: effort, usage, priority, salt, ids. */
+  extra: (terms: RequestTerms, chat: Chat, can: Capabilities) => Record<string, unknown>
 }
 
 export const plainDialect: EngineDialect = {
@@ -39,19 +39,19 @@ export const plainDialect: EngineDialect = {
 
 export function openaiRequest(
   chat: Chat,
-  order: RequestTerms,
+  terms: RequestTerms,
   attached: Attached,
   dialect: EngineDialect,
 ): Request | BackendFailure {
   const { capabilities: can, model } = attached
-  const refusal = refuse(chat, order, can)
+  const refusal = refuse(chat, terms, can)
   if (refusal) return refusal
-  // An engine that does not tell its model's name serves one, and takes a body without.
+  // An engine that reports no model name serves one model and needs no `model` field.
   const body = {
     ...(model !== '' && { model }),
-    ...openaiBody(chat, order, can, dialect),
+    ...openaiBody(chat, terms, can, dialect),
     stream: true,
-    ...dialect.extra(order, chat, can),
+    ...dialect.extra(terms, chat, can),
   }
   return {
     ok: true,
@@ -60,7 +60,7 @@ export function openaiRequest(
   }
 }
 
-/** The parts that both a generation and a count of its prompt are made of. */
+/** The fields that a generation and a prompt count share. */
 export function openaiPrompt(chat: Chat, can: Capabilities, dialect: EngineDialect) {
   return {
     messages: messages(chat.messages, can, dialect),
@@ -69,13 +69,13 @@ export function openaiPrompt(chat: Chat, can: Capabilities, dialect: EngineDiale
   }
 }
 
-function openaiBody(chat: Chat, order: RequestTerms, can: Capabilities, dialect: EngineDialect) {
+function openaiBody(chat: Chat, terms: RequestTerms, can: Capabilities, dialect: EngineDialect) {
   const { temperature, topP, seed, frequencyPenalty, presencePenalty, stop } = computable(chat)
   return {
     ...openaiPrompt(chat, can, dialect),
     ...(chat.tools.length > 0 && dialect.toolChoice !== 'absent' && toolChoice(chat, can, dialect)),
     ...(chat.format.kind !== 'text' && { response_format: responseFormat(chat.format) }),
-    [dialect.outputBound]: order.outputTokensMax,
+    [dialect.outputBound]: terms.outputTokensMax,
     ...(temperature !== undefined && { temperature }),
     ...(topP !== undefined && { top_p: topP }),
     ...(seed !== undefined && can.seed && { [dialect.seed]: seed }),
@@ -85,28 +85,30 @@ function openaiBody(chat: Chat, order: RequestTerms, can: Capabilities, dialect:
   }
 }
 
-/** What would be another request if it were left out. */
-function refuse(chat: Chat, order: RequestTerms, can: Capabilities): BackendFailure | undefined {
+/** Refuses unsupported fields whose loss would change the meaning of the request. */
+function refuse(chat: Chat, terms: RequestTerms, can: Capabilities): BackendFailure | undefined {
   const parts = chat.messages.flatMap((message) => message.content)
   const images = parts.filter((part) => part.kind === 'image')
   const { kind: choice } = chat.toolChoice
   const no = (param: string, message: string): BackendFailure => invalid(param, `${param}: ${message}`)
-  if (!can.efforts.includes(order.effort))
-    return no('reasoning_effort', `this backend takes ${can.efforts.join(', ')}, and not ${order.effort}`)
-  if (images.length > 0 && !can.vision) return no('messages', 'this backend takes no images: send text only')
+  const efforts = can.efforts.join(' or ')
+  if (!can.efforts.includes(terms.effort))
+    return no('reasoning_effort', `this engine does not support ${terms.effort}. Use ${efforts}.`)
+  if (images.length > 0 && !can.vision) return no('messages', 'this engine does not support images. Send text only.')
   if (!can.remoteMedia && images.some((image) => !image.url.startsWith('data:')))
-    return no('messages', 'images are taken as data URLs only: send data:image/…;base64,…')
+    return no('messages', 'images must be data URLs. Send data:image/…;base64,….')
   if (parts.some((part) => part.kind === 'document') && !can.documents)
-    return no('messages', 'this backend reads no documents: send their text, or their pages as images')
-  if (chat.tools.length > 0 && choice !== 'none' && !can.tools) return no('tools', 'this backend calls no tools')
+    return no('messages', 'this engine does not support documents. Send their text, or their pages as images.')
+  if (chat.tools.length > 0 && choice !== 'none' && !can.tools)
+    return no('tools', 'this engine does not support tools. Remove them.')
   if ((choice === 'required' || choice === 'named') && !can.forcedTool)
-    return no('tool_choice', 'this backend cannot be made to call a tool: send "auto"')
+    return no('tool_choice', 'this engine cannot be forced to call a tool. Use "auto".')
   if (chat.format.kind === 'json_schema' && !can.jsonSchema)
-    return no('response_format', 'this backend holds no answer to a JSON schema')
+    return no('response_format', 'this engine does not support JSON schemas. Use another type.')
   if (chat.format.kind === 'json_object' && !can.jsonObject)
-    return no('response_format', 'this backend holds no answer to JSON')
-  if (chat.stop.length > can.stopsMax) return no('stop', `this backend takes ${can.stopsMax} stop strings at most`)
-  if (isPrefix(chat) && !can.prefix) return no('messages', 'this backend continues no assistant message')
+    return no('response_format', 'this engine does not support json_object. Use another type.')
+  if (chat.stop.length > can.stopsMax) return no('stop', `this engine supports at most ${can.stopsMax} stop strings`)
+  if (isPrefix(chat) && !can.prefix) return no('messages', 'this engine cannot continue an assistant message')
   return undefined
 }
 
@@ -117,15 +119,15 @@ function invalid(param: string | null, message: string): BackendFailure {
 function warnings(chat: Chat, can: Capabilities): string[] {
   const thinking = chat.messages.some((message) => message.role === 'assistant' && message.reasoning !== '')
   return [
-    ...(chat.seed !== undefined && !can.seed ? ['seed: not supported by this backend, ignored'] : []),
+    ...(chat.seed !== undefined && !can.seed ? ['seed: not supported by this engine, ignored'] : []),
     ...((chat.frequencyPenalty || chat.presencePenalty) && !can.penalties
-      ? ['frequency_penalty, presence_penalty: not supported by this backend, ignored']
+      ? ['frequency_penalty, presence_penalty: not supported by this engine, ignored']
       : []),
     ...(chat.tools.length > 0 && !chat.parallelToolCalls && !can.parallelTools
-      ? ['parallel_tool_calls: not supported by this backend, it may call several at once']
+      ? ['parallel_tool_calls: not supported by this engine, which may call several tools at once']
       : []),
     ...(thinking && !can.reasoningHistory
-      ? ['messages: thinking of earlier turns is not taken by this backend and was left out']
+      ? ['messages: this engine does not accept thinking of earlier turns, which was left out']
       : []),
   ]
 }
@@ -208,7 +210,7 @@ function assistant(
   }
 }
 
-/** A string where there is text only: every engine takes that. */
+/** A single text part becomes a string, which every engine accepts. */
 function content(parts: Part[]) {
   const only = parts.length === 1 ? parts[0] : undefined
   if (parts.length === 0 || only?.kind === 'text') return only?.kind === 'text' ? only.text : ''

@@ -1,6 +1,6 @@
 /**
- * What a refusal means. Bodies come nested (`{error: {…}}`), flat (`{object: "error", …}`), as a validator's list
- * (`{detail: […]}`), or as a bare text; the code and the type decide, never the words of a message.
+ * Reads an engine's refusal. The body can be nested (`{error: {…}}`), flat (`{object: "error", …}`), a validator's list
+ * (`{detail: […]}`) or plain text. The code and the type decide, never the wording of a message.
  */
 import { z } from 'zod'
 import type { BackendFailure, HttpAnswer } from '../../contract/backend.ts'
@@ -26,10 +26,10 @@ const ErrorBody = z.union([
 ])
 
 const messageMax = 500
-/** Types and codes that mean a prompt which does not fit, by engine: llama.cpp, OpenAI's own. */
+/** Types and codes for a prompt that does not fit: of llama.cpp, of OpenAI. */
 const tooLong = ['exceed_context_size_error', 'context_length_exceeded']
 
-interface ToldError {
+interface ReportedError {
   message: string
   details: z.infer<typeof Detail>[]
   words: string[]
@@ -37,7 +37,7 @@ interface ToldError {
   promptTokens: number | undefined
 }
 
-function readError(text: string): ToldError {
+function readError(text: string): ReportedError {
   const parsed = ErrorBody.safeParse(parseJson(text)).data ?? {}
   if ('error' in parsed)
     return { message: parsed.error.slice(0, messageMax), details: [], words: [], param: null, promptTokens: undefined }
@@ -55,7 +55,7 @@ function readError(text: string): ToldError {
   }
 }
 
-/** @param who stands in messages: `the engine`, `the hosted API` */
+/** @param who the name in messages: `the engine`, `the hosted API` */
 export function openaiFailure({ status, headers, body }: HttpAnswer, who = 'the engine'): BackendFailure {
   const reported = readError(body)
   const seconds = Number(headers['retry-after'])
@@ -66,18 +66,18 @@ export function openaiFailure({ status, headers, body }: HttpAnswer, who = 'the 
     ...failure,
     code: 'server_is_overloaded',
     param: null,
-    message: `${who} does not take the request: try again soon`,
+    message: `${who} cannot accept the request now. Try again soon.`,
     retryAfterMs,
-    told: `${status}: ${reported.message}`,
+    reported: `${status}: ${reported.message}`,
   } as const
-  // vLLM has no word for it, and blames a field that no client has.
+  // vLLM has no code for it, and names a field that no client sends.
   if (reported.words.some((word) => tooLong.includes(word)) || reported.param === 'input_tokens') {
     const count = reported.promptTokens === undefined ? {} : { promptTokens: reported.promptTokens }
     return { ...failure, code: 'context_length_exceeded', message, param: 'messages', ...count }
   }
   if (status === 429 || status >= 500) return busy
   if (status === 413) return { ...failure, code: 'request_too_large', message }
-  // A field that it does not know was written here, not by the client.
+  // An unknown field comes from the adapter, not from the client.
   const ours = reported.details.some((detail) => detail.type === 'extra_forbidden')
   if ((status === 400 || status === 422) && !ours) return { ...failure, code: 'invalid_value', message }
   return { ...busy, operator: true }

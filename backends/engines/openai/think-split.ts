@@ -1,6 +1,6 @@
 /**
- * Parts thinking from content where an engine leaves the model's marks in the text: `[THINK]…[/THINK]`. What may yet
- * become a mark is held back, so the events are the same however the text is cut.
+ * Separates reasoning from content when an engine leaves the model's marks in the text: `[THINK]…[/THINK]`. A possible
+ * start of a mark is held back, so the events do not depend on how the text is split.
  */
 import type { BackendEvent } from '../../contract/backend.ts'
 
@@ -10,7 +10,7 @@ export function createThinkSplit(open: string, close: string) {
   let channel: ThinkChannel = 'content'
   let held = ''
 
-  /** The longest end of `text` that a mark begins with. */
+  /** The length of the longest end of `text` that is a start of `mark`. */
   function beginning(text: string, mark: string): number {
     for (let length = Math.min(text.length, mark.length - 1); length > 0; length--)
       if (mark.startsWith(text.slice(-length))) return length

@@ -1,4 +1,4 @@
-/** From events to counts: exact where the engine tells, and marked where it does not. */
+/** The token counter: counts are exact if the engine reports them, and otherwise marked as estimated. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { BackendEvent, BackendUsage, Truth } from '../../../backends/contract/backend.ts'
@@ -23,8 +23,8 @@ function metered(truth: Truth, ...events: BackendEvent[]) {
 describe('usage on every delta', () => {
   const { truth } = llamaCpp
 
-  it('[BMT1] output is exact at every moment, and reasoning is what it grew by, markers included', () => {
-    // [THINK] comes with no delta, [/THINK] with the first of the content.
+  it('[BMT1] output is exact at every moment, and reasoning is its growth, including markers', () => {
+    // [THINK] has no delta; [/THINK] arrives with the first delta of the content.
     const events = [used(1), text('reasoning'), used(2), text('reasoning'), used(3), text('content'), used(5)]
     expect(metered(truth, ...events, text('content'), used(6), end)).toMatchObject({
       promptTokens: 10,
@@ -49,14 +49,14 @@ describe('usage on every delta', () => {
     fc.assert(
       fc.property(fc.array(event, { maxLength: 40 }), (events) => {
         const meter = createMeter(truth, 12, true)
-        let told = 0
+        let reported = 0
         let since = 0
         for (const each of events) {
           meter.take(each)
           since = each.kind === 'usage' ? 0 : since + 1
-          if (each.kind === 'usage') told = Math.max(told, each.usage.outputTokens)
+          if (each.kind === 'usage') reported = Math.max(reported, each.usage.outputTokens)
           const { outputTokens, reasoningTokens } = meter.counts
-          expect(outputTokens).toBe(told + since)
+          expect(outputTokens).toBe(reported + since)
           expect(reasoningTokens).toBeLessThanOrEqual(outputTokens)
           expect(reasoningTokens).toBeGreaterThanOrEqual(0)
         }
@@ -73,7 +73,7 @@ describe('usage on every delta', () => {
 describe('usage at the end', () => {
   const { truth } = transformers
 
-  it('[BMT4] a whole answer is exact, a broken one is an estimate, and reasoning gets its share', () => {
+  it('[BMT4] a complete answer is exact, an aborted one is an estimate, and reasoning gets its share', () => {
     expect(metered(truth, text('content'), used(7), end)).toMatchObject({ outputTokens: 7, estimated: false })
     expect(metered(truth, text('content'), text('content'))).toMatchObject({
       promptTokens: 12,

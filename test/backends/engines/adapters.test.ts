@@ -1,4 +1,4 @@
-/** What every adapter owes: what it asks an engine, what it refuses, what it makes of an engine's oddities. */
+/** All adapters: their requests, their refusals, and how they read each engine's answers. */
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
@@ -28,7 +28,13 @@ import { type Chat, readChat } from '../../../backends/model/chat.ts'
 import type { EffortWord } from '../../../backends/model/effort.ts'
 
 const all = httpBackends.map((backend) => [backend.name, backend] as const)
-const order: RequestTerms = { requestId: 'req_1', effort: 'none', outputTokensMax: 50, priority: 3, cacheSalt: 's4lt' }
+const baseTerms: RequestTerms = {
+  requestId: 'req_1',
+  effort: 'none',
+  outputTokensMax: 50,
+  priority: 3,
+  cacheSalt: 's4lt',
+}
 const attach = ({ capabilities: can }: HttpBackend, more: Partial<Capabilities> = {}): Attached => ({
   version: '1',
   model: 'm',
@@ -49,7 +55,7 @@ function ask(
   body: Record<string, unknown>,
   { can = {}, ...terms }: Partial<RequestTerms> & { can?: Partial<Capabilities> } = {},
 ) {
-  return backend.request(chatOf(body), { ...order, ...terms }, attach(backend, can))
+  return backend.request(chatOf(body), { ...baseTerms, ...terms }, attach(backend, can))
 }
 
 function sent(...[backend, body, terms]: Parameters<typeof ask>): Record<string, unknown> & { messages: unknown[] } {
@@ -67,7 +73,7 @@ const image = { type: 'image_url', image_url: { url: 'data:image/png;base64,iVBO
 const schema = { type: 'json_schema', json_schema: { name: 'a', schema: { type: 'object' } } }
 
 describe('a missing capability', () => {
-  const asks: [keyof Capabilities, string, Record<string, unknown>, EffortWord][] = [
+  const cases: [keyof Capabilities, string, Record<string, unknown>, EffortWord][] = [
     ['efforts', 'reasoning_effort', {}, 'medium'],
     ['vision', 'messages', { messages: [{ role: 'user', content: [image] }] }, 'none'],
     ['tools', 'tools', { tools }, 'none'],
@@ -79,9 +85,9 @@ describe('a missing capability', () => {
   ]
 
   it.each(all)('[ADP1] a missing capability is refused with its field, a supported one is sent (%s)', (_, backend) => {
-    for (const [capability, param, body, effort] of asks) {
+    for (const [capability, param, body, effort] of cases) {
       const off = { [capability]: capability === 'efforts' ? ['none'] : capability === 'stopsMax' ? 0 : false }
-      // A tool must be taken before one can be forced.
+      // A forced tool needs support for tools.
       const can = capability === 'forcedTool' ? { tools: true, ...off } : off
       expect(ask(backend, body, { effort, can })).toMatchObject({ ok: false, code: 'invalid_value', param })
       const on = { [capability]: capability === 'efforts' ? ['medium'] : capability === 'stopsMax' ? 4 : true }
@@ -117,7 +123,7 @@ describe('a missing capability', () => {
       messages: [{ role: 'user', content: [{ kind: 'image', url: remote.image_url.url }] }],
     }
     for (const backend of httpBackends) {
-      const request = backend.request(chat as Chat, order, attach(backend, { vision: true }))
+      const request = backend.request(chat as Chat, baseTerms, attach(backend, { vision: true }))
       // Mistral's API fetches on its own network.
       expect(request.ok).toBe(backend === mistral)
     }
@@ -144,7 +150,7 @@ describe('a request to an engine', () => {
     for (const backend of [vllm, sglang, llamaCpp, lmStudio, mistral, fake])
       expect([efforts(backend, 'none'), efforts(backend, 'high')]).toEqual(['none', 'high'])
     expect(efforts(transformers, 'high')).toEqual({ reasoning_effort: 'high' })
-    // What can think does, unless it is told not to; told to, it refuses.
+    // Ollama's models reason by default, and refuse `high`.
     expect([efforts(ollama, 'none'), efforts(ollama, 'high')]).toEqual(['none', undefined])
     expect(efforts(openaiCompatible, 'none')).toBeUndefined()
   })
@@ -205,7 +211,7 @@ describe('a request to an engine', () => {
     const body = {
       messages: [
         { role: 'user', content: 'Hi' },
-        // vLLM cuts ids to their last nine letters: these two would be one.
+        // vLLM cuts ids to their last nine letters, so these two would collide.
         { role: 'assistant', tool_calls: [call('call_a_123456789'), call('call_b_123456789')] },
         { role: 'tool', tool_call_id: 'call_a_123456789', content: '1' },
         { role: 'tool', tool_call_id: 'call_b_123456789', content: '2' },
@@ -223,10 +229,10 @@ describe('a request to an engine', () => {
   it('[ADP11] the bound is set, the answer streams, and a strict engine gets only known fields', () => {
     for (const backend of httpBackends)
       expect(sent(backend, { max_tokens: 9 })).toMatchObject({ max_tokens: 50, stream: true })
-    const unnamed = vllm.request(chatOf({}), order, { ...attach(vllm), model: '' })
+    const unnamed = vllm.request(chatOf({}), baseTerms, { ...attach(vllm), model: '' })
     expect(unnamed.ok && Object.keys(JSON.parse(unnamed.call.body))).not.toContain('model')
     const loaded = { tools, temperature: 0.7, top_p: 0.9, seed: 1, user: 'u' }
-    // The fields that transformers serve ignores, with a line in its own log.
+    // `transformers serve` ignores these fields and only logs them.
     const ignored =
       'reasoning_effort response_format tool_choice parallel_tool_calls stream_options presence_penalty user'.split(' ')
     expect(Object.keys(sent(transformers, loaded)).filter((name) => ignored.includes(name))).toEqual([])
@@ -266,7 +272,7 @@ describe('attaching', () => {
       expect.stringContaining('vllm#38560'),
       expect.stringContaining('vllm#37081'),
     ])
-    expect(broken(attachVllm('0.19.1'))).toEqual([expect.stringMatching(/0\.19\.1.*use 0\.20 or newer/)])
+    expect(broken(attachVllm('0.19.1'))).toEqual([expect.stringMatching(/0\.19\.1.*Use 0\.20 or newer/)])
     expect(broken(attachVllm('0.20.0'))).toEqual([])
     expect(attachVllm('0.22.3')?.faults.map(({ trait }) => trait)).toEqual(['cached-tokens'])
     expect(attachVllm('0.32.0')?.faults).toEqual([])
@@ -289,7 +295,7 @@ describe('attaching', () => {
     ])
     const eagle = attachSglang({ speculative_algorithm: 'EAGLE', attention_backend: 'triton' })
     expect(broken(eagle)).toEqual([expect.stringContaining('sglang#27367')])
-    // Low values first is our own way round: none is sent rather than a turned one.
+    // With low values first the negated priority would be wrong, so none is sent.
     const low = attachSglang({ enable_priority_scheduling: true, schedule_low_priority_values_first: true })
     expect(low?.capabilities.priority).toBe(false)
     expect(attachSglang({ enable_priority_scheduling: true })?.capabilities.priority).toBe(true)
@@ -306,7 +312,7 @@ describe('attaching', () => {
 })
 
 function read(backend: HttpBackend, ...chunks: unknown[]): BackendEvent[] {
-  const reader = backend.reader(order, true)
+  const reader = backend.reader(baseTerms, true)
   const text = chunks.map((chunk) => `data: ${typeof chunk === 'string' ? chunk : JSON.stringify(chunk)}\n\n`).join('')
   return [...reader.push(new TextEncoder().encode(text)), ...reader.end()].filter(({ kind }) => kind !== 'piece')
 }
@@ -328,7 +334,7 @@ describe('an engine’s answer', () => {
     }
   })
 
-  it('[ADP17] an error in mid-stream fails the answer, in every form of the engines', () => {
+  it('[ADP17] a mid-stream error fails the answer, in every form that engines use', () => {
     const forms = [
       { error: { message: 'out of memory', type: 'InternalServerError', code: 500 } },
       { object: 'error', message: 'Generation aborted.', type: 'InternalServerError', param: null, code: 500 },
@@ -344,7 +350,7 @@ describe('an engine’s answer', () => {
 
   it('[ADP18] a call is reported as one call with any finish reason, and an incomplete call is not', () => {
     for (const backend of httpBackends) {
-      // vLLM says `stop` after a named tool.
+      // vLLM reports `stop` after a named tool.
       for (const reason of ['stop', 'tool_calls'])
         expect(read(backend, chunk(call('{"a":1}')), chunk({}, reason)).map(({ kind }) => kind)).toEqual([
           'call',
@@ -357,7 +363,7 @@ describe('an engine’s answer', () => {
       expect(read(backend, chunk(call('{"a":')), chunk({}, 'length'))).toEqual([
         { kind: 'end', finishReason: 'length' },
       ])
-      // What the model wrote instead of JSON is shown as it came.
+      // Text that is not JSON is shown unchanged.
       expect(read(backend, chunk(call('{a}')), chunk({}, 'tool_calls'))).toEqual([
         { kind: 'text', channel: 'content', text: 'look{a}' },
         { kind: 'end', finishReason: 'stop' },
@@ -365,7 +371,7 @@ describe('an engine’s answer', () => {
     }
   })
 
-  it('[ADP19] reasoning is read from either field name and from markers in the text, at any cut', () => {
+  it('[ADP19] reasoning is read from either field name and from markers in the text, split anywhere', () => {
     const texts = (backend: HttpBackend, ...deltas: unknown[]) =>
       read(backend, ...deltas.map((delta) => chunk(delta)), chunk({}, 'stop')).slice(0, -1)
     for (const name of ['reasoning', 'reasoning_content'])
@@ -374,24 +380,24 @@ describe('an engine’s answer', () => {
           { kind: 'text', channel: 'reasoning', text: 'Hm' },
           { kind: 'text', channel: 'content', text: 'So' },
         ])
-    const whole = 'a[THINK]b [ c[/THINK]d[/TH'
-    const said = (...parts: string[]) => {
+    const text = 'a[THINK]b [ c[/THINK]d[/TH'
+    const textsOf = (...parts: string[]) => {
       const split = createThinkSplit('[THINK]', '[/THINK]')
       const events = [...parts.flatMap((part) => split.push(part)), ...split.flush()]
       const of = (channel: string) =>
         events.map((each) => (each.kind === 'text' && each.channel === channel ? each.text : '')).join('')
       return [of('content'), of('reasoning')]
     }
-    for (let at = 0; at <= whole.length; at++)
-      expect(said(whole.slice(0, at), whole.slice(at))).toEqual(['ad[/TH', 'b [ c'])
-    expect(said(...whole)).toEqual(['ad[/TH', 'b [ c'])
+    for (let at = 0; at <= text.length; at++)
+      expect(textsOf(text.slice(0, at), text.slice(at))).toEqual(['ad[/TH', 'b [ c'])
+    expect(textsOf(...text)).toEqual(['ad[/TH', 'b [ c'])
   })
 
   it('[ADP20] usage is read from where each engine puts it', () => {
     const usage = (backend: HttpBackend, more: Record<string, unknown>) =>
       read(backend, { ...chunk({ content: 'x' }), ...more }, chunk({}, 'stop')).find(({ kind }) => kind === 'usage')
     const plain = { prompt_tokens: 20, completion_tokens: 9 }
-    const told = { promptTokens: 20, outputTokens: 9 }
+    const reported = { promptTokens: 20, outputTokens: 9 }
     const cases: [HttpBackend, Record<string, unknown>, Record<string, unknown>][] = [
       [
         vllm,
@@ -413,7 +419,7 @@ describe('an engine’s answer', () => {
       [vllm, { usage: { ...plain, completion_tokens_details: { reasoning_tokens: null } } }, { reasoningTokens: null }],
     ]
     for (const [backend, more, expected] of cases)
-      expect(usage(backend, more)).toMatchObject({ usage: { ...told, ...expected } })
+      expect(usage(backend, more)).toMatchObject({ usage: { ...reported, ...expected } })
   })
 })
 
@@ -566,7 +572,7 @@ describe('a launch', () => {
       /--performance-mode throughput(?!.*speculative)/,
     )
     expect(flags(vllm)?.enables).toEqual({ priority: true })
-    // The context is shared out among the slots.
+    // llama-server divides the context among its slots.
     expect(line(llamaCpp)).toMatch(/--ctx-size 32768 --parallel 4 --no-kv-unified .*--jinja --metrics/)
     expect(line(sglang)).toMatch(
       /--context-length 8192 .*--chunked-prefill-size 512 --tensor-parallel-size 2 .*--enable-cache-report --enable-metrics/,
@@ -578,7 +584,7 @@ describe('a launch', () => {
     }
   })
 
-  it('[ADP25] a launch passes the key in the environment where the engine can read it there', () => {
+  it('[ADP25] a launch passes the key in the environment if the engine can read it there', () => {
     for (const backend of [vllm, llamaCpp]) {
       const launch = backend.launch?.(settings)
       expect(launch?.args.join(' ')).not.toContain('secret-key')

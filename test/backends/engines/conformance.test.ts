@@ -1,4 +1,4 @@
-/** The conformance suite over what is kept: recorded bytes, documented formats, and the embedded engine as it is. */
+/** The conformance suite on recorded bytes, documented formats and the real embedded engine. */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -28,32 +28,35 @@ const page = readFileSync(fileURLToPath(new URL('../../../backends/README.md', i
 
 describe('recorded engines', () => {
   it.each(recorded)(
-    '[CNF1] a recorded engine gets the recorded requests and gives the recorded verdicts (%s)',
+    '[CNF1] a recorded engine gets the recorded requests and yields the recorded verdicts (%s)',
     async (_, record) => {
       const { verdicts } = await examineRecord(record)
       expect(Object.fromEntries(verdicts)).toEqual(record.verdicts)
     },
   )
 
-  it.each(recorded)('[CNF2] a recorded engine gives the same events wherever its bytes are cut (%s)', (_, record) => {
-    const streams = whole(record)
-    expect(streams.length).toBeGreaterThan(5)
-    for (const text of streams) {
-      const bytes = new TextEncoder().encode(text)
-      const events = merged(read(record, [bytes]))
-      expect(events.at(-1)?.kind).toBe('end')
-      for (const at of cuts(bytes.length))
-        expect(merged(read(record, [bytes.subarray(0, at), bytes.subarray(at)]))).toEqual(events)
-      expect(
-        merged(
-          read(
-            record,
-            Array.from(bytes, (byte) => Uint8Array.of(byte)),
+  it.each(recorded)(
+    '[CNF2] a recorded engine yields the same events wherever its bytes are split (%s)',
+    (_, record) => {
+      const streams = whole(record)
+      expect(streams.length).toBeGreaterThan(5)
+      for (const text of streams) {
+        const bytes = new TextEncoder().encode(text)
+        const events = merged(read(record, [bytes]))
+        expect(events.at(-1)?.kind).toBe('end')
+        for (const at of cuts(bytes.length))
+          expect(merged(read(record, [bytes.subarray(0, at), bytes.subarray(at)]))).toEqual(events)
+        expect(
+          merged(
+            read(
+              record,
+              Array.from(bytes, (byte) => Uint8Array.of(byte)),
+            ),
           ),
-        ),
-      ).toEqual(events)
-    }
-  })
+        ).toEqual(events)
+      }
+    },
+  )
 })
 
 describe('an endpoint', () => {
@@ -65,12 +68,12 @@ describe('an endpoint', () => {
       ),
     ]
     for (const [name, open] of places) {
-      // What was not recorded is not there.
+      // An unrecorded call returns 404.
       const there: Transport = (call, signal) => open(call, signal).catch(() => ({ ...missing, body: nothing() }))
       const signal = new AbortController().signal
       const known = []
       for (const backend of httpBackends) if (await askProbe(backend.attach, there, signal)) known.push(backend.name)
-      // The cautious one takes whatever lists models.
+      // The generic adapter accepts every endpoint that lists models.
       expect(known.filter((each) => each !== 'openai-compatible')).toEqual(name === 'openai-compatible' ? [] : [name])
       const found = await askProbe(recognise(), there, signal)
       expect(found?.backend.name).toBe(name)
@@ -88,11 +91,11 @@ describe('the published tables', () => {
 })
 
 describe('a live endpoint', () => {
-  it('[CNF5] named by CONFORMANCE_URL has every feature it offers', { skip: !url, timeout: 600_000 }, async () => {
+  it('[CNF5] at CONFORMANCE_URL has every feature that it claims', { skip: !url, timeout: 600_000 }, async () => {
     const calls = new Calls(rootOf(url ?? ''), process.env.TRAMONTANE_ENGINE_KEY || null)
     const open: Transport = (call, signal) => calls.open(call, signal)
     const found = await askProbe(recognise(), open, AbortSignal.timeout(10_000))
-    if (!found) throw new Error(`no backend that is known answers at ${url}`)
+    if (!found) throw new Error(`no known backend answers at ${url}`)
     const options = { nonce: String(Date.now()), model: process.env.CONFORMANCE_MODEL ?? '', pause: () => sleep(50) }
     const { verdicts } = await examineHttp(found.backend, open, options)
     await calls.close()
@@ -103,7 +106,7 @@ describe('a live endpoint', () => {
 const missing = { status: 404, streams: false, headers: {} }
 async function* nothing(): AsyncIterable<Uint8Array> {}
 
-/** Streams that came to their end: the first dozen, which have thinking, calls and every kind of end. */
+/** The first twelve complete streams, which include reasoning, calls and all finish reasons. */
 function whole({ exchanges }: Recorded): string[] {
   return exchanges
     .filter(({ headers }) => headers['content-type']?.startsWith('text/event-stream'))
@@ -113,12 +116,12 @@ function whole({ exchanges }: Recorded): string[] {
 }
 
 function read({ backend }: Recorded, parts: Uint8Array[]): BackendEvent[] {
-  const order = { requestId: 'r', effort: 'high', outputTokensMax: 1, priority: 0, cacheSalt: '' } as const
-  const reader: ResponseReader = httpBackend(backend).reader(order, true)
+  const terms = { requestId: 'r', effort: 'high', outputTokensMax: 1, priority: 0, cacheSalt: '' } as const
+  const reader: ResponseReader = httpBackend(backend).reader(terms, true)
   return [...parts.flatMap((part) => reader.push(part)), ...reader.end()]
 }
 
-/** Marks that may yet come hold text back, so that text may come in other pieces; never other text. */
+/** Merges adjacent texts: a possible mark holds text back, so pieces may differ, but never the text. */
 function merged(events: BackendEvent[]): BackendEvent[] {
   const merged: BackendEvent[] = []
   for (const event of events) {
@@ -129,7 +132,7 @@ function merged(events: BackendEvent[]): BackendEvent[] {
   return merged
 }
 
-/** Every place in the first and the last events, and a few between. */
+/** Every position in the first and the last events, and a few between. */
 function cuts(length: number): number[] {
   const all = Array.from({ length: length + 1 }, (_, at) => at)
   return length < 400 ? all : all.filter((at) => at < 120 || at > length - 120 || at % 1_999 === 0)

@@ -1,4 +1,4 @@
-/** Mistral's hosted API by its documented formats: what it is sent, what is read from it, what its refusals become. */
+/** The adapter of Mistral's hosted API, with its documented formats: requests, answers and refusals. */
 import { describe, expect, it } from 'vitest'
 import type { BackendEvent, RequestTerms, ResponseReader } from '../../../backends/contract/backend.ts'
 import { nineCharacterIds } from '../../../backends/contract/call-ids.ts'
@@ -14,7 +14,7 @@ function chatOf(body: Record<string, unknown>): Chat {
   return read.chat
 }
 
-const orderOf = (effort: EffortWord): RequestTerms => ({
+const termsOf = (effort: EffortWord): RequestTerms => ({
   requestId: 'req_1',
   effort,
   outputTokensMax: 100,
@@ -24,7 +24,7 @@ const orderOf = (effort: EffortWord): RequestTerms => ({
 
 function sent(body: Record<string, unknown>, effort: EffortWord = 'none') {
   const chat = chatOf(body)
-  const request = mistral.request(chat, orderOf(effort), mistralModel('mistral-small-2603'))
+  const request = mistral.request(chat, termsOf(effort), mistralModel('mistral-small-2603'))
   if (!request.ok) throw new Error(request.message)
   const { warnings, call } = request
   return { ...promptBound(chat, call.body), warnings, path: call.path, body: JSON.parse(call.body) }
@@ -47,7 +47,7 @@ const thinking = (text: string, more: Record<string, unknown> = {}) => ({
   ...more,
 })
 
-/** As the reasoning guide shows it: lists while it thinks, one delta of both, then strings. */
+/** As in the reasoning guide: lists during reasoning, one delta of both, then strings. */
 const thoughtful = [
   chunk({ role: 'assistant', content: '' }),
   chunk({ content: [thinking('Ça ')] }),
@@ -69,18 +69,18 @@ const thoughtfulEvents: BackendEvent[] = [
 
 function readAll(reader: ResponseReader, ...parts: (string | Uint8Array)[]): BackendEvent[] {
   const bytes = parts.map((part) => (typeof part === 'string' ? new TextEncoder().encode(part) : part))
-  // What parts of a call say of its tokens is the meter's matter.
+  // The token counter reads pieces; token-counter.test.ts tests them.
   return [...bytes.flatMap((part) => reader.push(part)), ...reader.end()].filter(({ kind }) => kind !== 'piece')
 }
-const stream = (...parts: (string | Uint8Array)[]) => readAll(mistral.reader(orderOf('none'), true), ...parts)
+const stream = (...parts: (string | Uint8Array)[]) => readAll(mistral.reader(termsOf('none'), true), ...parts)
 const whole = (message: unknown, more: Record<string, unknown> = {}, finish = 'stop') =>
   readAll(
-    mistral.reader(orderOf('none'), false),
+    mistral.reader(termsOf('none'), false),
     JSON.stringify({ object: 'chat.completion', choices: [{ index: 0, message, finish_reason: finish }], ...more }),
   )
 
 describe('the request', () => {
-  it('[BKD1] the body contains only names that the API knows, at every level', () => {
+  it('[BKD1] the body contains only fields that the API knows, at every level', () => {
     const { body, warnings } = sent(
       {
         messages: [
@@ -167,7 +167,7 @@ describe('the request', () => {
     expect(new Set(ids.values()).size).toBe(clients.length + 1)
     for (const id of ids.values()) expect(id).toMatch(/^[a-zA-Z0-9]{9}$/)
     expect(nineCharacterIds(['call_7']).get('call_7')).toBe(ids.get('call_7'))
-    // A client's id that is what another one becomes.
+    // A client's id that equals the hash of another one.
     const taken = ids.get('call_7') ?? ''
     const both = nineCharacterIds(['call_7', taken])
     expect(both.get(taken)).toBe(taken)
@@ -210,7 +210,7 @@ describe('the answer', () => {
       { kind: 'text', channel: 'content', text: 'The answer' },
       ...thoughtfulEvents.slice(-2),
     ])
-    // The same part as another version of the API writes it, and a part of a kind that is not known.
+    // The same part in another version of the API, and a part of an unknown kind.
     expect(
       whole({
         content: [
@@ -224,7 +224,7 @@ describe('the answer', () => {
     ])
   })
 
-  it('[BKD7] a tool call is reported whole, once and with an id, in every form of the stream', () => {
+  it('[BKD7] a tool call is reported once, complete and with an id, in every form of the stream', () => {
     const call = (id: string | undefined, index: number, name: string | undefined, args: unknown) => ({
       tool_calls: [{ ...(id && { id }), index, function: { ...(name !== undefined && { name }), arguments: args } }],
     })
@@ -239,7 +239,7 @@ describe('the answer', () => {
       expected('x1yZ23456', 'add', '{"a":2}'),
       { kind: 'end', finishReason: 'tool_calls' },
     ])
-    // Two calls whose index is the default, one in pieces, one without arguments and without an id.
+    // Two calls with the default index, one in pieces, one without arguments or an id.
     expect(calls(call('D681PevKs', 0, 'add', '{}'), call('x1yZ23456', 0, 'add', '{}'))).toHaveLength(3)
     expect(calls(call('D681PevKs', 0, 'add', '{"a"'), call(undefined, 0, '', ':1}'))[0]).toEqual(
       expected('D681PevKs', 'add', '{"a":1}'),
@@ -287,12 +287,12 @@ describe('the answer', () => {
       expect(events.some((event) => event.kind === 'end')).toBe(false)
     }
     expect(whole({ content: 'Hi' }, {}, 'error').at(-1)).toMatchObject({ kind: 'failed' })
-    expect(readAll(mistral.reader(orderOf('none'), false), '<html>').at(-1)).toMatchObject({ kind: 'failed' })
+    expect(readAll(mistral.reader(termsOf('none'), false), '<html>').at(-1)).toMatchObject({ kind: 'failed' })
   })
 })
 
 describe('a refusal', () => {
-  it('[BKD10] a refusal of the client’s input keeps its message, other refusals are an overload', () => {
+  it('[BKD10] a refusal of the client’s input keeps its message, and other refusals become an overload', () => {
     const flat = (message: unknown, more: Record<string, unknown> = {}) =>
       JSON.stringify({ object: 'error', message, type: 'invalid_request_error', param: null, code: null, ...more })
     const detail = (type: string) => ({

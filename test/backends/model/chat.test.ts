@@ -16,7 +16,7 @@ function read(change: object): Chat {
 
 function refusal(change: object) {
   const answer = readChat({ ...hello, ...change })
-  if (answer.ok) throw new Error('it was accepted')
+  if (answer.ok) throw new Error('the request was accepted')
   return answer
 }
 
@@ -50,7 +50,7 @@ describe('reading a chat request', () => {
       'tool_choice',
     ],
     [
-      'a schema that is no object',
+      'a schema that is not an object',
       { response_format: { type: 'json_schema', json_schema: { schema: 3 } } },
       'response_format.json_schema.schema',
     ],
@@ -98,7 +98,7 @@ describe('reading a chat request', () => {
     expect(chat.tools).toEqual([{ name: 'f', description: '', parameters: { type: 'object', properties: {} } }])
   })
 
-  it('[SHP4] a field that is understood but not applied adds a warning', () => {
+  it('[SHP4] an accepted but unsupported field adds a warning', () => {
     const answer = readChat({ ...hello, tools: [{ type: 'web_search' }], logit_bias: { 5: 1 } })
     expect(answer).toMatchObject({
       ok: true,
@@ -112,14 +112,14 @@ describe('reading a chat request', () => {
     expect(read({ tools, tool_choice: 'any' }).toolChoice).toEqual({ kind: 'required' })
   })
 
-  it('[SHP6] a model that is not offered is a 404 that names the offered models', () => {
+  it('[SHP6] an unknown model returns 404 with the offered models', () => {
     expect(() => prepare(asked(hello), 50, ['tramontane-tiny'])).toThrow(
       expect.objectContaining({ code: 'model_not_found', param: 'model' }),
     )
-    expect(() => prepare(asked(hello), 50, ['tramontane-tiny'])).toThrow(/use tramontane-tiny/)
+    expect(() => prepare(asked(hello), 50, ['tramontane-tiny'])).toThrow(/Use tramontane-tiny/)
   })
 
-  it('[SHP7] an image for a model without vision is refused before anything is reserved', () => {
+  it('[SHP7] an image for a model without vision is refused before a reservation', () => {
     const messages = [
       { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,xx' } }] },
     ]
@@ -191,7 +191,7 @@ describe('reading a chat request', () => {
     }
   })
 
-  it('[EFF1] an effort maps to itself where the model has it, otherwise to the lowest or highest level', () => {
+  it('[EFF1] an effort maps to itself if the model supports it, otherwise to the lowest or highest level', () => {
     const levels = ['none', 'high'] as const
     const table = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as const
     expect(table.map((word) => mapEffort(word, levels, 'none').effective)).toEqual([

@@ -19,7 +19,7 @@ async function events(text: string): Promise<string[]> {
 }
 
 describe('chunks and errors', () => {
-  it('[WIR1] every chunk is a whole event with id, model and choices, and any text survives', async () => {
+  it('[WIR1] every chunk is a complete event with id, model and choices, and any text survives', async () => {
     const writer = chunkWriter(head, false)
     const odd = 'line\nbreak "quote" \u2028 \ud83e\udd8a data: x'
     const text =
@@ -64,7 +64,7 @@ describe('chunks and errors', () => {
     })
   })
 
-  it('[WIR3] tool calls are whole deltas, numbered from zero', async () => {
+  it('[WIR3] each tool call is one complete delta, numbered from zero', async () => {
     const writer = chunkWriter(head, false)
     const call = (id: string) => ({ id, name: 'f', arguments: '{"a": 1}' })
     const deltas = (await events(writer.call(call('a')) + writer.call(call('b')))).map(
@@ -76,7 +76,7 @@ describe('chunks and errors', () => {
     ])
   })
 
-  it('[WIR4] a whole answer has a string as content, or null when it contains only calls', () => {
+  it('[WIR4] a non-streaming answer has a string as content, or null when it contains only calls', () => {
     const base = { content: 'x', reasoning: '', calls: [], finishReason: 'stop', counts } as const
     expect(JSON.parse(completion(head, { ...base, calls: [] })).choices[0].message).toEqual({
       role: 'assistant',
@@ -108,7 +108,7 @@ describe('chunks and errors', () => {
     }
   })
 
-  it('[WIR6] retry-after is whole seconds from 1 to 60', () => {
+  it('[WIR6] Retry-After is a whole number of seconds from 1 to 60', () => {
     const after = (retryAfterMs: number) =>
       errorResponse(new GatewayError('rate_limit_exceeded', 'm', { retryAfterMs }), 'r').headers.get('retry-after')
     expect([0, 1, 1_001, 60_000, 3_600_000].map(after)).toEqual(['1', '1', '2', '60', '60'])

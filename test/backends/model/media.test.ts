@@ -35,7 +35,7 @@ describe('images', () => {
     expect(sniffImage(bytes)).toEqual({ format, size: { width, height } })
   })
 
-  it('[MED1] a file cut anywhere is recognised or not, without an error', () => {
+  it('[MED1] a file truncated anywhere causes no error', () => {
     for (const [, bytes] of heads)
       for (let length = 0; length < Math.min(bytes.length, 200); length++) {
         const head = sniffImage(bytes.subarray(0, length))
@@ -65,8 +65,8 @@ describe('images', () => {
   })
 })
 
-describe('an image at its address', () => {
-  it('[MED2] an image counts by its size where that is known, otherwise at the maximum', () => {
+describe('an image by its address', () => {
+  it('[MED2] an image counts by its size if that is known, otherwise by the maximum', () => {
     expect(imageTokensAt(dataUrl(png(512, 512)))).toBe(380)
     for (const url of ['https://example.com/a.png', dataUrl(jpegHead(640, 480).subarray(0, 20)), 'data:;base64,AAAA'])
       expect(imageTokensAt(url)).toBe(imageTokensMax)
@@ -79,7 +79,7 @@ describe('reading images and documents', () => {
   const good: [string, unknown, unknown][] = [
     ['OpenAI’s image', image(url), { kind: 'image', url }],
     ['an image as a string', { type: 'image_url', image_url: url }, { kind: 'image', url }],
-    ['an image elsewhere', image('https://example.com/a.png'), { kind: 'image', url: 'https://example.com/a.png' }],
+    ['an image at an address', image('https://example.com/a.png'), { kind: 'image', url: 'https://example.com/a.png' }],
     ['OpenAI’s file', file(document), { kind: 'document', url: document, name: 'a.pdf' }],
     [
       'base64 alone',
@@ -99,7 +99,7 @@ describe('reading images and documents', () => {
 
   const wrong: [string, unknown, string][] = [
     ['plain http', image('http://example.com/a.png'), 'image_url'],
-    ['a file of this machine', image('file:///etc/passwd'), 'image_url'],
+    ['a local file', image('file:///etc/passwd'), 'image_url'],
     ['no address', image('a.png'), 'image_url'],
     ['a password', image('https://a:b@example.com/a.png'), 'image_url'],
     ['a long address', image(`https://example.com/${'a'.repeat(3_000)}`), 'image_url'],
@@ -114,7 +114,7 @@ describe('reading images and documents', () => {
     expect(read).toMatchObject({ ok: false, code: 'invalid_value', param: `messages[0].content[1].${field}` })
   })
 
-  it('[MRD9] a document’s name brings no control character and no half of a pair into the prompt', () => {
+  it('[MRD9] a document’s name adds no control character and no half of a surrogate pair to the prompt', () => {
     const name = `a\0b\n${'c'.repeat(251)}🦊`
     const read = partOf({ type: 'file', file: { filename: name, file_data: document } })
     expect(read).toMatchObject({ name: `a b ${'c'.repeat(251)}\ufffd` })
@@ -145,12 +145,12 @@ describe('reading images and documents', () => {
     ['too many images', Array(imagesMax + 1).fill(image(url)), `messages[0].content[${imagesMax}]`],
     ['too many documents', Array(documentsMax + 1).fill(file(document)), `messages[0].content[${documentsMax}]`],
     ['an image of too many pixels', [image(dataUrl(png(60_000, 60_000, true)))], 'messages[0].content[0]'],
-    ['an image that is none', [image(dataUrl(Buffer.from('hello')))], 'messages[0].content[0]'],
-    ['an image that is no base64', [image('data:image/png;base64,!!!!')], 'messages[0].content[0]'],
-    ['a document that is none', [file(dataUrl(Buffer.from('PK'), 'application/pdf'))], 'messages[0].content[0]'],
-    ['an image too large', [image(`data:;base64,${'A'.repeat(28_000_000)}`)], 'messages[0].content[0]'],
+    ['an image with other content', [image(dataUrl(Buffer.from('hello')))], 'messages[0].content[0]'],
+    ['an image that is not base64', [image('data:image/png;base64,!!!!')], 'messages[0].content[0]'],
+    ['a document that is not a PDF', [file(dataUrl(Buffer.from('PK'), 'application/pdf'))], 'messages[0].content[0]'],
+    ['an image that is too large', [image(`data:;base64,${'A'.repeat(28_000_000)}`)], 'messages[0].content[0]'],
   ]
-  it.each(excessive)('[MED4] %s: refused with the path of the part', (_, content, param) => {
+  it.each(excessive)('[MED4] the request is refused with the path of the part: %s', (_, content, param) => {
     expect(() => shaped(content)).toThrow(expect.objectContaining({ code: 'invalid_value', param }))
   })
 
@@ -164,7 +164,7 @@ describe('reading images and documents', () => {
     expect(pictured.promptTokens - text).toBeLessThan(420)
     expect(shaped([image('https://example.com/a.png')]).promptTokens).toBeGreaterThan(imageTokensMax)
     expect(shaped([file(dataUrl(pdf(80_000), 'application/pdf'))]).promptTokens).toBeGreaterThan(10_000)
-    // A scan of many megabytes is not reserved for as if it filled the context.
+    // A scan of many megabytes does not reserve the whole context.
     expect(shaped([file(dataUrl(pdf(9_000_000), 'application/pdf'))]).promptTokens).toBeLessThan(33_000)
   })
 })

@@ -19,7 +19,7 @@ describe('model aliases', () => {
     expect(shaped.warnings.join().split(',')[0]).toBe(said)
   })
 
-  it('[ALI1] an alias names one existing model and is no model itself', () => {
+  it('[ALI1] an alias maps to one existing model and is not a model id', () => {
     expect(new Set(modelAliases.map(({ id }) => id)).size).toBe(modelAliases.length)
     for (const { id, target } of modelAliases) {
       expect(findModel(target)).toBeDefined()
@@ -42,11 +42,11 @@ describe('model aliases', () => {
     expect(ask('mistral-small-2506', { reasoning_effort: 'high' }).effort.effective).toBe('high')
   })
 
-  it('[ALI3] where Small 4 is not served, its aliases are not found', () => {
+  it('[ALI3] if Small 4 is not served, its aliases are not found', () => {
     for (const { id } of modelAliases) {
       const found = resolveModel(id, ['tramontane-tiny'])
       expect(found).toMatchObject({ ok: false, code: 'model_not_found' })
-      expect(!found.ok && found.message).toContain('use tramontane-tiny')
+      expect(!found.ok && found.message).toContain('Use tramontane-tiny')
     }
     expect(listModels(['tramontane-tiny']).data[0]?.aliases).toEqual([])
   })
@@ -56,11 +56,11 @@ describe('model aliases', () => {
     ['Magistral-Small-2509', 'magistral-small-2509'],
     ['pixtral-12b-2408', 'pixtral-12b-2409'],
   ])('[ALI4] the error for %s names %s first', (wrong, right) => {
-    expect(() => ask(wrong)).toThrow(new RegExp(`use ${right} or`.replace(/or$/, '')))
+    expect(() => ask(wrong)).toThrow(new RegExp(`Use ${right} or`.replace(/or$/, '')))
   })
 
   it('[ALI4] the error for a name without a similar one names the served models', () => {
-    expect(() => ask('gpt-5')).toThrow('model "gpt-5" is not served here: use mistral-small-4')
-    expect(() => ask('x'.repeat(256))).toThrow(/use mistral-small-4$/)
+    expect(() => ask('gpt-5')).toThrow('model "gpt-5" is not served here. Use mistral-small-4.')
+    expect(() => ask('x'.repeat(256))).toThrow(/Use mistral-small-4\.$/)
   })
 })

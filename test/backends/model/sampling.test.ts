@@ -9,7 +9,7 @@ import { computable, temperatureMin } from '../../../backends/model/sampling.ts'
 const largestLogit = 1e6
 
 describe('sampling values', () => {
-  it('[EGS23] every value that a client may send is one that 32-bit floats compute with', () => {
+  it('[EGS23] every value that a client may send becomes one that 32-bit floats can compute with', () => {
     const edges = fc.constantFrom(0, 1e-38, 1e-39, 1e-40, 1.4e-45, 5e-324, 1e-4, 9.99e-4, 1e-3, 0.5, 1, 2, -1e-40, -2)
     const value = fc.oneof(edges, fc.double({ min: 0, max: 2, noNaN: true }))
     fc.assert(
@@ -29,18 +29,18 @@ describe('sampling values', () => {
     expect(computable({ temperature: Number.NaN, topP: Number.NaN })).toEqual({ temperature: 0, topP: 1 })
   })
 
-  it('[EGS23] engines elsewhere and the hosted API get the same values', () => {
+  it('[EGS23] engines over HTTP and the hosted API get the same values', () => {
     const read = readChat({
       ...{ model: 'm', messages: [{ role: 'user', content: 'x' }] },
       ...{ temperature: 1e-40, top_p: 5e-324, frequency_penalty: 1e-45 },
     })
     if (!read.ok) throw new Error(read.message)
-    const order = { requestId: 'r', effort: 'none' as const, outputTokensMax: 1, priority: 0, cacheSalt: '' }
+    const terms = { requestId: 'r', effort: 'none' as const, outputTokensMax: 1, priority: 0, cacheSalt: '' }
     const can = capabilities({ penalties: true, efforts: ['none'] })
     const attached = { version: '', model: 'm', contextTokens: null, slotsMax: null, capabilities: can, faults: [] }
     const requests = [
-      openaiRequest(read.chat, order, attached, plainDialect),
-      mistral.request(read.chat, order, mistralModel('m')),
+      openaiRequest(read.chat, terms, attached, plainDialect),
+      mistral.request(read.chat, terms, mistralModel('m')),
     ]
     for (const request of requests) {
       if (!request.ok) throw new Error(request.message)

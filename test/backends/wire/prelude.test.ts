@@ -33,7 +33,7 @@ const prelude: fc.Arbitrary<Prelude> = fc.oneof(
 )
 
 describe('the prelude', () => {
-  it('[PRL1] cut at any bytes it is read as it was written, and the bytes behind it are untouched', () => {
+  it('[PRL1] a prelude split at any byte reads as it was written, and the bytes after it are untouched', () => {
     fc.assert(
       fc.property(
         prelude,
@@ -48,7 +48,7 @@ describe('the prelude', () => {
     )
   })
 
-  it('[PRL2] what is no prelude is malformed, and a line without an end is read no further than its budget', () => {
+  it('[PRL2] a first line that is not a prelude is malformed, and an endless line is read only to its budget', () => {
     const texts = [
       '\n',
       'data: {}\n',
@@ -65,7 +65,7 @@ describe('the prelude', () => {
     expect(pushed).toBe(budgets.preludeBytes.value)
   })
 
-  it('[PRL3] a line is never longer than its budget, for any text of the engine', () => {
+  it('[PRL3] a prelude never exceeds its budget, for any text of the engine', () => {
     const long = 'ü🦊\n'.repeat(30_000)
     const refused: Prelude = { kind: 'refused', refusal: { code: 'invalid_value', message: long, param: long } }
     const prepared: Prelude = { kind: 'prepared', warnings: Array.from({ length: 500 }, () => long) }

@@ -9,18 +9,18 @@ import { testDispatch } from '../../support/fleet.ts'
 
 const body = new TextEncoder().encode('{"a":1}') as Uint8Array<ArrayBuffer>
 let key: CryptoKey
-let order: Dispatch
+let claims: Dispatch
 
 beforeAll(async () => {
   key = await sealKey(new Uint8Array(32).fill(1))
-  order = testDispatch('r1', { bodyDigest: await digest(body), issuedAt: 1_000, expiresAt: 31_000 })
+  claims = testDispatch('r1', { bodyDigest: await digest(body), issuedAt: 1_000, expiresAt: 31_000 })
 })
 
 async function present(
   change: Partial<Dispatch> = {},
   options: { now?: number; kind?: 'dispatch' | 'receipt'; used?: UsedDispatches } = {},
 ) {
-  const token = await seal(options.kind ?? 'dispatch', { ...order, ...change }, 'w1.1', key)
+  const token = await seal(options.kind ?? 'dispatch', { ...claims, ...change }, 'w1.1', key)
   const self = { workerId: 'w1', key, used: options.used ?? new UsedDispatches() }
   return acceptDispatch(`Bearer ${token}`, self, options.now ?? 2_000)
 }
@@ -31,19 +31,19 @@ async function bodyOf(text: string) {
 }
 
 describe('dispatch', () => {
-  it('[DSP1] a dispatch of this edge, for this worker and this body, is accepted', async () => {
+  it('[DSP1] a worker accepts a dispatch of its edge for itself and this body', async () => {
     expect(await present()).toMatchObject({ ok: true, claims: { requestId: 'r1' } })
     expect(await bodyOf(new TextDecoder().decode(body))).toMatchObject({ ok: true, kind: 'read' })
   })
 
-  it('[DSP2] a dispatch is accepted once', async () => {
+  it('[DSP2] a worker accepts a dispatch only once', async () => {
     const used = new UsedDispatches()
     expect((await present({}, { used })).ok).toBe(true)
     expect(await present({}, { used })).toMatchObject({ ok: false, code: 'replayed_dispatch' })
     expect((await present({ dispatchId: 'r1.2' }, { used })).ok).toBe(true)
   })
 
-  it('[DSP3] another worker, expired, from the future, another body, another kind: all refused', async () => {
+  it('[DSP3] a dispatch for another worker or body, of another kind, expired or from the future is refused', async () => {
     const refused = [
       present({ workerId: 'w2' }),
       present({}, { now: 31_000 + 5_001 }),
@@ -55,7 +55,7 @@ describe('dispatch', () => {
   })
 
   it('[DSP4] a changed token, a token of another key and a missing token are refused', async () => {
-    const token = await seal('dispatch', order, 'w1.1', key)
+    const token = await seal('dispatch', claims, 'w1.1', key)
     const other = await sealKey(new Uint8Array(32).fill(2))
     expect(await unseal('dispatch', token, other, Dispatch)).toBeUndefined()
     for (let index = 0; index < token.length; index += 7) {
@@ -67,7 +67,7 @@ describe('dispatch', () => {
     })
   })
 
-  it('[DSP5] a used id is remembered only as long as it could be presented', () => {
+  it('[DSP5] a used id is remembered only while it could be presented again', () => {
     const used = new UsedDispatches()
     expect(used.use('a', 0)).toBe(true)
     expect(used.use('a', 39_999)).toBe(false)

@@ -14,7 +14,7 @@ const addressOf = (text: string) => {
 }
 
 describe('worker addresses', () => {
-  it('[WEN1] no notation of a link-local, metadata or reserved address is taken', () => {
+  it('[WEN1] a link-local, metadata or reserved address is refused in every notation', () => {
     const hosts = [
       '169.254.169.254',
       '169.254.0.1',
@@ -73,7 +73,7 @@ describe('worker addresses', () => {
     for (const url of odd) expect(faultOf(url), url).toBeDefined()
   })
 
-  it('[WEN1] http is for private and loopback hosts; https is for any other as well', () => {
+  it('[WEN1] http is allowed only for private and loopback hosts; https also for public ones', () => {
     for (const host of ['gpu.example.com', '8.8.8.8', '[2606:4700::1]', 'gpu.internal.example.com']) {
       expect(faultOf(`http://${host}:9000`), host).toMatch(/http on a public host/)
       expect(faultOf(`https://${host}:9000`), host).toBeUndefined()
@@ -83,7 +83,7 @@ describe('worker addresses', () => {
       expect(faultOf(`http://${host}:9000`), host).toBeUndefined()
   })
 
-  it('[WEN2] scheme, host and path are the same, and the port is the enrolled one or any', () => {
+  it('[WEN2] a claimed address needs the enrolled scheme, host and path, and the enrolled port unless that is `*`', () => {
     const allows = (enrolled: string, claimed: string) => addressAllows(addressOf(enrolled), addressOf(claimed))
     expect(allows('http://127.0.0.1:*', 'http://127.0.0.1:43127')).toBe(true)
     expect(allows('http://127.0.0.1:*', 'http://127.0.0.1')).toBe(true)
@@ -97,7 +97,7 @@ describe('worker addresses', () => {
     expect(readWorkerAddress('http://127.0.0.1:*', 'one-port')).toMatchObject({ ok: false })
   })
 
-  it('[WEN2] an address that is written and read again is the same', () => {
+  it('[WEN2] an address that is formatted and read back is unchanged', () => {
     const host = fc.constantFrom('127.0.0.1', '10.0.0.1', 'gpu.example.com', '[fd12::1]', 'localhost')
     const port = fc.oneof(
       fc.constant(''),

@@ -75,7 +75,7 @@ describe('the doctor', () => {
     const lost = (text: string) => text.replaceAll(/"prompt_tokens_details":\{[^}]*\},/g, '')
     const { out } = await doctor(await engine(sglangWith({ enable_cache_report: false }, lost)))
     expect(out).toContain(
-      'note: cached tokens are not told, and all are billed as fresh: start SGLang with --enable-cache-report',
+      'note: cached tokens are not reported and are billed as fresh: start SGLang with --enable-cache-report',
     )
     expect(out).toMatch(/cached-tokens +DOES NOT HOLD/)
     expect(out.slice(out.indexOf('What to do:'))).toContain('  cached-tokens: start SGLang with --enable-cache-report')

@@ -1,18 +1,18 @@
 #!/bin/sh
-# Builds llama-server from the source that node-llama-cpp brings, against the libraries that it has built: a few minutes
-# of one core, and nothing from anywhere else. Needs g++ and git.
+# Builds llama-server from the source in node-llama-cpp, against its prebuilt libraries. Takes a few minutes of one core
+# and downloads nothing. Needs g++ and git.
 #
 #   sh test/tools/conformance/build-llama-server.sh OUT [SYSTEM]     # SYSTEM: linux-x64
 #   OUT/llama-server -m gpu-worker/model/tiny.gguf --jinja --metrics -c 16384 -np 4 --no-kv-unified --port 8080
 #   npm run conformance -- --live http://127.0.0.1:8080
 set -eu
-house=$(cd "$(dirname "$0")/../.." && pwd)
+root=$(cd "$(dirname "$0")/../../.." && pwd)
 out=$1
 system=${2:-linux-x64}
-lib=$house/node_modules/@node-llama-cpp/$system/bins/$system
+lib=$root/node_modules/@node-llama-cpp/$system/bins/$system
 src=$out/source
 mkdir -p "$out/ui" "$out/objects"
-[ -d "$src" ] || git clone -q "$house/node_modules/node-llama-cpp/llama/gitRelease.bundle" "$src"
+[ -d "$src" ] || git clone -q "$root/node_modules/node-llama-cpp/llama/gitRelease.bundle" "$src"
 
 g++ -O1 -std=c++17 "$src/tools/ui/embed.cpp" -o "$out/embed"
 "$out/embed" "$out/ui/ui.cpp" "$out/ui/ui.h"
@@ -36,6 +36,6 @@ done
 # shellcheck disable=SC2086
 g++ $objects -o "$out/llama-server" -L"$lib" -l:libllama-common.so "$(ls "$lib"/libllama.v*.so)" \
   "$(ls "$lib"/libggml.v*.so)" -l:libggml-base.so -lpthread -Wl,-rpath,"$lib"
-# Its kinds of processor are looked for beside it.
+# llama-server searches its own folder for the CPU variants.
 ln -sf "$lib"/libggml-cpu-*.so "$out/"
 echo "$out/llama-server"

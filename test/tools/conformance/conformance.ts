@@ -1,6 +1,6 @@
 /**
- * The conformance suite: the doctor's checks, over every backend that there is. Where an engine ran, over its recorded
- * bytes; where none can run here, over a script of its documented formats; and the embedded one as it is.
+ * The conformance suite runs the doctor's checks on every backend: on the recorded bytes of an engine that ran, on a
+ * script of the documented formats of an engine that cannot run here, and on the real embedded engine.
  */
 import type { HttpBackend, Trait } from '../../../backends/contract/backend.ts'
 import { embedded } from '../../../backends/engines/embedded.ts'
@@ -21,7 +21,7 @@ export interface Column {
   backend: string
   title: string
   version: string
-  /** `live`, with its date; or where else the bytes are from. */
+  /** `live` with its date, or another source of the bytes. */
   source: string
   verdicts: Map<Trait, CheckVerdict>
 }
@@ -30,11 +30,11 @@ export const documented = { sglang, 'lm-studio': lmStudio, mistral, fake }
 
 export function httpBackend(name: string): HttpBackend {
   const backend = findBackend(name)
-  if (backend?.transport !== 'http') throw new Error(`${name} is no backend that is called`)
+  if (backend?.transport !== 'http') throw new Error(`${name} is not a backend with an HTTP API`)
   return backend
 }
 
-/** @param options.model overrides the name that the endpoint tells */
+/** @param options.model overrides the model name that the endpoint reports */
 export async function examineHttp(
   backend: HttpBackend,
   open: Transport,
@@ -47,7 +47,7 @@ export async function examineHttp(
 ): Promise<{ version: string; verdicts: Map<Trait, CheckVerdict> }> {
   const within = () => AbortSignal.timeout(120_000)
   const found = await askProbe(backend.attach, open, within())
-  if (!found) throw new Error(`what answers is not ${backend.title}`)
+  if (!found) throw new Error(`the endpoint is not ${backend.title}`)
   const attached = options.model === '' ? found : { ...found, model: options.model }
   const subject = httpSubject(backend, attached, open, within)
   const verdicts = await examine(subject, options.nonce, options.pause, options.done ?? (() => undefined))
@@ -72,12 +72,12 @@ async function examineDocumented(name: keyof typeof documented): Promise<Column>
   const { documented: script, how, version } = documented[name]
   const open = documentedTransport(script())
   const { verdicts } = await examineHttp(backend, open, { nonce: 'documented', model: '', pause: atOnce })
-  // What is written cannot be left: whether an engine stops can only be seen in one that runs.
+  // A script cannot show whether an engine stops.
   verdicts.set('cancel', { verdict: 'untested', note: 'nothing runs' })
   return { backend: name, title: backend.title, version, source: `records ${how}`, verdicts }
 }
 
-/** The real one, with the model that comes with it. */
+/** Examines the real embedded engine with the model in the repository. */
 async function examineEmbedded(pause: () => Promise<void>, date: string): Promise<Column> {
   const engine = createEmbeddedEngine({
     modelPath: tinyModelPath,
@@ -91,7 +91,13 @@ async function examineEmbedded(pause: () => Promise<void>, date: string): Promis
   try {
     const verdicts = await examine(engineSubject(engine), 'embedded', pause, () => undefined)
     const { version } = engine.description
-    return { backend: embedded.name, title: embedded.title, version, source: `live, ${date}: with the toy`, verdicts }
+    return {
+      backend: embedded.name,
+      title: embedded.title,
+      version,
+      source: `live, ${date}: with the toy model`,
+      verdicts,
+    }
   } finally {
     await engine.close()
   }

@@ -1,4 +1,4 @@
-/** An engine as the conformance suite examines it: through the interface that the worker uses. */
+/** Adapts an engine to the conformance suite, through the interface that the worker uses. */
 import type { Load } from '../../../backends/contract/backend.ts'
 import { embedded } from '../../../backends/engines/embedded.ts'
 import {
@@ -13,7 +13,7 @@ import {
 import type { Engine, EngineEvent, Prepared, Run } from '../../../gpu-worker/engine/engine.ts'
 
 export function engineSubject(engine: Engine): Subject {
-  let asked = 0
+  let requests = 0
   const load = (): Load => {
     const { running, kvTokens, kvTokensMax, ...totals } = engine.load()
     const { promptTokensTotal, cachedTokensTotal, outputTokensTotal } = totals
@@ -41,7 +41,7 @@ export function engineSubject(engine: Engine): Subject {
         const code = prepared.code === 'context_length_exceeded' ? prepared.code : 'invalid_value'
         return refused({ ...prepared, code, retryAfterMs: null, operator: false })
       }
-      return answer(engine, prepared, ask, ++asked)
+      return answer(engine, prepared, ask, ++requests)
     },
   }
 }
@@ -69,7 +69,7 @@ async function answer(
     for await (const event of run.events) {
       take(outcome, event)
       await ask.onDelta?.()
-      // No wire, no connection: what breaks off is always the caller.
+      // There is no connection to lose: only the caller can break off.
       if (outcome.deltas >= after) left.abort()
     }
   } catch (error) {

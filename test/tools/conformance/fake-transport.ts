@@ -1,9 +1,9 @@
-/** The fake engine without a socket: its answers, as a transport. */
+/** The fake engine as a transport, without a socket. */
 import type { HttpCall } from '../../../backends/contract/backend.ts'
 import { fakeAnswer, fakeCount } from '../../../backends/engines/fake.ts'
 import { type DocumentedAnswer, jsonAnswer, streamAnswer } from './documented/model.ts'
 
-export const how = 'a description that answers itself'
+export const how = 'from the fake engine itself'
 export const version = '1'
 
 export function documented(): (call: HttpCall) => DocumentedAnswer {

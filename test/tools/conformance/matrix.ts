@@ -1,10 +1,10 @@
-/** The published matrix, from what the suite saw. Pure. */
+/** Writes the published matrix from the suite's results. Pure. */
 import { type Described, traits } from '../../../backends/contract/backend.ts'
 import type { Column } from './conformance.ts'
 
 const signs = { yes: '✓', estimated: '≈', refused: '–', no: '✗', untested: '·' }
 const legend =
-  '✓ holds · ≈ works, a number is estimated · – not offered, and refused or warned about · ✗ does not hold · “·” cannot be shown here'
+  '✓ holds · ≈ works, with an estimated number · – not supported, refused or warned about · ✗ does not hold · “·” not testable here'
 
 export function matrix(columns: readonly Column[]): string {
   const shown = columns.filter(({ backend }) => backend !== 'fake')
@@ -20,25 +20,27 @@ export function matrix(columns: readonly Column[]): string {
     '',
     ...shown.map(({ title, version, source }) => `- **${title}**${version ? ` ${version}` : ''}: ${source}`),
     '',
-    'What does not hold, and what is estimated, in the suite’s words:',
+    'Rows that do not hold or are estimated, with the suite’s notes:',
     '',
     ...shown.flatMap((column) => remarks(column)),
   ].join('\n')
 }
 
 function remarks({ title, verdicts }: Column): string[] {
-  const told = [...verdicts].filter(([, { verdict }]) => verdict === 'no' || verdict === 'estimated')
-  return told.length === 0
+  const shown = [...verdicts].filter(([, { verdict }]) => verdict === 'no' || verdict === 'estimated')
+  return shown.length === 0
     ? []
-    : [`- **${title}**: ${told.map(([trait, { verdict, note }]) => `${signs[verdict]} ${trait} (${note})`).join('; ')}`]
+    : [
+        `- **${title}**: ${shown.map(([trait, { verdict, note }]) => `${signs[verdict]} ${trait} (${note})`).join('; ')}`,
+      ]
 }
 
-/** Who counts what, from the adapters' own words. */
+/** The source of each count, from the adapters' `truth`. */
 export function truthTable(all: readonly Described[]): string {
   const rows = all.map(({ title, truth: t }) =>
     row([title, t.promptBefore, t.prompt, t.cached, t.output, t.reasoning, t.aborted]),
   )
-  const head = ['', 'prompt, before it runs', 'prompt', 'cached', 'output', 'reasoning', 'of an answer broken off']
+  const head = ['', 'prompt before the run', 'prompt', 'cached', 'output', 'reasoning', 'aborted answer']
   return [row(head), row(head.map(() => '---')), ...rows].join('\n')
 }
 
@@ -49,7 +51,7 @@ const marks = {
   truth: ['<!-- truth: the same -->', '<!-- end of truth -->'],
 } as const
 
-/** The text between the marks, or undefined where they are not. */
+/** The text between the marks, or undefined if a mark is missing. */
 export function published(page: string, what: keyof typeof marks): string | undefined {
   const [begin, end] = marks[what]
   const [from, to] = [page.indexOf(begin), page.indexOf(end)]
@@ -62,5 +64,5 @@ export function publish(page: string, what: keyof typeof marks, text: string): s
   return `${page.slice(0, from + begin.length)}\n${text}\n${page.slice(to)}`
 }
 
-/** The embedded engine is examined anew each time; the day is no difference. */
+/** The text without dates: the embedded engine is examined again on every run. */
 export const undated = (text: string) => text.replaceAll(/\d{4}-\d\d-\d\d/g, 'DATE')

@@ -1,7 +1,6 @@
 /**
- * Recorded bytes: what a backend really answered to the conformance suite, call by call, so that the same suite can be
- * run again without it. A replay answers a call only if it is the one that was recorded: an adapter that asks otherwise
- * than it did fails.
+ * Recorded bytes: a backend's answers to the conformance suite, call by call, so that the suite can run again without
+ * the engine. A replay answers only recorded calls, so an adapter that changes its calls fails.
  */
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -15,19 +14,22 @@ const Exchange = z.object({
   call: z.string(),
   status: z.int(),
   headers: z.record(z.string(), z.string()),
-  /** As they came, one read a part. */
+  /** As received, one part per read. */
   parts: z.array(z.string()),
 })
 type Exchange = z.infer<typeof Exchange>
 
 export const Recorded = z.object({
   backend: z.string(),
-  /** `live`: from a running engine. `documents`: from a script of its documented formats (test/tools/conformance/documented). */
+  /**
+   * `live`: from a running engine. `documents`: from a script of its documented formats
+   * (test/tools/conformance/documented).
+   */
   source: z.enum(['live', 'documents']),
   version: z.string(),
-  /** Of the run, as YYYY-MM-DD. */
+  /** Date of the run, as YYYY-MM-DD. */
   date: z.string(),
-  /** What ran, where and how: one line for the matrix. */
+  /** What ran, where and how: one line in the matrix. */
   how: z.string(),
   nonce: z.string(),
   model: z.string(),
@@ -57,7 +59,7 @@ function keyOf({ method, path, body = '' }: HttpCall): string {
   return `${method} ${path} ${short}`.trimEnd()
 }
 
-/** Keeps what goes through. */
+/** Records all calls and answers in `exchanges`. */
 export function recording(open: Transport, exchanges: Exchange[]): Transport {
   return async (call, signal) => {
     const answer = await open(call, signal)
@@ -81,25 +83,25 @@ async function* keeping(
   }
 }
 
-/** Where the model lies on the machine that it ran on is nobody's matter. */
+/** Hides the model's path on the machine of the recording. */
 function withoutPaths(text: string): string {
   return text.replaceAll(/"(model_path|root)":"[^"]*"/g, '"$1":"tiny"')
 }
 
-/** Of hundreds of lines, those that adapters could read: no comments, no histograms, nothing of the runtime's own. */
+/** Keeps only the metrics that adapters can read, of hundreds: no comments, histograms or runtime metrics. */
 function shortMetrics(text: string): string {
   const kept = text.split('\n').filter((line) => /^\w+:\w*(requests|tokens|usage)\w*[ {]/.test(line))
   return kept.filter((line) => !/_(bucket|sum|count|created)\b|time_|by_/.test(line)).join('\n')
 }
 
-/** Answers as was recorded, in order; a call that is asked again more often gets its last answer again. */
+/** Answers each call with its recorded answers in order, then repeats the last one. */
 export function replay(exchanges: readonly Exchange[]): Transport {
   const queues = new Map<string, Exchange[]>()
   for (const exchange of exchanges) queues.set(exchange.call, [...(queues.get(exchange.call) ?? []), exchange])
   return async (call) => {
     const queue = queues.get(keyOf(call)) ?? []
     const exchange = queue.length > 1 ? queue.shift() : queue[0]
-    if (!exchange) throw new Error(`no such call was recorded: ${keyOf(call).slice(0, 200)}`)
+    if (!exchange) throw new Error(`this call was not recorded: ${keyOf(call).slice(0, 200)}`)
     return answerOf(exchange)
   }
 }

@@ -1,9 +1,8 @@
 /**
- * `npm run conformance`: examines every backend, the embedded one live and the others by their records, and compares
- * with the matrix in backends/README.md (`--write` brings it up to date).
- * `npm run conformance -- --live URL [--backend NAME] [--model NAME]`: examines an engine that runs, with
- * the key in TRAMONTANE_ENGINE_KEY;
- * `--record --how TEXT` keeps its bytes.
+ * `npm run conformance` examines every backend, the embedded engine live and the others from their records, and
+ * compares the result with the matrix in backends/README.md (`--write` updates it). `npm run conformance -- --live URL
+ * [--backend NAME] [--model NAME]` examines a running engine, with the key in TRAMONTANE_ENGINE_KEY. `--record --how
+ * TEXT` saves its bytes.
  */
 import { randomUUID } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -37,7 +36,7 @@ async function live(url: string): Promise<void> {
   try {
     const among = values.backend ? [httpBackend(values.backend)] : httpBackends
     const found = await askProbe(recognise(among), open, AbortSignal.timeout(10_000))
-    if (!found) throw new Error(`no backend that is known answers at ${url}`)
+    if (!found) throw new Error(`no known backend answers at ${url}`)
     const { backend } = found
     const exchanges: Recorded['exchanges'] = []
     const nonce = randomUUID()
@@ -51,7 +50,7 @@ async function live(url: string): Promise<void> {
       ...{ backend: backend.name, source: 'live', nonce, model, exchanges },
       version: seen.version,
       date: today(),
-      how: values.how ?? 'as it was found',
+      how: values.how ?? 'no description',
       verdicts: Object.fromEntries(seen.verdicts),
     })
   } finally {
@@ -69,7 +68,7 @@ async function all(): Promise<void> {
     if (!values.write) process.exitCode = 1
   }
   if (values.write) writeFileSync(page, text)
-  else if (process.exitCode) console.error('\nbackends/README.md says otherwise: npm run conformance -- --write')
+  else if (process.exitCode) console.error('\nbackends/README.md is out of date. Run: npm run conformance -- --write')
 }
 
 await (values.live === undefined ? all() : live(values.live))

@@ -1,11 +1,11 @@
 /**
- * LM Studio 0.4 by its documents (developer docs, API changelog): its own list of models, the OpenAI route with thinking
- * in `reasoning_content`, calls in pieces, usage once when asked for, errors as `{error: "text"}` or nested.
+ * LM Studio 0.4, from its documentation (developer docs, API changelog): its own model list, and the OpenAI route with
+ * reasoning in `reasoning_content`, calls in pieces, usage once on request, and errors as `{error: "text"}` or nested.
  */
 import type { HttpCall } from '../../../../backends/contract/backend.ts'
 import { Body, type DocumentedAnswer, done, event, jsonAnswer, promptTokens, say, streamAnswer } from './model.ts'
 
-export const how = 'from its documents: an application without a package'
+export const how = 'from its documentation: an application without a package'
 export const version = '0.4'
 
 const contextTokens = 4_096

@@ -1,13 +1,13 @@
 /**
- * Mistral's hosted API by its OpenAPI and guides: names that are not known are refused with 422, thinking comes as parts
- * of the content and then strings, calls come whole, usage rides on the last chunk, an effort beyond the model's is a
- * 400 with code "3051", errors are flat.
+ * Mistral's hosted API, from its OpenAPI description and guides. It refuses unknown fields with 422 and an unsupported
+ * effort with 400 and code "3051". Reasoning is sent as parts of the content, then content as strings. Calls are
+ * complete, usage is on the last chunk, errors are flat.
  */
 import { z } from 'zod'
 import type { HttpCall } from '../../../../backends/contract/backend.ts'
 import { Body, type DocumentedAnswer, done, event, jsonAnswer, promptTokens, say, streamAnswer } from './model.ts'
 
-export const how = 'from its documents: a hosted API'
+export const how = 'from its documentation: a hosted API'
 export const version = ''
 
 const contextTokens = 4_096
@@ -38,8 +38,8 @@ export function documented(): (call: HttpCall) => DocumentedAnswer {
         ],
       })
     if (path !== '/v1/chat/completions') return jsonAnswer({ message: 'no Route matched with those values' }, 404)
-    const told: unknown = JSON.parse(body ?? 'null')
-    const fields = z.record(z.string(), z.unknown()).parse(told)
+    const value: unknown = JSON.parse(body ?? 'null')
+    const fields = z.record(z.string(), z.unknown()).parse(value)
     const extra = Object.keys(fields).find((name) => !known.has(name))
     if (extra)
       return error(
@@ -48,15 +48,15 @@ export function documented(): (call: HttpCall) => DocumentedAnswer {
         'invalid_request_error',
         null,
       )
-    const asked = Body.parse(told)
-    if (promptTokens(asked) > contextTokens)
+    const request = Body.parse(value)
+    if (promptTokens(request) > contextTokens)
       return error(
         400,
-        `Prompt contains ${promptTokens(asked)} tokens, too large for model with ${contextTokens} maximum context length`,
+        `Prompt contains ${promptTokens(request)} tokens, too large for model with ${contextTokens} maximum context length`,
         'invalid_request_invalid_args',
         '3051',
       )
-    return streamAnswer(chunks(asked))
+    return streamAnswer(chunks(request))
   }
 }
 

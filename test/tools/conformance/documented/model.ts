@@ -1,7 +1,7 @@
 /**
- * What a model would say to the conformance suite's questions, so that engines which cannot run here can be written
- * from their documents: only the form of the bytes is the engine's. Words are tokens. It obeys what the body asks for,
- * by the names that the engine knows; what an engine has no name for cannot be asked for.
+ * A scripted model for the conformance suite, for engines that cannot run here. The script of each engine writes these
+ * answers in the engine's documented format. A word is a token. The model follows the fields of the body; a script
+ * passes only fields that its engine supports.
  */
 import { z } from 'zod'
 
@@ -30,10 +30,10 @@ export interface Said {
 const words = (text: string) => text.split(/(?<= )/)
 
 export function say(body: Body): Said {
-  const asked = textOf(body.messages.at(-1)?.content)
+  const prompt = textOf(body.messages.at(-1)?.content)
   const thinking = body.reasoning_effort === 'high' ? words('Ones: 8 + 6 = 14, carry 1. Digits: 8 3 4.') : []
-  const calls = callsOf(body, asked)
-  const content = calls.length > 0 ? [] : contentOf(body, asked)
+  const calls = callsOf(body, prompt)
+  const content = calls.length > 0 ? [] : contentOf(body, prompt)
   const callTokens = calls.length * 6
   const bound = body.max_tokens
   const said = {
@@ -41,31 +41,31 @@ export function say(body: Body): Said {
     content: content.slice(0, Math.max(0, bound - thinking.length)),
     calls: thinking.length + callTokens <= bound ? calls : [],
   }
-  const whole = said.thinking.length + said.content.length + callTokens
+  const tokens = said.thinking.length + said.content.length + callTokens
   const cut = thinking.length + content.length + callTokens > bound
   return {
     ...said,
     finishReason: cut ? 'length' : calls.length > 0 ? 'tool_calls' : 'stop',
     promptTokens: promptTokens(body),
-    // The token that ends the answer is one.
-    outputTokens: Math.min(bound, whole + 1),
+    // Includes the end token.
+    outputTokens: Math.min(bound, tokens + 1),
   }
 }
 
-function contentOf(body: Body, asked: string): string[] {
+function contentOf(body: Body, prompt: string): string[] {
   if (body.response_format && body.response_format.type !== 'text') return words('{"answer": 834, "sure": "yes"}')
   const seed = body.seed ?? body.random_seed
-  const answer = seed === undefined ? words('478 + 356 = 834') : words(`One morning fox ${seed} went out. ${asked}`)
+  const answer = seed === undefined ? words('478 + 356 = 834') : words(`One morning fox ${seed} went out. ${prompt}`)
   const stop = body.stop[0]
   const at = stop === undefined ? -1 : answer.join('').indexOf(stop)
   return at < 0 ? answer : words(answer.join('').slice(0, at)).filter((word) => word !== '')
 }
 
-function callsOf({ tools = [], tool_choice: choice }: Body, asked: string): Said['calls'] {
+function callsOf({ tools = [], tool_choice: choice }: Body, prompt: string): Said['calls'] {
   const named = z.object({ function: z.object({ name: z.string() }) }).safeParse(choice).data?.function.name
   const forced = choice === 'required' || choice === 'any' || named !== undefined
   if (tools.length === 0 || choice === 'none') return []
-  const cities = [...asked.matchAll(/\b(Lagos|Oslo|Lima)\b/g)].map((match) => match[1] ?? '')
+  const cities = [...prompt.matchAll(/\b(Lagos|Oslo|Lima)\b/g)].map((match) => match[1] ?? '')
   const call = (city: string) => ({
     name: named ?? tools[0]?.function.name ?? '',
     arguments: JSON.stringify({ city }),
@@ -75,7 +75,7 @@ function callsOf({ tools = [], tool_choice: choice }: Body, asked: string): Said
 }
 
 export function promptTokens(body: Body): number {
-  // An image has tokens by its size; here, by its bytes.
+  // A real image counts by its size; this one counts by its bytes.
   const text = JSON.stringify([body.messages, body.tools ?? []])
   const images = [...text.matchAll(/base64,([\w+/=]+)/g)].reduce(
     (sum, [, data]) => sum + Math.ceil((data?.length ?? 0) / 20),

@@ -1,11 +1,11 @@
 /**
- * Ollama by its source (openai/openai.go, its OpenAI route): thinking in `reasoning`, calls whole in one delta, usage
- * once when asked for, a prompt beyond the context cut without a word, efforts beyond its list a 400.
+ * Ollama, from the source of its OpenAI route (openai/openai.go): reasoning in `reasoning`, complete calls in one
+ * delta, usage once on request. It silently cuts a prompt that is too long, and answers 400 to an unsupported effort.
  */
 import type { HttpCall } from '../../../../backends/contract/backend.ts'
 import { Body, type DocumentedAnswer, done, event, jsonAnswer, say, streamAnswer } from './model.ts'
 
-export const how = 'from its source: no package for it here'
+export const how = 'from its source: no package available here'
 export const version = '0.40.12'
 
 const contextTokens = 4_096
@@ -37,7 +37,7 @@ export function documented(): (call: HttpCall) => DocumentedAnswer {
 }
 
 function chunks(body: Body): string[] {
-  // What can think does, unless it is told not to.
+  // A reasoning model reasons unless the request turns it off.
   const said = say({ ...body, reasoning_effort: body.reasoning_effort ?? 'high' })
   const head = {
     id: 'chatcmpl-814',

@@ -1,9 +1,9 @@
-/** An engine by its documents, on a real socket of this machine. */
+/** A documented engine on a real local socket. */
 import { createServer } from 'node:http'
 import type { HttpCall } from '../../../../backends/contract/backend.ts'
 import type { DocumentedAnswer } from './model.ts'
 
-/** @param answer may change what a script says, or leave the call unanswered by throwing */
+/** @param answer may change the script's answer, or throw to leave the call unanswered */
 export async function serve(
   answer: (call: HttpCall) => DocumentedAnswer,
 ): Promise<{ url: string; stop(): Promise<void> }> {

@@ -1,6 +1,7 @@
 /**
- * SGLang 0.5.23 by its source (srt/entrypoints/openai): thinking in `reasoning_content`, calls in pieces, usage on every
- * chunk, cached tokens in the last one with `--enable-cache-report`, reasoning tokens at the top of usage, flat errors.
+ * SGLang 0.5.23, from its source (srt/entrypoints/openai): reasoning in `reasoning_content`, calls in pieces, usage on
+ * every chunk, cached tokens on the last one with `--enable-cache-report`, reasoning tokens at the top level of usage,
+ * flat errors.
  */
 import type { HttpCall } from '../../../../backends/contract/backend.ts'
 import { Body, type DocumentedAnswer, done, event, jsonAnswer, promptTokens, say, streamAnswer } from './model.ts'
@@ -38,13 +39,9 @@ export function documented(): (call: HttpCall) => DocumentedAnswer {
     if (path === '/metrics') return { status: 200, headers: { 'content-type': 'text/plain' }, parts: [metrics] }
     const read = Body.safeParse(JSON.parse(body ?? 'null'))
     if (path === '/tokenize') {
-      const asked = JSON.parse(body ?? '{}')
+      const { prompt } = JSON.parse(body ?? '{}')
       const count =
-        typeof asked.prompt === 'string'
-          ? asked.prompt.trim().split(/ +/).length
-          : read.success
-            ? promptTokens(read.data)
-            : 0
+        typeof prompt === 'string' ? prompt.trim().split(/ +/).length : read.success ? promptTokens(read.data) : 0
       return jsonAnswer({ tokens: Array.from({ length: count }, () => 1), count, max_model_len: contextTokens })
     }
     if (path !== '/v1/chat/completions') return jsonAnswer({ detail: 'Not Found' }, 404)
@@ -116,7 +113,7 @@ const usage = (prompt: number, output: number, reasoning: number, cached: number
   reasoning_tokens: reasoning,
 })
 
-/** The name first, then the arguments, as its parser streams them. */
+/** The name first, then the arguments, as SGLang's parser streams them. */
 function pieces(call: { name: string; arguments: string }, index: number) {
   return [
     { id: `call_${index}f0e1d2c3b4a5`, index, type: 'function', function: { name: call.name, arguments: '' } },
