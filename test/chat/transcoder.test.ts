@@ -52,7 +52,7 @@ describe('translating a stream', () => {
       const end = recorded.indexOf(chunks.end('tool_calls', counts))
       const bytes = new TextEncoder().encode(recorded.slice(0, end))
       for (let at = 0; at <= bytes.length; at += 7)
-        await expect(spoken(surface, [bytes.subarray(0, at)])).rejects.toThrow('before it was whole')
+        await expect(spoken(surface, [bytes.subarray(0, at)])).rejects.toThrow('before it was complete')
     },
   )
 })
