@@ -118,8 +118,8 @@ function typeOf(schema: JsonValue): string {
 
 /** The schema without its null alternative, which has the bounds. */
 function notNull(schema: JsonValue): JsonValue {
-  const others = ((schema.anyOf ?? []) as JsonValue[]).filter(({ type }) => type !== 'null')
-  return others.length === 1 ? (others[0] as JsonValue) : schema
+  const alternatives = ((schema.anyOf ?? []) as JsonValue[]).filter(({ type }) => type !== 'null')
+  return alternatives.length === 1 ? (alternatives[0] as JsonValue) : schema
 }
 
 /** The bound as text. For an unbounded number, JSON Schema has the largest safe integer. */
