@@ -86,9 +86,9 @@ rateCards.post('/push', needs('rates:write'), async (context) => {
   const { inputNano, cachedNano, outputNano } = card
   const priced = { model, effectiveAt, rates: { inputNano, cachedNano, outputNano } }
   const answers = await Promise.all(data.map(({ tenantId }) => tenantStub(context.env, tenantId).addRates(priced)))
-  const kept = data.filter((_, index) => answers[index]?.ok === false).map(({ tenantId }) => tenantId)
+  const unchanged = data.filter((_, index) => answers[index]?.ok === false).map(({ tenantId }) => tenantId)
   // A tenant with its own card for this time keeps it, and the answer names the tenant.
-  return context.json({ pushed: data.length - kept.length, kept, next })
+  return context.json({ pushed: data.length - unchanged.length, kept: unchanged, next })
 })
 
 export const tenantRateCards = new Hono<AdminEnv>()

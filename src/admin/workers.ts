@@ -43,7 +43,7 @@ const Models = z
   .array(z.string().refine((id) => findModel(id) !== undefined, `is not in the catalogue. Use one of ${offered}.`))
   .min(1, 'is empty. Name at least one model.')
   .max(modelsMax, `has more than ${modelsMax} models. Name fewer.`)
-const slotsSentence = `must be a whole number from 1 to ${slotsPerWorkerMax}. Give the slots of the engine.`
+const slotsSentence = `must be a whole number from 1 to ${slotsPerWorkerMax}. Use the engine's number of slots.`
 const SlotsMax = z.int(slotsSentence).min(1, slotsSentence).max(slotsPerWorkerMax, slotsSentence)
 
 export const EnrolWorker = z.strictObject({
@@ -183,7 +183,7 @@ async function withReports(env: Env, rows: WorkerRow[]) {
   return rows.map((row, index) => ({ ...view(row), ...seen(reports[index]) }))
 }
 
-/** The enforced enrolment: a heartbeat fills the values that the row leaves open. */
+/** The current state, and the enforced enrolment if a heartbeat has set values that the row leaves open. */
 function seen(report: WorkerReport | undefined) {
   if (!report) return {}
   const { enrolment, ...now } = report
