@@ -239,7 +239,7 @@ class HostedCall {
       if (!read) {
         silentMs += keepAliveMs
         if (silentMs >= silentMsMax) throw new Error(`the hosted API sent nothing for ${silentMsMax / 1_000} s`)
-        return { text: wire.beat, ended: false }
+        return { text: wire.keepAlive, ended: false }
       }
       reading = undefined
       silentMs = 0
@@ -299,7 +299,7 @@ class HostedCall {
 interface Wire {
   start(): string
   /** Keep-alive text; a failed write shows that the client has left. */
-  beat: string
+  keepAlive: string
   text(channel: 'content' | 'reasoning', text: string): string
   call(call: WireCall): string
   end(finishReason: FinishReason, counts: Counts): string
@@ -311,7 +311,7 @@ function streamWire(head: Head, includeUsage: boolean): Wire {
   const chunks = chunkWriter(head, includeUsage)
   // The headers may have been sent before the hosted API was chosen, so the stream names it too.
   const start = () => `: pool hosted, worker ${mistralWorkerId}\n\n${chunks.role()}`
-  return { ...chunks, start, beat: ': working on the prompt\n\n' }
+  return { ...chunks, start, keepAlive: ': working on the prompt\n\n' }
 }
 
 /** White space until the answer is complete. */
@@ -319,7 +319,7 @@ function wholeWire(head: Head): Wire {
   const answer = { content: '', reasoning: '', calls: [] as WireCall[] }
   return {
     start: () => ' ',
-    beat: ' ',
+    keepAlive: ' ',
     text(channel, text) {
       answer[channel] += text
       return ' '

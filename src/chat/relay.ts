@@ -268,9 +268,9 @@ function discloseWorker(headers: Headers, served: Answered, context: RequestCont
 function discloseEffort(headers: Headers, attempts: AttemptState): void {
   const { lowered } = attempts.wait
   if (lowered === undefined) return
-  const asked = headers.get('x-tramontane-effort-asked') ?? headers.get('x-tramontane-effort')
+  const requested = headers.get('x-tramontane-effort-asked') ?? headers.get('x-tramontane-effort')
   headers.set('x-tramontane-effort', lowered)
-  addWarnings(headers, [`effort lowered from ${asked} to ${lowered} under load, as this tenant's settings allow`])
+  addWarnings(headers, [`effort lowered from ${requested} to ${lowered} under load, as this tenant's settings allow`])
 }
 
 /** Sent before the answer: the queue position, and the expected or the past wait. */

@@ -1,6 +1,6 @@
 /**
  * Parses a worker's Chat Completions answer, streamed or not, into the events from which every dialect writes its answer.
- * Bytes in, events out, no I/O. The events do not depend on how the bytes are split or on the line endings.
+ * Bytes in, events out, no I/O. The events do not depend on how the bytes are split or how lines end.
  */
 import { createParser } from 'eventsource-parser'
 import { z } from 'zod'

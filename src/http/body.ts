@@ -63,10 +63,10 @@ function parsed(bytes: Uint8Array<ArrayBuffer>, scan: JsonScan, hold: BodyHold):
   const large = needed > freeMemoryBytes
   if (large && !hold.fits(needed)) throw crowded()
   const value = parse(bytes, scan)
-  const kept = valueBytes(scan) + scan.values * bytesPerValueKept
-  if (large) hold.resize(bytes.byteLength + kept)
+  const keptBytes = valueBytes(scan) + scan.values * bytesPerValueKept
+  if (large) hold.resize(bytes.byteLength + keptBytes)
   else hold.release()
-  return { bytes, value, valueBytes: kept, hold: large ? hold : null }
+  return { bytes, value, valueBytes: keptBytes, hold: large ? hold : null }
 }
 
 function parse(bytes: Uint8Array<ArrayBuffer>, scan: JsonScan): unknown {

@@ -77,7 +77,7 @@ function anthropicCard(model: Model, alias?: ModelAlias) {
       code_execution: supported(false),
       context_management: supported(false),
       // Every effort value is accepted; these are the model's own.
-      effort: { supported: true, ...Object.fromEntries(model.efforts.map((word) => [word, supported(true)])) },
+      effort: { supported: true, ...Object.fromEntries(model.efforts.map((effort) => [effort, supported(true)])) },
       image_input: supported(model.vision),
       pdf_input: supported(model.vision),
       server_tools: supported(false),

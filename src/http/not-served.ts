@@ -8,12 +8,12 @@ const unsupported: [RegExp, string][] = [
   [/\/(audio|images|moderations|ocr|files|batches|batch|assistants|threads|agents|conversations)(\/|$)/, ''],
 ]
 
-const served =
+const available =
   'POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/messages/count_tokens, ' +
   'POST /mistral/v1/chat/completions, GET /v1/models. See /docs for all routes.'
 
 export function notServed(method: string, path: string): string {
   const [, advice] = unsupported.find(([pattern]) => pattern.test(path)) ?? []
   const problem = advice === undefined ? `Unknown route ${method} ${path}.` : `${path} is not supported. ${advice}`
-  return `${problem.trim()} Available: ${served}`
+  return `${problem.trim()} Available: ${available}`
 }

@@ -57,11 +57,11 @@ async function enrol(local: LocalWorkers, workerId: string): Promise<number> {
   return row.epoch
 }
 
-/** Undefined for an invalid value: the worker itself checks the variable and reports the error. */
+/** The default for an invalid value: the worker itself checks the variable and reports the error. */
 function slotsMax(): number {
-  const asked = Number(process.env.TRAMONTANE_SLOTS)
-  const least = budgets.workerSlotsDefault.value
-  return Number.isInteger(asked) ? Math.min(slotsPerWorkerMax, Math.max(least, asked)) : least
+  const slots = Number(process.env.TRAMONTANE_SLOTS)
+  const slotsMin = budgets.workerSlotsDefault.value
+  return Number.isInteger(slots) ? Math.min(slotsPerWorkerMax, Math.max(slotsMin, slots)) : slotsMin
 }
 
 async function call({ baseUrl, state }: LocalWorkers, method: string, path: string, body?: unknown) {

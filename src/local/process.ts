@@ -53,10 +53,10 @@ export class SupervisedProcess<Ready> {
     this.#stopping = true
     const child = this.#child
     if (!child || child.exitCode !== null || child.signalCode !== null) return
-    const gone = new Promise((resolve) => child.once('exit', resolve))
+    const exited = new Promise((resolve) => child.once('exit', resolve))
     this.#options.stop(child)
     const timer = setTimeout(() => child.kill('SIGKILL'), this.#options.stopMs)
-    await gone
+    await exited
     clearTimeout(timer)
   }
 

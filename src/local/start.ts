@@ -134,7 +134,7 @@ async function start(): Promise<void> {
   process.on('SIGINT', () => void stop(0))
   process.on('SIGTERM', () => void stop(0))
   process.on('SIGHUP', () => void stop(0))
-  whenNpmIsGone(() => void stop(0))
+  whenNpmExits(() => void stop(0))
 
   const noteProcesses = () => {
     if (!state.apiKey || stopping) return
@@ -180,11 +180,11 @@ async function start(): Promise<void> {
  * npm and its shell exit on SIGTERM without forwarding the signal, which would leave this process running. Only under
  * npm, because a process that is started by hand may outlive its shell.
  */
-function whenNpmIsGone(gone: () => void): void {
+function whenNpmExits(stop: () => void): void {
   if (process.env.npm_lifecycle_event !== 'start') return
   const shell = process.ppid
   setInterval(() => {
-    if (process.ppid !== shell) gone()
+    if (process.ppid !== shell) stop()
   }, 250).unref()
 }
 

@@ -23,13 +23,13 @@ interface VerifiedTenant extends VerificationReport {
 }
 
 function main(args: string[]): number {
-  if (args.length > 1 || args[0]?.startsWith('-')) return say(usage, 2)
+  if (args.length > 1 || args[0]?.startsWith('-')) return exitWith(usage, 2)
   const home = resolve(
     args[0] ?? process.env.TRAMONTANE_HOME ?? fileURLToPath(new URL('../../.tramontane', import.meta.url)),
   )
-  if (!existsSync(home)) return say(`state folder ${home} not found`, 2)
+  if (!existsSync(home)) return exitWith(`state folder ${home} not found`, 2)
   const files = tenantFiles(home)
-  if (files.length === 0) return say(`${home} contains no tenant. Check that it is a state folder.`, 2)
+  if (files.length === 0) return exitWith(`${home} contains no tenant. Check that it is a state folder.`, 2)
   const temporary = mkdtempSync(join(tmpdir(), 'tramontane-verify-'))
   try {
     const checked = files.map((file) => check(file, temporary)).filter((each) => each !== undefined)
@@ -101,8 +101,8 @@ function dollars(nano: number): string {
   return `$${Math.trunc(nano / 1e9)}.${String(nano % 1e9).padStart(9, '0')}`
 }
 
-function say(sentence: string, code: number): number {
-  console.error(sentence)
+function exitWith(message: string, code: number): number {
+  console.error(message)
   return code
 }
 

@@ -18,13 +18,13 @@ storedResponses.get('/:id', async (context) => {
       param: 'stream',
     })
   const { stub, id } = await find(context)
-  const body = (await stub.body(id)) ?? gone(id)
+  const body = (await stub.body(id)) ?? refuseMissing(id)
   return context.body(body, 200, { 'content-type': 'application/json' })
 })
 
 storedResponses.delete('/:id', async (context) => {
   const { stub, id } = await find(context)
-  if (!(await stub.forget(id))) gone(id)
+  if (!(await stub.forget(id))) refuseMissing(id)
   return context.json({ id, object: 'response', deleted: true })
 })
 
@@ -37,7 +37,7 @@ export const ItemsPage = z.object({
 storedResponses.get('/:id/input_items', async (context) => {
   const { stub, id } = await find(context)
   const { limit, after, order } = parse(context.req.query(), ItemsPage)
-  const sent = JSON.parse((await stub.input(id)) ?? gone(id)) as object[]
+  const sent = JSON.parse((await stub.input(id)) ?? refuseMissing(id)) as object[]
   // An item without an id gets one from its position.
   const items = sent.map((item, index) => ({
     id: `item_${id.slice(5)}${index.toString(16).padStart(4, '0')}`,
@@ -61,10 +61,10 @@ async function find(context: AnswersContext): Promise<{ stub: DurableObjectStub<
   const { tenantId, keyId, secretHash } = await authenticate(context.req.raw.headers, macKey)
   accept(await tenantStub(context.env, tenantId).identify({ kind: 'key', keyId, secretHash }, 'ask'))
   const id = context.req.param('id') ?? ''
-  return { stub: responsesStub(context.env, tenantId), id: /^resp_[0-9a-f]{32}$/.test(id) ? id : gone(id) }
+  return { stub: responsesStub(context.env, tenantId), id: /^resp_[0-9a-f]{32}$/.test(id) ? id : refuseMissing(id) }
 }
 
-function gone(id: string): never {
+function refuseMissing(id: string): never {
   const message = `Response ${id.slice(0, 64)} not found. It may have been deleted or expired, or was not stored.`
   throw new GatewayError('not_found', message, { param: 'response_id' })
 }

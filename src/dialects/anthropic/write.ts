@@ -34,7 +34,7 @@ export function messagesWriter(context: EncoderContext, thinkingShown: boolean):
     const ended = finish()
     blocks.push(block)
     open = true
-    // A block starts empty and its deltas fill it. The copy in `content` is for a non-streaming answer.
+    // A block starts empty and its deltas fill it. The copy in `blocks` is for a non-streaming answer.
     const empty = block.type === 'tool_use' ? { ...block, input: {} } : block
     return ended + event('content_block_start', { index: blocks.length - 1, content_block: empty })
   }
