@@ -1,4 +1,6 @@
-/** The one function of `node:crypto` that the edge uses. workerd has it; its types declare it only with all of Node's. */
+/**
+ * The one function of `node:crypto` that the edge uses. workerd has it; its types declare it only with all of Node's.
+ */
 declare module 'node:crypto' {
   export function createHash(algorithm: 'sha256'): { update(text: string): { digest(encoding: 'hex'): string } }
   export function createHmac(

@@ -1,4 +1,4 @@
-/** `/admin/tenants/:tenantId/members`: a tenant's members and their roles. The last owner stays while there are other members. */
+/** `/admin/tenants/:tenantId/members`: members and roles. The last owner stays while there are other members. */
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { GatewayError } from '../http/errors.ts'

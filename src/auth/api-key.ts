@@ -1,8 +1,8 @@
 /**
  * API keys: `tm_<live|test>_<tenantId>_<keyId>_<secret><mac>`.
  *
- * The MAC covers everything before it, under the edge's key. So the edge refuses a forged or mistyped key without a call
- * to a tenant object. The tenant object stores only the SHA-256 of the secret.
+ * The MAC covers everything before it, under the edge's key. So the edge refuses a forged or mistyped key without a
+ * call to a tenant object. The tenant object stores only the SHA-256 of the secret.
  */
 import { constantTimeEqual, Secret, sha256Hex } from './secret.ts'
 

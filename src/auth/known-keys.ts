@@ -1,6 +1,6 @@
 /**
- * Keys that their tenant confirmed recently. They save a request with a small body a second call to its tenant. Bounded;
- * entries expire after `keyKnownMs`. The cache decides only whether a body may be parsed. Pure.
+ * Keys that their tenant confirmed recently. They save a request with a small body a second call to its tenant.
+ * Bounded; entries expire after `keyKnownMs`. The cache decides only whether a body may be parsed. Pure.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { ApiKey } from './api-key.ts'

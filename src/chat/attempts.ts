@@ -1,7 +1,7 @@
 /**
- * From a reservation to the first bytes of an answer: read the media, lease a slot, dispatch. A failure before the first
- * byte is retried once on another worker. The lease and the reservation always end: with the worker's receipt if an
- * engine ran, otherwise here.
+ * From a reservation to the first bytes of an answer: read the media, lease a slot, dispatch. A failure before the
+ * first byte is retried once on another worker. The lease and the reservation always end: with the worker's receipt if
+ * an engine ran, otherwise here.
  *
  *   no response head           the worker did not accept the request: retry on another worker
  *   head, then silence         the worker was preparing it: fail the request, exclude the worker, do not retry
@@ -306,7 +306,8 @@ export function runAttempts(
   }
 
   return {
-    // Without `context.left`: p-retry would drop an answer that arrives as the client leaves, and its engine would run on.
+    // Without `context.left`: p-retry would drop an answer that arrives as the client leaves, and its engine would
+    // continue.
     next: () =>
       pRetry(attempt, {
         retries: attemptsMax + noVisionMax,

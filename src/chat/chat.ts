@@ -3,8 +3,8 @@
  *
  *   auth ─▶ key check ─▶ body ─▶ prepare ─▶ reserve ─▶ lease ─▶ dispatch ─▶ relay     (settlement: the worker's receipt)
  *
- * Referenced responses are loaded before `prepare`, and an idempotent request may get its stored answer; see responses/.
- * From `reserve` on, `answer` owns the reservation: any error there closes it.
+ * Referenced responses are loaded before `prepare`, and an idempotent request may get its stored answer; see
+ * responses/. From `reserve` on, `answer` owns the reservation: any error there closes it.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'

@@ -1,6 +1,6 @@
 /**
- * Hedging: when a worker has not started to answer after a while, a second worker gets the request too, and the first to
- * start serves it. Off unless the operator sets HEDGE_AFTER_MS.
+ * Hedging: when a worker has not started to answer after a while, a second worker gets the request too, and the first
+ * to start serves it. Off unless the operator sets HEDGE_AFTER_MS.
  *
  *   first ─▶ prepared ─▶ silent for HEDGE_AFTER_MS ─▶ free slot elsewhere? ─▶ ledger informed ─▶ second ─▶ one starts
  *                                    no: the first continues           ledger records the winner ─▶ the other is stopped

@@ -1,14 +1,14 @@
 /**
- * The hosted fallback: when no worker can take a request now or in time, and the tenant allows it, a hosted API answers.
- * Its events become the chunks that a worker would write, and pass the same relay.
+ * The hosted fallback: when no worker can take a request now or in time, and the tenant allows it, a hosted API
+ * answers. Its events become the chunks that a worker would write, and pass the same relay.
  *
  * A hosted API enforces no budget, so the reservation is first raised to the hosted rate card, with a safe bound on the
  * prompt. It signs no receipt, so the edge settles, exactly once, at the first of: the answer's end, the client's
  * departure, the API's failure. `waitUntil` holds the settlement from before the call, because nothing else runs after
  * a client has left.
  *
- * Cancellation: `context.left` and the stream's `cancel` both close the call, and the API stops generating. When the API
- * breaks off, the stream errors and the relay reports it to the client.
+ * Cancellation: `context.left` and the stream's `cancel` both close the call, and the API stops generating. When the
+ * API breaks off, the stream errors and the relay reports it to the client.
  */
 import pRetry from 'p-retry'
 import type {
@@ -45,8 +45,8 @@ const mistralWorkerId = 'hosted-mistral'
 const unreachable = 'No worker has a free slot, and the hosted API cannot be reached. Retry after a second.'
 
 /**
- * Adds the hosted API after the workers' attempts. Returns `attempts` unchanged if the operator has no hosted API or the
- * tenant does not allow it.
+ * Adds the hosted API after the workers' attempts. Returns `attempts` unchanged if the operator has no hosted API or
+ * the tenant does not allow it.
  * @param headers of the answer, which disclose the hosted API; they may be sent before the first byte
  */
 export function hostedFallback(
@@ -168,8 +168,8 @@ class HostedCall {
   }
 
   /**
-   * Settles the request once; later calls change nothing. Resolves when it is settled; never rejects. `refused`: the API
-   * generated nothing, and the reservation is voided.
+   * Settles the request once; later calls change nothing. Resolves when it is settled; never rejects. `refused`: the
+   * API generated nothing, and the reservation is voided.
    */
   end(end: HostedEnd | 'refused'): Promise<void> {
     this.#settled ??= this.#close(end === 'abort' && !this.#called ? 'refused' : end)

@@ -2,9 +2,9 @@
  * The edge's own settlement of a hosted answer, because a hosted API signs no receipt. The counts come from the API's
  * usage. If that is missing, because the client left or the API broke off, they are an upper estimate, marked as one.
  *
- * The estimate is one token per `bytesPerToken` UTF-8 bytes of text (a low number by design), and at least one per piece
- * received. The API does not report reasoning tokens: they are estimated by the reasoning's share of the bytes, and the
- * entry is marked too, although its cost is exact. Pure.
+ * The estimate is one token per `bytesPerToken` UTF-8 bytes of text (a low number by design), and at least one per
+ * piece received. The API does not report reasoning tokens: they are estimated by the reasoning's share of the bytes,
+ * and the entry is marked too, although its cost is exact. Pure.
  */
 import type { BackendEvent, BackendUsage } from '../../backends/contract/backend.ts'
 import type { FinishReason } from '../../backends/model/chunk.ts'

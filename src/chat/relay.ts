@@ -138,9 +138,9 @@ async function keepAliveUntil(
 }
 
 /**
- * Relays an answer that does not stream. The worker sends white space, which JSON ignores, until the answer is complete;
- * a failed write shows that the client has left. Only white space is sent before the last chunk, so another worker can
- * replace a lost one.
+ * Relays an answer that does not stream. The worker sends white space, which JSON ignores, until the answer is
+ * complete; a failed write shows that the client has left. Only white space is sent before the last chunk, so another
+ * worker can replace a lost one.
  */
 export async function relayWhole(
   context: RequestContext,

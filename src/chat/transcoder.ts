@@ -14,7 +14,7 @@ export interface Transcoder {
   /** The end of a stream. Rejects when the worker's stream was incomplete. */
   end(): Promise<string>
   fail(failure: DialectFailure): string
-  /** Takes bytes of an answer that does not stream. Returns its leading white space, which keeps the connection alive. */
+  /** Takes bytes of a non-streaming answer. Returns its leading white space, which keeps the connection alive. */
   collect(bytes: Uint8Array): string
   /** The collected answer. Rejects when it was incomplete, with GatewayError when it is an error. */
   whole(): Promise<string>

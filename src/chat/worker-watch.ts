@@ -2,7 +2,7 @@
  * Watches the worker of a request. A frozen process or a cut network closes no connection: data stops without an error.
  * The worker's heartbeats stop too, so the fleet reports the worker as missing.
  *
- * The watch does not detect a single connection that a middlebox dropped while both ends live; TCP's timeout bounds that.
+ * The watch does not detect a single connection that a middlebox dropped while both ends live. TCP's timeout does.
  */
 
 import { fleetOf } from '../fleet/client.ts'

@@ -1,6 +1,6 @@
 /**
- * Parses a worker's Chat Completions answer, streamed or not, into the events from which every dialect writes its answer.
- * Bytes in, events out, no I/O. The events do not depend on how the bytes are split or how lines end.
+ * Parses a worker's Chat Completions answer, streamed or not, into the events from which every dialect writes its
+ * answer. Bytes in, events out, no I/O. The events do not depend on how the bytes are split or how lines end.
  */
 import { createParser } from 'eventsource-parser'
 import { z } from 'zod'
@@ -62,8 +62,8 @@ export interface AnswerEnd {
 }
 
 /**
- * `end`, `broken` or `failed` comes once, last. An answer without any of them is incomplete. `failed`: the request itself
- * ended its run, and `error` is the worker's JSON.
+ * `end`, `broken` or `failed` comes once, last. An answer without any of them is incomplete. `failed`: the request
+ * itself ended its run, and `error` is the worker's JSON.
  */
 export type AnswerEvent =
   | AnswerPart

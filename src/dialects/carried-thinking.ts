@@ -1,7 +1,7 @@
 /**
- * Hidden thinking that a client sends back: the text itself, in a field that clients return unchanged (a thinking block's
- * signature, a reasoning item's encrypted content). It is encoded, not encrypted, and needs no signature: in every
- * dialect, a client may write thinking into its history.
+ * Hidden thinking that a client sends back: the text itself, in a field that clients return unchanged (a thinking
+ * block's signature, a reasoning item's encrypted content). It is encoded, not encrypted, and needs no signature: in
+ * every dialect, a client may write thinking into its history.
  */
 import { base64url } from 'jose'
 

@@ -48,8 +48,8 @@ export interface EncoderContext {
 }
 
 /**
- * Writes an answer in a dialect: events in, text out. Call `open` first, then `part` any number of times, then `close` or
- * `whole`. `fail` may be called at any time, and is the last call.
+ * Writes an answer in a dialect: events in, text out. Call `open` first, then `part` any number of times, then `close`
+ * or `whole`. `fail` may be called at any time, and is the last call.
  */
 export interface DialectWriter {
   /** @param promptTokens if known before the answer's end */

@@ -1,6 +1,6 @@
 /**
- * `/docs`: guides and reference, with the gateway's own address in all examples. The content security policy allows only
- * this gateway as a source, and no inline script or style.
+ * `/docs`: guides and reference, with the gateway's own address in all examples. The content security policy allows
+ * only this gateway as a source, and no inline script or style.
  */
 import { type Context, Hono } from 'hono'
 import { type Env, settings } from '../env.ts'

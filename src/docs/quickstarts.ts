@@ -1,5 +1,5 @@
 /**
- * The configuration of each SDK and coding agent, as data. The reference page shows it, and the tests and `npm run agents`
+ * The configuration of each SDK and coding agent, as data. The documentation shows it. The tests and `npm run agents`
  * run it unchanged. The key comes from `TRAMONTANE_API_KEY`.
  */
 

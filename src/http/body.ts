@@ -9,7 +9,7 @@ import { type JsonFault, JsonScan, parseMemory, parseScanned, valueBytes } from 
 
 export const bodyBytesMax = budgets.bodyBytes.value
 
-/** Reads and drops up to this many times the limit before the refusal: a client cut off while sending never reads it. */
+/** Reads up to this many times the limit before the refusal: a client cut off while sending never reads it. */
 const drainedTimes = 2
 const drainMs = 10_000
 /** Measured memory of one value: while a schema refuses it, and when it is kept. */

@@ -166,8 +166,8 @@ export class JsonScan {
 }
 
 /**
- * Peak memory while a scanned text is parsed, in bytes, including the text itself: the decoded rest and its strings, the
- * long strings, and the cost of each value.
+ * Peak memory while a scanned text is parsed, in bytes, including the text itself: the decoded rest and its strings,
+ * the long strings, and the cost of each value.
  */
 export function parseMemory(scan: JsonScan, bytesPerValue: number): number {
   const { length, long, restWide, values } = scan

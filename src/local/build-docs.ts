@@ -1,6 +1,6 @@
 /**
- * Renders the guides into `src/docs/generated/site.ts`, a part of the gateway's bundle. `ensure.mjs` and wrangler's build
- * command run it. Does nothing when no input has changed.
+ * Renders the guides into `src/docs/generated/site.ts`, a part of the gateway's bundle. `ensure.mjs` and wrangler's
+ * build command run it. Does nothing when no input has changed.
  */
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'

@@ -1,7 +1,7 @@
 /**
  * The edge on this machine: the deployable bundle in workerd, with Miniflare's simulators behind its bindings and its
- * own socket. Runs as a child process of `start.ts` and reports workerd's process id, so that the parent can stop workerd
- * if this host dies.
+ * own socket. Runs as a child process of `start.ts` and reports workerd's process id, so that the parent can stop
+ * workerd if this host dies.
  */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'

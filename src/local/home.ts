@@ -1,6 +1,7 @@
 /**
  * The state folder of a local installation (TRAMONTANE_HOME, by default `.tramontane`): secrets and the demo tenant in
- * `state.json`, workerd's databases in `edge/`, worker outboxes in `workers/`, and the running processes in `demo.json`.
+ * `state.json`, workerd's databases in `edge/`, worker outboxes in `workers/`, and the running processes in
+ * `demo.json`.
  */
 import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,6 @@
-/** Markdown to HTML, at build time: highlighted code, tables in scrolling boxes, headings with anchors, diagrams as SVG. */
+/**
+ * Markdown to HTML, at build time: highlighted code, tables in scrolling boxes, headings with anchors, diagrams as SVG.
+ */
 import hljs from 'highlight.js/lib/core'
 import bash from 'highlight.js/lib/languages/bash'
 import ini from 'highlight.js/lib/languages/ini'
@@ -118,7 +120,9 @@ export function renderMarkdown(markdown: string, options: RenderOptions): Render
   }
 }
 
-/** Code blocks that follow one another in different tab languages are one run; every other token is a run of its own. */
+/**
+ * Code blocks that follow one another in different tab languages are one run; every other token is a run of its own.
+ */
 function group(tokens: Token[]): Token[][] {
   const runs: Token[][] = []
   for (const token of tokens.filter(({ type }) => type !== 'space')) {

@@ -1,6 +1,6 @@
 /**
- * `npm start`: the complete product on this machine. Starts the edge on workerd and one GPU worker per pool, creates the
- * demo tenant, prints how to use it, and stops all of its processes on a signal.
+ * `npm start`: the complete product on this machine. Starts the edge on workerd and one GPU worker per pool, creates
+ * the demo tenant, prints how to use it, and stops all of its processes on a signal.
  */
 import { once } from 'node:events'
 import { existsSync, rmSync } from 'node:fs'
@@ -109,7 +109,9 @@ async function start(): Promise<void> {
     workers.set(pool, worker)
     return worker.start()
   }
-  /** Engines load while the edge is built: a worker starts with its previous key, which is nearly always still valid. */
+  /**
+   * Engines load while the edge is built: a worker starts with its previous key, which is nearly always still valid.
+   */
   const startEnrolled = async (pool: PoolName, enrolled: Promise<Record<PoolName, number>>) => {
     const guessed = state.workerEpochs[pool]
     const started = startWorker(pool, guessed)

@@ -1,9 +1,9 @@
 /**
- * `npm run ledger:verify -- [state folder]`: verifies the ledgers in a state folder. Prints one line per tenant with the
- * result for its chain and sums. Exits with 1 on any fault.
+ * `npm run ledger:verify -- [state folder]`: verifies the ledgers in a state folder. Prints one line per tenant with
+ * the result for its chain and sums. Exits with 1 on any fault.
  *
- * The product may run meanwhile. The databases are copied, with SQLite's write-ahead log, and only the copies are read. A
- * copy taken during a write may be torn, so a database with faults is copied again.
+ * The product may run meanwhile. The databases are copied, with SQLite's write-ahead log, and only the copies are read.
+ * A copy taken during a write may be torn, so a database with faults is copied again.
  */
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

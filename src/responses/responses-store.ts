@@ -2,8 +2,8 @@
  * Stored responses of a tenant, and the answers that a repeated idempotency key returns. Plain SQL over any SQLite;
  * `now` is passed in.
  *
- * A response is stored with its own turn only, and names the previous response. So each turn is stored once, and deleting
- * a response also ends every conversation that continues from it.
+ * A response is stored with its own turn only, and names the previous response. So each turn is stored once, and
+ * deleting a response also ends every conversation that continues from it.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { PreviousTurns, StoredResponse } from '../dialects/dialect.ts'
@@ -189,7 +189,10 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
       sql.run('DELETE FROM replays WHERE id = ? AND attempt = ? AND headers IS NULL', replayId, attempt)
     },
 
-    /** Deletes expired rows, a bounded number per call. Returns the time of the next call; undefined when the store is empty. */
+    /**
+     * Deletes expired rows, a bounded number per call. Returns the time of the next call; undefined when the store is
+     * empty.
+     */
     prune(now: number): number | undefined {
       const expired = sql.all('SELECT id FROM answers WHERE expires_at <= ? LIMIT ?', now, prunedPerAlarm)
       for (const row of expired) remove(String(row.id))

@@ -1,7 +1,7 @@
 /**
- * Reads the body of Anthropic's Messages, including fields that real clients send: `system` among the messages, thinking
- * with its signature, server-side tools, beta fields. Unsupported fields are named in `warnings`. Only invalid fields are
- * refused, because one agent answers each 400 with five more requests.
+ * Reads the body of Anthropic's Messages, including fields that real clients send: `system` among the messages,
+ * thinking with its signature, server-side tools, beta fields. Unsupported fields are named in `warnings`. Only invalid
+ * fields are refused, because one agent answers each 400 with five more requests.
  */
 import { z } from 'zod'
 import {

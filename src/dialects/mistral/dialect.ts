@@ -1,6 +1,6 @@
 /**
- * Mistral's dialect of Chat Completions, under `/mistral/v1`: Mistral's own request fields, and thinking as chunks of the
- * content, the only form that Mistral's clients show.
+ * Mistral's dialect of Chat Completions, under `/mistral/v1`: Mistral's own request fields, and thinking as chunks of
+ * the content, the only form that Mistral's clients show.
  */
 import { z } from 'zod'
 import { readChat } from '../../../backends/model/chat.ts'
