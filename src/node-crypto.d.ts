@@ -1,6 +1,4 @@
-/**
- * The one function of `node:crypto` that the edge uses. workerd has it; its types declare it only with all of Node's.
- */
+/** The parts of `node:crypto` that the edge uses. workerd has them; its types declare them only with all of Node's. */
 declare module 'node:crypto' {
   export function createHash(algorithm: 'sha256'): { update(text: string): { digest(encoding: 'hex'): string } }
   export function createHmac(

@@ -1,6 +1,4 @@
-/**
- * Markdown to HTML, at build time: highlighted code, tables in scrolling boxes, headings with anchors, diagrams as SVG.
- */
+/** Markdown to HTML, at build time: highlighted code, scrolling tables, headings with anchors, diagrams as SVG. */
 import hljs from 'highlight.js/lib/core'
 import bash from 'highlight.js/lib/languages/bash'
 import ini from 'highlight.js/lib/languages/ini'

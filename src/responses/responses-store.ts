@@ -189,10 +189,7 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
       sql.run('DELETE FROM replays WHERE id = ? AND attempt = ? AND headers IS NULL', replayId, attempt)
     },
 
-    /**
-     * Deletes expired rows, a bounded number per call. Returns the time of the next call; undefined when the store is
-     * empty.
-     */
+    /** Deletes a bounded number of expired rows. Returns the time of the next call; undefined for an empty store. */
     prune(now: number): number | undefined {
       const expired = sql.all('SELECT id FROM answers WHERE expires_at <= ? LIMIT ?', now, prunedPerAlarm)
       for (const row of expired) remove(String(row.id))
