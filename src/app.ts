@@ -1,4 +1,4 @@
-/** The routes. Each is a shell of a few lines around its room. */
+/** The gateway's routes. Each handler only connects HTTP to one module. */
 import { type Context, Hono } from 'hono'
 import { budgets } from '../backends/model/budgets.ts'
 import { heartbeatPath } from '../backends/wire/heartbeat.ts'
@@ -32,10 +32,10 @@ export const app = new Hono<Bindings>()
 
 for (const [path, dialect] of Object.entries(dialects)) {
   app.post(path, async (context) => {
-    const line = await begin(context, dialect)
-    const answer = chat(context.req.raw, line)
-    // Held from the start: when a client leaves, workerd drops whatever is not.
-    line.waitUntil(answer.catch(() => undefined))
+    const requestContext = await begin(context, dialect)
+    const answer = chat(context.req.raw, requestContext)
+    // Held from the start: when a client leaves, workerd drops all work that `waitUntil` does not hold.
+    requestContext.waitUntil(answer.catch(() => undefined))
     return answer
   })
 }
@@ -48,7 +48,7 @@ app.post('/v1/responses/input_tokens', async (context) => {
   return countTokens(context.req.raw, await begin(context, responses))
 })
 
-// Behind the line, which sets its own: everything else answers with both names of its request id.
+// Chat routes set these headers themselves. Every other answer gets both names of the request id here.
 app.use(async (context, next) => {
   context.set('requestId', newRequestId(Date.now()))
   await next()
@@ -70,7 +70,7 @@ for (const base of ['/v1/models', '/mistral/v1/models']) {
   })
 }
 
-/** The models that this key may ask. */
+/** The models that this key may use. */
 async function modelsOf({ env, req }: Context<Bindings>): Promise<readonly string[]> {
   const { models, macKey } = await settings(env)
   const key = await authenticate(req.raw.headers, macKey)
@@ -114,7 +114,7 @@ app.onError((error, context) => errorResponse(error, requestId(context), errorsO
 
 async function begin(context: Context<Bindings>, dialect: Dialect): Promise<RequestContext> {
   const { executionCtx, env, req } = context
-  const line = startRequest(
+  const requestContext = startRequest(
     req.raw,
     dialect,
     env,
@@ -122,8 +122,8 @@ async function begin(context: Context<Bindings>, dialect: Dialect): Promise<Requ
     (work) => executionCtx.waitUntil(work),
     Date.now(),
   )
-  context.set('requestId', line.requestId)
-  return line
+  context.set('requestId', requestContext.requestId)
+  return requestContext
 }
 
 function requestId(context: Context<Bindings>): string {

@@ -1,4 +1,4 @@
-/** What the Worker is bound to, parsed once: settings that a deployment lacks are named at the first request. */
+/** The Worker's bindings and settings, parsed once. A request fails with the name of a missing or invalid setting. */
 import { sealKey } from '../backends/wire/seal.ts'
 import { Secret } from './auth/secret.ts'
 import type { FleetObject } from './fleet/fleet-object.ts'
@@ -9,30 +9,30 @@ import type { TenantObject } from './tenant/tenant-object.ts'
 export interface Env {
   TENANT: DurableObjectNamespace<TenantObject>
   FLEET: DurableObjectNamespace<FleetObject>
-  /** What clients may come back to; nothing that refers to nothing touches it. */
+  /** Stored responses and idempotent answers. A request that refers to neither never calls it. */
   RESPONSES: DurableObjectNamespace<ResponsesObject>
-  /** The operator's books; nothing on a chat request's way touches them. */
+  /** The operator's database. No chat request reads it. */
   DB: D1Database
   MODELS: string
   KEY_SECRET: string
   FLEET_SECRET: string
   OPERATOR_KEY_SHA256: string
-  /** "allow": meter events may go to this machine over plain http. For `npm start` and tests only. */
+  /** "allow": webhooks may go to this machine over plain http. For `npm start` and tests only. */
   METER_LOOPBACK?: string
-  /** "off": each pool serves its own efforts only, while it has a worker. */
+  /** "off": requests stay in their preferred pool while it has a worker. */
   SPILL?: string
-  /** Milliseconds after which a request whose worker has not begun is given to a second one; unset for never. */
+  /** After this many milliseconds without a first token, a second worker gets the request too. Unset: never. */
   HEDGE_AFTER_MS?: string
   HOSTED_URL?: string
   HOSTED_MODEL?: string
   HOSTED_KEY?: string
 }
 
-/** A hosted API that answers, for tenants that allow it, when every pool is down. */
+/** A hosted API that serves when no worker can, for tenants that allow it. */
 export interface HostedSettings {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   url: string
-  /** The API's own name of the model that this gateway offers. */
+  /** The model's name at the hosted API. */
   model: string
   key: Secret
 }
@@ -49,7 +49,7 @@ export interface Settings {
 
 let parsed: Promise<Settings> | undefined
 
-/** Rejects with a sentence that names the missing setting. */
+/** Rejects with a message that names the missing or invalid setting. */
 export function settings(env: Env): Promise<Settings> {
   parsed ??= parse(env)
   return parsed
@@ -74,9 +74,9 @@ async function parse(env: Env): Promise<Settings> {
 }
 
 function hostedOf({ HOSTED_URL, HOSTED_MODEL, HOSTED_KEY }: GatewayEnvironment): HostedSettings | undefined {
-  const given = [HOSTED_URL, HOSTED_MODEL, HOSTED_KEY].filter((value) => value !== undefined)
+  const defined = [HOSTED_URL, HOSTED_MODEL, HOSTED_KEY].filter((value) => value !== undefined)
   if (HOSTED_URL && HOSTED_MODEL && HOSTED_KEY)
     return { url: HOSTED_URL.replace(/\/+$/, ''), model: HOSTED_MODEL, key: new Secret(HOSTED_KEY) }
-  if (given.length === 0) return undefined
+  if (defined.length === 0) return undefined
   throw new Error('settings HOSTED_URL, HOSTED_MODEL, HOSTED_KEY: set all three, or none')
 }

@@ -1,4 +1,4 @@
-/** The gateway’s variables and secrets: how they are parsed, and what they do. */
+/** The gateway’s variables and secrets: their schema and their descriptions. */
 import { z } from 'zod'
 import { HedgeAfter } from './chat/hedge-after.ts'
 

@@ -1,4 +1,4 @@
-/** The little of Node's crypto that the edge uses; workerd has it, its types do not name it without the whole of Node. */
+/** The parts of `node:crypto` that the edge uses. workerd has them; its types declare them only with all of Node's. */
 declare module 'node:crypto' {
   export function createHash(algorithm: 'sha256'): { update(text: string): { digest(encoding: 'hex'): string } }
   export function createHmac(

@@ -1,6 +1,6 @@
 /**
- * What a tenant's own keys may ask about their tenant, as their role allows (see tenant/roles.ts): usage, limits, keys.
- * The tenant is the one that the key names, and no route takes another: nobody can ask about somebody else's.
+ * A tenant's own routes: usage, limits and keys, as far as the key's role allows (see tenant/roles.ts). The key alone
+ * names the tenant; no route takes a tenant id, so no key can read another tenant's data.
  */
 import { Hono, type MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
@@ -30,7 +30,7 @@ const ownKey: MiddlewareHandler<AdminEnv> = async (context, next) => {
   await next()
 }
 
-/** Only what a good key tries is written down. */
+/** Audits changes by valid keys only. */
 const auditedChanges: MiddlewareHandler<AdminEnv> = async (context, next) => {
   if (context.req.method === 'GET') return next()
   const { tenantId, by } = context.get('caller')
@@ -63,11 +63,11 @@ ownKeys.get('/', async (context) => {
 
 ownKeys.post('/', async (context) => {
   const { tenantId, by } = context.get('caller')
-  const { mode, ...order } = await readSnake(context, KeyBody)
+  const { mode, ...body } = await readSnake(context, KeyBody)
   const { keyId, key, secret } = await createKey(context.env, tenantId, mode)
-  const view = accept(await tenantStub(context.env, tenantId).addKey({ ...order, keyId, ...secret }, by))
+  const view = accept(await tenantStub(context.env, tenantId).addKey({ ...body, keyId, ...secret }, by))
   note(context, { target: keyId, after: view })
-  // The one time the key is shown.
+  // The only time that the key is shown.
   return context.json({ ...(toSnake(view) as object), api_key: key.reveal() }, 201)
 })
 
@@ -91,7 +91,7 @@ ownKeys.delete('/:keyId', async (context) => {
   return context.json({ ...(toSnake(view) as object), revoked: true })
 })
 
-/** A body in snake_case, by a schema in camelCase; a field that is refused is named as it was sent. */
+/** Parses a snake_case body with a camelCase schema. Errors name the field as the client sent it. */
 async function readSnake<Schema extends z.ZodType>(context: AdminContext, schema: Schema): Promise<z.infer<Schema>> {
   const value = await readBody(context.req.raw)
   try {

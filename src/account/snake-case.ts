@@ -1,4 +1,4 @@
-/** The tenants' own routes speak snake_case, as the model's routes do: field names of a plain value, at every depth. */
+/** Converts field names at every depth: a tenant's own routes use snake_case, like the chat routes. */
 export function toSnake(value: unknown): unknown {
   return renamed(value, (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`))
 }

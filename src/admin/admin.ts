@@ -1,4 +1,4 @@
-/** The operator's routes: each resource has a file of its own; all of them pass the same guard. */
+/** The operator's routes. Each resource has its own file; all pass the same guard. */
 import { Hono } from 'hono'
 import { fleetOf } from '../fleet/client.ts'
 import { audit } from './audit.ts'

@@ -1,4 +1,4 @@
-/** `/admin/audit`: who changed what, newest first. A row without a status is a change that was cut off in the middle. */
+/** `/admin/audit`: who changed what, newest first. A row without a status is a change that was interrupted. */
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { type AdminEnv, onePage, parse } from './context.ts'
@@ -6,7 +6,7 @@ import { needs } from './guard.ts'
 
 export const AuditQuery = z.object({
   limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
-  /** The `next` of the page before. */
+  /** The `next` of the previous page. */
   before: z.coerce.number().pipe(z.int().min(1)).default(Number.MAX_SAFE_INTEGER),
   tenantId: z.string().max(64).optional(),
 })

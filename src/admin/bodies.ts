@@ -1,4 +1,4 @@
-/** What bodies of several of the operator's routes are made of. */
+/** Schemas that several operator routes share. */
 import { z } from 'zod'
 import { idPattern } from '../auth/api-key.ts'
 import { roles, TenantSettings } from '../tenant/store.ts'
@@ -14,7 +14,7 @@ export const Time = z.int().min(0)
 const Limit = z.int().min(0).max(1_000_000_000).nullable()
 const Budget = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable()
 
-/** Every limit; one that is not named is none. */
+/** All limits. A field that is left out means no limit. */
 export const LimitsBody = z.strictObject({
   requestsPerMinute: Limit.default(null),
   tokensPerMinute: Limit.default(null),
@@ -24,7 +24,7 @@ export const LimitsBody = z.strictObject({
     .prefault({}),
 })
 
-/** Some limits; one that is not named stays as it is. */
+/** Some limits. A field that is left out does not change. */
 export const LimitsChange = z.strictObject({
   requestsPerMinute: Limit.exactOptional(),
   tokensPerMinute: Limit.exactOptional(),
@@ -34,7 +34,7 @@ export const LimitsChange = z.strictObject({
     .exactOptional(),
 })
 
-/** A setting that is not named stays as it is: the defaults are for tenants, not for changes. */
+/** Some settings. A field that is left out does not change: the defaults apply to new tenants only. */
 export const SettingsChange = z
   .record(z.string(), z.unknown())
   .superRefine((value, context) => {
@@ -47,7 +47,7 @@ export const SettingsChange = z
   .transform((value) => value as Partial<TenantSettings>)
 
 const Price = z.int().min(0).max(1_000_000_000)
-/** Nano-dollars per token. `effectiveAt` is now when it is not said. */
+/** Nano-dollars per token. `effectiveAt` defaults to now. */
 export const RateCardBody = z.strictObject({
   model: ModelId,
   effectiveAt: Time.nullable().default(null),
@@ -56,7 +56,7 @@ export const RateCardBody = z.strictObject({
   outputNano: Price,
 })
 
-/** A key may lower its tenant's class, never raise it. */
+/** A key can lower its tenant's class, but not raise it. */
 const KeyClass = z.literal('batch').nullable()
 
 export const KeyBody = z.strictObject({

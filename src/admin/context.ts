@@ -1,4 +1,4 @@
-/** What the operator's routes share: who asks, what is to be noted, how bodies and ids are read. */
+/** Shared by the operator's routes: the caller, the audit note, and readers for bodies, ids and pages. */
 import type { Context } from 'hono'
 import { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -21,7 +21,7 @@ interface Caller {
   by: Requester & { kind: 'key' }
 }
 
-/** What the audit log is to say of a change; nothing secret belongs in it. */
+/** The audit log's record of a change. It must not contain secrets. */
 export interface AuditNote {
   tenantId?: string
   target?: string
@@ -53,10 +53,10 @@ export function tenantStub(env: Env, tenantId: string): DurableObjectStub<Tenant
 }
 
 export function noSuchTenant(): GatewayError {
-  return new GatewayError('not_found', 'no such tenant: GET /admin/tenants for those there are')
+  return new GatewayError('not_found', 'Tenant not found. List tenants with GET /admin/tenants.')
 }
 
-/** What a desk answered, or its refusal as a failure that the client sees. */
+/** The value of a tenant's result. Throws its refusal as an error that the client sees. */
 export function accept<Value>(answer: TenantResult<Value>): Value {
   if (answer.ok) return answer.value
   throw new GatewayError(answer.code, answer.message, { param: answer.param })
@@ -66,7 +66,7 @@ export async function read<Schema extends z.ZodType>(request: Request, schema: S
   return parse(await readBody(request), schema)
 }
 
-/** The body as JSON; an empty object where there is none. */
+/** The body as JSON; an empty object when there is no body. */
 export async function readBody(request: Request): Promise<unknown> {
   const absent = request.body === null || request.headers.get('content-length') === '0'
   return absent ? {} : (await readJsonBody(request, { bytesMax: budgets.adminBodyBytes.value })).value
@@ -78,7 +78,7 @@ export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema):
   const issue = parsed.error.issues[0]
   const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
   const param = [...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])].join('.') || null
-  const message = unknown === undefined ? issue?.message : 'is not known here: leave it out, or check its spelling'
+  const message = unknown === undefined ? issue?.message : 'is not a known field. Remove it, or check its spelling.'
   throw new GatewayError('invalid_value', `${param ?? 'body'}: ${message}`, { param })
 }
 
@@ -87,13 +87,13 @@ export const Page = z.object({
   after: z.string().max(200).default(''),
 })
 
-/** `?limit=&after=`: at most `limit` rows, those after the last id of the page before. */
+/** `?limit=&after=`: at most `limit` rows, after the last id of the previous page. */
 export function readPage(context: Context): z.infer<typeof Page> {
   const { limit, after } = context.req.query()
   return parse({ limit, after }, Page)
 }
 
-/** One page of `rows`, which were asked for with one more than `limit`; `next` is what to send as `after`. */
+/** One page of `rows`. Query one row more than `limit`, so that `next`, the value for `after`, is exact. */
 export function onePage<Item>(rows: Item[], limit: number, idOf: (row: Item) => string | number) {
   const data = rows.slice(0, limit)
   const last = data.at(-1)

@@ -1,4 +1,4 @@
-/** New keys of tenants: where their randomness comes from, and that they are shown once. */
+/** Creates API keys from the runtime's randomness. */
 import { base32, idPattern, type KeyMode, newApiKey } from '../auth/api-key.ts'
 import type { Secret } from '../auth/secret.ts'
 import { type Env, settings } from '../env.ts'
@@ -6,12 +6,12 @@ import type { NewSecret } from '../tenant/desk.ts'
 
 export interface NewApiKey {
   keyId: string
-  /** To be revealed in the answer to whoever asked, and nowhere else. */
+  /** Revealed only in the answer to the caller who created it. */
   key: Secret
   secret: NewSecret
 }
 
-/** A key with an id of its own; or, for a rotation, another secret under the id that is given. */
+/** Creates a key with a new id or, for a rotation, a new secret under `keyId`. */
 export async function createKey(env: Env, tenantId: string, mode: KeyMode, keyId?: string): Promise<NewApiKey> {
   const { macKey } = await settings(env)
   const random = crypto.getRandomValues(new Uint8Array(30))

@@ -1,4 +1,4 @@
-/** `/admin/tenants/:tenantId/{credits,corrections}`: money by order of the operator, each order under an id of its own. */
+/** `/admin/tenants/:tenantId/{credits,corrections}`: the operator posts money, each time with a unique id. */
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { MoneyEntry } from '../tenant/desk.ts'
@@ -9,13 +9,13 @@ const OrderId = z
   .string()
   .regex(/^[\w.:-]{1,64}$/, 'must be 1 to 64 letters, digits or . _ : -, such as an invoice number')
 const Note = z.string().min(1).max(500)
-/** A million dollars in one order. */
+/** One million dollars in one request. */
 const nanoMax = 1_000_000 * 1e9
 
 export const Credit = z.strictObject({ id: OrderId, creditNano: z.int().min(1).max(nanoMax), note: Note })
 export const Correction = z.strictObject({
   id: OrderId,
-  /** Added to what was spent; negative for a refund. */
+  /** Added to the posted cost; negative for a refund. */
   costNano: z.int().min(-nanoMax).max(nanoMax),
   requestId: z.string().min(1).max(64).nullable().default(null),
   note: Note,
@@ -25,16 +25,16 @@ export const money = new Hono<AdminEnv>()
 
 money.post('/credits', needs('money:write'), async (context) => {
   const { id, creditNano, note: text } = await read(context.req.raw, Credit)
-  return book(context, { orderId: id, kind: 'credit', requestId: null, amountNano: creditNano, note: text })
+  return post(context, { orderId: id, kind: 'credit', requestId: null, amountNano: creditNano, note: text })
 })
 
 money.post('/corrections', needs('money:write'), async (context) => {
   const { id, costNano, requestId, note: text } = await read(context.req.raw, Correction)
-  return book(context, { orderId: id, kind: 'correction', requestId, amountNano: costNano, note: text })
+  return post(context, { orderId: id, kind: 'correction', requestId, amountNano: costNano, note: text })
 })
 
-async function book(context: AdminContext, order: MoneyEntry): Promise<Response> {
-  note(context, { target: order.orderId, after: order })
-  const { seq, repeated } = accept(await tenantStub(context.env, context.req.param('tenantId') ?? '').postMoney(order))
-  return context.json({ id: order.orderId, entry: seq, repeated }, repeated ? 200 : 201)
+async function post(context: AdminContext, entry: MoneyEntry): Promise<Response> {
+  note(context, { target: entry.orderId, after: entry })
+  const { seq, repeated } = accept(await tenantStub(context.env, context.req.param('tenantId') ?? '').postMoney(entry))
+  return context.json({ id: entry.orderId, entry: seq, repeated }, repeated ? 200 : 201)
 }

@@ -1,6 +1,6 @@
 /**
- * Who may pass to the operator's routes, and that each change they make is written down: first that it is tried, then
- * what came of it. A change that cannot be written down is not made.
+ * Authenticates operators and audits every change. The audit row is written before the change and completed after it;
+ * if the row cannot be written, the change is not made.
  */
 import type { MiddlewareHandler } from 'hono'
 import { matchedRoutes } from 'hono/route'
@@ -14,7 +14,7 @@ import type { AdminContext, AdminEnv, Operator } from './context.ts'
 export const operatorOnly: MiddlewareHandler<AdminEnv> = async (context, next) => {
   const operator = await findOperator(context.req.raw.headers, context.env)
   if (!operator) {
-    const message = 'this route takes an operator key: send it as "authorization: Bearer <key>"'
+    const message = 'This route requires an operator key. Send it as "authorization: Bearer <key>".'
     throw new GatewayError('invalid_api_key', message)
   }
   context.set('operator', operator)
@@ -24,13 +24,13 @@ export const operatorOnly: MiddlewareHandler<AdminEnv> = async (context, next) =
 export function needs(scope: Scope): MiddlewareHandler<AdminEnv> {
   return async (context, next) => {
     if (!context.get('operator').scopes.includes(scope)) {
-      throw new GatewayError('permission_denied', `this operator key lacks the scope ${scope}: use one that has it`)
+      throw new GatewayError('permission_denied', `The operator key lacks the scope ${scope}. Use a key that has it.`)
     }
     await next()
   }
 }
 
-/** For all routes that change something; reading leaves no trace. */
+/** For all routes that change something. Reads are not audited. */
 export const auditedChanges: MiddlewareHandler<AdminEnv> = async (context, next) => {
   const { keyId, name } = context.get('operator')
   await audited(context, { id: `operator:${keyId}`, name, tenantId: tenantInPath(context.req.path) }, next)
@@ -42,7 +42,7 @@ interface Actor {
   tenantId: string | null
 }
 
-/** Runs `next` between the two halves of its row. */
+/** Inserts the audit row, runs `next`, and completes the row. */
 export async function audited(context: AdminContext, actor: Actor, next: () => Promise<void>): Promise<void> {
   const { env, req } = context
   const route = matchedRoutes(context).at(-1)
@@ -68,7 +68,7 @@ export async function audited(context: AdminContext, actor: Actor, next: () => P
   await end.bind(context.res.status, tenantId ?? null, target ?? null, json(before), json(after), requestId).run()
 }
 
-/** Longer than a year, so that a yearly review finds all of it. */
+/** Longer than a year, so that a yearly review finds every row. */
 const auditKeptMs = 400 * 86_400_000
 
 async function findOperator(headers: Headers, env: Env): Promise<Operator | undefined> {

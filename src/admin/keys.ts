@@ -1,4 +1,4 @@
-/** `/admin/tenants/:tenantId/keys`: shown whole once, when made; after that by prefix. */
+/** `/admin/tenants/:tenantId/keys`. The full key is shown once, when it is created; later only its prefix. */
 import { Hono } from 'hono'
 import { KeyBody, KeyChangeBody, RotateBody } from './bodies.ts'
 import { type AdminContext, type AdminEnv, accept, note, read, readPage, tenantStub } from './context.ts'
@@ -17,12 +17,12 @@ keys.get('/', needs('tenants:read'), async (context) => {
 
 keys.post('/', needs('keys:write'), async (context) => {
   const tenantId = context.req.param('tenantId') ?? ''
-  const { mode, ...order } = await read(context.req.raw, KeyBody)
+  const { mode, ...body } = await read(context.req.raw, KeyBody)
   const stub = tenant(context)
   const { keyId, key, secret } = await createKey(context.env, tenantId, mode)
-  const view = accept(await stub.addKey({ ...order, keyId, ...secret }, by))
+  const view = accept(await stub.addKey({ ...body, keyId, ...secret }, by))
   note(context, { target: keyId, after: view })
-  // The one time the key is shown.
+  // The only time that the key is shown.
   return context.json({ ...view, apiKey: key.reveal() }, 201)
 })
 

@@ -1,4 +1,4 @@
-/** `/admin/tenants/:tenantId/members`: people of a tenant and their roles. The last owner stays until there is another. */
+/** `/admin/tenants/:tenantId/members`: members and roles. The last owner stays while there are other members. */
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { GatewayError } from '../http/errors.ts'
@@ -15,7 +15,7 @@ export const AddMember = z.strictObject({ member: Member, role: RoleName })
 export const ChangeMember = z.strictObject({ role: RoleName })
 
 const columns = 'member, role, added_at AS addedAt'
-/** True where taking this member's ownership away would leave others without an owner. */
+/** True when this member is the only owner. */
 const lastOwner = `role = 'owner' AND (SELECT count(*) FROM members WHERE tenant_id = ?1 AND role = 'owner') = 1`
 
 const membersMax = 1_000
@@ -49,7 +49,7 @@ members.post('/', needs('members:write'), async (context) => {
   if (added.meta.changes === 0) {
     throw new GatewayError(
       'conflict',
-      `member: ${member} is a member already, PATCH it to change its role; or there are ${membersMax}, remove one first`,
+      `member: ${member} is already a member, or the tenant has ${membersMax} members, the maximum. Change the role with PATCH, or remove a member.`,
       {
         param: 'member',
       },
@@ -92,10 +92,10 @@ async function findMember(db: D1Database, tenantId: string, member: string): Pro
     .prepare('SELECT role FROM members WHERE tenant_id = ? AND member = ?')
     .bind(tenantId, member)
     .first<{ role: string }>()
-  if (!row) throw new GatewayError('not_found', 'no such member of this tenant: add it first')
+  if (!row) throw new GatewayError('not_found', 'Member not found in this tenant. Add the member first.')
   return row
 }
 
 function isLastOwner(member: string): GatewayError {
-  return new GatewayError('conflict', `${member} is the last owner: make another member an owner first`)
+  return new GatewayError('conflict', `${member} is the last owner. Make another member an owner first.`)
 }

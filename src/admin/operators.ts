@@ -1,4 +1,4 @@
-/** `/admin/operators`: operators' keys and their scopes. Nobody gives a scope that they lack. */
+/** `/admin/operators`: operator keys and their scopes. A key can grant only scopes that it has. */
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { newOperatorKey, scopes } from '../auth/operator-key.ts'
@@ -26,16 +26,20 @@ operators.get('/', needs('operators:write'), async (context) => {
 })
 
 operators.post('/', needs('operators:write'), async (context) => {
-  const order = await read(context.req.raw, NewOperator)
+  const body = await read(context.req.raw, NewOperator)
   const now = Date.now()
-  const above = order.scopes.find((scope) => !context.get('operator').scopes.includes(scope))
+  const above = body.scopes.find((scope) => !context.get('operator').scopes.includes(scope))
   if (above) {
-    throw new GatewayError('permission_denied', `scopes: this key lacks ${above}, and cannot give it`, {
-      param: 'scopes',
-    })
+    throw new GatewayError(
+      'permission_denied',
+      `scopes: your key lacks ${above} and cannot grant it. Leave it out, or use a key that has it.`,
+      {
+        param: 'scopes',
+      },
+    )
   }
-  if (order.expiresAt !== null && order.expiresAt <= now) {
-    throw new GatewayError('invalid_value', 'expiresAt: must be in the future, in Unix milliseconds', {
+  if (body.expiresAt !== null && body.expiresAt <= now) {
+    throw new GatewayError('invalid_value', 'expiresAt: must be in the future. Send Unix milliseconds.', {
       param: 'expiresAt',
     })
   }
@@ -45,14 +49,14 @@ operators.post('/', needs('operators:write'), async (context) => {
   const added = await context.env.DB.prepare(
     'INSERT INTO operator_keys SELECT ?, ?, ?, ?, ?, ?, ?, NULL WHERE (SELECT count(*) FROM operator_keys WHERE revoked_at IS NULL) < ?',
   )
-    .bind(keyId, order.name, prefix, secretHash, JSON.stringify(order.scopes), now, order.expiresAt, keysMax)
+    .bind(keyId, body.name, prefix, secretHash, JSON.stringify(body.scopes), now, body.expiresAt, keysMax)
     .run()
   if (added.meta.changes === 0) {
-    throw new GatewayError('conflict', `there are ${keysMax} operator keys: use one for more than one purpose`)
+    throw new GatewayError('conflict', `There are ${keysMax} operator keys, the maximum. Revoke one first.`)
   }
-  const shown = { keyId, prefix, name: order.name, scopes: order.scopes, expiresAt: order.expiresAt }
+  const shown = { keyId, prefix, name: body.name, scopes: body.scopes, expiresAt: body.expiresAt }
   note(context, { target: keyId, after: shown })
-  // The one time the key is shown.
+  // The only time that the key is shown.
   return context.json({ ...shown, operatorKey: created.key.reveal() }, 201)
 })
 
@@ -64,7 +68,7 @@ operators.delete('/:keyId', needs('operators:write'), async (context) => {
   )
     .bind(Date.now(), keyId)
     .first<OperatorRow>()
-  if (!row) throw new GatewayError('not_found', 'no such operator key: GET /admin/operators for those there are')
+  if (!row) throw new GatewayError('not_found', 'Operator key not found. List keys with GET /admin/operators.')
   return context.json({ revoked: true, ...view(row) })
 })
 

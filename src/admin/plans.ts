@@ -16,7 +16,7 @@ export const PlanId = z
 
 const PlanLimits = LimitsBody.refine((limits) => limits.budgetNano.total === null, {
   path: ['budgetNano', 'total'],
-  message: 'the total of a tenant is its credit: set day or month',
+  message: 'is not supported in a plan: a tenant’s total is its credit. Set day or month.',
 })
 export const PlanBody = z.strictObject({
   name: Name,
@@ -64,7 +64,7 @@ plans.post('/', needs('plans:write'), async (context) => {
   if (added.meta.changes === 0) {
     throw new GatewayError(
       'conflict',
-      `planId: ${planId} exists, PUT it to change it; or there are ${plansMax} plans, remove one first`,
+      `planId: ${planId} exists, or there are ${plansMax} plans, the maximum. Change the plan with PUT, or remove one.`,
       {
         param: 'planId',
       },
@@ -97,7 +97,7 @@ plans.delete('/:planId', needs('plans:write'), async (context) => {
     .bind(planId)
     .run()
   if (removed.meta.changes === 0) {
-    throw new GatewayError('conflict', `plan ${planId} is in use: assign its tenants another plan first`)
+    throw new GatewayError('conflict', `Plan ${planId} is in use. Assign its tenants another plan first.`)
   }
   return context.json({ removed: true })
 })
@@ -107,7 +107,7 @@ export async function findPlan(env: Env, planId: string): Promise<z.infer<typeof
   if (!row)
     throw new GatewayError(
       'not_found',
-      `planId: no plan ${planId.slice(0, 40)}: GET /admin/plans for those there are`,
+      `planId: plan ${planId.slice(0, 40)} not found. List plans with GET /admin/plans.`,
       { param: 'planId' },
     )
   return Stored.parse(row)

@@ -1,6 +1,6 @@
 /**
- * Rate cards: prices per token from a moment on. Those under `/admin/rate-cards` are what new tenants start with, and can
- * be pushed to the tenants there are, page by page; those of one tenant are in its object. Added, never changed.
+ * Rate cards: prices per token from a given time. New tenants start with those under `/admin/rate-cards`, which can be
+ * pushed to existing tenants, page by page. A tenant's own are in its object. Cards are added, never changed.
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
@@ -13,7 +13,7 @@ import { needs } from './guard.ts'
 export const WebhookBody = z.strictObject({
   model: ModelId,
   effectiveAt: Time,
-  /** The `next` of the answer before. */
+  /** The `next` of the previous answer. */
   after: z.string().max(64).default(''),
   limit: z.int().min(1).max(200).default(100),
 })
@@ -42,12 +42,14 @@ rateCards.get('/', needs('tenants:read'), async (context) => {
 })
 
 rateCards.post('/', needs('rates:write'), async (context) => {
-  const { effectiveAt: asked, ...card } = await read(context.req.raw, RateCardBody)
+  const { effectiveAt: requested, ...card } = await read(context.req.raw, RateCardBody)
   const now = Date.now()
-  const effectiveAt = asked ?? now
+  const effectiveAt = requested ?? now
   note(context, { target: card.model, after: { ...card, effectiveAt } })
   if (effectiveAt < now) {
-    throw new GatewayError('invalid_value', 'effectiveAt: must not be in the past', { param: 'effectiveAt' })
+    throw new GatewayError('invalid_value', 'effectiveAt: is in the past. Use the current or a later time.', {
+      param: 'effectiveAt',
+    })
   }
   const { model, inputNano, cachedNano, outputNano } = card
   const added = await context.env.DB.prepare(
@@ -56,7 +58,7 @@ rateCards.post('/', needs('rates:write'), async (context) => {
     .bind(model, effectiveAt, inputNano, cachedNano, outputNano, now, cardsMax)
     .run()
   if (added.meta.changes === 0) {
-    const message = `effectiveAt: ${model} has a card from that moment on, or there are ${cardsMax}: cards are added, never changed; take a later moment`
+    const message = `effectiveAt: ${model} has a rate card for this time, or there are ${cardsMax} cards, the maximum. Cards cannot be changed: use another time.`
     throw new GatewayError('conflict', message, { param: 'effectiveAt' })
   }
   return context.json({ model, effectiveAt, inputNano, cachedNano, outputNano }, 201)
@@ -69,10 +71,10 @@ rateCards.post('/push', needs('rates:write'), async (context) => {
   const card = await DB.prepare(`SELECT ${columns} FROM rate_cards WHERE model = ? AND effective_at = ?`)
     .bind(model, effectiveAt)
     .first<CardRow>()
-  if (!card) throw new GatewayError('not_found', 'no such rate card: GET /admin/rate-cards for those there are')
+  if (!card) throw new GatewayError('not_found', 'Rate card not found. List rate cards with GET /admin/rate-cards.')
   if (effectiveAt < Date.now()) {
     const message =
-      'effectiveAt: this card is in force already, and prices do not change backwards: add one for later, and push that'
+      'effectiveAt: this card is already in force, and prices cannot change for the past. Add a card for later and push it.'
     throw new GatewayError('invalid_value', message, { param: 'effectiveAt' })
   }
   const { results } = await DB.prepare(
@@ -82,11 +84,11 @@ rateCards.post('/push', needs('rates:write'), async (context) => {
     .all<{ tenantId: string }>()
   const { data, next } = onePage(results, limit, (row) => row.tenantId)
   const { inputNano, cachedNano, outputNano } = card
-  const order = { model, effectiveAt, rates: { inputNano, cachedNano, outputNano } }
-  const answers = await Promise.all(data.map(({ tenantId }) => tenantStub(context.env, tenantId).addRates(order)))
-  const kept = data.filter((_, index) => answers[index]?.ok === false).map(({ tenantId }) => tenantId)
-  // A tenant that has a card of its own from that moment on keeps it, and is named.
-  return context.json({ pushed: data.length - kept.length, kept, next })
+  const priced = { model, effectiveAt, rates: { inputNano, cachedNano, outputNano } }
+  const answers = await Promise.all(data.map(({ tenantId }) => tenantStub(context.env, tenantId).addRates(priced)))
+  const unchanged = data.filter((_, index) => answers[index]?.ok === false).map(({ tenantId }) => tenantId)
+  // A tenant with its own card for this time keeps it, and the answer names the tenant.
+  return context.json({ pushed: data.length - unchanged.length, kept: unchanged, next })
 })
 
 export const tenantRateCards = new Hono<AdminEnv>()
@@ -105,14 +107,14 @@ tenantRateCards.get('/', needs('tenants:read'), async (context) => {
 })
 
 tenantRateCards.post('/', needs('rates:write'), async (context) => {
-  const { model, effectiveAt: asked, ...rates } = await read(context.req.raw, RateCardBody)
+  const { model, effectiveAt: requested, ...rates } = await read(context.req.raw, RateCardBody)
   const stub = tenantStub(context.env, context.req.param('tenantId') ?? '')
-  const { effectiveAt } = accept(await stub.addRates({ model, effectiveAt: asked, rates }))
+  const { effectiveAt } = accept(await stub.addRates({ model, effectiveAt: requested, rates }))
   note(context, { target: model, after: { effectiveAt, ...rates } })
   return context.json({ model, effectiveAt, ...rates }, 201)
 })
 
-/** What a new tenant starts with, besides the list price. */
+/** The rate cards of a new tenant, in addition to the list price. */
 export async function defaultRateCards(env: Env) {
   const { results } = await env.DB.prepare(`SELECT ${columns} FROM rate_cards LIMIT ?`).bind(cardsMax).all<CardRow>()
   return results.map(({ model, effectiveAt, ...rates }) => ({ model, effectiveAt, rates }))

@@ -1,6 +1,6 @@
 /**
- * `/admin/receipts`: receipts that the edge refused. An operator lists them, settles one under an operator's own
- * authority, with corrected counts where need be, or dismisses it. What is settled stays within the request's bound.
+ * `/admin/receipts`: receipts that the edge refused. An operator lists them, settles one, with corrected counts if
+ * necessary, or dismisses it. The settled cost stays within the request's bound.
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
@@ -19,20 +19,20 @@ export const ReceiptsQuery = z.object({
   requestId: Id.optional(),
   state: z.enum(['refused', 'settled']).optional(),
   limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
-  /** The `next` of the page before. */
+  /** The `next` of the previous page. */
   before: z.coerce.number().pipe(z.int().min(1)).default(Number.MAX_SAFE_INTEGER),
 })
 
-/** Needed only where two workers sent a receipt under the same dispatch id. */
+/** Required only when two workers sent a receipt with the same dispatch id. */
 export const ReceiptQuery = z.object({ workerId: Id.optional() })
 
 export const SettleReceipt = z.strictObject({
   workerId: Id.exactOptional(),
-  /** In the place of the receipt's own. */
+  /** Replace the receipt's counts. */
   counts: z.strictObject(Counts.shape).exactOptional(),
 })
 
-/** What the books need of a refused receipt. Its cost and rates are the tenant's own. */
+/** The fields of a refused receipt that the ledger needs. Cost and rates come from the tenant. */
 const Names = Receipt.pick({
   ...{ requestId: true, dispatchId: true, tenantId: true, workerId: true, model: true, pool: true, effort: true },
   ...{ outcome: true, finishReason: true, startedAt: true, endedAt: true, firstTokenMs: true, engine: true },
@@ -51,7 +51,7 @@ receipts.get('/:dispatchId', needs('tenants:read'), async (context) => {
   return context.json(view(row))
 })
 
-/** Repeating it changes nothing: a dispatch has one entry at most. */
+/** Repeating it changes nothing: a dispatch has at most one entry. */
 receipts.post('/:dispatchId/settle', needs('money:write'), async (context) => {
   const { workerId, counts } = await read(context.req.raw, SettleReceipt)
   const row = await findOne(context, workerId)
@@ -59,7 +59,7 @@ receipts.post('/:dispatchId/settle', needs('money:write'), async (context) => {
   const claims: unknown = JSON.parse(row.receipt)
   const names = Names.safeParse(claims)
   if (!names.success) {
-    const message = `${names.error.issues[0]?.path.join('.')}: this receipt cannot be booked as it is: dismiss it, or correct the account with POST /admin/tenants/{tenantId}/corrections`
+    const message = `${names.error.issues[0]?.path.join('.')}: this receipt cannot be settled. Dismiss it, or correct the account with POST /admin/tenants/{tenantId}/corrections.`
     throw new GatewayError('conflict', message)
   }
   const { tenantId, ...run } = names.data
@@ -81,9 +81,9 @@ async function findOne(context: AdminContext, workerId: string | undefined): Pro
   const dispatchId = context.req.param('dispatchId') ?? ''
   const [row, other] = await findRefused(context.env.DB, { dispatchId, workerId }, Number.MAX_SAFE_INTEGER, 2)
   if (!row)
-    throw new GatewayError('not_found', 'no such refused receipt: GET /admin/receipts lists those that are kept')
+    throw new GatewayError('not_found', 'Refused receipt not found. List refused receipts with GET /admin/receipts.')
   if (other) {
-    const message = `workerId: ${row.workerId} and ${other.workerId} sent a receipt of this dispatch: name one of them`
+    const message = `workerId: ${row.workerId} and ${other.workerId} both sent a receipt for this dispatch. Name one of them.`
     throw new GatewayError('conflict', message, { param: 'workerId' })
   }
   return row
@@ -93,7 +93,7 @@ function countsOf(claims: unknown): Counts {
   const parsed = z.object({ counts: Counts }).safeParse(claims)
   if (parsed.success) return parsed.data.counts
   const issue = parsed.error.issues[0]
-  const message = `${issue?.path.join('.')}: ${issue?.message}. Send counts that the worker can have reached.`
+  const message = `${issue?.path.join('.')}: ${issue?.message}. Send counts within the request's bound.`
   throw new GatewayError('invalid_value', message, { param: 'counts' })
 }
 

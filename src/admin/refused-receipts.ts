@@ -1,6 +1,6 @@
 /**
- * The rows of refused receipts in the operator's database. A worker that is not honest may send as many as it likes: each
- * worker has a bounded share, the oldest are dropped first, and no other worker's are.
+ * Refused receipts in the operator's database. Each worker has a bounded share, because a dishonest worker may send any
+ * number. Over its share, the worker's own oldest rows are dropped; other workers' rows stay.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
@@ -11,7 +11,7 @@ export interface RefusedReceipt {
   workerId: string
   dispatchId: string
   reason: string
-  /** All that it says. */
+  /** The receipt's content. */
   claims: ReceiptNames
 }
 
@@ -41,7 +41,7 @@ const columns = `seq, worker_id AS workerId, dispatch_id AS dispatchId, tenant_i
   reason, receipt, state, first_at AS firstAt, last_at AS lastAt, times`
 const idCharactersMax = 64
 
-/** Notes what one worker sent. One that is sent again is counted, and one that was settled stays so. */
+/** Records one worker's receipts. A repeated receipt raises its count; a settled one stays settled. */
 export async function recordRefused(db: D1Database, receipts: readonly RefusedReceipt[], now: number): Promise<void> {
   const workerId = receipts[0]?.workerId ?? ''
   const rows = receipts.map(({ dispatchId, reason, claims }) => ({
@@ -72,24 +72,24 @@ export async function recordRefused(db: D1Database, receipts: readonly RefusedRe
   ])
 }
 
-/** Newest first, those before `before`. */
+/** Rows before `before`, newest first. */
 export async function findRefused(
   db: D1Database,
   filter: RefusedFilter,
   before: number,
   limit: number,
 ): Promise<RefusedRow[]> {
-  const wanted = [
+  const filters = [
     ['worker_id', filter.workerId],
     ['tenant_id', filter.tenantId],
     ['request_id', filter.requestId],
     ['dispatch_id', filter.dispatchId],
     ['state', filter.state],
   ].filter((pair): pair is [string, string] => pair[1] !== undefined)
-  const where = ['seq < ?', ...wanted.map(([column]) => `${column} = ?`)].join(' AND ')
+  const where = ['seq < ?', ...filters.map(([column]) => `${column} = ?`)].join(' AND ')
   const { results } = await db
     .prepare(`SELECT ${columns} FROM refused_receipts WHERE ${where} ORDER BY seq DESC LIMIT ?`)
-    .bind(before, ...wanted.map(([, value]) => value), limit)
+    .bind(before, ...filters.map(([, value]) => value), limit)
     .all<RefusedRow>()
   return results
 }

@@ -1,6 +1,6 @@
 /**
- * `/admin/requests/:requestId`: why a request went where it went, and what came of it. The fleet keeps the decisions
- * of the last fifty thousand requests; what was booked is the tenant's ledger, which stays for the tenant's retention.
+ * `/admin/requests/:requestId`: why a request went to its worker, and its entries. The fleet keeps the decisions of the
+ * last 50,000 requests; the tenant's ledger keeps the entries for the tenant's retention.
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
@@ -9,7 +9,7 @@ import { GatewayError } from '../http/errors.ts'
 import { type AdminEnv, parse, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 
-/** Needed only where the fleet has forgotten the request. */
+/** Required only when the fleet no longer has the request. */
 export const RequestQuery = z.object({ tenantId: z.string().min(1).max(64).optional() })
 
 export const requests = new Hono<AdminEnv>()
@@ -19,7 +19,7 @@ requests.get('/:requestId', needs('tenants:read'), async (context) => {
   const decision = (await fleetOf(context.env).decision(requestId)) ?? null
   const tenantId = decision?.tenantId ?? parse(context.req.query(), RequestQuery).tenantId
   if (tenantId === undefined) {
-    const message = `the fleet remembers no request ${requestId}: name its tenant, as ?tenantId=, to see what was booked`
+    const message = `The fleet has no decisions for request ${requestId}. Add ?tenantId= to see its entries.`
     throw new GatewayError('not_found', message)
   }
   const waiting = decision && decision.outcome === null && decision.attempts.length === 0

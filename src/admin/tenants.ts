@@ -1,4 +1,4 @@
-/** `/admin/tenants`: the list in D1, each tenant's truth in its object. A change goes to the object first. */
+/** `/admin/tenants`: D1 has the list; each tenant's object is authoritative. A change goes to the object first. */
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { type Env, settings } from '../env.ts'
@@ -32,18 +32,18 @@ export const AssignPlan = z.strictObject({ planId: PlanId })
 export const tenants = new Hono<AdminEnv>()
 
 tenants.post('/', needs('tenants:write'), async (context) => {
-  const order = await read(context.req.raw, CreateTenant)
-  const { tenantId, name, creditNano, planId } = order
+  const body = await read(context.req.raw, CreateTenant)
+  const { tenantId, name, creditNano, planId } = body
   note(context, { tenantId, target: tenantId })
   const { models } = await settings(context.env)
   const plan = planId === null ? undefined : await findPlan(context.env, planId)
-  const limits = LimitsBody.parse(order.limits ?? plan?.limits ?? {})
+  const limits = LimitsBody.parse(body.limits ?? plan?.limits ?? {})
   if (limits.budgetNano.total !== null) {
     const message =
-      'limits.budgetNano.total: the total of a tenant is its credit: say it as creditNano, or set day or month'
+      'limits.budgetNano.total: is not supported for a tenant: its total is its credit. Set creditNano, or day or month.'
     throw new GatewayError('invalid_value', message, { param: 'limits.budgetNano.total' })
   }
-  const asked = { ...plan?.settings, ...order.settings }
+  const merged = { ...plan?.settings, ...body.settings }
   const created = await context.env.TENANT.getByName(tenantId).create({
     tenantId,
     name,
@@ -51,12 +51,12 @@ tenants.post('/', needs('tenants:write'), async (context) => {
     models: [...models],
     rateCards: await defaultRateCards(context.env),
     limits,
-    settings: TenantSettings.parse(asked),
+    settings: TenantSettings.parse(merged),
   })
-  // Also when it exists: a creation that was cut off between the two is made whole by repeating it.
+  // Also when the tenant exists: repeating an interrupted creation completes it.
   await listTenant(context.env, tenantId, created ? planId : null)
   if (!created) {
-    throw new GatewayError('invalid_value', `tenantId: ${tenantId} exists: choose another id`, { param: 'tenantId' })
+    throw new GatewayError('invalid_value', `tenantId: ${tenantId} exists. Choose another id.`, { param: 'tenantId' })
   }
   note(context, { after: { name, creditNano, planId, limits } })
   return context.json({ tenantId }, 201)
@@ -129,7 +129,7 @@ async function changeTenant(
   return { tenantId, ...after }
 }
 
-/** Brings the list's row in line with the object. A plan that is not said stays. */
+/** Updates the list's row from the object. Without a plan, the row keeps its plan. */
 async function listTenant(env: Env, tenantId: string, planId: string | null = null): Promise<void> {
   const listing = await tenantStub(env, tenantId).listing()
   if (!listing) throw noSuchTenant()

@@ -1,4 +1,4 @@
-/** `/admin/tenants/:tenantId/meter`: where a tenant's meter events go. The signing secret is shown when it is new. */
+/** `/admin/tenants/:tenantId/meter`: a tenant's webhook. The signing secret is shown only when it is new. */
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { settings } from '../env.ts'
@@ -13,7 +13,7 @@ export const SetMeter = z.strictObject({
     .string()
     .regex(/^[\w.-]{1,100}$/, 'must be 1 to 100 letters, digits or . _ -')
     .default('tramontane.usage'),
-  /** What the receiver calls this tenant; its id here when it is not said. */
+  /** The receiver's name for this tenant. Default: the tenant id. */
   customerId: z.string().min(1).max(200).nullable().default(null),
   newSecret: z.boolean().default(false),
 })
@@ -22,21 +22,21 @@ export const meter = new Hono<AdminEnv>()
 
 meter.get('/', needs('tenants:read'), async (context) => {
   const view = await tenantStub(context.env, context.req.param('tenantId') ?? '').meter()
-  if (!view) throw new GatewayError('not_found', 'this tenant has no meter endpoint: PUT one')
+  if (!view) throw new GatewayError('not_found', 'The tenant has no webhook. Set one with PUT.')
   return context.json(view)
 })
 
 meter.put('/', needs('tenants:write'), async (context) => {
   const tenantId = context.req.param('tenantId') ?? ''
-  const order = await read(context.req.raw, SetMeter)
+  const body = await read(context.req.raw, SetMeter)
   const { meterLoopback } = await settings(context.env)
-  const fault = meterUrlFault(order.url, meterLoopback)
+  const fault = meterUrlFault(body.url, meterLoopback)
   if (fault) throw new GatewayError('invalid_value', `url: ${fault}`, { param: 'url' })
   const stub = tenantStub(context.env, tenantId)
   const before = await stub.meter()
-  const set = await stub.setMeter({ ...order, customerId: order.customerId ?? tenantId })
+  const set = await stub.setMeter({ ...body, customerId: body.customerId ?? tenantId })
   if (!set) throw noSuchTenant()
-  note(context, { target: order.url, before, after: set.meter })
+  note(context, { target: body.url, before, after: set.meter })
   return context.json({ ...set.meter, ...(set.secret !== null && { secret: set.secret }) })
 })
 
@@ -44,6 +44,6 @@ meter.delete('/', needs('tenants:write'), async (context) => {
   const stub = tenantStub(context.env, context.req.param('tenantId') ?? '')
   note(context, { before: await stub.meter() })
   if (!(await stub.dropMeter()))
-    throw new GatewayError('not_found', 'this tenant has no meter endpoint: nothing is sent')
+    throw new GatewayError('not_found', 'The tenant has no webhook. There is nothing to remove.')
   return context.json({ removed: true })
 })

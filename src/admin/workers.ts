@@ -1,6 +1,6 @@
 /**
- * `/admin/workers`: which workers there are, what each may be, and how new their keys are. D1 keeps the list; the fleet
- * object keeps what is enforced, pushed to it here, so that no heartbeat of a known worker asks D1.
+ * `/admin/workers`: the enrolled workers, what each may serve, and the epochs of their keys. D1 has the list. These
+ * routes push the enforced values to the fleet object, so the heartbeat of a known worker needs no D1 query.
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
@@ -37,25 +37,25 @@ const Url = z
     const read = readWorkerAddress(text, 'any-port')
     if (!read.ok) context.addIssue({ code: 'custom', message: read.message })
   })
-  .describe('where the edge reaches the worker; the port may be *, as in http://127.0.0.1:*')
+  .describe('the address at which the edge reaches the worker; the port may be *, as in http://127.0.0.1:*')
 const Pools = z.array(PoolName).min(1, 'is empty. Name latency, throughput or both.').max(2)
 const Models = z
   .array(z.string().refine((id) => findModel(id) !== undefined, `is not in the catalogue. Use one of ${offered}.`))
-  .min(1, 'is empty. Name one model at least.')
+  .min(1, 'is empty. Name at least one model.')
   .max(modelsMax, `has more than ${modelsMax} models. Name fewer.`)
-const slotsSentence = `must be a whole number from 1 to ${slotsPerWorkerMax}. Give the slots of the engine.`
+const slotsSentence = `must be a whole number from 1 to ${slotsPerWorkerMax}. Use the engine's number of slots.`
 const SlotsMax = z.int(slotsSentence).min(1, slotsSentence).max(slotsPerWorkerMax, slotsSentence)
 
 export const EnrolWorker = z.strictObject({
   workerId: z.string().regex(workerIdPattern, 'must be 1 to 40 lower-case letters, digits or dashes'),
   url: Url,
-  pools: Pools.exactOptional().describe('both where it is not given'),
-  models: Models.exactOptional().describe('those that this gateway offers where it is not given'),
+  pools: Pools.exactOptional().describe('default: both'),
+  models: Models.exactOptional().describe('default: the models that this gateway offers'),
   slotsMax: SlotsMax.default(budgets.workerSlotsDefault.value),
   epoch: z.int().min(1).max(epochMax).default(1),
 })
 
-/** What is not named stays as it is. */
+/** A field that is left out does not change. */
 export const ChangeWorker = z
   .strictObject({
     url: Url.exactOptional(),
@@ -83,12 +83,12 @@ workers.get('/:workerId', needs('workers:read'), async (context) => {
   return context.json((await withReports(context.env, [row]))[0])
 })
 
-/** Enrols a new worker, or one whose keys were revoked, which gets a key of a newer epoch. */
+/** Enrols a new worker, or one whose keys were revoked; that one gets a key of a newer epoch. */
 workers.post('/', needs('workers:write'), async (context) => {
-  const order = await read(context.req.raw, EnrolWorker)
-  const { workerId, epoch, url, pools = anyPool, slotsMax } = order
+  const body = await read(context.req.raw, EnrolWorker)
+  const { workerId, epoch, url, pools = anyPool, slotsMax } = body
   note(context, { target: workerId })
-  const { models = (await settings(context.env)).models } = order
+  const { models = (await settings(context.env)).models } = body
   const row = await context.env.DB.prepare(
     `INSERT INTO workers (worker_id, epoch, enrolled_at, url, pools, models, slots_max)
       SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
@@ -111,7 +111,7 @@ workers.post('/', needs('workers:write'), async (context) => {
   return showKey(context, row)
 })
 
-/** Changes what a worker may be. Its key stays. A process that is more than that already gets no more requests. */
+/** Changes what a worker may serve. Its key stays. A process that exceeds the new limits gets no more requests. */
 workers.patch('/:workerId', needs('workers:write'), async (context) => {
   const workerId = context.req.param('workerId')
   const { url, pools, models, slotsMax } = await read(context.req.raw, ChangeWorker)
@@ -133,7 +133,7 @@ workers.patch('/:workerId', needs('workers:write'), async (context) => {
   return context.json((await withReports(context.env, [row]))[0])
 })
 
-/** A key of the next epoch. The old one's heartbeats are refused from the end of the overlap on, its receipts never. */
+/** Creates a key of the next epoch. After the overlap, heartbeats with the old key are refused; its receipts never. */
 workers.post('/:workerId/rotate', needs('workers:write'), async (context) => {
   const workerId = context.req.param('workerId')
   const { overlapSeconds } = await read(context.req.raw, RotateBody)
@@ -151,7 +151,7 @@ workers.post('/:workerId/rotate', needs('workers:write'), async (context) => {
   return showKey(context, row)
 })
 
-/** Refuses the worker's heartbeats and its receipts, at once. Repeating it repeats the push to the pools. */
+/** Refuses the worker's heartbeats and receipts immediately. Repeating it repeats the push to the fleet. */
 workers.post('/:workerId/revoke', needs('workers:write'), async (context) => {
   const workerId = context.req.param('workerId')
   note(context, { target: workerId })
@@ -177,13 +177,13 @@ async function pushFence(env: Env, fence: KeyFence): Promise<void> {
   await fleetOf(env).fence(fence)
 }
 
-/** The rows with what the fleet knows of them now. */
+/** The rows with their current state in the fleet. */
 async function withReports(env: Env, rows: WorkerRow[]) {
   const reports = await fleetOf(env).workers(rows.map(({ workerId }) => workerId))
   return rows.map((row, index) => ({ ...view(row), ...seen(reports[index]) }))
 }
 
-/** The enrolment that is enforced, where a heartbeat named what the row leaves open. */
+/** The current state, and the enforced enrolment if a heartbeat has set values that the row leaves open. */
 function seen(report: WorkerReport | undefined) {
   if (!report) return {}
   const { enrolment, ...now } = report
@@ -195,7 +195,7 @@ function view({ epochRevoked: _, revision: __, ...row }: WorkerRow) {
   return { ...row, pools, models, pinned: false, status: row.revokedAt === null ? 'enrolled' : 'revoked' }
 }
 
-/** As every heartbeat's address is written before the two are compared. */
+/** Normalises an address, like those of heartbeats, so that the two compare equal. */
 function written(url: string): string {
   const read = readWorkerAddress(url, 'any-port')
   return read.ok ? formatWorkerAddress(read.address) : url
@@ -207,13 +207,13 @@ function list(values: readonly string[]): string {
 
 async function notAdded(env: Env, workerId: string): Promise<GatewayError> {
   if (await findWorker(env.DB, workerId)) {
-    const message = `workerId: ${workerId} is enrolled: PATCH /admin/workers/${workerId} changes it, POST /admin/workers/${workerId}/rotate gives it a new key`
+    const message = `workerId: ${workerId} is already enrolled. Change it with PATCH /admin/workers/${workerId}, or replace its key with POST /admin/workers/${workerId}/rotate.`
     return new GatewayError('conflict', message, { param: 'workerId' })
   }
-  const message = `workerId: ${budgets.workersEnrolled.value} workers are enrolled, the most that a gateway keeps. Use the id of a revoked worker again.`
+  const message = `workerId: ${budgets.workersEnrolled.value} workers are enrolled, the maximum. Reuse the id of a revoked worker.`
   return new GatewayError('conflict', message, { param: 'workerId' })
 }
 
 function notEnrolled(): GatewayError {
-  return new GatewayError('not_found', 'no such worker is enrolled: POST /admin/workers enrols it')
+  return new GatewayError('not_found', 'Worker not found. Enrol it with POST /admin/workers.')
 }

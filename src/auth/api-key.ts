@@ -1,15 +1,15 @@
 /**
  * API keys: `tm_<live|test>_<tenantId>_<keyId>_<secret><mac>`.
  *
- * The MAC covers all that stands before it and is keyed by the edge, so a forged or mistyped key is refused here, without
- * asking any tenant object. What the tenant object keeps is the SHA-256 of the secret alone.
+ * The MAC covers everything before it, under the edge's key. So the edge refuses a forged or mistyped key without a
+ * call to a tenant object. The tenant object stores only the SHA-256 of the secret.
  */
 import { constantTimeEqual, Secret, sha256Hex } from './secret.ts'
 
 export interface ApiKey {
   tenantId: string
   keyId: string
-  /** Hex SHA-256 of the secret part: what the tenant object compares. */
+  /** Hex SHA-256 of the secret part, which the tenant object compares. */
   secretHash: string
 }
 
@@ -19,7 +19,7 @@ export const idPattern = /^[a-z0-9]{4,24}$/
 const keyPattern = /^(tm_(?:live|test)_([a-z0-9]{4,24})_([a-z0-9]{4,24})_([a-z2-7]{32}))([a-z2-7]{16})$/
 const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'
 
-/** A new key. `random` gives the secret's 20 bytes. The whole key is shown once and kept nowhere. */
+/** Creates a key. `random` supplies the secret's 20 bytes. The full key is shown once and never stored. */
 export async function newApiKey(
   mode: KeyMode,
   tenantId: string,
@@ -33,7 +33,7 @@ export async function newApiKey(
   return { key, prefix: `tm_${mode}_${tenantId}_${keyId}_${secret.slice(0, 4)}`, secretHash: await sha256Hex(secret) }
 }
 
-/** The key's parts, or undefined when it was not made by this edge. No I/O. */
+/** The key's parts, or undefined when this edge did not create it. No I/O. */
 export async function readApiKey(text: string, macKey: CryptoKey): Promise<ApiKey | undefined> {
   const match = keyPattern.exec(text)
   if (!match?.[1] || !match[2] || !match[3] || !match[4] || !match[5]) return undefined
@@ -41,13 +41,13 @@ export async function readApiKey(text: string, macKey: CryptoKey): Promise<ApiKe
   return { tenantId: match[2], keyId: match[3], secretHash: await sha256Hex(match[4]) }
 }
 
-/** The key a request carries: `authorization: Bearer …` or `x-api-key`. */
+/** The key of a request: `authorization: Bearer …` or `x-api-key`. */
 export function presentedKey(headers: Headers): string | undefined {
   const bearer = /^bearer\s+(\S+)$/i.exec(headers.get('authorization') ?? '')?.[1]
   return bearer ?? headers.get('x-api-key') ?? undefined
 }
 
-/** Ten bytes of HMAC over all that stands before, in base32. */
+/** The first ten bytes of an HMAC over `body`, in base32. */
 export async function keyMac(body: string, key: CryptoKey): Promise<string> {
   const bytes = new Uint8Array(await crypto.subtle.sign('HMAC', key, new TextEncoder().encode(body)))
   return base32(bytes.subarray(0, 10))

@@ -1,5 +1,5 @@
 /**
- * Workers' keys are derived from one fleet secret, so that the edge can check any worker's word without a look-up:
+ * Worker keys are derived from one fleet secret, so the edge verifies any worker's message without a look-up:
  * secret(worker, epoch) = HMAC-SHA256(fleet secret, "worker:<workerId>:<epoch>").
  */
 import type { z } from 'zod'
@@ -12,11 +12,11 @@ import type { Secret } from './secret.ts'
 const cached = new Map<string, CryptoKey>()
 
 /**
- * The key that seals what goes to this worker. The worker is known: its id is from the fleet's registry, and stands there
- * because a heartbeat of it was verified.
+ * The key that seals messages to this worker. The caller takes the id from the fleet's registry, which contains only
+ * workers with a verified heartbeat.
  */
 export async function workerSealKey(fleet: Secret, workerId: string, epoch: number): Promise<CryptoKey> {
-  const known = previousResponse(`${workerId}.${epoch}`)
+  const known = cachedKey(`${workerId}.${epoch}`)
   if (known) return known
   const key = await sealKey(await workerSecret(fleet, workerId, epoch))
   remember(`${workerId}.${epoch}`, key)
@@ -31,8 +31,8 @@ export interface WorkerWord<Claims> {
 }
 
 /**
- * What one worker sealed with one key, or undefined where anything is not. Anyone may call this: one call derives one
- * key at most, stops at the first token that is not sealed with it, and keeps no key that verified nothing.
+ * Opens tokens that one worker sealed with one key; undefined when any token fails. Safe for unauthenticated callers:
+ * one call derives at most one key, stops at the first bad token, and caches only a key that verified all tokens.
  */
 export async function openWorkerWord<Schema extends z.ZodType>(
   kind: Seal,
@@ -44,19 +44,19 @@ export async function openWorkerWord<Schema extends z.ZodType>(
   const by = parseKeyId(kid ?? '')
   if (!by || !tokens.every((token) => sealedBy(token) === kid)) return undefined
   const name = `${by.workerId}.${by.epoch}`
-  const known = previousResponse(name)
+  const known = cachedKey(name)
   const key = known ?? (await sealKey(await workerSecret(fleet, by.workerId, by.epoch)))
   const claims: z.infer<Schema>[] = []
   for (const token of tokens) {
-    const each = await unseal(kind, token, key, schema)
-    if (each === undefined) return undefined
-    claims.push(each)
+    const opened = await unseal(kind, token, key, schema)
+    if (opened === undefined) return undefined
+    claims.push(opened)
   }
   if (!known) remember(name, key)
   return { ...by, claims }
 }
 
-function previousResponse(name: string): CryptoKey | undefined {
+function cachedKey(name: string): CryptoKey | undefined {
   const key = cached.get(name)
   if (key) remember(name, key)
   return key
@@ -70,7 +70,7 @@ function remember(name: string, key: CryptoKey): void {
   if (oldest !== undefined) cached.delete(oldest)
 }
 
-/** What the operator puts into the worker's environment as TRAMONTANE_WORKER_KEY. */
+/** The value of TRAMONTANE_WORKER_KEY, which the operator sets in the worker's environment. */
 export async function newWorkerKey(fleet: Secret, workerId: string, epoch: number): Promise<string> {
   return formatWorkerKey({ workerId, epoch, secret: await workerSecret(fleet, workerId, epoch) })
 }

@@ -1,6 +1,6 @@
 /**
- * Whether a key that this edge made is still good: its tenant knows. One request asks at most once, before it reads a
- * large body or parses anything.
+ * Checks with the tenant whether a key of this edge is still valid. One request makes at most one such call, before it
+ * reads a large body or parses anything.
  */
 import type { Env } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
@@ -12,26 +12,26 @@ import { KnownKeys } from './known-keys.ts'
 const known = new KnownKeys()
 
 export interface KeyCheck {
-  /** Asks the tenant, once. Rejects with 401 or 403 where the key may not ask the model. */
+  /** Calls the tenant, once. Rejects with 401 or 403 when the key may not use the model. */
   ask(): Promise<KeyIdentity>
-  /** The same, unless this isolate knows the key as good. */
+  /** The same, unless this isolate knows that the key is valid. */
   askIfUnknown(): Promise<void>
-  /** The tenant refused the key in another call. */
+  /** Reports an error of another call; if the tenant refused the key, this isolate forgets it. */
   refused(error: unknown): void
 }
 
 export type KeyIdentity = Identity & {
-  /** The models that the key may ask; null for all. */
+  /** The models that the key may use; null for all. */
   models?: string[] | null
   /** Unix milliseconds; null for never. */
   expiresAt?: number | null
 }
 
 export function keyCheck(env: Env, key: ApiKey): KeyCheck {
-  let asked: Promise<KeyIdentity> | undefined
+  let pending: Promise<KeyIdentity> | undefined
   const ask = () => {
-    asked ??= identify(env, key)
-    return asked
+    pending ??= identify(env, key)
+    return pending
   }
   return {
     ask,
@@ -44,20 +44,20 @@ export function keyCheck(env: Env, key: ApiKey): KeyCheck {
   }
 }
 
-/** For routes that a key which only reads may use too: such a key has no right to ask the model. */
+/** For routes that are also open to read-only keys, which have no right to use the model. */
 export async function identifyReader(env: Env, key: ApiKey): Promise<KeyIdentity> {
   try {
     return await identify(env, key)
   } catch (error) {
     if (!(error instanceof GatewayError) || error.code !== 'permission_denied') throw error
-    const reader = await ask(env, key, 'read-usage')
+    const reader = await callTenant(env, key, 'read-usage')
     if (!reader.ok || reader.value.role !== 'viewer') throw error
     return reader.value
   }
 }
 
 async function identify(env: Env, key: ApiKey): Promise<KeyIdentity> {
-  const answer = await ask(env, key, 'ask')
+  const answer = await callTenant(env, key, 'ask')
   if (answer.ok) {
     known.confirm(key, Date.now(), answer.value.expiresAt ?? null)
     return answer.value
@@ -66,7 +66,11 @@ async function identify(env: Env, key: ApiKey): Promise<KeyIdentity> {
   throw new GatewayError(answer.code, answer.message, { param: answer.param })
 }
 
-function ask(env: Env, { tenantId, keyId, secretHash }: ApiKey, right: Right): Promise<TenantResult<KeyIdentity>> {
+function callTenant(
+  env: Env,
+  { tenantId, keyId, secretHash }: ApiKey,
+  right: Right,
+): Promise<TenantResult<KeyIdentity>> {
   return env.TENANT.getByName(tenantId).identify({ kind: 'key', keyId, secretHash }, right)
 }
 

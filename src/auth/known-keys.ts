@@ -1,21 +1,21 @@
 /**
- * Keys that their tenant called good a moment ago, so that a request with a small body asks its tenant once and not
- * twice. Bounded, and forgotten after `keyKnownMs`; what is remembered decides only whether a body may be parsed. Pure.
+ * Keys that their tenant confirmed recently. They save a request with a small body a second call to its tenant.
+ * Bounded; entries expire after `keyKnownMs`. The cache decides only whether a body may be parsed. Pure.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { ApiKey } from './api-key.ts'
 
 export class KnownKeys {
-  /** By key and secret, in the order in which they were last confirmed. */
+  /** By key and secret, the least recently confirmed first. */
   readonly #until = new Map<string, number>()
 
   good(key: ApiKey, now: number): boolean {
     const until = this.#until.get(nameOf(key))
-    // A clock that went back does not make a key good for longer.
+    // A clock that is set back does not extend an entry's time.
     return until !== undefined && now < until && now > until - 2 * budgets.keyKnownMs.value
   }
 
-  /** @param expiresAt when the key ends; null for never */
+  /** @param expiresAt when the key expires; null for never */
   confirm(key: ApiKey, now: number, expiresAt: number | null): void {
     const name = nameOf(key)
     this.#until.delete(name)

@@ -1,11 +1,11 @@
 /**
- * Operators' keys: `tmop_<keyId>_<secret><mac>`, made and read as tenants' keys are, so that a forged one is refused
- * without a look-up. The first key, whose SHA-256 is a setting of the deployment, may have any form.
+ * Operator keys: `tmop_<keyId>_<secret><mac>`, with a MAC like API keys, so the edge refuses a forged key without a
+ * look-up. The first operator key may have any form: its SHA-256 is a setting of the deployment.
  */
 import { base32, keyMac } from './api-key.ts'
 import { constantTimeEqual, Secret, sha256Hex } from './secret.ts'
 
-/** What an operator key may do. `operators:write` makes other keys, with scopes of its own only. */
+/** Scopes of operator keys. A key with `operators:write` creates other keys, with its own scopes only. */
 export const scopes = [
   'tenants:read',
   'tenants:write',
@@ -24,7 +24,7 @@ export type Scope = (typeof scopes)[number]
 
 const pattern = /^(tmop_([a-z2-7]{16})_([a-z2-7]{32}))([a-z2-7]{16})$/
 
-/** A new key. `random` gives 30 bytes: the secret's 20, and 10 for the id. Shown once and kept nowhere. */
+/** Creates a key. `random` supplies 30 bytes: 20 for the secret, 10 for the id. Shown once and never stored. */
 export async function newOperatorKey(random: Uint8Array, macKey: CryptoKey) {
   const keyId = base32(random.subarray(20, 30))
   const secret = base32(random.subarray(0, 20))

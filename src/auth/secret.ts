@@ -1,4 +1,4 @@
-/** A value that cannot be printed by accident: every way of turning it into text says `[secret]`. */
+/** A value that cannot be printed by accident: every conversion to text returns `[secret]`. */
 export class Secret {
   readonly #value: string
 
@@ -6,7 +6,7 @@ export class Secret {
     this.#value = value
   }
 
-  /** The one way to the value; grep for it to see every place that uses a secret. */
+  /** The only access to the value. Grep for `reveal` to find every use of a secret. */
   reveal(): string {
     return this.#value
   }
@@ -24,7 +24,7 @@ export class Secret {
   }
 }
 
-/** Equal or not, in time that depends only on the lengths. */
+/** Compares in time that depends only on the lengths. */
 export function constantTimeEqual(a: string, b: string): boolean {
   if (a.length !== b.length) return false
   let difference = 0

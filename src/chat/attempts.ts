@@ -1,12 +1,12 @@
 /**
- * From a reservation to the first bytes of an answer: read its media, route, dispatch, and where that fails before a byte
- * was sent, once more on another worker. In every case the lease and the reservation end: with the worker's receipt
- * when an engine ran, here when none did.
+ * From a reservation to the first bytes of an answer: read the media, lease a slot, dispatch. A failure before the
+ * first byte is retried once on another worker. The lease and the reservation always end: with the worker's receipt if
+ * an engine ran, otherwise here.
  *
- *   no head: not accepted         another worker may have it
- *   head, and then silence        it was in preparation: this request fails, its worker is out, no other gets it
- *   refused                       what is wrong with the request fails it; what is wrong with the worker lets another try
- *   prelude, and then silence     another worker may have it, as long as no byte was sent
+ *   no response head           the worker did not accept the request: retry on another worker
+ *   head, then silence         the worker was preparing it: fail the request, exclude the worker, do not retry
+ *   refused                    a fault of the request fails it; a fault of the worker is retried on another worker
+ *   prelude, then silence      retry on another worker, as long as no byte was sent
  */
 import pRetry from 'p-retry'
 import type { ErrorCode } from '../../backends/model/errors.ts'
@@ -33,98 +33,98 @@ import { type Watch, watchWorker } from './worker-watch.ts'
 
 export interface Answered {
   lease: GrantedLease | HostedEndpoint
-  /** The prompt's exact length, where it is known before the answer's end. */
+  /** The prompt's exact length, if known before the answer's end. */
   promptTokens: number | undefined
-  /** What its engine does not honour, where that is known before the first byte. */
+  /** Request fields that the engine ignores, if known before the first byte. */
   warnings: readonly string[]
   first: Uint8Array
-  /** The rest of the worker's stream; whoever holds it cancels it when the client leaves. */
+  /** The rest of the worker's stream. Its owner cancels it when the client leaves. */
   rest: ReadableStream<Uint8Array>
-  /** Over its worker, where it has one; whoever holds the rest stops it when that has ended. */
+  /** Watches the worker, if there is one. The owner of `rest` stops it when `rest` has ended. */
   watch: Watch | undefined
 }
 
-/** Where an answer comes from that no pool gives; see hosted.ts. */
+/** The origin of an answer that no pool gives; see hosted-fallback.ts. */
 interface HostedEndpoint extends Pick<GrantedLease, 'waitedMs' | 'position'> {
   pool: 'hosted'
   endpoint: { workerId: string }
 }
 
 export interface AttemptState {
-  /** The next attempt's first bytes. May be called again after `lost`, until the attempts are used up. */
+  /** The next attempt's first bytes. May be called again after `lost`, until no attempts remain. */
   next(): Promise<Answered>
-  /** The stream broke after its first bytes: its worker is out until heard of again. */
+  /** The stream broke after its first bytes: the worker is excluded until its next heartbeat. */
   lost(served: Answered): void
-  /** The answer is not over yet: from now on its worker is watched. */
+  /** The answer takes long: from now on its worker is watched. */
   slow(): void
-  /** What is known of the wait for a slot, while there is one, and after it. */
+  /** The state of the wait for a slot, during the wait and after it. */
   wait: Pick<Wait, 'look' | 'firstLook' | 'past' | 'lowered'>
-  /** Whether `next` failed because the house has no place for it, now or in time. */
+  /** Whether `next` failed because no worker has a slot now or in time. */
   nowhere(): boolean
-  /** No attempt follows: close the reservation, unless a receipt will. */
+  /** No attempt follows. Closes the reservation, unless a receipt will. */
   cancel(): void
 }
 
-/** This worker did not do it. Nothing of the answer has gone out, so another may. */
+/** The attempt failed before a byte of the answer was sent, so another worker may try. */
 class LeaseRetry extends Error {}
 
 const attemptsMax = 2
-/** On a first worker, and on each that is leased instead and does not have them. */
+/** Media are read on the first worker, and again on each leased worker that does not have them. */
 const mediaTurnsMax = 3
-/** Workers that may say that they do not see, before one is found that does. It costs each a moment and no tokens. */
+/** Attempts on workers without vision. Such a refusal costs the worker little and no tokens. */
 const noVisionMax = 16
-/** The engine's priority, where smaller runs first. From the plan, as everything that gives preference. */
+/** The engine's priority; smaller runs first. Like every preference, it comes from the plan. */
 const enginePriority = { interactive: 3, batch: 7 } satisfies Record<PriorityClass, number>
 
 export function runAttempts(
   context: RequestContext,
   key: ApiKey,
-  shaped: PreparedRequest,
+  prepared: PreparedRequest,
   admission: Admission,
   bytes: Uint8Array<ArrayBuffer>,
 ): AttemptState {
   const failedOn: string[] = []
   const noVisionWorkers: string[] = []
   const wait = new Wait(context)
-  const { model } = shaped
-  const effort = shaped.effort.effective
+  const { model } = prepared
+  const effort = prepared.effort.effective
   const prefix = prefixHashes(
-    { tenantId: key.tenantId, model: model.id, effort, chat: shaped.chat },
+    { tenantId: key.tenantId, model: model.id, effort, chat: prepared.chat },
     model.bytesPerToken,
   )
-  const least = model.efforts[0] ?? effort
-  const underLoad = admission.lowersEffort && least !== effort ? least : null
+  const lowest = model.efforts[0] ?? effort
+  const underLoad = admission.lowersEffort && lowest !== effort ? lowest : null
   const { hedgeAfterMs } = context.settings
-  const reads = hasMediaToRead(shaped)
+  const reads = hasMediaToRead(prepared)
   /** The worker that has this request's media. */
   let mediaAt: string | undefined
-  /** The leased worker that does not. */
+  /** The leased worker that does not have them. */
   let readAt: WorkerEndpoint | undefined
   let mediaTurns = 0
-  /** Media that were read in vain, by the client's own doing, are charged to its rates. */
+  /** Reading media in vain, through the client's own fault, counts against the client's rates. */
   let charge: 'rate' | undefined
-  /** A hedged worker fell silent while it prepared the request. */
+  /** A hedged worker went silent while it prepared the request. */
   let poison: GatewayError | undefined
   let dispatches = 0
-  /** Attempts that began beside another. */
+  /** Attempts that ran in parallel with another. */
   let hedges = 0
   let { boundNano } = admission
-  let { promptTokens } = shaped
+  let { promptTokens } = prepared
   let raised = false
   let receiptFollows = false
   let nowhere = false
   const watches: Watch[] = []
   let slow = false
-  /** What the client is told when the attempts are used up. */
-  let last: unknown
+  /** The error for the client when no attempts remain. */
+  let lastError: unknown
 
   async function send(lease: GrantedLease, lost: AbortSignal, accepted: () => void): Promise<Dispatched> {
-    const order: DispatchRequest = {
+    const request: DispatchRequest = {
       requestId: context.requestId,
       tenantId: key.tenantId,
       keyId: key.keyId,
-      model: shaped.model.id,
-      ...(shaped.effort.asked && { effortAsked: shaped.effort.asked }),
+      model: prepared.model.id,
+      ...(prepared.effort.asked && { effortAsked: prepared.effort.asked }),
       effort: lease.effort,
       priority: enginePriority[admission.priorityClass],
       costNanoMax: boundNano,
@@ -136,10 +136,10 @@ export function runAttempts(
       ...(hedgeAfterMs !== undefined && { quiet: true }),
     }
     dispatches += 1
-    return dispatch(context, lease, order, bytes, dispatches, Date.now(), lost, accepted)
+    return dispatch(context, lease, request, bytes, dispatches, Date.now(), lost, accepted)
   }
 
-  /** Sends it to this worker. `dropped` breaks it off at any time, its answer's body too. */
+  /** Starts an attempt on this worker. `dropped` aborts it at any time, including the answer's body. */
   function start(lease: GrantedLease, dropped?: AbortSignal): Trying {
     const watch = watchWorker(context, lease)
     watches.push(watch)
@@ -165,31 +165,31 @@ export function runAttempts(
     return { lease, dispatchId, accepted: () => accepted, prepared, tried: begin() }
   }
 
-  /** Whoever of one worker, or of two, begins to answer; or how the first one ended. */
-  async function startBest(lease: GrantedLease, ask: Omit<LeaseRequest, 'requestId'>): Promise<Tried> {
+  /** Returns the first attempt that starts to answer, or the first attempt's failure. */
+  async function startBest(lease: GrantedLease, request: Omit<LeaseRequest, 'requestId'>): Promise<Tried> {
     // No second worker has the media.
     if (hedgeAfterMs === undefined || reads) return start(lease).tried
     if (hedges === 0) {
       const begun = () => {
         hedges += 1
       }
-      return hedged({ context, afterMs: hedgeAfterMs, send: start, lost: endedMeanwhile, begun }, lease, ask)
+      return hedged({ context, afterMs: hedgeAfterMs, send: start, lost: endedMeanwhile, begun }, lease, request)
     }
     const tried = await start(lease).tried
-    // The books know that there were two, and pay for none that they are not told of.
+    // The ledger knows that there were two attempts, and bills only the one reported as the winner.
     if (tried.served) await tenantStub(context, key.tenantId).hedgeWon(context.requestId, tried.dispatchId)
     return tried
   }
 
-  /** One worker is asked. Rejects with `Again` where another may be. */
+  /** One attempt. Rejects with `LeaseRetry` when another worker may try. */
   async function attempt(): Promise<Answered> {
-    if (failedOn.length + hedges >= attemptsMax || noVisionWorkers.length >= noVisionMax) throw last
+    if (failedOn.length + hedges >= attemptsMax || noVisionWorkers.length >= noVisionMax) throw lastError
     const { weight, priorityClass, outputTokensMax } = admission
-    const order: Omit<LeaseRequest, 'requestId'> = {
+    const request: Omit<LeaseRequest, 'requestId'> = {
       tenantId: key.tenantId,
-      model: shaped.model.id,
-      // Once lowered it stays so: its headers may have gone out.
-      effort: wait.lowered ?? shaped.effort.effective,
+      model: prepared.model.id,
+      // A lowered effort stays lowered: the headers may have been sent.
+      effort: wait.lowered ?? prepared.effort.effective,
       effortUnderLoad: wait.lowered === undefined ? underLoad : null,
       promptTokens,
       outputTokensMax,
@@ -200,18 +200,18 @@ export function runAttempts(
       priorityClass,
       costTokens: promptTokens + outputTokensMax,
     }
-    if (reads && mediaAt === undefined) await readMedia(order)
-    const lease = await route(context, { ...order, preferWorkerId: mediaAt }, wait).catch((cause: unknown) => {
+    if (reads && mediaAt === undefined) await readMedia(request)
+    const lease = await route(context, { ...request, preferWorkerId: mediaAt }, wait).catch((cause: unknown) => {
       nowhere = cause instanceof NoPlace
-      // The grant may have been made and lost on its way.
+      // The fleet may have granted a lease whose answer was lost.
       if (!(cause instanceof GatewayError)) release(context)
-      throw last ?? cause
+      throw lastError ?? cause
     })
-    const { served, dispatched, failure, lease: on } = await startBest(lease, order)
+    const { served, dispatched, failure, lease: on } = await startBest(lease, request)
     if (served) return served
     if (context.left.aborted) leave(dispatched)
     if (failure) {
-      // The worker's receipt says what it generated.
+      // The worker's receipt reports what it generated.
       receiptFollows = hedges === 0
       throw failure
     }
@@ -222,10 +222,10 @@ export function runAttempts(
     throw new LeaseRetry()
   }
 
-  /** Rejects with `Again` where another worker is to be asked. Where no worker serves the model, `route` says so. */
-  async function readMedia(order: Omit<LeaseRequest, 'requestId'>): Promise<void> {
+  /** Rejects with `LeaseRetry` when another worker must try. If no worker serves the model, `route` reports it. */
+  async function readMedia(request: Omit<LeaseRequest, 'requestId'>): Promise<void> {
     const { requestId } = context
-    const place = readAt ?? (await fleetOf(context.env).suggest({ requestId, ...order }))
+    const place = readAt ?? (await fleetOf(context.env).suggest({ requestId, ...request }))
     if (!place) return
     readAt = undefined
     mediaTurns += 1
@@ -237,7 +237,7 @@ export function runAttempts(
       mediaAt = place.workerId
       return
     }
-    // A refusal of the media themselves is the client's; every other end is not.
+    // Only a refusal of the media themselves is the client's fault.
     if (read.kind !== 'refused' || read.refusal.code !== 'invalid_value') charge = undefined
     if (read.kind === 'refused') await refused(place, read.refusal)
     else failed({ endpoint: place }, read.kind === 'unprepared' ? unprepared(context) : undefined)
@@ -245,23 +245,24 @@ export function runAttempts(
   }
 
   function leave(dispatched: Dispatched): never {
-    // Once the prelude has come, the worker's receipt closes the reservation: it says what was generated until now. Not
-    // where there were two and neither had begun: the books pay for none.
+    // After the prelude, the worker's receipt closes the reservation and reports what was generated. Not with two
+    // attempts of which neither has begun: the ledger then bills none.
     receiptFollows = dispatched.kind === 'prepared' && hedges === 0
     release(context)
     throw new GatewayError('internal_error', 'the client left')
   }
 
-  /** A refusal either says what is wrong with the request, or how long it really is, or that this worker cannot. */
+  /** A refusal reports a fault of the request, the prompt's exact length, or that this worker cannot serve it. */
   async function refused(
     endpoint: WorkerEndpoint,
     { code, message, param, promptTokens: exact }: Refusal,
   ): Promise<void> {
     release(context)
-    const told = clientErrorOf(context, code, message)
-    if (told) throw new GatewayError(told.code, told.message, { param: param ?? null, retryAfterMs: told.retryAfterMs })
+    const fault = clientErrorOf(context, code, message)
+    if (fault)
+      throw new GatewayError(fault.code, fault.message, { param: param ?? null, retryAfterMs: fault.retryAfterMs })
     if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
-      boundNano = await reserveMore(context, key, shaped, exact)
+      boundNano = await reserveMore(context, key, prepared, exact)
       promptTokens = exact
       raised = true
       return
@@ -272,26 +273,28 @@ export function runAttempts(
       return
     }
     if (code === 'no_vision') {
-      // Another may see; where none does, this is what is told.
+      // Another worker may have vision. If none has, the client gets this error.
       noVisionWorkers.push(endpoint.workerId)
-      last = new GatewayError('invalid_value', message, { param: param ?? null })
+      lastError = new GatewayError('invalid_value', message, { param: param ?? null })
       return
     }
     logError(`request ${context.requestId}: worker ${endpoint.workerId} refused`, `${code}: ${message}`)
     failedOn.push(endpoint.workerId)
     if (mediaAt === endpoint.workerId) mediaAt = undefined
-    last = new GatewayError('server_is_overloaded', 'no worker could take the request: try again soon', {
+    lastError = new GatewayError('server_is_overloaded', 'No worker could accept the request. Retry after a second.', {
       retryAfterMs: 1_000,
     })
   }
 
-  /** @param cause where no other worker is to have the request */
+  /** @param cause set when no other worker may get the request */
   function failed(lease: Pick<GrantedLease, 'endpoint'>, cause?: GatewayError): void {
     workerFailed(context, lease)
     failedOn.push(lease.endpoint.workerId)
     if (mediaAt === lease.endpoint.workerId) mediaAt = undefined
     if (cause) throw cause
-    last = new GatewayError('worker_lost', 'the worker was lost before it answered: try again', { retryAfterMs: 1_000 })
+    lastError = new GatewayError('worker_lost', 'The worker was lost before it answered. Retry the request.', {
+      retryAfterMs: 1_000,
+    })
   }
 
   function endedMeanwhile({ lease, dispatched, failure }: Tried): void {
@@ -303,7 +306,8 @@ export function runAttempts(
   }
 
   return {
-    // Without `line.left`: p-retry would drop an answer that came as the client left, and nobody would stop its engine.
+    // Without `context.left`: p-retry would drop an answer that arrives as the client leaves, and its engine would
+    // continue.
     next: () =>
       pRetry(attempt, {
         retries: attemptsMax + noVisionMax,
@@ -320,14 +324,14 @@ export function runAttempts(
     nowhere: () => nowhere,
     wait,
     cancel() {
-      // Media were read for a client that left: its rates pay for them.
-      const owed = charge ?? (mediaTurns > 0 && context.left.aborted ? 'rate' : undefined)
-      if (!receiptFollows) context.waitUntil(voided(tenantStub(context, key.tenantId), context.requestId, owed))
+      // Media were read for a client that left: they count against its rates.
+      const charged = charge ?? (mediaTurns > 0 && context.left.aborted ? 'rate' : undefined)
+      if (!receiptFollows) context.waitUntil(voided(tenantStub(context, key.tenantId), context.requestId, charged))
     },
   }
 }
 
-/** The refusals that are about the request, whichever worker it goes to. */
+/** The client's error for a refusal that every worker would give; undefined for others. */
 function clientErrorOf({ requestId }: RequestContext, code: string, message: string) {
   const error = (code: ErrorCode, message: string, retryAfterMs: number | null = null) => ({
     code,
@@ -346,7 +350,7 @@ function clientErrorOf({ requestId }: RequestContext, code: string, message: str
     case 'internal_error':
       return error(
         'preparation_failed',
-        `a worker met an internal error with this request. The request was not sent to another worker. ${simplify(requestId)}`,
+        `A worker failed with an internal error on this request. The request was not sent to another worker. ${simplify(requestId)}`,
       )
     case mediaBusy.tenant:
       return error('rate_limit_exceeded', message, 2_000)
@@ -355,15 +359,15 @@ function clientErrorOf({ requestId }: RequestContext, code: string, message: str
 }
 
 function unprepared({ requestId }: RequestContext): GatewayError {
-  const message = `the worker that prepared this request stopped answering. The request was not sent to another worker. ${simplify(requestId)}`
+  const message = `The worker that prepared this request stopped answering. The request was not sent to another worker. ${simplify(requestId)}`
   return new GatewayError('preparation_failed', message)
 }
 
 function simplify(requestId: string): string {
-  return `Simplify its schemas, tools or documents, or report request id ${requestId} to the operator`
+  return `Simplify its schemas, tools or documents, or report request id ${requestId} to the operator.`
 }
 
-/** The stream's first bytes, or undefined when it broke before them. An answer that is an error from its first byte is that. */
+/** The stream's first bytes; the error if the answer is one; undefined when the stream broke before its first byte. */
 async function firstBytes(
   lease: GrantedLease,
   { first, rest, promptTokens, warnings }: Dispatched & { kind: 'prepared' },
@@ -392,7 +396,7 @@ function workerFailed(context: RequestContext, lease: Pick<GrantedLease, 'endpoi
   context.waitUntil(fleetOf(context.env).workerFailed(lease.endpoint.workerId, context.requestId))
 }
 
-/** `rate`: what the request took from its rates is not given back. */
+/** `rate`: the request still counts against its rates. */
 function voided(tenant: object, requestId: string, charge: 'rate' | undefined): Promise<unknown> {
   return (tenant as { void(requestId: string, charge?: 'rate'): Promise<unknown> }).void(requestId, charge)
 }

@@ -1,6 +1,6 @@
 /**
- * The body that a worker is sent where the client wrote another dialect, as bytes. Long strings are encoded in slices,
- * straight into the bytes: a picture of 20 MiB is never a second time in memory as text. Pure.
+ * The worker's request body, as bytes, for a client of another dialect. Long strings are encoded in slices, directly
+ * into the result, so that an image of 20 MiB is never in memory a second time as text. Pure.
  */
 import type { Chat } from '../../backends/model/chat.ts'
 import { chatBody, chatValue } from '../../backends/model/chat-body.ts'
@@ -11,9 +11,9 @@ const sliceCharacters = 256 * 1024
 const stepBytes = 64 * 1024
 
 /**
- * @param bytesMax undefined is answered for a body that becomes longer, and for nothing else
- * @param mark stands for a long string meanwhile; random, so that no client can write it
- * @param large whether the client's body was large: a small one is written at once
+ * @param bytesMax the only reason to return undefined: the body would be longer
+ * @param mark placeholder for a long string; random, so that no client can send it
+ * @param large whether the client's body was large; a small one is encoded in one step
  */
 export function chatBytes(
   chat: Chat,
@@ -22,7 +22,7 @@ export function chatBytes(
   large: boolean,
 ): Uint8Array<ArrayBuffer> | undefined {
   if (!large) {
-    // It is always on a buffer of its own.
+    // `encode` always returns a new buffer.
     const bytes = encoder.encode(chatBody(chat)) as Uint8Array<ArrayBuffer>
     return bytes.byteLength <= bytesMax ? bytes : undefined
   }
@@ -43,11 +43,11 @@ export function chatBytes(
   return out.add(text.slice(from)) ? out.bytes() : undefined
 }
 
-/** The inside of a JSON string. */
+/** Adds the content of a JSON string, without its quotes. */
 function addString(out: GrowingBytes, value: string): boolean {
   for (let at = 0; at < value.length; ) {
     let end = Math.min(value.length, at + sliceCharacters)
-    // Half of a surrogate pair would be written as an escape of its own.
+    // `JSON.stringify` would escape half of a surrogate pair.
     if (end < value.length && isHighSurrogate(value.charCodeAt(end - 1))) end -= 1
     if (!out.add(JSON.stringify(value.slice(at, end)).slice(1, -1))) return false
     at = end
@@ -67,7 +67,7 @@ class GrowingBytes {
     this.#bytesMax = bytesMax
   }
 
-  /** False where it does not fit. */
+  /** Returns false when the text does not fit. */
   add(text: string): boolean {
     for (let at = 0; at < text.length; ) {
       const rest = at === 0 ? text : text.slice(at)

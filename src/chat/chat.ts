@@ -1,10 +1,10 @@
 /**
- * The line. A chat request, of whichever surface, passes these rooms in this order and no other:
+ * A chat request, in any dialect, passes these steps in this order:
  *
- *   auth ─▶ key check ─▶ body ─▶ shape ─▶ reserve ─▶ route ─▶ dispatch ─▶ relay     (settlement: the worker's receipt)
+ *   auth ─▶ key check ─▶ body ─▶ prepare ─▶ reserve ─▶ lease ─▶ dispatch ─▶ relay     (settlement: the worker's receipt)
  *
- * What a request refers to is recalled before it is shaped, and an answer that was given before is given again; see
- * answers/. From `reserve` on, `answer` owns the reservation: any error there closes it.
+ * Referenced responses are loaded before `prepare`, and an idempotent request may get its stored answer; see
+ * responses/. From `reserve` on, `answer` owns the reservation: any error there closes it.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'
@@ -45,16 +45,16 @@ export async function chat(request: Request, context: RequestContext): Promise<R
   }
 }
 
-/** A request that is ready for a reservation. Of its body only the bytes for the worker remain. */
+/** A request that is ready for a reservation. Only the worker's bytes of its body remain. */
 interface PreparedCall {
   parsed: ParsedRequest
   prepared: PreparedRequest
-  /** What a worker is sent. */
+  /** The body for the worker. */
   bytes: Uint8Array<ArrayBuffer>
   attempt: IdempotentAttempt | undefined
 }
 
-/** @returns an answer that was given before, where the request asks for that */
+/** @returns the stored answer of an earlier request with the same idempotency key, if there is one */
 async function readRequest(
   request: Request,
   context: RequestContext,
@@ -64,37 +64,42 @@ async function readRequest(
   const replays = idempotencyKeyOf(request) !== null
   if (replays) await check.ask()
   else await checkKeyBeforeParsing(request, check)
-  const order = { bytesMax: budgets.bodyBytes.value, tenantId: key.tenantId, beforeLarge: check.ask }
+  const options = { bytesMax: budgets.bodyBytes.value, tenantId: key.tenantId, beforeLarge: check.ask }
   let hold: BodyHold | null = null
   try {
-    const body = await readJsonBody(request, order)
+    const body = await readJsonBody(request, options)
     hold = body.hold
     context.onEnd(() => hold?.release())
     const bodyDigest = replays ? await digest(body.bytes) : ''
-    const call = await shapeBody(context, key, check, body)
+    const call = await prepareBody(context, key, check, body)
     if (!replays) return call
     if (call.prepared.chat.stream) {
-      call.prepared.warnings.push('idempotency-key: answers that stream are not kept, ignored')
+      call.prepared.warnings.push('idempotency-key: not supported with streaming, ignored')
       return call
     }
     const { models = null } = await check.ask()
-    const before = await replay(request, context, key, bodyDigest, { models, model: call.prepared.model.id })
-    return isAttempt(before) ? { ...call, attempt: before } : before
+    const replayed = await replay(request, context, key, bodyDigest, { models, model: call.prepared.model.id })
+    return isAttempt(replayed) ? { ...call, attempt: replayed } : replayed
   } catch (error) {
     hold?.release()
     throw await charged(context, key, check, error)
   }
 }
 
-const isAttempt = (before: Replayed): before is IdempotentAttempt => !(before instanceof Response)
+const isAttempt = (replayed: Replayed): replayed is IdempotentAttempt => !(replayed instanceof Response)
 
 async function checkKeyBeforeParsing(request: Request, check: KeyCheck): Promise<void> {
-  // A large body asks by itself, before it is read.
+  // For a large body, `readJsonBody` makes the check before it reads.
   const declared = Number(request.headers.get('content-length') ?? 0)
   if (declared <= budgets.bodyLargeBytes.value) await check.askIfUnknown()
 }
 
-async function shapeBody(context: RequestContext, key: ApiKey, check: KeyCheck, body: JsonBody): Promise<PreparedCall> {
+async function prepareBody(
+  context: RequestContext,
+  key: ApiKey,
+  check: KeyCheck,
+  body: JsonBody,
+): Promise<PreparedCall> {
   const { dialect, settings } = context
   const reference = dialect.refers?.(body.value)
   if (reference) await check.ask()
@@ -102,7 +107,7 @@ async function shapeBody(context: RequestContext, key: ApiKey, check: KeyCheck, 
   const read = dialect.read(body.value, previous)
   if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
   const { parsed } = read
-  // Only Chat Completions is what workers speak: its bytes go on as they came. Of any other body nothing stays.
+  // Workers accept Chat Completions only: its bytes pass unchanged. A body of another dialect is rewritten and dropped.
   body.value = undefined
   if (parsed.writer) {
     body.bytes = new Uint8Array()
@@ -118,11 +123,11 @@ function encoded({ chat }: ParsedRequest, { hold }: JsonBody): Uint8Array<ArrayB
   const { value: bytesMax } = budgets.bodyBytes
   const bytes = chatBytes(chat, bytesMax, `${crypto.randomUUID()}.`, hold !== null)
   if (bytes) return bytes
-  const message = `body: the conversation has more than ${bytesMax} bytes for a worker. Send less in one request.`
+  const message = `body: the conversation has more than ${bytesMax} bytes as Chat Completions. Send less in one request.`
   throw new GatewayError('request_too_large', message)
 }
 
-/** A body that is refused costs one request of the rates: reading it took as much as reading a good one. */
+/** A refused body counts as one request against the rates: reading it cost as much as reading a valid one. */
 async function charged(context: RequestContext, key: ApiKey, check: KeyCheck, error: unknown): Promise<unknown> {
   if (!(error instanceof GatewayError) || !bodyFaults.has(error.code)) return error
   try {

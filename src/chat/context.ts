@@ -1,22 +1,22 @@
-/** What one request carries along the line: its id, its clock's start, and the one way to stop everything it started. */
+/** The context of one request: its id, its start time, and the signal that stops everything it started. */
 
 import type { Dialect } from '../dialects/dialect.ts'
 import type { Env, Settings } from '../env.ts'
 
 export interface RequestContext {
   requestId: string
-  /** How this client writes and reads. */
+  /** The client's wire format. */
   dialect: Dialect
   env: Env
   settings: Settings
   /** Unix milliseconds. */
   startedAt: number
-  /** Fires when the client is known to have left, and at nothing else. */
+  /** Fires only when the client is known to have left. */
   left: AbortSignal
   leave: () => void
-  /** Work that must go on when the client is gone: closing the reservation, giving back the slot. */
+  /** Keeps work alive after the client has left, such as closing the reservation and releasing the slot. */
   waitUntil: (work: Promise<unknown>) => void
-  /** Calls `end` once, when the answer and all such work have ended; `failed` when any of it rejected. */
+  /** Calls `end` once, when the answer and all such work have ended. `failed`: some of it rejected. */
   onEnd: (end: (failed: boolean) => void) => void
 }
 
@@ -30,7 +30,7 @@ export function startRequest(
 ): RequestContext {
   const controller = new AbortController()
   const leave = () => controller.abort()
-  // Fires only on a reset before the headers; a polite close is noticed when something is written (see relay.ts).
+  // Fires only on a reset before the headers. A clean close is noticed at the next write (see relay.ts).
   request.signal.addEventListener('abort', leave)
   const requestId = newRequestId(now)
   return {
@@ -45,7 +45,7 @@ export function startRequest(
   }
 }
 
-/** Knows when all work of a request has ended. Work may start other work. */
+/** Tracks when all work of a request has ended. Work may start other work. */
 function counted(waitUntil: RequestContext['waitUntil']): Pick<RequestContext, 'waitUntil' | 'onEnd'> {
   let open = 0
   let failed = false
@@ -71,7 +71,7 @@ function counted(waitUntil: RequestContext['waitUntil']): Pick<RequestContext, '
   }
 }
 
-/** `req_` and 32 hex digits that begin with the time: rows that are keyed by it go to the end of their table. */
+/** `req_` and 32 hex digits that begin with the time, so that rows keyed by it are appended to their table. */
 export function newRequestId(now: number): string {
   const random = crypto.getRandomValues(new Uint8Array(10))
   const tail = [...random].map((byte) => byte.toString(16).padStart(2, '0')).join('')

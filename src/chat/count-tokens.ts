@@ -1,9 +1,9 @@
 /**
- * `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`: how long a prompt is, exactly, from an engine
- * that serves the model. Where none can say (none is up, all are busy, the prompt has media or is too long to be counted
- * between the steps of running answers), the answer is an upper bound and is marked as an estimate.
+ * `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`: the exact length of a prompt, counted by an
+ * engine that serves the model. If no engine can count it (none is up, all are busy, or the prompt has media or is too
+ * long to count between the steps of running answers), the answer is an upper bound, marked as an estimate.
  *
- * Counting takes one request and a tenth of the prompt's tokens from the rates. It ends when the client leaves.
+ * A count costs one request and a tenth of the prompt's tokens of the rates. It ends when the client leaves.
  */
 import { promptTokensMax } from '../../backends/contract/prompt-bound.ts'
 import { below } from '../../backends/contract/root.ts'
@@ -29,9 +29,9 @@ import type { RequestContext } from './context.ts'
 import { addWarnings, rateHeaders } from './headers.ts'
 import { type PreparedRequest, prepare } from './prepare.ts'
 
-/** Workers that are asked, one after the other, before it is estimated. */
-const askedMax = 2
-/** A count takes this part of the tokens that it counts. */
+/** Workers tried, one after the other, before the count is estimated. */
+const workersMax = 2
+/** A count costs this fraction (one in N) of the tokens that it counts. */
 const tokenShare = 10
 
 export async function countTokens(request: Request, context: RequestContext): Promise<Response> {
@@ -80,7 +80,7 @@ function answer(
   return Response.json({ ...object, input_tokens: promptTokens, ...(estimated && { estimated }) }, { headers })
 }
 
-/** Undefined where no worker says; the answer is an estimate then. */
+/** Undefined when no worker counts the prompt; the answer is then an estimate. */
 async function countAtWorker(
   context: RequestContext,
   tenantId: string,
@@ -89,35 +89,35 @@ async function countAtWorker(
 ): Promise<CountAnswer | undefined> {
   const { images, documents } = prepared.media
   if (images + documents > 0 || body.byteLength > budgets.countTextBytes.value) return undefined
-  for (const endpoint of await fieldPathsFor(context, prepared)) {
+  for (const endpoint of await workersFor(context, prepared)) {
     if (context.left.aborted) return undefined
-    const answer = await ask(context, tenantId, endpoint, prepared, body)
+    const answer = await countAt(context, tenantId, endpoint, prepared, body)
     if (answer !== 'busy') return answer
   }
   return undefined
 }
 
-async function fieldPathsFor(context: RequestContext, prepared: PreparedRequest): Promise<WorkerEndpoint[]> {
+async function workersFor(context: RequestContext, prepared: PreparedRequest): Promise<WorkerEndpoint[]> {
   const fleet = fleetOf(context.env)
   const [{ workers }, { present }] = await Promise.all([fleet.view(), fleet.registry()])
-  const runAttempts = new Set(
+  const ready = new Set(
     workers.flatMap(({ workerId, model, state }) =>
       model === prepared.model.id && state === 'ready' ? [workerId] : [],
     ),
   )
-  const home = homeOf(prepared.effort.effective)
-  const away = ({ pool }: WorkerEndpoint) => Number(pool !== home)
+  const preferred = homeOf(prepared.effort.effective)
+  const rank = ({ pool }: WorkerEndpoint) => Number(pool !== preferred)
   return present
-    .filter(({ workerId }) => runAttempts.has(workerId))
-    .sort((a, b) => away(a) - away(b))
-    .slice(0, askedMax)
+    .filter(({ workerId }) => ready.has(workerId))
+    .sort((a, b) => rank(a) - rank(b))
+    .slice(0, workersMax)
 }
 
 /**
- * Undefined where this worker fell silent: no other is asked, because the prompt may be what silenced it. What is wrong
- * with the prompt is thrown.
+ * Undefined when this worker went silent: the prompt may be the cause, so no other worker gets it. Throws when the
+ * prompt is invalid.
  */
-async function ask(
+async function countAt(
   context: RequestContext,
   tenantId: string,
   { workerId, keyEpoch, url }: WorkerEndpoint,
@@ -140,7 +140,7 @@ async function ask(
     const response = await fetch(below(url, countPath), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      // A redirect would lead past the address of the worker's enrolment, and take the prompt along.
+      // A redirect would send the prompt to an address that is not enrolled.
       redirect: 'manual',
       body,
       signal: AbortSignal.any([context.left, AbortSignal.timeout(within)]),

@@ -1,4 +1,4 @@
-/** One signed order to one worker, and how far it came. `stop` breaks it off at any time, its answer's body too. */
+/** One signed dispatch to one worker, and its result. `stop` aborts it at any time, including the answer's body. */
 import type { ZodError } from 'zod'
 import { below } from '../../backends/contract/root.ts'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -17,27 +17,27 @@ export type DispatchRequest = Omit<
 >
 
 export type Dispatched =
-  /** The prompt is prepared. The stream is the caller's: cancelling it, or `stop`, stops the engine. */
+  /** The prompt is prepared. The caller owns the stream: cancelling it, or `stop`, stops the engine. */
   | {
       kind: 'prepared'
-      /** What came with the prelude; may be no byte. */
+      /** Bytes that arrived with the prelude; may be empty. */
       first: Uint8Array
       rest: ReadableStream<Uint8Array>
       /** The prompt's exact length, as the worker counted it. */
       promptTokens: number | undefined
-      /** What its engine does not honour. */
+      /** Request fields that the engine ignores. */
       warnings: readonly string[]
     }
   | { kind: 'refused'; refusal: Refusal }
-  /** The worker accepted it and said no more: it was in preparation, and may be what stopped the worker. */
+  /** The worker accepted the request and went silent: the request was in preparation, and may be the cause. */
   | { kind: 'unprepared'; cause: unknown }
-  /** The worker did not accept it, as far as is known. If an engine began all the same, a receipt says so. */
+  /** As far as the edge knows, the worker did not accept the request. If an engine ran anyway, a receipt follows. */
   | { kind: 'unreachable'; cause: unknown }
 
 export async function dispatch(
   context: RequestContext,
   lease: GrantedLease,
-  order: DispatchRequest,
+  request: DispatchRequest,
   body: Uint8Array<ArrayBuffer>,
   attempt: number,
   now: number,
@@ -46,7 +46,7 @@ export async function dispatch(
 ): Promise<Dispatched> {
   const { workerId, keyEpoch, url } = lease.endpoint
   const dispatchId = dispatchIdOf(context, attempt)
-  const named = { ...order, dispatchId, workerId, pool: lease.pool, issuedAt: now }
+  const named = { ...request, dispatchId, workerId, pool: lease.pool, issuedAt: now }
   const claims: Dispatch = {
     ...named,
     proof: proofOf(context.settings.fleet, named),
@@ -59,8 +59,8 @@ export async function dispatch(
 }
 
 /**
- * A signed request to a worker, up to the prelude of its answer. Never rejects.
- * @param accepted is called when the head has come: from then on the request is in preparation
+ * Sends a signed request to a worker and reads up to the answer's prelude. Never rejects.
+ * @param accepted called when the response head arrives: from then on the request is in preparation
  */
 export async function send(
   url: string,
@@ -75,7 +75,7 @@ export async function send(
     response = await fetch(url, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      // A redirect would lead past the address of the worker's enrolment, and take the prompt along.
+      // A redirect would send the prompt to an address that is not enrolled.
       redirect: 'manual',
       body,
       signal: stop,
@@ -93,13 +93,13 @@ export async function send(
 }
 
 const bodyBytesMax = budgets.dispatchBodyBytes.value
-/** Rewritten from another dialect a body may be longer: a number such as 1e20 has 21 digits there. */
+/** Rewriting a body from another dialect can lengthen it: a number such as 1e20 becomes 21 digits. */
 const bodyTooLarge: Refusal = {
   code: 'invalid_value',
-  message: `the request has more than ${bodyBytesMax} bytes when it is written for a worker. Send less in one request`,
+  message: `The request has more than ${bodyBytesMax} bytes as Chat Completions. Send less in one request.`,
 }
 
-/** The stream is unlocked after it: what follows is piped as it is. */
+/** Unlocks the stream after the prelude, so that the rest can be piped. */
 async function readPrelude(body: ReadableStream<Uint8Array>): Promise<Dispatched> {
   const stream = body.getReader()
   const reader = new PreludeReader()
@@ -143,7 +143,7 @@ async function readRefusal(response: Response): Promise<Refusal> {
   return parsed.success ? parsed.data : { code: 'malformed_refusal', message: describe(parsed.error) }
 }
 
-/** A worker is not believed to be brief. */
+/** Bounded, because a worker may send text of any length. */
 async function readBounded({ body }: Response): Promise<string> {
   const decoder = new TextDecoder()
   let text = ''
@@ -155,5 +155,5 @@ async function readBounded({ body }: Response): Promise<string> {
 }
 
 function describe(error: ZodError): string {
-  return error.issues[0]?.message ?? 'no reason given'
+  return error.issues[0]?.message ?? 'unknown reason'
 }

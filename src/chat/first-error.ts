@@ -1,6 +1,6 @@
 /**
- * A worker's answer that is an error: the request itself ended its run. It stands in the answer's place, streamed or whole,
- * in the words of Chat Completions.
+ * A worker's answer that is an error, because the request itself ended its run. The error replaces the answer, streamed
+ * or not, in the format of Chat Completions.
  */
 import { z } from 'zod'
 import { type ErrorCode, errorTable } from '../../backends/model/errors.ts'
@@ -17,13 +17,13 @@ const AnswerError = z.object({
   code: z.string(),
 })
 
-/** The error that these first bytes of an answer are; undefined where they are the beginning of an answer. */
+/** The error at the start of an answer; undefined for a normal answer. */
 export function readAnswerError(bytes: Uint8Array): GatewayError | undefined {
   const from = begins(bytes, event, 0) ? event.length : 0
   return begins(bytes, start, from) ? parseAnswerError(decoder.decode(bytes.subarray(from))) : undefined
 }
 
-/** @param json one error as a worker writes it; undefined where it is something else */
+/** @returns the error in a worker's JSON; undefined for any other text */
 export function parseAnswerError(json: string): GatewayError | undefined {
   let value: unknown
   try {

@@ -1,4 +1,4 @@
-/** What every answer discloses in its headers: ids, effort asked and served, limits, warnings. */
+/** The headers of every answer: ids, requested and served effort, limits, warnings. */
 import { warningsHeaderValue } from '../../backends/model/clean-text.ts'
 import { warningsHeader } from '../../backends/wire/dispatch.ts'
 import type { RatesLeft } from '../tenant/admission.ts'
@@ -24,21 +24,21 @@ export function answerHeaders(context: RequestContext, prepared: PreparedRequest
   return headers
 }
 
-/** Adds to the warnings that the headers have; the header stays clean and short for any text. */
+/** Adds to the existing warnings. The header is cleaned and bounded for any text. */
 export function addWarnings(headers: Headers, warnings: readonly string[]): void {
   if (warnings.length === 0) return
   const known = headers.get(warningsHeader)
   headers.set(warningsHeader, warningsHeaderValue([...(known ? known.split('; ') : []), ...warnings]))
 }
 
-/** RFC 9745: seconds since 1970, led by an at sign. */
+/** RFC 9745: `@` and seconds since 1970. */
 function deprecatedSince(day: string): string {
   return `@${Date.parse(day) / 1_000}`
 }
 
 /**
- * What is left of the rates: OpenAI's six headers, and the two of the IETF draft (draft-ietf-httpapi-ratelimit-headers).
- * Nothing for a rate without a limit.
+ * The remaining rates: OpenAI's six headers, and the two of the IETF draft (draft-ietf-httpapi-ratelimit-headers).
+ * A rate without a limit has no headers.
  */
 export function rateHeaders(left: RatesLeft): [string, string][] {
   const rates = [

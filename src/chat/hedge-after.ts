@@ -1,13 +1,13 @@
-/** After how long a request whose worker has not begun is given to a second one: a setting, as text, in milliseconds. */
+/** The setting HEDGE_AFTER_MS: the time without a first token after which a second worker gets the request too. */
 import { z } from 'zod'
 
-/** Sooner, answers that do not stream would all be asked for twice: their first byte comes after a quarter of a second. */
-const leastMs = 500
-const mostMs = 60_000
+/** A shorter time would hedge every non-streaming request: its first byte comes after 250 ms. */
+const minMs = 500
+const maxMs = 60_000
 
 export const HedgeAfter = z
   .string()
-  .refine((text) => /^\d{3,5}$/.test(text) && Number(text) >= leastMs && Number(text) <= mostMs, {
-    error: `must be a whole number of milliseconds from ${leastMs} to ${mostMs}, or be left out`,
+  .refine((text) => /^\d{3,5}$/.test(text) && Number(text) >= minMs && Number(text) <= maxMs, {
+    error: `must be a whole number of milliseconds from ${minMs} to ${maxMs}, or unset`,
   })
   .transform(Number)

@@ -1,12 +1,12 @@
 /**
- * A hedge: a request whose worker has not begun to answer after a while is given to a second one beside it, and whoever
- * begins first answers. Off unless the operator sets HEDGE_AFTER_MS.
+ * Hedging: when a worker has not started to answer after a while, a second worker gets the request too, and the first
+ * to start serves it. Off unless the operator sets HEDGE_AFTER_MS.
  *
- *   first ──▶ prepared ──▶ silent for HEDGE_AFTER_MS ──▶ a slot is free elsewhere? ──▶ ledger informed ──▶ second ──▶ one begins
- *                                              no: the first goes on            books told who ──▶ the other is stopped
+ *   first ─▶ prepared ─▶ silent for HEDGE_AFTER_MS ─▶ free slot elsewhere? ─▶ ledger informed ─▶ second ─▶ one starts
+ *                                    no: the first continues           ledger records the winner ─▶ the other is stopped
  *
- * The order is what keeps the money right: the tenant's books know that there may be two before there are, and who is
- * paid for before the other one's receipt can come; see ledger/hedge.ts. Both have the one reservation's bound.
+ * This order keeps the billing correct: the tenant's ledger learns of the second attempt before it starts, and of the
+ * winner before the other receipt can arrive; see ledger/hedge.ts. Both share the bound of the one reservation.
  */
 
 import { fleetOf } from '../fleet/client.ts'
@@ -19,21 +19,21 @@ import type { RequestContext } from './context.ts'
 import type { Dispatched } from './dispatch.ts'
 import { within } from './relay.ts'
 
-/** How one worker's attempt went: `served` where it has begun to answer. */
+/** The result of one worker's attempt. `served`: the worker has started to answer. */
 export interface Tried {
   lease: GrantedLease
   dispatchId: string
   dispatched: Dispatched
   served: Answered | undefined
-  /** The client's error where the request itself ended its run. */
+  /** The client's error if the request itself ended its run. */
   failure: GatewayError | undefined
 }
 
-/** An attempt on its way. */
+/** An attempt in progress. */
 export interface Trying {
   lease: GrantedLease
   dispatchId: string
-  /** Whether its worker has accepted it by now. From then on, until it is prepared, no other worker gets it. */
+  /** Whether the worker has accepted the request. From then until `prepared`, no other worker may get it. */
   accepted: () => boolean
   prepared: Promise<boolean>
   tried: Promise<Tried>
@@ -42,27 +42,27 @@ export interface Trying {
 export interface HedgeParts {
   context: RequestContext
   afterMs: number
-  /** Sends the request to this worker; `dropped` breaks it off at any time, its answer's body too. */
+  /** Sends the request to this worker. `dropped` aborts it at any time, including the answer's body. */
   send: (lease: GrantedLease, dropped: AbortSignal) => Trying
-  /** An attempt beside the one that is returned has ended without an answer. */
+  /** The attempt that is not returned has ended without an answer. */
   lost: (tried: Tried) => void
-  /** The books know that there are two. */
+  /** The ledger knows that there are two attempts. */
   begun: () => void
 }
 
-/** The attempt that answers; where none does, how the first ended. Nothing of any other goes on. */
+/** Returns the attempt that answers, or the first attempt's failure. Stops the other attempt. */
 export async function hedged(
   parts: HedgeParts,
   lease: GrantedLease,
-  ask: Omit<LeaseRequest, 'requestId'>,
+  request: Omit<LeaseRequest, 'requestId'>,
 ): Promise<Tried> {
   const { context, afterMs } = parts
   const first = start(parts, lease)
   const soon = await within(first.tried, afterMs)
   if (soon) return soon
-  // A request in preparation may be what stops its worker: no second worker gets it.
+  // A request in preparation may be what silences its worker: no second worker gets it.
   if (first.accepted() && !(await first.prepared)) return first.tried
-  const second = await startSecond(parts, lease, ask)
+  const second = await startSecond(parts, lease, request)
   if (!second) return first.tried
   try {
     const begun = await firstServed(first, second)
@@ -70,12 +70,12 @@ export async function hedged(
       if (!context.left.aborted) parts.lost(await second.tried)
       return await first.tried
     }
-    const paid = await tenantStub(context, ask.tenantId).hedgeWon(context.requestId, begun.dispatchId)
+    const paid = await tenantStub(context, request.tenantId).hedgeWon(context.requestId, begun.dispatchId)
     const winner = paid === second.dispatchId ? second : first
     void drop(winner === first ? second : first, parts)
     return await winner.tried
   } catch (error) {
-    // The books do not answer: nobody is paid for, and nobody goes on.
+    // The ledger does not answer: neither attempt is billed, and both stop.
     await Promise.all([drop(first, parts), drop(second, parts)])
     throw error
   }
@@ -93,26 +93,26 @@ function start({ send }: HedgeParts, lease: GrantedLease): Racing {
 async function startSecond(
   parts: HedgeParts,
   lease: GrantedLease,
-  ask: Omit<LeaseRequest, 'requestId'>,
+  request: Omit<LeaseRequest, 'requestId'>,
 ): Promise<Racing | undefined> {
   const { context } = parts
   const { requestId } = context
   const fleet = fleetOf(context.env)
-  const exclude = [...ask.exclude, lease.endpoint.workerId]
-  const place = await fleet.hedge({ requestId, ...ask, exclude }).catch(() => undefined)
+  const exclude = [...request.exclude, lease.endpoint.workerId]
+  const place = await fleet.hedge({ requestId, ...request, exclude }).catch(() => undefined)
   if (!place) return undefined
-  const told = await tenantStub(context, ask.tenantId)
+  const recorded = await tenantStub(context, request.tenantId)
     .hedge(requestId)
     .then(() => true)
     .catch(() => false)
-  if (told) parts.begun()
-  // From here on the books wait for a winner, so it is sent even if the first has begun meanwhile: they race.
-  if (told && !context.left.aborted) return start(parts, { ...lease, pool: place.pool, endpoint: place })
+  if (recorded) parts.begun()
+  // The ledger now waits for a winner, so the second is sent even if the first has started meanwhile: they race.
+  if (recorded && !context.left.aborted) return start(parts, { ...lease, pool: place.pool, endpoint: place })
   context.waitUntil(fleet.releaseOn(place.workerId, requestId))
   return undefined
 }
 
-/** The first that has begun to answer; undefined when both have ended without. */
+/** The first attempt that starts to answer; undefined when both have ended without an answer. */
 function firstServed(...both: Racing[]): Promise<Racing | undefined> {
   return new Promise((resolve, reject) => {
     let open = both.length
@@ -126,7 +126,7 @@ function firstServed(...both: Racing[]): Promise<Racing | undefined> {
   })
 }
 
-/** Stops it, in whatever state it is. Its receipt gives the slot back, and says what it had generated. Never rejects. */
+/** Stops an attempt in any state. Its receipt frees the slot and reports what it generated. Never rejects. */
 async function drop(racing: Racing, { context, lost }: HedgeParts): Promise<void> {
   const already = await within(racing.tried, 0).catch(() => undefined)
   racing.stop()

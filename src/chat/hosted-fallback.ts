@@ -1,15 +1,14 @@
 /**
- * The last resort: where the house has no place for a request, now or in time, and the tenant allows it, a hosted API
- * answers. Its events
- * become the same chunks that a worker writes, and go through the same relay.
+ * The hosted fallback: when no worker can take a request now or in time, and the tenant allows it, a hosted API
+ * answers. Its events become the chunks that a worker would write, and pass the same relay.
  *
- * What a hosted API does not do is done here. It clamps nothing to a budget, so the reservation is raised to its own
- * rate card first, with a bound on the prompt that no prompt passes. It signs no receipt, so this settles, exactly
- * once, whichever comes first: the answer's end, the client's departure, the API's failure. `waitUntil` holds that from
- * before the call on, since nothing else runs after a client has left.
+ * A hosted API enforces no budget, so the reservation is first raised to the hosted rate card, with a safe bound on the
+ * prompt. It signs no receipt, so the edge settles, exactly once, at the first of: the answer's end, the client's
+ * departure, the API's failure. `waitUntil` holds the settlement from before the call, because nothing else runs after
+ * a client has left.
  *
- * Who stops whom: `line.left` and the stream's `cancel` both close the call to the API, which stops generating; when
- * the API breaks off, the stream errors and the relay tells the client.
+ * Cancellation: `context.left` and the stream's `cancel` both close the call, and the API stops generating. When the
+ * API breaks off, the stream errors and the relay reports it to the client.
  */
 import pRetry from 'p-retry'
 import type {
@@ -39,15 +38,16 @@ import type { PreparedRequest } from './prepare.ts'
 import { within } from './relay.ts'
 
 const keepAliveMs = 250
-/** An API that is silent for this long has broken off. */
+/** An API that is silent for this long counts as failed. */
 const silentMsMax = 120_000
 const refusalBytesMax = 16 * 1024
 const mistralWorkerId = 'hosted-mistral'
-const unreachable = 'no worker has a place for it, and the hosted API cannot be reached: try again soon'
+const unreachable = 'No worker has a free slot, and the hosted API cannot be reached. Retry after a second.'
 
 /**
- * The same service, with the hosted API behind it; or the same, where the operator has none or the tenant wants none.
- * @param headers of the answer, which disclose it: they may go out before its first byte comes
+ * Adds the hosted API after the workers' attempts. Returns `attempts` unchanged if the operator has no hosted API or
+ * the tenant does not allow it.
+ * @param headers of the answer, which disclose the hosted API; they may be sent before the first byte
  */
 export function hostedFallback(
   context: RequestContext,
@@ -61,12 +61,17 @@ export function hostedFallback(
   const { hostedRates } = admission
   if (!hosted || !hostedRates) return attempts
   let call: HostedCall | undefined
-  // Once a worker is disclosed as the one that answers, the house is not left in its place.
+  // Once the headers name a worker, the hosted API must not replace it.
   let disclosed = false
   return {
     ...attempts,
     async next() {
-      if (call) throw new GatewayError('worker_lost', 'the hosted API broke off: try again', { retryAfterMs: 1_000 })
+      if (call)
+        throw new GatewayError(
+          'worker_lost',
+          'The hosted API stopped in the middle of the answer. Retry the request.',
+          { retryAfterMs: 1_000 },
+        )
       try {
         const served = await attempts.next()
         disclosed = true
@@ -90,68 +95,68 @@ export function hostedFallback(
 }
 
 class HostedCall {
-  readonly #line: RequestContext
+  readonly #context: RequestContext
   readonly #key: ApiKey
-  readonly #shaped: PreparedRequest
+  readonly #prepared: PreparedRequest
   readonly #hosted: HostedSettings
   readonly #terms: RequestTerms
   readonly #request: Request | BackendFailure
-  readonly #order: HostedTerms
+  readonly #details: HostedTerms
   readonly #seen = new HostedAnswer()
   readonly #held = Promise.withResolvers<void>()
-  /** From when on the API may have begun. */
+  /** Whether the API may have started to generate. */
   #called = false
   #settled: Promise<void> | undefined
 
   constructor(
-    line: RequestContext,
+    context: RequestContext,
     key: ApiKey,
-    shaped: PreparedRequest,
+    prepared: PreparedRequest,
     admission: Admission,
     hosted: HostedSettings,
     rates: Rates,
   ) {
-    this.#line = line
+    this.#context = context
     this.#key = key
-    this.#shaped = shaped
+    this.#prepared = prepared
     this.#hosted = hosted
-    const { requestId } = line
+    const { requestId } = context
     const { outputTokensMax } = admission
-    this.#terms = { requestId, effort: shaped.effort.effective, outputTokensMax, priority: 0, cacheSalt: '' }
-    this.#request = mistral.request(shaped.chat, this.#terms, mistralModel(hosted.model))
-    const { textBytes, otherTokensMax } = promptBound(shaped.chat, this.#request.ok ? this.#request.call.body : '')
-    this.#order = {
-      requestId: line.requestId,
-      dispatchId: `${line.requestId}.${hostedDispatch}`,
+    this.#terms = { requestId, effort: prepared.effort.effective, outputTokensMax, priority: 0, cacheSalt: '' }
+    this.#request = mistral.request(prepared.chat, this.#terms, mistralModel(hosted.model))
+    const { textBytes, otherTokensMax } = promptBound(prepared.chat, this.#request.ok ? this.#request.call.body : '')
+    this.#details = {
+      requestId: context.requestId,
+      dispatchId: `${context.requestId}.${hostedDispatch}`,
       tenantId: key.tenantId,
       keyId: key.keyId,
       workerId: mistralWorkerId,
-      model: shaped.model.id,
-      effort: shaped.effort.effective,
+      model: prepared.model.id,
+      effort: prepared.effort.effective,
       engine: `mistral ${hosted.model}`.slice(0, 64),
       startedAt: Date.now(),
-      bytesPerToken: shaped.model.bytesPerToken,
+      bytesPerToken: prepared.model.bytesPerToken,
       ...{ rates, textBytes, otherTokensMax, outputTokensMax },
     }
-    line.waitUntil(this.#held.promise)
-    line.left.addEventListener('abort', () => void this.end('abort'))
+    context.waitUntil(this.#held.promise)
+    context.left.addEventListener('abort', () => void this.end('abort'))
   }
 
   disclose(headers: Headers): void {
     headers.set('x-tramontane-pool', 'hosted')
     headers.set('x-tramontane-worker', mistralWorkerId)
     headers.delete(warningsHeader)
-    addWarnings(headers, [...this.#shaped.warnings, ...(this.#request.ok ? this.#request.warnings : [])])
+    addWarnings(headers, [...this.#prepared.warnings, ...(this.#request.ok ? this.#request.warnings : [])])
   }
 
-  /** Resolves when the API has begun to answer. */
+  /** Resolves when the API starts to answer. */
   async begin(): Promise<Answered> {
     const { body, reader } = await this.#call().catch((error: unknown) => {
       void this.end('refused')
       throw error
     })
-    const { stream } = this.#shaped.chat
-    const wire = stream ? streamWire(this.#head(), this.#shaped.chat.includeUsage) : wholeWire(this.#head())
+    const { stream } = this.#prepared.chat
+    const wire = stream ? streamWire(this.#head(), this.#prepared.chat.includeUsage) : wholeWire(this.#head())
     return {
       lease: { pool: 'hosted', endpoint: { workerId: mistralWorkerId }, waitedMs: 0, position: null },
       warnings: [],
@@ -163,34 +168,36 @@ class HostedCall {
   }
 
   /**
-   * Closes the books on this request, once; a later word changes nothing. Resolves when they are closed; never rejects.
-   * `refused`: the API generated nothing, and the reservation is void.
+   * Settles the request once; later calls change nothing. Resolves when it is settled; never rejects. `refused`: the
+   * API generated nothing, and the reservation is voided.
    */
   end(end: HostedEnd | 'refused'): Promise<void> {
     this.#settled ??= this.#close(end === 'abort' && !this.#called ? 'refused' : end)
-      .catch((error: unknown) => logError(`request ${this.#line.requestId}: its hosted answer is not settled`, error))
+      .catch((error: unknown) =>
+        logError(`request ${this.#context.requestId}: the hosted answer is not settled`, error),
+      )
       .finally(this.#held.resolve)
     return this.#settled
   }
 
   async #close(end: HostedEnd | 'refused'): Promise<void> {
-    const settlement = end === 'refused' ? undefined : hostedSettlement(this.#order, this.#seen, end, Date.now())
+    const settlement = end === 'refused' ? undefined : hostedSettlement(this.#details, this.#seen, end, Date.now())
     const retries = { retries: 4, minTimeout: 100 }
-    // A stub that failed stays broken: each try takes a new one. Both calls may be repeated.
-    const tenant = () => tenantStub(this.#line, this.#key.tenantId)
+    // A stub that failed stays broken, so each try uses a new one. Both calls are idempotent.
+    const tenant = () => tenantStub(this.#context, this.#key.tenantId)
     if (settlement) await pRetry(() => tenant().settle([settlement]), retries)
-    // What failed is counted and not billed, and leaves the reservation open.
-    if (end === 'refused' || end === 'failed') await pRetry(() => tenant().void(this.#line.requestId), retries)
+    // A failed answer is counted but not billed, and its settlement leaves the reservation open.
+    if (end === 'refused' || end === 'failed') await pRetry(() => tenant().void(this.#context.requestId), retries)
   }
 
-  /** Reserves for the hosted rates, and calls. Rejects with what the client is to be told. */
+  /** Reserves at the hosted rates and calls the API. Rejects with the client's error. */
   async #call(): Promise<{ body: ReadableStream<Uint8Array>; reader: ResponseReader }> {
     const request = this.#request
     if (!request.ok) throw new GatewayError(request.code, request.message, { param: request.param })
-    const { contextTokens, id } = this.#shaped.model
-    const { textBytes, otherTokensMax } = this.#order
+    const { contextTokens, id } = this.#prepared.model
+    const { textBytes, otherTokensMax } = this.#details
     const promptTokensMax = Math.min(contextTokens, textBytes + otherTokensMax)
-    await reserveMore(this.#line, this.#key, this.#shaped, promptTokensMax, hostedCard(id))
+    await reserveMore(this.#context, this.#key, this.#prepared, promptTokensMax, hostedCard(id))
     this.#called = true
     const late = new AbortController()
     const timer = setTimeout(() => late.abort(), silentMsMax)
@@ -198,8 +205,8 @@ class HostedCall {
       method: request.call.method,
       headers: { authorization: `Bearer ${this.#hosted.key.reveal()}`, 'content-type': 'application/json' },
       body: request.call.body,
-      signal: AbortSignal.any([this.#line.left, late.signal]),
-      // Its key goes nowhere else.
+      signal: AbortSignal.any([this.#context.left, late.signal]),
+      // A redirect would send the API's key to another address.
       redirect: 'manual',
     })
       .catch((cause: unknown) => {
@@ -207,17 +214,17 @@ class HostedCall {
       })
       .finally(() => clearTimeout(timer))
     const { body } = response
-    // It is asked for a stream; an API that answers whole is read all the same.
+    // The request asks for a stream, but an API that does not stream is accepted too.
     const streams = response.headers.get('content-type')?.startsWith('text/event-stream') ?? false
     if (response.ok && body) return { body, reader: mistral.reader(this.#terms, streams) }
     const text = await readBounded(body)
     const headers = Object.fromEntries(response.headers)
     const failure = mistral.failure({ status: response.status, headers, body: text })
-    if (failure.operator) logError(`the hosted API refuses this gateway: ${response.status}`, text.slice(0, 500))
+    if (failure.operator) logError(`the hosted API refused this gateway: ${response.status}`, text.slice(0, 500))
     throw new GatewayError(failure.code, failure.message, { retryAfterMs: failure.retryAfterMs })
   }
 
-  /** The answer in the product's own words. Cancelling it closes the call; it errors when the API breaks off. */
+  /** The answer as a worker would write it. Cancelling it closes the call; it errors when the API breaks off. */
   #answer(body: ReadableStream<Uint8Array>, reader: ResponseReader, wire: Wire): ReadableStream<Uint8Array> {
     const source = body.getReader()
     let reading: ReturnType<typeof source.read> | undefined
@@ -225,14 +232,14 @@ class HostedCall {
     const pull = async (): Promise<{ text: string; ended: boolean }> => {
       if (!reading) {
         reading = source.read()
-        // It may break off while nobody pulls.
+        // The API may break off while no pull is pending.
         reading.catch(() => undefined)
       }
       const read = await within(reading, keepAliveMs)
       if (!read) {
         silentMs += keepAliveMs
-        if (silentMs >= silentMsMax) throw new Error('the hosted API is silent')
-        return { text: wire.beat, ended: false }
+        if (silentMs >= silentMsMax) throw new Error(`the hosted API sent nothing for ${silentMsMax / 1_000} s`)
+        return { text: wire.keepAlive, ended: false }
       }
       reading = undefined
       silentMs = 0
@@ -250,8 +257,8 @@ class HostedCall {
               if (text !== '') return
             }
           } catch (error) {
-            if (!this.#line.left.aborted) logError(`request ${this.#line.requestId}`, error)
-            void this.end(this.#line.left.aborted ? 'abort' : 'failed')
+            if (!this.#context.left.aborted) logError(`request ${this.#context.requestId}`, error)
+            void this.end(this.#context.left.aborted ? 'abort' : 'failed')
             source.cancel().catch(() => undefined)
             controller.error(error)
           }
@@ -265,7 +272,7 @@ class HostedCall {
     )
   }
 
-  /** The last chunk waits until the books are closed: who has it, and asks, finds them so. */
+  /** The last chunk is sent after the settlement, so a client that has it finds the entry in its usage. */
   async #write(events: BackendEvent[], wire: Wire): Promise<{ text: string; ended: boolean }> {
     let text = ''
     for (const event of events) {
@@ -275,24 +282,24 @@ class HostedCall {
       if (event.kind === 'call') text += wire.call(event.call)
       if (event.kind !== 'end') continue
       await this.end(event.finishReason)
-      return { text: text + wire.end(event.finishReason, this.#seen.count(this.#order).counts), ended: true }
+      return { text: text + wire.end(event.finishReason, this.#seen.count(this.#details).counts), ended: true }
     }
     return { text, ended: false }
   }
 
   #head(): Head {
-    const { requestId, startedAt } = this.#line
-    const { effort, model } = this.#shaped
+    const { requestId, startedAt } = this.#context
+    const { effort, model } = this.#prepared
     const id = `chatcmpl-${requestId.replace(/^req_/, '')}`
     return { id, created: Math.floor(startedAt / 1_000), model: model.id, effort }
   }
 }
 
-/** How an answer is written to the client; each gives what goes out now. */
+/** Writes an answer to the client. Each function returns the text to send now. */
 interface Wire {
   start(): string
-  /** Shows whether the client is still there. */
-  beat: string
+  /** Keep-alive text; a failed write shows that the client has left. */
+  keepAlive: string
   text(channel: 'content' | 'reasoning', text: string): string
   call(call: WireCall): string
   end(finishReason: FinishReason, counts: Counts): string
@@ -302,17 +309,17 @@ const encoder = new TextEncoder()
 
 function streamWire(head: Head, includeUsage: boolean): Wire {
   const chunks = chunkWriter(head, includeUsage)
-  // The headers may have gone out while it was still sought who answers, so the stream says it too.
+  // The headers may have been sent before the hosted API was chosen, so the stream names it too.
   const start = () => `: pool hosted, worker ${mistralWorkerId}\n\n${chunks.role()}`
-  return { ...chunks, start, beat: ': working on the prompt\n\n' }
+  return { ...chunks, start, keepAlive: ': working on the prompt\n\n' }
 }
 
-/** White space until the answer is whole. */
+/** White space until the answer is complete. */
 function wholeWire(head: Head): Wire {
   const answer = { content: '', reasoning: '', calls: [] as WireCall[] }
   return {
     start: () => ' ',
-    beat: ' ',
+    keepAlive: ' ',
     text(channel, text) {
       answer[channel] += text
       return ' '
@@ -334,7 +341,7 @@ async function readBounded(body: ReadableStream<Uint8Array> | null): Promise<str
       if (text.length > refusalBytesMax) break
     }
   } catch {
-    // What came of it is enough.
+    // The part that arrived is enough.
   }
   return text
 }

@@ -1,10 +1,10 @@
 /**
- * What the edge settles by itself: a hosted API signs no receipt. The counts are those of its usage; where that is
- * missing, because the client left or the API broke off, they are an estimate on the upper side, and marked as one.
+ * The edge's own settlement of a hosted answer, because a hosted API signs no receipt. The counts come from the API's
+ * usage. If that is missing, because the client left or the API broke off, they are an upper estimate, marked as one.
  *
- * An estimate takes one token per `bytesPerToken` UTF-8 bytes of text, which the model's description keeps low, and at
- * least one per piece that came. How much of the output was reasoning is never told: with thinking in the answer it is
- * the thinking's share of the bytes, and the entry is marked too, although its cost is exact. Pure.
+ * The estimate is one token per `bytesPerToken` UTF-8 bytes of text (a low number by design), and at least one per
+ * piece received. The API does not report reasoning tokens: they are estimated by the reasoning's share of the bytes,
+ * and the entry is marked too, although its cost is exact. Pure.
  */
 import type { BackendEvent, BackendUsage } from '../../backends/contract/backend.ts'
 import type { FinishReason } from '../../backends/model/chunk.ts'
@@ -25,7 +25,7 @@ export interface HostedTerms
   startedAt: number
 }
 
-/** `failed`: nothing of it is billed, like the work of a worker that died. */
+/** `failed`: not billed, like the work of a worker that died. */
 export type HostedEnd = FinishReason | 'abort' | 'failed'
 
 export interface Counted {
@@ -33,7 +33,7 @@ export interface Counted {
   estimated: boolean
 }
 
-/** What has been seen of an answer. */
+/** Counts the received part of an answer. */
 export class HostedAnswer {
   #usage: BackendUsage | undefined
   #contentBytes = 0
@@ -52,14 +52,14 @@ export class HostedAnswer {
     else this.#reasoningBytes += bytes(event.text)
   }
 
-  /** A hosted API may report anything: counts that cannot be true are brought into range and marked. */
-  count(order: HostedTerms): Counted {
+  /** Impossible counts of a hosted API are brought into range and marked as estimated. */
+  count(terms: HostedTerms): Counted {
     const all = this.#contentBytes + this.#reasoningBytes
     const used = this.#usage && { ...this.#usage, cachedTokens: this.#usage.cachedTokens ?? 0 }
     const { promptTokens, cachedTokens, outputTokens } = used ?? {
-      promptTokens: Math.ceil(order.textBytes / order.bytesPerToken) + order.otherTokensMax,
+      promptTokens: Math.ceil(terms.textBytes / terms.bytesPerToken) + terms.otherTokensMax,
       cachedTokens: 0,
-      outputTokens: Math.min(order.outputTokensMax, Math.max(this.#pieces, Math.ceil(all / order.bytesPerToken))),
+      outputTokens: Math.min(terms.outputTokensMax, Math.max(this.#pieces, Math.ceil(all / terms.bytesPerToken))),
     }
     const reasoningTokens = all === 0 ? 0 : Math.round((outputTokens * this.#reasoningBytes) / all)
     const { counts, changed } = possibleCounts(
@@ -70,20 +70,20 @@ export class HostedAnswer {
   }
 }
 
-export function hostedSettlement(order: HostedTerms, seen: HostedAnswer, end: HostedEnd, now: number): Settlement {
-  const { rates, textBytes: _, otherTokensMax: __, outputTokensMax: ___, bytesPerToken: ____, ...names } = order
-  const { counts, estimated } = seen.count(order)
+export function hostedSettlement(terms: HostedTerms, seen: HostedAnswer, end: HostedEnd, now: number): Settlement {
+  const { rates, textBytes: _, otherTokensMax: __, outputTokensMax: ___, bytesPerToken: ____, ...names } = terms
+  const { counts, estimated } = seen.count(terms)
   return {
     ...names,
     pool: 'hosted',
     outcome: end === 'failed' ? 'failed' : end === 'abort' ? 'aborted' : 'finished',
     finishReason: end === 'failed' ? 'error' : end,
     counts,
-    // Not held to the bound: the ledger posts no more than was reserved, and keeps the rest as the operator's.
+    // Not clamped: the ledger posts at most the reserved amount and records the rest as the operator's loss.
     costNano: end === 'failed' ? 0 : costNano(counts, rates),
     estimated,
     endedAt: now,
-    firstTokenMs: seen.firstAt === null ? null : Math.max(0, seen.firstAt - order.startedAt),
+    firstTokenMs: seen.firstAt === null ? null : Math.max(0, seen.firstAt - terms.startedAt),
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Has a worker read a request's documents and image addresses before the request holds a lease or a slot: a signed question
- * to one worker, ended with the client. The worker keeps what it read for the dispatch that follows.
+ * Lets a worker fetch and read a request's documents and image addresses before the request holds a slot: one signed
+ * question to one worker, aborted when the client leaves. The worker keeps the result for the dispatch that follows.
  */
 
 import { below } from '../../backends/contract/root.ts'
@@ -19,7 +19,7 @@ export function hasMediaToRead({ chat }: PreparedRequest): boolean {
   return chat.messages.some(({ content }) => content.some(needsReading))
 }
 
-/** How it went, in the terms of a dispatch: `prepared` says that the worker has read everything. Never rejects. */
+/** The result, as for a dispatch; `prepared` means that the worker has read everything. Never rejects. */
 export async function readMediaAt(
   context: RequestContext,
   tenantId: string,
@@ -40,7 +40,7 @@ export async function readMediaAt(
   }
   const key = await workerSealKey(context.settings.fleet, workerId, keyEpoch)
   const token = await seal('media', question, keyIdOf({ workerId, epoch: keyEpoch }), key)
-  // A reading takes as long as it takes to see that a worker is silent, so it is watched from its start.
+  // Reading takes about as long as detecting a silent worker, so the worker is watched from the start.
   const watch = watchWorker(context, { endpoint })
   watch.begin()
   try {

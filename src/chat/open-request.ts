@@ -1,7 +1,6 @@
 /**
- * What a request has open from the moment it asks for a reservation: the reservation, its lease, the answers of workers.
- * `close` ends all of it in any state; it may be called at any time and any number of times. A reservation
- * that is posted already stays posted.
+ * The open resources of a request from its reservation on: the reservation, the lease, the workers' answers. `close`
+ * ends all of them in any state; it may be called at any time and repeatedly. A posted reservation stays posted.
  */
 import pRetry from 'p-retry'
 import type { ApiKey } from '../auth/api-key.ts'
@@ -15,43 +14,43 @@ import type { RequestContext } from './context.ts'
 const retries = { retries: 4, minTimeout: 100 }
 
 export class OpenRequest {
-  readonly #line: RequestContext
+  readonly #context: RequestContext
   readonly #key: ApiKey
   readonly #pending = new Set<Promise<Answered>>()
-  #service: AttemptState | undefined
+  #attempts: AttemptState | undefined
   #mayBeReserved = false
   #closed = false
 
   constructor(context: RequestContext, key: ApiKey) {
-    this.#line = context
+    this.#context = context
     this.#key = key
-    // Work behind the answer may fail as well: a void that was lost, or the pump itself.
+    // Work after the answer may fail too: a lost void, or the pump itself.
     context.onEnd((failed) => {
       if (failed) this.close()
     })
   }
 
-  /** The reservation. After a refusal there is none; after any other failure there may be one. */
-  async reserve(ask: () => Promise<Admission>): Promise<Admission> {
+  /** Reserves. After a refusal there is no reservation; after any other failure there may be one. */
+  async reserve(admit: () => Promise<Admission>): Promise<Admission> {
     this.#mayBeReserved = true
     try {
-      return await ask()
+      return await admit()
     } catch (error) {
       if (error instanceof GatewayError) this.#mayBeReserved = false
       throw error
     }
   }
 
-  /** The same service; its answers end when the request is closed. */
+  /** Wraps the attempts, so that their answers end when the request is closed. */
   watch(attempts: AttemptState): AttemptState {
-    this.#service = attempts
+    this.#attempts = attempts
     return {
       ...attempts,
       next: () => {
         const served = attempts.next()
         this.#pending.add(served)
         served.catch((error: unknown) => {
-          // The grant of a lease may have been lost on its way.
+          // The fleet may have granted a lease whose answer was lost.
           if (!(error instanceof GatewayError)) this.#release()
         })
         return served
@@ -62,41 +61,41 @@ export class OpenRequest {
   close(): void {
     if (this.#closed || !this.#mayBeReserved) return
     this.#closed = true
-    // Stops what is on its way to a worker, and leaves the queue.
-    this.#line.leave()
+    // Aborts dispatches in flight, and leaves the queue.
+    this.#context.leave()
     try {
-      this.#service?.cancel()
+      this.#attempts?.cancel()
     } catch (error) {
-      logError(`request ${this.#line.requestId}: its service cannot be cancelled`, error)
+      logError(`request ${this.#context.requestId}: the attempts cannot be cancelled`, error)
     }
-    for (const served of this.#pending) this.#line.waitUntil(dropped(served))
-    this.#line.waitUntil(this.#void())
+    for (const served of this.#pending) this.#context.waitUntil(dropped(served))
+    this.#context.waitUntil(this.#void())
     this.#release()
   }
 
   #release(): void {
-    const { env, requestId } = this.#line
-    this.#line.waitUntil(pRetry(() => fleetOf(env).release([requestId]), retries).catch(this.#failed))
+    const { env, requestId } = this.#context
+    this.#context.waitUntil(pRetry(() => fleetOf(env).release([requestId]), retries).catch(this.#failed))
   }
 
   async #void(): Promise<void> {
-    const { requestId } = this.#line
+    const { requestId } = this.#context
     try {
-      // A stub that failed stays broken: each try takes a new one.
-      // A void that comes before its admission is remembered there.
-      await pRetry(() => tenantStub(this.#line, this.#key.tenantId).void(requestId), retries)
+      // A stub that failed stays broken, so each try uses a new one.
+      // The tenant remembers a void that arrives before its admission.
+      await pRetry(() => tenantStub(this.#context, this.#key.tenantId).void(requestId), retries)
     } catch (error) {
       this.#failed(error)
     }
   }
 
   readonly #failed = (error: unknown) =>
-    logError(`request ${this.#line.requestId}: it is not closed and ends by its expiry`, error)
+    logError(`request ${this.#context.requestId}: not closed; its reservation ends when it expires`, error)
 }
 
 async function dropped(pending: Promise<Answered>): Promise<void> {
   const served = await pending.catch(() => undefined)
   served?.watch?.stop()
-  // Where its reader is held elsewhere, that one ends it.
+  // A stream that is locked elsewhere is ended by its reader.
   await served?.rest.cancel().catch(() => undefined)
 }

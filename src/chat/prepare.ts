@@ -1,6 +1,6 @@
 /**
- * Shaping: what a surface read becomes one internal request with its model, its effort, and the bounds that it is
- * reserved by. Everything that can be refused without asking anybody is refused here, by the field's path.
+ * Turns a parsed request into one internal request with its model, its effort, and the bounds of its reservation. Every
+ * refusal that needs no call to another object happens here, with the field's path.
  */
 import type { Chat, Message } from '../../backends/model/chat.ts'
 import { type Effort, mapEffort } from '../../backends/model/effort.ts'
@@ -13,22 +13,22 @@ import { GatewayError } from '../http/errors.ts'
 export interface PreparedRequest {
   chat: Chat
   model: Model
-  /** The name that was asked for, where it is not the model's own. */
+  /** The requested name, if it is not the model's own. */
   alias: ModelAlias | undefined
   effort: Effort
   media: MediaSize
-  /** An estimate, meant to be high: what the first reservation is sized by. */
+  /** A high estimate, which sizes the first reservation. */
   promptTokens: number
-  /** The client's bound, or the model's default. */
+  /** The client's limit, or the model's default. */
   outputTokens: number
   warnings: string[]
 }
 
-/** What a prompt carries besides its text: control tokens, the settings block, message borders. */
+/** Tokens of a prompt in addition to its text: control tokens, the settings block, message delimiters. */
 const promptOverheadTokens = 64
 
 /**
- * @param bodyBytes the length of what a worker is sent, which the prompt estimate is taken from
+ * @param bodyBytes length of the body for the worker, the base of the prompt estimate
  * @param offered the ids of the models that this gateway offers
  */
 export function prepare(parsed: ParsedRequest, bodyBytes: number, offered: readonly string[]): PreparedRequest {
@@ -36,10 +36,12 @@ export function prepare(parsed: ParsedRequest, bodyBytes: number, offered: reado
   const found = resolveModel(chat.model, offered)
   if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
   const { model, alias } = found
-  if (!model.vision) refuseImages(parsed, `${model.id} reads text only`)
+  if (!model.vision) refuseImages(parsed, `${model.id} does not support images`)
   const media = measureMedia(chat.messages)
   if (!media.ok)
-    throw new GatewayError(media.code, placed(media.message, parsed), { param: placed(media.param, parsed) })
+    throw new GatewayError(media.code, withClientPath(media.message, parsed), {
+      param: withClientPath(media.param, parsed),
+    })
   const textTokens = Math.ceil((bodyBytes - media.urlCharacters) / model.bytesPerToken) + promptOverheadTokens
   return {
     chat,
@@ -58,34 +60,34 @@ export function prepare(parsed: ParsedRequest, bodyBytes: number, offered: reado
 }
 
 function deprecation({ id, target, deprecatedOn }: ModelAlias): string {
-  return `model: ${id} is deprecated since ${deprecatedOn} and served by ${target}, ask for that`
+  return `model: ${id} is deprecated since ${deprecatedOn} and served by ${target}. Use ${target}`
 }
 
 const hasImage = ({ content }: Message) => content.some((part) => part.kind === 'image')
 
-/** What is left of a request where the engines that serve its model do not see: its images are refused, or told of. */
+/** For engines without vision: refuses images of the client, and warns about images in tool results. */
 export function withoutImages(parsed: ParsedRequest, prepared: PreparedRequest): PreparedRequest {
-  refuseImages(parsed, `no engine that serves ${prepared.model.id} here has vision`)
+  refuseImages(parsed, `no engine of ${prepared.model.id} supports images at the moment`)
   return { ...prepared, warnings: [...prepared.warnings, ...toolImages(prepared.chat, prepared.model)] }
 }
 
-function refuseImages({ chat, fieldPaths }: ParsedRequest, why: string): void {
+function refuseImages({ chat, fieldPaths }: ParsedRequest, reason: string): void {
   const index = chat.messages.findIndex((message) => message.role !== 'tool' && hasImage(message))
   if (index < 0) return
   const param = fieldPaths?.[index] ?? `messages[${index}].content`
-  const message = `${param}: ${why}; send the text, or use a model with vision`
+  const message = `${param}: ${reason}. Send text, or use a model with vision.`
   throw new GatewayError('invalid_value', message, { param })
 }
 
-/** A path among the messages, as a path in the client's own body. */
-function placed(text: string, { fieldPaths }: ParsedRequest): string {
+/** Replaces a path in the internal messages by the path in the client's body. */
+function withClientPath(text: string, { fieldPaths }: ParsedRequest): string {
   return text.replace(/^messages\[(\d+)\]\.content\[\d+\]/, (path, index) => fieldPaths?.[Number(index)] ?? path)
 }
 
-/** A tool's result stays in a conversation for good: refusing its image would end the conversation. */
+/** A tool's result stays in the conversation, so refusing its image would end the conversation. It only warns. */
 function toolImages(chat: Chat, model: Model): string[] {
   const some = chat.messages.some((message) => message.role === 'tool' && hasImage(message))
   return some
-    ? [`messages: ${model.id} is served without vision; images in tool results were left out, their text was kept`]
+    ? [`messages: ${model.id} is served without vision, so images in tool results were removed and their text was kept`]
     : []
 }

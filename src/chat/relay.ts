@@ -1,15 +1,14 @@
 /**
- * The last room: the worker's bytes go to the client as they are.
+ * The relay: sends the worker's bytes to the client unchanged.
  *
- * Three facts about workerd shape it. A client that closes politely before the first byte is seen only by writing to
- * it, so while a streaming request waits for its slot it is sent SSE comments; from the moment an engine has it, the
- * worker sends them. A stream that workerd pipes natively costs half of one that passes through our code, so only the
- * first chunk does. And nothing runs after a client has left unless `waitUntil` holds it, so the pump is held from the
- * start.
+ * Three facts about workerd shape it. First, workerd notices a clean close before the first byte only by writing, so a
+ * waiting streaming request gets SSE comments; once an engine has it, the worker sends them. Second, a stream that
+ * workerd pipes natively costs half of one that passes through our code, so only the first chunk does. Third, nothing
+ * runs after a client has left unless `waitUntil` holds it, so `waitUntil` holds the pump from the start.
  *
- * Who stops whom: a client that leaves makes the pipe fail, which cancels the worker's stream (the engine stops, the
- * receipt says what was generated); the same departure while waiting aborts `line.left`, which withdraws the request
- * from the queue. A worker that breaks off makes the pipe fail from the other side: the client is told in one event.
+ * Cancellation: when a client leaves, the pipe fails and cancels the worker's stream (the engine stops, and the receipt
+ * reports what was generated). While the request waits, the departure aborts `context.left`, which removes the request
+ * from the queue. When a worker breaks off, the client gets one error event.
  */
 import { cleanText } from '../../backends/model/clean-text.ts'
 import { errorStart } from '../dialects/answer-events.ts'
@@ -27,7 +26,7 @@ const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 const space = 0x20
 
-/** @param transcoder rewrites the worker's bytes for a surface that is not theirs; without one they pass as they are */
+/** @param transcoder rewrites the worker's bytes for another dialect; without one they pass unchanged */
 export async function relayStream(
   context: RequestContext,
   attempts: AttemptState,
@@ -35,9 +34,9 @@ export async function relayStream(
   transcoder: Transcoder | undefined,
 ): Promise<Response> {
   const served = attempts.next()
-  const beat = firstKeepAlive(attempts)
-  const first = await Promise.race([served, beat.passed]).catch((error: unknown) => {
-    beat.stop()
+  const keepAlive = firstKeepAlive(attempts)
+  const first = await Promise.race([served, keepAlive.passed]).catch((error: unknown) => {
+    keepAlive.stop()
     attempts.cancel()
     throw error
   })
@@ -47,18 +46,18 @@ export async function relayStream(
   discloseEffort(headers, attempts)
   const { readable, writable } = new IdentityTransformStream()
   context.waitUntil(
-    pumpStream(context, attempts, served, writable, transcoder).catch(broken(writable)).finally(beat.stop),
+    pumpStream(context, attempts, served, writable, transcoder).catch(broken(writable)).finally(keepAlive.stop),
   )
   return new Response(readable, { headers })
 }
 
-/** A pump that fails has a defect. Its client must not wait for it, and the owner of the request closes it. */
+/** A pump that rejects has a defect. The client must not wait for it, and the owner of the request closes it. */
 const broken = (writable: WritableStream<Uint8Array>) => async (error: unknown) => {
   await writable.abort(error).catch(() => undefined)
   throw error
 }
 
-/** Ends with the client gone or the stream closed. */
+/** Returns when the client has left or the stream is closed. */
 async function pumpStream(
   context: RequestContext,
   attempts: AttemptState,
@@ -69,61 +68,63 @@ async function pumpStream(
   let served: Answered | undefined
   try {
     served = await keepAliveUntil(pending, attempts, writable)
-    if (transcoder) await speak(transcoder, served, writable)
+    if (transcoder) await writeTranscoded(transcoder, served, writable)
     else {
       await write(writable, served.first)
       await served.rest.pipeTo(writable, { preventAbort: true, preventClose: true })
     }
     await writable.close()
   } catch (error) {
-    // An error that the worker wrote is the answer's own end: the worker is well, and its receipt follows.
+    // An error that the worker wrote ends the answer: the worker is healthy, and its receipt follows.
     const answered = served !== undefined && error instanceof GatewayError
     const failure =
       served && !answered
-        ? new GatewayError('worker_lost', 'the worker was lost in mid-answer', { cause: error })
+        ? new GatewayError('worker_lost', 'The worker was lost in the middle of the answer. Retry the request.', {
+            cause: error,
+          })
         : error
-    const told = context.left.aborted ? undefined : failureOf(failure, context.requestId)
-    const event = told && (transcoder?.fail(told) ?? openaiErrors.event(told))
-    const here = event !== undefined && (await succeeds(write(writable, encoder.encode(event))))
-    if (here) {
+    const reported = context.left.aborted ? undefined : failureOf(failure, context.requestId)
+    const event = reported && (transcoder?.fail(reported) ?? openaiErrors.event(reported))
+    const delivered = event !== undefined && (await succeeds(write(writable, encoder.encode(event))))
+    if (delivered) {
       await writable.close().catch(() => undefined)
       if (served && !answered) attempts.lost(served)
-      // Where the words were wrong and not the connection, the engine is still at work.
+      // If the transcoding failed and not the connection, the engine is still running.
       await served?.rest.cancel().catch(() => undefined)
     } else {
       context.leave()
-      // An answer may have begun meanwhile; then its receipt follows.
+      // An answer may have started meanwhile; then its receipt follows.
       served ??= await pending.catch(() => undefined)
       await served?.rest.cancel().catch(() => undefined)
     }
-    // A client that left an engine at work is billed by the receipt, and so is an answer that ended with an error.
-    if ((here && !answered) || !served) attempts.cancel()
+    // The receipt bills a client that left a running engine, and an answer that ended with an error.
+    if ((delivered && !answered) || !served) attempts.cancel()
   } finally {
     served?.watch?.stop()
   }
 }
 
-/** The answer in a surface's own words. Rejects when the client has left, or the worker's answer is not whole. */
-async function speak(
+/** Writes the answer in the client's dialect. Rejects when the client has left or the worker's answer is incomplete. */
+async function writeTranscoded(
   transcoder: Transcoder,
   { first, rest, promptTokens }: Answered,
   writable: WritableStream<Uint8Array>,
 ) {
-  const say = async (text: string) => {
+  const send = async (text: string) => {
     if (text !== '') await write(writable, encoder.encode(text))
   }
   const reader = rest.getReader()
   try {
-    await say(transcoder.open(promptTokens))
+    await send(transcoder.open(promptTokens))
     for (let chunk: Uint8Array | undefined = first; chunk; chunk = (await reader.read()).value)
-      await say(transcoder.push(chunk))
+      await send(transcoder.push(chunk))
   } finally {
     reader.releaseLock()
   }
-  await say(await transcoder.end())
+  await send(await transcoder.end())
 }
 
-/** Sends a comment every beat until the answer begins; a comment that cannot be sent means that the client has left. */
+/** Sends a comment every `keepAliveMs` until the answer starts. Rejects when the client has left. */
 async function keepAliveUntil(
   pending: Promise<Answered>,
   attempts: AttemptState,
@@ -137,9 +138,9 @@ async function keepAliveUntil(
 }
 
 /**
- * An answer that does not stream. The worker sends white space, which JSON ignores, until the answer is whole: that is
- * how a client that left is noticed. Nothing but white space has gone out until the last chunk, so a lost worker is
- * made good by another.
+ * Relays an answer that does not stream. The worker sends white space, which JSON ignores, until the answer is
+ * complete; a failed write shows that the client has left. Only white space is sent before the last chunk, so another
+ * worker can replace a lost one.
  */
 export async function relayWhole(
   context: RequestContext,
@@ -148,9 +149,9 @@ export async function relayWhole(
   transcoder: Transcoder | undefined,
   attempt: IdempotentAttempt | undefined,
 ): Promise<Response> {
-  const beat = firstKeepAlive(attempts)
+  const keepAlive = firstKeepAlive(attempts)
   const served = await attempts.next().catch((error: unknown) => {
-    beat.stop()
+    keepAlive.stop()
     attempts.cancel()
     throw error
   })
@@ -159,21 +160,21 @@ export async function relayWhole(
   discloseEffort(headers, attempts)
   const { readable, writable } = new IdentityTransformStream()
   const to: Whole = { writable, transcoder, attempt, headers }
-  // Begun last: a pump whose response is lost would wait for a reader for ever.
-  context.waitUntil(pumpWhole(context, attempts, served, to).catch(broken(writable)).finally(beat.stop))
+  // Started last: a pump without a response would wait for a reader forever.
+  context.waitUntil(pumpWhole(context, attempts, served, to).catch(broken(writable)).finally(keepAlive.stop))
   return new Response(readable, { headers })
 }
 
-/** Where an answer that does not stream goes. */
+/** The destination of an answer that does not stream. */
 interface Whole {
   writable: WritableStream<Uint8Array>
   transcoder: Transcoder | undefined
-  /** Has it kept before its end is told. */
+  /** Stores the answer before the client gets its end. */
   attempt: IdempotentAttempt | undefined
   headers: Headers
 }
 
-/** A second loss breaks the connection off: an answer never looks whole when it is not. */
+/** A second loss aborts the connection, so that an incomplete answer never looks complete. */
 async function pumpWhole(context: RequestContext, attempts: AttemptState, first: Answered, to: Whole) {
   const { writable, attempt, headers } = to
   let served: Answered | undefined = first
@@ -185,7 +186,7 @@ async function pumpWhole(context: RequestContext, attempts: AttemptState, first:
       return void (await writable.close().catch(() => undefined))
     }
     if (ended === 'error') {
-      // Its status has gone out. The worker's receipt closes the reservation.
+      // The status has been sent. The worker's receipt closes the reservation.
       attempt?.drop()
       return void (await writable.close().catch(() => undefined))
     }
@@ -211,7 +212,7 @@ async function copy(
   let chunk: Uint8Array | undefined = served.first
   let error = false
   let blank = true
-  const say = (bytes: Uint8Array) => {
+  const send = (bytes: Uint8Array) => {
     attempt?.take(bytes)
     return succeeds(write(writable, bytes))
   }
@@ -223,12 +224,12 @@ async function copy(
         error = !blank && decoder.decode(chunk.subarray(from, from + errorStart.length)) === errorStart
       }
       const bytes = transcoder ? encoder.encode(transcoder.collect(chunk)) : chunk
-      if (bytes.length > 0 && !(await say(bytes))) return 'client-left'
+      if (bytes.length > 0 && !(await send(bytes))) return 'client-left'
       chunk = (await reader.read()).value
     }
     if (!transcoder) return error ? 'error' : 'done'
     const whole = encoder.encode(await transcoder.whole())
-    return (await say(whole)) ? 'done' : 'client-left'
+    return (await send(whole)) ? 'done' : 'client-left'
   } catch (cause) {
     if (!(cause instanceof GatewayError)) return 'worker-lost'
     const body = context.dialect.errors.body(failureOf(cause, context.requestId))
@@ -263,16 +264,16 @@ function discloseWorker(headers: Headers, served: Answered, context: RequestCont
   if (position !== null) setQueueHeaders(headers, position, waitedMs)
 }
 
-/** What was served is told, and that its tenant agreed to it. It is decided before a request waits, so always in time. */
+/** Discloses a lowered effort. It is decided before a request waits, so always before the headers are sent. */
 function discloseEffort(headers: Headers, attempts: AttemptState): void {
   const { lowered } = attempts.wait
   if (lowered === undefined) return
-  const asked = headers.get('x-tramontane-effort-asked') ?? headers.get('x-tramontane-effort')
+  const requested = headers.get('x-tramontane-effort-asked') ?? headers.get('x-tramontane-effort')
   headers.set('x-tramontane-effort', lowered)
-  addWarnings(headers, [`effort lowered from ${asked} to ${lowered} under load, as this tenant's settings allow`])
+  addWarnings(headers, [`effort lowered from ${requested} to ${lowered} under load, as this tenant's settings allow`])
 }
 
-/** The headers go out before the answer: where it stands and how long it is expected to wait, or how long it has. */
+/** Sent before the answer: the queue position, and the expected or the past wait. */
 async function discloseWait(headers: Headers, attempts: AttemptState): Promise<void> {
   const view = await within(attempts.wait.firstLook(Date.now()), keepAliveMs)
   const { past } = attempts.wait
@@ -285,7 +286,7 @@ function setQueueHeaders(headers: Headers, position: number, waitMs: number | nu
   if (waitMs !== null) headers.set('x-tramontane-queue-wait-ms', String(waitMs))
 }
 
-/** The one timer that a request has unless it takes longer: then its client is told that it waits, and its worker watched. */
+/** The only timer of a fast request. When it fires, the client gets keep-alives and the worker is watched. */
 function firstKeepAlive(attempts: AttemptState): { passed: Promise<undefined>; stop: () => void } {
   const { promise: passed, resolve } = Promise.withResolvers<undefined>()
   const timer = setTimeout(() => {
@@ -295,7 +296,7 @@ function firstKeepAlive(attempts: AttemptState): { passed: Promise<undefined>; s
   return { passed, stop: () => clearTimeout(timer) }
 }
 
-/** What the promise gives within `ms`, or undefined; rejects as it does. */
+/** Resolves like `promise`, or with undefined after `ms`. Rejects like `promise`. */
 export async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value | undefined> {
   let timer: number | null = null
   const late = new Promise<undefined>((resolve) => {

@@ -1,6 +1,6 @@
 /**
- * Between the worker's bytes and a surface's own words: reads the one, lets the other be written, and has kept what is
- * to be kept before an answer's end is told. A shell around a surface's writer.
+ * Translates the worker's bytes into the client's dialect, and stores the response before the client gets its end. A
+ * shell around a dialect's writer.
  */
 
 import { type AnswerEnd, errorStart, readStream, readWhole } from '../dialects/answer-events.ts'
@@ -9,25 +9,25 @@ import { parseAnswerError } from './first-error.ts'
 
 export interface Transcoder {
   open(promptTokens: number | undefined): string
-  /** What goes out for these bytes of the worker's; may be nothing. Throws GatewayError where they are an error. */
+  /** Text for these bytes of the worker; may be empty. Throws GatewayError when they are an error. */
   push(bytes: Uint8Array): string
-  /** The last words of a stream. Rejects when the worker's stream was not whole. */
+  /** The end of a stream. Rejects when the worker's stream was incomplete. */
   end(): Promise<string>
   fail(failure: DialectFailure): string
-  /** Takes bytes of an answer that does not stream. White space, which shows whether the client is there, goes on. */
+  /** Takes bytes of a non-streaming answer. Returns its leading white space, which keeps the connection alive. */
   collect(bytes: Uint8Array): string
-  /** The collected answer. Rejects when it was not whole, with GatewayError where it is an error. */
+  /** The collected answer. Rejects when it was incomplete, with GatewayError when it is an error. */
   whole(): Promise<string>
 }
 
-/** @param keep keeps the answer, and tells whether it did; never rejects */
+/** @param keep stores the answer and resolves to whether it did; never rejects */
 export function transcoderOf(writer: DialectWriter, keep: (stored: StoredResponse) => Promise<boolean>): Transcoder {
   const reader = readStream()
   const decoder = new TextDecoder()
   let text = ''
   let end: AnswerEnd | undefined
 
-  const kept = async (end: AnswerEnd) => (writer.toStore ? keep(writer.toStore(end)) : false)
+  const stored = async (end: AnswerEnd) => (writer.toStore ? keep(writer.toStore(end)) : false)
 
   return {
     open: (promptTokens) => writer.open(promptTokens),
@@ -35,15 +35,16 @@ export function transcoderOf(writer: DialectWriter, keep: (stored: StoredRespons
       let out = ''
       for (const event of reader.push(bytes)) {
         if (event.kind === 'broken') throw new Error(event.reason)
-        if (event.kind === 'failed') throw parseAnswerError(event.error) ?? new Error('not an error of a worker')
+        if (event.kind === 'failed')
+          throw parseAnswerError(event.error) ?? new Error('the worker sent an unreadable error')
         if (event.kind === 'end') end = event
         else out += writer.part(event)
       }
       return out
     },
     async end() {
-      if (!end) throw new Error('the answer ended before it was whole')
-      return writer.close(end, await kept(end))
+      if (!end) throw new Error('the answer ended before it was complete')
+      return writer.close(end, await stored(end))
     },
     fail: (failure) => writer.fail(failure),
     collect(bytes) {
@@ -57,9 +58,9 @@ export function transcoderOf(writer: DialectWriter, keep: (stored: StoredRespons
       if (error) throw error
       const [...events] = readWhole(text)
       const end = events.pop()
-      if (end?.kind !== 'end') throw new Error('the answer ended before it was whole')
+      if (end?.kind !== 'end') throw new Error('the answer ended before it was complete')
       for (const event of events) if (event.kind !== 'end') writer.part(event)
-      return JSON.stringify(writer.whole(end, await kept(end)))
+      return JSON.stringify(writer.whole(end, await stored(end)))
     },
   }
 }

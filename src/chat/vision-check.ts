@@ -1,7 +1,7 @@
 /**
- * Whether anybody sees. A model may take images while the engines that serve it do not (no projector was loaded, or the
- * engine has none), and a request must not be reserved, queued and dispatched to find that out. Only requests with
- * images ask, and they ask once.
+ * Checks whether any worker supports images. A model may support images while its engines do not (no projector loaded,
+ * or no vision in the engine). This check avoids a reservation, a wait and a dispatch that end in a refusal. Only
+ * requests with images make it, once.
  */
 
 import type { ParsedRequest } from '../dialects/dialect.ts'
@@ -9,7 +9,10 @@ import { fleetOf } from '../fleet/client.ts'
 import type { RequestContext } from './context.ts'
 import { type PreparedRequest, withoutImages } from './prepare.ts'
 
-/** The request as it is where some worker sees, or none is up; else what is left of it, or a refusal of its image. */
+/**
+ * Returns the request unchanged if a worker supports images, or none is up. Otherwise warns about images in tool
+ * results and refuses the client's images.
+ */
 export async function checkVision(
   context: RequestContext,
   parsed: ParsedRequest,

@@ -1,9 +1,8 @@
 /**
- * Watches over the worker that has a request. A process that is frozen, or a network that is cut, closes no connection:
- * nothing comes any more, and nobody says so. The worker's heartbeats stop as well, so the pool knows.
+ * Watches the worker of a request. A frozen process or a cut network closes no connection: data stops without an error.
+ * The worker's heartbeats stop too, so the fleet reports the worker as missing.
  *
- * What is not seen so is one connection that something on the way has forgotten while both ends live; there TCP's own
- * time is the bound.
+ * The watch does not detect a single connection that a middlebox dropped while both ends live. TCP's timeout does.
  */
 
 import { fleetOf } from '../fleet/client.ts'
@@ -11,16 +10,16 @@ import type { GrantedLease } from '../fleet/lease.ts'
 import type { RequestContext } from './context.ts'
 
 export interface Watch {
-  /** Fires when the worker has fallen silent, and when the client has left. */
+  /** Fires when the worker has gone silent, and when the client has left. */
   lost: AbortSignal
-  /** Until then nothing is looked at: most answers are over before a silence could be told, and a timer has its price. */
+  /** Starts polling. Most answers finish before this is called, which saves them the timer. */
   begin(): void
-  /** Whoever has the answer says so when it has ended, whichever way. */
+  /** The owner of the answer calls this when the answer has ended in any way. */
   stop(): void
 }
 
 const everyMs = 2_000
-/** One question to the fleet serves all requests of this isolate for this long. */
+/** One call to the fleet serves all requests of this isolate for this long. */
 const freshMs = 1_500
 let known: { missing: Set<string>; at: number } | undefined
 
@@ -30,12 +29,12 @@ export function watchWorker(context: RequestContext, { endpoint }: Pick<GrantedL
   let timer: number | null = null
   const leave = () => lost.abort(context.left.reason)
   if (context.left.aborted) leave()
-  // Never taken back: it does nothing to an answer that is over, and taking it back has a price.
+  // Never removed: it does not affect an ended answer, and removing it costs time.
   context.left.addEventListener('abort', leave)
   const look = async () => {
     const missing = await missingFrom(context).catch(() => undefined)
     if (stopped) return
-    if (missing?.has(endpoint.workerId)) lost.abort(new Error('the worker has fallen silent'))
+    if (missing?.has(endpoint.workerId)) lost.abort(new Error('the worker has gone silent'))
     else timer = setTimeout(look, everyMs)
   }
   return {

@@ -1,7 +1,6 @@
 /**
- * The one stream of events that every surface writes its answer from. What comes from a worker is an answer of Chat
- * Completions, streamed or whole; here it becomes events. Push in, events out, no I/O: however the bytes are cut, and
- * whichever line ends they have, the events are the same.
+ * Parses a worker's Chat Completions answer, streamed or not, into the events from which every dialect writes its
+ * answer. Bytes in, events out, no I/O. The events do not depend on how the bytes are split or how lines end.
  */
 import { createParser } from 'eventsource-parser'
 import { z } from 'zod'
@@ -40,30 +39,30 @@ const Completion = z.object({
 })
 
 export type AnswerPart =
-  /** The engine is at work; there is nothing to tell. */
+  /** A keep-alive: the engine is working, without new output. */
   | { kind: 'beat' }
   /** Never empty. */
   | { kind: 'text'; channel: 'reasoning' | 'content'; text: string }
-  /** One whole tool call; `arguments` is JSON. */
+  /** One complete tool call; `arguments` is JSON. */
   | { kind: 'call'; id: string; name: string; arguments: string }
 
 export interface AnswerEnd {
   kind: 'end'
   finishReason: z.infer<typeof FinishReason>
-  /** The stop string that ended it, where the engine says so. */
+  /** The stop string that ended the answer, if the engine reports it. */
   stop: string | undefined
   promptTokens: number
-  /** Part of the prompt's. */
+  /** Part of `promptTokens`. */
   cachedTokens: number
   outputTokens: number
-  /** Part of the output's. */
+  /** Part of `outputTokens`. */
   reasoningTokens: number
-  /** As it was served, which under load may be less than it was shaped to. */
+  /** The served effort; under load it may be lower than the prepared one. */
   effort: Effort
 }
 
 /**
- * `end`, `broken` or `failed` comes once, last. An answer that stops without any of them is not whole. `failed`: the request
+ * `end`, `broken` or `failed` comes once, last. An answer without any of them is incomplete. `failed`: the request
  * itself ended its run, and `error` is the worker's JSON.
  */
 export type AnswerEvent =
@@ -76,7 +75,7 @@ export interface AnswerReader {
   push(bytes: Uint8Array): AnswerEvent[]
 }
 
-/** Reads a streamed answer. What is no such answer is `broken` there, behind all that came before. */
+/** Reads a streamed answer. Invalid data gives `broken`, after the events before it. */
 export function readStream(): AnswerReader {
   const decoder = new TextDecoder()
   let events: AnswerEvent[] = []
@@ -106,7 +105,7 @@ export function readStream(): AnswerReader {
         const { finish_reason: finishReason, stop_reason: stop } = choice
         if (finishReason) finish = { finishReason, stop: stop ?? undefined }
       }
-      // Usage is on the chunk with the finish reason, or on one of its own behind it.
+      // Usage is on the chunk with the finish reason, or on a separate chunk after it.
       if (!finish || !usage) return
       events.push(end(finish, usage))
       ended = true
@@ -122,7 +121,7 @@ export function readStream(): AnswerReader {
   }
 }
 
-/** How an error begins, as a worker writes it in an answer's place. */
+/** The start of a worker's error, which replaces the answer. */
 export const errorStart = '{"object":"error"'
 
 function readChunk(data: string): z.infer<typeof Chunk> | undefined {
@@ -133,7 +132,7 @@ function readChunk(data: string): z.infer<typeof Chunk> | undefined {
   }
 }
 
-/** The events of an answer that did not stream. Throws for what is no such answer: a worker wrote it. */
+/** The events of a non-streaming answer. Throws for invalid data, which only a faulty worker sends. */
 export function readWhole(text: string): [...AnswerPart[], AnswerEnd] {
   const { choices, usage } = Completion.parse(JSON.parse(text))
   const { message, finish_reason: finishReason, stop_reason: stop } = choices[0]

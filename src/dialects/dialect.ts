@@ -1,6 +1,6 @@
 /**
- * What a surface is: how one kind of client writes its request, and how it wants its answer, its refusals and its
- * limits told. Pure; the line performs it.
+ * A dialect: the format of a client's requests, and of its answers, refusals and rate headers. Pure; `chat.ts` does the
+ * I/O.
  */
 import type { Chat } from '../../backends/model/chat.ts'
 import type { Effort } from '../../backends/model/effort.ts'
@@ -10,12 +10,12 @@ import type { AnswerEnd, AnswerPart } from './answer-events.ts'
 
 export interface Dialect {
   name: 'chat' | 'responses' | 'messages' | 'mistral'
-  /** Where the effort stands in its body. */
+  /** Path of the effort in the body. */
   effortField: string
-  /** What the client refers to and does not send: it is looked up, and given to `read`. */
+  /** The earlier responses and items that the body refers to. The gateway loads them and passes them to `read`. */
   refers?: (body: unknown) => Reference | undefined
   read(body: unknown, previous: PreviousTurns): Read
-  /** Of a prompt that is only to be counted, where its body is another. */
+  /** Reads the body of a token count, if it differs from that of a request. */
   readPrompt?: (body: unknown) => Read
   errors: ErrorShape
   rateHeaders(left: RatesLeft, now: number): [string, string][]
@@ -30,42 +30,42 @@ type ReadCode = 'invalid_value' | 'not_found' | 'previous_response_not_found'
 export interface ParsedRequest {
   chat: Chat
   warnings: string[]
-  /** Where each message stands in the client's body; where it is not told, in `messages`. */
+  /** Path of each message in the client's body. Default: `messages[n]`. */
   fieldPaths?: string[]
-  /** How the answer is written; where it is not told, as the worker writes it, byte for byte. */
-  writer?: (given: EncoderContext) => DialectWriter
+  /** Writes the answer. Default: the worker's bytes, unchanged. */
+  writer?: (context: EncoderContext) => DialectWriter
 }
 
-/** What an answer is written with besides its events. */
+/** The context in which an answer is written. */
 export interface EncoderContext {
   requestId: string
   /** Unix milliseconds. */
   now: () => number
   model: string
   effort: Effort
-  /** An estimate: what is told of the prompt's length where it is not yet counted. */
+  /** An estimate, for use before the prompt is counted. */
   promptTokens: number
 }
 
 /**
- * An answer in a surface's own words: events in, text out. `open` comes first, then any number of `part`s, then either
- * `close` or `whole`, or at any moment `fail`, after which there is nothing.
+ * Writes an answer in a dialect: events in, text out. Call `open` first, then `part` any number of times, then `close`
+ * or `whole`. `fail` may be called at any time, and is the last call.
  */
 export interface DialectWriter {
-  /** @param promptTokens where they are known before the answer's end */
+  /** @param promptTokens if known before the answer's end */
   open(promptTokens: number | undefined): string
   part(part: AnswerPart): string
-  /** What is to be kept of the answer before its end is told. */
+  /** The response to store before the client gets the answer's end. */
   toStore?: (end: AnswerEnd) => StoredResponse
   /** The last events of a stream. */
   close(end: AnswerEnd, kept: boolean): string
-  /** The answer of a request that does not stream, from all its parts. */
+  /** The answer of a non-streaming request, from all its parts. */
   whole(end: AnswerEnd, kept: boolean): unknown
-  /** The event that says that the answer cannot be finished. */
+  /** The event for an answer that cannot be finished. */
   fail(failure: DialectFailure): string
 }
 
-/** What a client gets to see of a failure. */
+/** An error as a client sees it. */
 export interface DialectFailure {
   code: ErrorCode
   message: string
@@ -74,22 +74,22 @@ export interface DialectFailure {
 }
 
 export interface ErrorShape {
-  /** Where it is not the table's. */
+  /** Statuses that differ from the error table. */
   status?: Partial<Record<ErrorCode, number>>
   body(failure: DialectFailure): unknown
-  /** The one event that ends a stream before a writer began. */
+  /** The event that ends a stream when no writer has started. */
   event(failure: DialectFailure): string
 }
 
-/** Ids that a client got in earlier answers. */
+/** Ids from earlier answers. */
 export interface Reference {
   previousId: string | undefined
   itemIds: string[]
 }
 
-/** What of it is there. */
+/** The stored turns and items for a reference. */
 export interface PreviousTurns {
-  /** The earlier answers with what led to them, oldest first; undefined where one of them is missing. */
+  /** The earlier turns, oldest first; undefined when one is missing. */
   turns: readonly { input: unknown[]; output: unknown[] }[] | undefined
   items: ReadonlyMap<string, unknown>
 }
@@ -101,6 +101,6 @@ export interface StoredResponse {
   previousId: string | undefined
   input: unknown[]
   output: unknown[]
-  /** The answer as it was given. */
+  /** The answer as the client got it. */
   body: unknown
 }

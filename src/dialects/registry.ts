@@ -1,4 +1,4 @@
-/** Where each surface is, and which clients are told of failures in whose words. */
+/** The route of each dialect, and the error format of each request. */
 
 import { messages } from './anthropic/dialect.ts'
 import type { Dialect, ErrorShape } from './dialect.ts'
@@ -14,7 +14,7 @@ export const dialects: Record<string, Dialect> = {
   '/mistral/v1/chat/completions': mistral,
 }
 
-/** Anthropic's clients name their API's version in every request. */
+/** Anthropic's clients send their API version in every request. */
 export function isAnthropic(request: Request): boolean {
   return request.headers.has('anthropic-version')
 }

@@ -1,4 +1,4 @@
-/** The published table of budgets: in SECURITY.md and on the documentation's page. */
+/** The published table of budgets, in SECURITY.md and in the documentation. */
 import { type Budget, budgets } from '../../backends/model/budgets.ts'
 
 interface BudgetRow {

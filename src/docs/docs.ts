@@ -1,6 +1,6 @@
 /**
- * `/docs`: guides and reference, for the address at which they are read. Everything comes from this gateway: the policy
- * allows nothing else, and no script or style is inline.
+ * `/docs`: guides and reference, with the gateway's own address in all examples. The content security policy allows
+ * only this gateway as a source, and no inline script or style.
  */
 import { type Context, Hono } from 'hono'
 import { type Env, settings } from '../env.ts'
@@ -19,7 +19,7 @@ const contentTypes: Record<string, string> = {
   svg: 'image/svg+xml',
   json: 'application/json',
 }
-/** An asset's address changes with its content, see `version`. */
+/** An asset's URL changes with its content; see `version`. */
 const assetCache = 'public, max-age=31536000, immutable'
 const pageCache = 'public, max-age=60'
 
@@ -79,7 +79,7 @@ function answer(
   return new Response(typeof body === 'string' ? body : body(), { status, headers })
 }
 
-// Made once per isolate; keyed by the pages of the navigation, so there is a bound.
+// Rendered once per isolate. The keys are the pages of the navigation, so the map is bounded.
 const frames = new Map<string, string>()
 const references = new Map<Audience, RenderedPage>()
 const indexes = new Map<Audience, string>()
@@ -118,7 +118,7 @@ function once<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Va
   return value
 }
 
-/** FNV-1a: it distinguishes versions, and protects nothing. */
+/** FNV-1a. Distinguishes versions; it is not a security function. */
 function shortHash(text: string): string {
   let hash = 0x811c9dc5
   for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193)

@@ -14,7 +14,7 @@ export interface Framed {
 const labels: Record<Audience, string> = { users: 'API', operators: 'Operators' }
 const homes: Record<Audience, string> = { users: '/docs', operators: '/docs/operators' }
 
-/** @param version makes the addresses of scripts and styles change with their content */
+/** @param version changes the URLs of scripts and styles with their content */
 export function frame({ page, title, description, html: content, headings }: Framed, version: string): string {
   return document(
     {

@@ -1,4 +1,4 @@
-/** `/llms.txt` (llmstxt.org): what a language model that writes code against this service is to know. */
+/** `/llms.txt` (llmstxt.org): a description of this service for language models that write code against it. */
 import { audienceOf } from './openapi.ts'
 import { operations, type Tag, tags } from './operations.ts'
 import { agentQuickstarts, type DocsContext, sdkQuickstarts } from './quickstarts.ts'
@@ -14,20 +14,20 @@ export function llmsText({ origin, model }: DocsContext, offered: readonly strin
     })
   return `# Tramontane
 
-> An API to ${offered.join(', ')}, metered by the token, in the dialects of OpenAI, Anthropic and Mistral.
+> An API for ${offered.join(', ')}, billed per token, in the dialects of OpenAI, Anthropic and Mistral.
 
 - Base URL: ${origin}/v1 (Anthropic's clients: ${origin})
 - Key: \`authorization: Bearer <key>\` or \`x-api-key: <key>\`
 - Model: \`${model}\`
-- Effort: \`reasoning_effort\` of none, minimal, low, medium, high, xhigh, max; up to low the model does not think, from medium on it does. Thinking comes as \`reasoning_content\`.
-- Images and PDFs: as data URLs or https addresses in the message's parts
-- A refusal has a \`code\`, a \`message\` that says what to do, and the \`param\` that is wrong
+- Effort: \`reasoning_effort\` of none, minimal, low, medium, high, xhigh, max; the model reasons from medium on. Reasoning is in \`reasoning_content\`.
+- Images and PDFs: data URLs or https addresses in message parts
+- Errors: a \`code\`, a \`message\` with advice, and the \`param\` of the invalid field
 
 ## Documents
 
 - [Quickstart](${origin}/docs/quickstart): the first request in curl, Python and TypeScript
 - [Use the API](${origin}/docs/api): dialects, effort, images, stored responses, keys, usage
-- [Errors](${origin}/docs/errors): codes, and what to do about each
+- [Errors](${origin}/docs/errors): codes, with advice for each
 - [Limits and stored data](${origin}/docs/limits)
 - [API reference](${origin}/docs/reference): every route and field
 - [OpenAPI 3.1](${origin}/openapi.json): the same for programs
@@ -42,7 +42,7 @@ ${routes.join('\n\n')}
 `
 }
 
-/** As the guides' headings have it. */
+/** The same anchors as those of the guides' headings. */
 function anchorOf(title: string): string {
   return title
     .toLowerCase()

@@ -1,4 +1,4 @@
-/** The pages of the documentation, in reading order. Users' pages are apart from operators' pages. */
+/** The pages of the documentation, in reading order. Users and operators have separate pages. */
 
 const audiences = ['users', 'operators'] as const
 export type Audience = (typeof audiences)[number]
@@ -9,7 +9,7 @@ export interface NavigationPage {
   audience: Audience
   /** The heading in the sidebar. */
   section: string
-  /** The Markdown file, relative to `src/docs/guides`; absent for pages that are made from the routes' schemas. */
+  /** The Markdown file, relative to `src/docs/guides`; absent for pages that are generated from the schemas. */
   source?: string
 }
 
@@ -64,7 +64,7 @@ export function findPage(path: string): NavigationPage | undefined {
   return navigation.find((each) => each.path === path)
 }
 
-/** The pages before and after, for the same readers. */
+/** The previous and the next page for the same audience. */
 export function neighbours(page: NavigationPage): [NavigationPage | undefined, NavigationPage | undefined] {
   const pages = navigation.filter(({ audience }) => audience === page.audience)
   const index = pages.indexOf(page)

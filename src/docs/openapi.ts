@@ -1,4 +1,4 @@
-/** The document of OpenAPI 3.1, made of the routes' own schemas. */
+/** The OpenAPI 3.1 document, generated from the routes' own schemas. */
 import { z } from 'zod'
 import { toSnake } from '../account/snake-case.ts'
 import type { Audience } from './navigation.ts'
@@ -7,13 +7,13 @@ import { AnthropicRefusal, ChatCompletionChunk, Refusal } from './response-schem
 
 type Json = Record<string, unknown>
 
-/** Who reads about an operation; `undefined` for what passes between the gateway and its workers. */
+/** The audience of an operation; undefined for messages between the gateway and its workers. */
 export function audienceOf({ auth }: Operation): Audience | undefined {
   if (auth === 'worker') return undefined
   return auth === 'operator' ? 'operators' : 'users'
 }
 
-/** @param origin where this gateway is reached */
+/** @param origin the gateway's public origin */
 export function openapi(origin: string, audience: Audience): Json {
   const own = operations.filter((operation) => audienceOf(operation) === audience)
   const paths: Record<string, Json> = {}
@@ -54,19 +54,19 @@ const securitySchemes: Record<Audience, Json> = {
     xApiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same key' },
   },
   operators: {
-    operator: { type: 'http', scheme: 'bearer', description: 'An operator key, with the scope that the route names' },
+    operator: { type: 'http', scheme: 'bearer', description: 'An operator key with the scope that the route requires' },
   },
 }
 
 function describe(operation: Operation): Json {
   const { tag, summary, description, scope } = operation
   const parameters = [...pathParameters(operation), ...queryParameters(operation)]
-  const told = [description, scope && `Takes the scope \`${scope}\`.`].filter((text) => text !== undefined)
+  const texts = [description, scope && `Requires the scope \`${scope}\`.`].filter((text) => text !== undefined)
   return {
     operationId: operationId(operation),
     tags: [tag],
     summary,
-    ...(told.length > 0 && { description: told.join('\n\n') }),
+    ...(texts.length > 0 && { description: texts.join('\n\n') }),
     security: security(operation),
     ...(parameters.length > 0 && { parameters }),
     ...requestBody(operation),
@@ -110,14 +110,14 @@ function requestBody(operation: Operation): Json {
   return schema ? { requestBody: { required: true, content: { 'application/json': { schema } } } } : {}
 }
 
-/** The schema of what a route takes, where it takes a body. */
+/** The schema of a route's body, if it has one. */
 export function bodySchema({ body, snake, sealed }: Operation): Json | undefined {
   if (sealed) return { type: 'object' }
   const schema = body && schemaOf(body, 'input')
   return schema && snake ? snakeSchema(schema) : schema
 }
 
-/** The schema of what a route answers, where it has one. */
+/** The schema of a route's answer, if it has one. */
 export function answerSchema({ answer }: Operation): Json | undefined {
   return typeof answer === 'string' ? undefined : schemaOf(answer, 'output')
 }
@@ -137,12 +137,12 @@ function responses(operation: Operation): Json {
   const refusal = { $ref: `#/components/schemas/${anthropic ? 'AnthropicRefusal' : 'Refusal'}` }
   return {
     [String(status)]: {
-      description: streams ? 'The answer, whole or as a stream of events' : 'As asked',
+      description: streams ? 'The answer, complete or as a stream of server-sent events' : 'Success',
       ...(answer !== 'nothing' && { content }),
     },
     ...(operation.auth !== 'none' && {
       default: {
-        description: 'A refusal: its code says what to do, its `param` which field is wrong',
+        description: 'Error. `code` identifies the problem, `message` gives advice, `param` names the invalid field.',
         content: { 'application/json': { schema: refusal } },
       },
     }),
@@ -154,7 +154,7 @@ function schemaOf(schema: z.ZodType, io: 'input' | 'output'): Json {
   return rest
 }
 
-/** The names of fields, in `properties` and `required`, as the tenants' own routes write them. */
+/** Converts field names in `properties` and `required` to snake_case, for a tenant's own routes. */
 function snakeSchema(schema: Json): Json {
   const properties = schema.properties as Record<string, Json> | undefined
   const required = schema.required as string[] | undefined

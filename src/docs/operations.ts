@@ -1,6 +1,6 @@
 /**
- * Every route of the gateway, as data: what it takes, by the very schema that reads it, and what it answers. The
- * documents at `/openapi.json`, the reference under `/docs` and `/llms.txt` are made of this; a test holds it against the routes.
+ * Every route of the gateway, as data, with the schemas that read its requests. `/openapi.json`, the reference under
+ * `/docs` and `/llms.txt` are generated from this list; a test compares it with the routes.
  */
 import type { z } from 'zod'
 import { WireChat } from '../../backends/model/chat.ts'
@@ -37,41 +37,41 @@ import { UsageParameters } from './usage-parameters.ts'
 
 export interface Operation {
   method: 'get' | 'post' | 'put' | 'patch' | 'delete'
-  /** With parameters in braces. */
+  /** Parameters are in braces. */
   path: string
   tag: Tag
   summary: string
-  /** What to know beyond the schema. */
+  /** Facts that the schema does not express. */
   description?: string
   auth: 'key' | 'operator' | 'worker' | 'none'
   scope?: Scope
   query?: z.ZodType
   body?: z.ZodType
-  /** Names of fields in snake_case on the wire. */
+  /** Field names are snake_case on the wire. */
   snake?: boolean
-  /** Read by another program of the product and not by a schema here. */
+  /** A signed body that another schema reads. */
   sealed?: boolean
   status?: number
   answer: z.ZodType | 'object' | 'nothing' | 'text'
-  /** The answer may be a stream of server-sent events, when the body asks for it. */
+  /** The answer is a stream of server-sent events if the body requests it. */
   streams?: boolean
-  /** Refusals in Anthropic's shape. */
+  /** Refusals have Anthropic's shape. */
   anthropic?: boolean
 }
 
 export const tags = {
-  Chat: 'Ask the model. Each dialect reaches the same model, limits and prices.',
-  Models: 'What is served.',
-  'Your keys and usage': 'For a tenant’s own keys, as their role allows. Field names are snake_case.',
-  Tenants: 'For operators. Each route names the scope that it takes.',
+  Chat: 'Send requests to the model. All dialects share the same models, limits and prices.',
+  Models: 'List and retrieve models.',
+  'Your keys and usage': 'For a tenant’s own keys, depending on their role. Field names are snake_case.',
+  Tenants: 'For operators. Each route names the scope that it requires.',
   Keys: 'A tenant’s keys, for operators.',
   'Plans and prices': 'For operators.',
-  Money: 'Credits and corrections. Amounts are integer nano-dollars; each order is booked once.',
-  Workers: 'Enrolment of GPU workers, and what the pools hold.',
-  Operators: 'Operators’ own keys, and the log of what they changed.',
-  Health: 'Whether the gateway can serve.',
-  Documents: 'This documentation, for people and for programs.',
-  Internal: 'Between the gateway and its workers; sealed with their keys.',
+  Money: 'Credits and corrections. Amounts are integer nano-dollars. Each id is posted once.',
+  Workers: 'Enrolment and state of GPU workers, and refused receipts.',
+  Operators: 'Operator keys, and the audit log of operators’ changes.',
+  Health: 'Check that the gateway can serve requests.',
+  Documents: 'The documentation, for people and for programs.',
+  Internal: 'Messages between the gateway and its workers, signed with worker keys.',
 } as const
 export type Tag = keyof typeof tags
 
@@ -80,11 +80,11 @@ const chat: Operation[] = [
     method: 'post',
     path: '/v1/chat/completions',
     tag: 'Chat',
-    summary: 'OpenAI’s Chat Completions',
+    summary: 'Create a chat completion (OpenAI)',
     description:
-      'Thinking comes as `reasoning_content`, apart from `content`. A tool call is one whole delta. Images are data URLs or ' +
-      'https addresses (`image_url`), documents PDFs (`file`, `document_url`). Tools that are not functions are left out, ' +
-      'and named in `x-tramontane-warnings`.',
+      'Reasoning is in `reasoning_content`, separate from `content`. Each tool call is one complete delta. Send images as ' +
+      'data URLs or https addresses (`image_url`), and PDFs as `file` or `document_url`. Tools other than functions are ' +
+      'removed, with a warning in `x-tramontane-warnings`.',
     auth: 'key',
     body: WireChat,
     answer: ChatCompletion,
@@ -94,10 +94,10 @@ const chat: Operation[] = [
     method: 'post',
     path: '/v1/messages',
     tag: 'Chat',
-    summary: 'Anthropic’s Messages',
+    summary: 'Create a message (Anthropic)',
     description:
-      'Thinking blocks are given when `thinking` asks for them, and are to be sent back as they came. `output_config.effort` ' +
-      'and a thinking budget set the effort.',
+      'Set `thinking` to get thinking blocks, and send them back unchanged. `output_config.effort` and `thinking` set the ' +
+      'effort.',
     auth: 'key',
     body: MessagesBody,
     answer: Message,
@@ -108,10 +108,10 @@ const chat: Operation[] = [
     method: 'post',
     path: '/v1/messages/count_tokens',
     tag: 'Chat',
-    summary: 'How long a prompt is, in tokens',
+    summary: 'Count the tokens of a prompt (Anthropic)',
     description:
-      'Exact, from an engine that serves the model. Where none can say, or the prompt has images or documents, it is an ' +
-      'estimate on the high side, and `estimated` is true.',
+      'An engine that serves the model counts exactly. If no engine can count, or the prompt has images or documents, the ' +
+      'result is an upper bound, and `estimated` is true.',
     auth: 'key',
     body: MessagesPrompt,
     answer: TokenCount,
@@ -121,7 +121,7 @@ const chat: Operation[] = [
     method: 'post',
     path: '/v1/responses/input_tokens',
     tag: 'Chat',
-    summary: 'How long a prompt is, in tokens, for OpenAI’s clients',
+    summary: 'Count the tokens of a prompt (OpenAI)',
     auth: 'key',
     body: ResponsesBody,
     answer: TokenCount,
@@ -130,11 +130,11 @@ const chat: Operation[] = [
     method: 'post',
     path: '/v1/responses',
     tag: 'Chat',
-    summary: 'OpenAI’s Responses',
+    summary: 'Create a response (OpenAI)',
     description:
-      'Thinking is an item of its own: its text, its summary where `reasoning.summary` asks for one, and sealed where ' +
-      '`include` names `reasoning.encrypted_content`. Tools of types that are not run here are left out, and named in ' +
-      '`x-tramontane-warnings`.',
+      'Reasoning is a separate item with its text. Set `reasoning.summary` to get it as a summary, and `include` ' +
+      '`reasoning.encrypted_content` to get it encoded. Tools other than functions and custom tools are removed, with a ' +
+      'warning in `x-tramontane-warnings`.',
     auth: 'key',
     body: ResponsesBody,
     answer: ResponseAnswer,
@@ -144,9 +144,9 @@ const chat: Operation[] = [
     method: 'get',
     path: '/v1/responses/{id}',
     tag: 'Chat',
-    summary: 'A response that is kept',
+    summary: 'Retrieve a stored response',
     description:
-      'Responses are kept as long as the tenant’s setting `responseDays` says, unless they were asked for with `store: false`.',
+      'Responses are stored for the number of days in the tenant’s setting `responseDays`, unless the request has `store: false`.',
     auth: 'key',
     answer: ResponseAnswer,
   },
@@ -154,7 +154,8 @@ const chat: Operation[] = [
     method: 'delete',
     path: '/v1/responses/{id}',
     tag: 'Chat',
-    summary: 'Deletes a response that is kept; a conversation that leads through it cannot be continued',
+    summary: 'Delete a stored response',
+    description: 'Deleting a response also ends every conversation that continues from it.',
     auth: 'key',
     answer: 'object',
   },
@@ -162,7 +163,7 @@ const chat: Operation[] = [
     method: 'get',
     path: '/v1/responses/{id}/input_items',
     tag: 'Chat',
-    summary: 'What was sent for a response that is kept',
+    summary: 'List the input items of a stored response',
     auth: 'key',
     query: ItemsPage,
     answer: 'object',
@@ -171,10 +172,10 @@ const chat: Operation[] = [
     method: 'post',
     path: '/mistral/v1/chat/completions',
     tag: 'Chat',
-    summary: 'Mistral’s dialect of Chat Completions',
+    summary: 'Create a chat completion (Mistral)',
     description:
-      'Thinking comes as chunks of the content, as Mistral’s own clients read it. `random_seed`, `prompt_mode` and ' +
-      '`safe_prompt` are read; the rest is as in Chat Completions.',
+      'Reasoning is in chunks of the content, as Mistral’s clients expect. `random_seed`, `prompt_mode` and `safe_prompt` ' +
+      'are supported. All other fields are as in Chat Completions.',
     auth: 'key',
     body: WireChat,
     answer: 'object',
@@ -187,8 +188,8 @@ const models: Operation[] = [
     method: 'get',
     path: '/v1/models',
     tag: 'Models',
-    summary: 'The models that are served, with their other names',
-    description: 'With the header `anthropic-version`, in Anthropic’s shape.',
+    summary: 'List models and their aliases',
+    description: 'With the header `anthropic-version`, the answer has Anthropic’s shape.',
     auth: 'key',
     answer: ModelList,
   },
@@ -196,7 +197,7 @@ const models: Operation[] = [
     method: 'get',
     path: '/v1/models/{id}',
     tag: 'Models',
-    summary: 'One model, by its id or an older name',
+    summary: 'Retrieve a model by its id or alias',
     auth: 'key',
     answer: ModelCard,
   },
@@ -204,7 +205,7 @@ const models: Operation[] = [
     method: 'get',
     path: '/mistral/v1/models',
     tag: 'Models',
-    summary: 'The same, for Mistral’s clients',
+    summary: 'List models (Mistral)',
     auth: 'key',
     answer: ModelList,
   },
@@ -212,7 +213,7 @@ const models: Operation[] = [
     method: 'get',
     path: '/mistral/v1/models/{id}',
     tag: 'Models',
-    summary: 'The same, for Mistral’s clients',
+    summary: 'Retrieve a model (Mistral)',
     auth: 'key',
     answer: ModelCard,
   },
@@ -227,16 +228,28 @@ const ownRoutes: Operation[] = [
   own({
     method: 'get',
     path: '/v1/usage',
-    summary: 'Tokens and cost by day, key, model, effort, pool and outcome',
+    summary: 'Report tokens and cost by day, key, model, effort, pool and outcome',
     query: UsageParameters,
     answer: UsageReport,
   }),
-  own({ method: 'get', path: '/v1/limits', summary: 'What is set and what is left, now', answer: 'object' }),
-  own({ method: 'get', path: '/v1/keys', summary: 'The keys that this one may see', query: Page, answer: 'object' }),
+  own({
+    method: 'get',
+    path: '/v1/limits',
+    summary: 'Retrieve your limits and the remaining amounts',
+    answer: 'object',
+  }),
+  own({
+    method: 'get',
+    path: '/v1/keys',
+    summary: 'List the keys that your key may see',
+    query: Page,
+    answer: 'object',
+  }),
   own({
     method: 'post',
     path: '/v1/keys',
-    summary: 'A new key; it is shown this once',
+    summary: 'Create a key',
+    description: 'The key is shown only once.',
     body: KeyBody,
     snake: true,
     status: 201,
@@ -245,7 +258,8 @@ const ownRoutes: Operation[] = [
   own({
     method: 'post',
     path: '/v1/keys/{keyId}/rotate',
-    summary: 'A new secret for a key; the old one works for `overlap_seconds` more',
+    summary: 'Rotate the secret of a key',
+    description: 'The new secret is shown only once. The old one stays valid for `overlap_seconds`.',
     body: RotateBody,
     snake: true,
     status: 201,
@@ -254,7 +268,8 @@ const ownRoutes: Operation[] = [
   own({
     method: 'delete',
     path: '/v1/keys/{keyId}',
-    summary: 'Revokes a key, from the next request on',
+    summary: 'Revoke a key',
+    description: 'Takes effect with the next request.',
     answer: 'object',
   }),
 ]
@@ -268,7 +283,7 @@ const tenants = forOperators('Tenants', [
   {
     method: 'post',
     path: '/admin/tenants',
-    summary: 'A new tenant',
+    summary: 'Create a tenant',
     scope: 'tenants:write',
     body: CreateTenant,
     status: 201,
@@ -276,41 +291,42 @@ const tenants = forOperators('Tenants', [
   {
     method: 'get',
     path: '/admin/tenants',
-    summary: 'All tenants, page by page',
+    summary: 'List tenants',
     scope: 'tenants:read',
     query: Page,
   },
-  { method: 'get', path: tenant, summary: 'One tenant with its balances', scope: 'tenants:read' },
+  { method: 'get', path: tenant, summary: 'Retrieve a tenant and its balances', scope: 'tenants:read' },
   {
     method: 'patch',
     path: tenant,
-    summary: 'Changes name, status, limits or settings; the rest stays',
+    summary: 'Update a tenant’s name, status, limits or settings',
     scope: 'tenants:write',
     body: ChangeTenant,
   },
   {
     method: 'put',
     path: `${tenant}/plan`,
-    summary: 'Copies a plan’s limits and settings',
+    summary: 'Assign a plan to a tenant',
+    description: 'Copies the plan’s limits and settings. Later changes of the plan do not affect the tenant.',
     scope: 'tenants:write',
     body: AssignPlan,
   },
   {
     method: 'get',
     path: `${tenant}/requests/{requestId}`,
-    summary: 'All entries of one request',
+    summary: 'List the ledger entries of a request',
     scope: 'tenants:read',
   },
   {
     method: 'get',
     path: `${tenant}/verification`,
-    summary: 'Whether the tenant’s books verify',
+    summary: 'Verify a tenant’s ledger',
     scope: 'tenants:read',
   },
   {
     method: 'get',
     path: `${tenant}/usage`,
-    summary: 'The tenant’s usage',
+    summary: 'Report a tenant’s usage',
     scope: 'usage:read',
     query: UsageParameters,
     answer: UsageReport,
@@ -318,14 +334,14 @@ const tenants = forOperators('Tenants', [
   {
     method: 'get',
     path: `${tenant}/members`,
-    summary: 'Members, page by page',
+    summary: 'List members of a tenant',
     scope: 'tenants:read',
     query: Page,
   },
   {
     method: 'post',
     path: `${tenant}/members`,
-    summary: 'Adds a member',
+    summary: 'Add a member to a tenant',
     scope: 'members:write',
     body: AddMember,
     status: 201,
@@ -333,55 +349,59 @@ const tenants = forOperators('Tenants', [
   {
     method: 'patch',
     path: `${tenant}/members/{member}`,
-    summary: 'Changes a member’s role',
+    summary: 'Change a member’s role',
     scope: 'members:write',
     body: ChangeMember,
   },
   {
     method: 'delete',
     path: `${tenant}/members/{member}`,
-    summary: 'Removes a member',
+    summary: 'Remove a member from a tenant',
     scope: 'members:write',
   },
-  { method: 'get', path: `${tenant}/meter`, summary: 'Where meter events go', scope: 'tenants:read' },
+  { method: 'get', path: `${tenant}/meter`, summary: 'Retrieve a tenant’s webhook', scope: 'tenants:read' },
   {
     method: 'put',
     path: `${tenant}/meter`,
-    summary: 'Sends every billed entry from now on to an endpoint',
+    summary: 'Set a tenant’s webhook',
+    description: 'From now on, every billed entry is sent to the address.',
     scope: 'tenants:write',
     body: SetMeter,
   },
-  { method: 'delete', path: `${tenant}/meter`, summary: 'Ends meter events', scope: 'tenants:write' },
+  { method: 'delete', path: `${tenant}/meter`, summary: 'Remove a tenant’s webhook', scope: 'tenants:write' },
 ])
 
 const keys = forOperators('Keys', [
   {
     method: 'get',
     path: `${tenant}/keys`,
-    summary: 'A tenant’s keys, page by page',
+    summary: 'List a tenant’s keys',
     scope: 'tenants:read',
     query: Page,
   },
   {
     method: 'post',
     path: `${tenant}/keys`,
-    summary: 'A new key; it is shown this once',
+    summary: 'Create a key',
+    description: 'The key is shown only once.',
     scope: 'keys:write',
     body: KeyBody,
     status: 201,
   },
-  { method: 'get', path: `${tenant}/keys/{keyId}`, summary: 'One key', scope: 'tenants:read' },
+  { method: 'get', path: `${tenant}/keys/{keyId}`, summary: 'Retrieve a key', scope: 'tenants:read' },
   {
     method: 'patch',
     path: `${tenant}/keys/{keyId}`,
-    summary: 'Changes what is named',
+    summary: 'Update a key',
+    description: 'Fields that are left out do not change.',
     scope: 'keys:write',
     body: KeyChangeBody,
   },
   {
     method: 'post',
     path: `${tenant}/keys/{keyId}/rotate`,
-    summary: 'A new secret',
+    summary: 'Rotate the secret of a key',
+    description: 'The new secret is shown only once. The old one stays valid for `overlapSeconds`.',
     scope: 'keys:write',
     body: RotateBody,
     status: 201,
@@ -389,7 +409,8 @@ const keys = forOperators('Keys', [
   {
     method: 'delete',
     path: `${tenant}/keys/{keyId}`,
-    summary: 'Revokes a key, from the next request on',
+    summary: 'Revoke a key',
+    description: 'Takes effect with the next request.',
     scope: 'keys:write',
   },
 ])
@@ -398,37 +419,39 @@ const prices = forOperators('Plans and prices', [
   {
     method: 'get',
     path: '/admin/plans',
-    summary: 'Plans, page by page',
+    summary: 'List plans',
     scope: 'tenants:read',
     query: Page,
   },
   {
     method: 'post',
     path: '/admin/plans',
-    summary: 'A new plan',
+    summary: 'Create a plan',
     scope: 'plans:write',
     body: NewPlan,
     status: 201,
   },
-  { method: 'get', path: '/admin/plans/{planId}', summary: 'One plan', scope: 'tenants:read' },
+  { method: 'get', path: '/admin/plans/{planId}', summary: 'Retrieve a plan', scope: 'tenants:read' },
   {
     method: 'put',
     path: '/admin/plans/{planId}',
-    summary: 'Replaces a plan; nobody changes until it is assigned again',
+    summary: 'Replace a plan',
+    description: 'Tenants with this plan do not change until it is assigned again.',
     scope: 'plans:write',
     body: PlanBody,
   },
   {
     method: 'delete',
     path: '/admin/plans/{planId}',
-    summary: 'Removes a plan',
+    summary: 'Delete a plan',
     scope: 'plans:write',
   },
-  { method: 'get', path: '/admin/rate-cards', summary: 'Default prices', scope: 'tenants:read' },
+  { method: 'get', path: '/admin/rate-cards', summary: 'List default prices', scope: 'tenants:read' },
   {
     method: 'post',
     path: '/admin/rate-cards',
-    summary: 'A default price, from now or later',
+    summary: 'Add a default price',
+    description: 'The price applies from `effectiveAt`, by default now.',
     scope: 'rates:write',
     body: RateCardBody,
     status: 201,
@@ -436,20 +459,21 @@ const prices = forOperators('Plans and prices', [
   {
     method: 'post',
     path: '/admin/rate-cards/push',
-    summary: 'Gives a default price to tenants that there are, page by page',
+    summary: 'Apply a default price to existing tenants',
+    description: 'Each call handles one page of tenants. Repeat it with `after` until `next` is null.',
     scope: 'rates:write',
     body: WebhookBody,
   },
   {
     method: 'get',
     path: `${tenant}/rate-cards`,
-    summary: 'A tenant’s prices',
+    summary: 'List a tenant’s prices',
     scope: 'tenants:read',
   },
   {
     method: 'post',
     path: `${tenant}/rate-cards`,
-    summary: 'A price for one tenant',
+    summary: 'Add a price for one tenant',
     scope: 'rates:write',
     body: RateCardBody,
     status: 201,
@@ -460,7 +484,8 @@ const money = forOperators('Money', [
   {
     method: 'post',
     path: `${tenant}/credits`,
-    summary: 'Adds credit, once for each order id',
+    summary: 'Add credit',
+    description: 'Each id is posted once. Repeating a request posts nothing more.',
     scope: 'money:write',
     body: Credit,
     status: 201,
@@ -468,7 +493,8 @@ const money = forOperators('Money', [
   {
     method: 'post',
     path: `${tenant}/corrections`,
-    summary: 'A charge or refund, once for each order id',
+    summary: 'Add a charge or a refund',
+    description: 'Each id is posted once. Repeating a request posts nothing more.',
     scope: 'money:write',
     body: Correction,
     status: 201,
@@ -479,14 +505,15 @@ const workers = forOperators('Workers', [
   {
     method: 'get',
     path: '/admin/workers',
-    summary: 'Enrolled workers, page by page',
+    summary: 'List enrolled workers',
     scope: 'workers:read',
     query: Page,
   },
   {
     method: 'post',
     path: '/admin/workers',
-    summary: 'Enrols a worker; its key is shown',
+    summary: 'Enrol a worker',
+    description: 'The worker key is shown only once.',
     scope: 'workers:write',
     body: EnrolWorker,
     status: 201,
@@ -494,20 +521,20 @@ const workers = forOperators('Workers', [
   {
     method: 'get',
     path: '/admin/workers/{workerId}',
-    summary: 'One worker: what it is enrolled for, its state, and why it gets no requests',
+    summary: 'Retrieve a worker, its state, and why it gets no requests',
     scope: 'workers:read',
   },
   {
     method: 'patch',
     path: '/admin/workers/{workerId}',
-    summary: 'Changes the address, pools, models or slots that a worker may have',
+    summary: 'Update the allowed address, pools, models or slots of a worker',
     scope: 'workers:write',
     body: ChangeWorker,
   },
   {
     method: 'post',
     path: '/admin/workers/{workerId}/rotate',
-    summary: 'A new key for a worker',
+    summary: 'Rotate the key of a worker',
     scope: 'workers:write',
     body: RotateBody,
     status: 201,
@@ -515,50 +542,51 @@ const workers = forOperators('Workers', [
   {
     method: 'post',
     path: '/admin/workers/{workerId}/revoke',
-    summary: 'Keeps a worker out from now on',
+    summary: 'Revoke the keys of a worker',
+    description: 'The gateway refuses its heartbeats and receipts immediately.',
     scope: 'workers:write',
   },
   {
     method: 'get',
     path: '/admin/pools',
-    summary: 'Workers, slots and queues, now',
+    summary: 'Retrieve the current workers, slots and queues',
     scope: 'workers:read',
   },
   {
     method: 'get',
     path: '/admin/requests/{requestId}',
-    summary: 'Why a request went where it went, and what was booked',
+    summary: 'Explain the routing of a request and list its entries',
     scope: 'tenants:read',
     query: RequestQuery,
   },
   {
     method: 'get',
     path: '/admin/receipts',
-    summary: 'Receipts that the gateway refused, newest first',
-    description: 'Each with its reason, its worker, and all that it says. The oldest of a worker are dropped first.',
+    summary: 'List receipts that the gateway refused, newest first',
+    description: 'Each has its reason, worker and content. The oldest receipts of a worker are dropped first.',
     scope: 'tenants:read',
     query: ReceiptsQuery,
   },
   {
     method: 'get',
     path: '/admin/receipts/{dispatchId}',
-    summary: 'One refused receipt',
+    summary: 'Retrieve a refused receipt',
     scope: 'tenants:read',
     query: ReceiptQuery,
   },
   {
     method: 'post',
     path: '/admin/receipts/{dispatchId}/settle',
-    summary: 'Books a refused receipt, with corrected counts where they are given',
+    summary: 'Settle a refused receipt, optionally with corrected counts',
     description:
-      'The price is the tenant’s own, and the cost stays within what the request had reserved. Repeating it books nothing more.',
+      'The tenant’s own prices apply, and the cost stays within the request’s reservation. Repeating a request posts nothing more.',
     scope: 'money:write',
     body: SettleReceipt,
   },
   {
     method: 'delete',
     path: '/admin/receipts/{dispatchId}',
-    summary: 'Dismisses a refused receipt',
+    summary: 'Dismiss a refused receipt',
     scope: 'money:write',
     query: ReceiptQuery,
     status: 204,
@@ -567,11 +595,12 @@ const workers = forOperators('Workers', [
 ])
 
 const operators = forOperators('Operators', [
-  { method: 'get', path: '/admin/operators', summary: 'Operators’ keys', scope: 'operators:write' },
+  { method: 'get', path: '/admin/operators', summary: 'List operator keys', scope: 'operators:write' },
   {
     method: 'post',
     path: '/admin/operators',
-    summary: 'A new operator key; it is shown this once',
+    summary: 'Create an operator key',
+    description: 'The key is shown only once.',
     scope: 'operators:write',
     body: NewOperator,
     status: 201,
@@ -579,13 +608,13 @@ const operators = forOperators('Operators', [
   {
     method: 'delete',
     path: '/admin/operators/{keyId}',
-    summary: 'Revokes an operator key',
+    summary: 'Revoke an operator key',
     scope: 'operators:write',
   },
   {
     method: 'get',
     path: '/admin/audit',
-    summary: 'Who changed what, newest first',
+    summary: 'List changes by operators and tenants, newest first',
     scope: 'audit:read',
     query: AuditQuery,
   },
@@ -600,31 +629,37 @@ const others: Operation[] = [
   open({
     path: '/healthz',
     tag: 'Health',
-    summary: 'Check that a worker is up; 503 when none is',
+    summary: 'Check that a worker is up',
+    description: 'Returns 503 if no worker is up.',
     answer: Health,
   }),
-  open({ path: '/', tag: 'Documents', summary: 'Redirects to the documentation', answer: 'text' }),
-  open({ path: '/docs', tag: 'Documents', summary: 'The overview of the documentation', answer: 'text' }),
-  open({ path: '/docs/{page}', tag: 'Documents', summary: 'A page of the documentation', answer: 'text' }),
-  open({ path: '/openapi.json', tag: 'Documents', summary: 'The users’ routes as OpenAPI 3.1', answer: 'object' }),
+  open({ path: '/', tag: 'Documents', summary: 'Redirect to the documentation', answer: 'text' }),
+  open({ path: '/docs', tag: 'Documents', summary: 'Open the overview of the documentation', answer: 'text' }),
+  open({ path: '/docs/{page}', tag: 'Documents', summary: 'Open a page of the documentation', answer: 'text' }),
+  open({
+    path: '/openapi.json',
+    tag: 'Documents',
+    summary: 'Retrieve the users’ routes as OpenAPI 3.1',
+    answer: 'object',
+  }),
   open({
     path: '/openapi/operators.json',
     tag: 'Documents',
-    summary: 'The operators’ routes as OpenAPI 3.1',
+    summary: 'Retrieve the operators’ routes as OpenAPI 3.1',
     answer: 'object',
   }),
   open({
     path: '/llms.txt',
     tag: 'Documents',
-    summary: 'What a language model is to know of this service',
+    summary: 'Retrieve a description of this service for language models',
     answer: 'text',
   }),
   {
     method: 'post',
     path: heartbeatPath,
     tag: 'Internal',
-    summary: 'A worker’s word on its state, sealed',
-    description: `What is sealed: ${Object.keys(Heartbeat.shape).join(', ')}.`,
+    summary: 'Report the state of a worker',
+    description: `Signed fields: ${Object.keys(Heartbeat.shape).join(', ')}.`,
     auth: 'worker',
     sealed: true,
     answer: HeartbeatAnswer,
@@ -633,7 +668,7 @@ const others: Operation[] = [
     method: 'post',
     path: receiptsPath,
     tag: 'Internal',
-    summary: 'A worker’s receipts, sealed',
+    summary: 'Deliver the receipts of a worker',
     auth: 'worker',
     sealed: true,
     answer: 'object',

@@ -1,10 +1,10 @@
 /**
- * How each SDK and coding agent is pointed here, as data: served on the reference page, and run by the tests and by
- * `npm run agents` as they stand. The key is read from `TRAMONTANE_API_KEY`.
+ * The configuration of each SDK and coding agent, as data. The documentation shows it. The tests and `npm run agents`
+ * run it unchanged. The key comes from `TRAMONTANE_API_KEY`.
  */
 
 export interface DocsContext {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   origin: string
   model: string
 }
@@ -13,7 +13,7 @@ export interface SdkQuickstart {
   id: string
   title: string
   packages: string[]
-  /** An ES module; what it prints is the answer. */
+  /** An ES module that prints the answer. */
   code: (place: DocsContext) => string
 }
 
@@ -21,14 +21,14 @@ export interface AgentQuickstart {
   id: string
   title: string
   package: string
-  /** The version that was run. */
+  /** The tested version. */
   version: string
-  /** By path under the home folder (`~/`), or under the project. */
+  /** By path, under the home folder (`~/`) or the project. */
   files: (place: DocsContext) => Record<string, string>
   environment: (place: DocsContext) => Record<string, string>
-  /** Run once before, in the shell. */
+  /** A shell command to run once before. */
   setup?: (place: DocsContext) => string
-  /** In the shell; `$PROMPT` is what to do. */
+  /** A shell command; `$PROMPT` contains the task. */
   command: (place: DocsContext) => string
 }
 
@@ -51,7 +51,7 @@ for await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta.c
   },
   {
     id: 'responses',
-    title: 'openai, by Responses',
+    title: 'openai with Responses',
     packages: ['openai'],
     code: ({ origin, model }) => `import OpenAI from 'openai'
 
@@ -160,7 +160,7 @@ console.log(answer.content)
   },
 ]
 
-/** What an agent is told of the model's window, in tokens. */
+/** The context window in the agents' configurations, in tokens. */
 const contextTokens = 262_144
 
 export const agentQuickstarts: readonly AgentQuickstart[] = [

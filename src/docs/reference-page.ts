@@ -1,4 +1,4 @@
-/** The routes of one audience as a page, made of the schemas that read the requests. */
+/** The reference page of one audience, generated from the schemas that read the requests. */
 import { html, raw } from 'hono/html'
 import type { Audience } from './navigation.ts'
 import { answerSchema, audienceOf, bodySchema, operationId, queryParameters } from './openapi.ts'
@@ -6,7 +6,7 @@ import { type Operation, operations, type Tag, tags } from './operations.ts'
 import { escapeHtml, type Heading, type RenderedPage } from './site.ts'
 
 type JsonValue = Record<string, unknown>
-/** Deeper fields are in the OpenAPI document. */
+/** Fields below this depth are only in the OpenAPI document. */
 const depthMax = 5
 
 const intros: Record<Audience, ReturnType<typeof html>> = {
@@ -102,13 +102,13 @@ function typeOf(schema: JsonValue): string {
   const inner = notNull(schema)
   const facts = [kindOf(schema)]
   if (schema.default !== undefined) facts.push(`default ${JSON.stringify(schema.default)}`)
-  for (const [least, most, unit] of [
+  for (const [min, max, unit] of [
     [inner.minimum, inner.maximum, ''],
     [inner.minLength, inner.maxLength, ' characters'],
     [inner.minItems, inner.maxItems, ' elements'],
   ] as const) {
-    const low = real(least)
-    const high = real(most)
+    const low = real(min)
+    const high = real(max)
     if (low !== undefined && high !== undefined) facts.push(`${low} to ${high}${unit}`)
     else if (high !== undefined) facts.push(`at most ${high}${unit}`)
     else if (low !== undefined) facts.push(`at least ${low}${unit}`)
@@ -116,13 +116,13 @@ function typeOf(schema: JsonValue): string {
   return facts.join(', ')
 }
 
-/** What may also be null is bounded as what it is otherwise. */
+/** The schema without its null alternative, which has the bounds. */
 function notNull(schema: JsonValue): JsonValue {
-  const others = ((schema.anyOf ?? []) as JsonValue[]).filter(({ type }) => type !== 'null')
-  return others.length === 1 ? (others[0] as JsonValue) : schema
+  const alternatives = ((schema.anyOf ?? []) as JsonValue[]).filter(({ type }) => type !== 'null')
+  return alternatives.length === 1 ? (alternatives[0] as JsonValue) : schema
 }
 
-/** JSON Schema writes the largest safe integer for a number without a bound. */
+/** The bound as text. For an unbounded number, JSON Schema has the largest safe integer. */
 function real(bound: unknown): string | undefined {
   return typeof bound === 'number' && Math.abs(bound) < Number.MAX_SAFE_INTEGER
     ? bound.toLocaleString('en-US')
@@ -141,7 +141,7 @@ function kindOf(schema: JsonValue): string {
   return typeof schema.type === 'string' ? schema.type : 'any'
 }
 
-/** Texts of schemas and routes use backticks as Markdown does. */
+/** Renders Markdown backticks in texts of schemas and routes. */
 function inline(text: string) {
   return raw(escapeHtml(text).replace(/`([^`]+)`/g, '<code>$1</code>'))
 }

@@ -1,4 +1,4 @@
-/** What the gateway answers, as schemas: the reference is made of them, and tests hold real answers against them. */
+/** Schemas of the gateway's answers. The reference is generated from them, and tests check real answers with them. */
 import { z } from 'zod'
 import { EffortWord } from '../../backends/model/effort.ts'
 import { type ErrorCode, errorTable } from '../../backends/model/errors.ts'
@@ -7,18 +7,18 @@ const Count = z.int().min(0)
 
 const Usage = z.strictObject({
   prompt_tokens: Count,
-  completion_tokens: Count.describe('reasoning tokens included'),
+  completion_tokens: Count.describe('includes reasoning tokens'),
   total_tokens: Count,
   prompt_tokens_details: z.strictObject({ cached_tokens: Count }),
   completion_tokens_details: z.strictObject({ reasoning_tokens: Count }),
-  reasoning_effort: EffortWord.describe('the effort that was served'),
-  reasoning_effort_asked: EffortWord.nullable().describe('the effort that was asked for'),
+  reasoning_effort: EffortWord.describe('the served effort'),
+  reasoning_effort_asked: EffortWord.nullable().describe('the requested effort'),
 })
 
 const ToolCall = z.strictObject({
   id: z.string(),
   type: z.literal('function'),
-  function: z.strictObject({ name: z.string(), arguments: z.string().describe('JSON that parses') }),
+  function: z.strictObject({ name: z.string(), arguments: z.string().describe('valid JSON') }),
 })
 const FinishReason = z.enum(['stop', 'length', 'tool_calls'])
 
@@ -40,7 +40,7 @@ export const ChatCompletion = z.strictObject({
         }),
         logprobs: z.null(),
         finish_reason: FinishReason,
-        stop_reason: z.string().optional().describe('the stop string that ended it, where one did'),
+        stop_reason: z.string().optional().describe('the stop string that ended the answer, if one did'),
       }),
     )
     .length(1),
@@ -66,10 +66,12 @@ export const ChatCompletionChunk = z.strictObject({
       }),
     )
     .max(1),
-  usage: Usage.optional().describe('on the chunk with the finish reason; in one of its own where it was asked for'),
+  usage: Usage.optional().describe(
+    'on the chunk with the finish reason, or on a separate chunk with `stream_options.include_usage`',
+  ),
 })
 
-/** Anthropic’s own reference tells the rest. */
+/** Selected fields; see Anthropic’s reference. */
 export const Message = z.object({
   id: z.string(),
   type: z.literal('message'),
@@ -84,10 +86,10 @@ export const Message = z.object({
 export const TokenCount = z.object({
   object: z.literal('response.input_tokens').optional(),
   input_tokens: Count,
-  estimated: z.literal(true).optional().describe('where it is not exact'),
+  estimated: z.literal(true).optional().describe('present if the count is an upper bound'),
 })
 
-/** OpenAI’s own reference tells the rest. */
+/** Selected fields; see OpenAI’s reference. */
 export const ResponseAnswer = z.object({
   id: z.string(),
   object: z.literal('response'),
@@ -97,7 +99,7 @@ export const ResponseAnswer = z.object({
   output: z.array(
     z.object({ type: z.enum(['message', 'reasoning', 'function_call', 'custom_tool_call']), id: z.string() }),
   ),
-  store: z.boolean().describe('whether it is kept, and may be referred to'),
+  store: z.boolean().describe('whether the response is stored and can be referred to'),
   usage: z.object({ input_tokens: Count, output_tokens: Count, total_tokens: Count }).nullable(),
 })
 
@@ -112,7 +114,7 @@ export const ModelCard = z.object({
   reasoning_efforts: z.array(EffortWord),
   aliases: z.array(z.string()),
   toy: z.boolean(),
-  root: z.string().optional().describe('of an older name: the model that serves it'),
+  root: z.string().optional().describe('for an alias: the model that serves it'),
   deprecation: z.string().optional(),
   deprecation_replacement_model: z.string().optional(),
 })
@@ -123,7 +125,7 @@ const codes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]
 const ErrorFields = {
   message: z.string(),
   type: z.string(),
-  param: z.string().nullable().describe('the path of the field that is wrong'),
+  param: z.string().nullable().describe('the path of the invalid field'),
   code: z.enum(codes),
 }
 

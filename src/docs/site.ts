@@ -1,5 +1,7 @@
+/** The rendered guides: output of the build, input of the gateway. */
+
 export interface Site {
-  /** A hash of everything that the build read. */
+  /** A hash of all inputs of the build. */
   version: string
   pages: Record<string, RenderedPage>
   assets: Record<AssetName, string>
@@ -22,7 +24,7 @@ export interface Heading {
   depth: 2 | 3
 }
 
-/** A piece of a page that search finds: a heading and the text below it. */
+/** A search result's unit: a heading and the text below it. */
 export interface Passage {
   /** Empty for the page's own title. */
   id: string
@@ -38,9 +40,9 @@ export interface SearchRow {
   text: string
 }
 
-/** Guides are written for `npm start`; the gateway puts in its own address and model when it serves them. */
+/** The address and model in the guides, which the gateway replaces by its own when it serves them. */
 export const written = { origin: 'http://127.0.0.1:8787', model: 'tramontane-tiny' }
-/** Words without characters that a highlighter or HTML would change. */
+/** Placeholders without characters that a highlighter or HTML would change. */
 export const placeholders = { origin: 'TRAMONTANEORIGIN', model: 'TRAMONTANEMODEL' }
 
 export interface SitePlace {

@@ -1,6 +1,6 @@
 /**
- * `/openapi.json`, `/openapi/operators.json`, `/llms.txt` and the redirect from `/` to the documentation. Making a text
- * takes about 30 ms and needs no key, so an isolate makes each text once for each address.
+ * `/openapi.json`, `/openapi/operators.json`, `/llms.txt` and the redirect from `/` to the documentation. Generating a
+ * text takes about 30 ms and needs no key, so an isolate caches each text for each address.
  */
 import { type Context, Hono } from 'hono'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -17,7 +17,7 @@ interface CachedText {
   headers: Record<string, string>
 }
 
-/** By path and origin, the least recently asked for first. */
+/** By path and origin, the least recently used first. */
 const made = new Map<string, CachedText>()
 
 reference.get('/', (context) => context.redirect('/docs'))
@@ -65,7 +65,7 @@ async function makePage(make: Make, place: DocsContext, offered: readonly string
   return { bytes, headers, etag: `"${await hash(bytes)}"` }
 }
 
-/** A client chooses the address by its Host header, so only some are kept. */
+/** Bounded, because a client chooses the origin with its Host header. */
 function remember(name: string, page: CachedText): void {
   made.delete(name)
   made.set(name, page)

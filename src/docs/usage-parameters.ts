@@ -1,14 +1,14 @@
-/** The question of a usage report, for the reference; `metering/usage.ts` reads it. */
+/** The parameters of a usage report, for the reference. */
 import { z } from 'zod'
 
-const time = (what: string) => z.string().optional().describe(`${what}: a date, a date-time or Unix milliseconds, UTC`)
-const filter = z.string().optional().describe('only these; several with commas between')
+const time = (text: string) => z.string().optional().describe(`${text}: a date, a date-time or Unix milliseconds, UTC`)
+const filter = z.string().optional().describe('only these values, separated by commas')
 
 export const UsageParameters = z.object({
-  from: time('the first hour'),
-  to: time('the end, not in it'),
+  from: time('start of the report'),
+  to: time('end of the report, exclusive'),
   bucket: z.enum(['day', 'hour', 'all']).default('day'),
-  group_by: z.string().optional().describe('any of key, model, effort, pool, outcome, with commas between'),
+  group_by: z.string().optional().describe('any of key, model, effort, pool, outcome, separated by commas'),
   format: z.enum(['json', 'jsonl', 'csv']).default('json'),
   key: filter,
   model: filter,

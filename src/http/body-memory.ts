@@ -1,11 +1,11 @@
 /**
- * The memory that large bodies take in one isolate, which all its requests share. A body is held from its first bytes to
- * the end of its request; while it is parsed it takes more, but only one is parsed at a time. Pure.
+ * Accounts for the memory of large bodies in one isolate, which all its requests share. A body counts from its first
+ * bytes to the end of its request. Parsing takes more, but only one body is parsed at a time. Pure.
  */
 export interface BodyHold {
-  /** Holds `bytes` from now on, more or less than before. False where that does not fit, and nothing changes. */
+  /** Changes the hold to `bytes`. Returns false, without a change, when that does not fit. */
   resize(bytes: number): boolean
-  /** Whether `bytes` fit for a moment in which nothing else runs, the hold's own included. */
+  /** Whether `bytes`, the hold's own included, fit for a synchronous step. */
   fits(bytes: number): boolean
   release(): void
 }
@@ -23,21 +23,21 @@ export class BodyMemory {
     return this.#held
   }
 
-  /** Holds nothing at first. */
+  /** Opens a hold of zero bytes. */
   open(tenantId: string): BodyHold {
-    let mine = 0
+    let own = 0
     const set = (bytes: number) => {
-      const tenant = (this.#byTenant.get(tenantId) ?? 0) + bytes - mine
+      const tenant = (this.#byTenant.get(tenantId) ?? 0) + bytes - own
       if (tenant > 0) this.#byTenant.set(tenantId, tenant)
       else this.#byTenant.delete(tenantId)
-      this.#held += bytes - mine
-      mine = bytes
+      this.#held += bytes - own
+      own = bytes
     }
-    const free = () => this.#bytesMax - this.#held + mine
-    /** Of the tenant's other bodies. With one of its own in the way, a tenant has half: the other half is for the others. */
-    const others = () => (this.#byTenant.get(tenantId) ?? 0) - mine
+    const free = () => this.#bytesMax - this.#held + own
+    /** Bytes of the tenant's other bodies. A tenant with several bodies gets at most half of the memory. */
+    const others = () => (this.#byTenant.get(tenantId) ?? 0) - own
     const fits = (bytes: number) =>
-      bytes <= free() && (others() === 0 || others() + bytes <= this.#bytesMax / 2 || bytes <= mine)
+      bytes <= free() && (others() === 0 || others() + bytes <= this.#bytesMax / 2 || bytes <= own)
     return {
       resize(bytes) {
         if (!fits(bytes)) return false

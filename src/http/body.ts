@@ -1,53 +1,53 @@
 /**
- * Reads a request's body as JSON. Bytes, structure and memory are bounded while the body arrives: nothing is parsed that
- * would take the isolate past its memory, and nothing is held of a body that is refused.
+ * Reads a request's body as JSON. Bytes, structure and memory are bounded while the body arrives, so that no body can
+ * exhaust the isolate's memory. A refused body holds no memory.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import { type BodyHold, BodyMemory } from './body-memory.ts'
 import { GatewayError } from './errors.ts'
 import { type JsonFault, JsonScan, parseMemory, parseScanned, valueBytes } from './json-scan.ts'
 
-/** As many times the limit is read and dropped before the refusal: a client that is cut off while it sends never reads why. */
+/** Reads up to this many times the limit before the refusal: a client cut off while sending never reads it. */
 const drainedTimes = 2
 const drainMs = 10_000
-/** What one value takes while it is read by a schema that refuses it, measured; and what it takes when it stays. */
+/** Measured memory of one value: while a schema refuses it, and when it is kept. */
 const bytesPerValueRead = 1_000
 const bytesPerValueKept = 100
-/** Parsing less than this is not held against the isolate's memory. */
+/** Parsing less than this does not count against the isolate's memory. */
 const freeMemoryBytes = 2 * 1024 * 1024
 const firstBytes = 64 * 1024
 
-/** Of all requests of this isolate. */
+/** Shared by all requests of this isolate. */
 const memory = new BodyMemory(budgets.bodyMemoryBytes.value)
 
 export interface JsonBody {
   bytes: Uint8Array<ArrayBuffer>
   value: unknown
-  /** Of the value's strings and objects, in bytes, about. */
+  /** Approximate memory of the value's strings and objects, in bytes. */
   valueBytes: number
-  /** The memory that the body takes; null for a small one. The caller of `readJsonBody` releases it. */
+  /** The memory that the body takes; null for a small body. The caller of `readJsonBody` releases it. */
   hold: BodyHold | null
 }
 
 export interface BodyOptions {
   bytesMax: number
-  /** Called once, before more than `bodyLargeBytes` are held; a rejection ends the reading. */
+  /** Called once, before more than `bodyLargeBytes` are held. A rejection ends the reading. */
   beforeLarge?: (() => Promise<unknown>) | undefined
-  /** Whose share of the isolate's memory it takes. */
+  /** The tenant whose share of the isolate's memory the body takes. */
   tenantId?: string
 }
 
-export async function readJsonBody(request: Request, order: BodyOptions): Promise<JsonBody> {
+export async function readJsonBody(request: Request, options: BodyOptions): Promise<JsonBody> {
   const declared = Number(request.headers.get('content-length') ?? 0)
-  if (declared > drainedTimes * order.bytesMax) throw tooLarge(order.bytesMax)
+  if (declared > drainedTimes * options.bytesMax) throw tooLarge(options.bytesMax)
   const scan = new JsonScan({
     valuesMax: budgets.bodyValues.value,
     depthMax: budgets.bodyDepth.value,
     longStringBytes: budgets.bodyNameBytes.value,
   })
-  const hold = memory.open(order.tenantId ?? '')
+  const hold = memory.open(options.tenantId ?? '')
   try {
-    const bytes = await readScanned(request, declared, order, scan, hold)
+    const bytes = await readScanned(request, declared, options, scan, hold)
     return parsed(bytes, scan, hold)
   } catch (error) {
     hold.release()
@@ -61,18 +61,18 @@ function parsed(bytes: Uint8Array<ArrayBuffer>, scan: JsonScan, hold: BodyHold):
   const large = needed > freeMemoryBytes
   if (large && !hold.fits(needed)) throw crowded()
   const value = parse(bytes, scan)
-  const kept = valueBytes(scan) + scan.values * bytesPerValueKept
-  if (large) hold.resize(bytes.byteLength + kept)
+  const keptBytes = valueBytes(scan) + scan.values * bytesPerValueKept
+  if (large) hold.resize(bytes.byteLength + keptBytes)
   else hold.release()
-  return { bytes, value, valueBytes: kept, hold: large ? hold : null }
+  return { bytes, value, valueBytes: keptBytes, hold: large ? hold : null }
 }
 
 function parse(bytes: Uint8Array<ArrayBuffer>, scan: JsonScan): unknown {
   try {
     return parseScanned(bytes, scan, `${crypto.randomUUID()}.`)
   } catch (cause) {
-    const reason = cause instanceof SyntaxError ? cause.message : 'it is not UTF-8'
-    throw new GatewayError('invalid_json', `the body is not JSON: ${reason}. Send valid JSON.`, { cause })
+    const reason = cause instanceof SyntaxError ? cause.message : 'the text is not UTF-8'
+    throw new GatewayError('invalid_json', `body: is not JSON: ${reason}. Send valid JSON.`, { cause })
   }
 }
 
@@ -86,7 +86,7 @@ async function readScanned(
   const deadline = new Deadline()
   try {
     if (declared > budgets.bodyLargeBytes.value) await checked(request, beforeLarge)
-    // A declared length is enforced by the HTTP parser, so a small body can be taken at once.
+    // The HTTP parser enforces a declared length, so a small body can be read in one step.
     else if (declared > 0 && declared <= bytesMax) {
       const bytes = new Uint8Array(await deadline.within(request.arrayBuffer()))
       const fault = scan.push(bytes)
@@ -149,7 +149,7 @@ async function readParts(request: Request, reading: Reading): Promise<Uint8Array
   return new Uint8Array(buffer, 0, length)
 }
 
-/** Where the key is refused, what follows is read and dropped, so that the client reads why. */
+/** If the check refuses the key, the rest of the body is drained, so that the client reads the refusal. */
 async function checked(request: Request, check: (() => Promise<unknown>) | undefined): Promise<void> {
   try {
     await check?.()
@@ -164,11 +164,11 @@ async function drain(request: Request): Promise<void> {
   try {
     await request.body?.pipeTo(new WritableStream(), { signal: until })
   } catch {
-    // It is refused in any case.
+    // The request is refused in any case.
   }
 }
 
-/** Ends a read that takes too long in all, or brings nothing for too long. */
+/** Ends a read that exceeds its total time, or that stalls for too long. */
 class Deadline {
   readonly #end = Date.now() + budgets.bodyReadMs.value
   #timer: number | null = null
@@ -210,29 +210,29 @@ function refusalOf(fault: JsonFault): GatewayError {
 }
 
 function tooLarge(bytesMax: number): GatewayError {
-  return new GatewayError('request_too_large', `the body is larger than ${bytesMax} bytes: send less in one request`)
+  return new GatewayError('request_too_large', `body: is larger than ${bytesMax} bytes. Send less in one request.`)
 }
 
 function tooMuchMemory(bytes: number): GatewayError {
-  const [needed, most] = [bytes, budgets.bodyMemoryBytes.value].map((each) => Math.ceil(each / 2 ** 20))
+  const [needed, max] = [bytes, budgets.bodyMemoryBytes.value].map((value) => Math.ceil(value / 2 ** 20))
   return new GatewayError(
     'request_too_large',
-    `body: reading it takes about ${needed} MiB of memory, more than ${most}. Send less in one request.`,
+    `body: needs about ${needed} MiB of memory, more than the limit of ${max} MiB. Send less in one request.`,
   )
 }
 
 function crowded(): GatewayError {
   return new GatewayError(
     'server_is_overloaded',
-    'body: other large bodies take the memory at the moment. Try again soon, or send less in one request.',
+    'body: other large requests use the memory at the moment. Retry after a second, or send less in one request.',
     { retryAfterMs: 1_000 },
   )
 }
 
 function tooSlow(): GatewayError {
-  const [stall, all] = [budgets.bodyStallMs.value, budgets.bodyReadMs.value].map((ms) => ms / 1_000)
+  const [stall, total] = [budgets.bodyStallMs.value, budgets.bodyReadMs.value].map((ms) => ms / 1_000)
   return new GatewayError(
     'request_timeout',
-    `body: it did not come in time. Send it within ${all} s, without a pause of ${stall} s.`,
+    `body: did not arrive in time. Send it within ${total} s, without a pause of ${stall} s.`,
   )
 }

@@ -1,7 +1,7 @@
 /**
- * Browsers. A preflight carries no key, so it cannot say whose it is and is answered for everybody: it allows nothing
- * but the asking. Whether a page may read an answer, refusals included, is its tenant's setting `corsOrigins`. Requests
- * of others, which carry no origin, pass by untouched.
+ * Cross-origin requests. A preflight carries no key, so its tenant is unknown: every preflight is accepted, which only
+ * lets the page send its request. The tenant's setting `corsOrigins` decides whether a page may read an answer,
+ * refusals included. Requests without an `origin` header pass unchanged.
  */
 import { presentedKey, readApiKey } from '../auth/api-key.ts'
 import { type Env, settings } from '../env.ts'
@@ -11,10 +11,10 @@ type Handler = (request: Request, env: Env, context: ExecutionContext) => Respon
 const forBrowsers = /^\/(mistral\/)?v1\//
 const preflightS = 7_200
 const requestHeadersMax = 2_048
-/** A host name has 253 characters at most. */
+/** A host name has at most 253 characters. */
 const originMax = 300
 
-/** Headers that a page may read besides those that every page may. */
+/** Headers that a page may read in addition to the CORS-safelisted ones. */
 const exposed = [
   'x-request-id',
   'request-id',
@@ -46,14 +46,14 @@ export function crossOrigin(next: Handler): Handler {
 }
 
 function preflight(request: Request): Response {
-  const asked = request.headers.get('access-control-request-headers') ?? ''
+  const requested = request.headers.get('access-control-request-headers') ?? ''
   return new Response(null, {
     status: 204,
     headers: {
       'access-control-allow-origin': '*',
       'access-control-allow-methods': 'GET, POST, DELETE',
-      // A star would not cover `authorization`.
-      'access-control-allow-headers': asked.length <= requestHeadersMax ? asked : 'authorization, content-type',
+      // `*` does not cover `authorization`.
+      'access-control-allow-headers': requested.length <= requestHeadersMax ? requested : 'authorization, content-type',
       'access-control-max-age': String(preflightS),
     },
   })

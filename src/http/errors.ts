@@ -1,4 +1,4 @@
-/** A failure that a client gets to see: one code of the table in `backends/model/errors.ts`, and what to do next. */
+/** An error that a client sees: one code of the table in `backends/model/errors.ts`, and advice in its message. */
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
 import { type ErrorCode, errorTable } from '../../backends/model/errors.ts'
@@ -9,7 +9,7 @@ export class GatewayError extends Error {
   override name = 'GatewayError'
   readonly code: ErrorCode
   readonly param: string | null
-  /** When trying again may help, in milliseconds. */
+  /** The wait before a retry may help, in milliseconds. */
   readonly retryAfterMs: number | null
   readonly headers: [string, string][]
 
@@ -52,7 +52,7 @@ export function errorResponse(error: unknown, requestId: string, shape: ErrorSha
   return new Response(JSON.stringify(shape.body(failureOf(failure, requestId))), { status: row.status, headers })
 }
 
-/** What a client gets to see of it; what nobody foresaw is logged, and said to be ours. */
+/** The error as a client sees it. An unexpected error is logged and becomes `internal_error`. */
 export function failureOf(error: unknown, requestId: string): DialectFailure {
   const { code, message, param } = asGatewayError(error, requestId)
   return { code, message, param, requestId }
@@ -61,12 +61,12 @@ export function failureOf(error: unknown, requestId: string): DialectFailure {
 function asGatewayError(error: unknown, requestId: string): GatewayError {
   if (error instanceof GatewayError) return error
   logError(`request ${requestId} failed`, error)
-  return new GatewayError('internal_error', `an internal error; tell the operator request id ${requestId}`, {
+  return new GatewayError('internal_error', `Internal error. Report request id ${requestId} to the operator.`, {
     cause: error,
   })
 }
 
-/** An error may carry what a client or a worker wrote: its log line is clean and bounded. */
+/** Logs an error. Its text may come from a client or a worker, so the log line is cleaned and bounded. */
 export function logError(what: string, error: unknown): void {
   console.error(cleanText(`${what}: ${describe(error)}`, budgets.logCharacters.value))
 }
@@ -77,9 +77,9 @@ function describe(error: unknown): string {
   return `${error.stack ?? error.message}${cause}`
 }
 
-/** A client's text may be megabytes long, and may hold control characters and half of a surrogate pair. */
+/** A client's text may be megabytes long, and may contain control characters or a lone surrogate. */
 function bounded(text: string, charactersMax: number): string {
   const cut = text.length > charactersMax ? `${text.slice(0, charactersMax - 3)}...` : text
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the expression replaces them.
   return cut.toWellFormed().replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, ' ')
 }

@@ -1,27 +1,27 @@
 /**
- * Counts the structure of a JSON text while its bytes arrive, before anything is parsed: values, depth and long strings.
- * A body of ten million empty arrays is refused here at the cost of one pass, without a single object made.
+ * Counts values, depth and long strings of a JSON text while its bytes arrive, before anything is parsed. A body of ten
+ * million empty arrays is refused after one pass, without creating an object.
  *
- * The scan does not validate: `JSON.parse` does. A text that the scan misreads is not JSON, and only its counts are wrong.
+ * The scan does not validate; `JSON.parse` does. Only a text that is not JSON can be misread, and then only its counts.
  */
 
 export interface JsonLimits {
-  /** Values in all: each opening bracket and each comma outside of strings counts as one. */
+  /** Total number of values: each opening bracket and each comma outside of strings counts as one. */
   valuesMax: number
   depthMax: number
-  /** A string of at least so many bytes is long: it is decoded by itself, and must not be a field's name. */
+  /** A string of at least this many bytes is long: it is decoded separately, and must not be a field's name. */
   longStringBytes: number
 }
 
-/** A string value whose bytes, without the quotes, are from `start` to before `end`. */
+/** A string value; its bytes, without the quotes, run from `start` (inclusive) to `end` (exclusive). */
 export interface LongString {
   start: number
   end: number
-  /** It has a backslash or a control character, so only a JSON parser can decode it. */
+  /** Contains a backslash or a control character, so only a JSON parser can decode the string. */
   escaped: boolean
-  /** It has characters that are not ASCII, so each of its text's code units takes two bytes. */
+  /** Contains non-ASCII characters, so each code unit of the text takes two bytes. */
   wide: boolean
-  /** It has a `\\u`, so each of its value's code units may take two bytes. */
+  /** Contains a `\\u`, so each code unit of the value may take two bytes. */
   unicode: boolean
   /** UTF-16 code units before escapes are decoded. */
   units: number
@@ -32,7 +32,7 @@ export type JsonFault = 'values' | 'depth' | 'key'
 const quote = 0x22
 const backslash = 0x5c
 const letterU = 0x75
-/** Classes of bytes: inside of strings, and outside. */
+/** Classes of bytes, inside and outside of strings. */
 const plain = 0
 const ends = 1
 const escapes = 2
@@ -58,12 +58,12 @@ for (const [text, kind] of [
 
 export class JsonScan {
   readonly #limits: JsonLimits
-  /** Of the whole text so far, in bytes. */
+  /** Length of the text so far, in bytes. */
   length = 0
   values = 1
   depth = 0
   readonly long: LongString[] = []
-  /** Whether anything outside of long strings is not ASCII, or is written as a `\\u`. */
+  /** Whether text outside of long strings is not ASCII, or contains a `\\u`. */
   restWide = false
   restUnicode = false
   #inString = false
@@ -80,7 +80,7 @@ export class JsonScan {
     this.#limits = limits
   }
 
-  /** The next bytes. Answers what is over its limit; nothing may be pushed after that. */
+  /** Scans the next bytes. Returns the limit that is exceeded; push nothing after that. */
   push(bytes: Uint8Array): JsonFault | undefined {
     const end = bytes.length
     const { valuesMax, depthMax } = this.#limits
@@ -119,7 +119,7 @@ export class JsonScan {
     return undefined
   }
 
-  /** Reads on in a string; answers where it stopped. */
+  /** Continues inside a string; returns the position at which it stopped. */
   #string(bytes: Uint8Array, from: number): number {
     const end = bytes.length
     let at = from
@@ -166,23 +166,23 @@ export class JsonScan {
 }
 
 /**
- * The most memory that a scanned text takes at once while it becomes a value, in bytes, the text's own bytes included:
- * the decoded rest and its strings, the long strings, and what each value costs.
+ * Peak memory while a scanned text is parsed, in bytes, including the text itself: the decoded rest and its strings,
+ * the long strings, and the cost of each value.
  */
 export function parseMemory(scan: JsonScan, bytesPerValue: number): number {
   const { length, long, restWide, values } = scan
   const rest = length - long.reduce((sum, { start, end }) => sum + end - start, 0)
   const strings = valueBytes(scan)
-  // Besides the value of one there is its text, for a moment: where it is escaped, or was decoded in slices.
+  // An escaped string, or one decoded in slices, exists as text and as value for a moment.
   const passing = long.reduce(
-    (most, { escaped, units, wide }) => Math.max(most, escaped || wide ? units * width(wide) : 0),
+    (max, { escaped, units, wide }) => Math.max(max, escaped || wide ? units * width(wide) : 0),
     0,
   )
-  // Text in slices is there twice while it becomes one.
+  // Text decoded in slices exists twice while the slices are joined.
   return length + rest * width(restWide) ** 2 + passing + strings + values * bytesPerValue
 }
 
-/** The most that the parsed strings take, in bytes. */
+/** Upper bound on the memory of the parsed strings, in bytes. */
 export function valueBytes({ length, long, restWide, restUnicode }: JsonScan): number {
   const rest = length - long.reduce((sum, { start, end }) => sum + end - start, 0)
   const strings = long.reduce((sum, { units, wide, unicode }) => sum + units * width(wide || unicode), 0)
@@ -192,9 +192,9 @@ export function valueBytes({ length, long, restWide, restUnicode }: JsonScan): n
 const width = (wide: boolean) => (wide ? 2 : 1)
 
 /**
- * The value of a scanned text. Each long string is cut out before and put back after, so that one character that is not
- * ASCII does not double the memory of everything else.
- * @param mark stands for a long string meanwhile; random, so that no client can write it
+ * Parses a scanned text. Long strings are cut out before and put back after, so that one non-ASCII character does not
+ * double the memory of all other text.
+ * @param mark placeholder for a long string; random, so that no client can send it
  */
 export function parseScanned(bytes: Uint8Array, scan: JsonScan, mark: string): unknown {
   const { long, restWide } = scan
@@ -213,12 +213,12 @@ export function parseScanned(bytes: Uint8Array, scan: JsonScan, mark: string): u
   })
 }
 
-/** A byte order mark is dropped at the very beginning only. */
+/** Only a byte order mark at the start of the body is dropped. */
 const body = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
 const inner = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 function longText(bytes: Uint8Array, { start, end, escaped, wide }: LongString): string {
-  // With its quotes it is a JSON text of its own.
+  // A string with its quotes is itself a JSON text.
   return escaped
     ? String(JSON.parse(decode(bytes.subarray(start - 1, end + 1), wide, inner)))
     : decode(bytes.subarray(start, end), wide, inner)
@@ -226,10 +226,10 @@ function longText(bytes: Uint8Array, { start, end, escaped, wide }: LongString):
 
 const sliceBytes = 256 * 1024
 
-/** In slices where it is long and not ASCII: workerd takes 16 bytes for each byte of such a text at once. */
+/** Decodes long non-ASCII text in slices: at once, workerd takes 16 bytes for each byte of such a text. */
 function decode(bytes: Uint8Array, wide: boolean, decoder: TextDecoder): string {
   if (!wide || bytes.length <= sliceBytes) return decoder.decode(bytes)
-  // One of its own: after an error it would begin in the middle of a character.
+  // A separate decoder: after an error, a shared one would start in the middle of a character.
   const own = new TextDecoder('utf-8', { fatal: true, ignoreBOM: decoder.ignoreBOM })
   let text = ''
   for (let at = 0; at < bytes.length; at += sliceBytes)
@@ -237,7 +237,7 @@ function decode(bytes: Uint8Array, wide: boolean, decoder: TextDecoder): string 
   return text + own.decode()
 }
 
-/** The value with each string for which `find` answers another. Its depth was bounded by the scan. */
+/** Replaces each string for which `find` returns another. The scan has bounded the depth. */
 function restored(value: unknown, find: (text: string) => string | undefined): unknown {
   if (typeof value === 'string') return find(value) ?? value
   if (typeof value !== 'object' || value === null) return value
@@ -249,7 +249,7 @@ function restored(value: unknown, find: (text: string) => string | undefined): u
   for (const name of Object.keys(object)) {
     const old = object[name]
     const now = restored(old, find)
-    // Not assigned: a field may be named `__proto__`.
+    // Defined instead of assigned, because a field may be named `__proto__`.
     if (now !== old)
       Object.defineProperty(object, name, { value: now, enumerable: true, configurable: true, writable: true })
   }

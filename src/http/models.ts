@@ -1,16 +1,16 @@
-/** `GET /v1/models`: what this gateway offers, in the shape that OpenAI's and Mistral's SDKs read, or in Anthropic's. */
+/** `GET /v1/models`: the models of this gateway, in the shape of OpenAI's and Mistral's SDKs, or of Anthropic's. */
 import { findModel, type Model } from '../../backends/model/model.ts'
 import { aliasesOf, type ModelAlias, resolveModel } from '../../backends/model/model-alias.ts'
 import { GatewayError } from './errors.ts'
 
-/** When the catalogue was written, in Unix seconds; SDKs want an integer here. */
+/** Date of the catalogue, in Unix seconds; SDKs require an integer here. */
 const created = 1_773_619_200
 
 export function listModels(offered: readonly string[]) {
   return { object: 'list', data: offered.flatMap((id) => findModel(id) ?? []).map(card) }
 }
 
-/** One by its id, or by an older name, which then says what serves it. */
+/** One model by its id or by an older name; the card of an older name also names the model that serves it. */
 export function showModel(offered: readonly string[], id: string) {
   const found = resolveModel(id, offered)
   if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
@@ -18,7 +18,7 @@ export function showModel(offered: readonly string[], id: string) {
   return alias ? { ...card(model), ...aliasCard(alias) } : card(model)
 }
 
-/** In the names that Mistral's own cards have. */
+/** With the field names of Mistral's own model cards. */
 function aliasCard({ id, target, deprecatedOn, effort }: ModelAlias) {
   return {
     id,
@@ -45,7 +45,7 @@ function card(model: Model) {
   }
 }
 
-/** As Anthropic's SDK reads them: one page, since there are few. */
+/** In the shape of Anthropic's SDK. One page, because there are few models. */
 export function anthropicModels(offered: readonly string[]) {
   const data = offered.flatMap((id) => findModel(id) ?? []).map((model) => anthropicCard(model))
   return { data, has_more: false, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null }
@@ -76,8 +76,8 @@ function anthropicCard(model: Model, alias?: ModelAlias) {
       citations: supported(false),
       code_execution: supported(false),
       context_management: supported(false),
-      // Every word is taken; these are the model's own.
-      effort: { supported: true, ...Object.fromEntries(model.efforts.map((word) => [word, supported(true)])) },
+      // Every effort value is accepted; these are the model's own.
+      effort: { supported: true, ...Object.fromEntries(model.efforts.map((effort) => [effort, supported(true)])) },
       image_input: supported(model.vision),
       pdf_input: supported(model.vision),
       server_tools: supported(false),

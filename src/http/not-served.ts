@@ -1,19 +1,19 @@
-/** What is served, for those who ask for something else. */
+/** The message for an unknown route. */
 
-/** Kinds of models' endpoints that clients ask for and that this model has none of. */
-const others: [RegExp, string][] = [
-  [/\/embeddings$/, 'embeddings: this model makes none'],
-  [/\/fim\/completions$/, 'fill-in-the-middle: ask for the code in a chat'],
-  [/\/v1\/completions$/, 'plain completions: send the text as a message of a chat'],
-  [/\/(audio|images|moderations|ocr|files|batches|batch|assistants|threads|agents|conversations)(\/|$)/, 'this'],
+/** Well-known API routes that this gateway does not offer. */
+const unsupported: [RegExp, string][] = [
+  [/\/embeddings$/, 'The model does not compute embeddings.'],
+  [/\/fim\/completions$/, 'For fill-in-the-middle, send a chat request.'],
+  [/\/v1\/completions$/, 'For plain completions, send the text as a chat message.'],
+  [/\/(audio|images|moderations|ocr|files|batches|batch|assistants|threads|agents|conversations)(\/|$)/, ''],
 ]
 
-const served =
-  'POST /v1/chat/completions, POST /v1/responses, POST /v1/messages (and its count_tokens), ' +
-  'POST /mistral/v1/chat/completions, GET /v1/models; all of it is at /docs'
+const available =
+  'POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/messages/count_tokens, ' +
+  'POST /mistral/v1/chat/completions, GET /v1/models. See /docs for all routes.'
 
 export function notServed(method: string, path: string): string {
-  const other = others.find(([pattern]) => pattern.test(path))
-  const what = other ? `${path} is not served here, ${other[1]}` : `${method} ${path} is not a route here`
-  return `${what}; what is: ${served}`
+  const [, advice] = unsupported.find(([pattern]) => pattern.test(path)) ?? []
+  const problem = advice === undefined ? `Unknown route ${method} ${path}.` : `${path} is not supported. ${advice}`
+  return `${problem.trim()} Available: ${available}`
 }

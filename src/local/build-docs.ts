@@ -1,6 +1,6 @@
 /**
- * Renders the guides into `src/docs/generated/site.ts`, which the gateway's bundle contains. Run by `ensure.mjs` and by
- * wrangler's build command; does nothing when no input changed.
+ * Renders the guides into `src/docs/generated/site.ts`, a part of the gateway's bundle. `ensure.mjs` and wrangler's
+ * build command run it. Does nothing when no input has changed.
  */
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
@@ -16,7 +16,7 @@ const output = join(root, 'src/docs/generated/site.ts')
 const assets: AssetName[] = ['docs.css', 'docs.js', 'icon.svg']
 const read = (path: string) => readFileSync(join(root, path), 'utf8').replaceAll('\r\n', '\n')
 
-/** From the root of the repository. */
+/** Relative to the root of the repository. */
 const sourceOf = (page: NavigationPage) => page.source && posix.normalize(`${guides}/${page.source}`)
 const urls = new Map(navigation.flatMap((page) => (page.source ? [[sourceOf(page), page.path]] : [])))
 
@@ -30,7 +30,7 @@ export function buildDocs(): void {
   }
   mkdirSync(dirname(output), { recursive: true })
   const text = `import type { Site } from '../site.ts'\n\nexport const site: Site = ${JSON.stringify(site)}\n`
-  // Renamed into place, because two starts may build at the same time.
+  // Renamed into place, because two processes may build at the same time.
   writeFileSync(`${output}.${process.pid}`, text)
   renameSync(`${output}.${process.pid}`, output)
 }
@@ -93,7 +93,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
     buildDocs()
   } catch (error) {
-    process.stderr.write(`the documentation does not build: ${error instanceof Error ? error.message : error}\n`)
+    process.stderr.write(`documentation build failed: ${error instanceof Error ? error.message : error}\n`)
     process.exit(1)
   }
 }

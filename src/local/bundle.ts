@@ -1,4 +1,4 @@
-/** Builds the Worker exactly as `wrangler deploy` would, and keeps the bundle until a source file changes. */
+/** Builds the Worker exactly as `wrangler deploy` does, and reuses the bundle until a source file changes. */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 
 const inputs = ['src', 'backends', 'wrangler.toml', 'package-lock.json']
 
-/** The bundle's folder. Throws one sentence when the build fails. */
+/** The bundle's folder. Throws with the compiler's output when the build fails. */
 export async function bundle(root: string, home: string): Promise<string> {
   const out = join(home, 'build')
   const stampFile = join(out, 'stamp')
@@ -20,7 +20,7 @@ export async function bundle(root: string, home: string): Promise<string> {
     env,
   })
   await build.catch((error: { stderr?: string }) => {
-    throw new Error(`the gateway does not build:\n${error.stderr ?? error}`)
+    throw new Error(`gateway build failed:\n${error.stderr ?? error}`)
   })
   writeFileSync(stampFile, stamp)
   return out

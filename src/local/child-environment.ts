@@ -1,6 +1,6 @@
 /**
- * What a child process is given of this one's environment: what programs, GPUs and engines need, by a list. Everything
- * else, such as the key of the hosted API or of the operator's cloud, stays here. Pure.
+ * Selects the environment variables for a child process: a list of those that programs, GPUs and engines need. All
+ * others, such as the hosted API's key or cloud credentials, are not passed on. Pure.
  */
 const names = new Set(
   [
@@ -16,17 +16,17 @@ const secret = /KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|AUTH/
 
 /**
  * @param passed names of secrets that this child needs
- * @param own what the child is given besides
+ * @param own additional variables for the child
  */
 export function childEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
   passed: readonly string[],
   own: Readonly<Record<string, string>>,
 ): Record<string, string> {
-  const kept = Object.entries(environment).flatMap(([name, value]): [string, string][] => {
+  const selected = Object.entries(environment).flatMap(([name, value]): [string, string][] => {
     const upper = name.toUpperCase()
     const allowed = passed.includes(name) || ((names.has(upper) || prefixes.test(upper)) && !secret.test(upper))
     return allowed && value !== undefined ? [[name, value]] : []
   })
-  return { ...Object.fromEntries(kept), ...own }
+  return { ...Object.fromEntries(selected), ...own }
 }

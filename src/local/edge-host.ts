@@ -1,7 +1,7 @@
 /**
- * The edge on this machine: the deployable bundle in workerd, with Miniflare's simulators behind its bindings, reached
- * through a socket of its own. Runs as a child process of `start.ts` and tells it workerd's process id, which
- * the parent ends should this host die and leave it behind.
+ * The edge on this machine: the deployable bundle in workerd, with Miniflare's simulators behind its bindings and its
+ * own socket. Runs as a child process of `start.ts` and reports workerd's process id, so that the parent can stop
+ * workerd if this host dies.
  */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare'
 import { unstable_getMiniflareWorkerOptions, unstable_splitSqlQuery } from 'wrangler'
 import { z } from 'zod'
 
-const Order = z.object({
+const HostOptions = z.object({
   root: z.string(),
   home: z.string(),
   build: z.string(),
@@ -19,18 +19,18 @@ const Order = z.object({
   bindings: z.record(z.string(), z.string()),
   inspectorPort: z.number().optional(),
 })
-export type EdgeOptions = z.infer<typeof Order>
+export type EdgeOptions = z.infer<typeof HostOptions>
 
-const order = Order.parse(JSON.parse(process.env.TRAMONTANE_EDGE_ORDER ?? '{}'))
+const hostOptions = HostOptions.parse(JSON.parse(process.env.TRAMONTANE_EDGE_ORDER ?? '{}'))
 
-// Both helpers are unstable by name and pinned by version; their types disagree about the options' shape.
-const { workerOptions } = unstable_getMiniflareWorkerOptions(join(order.root, 'wrangler.toml')) as unknown as {
+// Both helpers are unstable by name and pinned by version. Their types disagree about the shape of the options.
+const { workerOptions } = unstable_getMiniflareWorkerOptions(join(hostOptions.root, 'wrangler.toml')) as unknown as {
   workerOptions: Record<string, unknown> & {
     bindings: Record<string, unknown>
     durableObjects: Record<string, { className: string }>
   }
 }
-/** Classes that were renamed keep their objects: Miniflare derives an object's id from this key. */
+/** A renamed class keeps its objects, because Miniflare derives an object's id from this key. */
 const uniqueKeys: Record<string, string> = {
   FleetObject: 'tramontane-PoolObject',
   ResponsesObject: 'tramontane-AnswersObject',
@@ -44,20 +44,20 @@ const options = convertV4MiniflareOptions({
     {
       ...workerOptions,
       name: 'tramontane',
-      modules: [{ type: 'ESModule', path: join(order.build, 'index.js') }],
-      rootPath: order.build,
-      bindings: { ...workerOptions.bindings, ...order.bindings },
-      unsafeDirectSockets: [{ host: order.host, port: order.port }],
+      modules: [{ type: 'ESModule', path: join(hostOptions.build, 'index.js') }],
+      rootPath: hostOptions.build,
+      bindings: { ...workerOptions.bindings, ...hostOptions.bindings },
+      unsafeDirectSockets: [{ host: hostOptions.host, port: hostOptions.port }],
     },
   ],
-  resourcePersistencePath: join(order.home, 'edge'),
+  resourcePersistencePath: join(hostOptions.home, 'edge'),
   cf: false,
   ...(order.inspectorPort !== undefined && { inspectorPort: order.inspectorPort }),
   log: new Log(LogLevel.ERROR),
 } as unknown as Parameters<typeof convertV4MiniflareOptions>[0])
 
 const miniflare = new Miniflare(options)
-// The parent owns the signals; a Ctrl-C reaches the whole process group, and must not cut open streams here.
+// The parent handles signals. Ctrl-C reaches the whole process group and must not cut open streams here.
 process.on('SIGINT', () => undefined)
 process.on('SIGTERM', () => undefined)
 process.on('disconnect', () => drain())
@@ -71,14 +71,14 @@ const url = await miniflare.unsafeGetDirectURL('tramontane')
 const workerdPid = childPid()
 let draining = false
 process.send?.({ kind: 'ready', url: url.origin, workerdPid })
-// Without its workerd this host is of no use: it ends, and its parent, unless it asked for it, starts both again.
+// Without workerd this host exits. The parent restarts both, unless it requested the stop.
 if (workerdPid !== null) {
   setInterval(() => {
     if (!isAlive(workerdPid)) process.exit(draining ? 0 : 1)
   }, 50)
 }
 
-/** The migrations of `wrangler d1 migrations apply`, by the same files and the same record of what was applied. */
+/** Like `wrangler d1 migrations apply`: the same files, and the same record of applied migrations. */
 async function migrate(): Promise<void> {
   const db = await miniflare.getD1Database('DB', 'tramontane')
   await db
@@ -89,7 +89,7 @@ async function migrate(): Promise<void> {
     .run()
   const { results } = await db.prepare('SELECT name FROM d1_migrations').all<{ name: string }>()
   const applied = new Set(results.map((row) => row.name))
-  const folder = join(order.root, 'src', 'admin', 'migrations')
+  const folder = join(hostOptions.root, 'src', 'admin', 'migrations')
   const names = readdirSync(folder).filter((name) => name.endsWith('.sql') && !applied.has(name))
   for (const name of names.sort()) {
     const statements = unstable_splitSqlQuery(readFileSync(join(folder, name), 'utf8'))
@@ -98,7 +98,7 @@ async function migrate(): Promise<void> {
   }
 }
 
-/** On SIGTERM workerd stops accepting and finishes its streams, without a deadline of its own: the parent has one. */
+/** On SIGTERM, workerd stops accepting and finishes its streams without a deadline. The parent has one. */
 function drain(): void {
   draining = true
   if (workerdPid === null) process.exit(0)
@@ -114,7 +114,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** The one child of this process is workerd. */
+/** The only child of this process is workerd. */
 function childPid(): number | null {
   try {
     return (

@@ -1,6 +1,6 @@
 /**
- * Enrols the workers of `npm start` as an operator enrols any worker: each gets a row, an address on this machine, and
- * the one model that is served. An id that is enrolled already keeps its row; a revoked one gets a new key.
+ * Enrols the workers of `npm start` like any other worker: each gets a row, an address on this machine, and the one
+ * served model. An enrolled id keeps its row; a revoked one gets a new key.
  */
 import { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -12,7 +12,7 @@ import type { State } from './home.ts'
 
 export interface LocalWorkers {
   baseUrl: string
-  /** Where the workers listen, on any port. */
+  /** The workers' host; any port. */
   host: string
   modelId: string
   state: State
@@ -26,7 +26,7 @@ const Row = z.object({
   slotsMax: z.int().nullable(),
 })
 
-/** The epoch of the key of each pool's worker. Rejects with one sentence where the edge refuses one. */
+/** The key epoch of each pool's worker. Rejects when the edge refuses one. */
 export async function enrolLocalWorkers(local: LocalWorkers): Promise<Record<PoolName, number>> {
   const epochs = await Promise.all(
     poolNames.map(async (pool) => [pool, await enrol(local, localWorkerId(pool))] as const),
@@ -34,7 +34,7 @@ export async function enrolLocalWorkers(local: LocalWorkers): Promise<Record<Poo
   return Object.fromEntries(epochs) as Record<PoolName, number>
 }
 
-/** The edge shows a key once; this process has the secret that keys are derived from. */
+/** Derives the key from the fleet secret, because the edge shows a key only once. */
 export function localWorkerKey(state: State, pool: PoolName, epoch: number): Promise<string> {
   return newWorkerKey(new Secret(state.fleetSecret), localWorkerId(pool), epoch)
 }
@@ -57,11 +57,11 @@ async function enrol(local: LocalWorkers, workerId: string): Promise<number> {
   return row.epoch
 }
 
-/** The worker checks the variable, and names it where it is wrong. */
+/** The default for an invalid value: the worker itself checks the variable and reports the error. */
 function slotsMax(): number {
-  const asked = Number(process.env.TRAMONTANE_SLOTS)
-  const least = budgets.workerSlotsDefault.value
-  return Number.isInteger(asked) ? Math.min(slotsPerWorkerMax, Math.max(least, asked)) : least
+  const slots = Number(process.env.TRAMONTANE_SLOTS)
+  const slotsMin = budgets.workerSlotsDefault.value
+  return Number.isInteger(slots) ? Math.min(slotsPerWorkerMax, Math.max(slotsMin, slots)) : slotsMin
 }
 
 async function call({ baseUrl, state }: LocalWorkers, method: string, path: string, body?: unknown) {
@@ -72,6 +72,6 @@ async function call({ baseUrl, state }: LocalWorkers, method: string, path: stri
   })
   const answer: unknown = await response.json()
   if (!response.ok && response.status !== 404)
-    throw new Error(`the local workers cannot be enrolled: ${method} ${path} answered ${JSON.stringify(answer)}`)
+    throw new Error(`cannot enrol the local workers: ${method} ${path} returned ${JSON.stringify(answer)}`)
   return { status: response.status, body: answer }
 }

@@ -1,4 +1,4 @@
-/** What `npm start` reads from its environment. The descriptions are the text of the settings guide. */
+/** The environment variables of `npm start`. The descriptions are the text of the settings guide. */
 import { z } from 'zod'
 
 export const StartEnvironment = z.object({
@@ -16,14 +16,12 @@ export const StartEnvironment = z.object({
     .string()
     .optional()
     .describe(
-      'Path of a GGUF of architecture `mistral4` or `deepseek2`. Default: the toy that comes with the repository.',
+      'Path of a GGUF file of architecture `mistral4` or `deepseek2`. Default: the toy model in the repository.',
     ),
   TRAMONTANE_MODEL_ID: z
     .string()
     .optional()
-    .describe(
-      'The id under which the model is served. Default: `tramontane-tiny` for the toy, otherwise `mistral-small-4`.',
-    ),
+    .describe('Id of the served model. Default: `tramontane-tiny` for the toy model, otherwise `mistral-small-4`.'),
   TRAMONTANE_INSPECTOR_PORT: z
     .string()
     .optional()
@@ -39,7 +37,7 @@ export const StartEnvironment = z.object({
   }),
 })
 
-/** Throws a sentence that names the variable. */
+/** Throws an error that names the variable. */
 export function readStartEnvironment(variables: Record<string, string | undefined>): z.infer<typeof StartEnvironment> {
   const read = StartEnvironment.safeParse(variables)
   if (read.success) return read.data

@@ -1,6 +1,7 @@
 /**
  * The state folder of a local installation (TRAMONTANE_HOME, by default `.tramontane`): secrets and the demo tenant in
- * `state.json`, workerd's databases in `edge/`, each worker's outbox in `workers/`, and what runs now in `demo.json`.
+ * `state.json`, workerd's databases in `edge/`, worker outboxes in `workers/`, and the running processes in
+ * `demo.json`.
  */
 import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -15,12 +16,12 @@ const State = z.object({
   operatorKey: z.string().min(32),
   tenantId: z.string(),
   apiKey: z.string().nullable(),
-  /** Of the keys that the local workers were enrolled with last. */
+  /** Key epochs of the last enrolment of the local workers. */
   workerEpochs: z.record(z.enum(poolNames), z.int().min(1)).default({ latency: 1, throughput: 1 }),
 })
 export type State = z.infer<typeof State>
 
-/** Reads the state, or makes a new one. Throws one sentence when the file is there but cannot be used. */
+/** Reads the state, or creates it. Throws when the file exists but cannot be used. */
 export function openState(home: string): State {
   mkdirSync(home, { recursive: true, mode: 0o700 })
   const path = join(home, 'state.json')
@@ -44,7 +45,7 @@ export function writeState(home: string, state: State): void {
   writePrivate(join(home, 'state.json'), JSON.stringify(state, null, 2))
 }
 
-/** Readable by the owner only, and whole at every moment. */
+/** Writes atomically; only the owner can read the file. */
 export function writePrivate(path: string, text: string): void {
   const temporary = `${path}.${process.pid}`
   writeFileSync(temporary, `${text}\n`, { mode: 0o600 })
@@ -52,8 +53,8 @@ export function writePrivate(path: string, text: string): void {
 }
 
 /**
- * Takes the folder for this process: two workerds on one folder would both write the same objects, unseen by each other.
- * Throws one sentence when another process has it. Returns the function that gives it back.
+ * Locks the folder for this process, because two workerd processes on one folder would overwrite each other's objects.
+ * Throws when another process holds the lock. Returns the function that releases it.
  */
 export function lockHome(home: string): () => void {
   mkdirSync(home, { recursive: true, mode: 0o700 })
@@ -69,26 +70,26 @@ export function lockHome(home: string): () => void {
       const holder = Number(readIfThere(path))
       if (holder && isAlive(holder)) {
         throw new Error(
-          `${home} is in use by process ${holder}: stop that one, or set TRAMONTANE_HOME to another folder`,
+          `${home} is in use by process ${holder}. Stop that process, or set TRAMONTANE_HOME to another folder.`,
         )
       }
       rmSync(path, { force: true })
     }
   }
-  throw new Error(`${path} cannot be taken: remove it if nothing else runs`)
+  throw new Error(`cannot create the lock ${path}. Remove the file if no other process uses the folder.`)
 }
 
 function parseState(text: string, path: string): State {
-  const advice = 'restore it, or move it away to begin anew (keys made before will no longer work)'
+  const advice = 'Restore it, or move it away to start again (existing keys will then be invalid).'
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch {
-    throw new Error(`${path} is corrupt (not JSON): ${advice}`)
+    throw new Error(`${path} is corrupt (not JSON). ${advice}`)
   }
   const parsed = State.safeParse(value)
   if (!parsed.success)
-    throw new Error(`${path} is corrupt (${parsed.error.issues[0]?.path.join('.') || 'wrong shape'}): ${advice}`)
+    throw new Error(`${path} is corrupt (${parsed.error.issues[0]?.path.join('.') || 'wrong shape'}). ${advice}`)
   return parsed.data
 }
 

@@ -1,7 +1,7 @@
 /**
- * One supervised child process: started, heard from, restarted when it dies, stopped when asked.
+ * One supervised child process: started, awaited until ready, restarted when it dies, stopped on request.
  *
- *   starting ── ready ──▶ running ── died ──▶ waiting ──▶ starting …      gives up when it dies young too often
+ *   starting ── ready ──▶ running ── died ──▶ waiting ──▶ starting …      stops after too many early deaths
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { childEnvironment } from './child-environment.ts'
@@ -10,17 +10,17 @@ export interface ProcessOptions<Ready> {
   name: string
   module: string
   env: Record<string, string>
-  /** Names of secrets in this process's environment that the child needs. No other secret is given to it. */
+  /** Names of secrets in this process's environment that the child needs. It gets no other secret. */
   passed?: readonly string[]
-  /** What the child's `ready` message carries. */
+  /** Parses the child's `ready` message; undefined for other messages. */
   ready: (message: unknown) => Ready | undefined
-  /** Called at each start, the first one included. */
+  /** Called at each start, including the first. */
   onReady: (ready: Ready) => void
-  /** Called before the child is started again: what it left behind goes now. */
+  /** Called before a restart, to remove what the dead child left behind. */
   beforeRestart?: () => void
-  /** Called when the child died and will not be started again. */
+  /** Called when the child has died and will not be restarted. */
   onGaveUp: (reason: string) => void
-  /** How the child is asked to stop; SIGKILL follows after `stopMs`. */
+  /** Asks the child to stop; SIGKILL follows after `stopMs`. */
   stop: (child: ChildProcess) => void
   stopMs: number
   log: (line: string) => void
@@ -44,7 +44,7 @@ export class SupervisedProcess<Ready> {
     return this.#child?.pid
   }
 
-  /** Resolves at the first `ready`; rejects with the child's last line when it dies before. */
+  /** Resolves at the first `ready`. Rejects with the child's last output line when the child dies earlier. */
   start(): Promise<Ready> {
     return new Promise((resolve, reject) => this.#launch(resolve, reject))
   }
@@ -53,41 +53,41 @@ export class SupervisedProcess<Ready> {
     this.#stopping = true
     const child = this.#child
     if (!child || child.exitCode !== null || child.signalCode !== null) return
-    const gone = new Promise((resolve) => child.once('exit', resolve))
+    const exited = new Promise((resolve) => child.once('exit', resolve))
     this.#options.stop(child)
     const timer = setTimeout(() => child.kill('SIGKILL'), this.#options.stopMs)
-    await gone
+    await exited
     clearTimeout(timer)
   }
 
   #launch(resolve?: (ready: Ready) => void, reject?: (error: Error) => void): void {
     const { module, env, passed = [], ready, onReady, log } = this.#options
     const startedAt = performance.now()
-    // A group of its own: a Ctrl-C in the terminal reaches this launcher only, which then stops its children in order.
+    // In a separate process group: Ctrl-C reaches only this launcher, which then stops its children in order.
     const child = fork(module, {
       env: childEnvironment(process.env, passed, env),
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     })
     this.#child = child
-    let heard = false
+    let isReady = false
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         this.#lastLine = text.trim().split('\n').at(-1) ?? this.#lastLine
-        if (heard || !reject) log(text)
+        if (isReady || !reject) log(text)
       })
     }
     child.on('message', (message) => {
       const answer = ready(message)
       if (answer === undefined) return
-      heard = true
+      isReady = true
       onReady(answer)
       resolve?.(answer)
     })
     child.on('exit', (code, signal) => {
       if (this.#stopping) return
-      if (!heard && reject) {
-        reject(new Error(this.#lastLine || `it exited with ${signal ?? code}`))
+      if (!isReady && reject) {
+        reject(new Error(this.#lastLine || `the process exited with ${signal ?? code}`))
         return
       }
       this.#restart(signal ?? String(code), performance.now() - startedAt)
@@ -102,7 +102,7 @@ export class SupervisedProcess<Ready> {
       onGaveUp(`${name} died ${this.#youngDeaths} times in a row: ${this.#lastLine}`)
       return
     }
-    log(`${name} died (${reason}); starting it again\n`)
+    log(`${name} died (${reason}); restarting\n`)
     setTimeout(() => {
       if (this.#stopping) return
       this.#options.beforeRestart?.()

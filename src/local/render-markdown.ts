@@ -1,4 +1,4 @@
-/** Markdown to HTML, at build time: highlighted code, tables in scrolling boxes, headings with anchors, diagrams as SVG. */
+/** Markdown to HTML, at build time: highlighted code, scrolling tables, headings with anchors, diagrams as SVG. */
 import hljs from 'highlight.js/lib/core'
 import bash from 'highlight.js/lib/languages/bash'
 import ini from 'highlight.js/lib/languages/ini'
@@ -23,21 +23,21 @@ const languages: Record<string, { grammar: string; label: string }> = {
   js: { grammar: 'ts', label: 'JavaScript' },
   ts: { grammar: 'ts', label: 'TypeScript' },
 }
-/** Neighbouring blocks in these languages say the same thing, and are shown as tabs. */
+/** Neighbouring blocks in these languages show the same example, as tabs. */
 const tabLanguages = ['bash', 'python', 'ts']
 
 export interface RenderOptions {
-  /** Named in errors. */
+  /** File name for error messages. */
   source: string
-  /** Whether code shows the address and model of the gateway that serves the page. */
+  /** Whether code examples show the address and model of the gateway that serves the page. */
   placed: boolean
-  /** The URL of a relative link; undefined for a target that is no page. */
+  /** The URL of a relative link; undefined when the target is not a page. */
   resolve: (href: string) => string | undefined
   /** The SVG of the page's n-th Mermaid diagram, from 1. */
   diagram: (index: number) => string | undefined
 }
 
-/** Throws a sentence that names the source when a link or an HTML tag has no meaning here. */
+/** Throws an error that names the source for a broken link or an HTML tag. */
 export function renderMarkdown(markdown: string, options: RenderOptions): RenderedPage {
   const headings: (Heading | { id: string; text: string; depth: 1 })[] = []
   const slugs = new Map<string, number>()
@@ -61,7 +61,7 @@ export function renderMarkdown(markdown: string, options: RenderOptions): Render
       link({ href, title, tokens }) {
         const url = /^(https?:|mailto:|#)/.test(href) ? href : options.resolve(href)
         if (url === undefined)
-          throw new Error(`${options.source}: the link to ${href} leads to no page of the documentation`)
+          throw new Error(`${options.source}: the link ${href} does not lead to a page of the documentation`)
         const named = title ? ` title="${escapeHtml(title)}"` : ''
         return `<a href="${escapeHtml(url)}"${named}>${this.parser.parseInline(tokens)}</a>`
       },
@@ -82,7 +82,7 @@ export function renderMarkdown(markdown: string, options: RenderOptions): Render
             ({ tokens }, index) =>
               `<td${aligned(index)} data-label="${escapeHtml(textOf(heads[index] ?? ''))}">${this.parser.parseInline(tokens)}</td>`,
           )
-        // Sentences stack on a phone; figures are compared, so their tables scroll.
+        // On a phone, tables of sentences stack; tables of figures scroll, because figures are compared.
         const stacks = header.length >= 3 && header.length <= 5 && align.every((each) => each === null)
         const kind = header.length <= 2 ? ' narrow' : stacks ? ' stacks' : ''
         return `<div class="table${kind}" role="region" aria-label="Table" tabindex="0"><table><thead><tr>${heads
@@ -92,7 +92,7 @@ export function renderMarkdown(markdown: string, options: RenderOptions): Render
           )}</tr></thead><tbody>${rows.map((row) => `<tr>${cells(row).join('')}</tr>`).join('')}</tbody></table></div>\n`
       },
       image(): string {
-        throw new Error(`${options.source}: images are not served; draw an inline SVG instead`)
+        throw new Error(`${options.source}: images are not supported. Use an inline SVG.`)
       },
       html({ text }) {
         if (/^\s*<!--[\s\S]*-->\s*$/.test(text)) return ''
@@ -118,7 +118,9 @@ export function renderMarkdown(markdown: string, options: RenderOptions): Render
   }
 }
 
-/** Code blocks that follow one another in different tab languages are one run; every other token is a run of its own. */
+/**
+ * Code blocks that follow one another in different tab languages are one run; every other token is a run of its own.
+ */
 function group(tokens: Token[]): Token[][] {
   const runs: Token[][] = []
   for (const token of tokens.filter(({ type }) => type !== 'space')) {
@@ -153,7 +155,7 @@ function putPlaceholders(text: string): string {
   return text.replaceAll(written.origin, placeholders.origin).replaceAll(written.model, placeholders.model)
 }
 
-/** As GitHub makes them, so that a link works in both places. */
+/** Heading anchors as GitHub generates them, so that a link works in both places. */
 function slug(text: string, taken: Map<string, number>): string {
   const base = text
     .toLowerCase()

@@ -1,6 +1,6 @@
 /**
- * `npm start`: the whole product on this machine. Starts the edge on workerd and one GPU worker per pool, creates the
- * demo tenant, says how to use it, and ends everything it started when it is told to stop.
+ * `npm start`: the complete product on this machine. Starts the edge on workerd and one GPU worker per pool, creates
+ * the demo tenant, prints how to use it, and stops all of its processes on a signal.
  */
 import { once } from 'node:events'
 import { existsSync, rmSync } from 'node:fs'
@@ -20,7 +20,7 @@ import { SupervisedProcess } from './process.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const host = '127.0.0.1'
-/** A million dollars: the demo tenant is not the one to meet its budget. */
+/** One million dollars, so that the demo tenant does not reach its budget. */
 const demoCreditNano = 1_000_000 * 1e9
 const edgeDrainMs = 10_000
 
@@ -45,7 +45,7 @@ async function start(): Promise<void> {
 
   const baseUrl = `http://${host}:${port}`
   const operatorKeyHash = await sha256Hex(state.operatorKey)
-  const order = (build: string): EdgeOptions => ({
+  const hostOptions = (build: string): EdgeOptions => ({
     root,
     home,
     build,
@@ -67,13 +67,13 @@ async function start(): Promise<void> {
   const edgeOptions = (build: string): ConstructorParameters<typeof SupervisedProcess<EdgeReady>>[0] => ({
     name: 'the edge',
     module: fileURLToPath(new URL('./edge-host.ts', import.meta.url)),
-    env: { TRAMONTANE_EDGE_ORDER: JSON.stringify(order(build)) },
+    env: { TRAMONTANE_EDGE_ORDER: JSON.stringify(hostOptions(build)) },
     ready: (message) => (isReady(message) ? (message as unknown as EdgeReady) : undefined),
     onReady: (ready) => {
       workerdPid = ready.workerdPid
       noteProcesses()
     },
-    // A host that died leaves its workerd behind, and two on one folder would both write it.
+    // A dead host leaves its workerd running, and two workerd processes must not write the same folder.
     beforeRestart: () => {
       if (workerdPid !== null) killIfAlive(workerdPid)
     },
@@ -110,7 +110,9 @@ async function start(): Promise<void> {
     workers.set(pool, worker)
     return worker.start()
   }
-  /** Engines load while the edge is built: a worker starts with the key of the last time, which is nearly always right. */
+  /**
+   * Engines load while the edge is built: a worker starts with its previous key, which is nearly always still valid.
+   */
   const startEnrolled = async (pool: PoolName, enrolled: Promise<Record<PoolName, number>>) => {
     const guessed = state.workerEpochs[pool]
     const started = startWorker(pool, guessed)
@@ -125,7 +127,7 @@ async function start(): Promise<void> {
     if (stopping) return
     stopping = true
     if (reason) process.stderr.write(`${reason}\n`)
-    // Workers first: their receipts go to the edge while it is there.
+    // Workers first, so that the edge can still accept their receipts.
     await Promise.all([...workers.values()].map((worker) => worker.stop()))
     await edge?.stop()
     if (workerdPid !== null) killIfAlive(workerdPid)
@@ -135,7 +137,7 @@ async function start(): Promise<void> {
   process.on('SIGINT', () => void stop(0))
   process.on('SIGTERM', () => void stop(0))
   process.on('SIGHUP', () => void stop(0))
-  whenNpmIsGone(() => void stop(0))
+  whenNpmExits(() => void stop(0))
 
   const noteProcesses = () => {
     if (!state.apiKey || stopping) return
@@ -166,7 +168,7 @@ async function start(): Promise<void> {
       writeState(home, state)
       return state.workerEpochs
     })
-    // A worker is ready when the edge has heard it.
+    // A worker is ready when the edge has accepted its heartbeat.
     await Promise.all(poolNames.map((pool) => startEnrolled(pool, enrolled)))
   } catch (error) {
     return stop(1, error instanceof Error ? error.message : String(error))
@@ -177,19 +179,19 @@ async function start(): Promise<void> {
   )
 }
 
-/** The settings of a hosted API, where the environment has them. */
 /**
- * npm and its shell end at a SIGTERM without handing it on: then this would go on without anybody. Only under npm, since
- * whoever starts it by hand may well leave it running.
+ * npm and its shell exit on SIGTERM without forwarding the signal, which would leave this process running. Only under
+ * npm, because a process that is started by hand may outlive its shell.
  */
-function whenNpmIsGone(gone: () => void): void {
+function whenNpmExits(stop: () => void): void {
   if (process.env.npm_lifecycle_event !== 'start') return
   const shell = process.ppid
   setInterval(() => {
-    if (process.ppid !== shell) gone()
+    if (process.ppid !== shell) stop()
   }, 250).unref()
 }
 
+/** The settings of a hosted API, if the environment has them. */
 function hostedBindings(): Record<string, string> {
   const names = ['HOSTED_URL', 'HOSTED_MODEL', 'HOSTED_KEY']
   return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
@@ -214,7 +216,7 @@ async function post(baseUrl: string, path: string, state: State, body: unknown):
   })
   const answer: unknown = await response.json()
   const exists = response.status === 400 && path === '/admin/tenants'
-  if (!response.ok && !exists) throw new Error(`the demo tenant cannot be created: ${JSON.stringify(answer)}`)
+  if (!response.ok && !exists) throw new Error(`cannot create the demo tenant: ${JSON.stringify(answer)}`)
   return answer
 }
 
@@ -226,7 +228,7 @@ function killIfAlive(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL')
   } catch {
-    // It is gone.
+    // The process has already exited.
   }
 }
 
@@ -237,18 +239,19 @@ function hedgeBinding(text: string | undefined): Record<string, string> {
   return { HEDGE_AFTER_MS: text }
 }
 
-/** Other engines take a model by its id as well, and say themselves what they do not find. */
+/** Whether the engine takes a model file. Other engines also take a model id, and report a missing model themselves. */
 function takesFiles(): boolean {
   return ['embedded', 'llama-cpp'].includes(process.env.TRAMONTANE_BACKEND ?? 'embedded')
 }
 
-/** As the worker decides it, so that the edge offers what the workers serve. */
+/** The worker's own rule, so that the edge offers the model that the workers serve. */
 function servesToy(): boolean {
   return takesFiles() && !process.env.TRAMONTANE_MODEL && !process.env.TRAMONTANE_ENGINE_URL
 }
 
 function checkModelFile(path: string | undefined): void {
-  if (path !== undefined && !existsSync(path)) throw new Error(`TRAMONTANE_MODEL: there is no file ${path}`)
+  if (path !== undefined && !existsSync(path))
+    throw new Error(`TRAMONTANE_MODEL: file ${path} not found. Correct the path.`)
 }
 
 async function checkPortFree(port: number): Promise<void> {
@@ -258,9 +261,12 @@ async function checkPortFree(port: number): Promise<void> {
     await once(probe, 'listening')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
-    throw new Error(`port ${port} is in use: stop what uses it, or choose another with PORT=8788 npm start`, {
-      cause: error,
-    })
+    throw new Error(
+      `port ${port} is in use. Stop the process that uses it, or choose another port: PORT=8788 npm start`,
+      {
+        cause: error,
+      },
+    )
   }
   await new Promise((resolve) => probe.close(resolve))
 }

@@ -1,9 +1,9 @@
 /**
- * `npm run ledger:verify -- [state folder]`: are the books in this folder sound? Every tenant's chain and sums, a line
- * each; exit code 1 on any fault.
+ * `npm run ledger:verify -- [state folder]`: verifies the ledgers in a state folder. Prints one line per tenant with
+ * the result for its chain and sums. Exits with 1 on any fault.
  *
- * The product may run meanwhile. Its databases are not opened but copied, with what SQLite has not yet folded in, and
- * the copy is read; a copy that was taken while the tenant was writing may be torn, so what looks faulty is copied anew.
+ * The product may run meanwhile. The databases are copied, with SQLite's write-ahead log, and only the copies are read.
+ * A copy taken during a write may be torn, so a database with faults is copied again.
  */
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -23,13 +23,13 @@ interface VerifiedTenant extends VerificationReport {
 }
 
 function main(args: string[]): number {
-  if (args.length > 1 || args[0]?.startsWith('-')) return say(usage, 2)
+  if (args.length > 1 || args[0]?.startsWith('-')) return exitWith(usage, 2)
   const home = resolve(
     args[0] ?? process.env.TRAMONTANE_HOME ?? fileURLToPath(new URL('../../.tramontane', import.meta.url)),
   )
-  if (!existsSync(home)) return say(`there is no state folder ${home}`, 2)
+  if (!existsSync(home)) return exitWith(`state folder ${home} not found`, 2)
   const files = tenantFiles(home)
-  if (files.length === 0) return say(`${home} holds no tenant: is it a state folder?`, 2)
+  if (files.length === 0) return exitWith(`${home} contains no tenant. Check that it is a state folder.`, 2)
   const temporary = mkdtempSync(join(tmpdir(), 'tramontane-verify-'))
   try {
     const checked = files.map((file) => check(file, temporary)).filter((each) => each !== undefined)
@@ -43,7 +43,7 @@ function main(args: string[]): number {
   }
 }
 
-/** Each tenant object's database: Miniflare keeps one file per object in a folder per class. */
+/** The databases of the tenant objects. Miniflare stores one file per object, in a folder per class. */
 function tenantFiles(home: string): string[] {
   const objects = join(home, 'edge', 'do')
   if (!existsSync(objects)) return []
@@ -53,12 +53,12 @@ function tenantFiles(home: string): string[] {
     .filter((path) => path.endsWith('.sqlite') && basename(path) !== 'metadata.sqlite')
 }
 
-/** Undefined for an object that never became a tenant: someone asked for a name that does not exist. */
+/** Undefined for an object that never became a tenant: a request named an unknown tenant. */
 function check(file: string, temporary: string): VerifiedTenant | undefined {
   let checked: VerifiedTenant | undefined
   for (let attempt = 0; attempt < triesMax; attempt++) {
     const copy = join(temporary, `${attempt}-${basename(file)}`)
-    // The log after the database: what is folded in between is in both, and not in neither.
+    // The log is copied after the database, so a page checkpointed in between is in both copies, never in neither.
     for (const suffix of ['', '-wal']) if (existsSync(file + suffix)) copyFileSync(file + suffix, copy + suffix)
     checked = read(copy, basename(file))
     if (!checked || checked.faults.length === 0) break
@@ -70,7 +70,7 @@ function read(path: string, name: string): VerifiedTenant | undefined {
   let db: DatabaseSync | undefined
   try {
     db = new DatabaseSync(path)
-    // Nothing is migrated: an object's tables are read as the product left them.
+    // The tables are read as the product left them, without migrations.
     if (!db.prepare(`SELECT 1 FROM sqlite_master WHERE name = 'account'`).get()) return undefined
     const store = openStore(readOnly(db))
     const tenant = store.tenant()
@@ -91,18 +91,18 @@ function readOnly(db: DatabaseSync): Sql {
     all: (query, ...values) => db.prepare(query).all(...values) as SqlRow[],
     run: (query) => {
       if (!query.startsWith('CREATE TABLE IF NOT EXISTS'))
-        throw new Error('the state is of another version of the product')
+        throw new Error('the state belongs to another version of the product')
     },
   }
 }
 
-/** Exactly: nine digits after the point. */
+/** Exact, with nine digits after the point. */
 function dollars(nano: number): string {
   return `$${Math.trunc(nano / 1e9)}.${String(nano % 1e9).padStart(9, '0')}`
 }
 
-function say(sentence: string, code: number): number {
-  console.error(sentence)
+function exitWith(message: string, code: number): number {
+  console.error(message)
   return code
 }
 

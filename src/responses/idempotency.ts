@@ -1,10 +1,10 @@
 /**
- * `Idempotency-Key`: a request that does not stream and comes again with the same key and the same body is given the
- * same bytes, and billed once. One that comes while its twin runs waits for it. What has no answer (a refusal, a lost
- * worker, a client that left) is not kept: the next attempt asks anew.
+ * `Idempotency-Key`: a non-streaming request that is repeated with the same key and body gets the same bytes and is
+ * billed once. A second request with the same key waits for the first. A request without an answer (a refusal, a lost
+ * worker, a client that left) stores nothing: the next attempt runs again.
  *
- * An answer belongs to the API key that asked for it. Another key of the same tenant has its own models, budget and
- * limits, so it gets an answer of its own. A replay takes one request of the rates.
+ * A stored answer belongs to the API key of its request. Another key of the same tenant has its own models, budget and
+ * limits, so it gets its own answer. A replay counts as one request against the rates.
  */
 import type { ApiKey } from '../auth/api-key.ts'
 import { sha256Hex } from '../auth/secret.ts'
@@ -15,22 +15,22 @@ import { responsesStub } from './previous-response.ts'
 
 const header = 'idempotency-key'
 const keyMax = 255
-const keptMs = 24 * 3_600_000
-/** Headers that are about one delivery and not about the answer. */
-const notKept = new Set(['content-length', 'transfer-encoding', 'date'])
+const storedMs = 24 * 3_600_000
+/** Headers of one delivery, not of the answer. */
+const notStored = new Set(['content-length', 'transfer-encoding', 'date'])
 
-/** An attempt at an answer that is to be kept. Ends with `keep` or `drop`; only the first counts. */
+/** An attempt whose answer will be stored. Ends with `keep` or `drop`; only the first call counts. */
 export interface IdempotentAttempt {
-  /** Bytes that went out, in order. */
+  /** Collects sent bytes, in order. */
   take(bytes: Uint8Array): void
-  /** The answer is whole, and its end is not yet told. Never rejects. */
+  /** Stores the complete answer, before the client gets its end. Never rejects. */
   keep(headers: Headers): Promise<void>
   drop(): void
 }
 
 export const idempotencyKeyOf = (request: Request) => request.headers.get(header)
 
-/** What the key may ask now, as its tenant just said, and what it asks. */
+/** The key's allowed models, confirmed just now by its tenant, and the requested model. */
 export interface ReplayScope {
   /** Null for all. */
   models: string[] | null
@@ -39,7 +39,7 @@ export interface ReplayScope {
 
 export type Replayed = Response | IdempotentAttempt
 
-/** @returns the answer that was given before, or the attempt that is to be made */
+/** @returns the stored answer, or the attempt to run */
 export async function replay(
   request: Request,
   context: RequestContext,
@@ -47,29 +47,39 @@ export async function replay(
   bodyDigest: string,
   { models, model }: ReplayScope,
 ): Promise<Replayed> {
-  const given = idempotencyKeyOf(request) ?? ''
-  if (given === '' || given.length > keyMax)
-    throw new GatewayError('invalid_value', `${header}: must have 1 to ${keyMax} characters`, { param: header })
+  const idempotencyKey = idempotencyKeyOf(request) ?? ''
+  if (idempotencyKey === '' || idempotencyKey.length > keyMax)
+    throw new GatewayError('invalid_value', `${header}: must have 1 to ${keyMax} characters. Change the key.`, {
+      param: header,
+    })
   if (models && !models.includes(model)) {
-    const message = `model: this key may not ask ${model}. Use one of ${models.join(', ')}, or another key.`
+    const message = `model: this key may not use ${model}. Use one of ${models.join(', ')}, or another key.`
     throw new GatewayError('permission_denied', message)
   }
   const stub = responsesStub(context.env, key.tenantId)
-  const replayId = `replay_${await sha256Hex(`${key.keyId} ${given}`)}`
-  const asked = await sha256Hex(`${new URL(request.url).pathname} ${bodyDigest}`)
-  const begun = await stub.begin(replayId, asked, context.requestId)
+  const replayId = `replay_${await sha256Hex(`${key.keyId} ${idempotencyKey}`)}`
+  const requestDigest = await sha256Hex(`${new URL(request.url).pathname} ${bodyDigest}`)
+  const begun = await stub.begin(replayId, requestDigest, context.requestId)
   switch (begun.kind) {
     case 'run':
       return attempt(context, key, replayId)
     case 'other-request':
-      throw new GatewayError('idempotency_mismatch', `${header}: it came with another body before: take a new one`, {
-        param: header,
-      })
+      throw new GatewayError(
+        'idempotency_mismatch',
+        `${header}: already used with a different request body. Use a new key.`,
+        {
+          param: header,
+        },
+      )
     case 'running':
-      throw new GatewayError('idempotency_in_progress', `${header}: its first request still runs: try again soon`, {
-        param: header,
-        retryAfterMs: 1_000,
-      })
+      throw new GatewayError(
+        'idempotency_in_progress',
+        `${header}: the first request with this key is still running. Retry after a second.`,
+        {
+          param: header,
+          retryAfterMs: 1_000,
+        },
+      )
     case 'answer':
       await takeRates(context, key, 0)
       return new Response(begun.text, { headers: [...begun.headers, ['idempotency-replayed', 'true']] })
@@ -88,10 +98,10 @@ function attempt(context: RequestContext, key: ApiKey, replayId: string): Idempo
     async keep(headers) {
       if (ended) return
       ended = true
-      const kept = [...headers].filter(([name]) => !notKept.has(name))
+      const stored = [...headers].filter(([name]) => !notStored.has(name))
       await stub()
-        .finish(replayId, context.requestId, kept, text, Date.now() + keptMs)
-        .catch((error: unknown) => logError(`request ${context.requestId}: its answer is not kept`, error))
+        .finish(replayId, context.requestId, stored, text, Date.now() + storedMs)
+        .catch((error: unknown) => logError(`request ${context.requestId}: cannot store the answer`, error))
     },
     drop() {
       if (ended) return

@@ -1,4 +1,4 @@
-/** Between the line and what is kept of earlier answers. */
+/** Loads and stores responses for chat requests. */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { RequestContext } from '../chat/context.ts'
@@ -13,7 +13,7 @@ export function responsesStub(env: Env, tenantId: string): DurableObjectStub<Res
   return env.RESPONSES.getByName(tenantId)
 }
 
-/** What the client refers to. Its key was found good before. */
+/** Loads the turns and items that the client refers to. The caller has checked the key. */
 export async function previousResponse(
   context: RequestContext,
   key: ApiKey,
@@ -24,7 +24,7 @@ export async function previousResponse(
   const itemIds = [...new Set(reference.itemIds)]
   const { value: itemsMax } = budgets.recalledItems
   if (itemIds.length > itemsMax) {
-    const message = `input: refers to more than ${itemsMax} kept items. Use previous_response_id, or send the items.`
+    const message = `input: refers to more than ${itemsMax} stored items. Use previous_response_id, or send the items.`
     throw new GatewayError('invalid_value', message, { param: 'input' })
   }
   const { turns, items } = await responsesStub(context.env, key.tenantId).previousResponse(previousId, itemIds)
@@ -34,7 +34,7 @@ export async function previousResponse(
   }
 }
 
-/** Keeps an answer for the tenant's retention. Tells whether it did; an answer is not lost because it was not kept. */
+/** Stores an answer for the tenant's retention and returns whether it did. A failure does not affect the answer. */
 export async function keepResponse(
   context: RequestContext,
   key: ApiKey,
@@ -43,11 +43,11 @@ export async function keepResponse(
 ): Promise<boolean> {
   if (days === 0) return false
   try {
-    // Plain values only: what a writer holds may not go through RPC as it is.
+    // RPC accepts plain values only.
     const plain = JSON.parse(JSON.stringify(stored)) as StoredResponse
     return await responsesStub(context.env, key.tenantId).keep(plain, Date.now() + days * dayMs)
   } catch (error) {
-    logError(`request ${context.requestId}: its response is not kept`, error)
+    logError(`request ${context.requestId}: cannot store the response`, error)
     return false
   }
 }

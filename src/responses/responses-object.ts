@@ -1,20 +1,20 @@
 /**
- * One Durable Object per tenant for what its clients may come back to: kept responses and answers to be given again. It
- * is never on the way of a request that refers to nothing: the tenant's books do not know it.
+ * One Durable Object per tenant with its stored responses and the answers of idempotent requests. Other requests never
+ * call it, and the tenant object does not depend on it.
  */
 import { DurableObject } from 'cloudflare:workers'
 import type { StoredResponse } from '../dialects/dialect.ts'
 import type { SqlRow } from '../tenant/rows.ts'
 import { type Begun, openResponses, type ResponsesStore } from './responses-store.ts'
 
-/** How long an attempt may take before it is given up: longer than any queue plus any answer. */
+/** Time after which an attempt counts as abandoned: longer than any wait plus any answer. */
 const attemptMs = 15 * 60_000
-/** How long a request waits for the answer of its twin. */
+/** How long a request waits for the running request with the same key. */
 const waitMs = 25_000
 
 export class ResponsesObject extends DurableObject {
   readonly #store: ResponsesStore
-  /** Who waits for an attempt to end. */
+  /** Callbacks of the requests that wait for an attempt to end. */
   readonly #waiting = new Map<string, Set<() => void>>()
   #alarmAt: number | null = null
 
@@ -32,7 +32,7 @@ export class ResponsesObject extends DurableObject {
     })
   }
 
-  /** Whether it is kept now. */
+  /** Returns whether the response was stored. */
   keep(stored: StoredResponse, expiresAt: number): boolean {
     const done = this.ctx.storage.transactionSync(() => this.#store.keep(stored, expiresAt))
     if (done) this.#wakeAt(expiresAt)
@@ -41,7 +41,7 @@ export class ResponsesObject extends DurableObject {
 
   previousResponse(previousId: string | undefined, itemIds: string[]) {
     const { turns, items } = this.#store.previousResponse(previousId, itemIds, Date.now())
-    // As JSON: what RPC carries has to be of known shape, and these are the client's own.
+    // As JSON, because RPC requires a known shape and these values are the client's own.
     return { turns: turns && JSON.stringify(turns), items: JSON.stringify(items) }
   }
 
@@ -57,7 +57,7 @@ export class ResponsesObject extends DurableObject {
     return this.ctx.storage.transactionSync(() => this.#store.forget(responseId, Date.now()))
   }
 
-  /** Waits for a twin that is running. `running` when that takes too long. */
+  /** Waits for a running request with the same key. Returns `running` when that takes too long. */
   async begin(replayId: string, digest: string, attempt: string): Promise<Begun> {
     const deadline = Date.now() + waitMs
     for (;;) {
@@ -74,12 +74,12 @@ export class ResponsesObject extends DurableObject {
   finish(replayId: string, attempt: string, headers: [string, string][], body: string, expiresAt: number): void {
     this.ctx.storage.transactionSync(() => this.#store.finish(replayId, attempt, headers, body, expiresAt))
     this.#wakeAt(expiresAt)
-    this.#tell(replayId)
+    this.#notify(replayId)
   }
 
   abandon(replayId: string, attempt: string): void {
     this.ctx.storage.transactionSync(() => this.#store.abandon(replayId, attempt))
-    this.#tell(replayId)
+    this.#notify(replayId)
   }
 
   override async alarm(): Promise<void> {
@@ -88,7 +88,7 @@ export class ResponsesObject extends DurableObject {
     if (next !== undefined) this.#wakeAt(next)
   }
 
-  /** Resolves when an attempt ended, or after `ms`. */
+  /** Resolves when an attempt has ended, or after `ms`. */
   #ended(replayId: string, ms: number): Promise<void> {
     return new Promise((resolve) => {
       const waiting = this.#waiting.get(replayId) ?? new Set()
@@ -103,7 +103,7 @@ export class ResponsesObject extends DurableObject {
     })
   }
 
-  #tell(replayId: string): void {
+  #notify(replayId: string): void {
     for (const done of this.#waiting.get(replayId) ?? []) done()
     this.#waiting.delete(replayId)
   }

@@ -1,26 +1,26 @@
 /**
- * What a tenant's clients may come back to: responses that are kept for a time, and answers that are given again when a
- * request comes again with its idempotency key. As SQL, over whichever SQLite there is; `now` is passed in.
+ * Stored responses of a tenant, and the answers that a repeated idempotency key returns. Plain SQL over any SQLite;
+ * `now` is passed in.
  *
- * A response is kept with its own turn only, and names the one before it. So a conversation is kept once and not once
- * per turn, and what is deleted is gone: a conversation that leads through it cannot be continued.
+ * A response is stored with its own turn only, and names the previous response. So each turn is stored once, and
+ * deleting a response also ends every conversation that continues from it.
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { PreviousTurns, StoredResponse } from '../dialects/dialect.ts'
 import type { Sql, SqlRow } from '../tenant/rows.ts'
 
-/** Of one answer with what was sent, in characters: more could not be recalled. */
+/** Maximum characters of one answer with its input; a larger one could not be loaded. */
 export const answerCharactersMax = budgets.conversationCharacters.value
-/** Of one conversation, in characters and turns. */
+/** Maximum characters and turns of one conversation. */
 const conversationCharactersMax = budgets.conversationCharacters.value
 const turnsMax = 1_000
-/** Of a tenant, in characters; what is oldest goes first. */
+/** Maximum characters of a tenant; the oldest responses are removed first. */
 const tenantCharactersMax = 1_000_000_000
-/** A row holds two megabytes at most, and a character has up to three bytes. */
+/** A row holds at most two megabytes, and a character has up to three bytes. */
 const pieceCharacters = 500_000
 const prunedPerAlarm = 1_000
 
-/** Statements run in order, once each; a shipped one is never edited, the next is added. */
+/** Statements run in order, once each. Never edit a released statement; add another. */
 const schema: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS answers (
     id TEXT PRIMARY KEY,
@@ -49,7 +49,7 @@ const schema: readonly string[] = [
 ]
 
 export type Begun =
-  /** Nobody has asked this before: ask, then `finish` or `abandon` with this attempt. */
+  /** The first request with this key: run it, then call `finish` or `abandon` with this attempt. */
   | { kind: 'run' }
   | { kind: 'answer'; headers: [string, string][]; text: string }
   | { kind: 'running' }
@@ -57,7 +57,7 @@ export type Begun =
 
 export type ResponsesStore = ReturnType<typeof openResponses>
 
-/** @param charactersMax of everything that is kept */
+/** @param charactersMax limit on all stored text */
 export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
   for (const statement of schema) sql.run(statement)
 
@@ -65,7 +65,7 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
     const characters = Object.values(parts).reduce((sum, text) => sum + text.length, 0)
     if (characters > answerCharactersMax) return false
     remove(id)
-    makeRoom(characters)
+    evict(characters)
     sql.run('INSERT INTO answers VALUES (?, ?, ?, ?)', id, previousId, expiresAt, characters)
     for (const [part, text] of Object.entries(parts)) {
       for (const [n, piece] of pieces(text).entries())
@@ -74,7 +74,7 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
     return true
   }
 
-  function makeRoom(characters: number): void {
+  function evict(characters: number): void {
     let held = Number(sql.all('SELECT coalesce(sum(characters), 0) AS held FROM answers')[0]?.held ?? 0)
     while (held + characters > charactersMax) {
       const oldest = sql.all('SELECT id, characters FROM answers ORDER BY expires_at LIMIT 1')[0]
@@ -89,7 +89,7 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
     sql.run('DELETE FROM answers WHERE id = ?', id)
     sql.run('DELETE FROM pieces WHERE id = ?', id)
     sql.run('DELETE FROM items WHERE id = ?', id)
-    // A replay without its answer would be an empty one: the next request with its key asks again.
+    // A replay without its answer would be empty, so the next request with its key runs again.
     sql.run('DELETE FROM replays WHERE id = ? AND headers IS NOT NULL', id)
     return known
   }
@@ -121,15 +121,15 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
     return chain
   }
 
-  /** Each answer is read once, however many of its items are asked for, and not more than one conversation in all. */
+  /** Reads each answer once, however many of its items are requested, and at most one conversation in total. */
   function itemsOf(itemIds: readonly string[], now: number): [string, unknown][] {
-    const asked = Map.groupBy(itemIds, (itemId) => {
+    const byAnswer = Map.groupBy(itemIds, (itemId) => {
       const id = sql.all('SELECT id FROM items WHERE item_id = ?', itemId)[0]?.id
       return typeof id === 'string' ? id : ''
     })
     let characters = 0
     const found = new Map<string, unknown>()
-    for (const [id, wanted] of asked) {
+    for (const [id, wanted] of byAnswer) {
       const row = answer(id, now)
       characters += Number(row?.characters ?? 0)
       if (!row || characters > conversationCharactersMax) continue
@@ -143,7 +143,7 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
   }
 
   return {
-    /** False where it is too large to be kept. */
+    /** Returns false when the response is too large to store. */
     keep({ responseId, previousId, input, output, body }: StoredResponse, expiresAt: number): boolean {
       const parts = { input: JSON.stringify(input), output: JSON.stringify(output), body: JSON.stringify(body) }
       if (!put(responseId, previousId ?? null, expiresAt, parts)) return false
@@ -153,19 +153,19 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
       }
       return true
     },
-    /** Each item that is kept, by its id, and all turns up to the response, or none where one is missing. */
+    /** The stored items by id, and all turns up to the response; undefined turns when one is missing. */
     previousResponse(previousId: string | undefined, itemIds: readonly string[], now: number) {
       return { turns: turns(previousId, now), items: itemsOf(itemIds, now) }
     },
-    /** The answer as it was given, in JSON. */
+    /** The answer as the client got it, in JSON. */
     body: (responseId: string, now: number): string | undefined =>
       answer(responseId, now) ? text(responseId, 'body') : undefined,
-    /** What was sent, in JSON. */
+    /** The request's input, in JSON. */
     input: (responseId: string, now: number): string | undefined =>
       answer(responseId, now) ? text(responseId, 'input') : undefined,
     forget: (responseId: string, now: number): boolean => answer(responseId, now) !== undefined && remove(responseId),
 
-    /** @param runUntil when an attempt that was begun and never ended is given up */
+    /** @param runUntil time at which an attempt that has not ended counts as abandoned */
     begin(replayId: string, digest: string, attempt: string, runUntil: number, now: number): Begun {
       const row = sql.all('SELECT * FROM replays WHERE id = ? AND until > ?', replayId, now)[0]
       if (!row) {
@@ -177,24 +177,24 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
       if (typeof row.headers !== 'string') return { kind: 'running' }
       return { kind: 'answer', headers: JSON.parse(row.headers), text: text(replayId, 'body') }
     },
-    /** The attempt has its answer. One that was given up meanwhile changes nothing. */
+    /** Stores the attempt's answer. An attempt that was abandoned meanwhile changes nothing. */
     finish(replayId: string, attempt: string, headers: [string, string][], body: string, expiresAt: number): void {
-      const mine = sql.all('SELECT 1 FROM replays WHERE id = ? AND attempt = ?', replayId, attempt).length > 0
-      if (!mine) return
+      const current = sql.all('SELECT 1 FROM replays WHERE id = ? AND attempt = ?', replayId, attempt).length > 0
+      if (!current) return
       if (!put(replayId, null, expiresAt, { body })) return void sql.run('DELETE FROM replays WHERE id = ?', replayId)
       sql.run('UPDATE replays SET headers = ?, until = ? WHERE id = ?', JSON.stringify(headers), expiresAt, replayId)
     },
-    /** The attempt has no answer: the next one asks anew. */
+    /** The attempt has no answer, so the next request with this key runs again. */
     abandon(replayId: string, attempt: string): void {
       sql.run('DELETE FROM replays WHERE id = ? AND attempt = ? AND headers IS NULL', replayId, attempt)
     },
 
-    /** Deletes what is over, some at a time. When to come back, or undefined when nothing is left. */
+    /** Deletes a bounded number of expired rows. Returns the time of the next call; undefined for an empty store. */
     prune(now: number): number | undefined {
-      const over = sql.all('SELECT id FROM answers WHERE expires_at <= ? LIMIT ?', now, prunedPerAlarm)
-      for (const row of over) remove(String(row.id))
+      const expired = sql.all('SELECT id FROM answers WHERE expires_at <= ? LIMIT ?', now, prunedPerAlarm)
+      for (const row of expired) remove(String(row.id))
       sql.run('DELETE FROM replays WHERE until <= ?', now)
-      if (over.length === prunedPerAlarm) return now
+      if (expired.length === prunedPerAlarm) return now
       const next = sql.all(
         'SELECT min(at) AS at FROM (SELECT min(expires_at) AS at FROM answers UNION ALL SELECT min(until) FROM replays)',
       )[0]?.at
@@ -203,7 +203,7 @@ export function openResponses(sql: Sql, charactersMax = tenantCharactersMax) {
   }
 }
 
-/** Never between the halves of a surrogate pair: half of one has no UTF-8 form, and would come back as another. */
+/** Never splits a surrogate pair: half of a pair has no UTF-8 form and would be replaced. */
 function pieces(text: string): string[] {
   const list: string[] = []
   for (let at = 0; at < text.length; ) {

@@ -1,4 +1,4 @@
-/** What is kept of earlier responses: `GET` and `DELETE /v1/responses/{id}`, and what was sent for it. */
+/** Stored responses: `GET` and `DELETE /v1/responses/{id}`, and the input items of a response. */
 import { type Context, Hono } from 'hono'
 import { z } from 'zod'
 import { accept, parse, tenantStub } from '../admin/context.ts'
@@ -14,17 +14,17 @@ export const storedResponses = new Hono<{ Bindings: Env }>()
 
 storedResponses.get('/:id', async (context) => {
   if (context.req.query('stream') === 'true')
-    throw new GatewayError('invalid_value', 'stream: a response that is kept is given whole: leave it out', {
+    throw new GatewayError('invalid_value', 'stream: is not supported when retrieving a stored response. Remove it.', {
       param: 'stream',
     })
   const { stub, id } = await find(context)
-  const body = (await stub.body(id)) ?? gone(id)
+  const body = (await stub.body(id)) ?? refuseMissing(id)
   return context.body(body, 200, { 'content-type': 'application/json' })
 })
 
 storedResponses.delete('/:id', async (context) => {
   const { stub, id } = await find(context)
-  if (!(await stub.forget(id))) gone(id)
+  if (!(await stub.forget(id))) refuseMissing(id)
   return context.json({ id, object: 'response', deleted: true })
 })
 
@@ -37,8 +37,8 @@ export const ItemsPage = z.object({
 storedResponses.get('/:id/input_items', async (context) => {
   const { stub, id } = await find(context)
   const { limit, after, order } = parse(context.req.query(), ItemsPage)
-  const sent = JSON.parse((await stub.input(id)) ?? gone(id)) as object[]
-  // An item that came without an id gets one by its place.
+  const sent = JSON.parse((await stub.input(id)) ?? refuseMissing(id)) as object[]
+  // An item without an id gets one from its position.
   const items = sent.map((item, index) => ({
     id: `item_${id.slice(5)}${index.toString(16).padStart(4, '0')}`,
     ...item,
@@ -55,16 +55,16 @@ storedResponses.get('/:id/input_items', async (context) => {
   })
 })
 
-/** Each tenant has an object of its own: what belongs to another is not there. */
+/** Each tenant has its own object, which contains no other tenant's responses. */
 async function find(context: AnswersContext): Promise<{ stub: DurableObjectStub<ResponsesObject>; id: string }> {
   const { macKey } = await settings(context.env)
   const { tenantId, keyId, secretHash } = await authenticate(context.req.raw.headers, macKey)
   accept(await tenantStub(context.env, tenantId).identify({ kind: 'key', keyId, secretHash }, 'ask'))
   const id = context.req.param('id') ?? ''
-  return { stub: responsesStub(context.env, tenantId), id: /^resp_[0-9a-f]{32}$/.test(id) ? id : gone(id) }
+  return { stub: responsesStub(context.env, tenantId), id: /^resp_[0-9a-f]{32}$/.test(id) ? id : refuseMissing(id) }
 }
 
-function gone(id: string): never {
-  const message = `no response ${id.slice(0, 64)} is kept here, or no longer`
+function refuseMissing(id: string): never {
+  const message = `Response ${id.slice(0, 64)} not found. It may have been deleted or expired, or was not stored.`
   throw new GatewayError('not_found', message, { param: 'response_id' })
 }

@@ -14,14 +14,14 @@ beforeAll(async () => {
 })
 
 describe('API keys', () => {
-  it('[KEY1] a minted key reads back as its tenant, its id and the hash of its secret', async () => {
-    const minted = await newApiKey('live', 'demo', 'key1', random, macKey)
-    expect(await readApiKey(minted.key.reveal(), macKey)).toEqual({
+  it('[KEY1] a new key reads back as its tenant, its id and the hash of its secret', async () => {
+    const created = await newApiKey('live', 'demo', 'key1', random, macKey)
+    expect(await readApiKey(created.key.reveal(), macKey)).toEqual({
       tenantId: 'demo',
       keyId: 'key1',
-      secretHash: minted.secretHash,
+      secretHash: created.secretHash,
     })
-    expect(minted.key.reveal()).toContain(minted.prefix)
+    expect(created.key.reveal()).toContain(created.prefix)
   })
 
   it('[KEY2] a key with any one character changed is refused', async () => {

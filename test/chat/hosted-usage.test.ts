@@ -1,4 +1,4 @@
-/** What the edge settles by itself when no worker signs a receipt. */
+/** The edge's own settlement of a hosted answer. */
 import { describe, expect, it } from 'vitest'
 import type { BackendEvent } from '../../backends/contract/backend.ts'
 import { HostedAnswer, type HostedEnd, type HostedTerms, hostedSettlement } from '../../src/chat/hosted-usage.ts'
@@ -7,7 +7,7 @@ import { NoPlace, refusal } from '../../src/fleet/refusal.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testOrder, testRates } from '../support/tenant.ts'
 
-const order: HostedTerms = {
+const terms: HostedTerms = {
   requestId: 'r',
   dispatchId: 'r.9',
   tenantId: 't',
@@ -36,11 +36,11 @@ const usage = (outputTokens: number): BackendEvent => ({
 function settled(end: HostedEnd, ...events: BackendEvent[]) {
   const seen = new HostedAnswer()
   for (const event of events) seen.take(event, 130)
-  return hostedSettlement(order, seen, end, 200)
+  return hostedSettlement(terms, seen, end, 200)
 }
 
 describe('a hosted settlement', () => {
-  it('[HST1] with usage it records that usage, to the token', () => {
+  it('[HST1] a settlement with reported usage records exactly that usage', () => {
     expect(settled('stop', text('Hello'), usage(7))).toMatchObject({
       pool: 'hosted',
       outcome: 'finished',
@@ -52,7 +52,7 @@ describe('a hosted settlement', () => {
     })
   })
 
-  it('[HST2] without usage it records a marked upper estimate within the bound', () => {
+  it('[HST2] a settlement without reported usage records a marked upper estimate within the bound', () => {
     const { counts, estimated, outcome, finishReason } = settled('abort', text('Hello, world'))
     expect(counts).toEqual({ promptTokens: 10 + 64, cachedTokens: 0, outputTokens: 4, reasoningTokens: 0 })
     expect({ estimated, outcome, finishReason }).toEqual({ estimated: true, outcome: 'aborted', finishReason: 'abort' })
@@ -63,14 +63,14 @@ describe('a hosted settlement', () => {
     expect(settled('abort').firstTokenMs).toBeNull()
   })
 
-  it('[HST3] reasoning text without a count gets its share of the bytes, marked', () => {
+  it('[HST3] reasoning tokens without a count are estimated by their share of the bytes, and marked', () => {
     const { counts, estimated, costNano } = settled('stop', text('abcdef', 'reasoning'), text('abc'), usage(30))
     expect(counts).toMatchObject({ outputTokens: 30, reasoningTokens: 20 })
     expect(estimated).toBe(true)
     expect(costNano).toBe(16 * 10 + 4 + 30 * 100)
   })
 
-  it('[HST4] above the reservation it posts the bound and the rest is short, and a failure costs nothing', () => {
+  it('[HST4] a cost above the reservation posts the bound and records the rest as short, and a failure costs nothing', () => {
     const test = openBooks({ creditNano: 10_000 })
     const admit = (requestId: string) => test.transaction((books) => books.admit(testOrder(requestId), 1))
     const settle = (requestId: string, end: HostedEnd) =>
@@ -107,12 +107,12 @@ describe('a hosted settlement', () => {
       books.readmit({ requestId: 'r2', model: 'hosted:m', promptTokens: 10, outputTokens: 9 }, 2),
     )
     expect(raised).toEqual({ ok: true, boundNano: 2_000 })
-    // Another model, which has a card, and none for a hosted answer.
+    // Another model, with a rate card but without a hosted one.
     test.transaction((books) => books.store.putRates('n', 0, dear))
     expect(rates('r3', 'n')).toBeNull()
   })
 
-  it('[HST6] the fallback serves what no worker can take now or in time, but no cancelled request', () => {
+  it('[HST6] the fallback serves a request that no worker can take now or in time, but no cancelled request', () => {
     const outcomes: [LeaseOutcome, boolean][] = [
       [{ kind: 'rejected-no-endpoints' }, true],
       [{ kind: 'rejected-capacity', retryAfterMs: 5_000 }, true],
@@ -120,7 +120,7 @@ describe('a hosted settlement', () => {
       [{ kind: 'evicted-cancelled' }, false],
     ]
     for (const [outcome, may] of outcomes) {
-      if (outcome.kind === 'granted') throw new Error('a place was granted')
+      if (outcome.kind === 'granted') throw new Error('a lease was granted')
       expect(refusal(outcome, 'm') instanceof NoPlace, outcome.kind).toBe(may)
     }
   })

@@ -1,4 +1,4 @@
-/** A worker's stream through each dialect's words, cut at every byte. */
+/** A worker's stream transcoded into each dialect, split at every byte. */
 import { describe, expect, it } from 'vitest'
 import { chunkWriter } from '../../backends/model/chunk.ts'
 import { transcoderOf } from '../../src/chat/transcoder.ts'
@@ -21,38 +21,38 @@ const recorded = [
 
 const body = { model: 'm', messages: [{ role: 'user', content: 'hi' }], input: 'hi', max_tokens: 9, stream: true }
 
-async function spoken(surface: Dialect, pieces: Uint8Array[]): Promise<string> {
-  const read = surface.read(body, noPreviousTurns)
-  const given = { requestId: 'req_1', now: () => 5_000, model: 'm', effort, promptTokens: 9 }
-  const writer = read.ok ? read.parsed.writer?.(given) : undefined
+async function transcoded(dialect: Dialect, pieces: Uint8Array[]): Promise<string> {
+  const read = dialect.read(body, noPreviousTurns)
+  const context = { requestId: 'req_1', now: () => 5_000, model: 'm', effort, promptTokens: 9 }
+  const writer = read.ok ? read.parsed.writer?.(context) : undefined
   if (!writer) throw new Error('no writer')
-  const voice = transcoderOf(writer, () => Promise.resolve(true))
-  let text = voice.open(70)
-  for (const piece of pieces) text += voice.push(piece)
-  return text + (await voice.end())
+  const transcoder = transcoderOf(writer, () => Promise.resolve(true))
+  let text = transcoder.open(70)
+  for (const piece of pieces) text += transcoder.push(piece)
+  return text + (await transcoder.end())
 }
 
 describe('translating a stream', () => {
   it.each([responses, messages, mistral])(
     '[POL10] $name: the stream has the same bytes at any cut and with any line ending',
-    async (surface) => {
-      const whole = await spoken(surface, [new TextEncoder().encode(recorded)])
+    async (dialect) => {
+      const whole = await transcoded(dialect, [new TextEncoder().encode(recorded)])
       expect(whole).toContain('naïve 🦊')
       for (const lineEnd of ['\n', '\r\n', '\r']) {
         const bytes = new TextEncoder().encode(recorded.replaceAll('\n', lineEnd))
         for (let at = 0; at <= bytes.length; at++)
-          expect((await spoken(surface, [bytes.subarray(0, at), bytes.subarray(at)])) === whole, `${at}`).toBe(true)
+          expect((await transcoded(dialect, [bytes.subarray(0, at), bytes.subarray(at)])) === whole, `${at}`).toBe(true)
       }
     },
   )
 
   it.each([responses, messages, mistral])(
     '[POL10] $name: a stream that stops early has no end marker',
-    async (surface) => {
+    async (dialect) => {
       const end = recorded.indexOf(chunks.end('tool_calls', counts))
       const bytes = new TextEncoder().encode(recorded.slice(0, end))
       for (let at = 0; at <= bytes.length; at += 7)
-        await expect(spoken(surface, [bytes.subarray(0, at)])).rejects.toThrow('before it was whole')
+        await expect(transcoded(dialect, [bytes.subarray(0, at)])).rejects.toThrow('before it was complete')
     },
   )
 })

@@ -1,4 +1,4 @@
-/** What a worker streams, cut at every byte: the same events, and the same words in every dialect. */
+/** A worker's stream, split at every byte, always gives the same events. */
 import { describe, expect, it } from 'vitest'
 import { chunkWriter, completion } from '../../backends/model/chunk.ts'
 import { type AnswerEvent, readStream, readWhole } from '../../src/dialects/answer-events.ts'
@@ -7,7 +7,7 @@ const head = { id: 'chatcmpl-1', created: 5, model: 'm', effort: { asked: 'high'
 const counts = { promptTokens: 70, cachedTokens: 20, outputTokens: 15, reasoningTokens: 6 }
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 
-/** As a worker writes it: comments, thinking, text of two, three and four bytes a character, two calls, the end. */
+/** A worker's stream: comments, thinking, characters of two, three and four bytes, two calls, the end. */
 function recorded(includeUsage: boolean, stop?: string): string {
   const chunks = chunkWriter(head, includeUsage)
   return [
@@ -24,7 +24,7 @@ function recorded(includeUsage: boolean, stop?: string): string {
   ].join('')
 }
 
-const wanted: AnswerEvent[] = [
+const expected: AnswerEvent[] = [
   { kind: 'beat' },
   { kind: 'beat' },
   { kind: 'text', channel: 'reasoning', text: 'Überlegen… ' },
@@ -46,10 +46,10 @@ describe('reading a worker’s stream', () => {
     for (const includeUsage of [false, true]) {
       for (const lineEnd of ['\n', '\r\n', '\r']) {
         const bytes = bytesOf(recorded(includeUsage).replaceAll('\n', lineEnd))
-        expect(inPieces([bytes])).toEqual(wanted)
+        expect(inPieces([bytes])).toEqual(expected)
         for (let at = 1; at < bytes.length; at++)
-          expect(inPieces([bytes.subarray(0, at), bytes.subarray(at)]), `${lineEnd} ${at}`).toEqual(wanted)
-        expect(inPieces([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(wanted)
+          expect(inPieces([bytes.subarray(0, at), bytes.subarray(at)]), `${lineEnd} ${at}`).toEqual(expected)
+        expect(inPieces([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(expected)
       }
     }
   })
@@ -58,12 +58,12 @@ describe('reading a worker’s stream', () => {
     const whole = recorded(false)
     const lost = bytesOf(whole.slice(0, whole.indexOf(chunkWriter(head, false).end('tool_calls', counts))))
     for (let at = 0; at <= lost.length; at += 3)
-      expect(inPieces([lost.subarray(0, at), lost.subarray(at)])).toEqual(wanted.slice(0, -1))
+      expect(inPieces([lost.subarray(0, at), lost.subarray(at)])).toEqual(expected.slice(0, -1))
     for (const data of ['{"error":{"message":"gone"}}', '{"choices":', '{"choices":[{"delta":{"content":5}}]}']) {
       const bytes = bytesOf(`${new TextDecoder().decode(lost)}data: ${data}\n\n${recorded(false)}`)
       for (let at = 0; at <= bytes.length; at += 3) {
         const events = inPieces([bytes.subarray(0, at), bytes.subarray(at)])
-        expect(events.slice(0, -1)).toEqual(wanted.slice(0, -1))
+        expect(events.slice(0, -1)).toEqual(expected.slice(0, -1))
         expect(events.at(-1)).toMatchObject({ kind: 'broken' })
       }
     }

@@ -1,4 +1,4 @@
-/** Anthropic's Messages: what is read from a body, and what is written from an answer. */
+/** Anthropic's Messages: reading a body, and writing an answer. */
 import { describe, expect, it } from 'vitest'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'
@@ -9,12 +9,12 @@ import { errorResponse, GatewayError } from '../../src/http/errors.ts'
 
 const hello = { model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'hi' }] }
 
-function asked(change: object) {
+function parsed(change: object) {
   const read = messages.read({ ...hello, ...change }, noPreviousTurns)
   if (!read.ok) throw new Error(read.message)
   return read.parsed
 }
-const chat = (change: object): Chat => asked(change).chat
+const chat = (change: object): Chat => parsed(change).chat
 
 function refusal(change: object) {
   const read = messages.read({ ...hello, ...change }, noPreviousTurns)
@@ -22,7 +22,7 @@ function refusal(change: object) {
   return read
 }
 
-const given = {
+const context = {
   requestId: 'req_1',
   now: () => 0,
   model: 'm',
@@ -41,7 +41,7 @@ const end: AnswerEnd = {
 }
 
 function writer(change: object = {}): DialectWriter {
-  const made = asked(change).writer?.(given)
+  const made = parsed(change).writer?.(context)
   if (!made) throw new Error('no writer')
   return made
 }
@@ -102,7 +102,7 @@ describe('reading Messages', () => {
       { role: 'tool', toolCallId: 'toolu_1', content: [text('Error: '), text('no file')] },
       { role: 'user', content: [text('go on')] },
     ])
-    expect(asked({ messages: turns }).fieldPaths).toEqual([
+    expect(parsed({ messages: turns }).fieldPaths).toEqual([
       'messages[0]',
       'messages[1]',
       'messages[2]',
@@ -119,7 +119,7 @@ describe('reading Messages', () => {
     expect(effort({ thinking: { type: 'adaptive' } })).toBe('high')
     expect(effort({ thinking: { type: 'enabled', budget_tokens: 1_024 } })).toBe('high')
     expect(effort({ thinking: { type: 'disabled' }, output_config: { effort: 'max' } })).toBe('none')
-    expect(asked({ thinking: { type: 'enabled', budget_tokens: 1_024 } }).warnings).toEqual([
+    expect(parsed({ thinking: { type: 'enabled', budget_tokens: 1_024 } }).warnings).toEqual([
       expect.stringContaining('thinking.budget_tokens'),
     ])
   })
@@ -140,7 +140,7 @@ describe('reading Messages', () => {
       },
       { role: 'user', content: 'hm' },
     ]
-    const read = asked({
+    const read = parsed({
       tools,
       messages,
       context_management: { edits: [] },
@@ -149,10 +149,10 @@ describe('reading Messages', () => {
       metadata: { user_id: '{}' },
     })
     expect(read.chat.tools).toEqual([{ name: 'read', description: '', parameters: { type: 'object' } }])
-    for (const told of ['tools', 'messages', 'context_management', 'top_k'])
+    for (const field of ['tools', 'messages', 'context_management', 'top_k'])
       expect(
-        read.warnings.some((warning) => warning.startsWith(`${told}:`)),
-        told,
+        read.warnings.some((warning) => warning.startsWith(`${field}:`)),
+        field,
       ).toBe(true)
     expect(refusal({ tools, tool_choice: { type: 'tool', name: 'web_search' } }).param).toBe('tool_choice')
     expect(chat({ tools, tool_choice: { type: 'any', disable_parallel_tool_use: true } })).toMatchObject({
@@ -194,9 +194,9 @@ describe('reading Messages', () => {
     ])
     expect(read.messages[1]).toMatchObject({ role: 'assistant', prefix: true })
     const format = { type: 'json_schema', schema: { type: 'object' } }
-    const wanted = { kind: 'json_schema', name: 'answer', schema: { type: 'object' } }
-    expect(chat({ output_config: { format } }).format).toEqual(wanted)
-    expect(chat({ output_format: format }).format).toEqual(wanted)
+    const expected = { kind: 'json_schema', name: 'answer', schema: { type: 'object' } }
+    expect(chat({ output_config: { format } }).format).toEqual(expected)
+    expect(chat({ output_format: format }).format).toEqual(expected)
   })
 })
 
@@ -258,7 +258,7 @@ describe('writing Messages', () => {
     expect(back.messages[1]).toMatchObject({ reasoning: 'hm', toolCalls: [{ name: 'f', arguments: '{"x":1}' }] })
   })
 
-  it('[MSG9] a refusal has Anthropic’s status, a wait where waiting helps, and Anthropic’s limit headers', async () => {
+  it('[MSG9] a refusal has Anthropic’s status and limit headers, and retry-after if a retry can help', async () => {
     const refused = (code: ErrorCode) => errorResponse(new GatewayError(code, 'm'), 'req_1', messages.errors)
     const overloaded = refused('server_is_overloaded')
     expect([overloaded.status, overloaded.headers.get('retry-after')]).toEqual([529, '1'])

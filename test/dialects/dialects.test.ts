@@ -1,4 +1,4 @@
-/** What every surface's reader holds, whatever it is sent. */
+/** Guarantees of every dialect's reader, for any body. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { readChat } from '../../backends/model/chat.ts'
@@ -13,7 +13,7 @@ const all = [chatCompletions, responses, messages, mistral]
 
 const call = { id: 'abcdefghi', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }
 const schema = { type: 'object', properties: { a: { type: 'integer' } } }
-/** Bodies in which everything occurs. */
+/** Bodies with every supported field. */
 const whole: Record<Dialect['name'], object> = {
   chat: {
     model: 'm',
@@ -117,7 +117,7 @@ const whole: Record<Dialect['name'], object> = {
 
 type Json = null | boolean | number | string | Json[] | { [name: string]: Json }
 
-/** The same body with one value, somewhere, replaced by another or taken away. */
+/** The same body with one value, at any depth, replaced or removed. */
 function changed(value: Json, path: readonly number[], to: Json | undefined): Json | undefined {
   const keys = typeof value === 'object' && value !== null ? Object.keys(value) : []
   const [at, ...rest] = path
@@ -132,7 +132,7 @@ const junk = fc.oneof(fc.jsonValue(), fc.constant(undefined), fc.constantFrom('\
 
 describe('every dialect', () => {
   it.each(all)('[POL12] $name: a request is written as a body that reads back the same', ({ name, read }) => {
-    const past = { turns: [], items: new Map([['msg_0', { type: 'message', role: 'assistant', content: 'kept' }]]) }
+    const past = { turns: [], items: new Map([['msg_0', { type: 'message', role: 'assistant', content: 'stored' }]]) }
     const answer = read(whole[name], past)
     if (!answer.ok) throw new Error(answer.message)
     const { chat, fieldPaths } = answer.parsed

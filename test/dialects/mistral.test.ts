@@ -1,4 +1,4 @@
-/** Mistral's dialect: what is read under its names, and what is written in its chunks. */
+/** Mistral's dialect: reading its fields, and writing its chunks. */
 import { describe, expect, it } from 'vitest'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
 import { type DialectWriter, noPreviousTurns } from '../../src/dialects/dialect.ts'
@@ -6,7 +6,7 @@ import { mistral } from '../../src/dialects/mistral/dialect.ts'
 
 const hello = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
 
-function asked(change: object) {
+function parsed(change: object) {
   const read = mistral.read({ ...hello, ...change }, noPreviousTurns)
   if (!read.ok) throw new Error(read.message)
   return read.parsed
@@ -14,7 +14,7 @@ function asked(change: object) {
 
 function writer(): DialectWriter {
   const effort = { asked: 'max', effective: 'high' } as const
-  const made = asked({}).writer?.({ requestId: 'req_1', now: () => 5_000, model: 'm', effort, promptTokens: 9 })
+  const made = parsed({}).writer?.({ requestId: 'req_1', now: () => 5_000, model: 'm', effort, promptTokens: 9 })
   if (!made) throw new Error('no writer')
   return made
 }
@@ -38,10 +38,10 @@ const parts: AnswerPart[] = [
 
 describe('Mistral’s dialect', () => {
   it('[MIS1] seed, prompt mode, safe prompt and results without a call id are read', () => {
-    expect(asked({ random_seed: 7 }).chat.seed).toBe(7)
-    expect(asked({ prompt_mode: 'reasoning' }).chat.effort).toBe('high')
-    expect(asked({ prompt_mode: 'reasoning', reasoning_effort: 'none' }).chat.effort).toBe('none')
-    const safe = asked({ safe_prompt: true })
+    expect(parsed({ random_seed: 7 }).chat.seed).toBe(7)
+    expect(parsed({ prompt_mode: 'reasoning' }).chat.effort).toBe('high')
+    expect(parsed({ prompt_mode: 'reasoning', reasoning_effort: 'none' }).chat.effort).toBe('none')
+    const safe = parsed({ safe_prompt: true })
     expect(safe.chat.messages[0]).toMatchObject({
       role: 'system',
       content: [{ text: expect.stringContaining('respect') }],
@@ -53,11 +53,11 @@ describe('Mistral’s dialect', () => {
       { role: 'assistant', tool_calls: [call] },
       { role: 'tool', name: 'f', content: 'x' },
     ]
-    expect(asked({ messages }).chat.messages.slice(1)).toMatchObject([
+    expect(parsed({ messages }).chat.messages.slice(1)).toMatchObject([
       { toolCalls: [{ arguments: '{"a":1}' }] },
       { role: 'tool', toolCallId: '' },
     ])
-    expect(asked({ guardrails: [{}], prediction: { type: 'content', content: '' } }).warnings).toHaveLength(2)
+    expect(parsed({ guardrails: [{}], prediction: { type: 'content', content: '' } }).warnings).toHaveLength(2)
   })
 
   it('[MIS2] an invalid field is refused under its Mistral name', () => {
@@ -71,7 +71,7 @@ describe('Mistral’s dialect', () => {
     expect(mistral.read(null, noPreviousTurns)).toMatchObject({ ok: false })
   })
 
-  it('[MIS3] reasoning is content chunks, text a string, a call whole, usage in the final chunk', () => {
+  it('[MIS3] reasoning is in content chunks, text is a string, a call is complete, and usage is in the final chunk', () => {
     const made = writer()
     const chunks = (made.open(1) + parts.map((part) => made.part(part)).join('') + made.close(end, false))
       .split('\n\n')
@@ -95,7 +95,7 @@ describe('Mistral’s dialect', () => {
     expect(chunks.every((chunk) => 'finish_reason' in chunk.choices[0])).toBe(true)
   })
 
-  it('[MIS4] a whole answer is a string without reasoning, and closed chunks with it', () => {
+  it('[MIS4] a non-streaming answer is a string without reasoning, and closed chunks with it', () => {
     const plain = writer()
     plain.part({ kind: 'text', channel: 'content', text: 'a' })
     expect(plain.whole({ ...end, finishReason: 'stop' }, false)).toMatchObject({

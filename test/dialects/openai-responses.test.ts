@@ -1,4 +1,4 @@
-/** OpenAI's Responses: what is read from a body, and what is written from an answer. */
+/** OpenAI's Responses: reading a body, and writing an answer. */
 import { describe, expect, it } from 'vitest'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
@@ -8,12 +8,12 @@ import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
 const hello = { model: 'm', input: 'hi' }
 
-function asked(change: object, past: PreviousTurns = noPreviousTurns) {
+function parsed(change: object, past: PreviousTurns = noPreviousTurns) {
   const read = responses.read({ ...hello, ...change }, past)
   if (!read.ok) throw new Error(read.message)
   return read.parsed
 }
-const chat = (change: object, past?: PreviousTurns): Chat => asked(change, past).chat
+const chat = (change: object, past?: PreviousTurns): Chat => parsed(change, past).chat
 
 function refusal(change: object, past: PreviousTurns = noPreviousTurns) {
   const read = responses.read({ ...hello, ...change }, past)
@@ -21,7 +21,7 @@ function refusal(change: object, past: PreviousTurns = noPreviousTurns) {
   return read
 }
 
-const given = {
+const context = {
   requestId: 'req_1',
   now: () => 5_000,
   model: 'm',
@@ -40,7 +40,7 @@ const end: AnswerEnd = {
 }
 
 function writer(change: object = {}): DialectWriter {
-  const made = asked(change).writer?.(given)
+  const made = parsed(change).writer?.(context)
   if (!made) throw new Error('no writer')
   return made
 }
@@ -55,7 +55,7 @@ const text = (text: string) => ({ kind: 'text', text })
 const assistant = { role: 'assistant', content: [], reasoning: '', toolCalls: [], prefix: false }
 
 describe('reading Responses', () => {
-  it('[RSP1] reasoning, text and calls of a turn are one message; outputs and later turns their own', () => {
+  it('[RSP1] reasoning, text and calls of a turn are one message, and outputs and later turns are separate messages', () => {
     const input = [
       { type: 'message', role: 'developer', content: [{ type: 'input_text', text: 'be brief' }] },
       { role: 'user', content: 'look' },
@@ -71,7 +71,7 @@ describe('reading Responses', () => {
       { type: 'message', role: 'assistant', content: 'more' },
       { type: 'web_search_call', id: 'ws', status: 'completed' },
     ]
-    const read = asked({ input, instructions: 'help' })
+    const read = parsed({ input, instructions: 'help' })
     expect(read.chat.messages).toEqual([
       { role: 'system', content: [text('help')] },
       { role: 'system', content: [text('be brief')] },
@@ -102,7 +102,7 @@ describe('reading Responses', () => {
       format: { type: 'grammar', syntax: 'lark', definition: 'start: "a"' },
     }
     const tools = [f, patch, { type: 'web_search' }, { type: 'namespace', name: 'n', tools: [f] }]
-    const read = asked({ tools })
+    const read = parsed({ tools })
     expect(read.chat.tools.map((tool) => tool.name)).toEqual(['f', 'patch'])
     expect(read.chat.tools[1]?.description).toContain('start: "a"')
     expect(read.warnings).toEqual([expect.stringContaining('tools')])
@@ -113,10 +113,15 @@ describe('reading Responses', () => {
     expect(refusal({ tools, tool_choice: { type: 'function', name: 'g' } }).param).toBe('tool_choice')
   })
 
-  it('[RSP3] stored turns precede the sent input, and an unknown reference is refused with its path', () => {
-    const kept = { type: 'message', id: 'msg_1', role: 'assistant', content: [{ type: 'output_text', text: 'hello' }] }
+  it('[RSP3] stored turns precede the new input, and an unknown reference is refused with its path', () => {
+    const stored = {
+      type: 'message',
+      id: 'msg_1',
+      role: 'assistant',
+      content: [{ type: 'output_text', text: 'hello' }],
+    }
     const before = { type: 'message', role: 'user', content: [{ type: 'input_text', text: 'first' }] }
-    const past: PreviousTurns = { turns: [{ input: [before], output: [kept] }], items: new Map([['msg_1', kept]]) }
+    const past: PreviousTurns = { turns: [{ input: [before], output: [stored] }], items: new Map([['msg_1', stored]]) }
     const messages = chat({ previous_response_id: 'resp_0' }, past).messages
     expect(messages).toEqual([
       { role: 'user', content: [text('first')] },
@@ -201,7 +206,7 @@ describe('writing Responses', () => {
       output_tokens: 15,
     })
     expect(new Set(done.map((item) => item.id)).size).toBe(3)
-    // Served less than it was shaped to.
+    // The served effort is lower than the prepared one.
     const lowered = writer({ store: false })
     const less = { ...end, effort: { asked: 'max', effective: 'none' } } as const
     expect(lowered.whole(less, false)).toMatchObject({
@@ -213,7 +218,7 @@ describe('writing Responses', () => {
     expect(whole.whole(end, false)).toEqual(response)
   })
 
-  it('[RSP6] an answer that reached its bound is incomplete, with the reason', () => {
+  it('[RSP6] an answer that reaches its token limit is incomplete, with the reason', () => {
     const made = writer()
     played(made)
     made.part({ kind: 'text', channel: 'content', text: 'more' })
@@ -244,18 +249,18 @@ describe('writing Responses', () => {
   it('[RSP8] the stored response equals the returned one with its input; `store: false` stores nothing', () => {
     const made = writer({ metadata: { a: 'b' }, previous_response_id: 'resp_0' })
     played(made)
-    const kept = made.toStore?.(end)
-    expect(kept).toMatchObject({
+    const stored = made.toStore?.(end)
+    expect(stored).toMatchObject({
       responseId: 'resp_1',
       previousId: 'resp_0',
       input: [{ type: 'message', role: 'user', content: [{ type: 'input_text', text: 'hi' }] }],
     })
-    expect(eventsOf(made.close(end, true)).at(-1).response).toEqual(kept?.body)
-    expect(kept?.body).toMatchObject({ store: true, metadata: { a: 'b' }, output: kept?.output })
+    expect(eventsOf(made.close(end, true)).at(-1).response).toEqual(stored?.body)
+    expect(stored?.body).toMatchObject({ store: true, metadata: { a: 'b' }, output: stored?.output })
     expect(writer({ store: false }).toStore).toBeUndefined()
   })
 
-  it('[RSP9] a call of a custom tool is its text', () => {
+  it('[RSP9] a call of a custom tool has its text as input', () => {
     const made = writer({ tools: [{ type: 'custom', name: 'f' }] })
     const call = { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"input":"a\\nb"}' } as const
     const events = eventsOf(made.open(1) + made.part(call))

@@ -1,4 +1,4 @@
-/** The guides: what is generated in them, where their links lead, and whether their examples hold. */
+/** The guides: their generated tables, their links, and their examples. */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -20,7 +20,7 @@ const read = (file: string) => readFileSync(guides + file, 'utf8')
 const files = readdirSync(guides, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.md'))
 
 describe('the guides', () => {
-  it('[SITE1] generated tables equal what the product says; UPDATE_DOCS=1 rewrites them', () => {
+  it('[SITE1] generated tables match the product (UPDATE_DOCS=1 rewrites them)', () => {
     if (process.env.UPDATE_DOCS === '1') return updateGuides()
     for (const file of Object.keys(parts)) expect(read(file), file).toBe(regenerate(file, read(file)))
   })
@@ -57,7 +57,7 @@ describe('the guides', () => {
       const fences = [...read(file).matchAll(/```mermaid\n([\s\S]*?)\n```/g)].map(([, text]) => text ?? '')
       for (const [index, fence] of fences.entries()) {
         const svg = read(`diagrams/${file.replace('.md', '')}-${index + 1}.svg`)
-        // After a change of the diagram, redraw the SVG and put the new hash into its first line.
+        // After a change of the diagram, redraw the SVG and write the new hash into its first line.
         expect(svg).toContain(
           `drawn from Mermaid source ${createHash('sha256').update(fence).digest('hex').slice(0, 12)}`,
         )

@@ -1,4 +1,4 @@
-/** The parts of the guides that are generated: between markers, from the data that the product runs on. */
+/** The generated parts of the guides, between markers, from the product's own data. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
@@ -18,7 +18,7 @@ import { TenantSettings } from '../../src/tenant/store.ts'
 export const guides = fileURLToPath(new URL('../../src/docs/guides/', import.meta.url))
 const place = { origin: 'http://127.0.0.1:8787', model: 'tramontane-tiny' }
 
-/** The guide with its generated parts as they should be. */
+/** The guide with up-to-date generated parts. */
 export function regenerate(file: string, text: string): string {
   return Object.entries(parts[file] ?? {}).reduce((guide, [marker, make]) => {
     const section = new RegExp(`(<!-- ${marker} -->\n)([\\s\\S]*?)(<!-- /${marker} -->)`)
@@ -57,14 +57,14 @@ function effortsTable(): string {
   const levels = findModel('mistral-small-4')?.efforts ?? []
   const rows = effortWords.map((word) => [`\`${word}\``, `\`${mapEffort(word, levels, 'none').effective}\``])
   return table(
-    ['asked', 'served by Mistral Small 4'],
-    [...rows, ['nothing', `\`${mapEffort(undefined, levels, 'none').effective}\``]],
+    ['requested', 'served by Mistral Small 4'],
+    [...rows, ['not set', `\`${mapEffort(undefined, levels, 'none').effective}\``]],
   )
 }
 
 function aliasesTable(): string {
   return table(
-    ['name', 'served by', 'effort, unless asked', 'deprecated since'],
+    ['name', 'served by', 'default effort', 'deprecated since'],
     modelAliases.map(({ id, target, effort, deprecatedOn }) => [
       `\`${id}\``,
       `\`${target}\``,
@@ -74,7 +74,7 @@ function aliasesTable(): string {
   )
 }
 
-/** What to do is written by hand and stays. */
+/** The advice is written by hand and is preserved. */
 function errorsTable(old: string): string {
   const advice = new Map([...old.matchAll(/^\| `(\w+)` \|.*\| ([^|]*) \|$/gm)].map(([, code, text]) => [code, text]))
   const rows = Object.entries(errorTable).map(([code, { status, type, retry }]) => [
@@ -90,16 +90,16 @@ function errorsTable(old: string): string {
 function mediaTable(): string {
   const mebibytes = (bytes: number) => `${bytes / 1_048_576} MiB`
   return table(
-    ['what', 'at most'],
+    ['item', 'maximum'],
     [
-      ['images in a request, those in tool results included', String(imagesMax)],
+      ['images in a request, including tool results', String(imagesMax)],
       ['size of an image, decoded from base64', mebibytes(imageBytesMax)],
       ['pixels of an image', imagePixelsMax.toLocaleString('en-US')],
       ['documents in a request', String(documentsMax)],
       ['size of a document', mebibytes(documentBytesMax)],
       ['pages of a document', '100'],
       ['time to read a document', '20 s'],
-      ['pages of a document that are also sent as pictures', '20'],
+      ['pages of a document that are also sent as images', '20'],
       ['redirects of an address', '3'],
       ['time to fetch one address', '10 s'],
       ['time to fetch all addresses of a request', '60 s'],
@@ -191,13 +191,13 @@ function values(json: Json): string {
   if (json.type === 'array') return `list, at most ${json.maxItems}`
   if (json.format === 'uri') return 'URL'
   if (json.type === 'integer' || json.type === 'number') {
-    const most = json.maximum as number | undefined
-    const least = json.minimum as number | undefined
-    const bounded = most !== undefined && most < Number.MAX_SAFE_INTEGER
+    const max = json.maximum as number | undefined
+    const min = json.minimum as number | undefined
+    const bounded = max !== undefined && max < Number.MAX_SAFE_INTEGER
     return bounded
-      ? `${number(least ?? 0)} to ${number(most)}`
-      : least !== undefined && least >= 0
-        ? `integer, at least ${number(least)}`
+      ? `${number(min ?? 0)} to ${number(max)}`
+      : min !== undefined && min >= 0
+        ? `integer, at least ${number(min)}`
         : 'integer'
   }
   if (typeof json.minLength === 'number' && json.minLength > 1) return `text, at least ${json.minLength} characters`

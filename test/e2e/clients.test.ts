@@ -171,7 +171,7 @@ describe('the embedded engine', () => {
       openai().chat.completions.create({ model, messages: [{ role: 'user', content }] as never }),
     )
     expect(error).toMatchObject({ status: 400, code: 'invalid_value', param: 'messages[0].content' })
-    expect(error.message).toContain('no engine that serves mistral-small-4 here has vision')
+    expect(error.message).toContain('no engine of mistral-small-4 supports images')
     const after = await product.tenant('demo')
     expect(after.totals).toEqual(before.totals)
   })

@@ -226,7 +226,7 @@ describe('images for a model without vision', () => {
     async (name) => {
       const answer = await send(name, bodyOf(name, result[name]))
       expect(answer.status, await answer.text()).toBe(200)
-      expect(answer.headers.get('x-tramontane-warnings')).toContain('images in tool results were left out')
+      expect(answer.headers.get('x-tramontane-warnings')).toContain('images in tool results were removed')
       const field = name === 'responses' ? 'input' : 'messages'
       const question = [...messages, { role: 'user', content: [part[name]] }]
       const refused = await send(name, bodyOf(name, { [field]: question }))

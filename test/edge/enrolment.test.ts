@@ -43,7 +43,7 @@ describe('enrolment', () => {
       [{ url: 'https://gpu.example.com', models: [] }, 'models', /one model/],
       [{ url: 'https://gpu.example.com', slotsMax: 1_025 }, 'slotsMax', /1024/],
       [{ url: 'https://gpu.example.com', slotsMax: 0.5 }, 'slotsMax', /whole number/],
-      [{ url: 'https://gpu.example.com', slots: 4 }, 'slots', /not known/],
+      [{ url: 'https://gpu.example.com', slots: 4 }, 'slots', /not a known field/],
     ]
     for (const [body, param, sentence] of wrong) {
       const answer = await send('POST', '/admin/workers', { workerId: 'bad', ...body })

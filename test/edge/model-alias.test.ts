@@ -20,7 +20,7 @@ describe('an answer to a model alias', () => {
       'x-tramontane-effort': 'high',
       // 2026-04-30
       deprecation: '@1777507200',
-      'x-tramontane-warnings': expect.stringContaining('ask for that'),
+      'x-tramontane-warnings': expect.stringContaining('Use mistral-small-4'),
     })
     expect(headersOf('mistral-small-latest').deprecation).toBeUndefined()
     expect(headersOf('mistral-small-4')['x-tramontane-model-asked']).toBeUndefined()

@@ -1,4 +1,4 @@
-/** What large bodies take of an isolate's memory, and the bytes that a worker is sent for them. */
+/** The memory of large bodies in an isolate, and the bytes that the edge sends to a worker for them. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -12,7 +12,7 @@ import { unsealThinking } from '../../src/dialects/carried-thinking.ts'
 import { BodyMemory } from '../../src/http/body-memory.ts'
 
 describe('the memory of bodies', () => {
-  it('[BODY6] all holds together stay under the limit, one tenant with several under half of it, and all memory is released', () => {
+  it('[BODY6] all holds stay under the limit, several of one tenant under half of it, and all memory is released', () => {
     const step = fc.record({
       tenant: fc.constantFrom('a', 'b', 'c'),
       bytes: fc.integer({ min: 0, max: 120 }),
@@ -59,7 +59,7 @@ describe('the memory of bodies', () => {
     })
     fc.assert(
       fc.property(texts, fc.integer({ min: 0, max: 3 }), (parts, blown) => {
-        // Some become long, and their surrogate pairs fall on the borders of slices.
+        // Some texts become long, so that surrogate pairs fall on slice boundaries.
         const long = parts.map((text, index) =>
           index === blown ? text.repeat(Math.ceil(300_000 / (text.length || 1))) : text,
         )
@@ -71,7 +71,7 @@ describe('the memory of bodies', () => {
     )
   })
 
-  it('[BODY8] a body that becomes longer for a worker than the largest allowed is refused, small or large', () => {
+  it('[BODY8] a small or large body that exceeds the limit after rewriting for a worker is refused', () => {
     const chat = chatOf(['"'.repeat(100_000)])
     const length = Buffer.byteLength(chatBody(chat))
     for (const large of [true, false]) {
@@ -80,7 +80,7 @@ describe('the memory of bodies', () => {
     }
   })
 
-  it('[KNOWN1] a key that was confirmed is known for its time, one secret at a time, and the memory of keys is bounded', () => {
+  it('[KNOWN1] a confirmed key is known for a limited time, for one secret, and the number of known keys is bounded', () => {
     const keys = new KnownKeys()
     const key = (keyId: string, secretHash = 'h') => ({ tenantId: 't', keyId, secretHash })
     const { keyKnownMs, keysKnown } = budgets
@@ -89,7 +89,7 @@ describe('the memory of bodies', () => {
     expect(keys.good(key('a'), 1_000 + keyKnownMs.value)).toBe(false)
     expect(keys.good(key('a', 'other'), 1_000)).toBe(false)
     expect(keys.good(key('b'), 1_000)).toBe(false)
-    // A clock that was set back a day.
+    // The clock is set back by a day.
     expect(keys.good(key('a'), 1_000 - 86_400_000)).toBe(false)
     keys.confirm(key('e'), 1_000, 1_005)
     expect([keys.good(key('e'), 1_004), keys.good(key('e'), 1_005)]).toEqual([true, false])
@@ -113,11 +113,11 @@ describe('the memory of bodies', () => {
       documentBy(`data:text/plain;base64,${data}`, 'x')
       documentBy(data, 'x')
     }
-    // The expression that took its place needed 140 s for the first.
+    // An earlier regular expression took 140 s for the first text.
     expect(performance.now() - startedAt).toBeLessThan(3_000)
   })
 
-  it('[TXT1] no NUL and no half of a surrogate pair reaches a prompt through any field', () => {
+  it('[TXT1] no NUL and no lone surrogate reaches a prompt through any field', () => {
     expect(documentBy(`data:text/plain;base64,${Buffer.from('a\0b').toString('base64')}`, 'x')).toMatchObject({
       ok: false,
     })

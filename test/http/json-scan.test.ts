@@ -1,4 +1,4 @@
-/** A body's structure, counted byte by byte before it is parsed. */
+/** The scan that counts a body's structure before it is parsed. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type JsonFault, type JsonLimits, JsonScan, parseMemory, parseScanned } from '../../src/http/json-scan.ts'
@@ -17,7 +17,7 @@ function scan(text: string, limits: Partial<JsonLimits> = {}, cut = 1_000_000): 
 }
 
 const json = fc.jsonValue({ maxDepth: 5, stringUnit: 'binary' })
-/** Strings that are long by a limit of twelve bytes, with everything that changes how they are decoded. */
+/** Strings longer than a limit of twelve bytes, with every character that changes how they are decoded. */
 const strings = fc.string({
   unit: fc.constantFrom('a', '"', '\\', '\n', 'é', '中', '😀', '\u0001', '/'),
   maxLength: 40,
@@ -27,7 +27,7 @@ const named = fc.dictionary(fc.constantFrom('a', 'b', '__proto__', 'constructor'
 })
 
 describe('the scan of a body', () => {
-  it('[BODY1] values and depth are counted as JSON has them, however the bytes are cut', () => {
+  it('[BODY1] values and depth are counted as in the JSON value, however the bytes are split', () => {
     fc.assert(
       fc.property(
         fc.oneof(json, fc.array(strings)),
@@ -46,7 +46,7 @@ describe('the scan of a body', () => {
     )
   })
 
-  it('[BODY2] a body with long strings is read as JSON.parse reads it, however the bytes are cut', () => {
+  it('[BODY2] a body with long strings is read as by JSON.parse, however the bytes are split', () => {
     const bodies = fc.oneof(json, fc.array(fc.oneof(strings, named, fc.array(strings))))
     fc.assert(
       fc.property(bodies, fc.integer({ min: 1, max: 9 }), (value, cut) => {
@@ -65,7 +65,7 @@ describe('the scan of a body', () => {
     expect(parseScanned(...scanned('"a long root string"'))).toBe('a long root string')
   })
 
-  it('[BODY3] what is over a limit is found where it begins, before the rest has come', () => {
+  it('[BODY3] an exceeded limit is reported at the byte that exceeds it, before the rest arrives', () => {
     expect(scan('[1,2,3]', { valuesMax: 4 }).fault).toBeUndefined()
     expect(scan('[1,2,3]', { valuesMax: 3 }).fault).toBe('values')
     expect(scan(`[${'[],'.repeat(1_000_000)}[]]`, { valuesMax: 1_000 }).scan.length).toBe(0)
@@ -77,7 +77,7 @@ describe('the scan of a body', () => {
     expect(scan(`["${'k'.repeat(100)}"]`, { longStringBytes: 100 }).fault).toBeUndefined()
   })
 
-  it('[BODY4] text that is no JSON, or no UTF-8, throws and is never read as something else', () => {
+  it('[BODY4] text that is not JSON or not UTF-8 throws and is never read as another value', () => {
     const bad = [
       '{"a":"a long\u0001string"}',
       '["a long string", ]',
@@ -98,7 +98,7 @@ describe('the scan of a body', () => {
     }
   })
 
-  it('[BODY5] the estimate of memory counts two bytes a character only where they are', () => {
+  it('[BODY5] the memory estimate counts two bytes per character only for text that needs them', () => {
     const million = 'a'.repeat(1_000_000)
     const limits = { longStringBytes: 16 * 1024 }
     const of = (text: string) => parseMemory(scan(text, limits).scan, 0) / 1_000_000
@@ -106,7 +106,7 @@ describe('the scan of a body', () => {
     // One wide character outside of a long string does not double the string; one inside does.
     expect(of(`["😀","${million}"]`)).toBeCloseTo(2, 2)
     expect(of(`["😀${million}"]`)).toBeCloseTo(5, 2)
-    // Escaped: its text is there besides its value.
+    // An escaped string exists as text and as value.
     expect(of(`["\\n${million}"]`)).toBeCloseTo(3, 2)
     expect(of(`["\\u4e2d${million}"]`)).toBeCloseTo(4, 2)
     expect(parseMemory(scan('[1,2,3]').scan, 1_000)).toBe(4 * 1_000 + 3 * 7)
@@ -117,7 +117,7 @@ function scanned(text: string): [Uint8Array, JsonScan, string] {
   return [encoder.encode(text), scan(text, { longStringBytes: 12 }).scan, 'mark.']
 }
 
-/** One for each element or member, one for the whole: what commas and brackets amount to. */
+/** One for the value and one for each element or member, as the scan counts commas and brackets. */
 function valuesOf(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 1
   return Object.values(value).reduce((sum: number, each) => sum + valuesOf(each), 1)
@@ -130,5 +130,5 @@ function containersOf(value: unknown): number {
 
 function depthOf(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0
-  return 1 + Object.values(value).reduce((most: number, each) => Math.max(most, depthOf(each)), 0)
+  return 1 + Object.values(value).reduce((max: number, each) => Math.max(max, depthOf(each)), 0)
 }

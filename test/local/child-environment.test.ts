@@ -1,9 +1,9 @@
-/** What the processes that `npm start` begins are given of its environment. */
+/** The environment of the processes that `npm start` starts. */
 import { describe, expect, it } from 'vitest'
 import { childEnvironment } from '../../src/local/child-environment.ts'
 
 describe('a child process', () => {
-  it('[ENV1] it is given what programs and engines need, and of all secrets only those that it is named for', () => {
+  it('[ENV1] a child gets the variables that programs and engines need, and only the secrets named for it', () => {
     const secrets = {
       HOSTED_KEY: 'a',
       CLOUDFLARE_API_TOKEN: 'b',
@@ -25,9 +25,9 @@ describe('a child process', () => {
       https_proxy: 'p',
     }
     const own = { TRAMONTANE_WORKER_KEY: 'w' }
-    const given = { ...secrets, ...needed, TRAMONTANE_ENGINE_KEY: 'k' }
-    expect(childEnvironment(given, [], own)).toEqual({ ...needed, ...own })
-    const passed = childEnvironment(given, ['TRAMONTANE_ENGINE_KEY'], own)
+    const environment = { ...secrets, ...needed, TRAMONTANE_ENGINE_KEY: 'k' }
+    expect(childEnvironment(environment, [], own)).toEqual({ ...needed, ...own })
+    const passed = childEnvironment(environment, ['TRAMONTANE_ENGINE_KEY'], own)
     expect(passed).toEqual({ ...needed, ...own, TRAMONTANE_ENGINE_KEY: 'k' })
   })
 })

@@ -1,4 +1,4 @@
-/** What clients may come back to, as its real SQL on Node's SQLite. */
+/** Stored responses and replays: the real SQL on Node's SQLite. */
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
 import type { StoredResponse } from '../../src/dialects/dialect.ts'
@@ -7,7 +7,7 @@ import { nodeSql } from '../support/tenant.ts'
 
 const open = () => openResponses(nodeSql(new DatabaseSync(':memory:')))
 
-const kept = (n: number, previous?: number, text = `answer ${n}`): StoredResponse => ({
+const response = (n: number, previous?: number, text = `answer ${n}`): StoredResponse => ({
   responseId: `resp_${n}`,
   previousId: previous === undefined ? undefined : `resp_${previous}`,
   input: [{ role: 'user', content: `question ${n}` }],
@@ -16,14 +16,14 @@ const kept = (n: number, previous?: number, text = `answer ${n}`): StoredRespons
 })
 
 describe('stored responses', () => {
-  it('[ASW1] a conversation is returned whole, oldest first, with long texts, and items by id', () => {
+  it('[ASW1] a complete conversation is returned, oldest first, with long texts, and items by id', () => {
     const store = open()
     const long = '🦊'.repeat(700_000)
-    expect(store.keep(kept(1, undefined, long), 100)).toBe(true)
-    store.keep(kept(2, 1), 100)
+    expect(store.keep(response(1, undefined, long), 100)).toBe(true)
+    store.keep(response(2, 1), 100)
     const { turns, items } = store.previousResponse('resp_2', ['msg_1', 'msg_9'], 50)
-    const wanted = [kept(1, undefined, long), kept(2, 1)].map(({ input, output }) => ({ input, output }))
-    // Compared as texts: a difference in a million characters is no message.
+    const wanted = [response(1, undefined, long), response(2, 1)].map(({ input, output }) => ({ input, output }))
+    // Compared as a boolean, because a diff of a million characters is unreadable.
     expect(JSON.stringify(turns) === JSON.stringify(wanted)).toBe(true)
     expect(JSON.stringify(items) === JSON.stringify([['msg_1', { type: 'message', id: 'msg_1', content: long }]])).toBe(
       true,
@@ -35,8 +35,8 @@ describe('stored responses', () => {
   it('[ASW2] an expired or deleted response and its continuations are not found, and pruning leaves no row', () => {
     const database = new DatabaseSync(':memory:')
     const store = openResponses(nodeSql(database))
-    store.keep(kept(1), 100)
-    store.keep(kept(2, 1), 200)
+    store.keep(response(1), 100)
+    store.keep(response(2, 1), 200)
     expect(store.previousResponse('resp_2', [], 99).turns).toHaveLength(2)
     expect(store.previousResponse('resp_2', ['msg_1'], 100)).toEqual({ turns: undefined, items: [] })
     expect(store.body('resp_1', 100)).toBeUndefined()
@@ -50,10 +50,10 @@ describe('stored responses', () => {
 
   it('[ASW3] a response has a maximum size and a conversation a maximum number of turns', () => {
     const store = open()
-    expect(store.keep(kept(1, undefined, 'x'.repeat(answerCharactersMax)), 100)).toBe(false)
+    expect(store.keep(response(1, undefined, 'x'.repeat(answerCharactersMax)), 100)).toBe(false)
     expect(store.body('resp_1', 1)).toBeUndefined()
-    store.keep(kept(0), 100)
-    for (let n = 1; n <= 1_000; n++) store.keep(kept(n, n - 1), 100)
+    store.keep(response(0), 100)
+    for (let n = 1; n <= 1_000; n++) store.keep(response(n, n - 1), 100)
     expect(store.previousResponse('resp_999', [], 1).turns).toHaveLength(1_000)
     expect(store.previousResponse('resp_1000', [], 1).turns).toBeUndefined()
   })
@@ -88,23 +88,23 @@ describe('idempotency', () => {
   })
 })
 
-describe('answers to be given again', () => {
-  it('[REPL1] an answer that was removed for want of room is asked for again, and never returned empty', () => {
+describe('replayed answers', () => {
+  it('[REPL1] a request whose stored answer was evicted runs again, and an empty answer is never returned', () => {
     const database = new DatabaseSync(':memory:')
     const store = openResponses(nodeSql(database), 1_000)
     expect(store.begin('replay_a', 'd', 'first', 50, 1)).toEqual({ kind: 'run' })
     store.finish('replay_a', 'first', [], 'x'.repeat(600), 100)
     expect(store.begin('replay_a', 'd', 'again', 50, 2)).toEqual({ kind: 'answer', headers: [], text: 'x'.repeat(600) })
-    // Another takes its room.
+    // Another answer evicts it.
     store.begin('replay_b', 'd', 'other', 150, 2)
     store.finish('replay_b', 'other', [], 'y'.repeat(600), 200)
     expect(store.begin('replay_a', 'd', 'third', 50, 3)).toEqual({ kind: 'run' })
     expect(store.begin('replay_b', 'd', 'again', 50, 3)).toMatchObject({ kind: 'answer', text: 'y'.repeat(600) })
-    // One that is running has no answer yet, and stays.
+    // A running attempt has no answer yet, and is not evicted.
     expect(store.begin('replay_a', 'd', 'fourth', 50, 4)).toEqual({ kind: 'running' })
   })
 
-  it('[REPL2] items by their ids are read once for each answer, and not beyond one conversation in all', () => {
+  it('[REPL2] items by id are read once per answer, and at most one conversation in total', () => {
     const reads: string[] = []
     const sql = nodeSql(new DatabaseSync(':memory:'))
     const store = openResponses({
@@ -116,11 +116,11 @@ describe('answers to be given again', () => {
     })
     const third = answerCharactersMax / 3
     const many = Array.from({ length: 500 }, (_, n) => ({ type: 'message', id: `m_${n}`, content: 'x' }))
-    store.keep({ ...kept(1), output: [...many, { id: 'last', content: 'y'.repeat(third) }] }, 100)
+    store.keep({ ...response(1), output: [...many, { id: 'last', content: 'y'.repeat(third) }] }, 100)
     const ids = [...many.map(({ id }) => id), 'none']
     expect(store.previousResponse(undefined, ids, 1).items).toEqual(many.map((item) => [item.id, item]))
     expect(reads).toEqual(['resp_1'])
-    for (const n of [2, 3, 4]) store.keep(kept(n, undefined, 'z'.repeat(third - 10_000)), 100)
+    for (const n of [2, 3, 4]) store.keep(response(n, undefined, 'z'.repeat(third - 10_000)), 100)
     const { items } = store.previousResponse(undefined, ['msg_2', 'msg_3', 'msg_4'], 1)
     expect(items.length).toBe(1)
   })

@@ -1,5 +1,5 @@
--- What crosses tenants: the operator's own books. No request to a model reads or writes any of it.
--- What is a tenant's own (keys, limits, money, usage) lives in its tenant object, which is the truth where both say a thing.
+-- Data across tenants, for the operator. No request to a model reads or writes it.
+-- A tenant's own data (keys, limits, money, usage) is in its tenant object, which is authoritative for duplicated fields.
 
 CREATE TABLE tenants (
   tenant_id TEXT PRIMARY KEY,
@@ -12,7 +12,7 @@ CREATE TABLE tenants (
 
 CREATE INDEX tenants_of_plan ON tenants (plan_id);
 
--- People, by e-mail address or by the id that the operator's sign-in knows them by.
+-- Members, by e-mail address or by their id in the operator's sign-in system.
 CREATE TABLE members (
   tenant_id TEXT NOT NULL REFERENCES tenants (tenant_id),
   member TEXT NOT NULL,
@@ -25,7 +25,7 @@ CREATE TABLE operator_keys (
   key_id TEXT PRIMARY KEY,
   name TEXT NOT NULL,
   prefix TEXT NOT NULL,
-  -- SHA-256 of the secret. The key itself is kept nowhere.
+  -- SHA-256 of the secret. The key itself is never stored.
   secret_hash TEXT NOT NULL,
   scopes TEXT NOT NULL,
   created_at INTEGER NOT NULL,
@@ -42,7 +42,7 @@ CREATE TABLE plans (
   updated_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- Default rate cards, in nano-dollars per token: what a new tenant starts with. Added, never changed.
+-- Default rate cards of new tenants, in nano-dollars per token. Added, never changed.
 CREATE TABLE rate_cards (
   model TEXT NOT NULL,
   effective_at INTEGER NOT NULL,
@@ -64,7 +64,7 @@ CREATE TABLE workers (
   revoked_at INTEGER
 ) WITHOUT ROWID;
 
--- Written before a change is tried and completed after it: a row without a status is a change that was cut off.
+-- Inserted before a change and completed after it. A row without a status is a change that was interrupted.
 CREATE TABLE audit (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   request_id TEXT NOT NULL UNIQUE,

@@ -12,14 +12,14 @@ export const messages: Dialect = {
     const read = readMessages(body)
     if (!read.ok) return read
     const { parsed, thinkingShown } = read
-    return { ok: true, parsed: { ...parsed, writer: (given) => messagesWriter(given, thinkingShown) } }
+    return { ok: true, parsed: { ...parsed, writer: (context) => messagesWriter(context, thinkingShown) } }
   },
   readPrompt,
   errors: messagesErrors,
   rateHeaders,
 }
 
-/** Anthropic's names; a reset is a moment, in RFC 3339. */
+/** With Anthropic's names; a reset is a time in RFC 3339. */
 function rateHeaders(left: RatesLeft, now: number): [string, string][] {
   const rates = [
     ['requests', left.requests],

@@ -1,8 +1,8 @@
-/** Refusals as Anthropic's clients read them: a type from their own list decides what they do next. */
+/** Refusals for Anthropic's clients, which decide by a type from Anthropic's list. */
 import type { ErrorCode } from '../../../backends/model/errors.ts'
 import type { DialectFailure, ErrorShape } from '../dialect.ts'
 
-/** Their statuses where they differ: a client stops at once at 402, and 529 is how it knows an overload. */
+/** Anthropic's statuses where they differ: clients do not retry a 402, and read 529 as an overload. */
 const status = { insufficient_quota: 402, server_is_overloaded: 529 } satisfies Partial<Record<ErrorCode, number>>
 
 const types = {
@@ -30,7 +30,7 @@ const types = {
 
 const body = ({ code, message, requestId }: DialectFailure) => ({
   type: 'error',
-  // The code is ours: it tells apart what the type does not.
+  // The code is an extension: it is more specific than the type.
   error: { type: types[code], message, code },
   request_id: requestId,
 })

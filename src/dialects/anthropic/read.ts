@@ -1,7 +1,7 @@
 /**
- * Reads the body of Anthropic's Messages, including what real clients put there: `system` among the messages, thinking
- * with its signature, tools that a vendor runs on its side, fields of betas. What a model cannot act on is named in
- * `warnings`; only what is wrong is refused, since one agent answers each 400 with five more requests.
+ * Reads the body of Anthropic's Messages, including fields that real clients send: `system` among the messages,
+ * thinking with its signature, server-side tools, beta fields. Unsupported fields are named in `warnings`. Only invalid
+ * fields are refused, because one agent answers each 400 with five more requests.
  */
 import { z } from 'zod'
 import {
@@ -69,7 +69,7 @@ const ToolUseBlock = z.object({
 })
 const ShownBlock = z.discriminatedUnion('type', [TextBlock, ImageBlock, DocumentBlock, SearchResultBlock])
 
-// What a vendor's own tools left in the history, and what is not known here. It is taken and left out.
+// Blocks of server-side tools, and unknown blocks: accepted and ignored.
 const otherThan = (known: readonly string[]) =>
   z.object({ type: z.string().refine((type) => !known.includes(type), { abort: true }) }).transform(() => null)
 
@@ -122,7 +122,7 @@ export const CountBody = z.object({
   thinking: Thinking.nullish(),
   output_config: z.object({ effort: EffortWord.nullish(), format: SchemaFormat.nullish() }).nullish(),
   output_format: SchemaFormat.nullish(),
-  // Understood, and not honoured.
+  // Accepted, but without effect.
   context_management: z.unknown().optional(),
   mcp_servers: z.unknown().optional(),
   container: z.unknown().optional(),
@@ -158,7 +158,7 @@ export function readMessages(body: unknown): ReadMessages {
   })
 }
 
-/** The body of `count_tokens`: a prompt without the bounds of its answer. */
+/** The body of `count_tokens`: a prompt without limits for an answer. */
 export function readPrompt(body: unknown): ReadMessages {
   const parsed = CountBody.safeParse(body)
   if (!parsed.success) return refuse(parsed.error)
@@ -174,18 +174,18 @@ function read(
   const tools = (wire.tools ?? []).flatMap(functionTool)
   const toolChoice = choiceOf(wire.tool_choice, tools)
   if (!toolChoice) {
-    const message = 'tool_choice: names no tool of `tools` that is run here: name one that is listed'
+    const message = 'tool_choice: names no supported tool of `tools`. Name a listed tool with an input_schema.'
     return { ok: false, code: 'invalid_value', message, param: 'tool_choice' }
   }
   const { messages, places: fieldPaths, leftOut } = conversation(wire)
   const thinking = wire.thinking
   if (tools.length < (wire.tools?.length ?? 0))
-    warnings.push('tools: types that a vendor runs on its side are not run here and were left out')
-  if (leftOut.size > 0) warnings.push(`messages: blocks of these types were left out: ${[...leftOut].join(', ')}`)
+    warnings.push('tools: server-side tools are not supported and were removed')
+  if (leftOut.size > 0) warnings.push(`messages: blocks of these types were removed: ${[...leftOut].join(', ')}`)
   if (thinking?.type === 'enabled' && thinking.budget_tokens != null)
-    warnings.push('thinking.budget_tokens: not enforced; max_tokens bounds thinking and answer together')
+    warnings.push('thinking.budget_tokens: not enforced, max_tokens limits thinking and answer together')
   for (const name of ['context_management', 'mcp_servers', 'container'] as const)
-    if (wire[name] != null) warnings.push(`${name}: not run here, ignored`)
+    if (wire[name] != null) warnings.push(`${name}: not supported, ignored`)
   const format = wire.output_config?.format ?? wire.output_format
   const chat: Chat = {
     model: wire.model,
@@ -205,7 +205,7 @@ function read(
   return { ok: true, parsed: { chat, warnings, fieldPaths }, thinkingShown }
 }
 
-/** Thinking that is switched off is off, whatever the effort. A switch without a word means as much as there is. */
+/** Disabled thinking overrides the effort. Enabled thinking without an effort means `high`. */
 function effortOf({ thinking, output_config: config }: CountBody): EffortWord | undefined {
   if (thinking?.type === 'disabled') return 'none'
   return config?.effort ?? (thinking ? 'high' : undefined)
@@ -243,7 +243,7 @@ function conversation({ system, messages: turns }: CountBody) {
     const place = `messages[${index}]`
     const known =
       typeof content === 'string' ? asText(content).map(textBlock) : content.filter((block) => block !== null)
-    if (typeof content !== 'string' && known.length < content.length) leftOut.add('unknown ones')
+    if (typeof content !== 'string' && known.length < content.length) leftOut.add('unknown types')
     const blocks: readonly ContentBlock[] = known
     if (role === 'assistant') add(place, assistant(blocks, index === turns.length - 1))
     else if (role === 'system') add(place, { role, content: blocks.flatMap(shown).filter(isText) })
@@ -256,7 +256,7 @@ const isText = (part: Part) => part.kind === 'text'
 const text = ({ text }: { text: string }): Part => ({ kind: 'text', text })
 const textBlock = (part: Part): ContentBlock => ({ type: 'text', text: part.kind === 'text' ? part.text : '' })
 
-/** Results of tools are messages of their own; what stands between them is the user's. */
+/** Tool results become separate messages; blocks between them become user messages. */
 function userTurn(blocks: readonly ContentBlock[]): Message[] {
   const messages: Message[] = []
   for (const block of blocks) {
@@ -271,12 +271,12 @@ function userTurn(blocks: readonly ContentBlock[]): Message[] {
   return messages.length > 0 ? messages : [{ role: 'user', content: [] }]
 }
 
-/** The prompt has no mark for a tool that failed, so the text says it where it does not. */
+/** The prompt format cannot mark a failed tool, so the text gets `Error: ` unless it already mentions a failure. */
 function resultOf({ content, is_error: failed }: z.infer<typeof ToolResultBlock>): Part[] {
   const parts =
     typeof content === 'string' ? asText(content) : (content ?? []).flatMap((block) => (block ? shown(block) : []))
-  const told = parts.some((part) => part.kind === 'text' && /error|fail/i.test(part.text))
-  return failed && !told ? [{ kind: 'text', text: 'Error: ' }, ...parts] : parts
+  const mentioned = parts.some((part) => part.kind === 'text' && /error|fail/i.test(part.text))
+  return failed && !mentioned ? [{ kind: 'text', text: 'Error: ' }, ...parts] : parts
 }
 
 function shown(block: ContentBlock): Part[] {
@@ -302,7 +302,7 @@ function documentText({ title, source }: Extract<Shown, { type: 'document' }>): 
   return [...head, ...(typeof source.content === 'string' ? asText(source.content) : source.content.map(text))]
 }
 
-/** The last message, where it is the assistant's, is the beginning of the answer. */
+/** A final assistant message is the beginning of the answer. */
 function assistant(blocks: readonly ContentBlock[], last: boolean): Message {
   const reasoning = blocks.map((block) => (block.type === 'thinking' ? thinkingOf(block) : '')).join('')
   const toolCalls = blocks.flatMap((block): ToolCall[] =>
@@ -312,7 +312,7 @@ function assistant(blocks: readonly ContentBlock[], last: boolean): Message {
   return { role: 'assistant', content, reasoning, toolCalls, prefix: last && toolCalls.length === 0 }
 }
 
-/** Thinking that was not shown to the client is in its signature. */
+/** Thinking that was hidden from the client is in its signature. */
 function thinkingOf({ thinking, signature }: z.infer<typeof ThinkingBlock>): string {
   return thinking !== '' ? thinking : (unsealThinking(signature ?? '') ?? '')
 }

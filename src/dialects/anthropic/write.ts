@@ -1,6 +1,6 @@
 /**
- * Writes an answer as Anthropic's Messages: blocks that begin and end, in order, each delta with its index. Usage is
- * exact only at the end, in `message_delta`, which their clients let overwrite what `message_start` said.
+ * Writes an answer as Anthropic's Messages: blocks that start and stop in order, each delta with its index. Usage is
+ * exact only at the end, in `message_delta`; Anthropic's clients let it overwrite the usage of `message_start`.
  */
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
 import { openMark, sealThinking } from '../carried-thinking.ts'
@@ -16,25 +16,25 @@ function messagesId(requestId: string): string {
   return requestId.replace(/^req_/, 'msg_')
 }
 
-/** @param thinkingShown false: thinking is carried in the signature only, as the client asked */
-export function messagesWriter(given: EncoderContext, thinkingShown: boolean): DialectWriter {
+/** @param thinkingShown false: the client requested thinking in the signature only */
+export function messagesWriter(context: EncoderContext, thinkingShown: boolean): DialectWriter {
   const blocks: OpenBlock[] = []
   /** The thinking of the last block, shown or not. */
   let thinking = ''
   let open = false
 
   const message = {
-    id: messagesId(given.requestId),
+    id: messagesId(context.requestId),
     type: 'message',
     role: 'assistant',
-    model: given.model,
+    model: context.model,
   }
 
   function begin(block: OpenBlock): string {
     const ended = finish()
     blocks.push(block)
     open = true
-    // A block begins empty, and its deltas fill it; so does ours, which is kept for the whole answer.
+    // A block starts empty and its deltas fill it. The copy in `blocks` is for a non-streaming answer.
     const empty = block.type === 'tool_use' ? { ...block, input: {} } : block
     return ended + event('content_block_start', { index: blocks.length - 1, content_block: empty })
   }
@@ -67,7 +67,7 @@ export function messagesWriter(given: EncoderContext, thinkingShown: boolean): D
       return out + event('content_block_delta', { index, delta: { type: 'text_delta', text } })
     }
     thinking += text
-    // A comment in its place: a client that has left is noticed by writing to it.
+    // A comment instead: a failed write shows that the client has left.
     if (!thinkingShown) return `${out}: thinking\n\n`
     if (last?.type === 'thinking') last.thinking += text
     return out + event('content_block_delta', { index, delta: { type: 'thinking_delta', thinking: text } })
@@ -82,7 +82,7 @@ export function messagesWriter(given: EncoderContext, thinkingShown: boolean): D
   return {
     open: (promptTokens) =>
       event('message_start', {
-        message: { ...message, content: [], ...noStop, usage: startUsage(promptTokens ?? given.promptTokens) },
+        message: { ...message, content: [], ...noStop, usage: startUsage(promptTokens ?? context.promptTokens) },
       }),
     part(part) {
       switch (part.kind) {
@@ -124,7 +124,7 @@ const startUsage = (promptTokens: number) => ({
   service_tier: 'standard',
 })
 
-/** Here the input is what was not cached: the two are added up for the prompt. */
+/** `input_tokens` excludes cached tokens; the prompt is the sum of both. */
 function usageOf(end: AnswerEnd) {
   return {
     ...startUsage(end.promptTokens - end.cachedTokens),

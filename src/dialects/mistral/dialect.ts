@@ -1,6 +1,6 @@
 /**
- * Mistral's dialect of Chat Completions, under `/mistral/v1`: its own names in requests, and thinking as chunks of the
- * content, which is the only form that its clients show.
+ * Mistral's dialect of Chat Completions, under `/mistral/v1`: Mistral's own request fields, and thinking as chunks of
+ * the content, the only form that Mistral's clients show.
  */
 import { z } from 'zod'
 import { readChat } from '../../../backends/model/chat.ts'
@@ -17,7 +17,7 @@ export const mistral: Dialect = {
   rateHeaders: () => [],
 }
 
-/** What differs; the rest is as in Chat Completions. */
+/** The fields that differ from Chat Completions. */
 const Own = z.object({
   random_seed: z.int().nullish(),
   prompt_mode: z.literal('reasoning').nullish(),
@@ -28,7 +28,7 @@ const Own = z.object({
   messages: z.array(z.unknown()).optional().catch(undefined),
 })
 
-/** Mistral's own words for it, which its API puts in front of a conversation that asks for it. */
+/** The system prompt that Mistral's API adds for `safe_prompt`, verbatim. */
 const safePrompt =
   'Always assist with care, respect, and truth. Respond with utmost utility yet securely. Avoid harmful, unethical, ' +
   'prejudiced, or negative content. Ensure replies promote fairness and positivity.'
@@ -55,12 +55,12 @@ function read(body: unknown): Read {
   const fieldPaths = chat.messages.map((_, index) =>
     safe && index === 0 ? 'safe_prompt' : `messages[${index - (safe ? 1 : 0)}].content`,
   )
-  return { ok: true, parsed: { chat, warnings, fieldPaths, writer: (given) => mistralWriter(given) } }
+  return { ok: true, parsed: { chat, warnings, fieldPaths, writer: (context) => mistralWriter(context) } }
 }
 
 const ToolResult = z.looseObject({ role: z.literal('tool'), tool_call_id: z.string().nullish() })
 
-/** A result may come without the id of its call: it then belongs to the calls in their order. */
+/** A tool result may lack the id of its call; results without ids belong to the calls in order. */
 function message(message: unknown): unknown {
   const result = ToolResult.safeParse(message).data
   return result ? { ...result, tool_call_id: result.tool_call_id ?? '' } : message

@@ -1,7 +1,6 @@
 /**
- * Writes an answer as Mistral does: while the model thinks, the content is a list with a thinking chunk; text is a
- * string, or in an answer with thinking a chunk behind it. Usage is on the last chunk, always, since its clients cannot
- * read one without choices.
+ * Writes an answer as Mistral does: thinking is a chunk in a content list; text is a string, or a chunk after the
+ * thinking. Usage is always on the last chunk with choices, because Mistral's clients cannot read a chunk without them.
  */
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
 import type { DialectWriter, EncoderContext } from '../dialect.ts'
@@ -16,13 +15,13 @@ interface MistralCall {
 
 const thinkingChunk = (text: string) => ({ type: 'thinking', thinking: [{ type: 'text', text }] })
 
-export function mistralWriter(given: EncoderContext): DialectWriter {
+export function mistralWriter(context: EncoderContext): DialectWriter {
   const answer = { reasoning: '', content: '' }
   const calls: MistralCall[] = []
   const head = {
-    id: given.requestId.replace(/^req_/, ''),
-    created: Math.floor(given.now() / 1_000),
-    model: given.model,
+    id: context.requestId.replace(/^req_/, ''),
+    created: Math.floor(context.now() / 1_000),
+    model: context.model,
   }
 
   function chunk(delta: object, end?: { finish_reason: string; usage: object }): string {

@@ -1,4 +1,4 @@
-/** OpenAI's Chat Completions: what workers speak, so its requests and answers pass through byte for byte. */
+/** OpenAI's Chat Completions, the format of workers: requests and answers pass through byte for byte. */
 import { readChat } from '../../../backends/model/chat.ts'
 import type { Dialect } from '../dialect.ts'
 import { openaiErrors } from './errors.ts'

@@ -1,4 +1,4 @@
-/** Refusals as OpenAI's and Mistral's clients read them: both shapes in one body. */
+/** Refusals for OpenAI's and Mistral's clients: both shapes in one body. */
 import { errorBody } from '../../../backends/model/errors.ts'
 import type { DialectFailure, ErrorShape } from '../dialect.ts'
 

@@ -1,6 +1,6 @@
 /**
- * The items that a conversation of OpenAI's Responses is made of, sent or answered earlier, and the messages they
- * become. Thinking, text and calls are items of their own; here one turn of the assistant's is one message again.
+ * Converts the items of an OpenAI Responses conversation, new or stored, into messages. Thinking, text and calls are
+ * separate items; one assistant turn becomes one message.
  */
 import { z } from 'zod'
 import { asText, callIdMax, FunctionName, type Message, type Part, partOr, Text } from '../../../backends/model/chat.ts'
@@ -13,7 +13,7 @@ const TextPart = z
 const RefusalPart = z
   .object({ type: z.literal('refusal'), refusal: Text })
   .transform(({ refusal }): Part => ({ kind: 'text', text: refusal }))
-const noFiles = { ok: false as const, message: 'no files are kept here: send the data itself, or its address' }
+const noFiles = { ok: false as const, message: 'file ids are not supported. Send the data itself, or its address.' }
 const ImagePart = z
   .object({ type: z.literal('input_image'), image_url: z.string().nullish(), file_id: z.string().nullish() })
   .transform(({ image_url: url }, context): Part => partOr(url ? imageByUrl(url) : noFiles, context, 'image_url'))
@@ -55,9 +55,9 @@ const Texts = z.array(z.object({ text: Text })).nullish()
 const Reasoning = z
   .object({ type: z.literal('reasoning'), summary: Texts, content: Texts, encrypted_content: z.string().nullish() })
   .transform(({ summary, content, encrypted_content: sealed }) => {
-    const told = [content, summary].map((texts) => (texts ?? []).map(({ text }) => text).join('\n\n'))
-    // The text itself where it was shown; else it is carried, or summed up.
-    const text = told[0] || unsealThinking(sealed ?? '') || told[1] || ''
+    const [shown, summed] = [content, summary].map((texts) => (texts ?? []).map(({ text }) => text).join('\n\n'))
+    // The visible text if there is one, otherwise the encoded text, otherwise the summary.
+    const text = shown || unsealThinking(sealed ?? '') || summed || ''
     return { kind: 'reasoning' as const, text }
   })
 const Reference = z
@@ -72,7 +72,7 @@ const known = [
   'reasoning',
   'item_reference',
 ]
-// What tools of a vendor's own left behind.
+// Items of server-side tools.
 const Other = z
   .object({ type: z.string().refine((type) => !known.includes(type), { abort: true }) })
   .transform(({ type }) => ({ kind: 'other' as const, type: type.slice(0, 64) }))
@@ -87,13 +87,13 @@ export type InputItem = z.infer<typeof InputItem>
 
 export interface Conversation {
   messages: Message[]
-  /** Where each message began. */
+  /** Path of each message's first item. */
   fieldPaths: string[]
-  /** Types of items that a model cannot be shown. */
+  /** Types of the ignored items. */
   leftOut: Set<string>
 }
 
-/** References are resolved before. */
+/** The caller has resolved references. */
 export function conversationOf(items: readonly { item: InputItem; place: string }[]): Conversation {
   const messages: Message[] = []
   const fieldPaths: string[] = []
@@ -102,7 +102,7 @@ export function conversationOf(items: readonly { item: InputItem; place: string 
     messages.push(message)
     fieldPaths.push(place)
   }
-  /** The assistant's turn that is going on: thinking begins one, and nothing is thought after a call was made. */
+  /** The current assistant turn. Thinking starts a new one, because no thinking follows a call within a turn. */
   const turn = (place: string, ends: (turn: Message & { role: 'assistant' }) => boolean) => {
     const last = messages.at(-1)
     if (last?.role === 'assistant' && !ends(last)) return last

@@ -1,7 +1,7 @@
 /**
- * Reads the body of OpenAI's Responses, including what coding agents put there: tools of types that are not run here,
- * items with ids of the client's own making, thinking that is carried back sealed. What a model cannot act on is named
- * in `warnings`; what would need something that is not here is refused.
+ * Reads the body of OpenAI's Responses, including fields that coding agents send: server-side tools, items with
+ * client-made ids, encoded thinking. Unsupported fields that can be ignored are named in `warnings`; fields that need a
+ * missing feature are refused.
  */
 import { z } from 'zod'
 import {
@@ -58,7 +58,7 @@ const WireFormat = z.discriminatedUnion('type', [
   z.object({ type: z.literal('json_schema'), name: z.string().max(64).nullish(), schema: Schema }),
 ])
 const Id = z.string().max(128)
-const notHere = (what: string) => z.null({ error: what }).optional()
+const unsupported = (message: string) => z.null({ error: message }).optional()
 
 export const Body = z.object({
   model: z.string().min(1).max(256),
@@ -79,7 +79,7 @@ export const Body = z.object({
   top_p: z.number().gt(0).max(1).nullish(),
   presence_penalty: z.number().min(-2).max(2).nullish(),
   frequency_penalty: z.number().min(-2).max(2).nullish(),
-  top_logprobs: z.literal(0, { error: 'log probabilities are not offered' }).nullish(),
+  top_logprobs: z.literal(0, { error: 'log probabilities are not supported. Remove it.' }).nullish(),
   store: z.boolean().nullish(),
   stream: z.boolean().nullish(),
   truncation: z.enum(['auto', 'disabled']).nullish(),
@@ -87,13 +87,13 @@ export const Body = z.object({
   prompt_cache_key: z.string().max(512).nullish(),
   safety_identifier: z.string().max(512).nullish(),
   user: z.string().max(512).nullish(),
-  background: z.literal(false, { error: 'answers are not made in the background here: leave it out' }).nullish(),
-  conversation: notHere('conversations are not kept here: use `previous_response_id`, or send the items'),
-  prompt: notHere('prompts are not kept here: send `instructions` and `input`'),
+  background: z.literal(false, { error: 'background responses are not supported. Remove it.' }).nullish(),
+  conversation: unsupported('conversations are not supported. Use `previous_response_id`, or send the items.'),
+  prompt: unsupported('stored prompts are not supported. Send `instructions` and `input`.'),
 })
 export type Body = z.infer<typeof Body>
 
-/** Looks only for the ids; what is wrong with the body is found by `readResponses`. */
+/** Reads only the ids; `readResponses` validates the body. */
 export function referenceOf(body: unknown): Reference | undefined {
   const parsed = References.safeParse(body)
   if (!parsed.success) return undefined
@@ -131,11 +131,13 @@ export function readResponses(body: unknown, previous: PreviousTurns): Read {
     messages.unshift({ role: 'system', content: asText(wire.instructions) })
     fieldPaths.unshift('instructions')
   }
-  if (messages.length > messagesMax) return refused('input', `becomes more than ${messagesMax} messages: begin anew`)
-  if (messages.length === 0) return refused('input', 'send at least one item, or a text')
+  if (messages.length > messagesMax)
+    return refused('input', `the conversation has more than ${messagesMax} messages. Start a new conversation.`)
+  if (messages.length === 0) return refused('input', 'is empty. Send a text or at least one item.')
   const functions = (wire.tools ?? []).flatMap(toolOf)
   const choice = choiceOf(wire.tool_choice, functions)
-  if (!choice) return refused('tool_choice', 'names no tool of `tools` that is run here: name one that is listed')
+  if (!choice)
+    return refused('tool_choice', 'names no supported tool of `tools`. Name a listed function or custom tool.')
   const chat: Chat = {
     model: wire.model,
     messages,
@@ -155,22 +157,22 @@ export function readResponses(body: unknown, previous: PreviousTurns): Read {
     includeUsage: false,
   }
   const input = rawInput(body, previous)
-  const asked: ParsedRequest = {
+  const request: ParsedRequest = {
     chat,
     warnings: warningsOf(wire, functions.length, leftOut),
     fieldPaths,
-    writer: (given) => responsesWriter(wire, input, given),
+    writer: (context) => responsesWriter(wire, input, context),
   }
-  return { ok: true, parsed: asked }
+  return { ok: true, parsed: request }
 }
 
-/** What came before, as it is kept, and what is sent now; each with its place in the body. */
+/** The stored items and the new items, each with its path in the body. */
 function itemsOf(
   wire: Body,
   previous: PreviousTurns,
 ): { ok: true; items: { item: InputItem; place: string }[] } | (Read & { ok: false }) {
   const place = 'previous_response_id'
-  // Kept items were read when they came, or are our own.
+  // Stored items were valid when the client sent them, or the gateway wrote them.
   const before = (previous.turns ?? []).flatMap(({ input, output }) => [...input, ...output])
   const items = before.flatMap((raw) => InputItem.safeParse(raw).data ?? []).map((item) => ({ item, place }))
   if (typeof wire.input === 'string')
@@ -180,17 +182,17 @@ function itemsOf(
       items.push({ item, place: `input[${index}]` })
       continue
     }
-    const kept = InputItem.safeParse(previous.items.get(item.id))
-    if (!kept.success) {
-      const message = `input[${index}].id: no item ${item.id} is kept here, or no longer: send the item itself`
+    const stored = InputItem.safeParse(previous.items.get(item.id))
+    if (!stored.success) {
+      const message = `input[${index}].id: item ${item.id} not found. It may have been deleted or expired. Send the item itself.`
       return { ok: false, code: 'not_found', message, param: `input[${index}].id` }
     }
-    items.push({ item: kept.data, place: `input[${index}]` })
+    items.push({ item: stored.data, place: `input[${index}]` })
   }
   return { ok: true, items }
 }
 
-/** As it was sent, for those who ask for it later: a text as the item that it stands for, a reference as what it names. */
+/** The input to store: a text becomes an item, and a reference becomes the item that it names. */
 function rawInput(body: unknown, previous: PreviousTurns): unknown[] {
   const { input } = z.object({ input: z.union([z.string(), z.array(z.unknown())]).nullish() }).parse(body)
   if (typeof input === 'string')
@@ -201,7 +203,7 @@ function rawInput(body: unknown, previous: PreviousTurns): unknown[] {
   })
 }
 
-/** A tool whose input is free text is a function of one text. */
+/** A tool with free-text input becomes a function with one text parameter. */
 function toolOf(tool: z.infer<typeof WireTool>): Tool[] {
   if (!('name' in tool)) return []
   const description = tool.description ?? ''
@@ -238,15 +240,15 @@ function formatOf(format: z.infer<typeof WireFormat> | null | undefined): Respon
 function warningsOf(wire: Body, run: number, leftOut: ReadonlySet<string>): string[] {
   const warnings: string[] = []
   if (run < (wire.tools?.length ?? 0))
-    warnings.push('tools: types other than "function" and "custom" are not run here and were left out')
-  if (leftOut.size > 0) warnings.push(`input: items of these types were left out: ${[...leftOut].join(', ')}`)
-  if (wire.truncation === 'auto') warnings.push('truncation: nothing is left out of a conversation here, ignored')
-  if (wire.max_tool_calls != null) warnings.push('max_tool_calls: no tool is run here, ignored')
+    warnings.push('tools: types other than "function" and "custom" are not supported and were removed')
+  if (leftOut.size > 0) warnings.push(`input: items of these types were removed: ${[...leftOut].join(', ')}`)
+  if (wire.truncation === 'auto') warnings.push('truncation: not supported, ignored')
+  if (wire.max_tool_calls != null) warnings.push('max_tool_calls: not supported, ignored')
   return warnings
 }
 
 function noPrevious(id: string): Read {
-  const message = `previous_response_id: ${id} is not kept here, or no longer, or one before it is not: send the whole conversation as input`
+  const message = `previous_response_id: response ${id} or an earlier one was not found. It may have been deleted or expired. Send the complete conversation as input.`
   return { ok: false, code: 'previous_response_not_found', message, param: 'previous_response_id' }
 }
 

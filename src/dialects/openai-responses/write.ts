@@ -1,9 +1,8 @@
 /**
- * Writes an answer as OpenAI's Responses: items that are added, filled and done, each event with its number.
+ * Writes an answer as OpenAI's Responses: items that are added, filled and done, each event with its sequence number.
  *
- * Thinking is an item of its own: its text as it is, or as the summary where the client asked for one (the summary of
- * this model's thinking is the thinking itself). A client that carries it back unseen, with `store: false`, asks for it
- * as encrypted content too.
+ * Thinking is a separate item, with its text or, if the client requests a summary, with the same text as the summary. A
+ * client that sends hidden thinking back, with `store: false`, also requests it as encrypted content.
  */
 import { temperatureDefault } from '../../../backends/model/model.ts'
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
@@ -49,10 +48,10 @@ function responseId(requestId: string): string {
   return requestId.replace(/^req_/, 'resp_')
 }
 
-export function responsesWriter(wire: Body, input: unknown[], given: EncoderContext): DialectWriter {
+export function responsesWriter(wire: Body, input: unknown[], context: EncoderContext): DialectWriter {
   const output: OutputItem[] = []
-  const id = responseId(given.requestId)
-  const nowS = () => Math.floor(given.now() / 1_000)
+  const id = responseId(context.requestId)
+  const nowS = () => Math.floor(context.now() / 1_000)
   const createdAt = nowS()
   let completedAt: number | undefined
   const summarised = wire.reasoning?.summary != null && wire.reasoning.summary !== 'none'
@@ -62,9 +61,9 @@ export function responsesWriter(wire: Body, input: unknown[], given: EncoderCont
   )
   let sequence = 0
   let opened = false
-  /** The item that is being filled, the last. */
+  /** The open item, which is the last. */
   let filling: { item: ReasoningItem | MessageItem; text: string } | undefined
-  /** The events that ended the last item; they are written with the end. */
+  /** The events that close the last item; they are written with the end. */
   let tail: string | undefined
 
   function event(type: string, fields: object): string {
@@ -116,7 +115,7 @@ export function responsesWriter(wire: Body, input: unknown[], given: EncoderCont
       : event('response.reasoning_text.delta', { ...at, content_index: 0, delta: text })
   }
 
-  /** Ends the item that is being filled. */
+  /** Closes the open item. */
   function finish(status: Status): string {
     if (!filling) return ''
     const { item, text } = filling
@@ -163,7 +162,7 @@ export function responsesWriter(wire: Body, input: unknown[], given: EncoderCont
   }
 
   function resource(state: object) {
-    return { ...resourceOf(wire, id, createdAt, given), output, ...state }
+    return { ...resourceOf(wire, id, createdAt, context), output, ...state }
   }
 
   function ended(end: AnswerEnd, kept: boolean) {
@@ -225,7 +224,7 @@ export function responsesWriter(wire: Body, input: unknown[], given: EncoderCont
   }
 }
 
-/** The arguments of a free-text tool hold its text; a model that wrote them otherwise is shown as it wrote. */
+/** The text of a free-text tool's arguments. Arguments of another form are passed on unchanged. */
 function inputOf(json: string): string {
   const { input } = JSON.parse(json) as { input?: unknown }
   return typeof input === 'string' ? input : json
@@ -243,7 +242,7 @@ const errorOf = ({ code, message }: DialectFailure) => ({ code, message })
 function usageOf(end: AnswerEnd) {
   return {
     input_tokens: end.promptTokens,
-    // Nothing is charged for what is written to a cache; the schema wants it said.
+    // Cache writes are free, but the schema requires the field.
     input_tokens_details: { cached_tokens: end.cachedTokens, cache_write_tokens: 0 },
     output_tokens: end.outputTokens,
     output_tokens_details: { reasoning_tokens: end.reasoningTokens },
@@ -253,7 +252,7 @@ function usageOf(end: AnswerEnd) {
   }
 }
 
-/** Everything that a response says before it has an output. Some clients want every field to be there. */
+/** The fields of a response without output. Some clients require every field. */
 function resourceOf(wire: Body, id: string, createdAt: number, { model, effort }: EncoderContext) {
   const advised = effort.effective === 'high' ? temperatureDefault.high : temperatureDefault.none
   return {
@@ -291,10 +290,10 @@ function resourceOf(wire: Body, id: string, createdAt: number, { model, effort }
   }
 }
 
-/** The tools that the model was given. */
+/** The tools of the response resource. */
 function toolNamed(tool: NonNullable<Body['tools']>[number]): object[] {
   if (!('name' in tool)) return []
-  const told = { type: tool.type, name: tool.name, description: tool.description ?? null }
-  if (tool.type === 'custom') return [{ ...told, format: tool.format ?? { type: 'text' } }]
-  return [{ ...told, parameters: tool.parameters ?? null, strict: tool.strict ?? true }]
+  const common = { type: tool.type, name: tool.name, description: tool.description ?? null }
+  if (tool.type === 'custom') return [{ ...common, format: tool.format ?? { type: 'text' } }]
+  return [{ ...common, parameters: tool.parameters ?? null, strict: tool.strict ?? true }]
 }

@@ -1,4 +1,4 @@
-/** The documentation works without this script; it adds copying, tabs, search and the mark in the table of contents. */
+/** Adds copy buttons, tabs, search and the current heading. The documentation also works without this script. */
 for (const block of document.querySelectorAll('.code')) addCopyButton(block)
 for (const group of document.querySelectorAll('.tabs')) makeTabs(group)
 markCurrentHeading()
@@ -21,7 +21,7 @@ function addCopyButton(block) {
   block.append(button)
 }
 
-/** Without a secure context there is no clipboard: then the text is selected for the reader to copy. */
+/** Without a secure context there is no clipboard; then the text is selected, so that the reader can copy it. */
 async function copy(pre) {
   try {
     await navigator.clipboard.writeText(pre.textContent.replace(/\n$/, ''))
@@ -70,7 +70,7 @@ function makeTabs(group) {
   group.show(stored())
 }
 
-/** All groups of the page follow, and the tab that was clicked stays where it is on the screen. */
+/** All tab groups of the page follow. The clicked tab keeps its position on the screen. */
 function chooseLanguage(label, tab) {
   const before = tab.getBoundingClientRect().top
   for (const group of document.querySelectorAll('.tabs')) group.show(label)
@@ -78,7 +78,7 @@ function chooseLanguage(label, tab) {
   try {
     localStorage.setItem('language', label)
   } catch {
-    // Storage may be off; then the choice lasts for this page.
+    // Storage may be disabled; then the choice applies to this page only.
   }
 }
 
@@ -106,7 +106,7 @@ function markCurrentHeading() {
   mark()
 }
 
-/** A link to a route of the reference opens it. */
+/** Opens the route of the reference that the link names. */
 function openLinkedRoute() {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)))
   if (target instanceof HTMLDetailsElement) target.open = true
@@ -182,7 +182,7 @@ function wordsOf(text) {
   return text.toLowerCase().match(/[\p{L}\p{N}_/.-]+/gu) ?? []
 }
 
-/** Every word must occur. A word in a heading counts more than one in the text, and a whole word more than a part. */
+/** Every word must occur. Headings weigh more than text, and complete words more than parts. */
 function find(rows, words) {
   const score = ({ page, heading, text }) => {
     let sum = 0

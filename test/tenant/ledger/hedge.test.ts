@@ -124,7 +124,7 @@ describe('hedged requests in the ledger', () => {
     expect(['500', '3000', '60000'].map((text) => HedgeAfter.parse(text))).toEqual([500, 3_000, 60_000])
     for (const text of ['', '0', '499', '60001', '1e4', '2.5', '-500', '3s']) {
       expect(HedgeAfter.safeParse(text).error?.issues[0]?.message).toBe(
-        'must be a whole number of milliseconds from 500 to 60000, or be left out',
+        'must be a whole number of milliseconds from 500 to 60000, or unset',
       )
     }
   })
