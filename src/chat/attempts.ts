@@ -19,7 +19,7 @@ import { type GrantedLease, route } from '../fleet/lease.ts'
 import { prefixHashes } from '../fleet/placement/prefix-hash.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
 import { Wait } from '../fleet/queue-status.ts'
-import { NoPlace } from '../fleet/refusal.ts'
+import { NoWorker } from '../fleet/refusal.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { reserveMore, tenantStub } from '../tenant/client.ts'
 import type { Admission } from '../tenant/rpc.ts'
@@ -202,7 +202,7 @@ export function runAttempts(
     }
     if (reads && mediaAt === undefined) await readMedia(request)
     const lease = await route(context, { ...request, preferWorkerId: mediaAt }, wait).catch((cause: unknown) => {
-      nowhere = cause instanceof NoPlace
+      nowhere = cause instanceof NoWorker
       // The fleet may have granted a lease whose answer was lost.
       if (!(cause instanceof GatewayError)) release(context)
       throw lastError ?? cause

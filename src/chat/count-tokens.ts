@@ -19,7 +19,7 @@ import { keyCheck } from '../auth/key-check.ts'
 import { noPreviousTurns } from '../dialects/dialect.ts'
 import { fleetOf } from '../fleet/client.ts'
 import type { WorkerEndpoint } from '../fleet/fleet.ts'
-import { homeOf } from '../fleet/placement/latency-targets.ts'
+import { preferredPoolOf } from '../fleet/placement/latency-targets.ts'
 import { readJsonBody } from '../http/body.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { previousResponse } from '../responses/previous-response.ts'
@@ -105,7 +105,7 @@ async function workersFor(context: RequestContext, prepared: PreparedRequest): P
       model === prepared.model.id && state === 'ready' ? [workerId] : [],
     ),
   )
-  const preferred = homeOf(prepared.effort.effective)
+  const preferred = preferredPoolOf(prepared.effort.effective)
   const rank = ({ pool }: WorkerEndpoint) => Number(pool !== preferred)
   return present
     .filter(({ workerId }) => ready.has(workerId))

@@ -24,7 +24,7 @@ import { type Heartbeat, heartbeatLostMs, type WorkerState } from '../../backend
 import { began, broke, undecided, worked } from './circuit-breaker.ts'
 import { type Considered, Decisions } from './decisions/decisions.ts'
 import type { Hold } from './enrolment-check.ts'
-import { homeOf, otherPool, targets } from './placement/latency-targets.ts'
+import { otherPool, preferredPoolOf, targets } from './placement/latency-targets.ts'
 import { came, type ModelLoad, moveSplit, newModelLoad, snapshotOf } from './placement/model-load.ts'
 import { expectedLength, type Lengths, newLengths, observeLength, observeWritten } from './placement/output-length.ts'
 import { Affinity, type PrefixHash } from './placement/prefix-holders.ts'
@@ -222,7 +222,13 @@ function leaseNow(
   if (!hasCandidate(fleet, request, now)) return { kind: 'rejected-no-endpoints' }
   const lane = laneOf(request)
   if (!request.again)
-    came(modelLoadOf(fleet, model, now), homeOf(request.effort), request.promptTokens, fairDemand(fleet, request), now)
+    came(
+      modelLoadOf(fleet, model, now),
+      preferredPoolOf(request.effort),
+      request.promptTokens,
+      fairDemand(fleet, request),
+      now,
+    )
   moveSplits(fleet, model, now)
   const laneEmpty = fleet.queue.backlog(lane) === 0
   const choice = laneEmpty ? choose(fleet, request, 0, now) : undefined
@@ -639,7 +645,7 @@ function choose(
   const considered: Considered = { counts: {}, best: [] }
   const free = withFreeSlot(fleet, request, considered, now)
   if (free.length === 0) return undefined
-  const preferredPool = homeOf(effort)
+  const preferredPool = preferredPoolOf(effort)
   const outputTokens = expectedLength(fleet.lengths, model, effort, request.outputTokensMax)
   const placement: PlacementRequest = {
     preferredPool,
@@ -683,7 +689,7 @@ function prefers({ preferWorkerId }: LeaseRequest, judged: JudgedWorker, best: J
 export function suggest(fleet: FleetState, request: LeaseRequest, now: number): WorkerEndpoint | undefined {
   const choice = choose(fleet, request, 0, now)
   if (choice) return endpointOf(choice.worker)
-  const preferredPool = homeOf(request.effort)
+  const preferredPool = preferredPoolOf(request.effort)
   const load = (worker: FleetWorker) =>
     runningOn(worker) / worker.heartbeat.slotsMax + Number(worker.assignedPool !== preferredPool)
   let lightest: FleetWorker | undefined
@@ -780,7 +786,7 @@ function note(fleet: FleetState, request: LeaseRequest, now: number): void {
   const expectedOutputTokens = Math.round(expectedLength(fleet.lengths, model, effort, request.outputTokensMax))
   fleet.decisions.begin({
     ...{ requestId, tenantId, model, effort, priorityClass, weight, promptTokens, expectedOutputTokens },
-    preferredPool: homeOf(effort),
+    preferredPool: preferredPoolOf(effort),
     cameAt: now,
     attempts: [],
     outcome: null,
@@ -796,8 +802,9 @@ function wantsLess(
   now: number,
 ): request is LeaseRequest & { effortUnderLoad: EffortWord } {
   const { effortUnderLoad, again, model } = request
-  if (effortUnderLoad === null || again || homeOf(effortUnderLoad) === homeOf(request.effort)) return false
-  const other = `${otherPool(homeOf(request.effort))} ${model}`
+  if (effortUnderLoad === null || again || preferredPoolOf(effortUnderLoad) === preferredPoolOf(request.effort))
+    return false
+  const other = `${otherPool(preferredPoolOf(request.effort))} ${model}`
   return expectedWaitMs(fleet, lane, now) > underLoadMs && expectedWaitMs(fleet, other, now) < underLoadMs
 }
 
@@ -859,11 +866,14 @@ function knownSpeed({ speeds }: FleetState, name: string, make: () => Speed): Sp
 
 function waiting(request: LeaseRequest): WaitingRequest {
   const promised = request.priorityClass === 'interactive'
-  return { ...request, dueMs: promised ? targets[homeOf(request.effort)].firstTokenMs : Number.POSITIVE_INFINITY }
+  return {
+    ...request,
+    dueMs: promised ? targets[preferredPoolOf(request.effort)].firstTokenMs : Number.POSITIVE_INFINITY,
+  }
 }
 
 function laneOf({ effort, model }: Pick<LeaseRequest, 'effort' | 'model'>): string {
-  return `${homeOf(effort)} ${model}`
+  return `${preferredPoolOf(effort)} ${model}`
 }
 
 function modelIn(lane: string): string {

@@ -52,7 +52,7 @@ const options = convertV4MiniflareOptions({
   ],
   resourcePersistencePath: join(hostOptions.home, 'edge'),
   cf: false,
-  ...(order.inspectorPort !== undefined && { inspectorPort: order.inspectorPort }),
+  ...(hostOptions.inspectorPort !== undefined && { inspectorPort: hostOptions.inspectorPort }),
   log: new Log(LogLevel.ERROR),
 } as unknown as Parameters<typeof convertV4MiniflareOptions>[0])
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { BackendEvent } from '../../backends/contract/backend.ts'
 import { HostedAnswer, type HostedEnd, type HostedTerms, hostedSettlement } from '../../src/chat/hosted-usage.ts'
 import type { LeaseOutcome } from '../../src/fleet/fleet.ts'
-import { NoPlace, refusal } from '../../src/fleet/refusal.ts'
+import { NoWorker, refusal } from '../../src/fleet/refusal.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testOrder, testRates } from '../support/tenant.ts'
 
@@ -121,7 +121,7 @@ describe('a hosted settlement', () => {
     ]
     for (const [outcome, may] of outcomes) {
       if (outcome.kind === 'granted') throw new Error('a lease was granted')
-      expect(refusal(outcome, 'm') instanceof NoPlace, outcome.kind).toBe(may)
+      expect(refusal(outcome, 'm') instanceof NoWorker, outcome.kind).toBe(may)
     }
   })
 })

@@ -12,7 +12,7 @@ import { proofOf } from '../../src/settlement/proof.ts'
 import { believe, judgeReceipt } from '../../src/settlement/verdict.ts'
 import { type Account, close, type Reservation, raise, reserve, settle } from '../../src/tenant/ledger/ledger.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
-import { fullBucket, giveBack, type TokenBucket, take } from '../../src/tenant/limits/token-bucket.ts'
+import { fullBucket, refund, type TokenBucket, take } from '../../src/tenant/limits/token-bucket.ts'
 import { usageRows } from '../../src/tenant/usage/rows.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { testDispatch } from '../support/fleet.ts'
@@ -357,7 +357,7 @@ describe('settlement in the ledger', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1_000_000_000 }), fc.array(units, { minLength: 1 }), (perMinute, uses) => {
         let bucket: TokenBucket = fullBucket(perMinute, 0)
-        for (const used of uses) bucket = giveBack(bucket, perMinute, -Math.abs(used), 0)
+        for (const used of uses) bucket = refund(bucket, perMinute, -Math.abs(used), 0)
         expect(Number.isSafeInteger(bucket.level)).toBe(true)
         expect(take(bucket, perMinute, 1, budgets.rateDebt.value + 60_000).ok).toBe(true)
       }),

@@ -88,7 +88,7 @@ type Budget = 'total' | 'day' | 'month'
 export class Auditor {
   violation: Violation | undefined
   /** The workers' last report about a request whose receipt was overdue. */
-  readonly told = new Map<string, 'running' | 'owed' | 'silent' | 'nothing'>()
+  readonly reports = new Map<string, 'running' | 'owed' | 'silent' | 'nothing'>()
   readonly truths = new Map<string, Truth>()
   readonly tenants = new Map<string, TenantAudit>()
 
@@ -96,7 +96,7 @@ export class Auditor {
     for (const requestId of requestIds) {
       const { running, owed, silent } = known
       const report = running.has(requestId) ? 'running' : owed.has(requestId) ? 'owed' : silent ? 'silent' : 'nothing'
-      this.told.set(requestId, report)
+      this.reports.set(requestId, report)
     }
   }
 
@@ -364,7 +364,7 @@ export class TenantAudit {
       return void this.#violate('a reservation ends once, and a repeat gets the same result', `${requestId}: ${answer}`)
     if (expected === 'unknown' && how === 'void') this.#earlyVoids.add(requestId)
     if (!audited || expected !== closed) return
-    const report = this.#auditor.told.get(requestId)
+    const report = this.#auditor.reports.get(requestId)
     if (how === 'expire' && now - audited.openedAt < 24 * 3_600_000 && report !== 'nothing')
       this.#violate(
         'within a day a reservation expires only if every worker reports no record',

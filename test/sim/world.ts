@@ -233,11 +233,11 @@ class World implements Network {
   #beatAll(): void {
     for (const worker of this.#workers.values()) worker.beat()
     for (const pool of this.#pools.values()) pool.sweep()
-    this.#beating = !this.#calm || this.#goesOn()
+    this.#beating = !this.#calm || this.#isActive()
     if (this.#beating) this.#timeline.after(1_000, 'all workers send heartbeats', () => this.#beatAll())
   }
 
-  #goesOn(): boolean {
+  #isActive(): boolean {
     if (this.#timeline.now > this.#begunAt + this.#activeMs + 20 * 60_000) return false
     if (this.#clients.size > 0) return true
     for (const worker of this.#workers.values()) if (worker.running > 0) return true

@@ -23,7 +23,7 @@ export const targets: Record<PoolName, Target> = {
   throughput: { firstTokenMs: 2_000, tokenMs: 80 },
 }
 
-export function homeOf(effort: EffortWord): PoolName {
+export function preferredPoolOf(effort: EffortWord): PoolName {
   return effort === 'none' ? 'latency' : 'throughput'
 }
 

@@ -10,7 +10,7 @@
 
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
-import { homeOf } from './latency-targets.ts'
+import { preferredPoolOf } from './latency-targets.ts'
 
 interface Mean {
   tokens: number
@@ -54,7 +54,7 @@ export function observeLength(lengths: Lengths, model: string, effort: EffortWor
   mean.seen = Math.min(memory, mean.seen + 1)
   mean.tokens += (tokens - mean.tokens) / mean.seen
   means.set(key, mean)
-  const sums = sumsOf(lengths, model, homeOf(effort))
+  const sums = sumsOf(lengths, model, preferredPoolOf(effort))
   if (!sums) return
   sums.ended += tokens
   const fade = 1 - 1 / memory
@@ -65,7 +65,7 @@ export function observeLength(lengths: Lengths, model: string, effort: EffortWor
 /** @param outputTokensMax the request's own limit */
 export function expectedLength(lengths: Lengths, model: string, effort: EffortWord, outputTokensMax: number): number {
   const mean = lengths.means.get(`${effort} ${model}`)?.tokens ?? priorOf(effort)
-  const sums = lengths.sums.get(`${homeOf(effort)} ${model}`)
+  const sums = lengths.sums.get(`${preferredPoolOf(effort)} ${model}`)
   const cutOff = sums ? Math.min(4, Math.max(1, sums.written / sums.ended)) : 1
   return Math.max(1, Math.min(outputTokensMax, mean * cutOff))
 }

@@ -64,7 +64,7 @@ export type Fit =
   /** Every slot is taken. */
   | 'full'
   /** The KV cache has no space for the request. */
-  | 'no-room'
+  | 'cache-full'
   /** One more request would exceed the time per token of the pool. */
   | 'too-slow'
   /** The first token would miss its target here, and may not elsewhere. */
@@ -154,8 +154,9 @@ function fitOf(
   const { running, slotsMax, keptTokens, keptTokensMax, assignedPool } = candidate
   const part = request.overShare ? overSharePart : 1
   if (running >= Math.max(1, Math.floor(slotsMax * part))) return 'full'
-  const toStore = request.promptTokens + request.outputTokens
-  if (keptTokensMax > 0 && running > 0 && keptTokens + toStore > keptTokensMax * fillMost * part) return 'no-room'
+  const neededTokens = request.promptTokens + request.outputTokens
+  if (keptTokensMax > 0 && running > 0 && keptTokens + neededTokens > keptTokensMax * fillMost * part)
+    return 'cache-full'
   if (crowdedOut(candidate, request)) return 'fits'
   if (tokenMs > limitOf(candidate, assignedPool) * part && !alreadyTooSlow(candidate, request)) return 'too-slow'
   return assignedPool === request.preferredPool || request.due

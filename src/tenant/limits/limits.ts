@@ -7,7 +7,7 @@
 
 import { type BudgetWindow, emptyWindow, hold, openWindow, spend, windowRemaining } from './budget-window.ts'
 import { type WindowKind, windowEnd, windowKinds, windowStart } from './calendar.ts'
-import { fullBucket, giveBack, type TokenBucket, take, unitsLeft } from './token-bucket.ts'
+import { fullBucket, refund, type TokenBucket, take, unitsLeft } from './token-bucket.ts'
 
 /** Null means no limit. */
 export interface Limits {
@@ -157,7 +157,7 @@ export function settleLimits(
   const { tokensPerMinute } = limits
   return {
     requests: state.requests,
-    tokens: tokensPerMinute === null ? state.tokens : giveBack(state.tokens, tokensPerMinute, spare, now),
+    tokens: tokensPerMinute === null ? state.tokens : refund(state.tokens, tokensPerMinute, spare, now),
     running: Math.max(0, state.running - 1),
     windows: spendAll(state.windows, admitted.at, admitted.nano, used.costNano),
   }

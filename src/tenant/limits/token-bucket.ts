@@ -39,7 +39,7 @@ export function take(bucket: TokenBucket, perMinute: number, units: number, now:
 }
 
 /** Returns unused units to the bucket. A negative number takes units that were used in excess, even below zero. */
-export function giveBack(bucket: TokenBucket, perMinute: number, units: number, now: number): TokenBucket {
+export function refund(bucket: TokenBucket, perMinute: number, units: number, now: number): TokenBucket {
   const full = refill(bucket, perMinute, now)
   return { ...full, level: within(full.level + units * unit, rateOf(perMinute)) }
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { fullBucket, giveBack, type TokenBucket, take, unitsLeft } from '../../../src/tenant/limits/token-bucket.ts'
+import { fullBucket, refund, type TokenBucket, take, unitsLeft } from '../../../src/tenant/limits/token-bucket.ts'
 
 describe('bucket', () => {
   it('[LIM1] a refusal states the exact wait: refused one millisecond earlier, accepted at that time', () => {
@@ -46,6 +46,6 @@ describe('bucket', () => {
     const drained = take(fullBucket(60, 10_000), 60, 60, 10_000)
     if (!drained.ok) throw new Error('a full bucket refused')
     expect(take(drained.bucket, 60, 1, 5_000).ok).toBe(false)
-    expect(unitsLeft(giveBack(drained.bucket, 60, 500, 10_000), 60, 10_000)).toBe(60)
+    expect(unitsLeft(refund(drained.bucket, 60, 500, 10_000), 60, 10_000)).toBe(60)
   })
 })

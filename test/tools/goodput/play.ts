@@ -1,6 +1,6 @@
 /** Plays one trace under one policy and computes its figures. */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
-import { homeOf, targets } from '../../../src/fleet/placement/latency-targets.ts'
+import { preferredPoolOf, targets } from '../../../src/fleet/placement/latency-targets.ts'
 import { Timeline } from '../../sim/timeline.ts'
 import { quantile } from '../bench/figures.ts'
 import { EngineModel } from './engine.ts'
@@ -49,7 +49,7 @@ export function openRun(asked: Asked): Run {
 
 function isGood({ asked, firstAt, endAt, fate }: Run): boolean {
   if (fate !== 'done' || firstAt === undefined || endAt === undefined) return false
-  const target = targets[homeOf(asked.effort)]
+  const target = targets[preferredPoolOf(asked.effort)]
   return firstAt - asked.at <= target.firstTokenMs && tokenMsOf(firstAt, endAt, asked) <= target.tokenMs
 }
 
@@ -60,7 +60,7 @@ function tokenMsOf(firstAt: number, endAt: number, { outputTokens }: Asked): num
 /** @param countedMs the period in which the requests arrived */
 export function figuresOf(runs: Run[], countedMs: number): Figures {
   const good = runs.filter(isGood)
-  const of = (home: PoolName) => runs.filter((run) => homeOf(run.asked.effort) === home)
+  const of = (home: PoolName) => runs.filter((run) => preferredPoolOf(run.asked.effort) === home)
   const share = (among: Run[]) => (among.length === 0 ? Number.NaN : among.filter(isGood).length / among.length)
   const shares = [...Map.groupBy(runs, (run) => run.asked.tenantId)]
     .filter(([tenantId]) => !isAbuser(tenantId))

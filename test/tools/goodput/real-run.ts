@@ -5,6 +5,7 @@ import { machine, Neighbours } from './neighbours.ts'
 import { type Figures, figuresOf } from './play.ts'
 import type { Learnt, Policy, Run } from './policies.ts'
 import {
+  capacityFor,
   Engines,
   isDecided,
   learntLengths,
@@ -13,7 +14,6 @@ import {
   playReal,
   realPolicies,
   realProfiles,
-  roomFor,
   smallTrace,
   timesOf,
 } from './real.ts'
@@ -77,7 +77,7 @@ interface Played {
 /** @returns our goodput divided by the best mixed pool's, by seed */
 async function playTrace(engines: Engines, measured: Measured, trace: Trace, seeds: number): Promise<number[]> {
   const times = timesOf(measured)
-  const perSecond = load * roomFor(trace, measured)
+  const perSecond = load * capacityFor(trace, measured)
   const learnt = new Map<Policy, Learnt>()
   const play = async (policy: Policy, seed: number, { fill, counted }: Length): Promise<Figures> => {
     const from = fill * 1_000 * times

@@ -12,7 +12,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { profileOf } from '../../../gpu-worker/profile.ts'
-import { homeOf, targets } from '../../../src/fleet/placement/latency-targets.ts'
+import { preferredPoolOf, targets } from '../../../src/fleet/placement/latency-targets.ts'
 import { newLengths, observeLength, observeWritten } from '../../../src/fleet/placement/output-length.ts'
 import { spread } from '../bench/figures.ts'
 import { contextTokens, EmbeddedReplica, type EngineHost, openHost } from './embedded.ts'
@@ -130,7 +130,7 @@ export function allEnded(runs: Run[]): boolean {
 
 /** Whether later events can no longer change the request's result. */
 export function isDecided({ asked, firstAt, fate }: Run, now: number): boolean {
-  const { firstTokenMs, tokenMs } = targets[homeOf(asked.effort)]
+  const { firstTokenMs, tokenMs } = targets[preferredPoolOf(asked.effort)]
   const late = (firstAt ?? now) > asked.at + firstTokenMs
   return fate !== 'open' || late || now > asked.at + firstTokenMs + tokenMs * asked.outputTokens
 }
@@ -218,11 +218,11 @@ export function smallTrace(trace: Trace, seed: number, perSecond: number): Asked
 }
 
 /** Requests per real second that two engines serve, at the largest batches within the targets and ideal arrivals. */
-export function roomFor(trace: Trace, measured: Measured): number {
+export function capacityFor(trace: Trace, measured: Measured): number {
   const times = timesOf(measured)
   const sample = smallTrace(trace, 0, 1)
   const workerMs = sample.map(({ effort, promptTokens, outputTokens }) => {
-    const target = targets[homeOf(effort)].tokenMs / times
+    const target = targets[preferredPoolOf(effort)].tokenMs / times
     const { batch, ms } = measured.tokenMs.findLast((each) => each.ms <= target) ?? {
       batch: 1,
       ms: measured.loneTokenMs,
@@ -240,7 +240,7 @@ export function timesOf({ loneTokenMs }: Measured): number {
 export function learntLengths(trace: Trace): Learnt {
   const lengths = newLengths()
   for (const { effort, outputTokens } of smallTrace(trace, 0, 3)) {
-    observeWritten(lengths, 'm', homeOf(effort), outputTokens)
+    observeWritten(lengths, 'm', preferredPoolOf(effort), outputTokens)
     observeLength(lengths, 'm', effort, outputTokens)
   }
   return { lengths, speeds: new Map() }
