@@ -7,7 +7,7 @@ import type { Scope } from '../auth/operator-key.ts'
 import type { Env } from '../env.ts'
 import { readJsonBody } from '../http/body.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { Requester, TenantResult } from '../tenant/desk.ts'
+import type { Requester, TenantResult } from '../tenant/permissions.ts'
 import type { TenantObject } from '../tenant/tenant-object.ts'
 
 export interface Operator {

@@ -2,7 +2,7 @@
 import { base32, idPattern, type KeyMode, newApiKey } from '../auth/api-key.ts'
 import type { Secret } from '../auth/secret.ts'
 import { type Env, settings } from '../env.ts'
-import type { NewSecret } from '../tenant/desk.ts'
+import type { NewSecret } from '../tenant/keys.ts'
 
 export interface NewApiKey {
   keyId: string

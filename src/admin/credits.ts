@@ -1,7 +1,7 @@
 /** `/admin/tenants/:tenantId/{credits,corrections}`: the operator posts money, each time with a unique id. */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import type { MoneyEntry } from '../tenant/desk.ts'
+import type { MoneyEntry } from '../tenant/credits.ts'
 import { type AdminContext, type AdminEnv, accept, note, read, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
 

@@ -1,6 +1,6 @@
 /** `/admin/tenants/:tenantId/usage`: the same report that the tenant's own keys get. */
 import { Hono } from 'hono'
-import type { Requester } from '../tenant/desk.ts'
+import type { Requester } from '../tenant/permissions.ts'
 import { readUsageQuery, writeUsage } from '../tenant/usage/report.ts'
 import { type AdminContext, type AdminEnv, accept, tenantStub } from './context.ts'
 import { needs } from './guard.ts'

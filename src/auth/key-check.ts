@@ -4,7 +4,7 @@
  */
 import type { Env } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { Identity, TenantResult } from '../tenant/desk.ts'
+import type { Identity, TenantResult } from '../tenant/permissions.ts'
 import type { Right } from '../tenant/roles.ts'
 import type { ApiKey } from './api-key.ts'
 import { KnownKeys } from './known-keys.ts'

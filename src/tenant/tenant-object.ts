@@ -16,15 +16,31 @@ import {
   type RateRequest,
   reservationTtlMs,
 } from './admission.ts'
-import type { Requester, TenantResult } from './desk.ts'
-import * as management from './desk.ts'
+import { type MoneyEntry, postMoney } from './credits.ts'
 import { GroupCommit } from './group-commit.ts'
+import {
+  addKey,
+  changeKey,
+  type KeyChange,
+  type KeyPage,
+  type KeyView,
+  listKeys,
+  type NewSecret,
+  revokeKey,
+  rotateKey,
+  showKey,
+} from './keys.ts'
 import { chainStart } from './ledger/hash-chain.ts'
 import { newLimitState, tenantBudgets } from './limits/limits.ts'
+import { type Identity, identify, type Requester, type TenantResult } from './permissions.ts'
+import { addRates, type NewRates } from './rate-cards.ts'
+import { type RefusedRun, type SettledRun, settleRefused } from './refused-runs.ts'
 import type { Right } from './roles.ts'
 import type { Sql, SqlRow } from './rows.ts'
 import type { Admission, MeterView, NewKey, NewTenant, RatesTaken, TenantSummary } from './rpc.ts'
+import { changeTenant, type LimitsView, limitsOf, type TenantChange, type TenantView } from './settings.ts'
 import { openStore, type TenantStatus } from './store.ts'
+import { usageOf } from './usage/read-usage.ts'
 import type { UsageQuery, UsageRow } from './usage/report.ts'
 import { type VerificationReport, verifyBooks } from './verify.ts'
 import { meterAfter, meterGatherMs, nextMeterBatch, viewMeter } from './webhooks/cursor.ts'
@@ -159,8 +175,8 @@ export class TenantObject extends DurableObject {
   }
 
   /** Checks that the key is valid and has the permission; by default the lowest one. */
-  identify(by: Requester, right: Right = 'read-usage'): TenantResult<management.Identity> {
-    return management.identify(this.#account, by, right, Date.now())
+  identify(by: Requester, right: Right = 'read-usage'): TenantResult<Identity> {
+    return identify(this.#account, by, right, Date.now())
   }
 
   /** The origins that may call the API from browsers. */
@@ -168,73 +184,62 @@ export class TenantObject extends DurableObject {
     return this.#account.tenant()?.settings.corsOrigins ?? []
   }
 
-  change(
-    change: management.TenantChange,
-  ): TenantResult<{ before: management.TenantView; after: management.TenantView }> {
-    return this.#transaction(() => management.changeTenant(this.#account, change))
+  change(change: TenantChange): TenantResult<{ before: TenantView; after: TenantView }> {
+    return this.#transaction(() => changeTenant(this.#account, change))
   }
 
-  listKeys(by: Requester, page: management.KeyPage): TenantResult<{ keys: management.KeyView[]; next: string | null }> {
-    return management.listKeys(this.#account, by, page, Date.now())
+  listKeys(by: Requester, page: KeyPage): TenantResult<{ keys: KeyView[]; next: string | null }> {
+    return listKeys(this.#account, by, page, Date.now())
   }
 
-  showKey(by: Requester, keyId: string): TenantResult<management.KeyView> {
-    return management.showKey(this.#account, by, keyId, Date.now())
+  showKey(by: Requester, keyId: string): TenantResult<KeyView> {
+    return showKey(this.#account, by, keyId, Date.now())
   }
 
-  addKey(options: NewKey, by: Requester = { kind: 'operator' }): TenantResult<management.KeyView> {
-    return this.#transaction(() => management.addKey(this.#account, by, options, Date.now()))
+  addKey(options: NewKey, by: Requester = { kind: 'operator' }): TenantResult<KeyView> {
+    return this.#transaction(() => addKey(this.#account, by, options, Date.now()))
   }
 
-  changeKey(
-    by: Requester,
-    keyId: string,
-    change: management.KeyChange,
-  ): TenantResult<{ before: management.KeyView; after: management.KeyView }> {
-    return this.#transaction(() => management.changeKey(this.#account, by, keyId, change, Date.now()))
+  changeKey(by: Requester, keyId: string, change: KeyChange): TenantResult<{ before: KeyView; after: KeyView }> {
+    return this.#transaction(() => changeKey(this.#account, by, keyId, change, Date.now()))
   }
 
-  rotateKey(
-    by: Requester,
-    keyId: string,
-    secret: management.NewSecret,
-    overlapMs: number,
-  ): TenantResult<management.KeyView> {
-    return this.#transaction(() => management.rotateKey(this.#account, by, keyId, secret, overlapMs, Date.now()))
+  rotateKey(by: Requester, keyId: string, secret: NewSecret, overlapMs: number): TenantResult<KeyView> {
+    return this.#transaction(() => rotateKey(this.#account, by, keyId, secret, overlapMs, Date.now()))
   }
 
   /** Revokes a key from the next request on. */
-  revokeKey(keyId: string, by: Requester = { kind: 'operator' }): TenantResult<management.KeyView> {
-    return this.#transaction(() => management.revokeKey(this.#account, by, keyId, Date.now()))
+  revokeKey(keyId: string, by: Requester = { kind: 'operator' }): TenantResult<KeyView> {
+    return this.#transaction(() => revokeKey(this.#account, by, keyId, Date.now()))
   }
 
   usage(by: Requester, query: UsageQuery): TenantResult<UsageRow[]> {
-    return management.usageOf(this.#account, by, query, Date.now())
+    return usageOf(this.#account, by, query, Date.now())
   }
 
-  limits(by: Requester & { kind: 'key' }): TenantResult<management.LimitsView> {
-    return management.limitsOf(this.#account, by, Date.now())
+  limits(by: Requester & { kind: 'key' }): TenantResult<LimitsView> {
+    return limitsOf(this.#account, by, Date.now())
   }
 
   rateCards(): SqlRow[] | undefined {
     return this.#account.tenant() && this.#account.store.rateCards()
   }
 
-  addRates(card: management.NewRates): TenantResult<{ effectiveAt: number }> {
-    return this.#transaction(() => management.addRates(this.#account, card, Date.now()))
+  addRates(card: NewRates): TenantResult<{ effectiveAt: number }> {
+    return this.#transaction(() => addRates(this.#account, card, Date.now()))
   }
 
-  postMoney(entry: management.MoneyEntry): TenantResult<{ seq: number; repeated: boolean }> {
+  postMoney(entry: MoneyEntry): TenantResult<{ seq: number; repeated: boolean }> {
     return this.#transaction(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
-      return management.postMoney(this.#account, entry, Date.now())
+      return postMoney(this.#account, entry, Date.now())
     })
   }
 
-  settleRefused(run: management.RefusedRun): TenantResult<management.SettledRun> {
+  settleRefused(run: RefusedRun): TenantResult<SettledRun> {
     return this.#transaction(() => {
       if (this.#metered()) this.#wakeAt(Date.now() + meterGatherMs)
-      return management.settleRefused(this.#account, run, Date.now())
+      return settleRefused(this.#account, run, Date.now())
     })
   }
 

@@ -1,8 +1,8 @@
 /** Calls to a tenant other than admission and settlement: voids, rates of unbilled work, and key identity. */
 import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
-import { identify } from '../../src/tenant/desk.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
+import { identify } from '../../src/tenant/permissions.ts'
 import type { KeyRow } from '../../src/tenant/store.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts'

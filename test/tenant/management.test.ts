@@ -1,7 +1,7 @@
 /** Management of keys: permissions by role, rotation, and key fences. */
 import { describe, expect, it } from 'vitest'
 import { heartbeatAllowed, joinFences, type KeyFence, receiptAllowed } from '../../src/fleet/key-fence.ts'
-import * as management from '../../src/tenant/desk.ts'
+import { addKey, changeKey, revokeKey, rotateKey } from '../../src/tenant/keys.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { openBooks, testKey, testOrder } from '../support/tenant.ts'
 
@@ -13,15 +13,15 @@ describe('keys and fences', () => {
     const { books, transaction } = openBooks({ creditNano: 1e9 })
     const ask = (secretHash: string, requestId: string, now: number) =>
       transaction(() => books.admit({ ...testOrder(requestId), secretHash }, now)).ok
-    transaction(() => management.rotateKey(books, operator, 'k', { prefix: 'p2', secretHash: 'second' }, 1_000, 5_000))
+    transaction(() => rotateKey(books, operator, 'k', { prefix: 'p2', secretHash: 'second' }, 1_000, 5_000))
     expect([ask('hash', 'a', 5_999), ask('second', 'b', 5_999)]).toEqual([true, true])
     expect([ask('hash', 'c', 6_000), ask('second', 'd', 6_000)]).toEqual([false, true])
-    transaction(() => management.rotateKey(books, operator, 'k', { prefix: 'p3', secretHash: 'third' }, 1_000, 7_000))
-    transaction(() => management.rotateKey(books, operator, 'k', { prefix: 'p4', secretHash: 'fourth' }, 1_000, 7_100))
+    transaction(() => rotateKey(books, operator, 'k', { prefix: 'p3', secretHash: 'third' }, 1_000, 7_000))
+    transaction(() => rotateKey(books, operator, 'k', { prefix: 'p4', secretHash: 'fourth' }, 1_000, 7_100))
     expect(['second', 'third', 'fourth'].map((hash) => ask(hash, `e${hash}`, 7_200))).toEqual([false, true, true])
-    transaction(() => management.revokeKey(books, operator, 'k', 7_300))
+    transaction(() => revokeKey(books, operator, 'k', 7_300))
     expect(['third', 'fourth'].map((hash) => ask(hash, `f${hash}`, 7_300))).toEqual([false, false])
-    expect(management.rotateKey(books, operator, 'k', { prefix: 'p5', secretHash: 'fifth' }, 0, 8_000)).toMatchObject({
+    expect(rotateKey(books, operator, 'k', { prefix: 'p5', secretHash: 'fifth' }, 0, 8_000)).toMatchObject({
       ok: false,
       code: 'conflict',
     })
@@ -32,7 +32,7 @@ describe('keys and fences', () => {
     const { books, transaction } = openBooks({ creditNano: 1e9, keys: [testKey('k', limits)] })
     // Bound: 10 prompt tokens at 10 and 9 output tokens at 100.
     expect(transaction(() => books.admit(testOrder('a'), 0))).toMatchObject({ ok: true, boundNano: 1_000 })
-    transaction(() => management.rotateKey(books, operator, 'k', { prefix: 'p2', secretHash: 'second' }, 0, 1))
+    transaction(() => rotateKey(books, operator, 'k', { prefix: 'p2', secretHash: 'second' }, 0, 1))
     const again = transaction(() => books.admit({ ...testOrder('b'), secretHash: 'second' }, 2))
     expect(again).toMatchObject({ ok: false, code: 'insufficient_quota' })
   })
@@ -45,16 +45,16 @@ describe('keys and fences', () => {
     const before = JSON.stringify(books.store.keys())
     const secret = { prefix: 'p', secretHash: 'new' }
     const attempts = [
-      management.addKey(books, bearer('hash', 'plain'), { ...testKey('x'), expiresAt: null }, 1),
-      management.addKey(books, bearer('wrong', 'admin'), { ...testKey('x') }, 1),
-      management.addKey(books, bearer('hash', 'admin'), { ...testKey('x'), role: 'owner' }, 1),
-      management.addKey(books, operator, { ...testKey('x'), expiresAt: 1 }, 1),
-      management.changeKey(books, bearer('hash', 'admin'), 'plain', { role: 'owner' }, 1),
-      management.changeKey(books, bearer('hash', 'plain'), 'plain', { limits: { requestsPerMinute: null } }, 1),
-      management.rotateKey(books, bearer('hash', 'admin'), 'owner', secret, 0, 1),
-      management.rotateKey(books, bearer('hash', 'plain'), 'admin', secret, 0, 1),
-      management.revokeKey(books, bearer('hash', 'admin'), 'owner', 1),
-      management.revokeKey(books, operator, 'unknown', 1),
+      addKey(books, bearer('hash', 'plain'), { ...testKey('x'), expiresAt: null }, 1),
+      addKey(books, bearer('wrong', 'admin'), { ...testKey('x') }, 1),
+      addKey(books, bearer('hash', 'admin'), { ...testKey('x'), role: 'owner' }, 1),
+      addKey(books, operator, { ...testKey('x'), expiresAt: 1 }, 1),
+      changeKey(books, bearer('hash', 'admin'), 'plain', { role: 'owner' }, 1),
+      changeKey(books, bearer('hash', 'plain'), 'plain', { limits: { requestsPerMinute: null } }, 1),
+      rotateKey(books, bearer('hash', 'admin'), 'owner', secret, 0, 1),
+      rotateKey(books, bearer('hash', 'plain'), 'admin', secret, 0, 1),
+      revokeKey(books, bearer('hash', 'admin'), 'owner', 1),
+      revokeKey(books, operator, 'unknown', 1),
     ]
     expect(attempts.map((answer) => !answer.ok && answer.code)).toEqual([
       'permission_denied',

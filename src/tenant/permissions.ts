@@ -1,0 +1,64 @@
+/** Who may do what with a tenant: every call of a key is checked against its role before it reads or changes anything. */
+import type { ErrorCode } from '../../backends/model/errors.ts'
+import type { TenantAccount } from './account.ts'
+import { checkKey, suspendedMessage } from './admission.ts'
+import { may, type Right, roleNeeded } from './roles.ts'
+import type { Role, Tenant } from './store.ts'
+/** The caller: the operator, who has every permission, or the bearer of one of the tenant's keys. */
+export type Requester = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }
+
+export interface Denial {
+  ok: false
+  code: ErrorCode
+  message: string
+  param: string | null
+}
+
+export type TenantResult<Value> = { ok: true; value: Value } | Denial
+
+export const tenantMissing = 'Tenant not found. Create it first.'
+
+/** Checks that `by` has the permission `right`, and returns its role. */
+export function identify(account: TenantAccount, by: Requester, right: Right, now: number): TenantResult<Identity> {
+  const caller = admitTo(account, by, right, now)
+  if (!caller.ok) return caller
+  const key = by.kind === 'key' ? account.key(by.keyId) : undefined
+  return {
+    ok: true,
+    value: { role: caller.value.role, models: key?.models ?? null, expiresAt: key?.expiresAt ?? null },
+  }
+}
+
+export interface Identity {
+  role: Role
+  /** The models that the key can use; null for all. */
+  models: string[] | null
+  /** Unix milliseconds; null for never. */
+  expiresAt: number | null
+}
+
+/** The permission check of every function of this file. */
+export function admitTo(
+  account: TenantAccount,
+  by: Requester,
+  right: Right,
+  now: number,
+): TenantResult<{ tenant: Tenant; role: Role }> {
+  const tenant = account.tenant()
+  if (by.kind === 'operator') {
+    return tenant ? { ok: true, value: { tenant, role: 'owner' } } : denied('not_found', tenantMissing)
+  }
+  const key = tenant && account.key(by.keyId)
+  const fault = checkKey(key, by.secretHash, now)
+  if (!tenant || !key || fault) return denied('invalid_api_key', fault ?? 'API key not found.')
+  if (tenant.status === 'suspended' && right !== 'read-usage') return denied('permission_denied', suspendedMessage)
+  if (!may(key.role, right)) {
+    const message = `A key with role ${key.role} cannot do this. Use a key with role ${roleNeeded(right)} or higher.`
+    return denied('permission_denied', message)
+  }
+  return { ok: true, value: { tenant, role: key.role } }
+}
+
+export function denied(code: ErrorCode, message: string, param: string | null = null): Denial {
+  return { ok: false, code, message, param }
+}

@@ -1,0 +1,26 @@
+/** Rate cards: what a token of a model costs this tenant, from a moment on. */
+import type { Rates } from '../../backends/model/money.ts'
+import type { TenantAccount } from './account.ts'
+import { denied, type TenantResult, tenantMissing } from './permissions.ts'
+
+export interface NewRates {
+  model: string
+  /** Null for now. */
+  effectiveAt: number | null
+  rates: Rates
+}
+
+/** Adds a rate card that takes effect now or later. It does not change the price of earlier requests. */
+export function addRates(account: TenantAccount, card: NewRates, now: number): TenantResult<{ effectiveAt: number }> {
+  if (!account.tenant()) return denied('not_found', tenantMissing)
+  const effectiveAt = card.effectiveAt ?? now
+  if (effectiveAt < now) return denied('invalid_value', 'effectiveAt: must not be in the past.', 'effectiveAt')
+  const known = account.store.rateCards().some((row) => row.model === card.model && row.effective_at === effectiveAt)
+  if (known) {
+    const message =
+      'effectiveAt: this model already has a rate card for that time. Cards cannot be changed: choose a later time.'
+    return denied('conflict', message, 'effectiveAt')
+  }
+  account.store.putRates(card.model, effectiveAt, card.rates)
+  return { ok: true, value: { effectiveAt } }
+}
