@@ -86,7 +86,7 @@ export async function startProduct(options: { home?: string; env?: Record<string
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         output += text
-        if (output.includes('Ctrl-C ends everything')) resolve()
+        if (output.includes('Press Ctrl-C to stop everything')) resolve()
       })
     }
     child.once('exit', (code) => reject(new Error(`the product exited with ${code}:\n${output}`)))
