@@ -1,3 +1,4 @@
+/** Usage rows of a tenant, for its keys and for operators. */
 import type { TenantAccount } from '../account.ts'
 import { admitTo, denied, type Requester, type TenantResult } from '../permissions.ts'
 import type { UsageQuery, UsageRow } from './report.ts'
