@@ -6,7 +6,6 @@ import { receiptsPath } from '../backends/wire/receipt.ts'
 import { ownKeys, ownLimits, ownUsage } from './account/routes.ts'
 import { admin } from './admin/admin.ts'
 import { authenticate } from './auth/authenticate.ts'
-import { identifyReader } from './auth/key-check.ts'
 import { chat } from './chat/chat.ts'
 import { newRequestId, type RequestContext, startRequest } from './chat/context.ts'
 import { countTokens } from './chat/count-tokens.ts'
@@ -25,6 +24,7 @@ import { anthropicModel, anthropicModels, listModels, showModel } from './http/m
 import { notServed } from './http/not-served.ts'
 import { storedResponses } from './responses/routes.ts'
 import { settleReceipts } from './settlement/receipts.ts'
+import { identifyReader } from './tenant/key-check.ts'
 
 type Bindings = { Bindings: Env; Variables: { requestId: string } }
 

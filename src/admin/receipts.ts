@@ -7,9 +7,9 @@ import { z } from 'zod'
 import { Counts } from '../../backends/model/money.ts'
 import { Receipt } from '../../backends/wire/receipt.ts'
 import { GatewayError } from '../http/errors.ts'
+import { dropRefused, findRefused, markSettled, type RefusedRow } from '../settlement/refused-receipts.ts'
 import { type AdminContext, type AdminEnv, accept, note, onePage, parse, read, tenantStub } from './context.ts'
 import { needs } from './guard.ts'
-import { dropRefused, findRefused, markSettled, type RefusedRow } from './refused-receipts.ts'
 
 const Id = z.string().min(1).max(64)
 

@@ -14,7 +14,7 @@ import {
   workerAddressCharactersMax,
 } from '../../backends/wire/worker-address.ts'
 import { workerIdPattern } from '../../backends/wire/worker-key.ts'
-import { newWorkerKey } from '../auth/fleet.ts'
+import { newWorkerKey } from '../auth/worker-key.ts'
 import { type Env, settings } from '../env.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { anyPool } from '../fleet/enrolment.ts'

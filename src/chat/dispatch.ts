@@ -6,9 +6,9 @@ import { type Dispatch, dispatchPath, dispatchTtlMs, Refusal } from '../../backe
 import { type Prelude, PreludeReader } from '../../backends/wire/prelude.ts'
 import { digest, seal } from '../../backends/wire/seal.ts'
 import { keyIdOf } from '../../backends/wire/worker-key.ts'
-import { workerSealKey } from '../auth/fleet.ts'
+import { proofOf } from '../auth/dispatch-proof.ts'
+import { workerSealKey } from '../auth/worker-key.ts'
 import type { GrantedLease } from '../fleet/lease.ts'
-import { proofOf } from '../settlement/proof.ts'
 import type { RequestContext } from './context.ts'
 
 export type DispatchRequest = Omit<

@@ -13,11 +13,11 @@ import { fleetOf } from '../fleet/client.ts'
 import type { LeaseRequest } from '../fleet/fleet.ts'
 import type { GrantedLease } from '../fleet/lease.ts'
 import type { GatewayError } from '../http/errors.ts'
-import { tenantStub } from '../tenant/client.ts'
 import type { Answered } from './attempts.ts'
 import type { RequestContext } from './context.ts'
 import type { Dispatched } from './dispatch.ts'
 import { within } from './relay.ts'
+import { tenantStub } from './reserve.ts'
 
 /** The result of one worker's attempt. `served`: the worker has started to answer. */
 export interface Tried {

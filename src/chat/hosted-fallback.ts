@@ -28,7 +28,6 @@ import type { ApiKey } from '../auth/api-key.ts'
 import type { HostedSettings } from '../env.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { hostedCard } from '../tenant/admission.ts'
-import { reserveMore, tenantStub } from '../tenant/client.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { Answered, AttemptState } from './attempts.ts'
 import type { RequestContext } from './context.ts'
@@ -36,6 +35,7 @@ import { addWarnings } from './headers.ts'
 import { HostedAnswer, type HostedEnd, type HostedTerms, hostedSettlement } from './hosted-usage.ts'
 import type { PreparedRequest } from './prepare.ts'
 import { within } from './relay.ts'
+import { reserveMore, tenantStub } from './reserve.ts'
 
 const keepAliveMs = 250
 /** An API that is silent for this long counts as failed. */

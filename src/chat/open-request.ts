@@ -6,10 +6,10 @@ import pRetry from 'p-retry'
 import type { ApiKey } from '../auth/api-key.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { GatewayError, logError } from '../http/errors.ts'
-import { tenantStub } from '../tenant/client.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { Answered, AttemptState } from './attempts.ts'
 import type { RequestContext } from './context.ts'
+import { tenantStub } from './reserve.ts'
 
 const retries = { retries: 4, minTimeout: 100 }
 

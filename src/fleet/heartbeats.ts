@@ -10,7 +10,7 @@ import { Heartbeat, type HeartbeatAnswer } from '../../backends/wire/heartbeat.t
 import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/wire/inquiry.ts'
 import { seal } from '../../backends/wire/seal.ts'
 import { keyIdOf } from '../../backends/wire/worker-key.ts'
-import { openWorkerWord, workerSealKey } from '../auth/fleet.ts'
+import { openWorkerWord, workerSealKey } from '../auth/worker-key.ts'
 import type { Env, Settings } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
 import { fleetOf } from './client.ts'

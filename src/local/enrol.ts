@@ -6,8 +6,8 @@ import { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
 import { type PoolName, poolNames } from '../../backends/wire/dispatch.ts'
 import { slotsPerWorkerMax } from '../../backends/wire/heartbeat.ts'
-import { newWorkerKey } from '../auth/fleet.ts'
 import { Secret } from '../auth/secret.ts'
+import { newWorkerKey } from '../auth/worker-key.ts'
 import type { State } from './home.ts'
 
 export interface LocalWorkers {

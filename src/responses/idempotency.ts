@@ -9,8 +9,8 @@
 import type { ApiKey } from '../auth/api-key.ts'
 import { sha256Hex } from '../auth/secret.ts'
 import type { RequestContext } from '../chat/context.ts'
+import { takeRates } from '../chat/take-rates.ts'
 import { GatewayError, logError } from '../http/errors.ts'
-import { takeRates } from '../tenant/take-rates.ts'
 import { responsesStub } from './previous-response.ts'
 
 const header = 'idempotency-key'

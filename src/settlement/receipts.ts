@@ -9,12 +9,12 @@
 import { z } from 'zod'
 import { cleanText } from '../../backends/model/clean-text.ts'
 import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '../../backends/wire/receipt.ts'
-import { type RefusedReceipt, recordRefused } from '../admin/refused-receipts.ts'
-import { openWorkerWord } from '../auth/fleet.ts'
+import { openWorkerWord } from '../auth/worker-key.ts'
 import type { Env, Settings } from '../env.ts'
 import { fleetOf } from '../fleet/client.ts'
 import type { RequestEnd } from '../fleet/fleet.ts'
 import { GatewayError } from '../http/errors.ts'
+import { type RefusedReceipt, recordRefused } from './refused-receipts.ts'
 import { judgeReceipt } from './verdict.ts'
 
 /** Claims sealed by a worker. Only the seal is verified yet. */

@@ -5,8 +5,8 @@
 import type { ProvenDispatch } from '../../backends/wire/dispatch.ts'
 import type { InquiryAnswer } from '../../backends/wire/inquiry.ts'
 import { Receipt, receiptFault } from '../../backends/wire/receipt.ts'
+import { isProven } from '../auth/dispatch-proof.ts'
 import type { Secret } from '../auth/secret.ts'
-import { isProven } from './proof.ts'
 
 export type ReceiptVerdict = { ok: true; receipt: Receipt } | { ok: false; reason: string }
 

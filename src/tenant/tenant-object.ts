@@ -6,8 +6,6 @@ import { DurableObject } from 'cloudflare:workers'
 import { inquiredMax } from '../../backends/wire/inquiry.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import { type Env, settings } from '../env.ts'
-import { inquire } from '../settlement/inquire.ts'
-import { judgeOverdue } from '../settlement/overdue.ts'
 import { TenantAccount } from './account.ts'
 import {
   type AdmissionRefusal,
@@ -18,6 +16,7 @@ import {
 } from './admission.ts'
 import { type MoneyEntry, postMoney } from './credits.ts'
 import { GroupCommit } from './group-commit.ts'
+import { inquire } from './inquire.ts'
 import {
   addKey,
   changeKey,
@@ -32,6 +31,7 @@ import {
 } from './keys.ts'
 import { chainStart } from './ledger/hash-chain.ts'
 import { newLimitState, tenantBudgets } from './limits/limits.ts'
+import { judgeOverdue } from './overdue.ts'
 import { type Identity, identify, type Requester, type TenantResult } from './permissions.ts'
 import { addRates, type NewRates } from './rate-cards.ts'
 import { type RefusedRun, type SettledRun, settleRefused } from './refused-runs.ts'

@@ -3,8 +3,8 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { sealKey } from '../../backends/wire/seal.ts'
 import { formatWorkerKey, parseWorkerKey } from '../../backends/wire/worker-key.ts'
 import { newApiKey, presentedKey, readApiKey } from '../../src/auth/api-key.ts'
-import { newWorkerKey } from '../../src/auth/fleet.ts'
 import { constantTimeEqual, Secret } from '../../src/auth/secret.ts'
+import { newWorkerKey } from '../../src/auth/worker-key.ts'
 
 let macKey: CryptoKey
 const random = Uint8Array.from({ length: 20 }, (_, index) => index * 13)

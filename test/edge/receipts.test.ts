@@ -4,7 +4,7 @@ import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Receipt } from '../../backends/wire/receipt.ts'
-import { recordRefused } from '../../src/admin/refused-receipts.ts'
+import { recordRefused } from '../../src/settlement/refused-receipts.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
 import { keyHash, makeReceipt, openKey, openTenant, operate, operatorKey, sealBy, send } from './client.ts'
 

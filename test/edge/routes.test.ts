@@ -4,8 +4,8 @@ import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import { seal } from '../../backends/wire/seal.ts'
-import { workerSealKey } from '../../src/auth/fleet.ts'
 import { Secret } from '../../src/auth/secret.ts'
+import { workerSealKey } from '../../src/auth/worker-key.ts'
 import { testBeat } from '../support/fleet.ts'
 
 const operator = { authorization: 'Bearer tmop_test', 'content-type': 'application/json' }

@@ -5,9 +5,9 @@
  */
 import { type Dispatch, dispatchTtlMs, type PoolName, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
+import { proofOf } from '../../src/auth/dispatch-proof.ts'
 import { Secret } from '../../src/auth/secret.ts'
 import type { LeaseOutcome, WorkerEndpoint } from '../../src/fleet/fleet.ts'
-import { proofOf } from '../../src/settlement/proof.ts'
 import { judgeReceipt } from '../../src/settlement/verdict.ts'
 import type { AdmissionRefusal, AdmissionRequest } from '../../src/tenant/admission.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'

@@ -13,9 +13,9 @@
 import { type Dispatch, type PoolName, poolNames, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
 import type { WorkerEndpoint } from '../../src/fleet/fleet.ts'
-import type { Known } from '../../src/settlement/overdue.ts'
 import { believe } from '../../src/settlement/verdict.ts'
 import { keyBudgets, type Limits, newLimitState, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
+import type { Known } from '../../src/tenant/overdue.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { testKey, testRates, testTenant } from '../support/tenant.ts'
 import { Auditor, type Violation } from './auditor.ts'
@@ -618,7 +618,7 @@ class World implements Network {
     return this.#random.pick(this.#isolates).receipts(receipts)
   }
 
-  /** As in src/settlement/inquire.ts: asks every worker of every pool, five seconds each. */
+  /** As in src/tenant/inquire.ts: asks every worker of every pool, five seconds each. */
   async #inquire(requestIds: string[]): Promise<Known> {
     // Heartbeats are still due once a second, but the calm world no longer plans them.
     if (this.#calm) for (const worker of this.#workers.values()) worker.beat()

@@ -2,12 +2,13 @@
  * Checks with the tenant whether a key of this edge is still valid. One request makes at most one such call, before it
  * reads a large body or parses anything.
  */
+
+import type { ApiKey } from '../auth/api-key.ts'
+import { KnownKeys } from '../auth/known-keys.ts'
 import type { Env } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { Identity, TenantResult } from '../tenant/permissions.ts'
-import type { Right } from '../tenant/roles.ts'
-import type { ApiKey } from './api-key.ts'
-import { KnownKeys } from './known-keys.ts'
+import type { Identity, TenantResult } from './permissions.ts'
+import type { Right } from './roles.ts'
 
 const known = new KnownKeys()
 

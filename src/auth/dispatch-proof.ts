@@ -7,7 +7,7 @@
  */
 import { createHmac } from 'node:crypto'
 import type { ProvenDispatch } from '../../backends/wire/dispatch.ts'
-import { constantTimeEqual, type Secret } from '../auth/secret.ts'
+import { constantTimeEqual, type Secret } from './secret.ts'
 
 /** Worker keys are derived from the same secret under names that begin with "worker:". */
 const purpose = 'dispatch-proof:1'

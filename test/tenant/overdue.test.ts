@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { judgeOverdue, overdueMaxMs } from '../../src/settlement/overdue.ts'
+import { judgeOverdue, overdueMaxMs } from '../../src/tenant/overdue.ts'
 
 const reservation = {
   requestId: 'r',

@@ -1,8 +1,8 @@
 /** Takes from the rates of a key and its tenant for work that is not billed: counting, replays, refused bodies. */
 import type { ApiKey } from '../auth/api-key.ts'
-import type { RequestContext } from '../chat/context.ts'
-import type { AdmissionRefusal, RatesLeft } from './admission.ts'
-import { refusal, tenantStub } from './client.ts'
+import type { AdmissionRefusal, RatesLeft } from '../tenant/admission.ts'
+import type { RequestContext } from './context.ts'
+import { refusal, tenantStub } from './reserve.ts'
 
 interface RateTaker {
   takeRates(request: {

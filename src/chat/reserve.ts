@@ -1,13 +1,13 @@
 /** Admission over RPC: one call to the tenant object checks key, limits and money, all or nothing. */
 import { isMapped } from '../../backends/model/effort.ts'
 import type { ApiKey } from '../auth/api-key.ts'
-import type { RequestContext } from '../chat/context.ts'
-import { rateHeaders } from '../chat/headers.ts'
-import type { PreparedRequest } from '../chat/prepare.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { AdmissionRefusal } from './admission.ts'
-import type { Admission } from './rpc.ts'
-import type { TenantObject } from './tenant-object.ts'
+import type { AdmissionRefusal } from '../tenant/admission.ts'
+import type { Admission } from '../tenant/rpc.ts'
+import type { TenantObject } from '../tenant/tenant-object.ts'
+import type { RequestContext } from './context.ts'
+import { rateHeaders } from './headers.ts'
+import type { PreparedRequest } from './prepare.ts'
 
 export function tenantStub(context: RequestContext, tenantId: string): DurableObjectStub<TenantObject> {
   return context.env.TENANT.getByName(tenantId)

@@ -7,13 +7,13 @@ import { below } from '../../backends/contract/root.ts'
 import { claimedMax, type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/wire/inquiry.ts'
 import { seal } from '../../backends/wire/seal.ts'
 import { keyIdOf } from '../../backends/wire/worker-key.ts'
-import { workerSealKey } from '../auth/fleet.ts'
+import { workerSealKey } from '../auth/worker-key.ts'
 import { type Env, settings } from '../env.ts'
 import { fleetOf } from '../fleet/client.ts'
 import type { WorkerEndpoint } from '../fleet/fleet.ts'
 import { readWorkerAnswer } from '../fleet/worker-answer.ts'
+import { type BelievedAnswer, believe } from '../settlement/verdict.ts'
 import type { Known } from './overdue.ts'
-import { type BelievedAnswer, believe } from './verdict.ts'
 
 const answerWithinMs = 5_000
 /** A dispatch with its terms and proof takes about 600 bytes. */

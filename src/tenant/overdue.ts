@@ -3,7 +3,7 @@
  * knows the request, or after one day. Until then the money stays reserved: a tenant may be refused too early, but
  * never exceeds its budget. Pure.
  */
-import type { Reservation } from '../tenant/ledger/ledger.ts'
+import type { Reservation } from './ledger/ledger.ts'
 
 export interface Known {
   running: ReadonlySet<string>
