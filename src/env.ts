@@ -1,82 +1,10 @@
-/** The Worker's bindings and settings, parsed once. A request fails with the name of a missing or invalid setting. */
-import { sealKey } from '../backends/wire/seal.ts'
-import { Secret } from './auth/secret.ts'
-import type { FleetObject } from './fleet/fleet-object.ts'
-import { GatewayEnvironment } from './gateway-environment.ts'
-import type { ResponsesObject } from './responses/responses-object.ts'
-import type { TenantObject } from './tenant/tenant-object.ts'
+/** Everything that the Worker is bound to. Each part is declared where it is used. */
+import type { ConfigVariables } from './config.ts'
+import type { FleetBinding } from './fleet/client.ts'
+import type { ResponsesBinding } from './responses/stub.ts'
+import type { TenantBinding } from './tenant/stub.ts'
 
-export interface Env {
-  TENANT: DurableObjectNamespace<TenantObject>
-  FLEET: DurableObjectNamespace<FleetObject>
-  /** Stored responses and idempotent answers. A request that refers to neither never calls it. */
-  RESPONSES: DurableObjectNamespace<ResponsesObject>
-  /** The operator's database. No chat request reads it. */
+export interface Env extends ConfigVariables, FleetBinding, TenantBinding, ResponsesBinding {
+  /** The operator's database. No inference request reads it. */
   DB: D1Database
-  MODELS: string
-  KEY_SECRET: string
-  FLEET_SECRET: string
-  OPERATOR_KEY_SHA256: string
-  /** "allow": webhooks may go to this machine over plain http. For `npm start` and tests only. */
-  METER_LOOPBACK?: string
-  /** "off": requests stay in their preferred pool while it has a worker. */
-  SPILL?: string
-  /** After this many milliseconds without a first token, a second worker gets the request too. Unset: never. */
-  HEDGE_AFTER_MS?: string
-  HOSTED_URL?: string
-  HOSTED_MODEL?: string
-  HOSTED_KEY?: string
-}
-
-/** A hosted API that serves when no worker can, for tenants that allow it. */
-export interface HostedSettings {
-  /** Without a trailing slash. */
-  url: string
-  /** The model's name at the hosted API. */
-  model: string
-  key: Secret
-}
-
-export interface Settings {
-  models: readonly string[]
-  macKey: CryptoKey
-  fleet: Secret
-  operatorKeyHash: string
-  meterLoopback: boolean
-  hosted: HostedSettings | undefined
-  hedgeAfterMs: number | undefined
-}
-
-let parsed: Promise<Settings> | undefined
-
-/** Rejects with a message that names the missing or invalid setting. */
-export function settings(env: Env): Promise<Settings> {
-  parsed ??= parse(env)
-  return parsed
-}
-
-async function parse(env: Env): Promise<Settings> {
-  const result = GatewayEnvironment.safeParse(env)
-  if (!result.success) {
-    const issue = result.error.issues[0]
-    throw new Error(`setting ${issue?.path.join('.')}: ${issue?.message}`)
-  }
-  const { MODELS, KEY_SECRET, FLEET_SECRET, OPERATOR_KEY_SHA256, METER_LOOPBACK, HEDGE_AFTER_MS } = result.data
-  return {
-    models: MODELS.split(',').map((id) => id.trim()),
-    macKey: await sealKey(new Uint8Array(new TextEncoder().encode(KEY_SECRET))),
-    fleet: new Secret(FLEET_SECRET),
-    operatorKeyHash: OPERATOR_KEY_SHA256,
-    meterLoopback: METER_LOOPBACK === 'allow',
-    hosted: hostedOf(result.data),
-    hedgeAfterMs: HEDGE_AFTER_MS,
-  }
-}
-
-function hostedOf({ HOSTED_URL, HOSTED_MODEL, HOSTED_KEY }: GatewayEnvironment): HostedSettings | undefined {
-  const defined = [HOSTED_URL, HOSTED_MODEL, HOSTED_KEY].filter((value) => value !== undefined)
-  if (HOSTED_URL && HOSTED_MODEL && HOSTED_KEY)
-    return { url: HOSTED_URL.replace(/\/+$/, ''), model: HOSTED_MODEL, key: new Secret(HOSTED_KEY) }
-  if (defined.length === 0) return undefined
-  throw new Error('settings HOSTED_URL, HOSTED_MODEL, HOSTED_KEY: set all three, or none')
 }

@@ -1,6 +1,6 @@
 /** The gateway’s variables and secrets: their schema and their descriptions. */
 import { z } from 'zod'
-import { HedgeAfter } from './chat/hedge-after.ts'
+import { HedgeAfter } from './hedge-after.ts'
 
 /** The descriptions are the text of the settings guide. */
 export const GatewayEnvironment = z.object({

@@ -18,13 +18,13 @@ const shells = [
   /^src\/(index|app|env)\.ts$/,
   /^src\/(account|admin)\//,
   /^src\/tenant\/(key-check|inquire)\.ts$/,
-  /^src\/http\/(body|cors|errors)\.ts$/,
+  /^src\/http\/(body|cors|errors|parse)\.ts$/,
   /^src\/responses\/(responses-object|previous-response|idempotency|routes)\.ts$/,
   // Pure, but native.
   /^src\/(tenant\/ledger\/sha256|auth\/dispatch-proof)\.ts$/,
   /^src\/tenant\/(tenant-object|webhooks\/deliver)\.ts$/,
   /^src\/fleet\/(fleet-object|lease|queue-status|heartbeats|health|worker-answer)\.ts$/,
-  /^src\/chat\/(?!(prepare|headers|hosted-usage|chat-bytes|hedge-after)\.ts$)/,
+  /^src\/chat\/(?!(prepare|headers|hosted-usage|chat-bytes|answered)\.ts$)/,
   /^src\/settlement\/receipts\.ts$/,
   // Pages are made with Hono’s escaping. The code in quickstarts reads a key from the environment.
   /^src\/docs\/(docs|layout|reference-page|texts|quickstarts)\.ts$/,
@@ -71,13 +71,13 @@ const layers = {
     'local',
   ],
   backends: ['model', 'wire', 'contract', 'engines'],
-  'gpu-worker': ['media', 'engine', 'top', 'doctor'],
+  'gpu-worker': ['engine', 'media', 'top', 'doctor'],
 } as const
 
 function layerOf(path: string): number {
   const [house = '', folder = ''] = path.split('/')
   const order: readonly string[] = layers[house as keyof typeof layers]
-  const config = /^src\/(config|gateway-environment)\.ts$/.test(path)
+  const config = /^src\/(config|gateway-environment|hedge-after)\.ts$/.test(path)
   return order.indexOf(config ? 'config' : folder.includes('.') ? 'top' : folder)
 }
 

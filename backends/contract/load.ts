@@ -1,7 +1,5 @@
-/** Probes for health and load that several engines share. */
-
-import { get } from '../engines/openai/body.ts'
 import type { Health, Load, Probe } from './backend.ts'
+import { get } from './http-call.ts'
 import { readMetrics } from './prometheus.ts'
 
 /** 200 means ready, 503 means that the engine loads its model. */

@@ -7,9 +7,10 @@
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend, type Load } from '../contract/backend.ts'
+import { get, post } from '../contract/http-call.ts'
 import { readMetrics } from '../contract/prometheus.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type EngineDialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
+import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({

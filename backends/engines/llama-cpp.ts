@@ -12,9 +12,10 @@
 
 import { z } from 'zod'
 import { type Attached, capabilities, type Fault, type HttpAnswer, type HttpBackend } from '../contract/backend.ts'
+import { get, post } from '../contract/http-call.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type EngineDialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
+import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({

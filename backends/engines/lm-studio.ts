@@ -10,9 +10,10 @@
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'
+import { get } from '../contract/http-call.ts'
 import { noLoad } from '../contract/load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type EngineDialect, get, openaiRequest, plainDialect } from './openai/body.ts'
+import { type EngineDialect, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({

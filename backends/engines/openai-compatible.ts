@@ -5,9 +5,10 @@
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend } from '../contract/backend.ts'
+import { get } from '../contract/http-call.ts'
 import { noLoad } from '../contract/load.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { get, openaiRequest, plainDialect } from './openai/body.ts'
+import { openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({ tools: true, reasoning: true, seed: true, stopsMax: 4 })

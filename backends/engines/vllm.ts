@@ -23,11 +23,12 @@ import {
   type HttpBackend,
   type RequestTerms,
 } from '../contract/backend.ts'
+import { get, post } from '../contract/http-call.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
 import { isOlder } from '../contract/version.ts'
 import type { Chat } from '../model/chat.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type EngineDialect, get, openaiPrompt, openaiRequest, plainDialect, post } from './openai/body.ts'
+import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({

@@ -5,22 +5,15 @@
 import { Hono, type MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
 import { KeyBody, RotateBody } from '../admin/bodies.ts'
-import {
-  type AdminContext,
-  type AdminEnv,
-  accept,
-  note,
-  parse,
-  readBody,
-  readPage,
-  tenantStub,
-} from '../admin/context.ts'
+import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
 import { createKey, modeOf } from '../admin/create-key.ts'
 import { audited } from '../admin/guard.ts'
 import { answerUsage } from '../admin/usage.ts'
 import { authenticate } from '../auth/authenticate.ts'
-import { settings } from '../env.ts'
+import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
+import { parse, readBody, readPage } from '../http/parse.ts'
+import { accept, tenantStub } from '../tenant/stub.ts'
 import { toCamel, toSnake } from './snake-case.ts'
 
 const ownKey: MiddlewareHandler<AdminEnv> = async (context, next) => {

@@ -1,7 +1,8 @@
 /** `/admin/audit`: who changed what, newest first. A row without a status is a change that was interrupted. */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { type AdminEnv, onePage, parse } from './context.ts'
+import { onePage, parse } from '../http/parse.ts'
+import type { AdminEnv } from './context.ts'
 import { needs } from './guard.ts'
 
 export const AuditQuery = z.object({

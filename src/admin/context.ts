@@ -1,14 +1,10 @@
 /** Shared by the operator's routes: the caller, the audit note, and readers for bodies, ids and pages. */
 import type { Context } from 'hono'
-import { z } from 'zod'
-import { budgets } from '../../backends/model/budgets.ts'
-import { idPattern } from '../auth/api-key.ts'
 import type { Scope } from '../auth/operator-key.ts'
-import type { Env } from '../env.ts'
-import { readJsonBody } from '../http/body.ts'
-import { GatewayError } from '../http/errors.ts'
-import type { Requester, TenantResult } from '../tenant/permissions.ts'
-import type { TenantObject } from '../tenant/tenant-object.ts'
+import type { ConfigVariables } from '../config.ts'
+import type { FleetBinding } from '../fleet/client.ts'
+import type { Requester } from '../tenant/permissions.ts'
+import type { TenantBinding } from '../tenant/stub.ts'
 
 export interface Operator {
   keyId: string
@@ -29,8 +25,12 @@ export interface AuditNote {
   after?: unknown
 }
 
+export interface AdminBindings extends ConfigVariables, FleetBinding, TenantBinding {
+  DB: D1Database
+}
+
 export interface AdminEnv {
-  Bindings: Env
+  Bindings: AdminBindings
   Variables: {
     requestId: string
     /** On the operator's routes. */
@@ -45,57 +45,4 @@ export type AdminContext = Context<AdminEnv>
 
 export function note(context: AdminContext, more: AuditNote): void {
   context.set('note', { ...context.get('note'), ...more })
-}
-
-export function tenantStub(env: Env, tenantId: string): DurableObjectStub<TenantObject> {
-  if (!idPattern.test(tenantId)) throw noSuchTenant()
-  return env.TENANT.getByName(tenantId)
-}
-
-export function noSuchTenant(): GatewayError {
-  return new GatewayError('not_found', 'Tenant not found. List tenants with GET /admin/tenants.')
-}
-
-/** The value of a tenant's result. Throws its refusal as an error that the client sees. */
-export function accept<Value>(answer: TenantResult<Value>): Value {
-  if (answer.ok) return answer.value
-  throw new GatewayError(answer.code, answer.message, { param: answer.param })
-}
-
-export async function read<Schema extends z.ZodType>(request: Request, schema: Schema): Promise<z.infer<Schema>> {
-  return parse(await readBody(request), schema)
-}
-
-/** The body as JSON; an empty object when there is no body. */
-export async function readBody(request: Request): Promise<unknown> {
-  const absent = request.body === null || request.headers.get('content-length') === '0'
-  return absent ? {} : (await readJsonBody(request, { bytesMax: budgets.adminBodyBytes.value })).value
-}
-
-export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema): z.infer<Schema> {
-  const parsed = schema.safeParse(value)
-  if (parsed.success) return parsed.data
-  const issue = parsed.error.issues[0]
-  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
-  const param = [...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])].join('.') || null
-  const message = unknown === undefined ? issue?.message : 'is not a known field. Remove it, or check its spelling.'
-  throw new GatewayError('invalid_value', `${param ?? 'body'}: ${message}`, { param })
-}
-
-export const Page = z.object({
-  limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
-  after: z.string().max(200).default(''),
-})
-
-/** `?limit=&after=`: at most `limit` rows, after the last id of the previous page. */
-export function readPage(context: Context): z.infer<typeof Page> {
-  const { limit, after } = context.req.query()
-  return parse({ limit, after }, Page)
-}
-
-/** One page of `rows`. Query one row more than `limit`, so that `next`, the value for `after`, is exact. */
-export function onePage<Item>(rows: Item[], limit: number, idOf: (row: Item) => string | number) {
-  const data = rows.slice(0, limit)
-  const last = data.at(-1)
-  return { data, next: rows.length > limit && last !== undefined ? idOf(last) : null }
 }

@@ -1,8 +1,10 @@
 /** Creates API keys from the runtime's randomness. */
+
 import { base32, idPattern, type KeyMode, newApiKey } from '../auth/api-key.ts'
 import type { Secret } from '../auth/secret.ts'
-import { type Env, settings } from '../env.ts'
+import { settings } from '../config.ts'
 import type { NewSecret } from '../tenant/keys.ts'
+import type { AdminBindings } from './context.ts'
 
 export interface NewApiKey {
   keyId: string
@@ -12,7 +14,12 @@ export interface NewApiKey {
 }
 
 /** Creates a key with a new id or, for a rotation, a new secret under `keyId`. */
-export async function createKey(env: Env, tenantId: string, mode: KeyMode, keyId?: string): Promise<NewApiKey> {
+export async function createKey(
+  env: AdminBindings,
+  tenantId: string,
+  mode: KeyMode,
+  keyId?: string,
+): Promise<NewApiKey> {
   const { macKey } = await settings(env)
   const random = crypto.getRandomValues(new Uint8Array(30))
   const id = keyId !== undefined && idPattern.test(keyId) ? keyId : base32(random.subarray(20))

@@ -1,8 +1,10 @@
 /** `/admin/tenants/:tenantId/{credits,corrections}`: the operator posts money, each time with a unique id. */
 import { Hono } from 'hono'
 import { z } from 'zod'
+import { read } from '../http/parse.ts'
 import type { MoneyEntry } from '../tenant/credits.ts'
-import { type AdminContext, type AdminEnv, accept, note, read, tenantStub } from './context.ts'
+import { accept, tenantStub } from '../tenant/stub.ts'
+import { type AdminContext, type AdminEnv, note } from './context.ts'
 import { needs } from './guard.ts'
 
 const OrderId = z

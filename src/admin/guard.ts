@@ -7,9 +7,9 @@ import { matchedRoutes } from 'hono/route'
 import { presentedKey } from '../auth/api-key.ts'
 import { readOperatorKey, type Scope, scopes } from '../auth/operator-key.ts'
 import { constantTimeEqual, sha256Hex } from '../auth/secret.ts'
-import { type Env, settings } from '../env.ts'
+import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { AdminContext, AdminEnv, Operator } from './context.ts'
+import type { AdminBindings, AdminContext, AdminEnv, Operator } from './context.ts'
 
 export const operatorOnly: MiddlewareHandler<AdminEnv> = async (context, next) => {
   const operator = await findOperator(context.req.raw.headers, context.env)
@@ -71,7 +71,7 @@ export async function audited(context: AdminContext, actor: Actor, next: () => P
 /** Longer than a year, so that a yearly review finds every row. */
 const auditKeptMs = 400 * 86_400_000
 
-async function findOperator(headers: Headers, env: Env): Promise<Operator | undefined> {
+async function findOperator(headers: Headers, env: AdminBindings): Promise<Operator | undefined> {
   const { operatorKeyHash, macKey } = await settings(env)
   const presented = presentedKey(headers) ?? ''
   if (constantTimeEqual(await sha256Hex(presented), operatorKeyHash))

@@ -1,7 +1,9 @@
 /** `/admin/tenants/:tenantId/keys`. The full key is shown once, when it is created; later only its prefix. */
 import { Hono } from 'hono'
+import { read, readPage } from '../http/parse.ts'
+import { accept, tenantStub } from '../tenant/stub.ts'
 import { KeyBody, KeyChangeBody, RotateBody } from './bodies.ts'
-import { type AdminContext, type AdminEnv, accept, note, read, readPage, tenantStub } from './context.ts'
+import { type AdminContext, type AdminEnv, note } from './context.ts'
 import { createKey, modeOf } from './create-key.ts'
 import { needs } from './guard.ts'
 

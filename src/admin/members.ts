@@ -2,8 +2,10 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { GatewayError } from '../http/errors.ts'
+import { onePage, read, readPage } from '../http/parse.ts'
+import { noSuchTenant } from '../tenant/stub.ts'
 import { RoleName } from './bodies.ts'
-import { type AdminEnv, noSuchTenant, note, onePage, read, readPage } from './context.ts'
+import { type AdminEnv, note } from './context.ts'
 import { needs } from './guard.ts'
 
 const Member = z

@@ -2,10 +2,11 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { newOperatorKey, scopes } from '../auth/operator-key.ts'
-import { settings } from '../env.ts'
+import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
+import { read } from '../http/parse.ts'
 import { Name, Time } from './bodies.ts'
-import { type AdminEnv, note, read } from './context.ts'
+import { type AdminEnv, note } from './context.ts'
 import { needs, type OperatorRow } from './guard.ts'
 
 export const NewOperator = z.strictObject({

@@ -4,10 +4,10 @@
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import type { Env } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
+import { onePage, read, readPage } from '../http/parse.ts'
 import { LimitsBody, Name, SettingsChange } from './bodies.ts'
-import { type AdminEnv, note, onePage, read, readPage } from './context.ts'
+import { type AdminBindings, type AdminEnv, note } from './context.ts'
 import { needs } from './guard.ts'
 
 export const PlanId = z
@@ -102,7 +102,7 @@ plans.delete('/:planId', needs('plans:write'), async (context) => {
   return context.json({ removed: true })
 })
 
-export async function findPlan(env: Env, planId: string): Promise<z.infer<typeof Stored>> {
+export async function findPlan(env: AdminBindings, planId: string): Promise<z.infer<typeof Stored>> {
   const row = await env.DB.prepare('SELECT * FROM plans WHERE plan_id = ?').bind(planId).first()
   if (!row)
     throw new GatewayError(

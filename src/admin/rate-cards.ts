@@ -4,10 +4,11 @@
  */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import type { Env } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
+import { onePage, read } from '../http/parse.ts'
+import { accept, noSuchTenant, tenantStub } from '../tenant/stub.ts'
 import { ModelId, RateCardBody, Time } from './bodies.ts'
-import { type AdminEnv, accept, noSuchTenant, note, onePage, read, tenantStub } from './context.ts'
+import { type AdminBindings, type AdminEnv, note } from './context.ts'
 import { needs } from './guard.ts'
 
 export const WebhookBody = z.strictObject({
@@ -115,7 +116,7 @@ tenantRateCards.post('/', needs('rates:write'), async (context) => {
 })
 
 /** The rate cards of a new tenant, in addition to the list price. */
-export async function defaultRateCards(env: Env) {
+export async function defaultRateCards(env: AdminBindings) {
   const { results } = await env.DB.prepare(`SELECT ${columns} FROM rate_cards LIMIT ?`).bind(cardsMax).all<CardRow>()
   return results.map(({ model, effectiveAt, ...rates }) => ({ model, effectiveAt, rates }))
 }

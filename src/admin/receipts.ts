@@ -7,8 +7,10 @@ import { z } from 'zod'
 import { Counts } from '../../backends/model/money.ts'
 import { Receipt } from '../../backends/wire/receipt.ts'
 import { GatewayError } from '../http/errors.ts'
+import { onePage, parse, read } from '../http/parse.ts'
 import { dropRefused, findRefused, markSettled, type RefusedRow } from '../settlement/refused-receipts.ts'
-import { type AdminContext, type AdminEnv, accept, note, onePage, parse, read, tenantStub } from './context.ts'
+import { accept, tenantStub } from '../tenant/stub.ts'
+import { type AdminContext, type AdminEnv, note } from './context.ts'
 import { needs } from './guard.ts'
 
 const Id = z.string().min(1).max(64)

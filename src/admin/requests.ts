@@ -6,7 +6,9 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import { fleetOf } from '../fleet/client.ts'
 import { GatewayError } from '../http/errors.ts'
-import { type AdminEnv, parse, tenantStub } from './context.ts'
+import { parse } from '../http/parse.ts'
+import { tenantStub } from '../tenant/stub.ts'
+import type { AdminEnv } from './context.ts'
 import { needs } from './guard.ts'
 
 /** Required only when the fleet no longer has the request. */

@@ -1,12 +1,14 @@
 /** `/admin/tenants`: D1 has the list; each tenant's object is authoritative. A change goes to the object first. */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { type Env, settings } from '../env.ts'
+import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
+import { onePage, read, readPage } from '../http/parse.ts'
 import type { TenantChange } from '../tenant/settings.ts'
 import { TenantSettings, tenantStatuses } from '../tenant/store.ts'
+import { accept, noSuchTenant, tenantStub } from '../tenant/stub.ts'
 import { LimitsBody, LimitsChange, Name, SettingsChange, TenantId } from './bodies.ts'
-import { type AdminEnv, accept, noSuchTenant, note, onePage, read, readPage, tenantStub } from './context.ts'
+import { type AdminBindings, type AdminEnv, note } from './context.ts'
 import { needs } from './guard.ts'
 import { findPlan, PlanId } from './plans.ts'
 import { defaultRateCards } from './rate-cards.ts'
@@ -117,7 +119,7 @@ tenants.get('/:tenantId/verification', needs('tenants:read'), async (context) =>
 })
 
 async function changeTenant(
-  env: Env,
+  env: AdminBindings,
   tenantId: string,
   change: TenantChange,
   said: (note: { before: unknown; after: unknown }) => void,
@@ -130,7 +132,7 @@ async function changeTenant(
 }
 
 /** Updates the list's row from the object. Without a plan, the row keeps its plan. */
-async function listTenant(env: Env, tenantId: string, planId: string | null = null): Promise<void> {
+async function listTenant(env: AdminBindings, tenantId: string, planId: string | null = null): Promise<void> {
   const listing = await tenantStub(env, tenantId).listing()
   if (!listing) throw noSuchTenant()
   const { name, status, createdAt } = listing

@@ -1,8 +1,9 @@
 /** `/admin/tenants/:tenantId/usage`: the same report that the tenant's own keys get. */
 import { Hono } from 'hono'
 import type { Requester } from '../tenant/permissions.ts'
+import { accept, tenantStub } from '../tenant/stub.ts'
 import { readUsageQuery, writeUsage } from '../tenant/usage/report.ts'
-import { type AdminContext, type AdminEnv, accept, tenantStub } from './context.ts'
+import type { AdminContext, AdminEnv } from './context.ts'
 import { needs } from './guard.ts'
 
 export const usage = new Hono<AdminEnv>()

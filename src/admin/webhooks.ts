@@ -1,10 +1,12 @@
 /** `/admin/tenants/:tenantId/meter`: a tenant's webhook. The signing secret is shown only when it is new. */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { settings } from '../env.ts'
+import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
+import { read } from '../http/parse.ts'
+import { noSuchTenant, tenantStub } from '../tenant/stub.ts'
 import { meterUrlFault } from '../tenant/webhooks/event.ts'
-import { type AdminEnv, noSuchTenant, note, read, tenantStub } from './context.ts'
+import { type AdminEnv, note } from './context.ts'
 import { needs } from './guard.ts'
 
 export const SetMeter = z.strictObject({

@@ -15,15 +15,16 @@ import {
 } from '../../backends/wire/worker-address.ts'
 import { workerIdPattern } from '../../backends/wire/worker-key.ts'
 import { newWorkerKey } from '../auth/worker-key.ts'
-import { type Env, settings } from '../env.ts'
+import { settings } from '../config.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { anyPool } from '../fleet/enrolment.ts'
 import type { WorkerReport } from '../fleet/fleet-report.ts'
 import type { KeyFence } from '../fleet/key-fence.ts'
 import { enrolmentOf, fenceOf, findWorker, type WorkerRow, workerColumns } from '../fleet/worker-rows.ts'
 import { GatewayError } from '../http/errors.ts'
+import { onePage, read, readPage } from '../http/parse.ts'
 import { RotateBody } from './bodies.ts'
-import { type AdminContext, type AdminEnv, note, onePage, read, readPage } from './context.ts'
+import { type AdminBindings, type AdminContext, type AdminEnv, note } from './context.ts'
 import { needs } from './guard.ts'
 
 const epochMax = 999_999
@@ -173,12 +174,12 @@ async function showKey(context: AdminContext, row: WorkerRow): Promise<Response>
   return context.json({ ...view(row), workerKey: await newWorkerKey(fleet, workerId, epoch) }, 201)
 }
 
-async function pushFence(env: Env, fence: KeyFence): Promise<void> {
+async function pushFence(env: AdminBindings, fence: KeyFence): Promise<void> {
   await fleetOf(env).fence(fence)
 }
 
 /** The rows with their current state in the fleet. */
-async function withReports(env: Env, rows: WorkerRow[]) {
+async function withReports(env: AdminBindings, rows: WorkerRow[]) {
   const reports = await fleetOf(env).workers(rows.map(({ workerId }) => workerId))
   return rows.map((row, index) => ({ ...view(row), ...seen(reports[index]) }))
 }
@@ -205,7 +206,7 @@ function list(values: readonly string[]): string {
   return JSON.stringify([...new Set(values)])
 }
 
-async function notAdded(env: Env, workerId: string): Promise<GatewayError> {
+async function notAdded(env: AdminBindings, workerId: string): Promise<GatewayError> {
   if (await findWorker(env.DB, workerId)) {
     const message = `workerId: ${workerId} is already enrolled. Change it with PATCH /admin/workers/${workerId}, or replace its key with POST /admin/workers/${workerId}/rotate.`
     return new GatewayError('conflict', message, { param: 'workerId' })

@@ -79,7 +79,9 @@ async function readRequest(
     }
     const { models = null } = await check.ask()
     const replayed = await replay(request, context, key, bodyDigest, { models, model: call.prepared.model.id })
-    return isAttempt(replayed) ? { ...call, attempt: replayed } : replayed
+    if (isAttempt(replayed)) return { ...call, attempt: replayed }
+    await takeRates(context, key, 0)
+    return replayed
   } catch (error) {
     hold?.release()
     throw await charged(context, key, check, error)

@@ -1,13 +1,19 @@
 /** The context of one request: its id, its start time, and the signal that stops everything it started. */
 
+import type { Settings } from '../config.ts'
 import type { Dialect } from '../dialects/dialect.ts'
-import type { Env, Settings } from '../env.ts'
+import type { FleetBinding } from '../fleet/client.ts'
+import type { ResponsesBinding } from '../responses/stub.ts'
+import type { TenantBinding } from '../tenant/stub.ts'
+
+/** What a request reaches beyond its isolate. */
+export type ChatEnv = FleetBinding & TenantBinding & ResponsesBinding
 
 export interface RequestContext {
   requestId: string
   /** The client's wire format. */
   dialect: Dialect
-  env: Env
+  env: ChatEnv
   settings: Settings
   /** Unix milliseconds. */
   startedAt: number
@@ -23,7 +29,7 @@ export interface RequestContext {
 export function startRequest(
   request: Request,
   dialect: Dialect,
-  env: Env,
+  env: ChatEnv,
   settings: Settings,
   waitUntil: RequestContext['waitUntil'],
   now: number,

@@ -13,10 +13,10 @@ import { fleetOf } from '../fleet/client.ts'
 import type { LeaseRequest } from '../fleet/fleet.ts'
 import type { GrantedLease } from '../fleet/lease.ts'
 import type { GatewayError } from '../http/errors.ts'
-import type { Answered } from './attempts.ts'
+import type { Answered } from './answered.ts'
 import type { RequestContext } from './context.ts'
+import { within } from './deadline.ts'
 import type { Dispatched } from './dispatch.ts'
-import { within } from './relay.ts'
 import { tenantStub } from './reserve.ts'
 
 /** The result of one worker's attempt. `served`: the worker has started to answer. */

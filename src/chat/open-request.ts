@@ -7,7 +7,7 @@ import type { ApiKey } from '../auth/api-key.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import type { Admission } from '../tenant/rpc.ts'
-import type { Answered, AttemptState } from './attempts.ts'
+import type { Answered, AttemptState } from './answered.ts'
 import type { RequestContext } from './context.ts'
 import { tenantStub } from './reserve.ts'
 

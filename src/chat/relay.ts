@@ -12,12 +12,14 @@
  */
 import { cleanText } from '../../backends/model/clean-text.ts'
 import { errorStart } from '../dialects/answer-events.ts'
+import { failureOf } from '../dialects/error-response.ts'
 import { openaiErrors } from '../dialects/openai-chat/errors.ts'
 import { waitComment } from '../fleet/queue-status.ts'
-import { failureOf, GatewayError } from '../http/errors.ts'
+import { GatewayError } from '../http/errors.ts'
 import type { IdempotentAttempt } from '../responses/idempotency.ts'
-import type { Answered, AttemptState } from './attempts.ts'
+import type { Answered, AttemptState } from './answered.ts'
 import type { RequestContext } from './context.ts'
+import { within } from './deadline.ts'
 import { addWarnings } from './headers.ts'
 import type { Transcoder } from './transcoder.ts'
 
@@ -294,17 +296,4 @@ function firstKeepAlive(attempts: AttemptState): { passed: Promise<undefined>; s
     resolve(undefined)
   }, keepAliveMs)
   return { passed, stop: () => clearTimeout(timer) }
-}
-
-/** Resolves like `promise`, or with undefined after `ms`. Rejects like `promise`. */
-export async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value | undefined> {
-  let timer: number | null = null
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), ms)
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }

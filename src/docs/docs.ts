@@ -3,14 +3,14 @@
  * only this gateway as a source, and no inline script or style.
  */
 import { type Context, Hono } from 'hono'
-import { type Env, settings } from '../env.ts'
+import { type ConfigVariables, settings } from '../config.ts'
 import { site } from './generated/site.ts'
 import { frame, missing } from './layout.ts'
 import { type Audience, findPage, type NavigationPage, navigation } from './navigation.ts'
 import { referencePage } from './reference-page.ts'
 import { type AssetName, fill, type RenderedPage, type SearchRow, type SitePlace } from './site.ts'
 
-export const docs = new Hono<{ Bindings: Env }>()
+export const docs = new Hono<{ Bindings: ConfigVariables }>()
 
 const policy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 const contentTypes: Record<string, string> = {
@@ -31,7 +31,7 @@ docs.get('/:page{.+}', (context) => {
     : answerPage(context, `/docs/${path}`)
 })
 
-async function answerPage(context: Context<{ Bindings: Env }>, path: string): Promise<Response> {
+async function answerPage(context: Context<{ Bindings: ConfigVariables }>, path: string): Promise<Response> {
   const page = findPage(path)
   if (!page)
     return answer(context, missing(site.version), { type: 'text/html; charset=utf-8', cache: 'no-store', status: 404 })

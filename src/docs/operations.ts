@@ -8,7 +8,6 @@ import { Heartbeat, HeartbeatAnswer, heartbeatPath } from '../../backends/wire/h
 import { receiptsPath } from '../../backends/wire/receipt.ts'
 import { AuditQuery } from '../admin/audit.ts'
 import { KeyBody, KeyChangeBody, RateCardBody, RotateBody } from '../admin/bodies.ts'
-import { Page } from '../admin/context.ts'
 import { Correction, Credit } from '../admin/credits.ts'
 import { AddMember, ChangeMember } from '../admin/members.ts'
 import { NewOperator } from '../admin/operators.ts'
@@ -21,7 +20,8 @@ import { SetMeter } from '../admin/webhooks.ts'
 import { ChangeWorker, EnrolWorker } from '../admin/workers.ts'
 import type { Scope } from '../auth/operator-key.ts'
 import { Body as MessagesBody, CountBody as MessagesPrompt } from '../dialects/anthropic/read.ts'
-import { Body as ResponsesBody } from '../dialects/openai-responses/read.ts'
+import { Body as ResponsesBody } from '../dialects/openai-responses/body.ts'
+import { Page } from '../http/parse.ts'
 import { ItemsPage } from '../responses/routes.ts'
 import {
   ChatCompletion,

@@ -4,12 +4,12 @@
  */
 import { type Context, Hono } from 'hono'
 import { budgets } from '../../backends/model/budgets.ts'
-import { type Env, settings } from '../env.ts'
+import { type ConfigVariables, settings } from '../config.ts'
 import { llmsText } from './llms-txt.ts'
 import { openapi } from './openapi.ts'
 import type { DocsContext } from './quickstarts.ts'
 
-export const reference = new Hono<{ Bindings: Env }>()
+export const reference = new Hono<{ Bindings: ConfigVariables }>()
 
 interface CachedText {
   bytes: Uint8Array<ArrayBuffer>
@@ -48,7 +48,7 @@ type Make = (
   offered: readonly string[],
 ) => Promise<{ text: string; headers: Record<string, string> }>
 
-async function answer(context: Context<{ Bindings: Env }>, make: Make): Promise<Response> {
+async function answer(context: Context<{ Bindings: ConfigVariables }>, make: Make): Promise<Response> {
   const { models } = await settings(context.env)
   const { origin } = new URL(context.req.url)
   const name = `${context.req.path} ${origin}`

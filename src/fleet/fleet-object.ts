@@ -6,7 +6,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import { type Heartbeat, type HeartbeatAnswer, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
-import type { Env } from '../env.ts'
+import type { ConfigVariables } from '../config.ts'
 import { DecisionBook } from './decisions/decision-log.ts'
 import type { Decision } from './decisions/decisions.ts'
 import type { Enrolment } from './enrolment.ts'
@@ -68,7 +68,7 @@ export class FleetObject extends DurableObject {
   #sweeping = false
   #writing = false
 
-  constructor(state: DurableObjectState, env: Env) {
+  constructor(state: DurableObjectState, env: ConfigVariables) {
     super(state, env as never)
     this.#fleet = emptyFleet(env.SPILL !== 'off')
     const { sql } = state.storage

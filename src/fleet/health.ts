@@ -4,14 +4,13 @@
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import { poolNames } from '../../backends/wire/dispatch.ts'
-import type { Env } from '../env.ts'
-import { fleetOf } from './client.ts'
+import { type FleetBinding, fleetOf } from './client.ts'
 
 const staleMsMax = 10 * budgets.healthKnownMs.value
 let known: { ready: boolean; at: number } | undefined
 let askingSince = 0
 
-export async function isReady(env: Env): Promise<boolean> {
+export async function isReady(env: FleetBinding): Promise<boolean> {
   const now = Date.now()
   const age = known ? now - known.at : Number.POSITIVE_INFINITY
   // In workerd a request cannot await another request's promise, but it can use the result.

@@ -11,9 +11,9 @@ import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/wire/in
 import { seal } from '../../backends/wire/seal.ts'
 import { keyIdOf } from '../../backends/wire/worker-key.ts'
 import { openWorkerWord, workerSealKey } from '../auth/worker-key.ts'
-import type { Env, Settings } from '../env.ts'
+import type { Settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
-import { fleetOf } from './client.ts'
+import { type FleetBinding, fleetOf } from './client.ts'
 import type { HeartbeatReply } from './fleet-object.ts'
 import { HeartbeatRate } from './heartbeat-rate.ts'
 import { readWorkerAnswer } from './worker-answer.ts'
@@ -22,12 +22,16 @@ import { enrolmentOf, fenceOf, findWorker } from './worker-rows.ts'
 /** The response is two empty lists. */
 const probeAnswerBytesMax = 4_096
 const rate = new HeartbeatRate()
+interface HeartbeatEnv extends FleetBinding {
+  DB: D1Database
+}
+
 const HeartbeatCall = z.object({ heartbeat: z.string().max(128 * 1024) })
 
 /** @param after keeps work alive after the response */
 export async function takeHeartbeat(
   body: unknown,
-  env: Env,
+  env: HeartbeatEnv,
   settings: Settings,
   after: (work: Promise<unknown>) => void,
 ): Promise<{ status: 200 | 403 | 409; answer: HeartbeatAnswer }> {
@@ -51,7 +55,7 @@ export async function takeHeartbeat(
 }
 
 /** Looks up an unknown worker in D1: it may have been enrolled before enrolments were pushed to the fleet object. */
-async function hear(env: Env, heartbeat: Heartbeat, keyEpoch: number): Promise<HeartbeatReply> {
+async function hear(env: HeartbeatEnv, heartbeat: Heartbeat, keyEpoch: number): Promise<HeartbeatReply> {
   const heard = await fleetOf(env).heartbeat(heartbeat, keyEpoch)
   if (!heard.lookUp) return heard
   const row = await findWorker(env.DB, heartbeat.workerId).catch((error: unknown) => {
@@ -65,7 +69,7 @@ async function hear(env: Env, heartbeat: Heartbeat, keyEpoch: number): Promise<H
 
 /** Sends an inquiry without requests. A valid answer proves the worker's address, its key and a synchronised clock. */
 async function probeWorker(
-  env: Env,
+  env: HeartbeatEnv,
   settings: Settings,
   workerId: string,
   { url, instance, keyEpoch }: NonNullable<HeartbeatReply['probe']>,

@@ -2,8 +2,7 @@
 
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
-import type { RequestContext } from '../chat/context.ts'
-import { fleetOf } from './client.ts'
+import { type FleetCall, fleetOf } from './client.ts'
 import type { LeaseOutcome, LeaseRequest, WorkerEndpoint } from './fleet.ts'
 import type { Wait } from './queue-status.ts'
 import { refusal } from './refusal.ts'
@@ -23,7 +22,7 @@ export interface GrantedLease {
  * effort, leases once more with the lower effort. The caller owns the lease: a receipt or a call of `release` ends it.
  */
 export async function route(
-  context: RequestContext,
+  context: FleetCall,
   options: Omit<LeaseRequest, 'requestId'>,
   wait: Wait,
 ): Promise<GrantedLease> {
@@ -36,7 +35,7 @@ export async function route(
   return { pool: endpoint.pool, endpoint, waitedMs, position, effort: wait.lowered ?? request.effort }
 }
 
-async function leaseLowering(context: RequestContext, request: LeaseRequest, wait: Wait): Promise<LeaseOutcome> {
+async function leaseLowering(context: FleetCall, request: LeaseRequest, wait: Wait): Promise<LeaseOutcome> {
   const outcome = await leaseIn(context, request)
   if (outcome.kind !== 'lower-effort') return outcome
   wait.lowered = outcome.effort
@@ -44,7 +43,7 @@ async function leaseLowering(context: RequestContext, request: LeaseRequest, wai
   return leaseIn(context, { ...request, effort: outcome.effort, effortUnderLoad: null, prefix: [] })
 }
 
-async function leaseIn(context: RequestContext, request: LeaseRequest): Promise<LeaseOutcome> {
+async function leaseIn(context: FleetCall, request: LeaseRequest): Promise<LeaseOutcome> {
   const fleet = fleetOf(context.env)
   const cancel = () => context.waitUntil(fleet.release([request.requestId]))
   context.left.addEventListener('abort', cancel, { once: true })

@@ -3,8 +3,7 @@
  * so a caller never waits for the fleet object.
  */
 import type { EffortWord } from '../../backends/model/effort.ts'
-import type { RequestContext } from '../chat/context.ts'
-import { fleetOf } from './client.ts'
+import { type FleetCall, fleetOf } from './client.ts'
 import type { WaitView } from './fleet.ts'
 
 export class Wait {
@@ -12,13 +11,13 @@ export class Wait {
   past: { position: number; waitedMs: number } | undefined
   /** The effort that the request was lowered to under load; set before the request waits. */
   lowered: EffortWord | undefined
-  readonly #context: RequestContext
+  readonly #context: FleetCall
   #waits = false
   #known: WaitView | undefined
   #asking: Promise<void> | undefined
   #askAt = 0
 
-  constructor(context: RequestContext) {
+  constructor(context: FleetCall) {
     this.#context = context
   }
 

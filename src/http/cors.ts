@@ -3,10 +3,10 @@
  * lets the page send its request. The tenant's setting `corsOrigins` decides whether a page may read an answer,
  * refusals included. Requests without an `origin` header pass unchanged.
  */
-import { presentedKey, readApiKey } from '../auth/api-key.ts'
-import { type Env, settings } from '../env.ts'
 
-type Handler = (request: Request, env: Env, context: ExecutionContext) => Response | Promise<Response>
+type Handler<Env> = (request: Request, env: Env, context: ExecutionContext) => Response | Promise<Response>
+/** The origins whose pages may read the answers to a request's key. */
+type OriginsOf<Env> = (headers: Headers, env: Env) => Promise<string[]>
 
 const forBrowsers = /^\/(mistral\/)?v1\//
 const preflightS = 7_200
@@ -36,12 +36,16 @@ const exposed = [
   'x-tramontane-warnings',
 ].join(', ')
 
-export function crossOrigin(next: Handler): Handler {
+export function crossOrigin<Env>(next: Handler<Env>, originsOf: OriginsOf<Env>): Handler<Env> {
   return (request, env, context) => {
     const origin = request.headers.get('origin')
     if (origin === null || !forBrowsers.test(new URL(request.url).pathname)) return next(request, env, context)
     if (request.method === 'OPTIONS' && request.headers.has('access-control-request-method')) return preflight(request)
-    return answered(request, origin, env, () => next(request, env, context))
+    return answered(
+      origin,
+      () => next(request, env, context),
+      () => originsOf(request.headers, env),
+    )
   }
 }
 
@@ -60,12 +64,11 @@ function preflight(request: Request): Response {
 }
 
 async function answered(
-  request: Request,
   origin: string,
-  env: Env,
   next: () => Response | Promise<Response>,
+  originsOf: () => Promise<string[]>,
 ): Promise<Response> {
-  const [response, origins] = await Promise.all([next(), originsOf(request, env).catch((): string[] => [])])
+  const [response, origins] = await Promise.all([next(), originsOf().catch((): string[] => [])])
   const readable = origin.length <= originMax && (origins.includes('*') || origins.includes(origin))
   const headers = new Headers(response.headers)
   headers.append('vary', 'origin')
@@ -75,10 +78,4 @@ async function answered(
   }
   const { status, statusText, body } = response
   return new Response(body, { status, statusText, headers })
-}
-
-async function originsOf(request: Request, env: Env): Promise<string[]> {
-  const { macKey } = await settings(env)
-  const key = await readApiKey(presentedKey(request.headers) ?? '', macKey)
-  return key ? env.TENANT.getByName(key.tenantId).origins() : []
 }

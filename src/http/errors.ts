@@ -1,9 +1,7 @@
 /** An error that a client sees: one code of the table in `backends/model/errors.ts`, and advice in its message. */
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
-import { type ErrorCode, errorTable } from '../../backends/model/errors.ts'
-import type { DialectFailure, ErrorShape } from '../dialects/dialect.ts'
-import { openaiErrors } from '../dialects/openai-chat/errors.ts'
+import type { ErrorCode } from '../../backends/model/errors.ts'
 
 export class GatewayError extends Error {
   override name = 'GatewayError'
@@ -29,41 +27,6 @@ export class GatewayError extends Error {
     this.retryAfterMs = options.retryAfterMs ?? null
     this.headers = options.headers ?? []
   }
-}
-
-/** Clients ignore a `retry-after` of a minute or more, and some do not retry a 429 without one. */
-const retryAfterMaxS = 60
-
-export function errorResponse(error: unknown, requestId: string, shape: ErrorShape = openaiErrors): Response {
-  const failure = asGatewayError(error, requestId)
-  const row = { ...errorTable[failure.code], status: shape.status?.[failure.code] ?? errorTable[failure.code].status }
-  const headers = new Headers({
-    'content-type': 'application/json',
-    'x-request-id': requestId,
-    'request-id': requestId,
-  })
-  for (const [name, value] of failure.headers) headers.set(name, value)
-  if (!row.retry || (failure.code === 'rate_limit_exceeded' && failure.retryAfterMs === null))
-    headers.set('x-should-retry', 'false')
-  else if (failure.retryAfterMs !== null || failure.code === 'server_is_overloaded') {
-    const seconds = Math.ceil((failure.retryAfterMs ?? 1_000) / 1_000)
-    headers.set('retry-after', String(Math.min(retryAfterMaxS, Math.max(1, seconds))))
-  }
-  return new Response(JSON.stringify(shape.body(failureOf(failure, requestId))), { status: row.status, headers })
-}
-
-/** The error as a client sees it. An unexpected error is logged and becomes `internal_error`. */
-export function failureOf(error: unknown, requestId: string): DialectFailure {
-  const { code, message, param } = asGatewayError(error, requestId)
-  return { code, message, param, requestId }
-}
-
-function asGatewayError(error: unknown, requestId: string): GatewayError {
-  if (error instanceof GatewayError) return error
-  logError(`request ${requestId} failed`, error)
-  return new GatewayError('internal_error', `Internal error. Report request id ${requestId} to the operator.`, {
-    cause: error,
-  })
 }
 
 /** Logs an error. Its text may come from a client or a worker, so the log line is cleaned and bounded. */

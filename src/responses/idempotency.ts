@@ -8,10 +8,9 @@
  */
 import type { ApiKey } from '../auth/api-key.ts'
 import { sha256Hex } from '../auth/secret.ts'
-import type { RequestContext } from '../chat/context.ts'
-import { takeRates } from '../chat/take-rates.ts'
 import { GatewayError, logError } from '../http/errors.ts'
-import { responsesStub } from './previous-response.ts'
+import type { ResponsesCall } from './previous-response.ts'
+import { responsesStub } from './stub.ts'
 
 const header = 'idempotency-key'
 const keyMax = 255
@@ -39,10 +38,10 @@ export interface ReplayScope {
 
 export type Replayed = Response | IdempotentAttempt
 
-/** @returns the stored answer, or the attempt to run */
+/** @returns the stored answer, which the caller charges to the rates, or the attempt to run */
 export async function replay(
   request: Request,
-  context: RequestContext,
+  context: ResponsesCall,
   key: ApiKey,
   bodyDigest: string,
   { models, model }: ReplayScope,
@@ -81,12 +80,11 @@ export async function replay(
         },
       )
     case 'answer':
-      await takeRates(context, key, 0)
       return new Response(begun.text, { headers: [...begun.headers, ['idempotency-replayed', 'true']] })
   }
 }
 
-function attempt(context: RequestContext, key: ApiKey, replayId: string): IdempotentAttempt {
+function attempt(context: ResponsesCall, key: ApiKey, replayId: string): IdempotentAttempt {
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true })
   let text = ''
   let ended = false

@@ -1,21 +1,22 @@
 /** Loads and stores responses for chat requests. */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { ApiKey } from '../auth/api-key.ts'
-import type { RequestContext } from '../chat/context.ts'
 import { noPreviousTurns, type PreviousTurns, type Reference, type StoredResponse } from '../dialects/dialect.ts'
-import type { Env } from '../env.ts'
 import { GatewayError, logError } from '../http/errors.ts'
-import type { ResponsesObject } from './responses-object.ts'
+import { type ResponsesBinding, responsesStub } from './stub.ts'
+
+/** The request on whose behalf stored responses are read and written. */
+export interface ResponsesCall {
+  env: ResponsesBinding
+  requestId: string
+  waitUntil: (work: Promise<unknown>) => void
+}
 
 const dayMs = 86_400_000
 
-export function responsesStub(env: Env, tenantId: string): DurableObjectStub<ResponsesObject> {
-  return env.RESPONSES.getByName(tenantId)
-}
-
 /** Loads the turns and items that the client refers to. The caller has checked the key. */
 export async function previousResponse(
-  context: RequestContext,
+  context: ResponsesCall,
   key: ApiKey,
   reference: Reference | undefined,
 ): Promise<PreviousTurns> {
@@ -36,7 +37,7 @@ export async function previousResponse(
 
 /** Stores an answer for the tenant's retention and returns whether it did. A failure does not affect the answer. */
 export async function keepResponse(
-  context: RequestContext,
+  context: ResponsesCall,
   key: ApiKey,
   stored: StoredResponse,
   days: number,

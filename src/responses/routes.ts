@@ -1,16 +1,19 @@
 /** Stored responses: `GET` and `DELETE /v1/responses/{id}`, and the input items of a response. */
 import { type Context, Hono } from 'hono'
 import { z } from 'zod'
-import { accept, parse, tenantStub } from '../admin/context.ts'
 import { authenticate } from '../auth/authenticate.ts'
-import { type Env, settings } from '../env.ts'
+import { type ConfigVariables, settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
-import { responsesStub } from './previous-response.ts'
+import { parse } from '../http/parse.ts'
+import { accept, type TenantBinding, tenantStub } from '../tenant/stub.ts'
 import type { ResponsesObject } from './responses-object.ts'
+import { type ResponsesBinding, responsesStub } from './stub.ts'
 
-type AnswersContext = Context<{ Bindings: Env }>
+interface ResponsesEnv extends ConfigVariables, TenantBinding, ResponsesBinding {}
 
-export const storedResponses = new Hono<{ Bindings: Env }>()
+type AnswersContext = Context<{ Bindings: ResponsesEnv }>
+
+export const storedResponses = new Hono<{ Bindings: ResponsesEnv }>()
 
 storedResponses.get('/:id', async (context) => {
   if (context.req.query('stream') === 'true')

@@ -10,12 +10,17 @@ import { z } from 'zod'
 import { cleanText } from '../../backends/model/clean-text.ts'
 import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '../../backends/wire/receipt.ts'
 import { openWorkerWord } from '../auth/worker-key.ts'
-import type { Env, Settings } from '../env.ts'
-import { fleetOf } from '../fleet/client.ts'
+import type { Settings } from '../config.ts'
+import { type FleetBinding, fleetOf } from '../fleet/client.ts'
 import type { RequestEnd } from '../fleet/fleet.ts'
 import { GatewayError } from '../http/errors.ts'
+import type { TenantBinding } from '../tenant/stub.ts'
 import { type RefusedReceipt, recordRefused } from './refused-receipts.ts'
 import { judgeReceipt } from './verdict.ts'
+
+interface SettlementEnv extends FleetBinding, TenantBinding {
+  DB: D1Database
+}
 
 /** Claims sealed by a worker. Only the seal is verified yet. */
 interface Sealed {
@@ -28,7 +33,7 @@ interface JudgedReceipt extends Sealed {
   receipt: Receipt
 }
 
-export async function settleReceipts(body: unknown, env: Env, settings: Settings): Promise<ReceiptsAnswer> {
+export async function settleReceipts(body: unknown, env: SettlementEnv, settings: Settings): Promise<ReceiptsAnswer> {
   const call = ReceiptsCall.safeParse(body)
   if (!call.success) throw new GatewayError('invalid_value', z.prettifyError(call.error))
   const sealed = await openAll(call.data.receipts, settings)
@@ -61,7 +66,7 @@ async function openAll(tokens: string[], settings: Settings): Promise<Sealed[]> 
 /** Frees the slots, and returns the receipts whose worker key was not revoked. */
 async function believed(
   judged: JudgedReceipt[],
-  env: Env,
+  env: SettlementEnv,
   refuse: (receipt: Sealed, reason: string) => void,
 ): Promise<JudgedReceipt[]> {
   if (judged.length === 0) return []
@@ -74,7 +79,7 @@ async function believed(
 
 /** A failing tenant does not delay the receipts of other tenants. */
 async function settleTenant(
-  env: Env,
+  env: SettlementEnv,
   tenantId: string,
   group: JudgedReceipt[],
   done: string[],
@@ -97,7 +102,7 @@ async function settleTenant(
 }
 
 /** Workers keep refused receipts, so nothing is lost while the operator's database is unavailable. */
-async function record(env: Env, refused: RefusedReceipt[]): Promise<void> {
+async function record(env: SettlementEnv, refused: RefusedReceipt[]): Promise<void> {
   if (refused.length === 0) return
   const [first] = refused
   console.warn(`receipts: refused ${refused.length} of worker ${first?.workerId}. First reason: ${first?.reason}`)

@@ -8,18 +8,18 @@ import { claimedMax, type Inquiry, InquiryAnswer, inquiryPath } from '../../back
 import { seal } from '../../backends/wire/seal.ts'
 import { keyIdOf } from '../../backends/wire/worker-key.ts'
 import { workerSealKey } from '../auth/worker-key.ts'
-import { type Env, settings } from '../env.ts'
-import { fleetOf } from '../fleet/client.ts'
+import { type ConfigVariables, settings } from '../config.ts'
+import { type FleetBinding, fleetOf } from '../fleet/client.ts'
 import type { WorkerEndpoint } from '../fleet/fleet.ts'
 import { readWorkerAnswer } from '../fleet/worker-answer.ts'
-import { type BelievedAnswer, believe } from '../settlement/verdict.ts'
+import { type BelievedAnswer, believe } from './believe.ts'
 import type { Known } from './overdue.ts'
 
 const answerWithinMs = 5_000
 /** A dispatch with its terms and proof takes about 600 bytes. */
 const answerBytesMax = claimedMax * 1_024
 
-export async function inquire(env: Env, requestIds: string[], now: number): Promise<Known> {
+export async function inquire(env: ConfigVariables & FleetBinding, requestIds: string[], now: number): Promise<Known> {
   const { present, missing, complete } = await fleetOf(env).registry()
   const answers = await Promise.all(present.map((endpoint) => inquireAt(env, endpoint, requestIds, now)))
   const heard = answers.filter((answer) => answer !== undefined)
@@ -32,7 +32,7 @@ export async function inquire(env: Env, requestIds: string[], now: number): Prom
 
 /** The requests for which the worker has a proof; undefined if it does not answer. */
 async function inquireAt(
-  env: Env,
+  env: ConfigVariables & FleetBinding,
   endpoint: WorkerEndpoint,
   requestIds: string[],
   now: number,

@@ -5,10 +5,10 @@
 
 import type { ApiKey } from '../auth/api-key.ts'
 import { KnownKeys } from '../auth/known-keys.ts'
-import type { Env } from '../env.ts'
 import { GatewayError } from '../http/errors.ts'
 import type { Identity, TenantResult } from './permissions.ts'
 import type { Right } from './roles.ts'
+import type { TenantBinding } from './stub.ts'
 
 const known = new KnownKeys()
 
@@ -28,7 +28,7 @@ export type KeyIdentity = Identity & {
   expiresAt?: number | null
 }
 
-export function keyCheck(env: Env, key: ApiKey): KeyCheck {
+export function keyCheck(env: TenantBinding, key: ApiKey): KeyCheck {
   let pending: Promise<KeyIdentity> | undefined
   const ask = () => {
     pending ??= identify(env, key)
@@ -46,7 +46,7 @@ export function keyCheck(env: Env, key: ApiKey): KeyCheck {
 }
 
 /** For routes that are also open to read-only keys, which have no right to use the model. */
-export async function identifyReader(env: Env, key: ApiKey): Promise<KeyIdentity> {
+export async function identifyReader(env: TenantBinding, key: ApiKey): Promise<KeyIdentity> {
   try {
     return await identify(env, key)
   } catch (error) {
@@ -57,7 +57,7 @@ export async function identifyReader(env: Env, key: ApiKey): Promise<KeyIdentity
   }
 }
 
-async function identify(env: Env, key: ApiKey): Promise<KeyIdentity> {
+async function identify(env: TenantBinding, key: ApiKey): Promise<KeyIdentity> {
   const answer = await callTenant(env, key, 'ask')
   if (answer.ok) {
     known.confirm(key, Date.now(), answer.value.expiresAt ?? null)
@@ -68,7 +68,7 @@ async function identify(env: Env, key: ApiKey): Promise<KeyIdentity> {
 }
 
 function callTenant(
-  env: Env,
+  env: TenantBinding,
   { tenantId, keyId, secretHash }: ApiKey,
   right: Right,
 ): Promise<TenantResult<KeyIdentity>> {

@@ -5,7 +5,8 @@
 import { DurableObject } from 'cloudflare:workers'
 import { inquiredMax } from '../../backends/wire/inquiry.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
-import { type Env, settings } from '../env.ts'
+import { type ConfigVariables, settings } from '../config.ts'
+import type { FleetBinding } from '../fleet/client.ts'
 import { TenantAccount } from './account.ts'
 import {
   type AdmissionRefusal,
@@ -56,13 +57,15 @@ const batchesPerAlarm = 50
 export class TenantObject extends DurableObject {
   readonly #account: TenantAccount
   readonly #commits: GroupCommit
+  readonly #bindings: ConfigVariables & FleetBinding
   /** Time of the alarm, if one is set. */
   #alarmAt: number | null = null
   /** Whether the tenant has a webhook; undefined until looked up. */
   #meterKnown: boolean | undefined
 
-  constructor(state: DurableObjectState, env: unknown) {
+  constructor(state: DurableObjectState, env: ConfigVariables & FleetBinding) {
     super(state, env as never)
+    this.#bindings = env
     this.#account = new TenantAccount(state.storage.transactionSync(() => openStore(durableSql(state.storage.sql))))
     void state.blockConcurrencyWhile(async () => {
       this.#alarmAt = await state.storage.getAlarm()
@@ -260,7 +263,7 @@ export class TenantObject extends DurableObject {
     newSecret: boolean
   }): Promise<{ meter: MeterView; secret: string | null } | undefined> {
     const { newSecret, ...target } = options
-    const { macKey } = await settings(this.env as Env)
+    const { macKey } = await settings(this.#bindings)
     const now = Date.now()
     const version = this.#transaction(() => {
       const tenant = this.#account.tenant()
@@ -303,7 +306,7 @@ export class TenantObject extends DurableObject {
       const { batch, skipped } = nextMeterBatch(this.#account.store, tenant, meter)
       this.#transaction(() => putMeter(this.#account.store.sql, batch?.meter ?? skipped))
       if (!batch) return undefined
-      const { macKey } = await settings(this.env as Env)
+      const { macKey } = await settings(this.#bindings)
       const secret = await meterSecret(macKey, tenant.tenantId, meter.secretVersion)
       const fault = await deliverBatch(meter.url, secret, batch.id, batch.events, Date.now())
       const after = meterAfter(batch.meter, fault, Date.now())
@@ -321,7 +324,7 @@ export class TenantObject extends DurableObject {
     const known =
       overdue.length > 0 &&
       (await inquire(
-        this.env as Env,
+        this.#bindings,
         overdue.map((reservation) => reservation.requestId),
         Date.now(),
       ))

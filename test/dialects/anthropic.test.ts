@@ -5,7 +5,8 @@ import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
 import { messages } from '../../src/dialects/anthropic/dialect.ts'
 import { type DialectWriter, noPreviousTurns } from '../../src/dialects/dialect.ts'
-import { errorResponse, GatewayError } from '../../src/http/errors.ts'
+import { errorResponse } from '../../src/dialects/error-response.ts'
+import { GatewayError } from '../../src/http/errors.ts'
 
 const hello = { model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'hi' }] }
 

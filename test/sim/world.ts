@@ -13,7 +13,7 @@
 import { type Dispatch, type PoolName, poolNames, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
 import type { WorkerEndpoint } from '../../src/fleet/fleet.ts'
-import { believe } from '../../src/settlement/verdict.ts'
+import { believe } from '../../src/tenant/believe.ts'
 import { keyBudgets, type Limits, newLimitState, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
 import type { Known } from '../../src/tenant/overdue.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'

@@ -2,7 +2,7 @@
  * Writes a chat as OpenAI's Chat Completions body, which most engines accept. `EngineDialect` describes their
  * differences. By the engine's capabilities alone, unsupported fields are refused or left out with a warning.
  */
-import type { Attached, BackendFailure, Capabilities, HttpCall, Request, RequestTerms } from '../../contract/backend.ts'
+import type { Attached, BackendFailure, Capabilities, Request, RequestTerms } from '../../contract/backend.ts'
 import { nineCharacterIds } from '../../contract/call-ids.ts'
 import type { Chat, Message, Part } from '../../model/chat.ts'
 import { computable } from '../../model/sampling.ts'
@@ -226,13 +226,4 @@ function part(part: Part) {
     case 'document':
       return { type: 'document_url', document_url: part.url, ...(part.name !== '' && { document_name: part.name }) }
   }
-}
-
-/** A call without a body. */
-export function get(path: string): HttpCall {
-  return { method: 'GET', path }
-}
-
-export function post(path: string, body: unknown): HttpCall {
-  return { method: 'POST', path, body: JSON.stringify(body) }
 }

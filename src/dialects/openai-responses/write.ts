@@ -8,7 +8,7 @@ import { temperatureDefault } from '../../../backends/model/model.ts'
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
 import { sealThinking } from '../carried-thinking.ts'
 import type { DialectFailure, DialectWriter, EncoderContext, StoredResponse } from '../dialect.ts'
-import type { Body } from './read.ts'
+import type { Body } from './body.ts'
 
 type Status = 'in_progress' | 'completed' | 'incomplete'
 interface ReasoningItem {

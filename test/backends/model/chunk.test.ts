@@ -2,8 +2,9 @@ import { EventSourceParserStream } from 'eventsource-parser/stream'
 import { describe, expect, it, vi } from 'vitest'
 import { chunkWriter, completion } from '../../../backends/model/chunk.ts'
 import { errorBody, errorTable } from '../../../backends/model/errors.ts'
+import { errorResponse, failureOf } from '../../../src/dialects/error-response.ts'
 import { openaiErrors } from '../../../src/dialects/openai-chat/errors.ts'
-import { errorResponse, failureOf, GatewayError } from '../../../src/http/errors.ts'
+import { GatewayError } from '../../../src/http/errors.ts'
 
 const head = { id: 'chatcmpl-1', created: 5, model: 'm "quoted"', effort: { asked: 'low', effective: 'none' } } as const
 const counts = { promptTokens: 7, cachedTokens: 2, outputTokens: 5, reasoningTokens: 3 }

@@ -1,7 +1,7 @@
 /** Hedged requests: the dispatch that is paid for, their pruning, and the setting. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { HedgeAfter } from '../../../src/chat/hedge-after.ts'
+import { HedgeAfter } from '../../../src/hedge-after.ts'
 import { verifyBooks } from '../../../src/tenant/verify.ts'
 import { openBooks, testOrder, testReceipt } from '../../support/tenant.ts'
 

@@ -1,0 +1,44 @@
+/** Reads and validates bodies and queries with a schema; a failure names the field. */
+import type { Context } from 'hono'
+import { z } from 'zod'
+import { budgets } from '../../backends/model/budgets.ts'
+import { readJsonBody } from './body.ts'
+import { GatewayError } from './errors.ts'
+
+export async function read<Schema extends z.ZodType>(request: Request, schema: Schema): Promise<z.infer<Schema>> {
+  return parse(await readBody(request), schema)
+}
+
+/** The body as JSON; an empty object when there is no body. */
+export async function readBody(request: Request): Promise<unknown> {
+  const absent = request.body === null || request.headers.get('content-length') === '0'
+  return absent ? {} : (await readJsonBody(request, { bytesMax: budgets.adminBodyBytes.value })).value
+}
+
+export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema): z.infer<Schema> {
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
+  const param = [...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])].join('.') || null
+  const message = unknown === undefined ? issue?.message : 'is not a known field. Remove it, or check its spelling.'
+  throw new GatewayError('invalid_value', `${param ?? 'body'}: ${message}`, { param })
+}
+
+export const Page = z.object({
+  limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
+  after: z.string().max(200).default(''),
+})
+
+/** `?limit=&after=`: at most `limit` rows, after the last id of the previous page. */
+export function readPage(context: Context): z.infer<typeof Page> {
+  const { limit, after } = context.req.query()
+  return parse({ limit, after }, Page)
+}
+
+/** One page of `rows`. Query one row more than `limit`, so that `next`, the value for `after`, is exact. */
+export function onePage<Item>(rows: Item[], limit: number, idOf: (row: Item) => string | number) {
+  const data = rows.slice(0, limit)
+  const last = data.at(-1)
+  return { data, next: rows.length > limit && last !== undefined ? idOf(last) : null }
+}
