@@ -6,6 +6,16 @@ import { type Heartbeat, heartbeatEveryMs, heartbeatLostMs, type WorkerState } f
 import { type Breaker, lets, newBreaker } from './circuit-breaker.ts'
 import type { Hold } from './enrolment-check.ts'
 import type { WorkerCandidate } from './placement/score.ts'
+import {
+  answerMsMax,
+  answerTokensMin,
+  promptTokensMin,
+  reportEveryMs,
+  reportedMin,
+  slowdownEvenMs,
+  slowdownFade,
+  slowdownMax,
+} from './placement/tuning.ts'
 import { observePrompt, observeTokens, promptPerMs, type Speed, tokenMsAt } from './placement/worker-speed.ts'
 
 export interface SlotLease {
@@ -64,18 +74,6 @@ export interface Ended {
   /** From start to end on the worker. */
   ms: number
 }
-
-/** Heartbeat sums are too noisy with fewer running requests. Receipts measure those batch sizes. */
-const reportedMin = 4
-const reportEveryMs = 500
-/** Only short answers: over a longer time the batch size changes. */
-const answerMsMax = 30_000
-const answerTokensMin = 16
-const promptTokensMin = 256
-const slowdownFade = 0.95
-const slowdownMax = 4
-/** Weight of the prior that a worker is as fast as its kind, in answers times milliseconds. */
-const evenMs = 100_000
 
 export function newWorker(heartbeat: Heartbeat, keyEpoch: number, speed: Speed, now: number): FleetWorker {
   return {
@@ -218,7 +216,7 @@ function observe(worker: FleetWorker, batch: number, busyMs: number, tokens: num
   pace.expectedMs = pace.expectedMs * slowdownFade + expectedMs
   worker.slowdown = Math.min(
     slowdownMax,
-    Math.max(1 / slowdownMax, (pace.busyMs + evenMs) / (pace.expectedMs + evenMs)),
+    Math.max(1 / slowdownMax, (pace.busyMs + slowdownEvenMs) / (pace.expectedMs + slowdownEvenMs)),
   )
 }
 

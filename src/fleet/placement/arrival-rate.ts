@@ -1,5 +1,5 @@
 /** Recent requests per second: an exponentially fading count with a time constant of half a minute. */
-const fadeMs = 30_000
+import { arrivalFadeMs } from './tuning.ts'
 
 export interface Arrivals {
   /** Faded count. */
@@ -20,10 +20,10 @@ export function arrived(arrivals: Arrivals, counts: number, now: number): void {
 }
 
 export function perSecond(arrivals: Arrivals, now: number): number {
-  const seconds = (fadeMs * (1 - Math.exp(-Math.max(1_000, now - arrivals.since) / fadeMs))) / 1_000
+  const seconds = (arrivalFadeMs * (1 - Math.exp(-Math.max(1_000, now - arrivals.since) / arrivalFadeMs))) / 1_000
   return faded(arrivals, now) / seconds
 }
 
 function faded({ count, at }: Arrivals, now: number): number {
-  return count * Math.exp(-Math.max(0, now - at) / fadeMs)
+  return count * Math.exp(-Math.max(0, now - at) / arrivalFadeMs)
 }

@@ -11,18 +11,6 @@
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 
-export interface Target {
-  /** Time from the request's arrival to its first token, in milliseconds. */
-  firstTokenMs: number
-  /** Mean time per output token over an answer, in milliseconds. */
-  tokenMs: number
-}
-
-export const targets: Record<PoolName, Target> = {
-  latency: { firstTokenMs: 1_500, tokenMs: 20 },
-  throughput: { firstTokenMs: 2_000, tokenMs: 80 },
-}
-
 export function preferredPoolOf(effort: EffortWord): PoolName {
   return effort === 'none' ? 'latency' : 'throughput'
 }

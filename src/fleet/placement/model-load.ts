@@ -5,6 +5,14 @@ import { type Arrivals, arrived, newArrivals, perSecond } from './arrival-rate.t
 import { poolSplit, type WorkerCapacity } from './pool-split.ts'
 import type { ModelSnapshot } from './score.ts'
 import { limitOf } from './score.ts'
+import {
+  promptTokensMemory,
+  promptTokensPrior,
+  splitEstimatedMs,
+  splitEveryMs,
+  splitFullMs,
+  splitNeededMs,
+} from './tuning.ts'
 import { batchWithin, isKnown, tokenMsAt } from './worker-speed.ts'
 
 export interface ModelLoad {
@@ -27,20 +35,10 @@ export interface ModelLoad {
 /** Expected output, in tokens. */
 export type Expected = Record<PoolName, number>
 
-const moveEveryMs = 1_000
-/** How long a move must look better before it happens: in general, and if requests wait for that pool only. */
-const estimatedMs = 8_000
-const neededMs = 3_000
-/** Longer for a worker full of long answers: until they end, it serves few short requests in time. */
-const fullMs = 20_000
-/** Mean prompt length before any request arrived, in tokens. */
-const promptPrior = 1_500
-const promptMemory = 100
-
 export function newModelLoad(now: number): ModelLoad {
   return {
     arrivals: { latency: newArrivals(now), throughput: newArrivals(now) },
-    promptTokens: { latency: promptPrior, throughput: promptPrior },
+    promptTokens: { latency: promptTokensPrior, throughput: promptTokensPrior },
     count: undefined,
     pendingMove: { way: 0, since: now },
     movedAt: Number.NEGATIVE_INFINITY,
@@ -60,7 +58,7 @@ export function came(
 ): void {
   arrived(modelLoad.arrivals[preferredPool], counts, now)
   modelLoad.promptTokens[preferredPool] +=
-    (counts * (promptTokens - modelLoad.promptTokens[preferredPool])) / promptMemory
+    (counts * (promptTokens - modelLoad.promptTokens[preferredPool])) / promptTokensMemory
 }
 
 /** Assigns every worker to a pool. Call it often; it acts about once a second. */
@@ -73,7 +71,7 @@ export function moveSplit(
   moves: boolean,
   now: number,
 ): void {
-  if (now - modelLoad.movedAt < moveEveryMs) return
+  if (now - modelLoad.movedAt < splitEveryMs) return
   modelLoad.movedAt = now
   const row = [...workers].filter((worker) => isEligible(worker, model, [], now)).sort(inRow)
   const preferred = preferringLatency(row)
@@ -124,8 +122,8 @@ function neededWay({ latency, throughput }: ModelSnapshot['waits']): number {
 
 /** @param next the worker that would move to the latency pool */
 function patienceMs(way: number, needed: number, next: FleetWorker | undefined): number {
-  if (way === needed) return neededMs
-  return way > 0 && next && isFullOfLong(next) ? fullMs : estimatedMs
+  if (way === needed) return splitNeededMs
+  return way > 0 && next && isFullOfLong(next) ? splitFullMs : splitEstimatedMs
 }
 
 function preferringLatency(row: readonly FleetWorker[]): number {

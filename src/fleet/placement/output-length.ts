@@ -11,6 +11,7 @@
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 import { preferredPoolOf } from './latency-targets.ts'
+import { lengthMemory, lengthPriorWeight, lengthsKeptMax, priorTokens } from './tuning.ts'
 
 interface Mean {
   tokens: number
@@ -29,13 +30,6 @@ export interface Lengths {
   sums: Map<string, Sums>
 }
 
-const priorTokens = { none: 300, thinking: 3_900 }
-/** Weight of the prior, in answers. */
-const priorWeight = 20
-/** The mean covers about this many recent answers. */
-const memory = 300
-const keptMax = 256
-
 export function newLengths(): Lengths {
   return { means: new Map(), sums: new Map() }
 }
@@ -49,15 +43,15 @@ export function observeWritten(lengths: Lengths, model: string, preferredPool: P
 export function observeLength(lengths: Lengths, model: string, effort: EffortWord, tokens: number): void {
   const { means } = lengths
   const key = `${effort} ${model}`
-  const mean = means.get(key) ?? { tokens: priorOf(effort), seen: priorWeight }
-  if (!means.has(key) && means.size >= keptMax) return
-  mean.seen = Math.min(memory, mean.seen + 1)
+  const mean = means.get(key) ?? { tokens: priorOf(effort), seen: lengthPriorWeight }
+  if (!means.has(key) && means.size >= lengthsKeptMax) return
+  mean.seen = Math.min(lengthMemory, mean.seen + 1)
   mean.tokens += (tokens - mean.tokens) / mean.seen
   means.set(key, mean)
   const sums = sumsOf(lengths, model, preferredPoolOf(effort))
   if (!sums) return
   sums.ended += tokens
-  const fade = 1 - 1 / memory
+  const fade = 1 - 1 / lengthMemory
   sums.written *= fade
   sums.ended *= fade
 }
@@ -73,8 +67,8 @@ export function expectedLength(lengths: Lengths, model: string, effort: EffortWo
 function sumsOf({ sums }: Lengths, model: string, preferredPool: PoolName): Sums | undefined {
   const key = `${preferredPool} ${model}`
   const known = sums.get(key)
-  if (known || sums.size >= keptMax) return known
-  const prior = priorWeight * (preferredPool === 'latency' ? priorTokens.none : priorTokens.thinking)
+  if (known || sums.size >= lengthsKeptMax) return known
+  const prior = lengthPriorWeight * (preferredPool === 'latency' ? priorTokens.none : priorTokens.thinking)
   const added = { written: prior, ended: prior }
   sums.set(key, added)
   return added

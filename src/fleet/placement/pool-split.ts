@@ -10,6 +10,7 @@
  * that prefer it while its own demand fills them.
  */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
+import { poolUse, spillUse, splitBetterBy, splitPatienceSeconds } from './tuning.ts'
 
 /** The capacity of one worker in either pool. */
 export interface WorkerCapacity {
@@ -27,15 +28,6 @@ export interface PoolDemand {
   throughput: { perSecond: number; tokens: number }
 }
 
-/** Usable part of a pool's capacity on average, because arrivals are bursty. */
-const used = { latency: 0.75, throughput: 0.9 }
-/** Long answers join short ones only well below the target; see score.ts. */
-const spillUsed = 0.6
-/** A long answer that gets no slot within about this time is late. */
-const patienceSeconds = 1.4
-/** A split must be better by this factor to replace the current one: long answers stay on a moved worker. */
-const betterBy = 1.04
-
 /**
  * @param current the current split; undefined before the first decision
  * @returns how many workers of the row serve latency
@@ -47,11 +39,12 @@ export function poolSplit(row: readonly WorkerCapacity[], demand: PoolDemand, cu
   const at = (count: number) => good[count] ?? 0
   let best = Math.min(max, Math.max(min, preferred))
   for (let count = min; count <= max; count++) {
-    if (at(count) > at(best) * betterBy) best = count
-    else if (at(count) >= at(best) / betterBy && Math.abs(count - preferred) < Math.abs(best - preferred)) best = count
+    if (at(count) > at(best) * splitBetterBy) best = count
+    else if (at(count) >= at(best) / splitBetterBy && Math.abs(count - preferred) < Math.abs(best - preferred))
+      best = count
   }
   if (current === undefined || current < min || current > max) return best
-  return at(best) > at(current) * betterBy || Math.abs(best - preferred) < Math.abs(current - preferred)
+  return at(best) > at(current) * splitBetterBy || Math.abs(best - preferred) < Math.abs(current - preferred)
     ? best
     : current
 }
@@ -61,27 +54,27 @@ function goodAt(row: readonly WorkerCapacity[], count: number, { latency, throug
   const latencyWorkers = row.slice(0, count)
   const throughputWorkers = row.slice(count)
   const latencyFree =
-    sumOf(latencyWorkers, (capacity) => rate(capacity, capacity.latencyBatch, latency.tokens)) * used.latency
+    sumOf(latencyWorkers, (capacity) => rate(capacity, capacity.latencyBatch, latency.tokens)) * poolUse.latency
   const latencyIn = Math.min(latency.perSecond, latencyFree)
   const throughputFree =
     sumOf(throughputWorkers, (capacity) => rate(capacity, capacity.throughputBatch, throughput.tokens)) *
-    used.throughput
+    poolUse.throughput
   const left = latencyFree > 0 ? 1 - latencyIn / latencyFree : 0
-  const spilled = left * (throughputWorkers.length > 0 ? spillUsed : used.throughput)
+  const spilled = left * (throughputWorkers.length > 0 ? spillUse : poolUse.throughput)
   const spillCapacity =
     spilled * sumOf(latencyWorkers, (capacity) => rate(capacity, capacity.latencyBatch, throughput.tokens))
   const capacity = throughputFree + spillCapacity
   const inTime =
     throughput.perSecond <= capacity
       ? throughput.perSecond
-      : capacity * (1 - Math.exp(-throughput.perSecond * patienceSeconds))
+      : capacity * (1 - Math.exp(-throughput.perSecond * splitPatienceSeconds))
   const overflow =
     latencyAmongThroughput(
       throughputWorkers,
       Math.min(throughput.perSecond, throughputFree),
       throughput.tokens,
       latency.tokens,
-    ) * used.latency
+    ) * poolUse.latency
   return latencyIn + inTime + Math.min(latency.perSecond - latencyIn, overflow)
 }
 

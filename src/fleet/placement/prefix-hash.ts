@@ -13,9 +13,7 @@ import type { EffortWord } from '../../../backends/model/effort.ts'
 import { imageTokensMax } from '../../../backends/model/image.ts'
 import type { MediaPart } from '../../../backends/model/media.ts'
 import type { PrefixHash } from './prefix-holders.ts'
-
-const firstAt = 256
-const prefixesMax = 64
+import { imageSampleCharacters, prefixesMax, prefixFirstAt } from './tuning.ts'
 
 export interface Prompted {
   tenantId: string
@@ -48,16 +46,13 @@ function mixMessage(chain: Chain, message: Message): void {
   for (const { name, arguments: args } of message.toolCalls) chain.mix(`${name}\n${args}`, true)
 }
 
-/** Characters sampled from each end of a data URL: past the header, which many images share, into the image data. */
-const sampled = 4_096
-
 class Chain {
   readonly hashes: PrefixHash[] = []
   readonly #charsPerToken: number
   #high = 0x9747b28c
   #low = 0x1b873593
   #length = 0
-  #next = firstAt
+  #next = prefixFirstAt
 
   constructor(charsPerToken: number) {
     this.#charsPerToken = charsPerToken
@@ -80,7 +75,7 @@ class Chain {
 
   /** Two images with the same sample cost at most one missed cache hit. */
   mixMedia({ kind, url }: MediaPart): void {
-    this.mix(`${kind} ${url.length} ${url.slice(0, sampled)} ${url.slice(-sampled)}`, false)
+    this.mix(`${kind} ${url.length} ${url.slice(0, imageSampleCharacters)} ${url.slice(-imageSampleCharacters)}`, false)
     this.#length += Math.ceil(imageTokensMax * this.#charsPerToken)
     if (this.#length >= this.#next) this.#mark()
   }
@@ -88,7 +83,7 @@ class Chain {
   #mark(): void {
     const hash = (this.#high >>> 0) * 2 ** 21 + ((this.#low >>> 0) & 0x1fffff)
     this.hashes.push({ hash, tokens: Math.floor(this.#length / this.#charsPerToken) })
-    const step = Math.max(firstAt, Math.floor(this.#length / 8))
+    const step = Math.max(prefixFirstAt, Math.floor(this.#length / 8))
     this.#next = this.hashes.length < prefixesMax ? this.#length + step : Number.POSITIVE_INFINITY
   }
 }

@@ -1,3 +1,5 @@
+import { prefixesKeptMax, prefixHoldersMax } from './tuning.ts'
+
 /**
  * Which workers likely hold which prompt prefixes. A prompt arrives as hashes of its prefixes, shortest first (see
  * prefix-hash.ts); its text never reaches the fleet object. A worker that got a prompt is assumed to hold all of its
@@ -11,9 +13,6 @@ export interface PrefixHash {
   /** Approximate length of the prefix in tokens. */
   tokens: number
 }
-
-const keptMax = 100_000
-const holdersMax = 8
 
 export class Affinity {
   readonly #holders = new Map<number, string[]>()
@@ -36,10 +35,10 @@ export class Affinity {
       const known = this.#holders.get(hash)
       if (known) this.#holders.delete(hash)
       const others = known?.filter((each) => each !== workerId) ?? []
-      this.#holders.set(hash, [workerId, ...others].slice(0, holdersMax))
+      this.#holders.set(hash, [workerId, ...others].slice(0, prefixHoldersMax))
     }
     for (const hash of this.#holders.keys()) {
-      if (this.#holders.size <= keptMax) return
+      if (this.#holders.size <= prefixesKeptMax) return
       this.#holders.delete(hash)
     }
   }

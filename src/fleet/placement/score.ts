@@ -23,7 +23,17 @@
  * a lone request needs.
  */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
-import { targets } from './latency-targets.ts'
+import {
+  kvFillMax,
+  loneRateTimes,
+  overShareCapacity,
+  overSharePatience,
+  prefixShareMax,
+  spillCost,
+  spillShare,
+  targetMargin,
+  targets,
+} from './tuning.ts'
 import { isKnown, promptPerMs, type Speed, tokenMsAt } from './worker-speed.ts'
 
 /** The properties of a worker that placement uses. */
@@ -99,24 +109,6 @@ export interface ModelSnapshot {
   has: Record<PoolName, boolean>
 }
 
-const loneTimes = 2
-/** Part of a target that placement plans to use: the batch changes during an answer. */
-const margin = 0.9
-/** Part of the latency target up to which a long answer may join short ones: it runs for long and has a long prompt. */
-const spillShare = 0.75
-/** Score penalty of the other pool, in parts of the targets, so that requests spill only for a clear gain. */
-const awayCost = 0.1
-/**
- * Usable part of a KV cache. Lengths are estimates, and an engine with a full cache preempts its last request. But a
- * request that is kept waiting is certainly late, and shared prefixes are stored once yet counted for each request.
- */
-const fillMost = 1
-/** Part of a worker's slots and cache for a tenant that is far over its share. */
-const overSharePart = 0.9
-const hotShare = 1.25
-/** Part of the first-token target that a request waits for the pace of a worker that another tenant fills. */
-const patience = 1 / 6
-
 export function judge(candidate: WorkerCandidate, request: PlacementRequest, snapshot: ModelSnapshot): JudgedWorker {
   const { speed, slowdown, running } = candidate
   const heldTokens = candidate.heldTokens > 0 && overPrefixShare(candidate, snapshot) ? 0 : candidate.heldTokens
@@ -126,7 +118,7 @@ export function judge(candidate: WorkerCandidate, request: PlacementRequest, sna
   const readMs = perMs === undefined ? 0 : (candidate.unreadTokens + fresh) / perMs
   const firstTokenMs = readMs + tokenMs
   const { firstTokenMs: firstTarget, tokenMs: tokenTarget } = targets[request.preferredPool]
-  const away = candidate.assignedPool === request.preferredPool ? 0 : awayCost
+  const away = candidate.assignedPool === request.preferredPool ? 0 : spillCost
   const score = firstTokenMs / firstTarget + tokenMs / tokenTarget + away
   const { workerId, preferredPool: pool, assignedPool } = candidate
   const fit = fitOf(candidate, request, snapshot, tokenMs, firstTokenMs)
@@ -152,10 +144,10 @@ function fitOf(
   firstTokenMs: number,
 ): Fit {
   const { running, slotsMax, keptTokens, keptTokensMax, assignedPool } = candidate
-  const part = request.overShare ? overSharePart : 1
+  const part = request.overShare ? overShareCapacity : 1
   if (running >= Math.max(1, Math.floor(slotsMax * part))) return 'full'
   const neededTokens = request.promptTokens + request.outputTokens
-  if (keptTokensMax > 0 && running > 0 && keptTokens + neededTokens > keptTokensMax * fillMost * part)
+  if (keptTokensMax > 0 && running > 0 && keptTokens + neededTokens > keptTokensMax * kvFillMax * part)
     return 'cache-full'
   if (crowdedOut(candidate, request)) return 'fits'
   if (tokenMs > limitOf(candidate, assignedPool) * part && !alreadyTooSlow(candidate, request)) return 'too-slow'
@@ -187,13 +179,13 @@ function spillFit(
 
 /** Limit of the time per token in a pool, in milliseconds, adjusted to what the hardware can meet. */
 export function limitOf({ speed, slowdown }: Pick<WorkerCandidate, 'speed' | 'slowdown'>, pool: PoolName): number {
-  return Math.max(margin * targets[pool].tokenMs, loneTimes * tokenMsAt(speed, 1) * slowdown)
+  return Math.max(targetMargin * targets[pool].tokenMs, loneRateTimes * tokenMsAt(speed, 1) * slowdown)
 }
 
 function firstTokenLimit({ speed }: WorkerCandidate, request: PlacementRequest): number {
   const perMs = promptPerMs(speed)
   const alone = perMs === undefined ? 0 : request.promptTokens / perMs
-  return Math.max(targets[request.preferredPool].firstTokenMs, loneTimes * alone)
+  return Math.max(targets[request.preferredPool].firstTokenMs, loneRateTimes * alone)
 }
 
 /**
@@ -213,11 +205,11 @@ function crowdedOut(
   { running, crowding, speed, slowdown, assignedPool }: WorkerCandidate,
   { waitedMs, preferredPool }: PlacementRequest,
 ): boolean {
-  if (crowding === 0 || waitedMs < patience * targets[preferredPool].firstTokenMs) return false
+  if (crowding === 0 || waitedMs < overSharePatience * targets[preferredPool].firstTokenMs) return false
   return tokenMsAt(speed, running - crowding + 1) * slowdown <= limitOf({ speed, slowdown }, assignedPool)
 }
 
 /** Whether the worker's load is so far above the mean that its cached prefix no longer counts. */
 function overPrefixShare({ running, assignedPool }: WorkerCandidate, snapshot: ModelSnapshot): boolean {
-  return running + 1 > Math.ceil(hotShare * (snapshot.meanRunning[assignedPool] + 1))
+  return running + 1 > Math.ceil(prefixShareMax * (snapshot.meanRunning[assignedPool] + 1))
 }

@@ -12,13 +12,7 @@
  * The largest batch sizes are forgotten if none has run for a while. One second in which a long prompt was read can
  * make a size look too slow for any target; then no batch grows that large, and no measurement would correct the value.
  */
-const batchMax = 1_024
-const buckets = 21
-/** Time constant of a bucket's fading sums. */
-const memoryMs = 15_000
-/** Buckets above the largest recent batch are forgotten after this time. */
-const staleMs = 30_000
-const promptMemory = 32
+import { promptSpeedMemory, speedBatchMax, speedBuckets, speedMemoryMs, speedStaleMs } from './tuning.ts'
 
 /** Fading sums: long reports weigh more than short ones. */
 interface SpeedBucket {
@@ -42,7 +36,7 @@ export interface Speed {
 export function newSpeed(wide: Speed | undefined): Speed {
   return {
     wide,
-    known: new Array<SpeedBucket | undefined>(buckets).fill(undefined),
+    known: new Array<SpeedBucket | undefined>(speedBuckets).fill(undefined),
     tokenMs: new Float64Array(0),
     promptPerMs: undefined,
     promptSeen: 0,
@@ -54,17 +48,17 @@ export function observeTokens(speed: Speed, batch: number, busyMs: number, token
   if (speed.wide) observeTokens(speed.wide, batch, busyMs, tokens, now)
   const index = bucketOf(batch)
   const before = speed.known[index] ?? { busyMs: 0, tokens: 0, at: now }
-  const fade = Math.exp(-Math.max(0, now - before.at) / memoryMs)
+  const fade = Math.exp(-Math.max(0, now - before.at) / speedMemoryMs)
   const bucket = { busyMs: before.busyMs * fade + busyMs, tokens: before.tokens * fade + tokens, at: now }
   if (bucket.tokens < 1) return
   speed.known[index] = bucket
-  forgetLargest(speed.known, index, now - staleMs)
+  forgetLargest(speed.known, index, now - speedStaleMs)
   speed.tokenMs = tableOf(speed.known)
 }
 
 /** Forgets buckets from the top down to `index`, or to one reported after `since`. */
 function forgetLargest(known: (SpeedBucket | undefined)[], index: number, since: number): void {
-  for (let last = buckets - 1; last > index; last--) {
+  for (let last = speedBuckets - 1; last > index; last--) {
     if ((known[last]?.at ?? Number.NEGATIVE_INFINITY) >= since) return
     known[last] = undefined
   }
@@ -74,7 +68,7 @@ function forgetLargest(known: (SpeedBucket | undefined)[], index: number, since:
 export function observePrompt(speed: Speed, tokens: number, ms: number): void {
   if (speed.wide) observePrompt(speed.wide, tokens, ms)
   const perMs = tokens / Math.max(1, ms)
-  speed.promptSeen = Math.min(promptMemory, speed.promptSeen + 1)
+  speed.promptSeen = Math.min(promptSpeedMemory, speed.promptSeen + 1)
   speed.promptPerMs ??= perMs
   speed.promptPerMs += (perMs - speed.promptPerMs) / speed.promptSeen
 }
@@ -95,7 +89,7 @@ export function batchWithin(speed: Speed, tokenMs: number, max: number): number 
   const table = tableFor(speed)
   if (table.length === 0) return max
   let low = 1
-  let high = Math.min(max, batchMax)
+  let high = Math.min(max, speedBatchMax)
   while (low < high) {
     const middle = (low + high + 1) >> 1
     if ((table[middle] ?? 0) <= tokenMs) low = middle
@@ -114,7 +108,7 @@ export function isKnown(speed: Speed): boolean {
 }
 
 function bucketOf(batch: number): number {
-  return Math.min(buckets - 1, Math.max(0, Math.round(2 * Math.log2(Math.max(1, batch)))))
+  return Math.min(speedBuckets - 1, Math.max(0, Math.round(2 * Math.log2(Math.max(1, batch)))))
 }
 
 function tableOf(known: (SpeedBucket | undefined)[]): Float64Array {
@@ -123,11 +117,11 @@ function tableOf(known: (SpeedBucket | undefined)[]): Float64Array {
       bucket ? [{ batch: 2 ** (index / 2), ms: bucket.busyMs / bucket.tokens, weight: bucket.tokens }] : [],
     ),
   )
-  const table = new Float64Array(batchMax + 1)
+  const table = new Float64Array(speedBatchMax + 1)
   const first = points[0]
   if (!first) return new Float64Array(0)
   let at = 0
-  for (let batch = 0; batch <= batchMax; batch++) {
+  for (let batch = 0; batch <= speedBatchMax; batch++) {
     while (at + 1 < points.length && (points[at + 1]?.batch ?? 0) <= batch) at += 1
     const from = points[at] ?? first
     const to = points[at + 1]

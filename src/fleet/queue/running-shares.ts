@@ -1,3 +1,5 @@
+import { overShareTimes } from '../placement/tuning.ts'
+
 /** Each tenant's share of the running requests, by weight. `isOverShare` defines when a tenant is over its share. */
 export interface Shares {
   /** Tenants with running requests. */
@@ -5,8 +7,6 @@ export interface Shares {
   running: number
   weights: number
 }
-
-const overShareTimes = 2
 
 export function newShares(): Shares {
   return { of: new Map(), running: 0, weights: 0 }

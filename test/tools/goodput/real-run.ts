@@ -1,5 +1,3 @@
-/** The rounds of `npm run goodput -- --real` and their printed results. */
-import { targets } from '../../../src/fleet/placement/latency-targets.ts'
 import { spread } from '../bench/figures.ts'
 import { machine, Neighbours } from './neighbours.ts'
 import { type Figures, figuresOf } from './play.ts'
@@ -19,6 +17,7 @@ import {
 } from './real.ts'
 import { meanOf, print, rowOf, two } from './table.ts'
 import { type Trace, traces } from './traces.ts'
+import { targets } from "../../../src/fleet/placement/tuning.ts";
 
 /** Share of the measured capacity of two engines. */
 const load = 0.7

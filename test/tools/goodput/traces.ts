@@ -6,10 +6,10 @@
  * and had ideal arrivals; `load` 1 is all of that. It is the same for every policy.
  */
 import type { EffortWord } from '../../../backends/model/effort.ts'
-import { targets } from '../../../src/fleet/placement/latency-targets.ts'
 import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
 import { seeded } from '../bench/figures.ts'
 import { kvTokensMax, stepMs } from './engine.ts'
+import { targets } from "../../../src/fleet/placement/tuning.ts";
 
 export interface Asked {
   id: string
