@@ -111,7 +111,7 @@ export function live(life: EngineLife, event: LifeEvent, rules: LifeRules): Life
 export function embeddedRules(modelPath: string): LifeRules {
   return {
     ...{ startAttemptsMax: 2, earlyDeathsMax: 2, backoffFirstMs: 100, backoffMaxMs: 10_000 },
-    refused: (reason) => `The model file ${modelPath} cannot be served: ${reason}.`,
+    refused: (reason) => `The model file ${modelPath} cannot be served: ${sentence(reason)}`,
     gaveUp: (times, when, how) =>
       `The model file ${modelPath} is refused: the engine ended ${times} times with it, last ${when} (${how}).`,
   }
@@ -124,7 +124,7 @@ export function embeddedRules(modelPath: string): LifeRules {
 export function launchedRules(engine: string, lastError: () => string): LifeRules {
   return {
     ...{ startAttemptsMax: 2, earlyDeathsMax: 5, backoffFirstMs: 500, backoffMaxMs: 30_000 },
-    refused: (reason) => `The engine ${engine} cannot be used: ${reason}.`,
+    refused: (reason) => `The engine ${engine} cannot be used: ${sentence(reason)}`,
     gaveUp: (times, when, how) => {
       const error = lastError()
       return `The engine ${engine} ended ${times} times, last ${when} (${how}), and is not restarted${error && `. Its output: ${error}`}.`
@@ -136,7 +136,7 @@ export function launchedRules(engine: string, lastError: () => string): LifeRule
 export function attachedRules(engine: string, url: string): LifeRules {
   return {
     ...{ startAttemptsMax: 1, earlyDeathsMax: Number.POSITIVE_INFINITY, backoffFirstMs: 500, backoffMaxMs: 5_000 },
-    refused: (reason) => `The engine ${engine} at ${url} cannot be used: ${reason}.`,
+    refused: (reason) => `The engine ${engine} at ${url} cannot be used: ${sentence(reason)}`,
     gaveUp: (_times, _when, how) =>
       `The engine ${engine} at ${url} ${how}. Start it first, or correct TRAMONTANE_ENGINE_URL.`,
   }
@@ -230,4 +230,9 @@ function isNativeAbort({ code, signal }: Death): boolean {
 
 function how({ code, signal }: Death): string {
   return signal ?? `exit code ${code}`
+}
+
+/** Reasons come from adapters and files, with or without a full stop. */
+function sentence(reason: string): string {
+  return reason.endsWith('.') ? reason : `${reason}.`
 }

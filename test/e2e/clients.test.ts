@@ -106,7 +106,7 @@ describe('the embedded engine', () => {
     expect((await explicit).usage?.completion_tokens_details?.reasoning_tokens).toBe(0)
     const unknown = await refusal(openai().chat.completions.create({ model: 'mistral-smal-4', messages }))
     expect(unknown).toMatchObject({ status: 404, code: 'model_not_found' })
-    expect(unknown.message).toContain('use mistral-small-4')
+    expect(unknown.message).toContain('Use mistral-small-4')
   })
 
   it('[CLI4] a PDF is read at the worker in any dialect, and its words are billed as prompt tokens', async () => {
@@ -132,7 +132,7 @@ describe('the embedded engine', () => {
       ]),
     )
     expect(error).toMatchObject({ status: 400, code: 'invalid_value', param: 'messages[0].content[1]' })
-    expect(error.message).toContain('send it without a password')
+    expect(error.message).toContain('Send it without a password')
     await eventually(product.counters, isZero)
     expect((await product.tenant('demo')).postedNano).toBe(before.postedNano)
     // The same document in the other dialects, each with its own format.

@@ -126,7 +126,7 @@ describe('a start that cannot succeed', () => {
     [
       'a missing model file',
       async () => ({ TRAMONTANE_MODEL: '/nonexistent/model.gguf' }),
-      /no file \/nonexistent\/model.gguf/,
+      /file \/nonexistent\/model.gguf not found/,
     ],
     [
       'a file that is no model',

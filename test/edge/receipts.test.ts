@@ -220,7 +220,7 @@ describe('refused receipts', () => {
       ['req_u9.1', 409, /not a dispatch of this request/],
       ['req_u1.2', 409, /no rate card/],
       ['req_u2.1', 404, /tenant not found/],
-      ['req_u3.1', 409, /requestId: .*dismiss it/],
+      ['req_u3.1', 409, /requestId: .*Dismiss it/],
     ]
     for (const [id, status, message] of answers) {
       const answer = await send('POST', `/admin/receipts/${id}/settle`, {})

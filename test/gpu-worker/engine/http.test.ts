@@ -161,8 +161,8 @@ describe('an engine over HTTP', () => {
   })
 
   it.each([
-    ['half-close', /finish_reason missing/],
-    ['garbage', /no part of an answer/],
+    ['half-close', /finish_reason is missing/],
+    ['garbage', /an event is not a chat completion/],
     ['error-event', /reported an error/],
     ['stall', /fell silent in mid-answer/],
   ] as const)(
@@ -301,7 +301,7 @@ describe('vLLM over HTTP', () => {
 
   it('[HTE15] a vLLM version that is broken for the model is refused with the reason', async () => {
     await at.say({ version: '0.19.1' })
-    await expect(connect(at, { backend: vllm })).rejects.toThrow(/vLLM 0\.19\.1 .* use 0\.20 or newer\.$/)
+    await expect(connect(at, { backend: vllm })).rejects.toThrow(/vLLM 0\.19\.1 .* Use 0\.20 or newer\.$/)
     await at.say({ version: `0.32.0+${'x'.repeat(200)}` })
     const { state, description } = await connect(at, { backend: vllm })
     // A receipt limits the engine's name and version to 64 characters.

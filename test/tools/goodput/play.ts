@@ -1,12 +1,12 @@
 /** Plays one trace under one policy and computes its figures. */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 import { preferredPoolOf } from '../../../src/fleet/placement/latency-targets.ts'
+import { targets } from '../../../src/fleet/placement/tuning.ts'
 import { Timeline } from '../../sim/timeline.ts'
 import { quantile } from '../bench/figures.ts'
 import { EngineModel } from './engine.ts'
 import type { Policy, Run } from './policies.ts'
 import { type Asked, countedFromMs, isAbuser, type Trace, traceMs } from './traces.ts'
-import { targets } from "../../../src/fleet/placement/tuning.ts";
 
 export interface Figures {
   /** Requests per second that met both targets. */

@@ -1,3 +1,4 @@
+import { targets } from '../../../src/fleet/placement/tuning.ts'
 import { spread } from '../bench/figures.ts'
 import { machine, Neighbours } from './neighbours.ts'
 import { type Figures, figuresOf } from './play.ts'
@@ -17,7 +18,6 @@ import {
 } from './real.ts'
 import { meanOf, print, rowOf, two } from './table.ts'
 import { type Trace, traces } from './traces.ts'
-import { targets } from "../../../src/fleet/placement/tuning.ts";
 
 /** Share of the measured capacity of two engines. */
 const load = 0.7

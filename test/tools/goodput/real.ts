@@ -14,6 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { profileOf } from '../../../gpu-worker/profile.ts'
 import { preferredPoolOf } from '../../../src/fleet/placement/latency-targets.ts'
 import { newLengths, observeLength, observeWritten } from '../../../src/fleet/placement/output-length.ts'
+import { targets } from '../../../src/fleet/placement/tuning.ts'
 import { spread } from '../bench/figures.ts'
 import { contextTokens, EmbeddedReplica, type EngineHost, openHost } from './embedded.ts'
 import { loneMs } from './engine.ts'
@@ -21,7 +22,6 @@ import { openRun } from './play.ts'
 import { Fleet, type Learnt, type Policy, policiesOver, type Run } from './policies.ts'
 import type { Profile, Site } from './replica.ts'
 import { type Asked, generate, requestsPerSecond, type Trace } from './traces.ts'
-import { targets } from "../../../src/fleet/placement/tuning.ts";
 
 const embedded = (name: 'latency' | 'throughput'): Profile => {
   const { slotsMax, batchTokens } = profileOf('embedded', name)

@@ -7,9 +7,9 @@
  */
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import type { PrefixHash } from '../../../src/fleet/placement/prefix-holders.ts'
+import { targets } from '../../../src/fleet/placement/tuning.ts'
 import { seeded } from '../bench/figures.ts'
 import { kvTokensMax, stepMs } from './engine.ts'
-import { targets } from "../../../src/fleet/placement/tuning.ts";
 
 export interface Asked {
   id: string
