@@ -195,6 +195,26 @@ describe('the repository', () => {
     expect(ids.filter((rule) => !named.includes(rule))).toEqual([])
   })
 
+  it('[TDY6] a file of rules names the folders of its tests', () => {
+    const folders = new Map<string, Set<string>>()
+    for (const path of files.filter((each) => each.endsWith('.test.ts'))) {
+      const folder = path.replace(/(?<=^test\/.+\/)[^/]*$/, '')
+      for (const [, id = ''] of read(path).matchAll(/\[([A-Z0-9]+\d+)\] /g)) {
+        const known = folders.get(id) ?? new Set()
+        folders.set(id, known.add(folder))
+      }
+    }
+    for (const path of specs) {
+      const ids = [...read(path).matchAll(/^\| ([A-Z0-9]+\d+) \|/gm)].map(([, id = '']) => id)
+      const expected = [...new Set(ids.flatMap((id) => [...(folders.get(id) ?? [])]))].sort()
+      const named = /Tests: ([^\n]*)\.$/m
+        .exec(read(path))?.[1]
+        ?.split(', ')
+        .map((each) => each.slice(1, -1))
+      expect(named, path).toEqual(expected)
+    }
+  })
+
   it('[TDY6] a rule is a plain sentence with a full stop, in a file named with letters and hyphens', () => {
     expect(specs.filter((path) => !/^test\/spec\/[a-z-]+\.md$/.test(path))).toEqual([])
     const rows = specs.flatMap((path) => read(path).match(/^\| [A-Z0-9]*\d.*$/gm) ?? [])
