@@ -10,8 +10,8 @@
  */
 
 import { fleetOf } from '../fleet/client.ts'
-import type { LeaseRequest } from '../fleet/fleet.ts'
 import type { GrantedLease } from '../fleet/lease.ts'
+import type { LeaseRequest } from '../fleet/state.ts'
 import type { GatewayError } from '../http/errors.ts'
 import type { Answered } from './answered.ts'
 import type { RequestContext } from './context.ts'

@@ -9,7 +9,7 @@ import { type MediaQuestion, mediaAnswerMs, mediaPath } from '../../backends/wir
 import { digest, seal } from '../../backends/wire/seal.ts'
 import { keyIdOf } from '../../backends/wire/worker-key.ts'
 import { workerSealKey } from '../auth/worker-key.ts'
-import type { WorkerEndpoint } from '../fleet/fleet.ts'
+import type { WorkerEndpoint } from '../fleet/state.ts'
 import type { RequestContext } from './context.ts'
 import { type Dispatched, send } from './dispatch.ts'
 import type { PreparedRequest } from './prepare.ts'

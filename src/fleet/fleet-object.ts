@@ -7,42 +7,27 @@ import { DurableObject } from 'cloudflare:workers'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import { type Heartbeat, type HeartbeatAnswer, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import type { ConfigVariables } from '../config.ts'
+import { suggest } from './choose.ts'
 import { DecisionBook } from './decisions/decision-log.ts'
 import type { Decision } from './decisions/decisions.ts'
 import type { Enrolment } from './enrolment.ts'
 import { Enrolments, type HeartbeatOutcome } from './enrolment-check.ts'
 import { EnrolmentRows } from './enrolment-rows.ts'
-import {
-  emptyFleet,
-  expel,
-  type FleetState,
-  heartbeat,
-  hedge,
-  holdWorker,
-  type LeaseOutcome,
-  type LeaseRequest,
-  lease,
-  type Notification,
-  type PoolView,
-  type Probed,
-  probeDue,
-  probed,
-  type RequestEnd,
-  registry,
-  release,
-  releaseOn,
-  requestEnded,
-  suggest,
-  sweep,
-  view,
-  type WaitView,
-  type WorkerEndpoint,
-  waitView,
-  workerFailed,
-  workersMax,
-} from './fleet.ts'
+import { hedge, lease, release, releaseOn, requestEnded, sweep, workerFailed } from './fleet.ts'
 import { type FleetReport, reportOn, type WorkerReport, workerReport } from './fleet-report.ts'
 import { heartbeatAllowed, type KeyFence, receiptAllowed } from './key-fence.ts'
+import { expel, heartbeat, holdWorker, probeDue, probed, registry, workersMax } from './registry.ts'
+import {
+  emptyFleet,
+  type FleetState,
+  type LeaseOutcome,
+  type LeaseRequest,
+  type Notification,
+  type Probed,
+  type RequestEnd,
+  type WorkerEndpoint,
+} from './state.ts'
+import { type PoolView, view, type WaitView, waitView } from './views.ts'
 
 const sweepEveryMs = 250
 /** Interval at which decisions are stored, and their minimum age. */

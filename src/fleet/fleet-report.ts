@@ -3,7 +3,8 @@ import { type PoolName, poolNames } from '../../backends/wire/dispatch.ts'
 import type { WorkerState } from '../../backends/wire/heartbeat.ts'
 import type { Enrolment } from './enrolment.ts'
 import type { Enrolments } from './enrolment-check.ts'
-import { type FleetState, type PoolView, view } from './fleet.ts'
+import type { FleetState } from './state.ts'
+import { type PoolView, view } from './views.ts'
 import { conditionOf } from './worker.ts'
 
 export interface WorkerReport {

@@ -3,9 +3,9 @@
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import { type FleetCall, fleetOf } from './client.ts'
-import type { LeaseOutcome, LeaseRequest, WorkerEndpoint } from './fleet.ts'
 import type { Wait } from './queue-status.ts'
 import { refusal } from './refusal.ts'
+import type { LeaseOutcome, LeaseRequest, WorkerEndpoint } from './state.ts'
 
 export interface GrantedLease {
   pool: PoolName

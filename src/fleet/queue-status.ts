@@ -4,7 +4,7 @@
  */
 import type { EffortWord } from '../../backends/model/effort.ts'
 import { type FleetCall, fleetOf } from './client.ts'
-import type { WaitView } from './fleet.ts'
+import type { WaitView } from './views.ts'
 
 export class Wait {
   /** The last wait that ended with a slot: queue position on arrival, and duration. */

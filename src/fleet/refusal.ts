@@ -1,6 +1,6 @@
 /** The error for a request that got no slot. */
 import { GatewayError } from '../http/errors.ts'
-import type { LeaseOutcome } from './fleet.ts'
+import type { LeaseOutcome } from './state.ts'
 
 /** The fleet has no slot for the request: no worker, a full queue, or too long a wait. */
 export class NoWorker extends GatewayError {}

@@ -12,7 +12,7 @@ import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '.
 import { openWorkerWord } from '../auth/worker-key.ts'
 import type { Settings } from '../config.ts'
 import { type FleetBinding, fleetOf } from '../fleet/client.ts'
-import type { RequestEnd } from '../fleet/fleet.ts'
+import type { RequestEnd } from '../fleet/state.ts'
 import { GatewayError } from '../http/errors.ts'
 import type { TenantBinding } from '../tenant/stub.ts'
 import { type RefusedReceipt, recordRefused } from './refused-receipts.ts'

@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest'
 import type { BackendEvent } from '../../backends/contract/backend.ts'
 import { HostedAnswer, type HostedEnd, type HostedTerms, hostedSettlement } from '../../src/chat/hosted-usage.ts'
-import type { LeaseOutcome } from '../../src/fleet/fleet.ts'
 import { NoWorker, refusal } from '../../src/fleet/refusal.ts'
+import type { LeaseOutcome } from '../../src/fleet/state.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testOrder, testRates } from '../support/tenant.ts'
 

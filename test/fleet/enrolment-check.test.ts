@@ -4,9 +4,12 @@ import { budgets } from '../../backends/model/budgets.ts'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import { checkClaims, joinEnrolments } from '../../src/fleet/enrolment.ts'
 import { Enrolments } from '../../src/fleet/enrolment-check.ts'
-import { emptyFleet, type FleetState, heartbeat, lease, probeDue, probed, view } from '../../src/fleet/fleet.ts'
+import { lease } from '../../src/fleet/fleet.ts'
 import { reportOn, workerReport } from '../../src/fleet/fleet-report.ts'
 import { HeartbeatRate } from '../../src/fleet/heartbeat-rate.ts'
+import { heartbeat, probeDue, probed } from '../../src/fleet/registry.ts'
+import { emptyFleet, type FleetState } from '../../src/fleet/state.ts'
+import { view } from '../../src/fleet/views.ts'
 import { testAsk, testBeat, testEnrolment } from '../support/fleet.ts'
 
 const start = 1_800_000_000_000

@@ -3,26 +3,19 @@ import { describe, expect, it } from 'vitest'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import { lets } from '../../src/fleet/circuit-breaker.ts'
 import {
-  emptyFleet,
-  type FleetState,
-  heartbeat,
   hedge,
-  type LeaseRequest,
   lease as leaseNotifying,
-  type Notification,
-  probeDue,
-  probed,
-  registry,
   release,
   releaseOn,
   requestEnded,
   sweep,
-  view,
-  waitingTtlMs,
-  waitView,
   workerFailed,
 } from '../../src/fleet/fleet.ts'
 import { type PriorityClass, waitingMax } from '../../src/fleet/queue/fair-queue.ts'
+import { heartbeat, probeDue, probed, registry } from '../../src/fleet/registry.ts'
+import { waitingTtlMs } from '../../src/fleet/shed.ts'
+import { emptyFleet, type FleetState, type LeaseRequest, type Notification } from '../../src/fleet/state.ts'
+import { view, waitView } from '../../src/fleet/views.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 2, ...change })

@@ -2,18 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import { began, breakerFailures, broke, lets, newBreaker, undecided, worked } from '../../src/fleet/circuit-breaker.ts'
-import {
-  emptyFleet,
-  type FleetState,
-  heartbeat,
-  type LeaseRequest,
-  lease,
-  probed,
-  release,
-  requestEnded,
-  sweep,
-  workerFailed,
-} from '../../src/fleet/fleet.ts'
+import { lease, release, requestEnded, sweep, workerFailed } from '../../src/fleet/fleet.ts'
 import { came, moveSplit, newModelLoad } from '../../src/fleet/placement/model-load.ts'
 import { expectedLength, newLengths, observeLength, observeWritten } from '../../src/fleet/placement/output-length.ts'
 import { poolSplit, type WorkerCapacity } from '../../src/fleet/placement/pool-split.ts'
@@ -22,6 +11,8 @@ import { Affinity } from '../../src/fleet/placement/prefix-holders.ts'
 import type { ModelSnapshot } from '../../src/fleet/placement/score.ts'
 import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/fleet/placement/worker-speed.ts'
 import { gave, isOverShare, newShares, took } from '../../src/fleet/queue/running-shares.ts'
+import { heartbeat, probed } from '../../src/fleet/registry.ts'
+import { emptyFleet, type FleetState, type LeaseRequest } from '../../src/fleet/state.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 64, ...change })

@@ -1,6 +1,9 @@
 /** The choice of the worker that reads a request's media, and the lease on that worker. */
 import { describe, expect, it } from 'vitest'
-import { emptyFleet, heartbeat, lease, suggest } from '../../src/fleet/fleet.ts'
+import { suggest } from '../../src/fleet/choose.ts'
+import { lease } from '../../src/fleet/fleet.ts'
+import { heartbeat } from '../../src/fleet/registry.ts'
+import { emptyFleet } from '../../src/fleet/state.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
 
 const ignore = () => undefined

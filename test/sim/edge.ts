@@ -7,7 +7,7 @@ import { type Dispatch, dispatchTtlMs, type PoolName, type Refusal } from '../..
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
 import { proofOf } from '../../src/auth/dispatch-proof.ts'
 import { Secret } from '../../src/auth/secret.ts'
-import type { LeaseOutcome, WorkerEndpoint } from '../../src/fleet/fleet.ts'
+import type { LeaseOutcome, WorkerEndpoint } from '../../src/fleet/state.ts'
 import { judgeReceipt } from '../../src/settlement/verdict.ts'
 import type { AdmissionRefusal, AdmissionRequest } from '../../src/tenant/admission.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'

@@ -1,6 +1,6 @@
 /** A small version of the goodput comparison: one trace of each kind. `npm run goodput` runs all. */
 import { describe, expect, it } from 'vitest'
-import { view } from '../../src/fleet/fleet.ts'
+import { view } from '../../src/fleet/views.ts'
 import { carriedLoad, carries, highest } from '../tools/goodput/capacity.ts'
 import { play } from '../tools/goodput/play.ts'
 import { policies } from '../tools/goodput/policies.ts'

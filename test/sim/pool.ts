@@ -1,21 +1,15 @@
 /** A pool object's shell around the real pool core: notifies waiting requests of their outcome. In memory only. */
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
+import { lease, release, sweep, workerFailed } from '../../src/fleet/fleet.ts'
+import { heartbeat, probeDue, probed, registry } from '../../src/fleet/registry.ts'
 import {
   emptyFleet,
-  heartbeat,
   type LeaseOutcome,
   type LeaseRequest,
-  lease,
   type Notification,
-  probeDue,
-  probed,
-  registry,
-  release,
-  sweep,
-  view,
   type WorkerEndpoint,
-  workerFailed,
-} from '../../src/fleet/fleet.ts'
+} from '../../src/fleet/state.ts'
+import { view } from '../../src/fleet/views.ts'
 import { Clock, type Timeline } from './timeline.ts'
 
 export class PoolHost {

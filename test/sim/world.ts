@@ -12,7 +12,7 @@
  */
 import { type Dispatch, type PoolName, poolNames, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
-import type { WorkerEndpoint } from '../../src/fleet/fleet.ts'
+import type { WorkerEndpoint } from '../../src/fleet/state.ts'
 import { believe } from '../../src/tenant/believe.ts'
 import { keyBudgets, type Limits, newLimitState, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
 import type { Known } from '../../src/tenant/overdue.ts'

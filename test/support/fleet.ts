@@ -2,7 +2,7 @@
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import type { Enrolment } from '../../src/fleet/enrolment.ts'
-import type { LeaseRequest } from '../../src/fleet/fleet.ts'
+import type { LeaseRequest } from '../../src/fleet/state.ts'
 
 export function testBeat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
   return {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import OpenAI from 'openai'
-import type { PoolView } from '../../src/fleet/fleet.ts'
+import type { PoolView } from '../../src/fleet/views.ts'
 import type { TenantSummary } from '../../src/tenant/rpc.ts'
 
 /** Key for the details of each worker's `/healthz`, and for `/metrics`. */

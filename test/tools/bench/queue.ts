@@ -6,9 +6,12 @@
  * and passes its slot to the next.
  */
 
-import { emptyFleet, heartbeat, type LeaseRequest, lease, release, waitView } from '../../../src/fleet/fleet.ts'
+import { lease, release } from '../../../src/fleet/fleet.ts'
 import { observeTokens } from '../../../src/fleet/placement/worker-speed.ts'
 import { FairQueue, type Queued, waitingPerTenantMax } from '../../../src/fleet/queue/fair-queue.ts'
+import { heartbeat } from '../../../src/fleet/registry.ts'
+import { emptyFleet, type LeaseRequest } from '../../../src/fleet/state.ts'
+import { waitView } from '../../../src/fleet/views.ts'
 import { testBeat } from '../../support/fleet.ts'
 
 const lengths = [10, 100, 1_000, 20_000]

@@ -5,18 +5,9 @@
  */
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 import type { Heartbeat } from '../../../backends/wire/heartbeat.ts'
-import {
-  emptyFleet,
-  type FleetState,
-  heartbeat,
-  type LeaseOutcome,
-  lease,
-  type Notification,
-  probeDue,
-  probed,
-  requestEnded,
-  workerFailed,
-} from '../../../src/fleet/fleet.ts'
+import { lease, requestEnded, workerFailed } from '../../../src/fleet/fleet.ts'
+import { heartbeat, probeDue, probed } from '../../../src/fleet/registry.ts'
+import { emptyFleet, type FleetState, type LeaseOutcome, type Notification } from '../../../src/fleet/state.ts'
 import type { Profile, Replica, Site } from './replica.ts'
 import type { Asked, Trace } from './traces.ts'
 
