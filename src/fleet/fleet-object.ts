@@ -13,7 +13,7 @@ import type { Decision } from './decisions/decisions.ts'
 import type { Enrolment } from './enrolment.ts'
 import { Enrolments, type HeartbeatOutcome } from './enrolment-check.ts'
 import { EnrolmentRows } from './enrolment-rows.ts'
-import { hedge, lease, release, releaseOn, requestEnded, sweep, workerFailed } from './fleet.ts'
+import { hedge, lease, release, releaseOn, requestEnded, workerFailed } from './fleet.ts'
 import { type FleetReport, reportOn, type WorkerReport, workerReport } from './fleet-report.ts'
 import { heartbeatAllowed, type KeyFence, receiptAllowed } from './key-fence.ts'
 import { expel, heartbeat, holdWorker, probeDue, probed, registry, workersMax } from './registry.ts'
@@ -27,6 +27,7 @@ import {
   type RequestEnd,
   type WorkerEndpoint,
 } from './state.ts'
+import { sweep } from './sweep.ts'
 import { type PoolView, view, type WaitView, waitView } from './views.ts'
 
 const sweepEveryMs = 250

@@ -19,19 +19,18 @@
  */
 import type { EffortWord } from '../../backends/model/effort.ts'
 import { poolNames } from '../../backends/wire/dispatch.ts'
-import { heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import { choose, hasCandidate, moveSplits, overShare } from './choose.ts'
 import { broke, worked } from './circuit-breaker.ts'
 import { grant, grantWaiting } from './grant.ts'
+import { endLease } from './leases.ts'
 import { otherPool, preferredPoolOf } from './placement/latency-targets.ts'
 import { came } from './placement/model-load.ts'
 import { expectedLength, observeLength } from './placement/output-length.ts'
 import { targets } from './placement/tuning.ts'
 import { waitBegins } from './queue/drain-rate.ts'
 import { shareOverRunning } from './queue/running-shares.ts'
-import { endLease, forget, miss, missingMax } from './registry.ts'
 import { expectedWaitMs, retryAfterMs } from './retry-after.ts'
-import { endRequest, refuseHopeless, shed, shedSurplus, waitingTtlMs } from './shed.ts'
+import { endRequest, shed } from './shed.ts'
 import {
   type FleetState,
   type LeaseOutcome,
@@ -44,11 +43,9 @@ import {
   type WaitingRequest,
   type WorkerEndpoint,
 } from './state.ts'
+import { sweep } from './sweep.ts'
 import { type FleetWorker, observeEnd } from './worker.ts'
 
-const endedKeptMs = 5_000
-/** After this time settlement no longer waits for the worker's receipts; see settlement/overdue.ts. */
-const missingKeptMs = 24 * 3_600_000
 /** A tenant that agreed to less effort gets it if the expected wait is longer than this. */
 const underLoadMs = 10_000
 
@@ -184,38 +181,6 @@ export function workerFailed(fleet: FleetState, workerId: string, requestId: str
     broke(worker.breaker, requestId, now)
   }
   return [...releaseOn(fleet, workerId, requestId, now), ...sweep(fleet, now)]
-}
-
-/** Drops expired state and grants free slots to waiting requests. Call it about once a second. */
-export function sweep(fleet: FleetState, now: number): Notification[] {
-  for (const [id, worker] of fleet.workers) {
-    if (now - worker.seenAt <= heartbeatLostMs) continue
-    forget(fleet, id)
-    if (fleet.missing.size < missingMax) miss(fleet, id, now)
-  }
-  dropOlder(fleet.missing, now - missingKeptMs)
-  dropOlder(fleet.ended, now - endedKeptMs)
-  const notifications = fleet.queue.removeOlder(now - waitingTtlMs).map((entry): Notification => {
-    const { requestId } = entry.item
-    return endRequest(fleet, requestId, {
-      kind: 'evicted-ttl',
-      retryAfterMs: retryAfterMs(fleet, laneOf(entry.item), now),
-    })
-  })
-  for (const lane of fleet.queue.lanes())
-    notifications.push(...refuseHopeless(fleet, lane, now), ...shedSurplus(fleet, lane, now))
-  for (const model of fleet.modelLoads.keys()) {
-    moveSplits(fleet, model, now)
-    notifications.push(...grantWaiting(fleet, model, now))
-  }
-  return notifications
-}
-
-function dropOlder(times: Map<string, number>, time: number): void {
-  for (const [id, at] of times) {
-    if (at >= time) return
-    times.delete(id)
-  }
 }
 
 function note(fleet: FleetState, request: LeaseRequest, now: number): void {

@@ -1,20 +1,17 @@
 /** Registers workers by their heartbeats, and forgets those that are gone. */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
-import { undecided } from './circuit-breaker.ts'
 import type { Hold } from './enrolment-check.ts'
-import { sweep } from './fleet.ts'
+import { endLease, forget, miss } from './leases.ts'
 import { observeWritten } from './placement/output-length.ts'
-import { gave } from './queue/running-shares.ts'
 import { endpointOf, type FleetState, type Notification, type Probed, speedOf, type WorkerEndpoint } from './state.ts'
-import { believedTokens, dropLease, type FleetWorker, newWorker, observeHeartbeat, runningOn } from './worker.ts'
+import { sweep } from './sweep.ts'
+import { believedTokens, type FleetWorker, newWorker, observeHeartbeat, runningOn } from './worker.ts'
 
 export const workersMax = 1_000
 
 /** How long a worker may not yet report a leased request as running: the dispatch is in flight. */
 const leaseGraceMs = 10_000
-
-export const missingMax = 1_000
 
 export function heartbeat(
   fleet: FleetState,
@@ -101,24 +98,4 @@ export function expel(fleet: FleetState, workerId: string, believed: boolean, no
 /** Every worker that may hold receipts: reachable ones in `present`, silent ones in `missing`. */
 export function registry(fleet: FleetState): { present: WorkerEndpoint[]; missing: string[] } {
   return { present: [...fleet.workers.values()].map(endpointOf), missing: [...fleet.missing.keys()] }
-}
-
-export function forget(fleet: FleetState, workerId: string): void {
-  const worker = fleet.workers.get(workerId)
-  if (!worker) return
-  for (const requestId of [...worker.leases.keys()]) endLease(fleet, worker, requestId)
-  fleet.workers.delete(workerId)
-}
-
-export function endLease(fleet: FleetState, worker: FleetWorker, requestId: string): void {
-  const lease = dropLease(worker, requestId)
-  if (lease) gave(fleet.shares, lease.tenantId)
-  undecided(worker.breaker, requestId)
-  for (const held of [fleet.leases, fleet.hedges]) if (held.get(requestId) === worker) held.delete(requestId)
-}
-
-/** Keeps the map ordered by time. */
-export function miss(fleet: FleetState, workerId: string, now: number): void {
-  fleet.missing.delete(workerId)
-  fleet.missing.set(workerId, now)
 }

@@ -8,7 +8,6 @@ import {
   release,
   releaseOn,
   requestEnded,
-  sweep,
   workerFailed,
 } from '../../src/fleet/fleet.ts'
 import { type PriorityClass, waitingMax } from '../../src/fleet/queue/fair-queue.ts'
@@ -17,6 +16,7 @@ import { waitingTtlMs } from '../../src/fleet/shed.ts'
 import { emptyFleet, type FleetState, type LeaseRequest, type Notification } from '../../src/fleet/state.ts'
 import { view, waitView } from '../../src/fleet/views.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
+import { sweep } from "../../src/fleet/sweep.ts";
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 2, ...change })
 

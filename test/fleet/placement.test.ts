@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import { began, breakerFailures, broke, lets, newBreaker, undecided, worked } from '../../src/fleet/circuit-breaker.ts'
-import { lease, release, requestEnded, sweep, workerFailed } from '../../src/fleet/fleet.ts'
+import { lease, release, requestEnded, workerFailed } from '../../src/fleet/fleet.ts'
 import { came, moveSplit, newModelLoad } from '../../src/fleet/placement/model-load.ts'
 import { expectedLength, newLengths, observeLength, observeWritten } from '../../src/fleet/placement/output-length.ts'
 import { poolSplit, type WorkerCapacity } from '../../src/fleet/placement/pool-split.ts'
@@ -14,6 +14,7 @@ import { gave, isOverShare, newShares, took } from '../../src/fleet/queue/runnin
 import { heartbeat, probed } from '../../src/fleet/registry.ts'
 import { emptyFleet, type FleetState, type LeaseRequest } from '../../src/fleet/state.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
+import { sweep } from "../../src/fleet/sweep.ts";
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 64, ...change })
 

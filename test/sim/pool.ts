@@ -1,6 +1,6 @@
 /** A pool object's shell around the real pool core: notifies waiting requests of their outcome. In memory only. */
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
-import { lease, release, sweep, workerFailed } from '../../src/fleet/fleet.ts'
+import { lease, release, workerFailed } from '../../src/fleet/fleet.ts'
 import { heartbeat, probeDue, probed, registry } from '../../src/fleet/registry.ts'
 import {
   emptyFleet,
@@ -11,6 +11,7 @@ import {
 } from '../../src/fleet/state.ts'
 import { view } from '../../src/fleet/views.ts'
 import { Clock, type Timeline } from './timeline.ts'
+import { sweep } from "../../src/fleet/sweep.ts";
 
 export class PoolHost {
   readonly clock: Clock
