@@ -9,7 +9,7 @@ import { type FleetState, laneOf, type Notification } from './state.ts'
 
 const endedKeptMs = 5_000
 
-/** After this time settlement no longer waits for the worker's receipts; see settlement/overdue.ts. */
+/** After this time settlement no longer waits for the worker's receipts; see tenant/overdue.ts. */
 const missingKeptMs = 24 * 3_600_000
 
 /** Drops expired state and grants free slots to waiting requests. Call it about once a second. */
