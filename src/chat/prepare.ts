@@ -60,7 +60,7 @@ export function prepare(parsed: ParsedRequest, bodyBytes: number, offered: reado
 }
 
 function deprecation({ id, target, deprecatedOn }: ModelAlias): string {
-  return `model: ${id} is deprecated since ${deprecatedOn} and served by ${target}. Use ${target}`
+  return `model: ${id} has been deprecated since ${deprecatedOn} and served by ${target}. Use ${target}`
 }
 
 const hasImage = ({ content }: Message) => content.some((part) => part.kind === 'image')
