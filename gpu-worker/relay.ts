@@ -25,8 +25,6 @@ import { type Outbox, OutboxFailure } from './outbox.ts'
 const keepAliveMs = 250
 /** The prelude is sent with the first event, or after this time. */
 const preludeMs = 50
-/** How long a quiet stream sends only its prelude; a proxy may close a connection that is silent for 100 s. */
-const quietMs = 30_000
 /** Pause between two probe bytes: if the client is gone, its host answers the first byte with a reset. */
 const clientProbeMs = 20
 
@@ -76,7 +74,7 @@ export async function relay(
   const { requestId, priority, tenantId: owner } = dispatch
   const head = headOf(dispatch, now)
   const writer = chat.stream ? streamWriter(head, chat, prepared, response) : wholeWriter(head, prepared, response)
-  const timers = startTimers(writer, dispatch.quiet === true && chat.stream)
+  const timers = startTimers(writer)
   try {
     if (dispatch.waited && !chat.stream) await probeClient(writer, left.signal)
     const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
@@ -123,15 +121,11 @@ export async function relay(
 }
 
 /** Timers until the first token: for the prelude, and for the keep-alives that reveal a disconnected client. */
-function startTimers(writer: ResponseWriter, quiet: boolean): { stop: () => void } {
-  const prelude = setTimeout(() => (quiet ? writer.prepare() : writer.begin()), preludeMs)
-  const loud = quiet ? setTimeout(() => writer.begin(), quietMs) : undefined
-  const keepAlive = setInterval(() => {
-    if (!quiet || writer.begun) writer.keepAlive()
-  }, keepAliveMs)
+function startTimers(writer: ResponseWriter): { stop: () => void } {
+  const prelude = setTimeout(() => writer.begin(), preludeMs)
+  const keepAlive = setInterval(() => writer.keepAlive(), keepAliveMs)
   const stop = () => {
     clearTimeout(prelude)
-    clearTimeout(loud)
     clearInterval(keepAlive)
   }
   return { stop }

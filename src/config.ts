@@ -13,8 +13,6 @@ export interface ConfigVariables {
   METER_LOOPBACK?: string
   /** "off": requests stay in their preferred pool while it has a worker. */
   SPILL?: string
-  /** After this many milliseconds without a first token, a second worker gets the request too. Unset: never. */
-  HEDGE_AFTER_MS?: string
   HOSTED_URL?: string
   HOSTED_MODEL?: string
   HOSTED_KEY?: string
@@ -36,7 +34,6 @@ export interface Settings {
   operatorKeyHash: string
   meterLoopback: boolean
   hosted: HostedSettings | undefined
-  hedgeAfterMs: number | undefined
 }
 
 let parsed: Promise<Settings> | undefined
@@ -53,7 +50,7 @@ async function parse(env: ConfigVariables): Promise<Settings> {
     const issue = result.error.issues[0]
     throw new Error(`setting ${issue?.path.join('.')}: ${issue?.message}`)
   }
-  const { MODELS, KEY_SECRET, FLEET_SECRET, OPERATOR_KEY_SHA256, METER_LOOPBACK, HEDGE_AFTER_MS } = result.data
+  const { MODELS, KEY_SECRET, FLEET_SECRET, OPERATOR_KEY_SHA256, METER_LOOPBACK } = result.data
   return {
     models: MODELS.split(',').map((id) => id.trim()),
     macKey: await sealKey(new Uint8Array(new TextEncoder().encode(KEY_SECRET))),
@@ -61,7 +58,6 @@ async function parse(env: ConfigVariables): Promise<Settings> {
     operatorKeyHash: OPERATOR_KEY_SHA256,
     meterLoopback: METER_LOOPBACK === 'allow',
     hosted: hostedOf(result.data),
-    hedgeAfterMs: HEDGE_AFTER_MS,
   }
 }
 

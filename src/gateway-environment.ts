@@ -1,6 +1,5 @@
 /** The gateway’s variables and secrets: their schema and their descriptions. */
 import { z } from 'zod'
-import { HedgeAfter } from './hedge-after.ts'
 
 /** The descriptions are the text of the settings guide. */
 export const GatewayEnvironment = z.object({
@@ -30,7 +29,6 @@ export const GatewayEnvironment = z.object({
     .enum(['on', 'off'])
     .optional()
     .describe('Default: `on`. With `off`, requests stay in their preferred pool while it has a worker.'),
-  HEDGE_AFTER_MS: HedgeAfter.optional(),
   HOSTED_URL: z
     .url({ protocol: /^https?$/, error: 'must be the base address of a hosted API' })
     .optional()

@@ -77,7 +77,7 @@ const layers = {
 function layerOf(path: string): number {
   const [house = '', folder = ''] = path.split('/')
   const order: readonly string[] = layers[house as keyof typeof layers]
-  const config = /^src\/(config|gateway-environment|hedge-after)\.ts$/.test(path)
+  const config = /^src\/(config|gateway-environment)\.ts$/.test(path)
   return order.indexOf(config ? 'config' : folder.includes('.') ? 'top' : folder)
 }
 

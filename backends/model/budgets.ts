@@ -48,7 +48,7 @@ export const budgets = {
     value: 32,
     unit: 'count',
     bounds: 'dispatches of one request, and so its entries in the ledger',
-    reason: '2 attempts, 16 workers without vision, 1 raise, 1 hedge and 1 hosted answer are 21',
+    reason: '2 attempts, 16 workers without vision, 1 raise and 1 hosted answer are 20',
   },
   earlyVoids: {
     value: 1_000,

@@ -56,11 +56,6 @@ export const Dispatch = z.object({
    * it before the engine starts, to detect that.
    */
   waited: z.boolean().optional(),
-  /**
-   * Send nothing before the first token, for up to half a minute, so that a hedging edge sees which worker answers
-   * first. Meanwhile the edge watches for the client's disconnect.
-   */
-  quiet: z.boolean().optional(),
   /** Unix milliseconds of the edge's clock. */
   expiresAt: z.int(),
 })

@@ -1,7 +1,6 @@
-/** The first bytes of an answer and the state of the attempts behind it. */
+/** The first bytes of an answer, and where it comes from. */
 
 import type { GrantedLease } from '../fleet/lease.ts'
-import type { Wait } from '../fleet/queue-status.ts'
 import type { Watch } from './worker-watch.ts'
 
 export interface Answered {
@@ -17,23 +16,8 @@ export interface Answered {
   watch: Watch | undefined
 }
 
-/** The origin of an answer that no pool gives; see hosted-fallback.ts. */
-interface HostedEndpoint extends Pick<GrantedLease, 'waitedMs' | 'position'> {
+/** The origin of an answer that no pool gives; see hosted-call.ts. */
+export interface HostedEndpoint extends Pick<GrantedLease, 'waitedMs' | 'position'> {
   pool: 'hosted'
   endpoint: { workerId: string }
-}
-
-export interface AttemptState {
-  /** The next attempt's first bytes. May be called again after `lost`, until no attempts remain. */
-  next(): Promise<Answered>
-  /** The stream broke after its first bytes: the worker is excluded until its next heartbeat. */
-  lost(served: Answered): void
-  /** The answer takes long: from now on its worker is watched. */
-  slow(): void
-  /** The state of the wait for a slot, during the wait and after it. */
-  wait: Pick<Wait, 'look' | 'firstLook' | 'past' | 'lowered'>
-  /** Whether `next` failed because no worker has a slot now or in time. */
-  nowhere(): boolean
-  /** No attempt follows. Closes the reservation, unless a receipt will. */
-  cancel(): void
 }

@@ -1,323 +1,260 @@
 /**
- * From a reservation to the first bytes of an answer: read the media, lease a slot, dispatch. A failure before the
- * first byte is retried once on another worker. The lease and the reservation always end: with the worker's receipt if
- * an engine ran, otherwise here.
+ * The attempts of one request, from its reservation to the first bytes of an answer, as a pure core: a state, an event,
+ * and the next step. `run-attempts.ts` performs the steps; the simulation performs them too.
  *
- *   no response head           the worker did not accept the request: retry on another worker
+ *   ┌▶ read-media ─▶ lease ─▶ dispatch ─▶ answer          the client gets the worker's bytes
+ *   │      │           ├────────────────▶ hosted ─▶ answer  no worker has a slot in time, and the tenant allows it
+ *   └──────┴───────────┴─ another worker may try ─▶ fail  no attempt remains, or the request itself is at fault
+ *
+ *   no response head           the worker did not accept the request: another worker may try
  *   head, then silence         the worker was preparing it: fail the request, exclude the worker, do not retry
- *   refused                    a fault of the request fails it; a fault of the worker is retried on another worker
- *   prelude, then silence      retry on another worker, as long as no byte was sent
+ *   refused                    a fault of the request fails it; after a fault of the worker another worker may try
+ *   prelude, then silence      another worker may try, as long as no byte was sent to the client
+ *
+ * The lease and the reservation always end: with the worker's receipt if an engine ran, otherwise by the effects below
+ * and by `close`.
  */
-import pRetry from 'p-retry'
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { Refusal } from '../../backends/wire/dispatch.ts'
 import { mediaBusy } from '../../backends/wire/media-question.ts'
-import type { ApiKey } from '../auth/api-key.ts'
-import { fleetOf } from '../fleet/client.ts'
-import { type GrantedLease, route } from '../fleet/lease.ts'
-import { prefixHashes } from '../fleet/placement/prefix-hash.ts'
-import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
-import { Wait } from '../fleet/queue-status.ts'
-import { NoWorker } from '../fleet/refusal.ts'
-import type { LeaseRequest, WorkerEndpoint } from '../fleet/state.ts'
-import { GatewayError, logError } from '../http/errors.ts'
-import type { Admission } from '../tenant/rpc.ts'
-import type { Answered, AttemptState } from './answered.ts'
-import type { RequestContext } from './context.ts'
-import { type Dispatched, type DispatchRequest, dispatch, dispatchIdOf } from './dispatch.ts'
-import { readAnswerError } from './first-error.ts'
-import { hedged, type Tried, type Trying } from './hedge.ts'
-import { hasMediaToRead, readMediaAt } from './media-reading.ts'
-import type { PreparedRequest } from './prepare.ts'
-import { reserveMore, tenantStub } from './reserve.ts'
-import { type Watch, watchWorker } from './worker-watch.ts'
+import type { WorkerEndpoint } from '../fleet/state.ts'
+import { GatewayError } from '../http/errors.ts'
 
-/** The attempt failed before a byte of the answer was sent, so another worker may try. */
-class LeaseRetry extends Error {}
-
-const attemptsMax = 2
+/** Workers that may fail one request. */
+export const attemptsMax = 2
 /** Media are read on the first worker, and again on each leased worker that does not have them. */
 const mediaTurnsMax = 3
 /** Attempts on workers without vision. Such a refusal costs the worker little and no tokens. */
 const noVisionMax = 16
-/** The engine's priority; smaller runs first. Like every preference, it comes from the plan. */
-const enginePriority = { interactive: 3, batch: 7 } satisfies Record<PriorityClass, number>
 
-export function runAttempts(
-  context: RequestContext,
-  key: ApiKey,
-  prepared: PreparedRequest,
-  admission: Admission,
-  bytes: Uint8Array<ArrayBuffer>,
-): AttemptState {
-  const failedOn: string[] = []
-  const noVisionWorkers: string[] = []
-  const wait = new Wait(context)
-  const { model } = prepared
-  const effort = prepared.effort.effective
-  const prefix = prefixHashes(
-    { tenantId: key.tenantId, model: model.id, effort, chat: prepared.chat },
-    model.bytesPerToken,
-  )
-  const lowest = model.efforts[0] ?? effort
-  const underLoad = admission.lowersEffort && lowest !== effort ? lowest : null
-  const { hedgeAfterMs } = context.settings
-  const reads = hasMediaToRead(prepared)
-  /** The worker that has this request's media. */
-  let mediaAt: string | undefined
-  /** The leased worker that does not have them. */
-  let readAt: WorkerEndpoint | undefined
-  let mediaTurns = 0
-  /** Reading media in vain, through the client's own fault, counts against the client's rates. */
-  let charge: 'rate' | undefined
-  /** A hedged worker went silent while it prepared the request. */
-  let poison: GatewayError | undefined
-  let dispatches = 0
-  /** Attempts that ran in parallel with another. */
-  let hedges = 0
-  let { boundNano } = admission
-  let { promptTokens } = prepared
-  let raised = false
-  let receiptFollows = false
-  let nowhere = false
-  const watches: Watch[] = []
-  let slow = false
-  /** The error for the client when no attempts remain. */
-  let lastError: unknown
+export interface AttemptsState {
+  readonly requestId: string
+  /** Whether a hosted API may answer when no worker can. */
+  readonly mayUseHosted: boolean
+  readonly failedOn: readonly string[]
+  readonly noVision: readonly string[]
+  readonly media: Media
+  /** Reserved for, and sent with each dispatch as its bounds. */
+  readonly promptTokens: number
+  readonly boundNano: number
+  /** The reservation was raised to an exact count; it is raised once. */
+  readonly raised: boolean
+  /** The client has the headers of an answer, which name its worker. */
+  readonly answered: boolean
+  readonly dispatches: number
+  /** The error for the client when no attempt remains. */
+  readonly lastError: GatewayError | undefined
+  /** A receipt will close the reservation: an engine ran. */
+  readonly receiptFollows: boolean
+  /** The client's own fault cost work: the request counts against its rates although it is voided. */
+  readonly charged: boolean
+}
 
-  async function send(lease: GrantedLease, lost: AbortSignal, accepted: () => void): Promise<Dispatched> {
-    const request: DispatchRequest = {
-      requestId: context.requestId,
-      tenantId: key.tenantId,
-      keyId: key.keyId,
-      model: prepared.model.id,
-      ...(prepared.effort.asked && { effortAsked: prepared.effort.asked }),
-      effort: lease.effort,
-      priority: enginePriority[admission.priorityClass],
-      costNanoMax: boundNano,
-      promptTokensMax: promptTokens,
-      outputTokensMax: admission.outputTokensMax,
-      rates: admission.rates,
-      settleFirst: admission.settleFirst,
-      ...(lease.position !== null && { waited: true }),
-      ...(hedgeAfterMs !== undefined && { quiet: true }),
-    }
-    dispatches += 1
-    return dispatch(context, lease, request, bytes, dispatches, Date.now(), lost, accepted)
-  }
+/** Documents and addresses of images, which a worker reads before the request holds a slot. */
+export type Media =
+  | { kind: 'none' }
+  /** `on`: the leased worker that does not have them. */
+  | { kind: 'unread'; on: WorkerEndpoint | undefined; turns: number }
+  | { kind: 'read'; workerId: string; turns: number }
 
-  /** Starts an attempt on this worker. `dropped` aborts it at any time, including the answer's body. */
-  function start(lease: GrantedLease, dropped?: AbortSignal): Trying {
-    const watch = watchWorker(context, lease)
-    watches.push(watch)
-    if (slow) watch.begin()
-    let accepted = false
-    const stop = dropped ? AbortSignal.any([watch.lost, dropped]) : watch.lost
-    const sent = send(lease, stop, () => {
-      accepted = true
-    })
-    const dispatchId = dispatchIdOf(context, dispatches)
-    const begin = async (): Promise<Tried> => {
-      const dispatched = await sent
-      const first = dispatched.kind === 'prepared' ? await firstBytes(lease, dispatched, watch) : undefined
-      const served = first instanceof GatewayError ? undefined : first
-      const failure = first instanceof GatewayError ? first : undefined
-      if (!served) watch.stop()
-      return { lease, dispatchId, dispatched, served, failure }
-    }
-    const prepared = sent.then(
-      ({ kind }) => kind === 'prepared',
-      () => false,
-    )
-    return { lease, dispatchId, accepted: () => accepted, prepared, tried: begin() }
-  }
+export type Step =
+  /** Has a worker read the media: `on`, or the one that the fleet suggests. */
+  | { kind: 'read-media'; on: WorkerEndpoint | undefined; turn: number }
+  | { kind: 'lease'; exclude: readonly string[]; prefer: string | undefined }
+  /** On the leased worker. `number` counts the dispatches of the request from 1. */
+  | { kind: 'dispatch'; number: number }
+  | { kind: 'reserve-more'; promptTokens: number }
+  | { kind: 'hosted' }
+  | { kind: 'answer' }
+  | { kind: 'fail'; error: unknown }
 
-  /** Returns the first attempt that starts to answer, or the first attempt's failure. */
-  async function startBest(lease: GrantedLease, request: Omit<LeaseRequest, 'requestId'>): Promise<Tried> {
-    // No second worker has the media.
-    if (hedgeAfterMs === undefined || reads) return start(lease).tried
-    if (hedges === 0) {
-      const begun = () => {
-        hedges += 1
-      }
-      return hedged({ context, afterMs: hedgeAfterMs, send: start, lost: endedMeanwhile, begun }, lease, request)
-    }
-    const tried = await start(lease).tried
-    // The ledger knows that there were two attempts, and bills only the one reported as the winner.
-    if (tried.served) await tenantStub(context, key.tenantId).hedgeWon(context.requestId, tried.dispatchId)
-    return tried
-  }
+export type AttemptEvent =
+  /** The first attempt begins, or another one after `stream-lost`. */
+  | { kind: 'begin' }
+  | { kind: 'media-read'; workerId: string }
+  /** No worker serves the model; the lease reports it. */
+  | { kind: 'no-reader' }
+  | { kind: 'leased' }
+  /** `noWorker`: no worker has a slot now or in time. `uncertain`: the fleet may have granted a lease. */
+  | { kind: 'not-leased'; error: unknown; noWorker: boolean; uncertain: boolean }
+  | { kind: 'refused'; on: WorkerEndpoint; refusal: Refusal; stage: 'media' | 'dispatch' }
+  /** The worker went silent while it prepared the request. */
+  | { kind: 'unprepared'; on: WorkerEndpoint }
+  /** The worker was lost before the first byte. */
+  | { kind: 'lost'; on: WorkerEndpoint }
+  | { kind: 'answering' }
+  /** The answer is an error: the request itself ended its run. */
+  | { kind: 'answer-error'; error: GatewayError }
+  /** `ran`: an engine had the request. */
+  | { kind: 'client-left'; ran: boolean }
+  | { kind: 'raised'; promptTokens: number; boundNano: number }
+  | { kind: 'not-raised'; error: unknown }
+  /** An answer that the client has a part of broke off. */
+  | { kind: 'stream-lost'; on: WorkerEndpoint }
 
-  /** One attempt. Rejects with `LeaseRetry` when another worker may try. */
-  async function attempt(): Promise<Answered> {
-    if (failedOn.length + hedges >= attemptsMax || noVisionWorkers.length >= noVisionMax) throw lastError
-    const { weight, priorityClass, outputTokensMax } = admission
-    const request: Omit<LeaseRequest, 'requestId'> = {
-      tenantId: key.tenantId,
-      model: prepared.model.id,
-      // A lowered effort stays lowered: the headers may have been sent.
-      effort: wait.lowered ?? prepared.effort.effective,
-      effortUnderLoad: wait.lowered === undefined ? underLoad : null,
-      promptTokens,
-      outputTokensMax,
-      prefix: wait.lowered === undefined ? prefix : [],
-      exclude: [...failedOn, ...noVisionWorkers],
-      again: dispatches > 0,
-      weight,
-      priorityClass,
-      costTokens: promptTokens + outputTokensMax,
-    }
-    if (reads && mediaAt === undefined) await readMedia(request)
-    const lease = await route(context, { ...request, preferWorkerId: mediaAt }, wait).catch((cause: unknown) => {
-      nowhere = cause instanceof NoWorker
-      // The fleet may have granted a lease whose answer was lost.
-      if (!(cause instanceof GatewayError)) release(context)
-      throw lastError ?? cause
-    })
-    const { served, dispatched, failure, lease: on } = await startBest(lease, request)
-    if (served) return served
-    if (context.left.aborted) leave(dispatched)
-    if (failure) {
-      // The worker's receipt reports what it generated.
-      receiptFollows = hedges === 0
-      throw failure
-    }
-    if (poison) throw poison
-    if (dispatched.kind === 'unprepared') failed(on, unprepared(context))
-    if (dispatched.kind === 'refused') await refused(on.endpoint, dispatched.refusal)
-    else failed(on)
-    throw new LeaseRetry()
-  }
+/** What is done besides the step: the fleet learns of it, or the operator's log. */
+export type Effect =
+  | { kind: 'release' }
+  | { kind: 'worker-failed'; workerId: string }
+  | { kind: 'log'; workerId: string; reason: string }
 
-  /** Rejects with `LeaseRetry` when another worker must try. If no worker serves the model, `route` reports it. */
-  async function readMedia(request: Omit<LeaseRequest, 'requestId'>): Promise<void> {
-    const { requestId } = context
-    const place = readAt ?? (await fleetOf(context.env).suggest({ requestId, ...request }))
-    if (!place) return
-    readAt = undefined
-    mediaTurns += 1
-    charge = 'rate'
-    const read = await readMediaAt(context, key.tenantId, place, bytes, mediaTurns, Date.now())
-    if (context.left.aborted) throw new GatewayError('internal_error', 'the client left')
-    if (read.kind === 'prepared') {
-      charge = undefined
-      mediaAt = place.workerId
-      return
-    }
-    // Only a refusal of the media themselves is the client's fault.
-    if (read.kind !== 'refused' || read.refusal.code !== 'invalid_value') charge = undefined
-    if (read.kind === 'refused') await refused(place, read.refusal)
-    else failed({ endpoint: place }, read.kind === 'unprepared' ? unprepared(context) : undefined)
-    throw new LeaseRetry()
-  }
+export interface Next {
+  state: AttemptsState
+  effects: readonly Effect[]
+  step: Step
+}
 
-  function leave(dispatched: Dispatched): never {
-    // After the prelude, the worker's receipt closes the reservation and reports what was generated. Not with two
-    // attempts of which neither has begun: the ledger then bills none.
-    receiptFollows = dispatched.kind === 'prepared' && hedges === 0
-    release(context)
-    throw new GatewayError('internal_error', 'the client left')
-  }
-
-  /** A refusal reports a fault of the request, the prompt's exact length, or that this worker cannot serve it. */
-  async function refused(
-    endpoint: WorkerEndpoint,
-    { code, message, param, promptTokens: exact }: Refusal,
-  ): Promise<void> {
-    release(context)
-    const fault = clientErrorOf(context, code, message)
-    if (fault)
-      throw new GatewayError(fault.code, fault.message, { param: param ?? null, retryAfterMs: fault.retryAfterMs })
-    if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
-      boundNano = await reserveMore(context, key, prepared, exact)
-      promptTokens = exact
-      raised = true
-      return
-    }
-    if (code === 'media_missing' && reads && mediaTurns < mediaTurnsMax) {
-      mediaAt = undefined
-      readAt = endpoint
-      return
-    }
-    if (code === 'no_vision') {
-      // Another worker may have vision. If none has, the client gets this error.
-      noVisionWorkers.push(endpoint.workerId)
-      lastError = new GatewayError('invalid_value', message, { param: param ?? null })
-      return
-    }
-    logError(`request ${context.requestId}: worker ${endpoint.workerId} refused`, `${code}: ${message}`)
-    failedOn.push(endpoint.workerId)
-    if (mediaAt === endpoint.workerId) mediaAt = undefined
-    lastError = new GatewayError('server_is_overloaded', 'No worker could accept the request. Retry after a second.', {
-      retryAfterMs: 1_000,
-    })
-  }
-
-  /** @param cause set when no other worker may get the request */
-  function failed(lease: Pick<GrantedLease, 'endpoint'>, cause?: GatewayError): void {
-    workerFailed(context, lease)
-    failedOn.push(lease.endpoint.workerId)
-    if (mediaAt === lease.endpoint.workerId) mediaAt = undefined
-    if (cause) throw cause
-    lastError = new GatewayError('worker_lost', 'The worker was lost before it answered. Retry the request.', {
-      retryAfterMs: 1_000,
-    })
-  }
-
-  function endedMeanwhile({ lease, dispatched, failure }: Tried): void {
-    const { workerId } = lease.endpoint
-    if (dispatched.kind === 'unprepared') poison = unprepared(context)
-    if (dispatched.kind === 'refused' || failure)
-      context.waitUntil(fleetOf(context.env).releaseOn(workerId, context.requestId))
-    else failed(lease)
-  }
-
+export function begin(options: {
+  requestId: string
+  mayUseHosted: boolean
+  hasMedia: boolean
+  promptTokens: number
+  boundNano: number
+}): AttemptsState {
+  const { hasMedia, ...fixed } = options
   return {
-    // Without `context.left`: p-retry would drop an answer that arrives as the client leaves, and its engine would
-    // continue.
-    next: () =>
-      pRetry(attempt, {
-        retries: attemptsMax + noVisionMax,
-        minTimeout: 0,
-        shouldRetry: ({ error }) => error instanceof LeaseRetry,
-      }),
-    lost({ lease }) {
-      if (lease.pool !== 'hosted') failed(lease)
-    },
-    slow() {
-      slow = true
-      for (const watch of watches) watch.begin()
-    },
-    nowhere: () => nowhere,
-    wait,
-    cancel() {
-      // Media were read for a client that left: they count against its rates.
-      const charged = charge ?? (mediaTurns > 0 && context.left.aborted ? 'rate' : undefined)
-      if (!receiptFollows) context.waitUntil(voided(tenantStub(context, key.tenantId), context.requestId, charged))
-    },
+    ...fixed,
+    failedOn: [],
+    noVision: [],
+    media: hasMedia ? { kind: 'unread', on: undefined, turns: 0 } : { kind: 'none' },
+    raised: false,
+    answered: false,
+    dispatches: 0,
+    lastError: undefined,
+    receiptFollows: false,
+    charged: false,
   }
 }
 
+export function next(state: AttemptsState, event: AttemptEvent): Next {
+  switch (event.kind) {
+    case 'begin':
+      return attempt(state)
+    case 'media-read': {
+      const { turns } = mediaTurns(state)
+      return lease({ ...state, charged: false, media: { kind: 'read', workerId: event.workerId, turns } })
+    }
+    case 'no-reader':
+      return lease(state)
+    case 'leased': {
+      const number = state.dispatches + 1
+      return { state: { ...state, dispatches: number }, effects: [], step: { kind: 'dispatch', number } }
+    }
+    case 'not-leased': {
+      const effects: Effect[] = event.uncertain ? [{ kind: 'release' }] : []
+      if (event.noWorker && state.mayUseHosted && !state.answered) return { state, effects, step: { kind: 'hosted' } }
+      return fail(state, state.lastError ?? event.error, effects)
+    }
+    case 'refused':
+      return refused(state, event)
+    case 'unprepared':
+      return fail(without(state, event.on), unprepared(state.requestId), [failed(event.on)])
+    case 'lost':
+      return attempt({ ...without(state, event.on), lastError: workerLost() }, [failed(event.on)])
+    case 'answering':
+      return { state: { ...state, answered: true }, effects: [], step: { kind: 'answer' } }
+    case 'answer-error':
+      return fail({ ...state, receiptFollows: true }, event.error)
+    case 'client-left':
+      return fail({ ...state, receiptFollows: event.ran }, clientLeft(), [{ kind: 'release' }])
+    case 'raised': {
+      const { promptTokens, boundNano } = event
+      return attempt({ ...state, promptTokens, boundNano, raised: true })
+    }
+    case 'not-raised':
+      return fail(state, event.error)
+    case 'stream-lost':
+      return attempt({ ...without(state, event.on), lastError: workerLost() }, [failed(event.on)])
+  }
+}
+
+/** Whether a request without an answer counts against its rates: its media were read in vain, by the client's own doing. */
+export function countsAgainstRates(state: AttemptsState, clientLeft: boolean): boolean {
+  return state.charged || (clientLeft && mediaTurns(state).turns > 0)
+}
+
+/** Another worker may try, if attempts remain. */
+function attempt(state: AttemptsState, effects: readonly Effect[] = []): Next {
+  const { failedOn, noVision, media, lastError } = state
+  if (lastError && (failedOn.length >= attemptsMax || noVision.length >= noVisionMax))
+    return fail(state, lastError, effects)
+  if (media.kind !== 'unread') return lease(state, effects)
+  const turn = media.turns + 1
+  return {
+    // Until it is clear whose fault it is, reading counts against the client.
+    state: { ...state, charged: true, media: { kind: 'unread', on: undefined, turns: turn } },
+    effects,
+    step: { kind: 'read-media', on: media.on, turn },
+  }
+}
+
+function lease(state: AttemptsState, effects: readonly Effect[] = []): Next {
+  const { failedOn, noVision, media } = state
+  const prefer = media.kind === 'read' ? media.workerId : undefined
+  return { state, effects, step: { kind: 'lease', exclude: [...failedOn, ...noVision], prefer } }
+}
+
+/** A refusal reports a fault of the request, the prompt's exact length, or that this worker cannot serve it. */
+function refused(state: AttemptsState, { on, refusal, stage }: AttemptEvent & { kind: 'refused' }): Next {
+  const { code, message, param, promptTokens } = refusal
+  // Only a refusal of the media themselves is the client's fault.
+  const charged = stage === 'media' && code === 'invalid_value'
+  const seen = { ...state, charged }
+  const effects: Effect[] = [{ kind: 'release' }]
+  const error = clientError(state.requestId, refusal)
+  if (error) return fail(seen, error, effects)
+  if (code === 'prompt_over_bound' && promptTokens !== undefined && !state.raised)
+    return { state: seen, effects, step: { kind: 'reserve-more', promptTokens } }
+  const { turns } = mediaTurns(state)
+  if (code === 'media_missing' && state.media.kind !== 'none' && turns < mediaTurnsMax)
+    return attempt({ ...seen, media: { kind: 'unread', on, turns } }, effects)
+  if (code === 'no_vision') {
+    // Another worker may have vision. If none has, the client gets this error.
+    const lastError = new GatewayError('invalid_value', message, { param: param ?? null })
+    return attempt({ ...seen, noVision: [...state.noVision, on.workerId], lastError }, effects)
+  }
+  const log: Effect = { kind: 'log', workerId: on.workerId, reason: `${code}: ${message}` }
+  return attempt({ ...without(seen, on), lastError: notAccepted() }, [...effects, log])
+}
+
+/** The state without this worker: it failed, and it no longer counts as having the media. */
+function without(state: AttemptsState, { workerId }: WorkerEndpoint): AttemptsState {
+  const { media } = state
+  const isReader = media.kind === 'read' && media.workerId === workerId
+  return {
+    ...state,
+    charged: false,
+    failedOn: [...state.failedOn, workerId],
+    media: isReader ? { kind: 'unread', on: undefined, turns: media.turns } : media,
+  }
+}
+
+function mediaTurns({ media }: AttemptsState): { turns: number } {
+  return media.kind === 'none' ? { turns: 0 } : media
+}
+
+function fail(state: AttemptsState, error: unknown, effects: readonly Effect[] = []): Next {
+  return { state, effects, step: { kind: 'fail', error } }
+}
+
+function failed({ workerId }: WorkerEndpoint): Effect {
+  return { kind: 'worker-failed', workerId }
+}
+
 /** The client's error for a refusal that every worker would give; undefined for others. */
-function clientErrorOf({ requestId }: RequestContext, code: string, message: string) {
-  const error = (code: ErrorCode, message: string, retryAfterMs: number | null = null) => ({
-    code,
-    message,
-    retryAfterMs,
-  })
+function clientError(requestId: string, { code, message, param = null }: Refusal): GatewayError | undefined {
+  const error = (code: ErrorCode, text: string, retryAfterMs: number | null = null) =>
+    new GatewayError(code, text, { param, retryAfterMs })
   switch (code) {
     case 'context_length_exceeded':
     case 'invalid_value':
       return error(code, message)
     case 'preparation_failed':
-      return error(
-        code,
-        `${message.replace(/\.$/, '')}. The request was not sent to another worker. ${simplify(requestId)}`,
-      )
+      return error(code, `${message} ${notRetried(requestId)}`)
     case 'internal_error':
       return error(
         'preparation_failed',
-        `A worker failed with an internal error on this request. The request was not sent to another worker. ${simplify(requestId)}`,
+        `A worker failed with an internal error on this request. ${notRetried(requestId)}`,
       )
     case mediaBusy.tenant:
       return error('rate_limit_exceeded', message, 2_000)
@@ -325,45 +262,26 @@ function clientErrorOf({ requestId }: RequestContext, code: string, message: str
   return undefined
 }
 
-function unprepared({ requestId }: RequestContext): GatewayError {
-  const message = `The worker that prepared this request stopped answering. The request was not sent to another worker. ${simplify(requestId)}`
+function unprepared(requestId: string): GatewayError {
+  const message = `The worker that prepared this request stopped answering. ${notRetried(requestId)}`
   return new GatewayError('preparation_failed', message)
 }
 
-function simplify(requestId: string): string {
-  return `Simplify its schemas, tools or documents, or report request id ${requestId} to the operator.`
+function notRetried(requestId: string): string {
+  return `The request was not sent to another worker. Simplify its schemas, tools or documents, or report request id ${requestId} to the operator.`
 }
 
-/** The stream's first bytes; the error if the answer is one; undefined when the stream broke before its first byte. */
-async function firstBytes(
-  lease: GrantedLease,
-  { first, rest, promptTokens, warnings }: Dispatched & { kind: 'prepared' },
-  watch: Watch,
-): Promise<Answered | GatewayError | undefined> {
-  const reader = rest.getReader()
-  try {
-    const bytes = first.length > 0 ? first : (await reader.read()).value
-    if (!bytes) return undefined
-    const error = readAnswerError(bytes)
-    if (!error) return { lease, promptTokens, warnings, first: bytes, rest, watch }
-    await reader.cancel().catch(() => undefined)
-    return error
-  } catch {
-    return undefined
-  } finally {
-    reader.releaseLock()
-  }
+function workerLost(): GatewayError {
+  const message = 'The worker was lost before it answered. Retry the request.'
+  return new GatewayError('worker_lost', message, { retryAfterMs: 1_000 })
 }
 
-function release(context: RequestContext): void {
-  context.waitUntil(fleetOf(context.env).release([context.requestId]))
+function notAccepted(): GatewayError {
+  const message = 'No worker could accept the request. Retry after a second.'
+  return new GatewayError('server_is_overloaded', message, { retryAfterMs: 1_000 })
 }
 
-function workerFailed(context: RequestContext, lease: Pick<GrantedLease, 'endpoint'>): void {
-  context.waitUntil(fleetOf(context.env).workerFailed(lease.endpoint.workerId, context.requestId))
-}
-
-/** `rate`: the request still counts against its rates. */
-function voided(tenant: object, requestId: string, charge: 'rate' | undefined): Promise<unknown> {
-  return (tenant as { void(requestId: string, charge?: 'rate'): Promise<unknown> }).void(requestId, charge)
+/** No client reads this error. */
+function clientLeft(): GatewayError {
+  return new GatewayError('internal_error', 'the client left')
 }

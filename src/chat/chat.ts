@@ -1,7 +1,7 @@
 /**
  * A chat request, in any dialect, passes these steps in this order:
  *
- *   auth ─▶ key check ─▶ body ─▶ prepare ─▶ reserve ─▶ lease ─▶ dispatch ─▶ relay     (settlement: the worker's receipt)
+ *   auth ─▶ key check ─▶ body ─▶ prepare ─▶ reserve ─▶ attempts ─▶ deliver     (settlement: the worker's receipt)
  *
  * Referenced responses are loaded before `prepare`, and an idempotent request may get its stored answer; see
  * responses/. From `reserve` on, `answer` owns the reservation: any error there closes it.
@@ -18,17 +18,17 @@ import { GatewayError } from '../http/errors.ts'
 import { type IdempotentAttempt, idempotencyKeyOf, type Replayed, replay } from '../responses/idempotency.ts'
 import { keepResponse, previousResponse } from '../responses/previous-response.ts'
 import { type KeyCheck, keyCheck } from '../tenant/key-check.ts'
-import { runAttempts } from './attempts.ts'
+import type { Admission } from '../tenant/rpc.ts'
 import { chatBytes } from './chat-bytes.ts'
 import type { RequestContext } from './context.ts'
+import { deliver } from './deliver.ts'
 import { answerHeaders } from './headers.ts'
-import { hostedFallback } from './hosted-fallback.ts'
 import { OpenRequest } from './open-request.ts'
 import { type PreparedRequest, prepare } from './prepare.ts'
-import { relayStream, relayWhole } from './relay.ts'
 import { reserve } from './reserve.ts'
+import { Attempts } from './run-attempts.ts'
 import { takeRates } from './take-rates.ts'
-import { transcoderOf } from './transcoder.ts'
+import { type Transcoder, transcoderOf } from './transcoder.ts'
 import { checkVision } from './vision-check.ts'
 
 export async function chat(request: Request, context: RequestContext): Promise<Response> {
@@ -157,20 +157,31 @@ async function answer(
 ): Promise<Response> {
   const open = new OpenRequest(context, key)
   try {
-    const reservation = await open.reserve(() => reserve(context, key, prepared))
-    const headers = answerHeaders(context, prepared, reservation)
-    const workers = runAttempts(context, key, prepared, reservation, bytes)
-    const attempts = open.watch(hostedFallback(context, key, prepared, reservation, headers, workers))
-    const { effort, promptTokens, model } = prepared
-    const { requestId } = context
-    const writer = parsed.writer?.({ requestId, now: () => Date.now(), model: model.id, effort, promptTokens })
-    const transcoder =
-      writer && transcoderOf(writer, (stored) => keepResponse(context, key, stored, reservation.responseDays))
-    return await (prepared.chat.stream
-      ? relayStream(context, attempts, headers, transcoder)
-      : relayWhole(context, attempts, headers, transcoder, attempt))
+    const admission = await open.reserve(() => reserve(context, key, prepared))
+    const attempts = new Attempts({ context, key, prepared, admission, bytes, started: open.started })
+    open.watch(attempts)
+    return await deliver({
+      context,
+      attempts,
+      stream: prepared.chat.stream,
+      transcoder: transcoderFor(context, key, { parsed, prepared }, admission),
+      replay: attempt,
+      headers: (origin) => answerHeaders(context, prepared, admission, origin),
+    })
   } catch (error) {
     open.close()
     throw error
   }
+}
+
+function transcoderFor(
+  context: RequestContext,
+  key: ApiKey,
+  { parsed, prepared }: Pick<PreparedCall, 'parsed' | 'prepared'>,
+  { responseDays }: Admission,
+): Transcoder | undefined {
+  const { effort, promptTokens, model } = prepared
+  const { requestId } = context
+  const writer = parsed.writer?.({ requestId, now: () => Date.now(), model: model.id, effort, promptTokens })
+  return writer && transcoderOf(writer, (stored) => keepResponse(context, key, stored, responseDays))
 }

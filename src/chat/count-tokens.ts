@@ -9,8 +9,9 @@ import { promptTokensMax } from '../../backends/contract/prompt-bound.ts'
 import { below } from '../../backends/contract/root.ts'
 import { budgets } from '../../backends/model/budgets.ts'
 import { chatBody } from '../../backends/model/chat-body.ts'
+import { warningsHeaderValue } from '../../backends/model/clean-text.ts'
 import { CountAnswer, type CountQuestion, countPath } from '../../backends/wire/count.ts'
-import { Refusal } from '../../backends/wire/dispatch.ts'
+import { Refusal, warningsHeader } from '../../backends/wire/dispatch.ts'
 import { digest, seal } from '../../backends/wire/seal.ts'
 import { keyIdOf } from '../../backends/wire/worker-key.ts'
 import { authenticate } from '../auth/authenticate.ts'
@@ -25,7 +26,7 @@ import { previousResponse } from '../responses/previous-response.ts'
 import type { RatesLeft } from '../tenant/admission.ts'
 import { keyCheck } from '../tenant/key-check.ts'
 import type { RequestContext } from './context.ts'
-import { addWarnings, rateHeaders } from './headers.ts'
+import { rateHeaders } from './headers.ts'
 import { type PreparedRequest, prepare } from './prepare.ts'
 import { takeRates } from './take-rates.ts'
 
@@ -73,7 +74,7 @@ function answer(
     'x-tramontane-estimated': String(estimated),
     'cache-control': 'no-store',
   })
-  addWarnings(headers, prepared.warnings)
+  if (prepared.warnings.length > 0) headers.set(warningsHeader, warningsHeaderValue(prepared.warnings))
   for (const [name, value] of rateHeaders(left)) headers.set(name, value)
   for (const [name, value] of context.dialect.rateHeaders(left, context.startedAt)) headers.set(name, value)
   const object = context.dialect.name === 'responses' && { object: 'response.input_tokens' }

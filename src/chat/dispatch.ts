@@ -34,18 +34,24 @@ export type Dispatched =
   /** As far as the edge knows, the worker did not accept the request. If an engine ran anyway, a receipt follows. */
   | { kind: 'unreachable'; cause: unknown }
 
+export interface DispatchOptions {
+  lease: GrantedLease
+  request: DispatchRequest
+  body: Uint8Array<ArrayBuffer>
+  /** Counts the dispatches of the request from 1. */
+  number: number
+  /** Unix milliseconds. */
+  now: number
+  /** Aborts the dispatch at any time, including the answer's body. */
+  lost: AbortSignal
+}
+
 export async function dispatch(
   context: RequestContext,
-  lease: GrantedLease,
-  request: DispatchRequest,
-  body: Uint8Array<ArrayBuffer>,
-  attempt: number,
-  now: number,
-  stop: AbortSignal,
-  accepted: () => void,
+  { lease, request, body, number, now, lost }: DispatchOptions,
 ): Promise<Dispatched> {
   const { workerId, keyEpoch, url } = lease.endpoint
-  const dispatchId = dispatchIdOf(context, attempt)
+  const dispatchId = `${context.requestId}.${number}`
   const named = { ...request, dispatchId, workerId, pool: lease.pool, issuedAt: now }
   const claims: Dispatch = {
     ...named,
@@ -55,19 +61,15 @@ export async function dispatch(
   }
   const key = await workerSealKey(context.settings.fleet, workerId, keyEpoch)
   const token = await seal('dispatch', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
-  return send(below(url, dispatchPath), token, body, stop, accepted)
+  return send(below(url, dispatchPath), token, body, lost)
 }
 
-/**
- * Sends a signed request to a worker and reads up to the answer's prelude. Never rejects.
- * @param accepted called when the response head arrives: from then on the request is in preparation
- */
+/** Sends a signed request to a worker and reads up to the answer's prelude. Never rejects. */
 export async function send(
   url: string,
   token: string,
   body: Uint8Array<ArrayBuffer>,
   stop: AbortSignal,
-  accepted?: () => void,
 ): Promise<Dispatched> {
   if (body.byteLength > bodyBytesMax) return { kind: 'refused', refusal: bodyTooLarge }
   let response: Response
@@ -84,7 +86,6 @@ export async function send(
     return { kind: 'unreachable', cause }
   }
   if (!response.ok || !response.body) return { kind: 'refused', refusal: await readRefusal(response) }
-  accepted?.()
   try {
     return await readPrelude(response.body)
   } catch (cause) {
@@ -126,10 +127,6 @@ function dispatchedOf(prelude: Prelude, first: Uint8Array, rest: ReadableStream<
   if (prelude.kind === 'refused') return { kind: 'refused', refusal: prelude.refusal }
   const { promptTokens, warnings } = prelude
   return { kind: 'prepared', first, rest, promptTokens, warnings }
-}
-
-export function dispatchIdOf({ requestId }: RequestContext, attempt: number): string {
-  return `${requestId}.${attempt}`
 }
 
 async function readRefusal(response: Response): Promise<Refusal> {

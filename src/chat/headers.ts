@@ -1,34 +1,58 @@
 /** The headers of every answer: ids, requested and served effort, limits, warnings. */
-import { warningsHeaderValue } from '../../backends/model/clean-text.ts'
+import { cleanText, warningsHeaderValue } from '../../backends/model/clean-text.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
 import { warningsHeader } from '../../backends/wire/dispatch.ts'
 import type { RatesLeft } from '../tenant/admission.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { RequestContext } from './context.ts'
 import type { PreparedRequest } from './prepare.ts'
 
-export function answerHeaders(context: RequestContext, prepared: PreparedRequest, admission: Admission): Headers {
-  const headers = new Headers({
-    'x-request-id': context.requestId,
-    'request-id': context.requestId,
-    'x-tramontane-effort': prepared.effort.effective,
-    'x-tramontane-model': prepared.model.id,
-    'cache-control': 'no-store',
-  })
-  if (prepared.alias) headers.set('x-tramontane-model-asked', prepared.alias.id)
-  if (prepared.alias?.deprecatedOn) headers.set('deprecation', deprecatedSince(prepared.alias.deprecatedOn))
-  if (prepared.effort.asked) headers.set('x-tramontane-effort-asked', prepared.effort.asked)
-  addWarnings(headers, prepared.warnings)
-  for (const [name, value] of rateHeaders(admission.ratesLeft)) headers.set(name, value)
-  for (const [name, value] of context.dialect.rateHeaders(admission.ratesLeft, context.startedAt))
-    headers.set(name, value)
-  return headers
+/** What is known of an answer when its headers are sent: before its first byte for a stream that waits. */
+export interface Origin {
+  contentType: string
+  /** Its pool and worker; undefined while the request waits. */
+  served: { pool: string; workerId: string; warnings: readonly string[] } | undefined
+  answering: boolean
+  /** Where the request stands or stood in the queue, and its expected or past wait. */
+  queue: { position: number; waitMs: number | null } | undefined
+  /** The effort that was lowered under load. */
+  lowered: EffortWord | undefined
+  now: number
 }
 
-/** Adds to the existing warnings. The header is cleaned and bounded for any text. */
-export function addWarnings(headers: Headers, warnings: readonly string[]): void {
-  if (warnings.length === 0) return
-  const known = headers.get(warningsHeader)
-  headers.set(warningsHeader, warningsHeaderValue([...(known ? known.split('; ') : []), ...warnings]))
+/** All headers of an answer, from values, in one place. */
+export function answerHeaders(
+  context: RequestContext,
+  prepared: PreparedRequest,
+  admission: Admission,
+  { contentType, served, answering, queue, lowered, now }: Origin,
+): Headers {
+  const { alias, effort } = prepared
+  const requested = effort.asked ?? effort.effective
+  const underLoad = `effort lowered from ${requested} to ${lowered} under load, as this tenant's settings allow`
+  const warnings = [...prepared.warnings, ...(served?.warnings ?? []), ...(lowered === undefined ? [] : [underLoad])]
+  const optional: [string, string | null | undefined][] = [
+    ['x-tramontane-model-asked', alias?.id],
+    ['deprecation', alias?.deprecatedOn && deprecatedSince(alias.deprecatedOn)],
+    ['x-tramontane-effort-asked', effort.asked],
+    ['x-tramontane-pool', served?.pool],
+    ['x-tramontane-worker', served && cleanText(served.workerId, 64)],
+    ['openai-processing-ms', answering ? String(now - context.startedAt) : null],
+    ['x-tramontane-queue-position', queue && String(queue.position)],
+    ['x-tramontane-queue-wait-ms', queue?.waitMs == null ? null : String(queue.waitMs)],
+    [warningsHeader, warnings.length > 0 ? warningsHeaderValue(warnings) : null],
+  ]
+  return new Headers([
+    ['x-request-id', context.requestId],
+    ['request-id', context.requestId],
+    ['content-type', contentType],
+    ['x-tramontane-effort', lowered ?? effort.effective],
+    ['x-tramontane-model', prepared.model.id],
+    ['cache-control', 'no-store'],
+    ...rateHeaders(admission.ratesLeft),
+    ...context.dialect.rateHeaders(admission.ratesLeft, context.startedAt),
+    ...optional.filter((header): header is [string, string] => header[1] != null && header[1] !== ''),
+  ])
 }
 
 /** RFC 9745: `@` and seconds since 1970. */

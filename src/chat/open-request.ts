@@ -7,9 +7,10 @@ import type { ApiKey } from '../auth/api-key.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import type { Admission } from '../tenant/rpc.ts'
-import type { Answered, AttemptState } from './answered.ts'
+import type { Answered } from './answered.ts'
 import type { RequestContext } from './context.ts'
 import { tenantStub } from './reserve.ts'
+import type { Attempts } from './run-attempts.ts'
 
 const retries = { retries: 4, minTimeout: 100 }
 
@@ -17,7 +18,7 @@ export class OpenRequest {
   readonly #context: RequestContext
   readonly #key: ApiKey
   readonly #pending = new Set<Promise<Answered>>()
-  #attempts: AttemptState | undefined
+  #attempts: Attempts | undefined
   #mayBeReserved = false
   #closed = false
 
@@ -41,21 +42,18 @@ export class OpenRequest {
     }
   }
 
-  /** Wraps the attempts, so that their answers end when the request is closed. */
-  watch(attempts: AttemptState): AttemptState {
+  /** Ends these attempts, and every answer that they start, when the request is closed. */
+  watch(attempts: Attempts): void {
     this.#attempts = attempts
-    return {
-      ...attempts,
-      next: () => {
-        const served = attempts.next()
-        this.#pending.add(served)
-        served.catch((error: unknown) => {
-          // The fleet may have granted a lease whose answer was lost.
-          if (!(error instanceof GatewayError)) this.#release()
-        })
-        return served
-      },
-    }
+  }
+
+  /** An answer that has started, or will. */
+  readonly started = (pending: Promise<Answered>): void => {
+    this.#pending.add(pending)
+    pending.catch((error: unknown) => {
+      // The fleet may have granted a lease whose answer was lost.
+      if (!(error instanceof GatewayError)) this.#release()
+    })
   }
 
   close(): void {

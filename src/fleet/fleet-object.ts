@@ -13,7 +13,7 @@ import type { Decision } from './decisions/decisions.ts'
 import type { Enrolment } from './enrolment.ts'
 import { Enrolments, type HeartbeatOutcome } from './enrolment-check.ts'
 import { EnrolmentRows } from './enrolment-rows.ts'
-import { hedge, lease, release, releaseOn, requestEnded, workerFailed } from './fleet.ts'
+import { lease, release, releaseOn, requestEnded, workerFailed } from './fleet.ts'
 import { type FleetReport, reportOn, type WorkerReport, workerReport } from './fleet-report.ts'
 import { heartbeatAllowed, type KeyFence, receiptAllowed } from './key-fence.ts'
 import { expel, heartbeat, holdWorker, probeDue, probed, registry, workersMax } from './registry.ts'
@@ -85,11 +85,6 @@ export class FleetObject extends DurableObject {
   /** The worker that should read this request's media; undefined if no worker serves its model. */
   suggest(request: LeaseRequest): WorkerEndpoint | undefined {
     return suggest(this.#fleet, request, Date.now())
-  }
-
-  /** Leases a slot on a second worker for a running request; undefined if none is free now. */
-  hedge(request: LeaseRequest): WorkerEndpoint | undefined {
-    return hedge(this.#fleet, request, Date.now())
   }
 
   releaseOn(workerId: string, requestId: string): void {

@@ -18,7 +18,6 @@
  * changes the state, and returns the outcomes of waiting requests.
  */
 import type { EffortWord } from '../../backends/model/effort.ts'
-import { poolNames } from '../../backends/wire/dispatch.ts'
 import { choose, hasCandidate, moveSplits, overShare } from './choose.ts'
 import { broke, worked } from './circuit-breaker.ts'
 import { grant, grantWaiting } from './grant.ts'
@@ -41,7 +40,6 @@ import {
   paceOf,
   type RequestEnd,
   type WaitingRequest,
-  type WorkerEndpoint,
 } from './state.ts'
 import { sweep } from './sweep.ts'
 import { type FleetWorker, observeEnd } from './worker.ts'
@@ -119,32 +117,17 @@ function fairDemand(fleet: FleetState, request: LeaseRequest): number {
   return counted ? shareOverRunning(fleet.shares, request.tenantId, request.weight) : 1
 }
 
-/**
- * Leases a slot on a second worker for a running request, if one is free and no request waits. `request.exclude` holds
- * the first worker. Each lease ends separately; `release` ends both.
- */
-export function hedge(fleet: FleetState, request: LeaseRequest, now: number): WorkerEndpoint | undefined {
-  const { requestId, model } = request
-  if (!fleet.leases.has(requestId) || fleet.hedges.has(requestId)) return undefined
-  if (poolNames.some((preferredPool) => fleet.queue.backlog(`${preferredPool} ${model}`) > 0)) return undefined
-  const choice = choose(fleet, request, 0, now)
-  const granted = choice && grant(fleet, request, choice, now, undefined, fleet.hedges)
-  return granted?.kind === 'granted' ? granted.endpoint : undefined
-}
-
-/** Ends every lease of a request that ended, or removes it from the queue if its client disconnected. Idempotent. */
+/** Ends the lease of a request that ended, or removes it from the queue if its client disconnected. Idempotent. */
 export function release(fleet: FleetState, requestId: string, now: number): Notification[] {
   if (fleet.queue.remove(requestId)) return [endRequest(fleet, requestId, { kind: 'evicted-cancelled' })]
-  const workers = [fleet.leases.get(requestId), fleet.hedges.get(requestId)].filter((worker) => worker !== undefined)
-  return workers.flatMap((worker) => releaseFrom(fleet, worker, requestId, now))
+  const worker = fleet.leases.get(requestId)
+  return worker ? releaseFrom(fleet, worker, requestId, now) : []
 }
 
 /** Ends only this worker's lease. The same request may meanwhile wait again or run on another worker. */
 export function releaseOn(fleet: FleetState, workerId: string, requestId: string, now: number): Notification[] {
-  const worker = [fleet.leases.get(requestId), fleet.hedges.get(requestId)].find(
-    (each) => each?.heartbeat.workerId === workerId,
-  )
-  return worker ? releaseFrom(fleet, worker, requestId, now) : []
+  const worker = fleet.leases.get(requestId)
+  return worker?.heartbeat.workerId === workerId ? releaseFrom(fleet, worker, requestId, now) : []
 }
 
 function releaseFrom(fleet: FleetState, worker: FleetWorker, requestId: string, now: number): Notification[] {

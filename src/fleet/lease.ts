@@ -21,12 +21,7 @@ export interface GrantedLease {
  * Leases a slot, and waits in the queue if none is free. If the wait would be long and the tenant agreed to less
  * effort, leases once more with the lower effort. The caller owns the lease: a receipt or a call of `release` ends it.
  */
-export async function route(
-  context: FleetCall,
-  options: Omit<LeaseRequest, 'requestId'>,
-  wait: Wait,
-): Promise<GrantedLease> {
-  const request = { requestId: context.requestId, ...options }
+export async function lease(context: FleetCall, request: LeaseRequest, wait: Wait): Promise<GrantedLease> {
   wait.begin()
   const outcome = await leaseLowering(context, request, wait).finally(() => wait.end())
   if (outcome.kind !== 'granted') throw refusal(outcome, request.model)

@@ -17,7 +17,7 @@ export function endLease(fleet: FleetState, worker: FleetWorker, requestId: stri
   const lease = dropLease(worker, requestId)
   if (lease) gave(fleet.shares, lease.tenantId)
   undecided(worker.breaker, requestId)
-  for (const held of [fleet.leases, fleet.hedges]) if (held.get(requestId) === worker) held.delete(requestId)
+  if (fleet.leases.get(requestId) === worker) fleet.leases.delete(requestId)
 }
 
 /** Keeps the map ordered by time. */

@@ -76,8 +76,6 @@ export interface FleetState {
   workers: Map<string, FleetWorker>
   /** The worker of each leased request. */
   leases: Map<string, FleetWorker>
-  /** The second worker of each hedged request. */
-  hedges: Map<string, FleetWorker>
   /** Recently ended requests in order of their end: a heartbeat in flight may still list them as running. */
   ended: Map<string, number>
   /** One lane per model and preferred pool. */
@@ -108,7 +106,6 @@ export function emptyFleet(spill = true): FleetState {
   return {
     workers: new Map(),
     leases: new Map(),
-    hedges: new Map(),
     ended: new Map(),
     queue: new FairQueue<WaitingRequest>(laneOf),
     paces: new Map(),

@@ -9,7 +9,6 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type PoolName, poolNames } from '../../backends/wire/dispatch.ts'
 import { sha256Hex } from '../auth/secret.ts'
-import { HedgeAfter } from '../hedge-after.ts'
 import { bundle } from './bundle.ts'
 import type { EdgeOptions } from './edge-host.ts'
 import { enrolLocalWorkers, localWorkerKey } from './enrol.ts'
@@ -39,7 +38,6 @@ async function start(): Promise<void> {
   process.on('exit', unlock)
   const state = openState(home)
   await checkPortFree(port)
-  const hedge = hedgeBinding(process.env.TRAMONTANE_HEDGE_AFTER_MS)
   const log = (line: string) => process.stderr.write(line)
   const fail = (reason: string) => void stop(1, reason)
 
@@ -59,7 +57,6 @@ async function start(): Promise<void> {
       METER_LOOPBACK: 'allow',
       ...hostedBindings(),
       ...(environment.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }),
-      ...hedge,
     },
     inspectorPort: environment.TRAMONTANE_INSPECTOR_PORT,
   })
@@ -230,13 +227,6 @@ function killIfAlive(pid: number): void {
   } catch {
     // The process has already exited.
   }
-}
-
-function hedgeBinding(text: string | undefined): Record<string, string> {
-  if (text === undefined) return {}
-  const read = HedgeAfter.safeParse(text)
-  if (!read.success) throw new Error(`TRAMONTANE_HEDGE_AFTER_MS ${read.error.issues[0]?.message}, not "${text}"`)
-  return { HEDGE_AFTER_MS: text }
 }
 
 /** Whether the engine takes a model file. Other engines also take a model id, and report a missing model themselves. */

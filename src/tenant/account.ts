@@ -17,7 +17,6 @@ import {
   takeRates,
 } from './admission.ts'
 import { chainHash } from './ledger/hash-chain.ts'
-import { isPaid, openHedge, won } from './ledger/hedge.ts'
 import {
   close,
   correct,
@@ -143,12 +142,9 @@ export class TenantAccount {
       moneyLeft(lateTenant.limits, lateTenant.state, lateAt),
       lateKey ? moneyLeft(lateKey.limits, lateKey.state, lateAt) : Number.MAX_SAFE_INTEGER,
     )
-    const { requestId, dispatchId } = receipt
-    const hedge = this.store.hedge(requestId)
-    const paid = receipt.outcome !== 'failed' && (!hedge || isPaid(hedge, dispatchId, receipt.outcome))
-    const settled = settle(tenant, reservation, past, { ...receipt, failed: !paid }, lateNano, now)
+    const failed = receipt.outcome === 'failed'
+    const settled = settle(tenant, reservation, past, { ...receipt, failed }, lateNano, now)
     if (!('entry' in settled)) return settled.answer
-    if (hedge && paid) this.store.putHedge(requestId, won(hedge, dispatchId))
     const { costNano } = settled.entry
     const used = { tokens: receipt.counts.promptTokens + receipt.counts.outputTokens, costNano }
     if (settled.answer === 'posted') this.#endHold({ ...tenant, ...settled.account }, key, reservation, used, now)
@@ -156,23 +152,11 @@ export class TenantAccount {
       this.#charge({ ...tenant, ...settled.account, state: lateTenant.state }, lateKey, lateAt, costNano)
     const { model, pool, effort, workerId, outcome } = receipt
     const { keyId } = reservation
-    const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome: paid ? outcome : 'failed' }
+    const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome }
     this.#addEntry(settled.entry, labels)
     this.store.addUsage(Math.floor(now / hourMs) * hourMs, labels, settled.entry)
     this.store.putReservation(settled.reservation)
     return settled.answer
-  }
-
-  /** Call before the second dispatch of a request is sent while the first runs. Idempotent. */
-  hedge(requestId: string): void {
-    if (!this.store.hedge(requestId)) this.store.putHedge(requestId, openHedge)
-  }
-
-  /** Records the dispatch that answers first. Returns the one that is paid for: the first that was recorded. */
-  hedgeWon(requestId: string, dispatchId: string): string {
-    const hedge = won(this.store.hedge(requestId) ?? openHedge, dispatchId)
-    this.store.putHedge(requestId, hedge)
-    return hedge.winner ?? dispatchId
   }
 
   /**

@@ -141,8 +141,9 @@ export const schema: readonly string[] = [
   'ALTER TABLE account ADD COLUMN version INTEGER NOT NULL DEFAULT 0',
   'ALTER TABLE api_keys ADD COLUMN version INTEGER NOT NULL DEFAULT 0',
   'UPDATE account SET version = (SELECT coalesce(max(seq), 0) FROM reservations)',
-  // Hedged requests, and the dispatch that is paid for; see ledger/hedge.ts.
+  // Of a feature that was removed; the last step drops it.
   'CREATE TABLE hedges (request_id TEXT PRIMARY KEY, winner TEXT) WITHOUT ROWID',
   // Requests that were voided before their admission arrived; see store.ts.
   'CREATE TABLE early_voids (seq INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE)',
+  'DROP TABLE hedges',
 ]

@@ -7,7 +7,6 @@ import { budgets } from '../../backends/model/budgets.ts'
 import { nanoMax, type Rates, safeInteger } from '../../backends/model/money.ts'
 import { priorityClasses, weightMax } from '../fleet/queue/fair-queue.ts'
 import { chainStart } from './ledger/hash-chain.ts'
-import type { Hedge } from './ledger/hedge.ts'
 import type { Account, LedgerEntry, Reservation } from './ledger/ledger.ts'
 import type { LimitState, Limits } from './limits/limits.ts'
 import { openReservations } from './open-reservations.ts'
@@ -148,8 +147,6 @@ export function openStore(sql: Sql) {
   const reservations = openReservations(sql)
   const cardsOf = rememberedCards(sql)
   const earlyVoids = openEarlyVoids(sql)
-  // Without any hedged request, lookups are skipped.
-  let anyHedges = sql.all('SELECT 1 FROM hedges LIMIT 1').length > 0
   let lastClosed = newestClosed(sql)
   const keyOf = (row: SqlRow) => reservations.key(readKey(row), int(row, 'version'))
   return {
@@ -302,14 +299,6 @@ export function openStore(sql: Sql) {
         reservation.expiresAt,
       )
     },
-    hedge(requestId: string): Hedge | undefined {
-      const row = anyHedges && sql.all('SELECT winner FROM hedges WHERE request_id = ?', requestId)[0]
-      return row ? { winner: row.winner === null ? null : text(row, 'winner') } : undefined
-    },
-    putHedge(requestId: string, { winner }: Hedge): void {
-      anyHedges = true
-      sql.run('INSERT OR REPLACE INTO hedges VALUES (?, ?)', requestId, winner)
-    },
     earlyVoids,
     hasEntry(dispatchId: string): boolean {
       return sql.all('SELECT 1 FROM entries WHERE ref = ?', dispatchId).length > 0
@@ -444,10 +433,7 @@ export function openStore(sql: Sql) {
       )
       sql.run('DELETE FROM entries WHERE seq <= ?', int(last, 'seq'))
       const requests = new Set(old.filter((row) => row.state !== null).map((row) => text(row, 'request_id')))
-      for (const requestId of requests) {
-        sql.run('DELETE FROM bookings WHERE request_id = ?', requestId)
-        if (anyHedges) sql.run('DELETE FROM hedges WHERE request_id = ?', requestId)
-      }
+      for (const requestId of requests) sql.run('DELETE FROM bookings WHERE request_id = ?', requestId)
       return old.length + requests.size
     },
   }

@@ -129,16 +129,6 @@ export class TenantObject extends DurableObject {
     })
   }
 
-  /** Call before a running request is sent to a second worker: at most one of the two is paid for. */
-  hedge(requestId: string): Promise<void> {
-    return this.#commits.run(() => this.#account.hedge(requestId))
-  }
-
-  /** Call before the other dispatch is stopped. Returns the one that is paid for: this one, or one recorded before. */
-  hedgeWon(requestId: string, dispatchId: string): Promise<string> {
-    return this.#commits.run(() => this.#account.hedgeWon(requestId, dispatchId))
-  }
-
   /**
    * Closes the reservation of a request that no engine began. With the charge `rate`, its tokens stay taken from the
    * rates. Idempotent, and safe for unknown requests: an admission that arrives after its void is refused.

@@ -147,7 +147,7 @@ function agentSection(agent: AgentQuickstart): string {
 }
 
 /** Being removed from the product. */
-const undocumented = ['HEDGE_AFTER_MS']
+const undocumented: string[] = []
 
 export function settingsOf(schema: z.ZodObject): { name: string; field: z.ZodType }[] {
   return Object.entries(schema.shape as Record<string, z.ZodType>)

@@ -119,11 +119,6 @@ describe('a start that cannot succeed', () => {
     ],
     ['an invalid port', async () => ({ PORT: 'http' }), /PORT must be a number/],
     [
-      'a hedge delay below the minimum',
-      async () => ({ TRAMONTANE_HEDGE_AFTER_MS: '20' }),
-      /TRAMONTANE_HEDGE_AFTER_MS must be .* from 500 to 60000/,
-    ],
-    [
       'a missing model file',
       async () => ({ TRAMONTANE_MODEL: '/nonexistent/model.gguf' }),
       /file \/nonexistent\/model.gguf not found/,

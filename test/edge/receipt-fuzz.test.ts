@@ -71,7 +71,6 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant('ask' as const), request: fc.nat(7) }),
   fc.record({ kind: fc.constant('void' as const), request: fc.nat(7) }),
   fc.record({ kind: fc.constant('raise' as const), request: fc.nat(7) }),
-  fc.record({ kind: fc.constant('hedge' as const), request: fc.nat(7) }),
   // An honest receipt, or a replayed proof, with counts within its terms.
   fc.record({
     ...{ kind: fc.constant('receipt' as const), request: fc.nat(7), attempt: fc.integer({ min: 1, max: 3 }) },
@@ -163,7 +162,6 @@ async function play(world: string, steps: Step[], seen: Record<string, number>):
     if (each.kind === 'ask') {
       if ((await admit(ownerOf(each.request), requestId)).ok) bounds.set(requestId, boundNano)
     } else if (each.kind === 'void') await tenant.void(requestId)
-    else if (each.kind === 'hedge') await tenant.hedge(requestId)
     else if (each.kind === 'raise') {
       const raise = { requestId, model: 'tramontane-tiny', promptTokens: 120, outputTokens: 100 }
       const raised = bounds.has(requestId) ? await tenant.readmit(raise) : undefined

@@ -2,21 +2,14 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import { lets } from '../../src/fleet/circuit-breaker.ts'
-import {
-  hedge,
-  lease as leaseNotifying,
-  release,
-  releaseOn,
-  requestEnded,
-  workerFailed,
-} from '../../src/fleet/fleet.ts'
+import { lease as leaseNotifying, release, releaseOn, requestEnded, workerFailed } from '../../src/fleet/fleet.ts'
 import { type PriorityClass, waitingMax } from '../../src/fleet/queue/fair-queue.ts'
 import { heartbeat, probeDue, probed, registry } from '../../src/fleet/registry.ts'
 import { waitingTtlMs } from '../../src/fleet/shed.ts'
 import { emptyFleet, type FleetState, type LeaseRequest, type Notification } from '../../src/fleet/state.ts'
+import { sweep } from '../../src/fleet/sweep.ts'
 import { view, waitView } from '../../src/fleet/views.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
-import { sweep } from "../../src/fleet/sweep.ts";
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 2, ...change })
 
@@ -375,45 +368,5 @@ describe('fleet', () => {
     }
     expect(served.size).toBe(800 + waitingMax)
     expect(view(pool)).toMatchObject({ leased: 0, waiting: 0 })
-  })
-
-  it('[HDG9] a hedge takes a free slot elsewhere only while no request waits, and each lease ends alone', () => {
-    const pool = poolOf('a', 'b')
-    const first = lease(pool, ask('r'), 0)
-    const on = first?.kind === 'granted' ? first.endpoint.workerId : ''
-    const second = hedge(pool, ask('r', [on]), 1)
-    expect(second?.workerId).toBe(on === 'a' ? 'b' : 'a')
-    expect(hedge(pool, ask('r', [on]), 1)).toBeUndefined()
-    expect(hedge(pool, ask('unknown'), 1)).toBeUndefined()
-    const leased = () => Object.fromEntries(view(pool).workers.map(({ workerId, leased }) => [workerId, leased]))
-    expect(leased()).toEqual({ a: 1, b: 1 })
-    releaseOn(pool, on, 'r', 2)
-    releaseOn(pool, on, 'r', 2)
-    expect(leased()).toEqual({ [on]: 0, [second?.workerId ?? '']: 1 })
-    releaseOn(pool, second?.workerId ?? '', 'r', 3)
-    expect(view(pool)).toMatchObject({ leased: 0 })
-    // A worker ends only its own lease, and a client ends both.
-    lease(pool, ask('s'), 4)
-    hedge(pool, ask('s', ['a']), 4) ?? hedge(pool, ask('s', ['b']), 4)
-    expect(leased()).toEqual({ a: 1, b: 1 })
-    workerFailed(pool, 'a', 's', 5)
-    expect(leased()).toEqual({ a: 0, b: 1 })
-    release(pool, 's', 6)
-    expect(view(pool)).toMatchObject({ leased: 0 })
-    // The outcome is the one that the client got, whichever receipt arrives last.
-    lease(pool, ask('d'), 7)
-    hedge(pool, ask('d', ['a']), 7) ?? hedge(pool, ask('d', ['b']), 7)
-    const end = { requestId: 'd', effort: 'none', promptTokens: 1, cachedTokens: 0, outputTokens: 1, ms: 1 } as const
-    requestEnded(pool, { ...end, workerId: 'b', outcome: 'finished', finished: true, firstTokenMs: 1 }, 8)
-    requestEnded(pool, { ...end, workerId: 'a', outcome: 'aborted', finished: false, firstTokenMs: null }, 9)
-    expect(pool.decisions.find('d')).toMatchObject({ outcome: 'finished', attempts: [{}, {}] })
-    expect(view(pool)).toMatchObject({ leased: 0 })
-    // The fleet is full, and the waiting request goes before a hedge.
-    const full = poolOf('a', 'b')
-    for (const id of ['1', '2', '3', '4']) lease(full, ask(id), 0)
-    expect(hedge(full, ask('1', ['a']), 1) ?? hedge(full, ask('1', ['b']), 1)).toBeUndefined()
-    expect(lease(full, ask('waits'), 1)).toBeUndefined()
-    expect(release(full, '4', 2)).toMatchObject([{ requestId: 'waits' }])
-    expect(view(full)).toMatchObject({ leased: 4, waiting: 0 })
   })
 })

@@ -13,8 +13,8 @@ import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/fleet
 import { gave, isOverShare, newShares, took } from '../../src/fleet/queue/running-shares.ts'
 import { heartbeat, probed } from '../../src/fleet/registry.ts'
 import { emptyFleet, type FleetState, type LeaseRequest } from '../../src/fleet/state.ts'
+import { sweep } from '../../src/fleet/sweep.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
-import { sweep } from "../../src/fleet/sweep.ts";
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 64, ...change })
 

@@ -403,26 +403,4 @@ describe('worker', () => {
     engine.warnings = []
     expect((await preludeOf(await send())).prelude).toMatchObject({ warnings: [] })
   })
-
-  it('[HDG10] a quiet stream sends only its prelude before the first token; a non-streamed answer still sends keep-alives', async () => {
-    let release = () => {}
-    const gate = new Promise<void>((resolve) => {
-      release = resolve
-    })
-    engine.step = () => gate
-    let text = ''
-    const stream = (await send({ quiet: true })).body as ReadableStream<Uint8Array>
-    const read = (async () => {
-      for await (const part of stream) text += new TextDecoder().decode(part)
-    })()
-    // This request begins after the stream. Before its second chunk (a keep-alive) arrives, a stream that is not quiet
-    // would have sent a keep-alive too.
-    const whole = ((await send({ quiet: true }, { stream: false })).body as ReadableStream<Uint8Array>).getReader()
-    await whole.read()
-    await whole.read()
-    expect(text).toMatch(/^\{"kind":"prepared".*\}\n$/)
-    release()
-    await read
-    expect(text).toContain('w0')
-  })
 })

@@ -268,7 +268,7 @@ describe('settlement in the ledger', () => {
 
   it('[RCT12] after any settlement the rows stay readable, the ledger verifies and the tenant is served', () => {
     const step = fc.record({
-      kind: fc.constantFrom('admit', 'settle', 'settle', 'settle', 'void', 'expire', 'hedge', 'readmit', 'wait'),
+      kind: fc.constantFrom('admit', 'settle', 'settle', 'settle', 'void', 'expire', 'readmit', 'wait'),
       request: fc.nat(2),
       dispatch: fc.oneof({ weight: 4, arbitrary: fc.nat(3) }, { weight: 1, arbitrary: fc.nat(1_000) }),
       counts: fc.oneof({ weight: 1, arbitrary: anyCounts }, { weight: 3, arbitrary: fc.constant(counts) }),
@@ -288,7 +288,6 @@ describe('settlement in the ledger', () => {
           test.transaction((books) => {
             if (kind === 'admit') return books.admit(testOrder(requestId), now)
             if (kind === 'settle') return books.settle(receipt, now)
-            if (kind === 'hedge') return books.hedge(requestId)
             if (kind === 'void' || kind === 'expire') return books.close(requestId, kind, now)
             const open = books.store.reservation(requestId)?.state === 'reserved'
             const order = { requestId, model: 'm', promptTokens: 20, outputTokens: 9 }

@@ -75,7 +75,7 @@ export class Decisions {
 
   end(requestId: string, outcome: string, engine: Decision['engine'] = null): void {
     const decision = this.#kept.get(requestId)
-    // The stopped worker of a hedged request does not change the outcome.
+    // A late receipt of an attempt that was lost does not change the outcome.
     if (!decision || decision.outcome === 'finished') return
     Object.assign(decision, { outcome, ...(engine && { engine }) })
     if (!this.#endedBefore.has(requestId)) this.#ended.add(requestId)

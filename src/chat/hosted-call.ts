@@ -1,6 +1,6 @@
 /**
- * The hosted fallback: when no worker can take a request now or in time, and the tenant allows it, a hosted API
- * answers. Its events become the chunks that a worker would write, and pass the same relay.
+ * The hosted fallback: the last step of a request's attempts. When no worker can take a request now or in time, and the
+ * tenant allows it, a hosted API answers. Its events become the chunks that a worker would write, and pass the same relay.
  *
  * A hosted API enforces no budget, so the reservation is first raised to the hosted rate card, with a safe bound on the
  * prompt. It signs no receipt, so the edge settles, exactly once, at the first of: the answer's end, the client's
@@ -23,16 +23,15 @@ import { rootOf } from '../../backends/contract/root.ts'
 import { mistral, mistralModel } from '../../backends/engines/mistral.ts'
 import { chunkWriter, completion, type FinishReason, type Head, type WireCall } from '../../backends/model/chunk.ts'
 import type { Counts, Rates } from '../../backends/model/money.ts'
-import { hostedDispatch, warningsHeader } from '../../backends/wire/dispatch.ts'
+import { hostedDispatch } from '../../backends/wire/dispatch.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { HostedSettings } from '../config.ts'
 import { GatewayError, logError } from '../http/errors.ts'
 import { hostedCard } from '../tenant/admission.ts'
 import type { Admission } from '../tenant/rpc.ts'
-import type { Answered, AttemptState } from './answered.ts'
+import type { Answered } from './answered.ts'
 import type { RequestContext } from './context.ts'
 import { within } from './deadline.ts'
-import { addWarnings } from './headers.ts'
 import { HostedAnswer, type HostedEnd, type HostedTerms, hostedSettlement } from './hosted-usage.ts'
 import type { PreparedRequest } from './prepare.ts'
 import { reserveMore, tenantStub } from './reserve.ts'
@@ -44,57 +43,16 @@ const refusalBytesMax = 16 * 1024
 const mistralWorkerId = 'hosted-mistral'
 const unreachable = 'No worker has a free slot, and the hosted API cannot be reached. Retry after a second.'
 
-/**
- * Adds the hosted API after the workers' attempts. Returns `attempts` unchanged if the operator has no hosted API or
- * the tenant does not allow it.
- * @param headers of the answer, which disclose the hosted API; they may be sent before the first byte
- */
-export function hostedFallback(
-  context: RequestContext,
-  key: ApiKey,
-  prepared: PreparedRequest,
-  admission: Admission,
-  headers: Headers,
-  attempts: AttemptState,
-): AttemptState {
-  const { hosted } = context.settings
-  const { hostedRates } = admission
-  if (!hosted || !hostedRates) return attempts
-  let call: HostedCall | undefined
-  // Once the headers name a worker, the hosted API must not replace it.
-  let disclosed = false
-  return {
-    ...attempts,
-    async next() {
-      if (call)
-        throw new GatewayError(
-          'worker_lost',
-          'The hosted API stopped in the middle of the answer. Retry the request.',
-          { retryAfterMs: 1_000 },
-        )
-      try {
-        const served = await attempts.next()
-        disclosed = true
-        return served
-      } catch (cause) {
-        if (disclosed || !attempts.nowhere() || context.left.aborted) throw cause
-      }
-      call = new HostedCall(context, key, prepared, admission, hosted, hostedRates)
-      call.disclose(headers)
-      return call.begin()
-    },
-    lost(served) {
-      if (call) void call.end('failed')
-      else attempts.lost(served)
-    },
-    cancel() {
-      if (call) void call.end('abort')
-      else attempts.cancel()
-    },
-  }
+export interface HostedOptions {
+  context: RequestContext
+  key: ApiKey
+  prepared: PreparedRequest
+  admission: Admission
+  hosted: HostedSettings
+  rates: Rates
 }
 
-class HostedCall {
+export class HostedCall {
   readonly #context: RequestContext
   readonly #key: ApiKey
   readonly #prepared: PreparedRequest
@@ -108,14 +66,7 @@ class HostedCall {
   #called = false
   #settled: Promise<void> | undefined
 
-  constructor(
-    context: RequestContext,
-    key: ApiKey,
-    prepared: PreparedRequest,
-    admission: Admission,
-    hosted: HostedSettings,
-    rates: Rates,
-  ) {
+  constructor({ context, key, prepared, admission, hosted, rates }: HostedOptions) {
     this.#context = context
     this.#key = key
     this.#prepared = prepared
@@ -142,11 +93,13 @@ class HostedCall {
     context.left.addEventListener('abort', () => void this.end('abort'))
   }
 
-  disclose(headers: Headers): void {
-    headers.set('x-tramontane-pool', 'hosted')
-    headers.set('x-tramontane-worker', mistralWorkerId)
-    headers.delete(warningsHeader)
-    addWarnings(headers, [...this.#prepared.warnings, ...(this.#request.ok ? this.#request.warnings : [])])
+  get workerId(): string {
+    return mistralWorkerId
+  }
+
+  /** Request fields that the hosted API ignores. */
+  get warnings(): readonly string[] {
+    return this.#request.ok ? this.#request.warnings : []
   }
 
   /** Resolves when the API starts to answer. */
@@ -159,7 +112,7 @@ class HostedCall {
     const wire = stream ? streamWire(this.#head(), this.#prepared.chat.includeUsage) : wholeWire(this.#head())
     return {
       lease: { pool: 'hosted', endpoint: { workerId: mistralWorkerId }, waitedMs: 0, position: null },
-      warnings: [],
+      warnings: this.warnings,
       watch: undefined,
       promptTokens: undefined,
       first: encoder.encode(wire.start()),
