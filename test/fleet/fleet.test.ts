@@ -14,9 +14,9 @@ import { type PriorityClass, waitingMax } from '../../src/fleet/queue/fair-queue
 import { heartbeat, probeDue, probed, registry } from '../../src/fleet/registry.ts'
 import { waitingTtlMs } from '../../src/fleet/shed.ts'
 import { emptyFleet, type FleetState, type LeaseRequest, type Notification } from '../../src/fleet/state.ts'
+import { sweep } from '../../src/fleet/sweep.ts'
 import { view, waitView } from '../../src/fleet/views.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
-import { sweep } from "../../src/fleet/sweep.ts";
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 2, ...change })
 

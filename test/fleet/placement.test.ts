@@ -13,8 +13,8 @@ import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/fleet
 import { gave, isOverShare, newShares, took } from '../../src/fleet/queue/running-shares.ts'
 import { heartbeat, probed } from '../../src/fleet/registry.ts'
 import { emptyFleet, type FleetState, type LeaseRequest } from '../../src/fleet/state.ts'
+import { sweep } from '../../src/fleet/sweep.ts'
 import { testAsk, testBeat } from '../support/fleet.ts'
-import { sweep } from "../../src/fleet/sweep.ts";
 
 const beat = (workerId: string, change: Partial<Heartbeat> = {}) => testBeat(workerId, { slotsMax: 64, ...change })
 
@@ -219,6 +219,14 @@ describe('placement', () => {
     expect(new Set(places)).toEqual(new Set(['quick', undefined]))
     heartbeat(pool, beat('quick', { state: 'gone', sentAt: 1 }), 1, 1)
     expect(place(pool, ask(), 2)).not.toBe('rejected-no-endpoints')
+  })
+
+  it('[PLC3] a request that the only worker of its pool failed goes to the other pool, with spill and without', () => {
+    for (const spill of [true, false]) {
+      const pool = fleet(spill)
+      expect(place(pool, ask({ exclude: ['quick'], again: true }))).toBe('long')
+      expect(place(pool, ask({ effort: 'high', exclude: ['long'], again: true }))).toBe('quick')
+    }
   })
 
   it('[PLC4] a target that the hardware cannot meet does not limit the batch', () => {

@@ -9,9 +9,9 @@ import {
   type Notification,
   type WorkerEndpoint,
 } from '../../src/fleet/state.ts'
+import { sweep } from '../../src/fleet/sweep.ts'
 import { view } from '../../src/fleet/views.ts'
 import { Clock, type Timeline } from './timeline.ts'
-import { sweep } from "../../src/fleet/sweep.ts";
 
 export class PoolHost {
   readonly clock: Clock

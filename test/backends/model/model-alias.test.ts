@@ -15,7 +15,9 @@ describe('model aliases', () => {
     expect(shaped.model.id).toBe('mistral-small-4')
     expect(shaped.effort).toEqual({ asked: undefined, effective: effort ?? 'none' })
     expect(effort === 'high').toBe(id.startsWith('magistral'))
-    const said = deprecatedOn ? `model: ${id} has been deprecated since ${deprecatedOn} and served by mistral-small-4` : ''
+    const said = deprecatedOn
+      ? `model: ${id} has been deprecated since ${deprecatedOn} and served by mistral-small-4`
+      : ''
     expect(shaped.warnings.join().split(',')[0]).toBe(said)
   })
 
