@@ -45,13 +45,7 @@ export function choose(
     due,
   }
   const crowders = crowdersOf(fleet.shares, request.tenantId, request.weight)
-  const snapshot = snapshotOf(
-    modelLoadOf(fleet, model, now),
-    model,
-    fleet.workers.values(),
-    waitsFor(fleet, model),
-    now,
-  )
+  const snapshot = snapshotFor(fleet, request, now)
   const held = fleet.affinity.held(request.prefix)
   let best: { worker: FleetWorker; judged: JudgedWorker } | undefined
   for (const worker of free) {
@@ -87,6 +81,16 @@ export function suggest(fleet: FleetState, request: LeaseRequest, now: number): 
     if (!lightest || load(worker) < load(lightest)) lightest = worker
   }
   return lightest && endpointOf(lightest)
+}
+
+/** A pool whose workers have all failed the request is no pool for it. */
+function snapshotFor(fleet: FleetState, { model, exclude }: LeaseRequest, now: number): ModelSnapshot {
+  const workers = fleet.workers.values()
+  const snapshot = snapshotOf(modelLoadOf(fleet, model, now), model, workers, waitsFor(fleet, model), now)
+  if (exclude.length === 0) return snapshot
+  const left = [...fleet.workers.values()].filter((worker) => isEligible(worker, model, exclude, now))
+  const has = (pool: PoolName) => left.some(({ assignedPool }) => assignedPool === pool)
+  return { ...snapshot, has: { latency: has('latency'), throughput: has('throughput') } }
 }
 
 function waitsFor({ queue }: FleetState, model: string): ModelSnapshot['waits'] {

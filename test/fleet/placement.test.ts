@@ -221,6 +221,14 @@ describe('placement', () => {
     expect(place(pool, ask(), 2)).not.toBe('rejected-no-endpoints')
   })
 
+  it('[PLC3] a request that the only worker of its pool failed goes to the other pool, with spill and without', () => {
+    for (const spill of [true, false]) {
+      const pool = fleet(spill)
+      expect(place(pool, ask({ exclude: ['quick'], again: true }))).toBe('long')
+      expect(place(pool, ask({ effort: 'high', exclude: ['long'], again: true }))).toBe('quick')
+    }
+  })
+
   it('[PLC4] a target that the hardware cannot meet does not limit the batch', () => {
     const pool = fleet()
     learn(pool, () => 500)
