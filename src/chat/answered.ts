@@ -17,7 +17,7 @@ export interface Answered {
 }
 
 /** The origin of an answer that no pool gives; see hosted-call.ts. */
-export interface HostedEndpoint extends Pick<GrantedLease, 'waitedMs' | 'position'> {
+interface HostedEndpoint extends Pick<GrantedLease, 'waitedMs' | 'position'> {
   pool: 'hosted'
   endpoint: { workerId: string }
 }

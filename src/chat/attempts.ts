@@ -21,7 +21,7 @@ import type { WorkerEndpoint } from '../fleet/state.ts'
 import { GatewayError } from '../http/errors.ts'
 
 /** Workers that may fail one request. */
-export const attemptsMax = 2
+const attemptsMax = 2
 /** Media are read on the first worker, and again on each leased worker that does not have them. */
 const mediaTurnsMax = 3
 /** Attempts on workers without vision. Such a refusal costs the worker little and no tokens. */
@@ -51,7 +51,7 @@ export interface AttemptsState {
 }
 
 /** Documents and addresses of images, which a worker reads before the request holds a slot. */
-export type Media =
+type Media =
   | { kind: 'none' }
   /** `on`: the leased worker that does not have them. */
   | { kind: 'unread'; on: WorkerEndpoint | undefined; turns: number }

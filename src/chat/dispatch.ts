@@ -11,7 +11,7 @@ import { workerSealKey } from '../auth/worker-key.ts'
 import type { GrantedLease } from '../fleet/lease.ts'
 import type { RequestContext } from './context.ts'
 
-export type DispatchRequest = Omit<
+type DispatchRequest = Omit<
   Dispatch,
   'dispatchId' | 'workerId' | 'pool' | 'bodyDigest' | 'issuedAt' | 'expiresAt' | 'proof'
 >

@@ -63,13 +63,20 @@ const steps = await vi.hoisted(async () => {
         }
       const isPlain = (value: unknown): value is object =>
         typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+      const isClass = (value: object) => /^class /.test(Function.prototype.toString.call(value))
+      const wrapClass = (base: new (...args: never[]) => object, at: string) => {
+        const Wrapped = class extends base {}
+        for (const [key, { value }] of Object.entries(Object.getOwnPropertyDescriptors(base.prototype)))
+          if (key !== 'constructor' && typeof value === 'function')
+            Object.defineProperty(Wrapped.prototype, key, { value: wrap(value, `${at}.${key}`, false) })
+        return Wrapped
+      }
       const wrapAll = (value: object, at: string, deep: boolean): object =>
         Object.fromEntries(
-          Object.entries(value).map(([key, each]) =>
-            typeof each === 'function' && !/^class /.test(Function.prototype.toString.call(each))
-              ? [key, wrap(each, `${at}.${key}`, deep)]
-              : [key, each],
-          ),
+          Object.entries(value).map(([key, each]) => {
+            if (typeof each !== 'function') return [key, each]
+            return [key, isClass(each) ? wrapClass(each, `${at}.${key}`) : wrap(each, `${at}.${key}`, deep)]
+          }),
         )
       return wrapAll(module, name, true)
     },
@@ -80,8 +87,9 @@ vi.mock('../../src/chat/headers.ts', async (original) => steps.wrapped(await ori
 vi.mock('../../src/fleet/placement/prefix-hash.ts', async (original) => steps.wrapped(await original(), 'prefix'))
 vi.mock('../../src/fleet/lease.ts', async (original) => steps.wrapped(await original(), 'route'))
 vi.mock('../../src/chat/transcoder.ts', async (original) => steps.wrapped(await original(), 'transcoder'))
-vi.mock('../../src/chat/attempts.ts', async (original) => steps.wrapped(await original(), 'serve'))
-vi.mock('../../src/chat/hosted-fallback.ts', async (original) => steps.wrapped(await original(), 'hosted'))
+vi.mock('../../src/chat/attempts.ts', async (original) => steps.wrapped(await original(), 'attempts'))
+vi.mock('../../src/chat/run-attempts.ts', async (original) => steps.wrapped(await original(), 'run'))
+vi.mock('../../src/chat/hosted-call.ts', async (original) => steps.wrapped(await original(), 'hosted'))
 vi.mock('../../src/chat/dispatch.ts', async (original) => steps.wrapped(await original(), 'dispatch'))
 vi.mock('../../src/chat/media-reading.ts', async (original) => steps.wrapped(await original(), 'media'))
 vi.mock('../../src/chat/first-error.ts', async (original) => steps.wrapped(await original(), 'first-error'))
@@ -318,7 +326,7 @@ cases.push(
   // The headers are already sent, so only the later steps are new.
   [
     'a worker that is lost late',
-    { ...chat, stream: true, worker: 'late', status: 200, from: 'before hosted.hostedFallback.slow' },
+    { ...chat, stream: true, worker: 'late', status: 200, from: 'before run.Attempts.slow' },
   ],
 )
 
