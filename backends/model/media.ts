@@ -85,9 +85,8 @@ export interface MediaSize {
   tokens: number
 }
 
-export type MeasuredMedia =
-  | ({ ok: true } & MediaSize)
-  | { ok: false; code: 'invalid_value'; message: string; param: string }
+/** A refusal names the message and its part by index. */
+export type MeasuredMedia = ({ ok: true } & MediaSize) | { ok: false; message: number; part: number; reason: string }
 
 interface WithContent {
   content: readonly { kind: string; url?: string }[]
@@ -100,10 +99,7 @@ export function measureMedia(messages: readonly WithContent[]): MeasuredMedia {
     for (const [at, { kind, url }] of message.content.entries()) {
       if (url === undefined) continue
       const measured = kind === 'image' ? imageSize(url, size) : documentSize(url, size)
-      if (typeof measured === 'string') {
-        const param = `messages[${index}].content[${at}]`
-        return { ok: false, code: 'invalid_value', message: `${param}: ${measured}`, param }
-      }
+      if (typeof measured === 'string') return { ok: false, message: index, part: at, reason: measured }
       size.urlCharacters += url.length
       size.tokens += measured
     }

@@ -38,10 +38,10 @@ export function prepare(parsed: ParsedRequest, bodyBytes: number, offered: reado
   const { model, alias } = found
   if (!model.vision) refuseImages(parsed, `${model.id} does not support images`)
   const media = measureMedia(chat.messages)
-  if (!media.ok)
-    throw new GatewayError(media.code, withClientPath(media.message, parsed), {
-      param: withClientPath(media.param, parsed),
-    })
+  if (!media.ok) {
+    const param = parsed.fieldPaths?.[media.message] ?? `messages[${media.message}].content[${media.part}]`
+    throw new GatewayError('invalid_value', `${param}: ${media.reason}`, { param })
+  }
   const textTokens = Math.ceil((bodyBytes - media.urlCharacters) / model.bytesPerToken) + promptOverheadTokens
   return {
     chat,
@@ -77,11 +77,6 @@ function refuseImages({ chat, fieldPaths }: ParsedRequest, reason: string): void
   const param = fieldPaths?.[index] ?? `messages[${index}].content`
   const message = `${param}: ${reason}. Send text, or use a model with vision.`
   throw new GatewayError('invalid_value', message, { param })
-}
-
-/** Replaces a path in the internal messages by the path in the client's body. */
-function withClientPath(text: string, { fieldPaths }: ParsedRequest): string {
-  return text.replace(/^messages\[(\d+)\]\.content\[\d+\]/, (path, index) => fieldPaths?.[Number(index)] ?? path)
 }
 
 /** A tool's result stays in the conversation, so refusing its image would end the conversation. It only warns. */

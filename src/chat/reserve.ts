@@ -46,12 +46,9 @@ export async function reserveMore(
 }
 
 export function refusal(refused: AdmissionRefusal, context: RequestContext): GatewayError {
-  const { effortField } = context.dialect
-  // The only field that tenant settings can refuse. Each dialect has its own name for it.
-  const wrong = refused.code === 'invalid_value'
-  const message = wrong ? refused.message.replace(/^reasoning_effort/, effortField) : refused.message
-  return new GatewayError(refused.code, message, {
-    ...(wrong && { param: effortField }),
+  const param = refused.field === 'effort' ? context.dialect.effortField : null
+  return new GatewayError(refused.code, param ? `${param}: ${refused.message}` : refused.message, {
+    param,
     retryAfterMs: refused.retryAfterMs,
     headers: [...rateHeaders(refused.rates), ...context.dialect.rateHeaders(refused.rates, context.startedAt)],
   })

@@ -53,6 +53,8 @@ export interface AdmissionRefusal {
   /** Null if waiting does not help. */
   retryAfterMs: number | null
   rates: RatesLeft
+  /** The field of the request that is refused, without its path: each dialect has its own name for it. */
+  field?: 'effort'
 }
 
 /** The tighter of the key's and the tenant's rates, for headers. */
@@ -90,8 +92,8 @@ export function admit(request: AdmissionRequest, rows: AdmissionRows, now: numbe
     return refuse('permission_denied', `This key cannot use model ${request.model}. Allowed: ${key.models.join(', ')}.`)
   }
   if (request.unknownEffort !== null && tenant.settings.effortUnknown === 'reject') {
-    const message = `reasoning_effort: ${request.model} does not support "${request.unknownEffort}", and this tenant rejects unsupported values. Use one that the model supports.`
-    return refuse('invalid_value', message)
+    const message = `${request.model} does not support "${request.unknownEffort}", and this tenant rejects unsupported values. Use one that the model supports.`
+    return { ...refuse('invalid_value', message), field: 'effort' }
   }
   if (!rates)
     return refuse(

@@ -8,12 +8,20 @@ import { asked } from '../support/asked.ts'
 
 const context = { requestId: 'req_1', dialect: chatCompletions } as RequestContext
 const admission = { ratesLeft: {} } as Admission
+const origin = {
+  contentType: 'application/json',
+  served: undefined,
+  answering: true,
+  queue: undefined,
+  lowered: undefined,
+  now: 0,
+}
 const ask = (model: string) =>
   prepare(asked({ model, messages: [{ role: 'user', content: 'hi' }] }), 60, ['mistral-small-4', 'tramontane-tiny'])
 
 describe('an answer to a model alias', () => {
   it('[ALI5] an answer reports the model that served it, the requested name, and its deprecation', () => {
-    const headersOf = (model: string) => Object.fromEntries(answerHeaders(context, ask(model), admission))
+    const headersOf = (model: string) => Object.fromEntries(answerHeaders(context, ask(model), admission, origin))
     expect(headersOf('magistral-small-2509')).toMatchObject({
       'x-tramontane-model': 'mistral-small-4',
       'x-tramontane-model-asked': 'magistral-small-2509',
