@@ -4,7 +4,7 @@
  */
 import type { ApiKey } from '../auth/api-key.ts'
 import { fleetOf } from '../fleet/client.ts'
-import { type GrantedLease, lease } from '../fleet/lease.ts'
+import { type GrantedLease, type LeaseCall, lease } from '../fleet/lease.ts'
 import { prefixHashes } from '../fleet/placement/prefix-hash.ts'
 import type { PrefixHash } from '../fleet/placement/prefix-holders.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
@@ -162,7 +162,9 @@ export class Attempts {
   async #leaseSlot({ exclude, prefer }: Step & { kind: 'lease' }): Promise<AttemptEvent> {
     const { context } = this.#options
     try {
-      this.#lease = await lease(context, this.#leaseRequest(exclude, prefer), this.wait)
+      const fleet = fleetOf(context.env) as unknown as LeaseCall['fleet']
+      const { left, waitUntil } = context
+      this.#lease = await lease({ fleet, left, waitUntil }, this.#leaseRequest(exclude, prefer), this.wait)
       return { kind: 'leased' }
     } catch (error) {
       // The fleet may have granted a lease whose answer was lost.

@@ -2,8 +2,6 @@
 
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
-import { type FleetCall, fleetOf } from './client.ts'
-import type { Wait } from './queue-status.ts'
 import { refusal } from './refusal.ts'
 import type { LeaseOutcome, LeaseRequest, WorkerEndpoint } from './state.ts'
 
@@ -17,34 +15,53 @@ export interface GrantedLease {
   effort: EffortWord
 }
 
+/** What a lease needs of its request. */
+export interface LeaseCall {
+  fleet: {
+    lease(request: LeaseRequest): Promise<LeaseOutcome>
+    release(requestIds: string[]): Promise<unknown>
+  }
+  /** Fires when the client has left. */
+  left: AbortSignal
+  waitUntil: (work: Promise<unknown>) => void
+}
+
+/** What the client learns of the wait; see queue-status.ts. */
+export interface LeaseWait {
+  begin(): void
+  end(): void
+  past: { position: number; waitedMs: number } | undefined
+  lowered: EffortWord | undefined
+}
+
 /**
  * Leases a slot, and waits in the queue if none is free. If the wait would be long and the tenant agreed to less
  * effort, leases once more with the lower effort. The caller owns the lease: a receipt or a call of `release` ends it.
  */
-export async function lease(context: FleetCall, request: LeaseRequest, wait: Wait): Promise<GrantedLease> {
+export async function lease(call: LeaseCall, request: LeaseRequest, wait: LeaseWait): Promise<GrantedLease> {
   wait.begin()
-  const outcome = await leaseLowering(context, request, wait).finally(() => wait.end())
+  const outcome = await leaseLowering(call, request, wait).finally(() => wait.end())
   if (outcome.kind !== 'granted') throw refusal(outcome, request.model)
   const { endpoint, waitedMs, position } = outcome
   if (position !== null) wait.past = { position, waitedMs }
   return { pool: endpoint.pool, endpoint, waitedMs, position, effort: wait.lowered ?? request.effort }
 }
 
-async function leaseLowering(context: FleetCall, request: LeaseRequest, wait: Wait): Promise<LeaseOutcome> {
-  const outcome = await leaseIn(context, request)
+async function leaseLowering(call: LeaseCall, request: LeaseRequest, wait: LeaseWait): Promise<LeaseOutcome> {
+  const outcome = await leaseIn(call, request)
   if (outcome.kind !== 'lower-effort') return outcome
   wait.lowered = outcome.effort
   // The prefix hashes belong to the prompt with the other effort.
-  return leaseIn(context, { ...request, effort: outcome.effort, effortUnderLoad: null, prefix: [] })
+  return leaseIn(call, { ...request, effort: outcome.effort, effortUnderLoad: null, prefix: [] })
 }
 
-async function leaseIn(context: FleetCall, request: LeaseRequest): Promise<LeaseOutcome> {
-  const fleet = fleetOf(context.env)
-  const cancel = () => context.waitUntil(fleet.release([request.requestId]))
-  context.left.addEventListener('abort', cancel, { once: true })
+async function leaseIn(call: LeaseCall, request: LeaseRequest): Promise<LeaseOutcome> {
+  const { fleet, left, waitUntil } = call
+  const cancel = () => waitUntil(fleet.release([request.requestId]))
+  left.addEventListener('abort', cancel, { once: true })
   try {
     return await fleet.lease(request)
   } finally {
-    context.left.removeEventListener('abort', cancel)
+    left.removeEventListener('abort', cancel)
   }
 }

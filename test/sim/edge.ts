@@ -1,37 +1,50 @@
 /**
- * An edge isolate in the steps of src/chat/chat.ts, src/chat/attempts.ts and src/chat/relay.ts: admit, lease, dispatch,
- * first bytes, remaining bytes; one retry on another worker; void if no receipt will follow. The isolate may die at
- * each wait: then it does nothing more, and its connections break.
+ * An edge isolate. It performs the steps of the product's own attempts (src/chat/attempts.ts) over a modelled network, and
+ * leases with the product's own call (src/fleet/lease.ts). Modelled here: admission, the delivery of bytes, and the void
+ * where no receipt will follow. The isolate may die at each wait: then it does nothing more, and its connections break.
  */
-import { type Dispatch, dispatchTtlMs, type PoolName, type Refusal } from '../../backends/wire/dispatch.ts'
+import type { EffortWord } from '../../backends/model/effort.ts'
+import { type Dispatch, dispatchTtlMs, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
 import { proofOf } from '../../src/auth/dispatch-proof.ts'
 import { Secret } from '../../src/auth/secret.ts'
-import type { LeaseOutcome, WorkerEndpoint } from '../../src/fleet/state.ts'
+import {
+  type AttemptEvent,
+  type AttemptsState,
+  begin,
+  countsAgainstRates,
+  next,
+  type Step,
+} from '../../src/chat/attempts.ts'
+import { type GrantedLease, type LeaseCall, type LeaseWait, lease } from '../../src/fleet/lease.ts'
+import { NoWorker } from '../../src/fleet/refusal.ts'
+import type { LeaseOutcome, LeaseRequest, WorkerEndpoint } from '../../src/fleet/state.ts'
+import { GatewayError } from '../../src/http/errors.ts'
 import { judgeReceipt } from '../../src/settlement/verdict.ts'
 import type { AdmissionRefusal, AdmissionRequest } from '../../src/tenant/admission.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
 import type { ReadmitOrder } from './tenant.ts'
 
-const attemptsMax = 2
 export const fleet = new Secret('f'.repeat(40))
 
 /** The isolate's network. Every call takes time, may be lost, or may be executed while its answer is lost. */
 export interface Network {
   admit(tenantId: string, request: AdmissionRequest): Promise<Admission | AdmissionRefusal>
   readmit(tenantId: string, request: ReadmitOrder): Promise<{ ok: true; boundNano: number } | AdmissionRefusal>
-  void(tenantId: string, requestId: string): Promise<unknown>
+  void(tenantId: string, requestId: string, charge?: 'rate'): Promise<unknown>
   settle(tenantId: string, receipts: Receipt[]): Promise<string[]>
-  lease(pool: PoolName, ask: { requestId: string; tenantId: string; exclude: string[] }): Promise<LeaseOutcome>
-  release(pool: PoolName, requestIds: string[]): Promise<unknown>
-  workerFailed(pool: PoolName, workerId: string, requestId: string): Promise<unknown>
+  lease(request: LeaseRequest): Promise<LeaseOutcome>
+  release(requestIds: string[]): Promise<unknown>
+  workerFailed(workerId: string, requestId: string): Promise<unknown>
   /** Opens the exchange with one worker; `close` means that the edge disconnects. */
   open(place: WorkerEndpoint, dispatch: Dispatch): Exchange
 }
 
 export interface Exchange {
-  /** The response headers: accepted, refused, or lost. */
-  head: Promise<Refusal | 'accepted' | 'lost'>
+  /** The response headers: the worker has the request. */
+  head: Promise<'head' | 'lost'>
+  /** The prelude: prepared, refused, or lost. */
+  prelude: Promise<Refusal | 'prepared' | 'lost'>
   first: Promise<'first' | 'lost'>
   rest: Promise<'done' | 'lost'>
   close: () => void
@@ -45,16 +58,13 @@ export interface EdgeRequest {
   promptTokensEstimate: number
   outputTokens: number
   stream: boolean
-  pools: readonly [PoolName, PoolName]
-}
-
-interface Lease {
-  pool: PoolName
-  place: WorkerEndpoint
+  effort: EffortWord
+  /** The tenant takes less effort rather than wait. */
+  effortUnderLoad: EffortWord | null
 }
 
 interface Served {
-  lease: Lease
+  lease: GrantedLease
   exchange: Exchange
 }
 
@@ -103,20 +113,34 @@ export class Isolate {
       return 'not admitted: no answer'
     }
     if (!admission.ok) return `refused: ${admission.code}`
-    const service = this.#serve(request, admission, left)
-    return request.stream ? this.#relayStream(service, left) : this.#relayWhole(service, left)
+    const attempts = new Attempts({
+      request,
+      admission,
+      left,
+      network: this.#network,
+      now: this.#now,
+      step: (pending) => this.#step(pending),
+      opened: (exchange) => this.#exchanges.add(exchange),
+    })
+    return request.stream ? this.#sendStream(attempts, left) : this.#sendWhole(attempts, left)
   }
 
-  async #relayStream(service: Service, left: AbortSignal): Promise<string> {
-    const pending = service.next()
+  async #sendStream(attempts: Attempts, left: AbortSignal): Promise<string> {
+    const pending = attempts.first()
     let served: Served
     try {
       // A client that disconnects before the first bytes is noticed here.
       served = await this.#step(Promise.race([pending, rejectWhen(left)]))
     } catch (error) {
-      pending.catch(() => undefined)
-      service.cancel()
-      return String(error)
+      if (!left.aborted) {
+        attempts.cancel()
+        return String(error)
+      }
+      // An answer may have started meanwhile; then its receipt follows.
+      const started = await this.#step(pending.catch(() => undefined))
+      if (started) started.exchange.close()
+      else attempts.cancel()
+      return 'left before the answer'
     }
     const end = await this.#step(Promise.race([served.exchange.rest, resolveWhen(left)]))
     if (end === 'done') return 'served'
@@ -124,18 +148,19 @@ export class Isolate {
       served.exchange.close()
       return 'left in mid-answer'
     }
-    service.lost(served)
-    service.cancel()
+    attempts.lost(served)
+    attempts.cancel()
     return 'worker lost in mid-answer'
   }
 
-  async #relayWhole(service: Service, left: AbortSignal): Promise<string> {
+  async #sendWhole(attempts: Attempts, left: AbortSignal): Promise<string> {
+    let pending = attempts.first()
     for (;;) {
       let served: Served
       try {
-        served = await service.next()
+        served = await pending
       } catch (error) {
-        service.cancel()
+        attempts.cancel()
         return String(error)
       }
       const end = await this.#step(Promise.race([served.exchange.rest, resolveWhen(left)]))
@@ -144,116 +169,11 @@ export class Isolate {
         served.exchange.close()
         return 'left in mid-answer'
       }
-      service.lost(served)
+      pending = attempts.another(served)
     }
   }
 
-  #serve(request: EdgeRequest, admission: Admission, left: AbortSignal): Service {
-    const network = this.#network
-    const { requestId, tenantId, keyId } = request
-    const failedOn: string[] = []
-    let dispatches = 0
-    let { boundNano } = admission
-    let promptTokens = request.promptTokensEstimate
-    let raised = false
-    let receiptFollows = false
-
-    const attempt = (lease: Lease): Exchange => {
-      dispatches += 1
-      const now = this.#now()
-      const named = {
-        ...{ requestId, tenantId, keyId, model: 'm', pool: lease.pool, effort: 'none' as const },
-        dispatchId: `${requestId}.${dispatches}`,
-        workerId: lease.place.workerId,
-        costNanoMax: boundNano,
-        promptTokensMax: promptTokens,
-        outputTokensMax: admission.outputTokensMax,
-        rates: admission.rates,
-        issuedAt: now,
-      }
-      const exchange = network.open(lease.place, {
-        ...named,
-        proof: proofOf(fleet, named),
-        priority: 5,
-        bodyDigest: 'd'.repeat(43),
-        settleFirst: admission.settleFirst,
-        expiresAt: now + dispatchTtlMs,
-      })
-      this.#exchanges.add(exchange)
-      return exchange
-    }
-
-    const route = async (): Promise<Lease> => {
-      for (const pool of request.pools) {
-        const withdraw = () => void network.release(pool, [requestId]).catch(() => undefined)
-        left.addEventListener('abort', withdraw, { once: true })
-        const outcome = await this.#step(network.lease(pool, { requestId, tenantId, exclude: failedOn })).finally(() =>
-          left.removeEventListener('abort', withdraw),
-        )
-        if (outcome.kind === 'granted') return { pool, place: outcome.endpoint }
-        if (outcome.kind !== 'rejected-no-endpoints') throw new Error(outcome.kind)
-      }
-      throw new Error('rejected-no-endpoints')
-    }
-
-    const next = async (): Promise<Served> => {
-      let last: unknown
-      while (failedOn.length < attemptsMax) {
-        const lease = await route().catch((cause: unknown) => {
-          throw last ?? cause
-        })
-        // A fetch whose signal is already aborted sends nothing.
-        const exchange = left.aborted ? undefined : attempt(lease)
-        const head = exchange ? await this.#step(Promise.race([exchange.head, resolveWhen(left)])) : ('left' as const)
-        if (head === 'left') exchange?.close()
-        if (exchange && head === 'accepted') {
-          const first = await this.#step(Promise.race([exchange.first, resolveWhen(left)]))
-          if (first === 'first') return { lease, exchange }
-          if (first === 'left') exchange.close()
-        }
-        if (left.aborted) {
-          receiptFollows = head === 'accepted'
-          release(lease)
-          throw new Error('the client left')
-        }
-        if (typeof head === 'object') {
-          release(lease)
-          const { code, promptTokens: exact } = head
-          if (code === 'prompt_over_bound' && exact !== undefined && !raised) {
-            const exactRequest = { requestId, model: 'm', promptTokens: exact, outputTokens: request.outputTokens }
-            const answer = await this.#step(network.readmit(tenantId, exactRequest))
-            if (!answer.ok) throw new Error(`refused again: ${answer.code}`)
-            boundNano = answer.boundNano
-            promptTokens = exact
-            raised = true
-            continue
-          }
-          last = new Error(`no worker could take the request: ${code}`)
-        } else {
-          failed(lease)
-          last = new Error('worker lost')
-        }
-        failedOn.push(lease.place.workerId)
-      }
-      throw last
-    }
-
-    const release = (lease: Lease) => void network.release(lease.pool, [requestId]).catch(() => undefined)
-    const failed = (lease: Lease) =>
-      void network.workerFailed(lease.pool, lease.place.workerId, requestId).catch(() => undefined)
-    return {
-      next,
-      lost: (served) => {
-        failed(served.lease)
-        failedOn.push(served.lease.place.workerId)
-      },
-      cancel: () => {
-        if (!receiptFollows) void network.void(tenantId, requestId).catch(() => undefined)
-      },
-    }
-  }
-
-  /** `/internal/receipts`, as in src/settlement/receipts.ts: checks each receipt, settles by tenant and by pool. */
+  /** `/internal/receipts`, as in src/settlement/receipts.ts: checks each receipt, settles by tenant, and frees the slots. */
   async receipts(delivered: Receipt[]): Promise<ReceiptsAnswer> {
     const answer: ReceiptsAnswer = { done: [], refused: [] }
     const receipts = delivered.filter(({ dispatchId, ...claims }) => {
@@ -262,7 +182,6 @@ export class Isolate {
       return verdict.ok
     })
     const byTenant = [...Map.groupBy(receipts, (receipt) => receipt.tenantId)]
-    const byPool = [...Map.groupBy(receipts, (receipt) => receipt.pool)]
     await Promise.all([
       ...byTenant.map(async ([tenantId, group]) => {
         // If a tenant does not answer, its receipts are neither done nor refused: the worker sends them again.
@@ -273,23 +192,191 @@ export class Isolate {
           else answer.done.push(dispatchId)
         })
       }),
-      ...byPool.map(([pool, group]) =>
-        this.#step(
-          this.#network.release(
-            pool,
-            group.map((receipt) => receipt.requestId),
-          ),
-        ),
-      ),
+      this.#step(this.#network.release(receipts.map(({ requestId }) => requestId))),
     ])
     return answer
   }
 }
 
-interface Service {
-  next(): Promise<Served>
-  lost(served: Served): void
-  cancel(): void
+interface AttemptsParts {
+  request: EdgeRequest
+  admission: Admission
+  left: AbortSignal
+  network: Network
+  now: () => number
+  /** Goes on only while the isolate lives. */
+  step: <Value>(pending: Promise<Value>) => Promise<Value>
+  opened: (exchange: Exchange) => void
+}
+
+/** Performs the steps of the product's attempts, as src/chat/run-attempts.ts does on a real network. */
+class Attempts {
+  readonly #parts: AttemptsParts
+  readonly #call: LeaseCall
+  readonly #wait: LeaseWait = { begin: () => undefined, end: () => undefined, past: undefined, lowered: undefined }
+  #state: AttemptsState
+  #lease: GrantedLease | undefined
+  #served: Served | undefined
+
+  constructor(parts: AttemptsParts) {
+    const { request, admission, left, network, step } = parts
+    this.#parts = parts
+    this.#call = {
+      fleet: {
+        lease: (asked) => step(network.lease(asked)),
+        release: (requestIds) => network.release(requestIds),
+      },
+      left,
+      waitUntil: (work) => void work.catch(() => undefined),
+    }
+    this.#state = begin({
+      requestId: request.requestId,
+      mayUseHosted: false,
+      hasMedia: false,
+      promptTokens: request.promptTokensEstimate,
+      boundNano: admission.boundNano,
+    })
+  }
+
+  first(): Promise<Served> {
+    return this.#run({ kind: 'begin' })
+  }
+
+  another({ lease }: Served): Promise<Served> {
+    return this.#run({ kind: 'stream-lost', on: lease.endpoint as WorkerEndpoint })
+  }
+
+  lost({ lease }: Served): void {
+    this.#failed(lease.endpoint.workerId)
+  }
+
+  cancel(): void {
+    const { request, network, left } = this.#parts
+    if (this.#state.receiptFollows) return
+    const charge = countsAgainstRates(this.#state, left.aborted) ? 'rate' : undefined
+    void network.void(request.tenantId, request.requestId, charge).catch(() => undefined)
+  }
+
+  async #run(first: AttemptEvent): Promise<Served> {
+    const { request, network } = this.#parts
+    for (let event = first; ; ) {
+      const { state, effects, step } = next(this.#state, event)
+      this.#state = state
+      for (const effect of effects) {
+        if (effect.kind === 'release') void network.release([request.requestId]).catch(() => undefined)
+        if (effect.kind === 'worker-failed') this.#failed(effect.workerId)
+      }
+      if (step.kind === 'fail') throw step.error
+      if (step.kind === 'answer' && this.#served) return this.#served
+      event = await this.#perform(step)
+    }
+  }
+
+  #perform(step: Step): Promise<AttemptEvent> {
+    switch (step.kind) {
+      case 'lease':
+        return this.#leaseSlot(step)
+      case 'dispatch':
+        return this.#dispatch(step)
+      case 'reserve-more':
+        return this.#reserveMore(step)
+      default:
+        throw new Error(`the simulation has no step ${step.kind}`)
+    }
+  }
+
+  async #leaseSlot({ exclude, prefer }: Step & { kind: 'lease' }): Promise<AttemptEvent> {
+    const { request, admission } = this.#parts
+    const { lowered } = this.#wait
+    const { promptTokens, dispatches } = this.#state
+    try {
+      this.#lease = await lease(
+        this.#call,
+        {
+          requestId: request.requestId,
+          tenantId: request.tenantId,
+          model: 'm',
+          effort: lowered ?? request.effort,
+          effortUnderLoad: lowered === undefined ? request.effortUnderLoad : null,
+          ...{ promptTokens, outputTokensMax: admission.outputTokensMax, prefix: [] },
+          ...{ exclude: [...exclude], preferWorkerId: prefer, again: dispatches > 0 },
+          ...{ weight: 100, priorityClass: 'interactive' },
+          costTokens: promptTokens + admission.outputTokensMax,
+        },
+        this.#wait,
+      )
+      return { kind: 'leased' }
+    } catch (error) {
+      const uncertain = !(error instanceof GatewayError)
+      return { kind: 'not-leased', error, noWorker: error instanceof NoWorker, uncertain }
+    }
+  }
+
+  async #dispatch({ number }: Step & { kind: 'dispatch' }): Promise<AttemptEvent> {
+    const { left, step } = this.#parts
+    const lease = this.#lease
+    if (!lease) throw new Error('a dispatch needs a lease')
+    // A fetch whose signal is already aborted sends nothing.
+    if (left.aborted) return { kind: 'client-left', ran: false }
+    const exchange = this.#open(lease, number)
+    const { endpoint } = lease
+    const leaves = resolveWhen(left)
+    const head = await step(Promise.race([exchange.head, leaves]))
+    const prelude = head === 'head' ? await step(Promise.race([exchange.prelude, leaves])) : 'none'
+    const first = prelude === 'prepared' ? await step(Promise.race([exchange.first, leaves])) : 'none'
+    if (first === 'first') {
+      this.#served = { lease, exchange }
+      return { kind: 'answering' }
+    }
+    if (left.aborted) {
+      exchange.close()
+      return { kind: 'client-left', ran: prelude === 'prepared' }
+    }
+    if (typeof prelude === 'object') return { kind: 'refused', on: endpoint, refusal: prelude, stage: 'dispatch' }
+    return { kind: head === 'head' && prelude === 'lost' ? 'unprepared' : 'lost', on: endpoint }
+  }
+
+  async #reserveMore({ promptTokens }: Step & { kind: 'reserve-more' }): Promise<AttemptEvent> {
+    const { request, network, step } = this.#parts
+    const { requestId, tenantId, outputTokens } = request
+    try {
+      const answer = await step(network.readmit(tenantId, { requestId, model: 'm', promptTokens, outputTokens }))
+      if (answer.ok) return { kind: 'raised', promptTokens, boundNano: answer.boundNano }
+      return { kind: 'not-raised', error: new GatewayError(answer.code, answer.message) }
+    } catch (error) {
+      return { kind: 'not-raised', error }
+    }
+  }
+
+  #open(lease: GrantedLease, number: number): Exchange {
+    const { request, admission, network, now, opened } = this.#parts
+    const { requestId, tenantId, keyId } = request
+    const named = {
+      ...{ requestId, tenantId, keyId, model: 'm', pool: lease.pool, effort: lease.effort },
+      dispatchId: `${requestId}.${number}`,
+      workerId: lease.endpoint.workerId,
+      costNanoMax: this.#state.boundNano,
+      promptTokensMax: this.#state.promptTokens,
+      outputTokensMax: admission.outputTokensMax,
+      rates: admission.rates,
+      issuedAt: now(),
+    }
+    const exchange = network.open(lease.endpoint, {
+      ...named,
+      proof: proofOf(fleet, named),
+      priority: 5,
+      bodyDigest: 'd'.repeat(43),
+      settleFirst: admission.settleFirst,
+      expiresAt: named.issuedAt + dispatchTtlMs,
+    })
+    opened(exchange)
+    return exchange
+  }
+
+  #failed(workerId: string): void {
+    const { request, network } = this.#parts
+    void network.workerFailed(workerId, request.requestId).catch(() => undefined)
+  }
 }
 
 function resolveWhen(signal: AbortSignal): Promise<'left'> {

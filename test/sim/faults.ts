@@ -17,7 +17,7 @@ export const faultKinds = [
   'delayed',
   'clock forward',
   'clock back',
-  'pool evicted',
+  'fleet evicted',
   'key revoked',
   'limits changed',
   'rates changed',

@@ -102,8 +102,8 @@ export class TenantHost {
     )
   }
 
-  void(requestId: string): Promise<string> {
-    return this.#run(() => this.#close(requestId, 'void'))
+  void(requestId: string, charge?: 'rate'): Promise<string> {
+    return this.#run(() => this.#close(requestId, 'void', charge))
   }
 
   /** Drops the memory and the waiting calls; storage remains. */
@@ -170,9 +170,9 @@ export class TenantHost {
     this.#reports.push({ kind: 'prune', before, now: this.clock.now() })
   }
 
-  #close(requestId: string, kind: 'void' | 'expire'): string {
+  #close(requestId: string, kind: 'void' | 'expire', charge?: 'rate'): string {
     const now = this.clock.now()
-    const answer = this.books.close(requestId, kind, now)
+    const answer = this.books.close(requestId, kind, now, charge)
     this.#reports.push({ kind: 'close', requestId, how: kind, answer, now })
     return answer
   }

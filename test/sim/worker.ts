@@ -33,7 +33,10 @@ export interface Script {
 /** One HTTP exchange, seen from the edge. Messages take time; both sides notice a break. */
 export interface Connection {
   refused: (refusal: Refusal) => void
+  /** The response head: from now on the request is in preparation. */
   accepted: () => void
+  /** The prelude. */
+  prepared: () => void
   first: () => void
   done: () => void
   lost: () => void
@@ -143,6 +146,7 @@ export class Worker {
     connection.onClose = () => {
       run.left = true
     }
+    connection.accepted()
     this.beat()
     this.#after(this.#parts.random.int(1, 8), `prepares ${dispatch.dispatchId}`, () => this.#prepared(run))
   }
@@ -171,7 +175,7 @@ export class Worker {
     this.outbox.begin(dispatch, run.slot, run.startedAt)
     run.begun = true
     this.#parts.auditor.began(dispatch)
-    connection.accepted()
+    connection.prepared()
     this.#after(this.#parts.random.int(1, 30), `prefills ${dispatch.dispatchId}`, () => this.#prefilled(run, 0))
   }
 

@@ -1,5 +1,5 @@
 /**
- * A seeded world around the money path in virtual time: clients, edge isolates, pools, workers, tenant objects and a
+ * A seeded world around the money path in virtual time: clients, edge isolates, the fleet, workers, tenant objects and a
  * network between them. Every part that can fail does fail. The auditor checks after each step.
  *
  * Real: `Books` with store, schema, ledger, limits and admission; `GroupCommit`; `verifyBooks`; `judgeOverdue`; the
@@ -10,7 +10,7 @@
  *
  * One seed is one world: every random value comes from the seed, and no code reads a real clock.
  */
-import { type Dispatch, type PoolName, poolNames, type Refusal } from '../../backends/wire/dispatch.ts'
+import { type Dispatch, poolNames, type Refusal } from '../../backends/wire/dispatch.ts'
 import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
 import type { WorkerEndpoint } from '../../src/fleet/state.ts'
 import { believe } from '../../src/tenant/believe.ts'
@@ -21,7 +21,7 @@ import { testKey, testRates, testTenant } from '../support/tenant.ts'
 import { Auditor, type Violation } from './auditor.ts'
 import { type EdgeRequest, type Exchange, fleet, Isolate, type Network } from './edge.ts'
 import { type Fault, type FaultCounts, noFaults, pickFaults } from './faults.ts'
-import { PoolHost } from './pool.ts'
+import { FleetHost } from './fleet.ts'
 import { Random } from './random.ts'
 import type { Shelf } from './shelf.ts'
 import { TenantHost } from './tenant.ts'
@@ -68,7 +68,7 @@ class World implements Network {
   readonly #faults: ReadonlySet<Fault>
   readonly #counts = noFaults()
   readonly #tenants = new Map<string, TenantHost>()
-  readonly #pools = new Map<PoolName, PoolHost>()
+  readonly #fleet: FleetHost
   readonly #workers = new Map<string, Worker>()
   readonly #scripts = new Map<string, Script>()
   readonly #edgeClock: Clock
@@ -94,7 +94,7 @@ class World implements Network {
     this.#edgeClock = new Clock(this.#timeline)
     this.#faults = pickFaults(random)
     this.#activeMs = random.pick([2_000, 8_000, 30_000])
-    for (const pool of poolNames) this.#pools.set(pool, new PoolHost(this.#timeline))
+    this.#fleet = new FleetHost(this.#timeline)
     this.#isolates = Array.from({ length: random.int(1, 3) }, () => this.#newIsolate())
     for (let index = random.int(1, 2); index > 0; index--) this.#openTenant(`t${index}`)
     const slots = random.pick([1, 2, 4])
@@ -138,11 +138,9 @@ class World implements Network {
         auditor.violate('every outbox empties', `${worker.workerId}: ${running} run, ${owed} owed`)
       if (worker.slotsHeld().length > 0) auditor.violate('every slot comes free', worker.workerId)
     }
-    for (const [name, pool] of this.#pools) {
-      const { leased, unleased, waiting } = pool.view()
-      if (leased + unleased + waiting > 0)
-        auditor.violate('every lease ends', `${name}: ${leased} leased, ${unleased} unleased, ${waiting} waiting`)
-    }
+    const { leased, unleased, waiting } = this.#fleet.view()
+    if (leased + unleased + waiting > 0)
+      auditor.violate('every lease ends', `${leased} leased, ${unleased} unleased, ${waiting} waiting`)
     for (const tenant of this.#tenants.values()) this.#verify(tenant)
     auditor.finish(new Set([...this.#workers.values()].flatMap(({ kept }) => [...kept])))
   }
@@ -216,7 +214,7 @@ class World implements Network {
       post: (receipts) => this.#post(receipts),
       beat: (beat) =>
         this.#timeline.after(this.#calm ? 0 : this.#random.int(1, 20), `${workerId} heartbeat arrives`, () =>
-          this.#pools.get(pool)?.heartbeat(beat),
+          this.#fleet.heartbeat(beat),
         ),
       script: (requestId) => this.#scripts.get(requestId) ?? { promptTokens: 1, cachedTokens: 0, outputTokens: 1 },
       slots,
@@ -232,7 +230,7 @@ class World implements Network {
   /** Sends heartbeats once a second while anything is active. */
   #beatAll(): void {
     for (const worker of this.#workers.values()) worker.beat()
-    for (const pool of this.#pools.values()) pool.sweep()
+    this.#fleet.sweep()
     this.#beating = !this.#calm || this.#isActive()
     if (this.#beating) this.#timeline.after(1_000, 'all workers send heartbeats', () => this.#beatAll())
   }
@@ -241,11 +239,8 @@ class World implements Network {
     if (this.#timeline.now > this.#begunAt + this.#activeMs + 20 * 60_000) return false
     if (this.#clients.size > 0) return true
     for (const worker of this.#workers.values()) if (worker.running > 0) return true
-    for (const pool of this.#pools.values()) {
-      const { leased, unleased, waiting } = pool.view()
-      if (leased + unleased + waiting > 0) return true
-    }
-    return false
+    const { leased, unleased, waiting } = this.#fleet.view()
+    return leased + unleased + waiting > 0
   }
 
   // Clients.
@@ -273,7 +268,8 @@ class World implements Network {
       promptTokensEstimate: over ? Math.max(1, promptTokens - random.int(1, 20)) : promptTokens + random.int(0, 10),
       outputTokens: random.int(1, 24),
       stream: random.chance(0.6),
-      pools: random.chance(0.5) ? ['latency', 'throughput'] : ['throughput', 'latency'],
+      effort: random.pick(['none', 'high']),
+      effortUnderLoad: random.chance(0.3) ? 'none' : null,
     }
     this.#scripts.set(requestId, {
       promptTokens,
@@ -343,8 +339,8 @@ class World implements Network {
         return this.#setClock(tenant, worker, 1)
       case 'clock back':
         return this.#setClock(tenant, worker, -1)
-      case 'pool evicted':
-        this.#pools.get(worker.pool)?.evict()
+      case 'fleet evicted':
+        this.#fleet.evict()
         return true
       case 'key revoked':
         return this.#changeKey(tenant, true)
@@ -472,28 +468,26 @@ class World implements Network {
     })
   readmit: Network['readmit'] = (tenantId, request) =>
     this.#call(`readmit ${request.requestId}`, () => this.#tenant(tenantId).readmit(request))
-  void: Network['void'] = (tenantId, requestId) =>
-    this.#call(`void ${requestId}`, () => this.#tenant(tenantId).void(requestId))
+  void: Network['void'] = (tenantId, requestId, charge) =>
+    this.#call(`void ${requestId}`, () => this.#tenant(tenantId).void(requestId, charge))
   settle: Network['settle'] = (tenantId, receipts) =>
     this.#call(`settle ${receipts.map((receipt) => receipt.dispatchId).join(' ')}`, () =>
       this.#tenant(tenantId).settle(receipts),
     )
-  lease: Network['lease'] = (pool, ask) =>
+  lease: Network['lease'] = (request) =>
     this.#call(
-      `lease ${ask.requestId}`,
+      `lease ${request.requestId}`,
       () => {
-        const plan = { weight: 100, priorityClass: 'interactive', costTokens: 100, effort: 'none' } as const
-        const sizes = { promptTokens: 50, outputTokensMax: 50, prefix: [], effortUnderLoad: null }
-        const leased = this.#pool(pool).lease({ ...ask, ...plan, ...sizes, model: 'm', again: ask.exclude.length > 0 })
+        const leased = this.#fleet.lease(request)
         if (!this.#beating) this.#beatAll()
         return leased
       },
       false,
     )
-  release: Network['release'] = (pool, requestIds) =>
-    this.#call(`release ${requestIds.join(' ')}`, async () => this.#pool(pool).release(requestIds))
-  workerFailed: Network['workerFailed'] = (pool, workerId, requestId) =>
-    this.#call(`${workerId} failed ${requestId}`, async () => this.#pool(pool).workerFailed(workerId, requestId))
+  release: Network['release'] = (requestIds) =>
+    this.#call(`release ${requestIds.join(' ')}`, async () => this.#fleet.release(requestIds))
+  workerFailed: Network['workerFailed'] = (workerId, requestId) =>
+    this.#call(`${workerId} failed ${requestId}`, async () => this.#fleet.workerFailed(workerId, requestId))
 
   /** A call and its answer each take time; either may be lost, and a call may be made twice. */
   #call<Value>(what: string, call: () => Promise<Value>, repeatable = true): Promise<Value> {
@@ -522,7 +516,8 @@ class World implements Network {
   open(place: WorkerEndpoint, dispatch: Dispatch): Exchange {
     const worker = this.#workers.get(place.workerId)
     if (!worker) throw new Error(`no worker ${place.workerId}`)
-    const head = Promise.withResolvers<Refusal | 'accepted' | 'lost'>()
+    const head = Promise.withResolvers<'head' | 'lost'>()
+    const prelude = Promise.withResolvers<Refusal | 'prepared' | 'lost'>()
     const first = Promise.withResolvers<'first' | 'lost'>()
     const rest = Promise.withResolvers<'done' | 'lost'>()
     let closed = false
@@ -537,6 +532,7 @@ class World implements Network {
     }
     const end = () => {
       head.resolve('lost')
+      prelude.resolve('lost')
       first.resolve('lost')
       rest.resolve('lost')
       this.#open.delete(open)
@@ -544,10 +540,12 @@ class World implements Network {
     const connection: Connection = {
       refused: (refusal) =>
         toEdge(`is refused: ${refusal.code}`, () => {
-          head.resolve(refusal)
+          head.resolve('head')
+          prelude.resolve(refusal)
           end()
         }),
-      accepted: () => toEdge('is accepted', () => head.resolve('accepted')),
+      accepted: () => toEdge('is accepted', () => head.resolve('head')),
+      prepared: () => toEdge('is prepared', () => prelude.resolve('prepared')),
       first: () => toEdge('begins', () => first.resolve('first')),
       done: () =>
         toEdge('is complete', () => {
@@ -567,6 +565,7 @@ class World implements Network {
       )
     const exchange: Exchange = {
       head: head.promise,
+      prelude: prelude.promise,
       first: first.promise,
       rest: rest.promise,
       close: () => {
@@ -618,20 +617,18 @@ class World implements Network {
     return this.#random.pick(this.#isolates).receipts(receipts)
   }
 
-  /** As in src/tenant/inquire.ts: asks every worker of every pool, five seconds each. */
+  /** As in src/tenant/inquire.ts: asks every worker, five seconds each. */
   async #inquire(requestIds: string[]): Promise<Known> {
     // Heartbeats are still due once a second, but the calm world no longer plans them.
     if (this.#calm) for (const worker of this.#workers.values()) worker.beat()
-    await new Promise<void>((resolve) => this.#timeline.after(1, 'the registries are read', resolve))
-    const registries = [...this.#pools.values()].map((pool) => pool.registry())
-    const answers = await Promise.all(
-      registries.flatMap(({ present }) => present.map(({ workerId }) => this.#askWorker(workerId, requestIds))),
-    )
+    await new Promise<void>((resolve) => this.#timeline.after(1, 'the registry is read', resolve))
+    const { present, missing } = this.#fleet.registry()
+    const answers = await Promise.all(present.map(({ workerId }) => this.#askWorker(workerId, requestIds)))
     const heard = answers.filter((answer) => answer !== undefined)
     const known = {
       running: new Set(heard.flatMap((answer) => answer.running)),
       owed: new Set(heard.flatMap((answer) => answer.owed)),
-      silent: heard.length < answers.length || registries.some(({ missing }) => missing.length > 0),
+      silent: heard.length < answers.length || missing.length > 0,
     }
     this.#auditor.inquired(requestIds, known)
     return known
@@ -664,12 +661,6 @@ class World implements Network {
     const tenant = this.#tenants.get(tenantId)
     if (!tenant) throw new Error(`no tenant ${tenantId}`)
     return tenant
-  }
-
-  #pool(name: PoolName): PoolHost {
-    const pool = this.#pools.get(name)
-    if (!pool) throw new Error(`no pool ${name}`)
-    return pool
   }
 
   #log(what: string): void {
