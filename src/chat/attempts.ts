@@ -154,7 +154,7 @@ export function next(state: AttemptsState, event: AttemptEvent): Next {
     case 'answering':
       return { state: { ...state, answered: true }, effects: [], step: { kind: 'answer' } }
     case 'answer-error':
-      return fail(state, event.error)
+      return fail({ ...state, receiptFollows: true }, event.error)
     case 'client-left':
       return fail({ ...state, receiptFollows: event.ran }, clientLeft(), [{ kind: 'release' }])
     case 'raised': {

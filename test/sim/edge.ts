@@ -204,7 +204,7 @@ interface AttemptsParts {
   left: AbortSignal
   network: Network
   now: () => number
-  /** Goes on only while the isolate lives. */
+  /** Settles only while the isolate lives. */
   step: <Value>(pending: Promise<Value>) => Promise<Value>
   opened: (exchange: Exchange) => void
 }
