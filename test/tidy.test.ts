@@ -250,4 +250,12 @@ describe('the repository', () => {
       subjects.filter((subject) => subject.length > 72 || !/^[a-z0-9][a-z0-9 ,-]*: \S.*[^.]$/.test(subject)),
     ).toEqual([])
   })
+
+  it('[TDY10] the name of a type is declared in one file of the product', () => {
+    const declared = new Map<string, Set<string>>()
+    for (const path of sources)
+      for (const [, name = ''] of read(path).matchAll(/^(?:export )?(?:interface|type|class|enum) (\w+)/gm))
+        declared.set(name, (declared.get(name) ?? new Set()).add(path))
+    expect([...declared].filter(([, paths]) => paths.size > 1)).toEqual([])
+  })
 })

@@ -28,7 +28,7 @@ const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 const space = 0x20
 
-export interface Delivery {
+export interface AnswerDelivery {
   context: RequestContext
   attempts: Attempts
   stream: boolean
@@ -40,7 +40,7 @@ export interface Delivery {
 }
 
 /** How an answer ends, streamed or whole. */
-type Ended =
+type DeliveryEnd =
   /** The client has all of it. */
   | { kind: 'done' }
   /** The client has the answer's own error. The worker is healthy, and its receipt follows. */
@@ -53,11 +53,11 @@ type Ended =
 
 /** The answer that is being sent, where one has started, and how it ended. */
 interface Sent {
-  ended: Ended
+  ended: DeliveryEnd
   answered: Answered | undefined
 }
 
-export async function deliver(delivery: Delivery): Promise<Response> {
+export async function deliver(delivery: AnswerDelivery): Promise<Response> {
   const { context, attempts, stream } = delivery
   const keepAlive = firstKeepAlive(attempts)
   const pending = attempts.first()
@@ -80,7 +80,7 @@ export async function deliver(delivery: Delivery): Promise<Response> {
 
 /** What every ending does to the client's connection, the worker's answer, the reservation and the stored replay. */
 async function end(
-  { context, attempts, stream, replay }: Delivery,
+  { context, attempts, stream, replay }: AnswerDelivery,
   { ended, answered }: Sent,
   writable: WritableStream<Uint8Array>,
   headers: Headers,
@@ -121,7 +121,7 @@ const broken = (writable: WritableStream<Uint8Array>) => async (error: unknown) 
 }
 
 async function sendStream(
-  delivery: Delivery,
+  delivery: AnswerDelivery,
   pending: Promise<Answered>,
   writable: WritableStream<Uint8Array>,
 ): Promise<Sent> {
@@ -152,7 +152,7 @@ async function sendStream(
 
 /** Whether the client got the event. */
 async function sendError(
-  { context, transcoder }: Delivery,
+  { context, transcoder }: AnswerDelivery,
   error: unknown,
   writable: WritableStream<Uint8Array>,
 ): Promise<boolean> {
@@ -184,7 +184,7 @@ async function writeTranscoded(
 /** Sends a comment every `keepAliveMs` until the answer starts. Rejects when the client has left. */
 async function keepAliveUntil(
   pending: Promise<Answered>,
-  { attempts }: Delivery,
+  { attempts }: AnswerDelivery,
   writable: WritableStream<Uint8Array>,
 ): Promise<Answered> {
   for (;;) {
@@ -199,7 +199,7 @@ async function keepAliveUntil(
  * client has left. Only white space is sent before the last chunk, so another worker can replace a lost one.
  */
 async function sendWhole(
-  delivery: Delivery,
+  delivery: AnswerDelivery,
   pending: Promise<Answered>,
   writable: WritableStream<Uint8Array>,
 ): Promise<Sent> {
@@ -218,10 +218,10 @@ async function sendWhole(
 }
 
 async function copyWhole(
-  { context, transcoder, replay }: Delivery,
+  { context, transcoder, replay }: AnswerDelivery,
   answered: Answered,
   writable: WritableStream<Uint8Array>,
-): Promise<Ended> {
+): Promise<DeliveryEnd> {
   const reader = answered.rest.getReader()
   let chunk: Uint8Array | undefined = answered.first
   let error = false
@@ -255,7 +255,7 @@ async function copyWhole(
 }
 
 /** What is known when the headers are sent. For a stream that waits, that is where it stands in the queue. */
-async function originOf({ attempts, stream }: Delivery, answered: Answered | undefined): Promise<Origin> {
+async function originOf({ attempts, stream }: AnswerDelivery, answered: Answered | undefined): Promise<Origin> {
   const now = Date.now()
   const { hosted, wait } = attempts
   const view = answered ? undefined : await within(wait.firstLook(now), keepAliveMs)
