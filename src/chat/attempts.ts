@@ -59,7 +59,7 @@ type Media =
 
 export type Step =
   /** Has a worker read the media: `on`, or the one that the fleet suggests. */
-  | { kind: 'read-media'; on: WorkerEndpoint | undefined; turn: number }
+  | { kind: 'read-media'; on: WorkerEndpoint | undefined; exclude: readonly string[]; turn: number }
   | { kind: 'lease'; exclude: readonly string[]; prefer: string | undefined }
   /** On the leased worker. `number` counts the dispatches of the request from 1. */
   | { kind: 'dispatch'; number: number }
@@ -94,7 +94,10 @@ export type AttemptEvent =
 
 /** What is done besides the step: the fleet learns of it, or the operator's log. */
 export type Effect =
+  /** Of every lease and wait of the request: no attempt follows. */
   | { kind: 'release' }
+  /** Of this worker's lease only. It is awaited before the next lease: a late one would end that. */
+  | { kind: 'release-on'; workerId: string }
   | { kind: 'worker-failed'; workerId: string }
   | { kind: 'log'; workerId: string; reason: string }
 
@@ -184,7 +187,7 @@ function attempt(state: AttemptsState, effects: readonly Effect[] = []): Next {
     // Until it is clear whose fault it is, reading counts against the client.
     state: { ...state, charged: true, media: { kind: 'unread', on: undefined, turns: turn } },
     effects,
-    step: { kind: 'read-media', on: media.on, turn },
+    step: { kind: 'read-media', on: media.on, exclude: [...failedOn, ...noVision], turn },
   }
 }
 
@@ -200,7 +203,7 @@ function refused(state: AttemptsState, { on, refusal, stage }: AttemptEvent & { 
   // Only a refusal of the media themselves is the client's fault.
   const charged = stage === 'media' && code === 'invalid_value'
   const seen = { ...state, charged }
-  const effects: Effect[] = [{ kind: 'release' }]
+  const effects: Effect[] = [{ kind: 'release-on', workerId: on.workerId }]
   const error = clientError(state.requestId, refusal)
   if (error) return fail(seen, error, effects)
   if (code === 'prompt_over_bound' && promptTokens !== undefined && !state.raised)

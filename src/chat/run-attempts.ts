@@ -97,7 +97,7 @@ export class Attempts {
   /** The answer broke off, and no other follows: its worker is excluded until its next heartbeat. */
   lost({ lease }: Answered): void {
     if (lease.pool === 'hosted') void this.#hosted?.end('failed')
-    else this.#apply([{ kind: 'worker-failed', workerId: lease.endpoint.workerId }])
+    else void this.#apply([{ kind: 'worker-failed', workerId: lease.endpoint.workerId }])
   }
 
   /** The answer takes long: from now on its worker is watched. */
@@ -125,7 +125,7 @@ export class Attempts {
     for (let event = first; ; ) {
       const { state, effects, step } = next(this.#state, event)
       this.#state = state
-      this.#apply(effects)
+      await this.#apply(effects)
       if (step.kind === 'fail') throw step.error
       if (step.kind === 'hosted') return this.#callHosted()
       if (step.kind === 'answer' && this.#answered) return this.#answered
@@ -148,9 +148,9 @@ export class Attempts {
     }
   }
 
-  async #readMedia({ on, turn }: Step & { kind: 'read-media' }): Promise<AttemptEvent> {
+  async #readMedia({ on, exclude, turn }: Step & { kind: 'read-media' }): Promise<AttemptEvent> {
     const { context, key, bytes } = this.#options
-    const endpoint = on ?? (await fleetOf(context.env).suggest(this.#leaseRequest([], undefined)))
+    const endpoint = on ?? (await fleetOf(context.env).suggest(this.#leaseRequest(exclude, undefined)))
     if (!endpoint) return { kind: 'no-reader' }
     const read = await readMediaAt(context, key.tenantId, endpoint, bytes, turn, Date.now())
     if (context.left.aborted) return { kind: 'client-left', ran: false }
@@ -260,12 +260,18 @@ export class Attempts {
     }
   }
 
-  #apply(effects: readonly Effect[]): void {
+  async #apply(effects: readonly Effect[]): Promise<void> {
     const { env, requestId, waitUntil } = this.#options.context
     for (const effect of effects) {
       switch (effect.kind) {
         case 'release':
           waitUntil(fleetOf(env).release([requestId]))
+          break
+        case 'release-on':
+          // Where the call is lost, the next lease of this request ends this one.
+          await fleetOf(env)
+            .releaseOn(effect.workerId, requestId)
+            .catch((error: unknown) => logError(`request ${requestId}: its slot is not released`, error))
           break
         case 'worker-failed':
           waitUntil(fleetOf(env).workerFailed(effect.workerId, requestId))

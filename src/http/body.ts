@@ -8,7 +8,7 @@ import { GatewayError } from './errors.ts'
 import { type JsonFault, JsonScan, parseMemory, parseScanned, valueBytes } from './json-scan.ts'
 
 /** Reads up to this many times the limit before the refusal: a client cut off while sending never reads it. */
-const drainedTimes = 2
+const drainedTimes = 4
 const drainMs = 10_000
 /** Measured memory of one value: while a schema refuses it, and when it is kept. */
 const bytesPerValueRead = 1_000

@@ -35,6 +35,7 @@ export interface Network {
   settle(tenantId: string, receipts: Receipt[]): Promise<string[]>
   lease(request: LeaseRequest): Promise<LeaseOutcome>
   release(requestIds: string[]): Promise<unknown>
+  releaseOn(workerId: string, requestId: string): Promise<unknown>
   workerFailed(workerId: string, requestId: string): Promise<unknown>
   /** Opens the exchange with one worker; `close` means that the edge disconnects. */
   open(place: WorkerEndpoint, dispatch: Dispatch): Exchange
@@ -265,6 +266,8 @@ class Attempts {
       for (const effect of effects) {
         if (effect.kind === 'release') void network.release([request.requestId]).catch(() => undefined)
         if (effect.kind === 'worker-failed') this.#failed(effect.workerId)
+        if (effect.kind === 'release-on')
+          await this.#parts.step(network.releaseOn(effect.workerId, request.requestId)).catch(() => undefined)
       }
       if (step.kind === 'fail') throw step.error
       if (step.kind === 'answer' && this.#served) return this.#served

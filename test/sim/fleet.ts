@@ -1,6 +1,6 @@
 /** The fleet object's shell around the product's fleet: notifies waiting requests of their outcome. In memory only. */
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
-import { lease, release, workerFailed } from '../../src/fleet/fleet.ts'
+import { lease, release, releaseOn, workerFailed } from '../../src/fleet/fleet.ts'
 import { heartbeat, probeDue, probed, registry } from '../../src/fleet/registry.ts'
 import {
   emptyFleet,
@@ -30,6 +30,10 @@ export class FleetHost {
 
   release(requestIds: string[]): void {
     for (const requestId of requestIds) this.#notify(release(this.#fleet, requestId, this.clock.now()))
+  }
+
+  releaseOn(workerId: string, requestId: string): void {
+    this.#notify(releaseOn(this.#fleet, workerId, requestId, this.clock.now()))
   }
 
   workerFailed(workerId: string, requestId: string): void {

@@ -486,6 +486,8 @@ class World implements Network {
     )
   release: Network['release'] = (requestIds) =>
     this.#call(`release ${requestIds.join(' ')}`, async () => this.#fleet.release(requestIds))
+  releaseOn: Network['releaseOn'] = (workerId, requestId) =>
+    this.#call(`release ${requestId} on ${workerId}`, async () => this.#fleet.releaseOn(workerId, requestId))
   workerFailed: Network['workerFailed'] = (workerId, requestId) =>
     this.#call(`${workerId} failed ${requestId}`, async () => this.#fleet.workerFailed(workerId, requestId))
 
