@@ -130,7 +130,8 @@ async function startHosted(order: {
   return { url, workerdPid, hostPid: child.pid }
 }
 
-async function operate(edgeUrl: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
+/** A request with the operator key; a GET without a body. */
+export async function operate(edgeUrl: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
   const response = await fetch(new URL(path, edgeUrl), {
     method: body === undefined ? 'GET' : 'POST',
     headers: { authorization: `Bearer ${operatorKey}`, 'content-type': 'application/json' },

@@ -12,7 +12,7 @@ import { type Child, startChild } from './children.ts'
 import { ask, directClaims } from './edge.ts'
 import { seeded } from './figures.ts'
 import type { LoadOrder } from './load.ts'
-import { type Edge, startWorker, tenantId } from './servers.ts'
+import { type Edge, operate, startWorker, tenantId } from './servers.ts'
 
 const modelPath = fileURLToPath(new URL('../../../gpu-worker/model/tiny.gguf', import.meta.url))
 const outputTokens = 64
@@ -84,10 +84,8 @@ export async function benchTokens(places: TokenPlaces, concurrency: number, roun
 /** Direct requests to the worker occupy its slots at the edge until the next heartbeat; wait for that. */
 async function forgotten(edge: Edge): Promise<void> {
   for (let attempt = 0; attempt < 50; attempt++) {
-    const health = (await (await fetch(new URL('/healthz', edge.url))).json()) as {
-      pools: { latency: { unleased: number } }
-    }
-    if (health.pools.latency.unleased === 0) return
+    const { latency } = await operate(edge.url, '/admin/pools')
+    if ((latency as { unleased: number }).unleased === 0) return
     await delay(100)
   }
   throw new Error('the worker still reports slots of direct requests after 5 s')
