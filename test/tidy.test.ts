@@ -23,8 +23,8 @@ const shells = [
   // Pure, but native.
   /^src\/(tenant\/ledger\/sha256|auth\/dispatch-proof)\.ts$/,
   /^src\/tenant\/(tenant-object|webhooks\/deliver)\.ts$/,
-  /^src\/fleet\/(fleet-object|lease|queue-status|heartbeats|health|worker-answer)\.ts$/,
-  /^src\/chat\/(?!(prepare|headers|hosted-usage|chat-bytes|answered)\.ts$)/,
+  /^src\/fleet\/(fleet-object|queue-status|heartbeats|health|worker-answer)\.ts$/,
+  /^src\/chat\/(?!(prepare|headers|hosted-usage|chat-bytes|answered|attempts)\.ts$)/,
   /^src\/settlement\/receipts\.ts$/,
   // Pages are made with Hono’s escaping. The code in quickstarts reads a key from the environment.
   /^src\/docs\/(docs|layout|reference-page|texts|quickstarts)\.ts$/,
