@@ -92,11 +92,11 @@ export type AttemptEvent =
   /** An answer that the client has a part of broke off. */
   | { kind: 'stream-lost'; on: WorkerEndpoint }
 
-/** What is done besides the step: the fleet learns of it, or the operator's log. */
+/** Actions in addition to the step: calls to the fleet, and a line in the operator's log. */
 export type Effect =
-  /** Of every lease and wait of the request: no attempt follows. */
+  /** Ends every lease and wait of the request: no attempt follows. */
   | { kind: 'release' }
-  /** Of this worker's lease only. It is awaited before the next lease: a late one would end that. */
+  /** Ends this worker's lease only. Awaited before the next lease, because a late release would end that lease. */
   | { kind: 'release-on'; workerId: string }
   | { kind: 'worker-failed'; workerId: string }
   | { kind: 'log'; workerId: string; reason: string }

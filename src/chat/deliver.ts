@@ -39,7 +39,7 @@ export interface AnswerDelivery {
   headers: (origin: Origin) => Headers
 }
 
-/** How an answer ends, streamed or whole. */
+/** The possible endings of an answer, streamed or whole. */
 type DeliveryEnd =
   /** The client has all of it. */
   | { kind: 'done' }
@@ -78,7 +78,7 @@ export async function deliver(delivery: AnswerDelivery): Promise<Response> {
   }
 }
 
-/** What every ending does to the client's connection, the worker's answer, the reservation and the stored replay. */
+/** Applies an ending to the client's connection, the worker's answer, the reservation and the stored replay. */
 async function end(
   { context, attempts, stream, replay }: AnswerDelivery,
   { ended, answered }: Sent,
@@ -254,7 +254,7 @@ async function copyWhole(
   }
 }
 
-/** What is known when the headers are sent. For a stream that waits, that is where it stands in the queue. */
+/** The facts for the headers. For a stream that waits, these are its position in the queue and its expected wait. */
 async function originOf({ attempts, stream }: AnswerDelivery, answered: Answered | undefined): Promise<Origin> {
   const now = Date.now()
   const { hosted, wait } = attempts

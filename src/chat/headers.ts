@@ -7,13 +7,13 @@ import type { Admission } from '../tenant/rpc.ts'
 import type { RequestContext } from './context.ts'
 import type { PreparedRequest } from './prepare.ts'
 
-/** What is known of an answer when its headers are sent: before its first byte for a stream that waits. */
+/** The facts about an answer when its headers are sent, which is before its first byte for a stream that waits. */
 export interface Origin {
   contentType: string
   /** Its pool and worker; undefined while the request waits. */
   served: { pool: string; workerId: string; warnings: readonly string[] } | undefined
   answering: boolean
-  /** Where the request stands or stood in the queue, and its expected or past wait. */
+  /** The current or past position in the queue, with the expected or past wait. */
   queue: { position: number; waitMs: number | null } | undefined
   /** The effort that was lowered under load. */
   lowered: EffortWord | undefined

@@ -268,7 +268,7 @@ export class Attempts {
           waitUntil(fleetOf(env).release([requestId]))
           break
         case 'release-on':
-          // Where the call is lost, the next lease of this request ends this one.
+          // If the call is lost, the next lease of this request ends this lease.
           await fleetOf(env)
             .releaseOn(effect.workerId, requestId)
             .catch((error: unknown) => logError(`request ${requestId}: its slot is not released`, error))

@@ -1,4 +1,4 @@
-/** Which worker a request goes to: the placement core over all eligible workers. */
+/** Chooses the worker of a request: applies the placement score to all eligible workers. */
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import type { Considered } from './decisions/decisions.ts'
 import { preferredPoolOf } from './placement/latency-targets.ts'

@@ -15,7 +15,7 @@ export interface GrantedLease {
   effort: EffortWord
 }
 
-/** What a lease needs of its request. */
+/** The parts of a request that a lease uses. */
 export interface LeaseCall {
   fleet: {
     lease(request: LeaseRequest): Promise<LeaseOutcome>
@@ -26,7 +26,7 @@ export interface LeaseCall {
   waitUntil: (work: Promise<unknown>) => void
 }
 
-/** What the client learns of the wait; see queue-status.ts. */
+/** The state of the wait, as the client sees it; see queue-status.ts. */
 export interface LeaseWait {
   begin(): void
   end(): void

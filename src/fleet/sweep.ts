@@ -1,4 +1,4 @@
-/** What time does to the fleet: lost workers, requests that waited too long, moves of the split, free slots. */
+/** Periodic work: drops lost workers and expired waits, moves the pool split, grants free slots. */
 import { heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import { moveSplits } from './choose.ts'
 import { grantWaiting } from './grant.ts'

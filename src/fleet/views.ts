@@ -1,4 +1,4 @@
-/** What operators and waiting requests can see of the fleet. */
+/** Views of the fleet for operators and for waiting requests. */
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import type { WorkerState } from '../../backends/wire/heartbeat.ts'
 import { grantEveryMs } from './queue/drain-rate.ts'

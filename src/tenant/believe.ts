@@ -1,4 +1,4 @@
-/** What a worker’s answer to an inquiry proves. Pure, so that the simulation runs it too. */
+/** Keeps the proven part of a worker’s answer to an inquiry. Pure, so that the simulation runs it too. */
 import type { ProvenDispatch } from '../../backends/wire/dispatch.ts'
 import type { InquiryAnswer } from '../../backends/wire/inquiry.ts'
 import { isProven } from '../auth/dispatch-proof.ts'

@@ -1,4 +1,4 @@
-/** Who may do what with a tenant: every call of a key is checked against its role before it reads or changes anything. */
+/** Permissions: checks every call of a key against the key's role before the call reads or changes anything. */
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { TenantAccount } from './account.ts'
 import { checkKey, suspendedMessage } from './admission.ts'
