@@ -66,7 +66,7 @@ interface Answered {
 }
 
 /** Reads one stream as a client does. Throws if the stream ends with neither `[DONE]` nor an error event. */
-async function ask(signal?: AbortSignal): Promise<Answered> {
+async function ask(): Promise<Answered> {
   const { baseUrl, apiKey, model } = product.demo()
   const response = await fetch(`${baseUrl}/chat/completions`, {
     method: 'POST',
@@ -77,11 +77,10 @@ async function ask(signal?: AbortSignal): Promise<Answered> {
       max_tokens: 64,
       messages: [{ role: 'user', content: 'count to fifty' }],
     }),
-    ...(signal && { signal }),
   })
-  const body = await response.text()
   const requestId = response.headers.get('x-request-id') ?? ''
   const worker = response.headers.get('x-tramontane-worker') ?? ''
+  const body = await response.text()
   if (response.status !== 200) return { requestId, worker, text: '', end: JSON.parse(body).error.code }
   const events = body
     .split('\n\n')
@@ -99,13 +98,20 @@ async function ask(signal?: AbortSignal): Promise<Answered> {
   return { requestId, worker, text, end: error.code }
 }
 
-/** Starts forty streams and calls `harm` while they run. */
-async function underLoad(harm: () => Promise<unknown> | unknown): Promise<Answered[]> {
-  const requests = Array.from({ length: 40 }, (_, index) =>
-    new Promise<void>((resolve) => setTimeout(resolve, index * 25)).then(() => ask()),
+/**
+ * Starts forty streams and calls `harm` while they run: after 900 ms, when the worker to be harmed has a stream. A worker
+ * that was harmed before first becomes usable again.
+ */
+async function underLoad(workerId: string, harm: () => Promise<unknown> | unknown): Promise<Answered[]> {
+  await serves(workerId)
+  const answers = Promise.all(
+    Array.from({ length: 40 }, (_, index) =>
+      new Promise<void>((resolve) => setTimeout(resolve, index * 25)).then(() => ask()),
+    ),
   )
-  const answers = Promise.all(requests)
   await new Promise((resolve) => setTimeout(resolve, 900))
+  const streams = async () => (await inPool(workerId))?.leased ?? 0
+  expect(await eventually(streams, (count) => count > 0, 1_500), `streams on ${workerId}`).toBeGreaterThan(0)
   await harm()
   return answers
 }
@@ -158,20 +164,28 @@ async function slotsReturn(): Promise<void> {
   ).toEqual(zero)
 }
 
-/** Resolves once the worker has answered; the circuit breaker skips a failed worker for a while, then retries it. */
+/**
+ * Resolves once the worker has answered: the circuit breaker skips a failed worker for a while, then retries it. More
+ * requests than the other workers have slots, so that the choice between usable workers does not matter.
+ */
 async function serves(workerId: string): Promise<void> {
-  const answered = () => Promise.all(Array.from({ length: 12 }, () => ask()))
+  const answered = () => Promise.all(Array.from({ length: 24 }, () => ask()))
   const has = (answers: Answered[]) => answers.some(({ worker, end }) => worker === workerId && end === 'done')
   expect(has(await eventually(answered, has, 30_000)), workerId).toBe(true)
 }
 
-const poolState = async (workerId: string) => {
-  const pools = await product.admin<Record<string, { workers: { workerId: string; state: string }[] }>>(
-    'GET',
-    '/admin/pools',
-  )
-  return pools.latency?.workers.find((worker) => worker.workerId === workerId)?.state ?? 'missing'
+interface PoolWorker {
+  workerId: string
+  state: string
+  leased: number
 }
+
+async function inPool(workerId: string): Promise<PoolWorker | undefined> {
+  const pools = await product.admin<Record<string, { workers: PoolWorker[] }>>('GET', '/admin/pools')
+  return pools.latency?.workers.find((worker) => worker.workerId === workerId)
+}
+
+const poolState = async (workerId: string) => (await inPool(workerId))?.state ?? 'missing'
 
 async function backInPool(workerId: string): Promise<void> {
   expect(
@@ -187,7 +201,7 @@ const broken = (answers: Answered[]) => answers.filter(({ end }) => end === 'wor
 
 describe('under load', () => {
   it('[CHA1] after a worker is killed its streams end with an error, all other streams are whole, and every slot is freed', async () => {
-    const answers = await underLoad(() => process.kill(product.demo().pids.latency, 'SIGKILL'))
+    const answers = await underLoad('local-latency', () => process.kill(product.demo().pids.latency, 'SIGKILL'))
     expect(broken(answers)).toBeGreaterThan(0)
     expect(answers.filter(({ end }) => end === 'done').length).toBeGreaterThan(20)
     expect(new Set(answers.map(({ end }) => end))).toEqual(new Set(['done', 'worker_lost']))
@@ -199,7 +213,7 @@ describe('under load', () => {
 
   it('[CHA2] after a worker freezes its streams end with an error when its heartbeats are missed, and it returns with every slot free', async () => {
     await backInPool('second')
-    const answers = await underLoad(() => second.kill('SIGSTOP'))
+    const answers = await underLoad('second', () => second.kill('SIGSTOP'))
     expect(await poolState('second')).not.toBe('ready')
     expect(broken(answers)).toBeGreaterThan(0)
     expect(answers.filter(({ end }) => end === 'done').length).toBeGreaterThan(20)
@@ -212,7 +226,7 @@ describe('under load', () => {
   })
 
   it('[CHA3] after a silent network failure the broken streams end with an error, every slot is freed, and the undelivered receipts arrive later', async () => {
-    const answers = await underLoad(() => {
+    const answers = await underLoad('second', () => {
       toWorker.freeze()
       toEdge.freeze()
     })
@@ -227,7 +241,7 @@ describe('under load', () => {
 
   it('[CHA4] after an engine crash its requests end with an error, and its worker stays and starts another engine', async () => {
     const worker = product.demo().pids.latency
-    const answers = await underLoad(() => process.kill(engineOf(worker), 'SIGKILL'))
+    const answers = await underLoad('local-latency', () => process.kill(engineOf(worker), 'SIGKILL'))
     expect(broken(answers)).toBeGreaterThan(0)
     checkTexts(answers)
     expect(product.demo().pids.latency).toBe(worker)
@@ -242,7 +256,7 @@ describe('under load', () => {
       if (!at) throw new Error('the worker has no engine')
       await serves('local-latency')
       await at.say({ fault: { after: 30, kind } })
-      const answers = await underLoad(() => undefined)
+      const answers = await underLoad('second', () => undefined)
       await at.say({ fault: null })
       expect(broken(answers)).toBeGreaterThan(0)
       expect(broken(answers)).toBeLessThan(40)
@@ -256,7 +270,7 @@ describe('under load', () => {
   it('[CHA6] an engine that is restarted by SIGHUP first finishes its running requests, loses nothing, and its successor serves', async () => {
     const worker = product.demo().pids.latency
     const engine = engines.of(worker)?.pid
-    const answers = await underLoad(() => process.kill(worker, 'SIGHUP'))
+    const answers = await underLoad('local-latency', () => process.kill(worker, 'SIGHUP'))
     expect(answers.map(({ end }) => end)).toEqual(answers.map(() => 'done'))
     checkTexts(answers)
     const next = () => Promise.resolve(engines.of(worker)?.pid ?? engine)
@@ -268,7 +282,7 @@ describe('under load', () => {
 
   it('[CHA7] a worker that must stop before its requests end sends an error for each unfinished request, counts its tokens and bills nothing', async () => {
     const gone = new Promise((resolve) => second.once('exit', resolve))
-    const answers = await underLoad(() => second.kill('SIGTERM'))
+    const answers = await underLoad('second', () => second.kill('SIGTERM'))
     expect(await gone).toBe(0)
     expect(broken(answers)).toBeGreaterThan(0)
     expect(broken(answers)).toBeLessThan(10)
