@@ -85,12 +85,9 @@ export function grant(
   const { requestId, promptTokens, prefix } = request
   const { workerId, pool } = worker.heartbeat
   const keepTokens = promptTokens + placement.outputTokens
-  addLease(
-    worker,
-    requestId,
-    { at: now, preferredPool: placement.preferredPool, keepTokens, tenantId: request.tenantId },
-    Math.max(1, promptTokens - judged.heldTokens),
-  )
+  const freshTokens = Math.max(1, promptTokens - judged.heldTokens)
+  const { preferredPool } = placement
+  addLease(worker, requestId, { at: now, preferredPool, freshTokens, keepTokens, tenantId: request.tenantId })
   held.set(requestId, worker)
   took(fleet.shares, request.tenantId, request.weight)
   fleet.affinity.given(prefix, workerId)

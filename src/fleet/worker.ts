@@ -24,6 +24,8 @@ export interface SlotLease {
   preferredPool: PoolName
   /** Prompt tokens that the worker likely had to read before the first output token, other requests' included. */
   readTokens: number
+  /** The request's own part of them. */
+  freshTokens: number
   /** Tokens that the request will likely occupy in the KV cache. */
   keepTokens: number
   /** Requests that ran on the worker at the start of this one, itself included. */
@@ -55,8 +57,11 @@ export interface FleetWorker {
   slowdown: number
   /** Recent measured time of answers, and the expected time of the same tokens for the worker's kind. */
   pace: { busyMs: number; expectedMs: number }
+  /** Prompt tokens that were likely unread at `unreadAt`; see `unread`. */
   unreadTokens: number
   unreadAt: number
+  /** Prompt tokens of the running requests that were not cached: no more than these can be unread. */
+  freshTokens: number
   keptTokens: number
   /** Leases whose preferred pool is latency. */
   latencyCount: number
@@ -93,6 +98,7 @@ export function newWorker(heartbeat: Heartbeat, keyEpoch: number, speed: Speed, 
     pace: { busyMs: 0, expectedMs: 0 },
     unreadTokens: 0,
     unreadAt: now,
+    freshTokens: 0,
     keptTokens: 0,
     latencyCount: 0,
     reported: { outputTokens: heartbeat.outputTokensTotal, running: heartbeat.running.length, at: heartbeat.sentAt },
@@ -153,11 +159,11 @@ export function addLease(
   worker: FleetWorker,
   requestId: string,
   lease: Omit<SlotLease, 'concurrent' | 'readTokens'>,
-  freshTokens: number,
-) {
-  const readTokens = unread(worker, lease.at) + freshTokens
+): void {
+  const readTokens = unread(worker, lease.at) + lease.freshTokens
   worker.unreadTokens = readTokens
   worker.unreadAt = lease.at
+  worker.freshTokens += lease.freshTokens
   worker.keptTokens += lease.keepTokens
   worker.leases.set(requestId, { ...lease, readTokens, concurrent: runningOn(worker) + 1 })
   if (lease.preferredPool === 'latency') worker.latencyCount += 1
@@ -167,6 +173,7 @@ export function dropLease(worker: FleetWorker, requestId: string): SlotLease | u
   const lease = worker.leases.get(requestId)
   if (!lease) return undefined
   worker.leases.delete(requestId)
+  worker.freshTokens -= lease.freshTokens
   worker.keptTokens -= lease.keepTokens
   if (lease.preferredPool === 'latency') worker.latencyCount -= 1
   return lease
@@ -220,7 +227,13 @@ function observe(worker: FleetWorker, batch: number, busyMs: number, tokens: num
   )
 }
 
-function unread({ speed, unreadTokens, unreadAt }: FleetWorker, now: number): number {
+/**
+ * Prompt tokens that were sent to the worker and are likely not read yet, by its measured reading rate. That rate can be
+ * far too low (a prompt may wait for the compilation of another request's schema), so the prompts of requests that have
+ * ended do not count.
+ */
+function unread({ speed, unreadTokens, unreadAt, freshTokens }: FleetWorker, now: number): number {
   const perMs = promptPerMs(speed)
-  return perMs === undefined ? 0 : Math.max(0, unreadTokens - perMs * Math.max(0, now - unreadAt))
+  if (perMs === undefined) return 0
+  return Math.min(freshTokens, Math.max(0, unreadTokens - perMs * Math.max(0, now - unreadAt)))
 }

@@ -9,7 +9,13 @@ import { poolSplit, type WorkerCapacity } from '../../src/fleet/placement/pool-s
 import { prefixHashes } from '../../src/fleet/placement/prefix-hash.ts'
 import { Affinity } from '../../src/fleet/placement/prefix-holders.ts'
 import type { ModelSnapshot } from '../../src/fleet/placement/score.ts'
-import { batchWithin, newSpeed, observeTokens, tokenMsAt } from '../../src/fleet/placement/worker-speed.ts'
+import {
+  batchWithin,
+  newSpeed,
+  observePrompt,
+  observeTokens,
+  tokenMsAt,
+} from '../../src/fleet/placement/worker-speed.ts'
 import { gave, isOverShare, newShares, took } from '../../src/fleet/queue/running-shares.ts'
 import { heartbeat, probed } from '../../src/fleet/registry.ts'
 import { emptyFleet, type FleetState, type LeaseRequest } from '../../src/fleet/state.ts'
@@ -305,6 +311,23 @@ describe('placement', () => {
     }
     expect(served(['flood', 'flood', 'flood'])).toEqual(['granted'])
     expect(served(['b', 'c', 'd'])).toEqual([])
+  })
+
+  it('[PLC25] a worker whose requests have ended has no unread prompts, however low its measured reading rate', () => {
+    const pool = emptyFleet()
+    heartbeat(pool, beat('a'), 1, 0)
+    for (const speed of pool.speeds.values()) observePrompt(speed, 1_000, 100_000)
+    const first = ask({ promptTokens: 5_000 })
+    const second = ask({ promptTokens: 100 })
+    const predicted = (request: LeaseRequest, now: number) => {
+      expect(place(pool, request, now)).toBe('a')
+      return pool.decisions.find(request.requestId)?.attempts[0]?.best[0]?.score ?? 0
+    }
+    predicted(first, 0)
+    const behind = predicted(second, 1)
+    for (const { requestId } of [first, second]) release(pool, requestId, 2)
+    const alone = predicted(ask({ promptTokens: 100 }), 3)
+    expect(behind / alone).toBeGreaterThan(40)
   })
 
   it('[PLC8] under load a tenant that agreed gets the lower effort at once, another tenant waits', () => {

@@ -43,6 +43,8 @@ export const prefixShareMax = 1.25
 
 /** A tenant is over its share from so many times its share on. Judgement. */
 export const overShareTimes = 2
+/** Where that would be more: its share and this part of the rest. Of two equal tenants, from two thirds on. Judgement. */
+export const overShareRest = 1 / 3
 /** Part of a worker's slots and cache for a tenant that is over its share. Judgement: one slot in ten. */
 export const overShareCapacity = 0.9
 /**

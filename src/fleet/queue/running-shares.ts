@@ -1,4 +1,4 @@
-import { overShareTimes } from '../placement/tuning.ts'
+import { overShareRest, overShareTimes } from '../placement/tuning.ts'
 
 /** Each tenant's share of the running requests, by weight. `isOverShare` defines when a tenant is over its share. */
 export interface Shares {
@@ -33,8 +33,8 @@ export function gave(shares: Shares, tenantId: string): void {
 }
 
 /**
- * Whether a tenant has more than twice its share or, if its share is large, its share plus half of the rest. (Of two
- * equal tenants, none can have more than twice its half.) False while no other tenant has a running request.
+ * Whether a tenant has more than twice its share or, if its share is large, its share plus a third of the rest. (Of
+ * two equal tenants, none can have more than twice its half.) False while no other tenant has a running request.
  */
 export function isOverShare(shares: Shares, tenantId: string, weight: number): boolean {
   const running = shares.of.get(tenantId)?.running ?? 0
@@ -57,7 +57,7 @@ export function crowdersOf(shares: Shares, tenantId: string, weight: number): st
 }
 
 function overSharePart(share: number): number {
-  return Math.min(overShareTimes * share, (1 + share) / 2)
+  return Math.min(overShareTimes * share, share + (1 - share) * overShareRest)
 }
 
 /** The tenant's share of the running requests, divided by the number that it runs; infinite if it runs none. */

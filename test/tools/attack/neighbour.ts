@@ -4,6 +4,8 @@ import type { World } from './world.ts'
 export interface Noticed {
   /** Longest time between two tokens of an open stream, or from a request to its first token. Milliseconds. */
   longestPauseMs: number
+  /** The request with the longest pause, and how many pieces of its stream came before. */
+  longestPauseOf?: { requestId: string; after: number }
   requests: number
   /** Refusals and broken answers, as text. */
   failures: string[]
@@ -16,7 +18,7 @@ export class Neighbour {
   #noticed: Noticed = nothing()
   #open = 0
   /** When each open request last received a token. */
-  readonly #waiting = new Map<number, number>()
+  readonly #waiting = new Map<number, { since: number; requestId: string; pieces: number }>()
   #ids = 0
 
   constructor(world: World) {
@@ -32,7 +34,7 @@ export class Neighbour {
   /** Returns the observations since the last call, including pauses that are still in progress. */
   take(): Noticed {
     const now = performance.now()
-    for (const since of this.#waiting.values()) this.#pause(now - since)
+    for (const waiting of this.#waiting.values()) this.#pause(waiting, now)
     const noticed = this.#noticed
     this.#noticed = nothing()
     return noticed
@@ -61,7 +63,8 @@ export class Neighbour {
   async #ask(maxTokens: number): Promise<void> {
     const id = this.#ids++
     this.#open += 1
-    this.#waiting.set(id, performance.now())
+    const waiting = { since: performance.now(), requestId: '', pieces: 0 }
+    this.#waiting.set(id, waiting)
     try {
       const response = await fetch(`${this.#world.origin}/v1/chat/completions`, {
         method: 'POST',
@@ -75,12 +78,17 @@ export class Neighbour {
         }),
         signal: this.#stop.signal,
       })
+      waiting.requestId = response.headers.get('x-request-id') ?? ''
       let text = ''
       const decoder = new TextDecoder()
       for await (const part of response.body ?? []) {
         const piece = decoder.decode(part, { stream: true })
         text = (text + piece).slice(-2_000)
-        if (piece.includes('data:')) this.#token(id)
+        if (!piece.includes('data:')) continue
+        const now = performance.now()
+        this.#pause(waiting, now)
+        waiting.since = now
+        waiting.pieces += 1
       }
       const whole = response.ok && text.includes('[DONE]')
       if (!whole) this.#noticed.failures.push(`${response.status} ${messageIn(text)}`)
@@ -96,14 +104,11 @@ export class Neighbour {
     if (this.#noticed.failures.length > 0) await new Promise((resolve) => setTimeout(resolve, 100))
   }
 
-  #token(id: number): void {
-    const now = performance.now()
-    this.#pause(now - (this.#waiting.get(id) ?? now))
-    this.#waiting.set(id, now)
-  }
-
-  #pause(ms: number): void {
-    this.#noticed.longestPauseMs = Math.max(this.#noticed.longestPauseMs, Math.round(ms))
+  #pause({ since, requestId, pieces }: { since: number; requestId: string; pieces: number }, now: number): void {
+    const ms = Math.round(now - since)
+    if (ms <= this.#noticed.longestPauseMs) return
+    this.#noticed.longestPauseMs = ms
+    this.#noticed.longestPauseOf = { requestId, after: pieces }
   }
 }
 

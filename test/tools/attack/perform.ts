@@ -1,6 +1,6 @@
 /** Performs attacks one after another and compares the effect on the neighbour and the processes with the limits. */
 import type { Attack } from './attack.ts'
-import { Neighbour } from './neighbour.ts'
+import { Neighbour, type Noticed } from './neighbour.ts'
 import { type Answer, leftovers, processes, startWorld, type World } from './world.ts'
 
 /** How much longer than before the attack the neighbour's longest pause may be. */
@@ -95,7 +95,7 @@ async function performOne(
     .filter(([name, pid]) => after.get(name) !== pid && !name.endsWith('compiler'))
     .map(([name]) => name)
   if (lost.length > 0) faults.push(`processes lost: ${lost.join(', ')}`)
-  if (noticed.longestPauseMs > baseline + barMs) faults.push(`the neighbour waited ${noticed.longestPauseMs} ms`)
+  if (noticed.longestPauseMs > baseline + barMs) faults.push(await pauseFault(world, noticed))
   if (noticed.failures.length > 0)
     faults.push(`the neighbour had ${noticed.failures.length} failures: ${noticed.failures[0]}`)
   if (left.length > 0) faults.push(`not released: ${left.join(', ')}`)
@@ -111,6 +111,15 @@ async function performOne(
     leftovers: left,
     faults,
   }
+}
+
+/** The pause, and how the fleet explains the request that had it. */
+async function pauseFault(world: World, { longestPauseMs, longestPauseOf }: Noticed): Promise<string> {
+  const { requestId = '', after = 0 } = longestPauseOf ?? {}
+  const explained = await world.product
+    .admin<unknown>('GET', `/admin/requests/${requestId}`)
+    .then(JSON.stringify, (error: Error) => error.message)
+  return `the neighbour waited ${longestPauseMs} ms after ${after} pieces of ${requestId}: ${explained}`
 }
 
 async function judge({ expect }: Attack, answers: readonly Answer[], world: World): Promise<string | undefined> {
