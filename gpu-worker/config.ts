@@ -1,4 +1,5 @@
 /** Reads a worker's settings from its environment. An error names the missing or invalid variable in one sentence. */
+
 import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -6,6 +7,7 @@ import { z } from 'zod'
 import type { HttpBackend, LaunchSettings } from '../backends/contract/backend.ts'
 import { rootOf } from '../backends/contract/root.ts'
 import { httpBackends } from '../backends/engines/registry.ts'
+import { faultText, readFields } from '../backends/model/field-fault.ts'
 import { findModel, type Model } from '../backends/model/model.ts'
 import { PoolName } from '../backends/wire/dispatch.ts'
 import { slotsPerWorkerMax } from '../backends/wire/heartbeat.ts'
@@ -306,8 +308,7 @@ function words(text: string): string[] {
 }
 
 function parse<Schema extends z.ZodType>(schema: Schema, environment: Variables): z.infer<Schema> {
-  const parsed = schema.safeParse(environment)
-  if (parsed.success) return parsed.data
-  const issue = parsed.error.issues[0]
-  throw new Error(`${String(issue?.path[0])}: ${issue?.message}`)
+  const read = readFields(schema, environment)
+  if (read.ok) return read.data
+  throw new Error(faultText(read.fault))
 }

@@ -1,4 +1,5 @@
 /** The gateway's settings, parsed once. A missing or wrong setting is named at the first request. */
+import { faultText, readFields } from '../backends/model/field-fault.ts'
 import { sealKey } from '../backends/wire/seal.ts'
 import { Secret } from './auth/secret.ts'
 import { GatewayEnvironment } from './gateway-environment.ts'
@@ -45,11 +46,8 @@ export function settings(env: ConfigVariables): Promise<Settings> {
 }
 
 async function parse(env: ConfigVariables): Promise<Settings> {
-  const result = GatewayEnvironment.safeParse(env)
-  if (!result.success) {
-    const issue = result.error.issues[0]
-    throw new Error(`setting ${issue?.path.join('.')}: ${issue?.message}`)
-  }
+  const result = readFields(GatewayEnvironment, env)
+  if (!result.ok) throw new Error(`setting ${faultText(result.fault)}`)
   const { MODELS, KEY_SECRET, FLEET_SECRET, OPERATOR_KEY_SHA256, METER_LOOPBACK } = result.data
   return {
     models: MODELS.split(',').map((id) => id.trim()),

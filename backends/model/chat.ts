@@ -5,8 +5,10 @@
  * that are not functions, `developer` messages, and earlier reasoning under either name. It refuses invalid fields by
  * their path and lists unsupported ones in `warnings`.
  */
+
 import { z } from 'zod'
 import { EffortWord } from './effort.ts'
+import { type FieldFault, faultText, readFields } from './field-fault.ts'
 import { documentBy, imageByUrl, type MediaPart, type ReadPart, wrongText } from './media.ts'
 
 /**
@@ -244,9 +246,9 @@ type WireChat = z.infer<typeof WireChat>
 
 /** Reads an untrusted body; never throws. The first invalid field is named as OpenAI does: `messages[0].content`. */
 export function readChat(body: unknown): ReadChat {
-  const parsed = WireChat.safeParse(body)
-  if (!parsed.success) return refuse(parsed.error)
-  const wire = parsed.data
+  const read = readFields(WireChat, body)
+  if (!read.ok) return refuse(read.fault)
+  const wire = read.data
   const tools = (wire.tools ?? []).flatMap(functionTool)
   const choice = toolChoice(wire.tool_choice, tools)
   if (!choice) {
@@ -308,29 +310,7 @@ function textOf(
   return parts.map((part) => (part.kind === kind ? part.text : '')).join('')
 }
 
-/** The refusal of an invalid body: its first invalid field, by path. */
-export function refuse(error: z.ZodError): { ok: false; code: 'invalid_value'; message: string; param: string | null } {
-  const issue = deepest(error.issues[0])
-  const param = issue ? path(issue.path) : null
-  const message = issue ? `${param || 'body'}: ${issue.message}` : 'body: must be a chat request'
-  return { ok: false, code: 'invalid_value', message, param: param || null }
-}
-
-/** A union fails with one list of issues per branch. The branch with the deepest issue is the one the client meant. */
-function deepest(issue: z.core.$ZodIssue | undefined): { path: PropertyKey[]; message: string } | undefined {
-  if (issue?.code !== 'invalid_union' || issue.errors.length === 0) return issue
-  const inner = issue.errors
-    .flatMap((branch) => branch.slice(0, 1))
-    .map((each) => deepest(each))
-    .filter((each) => each !== undefined)
-    .sort((a, b) => b.path.length - a.path.length)[0]
-  if (!inner || inner.path.length === 0) return issue
-  return { path: [...issue.path, ...inner.path], message: inner.message }
-}
-
-function path(keys: PropertyKey[]): string {
-  return keys.reduce<string>((text, key) => {
-    if (typeof key === 'number') return `${text}[${key}]`
-    return text ? `${text}.${String(key)}` : String(key)
-  }, '')
+/** The refusal of an invalid body, by its first invalid field. */
+export function refuse(fault: FieldFault): { ok: false; code: 'invalid_value'; message: string; param: string | null } {
+  return { ok: false, code: 'invalid_value', message: faultText(fault), param: fault.field }
 }

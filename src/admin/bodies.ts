@@ -1,5 +1,7 @@
 /** Schemas that several operator routes share. */
+
 import { z } from 'zod'
+import { readFields } from '../../backends/model/field-fault.ts'
 import { idPattern } from '../auth/api-key.ts'
 import { roles, TenantSettings } from '../tenant/store.ts'
 
@@ -38,11 +40,10 @@ export const LimitsChange = z.strictObject({
 export const SettingsChange = z
   .record(z.string(), z.unknown())
   .superRefine((value, context) => {
-    const parsed = z.strictObject(TenantSettings.shape).partial().safeParse(value)
-    for (const issue of parsed.error?.issues ?? []) {
-      const path = issue.code === 'unrecognized_keys' ? [issue.keys[0] ?? ''] : [...issue.path]
-      context.addIssue({ code: 'custom', path, message: issue.message })
-    }
+    const read = readFields(z.strictObject(TenantSettings.shape).partial(), value)
+    if (read.ok) return
+    const { field, message } = read.fault
+    context.addIssue({ code: 'custom', path: field === null ? [] : [field], message })
   })
   .transform((value) => value as Partial<TenantSettings>)
 

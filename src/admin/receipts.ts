@@ -2,8 +2,10 @@
  * `/admin/receipts`: receipts that the edge refused. An operator lists them, settles one, with corrected counts if
  * necessary, or dismisses it. The settled cost stays within the request's bound.
  */
+
 import { Hono } from 'hono'
 import { z } from 'zod'
+import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { Counts } from '../../backends/model/money.ts'
 import { Receipt } from '../../backends/wire/receipt.ts'
 import { GatewayError } from '../http/errors.ts'
@@ -92,10 +94,9 @@ async function findOne(context: AdminContext, workerId: string | undefined): Pro
 }
 
 function countsOf(claims: unknown): Counts {
-  const parsed = z.object({ counts: Counts }).safeParse(claims)
-  if (parsed.success) return parsed.data.counts
-  const issue = parsed.error.issues[0]
-  const message = `${issue?.path.join('.')}: ${issue?.message}. Send counts within the request's bound.`
+  const read = readFields(z.object({ counts: Counts }), claims)
+  if (read.ok) return read.data.counts
+  const message = `${faultText(read.fault)} Send counts within the request's bound.`
   throw new GatewayError('invalid_value', message, { param: 'counts' })
 }
 

@@ -1,7 +1,8 @@
 /** One signed dispatch to one worker, and its result. `stop` aborts it at any time, including the answer's body. */
-import type { ZodError } from 'zod'
+
 import { below } from '../../backends/contract/root.ts'
 import { budgets } from '../../backends/model/budgets.ts'
+import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { type Dispatch, dispatchPath, dispatchTtlMs, Refusal } from '../../backends/wire/dispatch.ts'
 import { type Prelude, PreludeReader } from '../../backends/wire/prelude.ts'
 import { digest, seal } from '../../backends/wire/seal.ts'
@@ -136,8 +137,8 @@ async function readRefusal(response: Response): Promise<Refusal> {
       () => undefined,
     )
     .catch(() => undefined)
-  const parsed = Refusal.safeParse(value)
-  return parsed.success ? parsed.data : { code: 'malformed_refusal', message: describe(parsed.error) }
+  const read = readFields(Refusal, value)
+  return read.ok ? read.data : { code: 'malformed_refusal', message: faultText(read.fault, 'refusal') }
 }
 
 /** Bounded, because a worker may send text of any length. */
@@ -149,8 +150,4 @@ async function readBounded({ body }: Response): Promise<string> {
     if (text.length > budgets.preludeBytes.value) break
   }
   return text
-}
-
-function describe(error: ZodError): string {
-  return error.issues[0]?.message ?? 'unknown reason'
 }

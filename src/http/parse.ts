@@ -1,7 +1,9 @@
 /** Reads and validates bodies and queries with a schema; a failure names the field. */
+
 import type { Context } from 'hono'
 import { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
+import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { readJsonBody } from './body.ts'
 import { GatewayError } from './errors.ts'
 
@@ -16,13 +18,9 @@ export async function readBody(request: Request): Promise<unknown> {
 }
 
 export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema): z.infer<Schema> {
-  const parsed = schema.safeParse(value)
-  if (parsed.success) return parsed.data
-  const issue = parsed.error.issues[0]
-  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
-  const param = [...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])].join('.') || null
-  const message = unknown === undefined ? issue?.message : 'is not a known field. Remove it, or check its spelling.'
-  throw new GatewayError('invalid_value', `${param ?? 'body'}: ${message}`, { param })
+  const read = readFields(schema, value)
+  if (read.ok) return read.data
+  throw new GatewayError('invalid_value', faultText(read.fault), { param: read.fault.field })
 }
 
 export const Page = z.object({

@@ -1,5 +1,7 @@
 /** The environment variables of `npm start`. The descriptions are the text of the settings guide. */
+
 import { z } from 'zod'
+import { readFields } from '../../backends/model/field-fault.ts'
 
 export const StartEnvironment = z.object({
   PORT: z
@@ -39,10 +41,9 @@ export const StartEnvironment = z.object({
 
 /** Throws an error that names the variable. */
 export function readStartEnvironment(variables: Record<string, string | undefined>): z.infer<typeof StartEnvironment> {
-  const read = StartEnvironment.safeParse(variables)
-  if (read.success) return read.data
-  const issue = read.error.issues[0]
-  throw new Error(`${String(issue?.path[0])} ${issue?.message}`)
+  const read = readFields(StartEnvironment, variables)
+  if (read.ok) return read.data
+  throw new Error(`${read.fault.field} ${read.fault.message}`)
 }
 
 function isPort(text: string): boolean {

@@ -6,8 +6,9 @@
  * Each receipt is judged separately. If it fails a step, it is refused with a reason, recorded for the operator, and no
  * later step sees it. If its tenant object does not answer, it is neither done nor refused, and its worker resends it.
  */
-import { z } from 'zod'
+
 import { cleanText } from '../../backends/model/clean-text.ts'
+import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '../../backends/wire/receipt.ts'
 import { openWorkerWord } from '../auth/worker-key.ts'
 import type { Settings } from '../config.ts'
@@ -34,8 +35,8 @@ interface JudgedReceipt extends Sealed {
 }
 
 export async function settleReceipts(body: unknown, env: SettlementEnv, settings: Settings): Promise<ReceiptsAnswer> {
-  const call = ReceiptsCall.safeParse(body)
-  if (!call.success) throw new GatewayError('invalid_value', z.prettifyError(call.error))
+  const call = readFields(ReceiptsCall, body)
+  if (!call.ok) throw new GatewayError('invalid_value', faultText(call.fault))
   const sealed = await openAll(call.data.receipts, settings)
   const done: string[] = []
   const refused: RefusedReceipt[] = []

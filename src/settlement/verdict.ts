@@ -1,3 +1,4 @@
+import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { Receipt, receiptFault } from '../../backends/wire/receipt.ts'
 import { isProven } from '../auth/dispatch-proof.ts'
 import type { Secret } from '../auth/secret.ts'
@@ -6,11 +7,8 @@ export type ReceiptVerdict = { ok: true; receipt: Receipt } | { ok: false; reaso
 
 /** @param claims sealed by the worker that they name */
 export function judgeReceipt(claims: unknown, fleet: Secret): ReceiptVerdict {
-  const parsed = Receipt.safeParse(claims)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    return refused(`${issue?.path.join('.') || 'receipt'}: ${issue?.message ?? 'malformed'}`)
-  }
+  const parsed = readFields(Receipt, claims)
+  if (!parsed.ok) return refused(faultText(parsed.fault, 'receipt'))
   if (!isProven(fleet, { ...parsed.data, ...parsed.data.terms }))
     return refused('proof: the gateway did not send this dispatch to this worker')
   const fault = receiptFault(parsed.data)

@@ -381,7 +381,7 @@ describe('the operator', () => {
       ['PUT', '/admin/tenants/fields/meter', { url: 'ftp://x' }, 'url'],
       ['POST', '/admin/workers', { workerId: 'GPU' }, 'workerId'],
       ['POST', '/admin/plans', { planId: 'p', name: 'p', settings: { retentionDays: 'x' } }, 'settings.retentionDays'],
-      ['POST', '/admin/operators', { name: 'o', scopes: ['all'] }, 'scopes.0'],
+      ['POST', '/admin/operators', { name: 'o', scopes: ['all'] }, 'scopes[0]'],
     ]
     const before = await operate('GET', '/admin/tenants/fields')
     for (const [method, path, body, param] of wrong) {

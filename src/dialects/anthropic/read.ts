@@ -3,6 +3,7 @@
  * thinking with its signature, server-side tools, beta fields. Unsupported fields are named in `warnings`. Only invalid
  * fields are refused, because one agent answers each 400 with five more requests.
  */
+
 import { z } from 'zod'
 import {
   asText,
@@ -24,6 +25,7 @@ import {
   toolsMax,
 } from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
+import { readFields } from '../../../backends/model/field-fault.ts'
 import { documentBy, imageByData, imageByUrl } from '../../../backends/model/media.ts'
 import { unsealThinking } from '../carried-thinking.ts'
 import type { ParsedRequest } from '../dialect.ts'
@@ -145,8 +147,8 @@ export type ReadMessages =
 
 /** Never throws. */
 export function readMessages(body: unknown): ReadMessages {
-  const parsed = Body.safeParse(body)
-  if (!parsed.success) return refuse(parsed.error)
+  const parsed = readFields(Body, body)
+  if (!parsed.ok) return refuse(parsed.fault)
   const wire = parsed.data
   return read(wire, {
     outputTokensMax: wire.max_tokens,
@@ -160,8 +162,8 @@ export function readMessages(body: unknown): ReadMessages {
 
 /** The body of `count_tokens`: a prompt without limits for an answer. */
 export function readPrompt(body: unknown): ReadMessages {
-  const parsed = CountBody.safeParse(body)
-  if (!parsed.success) return refuse(parsed.error)
+  const parsed = readFields(CountBody, body)
+  if (!parsed.ok) return refuse(parsed.fault)
   const bounds = { outputTokensMax: 1, stop: [], temperature: undefined, topP: undefined, stream: false }
   return read(parsed.data, bounds)
 }

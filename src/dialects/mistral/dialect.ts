@@ -2,9 +2,11 @@
  * Mistral's dialect of Chat Completions, under `/mistral/v1`: Mistral's own request fields, and thinking as chunks of
  * the content, the only form that Mistral's clients show.
  */
+
 import { z } from 'zod'
-import { readChat } from '../../../backends/model/chat.ts'
+import { readChat, refuse } from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
+import { readFields } from '../../../backends/model/field-fault.ts'
 import type { Dialect, Read } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
 import { mistralWriter } from './write.ts'
@@ -34,12 +36,8 @@ const safePrompt =
   'prejudiced, or negative content. Ensure replies promote fairness and positivity.'
 
 function read(body: unknown): Read {
-  const own = Own.safeParse(body)
-  if (!own.success) {
-    const issue = own.error.issues[0]
-    const param = issue?.path.join('.') || null
-    return { ok: false, code: 'invalid_value', message: `${param ?? 'body'}: ${issue?.message}`, param }
-  }
+  const own = readFields(Own, body)
+  if (!own.ok) return refuse(own.fault)
   const { random_seed: seed, prompt_mode: mode, reasoning_effort: effort, safe_prompt: safe } = own.data
   const read = readChat({
     ...(body as object),

@@ -3,6 +3,7 @@
  * client-made ids, encoded thinking. Unsupported fields that can be ignored are named in `warnings`; fields that need a
  * missing feature are refused.
  */
+
 import { z } from 'zod'
 import {
   asText,
@@ -13,6 +14,7 @@ import {
   type Tool,
   type ToolChoice,
 } from '../../../backends/model/chat.ts'
+import { readFields } from '../../../backends/model/field-fault.ts'
 import type { ParsedRequest, PreviousTurns, Read, Reference } from '../dialect.ts'
 import { Body, Id, type WireFormat, type WireTool } from './body.ts'
 import { conversationOf, InputItem } from './items.ts'
@@ -45,8 +47,8 @@ const References = z.object({
 
 /** Never throws. */
 export function readResponses(body: unknown, previous: PreviousTurns): Read {
-  const parsed = Body.safeParse(body)
-  if (!parsed.success) return refuse(parsed.error)
+  const parsed = readFields(Body, body)
+  if (!parsed.ok) return refuse(parsed.fault)
   const wire = parsed.data
   if (!previous.turns) return noPrevious(wire.previous_response_id ?? '')
   const resolved = itemsOf(wire, previous)
