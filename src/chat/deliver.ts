@@ -15,7 +15,7 @@ import { failureOf } from '../dialects/error-response.ts'
 import { openaiErrors } from '../dialects/openai-chat/errors.ts'
 import { waitComment } from '../fleet/queue-status.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { IdempotentAttempt } from '../responses/idempotency.ts'
+import type { Idempotency } from '../responses/idempotency.ts'
 import type { Answered } from './answered.ts'
 import type { RequestContext } from './context.ts'
 import { within } from './deadline.ts'
@@ -34,8 +34,8 @@ export interface AnswerDelivery {
   stream: boolean
   /** Rewrites the worker's bytes for another dialect; without one they pass unchanged. */
   transcoder: Transcoder | undefined
-  /** Stores the answer of an idempotent request before the client gets its end. */
-  replay: IdempotentAttempt | undefined
+  /** The answer of an idempotent request is stored before the client gets its end. */
+  idempotency: Idempotency
   headers: (origin: Origin) => Headers
 }
 
@@ -80,14 +80,16 @@ export async function deliver(delivery: AnswerDelivery): Promise<Response> {
 
 /** Applies an ending to the client's connection, the worker's answer, the reservation and the stored replay. */
 async function end(
-  { context, attempts, stream, replay }: AnswerDelivery,
+  { context, attempts, stream, idempotency }: AnswerDelivery,
   { ended, answered }: Sent,
   writable: WritableStream<Uint8Array>,
   headers: Headers,
 ): Promise<void> {
   answered?.watch?.stop()
-  if (ended.kind === 'done') await replay?.keep(headers)
-  else replay?.drop()
+  if (idempotency.kind === 'first') {
+    if (ended.kind === 'done') await idempotency.attempt.keep(headers)
+    else idempotency.attempt.drop()
+  }
   switch (ended.kind) {
     case 'done':
       return writable.close().catch(() => undefined)
@@ -218,7 +220,7 @@ async function sendWhole(
 }
 
 async function copyWhole(
-  { context, transcoder, replay }: AnswerDelivery,
+  { context, transcoder, idempotency }: AnswerDelivery,
   answered: Answered,
   writable: WritableStream<Uint8Array>,
 ): Promise<DeliveryEnd> {
@@ -227,7 +229,7 @@ async function copyWhole(
   let error = false
   let blank = true
   const send = (bytes: Uint8Array) => {
-    replay?.take(bytes)
+    if (idempotency.kind === 'first') idempotency.attempt.take(bytes)
     return succeeds(write(writable, bytes))
   }
   try {

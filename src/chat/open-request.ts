@@ -1,30 +1,46 @@
 /**
- * The open resources of a request from its reservation on: the reservation, the lease, the workers' answers. `close`
- * ends all of them in any state; it may be called at any time and repeatedly. A posted reservation stays posted.
+ * All that an error must close: the idempotent attempt, the reservation, the lease, the workers' answers. `close` ends
+ * them in any state; it may be called at any time and repeatedly. A posted reservation stays posted.
  */
 import pRetry from 'p-retry'
+import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { GatewayError, logError } from '../http/errors.ts'
+import type { Idempotency } from '../responses/idempotency.ts'
+import type { KeyCheck } from '../tenant/key-check.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { Answered } from './answered.ts'
 import type { RequestContext } from './context.ts'
 import { tenantStub } from './reserve.ts'
 import type { Attempts } from './run-attempts.ts'
+import { takeRates } from './take-rates.ts'
 
 const retries = { retries: 4, minTimeout: 100 }
+
+const bodyFaults: ReadonlySet<ErrorCode> = new Set([
+  'invalid_json',
+  'invalid_value',
+  'request_too_large',
+  'model_not_found',
+  'not_found',
+  'previous_response_not_found',
+] as const)
 
 export class OpenRequest {
   readonly #context: RequestContext
   readonly #key: ApiKey
+  readonly #check: KeyCheck
   readonly #pending = new Set<Promise<Answered>>()
+  #idempotency: Idempotency | undefined
   #attempts: Attempts | undefined
   #mayBeReserved = false
   #closed = false
 
-  constructor(context: RequestContext, key: ApiKey) {
+  constructor(context: RequestContext, key: ApiKey, check: KeyCheck) {
     this.#context = context
     this.#key = key
+    this.#check = check
     // Work after the answer may fail too: a lost void, or the pump itself.
     context.onEnd((failed) => {
       if (failed) this.close()
@@ -32,7 +48,8 @@ export class OpenRequest {
   }
 
   /** Reserves. After a refusal there is no reservation; after any other failure there may be one. */
-  async reserve(admit: () => Promise<Admission>): Promise<Admission> {
+  async reserve(idempotency: Idempotency, admit: () => Promise<Admission>): Promise<Admission> {
+    this.#idempotency = idempotency
     this.#mayBeReserved = true
     try {
       return await admit()
@@ -43,8 +60,9 @@ export class OpenRequest {
   }
 
   /** Ends these attempts, and every answer that they start, when the request is closed. */
-  watch(attempts: Attempts): void {
+  watch(attempts: Attempts): Attempts {
     this.#attempts = attempts
+    return attempts
   }
 
   /** An answer that has started, or will. */
@@ -54,6 +72,27 @@ export class OpenRequest {
       // The fleet may have granted a lease whose answer was lost.
       if (!(error instanceof GatewayError)) this.#release()
     })
+  }
+
+  /** Closes the request after an error. @returns the error for the client */
+  async failed(error: unknown): Promise<unknown> {
+    if (!this.#idempotency) return await this.#charged(error)
+    this.close()
+    if (this.#idempotency.kind === 'first') this.#idempotency.attempt.drop()
+    this.#check.refused(error)
+    return error
+  }
+
+  /** A refused body counts as one request against the rates: reading it cost as much as reading a valid one. */
+  async #charged(error: unknown): Promise<unknown> {
+    if (!(error instanceof GatewayError) || !bodyFaults.has(error.code)) return error
+    try {
+      await takeRates(this.#context, this.#key, 0)
+      return error
+    } catch (refusal) {
+      this.#check.refused(refusal)
+      return refusal
+    }
   }
 
   close(): void {

@@ -9,6 +9,7 @@
 import type { ApiKey } from '../auth/api-key.ts'
 import { sha256Hex } from '../auth/secret.ts'
 import { GatewayError, logError } from '../http/errors.ts'
+import type { KeyCheck } from '../tenant/key-check.ts'
 import type { ResponsesCall } from './previous-response.ts'
 import { responsesStub } from './stub.ts'
 
@@ -19,7 +20,7 @@ const storedMs = 24 * 3_600_000
 const notStored = new Set(['content-length', 'transfer-encoding', 'date'])
 
 /** An attempt whose answer will be stored. Ends with `keep` or `drop`; only the first call counts. */
-export interface IdempotentAttempt {
+interface IdempotentAttempt {
   /** Collects sent bytes, in order. */
   take(bytes: Uint8Array): void
   /** Stores the complete answer, before the client gets its end. Never rejects. */
@@ -27,32 +28,46 @@ export interface IdempotentAttempt {
   drop(): void
 }
 
-export const idempotencyKeyOf = (request: Request) => request.headers.get(header)
-
-/** The key's allowed models, confirmed just now by its tenant, and the requested model. */
-export interface ReplayScope {
-  /** Null for all. */
-  models: string[] | null
-  model: string
+/** The parts of a prepared request that decide about a replay. */
+interface IdempotentRequest {
+  chat: { stream: boolean }
+  model: { id: string }
+  warnings: string[]
 }
 
-export type Replayed = Response | IdempotentAttempt
+/** What `Idempotency-Key` means for a request. */
+export type Idempotency =
+  /** The request has no such key, or it is streaming. */
+  | { kind: 'off' }
+  /** The answer of this request will be stored. */
+  | { kind: 'first'; attempt: IdempotentAttempt }
+  /** The stored answer of an earlier request, which the caller charges to the rates. */
+  | { kind: 'replayed'; response: Response }
 
-/** @returns the stored answer, which the caller charges to the rates, or the attempt to run */
-export async function replay(
+export const isIdempotent = (request: Request) => request.headers.has(header)
+
+/** @param bodyDigest of the client's bytes */
+export async function beginIdempotent(
   request: Request,
   context: ResponsesCall,
   key: ApiKey,
+  check: KeyCheck,
+  { chat, model, warnings }: IdempotentRequest,
   bodyDigest: string,
-  { models, model }: ReplayScope,
-): Promise<Replayed> {
-  const idempotencyKey = idempotencyKeyOf(request) ?? ''
+): Promise<Idempotency> {
+  const idempotencyKey = request.headers.get(header)
+  if (idempotencyKey === null) return { kind: 'off' }
+  if (chat.stream) {
+    warnings.push('idempotency-key: not supported with streaming, ignored')
+    return { kind: 'off' }
+  }
   if (idempotencyKey === '' || idempotencyKey.length > keyMax)
     throw new GatewayError('invalid_value', `${header}: must have 1 to ${keyMax} characters. Change the key.`, {
       param: header,
     })
-  if (models && !models.includes(model)) {
-    const message = `model: this key may not use ${model}. Use one of ${models.join(', ')}, or another key.`
+  const { models = null } = await check.ask()
+  if (models && !models.includes(model.id)) {
+    const message = `model: this key may not use ${model.id}. Use one of ${models.join(', ')}, or another key.`
     throw new GatewayError('permission_denied', message)
   }
   const stub = responsesStub(context.env, key.tenantId)
@@ -61,7 +76,7 @@ export async function replay(
   const begun = await stub.begin(replayId, requestDigest, context.requestId)
   switch (begun.kind) {
     case 'run':
-      return attempt(context, key, replayId)
+      return { kind: 'first', attempt: attempt(context, key, replayId) }
     case 'other-request':
       throw new GatewayError(
         'idempotency_mismatch',
@@ -80,7 +95,10 @@ export async function replay(
         },
       )
     case 'answer':
-      return new Response(begun.text, { headers: [...begun.headers, ['idempotency-replayed', 'true']] })
+      return {
+        kind: 'replayed',
+        response: new Response(begun.text, { headers: [...begun.headers, ['idempotency-replayed', 'true']] }),
+      }
   }
 }
 
