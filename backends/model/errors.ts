@@ -27,6 +27,7 @@ export type ErrorCode =
   | 'context_length_exceeded'
   | 'model_not_found'
   | 'unknown_url'
+  | 'method_not_allowed'
   | 'not_found'
   | 'conflict'
   | 'previous_response_not_found'
@@ -49,6 +50,7 @@ export const errorTable = {
   context_length_exceeded: { status: 400, type: 'invalid_request_error', retry: false },
   model_not_found: { status: 404, type: 'invalid_request_error', retry: false },
   unknown_url: { status: 404, type: 'invalid_request_error', retry: false },
+  method_not_allowed: { status: 405, type: 'invalid_request_error', retry: false },
   conflict: { status: 409, type: 'invalid_request_error', retry: false },
   previous_response_not_found: { status: 400, type: 'invalid_request_error', retry: false },
   idempotency_mismatch: { status: 422, type: 'invalid_request_error', retry: false },

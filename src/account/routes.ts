@@ -2,19 +2,21 @@
  * A tenant's own routes: usage, limits and keys, as far as the key's role allows (see tenant/roles.ts). The key alone
  * names the tenant; no route takes a tenant id, so no key can read another tenant's data.
  */
-import { Hono, type MiddlewareHandler } from 'hono'
+
+import type { MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
-import { KeyBody, RotateBody } from '../admin/bodies.ts'
+import { KeyBody, KeysPage, RotateBody } from '../admin/bodies.ts'
 import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
 import { createKey, modeOf } from '../admin/create-key.ts'
 import { audited } from '../admin/guard.ts'
 import { answerUsage } from '../admin/usage.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { settings } from '../config.ts'
-import { GatewayError } from '../http/errors.ts'
-import { parse, readBody, readPage } from '../http/parse.ts'
+import { UsageReport } from '../http/response-schemas.ts'
+import { type Operation, type Route, type RouteInput, routesIn } from '../http/route.ts'
+import { toSnake } from '../http/snake-case.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
-import { toCamel, toSnake } from './snake-case.ts'
+import { UsageParameters } from '../tenant/usage/usage-parameters.ts'
 
 const ownKey: MiddlewareHandler<AdminEnv> = async (context, next) => {
   const { macKey } = await settings(context.env)
@@ -31,67 +33,131 @@ const auditedChanges: MiddlewareHandler<AdminEnv> = async (context, next) => {
   await audited(context, { id: `key:${tenantId}.${by.keyId}`, name: 'a key of the tenant', tenantId }, next)
 }
 
-export const ownUsage = new Hono<AdminEnv>()
-ownUsage.get('/', ownKey, (context) => {
-  const { tenantId, by } = context.get('caller')
-  return answerUsage(context, tenantId, by)
-})
-
-export const ownLimits = new Hono<AdminEnv>()
-ownLimits.get('/', ownKey, async (context) => {
-  const { tenantId, by } = context.get('caller')
-  const limits = accept(await tenantStub(context.env, tenantId).limits(by))
-  return context.json({ object: 'limits', ...(toSnake(limits) as object) })
-})
-
-export const ownKeys = new Hono<AdminEnv>()
-ownKeys.use(ownKey, auditedChanges)
-
-ownKeys.get('/', async (context) => {
-  const { tenantId, by } = context.get('caller')
-  const page = { ...readPage(context), prefix: (context.req.query('prefix') ?? '').slice(0, 100) }
-  const { keys, next } = accept(await tenantStub(context.env, tenantId).listKeys(by, page))
-  return context.json({ object: 'list', data: toSnake(keys), next })
-})
-
-ownKeys.post('/', async (context) => {
-  const { tenantId, by } = context.get('caller')
-  const { mode, ...body } = await readSnake(context, KeyBody)
-  const { keyId, key, secret } = await createKey(context.env, tenantId, mode)
-  const view = accept(await tenantStub(context.env, tenantId).addKey({ ...body, keyId, ...secret }, by))
-  note(context, { target: keyId, after: view })
-  // The only time that the key is shown.
-  return context.json({ ...(toSnake(view) as object), api_key: key.reveal() }, 201)
-})
-
-ownKeys.post('/:keyId/rotate', async (context) => {
-  const { tenantId, by } = context.get('caller')
-  const keyId = context.req.param('keyId')
-  const { overlapSeconds } = await readSnake(context, RotateBody)
-  const stub = tenantStub(context.env, tenantId)
-  const before = accept(await stub.showKey(by, keyId))
-  const created = await createKey(context.env, tenantId, modeOf(before.prefix), keyId)
-  const view = accept(await stub.rotateKey(by, keyId, created.secret, overlapSeconds * 1_000))
-  note(context, { target: keyId, before, after: view })
-  return context.json({ ...(toSnake(view) as object), api_key: created.key.reveal() }, 201)
-})
-
-ownKeys.delete('/:keyId', async (context) => {
-  const { tenantId, by } = context.get('caller')
-  const keyId = context.req.param('keyId')
-  const view = accept(await tenantStub(context.env, tenantId).revokeKey(keyId, by))
-  note(context, { target: keyId, after: view })
-  return context.json({ ...(toSnake(view) as object), revoked: true })
-})
-
-/** Parses a snake_case body with a camelCase schema. Errors name the field as the client sent it. */
-async function readSnake<Schema extends z.ZodType>(context: AdminContext, schema: Schema): Promise<z.infer<Schema>> {
-  const value = await readBody(context.req.raw)
-  try {
-    return parse(toCamel(value), schema)
-  } catch (error) {
-    if (!(error instanceof GatewayError) || error.param === null) throw error
-    const param = error.param.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-    throw new GatewayError(error.code, error.message.replace(error.param, param), { param })
-  }
+type Declared<Path, Query, Body> = Omit<Operation, 'path' | 'query' | 'body' | 'auth' | 'tag' | 'snake'> & {
+  path: Path
+  query?: Query
+  body?: Body
 }
+
+const declare = routesIn<AdminEnv>()
+
+function ownRoute<
+  const Path extends string,
+  Query extends z.ZodType | undefined = undefined,
+  Body extends z.ZodType | undefined = undefined,
+>(
+  declared: Declared<Path, Query, Body>,
+  handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Response | Promise<Response>,
+): Route {
+  const operation = { ...declared, auth: 'key', tag: 'Your keys and usage', snake: true } as const
+  return declare(operation, handle, [ownKey, auditedChanges])
+}
+
+export const ownRoutes: readonly Route[] = [
+  ownRoute(
+    {
+      method: 'get',
+      path: '/v1/usage',
+      id: 'reportOwnUsage',
+      summary: 'Report tokens and cost by day, key, model, effort, pool and outcome',
+      query: UsageParameters,
+      answer: UsageReport,
+      readsItself: true,
+    },
+    (context) => {
+      const { tenantId, by } = context.get('caller')
+      return answerUsage(context, tenantId, by)
+    },
+  ),
+  ownRoute(
+    {
+      method: 'get',
+      path: '/v1/limits',
+      id: 'retrieveOwnLimits',
+      summary: 'Retrieve your limits and the remaining amounts',
+      answer: 'object',
+    },
+    async (context) => {
+      const { tenantId, by } = context.get('caller')
+      const limits = accept(await tenantStub(context.env, tenantId).limits(by))
+      return context.json({ object: 'limits', ...(toSnake(limits) as object) })
+    },
+  ),
+  ownRoute(
+    {
+      method: 'get',
+      path: '/v1/keys',
+      id: 'listOwnKeys',
+      summary: 'List the keys that your key may see',
+      query: KeysPage,
+      answer: 'object',
+    },
+    async (context, { query }) => {
+      const { tenantId, by } = context.get('caller')
+      const { keys, next } = accept(await tenantStub(context.env, tenantId).listKeys(by, query))
+      return context.json({ object: 'list', data: toSnake(keys), next })
+    },
+  ),
+  ownRoute(
+    {
+      method: 'post',
+      path: '/v1/keys',
+      id: 'createOwnKey',
+      summary: 'Create a key',
+      description: 'The key is shown only once.',
+      body: KeyBody,
+      status: 201,
+      answer: 'object',
+    },
+    async (context, { body: { mode, ...key } }) => {
+      const { tenantId, by } = context.get('caller')
+      const created = await createKey(context.env, tenantId, mode)
+      const view = accept(
+        await tenantStub(context.env, tenantId).addKey({ ...key, keyId: created.keyId, ...created.secret }, by),
+      )
+      note(context, { target: created.keyId, after: view })
+      // The only time that the key is shown.
+      return context.json({ ...(toSnake(view) as object), api_key: created.key.reveal() }, 201)
+    },
+  ),
+  ownRoute(
+    {
+      method: 'post',
+      path: '/v1/keys/{keyId}/rotate',
+      id: 'rotateOwnKey',
+      summary: 'Rotate the secret of a key',
+      description: 'The new secret is shown only once. The old one stays valid for `overlap_seconds`.',
+      body: RotateBody,
+      status: 201,
+      answer: 'object',
+    },
+    async (context, { params, body }) => {
+      const { tenantId, by } = context.get('caller')
+      const { keyId } = params
+      const { overlapSeconds } = body
+      const stub = tenantStub(context.env, tenantId)
+      const before = accept(await stub.showKey(by, keyId))
+      const created = await createKey(context.env, tenantId, modeOf(before.prefix), keyId)
+      const view = accept(await stub.rotateKey(by, keyId, created.secret, overlapSeconds * 1_000))
+      note(context, { target: keyId, before, after: view })
+      return context.json({ ...(toSnake(view) as object), api_key: created.key.reveal() }, 201)
+    },
+  ),
+  ownRoute(
+    {
+      method: 'delete',
+      path: '/v1/keys/{keyId}',
+      id: 'revokeOwnKey',
+      summary: 'Revoke a key',
+      description: 'Takes effect with the next request.',
+      answer: 'object',
+    },
+    async (context, { params }) => {
+      const { tenantId, by } = context.get('caller')
+      const { keyId } = params
+      const view = accept(await tenantStub(context.env, tenantId).revokeKey(keyId, by))
+      note(context, { target: keyId, after: view })
+      return context.json({ ...(toSnake(view) as object), revoked: true })
+    },
+  ),
+]

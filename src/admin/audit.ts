@@ -1,9 +1,9 @@
 /** `/admin/audit`: who changed what, newest first. A row without a status is a change that was interrupted. */
-import { Hono } from 'hono'
+
 import { z } from 'zod'
-import { onePage, parse } from '../http/parse.ts'
-import type { AdminEnv } from './context.ts'
-import { needs } from './guard.ts'
+import { onePage } from '../http/parse.ts'
+import type { Route } from '../http/route.ts'
+import { operatorRoute } from './operator-route.ts'
 
 export const AuditQuery = z.object({
   limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
@@ -26,18 +26,29 @@ interface AuditRow {
   after: string | null
 }
 
-export const audit = new Hono<AdminEnv>()
-
-audit.get('/', needs('audit:read'), async (context) => {
-  const { limit, before, tenantId } = parse(context.req.query(), AuditQuery)
-  const ofTenant = tenantId === undefined ? '' : 'AND tenant_id = ?3'
-  const { results } = await context.env.DB.prepare(
-    `SELECT * FROM audit WHERE seq < ?1 ${ofTenant} ORDER BY seq DESC LIMIT ?2`,
-  )
-    .bind(before, limit + 1, ...(tenantId === undefined ? [] : [tenantId]))
-    .all<AuditRow>()
-  return context.json(onePage(results.map(view), limit, (row) => row.seq))
-})
+export const audit: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/audit',
+      id: 'listAudit',
+      tag: 'Operators',
+      summary: 'List changes by operators and tenants, newest first',
+      scope: 'audit:read',
+      query: AuditQuery,
+    },
+    async (context, { query }) => {
+      const { limit, before, tenantId } = query
+      const ofTenant = tenantId === undefined ? '' : 'AND tenant_id = ?3'
+      const { results } = await context.env.DB.prepare(
+        `SELECT * FROM audit WHERE seq < ?1 ${ofTenant} ORDER BY seq DESC LIMIT ?2`,
+      )
+        .bind(before, limit + 1, ...(tenantId === undefined ? [] : [tenantId]))
+        .all<AuditRow>()
+      return context.json(onePage(results.map(view), limit, (row) => row.seq))
+    },
+  ),
+]
 
 function view(row: AuditRow) {
   return {

@@ -3,6 +3,7 @@
 import { z } from 'zod'
 import { readFields } from '../../backends/model/field-fault.ts'
 import { idPattern } from '../auth/api-key.ts'
+import { Page } from '../http/parse.ts'
 import { roles, TenantSettings } from '../tenant/store.ts'
 
 export const TenantId = z.string().regex(idPattern, 'must be 4 to 24 lower-case letters or digits')
@@ -85,4 +86,8 @@ export const RotateBody = z.strictObject({
     .min(0)
     .max(30 * 86_400)
     .default(0),
+})
+
+export const KeysPage = Page.extend({
+  prefix: z.string().max(100).default('').describe('only keys that begin with this text'),
 })

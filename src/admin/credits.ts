@@ -1,11 +1,11 @@
 /** `/admin/tenants/:tenantId/{credits,corrections}`: the operator posts money, each time with a unique id. */
-import { Hono } from 'hono'
+
 import { z } from 'zod'
-import { read } from '../http/parse.ts'
+import type { Route } from '../http/route.ts'
 import type { MoneyEntry } from '../tenant/credits.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
-import { type AdminContext, type AdminEnv, note } from './context.ts'
-import { needs } from './guard.ts'
+import { type AdminContext, note } from './context.ts'
+import { operatorRoute } from './operator-route.ts'
 
 const OrderId = z
   .string()
@@ -23,17 +23,42 @@ export const Correction = z.strictObject({
   note: Note,
 })
 
-export const money = new Hono<AdminEnv>()
-
-money.post('/credits', needs('money:write'), async (context) => {
-  const { id, creditNano, note: text } = await read(context.req.raw, Credit)
-  return post(context, { orderId: id, kind: 'credit', requestId: null, amountNano: creditNano, note: text })
-})
-
-money.post('/corrections', needs('money:write'), async (context) => {
-  const { id, costNano, requestId, note: text } = await read(context.req.raw, Correction)
-  return post(context, { orderId: id, kind: 'correction', requestId, amountNano: costNano, note: text })
-})
+export const money: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/credits',
+      id: 'addCredit',
+      tag: 'Money',
+      summary: 'Add credit',
+      description: 'Each id is posted once. Repeating a request posts nothing more.',
+      scope: 'money:write',
+      body: Credit,
+      status: 201,
+    },
+    async (context, { body }) => {
+      const { id, creditNano, note: text } = body
+      return post(context, { orderId: id, kind: 'credit', requestId: null, amountNano: creditNano, note: text })
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/corrections',
+      id: 'addCorrection',
+      tag: 'Money',
+      summary: 'Add a charge or a refund',
+      description: 'Each id is posted once. Repeating a request posts nothing more.',
+      scope: 'money:write',
+      body: Correction,
+      status: 201,
+    },
+    async (context, { body }) => {
+      const { id, costNano, requestId, note: text } = body
+      return post(context, { orderId: id, kind: 'correction', requestId, amountNano: costNano, note: text })
+    },
+  ),
+]
 
 async function post(context: AdminContext, entry: MoneyEntry): Promise<Response> {
   note(context, { target: entry.orderId, after: entry })

@@ -45,8 +45,8 @@ interface Actor {
 /** Inserts the audit row, runs `next`, and completes the row. */
 export async function audited(context: AdminContext, actor: Actor, next: () => Promise<void>): Promise<void> {
   const { env, req } = context
-  const route = matchedRoutes(context).at(-1)
-  if (req.method === 'GET' || req.method === 'HEAD' || !route || route.method === 'ALL') return next()
+  const route = matchedRoutes(context).find(({ method }) => method === req.method)
+  if (req.method === 'GET' || req.method === 'HEAD' || !route) return next()
   const requestId = context.get('requestId')
   const now = Date.now()
   const begin = env.DB.prepare(

@@ -1,62 +1,123 @@
 /** `/admin/tenants/:tenantId/keys`. The full key is shown once, when it is created; later only its prefix. */
-import { Hono } from 'hono'
-import { read, readPage } from '../http/parse.ts'
+import type { Route } from '../http/route.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
-import { KeyBody, KeyChangeBody, RotateBody } from './bodies.ts'
-import { type AdminContext, type AdminEnv, note } from './context.ts'
+import { KeyBody, KeyChangeBody, KeysPage, RotateBody } from './bodies.ts'
+import { type AdminContext, note } from './context.ts'
 import { createKey, modeOf } from './create-key.ts'
-import { needs } from './guard.ts'
+import { operatorRoute } from './operator-route.ts'
 
 const by = { kind: 'operator' } as const
 
-export const keys = new Hono<AdminEnv>()
-
-keys.get('/', needs('tenants:read'), async (context) => {
-  const page = { ...readPage(context), prefix: (context.req.query('prefix') ?? '').slice(0, 100) }
-  const { keys: data, next } = accept(await tenant(context).listKeys(by, page))
-  return context.json({ data, next })
-})
-
-keys.post('/', needs('keys:write'), async (context) => {
-  const tenantId = context.req.param('tenantId') ?? ''
-  const { mode, ...body } = await read(context.req.raw, KeyBody)
-  const stub = tenant(context)
-  const { keyId, key, secret } = await createKey(context.env, tenantId, mode)
-  const view = accept(await stub.addKey({ ...body, keyId, ...secret }, by))
-  note(context, { target: keyId, after: view })
-  // The only time that the key is shown.
-  return context.json({ ...view, apiKey: key.reveal() }, 201)
-})
-
-keys.get('/:keyId', needs('tenants:read'), async (context) => {
-  return context.json(accept(await tenant(context).showKey(by, context.req.param('keyId'))))
-})
-
-keys.patch('/:keyId', needs('keys:write'), async (context) => {
-  const keyId = context.req.param('keyId')
-  const change = await read(context.req.raw, KeyChangeBody)
-  const { before, after } = accept(await tenant(context).changeKey(by, keyId, change))
-  note(context, { target: keyId, before, after })
-  return context.json(after)
-})
-
-keys.post('/:keyId/rotate', needs('keys:write'), async (context) => {
-  const keyId = context.req.param('keyId')
-  const { overlapSeconds } = await read(context.req.raw, RotateBody)
-  const stub = tenant(context)
-  const before = accept(await stub.showKey(by, keyId))
-  const created = await createKey(context.env, context.req.param('tenantId') ?? '', modeOf(before.prefix), keyId)
-  const after = accept(await stub.rotateKey(by, keyId, created.secret, overlapSeconds * 1_000))
-  note(context, { target: keyId, before, after })
-  return context.json({ ...after, apiKey: created.key.reveal() }, 201)
-})
-
-keys.delete('/:keyId', needs('keys:write'), async (context) => {
-  const keyId = context.req.param('keyId')
-  const after = accept(await tenant(context).revokeKey(keyId, by))
-  note(context, { target: keyId, after })
-  return context.json({ revoked: true, ...after })
-})
+export const keys: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/tenants/{tenantId}/keys',
+      id: 'listKeys',
+      tag: 'Keys',
+      summary: 'List a tenant’s keys',
+      scope: 'tenants:read',
+      query: KeysPage,
+    },
+    async (context, { query }) => {
+      const { keys: data, next } = accept(await tenant(context).listKeys(by, query))
+      return context.json({ data, next })
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/keys',
+      id: 'createKey',
+      tag: 'Keys',
+      summary: 'Create a key',
+      description: 'The key is shown only once.',
+      scope: 'keys:write',
+      body: KeyBody,
+      status: 201,
+    },
+    async (context, { params: { tenantId }, body: { mode, ...body } }) => {
+      const stub = tenant(context)
+      const { keyId, key, secret } = await createKey(context.env, tenantId, mode)
+      const view = accept(await stub.addKey({ ...body, keyId, ...secret }, by))
+      note(context, { target: keyId, after: view })
+      // The only time that the key is shown.
+      return context.json({ ...view, apiKey: key.reveal() }, 201)
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/tenants/{tenantId}/keys/{keyId}',
+      id: 'retrieveKey',
+      tag: 'Keys',
+      summary: 'Retrieve a key',
+      scope: 'tenants:read',
+    },
+    async (context, { params }) => {
+      return context.json(accept(await tenant(context).showKey(by, params.keyId)))
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'patch',
+      path: '/admin/tenants/{tenantId}/keys/{keyId}',
+      id: 'updateKey',
+      tag: 'Keys',
+      summary: 'Update a key',
+      description: 'Fields that are left out do not change.',
+      scope: 'keys:write',
+      body: KeyChangeBody,
+    },
+    async (context, { params, body }) => {
+      const { keyId } = params
+      const change = body
+      const { before, after } = accept(await tenant(context).changeKey(by, keyId, change))
+      note(context, { target: keyId, before, after })
+      return context.json(after)
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/keys/{keyId}/rotate',
+      id: 'rotateKey',
+      tag: 'Keys',
+      summary: 'Rotate the secret of a key',
+      description: 'The new secret is shown only once. The old one stays valid for `overlapSeconds`.',
+      scope: 'keys:write',
+      body: RotateBody,
+      status: 201,
+    },
+    async (context, { params, body }) => {
+      const { keyId } = params
+      const { overlapSeconds } = body
+      const stub = tenant(context)
+      const before = accept(await stub.showKey(by, keyId))
+      const created = await createKey(context.env, params.tenantId, modeOf(before.prefix), keyId)
+      const after = accept(await stub.rotateKey(by, keyId, created.secret, overlapSeconds * 1_000))
+      note(context, { target: keyId, before, after })
+      return context.json({ ...after, apiKey: created.key.reveal() }, 201)
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'delete',
+      path: '/admin/tenants/{tenantId}/keys/{keyId}',
+      id: 'revokeKey',
+      tag: 'Keys',
+      summary: 'Revoke a key',
+      description: 'Takes effect with the next request.',
+      scope: 'keys:write',
+    },
+    async (context, { params }) => {
+      const { keyId } = params
+      const after = accept(await tenant(context).revokeKey(keyId, by))
+      note(context, { target: keyId, after })
+      return context.json({ revoked: true, ...after })
+    },
+  ),
+]
 
 function tenant(context: AdminContext) {
   return tenantStub(context.env, context.req.param('tenantId') ?? '')

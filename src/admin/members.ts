@@ -1,12 +1,13 @@
 /** `/admin/tenants/:tenantId/members`: members and roles. The last owner stays while there are other members. */
-import { Hono } from 'hono'
+
 import { z } from 'zod'
 import { GatewayError } from '../http/errors.ts'
-import { onePage, read, readPage } from '../http/parse.ts'
+import { onePage, Page } from '../http/parse.ts'
+import type { Route } from '../http/route.ts'
 import { noSuchTenant } from '../tenant/stub.ts'
 import { RoleName } from './bodies.ts'
-import { type AdminEnv, note } from './context.ts'
-import { needs } from './guard.ts'
+import { note } from './context.ts'
+import { operatorRoute } from './operator-route.ts'
 
 const Member = z
   .string()
@@ -22,72 +23,113 @@ const lastOwner = `role = 'owner' AND (SELECT count(*) FROM members WHERE tenant
 
 const membersMax = 1_000
 
-export const members = new Hono<AdminEnv>()
-
-members.get('/', needs('tenants:read'), async (context) => {
-  const { limit, after } = readPage(context)
-  const tenantId = context.req.param('tenantId') ?? ''
-  const { results } = await context.env.DB.prepare(
-    `SELECT ${columns} FROM members WHERE tenant_id = ? AND member > ? ORDER BY member LIMIT ?`,
-  )
-    .bind(tenantId, after, limit + 1)
-    .all<{ member: string }>()
-  return context.json(onePage(results, limit, (row) => row.member))
-})
-
-members.post('/', needs('members:write'), async (context) => {
-  const tenantId = context.req.param('tenantId') ?? ''
-  const { member, role } = await read(context.req.raw, AddMember)
-  note(context, { target: member, after: { role } })
-  const { DB } = context.env
-  const tenant = await DB.prepare('SELECT 1 FROM tenants WHERE tenant_id = ?').bind(tenantId).first()
-  if (!tenant) throw noSuchTenant()
-  const added = await DB.prepare(
-    `INSERT OR IGNORE INTO members SELECT ?1, ?2, ?3, ?4
+export const members: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/tenants/{tenantId}/members',
+      id: 'listMembers',
+      tag: 'Tenants',
+      summary: 'List members of a tenant',
+      scope: 'tenants:read',
+      query: Page,
+    },
+    async (context, { params, query }) => {
+      const { limit, after } = query
+      const { tenantId } = params
+      const { results } = await context.env.DB.prepare(
+        `SELECT ${columns} FROM members WHERE tenant_id = ? AND member > ? ORDER BY member LIMIT ?`,
+      )
+        .bind(tenantId, after, limit + 1)
+        .all<{ member: string }>()
+      return context.json(onePage(results, limit, (row) => row.member))
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/members',
+      id: 'addMember',
+      tag: 'Tenants',
+      summary: 'Add a member to a tenant',
+      scope: 'members:write',
+      body: AddMember,
+      status: 201,
+    },
+    async (context, { params, body }) => {
+      const { tenantId } = params
+      const { member, role } = body
+      note(context, { target: member, after: { role } })
+      const { DB } = context.env
+      const tenant = await DB.prepare('SELECT 1 FROM tenants WHERE tenant_id = ?').bind(tenantId).first()
+      if (!tenant) throw noSuchTenant()
+      const added = await DB.prepare(
+        `INSERT OR IGNORE INTO members SELECT ?1, ?2, ?3, ?4
       WHERE (SELECT count(*) FROM members WHERE tenant_id = ?1) < ${membersMax}`,
-  )
-    .bind(tenantId, member, role, Date.now())
-    .run()
-  if (added.meta.changes === 0) {
-    throw new GatewayError(
-      'conflict',
-      `member: ${member} is already a member, or the tenant has ${membersMax} members, the maximum. Change the role with PATCH, or remove a member.`,
-      {
-        param: 'member',
-      },
-    )
-  }
-  return context.json({ member, role }, 201)
-})
-
-members.patch('/:member', needs('members:write'), async (context) => {
-  const tenantId = context.req.param('tenantId') ?? ''
-  const member = context.req.param('member')
-  const { role } = await read(context.req.raw, ChangeMember)
-  const before = await findMember(context.env.DB, tenantId, member)
-  note(context, { target: member, before, after: { role } })
-  const changed = await context.env.DB.prepare(
-    `UPDATE members SET role = ?3 WHERE tenant_id = ?1 AND member = ?2 AND (?3 = 'owner' OR NOT (${lastOwner}))`,
-  )
-    .bind(tenantId, member, role)
-    .run()
-  if (changed.meta.changes === 0) throw isLastOwner(member)
-  return context.json({ member, role })
-})
-
-members.delete('/:member', needs('members:write'), async (context) => {
-  const tenantId = context.req.param('tenantId') ?? ''
-  const member = context.req.param('member')
-  const before = await findMember(context.env.DB, tenantId, member)
-  note(context, { target: member, before })
-  const removed = await context.env.DB.prepare(
-    `DELETE FROM members WHERE tenant_id = ?1 AND member = ?2 AND (NOT (${lastOwner}) OR (SELECT count(*) FROM members WHERE tenant_id = ?1) = 1)`,
-  )
-    .bind(tenantId, member)
-    .run()
-  if (removed.meta.changes === 0) throw isLastOwner(member)
-  return context.json({ removed: true })
-})
+      )
+        .bind(tenantId, member, role, Date.now())
+        .run()
+      if (added.meta.changes === 0) {
+        throw new GatewayError(
+          'conflict',
+          `member: ${member} is already a member, or the tenant has ${membersMax} members, the maximum. Change the role with PATCH, or remove a member.`,
+          {
+            param: 'member',
+          },
+        )
+      }
+      return context.json({ member, role }, 201)
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'patch',
+      path: '/admin/tenants/{tenantId}/members/{member}',
+      id: 'updateMember',
+      tag: 'Tenants',
+      summary: 'Change a member’s role',
+      scope: 'members:write',
+      body: ChangeMember,
+    },
+    async (context, { params, body }) => {
+      const { tenantId } = params
+      const { member } = params
+      const { role } = body
+      const before = await findMember(context.env.DB, tenantId, member)
+      note(context, { target: member, before, after: { role } })
+      const changed = await context.env.DB.prepare(
+        `UPDATE members SET role = ?3 WHERE tenant_id = ?1 AND member = ?2 AND (?3 = 'owner' OR NOT (${lastOwner}))`,
+      )
+        .bind(tenantId, member, role)
+        .run()
+      if (changed.meta.changes === 0) throw isLastOwner(member)
+      return context.json({ member, role })
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'delete',
+      path: '/admin/tenants/{tenantId}/members/{member}',
+      id: 'removeMember',
+      tag: 'Tenants',
+      summary: 'Remove a member from a tenant',
+      scope: 'members:write',
+    },
+    async (context, { params }) => {
+      const { tenantId } = params
+      const { member } = params
+      const before = await findMember(context.env.DB, tenantId, member)
+      note(context, { target: member, before })
+      const removed = await context.env.DB.prepare(
+        `DELETE FROM members WHERE tenant_id = ?1 AND member = ?2 AND (NOT (${lastOwner}) OR (SELECT count(*) FROM members WHERE tenant_id = ?1) = 1)`,
+      )
+        .bind(tenantId, member)
+        .run()
+      if (removed.meta.changes === 0) throw isLastOwner(member)
+      return context.json({ removed: true })
+    },
+  ),
+]
 
 async function findMember(db: D1Database, tenantId: string, member: string): Promise<{ role: string }> {
   const row = await db

@@ -1,13 +1,14 @@
 /** `/admin/operators`: operator keys and their scopes. A key can grant only scopes that it has. */
-import { Hono } from 'hono'
+
 import { z } from 'zod'
 import { newOperatorKey, scopes } from '../auth/operator-key.ts'
 import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
-import { read } from '../http/parse.ts'
+import type { Route } from '../http/route.ts'
 import { Name, Time } from './bodies.ts'
-import { type AdminEnv, note } from './context.ts'
-import { needs, type OperatorRow } from './guard.ts'
+import { note } from './context.ts'
+import type { OperatorRow } from './guard.ts'
+import { operatorRoute } from './operator-route.ts'
 
 export const NewOperator = z.strictObject({
   name: Name,
@@ -17,61 +18,91 @@ export const NewOperator = z.strictObject({
 
 const keysMax = 500
 
-export const operators = new Hono<AdminEnv>()
-
-operators.get('/', needs('operators:write'), async (context) => {
-  const { results } = await context.env.DB.prepare('SELECT * FROM operator_keys ORDER BY created_at DESC LIMIT ?')
-    .bind(keysMax)
-    .all<OperatorRow>()
-  return context.json({ data: results.map(view) })
-})
-
-operators.post('/', needs('operators:write'), async (context) => {
-  const body = await read(context.req.raw, NewOperator)
-  const now = Date.now()
-  const above = body.scopes.find((scope) => !context.get('operator').scopes.includes(scope))
-  if (above) {
-    throw new GatewayError(
-      'permission_denied',
-      `scopes: your key lacks ${above} and cannot grant it. Leave it out, or use a key that has it.`,
-      {
-        param: 'scopes',
-      },
-    )
-  }
-  if (body.expiresAt !== null && body.expiresAt <= now) {
-    throw new GatewayError('invalid_value', 'expiresAt: must be in the future. Send Unix milliseconds.', {
-      param: 'expiresAt',
-    })
-  }
-  const { macKey } = await settings(context.env)
-  const created = await newOperatorKey(crypto.getRandomValues(new Uint8Array(30)), macKey)
-  const { keyId, prefix, secretHash } = created
-  const added = await context.env.DB.prepare(
-    'INSERT INTO operator_keys SELECT ?, ?, ?, ?, ?, ?, ?, NULL WHERE (SELECT count(*) FROM operator_keys WHERE revoked_at IS NULL) < ?',
-  )
-    .bind(keyId, body.name, prefix, secretHash, JSON.stringify(body.scopes), now, body.expiresAt, keysMax)
-    .run()
-  if (added.meta.changes === 0) {
-    throw new GatewayError('conflict', `There are ${keysMax} operator keys, the maximum. Revoke one first.`)
-  }
-  const shown = { keyId, prefix, name: body.name, scopes: body.scopes, expiresAt: body.expiresAt }
-  note(context, { target: keyId, after: shown })
-  // The only time that the key is shown.
-  return context.json({ ...shown, operatorKey: created.key.reveal() }, 201)
-})
-
-operators.delete('/:keyId', needs('operators:write'), async (context) => {
-  const keyId = context.req.param('keyId')
-  note(context, { target: keyId })
-  const row = await context.env.DB.prepare(
-    'UPDATE operator_keys SET revoked_at = coalesce(revoked_at, ?) WHERE key_id = ? RETURNING *',
-  )
-    .bind(Date.now(), keyId)
-    .first<OperatorRow>()
-  if (!row) throw new GatewayError('not_found', 'Operator key not found. List keys with GET /admin/operators.')
-  return context.json({ revoked: true, ...view(row) })
-})
+export const operators: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/operators',
+      id: 'listOperatorKeys',
+      tag: 'Operators',
+      summary: 'List operator keys',
+      scope: 'operators:write',
+    },
+    async (context) => {
+      const { results } = await context.env.DB.prepare('SELECT * FROM operator_keys ORDER BY created_at DESC LIMIT ?')
+        .bind(keysMax)
+        .all<OperatorRow>()
+      return context.json({ data: results.map(view) })
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/operators',
+      id: 'createOperatorKey',
+      tag: 'Operators',
+      summary: 'Create an operator key',
+      description: 'The key is shown only once.',
+      scope: 'operators:write',
+      body: NewOperator,
+      status: 201,
+    },
+    async (context, { body }) => {
+      const now = Date.now()
+      const above = body.scopes.find((scope) => !context.get('operator').scopes.includes(scope))
+      if (above) {
+        throw new GatewayError(
+          'permission_denied',
+          `scopes: your key lacks ${above} and cannot grant it. Leave it out, or use a key that has it.`,
+          {
+            param: 'scopes',
+          },
+        )
+      }
+      if (body.expiresAt !== null && body.expiresAt <= now) {
+        throw new GatewayError('invalid_value', 'expiresAt: must be in the future. Send Unix milliseconds.', {
+          param: 'expiresAt',
+        })
+      }
+      const { macKey } = await settings(context.env)
+      const created = await newOperatorKey(crypto.getRandomValues(new Uint8Array(30)), macKey)
+      const { keyId, prefix, secretHash } = created
+      const added = await context.env.DB.prepare(
+        'INSERT INTO operator_keys SELECT ?, ?, ?, ?, ?, ?, ?, NULL WHERE (SELECT count(*) FROM operator_keys WHERE revoked_at IS NULL) < ?',
+      )
+        .bind(keyId, body.name, prefix, secretHash, JSON.stringify(body.scopes), now, body.expiresAt, keysMax)
+        .run()
+      if (added.meta.changes === 0) {
+        throw new GatewayError('conflict', `There are ${keysMax} operator keys, the maximum. Revoke one first.`)
+      }
+      const shown = { keyId, prefix, name: body.name, scopes: body.scopes, expiresAt: body.expiresAt }
+      note(context, { target: keyId, after: shown })
+      // The only time that the key is shown.
+      return context.json({ ...shown, operatorKey: created.key.reveal() }, 201)
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'delete',
+      path: '/admin/operators/{keyId}',
+      id: 'revokeOperatorKey',
+      tag: 'Operators',
+      summary: 'Revoke an operator key',
+      scope: 'operators:write',
+    },
+    async (context, { params }) => {
+      const { keyId } = params
+      note(context, { target: keyId })
+      const row = await context.env.DB.prepare(
+        'UPDATE operator_keys SET revoked_at = coalesce(revoked_at, ?) WHERE key_id = ? RETURNING *',
+      )
+        .bind(Date.now(), keyId)
+        .first<OperatorRow>()
+      if (!row) throw new GatewayError('not_found', 'Operator key not found. List keys with GET /admin/operators.')
+      return context.json({ revoked: true, ...view(row) })
+    },
+  ),
+]
 
 function view(row: OperatorRow) {
   const { key_id: keyId, name, prefix, created_at: createdAt, expires_at: expiresAt, revoked_at: revokedAt } = row

@@ -2,13 +2,14 @@
  * `/admin/plans`: named sets of limits and settings. Assigning a plan to a tenant copies it; changing a plan afterwards
  * changes no tenant until it is assigned again.
  */
-import { Hono } from 'hono'
+
 import { z } from 'zod'
 import { GatewayError } from '../http/errors.ts'
-import { onePage, read, readPage } from '../http/parse.ts'
+import { onePage, Page } from '../http/parse.ts'
+import type { Route } from '../http/route.ts'
 import { LimitsBody, Name, SettingsChange } from './bodies.ts'
-import { type AdminBindings, type AdminEnv, note } from './context.ts'
-import { needs } from './guard.ts'
+import { type AdminBindings, note } from './context.ts'
+import { operatorRoute } from './operator-route.ts'
 
 export const PlanId = z
   .string()
@@ -36,71 +37,124 @@ const Stored = z
 
 const plansMax = 1_000
 
-export const plans = new Hono<AdminEnv>()
-
-plans.get('/', needs('tenants:read'), async (context) => {
-  const { limit, after } = readPage(context)
-  const { results } = await context.env.DB.prepare('SELECT * FROM plans WHERE plan_id > ? ORDER BY plan_id LIMIT ?')
-    .bind(after, limit + 1)
-    .all()
-  return context.json(
-    onePage(
-      results.map((row) => Stored.parse(row)),
-      limit,
-      (plan) => plan.planId,
-    ),
-  )
-})
-
-plans.post('/', needs('plans:write'), async (context) => {
-  const { planId, name, limits, settings } = await read(context.req.raw, NewPlan)
-  note(context, { target: planId, after: { name, limits, settings } })
-  const now = Date.now()
-  const added = await context.env.DB.prepare(
-    `INSERT OR IGNORE INTO plans SELECT ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM plans) < ${plansMax}`,
-  )
-    .bind(planId, name, JSON.stringify(limits), JSON.stringify(settings), now, now)
-    .run()
-  if (added.meta.changes === 0) {
-    throw new GatewayError(
-      'conflict',
-      `planId: ${planId} exists, or there are ${plansMax} plans, the maximum. Change the plan with PUT, or remove one.`,
-      {
-        param: 'planId',
-      },
-    )
-  }
-  return context.json({ planId, name, limits, settings }, 201)
-})
-
-plans.get('/:planId', needs('tenants:read'), async (context) => {
-  return context.json(await findPlan(context.env, context.req.param('planId')))
-})
-
-plans.put('/:planId', needs('plans:write'), async (context) => {
-  const planId = context.req.param('planId')
-  const { name, limits, settings } = await read(context.req.raw, PlanBody)
-  const before = await findPlan(context.env, planId)
-  note(context, { target: planId, before, after: { name, limits, settings } })
-  await context.env.DB.prepare('UPDATE plans SET name = ?, limits = ?, settings = ?, updated_at = ? WHERE plan_id = ?')
-    .bind(name, JSON.stringify(limits), JSON.stringify(settings), Date.now(), planId)
-    .run()
-  return context.json({ planId, name, limits, settings })
-})
-
-plans.delete('/:planId', needs('plans:write'), async (context) => {
-  const planId = context.req.param('planId')
-  note(context, { target: planId, before: await findPlan(context.env, planId) })
-  const removed = await context.env.DB.prepare(
-    'DELETE FROM plans WHERE plan_id = ?1 AND NOT EXISTS (SELECT 1 FROM tenants WHERE plan_id = ?1)',
-  )
-    .bind(planId)
-    .run()
-  if (removed.meta.changes === 0) {
-    throw new GatewayError('conflict', `Plan ${planId} is in use. Assign its tenants another plan first.`)
-  }
-  return context.json({ removed: true })
-})
+export const plans: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/plans',
+      id: 'listPlans',
+      tag: 'Plans and prices',
+      summary: 'List plans',
+      scope: 'tenants:read',
+      query: Page,
+    },
+    async (context, { query }) => {
+      const { limit, after } = query
+      const { results } = await context.env.DB.prepare('SELECT * FROM plans WHERE plan_id > ? ORDER BY plan_id LIMIT ?')
+        .bind(after, limit + 1)
+        .all()
+      return context.json(
+        onePage(
+          results.map((row) => Stored.parse(row)),
+          limit,
+          (plan) => plan.planId,
+        ),
+      )
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/plans',
+      id: 'createPlan',
+      tag: 'Plans and prices',
+      summary: 'Create a plan',
+      scope: 'plans:write',
+      body: NewPlan,
+      status: 201,
+    },
+    async (context, { body }) => {
+      const { planId, name, limits, settings } = body
+      note(context, { target: planId, after: { name, limits, settings } })
+      const now = Date.now()
+      const added = await context.env.DB.prepare(
+        `INSERT OR IGNORE INTO plans SELECT ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM plans) < ${plansMax}`,
+      )
+        .bind(planId, name, JSON.stringify(limits), JSON.stringify(settings), now, now)
+        .run()
+      if (added.meta.changes === 0) {
+        throw new GatewayError(
+          'conflict',
+          `planId: ${planId} exists, or there are ${plansMax} plans, the maximum. Change the plan with PUT, or remove one.`,
+          {
+            param: 'planId',
+          },
+        )
+      }
+      return context.json({ planId, name, limits, settings }, 201)
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/plans/{planId}',
+      id: 'retrievePlan',
+      tag: 'Plans and prices',
+      summary: 'Retrieve a plan',
+      scope: 'tenants:read',
+    },
+    async (context, { params }) => {
+      return context.json(await findPlan(context.env, params.planId))
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'put',
+      path: '/admin/plans/{planId}',
+      id: 'replacePlan',
+      tag: 'Plans and prices',
+      summary: 'Replace a plan',
+      description: 'Tenants with this plan do not change until it is assigned again.',
+      scope: 'plans:write',
+      body: PlanBody,
+    },
+    async (context, { params, body }) => {
+      const { planId } = params
+      const { name, limits, settings } = body
+      const before = await findPlan(context.env, planId)
+      note(context, { target: planId, before, after: { name, limits, settings } })
+      await context.env.DB.prepare(
+        'UPDATE plans SET name = ?, limits = ?, settings = ?, updated_at = ? WHERE plan_id = ?',
+      )
+        .bind(name, JSON.stringify(limits), JSON.stringify(settings), Date.now(), planId)
+        .run()
+      return context.json({ planId, name, limits, settings })
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'delete',
+      path: '/admin/plans/{planId}',
+      id: 'deletePlan',
+      tag: 'Plans and prices',
+      summary: 'Delete a plan',
+      scope: 'plans:write',
+    },
+    async (context, { params }) => {
+      const { planId } = params
+      note(context, { target: planId, before: await findPlan(context.env, planId) })
+      const removed = await context.env.DB.prepare(
+        'DELETE FROM plans WHERE plan_id = ?1 AND NOT EXISTS (SELECT 1 FROM tenants WHERE plan_id = ?1)',
+      )
+        .bind(planId)
+        .run()
+      if (removed.meta.changes === 0) {
+        throw new GatewayError('conflict', `Plan ${planId} is in use. Assign its tenants another plan first.`)
+      }
+      return context.json({ removed: true })
+    },
+  ),
+]
 
 export async function findPlan(env: AdminBindings, planId: string): Promise<z.infer<typeof Stored>> {
   const row = await env.DB.prepare('SELECT * FROM plans WHERE plan_id = ?').bind(planId).first()

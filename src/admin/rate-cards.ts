@@ -2,14 +2,15 @@
  * Rate cards: prices per token from a given time. New tenants start with those under `/admin/rate-cards`, which can be
  * pushed to existing tenants, page by page. A tenant's own are in its object. Cards are added, never changed.
  */
-import { Hono } from 'hono'
+
 import { z } from 'zod'
 import { GatewayError } from '../http/errors.ts'
-import { onePage, read } from '../http/parse.ts'
+import { onePage } from '../http/parse.ts'
+import type { Route } from '../http/route.ts'
 import { accept, noSuchTenant, tenantStub } from '../tenant/stub.ts'
 import { ModelId, RateCardBody, Time } from './bodies.ts'
-import { type AdminBindings, type AdminEnv, note } from './context.ts'
-import { needs } from './guard.ts'
+import { type AdminBindings, note } from './context.ts'
+import { operatorRoute } from './operator-route.ts'
 
 export const WebhookBody = z.strictObject({
   model: ModelId,
@@ -31,89 +32,143 @@ const columns =
   'model, effective_at AS effectiveAt, input_nano AS inputNano, cached_nano AS cachedNano, output_nano AS outputNano'
 const cardsMax = 1_000
 
-export const rateCards = new Hono<AdminEnv>()
+export const rateCards: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/rate-cards',
+      id: 'listDefaultRateCards',
+      tag: 'Plans and prices',
+      summary: 'List default prices',
+      scope: 'tenants:read',
+    },
+    async (context) => {
+      const { results } = await context.env.DB.prepare(
+        `SELECT ${columns} FROM rate_cards ORDER BY model, effective_at DESC LIMIT ?`,
+      )
+        .bind(cardsMax)
+        .all()
+      return context.json({ data: results })
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/rate-cards',
+      id: 'addDefaultRateCard',
+      tag: 'Plans and prices',
+      summary: 'Add a default price',
+      description: 'The price applies from `effectiveAt`, by default now.',
+      scope: 'rates:write',
+      body: RateCardBody,
+      status: 201,
+    },
+    async (context, { body }) => {
+      const { effectiveAt: requested, ...card } = body
+      const now = Date.now()
+      const effectiveAt = requested ?? now
+      note(context, { target: card.model, after: { ...card, effectiveAt } })
+      if (effectiveAt < now) {
+        throw new GatewayError('invalid_value', 'effectiveAt: is in the past. Use the current or a later time.', {
+          param: 'effectiveAt',
+        })
+      }
+      const { model, inputNano, cachedNano, outputNano } = card
+      const added = await context.env.DB.prepare(
+        'INSERT OR IGNORE INTO rate_cards SELECT ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM rate_cards) < ?',
+      )
+        .bind(model, effectiveAt, inputNano, cachedNano, outputNano, now, cardsMax)
+        .run()
+      if (added.meta.changes === 0) {
+        const message = `effectiveAt: ${model} has a rate card for this time, or there are ${cardsMax} cards, the maximum. Cards cannot be changed: use another time.`
+        throw new GatewayError('conflict', message, { param: 'effectiveAt' })
+      }
+      return context.json({ model, effectiveAt, inputNano, cachedNano, outputNano }, 201)
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/rate-cards/push',
+      id: 'pushRateCard',
+      tag: 'Plans and prices',
+      summary: 'Apply a default price to existing tenants',
+      description: 'Each call handles one page of tenants. Repeat it with `after` until `next` is null.',
+      scope: 'rates:write',
+      body: WebhookBody,
+    },
+    async (context, { body }) => {
+      const { model, effectiveAt, after, limit } = body
+      note(context, { target: model, after: { effectiveAt, after } })
+      const { DB } = context.env
+      const card = await DB.prepare(`SELECT ${columns} FROM rate_cards WHERE model = ? AND effective_at = ?`)
+        .bind(model, effectiveAt)
+        .first<CardRow>()
+      if (!card) throw new GatewayError('not_found', 'Rate card not found. List rate cards with GET /admin/rate-cards.')
+      if (effectiveAt < Date.now()) {
+        const message =
+          'effectiveAt: this card is already in force, and prices cannot change for the past. Add a card for later and push it.'
+        throw new GatewayError('invalid_value', message, { param: 'effectiveAt' })
+      }
+      const { results } = await DB.prepare(
+        'SELECT tenant_id AS tenantId FROM tenants WHERE tenant_id > ? ORDER BY tenant_id LIMIT ?',
+      )
+        .bind(after, limit + 1)
+        .all<{ tenantId: string }>()
+      const { data, next } = onePage(results, limit, (row) => row.tenantId)
+      const { inputNano, cachedNano, outputNano } = card
+      const priced = { model, effectiveAt, rates: { inputNano, cachedNano, outputNano } }
+      const answers = await Promise.all(data.map(({ tenantId }) => tenantStub(context.env, tenantId).addRates(priced)))
+      const unchanged = data.filter((_, index) => answers[index]?.ok === false).map(({ tenantId }) => tenantId)
+      // A tenant with its own card for this time keeps it, and the answer names the tenant.
+      return context.json({ pushed: data.length - unchanged.length, kept: unchanged, next })
+    },
+  ),
+]
 
-rateCards.get('/', needs('tenants:read'), async (context) => {
-  const { results } = await context.env.DB.prepare(
-    `SELECT ${columns} FROM rate_cards ORDER BY model, effective_at DESC LIMIT ?`,
-  )
-    .bind(cardsMax)
-    .all()
-  return context.json({ data: results })
-})
-
-rateCards.post('/', needs('rates:write'), async (context) => {
-  const { effectiveAt: requested, ...card } = await read(context.req.raw, RateCardBody)
-  const now = Date.now()
-  const effectiveAt = requested ?? now
-  note(context, { target: card.model, after: { ...card, effectiveAt } })
-  if (effectiveAt < now) {
-    throw new GatewayError('invalid_value', 'effectiveAt: is in the past. Use the current or a later time.', {
-      param: 'effectiveAt',
-    })
-  }
-  const { model, inputNano, cachedNano, outputNano } = card
-  const added = await context.env.DB.prepare(
-    'INSERT OR IGNORE INTO rate_cards SELECT ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM rate_cards) < ?',
-  )
-    .bind(model, effectiveAt, inputNano, cachedNano, outputNano, now, cardsMax)
-    .run()
-  if (added.meta.changes === 0) {
-    const message = `effectiveAt: ${model} has a rate card for this time, or there are ${cardsMax} cards, the maximum. Cards cannot be changed: use another time.`
-    throw new GatewayError('conflict', message, { param: 'effectiveAt' })
-  }
-  return context.json({ model, effectiveAt, inputNano, cachedNano, outputNano }, 201)
-})
-
-rateCards.post('/push', needs('rates:write'), async (context) => {
-  const { model, effectiveAt, after, limit } = await read(context.req.raw, WebhookBody)
-  note(context, { target: model, after: { effectiveAt, after } })
-  const { DB } = context.env
-  const card = await DB.prepare(`SELECT ${columns} FROM rate_cards WHERE model = ? AND effective_at = ?`)
-    .bind(model, effectiveAt)
-    .first<CardRow>()
-  if (!card) throw new GatewayError('not_found', 'Rate card not found. List rate cards with GET /admin/rate-cards.')
-  if (effectiveAt < Date.now()) {
-    const message =
-      'effectiveAt: this card is already in force, and prices cannot change for the past. Add a card for later and push it.'
-    throw new GatewayError('invalid_value', message, { param: 'effectiveAt' })
-  }
-  const { results } = await DB.prepare(
-    'SELECT tenant_id AS tenantId FROM tenants WHERE tenant_id > ? ORDER BY tenant_id LIMIT ?',
-  )
-    .bind(after, limit + 1)
-    .all<{ tenantId: string }>()
-  const { data, next } = onePage(results, limit, (row) => row.tenantId)
-  const { inputNano, cachedNano, outputNano } = card
-  const priced = { model, effectiveAt, rates: { inputNano, cachedNano, outputNano } }
-  const answers = await Promise.all(data.map(({ tenantId }) => tenantStub(context.env, tenantId).addRates(priced)))
-  const unchanged = data.filter((_, index) => answers[index]?.ok === false).map(({ tenantId }) => tenantId)
-  // A tenant with its own card for this time keeps it, and the answer names the tenant.
-  return context.json({ pushed: data.length - unchanged.length, kept: unchanged, next })
-})
-
-export const tenantRateCards = new Hono<AdminEnv>()
-
-tenantRateCards.get('/', needs('tenants:read'), async (context) => {
-  const rows = await tenantStub(context.env, context.req.param('tenantId') ?? '').rateCards()
-  if (!rows) throw noSuchTenant()
-  const data = rows.map((row) => ({
-    model: row.model,
-    effectiveAt: row.effective_at,
-    inputNano: row.input_nano,
-    cachedNano: row.cached_nano,
-    outputNano: row.output_nano,
-  }))
-  return context.json({ data })
-})
-
-tenantRateCards.post('/', needs('rates:write'), async (context) => {
-  const { model, effectiveAt: requested, ...rates } = await read(context.req.raw, RateCardBody)
-  const stub = tenantStub(context.env, context.req.param('tenantId') ?? '')
-  const { effectiveAt } = accept(await stub.addRates({ model, effectiveAt: requested, rates }))
-  note(context, { target: model, after: { effectiveAt, ...rates } })
-  return context.json({ model, effectiveAt, ...rates }, 201)
-})
+export const tenantRateCards: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/tenants/{tenantId}/rate-cards',
+      id: 'listRateCards',
+      tag: 'Plans and prices',
+      summary: 'List a tenant’s prices',
+      scope: 'tenants:read',
+    },
+    async (context, { params }) => {
+      const rows = await tenantStub(context.env, params.tenantId).rateCards()
+      if (!rows) throw noSuchTenant()
+      const data = rows.map((row) => ({
+        model: row.model,
+        effectiveAt: row.effective_at,
+        inputNano: row.input_nano,
+        cachedNano: row.cached_nano,
+        outputNano: row.output_nano,
+      }))
+      return context.json({ data })
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/rate-cards',
+      id: 'addRateCard',
+      tag: 'Plans and prices',
+      summary: 'Add a price for one tenant',
+      scope: 'rates:write',
+      body: RateCardBody,
+      status: 201,
+    },
+    async (context, { params, body }) => {
+      const { model, effectiveAt: requested, ...rates } = body
+      const stub = tenantStub(context.env, params.tenantId)
+      const { effectiveAt } = accept(await stub.addRates({ model, effectiveAt: requested, rates }))
+      note(context, { target: model, after: { effectiveAt, ...rates } })
+      return context.json({ model, effectiveAt, ...rates }, 201)
+    },
+  ),
+]
 
 /** The rate cards of a new tenant, in addition to the list price. */
 export async function defaultRateCards(env: AdminBindings) {

@@ -3,17 +3,17 @@
  * necessary, or dismisses it. The settled cost stays within the request's bound.
  */
 
-import { Hono } from 'hono'
 import { z } from 'zod'
 import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { Counts } from '../../backends/model/money.ts'
 import { Receipt } from '../../backends/wire/receipt.ts'
 import { GatewayError } from '../http/errors.ts'
-import { onePage, parse, read } from '../http/parse.ts'
+import { onePage } from '../http/parse.ts'
+import type { Route } from '../http/route.ts'
 import { dropRefused, findRefused, markSettled, type RefusedRow } from '../settlement/refused-receipts.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
-import { type AdminContext, type AdminEnv, note } from './context.ts'
-import { needs } from './guard.ts'
+import { type AdminContext, note } from './context.ts'
+import { operatorRoute } from './operator-route.ts'
 
 const Id = z.string().min(1).max(64)
 
@@ -42,44 +42,98 @@ const Names = Receipt.pick({
   ...{ outcome: true, finishReason: true, startedAt: true, endedAt: true, firstTokenMs: true, engine: true },
 })
 
-export const receipts = new Hono<AdminEnv>()
-
-receipts.get('/', needs('tenants:read'), async (context) => {
-  const { limit, before, ...filter } = parse(context.req.query(), ReceiptsQuery)
-  const rows = await findRefused(context.env.DB, filter, before, limit + 1)
-  return context.json(onePage(rows.map(view), limit, (row) => row.seq))
-})
-
-receipts.get('/:dispatchId', needs('tenants:read'), async (context) => {
-  const row = await findOne(context, parse(context.req.query(), ReceiptQuery).workerId)
-  return context.json(view(row))
-})
-
-/** Repeating it changes nothing: a dispatch has at most one entry. */
-receipts.post('/:dispatchId/settle', needs('money:write'), async (context) => {
-  const { workerId, counts } = await read(context.req.raw, SettleReceipt)
-  const row = await findOne(context, workerId)
-  note(context, { target: row.dispatchId, before: view(row), ...(row.tenantId !== null && { tenantId: row.tenantId }) })
-  const claims: unknown = JSON.parse(row.receipt)
-  const names = Names.safeParse(claims)
-  if (!names.success) {
-    const message = `${names.error.issues[0]?.path.join('.')}: this receipt cannot be settled. Dismiss it, or correct the account with POST /admin/tenants/{tenantId}/corrections.`
-    throw new GatewayError('conflict', message)
-  }
-  const { tenantId, ...run } = names.data
-  const used = counts ?? countsOf(claims)
-  const settled = accept(await tenantStub(context.env, tenantId).settleRefused({ ...run, counts: used }))
-  await markSettled(context.env.DB, row.seq)
-  note(context, { after: { counts: used, ...settled } })
-  return context.json({ dispatchId: row.dispatchId, tenantId, ...settled })
-})
-
-receipts.delete('/:dispatchId', needs('money:write'), async (context) => {
-  const row = await findOne(context, parse(context.req.query(), ReceiptQuery).workerId)
-  note(context, { target: row.dispatchId, before: view(row), ...(row.tenantId !== null && { tenantId: row.tenantId }) })
-  await dropRefused(context.env.DB, row.seq)
-  return context.body(null, 204)
-})
+export const receipts: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/receipts',
+      id: 'listRefusedReceipts',
+      tag: 'Workers',
+      summary: 'List receipts that the gateway refused, newest first',
+      description: 'Each has its reason, worker and content. The oldest receipts of a worker are dropped first.',
+      scope: 'tenants:read',
+      query: ReceiptsQuery,
+    },
+    async (context, { query }) => {
+      const { limit, before, ...filter } = query
+      const rows = await findRefused(context.env.DB, filter, before, limit + 1)
+      return context.json(onePage(rows.map(view), limit, (row) => row.seq))
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/receipts/{dispatchId}',
+      id: 'retrieveRefusedReceipt',
+      tag: 'Workers',
+      summary: 'Retrieve a refused receipt',
+      scope: 'tenants:read',
+      query: ReceiptQuery,
+    },
+    async (context, { query }) => {
+      const row = await findOne(context, query.workerId)
+      return context.json(view(row))
+    },
+  ),
+  /** Repeating it changes nothing: a dispatch has at most one entry. */
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/receipts/{dispatchId}/settle',
+      id: 'settleReceipt',
+      tag: 'Workers',
+      summary: 'Settle a refused receipt, optionally with corrected counts',
+      description:
+        'The tenant’s own prices apply, and the cost stays within the request’s reservation. Repeating a request posts nothing more.',
+      scope: 'money:write',
+      body: SettleReceipt,
+    },
+    async (context, { body }) => {
+      const { workerId, counts } = body
+      const row = await findOne(context, workerId)
+      note(context, {
+        target: row.dispatchId,
+        before: view(row),
+        ...(row.tenantId !== null && { tenantId: row.tenantId }),
+      })
+      const claims: unknown = JSON.parse(row.receipt)
+      const names = Names.safeParse(claims)
+      if (!names.success) {
+        const message = `${names.error.issues[0]?.path.join('.')}: this receipt cannot be settled. Dismiss it, or correct the account with POST /admin/tenants/{tenantId}/corrections.`
+        throw new GatewayError('conflict', message)
+      }
+      const { tenantId, ...run } = names.data
+      const used = counts ?? countsOf(claims)
+      const settled = accept(await tenantStub(context.env, tenantId).settleRefused({ ...run, counts: used }))
+      await markSettled(context.env.DB, row.seq)
+      note(context, { after: { counts: used, ...settled } })
+      return context.json({ dispatchId: row.dispatchId, tenantId, ...settled })
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'delete',
+      path: '/admin/receipts/{dispatchId}',
+      id: 'dismissReceipt',
+      tag: 'Workers',
+      summary: 'Dismiss a refused receipt',
+      scope: 'money:write',
+      query: ReceiptQuery,
+      status: 204,
+      answer: 'nothing',
+    },
+    async (context, { query }) => {
+      const row = await findOne(context, query.workerId)
+      note(context, {
+        target: row.dispatchId,
+        before: view(row),
+        ...(row.tenantId !== null && { tenantId: row.tenantId }),
+      })
+      await dropRefused(context.env.DB, row.seq)
+      return context.body(null, 204)
+    },
+  ),
+]
 
 async function findOne(context: AdminContext, workerId: string | undefined): Promise<RefusedRow> {
   const dispatchId = context.req.param('dispatchId') ?? ''

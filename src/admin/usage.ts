@@ -1,16 +1,32 @@
 /** `/admin/tenants/:tenantId/usage`: the same report that the tenant's own keys get. */
-import { Hono } from 'hono'
+
+import { UsageReport } from '../http/response-schemas.ts'
+import type { Route } from '../http/route.ts'
 import type { Requester } from '../tenant/permissions.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
 import { readUsageQuery, writeUsage } from '../tenant/usage/report.ts'
-import type { AdminContext, AdminEnv } from './context.ts'
-import { needs } from './guard.ts'
+import { UsageParameters } from '../tenant/usage/usage-parameters.ts'
+import type { AdminContext } from './context.ts'
+import { operatorRoute } from './operator-route.ts'
 
-export const usage = new Hono<AdminEnv>()
-
-usage.get('/', needs('usage:read'), (context) => {
-  return answerUsage(context, context.req.param('tenantId') ?? '', { kind: 'operator' })
-})
+export const usage: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/tenants/{tenantId}/usage',
+      id: 'reportTenantUsage',
+      tag: 'Tenants',
+      summary: 'Report a tenant’s usage',
+      scope: 'usage:read',
+      query: UsageParameters,
+      answer: UsageReport,
+      readsItself: true,
+    },
+    (context, { params }) => {
+      return answerUsage(context, params.tenantId, { kind: 'operator' })
+    },
+  ),
+]
 
 export async function answerUsage(context: AdminContext, tenantId: string, by: Requester): Promise<Response> {
   const { query, format } = readUsageQuery(new URL(context.req.url).searchParams, Date.now())

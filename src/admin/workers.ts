@@ -2,7 +2,7 @@
  * `/admin/workers`: the enrolled workers, what each may serve, and the epochs of their keys. D1 has the list. These
  * routes push the enforced values to the fleet object, so the heartbeat of a known worker needs no D1 query.
  */
-import { Hono } from 'hono'
+
 import { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
 import { models as catalogue, findModel } from '../../backends/model/model.ts'
@@ -22,10 +22,11 @@ import type { WorkerReport } from '../fleet/fleet-report.ts'
 import type { KeyFence } from '../fleet/key-fence.ts'
 import { enrolmentOf, fenceOf, findWorker, type WorkerRow, workerColumns } from '../fleet/worker-rows.ts'
 import { GatewayError } from '../http/errors.ts'
-import { onePage, read, readPage } from '../http/parse.ts'
+import { onePage, Page } from '../http/parse.ts'
+import type { Route } from '../http/route.ts'
 import { RotateBody } from './bodies.ts'
-import { type AdminBindings, type AdminContext, type AdminEnv, note } from './context.ts'
-import { needs } from './guard.ts'
+import { type AdminBindings, type AdminContext, note } from './context.ts'
+import { operatorRoute } from './operator-route.ts'
 
 const epochMax = 999_999
 const offered = catalogue.map(({ id }) => id).join(', ')
@@ -66,106 +67,168 @@ export const ChangeWorker = z
   })
   .refine((change) => Object.keys(change).length > 0, 'is empty. Name url, pools, models or slotsMax.')
 
-export const workers = new Hono<AdminEnv>()
-
-workers.get('/', needs('workers:read'), async (context) => {
-  const { limit, after } = readPage(context)
-  const { results } = await context.env.DB.prepare(
-    `SELECT ${workerColumns} FROM workers WHERE worker_id > ? ORDER BY worker_id LIMIT ?`,
-  )
-    .bind(after, limit + 1)
-    .all<WorkerRow>()
-  return context.json(onePage(await withReports(context.env, results), limit, (row) => row.workerId))
-})
-
-workers.get('/:workerId', needs('workers:read'), async (context) => {
-  const row = await findWorker(context.env.DB, context.req.param('workerId'))
-  if (!row) throw notEnrolled()
-  return context.json((await withReports(context.env, [row]))[0])
-})
-
-/** Enrols a new worker, or one whose keys were revoked; that one gets a key of a newer epoch. */
-workers.post('/', needs('workers:write'), async (context) => {
-  const body = await read(context.req.raw, EnrolWorker)
-  const { workerId, epoch, url, pools = anyPool, slotsMax } = body
-  note(context, { target: workerId })
-  const { models = (await settings(context.env)).models } = body
-  const row = await context.env.DB.prepare(
-    `INSERT INTO workers (worker_id, epoch, enrolled_at, url, pools, models, slots_max)
+export const workers: readonly Route[] = [
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/workers',
+      id: 'listWorkers',
+      tag: 'Workers',
+      summary: 'List enrolled workers',
+      scope: 'workers:read',
+      query: Page,
+    },
+    async (context, { query }) => {
+      const { limit, after } = query
+      const { results } = await context.env.DB.prepare(
+        `SELECT ${workerColumns} FROM workers WHERE worker_id > ? ORDER BY worker_id LIMIT ?`,
+      )
+        .bind(after, limit + 1)
+        .all<WorkerRow>()
+      return context.json(onePage(await withReports(context.env, results), limit, (row) => row.workerId))
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/workers/{workerId}',
+      id: 'retrieveWorker',
+      tag: 'Workers',
+      summary: 'Retrieve a worker, its state, and why it gets no requests',
+      scope: 'workers:read',
+    },
+    async (context, { params }) => {
+      const row = await findWorker(context.env.DB, params.workerId)
+      if (!row) throw notEnrolled()
+      return context.json((await withReports(context.env, [row]))[0])
+    },
+  ),
+  /** Enrols a new worker, or one whose keys were revoked; that one gets a key of a newer epoch. */
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/workers',
+      id: 'enrolWorker',
+      tag: 'Workers',
+      summary: 'Enrol a worker',
+      description: 'The worker key is shown only once.',
+      scope: 'workers:write',
+      body: EnrolWorker,
+      status: 201,
+    },
+    async (context, { body }) => {
+      const { workerId, epoch, url, pools = anyPool, slotsMax } = body
+      note(context, { target: workerId })
+      const { models = (await settings(context.env)).models } = body
+      const row = await context.env.DB.prepare(
+        `INSERT INTO workers (worker_id, epoch, enrolled_at, url, pools, models, slots_max)
       SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
         WHERE (SELECT count(*) FROM workers) < ?8 OR EXISTS (SELECT 1 FROM workers WHERE worker_id = ?1)
       ON CONFLICT DO UPDATE SET epoch = max(?2, epoch + 1), enrolled_at = ?3, rotated_at = NULL, revoked_at = NULL,
           url = ?4, pools = ?5, models = ?6, slots_max = ?7, revision = revision + 1
         WHERE revoked_at IS NOT NULL
       RETURNING ${workerColumns}`,
-  )
-    .bind(
-      ...[workerId, epoch, Date.now(), written(url), list(pools), list(models), slotsMax],
-      budgets.workersEnrolled.value,
-    )
-    .first<WorkerRow>()
-  if (!row) throw await notAdded(context.env, workerId)
-  await fleetOf(context.env).enrol(
-    enrolmentOf(row),
-    row.epoch > 1 ? { ...fenceOf(row), epochMin: row.epoch } : undefined,
-  )
-  return showKey(context, row)
-})
-
-/** Changes what a worker may serve. Its key stays. A process that exceeds the new limits gets no more requests. */
-workers.patch('/:workerId', needs('workers:write'), async (context) => {
-  const workerId = context.req.param('workerId')
-  const { url, pools, models, slotsMax } = await read(context.req.raw, ChangeWorker)
-  note(context, { target: workerId })
-  const before = await findWorker(context.env.DB, workerId)
-  const row = await context.env.DB.prepare(
-    `UPDATE workers SET url = coalesce(?2, url), pools = coalesce(?3, pools), models = coalesce(?4, models),
+      )
+        .bind(
+          ...[workerId, epoch, Date.now(), written(url), list(pools), list(models), slotsMax],
+          budgets.workersEnrolled.value,
+        )
+        .first<WorkerRow>()
+      if (!row) throw await notAdded(context.env, workerId)
+      await fleetOf(context.env).enrol(
+        enrolmentOf(row),
+        row.epoch > 1 ? { ...fenceOf(row), epochMin: row.epoch } : undefined,
+      )
+      return showKey(context, row)
+    },
+  ),
+  /** Changes what a worker may serve. Its key stays. A process that exceeds the new limits gets no more requests. */
+  operatorRoute(
+    {
+      method: 'patch',
+      path: '/admin/workers/{workerId}',
+      id: 'updateWorker',
+      tag: 'Workers',
+      summary: 'Update the allowed address, pools, models or slots of a worker',
+      scope: 'workers:write',
+      body: ChangeWorker,
+    },
+    async (context, { params, body }) => {
+      const { workerId } = params
+      const { url, pools, models, slotsMax } = body
+      note(context, { target: workerId })
+      const before = await findWorker(context.env.DB, workerId)
+      const row = await context.env.DB.prepare(
+        `UPDATE workers SET url = coalesce(?2, url), pools = coalesce(?3, pools), models = coalesce(?4, models),
         slots_max = coalesce(?5, slots_max), revision = revision + 1
       WHERE worker_id = ?1 AND revoked_at IS NULL RETURNING ${workerColumns}`,
-  )
-    .bind(
-      ...[workerId, url === undefined ? null : written(url), pools ? list(pools) : null],
-      ...[models ? list(models) : null, slotsMax ?? null],
-    )
-    .first<WorkerRow>()
-  if (!row || !before) throw notEnrolled()
-  note(context, { before: view(before), after: view(row) })
-  await fleetOf(context.env).enrol(enrolmentOf(row), undefined)
-  return context.json((await withReports(context.env, [row]))[0])
-})
-
-/** Creates a key of the next epoch. After the overlap, heartbeats with the old key are refused; its receipts never. */
-workers.post('/:workerId/rotate', needs('workers:write'), async (context) => {
-  const workerId = context.req.param('workerId')
-  const { overlapSeconds } = await read(context.req.raw, RotateBody)
-  note(context, { target: workerId })
-  const now = Date.now()
-  const row = await context.env.DB.prepare(
-    `UPDATE workers SET epoch = epoch + 1, rotated_at = ? WHERE worker_id = ? AND revoked_at IS NULL AND epoch < ?
+      )
+        .bind(
+          ...[workerId, url === undefined ? null : written(url), pools ? list(pools) : null],
+          ...[models ? list(models) : null, slotsMax ?? null],
+        )
+        .first<WorkerRow>()
+      if (!row || !before) throw notEnrolled()
+      note(context, { before: view(before), after: view(row) })
+      await fleetOf(context.env).enrol(enrolmentOf(row), undefined)
+      return context.json((await withReports(context.env, [row]))[0])
+    },
+  ),
+  /** Creates a key of the next epoch. After the overlap, heartbeats with the old key are refused; its receipts never. */
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/workers/{workerId}/rotate',
+      id: 'rotateWorkerKey',
+      tag: 'Workers',
+      summary: 'Rotate the key of a worker',
+      scope: 'workers:write',
+      body: RotateBody,
+      status: 201,
+    },
+    async (context, { params, body }) => {
+      const { workerId } = params
+      const { overlapSeconds } = body
+      note(context, { target: workerId })
+      const now = Date.now()
+      const row = await context.env.DB.prepare(
+        `UPDATE workers SET epoch = epoch + 1, rotated_at = ? WHERE worker_id = ? AND revoked_at IS NULL AND epoch < ?
       RETURNING ${workerColumns}`,
-  )
-    .bind(now, workerId, epochMax)
-    .first<WorkerRow>()
-  if (!row) throw notEnrolled()
-  const fence = { ...fenceOf(row), nextMin: row.epoch, nextAt: now + overlapSeconds * 1_000 }
-  await pushFence(context.env, overlapSeconds === 0 ? { ...fence, epochMin: row.epoch } : fence)
-  return showKey(context, row)
-})
-
-/** Refuses the worker's heartbeats and receipts immediately. Repeating it repeats the push to the fleet. */
-workers.post('/:workerId/revoke', needs('workers:write'), async (context) => {
-  const workerId = context.req.param('workerId')
-  note(context, { target: workerId })
-  const row = await context.env.DB.prepare(
-    `UPDATE workers SET epoch_revoked = epoch, revoked_at = coalesce(revoked_at, ?) WHERE worker_id = ? RETURNING ${workerColumns}`,
-  )
-    .bind(Date.now(), workerId)
-    .first<WorkerRow>()
-  if (!row) throw notEnrolled()
-  await pushFence(context.env, fenceOf(row))
-  note(context, { after: view(row) })
-  return context.json(view(row))
-})
+      )
+        .bind(now, workerId, epochMax)
+        .first<WorkerRow>()
+      if (!row) throw notEnrolled()
+      const fence = { ...fenceOf(row), nextMin: row.epoch, nextAt: now + overlapSeconds * 1_000 }
+      await pushFence(context.env, overlapSeconds === 0 ? { ...fence, epochMin: row.epoch } : fence)
+      return showKey(context, row)
+    },
+  ),
+  /** Refuses the worker's heartbeats and receipts immediately. Repeating it repeats the push to the fleet. */
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/workers/{workerId}/revoke',
+      id: 'revokeWorker',
+      tag: 'Workers',
+      summary: 'Revoke the keys of a worker',
+      description: 'The gateway refuses its heartbeats and receipts immediately.',
+      scope: 'workers:write',
+    },
+    async (context, { params }) => {
+      const { workerId } = params
+      note(context, { target: workerId })
+      const row = await context.env.DB.prepare(
+        `UPDATE workers SET epoch_revoked = epoch, revoked_at = coalesce(revoked_at, ?) WHERE worker_id = ? RETURNING ${workerColumns}`,
+      )
+        .bind(Date.now(), workerId)
+        .first<WorkerRow>()
+      if (!row) throw notEnrolled()
+      await pushFence(context.env, fenceOf(row))
+      note(context, { after: view(row) })
+      return context.json(view(row))
+    },
+  ),
+]
 
 async function showKey(context: AdminContext, row: WorkerRow): Promise<Response> {
   const { fleet } = await settings(context.env)

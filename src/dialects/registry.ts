@@ -1,18 +1,7 @@
-/** The route of each dialect, and the error format of each request. */
-
+/** The error format of each request. */
 import { messages } from './anthropic/dialect.ts'
-import type { Dialect, ErrorShape } from './dialect.ts'
-import { mistral } from './mistral/dialect.ts'
-import { chatCompletions } from './openai-chat/dialect.ts'
+import type { ErrorShape } from './dialect.ts'
 import { openaiErrors } from './openai-chat/errors.ts'
-import { responses } from './openai-responses/dialect.ts'
-
-export const dialects: Record<string, Dialect> = {
-  '/v1/chat/completions': chatCompletions,
-  '/v1/responses': responses,
-  '/v1/messages': messages,
-  '/mistral/v1/chat/completions': mistral,
-}
 
 /** Anthropic's clients send their API version in every request. */
 export function isAnthropic(request: Request): boolean {

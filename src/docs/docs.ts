@@ -2,15 +2,14 @@
  * `/docs`: guides and reference, with the gateway's own address in all examples. The content security policy allows
  * only this gateway as a source, and no inline script or style.
  */
-import { type Context, Hono } from 'hono'
+import type { Context } from 'hono'
 import { type ConfigVariables, settings } from '../config.ts'
+import { type Operation, type Route, routesIn } from '../http/route.ts'
 import { site } from './generated/site.ts'
 import { frame, missing } from './layout.ts'
 import { type Audience, findPage, type NavigationPage, navigation } from './navigation.ts'
 import { referencePage } from './reference-page.ts'
 import { type AssetName, fill, type RenderedPage, type SearchRow, type SitePlace } from './site.ts'
-
-export const docs = new Hono<{ Bindings: ConfigVariables }>()
 
 const policy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 const contentTypes: Record<string, string> = {
@@ -23,27 +22,52 @@ const contentTypes: Record<string, string> = {
 const assetCache = 'public, max-age=31536000, immutable'
 const pageCache = 'public, max-age=60'
 
-docs.get('/', (context) => answerPage(context, '/docs'))
-docs.get('/:page{.+}', (context) => {
-  const path = context.req.param('page')
-  return path.startsWith('assets/')
-    ? answerAsset(context, path.slice('assets/'.length))
-    : answerPage(context, `/docs/${path}`)
-})
+type DocsEnv = { Bindings: ConfigVariables }
+/** All operations of the gateway. Called at the first request, because the documentation's own routes are among them. */
+type Operations = () => readonly Operation[]
 
-async function answerPage(context: Context<{ Bindings: ConfigVariables }>, path: string): Promise<Response> {
+const docsRoute = routesIn<DocsEnv>()
+const described = { method: 'get', tag: 'Documents', auth: 'none', answer: 'text' } as const
+
+export function docsRoutes(operations: Operations): readonly Route[] {
+  return [
+    docsRoute(
+      { ...described, path: '/docs', id: 'openDocumentation', summary: 'Open the overview of the documentation' },
+      (context) => answerPage(context, '/docs', operations),
+    ),
+    docsRoute(
+      {
+        ...described,
+        path: '/docs/{page}',
+        pattern: '/docs/:page{.+}',
+        id: 'openPage',
+        summary: 'Open a page of the documentation',
+      },
+      (context, { params: { page } }) =>
+        page.startsWith('assets/')
+          ? answerAsset(context, page.slice('assets/'.length), operations)
+          : answerPage(context, `/docs/${page}`, operations),
+    ),
+  ]
+}
+
+async function answerPage(context: Context<DocsEnv>, path: string, operations: Operations): Promise<Response> {
   const page = findPage(path)
   if (!page)
     return answer(context, missing(site.version), { type: 'text/html; charset=utf-8', cache: 'no-store', status: 404 })
   const { models } = await settings(context.env)
   const place: SitePlace = { origin: new URL(context.req.url).origin, model: models[0] ?? '' }
   const tag = `"${site.version}-${shortHash(`${path} ${place.origin} ${place.model}`)}"`
-  return answer(context, () => fill(framed(page), place), { type: 'text/html; charset=utf-8', cache: pageCache, tag })
+  return answer(context, () => fill(framed(page, operations), place), {
+    type: 'text/html; charset=utf-8',
+    cache: pageCache,
+    tag,
+  })
 }
 
-function answerAsset(context: Context, name: string): Response {
+function answerAsset(context: Context, name: string, operations: Operations): Response {
   const audience = /^search-(users|operators)\.json$/.exec(name)?.[1] as Audience | undefined
-  const text = audience ? searchIndex(audience) : site.assets[name as AssetName]
+  const text = audience ? searchIndex(audience, operations) : site.assets[name as AssetName]
   const type = contentTypes[name.split('.').pop() ?? '']
   if (!Object.hasOwn(site.assets, name) && !audience)
     return answer(context, 'not found', { type: 'text/plain', cache: 'no-store', status: 404 })
@@ -84,20 +108,20 @@ const frames = new Map<string, string>()
 const references = new Map<Audience, RenderedPage>()
 const indexes = new Map<Audience, string>()
 
-function framed(page: NavigationPage): string {
-  return once(frames, page.path, () => frame({ page, ...rendered(page) }, site.version))
+function framed(page: NavigationPage, operations: Operations): string {
+  return once(frames, page.path, () => frame({ page, ...rendered(page, operations) }, site.version))
 }
 
-function rendered(page: NavigationPage): RenderedPage {
-  return site.pages[page.path] ?? once(references, page.audience, () => referencePage(page.audience))
+function rendered(page: NavigationPage, operations: Operations): RenderedPage {
+  return site.pages[page.path] ?? once(references, page.audience, () => referencePage(operations(), page.audience))
 }
 
-function searchIndex(audience: Audience): string {
+function searchIndex(audience: Audience, operations: Operations): string {
   return once(indexes, audience, () => {
     const rows = navigation
       .filter((page) => page.audience === audience)
       .flatMap((page) =>
-        rendered(page).passages.map(
+        rendered(page, operations).passages.map(
           ({ id, heading, text }): SearchRow => ({
             url: id ? `${page.path}#${id}` : page.path,
             page: page.title,

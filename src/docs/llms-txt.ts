@@ -1,9 +1,14 @@
 /** `/llms.txt` (llmstxt.org): a description of this service for language models that write code against it. */
+
+import { type Operation, type Tag, tags } from '../http/route.ts'
 import { audienceOf } from './openapi.ts'
-import { operations, type Tag, tags } from './operations.ts'
 import { agentQuickstarts, type DocsContext, sdkQuickstarts } from './quickstarts.ts'
 
-export function llmsText({ origin, model }: DocsContext, offered: readonly string[]): string {
+export function llmsText(
+  operations: readonly Operation[],
+  { origin, model }: DocsContext,
+  offered: readonly string[],
+): string {
   const routes = (Object.keys(tags) as Tag[])
     .filter((tag) => operations.some((operation) => operation.tag === tag && audienceOf(operation) === 'users'))
     .map((tag) => {

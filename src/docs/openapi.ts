@@ -1,9 +1,9 @@
 /** The OpenAPI 3.1 document, generated from the routes' own schemas. */
 import { z } from 'zod'
-import { toSnake } from '../account/snake-case.ts'
+import { AnthropicRefusal, ChatCompletionChunk, Refusal } from '../http/response-schemas.ts'
+import { type Operation, tags } from '../http/route.ts'
+import { toSnake } from '../http/snake-case.ts'
 import type { Audience } from './navigation.ts'
-import { type Operation, operations, tags } from './operations.ts'
-import { AnthropicRefusal, ChatCompletionChunk, Refusal } from './response-schemas.ts'
 
 type Json = Record<string, unknown>
 
@@ -14,7 +14,7 @@ export function audienceOf({ auth }: Operation): Audience | undefined {
 }
 
 /** @param origin the gateway's public origin */
-export function openapi(origin: string, audience: Audience): Json {
+export function openapi(operations: readonly Operation[], origin: string, audience: Audience): Json {
   const own = operations.filter((operation) => audienceOf(operation) === audience)
   const paths: Record<string, Json> = {}
   for (const operation of own) {
@@ -63,7 +63,7 @@ function describe(operation: Operation): Json {
   const parameters = [...pathParameters(operation), ...queryParameters(operation)]
   const texts = [description, scope && `Requires the scope \`${scope}\`.`].filter((text) => text !== undefined)
   return {
-    operationId: operationId(operation),
+    operationId: operation.id,
     tags: [tag],
     summary,
     ...(texts.length > 0 && { description: texts.join('\n\n') }),
@@ -72,11 +72,6 @@ function describe(operation: Operation): Json {
     ...requestBody(operation),
     responses: responses(operation),
   }
-}
-
-/** `get_admin_tenants_tenantId` of `GET /admin/tenants/{tenantId}`. */
-export function operationId({ method, path }: Operation): string {
-  return `${method}${path.replace(/[{}]/g, '').replace(/[^\w]+/g, '_')}`
 }
 
 function security({ auth }: Operation): Json[] {

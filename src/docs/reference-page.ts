@@ -1,8 +1,8 @@
 /** The reference page of one audience, generated from the schemas that read the requests. */
 import { html, raw } from 'hono/html'
+import { type Operation, type Tag, tags } from '../http/route.ts'
 import type { Audience } from './navigation.ts'
-import { answerSchema, audienceOf, bodySchema, operationId, queryParameters } from './openapi.ts'
-import { type Operation, operations, type Tag, tags } from './operations.ts'
+import { answerSchema, audienceOf, bodySchema, queryParameters } from './openapi.ts'
 import { escapeHtml, type Heading, type RenderedPage } from './site.ts'
 
 type JsonValue = Record<string, unknown>
@@ -16,7 +16,7 @@ The same as <a href="/openapi.json">OpenAPI 3.1</a>, and for language models as 
 the scope that the key needs. The same as <a href="/openapi/operators.json">OpenAPI 3.1</a>.</p>`,
 }
 
-export function referencePage(audience: Audience): RenderedPage {
+export function referencePage(operations: readonly Operation[], audience: Audience): RenderedPage {
   const title = audience === 'users' ? 'API reference' : 'Operator reference'
   const own = operations.filter((operation) => audienceOf(operation) === audience)
   const groups = (Object.keys(tags) as Tag[])
@@ -39,7 +39,7 @@ ${routes.map(route)}`,
     html: String(content),
     headings: groups.map(({ tag, id }): Heading => ({ id, text: tag, depth: 2 })),
     passages: own.map((operation) => ({
-      id: operationId(operation),
+      id: operation.id,
       heading: `${operation.method.toUpperCase()} ${operation.path}`,
       text: [operation.summary, operation.description ?? ''].join('. ').replaceAll('`', ''),
     })),
@@ -51,7 +51,7 @@ function route(operation: Operation) {
   const parameters = queryParameters(operation)
   const body = bodySchema(operation)
   const answer = answerSchema(operation)
-  return html`<details class="route" id="${operationId(operation)}">
+  return html`<details class="route" id="${operation.id}">
 <summary><span class="verb">${method}</span><code>${path}</code><span class="summary">${inline(summary)}</span></summary>
 <div class="body">
 ${description ? html`<p>${inline(description)}</p>` : ''}${scope ? html`<p class="quiet">Scope: <code>${scope}</code></p>` : ''}

@@ -2,14 +2,14 @@
  * `/openapi.json`, `/openapi/operators.json`, `/llms.txt` and the redirect from `/` to the documentation. Generating a
  * text takes about 30 ms and needs no key, so an isolate caches each text for each address.
  */
-import { type Context, Hono } from 'hono'
+import type { Context } from 'hono'
 import { budgets } from '../../backends/model/budgets.ts'
 import { type ConfigVariables, settings } from '../config.ts'
+import { type Operation, type Route, routesIn } from '../http/route.ts'
 import { llmsText } from './llms-txt.ts'
+import type { Audience } from './navigation.ts'
 import { openapi } from './openapi.ts'
 import type { DocsContext } from './quickstarts.ts'
-
-export const reference = new Hono<{ Bindings: ConfigVariables }>()
 
 interface CachedText {
   bytes: Uint8Array<ArrayBuffer>
@@ -20,28 +20,64 @@ interface CachedText {
 /** By path and origin, the least recently used first. */
 const made = new Map<string, CachedText>()
 
-reference.get('/', (context) => context.redirect('/docs'))
+const document = routesIn<{ Bindings: ConfigVariables }>()
+const described = { method: 'get', tag: 'Documents', auth: 'none' } as const
 
-reference.get('/openapi.json', (context) =>
-  answer(context, async ({ origin }) => ({
-    text: JSON.stringify(openapi(origin, 'users')),
-    headers: { 'content-type': 'application/json', 'access-control-allow-origin': '*' },
-  })),
-)
-
-reference.get('/openapi/operators.json', (context) =>
-  answer(context, async ({ origin }) => ({
-    text: JSON.stringify(openapi(origin, 'operators')),
-    headers: { 'content-type': 'application/json', 'access-control-allow-origin': '*' },
-  })),
-)
-
-reference.get('/llms.txt', (context) =>
-  answer(context, async (place, offered) => ({
-    text: llmsText(place, offered),
-    headers: { 'content-type': 'text/plain; charset=UTF-8' },
-  })),
-)
+/** @param operations called at the first request, because these routes are among them */
+export function documentRoutes(operations: () => readonly Operation[]): readonly Route[] {
+  const json = (audience: Audience) => (context: Context<{ Bindings: ConfigVariables }>) =>
+    answer(context, async ({ origin }) => ({
+      text: JSON.stringify(openapi(operations(), origin, audience)),
+      headers: { 'content-type': 'application/json', 'access-control-allow-origin': '*' },
+    }))
+  return [
+    document(
+      {
+        ...described,
+        path: '/',
+        id: 'openRoot',
+        summary: 'Redirect to the documentation',
+        status: 302,
+        answer: 'nothing',
+      },
+      (context) => context.redirect('/docs'),
+    ),
+    document(
+      {
+        ...described,
+        path: '/openapi.json',
+        id: 'retrieveOpenapi',
+        summary: 'Retrieve the users’ routes as OpenAPI 3.1',
+        answer: 'object',
+      },
+      json('users'),
+    ),
+    document(
+      {
+        ...described,
+        path: '/openapi/operators.json',
+        id: 'retrieveOperatorsOpenapi',
+        summary: 'Retrieve the operators’ routes as OpenAPI 3.1',
+        answer: 'object',
+      },
+      json('operators'),
+    ),
+    document(
+      {
+        ...described,
+        path: '/llms.txt',
+        id: 'retrieveLlmsText',
+        summary: 'Retrieve a description of this service for language models',
+        answer: 'text',
+      },
+      (context) =>
+        answer(context, async (place, offered) => ({
+          text: llmsText(operations(), place, offered),
+          headers: { 'content-type': 'text/plain; charset=UTF-8' },
+        })),
+    ),
+  ]
+}
 
 type Make = (
   place: DocsContext,

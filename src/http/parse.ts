@@ -1,15 +1,11 @@
 /** Reads and validates bodies and queries with a schema; a failure names the field. */
 
-import type { Context } from 'hono'
 import { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
 import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { readJsonBody } from './body.ts'
 import { GatewayError } from './errors.ts'
-
-export async function read<Schema extends z.ZodType>(request: Request, schema: Schema): Promise<z.infer<Schema>> {
-  return parse(await readBody(request), schema)
-}
+import { toCamel } from './snake-case.ts'
 
 /** The body as JSON; an empty object when there is no body. */
 export async function readBody(request: Request): Promise<unknown> {
@@ -23,16 +19,25 @@ export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema):
   throw new GatewayError('invalid_value', faultText(read.fault), { param: read.fault.field })
 }
 
+/** Parses a snake_case body with a camelCase schema. Errors name the field as the client sent it. */
+export async function readSnakeBody<Schema extends z.ZodType>(
+  request: Request,
+  schema: Schema,
+): Promise<z.infer<Schema>> {
+  const value = await readBody(request)
+  try {
+    return parse(toCamel(value), schema)
+  } catch (error) {
+    if (!(error instanceof GatewayError) || error.param === null) throw error
+    const param = error.param.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    throw new GatewayError(error.code, error.message.replace(error.param, param), { param })
+  }
+}
+
 export const Page = z.object({
   limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
   after: z.string().max(200).default(''),
 })
-
-/** `?limit=&after=`: at most `limit` rows, after the last id of the previous page. */
-export function readPage(context: Context): z.infer<typeof Page> {
-  const { limit, after } = context.req.query()
-  return parse({ limit, after }, Page)
-}
 
 /** One page of `rows`. Query one row more than `limit`, so that `next`, the value for `after`, is exact. */
 export function onePage<Item>(rows: Item[], limit: number, idOf: (row: Item) => string | number) {

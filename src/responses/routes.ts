@@ -1,70 +1,126 @@
 /** Stored responses: `GET` and `DELETE /v1/responses/{id}`, and the input items of a response. */
-import { type Context, Hono } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import { z } from 'zod'
 import { authenticate } from '../auth/authenticate.ts'
 import { type ConfigVariables, settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
-import { parse } from '../http/parse.ts'
+import { ResponseAnswer } from '../http/response-schemas.ts'
+import { type Route, routesIn } from '../http/route.ts'
 import { accept, type TenantBinding, tenantStub } from '../tenant/stub.ts'
 import type { ResponsesObject } from './responses-object.ts'
 import { type ResponsesBinding, responsesStub } from './stub.ts'
 
 interface ResponsesEnv extends ConfigVariables, TenantBinding, ResponsesBinding {}
 
-type AnswersContext = Context<{ Bindings: ResponsesEnv }>
+interface StoredEnv {
+  Bindings: ResponsesEnv
+  Variables: { tenantId: string }
+}
 
-export const storedResponses = new Hono<{ Bindings: ResponsesEnv }>()
+type AnswersContext = Context<StoredEnv>
 
-storedResponses.get('/:id', async (context) => {
-  if (context.req.query('stream') === 'true')
-    throw new GatewayError('invalid_value', 'stream: is not supported when retrieving a stored response. Remove it.', {
-      param: 'stream',
-    })
-  const { stub, id } = await find(context)
-  const body = (await stub.body(id)) ?? refuseMissing(id)
-  return context.body(body, 200, { 'content-type': 'application/json' })
-})
-
-storedResponses.delete('/:id', async (context) => {
-  const { stub, id } = await find(context)
-  if (!(await stub.forget(id))) refuseMissing(id)
-  return context.json({ id, object: 'response', deleted: true })
-})
-
-export const ItemsPage = z.object({
+const ItemsPage = z.object({
   limit: z.coerce.number().pipe(z.int().min(1).max(100)).default(20),
   after: z.string().max(200).optional(),
   order: z.enum(['asc', 'desc']).default('desc'),
 })
 
-storedResponses.get('/:id/input_items', async (context) => {
-  const { stub, id } = await find(context)
-  const { limit, after, order } = parse(context.req.query(), ItemsPage)
-  const sent = JSON.parse((await stub.input(id)) ?? refuseMissing(id)) as object[]
-  // An item without an id gets one from its position.
-  const items = sent.map((item, index) => ({
-    id: `item_${id.slice(5)}${index.toString(16).padStart(4, '0')}`,
-    ...item,
-  }))
-  if (order === 'desc') items.reverse()
-  const start = after === undefined ? 0 : items.findIndex((item) => item.id === after) + 1
-  const data = items.slice(start, start + limit)
-  return context.json({
-    object: 'list',
-    data,
-    first_id: data[0]?.id ?? null,
-    last_id: data.at(-1)?.id ?? null,
-    has_more: start + limit < items.length,
-  })
-})
-
-/** Each tenant has its own object, which contains no other tenant's responses. */
-async function find(context: AnswersContext): Promise<{ stub: DurableObjectStub<ResponsesObject>; id: string }> {
+const keyOnly: MiddlewareHandler<StoredEnv> = async (context, next) => {
   const { macKey } = await settings(context.env)
   const { tenantId, keyId, secretHash } = await authenticate(context.req.raw.headers, macKey)
   accept(await tenantStub(context.env, tenantId).identify({ kind: 'key', keyId, secretHash }, 'ask'))
+  context.set('tenantId', tenantId)
+  await next()
+}
+
+const responsesRoute = routesIn<StoredEnv>()
+
+export const storedResponses: readonly Route[] = [
+  responsesRoute(
+    {
+      method: 'get',
+      path: '/v1/responses/{id}',
+      id: 'retrieveResponse',
+      tag: 'Chat',
+      summary: 'Retrieve a stored response',
+      description:
+        'Responses are stored for the number of days in the tenant’s setting `responseDays`, unless the request has `store: false`.',
+      auth: 'key',
+      answer: ResponseAnswer,
+    },
+    async (context) => {
+      if (context.req.query('stream') === 'true')
+        throw new GatewayError(
+          'invalid_value',
+          'stream: is not supported when retrieving a stored response. Remove it.',
+          {
+            param: 'stream',
+          },
+        )
+      const { stub, id } = find(context)
+      const body = (await stub.body(id)) ?? refuseMissing(id)
+      return context.body(body, 200, { 'content-type': 'application/json' })
+    },
+    [keyOnly],
+  ),
+  responsesRoute(
+    {
+      method: 'delete',
+      path: '/v1/responses/{id}',
+      id: 'deleteResponse',
+      tag: 'Chat',
+      summary: 'Delete a stored response',
+      description: 'Deleting a response also ends every conversation that continues from it.',
+      auth: 'key',
+      answer: 'object',
+    },
+    async (context) => {
+      const { stub, id } = find(context)
+      if (!(await stub.forget(id))) refuseMissing(id)
+      return context.json({ id, object: 'response', deleted: true })
+    },
+    [keyOnly],
+  ),
+  responsesRoute(
+    {
+      method: 'get',
+      path: '/v1/responses/{id}/input_items',
+      id: 'listResponseInputItems',
+      tag: 'Chat',
+      summary: 'List the input items of a stored response',
+      auth: 'key',
+      query: ItemsPage,
+      answer: 'object',
+    },
+    async (context, { query }) => {
+      const { stub, id } = find(context)
+      const { limit, after, order } = query
+      const sent = JSON.parse((await stub.input(id)) ?? refuseMissing(id)) as object[]
+      // An item without an id gets one from its position.
+      const items = sent.map((item, index) => ({
+        id: `item_${id.slice(5)}${index.toString(16).padStart(4, '0')}`,
+        ...item,
+      }))
+      if (order === 'desc') items.reverse()
+      const start = after === undefined ? 0 : items.findIndex((item) => item.id === after) + 1
+      const data = items.slice(start, start + limit)
+      return context.json({
+        object: 'list',
+        data,
+        first_id: data[0]?.id ?? null,
+        last_id: data.at(-1)?.id ?? null,
+        has_more: start + limit < items.length,
+      })
+    },
+    [keyOnly],
+  ),
+]
+
+/** Each tenant has its own object, which contains no other tenant's responses. */
+function find(context: AnswersContext): { stub: DurableObjectStub<ResponsesObject>; id: string } {
   const id = context.req.param('id') ?? ''
-  return { stub: responsesStub(context.env, tenantId), id: /^resp_[0-9a-f]{32}$/.test(id) ? id : refuseMissing(id) }
+  const stub = responsesStub(context.env, context.get('tenantId'))
+  return { stub, id: /^resp_[0-9a-f]{32}$/.test(id) ? id : refuseMissing(id) }
 }
 
 function refuseMissing(id: string): never {

@@ -2,9 +2,9 @@
 import { SELF } from 'cloudflare:test'
 import { describe, expect, it } from 'vitest'
 import { navigation } from '../../src/docs/navigation.ts'
-import { audienceOf, operationId } from '../../src/docs/openapi.ts'
-import { operations } from '../../src/docs/operations.ts'
+import { audienceOf } from '../../src/docs/openapi.ts'
 import type { SearchRow } from '../../src/docs/site.ts'
+import { routes } from '../../src/routes.ts'
 
 const origin = 'https://gateway.example'
 const get = (path: string, headers: Record<string, string> = {}) => SELF.fetch(origin + path, { headers })
@@ -13,8 +13,7 @@ const paths = navigation.map(({ path }) => path)
 const assets = ['docs.css', 'docs.js', 'icon.svg', 'search-users.json', 'search-operators.json'].map(
   (name) => `/docs/assets/${name}`,
 )
-const routesOf = (audience: 'users' | 'operators' | undefined) =>
-  operations.filter((each) => audienceOf(each) === audience)
+const routesOf = (audience: 'users' | 'operators' | undefined) => routes.filter((each) => audienceOf(each) === audience)
 
 describe('the documentation', () => {
   it('[SITE8] every page of the navigation exists, and its links lead to existing pages', async () => {
@@ -80,11 +79,11 @@ describe('the documentation', () => {
       ['operators', 'users'],
     ] as const) {
       for (const operation of routesOf(audience)) {
-        expect(pages[audience]).toContain(`id="${operationId(operation)}"`)
+        expect(pages[audience]).toContain(`id="${operation.id}"`)
         expect(pages[audience]).toContain(`<code>${operation.path}</code>`)
-        expect(documents[audience]).toContain(`"${operationId(operation)}"`)
-        expect(pages[other]).not.toContain(`id="${operationId(operation)}"`)
-        expect(documents[other]).not.toContain(`"${operationId(operation)}"`)
+        expect(documents[audience]).toContain(`"${operation.id}"`)
+        expect(pages[other]).not.toContain(`id="${operation.id}"`)
+        expect(documents[other]).not.toContain(`"${operation.id}"`)
       }
     }
     expect(routesOf(undefined).length).toBeGreaterThan(1)
@@ -106,7 +105,7 @@ describe('the documentation', () => {
   })
 
   it('[SITE13] backticks in a description are shown as code', async () => {
-    expect(operations.some(({ description }) => description?.includes('`'))).toBe(true)
+    expect(routes.some(({ description }) => description?.includes('`'))).toBe(true)
     for (const path of ['/docs/reference', '/docs/operators/reference']) expect(await textOf(path)).not.toContain('`')
     expect(await textOf('/docs/reference')).toContain('<code>reasoning_content</code>')
   })

@@ -1,25 +1,47 @@
 /// <reference types="@cloudflare/vitest-plugin/types" />
 import { SELF } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { app } from '../../src/app.ts'
 import { audienceOf, openapi } from '../../src/docs/openapi.ts'
-import { operations } from '../../src/docs/operations.ts'
+import { routes } from '../../src/routes.ts'
 
 describe('the reference', () => {
-  it('[REF1] every route is described as an operation, and no operation lacks a route', () => {
-    const routes = app.routes
+  it('[REF1] every route is declared once, with a name of its own', () => {
+    const served = app.routes
       .filter(({ method }) => method !== 'ALL')
       .map(({ method, path }) => `${method.toLowerCase()} ${path.replace(/:(\w+)(?:\{[^}]*\})?/g, '{$1}')}`)
-    const described = operations.map(({ method, path }) => `${method} ${path}`)
-    // A new route is described in src/docs/operations.ts.
-    expect([...new Set(routes)].filter((route) => !described.includes(route))).toEqual([])
-    expect(described.filter((route) => !routes.includes(route))).toEqual([])
-    expect(new Set(described).size).toBe(described.length)
+    const declared = routes.map(({ method, path }) => `${method} ${path}`)
+    expect([...new Set(served)].sort()).toEqual([...declared].sort())
+    expect(new Set(declared).size).toBe(declared.length)
+    expect(new Set(routes.map(({ id }) => id)).size).toBe(routes.length)
+    for (const { id } of routes) expect(id).toMatch(/^[a-z]+([A-Z][a-z]*)+$/)
+  })
+
+  it('[REF6] a method that a path does not have returns 405 with the methods that it has, in the dialect of the path', async () => {
+    const cases: [string, string, string][] = [
+      ['PUT', '/v1/chat/completions', 'POST'],
+      ['TRACE', '/v1/models', 'GET, HEAD'],
+      ['PATCH', '/v1/keys/k', 'DELETE'],
+      ['DELETE', '/admin/tenants/x', 'GET, HEAD, PATCH'],
+      ['OPTIONS', '/healthz', 'GET, HEAD'],
+      ['POST', '/docs/quickstart', 'GET, HEAD'],
+      ['GET', '/v1/messages', 'POST'],
+    ]
+    for (const [method, path, allow] of cases) {
+      const response = await app.request(`https://gateway.example${path}`, { method }, env)
+      expect([method, path, response.status, response.headers.get('allow')]).toEqual([method, path, 405, allow])
+      expect(await response.json()).toMatchObject(
+        path === '/v1/messages' ? { type: 'error' } : { code: 'method_not_allowed' },
+      )
+      expect(response.headers.get('x-request-id')).toMatch(/^req_/)
+    }
+    expect((await SELF.fetch('https://gateway.example/healthz', { method: 'HEAD' })).status).not.toBe(405)
   })
 
   it('[REF2] the documented schema of a body is the schema that reads it', () => {
-    const { paths } = openapi('https://x', 'users') as { paths: Record<string, Record<string, unknown>> }
-    const operatorPaths = openapi('https://x', 'operators').paths as typeof paths
+    const { paths } = openapi(routes, 'https://x', 'users') as { paths: Record<string, Record<string, unknown>> }
+    const operatorPaths = openapi(routes, 'https://x', 'operators').paths as typeof paths
     const text = JSON.stringify(paths['/v1/chat/completions']?.post)
     for (const field of ['reasoning_effort', 'response_format', 'stream_options', 'file_data', 'document_url'])
       expect(text).toContain(`"${field}"`)
@@ -29,16 +51,14 @@ describe('the reference', () => {
 
   it('[REF3] the two documents together describe every route except those between the gateway and its workers', () => {
     const described = (['users', 'operators'] as const).flatMap((audience) => {
-      const { paths } = openapi('https://x', audience) as { paths: Record<string, Record<string, unknown>> }
+      const { paths } = openapi(routes, 'https://x', audience) as { paths: Record<string, Record<string, unknown>> }
       return Object.entries(paths).flatMap(([path, methods]) =>
         Object.keys(methods).map((method) => `${method} ${path}`),
       )
     })
-    const open = operations.filter((operation) => audienceOf(operation) !== undefined)
+    const open = routes.filter((operation) => audienceOf(operation) !== undefined)
     expect(described.sort()).toEqual(open.map(({ method, path }) => `${method} ${path}`).sort())
-    expect(operations.filter((each) => audienceOf(each) === undefined).every(({ auth }) => auth === 'worker')).toBe(
-      true,
-    )
+    expect(routes.filter((each) => audienceOf(each) === undefined).every(({ auth }) => auth === 'worker')).toBe(true)
   })
 
   it('[REF5] GET / redirects to /docs, and an unknown path returns 404 with a link to /docs', async () => {

@@ -12,6 +12,7 @@ const types = {
   invalid_value: 'invalid_request_error',
   context_length_exceeded: 'invalid_request_error',
   model_not_found: 'not_found_error',
+  method_not_allowed: 'invalid_request_error',
   unknown_url: 'not_found_error',
   not_found: 'not_found_error',
   conflict: 'invalid_request_error',

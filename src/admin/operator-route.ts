@@ -1,0 +1,29 @@
+/** Declares a route for operators. Its scope is both documented and enforced. */
+
+import type { z } from 'zod'
+import type { Scope } from '../auth/operator-key.ts'
+import { type Operation, type Route, type RouteInput, routesIn } from '../http/route.ts'
+import type { AdminContext, AdminEnv } from './context.ts'
+import { auditedChanges, needs, operatorOnly } from './guard.ts'
+
+type Declared<Path, Query, Body> = Omit<Operation, 'path' | 'query' | 'body' | 'auth' | 'scope' | 'answer'> & {
+  path: Path
+  scope: Scope
+  query?: Query
+  body?: Body
+  answer?: Operation['answer']
+}
+
+const declare = routesIn<AdminEnv>()
+
+export function operatorRoute<
+  const Path extends string,
+  Query extends z.ZodType | undefined = undefined,
+  Body extends z.ZodType | undefined = undefined,
+>(
+  declared: Declared<Path, Query, Body>,
+  handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Response | Promise<Response>,
+): Route {
+  const guards = [operatorOnly, auditedChanges, needs(declared.scope)]
+  return declare({ answer: 'object', ...declared, auth: 'operator' }, handle, guards)
+}

@@ -1,0 +1,306 @@
+/** All routes of the gateway. Each handler only connects HTTP to one module. */
+import type { Context } from 'hono'
+import { budgets } from '../backends/model/budgets.ts'
+import { WireChat } from '../backends/model/chat.ts'
+import { Heartbeat, HeartbeatAnswer, heartbeatPath } from '../backends/wire/heartbeat.ts'
+import { receiptsPath } from '../backends/wire/receipt.ts'
+import { ownRoutes } from './account/routes.ts'
+import { operatorRoutes } from './admin/admin.ts'
+import { authenticate } from './auth/authenticate.ts'
+import { chat } from './chat/chat.ts'
+import { type RequestContext, startRequest } from './chat/context.ts'
+import { countTokens } from './chat/count-tokens.ts'
+import { settings } from './config.ts'
+import { messages } from './dialects/anthropic/dialect.ts'
+import { Body as MessagesBody, CountBody as MessagesPrompt } from './dialects/anthropic/read.ts'
+import type { Dialect } from './dialects/dialect.ts'
+import { mistral } from './dialects/mistral/dialect.ts'
+import { chatCompletions } from './dialects/openai-chat/dialect.ts'
+import { Body as ResponsesBody } from './dialects/openai-responses/body.ts'
+import { responses } from './dialects/openai-responses/dialect.ts'
+import { isAnthropic } from './dialects/registry.ts'
+import { docsRoutes } from './docs/docs.ts'
+import { documentRoutes } from './docs/texts.ts'
+import type { Env } from './env.ts'
+import { isReady } from './fleet/health.ts'
+import { takeHeartbeat } from './fleet/heartbeats.ts'
+import { readJsonBody } from './http/body.ts'
+import { anthropicModel, anthropicModels, listModels, showModel } from './http/models.ts'
+import {
+  ChatCompletion,
+  Health,
+  Message,
+  ModelCard,
+  ModelList,
+  ResponseAnswer,
+  TokenCount,
+} from './http/response-schemas.ts'
+import { type Operation, type Route, routesIn } from './http/route.ts'
+import { storedResponses } from './responses/routes.ts'
+import { settleReceipts } from './settlement/receipts.ts'
+import { identifyReader } from './tenant/key-check.ts'
+
+export type Bindings = { Bindings: Env; Variables: { requestId: string } }
+
+const route = routesIn<Bindings>()
+
+async function begin(context: Context<Bindings>, dialect: Dialect): Promise<RequestContext> {
+  const { executionCtx, env, req } = context
+  const requestContext = startRequest(
+    req.raw,
+    dialect,
+    env,
+    await settings(env),
+    (work) => executionCtx.waitUntil(work),
+    Date.now(),
+  )
+  context.set('requestId', requestContext.requestId)
+  return requestContext
+}
+
+type ChatOperation = Omit<Operation, 'method' | 'tag' | 'auth' | 'readsItself'>
+
+/** The handler reads the body itself, because it is bounded, counted and possibly rewritten while it is read. */
+function chatRoute(operation: ChatOperation, handle: (context: Context<Bindings>) => Promise<Response>): Route {
+  return route({ method: 'post', tag: 'Chat', auth: 'key', readsItself: true, ...operation }, handle)
+}
+
+function answering(dialect: Dialect) {
+  return async (context: Context<Bindings>): Promise<Response> => {
+    const requestContext = await begin(context, dialect)
+    const answer = chat(context.req.raw, requestContext)
+    // Held from the start: when a client leaves, workerd drops all work that `waitUntil` does not hold.
+    requestContext.waitUntil(answer.catch(() => undefined))
+    return answer
+  }
+}
+
+function counting(dialect: Dialect) {
+  return async (context: Context<Bindings>): Promise<Response> =>
+    countTokens(context.req.raw, await begin(context, dialect))
+}
+
+const chatRoutes: readonly Route[] = [
+  chatRoute(
+    {
+      path: '/v1/chat/completions',
+      id: 'createChatCompletion',
+      summary: 'Create a chat completion (OpenAI)',
+      description:
+        'Reasoning is in `reasoning_content`, separate from `content`. Each tool call is one complete delta. Send images as ' +
+        'data URLs or https addresses (`image_url`), and PDFs as `file` or `document_url`. Tools other than functions are ' +
+        'removed, with a warning in `x-tramontane-warnings`.',
+      body: WireChat,
+      answer: ChatCompletion,
+      streams: true,
+    },
+    answering(chatCompletions),
+  ),
+  chatRoute(
+    {
+      path: '/v1/messages',
+      id: 'createMessage',
+      summary: 'Create a message (Anthropic)',
+      description:
+        'Set `thinking` to get thinking blocks, and send them back unchanged. `output_config.effort` and `thinking` set the ' +
+        'effort.',
+      body: MessagesBody,
+      answer: Message,
+      streams: true,
+      anthropic: true,
+    },
+    answering(messages),
+  ),
+  chatRoute(
+    {
+      path: '/v1/messages/count_tokens',
+      id: 'countMessageTokens',
+      summary: 'Count the tokens of a prompt (Anthropic)',
+      description:
+        'An engine that serves the model counts exactly. If no engine can count, or the prompt has images or documents, the ' +
+        'result is an upper bound, and `estimated` is true.',
+      body: MessagesPrompt,
+      answer: TokenCount,
+      anthropic: true,
+    },
+    counting(messages),
+  ),
+  chatRoute(
+    {
+      path: '/v1/responses/input_tokens',
+      id: 'countResponseTokens',
+      summary: 'Count the tokens of a prompt (OpenAI)',
+      body: ResponsesBody,
+      answer: TokenCount,
+    },
+    counting(responses),
+  ),
+  chatRoute(
+    {
+      path: '/v1/responses',
+      id: 'createResponse',
+      summary: 'Create a response (OpenAI)',
+      description:
+        'Reasoning is a separate item with its text. Set `reasoning.summary` to get it as a summary, and `include` ' +
+        '`reasoning.encrypted_content` to get it encoded. Tools other than functions and custom tools are removed, with a ' +
+        'warning in `x-tramontane-warnings`.',
+      body: ResponsesBody,
+      answer: ResponseAnswer,
+      streams: true,
+    },
+    answering(responses),
+  ),
+  ...storedResponses,
+  chatRoute(
+    {
+      path: '/mistral/v1/chat/completions',
+      id: 'createMistralChatCompletion',
+      summary: 'Create a chat completion (Mistral)',
+      description:
+        'Reasoning is in chunks of the content, as Mistral’s clients expect. `random_seed`, `prompt_mode` and `safe_prompt` ' +
+        'are supported. All other fields are as in Chat Completions.',
+      body: WireChat,
+      answer: 'object',
+      streams: true,
+    },
+    answering(mistral),
+  ),
+]
+
+/** The models that this key may use. */
+async function modelsOf({ env, req }: Context<Bindings>): Promise<readonly string[]> {
+  const { models, macKey } = await settings(env)
+  const key = await authenticate(req.raw.headers, macKey)
+  const { models: allowed = null } = await identifyReader(env, key)
+  return allowed ? models.filter((id) => allowed.includes(id)) : models
+}
+
+async function answerModels(context: Context<Bindings>): Promise<Response> {
+  const offered = await modelsOf(context)
+  return context.json(isAnthropic(context.req.raw) ? anthropicModels(offered) : listModels(offered))
+}
+
+async function answerModel(context: Context<Bindings>, { params }: { params: { id: string } }): Promise<Response> {
+  const offered = await modelsOf(context)
+  const show = isAnthropic(context.req.raw) ? anthropicModel : showModel
+  return context.json(show(offered, params.id))
+}
+
+const modelRoutes: readonly Route[] = [
+  route(
+    {
+      method: 'get',
+      path: '/v1/models',
+      id: 'listModels',
+      tag: 'Models',
+      summary: 'List models and their aliases',
+      description: 'With the header `anthropic-version`, the answer has Anthropic’s shape.',
+      auth: 'key',
+      answer: ModelList,
+    },
+    answerModels,
+  ),
+  route(
+    {
+      method: 'get',
+      path: '/v1/models/{id}',
+      id: 'retrieveModel',
+      tag: 'Models',
+      summary: 'Retrieve a model by its id or alias',
+      auth: 'key',
+      answer: ModelCard,
+    },
+    answerModel,
+  ),
+  route(
+    {
+      method: 'get',
+      path: '/mistral/v1/models',
+      id: 'listMistralModels',
+      tag: 'Models',
+      summary: 'List models (Mistral)',
+      auth: 'key',
+      answer: ModelList,
+    },
+    answerModels,
+  ),
+  route(
+    {
+      method: 'get',
+      path: '/mistral/v1/models/{id}',
+      id: 'retrieveMistralModel',
+      tag: 'Models',
+      summary: 'Retrieve a model (Mistral)',
+      auth: 'key',
+      answer: ModelCard,
+    },
+    answerModel,
+  ),
+]
+
+const health = route(
+  {
+    method: 'get',
+    path: '/healthz',
+    id: 'retrieveHealth',
+    tag: 'Health',
+    summary: 'Check that a worker is up',
+    auth: 'none',
+    answer: Health,
+    otherAnswers: [{ status: 503, answer: Health, description: 'No worker is up' }],
+  },
+  async (context) => {
+    await settings(context.env)
+    const ready = await isReady(context.env)
+    return context.json({ status: ready ? 'ok' : 'no worker is up' }, ready ? 200 : 503)
+  },
+)
+
+const workerRoutes: readonly Route[] = [
+  route(
+    {
+      method: 'post',
+      path: heartbeatPath,
+      id: 'sendHeartbeat',
+      tag: 'Internal',
+      summary: 'Report the state of a worker',
+      description: `Signed fields: ${Object.keys(Heartbeat.shape).join(', ')}.`,
+      auth: 'worker',
+      sealed: true,
+      answer: HeartbeatAnswer,
+    },
+    async (context) => {
+      const body = await readJsonBody(context.req.raw, { bytesMax: budgets.internalBodyBytes.value })
+      const after = (work: Promise<unknown>) => context.executionCtx.waitUntil(work)
+      const { status, answer } = await takeHeartbeat(body.value, context.env, await settings(context.env), after)
+      return context.json(answer, status)
+    },
+  ),
+  route(
+    {
+      method: 'post',
+      path: receiptsPath,
+      id: 'deliverReceipts',
+      tag: 'Internal',
+      summary: 'Deliver the receipts of a worker',
+      auth: 'worker',
+      sealed: true,
+      answer: 'object',
+    },
+    async (context) => {
+      const body = await readJsonBody(context.req.raw, { bytesMax: budgets.internalBodyBytes.value })
+      return context.json(await settleReceipts(body.value, context.env, await settings(context.env)))
+    },
+  ),
+]
+
+export const routes: readonly Route[] = [
+  ...chatRoutes,
+  ...modelRoutes,
+  ...ownRoutes,
+  ...operatorRoutes,
+  health,
+  ...docsRoutes(() => routes),
+  ...documentRoutes(() => routes),
+  ...workerRoutes,
+]
