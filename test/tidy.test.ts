@@ -15,10 +15,10 @@ const sources = files.filter((path) => /\.(ts|mjs)$/.test(path) && /^(src|backen
 /** Where the world is touched. Everything else in the three programs is a core. */
 const shells = [
   /^src\/local\//,
-  /^src\/(index|app|env)\.ts$/,
+  /^src\/(index|app|env|routes)\.ts$/,
   /^src\/(account|admin)\//,
   /^src\/tenant\/(key-check|inquire)\.ts$/,
-  /^src\/http\/(body|cors|errors|parse)\.ts$/,
+  /^src\/http\/(body|cors|errors|parse|route)\.ts$/,
   /^src\/responses\/(responses-object|previous-response|idempotency|routes)\.ts$/,
   // Pure, but native.
   /^src\/(tenant\/ledger\/sha256|auth\/dispatch-proof)\.ts$/,

@@ -33,7 +33,7 @@ const auditedChanges: MiddlewareHandler<AdminEnv> = async (context, next) => {
   await audited(context, { id: `key:${tenantId}.${by.keyId}`, name: 'a key of the tenant', tenantId }, next)
 }
 
-type Declared<Path, Query, Body> = Omit<Operation, 'path' | 'query' | 'body' | 'auth' | 'tag' | 'snake'> & {
+type OwnDeclaration<Path, Query, Body> = Omit<Operation, 'path' | 'query' | 'body' | 'auth' | 'tag' | 'snake'> & {
   path: Path
   query?: Query
   body?: Body
@@ -46,7 +46,7 @@ function ownRoute<
   Query extends z.ZodType | undefined = undefined,
   Body extends z.ZodType | undefined = undefined,
 >(
-  declared: Declared<Path, Query, Body>,
+  declared: OwnDeclaration<Path, Query, Body>,
   handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Response | Promise<Response>,
 ): Route {
   const operation = { ...declared, auth: 'key', tag: 'Your keys and usage', snake: true } as const

@@ -5,7 +5,7 @@ import { onePage } from '../http/parse.ts'
 import type { Route } from '../http/route.ts'
 import { operatorRoute } from './operator-route.ts'
 
-export const AuditQuery = z.object({
+const AuditQuery = z.object({
   limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
   /** The `next` of the previous page. */
   before: z.coerce.number().pipe(z.int().min(1)).default(Number.MAX_SAFE_INTEGER),

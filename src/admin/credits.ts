@@ -14,8 +14,8 @@ const Note = z.string().min(1).max(500)
 /** One million dollars in one request. */
 const nanoMax = 1_000_000 * 1e9
 
-export const Credit = z.strictObject({ id: OrderId, creditNano: z.int().min(1).max(nanoMax), note: Note })
-export const Correction = z.strictObject({
+const Credit = z.strictObject({ id: OrderId, creditNano: z.int().min(1).max(nanoMax), note: Note })
+const Correction = z.strictObject({
   id: OrderId,
   /** Added to the posted cost; negative for a refund. */
   costNano: z.int().min(-nanoMax).max(nanoMax),

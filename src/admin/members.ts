@@ -14,8 +14,8 @@ const Member = z
   .min(1)
   .max(200)
   .regex(/^[^\s/]+$/, 'must be an e-mail address or an id, without spaces or slashes')
-export const AddMember = z.strictObject({ member: Member, role: RoleName })
-export const ChangeMember = z.strictObject({ role: RoleName })
+const AddMember = z.strictObject({ member: Member, role: RoleName })
+const ChangeMember = z.strictObject({ role: RoleName })
 
 const columns = 'member, role, added_at AS addedAt'
 /** True when this member is the only owner. */

@@ -6,7 +6,10 @@ import { type Operation, type Route, type RouteInput, routesIn } from '../http/r
 import type { AdminContext, AdminEnv } from './context.ts'
 import { auditedChanges, needs, operatorOnly } from './guard.ts'
 
-type Declared<Path, Query, Body> = Omit<Operation, 'path' | 'query' | 'body' | 'auth' | 'scope' | 'answer'> & {
+type OperatorDeclaration<Path, Query, Body> = Omit<
+  Operation,
+  'path' | 'query' | 'body' | 'auth' | 'scope' | 'answer'
+> & {
   path: Path
   scope: Scope
   query?: Query
@@ -21,7 +24,7 @@ export function operatorRoute<
   Query extends z.ZodType | undefined = undefined,
   Body extends z.ZodType | undefined = undefined,
 >(
-  declared: Declared<Path, Query, Body>,
+  declared: OperatorDeclaration<Path, Query, Body>,
   handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Response | Promise<Response>,
 ): Route {
   const guards = [operatorOnly, auditedChanges, needs(declared.scope)]

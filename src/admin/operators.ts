@@ -10,7 +10,7 @@ import { note } from './context.ts'
 import type { OperatorRow } from './guard.ts'
 import { operatorRoute } from './operator-route.ts'
 
-export const NewOperator = z.strictObject({
+const NewOperator = z.strictObject({
   name: Name,
   scopes: z.array(z.enum(scopes)).min(1).max(scopes.length),
   expiresAt: Time.nullable().default(null),

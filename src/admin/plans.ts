@@ -19,12 +19,12 @@ const PlanLimits = LimitsBody.refine((limits) => limits.budgetNano.total === nul
   path: ['budgetNano', 'total'],
   message: 'is not supported in a plan: a tenant’s total is its credit. Set day or month.',
 })
-export const PlanBody = z.strictObject({
+const PlanBody = z.strictObject({
   name: Name,
   limits: PlanLimits.prefault({}),
   settings: SettingsChange.prefault({}),
 })
-export const NewPlan = PlanBody.extend({ planId: PlanId })
+const NewPlan = PlanBody.extend({ planId: PlanId })
 
 const Stored = z
   .object({ plan_id: z.string(), name: z.string(), limits: z.string(), settings: z.string() })

@@ -12,7 +12,7 @@ import { ModelId, RateCardBody, Time } from './bodies.ts'
 import { type AdminBindings, note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
 
-export const WebhookBody = z.strictObject({
+const PushRateCard = z.strictObject({
   model: ModelId,
   effectiveAt: Time,
   /** The `next` of the previous answer. */
@@ -95,7 +95,7 @@ export const rateCards: readonly Route[] = [
       summary: 'Apply a default price to existing tenants',
       description: 'Each call handles one page of tenants. Repeat it with `after` until `next` is null.',
       scope: 'rates:write',
-      body: WebhookBody,
+      body: PushRateCard,
     },
     async (context, { body }) => {
       const { model, effectiveAt, after, limit } = body

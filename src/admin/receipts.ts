@@ -17,7 +17,7 @@ import { operatorRoute } from './operator-route.ts'
 
 const Id = z.string().min(1).max(64)
 
-export const ReceiptsQuery = z.object({
+const ReceiptsQuery = z.object({
   workerId: Id.optional(),
   tenantId: Id.optional(),
   requestId: Id.optional(),
@@ -28,9 +28,9 @@ export const ReceiptsQuery = z.object({
 })
 
 /** Required only when two workers sent a receipt with the same dispatch id. */
-export const ReceiptQuery = z.object({ workerId: Id.optional() })
+const ReceiptQuery = z.object({ workerId: Id.optional() })
 
-export const SettleReceipt = z.strictObject({
+const SettleReceipt = z.strictObject({
   workerId: Id.exactOptional(),
   /** Replace the receipt's counts. */
   counts: z.strictObject(Counts.shape).exactOptional(),

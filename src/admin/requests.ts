@@ -11,7 +11,7 @@ import { tenantStub } from '../tenant/stub.ts'
 import { operatorRoute } from './operator-route.ts'
 
 /** Required only when the fleet no longer has the request. */
-export const RequestQuery = z.object({ tenantId: z.string().min(1).max(64).optional() })
+const RequestQuery = z.object({ tenantId: z.string().min(1).max(64).optional() })
 
 export const requests: readonly Route[] = [
   operatorRoute(

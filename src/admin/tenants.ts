@@ -14,7 +14,7 @@ import { operatorRoute } from './operator-route.ts'
 import { findPlan, PlanId } from './plans.ts'
 import { defaultRateCards } from './rate-cards.ts'
 
-export const CreateTenant = z.strictObject({
+const CreateTenant = z.strictObject({
   tenantId: TenantId,
   name: Name,
   creditNano: z.int().min(0),
@@ -23,14 +23,14 @@ export const CreateTenant = z.strictObject({
   settings: z.strictObject(TenantSettings.shape).partial().exactOptional(),
 })
 
-export const ChangeTenant = z.strictObject({
+const ChangeTenant = z.strictObject({
   name: Name.exactOptional(),
   status: z.enum(tenantStatuses).exactOptional(),
   limits: LimitsChange.exactOptional(),
   settings: SettingsChange.exactOptional(),
 })
 
-export const AssignPlan = z.strictObject({ planId: PlanId })
+const AssignPlan = z.strictObject({ planId: PlanId })
 
 export const tenants: readonly Route[] = [
   operatorRoute(

@@ -9,7 +9,7 @@ import { meterUrlFault } from '../tenant/webhooks/event.ts'
 import { note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
 
-export const SetMeter = z.strictObject({
+const SetMeter = z.strictObject({
   url: z.string().min(1).max(512),
   eventName: z
     .string()

@@ -48,7 +48,7 @@ const Models = z
 const slotsSentence = `must be a whole number from 1 to ${slotsPerWorkerMax}. Use the engine's number of slots.`
 const SlotsMax = z.int(slotsSentence).min(1, slotsSentence).max(slotsPerWorkerMax, slotsSentence)
 
-export const EnrolWorker = z.strictObject({
+const EnrolWorker = z.strictObject({
   workerId: z.string().regex(workerIdPattern, 'must be 1 to 40 lower-case letters, digits or dashes'),
   url: Url,
   pools: Pools.exactOptional().describe('default: both'),
@@ -58,7 +58,7 @@ export const EnrolWorker = z.strictObject({
 })
 
 /** A field that is left out does not change. */
-export const ChangeWorker = z
+const ChangeWorker = z
   .strictObject({
     url: Url.exactOptional(),
     pools: Pools.exactOptional(),

@@ -61,7 +61,7 @@ export interface Operation {
 
 type AnswerSchema = z.ZodType | 'object' | 'nothing' | 'text'
 
-export interface OtherAnswer {
+interface OtherAnswer {
   status: number
   type?: string
   answer: AnswerSchema
