@@ -28,6 +28,7 @@ import { readJsonBody } from './http/body.ts'
 import { anthropicModel, anthropicModels, listModels, showModel } from './http/models.ts'
 import {
   ChatCompletion,
+  ChatCompletionChunk,
   Health,
   Message,
   ModelCard,
@@ -93,6 +94,7 @@ const chatRoutes: readonly Route[] = [
       body: WireChat,
       answer: ChatCompletion,
       streams: true,
+      streamEvent: ChatCompletionChunk,
     },
     answering(chatCompletions),
   ),

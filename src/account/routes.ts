@@ -12,7 +12,7 @@ import { audited } from '../admin/guard.ts'
 import { answerUsage } from '../admin/usage.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { settings } from '../config.ts'
-import { UsageReport } from '../http/response-schemas.ts'
+import { UsageReport, usageFiles } from '../http/response-schemas.ts'
 import { type Operation, type Route, type RouteInput, routesIn } from '../http/route.ts'
 import { toSnake } from '../http/snake-case.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
@@ -62,6 +62,7 @@ export const ownRoutes: readonly Route[] = [
       summary: 'Report tokens and cost by day, key, model, effort, pool and outcome',
       query: UsageParameters,
       answer: UsageReport,
+      otherAnswers: usageFiles,
       readsItself: true,
     },
     (context) => {

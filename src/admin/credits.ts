@@ -23,6 +23,8 @@ const Correction = z.strictObject({
   note: Note,
 })
 
+const repeated = { status: 200, answer: 'object', description: 'The id was posted before' } as const
+
 export const money: readonly Route[] = [
   operatorRoute(
     {
@@ -35,6 +37,7 @@ export const money: readonly Route[] = [
       scope: 'money:write',
       body: Credit,
       status: 201,
+      otherAnswers: [repeated],
     },
     async (context, { body }) => {
       const { id, creditNano, note: text } = body
@@ -52,6 +55,7 @@ export const money: readonly Route[] = [
       scope: 'money:write',
       body: Correction,
       status: 201,
+      otherAnswers: [repeated],
     },
     async (context, { body }) => {
       const { id, costNano, requestId, note: text } = body

@@ -1,6 +1,6 @@
 /** `/admin/tenants/:tenantId/usage`: the same report that the tenant's own keys get. */
 
-import { UsageReport } from '../http/response-schemas.ts'
+import { UsageReport, usageFiles } from '../http/response-schemas.ts'
 import type { Route } from '../http/route.ts'
 import type { Requester } from '../tenant/permissions.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
@@ -20,6 +20,7 @@ export const usage: readonly Route[] = [
       scope: 'usage:read',
       query: UsageParameters,
       answer: UsageReport,
+      otherAnswers: usageFiles,
       readsItself: true,
     },
     (context, { params }) => {

@@ -27,7 +27,15 @@ type DocsEnv = { Bindings: ConfigVariables }
 type Operations = () => readonly Operation[]
 
 const docsRoute = routesIn<DocsEnv>()
-const described = { method: 'get', tag: 'Documents', auth: 'none', answer: 'text' } as const
+const unchanged = { status: 304, answer: 'nothing', description: 'Not modified' } as const
+const notFound = { status: 404, type: 'text/html', answer: 'text', description: 'Page not found' } as const
+const described = {
+  method: 'get',
+  tag: 'Documents',
+  auth: 'none',
+  answer: 'text',
+  otherAnswers: [unchanged, notFound],
+} as const
 
 export function docsRoutes(operations: Operations): readonly Route[] {
   return [

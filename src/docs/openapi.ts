@@ -1,7 +1,7 @@
 /** The OpenAPI 3.1 document, generated from the routes' own schemas. */
 import { z } from 'zod'
-import { AnthropicRefusal, ChatCompletionChunk, Refusal } from '../http/response-schemas.ts'
-import { type Operation, tags } from '../http/route.ts'
+import { AnthropicRefusal, Refusal } from '../http/response-schemas.ts'
+import { type Operation, type OtherAnswer, tags } from '../http/route.ts'
 import { toSnake } from '../http/snake-case.ts'
 import type { Audience } from './navigation.ts'
 
@@ -16,10 +16,11 @@ export function audienceOf({ auth }: Operation): Audience | undefined {
 /** @param origin the gateway's public origin */
 export function openapi(operations: readonly Operation[], origin: string, audience: Audience): Json {
   const own = operations.filter((operation) => audienceOf(operation) === audience)
+  const named = new NamedSchemas()
   const paths: Record<string, Json> = {}
   for (const operation of own) {
     const path = paths[operation.path] ?? {}
-    path[operation.method] = describe(operation)
+    path[operation.method] = describe(operation, named)
     paths[operation.path] = path
   }
   return {
@@ -35,17 +36,38 @@ export function openapi(operations: readonly Operation[], origin: string, audien
       .filter(([name]) => own.some(({ tag }) => tag === name))
       .map(([name, description]) => ({ name, description })),
     paths,
-    components: {
-      securitySchemes: securitySchemes[audience],
-      schemas: {
-        Refusal: schemaOf(Refusal, 'output'),
-        ...(audience === 'users' && {
-          AnthropicRefusal: schemaOf(AnthropicRefusal, 'output'),
-          ChatCompletionChunk: schemaOf(ChatCompletionChunk, 'output'),
-        }),
-      },
-    },
+    components: { securitySchemes: securitySchemes[audience], schemas: named.all },
   }
+}
+
+/**
+ * Schemas with an id (`.meta({ id })`) become components that others refer to. A schema whose fields have defaults
+ * differs between a body and an answer: then the body's component is named with the suffix `Input`.
+ */
+class NamedSchemas {
+  readonly all: Record<string, Json> = {}
+
+  add(schema: z.ZodType, io: 'input' | 'output'): Json {
+    const { $schema: _, $defs = {}, ...rest } = jsonSchema(schema, io) as Json & { $defs?: Record<string, Json> }
+    const names = new Map(Object.entries($defs).map(([id, each]) => [id, this.#nameOf(id, each, io)]))
+    for (const [id, { id: _id, ...each }] of Object.entries($defs)) this.all[names.get(id) ?? id] = renamed(each, names)
+    return renamed(rest, names)
+  }
+
+  #nameOf(id: string, { id: _, ...schema }: Json, io: 'input' | 'output'): string {
+    const known = this.all[id]
+    const same = known === undefined || JSON.stringify(known) === JSON.stringify(renamed(schema, new Map()))
+    return same || io === 'output' ? id : `${id}Input`
+  }
+}
+
+/** References to `$defs` become references to components. */
+function renamed(schema: Json, names: ReadonlyMap<string, string>): Json {
+  return JSON.parse(JSON.stringify(schema), (key, value: unknown) => {
+    if (key !== '$ref' || typeof value !== 'string') return value
+    const id = value.slice(value.lastIndexOf('/') + 1)
+    return value.startsWith('#/$defs/') ? `#/components/schemas/${names.get(id) ?? id}` : value
+  }) as Json
 }
 
 const securitySchemes: Record<Audience, Json> = {
@@ -58,19 +80,19 @@ const securitySchemes: Record<Audience, Json> = {
   },
 }
 
-function describe(operation: Operation): Json {
-  const { tag, summary, description, scope } = operation
+function describe(operation: Operation, named: NamedSchemas): Json {
+  const { id, tag, summary, description, scope } = operation
   const parameters = [...pathParameters(operation), ...queryParameters(operation)]
   const texts = [description, scope && `Requires the scope \`${scope}\`.`].filter((text) => text !== undefined)
   return {
-    operationId: operation.id,
+    operationId: id,
     tags: [tag],
     summary,
     ...(texts.length > 0 && { description: texts.join('\n\n') }),
     security: security(operation),
     ...(parameters.length > 0 && { parameters }),
-    ...requestBody(operation),
-    responses: responses(operation),
+    ...requestBody(operation, named),
+    responses: responses(operation, named),
   }
 }
 
@@ -88,65 +110,90 @@ function pathParameters({ path }: Operation): Json[] {
   }))
 }
 
+/** A query arrives as text. A number's bounds are those of the schema that reads the text. */
 export function queryParameters({ query }: Operation): Json[] {
   if (!query) return []
-  const { properties = {} } = schemaOf(query, 'input') as { properties?: Record<string, Json> }
-  return Object.entries(properties).map(([name, { description, ...schema }]) => ({
-    name,
-    in: 'query',
-    required: false,
-    ...(description !== undefined && { description }),
-    schema,
-  }))
+  const asInput = (jsonSchema(query, 'input').properties ?? {}) as Record<string, Json>
+  const asOutput = (jsonSchema(query, 'output').properties ?? {}) as Record<string, Json>
+  return Object.keys(asInput).map((name) => {
+    const { description, ...schema } = asOutput[name] ?? asInput[name] ?? {}
+    return { name, in: 'query', required: false, ...(description !== undefined && { description }), schema }
+  })
 }
 
-function requestBody(operation: Operation): Json {
-  const schema = bodySchema(operation)
-  return schema ? { requestBody: { required: true, content: { 'application/json': { schema } } } } : {}
+function requestBody(operation: Operation, named: NamedSchemas): Json {
+  const { body, snake, sealed } = operation
+  if (!body && !sealed) return {}
+  const schema = body && !snake ? named.add(body, 'input') : bodySchema(operation)
+  return { requestBody: { required: true, content: { 'application/json': { schema } } } }
 }
 
 /** The schema of a route's body, if it has one. */
 export function bodySchema({ body, snake, sealed }: Operation): Json | undefined {
   if (sealed) return { type: 'object' }
-  const schema = body && schemaOf(body, 'input')
+  const schema = body && plainSchema(body, 'input')
   return schema && snake ? snakeSchema(schema) : schema
 }
 
 /** The schema of a route's answer, if it has one. */
 export function answerSchema({ answer }: Operation): Json | undefined {
-  return typeof answer === 'string' ? undefined : schemaOf(answer, 'output')
+  return typeof answer === 'string' ? undefined : plainSchema(answer, 'output')
 }
 
-function responses(operation: Operation): Json {
-  const { answer, status = 200, streams, anthropic, path } = operation
-  const content: Json = {}
-  if (answer === 'object') content['application/json'] = { schema: { type: 'object' } }
-  else if (answer === 'text')
-    content[path.startsWith('/docs') ? 'text/html' : 'text/plain'] = { schema: { type: 'string' } }
-  else if (answer !== 'nothing') content['application/json'] = { schema: schemaOf(answer, 'output') }
+function responses(operation: Operation, named: NamedSchemas): Json {
+  const { answer, status = 200, streams, anthropic, streamEvent, otherAnswers = [] } = operation
+  const answers: Record<string, { description: string; content?: Json }> = {}
+  const add = (code: number, description: string, content: Json) => {
+    const known = answers[code]
+    answers[code] = { description: known?.description ?? description, content: { ...known?.content, ...content } }
+    if (Object.keys(answers[code]?.content ?? {}).length === 0) delete answers[code]?.content
+  }
+  const main = streams ? 'The answer, complete or as a stream of server-sent events' : 'Success'
+  add(status, main, contentOf({ status, answer }, operation, named))
   if (streams) {
-    const chunk = path === '/v1/chat/completions'
-    const schema = chunk ? { $ref: '#/components/schemas/ChatCompletionChunk' } : { type: 'string' }
-    content['text/event-stream'] = { schema }
+    const schema = streamEvent ? named.add(streamEvent, 'output') : { type: 'string' }
+    add(status, main, { 'text/event-stream': { schema } })
   }
-  const refusal = { $ref: `#/components/schemas/${anthropic ? 'AnthropicRefusal' : 'Refusal'}` }
+  for (const other of otherAnswers)
+    add(other.status, other.description ?? 'Success', contentOf(other, operation, named))
+  const refusal = named.add(anthropic ? AnthropicRefusal : Refusal, 'output')
   return {
-    [String(status)]: {
-      description: streams ? 'The answer, complete or as a stream of server-sent events' : 'Success',
-      ...(answer !== 'nothing' && { content }),
+    ...answers,
+    default: {
+      description: 'Error. `code` identifies the problem, `message` gives advice, `param` names the invalid field.',
+      content: { 'application/json': { schema: refusal } },
     },
-    ...(operation.auth !== 'none' && {
-      default: {
-        description: 'Error. `code` identifies the problem, `message` gives advice, `param` names the invalid field.',
-        content: { 'application/json': { schema: refusal } },
-      },
-    }),
   }
 }
 
-function schemaOf(schema: z.ZodType, io: 'input' | 'output'): Json {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any', reused: 'inline' })
-  return rest
+function contentOf({ answer, type }: OtherAnswer, { path }: Operation, named: NamedSchemas): Json {
+  if (answer === 'nothing') return {}
+  if (answer === 'text')
+    return { [type ?? (path.startsWith('/docs') ? 'text/html' : 'text/plain')]: { schema: { type: 'string' } } }
+  const schema = answer === 'object' ? { type: 'object' } : named.add(answer, 'output')
+  return { [type ?? 'application/json']: { schema } }
+}
+
+/** Without components, for the reference page. */
+function plainSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
+  const { $schema: _, id: __, $defs = {}, ...rest } = jsonSchema(schema, io) as Json & { $defs?: Record<string, Json> }
+  const inline = (each: unknown, inside: readonly string[]): unknown => {
+    if (Array.isArray(each)) return each.map((item) => inline(item, inside))
+    if (typeof each !== 'object' || each === null) return each
+    const { $ref, id: _id, ...fields } = each as Json & { $ref?: string }
+    const name = $ref?.replace('#/$defs/', '') ?? ''
+    if ($ref !== undefined && inside.includes(name)) return { type: 'object' }
+    const target = $ref === undefined ? {} : (inline($defs[name], [...inside, name]) as Json)
+    return {
+      ...target,
+      ...Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, inline(value, inside)])),
+    }
+  }
+  return inline(rest, []) as Json
+}
+
+function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
+  return z.toJSONSchema(schema, { io, unrepresentable: 'any', reused: 'inline' })
 }
 
 /** Converts field names in `properties` and `required` to snake_case, for a tenant's own routes. */

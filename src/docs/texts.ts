@@ -21,7 +21,8 @@ interface CachedText {
 const made = new Map<string, CachedText>()
 
 const document = routesIn<{ Bindings: ConfigVariables }>()
-const described = { method: 'get', tag: 'Documents', auth: 'none' } as const
+const unchanged = { status: 304, answer: 'nothing', description: 'Not modified' } as const
+const described = { method: 'get', tag: 'Documents', auth: 'none', otherAnswers: [unchanged] } as const
 
 /** @param operations called at the first request, because these routes are among them */
 export function documentRoutes(operations: () => readonly Operation[]): readonly Route[] {

@@ -55,13 +55,15 @@ export interface Operation {
   otherAnswers?: readonly OtherAnswer[]
   /** The answer is a stream of server-sent events if the body requests it. */
   streams?: boolean
+  /** One event of such a stream. */
+  streamEvent?: z.ZodType
   /** Refusals have Anthropic's shape. */
   anthropic?: boolean
 }
 
 type AnswerSchema = z.ZodType | 'object' | 'nothing' | 'text'
 
-interface OtherAnswer {
+export interface OtherAnswer {
   status: number
   type?: string
   answer: AnswerSchema

@@ -1,5 +1,6 @@
 /** Shared by the route tests: requests to the Worker, tenants with keys, receipts. */
-import { runInDurableObject, SELF } from 'cloudflare:test'
+
+import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import type { Receipt, Settlement } from '../../backends/wire/receipt.ts'
@@ -8,6 +9,7 @@ import { proofOf } from '../../src/auth/dispatch-proof.ts'
 import { Secret } from '../../src/auth/secret.ts'
 import { workerSealKey } from '../../src/auth/worker-key.ts'
 import { testBeat } from '../support/fleet.ts'
+import { fetchGateway } from './gateway.ts'
 
 export const firstKey = 'tmop_test'
 
@@ -25,7 +27,7 @@ export async function send(
   body?: unknown,
   key: string | null = firstKey,
 ): Promise<Answer> {
-  const response = await SELF.fetch(`https://gateway.test${path}`, {
+  const response = await fetchGateway(`https://gateway.test${path}`, {
     method,
     headers: {
       ...(key !== null && { authorization: `Bearer ${key}` }),

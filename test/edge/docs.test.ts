@@ -1,13 +1,14 @@
 /// <reference types="@cloudflare/vitest-plugin/types" />
-import { SELF } from 'cloudflare:test'
+
 import { describe, expect, it } from 'vitest'
 import { navigation } from '../../src/docs/navigation.ts'
 import { audienceOf } from '../../src/docs/openapi.ts'
 import type { SearchRow } from '../../src/docs/site.ts'
 import { routes } from '../../src/routes.ts'
+import { fetchGateway } from './gateway.ts'
 
 const origin = 'https://gateway.example'
-const get = (path: string, headers: Record<string, string> = {}) => SELF.fetch(origin + path, { headers })
+const get = (path: string, headers: Record<string, string> = {}) => fetchGateway(origin + path, { headers })
 const textOf = async (path: string) => (await get(path)).text()
 const paths = navigation.map(({ path }) => path)
 const assets = ['docs.css', 'docs.js', 'icon.svg', 'search-users.json', 'search-operators.json'].map(
@@ -44,7 +45,7 @@ describe('the documentation', () => {
       const again = await get(path, { 'if-none-match': `"other", W/${tag}` })
       expect([again.status, await again.text()], path).toEqual([304, ''])
     }
-    const elsewhere = await SELF.fetch('https://other.example/docs', {
+    const elsewhere = await fetchGateway('https://other.example/docs', {
       headers: { 'if-none-match': (await get('/docs')).headers.get('etag') ?? '' },
     })
     expect(elsewhere.status).toBe(200)

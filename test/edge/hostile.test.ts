@@ -1,5 +1,6 @@
 /** Invalid keys, hostile bodies and texts, and routes without a key. */
-import { createExecutionContext, SELF, waitOnExecutionContext } from 'cloudflare:test'
+
+import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -9,6 +10,7 @@ import { app } from '../../src/app.ts'
 import type { Env } from '../../src/env.ts'
 import { testBeat, testEnrolment } from '../support/fleet.ts'
 import { firstKey, makeReceipt, openKey, openTenant, operate, sealBy, send } from './client.ts'
+import { fetchGateway } from './gateway.ts'
 
 const model = 'tramontane-tiny'
 const hello = [{ role: 'user', content: 'hello' }]
@@ -429,17 +431,17 @@ describe('routes without a key', () => {
 
   it('[OPEN2] a reference page is rendered once per address, and a client that has it gets 304', async () => {
     for (const path of ['/docs', '/openapi.json', '/llms.txt']) {
-      const first = await SELF.fetch(`https://gateway.test${path}`)
+      const first = await fetchGateway(`https://gateway.test${path}`)
       const text = await first.text()
       const etag = first.headers.get('etag') ?? ''
       expect(text).toContain('https://gateway.test')
-      const again = await SELF.fetch(`https://gateway.test${path}`, { headers: { 'if-none-match': etag } })
+      const again = await fetchGateway(`https://gateway.test${path}`, { headers: { 'if-none-match': etag } })
       expect(again.status).toBe(304)
       expect(await again.text()).toBe('')
-      const other = await SELF.fetch(`https://other.test${path}`)
+      const other = await fetchGateway(`https://other.test${path}`)
       expect(await other.text()).toBe(text.replaceAll('https://gateway.test', 'https://other.test'))
-      for (let n = 0; n < 40; n++) await (await SELF.fetch(`https://h${n}.test${path}`)).text()
-      expect(await (await SELF.fetch(`https://gateway.test${path}`)).text()).toBe(text)
+      for (let n = 0; n < 40; n++) await (await fetchGateway(`https://h${n}.test${path}`)).text()
+      expect(await (await fetchGateway(`https://gateway.test${path}`)).text()).toBe(text)
     }
   })
 
@@ -454,7 +456,7 @@ describe('routes without a key', () => {
       const forged = (kid: string) => `${btoa(JSON.stringify({ alg: 'HS256', typ: 'receipt', kid }))}.e30.AAAA`
       const post = async (receipts: string[]) => {
         imported = 0
-        const answer = await SELF.fetch('https://gateway.test/internal/receipts', {
+        const answer = await fetchGateway('https://gateway.test/internal/receipts', {
           method: 'POST',
           body: JSON.stringify({ receipts }),
         })

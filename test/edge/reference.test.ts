@@ -1,10 +1,11 @@
 /// <reference types="@cloudflare/vitest-plugin/types" />
-import { SELF } from 'cloudflare:test'
+
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { app } from '../../src/app.ts'
 import { audienceOf, openapi } from '../../src/docs/openapi.ts'
 import { routes } from '../../src/routes.ts'
+import { fetchGateway } from './gateway.ts'
 
 describe('the reference', () => {
   it('[REF1] every route is declared once, with a name of its own', () => {
@@ -36,7 +37,7 @@ describe('the reference', () => {
       )
       expect(response.headers.get('x-request-id')).toMatch(/^req_/)
     }
-    expect((await SELF.fetch('https://gateway.example/healthz', { method: 'HEAD' })).status).not.toBe(405)
+    expect((await fetchGateway('https://gateway.example/healthz', { method: 'HEAD' })).status).not.toBe(405)
   })
 
   it('[REF2] the documented schema of a body is the schema that reads it', () => {
@@ -62,22 +63,22 @@ describe('the reference', () => {
   })
 
   it('[REF5] GET / redirects to /docs, and an unknown path returns 404 with a link to /docs', async () => {
-    const bare = await SELF.fetch('https://gateway.example/', { redirect: 'manual' })
+    const bare = await fetchGateway('https://gateway.example/', { redirect: 'manual' })
     expect(bare.status).toBe(302)
     expect(bare.headers.get('location')).toBe('/docs')
-    const wrong = await SELF.fetch('https://gateway.example/v1')
+    const wrong = await fetchGateway('https://gateway.example/v1')
     expect(wrong.status).toBe(404)
     expect(await wrong.text()).toContain('/docs')
   })
 
   it('[REF4] the documentation names the gateway’s own address and model, and contains no key', async () => {
     for (const path of ['/docs', '/docs/quickstart', '/llms.txt']) {
-      const text = await (await SELF.fetch(`https://gateway.example${path}`)).text()
+      const text = await (await fetchGateway(`https://gateway.example${path}`)).text()
       expect(text).toContain('https://gateway.example/v1')
       expect(text).toContain('tramontane-tiny')
       expect(text).not.toMatch(/tm_(live|test)_[a-z0-9]/)
     }
-    const response = await SELF.fetch('https://gateway.example/openapi.json')
+    const response = await fetchGateway('https://gateway.example/openapi.json')
     expect(await response.json()).toMatchObject({ openapi: '3.1.0', servers: [{ url: 'https://gateway.example' }] })
   })
 })

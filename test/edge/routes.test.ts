@@ -1,5 +1,5 @@
 /** Routes of the Worker in workerd. Tests that need an engine are in test/e2e. */
-import { SELF } from 'cloudflare:test'
+
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
@@ -7,12 +7,13 @@ import { seal } from '../../backends/wire/seal.ts'
 import { Secret } from '../../src/auth/secret.ts'
 import { workerSealKey } from '../../src/auth/worker-key.ts'
 import { testBeat } from '../support/fleet.ts'
+import { fetchGateway } from './gateway.ts'
 
 const operator = { authorization: 'Bearer tmop_test', 'content-type': 'application/json' }
 const url = (path: string) => `https://gateway.test${path}`
 
 async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = operator) {
-  const response = await SELF.fetch(url(path), {
+  const response = await fetchGateway(url(path), {
     method,
     headers,
     ...(body !== undefined && { body: JSON.stringify(body) }),
