@@ -54,13 +54,20 @@ const open =
 
 /** Tenant B gets 404 for a stored response of tenant A on every route. */
 const kept = `resp_${'a'.repeat(32)}`
+const storedBody = {
+  ...{ id: kept, object: 'response', created_at: 1, status: 'completed', model: 'tramontane-tiny', store: true },
+  output: [
+    { type: 'message', id: 'msg_1', role: 'assistant', content: [{ type: 'output_text', text: 'zulu secret' }] },
+  ],
+  usage: null,
+}
 const keptRoute =
   (method: string, path: string): Case =>
   async ({ foreign, apiKey }) => {
     const stub = env.RESPONSES.getByName('zulu')
     const secret = { id: kept, text: 'zulu secret' }
     await stub.keep(
-      { responseId: kept, previousId: undefined, input: [secret], output: [secret], body: secret },
+      { responseId: kept, previousId: undefined, input: [secret], output: [secret], body: storedBody },
       Date.now() + hourMs,
     )
     const answer = await send(method, path.replace(':id', kept), undefined, foreign)
