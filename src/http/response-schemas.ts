@@ -106,7 +106,7 @@ export const ResponseAnswer = z
     status: z.enum(['in_progress', 'completed', 'incomplete', 'failed']),
     model: z.string(),
     output: z.array(
-      z.object({ type: z.enum(['message', 'reasoning', 'function_call', 'custom_tool_call']), id: z.string() }),
+      z.looseObject({ type: z.enum(['message', 'reasoning', 'function_call', 'custom_tool_call']), id: z.string() }),
     ),
     store: z.boolean().describe('whether the response is stored and can be referred to'),
     usage: z.object({ input_tokens: Count, output_tokens: Count, total_tokens: Count }).nullable(),
