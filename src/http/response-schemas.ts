@@ -119,6 +119,7 @@ export const ModelCard = z
     object: z.literal('model'),
     created: z.int(),
     owned_by: z.string(),
+    type: z.literal('base').describe('Mistral’s clients need it.'),
     capabilities: z.record(z.string(), z.boolean()),
     description: z.string(),
     max_context_length: Count,

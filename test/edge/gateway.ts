@@ -11,7 +11,9 @@ const origin = 'https://gateway.test'
 const check = new AnswerCheck([openapi(routes, origin, 'users'), openapi(routes, origin, 'operators')])
 
 export async function fetchGateway(input: string, init: RequestInit = {}): Promise<Response> {
-  return checked(await SELF.fetch(input, init), init.method ?? 'GET', new URL(input).pathname)
+  const response = await SELF.fetch(input, init)
+  // A redirect ends at another path.
+  return checked(response, init.method ?? 'GET', new URL(response.url || input).pathname)
 }
 
 /** Makes reading the body fail where the documents forbid the answer. */
