@@ -8,8 +8,6 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 export default defineConfig({
   root,
   test: {
-    // Runs test files one after another: CI has two cores, and parallel files would disturb timings.
-    fileParallelism: false,
     // With `--coverage`. Processes that a test starts are not counted: the e2e project adds nothing.
     coverage: {
       // V8's own coverage does not run in workerd.
@@ -26,6 +24,9 @@ export default defineConfig({
           name: 'node',
           include: ['test/*.test.ts', 'test/!(edge|e2e)/**/*.test.ts'],
           testTimeout: 30_000,
+          // CI has two cores.
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
         },
       },
       {
@@ -54,11 +55,21 @@ export default defineConfig({
           include: ['test/edge/**/*.test.ts'],
           setupFiles: ['test/edge/migrate.ts'],
           testTimeout: 30_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
       {
         root,
-        test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], testTimeout: 120_000, hookTimeout: 120_000 },
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // Whole products disturb each other's timings.
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
+        },
       },
     ],
   },
