@@ -206,6 +206,12 @@ const WireToolChoice = z.union([
   z.object({ type: z.literal('function'), function: z.object({ name: FunctionName }) }),
 ])
 
+/** Clients send seeds of 64 bits. JSON keeps 53 of them, which is enough to repeat an answer. */
+export const Seed = z
+  .number()
+  .refine(Number.isInteger, 'must be a whole number.')
+  .transform((seed) => (Number.isSafeInteger(seed) ? seed : Number(BigInt.asIntN(53, BigInt(seed)))))
+
 const WireFormat = z.discriminatedUnion('type', [
   z.object({ type: z.literal('text') }),
   z.object({ type: z.literal('json_object') }),
@@ -230,7 +236,7 @@ export const WireChat = z.object({
   reasoning_effort: EffortWord.nullish(),
   temperature: z.number().min(0).max(2).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
-  seed: z.int().nullish(),
+  seed: Seed.nullish(),
   frequency_penalty: z.number().min(-2).max(2).nullish(),
   presence_penalty: z.number().min(-2).max(2).nullish(),
   stop: z.union([StopText, z.array(StopText).max(stopMax)]).nullish(),

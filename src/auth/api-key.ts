@@ -41,10 +41,10 @@ export async function readApiKey(text: string, macKey: CryptoKey): Promise<ApiKe
   return { tenantId: match[2], keyId: match[3], secretHash: await sha256Hex(match[4]) }
 }
 
-/** The key of a request: `authorization: Bearer …` or `x-api-key`. */
+/** The key of a request: `authorization: Bearer …`, `x-api-key`, or `api-key` as Azure's clients send it. */
 export function presentedKey(headers: Headers): string | undefined {
   const bearer = /^bearer\s+(\S+)$/i.exec(headers.get('authorization') ?? '')?.[1]
-  return bearer ?? headers.get('x-api-key') ?? undefined
+  return bearer ?? headers.get('x-api-key') ?? headers.get('api-key') ?? undefined
 }
 
 /** The first ten bytes of an HMAC over `body`, in base32. */

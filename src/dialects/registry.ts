@@ -1,4 +1,5 @@
 /** The error format of each request. */
+import { routePath } from '../http/route-path.ts'
 import { messages } from './anthropic/dialect.ts'
 import type { ErrorShape } from './dialect.ts'
 import { openaiErrors } from './openai-chat/errors.ts'
@@ -9,7 +10,7 @@ export function isAnthropic(request: Request): boolean {
 }
 
 export function errorsOf(request: Request): ErrorShape {
-  const { pathname } = new URL(request.url)
+  const pathname = routePath(new URL(request.url).pathname)
   if (/^\/v1\/messages(\/|$)/.test(pathname)) return messages.errors
   if (/^\/v1\/models(\/|$)/.test(pathname) && isAnthropic(request)) return messages.errors
   return openaiErrors

@@ -84,7 +84,12 @@ async function readScanned(
   hold: BodyHold,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const deadline = new Deadline()
+  const encoding = encodingOf(request)
   try {
+    if (encoding) {
+      const stream = request.body?.pipeThrough(new DecompressionStream(encoding)) ?? null
+      return await readParts(stream, { declared: 0, bytesMax, beforeLarge, scan, hold, deadline, encoding })
+    }
     if (declared > budgets.bodyLargeBytes.value) await checked(request, beforeLarge)
     // The HTTP parser enforces a declared length, so a small body can be read in one step.
     else if (declared > 0 && declared <= bytesMax) {
@@ -93,7 +98,7 @@ async function readScanned(
       if (fault) throw refusalOf(fault)
       return bytes
     }
-    return await readParts(request, { declared, bytesMax, beforeLarge, scan, hold, deadline })
+    return await readParts(request.body, { declared, bytesMax, beforeLarge, scan, hold, deadline })
   } finally {
     deadline.stop()
   }
@@ -104,12 +109,30 @@ interface Reading extends BodyOptions {
   scan: JsonScan
   hold: BodyHold
   deadline: Deadline
+  encoding?: ContentEncoding
 }
 
-async function readParts(request: Request, reading: Reading): Promise<Uint8Array<ArrayBuffer>> {
-  const { declared, bytesMax, beforeLarge, scan, hold, deadline } = reading
-  if (!request.body) return new Uint8Array()
-  const reader: ReadableStreamDefaultReader<Uint8Array> = request.body.getReader()
+type ContentEncoding = 'gzip' | 'deflate'
+
+/** Undefined for a body that is not compressed. */
+function encodingOf(request: Request): ContentEncoding | undefined {
+  const encoding = request.headers.get('content-encoding')?.trim().toLowerCase() || 'identity'
+  if (encoding === 'identity') return undefined
+  if (encoding === 'gzip' || encoding === 'deflate') return encoding
+  throw new GatewayError(
+    'invalid_value',
+    'content-encoding: is not supported. Send gzip, deflate, or an uncompressed body.',
+    { param: 'content-encoding' },
+  )
+}
+
+async function readParts(
+  stream: ReadableStream<Uint8Array> | null,
+  reading: Reading,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { declared, bytesMax, beforeLarge, scan, hold, deadline, encoding } = reading
+  if (!stream) return new Uint8Array()
+  const reader = stream.getReader()
   const large = budgets.bodyLargeBytes.value
   let buffer = new ArrayBuffer(Math.min(firstBytes, bytesMax))
   let length = 0
@@ -120,7 +143,8 @@ async function readParts(request: Request, reading: Reading): Promise<Uint8Array
       const { value, done } = await deadline.within(reader.read())
       if (done) break
       length += value.byteLength
-      if (length > drainedTimes * bytesMax) throw tooLarge(bytesMax)
+      // The rest of a compressed body may be a thousand times as long as what was sent: it is not read.
+      if (length > (encoding ? 1 : drainedTimes) * bytesMax) throw tooLarge(bytesMax)
       if (length > bytesMax) refusal ??= tooLarge(bytesMax)
       if (!refusal && !isChecked && length > large) {
         isChecked = true
@@ -143,7 +167,7 @@ async function readParts(request: Request, reading: Reading): Promise<Uint8Array
     }
   } catch (error) {
     reader.cancel(error).catch(() => undefined)
-    throw refusal ?? error
+    throw refusal ?? (encoding && !(error instanceof GatewayError) ? notCompressed(encoding, error) : error)
   }
   if (refusal) throw refusal
   return new Uint8Array(buffer, 0, length)
@@ -227,6 +251,11 @@ function crowded(): GatewayError {
     'body: other large requests use the memory at the moment. Retry after a second, or send less in one request.',
     { retryAfterMs: 1_000 },
   )
+}
+
+function notCompressed(encoding: ContentEncoding, cause: unknown): GatewayError {
+  const message = `body: is not valid ${encoding}, as content-encoding says. Send it as ${encoding}, or uncompressed.`
+  return new GatewayError('invalid_json', message, { cause })
 }
 
 function tooSlow(): GatewayError {

@@ -4,6 +4,8 @@
  * refusals included. Requests without an `origin` header pass unchanged.
  */
 
+import { routePath } from './route-path.ts'
+
 type Handler<Env> = (request: Request, env: Env, context: ExecutionContext) => Response | Promise<Response>
 /** The origins whose pages may read the answers to a request's key. */
 type OriginsOf<Env> = (headers: Headers, env: Env) => Promise<string[]>
@@ -39,7 +41,8 @@ const exposed = [
 export function crossOrigin<Env>(next: Handler<Env>, originsOf: OriginsOf<Env>): Handler<Env> {
   return (request, env, context) => {
     const origin = request.headers.get('origin')
-    if (origin === null || !forBrowsers.test(new URL(request.url).pathname)) return next(request, env, context)
+    if (origin === null || !forBrowsers.test(routePath(new URL(request.url).pathname)))
+      return next(request, env, context)
     if (request.method === 'OPTIONS' && request.headers.has('access-control-request-method')) return preflight(request)
     return answered(
       origin,

@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod'
-import { readChat, refuse } from '../../../backends/model/chat.ts'
+import { readChat, refuse, Seed } from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import type { Dialect, Read } from '../dialect.ts'
@@ -21,7 +21,7 @@ export const mistral: Dialect = {
 
 /** The fields that differ from Chat Completions. */
 const Own = z.object({
-  random_seed: z.int().nullish(),
+  random_seed: Seed.nullish(),
   prompt_mode: z.literal('reasoning').nullish(),
   reasoning_effort: EffortWord.nullish(),
   safe_prompt: z.boolean().nullish(),
