@@ -5,7 +5,7 @@
  */
 export interface Budget {
   readonly value: number
-  readonly unit: 'bytes' | 'characters' | 'milliseconds' | 'count' | 'percent' | 'nano-dollars' | 'megabytes'
+  readonly unit: 'bytes' | 'characters' | 'milliseconds' | 'count' | 'percent' | 'nano-dollars' | 'megabytes' | 'times'
   /** What the budget bounds, as a noun phrase for the published table. */
   readonly bounds: string
   /** Why it has this value: a measurement, or the limit of another system. */
@@ -159,6 +159,12 @@ export const budgets = {
     unit: 'count',
     bounds: 'nesting depth of one JSON body',
     reason: 'schemas of real tools stay under 30; every reader here recurses once a level',
+  },
+  bodyExpansion: {
+    value: 100,
+    unit: 'times',
+    bounds: 'length of a compressed body after decompression, in lengths of what was sent, above 64 KiB',
+    reason: 'long histories of agents reach 30; gzip can reach 1,000, and then 200 kB sent cost as much as 200 MB',
   },
   bodyNameBytes: {
     value: 16 * 1024,

@@ -87,7 +87,7 @@ async function readScanned(
   const encoding = encodingOf(request)
   try {
     if (encoding) {
-      const stream = request.body?.pipeThrough(new DecompressionStream(encoding)) ?? null
+      const stream = request.body && expanded(request.body, encoding)
       return await readParts(stream, { declared: 0, bytesMax, beforeLarge, scan, hold, deadline, encoding })
     }
     if (declared > budgets.bodyLargeBytes.value) await checked(request, beforeLarge)
@@ -124,6 +124,35 @@ function encodingOf(request: Request): ContentEncoding | undefined {
     'content-encoding: is not supported. Send gzip, deflate, or an uncompressed body.',
     { param: 'content-encoding' },
   )
+}
+
+const pieceBytes = 1_024
+const freeExpansionBytes = 64 * 1_024
+
+/**
+ * Decompresses a body piece by piece, because the decompressor expands each piece whole. Ends with a refusal when it has
+ * grown by more than `bodyExpansion`.
+ */
+function expanded(body: ReadableStream<Uint8Array>, encoding: ContentEncoding): ReadableStream<Uint8Array> {
+  let sent = 0
+  let length = 0
+  const pieces = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>({
+    transform(chunk, controller) {
+      for (let at = 0; at < chunk.byteLength; at += pieceBytes) {
+        const piece = chunk.slice(at, at + pieceBytes)
+        sent += piece.byteLength
+        controller.enqueue(piece)
+      }
+    },
+  })
+  const bounded = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      length += chunk.byteLength
+      if (length > freeExpansionBytes + sent * budgets.bodyExpansion.value) throw tooDense()
+      controller.enqueue(chunk)
+    },
+  })
+  return body.pipeThrough(pieces).pipeThrough(new DecompressionStream(encoding)).pipeThrough(bounded)
 }
 
 async function readParts(
@@ -256,6 +285,12 @@ function crowded(): GatewayError {
 function notCompressed(encoding: ContentEncoding, cause: unknown): GatewayError {
   const message = `body: is not valid ${encoding}, as content-encoding says. Send it as ${encoding}, or uncompressed.`
   return new GatewayError('invalid_json', message, { cause })
+}
+
+function tooDense(): GatewayError {
+  const { value: times } = budgets.bodyExpansion
+  const message = `body: is more than ${times} times as long after decompression. Send it uncompressed.`
+  return new GatewayError('request_too_large', message)
 }
 
 function tooSlow(): GatewayError {

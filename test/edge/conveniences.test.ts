@@ -80,10 +80,18 @@ describe('compressed bodies', () => {
     expect(await post(chat, 'br')).toMatchObject({ status: 400, body: { param: 'content-encoding' } })
   })
 
-  it('[HOST22] a small compressed body that expands beyond the limit returns 413 without being read to its end', async () => {
+  it('[HOST22] a compressed body that expands beyond the limit, or too much, returns 413 without being read to its end', async () => {
     const bomb = await compressed(`{"a":"${'x'.repeat(60 * 1024 * 1024)}"}`)
     expect(bomb.byteLength).toBeLessThan(200_000)
-    expect(await post(bomb, 'gzip')).toMatchObject({ status: 413, body: { code: 'request_too_large' } })
+    const refused = { status: 413, body: { code: 'request_too_large', message: expect.stringContaining('100 times') } }
+    expect(await post(bomb, 'gzip')).toMatchObject(refused)
+    const random = Array.from({ length: 700_000 }, () => Math.random().toString(36))
+      .join('')
+      .slice(0, 8_000_000)
+    const large = await compressed(`{"a":"${random}${'x'.repeat(20 * 1024 * 1024)}"}`)
+    expect(await post(large, 'gzip')).toMatchObject({
+      ...{ status: 413, body: { message: expect.stringContaining('is larger than') } },
+    })
   })
 })
 

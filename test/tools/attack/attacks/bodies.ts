@@ -1,5 +1,7 @@
 /** Bodies and headers that are cheap to send and expensive to parse. */
+import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
+import { gzipSync } from 'node:zlib'
 import { type Attack, inTurn, times, wait } from '../attack.ts'
 import { type Answer, addKey, type World } from '../world.ts'
 
@@ -46,6 +48,29 @@ const noFault: Attack['expect'] = (answers) => {
 }
 
 export const bodyAttacks: readonly Attack[] = [
+  {
+    name: 'body-gzip-bomb',
+    quick: true,
+    run: (world) => {
+      const bomb = new Uint8Array(gzipSync(wrapped(world, `"${'x'.repeat(200 * mebibyte)}"`)))
+      return times(20, () =>
+        world.send('/v1/chat/completions', null, { raw: bomb, headers: { 'content-encoding': 'gzip' } }),
+      )
+    },
+    expect: [413],
+  },
+  {
+    name: 'body-gzip-dense',
+    run: (world) => {
+      const line = () => `${randomBytes(150).toString('hex')}${'x'.repeat(13_000)}`
+      const text = Array.from({ length: 1_500 }, line).join('')
+      const dense = new Uint8Array(gzipSync(wrapped(world, `"${text}"`)))
+      return times(20, () =>
+        world.send('/v1/chat/completions', null, { raw: dense, headers: { 'content-encoding': 'gzip' } }),
+      )
+    },
+    expect: [400, 413, 429, 503],
+  },
   {
     name: 'body-of-arrays-revoked-key',
     quick: true,
