@@ -10,8 +10,8 @@ import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
-import type { Sql, SqlRow } from '../tenant/rows.ts'
-import { openStore } from '../tenant/store.ts'
+import type { Sql, SqlRow } from '../tenant/store/sql.ts'
+import { openStore } from '../tenant/store/store.ts'
 import { type VerificationReport, verifyBooks } from '../tenant/verify.ts'
 
 const triesMax = 5

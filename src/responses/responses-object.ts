@@ -4,7 +4,7 @@
  */
 import { DurableObject } from 'cloudflare:workers'
 import type { StoredResponse } from '../dialects/dialect.ts'
-import type { SqlRow } from '../tenant/rows.ts'
+import type { SqlRow } from '../tenant/store/sql.ts'
 import { type Begun, openResponses, type ResponsesStore } from './responses-store.ts'
 
 /** Time after which an attempt counts as abandoned: longer than any wait plus any answer. */

@@ -7,7 +7,7 @@
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { PreviousTurns, StoredResponse } from '../dialects/dialect.ts'
-import type { Sql, SqlRow } from '../tenant/rows.ts'
+import type { Sql, SqlRow } from '../tenant/store/sql.ts'
 
 /** Maximum characters of one answer with its input; a larger one could not be loaded. */
 export const answerCharactersMax = budgets.conversationCharacters.value

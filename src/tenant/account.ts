@@ -28,7 +28,7 @@ import {
 } from './ledger/ledger.ts'
 import { budgetTime, chargeLimits, moneyLeft, openLimits, settleLimits } from './limits/limits.ts'
 import type { Admission, RatesTaken } from './rpc.ts'
-import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store.ts'
+import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store/store.ts'
 
 const hourMs = 3_600_000
 

@@ -15,7 +15,7 @@ import {
   takeLimitRates,
 } from './limits/limits.ts'
 import { may } from './roles.ts'
-import type { KeyRow, Tenant } from './store.ts'
+import type { KeyRow, Tenant } from './store/store.ts'
 
 export interface AdmissionRequest {
   requestId: string

@@ -1,7 +1,7 @@
 /** Credits and corrections: entries that an operator posts, once per order id. */
 import type { TenantAccount } from './account.ts'
 import { denied, type TenantResult, tenantMissing } from './permissions.ts'
-import { int } from './rows.ts'
+import { int } from './store/sql.ts'
 
 export const requestMissing = 'requestId: this tenant has no such request. It may have been pruned.'
 

@@ -5,7 +5,7 @@ import { admitTo, type Denial, denied, type Requester, type TenantResult } from 
 import { may, type Right, reaches } from './roles.ts'
 import type { NewKey } from './rpc.ts'
 import { changedLimits, defined, type LimitsChange } from './settings.ts'
-import type { KeyRow, Role } from './store.ts'
+import type { KeyRow, Role } from './store/store.ts'
 
 export interface KeyChange {
   name?: string | undefined

@@ -6,7 +6,7 @@ import type { Settlement } from '../../backends/wire/receipt.ts'
 import type { TenantAccount } from './account.ts'
 import { requestMissing } from './credits.ts'
 import { denied, type TenantResult } from './permissions.ts'
-import { int } from './rows.ts'
+import { int } from './store/sql.ts'
 
 /** A receipt that the edge refused, with counts that the operator vouches for. */
 export type RefusedRun = Omit<Settlement, 'tenantId' | 'keyId' | 'costNano' | 'estimated'>

@@ -8,7 +8,7 @@
  *
  * A member cannot create keys: with new keys it could escape its own limits and budget.
  */
-import type { Role } from './store.ts'
+import type { Role } from './store/store.ts'
 
 export type Right = 'read-usage' | 'ask' | 'own-key' | 'all-keys'
 

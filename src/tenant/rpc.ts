@@ -3,8 +3,8 @@ import type { Rates } from '../../backends/model/money.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
 import type { RatesLeft } from './admission.ts'
 import type { Limits } from './limits/limits.ts'
-import type { SqlRow } from './rows.ts'
-import type { Role, TenantSettings, TenantStatus } from './store.ts'
+import type { SqlRow } from './store/sql.ts'
+import type { Role, TenantSettings, TenantStatus } from './store/store.ts'
 
 export interface NewTenant {
   tenantId: string

@@ -4,7 +4,7 @@
  * the running object, by `ledger:verify` on a state folder, and by tests.
  */
 import { chainHash } from './ledger/hash-chain.ts'
-import type { Store } from './store.ts'
+import type { Store } from './store/store.ts'
 
 export interface VerificationReport {
   entries: number

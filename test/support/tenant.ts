@@ -4,8 +4,8 @@ import type { Settlement } from '../../backends/wire/receipt.ts'
 import { TenantAccount } from '../../src/tenant/account.ts'
 import { chainStart } from '../../src/tenant/ledger/hash-chain.ts'
 import { keyBudgets, type Limits, newLimitState, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
-import type { Sql, SqlRow } from '../../src/tenant/rows.ts'
-import { type KeyRow, openStore, type Tenant, TenantSettings } from '../../src/tenant/store.ts'
+import type { Sql, SqlRow } from '../../src/tenant/store/sql.ts'
+import { type KeyRow, openStore, type Tenant, TenantSettings } from '../../src/tenant/store/store.ts'
 
 export function nodeSql(db: DatabaseSync): Sql {
   const statements = new Map<string, ReturnType<DatabaseSync['prepare']>>()

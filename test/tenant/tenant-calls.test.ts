@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { identify } from '../../src/tenant/permissions.ts'
-import type { KeyRow } from '../../src/tenant/store.ts'
+import type { KeyRow } from '../../src/tenant/store/store.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts'
 

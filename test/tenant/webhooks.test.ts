@@ -2,9 +2,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { sealKey } from '../../backends/wire/seal.ts'
-import type { Tenant } from '../../src/tenant/store.ts'
+import type { Tenant } from '../../src/tenant/store/store.ts'
+import type { WebhookCursor } from '../../src/tenant/store/webhook-rows.ts'
 import { meterAfter, meterBatchMax, nextMeterBatch } from '../../src/tenant/webhooks/cursor.ts'
-import type { WebhookCursor } from '../../src/tenant/webhooks/cursor-rows.ts'
 import {
   formatMeterSecret,
   meterRetryMs,

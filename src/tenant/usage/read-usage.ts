@@ -1,9 +1,9 @@
 /** Usage rows of a tenant, for its keys and for operators. */
 import type { TenantAccount } from '../account.ts'
 import { admitTo, denied, type Requester, type TenantResult } from '../permissions.ts'
+import { usageRows } from '../store/usage-rows.ts'
 import type { UsageQuery, UsageRow } from './report.ts'
 import { usageRowsMax } from './report.ts'
-import { usageRows } from './rows.ts'
 
 export function usageOf(
   account: TenantAccount,

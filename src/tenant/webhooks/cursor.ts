@@ -1,8 +1,8 @@
 /** Progress of a tenant's webhook: the next batch to send, and the state after the receiver's response. */
 
 import type { MeterView } from '../rpc.ts'
-import type { Store, Tenant } from '../store.ts'
-import type { WebhookCursor } from './cursor-rows.ts'
+import type { Store, Tenant } from '../store/store.ts'
+import type { WebhookCursor } from '../store/webhook-rows.ts'
 import { type MeterEvent, meterEvent, meterRetryMs } from './event.ts'
 
 export const meterBatchMax = 100

@@ -10,9 +10,9 @@
  * key row is the number of the last reservation that it includes.
  */
 import { z } from 'zod'
-import type { Account, Reservation } from './ledger/ledger.ts'
-import type { LimitState } from './limits/limits.ts'
-import { Int, int, LimitStateRow, type Sql, text } from './rows.ts'
+import type { Account, Reservation } from '../ledger/ledger.ts'
+import type { LimitState } from '../limits/limits.ts'
+import { Int, int, LimitStateRow, type Sql, text } from './sql.ts'
 
 export interface Balances extends Account {
   chainSeq: number

@@ -1,8 +1,8 @@
 /** Queries the hourly sums by bucket and dimensions. Column names come from constants, values are bound. */
 
-import { int, type Sql, type SqlValue, text } from '../rows.ts'
-import { exactSum } from '../store.ts'
-import { bucketMs, type Dimension, sumNames, type UsageQuery, type UsageRow, usageRowsMax } from './report.ts'
+import { bucketMs, type Dimension, sumNames, type UsageQuery, type UsageRow, usageRowsMax } from '../usage/report.ts'
+import { int, type Sql, type SqlValue, text } from './sql.ts'
+import { exactSum } from './store.ts'
 
 const columns: Record<Dimension, string> = {
   key: 'key_id',

@@ -1,12 +1,12 @@
 /** The tenant's real SQL, on Node's SQLite. The same statements run in workerd in test/edge. */
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
-import { chainHash, chainStart } from '../../src/tenant/ledger/hash-chain.ts'
-import type { LedgerEntry } from '../../src/tenant/ledger/ledger.ts'
-import { schema } from '../../src/tenant/schema.ts'
-import { noLabels, openStore } from '../../src/tenant/store.ts'
-import { verifyBooks } from '../../src/tenant/verify.ts'
-import { nodeSql, openBooks, testKey, testOrder, testTenant } from '../support/tenant.ts'
+import { chainHash, chainStart } from '../../../src/tenant/ledger/hash-chain.ts'
+import type { LedgerEntry } from '../../../src/tenant/ledger/ledger.ts'
+import { schema } from '../../../src/tenant/store/schema.ts'
+import { noLabels, openStore } from '../../../src/tenant/store/store.ts'
+import { verifyBooks } from '../../../src/tenant/verify.ts'
+import { nodeSql, openBooks, testKey, testOrder, testTenant } from '../../support/tenant.ts'
 
 const open = () => openStore(nodeSql(new DatabaseSync(':memory:')))
 

@@ -3,8 +3,8 @@
  * would block its tenant, and verification still reports the fault.
  */
 import { z } from 'zod'
-import { safeInteger } from '../../backends/model/money.ts'
-import type { LimitState } from './limits/limits.ts'
+import { safeInteger } from '../../../backends/model/money.ts'
+import type { LimitState } from '../limits/limits.ts'
 
 export type SqlValue = string | number | null
 export type SqlRow = Record<string, SqlValue>

@@ -143,7 +143,7 @@ export const schema: readonly string[] = [
   'UPDATE account SET version = (SELECT coalesce(max(seq), 0) FROM reservations)',
   // Of a feature that was removed; the last step drops it.
   'CREATE TABLE hedges (request_id TEXT PRIMARY KEY, winner TEXT) WITHOUT ROWID',
-  // Requests that were voided before their admission arrived; see store.ts.
+  // Requests that were voided before their admission arrived; see early-void-rows.ts.
   'CREATE TABLE early_voids (seq INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE)',
   'DROP TABLE hedges',
 ]

@@ -2,7 +2,7 @@
  * The webhook of a tenant: its endpoint and its progress. The ledger's entries serve as the outbox: a cursor moves
  * along them, and no event is stored. A batch that was not acknowledged is retried unchanged.
  */
-import { int, type Sql, type SqlRow, text } from '../rows.ts'
+import { int, type Sql, type SqlRow, text } from './sql.ts'
 
 export interface WebhookCursor {
   url: string

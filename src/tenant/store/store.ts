@@ -3,15 +3,15 @@
  * function is synchronous; a caller of several functions wraps them in one transaction.
  */
 import { z } from 'zod'
-import { budgets } from '../../backends/model/budgets.ts'
-import { nanoMax, type Rates, safeInteger } from '../../backends/model/money.ts'
-import { priorityClasses, weightMax } from '../fleet/queue/fair-queue.ts'
-import { chainStart } from './ledger/hash-chain.ts'
-import type { Account, LedgerEntry, Reservation } from './ledger/ledger.ts'
-import type { LimitState, Limits } from './limits/limits.ts'
+import { budgets } from '../../../backends/model/budgets.ts'
+import { nanoMax, type Rates, safeInteger } from '../../../backends/model/money.ts'
+import { priorityClasses, weightMax } from '../../fleet/queue/fair-queue.ts'
+import { chainStart } from '../ledger/hash-chain.ts'
+import type { Account, LedgerEntry, Reservation } from '../ledger/ledger.ts'
+import type { LimitState, Limits } from '../limits/limits.ts'
 import { openReservations } from './open-reservations.ts'
-import { int, LimitStateRow, type Sql, type SqlRow, type SqlValue, text } from './rows.ts'
 import { schema } from './schema.ts'
+import { int, LimitStateRow, type Sql, type SqlRow, type SqlValue, text } from './sql.ts'
 
 const LimitRow = z
   .number()
