@@ -39,7 +39,7 @@ const bannedWords =
   /\b(told|tells?|telling|whoever|whatever|anew|of late|lately|nobody|somebody|beside|what is left|gives? back|given back|goes on|went on|for good|house|rooms?|the line|greedy|guests?|borders?|desks?|purses?|markets?|knocks?|sight|voice|booking)\b/gi
 /** Data: the toy model's lessons, what engines and vendors print, stylesheets, the tables of a database that exists. */
 const notProse =
-  /^(test\/gpu-worker\/engine\/golden-prompts\.test\.ts|test\/tools\/(toy-model|eval|agents)\/|test\/tools\/conformance\/(records|documented)\/|test\/spec\/readme\.md|test\/tidy\.test\.ts|src\/docs\/assets\/)|\.(css|svg|json)$|^src\/tenant\/store\/(schema|store|sql)\.ts$/
+  /^(test\/gpu-worker\/engine\/golden-prompts\.test\.ts|test\/tools\/(toy-model|eval|agents)\/|test\/tools\/conformance\/(records|documented)\/|test\/spec\/readme\.md|test\/tidy\.test\.ts|src\/docs\/assets\/)|\.(css|svg|json)$|^src\/tenant\/store\/(schema|limit-columns)\.ts$/
 
 /** Comments, strings and names of a program; the prose of a document. */
 function prose(path: string): string {

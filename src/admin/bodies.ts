@@ -4,7 +4,8 @@ import { z } from 'zod'
 import { readFields } from '../../backends/model/field-fault.ts'
 import { idPattern } from '../auth/api-key.ts'
 import { Page } from '../http/parse.ts'
-import { roles, TenantSettings } from '../tenant/store/store.ts'
+import { roles } from '../tenant/roles.ts'
+import { TenantSettings } from '../tenant/tenant-settings.ts'
 
 export const TenantId = z.string().regex(idPattern, 'must be 4 to 24 lower-case letters or digits')
 export const Name = z.string().min(1).max(200)

@@ -73,7 +73,7 @@ function read(path: string, name: string): VerifiedTenant | undefined {
     // The tables are read as the product left them, without migrations.
     if (!db.prepare(`SELECT 1 FROM sqlite_master WHERE name = 'account'`).get()) return undefined
     const store = openStore(readOnly(db))
-    const tenant = store.tenant()
+    const tenant = store.account.find()
     if (!tenant) return undefined
     const { creditNano, postedNano, reservedNano } = tenant
     const sums = `credit ${dollars(creditNano)}, posted ${dollars(postedNano)}, reserved ${dollars(reservedNano)}`

@@ -9,7 +9,6 @@ import {
   type AdmissionRefusal,
   type AdmissionRequest,
   admit,
-  hostedCard,
   priorityClassOf,
   type RateRequest,
   ratesLeft,
@@ -27,8 +26,12 @@ import {
   settle,
 } from './ledger/ledger.ts'
 import { budgetTime, chargeLimits, moneyLeft, openLimits, settleLimits } from './limits/limits.ts'
-import type { Admission, RatesTaken } from './rpc.ts'
-import { type EntryLabels, type KeyRow, noLabels, type Store, type Tenant } from './store/store.ts'
+import type { Admission, RatesTaken, ReadmitRequest } from './rpc.ts'
+import type { Tenant } from './store/account-rows.ts'
+import { type EntryLabels, noLabels } from './store/entry-rows.ts'
+import type { KeyRow } from './store/key-rows.ts'
+import { hostedCard } from './store/rate-card-rows.ts'
+import type { Store } from './store/store.ts'
 
 const hourMs = 3_600_000
 
@@ -44,14 +47,14 @@ export class TenantAccount {
   }
 
   tenant(): Tenant | undefined {
-    this.#tenant ??= this.store.tenant()
+    this.#tenant ??= this.store.account.find()
     return this.#tenant
   }
 
   key(keyId: string): KeyRow | undefined {
     const known = this.#keys.get(keyId)
     if (known) return known
-    const key = this.store.key(keyId)
+    const key = this.store.keys.find(keyId)
     if (key) this.#keys.set(keyId, key)
     return key
   }
@@ -64,14 +67,14 @@ export class TenantAccount {
     const rows = {
       tenant: opened(tenant, openedAt),
       key: key && opened(key, openedAt),
-      rates: this.store.rates(request.model, now),
-      reservation: this.store.reservation(request.requestId),
+      rates: this.store.rateCards.ratesAt(request.model, now),
+      reservation: this.store.reservations.find(request.requestId),
     }
     const admitted = admit(request, rows, now)
     if (!admitted.ok) return admitted
     if (this.store.earlyVoids.has(request.requestId)) return abandoned(request.requestId)
     this.#put(admitted.tenant, admitted.key)
-    this.store.putReservation({ ...admitted.reservation, openedAt })
+    this.store.reservations.put({ ...admitted.reservation, openedAt })
     return {
       ok: true,
       rates: admitted.rates,
@@ -87,14 +90,11 @@ export class TenantAccount {
     }
   }
 
-  readmit(
-    request: Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>,
-    now: number,
-  ): { ok: true; boundNano: number } | AdmissionRefusal {
+  readmit(request: ReadmitRequest, now: number): { ok: true; boundNano: number } | AdmissionRefusal {
     const tenant = this.tenant()
-    const reservation = this.store.reservation(request.requestId)
+    const reservation = this.store.reservations.find(request.requestId)
     const key = reservation && this.key(reservation.keyId)
-    const rates = this.store.rates(request.model, now)
+    const rates = this.store.rateCards.ratesAt(request.model, now)
     if (!tenant || !key || !rates) throw new Error(`no reservation ${request.requestId} to raise`)
     // If a new day or month has begun, the whole reservation moves there: its old window can no longer be checked.
     const openedAt = budgetTimeOf(tenant, key, reservation.openedAt)
@@ -104,7 +104,7 @@ export class TenantAccount {
     const raised = readmit(request, reservation.state === 'reserved' ? rows : { tenant, key, rates, reservation }, now)
     if (!raised.ok) return raised
     this.#put(raised.tenant, raised.key)
-    this.store.putReservation(raised.reservation)
+    this.store.reservations.put(raised.reservation)
     return { ok: true, boundNano: raised.reservation.boundNano }
   }
 
@@ -127,13 +127,13 @@ export class TenantAccount {
    */
   settle(receipt: Settlement, now: number, note: string | null = null): string {
     const tenant = this.tenant()
-    const reservation = tenant && this.store.reservation(receipt.requestId)
+    const reservation = tenant && this.store.reservations.find(receipt.requestId)
     if (!tenant || !reservation) return 'unknown'
     const key = this.key(reservation.keyId)
     const past: EarlierReceipts = {
-      known: this.store.hasEntry(receipt.dispatchId),
+      known: this.store.entries.has(receipt.dispatchId),
       // Zero while the reservation is open, because a post closes it.
-      postedNano: reservation.state === 'reserved' ? 0 : this.store.postedNano(receipt.requestId),
+      postedNano: reservation.state === 'reserved' ? 0 : this.store.entries.postedNano(receipt.requestId),
     }
     // A late receipt charges the windows that are open now: those of its admission may have been used since.
     const lateAt = budgetTimeOf(tenant, key, now)
@@ -154,8 +154,8 @@ export class TenantAccount {
     const { keyId } = reservation
     const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome }
     this.#addEntry(settled.entry, labels)
-    this.store.addUsage(Math.floor(now / hourMs) * hourMs, labels, settled.entry)
-    this.store.putReservation(settled.reservation)
+    this.store.usage.add(Math.floor(now / hourMs) * hourMs, labels, settled.entry)
+    this.store.reservations.put(settled.reservation)
     return settled.answer
   }
 
@@ -168,21 +168,21 @@ export class TenantAccount {
   close(requestId: string, kind: 'void' | 'expire', now: number, charge?: 'rate'): string {
     const tenant = this.tenant()
     if (!tenant) return 'unknown'
-    const closed = close(tenant, this.store.reservation(requestId), kind, now)
+    const closed = close(tenant, this.store.reservations.find(requestId), kind, now)
     if (closed.answer === 'unknown' && kind === 'void') this.store.earlyVoids.add(requestId)
     if (!('entry' in closed)) return closed.answer
     const { reservation } = closed
     const used = { tokens: charge === 'rate' ? reservation.boundTokens : 0, costNano: 0 }
     this.#endHold({ ...tenant, ...closed.account }, this.key(reservation.keyId), reservation, used, now)
     this.#addEntry(closed.entry, { ...noLabels, keyId: reservation.keyId })
-    this.store.putReservation(reservation)
+    this.store.reservations.put(reservation)
     return closed.answer
   }
 
   /** Extends the reservation of a request that is still running. */
   extend(requestId: string, expiresAt: number): void {
-    const reservation = this.store.reservation(requestId)
-    if (reservation?.state === 'reserved') this.store.putReservation({ ...reservation, expiresAt })
+    const reservation = this.store.reservations.find(requestId)
+    if (reservation?.state === 'reserved') this.store.reservations.put({ ...reservation, expiresAt })
   }
 
   credit(creditNano: number, note: string, now: number): void {
@@ -203,34 +203,34 @@ export class TenantAccount {
   }
 
   putTenant(tenant: Tenant): void {
-    this.store.putTenant(tenant)
+    this.store.account.put(tenant)
     this.#tenant = tenant
   }
 
   putKey(key: KeyRow): void {
-    this.store.putKey(key)
+    this.store.keys.put(key)
     this.#keys.set(key.keyId, key)
   }
 
   rates(model: string, now: number): Rates | undefined {
-    return this.store.rates(model, now)
+    return this.store.rateCards.ratesAt(model, now)
   }
 
   /** Writes the changed account and keys. Call it at the end of every transaction. */
   write(): void {
-    if (this.#tenantChanged && this.#tenant) this.store.putBalances(this.#tenant)
+    if (this.#tenantChanged && this.#tenant) this.store.account.putBalances(this.#tenant)
     for (const keyId of this.#keysChanged) {
       const key = this.#keys.get(keyId)
-      if (key) this.store.putKeyState(key)
+      if (key) this.store.keys.putState(key)
     }
-    this.store.written()
+    this.store.write()
     this.#tenantChanged = false
     this.#keysChanged.clear()
   }
 
   /** Drops the in-memory state after a transaction was rolled back. */
   forget(): void {
-    this.store.forget()
+    this.store.reload()
     this.#tenant = undefined
     this.#keys.clear()
     this.#tenantChanged = false
@@ -238,7 +238,7 @@ export class TenantAccount {
   }
 
   #hostedRates(model: string, now: number): Rates | null {
-    return this.store.rates(hostedCard(model), now) ?? null
+    return this.store.rateCards.ratesAt(hostedCard(model), now) ?? null
   }
 
   #endHold(
@@ -274,7 +274,7 @@ export class TenantAccount {
     const tenant = this.#existing()
     const seq = tenant.chainSeq + 1
     const hash = chainHash(tenant.chainHash, seq, entry)
-    this.store.addEntry(seq, hash, entry, labels)
+    this.store.entries.add({ seq, hash, entry, labels })
     this.#put({ ...tenant, chainSeq: seq, chainHash: hash })
   }
 

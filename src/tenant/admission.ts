@@ -15,7 +15,8 @@ import {
   takeLimitRates,
 } from './limits/limits.ts'
 import { may } from './roles.ts'
-import type { KeyRow, Tenant } from './store/store.ts'
+import type { Tenant } from './store/account-rows.ts'
+import type { KeyRow } from './store/key-rows.ts'
 
 export interface AdmissionRequest {
   requestId: string
@@ -323,11 +324,3 @@ function moneyMessage(boundNano: number, leftNano: number, budget: string): stri
   const dollars = (nano: number) => `$${(Math.max(0, nano) / 1e9).toFixed(6)}`
   return `This request could cost ${dollars(boundNano)}, but only ${dollars(leftNano)} of ${budget} remains. Set a smaller max_tokens`
 }
-
-/** Name of the tenant's rate card for a model's hosted fallback. Without that card the fallback is not used. */
-export function hostedCard(model: string): string {
-  return `hosted:${model}`
-}
-
-/** Rate card of a new tenant, in nano-dollars per token: Mistral's list price for Small 4. */
-export const listPrice: Rates = { inputNano: 150, cachedNano: 15, outputNano: 600 }

@@ -2,10 +2,10 @@
 import type { TenantAccount } from './account.ts'
 import { keyBudgets, type Limits, newLimitState } from './limits/limits.ts'
 import { admitTo, type Denial, denied, type Requester, type TenantResult } from './permissions.ts'
-import { may, type Right, reaches } from './roles.ts'
+import { may, type Right, type Role, reaches } from './roles.ts'
 import type { NewKey } from './rpc.ts'
 import { changedLimits, defined, type LimitsChange } from './settings.ts'
-import type { KeyRow, Role } from './store/store.ts'
+import type { KeyRow } from './store/key-rows.ts'
 
 export interface KeyChange {
   name?: string | undefined
@@ -61,7 +61,7 @@ export function listKeys(
     const own = account.key(by.keyId)
     return { ok: true, value: { keys: own ? [viewKey(own, now)] : [], next: null } }
   }
-  const keys = account.store.keysAfter(page.after, page.prefix, page.limit + 1)
+  const keys = account.store.keys.after(page.after, page.prefix, page.limit + 1)
   const shown = keys.slice(0, page.limit)
   const next = keys.length > page.limit ? (shown.at(-1)?.keyId ?? null) : null
   return { ok: true, value: { keys: shown.map((key) => viewKey(key, now)), next } }
@@ -73,7 +73,7 @@ export function addKey(account: TenantAccount, by: Requester, options: NewKey, n
   const above = aboveOwn(caller.value.role, options.role)
   if (above) return above
   if (options.expiresAt !== null && options.expiresAt <= now) return expiresInPast()
-  if (account.store.keysCount() >= keysMax) {
+  if (account.store.keys.count() >= keysMax) {
     return denied('conflict', `This tenant already has ${keysMax} keys, the maximum. Reuse an existing key.`)
   }
   const state = newLimitState(options.limits, keyBudgets, now)

@@ -2,8 +2,9 @@
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { TenantAccount } from './account.ts'
 import { checkKey, suspendedMessage } from './admission.ts'
-import { may, type Right, roleNeeded } from './roles.ts'
-import type { Role, Tenant } from './store/store.ts'
+import { may, type Right, type Role, roleNeeded } from './roles.ts'
+import type { Tenant } from './store/account-rows.ts'
+
 /** The caller: the operator, who has every permission, or the bearer of one of the tenant's keys. */
 export type Requester = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }
 

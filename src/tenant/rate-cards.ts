@@ -15,12 +15,14 @@ export function addRates(account: TenantAccount, card: NewRates, now: number): T
   if (!account.tenant()) return denied('not_found', tenantMissing)
   const effectiveAt = card.effectiveAt ?? now
   if (effectiveAt < now) return denied('invalid_value', 'effectiveAt: must not be in the past.', 'effectiveAt')
-  const known = account.store.rateCards().some((row) => row.model === card.model && row.effective_at === effectiveAt)
+  const known = account.store.rateCards
+    .all()
+    .some((row) => row.model === card.model && row.effective_at === effectiveAt)
   if (known) {
     const message =
       'effectiveAt: this model already has a rate card for that time. Cards cannot be changed: choose a later time.'
     return denied('conflict', message, 'effectiveAt')
   }
-  account.store.putRates(card.model, effectiveAt, card.rates)
+  account.store.rateCards.put(card.model, effectiveAt, card.rates)
   return { ok: true, value: { effectiveAt } }
 }

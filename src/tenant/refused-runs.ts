@@ -25,7 +25,7 @@ export interface SettledRun {
 export function settleRefused(account: TenantAccount, run: RefusedRun, now: number): TenantResult<SettledRun> {
   const tenant = account.tenant()
   if (!tenant) return denied('not_found', 'tenantId: tenant not found.', 'tenantId')
-  const reservation = account.store.reservation(run.requestId)
+  const reservation = account.store.reservations.find(run.requestId)
   if (!reservation) return denied('not_found', requestMissing, 'requestId')
   const fault = countsFault(run.counts, widestBounds)
   if (fault !== undefined) return denied('invalid_value', `${fault}. Send counts that are possible.`, 'counts')
@@ -45,7 +45,7 @@ export function settleRefused(account: TenantAccount, run: RefusedRun, now: numb
       'dispatchId: not a dispatch of this request. Dismiss the receipt, or add a correction to the account.'
     return denied('conflict', message, 'dispatchId')
   }
-  const entry = account.store.entriesOf(run.requestId).find((row) => row.ref === run.dispatchId)
+  const entry = account.store.entries.ofRequest(run.requestId).find((row) => row.ref === run.dispatchId)
   return {
     ok: true,
     value: { answer, costNano: int(entry ?? {}, 'cost_nano'), shortNano: int(entry ?? {}, 'short_nano') },

@@ -8,7 +8,8 @@
  *
  * A member cannot create keys: with new keys it could escape its own limits and budget.
  */
-import type { Role } from './store/store.ts'
+export const roles = ['owner', 'admin', 'member', 'viewer'] as const
+export type Role = (typeof roles)[number]
 
 export type Right = 'read-usage' | 'ask' | 'own-key' | 'all-keys'
 

@@ -1,10 +1,12 @@
 /** Parameters and results of the tenant object's calls. */
 import type { Rates } from '../../backends/model/money.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
-import type { RatesLeft } from './admission.ts'
+import type { AdmissionRequest, RatesLeft } from './admission.ts'
 import type { Limits } from './limits/limits.ts'
+import type { Role } from './roles.ts'
+import type { TenantStatus } from './store/account-rows.ts'
 import type { SqlRow } from './store/sql.ts'
-import type { Role, TenantSettings, TenantStatus } from './store/store.ts'
+import type { TenantSettings } from './tenant-settings.ts'
 
 export interface NewTenant {
   tenantId: string
@@ -48,6 +50,8 @@ export interface Admission {
   ratesLeft: RatesLeft
 }
 
+export type ReadmitRequest = Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>
+
 /** The result of `takeRates`. */
 export interface RatesTaken {
   ok: true
@@ -69,10 +73,21 @@ export interface TenantSummary {
   settings: TenantSettings
 }
 
-export interface MeterView {
+/** The tenant's row in the list of tenants. */
+export interface TenantListing {
+  name: string
+  status: TenantStatus
+  createdAt: number
+}
+
+/** Recipient of a tenant's usage events, and the names that they carry. */
+export interface WebhookTarget {
   url: string
   eventName: string
   customerId: string
+}
+
+export interface MeterView extends WebhookTarget {
   secretVersion: number
   /** Ledger entries that are not acknowledged yet, including those that bill nothing. */
   entriesBehind: number

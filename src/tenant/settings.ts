@@ -2,7 +2,9 @@ import type { TenantAccount } from './account.ts'
 import type { Limits } from './limits/limits.ts'
 import { type LimitsRemaining, limitsRemaining } from './limits/remaining.ts'
 import { admitTo, denied, type Requester, type TenantResult, tenantMissing } from './permissions.ts'
-import type { Role, Tenant, TenantSettings, TenantStatus } from './store/store.ts'
+import type { Role } from './roles.ts'
+import type { Tenant, TenantStatus } from './store/account-rows.ts'
+import type { TenantSettings } from './tenant-settings.ts'
 
 /** Undefined fields stay unchanged; so do limits that `limits` does not name. */
 export interface TenantChange {

@@ -15,14 +15,14 @@ export interface VerificationReport {
 const page = 1_000
 const overBoundMax = 20
 
-export function verifyBooks(store: Store): VerificationReport {
-  const tenant = store.tenant()
+export function verifyBooks(store: Pick<Store, 'account' | 'pruned' | 'entries' | 'reservations'>): VerificationReport {
+  const tenant = store.account.find()
   if (!tenant) return { entries: 0, faults: ['the account is missing'] }
   const faults: string[] = []
-  let { seq, hash, costNano, creditNano } = store.pruned()
+  let { seq, hash, costNano, creditNano } = store.pruned.find()
   let entries = 0
   for (;;) {
-    const rows = store.entriesAfter(seq, page)
+    const rows = store.entries.after(seq, page)
     for (const row of rows) {
       if (row.seq !== seq + 1) faults.push(`entries ${seq + 1} to ${row.seq - 1} are missing`)
       const expected = chainHash(hash, row.seq, row.entry)
@@ -46,7 +46,7 @@ export function verifyBooks(store: Store): VerificationReport {
   }
   compare('posted', costNano, tenant.postedNano)
   compare('credit', creditNano, tenant.creditNano)
-  const open = store.openReservations()
+  const open = store.reservations.open()
   compare(
     'reserved',
     open.reduce((sum, reservation) => sum + reservation.boundNano, 0),
@@ -56,7 +56,7 @@ export function verifyBooks(store: Store): VerificationReport {
     faults.push(`${open.length} reservations are open, but the account counts ${tenant.state.running}`)
   if (tenant.postedNano + tenant.reservedNano > tenant.creditNano)
     faults.push('posted plus reserved cost exceeds the credit')
-  for (const { requestId, boundNano, postedNano } of store.overBound(overBoundMax))
+  for (const { requestId, boundNano, postedNano } of store.entries.overBound(overBoundMax))
     faults.push(`request ${requestId}: receipts posted ${postedNano} nano-dollars, but its bound is ${boundNano}`)
   return { entries, faults }
 }

@@ -80,7 +80,7 @@ describe('a hosted settlement', () => {
     expect(admit('r1')).toMatchObject({ ok: true, boundNano: 1_000, hostedRates: null })
     expect(settle('r1', 'stop')).toBe('posted')
     expect(settle('r1', 'abort')).toBe('already-posted')
-    expect(test.books.store.entriesOf('r1')).toMatchObject([
+    expect(test.books.store.entries.ofRequest('r1')).toMatchObject([
       { kind: 'post', cost_nano: 1_000, short_nano: 5_164 - 1_000, pool: 'hosted', worker_id: 'hosted-mistral' },
     ])
     admit('r2')
@@ -97,7 +97,7 @@ describe('a hosted settlement', () => {
         return admitted.ok ? admitted.hostedRates : admitted.code
       })
     const dear = { inputNano: 20, cachedNano: 2, outputNano: 200 }
-    test.transaction((books) => books.store.putRates('hosted:m', 0, dear))
+    test.transaction((books) => books.store.rateCards.put('hosted:m', 0, dear))
     expect(rates('r1')).toBeNull()
     const tenant = test.books.tenant()
     if (!tenant) throw new Error('no tenant')
@@ -108,7 +108,7 @@ describe('a hosted settlement', () => {
     )
     expect(raised).toEqual({ ok: true, boundNano: 2_000 })
     // Another model, with a rate card but without a hosted one.
-    test.transaction((books) => books.store.putRates('n', 0, dear))
+    test.transaction((books) => books.store.rateCards.put('n', 0, dear))
     expect(rates('r3', 'n')).toBeNull()
   })
 

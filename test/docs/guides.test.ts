@@ -11,7 +11,7 @@ import { navigation } from '../../src/docs/navigation.ts'
 import { GatewayEnvironment } from '../../src/gateway-environment.ts'
 import { buildDocs, renderPages } from '../../src/local/build-docs.ts'
 import { StartEnvironment } from '../../src/local/environment.ts'
-import { TenantSettings } from '../../src/tenant/store/store.ts'
+import { TenantSettings } from '../../src/tenant/tenant-settings.ts'
 import { examples } from './examples.ts'
 import { guides, parts, regenerate, settingsOf, updateGuides } from './tables.ts'
 

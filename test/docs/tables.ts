@@ -13,7 +13,7 @@ import { budgetsMarkdown } from '../../src/docs/budgets-table.ts'
 import { type AgentQuickstart, agentQuickstarts, sdkQuickstarts } from '../../src/docs/quickstarts.ts'
 import { GatewayEnvironment } from '../../src/gateway-environment.ts'
 import { StartEnvironment } from '../../src/local/environment.ts'
-import { TenantSettings } from '../../src/tenant/store/store.ts'
+import { TenantSettings } from '../../src/tenant/tenant-settings.ts'
 
 export const guides = fileURLToPath(new URL('../../src/docs/guides/', import.meta.url))
 const place = { origin: 'http://127.0.0.1:8787', model: 'tramontane-tiny' }

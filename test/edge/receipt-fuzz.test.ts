@@ -12,7 +12,7 @@ import { Secret } from '../../src/auth/secret.ts'
 import { settings } from '../../src/config.ts'
 import { settleReceipts } from '../../src/settlement/receipts.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
-import { TenantSettings } from '../../src/tenant/store/store.ts'
+import { TenantSettings } from '../../src/tenant/tenant-settings.ts'
 import { sealBy } from './client.ts'
 
 const runs = Number(env.FUZZ_RUNS || 25)

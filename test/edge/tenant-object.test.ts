@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import { reservationTtlMs } from '../../src/tenant/admission.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
-import { TenantSettings } from '../../src/tenant/store/store.ts'
+import { TenantSettings } from '../../src/tenant/tenant-settings.ts'
 
 const counts = { promptTokens: 10, cachedTokens: 0, outputTokens: 5, reasoningTokens: 0 }
 

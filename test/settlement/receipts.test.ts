@@ -14,7 +14,6 @@ import { believe } from '../../src/tenant/believe.ts'
 import { type Account, close, type Reservation, raise, reserve, settle } from '../../src/tenant/ledger/ledger.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { fullBucket, refund, type TokenBucket, take } from '../../src/tenant/limits/token-bucket.ts'
-import { usageRows } from '../../src/tenant/store/usage-rows.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { testDispatch } from '../support/fleet.ts'
 import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts'
@@ -235,7 +234,7 @@ describe('settlement in the ledger', () => {
         test.transaction((books) => books.settle(testReceipt('r', { dispatchId: `r.${dispatch}` }), 3))
       test.evict()
       expect(test.books.tenant()).toMatchObject({ postedNano: 1_000, reservedNano: 0 })
-      expect(test.books.store.entriesOf('r').reduce((sum, row) => sum + Number(row.short_nano), 0)).toBe(17_000)
+      expect(test.books.store.entries.ofRequest('r').reduce((sum, row) => sum + Number(row.short_nano), 0)).toBe(17_000)
       expect(verifyBooks(test.books.store).faults).toEqual([])
     }
   })
@@ -263,7 +262,7 @@ describe('settlement in the ledger', () => {
       const waste = testReceipt('r', { dispatchId: `r.${dispatch}`, outcome: 'failed', costNano: 0 })
       test.transaction((books) => books.settle(waste, 2))
     }
-    expect(test.books.store.entriesOf('r').length).toBe(budgets.dispatchesPerRequest.value + 1)
+    expect(test.books.store.entries.ofRequest('r').length).toBe(budgets.dispatchesPerRequest.value + 1)
   })
 
   it('[RCT12] after any settlement the rows stay readable, the ledger verifies and the tenant is served', () => {
@@ -289,7 +288,7 @@ describe('settlement in the ledger', () => {
             if (kind === 'admit') return books.admit(testOrder(requestId), now)
             if (kind === 'settle') return books.settle(receipt, now)
             if (kind === 'void' || kind === 'expire') return books.close(requestId, kind, now)
-            const open = books.store.reservation(requestId)?.state === 'reserved'
+            const open = books.store.reservations.find(requestId)?.state === 'reserved'
             const order = { requestId, model: 'm', promptTokens: 20, outputTokens: 9 }
             if (kind === 'readmit' && open) return books.readmit(order, now)
             now += 5_000
@@ -301,7 +300,7 @@ describe('settlement in the ledger', () => {
         expect(verifyBooks(test.books.store).faults).toEqual([])
         now += budgets.rateDebt.value + 60_000
         const query = { from: 0, to: now + 3_600_000, bucket: 'all' as const, groupBy: [], where: {} }
-        expect(usageRows(test.books.store.sql, query)).not.toBeNull()
+        expect(test.books.store.usage.report(query)).not.toBeNull()
         test.transaction((books) => books.credit(100_000, 'more', now))
         expect(test.transaction((books) => books.admit(testOrder('zz'), now))).toMatchObject({ ok: true })
       }),
@@ -341,12 +340,12 @@ describe('settlement in the ledger', () => {
     expect(refused).toMatchObject({ ok: false, code: 'rate_limit_exceeded' })
     expect(refused.ok ? 0 : (refused.retryAfterMs ?? Number.POSITIVE_INFINITY)).toBeLessThan(now)
     expect(first.books.rates('m', now)?.outputNano).toBe(budgets.priceNano.value)
-    first.transaction((books) => books.store.putRates('m', 0, { inputNano: 10, cachedNano: 1, outputNano: 100 }))
+    first.transaction((books) => books.store.rateCards.put('m', 0, { inputNano: 10, cachedNano: 1, outputNano: 100 }))
     expect(first.transaction((books) => books.admit(testOrder('a'), now))).toMatchObject({ ok: true })
     expect(first.transaction((books) => books.settle(testReceipt('a'), now))).toBe('posted')
     first.evict()
     const query = { from: 0, to: 3_600_000, bucket: 'all' as const, groupBy: [], where: {} }
-    expect(usageRows(first.books.store.sql, query)).toMatchObject([
+    expect(first.books.store.usage.report(query)).toMatchObject([
       { requests: 3, prompt_tokens: nanoMax, output_tokens: nanoMax, cost_nano: 602 },
     ])
     expect(verifyBooks(first.books.store).faults).toEqual([])
@@ -370,7 +369,7 @@ describe('settlement in the ledger', () => {
     const long = { promptTokens: most, cachedTokens: most, outputTokens: most, reasoningTokens: most }
     expect([costNano(long, dear), boundNano(most, most, dear)]).toEqual([nanoMax, nanoMax])
     const test = openBooks({ creditNano: nanoMax })
-    test.transaction((books) => books.store.putRates('m', 0, dear))
+    test.transaction((books) => books.store.rateCards.put('m', 0, dear))
     const order = testOrder('a', { promptTokens: most, outputTokens: most })
     expect(test.transaction((books) => books.admit(order, 1))).toMatchObject({ ok: true, boundNano: nanoMax })
     expect(test.transaction((books) => books.admit(testOrder('b'), 1))).toMatchObject({ code: 'insufficient_quota' })

@@ -133,7 +133,7 @@ export class TenantHost {
     this.#alarmAt = null
     const { store } = this.books
     try {
-      const overdue = store.overdue(this.clock.now(), inquiredMax)
+      const overdue = store.reservations.overdue(this.clock.now(), inquiredMax)
       const known =
         overdue.length > 0 && (await this.#parts.inquire(overdue.map((reservation) => reservation.requestId)))
       // An alarm whose object was evicted during the run fires again.
@@ -141,7 +141,7 @@ export class TenantHost {
       const now = this.clock.now()
       this.#transaction(() => {
         for (const { requestId } of known ? overdue : []) {
-          const reservation = store.reservation(requestId)
+          const reservation = store.reservations.find(requestId)
           if (reservation?.state !== 'reserved' || !known) continue
           const judged = judgeOverdue(reservation, known, now)
           if (judged.kind === 'expire') this.#close(requestId, 'expire')
@@ -151,7 +151,7 @@ export class TenantHost {
         if (retentionDays !== undefined) this.#prune(now - retentionDays * dayMs, 2_000)
       })
       this.#alarmTries = 0
-      const due = store.nextDue()
+      const due = store.reservations.nextDue()
       if (due !== undefined) this.#wakeAt(due)
     } catch {
       this.#storedAlarm = Math.min(this.#storedAlarm ?? Number.POSITIVE_INFINITY, this.clock.now() + 2_000)
@@ -166,7 +166,7 @@ export class TenantHost {
   }
 
   #prune(before: number, limit: number): void {
-    this.books.store.prune(before, limit)
+    this.books.store.pruned.prune(before, limit)
     this.#reports.push({ kind: 'prune', before, now: this.clock.now() })
   }
 

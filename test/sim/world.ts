@@ -179,7 +179,7 @@ class World implements Network {
         createdAt: now,
         state: newLimitState(limits, tenantBudgets, now),
       })
-      books.store.putRates('m', 0, testRates)
+      books.store.rateCards.put('m', 0, testRates)
       books.credit(creditNano, 'opening credit', now)
       report({ kind: 'tenant', creditNano, limits, now })
       report({ kind: 'rates', effectiveAt: 0, rates: testRates })
@@ -442,7 +442,7 @@ class World implements Network {
         const rates = { inputNano: random.int(0, 20), cachedNano: 0, outputNano: random.int(0, 150) }
         rates.cachedNano = random.int(0, rates.inputNano)
         const effectiveAt = now + random.pick([0, 0, 500, hourMs])
-        books.store.putRates('m', effectiveAt, rates)
+        books.store.rateCards.put('m', effectiveAt, rates)
         report({ kind: 'rates', effectiveAt, rates })
       }),
     )

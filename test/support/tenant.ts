@@ -4,8 +4,11 @@ import type { Settlement } from '../../backends/wire/receipt.ts'
 import { TenantAccount } from '../../src/tenant/account.ts'
 import { chainStart } from '../../src/tenant/ledger/hash-chain.ts'
 import { keyBudgets, type Limits, newLimitState, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
+import type { Tenant } from '../../src/tenant/store/account-rows.ts'
+import type { KeyRow } from '../../src/tenant/store/key-rows.ts'
 import type { Sql, SqlRow } from '../../src/tenant/store/sql.ts'
-import { type KeyRow, openStore, type Tenant, TenantSettings } from '../../src/tenant/store/store.ts'
+import { openStore } from '../../src/tenant/store/store.ts'
+import { TenantSettings } from '../../src/tenant/tenant-settings.ts'
 
 export function nodeSql(db: DatabaseSync): Sql {
   const statements = new Map<string, ReturnType<DatabaseSync['prepare']>>()
@@ -92,7 +95,7 @@ export function openBooks(options: { creditNano: number; limits?: Limits; keys?:
   test.transaction((books) => {
     books.putTenant(testTenant(options.limits))
     for (const key of options.keys ?? [testKey()]) books.putKey(key)
-    books.store.putRates('m', 0, testRates)
+    books.store.rateCards.put('m', 0, testRates)
     books.credit(options.creditNano, 'opening credit', 0)
   })
   return test

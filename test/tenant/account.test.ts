@@ -23,7 +23,7 @@ describe('ledger of a tenant', () => {
         }
         for (const id of ids) test.transaction((books) => books.settle(testReceipt(id), 7))
         expect(test.books.tenant()).toMatchObject({ postedNano: 4 * 600, reservedNano: 0, state: { running: 0 } })
-        expect(test.books.store.totals()).toMatchObject({ output_tokens: 20, prompt_tokens: 40 })
+        expect(test.books.store.entries.totals()).toMatchObject({ output_tokens: 20, prompt_tokens: 40 })
         expect(verifyBooks(test.books.store).faults).toEqual([])
       }),
       { numRuns: 60 },
@@ -124,7 +124,7 @@ describe('ledger of a tenant', () => {
       })
     }
     expect([test.books.tenant(), test.books.key('k')]).toEqual(before)
-    expect(test.books.store.totals()).toMatchObject({ entries: 1 })
+    expect(test.books.store.entries.totals()).toMatchObject({ entries: 1 })
   })
 
   it('[BKS6] corrections and credits are new entries, and cannot refund more than was spent', () => {
@@ -136,7 +136,7 @@ describe('ledger of a tenant', () => {
     expect(test.transaction((books) => books.correct(null, 1_501, 'too much', 3))).toBe(false)
     test.transaction((books) => books.credit(5_000, 'invoice 7', 4))
     expect(test.books.tenant()).toMatchObject({ postedNano: 500, creditNano: 7_000 })
-    expect(test.books.store.entriesAfter(0, 10).map(({ entry }) => entry.kind)).toEqual([
+    expect(test.books.store.entries.after(0, 10).map(({ entry }) => entry.kind)).toEqual([
       'credit',
       'post',
       'correction',
@@ -180,7 +180,7 @@ describe('ledger of a tenant', () => {
       test.transaction((books) => books.admit(testOrder(`r${index}`), index))
       test.transaction((books) => books.settle(testReceipt(`r${index}`), index))
     }
-    expect(test.transaction((books) => books.store.prune(30, 1_000))).toBeGreaterThan(50)
+    expect(test.transaction((books) => books.store.pruned.prune(30, 1_000))).toBeGreaterThan(50)
     expect(verifyBooks(test.books.store)).toMatchObject({ entries: 20, faults: [] })
     test.db.exec('UPDATE pruned SET cost_nano = cost_nano + 1')
     expect(verifyBooks(test.books.store).faults).not.toEqual([])
@@ -204,7 +204,11 @@ describe('ledger of a tenant', () => {
       test.transaction((books) => books.admit(testOrder('b'), 3))
       test.transaction((books) => books.settle(testReceipt('b', { costNano: 900 }), 4))
       expect(test.transaction((books) => books.settle(testReceipt('a'), 5))).toBe('late')
-      expect(test.books.store.entriesOf('a').at(-1)).toMatchObject({ kind: 'late', cost_nano: 200, short_nano: 400 })
+      expect(test.books.store.entries.ofRequest('a').at(-1)).toMatchObject({
+        kind: 'late',
+        cost_nano: 200,
+        short_nano: 400,
+      })
       expect(test.books.tenant()).toMatchObject({ postedNano: 1_100 })
     }
   })
@@ -214,7 +218,7 @@ describe('ledger of a tenant', () => {
     const ids = ['a', 'b', 'c']
     for (const id of ids) test.transaction((books) => books.admit(testOrder(id), 1))
     for (const id of ids.toReversed()) test.transaction((books) => books.settle(testReceipt(id), 2))
-    test.transaction((books) => books.store.prune(50, 2))
+    test.transaction((books) => books.store.pruned.prune(50, 2))
     for (const id of ids) test.transaction((books) => books.settle(testReceipt(id), 60))
     expect(test.books.tenant()?.postedNano).toBe(1_800)
     expect(verifyBooks(test.books.store).faults).toEqual([])
@@ -229,9 +233,9 @@ describe('ledger of a tenant', () => {
       test.transaction((books) => books.admit(testOrder(id), at))
       test.transaction((books) => books.settle(testReceipt(id), at))
     }
-    test.transaction((books) => books.store.prune(50, 1_000))
+    test.transaction((books) => books.store.pruned.prune(50, 1_000))
     expect(verifyBooks(test.books.store).faults).toEqual([])
-    expect(test.books.store.entriesOf('a').length).toBe(1)
+    expect(test.books.store.entries.ofRequest('a').length).toBe(1)
   })
 
   it('[BKS27] a prompt above its estimate is taken from the rate at settlement, and the next request waits', () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { admit, readmit } from '../../src/tenant/admission.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
 import type { Admission } from '../../src/tenant/rpc.ts'
-import type { TenantSettings } from '../../src/tenant/store/store.ts'
+import type { TenantSettings } from '../../src/tenant/tenant-settings.ts'
 import { openBooks, testRates as rates, testKey, testOrder, testTenant } from '../support/tenant.ts'
 
 const order = testOrder('r')

@@ -42,7 +42,7 @@ describe('keys and fences', () => {
       creditNano: 1e9,
       keys: [{ ...testKey('admin'), role: 'admin' }, { ...testKey('owner'), role: 'owner' }, testKey('plain')],
     })
-    const before = JSON.stringify(books.store.keys())
+    const before = JSON.stringify(books.store.keys.all())
     const secret = { prefix: 'p', secretHash: 'new' }
     const attempts = [
       addKey(books, bearer('hash', 'plain'), { ...testKey('x'), expiresAt: null }, 1),
@@ -68,7 +68,7 @@ describe('keys and fences', () => {
       'permission_denied',
       'not_found',
     ])
-    expect(JSON.stringify(books.store.keys())).toBe(before)
+    expect(JSON.stringify(books.store.keys.all())).toBe(before)
   })
 
   it('[ADN31] a key fence never moves down in any order, and separates heartbeats from receipts', () => {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { identify } from '../../src/tenant/permissions.ts'
-import type { KeyRow } from '../../src/tenant/store/store.ts'
+import type { KeyRow } from '../../src/tenant/store/key-rows.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts'
 
@@ -52,7 +52,7 @@ describe('void', () => {
     expect(test.transaction((books) => books.admit(testOrder('rolled'), 3)).ok).toBe(true)
     const max = budgets.earlyVoids.value
     for (let index = 0; index < max; index++) test.transaction((books) => books.close(`v${index}`, 'void', 4))
-    expect(test.books.store.sql.all('SELECT count(*) AS n FROM early_voids')).toEqual([{ n: max }])
+    expect(test.db.prepare('SELECT count(*) AS n FROM early_voids').all()).toEqual([{ n: max }])
     expect(test.transaction((books) => books.admit(testOrder('late'), 5)).ok).toBe(true)
     expect(test.transaction((books) => books.admit(testOrder(`v${max - 1}`), 5)).ok).toBe(false)
     expect(verifyBooks(test.books.store).faults).toEqual([])

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { sealKey } from '../../backends/wire/seal.ts'
-import type { Tenant } from '../../src/tenant/store/store.ts'
+import type { Tenant } from '../../src/tenant/store/account-rows.ts'
 import type { WebhookCursor } from '../../src/tenant/store/webhook-rows.ts'
 import { meterAfter, meterBatchMax, nextMeterBatch } from '../../src/tenant/webhooks/cursor.ts'
 import {
@@ -44,7 +44,7 @@ describe('webhook events', () => {
       books.close('r2', 'void', 3_000)
       books.correct('r1', -100, 'goodwill', 4_000)
     })
-    const { batch } = nextMeterBatch(test.books.store, tenantOf(test), idle)
+    const { batch } = nextMeterBatch(test.books.store.entries, tenantOf(test), idle)
     expect(batch?.events).toEqual([
       {
         identifier: 'r1.1',
@@ -95,7 +95,7 @@ describe('webhook events', () => {
           let requests = 0
           let tried: string | undefined
           const send = (outcome: string) => {
-            const { batch, skipped } = nextMeterBatch(test.books.store, tenantOf(test), meter)
+            const { batch, skipped } = nextMeterBatch(test.books.store.entries, tenantOf(test), meter)
             if (!batch) {
               meter = skipped
               return false
@@ -130,10 +130,10 @@ describe('webhook events', () => {
     const test = openBooks({ creditNano: 1e9 })
     for (let index = 0; index < meterBatchMax; index++) spend(test, `w${index}`, { outcome: 'failed' })
     for (let index = 0; index < meterBatchMax + 1; index++) spend(test, `r${index}`)
-    const first = nextMeterBatch(test.books.store, tenantOf(test), idle).batch
+    const first = nextMeterBatch(test.books.store.entries, tenantOf(test), idle).batch
     expect(first?.events.length).toBeLessThanOrEqual(meterBatchMax)
     const second = nextMeterBatch(
-      test.books.store,
+      test.books.store.entries,
       tenantOf(test),
       meterAfter(first?.meter ?? idle, undefined, 0),
     ).batch

@@ -3,6 +3,8 @@
  * Each index adds one written row per insert, so there are few. Request ids begin with their time, so inserts go to the
  * end of every tree, and a long history does not slow them.
  */
+import type { Sql } from './sql.ts'
+
 export const schema: readonly string[] = [
   `CREATE TABLE account (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -147,3 +149,13 @@ export const schema: readonly string[] = [
   'CREATE TABLE early_voids (seq INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE)',
   'DROP TABLE hedges',
 ]
+
+/** Applies the statements that a database does not have yet. */
+export function migrate(sql: Sql): void {
+  sql.run('CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)')
+  const version = Number(sql.all('SELECT version FROM schema_version')[0]?.version ?? 0)
+  if (version === schema.length) return
+  for (const statement of schema.slice(version)) sql.run(statement)
+  sql.run('DELETE FROM schema_version')
+  sql.run('INSERT INTO schema_version VALUES (?)', schema.length)
+}

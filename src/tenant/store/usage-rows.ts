@@ -1,8 +1,9 @@
-/** Queries the hourly sums by bucket and dimensions. Column names come from constants, values are bound. */
-
+/** The table `usage_hours`: settled requests by hour and label. Column names come from constants, values are bound. */
+import { nanoMax } from '../../../backends/model/money.ts'
+import type { LedgerEntry } from '../ledger/ledger.ts'
 import { bucketMs, type Dimension, sumNames, type UsageQuery, type UsageRow, usageRowsMax } from '../usage/report.ts'
-import { int, type Sql, type SqlValue, text } from './sql.ts'
-import { exactSum } from './store.ts'
+import type { EntryLabels } from './entry-rows.ts'
+import { exactSum, int, type Sql, type SqlRow, type SqlValue, text } from './sql.ts'
 
 const columns: Record<Dimension, string> = {
   key: 'key_id',
@@ -12,35 +13,66 @@ const columns: Record<Dimension, string> = {
   outcome: 'outcome',
 }
 
-/** Returns null if the report would exceed `usageRowsMax` rows. */
-export function usageRows(sql: Sql, query: UsageQuery): UsageRow[] | null {
-  const width = bucketMs[query.bucket]
-  const start = width === null ? '0' : `hour - hour % ${width}`
-  const groups = query.groupBy.map((dimension) => columns[dimension])
-  const where = ['hour >= ?', 'hour < ?']
-  const values: SqlValue[] = [query.from, query.to]
-  for (const [dimension, wanted] of Object.entries(query.where) as [Dimension, string[]][]) {
-    where.push(`${columns[dimension]} IN (${wanted.map(() => '?').join(', ')})`)
-    values.push(...wanted)
+/** A sum stops at the largest exact integer. */
+const addedSums = ['prompt_tokens', 'cached_tokens', 'output_tokens', 'reasoning_tokens', 'cost_nano']
+  .map((column) => `${column} = min(${nanoMax}, ${column} + excluded.${column})`)
+  .join(', ')
+
+const reportedSums = `${exactSum('requests')} AS requests,
+  ${exactSum('prompt_tokens')} AS prompt_tokens, ${exactSum('cached_tokens')} AS cached_tokens,
+  ${exactSum('output_tokens')} AS output_tokens, ${exactSum('reasoning_tokens')} AS reasoning_tokens,
+  ${exactSum("CASE WHEN outcome IN ('aborted', 'failed') THEN output_tokens ELSE 0 END")} AS wasted_tokens,
+  ${exactSum('cost_nano')} AS cost_nano, ${exactSum('estimated')} AS estimated_requests`
+
+export class UsageRows {
+  readonly #sql: Sql
+
+  constructor(sql: Sql) {
+    this.#sql = sql
   }
-  const rows = sql.all(
-    `SELECT ${[`${start} AS start`, ...groups].join(', ')}, ${exactSum('requests')} AS requests,
-      ${exactSum('prompt_tokens')} AS prompt_tokens, ${exactSum('cached_tokens')} AS cached_tokens,
-      ${exactSum('output_tokens')} AS output_tokens, ${exactSum('reasoning_tokens')} AS reasoning_tokens,
-      ${exactSum("CASE WHEN outcome IN ('aborted', 'failed') THEN output_tokens ELSE 0 END")} AS wasted_tokens,
-      ${exactSum('cost_nano')} AS cost_nano, ${exactSum('estimated')} AS estimated_requests
-      FROM usage_hours WHERE ${where.join(' AND ')}
-      GROUP BY ${['1', ...groups].join(', ')} ORDER BY ${['1', ...groups].join(', ')} LIMIT ?`,
-    ...values,
-    usageRowsMax + 1,
-  )
-  if (rows.length > usageRowsMax) return null
-  return rows.map((row) => ({
+
+  /** Adds one settled dispatch to its hour. */
+  add(hour: number, { keyId, model, pool, effort, outcome }: EntryLabels, entry: LedgerEntry): void {
+    const { counts, costNano, estimated } = entry
+    this.#sql.run(
+      `INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET requests = requests + 1, ${addedSums}, estimated = estimated + excluded.estimated`,
+      ...[hour, keyId ?? '', model ?? '', pool ?? '', effort ?? '', outcome ?? ''],
+      ...[counts?.promptTokens ?? 0, counts?.cachedTokens ?? 0],
+      ...[counts?.outputTokens ?? 0, counts?.reasoningTokens ?? 0, costNano, estimated ? 1 : 0],
+    )
+  }
+
+  /** The sums by bucket and dimensions; null if the report would exceed `usageRowsMax` rows. */
+  report(query: UsageQuery): UsageRow[] | null {
+    const width = bucketMs[query.bucket]
+    const start = width === null ? '0' : `hour - hour % ${width}`
+    const names = query.groupBy.map((dimension) => columns[dimension])
+    const groups = ['1', ...names].join(', ')
+    const { where, values } = filterOf(query)
+    const rows = this.#sql.all(
+      `SELECT ${[`${start} AS start`, ...names, reportedSums].join(', ')} FROM usage_hours WHERE ${where}
+        GROUP BY ${groups} ORDER BY ${groups} LIMIT ?`,
+      ...[...values, usageRowsMax + 1],
+    )
+    return rows.length > usageRowsMax ? null : rows.map((row) => readUsage(row, query.groupBy))
+  }
+}
+
+function filterOf(query: UsageQuery): { where: string; values: SqlValue[] } {
+  const filters = Object.entries(query.where) as [Dimension, string[]][]
+  const within = filters.map(([dimension, wanted]) => `${columns[dimension]} IN (${wanted.map(() => '?').join(', ')})`)
+  return {
+    where: ['hour >= ?', 'hour < ?', ...within].join(' AND '),
+    values: [query.from, query.to, ...filters.flatMap(([, wanted]) => wanted)],
+  }
+}
+
+function readUsage(row: SqlRow, groupBy: readonly Dimension[]): UsageRow {
+  const sums = Object.fromEntries(sumNames.map((name) => [name, int(row, name)]))
+  return {
     start: int(row, 'start'),
-    ...Object.fromEntries(query.groupBy.map((dimension) => [dimension, text(row, columns[dimension])])),
-    ...(Object.fromEntries(sumNames.map((name) => [name, int(row, name)])) as Record<
-      (typeof sumNames)[number],
-      number
-    >),
-  }))
+    ...Object.fromEntries(groupBy.map((dimension) => [dimension, text(row, columns[dimension])])),
+    ...(sums as Record<(typeof sumNames)[number], number>),
+  }
 }

@@ -1,8 +1,5 @@
-/**
- * The webhook of a tenant: its endpoint and its progress. The ledger's entries serve as the outbox: a cursor moves
- * along them, and no event is stored. A batch that was not acknowledged is retried unchanged.
- */
-import { int, type Sql, type SqlRow, text } from './sql.ts'
+/** The table `meter`, which has one row: the tenant's webhook, its endpoint and its progress along the entries. */
+import { int, maybeInt, maybeText, type Sql, type SqlRow, text } from './sql.ts'
 
 export interface WebhookCursor {
   url: string
@@ -20,40 +17,40 @@ export interface WebhookCursor {
   lastFault: string | null
 }
 
-export function readMeter(sql: Sql): WebhookCursor | undefined {
-  const row = sql.all('SELECT * FROM meter WHERE id = 1')[0]
-  return row && meterOf(row)
+export class WebhookRows {
+  readonly #sql: Sql
+
+  constructor(sql: Sql) {
+    this.#sql = sql
+  }
+
+  find(): WebhookCursor | undefined {
+    const row = this.#sql.all('SELECT * FROM meter WHERE id = 1')[0]
+    return row && readCursor(row)
+  }
+
+  put({ url, eventName, customerId, secretVersion, sentSeq, batchSeq, attempts, nextAt, lastFault }: WebhookCursor) {
+    this.#sql.run(
+      'INSERT OR REPLACE INTO meter VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      ...[url, eventName, customerId, secretVersion, sentSeq, batchSeq, attempts, nextAt, lastFault],
+    )
+  }
+
+  drop(): void {
+    this.#sql.run('DELETE FROM meter')
+  }
 }
 
-export function putMeter(sql: Sql, meter: WebhookCursor): void {
-  sql.run(
-    'INSERT OR REPLACE INTO meter VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-    meter.url,
-    meter.eventName,
-    meter.customerId,
-    meter.secretVersion,
-    meter.sentSeq,
-    meter.batchSeq,
-    meter.attempts,
-    meter.nextAt,
-    meter.lastFault,
-  )
-}
-
-export function dropMeter(sql: Sql): void {
-  sql.run('DELETE FROM meter')
-}
-
-function meterOf(row: SqlRow): WebhookCursor {
+function readCursor(row: SqlRow): WebhookCursor {
   return {
     url: text(row, 'url'),
     eventName: text(row, 'event_name'),
     customerId: text(row, 'customer_id'),
     secretVersion: int(row, 'secret_version'),
     sentSeq: int(row, 'sent_seq'),
-    batchSeq: row.batch_seq === null ? null : int(row, 'batch_seq'),
+    batchSeq: maybeInt(row, 'batch_seq'),
     attempts: int(row, 'attempts'),
     nextAt: int(row, 'next_at'),
-    lastFault: row.last_fault === null ? null : text(row, 'last_fault'),
+    lastFault: maybeText(row, 'last_fault'),
   }
 }

@@ -1,7 +1,12 @@
-/** Progress of a tenant's webhook: the next batch to send, and the state after the receiver's response. */
+/**
+ * Progress of a tenant's webhook: the next batch to send, and the state after the receiver's response. The ledger's
+ * entries serve as the outbox: a cursor moves along them, and no event is stored. A batch that was not acknowledged is
+ * retried unchanged.
+ */
 
-import type { MeterView } from '../rpc.ts'
-import type { Store, Tenant } from '../store/store.ts'
+import type { MeterView, WebhookTarget } from '../rpc.ts'
+import type { Tenant } from '../store/account-rows.ts'
+import type { EntryRows } from '../store/entry-rows.ts'
 import type { WebhookCursor } from '../store/webhook-rows.ts'
 import { type MeterEvent, meterEvent, meterRetryMs } from './event.ts'
 
@@ -21,14 +26,14 @@ export interface MeterBatch {
  * The next batch, or undefined if no entry needs an event. `skipped` is the state after the entries that bill nothing.
  */
 export function nextMeterBatch(
-  store: Store,
+  entries: EntryRows,
   tenant: Tenant,
   meter: WebhookCursor,
 ): { batch: MeterBatch | undefined; skipped: WebhookCursor } {
   let { sentSeq } = meter
   while (sentSeq < tenant.chainSeq) {
-    const rows = store
-      .entriesAfter(sentSeq, meterBatchMax)
+    const rows = entries
+      .after(sentSeq, meterBatchMax)
       .filter((row) => meter.batchSeq === null || row.seq <= meter.batchSeq)
     const last = rows.at(-1)
     if (!last) break
@@ -59,7 +64,29 @@ export function meterAfter(tried: WebhookCursor, fault: string | undefined, now:
   return { ...tried, attempts, nextAt: now + meterRetryMs(attempts), lastFault: fault }
 }
 
-export function viewMeter(store: Store, tenant: Tenant, meter: WebhookCursor): MeterView {
+/**
+ * The stored state after a delivery, if the webhook was changed meanwhile: a new target keeps its own retry. Undefined
+ * if the delivery changes nothing.
+ */
+export function meterRecorded(current: WebhookCursor, after: WebhookCursor): WebhookCursor | undefined {
+  const { url, eventName, customerId, secretVersion } = current
+  if (url === after.url && secretVersion === after.secretVersion) return { ...after, eventName, customerId }
+  return after.lastFault === null ? { ...current, sentSeq: after.sentSeq, batchSeq: null } : undefined
+}
+
+/** The webhook with a new target. A new webhook starts after the last entry; an existing one continues, at once. */
+export function retargetMeter(
+  old: WebhookCursor | undefined,
+  target: WebhookTarget,
+  { newSecret, chainSeq, now }: { newSecret: boolean; chainSeq: number; now: number },
+): WebhookCursor {
+  const { url, eventName, customerId } = target
+  const secretVersion = old ? old.secretVersion + (newSecret ? 1 : 0) : now
+  const { sentSeq, batchSeq } = old ?? { sentSeq: chainSeq, batchSeq: null }
+  return { url, eventName, customerId, secretVersion, sentSeq, batchSeq, attempts: 0, nextAt: 0, lastFault: null }
+}
+
+export function viewMeter(prunedSeq: number, tenant: Tenant, meter: WebhookCursor): MeterView {
   const { url, eventName, customerId, secretVersion, sentSeq, attempts, nextAt, lastFault } = meter
   return {
     url,
@@ -67,7 +94,7 @@ export function viewMeter(store: Store, tenant: Tenant, meter: WebhookCursor): M
     customerId,
     secretVersion,
     entriesBehind: tenant.chainSeq - sentSeq,
-    entriesLost: Math.max(0, store.pruned().seq - sentSeq),
+    entriesLost: Math.max(0, prunedSeq - sentSeq),
     attempts,
     nextAt: nextAt > 0 ? nextAt : null,
     lastFault,

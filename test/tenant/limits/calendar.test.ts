@@ -40,6 +40,6 @@ describe('budgets and the calendar', () => {
     test.transaction((books) => books.admit(testOrder('b'), day + 1))
     expect(test.transaction((books) => books.settle(testReceipt('a'), day + 2))).toBe('late')
     expect(test.books.tenant()?.state.windows.day).toEqual({ window: day, postedNano: 500, reservedNano: bound })
-    expect(test.books.store.entriesOf('a').at(-1)).toMatchObject({ cost_nano: 500, short_nano: 100 })
+    expect(test.books.store.entries.ofRequest('a').at(-1)).toMatchObject({ cost_nano: 500, short_nano: 100 })
   })
 })

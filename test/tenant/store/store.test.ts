@@ -3,8 +3,9 @@ import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
 import { chainHash, chainStart } from '../../../src/tenant/ledger/hash-chain.ts'
 import type { LedgerEntry } from '../../../src/tenant/ledger/ledger.ts'
+import { noLabels } from '../../../src/tenant/store/entry-rows.ts'
 import { schema } from '../../../src/tenant/store/schema.ts'
-import { noLabels, openStore } from '../../../src/tenant/store/store.ts'
+import { openStore } from '../../../src/tenant/store/store.ts'
 import { verifyBooks } from '../../../src/tenant/verify.ts'
 import { nodeSql, openBooks, testKey, testOrder, testTenant } from '../../support/tenant.ts'
 
@@ -35,63 +36,63 @@ const reservation = {
 describe('store', () => {
   it('[STO1] a row reads back as it was written, with amounts beyond 32 bits', () => {
     const store = open()
-    expect(store.tenant()).toBeUndefined()
-    store.putTenant(testTenant())
-    store.putKey({ ...testKey(), models: ['m'], expiresAt: 5 })
-    expect(store.tenant()).toEqual(testTenant())
-    expect(store.keys()).toEqual([{ ...testKey(), models: ['m'], expiresAt: 5 }])
-    expect(store.key('k')?.keyId).toBe('k')
-    expect(store.key('other')).toBeUndefined()
-    store.putBalances({ ...testTenant(), postedNano: 8_999_999_999_999_999, reservedNano: 1 })
-    expect(store.tenant()).toMatchObject({ postedNano: 8_999_999_999_999_999, reservedNano: 1 })
+    expect(store.account.find()).toBeUndefined()
+    store.account.put(testTenant())
+    store.keys.put({ ...testKey(), models: ['m'], expiresAt: 5 })
+    expect(store.account.find()).toEqual(testTenant())
+    expect(store.keys.all()).toEqual([{ ...testKey(), models: ['m'], expiresAt: 5 }])
+    expect(store.keys.find('k')?.keyId).toBe('k')
+    expect(store.keys.find('other')).toBeUndefined()
+    store.account.putBalances({ ...testTenant(), postedNano: 8_999_999_999_999_999, reservedNano: 1 })
+    expect(store.account.find()).toMatchObject({ postedNano: 8_999_999_999_999_999, reservedNano: 1 })
   })
 
   it('[STO2] opening a store again applies no migration twice and keeps its data', () => {
     const db = new DatabaseSync(':memory:')
-    openStore(nodeSql(db)).putTenant(testTenant())
-    expect(openStore(nodeSql(db)).tenant()).toEqual(testTenant())
+    openStore(nodeSql(db)).account.put(testTenant())
+    expect(openStore(nodeSql(db)).account.find()).toEqual(testTenant())
     expect(db.prepare('SELECT version FROM schema_version').all()).toEqual([{ version: schema.length }])
   })
 
   it('[STO3] the rate card in force at the given time is read', () => {
     const store = open()
     const rates = (n: number) => ({ inputNano: n, cachedNano: n, outputNano: n })
-    store.putRates('m', 10, rates(1))
-    store.putRates('m', 20, rates(2))
-    expect([5, 10, 19, 20].map((now) => store.rates('m', now)?.inputNano)).toEqual([undefined, 1, 1, 2])
+    store.rateCards.put('m', 10, rates(1))
+    store.rateCards.put('m', 20, rates(2))
+    expect([5, 10, 19, 20].map((now) => store.rateCards.ratesAt('m', now)?.inputNano)).toEqual([undefined, 1, 1, 2])
   })
 
   it('[STO4] a second entry for a dispatch is rejected', () => {
     const store = open()
-    expect(store.hasEntry('r.1')).toBe(false)
-    store.addEntry(1, 'h', entry, noLabels)
-    expect(store.hasEntry('r.1')).toBe(true)
-    expect(() => store.addEntry(2, 'h', entry, noLabels)).toThrow(/UNIQUE/)
+    expect(store.entries.has('r.1')).toBe(false)
+    store.entries.add({ seq: 1, hash: 'h', entry, labels: noLabels })
+    expect(store.entries.has('r.1')).toBe(true)
+    expect(() => store.entries.add({ seq: 2, hash: 'h', entry, labels: noLabels })).toThrow(/UNIQUE/)
   })
 
   it('[STO5] an entry reads back as it was written, and an unknown count is null, never zero', () => {
     const store = open()
-    store.addEntry(1, 'h1', entry, { ...noLabels, keyId: 'k' })
+    store.entries.add({ seq: 1, hash: 'h1', entry, labels: { ...noLabels, keyId: 'k' } })
     const closed = { ...entry, dispatchId: null, kind: 'void', counts: null } as const
-    store.addEntry(2, 'h2', closed, noLabels)
-    expect(store.entriesAfter(0, 10)).toEqual([
+    store.entries.add({ seq: 2, hash: 'h2', entry: closed, labels: noLabels })
+    expect(store.entries.after(0, 10)).toEqual([
       { seq: 1, hash: 'h1', entry, labels: { ...noLabels, keyId: 'k' } },
       { seq: 2, hash: 'h2', entry: closed, labels: noLabels },
     ])
-    expect(store.entriesOf('r')).toMatchObject([{ output_tokens: 2 }, { output_tokens: null }])
+    expect(store.entries.ofRequest('r')).toMatchObject([{ output_tokens: 2 }, { output_tokens: null }])
   })
 
   it('[STO6] open and overdue reservations are found by their state', () => {
     const store = open()
-    store.putReservation(reservation)
-    store.putReservation({ ...reservation, requestId: 'b', state: 'posted' })
-    expect(store.openReservations()).toEqual([reservation])
-    expect(store.nextDue()).toBe(10)
-    expect(store.overdue(9, 5)).toEqual([])
-    expect(store.overdue(10, 5)).toEqual([reservation])
-    store.putReservation({ ...reservation, state: 'expired' })
-    expect(store.openReservations()).toEqual([])
-    expect(store.nextDue()).toBeUndefined()
+    store.reservations.put(reservation)
+    store.reservations.put({ ...reservation, requestId: 'b', state: 'posted' })
+    expect(store.reservations.open()).toEqual([reservation])
+    expect(store.reservations.nextDue()).toBe(10)
+    expect(store.reservations.overdue(9, 5)).toEqual([])
+    expect(store.reservations.overdue(10, 5)).toEqual([reservation])
+    store.reservations.put({ ...reservation, state: 'expired' })
+    expect(store.reservations.open()).toEqual([])
+    expect(store.reservations.nextDue()).toBeUndefined()
   })
 
   it('[STO7] pruning removes the oldest entries, keeps the chain’s start and sums, and no open reservation', () => {
@@ -100,30 +101,31 @@ describe('store', () => {
     for (let seq = 1; seq <= 5; seq++) {
       const each = { ...entry, dispatchId: `r.${seq}`, at: seq * 10 }
       hash = chainHash(hash, seq, each)
-      store.addEntry(seq, hash, each, noLabels)
+      store.entries.add({ seq, hash, entry: each, labels: noLabels })
     }
-    store.putReservation({ ...reservation, requestId: 'r', state: 'posted' })
-    store.putReservation(reservation)
-    expect(store.prune(35, 2)).toBe(3)
-    expect(store.pruned()).toMatchObject({ seq: 2, costNano: 10 })
-    expect(store.reservation('r')).toBeUndefined()
-    expect(store.prune(35, 2)).toBe(1)
-    expect(store.pruned()).toMatchObject({ seq: 3, costNano: 15 })
-    expect(store.prune(35, 2)).toBe(0)
-    expect(store.entriesAfter(3, 10).map((row) => row.seq)).toEqual([4, 5])
-    expect(store.openReservations().length).toBe(1)
+    store.reservations.put({ ...reservation, requestId: 'r', state: 'posted' })
+    store.reservations.put(reservation)
+    expect(store.pruned.prune(35, 2)).toBe(3)
+    expect(store.pruned.find()).toMatchObject({ seq: 2, costNano: 10 })
+    expect(store.reservations.find('r')).toBeUndefined()
+    expect(store.pruned.prune(35, 2)).toBe(1)
+    expect(store.pruned.find()).toMatchObject({ seq: 3, costNano: 15 })
+    expect(store.pruned.prune(35, 2)).toBe(0)
+    expect(store.entries.after(3, 10).map((row) => row.seq)).toEqual([4, 5])
+    expect(store.reservations.open().length).toBe(1)
   })
 
   it('[STO8] usage adds up by hour, key, model, pool, effort and outcome', () => {
-    const store = open()
+    const db = new DatabaseSync(':memory:')
+    const store = openStore(nodeSql(db))
     const labels = { ...noLabels, keyId: 'k', model: 'm', pool: 'latency', effort: 'none', outcome: 'finished' }
-    store.addUsage(0, labels, entry)
-    store.addUsage(0, labels, entry)
-    store.addUsage(0, { ...labels, effort: 'high' }, entry)
-    store.addUsage(3_600_000, labels, entry)
-    const rows = store.sql.all(
-      'SELECT hour, effort, requests, output_tokens, cost_nano FROM usage_hours ORDER BY hour, effort',
-    )
+    store.usage.add(0, labels, entry)
+    store.usage.add(0, labels, entry)
+    store.usage.add(0, { ...labels, effort: 'high' }, entry)
+    store.usage.add(3_600_000, labels, entry)
+    const rows = db
+      .prepare('SELECT hour, effort, requests, output_tokens, cost_nano FROM usage_hours ORDER BY hour, effort')
+      .all()
     expect(rows.map((row) => Object.values(row))).toEqual([
       [0, 'high', 1, 2, 5],
       [0, 'none', 2, 4, 10],
@@ -187,8 +189,8 @@ describe('store', () => {
     db.exec(`INSERT INTO schema_version VALUES (${older})`)
     db.exec(`INSERT INTO bookings VALUES ('r1', 'k', 'reserved', 5, 9, 1, 10), ('r2', 'k', 'posted', 5, 9, 1, 10)`)
     const store = openStore(sql)
-    expect(store.openReservations()).toMatchObject([{ requestId: 'r1', boundNano: 5, state: 'reserved' }])
-    expect(store.reservation('r2')?.state).toBe('posted')
+    expect(store.reservations.open()).toMatchObject([{ requestId: 'r1', boundNano: 5, state: 'reserved' }])
+    expect(store.reservations.find('r2')?.state).toBe('posted')
     expect(db.prepare('SELECT count(*) AS n FROM bookings').get()).toEqual({ n: 1 })
   })
 })

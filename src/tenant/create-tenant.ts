@@ -1,0 +1,28 @@
+/** Creates a tenant's account with its rate cards and opening credit. */
+import type { TenantAccount } from './account.ts'
+import { chainStart } from './ledger/hash-chain.ts'
+import { newLimitState, tenantBudgets } from './limits/limits.ts'
+import type { NewTenant } from './rpc.ts'
+import { listPrice } from './store/rate-card-rows.ts'
+
+/** Returns false if the tenant exists. */
+export function createTenant(account: TenantAccount, options: NewTenant, now: number): boolean {
+  if (account.tenant()) return false
+  const { tenantId, name, limits, settings } = options
+  account.putTenant({
+    ...{ tenantId, name, limits, settings },
+    status: 'active',
+    createdAt: now,
+    creditNano: 0,
+    postedNano: 0,
+    reservedNano: 0,
+    chainSeq: 0,
+    chainHash: chainStart,
+    state: newLimitState(limits, tenantBudgets, now),
+  })
+  const { rateCards } = account.store
+  for (const model of options.models) rateCards.put(model, 0, listPrice)
+  for (const card of options.rateCards ?? []) rateCards.put(card.model, card.effectiveAt, card.rates)
+  if (options.creditNano > 0) account.credit(options.creditNano, 'opening credit', now)
+  return true
+}

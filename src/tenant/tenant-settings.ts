@@ -1,0 +1,49 @@
+/** The settings of a tenant. The descriptions are the text of the settings guide. */
+import { z } from 'zod'
+import { priorityClasses, weightMax } from '../fleet/queue/fair-queue.ts'
+
+export const TenantSettings = z.object({
+  effortUnknown: z
+    .enum(['map', 'reject'])
+    .default('map')
+    .describe('Whether an effort that the model does not have is mapped to one that it has, or refused.'),
+  retentionDays: z
+    .int()
+    .min(1)
+    .max(3_650)
+    .default(90)
+    .describe('Days that settled requests are kept one by one. Hourly sums are kept as long as the tenant exists.'),
+  weight: z
+    .int()
+    .min(1)
+    .max(weightMax)
+    .default(100)
+    .describe('The tenant’s share when slots are short: twice the weight gets twice the tokens.'),
+  class: z
+    .enum(priorityClasses)
+    .default('interactive')
+    .describe('Batch requests wait behind interactive ones; at least one of every eight grants is batch.'),
+  hosted: z
+    .enum(['never', 'last-resort'])
+    .default('never')
+    .describe('Whether requests may be sent to a hosted API when no worker is available in time.'),
+  responseDays: z.int().min(0).max(365).default(30).describe('Days that stored responses are kept. 0 stores none.'),
+  corsOrigins: z
+    .array(
+      z.union([
+        z.literal('*'),
+        z
+          .string()
+          .max(256)
+          .regex(/^[a-z][a-z0-9+.-]*:\/\/[^\s/]+$/, 'must be an origin, as https://example.com, or "*"'),
+      ]),
+    )
+    .max(32)
+    .default([])
+    .describe('Origins whose pages in browsers may read answers; `"*"` allows every origin.'),
+  underLoad: z
+    .enum(['wait', 'lower-effort'])
+    .default('wait')
+    .describe('Under overload, whether requests wait or are served with the least effort. The answer discloses it.'),
+})
+export type TenantSettings = z.infer<typeof TenantSettings>
