@@ -4,7 +4,8 @@
  */
 import { DurableObject } from 'cloudflare:workers'
 import type { StoredResponse } from '../dialects/dialect.ts'
-import type { SqlRow } from '../tenant/store/sql.ts'
+import type { Alarm } from '../tenant/alarm.ts'
+import { durableAlarm, durableSql } from '../tenant/durable-storage.ts'
 import { type Begun, openResponses, type ResponsesStore } from './responses-store.ts'
 
 /** Time after which an attempt counts as abandoned: longer than any wait plus any answer. */
@@ -16,26 +17,18 @@ export class ResponsesObject extends DurableObject {
   readonly #store: ResponsesStore
   /** Callbacks of the requests that wait for an attempt to end. */
   readonly #waiting = new Map<string, Set<() => void>>()
-  #alarmAt: number | null = null
+  readonly #alarm: Alarm
 
   constructor(state: DurableObjectState, env: unknown) {
     super(state, env as never)
-    const { sql } = state.storage
-    this.#store = state.storage.transactionSync(() =>
-      openResponses({
-        all: (query, ...values) => sql.exec<SqlRow>(query, ...values).toArray(),
-        run: (query, ...values) => void sql.exec(query, ...values),
-      }),
-    )
-    void state.blockConcurrencyWhile(async () => {
-      this.#alarmAt = await state.storage.getAlarm()
-    })
+    this.#store = state.storage.transactionSync(() => openResponses(durableSql(state.storage.sql)))
+    this.#alarm = durableAlarm(state)
   }
 
   /** Returns whether the response was stored. */
   keep(stored: StoredResponse, expiresAt: number): boolean {
     const done = this.ctx.storage.transactionSync(() => this.#store.keep(stored, expiresAt))
-    if (done) this.#wakeAt(expiresAt)
+    if (done) this.#alarm.wakeAt(expiresAt)
     return done
   }
 
@@ -65,7 +58,7 @@ export class ResponsesObject extends DurableObject {
       const begun = this.ctx.storage.transactionSync(() =>
         this.#store.begin(replayId, digest, attempt, now + attemptMs, now),
       )
-      if (begun.kind === 'run') this.#wakeAt(now + attemptMs)
+      if (begun.kind === 'run') this.#alarm.wakeAt(now + attemptMs)
       if (begun.kind !== 'running' || now >= deadline) return begun
       await this.#ended(replayId, deadline - now)
     }
@@ -73,7 +66,7 @@ export class ResponsesObject extends DurableObject {
 
   finish(replayId: string, attempt: string, headers: [string, string][], body: string, expiresAt: number): void {
     this.ctx.storage.transactionSync(() => this.#store.finish(replayId, attempt, headers, body, expiresAt))
-    this.#wakeAt(expiresAt)
+    this.#alarm.wakeAt(expiresAt)
     this.#notify(replayId)
   }
 
@@ -83,9 +76,9 @@ export class ResponsesObject extends DurableObject {
   }
 
   override async alarm(): Promise<void> {
-    this.#alarmAt = null
+    this.#alarm.fired()
     const next = this.ctx.storage.transactionSync(() => this.#store.prune(Date.now()))
-    if (next !== undefined) this.#wakeAt(next)
+    if (next !== undefined) this.#alarm.wakeAt(next)
   }
 
   /** Resolves when an attempt has ended, or after `ms`. */
@@ -106,11 +99,5 @@ export class ResponsesObject extends DurableObject {
   #notify(replayId: string): void {
     for (const done of this.#waiting.get(replayId) ?? []) done()
     this.#waiting.delete(replayId)
-  }
-
-  #wakeAt(time: number): void {
-    if (this.#alarmAt !== null && this.#alarmAt <= time) return
-    this.#alarmAt = time
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(time))
   }
 }
