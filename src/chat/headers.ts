@@ -2,7 +2,7 @@
 import { cleanText, warningsHeaderValue } from '../../backends/model/clean-text.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import { warningsHeader } from '../../backends/wire/dispatch.ts'
-import type { RatesLeft } from '../tenant/admission.ts'
+import type { RatesLeft } from '../tenant/limits/rates-left.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { RequestContext } from './context.ts'
 import type { PreparedRequest } from './prepare.ts'

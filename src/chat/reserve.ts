@@ -2,7 +2,7 @@
 import { isMapped } from '../../backends/model/effort.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { GatewayError } from '../http/errors.ts'
-import type { AdmissionRefusal } from '../tenant/admission.ts'
+import type { AdmissionRefusal } from '../tenant/admission-refusals.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { TenantObject } from '../tenant/tenant-object.ts'
 import type { RequestContext } from './context.ts'

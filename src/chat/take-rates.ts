@@ -1,6 +1,7 @@
 /** Takes from the rates of a key and its tenant for work that is not billed: counting, replays, refused bodies. */
 import type { ApiKey } from '../auth/api-key.ts'
-import type { AdmissionRefusal, RatesLeft } from '../tenant/admission.ts'
+import type { AdmissionRefusal } from '../tenant/admission-refusals.ts'
+import type { RatesLeft } from '../tenant/limits/rates-left.ts'
 import type { RequestContext } from './context.ts'
 import { refusal, tenantStub } from './reserve.ts'
 

@@ -5,7 +5,7 @@
 import type { Chat } from '../../backends/model/chat.ts'
 import type { Effort } from '../../backends/model/effort.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'
-import type { RatesLeft } from '../tenant/admission.ts'
+import type { RatesLeft } from '../tenant/limits/rates-left.ts'
 import type { AnswerEnd, AnswerPart } from './answer-events.ts'
 
 export interface Dialect {

@@ -5,16 +5,8 @@
  */
 import type { Rates } from '../../backends/model/money.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
-import {
-  type AdmissionRefusal,
-  type AdmissionRequest,
-  admit,
-  priorityClassOf,
-  type RateRequest,
-  ratesLeft,
-  readmit,
-  takeRates,
-} from './admission.ts'
+import { type AdmissionRequest, admit, priorityClassOf, type RateRequest, readmit, takeRates } from './admission.ts'
+import { type AdmissionRefusal, refuse } from './admission-refusals.ts'
 import { chainHash } from './ledger/hash-chain.ts'
 import {
   close,
@@ -26,6 +18,7 @@ import {
   settle,
 } from './ledger/ledger.ts'
 import { budgetTime, chargeLimits, moneyLeft, openLimits, settleLimits } from './limits/limits.ts'
+import { ratesLeft } from './limits/rates-left.ts'
 import type { Admission, RatesTaken, ReadmitRequest } from './rpc.ts'
 import type { Tenant } from './store/account-rows.ts'
 import { type EntryLabels, noLabels } from './store/entry-rows.ts'
@@ -285,13 +278,10 @@ export class TenantAccount {
   }
 }
 
-const noTenant: AdmissionRefusal = {
-  ...{ ok: false, code: 'invalid_api_key', message: 'Tenant not found.', retryAfterMs: null, rates: {} },
-}
+const noTenant = refuse('invalid_api_key', 'Tenant not found.')
 
 function abandoned(requestId: string): AdmissionRefusal {
-  const message = `Request id ${requestId} was voided before it was admitted.`
-  return { ok: false, code: 'internal_error', message, retryAfterMs: null, rates: {} }
+  return refuse('internal_error', `Request id ${requestId} was voided before it was admitted.`)
 }
 
 /** The time that selects the day and month in which a request of this key counts. */

@@ -3,17 +3,22 @@
  * request, and whether the credit covers it. Pure; a refusal changes nothing.
  */
 import { boundNano, type Rates } from '../../backends/model/money.ts'
-import { constantTimeEqual } from '../auth/secret.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
-import { leftNano, type Reservation, raise, reserve } from './ledger/ledger.ts'
 import {
-  checkLimits,
-  type LimitRefusal,
-  type RateLeft,
-  raiseLimits,
-  rateLeft,
-  takeLimitRates,
-} from './limits/limits.ts'
+  type AdmissionRefusal,
+  creditTooLow,
+  effortNotSupported,
+  limitExceeded,
+  modelNotAllowed,
+  rateCardMissing,
+  refuse,
+  roleTooLow,
+  suspendedMessage,
+} from './admission-refusals.ts'
+import { checkKey } from './key-validity.ts'
+import { leftNano, type Reservation, raise, reserve } from './ledger/ledger.ts'
+import { checkLimits, type LimitRefusal, type LimitState, raiseLimits, takeLimitRates } from './limits/limits.ts'
+import { ratesLeft } from './limits/rates-left.ts'
 import { may } from './roles.ts'
 import type { Tenant } from './store/account-rows.ts'
 import type { KeyRow } from './store/key-rows.ts'
@@ -39,29 +44,11 @@ export interface RateRequest {
   tokens: number
 }
 
-type RefusalCode =
-  | 'invalid_api_key'
-  | 'rate_limit_exceeded'
-  | 'insufficient_quota'
-  | 'permission_denied'
-  | 'invalid_value'
-  | 'internal_error'
-
-export interface AdmissionRefusal {
-  ok: false
-  code: RefusalCode
-  message: string
-  /** Null if waiting does not help. */
-  retryAfterMs: number | null
-  rates: RatesLeft
-  /** The field of the request that is refused, without its path: each dialect has its own name for it. */
-  field?: 'effort'
-}
-
-/** The tighter of the key's and the tenant's rates, for headers. */
-export interface RatesLeft {
-  requests?: RateLeft
-  tokens?: RateLeft
+export interface AdmissionRows {
+  tenant: Tenant
+  key: KeyRow | undefined
+  rates: Rates | undefined
+  reservation: Reservation | undefined
 }
 
 export interface Admitted {
@@ -77,68 +64,48 @@ export interface Admitted {
 /** How long a reservation may stay open before settlement inquires about it: longer than any wait plus any answer. */
 export const reservationTtlMs = 15 * 60_000
 
-export interface AdmissionRows {
-  tenant: Tenant
-  key: KeyRow | undefined
-  rates: Rates | undefined
-  reservation: Reservation | undefined
-}
-
 export function admit(request: AdmissionRequest, rows: AdmissionRows, now: number): Admitted | AdmissionRefusal {
-  const { tenant, rates } = rows
   const requesting = requestingKey(request, rows, now)
   if (!requesting.ok) return requesting
-  const { key } = requesting
-  if (key.models && !key.models.includes(request.model)) {
-    return refuse('permission_denied', `This key cannot use model ${request.model}. Allowed: ${key.models.join(', ')}.`)
-  }
-  if (request.unknownEffort !== null && tenant.settings.effortUnknown === 'reject') {
-    const message = `${request.model} does not support "${request.unknownEffort}", and this tenant rejects unsupported values. Use one that the model supports.`
-    return { ...refuse('invalid_value', message), field: 'effort' }
-  }
-  if (!rates)
-    return refuse(
-      'permission_denied',
-      `This tenant has no rate card for ${request.model}. Ask the operator to add one.`,
-    )
-  const wanted = {
-    tokens: request.promptTokens + request.outputTokens,
-    nano: boundNano(request.promptTokens, request.outputTokens, rates),
-  }
-  const byKey = checkLimits(key.limits, key.state, wanted, now)
-  if (!byKey.ok) return refuseByLimit(byKey, 'key', wanted.nano, rows, now)
-  const byTenant = checkLimits(tenant.limits, tenant.state, wanted, now)
-  if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', wanted.nano, rows, now)
-  const { requestId, keyId } = request
-  const reservation = {
-    requestId,
-    keyId,
-    boundNano: wanted.nano,
-    boundTokens: wanted.tokens,
-    expiresAt: now + reservationTtlMs,
-  }
-  const reserved = reserve(tenant, rows.reservation, reservation, now)
-  if (reserved.answer === 'insufficient') {
-    return refuse(
-      'insufficient_quota',
-      `${moneyMessage(wanted.nano, reserved.leftNano, "the tenant's credit")} or ask the operator for credit.`,
-      null,
-      ratesLeft(rows, now),
-    )
-  }
+  const refused = refuseOptions(request, rows.tenant, requesting.key)
+  if (refused) return refused
+  const { rates } = rows
+  if (!rates) return rateCardMissing(request.model)
+  const { promptTokens, outputTokens, requestId, keyId } = request
+  const wanted = { tokens: promptTokens + outputTokens, nano: boundNano(promptTokens, outputTokens, rates) }
+  const fits = ({ limits, state }: Tenant | KeyRow) => checkLimits(limits, state, wanted, now)
+  const limited = applyLimits({ ...rows, key: requesting.key }, fits, { boundNano: wanted.nano }, now)
+  if (!limited.ok) return limited
+  const bounds = { boundNano: wanted.nano, boundTokens: wanted.tokens, expiresAt: now + reservationTtlMs }
+  const reserved = reserve(rows.tenant, rows.reservation, { requestId, keyId, ...bounds }, now)
+  if (reserved.answer === 'insufficient') return creditTooLow(wanted.nano, reserved.leftNano, ratesLeft(rows, now))
   if (reserved.answer !== 'reserved')
     return refuse('internal_error', `request id ${requestId} is in use (${reserved.answer})`)
-  return {
-    ok: true,
-    tenant: { ...tenant, ...reserved.account, state: byTenant.state },
-    key: { ...key, state: byKey.state, lastUsedAt: now },
-    reservation: reserved.reservation,
-    rates,
-    settleFirst:
-      leftNano(reserved.account) < wanted.nano ||
-      !checkLimits(key.limits, byKey.state, wanted, now).ok ||
-      !checkLimits(tenant.limits, byTenant.state, wanted, now).ok,
-  }
+  const { account, reservation } = reserved
+  const tenant = { ...rows.tenant, ...account, state: limited.tenant.state }
+  const key = { ...limited.key, lastUsedAt: now }
+  const settleFirst = leftNano(account) < wanted.nano || !fits(key).ok || !fits(tenant).ok
+  return { ok: true, tenant, key, reservation, rates, settleFirst }
+}
+
+/** Second admission: raises an open reservation because the worker counted a longer prompt than estimated. */
+export function readmit(
+  { promptTokens, outputTokens }: Pick<AdmissionRequest, 'promptTokens' | 'outputTokens'>,
+  rows: AdmissionRows & { key: KeyRow; rates: Rates },
+  now: number,
+): { ok: true; tenant: Tenant; key: KeyRow; reservation: Reservation } | AdmissionRefusal {
+  const { reservation, rates } = rows
+  if (reservation?.state !== 'reserved') return reservationClosed
+  const bound = boundNano(promptTokens, outputTokens, rates)
+  const extra = Math.max(0, bound - reservation.boundNano)
+  const fits = ({ limits, state }: Tenant | KeyRow) => raiseLimits(limits, state, reservation.openedAt, extra, now)
+  const limited = applyLimits(rows, fits, { boundNano: bound }, now)
+  if (!limited.ok) return limited
+  const raised = raise(rows.tenant, reservation, bound)
+  if (raised.answer === 'insufficient') return creditTooLow(bound, raised.leftNano)
+  if (raised.answer === 'not-reserved') return reservationClosed
+  const tenant = { ...rows.tenant, ...raised.account, state: limited.tenant.state }
+  return { ok: true, tenant, key: limited.key, reservation: raised.reservation }
 }
 
 /** Takes requests and tokens from the rates of a key and its tenant, all or nothing. Budgets stay unchanged. */
@@ -147,21 +114,19 @@ export function takeRates(
   rows: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
 ): { ok: true; tenant: Tenant; key: KeyRow } | AdmissionRefusal {
-  const { tenant } = rows
   const requesting = requestingKey(request, rows, now)
   if (!requesting.ok) return requesting
-  const { key } = requesting
   // A fraction of a prompt is not an integer, but a bucket holds only integers.
   const wanted = { requests: Math.max(0, Math.ceil(request.requests)), tokens: Math.max(0, Math.ceil(request.tokens)) }
-  const byKey = takeLimitRates(key.limits, key.state, wanted, now)
-  if (!byKey.ok) return refuseByLimit(byKey, 'key', 0, rows, now, 'Send a shorter prompt')
-  const byTenant = takeLimitRates(tenant.limits, tenant.state, wanted, now)
-  if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', 0, rows, now, 'Send a shorter prompt')
-  return {
-    ok: true,
-    tenant: { ...tenant, state: byTenant.state },
-    key: { ...key, state: byKey.state, lastUsedAt: now },
-  }
+  const fits = ({ limits, state }: Tenant | KeyRow) => takeLimitRates(limits, state, wanted, now)
+  const asked = { boundNano: 0, advice: 'Send a shorter prompt' }
+  const limited = applyLimits({ ...rows, key: requesting.key }, fits, asked, now)
+  return limited.ok ? { ...limited, key: { ...limited.key, lastUsedAt: now } } : limited
+}
+
+/** The lower class of the tenant and the key: a key can lower its priority but not raise it. */
+export function priorityClassOf({ settings }: Tenant, key: KeyRow): PriorityClass {
+  return key.class ?? settings.class
 }
 
 /** The key, if it is valid and its role and its tenant's status allow requests. */
@@ -173,154 +138,34 @@ function requestingKey(
   const keyFault = checkKey(key, secretHash, now)
   if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'API key not found.')
   if (tenant.status === 'suspended') return refuse('permission_denied', suspendedMessage)
-  if (may(key.role, 'ask')) return { ok: true, key }
-  return refuse(
-    'permission_denied',
-    `A key with role ${key.role} can only read usage. Use a key with role member or higher.`,
-  )
+  return may(key.role, 'ask') ? { ok: true, key } : roleTooLow(key.role)
 }
 
-/** Second admission: raises an open reservation because the worker counted a longer prompt than estimated. */
-export function readmit(
-  request: Pick<AdmissionRequest, 'promptTokens' | 'outputTokens'>,
-  rows: AdmissionRows & { key: KeyRow; rates: Rates },
+/** Refuses a model that the key may not use, and an effort that the tenant does not accept. */
+function refuseOptions(
+  { model, unknownEffort }: AdmissionRequest,
+  { settings }: Tenant,
+  { models }: KeyRow,
+): AdmissionRefusal | undefined {
+  if (models && !models.includes(model)) return modelNotAllowed(model, models)
+  const rejected = unknownEffort !== null && settings.effortUnknown === 'reject'
+  return rejected ? effortNotSupported(model, unknownEffort) : undefined
+}
+
+/** Applies the limits of the key, then those of its tenant, all or nothing. */
+function applyLimits(
+  { tenant, key }: { tenant: Tenant; key: KeyRow },
+  fits: (limited: Tenant | KeyRow) => { ok: true; state: LimitState } | LimitRefusal,
+  { boundNano, advice = 'Set a smaller max_tokens' }: { boundNano: number; advice?: string },
   now: number,
-): { ok: true; tenant: Tenant; key: KeyRow; reservation: Reservation } | AdmissionRefusal {
-  const { tenant, key, reservation, rates } = rows
-  if (reservation?.state !== 'reserved') return refuse('internal_error', 'The reservation is already closed.')
-  const bound = boundNano(request.promptTokens, request.outputTokens, rates)
-  const extra = Math.max(0, bound - reservation.boundNano)
-  const byKey = raiseLimits(key.limits, key.state, reservation.openedAt, extra, now)
-  if (!byKey.ok) return refuseByLimit(byKey, 'key', bound, rows, now)
-  const byTenant = raiseLimits(tenant.limits, tenant.state, reservation.openedAt, extra, now)
-  if (!byTenant.ok) return refuseByLimit(byTenant, 'tenant', bound, rows, now)
-  const raised = raise(tenant, reservation, bound)
-  if (raised.answer === 'insufficient') {
-    return refuse(
-      'insufficient_quota',
-      `${moneyMessage(bound, raised.leftNano, "the tenant's credit")} or ask the operator for credit.`,
-    )
-  }
-  if (raised.answer === 'not-reserved') return refuse('internal_error', 'The reservation is already closed.')
-  return {
-    ok: true,
-    tenant: { ...tenant, ...raised.account, state: byTenant.state },
-    key: { ...key, state: byKey.state },
-    reservation: raised.reservation,
-  }
+): { ok: true; tenant: Tenant; key: KeyRow } | AdmissionRefusal {
+  const refusedBy = (limited: 'key' | 'tenant', by: LimitRefusal) =>
+    limitExceeded({ limited, by, boundNano, advice, rates: ratesLeft({ tenant, key }, now) })
+  const byKey = fits(key)
+  if (!byKey.ok) return refusedBy('key', byKey)
+  const byTenant = fits(tenant)
+  if (!byTenant.ok) return refusedBy('tenant', byTenant)
+  return { ok: true, tenant: { ...tenant, state: byTenant.state }, key: { ...key, state: byKey.state } }
 }
 
-export const suspendedMessage = 'This tenant is suspended. Ask the operator to reactivate it.'
-
-export function checkKey(key: KeyRow | undefined, secretHash: string, now: number): string | undefined {
-  if (!key || !hasSecret(key, secretHash, now))
-    return 'API key not found. Check that it was copied completely and was not rotated.'
-  if (key.revokedAt !== null) return 'This key was revoked. Use another key.'
-  if (key.expiresAt !== null && key.expiresAt <= now) return 'This key has expired. Create a new key.'
-  return undefined
-}
-
-/** Always compares both secrets, so that the response time reveals nothing. */
-function hasSecret(key: KeyRow, secretHash: string, now: number): boolean {
-  const current = constantTimeEqual(key.secretHash, secretHash)
-  const previous = constantTimeEqual(key.previous?.secretHash ?? '', secretHash)
-  return current || (previous && key.previous !== null && now < key.previous.until)
-}
-
-/** The lower class of the tenant and the key: a key can lower its priority but not raise it. */
-export function priorityClassOf({ settings }: Tenant, key: KeyRow): PriorityClass {
-  return key.class ?? settings.class
-}
-
-/** The remaining rates, the tighter of the key's and the tenant's. */
-export function ratesLeft(rows: { tenant: Tenant; key: KeyRow | undefined }, now: number): RatesLeft {
-  const { tenant, key } = rows
-  const requests = tighter(requestsLeft(tenant, now), key && requestsLeft(key, now))
-  const tokens = tighter(tokensLeft(tenant, now), key && tokensLeft(key, now))
-  return { ...(requests && { requests }), ...(tokens && { tokens }) }
-}
-
-function requestsLeft({ limits, state }: Tenant | KeyRow, now: number): RateLeft | undefined {
-  return rateLeft(state.requests, limits.requestsPerMinute, now)
-}
-
-function tokensLeft({ limits, state }: Tenant | KeyRow, now: number): RateLeft | undefined {
-  return rateLeft(state.tokens, limits.tokensPerMinute, now)
-}
-
-function tighter(a: RateLeft | undefined, b: RateLeft | undefined): RateLeft | undefined {
-  return a && b ? (b.left < a.left ? b : a) : (a ?? b)
-}
-
-function refuse(
-  code: RefusalCode,
-  message: string,
-  retryAfterMs: number | null = null,
-  rates: RatesLeft = {},
-): AdmissionRefusal {
-  return { ok: false, code, message, retryAfterMs, rates }
-}
-
-function refuseByLimit(
-  by: LimitRefusal,
-  limited: 'key' | 'tenant',
-  boundNano: number,
-  rows: Pick<AdmissionRows, 'tenant' | 'key'>,
-  now: number,
-  advice = 'Set a smaller max_tokens',
-): AdmissionRefusal {
-  const left = ratesLeft(rows, now)
-  const never = by.max === 0 || !Number.isFinite(by.retryAfterMs)
-  const retryAfterMs = never ? null : by.retryAfterMs
-  const wait = never ? '' : `Please try again in ${(by.retryAfterMs / 1_000).toFixed(1)}s`
-  switch (by.limit) {
-    case 'requests':
-      return refuse(
-        'rate_limit_exceeded',
-        `This ${limited} is limited to ${by.max} requests per minute. ${wait || 'Ask the operator for a larger limit'}.`,
-        retryAfterMs,
-        left,
-      )
-    case 'tokens':
-      return wait === ''
-        ? refuse(
-            'rate_limit_exceeded',
-            `This ${limited} is limited to ${by.max} tokens per minute, and this request could use more. ${advice}.`,
-            null,
-            left,
-          )
-        : refuse(
-            'rate_limit_exceeded',
-            `This ${limited} is limited to ${by.max} tokens per minute, with ${by.left} remaining. ${wait}, or ${advice.toLowerCase()}.`,
-            by.retryAfterMs,
-            left,
-          )
-    case 'concurrent':
-      return refuse(
-        'rate_limit_exceeded',
-        never
-          ? `This ${limited} is limited to 0 concurrent requests. Ask the operator for a larger limit.`
-          : `This ${limited} is limited to ${by.max} concurrent requests, and all of them are running. Wait until one ends.`,
-        retryAfterMs,
-        left,
-      )
-    case 'budget-total':
-    case 'budget-day':
-    case 'budget-month': {
-      const name = { 'budget-total': 'budget', 'budget-day': 'daily budget', 'budget-month': 'monthly budget' }[
-        by.limit
-      ]
-      return refuse(
-        'insufficient_quota',
-        `${moneyMessage(boundNano, by.left, `the ${name} of this ${limited}`)} or ask for a larger budget.`,
-        null,
-        left,
-      )
-    }
-  }
-}
-
-function moneyMessage(boundNano: number, leftNano: number, budget: string): string {
-  const dollars = (nano: number) => `$${(Math.max(0, nano) / 1e9).toFixed(6)}`
-  return `This request could cost ${dollars(boundNano)}, but only ${dollars(leftNano)} of ${budget} remains. Set a smaller max_tokens`
-}
+const reservationClosed = refuse('internal_error', 'The reservation is already closed.')

@@ -1,7 +1,8 @@
 /** Permissions: checks every call of a key against the key's role before the call reads or changes anything. */
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { TenantAccount } from './account.ts'
-import { checkKey, suspendedMessage } from './admission.ts'
+import { suspendedMessage } from './admission-refusals.ts'
+import { checkKey } from './key-validity.ts'
 import { may, type Right, type Role, roleNeeded } from './roles.ts'
 import type { Tenant } from './store/account-rows.ts'
 

@@ -1,8 +1,9 @@
 /** Parameters and results of the tenant object's calls. */
 import type { Rates } from '../../backends/model/money.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
-import type { AdmissionRequest, RatesLeft } from './admission.ts'
+import type { AdmissionRequest } from './admission.ts'
 import type { Limits } from './limits/limits.ts'
+import type { RatesLeft } from './limits/rates-left.ts'
 import type { Role } from './roles.ts'
 import type { TenantStatus } from './store/account-rows.ts'
 import type { SqlRow } from './store/sql.ts'

@@ -1,5 +1,5 @@
 /** Anthropic's Messages. */
-import type { RatesLeft } from '../../tenant/admission.ts'
+import type { RatesLeft } from '../../tenant/limits/rates-left.ts'
 import type { Dialect } from '../dialect.ts'
 import { messagesErrors } from './errors.ts'
 import { readMessages, readPrompt } from './read.ts'
