@@ -4,6 +4,10 @@
  * the running object, by `ledger:verify` on a state folder, and by tests.
  */
 import { chainHash } from './ledger/hash-chain.ts'
+import type { Reservation } from './ledger/ledger.ts'
+import type { Tenant } from './store/account-rows.ts'
+import type { EntryRows, StoredEntry } from './store/entry-rows.ts'
+import type { Pruned } from './store/pruned-rows.ts'
 import type { Store } from './store/store.ts'
 
 export interface VerificationReport {
@@ -18,45 +22,56 @@ const overBoundMax = 20
 export function verifyBooks(store: Pick<Store, 'account' | 'pruned' | 'entries' | 'reservations'>): VerificationReport {
   const tenant = store.account.find()
   if (!tenant) return { entries: 0, faults: ['the account is missing'] }
-  const faults: string[] = []
-  let { seq, hash, costNano, creditNano } = store.pruned.find()
-  let entries = 0
-  for (;;) {
-    const rows = store.entries.after(seq, page)
-    for (const row of rows) {
-      if (row.seq !== seq + 1) faults.push(`entries ${seq + 1} to ${row.seq - 1} are missing`)
-      const expected = chainHash(hash, row.seq, row.entry)
-      if (expected !== row.hash) faults.push(`entry ${row.seq} was changed, or an earlier entry was`)
-      seq = row.seq
-      hash = row.hash
-      costNano += row.entry.costNano
-      creditNano += row.entry.creditNano
-      entries += 1
-    }
-    if (rows.length < page) break
-  }
-  if (seq !== tenant.chainSeq || hash !== tenant.chainHash) {
-    faults.push(
-      `the account is at entry ${tenant.chainSeq}, but the entries end at ${seq}: the last entries are missing or foreign`,
-    )
-  }
-  const compare = (name: string, entriesNano: number, accountNano: number) => {
-    if (entriesNano !== accountNano)
-      faults.push(`${name}: the entries add up to ${entriesNano} nano-dollars, the account has ${accountNano}`)
-  }
-  compare('posted', costNano, tenant.postedNano)
-  compare('credit', creditNano, tenant.creditNano)
+  const chain = readChain(store.pruned.find(), store.entries)
   const open = store.reservations.open()
-  compare(
-    'reserved',
-    open.reduce((sum, reservation) => sum + reservation.boundNano, 0),
-    tenant.reservedNano,
-  )
-  if (tenant.state.running !== open.length)
-    faults.push(`${open.length} reservations are open, but the account counts ${tenant.state.running}`)
-  if (tenant.postedNano + tenant.reservedNano > tenant.creditNano)
-    faults.push('posted plus reserved cost exceeds the credit')
-  for (const { requestId, boundNano, postedNano } of store.entries.overBound(overBoundMax))
-    faults.push(`request ${requestId}: receipts posted ${postedNano} nano-dollars, but its bound is ${boundNano}`)
-  return { entries, faults }
+  const overBound = store.entries.overBound(overBoundMax).map(({ requestId, boundNano, postedNano }) => {
+    return `request ${requestId}: receipts posted ${postedNano} nano-dollars, but its bound is ${boundNano}`
+  })
+  return { entries: chain.entries, faults: [...chain.faults, ...balanceFaults(tenant, chain, open), ...overBound] }
+}
+
+interface EntryChain extends Pruned {
+  entries: number
+  faults: string[]
+}
+
+/** Follows the hash chain to its end and adds up the entries. */
+function readChain(start: Pruned, rows: EntryRows): EntryChain {
+  const chain: EntryChain = { ...start, entries: 0, faults: [] }
+  for (;;) {
+    const some = rows.after(chain.seq, page)
+    for (const row of some) addLink(chain, row)
+    if (some.length < page) return chain
+  }
+}
+
+function addLink(chain: EntryChain, { seq, hash, entry }: StoredEntry): void {
+  if (seq !== chain.seq + 1) chain.faults.push(`entries ${chain.seq + 1} to ${seq - 1} are missing`)
+  if (chainHash(chain.hash, seq, entry) !== hash) chain.faults.push(`entry ${seq} was changed, or an earlier entry was`)
+  chain.seq = seq
+  chain.hash = hash
+  chain.costNano += entry.costNano
+  chain.creditNano += entry.creditNano
+  chain.entries += 1
+}
+
+/** Compares the account with the sums of the entries and of the open reservations. */
+function balanceFaults(tenant: Tenant, chain: EntryChain, open: readonly Reservation[]): string[] {
+  const { postedNano, creditNano, reservedNano, state } = tenant
+  const heldNano = open.reduce((sum, { boundNano }) => sum + boundNano, 0)
+  const faults = [
+    (chain.seq !== tenant.chainSeq || chain.hash !== tenant.chainHash) &&
+      `the account is at entry ${tenant.chainSeq}, but the entries end at ${chain.seq}: the last entries are missing or foreign`,
+    sumFault('posted', chain.costNano, postedNano),
+    sumFault('credit', chain.creditNano, creditNano),
+    sumFault('reserved', heldNano, reservedNano),
+    state.running !== open.length && `${open.length} reservations are open, but the account counts ${state.running}`,
+    postedNano + reservedNano > creditNano && 'posted plus reserved cost exceeds the credit',
+  ]
+  return faults.filter((fault) => typeof fault === 'string')
+}
+
+function sumFault(name: string, entriesNano: number, accountNano: number): string | undefined {
+  if (entriesNano === accountNano) return undefined
+  return `${name}: the entries add up to ${entriesNano} nano-dollars, the account has ${accountNano}`
 }
