@@ -18,7 +18,13 @@ import type {
   Truth,
 } from '../../backends/contract/backend.ts'
 import { promptTokensMax } from '../../backends/contract/prompt-bound.ts'
-import { createMeter, type TokenCounter } from '../../backends/contract/token-counter.ts'
+import {
+  countsOf,
+  isEstimated,
+  newTokenCounter,
+  type TokenCounter,
+  takeEvent,
+} from '../../backends/contract/token-counter.ts'
 import { type Chat, readChat } from '../../backends/model/chat.ts'
 import type { FinishReason, WireCall } from '../../backends/model/chunk.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
@@ -107,11 +113,13 @@ export function httpSubject(
         const { status, headers } = opened
         return refused(backend.failure({ status, headers, body: await textOf(opened.body) }))
       }
-      const meter = createMeter(backend.truth, promptTokensMax(chat, built.call.body), false)
+      const counter = newTokenCounter()
       const outcome = { ...empty(), warnings: built.warnings }
-      await readAnswer(request, opened, backend.reader(terms, opened.streams), (event) => take(outcome, meter, event))
+      await readAnswer(request, opened, backend.reader(terms, opened.streams), (event) => take(outcome, counter, event))
       left.abort()
-      return { ...outcome, counts: meter.counts, estimated: meter.estimated }
+      const promptTokens = promptTokensMax(chat, built.call.body)
+      const known = { truth: backend.truth, promptTokens, promptCounted: false }
+      return { ...outcome, counts: countsOf(counter, known), estimated: isEstimated(counter, known) }
     },
   }
 }
@@ -155,8 +163,8 @@ const errorFrame = new TextEncoder().encode(
   '\n\ndata: {"error": {"message": "out of memory", "type": "server_error", "code": 500}}\n\n',
 )
 
-function take(outcome: SubjectOutcome, meter: TokenCounter, event: BackendEvent): number {
-  meter.take(event)
+function take(outcome: SubjectOutcome, counter: TokenCounter, event: BackendEvent): number {
+  takeEvent(counter, event)
   switch (event.kind) {
     case 'text':
       outcome[event.channel] += event.text

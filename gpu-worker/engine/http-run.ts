@@ -7,7 +7,14 @@
  * returns to the connection pool.
  */
 import type { BackendEvent, HttpBackend, HttpCall, RequestTerms } from '../../backends/contract/backend.ts'
-import { createMeter, type TokenCounter } from '../../backends/contract/token-counter.ts'
+import {
+  type CounterTerms,
+  correct,
+  countsOf,
+  isEstimated,
+  newTokenCounter,
+  takeEvent,
+} from '../../backends/contract/token-counter.ts'
 import type { Counts } from '../../backends/model/money.ts'
 import type { Calls, OpenedCall } from './calls.ts'
 import { plausible } from './check-counts.ts'
@@ -165,7 +172,8 @@ async function abortElsewhere({ calls, backend, order, times }: HttpRunParts, st
 /** The received part of one answer, and its counts. */
 class RunState {
   readonly #parts: HttpRunParts
-  readonly #meter: TokenCounter
+  readonly #counter = newTokenCounter()
+  readonly #terms: CounterTerms
   /** The text so far. Stored only if the engine can count the tokens of a text. */
   readonly #texts: { content: string; reasoning: string } | undefined
   #deltas = 0
@@ -177,13 +185,13 @@ class RunState {
   constructor(parts: HttpRunParts) {
     const { backend, promptTokens, promptCounted } = parts
     this.#parts = parts
-    this.#meter = createMeter(backend.truth, promptTokens, promptCounted)
+    this.#terms = { truth: backend.truth, promptTokens, promptCounted }
     this.#texts = backend.countText ? { content: '', reasoning: '' } : undefined
   }
 
   /** Returns true if the engine has exceeded the output bound: the answer is cut off before this event. */
   take(event: BackendEvent): boolean {
-    this.#meter.take(event)
+    takeEvent(this.#counter, event)
     this.#started = true
     if (event.kind === 'end') this.ended = true
     if (event.kind === 'text' && this.#texts) this.#texts[event.channel] += event.text
@@ -216,19 +224,19 @@ class RunState {
       return { counts: { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }, estimated: false }
     const { promptTokens, promptCounted, order } = this.#parts
     const seen = { promptTokens, promptCounted, deltas: this.#deltas, outputTokensMax: order.outputTokensMax }
-    const { counts, doubtful } = plausible(this.#meter.counts, seen)
-    return { counts, estimated: doubtful || this.#meter.estimated }
+    const { counts, doubtful } = plausible(countsOf(this.#counter, this.#terms), seen)
+    return { counts, estimated: doubtful || isEstimated(this.#counter, this.#terms) }
   }
 
   /** Called when the answer broke off: counts the text if the engine did not report exact counts. */
   async broken(): Promise<void> {
     const { countText, times } = this.#parts
     const texts = this.#texts
-    if (!texts || !this.#started || !this.#meter.estimated) return
+    if (!texts || !this.#started || !isEstimated(this.#counter, this.#terms)) return
     const signal = AbortSignal.timeout(times.countMs)
     const count = (text: string) => (text === '' ? 0 : countText(text, signal).catch(() => undefined))
     const [content, reasoning] = await Promise.all([count(texts.content), count(texts.reasoning)])
-    if (content !== undefined && reasoning !== undefined) this.#meter.correct(content + reasoning, reasoning)
+    if (content !== undefined && reasoning !== undefined) correct(this.#counter, content + reasoning, reasoning)
   }
 }
 

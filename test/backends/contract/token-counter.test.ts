@@ -2,60 +2,87 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { BackendEvent, BackendUsage, Truth } from '../../../backends/contract/backend.ts'
-import { createMeter } from '../../../backends/contract/token-counter.ts'
+import {
+  type CounterTerms,
+  correct,
+  countsOf,
+  isEstimated,
+  newTokenCounter,
+  takeEvent,
+} from '../../../backends/contract/token-counter.ts'
 import { llamaCpp } from '../../../backends/engines/llama-cpp.ts'
 import { sglang } from '../../../backends/engines/sglang.ts'
 import { transformers } from '../../../backends/engines/transformers.ts'
 
-const text = (channel: 'content' | 'reasoning'): BackendEvent => ({ kind: 'text', channel, text: 'x' })
+const content: BackendEvent = { kind: 'text', channel: 'content', text: 'x' }
+const reasoning: BackendEvent = { kind: 'text', channel: 'reasoning', text: 'x' }
+const piece: BackendEvent = { kind: 'piece' }
+const end: BackendEvent = { kind: 'end', finishReason: 'stop' }
 const used = (outputTokens: number, more: Partial<BackendUsage> = {}): BackendEvent => ({
   kind: 'usage',
   usage: { promptTokens: 10, cachedTokens: null, outputTokens, reasoningTokens: null, ...more },
 })
-const end: BackendEvent = { kind: 'end', finishReason: 'stop' }
 
-function metered(truth: Truth, ...events: BackendEvent[]) {
-  const meter = createMeter(truth, 12, true)
-  for (const event of events) meter.take(event)
-  return { ...meter.counts, estimated: meter.estimated }
+const termsOf = (truth: Truth): CounterTerms => ({ truth, promptTokens: 12, promptCounted: true })
+
+function after(events: BackendEvent[]) {
+  const counter = newTokenCounter()
+  for (const event of events) takeEvent(counter, event)
+  return counter
+}
+
+/** One row: the events of an answer so far, its output and reasoning tokens, and whether any count is an estimate. */
+type Row = [events: BackendEvent[], outputTokens: number, reasoningTokens: number, estimated: boolean]
+
+function expectRows(truth: Truth, rows: Row[]): void {
+  const terms = termsOf(truth)
+  const counted = rows.map(([events]): Row => {
+    const counter = after(events)
+    const { outputTokens, reasoningTokens } = countsOf(counter, terms)
+    return [events, outputTokens, reasoningTokens, isEstimated(counter, terms)]
+  })
+  expect(counted).toEqual(rows)
 }
 
 describe('usage on every delta', () => {
   const { truth } = llamaCpp
+  // [THINK] has no delta; [/THINK] arrives with the first delta of the content.
+  const thought = [used(1), reasoning, used(2), reasoning, used(3), content, used(5)]
 
   it('[BMT1] output is exact at every moment, and reasoning is its growth, including markers', () => {
-    // [THINK] has no delta; [/THINK] arrives with the first delta of the content.
-    const events = [used(1), text('reasoning'), used(2), text('reasoning'), used(3), text('content'), used(5)]
-    expect(metered(truth, ...events, text('content'), used(6), end)).toMatchObject({
-      promptTokens: 10,
-      outputTokens: 6,
-      reasoningTokens: 4,
-      estimated: false,
-    })
-    expect(metered(truth, ...events.slice(0, 5))).toMatchObject({
-      outputTokens: 3,
-      reasoningTokens: 3,
-      estimated: false,
-    })
-    expect(metered(truth, used(1), text('content'), used(1))).toMatchObject({ outputTokens: 1, reasoningTokens: 0 })
+    expectRows(truth, [
+      [[], 0, 0, false],
+      [[used(1), content, used(1)], 1, 0, false],
+      [thought.slice(0, 3), 2, 2, false],
+      [thought.slice(0, 5), 3, 3, false],
+      [thought, 5, 4, false],
+      [[...thought, content, used(6), end], 6, 4, false],
+      [[...thought, reasoning, used(7), content, used(8)], 8, 6, false],
+    ])
+    expect(countsOf(after(thought), termsOf(truth)).promptTokens).toBe(10)
   })
 
   it('[BMT2] a delta without its total counts as one, and no count is below the reported one', () => {
-    expect(metered(truth, text('content'), used(1), text('content'))).toMatchObject({ outputTokens: 2 })
+    expectRows(truth, [
+      [[content], 1, 0, true],
+      [[content, used(1), content], 2, 0, false],
+      [[reasoning, used(1), reasoning], 2, 2, false],
+      [[piece, used(3), used(2)], 3, 0, false],
+    ])
     const event = fc.oneof(
-      fc.constantFrom(text('content'), text('reasoning'), { kind: 'piece' } as const),
+      fc.constantFrom(content, reasoning, piece),
       fc.nat(50).map((tokens) => used(tokens)),
     )
     fc.assert(
       fc.property(fc.array(event, { maxLength: 40 }), (events) => {
-        const meter = createMeter(truth, 12, true)
+        const counter = newTokenCounter()
         let reported = 0
         let since = 0
         for (const each of events) {
-          meter.take(each)
+          takeEvent(counter, each)
           since = each.kind === 'usage' ? 0 : since + 1
           if (each.kind === 'usage') reported = Math.max(reported, each.usage.outputTokens)
-          const { outputTokens, reasoningTokens } = meter.counts
+          const { outputTokens, reasoningTokens } = countsOf(counter, termsOf(truth))
           expect(outputTokens).toBe(reported + since)
           expect(reasoningTokens).toBeLessThanOrEqual(outputTokens)
           expect(reasoningTokens).toBeGreaterThanOrEqual(0)
@@ -65,8 +92,10 @@ describe('usage on every delta', () => {
   })
 
   it('[BMT3] a step of several tokens that ends the reasoning makes the split an estimate', () => {
-    const events = [text('reasoning'), used(2), text('content'), used(9), end]
-    expect(metered(truth, ...events)).toMatchObject({ outputTokens: 9, estimated: true })
+    expectRows(truth, [
+      [[reasoning, used(2), content, used(4), end], 4, 3, false],
+      [[reasoning, used(2), content, used(9), end], 9, 8, true],
+    ])
   })
 })
 
@@ -74,38 +103,36 @@ describe('usage at the end', () => {
   const { truth } = transformers
 
   it('[BMT4] a complete answer is exact, an aborted one is an estimate, and reasoning gets its share', () => {
-    expect(metered(truth, text('content'), used(7), end)).toMatchObject({ outputTokens: 7, estimated: false })
-    expect(metered(truth, text('content'), text('content'))).toMatchObject({
-      promptTokens: 12,
-      outputTokens: 2,
-      estimated: true,
-    })
-    const thoughtful = [text('reasoning'), text('reasoning'), text('reasoning'), text('content')]
-    expect(metered(truth, ...thoughtful, used(8), end)).toMatchObject({ reasoningTokens: 6, estimated: true })
+    expectRows(truth, [
+      [[content, used(7), end], 7, 0, false],
+      [[content, content], 2, 0, true],
+      [[reasoning, reasoning, reasoning, content, used(8), end], 8, 6, true],
+    ])
+    expect(countsOf(after([content]), termsOf(truth)).promptTokens).toBe(12)
   })
 
   it('[BMT5] an answer without usage is an estimate until its texts are counted', () => {
-    const meter = createMeter(truth, 12, true)
-    for (const event of [text('reasoning'), text('content'), end]) meter.take(event)
-    expect(meter.estimated).toBe(true)
-    meter.correct(40, 30)
-    expect(meter.counts).toEqual({ promptTokens: 12, cachedTokens: 0, outputTokens: 40, reasoningTokens: 30 })
-    expect(meter.estimated).toBe(false)
+    const counter = after([reasoning, content, end])
+    expect(isEstimated(counter, termsOf(truth))).toBe(true)
+    correct(counter, 40, 30)
+    expect(countsOf(counter, termsOf(truth))).toEqual({
+      promptTokens: 12,
+      cachedTokens: 0,
+      outputTokens: 40,
+      reasoningTokens: 30,
+    })
+    expect(isEstimated(counter, termsOf(truth))).toBe(false)
+    expect(isEstimated(counter, { ...termsOf(truth), promptCounted: false })).toBe(true)
   })
 })
 
 describe('reported reasoning tokens', () => {
   it('[BMT6] reported reasoning tokens are used, but a zero after reasoning text is ignored', () => {
-    const { truth } = sglang
-    const thought = [text('reasoning'), text('reasoning'), text('content')]
-    expect(metered(truth, ...thought, used(9, { reasoningTokens: 5 }), end)).toMatchObject({
-      reasoningTokens: 5,
-      estimated: false,
-    })
-    expect(metered(truth, ...thought, used(9, { reasoningTokens: 0 }), end).reasoningTokens).toBeGreaterThan(0)
-    expect(metered(truth, text('content'), used(9, { reasoningTokens: 0 }), end)).toMatchObject({
-      reasoningTokens: 0,
-      estimated: false,
-    })
+    const thought = [reasoning, reasoning, content]
+    expectRows(sglang.truth, [
+      [[...thought, used(9, { reasoningTokens: 5 }), end], 9, 5, false],
+      [[...thought, used(9, { reasoningTokens: 0 }), end], 9, 6, true],
+      [[content, used(9, { reasoningTokens: 0 }), end], 9, 0, false],
+    ])
   })
 })
