@@ -6,7 +6,7 @@
  * and consecutive text is joined so that the queue stays short.
  */
 import type { Counts } from '../../backends/model/money.ts'
-import { createAnswer } from './answer.ts'
+import { createAnswer } from './answer-parser.ts'
 import { type EngineEvent, type EngineFailure, type EngineRefusal, EngineRefused, type Run } from './engine.ts'
 import type { EndReason } from './messages.ts'
 import type { Vocabulary } from './vocabulary.ts'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Counts } from '../../../backends/model/money.ts'
-import { createAnswer } from '../../../gpu-worker/engine/answer.ts'
+import { createAnswer } from '../../../gpu-worker/engine/answer-parser.ts'
 import type { EngineEvent } from '../../../gpu-worker/engine/engine.ts'
 import type { EndReason } from '../../../gpu-worker/engine/messages.ts'
 import { createStopSearch } from '../../../gpu-worker/engine/stop.ts'
