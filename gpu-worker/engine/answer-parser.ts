@@ -1,122 +1,137 @@
 /**
  * Parses token ids into the events of an answer. Any split of the ids into pushes gives the same content.
  *
- * Control ids, never text, separate the channels: [THINK]…[/THINK] is reasoning; [TOOL_CALLS]name[ARGS]json is a call
- * that lasts until the next call or the end; all other text is content. Stop strings are searched in content only; text
- * that may become a stop string is held back. Each section of text has a streaming decoder, so that no partial
- * character is sent; a character that the end cuts in half is dropped.
+ * Control ids, never text, separate the sections:
+ *
+ *   content ──[THINK]──▶ reasoning ──[/THINK]──▶ content          from any section: [THINK], [/THINK], [TOOL_CALLS]
+ *   content ──[TOOL_CALLS]──▶ callName ──[ARGS]──▶ callArguments  a call ends with the next section, or the answer
+ *
+ * Stop strings are searched in content only; text that may become a stop string is held back. Each section of text has
+ * a streaming decoder, so that no partial character is sent; a character that the end cuts in half is dropped.
  */
 import type { Counts } from '../../backends/model/money.ts'
 import type { EngineEvent } from './engine.ts'
 import type { EndReason } from './messages.ts'
-import { createStopSearch } from './stop.ts'
+import { createStopSearch, type StopSearch } from './stop.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
-export interface AnswerParser {
-  /** Takes sampled ids. After a stop string was found, ids are counted and return no events. */
-  push(tokens: readonly number[]): EngineEvent[]
-  /** Takes the reason of the end; returns the last events. `abort`, `failed` and `costly` drop the text held back. */
-  end(reason: EndReason): EngineEvent[]
+type AnswerSection =
+  | { kind: 'content' }
+  | { kind: 'reasoning' }
+  | { kind: 'callName'; name: string }
+  | { kind: 'callArguments'; name: string; json: string }
+
+export class AnswerParser {
+  readonly #vocabulary: Vocabulary
+  readonly #search: StopSearch
+  readonly #counts: Counts
+  #section: AnswerSection = { kind: 'content' }
+  #decoder = newDecoder()
+  /** Whether ids count as reasoning. It differs from the section after a stop string, and in a call while thinking. */
+  #thinking = false
+  #called = false
+  #events: EngineEvent[] = []
+
+  /** @param counts its `outputTokens` and `reasoningTokens` are updated */
+  constructor(vocabulary: Vocabulary, stop: readonly string[], counts: Counts) {
+    this.#vocabulary = vocabulary
+    this.#search = createStopSearch(stop)
+    this.#counts = counts
+  }
+
   /** A stop string was found: later tokens are not part of the answer. */
-  readonly stopped: boolean
-}
-
-type Channel = 'content' | 'reasoning' | 'name' | 'arguments'
-
-/** @param counts its `outputTokens` and `reasoningTokens` are updated */
-export function createAnswer(vocabulary: Vocabulary, stop: readonly string[], counts: Counts): AnswerParser {
-  const { control } = vocabulary
-  const search = createStopSearch(stop)
-  let channel: Channel = 'content'
-  let decoder = newDecoder()
-  let name = ''
-  let json = ''
-  let called = false
-  let stopped = false
-  let thinking = false
-  let events: EngineEvent[] = []
-
-  function emit(to: 'reasoning' | 'content', text: string): void {
-    if (text === '') return
-    const last = events.at(-1)
-    if (last?.kind === 'text' && last.channel === to) last.text += text
-    else events.push({ kind: 'text', channel: to, text })
+  get stopped(): boolean {
+    return this.#search.found
   }
 
-  function take(text: string): void {
-    if (channel === 'name') name += text
-    else if (channel === 'arguments') json += text
-    else if (channel === 'reasoning') emit('reasoning', text)
-    else {
-      emit('content', search.push(text))
-      stopped = search.found
+  /** Takes sampled ids. After a stop string was found, ids are counted and return no events. */
+  push(tokens: readonly number[]): EngineEvent[] {
+    for (const token of tokens) {
+      this.#count(token)
+      if (!this.stopped) this.#take(token)
     }
+    return this.#drain()
   }
 
-  function leave(next: Channel): void {
-    if (channel === 'content') emit('content', search.flush())
-    if (channel === 'name' || channel === 'arguments') if (next !== 'arguments') finishCall()
-    channel = next
-    decoder = newDecoder()
+  /** Takes the reason of the end; returns the last events. `abort`, `failed` and `costly` drop the text held back. */
+  end(reason: EndReason): EngineEvent[] {
+    if (this.stopped) {
+      const stop = this.#search.which
+      this.#events.push({ kind: 'end', finishReason: this.#whole(), ...(stop !== undefined && { stop }) })
+    } else if (reason === 'abort' || reason === 'failed' || reason === 'costly') {
+      this.#events.push({ kind: 'end', finishReason: 'abort' })
+    } else if (reason === 'length') {
+      // A call that the length limit cut off is dropped: its arguments are incomplete.
+      const { kind } = this.#section
+      if (kind === 'content' || kind === 'reasoning') this.#enter({ kind: 'content' })
+      this.#events.push({ kind: 'end', finishReason: 'length' })
+    } else {
+      this.#enter({ kind: 'content' })
+      this.#events.push({ kind: 'end', finishReason: this.#whole() })
+    }
+    return this.#drain()
   }
 
-  function finishCall(): void {
+  #whole(): 'tool_calls' | 'stop' {
+    return this.#called ? 'tool_calls' : 'stop'
+  }
+
+  #count(token: number): void {
+    const { control } = this.#vocabulary
+    this.#counts.outputTokens++
+    if (token === control['[THINK]']) this.#thinking = true
+    if (this.#thinking) this.#counts.reasoningTokens++
+    if (token === control['[/THINK]']) this.#thinking = false
+  }
+
+  #take(token: number): void {
+    const { control } = this.#vocabulary
+    const section = this.#section
+    if (token === control['[THINK]']) this.#enter({ kind: 'reasoning' })
+    else if (token === control['[/THINK]']) this.#enter({ kind: 'content' })
+    else if (token === control['[TOOL_CALLS]']) this.#enter({ kind: 'callName', name: '' })
+    else if (token === control['[ARGS]'] && section.kind === 'callName')
+      this.#enter({ kind: 'callArguments', name: section.name, json: '' })
+    else this.#takeText(this.#decoder.decode(this.#vocabulary.bytes(token), { stream: true }))
+  }
+
+  #takeText(text: string): void {
+    const section = this.#section
+    if (section.kind === 'content') this.#emit('content', this.#search.push(text))
+    else if (section.kind === 'reasoning') this.#emit('reasoning', text)
+    else if (section.kind === 'callName') section.name += text
+    else section.json += text
+  }
+
+  /** Ends the current section. */
+  #enter(next: AnswerSection): void {
+    const last = this.#section
+    if (last.kind === 'content') this.#emit('content', this.#search.flush())
+    else if (last.kind === 'callName' && next.kind !== 'callArguments') this.#finishCall(last.name, '')
+    else if (last.kind === 'callArguments') this.#finishCall(last.name, last.json)
+    this.#section = next
+    this.#decoder = newDecoder()
+  }
+
+  #finishCall(name: string, json: string): void {
     const text = json.trim() === '' ? '{}' : json
     if (name !== '' && isJson(text)) {
-      events.push({ kind: 'tool', name, arguments: text })
-      called = true
-    } else emit('content', name + json)
-    name = ''
-    json = ''
+      this.#events.push({ kind: 'tool', name, arguments: text })
+      this.#called = true
+    } else this.#emit('content', name + json)
   }
 
-  function takeToken(token: number): void {
-    count(token)
-    if (stopped) return
-    if (token === control['[THINK]']) leave('reasoning')
-    else if (token === control['[/THINK]']) leave('content')
-    else if (token === control['[TOOL_CALLS]']) leave('name')
-    else if (token === control['[ARGS]'] && channel === 'name') leave('arguments')
-    else take(decoder.decode(vocabulary.bytes(token), { stream: true }))
+  #emit(channel: 'reasoning' | 'content', text: string): void {
+    if (text === '') return
+    const last = this.#events.at(-1)
+    if (last?.kind === 'text' && last.channel === channel) last.text += text
+    else this.#events.push({ kind: 'text', channel, text })
   }
 
-  function count(token: number): void {
-    counts.outputTokens++
-    if (token === control['[THINK]']) thinking = true
-    if (thinking) counts.reasoningTokens++
-    if (token === control['[/THINK]']) thinking = false
-  }
-
-  function drain(): EngineEvent[] {
-    const drained = events
-    events = []
-    return drained
-  }
-
-  return {
-    get stopped() {
-      return stopped
-    },
-    push(tokens) {
-      for (const token of tokens) takeToken(token)
-      return drain()
-    },
-    end(reason) {
-      if (stopped) {
-        const stop = search.which
-        const finishReason = called ? 'tool_calls' : 'stop'
-        events.push({ kind: 'end', finishReason, ...(stop !== undefined && { stop }) })
-      } else if (reason === 'abort' || reason === 'failed' || reason === 'costly')
-        events.push({ kind: 'end', finishReason: 'abort' })
-      else {
-        // A call that the length limit cut off is dropped: its arguments are incomplete.
-        const cut = reason === 'length' && (channel === 'name' || channel === 'arguments')
-        if (!cut) leave('content')
-        const finishReason = reason === 'length' ? 'length' : called ? 'tool_calls' : 'stop'
-        events.push({ kind: 'end', finishReason })
-      }
-      return drain()
-    },
+  #drain(): EngineEvent[] {
+    const events = this.#events
+    this.#events = []
+    return events
   }
 }
 

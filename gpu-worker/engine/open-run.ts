@@ -6,7 +6,7 @@
  * and consecutive text is joined so that the queue stays short.
  */
 import type { Counts } from '../../backends/model/money.ts'
-import { createAnswer } from './answer-parser.ts'
+import { AnswerParser } from './answer-parser.ts'
 import { type EngineEvent, type EngineFailure, type EngineRefusal, EngineRefused, type Run } from './engine.ts'
 import type { EndReason } from './messages.ts'
 import type { Vocabulary } from './vocabulary.ts'
@@ -37,7 +37,7 @@ export interface OpenRunOptions {
 
 export function createOpenRun({ vocabulary, stop, promptTokens, askToStop, refusalOf }: OpenRunOptions): OpenRun {
   const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-  const answer = createAnswer(vocabulary, stop, counts)
+  const answer = new AnswerParser(vocabulary, stop, counts)
   const closed = Promise.withResolvers<void>()
   const queue = createEventQueue()
   let stopping = false

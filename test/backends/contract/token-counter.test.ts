@@ -25,7 +25,7 @@ const used = (outputTokens: number, more: Partial<BackendUsage> = {}): BackendEv
 
 const termsOf = (truth: Truth): CounterTerms => ({ truth, promptTokens: 12, promptCounted: true })
 
-function after(events: BackendEvent[]) {
+function counterOf(events: BackendEvent[]) {
   const counter = newTokenCounter()
   for (const event of events) takeEvent(counter, event)
   return counter
@@ -37,7 +37,7 @@ type Row = [events: BackendEvent[], outputTokens: number, reasoningTokens: numbe
 function expectRows(truth: Truth, rows: Row[]): void {
   const terms = termsOf(truth)
   const counted = rows.map(([events]): Row => {
-    const counter = after(events)
+    const counter = counterOf(events)
     const { outputTokens, reasoningTokens } = countsOf(counter, terms)
     return [events, outputTokens, reasoningTokens, isEstimated(counter, terms)]
   })
@@ -59,7 +59,7 @@ describe('usage on every delta', () => {
       [[...thought, content, used(6), end], 6, 4, false],
       [[...thought, reasoning, used(7), content, used(8)], 8, 6, false],
     ])
-    expect(countsOf(after(thought), termsOf(truth)).promptTokens).toBe(10)
+    expect(countsOf(counterOf(thought), termsOf(truth)).promptTokens).toBe(10)
   })
 
   it('[BMT2] a delta without its total counts as one, and no count is below the reported one', () => {
@@ -108,11 +108,11 @@ describe('usage at the end', () => {
       [[content, content], 2, 0, true],
       [[reasoning, reasoning, reasoning, content, used(8), end], 8, 6, true],
     ])
-    expect(countsOf(after([content]), termsOf(truth)).promptTokens).toBe(12)
+    expect(countsOf(counterOf([content]), termsOf(truth)).promptTokens).toBe(12)
   })
 
   it('[BMT5] an answer without usage is an estimate until its texts are counted', () => {
-    const counter = after([reasoning, content, end])
+    const counter = counterOf([reasoning, content, end])
     expect(isEstimated(counter, termsOf(truth))).toBe(true)
     correct(counter, 40, 30)
     expect(countsOf(counter, termsOf(truth))).toEqual({

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Counts } from '../../../backends/model/money.ts'
-import { createAnswer } from '../../../gpu-worker/engine/answer-parser.ts'
+import { AnswerParser } from '../../../gpu-worker/engine/answer-parser.ts'
 import type { EngineEvent } from '../../../gpu-worker/engine/engine.ts'
 import type { EndReason } from '../../../gpu-worker/engine/messages.ts'
 import { createStopSearch } from '../../../gpu-worker/engine/stop.ts'
@@ -32,7 +32,7 @@ const at = (name: keyof typeof control) => ({ control: name })
 
 function play(sampled: number[], options: { stop?: string[]; reason?: EndReason; cuts?: number[] } = {}) {
   const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-  const answer = createAnswer(vocabulary, options.stop ?? [], counts)
+  const answer = new AnswerParser(vocabulary, options.stop ?? [], counts)
   const events: EngineEvent[] = []
   let start = 0
   for (const end of [...(options.cuts ?? sampled.map((_, index) => index + 1)), sampled.length]) {
@@ -152,7 +152,7 @@ describe('answer', () => {
   it('[ENG8] a partial character is never sent', () => {
     const sampled = ids('é😀')
     const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-    const answer = createAnswer(vocabulary, [], counts)
+    const answer = new AnswerParser(vocabulary, [], counts)
     const texts = sampled.map((token) => answer.push([token]).map((event) => (event.kind === 'text' ? event.text : '')))
     expect(texts).toEqual([[], ['é'], [], [], [], ['😀']])
     expect(play(sampled.slice(0, -1), { reason: 'length' }).events).toEqual([content('é'), end('length')])
