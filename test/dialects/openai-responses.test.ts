@@ -249,13 +249,21 @@ describe('writing Responses', () => {
   it('[RSP8] the stored response equals the returned one with its input; `store: false` stores nothing', () => {
     const made = writer({ metadata: { a: 'b' }, previous_response_id: 'resp_0' })
     played(made)
+    made.part({ kind: 'text', channel: 'content', text: 'last' })
     const stored = made.toStore?.(end)
     expect(stored).toMatchObject({
       responseId: 'resp_1',
       previousId: 'resp_0',
       input: [{ type: 'message', role: 'user', content: [{ type: 'input_text', text: 'hi' }] }],
     })
-    expect(eventsOf(made.close(end, true)).at(-1).response).toEqual(stored?.body)
+    const closing = eventsOf(made.close(end, true))
+    expect(closing.at(-1).response).toEqual(stored?.body)
+    // Storing closes the last item; the stream still gets the events of that.
+    expect(closing.slice(0, -1).map((event) => event.type)).toEqual([
+      'response.output_text.done',
+      'response.content_part.done',
+      'response.output_item.done',
+    ])
     expect(stored?.body).toMatchObject({ store: true, metadata: { a: 'b' }, output: stored?.output })
     expect(writer({ store: false }).toStore).toBeUndefined()
   })
