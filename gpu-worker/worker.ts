@@ -12,21 +12,33 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Heartbeat } from '../backends/wire/heartbeat.ts'
+import type { Receipt } from '../backends/wire/receipt.ts'
 import { sealKey } from '../backends/wire/seal.ts'
 import { keyIdOf } from '../backends/wire/worker-key.ts'
 import type { Config } from './config.ts'
 import { Delivery } from './delivery.ts'
 import type { Engine } from './engine/engine.ts'
 import { Heartbeats } from './heartbeat.ts'
-import { beginLife } from './life.ts'
+import { beginLife, type ProcessLife } from './life.ts'
 import type { FetchPolicy } from './media/fetch.ts'
 import { createResolver } from './media/resolver.ts'
 import { Metrics } from './metrics.ts'
-import { createOperatorServer } from './operator-port.ts'
+import { createOperatorServer, type OperatorParts } from './operator-port.ts'
 import { Outbox } from './outbox.ts'
 import { outboxFolder } from './outbox-lock.ts'
-import { createWorkerServer } from './server.ts'
+import { createWorkerServer, type ServerParts } from './server.ts'
 import { Slots } from './slots.ts'
+import {
+  engineName,
+  engineReport,
+  fleetState,
+  healthView,
+  heartbeatView,
+  leaving,
+  metricsView,
+  type OwnReport,
+  type WorkerPhase,
+} from './worker-report.ts'
 
 export interface WorkerParts {
   engine: Engine
@@ -38,15 +50,6 @@ export interface WorkerParts {
   fetchPolicy?: FetchPolicy
 }
 
-export interface GpuWorker {
-  /** Resolves with the URL in its heartbeats. Rejects with one sentence if the worker cannot serve. */
-  start(): Promise<string>
-  /** Drains: refuses new requests until the running ones end or time out. Then restarts the engine and serves again. */
-  renew(): Promise<void>
-  /** Resolves when the process may exit. */
-  stop(): Promise<void>
-}
-
 const deliverMs = 3_000
 /** How often the worker checks the outbox for receipts that an operator resends; see receipts.ts. */
 const outboxPollMs = 2_000
@@ -54,149 +57,165 @@ const outboxPollMs = 2_000
 const failedRequestsMs = 2_000
 
 export async function createWorker(config: Config, parts: WorkerParts): Promise<GpuWorker> {
-  const { engine, now, log } = parts
-  const { workerId } = config.key
-  const key = await sealKey(config.key.secret)
-  const kid = keyIdOf(config.key)
-  const folder = outboxFolder(config.home, workerId)
-  const outbox = new Outbox(folder, log)
-  // After the outbox, whose lock one process holds: so the process that is noted there has ended.
-  const life = beginLife(folder, now, log)
-  const slots = new Slots(config.slotsMax)
-  const metrics = new Metrics()
-  const delivery = new Delivery({ edgeUrl: config.edgeUrl, kid, key, outbox, log, now })
-  let state: 'serving' | 'draining' | 'gone' = 'serving'
-  let stopping = false
-  let url = config.publicUrl ?? ''
-  let idle: (() => void) | undefined
-  let outboxPoll: NodeJS.Timeout | undefined
-  const engineName = () => `${engine.description.engine} ${engine.description.version}`
+  return new GpuWorker(config, parts, await sealKey(config.key.secret))
+}
 
-  const heartbeats = new Heartbeats({ edgeUrl: config.edgeUrl, kid, key, state: heartbeat, log })
-  const operator = { metricsKey: config.metricsKey ?? undefined, health, render }
-  const operatorServer = config.metricsAt && createOperatorServer(operator)
-  const server = createWorkerServer({
-    ...parts,
-    ...operator,
-    workerId,
-    key,
-    outbox,
-    slots,
-    metrics,
-    media: createResolver(now, parts.fetchPolicy),
-    draining: () => state !== 'serving',
-    deliver: () => delivery.wake(),
-    changed: () => {
-      if (slots.holders().length === 0) idle?.()
-    },
-    owed: (receipt, settleFirst) => {
-      metrics.settled(receipt)
-      // Urgent when over half of the slots are in use: settling frees them. Otherwise receipts may share a call.
-      const urgent = settleFirst || slots.holders().length * 2 > slots.max
-      return delivery.owed(receipt.dispatchId, urgent)
-    },
-  })
+class GpuWorker {
+  readonly #config: Config
+  readonly #parts: WorkerParts
+  readonly #slots: Slots
+  readonly #metrics = new Metrics()
+  readonly #outbox: Outbox
+  readonly #life: ProcessLife
+  readonly #delivery: Delivery
+  readonly #heartbeats: Heartbeats
+  readonly #server: Server
+  readonly #operatorServer: Server | null
+  #phase: WorkerPhase = 'serving'
+  #url: string
+  /** Called when no request holds a slot. */
+  #idle: (() => void) | undefined
+  #outboxPoll: NodeJS.Timeout | undefined
 
-  function health() {
-    return {
-      status: state === 'serving' ? engine.state : state,
-      ...(engine.state !== 'ready' && engine.reason !== undefined && { reason: engine.reason }),
-      ...engine.description,
-      load: engine.load(),
-      receipts: outbox.counts(),
-    }
+  /** @param key the worker's key, to sign and verify with */
+  constructor(config: Config, parts: WorkerParts, key: CryptoKey) {
+    const { now, log } = parts
+    const signer = { edgeUrl: config.edgeUrl, kid: keyIdOf(config.key), key, log }
+    const folder = outboxFolder(config.home, config.key.workerId)
+    this.#config = config
+    this.#parts = parts
+    this.#url = config.publicUrl ?? ''
+    this.#slots = new Slots(config.slotsMax)
+    this.#outbox = new Outbox(folder, log)
+    // After the outbox, whose lock one process holds: so the process that is noted there has ended.
+    this.#life = beginLife(folder, now, log)
+    this.#delivery = new Delivery({ ...signer, outbox: this.#outbox, now })
+    this.#heartbeats = new Heartbeats({ ...signer, state: () => this.#heartbeat() })
+    const operator = this.#operatorParts()
+    this.#operatorServer = config.metricsAt && createOperatorServer(operator)
+    this.#server = createWorkerServer({ ...this.#dispatchParts(), ...operator, workerId: config.key.workerId, key })
   }
 
-  function heartbeat(): Heartbeat {
-    const load = engine.load()
-    return {
-      workerId,
-      pool: config.pool,
-      url,
-      model: config.model.id,
-      engine: engineName(),
-      state: state !== 'serving' ? state : engine.state === 'ready' && outbox.usable() ? 'ready' : 'down',
-      slotsMax: slots.max,
-      contextTokens: engine.description.contextTokens,
-      vision: engine.description.vision,
-      running: slots.holders(),
-      kvTokens: load.kvTokens,
-      kvTokensMax: load.kvTokensMax,
-      promptTokensTotal: load.promptTokensTotal,
-      cachedTokensTotal: load.cachedTokensTotal,
-      outputTokensTotal: load.outputTokensTotal,
-      ...life.signs(),
-    }
+  /** Resolves with the URL in its heartbeats. Rejects with one sentence if the worker cannot serve. */
+  async start(): Promise<string> {
+    const { engine, now, log } = this.#parts
+    const { metricsAt, host, pool, publicUrl } = this.#config
+    await engine.start()
+    this.#slots.limit(engine.description.slotsMax)
+    // A port in use ends this process, so an earlier process's requests are recovered only after the port is open.
+    if (this.#operatorServer && metricsAt) await listen(this.#operatorServer, metricsAt, 'TRAMONTANE_METRICS_PORT')
+    const address = await listen(this.#server, this.#config, 'TRAMONTANE_WORKER_PORT')
+    const name = engineName(engine.description)
+    for (const receipt of this.#outbox.recover(name, now())) this.#metrics.settled(receipt)
+    if (!publicUrl) this.#url = `http://${host}:${address.port}`
+    this.#delivery.wake()
+    this.#outboxPoll = setInterval(() => this.#delivery.wake(), outboxPollMs)
+    await this.#heartbeats.start()
+    log(`ready on ${this.#url}: ${engine.description.modelName}, pool ${pool}, ${this.#slots.max} slots`)
+    return this.#url
   }
 
-  function render(): string {
-    const { owed, refused } = outbox.counts()
-    return metrics.render({
-      load: engine.load(),
-      slotsMax: slots.max,
-      slotsHeld: slots.holders().length,
-      receiptsOwed: owed,
-      receiptsRefused: refused,
-      up: engine.state === 'ready',
-    })
+  /** Drains: refuses new requests until the running ones end or time out. Then restarts the engine and serves again. */
+  async renew(): Promise<void> {
+    const { engine } = this.#parts
+    if (this.#phase !== 'serving' || !engine.renew) return
+    this.#phase = 'renewing'
+    await this.#drain('the engine restarts')
+    if (this.#phase !== 'renewing') return
+    engine.renew()
+    this.#phase = 'serving'
   }
 
-  async function drain(reason: string): Promise<void> {
-    state = 'draining'
-    log(`draining: ${reason}. New requests are refused; open requests continue`)
-    await heartbeats.beat()
-    await Promise.race([emptied(), delay(config.drainMs)])
+  /** Resolves when the process may exit. */
+  async stop(): Promise<void> {
+    this.#phase = 'stopping'
+    await this.#drain('the worker shuts down')
+    await this.#parts.engine.close()
+    // Requests that failed with the engine still write their answers and receipts.
+    await Promise.race([this.#emptied(), delay(failedRequestsMs)])
+    this.#server.closeAllConnections()
+    this.#server.close()
+    clearInterval(this.#outboxPoll)
+    this.#operatorServer?.closeAllConnections()
+    this.#operatorServer?.close()
+    await this.#delivery.flush(deliverMs)
+    this.#heartbeats.stop()
+    // A worker with pending receipts does not report `gone`: the gateway then keeps asking for them until it returns.
+    if (this.#outbox.counts().owed === 0) this.#phase = 'gone'
+    await this.#heartbeats.beat()
+    this.#life.ended()
+    this.#outbox.close()
+  }
+
+  async #drain(reason: string): Promise<void> {
+    this.#parts.log(`draining: ${reason}. New requests are refused; open requests continue`)
+    await this.#heartbeats.beat()
+    await Promise.race([this.#emptied(), delay(this.#config.drainMs)])
   }
 
   /** Resolves when every slot is free. */
-  function emptied(): Promise<void> {
+  #emptied(): Promise<void> {
     return new Promise((resolve) => {
-      idle = resolve
-      if (slots.holders().length === 0) resolve()
+      this.#idle = resolve
+      this.#slotsChanged()
     })
   }
 
-  return {
-    async start() {
-      await engine.start()
-      slots.limit(engine.description.slotsMax)
-      // A port in use ends this process, so an earlier process's requests are recovered only after the port is open.
-      if (operatorServer && config.metricsAt) await listen(operatorServer, config.metricsAt, 'TRAMONTANE_METRICS_PORT')
-      const address = await listen(server, config, 'TRAMONTANE_WORKER_PORT')
-      for (const receipt of outbox.recover(engineName(), now())) metrics.settled(receipt)
-      if (!config.publicUrl) url = `http://${config.host}:${address.port}`
-      delivery.wake()
-      outboxPoll = setInterval(() => delivery.wake(), outboxPollMs)
-      await heartbeats.start()
-      log(`ready on ${url}: ${engine.description.modelName}, pool ${config.pool}, ${slots.max} slots`)
-      return url
-    },
-    async renew() {
-      if (state !== 'serving' || !engine.renew) return
-      await drain('the engine restarts')
-      if (stopping) return
-      engine.renew()
-      state = 'serving'
-    },
-    async stop() {
-      stopping = true
-      await drain('the worker shuts down')
-      await engine.close()
-      // Requests that failed with the engine still write their answers and receipts.
-      await Promise.race([emptied(), delay(failedRequestsMs)])
-      server.closeAllConnections()
-      server.close()
-      clearInterval(outboxPoll)
-      operatorServer?.closeAllConnections()
-      operatorServer?.close()
-      await delivery.flush(deliverMs)
-      heartbeats.stop()
-      // A worker with pending receipts does not report `gone`: the gateway then keeps asking for them until it returns.
-      if (outbox.counts().owed === 0) state = 'gone'
-      await heartbeats.beat()
-      life.ended()
-      outbox.close()
-    },
+  #slotsChanged(): void {
+    if (this.#slots.holders().length === 0) this.#idle?.()
+  }
+
+  #owed(receipt: Receipt, settleFirst: boolean): Promise<void> {
+    this.#metrics.settled(receipt)
+    // Urgent when over half of the slots are in use: settling frees them. Otherwise receipts may share a call.
+    const urgent = settleFirst || this.#slots.holders().length * 2 > this.#slots.max
+    return this.#delivery.owed(receipt.dispatchId, urgent)
+  }
+
+  #dispatchParts(): Omit<ServerParts, 'workerId' | 'key' | keyof OperatorParts> {
+    const { now, fetchPolicy } = this.#parts
+    return {
+      ...this.#parts,
+      outbox: this.#outbox,
+      slots: this.#slots,
+      metrics: this.#metrics,
+      media: createResolver(now, fetchPolicy),
+      draining: () => leaving(this.#phase) !== undefined,
+      deliver: () => this.#delivery.wake(),
+      changed: () => this.#slotsChanged(),
+      owed: (receipt, settleFirst) => this.#owed(receipt, settleFirst),
+    }
+  }
+
+  #operatorParts(): OperatorParts {
+    return {
+      metricsKey: this.#config.metricsKey ?? undefined,
+      health: () => healthView(this.#report(), this.#outbox.counts()),
+      render: () => this.#metrics.render(metricsView(this.#report(), this.#outbox.counts())),
+    }
+  }
+
+  #report(): OwnReport {
+    return {
+      phase: this.#phase,
+      engine: engineReport(this.#parts.engine),
+      slotsMax: this.#slots.max,
+      running: this.#slots.holders(),
+    }
+  }
+
+  #heartbeat(): Heartbeat {
+    const { key, pool, model } = this.#config
+    const report = this.#report()
+    return {
+      workerId: key.workerId,
+      pool,
+      url: this.#url,
+      model: model.id,
+      state: fleetState(report, () => this.#outbox.usable()),
+      ...heartbeatView(report),
+      ...this.#life.signs(),
+    }
   }
 }
 

@@ -1,0 +1,84 @@
+/** The worker's report of itself. The heartbeat, `/healthz` and `/metrics` are views of it. */
+import type { Heartbeat } from '../backends/wire/heartbeat.ts'
+import type { Engine, EngineDescription, EngineLoad, EngineState } from './engine/engine.ts'
+
+/**
+ *   serving ◀──engine restarted── renewing
+ *      │ ╰─────────renew─────────────▲ │
+ *      ╰──stop──▶ stopping ◀───stop────╯
+ *                    │
+ *                    ╰──receipts delivered──▶ gone
+ *
+ * `renewing` and `stopping` refuse new requests and finish the open ones.
+ */
+export type WorkerPhase = 'serving' | 'renewing' | 'stopping' | 'gone'
+
+export interface OwnReport {
+  phase: WorkerPhase
+  engine: { state: EngineState; reason: string | undefined; description: EngineDescription; load: EngineLoad }
+  slotsMax: number
+  /** Ids of the requests that hold a slot. */
+  running: string[]
+}
+
+/** Receipts in the outbox. */
+interface OutboxCounts {
+  running: number
+  owed: number
+  refused: number
+}
+
+export function engineReport(engine: Engine): OwnReport['engine'] {
+  return { state: engine.state, reason: engine.reason, description: engine.description, load: engine.load() }
+}
+
+export const engineName = ({ engine, version }: EngineDescription) => `${engine} ${version}`
+
+/** The phase as operators and the fleet see it; undefined while the engine's state decides. */
+export function leaving(phase: WorkerPhase): 'draining' | 'gone' | undefined {
+  if (phase === 'serving') return undefined
+  return phase === 'gone' ? 'gone' : 'draining'
+}
+
+/** @param storable whether the outbox accepts new requests; asked only if all else is ready */
+export function fleetState({ phase, engine }: OwnReport, storable: () => boolean): Heartbeat['state'] {
+  return leaving(phase) ?? (engine.state === 'ready' && storable() ? 'ready' : 'down')
+}
+
+/** The fields of a heartbeat that this report contains. */
+export function heartbeatView({ engine, slotsMax, running }: OwnReport) {
+  const { description, load } = engine
+  return {
+    engine: engineName(description),
+    slotsMax,
+    contextTokens: description.contextTokens,
+    vision: description.vision,
+    running,
+    kvTokens: load.kvTokens,
+    kvTokensMax: load.kvTokensMax,
+    promptTokensTotal: load.promptTokensTotal,
+    cachedTokensTotal: load.cachedTokensTotal,
+    outputTokensTotal: load.outputTokensTotal,
+  }
+}
+
+export function healthView({ phase, engine }: OwnReport, receipts: OutboxCounts) {
+  return {
+    status: leaving(phase) ?? engine.state,
+    ...(engine.state !== 'ready' && engine.reason !== undefined && { reason: engine.reason }),
+    ...engine.description,
+    load: engine.load,
+    receipts,
+  }
+}
+
+export function metricsView({ engine, slotsMax, running }: OwnReport, { owed, refused }: OutboxCounts) {
+  return {
+    load: engine.load,
+    slotsMax,
+    slotsHeld: running.length,
+    receiptsOwed: owed,
+    receiptsRefused: refused,
+    up: engine.state === 'ready',
+  }
+}
