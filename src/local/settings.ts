@@ -1,0 +1,62 @@
+/** The settings of `npm start`, from its environment. */
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { readStartEnvironment } from './environment.ts'
+
+export interface LocalSettings {
+  /** Folder of the repository. */
+  root: string
+  /** Folder of the state. */
+  home: string
+  host: string
+  port: number
+  baseUrl: string
+  modelId: string
+  /** Optional bindings of the edge. */
+  bindings: Record<string, string>
+  inspectorPort: number | undefined
+}
+
+type StartVariables = Record<string, string | undefined>
+
+export const toyModelId = 'tramontane-tiny'
+const host = '127.0.0.1'
+
+/** Throws an error that names the variable. */
+export function readSettings(variables: StartVariables): LocalSettings {
+  const environment = readStartEnvironment(variables)
+  if (takesFiles(variables)) checkModelFile(environment.TRAMONTANE_MODEL)
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  return {
+    root,
+    home: resolve(environment.TRAMONTANE_HOME ?? join(root, '.tramontane')),
+    host,
+    port: environment.PORT,
+    baseUrl: `http://${host}:${environment.PORT}`,
+    modelId: environment.TRAMONTANE_MODEL_ID ?? (servesToy(variables) ? toyModelId : 'mistral-small-4'),
+    bindings: { ...hostedBindings(variables), ...(environment.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }) },
+    inspectorPort: environment.TRAMONTANE_INSPECTOR_PORT,
+  }
+}
+
+/** The settings of a hosted API, if the environment has them. */
+function hostedBindings(variables: StartVariables): Record<string, string> {
+  const names = ['HOSTED_URL', 'HOSTED_MODEL', 'HOSTED_KEY']
+  return Object.fromEntries(names.flatMap((name) => (variables[name] ? [[name, variables[name]]] : [])))
+}
+
+/** Whether the engine takes a model file. Other engines also take a model id, and report a missing model themselves. */
+function takesFiles(variables: StartVariables): boolean {
+  return ['embedded', 'llama-cpp'].includes(variables.TRAMONTANE_BACKEND ?? 'embedded')
+}
+
+/** The worker's own rule, so that the edge offers the model that the workers serve. */
+function servesToy(variables: StartVariables): boolean {
+  return takesFiles(variables) && !variables.TRAMONTANE_MODEL && !variables.TRAMONTANE_ENGINE_URL
+}
+
+function checkModelFile(path: string | undefined): void {
+  if (path !== undefined && !existsSync(path))
+    throw new Error(`TRAMONTANE_MODEL: file ${path} not found. Correct the path.`)
+}

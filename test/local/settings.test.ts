@@ -1,0 +1,39 @@
+/** The settings of `npm start`. */
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { readSettings } from '../../src/local/settings.ts'
+
+const file = fileURLToPath(import.meta.url)
+
+describe('the settings of npm start', () => {
+  it('[RUN7] the edge offers the toy model only if no variable gives the workers another model or engine', () => {
+    const rows: [variables: Record<string, string>, modelId: string][] = [
+      [{}, 'tramontane-tiny'],
+      [{ TRAMONTANE_BACKEND: 'llama-cpp' }, 'tramontane-tiny'],
+      [{ TRAMONTANE_BACKEND: 'vllm' }, 'mistral-small-4'],
+      [{ TRAMONTANE_MODEL: file }, 'mistral-small-4'],
+      [{ TRAMONTANE_ENGINE_URL: 'http://127.0.0.1:1' }, 'mistral-small-4'],
+      [{ TRAMONTANE_MODEL: file, TRAMONTANE_MODEL_ID: 'mine' }, 'mine'],
+    ]
+    expect(rows.map(([variables]) => [variables, readSettings(variables).modelId])).toEqual(rows)
+  })
+
+  it('[RUN7] a model file that is missing is refused by its path, and a model id of another engine is not', () => {
+    const missing = { TRAMONTANE_MODEL: 'no/such.gguf' }
+    expect(() => readSettings(missing)).toThrow('TRAMONTANE_MODEL: file no/such.gguf not found. Correct the path.')
+    expect(readSettings({ ...missing, TRAMONTANE_BACKEND: 'vllm' }).modelId).toBe('mistral-small-4')
+  })
+
+  it('[RUN7] the edge gets the hosted API and the spill switch only if they are set', () => {
+    expect(readSettings({ HOSTED_URL: '', PORT: '80' })).toMatchObject({ bindings: {}, baseUrl: 'http://127.0.0.1:80' })
+    const set = {
+      HOSTED_URL: 'https://hosted.test/v1',
+      HOSTED_MODEL: 'small',
+      HOSTED_KEY: 'k',
+      TRAMONTANE_SPILL: 'off',
+    }
+    const { TRAMONTANE_SPILL: _, ...hosted } = set
+    expect(readSettings(set).bindings).toEqual({ ...hosted, SPILL: 'off' })
+    expect(readSettings({ ...set, TRAMONTANE_SPILL: 'on' }).bindings).toEqual(hosted)
+  })
+})
