@@ -6,7 +6,8 @@ import { DurableObject } from 'cloudflare:workers'
 import type { StoredResponse } from '../dialects/dialect.ts'
 import type { Alarm } from '../tenant/alarm.ts'
 import { durableAlarm, durableSql } from '../tenant/durable-storage.ts'
-import { type Begun, openResponses, type ResponsesStore } from './responses-store.ts'
+import type { Begun } from './replay-rows.ts'
+import { ResponsesStore } from './responses-store.ts'
 
 /** Time after which an attempt counts as abandoned: longer than any wait plus any answer. */
 const attemptMs = 15 * 60_000
@@ -21,7 +22,7 @@ export class ResponsesObject extends DurableObject {
 
   constructor(state: DurableObjectState, env: unknown) {
     super(state, env as never)
-    this.#store = state.storage.transactionSync(() => openResponses(durableSql(state.storage.sql)))
+    this.#store = state.storage.transactionSync(() => new ResponsesStore(durableSql(state.storage.sql)))
     this.#alarm = durableAlarm(state)
   }
 
@@ -56,7 +57,7 @@ export class ResponsesObject extends DurableObject {
     for (;;) {
       const now = Date.now()
       const begun = this.ctx.storage.transactionSync(() =>
-        this.#store.begin(replayId, digest, attempt, now + attemptMs, now),
+        this.#store.replays.begin(replayId, digest, attempt, now + attemptMs, now),
       )
       if (begun.kind === 'run') this.#alarm.wakeAt(now + attemptMs)
       if (begun.kind !== 'running' || now >= deadline) return begun
@@ -65,13 +66,13 @@ export class ResponsesObject extends DurableObject {
   }
 
   finish(replayId: string, attempt: string, headers: [string, string][], body: string, expiresAt: number): void {
-    this.ctx.storage.transactionSync(() => this.#store.finish(replayId, attempt, headers, body, expiresAt))
+    this.ctx.storage.transactionSync(() => this.#store.replays.finish(replayId, attempt, headers, body, expiresAt))
     this.#alarm.wakeAt(expiresAt)
     this.#notify(replayId)
   }
 
   abandon(replayId: string, attempt: string): void {
-    this.ctx.storage.transactionSync(() => this.#store.abandon(replayId, attempt))
+    this.ctx.storage.transactionSync(() => this.#store.replays.abandon(replayId, attempt))
     this.#notify(replayId)
   }
 

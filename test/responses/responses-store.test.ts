@@ -2,10 +2,11 @@
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
 import type { StoredResponse } from '../../src/dialects/dialect.ts'
-import { answerCharactersMax, openResponses } from '../../src/responses/responses-store.ts'
+import { answerCharactersMax } from '../../src/responses/answer-rows.ts'
+import { ResponsesStore } from '../../src/responses/responses-store.ts'
 import { nodeSql } from '../support/tenant.ts'
 
-const open = () => openResponses(nodeSql(new DatabaseSync(':memory:')))
+const open = () => new ResponsesStore(nodeSql(new DatabaseSync(':memory:')))
 
 const response = (n: number, previous?: number, text = `answer ${n}`): StoredResponse => ({
   responseId: `resp_${n}`,
@@ -34,7 +35,7 @@ describe('stored responses', () => {
 
   it('[ASW2] an expired or deleted response and its continuations are not found, and pruning leaves no row', () => {
     const database = new DatabaseSync(':memory:')
-    const store = openResponses(nodeSql(database))
+    const store = new ResponsesStore(nodeSql(database))
     store.keep(response(1), 100)
     store.keep(response(2, 1), 200)
     expect(store.previousResponse('resp_2', [], 99).turns).toHaveLength(2)
@@ -64,50 +65,57 @@ describe('idempotency', () => {
 
   it('[ASW4] one attempt runs per key, and its answer is replayed to the same request only', () => {
     const store = open()
-    expect(store.begin('r', 'd', 'a1', 100, 1)).toEqual({ kind: 'run' })
-    expect(store.begin('r', 'd', 'a2', 100, 2)).toEqual({ kind: 'running' })
-    expect(store.begin('r', 'other', 'a2', 100, 2)).toEqual({ kind: 'other-request' })
-    store.finish('r', 'a1', headers, '  {"ü": 1}', 1_000)
-    expect(store.begin('r', 'd', 'a2', 100, 999)).toEqual({ kind: 'answer', headers, text: '  {"ü": 1}' })
-    expect(store.begin('r', 'other', 'a2', 100, 999)).toEqual({ kind: 'other-request' })
-    expect(store.begin('r', 'd', 'a2', 2_000, 1_000)).toEqual({ kind: 'run' })
+    expect(store.replays.begin('r', 'd', 'a1', 100, 1)).toEqual({ kind: 'run' })
+    expect(store.replays.begin('r', 'd', 'a2', 100, 2)).toEqual({ kind: 'running' })
+    expect(store.replays.begin('r', 'other', 'a2', 100, 2)).toEqual({ kind: 'other-request' })
+    store.replays.finish('r', 'a1', headers, '  {"ü": 1}', 1_000)
+    expect(store.replays.begin('r', 'd', 'a2', 100, 999)).toEqual({ kind: 'answer', headers, text: '  {"ü": 1}' })
+    expect(store.replays.begin('r', 'other', 'a2', 100, 999)).toEqual({ kind: 'other-request' })
+    expect(store.replays.begin('r', 'd', 'a2', 2_000, 1_000)).toEqual({ kind: 'run' })
   })
 
   it('[ASW5] an attempt without an answer lets the next one run, and its late answer is ignored', () => {
     const store = open()
-    store.begin('r', 'd', 'a1', 100, 1)
-    store.abandon('r', 'a1')
-    expect(store.begin('r', 'd', 'a2', 100, 2)).toEqual({ kind: 'run' })
-    expect(store.begin('r', 'd', 'a3', 200, 100)).toEqual({ kind: 'run' })
-    store.finish('r', 'a2', headers, 'late', 1_000)
-    store.abandon('r', 'a2')
-    expect(store.begin('r', 'd', 'a4', 200, 150)).toEqual({ kind: 'running' })
-    store.finish('r', 'a3', headers, 'mine', 1_000)
-    store.abandon('r', 'a3')
-    expect(store.begin('r', 'd', 'a4', 200, 150)).toMatchObject({ kind: 'answer', text: 'mine' })
+    store.replays.begin('r', 'd', 'a1', 100, 1)
+    store.replays.abandon('r', 'a1')
+    expect(store.replays.begin('r', 'd', 'a2', 100, 2)).toEqual({ kind: 'run' })
+    expect(store.replays.begin('r', 'd', 'a3', 200, 100)).toEqual({ kind: 'run' })
+    store.replays.finish('r', 'a2', headers, 'late', 1_000)
+    store.replays.abandon('r', 'a2')
+    expect(store.replays.begin('r', 'd', 'a4', 200, 150)).toEqual({ kind: 'running' })
+    store.replays.finish('r', 'a3', headers, 'mine', 1_000)
+    store.replays.abandon('r', 'a3')
+    expect(store.replays.begin('r', 'd', 'a4', 200, 150)).toMatchObject({ kind: 'answer', text: 'mine' })
   })
 })
 
 describe('replayed answers', () => {
   it('[REPL1] a request whose stored answer was evicted runs again, and an empty answer is never returned', () => {
     const database = new DatabaseSync(':memory:')
-    const store = openResponses(nodeSql(database), 1_000)
-    expect(store.begin('replay_a', 'd', 'first', 50, 1)).toEqual({ kind: 'run' })
-    store.finish('replay_a', 'first', [], 'x'.repeat(600), 100)
-    expect(store.begin('replay_a', 'd', 'again', 50, 2)).toEqual({ kind: 'answer', headers: [], text: 'x'.repeat(600) })
+    const store = new ResponsesStore(nodeSql(database), 1_000)
+    expect(store.replays.begin('replay_a', 'd', 'first', 50, 1)).toEqual({ kind: 'run' })
+    store.replays.finish('replay_a', 'first', [], 'x'.repeat(600), 100)
+    expect(store.replays.begin('replay_a', 'd', 'again', 50, 2)).toEqual({
+      kind: 'answer',
+      headers: [],
+      text: 'x'.repeat(600),
+    })
     // Another answer evicts it.
-    store.begin('replay_b', 'd', 'other', 150, 2)
-    store.finish('replay_b', 'other', [], 'y'.repeat(600), 200)
-    expect(store.begin('replay_a', 'd', 'third', 50, 3)).toEqual({ kind: 'run' })
-    expect(store.begin('replay_b', 'd', 'again', 50, 3)).toMatchObject({ kind: 'answer', text: 'y'.repeat(600) })
+    store.replays.begin('replay_b', 'd', 'other', 150, 2)
+    store.replays.finish('replay_b', 'other', [], 'y'.repeat(600), 200)
+    expect(store.replays.begin('replay_a', 'd', 'third', 50, 3)).toEqual({ kind: 'run' })
+    expect(store.replays.begin('replay_b', 'd', 'again', 50, 3)).toMatchObject({
+      kind: 'answer',
+      text: 'y'.repeat(600),
+    })
     // A running attempt has no answer yet, and is not evicted.
-    expect(store.begin('replay_a', 'd', 'fourth', 50, 4)).toEqual({ kind: 'running' })
+    expect(store.replays.begin('replay_a', 'd', 'fourth', 50, 4)).toEqual({ kind: 'running' })
   })
 
   it('[REPL2] items by id are read once per answer, and at most one conversation in total', () => {
     const reads: string[] = []
     const sql = nodeSql(new DatabaseSync(':memory:'))
-    const store = openResponses({
+    const store = new ResponsesStore({
       ...sql,
       all: (query, ...values) => {
         if (query.includes('FROM pieces')) reads.push(String(values[0]))
