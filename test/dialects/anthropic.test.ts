@@ -4,6 +4,7 @@ import type { Chat } from '../../backends/model/chat.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { AnswerEnd, AnswerPart } from '../../src/dialects/answer-events.ts'
 import { messages } from '../../src/dialects/anthropic/dialect.ts'
+import { sealThinking } from '../../src/dialects/carried-thinking.ts'
 import { type DialectWriter, noPreviousTurns } from '../../src/dialects/dialect.ts'
 import { errorResponse } from '../../src/dialects/error-response.ts'
 import { GatewayError } from '../../src/http/errors.ts'
@@ -253,8 +254,11 @@ describe('writing Messages', () => {
     expect(JSON.stringify(events)).not.toContain('thinking_delta')
     const whole = writer({ thinking })
     for (const part of parts) whole.part(part)
+    whole.part({ kind: 'text', channel: 'reasoning', text: 'later' })
     const { content } = whole.whole(end, false) as { content: { type: string; thinking?: string }[] }
     expect(content[0]).toMatchObject({ type: 'thinking', thinking: '' })
+    // A block carries its own thinking only.
+    expect(content.pop()).toMatchObject({ type: 'thinking', thinking: '', signature: sealThinking('later') })
     const back = chat({ messages: [...hello.messages, { role: 'assistant', content }, ...hello.messages] })
     expect(back.messages[1]).toMatchObject({ reasoning: 'hm', toolCalls: [{ name: 'f', arguments: '{"x":1}' }] })
   })
