@@ -3,11 +3,9 @@ import type { Heartbeat } from '../backends/wire/heartbeat.ts'
 import type { Engine, EngineDescription, EngineLoad, EngineState } from './engine/engine.ts'
 
 /**
- *   serving ◀──engine restarted── renewing
- *      │ ╰─────────renew─────────────▲ │
- *      ╰──stop──▶ stopping ◀───stop────╯
- *                    │
- *                    ╰──receipts delivered──▶ gone
+ *   serving ──renew──▶ renewing ──engine restarted──▶ serving
+ *      │                  │
+ *      ╰───────stop───────┴──▶ stopping ──receipts delivered──▶ gone
  *
  * `renewing` and `stopping` refuse new requests and finish the open ones.
  */
