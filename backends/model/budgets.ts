@@ -597,6 +597,12 @@ export const budgets = {
     bounds: 'text of one request that the engine process holds for tokenising at a time',
     reason: 'longer prompts go in parts: with parts four times as long, 32 MB of text grew the process by 200 MB',
   },
+  wordCharacters: {
+    value: 64 * 1024,
+    unit: 'characters',
+    bounds: 'word that is tokenised as one; a longer word is split, which adds a token or two for each split',
+    reason: 'merging a word of 65,536 letters takes 20 to 40 ms in short slices and up to 8 MB of memory',
+  },
   countedContexts: {
     value: 4,
     unit: 'count',

@@ -33,7 +33,7 @@ import { engineMemoryMax } from './memory-limit.ts'
 import type { FromChild, LoadOptions, Rules, StepReport } from './messages.ts'
 import { type ModelFile, readModelFile } from './model-file.ts'
 import { createOpenRun, type OpenRun } from './open-run.ts'
-import { partsOf } from './pieces.ts'
+import { partsOf, wordCharactersMax } from './pieces.ts'
 import { cannotBePrepared, type Draft, draftPrompt, errorName, overflow } from './prompt.ts'
 import { grammarJob, rulesOf, samplingOf } from './rules.ts'
 import { runRefusal } from './run-refusal.ts'
@@ -187,14 +187,14 @@ class EmbeddedEngine implements Engine {
   }
 
   async prepare(chat: Chat, effort: EffortWord, signal?: AbortSignal): Promise<Prepared | EngineRefusal> {
-    const { vocabulary } = this.#ready()
+    const file = this.#ready()
     const stop = new AbortController()
     const left = () => stop.abort(new Unprepared(clientLeft))
     const timer = setTimeout(() => stop.abort(new Unprepared(tooSlow(this.#times.prepareMs))), this.#times.prepareMs)
     signal?.addEventListener('abort', left, { once: true })
     if (signal?.aborted) left()
     try {
-      return await this.#prepare(chat, effort, vocabulary, stop.signal)
+      return await this.#prepare(chat, effort, file, stop.signal)
     } catch (error) {
       if (error instanceof Unprepared) return error.refusal
       if (error instanceof EngineFailure) throw error
@@ -211,11 +211,11 @@ class EmbeddedEngine implements Engine {
   async #prepare(
     chat: Chat,
     effort: EffortWord,
-    vocabulary: Vocabulary,
+    { vocabulary, tokenizerFamily }: ModelFile,
     signal: AbortSignal,
   ): Promise<Prepared | EngineRefusal> {
     signal.throwIfAborted()
-    const draft = draftPrompt(chat, effort, vocabulary)
+    const draft = draftPrompt(chat, effort, vocabulary, wordCharactersMax(tokenizerFamily))
     if (!draft.ok) return draft
     const job = grammarJob(chat, vocabulary)
     if (job && 'ok' in job) return job

@@ -16,7 +16,10 @@ import {
 } from 'node-llama-cpp'
 import { preferCpuWithoutAmx } from './cpu.ts'
 import type { Grammar, Job, LoadOptions } from './messages.ts'
+import { readTokenizer } from './model-file.ts'
 import type { BatchItem, Decoder, Sampler } from './scheduler.ts'
+import { createTekken, tekkenFamily } from './tekken/encoder.ts'
+import type { TokenSteps } from './tokenise.ts'
 
 interface NativeContext {
   initBatch(size: number): void
@@ -41,8 +44,8 @@ interface NativeBindings {
 export interface Llama extends Decoder {
   /** Versions of node-llama-cpp and of llama.cpp. */
   readonly version: string
-  /** Ordinary tokens of the text. Names of control tokens in it are tokenised as text. */
-  tokenise(text: string): readonly number[]
+  /** Names of control tokens in a text are tokenised as text. */
+  tokenise: TokenSteps
 }
 
 const nothing = new Uint32Array(0)
@@ -77,7 +80,7 @@ export async function loadLlama(options: LoadOptions): Promise<Llama> {
 
   return {
     version: `node-llama-cpp ${await getModuleVersion()} (llama.cpp ${llama.llamaCppRelease.release})`,
-    tokenise: (text) => model.tokenize(text, false),
+    tokenise: tokeniserOf(options.modelPath, model),
     build: ({ rules }) => grammars.build([rules.content, rules.call]),
     truncate(sequence, length) {
       const done = length > 0 && native._ctx.removeTokenCellsFromSequence(sequence, length, -1)
@@ -92,6 +95,15 @@ export async function loadLlama(options: LoadOptions): Promise<Llama> {
       reused.applyConfig({ seed: (job.sampling.seed ^ 1) >>> 0 })
       return createSampler(native._ctx, bindings, grammars, reused, job)
     },
+  }
+}
+
+/** The library's tokenizer is inexact for the tekken family; the library tokenises for other families only. */
+function tokeniserOf(modelPath: string, model: LlamaModel): TokenSteps {
+  const data = readTokenizer(modelPath)
+  if (data.family === tekkenFamily) return createTekken(data)
+  return function* byLibrary(text, into) {
+    for (const token of model.tokenize(text, false)) into.push(token)
   }
 }
 

@@ -7,6 +7,7 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { basename } from 'node:path'
+import type { TokenizerData } from './tekken/encoder.ts'
 import { createVocabulary, type Vocabulary } from './vocabulary.ts'
 
 /** Mistral Small 4 is `mistral4`; one converter writes the same graph under the name of its base, `deepseek2`. */
@@ -19,6 +20,8 @@ export interface ModelFile {
   /** Maximum context according to the file; 0 if the file does not have it. */
   contextTokens: number
   vocabulary: Vocabulary
+  /** Name of the split before merging: `tokenizer.ggml.pre`. */
+  tokenizerFamily: string
   fileBytes: number
   vocabularySize: number
   /** KV cache bytes of one token, all layers together; an upper bound if the file lacks details. */
@@ -27,8 +30,22 @@ export interface ModelFile {
 
 /** @throws an Error with one sentence: the file's path and what is wrong */
 export function readModelFile(path: string): ModelFile {
+  return orRefused(path, () => read(path, (keys, size) => describe(keys, path, size)))
+}
+
+/** The tokenizer of a file. It takes tens of megabytes, so only the process that tokenises reads it. */
+export function readTokenizer(path: string): TokenizerData & { family: string } {
+  return orRefused(path, () =>
+    read(path, (keys) => {
+      const merges = keys.get('tokenizer.ggml.merges')
+      return { ...tokenList(keys), merges: Array.isArray(merges) ? merges.map(String) : [], family: family(keys) }
+    }),
+  )
+}
+
+function orRefused<Result>(path: string, read: () => Result): Result {
   try {
-    return read(path)
+    return read()
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     const reason = code === 'ENOENT' ? 'the file does not exist' : code === 'EISDIR' ? 'it is a directory' : message
@@ -38,7 +55,7 @@ export function readModelFile(path: string): ModelFile {
 
 type Value = number | bigint | boolean | string | Value[]
 
-function read(path: string): ModelFile {
+function read<Result>(path: string, result: (keys: Map<string, Value>, fileBytes: number) => Result): Result {
   const file = openSync(path, 'r')
   try {
     const size = fstatSync(file).size
@@ -49,7 +66,7 @@ function read(path: string): ModelFile {
     const tensorCount = reader.count('tensor count')
     const keys = readKeys(reader, reader.count('key count'))
     checkTensors(reader, tensorCount, Number(keys.get('general.alignment') ?? 32), size)
-    return describe(keys, path, size)
+    return result(keys, size)
   } finally {
     closeSync(file)
   }
@@ -61,19 +78,29 @@ function describe(keys: Map<string, Value>, path: string, fileBytes: number): Mo
     throw new Error(
       `its architecture is ${architecture || 'not named'}. Use a model with ${architectures.join(' or ')}`,
     )
-  const tokens = keys.get('tokenizer.ggml.tokens')
-  const types = keys.get('tokenizer.ggml.token_type')
-  if (!Array.isArray(tokens) || !Array.isArray(types) || tokens.length !== types.length)
-    throw new Error('its token list is missing or incomplete')
+  const { tokens, types } = tokenList(keys)
   return {
     name: String(keys.get('general.name') ?? basename(path)),
     architecture,
     contextTokens: Number(keys.get(`${architecture}.context_length`) ?? 0),
-    vocabulary: createVocabulary(tokens.map(String), types.map(Number)),
+    vocabulary: createVocabulary(tokens, types),
+    tokenizerFamily: family(keys),
     fileBytes,
     vocabularySize: tokens.length,
     cacheBytesPerToken: cacheBytesPerToken((name) => keys.get(`${architecture}.${name}`)),
   }
+}
+
+function tokenList(keys: Map<string, Value>): { tokens: string[]; types: number[] } {
+  const tokens = keys.get('tokenizer.ggml.tokens')
+  const types = keys.get('tokenizer.ggml.token_type')
+  if (!Array.isArray(tokens) || !Array.isArray(types) || tokens.length !== types.length)
+    throw new Error('its token list is missing or incomplete')
+  return { tokens: tokens.map(String), types: types.map(Number) }
+}
+
+function family(keys: Map<string, Value>): string {
+  return String(keys.get('tokenizer.ggml.pre') ?? '')
 }
 
 /** Bytes of the keys and values of all layers, as 16-bit numbers. */

@@ -1,21 +1,26 @@
 /**
  * Splits text at places where a split does not change its tokens.
  *
- * The tokenizer first splits text into words and merges only inside a word. In this model family every digit is a word,
- * and in no word a letter is followed by a character other than a letter or mark, so text may be split there. Long text
- * must be split: the tokenizer's regular expressions recurse once per character (a word of 100,000 letters ended the
- * process), and each call blocks the engine's event loop.
+ * The tokenizer first splits text into words and merges only inside a word, so text may be split where a word ends.
+ * Long text must be split: each piece is a message to the engine's process, and a word takes memory while it is merged.
  */
+import { budgets } from '../../backends/model/budgets.ts'
+import { tekkenFamily } from './tekken/encoder.ts'
+import { seam } from './tekken/split.ts'
 
 const pieceChars = 2_048
-/** If no such place is found within this many characters, the text is split anyway, which adds a token or two. */
-const pieceCharsMax = 8_192
-const seam = /\p{N}|\p{L}(?=[^\p{L}\p{M}])/gu
+/** The library's regular expressions recurse once per character: a word of 100,000 letters ended the process. */
+const libraryWordMax = 8_192
 
-export function* cutText(text: string): Generator<string> {
+/** Longer words are split anyway, which adds a token or two for each split. */
+export function wordCharactersMax(tokenizerFamily: string): number {
+  return tokenizerFamily === tekkenFamily ? budgets.wordCharacters.value : libraryWordMax
+}
+
+export function* cutText(text: string, wordMax: number): Generator<string> {
   let start = 0
   while (text.length - start > pieceChars) {
-    const end = seamAfter(text, start + pieceChars, Math.min(text.length, start + pieceCharsMax))
+    const end = seamAfter(text, start + pieceChars, Math.min(text.length, start + wordMax))
     yield text.slice(start, end)
     start = end
   }

@@ -15,18 +15,24 @@ export interface Draft {
   pieces: Iterable<number | string>
 }
 
-export function draftPrompt(chat: Chat, effort: EffortWord, vocabulary: Vocabulary): Draft | EngineRefusal {
+/** @param wordMax longer words are split */
+export function draftPrompt(
+  chat: Chat,
+  effort: EffortWord,
+  vocabulary: Vocabulary,
+  wordMax: number,
+): Draft | EngineRefusal {
   const tools = refusedTools(chat)
   if (tools) return tools
   const rendered = renderPrompt(chat, effort)
   if (!rendered.ok) return rendered
-  return { ok: true, pieces: piecesOf(rendered.segments, vocabulary) }
+  return { ok: true, pieces: piecesOf(rendered.segments, vocabulary, wordMax) }
 }
 
-function* piecesOf(segments: readonly Segment[], { control }: Vocabulary): Generator<number | string> {
+function* piecesOf(segments: readonly Segment[], { control }: Vocabulary, wordMax: number): Generator<number | string> {
   for (const segment of segments) {
     if ('control' in segment) yield control[segment.control]
-    else yield* cutText(segment.text)
+    else yield* cutText(segment.text, wordMax)
   }
 }
 

@@ -76,7 +76,8 @@ for (let byte = 0, others = 0; byte < 256; byte++) {
   byteOf.set(String.fromCodePoint(printable ? byte : 256 + others++), byte)
 }
 
-function bytesOf(token: string): Uint8Array {
+/** The bytes of a token that is written in the byte-level alphabet. */
+export function bytesOf(token: string): Uint8Array {
   const encoder = new TextEncoder()
   const bytes: number[] = []
   for (const character of token) {

@@ -1,14 +1,17 @@
 import { describe, expect, it } from 'vitest'
 import { createTokenise } from '../../../gpu-worker/engine/tokenise.ts'
 
-/** A simulated tokenizer that takes a millisecond per text, and an event loop whose turns are counted. */
+/** A simulated tokenizer that takes a millisecond per letter, and an event loop whose turns are counted. */
 function world() {
   let now = 0
   let turns = 0
   const tokenise = createTokenise(
-    (text) => {
-      now += 1
-      return [...text].map((letter) => letter.charCodeAt(0))
+    function* (text, into) {
+      for (const letter of text) {
+        now += 1
+        into.push(letter.charCodeAt(0))
+        yield
+      }
     },
     async () => {
       turns++
@@ -26,7 +29,7 @@ describe('tokenise', () => {
   it('[ENG18] a long text yields every few milliseconds, and a short one does not wait for its end', async () => {
     const { tokenise, turns } = world()
     const done: string[] = []
-    const long = tokenise(Array(100).fill('x')).then(() => done.push('long'))
+    const long = tokenise(['x'.repeat(100)]).then(() => done.push('long'))
     const short = tokenise(['y']).then(() => done.push('short'))
     await Promise.all([long, short])
     expect(done).toEqual(['short', 'long'])
