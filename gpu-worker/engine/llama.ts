@@ -102,8 +102,9 @@ export async function loadLlama(options: LoadOptions): Promise<Llama> {
 function tokeniserOf(modelPath: string, model: LlamaModel): TokenSteps {
   const data = readTokenizer(modelPath)
   if (data.family === tekkenFamily) return createTekken(data)
-  return function* byLibrary(text, into) {
+  return (text, into) => {
     for (const token of model.tokenize(text, false)) into.push(token)
+    return [].values()
   }
 }
 

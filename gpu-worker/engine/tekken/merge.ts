@@ -50,7 +50,7 @@ export function* mergeLong({ ranks: pairs, results }: Merges, tokens: Int32Array
   const previous = new Int32Array(length)
   /** The rank of the pair that begins at a position; -1 if it does not merge, or if the position was merged. */
   const ranks = new Int32Array(length).fill(-1)
-  const heap = new Heap(length)
+  const heap = new RankHeap(length)
   let steps = 0
 
   function rate(at: number): void {
@@ -89,7 +89,7 @@ export function* mergeLong({ ranks: pairs, results }: Merges, tokens: Int32Array
 }
 
 /** A binary heap of numbers, lowest first. */
-class Heap {
+class RankHeap {
   #numbers: Float64Array
   #length = 0
 

@@ -8,7 +8,7 @@ import { type Value, writeGguf } from '../toy-model/gguf.ts'
 export async function vocabularyModel(data: TokenizerData, folder: string): Promise<LlamaModel> {
   const path = join(folder, 'vocabulary.gguf')
   writeFileSync(path, writeGguf({ metadata: metadata(data), tensors: [] }))
-  const llama = await getLlama({ build: 'never', gpu: false, logLevel: LlamaLogLevel.error, progressLogs: false })
+  const llama = await getLlama({ build: 'never', gpu: false, logLevel: LlamaLogLevel.disabled, progressLogs: false })
   return await llama.loadModel({ modelPath: path, vocabOnly: true })
 }
 

@@ -153,7 +153,7 @@ export const others: readonly string[] = [
   'https://example.com/path?query=1&other=%20#fragment',
   'user.name+tag@example.co.uk',
   'C:\\Windows\\System32\\*.dll',
-  'function f(x) {\n  return x === 1 ? "a" : `b${x}`;\n}\n',
+  'function f(x) {\n  return x === 1 ? "a" : `b`;\n}\n',
   'def f(self, *args, **kwargs):\n    """Doc."""\n    return [x for x in args if x is not None]\n',
   'SELECT * FROM "t" WHERE a >= 1 AND b <> \'x\';',
   '{"name": "f", "arguments": {"a": [1, 2.5, null, true]}}',
