@@ -6,6 +6,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import { type Chat, type Message, readChat } from '../backends/model/chat.ts'
+import { repairRequest } from '../backends/model/repair-text.ts'
 import type { Dispatch, Refusal } from '../backends/wire/dispatch.ts'
 import { preludeLine } from '../backends/wire/prelude.ts'
 import { EngineFailure } from './engine/engine.ts'
@@ -64,7 +65,9 @@ export function readBody(body: Uint8Array): { ok: true; chat: Chat } | ({ ok: fa
   } catch {
     return { ok: false, code: 'invalid_value', message: 'the body is not valid JSON, or is nested too deeply' }
   }
-  return readChat(value)
+  const read = readChat(value)
+  // The gateway passes some bodies on unchanged, and has sent the warnings.
+  return read.ok ? repairRequest(read) : read
 }
 
 /** A proxy forwards bytes of this content type as they come; it may buffer other types. */

@@ -9,7 +9,7 @@
 import { z } from 'zod'
 import { EffortWord } from './effort.ts'
 import { type FieldFault, faultText, readFields } from './field-fault.ts'
-import { documentBy, imageByUrl, type MediaPart, type ReadPart, wrongText } from './media.ts'
+import { documentBy, imageByUrl, type MediaPart, type ReadPart } from './media.ts'
 
 /**
  * One part of a message. An image or document is in a data URL or at an https address. The worker fetches addresses and
@@ -74,14 +74,17 @@ export const toolsMax = 128
 export const stopMax = 16
 export const callIdMax = 256
 
-/** Text that a tokenizer can process. */
-export const Text = z.string().superRefine((text, context) => {
-  const message = wrongText(text)
-  if (message) context.addIssue({ code: 'custom', message })
-})
+/** Text of a prompt. `repairChat` replaces what no tokenizer can process. */
+export const Text = z.string()
 
-/** Engines search for stop strings and tokenise them, so the rules of text apply. */
-export const StopText = Text.min(1).max(256)
+/** Engines search for stop strings. One that no answer can contain is refused. */
+export const StopText = z
+  .string()
+  .min(1)
+  .max(256)
+  .refine((text) => text.isWellFormed() && !text.includes('\0'), {
+    error: 'must not contain a NUL character or half of a surrogate pair. Remove it.',
+  })
 
 const TextPart = z
   .object({ type: z.enum(['text', 'input_text', 'output_text']), text: Text })

@@ -18,9 +18,7 @@ export function unsealThinking(sealed: string): string | undefined {
   if (!sealed.startsWith(mark)) return undefined
   try {
     const bytes = base64url.decode(sealed.slice(mark.length))
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-    // The gateway never writes a NUL, and no tokenizer accepts it.
-    return text.includes('\0') ? undefined : text
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
   } catch {
     return undefined
   }

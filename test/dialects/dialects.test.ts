@@ -11,6 +11,40 @@ import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
 const all = [chatCompletions, responses, messages, mistral]
 
+const bad = 'a\0b\ud800'
+/** Bodies with bad text, with the paths that the warnings name. */
+const unsound: Record<Dialect['name'], [body: object, paths: string[]]> = {
+  chat: [{ messages: [{ role: 'user', content: bad }] }, ['messages[0]']],
+  mistral: [
+    {
+      safe_prompt: true,
+      messages: [
+        { role: 'user', content: 'u' },
+        { role: 'tool', content: bad },
+      ],
+    },
+    ['messages[1].content'],
+  ],
+  responses: [
+    {
+      instructions: bad,
+      input: [
+        { role: 'user', content: 'u' },
+        { type: 'function_call_output', call_id: 'c', output: bad },
+      ],
+    },
+    ['instructions', 'input[1]'],
+  ],
+  messages: [
+    {
+      max_tokens: 1,
+      system: bad,
+      messages: [{ role: 'user', content: [{ type: 'tool_result', tool_use_id: 'c', content: bad }] }],
+    },
+    ['system', 'messages[0]'],
+  ],
+}
+
 const call = { id: 'abcdefghi', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }
 const schema = { type: 'object', properties: { a: { type: 'integer' } } }
 /** Bodies with every supported field. */
@@ -168,4 +202,12 @@ describe('every dialect', () => {
       )
     },
   )
+
+  it.each(all)('[POL16] $name: bad text is replaced, with a warning that names the message', (dialect) => {
+    const [body, paths] = unsound[dialect.name]
+    const read = dialect.read({ model: 'm', ...body }, noPreviousTurns)
+    if (!read.ok) throw new Error(read.message)
+    expect(JSON.stringify(read.parsed.chat)).not.toMatch(/\\u0000|\\ud800/)
+    expect(read.parsed.warnings.map((warning) => warning.split(':')[0])).toEqual(paths)
+  })
 })

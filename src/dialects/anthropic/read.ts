@@ -27,6 +27,7 @@ import {
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import { documentBy, imageByData, imageByUrl } from '../../../backends/model/media.ts'
+import { repairRequest } from '../../../backends/model/repair-text.ts'
 import { unsealThinking } from '../carried-thinking.ts'
 import type { ParsedRequest } from '../dialect.ts'
 
@@ -204,7 +205,7 @@ function read(
     ...rest,
   }
   const thinkingShown = !(thinking && 'display' in thinking && thinking.display === 'omitted')
-  return { ok: true, parsed: { chat, warnings, fieldPaths }, thinkingShown }
+  return { ok: true, parsed: repairRequest({ chat, warnings, fieldPaths }), thinkingShown }
 }
 
 /** Disabled thinking overrides the effort. Enabled thinking without an effort means `high`. */

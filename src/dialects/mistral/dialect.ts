@@ -7,7 +7,8 @@ import { z } from 'zod'
 import { readChat, refuse, Seed } from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
-import type { Dialect, Read } from '../dialect.ts'
+import { repairRequest } from '../../../backends/model/repair-text.ts'
+import type { Dialect, ParsedRequest, Read } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
 import { mistralWriter } from './write.ts'
 
@@ -53,7 +54,8 @@ function read(body: unknown): Read {
   const fieldPaths = chat.messages.map((_, index) =>
     safe && index === 0 ? 'safe_prompt' : `messages[${index - (safe ? 1 : 0)}].content`,
   )
-  return { ok: true, parsed: { chat, warnings, fieldPaths, writer: (context) => mistralWriter(context) } }
+  const writer: ParsedRequest['writer'] = (context) => mistralWriter(context)
+  return { ok: true, parsed: repairRequest({ chat, warnings, fieldPaths, writer }) }
 }
 
 const ToolResult = z.looseObject({ role: z.literal('tool'), tool_call_id: z.string().nullish() })

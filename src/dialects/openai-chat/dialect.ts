@@ -1,5 +1,6 @@
 /** OpenAI's Chat Completions, the format of workers: requests and answers pass through byte for byte. */
 import { readChat } from '../../../backends/model/chat.ts'
+import { repairRequest } from '../../../backends/model/repair-text.ts'
 import type { Dialect } from '../dialect.ts'
 import { openaiErrors } from './errors.ts'
 
@@ -8,7 +9,7 @@ export const chatCompletions: Dialect = {
   effortField: 'reasoning_effort',
   read(body) {
     const read = readChat(body)
-    return read.ok ? { ok: true, parsed: read } : read
+    return read.ok ? { ok: true, parsed: repairRequest(read) } : read
   },
   errors: openaiErrors,
   rateHeaders: () => [],

@@ -15,6 +15,7 @@ import {
   type ToolChoice,
 } from '../../../backends/model/chat.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
+import { repairRequest } from '../../../backends/model/repair-text.ts'
 import type { ParsedRequest, PreviousTurns, Read, Reference } from '../dialect.ts'
 import { Body, Id, type WireFormat, type WireTool } from './body.ts'
 import { conversationOf, InputItem } from './items.ts'
@@ -90,7 +91,7 @@ export function readResponses(body: unknown, previous: PreviousTurns): Read {
     fieldPaths,
     writer: (context) => responsesWriter(wire, input, context),
   }
-  return { ok: true, parsed: request }
+  return { ok: true, parsed: repairRequest(request) }
 }
 
 /** The stored items and the new items, each with its path in the body. */
