@@ -589,7 +589,7 @@ export const budgets = {
     value: 30_000,
     unit: 'milliseconds',
     bounds: 'preparation of one request by the engine: rendering, compiling, counting',
-    reason: 'one million tokens of text take 5 s on two cores; a busy machine takes several times that',
+    reason: 'one million tokens of text take 1 s on two cores; a busy machine takes several times that',
   },
   tokeniseCharacters: {
     value: 256 * 1024,
@@ -607,7 +607,7 @@ export const budgets = {
     value: 4,
     unit: 'count',
     bounds: 'length, in context lengths, up to which a prompt that does not fit is counted',
-    reason: 'counting 32 MB of text takes 20 to 29 s on two cores, and a refused request is not charged',
+    reason: 'counting 32 MB takes 5 s on two cores, of the longest words 30 s, and a refused request is not charged',
   },
   engineBeatMs: {
     value: 500,

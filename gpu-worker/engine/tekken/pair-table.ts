@@ -1,6 +1,6 @@
 /**
  * Ranks of pairs of token ids: a hash table in two flat arrays. It takes a sixth of the memory of a Map and no number
- * objects; a file of this family has about half a million pairs.
+ * objects; the vocabulary of Mistral Small 4 has about 270,000 pairs.
  */
 export class PairTable {
   readonly #mask: number

@@ -179,7 +179,7 @@ describe('a hostile request next to others', () => {
   it('[EGS5] counting a prompt ends when its client leaves', async () => {
     const left = new AbortController()
     const long = engine.prepare(
-      chatOf({ messages: [{ role: 'user', content: 'word '.repeat(1_000_000) }] }),
+      chatOf({ messages: [{ role: 'user', content: 'story'.repeat(400_000) }] }),
       'none',
       left.signal,
     )
@@ -276,10 +276,11 @@ describe('the watchdog of the engine process', () => {
   })
 
   it('[EGS9] a preparation that takes too long is refused, and must not be retried on another engine', async () => {
-    const { engine } = create({ times: { prepareMs: 100 } })
+    // Four contexts of the longest words take several times as long.
+    const { engine } = create({ times: { prepareMs: 100 }, slotsMax: 1, contextTokens: 32_768 })
     await engine.start()
     const slow = await engine.prepare(
-      chatOf({ messages: [{ role: 'user', content: 'word '.repeat(2_000_000) }] }),
+      chatOf({ messages: [{ role: 'user', content: 'story'.repeat(400_000) }] }),
       'none',
     )
     expect(slow).toMatchObject({ ok: false, code: 'preparation_failed' })

@@ -49,6 +49,7 @@ const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
 const marks = {
   matrix: ['<!-- matrix: npm run conformance -- --write -->', '<!-- end of matrix -->'],
   truth: ['<!-- truth: the same -->', '<!-- end of truth -->'],
+  tokenizers: ['<!-- tokenizers: npm run parity -- --write -->', '<!-- end of tokenizers -->'],
 } as const
 
 /** The text between the marks, or undefined if a mark is missing. */

@@ -1,9 +1,11 @@
 /** Our tekken tokenizer against mistral-common's, on the whole vocabulary, and the speed of both and of llama.cpp. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { LlamaModel } from 'node-llama-cpp'
 import { createTekken } from '../../../gpu-worker/engine/tekken/encoder.ts'
 import type { TokenSteps } from '../../../gpu-worker/engine/tokenise.ts'
+import { publish, published } from '../conformance/matrix.ts'
 import { goldenPath, type TekkenGolden, writeGolden } from './golden.ts'
 import { vocabularyModel } from './library.ts'
 import type { Reference, Section, SectionResult } from './section.ts'
@@ -44,11 +46,13 @@ async function run(reference: Reference): Promise<SectionResult> {
       libraryTokens += library.length
       if (!same(library, ids)) libraryDiffer++
     }
+    const table = languages(expected, golden, llama)
+    faults.push(...comparePublished(reference, table))
     lines.push(
       `${texts.length} texts, ${tokens} tokens: ours differs in ${differ}, llama.cpp in ${libraryDiffer} (${libraryTokens} tokens)`,
       `${committed.texts.length} committed texts with ${committed.tokens.length} tokens of the vocabulary: the same ids as with all`,
       '',
-      ...languages(expected, golden, llama),
+      table,
       '',
       ...(await timings(reference, ours, llama)),
     )
@@ -97,7 +101,7 @@ function compareCommitted(
 }
 
 /** Languages whose first sentence llama.cpp tokenises differently. */
-function languages(expected: readonly number[][], golden: readonly string[], llama: LlamaModel): string[] {
+function languages(expected: readonly number[][], golden: readonly string[], llama: LlamaModel): string {
   const rows = sentences.flatMap(([name, first = '']) => {
     const reference = expected[golden.indexOf(first)]?.length ?? 0
     const library = llama.tokenize(first, false).length
@@ -106,7 +110,17 @@ function languages(expected: readonly number[][], golden: readonly string[], lla
   })
   rows.sort((one, other) => other.more - one.more)
   const body = rows.map(({ name, reference, library, more }) => `| ${name} | ${reference} | ${library} | +${more} % |`)
-  return ['| sentence | reference and ours | llama.cpp | |', '|---|---|---|---|', ...body]
+  return ['| language | reference and ours | llama.cpp | |', '| --- | --- | --- | --- |', ...body].join('\n')
+}
+
+/** The table in the engines' README. */
+function comparePublished({ root, write }: Reference, table: string): string[] {
+  const path = join(root, 'backends', 'README.md')
+  const page = readFileSync(path, 'utf8')
+  if (published(page, 'tokenizers') === table) return []
+  if (!write) return ['the table of backends/README.md is outdated. Run: npm run parity -- --write']
+  writeFileSync(path, publish(page, 'tokenizers', table))
+  return []
 }
 
 /** Alternating runs over the same megabyte. */
