@@ -11,6 +11,7 @@ import { readTokenizer } from '../../../gpu-worker/engine/model-file.ts'
 import { createTekken } from '../../../gpu-worker/engine/tekken/encoder.ts'
 import { type Merges, mergeLong, mergeShort } from '../../../gpu-worker/engine/tekken/merge.ts'
 import { PairTable } from '../../../gpu-worker/engine/tekken/pair-table.ts'
+import { wordsOf } from '../../../gpu-worker/engine/tekken/split.ts'
 import { createVocabulary } from '../../../gpu-worker/engine/vocabulary.ts'
 import { goldenPath, type TekkenGolden } from '../../tools/parity/golden.ts'
 import { tekkenData } from '../../tools/parity/tekken-data.ts'
@@ -52,6 +53,12 @@ describe('tekken', () => {
     expect(found.length).toBeGreaterThanOrEqual(40)
   })
 
+  it('[TOK1] white space is that of Unicode, not that of JavaScript', () => {
+    expect(wordsOf('x\u0085\u0085\u0085y')).toEqual(['x', '\u0085\u0085', '\u0085y'])
+    expect(wordsOf('x\ufeff\ufeff\ufeffy')).toEqual(['x', '\ufeff\ufeff\ufeff', 'y'])
+    expect(wordsOf('!\u0085 \ufeff?')).toEqual(['!', '\u0085', ' \ufeff?'])
+  })
+
   it('[TOK2] the tokens of a text are its bytes, and none of them is a control token', () => {
     const { bytes, controlIds } = createVocabulary(data.tokens, data.types)
     const control = new Set(controlIds)
@@ -64,6 +71,13 @@ describe('tekken', () => {
         expect(Buffer.concat(ids.map(bytes)).equals(Buffer.from(text))).toBe(true)
       }),
     )
+  })
+
+  it('[TOK2] a control token is not used, even if its name is a word or a merge makes it', () => {
+    const id = data.tokens.indexOf('Ġand')
+    expect(encode('salt and pepper')).toContain(id)
+    const steps = createTekken({ ...data, types: data.types.map((type, at) => (at === id ? 3 : type)) })
+    for (const text of [' and', 'salt and pepper', ' andante']) expect(encode(text, steps)).not.toContain(id)
   })
 
   it('[TOK3] long words are merged as short ones', () => {

@@ -112,6 +112,8 @@ export const others: readonly string[] = [
   'a          b',
   '\u00a0a\u00a0\u00a0b\u2003\u2009c\u202fd\u3000e',
   'next\u0085line\u0085\u0085 end',
+  'x\u0085\u0085\u0085next \u0085\n\u0085',
+  'x\ufeff\ufeff\ufeffmark \ufeff\n\ufeff',
   'line\u2028separator\u2029paragraph',
   'form\ffeed\vtab',
   '\ufeffbyte order mark\ufeff \ufeff',
