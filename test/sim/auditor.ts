@@ -7,23 +7,25 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { Counts, Rates } from '../../backends/model/money.ts'
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
-import type { Receipt } from '../../backends/wire/receipt.ts'
-import type { AdmissionRequest } from '../../src/tenant/admission.ts'
-import type { AdmissionRefusal } from '../../src/tenant/admission-refusals.ts'
+import type { Settlement } from '../../backends/wire/receipt.ts'
+import type { AdmissionRefusal, AdmissionRequest, RateRequest } from '../../src/tenant/admission.ts'
 import type { Limits } from '../../src/tenant/limits/limits.ts'
-import type { Known } from '../../src/tenant/overdue.ts'
-import type { Admission } from '../../src/tenant/rpc.ts'
-import type { ReadmitOrder } from './tenant.ts'
+import type { Admission, RatesTaken } from '../../src/tenant/rpc.ts'
+import type { Coverage } from './coverage.ts'
+import type { HostedTruth } from './hosted-api.ts'
+
+type ReadmitOrder = Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>
 
 export type Report =
   | { kind: 'admit'; order: AdmissionRequest; answer: Admission | AdmissionRefusal; now: number }
   | { kind: 'readmit'; order: ReadmitOrder; answer: { ok: true; boundNano: number } | AdmissionRefusal; now: number }
-  | { kind: 'settle'; receipt: Receipt; answer: string; now: number }
+  | { kind: 'take'; order: RateRequest; answer: RatesTaken | AdmissionRefusal; now: number }
+  | { kind: 'settle'; receipt: Settlement; answer: string; now: number }
   | { kind: 'close'; requestId: string; how: 'void' | 'expire'; answer: string; now: number }
-  | { kind: 'prune'; before: number; now: number }
-  | { kind: 'tenant'; creditNano: number; limits: Limits; now: number }
+  | { kind: 'prune'; before: number }
+  | { kind: 'tenant'; limits: Limits; now: number }
   | { kind: 'key'; keyId: string; limits: Limits; revoked: boolean; now: number }
-  | { kind: 'rates'; effectiveAt: number; rates: Rates }
+  | { kind: 'rates'; model: string; effectiveAt: number; rates: Rates }
   | { kind: 'credit'; nano: number; now: number }
   | { kind: 'correct'; nano: number; done: boolean; now: number }
 
@@ -43,6 +45,8 @@ interface AuditedRequest {
   /** The moment that selects the day and month whose budget the request counts against. */
   burdens: number
   pruned: boolean
+  /** The price of a hosted answer. */
+  hostedRates: Rates | null
 }
 
 interface Line {
@@ -79,6 +83,7 @@ interface Holder {
 
 interface Truth {
   dispatch: Dispatch
+  beganAt: number
   counts: Counts
   /** Tokens generated when the worker was killed, which no component recorded. */
   unnoted: number
@@ -88,17 +93,30 @@ type Budget = 'total' | 'day' | 'month'
 
 export class Auditor {
   violation: Violation | undefined
-  /** The workers' last report about a request whose receipt was overdue. */
-  readonly reports = new Map<string, 'running' | 'owed' | 'silent' | 'nothing'>()
+  readonly coverage: Coverage
   readonly truths = new Map<string, Truth>()
+  readonly hosted: HostedTruth[] = []
   readonly tenants = new Map<string, TenantAudit>()
+  /** Calls that settle a hosted answer and failed, by dispatch. */
+  readonly hostedFailures = new Map<string, number>()
+  /** Complete answers that clients have, by dispatch. */
+  readonly #delivered: { tenantId: string; dispatchId: string; tokens: number }[] = []
 
-  inquired(requestIds: string[], known: Known): void {
-    for (const requestId of requestIds) {
-      const { running, owed, silent } = known
-      const report = running.has(requestId) ? 'running' : owed.has(requestId) ? 'owed' : silent ? 'silent' : 'nothing'
-      this.reports.set(requestId, report)
-    }
+  /** Whether a reachable worker has a record of this request, as far as the fleet must know it. */
+  readonly workerKnows: (requestId: string) => boolean
+
+  constructor(coverage: Coverage, workerKnows: (requestId: string) => boolean) {
+    this.coverage = coverage
+    this.workerKnows = workerKnows
+  }
+
+  /** Whether any reservation is open. */
+  get anyOpen(): boolean {
+    return [...this.tenants.values()].some((tenant) => tenant.open)
+  }
+
+  delivered(tenantId: string, dispatchId: string, tokens: number): void {
+    this.#delivered.push({ tenantId, dispatchId, tokens })
   }
 
   violate(invariant: string, detail: string): void {
@@ -112,10 +130,10 @@ export class Auditor {
   }
 
   /** An engine starts. Its possible cost must have been reserved. */
-  began(dispatch: Dispatch): void {
+  began(dispatch: Dispatch, beganAt: number): void {
     if (this.truths.has(dispatch.dispatchId)) this.violate('a dispatch runs once', dispatch.dispatchId)
     const counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-    this.truths.set(dispatch.dispatchId, { dispatch, counts, unnoted: 0 })
+    this.truths.set(dispatch.dispatchId, { dispatch, beganAt, counts, unnoted: 0 })
     const audited = this.tenants.get(dispatch.tenantId)?.requests.get(dispatch.requestId)
     if (!audited || dispatch.costNanoMax > audited.boundNano)
       this.violate('an engine spends at most its reservation', `${dispatch.dispatchId}: ${dispatch.costNanoMax}`)
@@ -128,6 +146,13 @@ export class Auditor {
     const cost = costOf(counts, dispatch.rates)
     if (cost > dispatch.costNanoMax)
       this.violate('generation never costs more than the reservation', `${dispatch.dispatchId}: ${cost}`)
+  }
+
+  /** The worker refused the dispatch after all, before a token. */
+  forgot({ dispatchId }: Dispatch): void {
+    const { promptTokens = 0, outputTokens = 0 } = this.truths.get(dispatchId)?.counts ?? {}
+    if (promptTokens + outputTokens > 0) this.violate('a refused dispatch generated nothing', dispatchId)
+    this.truths.delete(dispatchId)
   }
 
   unnoted(dispatch: Dispatch): void {
@@ -166,8 +191,46 @@ export class Auditor {
     }
     if (sums.ledger + sums.kept + sums.unnoted !== sums.engines)
       this.violate('sum(ledger) = sum(engines)', JSON.stringify(sums))
+    for (const truth of this.hosted) this.#hostedEnded(truth, lines)
+    for (const { tenantId, dispatchId, tokens } of this.#delivered) {
+      const line = lines.get(dispatchId)
+      const isHosted = dispatchId.endsWith('.0')
+      const unsettled = isHosted || this.tenants.get(tenantId)?.isPruned(dispatchId)
+      const same = line?.counts?.outputTokens === tokens || (isHosted && line?.estimated)
+      if (line ? line.kind === 'waste' || !same : !unsettled)
+        this.violate('a complete answer is billed with its tokens', `${dispatchId}: ${tokens}, ${JSON.stringify(line)}`)
+    }
+  }
+
+  /** The edge settles a hosted answer itself, unless its isolate died or its tenant was unreachable. */
+  #hostedEnded({ scope, counts, usage, end }: HostedTruth, lines: ReadonlyMap<string, Line>): void {
+    const dispatchId = `${scope.requestId}.0`
+    const tenant = this.tenants.get(scope.tenantId)
+    const request = tenant?.requests.get(scope.requestId ?? '')
+    const line = lines.get(dispatchId)
+    if (!request || request.pruned) return
+    if (!line) {
+      const lost = scope.isolate.state === 'down' || (this.hostedFailures.get(dispatchId) ?? 0) >= hostedTries
+      if (end !== 'refused' && !lost) this.violate('a hosted answer is settled', `${dispatchId}: ${end}`)
+      return
+    }
+    this.coverage.count('ledger', `hosted ${line.kind}`)
+    if (end === 'refused') this.violate('a refused hosted call is not settled', dispatchId)
+    if (end === 'broken' && line.costNano + line.shortNano > 0 && !scope.left)
+      this.violate('a hosted answer that broke off is not billed', dispatchId)
+    if (!request.hostedRates || !line.counts) return void this.violate('a hosted answer has a price', dispatchId)
+    const owed = line.kind === 'waste' ? 0 : costOf(line.counts, request.hostedRates)
+    if (line.costNano + line.shortNano !== owed)
+      this.violate('a hosted answer costs its own rates', `${dispatchId}: ${line.costNano} + ${line.shortNano}, not ${owed}`)
+    const same = line.counts.promptTokens === counts.promptTokens && line.counts.outputTokens === counts.outputTokens
+    if (!line.estimated && !(usage && same))
+      this.violate('an unknown count is marked estimated', `${dispatchId}: ${JSON.stringify([line.counts, counts])}`)
+    if (line.counts.promptTokens === 0) this.violate('nothing unknown is stored as zero', dispatchId)
   }
 }
+
+/** A settlement and its retries. */
+const hostedTries = 5
 
 export class TenantAudit {
   readonly requests = new Map<string, AuditedRequest>()
@@ -177,7 +240,7 @@ export class TenantAudit {
   readonly #rows: ReturnType<typeof readers>
   readonly #lates: Late[] = []
   readonly #keys = new Map<string, Holder>()
-  readonly #rates: { effectiveAt: number; rates: Rates }[] = []
+  readonly #rates: { model: string; effectiveAt: number; rates: Rates }[] = []
   #tenant: Holder = newHolder(noLimits, 0)
   /** Requests that were voided before their admission arrived. */
   readonly #earlyVoids = new Set<string>()
@@ -205,6 +268,8 @@ export class TenantAudit {
         return void this.#admitted(report.order, report.answer, report.now)
       case 'readmit':
         return void this.#readmitted(report.order, report.answer, report.now)
+      case 'take':
+        return void this.#taken(report.order, report.answer, report.now)
       case 'settle':
         return void this.#settled(report.receipt, report.answer, report.now)
       case 'close':
@@ -215,12 +280,13 @@ export class TenantAudit {
         if (this.#tenant.createdAt === 0) {
           this.#tenant = newHolder(report.limits, report.now)
           this.#calendar = report.now
-          this.#credited(report.creditNano, report.now)
         } else this.#tenant = changed(this.#tenant, report.limits)
         return
       case 'key': {
         const key = this.#keys.get(report.keyId)
         const holder = key ? changed(key, report.limits) : newHolder(report.limits, report.now)
+        // A revoked key stays revoked.
+        if (key?.revoked && !report.revoked) this.#violate('a key is revoked once and for all', report.keyId)
         this.#keys.set(report.keyId, { ...holder, revoked: report.revoked })
         return
       }
@@ -237,7 +303,7 @@ export class TenantAudit {
   #admitted(request: AdmissionRequest, answer: Admission | AdmissionRefusal, now: number): void {
     const { requestId, keyId } = request
     const key = this.#key(keyId)
-    const rates = this.#ratesAt(now)
+    const rates = this.#ratesAt(request.model, now)
     const boundNano = request.promptTokens * rates.inputNano + request.outputTokens * rates.outputNano
     const burdens = Math.max(now, this.#calendarOf(key))
     const over = this.#over(keyId, boundNano, burdens, undefined)
@@ -261,7 +327,7 @@ export class TenantAudit {
     this.#calendar = burdens
     this.requests.set(requestId, {
       ...{ requestId, keyId, boundNano, boundTokens, burdens, openedAt: now },
-      ...{ state: 'reserved', costNano: 0, pruned: false },
+      ...{ state: 'reserved', costNano: 0, pruned: false, hostedRates: answer.hostedRates },
     })
   }
 
@@ -285,7 +351,7 @@ export class TenantAudit {
     const { requestId } = request
     const audited = this.requests.get(requestId)
     if (!audited || audited.pruned) return void this.#violate('an unknown reservation is not raised', requestId)
-    const rates = this.#ratesAt(now)
+    const rates = this.#ratesAt(request.model, now)
     const boundNano = Math.max(
       audited.boundNano,
       request.promptTokens * rates.inputNano + request.outputTokens * rates.outputNano,
@@ -305,8 +371,29 @@ export class TenantAudit {
     this.#calendar = burdens
   }
 
-  #settled(receipt: Receipt, answer: string, now: number): void {
+  /** Work that is not billed takes one request from the rates. */
+  #taken({ keyId, tokens }: RateRequest, answer: RatesTaken | AdmissionRefusal, now: number): void {
+    const key = this.#key(keyId)
+    if (!answer.ok) return void this.#justified(answer, { key, over: undefined, full: false, inUse: false }, keyId)
+    if (key.revoked) this.#violate('a revoked key is refused', keyId)
+    for (const holder of [key, this.#tenant]) {
+      this.#take(holder, 'requests', 1, now)
+      this.#take(holder, 'tokens', tokens, now)
+    }
+  }
+
+  /** A receipt says what its engine generated, for the tenant and by the worker of its dispatch. */
+  #isTrue({ dispatchId, tenantId, workerId, counts, estimated, pool }: Settlement): boolean {
+    if (pool === 'hosted') return this.#auditor.hosted.some(({ scope }) => `${scope.requestId}.0` === dispatchId)
+    const truth = this.#auditor.truths.get(dispatchId)
+    if (!truth || truth.dispatch.tenantId !== tenantId || truth.dispatch.workerId !== workerId) return false
+    return estimated || JSON.stringify(truth.counts) === JSON.stringify(counts)
+  }
+
+  #settled(receipt: Settlement, answer: string, now: number): void {
     const { requestId, dispatchId, counts, estimated } = receipt
+    this.#auditor.coverage.count('ledger', answer)
+    if (!this.#isTrue(receipt)) this.#violate('no receipt is settled that its engine did not earn', dispatchId)
     const audited = this.requests.get(requestId)
     const failed = receipt.outcome === 'failed'
     const seen = this.lines.some((line) => line.dispatchId === dispatchId)
@@ -326,10 +413,12 @@ export class TenantAudit {
         `${dispatchId}: ${answer}, not ${expected}`,
       )
     if (!audited || expected === 'unknown' || expected === 'already-posted') return
-    const wanted = failed ? 0 : receipt.costNano
-    if (wanted > audited.boundNano) this.#violate('a receipt never exceeds its reservation', dispatchId)
+    const claimed = failed ? 0 : receipt.costNano
+    if (receipt.pool !== 'hosted' && claimed > audited.boundNano)
+      this.#violate('a receipt never exceeds its reservation', dispatchId)
     const receipts = this.lines.filter((line) => line.requestId === requestId && line.dispatchId !== null)
     const before = receipts.reduce((sum, line) => sum + line.costNano, 0)
+    const wanted = Math.min(claimed, audited.boundNano - before)
     let costNano = wanted
     if (expected === 'late') {
       const key = this.#key(audited.keyId)
@@ -348,8 +437,9 @@ export class TenantAudit {
     const kind = { posted: 'post', late: 'late', wasted: 'waste' }[expected]
     this.lines.push({
       ...{ requestId, dispatchId, kind, costNano, creditNano: 0, counts, estimated, at: now },
-      shortNano: wanted - costNano,
+      shortNano: claimed - costNano,
     })
+    this.#auditor.coverage.count('ledger', kind ?? '')
   }
 
   #closed(requestId: string, how: 'void' | 'expire', answer: string, now: number): void {
@@ -365,12 +455,9 @@ export class TenantAudit {
       return void this.#violate('a reservation ends once, and a repeat gets the same result', `${requestId}: ${answer}`)
     if (expected === 'unknown' && how === 'void') this.#earlyVoids.add(requestId)
     if (!audited || expected !== closed) return
-    const report = this.#auditor.reports.get(requestId)
-    if (how === 'expire' && now - audited.openedAt < 24 * 3_600_000 && report !== 'nothing')
-      this.#violate(
-        'within a day a reservation expires only if every worker reports no record',
-        `${requestId}: ${report}`,
-      )
+    this.#auditor.coverage.count('ledger', how)
+    if (how === 'expire' && now - audited.openedAt < 24 * 3_600_000 && this.#auditor.workerKnows(requestId))
+      this.#violate('within a day a reservation expires only if no worker has a record', requestId)
     this.#close(audited, closed, 0, now)
     this.lines.push({ ...plain, requestId, kind: how, at: now })
   }
@@ -509,10 +596,18 @@ export class TenantAudit {
     return this.#keys.get(keyId) ?? newHolder(noLimits, 0)
   }
 
-  #ratesAt(now: number): Rates {
+  get open(): boolean {
+    return this.#openOf(undefined) > 0
+  }
+
+  isPruned(dispatchId: string): boolean {
+    return this.requests.get(dispatchId.slice(0, dispatchId.lastIndexOf('.')))?.pruned ?? true
+  }
+
+  #ratesAt(model: string, now: number): Rates {
     let card: { effectiveAt: number; rates: Rates } | undefined
     for (const each of this.#rates)
-      if (each.effectiveAt <= now && each.effectiveAt >= (card?.effectiveAt ?? 0)) card = each
+      if (each.model === model && each.effectiveAt <= now && each.effectiveAt >= (card?.effectiveAt ?? 0)) card = each
     return card?.rates ?? { inputNano: 0, cachedNano: 0, outputNano: 0 }
   }
 

@@ -10,6 +10,11 @@ export class Random {
     for (let index = 0; index < 4; index++) this.#next()
   }
 
+  /** At least 0, below 1. */
+  next(): number {
+    return this.#next()
+  }
+
   chance(probability: number): boolean {
     return this.#next() < probability
   }

@@ -4,6 +4,8 @@ export interface Planned {
   serial: number
   what: string
   run: () => void
+  /** A cancelled event is skipped without a step. */
+  cancelled: boolean
 }
 
 export class Timeline {
@@ -15,12 +17,8 @@ export class Timeline {
     this.now = now
   }
 
-  get size(): number {
-    return this.#heap.length
-  }
-
-  after(ms: number, what: string, run: () => void): void {
-    const planned = { time: this.now + Math.max(0, ms), serial: this.#serial++, what, run }
+  after(ms: number, what: string, run: () => void): Planned {
+    const planned = { time: this.now + Math.max(0, ms), serial: this.#serial++, what, run, cancelled: false }
     const heap = this.#heap
     let index = heap.push(planned) - 1
     while (index > 0) {
@@ -30,16 +28,25 @@ export class Timeline {
       index = parent
     }
     heap[index] = planned
+    return planned
   }
 
   /** Returns the next event and moves the time to it. */
   take(): Planned | undefined {
+    for (;;) {
+      const planned = this.#takeAny()
+      if (planned && planned.cancelled) continue
+      if (planned) this.now = planned.time
+      return planned
+    }
+  }
+
+  #takeAny(): Planned | undefined {
     const heap = this.#heap
     const first = heap[0]
     const last = heap.pop()
     if (!first || !last) return undefined
     if (heap.length > 0) sink(heap, last)
-    this.now = first.time
     return first
   }
 }

@@ -1,360 +1,200 @@
 /**
- * A worker with the real slots, used-dispatch check, bound, prices, and outbox on a real disk. The HTTP server, the
- * engine (tokens come from the seed) and the timing of the delivery are modelled. A killed worker loses everything
- * except its outbox. A paused worker does nothing until it resumes; then it handles everything it missed.
+ * Runs processes of one worker: the product's program with a simulated engine and port, and an outbox on a real disk. A
+ * killed process loses everything except its folder.
  */
-
+import type { Server } from 'node:http'
+import { join } from 'node:path'
+import { findModel, type Model } from '../../backends/model/model.ts'
 import type { Counts } from '../../backends/model/money.ts'
-import { clockSkewMs, type Dispatch, type Refusal } from '../../backends/wire/dispatch.ts'
-import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
-import {
-  type Receipt,
-  type ReceiptsAnswer,
-  type RunEnd,
-  receiptOf,
-  receiptsPerCall,
-} from '../../backends/wire/receipt.ts'
-import { UsedDispatches } from '../../gpu-worker/accept-dispatch.ts'
-import { Outbox } from '../../gpu-worker/outbox.ts'
-import { boundOutput } from '../../gpu-worker/relay.ts'
-import { Slots } from '../../gpu-worker/slots.ts'
-import type { Auditor } from './auditor.ts'
+import type { Dispatch, PoolName } from '../../backends/wire/dispatch.ts'
+import type { Receipt } from '../../backends/wire/receipt.ts'
+import { mistral } from '../../backends/engines/mistral.ts'
+import type { WorkerKey } from '../../backends/wire/worker-key.ts'
+import { SimulatedEngine } from './engine.ts'
+import { ExchangeResponse, type ExchangePeer, requestOf } from './http-exchange.ts'
+import { Machine } from './machine.ts'
+import { handlerOf, workerProgram } from './product.ts'
 import type { Random } from './random.ts'
-import { Clock, type Timeline } from './timeline.ts'
-
-/** The seed's facts about a prompt: the edge only estimates its length. */
-export interface Script {
-  promptTokens: number
-  cachedTokens: number
-  /** Tokens that the model would write without a limit. */
-  outputTokens: number
-}
-
-/** One HTTP exchange, seen from the edge. Messages take time; both sides notice a break. */
-export interface Connection {
-  refused: (refusal: Refusal) => void
-  /** The response head: from now on the request is in preparation. */
-  accepted: () => void
-  /** The prelude. */
-  prepared: () => void
-  first: () => void
-  done: () => void
-  lost: () => void
-  /** Set by the worker; called when the edge disconnects. */
-  onClose: () => void
-}
-
-interface Run {
-  dispatch: Dispatch
-  slot: number
-  counts: Counts
-  outputTokensMax: number
-  script: Script
-  connection: Connection
-  left: boolean
-  begun: boolean
-  ended: boolean
-  startedAt: number
-}
+import type { Clock, Timeline } from './timeline.ts'
+import { type Outbox, processes } from './watched-outbox.ts'
 
 export interface WorkerParts {
   timeline: Timeline
   random: Random
-  auditor: Auditor
-  /** Delivers receipts to the edge; rejects when no answer came. */
-  post: (receipts: Receipt[]) => Promise<ReceiptsAnswer>
-  beat: (beat: Heartbeat) => void
-  script: (requestId: string) => Script
-  slots: number
+  root: string
+  began: (dispatch: Dispatch) => void
+  forgot: (dispatch: Dispatch) => void
+  finished: (receipt: Receipt) => void
+  generated: (dispatch: Dispatch, counts: Counts) => void
+  unnoted: (dispatch: Dispatch) => void
+  /** Every connection to the process breaks. */
+  died: (process: WorkerProcess) => void
+  log: (line: string) => void
 }
 
-export class Worker {
-  readonly workerId: string
-  readonly pool: Dispatch['pool']
-  readonly clock: Clock
-  readonly folder: string
-  outbox: Outbox
-  /** Refused receipts, kept for the operator. */
-  readonly kept = new Set<string>()
-  state: 'up' | 'down' | 'paused' = 'up'
+export interface WorkerDescription {
+  key: WorkerKey
+  pool: PoolName
+  slots: number
+  vision: boolean
+  /** Two processes of one worker may run on two hosts, each with its own address, clock and folder. */
+  host: string
+  clock: Clock
+}
+
+export const worldModel = findModel('mistral-small-4') as Model
+
+/** One process. */
+export class WorkerProcess {
+  readonly machine: Machine
+  readonly description: WorkerDescription
   readonly #parts: WorkerParts
-  #incarnation = 0
-  #slots: Slots
-  #used = new UsedDispatches()
-  #runs = new Set<Run>()
-  #missed: { happen: () => void; gone: () => void }[] = []
-  #delivering = false
-  #again = false
+  readonly #engine: SimulatedEngine
+  readonly #exchanges = new Set<ExchangeResponse>()
+  readonly #dispatches = new Map<string, Dispatch>()
+  /** The last counts of each running dispatch, and whether its next token may still come. */
+  readonly #running = new Map<string, { dispatch: Dispatch; counts: Counts | undefined }>()
+  #outbox: Outbox | undefined
+  #server: Server | undefined
+  #program: Awaited<ReturnType<typeof workerProgram.createWorker>> | undefined
 
-  constructor(workerId: string, pool: Dispatch['pool'], folder: string, outbox: Outbox, parts: WorkerParts) {
-    this.workerId = workerId
-    this.pool = pool
-    this.folder = folder
-    this.outbox = outbox
+  constructor(description: WorkerDescription, parts: WorkerParts) {
+    this.description = description
     this.#parts = parts
-    this.clock = new Clock(parts.timeline)
-    this.#slots = new Slots(parts.slots)
-  }
-
-  get running(): number {
-    return this.#runs.size
-  }
-
-  slotsHeld(): string[] {
-    return this.#slots.holders()
-  }
-
-  /** Schedules an event on this worker after `ms`; a kill cancels it. */
-  #after(ms: number, what: string, run: () => void): void {
-    const incarnation = this.#incarnation
-    const happen = () => {
-      if (incarnation !== this.#incarnation) return
-      if (this.state === 'paused') this.#missed.push({ happen, gone: () => undefined })
-      else run()
-    }
-    this.#parts.timeline.after(ms, `${this.workerId} ${what}`, happen)
-  }
-
-  /** Delivers a message to the worker; calls `gone` instead if the worker is down. */
-  reach(ms: number, what: string, run: () => void, gone: () => void): void {
-    const happen = () => {
-      if (this.state === 'down') gone()
-      else if (this.state === 'paused') this.#missed.push({ happen, gone })
-      else run()
-    }
-    this.#parts.timeline.after(ms, `${this.workerId} ${what}`, happen)
-  }
-
-  dispatch(dispatch: Dispatch, connection: Connection): void {
-    const refusal = this.#refusal(dispatch)
-    if (refusal) return void connection.refused(refusal)
-    const slot = this.#slots.take(dispatch.requestId)
-    if (slot === undefined) return void connection.refused({ code: 'no_slot', message: 'every slot is taken' })
-    const run: Run = {
-      dispatch,
-      slot,
-      counts: { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 },
-      outputTokensMax: 0,
-      script: this.#parts.script(dispatch.requestId),
-      connection,
-      left: false,
-      begun: false,
-      ended: false,
-      startedAt: 0,
-    }
-    this.#runs.add(run)
-    connection.onClose = () => {
-      run.left = true
-    }
-    connection.accepted()
-    this.beat()
-    this.#after(this.#parts.random.int(1, 8), `prepares ${dispatch.dispatchId}`, () => this.#prepared(run))
-  }
-
-  #refusal(dispatch: Dispatch): Refusal | undefined {
-    const now = this.clock.now()
-    if (now > dispatch.expiresAt + clockSkewMs || now < dispatch.issuedAt - clockSkewMs)
-      return { code: 'bad_dispatch', message: 'expired' }
-    if (!this.#used.use(dispatch.dispatchId, now)) return { code: 'replayed_dispatch', message: 'used' }
-    return undefined
-  }
-
-  #prepared(run: Run): void {
-    const { script, dispatch, connection } = run
-    const { promptTokens } = script
-    const bound = boundOutput(
-      { ok: true, promptTokens, outputTokensFit: 1_000, chat: {} as never, effort: dispatch.effort, prompt: null },
-      dispatch,
-    )
-    if (typeof bound !== 'number') {
-      this.#release(run)
-      return void connection.refused(bound)
-    }
-    run.outputTokensMax = bound
-    run.startedAt = this.clock.now()
-    this.outbox.begin(dispatch, run.slot, run.startedAt)
-    run.begun = true
-    this.#parts.auditor.began(dispatch)
-    connection.prepared()
-    this.#after(this.#parts.random.int(1, 30), `prefills ${dispatch.dispatchId}`, () => this.#prefilled(run, 0))
-  }
-
-  /** The engine reads the prompt in two chunks: a client that disconnects between them pays for one. */
-  #prefilled(run: Run, chunk: number): void {
-    if (run.ended) return
-    if (run.left) return void this.#end(run, 'aborted')
-    const { promptTokens, cachedTokens } = run.script
-    run.counts.promptTokens = chunk === 0 ? Math.max(cachedTokens, promptTokens >> 1) : promptTokens
-    run.counts.cachedTokens = cachedTokens
-    this.#noted(run)
-    const next = this.#parts.random.int(1, 20)
-    if (chunk === 0) this.#after(next, `prefills ${run.dispatch.dispatchId}`, () => this.#prefilled(run, 1))
-    else this.#after(next, `generates ${run.dispatch.dispatchId}`, () => this.#generated(run))
-  }
-
-  #generated(run: Run): void {
-    if (run.ended) return
-    if (run.left) return void this.#end(run, 'aborted')
-    const before = run.counts.outputTokens
-    const tokens = Math.min(
-      this.#parts.random.int(1, 6),
-      run.outputTokensMax - before,
-      run.script.outputTokens - before,
-    )
-    run.counts.outputTokens += tokens
-    if (before < 4) run.counts.reasoningTokens += Math.min(tokens, 4 - before)
-    this.#noted(run)
-    if (before === 0) run.connection.first()
-    const { outputTokens } = run.counts
-    if (outputTokens >= Math.min(run.outputTokensMax, run.script.outputTokens)) return void this.#end(run, 'finished')
-    this.#after(this.#parts.random.int(1, 120), `generates ${run.dispatch.dispatchId}`, () => this.#generated(run))
-  }
-
-  #noted(run: Run): void {
-    this.#parts.auditor.generated(run.dispatch, { ...run.counts })
-    this.outbox.count(run.slot, run.counts)
-  }
-
-  /** The engine has stopped: write the receipt to the outbox, send the last byte, free the slot. */
-  #end(run: Run, outcome: Receipt['outcome']): void {
-    run.ended = true
-    const receipt = receiptOf(run.dispatch, endOf(run, outcome, this.clock.now()))
-    this.outbox.finish(receipt)
-    this.#after(this.#parts.random.int(0, 2), `ends ${run.dispatch.dispatchId}`, () => {
-      this.deliver()
-      if (outcome === 'failed') run.connection.lost()
-      else if (outcome === 'finished') run.connection.done()
-      this.#release(run)
+    const { key, host, clock, slots, vision } = description
+    this.machine = new Machine(`${key.workerId} on ${host}`, clock, parts.timeline)
+    processes.set(this.machine, this)
+    this.#engine = new SimulatedEngine({
+      ...{ random: parts.random, vision, slotsMax: slots },
+      numberOf: (requestId) => Number(this.#dispatches.get(requestId)?.dispatchId.split('.').at(-1)),
+      generated: (requestId, counts) => {
+        const dispatch = this.#dispatches.get(requestId)
+        if (!dispatch) return
+        this.#running.set(dispatch.dispatchId, { dispatch, counts })
+        parts.generated(dispatch, counts)
+      },
     })
+    this.machine.run(() => void this.#start())
   }
 
-  #release(run: Run): void {
-    this.#runs.delete(run)
-    this.#slots.release(run.dispatch.requestId)
-    this.beat()
+  get outbox(): Outbox | undefined {
+    return this.#outbox
   }
 
-  /** The engine crashes during one request; the worker survives. */
+  get up(): boolean {
+    return this.machine.state !== 'down'
+  }
+
+  get idle(): boolean {
+    const counts = this.up ? this.#outbox?.counts() : undefined
+    return this.#exchanges.size === 0 && (counts?.running ?? 0) + (counts?.owed ?? 0) === 0
+  }
+
+  get executing(): boolean {
+    return this.#exchanges.size > 0
+  }
+
+  async #start(): Promise<void> {
+    const { key, pool, host, clock, slots } = this.description
+    const home = join(this.#parts.root, host)
+    const log = (line: string) => this.#parts.log(`  ${this.machine.name}: ${line}`)
+    try {
+      this.#program = await workerProgram.createWorker(
+        {
+          ...{ key, pool, home, model: worldModel, slotsMax: slots, contextTokens: 4_096, prefixes: 'per-tenant' },
+          ...{ edgeUrl: new URL('https://edge'), host, port: 80, publicUrl: `http://${host}`, drainMs: 5_000 },
+          ...{ metricsKey: null, metricsAt: null },
+          engine: { kind: 'attached', backend: mistral, silentMs: 1_000, url: 'http://engine', apiKey: null },
+        },
+        { engine: this.#engine, now: () => clock.now(), callId: () => 'abcdefghi', log },
+      )
+      await this.#program.start()
+    } catch (error) {
+      log(`the process ends: ${String(error)}`)
+      this.kill()
+    }
+  }
+
+  /** Shuts the process down as its host would. */
+  stop(): void {
+    this.machine.run(() => void this.#program?.stop().then(() => this.#ended()))
+  }
+
+  opened(outbox: Outbox): void {
+    this.#outbox = outbox
+  }
+
+  listens(server: Server): void {
+    this.#server = server
+  }
+
+  began(dispatch: Dispatch): void {
+    this.#dispatches.set(dispatch.requestId, dispatch)
+    this.#running.set(dispatch.dispatchId, { dispatch, counts: undefined })
+    this.#parts.began(dispatch)
+  }
+
+  forgot(dispatchId: string): void {
+    const run = this.#running.get(dispatchId)
+    this.#running.delete(dispatchId)
+    if (run) this.#parts.forgot(run.dispatch)
+  }
+
+  finished(receipt: Receipt): void {
+    this.#running.delete(receipt.dispatchId)
+    this.#parts.finished(receipt)
+  }
+
+  /** One request to the port. Returns the function that disconnects. */
+  exchange(request: Parameters<typeof requestOf>, peer: ExchangePeer): () => void {
+    const server = this.#server
+    if (!server) {
+      peer.lost()
+      return () => undefined
+    }
+    const exchanges = this.#exchanges
+    const response: ExchangeResponse = new ExchangeResponse({
+      ...peer,
+      end: () => {
+        exchanges.delete(response)
+        peer.end()
+      },
+      lost: () => {
+        exchanges.delete(response)
+        peer.lost()
+      },
+    })
+    exchanges.add(response)
+    handlerOf(server)(requestOf(...request), response)
+    return () => {
+      exchanges.delete(response)
+      response.disconnected()
+    }
+  }
+
   engineDies(): boolean {
-    const run = [...this.#runs].find((each) => each.begun && !each.ended)
-    if (run) this.#end(run, 'failed')
-    return run !== undefined
-  }
-
-  beat(): void {
-    if (this.state !== 'up') return
-    this.#parts.beat({
-      workerId: this.workerId,
-      pool: this.pool,
-      url: `http://${this.workerId}`,
-      model: 'm',
-      engine: 'e',
-      state: 'ready',
-      slotsMax: this.#slots.max,
-      contextTokens: 1_000,
-      vision: false,
-      running: this.slotsHeld(),
-      kvTokens: 0,
-      kvTokensMax: 0,
-      promptTokensTotal: 0,
-      cachedTokensTotal: 0,
-      outputTokensTotal: 0,
-      sentAt: this.clock.now(),
-      instance: `${this.workerId}.${this.#incarnation}`,
-      ...{ startedAt: 0, replaces: null, lastEnd: null },
-    })
-  }
-
-  /** Sends the owed receipts, one call at a time, until none remain. */
-  deliver(): void {
-    if (this.#delivering) {
-      this.#again = true
-      return
-    }
-    this.#delivering = true
-    this.#send(0)
-  }
-
-  #send(attempt: number): void {
-    const { random, post } = this.#parts
-    const owed = this.outbox.owed(random.pick([1, 3, receiptsPerCall]))
-    if (owed.length === 0) {
-      this.#delivering = false
-      if (this.#again) {
-        this.#again = false
-        this.deliver()
-      }
-      return
-    }
-    const incarnation = this.#incarnation
-    post(owed.map((each) => each.receipt)).then(
-      (answer) => {
-        if (incarnation !== this.#incarnation) return
-        this.#after(0, 'gets the acknowledgement', () => {
-          this.outbox.acknowledged(answer.done)
-          for (const { dispatchId, reason } of answer.refused) {
-            this.outbox.refused(dispatchId, reason)
-            this.kept.add(dispatchId)
-          }
-          if (answer.done.length + answer.refused.length > 0) return this.#send(0)
-          this.#after(Math.min(5_000, 100 * 2 ** attempt), 'sends receipts again', () => this.#send(attempt + 1))
-        })
-      },
-      () => {
-        if (incarnation !== this.#incarnation) return
-        this.#after(Math.min(5_000, 100 * 2 ** attempt) + random.int(0, 100), 'sends receipts again', () =>
-          this.#send(attempt + 1),
-        )
-      },
-    )
+    return this.machine.state === 'up' && this.machine.call(() => this.#engine.dies())
   }
 
   /** SIGKILL: every connection breaks; an active run may have generated one more token that nothing recorded. */
   kill(): void {
-    for (const run of this.#runs) {
-      const atWork = run.begun && !run.ended && run.counts.promptTokens === run.script.promptTokens
-      if (atWork && run.counts.outputTokens < run.outputTokensMax && this.#parts.random.chance(0.5))
-        this.#parts.auditor.unnoted(run.dispatch)
-      run.connection.lost()
+    if (!this.up) return
+    for (const { dispatch, counts } of this.#running.values()) {
+      const room = counts && counts.outputTokens > 0 && counts.outputTokens < dispatch.outputTokensMax
+      if (room && this.#parts.random.chance(0.5)) this.#parts.unnoted(dispatch)
     }
-    this.#incarnation += 1
-    this.state = 'down'
-    this.#runs = new Set()
-    for (const { gone } of this.#missed) gone()
-    this.#missed = []
-    this.#slots = new Slots(this.#parts.slots)
-    this.#used = new UsedDispatches()
-    this.#delivering = false
-    this.#again = false
-    this.outbox.close()
+    this.#ended()
   }
 
-  restart(): void {
-    this.state = 'up'
-    this.outbox = new Outbox(this.folder)
-    this.outbox.recover('e', this.clock.now())
-    this.deliver()
-    this.beat()
-  }
-
-  pause(): void {
-    this.state = 'paused'
-  }
-
-  resume(): void {
-    this.state = 'up'
-    const missed = this.#missed
-    this.#missed = []
-    for (const { happen } of missed) this.#parts.timeline.after(0, `${this.workerId} resumes`, happen)
-    this.beat()
-  }
-}
-
-function endOf(run: Run, outcome: Receipt['outcome'], now: number): RunEnd {
-  return {
-    finishReason: outcome === 'failed' ? 'error' : outcome === 'aborted' ? 'abort' : 'stop',
-    counts: { ...run.counts },
-    estimated: false,
-    ...{ startedAt: run.startedAt, endedAt: now, firstTokenMs: null, engine: 'e' },
+  #ended(): void {
+    const open = this.up
+    this.machine.kill()
+    this.#exchanges.clear()
+    this.#parts.died(this)
+    try {
+      if (open) this.#outbox?.close()
+    } catch {
+      // An orderly end closes it itself.
+    }
   }
 }

@@ -1,316 +1,527 @@
 /**
- * A seeded world around the money path in virtual time: clients, edge isolates, the fleet, workers, tenant objects and a
- * network between them. Every part that can fail does fail. The auditor checks after each step.
+ * A seeded world around the product in virtual time: clients, edge isolates, durable objects, workers, a hosted API, and
+ * a network between them. Every part that can fail does fail. The auditor checks after each commit and at the end.
  *
- * Real: `Books` with store, schema, ledger, limits and admission; `GroupCommit`; `verifyBooks`; `judgeOverdue`; the
- * pool's core; the worker's slots, used dispatches, bound, prices, and its outbox on disk. Modelled: the tenant
- * object's shell (tenant.ts), the pool object's (pool.ts), the edge's steps from admission to the last byte (edge.ts),
- * the worker's server, engine and delivery (worker.ts), inquiries and the network (here). Left out: signatures, HTTP,
- * bodies, webhook events, and clock jumps of hours in a pool.
+ * Real: the edge's entry with its routes, attempts, delivery, settlement and idempotency; the tenant, fleet and
+ * responses objects; the worker's program with its port, slots, outbox (on a real disk), delivery and heartbeats.
+ * Modelled: the network, clocks, crashes, storage faults, the platform of durable objects (durable-object.ts) and of
+ * HTTP (http-exchange.ts), engines (tokens come from the request), documents, and the hosted API. Left out: webhooks.
  *
  * One seed is one world: every random value comes from the seed, and no code reads a real clock.
  */
-import { type Dispatch, poolNames, type Refusal } from '../../backends/wire/dispatch.ts'
-import type { Receipt, ReceiptsAnswer } from '../../backends/wire/receipt.ts'
-import type { WorkerEndpoint } from '../../src/fleet/state.ts'
-import { believe } from '../../src/tenant/believe.ts'
-import { keyBudgets, type Limits, newLimitState, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
-import type { Known } from '../../src/tenant/overdue.ts'
-import { verifyBooks } from '../../src/tenant/verify.ts'
-import { testKey, testRates, testTenant } from '../support/tenant.ts'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { poolNames } from '../../backends/wire/dispatch.ts'
+import type { Receipt } from '../../backends/wire/receipt.ts'
+import { seal, sealKey } from '../../backends/wire/seal.ts'
+import { keyIdOf, parseWorkerKey, type WorkerKey } from '../../backends/wire/worker-key.ts'
+import { newApiKey } from '../../src/auth/api-key.ts'
+import { Secret } from '../../src/auth/secret.ts'
+import { newWorkerKey } from '../../src/auth/worker-key.ts'
+import { hostedCard } from '../../src/tenant/admission.ts'
+import type { Limits } from '../../src/tenant/limits/limits.ts'
+import { TenantSettings } from '../../src/tenant/store.ts'
 import { Auditor, type Violation } from './auditor.ts'
-import { type EdgeRequest, type Exchange, fleet, Isolate, type Network } from './edge.ts'
-import { type Fault, type FaultCounts, noFaults, pickFaults } from './faults.ts'
-import { FleetHost } from './fleet.ts'
+import { Clients, Isolate } from './clients.ts'
+import { Coverage } from './coverage.ts'
+import { ObjectHost, type ObjectParts } from './durable-object.ts'
+import { type Fault, type FaultCounts, Faults, faultKinds, pickFaults } from './faults.ts'
+import { forge } from './forger.ts'
+import { HostedApi, requestScope } from './hosted-api.ts'
+import { Machine } from './machine.ts'
+import { Network } from './network.ts'
+import { emptyDatabase } from './operator-database.ts'
+import { type FetchInit, runsIn, turn } from './platform.ts'
+import { edge } from './product.ts'
 import { Random } from './random.ts'
-import type { Shelf } from './shelf.ts'
-import { TenantHost } from './tenant.ts'
+import { TenantWatch, watches } from './tenant-watch.ts'
 import { Clock, Timeline } from './timeline.ts'
-import { type Connection, type Script, Worker } from './worker.ts'
+import { watchAttempts } from './watched-attempts.ts'
+import { WorkerProcess, worldModel } from './worker.ts'
 
 const hourMs = 3_600_000
-const stepsMax = 100_000
-const tailKept = 20
+const stepsMax = 200_000
+/** A reservation made while its tenant's clock was a month ahead is due a month later. */
+const restMs = 100 * 24 * hourMs
+const tailKept = 40
+const tickMs = 1_000
+/** Longer than an inquiry takes while no fault befalls it. */
+const awakeMs = 4_000
 /** Start times: midday; just before the end of a month; just before the end of a day. */
 const beginnings = [Date.UTC(2026, 2, 15, 12), Date.UTC(2026, 2, 31, 23, 59, 40), Date.UTC(2026, 2, 15, 23, 59, 50)]
+/** Isolates cache by time. Worlds far apart share nothing. */
+const worldApartMs = 400 * 24 * hourMs
+
+const fleetSecret = new Secret('f'.repeat(40))
+const keySecret = 'k'.repeat(40)
+const variables = {
+  ...{ MODELS: worldModel.id, KEY_SECRET: keySecret, FLEET_SECRET: fleetSecret.reveal() },
+  ...{ OPERATOR_KEY_SHA256: '0'.repeat(64), HOSTED_URL: 'https://hosted/v1', HOSTED_MODEL: 'h', HOSTED_KEY: 'secret' },
+}
+const rates = { inputNano: 10, cachedNano: 1, outputNano: 100 }
+const hostedRates = { inputNano: 17, cachedNano: 3, outputNano: 170 }
 
 export interface Outcome {
   seed: number
   steps: number
   requests: number
   faults: FaultCounts
+  coverage: Coverage
   violation: (Violation & { step: number; tail: string[] }) | undefined
 }
 
-export async function runSeed(seed: number, outboxes: Shelf, trace?: (line: string) => void): Promise<Outcome> {
-  return new World(seed, outboxes, trace).run()
+/** @param root folder for the workers' disks */
+export async function runSeed(seed: number, root: string, trace?: (line: string) => void): Promise<Outcome> {
+  const world = new World(seed, join(root, `seed-${seed}`), trace)
+  runsIn(world)
+  try {
+    return await world.run()
+  } finally {
+    runsIn(undefined)
+    watches.clear()
+    rmSync(world.root, { recursive: true, force: true })
+  }
 }
 
-interface Client {
-  request: EdgeRequest
-  isolate: Isolate
-  controller: AbortController
+/** A worker as its operator enrolled it, and its processes, the oldest first. */
+interface EnrolledHost {
+  key: WorkerKey
+  pool: (typeof poolNames)[number]
+  slots: number
+  vision: boolean
+  processes: WorkerProcess[]
 }
 
-interface Open {
-  exchange: Exchange
-  break: () => void
-}
-
-class World implements Network {
+class World {
+  readonly random: Random
+  readonly root: string
   readonly #seed: number
-  readonly #random: Random
-  readonly #outboxes: Shelf
   readonly #trace: ((line: string) => void) | undefined
   readonly #timeline: Timeline
   readonly #begunAt: number
-  readonly #auditor = new Auditor()
-  readonly #faults: ReadonlySet<Fault>
-  readonly #counts = noFaults()
-  readonly #tenants = new Map<string, TenantHost>()
-  readonly #fleet: FleetHost
-  readonly #workers = new Map<string, Worker>()
-  readonly #scripts = new Map<string, Script>()
+  readonly #faults: Faults
+  readonly #coverage = new Coverage()
+  readonly #auditor: Auditor
+  readonly #network: Network
+  readonly #hosted: HostedApi
+  readonly #env: object
+  readonly #tenants = new Map<string, ObjectHost>()
+  readonly #responses = new Map<string, ObjectHost>()
+  readonly #keys: { tenantId: string; apiKey: string }[] = []
+  readonly #workers: EnrolledHost[] = []
+  readonly #receipts: Receipt[] = []
   readonly #edgeClock: Clock
-  #isolates: Isolate[] = []
-  readonly #clients = new Set<Client>()
-  readonly #open = new Set<Open>()
   readonly #tail: string[] = []
   readonly #activeMs: number
-  #calm = false
-  #beating = true
-  #commits = 0
+  #fleet: ObjectHost | undefined
+  #isolates: Isolate[] = []
+  #clients: Clients | undefined
+  #asleep = false
+  #awakeUntil = 0
   #serial = 0
+  #commits = 0
   #step = 0
+  /** The fleet may not know every worker: it restarted, or a second process of a worker took over. */
+  #fleetMayForget = false
 
-  constructor(seed: number, outboxes: Shelf, trace: ((line: string) => void) | undefined) {
+  constructor(seed: number, root: string, trace: ((line: string) => void) | undefined) {
     this.#seed = seed
-    this.#outboxes = outboxes
+    this.root = root
     this.#trace = trace
     const random = new Random(seed)
-    this.#random = random
-    this.#begunAt = random.pick(beginnings)
+    this.random = random
+    this.#begunAt = random.pick(beginnings) + (seed % 100_000) * worldApartMs
     this.#timeline = new Timeline(this.#begunAt)
     this.#edgeClock = new Clock(this.#timeline)
-    this.#faults = pickFaults(random)
-    this.#activeMs = random.pick([2_000, 8_000, 30_000])
-    this.#fleet = new FleetHost(this.#timeline)
-    this.#isolates = Array.from({ length: random.int(1, 3) }, () => this.#newIsolate())
-    for (let index = random.int(1, 2); index > 0; index--) this.#openTenant(`t${index}`)
-    const slots = random.pick([1, 2, 4])
-    for (let index = random.int(1, 4); index > 0; index--) this.#startWorker(`w${index}`, slots)
-    this.#planRequests()
-    this.#planFaults()
-    this.#beatAll()
-    this.#timeline.after(this.#activeMs, 'faults end', () => this.#becomeCalm())
+    this.#faults = new Faults(pickFaults(random), random)
+    this.#activeMs = random.pick([1_500, 4_000, 10_000])
+    this.#auditor = new Auditor(this.#coverage, (requestId) => this.#workerKnows(requestId))
+    this.#network = new Network(this.#timeline, random, this.#faults)
+    this.#hosted = new HostedApi({
+      ...{ timeline: this.#timeline, random, faults: this.#faults, network: this.#network },
+      called: (truth) => this.#auditor.hosted.push(truth),
+    })
+    this.#env = this.#bindings()
+    watchAttempts((_state, event, { step }) => {
+      this.#coverage.count('event', event.kind)
+      this.#coverage.count('step', step.kind)
+      if (event.kind === 'refused') this.#coverage.count('refusal', event.refusal.code)
+    })
   }
 
   async run(): Promise<Outcome> {
+    await this.#open()
     const auditor = this.#auditor
-    for (;;) {
+    while (!auditor.violation) {
       const planned = this.#timeline.take()
-      if (!planned) break
+      if (!planned || (this.#faults.calm && this.#isAtRest())) break
       this.#step += 1
-      this.#log(planned.what)
+      this.log(planned.what)
       planned.run()
       await turn()
-      if (auditor.violation) break
-      if (this.#step > stepsMax) auditor.violate('the world comes to rest', `${stepsMax} steps`)
+      if (this.#step > stepsMax || this.#timeline.now > this.#begunAt + restMs)
+        auditor.violate('the world comes to rest', this.#unrest())
     }
     if (!auditor.violation) this.#finish()
+    for (const { processes } of this.#workers) for (const process of processes) process.kill()
     const { violation } = auditor
-    for (const worker of this.#workers.values()) this.#outboxes.put(worker)
-    for (const tenant of this.#tenants.values()) tenant.db.close()
+    for (const host of [...this.#tenants.values(), ...this.#responses.values(), this.#fleetHost]) host.db.close()
     return {
-      seed: this.#seed,
-      steps: this.#step,
-      requests: this.#serial,
-      faults: this.#counts,
+      ...{ seed: this.#seed, steps: this.#step, requests: this.#clientPopulation.sent, coverage: this.#coverage },
+      faults: this.#faults.counts,
       violation: violation && { ...violation, step: this.#step, tail: this.#tail },
     }
   }
 
-  #finish(): void {
-    const auditor = this.#auditor
-    for (const worker of this.#workers.values()) {
-      const { running, owed } = worker.outbox.counts()
-      if (running + owed > 0)
-        auditor.violate('every outbox empties', `${worker.workerId}: ${running} run, ${owed} owed`)
-      if (worker.slotsHeld().length > 0) auditor.violate('every slot comes free', worker.workerId)
-    }
-    const { leased, unleased, waiting } = this.#fleet.view()
-    if (leased + unleased + waiting > 0)
-      auditor.violate('every lease ends', `${leased} leased, ${unleased} unleased, ${waiting} waiting`)
-    for (const tenant of this.#tenants.values()) this.#verify(tenant)
-    auditor.finish(new Set([...this.#workers.values()].flatMap(({ kept }) => [...kept])))
+  log(what: string): void {
+    const line = `${String(this.#step).padStart(5)} ${new Date(this.#timeline.now).toISOString()} ${what}`
+    this.#trace?.(line)
+    if (this.#tail.push(line) > tailKept) this.#tail.shift()
   }
 
-  #verify(tenant: TenantHost): void {
-    const { faults } = verifyBooks(tenant.books.store)
-    if (faults.length > 0) this.#auditor.violate('the ledger verifies', `${tenant.tenantId}: ${faults.join('; ')}`)
+  listens(server: Parameters<WorkerProcess['listens']>[0]): void {
+    this.#processes().find(({ machine }) => machine === Machine.current)?.listens(server)
+  }
+
+  fetch(url: URL, init: FetchInit): Promise<Response> {
+    if (url.host === 'hosted') return this.#hosted.fetch(init)
+    if (url.host === 'edge') return this.#fetchEdge(url, init)
+    const at = () => this.#processes().findLast((process) => process.description.host === url.host && process.up)
+    return this.#network.fetchWorker(at, url, init)
+  }
+
+  get #fleetHost(): ObjectHost {
+    if (!this.#fleet) throw new Error('the fleet is not open')
+    return this.#fleet
+  }
+
+  get #clientPopulation(): Clients {
+    if (!this.#clients) throw new Error('the clients are not there')
+    return this.#clients
+  }
+
+  #processes(): WorkerProcess[] {
+    return this.#workers.flatMap(({ processes }) => processes)
   }
 
   // Setup.
 
-  #openTenant(tenantId: string): void {
-    const random = this.#random
-    let audit: ReturnType<Auditor['open']> | undefined
-    const host = new TenantHost(tenantId, {
-      timeline: this.#timeline,
-      gatherMs: () => random.int(0, 12),
-      committed: (reports) => {
-        audit?.committed(reports)
+  async #open(): Promise<void> {
+    const random = this.random
+    this.#fleet = this.#newObject('fleet', edge.FleetObject)
+    this.#isolates = Array.from({ length: random.int(1, 3) }, () => this.#newIsolate())
+    for (let index = random.int(1, 2); index > 0; index--) await this.#openTenant(`tenant${index}`)
+    const slots = random.pick([1, 1, 2, 4])
+    const vision = random.pick([0, 0.5, 1])
+    const count = random.pick([0, 1, 2, 3])
+    for (let index = count; index > 0; index--) await this.#enrol(`worker-${index}`, slots, random.chance(vision))
+    this.#clients = new Clients({
+      ...{ timeline: this.#timeline, random, faults: this.#faults, network: this.#network, auditor: this.#auditor },
+      ...{ coverage: this.#coverage, keys: this.#keys, log: (line: string) => this.log(line) },
+      isolate: () => random.pick(this.#isolates),
+    })
+    this.#planRequests()
+    this.#planFaults()
+    this.#tick()
+    this.#timeline.after(this.#activeMs, 'faults end', () => this.#becomeCalm())
+  }
+
+  #newIsolate(): Isolate {
+    return new Isolate(new Machine(`isolate ${++this.#serial}`, this.#edgeClock, this.#timeline), this.#env)
+  }
+
+  #newObject(name: string, objectClass: typeof edge.FleetObject, more: Partial<ObjectParts> = {}): ObjectHost {
+    const { random } = this
+    const log = (line: string) => this.log(line)
+    return new ObjectHost(name, objectClass, { timeline: this.#timeline, random, env: this.#env, log, ...more })
+  }
+
+  async #openTenant(tenantId: string): Promise<void> {
+    const random = this.random
+    let watch: TenantWatch | undefined
+    const host = this.#newObject(tenantId, edge.TenantObject, {
+      committed: () => watch?.commit(),
+      rolledBack: () => {
+        if (watch) watch.reports = []
+      },
+      beforeAlarm: () => this.#wakeWorkers(),
+    })
+    const audit = this.#auditor.open(tenantId, host.db)
+    watch = new TenantWatch(
+      (reports) => {
+        audit.committed(reports)
         this.#commits += 1
         if (this.#commits % 40 !== 0) return
-        audit?.compareRows()
+        audit.compareRows()
         this.#verify(host)
       },
-      inquire: (requestIds) => this.#inquire(requestIds),
-      note: (what) => this.#log(what),
-    })
-    audit = this.#auditor.open(tenantId, host.db)
+      () => host.inTransaction,
+    )
+    watches.set(tenantId, watch)
     this.#tenants.set(tenantId, host)
-    const creditNano = random.pick([4_000, 20_000, 100_000, 1e12])
-    const limits = this.#limits(['day', 'month'])
-    host.change((books, now, report) => {
-      books.putTenant({
-        ...testTenant(limits),
-        tenantId,
-        createdAt: now,
-        state: newLimitState(limits, tenantBudgets, now),
-      })
-      books.store.rateCards.put('m', 0, testRates)
-      books.credit(creditNano, 'opening credit', now)
-      report({ kind: 'tenant', creditNano, limits, now })
-      report({ kind: 'rates', effectiveAt: 0, rates: testRates })
-      for (const keyId of ['k', 'l']) {
-        const own = this.#limits(keyBudgets)
-        books.putKey({ ...testKey(keyId, own), createdAt: now, state: newLimitState(own, keyBudgets, now) })
-        report({ kind: 'key', keyId, limits: own, revoked: false, now })
-      }
+    const hosted = random.chance(0.6)
+    host.direct('create', {
+      ...{ tenantId, name: tenantId, creditNano: random.pick([20_000, 100_000, 400_000, 1e12]), models: [worldModel.id] },
+      rateCards: [
+        { model: worldModel.id, effectiveAt: 0, rates },
+        ...(hosted ? [{ model: hostedCard(worldModel.id), effectiveAt: 0, rates: hostedRates }] : []),
+      ],
+      limits: this.#limits(['day', 'month']),
+      settings: TenantSettings.parse({
+        hosted: hosted ? 'last-resort' : 'never',
+        underLoad: random.pick(['wait', 'lower-effort']),
+        retentionDays: random.pick([1, 90]),
+      }),
     })
+    const macKey = await sealKey(new Uint8Array(new TextEncoder().encode(keySecret)))
+    for (const keyId of ['key1', 'key2']) {
+      const secret = Uint8Array.from({ length: 20 }, () => random.int(0, 255))
+      const { key, prefix, secretHash } = await newApiKey('test', tenantId, keyId, secret, macKey)
+      const limits = this.#limits(['total', 'day', 'month'])
+      const fixed = { name: keyId, role: 'member', models: null, class: null, expiresAt: null }
+      host.direct('addKey', { ...fixed, keyId, prefix, secretHash, limits })
+      this.#keys.push({ tenantId, apiKey: key.reveal() })
+    }
   }
 
   #limits(kinds: readonly ('total' | 'day' | 'month')[]): Limits {
-    const random = this.#random
-    const maybe = (values: number[]) => (random.chance(0.3) ? random.pick(values) : null)
-    const budgetNano = { ...noLimits.budgetNano }
-    for (const kind of kinds) budgetNano[kind] = maybe([2_000, 9_000, 30_000])
+    const random = this.random
+    const maybe = (values: number[]) => (random.chance(0.25) ? random.pick(values) : null)
+    const budgetNano: Limits['budgetNano'] = { total: null, day: null, month: null }
+    for (const kind of kinds) budgetNano[kind] = maybe([8_000, 40_000, 160_000])
     return {
       requestsPerMinute: maybe([4, 20, 60]),
-      tokensPerMinute: maybe([100, 600, 3_000]),
+      tokensPerMinute: maybe([600, 3_000, 12_000]),
       concurrentMax: maybe([1, 3, 8]),
       budgetNano,
     }
   }
 
-  #startWorker(workerId: string, slots: number): void {
-    const pool = this.#random.pick(poolNames)
-    const { folder, outbox } = this.#outboxes.take()
-    const worker = new Worker(workerId, pool, folder, outbox, {
-      timeline: this.#timeline,
-      random: this.#random,
-      auditor: this.#auditor,
-      post: (receipts) => this.#post(receipts),
-      beat: (beat) =>
-        this.#timeline.after(this.#calm ? 0 : this.#random.int(1, 20), `${workerId} heartbeat arrives`, () =>
-          this.#fleet.heartbeat(beat),
-        ),
-      script: (requestId) => this.#scripts.get(requestId) ?? { promptTokens: 1, cachedTokens: 0, outputTokens: 1 },
-      slots,
+  async #enrol(workerId: string, slots: number, vision: boolean): Promise<void> {
+    const key = parseWorkerKey(await newWorkerKey(fleetSecret, workerId, 1))
+    if (!key) throw new Error('the worker key cannot be read')
+    const pool = this.random.pick(poolNames)
+    const models = [worldModel.id]
+    const enrolment = { workerId, revision: 1, url: null, pools: poolNames, models, slotsMax: 8, pinned: false }
+    // The second process of a worker has another address: only its host differs.
+    this.#fleetHost.direct('enrol', { ...enrolment, url: `http://${workerId}:*` }, undefined)
+    const worker: EnrolledHost = { key, pool, slots, vision, processes: [] }
+    this.#workers.push(worker)
+    this.#startProcess(worker, workerId)
+  }
+
+  #startProcess(worker: EnrolledHost, host: string, clock = new Clock(this.#timeline)): WorkerProcess {
+    const { key, pool, slots, vision } = worker
+    const process: WorkerProcess = new WorkerProcess(
+      { key, pool, slots, vision, host, clock },
+      {
+        ...{ timeline: this.#timeline, random: this.random, root: this.root, log: (line: string) => this.log(line) },
+        began: (dispatch) => this.#auditor.began(dispatch, this.#timeline.now),
+        forgot: (dispatch) => this.#auditor.forgot(dispatch),
+        finished: (receipt) => void this.#receipts.push(receipt),
+        generated: (dispatch, counts) => this.#auditor.generated(dispatch, counts),
+        unnoted: (dispatch) => this.#auditor.unnoted(dispatch),
+        died: (dead) => this.#network.died(dead),
+      },
+    )
+    worker.processes.push(process)
+    return process
+  }
+
+  // The bindings of the edge.
+
+  #bindings(): object {
+    const stub = (name: string, host: () => ObjectHost) =>
+      new Proxy({}, { get: (_, method) => (...args: unknown[]) => this.#callObject(name, host, String(method), args) })
+    const DB = emptyDatabase((what, work) => this.#network.call(what, work))
+    return {
+      ...variables,
+      DB,
+      FLEET: { getByName: () => stub('fleet', () => this.#fleetHost) },
+      TENANT: { getByName: (tenantId: string) => stub(tenantId, () => this.#tenant(tenantId)) },
+      RESPONSES: { getByName: (tenantId: string) => stub(`responses ${tenantId}`, () => this.#responsesOf(tenantId)) },
+    }
+  }
+
+  async #callObject(name: string, host: () => ObjectHost, method: string, args: unknown[]): Promise<unknown> {
+    const sent = structuredClone(args)
+    const scope = requestScope.getStore()
+    if (scope && method === 'admit') scope.requestId = (sent[0] as { requestId: string }).requestId
+    const ids = JSON.stringify(sent).match(/req_[0-9a-f]{32}(\.\d)?/g) ?? []
+    const what = `${name}.${method} ${[...new Set(ids)].slice(0, 3).join(' ')}`
+    try {
+      const answer = await this.#network.call(what, () => host().invoke(method, sent), repeatable.has(method))
+      if (method === 'heartbeat') this.#coverage.count('heartbeat', (answer as { answer: { state: string } }).answer.state)
+      if (method === 'keep') this.#coverage.count('kept', String(answer))
+      return answer
+    } catch (error) {
+      this.#callFailed(method, sent)
+      throw error
+    }
+  }
+
+  #callFailed(method: string, sent: unknown[]): void {
+    if (method === 'finish') this.#clientPopulation.storesLost.add(String(sent[1]))
+    if (method !== 'settle') return
+    for (const { dispatchId } of sent[0] as { dispatchId: string }[]) {
+      const { hostedFailures } = this.#auditor
+      hostedFailures.set(dispatchId, (hostedFailures.get(dispatchId) ?? 0) + 1)
+    }
+  }
+
+  #tenant(tenantId: string): ObjectHost {
+    const tenant = this.#tenants.get(tenantId)
+    if (!tenant) throw new Error(`no tenant ${tenantId}`)
+    return tenant
+  }
+
+  #responsesOf(tenantId: string): ObjectHost {
+    const known = this.#responses.get(tenantId)
+    if (known) return known
+    const host = this.#newObject(`responses ${tenantId}`, edge.ResponsesObject)
+    this.#responses.set(tenantId, host)
+    return host
+  }
+
+  /** A worker's call to any isolate, which may die during the call. */
+  #fetchEdge(url: URL, init: FetchInit): Promise<Response> {
+    const { method, headers, body, signal } = init
+    const send = async () => {
+      const request = () => new Request(url, { method, headers, ...(body !== undefined && { body: body as string }) })
+      const response = await this.random.pick(this.#isolates).handle(request)
+      return { status: response.status, text: await response.text() }
+    }
+    if (url.pathname.endsWith('/receipts') && this.#faults.befalls('receipt repeated'))
+      this.#network.muchLater(this.random.pick([500, 60_000, 20 * 60_000, 30 * hourMs]), 'receipts again', () => void send())
+    const late = url.pathname.endsWith('/receipts') && this.#faults.befalls('receipt late')
+    const sent = late ? this.#sendLate(send) : this.#network.call(url.pathname, send)
+    return new Promise((resolve, reject) => {
+      signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
+      sent.then(({ status, text }) => resolve(new Response(text, { status })), reject)
     })
-    this.#workers.set(workerId, worker)
-    worker.beat()
   }
 
-  #newIsolate(): Isolate {
-    return new Isolate(this, () => this.#edgeClock.now())
+  /** The call arrives after the worker has given up. */
+  #sendLate<Value>(send: () => Promise<Value>): Promise<Value> {
+    return new Promise((resolve, reject) => {
+      const ms = this.random.pick([11_000, 16 * 60_000])
+      this.#network.muchLater(ms, 'late receipts arrive', () => void send().then(resolve, reject))
+    })
   }
 
-  /** Sends heartbeats once a second while anything is active. */
-  #beatAll(): void {
-    for (const worker of this.#workers.values()) worker.beat()
-    this.#fleet.sweep()
-    this.#beating = !this.#calm || this.#isActive()
-    if (this.#beating) this.#timeline.after(1_000, 'all workers send heartbeats', () => this.#beatAll())
+  // Time.
+
+  /** Once a second: looks whether only open reservations are left, which need no heartbeats until their alarm. */
+  #tick(): void {
+    const rested = this.#timeline.now >= this.#awakeUntil
+    if (this.#faults.calm && !this.#asleep && rested && this.#isQuiet()) {
+      this.#asleep = true
+      for (const process of this.#processes()) process.machine.pause()
+    }
+    if (!this.#asleep) this.#timeline.after(tickMs, 'tick', () => this.#tick())
   }
 
-  #isActive(): boolean {
-    if (this.#timeline.now > this.#begunAt + this.#activeMs + 20 * 60_000) return false
-    if (this.#clients.size > 0) return true
-    for (const worker of this.#workers.values()) if (worker.running > 0) return true
-    const { leased, unleased, waiting } = this.#fleet.view()
-    return leased + unleased + waiting > 0
+  /** An alarm asks every worker; each sends a heartbeat before, as it would each second. */
+  async #wakeWorkers(): Promise<void> {
+    if (!this.#asleep) return
+    this.#wake()
+    await new Promise<void>((resolve) => this.#timeline.after(2_500, 'the workers are awake', resolve))
   }
 
-  // Clients.
+  #wake(): void {
+    if (!this.#asleep) return
+    this.#asleep = false
+    this.#awakeUntil = this.#timeline.now + awakeMs
+    for (const process of this.#processes()) process.machine.resume()
+    this.#tick()
+  }
+
+  #isQuiet(): boolean {
+    if (this.#clientPopulation.waiting > 0) return false
+    if (this.#processes().some((process) => process.up && !process.idle)) return false
+    const { leased, unleased, waiting } = this.#fleetHost.direct('view') as Record<string, number>
+    return (leased ?? 0) + (unleased ?? 0) + (waiting ?? 0) === 0
+  }
+
+  #isAtRest(): boolean {
+    return this.#asleep && this.#network.later === 0 && !this.#auditor.anyOpen
+  }
+
+  #unrest(): string {
+    const open = [...this.#auditor.tenants.values()].filter((tenant) => tenant.open).map(({ tenantId }) => tenantId)
+    const busy = this.#processes().filter((process) => process.up && !process.idle).map(({ machine }) => machine.name)
+    const { leased, unleased, waiting } = this.#fleetHost.direct('view') as Record<string, number>
+    return JSON.stringify({ clients: this.#clientPopulation.waiting, open, busy, leased, unleased, waiting, steps: this.#step })
+  }
+
+  // The end.
+
+  #finish(): void {
+    const auditor = this.#auditor
+    const kept = new Set<string>()
+    for (const { processes } of this.#workers) {
+      for (const process of processes) {
+        if (!process.up || !process.outbox) continue
+        const { running, owed } = process.outbox.counts()
+        if (running + owed > 0) auditor.violate('every outbox empties', `${process.machine.name}: ${running} run, ${owed} owed`)
+        if (process.executing) auditor.violate('every connection ends', process.machine.name)
+      }
+    }
+    for (const { dispatchId } of this.#receipts) kept.add(dispatchId)
+    const { leased, unleased, waiting } = this.#fleetHost.direct('view') as Record<string, number>
+    if ((leased ?? 0) + (unleased ?? 0) + (waiting ?? 0) > 0)
+      auditor.violate('every lease ends', `${leased} leased, ${unleased} unleased, ${waiting} waiting`)
+    if (this.#clientPopulation.waiting > 0) auditor.violate('every request ends', `${this.#clientPopulation.waiting} wait`)
+    for (const tenant of this.#tenants.values()) this.#verify(tenant)
+    auditor.finish(kept)
+    for (const kind of faultKinds) this.#coverage.count('fault', kind, this.#faults.counts[kind])
+  }
+
+  #verify(tenant: ObjectHost): void {
+    const { faults } = tenant.direct('verify') as { faults: string[] }
+    if (faults.length > 0) this.#auditor.violate('the ledger verifies', `${tenant.name}: ${faults.join('; ')}`)
+  }
+
+  #workerKnows(requestId: string): boolean {
+    if (this.#fleetMayForget) return false
+    return this.#processes().some((process) => {
+      if (process.machine.state !== 'up' || !process.outbox) return false
+      const { running, owed } = process.outbox.about([requestId])
+      // A dispatch may begin while the workers answer the inquiry.
+      const began = (dispatchId: string) => this.#auditor.truths.get(dispatchId)?.beganAt ?? Number.POSITIVE_INFINITY
+      return [...running, ...owed].some(({ dispatchId }) => this.#timeline.now - began(dispatchId) > 30_000)
+    })
+  }
+
+  // Clients and faults.
 
   #planRequests(): void {
-    const random = this.#random
+    const random = this.random
     const bursts = random.chance(0.3)
-    for (let index = random.int(3, random.pick([8, 20, 45])); index > 0; index--) {
+    for (let index = random.int(3, random.pick([6, 12, 25])); index > 0; index--) {
       const at = bursts ? random.int(0, 3) * (this.#activeMs / 5) + random.int(0, 30) : random.int(0, this.#activeMs)
-      this.#timeline.after(at, 'a client sends a request', () => this.#ask())
+      this.#timeline.after(at, 'a client sends a request', () => this.#clientPopulation.send())
     }
   }
-
-  #ask(): void {
-    const random = this.#random
-    const serial = String(this.#serial++).padStart(20, '0')
-    const requestId = `req_${this.#edgeClock.now().toString(16).padStart(12, '0')}${serial}`
-    const promptTokens = random.int(1, 40)
-    const over = random.chance(0.2)
-    const request: EdgeRequest = {
-      requestId,
-      tenantId: random.pick([...this.#tenants.keys()]),
-      keyId: random.pick(['k', 'l']),
-      secretHash: 'hash',
-      promptTokensEstimate: over ? Math.max(1, promptTokens - random.int(1, 20)) : promptTokens + random.int(0, 10),
-      outputTokens: random.int(1, 24),
-      stream: random.chance(0.6),
-      effort: random.pick(['none', 'high']),
-      effortUnderLoad: random.chance(0.3) ? 'none' : null,
-    }
-    this.#scripts.set(requestId, {
-      promptTokens,
-      cachedTokens: random.chance(0.5) ? random.int(0, promptTokens) : 0,
-      outputTokens: random.int(1, 40),
-    })
-    const client = { request, isolate: random.pick(this.#isolates), controller: new AbortController() }
-    this.#clients.add(client)
-    void client.isolate.chat(request, client.controller.signal).then((end) => {
-      this.#clients.delete(client)
-      this.#log(`${requestId}: ${end}`)
-    })
-    if (this.#faults.has('client left') && random.chance(0.3))
-      this.#timeline.after(random.int(0, random.pick([60, 600, 3_000])), `${requestId} disconnects`, () => {
-        if (!this.#clients.has(client)) return
-        this.#counts['client left'] += 1
-        client.controller.abort()
-      })
-  }
-
-  // Faults.
 
   #planFaults(): void {
-    const random = this.#random
-    for (const kind of this.#faults) {
-      for (let index = random.int(1, 4); index > 0; index--) {
+    const random = this.random
+    for (const kind of this.#faults.kinds) {
+      for (let index = random.int(1, 3); index > 0; index--)
         this.#timeline.after(random.int(0, this.#activeMs), kind, () => this.#inject(kind))
-      }
     }
   }
 
   #inject(kind: Fault): void {
-    const random = this.#random
-    const tenant = random.pick([...this.#tenants.values()])
-    const worker = random.pick([...this.#workers.values()])
-    if (this.#perform(kind, tenant, worker)) this.#counts[kind] += 1
+    if (!this.#faults.calm && this.#perform(kind)) this.#faults.counts[kind] += 1
   }
 
   /** Injects the fault; returns false if it had no target. */
-  #perform(kind: Fault, tenant: TenantHost, worker: Worker): boolean {
-    const random = this.#random
+  #perform(kind: Fault): boolean {
+    const random = this.random
+    const tenant = random.pick([...this.#tenants.values()])
+    const worker = this.#workers.length > 0 ? random.pick(this.#workers) : undefined
+    const process = worker?.processes.findLast(({ machine }) => machine.state === 'up')
     switch (kind) {
       case 'tenant evicted':
         tenant.evict()
@@ -321,368 +532,193 @@ class World implements Network {
       case 'isolate killed':
         return this.#killIsolate()
       case 'worker killed':
-        return this.#killWorker(worker)
+        return worker !== undefined && process !== undefined && this.#killWorker(worker, process)
       case 'worker paused':
-        if (worker.state !== 'up') return false
-        worker.pause()
-        this.#timeline.after(random.pick([200, 2_000, 9_000]), `${worker.workerId} resumes`, () => {
-          if (worker.state === 'paused') worker.resume()
+        if (!process) return false
+        process.machine.pause()
+        this.#timeline.after(random.pick([200, 2_000, 9_000]), 'a worker resumes', () => {
+          if (!this.#faults.calm) process.machine.resume()
         })
         return true
-      case 'engine died': {
-        if (worker.state === 'up' && worker.engineDies()) return true
-        // The engine dies only while it is running a request.
-        if (!this.#calm) this.#timeline.after(random.int(20, 300), kind, () => this.#inject(kind))
-        return false
-      }
-      case 'clock forward':
-        return this.#setClock(tenant, worker, 1)
-      case 'clock back':
-        return this.#setClock(tenant, worker, -1)
-      case 'fleet evicted':
-        this.#fleet.evict()
+      case 'worker drained':
+        if (!worker || !process) return false
+        process.stop()
+        this.#restartLater(worker, process)
         return true
+      case 'worker started twice':
+        return worker !== undefined && this.#startTwice(worker)
+      case 'worker clock wrong':
+        if (!process) return false
+        process.description.clock.offsetMs += random.pick([-1, 1]) * random.pick([3_000, 8_000, 40_000, hourMs])
+        return true
+      case 'engine died':
+        if (process?.engineDies()) return true
+        // The engine dies only while it is running a request.
+        this.#timeline.after(random.int(20, 300), kind, () => this.#inject(kind))
+        return false
+      case 'clock forward':
+        return this.#setClock(tenant, 1)
+      case 'clock back':
+        return this.#setClock(tenant, -1)
+      case 'fleet evicted':
+        this.#fleetMayForget = true
+        this.#fleetHost.evict()
+        return true
+      case 'responses evicted': {
+        const [host] = this.#responses.values()
+        host?.evict()
+        return host !== undefined
+      }
+      case 'receipt forged':
+        return worker !== undefined && this.#forge(worker)
       case 'key revoked':
-        return this.#changeKey(tenant, true)
+        return attempt(() => tenant.direct('revokeKey', random.pick(['key1', 'key2'])))
       case 'limits changed':
-        return random.chance(0.5) ? this.#changeKey(tenant, false) : this.#changeTenant(tenant)
+        return attempt(() =>
+          random.chance(0.5)
+            ? tenant.direct('changeKey', { kind: 'operator' }, random.pick(['key1', 'key2']), {
+                limits: this.#limits(['total', 'day', 'month']),
+              })
+            : tenant.direct('change', { limits: this.#limits(['day', 'month']) }),
+        )
       case 'rates changed':
         return this.#changeRates(tenant)
       case 'credit added':
-        return attempt(() =>
-          tenant.change((books, now, report) => {
-            const nano = random.int(1, 9_000)
-            books.credit(nano, 'more', now)
-            report({ kind: 'credit', nano, now })
-          }),
-        )
+        return this.#postMoney(tenant, 'credit', random.int(1, 9_000))
       case 'corrected':
-        return attempt(() =>
-          tenant.change((books, now, report) => {
-            const nano = random.int(-4_000, 3_000)
-            report({ kind: 'correct', nano, done: books.correct(null, nano, 'amended', now), now })
-          }),
-        )
-      case 'pruned': {
-        const before = tenant.clock.now() - random.pick([0, hourMs, 24 * hourMs])
-        return attempt(() => tenant.prune(before, random.pick([1, 5, 2_000])))
-      }
-      // These faults affect messages and clients at random moments.
+        return this.#postMoney(tenant, 'correction', random.int(-4_000, 3_000))
+      // These faults meet messages, calls and clients at random moments.
       case 'client left':
       case 'connection broken':
       case 'call lost':
       case 'answer lost':
       case 'call repeated':
       case 'receipt repeated':
+      case 'receipt late':
       case 'delayed':
+      case 'hosted refused':
+      case 'hosted broken':
+      case 'hosted usage missing':
         return false
     }
   }
 
   #killIsolate(): boolean {
-    const index = this.#random.int(0, this.#isolates.length - 1)
+    const index = this.random.int(0, this.#isolates.length - 1)
     const killed = this.#isolates[index]
     if (!killed) return false
-    killed.kill()
-    for (const client of this.#clients) if (client.isolate === killed) this.#clients.delete(client)
+    killed.machine.kill()
+    this.#clientPopulation.lost(killed)
     this.#isolates[index] = this.#newIsolate()
     return true
   }
 
-  #killWorker(worker: Worker): boolean {
-    if (worker.state === 'down') return false
-    worker.kill()
-    this.#timeline.after(this.#random.pick([10, 800, 6_000, 20_000]), `${worker.workerId} restarts`, () => {
-      if (worker.state === 'down') worker.restart()
+  #killWorker(worker: EnrolledHost, process: WorkerProcess): boolean {
+    process.kill()
+    this.#restartLater(worker, process)
+    return true
+  }
+
+  #restartLater(worker: EnrolledHost, { description }: WorkerProcess): void {
+    this.#timeline.after(this.random.pick([10, 800, 6_000, 20_000]), 'a worker restarts', () =>
+      this.#restart(worker, description),
+    )
+  }
+
+  #restart(worker: EnrolledHost, { host, clock }: WorkerProcess['description']): void {
+    if (worker.processes.some((each) => each.up && each.description.host === host)) return
+    this.#wake()
+    this.#startProcess(worker, host, clock)
+  }
+
+  /** On the same host the folder is locked. Another port of the host has its own folder, as a second container has. */
+  #startTwice(worker: EnrolledHost): boolean {
+    this.#fleetMayForget = true
+    const { workerId } = worker.key
+    const host = this.random.chance(0.3) ? workerId : `${workerId}:81`
+    if (host !== workerId && worker.processes.some((each) => each.up && each.description.host === host)) return false
+    this.#startProcess(worker, host)
+    return true
+  }
+
+  #setClock(tenant: ObjectHost, sign: 1 | -1): boolean {
+    const random = this.random
+    if (random.chance(0.75)) {
+      tenant.clock.offsetMs += sign * random.pick([2_000, 20 * 60_000, 3 * hourMs, 26 * hourMs, 32 * 24 * hourMs])
+      tenant.planAlarm()
+    } else this.#edgeClock.offsetMs += sign * random.int(0, 8_000)
+    return true
+  }
+
+  #changeRates(tenant: ObjectHost): boolean {
+    const random = this.random
+    return attempt(() => {
+      const inputNano = random.int(0, 20)
+      const changed = { inputNano, cachedNano: random.int(0, inputNano), outputNano: random.int(0, 150) }
+      const effectiveAt = random.chance(0.5) ? null : tenant.clock.now() + random.pick([500, hourMs])
+      return tenant.direct('addRates', { model: worldModel.id, effectiveAt, rates: changed })
+    })
+  }
+
+  #postMoney(tenant: ObjectHost, kind: 'credit' | 'correction', amountNano: number): boolean {
+    const orderId = `order-${++this.#serial}`
+    return attempt(() => tenant.direct('postMoney', { orderId, kind, requestId: null, amountNano, note: kind }))
+  }
+
+  /** A dishonest worker sends a receipt that no engine earned. */
+  #forge(worker: EnrolledHost): boolean {
+    const receipt = this.#receipts.length > 0 ? this.random.pick(this.#receipts) : undefined
+    const forged = receipt && forge(receipt, worker.key.workerId, this.random)
+    if (!forged) return false
+    const machine = new Machine('forger', new Clock(this.#timeline), this.#timeline)
+    machine.run(() => {
+      const send = async () => {
+        const claims = { ...forged, workerId: worker.key.workerId }
+        const token = await seal('receipt', claims, keyIdOf(worker.key), await sealKey(worker.key.secret))
+        const body = JSON.stringify({ receipts: [token] })
+        const headers = { 'content-type': 'application/json' }
+        const response = await fetch('https://edge/internal/receipts', { method: 'POST', headers, body })
+        const answer = (await response.json()) as { done?: string[] }
+        if (answer.done?.length) this.#auditor.violate('a forged receipt is refused', JSON.stringify([forged, answer]))
+        this.#coverage.count('forgery', 'refused')
+      }
+      void send().catch(() => undefined)
     })
     return true
-  }
-
-  #setClock(tenant: TenantHost, worker: Worker, sign: 1 | -1): boolean {
-    const random = this.#random
-    const ms = sign * random.pick([2_000, 20 * 60_000, 3 * hourMs, 26 * hourMs, 32 * 24 * hourMs])
-    if (random.chance(0.75)) {
-      tenant.clock.offsetMs += ms
-      tenant.planAlarm()
-    } else if (random.chance(0.5)) worker.clock.offsetMs += sign * random.int(0, 8_000)
-    else this.#edgeClock.offsetMs += sign * random.int(0, 8_000)
-    return true
-  }
-
-  #changeKey(tenant: TenantHost, revoke: boolean): boolean {
-    return attempt(() =>
-      tenant.change((books, now, report) => {
-        const keyId = this.#random.pick(['k', 'l'])
-        const key = books.key(keyId)
-        if (!key) return
-        const revoked = revoke || key.revokedAt !== null
-        const limits = revoke ? key.limits : this.#limits(keyBudgets)
-        books.putKey({ ...key, limits, revokedAt: revoked ? now : null })
-        report({ kind: 'key', keyId, limits, revoked, now })
-      }),
-    )
-  }
-
-  #changeTenant(host: TenantHost): boolean {
-    return attempt(() =>
-      host.change((books, now, report) => {
-        const tenant = books.tenant()
-        if (!tenant) return
-        const limits = this.#limits(['day', 'month'])
-        books.putTenant({ ...tenant, limits })
-        report({ kind: 'tenant', creditNano: 0, limits, now })
-      }),
-    )
-  }
-
-  #changeRates(host: TenantHost): boolean {
-    const random = this.#random
-    return attempt(() =>
-      host.change((books, now, report) => {
-        const rates = { inputNano: random.int(0, 20), cachedNano: 0, outputNano: random.int(0, 150) }
-        rates.cachedNano = random.int(0, rates.inputNano)
-        const effectiveAt = now + random.pick([0, 0, 500, hourMs])
-        books.store.rateCards.put('m', effectiveAt, rates)
-        report({ kind: 'rates', effectiveAt, rates })
-      }),
-    )
   }
 
   /** Ends all faults and restarts everything that is down, so that every request can end. */
   #becomeCalm(): void {
-    this.#calm = true
-    for (const worker of this.#workers.values()) {
-      if (worker.state === 'paused') worker.resume()
-      if (worker.state === 'down') worker.restart()
+    this.#faults.calm = true
+    this.#awakeUntil = this.#timeline.now + awakeMs
+    this.#edgeClock.offsetMs = 0
+    for (const tenant of this.#tenants.values()) {
+      tenant.failsAfter = null
+      tenant.clock.offsetMs = 0
+      tenant.planAlarm()
     }
-    for (const tenant of this.#tenants.values()) tenant.failsAfter = null
-  }
-
-  // The network.
-
-  admit: Network['admit'] = (tenantId, request) =>
-    this.#call(`admit ${request.requestId}`, async () => {
-      // The product never repeats a call after the retention; a clock jump in the simulation could.
-      if (this.#auditor.tenants.get(tenantId)?.requests.get(request.requestId)?.pruned) throw new Error('long ago')
-      return this.#tenant(tenantId).admit(request)
-    })
-  readmit: Network['readmit'] = (tenantId, request) =>
-    this.#call(`readmit ${request.requestId}`, () => this.#tenant(tenantId).readmit(request))
-  void: Network['void'] = (tenantId, requestId, charge) =>
-    this.#call(`void ${requestId}`, () => this.#tenant(tenantId).void(requestId, charge))
-  settle: Network['settle'] = (tenantId, receipts) =>
-    this.#call(`settle ${receipts.map((receipt) => receipt.dispatchId).join(' ')}`, () =>
-      this.#tenant(tenantId).settle(receipts),
-    )
-  lease: Network['lease'] = (request) =>
-    this.#call(
-      `lease ${request.requestId}`,
-      () => {
-        const leased = this.#fleet.lease(request)
-        if (!this.#beating) this.#beatAll()
-        return leased
-      },
-      false,
-    )
-  release: Network['release'] = (requestIds) =>
-    this.#call(`release ${requestIds.join(' ')}`, async () => this.#fleet.release(requestIds))
-  releaseOn: Network['releaseOn'] = (workerId, requestId) =>
-    this.#call(`release ${requestId} on ${workerId}`, async () => this.#fleet.releaseOn(workerId, requestId))
-  workerFailed: Network['workerFailed'] = (workerId, requestId) =>
-    this.#call(`${workerId} failed ${requestId}`, async () => this.#fleet.workerFailed(workerId, requestId))
-
-  /** A call and its answer each take time; either may be lost, and a call may be made twice. */
-  #call<Value>(what: string, call: () => Promise<Value>, repeatable = true): Promise<Value> {
-    return new Promise((resolve, reject) => {
-      if (this.#befalls('call lost')) {
-        this.#timeline.after(this.#delayMs(), `${what} is lost`, () => reject(new Error('the call was lost')))
-        return
+    for (const worker of this.#workers) {
+      for (const process of worker.processes) {
+        process.machine.resume()
+        process.description.clock.offsetMs = 0
       }
-      if (repeatable && this.#befalls('call repeated'))
-        this.#timeline.after(this.#delayMs(), `${what} again`, () => void call().catch(() => undefined))
-      const answer = (deliver: () => void) => {
-        const lost = this.#befalls('answer lost')
-        this.#timeline.after(this.#delayMs(), `${what} is ${lost ? 'not ' : ''}answered`, () =>
-          lost ? reject(new Error('the answer was lost')) : deliver(),
-        )
-      }
-      this.#timeline.after(this.#delayMs(), what, () => {
-        call().then(
-          (value) => answer(() => resolve(value)),
-          (error) => answer(() => reject(error)),
-        )
-      })
-    })
-  }
-
-  open(place: WorkerEndpoint, dispatch: Dispatch): Exchange {
-    const worker = this.#workers.get(place.workerId)
-    if (!worker) throw new Error(`no worker ${place.workerId}`)
-    const head = Promise.withResolvers<'head' | 'lost'>()
-    const prelude = Promise.withResolvers<Refusal | 'prepared' | 'lost'>()
-    const first = Promise.withResolvers<'first' | 'lost'>()
-    const rest = Promise.withResolvers<'done' | 'lost'>()
-    let closed = false
-    let broken = false
-    // Messages on one connection keep their order.
-    let lastAt = 0
-    const toEdge = (what: string, deliver: () => void) => {
-      lastAt = Math.max(lastAt, this.#timeline.now + this.#delayMs())
-      this.#timeline.after(lastAt - this.#timeline.now, `${dispatch.dispatchId} ${what}`, () => {
-        if (!closed && !broken) deliver()
-      })
+      for (const { description, up } of [...worker.processes]) if (!up) this.#restart(worker, description)
     }
-    const end = () => {
-      head.resolve('lost')
-      prelude.resolve('lost')
-      first.resolve('lost')
-      rest.resolve('lost')
-      this.#open.delete(open)
-    }
-    const connection: Connection = {
-      refused: (refusal) =>
-        toEdge(`is refused: ${refusal.code}`, () => {
-          head.resolve('head')
-          prelude.resolve(refusal)
-          end()
-        }),
-      accepted: () => toEdge('is accepted', () => head.resolve('head')),
-      prepared: () => toEdge('is prepared', () => prelude.resolve('prepared')),
-      first: () => toEdge('begins', () => first.resolve('first')),
-      done: () =>
-        toEdge('is complete', () => {
-          first.resolve('first')
-          rest.resolve('done')
-          end()
-        }),
-      lost: () => toEdge('is lost', end),
-      onClose: () => undefined,
-    }
-    const gone = () =>
-      worker.reach(
-        this.#delayMs(),
-        `loses ${dispatch.dispatchId}`,
-        () => connection.onClose(),
-        () => undefined,
-      )
-    const exchange: Exchange = {
-      head: head.promise,
-      prelude: prelude.promise,
-      first: first.promise,
-      rest: rest.promise,
-      close: () => {
-        if (closed) return
-        closed = true
-        this.#open.delete(open)
-        gone()
-      },
-    }
-    const open: Open = {
-      exchange,
-      break: () => {
-        broken = true
-        end()
-        gone()
-      },
-    }
-    this.#open.add(open)
-    if (!this.#calm && this.#faults.has('connection broken') && this.#random.chance(0.15))
-      this.#timeline.after(this.#random.int(0, 400), `${dispatch.dispatchId} breaks`, () => {
-        if (!this.#open.has(open)) return
-        this.#counts['connection broken'] += 1
-        open.break()
-      })
-    const arrives = () => {
-      // A dispatch whose sender disconnected may arrive or not.
-      if ((closed || broken) && this.#random.chance(0.5)) return
-      worker.dispatch(dispatch, connection)
-      if (closed || broken) connection.onClose()
-    }
-    worker.reach(this.#delayMs(), `gets ${dispatch.dispatchId}`, arrives, () => connection.lost())
-    return exchange
-  }
-
-  /** A worker's delivery to any isolate, which may die during the call; the worker waits ten seconds. */
-  #post(receipts: Receipt[]): Promise<ReceiptsAnswer> {
-    const what = `receipts ${receipts.map((receipt) => receipt.dispatchId).join(' ')}`
-    if (this.#befalls('receipt repeated')) {
-      const ms = this.#random.pick([500, 60_000, 20 * 60_000, 30 * hourMs])
-      this.#timeline.after(ms, `${what} again`, () => void this.#receive(receipts).catch(() => undefined))
-    }
-    return new Promise((resolve, reject) => {
-      this.#timeline.after(10_000, `${what} time out`, () => reject(new Error('no answer in time')))
-      this.#call(what, () => this.#receive(receipts)).then(resolve, reject)
-    })
-  }
-
-  #receive(receipts: Receipt[]): Promise<ReceiptsAnswer> {
-    return this.#random.pick(this.#isolates).receipts(receipts)
-  }
-
-  /** As in src/tenant/inquire.ts: asks every worker, five seconds each. */
-  async #inquire(requestIds: string[]): Promise<Known> {
-    // Heartbeats are still due once a second, but the calm world no longer plans them.
-    if (this.#calm) for (const worker of this.#workers.values()) worker.beat()
-    await new Promise<void>((resolve) => this.#timeline.after(1, 'the registry is read', resolve))
-    const { present, missing } = this.#fleet.registry()
-    const answers = await Promise.all(present.map(({ workerId }) => this.#askWorker(workerId, requestIds)))
-    const heard = answers.filter((answer) => answer !== undefined)
-    const known = {
-      running: new Set(heard.flatMap((answer) => answer.running)),
-      owed: new Set(heard.flatMap((answer) => answer.owed)),
-      silent: heard.length < answers.length || missing.length > 0,
-    }
-    this.#auditor.inquired(requestIds, known)
-    return known
-  }
-
-  #askWorker(workerId: string, requestIds: string[]): Promise<{ running: string[]; owed: string[] } | undefined> {
-    return new Promise((resolve) => {
-      const worker = this.#workers.get(workerId)
-      this.#timeline.after(5_000, `${workerId} has not answered`, () => resolve(undefined))
-      const answer = () => {
-        worker?.deliver()
-        const about = worker && believe(fleet, workerId, worker.outbox.about(requestIds))
-        this.#timeline.after(this.#delayMs(), `${workerId} answers an inquiry`, () => resolve(about))
-      }
-      if (!this.#befalls('call lost')) worker?.reach(this.#delayMs(), 'is asked', answer, () => undefined)
-    })
-  }
-
-  #befalls(kind: 'call lost' | 'answer lost' | 'call repeated' | 'receipt repeated' | 'delayed'): boolean {
-    if (this.#calm || !this.#faults.has(kind) || !this.#random.chance(0.06)) return false
-    this.#counts[kind] += 1
-    return true
-  }
-
-  #delayMs(): number {
-    return this.#befalls('delayed') ? this.#random.int(300, 15_000) : this.#random.int(1, 25)
-  }
-
-  #tenant(tenantId: string): TenantHost {
-    const tenant = this.#tenants.get(tenantId)
-    if (!tenant) throw new Error(`no tenant ${tenantId}`)
-    return tenant
-  }
-
-  #log(what: string): void {
-    const line = `${String(this.#step).padStart(5)} ${new Date(this.#timeline.now).toISOString()} ${what}`
-    this.#trace?.(line)
-    if (this.#tail.push(line) > tailKept) this.#tail.shift()
   }
 }
 
-/** Applies a change that the storage may refuse; a refused change has no effect. */
-function attempt(change: () => void): boolean {
+/** Calls that the network may deliver twice: the product promises that a repetition changes nothing. */
+const repeatable: ReadonlySet<string> = new Set([
+  ...['admit', 'readmit', 'void', 'settle', 'release', 'releaseOn', 'workerFailed', 'receiptsCame', 'probed'],
+  ...['finish', 'abandon', 'keep', 'identify', 'heartbeat', 'registry', 'view', 'position', 'suggest'],
+])
+
+/** Whether the change was made; the storage may refuse it. */
+function attempt(change: () => unknown): boolean {
   try {
-    change()
-    return true
+    const result = change() as { ok?: boolean } | undefined
+    return result?.ok !== false
   } catch {
     return false
   }
-}
-
-/** Waits until every promise that can settle has settled. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }

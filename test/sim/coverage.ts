@@ -1,0 +1,39 @@
+/** Counts of the paths that worlds took, and the paths that must occur. */
+import { faultKinds } from './faults.ts'
+
+/** Each must occur in a run of some hundred seeds; a path that never occurs is not simulated. */
+const expected: Record<string, readonly string[]> = {
+  step: ['read-media', 'lease', 'dispatch', 'reserve-more', 'hosted', 'answer', 'fail'],
+  event: [
+    ...['begin', 'media-read', 'no-reader', 'leased', 'not-leased', 'refused', 'unprepared', 'lost', 'answering'],
+    ...['answer-error', 'client-left', 'raised', 'not-raised', 'stream-lost'],
+  ],
+  refusal: [
+    ...['no_vision', 'media_missing', 'invalid_value', 'context_length_exceeded', 'preparation_failed', 'no_slot'],
+    ...['prompt_over_bound', 'bad_dispatch', 'draining', 'engine_down'],
+  ],
+  ledger: ['post', 'late', 'waste', 'void', 'expire', 'hosted post', 'hosted waste', 'already-posted', 'unknown'],
+  heartbeat: ['ready', 'duplicate', 'clock', 'draining', 'gone'],
+  forgery: ['refused'],
+  client: ['complete', 'left', 'replayed', 'effort lowered', 'broken off', '429 rate_limit_exceeded', '200 worker_lost'],
+  kept: ['true', 'false'],
+}
+
+export class Coverage {
+  readonly counts = new Map<string, number>()
+
+  count(group: string, name: string, times = 1): void {
+    const path = `${group}: ${name}`
+    this.counts.set(path, (this.counts.get(path) ?? 0) + times)
+  }
+
+  add(other: ReadonlyMap<string, number>): void {
+    for (const [path, times] of other) this.counts.set(path, (this.counts.get(path) ?? 0) + times)
+  }
+
+  /** Expected paths, faults included, that did not occur. */
+  missing(): string[] {
+    const paths = Object.entries(expected).flatMap(([group, names]) => names.map((name) => `${group}: ${name}`))
+    return [...paths, ...faultKinds.map((kind) => `fault: ${kind}`)].filter((path) => !this.counts.get(path))
+  }
+}
