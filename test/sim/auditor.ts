@@ -8,7 +8,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import type { Counts, Rates } from '../../backends/model/money.ts'
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
-import type { AdmissionRefusal, AdmissionRequest, RateRequest } from '../../src/tenant/admission.ts'
+import { type AdmissionRefusal, type AdmissionRequest, hostedCard, type RateRequest } from '../../src/tenant/admission.ts'
 import type { Limits } from '../../src/tenant/limits/limits.ts'
 import type { Admission, RatesTaken } from '../../src/tenant/rpc.ts'
 import type { Coverage } from './coverage.ts'
@@ -103,11 +103,19 @@ export class Auditor {
   readonly #delivered: { tenantId: string; dispatchId: string; tokens: number }[] = []
 
   /** Whether a reachable worker has a record of this request, as far as the fleet must know it. */
-  readonly workerKnows: (requestId: string) => boolean
+  readonly workerKnows: (tenantId: string, requestId: string) => boolean
+  /** The world has no fault that loses a call, a process or a connection. */
+  readonly #gentle: boolean
 
-  constructor(coverage: Coverage, workerKnows: (requestId: string) => boolean) {
+  constructor(coverage: Coverage, gentle: boolean, workerKnows: Auditor['workerKnows']) {
     this.coverage = coverage
+    this.#gentle = gentle
     this.workerKnows = workerKnows
+  }
+
+  /** A reservation expires only if the edge could not close it. */
+  expired(requestId: string): void {
+    if (this.#gentle) this.violate('without faults no reservation is left to expire', requestId)
   }
 
   /** Whether any reservation is open. */
@@ -327,7 +335,7 @@ export class TenantAudit {
     this.#calendar = burdens
     this.requests.set(requestId, {
       ...{ requestId, keyId, boundNano, boundTokens, burdens, openedAt: now },
-      ...{ state: 'reserved', costNano: 0, pruned: false, hostedRates: answer.hostedRates },
+      ...{ state: 'reserved', costNano: 0, pruned: false, hostedRates: this.#ratesAt(hostedCard(request.model), now) },
     })
   }
 
@@ -456,8 +464,11 @@ export class TenantAudit {
     if (expected === 'unknown' && how === 'void') this.#earlyVoids.add(requestId)
     if (!audited || expected !== closed) return
     this.#auditor.coverage.count('ledger', how)
-    if (how === 'expire' && now - audited.openedAt < 24 * 3_600_000 && this.#auditor.workerKnows(requestId))
-      this.#violate('within a day a reservation expires only if no worker has a record', requestId)
+    if (how === 'expire') {
+      this.#auditor.expired(requestId)
+      if (now - audited.openedAt < 24 * 3_600_000 && this.#auditor.workerKnows(this.tenantId, requestId))
+        this.#violate('within a day a reservation expires only if no worker has a record', requestId)
+    }
     this.#close(audited, closed, 0, now)
     this.lines.push({ ...plain, requestId, kind: how, at: now })
   }

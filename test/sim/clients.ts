@@ -72,6 +72,8 @@ export interface ClientsParts {
   auditor: Auditor
   coverage: Coverage
   isolate: () => Isolate
+  /** No fault meets this tenant. */
+  faultless: (tenantId: string) => boolean
   keys: readonly { tenantId: string; apiKey: string }[]
   log: (line: string) => void
 }
@@ -181,9 +183,9 @@ export class Clients {
     const text = textOf(script)
     const model = worldModel.id
     const parts: object[] = [{ type: 'text', text }]
-    if (random.chance(0.1)) parts.push({ type: 'image_url', image_url: { url: image } })
-    if (random.chance(0.12)) {
-      const missing = random.chance(0.3) ? '&missing' : ''
+    if (random.chance(0.15)) parts.push({ type: 'image_url', image_url: { url: image } })
+    if (random.chance(0.2)) {
+      const missing = random.chance(0.2) ? '&missing' : ''
       const name = random.int(0, 3)
       parts.push({ type: 'document_url', document_url: `https://documents.test/${name}?ms=${random.int(1, 90)}${missing}` })
     }
@@ -214,13 +216,15 @@ export class Clients {
     const outcome = seen.ended === 'left' ? 'left' : complete ? (replayed ? 'replayed' : 'complete') : errorOf(seen)
     log(`client ${ask.serial}: ${requestId} ${seen.status} ${outcome}`)
     coverage.count('client', outcome)
-    if (seen.headers.get('x-tramontane-warnings')?.includes('under load')) coverage.count('client', 'effort lowered')
+    if (this.#parts.faultless(ask.tenantId) && /internal_error|worker_lost|broken off/.test(outcome))
+      this.#violate('the faults of one tenant do not fail another', ask, seen)
     if (outcome === 'unended') return void this.#violate('an answer never ends cleanly without its end', ask, seen)
     if (seen.status !== 200 || seen.ended === 'left' || replayed) {
       if (replayed && ask.idempotencyKey) this.#replayed(ask.idempotencyKey, ask, seen)
       return
     }
     this.#checkTokens(ask, seen, requestId, complete)
+    if (complete && ask.path === '/v1/responses') this.#checkKept(ask, seen)
     if (complete && ask.idempotencyKey) this.#firstAnswer(ask.idempotencyKey, ask, seen, requestId)
   }
 
@@ -250,6 +254,21 @@ export class Clients {
         this.#violate('the usage of an answer counts its tokens', ask, seen)
       auditor.delivered(ask.tenantId, `${requestId}.${first[0]}`, tokens.length)
     }
+  }
+
+  /** A response that was kept can be read at once. */
+  #checkKept(ask: Ask, seen: Seen): void {
+    const { coverage, isolate, auditor } = this.#parts
+    // Only the last event of a stream knows.
+    const kept = [...seen.text.matchAll(/"store":(true|false)/g)].at(-1)?.[1] === 'true'
+    coverage.count('response', kept ? 'kept' : 'not kept')
+    const id = /"id":"(resp_[0-9a-f]+)"/.exec(seen.text)?.[1]
+    const headers = { authorization: `Bearer ${ask.apiKey}` }
+    const read = isolate().handle(() => new Request(`https://edge/v1/responses/${id}`, { headers }))
+    void read.then(({ status }) => {
+      coverage.count('response', `${kept ? 'kept' : 'not kept'}, read with ${status}`)
+      if (status === (kept ? 404 : 200)) auditor.violate('exactly the kept responses can be read', `${id}: ${status}`)
+    })
   }
 
   #violate(invariant: string, ask: Ask, seen: Seen): void {

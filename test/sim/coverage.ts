@@ -15,8 +15,9 @@ const expected: Record<string, readonly string[]> = {
   ledger: ['post', 'late', 'waste', 'void', 'expire', 'hosted post', 'hosted waste', 'already-posted', 'unknown'],
   heartbeat: ['ready', 'duplicate', 'clock', 'draining', 'gone'],
   forgery: ['refused'],
-  client: ['complete', 'left', 'replayed', 'effort lowered', 'broken off', '429 rate_limit_exceeded', '200 worker_lost'],
-  kept: ['true', 'false'],
+  client: ['complete', 'left', 'replayed', 'broken off', '429 rate_limit_exceeded', '200 worker_lost'],
+  response: ['kept', 'not kept', 'kept, read with 200', 'not kept, read with 404'],
+  lease: ['granted', 'lower-effort', 'rejected-capacity', 'rejected-no-endpoints', 'evicted-cancelled'],
 }
 
 export class Coverage {

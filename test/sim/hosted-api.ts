@@ -55,22 +55,23 @@ export class HostedApi {
     const scope = requestScope.getStore()
     const text = typeof init.body === 'string' ? init.body : Buffer.from(init.body ?? '').toString()
     const script = scriptIn(text)
+    const { signal } = init
+    // A call whose signal is aborted is not sent.
+    if (signal?.aborted) return Promise.reject(signal.reason)
     if (!from || !scope || !script) throw new Error('no request calls the hosted API')
     const { max_tokens: outputTokensMax } = JSON.parse(text) as { max_tokens: number }
     const counts = { promptTokens: script.promptTokens, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
     const truth: HostedTruth = { scope, counts, usage: false, end: 'running' }
     this.#called(truth)
-    const { signal } = init
     const random = this.#random
     return new Promise((resolve, reject) => {
-      let gone = signal?.aborted ?? false
+      let gone = false
       let body: ReadableStreamDefaultController<Uint8Array> | undefined
       const stop = () => {
         gone = true
         if (body) body.error(signal?.reason)
         else reject(signal?.reason)
       }
-      if (gone) return stop()
       signal?.addEventListener('abort', stop, { once: true })
       const toCaller = (what: string, ms: number, deliver: () => void) =>
         this.#timeline.after(ms, `the hosted API ${what}`, () => from.run(() => gone || deliver()))

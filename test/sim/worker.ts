@@ -2,6 +2,7 @@
  * Runs processes of one worker: the product's program with a simulated engine and port, and an outbox on a real disk. A
  * killed process loses everything except its folder.
  */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Server } from 'node:http'
 import { join } from 'node:path'
 import { findModel, type Model } from '../../backends/model/model.ts'
@@ -27,6 +28,7 @@ export interface WorkerParts {
   finished: (receipt: Receipt) => void
   generated: (dispatch: Dispatch, counts: Counts) => void
   unnoted: (dispatch: Dispatch) => void
+  violate: (invariant: string, detail: string) => void
   /** Every connection to the process breaks. */
   died: (process: WorkerProcess) => void
   log: (line: string) => void
@@ -44,6 +46,9 @@ export interface WorkerDescription {
 
 export const worldModel = findModel('mistral-small-4') as Model
 
+/** The exchange in which a worker's code runs. */
+const exchangeScope = new AsyncLocalStorage<{ left: boolean; steps: number }>()
+
 /** One process. */
 export class WorkerProcess {
   readonly machine: Machine
@@ -54,6 +59,7 @@ export class WorkerProcess {
   readonly #dispatches = new Map<string, Dispatch>()
   /** The last counts of each running dispatch, and whether its next token may still come. */
   readonly #running = new Map<string, { dispatch: Dispatch; counts: Counts | undefined }>()
+  #stopping = false
   #outbox: Outbox | undefined
   #server: Server | undefined
   #program: Awaited<ReturnType<typeof workerProgram.createWorker>> | undefined
@@ -71,6 +77,7 @@ export class WorkerProcess {
         const dispatch = this.#dispatches.get(requestId)
         if (!dispatch) return
         this.#running.set(dispatch.dispatchId, { dispatch, counts })
+        this.#stepsAfterLeft(dispatch)
         parts.generated(dispatch, counts)
       },
     })
@@ -117,6 +124,8 @@ export class WorkerProcess {
 
   /** Shuts the process down as its host would. */
   stop(): void {
+    if (this.#stopping) return
+    this.#stopping = true
     this.machine.run(() => void this.#program?.stop().then(() => this.#ended()))
   }
 
@@ -131,6 +140,8 @@ export class WorkerProcess {
   began(dispatch: Dispatch): void {
     this.#dispatches.set(dispatch.requestId, dispatch)
     this.#running.set(dispatch.dispatchId, { dispatch, counts: undefined })
+    if (this.#running.size > this.description.slots)
+      this.#parts.violate('a worker runs at most one request per slot', this.machine.name)
     this.#parts.began(dispatch)
   }
 
@@ -165,11 +176,21 @@ export class WorkerProcess {
       },
     })
     exchanges.add(response)
-    handlerOf(server)(requestOf(...request), response)
+    const scope = { left: false, steps: 0 }
+    exchangeScope.run(scope, () => handlerOf(server)(requestOf(...request), response))
     return () => {
+      scope.left = true
       exchanges.delete(response)
       response.disconnected()
     }
+  }
+
+  /** A token or a prefill chunk that was in progress may still be computed. */
+  #stepsAfterLeft({ dispatchId }: Dispatch): void {
+    const exchange = exchangeScope.getStore()
+    if (!exchange?.left) return
+    exchange.steps += 1
+    if (exchange.steps > 1) this.#parts.violate('an engine stops within one step of its client', dispatchId)
   }
 
   engineDies(): boolean {

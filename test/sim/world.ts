@@ -12,6 +12,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { poolNames } from '../../backends/wire/dispatch.ts'
+import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import type { Receipt } from '../../backends/wire/receipt.ts'
 import { seal, sealKey } from '../../backends/wire/seal.ts'
 import { keyIdOf, parseWorkerKey, type WorkerKey } from '../../backends/wire/worker-key.ts'
@@ -25,7 +26,7 @@ import { Auditor, type Violation } from './auditor.ts'
 import { Clients, Isolate } from './clients.ts'
 import { Coverage } from './coverage.ts'
 import { ObjectHost, type ObjectParts } from './durable-object.ts'
-import { type Fault, type FaultCounts, Faults, faultKinds, pickFaults } from './faults.ts'
+import { type Fault, type FaultCounts, Faults, faultKinds, type Mood, pickFaults, pickMood } from './faults.ts'
 import { forge } from './forger.ts'
 import { HostedApi, requestScope } from './hosted-api.ts'
 import { Machine } from './machine.ts'
@@ -99,6 +100,7 @@ class World {
   readonly #trace: ((line: string) => void) | undefined
   readonly #timeline: Timeline
   readonly #begunAt: number
+  readonly #mood: Mood
   readonly #faults: Faults
   readonly #coverage = new Coverage()
   readonly #auditor: Auditor
@@ -110,6 +112,11 @@ class World {
   readonly #keys: { tenantId: string; apiKey: string }[] = []
   readonly #workers: EnrolledHost[] = []
   readonly #receipts: Receipt[] = []
+  /** When each tenant's last alarm rang. */
+  readonly #alarms = new Map<string, number>()
+  /** The process of each worker whose heartbeat was accepted last. */
+  readonly #heardAt = new Map<string, number>()
+  readonly #live = new Map<string, { instance: string; at: number }>()
   readonly #edgeClock: Clock
   readonly #tail: string[] = []
   readonly #activeMs: number
@@ -133,16 +140,21 @@ class World {
     this.#begunAt = random.pick(beginnings) + (seed % 100_000) * worldApartMs
     this.#timeline = new Timeline(this.#begunAt)
     this.#edgeClock = new Clock(this.#timeline)
-    this.#faults = new Faults(pickFaults(random), random)
+    this.#mood = pickMood(random)
+    this.#faults = new Faults(pickFaults(random, this.#mood), random)
     this.#activeMs = random.pick([1_500, 4_000, 10_000])
-    this.#auditor = new Auditor(this.#coverage, (requestId) => this.#workerKnows(requestId))
+    this.#auditor = new Auditor(this.#coverage, this.#mood === 'gentle', (tenantId, requestId) =>
+      this.#workerKnows(tenantId, requestId),
+    )
     this.#network = new Network(this.#timeline, random, this.#faults)
     this.#hosted = new HostedApi({
       ...{ timeline: this.#timeline, random, faults: this.#faults, network: this.#network },
       called: (truth) => this.#auditor.hosted.push(truth),
     })
     this.#env = this.#bindings()
-    watchAttempts((_state, event, { step }) => {
+    watchAttempts((state, event, { step }) => {
+      const failed = 'on' in event && [...state.failedOn, ...state.noVision].includes(event.on.workerId)
+      if (failed) this.#auditor.violate('a worker that failed a request is not tried again', state.requestId)
       this.#coverage.count('event', event.kind)
       this.#coverage.count('step', step.kind)
       if (event.kind === 'refused') this.#coverage.count('refusal', event.refusal.code)
@@ -213,12 +225,13 @@ class World {
     for (let index = random.int(1, 2); index > 0; index--) await this.#openTenant(`tenant${index}`)
     const slots = random.pick([1, 1, 2, 4])
     const vision = random.pick([0, 0.5, 1])
-    const count = random.pick([0, 1, 2, 3])
+    const count = random.pick([0, 1, 1, 2, 2, 3, 3])
     for (let index = count; index > 0; index--) await this.#enrol(`worker-${index}`, slots, random.chance(vision))
     this.#clients = new Clients({
       ...{ timeline: this.#timeline, random, faults: this.#faults, network: this.#network, auditor: this.#auditor },
       ...{ coverage: this.#coverage, keys: this.#keys, log: (line: string) => this.log(line) },
       isolate: () => random.pick(this.#isolates),
+      faultless: (tenantId) => this.#mood === 'one-tenant' && tenantId !== [...this.#tenants.keys()][0],
     })
     this.#planRequests()
     this.#planFaults()
@@ -244,7 +257,10 @@ class World {
       rolledBack: () => {
         if (watch) watch.reports = []
       },
-      beforeAlarm: () => this.#wakeWorkers(),
+      beforeAlarm: () => {
+        this.#alarms.set(tenantId, this.#timeline.now)
+        return this.#wakeWorkers()
+      },
     })
     const audit = this.#auditor.open(tenantId, host.db)
     watch = new TenantWatch(
@@ -271,6 +287,7 @@ class World {
         hosted: hosted ? 'last-resort' : 'never',
         underLoad: random.pick(['wait', 'lower-effort']),
         retentionDays: random.pick([1, 90]),
+        responseDays: random.pick([0, 30]),
       }),
     })
     const macKey = await sealKey(new Uint8Array(new TextEncoder().encode(keySecret)))
@@ -320,6 +337,7 @@ class World {
         forgot: (dispatch) => this.#auditor.forgot(dispatch),
         finished: (receipt) => void this.#receipts.push(receipt),
         generated: (dispatch, counts) => this.#auditor.generated(dispatch, counts),
+        violate: (invariant, detail) => this.#auditor.violate(invariant, detail),
         unnoted: (dispatch) => this.#auditor.unnoted(dispatch),
         died: (dead) => this.#network.died(dead),
       },
@@ -350,14 +368,33 @@ class World {
     const ids = JSON.stringify(sent).match(/req_[0-9a-f]{32}(\.\d)?/g) ?? []
     const what = `${name}.${method} ${[...new Set(ids)].slice(0, 3).join(' ')}`
     try {
-      const answer = await this.#network.call(what, () => host().invoke(method, sent), repeatable.has(method))
-      if (method === 'heartbeat') this.#coverage.count('heartbeat', (answer as { answer: { state: string } }).answer.state)
-      if (method === 'keep') this.#coverage.count('kept', String(answer))
-      return answer
+      return await this.#network.call(what, () => this.#execute(host(), method, sent), repeatable.has(method))
     } catch (error) {
       this.#callFailed(method, sent)
       throw error
     }
+  }
+
+  async #execute(host: ObjectHost, method: string, sent: unknown[]): Promise<unknown> {
+    const answer = await host.invoke(method, sent)
+    if (method === 'lease') this.#coverage.count('lease', (answer as { kind: string }).kind)
+    if (method === 'heartbeat') this.#heard(sent[0] as Heartbeat, answer as HeartbeatReply)
+    return answer
+  }
+
+  /** Two processes of one worker are never both accepted, unless the first is silent or has handed over. */
+  #heard({ workerId, instance, replaces, state, sentAt }: Heartbeat, { status, answer }: HeartbeatReply): void {
+    this.#coverage.count('heartbeat', answer.state)
+    // A repeated heartbeat is answered and changes nothing.
+    const isRepeated = sentAt <= (this.#heardAt.get(instance) ?? 0)
+    if (!isRepeated) this.#heardAt.set(instance, sentAt)
+    if (status !== 200 || isRepeated) return
+    const last = this.#live.get(workerId)
+    const { now } = this.#timeline
+    const rival = last && last.instance !== instance && last.instance !== replaces && now - last.at < heartbeatLostMs
+    if (rival) this.#auditor.violate('one process of a worker is live', `${workerId}: ${last.instance}, ${instance}`)
+    if (state === 'gone') this.#live.delete(workerId)
+    else this.#live.set(workerId, { instance, at: now })
   }
 
   #callFailed(method: string, sent: unknown[]): void {
@@ -482,14 +519,15 @@ class World {
     if (faults.length > 0) this.#auditor.violate('the ledger verifies', `${tenant.name}: ${faults.join('; ')}`)
   }
 
-  #workerKnows(requestId: string): boolean {
+  #workerKnows(tenantId: string, requestId: string): boolean {
     if (this.#fleetMayForget) return false
+    const rang = this.#alarms.get(tenantId) ?? 0
     return this.#processes().some((process) => {
       if (process.machine.state !== 'up' || !process.outbox) return false
       const { running, owed } = process.outbox.about([requestId])
       // A dispatch may begin while the workers answer the inquiry.
       const began = (dispatchId: string) => this.#auditor.truths.get(dispatchId)?.beganAt ?? Number.POSITIVE_INFINITY
-      return [...running, ...owed].some(({ dispatchId }) => this.#timeline.now - began(dispatchId) > 30_000)
+      return [...running, ...owed].some(({ dispatchId }) => began(dispatchId) < rang)
     })
   }
 
@@ -507,7 +545,7 @@ class World {
   #planFaults(): void {
     const random = this.random
     for (const kind of this.#faults.kinds) {
-      for (let index = random.int(1, 3); index > 0; index--)
+      for (let index = kind === 'key revoked' ? 1 : random.int(1, 3); index > 0; index--)
         this.#timeline.after(random.int(0, this.#activeMs), kind, () => this.#inject(kind))
     }
   }
@@ -519,7 +557,8 @@ class World {
   /** Injects the fault; returns false if it had no target. */
   #perform(kind: Fault): boolean {
     const random = this.random
-    const tenant = random.pick([...this.#tenants.values()])
+    const tenants = [...this.#tenants.values()]
+    const tenant = (this.#mood === 'one-tenant' ? tenants[0] : random.pick(tenants)) as ObjectHost
     const worker = this.#workers.length > 0 ? random.pick(this.#workers) : undefined
     const process = worker?.processes.findLast(({ machine }) => machine.state === 'up')
     switch (kind) {
@@ -549,6 +588,7 @@ class World {
         return worker !== undefined && this.#startTwice(worker)
       case 'worker clock wrong':
         if (!process) return false
+        this.#fleetMayForget = true
         process.description.clock.offsetMs += random.pick([-1, 1]) * random.pick([3_000, 8_000, 40_000, hourMs])
         return true
       case 'engine died':
@@ -561,7 +601,9 @@ class World {
       case 'clock back':
         return this.#setClock(tenant, -1)
       case 'fleet evicted':
-        this.#fleetMayForget = true
+        // A heartbeat that is late may be later than the fleet's first answer about its workers.
+        this.#fleetMayForget ||= [...this.#faults.kinds].some((kind) => heartbeatFaults.has(kind))
+        this.#live.clear()
         this.#fleetHost.evict()
         return true
       case 'responses evicted': {
@@ -705,6 +747,16 @@ class World {
       for (const { description, up } of [...worker.processes]) if (!up) this.#restart(worker, description)
     }
   }
+}
+
+/** Faults that may keep a live worker's heartbeats away. */
+const heartbeatFaults: ReadonlySet<Fault> = new Set([
+  ...(['delayed', 'call lost', 'answer lost', 'isolate killed', 'worker paused', 'worker killed'] as const),
+])
+
+interface HeartbeatReply {
+  status: number
+  answer: { state: string }
 }
 
 /** Calls that the network may deliver twice: the product promises that a repetition changes nothing. */
