@@ -27,7 +27,7 @@ const { values } = parseArgs({
 /** Print at most this many failures: more of the same add nothing. */
 const failuresShown = 5
 const seedsDefault = 1_000
-const seedsPerMutation = 400
+const seedsPerMutation = 150
 
 /** What one run found, for another program. */
 export interface SimulationReport {

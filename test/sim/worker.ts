@@ -122,11 +122,17 @@ export class WorkerProcess {
     }
   }
 
-  /** Shuts the process down as its host would. */
-  stop(): void {
+  /** Shuts the process down as its host would, then calls `ended`. */
+  stop(ended: () => void): void {
     if (this.#stopping) return
     this.#stopping = true
-    this.machine.run(() => void this.#program?.stop().then(() => this.#ended()))
+    this.machine.run(() => void this.#stop(ended))
+  }
+
+  async #stop(ended: () => void): Promise<void> {
+    await this.#program?.stop()
+    this.#ended()
+    ended()
   }
 
   opened(outbox: Outbox): void {

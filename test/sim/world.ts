@@ -581,8 +581,7 @@ class World {
         return true
       case 'worker drained':
         if (!worker || !process) return false
-        process.stop()
-        this.#restartLater(worker, process)
+        process.stop(() => this.#restartLater(worker, process))
         return true
       case 'worker started twice':
         return worker !== undefined && this.#startTwice(worker)
