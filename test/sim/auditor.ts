@@ -8,7 +8,12 @@ import type { DatabaseSync } from 'node:sqlite'
 import type { Counts, Rates } from '../../backends/model/money.ts'
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
-import { type AdmissionRefusal, type AdmissionRequest, hostedCard, type RateRequest } from '../../src/tenant/admission.ts'
+import {
+  type AdmissionRefusal,
+  type AdmissionRequest,
+  hostedCard,
+  type RateRequest,
+} from '../../src/tenant/admission.ts'
 import type { Limits } from '../../src/tenant/limits/limits.ts'
 import type { Admission, RatesTaken } from '../../src/tenant/rpc.ts'
 import type { Coverage } from './coverage.ts'
@@ -229,7 +234,10 @@ export class Auditor {
     if (!request.hostedRates || !line.counts) return void this.violate('a hosted answer has a price', dispatchId)
     const owed = line.kind === 'waste' ? 0 : costOf(line.counts, request.hostedRates)
     if (line.costNano + line.shortNano !== owed)
-      this.violate('a hosted answer costs its own rates', `${dispatchId}: ${line.costNano} + ${line.shortNano}, not ${owed}`)
+      this.violate(
+        'a hosted answer costs its own rates',
+        `${dispatchId}: ${line.costNano} + ${line.shortNano}, not ${owed}`,
+      )
     const same = line.counts.promptTokens === counts.promptTokens && line.counts.outputTokens === counts.outputTokens
     if (!line.estimated && !(usage && same))
       this.violate('an unknown count is marked estimated', `${dispatchId}: ${JSON.stringify([line.counts, counts])}`)

@@ -8,9 +8,9 @@ import type { Coverage } from './coverage.ts'
 import { type Script, textOf } from './engine.ts'
 import type { Faults } from './faults.ts'
 import { requestScope } from './hosted-api.ts'
-import { Machine } from './machine.ts'
+import type { Machine } from './machine.ts'
 import type { Network } from './network.ts'
-import { edge, type ExecutionCalls } from './product.ts'
+import { type ExecutionCalls, edge } from './product.ts'
 import type { Random } from './random.ts'
 import type { Timeline } from './timeline.ts'
 import { worldModel } from './worker.ts'
@@ -187,7 +187,10 @@ export class Clients {
     if (random.chance(0.2)) {
       const missing = random.chance(0.2) ? '&missing' : ''
       const name = random.int(0, 3)
-      parts.push({ type: 'document_url', document_url: `https://documents.test/${name}?ms=${random.int(1, 90)}${missing}` })
+      parts.push({
+        type: 'document_url',
+        document_url: `https://documents.test/${name}?ms=${random.int(1, 90)}${missing}`,
+      })
     }
     const body = responses
       ? { model, input: text, max_output_tokens: max, stream, reasoning: { effort } }
@@ -230,7 +233,8 @@ export class Clients {
 
   #replayed(key: string, ask: Ask, seen: Seen): void {
     const first = this.#answers.get(key)
-    if (first && seen.ended === 'whole' && first.text !== seen.text) this.#violate('a replay has the bytes of the first answer', ask, seen)
+    if (first && seen.ended === 'whole' && first.text !== seen.text)
+      this.#violate('a replay has the bytes of the first answer', ask, seen)
   }
 
   #firstAnswer(key: string, ask: Ask, seen: Seen, requestId: string | null): void {
@@ -272,7 +276,10 @@ export class Clients {
   }
 
   #violate(invariant: string, ask: Ask, seen: Seen): void {
-    this.#parts.auditor.violate(invariant, `client ${ask.serial} ${seen.headers.get('x-request-id')}: ${seen.text.slice(-3000)}`)
+    this.#parts.auditor.violate(
+      invariant,
+      `client ${ask.serial} ${seen.headers.get('x-request-id')}: ${seen.text.slice(-3000)}`,
+    )
   }
 }
 
@@ -288,7 +295,9 @@ function requestOf({ path, body, apiKey, idempotencyKey }: Ask, signal: AbortSig
 function isComplete({ path, stream }: Ask, { status, text, ended }: Seen): boolean {
   if (status !== 200 || ended !== 'whole') return false
   if (!stream) return !text.trimStart().startsWith('{"error"') && /"(choices|output)":/.test(text)
-  return path === '/v1/responses' ? text.includes('event: response.completed') || text.includes('event: response.incomplete') : text.includes('data: [DONE]')
+  return path === '/v1/responses'
+    ? text.includes('event: response.completed') || text.includes('event: response.incomplete')
+    : text.includes('data: [DONE]')
 }
 
 function errorOf({ status, text, ended }: Seen): string {
@@ -301,5 +310,7 @@ function errorOf({ status, text, ended }: Seen): string {
 function deltas({ path, stream }: Ask, text: string): string {
   const all = (pattern: RegExp) => [...text.matchAll(pattern)].map(([, part]) => part).join('')
   if (path === '/v1/responses') return stream ? all(/"delta":"([^"]*)"/g) : all(/"text":"([^"]*)"/g)
-  return stream ? all(/"(?:reasoning_content|content)":"([^"]*)"/g) : all(/"reasoning_content":"([^"]*)"/g) + all(/"content":"([^"]*)"/g)
+  return stream
+    ? all(/"(?:reasoning_content|content)":"([^"]*)"/g)
+    : all(/"reasoning_content":"([^"]*)"/g) + all(/"content":"([^"]*)"/g)
 }

@@ -106,7 +106,9 @@ export class HostedApi {
         const { promptTokens: prompt_tokens, outputTokens: completion_tokens } = counts
         send({
           choices: [{ index: 0, delta: {}, finish_reason: 'stop' }],
-          ...(usage && { usage: { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens } }),
+          ...(usage && {
+            usage: { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens },
+          }),
         })
         body?.enqueue(Buffer.from('data: [DONE]\n\n'))
         body?.close()

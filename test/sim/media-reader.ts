@@ -24,5 +24,7 @@ export function createResolver(): MediaReader {
 }
 
 function parts(chat: Parameters<MediaReader['kept']>[0]): { url: string }[] {
-  return chat.messages.flatMap(({ content }) => content.flatMap((part) => ('url' in part && needsReading(part) ? [part] : [])))
+  return chat.messages.flatMap(({ content }) =>
+    content.flatMap((part) => ('url' in part && needsReading(part) ? [part] : [])),
+  )
 }

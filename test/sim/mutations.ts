@@ -33,8 +33,8 @@ const mutations: readonly Mutation[] = [
   {
     name: 'bill a hosted answer at the own rates',
     file: 'src/tenant/account.ts',
-    from: "? this.#hostedRates(request.model, now) : null",
-    to: "? (this.store.rates(request.model, now) ?? null) : null",
+    from: '? this.#hostedRates(request.model, now) : null',
+    to: '? (this.store.rates(request.model, now) ?? null) : null',
   },
   {
     name: 'do not raise the reservation for a hosted answer',
@@ -255,12 +255,19 @@ function copyTree(tree: string): void {
   symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'))
 }
 
-async function withMutation<Result>(tree: string, { name, file, from, to }: Mutation, work: () => Promise<Result>): Promise<Result> {
+async function withMutation<Result>(
+  tree: string,
+  { name, file, from, to }: Mutation,
+  work: () => Promise<Result>,
+): Promise<Result> {
   const path = join(tree, file)
   const text = readFileSync(path, 'utf8')
   if (text.split(from).length !== 2) throw new Error(`${name}: ${file} must contain this once: ${from}`)
   // A function: `$` has a meaning in a replacement text.
-  writeFileSync(path, text.replace(from, () => to))
+  writeFileSync(
+    path,
+    text.replace(from, () => to),
+  )
   try {
     return await work()
   } finally {
@@ -286,8 +293,13 @@ function simulate(tree: string, seeds: number): Promise<Caught> {
 
 /** The invariants, the most frequent first. */
 function row({ name }: Mutation, caught: Caught, seeds: number): string {
-  const counts = [...Map.groupBy(caught, ({ invariant }) => invariant)].map(([invariant, all]) => [invariant, all.length] as const)
-  const fired = counts.sort(([, a], [, b]) => b - a).slice(0, 3).map(([invariant, times]) => `${invariant} (${times})`)
+  const counts = [...Map.groupBy(caught, ({ invariant }) => invariant)].map(
+    ([invariant, all]) => [invariant, all.length] as const,
+  )
+  const fired = counts
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, 3)
+    .map(([invariant, times]) => `${invariant} (${times})`)
   const first = caught[0] === undefined ? '' : `first seed ${caught[0].seed}`
   return `| ${name} | ${caught.length} of ${seeds} | ${first} | ${fired.join('; ')} |`
 }

@@ -2,9 +2,10 @@
  * The network between clients, isolates, objects, workers and the hosted API. Every message takes time. A call may be
  * lost before or after it was executed, or be executed twice. A connection may break, and both sides notice.
  */
+
+import type { Faults } from './faults.ts'
 import { Machine } from './machine.ts'
 import type { FetchInit } from './platform.ts'
-import type { Faults } from './faults.ts'
 import type { Random } from './random.ts'
 import type { Timeline } from './timeline.ts'
 import type { WorkerProcess } from './worker.ts'
@@ -104,7 +105,8 @@ export class Network {
         over = true
         this.#connections.delete(connection)
         const { process } = connection
-        if (process) this.#timeline.after(this.delayMs(), `${what} was left`, () => process.machine.run(() => disconnect()))
+        if (process)
+          this.#timeline.after(this.delayMs(), `${what} was left`, () => process.machine.run(() => disconnect()))
       }
       const connection: Connection = {
         process: undefined,

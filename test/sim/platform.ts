@@ -128,10 +128,10 @@ AbortSignal.timeout = (ms) => {
   return controller.signal
 }
 
-timersPromises.setTimeout = ((ms?: number, value?: unknown, options?: { signal?: AbortSignal }) => {
+timersPromises.setTimeout = (<Value>(ms?: number, value?: Value, options?: { signal?: AbortSignal }) => {
   const machine = Machine.current
   if (!machine) return nodeDelay(ms, value, options)
-  return new Promise((resolve, reject) => {
+  return new Promise<Value | undefined>((resolve, reject) => {
     const timer = startTimer(machine, ms ?? 0, 'delay', () => resolve(value))
     const leave = () => {
       timer.clear()
@@ -143,7 +143,7 @@ timersPromises.setTimeout = ((ms?: number, value?: unknown, options?: { signal?:
 }) as typeof timersPromises.setTimeout
 
 Server.prototype.listen = function (this: Server, ...args: never[]) {
-  if (!Machine.current || !world) return nodeListen.apply(this, args)
+  if (!Machine.current || !world) return nodeListen.apply(this, args as unknown as [number])
   const [port, , listening] = args as unknown as [number, string, () => void]
   this.address = () => ({ port, family: 'IPv4', address: '127.0.0.1' })
   world.listens(this)
@@ -204,7 +204,8 @@ Object.assign(Object.getPrototypeOf(crypto.subtle), {
 for (const method of ['log', 'warn', 'error', 'info'] as const) {
   const byNode = console[method]
   console[method] = (...args: unknown[]) => {
-    if (Machine.current && world) world.log(`  ${Machine.current.name} logs: ${args.map(String).join(' ').slice(0, 300)}`)
+    if (Machine.current && world)
+      world.log(`  ${Machine.current.name} logs: ${args.map(String).join(' ').slice(0, 300)}`)
     else byNode(...args)
   }
 }

@@ -9,8 +9,8 @@ import { parseArgs } from 'node:util'
 import { Coverage } from './coverage.ts'
 import { runMutations } from './mutations.ts'
 import { describeOutcome } from './outcome.ts'
-import type { Outcome } from './world.ts'
 import { withDisks } from './worker-disks.ts'
+import type { Outcome } from './world.ts'
 
 const { values } = parseArgs({
   options: {
@@ -67,7 +67,9 @@ async function runAll(seeds: readonly number[]): Promise<SimulationReport> {
   const startedAt = performance.now()
   let reportedAt = startedAt
   const lines: string[] = []
-  const trace = values.trace ? (line: string) => (values.json ? lines.push(line) : process.stdout.write(`${line}\n`)) : undefined
+  const trace = values.trace
+    ? (line: string) => (values.json ? lines.push(line) : process.stdout.write(`${line}\n`))
+    : undefined
   await withDisks(async (root) => {
     for (const seed of seeds) {
       const outcome = await runSeed(seed, root, trace)

@@ -35,7 +35,7 @@ export class Timeline {
   take(): Planned | undefined {
     for (;;) {
       const planned = this.#takeAny()
-      if (planned && planned.cancelled) continue
+      if (planned?.cancelled) continue
       if (planned) this.now = planned.time
       return planned
     }

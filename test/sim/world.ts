@@ -192,7 +192,9 @@ class World {
   }
 
   listens(server: Parameters<WorkerProcess['listens']>[0]): void {
-    this.#processes().find(({ machine }) => machine === Machine.current)?.listens(server)
+    this.#processes()
+      .find(({ machine }) => machine === Machine.current)
+      ?.listens(server)
   }
 
   fetch(url: URL, init: FetchInit): Promise<Response> {
@@ -277,7 +279,12 @@ class World {
     this.#tenants.set(tenantId, host)
     const hosted = random.chance(0.6)
     host.direct('create', {
-      ...{ tenantId, name: tenantId, creditNano: random.pick([20_000, 100_000, 400_000, 1e12]), models: [worldModel.id] },
+      ...{
+        tenantId,
+        name: tenantId,
+        creditNano: random.pick([20_000, 100_000, 400_000, 1e12]),
+        models: [worldModel.id],
+      },
       rateCards: [
         { model: worldModel.id, effectiveAt: 0, rates },
         ...(hosted ? [{ model: hostedCard(worldModel.id), effectiveAt: 0, rates: hostedRates }] : []),
@@ -350,7 +357,15 @@ class World {
 
   #bindings(): object {
     const stub = (name: string, host: () => ObjectHost) =>
-      new Proxy({}, { get: (_, method) => (...args: unknown[]) => this.#callObject(name, host, String(method), args) })
+      new Proxy(
+        {},
+        {
+          get:
+            (_, method) =>
+            (...args: unknown[]) =>
+              this.#callObject(name, host, String(method), args),
+        },
+      )
     const DB = emptyDatabase((what, work) => this.#network.call(what, work))
     return {
       ...variables,
@@ -429,7 +444,11 @@ class World {
       return { status: response.status, text: await response.text() }
     }
     if (url.pathname.endsWith('/receipts') && this.#faults.befalls('receipt repeated'))
-      this.#network.muchLater(this.random.pick([500, 60_000, 20 * 60_000, 30 * hourMs]), 'receipts again', () => void send())
+      this.#network.muchLater(
+        this.random.pick([500, 60_000, 20 * 60_000, 30 * hourMs]),
+        'receipts again',
+        () => void send(),
+      )
     const late = url.pathname.endsWith('/receipts') && this.#faults.befalls('receipt late')
     const sent = late ? this.#sendLate(send) : this.#network.call(url.pathname, send)
     return new Promise((resolve, reject) => {
@@ -486,9 +505,19 @@ class World {
 
   #unrest(): string {
     const open = [...this.#auditor.tenants.values()].filter((tenant) => tenant.open).map(({ tenantId }) => tenantId)
-    const busy = this.#processes().filter((process) => process.up && !process.idle).map(({ machine }) => machine.name)
+    const busy = this.#processes()
+      .filter((process) => process.up && !process.idle)
+      .map(({ machine }) => machine.name)
     const { leased, unleased, waiting } = this.#fleetHost.direct('view') as Record<string, number>
-    return JSON.stringify({ clients: this.#clientPopulation.waiting, open, busy, leased, unleased, waiting, steps: this.#step })
+    return JSON.stringify({
+      clients: this.#clientPopulation.waiting,
+      open,
+      busy,
+      leased,
+      unleased,
+      waiting,
+      steps: this.#step,
+    })
   }
 
   // The end.
@@ -500,7 +529,8 @@ class World {
       for (const process of processes) {
         if (!process.up || !process.outbox) continue
         const { running, owed } = process.outbox.counts()
-        if (running + owed > 0) auditor.violate('every outbox empties', `${process.machine.name}: ${running} run, ${owed} owed`)
+        if (running + owed > 0)
+          auditor.violate('every outbox empties', `${process.machine.name}: ${running} run, ${owed} owed`)
         if (process.executing) auditor.violate('every connection ends', process.machine.name)
       }
     }
@@ -508,7 +538,8 @@ class World {
     const { leased, unleased, waiting } = this.#fleetHost.direct('view') as Record<string, number>
     if ((leased ?? 0) + (unleased ?? 0) + (waiting ?? 0) > 0)
       auditor.violate('every lease ends', `${leased} leased, ${unleased} unleased, ${waiting} waiting`)
-    if (this.#clientPopulation.waiting > 0) auditor.violate('every request ends', `${this.#clientPopulation.waiting} wait`)
+    if (this.#clientPopulation.waiting > 0)
+      auditor.violate('every request ends', `${this.#clientPopulation.waiting} wait`)
     for (const tenant of this.#tenants.values()) this.#verify(tenant)
     auditor.finish(kept)
     for (const kind of faultKinds) this.#coverage.count('fault', kind, this.#faults.counts[kind])
