@@ -36,7 +36,7 @@ export const faultKinds = [
 export type Fault = (typeof faultKinds)[number]
 export type FaultCounts = Record<Fault, number>
 
-export function noFaults(): FaultCounts {
+function noFaults(): FaultCounts {
   return Object.fromEntries(faultKinds.map((kind) => [kind, 0])) as FaultCounts
 }
 

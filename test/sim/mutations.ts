@@ -226,6 +226,8 @@ const mutations: readonly Mutation[] = [
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const limitMs = 15 * 60_000
+/** A mutation that this many seeds notice needs no more. */
+const enough = 5
 
 /** @returns the exit code: 1 if a mutation was not noticed */
 export async function runMutations(seeds: number, only: string | undefined): Promise<number> {
@@ -235,8 +237,8 @@ export async function runMutations(seeds: number, only: string | undefined): Pro
     const gaps: string[] = []
     for (const mutation of mutations.filter(({ name }) => only === undefined || name.includes(only))) {
       const caught = await withMutation(tree, mutation, () => simulate(tree, seeds))
-      if (caught.length === 0) gaps.push(mutation.name)
-      console.log(row(mutation, caught, seeds))
+      if (caught.violations.length === 0) gaps.push(mutation.name)
+      console.log(row(mutation, caught))
     }
     console.log(gaps.length === 0 ? 'every mutation was noticed' : `not noticed: ${gaps.join('; ')}`)
     return gaps.length === 0 ? 0 : 1
@@ -275,31 +277,37 @@ async function withMutation<Result>(
   }
 }
 
-type Caught = SimulationReport['violations']
+interface Caught {
+  /** Seeds that ran until enough of them noticed. */
+  ran: number
+  violations: SimulationReport['violations']
+}
 
 /** A program that ends without a report has noticed too: the mutation broke it. */
 function simulate(tree: string, seeds: number): Promise<Caught> {
-  const args = ['test/sim/run.ts', '--json', '--seeds', String(seeds)]
+  const args = ['test/sim/run.ts', '--json', '--seeds', String(seeds), '--violations', String(enough)]
   return new Promise((resolve) => {
     execFile(process.execPath, args, { cwd: tree, timeout: limitMs, maxBuffer: 2 ** 28 }, (_error, stdout, stderr) => {
       try {
-        resolve((JSON.parse(stdout) as SimulationReport).violations)
+        const { seeds: ran, violations } = JSON.parse(stdout) as SimulationReport
+        resolve({ ran, violations })
       } catch {
-        resolve([{ seed: -1, invariant: `the program ended: ${stderr.slice(-200)}`, text: '' }])
+        const invariant = `the program ended: ${stderr.slice(-200)}`
+        resolve({ ran: 0, violations: [{ seed: -1, invariant, text: '' }] })
       }
     })
   })
 }
 
 /** The invariants, the most frequent first. */
-function row({ name }: Mutation, caught: Caught, seeds: number): string {
-  const counts = [...Map.groupBy(caught, ({ invariant }) => invariant)].map(
+function row({ name }: Mutation, { ran, violations }: Caught): string {
+  const counts = [...Map.groupBy(violations, ({ invariant }) => invariant)].map(
     ([invariant, all]) => [invariant, all.length] as const,
   )
   const fired = counts
     .sort(([, a], [, b]) => b - a)
     .slice(0, 3)
     .map(([invariant, times]) => `${invariant} (${times})`)
-  const first = caught[0] === undefined ? '' : `first seed ${caught[0].seed}`
-  return `| ${name} | ${caught.length} of ${seeds} | ${first} | ${fired.join('; ')} |`
+  const first = violations[0] === undefined ? '' : `first seed ${violations[0].seed}`
+  return `| ${name} | ${violations.length} of ${ran} | ${first} | ${fired.join('; ')} |`
 }

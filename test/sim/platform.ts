@@ -212,13 +212,13 @@ for (const method of ['log', 'warn', 'error', 'info'] as const) {
 
 /** Modules that stand in for others: `from` is the end of the importing file's address. */
 const replaced = [
-  { from: '', name: 'cloudflare:workers', by: './workers-runtime.ts' },
-  { from: '/src/app.ts', name: './docs/docs.ts', by: './no-docs.ts' },
-  { from: '/src/app.ts', name: './docs/texts.ts', by: './no-docs.ts' },
-  { from: '/src/chat/run-attempts.ts', name: './attempts.ts', by: './watched-attempts.ts' },
-  { from: '/src/tenant/tenant-object.ts', name: './group-commit.ts', by: './eager-group-commit.ts' },
-  { from: '/gpu-worker/worker.ts', name: './outbox.ts', by: './watched-outbox.ts' },
-  { from: '/gpu-worker/worker.ts', name: './media/resolver.ts', by: './media-reader.ts' },
+  { from: '', name: 'cloudflare:workers', by: './stand-ins/workers-runtime.ts' },
+  { from: '/src/app.ts', name: './docs/docs.ts', by: './stand-ins/no-docs.ts' },
+  { from: '/src/app.ts', name: './docs/texts.ts', by: './stand-ins/no-docs.ts' },
+  { from: '/src/chat/run-attempts.ts', name: './attempts.ts', by: './stand-ins/attempts.ts' },
+  { from: '/src/tenant/tenant-object.ts', name: './group-commit.ts', by: './stand-ins/group-commit.ts' },
+  { from: '/gpu-worker/worker.ts', name: './outbox.ts', by: './stand-ins/outbox.ts' },
+  { from: '/gpu-worker/worker.ts', name: './media/resolver.ts', by: './stand-ins/media-reader.ts' },
 ]
 
 registerHooks({

@@ -3,6 +3,7 @@
  *
  *   npm run sim -- --seeds N [--from S]      run N worlds, starting at seed S (default 0)
  *   npm run sim -- --seed N [--trace]        run one world; --trace prints every step
+ *   --violations N                           stop after N violations; --json prints one report
  *   npm run sim -- --mutations [--seeds N]   break the product on purpose; see mutations.ts
  */
 import { parseArgs } from 'node:util'
@@ -21,6 +22,7 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
     mutations: { type: 'boolean', default: false },
     only: { type: 'string' },
+    violations: { type: 'string' },
   },
 })
 
@@ -67,6 +69,7 @@ async function runAll(seeds: readonly number[]): Promise<SimulationReport> {
   const startedAt = performance.now()
   let reportedAt = startedAt
   const lines: string[] = []
+  const violationsMax = Number(values.violations ?? Number.POSITIVE_INFINITY)
   const trace = values.trace
     ? (line: string) => (values.json ? lines.push(line) : process.stdout.write(`${line}\n`))
     : undefined
@@ -78,6 +81,7 @@ async function runAll(seeds: readonly number[]): Promise<SimulationReport> {
       report.steps += outcome.steps
       report.requests += outcome.requests
       if (outcome.violation) noteViolation(report, outcome)
+      if (report.violations.length >= violationsMax) break
       if (performance.now() - reportedAt < 5_000 || values.json) continue
       reportedAt = performance.now()
       const rate = report.seeds / ((reportedAt - startedAt) / 1_000)

@@ -16,8 +16,8 @@ import { type ExchangePeer, ExchangeResponse, requestOf } from './http-exchange.
 import { Machine } from './machine.ts'
 import { handlerOf, workerProgram } from './product.ts'
 import type { Random } from './random.ts'
+import { type Outbox, processes } from './stand-ins/outbox.ts'
 import type { Clock, Timeline } from './timeline.ts'
-import { type Outbox, processes } from './watched-outbox.ts'
 
 export interface WorkerParts {
   timeline: Timeline

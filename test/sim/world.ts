@@ -35,9 +35,9 @@ import { emptyDatabase } from './operator-database.ts'
 import { type FetchInit, runsIn, turn } from './platform.ts'
 import { edge } from './product.ts'
 import { Random } from './random.ts'
+import { watchAttempts } from './stand-ins/attempts.ts'
 import { TenantWatch, watches } from './tenant-watch.ts'
 import { Clock, Timeline } from './timeline.ts'
-import { watchAttempts } from './watched-attempts.ts'
 import { WorkerProcess, worldModel } from './worker.ts'
 
 const hourMs = 3_600_000

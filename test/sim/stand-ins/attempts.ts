@@ -1,7 +1,7 @@
 /** The product's attempts; a watcher sees every step. */
-import { type AttemptEvent, type AttemptsState, next as decide, type Next } from '../../src/chat/attempts.ts'
+import { type AttemptEvent, type AttemptsState, next as decide, type Next } from '../../../src/chat/attempts.ts'
 
-export * from '../../src/chat/attempts.ts'
+export * from '../../../src/chat/attempts.ts'
 
 type Watcher = (state: AttemptsState, event: AttemptEvent, next: Next) => void
 

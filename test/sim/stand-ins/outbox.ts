@@ -1,7 +1,7 @@
 /** The product's outbox on a real disk; its worker's process is known, so that a kill can drop the lock. */
-import { Outbox as ProductOutbox } from '../../gpu-worker/outbox.ts'
-import { Machine } from './machine.ts'
-import type { WorkerProcess } from './worker.ts'
+import { Outbox as ProductOutbox } from '../../../gpu-worker/outbox.ts'
+import { Machine } from '../machine.ts'
+import type { WorkerProcess } from '../worker.ts'
 
 export const processes = new WeakMap<Machine, WorkerProcess>()
 

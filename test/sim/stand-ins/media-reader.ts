@@ -1,7 +1,7 @@
 /** Stands in for the internet and the PDF reader: the address of a document says how its reading ends. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { needsReading } from '../../backends/model/media.ts'
-import type { MediaReader } from '../../gpu-worker/media/resolver.ts'
+import { needsReading } from '../../../backends/model/media.ts'
+import type { MediaReader } from '../../../gpu-worker/media/resolver.ts'
 
 export function createResolver(): MediaReader {
   const kept = new Set<string>()
