@@ -213,8 +213,7 @@ for (const method of ['log', 'warn', 'error', 'info'] as const) {
 /** Modules that stand in for others: `from` is the end of the importing file's address. */
 const replaced = [
   { from: '', name: 'cloudflare:workers', by: './stand-ins/workers-runtime.ts' },
-  { from: '/src/app.ts', name: './docs/docs.ts', by: './stand-ins/no-docs.ts' },
-  { from: '/src/app.ts', name: './docs/texts.ts', by: './stand-ins/no-docs.ts' },
+  { from: '/src/docs/docs.ts', name: './generated/site.ts', by: './stand-ins/site.ts' },
   { from: '/src/chat/run-attempts.ts', name: './attempts.ts', by: './stand-ins/attempts.ts' },
   { from: '/src/tenant/tenant-object.ts', name: './group-commit.ts', by: './stand-ins/group-commit.ts' },
   { from: '/gpu-worker/worker.ts', name: './outbox.ts', by: './stand-ins/outbox.ts' },

@@ -207,8 +207,8 @@ export class WorkerProcess {
   kill(): void {
     if (!this.up) return
     for (const { dispatch, counts } of this.#running.values()) {
-      const room = counts && counts.outputTokens > 0 && counts.outputTokens < dispatch.outputTokensMax
-      if (room && this.#parts.random.chance(0.5)) this.#parts.unnoted(dispatch)
+      const mayGrow = counts && counts.outputTokens > 0 && counts.outputTokens < dispatch.outputTokensMax
+      if (mayGrow && this.#parts.random.chance(0.5)) this.#parts.unnoted(dispatch)
     }
     this.#ended()
   }

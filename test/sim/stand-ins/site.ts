@@ -1,0 +1,2 @@
+/** Stands in for the rendered documentation, which is built. */
+export const site = { version: 'none', pages: {}, assets: {} }
