@@ -506,6 +506,7 @@ export class TenantAudit {
     const gone = this.lines.slice(0, pruned.seq)
     const first = this.#prunedLines
     this.#prunedLines = pruned.seq
+    if (gone.length > first) this.#auditor.coverage.count('ledger', 'pruned')
     if (gone.slice(first).some((line) => line.at >= before))
       this.#violate('only old rows are pruned', `before ${before}`)
     const sum = (read: (line: Line) => number) => gone.reduce((total, line) => total + read(line), 0)

@@ -183,9 +183,9 @@ export class Clients {
     const text = textOf(script)
     const model = worldModel.id
     const parts: object[] = [{ type: 'text', text }]
-    if (random.chance(0.15)) parts.push({ type: 'image_url', image_url: { url: image } })
+    if (random.chance(0.2)) parts.push({ type: 'image_url', image_url: { url: image } })
     if (random.chance(0.2)) {
-      const missing = random.chance(0.2) ? '&missing' : ''
+      const missing = random.pick(['', '', '', '&missing', '&large'])
       const name = random.int(0, 3)
       parts.push({
         type: 'document_url',

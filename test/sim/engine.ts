@@ -80,7 +80,7 @@ export class SimulatedEngine implements Engine {
     }
   }
 
-  /** Every open run fails. Returns false if there is none. */
+  /** Everything that the engine does fails. Returns false if there is none. */
   dies(): boolean {
     const runs = [...this.#runs]
     for (const fail of runs) fail()
@@ -90,7 +90,8 @@ export class SimulatedEngine implements Engine {
   async prepare(chat: Chat, effort: EffortWord, signal?: AbortSignal): Promise<Prepared | EngineRefusal> {
     const script = scriptIn(JSON.stringify(chat.messages))
     if (!script) throw new Error('the request has no script')
-    await delay(script.prepareMs)
+    const { died, fail } = this.#mayDie()
+    await Promise.race([delay(script.prepareMs), died]).finally(() => this.#runs.delete(fail))
     if (signal?.aborted) return clientLeft
     if (script.refuses === 'preparation') return preparationFailed('it exceeded its time')
     if (script.refuses === 'before-the-run')
@@ -104,6 +105,14 @@ export class SimulatedEngine implements Engine {
     return { counts, events: this.#events(prepared, options, signal, counts) }
   }
 
+  #mayDie(): { died: Promise<never>; fail: () => void } {
+    const { promise: died, reject } = Promise.withResolvers<never>()
+    died.catch(() => undefined)
+    const fail = () => reject(new EngineFailure('the engine died'))
+    this.#runs.add(fail)
+    return { died, fail }
+  }
+
   async *#events(
     prepared: Prepared,
     { requestId, outputTokensMax }: RunOptions,
@@ -114,10 +123,7 @@ export class SimulatedEngine implements Engine {
     const script = prepared.prompt as Script
     const refusal: EngineRefusal = { ok: false, code: 'invalid_value', message: 'response_format: no', param: null }
     if (script.refuses === 'at-once') throw new EngineRefused(refusal)
-    const { promise: died, reject } = Promise.withResolvers<never>()
-    died.catch(() => undefined)
-    const fail = () => reject(new EngineFailure('the engine died'))
-    this.#runs.add(fail)
+    const { died, fail } = this.#mayDie()
     const pause = (ms: number) => Promise.race([delay(random.int(1, ms)), died])
     const { promptTokens, cachedTokens } = script
     try {

@@ -89,7 +89,7 @@ async function runAll(seeds: readonly number[]): Promise<SimulationReport> {
     }
   })
   const counts = Object.fromEntries([...coverage.counts].sort(([a], [b]) => (a < b ? -1 : 1)))
-  return { ...report, counts, missing: coverage.missing(), ...(values.trace && { lines }) }
+  return { ...report, counts, missing: coverage.missing(report.seeds), ...(values.trace && { lines }) }
 }
 
 function noteViolation({ violations }: SimulationReport, outcome: Outcome): void {

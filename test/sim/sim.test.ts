@@ -17,12 +17,12 @@ async function simulate(...args: string[]): Promise<SimulationReport> {
 
 describe('simulation', () => {
   it('[SIM1] under any faults budgets hold, reservations end once, and the ledger has every token', async () => {
-    const { seeds, violations, missing } = await simulate('--seeds', '120')
+    const { seeds, violations, missing } = await simulate('--seeds', '250')
     expect(violations.map(({ text }) => text)).toEqual([])
-    expect(seeds).toBe(120)
+    expect(seeds).toBe(250)
     // A fault or a path that never occurs tests nothing.
     expect(missing).toEqual([])
-  }, 60_000)
+  }, 120_000)
 
   it('[SIM2] seeds that once broke an invariant keep it', async () => {
     const { violations } = await simulate(...onceFailed.flatMap(({ seed }) => ['--seed', String(seed)]))

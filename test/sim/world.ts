@@ -226,7 +226,7 @@ class World {
     this.#isolates = Array.from({ length: random.int(1, 3) }, () => this.#newIsolate())
     for (let index = random.int(1, 2); index > 0; index--) await this.#openTenant(`tenant${index}`)
     const slots = random.pick([1, 1, 2, 4])
-    const vision = random.pick([0, 0.5, 1])
+    const vision = random.pick([0, 0.5, 0.5, 1])
     const count = random.pick([0, 1, 1, 2, 2, 3, 3])
     for (let index = count; index > 0; index--) await this.#enrol(`worker-${index}`, slots, random.chance(vision))
     this.#clients = new Clients({

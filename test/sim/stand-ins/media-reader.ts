@@ -5,6 +5,7 @@ import type { MediaReader } from '../../../gpu-worker/media/resolver.ts'
 
 export function createResolver(): MediaReader {
   const kept = new Set<string>()
+  const dropped = new Set<string>()
   return {
     async read(chat, { owner }, signal) {
       for (const { url } of parts(chat)) {
@@ -12,7 +13,9 @@ export function createResolver(): MediaReader {
         await delay(Number(searchParams.get('ms')), undefined, { signal })
         if (searchParams.has('missing'))
           return { ok: false, code: 'invalid_value', message: 'messages: the document cannot be fetched', param: null }
-        kept.add(`${owner} ${url}`)
+        // The memory of the worker is limited: a document may be dropped before its dispatch comes.
+        if (!searchParams.has('large') || dropped.has(url)) kept.add(`${owner} ${url}`)
+        dropped.add(url)
       }
       return { ok: true, chat }
     },
