@@ -128,6 +128,17 @@ export class Auditor {
     return [...this.tenants.values()].some((tenant) => tenant.open)
   }
 
+  /** A hosted API enforces no bound, so the possible cost must have been reserved. */
+  hostedCalled(truth: HostedTruth, outputTokensMax: number): void {
+    this.hosted.push(truth)
+    const { scope, counts } = truth
+    const request = this.tenants.get(scope.tenantId)?.requests.get(scope.requestId ?? '')
+    if (!request?.hostedRates) return void this.violate('a hosted call has a price', String(scope.requestId))
+    const possible = costOf({ ...counts, outputTokens: outputTokensMax }, request.hostedRates)
+    if (request.state === 'reserved' && possible > request.boundNano)
+      this.violate('a hosted call costs at most its reservation', `${request.requestId}: ${possible}`)
+  }
+
   delivered(tenantId: string, dispatchId: string, tokens: number): void {
     this.#delivered.push({ tenantId, dispatchId, tokens })
   }

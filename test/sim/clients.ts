@@ -166,12 +166,14 @@ export class Clients {
   #newAsk(): Ask {
     const { random, keys } = this.#parts
     const serial = this.sent++
-    const promptTokens = random.chance(0.2) ? random.int(200, 330) : random.int(1, 60)
+    const promptTokens = random.chance(0.2)
+      ? random.int(200, 330)
+      : random.pick([random.int(1, 60), random.int(100, 160)])
     const script: Script = {
       serial,
       promptTokens,
       cachedTokens: random.chance(0.5) ? random.int(0, promptTokens) : 0,
-      outputTokens: random.int(1, 40),
+      outputTokens: random.pick([random.int(1, 40), 40]),
       prepareMs: random.int(1, random.chance(0.2) ? 300 : 8),
     }
     if (random.chance(0.12))

@@ -42,8 +42,8 @@ function noFaults(): FaultCounts {
 
 /** The probability that one message or call meets the fault. */
 const chances: Partial<Record<Fault, number>> = {
-  'connection broken': 0.15,
-  'receipt late': 0.1,
+  'connection broken': 0.25,
+  'receipt late': 0.3,
   'receipt repeated': 0.15,
   'hosted refused': 0.3,
   'hosted broken': 0.3,

@@ -34,14 +34,14 @@ export class HostedApi {
   readonly #random: Random
   readonly #faults: Faults
   readonly #network: Network
-  readonly #called: (truth: HostedTruth) => void
+  readonly #called: (truth: HostedTruth, outputTokensMax: number) => void
 
   constructor(parts: {
     timeline: Timeline
     random: Random
     faults: Faults
     network: Network
-    called: (truth: HostedTruth) => void
+    called: (truth: HostedTruth, outputTokensMax: number) => void
   }) {
     this.#timeline = parts.timeline
     this.#random = parts.random
@@ -60,9 +60,11 @@ export class HostedApi {
     if (signal?.aborted) return Promise.reject(signal.reason)
     if (!from || !scope || !script) throw new Error('no request calls the hosted API')
     const { max_tokens: outputTokensMax } = JSON.parse(text) as { max_tokens: number }
-    const counts = { promptTokens: script.promptTokens, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
+    // Text never has more tokens than bytes.
+    const promptTokens = Math.min(script.promptTokens, text.length >> 1)
+    const counts = { promptTokens, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
     const truth: HostedTruth = { scope, counts, usage: false, end: 'running' }
-    this.#called(truth)
+    this.#called(truth, outputTokensMax)
     const random = this.#random
     return new Promise((resolve, reject) => {
       let gone = false

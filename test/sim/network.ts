@@ -49,7 +49,13 @@ export class Network {
     if (!from) throw new Error(`no machine calls ${what}`)
     return new Promise((resolve, reject) => {
       if (this.#faults.befalls('call lost')) {
-        from.after(this.delayMs(), `${what} is lost`, () => reject(new Error('the call was lost')))
+        const lostMs = this.delayMs()
+        from.after(lostMs, `${what} is lost`, () => reject(new Error('the call was lost')))
+        // A call whose connection broke may arrive after its caller has given up.
+        if (this.#random.chance(0.5)) {
+          const ms = lostMs + this.#random.int(1, 400)
+          this.#timeline.after(ms, `${what} arrives late`, () => void work().catch(() => undefined))
+        }
         return
       }
       if (repeatable && this.#faults.befalls('call repeated'))
@@ -150,7 +156,7 @@ export class Network {
       }
       this.#timeline.after(this.delayMs(), what, arrives)
       if (this.#faults.befalls('connection broken'))
-        this.#timeline.after(this.#random.int(0, 600), `${what} breaks`, () => {
+        this.#timeline.after(this.#random.int(0, 1_200), `${what} breaks`, () => {
           if (over) return
           const { process } = connection
           from.run(() => end(new Error('the connection broke')))

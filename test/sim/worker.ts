@@ -46,6 +46,13 @@ export interface WorkerDescription {
 
 export const worldModel = findModel('mistral-small-4') as Model
 
+interface RunningDispatch {
+  dispatch: Dispatch
+  slot: number
+  /** Undefined before the first. */
+  counts: Counts | undefined
+}
+
 /** The exchange in which a worker's code runs. */
 const exchangeScope = new AsyncLocalStorage<{ left: boolean; steps: number }>()
 
@@ -58,7 +65,7 @@ export class WorkerProcess {
   readonly #exchanges = new Set<ExchangeResponse>()
   readonly #dispatches = new Map<string, Dispatch>()
   /** The last counts of each running dispatch, and whether its next token may still come. */
-  readonly #running = new Map<string, { dispatch: Dispatch; counts: Counts | undefined }>()
+  readonly #running = new Map<string, RunningDispatch>()
   #stopping = false
   #outbox: Outbox | undefined
   #server: Server | undefined
@@ -76,7 +83,8 @@ export class WorkerProcess {
       generated: (requestId, counts) => {
         const dispatch = this.#dispatches.get(requestId)
         if (!dispatch) return
-        this.#running.set(dispatch.dispatchId, { dispatch, counts })
+        const run = this.#running.get(dispatch.dispatchId)
+        if (run) run.counts = counts
         this.#stepsAfterLeft(dispatch)
         parts.generated(dispatch, counts)
       },
@@ -143,9 +151,11 @@ export class WorkerProcess {
     this.#server = server
   }
 
-  began(dispatch: Dispatch): void {
+  began(dispatch: Dispatch, slot: number): void {
     this.#dispatches.set(dispatch.requestId, dispatch)
-    this.#running.set(dispatch.dispatchId, { dispatch, counts: undefined })
+    if ([...this.#running.values()].some((run) => run.slot === slot))
+      this.#parts.violate('a slot has one request at a time', this.machine.name)
+    this.#running.set(dispatch.dispatchId, { dispatch, slot, counts: undefined })
     if (this.#running.size > this.description.slots)
       this.#parts.violate('a worker runs at most one request per slot', this.machine.name)
     this.#parts.began(dispatch)

@@ -149,7 +149,7 @@ class World {
     this.#network = new Network(this.#timeline, random, this.#faults)
     this.#hosted = new HostedApi({
       ...{ timeline: this.#timeline, random, faults: this.#faults, network: this.#network },
-      called: (truth) => this.#auditor.hosted.push(truth),
+      called: (truth, outputTokensMax) => this.#auditor.hostedCalled(truth, outputTokensMax),
     })
     this.#env = this.#bindings()
     watchAttempts((state, event, { step }) => {
@@ -312,7 +312,7 @@ class World {
     const random = this.random
     const maybe = (values: number[]) => (random.chance(0.25) ? random.pick(values) : null)
     const budgetNano: Limits['budgetNano'] = { total: null, day: null, month: null }
-    for (const kind of kinds) budgetNano[kind] = maybe([8_000, 40_000, 160_000])
+    for (const kind of kinds) budgetNano[kind] = maybe([5_000, 12_000, 60_000])
     return {
       requestsPerMinute: maybe([4, 20, 60]),
       tokensPerMinute: maybe([600, 3_000, 12_000]),

@@ -16,7 +16,7 @@ export class Outbox extends ProductOutbox {
 
   override begin(...args: Parameters<ProductOutbox['begin']>): void {
     super.begin(...args)
-    this.#process?.began(args[0])
+    this.#process?.began(args[0], args[1])
   }
 
   override forget(dispatchId: string): void {
