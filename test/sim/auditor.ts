@@ -8,14 +8,11 @@ import type { DatabaseSync } from 'node:sqlite'
 import type { Counts, Rates } from '../../backends/model/money.ts'
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
-import {
-  type AdmissionRefusal,
-  type AdmissionRequest,
-  hostedCard,
-  type RateRequest,
-} from '../../src/tenant/admission.ts'
+import type { AdmissionRequest, RateRequest } from '../../src/tenant/admission.ts'
+import type { AdmissionRefusal } from '../../src/tenant/admission-refusals.ts'
 import type { Limits } from '../../src/tenant/limits/limits.ts'
 import type { Admission, RatesTaken } from '../../src/tenant/rpc.ts'
+import { hostedCard } from '../../src/tenant/store/rate-card-rows.ts'
 import type { Coverage } from './coverage.ts'
 import type { HostedTruth } from './hosted-api.ts'
 

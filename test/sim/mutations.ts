@@ -34,7 +34,7 @@ const mutations: readonly Mutation[] = [
     name: 'bill a hosted answer at the own rates',
     file: 'src/tenant/account.ts',
     from: '? this.#hostedRates(request.model, now) : null',
-    to: '? (this.store.rates(request.model, now) ?? null) : null',
+    to: '? (this.store.rateCards.ratesAt(request.model, now) ?? null) : null',
   },
   {
     name: 'do not raise the reservation for a hosted answer',
@@ -146,7 +146,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     name: 'keep the memory of a transaction that was rolled back',
-    file: 'src/tenant/tenant-object.ts',
+    file: 'src/tenant/transactions.ts',
     from: '      this.#account.forget()\n      // An alarm',
     to: '      // An alarm',
   },
@@ -182,9 +182,9 @@ const mutations: readonly Mutation[] = [
   },
   {
     name: 'run a repeated idempotent request again',
-    file: 'src/responses/responses-store.ts',
-    from: '      if (!row) {\n        remove(replayId)',
-    to: '      if (true) {\n        remove(replayId)',
+    file: 'src/responses/replay-rows.ts',
+    from: '    if (!row) {\n      this.#answers.remove(replayId)',
+    to: '    if (true) {\n      this.#answers.remove(replayId)',
   },
   {
     name: 'accept the heartbeat of a second process',
@@ -195,8 +195,8 @@ const mutations: readonly Mutation[] = [
   {
     name: 'do not recover the requests of a dead process',
     file: 'gpu-worker/worker.ts',
-    from: 'for (const receipt of outbox.recover(engineName(), now()))',
-    to: 'for (const receipt of [] as ReturnType<typeof outbox.recover>)',
+    from: 'for (const receipt of this.#outbox.recover(name, now()))',
+    to: 'for (const receipt of [] as ReturnType<Outbox['recover']>)',
   },
   {
     name: 'send the last byte before the receipt is stored',

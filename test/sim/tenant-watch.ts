@@ -73,15 +73,19 @@ Object.assign(account, {
     const { store } = this
     if (!storesWatched.has(store)) {
       storesWatched.add(store)
-      const { prune, putRates } = store
-      Object.assign(store, {
+      const { pruned, rateCards } = store
+      const { prune } = pruned
+      const { put } = rateCards
+      Object.assign(pruned, {
         prune(before: number, limit: number) {
-          const pruned = prune.call(store, before, limit)
+          const count = prune.call(pruned, before, limit)
           current()?.reports.push({ kind: 'prune', before })
-          return pruned
+          return count
         },
-        putRates(...args: Parameters<typeof putRates>) {
-          putRates.call(store, ...args)
+      })
+      Object.assign(rateCards, {
+        put(...args: Parameters<typeof put>) {
+          put.call(rateCards, ...args)
           const [model, effectiveAt, rates] = args
           current()?.reports.push({ kind: 'rates', model, effectiveAt, rates })
         },
