@@ -1,14 +1,15 @@
 /**
  * Verifies a signed request by its header, before any of its body is read. The token must be signed by this worker's
- * edge, name this worker, be within its time, and (for a dispatch) be unused.
+ * edge, have a version that this worker reads, name this worker, be within its time, and (for a dispatch) be unused.
  */
 import type { z } from 'zod'
 import { clockSkewMs, Dispatch, dispatchTtlMs } from '../backends/wire/dispatch.ts'
+import { unspokenCode, unspokenText } from '../backends/wire/protocol.ts'
 import { type Seal, unseal } from '../backends/wire/seal.ts'
 
 interface Unaccepted {
   ok: false
-  code: 'bad_dispatch' | 'replayed_dispatch'
+  code: 'bad_dispatch' | 'replayed_dispatch' | typeof unspokenCode
   message: string
 }
 export type Accepted<Claims> = { ok: true; claims: Claims } | Unaccepted
@@ -62,8 +63,12 @@ export async function acceptClaims<Claims extends Timed>(
 ): Promise<Accepted<Claims>> {
   const token = /^Bearer (\S+)$/.exec(authorization ?? '')?.[1]
   if (!token) return refuse('authorization: the signed token is missing. This port serves only the gateway')
-  const claims = await unseal(kind, token, self.key, schema)
-  if (!claims) return refuse(`the ${kind} is not signed with this worker’s key`)
+  const opened = await unseal(kind, token, self.key, schema)
+  if (opened.kind === 'invalid') return refuse(`the ${kind} is not signed with this worker’s key`)
+  if (opened.kind === 'unspoken') {
+    return { ok: false, code: unspokenCode, message: unspokenText('the gateway', opened.version, 'this worker') }
+  }
+  const { claims } = opened
   if (claims.workerId !== self.workerId) return refuse(`the ${kind} is for another worker`)
   const { issuedAt = now, expiresAt } = claims
   if (now > expiresAt + clockSkewMs || now < issuedAt - clockSkewMs) {

@@ -167,7 +167,7 @@ export class Delivery {
     this.#later.unref()
   }
 
-  async #post(receipts: unknown[]): Promise<ReceiptsAnswer> {
+  async #post(receipts: object[]): Promise<ReceiptsAnswer> {
     const { edgeUrl, key, kid } = this.#options
     const tokens = await Promise.all(receipts.map((receipt) => seal('receipt', receipt, kid, key)))
     const response = await fetch(new URL(receiptsPath, edgeUrl), {

@@ -2,14 +2,15 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { budgets } from '../backends/model/budgets.ts'
 import { cleanText } from '../backends/model/clean-text.ts'
-import { type Heartbeat, HeartbeatAnswer, heartbeatEveryMs, heartbeatPath } from '../backends/wire/heartbeat.ts'
+import { type Heartbeat, HeartbeatAnswerHead, heartbeatEveryMs, heartbeatPath } from '../backends/wire/heartbeat.ts'
+import { isSpoken, unspokenText } from '../backends/wire/protocol.ts'
 import { seal } from '../backends/wire/seal.ts'
 
 /** Pause after the first heartbeat that fails at the start; it doubles with each further failure. */
 const firstBeatsEveryMs = 100
 /** Failures before the first log line: a gateway that restarts is unreachable only for a second or two. */
 const missedBeforeLog = 30
-/** The answer is one object of three fields. */
+/** The answer is one object of four fields. */
 const answerBytesMax = 8_192
 
 export interface HeartbeatOptions {
@@ -17,7 +18,7 @@ export interface HeartbeatOptions {
   kid: string
   key: CryptoKey
   /** Returns the worker's current state. */
-  state: () => Heartbeat
+  state: () => Omit<Heartbeat, 'protocol'>
   log: (line: string) => void
 }
 
@@ -34,9 +35,15 @@ export class Heartbeats {
   #last: HeartbeatResult = 'heard'
   /** Number of consecutive heartbeats with the same result as the last. */
   #inRow = 0
+  #mismatch: string | undefined
 
   constructor(options: HeartbeatOptions) {
     this.#options = options
+  }
+
+  /** Why this worker and the edge do not understand each other, by the edge's last answer; undefined if they do. */
+  get mismatch(): string | undefined {
+    return this.#mismatch
   }
 
   /** Resolves when the edge has accepted the first heartbeat. */
@@ -82,8 +89,12 @@ export class Heartbeats {
       if (response.status >= 500) throw new Error(`HTTP ${response.status} ${cleanText(text, 200)}`)
       if (this.#missed >= missedBeforeLog) log('heartbeat: the gateway answers again')
       this.#missed = 0
-      this.#explain(response.ok, explanationIn(text) ?? (response.ok ? undefined : `HTTP ${response.status} ${text}`))
-      return response.ok ? 'heard' : 'refused'
+      const answer = answerIn(text)
+      this.#mismatch = answer.mismatch
+      const heard = response.ok && answer.mismatch === undefined
+      const fault = response.ok ? undefined : `HTTP ${response.status} ${text}`
+      this.#explain(heard, answer.mismatch ?? answer.reason ?? fault)
+      return heard ? 'heard' : 'refused'
     } catch (error) {
       this.#missed += 1
       if (this.#missed === missedBeforeLog) log(`heartbeat: the gateway does not answer (${reason(error)}). Retrying`)
@@ -109,17 +120,20 @@ export function pauseMs(result: HeartbeatResult, failures: number): number {
 }
 
 /** The reason in the fleet's answer, or the message of an error of the edge. */
-function explanationIn(text: string): string | undefined {
+function answerIn(text: string): { reason?: string | undefined; mismatch?: string } {
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch {
-    return undefined
+    return {}
   }
-  const answer = HeartbeatAnswer.safeParse(value)
-  if (answer.success) return answer.data.reason
+  const answer = HeartbeatAnswerHead.safeParse(value)
+  if (answer.success) {
+    const { protocol, reason } = answer.data
+    return isSpoken(protocol) ? { reason } : { mismatch: unspokenText('the gateway', protocol, 'this worker') }
+  }
   const message = typeof value === 'object' && value !== null && 'message' in value ? value.message : undefined
-  return typeof message === 'string' ? message : undefined
+  return typeof message === 'string' ? { reason: message } : {}
 }
 
 async function textOf(response: Response): Promise<string> {

@@ -1,5 +1,6 @@
 /** The worker's report of itself. The heartbeat, `/healthz` and `/metrics` are views of it. */
 import type { Heartbeat } from '../backends/wire/heartbeat.ts'
+import { protocolVersion } from '../backends/wire/protocol.ts'
 import type { Engine, EngineDescription, EngineLoad, EngineState } from './engine/engine.ts'
 
 /**
@@ -17,6 +18,8 @@ export interface OwnReport {
   slotsMax: number
   /** Ids of the requests that hold a slot. */
   running: string[]
+  /** Why the edge and this worker do not understand each other, if so. */
+  mismatch?: string | undefined
 }
 
 /** Receipts in the outbox. */
@@ -39,8 +42,8 @@ export function leaving(phase: WorkerPhase): 'draining' | 'gone' | undefined {
 }
 
 /** @param storable whether the outbox accepts new requests; asked only if all else is ready */
-export function fleetState({ phase, engine }: OwnReport, storable: () => boolean): Heartbeat['state'] {
-  return leaving(phase) ?? (engine.state === 'ready' && storable() ? 'ready' : 'down')
+export function fleetState({ phase, engine, mismatch }: OwnReport, storable: () => boolean): Heartbeat['state'] {
+  return leaving(phase) ?? (engine.state === 'ready' && mismatch === undefined && storable() ? 'ready' : 'down')
 }
 
 /** The fields of a heartbeat that this report contains. */
@@ -60,10 +63,12 @@ export function heartbeatView({ engine, slotsMax, running }: OwnReport) {
   }
 }
 
-export function healthView({ phase, engine }: OwnReport, receipts: OutboxCounts) {
+export function healthView({ phase, engine, mismatch }: OwnReport, receipts: OutboxCounts) {
+  const reason = mismatch ?? (engine.state === 'ready' ? undefined : engine.reason)
   return {
-    status: leaving(phase) ?? engine.state,
-    ...(engine.state !== 'ready' && engine.reason !== undefined && { reason: engine.reason }),
+    status: leaving(phase) ?? (mismatch === undefined ? engine.state : 'incompatible'),
+    ...(reason !== undefined && { reason }),
+    protocol: protocolVersion,
     ...engine.description,
     load: engine.load,
     receipts,

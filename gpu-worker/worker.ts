@@ -201,10 +201,11 @@ class GpuWorker {
       engine: engineReport(this.#parts.engine),
       slotsMax: this.#slots.max,
       running: this.#slots.holders(),
+      mismatch: this.#heartbeats.mismatch,
     }
   }
 
-  #heartbeat(): Heartbeat {
+  #heartbeat(): Omit<Heartbeat, 'protocol'> {
     const { key, pool, model } = this.#config
     const report = this.#report()
     return {

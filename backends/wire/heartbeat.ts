@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { budgets } from '../model/budgets.ts'
 import { PoolName } from './dispatch.ts'
+import { ProtocolVersion } from './protocol.ts'
 
 const Count = z.int().min(0)
 
@@ -9,6 +10,8 @@ export const slotsPerWorkerMax = budgets.workerSlots.value
 
 export const Heartbeat = z.object({
   workerId: z.string().min(1).max(64),
+  /** The seal adds it. The edge writes to the worker in this version. */
+  protocol: ProtocolVersion,
   pool: PoolName,
   /** The address at which the edge reaches this worker. */
   url: z.url({ protocol: /^https?$/ }).max(512),
@@ -59,14 +62,18 @@ const workerStates = [
 ] as const
 export type WorkerState = (typeof workerStates)[number]
 
-/** The edge's answer: 200 if it accepts the heartbeat, 403 or 409 if it refuses it. */
-export const HeartbeatAnswer = z.object({
+/** The fields that a worker reads. Every version has them, so that a worker can name an edge of another version. */
+export const HeartbeatAnswerHead = z.object({
   /** Unix milliseconds of the edge's clock. */
   edgeNow: z.int(),
-  state: z.enum(workerStates),
+  /** The version in which the edge writes to this worker; its own version if it does not read the worker's. */
+  protocol: ProtocolVersion,
   /** One sentence for the worker's log and for the operator. */
   reason: z.string().optional(),
 })
+
+/** The edge's answer: 200 if it accepts the heartbeat, 403 or 409 if it refuses it. */
+export const HeartbeatAnswer = HeartbeatAnswerHead.extend({ state: z.enum(workerStates) })
 export type HeartbeatAnswer = z.infer<typeof HeartbeatAnswer>
 
 export const heartbeatPath = '/internal/heartbeat'

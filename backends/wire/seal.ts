@@ -5,6 +5,7 @@
  */
 import { base64url, compactVerify, decodeProtectedHeader } from 'jose'
 import type { z } from 'zod'
+import { isSpoken, numbered, protocolVersion, versionOf } from './protocol.ts'
 
 export type Seal = 'dispatch' | 'heartbeat' | 'receipt' | 'inquiry' | 'count' | 'media'
 
@@ -19,9 +20,17 @@ export async function sealKey(secret: Uint8Array<ArrayBuffer>): Promise<CryptoKe
 /**
  * Implements RFC 7515 §5.1 by hand, because every request is signed and this takes half the time of the library. The
  * library verifies incoming messages.
+ *
+ * @param version the version that the receiver reads; see protocol.ts
  */
-export async function seal(kind: Seal, claims: unknown, kid: string, key: CryptoKey): Promise<string> {
-  const signed = `${encodeJson({ alg: 'HS256', typ: kind, kid })}.${encodeJson(claims)}`
+export async function seal(
+  kind: Seal,
+  claims: object,
+  kid: string,
+  key: CryptoKey,
+  version = protocolVersion,
+): Promise<string> {
+  const signed = `${encodeJson({ alg: 'HS256', typ: kind, kid })}.${encodeJson(numbered(claims, version))}`
   const mac = await crypto.subtle.sign('HMAC', key, encoder.encode(signed))
   return `${signed}.${base64url.encode(new Uint8Array(mac))}`
 }
@@ -39,20 +48,30 @@ export function sealedBy(token: string): string | undefined {
   }
 }
 
-/** The claims; undefined if the signature, the kind or the schema does not match. */
+export type Unsealed<Claims> =
+  | { kind: 'read'; claims: Claims }
+  /** Correctly signed, in a version that is not read here. */
+  | { kind: 'unspoken'; version: number }
+  /** The signature, the kind or the schema does not match. */
+  | { kind: 'invalid' }
+
 export async function unseal<Schema extends z.ZodType>(
   kind: Seal,
   token: string,
   key: CryptoKey,
   schema: Schema,
-): Promise<z.infer<Schema> | undefined> {
+): Promise<Unsealed<z.infer<Schema>>> {
   try {
     const { payload, protectedHeader } = await compactVerify(token, key, { algorithms: ['HS256'] })
-    if (protectedHeader.typ !== kind) return undefined
-    const parsed = schema.safeParse(JSON.parse(decoder.decode(payload)))
-    return parsed.success ? parsed.data : undefined
+    if (protectedHeader.typ !== kind) return { kind: 'invalid' }
+    const claims: unknown = JSON.parse(decoder.decode(payload))
+    const version = versionOf(claims)
+    if (version === undefined) return { kind: 'invalid' }
+    if (!isSpoken(version)) return { kind: 'unspoken', version }
+    const parsed = schema.safeParse(claims)
+    return parsed.success ? { kind: 'read', claims: parsed.data } : { kind: 'invalid' }
   } catch {
-    return undefined
+    return { kind: 'invalid' }
   }
 }
 

@@ -4,8 +4,8 @@
  */
 import type { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
-import { type Seal, sealedBy, sealKey, unseal } from '../../backends/wire/seal.ts'
-import { formatWorkerKey, parseKeyId } from '../../backends/wire/worker-key.ts'
+import { type Seal, seal, sealedBy, sealKey, unseal } from '../../backends/wire/seal.ts'
+import { formatWorkerKey, keyIdOf, parseKeyId } from '../../backends/wire/worker-key.ts'
 import type { Secret } from './secret.ts'
 
 /** By key id, the least recently used first. */
@@ -23,12 +23,29 @@ export async function workerSealKey(fleet: Secret, workerId: string, epoch: numb
   return key
 }
 
-export interface WorkerWord<Claims> {
+/** Signs a message to a worker with the worker's key, in the worker's version of the protocol. */
+export async function sealFor(
+  fleet: Secret,
+  to: { workerId: string; keyEpoch: number; protocol: number },
+  kind: Seal,
+  claims: object,
+): Promise<string> {
+  const { workerId, keyEpoch, protocol } = to
+  const key = await workerSealKey(fleet, workerId, keyEpoch)
+  return seal(kind, claims, keyIdOf({ workerId, epoch: keyEpoch }), key, protocol)
+}
+
+interface SpeakingWorker {
   workerId: string
   epoch: number
-  /** In the order of the tokens. */
-  claims: Claims[]
 }
+export type WorkerWord<Claims> = SpeakingWorker &
+  /** In the order of the tokens. */
+  (
+    | { kind: 'read'; claims: Claims[] }
+    /** A token is in a version that this edge does not read. */
+    | { kind: 'unspoken'; version: number }
+  )
 
 /**
  * Opens tokens that one worker sealed with one key; undefined when any token fails. Safe for unauthenticated callers:
@@ -49,11 +66,12 @@ export async function openWorkerWord<Schema extends z.ZodType>(
   const claims: z.infer<Schema>[] = []
   for (const token of tokens) {
     const opened = await unseal(kind, token, key, schema)
-    if (opened === undefined) return undefined
-    claims.push(opened)
+    if (opened.kind === 'invalid') return undefined
+    if (opened.kind === 'unspoken') return { ...by, ...opened }
+    claims.push(opened.claims)
   }
   if (!known) remember(name, key)
-  return { ...by, claims }
+  return { ...by, kind: 'read', claims }
 }
 
 function cachedKey(name: string): CryptoKey | undefined {

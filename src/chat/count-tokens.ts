@@ -12,10 +12,9 @@ import { chatBody } from '../../backends/model/chat-body.ts'
 import { warningsHeaderValue } from '../../backends/model/clean-text.ts'
 import { CountAnswer, type CountQuestion, countPath } from '../../backends/wire/count.ts'
 import { Refusal, warningsHeader } from '../../backends/wire/dispatch.ts'
-import { digest, seal } from '../../backends/wire/seal.ts'
-import { keyIdOf } from '../../backends/wire/worker-key.ts'
+import { digest } from '../../backends/wire/seal.ts'
 import { authenticate } from '../auth/authenticate.ts'
-import { workerSealKey } from '../auth/worker-key.ts'
+import { sealFor } from '../auth/worker-key.ts'
 import { noPreviousTurns } from '../dialects/dialect.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { preferredPoolOf } from '../fleet/placement/latency-targets.ts'
@@ -121,10 +120,11 @@ async function workersFor(context: RequestContext, prepared: PreparedRequest): P
 async function countAt(
   context: RequestContext,
   tenantId: string,
-  { workerId, keyEpoch, url }: WorkerEndpoint,
+  endpoint: WorkerEndpoint,
   prepared: PreparedRequest,
   body: Uint8Array<ArrayBuffer>,
 ): Promise<CountAnswer | 'busy' | undefined> {
+  const { workerId, url } = endpoint
   const within = budgets.countAnswerMs.value
   const question: CountQuestion = {
     workerId,
@@ -133,8 +133,7 @@ async function countAt(
     bodyDigest: await digest(body),
     expiresAt: Date.now() + within,
   }
-  const key = await workerSealKey(context.settings.fleet, workerId, keyEpoch)
-  const token = await seal('count', question, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  const token = await sealFor(context.settings.fleet, endpoint, 'count', question)
   let answer: unknown
   let answered = false
   try {

@@ -5,10 +5,9 @@ import { budgets } from '../../backends/model/budgets.ts'
 import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { type Dispatch, dispatchPath, dispatchTtlMs, Refusal } from '../../backends/wire/dispatch.ts'
 import { type Prelude, PreludeReader } from '../../backends/wire/prelude.ts'
-import { digest, seal } from '../../backends/wire/seal.ts'
-import { keyIdOf } from '../../backends/wire/worker-key.ts'
+import { digest } from '../../backends/wire/seal.ts'
 import { proofOf } from '../auth/dispatch-proof.ts'
-import { workerSealKey } from '../auth/worker-key.ts'
+import { sealFor } from '../auth/worker-key.ts'
 import type { GrantedLease } from '../fleet/lease.ts'
 import type { RequestContext } from './context.ts'
 
@@ -51,7 +50,7 @@ export async function dispatch(
   context: RequestContext,
   { lease, request, body, number, now, lost }: DispatchOptions,
 ): Promise<Dispatched> {
-  const { workerId, keyEpoch, url } = lease.endpoint
+  const { workerId, url } = lease.endpoint
   const dispatchId = `${context.requestId}.${number}`
   const named = { ...request, dispatchId, workerId, pool: lease.pool, issuedAt: now }
   const claims: Dispatch = {
@@ -60,8 +59,7 @@ export async function dispatch(
     bodyDigest: await digest(body),
     expiresAt: now + dispatchTtlMs,
   }
-  const key = await workerSealKey(context.settings.fleet, workerId, keyEpoch)
-  const token = await seal('dispatch', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  const token = await sealFor(context.settings.fleet, lease.endpoint, 'dispatch', claims)
   return send(below(url, dispatchPath), token, body, lost)
 }
 

@@ -6,9 +6,8 @@
 import { below } from '../../backends/contract/root.ts'
 import { needsReading } from '../../backends/model/media.ts'
 import { type MediaQuestion, mediaAnswerMs, mediaPath } from '../../backends/wire/media-question.ts'
-import { digest, seal } from '../../backends/wire/seal.ts'
-import { keyIdOf } from '../../backends/wire/worker-key.ts'
-import { workerSealKey } from '../auth/worker-key.ts'
+import { digest } from '../../backends/wire/seal.ts'
+import { sealFor } from '../auth/worker-key.ts'
 import type { WorkerEndpoint } from '../fleet/state.ts'
 import type { RequestContext } from './context.ts'
 import { type Dispatched, send } from './dispatch.ts'
@@ -28,7 +27,7 @@ export async function readMediaAt(
   turn: number,
   now: number,
 ): Promise<Dispatched> {
-  const { workerId, keyEpoch, url } = endpoint
+  const { workerId, url } = endpoint
   const question: MediaQuestion = {
     questionId: `${context.requestId}.m${turn}`,
     requestId: context.requestId,
@@ -38,8 +37,7 @@ export async function readMediaAt(
     issuedAt: now,
     expiresAt: now + mediaAnswerMs,
   }
-  const key = await workerSealKey(context.settings.fleet, workerId, keyEpoch)
-  const token = await seal('media', question, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  const token = await sealFor(context.settings.fleet, endpoint, 'media', question)
   // Reading takes about as long as detecting a silent worker, so the worker is watched from the start.
   const watch = watchWorker(context, { endpoint })
   watch.begin()

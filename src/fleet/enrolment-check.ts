@@ -13,6 +13,7 @@ import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
 import { clockSkewMs, dispatchTtlMs, type PoolName } from '../../backends/wire/dispatch.ts'
 import { type Heartbeat, heartbeatLostMs, type WorkerState } from '../../backends/wire/heartbeat.ts'
+import { unspokenText } from '../../backends/wire/protocol.ts'
 import { checkClaims, type Enrolment, joinEnrolments, pinTo } from './enrolment.ts'
 import { heartbeatAllowed, joinFences, type KeyFence, receiptAllowed } from './key-fence.ts'
 
@@ -29,9 +30,14 @@ export type HeartbeatOutcome =
   | { kind: 'held'; hold: Hold }
   /** Not newer than the last heartbeat of its process: changes nothing. */
   | { kind: 'repeated' }
+  | HeartbeatRefusal
+
+export type HeartbeatRefusal =
   | { kind: 'refused'; status: 403 | 409; state: WorkerState; reason: string }
   /** The worker id has no enrolment here. */
   | { kind: 'unknown' }
+
+type Claimed = Pick<Heartbeat, 'workerId' | 'pool' | 'url'>
 
 /** One process of a worker. */
 interface Instance {
@@ -131,12 +137,8 @@ export class Enrolments {
   hear(heartbeat: Heartbeat, keyEpoch: number, now: number): HeartbeatOutcome {
     const { workerId } = heartbeat
     const enrolment = this.#enrolments.get(workerId)
-    if (!heartbeatAllowed(this.#fences.get(workerId), keyEpoch, now)) {
-      const reason = `key ${keyEpoch} of worker ${workerId} was rotated or revoked. Start the worker with its newest key.`
-      // A revoked worker is not listed: the operator does not expect it.
-      const listed = receiptAllowed(this.#fences.get(workerId), keyEpoch) ? enrolment : undefined
-      return this.#refuse(listed, heartbeat, now, { status: 403, state: 'refused', reason })
-    }
+    const fenced = this.#fenced(heartbeat, keyEpoch, now)
+    if (fenced) return fenced
     if (!enrolment) return { kind: 'unknown' }
     const entry = this.#entry(workerId)
     if (isRepeated(entry, heartbeat)) return { kind: 'repeated' }
@@ -162,6 +164,17 @@ export class Enrolments {
     if (pinned) this.#enrolments.set(workerId, pinned)
     lead(entry, taken, now)
     return { kind: 'taken', heartbeat: taken, hold: clockHold(workerId, aheadMs), pinned }
+  }
+
+  /** A signed heartbeat in a version of the protocol that this edge does not read. Its claims are unknown. */
+  hearUnspoken(workerId: string, keyEpoch: number, version: number, now: number): HeartbeatRefusal {
+    const enrolment = this.#enrolments.get(workerId)
+    const claimed = { workerId, pool: enrolment?.pools[0] ?? 'latency', url: enrolment?.url ?? '' }
+    const fenced = this.#fenced(claimed, keyEpoch, now)
+    if (fenced) return fenced
+    if (!enrolment) return { kind: 'unknown' }
+    const reason = unspokenText(`worker ${workerId}`, version, 'this edge')
+    return this.#refuse(enrolment, claimed, now, { status: 403, state: 'refused', reason })
   }
 
   /** The message about a duplicate process, for the live process and for the operator. */
@@ -222,12 +235,23 @@ export class Enrolments {
     return { kind: 'taken', heartbeat, hold: undefined, pinned: undefined }
   }
 
+  /** The refusal of a key that is no longer valid; undefined if it is. */
+  #fenced(heartbeat: Claimed, keyEpoch: number, now: number): HeartbeatRefusal | undefined {
+    const { workerId } = heartbeat
+    const fence = this.#fences.get(workerId)
+    if (heartbeatAllowed(fence, keyEpoch, now)) return undefined
+    const reason = `key ${keyEpoch} of worker ${workerId} was rotated or revoked. Start the worker with its newest key.`
+    // A revoked worker is not listed: the operator does not expect it.
+    const listed = receiptAllowed(fence, keyEpoch) ? this.#enrolments.get(workerId) : undefined
+    return this.#refuse(listed, heartbeat, now, { status: 403, state: 'refused', reason })
+  }
+
   #refuse(
     enrolment: Enrolment | undefined,
-    heartbeat: Heartbeat,
+    heartbeat: Claimed,
     now: number,
-    refusal: Omit<Extract<HeartbeatOutcome, { kind: 'refused' }>, 'kind'>,
-  ): HeartbeatOutcome {
+    refusal: Omit<Extract<HeartbeatRefusal, { kind: 'refused' }>, 'kind'>,
+  ): HeartbeatRefusal {
     const { state, reason } = refusal
     if (enrolment) {
       const { pool } = heartbeat

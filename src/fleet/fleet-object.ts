@@ -88,6 +88,11 @@ export class FleetObject extends DurableObject {
     return this.#members.heartbeat(beat, keyEpoch, Date.now())
   }
 
+  /** The answer to a heartbeat in a version of the protocol that this edge does not read. */
+  unspoken(workerId: string, keyEpoch: number, version: number): HeartbeatReply {
+    return this.#members.unspoken(workerId, keyEpoch, version, Date.now())
+  }
+
   /** Reports the result of a probe that `heartbeat` requested. */
   probed(probe: Probed): void {
     this.#waiters.notify(probed(this.#fleet, probe, Date.now()))

@@ -6,11 +6,11 @@ import { z } from 'zod'
 import { below } from '../../backends/contract/root.ts'
 import { budgets } from '../../backends/model/budgets.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
+import { Refusal } from '../../backends/wire/dispatch.ts'
 import { Heartbeat, type HeartbeatAnswer } from '../../backends/wire/heartbeat.ts'
 import { type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/wire/inquiry.ts'
-import { seal } from '../../backends/wire/seal.ts'
-import { keyIdOf } from '../../backends/wire/worker-key.ts'
-import { openWorkerWord, workerSealKey } from '../auth/worker-key.ts'
+import { protocolVersion, unspokenCode } from '../../backends/wire/protocol.ts'
+import { openWorkerWord, sealFor } from '../auth/worker-key.ts'
 import type { Settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
 import { type FleetBinding, fleetOf } from './client.ts'
@@ -19,7 +19,7 @@ import type { HeartbeatReply } from './membership.ts'
 import { readWorkerAnswer } from './worker-answer.ts'
 import { enrolmentOf, fenceOf, findWorker } from './worker-rows.ts'
 
-/** The response is two empty lists. */
+/** The response is two empty lists, or a refusal. */
 const probeAnswerBytesMax = 4_096
 const rate = new HeartbeatRate()
 interface HeartbeatEnv extends FleetBinding {
@@ -38,33 +38,38 @@ export async function takeHeartbeat(
   const call = HeartbeatCall.safeParse(body)
   const token = call.success ? call.data.heartbeat : ''
   const word = await openWorkerWord('heartbeat', [token], settings.fleet, Heartbeat)
-  const [heartbeat] = word?.claims ?? []
-  if (!word || heartbeat?.workerId !== word.workerId) {
+  /** The heartbeat, or the version of one that this edge does not read. */
+  const heard = word?.kind === 'unspoken' ? word.version : word?.claims[0]
+  if (!word || heard === undefined || (typeof heard === 'object' && heard.workerId !== word.workerId)) {
     throw new GatewayError(
       'permission_denied',
-      'The heartbeat is not signed with a key of this fleet, or the worker has an incompatible version. Enrol the worker again, or update it.',
+      'The heartbeat is not signed with a key of this fleet, or has an invalid field. Enrol the worker again, or update it.',
     )
   }
-  if (!rate.allows(heartbeat.workerId, Date.now())) {
-    const message = `worker ${heartbeat.workerId} sends more than ${budgets.heartbeatsPerSecond.value} heartbeats a second. Send one a second.`
+  const { workerId, epoch } = word
+  if (!rate.allows(workerId, Date.now())) {
+    const message = `worker ${workerId} sends more than ${budgets.heartbeatsPerSecond.value} heartbeats a second. Send one a second.`
     throw new GatewayError('rate_limit_exceeded', message, { retryAfterMs: 1_000 })
   }
-  const { status, answer, probe } = await hear(env, heartbeat, word.epoch)
-  if (probe) after(probeWorker(env, settings, heartbeat.workerId, probe))
-  return { status, answer }
+  const fleet = fleetOf(env)
+  const { status, answer, probe } = await hear(env, workerId, () =>
+    typeof heard === 'object' ? fleet.heartbeat(heard, epoch) : fleet.unspoken(workerId, epoch, heard),
+  )
+  if (probe) after(probeWorker(env, settings, workerId, probe))
+  return { status, answer: { ...answer, protocol: typeof heard === 'object' ? heard.protocol : protocolVersion } }
 }
 
 /** Looks up an unknown worker in D1: it may have been enrolled before enrolments were pushed to the fleet object. */
-async function hear(env: HeartbeatEnv, heartbeat: Heartbeat, keyEpoch: number): Promise<HeartbeatReply> {
-  const heard = await fleetOf(env).heartbeat(heartbeat, keyEpoch)
+async function hear(env: HeartbeatEnv, workerId: string, call: () => Promise<HeartbeatReply>): Promise<HeartbeatReply> {
+  const heard = await call()
   if (!heard.lookUp) return heard
-  const row = await findWorker(env.DB, heartbeat.workerId).catch((error: unknown) => {
-    console.warn(`worker ${heartbeat.workerId}: the operator's database does not answer`, error)
+  const row = await findWorker(env.DB, workerId).catch((error: unknown) => {
+    console.warn(`worker ${workerId}: the operator's database does not answer`, error)
     return null
   })
   if (!row) return heard
   await fleetOf(env).enrol(enrolmentOf(row), fenceOf(row))
-  return fleetOf(env).heartbeat(heartbeat, keyEpoch)
+  return call()
 }
 
 /** Sends an inquiry without requests. A valid answer proves the worker's address, its key and a synchronised clock. */
@@ -72,11 +77,10 @@ async function probeWorker(
   env: HeartbeatEnv,
   settings: Settings,
   workerId: string,
-  { url, instance, keyEpoch }: NonNullable<HeartbeatReply['probe']>,
+  { url, instance, keyEpoch, protocol }: NonNullable<HeartbeatReply['probe']>,
 ): Promise<void> {
   const claims: Inquiry = { workerId, requestIds: [], expiresAt: Date.now() + budgets.workerProbeMs.value }
-  const key = await workerSealKey(settings.fleet, workerId, keyEpoch)
-  const token = await seal('inquiry', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  const token = await sealFor(settings.fleet, { workerId, keyEpoch, protocol }, 'inquiry', claims)
   const address = cleanText(url, 120)
   let fault: string | undefined
   try {
@@ -98,9 +102,11 @@ async function probeWorker(
 
 async function probeFault(response: Response, address: string): Promise<string | undefined> {
   const { status, ok } = response
-  const said = ok ? await readWorkerAnswer(response, probeAnswerBytesMax).catch(() => undefined) : undefined
-  if (InquiryAnswer.safeParse(said).success) return undefined
-  if (!ok) await response.body?.cancel().catch(() => undefined)
+  const said = await readWorkerAnswer(response, probeAnswerBytesMax).catch(() => undefined)
+  if (ok && InquiryAnswer.safeParse(said).success) return undefined
+  const refusal = Refusal.safeParse(said).data
+  if (refusal?.code === unspokenCode)
+    return `the worker at ${address} refuses the probe: ${cleanText(refusal.message, 300)}`
   if (status === 401)
     return `the worker at ${address} refuses the edge's signature. Another worker has this address, or its clock is wrong.`
   return `the server at ${address} is not this worker (HTTP ${status}). Check the address and its port.`

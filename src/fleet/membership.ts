@@ -4,7 +4,7 @@
  */
 import type { Heartbeat, HeartbeatAnswer } from '../../backends/wire/heartbeat.ts'
 import type { Enrolment } from './enrolment.ts'
-import { Enrolments, type HeartbeatOutcome } from './enrolment-check.ts'
+import { Enrolments, type HeartbeatOutcome, type HeartbeatRefusal } from './enrolment-check.ts'
 import { requestEnded } from './fleet.ts'
 import { workerReport } from './fleet-report.ts'
 import { heartbeatAllowed, type KeyFence, receiptAllowed } from './key-fence.ts'
@@ -14,9 +14,9 @@ import type { FleetState, Notification, RequestEnd } from './state.ts'
 /** The fleet's answer to one heartbeat, and what the caller must do next. */
 export interface HeartbeatReply {
   status: 200 | 403 | 409
-  answer: HeartbeatAnswer
+  answer: Omit<HeartbeatAnswer, 'protocol'>
   /** Probe the worker at this address and report the result with `probed`. */
-  probe?: { url: string; instance: string; keyEpoch: number }
+  probe?: { url: string; instance: string; keyEpoch: number; protocol: number }
   /** No enrolment is known. Look up the worker in the operator's database; if it is there, call `heartbeat` again. */
   lookUp?: true
 }
@@ -46,20 +46,18 @@ export class Membership {
     const { workerId } = beat
     const full = this.#fleet.workers.size >= workersMax && !this.#fleet.workers.has(workerId)
     const heard: HeartbeatOutcome = full ? fleetFull : this.enrolments.hear(beat, keyEpoch, now)
-    if (heard.kind === 'unknown') {
-      const answer = { edgeNow: now, state: 'refused' as const, reason: notEnrolled(workerId) }
-      return { status: 403, answer, ...(this.enrolments.looksFor(workerId, now) && { lookUp: true }) }
-    }
-    if (heard.kind === 'refused') {
-      const { status, state, reason } = heard
-      return { status, answer: { edgeNow: now, state, reason } }
-    }
+    if (heard.kind === 'unknown' || heard.kind === 'refused') return this.#refusal(heard, workerId, now)
     if (heard.kind === 'held') this.#notify(holdWorker(this.#fleet, workerId, heard.hold, now, now))
     if (heard.kind === 'taken') {
       if (heard.pinned) this.#rows.keepEnrolment(heard.pinned)
       this.#notify(heartbeat(this.#fleet, heard.heartbeat, keyEpoch, now, heard.hold))
     }
     return this.#accepted(beat, keyEpoch, heard.kind === 'taken', now)
+  }
+
+  /** The answer to a heartbeat in a version of the protocol that this edge does not read. */
+  unspoken(workerId: string, keyEpoch: number, version: number, now: number): HeartbeatReply {
+    return this.#refusal(this.enrolments.hearUnspoken(workerId, keyEpoch, version, now), workerId, now)
   }
 
   /** Sets a worker's enrolment. A worker that already claims more gets no new requests. */
@@ -90,13 +88,22 @@ export class Membership {
     return trusted
   }
 
+  #refusal(heard: HeartbeatRefusal, workerId: string, now: number): HeartbeatReply {
+    if (heard.kind === 'unknown') {
+      const answer = { edgeNow: now, state: 'refused' as const, reason: notEnrolled(workerId) }
+      return { status: 403, answer, ...(this.enrolments.looksFor(workerId, now) && { lookUp: true }) }
+    }
+    const { status, state, reason } = heard
+    return { status, answer: { edgeNow: now, state, reason } }
+  }
+
   #accepted(beat: Heartbeat, keyEpoch: number, taken: boolean, now: number): HeartbeatReply {
     const { workerId, instance } = beat
     const { state, reason } = workerReport(this.#fleet, this.enrolments, workerId, now)
     const answer = { edgeNow: now, state: state ?? beat.state, ...(reason !== null && { reason }) }
     const url = this.#fleet.workers.get(workerId)?.heartbeat.url
     const due = url !== undefined && taken && probeDue(this.#fleet, workerId, now)
-    return { status: 200, answer, ...(due && { probe: { url, instance, keyEpoch } }) }
+    return { status: 200, answer, ...(due && { probe: { url, instance, keyEpoch, protocol: beat.protocol } }) }
   }
 }
 

@@ -36,6 +36,8 @@ export type WaitingRequest = LeaseRequest & Queued
 export interface WorkerEndpoint {
   workerId: string
   keyEpoch: number
+  /** The version of the protocol in which the edge writes to the worker. */
+  protocol: number
   url: string
   pool: PoolName
 }
@@ -121,7 +123,8 @@ export function emptyFleet(spill = true): FleetState {
 }
 
 export function endpointOf({ heartbeat, keyEpoch }: FleetWorker): WorkerEndpoint {
-  return { workerId: heartbeat.workerId, keyEpoch, url: heartbeat.url, pool: heartbeat.pool }
+  const { workerId, protocol, url, pool } = heartbeat
+  return { workerId, keyEpoch, protocol, url, pool }
 }
 
 export function modelLoadOf(fleet: FleetState, model: string, now: number): ModelLoad {

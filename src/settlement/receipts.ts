@@ -9,6 +9,7 @@
 
 import { cleanText } from '../../backends/model/clean-text.ts'
 import { faultText, readFields } from '../../backends/model/field-fault.ts'
+import { unspokenText } from '../../backends/wire/protocol.ts'
 import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '../../backends/wire/receipt.ts'
 import { openWorkerWord } from '../auth/worker-key.ts'
 import type { Settings } from '../config.ts'
@@ -59,6 +60,9 @@ export async function settleReceipts(body: unknown, env: SettlementEnv, settings
 /** Opens the tokens of one worker. Throws if a token is from another worker, which no honest call contains. */
 async function openAll(tokens: string[], settings: Settings): Promise<Sealed[]> {
   const word = await openWorkerWord('receipt', tokens, settings.fleet, ReceiptNames)
+  // The worker keeps its receipts and sends them again.
+  if (word?.kind === 'unspoken')
+    throw new GatewayError('permission_denied', unspokenText(`worker ${word.workerId}`, word.version, 'this edge'))
   if (!word || word.claims.some(({ workerId }) => workerId !== word.workerId))
     throw new GatewayError('permission_denied', 'A receipt is not signed by its worker. Enrol the worker again.')
   return word.claims.map((claims) => ({ claims, keyEpoch: word.epoch }))

@@ -5,9 +5,7 @@
 
 import { below } from '../../backends/contract/root.ts'
 import { claimedMax, type Inquiry, InquiryAnswer, inquiryPath } from '../../backends/wire/inquiry.ts'
-import { seal } from '../../backends/wire/seal.ts'
-import { keyIdOf } from '../../backends/wire/worker-key.ts'
-import { workerSealKey } from '../auth/worker-key.ts'
+import { sealFor } from '../auth/worker-key.ts'
 import { type ConfigVariables, settings } from '../config.ts'
 import { type FleetBinding, fleetOf } from '../fleet/client.ts'
 import type { WorkerEndpoint } from '../fleet/state.ts'
@@ -37,11 +35,10 @@ async function inquireAt(
   requestIds: string[],
   now: number,
 ): Promise<BelievedAnswer | undefined> {
-  const { workerId, keyEpoch, url } = endpoint
+  const { workerId, url } = endpoint
   const { fleet } = await settings(env)
   const claims: Inquiry = { workerId, requestIds, expiresAt: now + answerWithinMs }
-  const key = await workerSealKey(fleet, workerId, keyEpoch)
-  const token = await seal('inquiry', claims, keyIdOf({ workerId, epoch: keyEpoch }), key)
+  const token = await sealFor(fleet, endpoint, 'inquiry', claims)
   try {
     const response = await fetch(below(url, inquiryPath), {
       method: 'POST',

@@ -10,7 +10,7 @@ import {
 import { GatewayError } from '../../src/http/errors.ts'
 
 const options = { requestId: 'r', mayUseHosted: false, hasMedia: false, promptTokens: 10, boundNano: 100 }
-const on = (workerId: string) => ({ workerId, keyEpoch: 1, url: 'http://w', pool: 'latency' as const })
+const on = (workerId: string) => ({ workerId, keyEpoch: 1, protocol: 2, url: 'http://w', pool: 'latency' as const })
 const refusal = (code: string, more = {}) => ({ code, message: 'why', ...more })
 
 /** The steps and effects after each of these events. */

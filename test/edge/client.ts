@@ -118,7 +118,7 @@ const fleet = new Secret(env.FLEET_SECRET)
 
 export async function sealBy(kind: 'heartbeat' | 'receipt', claims: unknown, workerId: string, epoch: number) {
   const key = await workerSealKey(new Secret(env.FLEET_SECRET), workerId, epoch)
-  return seal(kind, claims, `${workerId}.${epoch}`, key)
+  return seal(kind, claims as object, `${workerId}.${epoch}`, key)
 }
 
 /** Creates an operator key with only these scopes. */

@@ -95,7 +95,7 @@ describe('a worker that is started twice', { timeout }, () => {
         if (request.url === heartbeatPath) return void response.writeHead(204).end()
         const call = ReceiptsCall.parse(JSON.parse(Buffer.concat(parts).toString()))
         const opened = await Promise.all(call.receipts.map((token) => unseal('receipt', token, key, Receipt)))
-        const good = opened.filter((receipt) => receipt !== undefined)
+        const good = opened.flatMap((each) => (each.kind === 'read' ? [each.claims] : []))
         receipts.push(...good)
         response.writeHead(200, { 'content-type': 'application/json' })
         response.end(JSON.stringify({ done: good.map(({ dispatchId }) => dispatchId), refused: [] }))

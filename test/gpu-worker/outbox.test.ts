@@ -231,7 +231,7 @@ describe('delivery', () => {
       request.on('end', async () => {
         const { receipts } = ReceiptsCall.parse(JSON.parse(Buffer.concat(parts).toString()))
         const opened = await Promise.all(receipts.map((token) => unseal('receipt', token, key, Receipt)))
-        const ids = opened.map((each) => each?.dispatchId ?? 'not sealed')
+        const ids = opened.map((each) => (each.kind === 'read' ? each.claims.dispatchId : 'not sealed'))
         calls.push(ids)
         const { status, body } = answer(ids)
         response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))

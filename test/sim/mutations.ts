@@ -196,7 +196,7 @@ const mutations: readonly Mutation[] = [
     name: 'do not recover the requests of a dead process',
     file: 'gpu-worker/worker.ts',
     from: 'for (const receipt of this.#outbox.recover(name, now()))',
-    to: 'for (const receipt of [] as ReturnType<Outbox['recover']>)',
+    to: 'for (const receipt of [] as ReturnType<Outbox["recover"]>)',
   },
   {
     name: 'send the last byte before the receipt is stored',

@@ -1,12 +1,14 @@
 /** Minimal messages between the edge, the fleet and its workers. A test overrides the fields that matter to it. */
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
+import { protocolVersion } from '../../backends/wire/protocol.ts'
 import type { Enrolment } from '../../src/fleet/enrolment.ts'
 import type { LeaseRequest } from '../../src/fleet/state.ts'
 
 export function testBeat(workerId: string, change: Partial<Heartbeat> = {}): Heartbeat {
   return {
     workerId,
+    protocol: protocolVersion,
     pool: 'latency',
     url: `http://127.0.0.1:9/${workerId}`,
     model: 'm',

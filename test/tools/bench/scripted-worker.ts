@@ -103,7 +103,7 @@ async function main(edgeUrl: URL, home: string, workerKey: string): Promise<void
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const state = (): Heartbeat => ({
+  const state = (): Omit<Heartbeat, 'protocol'> => ({
     ...{ workerId, pool: 'latency', url, model: 'tramontane-tiny', engine: 'scripted 1', state: 'ready' },
     ...{ slotsMax, contextTokens: 4_096, vision: false, running: slots.holders(), kvTokens: 0, kvTokensMax: 0 },
     // The fleet treats a worker that runs requests but reports no output as stalled.

@@ -263,6 +263,7 @@ export class Fleet implements Router {
     const { now } = this.#clock
     const beat: Heartbeat = {
       workerId,
+      protocol: 2,
       pool: home,
       url: 'http://127.0.0.1:1',
       model: 'm',
