@@ -1,6 +1,7 @@
 /**
  * `npm run doctor -- URL`: identifies the engine at an endpoint, checks it against the contract, and prints how to fix
- * what fails. Exits with 0 if a worker can use the engine, with 1 if not, or if the checks could not run.
+ * what fails. Exits with 0 if a worker can use the engine, with 1 if not, or if the checks could not run. At the address
+ * of a worker's operator port it prints the worker's state, and exits with 0 if the worker is ready.
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,6 +13,7 @@ import { Calls } from '../engine/calls.ts'
 import { examine } from './checks.ts'
 import { headLines, remedyLines, soundness, soundnessLine, verdictLine } from './report.ts'
 import { askProbe, httpSubject, type Transport } from './subject.ts'
+import { workerAt } from './worker-health.ts'
 
 const usage = 'usage: [TRAMONTANE_ENGINE_KEY=KEY] npm run doctor -- URL [--backend NAME] [--model NAME]'
 const recogniseMs = 10_000
@@ -37,6 +39,11 @@ async function doctor(): Promise<boolean> {
     const found = await askProbe(recognise(among(name)), seen, AbortSignal.timeout(recogniseMs))
     if (statuses.length === 0)
       throw new Unclear(`no answer from ${url}. Start the engine there, or correct the address`)
+    const worker = found ? undefined : await workerAt(open, AbortSignal.timeout(recogniseMs))
+    if (worker) {
+      print(`${url} is ${worker.line}`)
+      return worker.ready
+    }
     if (!found && statuses.some((status) => status === 401 || status === 403))
       throw new Unclear(
         key === null

@@ -199,7 +199,7 @@ export async function askProbe<T>(probe: Probe<T>, open: Transport, signal: Abor
 
 const textMax = 32 * 1024 * 1024
 
-async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
+export async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
   const decoder = new TextDecoder()
   let text = ''
   for await (const part of body) {

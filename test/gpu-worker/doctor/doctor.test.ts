@@ -1,8 +1,10 @@
 /** Runs the doctor as a program, and checks its output and exit code. */
 import { execFile } from 'node:child_process'
+import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { HttpCall } from '../../../backends/contract/backend.ts'
+import { createOperatorServer, type OperatorParts } from '../../../gpu-worker/operator-port.ts'
 import type { DocumentedAnswer } from '../../tools/conformance/documented/model.ts'
 import { documented as ollama } from '../../tools/conformance/documented/ollama.ts'
 import { serve } from '../../tools/conformance/documented/server.ts'
@@ -36,6 +38,13 @@ function sglangWith(info: Record<string, unknown>, lose: (text: string) => strin
     if (call.path !== '/server_info') return { ...original, parts: original.parts.map(lose) }
     return { ...original, parts: [JSON.stringify({ ...JSON.parse(original.parts.join('')), ...info })] }
   }
+}
+
+async function worker(health: OperatorParts['health']): Promise<string> {
+  const server = createOperatorServer({ health, render: () => '' })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  open.push({ stop: async () => void server.close() })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
 describe('the doctor', () => {
@@ -79,6 +88,18 @@ describe('the doctor', () => {
     )
     expect(out).toMatch(/cached-tokens +DOES NOT HOLD/)
     expect(out.slice(out.indexOf('What to do:'))).toContain('  cached-tokens: start SGLang with --enable-cache-report')
+  })
+
+  it('[DOC6] at the address of a worker, the doctor prints its protocol version and why it is not ready', async () => {
+    const reason = 'the gateway writes protocol version 4. Upgrade this worker.'
+    const behind = await worker(() => ({ status: 'incompatible', reason, protocol: 2, receipts: {} }))
+    const refused = await doctor(behind)
+    expect([refused.code, refused.err]).toEqual([1, ''])
+    expect(refused.out).toBe(`${behind} is a worker of protocol version 2: incompatible. ${reason}\n`)
+    const well = await worker(() => ({ status: 'ready', protocol: 2 }))
+    expect(await doctor(well)).toEqual({ code: 0, out: `${well} is a worker of protocol version 2: ready\n`, err: '' })
+    // Another service with the same route is no worker.
+    expect((await doctor(await worker(() => ({ status: 'ready' })))).err).toMatch(/is not a known engine/)
   })
 
   it('[DOC5] the exit code is 1 for a broken engine, and 0 for an engine with limits', async () => {
