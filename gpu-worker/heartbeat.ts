@@ -129,8 +129,10 @@ function answerIn(text: string): { reason?: string | undefined; mismatch?: strin
   }
   const answer = HeartbeatAnswerHead.safeParse(value)
   if (answer.success) {
-    const { protocol, reason } = answer.data
-    return isSpoken(protocol) ? { reason } : { mismatch: unspokenText('the gateway', protocol, 'this worker') }
+    const { protocol, state, reason } = answer.data
+    if (!isSpoken(protocol)) return { mismatch: unspokenText('the gateway', protocol, 'this worker') }
+    // Only the edge knows that it does not read a newer worker.
+    return state === 'incompatible' ? { mismatch: reason ?? state } : { reason }
   }
   const message = typeof value === 'object' && value !== null && 'message' in value ? value.message : undefined
   return typeof message === 'string' ? { reason: message } : {}

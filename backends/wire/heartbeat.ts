@@ -59,6 +59,8 @@ const workerStates = [
   'clock',
   /** Its heartbeat contradicts its enrolment, or its key is no longer valid. */
   'refused',
+  /** It writes a version of the protocol that the edge does not read. */
+  'incompatible',
 ] as const
 export type WorkerState = (typeof workerStates)[number]
 
@@ -68,6 +70,8 @@ export const HeartbeatAnswerHead = z.object({
   edgeNow: z.int(),
   /** The version in which the edge writes to this worker; its own version if it does not read the worker's. */
   protocol: ProtocolVersion,
+  /** `incompatible` in every version if the edge does not read the worker's. */
+  state: z.string(),
   /** One sentence for the worker's log and for the operator. */
   reason: z.string().optional(),
 })

@@ -6,8 +6,8 @@
  * it knows from the heartbeat. A worker writes only its own. So an upgrade begins with the edge.
  *
  * Raise the version with a change that an older receiver would refuse or misread. These fields keep their meaning in
- * every version, so that both sides can name a mismatch: the seal, `protocol` in its claims, `edgeNow`, `protocol` and
- * `reason` of the answer to a heartbeat, and `code` and `message` of a refusal.
+ * every version, so that both sides can name a mismatch: the seal, `protocol` in its claims, `edgeNow`, `protocol`,
+ * `reason` and the state `incompatible` of the answer to a heartbeat, and `code` and `message` of a refusal.
  */
 import { z } from 'zod'
 

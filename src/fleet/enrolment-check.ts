@@ -174,7 +174,7 @@ export class Enrolments {
     if (fenced) return fenced
     if (!enrolment) return { kind: 'unknown' }
     const reason = unspokenText(`worker ${workerId}`, version, 'this edge')
-    return this.#refuse(enrolment, claimed, now, { status: 403, state: 'refused', reason })
+    return this.#refuse(enrolment, claimed, now, { status: 403, state: 'incompatible', reason })
   }
 
   /** The message about a duplicate process, for the live process and for the operator. */

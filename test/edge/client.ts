@@ -116,9 +116,15 @@ export function makeReceipt(change: Partial<Receipt>): Receipt {
 
 const fleet = new Secret(env.FLEET_SECRET)
 
-export async function sealBy(kind: 'heartbeat' | 'receipt', claims: unknown, workerId: string, epoch: number) {
+export async function sealBy(
+  kind: 'heartbeat' | 'receipt',
+  claims: unknown,
+  workerId: string,
+  epoch: number,
+  version?: number,
+) {
   const key = await workerSealKey(new Secret(env.FLEET_SECRET), workerId, epoch)
-  return seal(kind, claims as object, `${workerId}.${epoch}`, key)
+  return seal(kind, claims as object, `${workerId}.${epoch}`, key, version)
 }
 
 /** Creates an operator key with only these scopes. */

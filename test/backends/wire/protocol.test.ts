@@ -172,6 +172,11 @@ describe('the protocol', () => {
     await expect.poll(() => edge.heartbeats.at(-1)).toMatchObject({ state: 'down', protocol: 2 })
     expect(logged.filter((line) => line.startsWith('heartbeat refused'))).toEqual([`heartbeat refused: ${reason}`])
     expect(started).toBe(false)
+    // An edge that is one version behind reads nothing of this worker, and only its own answer says so.
+    edge.answer = { status: 403, body: answer(1, { state: 'incompatible', reason: 'Upgrade this edge.' }) }
+    await expect
+      .poll(health, { timeout: 5_000 })
+      .toMatchObject({ status: 'incompatible', reason: 'Upgrade this edge.' })
     edge.answer = { status: 200, body: answer(2) }
     await starting
     await expect.poll(() => edge.heartbeats.at(-1)?.state, { timeout: 5_000 }).toBe('ready')
