@@ -60,6 +60,17 @@ describe('the attempts of a request', () => {
     }
   })
 
+  it('[WPV2] a request whose worker does not read the dispatch’s protocol version goes to another worker once', () => {
+    const unread = (workerId: string): AttemptEvent => ({
+      ...{ kind: 'refused', on: on(workerId), stage: 'dispatch' },
+      refusal: refusal('protocol_version'),
+    })
+    const { last, state, effects, steps } = play([...started, unread('a'), { kind: 'leased' }, unread('b')])
+    expect(steps[2]).toMatchObject({ kind: 'lease', exclude: ['a'] })
+    expect(effects[2]).toBe('release-on,log')
+    expect([codeOf(last), state.charged, state.receiptFollows]).toEqual(['server_is_overloaded', false, false])
+  })
+
   it('[ATM4] an exact prompt count above the estimate raises the reservation once, and the request is leased again', () => {
     const over: AttemptEvent = {
       ...{ kind: 'refused', on: on('a'), stage: 'dispatch' },
