@@ -12,7 +12,7 @@
 import { z } from 'zod'
 
 export const protocolVersion = 2
-export const protocolVersionOldest = protocolVersion - 1
+const protocolVersionOldest = protocolVersion - 1
 
 /** Messages of version 1 have no version. */
 const unnumbered = 1

@@ -13,8 +13,8 @@ import { withoutOwnWorkers, workerEnvironment } from '../support/scripted-worker
 import type { Report } from '../support/worker-process.ts'
 
 const pathOf = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-const speaking = (version: number) =>
-  `--import=${new URL(`../support/protocol-version.ts?version=${version}`, import.meta.url)}`
+const preload = new URL('../support/protocol-version.ts', import.meta.url)
+const speaking = (version: number) => `--import=${preload}?version=${version}`
 
 interface WorkerOfVersion {
   child: ChildProcess
