@@ -60,7 +60,7 @@ export async function createWorker(config: Config, parts: WorkerParts): Promise<
   return new GpuWorker(config, parts, await sealKey(config.key.secret))
 }
 
-class GpuWorker {
+export class GpuWorker {
   readonly #config: Config
   readonly #parts: WorkerParts
   readonly #slots: Slots

@@ -68,7 +68,7 @@ describe('the phases of a worker', () => {
       let body = ''
       for await (const part of request) body += part
       const beat = await unseal('heartbeat', JSON.parse(body).heartbeat, key, Heartbeat)
-      states.push(beat?.state ?? 'not a heartbeat')
+      states.push(beat?.kind === 'read' ? beat.claims.state : 'not a heartbeat')
       response.writeHead(200, { 'content-type': 'application/json' }).end('{"edgeNow":1,"state":"ready"}')
     })
     await new Promise<void>((resolve) => edge.listen(0, '127.0.0.1', resolve))
