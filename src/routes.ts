@@ -1,9 +1,10 @@
 /** All routes of the gateway. Each handler only connects HTTP to one module. */
 import type { Context } from 'hono'
+import { z } from 'zod'
 import { budgets } from '../backends/model/budgets.ts'
 import { WireChat } from '../backends/model/chat.ts'
 import { Heartbeat, HeartbeatAnswer, heartbeatPath } from '../backends/wire/heartbeat.ts'
-import { receiptsPath } from '../backends/wire/receipt.ts'
+import { ReceiptsAnswer, ReceiptsCall, receiptsPath } from '../backends/wire/receipt.ts'
 import { ownRoutes } from './account/routes.ts'
 import { operatorRoutes } from './admin/admin.ts'
 import { authenticate } from './auth/authenticate.ts'
@@ -188,6 +189,11 @@ async function answerModel(context: Context<Bindings>, { params }: { params: { i
   return context.json(show(offered, params.id))
 }
 
+const ModelName = z
+  .string()
+  .describe('Id or alias of the model.')
+  .meta({ examples: ['mistral-small-4'] })
+
 const modelRoutes: readonly Route[] = [
   route(
     {
@@ -206,6 +212,7 @@ const modelRoutes: readonly Route[] = [
     {
       method: 'get',
       path: '/v1/models/{id}',
+      params: { id: ModelName },
       id: 'retrieveModel',
       tag: 'Models',
       summary: 'Retrieve a model by its id or alias',
@@ -230,6 +237,7 @@ const modelRoutes: readonly Route[] = [
     {
       method: 'get',
       path: '/mistral/v1/models/{id}',
+      params: { id: ModelName },
       id: 'retrieveMistralModel',
       tag: 'Models',
       summary: 'Retrieve a model (Mistral)',
@@ -286,8 +294,9 @@ const workerRoutes: readonly Route[] = [
       tag: 'Internal',
       summary: 'Deliver the receipts of a worker',
       auth: 'worker',
-      sealed: true,
-      answer: 'object',
+      body: ReceiptsCall,
+      readsItself: true,
+      answer: ReceiptsAnswer,
     },
     async (context) => {
       const body = await readJsonBody(context.req.raw, { bytesMax: budgets.internalBodyBytes.value })

@@ -45,7 +45,7 @@ export const Heartbeat = z.object({
 })
 export type Heartbeat = z.infer<typeof Heartbeat>
 
-const workerStates = [
+export const workerStates = [
   'ready',
   'draining',
   'down',

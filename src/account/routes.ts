@@ -5,15 +5,17 @@
 
 import type { MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
+import { NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey } from '../admin/answers/keys.ts'
 import { KeyBody, KeysPage, RotateBody } from '../admin/bodies.ts'
 import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
 import { createKey, modeOf } from '../admin/create-key.ts'
 import { audited } from '../admin/guard.ts'
+import { KeyId } from '../admin/parameters.ts'
 import { answerUsage } from '../admin/usage.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { settings } from '../config.ts'
 import { UsageReport, usageFiles } from '../http/response-schemas.ts'
-import { type Operation, type Route, type RouteInput, routesIn } from '../http/route.ts'
+import { type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
 import { toSnake } from '../http/snake-case.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
 import { UsageParameters } from '../tenant/usage/usage-parameters.ts'
@@ -33,11 +35,15 @@ const auditedChanges: MiddlewareHandler<AdminEnv> = async (context, next) => {
   await audited(context, { id: `key:${tenantId}.${by.keyId}`, name: 'a key of the tenant', tenantId }, next)
 }
 
-type OwnDeclaration<Path, Query, Body> = Omit<Operation, 'path' | 'query' | 'body' | 'auth' | 'tag' | 'snake'> & {
-  path: Path
-  query?: Query
-  body?: Body
-}
+type OwnDeclaration<Path, Query, Body> = Omit<
+  Operation,
+  'path' | 'params' | 'query' | 'body' | 'auth' | 'tag' | 'snake'
+> &
+  PathSchemas<Path> & {
+    path: Path
+    query?: Query
+    body?: Body
+  }
 
 const declare = routesIn<AdminEnv>()
 
@@ -76,7 +82,7 @@ export const ownRoutes: readonly Route[] = [
       path: '/v1/limits',
       id: 'retrieveOwnLimits',
       summary: 'Retrieve your limits and the remaining amounts',
-      answer: 'object',
+      answer: OwnLimits,
     },
     async (context) => {
       const { tenantId, by } = context.get('caller')
@@ -91,7 +97,7 @@ export const ownRoutes: readonly Route[] = [
       id: 'listOwnKeys',
       summary: 'List the keys that your key may see',
       query: KeysPage,
-      answer: 'object',
+      answer: OwnKeyList,
     },
     async (context, { query }) => {
       const { tenantId, by } = context.get('caller')
@@ -108,7 +114,7 @@ export const ownRoutes: readonly Route[] = [
       description: 'The key is shown only once.',
       body: KeyBody,
       status: 201,
-      answer: 'object',
+      answer: NewKeyAnswer,
     },
     async (context, { body: { mode, ...key } }) => {
       const { tenantId, by } = context.get('caller')
@@ -125,12 +131,13 @@ export const ownRoutes: readonly Route[] = [
     {
       method: 'post',
       path: '/v1/keys/{keyId}/rotate',
+      params: { keyId: KeyId },
       id: 'rotateOwnKey',
       summary: 'Rotate the secret of a key',
       description: 'The new secret is shown only once. The old one stays valid for `overlap_seconds`.',
       body: RotateBody,
       status: 201,
-      answer: 'object',
+      answer: NewKeyAnswer,
     },
     async (context, { params, body }) => {
       const { tenantId, by } = context.get('caller')
@@ -148,10 +155,11 @@ export const ownRoutes: readonly Route[] = [
     {
       method: 'delete',
       path: '/v1/keys/{keyId}',
+      params: { keyId: KeyId },
       id: 'revokeOwnKey',
       summary: 'Revoke a key',
       description: 'Takes effect with the next request.',
-      answer: 'object',
+      answer: RevokedKey,
     },
     async (context, { params }) => {
       const { tenantId, by } = context.get('caller')

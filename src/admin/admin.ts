@@ -1,6 +1,7 @@
 /** All routes for operators. */
 import { fleetOf } from '../fleet/client.ts'
 import type { Route } from '../http/route.ts'
+import { Pools } from './answers/workers.ts'
 import { audit } from './audit.ts'
 import { money } from './credits.ts'
 import { keys } from './keys.ts'
@@ -24,6 +25,7 @@ const pools = operatorRoute(
     tag: 'Workers',
     summary: 'Retrieve the current workers, slots and queues',
     scope: 'workers:read',
+    answer: Pools,
   },
   async (context) => context.json(await fleetOf(context.env).report()),
 )

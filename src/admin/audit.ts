@@ -1,15 +1,18 @@
 /** `/admin/audit`: who changed what, newest first. A row without a status is a change that was interrupted. */
 
 import { z } from 'zod'
-import { onePage } from '../http/parse.ts'
+import { onePage, PageBefore } from '../http/page.ts'
 import type { Route } from '../http/route.ts'
+import { AuditList } from './answers/operators.ts'
 import { operatorRoute } from './operator-route.ts'
 
-const AuditQuery = z.object({
-  limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
-  /** The `next` of the previous page. */
-  before: z.coerce.number().pipe(z.int().min(1)).default(Number.MAX_SAFE_INTEGER),
-  tenantId: z.string().max(64).optional(),
+const AuditQuery = PageBefore.extend({
+  tenantId: z
+    .string()
+    .max(64)
+    .optional()
+    .describe('Only changes of this tenant: its id, at most 64 characters.')
+    .meta({ examples: ['acme'] }),
 })
 
 interface AuditRow {
@@ -36,6 +39,7 @@ export const audit: readonly Route[] = [
       summary: 'List changes by operators and tenants, newest first',
       scope: 'audit:read',
       query: AuditQuery,
+      answer: AuditList,
     },
     async (context, { query }) => {
       const { limit, before, tenantId } = query

@@ -1,94 +1,204 @@
-/** Schemas that several operator routes share. */
+/** Schemas of bodies that several routes share. */
 
 import { z } from 'zod'
-import { readFields } from '../../backends/model/field-fault.ts'
-import { idPattern } from '../auth/api-key.ts'
-import { Page } from '../http/parse.ts'
+import { Page } from '../http/page.ts'
 import { roles } from '../tenant/roles.ts'
 import { TenantSettings } from '../tenant/tenant-settings.ts'
 
-export const TenantId = z.string().regex(idPattern, 'must be 4 to 24 lower-case letters or digits')
-export const Name = z.string().min(1).max(200)
-export const RoleName = z.enum(roles)
-export const ModelId = z.string().min(1).max(64)
-const Models = z.array(ModelId).min(1).max(64).nullable()
+export const Name = z
+  .string()
+  .min(1)
+  .max(200)
+  .describe('A name for people, 1 to 200 characters.')
+  .meta({ examples: ['Acme'] })
+export const RoleName = z
+  .enum(roles)
+  .describe('Permissions. Each role has those of the roles after it: owner, admin, member, viewer.')
+  .meta({ examples: ['member'] })
+export const ModelId = z
+  .string()
+  .min(1)
+  .max(64)
+  .describe('Id of the model, 1 to 64 characters.')
+  .meta({ examples: ['mistral-small-4'] })
+const Models = z
+  .array(ModelId)
+  .min(1)
+  .max(64)
+  .nullable()
+  .describe('Ids of the models that the key may use, 1 to 64. Null: all models.')
+  .meta({ examples: [['mistral-small-4']] })
 /** Unix milliseconds. */
 export const Time = z.int().min(0)
+export const ExpiresAt = Time.nullable()
+  .describe('When the key expires: a time in the future, in Unix milliseconds. Null: never.')
+  .meta({ examples: [1_893_456_000_000] })
 
 const Limit = z.int().min(0).max(1_000_000_000).nullable()
 const Budget = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable()
+const total = Budget.describe('Nano-dollars in all, from 0. Null: no limit.').meta({ examples: [50_000_000_000] })
+const day = Budget.describe('Nano-dollars per UTC day, from 0. Null: no limit.').meta({ examples: [5_000_000_000] })
+const month = Budget.describe('Nano-dollars per UTC month, from 0. Null: no limit.').meta({
+  examples: [50_000_000_000],
+})
+const tenantTotal = z
+  .null('is not supported: the total of a tenant is its credit. Set day or month.')
+  .describe('Always null: the total of a tenant is its credit.')
+  .meta({ examples: [null] })
+const rates = {
+  requestsPerMinute: Limit.describe('Requests per minute, 0 to 1,000,000,000. Null: no limit.').meta({
+    examples: [600],
+  }),
+  tokensPerMinute: Limit.describe(
+    'Prompt and output tokens per minute together, 0 to 1,000,000,000. Null: no limit.',
+  ).meta({ examples: [200_000] }),
+  concurrentMax: Limit.describe('Requests that run at the same time, 0 to 1,000,000,000. Null: no limit.').meta({
+    examples: [8],
+  }),
+}
+const noRates = {
+  requestsPerMinute: rates.requestsPerMinute.default(null),
+  tokensPerMinute: rates.tokensPerMinute.default(null),
+  concurrentMax: rates.concurrentMax.default(null),
+}
+const someRates = {
+  requestsPerMinute: rates.requestsPerMinute.exactOptional(),
+  tokensPerMinute: rates.tokensPerMinute.exactOptional(),
+  concurrentMax: rates.concurrentMax.exactOptional(),
+}
+const budgetText = 'Maximum cost. Amounts are integer nano-dollars: 1,000,000,000 are one dollar.'
+const allLimits = 'Limits. A field that is left out means no limit.'
+const someLimits = 'Limits. A field that is left out does not change.'
 
-/** All limits. A field that is left out means no limit. */
-export const LimitsBody = z.strictObject({
-  requestsPerMinute: Limit.default(null),
-  tokensPerMinute: Limit.default(null),
-  concurrentMax: Limit.default(null),
+/** All limits of a key. */
+const LimitsBody = z.strictObject({
+  ...noRates,
   budgetNano: z
-    .strictObject({ total: Budget.default(null), day: Budget.default(null), month: Budget.default(null) })
-    .prefault({}),
+    .strictObject({ total: total.default(null), day: day.default(null), month: month.default(null) })
+    .prefault({})
+    .describe(budgetText),
 })
 
-/** Some limits. A field that is left out does not change. */
-export const LimitsChange = z.strictObject({
-  requestsPerMinute: Limit.exactOptional(),
-  tokensPerMinute: Limit.exactOptional(),
-  concurrentMax: Limit.exactOptional(),
-  budgetNano: z
-    .strictObject({ total: Budget.exactOptional(), day: Budget.exactOptional(), month: Budget.exactOptional() })
-    .exactOptional(),
-})
-
-/** Some settings. A field that is left out does not change: the defaults apply to new tenants only. */
-export const SettingsChange = z
-  .record(z.string(), z.unknown())
-  .superRefine((value, context) => {
-    const read = readFields(z.strictObject(TenantSettings.shape).partial(), value)
-    if (read.ok) return
-    const { field, message } = read.fault
-    context.addIssue({ code: 'custom', path: field === null ? [] : [field], message })
+/** All limits of a tenant or plan. */
+export const TenantLimits = z
+  .strictObject({
+    ...noRates,
+    budgetNano: z
+      .strictObject({ total: tenantTotal.default(null), day: day.default(null), month: month.default(null) })
+      .prefault({})
+      .describe(budgetText),
   })
-  .transform((value) => value as Partial<TenantSettings>)
+  .describe(allLimits)
+
+export const TenantLimitsChange = z
+  .strictObject({
+    ...someRates,
+    budgetNano: z
+      .strictObject({
+        total: tenantTotal.exactOptional(),
+        day: day.exactOptional(),
+        month: month.exactOptional(),
+      })
+      .exactOptional()
+      .describe(budgetText),
+  })
+  .describe(someLimits)
+
+const KeyLimitsChange = z
+  .strictObject({
+    ...someRates,
+    budgetNano: z
+      .strictObject({ total: total.exactOptional(), day: day.exactOptional(), month: month.exactOptional() })
+      .exactOptional()
+      .describe(budgetText),
+  })
+  .describe(someLimits)
+
+/** The settings without their defaults, which apply to new tenants only. */
+export const SettingsChange = z
+  .strictObject(
+    Object.fromEntries(
+      Object.entries(TenantSettings.shape).map(([name, field]) => {
+        const initial = field.parse(undefined)
+        const text = `${field.description} Default of a new tenant: \`${JSON.stringify(initial)}\`.`
+        return [
+          name,
+          field
+            .unwrap()
+            .exactOptional()
+            .describe(text)
+            .meta({ examples: [initial] }),
+        ]
+      }),
+    ),
+  )
+  .describe('Settings. A field that is left out does not change.') as unknown as z.ZodType<Partial<TenantSettings>>
 
 const Price = z.int().min(0).max(1_000_000_000)
-/** Nano-dollars per token. `effectiveAt` defaults to now. */
-export const RateCardBody = z.strictObject({
-  model: ModelId,
-  effectiveAt: Time.nullable().default(null),
-  inputNano: Price,
-  cachedNano: Price,
-  outputNano: Price,
-})
+const priceText = (what: string) => `Nano-dollars for one ${what}, 0 to 1,000,000,000. $0.15 per million tokens is 150.`
+export const RateCardBody = z
+  .strictObject({
+    model: ModelId,
+    effectiveAt: Time.nullable()
+      .default(null)
+      .describe('When the price begins: now or a time in the future, in Unix milliseconds. Null: now.')
+      .meta({ examples: [1_893_456_000_000] }),
+    inputNano: Price.describe(priceText('prompt token')).meta({ examples: [150] }),
+    cachedNano: Price.describe(priceText('cached prompt token')).meta({ examples: [15] }),
+    outputNano: Price.describe(priceText('output token')).meta({ examples: [600] }),
+  })
+  .meta({ id: 'AddRateCard' })
 
-/** A key can lower its tenant's class, but not raise it. */
-const KeyClass = z.literal('batch').nullable()
+const KeyClass = z
+  .literal('batch')
+  .nullable()
+  .describe('`batch`: requests wait behind interactive ones. Null: the tenant’s class. A key cannot raise its class.')
+  .meta({ examples: ['batch'] })
 
-export const KeyBody = z.strictObject({
-  name: Name,
-  mode: z.enum(['live', 'test']).default('live'),
-  role: RoleName.default('member'),
-  models: Models.default(null),
-  class: KeyClass.default(null),
-  limits: LimitsBody.prefault({}),
-  expiresAt: Time.nullable().default(null),
-})
+export const KeyBody = z
+  .strictObject({
+    name: Name,
+    mode: z
+      .enum(['live', 'test'])
+      .default('live')
+      .describe('Only the beginning of the key differs: `tm_live_` or `tm_test_`.')
+      .meta({ examples: ['live'] }),
+    role: RoleName.default('member'),
+    models: Models.default(null),
+    class: KeyClass.default(null),
+    limits: LimitsBody.prefault({}).describe(allLimits),
+    expiresAt: ExpiresAt.default(null),
+  })
+  .meta({ id: 'CreateKey' })
 
-export const KeyChangeBody = z.strictObject({
-  name: Name.exactOptional(),
-  role: RoleName.exactOptional(),
-  models: Models.exactOptional(),
-  class: KeyClass.exactOptional(),
-  limits: LimitsChange.exactOptional(),
-  expiresAt: Time.nullable().exactOptional(),
-})
+export const KeyChangeBody = z
+  .strictObject({
+    name: Name.exactOptional(),
+    role: RoleName.exactOptional(),
+    models: Models.exactOptional(),
+    class: KeyClass.exactOptional(),
+    limits: KeyLimitsChange.exactOptional(),
+    expiresAt: ExpiresAt.exactOptional(),
+  })
+  .meta({ id: 'UpdateKey' })
 
-export const RotateBody = z.strictObject({
-  overlapSeconds: z
-    .int()
-    .min(0)
-    .max(30 * 86_400)
-    .default(0),
-})
+export const RotateBody = z
+  .strictObject({
+    overlapSeconds: z
+      .int()
+      .min(0)
+      .max(30 * 86_400)
+      .default(0)
+      .describe('Seconds for which the old secret stays valid, 0 to 2,592,000 (30 days).')
+      .meta({ examples: [3_600] }),
+  })
+  .meta({ id: 'RotateSecret' })
 
 export const KeysPage = Page.extend({
-  prefix: z.string().max(100).default('').describe('only keys that begin with this text'),
+  prefix: z
+    .string()
+    .max(100)
+    .default('')
+    .describe('Only keys that begin with this text, at most 100 characters.')
+    .meta({ examples: ['tm_live_acme_'] }),
 })

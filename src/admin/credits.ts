@@ -4,32 +4,62 @@ import { z } from 'zod'
 import type { Route } from '../http/route.ts'
 import type { MoneyEntry } from '../tenant/credits.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
+import { PostedMoney } from './answers/tenants.ts'
 import { type AdminContext, note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
+import { RequestId, TenantId } from './parameters.ts'
 
 const OrderId = z
   .string()
   .regex(/^[\w.:-]{1,64}$/, 'must be 1 to 64 letters, digits or . _ : -, such as an invoice number')
-const Note = z.string().min(1).max(500)
+  .describe('Your id for this entry, such as an invoice number: 1 to 64 letters, digits or . _ : -')
+  .meta({ examples: ['invoice-2026-0042'] })
+const Note = z
+  .string()
+  .min(1)
+  .max(500)
+  .describe('Reason for the entry, 1 to 500 characters.')
+  .meta({ examples: ['Paid by bank transfer'] })
 /** One million dollars in one request. */
 const nanoMax = 1_000_000 * 1e9
 
-const Credit = z.strictObject({ id: OrderId, creditNano: z.int().min(1).max(nanoMax), note: Note })
-const Correction = z.strictObject({
-  id: OrderId,
-  /** Added to the posted cost; negative for a refund. */
-  costNano: z.int().min(-nanoMax).max(nanoMax),
-  requestId: z.string().min(1).max(64).nullable().default(null),
-  note: Note,
-})
+const Credit = z
+  .strictObject({
+    id: OrderId,
+    creditNano: z
+      .int()
+      .min(1)
+      .max(nanoMax)
+      .describe('Credit to add in nano-dollars, from 1 to 1,000,000,000,000,000, one million dollars.')
+      .meta({ examples: [100_000_000_000] }),
+    note: Note,
+  })
+  .meta({ id: 'AddCredit' })
+const Correction = z
+  .strictObject({
+    id: OrderId,
+    costNano: z
+      .int()
+      .min(-nanoMax)
+      .max(nanoMax)
+      .describe('Cost to add in nano-dollars, at most one million dollars; negative for a refund.')
+      .meta({ examples: [-2_500_000] }),
+    requestId: RequestId.nullable()
+      .default(null)
+      .describe('Id of the request that is corrected. Null: none.')
+      .meta({ examples: ['req_019ad0c2f4b7e8a1903c5d6e7f8091a2'] }),
+    note: Note,
+  })
+  .meta({ id: 'AddCorrection' })
 
-const repeated = { status: 200, answer: 'object', description: 'The id was posted before' } as const
+const repeated = { status: 200, answer: PostedMoney, description: 'The id was posted before' } as const
 
 export const money: readonly Route[] = [
   operatorRoute(
     {
       method: 'post',
       path: '/admin/tenants/{tenantId}/credits',
+      params: { tenantId: TenantId },
       id: 'addCredit',
       tag: 'Money',
       summary: 'Add credit',
@@ -38,6 +68,7 @@ export const money: readonly Route[] = [
       body: Credit,
       status: 201,
       otherAnswers: [repeated],
+      answer: PostedMoney,
     },
     async (context, { body }) => {
       const { id, creditNano, note: text } = body
@@ -48,6 +79,7 @@ export const money: readonly Route[] = [
     {
       method: 'post',
       path: '/admin/tenants/{tenantId}/corrections',
+      params: { tenantId: TenantId },
       id: 'addCorrection',
       tag: 'Money',
       summary: 'Add a charge or a refund',
@@ -56,6 +88,7 @@ export const money: readonly Route[] = [
       body: Correction,
       status: 201,
       otherAnswers: [repeated],
+      answer: PostedMoney,
     },
     async (context, { body }) => {
       const { id, costNano, requestId, note: text } = body

@@ -1,10 +1,12 @@
 /** `/admin/tenants/:tenantId/keys`. The full key is shown once, when it is created; later only its prefix. */
 import type { Route } from '../http/route.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
+import { KeyAnswer, KeyList, NewKeyAnswer, RevokedKey } from './answers/keys.ts'
 import { KeyBody, KeyChangeBody, KeysPage, RotateBody } from './bodies.ts'
 import { type AdminContext, note } from './context.ts'
 import { createKey, modeOf } from './create-key.ts'
 import { operatorRoute } from './operator-route.ts'
+import { KeyId, TenantId } from './parameters.ts'
 
 const by = { kind: 'operator' } as const
 
@@ -13,11 +15,13 @@ export const keys: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/tenants/{tenantId}/keys',
+      params: { tenantId: TenantId },
       id: 'listKeys',
       tag: 'Keys',
       summary: 'List a tenant’s keys',
       scope: 'tenants:read',
       query: KeysPage,
+      answer: KeyList,
     },
     async (context, { query }) => {
       const { keys: data, next } = accept(await tenant(context).listKeys(by, query))
@@ -28,6 +32,7 @@ export const keys: readonly Route[] = [
     {
       method: 'post',
       path: '/admin/tenants/{tenantId}/keys',
+      params: { tenantId: TenantId },
       id: 'createKey',
       tag: 'Keys',
       summary: 'Create a key',
@@ -35,6 +40,7 @@ export const keys: readonly Route[] = [
       scope: 'keys:write',
       body: KeyBody,
       status: 201,
+      answer: NewKeyAnswer,
     },
     async (context, { params: { tenantId }, body: { mode, ...body } }) => {
       const stub = tenant(context)
@@ -49,10 +55,12 @@ export const keys: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/tenants/{tenantId}/keys/{keyId}',
+      params: { tenantId: TenantId, keyId: KeyId },
       id: 'retrieveKey',
       tag: 'Keys',
       summary: 'Retrieve a key',
       scope: 'tenants:read',
+      answer: KeyAnswer,
     },
     async (context, { params }) => {
       return context.json(accept(await tenant(context).showKey(by, params.keyId)))
@@ -62,12 +70,14 @@ export const keys: readonly Route[] = [
     {
       method: 'patch',
       path: '/admin/tenants/{tenantId}/keys/{keyId}',
+      params: { tenantId: TenantId, keyId: KeyId },
       id: 'updateKey',
       tag: 'Keys',
       summary: 'Update a key',
       description: 'Fields that are left out do not change.',
       scope: 'keys:write',
       body: KeyChangeBody,
+      answer: KeyAnswer,
     },
     async (context, { params, body }) => {
       const { keyId } = params
@@ -81,6 +91,7 @@ export const keys: readonly Route[] = [
     {
       method: 'post',
       path: '/admin/tenants/{tenantId}/keys/{keyId}/rotate',
+      params: { tenantId: TenantId, keyId: KeyId },
       id: 'rotateKey',
       tag: 'Keys',
       summary: 'Rotate the secret of a key',
@@ -88,6 +99,7 @@ export const keys: readonly Route[] = [
       scope: 'keys:write',
       body: RotateBody,
       status: 201,
+      answer: NewKeyAnswer,
     },
     async (context, { params, body }) => {
       const { keyId } = params
@@ -104,11 +116,13 @@ export const keys: readonly Route[] = [
     {
       method: 'delete',
       path: '/admin/tenants/{tenantId}/keys/{keyId}',
+      params: { tenantId: TenantId, keyId: KeyId },
       id: 'revokeKey',
       tag: 'Keys',
       summary: 'Revoke a key',
       description: 'Takes effect with the next request.',
       scope: 'keys:write',
+      answer: RevokedKey,
     },
     async (context, { params }) => {
       const { keyId } = params

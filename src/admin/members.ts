@@ -2,20 +2,18 @@
 
 import { z } from 'zod'
 import { GatewayError } from '../http/errors.ts'
-import { onePage, Page } from '../http/parse.ts'
+import { onePage, Page } from '../http/page.ts'
 import type { Route } from '../http/route.ts'
 import { noSuchTenant } from '../tenant/stub.ts'
+import { Removed } from './answers/fields.ts'
+import { MemberAnswer, MemberList } from './answers/tenants.ts'
 import { RoleName } from './bodies.ts'
 import { note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
+import { MemberId, TenantId } from './parameters.ts'
 
-const Member = z
-  .string()
-  .min(1)
-  .max(200)
-  .regex(/^[^\s/]+$/, 'must be an e-mail address or an id, without spaces or slashes')
-const AddMember = z.strictObject({ member: Member, role: RoleName })
-const ChangeMember = z.strictObject({ role: RoleName })
+const AddMember = z.strictObject({ member: MemberId, role: RoleName }).meta({ id: 'AddMember' })
+const ChangeMember = z.strictObject({ role: RoleName }).meta({ id: 'UpdateMember' })
 
 const columns = 'member, role, added_at AS addedAt'
 /** True when this member is the only owner. */
@@ -28,11 +26,13 @@ export const members: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/tenants/{tenantId}/members',
+      params: { tenantId: TenantId },
       id: 'listMembers',
       tag: 'Tenants',
       summary: 'List members of a tenant',
       scope: 'tenants:read',
       query: Page,
+      answer: MemberList,
     },
     async (context, { params, query }) => {
       const { limit, after } = query
@@ -49,12 +49,14 @@ export const members: readonly Route[] = [
     {
       method: 'post',
       path: '/admin/tenants/{tenantId}/members',
+      params: { tenantId: TenantId },
       id: 'addMember',
       tag: 'Tenants',
       summary: 'Add a member to a tenant',
       scope: 'members:write',
       body: AddMember,
       status: 201,
+      answer: MemberAnswer,
     },
     async (context, { params, body }) => {
       const { tenantId } = params
@@ -85,11 +87,13 @@ export const members: readonly Route[] = [
     {
       method: 'patch',
       path: '/admin/tenants/{tenantId}/members/{member}',
+      params: { tenantId: TenantId, member: MemberId },
       id: 'updateMember',
       tag: 'Tenants',
       summary: 'Change a member’s role',
       scope: 'members:write',
       body: ChangeMember,
+      answer: MemberAnswer,
     },
     async (context, { params, body }) => {
       const { tenantId } = params
@@ -110,10 +114,12 @@ export const members: readonly Route[] = [
     {
       method: 'delete',
       path: '/admin/tenants/{tenantId}/members/{member}',
+      params: { tenantId: TenantId, member: MemberId },
       id: 'removeMember',
       tag: 'Tenants',
       summary: 'Remove a member from a tenant',
       scope: 'members:write',
+      answer: Removed,
     },
     async (context, { params }) => {
       const { tenantId } = params

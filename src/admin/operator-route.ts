@@ -2,20 +2,17 @@
 
 import type { z } from 'zod'
 import type { Scope } from '../auth/operator-key.ts'
-import { type Operation, type Route, type RouteInput, routesIn } from '../http/route.ts'
+import { type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
 import type { AdminContext, AdminEnv } from './context.ts'
 import { auditedChanges, needs, operatorOnly } from './guard.ts'
 
-type OperatorDeclaration<Path, Query, Body> = Omit<
-  Operation,
-  'path' | 'query' | 'body' | 'auth' | 'scope' | 'answer'
-> & {
-  path: Path
-  scope: Scope
-  query?: Query
-  body?: Body
-  answer?: Operation['answer']
-}
+type OperatorDeclaration<Path, Query, Body> = Omit<Operation, 'path' | 'params' | 'query' | 'body' | 'auth' | 'scope'> &
+  PathSchemas<Path> & {
+    path: Path
+    scope: Scope
+    query?: Query
+    body?: Body
+  }
 
 const declare = routesIn<AdminEnv>()
 
@@ -28,5 +25,5 @@ export function operatorRoute<
   handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Response | Promise<Response>,
 ): Route {
   const guards = [operatorOnly, auditedChanges, needs(declared.scope)]
-  return declare({ answer: 'object', ...declared, auth: 'operator' }, handle, guards)
+  return declare({ ...declared, auth: 'operator' }, handle, guards)
 }

@@ -4,17 +4,27 @@ import { z } from 'zod'
 import { newOperatorKey, scopes } from '../auth/operator-key.ts'
 import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
+import { wholeList } from '../http/page.ts'
 import type { Route } from '../http/route.ts'
-import { Name, Time } from './bodies.ts'
+import { NewOperatorKey, OperatorKeyList, RevokedOperatorKey } from './answers/operators.ts'
+import { ExpiresAt, Name } from './bodies.ts'
 import { note } from './context.ts'
 import type { OperatorRow } from './guard.ts'
 import { operatorRoute } from './operator-route.ts'
+import { OperatorKeyId } from './parameters.ts'
 
-const NewOperator = z.strictObject({
-  name: Name,
-  scopes: z.array(z.enum(scopes)).min(1).max(scopes.length),
-  expiresAt: Time.nullable().default(null),
-})
+const CreateOperatorKey = z
+  .strictObject({
+    name: Name,
+    scopes: z
+      .array(z.enum(scopes))
+      .min(1)
+      .max(scopes.length)
+      .describe(`Scopes of the key, 1 to ${scopes.length}. A key can grant only scopes that it has.`)
+      .meta({ examples: [['tenants:read', 'usage:read']] }),
+    expiresAt: ExpiresAt.default(null),
+  })
+  .meta({ id: 'CreateOperatorKey' })
 
 const keysMax = 500
 
@@ -27,12 +37,13 @@ export const operators: readonly Route[] = [
       tag: 'Operators',
       summary: 'List operator keys',
       scope: 'operators:write',
+      answer: OperatorKeyList,
     },
     async (context) => {
       const { results } = await context.env.DB.prepare('SELECT * FROM operator_keys ORDER BY created_at DESC LIMIT ?')
         .bind(keysMax)
         .all<OperatorRow>()
-      return context.json({ data: results.map(view) })
+      return context.json(wholeList(results.map(view)))
     },
   ),
   operatorRoute(
@@ -44,8 +55,9 @@ export const operators: readonly Route[] = [
       summary: 'Create an operator key',
       description: 'The key is shown only once.',
       scope: 'operators:write',
-      body: NewOperator,
+      body: CreateOperatorKey,
       status: 201,
+      answer: NewOperatorKey,
     },
     async (context, { body }) => {
       const now = Date.now()
@@ -85,10 +97,12 @@ export const operators: readonly Route[] = [
     {
       method: 'delete',
       path: '/admin/operators/{keyId}',
+      params: { keyId: OperatorKeyId },
       id: 'revokeOperatorKey',
       tag: 'Operators',
       summary: 'Revoke an operator key',
       scope: 'operators:write',
+      answer: RevokedOperatorKey,
     },
     async (context, { params }) => {
       const { keyId } = params

@@ -5,33 +5,31 @@
 
 import { z } from 'zod'
 import { GatewayError } from '../http/errors.ts'
-import { onePage, Page } from '../http/parse.ts'
+import { onePage, Page } from '../http/page.ts'
 import type { Route } from '../http/route.ts'
-import { LimitsBody, Name, SettingsChange } from './bodies.ts'
+import { Removed } from './answers/fields.ts'
+import { PlanAnswer, PlanList } from './answers/plans.ts'
+import { Name, SettingsChange, TenantLimits } from './bodies.ts'
 import { type AdminBindings, note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
+import { PlanId } from './parameters.ts'
 
-export const PlanId = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be 1 to 40 lower-case letters, digits or dashes')
-
-const PlanLimits = LimitsBody.refine((limits) => limits.budgetNano.total === null, {
-  path: ['budgetNano', 'total'],
-  message: 'is not supported in a plan: a tenant’s total is its credit. Set day or month.',
-})
-const PlanBody = z.strictObject({
+const plan = {
   name: Name,
-  limits: PlanLimits.prefault({}),
-  settings: SettingsChange.prefault({}),
-})
-const NewPlan = PlanBody.extend({ planId: PlanId })
+  limits: TenantLimits.prefault({}),
+  settings: SettingsChange.prefault({}).describe(
+    'Settings that the plan changes. A field that is left out keeps the value of the tenant.',
+  ),
+}
+const ReplacePlan = z.strictObject(plan).meta({ id: 'ReplacePlan' })
+const CreatePlan = z.strictObject({ planId: PlanId, ...plan }).meta({ id: 'CreatePlan' })
 
 const Stored = z
   .object({ plan_id: z.string(), name: z.string(), limits: z.string(), settings: z.string() })
   .transform((row) => ({
     planId: row.plan_id,
     name: row.name,
-    limits: LimitsBody.parse(JSON.parse(row.limits)),
+    limits: TenantLimits.parse(JSON.parse(row.limits)),
     settings: SettingsChange.parse(JSON.parse(row.settings)),
   }))
 
@@ -47,6 +45,7 @@ export const plans: readonly Route[] = [
       summary: 'List plans',
       scope: 'tenants:read',
       query: Page,
+      answer: PlanList,
     },
     async (context, { query }) => {
       const { limit, after } = query
@@ -70,8 +69,9 @@ export const plans: readonly Route[] = [
       tag: 'Plans and prices',
       summary: 'Create a plan',
       scope: 'plans:write',
-      body: NewPlan,
+      body: CreatePlan,
       status: 201,
+      answer: PlanAnswer,
     },
     async (context, { body }) => {
       const { planId, name, limits, settings } = body
@@ -98,10 +98,12 @@ export const plans: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/plans/{planId}',
+      params: { planId: PlanId },
       id: 'retrievePlan',
       tag: 'Plans and prices',
       summary: 'Retrieve a plan',
       scope: 'tenants:read',
+      answer: PlanAnswer,
     },
     async (context, { params }) => {
       return context.json(await findPlan(context.env, params.planId))
@@ -111,12 +113,14 @@ export const plans: readonly Route[] = [
     {
       method: 'put',
       path: '/admin/plans/{planId}',
+      params: { planId: PlanId },
       id: 'replacePlan',
       tag: 'Plans and prices',
       summary: 'Replace a plan',
       description: 'Tenants with this plan do not change until it is assigned again.',
       scope: 'plans:write',
-      body: PlanBody,
+      body: ReplacePlan,
+      answer: PlanAnswer,
     },
     async (context, { params, body }) => {
       const { planId } = params
@@ -135,10 +139,12 @@ export const plans: readonly Route[] = [
     {
       method: 'delete',
       path: '/admin/plans/{planId}',
+      params: { planId: PlanId },
       id: 'deletePlan',
       tag: 'Plans and prices',
       summary: 'Delete a plan',
       scope: 'plans:write',
+      answer: Removed,
     },
     async (context, { params }) => {
       const { planId } = params

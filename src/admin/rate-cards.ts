@@ -5,20 +5,36 @@
 
 import { z } from 'zod'
 import { GatewayError } from '../http/errors.ts'
-import { onePage } from '../http/parse.ts'
+import { onePage, wholeList } from '../http/page.ts'
 import type { Route } from '../http/route.ts'
 import { accept, noSuchTenant, tenantStub } from '../tenant/stub.ts'
+import { PushedRateCard, RateCard, RateCardList } from './answers/plans.ts'
 import { ModelId, RateCardBody, Time } from './bodies.ts'
 import { type AdminBindings, note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
+import { TenantId } from './parameters.ts'
 
-const PushRateCard = z.strictObject({
-  model: ModelId,
-  effectiveAt: Time,
-  /** The `next` of the previous answer. */
-  after: z.string().max(64).default(''),
-  limit: z.int().min(1).max(200).default(100),
-})
+const PushRateCard = z
+  .strictObject({
+    model: ModelId,
+    effectiveAt: Time.describe(
+      'The time of an existing default card that is not yet in force, in Unix milliseconds.',
+    ).meta({ examples: [1_893_456_000_000] }),
+    after: z
+      .string()
+      .max(64)
+      .default('')
+      .describe('The `next` of the previous answer, at most 64 characters. Without it, the first tenants.')
+      .meta({ examples: ['acme'] }),
+    limit: z
+      .int()
+      .min(1)
+      .max(200)
+      .default(100)
+      .describe('Maximum number of tenants in this call, from 1 to 200.')
+      .meta({ examples: [100] }),
+  })
+  .meta({ id: 'PushRateCard' })
 
 interface CardRow {
   model: string
@@ -41,6 +57,7 @@ export const rateCards: readonly Route[] = [
       tag: 'Plans and prices',
       summary: 'List default prices',
       scope: 'tenants:read',
+      answer: RateCardList,
     },
     async (context) => {
       const { results } = await context.env.DB.prepare(
@@ -48,7 +65,7 @@ export const rateCards: readonly Route[] = [
       )
         .bind(cardsMax)
         .all()
-      return context.json({ data: results })
+      return context.json(wholeList(results))
     },
   ),
   operatorRoute(
@@ -62,6 +79,7 @@ export const rateCards: readonly Route[] = [
       scope: 'rates:write',
       body: RateCardBody,
       status: 201,
+      answer: RateCard,
     },
     async (context, { body }) => {
       const { effectiveAt: requested, ...card } = body
@@ -96,6 +114,7 @@ export const rateCards: readonly Route[] = [
       description: 'Each call handles one page of tenants. Repeat it with `after` until `next` is null.',
       scope: 'rates:write',
       body: PushRateCard,
+      answer: PushedRateCard,
     },
     async (context, { body }) => {
       const { model, effectiveAt, after, limit } = body
@@ -131,10 +150,12 @@ export const tenantRateCards: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/tenants/{tenantId}/rate-cards',
+      params: { tenantId: TenantId },
       id: 'listRateCards',
       tag: 'Plans and prices',
       summary: 'List a tenant’s prices',
       scope: 'tenants:read',
+      answer: RateCardList,
     },
     async (context, { params }) => {
       const rows = await tenantStub(context.env, params.tenantId).rateCards()
@@ -146,19 +167,21 @@ export const tenantRateCards: readonly Route[] = [
         cachedNano: row.cached_nano,
         outputNano: row.output_nano,
       }))
-      return context.json({ data })
+      return context.json(wholeList(data))
     },
   ),
   operatorRoute(
     {
       method: 'post',
       path: '/admin/tenants/{tenantId}/rate-cards',
+      params: { tenantId: TenantId },
       id: 'addRateCard',
       tag: 'Plans and prices',
       summary: 'Add a price for one tenant',
       scope: 'rates:write',
       body: RateCardBody,
       status: 201,
+      answer: RateCard,
     },
     async (context, { params, body }) => {
       const { model, effectiveAt: requested, ...rates } = body

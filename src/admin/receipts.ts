@@ -4,37 +4,61 @@
  */
 
 import { z } from 'zod'
+import { budgets } from '../../backends/model/budgets.ts'
 import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { Counts } from '../../backends/model/money.ts'
 import { Receipt } from '../../backends/wire/receipt.ts'
 import { GatewayError } from '../http/errors.ts'
-import { onePage } from '../http/parse.ts'
+import { onePage, PageBefore } from '../http/page.ts'
 import type { Route } from '../http/route.ts'
 import { dropRefused, findRefused, markSettled, type RefusedRow } from '../settlement/refused-receipts.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
+import { RefusedReceiptAnswer, RefusedReceiptList, SettledReceipt } from './answers/workers.ts'
 import { type AdminContext, note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
+import { DispatchId } from './parameters.ts'
 
-const Id = z.string().min(1).max(64)
+const named = (what: string, example: string) =>
+  z
+    .string()
+    .min(1)
+    .max(64)
+    .describe(`${what}, 1 to 64 characters.`)
+    .meta({ examples: [example] })
 
-const ReceiptsQuery = z.object({
-  workerId: Id.optional(),
-  tenantId: Id.optional(),
-  requestId: Id.optional(),
-  state: z.enum(['refused', 'settled']).optional(),
-  limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
-  /** The `next` of the previous page. */
-  before: z.coerce.number().pipe(z.int().min(1)).default(Number.MAX_SAFE_INTEGER),
+const ReceiptsQuery = PageBefore.extend({
+  workerId: named('Only receipts of this worker: its id', 'gpu-1').optional(),
+  tenantId: named('Only receipts that name this tenant: its id', 'acme').optional(),
+  requestId: named('Only receipts that name this request: its id', 'req_019ad0c2f4b7e8a1903c5d6e7f8091a2').optional(),
+  state: z
+    .enum(['refused', 'settled'])
+    .optional()
+    .describe('Only receipts in this state.')
+    .meta({ examples: ['refused'] }),
 })
 
-/** Required only when two workers sent a receipt with the same dispatch id. */
-const ReceiptQuery = z.object({ workerId: Id.optional() })
+const sender = named('Id of the worker. Required only if two workers sent a receipt for this dispatch', 'gpu-1')
+const ReceiptQuery = z.object({ workerId: sender.optional() })
 
-const SettleReceipt = z.strictObject({
-  workerId: Id.exactOptional(),
-  /** Replace the receipt's counts. */
-  counts: z.strictObject(Counts.shape).exactOptional(),
-})
+const counted = (what: string, example: number) =>
+  Counts.shape.promptTokens
+    .describe(`${what}, 0 to ${budgets.requestTokens.value.toLocaleString('en-US')}.`)
+    .meta({ examples: [example] })
+
+const SettleReceipt = z
+  .strictObject({
+    workerId: sender.exactOptional(),
+    counts: z
+      .strictObject({
+        promptTokens: counted('Prompt tokens', 1_200),
+        cachedTokens: counted('Prompt tokens that came from the cache', 800),
+        outputTokens: counted('Output tokens', 240),
+        reasoningTokens: counted('Output tokens that are reasoning', 100),
+      })
+      .exactOptional()
+      .describe('Counts in place of those of the receipt. Left out: those of the receipt.'),
+  })
+  .meta({ id: 'SettleReceipt' })
 
 /** The fields of a refused receipt that the ledger needs. Cost and rates come from the tenant. */
 const Names = Receipt.pick({
@@ -53,6 +77,7 @@ export const receipts: readonly Route[] = [
       description: 'Each has its reason, worker and content. The oldest receipts of a worker are dropped first.',
       scope: 'tenants:read',
       query: ReceiptsQuery,
+      answer: RefusedReceiptList,
     },
     async (context, { query }) => {
       const { limit, before, ...filter } = query
@@ -64,11 +89,13 @@ export const receipts: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/receipts/{dispatchId}',
+      params: { dispatchId: DispatchId },
       id: 'retrieveRefusedReceipt',
       tag: 'Workers',
       summary: 'Retrieve a refused receipt',
       scope: 'tenants:read',
       query: ReceiptQuery,
+      answer: RefusedReceiptAnswer,
     },
     async (context, { query }) => {
       const row = await findOne(context, query.workerId)
@@ -80,6 +107,7 @@ export const receipts: readonly Route[] = [
     {
       method: 'post',
       path: '/admin/receipts/{dispatchId}/settle',
+      params: { dispatchId: DispatchId },
       id: 'settleReceipt',
       tag: 'Workers',
       summary: 'Settle a refused receipt, optionally with corrected counts',
@@ -87,6 +115,7 @@ export const receipts: readonly Route[] = [
         'The tenant’s own prices apply, and the cost stays within the request’s reservation. Repeating a request posts nothing more.',
       scope: 'money:write',
       body: SettleReceipt,
+      answer: SettledReceipt,
     },
     async (context, { body }) => {
       const { workerId, counts } = body
@@ -114,6 +143,7 @@ export const receipts: readonly Route[] = [
     {
       method: 'delete',
       path: '/admin/receipts/{dispatchId}',
+      params: { dispatchId: DispatchId },
       id: 'dismissReceipt',
       tag: 'Workers',
       summary: 'Dismiss a refused receipt',

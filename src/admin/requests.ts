@@ -8,21 +8,26 @@ import { fleetOf } from '../fleet/client.ts'
 import { GatewayError } from '../http/errors.ts'
 import type { Route } from '../http/route.ts'
 import { tenantStub } from '../tenant/stub.ts'
+import { ExplainedRequest } from './answers/requests.ts'
 import { operatorRoute } from './operator-route.ts'
+import { RequestId, TenantId } from './parameters.ts'
 
-/** Required only when the fleet no longer has the request. */
-const RequestQuery = z.object({ tenantId: z.string().min(1).max(64).optional() })
+const RequestQuery = z.object({
+  tenantId: TenantId.describe('Id of the tenant. Required only if the fleet no longer has the request.').optional(),
+})
 
 export const requests: readonly Route[] = [
   operatorRoute(
     {
       method: 'get',
       path: '/admin/requests/{requestId}',
+      params: { requestId: RequestId },
       id: 'explainRequest',
       tag: 'Workers',
       summary: 'Explain the routing of a request and list its entries',
       scope: 'tenants:read',
       query: RequestQuery,
+      answer: ExplainedRequest,
     },
     async (context, { params, query }) => {
       const { requestId } = params

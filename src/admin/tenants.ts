@@ -3,35 +3,72 @@
 import { z } from 'zod'
 import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
-import { onePage, Page } from '../http/parse.ts'
+import { onePage, Page } from '../http/page.ts'
 import type { Route } from '../http/route.ts'
 import type { TenantChange } from '../tenant/settings.ts'
 import { tenantStatuses } from '../tenant/store/account-rows.ts'
 import { accept, noSuchTenant, tenantStub } from '../tenant/stub.ts'
 import { TenantSettings } from '../tenant/tenant-settings.ts'
-import { LimitsBody, LimitsChange, Name, SettingsChange, TenantId } from './bodies.ts'
+import {
+  ChangedTenant,
+  CreatedTenant,
+  LedgerVerification,
+  RequestEntries,
+  TenantAnswer,
+  TenantList,
+  TenantWithPlan,
+} from './answers/tenants.ts'
+import { Name, SettingsChange, TenantLimits, TenantLimitsChange } from './bodies.ts'
 import { type AdminBindings, note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
-import { findPlan, PlanId } from './plans.ts'
+import { PlanId, RequestId, TenantId } from './parameters.ts'
+import { findPlan } from './plans.ts'
 import { defaultRateCards } from './rate-cards.ts'
 
-const CreateTenant = z.strictObject({
-  tenantId: TenantId,
-  name: Name,
-  creditNano: z.int().min(0),
-  planId: PlanId.nullable().default(null),
-  limits: LimitsBody.exactOptional(),
-  settings: z.strictObject(TenantSettings.shape).partial().exactOptional(),
-})
+const CreateTenant = z
+  .strictObject({
+    tenantId: TenantId,
+    name: Name,
+    creditNano: z
+      .int()
+      .min(0)
+      .describe('Credit in nano-dollars, from 0 to 9,007,199,254,740,991. 1,000,000,000 are one dollar.')
+      .meta({ examples: [100_000_000_000] }),
+    planId: PlanId.nullable()
+      .default(null)
+      .describe('Id of the plan whose limits and settings the tenant gets. Null: none.')
+      .meta({ examples: [null, 'starter'] }),
+    limits: TenantLimits.exactOptional().describe(
+      'Limits in place of those of the plan. A field that is left out means no limit.',
+    ),
+    settings: SettingsChange.exactOptional().describe(
+      'Settings. A field that is left out has the value of the plan, or its default.',
+    ),
+  })
+  .meta({ id: 'CreateTenant' })
 
-const ChangeTenant = z.strictObject({
-  name: Name.exactOptional(),
-  status: z.enum(tenantStatuses).exactOptional(),
-  limits: LimitsChange.exactOptional(),
-  settings: SettingsChange.exactOptional(),
-})
+const ChangeTenant = z
+  .strictObject({
+    name: Name.exactOptional(),
+    status: z
+      .enum(tenantStatuses)
+      .exactOptional()
+      .describe('`suspended`: the tenant’s keys can only read its usage and limits.')
+      .meta({ examples: ['active'] }),
+    limits: TenantLimitsChange.exactOptional(),
+    settings: SettingsChange.exactOptional(),
+  })
+  .meta({ id: 'UpdateTenant' })
 
-const AssignPlan = z.strictObject({ planId: PlanId })
+const AssignPlan = z.strictObject({ planId: PlanId }).meta({ id: 'AssignPlan' })
+
+const TenantQuery = z.object({
+  totals: z
+    .enum(['true', 'false'])
+    .default('false')
+    .describe('Whether the answer has the sums over all stored entries, which are slow for large tenants.')
+    .meta({ examples: ['true'] }),
+})
 
 export const tenants: readonly Route[] = [
   operatorRoute(
@@ -44,18 +81,14 @@ export const tenants: readonly Route[] = [
       scope: 'tenants:write',
       body: CreateTenant,
       status: 201,
+      answer: CreatedTenant,
     },
     async (context, { body }) => {
       const { tenantId, name, creditNano, planId } = body
       note(context, { tenantId, target: tenantId })
       const { models } = await settings(context.env)
       const plan = planId === null ? undefined : await findPlan(context.env, planId)
-      const limits = LimitsBody.parse(body.limits ?? plan?.limits ?? {})
-      if (limits.budgetNano.total !== null) {
-        const message =
-          'limits.budgetNano.total: is not supported for a tenant: its total is its credit. Set creditNano, or day or month.'
-        throw new GatewayError('invalid_value', message, { param: 'limits.budgetNano.total' })
-      }
+      const limits = body.limits ?? plan?.limits ?? TenantLimits.parse({})
       const merged = { ...plan?.settings, ...body.settings }
       const created = await context.env.TENANT.getByName(tenantId).create({
         tenantId,
@@ -69,7 +102,7 @@ export const tenants: readonly Route[] = [
       // Also when the tenant exists: repeating an interrupted creation completes it.
       await listTenant(context.env, tenantId, created ? planId : null)
       if (!created) {
-        throw new GatewayError('invalid_value', `tenantId: ${tenantId} exists. Choose another id.`, {
+        throw new GatewayError('conflict', `tenantId: ${tenantId} exists. Choose another id.`, {
           param: 'tenantId',
         })
       }
@@ -86,6 +119,7 @@ export const tenants: readonly Route[] = [
       summary: 'List tenants',
       scope: 'tenants:read',
       query: Page,
+      answer: TenantList,
     },
     async (context, { query }) => {
       const { limit, after } = query
@@ -102,14 +136,17 @@ export const tenants: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/tenants/{tenantId}',
+      params: { tenantId: TenantId },
       id: 'retrieveTenant',
       tag: 'Tenants',
       summary: 'Retrieve a tenant and its balances',
       scope: 'tenants:read',
+      query: TenantQuery,
+      answer: TenantAnswer,
     },
-    async (context, { params }) => {
+    async (context, { params, query }) => {
       const { tenantId } = params
-      const summary = await tenantStub(context.env, tenantId).summary(context.req.query('totals') === 'true')
+      const summary = await tenantStub(context.env, tenantId).summary(query.totals === 'true')
       if (!summary) throw noSuchTenant()
       const row = await context.env.DB.prepare('SELECT plan_id AS planId FROM tenants WHERE tenant_id = ?')
         .bind(tenantId)
@@ -121,11 +158,13 @@ export const tenants: readonly Route[] = [
     {
       method: 'patch',
       path: '/admin/tenants/{tenantId}',
+      params: { tenantId: TenantId },
       id: 'updateTenant',
       tag: 'Tenants',
       summary: 'Update a tenant’s name, status, limits or settings',
       scope: 'tenants:write',
       body: ChangeTenant,
+      answer: ChangedTenant,
     },
     async (context, { params, body }) => {
       const { tenantId } = params
@@ -139,12 +178,14 @@ export const tenants: readonly Route[] = [
     {
       method: 'put',
       path: '/admin/tenants/{tenantId}/plan',
+      params: { tenantId: TenantId },
       id: 'assignPlan',
       tag: 'Tenants',
       summary: 'Assign a plan to a tenant',
       description: 'Copies the plan’s limits and settings. Later changes of the plan do not affect the tenant.',
       scope: 'tenants:write',
       body: AssignPlan,
+      answer: TenantWithPlan,
     },
     async (context, { params, body }) => {
       const { tenantId } = params
@@ -165,10 +206,12 @@ export const tenants: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/tenants/{tenantId}/requests/{requestId}',
+      params: { tenantId: TenantId, requestId: RequestId },
       id: 'listRequestEntries',
       tag: 'Tenants',
       summary: 'List the ledger entries of a request',
       scope: 'tenants:read',
+      answer: RequestEntries,
     },
     async (context, { params }) => {
       return context.json(await tenantStub(context.env, params.tenantId).entries(params.requestId))
@@ -178,10 +221,12 @@ export const tenants: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/tenants/{tenantId}/verification',
+      params: { tenantId: TenantId },
       id: 'verifyLedger',
       tag: 'Tenants',
       summary: 'Verify a tenant’s ledger',
       scope: 'tenants:read',
+      answer: LedgerVerification,
     },
     async (context, { params }) => {
       return context.json(await tenantStub(context.env, params.tenantId).verify())

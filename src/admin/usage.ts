@@ -8,12 +8,14 @@ import { readUsageQuery, writeUsage } from '../tenant/usage/report.ts'
 import { UsageParameters } from '../tenant/usage/usage-parameters.ts'
 import type { AdminContext } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
+import { TenantId } from './parameters.ts'
 
 export const usage: readonly Route[] = [
   operatorRoute(
     {
       method: 'get',
       path: '/admin/tenants/{tenantId}/usage',
+      params: { tenantId: TenantId },
       id: 'reportTenantUsage',
       tag: 'Tenants',
       summary: 'Report a tenant’s usage',

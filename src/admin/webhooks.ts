@@ -6,29 +6,53 @@ import { GatewayError } from '../http/errors.ts'
 import type { Route } from '../http/route.ts'
 import { noSuchTenant, tenantStub } from '../tenant/stub.ts'
 import { meterUrlFault } from '../tenant/webhooks/event.ts'
+import { Removed } from './answers/fields.ts'
+import { Webhook, WebhookSet } from './answers/tenants.ts'
 import { note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
+import { TenantId } from './parameters.ts'
 
-const SetMeter = z.strictObject({
-  url: z.string().min(1).max(512),
-  eventName: z
-    .string()
-    .regex(/^[\w.-]{1,100}$/, 'must be 1 to 100 letters, digits or . _ -')
-    .default('tramontane.usage'),
-  /** The receiver's name for this tenant. Default: the tenant id. */
-  customerId: z.string().min(1).max(200).nullable().default(null),
-  newSecret: z.boolean().default(false),
-})
+const SetWebhook = z
+  .strictObject({
+    url: z
+      .string()
+      .min(1)
+      .max(512)
+      .describe('Address that receives the events: https with a public host name, at most 512 characters.')
+      .meta({ format: 'uri', pattern: '^https?://', examples: ['https://billing.example.com/usage'] }),
+    eventName: z
+      .string()
+      .regex(/^[\w.-]{1,100}$/, 'must be 1 to 100 letters, digits or . _ -')
+      .default('tramontane.usage')
+      .describe('Name of the events: 1 to 100 letters, digits or . _ -')
+      .meta({ examples: ['tramontane.usage'] }),
+    customerId: z
+      .string()
+      .min(1)
+      .max(200)
+      .nullable()
+      .default(null)
+      .describe('The receiver’s name for this tenant, 1 to 200 characters. Null: the tenant’s id.')
+      .meta({ examples: ['cus_4821'] }),
+    newSecret: z
+      .boolean()
+      .default(false)
+      .describe('Whether an existing webhook gets a new signing secret.')
+      .meta({ examples: [false] }),
+  })
+  .meta({ id: 'SetWebhook' })
 
 export const meter: readonly Route[] = [
   operatorRoute(
     {
       method: 'get',
       path: '/admin/tenants/{tenantId}/meter',
+      params: { tenantId: TenantId },
       id: 'retrieveWebhook',
       tag: 'Tenants',
       summary: 'Retrieve a tenant’s webhook',
       scope: 'tenants:read',
+      answer: Webhook,
     },
     async (context, { params }) => {
       const view = await tenantStub(context.env, params.tenantId).meter()
@@ -40,12 +64,14 @@ export const meter: readonly Route[] = [
     {
       method: 'put',
       path: '/admin/tenants/{tenantId}/meter',
+      params: { tenantId: TenantId },
       id: 'setWebhook',
       tag: 'Tenants',
       summary: 'Set a tenant’s webhook',
       description: 'From now on, every billed entry is sent to the address.',
       scope: 'tenants:write',
-      body: SetMeter,
+      body: SetWebhook,
+      answer: WebhookSet,
     },
     async (context, { params, body }) => {
       const { tenantId } = params
@@ -64,10 +90,12 @@ export const meter: readonly Route[] = [
     {
       method: 'delete',
       path: '/admin/tenants/{tenantId}/meter',
+      params: { tenantId: TenantId },
       id: 'removeWebhook',
       tag: 'Tenants',
       summary: 'Remove a tenant’s webhook',
       scope: 'tenants:write',
+      answer: Removed,
     },
     async (context, { params }) => {
       const stub = tenantStub(context.env, params.tenantId)

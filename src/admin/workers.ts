@@ -13,7 +13,6 @@ import {
   readWorkerAddress,
   workerAddressCharactersMax,
 } from '../../backends/wire/worker-address.ts'
-import { workerIdPattern } from '../../backends/wire/worker-key.ts'
 import { newWorkerKey } from '../auth/worker-key.ts'
 import { settings } from '../config.ts'
 import { fleetOf } from '../fleet/client.ts'
@@ -22,11 +21,13 @@ import type { WorkerReport } from '../fleet/fleet-report.ts'
 import type { KeyFence } from '../fleet/key-fence.ts'
 import { enrolmentOf, fenceOf, findWorker, type WorkerRow, workerColumns } from '../fleet/worker-rows.ts'
 import { GatewayError } from '../http/errors.ts'
-import { onePage, Page } from '../http/parse.ts'
+import { onePage, Page } from '../http/page.ts'
 import type { Route } from '../http/route.ts'
+import { EnrolledWorker, NewWorkerKey, WorkerAnswer, WorkerList } from './answers/workers.ts'
 import { RotateBody } from './bodies.ts'
 import { type AdminBindings, type AdminContext, note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
+import { WorkerId } from './parameters.ts'
 
 const epochMax = 999_999
 const offered = catalogue.map(({ id }) => id).join(', ')
@@ -39,33 +40,64 @@ const Url = z
     const read = readWorkerAddress(text, 'any-port')
     if (!read.ok) context.addIssue({ code: 'custom', message: read.message })
   })
-  .describe('the address at which the edge reaches the worker; the port may be *, as in http://127.0.0.1:*')
-const Pools = z.array(PoolName).min(1, 'is empty. Name latency, throughput or both.').max(2)
+  .describe(
+    `Address at which the gateway reaches the worker, at most ${workerAddressCharactersMax} characters. The port may be *, as in http://127.0.0.1:*`,
+  )
+  .meta({ pattern: '^https?://', examples: ['https://gpu-1.example.com:8443'] })
+const AllowedPools = z
+  .array(PoolName)
+  .min(1, 'is empty. Name latency, throughput or both.')
+  .max(2)
+  .describe('Pools in which the worker may serve, 1 or 2.')
+  .meta({ examples: [['latency']] })
 const Models = z
-  .array(z.string().refine((id) => findModel(id) !== undefined, `is not in the catalogue. Use one of ${offered}.`))
+  .array(
+    z
+      .string()
+      .refine((id) => findModel(id) !== undefined, `is not in the catalogue. Use one of ${offered}.`)
+      .meta({ enum: catalogue.map(({ id }) => id) }),
+  )
   .min(1, 'is empty. Name at least one model.')
   .max(modelsMax, `has more than ${modelsMax} models. Name fewer.`)
+  .describe(`Models that the worker may serve, 1 to ${modelsMax}: ${offered}.`)
+  .meta({ examples: [['mistral-small-4']] })
 const slotsSentence = `must be a whole number from 1 to ${slotsPerWorkerMax}. Use the engine's number of slots.`
-const SlotsMax = z.int(slotsSentence).min(1, slotsSentence).max(slotsPerWorkerMax, slotsSentence)
+const SlotsMax = z
+  .int(slotsSentence)
+  .min(1, slotsSentence)
+  .max(slotsPerWorkerMax, slotsSentence)
+  .describe(`Requests that the worker may run at the same time, 1 to ${slotsPerWorkerMax}.`)
+  .meta({ examples: [32] })
 
-const EnrolWorker = z.strictObject({
-  workerId: z.string().regex(workerIdPattern, 'must be 1 to 40 lower-case letters, digits or dashes'),
-  url: Url,
-  pools: Pools.exactOptional().describe('default: both'),
-  models: Models.exactOptional().describe('default: the models that this gateway offers'),
-  slotsMax: SlotsMax.default(budgets.workerSlotsDefault.value),
-  epoch: z.int().min(1).max(epochMax).default(1),
-})
+const EnrolWorker = z
+  .strictObject({
+    workerId: WorkerId,
+    url: Url,
+    pools: AllowedPools.exactOptional().describe('Pools in which the worker may serve, 1 or 2. Default: both.'),
+    models: Models.exactOptional().describe(
+      `Models that the worker may serve, 1 to ${modelsMax}. Default: the models that this gateway offers.`,
+    ),
+    slotsMax: SlotsMax.default(budgets.workerSlotsDefault.value),
+    epoch: z
+      .int()
+      .min(1)
+      .max(epochMax)
+      .default(1)
+      .describe(`Number of the worker’s first key, 1 to ${epochMax.toLocaleString('en-US')}.`)
+      .meta({ examples: [1] }),
+  })
+  .meta({ id: 'EnrolWorker' })
 
 /** A field that is left out does not change. */
 const ChangeWorker = z
   .strictObject({
     url: Url.exactOptional(),
-    pools: Pools.exactOptional(),
+    pools: AllowedPools.exactOptional(),
     models: Models.exactOptional(),
     slotsMax: SlotsMax.exactOptional(),
   })
   .refine((change) => Object.keys(change).length > 0, 'is empty. Name url, pools, models or slotsMax.')
+  .meta({ id: 'UpdateWorker', minProperties: 1 })
 
 export const workers: readonly Route[] = [
   operatorRoute(
@@ -77,6 +109,7 @@ export const workers: readonly Route[] = [
       summary: 'List enrolled workers',
       scope: 'workers:read',
       query: Page,
+      answer: WorkerList,
     },
     async (context, { query }) => {
       const { limit, after } = query
@@ -92,10 +125,12 @@ export const workers: readonly Route[] = [
     {
       method: 'get',
       path: '/admin/workers/{workerId}',
+      params: { workerId: WorkerId },
       id: 'retrieveWorker',
       tag: 'Workers',
       summary: 'Retrieve a worker, its state, and why it gets no requests',
       scope: 'workers:read',
+      answer: WorkerAnswer,
     },
     async (context, { params }) => {
       const row = await findWorker(context.env.DB, params.workerId)
@@ -115,6 +150,7 @@ export const workers: readonly Route[] = [
       scope: 'workers:write',
       body: EnrolWorker,
       status: 201,
+      answer: NewWorkerKey,
     },
     async (context, { body }) => {
       const { workerId, epoch, url, pools = anyPool, slotsMax } = body
@@ -147,11 +183,13 @@ export const workers: readonly Route[] = [
     {
       method: 'patch',
       path: '/admin/workers/{workerId}',
+      params: { workerId: WorkerId },
       id: 'updateWorker',
       tag: 'Workers',
       summary: 'Update the allowed address, pools, models or slots of a worker',
       scope: 'workers:write',
       body: ChangeWorker,
+      answer: WorkerAnswer,
     },
     async (context, { params, body }) => {
       const { workerId } = params
@@ -179,12 +217,14 @@ export const workers: readonly Route[] = [
     {
       method: 'post',
       path: '/admin/workers/{workerId}/rotate',
+      params: { workerId: WorkerId },
       id: 'rotateWorkerKey',
       tag: 'Workers',
       summary: 'Rotate the key of a worker',
       scope: 'workers:write',
       body: RotateBody,
       status: 201,
+      answer: NewWorkerKey,
     },
     async (context, { params, body }) => {
       const { workerId } = params
@@ -208,11 +248,13 @@ export const workers: readonly Route[] = [
     {
       method: 'post',
       path: '/admin/workers/{workerId}/revoke',
+      params: { workerId: WorkerId },
       id: 'revokeWorker',
       tag: 'Workers',
       summary: 'Revoke the keys of a worker',
       description: 'The gateway refuses its heartbeats and receipts immediately.',
       scope: 'workers:write',
+      answer: EnrolledWorker,
     },
     async (context, { params }) => {
       const { workerId } = params

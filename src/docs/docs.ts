@@ -3,6 +3,7 @@
  * only this gateway as a source, and no inline script or style.
  */
 import type { Context } from 'hono'
+import { z } from 'zod'
 import { type ConfigVariables, settings } from '../config.ts'
 import { type Operation, type Route, routesIn } from '../http/route.ts'
 import { site } from './generated/site.ts'
@@ -48,6 +49,12 @@ export function docsRoutes(operations: Operations): readonly Route[] {
         ...described,
         path: '/docs/{page}',
         pattern: '/docs/:page{.+}',
+        params: {
+          page: z
+            .string()
+            .describe('Path of the page.')
+            .meta({ examples: ['quickstart'] }),
+        },
         id: 'openPage',
         summary: 'Open a page of the documentation',
       },

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { AnthropicRefusal, Refusal } from '../http/response-schemas.ts'
 import { type Operation, type OtherAnswer, tags } from '../http/route.ts'
-import { toSnake } from '../http/snake-case.ts'
+import { toCamel, toSnake } from '../http/snake-case.ts'
 import type { Audience } from './navigation.ts'
 
 type Json = Record<string, unknown>
@@ -47,8 +47,16 @@ export function openapi(operations: readonly Operation[], origin: string, audien
 class NamedSchemas {
   readonly all: Record<string, Json> = {}
 
-  add(schema: z.ZodType, io: 'input' | 'output'): Json {
-    const { $schema: _, $defs = {}, ...rest } = jsonSchema(schema, io) as Json & { $defs?: Record<string, Json> }
+  /** @param snake whether the wire has snake_case names */
+  add(schema: z.ZodType, io: 'input' | 'output', snake = false): Json {
+    const made = jsonSchema(schema, io)
+    const {
+      $schema: _,
+      $defs = {},
+      ...rest
+    } = (snake ? snakeSchema(made) : made) as Json & {
+      $defs?: Record<string, Json>
+    }
     const names = new Map(Object.entries($defs).map(([id, each]) => [id, this.#nameOf(id, each, io)]))
     for (const [id, { id: _id, ...each }] of Object.entries($defs)) this.all[names.get(id) ?? id] = renamed(each, names)
     return renamed(rest, names)
@@ -101,13 +109,11 @@ function security({ auth }: Operation): Json[] {
   return auth === 'key' ? [{ key: [] }, { xApiKey: [] }] : [{ [auth]: [] }]
 }
 
-function pathParameters({ path }: Operation): Json[] {
-  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
-    name,
-    in: 'path',
-    required: true,
-    schema: { type: 'string' },
-  }))
+function pathParameters({ path, params = {} }: Operation): Json[] {
+  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => {
+    const { $schema: _, description, ...schema } = params[name] ? jsonSchema(params[name], 'input') : { type: 'string' }
+    return { name, in: 'path', required: true, ...(description !== undefined && { description }), schema }
+  })
 }
 
 /** A query arrives as text. A number's bounds are those of the schema that reads the text. */
@@ -124,8 +130,25 @@ export function queryParameters({ query }: Operation): Json[] {
 function requestBody(operation: Operation, named: NamedSchemas): Json {
   const { body, snake, sealed } = operation
   if (!body && !sealed) return {}
-  const schema = body && !snake ? named.add(body, 'input') : bodySchema(operation)
-  return { requestBody: { required: true, content: { 'application/json': { schema } } } }
+  const schema = body ? named.add(body, 'input', snake) : { type: 'object' }
+  const example = bodyExample(operation)
+  const content = { schema, ...(example !== undefined && { example }) }
+  return { requestBody: { required: true, content: { 'application/json': content } } }
+}
+
+/** An example of the body from the examples of its fields; undefined unless the schema accepts it. */
+function bodyExample(operation: Operation): unknown {
+  const { body, snake } = operation
+  const example = body && exampleOf(bodySchema(operation) ?? {})
+  return body?.safeParse(snake ? toCamel(example) : example).success ? example : undefined
+}
+
+function exampleOf({ examples, properties, required = [] }: Json): unknown {
+  if (Array.isArray(examples) && examples.length > 0) return examples[0]
+  if (typeof properties !== 'object' || properties === null) return undefined
+  const fields = Object.entries(properties as Record<string, Json>).map(([name, each]) => [name, exampleOf(each)])
+  const known = fields.filter(([, value]) => value !== undefined)
+  return known.length > 0 || (required as unknown[]).length === 0 ? Object.fromEntries(known) : undefined
 }
 
 /** The schema of a route's body, if it has one. */
@@ -136,8 +159,10 @@ export function bodySchema({ body, snake, sealed }: Operation): Json | undefined
 }
 
 /** The schema of a route's answer, if it has one. */
-export function answerSchema({ answer }: Operation): Json | undefined {
-  return typeof answer === 'string' ? undefined : plainSchema(answer, 'output')
+export function answerSchema({ answer, snake }: Operation): Json | undefined {
+  if (typeof answer === 'string') return undefined
+  const schema = plainSchema(answer, 'output')
+  return snake ? snakeSchema(schema) : schema
 }
 
 function responses(operation: Operation, named: NamedSchemas): Json {
@@ -166,11 +191,11 @@ function responses(operation: Operation, named: NamedSchemas): Json {
   }
 }
 
-function contentOf({ answer, type }: OtherAnswer, { path }: Operation, named: NamedSchemas): Json {
+function contentOf({ answer, type }: OtherAnswer, { path, snake }: Operation, named: NamedSchemas): Json {
   if (answer === 'nothing') return {}
   if (answer === 'text')
     return { [type ?? (path.startsWith('/docs') ? 'text/html' : 'text/plain')]: { schema: { type: 'string' } } }
-  const schema = answer === 'object' ? { type: 'object' } : named.add(answer, 'output')
+  const schema = answer === 'object' ? { type: 'object' } : named.add(answer, 'output', snake)
   return { [type ?? 'application/json']: { schema } }
 }
 
@@ -180,7 +205,9 @@ function plainSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
   const inline = (each: unknown, inside: readonly string[]): unknown => {
     if (Array.isArray(each)) return each.map((item) => inline(item, inside))
     if (typeof each !== 'object' || each === null) return each
-    const { $ref, id: _id, ...fields } = each as Json & { $ref?: string }
+    const { $ref, id, ...others } = each as Json & { $ref?: string }
+    // The id of a schema is text; a field with the name "id" is a schema.
+    const fields = typeof id === 'object' ? { ...others, id } : others
     const name = $ref?.replace('#/$defs/', '') ?? ''
     if ($ref !== undefined && inside.includes(name)) return { type: 'object' }
     const target = $ref === undefined ? {} : (inline($defs[name], [...inside, name]) as Json)
@@ -196,19 +223,25 @@ function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
   return z.toJSONSchema(schema, { io, unrepresentable: 'any', reused: 'inline' })
 }
 
-/** Converts field names in `properties` and `required` to snake_case, for a tenant's own routes. */
+/** Converts the names of fields to snake_case at every depth, for a tenant's own routes. */
 function snakeSchema(schema: Json): Json {
-  const properties = schema.properties as Record<string, Json> | undefined
-  const required = schema.required as string[] | undefined
-  return {
-    ...schema,
-    ...(properties && {
-      properties: Object.fromEntries(
-        Object.entries(properties).map(([name, each]) => [snakeName(name), snakeSchema(each)]),
-      ),
+  return Object.fromEntries(
+    Object.entries(schema).map(([key, value]) => {
+      if (key === 'required') return [key, (value as string[]).map(snakeName)]
+      if (key === 'default' || key === 'const' || key === 'examples') return [key, toSnake(value)]
+      if (key === 'properties')
+        return [
+          key,
+          Object.fromEntries(Object.entries(value as Json).map(([name, each]) => [snakeName(name), snakeAll(each)])),
+        ]
+      return [key, snakeAll(value)]
     }),
-    ...(required && { required: required.map(snakeName) }),
-  }
+  )
+}
+
+function snakeAll(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(snakeAll)
+  return typeof value === 'object' && value !== null ? snakeSchema(value as Json) : value
 }
 
 function snakeName(name: string): string {

@@ -1,6 +1,6 @@
 /** Reads and validates bodies and queries with a schema; a failure names the field. */
 
-import { z } from 'zod'
+import type { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
 import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { readJsonBody } from './body.ts'
@@ -34,14 +34,12 @@ export async function readSnakeBody<Schema extends z.ZodType>(
   }
 }
 
-export const Page = z.object({
-  limit: z.coerce.number().pipe(z.int().min(1).max(1_000)).default(100),
-  after: z.string().max(200).default(''),
-})
-
-/** One page of `rows`. Query one row more than `limit`, so that `next`, the value for `after`, is exact. */
-export function onePage<Item>(rows: Item[], limit: number, idOf: (row: Item) => string | number) {
-  const data = rows.slice(0, limit)
-  const last = data.at(-1)
-  return { data, next: rows.length > limit && last !== undefined ? idOf(last) : null }
+/** Checks the parameters of a path. A value of the wrong form names nothing, so the answer is 404. */
+export function checkParameters(values: Record<string, string>, schemas: Readonly<Record<string, z.ZodType>>): void {
+  for (const [name, schema] of Object.entries(schemas)) {
+    const read = readFields(schema, values[name])
+    if (read.ok) continue
+    const message = `${name}: ${read.fault.message.replace(/\.$/, '')}. Check the path.`
+    throw new GatewayError('not_found', message, { param: name })
+  }
 }

@@ -163,7 +163,7 @@ export const AnthropicRefusal = z
   })
   .meta({ id: 'AnthropicRefusal' })
 
-export const Health = z.strictObject({ status: z.string() }).meta({ id: 'Health' })
+export const Health = z.strictObject({ status: z.enum(['ok', 'no worker is up']) }).meta({ id: 'Health' })
 
 const UsageSums = z.strictObject({
   requests: Count,

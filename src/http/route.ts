@@ -5,7 +5,7 @@
 import type { Context, Env, Hono, MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
 import { GatewayError } from './errors.ts'
-import { parse, readBody, readSnakeBody } from './parse.ts'
+import { checkParameters, parse, readBody, readSnakeBody } from './parse.ts'
 
 export const tags = {
   Chat: 'Send requests to the model. All dialects share the same models, limits and prices.',
@@ -40,6 +40,8 @@ export interface Operation {
   auth: 'key' | 'operator' | 'worker' | 'none'
   /** The scope that an operator's key needs. */
   scope?: string
+  /** By the names in the path. A value that its schema refuses returns 404. */
+  params?: Readonly<Record<string, z.ZodType>> | undefined
   query?: z.ZodType | undefined
   body?: z.ZodType | undefined
   /** The handler reads query and body itself, with the declared schemas. */
@@ -81,6 +83,11 @@ type Parsed<Schema> = Schema extends z.ZodType ? z.infer<Schema> : undefined
 type PathParameters<Path> = Path extends `${string}{${infer Name}}${infer Rest}`
   ? { [Key in Name]: string } & PathParameters<Rest>
   : unknown
+
+/** Declares a schema for each parameter of a path that has some. */
+export type PathSchemas<Path> = Path extends `${string}{${string}`
+  ? { params: { [Name in keyof PathParameters<Path>]: z.ZodType<string> } }
+  : { params?: never }
 
 export interface RouteInput<Path, Query, Body> {
   params: PathParameters<Path>
@@ -131,7 +138,8 @@ function patternOf({ path, pattern }: Operation): string {
 }
 
 async function perform(route: Route, context: Context): Promise<Response> {
-  const { query, body, readsItself, snake } = route
+  const { params = {}, query, body, readsItself, snake } = route
+  checkParameters(context.req.param(), params)
   const input = {
     params: context.req.param(),
     query: query && !readsItself ? parse(context.req.query(), query) : undefined,

@@ -21,7 +21,7 @@ async function post(baseUrl: string, path: string, state: State, body: unknown):
     body: JSON.stringify(body),
   })
   const answer: unknown = await response.json()
-  const exists = response.status === 400 && path === '/admin/tenants'
+  const exists = response.status === 409 && path === '/admin/tenants'
   if (!response.ok && !exists) throw new Error(`cannot create the demo tenant: ${JSON.stringify(answer)}`)
   return answer
 }

@@ -37,7 +37,7 @@ interface JudgedReceipt extends Sealed {
 
 export async function settleReceipts(body: unknown, env: SettlementEnv, settings: Settings): Promise<ReceiptsAnswer> {
   const call = readFields(ReceiptsCall, body)
-  if (!call.ok) throw new GatewayError('invalid_value', faultText(call.fault))
+  if (!call.ok) throw new GatewayError('invalid_value', faultText(call.fault), { param: call.fault.field })
   const sealed = await openAll(call.data.receipts, settings)
   const done: string[] = []
   const refused: RefusedReceipt[] = []

@@ -184,6 +184,38 @@ describe('the operator', () => {
     expect(raised).toMatchObject({ status: 400, body: { param: 'class' } })
   })
 
+  it('[ADN15] a setting in a body changes only itself, at the creation of a tenant and in a change', async () => {
+    await operate('POST', '/admin/plans', { planId: 'quiet', name: 'Quiet', settings: { weight: 30, class: 'batch' } })
+    await openTenant('tuned', { planId: 'quiet', settings: { weight: 40 } })
+    const created = (await operate('GET', '/admin/tenants/tuned')).settings
+    expect(created).toMatchObject({ weight: 40, class: 'batch', retentionDays: 90 })
+    const changed = await operate('PATCH', '/admin/tenants/tuned', { settings: { retentionDays: 7 } })
+    expect(changed.settings).toEqual({ ...created, retentionDays: 7 })
+    await operate('PUT', '/admin/tenants/tuned/plan', { planId: 'quiet' })
+    expect((await operate('GET', '/admin/tenants/tuned')).settings).toEqual({
+      ...created,
+      weight: 30,
+      retentionDays: 7,
+    })
+  })
+
+  it('[ADN16] the total budget of a tenant or plan is null, and another value is refused with its path', async () => {
+    const limits = { budgetNano: { total: null, day: 5, month: null } }
+    const total = { budgetNano: { total: 5 } }
+    const bodies = [
+      ['POST', '/admin/plans', { planId: 'totals', name: 'Totals' }],
+      ['POST', '/admin/tenants', { tenantId: 'totals', name: 'Totals', creditNano: 1 }],
+      ['PATCH', '/admin/tenants/totals', {}],
+    ] as const
+    for (const [method, path, body] of bodies) {
+      const refused = await send(method, path, { ...body, limits: total })
+      expect(refused, path).toMatchObject({ status: 400, body: { param: 'limits.budgetNano.total' } })
+      expect(refused.body.message).toContain('Set day or month.')
+      expect((await send(method, path, { ...body, limits })).status, path).toBeLessThan(300)
+    }
+    expect((await operate('GET', '/admin/tenants/totals')).limits).toMatchObject(limits)
+  })
+
   it('[ADN7] a plan is a named set of limits and settings, which changes a tenant only when it is assigned', async () => {
     const limits = { requestsPerMinute: 9, budgetNano: { day: 5 } }
     await operate('POST', '/admin/plans', { planId: 'pro', name: 'Pro', limits, settings: { effortUnknown: 'reject' } })

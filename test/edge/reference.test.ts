@@ -40,6 +40,34 @@ describe('the reference', () => {
     expect((await fetchGateway('https://gateway.example/healthz', { method: 'HEAD' })).status).not.toBe(405)
   })
 
+  it('[REF12] a path parameter of the wrong form returns 404 with its name, and changes nothing', async () => {
+    const cases: [string, string, string, object?][] = [
+      ['GET', '/admin/tenants/NO', 'tenantId'],
+      ['GET', '/admin/tenants/no/members', 'tenantId'],
+      ['GET', '/admin/tenants/NO/verification', 'tenantId'],
+      ['PATCH', '/admin/tenants/acme/keys/%00', 'keyId', {}],
+      ['PATCH', '/admin/tenants/acme/members/a%20b', 'member', { role: 'owner' }],
+      ['PUT', '/admin/plans/Pro', 'planId', { name: 'Pro' }],
+      ['DELETE', '/admin/operators/first', 'keyId'],
+      ['POST', '/admin/workers/W/revoke', 'workerId', {}],
+      ['GET', `/admin/requests/${'r'.repeat(65)}?tenantId=acme`, 'requestId'],
+      ['DELETE', `/admin/receipts/${'r'.repeat(65)}`, 'dispatchId'],
+    ]
+    for (const [method, path, param, body] of cases) {
+      const response = await fetchGateway(`https://gateway.example${path}`, {
+        method,
+        headers: { authorization: 'Bearer tmop_test', 'content-type': 'application/json' },
+        ...(body && { body: JSON.stringify(body) }),
+      })
+      expect(response.status, path).toBe(404)
+      expect(await response.json(), path).toMatchObject({ code: 'not_found', param })
+    }
+    const empty = await fetchGateway('https://gateway.example/admin/requests/r?tenantId=', {
+      headers: { authorization: 'Bearer tmop_test' },
+    })
+    expect([empty.status, await empty.json()]).toMatchObject([400, { param: 'tenantId' }])
+  })
+
   it('[REF2] the documented schema of a body is the schema that reads it', () => {
     const { paths } = openapi(routes, 'https://x', 'users') as { paths: Record<string, Record<string, unknown>> }
     const operatorPaths = openapi(routes, 'https://x', 'operators').paths as typeof paths

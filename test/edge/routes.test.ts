@@ -85,13 +85,16 @@ describe('routes', () => {
     const bodies = [{}, { receipts: [] }, { receipts: ['x'] }, { receipts: Array(65).fill('x') }]
     for (const body of bodies)
       expect((await send('POST', '/internal/receipts', body, {})).status).toBeGreaterThanOrEqual(400)
+    const empty = await send('POST', '/internal/receipts', {}, {})
+    expect(empty).toMatchObject({ status: 400, body: { param: 'receipts' } })
+    expect(empty.body.message).toMatch(/^receipts: is missing\. Add /)
   })
 
-  it('[RTE5] a tenant is created once, and a second creation or an invalid field returns 400 with the field', async () => {
+  it('[RTE5] a tenant is created once; a second creation returns 409, and an invalid field 400, with the field', async () => {
     expect((await send('POST', '/admin/tenants', { tenantId: 'tenb', name: 'B', creditNano: 5 })).status).toBe(201)
     expect(await send('POST', '/admin/tenants', { tenantId: 'tenb', name: 'B', creditNano: 5 })).toMatchObject({
-      status: 400,
-      body: { param: 'tenantId' },
+      status: 409,
+      body: { code: 'conflict', param: 'tenantId' },
     })
     expect(await send('POST', '/admin/tenants', { tenantId: 'NO', name: 'B', creditNano: 5 })).toMatchObject({
       status: 400,

@@ -5,7 +5,7 @@
 import { safeInteger } from '../../../backends/model/money.ts'
 import { GatewayError } from '../../http/errors.ts'
 
-const dimensions = ['key', 'model', 'effort', 'pool', 'outcome'] as const
+export const dimensions = ['key', 'model', 'effort', 'pool', 'outcome'] as const
 export type Dimension = (typeof dimensions)[number]
 
 export type UsageBucket = 'hour' | 'day' | 'all'
@@ -52,7 +52,7 @@ export const bucketMs: Record<UsageBucket, number | null> = { hour: hourMs, day:
 const spanMaxMs: Record<UsageBucket, number> = { hour: 62 * dayMs, day: 800 * dayMs, all: 4_000 * dayMs }
 /** Maximum rows of a report. A longer report is refused, never truncated. */
 export const usageRowsMax = 20_000
-const filterValuesMax = 50
+export const filterValuesMax = 50
 const parameters = ['from', 'to', 'bucket', 'group_by', 'format', ...dimensions]
 
 /** Reads `?from=&to=&bucket=&group_by=&format=` and a filter per dimension. Throws errors with messages for clients. */
