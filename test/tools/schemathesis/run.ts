@@ -72,7 +72,7 @@ async function test(audience: 'users' | 'operators'): Promise<boolean> {
       ...['run', `http://127.0.0.1:${product.port}${path}`, '--no-color', '--workers', '1', '--no-shrink'],
       ...['--phases', 'examples,coverage,fuzzing', '--checks', checks.join(','), '--continue-on-failure'],
       ...['--max-examples', values.examples, '--max-time', values.seconds, '--seed', values.seed],
-      ...['--request-timeout', '60', '--generation-database', 'none', '--max-redirects', '0'],
+      ...['--request-timeout', '60', '--generation-database', 'none'],
       ...['--header', `authorization: Bearer ${audience === 'users' ? apiKey : operatorKey}`],
       ...excluded.flatMap(({ operation }) => ['--exclude-name', operation]),
     ],
