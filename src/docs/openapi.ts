@@ -109,7 +109,8 @@ function security({ auth }: Operation): Json[] {
   return auth === 'key' ? [{ key: [] }, { xApiKey: [] }] : [{ [auth]: [] }]
 }
 
-function pathParameters({ path, params = {} }: Operation): Json[] {
+/** The parameters in the path, each required. */
+export function pathParameters({ path, params = {} }: Operation): Json[] {
   return [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => {
     const { $schema: _, description, ...schema } = params[name] ? jsonSchema(params[name], 'input') : { type: 'string' }
     return { name, in: 'path', required: true, ...(description !== undefined && { description }), schema }

@@ -2,7 +2,7 @@
 import { html, raw } from 'hono/html'
 import { type Operation, type Tag, tags } from '../http/route.ts'
 import type { Audience } from './navigation.ts'
-import { answerSchema, audienceOf, bodySchema, queryParameters } from './openapi.ts'
+import { answerSchema, audienceOf, bodySchema, pathParameters, queryParameters } from './openapi.ts'
 import { escapeHtml, type Heading, type RenderedPage } from './site.ts'
 
 type JsonValue = Record<string, unknown>
@@ -48,6 +48,7 @@ ${routes.map(route)}`,
 
 function route(operation: Operation) {
   const { method, path, summary, description, scope, streams } = operation
+  const inPath = pathParameters(operation)
   const parameters = queryParameters(operation)
   const body = bodySchema(operation)
   const answer = answerSchema(operation)
@@ -55,12 +56,19 @@ function route(operation: Operation) {
 <summary><span class="verb">${method}</span><code>${path}</code><span class="summary">${inline(summary)}</span></summary>
 <div class="body">
 ${description ? html`<p>${inline(description)}</p>` : ''}${scope ? html`<p class="quiet">Scope: <code>${scope}</code></p>` : ''}
-${parameters.length > 0 ? html`<h4>Query parameters</h4><ul class="fields">${parameters.map(({ name, schema, description: what }) => field(String(name), { ...(schema as JsonValue), description: what }, false, 1))}</ul>` : ''}
+${inPath.length > 0 ? html`<h4>Path parameters</h4>${parameterList(inPath)}` : ''}
+${parameters.length > 0 ? html`<h4>Query parameters</h4>${parameterList(parameters)}` : ''}
 ${body ? html`<h4>Body</h4>${fields(body, 1)}` : ''}
 ${answer ? html`<h4>Answer${streams ? ', when it does not stream' : ''}</h4>${fields(answer, 1)}` : ''}
 </div>
 </details>
 `
+}
+
+function parameterList(parameters: readonly JsonValue[]) {
+  return html`<ul class="fields">${parameters.map(({ name, schema, description, required }) =>
+    field(String(name), { ...(schema as JsonValue), description }, required === true, 1),
+  )}</ul>`
 }
 
 function fields(schema: JsonValue, depth: number): ReturnType<typeof html> | string {

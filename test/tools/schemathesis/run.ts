@@ -43,6 +43,7 @@ if (audiences.length === 0) {
 
 const folder = mkdtempSync(join(tmpdir(), 'schemathesis-'))
 const program = values.program ?? install()
+for (const { operation, reason } of excluded) process.stdout.write(`without ${operation}: ${reason}\n`)
 const product = await startProduct()
 let failed = false
 try {
@@ -65,7 +66,6 @@ async function test(audience: 'users' | 'operators'): Promise<boolean> {
   const { apiKey, operatorKey } = product.demo()
   const path = audience === 'users' ? '/openapi.json' : '/openapi/operators.json'
   process.stdout.write(`\n${path}\n`)
-  for (const { operation, reason } of excluded) process.stdout.write(`without ${operation}: ${reason}\n`)
   const child = spawn(
     program,
     [
