@@ -12,11 +12,15 @@ import { chat } from './chat/chat.ts'
 import { type RequestContext, startRequest } from './chat/context.ts'
 import { countTokens } from './chat/count-tokens.ts'
 import { settings } from './config.ts'
+import { Message, MessageEvent, MessageTokens } from './dialects/anthropic/answer.ts'
 import { messages } from './dialects/anthropic/dialect.ts'
 import { Body as MessagesBody, CountBody as MessagesPrompt } from './dialects/anthropic/read.ts'
 import type { Dialect } from './dialects/dialect.ts'
-import { mistral } from './dialects/mistral/dialect.ts'
+import { MistralChatCompletion, MistralChatCompletionEvent } from './dialects/mistral/answer.ts'
+import { Body as MistralBody, mistral } from './dialects/mistral/dialect.ts'
+import { ChatCompletion, ChatCompletionEvent } from './dialects/openai-chat/answer.ts'
 import { chatCompletions } from './dialects/openai-chat/dialect.ts'
+import { ResponseAnswer, ResponseEvent, ResponseTokens } from './dialects/openai-responses/answer.ts'
 import { Body as ResponsesBody } from './dialects/openai-responses/body.ts'
 import { responses } from './dialects/openai-responses/dialect.ts'
 import { isAnthropic } from './dialects/registry.ts'
@@ -28,14 +32,13 @@ import { takeHeartbeat } from './fleet/heartbeats.ts'
 import { readJsonBody } from './http/body.ts'
 import { anthropicModel, anthropicModels, listModels, showModel } from './http/models.ts'
 import {
-  ChatCompletion,
-  ChatCompletionChunk,
+  AnthropicModel,
+  AnthropicModelList,
+  AnthropicRefusal,
   Health,
-  Message,
   ModelCard,
   ModelList,
-  ResponseAnswer,
-  TokenCount,
+  Refusal,
 } from './http/response-schemas.ts'
 import { type Operation, type Route, routesIn } from './http/route.ts'
 import { storedResponses } from './responses/routes.ts'
@@ -59,6 +62,39 @@ async function begin(context: Context<Bindings>, dialect: Dialect): Promise<Requ
   context.set('requestId', requestContext.requestId)
   return requestContext
 }
+
+const rateHeaders = {
+  'x-ratelimit-limit-requests': 'The key’s limit of requests a minute. Absent without a limit, like the other five.',
+  'x-ratelimit-remaining-requests': 'The requests that remain.',
+  'x-ratelimit-reset-requests': 'The time until all requests remain, for example `6s` or `120ms`.',
+  'x-ratelimit-limit-tokens': 'The key’s limit of tokens a minute.',
+  'x-ratelimit-remaining-tokens': 'The tokens that remain.',
+  'x-ratelimit-reset-tokens': 'The time until all tokens remain.',
+}
+const warnings = 'The fields of the request that were ignored or changed. Absent if there are none.'
+const answerHeaders = {
+  ...rateHeaders,
+  'x-tramontane-model': 'The model that answers.',
+  'x-tramontane-model-asked': 'The alias that the request names, if it names one.',
+  'x-tramontane-effort': 'The effort that serves the request.',
+  'x-tramontane-effort-asked': 'The effort that the request asks for, if it asks for one.',
+  'x-tramontane-pool': 'The pool that answers. Absent if the request waits for a slot when the headers are sent.',
+  'x-tramontane-warnings': warnings,
+  'idempotency-replayed': '`true` if the answer is a repeated one, for a request with the same `idempotency-key`.',
+}
+const countHeaders = {
+  ...rateHeaders,
+  'x-tramontane-estimated': '`true` if the count is an upper bound.',
+  'x-tramontane-warnings': warnings,
+}
+
+/** The status is sent before the answer is complete. */
+const lateRefusal = (answer: z.ZodType) => [
+  { status: 200, answer, description: 'The answer, or an error that came after the status was sent' },
+]
+
+const question = [{ role: 'user', content: 'What is 478 + 356?' }]
+const model = 'mistral-small-4'
 
 type ChatOperation = Omit<Operation, 'method' | 'tag' | 'auth' | 'readsItself'>
 
@@ -91,11 +127,14 @@ const chatRoutes: readonly Route[] = [
       description:
         'Reasoning is in `reasoning_content`, separate from `content`. Each tool call is one complete delta. Send images as ' +
         'data URLs or https addresses (`image_url`), and PDFs as `file` or `document_url`. Tools other than functions are ' +
-        'removed, with a warning in `x-tramontane-warnings`.',
+        'removed, with a warning in `x-tramontane-warnings`. A stream ends with `data: [DONE]`.',
       body: WireChat,
+      example: { model, messages: question, max_completion_tokens: 100, reasoning_effort: 'none' },
       answer: ChatCompletion,
+      otherAnswers: lateRefusal(Refusal),
+      headers: answerHeaders,
       streams: true,
-      streamEvent: ChatCompletionChunk,
+      streamEvent: ChatCompletionEvent,
     },
     answering(chatCompletions),
   ),
@@ -108,8 +147,12 @@ const chatRoutes: readonly Route[] = [
         'Set `thinking` to get thinking blocks, and send them back unchanged. `output_config.effort` and `thinking` set the ' +
         'effort.',
       body: MessagesBody,
+      example: { model, messages: question, max_tokens: 1_000, thinking: { type: 'adaptive' } },
       answer: Message,
+      otherAnswers: lateRefusal(AnthropicRefusal),
+      headers: answerHeaders,
       streams: true,
+      streamEvent: MessageEvent,
       anthropic: true,
     },
     answering(messages),
@@ -123,7 +166,9 @@ const chatRoutes: readonly Route[] = [
         'An engine that serves the model counts exactly. If no engine can count, or the prompt has images or documents, the ' +
         'result is an upper bound, and `estimated` is true.',
       body: MessagesPrompt,
-      answer: TokenCount,
+      example: { model, messages: question },
+      answer: MessageTokens,
+      headers: countHeaders,
       anthropic: true,
     },
     counting(messages),
@@ -134,7 +179,9 @@ const chatRoutes: readonly Route[] = [
       id: 'countResponseTokens',
       summary: 'Count the tokens of a prompt (OpenAI)',
       body: ResponsesBody,
-      answer: TokenCount,
+      example: { model, input: 'What is 478 + 356?' },
+      answer: ResponseTokens,
+      headers: countHeaders,
     },
     counting(responses),
   ),
@@ -148,8 +195,12 @@ const chatRoutes: readonly Route[] = [
         '`reasoning.encrypted_content` to get it encoded. Tools other than functions and custom tools are removed, with a ' +
         'warning in `x-tramontane-warnings`.',
       body: ResponsesBody,
+      example: { model, input: 'What is 478 + 356?', max_output_tokens: 1_000, reasoning: { effort: 'high' } },
       answer: ResponseAnswer,
+      otherAnswers: lateRefusal(Refusal),
+      headers: answerHeaders,
       streams: true,
+      streamEvent: ResponseEvent,
     },
     answering(responses),
   ),
@@ -161,10 +212,14 @@ const chatRoutes: readonly Route[] = [
       summary: 'Create a chat completion (Mistral)',
       description:
         'Reasoning is in chunks of the content, as Mistral’s clients expect. `random_seed`, `prompt_mode` and `safe_prompt` ' +
-        'are supported. All other fields are as in Chat Completions.',
-      body: WireChat,
-      answer: 'object',
+        'are supported. All other fields are as in Chat Completions. A stream ends with `data: [DONE]`.',
+      body: MistralBody,
+      example: { model, messages: question, max_tokens: 1_000, prompt_mode: 'reasoning' },
+      answer: MistralChatCompletion,
+      otherAnswers: lateRefusal(Refusal),
+      headers: answerHeaders,
       streams: true,
+      streamEvent: MistralChatCompletionEvent,
     },
     answering(mistral),
   ),
@@ -176,17 +231,6 @@ async function modelsOf({ env, req }: Context<Bindings>): Promise<readonly strin
   const key = await authenticate(req.raw.headers, macKey)
   const { models: allowed = null } = await identifyReader(env, key)
   return allowed ? models.filter((id) => allowed.includes(id)) : models
-}
-
-async function answerModels(context: Context<Bindings>): Promise<Response> {
-  const offered = await modelsOf(context)
-  return context.json(isAnthropic(context.req.raw) ? anthropicModels(offered) : listModels(offered))
-}
-
-async function answerModel(context: Context<Bindings>, { params }: { params: { id: string } }): Promise<Response> {
-  const offered = await modelsOf(context)
-  const show = isAnthropic(context.req.raw) ? anthropicModel : showModel
-  return context.json(show(offered, params.id))
 }
 
 const ModelName = z
@@ -205,8 +249,13 @@ const modelRoutes: readonly Route[] = [
       description: 'With the header `anthropic-version`, the answer has Anthropic’s shape.',
       auth: 'key',
       answer: ModelList,
+      otherAnswers: [{ status: 200, answer: AnthropicModelList }],
+      anthropic: 'by header',
     },
-    answerModels,
+    async (context) => {
+      const list = isAnthropic(context.req.raw) ? anthropicModels : listModels
+      return context.json(list(await modelsOf(context)))
+    },
   ),
   route(
     {
@@ -216,10 +265,16 @@ const modelRoutes: readonly Route[] = [
       id: 'retrieveModel',
       tag: 'Models',
       summary: 'Retrieve a model by its id or alias',
+      description: 'With the header `anthropic-version`, the answer has Anthropic’s shape.',
       auth: 'key',
       answer: ModelCard,
+      otherAnswers: [{ status: 200, answer: AnthropicModel }],
+      anthropic: 'by header',
     },
-    answerModel,
+    async (context, { params }) => {
+      const show = isAnthropic(context.req.raw) ? anthropicModel : showModel
+      return context.json(show(await modelsOf(context), params.id))
+    },
   ),
   route(
     {
@@ -231,7 +286,7 @@ const modelRoutes: readonly Route[] = [
       auth: 'key',
       answer: ModelList,
     },
-    answerModels,
+    async (context) => context.json(listModels(await modelsOf(context))),
   ),
   route(
     {
@@ -244,7 +299,7 @@ const modelRoutes: readonly Route[] = [
       auth: 'key',
       answer: ModelCard,
     },
-    answerModel,
+    async (context, { params }) => context.json(showModel(await modelsOf(context), params.id)),
   ),
 ]
 

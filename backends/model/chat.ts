@@ -9,7 +9,18 @@
 import { z } from 'zod'
 import { EffortWord } from './effort.ts'
 import { type FieldFault, faultText, readFields } from './field-fault.ts'
-import { documentBy, imageByUrl, type MediaPart, type ReadPart } from './media.ts'
+import {
+  documentBy,
+  documentBytesMax,
+  documentsMax,
+  imageBytesMax,
+  imageByUrl,
+  imagesMax,
+  type MediaPart,
+  type ReadPart,
+} from './media.ts'
+import { temperatureDefault } from './model.ts'
+import { temperatureMin } from './sampling.ts'
 
 /**
  * One part of a message. An image or document is in a data URL or at an https address. The worker fetches addresses and
@@ -73,6 +84,7 @@ export const messagesMax = 4_096
 export const toolsMax = 128
 export const stopMax = 16
 export const callIdMax = 256
+const mebibyte = 1024 * 1024
 
 /** Text of a prompt. `repairChat` replaces what no tokenizer can process. */
 export const Text = z.string()
@@ -86,19 +98,37 @@ export const StopText = z
     error: 'must not contain a NUL character or half of a surrogate pair. Remove it.',
   })
 
+export const imageSource = `An image: a data URL in base64, or an https address of at most 2,048 characters without a user name. At most ${imagesMax} a request, each of at most ${imageBytesMax / mebibyte} MiB.`
+export const documentSource = `A PDF or a plain text: a data URL in base64, base64 alone (a PDF), or an https address of at most 2,048 characters. At most ${documentsMax} a request, each of at most ${documentBytesMax / mebibyte} MiB.`
+
 const TextPart = z
-  .object({ type: z.enum(['text', 'input_text', 'output_text']), text: Text })
+  .object({
+    type: z.enum(['text', 'input_text', 'output_text']).describe('All three mean text.'),
+    text: Text.describe('The text. It must not contain NUL or half of a surrogate pair.'),
+  })
   .transform((part): Part => ({ kind: 'text', text: part.text }))
 const ImagePart = z
-  .object({ type: z.literal('image_url'), image_url: z.union([z.string(), z.object({ url: z.string() })]) })
+  .object({
+    type: z.literal('image_url').describe('Always `image_url`.'),
+    image_url: z
+      .union([z.string(), z.object({ url: z.string().describe('The same as the text form.') })])
+      .describe(imageSource)
+      .meta({ examples: ['https://example.com/cat.png'] }),
+  })
   .transform(({ image_url: image }, context): Part => {
     return partOr(imageByUrl(typeof image === 'string' ? image : image.url), context, 'image_url')
   })
 /** OpenAI's form. `file_id` refers to an uploaded file, which the gateway does not support. */
 const FilePart = z
   .object({
-    type: z.literal('file'),
-    file: z.object({ file_data: z.string().nullish(), file_id: z.string().nullish(), filename: z.string().nullish() }),
+    type: z.literal('file').describe('Always `file`.'),
+    file: z
+      .object({
+        file_data: z.string().nullish().describe(documentSource),
+        file_id: z.string().nullish().describe('Not supported: a file without `file_data` is refused.'),
+        filename: z.string().nullish().describe('The name of the document, for the prompt. Cut to 256 characters.'),
+      })
+      .describe('The document.'),
   })
   .transform(({ file }, context): Part => {
     const refusal = {
@@ -110,9 +140,11 @@ const FilePart = z
 /** Mistral's form. */
 const DocumentPart = z
   .object({
-    type: z.literal('document_url'),
-    document_url: z.union([z.string(), z.object({ url: z.string() })]),
-    document_name: z.string().nullish(),
+    type: z.literal('document_url').describe('Always `document_url`.'),
+    document_url: z
+      .union([z.string(), z.object({ url: z.string().describe('The same as the text form.') })])
+      .describe(documentSource),
+    document_name: z.string().nullish().describe('The name of the document, for the prompt. Cut to 256 characters.'),
   })
   .transform(({ document_url: document, document_name: name }, context): Part => {
     const url = typeof document === 'string' ? document : document.url
@@ -130,7 +162,10 @@ export function partOr(read: ReadPart<Part>, context: z.RefinementCtx, field: st
 const TextParts = z.array(TextPart)
 /** Mistral's form of reasoning: content parts before the text. */
 const ThinkingPart = z
-  .object({ type: z.literal('thinking'), thinking: z.union([Text, z.array(TextPart)]) })
+  .object({
+    type: z.literal('thinking').describe('Always `thinking`.'),
+    thinking: z.union([Text, z.array(TextPart)]).describe('Earlier reasoning of the model.'),
+  })
   .transform(({ thinking }) => ({
     kind: 'thinking' as const,
     text: typeof thinking === 'string' ? thinking : textOf(thinking),
@@ -147,8 +182,15 @@ export const FunctionName = z
 
 const WireToolCall = z
   .object({
-    id: z.string().max(callIdMax),
-    function: z.object({ name: FunctionName, arguments: z.union([Text, z.record(z.string(), z.unknown())]) }),
+    id: z.string().max(callIdMax).describe('The id of the call.'),
+    function: z
+      .object({
+        name: FunctionName.describe('The name of the function.'),
+        arguments: z
+          .union([Text, z.record(z.string(), z.unknown())])
+          .describe('The arguments, as JSON text or object.'),
+      })
+      .describe('The function and its arguments.'),
   })
   .transform(
     (call): ToolCall => ({
@@ -160,19 +202,31 @@ const WireToolCall = z
   )
 
 const SystemMessage = z
-  .object({ role: z.enum(['system', 'developer']), content: TextContent })
+  .object({
+    role: z.enum(['system', 'developer']).describe('Both mean instructions to the model.'),
+    content: TextContent.describe('The instructions.'),
+  })
   .transform(({ content }): Message => ({ role: 'system', content }))
 const UserMessage = z
-  .object({ role: z.literal('user'), content: Content })
+  .object({
+    role: z.literal('user').describe('A message of the user.'),
+    content: Content.describe('A text, or texts, images and documents in their order.'),
+  })
   .transform(({ content }): Message => ({ role: 'user', content }))
 const AssistantMessage = z
   .object({
-    role: z.literal('assistant'),
-    content: z.union([Text.transform(asText), AssistantParts]).nullish(),
-    reasoning_content: Text.nullish(),
-    reasoning: Text.nullish(),
-    tool_calls: z.array(WireToolCall).max(toolsMax).nullish(),
-    prefix: z.boolean().nullish(),
+    role: z.literal('assistant').describe('An earlier answer of the model.'),
+    content: z
+      .union([Text.transform(asText), AssistantParts])
+      .nullish()
+      .describe('Its text, or texts and reasoning in their order.'),
+    reasoning_content: Text.nullish().describe('Its reasoning.'),
+    reasoning: Text.nullish().describe('Its reasoning, if `reasoning_content` is absent.'),
+    tool_calls: z.array(WireToolCall).max(toolsMax).nullish().describe('Its calls of tools.'),
+    prefix: z
+      .boolean()
+      .nullish()
+      .describe('In the last message: whether the answer continues this text. Default: false.'),
   })
   .transform((message): Message => {
     const parts = message.content ?? []
@@ -185,72 +239,146 @@ const AssistantMessage = z
     }
   })
 const ToolMessage = z
-  .object({ role: z.literal('tool'), content: Content.nullish(), tool_call_id: z.string().max(callIdMax) })
+  .object({
+    role: z.literal('tool').describe('The result of a tool.'),
+    content: Content.nullish().describe('The result: a text, or texts, images and documents in their order.'),
+    tool_call_id: z.string().max(callIdMax).describe('The id of the call.'),
+  })
   .transform((message): Message => ({ role: 'tool', content: message.content ?? [], toolCallId: message.tool_call_id }))
 
 const WireFunctionTool = z.object({
-  type: z.literal('function'),
-  function: z.object({
-    name: FunctionName,
-    description: Text.nullish(),
-    parameters: z.record(z.string(), z.unknown()).nullish(),
-  }),
+  type: z.literal('function').describe('Always `function`.'),
+  function: z
+    .object({
+      name: FunctionName.describe('The name of the function.').meta({ examples: ['get_weather'] }),
+      description: Text.nullish().describe('The purpose of the function, for the model.'),
+      parameters: z
+        .record(z.string(), z.unknown())
+        .nullish()
+        .describe('The JSON schema of the arguments. Default: an object without properties.'),
+    })
+    .describe('The function.'),
 })
+/** The type of a part that is accepted and ignored. */
+export function otherType(other: (type: string) => boolean) {
+  return z.string().refine(other, { abort: true }).describe('Any other type: ignored, with a warning.')
+}
+
 // Agents also send tools that a vendor runs (web search, namespaces). They are accepted and left out.
-const WireTool = z.union(
-  [WireFunctionTool, z.object({ type: z.string().refine((type) => type !== 'function', { abort: true }) })],
-  {
-    error: 'must be {type: "function", function: {name, description?, parameters?}}',
-  },
-)
+const WireTool = z.union([WireFunctionTool, z.object({ type: otherType((type) => type !== 'function') })], {
+  error: 'must be {type: "function", function: {name, description?, parameters?}}',
+})
 
 const WireToolChoice = z.union([
   z.enum(['auto', 'none', 'required', 'any']),
-  z.object({ type: z.literal('function'), function: z.object({ name: FunctionName }) }),
+  z.object({
+    type: z.literal('function').describe('Always `function`.'),
+    function: z
+      .object({ name: FunctionName.describe('The name of a function in `tools`.') })
+      .describe('The function to call.'),
+  }),
 ])
 
 /** Clients send seeds of 64 bits. JSON keeps 53 of them, which is enough to repeat an answer. */
 export const Seed = z
   .number()
   .refine(Number.isInteger, 'must be a whole number.')
+  .meta({ type: 'integer' })
   .transform((seed) => (Number.isSafeInteger(seed) ? seed : Number(BigInt.asIntN(53, BigInt(seed)))))
 
 const WireFormat = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('text') }),
-  z.object({ type: z.literal('json_object') }),
+  z.object({ type: z.literal('text').describe('Any text.') }),
+  z.object({ type: z.literal('json_object').describe('A JSON object.') }),
   z.object({
-    type: z.literal('json_schema'),
-    json_schema: z.object({ name: z.string().max(64).nullish(), schema: z.record(z.string(), z.unknown()) }),
+    type: z.literal('json_schema').describe('JSON that matches a schema.'),
+    json_schema: z
+      .object({
+        name: z.string().max(64).nullish().describe('A name for the schema. Default: `answer`.'),
+        schema: z.record(z.string(), z.unknown()).describe('The JSON schema of the text.'),
+      })
+      .describe('The schema and its name.'),
   }),
 ])
 
 export const TokensMax = z.int().min(1).max(1_048_576)
 
-export const WireChat = z.object({
-  model: z.string().min(1).max(256),
-  messages: z
-    .array(z.discriminatedUnion('role', [SystemMessage, UserMessage, AssistantMessage, ToolMessage]))
-    .min(1)
-    .max(messagesMax),
-  tools: z.array(WireTool).max(toolsMax).nullish(),
-  tool_choice: WireToolChoice.nullish(),
-  parallel_tool_calls: z.boolean().nullish(),
-  response_format: WireFormat.nullish(),
-  reasoning_effort: EffortWord.nullish(),
-  temperature: z.number().min(0).max(2).nullish(),
-  top_p: z.number().gt(0).max(1).nullish(),
-  seed: Seed.nullish(),
-  frequency_penalty: z.number().min(-2).max(2).nullish(),
-  presence_penalty: z.number().min(-2).max(2).nullish(),
-  stop: z.union([StopText, z.array(StopText).max(stopMax)]).nullish(),
-  max_tokens: TokensMax.nullish(),
-  max_completion_tokens: TokensMax.nullish(),
-  n: z.literal(1, { error: 'must be 1. Repeat the request to get another answer.' }).nullish(),
-  logprobs: z.literal(false, { error: 'log probabilities are not supported. Remove the field.' }).nullish(),
-  stream: z.boolean().nullish(),
-  stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
-  logit_bias: z.unknown().optional(),
-})
+/** Descriptions of fields that several dialects have. */
+export const effortText =
+  'How much the model reasons. `none`, `minimal` and `low` mean the lowest effort of the model, the other words its highest. Default: `none`, or the effort of the alias.'
+export const temperatureText = `The randomness of the answer. Below ${temperatureMin} the most likely token is always chosen. Default: ${temperatureDefault.high} with reasoning, ${temperatureDefault.none} without.`
+export const topPText = 'Only the most likely tokens with this total probability are sampled. Default: 1.'
+export const frequencyText = 'Lowers the chance of a token for each time that it occurred. Default: 0.'
+export const presenceText = 'Lowers the chance of tokens that occurred. Default: 0.'
+export const tokensText =
+  'The limit of output tokens, reasoning included. This many tokens are reserved from the budget while the request runs. Default: that of the model, 32,768 for Mistral Small 4.'
+export const seedText =
+  'Makes sampling repeatable on the same engine. Of a number above 53 bits, the lower 53 are used. Default: random.'
+export const streamText = 'Whether the answer is a stream of server-sent events. Default: false.'
+
+export const WireChat = z
+  .object({
+    model: z
+      .string()
+      .min(1)
+      .max(256)
+      .describe('The id or an alias of a model; see `GET /v1/models`.')
+      .meta({ examples: ['mistral-small-4'] }),
+    messages: z
+      .array(z.discriminatedUnion('role', [SystemMessage, UserMessage, AssistantMessage, ToolMessage]))
+      .min(1)
+      .max(messagesMax)
+      .describe('The conversation, oldest message first.'),
+    tools: z
+      .array(WireTool)
+      .max(toolsMax)
+      .nullish()
+      .describe('The functions that the model may call. Tools of other types are removed, with a warning.'),
+    tool_choice: WireToolChoice.nullish().describe(
+      'Whether the model calls a tool: `auto` (default), `none`, `required` or `any` (at least one), or one function. All but `auto` and `none` need that function in `tools`.',
+    ),
+    parallel_tool_calls: z.boolean().nullish().describe('Whether one answer may have several calls. Default: true.'),
+    response_format: WireFormat.nullish().describe('The form of the text. Default: `text`.'),
+    reasoning_effort: EffortWord.nullish().describe(effortText),
+    temperature: z
+      .number()
+      .min(0)
+      .max(2)
+      .nullish()
+      .describe(temperatureText)
+      .meta({ examples: [0.3] }),
+    top_p: z.number().gt(0).max(1).nullish().describe(topPText),
+    seed: Seed.nullish().describe(seedText),
+    frequency_penalty: z.number().min(-2).max(2).nullish().describe(frequencyText),
+    presence_penalty: z.number().min(-2).max(2).nullish().describe(presenceText),
+    stop: z
+      .union([StopText, z.array(StopText).max(stopMax)])
+      .nullish()
+      .describe('Texts of 1 to 256 characters that end the answer; they are not part of it. Default: none.'),
+    max_tokens: TokensMax.nullish().describe('The same as `max_completion_tokens`, which overrides it.'),
+    max_completion_tokens: TokensMax.nullish()
+      .describe(tokensText)
+      .meta({ examples: [500] }),
+    n: z
+      .literal(1, { error: 'must be 1. Repeat the request to get another answer.' })
+      .nullish()
+      .describe('The number of answers, always 1.'),
+    logprobs: z
+      .literal(false, { error: 'log probabilities are not supported. Remove the field.' })
+      .nullish()
+      .describe('Log probabilities are not supported.'),
+    stream: z.boolean().nullish().describe(streamText),
+    stream_options: z
+      .object({
+        include_usage: z
+          .boolean()
+          .nullish()
+          .describe('Whether usage is in a chunk of its own, the last. Default: false.'),
+      })
+      .nullish()
+      .describe('Options of a stream.'),
+    logit_bias: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
+  })
+  .meta({ id: 'ChatCompletionRequest' })
 type WireChat = z.infer<typeof WireChat>
 
 /** Reads an untrusted body; never throws. The first invalid field is named as OpenAI does: `messages[0].content`. */

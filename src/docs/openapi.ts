@@ -132,7 +132,7 @@ function requestBody(operation: Operation, named: NamedSchemas): Json {
   const { body, snake, sealed } = operation
   if (!body && !sealed) return {}
   const schema = body ? named.add(body, 'input', snake) : { type: 'object' }
-  const example = bodyExample(operation)
+  const example = operation.example ?? bodyExample(operation)
   const content = { schema, ...(example !== undefined && { example }) }
   return { requestBody: { required: true, content: { 'application/json': content } } }
 }
@@ -167,11 +167,15 @@ export function answerSchema({ answer, snake }: Operation): Json | undefined {
 }
 
 function responses(operation: Operation, named: NamedSchemas): Json {
-  const { answer, status = 200, streams, anthropic, streamEvent, otherAnswers = [] } = operation
-  const answers: Record<string, { description: string; content?: Json }> = {}
-  const add = (code: number, description: string, content: Json) => {
+  const { answer, status = 200, streams, anthropic, streamEvent, headers = {}, otherAnswers = [] } = operation
+  const answers: Record<string, DescribedAnswer> = {}
+  const add = (code: number, description: string, content: Content) => {
     const known = answers[code]
-    answers[code] = { description: known?.description ?? description, content: { ...known?.content, ...content } }
+    answers[code] = {
+      description: known?.description ?? description,
+      headers: headersOf(code === status ? { ...everyAnswer, ...headers } : everyAnswer),
+      content: merged(known?.content, content),
+    }
     if (Object.keys(answers[code]?.content ?? {}).length === 0) delete answers[code]?.content
   }
   const main = streams ? 'The answer, complete or as a stream of server-sent events' : 'Success'
@@ -182,17 +186,53 @@ function responses(operation: Operation, named: NamedSchemas): Json {
   }
   for (const other of otherAnswers)
     add(other.status, other.description ?? 'Success', contentOf(other, operation, named))
-  const refusal = named.add(anthropic ? AnthropicRefusal : Refusal, 'output')
+  const refusal = named.add(refusalOf(anthropic), 'output')
   return {
     ...answers,
     default: {
       description: 'Error. `code` identifies the problem, `message` gives advice, `param` names the invalid field.',
+      headers: headersOf({ ...everyAnswer, ...everyRefusal }),
       content: { 'application/json': { schema: refusal } },
     },
   }
 }
 
-function contentOf({ answer, type }: OtherAnswer, { path, snake }: Operation, named: NamedSchemas): Json {
+type Content = Record<string, { schema: Json }>
+
+interface DescribedAnswer {
+  description: string
+  headers: Json
+  content?: Content
+}
+
+/** Two schemas of one status and content type become alternatives. */
+function merged(known: Content | undefined, more: Content): Content {
+  const content = { ...known }
+  for (const [type, { schema }] of Object.entries(more)) {
+    const before = content[type]
+    content[type] = { schema: before ? { anyOf: [before.schema, schema] } : schema }
+  }
+  return content
+}
+
+function refusalOf(anthropic: Operation['anthropic']): z.ZodType {
+  if (anthropic === 'by header') return z.union([Refusal, AnthropicRefusal])
+  return anthropic ? AnthropicRefusal : Refusal
+}
+
+const everyAnswer = { 'x-request-id': 'The id of the request, to report to the operator. Also as `request-id`.' }
+const everyRefusal = {
+  'retry-after': 'Seconds to wait before a retry, 1 to 60. Present if waiting can help.',
+  'x-should-retry': '`false` if a retry cannot help.',
+}
+
+function headersOf(descriptions: Readonly<Record<string, string>>): Json {
+  return Object.fromEntries(
+    Object.entries(descriptions).map(([name, description]) => [name, { description, schema: { type: 'string' } }]),
+  )
+}
+
+function contentOf({ answer, type }: OtherAnswer, { path, snake }: Operation, named: NamedSchemas): Content {
   if (answer === 'nothing') return {}
   if (answer === 'text')
     return { [type ?? (path.startsWith('/docs') ? 'text/html' : 'text/plain')]: { schema: { type: 'string' } } }

@@ -1,165 +1,143 @@
-/** Schemas of the gateway's answers. The reference is generated from them, and tests check real answers with them. */
+/**
+ * Schemas of the answers that belong to no dialect; those of a dialect are in its `answer.ts`. The documents are
+ * generated from them, and tests check real answers with them.
+ */
 import { z } from 'zod'
-import { EffortWord } from '../../backends/model/effort.ts'
+import { EffortWord, effortWords } from '../../backends/model/effort.ts'
 import { type ErrorCode, errorTable } from '../../backends/model/errors.ts'
 
-const Count = z.int().min(0)
+export const Count = z.int().min(0)
 
-const Usage = z.strictObject({
-  prompt_tokens: Count,
-  completion_tokens: Count.describe('includes reasoning tokens'),
-  total_tokens: Count,
-  prompt_tokens_details: z.strictObject({ cached_tokens: Count }),
-  completion_tokens_details: z.strictObject({ reasoning_tokens: Count }),
-  reasoning_effort: EffortWord.describe('the served effort'),
-  reasoning_effort_asked: EffortWord.nullable().describe('the requested effort'),
+/** The fields of every dialect's `usage` that are not in the dialect of its vendor. */
+export const effortFields = {
+  reasoning_effort: EffortWord.describe('The effort that served the request.'),
+  reasoning_effort_asked: EffortWord.nullable().describe(
+    'The effort that the request asked for, null if it asked for none.',
+  ),
+}
+
+const ModelCapabilities = z.strictObject({
+  completion_chat: z.boolean().describe('The model answers chats.'),
+  function_calling: z.boolean().describe('The model calls tools.'),
+  vision: z.boolean().describe('The model reads images and documents.'),
+  reasoning: z.boolean().describe('The model reasons before it answers.'),
 })
-
-const ToolCall = z.strictObject({
-  id: z.string(),
-  type: z.literal('function'),
-  function: z.strictObject({ name: z.string(), arguments: z.string().describe('valid JSON') }),
-})
-const FinishReason = z.enum(['stop', 'length', 'tool_calls'])
-
-export const ChatCompletion = z
-  .strictObject({
-    id: z.string(),
-    object: z.literal('chat.completion'),
-    created: z.int(),
-    model: z.string(),
-    choices: z
-      .array(
-        z.object({
-          index: z.literal(0),
-          message: z.strictObject({
-            role: z.literal('assistant'),
-            content: z.string().nullable(),
-            refusal: z.null(),
-            reasoning_content: z.string().optional(),
-            tool_calls: z.array(ToolCall).optional(),
-          }),
-          logprobs: z.null(),
-          finish_reason: FinishReason,
-          stop_reason: z.string().optional().describe('the stop string that ended the answer, if one did'),
-        }),
-      )
-      .length(1),
-    usage: Usage,
-  })
-  .meta({ id: 'ChatCompletion' })
-
-export const ChatCompletionChunk = z
-  .strictObject({
-    id: z.string(),
-    object: z.literal('chat.completion.chunk'),
-    created: z.int(),
-    model: z.string(),
-    choices: z
-      .array(
-        z.object({
-          index: z.literal(0),
-          delta: z.strictObject({
-            role: z.literal('assistant').optional(),
-            content: z.string().optional(),
-            reasoning_content: z.string().optional(),
-            tool_calls: z.array(ToolCall.extend({ index: Count })).optional(),
-          }),
-          finish_reason: FinishReason.nullable(),
-        }),
-      )
-      .max(1),
-    usage: Usage.optional().describe(
-      'on the chunk with the finish reason, or on a separate chunk with `stream_options.include_usage`',
-    ),
-  })
-  .meta({ id: 'ChatCompletionChunk' })
-
-/** Selected fields; see Anthropic’s reference. */
-export const Message = z
-  .looseObject({
-    id: z.string(),
-    type: z.literal('message'),
-    role: z.literal('assistant'),
-    model: z.string(),
-    content: z.array(z.object({ type: z.enum(['text', 'thinking', 'redacted_thinking', 'tool_use']) })),
-    stop_reason: z.string().nullable(),
-    stop_sequence: z.string().nullable(),
-    usage: z.object({ input_tokens: Count, output_tokens: Count }),
-  })
-  .meta({ id: 'Message' })
-
-export const TokenCount = z
-  .object({
-    object: z.literal('response.input_tokens').optional(),
-    input_tokens: Count,
-    estimated: z.literal(true).optional().describe('present if the count is an upper bound'),
-  })
-  .meta({ id: 'TokenCount' })
-
-/** Selected fields; see OpenAI’s reference. */
-export const ResponseAnswer = z
-  .looseObject({
-    id: z.string(),
-    object: z.literal('response'),
-    created_at: z.int(),
-    status: z.enum(['in_progress', 'completed', 'incomplete', 'failed']),
-    model: z.string(),
-    output: z.array(
-      z.looseObject({ type: z.enum(['message', 'reasoning', 'function_call', 'custom_tool_call']), id: z.string() }),
-    ),
-    store: z.boolean().describe('whether the response is stored and can be referred to'),
-    usage: z.object({ input_tokens: Count, output_tokens: Count, total_tokens: Count }).nullable(),
-  })
-  .meta({ id: 'Response' })
 
 export const ModelCard = z
-  .object({
-    id: z.string(),
-    object: z.literal('model'),
-    created: z.int(),
-    owned_by: z.string(),
-    type: z.literal('base').describe('Mistral’s clients need it.'),
-    capabilities: z.record(z.string(), z.boolean()),
-    description: z.string(),
-    max_context_length: Count,
-    reasoning_efforts: z.array(EffortWord),
-    aliases: z.array(z.string()),
-    toy: z.boolean(),
-    root: z.string().optional().describe('for an alias: the model that serves it'),
-    deprecation: z.string().optional(),
-    deprecation_replacement_model: z.string().optional(),
+  .strictObject({
+    id: z.string().describe('The name to send as `model`.'),
+    object: z.literal('model').describe('Always `model`.'),
+    created: z.int().describe('When the model was published, in Unix seconds.'),
+    owned_by: z.string().describe('Always `tramontane`.'),
+    type: z.literal('base').describe('Always `base`: no model is fine-tuned.'),
+    capabilities: ModelCapabilities.describe('The features that the model has.'),
+    description: z.string().describe('One sentence about the model.'),
+    max_context_length: Count.describe('The longest prompt and answer together, in tokens.'),
+    reasoning_efforts: z.array(EffortWord).describe('The efforts that the model has, least reasoning first.'),
+    aliases: z.array(z.string()).describe('Older names of the model, which are also accepted.'),
+    toy: z.boolean().describe('Whether the model only demonstrates the system.'),
+    root: z.string().optional().describe('Of an alias: the model that serves it.'),
+    deprecation: z.string().optional().describe('Of a deprecated alias: since when, in ISO 8601.'),
+    deprecation_replacement_model: z.string().optional().describe('Of a deprecated alias: the model to use instead.'),
+    reasoning_effort_default: EffortWord.optional().describe('Of an alias: the effort of a request that sends none.'),
   })
   .meta({ id: 'Model' })
 
-export const ModelList = z.object({ object: z.literal('list'), data: z.array(ModelCard) }).meta({ id: 'ModelList' })
+export const ModelList = z
+  .strictObject({
+    object: z.literal('list').describe('Always `list`.'),
+    data: z.array(ModelCard).describe('The models that the key may use. There is one page.'),
+  })
+  .meta({ id: 'ModelList' })
+
+const Supported = z.strictObject({ supported: z.boolean().describe('Whether the model has this feature.') })
+
+export const AnthropicModel = z
+  .strictObject({
+    type: z.literal('model').describe('Always `model`.'),
+    id: z.string().describe('The name to send as `model`.'),
+    display_name: z.string().describe('The name of the model that serves the id.'),
+    created_at: z.string().describe('When the model was published, in ISO 8601.'),
+    lifecycle: z.enum(['active', 'deprecated']).describe('`deprecated` for a name that another one replaces.'),
+    deprecated_at: z.string().nullable().describe('Since when the name is deprecated, in ISO 8601.'),
+    retires_at: z.null().describe('Always null: no name has an announced end.'),
+    line: z.null().describe('Always null.'),
+    max_input_tokens: Count.describe('The longest prompt, in tokens.'),
+    max_tokens: Count.describe('The longest prompt and answer together, in tokens.'),
+    capabilities: z
+      .strictObject({
+        batch: Supported.describe('Batches of requests.'),
+        citations: Supported.describe('Citations in an answer.'),
+        code_execution: Supported.describe('Code that the server runs.'),
+        context_management: Supported.describe('Edits of the context by the server.'),
+        effort: z
+          .strictObject({
+            supported: z.boolean().describe('Whether the model has efforts.'),
+            ...Object.fromEntries(
+              effortWords.map((word) => [
+                word,
+                Supported.optional().describe(`Present if \`${word}\` is an effort of the model.`),
+              ]),
+            ),
+          })
+          .describe('Every effort is accepted; the efforts of the model itself are listed.'),
+        image_input: Supported.describe('Images in a prompt.'),
+        pdf_input: Supported.describe('PDF documents in a prompt.'),
+        server_tools: Supported.describe('Tools that the server runs.'),
+        structured_outputs: Supported.describe('Answers that match a JSON schema.'),
+        thinking: z
+          .strictObject({
+            supported: z.boolean().describe('Whether the model thinks before it answers.'),
+            types: z
+              .strictObject({
+                adaptive: Supported.describe('Thinking of the type `adaptive`.'),
+                enabled: Supported.describe('Thinking of the type `enabled`.'),
+              })
+              .describe('The types of thinking that a request may ask for.'),
+          })
+          .describe('Thinking before an answer.'),
+      })
+      .describe('The features that the model has.'),
+  })
+  .meta({ id: 'AnthropicModel' })
+
+export const AnthropicModelList = z
+  .strictObject({
+    data: z.array(AnthropicModel).describe('The models that the key may use.'),
+    has_more: z.literal(false).describe('Always false: there is one page.'),
+    first_id: z.string().nullable().describe('The id of the first model, null in an empty list.'),
+    last_id: z.string().nullable().describe('The id of the last model, null in an empty list.'),
+  })
+  .meta({ id: 'AnthropicModelList' })
 
 const codes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]
 const ErrorFields = {
-  message: z.string(),
-  type: z.string(),
-  param: z.string().nullable().describe('the path of the invalid field'),
-  code: z.enum(codes),
+  message: z.string().describe('The problem and what to do about it, for people.'),
+  type: z.string().describe('The group of the error, as OpenAI names it.'),
+  param: z.string().nullable().describe('The path of the invalid field, null if no field is invalid.'),
+  code: z.enum(codes).describe('The problem, for programs.'),
 }
 
 export const Refusal = z
   .strictObject({
-    object: z.literal('error'),
+    object: z.literal('error').describe('Always `error`.'),
     ...ErrorFields,
-    request_id: z.string(),
-    error: z.strictObject(ErrorFields),
+    request_id: z.string().describe('The id to report to the operator.'),
+    error: z.strictObject(ErrorFields).describe('The same fields, where OpenAI’s clients read them.'),
   })
   .meta({ id: 'Refusal' })
 
 export const AnthropicRefusal = z
   .strictObject({
-    type: z.literal('error'),
-    error: z.strictObject({
-      type: z.string(),
-      message: z.string(),
-      code: z.enum(codes).describe('An extension: more specific than the type.'),
-    }),
-    request_id: z.string(),
+    type: z.literal('error').describe('Always `error`.'),
+    error: z
+      .strictObject({
+        type: z.string().describe('The group of the error, as Anthropic names it.'),
+        message: z.string().describe('The problem and what to do about it, for people.'),
+        code: z.enum(codes).describe('An extension: more specific than the type.'),
+      })
+      .describe('The problem.'),
+    request_id: z.string().describe('The id to report to the operator.'),
   })
   .meta({ id: 'AnthropicRefusal' })
 

@@ -44,6 +44,8 @@ export interface Operation {
   params?: Readonly<Record<string, z.ZodType>> | undefined
   query?: z.ZodType | undefined
   body?: z.ZodType | undefined
+  /** A body that the schema accepts. */
+  example?: unknown
   /** The handler reads query and body itself, with the declared schemas. */
   readsItself?: boolean
   /** Field names are snake_case on the wire. */
@@ -59,8 +61,10 @@ export interface Operation {
   streams?: boolean
   /** One event of such a stream. */
   streamEvent?: z.ZodType
-  /** Refusals have Anthropic's shape. */
-  anthropic?: boolean
+  /** Refusals have Anthropic's shape; with `by header`, if the request has `anthropic-version`. */
+  anthropic?: boolean | 'by header'
+  /** Headers of a success on which a client may rely, with their descriptions. */
+  headers?: Readonly<Record<string, string>>
 }
 
 type AnswerSchema = z.ZodType | 'object' | 'nothing' | 'text'

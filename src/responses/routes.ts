@@ -3,8 +3,8 @@ import type { Context, MiddlewareHandler } from 'hono'
 import { z } from 'zod'
 import { authenticate } from '../auth/authenticate.ts'
 import { type ConfigVariables, settings } from '../config.ts'
+import { DeletedResponse, InputItemList, ResponseAnswer } from '../dialects/openai-responses/answer.ts'
 import { GatewayError } from '../http/errors.ts'
-import { ResponseAnswer } from '../http/response-schemas.ts'
 import { type Route, routesIn } from '../http/route.ts'
 import { accept, type TenantBinding, tenantStub } from '../tenant/stub.ts'
 import type { ResponsesObject } from './responses-object.ts'
@@ -20,9 +20,12 @@ interface StoredEnv {
 type AnswersContext = Context<StoredEnv>
 
 const ItemsPage = z.object({
-  limit: z.coerce.number().pipe(z.int().min(1).max(100)).default(20),
-  after: z.string().max(200).optional(),
-  order: z.enum(['asc', 'desc']).default('desc'),
+  limit: z.coerce.number().pipe(z.int().min(1).max(100)).default(20).describe('The number of items in a page.'),
+  after: z.string().max(200).optional().describe('The id of the last item of the page before.'),
+  order: z
+    .enum(['asc', 'desc'])
+    .default('desc')
+    .describe('By the place of the item: `desc` lists the last item first.'),
 })
 
 const keyOnly: MiddlewareHandler<StoredEnv> = async (context, next) => {
@@ -72,7 +75,7 @@ export const storedResponses: readonly Route[] = [
       summary: 'Delete a stored response',
       description: 'Deleting a response also ends every conversation that continues from it.',
       auth: 'key',
-      answer: 'object',
+      answer: DeletedResponse,
     },
     async (context) => {
       const { stub, id } = find(context)
@@ -90,17 +93,13 @@ export const storedResponses: readonly Route[] = [
       summary: 'List the input items of a stored response',
       auth: 'key',
       query: ItemsPage,
-      answer: 'object',
+      answer: InputItemList,
     },
     async (context, { query }) => {
       const { stub, id } = find(context)
       const { limit, after, order } = query
-      const sent = JSON.parse((await stub.input(id)) ?? refuseMissing(id)) as object[]
-      // An item without an id gets one from its position.
-      const items = sent.map((item, index) => ({
-        id: `item_${id.slice(5)}${index.toString(16).padStart(4, '0')}`,
-        ...item,
-      }))
+      const sent = JSON.parse((await stub.input(id)) ?? refuseMissing(id)) as SentItem[]
+      const items = sent.map((item, index) => listed(item, `item_${id.slice(5)}${index.toString(16).padStart(4, '0')}`))
       if (order === 'desc') items.reverse()
       const start = after === undefined ? 0 : items.findIndex((item) => item.id === after) + 1
       const data = items.slice(start, start + limit)
@@ -115,6 +114,17 @@ export const storedResponses: readonly Route[] = [
     [keyOnly],
   ),
 ]
+
+type SentItem = Record<string, unknown>
+
+/** An item with an id and a type, which clients may leave out. */
+function listed(item: SentItem, defaultId: string): SentItem & { id: string; type: string } {
+  return {
+    ...item,
+    id: typeof item.id === 'string' ? item.id : defaultId,
+    type: typeof item.type === 'string' ? item.type : 'message',
+  }
+}
 
 /** Each tenant has its own object, which contains no other tenant's responses. */
 function find(context: AnswersContext): { stub: DurableObjectStub<ResponsesObject>; id: string } {

@@ -9,20 +9,27 @@ import {
   asText,
   type Chat,
   callIdMax,
+  documentSource,
+  effortText,
   FunctionName,
+  imageSource,
   type Message,
   messagesMax,
+  otherType,
   type Part,
   partOr,
   refuse,
   StopText,
   stopMax,
+  streamText,
   Text,
   TokensMax,
   type Tool,
   type ToolCall,
   type ToolChoice,
+  temperatureText,
   toolsMax,
+  topPText,
 } from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
@@ -31,58 +38,86 @@ import { repairRequest } from '../../../backends/model/repair-text.ts'
 import { unsealThinking } from '../carried-thinking.ts'
 import type { ParsedRequest } from '../dialect.ts'
 
-const TextBlock = z.object({ type: z.literal('text'), text: Text })
+const TextBlock = z.object({
+  type: z.literal('text').describe('A text.'),
+  text: Text.describe('The text. It must not contain NUL or half of a surrogate pair.'),
+})
 const Source = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('base64'), data: z.string() }).transform(({ data }) => imageByData(data)),
   z
-    .object({ type: z.literal('url'), url: z.string() })
+    .object({
+      type: z.literal('base64').describe('The bytes of the image.'),
+      data: z.string().describe('The image in base64. The bytes decide its format; a `media_type` is ignored.'),
+    })
+    .transform(({ data }) => imageByData(data)),
+  z
+    .object({ type: z.literal('url').describe('The address of the image.'), url: z.string().describe(imageSource) })
     .transform(({ url }, context) => partOr(imageByUrl(url), context, 'url')),
 ])
-const ImageBlock = z.object({ type: z.literal('image'), source: Source })
+const ImageBlock = z.object({ type: z.literal('image').describe('An image.'), source: Source.describe('The image.') })
 const DocumentBlock = z.object({
-  type: z.literal('document'),
-  title: Text.nullish(),
+  type: z.literal('document').describe('A document.'),
+  title: Text.nullish().describe('The title of the document, for the prompt.'),
   source: z.discriminatedUnion('type', [
-    z.object({ type: z.literal('text'), data: Text }),
-    z.object({ type: z.literal('content'), content: z.union([Text, z.array(TextBlock)]) }),
+    z.object({ type: z.literal('text').describe('A plain text.'), data: Text.describe('The text.') }),
+    z.object({
+      type: z.literal('content').describe('A text or blocks of text.'),
+      content: z.union([Text, z.array(TextBlock)]).describe('The text.'),
+    }),
     z
-      .object({ type: z.literal('base64'), media_type: z.string().max(64).nullish(), data: z.string() })
+      .object({
+        type: z.literal('base64').describe('The bytes of a PDF.'),
+        media_type: z.string().max(64).nullish().describe('Ignored: the bytes decide.'),
+        data: z.string().describe(documentSource),
+      })
       .transform(({ data }, context) => ({
         type: 'file' as const,
         part: partOr(documentBy(data, ''), context, 'data'),
       })),
     z
-      .object({ type: z.literal('url'), url: z.string() })
+      .object({ type: z.literal('url').describe('The address of a PDF.'), url: z.string().describe(documentSource) })
       .transform(({ url }, context) => ({ type: 'file' as const, part: partOr(documentBy(url, ''), context, 'url') })),
   ]),
 })
 const SearchResultBlock = z.object({
-  type: z.literal('search_result'),
-  source: Text,
-  title: Text,
-  content: z.array(TextBlock),
+  type: z.literal('search_result').describe('A result of a search.'),
+  source: Text.describe('The address of the result.'),
+  title: Text.describe('The title of the result.'),
+  content: z.array(TextBlock).describe('The text of the result.'),
 })
-const ThinkingBlock = z.object({ type: z.literal('thinking'), thinking: Text, signature: z.string().nullish() })
-const RedactedBlock = z.object({ type: z.literal('redacted_thinking'), data: z.string() })
+const ThinkingBlock = z.object({
+  type: z.literal('thinking').describe('Earlier thinking of the model.'),
+  thinking: Text.describe('The thinking.'),
+  signature: z
+    .string()
+    .nullish()
+    .describe('The signature of an earlier answer, which has thinking that was not shown.'),
+})
+const RedactedBlock = z.object({
+  type: z.literal('redacted_thinking').describe('Hidden thinking of another API.'),
+  data: z.string().describe('Ignored.'),
+})
 const ToolUseBlock = z.object({
-  type: z.literal('tool_use'),
-  id: z.string().max(callIdMax),
-  name: FunctionName,
-  input: z.record(z.string(), z.unknown()),
+  type: z.literal('tool_use').describe('An earlier call of a tool.'),
+  id: z.string().max(callIdMax).describe('The id of the call.'),
+  name: FunctionName.describe('The name of the tool.'),
+  input: z.record(z.string(), z.unknown()).describe('The arguments of the tool.'),
 })
 const ShownBlock = z.discriminatedUnion('type', [TextBlock, ImageBlock, DocumentBlock, SearchResultBlock])
 
 // Blocks of server-side tools, and unknown blocks: accepted and ignored.
 const otherThan = (known: readonly string[]) =>
-  z.object({ type: z.string().refine((type) => !known.includes(type), { abort: true }) }).transform(() => null)
+  z.object({ type: otherType((type) => !known.includes(type)) }).transform(() => null)
 
 const shownTypes = ['text', 'image', 'document', 'search_result']
 const ResultBlock = z.union([ShownBlock, otherThan(shownTypes)])
 const ToolResultBlock = z.object({
-  type: z.literal('tool_result'),
-  tool_use_id: z.string().max(callIdMax),
-  content: z.union([Text, z.array(ResultBlock)]).nullish(),
-  is_error: z.boolean().nullish(),
+  type: z.literal('tool_result').describe('The result of a tool.'),
+  tool_use_id: z.string().max(callIdMax).describe('The id of the call.'),
+  content: z
+    .union([Text, z.array(ResultBlock)])
+    .nullish()
+    .describe('The result.'),
+  is_error: z.boolean().nullish().describe('Whether the tool failed. Default: false.'),
 })
 const ContentBlock = z.union([
   z.discriminatedUnion('type', [...ShownBlock.options, ThinkingBlock, RedactedBlock, ToolUseBlock, ToolResultBlock]),
@@ -91,53 +126,111 @@ const ContentBlock = z.union([
 
 const System = z.union([Text, z.array(TextBlock)])
 const Turn = z.object({
-  role: z.enum(['user', 'assistant', 'system']),
-  content: z.union([Text, z.array(ContentBlock)]),
+  role: z.enum(['user', 'assistant', 'system']).describe('The author of the message. `system` means instructions.'),
+  content: z.union([Text, z.array(ContentBlock)]).describe('A text, or blocks in their order.'),
 })
 
 const CustomTool = z.object({
-  type: z.literal('custom').nullish(),
-  name: FunctionName,
-  description: Text.nullish(),
-  input_schema: z.record(z.string(), z.unknown()),
+  type: z.literal('custom').nullish().describe('A tool without a type is `custom`.'),
+  name: FunctionName.describe('The name of the tool.').meta({ examples: ['get_weather'] }),
+  description: Text.nullish().describe('The purpose of the tool, for the model.'),
+  input_schema: z.record(z.string(), z.unknown()).describe('The JSON schema of the arguments.'),
 })
-const OwnTool = z.union(
-  [CustomTool, z.object({ type: z.string().refine((type) => type !== 'custom', { abort: true }) })],
-  { error: 'must be {name, description?, input_schema}' },
-)
+const OwnTool = z.union([CustomTool, z.object({ type: otherType((type) => type !== 'custom') })], {
+  error: 'must be {name, description?, input_schema}',
+})
+const OneCall = z.boolean().nullish().describe('Whether an answer has at most one call. Default: false.')
 const Choice = z.discriminatedUnion('type', [
-  z.object({ type: z.enum(['auto', 'any', 'none']), disable_parallel_tool_use: z.boolean().nullish() }),
-  z.object({ type: z.literal('tool'), name: FunctionName, disable_parallel_tool_use: z.boolean().nullish() }),
+  z.object({
+    type: z.enum(['auto', 'any', 'none']).describe('`any`: at least one tool.'),
+    disable_parallel_tool_use: OneCall,
+  }),
+  z.object({
+    type: z.literal('tool').describe('One tool.'),
+    name: FunctionName.describe('The name of a tool in `tools`.'),
+    disable_parallel_tool_use: OneCall,
+  }),
 ])
+const Display = z
+  .string()
+  .nullish()
+  .describe('`omitted` hides the thinking in its signature; any other value shows it. Default: shown.')
 const Thinking = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('enabled'), budget_tokens: z.int().min(1).nullish(), display: z.string().nullish() }),
-  z.object({ type: z.literal('adaptive'), display: z.string().nullish() }),
-  z.object({ type: z.literal('disabled') }),
+  z.object({
+    type: z.literal('enabled').describe('Thinking before the answer.'),
+    budget_tokens: z
+      .int()
+      .min(1)
+      .nullish()
+      .describe('Not supported: ignored, with a warning. `max_tokens` limits thinking and answer together.'),
+    display: Display,
+  }),
+  z.object({ type: z.literal('adaptive').describe('The same as `enabled`.'), display: Display }),
+  z.object({ type: z.literal('disabled').describe('No thinking, for any effort.') }),
 ])
-const SchemaFormat = z.object({ type: z.literal('json_schema'), schema: z.record(z.string(), z.unknown()) })
+const SchemaFormat = z.object({
+  type: z.literal('json_schema').describe('JSON that matches a schema.'),
+  schema: z.record(z.string(), z.unknown()).describe('The JSON schema of the text.'),
+})
 
-export const CountBody = z.object({
-  model: z.string().min(1).max(256),
-  messages: z.array(Turn).min(1).max(messagesMax),
-  system: System.nullish(),
-  tools: z.array(OwnTool).max(toolsMax).nullish(),
-  tool_choice: Choice.nullish(),
-  thinking: Thinking.nullish(),
-  output_config: z.object({ effort: EffortWord.nullish(), format: SchemaFormat.nullish() }).nullish(),
-  output_format: SchemaFormat.nullish(),
+const prompt = {
+  model: z
+    .string()
+    .min(1)
+    .max(256)
+    .describe('The id or an alias of a model; see `GET /v1/models`.')
+    .meta({ examples: ['mistral-small-4'] }),
+  messages: z.array(Turn).min(1).max(messagesMax).describe('The conversation, oldest message first.'),
+  system: System.nullish().describe('Instructions to the model.'),
+  tools: z
+    .array(OwnTool)
+    .max(toolsMax)
+    .nullish()
+    .describe('The tools that the model may call. Tools that a server runs are removed, with a warning.'),
+  tool_choice: Choice.nullish().describe(
+    'Whether the model calls a tool. Default: `auto`. `any` and `tool` need such a tool in `tools`.',
+  ),
+  thinking: Thinking.nullish().describe(
+    'Whether the model thinks. `enabled` and `adaptive` without `output_config.effort` mean the effort `high`.',
+  ),
+  output_config: z
+    .object({
+      effort: EffortWord.nullish().describe(effortText),
+      format: SchemaFormat.nullish().describe('The form of the text. Default: any text.'),
+    })
+    .nullish()
+    .describe('The effort and the form of the answer.'),
+  output_format: SchemaFormat.nullish().describe('The same as `output_config.format`, which overrides it.'),
   // Accepted, but without effect.
-  context_management: z.unknown().optional(),
-  mcp_servers: z.unknown().optional(),
-  container: z.unknown().optional(),
-})
-export const Body = CountBody.extend({
-  max_tokens: TokensMax,
-  stop_sequences: z.array(StopText).max(stopMax).nullish(),
-  temperature: z.number().min(0).max(1).nullish(),
-  top_p: z.number().gt(0).max(1).nullish(),
-  top_k: z.number().nullish(),
-  stream: z.boolean().nullish(),
-})
+  context_management: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
+  mcp_servers: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
+  container: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
+}
+
+export const CountBody = z.object(prompt).meta({ id: 'CountMessageTokensRequest' })
+export const Body = z
+  .object({
+    ...prompt,
+    max_tokens: TokensMax.describe(
+      'The limit of output tokens, thinking included. This many tokens are reserved from the budget while the request runs.',
+    ).meta({ examples: [500] }),
+    stop_sequences: z
+      .array(StopText)
+      .max(stopMax)
+      .nullish()
+      .describe('Texts of 1 to 256 characters that end the answer; they are not part of it. Default: none.'),
+    temperature: z
+      .number()
+      .min(0)
+      .max(1)
+      .nullish()
+      .describe(temperatureText)
+      .meta({ examples: [0.3] }),
+    top_p: z.number().gt(0).max(1).nullish().describe(topPText),
+    top_k: z.number().nullish().describe('Not supported: ignored, with a warning.'),
+    stream: z.boolean().nullish().describe(streamText),
+  })
+  .meta({ id: 'MessageRequest' })
 type CountBody = z.infer<typeof CountBody>
 type ContentBlock = Exclude<z.infer<typeof ContentBlock>, null>
 type Shown = z.infer<typeof ShownBlock>

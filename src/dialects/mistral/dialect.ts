@@ -4,7 +4,16 @@
  */
 
 import { z } from 'zod'
-import { readChat, refuse, Seed } from '../../../backends/model/chat.ts'
+import {
+  callIdMax,
+  effortText,
+  messagesMax,
+  readChat,
+  refuse,
+  Seed,
+  seedText,
+  WireChat,
+} from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
@@ -21,15 +30,43 @@ export const mistral: Dialect = {
 }
 
 /** The fields that differ from Chat Completions. */
-const Own = z.object({
-  random_seed: Seed.nullish(),
-  prompt_mode: z.literal('reasoning').nullish(),
-  reasoning_effort: EffortWord.nullish(),
-  safe_prompt: z.boolean().nullish(),
-  prediction: z.unknown().optional(),
-  guardrails: z.unknown().optional(),
-  messages: z.array(z.unknown()).optional().catch(undefined),
+const own = {
+  random_seed: Seed.nullish().describe(seedText),
+  prompt_mode: z
+    .literal('reasoning')
+    .nullish()
+    .describe('Without `reasoning_effort`, `reasoning` means the effort `high`.'),
+  reasoning_effort: EffortWord.nullish().describe(effortText),
+  safe_prompt: z
+    .boolean()
+    .nullish()
+    .describe('Whether Mistral’s safety prompt comes before the conversation. Default: false.'),
+  prediction: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
+  guardrails: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
+}
+const Own = z.object({ ...own, messages: z.array(z.unknown()).optional().catch(undefined) })
+
+const [System, User, Assistant, Tool] = WireChat.shape.messages.element.options
+const ToolWithoutId = Tool.in.extend({
+  tool_call_id: z
+    .string()
+    .max(callIdMax)
+    .nullish()
+    .describe('The id of the call. Results without ids belong to the calls in their order.'),
 })
+
+/** The body as the documents describe it. It is read in two steps; see `read`. */
+export const Body = z
+  .object({
+    ...WireChat.omit({ seed: true }).shape,
+    ...own,
+    messages: z
+      .array(z.discriminatedUnion('role', [System, User, Assistant, ToolWithoutId]))
+      .min(1)
+      .max(messagesMax)
+      .describe('The conversation, oldest message first.'),
+  })
+  .meta({ id: 'MistralChatCompletionRequest' })
 
 /** The system prompt that Mistral's API adds for `safe_prompt`, verbatim. */
 const safePrompt =

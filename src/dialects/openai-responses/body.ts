@@ -1,85 +1,199 @@
 /** The request body of `POST /v1/responses`, as the gateway accepts it. */
 import { z } from 'zod'
-import { FunctionName, messagesMax, Text, TokensMax, toolsMax } from '../../../backends/model/chat.ts'
+import {
+  effortText,
+  FunctionName,
+  frequencyText,
+  messagesMax,
+  otherType,
+  presenceText,
+  streamText,
+  Text,
+  TokensMax,
+  temperatureText,
+  tokensText,
+  toolsMax,
+  topPText,
+} from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { InputItem } from './items.ts'
 
 const Schema = z.record(z.string(), z.unknown())
 
 const FunctionTool = z.object({
-  type: z.literal('function'),
-  name: FunctionName,
-  description: Text.nullish(),
-  parameters: Schema.nullish(),
-  strict: z.boolean().nullish(),
+  type: z.literal('function').describe('A function.'),
+  name: FunctionName.describe('The name of the function.').meta({ examples: ['get_weather'] }),
+  description: Text.nullish().describe('The purpose of the function, for the model.'),
+  parameters: Schema.nullish().describe('The JSON schema of the arguments. Default: an object without properties.'),
+  strict: z.boolean().nullish().describe('Repeated in the answer. Default: true.'),
 })
 
 const CustomTool = z.object({
-  type: z.literal('custom'),
-  name: FunctionName,
-  description: Text.nullish(),
-  format: z.object({ type: z.string(), syntax: z.string().nullish(), definition: Text.nullish() }).nullish(),
+  type: z.literal('custom').describe('A tool with free text as its input.'),
+  name: FunctionName.describe('The name of the tool.'),
+  description: Text.nullish().describe('The purpose of the tool, for the model.'),
+  format: z
+    .object({
+      type: z.string().describe('The kind of the format, `text` or `grammar`.'),
+      syntax: z.string().nullish().describe('The notation of the grammar.'),
+      definition: Text.nullish().describe('The grammar. The model reads it, but is not forced to match it.'),
+    })
+    .nullish()
+    .describe('The form of the input. Default: any text.'),
 })
 
 export const WireTool = z.union([
   z.discriminatedUnion('type', [FunctionTool, CustomTool]),
-  z.object({ type: z.string().refine((type) => type !== 'function' && type !== 'custom', { abort: true }) }),
+  z.object({ type: otherType((type) => type !== 'function' && type !== 'custom') }),
 ])
 
-const Named = z.object({ type: z.enum(['function', 'custom']), name: FunctionName })
+const Named = z.object({
+  type: z.enum(['function', 'custom']).describe('The type of the tool.'),
+  name: FunctionName.describe('The name of a tool in `tools`.'),
+})
 
-const Choice = z.union([
+export const ToolChoice = z.union([
   z.enum(['auto', 'none', 'required']),
   z.discriminatedUnion('type', [
     Named,
     z.object({
-      type: z.literal('allowed_tools'),
-      mode: z.enum(['auto', 'required']),
-      tools: z.array(z.object({ type: z.string(), name: z.string().nullish() })).max(toolsMax),
+      type: z.literal('allowed_tools').describe('Only some of the tools.'),
+      mode: z.enum(['auto', 'required']).describe('Whether the model must call one of them.'),
+      tools: z
+        .array(
+          z.object({
+            type: z.string().describe('The type of the tool.'),
+            name: z.string().nullish().describe('The name of a tool in `tools`.'),
+          }),
+        )
+        .max(toolsMax)
+        .describe('The tools that the model may call. With the mode `required`, one of them must be in `tools`.'),
     }),
   ]),
 ])
 
 export const WireFormat = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('text') }),
-  z.object({ type: z.literal('json_object') }),
-  z.object({ type: z.literal('json_schema'), name: z.string().max(64).nullish(), schema: Schema }),
+  z.object({ type: z.literal('text').describe('Any text.') }),
+  z.object({ type: z.literal('json_object').describe('A JSON object.') }),
+  z.object({
+    type: z.literal('json_schema').describe('JSON that matches a schema.'),
+    name: z.string().max(64).nullish().describe('A name for the schema. Default: `answer`.'),
+    schema: Schema.describe('The JSON schema of the text.'),
+  }),
 ])
+
+export const Summary = z.enum(['auto', 'concise', 'detailed', 'none'])
 
 export const Id = z.string().max(128)
 
 const unsupported = (message: string) => z.null({ error: message }).optional()
+const echoed = z.string().max(512).nullish().describe('Without effect: repeated in the answer.')
 
-export const Body = z.object({
-  model: z.string().min(1).max(256),
-  input: z.union([Text, z.array(InputItem).max(messagesMax)]).nullish(),
-  instructions: Text.nullish(),
-  previous_response_id: Id.nullish(),
-  tools: z.array(WireTool).max(toolsMax).nullish(),
-  tool_choice: Choice.nullish(),
-  parallel_tool_calls: z.boolean().nullish(),
-  text: z.object({ format: WireFormat.nullish(), verbosity: z.string().max(16).nullish() }).nullish(),
-  reasoning: z
-    .object({ effort: EffortWord.nullish(), summary: z.enum(['auto', 'concise', 'detailed', 'none']).nullish() })
-    .nullish(),
-  include: z.array(z.string()).max(32).nullish(),
-  max_output_tokens: TokensMax.nullish(),
-  max_tool_calls: z.int().min(1).nullish(),
-  temperature: z.number().min(0).max(2).nullish(),
-  top_p: z.number().gt(0).max(1).nullish(),
-  presence_penalty: z.number().min(-2).max(2).nullish(),
-  frequency_penalty: z.number().min(-2).max(2).nullish(),
-  top_logprobs: z.literal(0, { error: 'log probabilities are not supported. Remove it.' }).nullish(),
-  store: z.boolean().nullish(),
-  stream: z.boolean().nullish(),
-  truncation: z.enum(['auto', 'disabled']).nullish(),
-  metadata: z.record(z.string().max(64), z.string().max(512)).nullish(),
-  prompt_cache_key: z.string().max(512).nullish(),
-  safety_identifier: z.string().max(512).nullish(),
-  user: z.string().max(512).nullish(),
-  background: z.literal(false, { error: 'background responses are not supported. Remove it.' }).nullish(),
-  conversation: unsupported('conversations are not supported. Use `previous_response_id`, or send the items.'),
-  prompt: unsupported('stored prompts are not supported. Send `instructions` and `input`.'),
-})
+/** A body with none of these is refused, because it has no message. */
+const oneOfThree = [
+  { required: ['input'], properties: { input: { type: ['string', 'array'], minItems: 1 } } },
+  { required: ['instructions'], properties: { instructions: { type: 'string', minLength: 1 } } },
+  { required: ['previous_response_id'], properties: { previous_response_id: { type: 'string' } } },
+]
+
+export const Body = z
+  .object({
+    model: z
+      .string()
+      .min(1)
+      .max(256)
+      .describe('The id or an alias of a model; see `GET /v1/models`.')
+      .meta({ examples: ['mistral-small-4'] }),
+    input: z
+      .union([Text, z.array(InputItem).max(messagesMax)])
+      .nullish()
+      .describe(
+        'The new part of the conversation: a text of the user, or items. Without it, `instructions` or `previous_response_id` is required. Items of unknown types only are refused.',
+      ),
+    instructions: Text.nullish().describe(
+      'Instructions to the model, before the conversation. They do not apply to a response that continues this one.',
+    ),
+    previous_response_id: Id.nullish().describe('The stored response that this request continues.'),
+    tools: z
+      .array(WireTool)
+      .max(toolsMax)
+      .nullish()
+      .describe(
+        'The tools that the model may call. Types other than `function` and `custom` are removed, with a warning.',
+      ),
+    tool_choice: ToolChoice.nullish().describe(
+      'Whether the model calls a tool: `auto` (default), `none`, `required` (at least one), one tool, or some. A required tool must be in `tools`.',
+    ),
+    parallel_tool_calls: z.boolean().nullish().describe('Whether one answer may have several calls. Default: true.'),
+    text: z
+      .object({
+        format: WireFormat.nullish().describe('The form of the text. Default: `text`.'),
+        verbosity: z.string().max(16).nullish().describe('Without effect: repeated in the answer.'),
+      })
+      .nullish()
+      .describe('The form of the answer.'),
+    reasoning: z
+      .object({
+        effort: EffortWord.nullish().describe(effortText),
+        summary: Summary.nullish().describe(
+          'With `auto`, `concise` or `detailed`, the reasoning is in `summary` instead of `content`, in full.',
+        ),
+      })
+      .nullish()
+      .describe('How the model reasons.'),
+    include: z
+      .array(z.string())
+      .max(32)
+      .nullish()
+      .describe(
+        'Additional parts of the answer. `reasoning.encrypted_content` adds the encoded reasoning; other values are ignored.',
+      )
+      .meta({ examples: [['reasoning.encrypted_content']] }),
+    max_output_tokens: TokensMax.nullish()
+      .describe(tokensText)
+      .meta({ examples: [500] }),
+    max_tool_calls: z.int().min(1).nullish().describe('Not supported: ignored, with a warning.'),
+    temperature: z
+      .number()
+      .min(0)
+      .max(2)
+      .nullish()
+      .describe(temperatureText)
+      .meta({ examples: [0.3] }),
+    top_p: z.number().gt(0).max(1).nullish().describe(topPText),
+    presence_penalty: z.number().min(-2).max(2).nullish().describe(presenceText),
+    frequency_penalty: z.number().min(-2).max(2).nullish().describe(frequencyText),
+    top_logprobs: z
+      .literal(0, { error: 'log probabilities are not supported. Remove it.' })
+      .nullish()
+      .describe('Log probabilities are not supported.'),
+    store: z
+      .boolean()
+      .nullish()
+      .describe('Whether the response is stored, so that a later request may refer to it. Default: true.'),
+    stream: z.boolean().nullish().describe(streamText),
+    truncation: z
+      .enum(['auto', 'disabled'])
+      .nullish()
+      .describe('`auto` is not supported: ignored, with a warning. Default: `disabled`.'),
+    metadata: z
+      .record(z.string().max(64), z.string().max(512))
+      .nullish()
+      .describe('Texts of at most 512 characters under names of at most 64, repeated in the answer.'),
+    prompt_cache_key: echoed,
+    safety_identifier: echoed,
+    user: echoed,
+    background: z
+      .literal(false, { error: 'background responses are not supported. Remove it.' })
+      .nullish()
+      .describe('Background responses are not supported.'),
+    conversation: unsupported(
+      'conversations are not supported. Use `previous_response_id`, or send the items.',
+    ).describe('Conversations are not supported.'),
+    prompt: unsupported('stored prompts are not supported. Send `instructions` and `input`.').describe(
+      'Stored prompts are not supported.',
+    ),
+  })
+  .meta({ id: 'ResponseRequest', anyOf: oneOfThree })
 
 export type Body = z.infer<typeof Body>

@@ -3,27 +3,52 @@
  * separate items; one assistant turn becomes one message.
  */
 import { z } from 'zod'
-import { asText, callIdMax, FunctionName, type Message, type Part, partOr, Text } from '../../../backends/model/chat.ts'
+import {
+  asText,
+  callIdMax,
+  documentSource,
+  FunctionName,
+  imageSource,
+  type Message,
+  otherType,
+  type Part,
+  partOr,
+  Text,
+} from '../../../backends/model/chat.ts'
 import { documentBy, imageByUrl } from '../../../backends/model/media.ts'
 import { unsealThinking } from '../carried-thinking.ts'
 
 const TextPart = z
-  .object({ type: z.enum(['input_text', 'output_text', 'text']), text: Text })
+  .object({
+    type: z.enum(['input_text', 'output_text', 'text']).describe('All three mean text.'),
+    text: Text.describe('The text. It must not contain NUL or half of a surrogate pair.'),
+  })
   .transform(({ text }): Part => ({ kind: 'text', text }))
 const RefusalPart = z
-  .object({ type: z.literal('refusal'), refusal: Text })
+  .object({
+    type: z.literal('refusal').describe('Always `refusal`.'),
+    refusal: Text.describe('The text of an earlier refusal, read as text.'),
+  })
   .transform(({ refusal }): Part => ({ kind: 'text', text: refusal }))
 const noFiles = { ok: false as const, message: 'file ids are not supported. Send the data itself, or its address.' }
 const ImagePart = z
-  .object({ type: z.literal('input_image'), image_url: z.string().nullish(), file_id: z.string().nullish() })
+  .object({
+    type: z.literal('input_image').describe('Always `input_image`.'),
+    image_url: z
+      .string()
+      .nullish()
+      .describe(imageSource)
+      .meta({ examples: ['https://example.com/cat.png'] }),
+    file_id: z.string().nullish().describe('Not supported: an image without `image_url` is refused.'),
+  })
   .transform(({ image_url: url }, context): Part => partOr(url ? imageByUrl(url) : noFiles, context, 'image_url'))
 const FilePart = z
   .object({
-    type: z.literal('input_file'),
-    file_data: z.string().nullish(),
-    file_url: z.string().nullish(),
-    file_id: z.string().nullish(),
-    filename: z.string().nullish(),
+    type: z.literal('input_file').describe('Always `input_file`.'),
+    file_data: z.string().nullish().describe(documentSource),
+    file_url: z.string().nullish().describe('The same as `file_data`, which overrides it.'),
+    file_id: z.string().nullish().describe('Not supported: a file without data or address is refused.'),
+    filename: z.string().nullish().describe('The name of the document, for the prompt. Cut to 256 characters.'),
   })
   .transform(({ file_data: data, file_url: url, filename }, context): Part => {
     const source = data ?? url
@@ -36,24 +61,47 @@ const Content = z.union([
 
 const MessageItem = z
   .object({
-    type: z.literal('message').nullish(),
-    role: z.enum(['user', 'assistant', 'system', 'developer']),
-    content: Content,
+    type: z.literal('message').nullish().describe('An item without a type is a message.'),
+    role: z.enum(['user', 'assistant', 'system', 'developer']).describe('The author of the message.'),
+    content: Content.describe('A text, or texts, images and documents in their order.'),
   })
   .transform(({ role, content }) => ({ kind: 'message' as const, role, content }))
-const CallId = z.string().max(callIdMax)
+const CallId = z.string().max(callIdMax).describe('The id of the call.')
+const ToolName = FunctionName.describe('The name of the tool.')
 const FunctionCall = z
-  .object({ type: z.literal('function_call'), call_id: CallId, name: FunctionName, arguments: Text })
+  .object({
+    type: z.literal('function_call').describe('An earlier call of a function.'),
+    call_id: CallId,
+    name: ToolName,
+    arguments: Text.describe('The arguments as JSON text.'),
+  })
   .transform(({ call_id: id, name, arguments: json }) => ({ kind: 'call' as const, id, name, json }))
 const CustomCall = z
-  .object({ type: z.literal('custom_tool_call'), call_id: CallId, name: FunctionName, input: Text })
+  .object({
+    type: z.literal('custom_tool_call').describe('An earlier call of a custom tool.'),
+    call_id: CallId,
+    name: ToolName,
+    input: Text.describe('The input of the tool.'),
+  })
   .transform(({ call_id: id, name, input }) => ({ kind: 'call' as const, id, name, json: JSON.stringify({ input }) }))
 const CallOutput = z
-  .object({ type: z.enum(['function_call_output', 'custom_tool_call_output']), call_id: CallId, output: Content })
+  .object({
+    type: z.enum(['function_call_output', 'custom_tool_call_output']).describe('The result of a call.'),
+    call_id: CallId,
+    output: Content.describe('A text, or texts, images and documents in their order.'),
+  })
   .transform(({ call_id: id, output }) => ({ kind: 'result' as const, id, output }))
-const Texts = z.array(z.object({ text: Text })).nullish()
+const Texts = z.array(z.object({ text: Text.describe('The text.') })).nullish()
 const Reasoning = z
-  .object({ type: z.literal('reasoning'), summary: Texts, content: Texts, encrypted_content: z.string().nullish() })
+  .object({
+    type: z.literal('reasoning').describe('Earlier reasoning of the model.'),
+    summary: Texts.describe('The reasoning, if both other fields are empty.'),
+    content: Texts.describe('The reasoning.'),
+    encrypted_content: z
+      .string()
+      .nullish()
+      .describe('The reasoning as an earlier answer encoded it, if `content` is empty.'),
+  })
   .transform(({ summary, content, encrypted_content: sealed }) => {
     const [shown, summed] = [content, summary].map((texts) => (texts ?? []).map(({ text }) => text).join('\n\n'))
     // The visible text if there is one, otherwise the encoded text, otherwise the summary.
@@ -61,7 +109,11 @@ const Reasoning = z
     return { kind: 'reasoning' as const, text }
   })
 const Reference = z
-  .object({ type: z.literal('item_reference').nullish(), id: z.string().max(256), role: z.undefined().optional() })
+  .object({
+    type: z.literal('item_reference').nullish().describe('A stored item of an earlier response.'),
+    id: z.string().max(256).describe('The id of the stored item.'),
+    role: z.undefined().optional(),
+  })
   .transform(({ id }) => ({ kind: 'reference' as const, id }))
 const known = [
   'message',
@@ -74,7 +126,7 @@ const known = [
 ]
 // Items of server-side tools.
 const Other = z
-  .object({ type: z.string().refine((type) => !known.includes(type), { abort: true }) })
+  .object({ type: otherType((type) => !known.includes(type)) })
   .transform(({ type }) => ({ kind: 'other' as const, type: type.slice(0, 64) }))
 
 export const InputItem = z.union([
