@@ -64,6 +64,7 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
+          setupFiles: ['test/e2e/watch.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           // Whole products disturb each other's timings.

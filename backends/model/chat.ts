@@ -207,12 +207,14 @@ const SystemMessage = z
     content: TextContent.describe('The instructions.'),
   })
   .transform(({ content }): Message => ({ role: 'system', content }))
+  .meta({ id: 'SystemMessage' })
 const UserMessage = z
   .object({
     role: z.literal('user').describe('A message of the user.'),
     content: Content.describe('A text, or texts, images and documents in their order.'),
   })
   .transform(({ content }): Message => ({ role: 'user', content }))
+  .meta({ id: 'UserMessage' })
 const AssistantMessage = z
   .object({
     role: z.literal('assistant').describe('An earlier answer of the model.'),
@@ -238,6 +240,7 @@ const AssistantMessage = z
       prefix: message.prefix ?? false,
     }
   })
+  .meta({ id: 'AssistantMessage' })
 const ToolMessage = z
   .object({
     role: z.literal('tool').describe('The result of a tool.'),
@@ -245,6 +248,7 @@ const ToolMessage = z
     tool_call_id: z.string().max(callIdMax).describe('The id of the call.'),
   })
   .transform((message): Message => ({ role: 'tool', content: message.content ?? [], toolCallId: message.tool_call_id }))
+  .meta({ id: 'ToolMessage' })
 
 const WireFunctionTool = z.object({
   type: z.literal('function').describe('Always `function`.'),
@@ -259,15 +263,21 @@ const WireFunctionTool = z.object({
     })
     .describe('The function.'),
 })
-/** The type of a part that is accepted and ignored. */
-export function otherType(other: (type: string) => boolean) {
-  return z.string().refine(other, { abort: true }).describe('Any other type: ignored, with a warning.')
+/** The type of something that is accepted and ignored: any but the known ones. */
+export function otherType(known: readonly string[]) {
+  return z
+    .string()
+    .refine((type) => !known.includes(type), { abort: true })
+    .describe('Any other type: ignored, with a warning.')
+    .meta({ not: { enum: known } })
 }
 
 // Agents also send tools that a vendor runs (web search, namespaces). They are accepted and left out.
-const WireTool = z.union([WireFunctionTool, z.object({ type: otherType((type) => type !== 'function') })], {
-  error: 'must be {type: "function", function: {name, description?, parameters?}}',
-})
+const WireTool = z
+  .union([WireFunctionTool, z.object({ type: otherType(['function']) })], {
+    error: 'must be {type: "function", function: {name, description?, parameters?}}',
+  })
+  .meta({ id: 'ChatTool' })
 
 const WireToolChoice = z.union([
   z.enum(['auto', 'none', 'required', 'any']),

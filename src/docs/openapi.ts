@@ -36,7 +36,7 @@ export function openapi(operations: readonly Operation[], origin: string, audien
       .filter(([name]) => own.some(({ tag }) => tag === name))
       .map(([name, description]) => ({ name, description })),
     paths,
-    components: { securitySchemes: securitySchemes[audience], schemas: named.all },
+    components: { securitySchemes: securitySchemes[audience], schemas: named.all, headers: named.headers },
   }
 }
 
@@ -46,6 +46,17 @@ export function openapi(operations: readonly Operation[], origin: string, audien
  */
 class NamedSchemas {
   readonly all: Record<string, Json> = {}
+  readonly headers: Json = {}
+
+  /** References to headers with these descriptions. */
+  addHeaders(descriptions: Readonly<Record<string, string>>): Json {
+    const references: Json = {}
+    for (const [name, description] of Object.entries(descriptions)) {
+      this.headers[name] = { description, schema: { type: 'string' } }
+      references[name] = { $ref: `#/components/headers/${name}` }
+    }
+    return references
+  }
 
   /** @param snake whether the wire has snake_case names */
   add(schema: z.ZodType, io: 'input' | 'output', snake = false): Json {
@@ -173,12 +184,12 @@ function responses(operation: Operation, named: NamedSchemas): Json {
     const known = answers[code]
     answers[code] = {
       description: known?.description ?? description,
-      headers: headersOf(code === status ? { ...everyAnswer, ...headers } : everyAnswer),
+      headers: named.addHeaders(code === status ? { ...everyAnswer, ...headers } : everyAnswer),
       content: merged(known?.content, content),
     }
     if (Object.keys(answers[code]?.content ?? {}).length === 0) delete answers[code]?.content
   }
-  const main = streams ? 'The answer, complete or as a stream of server-sent events' : 'Success'
+  const main = streams ? streamedAnswer : 'Success'
   add(status, main, contentOf({ status, answer }, operation, named))
   if (streams) {
     const schema = streamEvent ? named.add(streamEvent, 'output') : { type: 'string' }
@@ -191,11 +202,16 @@ function responses(operation: Operation, named: NamedSchemas): Json {
     ...answers,
     default: {
       description: 'Error. `code` identifies the problem, `message` gives advice, `param` names the invalid field.',
-      headers: headersOf({ ...everyAnswer, ...everyRefusal }),
+      headers: named.addHeaders({ ...everyAnswer, ...everyRefusal }),
       content: { 'application/json': { schema: refusal } },
     },
   }
 }
+
+/** The schema of a content type `text/event-stream` is that of one event's data. */
+const streamedAnswer =
+  'The answer, complete or as a stream of server-sent events. The schema of `text/event-stream` describes the data of ' +
+  'one event. An error that came after the status was sent replaces the answer, or ends the stream.'
 
 type Content = Record<string, { schema: Json }>
 
@@ -224,12 +240,6 @@ const everyAnswer = { 'x-request-id': 'The id of the request, to report to the o
 const everyRefusal = {
   'retry-after': 'Seconds to wait before a retry, 1 to 60. Present if waiting can help.',
   'x-should-retry': '`false` if a retry cannot help.',
-}
-
-function headersOf(descriptions: Readonly<Record<string, string>>): Json {
-  return Object.fromEntries(
-    Object.entries(descriptions).map(([name, description]) => [name, { description, schema: { type: 'string' } }]),
-  )
 }
 
 function contentOf({ answer, type }: OtherAnswer, { path, snake }: Operation, named: NamedSchemas): Content {

@@ -99,16 +99,21 @@ function childrenOf(schema: JsonValue): { label: string; schema: JsonValue }[] {
   return alternatives.map(({ label, schema: child }) => ({ label: nameOf(child) ?? label, schema: child }))
 }
 
-/** `type: "text"` or `role: "user"`, where a constant distinguishes an alternative. */
+/** `type: "text"` or `role: "user"`, where a constant distinguishes an alternative, or the values of the first field. */
 function nameOf(schema: JsonValue): string | undefined {
-  for (const [name, value] of Object.entries((schema.properties ?? {}) as Record<string, JsonValue>))
+  const properties = Object.entries((schema.properties ?? {}) as Record<string, JsonValue>)
+  for (const [name, value] of properties)
     if (value.const !== undefined) return `Fields, where ${name} is "${value.const}"`
-  return undefined
+  const [name, first = {}] = properties[0] ?? []
+  if (Array.isArray(first.enum))
+    return `Fields, where ${name} is ${first.enum.map((value) => `"${value}"`).join(' or ')}`
+  return first.not === undefined ? undefined : `Fields, where ${name} is another`
 }
 
 function typeOf(schema: JsonValue): string {
   const inner = notNull(schema)
   const facts = [kindOf(schema)]
+  if (typeof inner.exclusiveMinimum === 'number') facts.push(`above ${inner.exclusiveMinimum}`)
   if (schema.default !== undefined) facts.push(`default ${JSON.stringify(schema.default)}`)
   for (const [min, max, unit] of [
     [inner.minimum, inner.maximum, ''],
@@ -117,7 +122,8 @@ function typeOf(schema: JsonValue): string {
   ] as const) {
     const low = real(min)
     const high = real(max)
-    if (low !== undefined && high !== undefined) facts.push(`${low} to ${high}${unit}`)
+    if (low !== undefined && low === high) facts.push(`exactly ${low}${low === '1' ? unit.slice(0, -1) : unit}`)
+    else if (low !== undefined && high !== undefined) facts.push(`${low} to ${high}${unit}`)
     else if (high !== undefined) facts.push(`at most ${high}${unit}`)
     else if (low !== undefined) facts.push(`at least ${low}${unit}`)
   }
@@ -146,7 +152,7 @@ function kindOf(schema: JsonValue): string {
     const element = kindOf((schema.items ?? {}) as JsonValue)
     return element.includes('|') ? `array of (${element})` : `array of ${element}`
   }
-  return typeof schema.type === 'string' ? schema.type : 'any'
+  return schema.type === undefined ? 'any' : [schema.type].flat().join(' | ')
 }
 
 /** Renders Markdown backticks in texts of schemas and routes. */

@@ -73,11 +73,13 @@ describe('the embedded engine', () => {
     expect(stdout).toContain('478 + 356 =')
   })
 
-  it('[CLI2] the document at `/openapi.json` is valid OpenAPI 3.1, and answers match its schemas', async () => {
-    const document = (await (await fetch(`${origin}/openapi.json`)).json()) as Record<string, unknown>
-    const validator = new Validator()
-    expect(await validator.validate(document)).toEqual({ valid: true })
-    expect(validator.version).toBe('3.1')
+  it('[CLI2] both OpenAPI documents are valid OpenAPI 3.1, and answers match their schemas', async () => {
+    for (const path of ['/openapi.json', '/openapi/operators.json']) {
+      const document = (await (await fetch(origin + path)).json()) as Record<string, unknown>
+      const validator = new Validator()
+      expect(await validator.validate(document), path).toEqual({ valid: true })
+      expect(validator.version).toBe('3.1')
+    }
     const body = { model, messages: [{ role: 'user', content: 'What is 12 + 7?' }], max_tokens: 200 }
     const whole = await post('/v1/chat/completions', { ...body, reasoning_effort: 'high' })
     ChatCompletion.parse(whole.body)

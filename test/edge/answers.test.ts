@@ -2,6 +2,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
+import { openKey, openTenant, send } from './client.ts'
 
 const kept = (id: string) => ({ responseId: id, previousId: undefined, input: [], output: [{ id: 'm' }], body: { id } })
 
@@ -23,5 +24,31 @@ describe('the object of stored responses', () => {
     )
     expect(ids).toEqual([{ id: 'replay_a' }, { id: 'resp_kept' }])
     expect(await runInDurableObject(stub, (_, state) => state.storage.getAlarm())).toBeGreaterThan(Date.now())
+  })
+
+  it('[ASW7] every listed input item has an id and a type, also where the client sent none or one of another kind', async () => {
+    await openTenant('lister')
+    const { apiKey } = await openKey('lister')
+    const responseId = `resp_${'b'.repeat(32)}`
+    const said = { role: 'user', content: 'hello' }
+    const input = [
+      { ...said, id: null, type: null },
+      { ...said, id: 5, type: 'message' },
+      said,
+      { id: 'own', type: 'item_x' },
+    ]
+    await env.RESPONSES.getByName('lister').keep(
+      { responseId, previousId: undefined, input, output: [], body: {} },
+      Date.now() + 60_000,
+    )
+    const { body } = await send('GET', `/v1/responses/${responseId}/input_items?order=asc`, undefined, apiKey)
+    const id = (place: number) => `item_${'b'.repeat(32)}000${place}`
+    expect(body.data).toEqual([
+      { ...said, id: id(0), type: 'message' },
+      { ...said, id: id(1), type: 'message' },
+      { ...said, id: id(2), type: 'message' },
+      { id: 'own', type: 'item_x' },
+    ])
+    expect(body).toMatchObject({ first_id: id(0), last_id: 'own', has_more: false })
   })
 })

@@ -3,6 +3,8 @@ import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { app } from '../../src/app.ts'
+import { Body } from '../../src/dialects/openai-responses/body.ts'
+import { responsesWriter } from '../../src/dialects/openai-responses/write.ts'
 import { type Answer, ask, openKey, openTenant, operate, send, use } from './client.ts'
 
 const hourMs = 3_600_000
@@ -54,12 +56,20 @@ const open =
 
 /** Tenant B gets 404 for a stored response of tenant A on every route. */
 const kept = `resp_${'a'.repeat(32)}`
-const storedBody = {
-  ...{ id: kept, object: 'response', created_at: 1, status: 'completed', model: 'tramontane-tiny', store: true },
-  output: [
-    { type: 'message', id: 'msg_1', role: 'assistant', content: [{ type: 'output_text', text: 'zulu secret' }] },
-  ],
-  usage: null,
+function storedBody(): unknown {
+  const wire = Body.parse({ model: 'tramontane-tiny', input: 'hello' })
+  const effort = { asked: undefined, effective: 'none' } as const
+  const context = {
+    requestId: kept.replace('resp', 'req'),
+    now: () => 0,
+    model: 'tramontane-tiny',
+    effort,
+    promptTokens: 1,
+  }
+  const writer = responsesWriter(wire, [], context)
+  writer.part({ kind: 'text', channel: 'content', text: 'zulu secret' })
+  const counts = { promptTokens: 1, cachedTokens: 0, outputTokens: 2, reasoningTokens: 0 }
+  return writer.whole({ kind: 'end', finishReason: 'stop', stop: undefined, effort, ...counts }, true)
 }
 const keptRoute =
   (method: string, path: string): Case =>
@@ -67,7 +77,7 @@ const keptRoute =
     const stub = env.RESPONSES.getByName('zulu')
     const secret = { id: kept, text: 'zulu secret' }
     await stub.keep(
-      { responseId: kept, previousId: undefined, input: [secret], output: [secret], body: storedBody },
+      { responseId: kept, previousId: undefined, input: [secret], output: [secret], body: storedBody() },
       Date.now() + hourMs,
     )
     const answer = await send(method, path.replace(':id', kept), undefined, foreign)

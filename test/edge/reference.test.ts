@@ -2,8 +2,14 @@
 
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
 import { app } from '../../src/app.ts'
-import { audienceOf, openapi } from '../../src/docs/openapi.ts'
+import { noPreviousTurns } from '../../src/dialects/dialect.ts'
+import { mistral } from '../../src/dialects/mistral/dialect.ts'
+import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
+import { audienceOf, bodySchema, openapi } from '../../src/docs/openapi.ts'
+import { referencePage } from '../../src/docs/reference-page.ts'
+import type { Operation } from '../../src/http/route.ts'
 import { routes } from '../../src/routes.ts'
 import { fetchGateway } from './gateway.ts'
 
@@ -69,9 +75,14 @@ describe('the reference', () => {
   })
 
   it('[REF2] the documented schema of a body is the schema that reads it', () => {
-    const { paths } = openapi(routes, 'https://x', 'users') as { paths: Record<string, Record<string, unknown>> }
+    const { paths, components } = openapi(routes, 'https://x', 'users') as {
+      paths: Record<string, Record<string, unknown>>
+      components: { schemas: Record<string, unknown> }
+    }
     const operatorPaths = openapi(routes, 'https://x', 'operators').paths as typeof paths
-    const text = JSON.stringify(paths['/v1/chat/completions']?.post)
+    expect(JSON.stringify(paths['/v1/chat/completions']?.post)).toContain('/ChatCompletionRequest"')
+    const { ChatCompletionRequest, UserMessage } = components.schemas
+    const text = JSON.stringify([ChatCompletionRequest, UserMessage])
     for (const field of ['reasoning_effort', 'response_format', 'stream_options', 'file_data', 'document_url'])
       expect(text).toContain(`"${field}"`)
     expect(JSON.stringify(paths['/v1/keys']?.post)).toContain('"requests_per_minute"')
@@ -109,4 +120,100 @@ describe('the reference', () => {
     const response = await fetchGateway('https://gateway.example/openapi.json')
     expect(await response.json()).toMatchObject({ openapi: '3.1.0', servers: [{ url: 'https://gateway.example' }] })
   })
+
+  it('[REF17] every body of a chat route has an example that its dialect accepts, and every field of a chat or model route is described', () => {
+    const chats = routes.filter(({ tag, body }) => tag === 'Chat' && body !== undefined)
+    expect(chats).toHaveLength(6)
+    for (const { id, body, example } of chats) expect(body?.safeParse(example).error, id).toBeUndefined()
+    for (const path of ['mistral', 'chat'] as const) {
+      const dialect = path === 'mistral' ? mistral : chatCompletions
+      const route = chats.find(
+        ({ path: own }) => own === (path === 'mistral' ? '/mistral/v1/chat/completions' : '/v1/chat/completions'),
+      )
+      expect(dialect.read(route?.example, noPreviousTurns).ok).toBe(true)
+    }
+    expect(chatSchemas().flatMap(({ at, schema }) => undescribed(at, schema))).toEqual([])
+  })
+
+  it('[REF18] every object of an answer of a chat or model route is closed, except the input items', () => {
+    const answers = chatSchemas().filter(({ io }) => io === 'output')
+    expect(answers.length).toBeGreaterThan(15)
+    expect([...new Set(answers.flatMap(({ schema }) => open(schema)))]).toEqual([
+      'An item as the client sent it. Its other fields depend on its `type`.',
+    ])
+  })
+
+  it('[REF19] the documented schema of a body refuses what the gateway refuses', () => {
+    const refuses = (id: string, body: object) => {
+      const schema = bodySchema(routes.find((each) => each.id === id) as Operation)
+      return !z.fromJSONSchema(schema as never).safeParse({ model: 'm', ...body }).success
+    }
+    const nul = 'a\0b'
+    expect(refuses('createResponse', { input: 'a' })).toBe(false)
+    expect(refuses('createResponse', { instructions: 'a' })).toBe(false)
+    for (const body of [{}, { input: null }, { input: [] }, { instructions: '' }, { input: nul }])
+      expect([body, refuses('createResponse', body)]).toEqual([body, true])
+    const said = (content: string) => ({ messages: [{ role: 'user', content }] })
+    for (const id of ['createChatCompletion', 'createMistralChatCompletion', 'countMessageTokens'])
+      expect([id, refuses(id, said('a')), refuses(id, said(nul))]).toEqual([id, false, true])
+  })
+
+  it('[REF20] the reference shows the field `id` of an answer, and every type of a field that may be null', () => {
+    const { html } = referencePage(routes, 'users')
+    const of = (id: string) =>
+      html.slice(html.indexOf(`id="${id}"`), html.indexOf('class="route"', html.indexOf(`id="${id}"`)))
+    expect(of('createChatCompletion')).toContain('<code>id</code> <span class="type">string</span>')
+    expect(of('createChatCompletion')).toContain('<code>stream</code> <span class="type">boolean | null</span>')
+    expect(of('createChatCompletion')).toContain(
+      '<code>top_p</code> <span class="type">number | null, above 0, at most 1</span>',
+    )
+  })
 })
+
+type Json = Record<string, unknown>
+const models = { Chat: true, Models: true } as Record<string, boolean>
+
+/** The schemas of the bodies, answers and events of the chat and model routes. */
+function chatSchemas(): { at: string; io: 'input' | 'output'; schema: Json }[] {
+  return routes
+    .filter(({ tag }) => models[tag])
+    .flatMap(({ id, body, answer, streamEvent, otherAnswers = [] }) => {
+      const answers = [answer, streamEvent, ...otherAnswers.map((each) => each.answer)].filter(
+        (each) => typeof each === 'object',
+      )
+      return [
+        ...(body ? [{ at: id, io: 'input' as const, schema: jsonSchema(body, 'input') }] : []),
+        ...answers.map((each) => ({ at: id, io: 'output' as const, schema: jsonSchema(each, 'output') })),
+      ]
+    })
+}
+
+function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
+  return z.toJSONSchema(schema, { io, unrepresentable: 'any', reused: 'inline' })
+}
+
+/** Calls `see` with each schema inside, itself included. */
+function visit(schema: unknown, see: (schema: Json) => void): void {
+  if (typeof schema !== 'object' || schema === null) return
+  see(schema as Json)
+  for (const each of Object.values(schema)) visit(each, see)
+}
+
+function undescribed(at: string, whole: Json): string[] {
+  const names: string[] = []
+  visit(whole, ({ properties, type }) => {
+    if (typeof properties !== 'object' || properties === null || type === 'string') return
+    for (const [name, each] of Object.entries(properties as Record<string, Json>))
+      if (typeof each.description !== 'string' || !/^[A-Z`].{4,}/s.test(each.description)) names.push(`${at}: ${name}`)
+  })
+  return names
+}
+
+/** The descriptions of the objects that have fields and allow others. */
+function open(whole: Json): unknown[] {
+  const found: unknown[] = []
+  visit(whole, ({ type, properties, additionalProperties, description }) => {
+    if (type === 'object' && properties !== undefined && additionalProperties !== false) found.push(description)
+  })
+  return found
+}

@@ -258,7 +258,7 @@ function copyTree(tree: string): void {
   symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'))
 }
 
-/** The file with the mutation. Throws if the product no longer has the line. */
+/** The file with the mutation. Throws if the product no longer has the text. */
 function mutated(tree: string, { name, file, from, to }: Mutation): string {
   const text = readFileSync(join(tree, file), 'utf8')
   if (text.split(from).length !== 2) throw new Error(`${name}: ${file} must contain this once: ${from}`)

@@ -2,6 +2,7 @@
  * Checks answers against the gateway's published OpenAPI documents. Tests receive their answers through it, so that
  * every answer that a test sees is one that the documents allow.
  */
+import { createParser } from 'eventsource-parser'
 import { z } from 'zod'
 
 type Json = Record<string, unknown>
@@ -48,13 +49,34 @@ export class AnswerCheck {
     if (text === '') return undefined
     const content = described.content?.[media]
     if (!content) return `${name}: the content type ${media} is not in the document`
-    if (media !== 'application/json') return undefined
+    if (media !== 'application/json' && media !== 'text/event-stream') return undefined
     const key = `${name} ${media}`
     const schema = this.#schemas.get(key) ?? schemaOf(content.schema, found.document)
     this.#schemas.set(key, schema)
-    const read = schema.safeParse(JSON.parse(text))
-    return read.success ? undefined : `${name}: ${z.prettifyError(read.error)}\n${text.slice(0, 500)}`
+    for (const json of media === 'application/json' ? [text] : eventsOf(text)) {
+      const value = parsed(json)
+      if (value === undefined) return `${name}: not JSON: ${json.slice(0, 500)}`
+      const read = schema.safeParse(value)
+      if (!read.success) return `${name}: ${z.prettifyError(read.error)}\n${json.slice(0, 500)}`
+    }
+    return undefined
   }
+}
+
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return undefined
+  }
+}
+
+/** The data of each complete event. A stream that breaks off is no fault, and `[DONE]` is no JSON. */
+function eventsOf(text: string): string[] {
+  const events: string[] = []
+  const parser = createParser({ onEvent: ({ data }) => void events.push(data) })
+  parser.feed(text)
+  return events.filter((data) => data !== '[DONE]')
 }
 
 function schemaOf(schema: Json, document: Document): z.ZodType {

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import OpenAI from 'openai'
 import type { PoolView } from '../../src/fleet/views.ts'
 import type { TenantSummary } from '../../src/tenant/rpc.ts'
+import { watchAnswers } from './answer-watch.ts'
 
 /** Key for the details of each worker's `/healthz`, and for `/metrics`. */
 export const metricsKey = 'metrics-key-of-a-test'
@@ -96,6 +97,7 @@ export async function startProduct(options: { home?: string; env?: Record<string
   const path = join(home, 'demo.json')
   const demo = (): Demo => JSON.parse(readFileSync(path, 'utf8'))
   const origin = `http://127.0.0.1:${port}`
+  await watchAnswers(origin)
 
   async function admin<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
     const response = await fetch(origin + path, {

@@ -57,26 +57,31 @@ const ImageBlock = z.object({ type: z.literal('image').describe('An image.'), so
 const DocumentBlock = z.object({
   type: z.literal('document').describe('A document.'),
   title: Text.nullish().describe('The title of the document, for the prompt.'),
-  source: z.discriminatedUnion('type', [
-    z.object({ type: z.literal('text').describe('A plain text.'), data: Text.describe('The text.') }),
-    z.object({
-      type: z.literal('content').describe('A text or blocks of text.'),
-      content: z.union([Text, z.array(TextBlock)]).describe('The text.'),
-    }),
-    z
-      .object({
-        type: z.literal('base64').describe('The bytes of a PDF.'),
-        media_type: z.string().max(64).nullish().describe('Ignored: the bytes decide.'),
-        data: z.string().describe(documentSource),
-      })
-      .transform(({ data }, context) => ({
-        type: 'file' as const,
-        part: partOr(documentBy(data, ''), context, 'data'),
-      })),
-    z
-      .object({ type: z.literal('url').describe('The address of a PDF.'), url: z.string().describe(documentSource) })
-      .transform(({ url }, context) => ({ type: 'file' as const, part: partOr(documentBy(url, ''), context, 'url') })),
-  ]),
+  source: z
+    .discriminatedUnion('type', [
+      z.object({ type: z.literal('text').describe('A plain text.'), data: Text.describe('The text.') }),
+      z.object({
+        type: z.literal('content').describe('A text or blocks of text.'),
+        content: z.union([Text, z.array(TextBlock)]).describe('The text.'),
+      }),
+      z
+        .object({
+          type: z.literal('base64').describe('The bytes of a PDF.'),
+          media_type: z.string().max(64).nullish().describe('Ignored: the bytes decide.'),
+          data: z.string().describe(documentSource),
+        })
+        .transform(({ data }, context) => ({
+          type: 'file' as const,
+          part: partOr(documentBy(data, ''), context, 'data'),
+        })),
+      z
+        .object({ type: z.literal('url').describe('The address of a PDF.'), url: z.string().describe(documentSource) })
+        .transform(({ url }, context) => ({
+          type: 'file' as const,
+          part: partOr(documentBy(url, ''), context, 'url'),
+        })),
+    ])
+    .describe('The document.'),
 })
 const SearchResultBlock = z.object({
   type: z.literal('search_result').describe('A result of a search.'),
@@ -105,8 +110,7 @@ const ToolUseBlock = z.object({
 const ShownBlock = z.discriminatedUnion('type', [TextBlock, ImageBlock, DocumentBlock, SearchResultBlock])
 
 // Blocks of server-side tools, and unknown blocks: accepted and ignored.
-const otherThan = (known: readonly string[]) =>
-  z.object({ type: otherType((type) => !known.includes(type)) }).transform(() => null)
+const otherThan = (known: readonly string[]) => z.object({ type: otherType(known) }).transform(() => null)
 
 const shownTypes = ['text', 'image', 'document', 'search_result']
 const ResultBlock = z.union([ShownBlock, otherThan(shownTypes)])
@@ -119,16 +123,20 @@ const ToolResultBlock = z.object({
     .describe('The result.'),
   is_error: z.boolean().nullish().describe('Whether the tool failed. Default: false.'),
 })
-const ContentBlock = z.union([
-  z.discriminatedUnion('type', [...ShownBlock.options, ThinkingBlock, RedactedBlock, ToolUseBlock, ToolResultBlock]),
-  otherThan([...shownTypes, 'thinking', 'redacted_thinking', 'tool_use', 'tool_result']),
-])
+const ContentBlock = z
+  .union([
+    z.discriminatedUnion('type', [...ShownBlock.options, ThinkingBlock, RedactedBlock, ToolUseBlock, ToolResultBlock]),
+    otherThan([...shownTypes, 'thinking', 'redacted_thinking', 'tool_use', 'tool_result']),
+  ])
+  .meta({ id: 'ContentBlockParam' })
 
 const System = z.union([Text, z.array(TextBlock)])
-const Turn = z.object({
-  role: z.enum(['user', 'assistant', 'system']).describe('The author of the message. `system` means instructions.'),
-  content: z.union([Text, z.array(ContentBlock)]).describe('A text, or blocks in their order.'),
-})
+const Turn = z
+  .object({
+    role: z.enum(['user', 'assistant', 'system']).describe('The author of the message. `system` means instructions.'),
+    content: z.union([Text, z.array(ContentBlock)]).describe('A text, or blocks in their order.'),
+  })
+  .meta({ id: 'MessageParam' })
 
 const CustomTool = z.object({
   type: z.literal('custom').nullish().describe('A tool without a type is `custom`.'),
@@ -136,9 +144,11 @@ const CustomTool = z.object({
   description: Text.nullish().describe('The purpose of the tool, for the model.'),
   input_schema: z.record(z.string(), z.unknown()).describe('The JSON schema of the arguments.'),
 })
-const OwnTool = z.union([CustomTool, z.object({ type: otherType((type) => type !== 'custom') })], {
-  error: 'must be {name, description?, input_schema}',
-})
+const OwnTool = z
+  .union([CustomTool, z.object({ type: otherType(['custom']) })], {
+    error: 'must be {name, description?, input_schema}',
+  })
+  .meta({ id: 'MessageTool' })
 const OneCall = z.boolean().nullish().describe('Whether an answer has at most one call. Default: false.')
 const Choice = z.discriminatedUnion('type', [
   z.object({

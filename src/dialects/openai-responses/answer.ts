@@ -251,7 +251,7 @@ const StoredItem = z
     id: z.string().describe('The id of the item; one without gets an id from its place.'),
     type: z.string().describe('The kind of the item, for example `message`.'),
   })
-  .meta({ id: 'InputItem', description: 'An item as the client sent it. Its other fields depend on its `type`.' })
+  .meta({ id: 'StoredItem', description: 'An item as the client sent it. Its other fields depend on its `type`.' })
 
 export const InputItemList = z
   .strictObject({

@@ -44,7 +44,7 @@ const CustomTool = z.object({
 
 export const WireTool = z.union([
   z.discriminatedUnion('type', [FunctionTool, CustomTool]),
-  z.object({ type: otherType((type) => type !== 'function' && type !== 'custom') }),
+  z.object({ type: otherType(['function', 'custom']) }),
 ])
 
 const Named = z.object({
@@ -91,9 +91,15 @@ const echoed = z.string().max(512).nullish().describe('Without effect: repeated 
 
 /** A body with none of these is refused, because it has no message. */
 const oneOfThree = [
-  { required: ['input'], properties: { input: { type: ['string', 'array'], minItems: 1 } } },
-  { required: ['instructions'], properties: { instructions: { type: 'string', minLength: 1 } } },
-  { required: ['previous_response_id'], properties: { previous_response_id: { type: 'string' } } },
+  { required: ['input'], properties: { input: { type: ['string', 'array'], minItems: 1, description: 'Not empty.' } } },
+  {
+    required: ['instructions'],
+    properties: { instructions: { type: 'string', minLength: 1, description: 'Not empty.' } },
+  },
+  {
+    required: ['previous_response_id'],
+    properties: { previous_response_id: { type: 'string', description: 'Not null.' } },
+  },
 ]
 
 export const Body = z

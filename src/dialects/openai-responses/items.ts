@@ -112,7 +112,7 @@ const Reference = z
   .object({
     type: z.literal('item_reference').nullish().describe('A stored item of an earlier response.'),
     id: z.string().max(256).describe('The id of the stored item.'),
-    role: z.undefined().optional(),
+    role: z.undefined().optional().describe('Absent, because an item with a role is a message.'),
   })
   .transform(({ id }) => ({ kind: 'reference' as const, id }))
 const known = [
@@ -126,15 +126,17 @@ const known = [
 ]
 // Items of server-side tools.
 const Other = z
-  .object({ type: otherType((type) => !known.includes(type)) })
+  .object({ type: otherType(known) })
   .transform(({ type }) => ({ kind: 'other' as const, type: type.slice(0, 64) }))
 
-export const InputItem = z.union([
-  z.discriminatedUnion('type', [FunctionCall, CustomCall, CallOutput, Reasoning]),
-  MessageItem,
-  Reference,
-  Other,
-])
+export const InputItem = z
+  .union([
+    z.discriminatedUnion('type', [FunctionCall, CustomCall, CallOutput, Reasoning]),
+    MessageItem,
+    Reference,
+    Other,
+  ])
+  .meta({ id: 'ResponseInputItem' })
 export type InputItem = z.infer<typeof InputItem>
 
 export interface Conversation {
