@@ -46,6 +46,8 @@ const stepsMax = 200_000
 const restMs = 100 * 24 * hourMs
 const tailKept = 40
 const tickMs = 1_000
+/** Longer than any wait, answer and delivery of a receipt together take while no fault begins. */
+const busyMs = 10 * 60_000
 /** Longer than an inquiry takes while no fault befalls it. */
 const awakeMs = 4_000
 /** Start times: midday; just before the end of a month; just before the end of a day. */
@@ -125,6 +127,7 @@ class World {
   #clients: Clients | undefined
   #asleep = false
   #awakeUntil = 0
+  #awakeSince = 0
   #serial = 0
   #commits = 0
   #step = 0
@@ -474,6 +477,8 @@ class World {
       this.#asleep = true
       for (const process of this.#processes()) process.machine.pause()
     }
+    if (this.#faults.calm && this.#timeline.now - this.#awakeSince > busyMs)
+      this.#auditor.violate('the world comes to rest', this.#unrest())
     if (!this.#asleep) this.#timeline.after(tickMs, 'tick', () => this.#tick())
   }
 
@@ -487,6 +492,7 @@ class World {
   #wake(): void {
     if (!this.#asleep) return
     this.#asleep = false
+    this.#awakeSince = this.#timeline.now
     this.#awakeUntil = this.#timeline.now + awakeMs
     for (const process of this.#processes()) process.machine.resume()
     this.#tick()
@@ -762,6 +768,7 @@ class World {
   /** Ends all faults and restarts everything that is down, so that every request can end. */
   #becomeCalm(): void {
     this.#faults.calm = true
+    this.#awakeSince = this.#timeline.now
     this.#awakeUntil = this.#timeline.now + awakeMs
     this.#edgeClock.offsetMs = 0
     for (const tenant of this.#tenants.values()) {
