@@ -104,7 +104,7 @@ export const documentSource = `A PDF or a plain text: a data URL in base64, base
 const TextPart = z
   .object({
     type: z.enum(['text', 'input_text', 'output_text']).describe('All three mean text.'),
-    text: Text.describe('The text. It must not contain NUL or half of a surrogate pair.'),
+    text: Text.describe('The text. NUL and half of a surrogate pair are replaced, with a warning.'),
   })
   .transform((part): Part => ({ kind: 'text', text: part.text }))
 const ImagePart = z

@@ -40,7 +40,7 @@ import type { ParsedRequest } from '../dialect.ts'
 
 const TextBlock = z.object({
   type: z.literal('text').describe('A text.'),
-  text: Text.describe('The text. It must not contain NUL or half of a surrogate pair.'),
+  text: Text.describe('The text. NUL and half of a surrogate pair are replaced, with a warning.'),
 })
 const Source = z.discriminatedUnion('type', [
   z

@@ -21,7 +21,7 @@ import { unsealThinking } from '../carried-thinking.ts'
 const TextPart = z
   .object({
     type: z.enum(['input_text', 'output_text', 'text']).describe('All three mean text.'),
-    text: Text.describe('The text. It must not contain NUL or half of a surrogate pair.'),
+    text: Text.describe('The text. NUL and half of a surrogate pair are replaced, with a warning.'),
   })
   .transform(({ text }): Part => ({ kind: 'text', text }))
 const RefusalPart = z
