@@ -54,6 +54,7 @@ export function heartbeatView({ engine, slotsMax, running }: OwnReport) {
     slotsMax,
     contextTokens: description.contextTokens,
     vision: description.vision,
+    capabilities: description.capabilities,
     running,
     kvTokens: load.kvTokens,
     kvTokensMax: load.kvTokensMax,

@@ -267,6 +267,8 @@ export interface BackendFailure {
   retryAfterMs: number | null
   /** The operator must act: a wrong key, a wrong model, or an invalid call by this adapter. */
   operator: boolean
+  /** The engine lacks a capability that another one may have. */
+  unsupported?: boolean
   /** The length of a prompt that is too long, if the engine reports it. */
   promptTokens?: number
   /** The engine's own message, for the operator, if the client gets another one. */

@@ -275,6 +275,12 @@ export const budgets = {
     bounds: 'one log line of the edge',
     reason: 'a stack trace of ten frames fits',
   },
+  capabilitiesKnownMs: {
+    value: 5_000,
+    unit: 'milliseconds',
+    bounds: 'time that an isolate remembers what the engines of a model support',
+    reason: 'saves most requests a call; only a current answer refuses a request or changes its effort',
+  },
   healthKnownMs: {
     value: 1_000,
     unit: 'milliseconds',

@@ -93,5 +93,7 @@ export const Refusal = z.object({
   message: z.string(),
   param: z.string().nullish(),
   promptTokens: z.int().min(0).optional(),
+  /** The engine lacks a capability, which another worker's engine may have. */
+  unsupported: z.boolean().optional(),
 })
 export type Refusal = z.infer<typeof Refusal>

@@ -1,12 +1,28 @@
 /** A worker's signed report of its state, sent once a second and at every change. It feeds the fleet's registry. */
 import { z } from 'zod'
 import { budgets } from '../model/budgets.ts'
+import { EffortWord, effortWords } from '../model/effort.ts'
 import { PoolName } from './dispatch.ts'
 import { ProtocolVersion } from './protocol.ts'
 
 const Count = z.int().min(0)
 
 export const slotsPerWorkerMax = budgets.workerSlots.value
+
+/** What an engine can serve, in addition to images. A request that needs more is refused by it. */
+export const ServedCapabilities = z.object({
+  efforts: z.array(EffortWord).min(1).max(effortWords.length),
+  tools: z.boolean(),
+  /** Supports `required` and a named tool. */
+  forcedTool: z.boolean(),
+  jsonObject: z.boolean(),
+  jsonSchema: z.boolean(),
+  /** Continues an assistant message. */
+  prefix: z.boolean(),
+  /** Stop strings in one request. */
+  stopsMax: Count,
+})
+export type ServedCapabilities = z.infer<typeof ServedCapabilities>
 
 export const Heartbeat = z.object({
   workerId: z.string().min(1).max(64),
@@ -22,6 +38,8 @@ export const Heartbeat = z.object({
   slotsMax: z.int().min(1).max(slotsPerWorkerMax),
   contextTokens: Count,
   vision: z.boolean(),
+  /** Absent from older workers, whose engines then count as able to serve every request. */
+  capabilities: ServedCapabilities.optional(),
   /** Ids of the requests that hold a slot. The fleet reconciles its leases with them. */
   running: z.array(z.string().max(64)).max(slotsPerWorkerMax),
   kvTokens: Count,

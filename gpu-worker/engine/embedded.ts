@@ -7,6 +7,7 @@
  * ends a child that is silent, stuck or uses too much memory.
  */
 import { availableParallelism } from 'node:os'
+import { embedded as backend } from '../../backends/engines/embedded.ts'
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import { cleanText } from '../../backends/model/clean-text.ts'
@@ -24,6 +25,7 @@ import {
   preparationFailed,
   type Run,
   type RunOptions,
+  servedBy,
 } from './engine.ts'
 import { type Child, forkChild } from './fork.ts'
 import type { Grammars } from './grammar.ts'
@@ -164,6 +166,7 @@ class EmbeddedEngine implements Engine {
       contextTokens: this.#options.contextTokens,
       slotsMax: this.#options.slotsMax,
       vision: false,
+      capabilities: servedBy(backend.capabilities),
     }
   }
 

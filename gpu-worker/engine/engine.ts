@@ -4,10 +4,11 @@
  * A request takes two steps. `prepare` renders and counts the prompt and generates nothing, so the worker can refuse a
  * prompt that does not fit or costs more than its reservation before any token is computed. `run` generates.
  */
-import type { BackendFailure } from '../../backends/contract/backend.ts'
+import type { BackendFailure, Capabilities } from '../../backends/contract/backend.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { Counts } from '../../backends/model/money.ts'
+import type { ServedCapabilities } from '../../backends/wire/heartbeat.ts'
 
 export interface Engine {
   /** Available once `start` has resolved. */
@@ -54,6 +55,12 @@ export interface EngineDescription {
   /** Maximum concurrent requests. */
   slotsMax: number
   vision: boolean
+  capabilities: ServedCapabilities
+}
+
+export function servedBy(engine: Capabilities): ServedCapabilities {
+  const { efforts, tools, forcedTool, jsonObject, jsonSchema, prefix, stopsMax } = engine
+  return { efforts: [...efforts], tools, forcedTool, jsonObject, jsonSchema, prefix, stopsMax }
 }
 
 export interface EngineLoad {
@@ -89,6 +96,8 @@ export interface EngineRefusal {
   message: string
   param: string | null
   promptTokens?: number
+  /** This engine lacks a capability that another one may have. */
+  unsupported?: boolean
 }
 
 export interface RunOptions {
@@ -157,11 +166,12 @@ export const clientLeft: EngineRefusal = {
 /**
  * The refusal to return to the client for an adapter's failure; undefined if the engine, not the request, is at fault.
  */
-export function refusalOf({ code, message, param, promptTokens, operator }: BackendFailure): EngineRefusal | undefined {
+export function refusalOf(failure: BackendFailure): EngineRefusal | undefined {
+  const { code, message, param, promptTokens, operator, unsupported } = failure
   if (operator) return undefined
   const count = promptTokens === undefined ? {} : { promptTokens }
   if (code === 'context_length_exceeded') return { ok: false, code, message, param, ...count }
   if (code === 'invalid_value' || code === 'request_too_large')
-    return { ok: false, code: 'invalid_value', message, param }
+    return { ok: false, code: 'invalid_value', message, param, ...(unsupported && { unsupported }) }
   return undefined
 }

@@ -34,6 +34,7 @@ import {
   type Run,
   type RunOptions,
   refusalOf,
+  servedBy,
 } from './engine.ts'
 import { type HttpRun, type RunTimes, runTimes, startHttpRun } from './http-run.ts'
 import type { EngineProcess } from './launch.ts'
@@ -123,6 +124,7 @@ class HttpEngine implements Engine {
       contextTokens: Math.min(contextTokens, known.contextTokens ?? contextTokens),
       slotsMax: Math.min(slotsMax, known.slotsMax ?? slotsMax),
       vision: known.capabilities.vision,
+      capabilities: servedBy(known.capabilities),
     }
   }
 

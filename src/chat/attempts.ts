@@ -24,15 +24,15 @@ import { GatewayError } from '../http/errors.ts'
 const attemptsMax = 2
 /** Media are read on the first worker, and again on each leased worker that does not have them. */
 const mediaTurnsMax = 3
-/** Attempts on workers without vision. Such a refusal costs the worker little and no tokens. */
-const noVisionMax = 16
+/** Attempts on workers that lack a capability. Such a refusal costs the worker little and no tokens. */
+const unsupportedMax = 16
 
 export interface AttemptsState {
   readonly requestId: string
   /** Whether a hosted API may answer when no worker can. */
   readonly mayUseHosted: boolean
   readonly failedOn: readonly string[]
-  readonly noVision: readonly string[]
+  readonly unsupportedOn: readonly string[]
   readonly media: Media
   /** Reserved for, and sent with each dispatch as its bounds. */
   readonly promptTokens: number
@@ -118,7 +118,7 @@ export function begin(options: {
   return {
     ...fixed,
     failedOn: [],
-    noVision: [],
+    unsupportedOn: [],
     media: hasMedia ? { kind: 'unread', on: undefined, turns: 0 } : { kind: 'none' },
     raised: false,
     answered: false,
@@ -178,8 +178,8 @@ export function countsAgainstRates(state: AttemptsState, clientLeft: boolean): b
 
 /** Another worker may try, if attempts remain. */
 function attempt(state: AttemptsState, effects: readonly Effect[] = []): Next {
-  const { failedOn, noVision, media, lastError } = state
-  if (lastError && (failedOn.length >= attemptsMax || noVision.length >= noVisionMax))
+  const { failedOn, unsupportedOn, media, lastError } = state
+  if (lastError && (failedOn.length >= attemptsMax || unsupportedOn.length >= unsupportedMax))
     return fail(state, lastError, effects)
   if (media.kind !== 'unread') return lease(state, effects)
   const turn = media.turns + 1
@@ -187,14 +187,14 @@ function attempt(state: AttemptsState, effects: readonly Effect[] = []): Next {
     // Until it is clear whose fault it is, reading counts against the client.
     state: { ...state, charged: true, media: { kind: 'unread', on: undefined, turns: turn } },
     effects,
-    step: { kind: 'read-media', on: media.on, exclude: [...failedOn, ...noVision], turn },
+    step: { kind: 'read-media', on: media.on, exclude: [...failedOn, ...unsupportedOn], turn },
   }
 }
 
 function lease(state: AttemptsState, effects: readonly Effect[] = []): Next {
-  const { failedOn, noVision, media } = state
+  const { failedOn, unsupportedOn, media } = state
   const prefer = media.kind === 'read' ? media.workerId : undefined
-  return { state, effects, step: { kind: 'lease', exclude: [...failedOn, ...noVision], prefer } }
+  return { state, effects, step: { kind: 'lease', exclude: [...failedOn, ...unsupportedOn], prefer } }
 }
 
 /** A refusal reports a fault of the request, the prompt's exact length, or that this worker cannot serve it. */
@@ -204,6 +204,11 @@ function refused(state: AttemptsState, { on, refusal, stage }: AttemptEvent & { 
   const charged = stage === 'media' && code === 'invalid_value'
   const seen = { ...state, charged }
   const effects: Effect[] = [{ kind: 'release-on', workerId: on.workerId }]
+  if (refusal.unsupported === true || code === 'no_vision') {
+    // Another worker's engine may support it. If none does, the client gets this error.
+    const lastError = new GatewayError('invalid_value', message, { param: param ?? null })
+    return attempt({ ...seen, unsupportedOn: [...state.unsupportedOn, on.workerId], lastError }, effects)
+  }
   const error = clientError(state.requestId, refusal)
   if (error) return fail(seen, error, effects)
   if (code === 'prompt_over_bound' && promptTokens !== undefined && !state.raised)
@@ -211,11 +216,6 @@ function refused(state: AttemptsState, { on, refusal, stage }: AttemptEvent & { 
   const { turns } = mediaTurns(state)
   if (code === 'media_missing' && state.media.kind !== 'none' && turns < mediaTurnsMax)
     return attempt({ ...seen, media: { kind: 'unread', on, turns } }, effects)
-  if (code === 'no_vision') {
-    // Another worker may have vision. If none has, the client gets this error.
-    const lastError = new GatewayError('invalid_value', message, { param: param ?? null })
-    return attempt({ ...seen, noVision: [...state.noVision, on.workerId], lastError }, effects)
-  }
   const log: Effect = { kind: 'log', workerId: on.workerId, reason: `${code}: ${message}` }
   return attempt({ ...without(seen, on), lastError: notAccepted() }, [...effects, log])
 }

@@ -8,6 +8,7 @@ import { keyCheck } from '../tenant/key-check.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { RequestContext } from './context.ts'
 import { deliver } from './deliver.ts'
+import { fitFleet } from './fit-fleet.ts'
 import { answerHeaders } from './headers.ts'
 import { OpenRequest } from './open-request.ts'
 import { type PreparedRequest, prepare } from './prepare.ts'
@@ -16,7 +17,6 @@ import { reserve } from './reserve.ts'
 import { Attempts } from './run-attempts.ts'
 import { takeRates } from './take-rates.ts'
 import { type Transcoder, transcoderOf } from './transcoder.ts'
-import { checkVision } from './vision-check.ts'
 
 export async function chat(request: Request, context: RequestContext): Promise<Response> {
   const key = await authenticate(request.headers, context.settings.macKey)
@@ -26,7 +26,8 @@ export async function chat(request: Request, context: RequestContext): Promise<R
     const body = await readChatBody(request, context, key, check)
     const parsed = await parseBody(body, context, key, check)
     const bytes = workerBody(parsed, body)
-    const prepared = await checkVision(context, parsed, prepare(parsed, bytes.byteLength, context.settings.models))
+    const estimated = prepare(parsed, bytes.byteLength, context.settings.models)
+    const prepared = await fitFleet(context, parsed, estimated, Date.now())
     const idempotency = await beginIdempotent(request, context, key, check, prepared, body.digest)
     if (idempotency.kind === 'replayed') {
       await takeRates(context, key, 0)

@@ -16,6 +16,7 @@ import { digest } from '../../backends/wire/seal.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { sealFor } from '../auth/worker-key.ts'
 import { noPreviousTurns } from '../dialects/dialect.ts'
+import { inDialect } from '../dialects/field-names.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { preferredPoolOf } from '../fleet/placement/latency-targets.ts'
 import type { WorkerEndpoint } from '../fleet/state.ts'
@@ -153,7 +154,12 @@ async function countAt(
   }
   if (answered) return CountAnswer.safeParse(answer).data
   const refusal = Refusal.safeParse(answer).data
-  if (refusal?.code === 'invalid_value')
-    throw new GatewayError('invalid_value', refusal.message, { param: refusal.param ?? null })
+  // Another engine may support it, and the length is the same without it.
+  if (refusal?.unsupported === true) return 'busy'
+  if (refusal?.code === 'invalid_value') {
+    const { param = null, message } = refusal
+    const own = inDialect(context.dialect, { message, param }, prepared.fieldPaths)
+    throw new GatewayError('invalid_value', own.message, { param: own.param })
+  }
   return refusal ? 'busy' : undefined
 }

@@ -17,6 +17,8 @@ export interface PreparedRequest {
   alias: ModelAlias | undefined
   effort: Effort
   media: MediaSize
+  /** Path of each message in the client's body; undefined for the paths of Chat Completions. */
+  fieldPaths: readonly string[] | undefined
   /** A high estimate, which sizes the first reservation. */
   promptTokens: number
   /** The client's limit, or the model's default. */
@@ -49,6 +51,7 @@ export function prepare(parsed: ParsedRequest, bodyBytes: number, offered: reado
     alias,
     effort: mapEffort(chat.effort, model.efforts, alias?.effort ?? model.effortDefault),
     media,
+    fieldPaths: parsed.fieldPaths,
     promptTokens: Math.min(model.contextTokens, textTokens + media.tokens),
     outputTokens: Math.min(chat.outputTokensMax ?? model.outputTokensDefault, model.contextTokens),
     warnings: [

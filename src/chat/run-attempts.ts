@@ -3,6 +3,7 @@
  * The caller relays the answer; if it breaks off before the client has a part of it, the caller asks for the next one.
  */
 import type { ApiKey } from '../auth/api-key.ts'
+import { inDialect } from '../dialects/field-names.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { type GrantedLease, type LeaseCall, lease } from '../fleet/lease.ts'
 import { prefixHashes } from '../fleet/placement/prefix-hash.ts'
@@ -126,11 +127,21 @@ export class Attempts {
       const { state, effects, step } = next(this.#state, event)
       this.#state = state
       await this.#apply(effects)
-      if (step.kind === 'fail') throw step.error
+      if (step.kind === 'fail') throw this.#named(step.error)
       if (step.kind === 'hosted') return this.#callHosted()
       if (step.kind === 'answer' && this.#answered) return this.#answered
       event = await this.#perform(step)
     }
+  }
+
+  /** A worker names fields of Chat Completions. */
+  #named(error: unknown): unknown {
+    const { context, prepared } = this.#options
+    if (!(error instanceof GatewayError) || error.param === null) return error
+    const { message, param } = inDialect(context.dialect, error, prepared.fieldPaths)
+    if (param === error.param) return error
+    const { code, retryAfterMs, headers } = error
+    return new GatewayError(code, message, { param, retryAfterMs, headers, cause: error })
   }
 
   async #perform(step: Step): Promise<AttemptEvent> {

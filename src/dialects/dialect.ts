@@ -7,11 +7,14 @@ import type { Effort } from '../../backends/model/effort.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { RatesLeft } from '../tenant/limits/rates-left.ts'
 import type { AnswerEnd, AnswerPart } from './answer-events.ts'
+import type { FieldNames } from './field-names.ts'
 
 export interface Dialect {
   name: 'chat' | 'responses' | 'messages' | 'mistral'
   /** Path of the effort in the body. */
   effortField: string
+  /** The fields that have another name in Chat Completions; longer paths first. */
+  fieldNames: FieldNames
   /** The earlier responses and items that the body refers to. The gateway loads them and passes them to `read`. */
   refers?: (body: unknown) => Reference | undefined
   read(body: unknown, previous: PreviousTurns): Read

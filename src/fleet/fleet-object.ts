@@ -11,6 +11,7 @@ import { suggest } from './choose.ts'
 import { DecisionBook } from './decisions/decision-log.ts'
 import type { Decision } from './decisions/decisions.ts'
 import { DelayedTask } from './delayed-task.ts'
+import { capabilitiesOf, type EngineCapabilities } from './engine-capabilities.ts'
 import type { Enrolment } from './enrolment.ts'
 import { EnrolmentRows } from './enrolment-rows.ts'
 import { lease, release, releaseOn, workerFailed } from './fleet.ts'
@@ -74,6 +75,12 @@ export class FleetObject extends DurableObject {
   /** The worker that should read this request's media; undefined if no worker serves its model. */
   suggest(request: LeaseRequest): WorkerEndpoint | undefined {
     return suggest(this.#fleet, request, Date.now())
+  }
+
+  /** The distinct capabilities of the model's engines; empty if no worker serves it. */
+  capabilities(model: string): EngineCapabilities[] {
+    this.#swept()
+    return capabilitiesOf(this.#fleet, model)
   }
 
   releaseOn(workerId: string, requestId: string): void {

@@ -37,7 +37,7 @@ export function modelNotAllowed(model: string, allowed: readonly string[]): Admi
 }
 
 export function effortNotSupported(model: string, effort: string): AdmissionRefusal {
-  const message = `${model} does not support "${effort}", and this tenant rejects unsupported values. Use one that the model supports.`
+  const message = `"${effort}" is not available with ${model}, and this tenant rejects unavailable values. Use one that is available.`
   return { ...refuse('invalid_value', message), field: 'effort' }
 }
 

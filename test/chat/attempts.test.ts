@@ -84,10 +84,10 @@ describe('the attempts of a request', () => {
     expect([last?.kind, state.failedOn]).toEqual(['lease', ['a']])
   })
 
-  it('[ATM5] workers without vision are passed over without counting as failures', () => {
+  it('[ATM5] workers that lack a capability are passed over without counting as failures', () => {
     const blind = (workerId: string): AttemptEvent => ({
       ...{ kind: 'refused', on: on(workerId), stage: 'dispatch' },
-      refusal: refusal('no_vision'),
+      refusal: workerId === 'a' ? refusal('no_vision') : refusal('invalid_value', { unsupported: true }),
     })
     const { last, state } = play([
       ...started,

@@ -3,6 +3,7 @@
  * so the client can check that its answer has every token of one dispatch once.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import { embedded } from '../../backends/engines/embedded.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { Counts } from '../../backends/model/money.ts'
@@ -18,6 +19,7 @@ import {
   preparationFailed,
   type Run,
   type RunOptions,
+  servedBy,
 } from '../../gpu-worker/engine/engine.ts'
 import type { Random } from './random.ts'
 
@@ -61,7 +63,13 @@ export class SimulatedEngine implements Engine {
   constructor(parts: EngineParts) {
     this.#parts = parts
     const names = { engine: 'simulated', version: '1', modelName: 'script', architecture: 'none' }
-    this.description = { ...names, contextTokens: 4_096, slotsMax: parts.slotsMax, vision: parts.vision }
+    this.description = {
+      ...names,
+      contextTokens: 4_096,
+      slotsMax: parts.slotsMax,
+      vision: parts.vision,
+      capabilities: servedBy(embedded.capabilities),
+    }
   }
 
   start(): Promise<void> {

@@ -156,7 +156,7 @@ class World {
     })
     this.#env = this.#bindings()
     watchAttempts((state, event, { step }) => {
-      const failed = 'on' in event && [...state.failedOn, ...state.noVision].includes(event.on.workerId)
+      const failed = 'on' in event && [...state.failedOn, ...state.unsupportedOn].includes(event.on.workerId)
       if (failed) this.#auditor.violate('a worker that failed a request is not tried again', state.requestId)
       this.#coverage.count('event', event.kind)
       this.#coverage.count('step', step.kind)

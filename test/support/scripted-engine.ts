@@ -1,4 +1,5 @@
 /** An engine that a test scripts, with the same interface as a real engine. */
+import { embedded } from '../../backends/engines/embedded.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { Counts } from '../../backends/model/money.ts'
@@ -14,6 +15,7 @@ import {
   type Prepared,
   type Run,
   type RunOptions,
+  servedBy,
 } from '../../gpu-worker/engine/engine.ts'
 
 export class ScriptedEngine implements Engine {
@@ -25,6 +27,7 @@ export class ScriptedEngine implements Engine {
     contextTokens: 4_096,
     slotsMax: 8,
     vision: false,
+    capabilities: servedBy(embedded.capabilities),
   }
   state: EngineState = 'ready'
   promptTokens = 10

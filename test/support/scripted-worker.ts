@@ -1,5 +1,6 @@
 /** A real worker of a running product with a scripted engine. */
 import type { Chat } from '../../backends/model/chat.ts'
+import type { ServedCapabilities } from '../../backends/wire/heartbeat.ts'
 import { readConfig } from '../../gpu-worker/config.ts'
 import type { EngineEvent } from '../../gpu-worker/engine/engine.ts'
 import { createWorker } from '../../gpu-worker/worker.ts'
@@ -22,12 +23,20 @@ export interface Script {
 /** Resolves when the edge has accepted the worker's heartbeat. */
 export async function startScriptedWorker(
   product: Product,
-  options: { workerId?: string; vision?: boolean; slots?: number; script?: (chat: Chat) => Script },
+  options: {
+    workerId?: string
+    vision?: boolean
+    /** Default: all of the embedded engine. */
+    capabilities?: ServedCapabilities
+    slots?: number
+    script?: (chat: Chat) => Script
+  },
 ): Promise<ScriptedWorker> {
   const { workerId = 'scripted', slots: slotsMax = 16, script } = options
   const config = readConfig(await workerEnvironment(product, workerId, slotsMax))
   const engine = new ScriptedEngine()
   engine.description = { ...engine.description, vision: options.vision ?? false, contextTokens: 262_144, slotsMax }
+  if (options.capabilities) engine.description.capabilities = options.capabilities
   engine.outputTokensFit = 32_768
   if (script) engine.script = (chat) => eventsOf(script(chat))
   let calls = 0

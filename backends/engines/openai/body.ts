@@ -90,7 +90,10 @@ function refuse(chat: Chat, terms: RequestTerms, can: Capabilities): BackendFail
   const parts = chat.messages.flatMap((message) => message.content)
   const images = parts.filter((part) => part.kind === 'image')
   const { kind: choice } = chat.toolChoice
-  const no = (param: string, message: string): BackendFailure => invalid(param, `${param}: ${message}`)
+  const no = (param: string, message: string): BackendFailure => ({
+    ...invalid(param, `${param}: ${message}`),
+    unsupported: true,
+  })
   const efforts = can.efforts.join(' or ')
   if (!can.efforts.includes(terms.effort))
     return no('reasoning_effort', `this engine does not support ${terms.effort}. Use ${efforts}.`)

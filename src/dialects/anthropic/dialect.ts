@@ -8,6 +8,15 @@ import { messagesWriter } from './write.ts'
 export const messages: Dialect = {
   name: 'messages',
   effortField: 'output_config.effort',
+  fieldNames: [
+    ['response_format.json_schema.schema', 'output_config.format.schema'],
+    ['response_format', 'output_config.format'],
+    ['reasoning_effort', 'output_config.effort'],
+    ['tools[n].function.parameters', 'tools[n].input_schema'],
+    ['tools[n].function', 'tools[n]'],
+    ['stop', 'stop_sequences'],
+    ['max_completion_tokens', 'max_tokens'],
+  ],
   read(body) {
     const read = readMessages(body)
     if (!read.ok) return read

@@ -24,6 +24,7 @@ import { mistralWriter } from './write.ts'
 export const mistral: Dialect = {
   name: 'mistral',
   effortField: 'reasoning_effort',
+  fieldNames: [],
   read,
   errors: openaiErrors,
   rateHeaders: () => [],

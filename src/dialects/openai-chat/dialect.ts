@@ -7,6 +7,7 @@ import { openaiErrors } from './errors.ts'
 export const chatCompletions: Dialect = {
   name: 'chat',
   effortField: 'reasoning_effort',
+  fieldNames: [],
   read(body) {
     const read = readChat(body)
     return read.ok ? { ok: true, parsed: repairRequest(read) } : read

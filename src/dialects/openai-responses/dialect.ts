@@ -7,6 +7,14 @@ import { readResponses, referenceOf } from './read.ts'
 export const responses: Dialect = {
   name: 'responses',
   effortField: 'reasoning.effort',
+  fieldNames: [
+    ['response_format.json_schema.schema', 'text.format.schema'],
+    ['response_format', 'text.format'],
+    ['reasoning_effort', 'reasoning.effort'],
+    ['tools[n].function', 'tools[n]'],
+    ['messages', 'input'],
+    ['max_completion_tokens', 'max_output_tokens'],
+  ],
   refers: referenceOf,
   read: readResponses,
   errors: openaiErrors,

@@ -115,12 +115,12 @@ describe('the protocol', () => {
       expect(withoutTimes(text), kind).toBe(withoutTimes(answer))
     }
     await expect.poll(() => edge.receipts.length).toBe(1)
-    // An edge of version 1 ignores the version, which is the only addition.
+    // An edge of version 1 ignores the version and the capabilities, which are the only additions.
     for (const [sent, path] of [
       [claimsOf(edge.receipts[0] ?? ''), receiptsPath],
       [edge.heartbeats[0] ?? {}, heartbeatPath],
     ] as const) {
-      const { protocol, ...claims } = sent
+      const { protocol, capabilities: _, ...claims } = sent
       expect(protocol).toBe(protocolVersion)
       expect(Object.keys(claims).sort()).toEqual(Object.keys(claimsOf(exchange(path).token)).sort())
     }

@@ -8,11 +8,12 @@
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { embedded } from '../../../backends/engines/embedded.ts'
 import type { Heartbeat } from '../../../backends/wire/heartbeat.ts'
 import { sealKey } from '../../../backends/wire/seal.ts'
 import { keyIdOf, parseWorkerKey } from '../../../backends/wire/worker-key.ts'
 import { Delivery } from '../../../gpu-worker/delivery.ts'
-import type { Engine, EngineEvent } from '../../../gpu-worker/engine/engine.ts'
+import { type Engine, type EngineEvent, servedBy } from '../../../gpu-worker/engine/engine.ts'
 import { Heartbeats } from '../../../gpu-worker/heartbeat.ts'
 import { beginLife } from '../../../gpu-worker/life.ts'
 import { createResolver } from '../../../gpu-worker/media/resolver.ts'
@@ -48,6 +49,7 @@ const scripted: Engine = {
     contextTokens: 4_096,
     slotsMax,
     vision: false,
+    capabilities: servedBy(embedded.capabilities),
   },
   state: 'ready',
   start: async () => undefined,
