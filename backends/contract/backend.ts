@@ -291,7 +291,7 @@ export type BackendEvent =
   | { kind: 'text'; channel: 'content' | 'reasoning'; text: string }
   /** Tokens were generated, but cannot be shown yet (part of a call). */
   | { kind: 'piece' }
-  /** A complete call with valid JSON as its arguments. */
+  /** A call. Its arguments are valid JSON, except in the last call before an end with `length`. */
   | { kind: 'call'; call: WireCall }
   /** Usage so far; the last one counts. May arrive with every delta, once, or never. */
   | { kind: 'usage'; usage: BackendUsage }

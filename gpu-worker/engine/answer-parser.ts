@@ -24,6 +24,7 @@ type AnswerSection =
 export class AnswerParser {
   readonly #vocabulary: Vocabulary
   readonly #search: StopSearch
+  readonly #tools: readonly string[]
   readonly #counts: Counts
   #section: AnswerSection = { kind: 'content' }
   #decoder = newDecoder()
@@ -32,9 +33,13 @@ export class AnswerParser {
   #called = false
   #events: EngineEvent[] = []
 
-  /** @param counts its `outputTokens` and `reasoningTokens` are updated */
-  constructor(vocabulary: Vocabulary, stop: readonly string[], counts: Counts) {
+  /**
+   * @param tools names of the tools that the answer may call
+   * @param counts its `outputTokens` and `reasoningTokens` are updated
+   */
+  constructor(vocabulary: Vocabulary, stop: readonly string[], tools: readonly string[], counts: Counts) {
     this.#vocabulary = vocabulary
+    this.#tools = tools
     this.#search = createStopSearch(stop)
     this.#counts = counts
   }
@@ -61,9 +66,7 @@ export class AnswerParser {
     } else if (reason === 'abort' || reason === 'failed' || reason === 'costly') {
       this.#events.push({ kind: 'end', finishReason: 'abort' })
     } else if (reason === 'length') {
-      // A call that the length limit cut off is dropped: its arguments are incomplete.
-      const { kind } = this.#section
-      if (kind === 'content' || kind === 'reasoning') this.#enter({ kind: 'content' })
+      this.#cut()
       this.#events.push({ kind: 'end', finishReason: 'length' })
     } else {
       this.#enter({ kind: 'content' })
@@ -111,6 +114,20 @@ export class AnswerParser {
     else if (last.kind === 'callArguments') this.#finishCall(last.name, last.json)
     this.#section = next
     this.#decoder = newDecoder()
+  }
+
+  /** A call that the length limit cut off is sent as far as it got, once its name is certain. */
+  #cut(): void {
+    const section = this.#section
+    if (section.kind === 'content' || section.kind === 'reasoning') {
+      this.#enter({ kind: 'content' })
+      return
+    }
+    const { name: begun } = section
+    const [name, ...others] =
+      section.kind === 'callArguments' ? [begun] : this.#tools.filter((tool) => tool.startsWith(begun))
+    if (name === undefined || name === '' || others.length > 0) return
+    this.#events.push({ kind: 'tool', name, arguments: section.kind === 'callArguments' ? section.json : '' })
   }
 
   #finishCall(name: string, json: string): void {

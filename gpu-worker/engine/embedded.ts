@@ -37,7 +37,7 @@ import { type ModelFile, readModelFile } from './model-file.ts'
 import { createOpenRun, type OpenRun } from './open-run.ts'
 import { partsOf, wordCharactersMax } from './pieces.ts'
 import { cannotBePrepared, type Draft, draftPrompt, errorName, overflow } from './prompt.ts'
-import { grammarJob, rulesOf, samplingOf } from './rules.ts'
+import { callable, grammarJob, rulesOf, samplingOf } from './rules.ts'
 import { runRefusal } from './run-refusal.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
@@ -240,6 +240,7 @@ class EmbeddedEngine implements Engine {
     const run = createOpenRun({
       vocabulary,
       stop: chat.stop,
+      tools: callable(chat).map(({ name }) => name),
       promptTokens: tokens.length,
       askToStop: () => child?.send({ kind: 'abort', id }),
       refusalOf: (reason) => runRefusal(reason, chat, rules),

@@ -126,7 +126,7 @@ export type EngineEvent =
   | { kind: 'started' }
   /** Text of one channel. Never empty, never a partial character. */
   | { kind: 'text'; channel: 'reasoning' | 'content'; text: string }
-  /** One complete tool call; `arguments` is valid JSON. */
+  /** A tool call; `arguments` is valid JSON, except in the last call before an end with `length`. */
   | { kind: 'tool'; name: string; arguments: string }
   /** Always last. `abort` only after the caller's signal. `stop` is the stop string that ended the answer, if any. */
   | { kind: 'end'; finishReason: 'stop' | 'length' | 'tool_calls' | 'abort'; stop?: string }

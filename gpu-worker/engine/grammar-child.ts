@@ -22,11 +22,10 @@ function answerOf(job: GrammarJob): Grammars | EngineRefusal {
   const compiled = compileGrammars(job)
   if (!compiled.ok) return compiled
   const { content, call } = compiled
-  const contentReads = !content || reads(content)
-  if (!contentReads && job.content?.kind !== 'calls') return refused(tooLarge)
+  if (content && !reads(content)) return refused(tooLarge)
   return {
     ok: true,
-    content: !contentReads && job.content?.kind === 'calls' ? anyArguments(job.content) : content,
+    content,
     // Tools get looser rules if their own are too large.
     call: call && job.call && !reads(call) ? anyArguments(job.call) : call,
   }

@@ -203,12 +203,7 @@ export class GrammarService {
 function withoutSchemas({ content, call }: GrammarJob): CompileAnswer {
   if (content?.kind === 'schema')
     return refused('it takes too long to compile. Use fewer properties, branches and references')
-  const object = content && compileLoose(content)
-  return { ok: true, content: object, call: call && anyArguments(call) }
-}
-
-function compileLoose(content: Exclude<GrammarJob['content'], null>): Grammars['content'] {
-  return content.kind === 'calls' ? anyArguments(content) : null
+  return { ok: true, content: null, call: call && anyArguments(call) }
 }
 
 function sizeOf({ content, call }: Pick<Grammars, 'content' | 'call'>): number {

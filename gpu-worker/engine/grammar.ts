@@ -16,7 +16,7 @@ import { literals } from './literals.ts'
 import type { Grammar } from './messages.ts'
 
 export interface GrammarJob {
-  content: { kind: 'object' } | { kind: 'schema'; schema: string } | ({ kind: 'calls' } & CallsJob) | null
+  content: { kind: 'object' } | { kind: 'schema'; schema: string } | null
   call: CallsJob | null
 }
 
@@ -28,8 +28,6 @@ export interface CallsJob {
 
 export interface CallOptions {
   argsId: number
-  /** Set if the grammar itself begins with the token that starts a call. */
-  callId?: number
   /** Exactly one call. */
   single: boolean
 }
@@ -83,7 +81,6 @@ export function compileGrammars({ content, call }: GrammarJob, budget = new Comp
 
 function compileContent(content: NonNullable<GrammarJob['content']>, budget: CompileBudget): Grammar | EngineRefusal {
   if (content.kind === 'object') return grammar(['root ::= object'], true, anyValue.stacks)
-  if (content.kind === 'calls') return compileCalls(content, budget)
   return contentGrammar(JSON.parse(content.schema), content.schema.length, budget)
 }
 
@@ -119,7 +116,7 @@ function calls(
   rules: readonly string[],
   argumentsOf: (name: string) => string,
   stacks: number,
-  { argsId, callId, single }: CallOptions,
+  { argsId, single }: CallOptions,
 ): Grammar {
   const parts: string[] = []
   const names = literals(
@@ -128,9 +125,7 @@ function calls(
     (name) => ` <[${argsId}]> ${argumentsOf(name)}`,
   )
   const call = [`call ::= ${names.text}`, ...parts.map((text, index) => `name-${index} ::= ${text}`)]
-  const all = (root: string) => grammar([root, ...call, ...rules], single, Math.max(stacks, names.stacks))
-  if (callId === undefined) return all('root ::= call')
-  return all(single ? `root ::= <[${callId}]> call` : `root ::= (<[${callId}]> call)+`)
+  return grammar(['root ::= call', ...call, ...rules], single, Math.max(stacks, names.stacks))
 }
 
 function grammar(rules: readonly string[], ends: boolean, stacks: number): Grammar {

@@ -45,6 +45,10 @@ export interface Rules {
   thinkEndId: number
   /** The token that starts a tool call, or null if calls are not allowed. */
   callId: number | null
+  /** The token between the name and the arguments of a call. */
+  argsId: number
+  /** The answer is one or more calls: `content` allows only `callId`, and `again` allows it or the end after a call. */
+  again: Grammar | null
   /** Whether the answer may begin with thinking. Used only if `content` is set; otherwise the model decides. */
   mayThink: boolean
   /** The grammar of the answer after thinking. */

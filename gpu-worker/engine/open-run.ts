@@ -29,15 +29,24 @@ export interface OpenRun extends Run {
 export interface OpenRunOptions {
   vocabulary: Vocabulary
   stop: readonly string[]
+  /** Names of the tools that the answer may call. */
+  tools: readonly string[]
   promptTokens: number
   askToStop: () => void
   /** Returns the refusal of a run that ended irregularly. */
   refusalOf: (reason: 'failed' | 'costly') => EngineRefusal
 }
 
-export function createOpenRun({ vocabulary, stop, promptTokens, askToStop, refusalOf }: OpenRunOptions): OpenRun {
+export function createOpenRun({
+  vocabulary,
+  stop,
+  tools,
+  promptTokens,
+  askToStop,
+  refusalOf,
+}: OpenRunOptions): OpenRun {
   const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-  const answer = new AnswerParser(vocabulary, stop, counts)
+  const answer = new AnswerParser(vocabulary, stop, tools, counts)
   const closed = Promise.withResolvers<void>()
   const queue = createEventQueue()
   let stopping = false

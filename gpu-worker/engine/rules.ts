@@ -5,7 +5,7 @@ import { temperatureDefault } from '../../backends/model/model.ts'
 import { computable } from '../../backends/model/sampling.ts'
 import type { EngineRefusal } from './engine.ts'
 import { callsJob, formatJob, type GrammarJob, type Grammars } from './grammar.ts'
-import type { Rules, Sampling } from './messages.ts'
+import type { Grammar, Rules, Sampling } from './messages.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
 /** @param seedFallback replaces an absent seed; a number from 0 to 1 */
@@ -24,11 +24,10 @@ export function samplingOf(chat: Chat, effort: EffortWord, seedFallback: number)
 export function grammarJob(chat: Chat, { control }: Vocabulary): GrammarJob | EngineRefusal | null {
   const calls = callable(chat)
   const options = { argsId: control['[ARGS]'], single: !chat.parallelToolCalls }
+  // A forced call constrains the whole answer, so it overrides a response format.
   if (isForced(chat)) {
-    // A forced call constrains the whole answer, so it overrides a response format.
     const single = options.single || chat.toolChoice.kind === 'named'
-    const forced = { ...options, single, callId: control['[TOOL_CALLS]'] }
-    return { content: { kind: 'calls', ...callsJob(calls, forced) }, call: null }
+    return { content: null, call: callsJob(calls, { ...options, single }) }
   }
   const content = formatJob(chat.format)
   if (content && 'ok' in content) return content
@@ -52,14 +51,21 @@ export function rulesOf(
     thinkId: control['[THINK]'],
     thinkEndId: control['[/THINK]'],
     callId: calls.length > 0 ? control['[TOOL_CALLS]'] : null,
+    argsId: control['[ARGS]'],
     mayThink: effort === 'high',
-    content,
+    content: isForced(chat) ? oneToken(control['[TOOL_CALLS]']) : content,
+    again: isForced(chat) ? oneToken(control['[TOOL_CALLS]'], '?') : null,
     call,
   }
 }
 
+/** @param times `?` also allows the end */
+function oneToken(id: number, times: '' | '?' = ''): Grammar {
+  return { text: `root ::= <[${id}]>${times}`, ends: false, stacks: 1 }
+}
+
 /** The tools that this answer may call. */
-function callable({ tools, toolChoice }: Chat): readonly Tool[] {
+export function callable({ tools, toolChoice }: Chat): readonly Tool[] {
   if (toolChoice.kind === 'none') return []
   return toolChoice.kind === 'named' ? tools.filter(({ name }) => name === toolChoice.name) : tools
 }

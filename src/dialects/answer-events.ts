@@ -43,7 +43,7 @@ export type AnswerPart =
   | { kind: 'beat' }
   /** Never empty. */
   | { kind: 'text'; channel: 'reasoning' | 'content'; text: string }
-  /** One complete tool call; `arguments` is JSON. */
+  /** A tool call; `arguments` is JSON, cut off if it is the last part before an end with `length`. */
   | { kind: 'call'; id: string; name: string; arguments: string }
 
 export interface AnswerEnd {

@@ -38,6 +38,8 @@ const parts: AnswerPart[][] = [
     { kind: 'text', channel: 'content', text: 'c' },
   ],
   [{ kind: 'text', channel: 'content', text: 'c' }, call, { ...call, name: 'g' }],
+  [{ ...call, arguments: '{"input":"a' }],
+  [{ ...call, name: 'g', arguments: '{"input":"a' }],
   [],
 ]
 const failure = { code: 'worker_lost', message: 'm', param: null, requestId: context.requestId } as const

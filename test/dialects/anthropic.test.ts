@@ -281,6 +281,16 @@ describe('writing Messages', () => {
     ])
   })
 
+  it('[CUT2] a call that the token limit cut off streams its arguments so far, and a whole answer has the known part', () => {
+    const made = writer()
+    const stream = made.part({ kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"a":"b' })
+    expect(stream).toContain('"partial_json":"{\\"a\\":\\"b"')
+    expect(made.whole({ ...end, finishReason: 'length' }, false)).toMatchObject({
+      stop_reason: 'max_tokens',
+      content: [{ type: 'tool_use', name: 'f', input: { a: 'b' } }],
+    })
+  })
+
   it('[MSG8] each finish reason has its stop_reason, and a failure is one error event', () => {
     const stopped = (change: Partial<AnswerEnd>) => writer().whole({ ...end, ...change }, false)
     expect(stopped({})).toMatchObject({ stop_reason: 'end_turn', stop_sequence: null })

@@ -231,6 +231,16 @@ describe('writing Responses', () => {
     expect(cut.output.map((item) => item.status)).toEqual(['completed', 'completed', 'completed', 'incomplete'])
   })
 
+  it('[CUT2] a call that the token limit cut off has the status `incomplete` and its arguments so far', () => {
+    const made = writer()
+    const stream = made.open(1) + made.part({ kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"a":"b' })
+    expect(stream).toContain('"delta":"{\\"a\\":\\"b"')
+    expect(made.whole({ ...end, finishReason: 'length' }, false)).toMatchObject({
+      status: 'incomplete',
+      output: [{ type: 'function_call', status: 'incomplete', arguments: '{"a":"b' }],
+    })
+  })
+
   it('[RSP7] a failure is one numbered event with its code, after response.created', () => {
     const failure = { code: 'server_is_overloaded', message: 'full', param: null, requestId: 'req_1' } as const
     const early = eventsOf(writer().fail(failure))

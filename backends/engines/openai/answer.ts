@@ -154,9 +154,8 @@ class OpenAiAnswerReader {
     if (!reason) return this.fail(`finish_reason is ${this.#finishReason ?? 'missing'}`)
     this.#closed = true
     const rest = this.#split?.flush() ?? []
-    const { calls, broken } = this.#wholeCalls()
-    // A length limit cuts a call off, which is dropped. Any other call without valid JSON is shown as text.
-    const shown = reason === 'length' ? [] : broken.flatMap((call) => text('content', call.name + call.arguments))
+    const { calls, broken } = this.#wholeCalls(reason === 'length')
+    const shown = broken.flatMap((call) => text('content', call.name + call.arguments))
     const finishReason = calls.length > 0 && reason !== 'length' ? 'tool_calls' : reason
     return [
       ...rest,
@@ -198,13 +197,15 @@ class OpenAiAnswerReader {
     else this.#calls.push({ id, index, name, arguments: piece })
   }
 
-  #wholeCalls(): { calls: WireCall[]; broken: OpenCall[] } {
+  /** A call without valid JSON is shown as text, but the last one of an answer that a limit `cut` off is still a call. */
+  #wholeCalls(cut: boolean): { calls: WireCall[]; broken: OpenCall[] } {
     const named = this.#calls.map((call, index) => ({
       ...call,
       id: call.id || `${this.#idSeed}.${index}`,
-      arguments: call.arguments.trim() === '' ? '{}' : call.arguments,
+      arguments: call.arguments.trim() === '' && !cut ? '{}' : call.arguments,
     }))
-    const good = named.filter((call) => call.name !== '' && parseJson(call.arguments) !== undefined)
+    const isGood = (call: OpenCall) => parseJson(call.arguments) !== undefined || (cut && call === named.at(-1))
+    const good = named.filter((call) => call.name !== '' && isGood(call))
     const ids = nineCharacterIds(good.map((call) => call.id))
     return {
       calls: good.map(({ id, name, arguments: args }) => ({ id: ids.get(id) ?? id, name, arguments: args })),

@@ -1,4 +1,5 @@
 /** The content blocks of one answer, and the events that start, fill and stop them in order. */
+import { parsePartial } from '../../../backends/model/partial-json.ts'
 import type { AnswerPart } from '../answer-events.ts'
 import { openMark, sealThinking } from '../carried-thinking.ts'
 
@@ -30,7 +31,7 @@ export class BlockStream {
   }
 
   call({ id, name, arguments: json }: Extract<AnswerPart, { kind: 'call' }>): string {
-    const started = this.#begin({ type: 'tool_use', id: `toolu_${id}`, name, input: JSON.parse(json) })
+    const started = this.#begin({ type: 'tool_use', id: `toolu_${id}`, name, input: parsePartial(json) })
     return started + this.#delta({ type: 'input_json_delta', partial_json: json })
   }
 

@@ -70,7 +70,10 @@ export const MistralChatCompletion = z
             .strictObject({
               role: z.literal('assistant').describe('Always `assistant`.'),
               content: Content.describe('The text, or with reasoning a chunk of it and then a chunk of the text.'),
-              tool_calls: z.array(ToolCall).optional().describe('The calls of tools, each complete.'),
+              tool_calls: z
+                .array(ToolCall)
+                .optional()
+                .describe('The calls of tools, each complete, except the last with the finish reason `length`.'),
               prefix: z.literal(false).describe('Always false.'),
             })
             .describe('The answer.'),
@@ -95,7 +98,10 @@ const Chunk = z
             .strictObject({
               role: z.literal('assistant').optional().describe('In the first chunk.'),
               content: Content.describe('The next piece of the text, or a chunk with the next piece of the reasoning.'),
-              tool_calls: z.array(ToolCall).optional().describe('The next calls of tools, each complete.'),
+              tool_calls: z
+                .array(ToolCall)
+                .optional()
+                .describe('The next calls of tools, each complete, except the last with the finish reason `length`.'),
             })
             .describe('The next piece of the answer.'),
           finish_reason: FinishReason.nullable().describe(`Null until the last chunk. ${finishText}`),

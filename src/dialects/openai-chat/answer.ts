@@ -60,7 +60,10 @@ export const ChatCompletion = z
               content: z.string().nullable().describe('The text of the answer, null if there are only tool calls.'),
               refusal: z.null().describe('Always null.'),
               reasoning_content: z.string().optional().describe('The reasoning before the answer, if there was any.'),
-              tool_calls: z.array(ToolCall).optional().describe('The calls of tools, each complete.'),
+              tool_calls: z
+                .array(ToolCall)
+                .optional()
+                .describe('The calls of tools, each complete, except the last with the finish reason `length`.'),
             })
             .describe('The answer.'),
           logprobs: z.null().describe('Always null: log probabilities are not supported.'),
@@ -87,7 +90,10 @@ export const ChatCompletionChunk = z
               role: z.literal('assistant').optional().describe('In the first chunk.'),
               content: z.string().optional().describe('The next piece of the text.'),
               reasoning_content: z.string().optional().describe('The next piece of the reasoning.'),
-              tool_calls: z.array(ToolCallDelta).optional().describe('The next calls of tools, each complete.'),
+              tool_calls: z
+                .array(ToolCallDelta)
+                .optional()
+                .describe('The next calls of tools, each complete, except the last with the finish reason `length`.'),
             })
             .describe('The next piece of the answer.'),
           finish_reason: FinishReason.nullable().describe(`Null until the last piece. ${finishText}`),

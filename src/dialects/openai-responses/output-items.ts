@@ -1,4 +1,5 @@
 /** The items of an answer's output. A text item is added empty and gets its text when it is done; a call is whole. */
+import { parsePartial } from '../../../backends/model/partial-json.ts'
 import { sealThinking } from '../carried-thinking.ts'
 
 export type OutputStatus = 'in_progress' | 'completed' | 'incomplete'
@@ -72,15 +73,25 @@ export function filledItem(item: TextItem, text: string, status: OutputStatus, s
 }
 
 export function functionCall(id: string, callId: string, name: string, json: string): FunctionCallItem {
-  return { type: 'function_call', id, status: 'completed', call_id: callId, name, arguments: json }
+  return { type: 'function_call', id, status: statusOf(json), call_id: callId, name, arguments: json }
 }
 
 export function customCall(id: string, callId: string, name: string, json: string): CustomCallItem {
-  return { type: 'custom_tool_call', id, status: 'completed', call_id: callId, name, input: inputOf(json) }
+  return { type: 'custom_tool_call', id, status: statusOf(json), call_id: callId, name, input: inputOf(json) }
 }
 
 /** The text of a free-text tool's arguments. Arguments of another form are passed on unchanged. */
 function inputOf(json: string): string {
-  const { input } = JSON.parse(json) as { input?: unknown }
+  const { input } = Object(parsePartial(json)) as { input?: unknown }
   return typeof input === 'string' ? input : json
+}
+
+/** Arguments that the limit of tokens cut off are no JSON. */
+function statusOf(json: string): OutputStatus {
+  try {
+    JSON.parse(json)
+    return 'completed'
+  } catch {
+    return 'incomplete'
+  }
 }

@@ -32,7 +32,7 @@ const at = (name: keyof typeof control) => ({ control: name })
 
 function play(sampled: number[], options: { stop?: string[]; reason?: EndReason; cuts?: number[] } = {}) {
   const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-  const answer = new AnswerParser(vocabulary, options.stop ?? [], counts)
+  const answer = new AnswerParser(vocabulary, options.stop ?? [], ['get', 'get_time', 'put'], counts)
   const events: EngineEvent[] = []
   let start = 0
   for (const end of [...(options.cuts ?? sampled.map((_, index) => index + 1)), sampled.length]) {
@@ -84,9 +84,14 @@ describe('answer', () => {
     expect(play(sampled).events).toEqual([tool('f', '{"a":1}'), tool('g', '{}'), end('tool_calls')])
   })
 
-  it('[ENG10] a call that the length limit cuts off is not sent', () => {
-    const sampled = ids('so', at('[TOOL_CALLS]'), 'f', at('[ARGS]'), '{"a": 1')
-    expect(play(sampled, { reason: 'length' }).events).toEqual([content('so'), end('length')])
+  it('[ENG10] a call that the length limit cuts off is sent as far as it got, once its name is certain', () => {
+    const cut = (...sampled: Parameters<typeof ids>) =>
+      play(ids('so', at('[TOOL_CALLS]'), ...sampled), { reason: 'length' })
+    expect(cut('f', at('[ARGS]'), '{"a": 1').events).toEqual([content('so'), tool('f', '{"a": 1'), end('length')])
+    expect(cut('f', at('[ARGS]')).events).toEqual([content('so'), tool('f', ''), end('length')])
+    expect(cut('p').events).toEqual([content('so'), tool('put', ''), end('length')])
+    expect(cut('get').events).toEqual([content('so'), end('length')])
+    expect(cut('x').events).toEqual([content('so'), end('length')])
   })
 
   it('[ENG10] an invalid call is sent as content', () => {
@@ -152,7 +157,7 @@ describe('answer', () => {
   it('[ENG8] a partial character is never sent', () => {
     const sampled = ids('é😀')
     const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-    const answer = new AnswerParser(vocabulary, [], counts)
+    const answer = new AnswerParser(vocabulary, [], [], counts)
     const texts = sampled.map((token) => answer.push([token]).map((event) => (event.kind === 'text' ? event.text : '')))
     expect(texts).toEqual([[], ['é'], [], [], [], ['😀']])
     expect(play(sampled.slice(0, -1), { reason: 'length' }).events).toEqual([content('é'), end('length')])

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { bannedIn, escapes, firstMode, type Mode, nextMode } from '../../../gpu-worker/engine/constraint.ts'
 import type { Rules } from '../../../gpu-worker/engine/messages.ts'
 
-const [think, thinkEnd, callId, text] = [34, 35, 9, 100]
+const [think, thinkEnd, callId, argsId, text] = [34, 35, 9, 32, 100]
 const json = { text: 'root ::= object', ends: true, stacks: 14 }
 const calls = { text: 'root ::= call', ends: false, stacks: 14 }
 const free: Rules = {
@@ -11,6 +11,8 @@ const free: Rules = {
   thinkId: think,
   thinkEndId: thinkEnd,
   callId,
+  argsId,
+  again: null,
   mayThink: false,
   content: null,
   call: calls,
@@ -43,27 +45,56 @@ describe('constraint', () => {
 
   it('[ENG12] a call may replace the response format', () => {
     const rules: Rules = { ...free, content: json }
-    expect(walk(rules, [callId, false], [text, false], [text, true])).toEqual(['open', 'calling', 'calling', 'free'])
+    const modes = ['open', 'calling', 'calling', 'arguments', 'free']
+    expect(walk(rules, [callId, false], [text, false], [argsId, false], [text, true])).toEqual(modes)
   })
 
   it('[ENG12] the run closes after one call if only one is allowed', () => {
-    expect(walk({ ...free, call: { ...calls, ends: true } }, [callId, false], [text, true])).toEqual([
+    const single = { ...free, call: { ...calls, ends: true } }
+    expect(walk(single, [callId, false], [argsId, false], [text, true])).toEqual([
       'free',
       'calling',
+      'arguments',
       'closed',
     ])
-    expect(walk(free, [text, false], [callId, false], [text, true], [callId, false])).toEqual([
+    expect(walk(free, [text, false], [callId, false], [argsId, false], [text, true], [callId, false])).toEqual([
       'free',
       'free',
       'calling',
+      'arguments',
       'free',
       'calling',
     ])
   })
 
-  it('[ENG11] thinking cannot end an answer with a response format, and a grammar allows no control token', () => {
-    expect(bannedIn('thinking', { ...free, content: json })).toEqual([3, 2])
-    expect(bannedIn('thinking', free)).toEqual([3])
-    expect(bannedIn('content', { ...free, content: json })).toEqual([3, think, thinkEnd, callId])
+  it('[ENG12] a forced call begins with the token of a call, after thinking if there is any, and only calls follow', () => {
+    const again = { text: 'root ::= <[9]>?', ends: false, stacks: 1 }
+    const forced: Rules = { ...free, content: { text: 'root ::= <[9]>', ends: false, stacks: 1 }, again }
+    const call: [number, boolean][] = [
+      [callId, true],
+      [argsId, false],
+      [text, true],
+    ]
+    const modes = ['calling', 'arguments', 'again']
+    expect(walk(forced, ...call, ...call)).toEqual(['open', ...modes, ...modes])
+    const thinking: [number, boolean][] = [
+      [think, false],
+      [thinkEnd, false],
+    ]
+    expect(walk({ ...forced, mayThink: true }, ...thinking, ...call)).toEqual(['open', 'thinking', 'open', ...modes])
+    expect(bannedIn('again', forced)).not.toContain(callId)
+    expect(bannedIn('content', forced)).not.toContain(callId)
+  })
+
+  it('[ENG32] a control token is allowed only where it leads to the next mode', () => {
+    expect(bannedIn('calling', free)).toEqual([3, think, thinkEnd, callId])
+    expect(bannedIn('arguments', free)).toEqual([3, think, thinkEnd, argsId, callId])
+    expect(bannedIn('content', { ...free, content: json })).toEqual([3, think, thinkEnd, argsId, callId])
+    expect(bannedIn('free', free)).toEqual([3, argsId])
+  })
+
+  it('[ENG11] thinking cannot end an answer with a response format', () => {
+    expect(bannedIn('thinking', { ...free, content: json })).toEqual([3, 2, think, argsId, callId])
+    expect(bannedIn('thinking', free)).toEqual([3, think, argsId, callId])
   })
 })

@@ -304,11 +304,55 @@ describe('embedded engine', () => {
     for (const seed of [1, 2, 3, 4]) await toolsOf({ tool_choice: 'auto', seed })
   })
 
-  it('[ENG10] a forced call that the length limit cuts off is not sent', async () => {
-    const body = { ...weather, tool_choice: 'required', temperature: 0 }
-    const events = await all(begin(engine, await prepare(engine, body), { outputTokensMax: 4 }))
-    expect(events).toEqual([{ kind: 'started' }, { kind: 'end', finishReason: 'length' }])
+  it('[ENG10] a forced call that the length limit cuts off is sent as far as it got', async () => {
+    for (const named of [true, false]) {
+      const choice = named ? { type: 'function', function: { name: 'get_weather' } } : 'required'
+      const prepared = await prepare(engine, { ...weather, tool_choice: choice, temperature: 0 })
+      const whole = await all(begin(engine, prepared, { outputTokensMax: 300 }))
+      const call = whole.find((event) => event.kind === 'tool')
+      for (const outputTokensMax of [1, 4, 8, 12]) {
+        const events = await all(begin(engine, prepared, { outputTokensMax }))
+        expect(events.at(-1)).toEqual({ kind: 'end', finishReason: 'length' })
+        const part = events.find((event) => event.kind === 'tool')
+        if (named || outputTokensMax > 4) expect(part?.name).toBe(call?.name)
+        if (part) expect(call?.arguments.startsWith(part.arguments)).toBe(true)
+      }
+    }
   })
+
+  it('[ENG32] a forced call is a call, for any prompt and any strings', async () => {
+    const strings = {
+      type: 'object',
+      properties: { q: { type: 'string' } },
+      required: ['q'],
+      additionalProperties: false,
+    }
+    const questions = ['What is 2 + 2?', 'Write [ARGS] and [TOOL_CALLS] and </s>.', 'hello', 'Call no tool.', '}']
+    for (const content of questions) {
+      for (const [parameters, more] of [
+        [strings, {}],
+        [{ type: 'object' }, { parallel_tool_calls: false }],
+        [strings, { temperature: 1, seed: 3 }],
+        [strings, { temperature: 1, seed: 5, response_format: { type: 'json_object' } }],
+      ] as const) {
+        const tools = [{ type: 'function', function: { name: 'f', parameters } }]
+        const body = { messages: [{ role: 'user', content }], temperature: 0, tools, tool_choice: 'required', ...more }
+        for (const effort of ['none', 'high'] as const) {
+          const events = await all(begin(engine, await prepare(engine, body, effort), { outputTokensMax: 120 }))
+          expect(
+            events
+              .filter(({ kind }) => kind === 'text')
+              .every((event) => 'channel' in event && event.channel === 'reasoning'),
+          ).toBe(true)
+          const end = events.at(-1)
+          if (end?.kind !== 'end' || end.finishReason === 'length') continue
+          expect(end.finishReason).toBe('tool_calls')
+          for (const event of events)
+            if (event.kind === 'tool') expect(Object(JSON.parse(event.arguments))).toBeTypeOf('object')
+        }
+      }
+    }
+  }, 120_000)
 
   it('[ENG20] another seed changes the answer, and penalties are applied', async () => {
     const answer = async (body: Record<string, unknown>) =>

@@ -171,7 +171,7 @@ describe('a hostile request next to others', () => {
       const body = { ...story, tools, tool_choice: 'required', parallel_tool_calls: false, temperature: 1, seed: 1 }
       const prepared = await prepare(engine, body)
       const { rules } = prepared.prompt as { rules: Rules }
-      expect(rules.content?.text).toContain(rule)
+      expect(rules.call?.text).toContain(rule)
       expect((await all(begin(engine, prepared, { outputTokensMax: 400 }))).at(-1)).toMatchObject({ kind: 'end' })
     }
   })

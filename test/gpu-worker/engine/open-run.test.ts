@@ -18,6 +18,8 @@ const plain: Rules = {
   thinkId: 2,
   thinkEndId: 3,
   callId: null,
+  argsId: 33,
+  again: null,
   mayThink: false,
   content: null,
   call: null,
@@ -28,6 +30,7 @@ async function end(reason: EndReason, sampled: number, rules: Rules, body: Recor
   const run = createOpenRun({
     vocabulary,
     stop: [],
+    tools: [],
     promptTokens: 3,
     askToStop: () => undefined,
     refusalOf: (why) => runRefusal(why, chatOf(body), rules),

@@ -58,12 +58,15 @@ describe('rules', () => {
 
   it('[ENG12] a forced call constrains the whole answer, and a named tool is the only one allowed', () => {
     const required = rules({ tools, tool_choice: 'required' })
-    expect(required.content?.text).toContain(`root ::= (<[${control['[TOOL_CALLS]']}]> call)+`)
-    expect([required.content?.ends, required.call]).toEqual([false, null])
-    expect(rules({ tools, tool_choice: 'required', parallel_tool_calls: false }).content?.ends).toBe(true)
-    const named = rules({ tools, tool_choice: { type: 'function', function: { name: 'g' } } }).content
+    const callId = control['[TOOL_CALLS]']
+    expect(required.content?.text).toBe(`root ::= <[${callId}]>`)
+    expect(required.again?.text).toBe(`root ::= <[${callId}]>?`)
+    expect(required.call?.ends).toBe(false)
+    expect(rules({ tools, tool_choice: 'required', parallel_tool_calls: false }).call?.ends).toBe(true)
+    const named = rules({ tools, tool_choice: { type: 'function', function: { name: 'g' } } }).call
     expect(named?.text).toContain(`call ::= "g" <[${control['[ARGS]']}]>`)
     expect(named?.ends).toBe(true)
+    expect(rules({ tools }).again).toBeNull()
   })
 
   it('[ENG12] with tool_choice auto a call is constrained from its start, and ends the answer if only one is allowed', () => {

@@ -73,6 +73,8 @@ function job(promptTokens: number | number[], outputTokensMax: number, priority 
       thinkId: 34,
       thinkEndId: 35,
       callId: null,
+      argsId: 33,
+      again: null,
       mayThink: false,
       content: null,
       call: null,
