@@ -19,13 +19,32 @@ interface StoredEnv {
 
 type AnswersContext = Context<StoredEnv>
 
+const exampleId = 'resp_0195f3a2c4d17e6f8a9b0c1d2e3f4a5b'
+const params = {
+  id: z
+    .string()
+    .describe('The id of the response, from its field `id`.')
+    .meta({ examples: [exampleId] }),
+}
+
 const ItemsPage = z.object({
-  limit: z.coerce.number().pipe(z.int().min(1).max(100)).default(20).describe('The number of items in a page.'),
-  after: z.string().max(200).optional().describe('The id of the last item of the page before.'),
+  limit: z.coerce
+    .number()
+    .pipe(z.int().min(1).max(100))
+    .default(20)
+    .describe('The number of items in a page.')
+    .meta({ examples: [20] }),
+  after: z
+    .string()
+    .max(200)
+    .optional()
+    .describe('The id of the last item of the page before.')
+    .meta({ examples: [`item_${exampleId.slice(5)}0003`] }),
   order: z
     .enum(['asc', 'desc'])
     .default('desc')
-    .describe('By the place of the item: `desc` lists the last item first.'),
+    .describe('By the place of the item: `desc` lists the last item first.')
+    .meta({ examples: ['asc'] }),
 })
 
 const keyOnly: MiddlewareHandler<StoredEnv> = async (context, next) => {
@@ -43,6 +62,7 @@ export const storedResponses: readonly Route[] = [
     {
       method: 'get',
       path: '/v1/responses/{id}',
+      params,
       id: 'retrieveResponse',
       tag: 'Chat',
       summary: 'Retrieve a stored response',
@@ -70,6 +90,7 @@ export const storedResponses: readonly Route[] = [
     {
       method: 'delete',
       path: '/v1/responses/{id}',
+      params,
       id: 'deleteResponse',
       tag: 'Chat',
       summary: 'Delete a stored response',
@@ -88,6 +109,7 @@ export const storedResponses: readonly Route[] = [
     {
       method: 'get',
       path: '/v1/responses/{id}/input_items',
+      params,
       id: 'listResponseInputItems',
       tag: 'Chat',
       summary: 'List the input items of a stored response',

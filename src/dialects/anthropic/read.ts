@@ -39,7 +39,7 @@ import { unsealThinking } from '../carried-thinking.ts'
 import type { ParsedRequest } from '../dialect.ts'
 
 const TextBlock = z.object({
-  type: z.literal('text').describe('A text.'),
+  type: z.literal('text').describe('A block of text.'),
   text: Text.describe('The text. NUL and half of a surrogate pair are replaced, with a warning.'),
 })
 const Source = z.discriminatedUnion('type', [
@@ -99,7 +99,7 @@ const ThinkingBlock = z.object({
 })
 const RedactedBlock = z.object({
   type: z.literal('redacted_thinking').describe('Hidden thinking of another API.'),
-  data: z.string().describe('Ignored.'),
+  data: z.string().describe('Not used: the block is ignored.'),
 })
 const ToolUseBlock = z.object({
   type: z.literal('tool_use').describe('An earlier call of a tool.'),
