@@ -16,6 +16,9 @@ interface Connection {
   lost: () => void
 }
 
+/** A late call and its answer take less. */
+const lateCallMs = 5_000
+
 export class Network {
   readonly #timeline: Timeline
   readonly #random: Random
@@ -38,8 +41,10 @@ export class Network {
   muchLater(ms: number, what: string, work: () => void): void {
     this.later += 1
     this.#timeline.after(ms, what, () => {
-      this.later -= 1
       work()
+      this.#timeline.after(lateCallMs, `${what}: over`, () => {
+        this.later -= 1
+      })
     })
   }
 

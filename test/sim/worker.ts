@@ -138,7 +138,13 @@ export class WorkerProcess {
   }
 
   async #stop(ended: () => void): Promise<void> {
-    await this.#program?.stop()
+    try {
+      await this.#program?.stop()
+    } catch (error) {
+      // Killed while it shut down: its outbox was closed under it.
+      if (this.machine.state === 'down') return
+      throw error
+    }
     this.#ended()
     ended()
   }
