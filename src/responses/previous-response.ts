@@ -35,7 +35,10 @@ export async function previousResponse(
   }
 }
 
-/** Stores an answer for the tenant's retention and returns whether it did. A failure does not affect the answer. */
+/**
+ * Stores an answer for the tenant's retention and returns whether it did. A failure does not affect the answer. If only
+ * the result of the call was lost, the answer may be stored although its client reads otherwise: then it is deleted.
+ */
 export async function keepResponse(
   context: ResponsesCall,
   key: ApiKey,
@@ -43,12 +46,17 @@ export async function keepResponse(
   days: number,
 ): Promise<boolean> {
   if (days === 0) return false
+  const stub = () => responsesStub(context.env, key.tenantId)
   try {
     // RPC accepts plain values only.
     const plain = JSON.parse(JSON.stringify(stored)) as StoredResponse
-    return await responsesStub(context.env, key.tenantId).keep(plain, Date.now() + days * dayMs)
+    return await stub().keep(plain, Date.now() + days * dayMs)
   } catch (error) {
     logError(`request ${context.requestId}: cannot store the response`, error)
+    const forgotten = stub().forget(stored.responseId)
+    context.waitUntil(
+      forgotten.then(undefined, (again) => logError(`response ${stored.responseId} may be stored`, again)),
+    )
     return false
   }
 }
