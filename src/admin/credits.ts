@@ -1,4 +1,4 @@
-/** `/admin/tenants/:tenantId/{credits,corrections}`: the operator posts money, each time with a unique id. */
+/** `/admin/tenants/:tenantId/{credits,reversals,corrections}`: the operator posts money, each time with a unique id. */
 
 import { z } from 'zod'
 import type { Route } from '../http/route.ts'
@@ -42,7 +42,9 @@ const Correction = z
       .int()
       .min(-nanoMax)
       .max(nanoMax)
-      .describe('Cost to add in nano-dollars, at most one million dollars; negative for a refund.')
+      .describe(
+        'Cost to add in nano-dollars, at most one million dollars; negative for a refund, of at most what was charged.',
+      )
       .meta({ examples: [-2_500_000] }),
     requestId: RequestId.nullable()
       .default(null)
@@ -51,6 +53,20 @@ const Correction = z
     note: Note,
   })
   .meta({ id: 'AddCorrection' })
+
+const Reversal = z
+  .strictObject({
+    id: OrderId,
+    creditId: OrderId.describe('The id of the credit that is reversed; `opening-credit` for that of a new tenant.'),
+    creditNano: z
+      .int()
+      .min(1)
+      .max(nanoMax)
+      .describe('Amount to take back in nano-dollars: at most the part of the credit that is not spent or reversed.')
+      .meta({ examples: [100_000_000_000] }),
+    note: Note,
+  })
+  .meta({ id: 'ReverseCredit' })
 
 const repeated = { status: 200, answer: PostedMoney, description: 'The id was posted before' } as const
 
@@ -72,7 +88,28 @@ export const money: readonly Route[] = [
     },
     async (context, { body }) => {
       const { id, creditNano, note: text } = body
-      return post(context, { orderId: id, kind: 'credit', requestId: null, amountNano: creditNano, note: text })
+      return post(context, { ...orderOf(id, 'credit', creditNano), note: text })
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/reversals',
+      params: { tenantId: TenantId },
+      id: 'reverseCredit',
+      tag: 'Money',
+      summary: 'Reverse a credit',
+      description:
+        'For a credit that was a mistake or was paid back. A reversal is no usage: the webhook does not report it.',
+      scope: 'money:write',
+      body: Reversal,
+      status: 201,
+      otherAnswers: [repeated],
+      answer: PostedMoney,
+    },
+    async (context, { body }) => {
+      const { id, creditId, creditNano, note: text } = body
+      return post(context, { ...orderOf(id, 'reversal', creditNano), creditId, note: text })
     },
   ),
   operatorRoute(
@@ -92,10 +129,14 @@ export const money: readonly Route[] = [
     },
     async (context, { body }) => {
       const { id, costNano, requestId, note: text } = body
-      return post(context, { orderId: id, kind: 'correction', requestId, amountNano: costNano, note: text })
+      return post(context, { ...orderOf(id, 'correction', costNano), requestId, note: text })
     },
   ),
 ]
+
+function orderOf(orderId: string, kind: MoneyEntry['kind'], amountNano: number): Omit<MoneyEntry, 'note'> {
+  return { orderId, kind, amountNano, requestId: null, creditId: null }
+}
 
 async function post(context: AdminContext, entry: MoneyEntry): Promise<Response> {
   note(context, { target: entry.orderId, after: entry })

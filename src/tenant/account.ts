@@ -14,7 +14,9 @@ import {
   credit,
   type EarlierReceipts,
   type LedgerEntry,
+  leftNano,
   type Reservation,
+  reverse,
   settle,
 } from './ledger/ledger.ts'
 import { budgetTime, chargeLimits, moneyLeft, openLimits, settleLimits } from './limits/limits.ts'
@@ -25,8 +27,6 @@ import { type EntryLabels, noLabels } from './store/entry-rows.ts'
 import type { KeyRow } from './store/key-rows.ts'
 import { hostedCard } from './store/rate-card-rows.ts'
 import type { Store } from './store/store.ts'
-
-const hourMs = 3_600_000
 
 export class TenantAccount {
   readonly store: Store
@@ -147,7 +147,7 @@ export class TenantAccount {
     const { keyId } = reservation
     const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome }
     this.#addEntry(settled.entry, labels)
-    this.store.usage.add(Math.floor(now / hourMs) * hourMs, labels, settled.entry)
+    this.store.usage.add(labels, settled.entry)
     this.store.reservations.put(settled.reservation)
     return settled.answer
   }
@@ -185,14 +185,35 @@ export class TenantAccount {
     this.#addEntry(entry, { ...noLabels, note })
   }
 
-  /** Adds a correction entry. Returns false if it would refund more than was posted or charge more than remains. */
-  correct(requestId: string | null, costNano: number, note: string, now: number): boolean {
+  /** Takes back credit. Returns the amount that remains if `creditNano` is more; otherwise undefined. */
+  reverse(creditNano: number, note: string, now: number): number | undefined {
     const tenant = this.#existing()
-    const corrected = correct(tenant, requestId, costNano, now)
-    if (corrected.answer !== 'corrected') return false
-    this.#put({ ...tenant, ...corrected.account })
-    this.#addEntry(corrected.entry, { ...noLabels, note })
-    return true
+    const reversed = reverse(tenant, creditNano, now)
+    if (reversed.answer !== 'reversed') return leftNano(tenant)
+    this.#put({ ...tenant, ...reversed.account })
+    this.#addEntry(reversed.entry, { ...noLabels, note })
+    return undefined
+  }
+
+  /**
+   * Adds a correction with the key, model and pool of its request. It changes the budgets of the days and months in
+   * which the request was admitted, if they are not over. Returns the largest possible amount if it is too large.
+   */
+  correct(requestId: string | null, costNano: number, note: string, now: number): number | undefined {
+    const tenant = this.#existing()
+    const reservation = requestId === null ? undefined : this.store.reservations.find(requestId)
+    const charged = requestId === null ? undefined : this.store.entries.chargedTo(requestId)
+    const request = requestId === null ? null : { requestId, chargedNano: charged?.chargedNano ?? 0 }
+    const corrected = correct(tenant, request, costNano, now)
+    if (corrected.answer !== 'corrected') return corrected.leftNano
+    const corrects = { ...tenant, ...corrected.account }
+    if (reservation) this.#charge(corrects, this.key(reservation.keyId), reservation.openedAt, costNano)
+    else this.#put(corrects)
+    const { keyId, model, pool, effort } = charged?.labels ?? noLabels
+    const labels = { ...noLabels, keyId, model, pool, effort, note, outcome: 'correction' }
+    this.#addEntry(corrected.entry, labels)
+    this.store.usage.add(labels, corrected.entry)
+    return undefined
   }
 
   putTenant(tenant: Tenant): void {

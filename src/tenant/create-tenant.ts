@@ -1,5 +1,6 @@
 /** Creates a tenant's account with its rate cards and opening credit. */
 import type { TenantAccount } from './account.ts'
+import { openingCreditId, postMoney } from './credits.ts'
 import { chainStart } from './ledger/hash-chain.ts'
 import { newLimitState, tenantBudgets } from './limits/limits.ts'
 import type { NewTenant } from './rpc.ts'
@@ -23,6 +24,9 @@ export function createTenant(account: TenantAccount, options: NewTenant, now: nu
   const { rateCards } = account.store
   for (const model of options.models) rateCards.put(model, 0, listPrice)
   for (const card of options.rateCards ?? []) rateCards.put(card.model, card.effectiveAt, card.rates)
-  if (options.creditNano > 0) account.credit(options.creditNano, 'opening credit', now)
+  if (options.creditNano > 0) {
+    const opening = { orderId: openingCreditId, kind: 'credit', amountNano: options.creditNano } as const
+    postMoney(account, { ...opening, requestId: null, creditId: null, note: 'opening credit' }, now)
+  }
   return true
 }

@@ -1,6 +1,6 @@
 /** API keys of one tenant: list, create, change, rotate, revoke. Pure on the account; the caller writes. */
 import type { TenantAccount } from './account.ts'
-import { keyBudgets, type Limits, newLimitState } from './limits/limits.ts'
+import { changeLimits, keyBudgets, type Limits, newLimitState } from './limits/limits.ts'
 import { admitTo, type Denial, denied, type Requester, type TenantResult } from './permissions.ts'
 import { may, type Right, type Role, reaches } from './roles.ts'
 import type { NewKey } from './rpc.ts'
@@ -95,7 +95,9 @@ export function changeKey(
   const above = aboveOwn(role, change.role ?? key.role)
   if (above) return above
   if (typeof change.expiresAt === 'number' && change.expiresAt <= now) return expiresInPast()
-  const after: KeyRow = { ...key, ...defined(change), limits: changedLimits(key.limits, change.limits) }
+  const limits = changedLimits(key.limits, change.limits)
+  const state = changeLimits(key.state, key.limits, limits, now)
+  const after: KeyRow = { ...key, ...defined(change), limits, state }
   account.putKey(after)
   return { ok: true, value: { before: viewKey(key, now), after: viewKey(after, now) } }
 }

@@ -1,5 +1,5 @@
 import type { TenantAccount } from './account.ts'
-import type { Limits } from './limits/limits.ts'
+import { changeLimits, type Limits } from './limits/limits.ts'
 import { type LimitsRemaining, limitsRemaining } from './limits/remaining.ts'
 import { admitTo, denied, type Requester, type TenantResult, tenantMissing } from './permissions.ts'
 import type { Role } from './roles.ts'
@@ -47,14 +47,17 @@ export interface TenantView {
 export function changeTenant(
   account: TenantAccount,
   change: TenantChange,
+  now: number,
 ): TenantResult<{ before: TenantView; after: TenantView }> {
   const tenant = account.tenant()
   if (!tenant) return denied('not_found', tenantMissing)
+  const limits = changedLimits(tenant.limits, change.limits)
   const after: Tenant = {
     ...tenant,
     name: change.name ?? tenant.name,
     status: change.status ?? tenant.status,
-    limits: changedLimits(tenant.limits, change.limits),
+    limits,
+    state: changeLimits(tenant.state, tenant.limits, limits, now),
     settings: { ...tenant.settings, ...defined(change.settings ?? {}) },
   }
   if (after.limits.budgetNano.total !== null) {

@@ -117,7 +117,7 @@ export class TenantObject extends DurableObject {
   }
 
   change(change: TenantChange) {
-    return this.#transaction(() => changeTenant(this.#account, change))
+    return this.#transaction(() => changeTenant(this.#account, change, Date.now()))
   }
 
   listKeys(by: Requester, page: keys.KeyPage) {

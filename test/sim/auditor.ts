@@ -29,7 +29,8 @@ export type Report =
   | { kind: 'key'; keyId: string; limits: Limits; revoked: boolean; now: number }
   | { kind: 'rates'; model: string; effectiveAt: number; rates: Rates }
   | { kind: 'credit'; nano: number; now: number }
-  | { kind: 'correct'; nano: number; done: boolean; now: number }
+  | { kind: 'reverse'; nano: number; done: boolean; now: number }
+  | { kind: 'correct'; requestId: string | null; nano: number; done: boolean; now: number }
 
 export interface Violation {
   invariant: string
@@ -320,7 +321,9 @@ export class TenantAudit {
       case 'credit':
         return void this.#credited(report.nano, report.now)
       case 'correct':
-        return void this.#corrected(report.nano, report.done, report.now)
+        return void this.#corrected(report)
+      case 'reverse':
+        return void this.#reversed(report.nano, report.done, report.now)
     }
   }
 
@@ -500,12 +503,27 @@ export class TenantAudit {
     this.lines.push({ ...plain, kind: 'credit', creditNano: nano, at: now })
   }
 
-  #corrected(nano: number, done: boolean, now: number): void {
-    const allowed = nano <= this.#creditLeft() && this.#postedNano + nano >= 0
-    if (done !== allowed) this.#violate('a correction stays within the posted cost and the credit', `${nano}: ${done}`)
+  #reversed(nano: number, done: boolean, now: number): void {
+    const allowed = nano <= this.#creditLeft()
+    if (done !== allowed) this.#violate('a reversal stays within the credit that is left', `${nano}: ${done}`)
     if (!done) return
+    this.#creditNano -= nano
+    this.lines.push({ ...plain, kind: 'reversal', creditNano: -nano, at: now })
+  }
+
+  #corrected({ requestId, nano, done, now }: Report & { kind: 'correct' }): void {
+    const charged = this.lines
+      .filter((line) => line.requestId === requestId && ['post', 'late', 'correction'].includes(line.kind))
+      .reduce((sum, line) => sum + line.costNano, 0)
+    const refundable = requestId === null ? this.#postedNano : charged
+    const allowed = nano <= this.#creditLeft() && refundable + nano >= 0
+    if (done !== allowed) this.#violate('a correction stays within the charge and the credit', `${nano}: ${done}`)
+    if (!done) return
+    const audited = this.requests.get(requestId ?? '')
+    if (audited) this.#lates.push({ keyId: audited.keyId, costNano: nano, burdens: audited.burdens })
     this.#postedNano += nano
-    this.lines.push({ ...plain, kind: 'correction', costNano: nano, at: now })
+    this.lines.push({ ...plain, requestId, kind: 'correction', costNano: nano, at: now })
+    this.#auditor.coverage.count('ledger', requestId === null ? 'correction' : 'correction of a request')
   }
 
   /** Pruned rows were old and closed, and their sums remain. */
@@ -545,6 +563,7 @@ export class TenantAudit {
     const kept = this.lines.slice(this.#prunedLines)
     const sum = (read: (line: Line) => number) => kept.reduce((total, line) => total + read(line), 0)
     expect('entries kept', entries.entries, kept.length)
+    expect('the usage report’s cost', this.#rows.usage().cost_nano, this.#postedNano)
     expect(
       'entries’ cost',
       entries.cost_nano,
@@ -793,6 +812,7 @@ function readers(db: DatabaseSync) {
     `SELECT count(*) AS entries, coalesce(sum(cost_nano), 0) AS cost_nano, coalesce(sum(short_nano), 0) AS short_nano,
       coalesce(sum(prompt_tokens), 0) + coalesce(sum(output_tokens), 0) AS tokens FROM entries`,
   )
+  const usage = db.prepare('SELECT coalesce(sum(cost_nano), 0) AS cost_nano FROM usage_hours')
   const open = db.prepare('SELECT count(*) AS open, coalesce(sum(bound_nano), 0) AS bound_nano FROM reservations')
   const reservations = db.prepare(
     `SELECT request_id, state, bound_nano FROM bookings
@@ -807,6 +827,7 @@ function readers(db: DatabaseSync) {
     account: () => account.get() ?? {},
     keys: () => keys.all(),
     sums: () => sums.get() ?? {},
+    usage: () => usage.get() ?? {},
     open: () => open.get() ?? {},
     reservations: () => reservations.all(),
     entries: () => entries.all(),

@@ -28,7 +28,9 @@ const current = () => watches.get(Machine.current?.name ?? '')
 const account = TenantAccount.prototype
 const storesWatched = new WeakSet<object>()
 
-type Method = 'admit' | 'readmit' | 'takeRates' | 'settle' | 'close' | 'credit' | 'correct' | 'putTenant' | 'putKey'
+type Method =
+  | ('admit' | 'readmit' | 'takeRates' | 'settle' | 'close')
+  | ('credit' | 'reverse' | 'correct' | 'putTenant' | 'putKey')
 
 function watch<Name extends Method>(
   name: Name,
@@ -50,7 +52,10 @@ watch('takeRates', ([order, now], answer) => ({ kind: 'take', order, answer, now
 watch('settle', ([receipt, now], answer) => ({ kind: 'settle', receipt, answer, now }))
 watch('close', ([requestId, how, now], answer) => ({ kind: 'close', requestId, how, answer, now }))
 watch('credit', ([nano, , now]) => ({ kind: 'credit', nano, now }))
-watch('correct', ([, nano, , now], done) => ({ kind: 'correct', nano, done, now }))
+watch('reverse', ([nano, , now], left) => ({ kind: 'reverse', nano, done: left === undefined, now }))
+watch('correct', ([requestId, nano, , now], left) => {
+  return { kind: 'correct', requestId, nano, done: left === undefined, now }
+})
 watch('putTenant', ([{ limits, createdAt }]) => ({ kind: 'tenant', limits, now: createdAt }))
 watch('putKey', ([{ keyId, limits, revokedAt, createdAt }]) => {
   return { kind: 'key', keyId, limits, revoked: revokedAt !== null, now: createdAt }

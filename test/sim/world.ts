@@ -19,6 +19,7 @@ import { keyIdOf, parseWorkerKey, type WorkerKey } from '../../backends/wire/wor
 import { newApiKey } from '../../src/auth/api-key.ts'
 import { Secret } from '../../src/auth/secret.ts'
 import { newWorkerKey } from '../../src/auth/worker-key.ts'
+import type { MoneyEntry } from '../../src/tenant/credits.ts'
 import type { Limits } from '../../src/tenant/limits/limits.ts'
 import { hostedCard } from '../../src/tenant/store/rate-card-rows.ts'
 import { TenantSettings } from '../../src/tenant/tenant-settings.ts'
@@ -417,6 +418,7 @@ class World {
 
   #callFailed(method: string, sent: unknown[]): void {
     if (method === 'finish') this.#clientPopulation.storesLost.add(String(sent[1]))
+    if (method === 'keep') this.#clientPopulation.storesLost.add((sent[0] as { responseId: string }).responseId)
     if (method !== 'settle') return
     for (const { dispatchId } of sent[0] as { dispatchId: string }[]) {
       const { hostedFailures } = this.#auditor
@@ -662,9 +664,9 @@ class World {
       case 'rates changed':
         return this.#changeRates(tenant)
       case 'credit added':
-        return this.#postMoney(tenant, 'credit', random.int(1, 9_000))
+        return random.chance(0.6) ? this.#credit(tenant) : this.#reverse(tenant)
       case 'corrected':
-        return this.#postMoney(tenant, 'correction', random.int(-4_000, 3_000))
+        return this.#correct(tenant)
       // These faults meet messages, calls and clients at random moments.
       case 'client left':
       case 'connection broken':
@@ -738,9 +740,28 @@ class World {
     })
   }
 
-  #postMoney(tenant: ObjectHost, kind: 'credit' | 'correction', amountNano: number): boolean {
+  #credit(tenant: ObjectHost): boolean {
+    const amountNano = this.random.int(1, 9_000)
+    return this.#postMoney(tenant, { kind: 'credit', amountNano, requestId: null, creditId: null })
+  }
+
+  /** Of a credit that was added before, or of the first one. */
+  #reverse(tenant: ObjectHost): boolean {
+    const creditId = this.random.chance(0.5) ? 'opening-credit' : `order-${this.random.int(1, this.#serial + 1)}`
+    const amountNano = this.random.int(1, 6_000)
+    return this.#postMoney(tenant, { kind: 'reversal', amountNano, requestId: null, creditId })
+  }
+
+  #correct(tenant: ObjectHost): boolean {
+    const requests = [...(this.#auditor.tenants.get(tenant.name)?.requests.values() ?? [])]
+    const requestId = requests.length > 0 && this.random.chance(0.6) ? this.random.pick(requests).requestId : null
+    const amountNano = this.random.int(-4_000, 3_000)
+    return this.#postMoney(tenant, { kind: 'correction', amountNano, requestId, creditId: null })
+  }
+
+  #postMoney(tenant: ObjectHost, money: Pick<MoneyEntry, 'kind' | 'amountNano' | 'requestId' | 'creditId'>): boolean {
     const orderId = `order-${++this.#serial}`
-    return attempt(() => tenant.direct('postMoney', { orderId, kind, requestId: null, amountNano, note: kind }))
+    return attempt(() => tenant.direct('postMoney', { ...money, orderId, note: money.kind }))
   }
 
   /** A dishonest worker sends a receipt that no engine earned. */

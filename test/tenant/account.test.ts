@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { type MoneyEntry, postMoney } from '../../src/tenant/credits.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { verifyBooks } from '../../src/tenant/verify.ts'
 import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts'
@@ -127,13 +128,61 @@ describe('ledger of a tenant', () => {
     expect(test.books.store.entries.totals()).toMatchObject({ entries: 1 })
   })
 
+  it('[BKS28] a correction has the labels of its request, counts in usage, and restores the budgets of its day', () => {
+    const limits = { ...noLimits, budgetNano: { total: 2_000, day: 2_000, month: null } }
+    const test = openBooks({ creditNano: 100_000, keys: [testKey('k', limits)], limits: { ...noLimits } })
+    test.transaction((books) => books.admit(testOrder('a'), day))
+    test.transaction((books) => books.settle(testReceipt('a'), day + 1))
+    const left = () => {
+      const key = test.books.key('k')
+      return key && [key.state.windows.day?.postedNano, key.state.windows.total?.postedNano]
+    }
+    expect(left()).toEqual([600, 600])
+    test.transaction((books) => books.correct('a', -400, 'goodwill', day + 2))
+    expect(left()).toEqual([200, 200])
+    // The request of the next day opens its window. The refund of the day before changes only the total.
+    test.transaction((books) => books.admit(testOrder('b'), 2 * day))
+    test.transaction((books) => books.settle(testReceipt('b'), 2 * day + 1))
+    test.transaction((books) => books.correct('a', -200, 'the rest', 2 * day + 2))
+    expect(left()).toEqual([600, 600])
+    expect(test.transaction((books) => books.correct('a', -1, 'one more', 2 * day + 3))).toBe(0)
+    const corrections = test.books.store.entries.after(0, 20).filter(({ entry }) => entry.kind === 'correction')
+    expect(corrections.map(({ labels }) => [labels.keyId, labels.model, labels.pool, labels.note])).toEqual([
+      ['k', 'm', 'latency', 'goodwill'],
+      ['k', 'm', 'latency', 'the rest'],
+    ])
+    const usage = test.db.prepare('SELECT sum(cost_nano) AS cost, sum(requests) AS requests FROM usage_hours').get()
+    expect(usage).toMatchObject({ cost: test.books.tenant()?.postedNano, requests: 2 })
+    expect(verifyBooks(test.books.store).faults).toEqual([])
+  })
+
+  it('[BKS29] a reversal takes back the rest of its credit, once per id, and is no usage', () => {
+    const test = openBooks({ creditNano: 1_000 })
+    const order = { requestId: null, creditId: null, note: 'x' }
+    const post = (entry: Pick<MoneyEntry, 'orderId' | 'kind' | 'amountNano'> & Partial<MoneyEntry>) =>
+      test.transaction((books) => postMoney(books, { ...order, ...entry }, 5))
+    expect(post({ orderId: 'c1', kind: 'credit', amountNano: 5_000 })).toMatchObject({ ok: true })
+    const reversal = { orderId: 'r1', kind: 'reversal', creditId: 'c1', amountNano: 4_000 } as const
+    expect(post(reversal)).toMatchObject({ ok: true, value: { repeated: false } })
+    expect(post(reversal)).toMatchObject({ ok: true, value: { repeated: true } })
+    expect(post({ ...reversal, orderId: 'r2' })).toMatchObject({ ok: false, message: expect.stringContaining('1000') })
+    expect(post({ ...reversal, orderId: 'r3', creditId: 'r1' })).toMatchObject({ ok: false, code: 'not_found' })
+    test.transaction((books) => books.admit(testOrder('a', { outputTokens: 12 }), 6))
+    // 1,300 of the remaining 2,000 are reserved.
+    expect(post({ ...reversal, orderId: 'r4', amountNano: 701 })).toMatchObject({ ok: false, code: 'invalid_value' })
+    expect(post({ ...reversal, orderId: 'r5', amountNano: 700 })).toMatchObject({ ok: true })
+    expect(test.books.tenant()).toMatchObject({ creditNano: 1_300, postedNano: 0 })
+    expect(test.db.prepare('SELECT count(*) AS rows FROM usage_hours').get()).toEqual({ rows: 0 })
+    expect(verifyBooks(test.books.store).faults).toEqual([])
+  })
+
   it('[BKS6] corrections and credits are new entries, and cannot refund more than was spent', () => {
     const test = openBooks({ creditNano: 2_000 })
     test.transaction((books) => books.admit(testOrder('a'), 1))
     test.transaction((books) => books.settle(testReceipt('a'), 2))
-    expect(test.transaction((books) => books.correct('a', -601, 'too much', 3))).toBe(false)
-    expect(test.transaction((books) => books.correct('a', -100, 'goodwill', 3))).toBe(true)
-    expect(test.transaction((books) => books.correct(null, 1_501, 'too much', 3))).toBe(false)
+    expect(test.transaction((books) => books.correct('a', -601, 'too much', 3))).toBe(600)
+    expect(test.transaction((books) => books.correct('a', -100, 'goodwill', 3))).toBeUndefined()
+    expect(test.transaction((books) => books.correct(null, 1_501, 'too much', 3))).toBe(1_500)
     test.transaction((books) => books.credit(5_000, 'invoice 7', 4))
     expect(test.books.tenant()).toMatchObject({ postedNano: 500, creditNano: 7_000 })
     expect(test.books.store.entries.after(0, 10).map(({ entry }) => entry.kind)).toEqual([

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { heartbeatAllowed, joinFences, type KeyFence, receiptAllowed } from '../../src/fleet/key-fence.ts'
 import { addKey, changeKey, revokeKey, rotateKey } from '../../src/tenant/keys.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
+import { changeTenant } from '../../src/tenant/settings.ts'
 import { openBooks, testKey, testOrder } from '../support/tenant.ts'
 
 const operator = { kind: 'operator' } as const
@@ -35,6 +36,22 @@ describe('keys and fences', () => {
     transaction(() => rotateKey(books, operator, 'k', { prefix: 'p2', secretHash: 'second' }, 0, 1))
     const again = transaction(() => books.admit({ ...testOrder('b'), secretHash: 'second' }, 2))
     expect(again).toMatchObject({ ok: false, code: 'insufficient_quota' })
+  })
+
+  it('[LIM4] a rate that is set on a tenant or key without one begins full, also again after it was removed', () => {
+    const { books, transaction } = openBooks({ creditNano: 1e9, keys: [testKey()] })
+    const set = (requestsPerMinute: number | null, now: number) =>
+      transaction(() => [
+        changeTenant(books, { limits: { requestsPerMinute, tokensPerMinute: requestsPerMinute && 1_000 } }, now),
+        changeKey(books, operator, 'k', { limits: { requestsPerMinute } }, now),
+      ])
+    const admitted = (ids: string, now: number) =>
+      [...ids].map((id) => transaction(() => books.admit(testOrder(`${id}${now}`), now)).ok)
+    set(2, 1)
+    expect(admitted('abc', 1)).toEqual([true, true, false])
+    set(null, 2)
+    set(2, 3)
+    expect(admitted('abc', 3)).toEqual([true, true, false])
   })
 
   it('[USE22] a refused change to a key changes nothing and returns its reason', () => {

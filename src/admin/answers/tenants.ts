@@ -1,6 +1,7 @@
 /** Answers about tenants, their members, webhooks and ledgers. */
 import { z } from 'zod'
 import { listOf } from '../../http/page.ts'
+import { entryKinds } from '../../tenant/ledger/ledger.ts'
 import { roles } from '../../tenant/roles.ts'
 import type { TenantSummary } from '../../tenant/rpc.ts'
 import type { TenantView } from '../../tenant/settings.ts'
@@ -101,7 +102,7 @@ const Entry = z
     seq: Count.describe('Number of the entry in the tenant’s ledger.'),
     request_id: Id.nullable(),
     ref: z.string().nullable().describe('Unique reference, such as the dispatch id.'),
-    kind: z.enum(['post', 'void', 'expire', 'late', 'waste', 'credit', 'correction']),
+    kind: z.enum(entryKinds),
     cost_nano: z.int(),
     credit_nano: z.int(),
     short_nano: Count.describe('Part of the cost that no budget covered, in nano-dollars.'),

@@ -34,15 +34,19 @@ export interface Reservation {
   expiresAt: number
 }
 
+/** A `reversal` takes back a credit. It is not usage, so it costs nothing and no billing system gets it. */
+export const entryKinds = ['post', 'void', 'expire', 'late', 'waste', 'credit', 'reversal', 'correction'] as const
+export type EntryKind = (typeof entryKinds)[number]
+
 export interface LedgerEntry {
   /** Null for entries that belong to no request: credits, and corrections of the whole account. */
   requestId: string | null
   /** The receipt's dispatch; null for entries without a receipt. At most one entry per dispatch. */
   dispatchId: string | null
-  kind: 'post' | 'void' | 'expire' | 'late' | 'waste' | 'credit' | 'correction'
+  kind: EntryKind
   /** Amount added to the posted sum; negative for a refund. */
   costNano: number
-  /** Amount added to the credit; 0 except for a credit. */
+  /** Amount added to the credit; negative for a reversal, and 0 for the other kinds. */
   creditNano: number
   /** Cost that exceeded the bound, or for a late receipt the remaining account and budgets. The operator bears it. */
   shortNano: number
@@ -205,21 +209,44 @@ export function credit(account: Account, creditNano: number, now: number): { acc
   }
 }
 
+/** Takes back prepaid credit: at most the part that is neither spent nor reserved. */
+export function reverse(
+  account: Account,
+  creditNano: number,
+  now: number,
+): { answer: 'reversed'; account: Account; entry: LedgerEntry } | { answer: 'too-much' } {
+  if (creditNano > leftNano(account)) return { answer: 'too-much' }
+  return {
+    answer: 'reversed',
+    account: { ...account, creditNano: account.creditNano - creditNano },
+    entry: { ...plainEntry, kind: 'reversal', creditNano: -creditNano, at: now },
+  }
+}
+
+/** A request whose cost is corrected, with the sum of its charges and corrections so far. */
+export interface ChargedRequest {
+  requestId: string
+  chargedNano: number
+}
+
 /**
  * Corrects the posted sum with a new entry; entries are never edited. `costNano` is added, negative for a refund. It
- * can neither refund more than was posted nor charge more than the remaining credit.
+ * can neither refund more than its request was charged, or without a request more than was posted, nor charge more than
+ * the remaining credit.
  */
 export function correct(
   account: Account,
-  requestId: string | null,
+  request: ChargedRequest | null,
   costNano: number,
   now: number,
-): { answer: 'corrected'; account: Account; entry: LedgerEntry } | { answer: 'too-much' } {
-  if (costNano > leftNano(account) || account.postedNano + costNano < 0) return { answer: 'too-much' }
+): { answer: 'corrected'; account: Account; entry: LedgerEntry } | { answer: 'too-much'; leftNano: number } {
+  const refundable = Math.min(account.postedNano, request?.chargedNano ?? account.postedNano)
+  const left = costNano < 0 ? refundable : leftNano(account)
+  if (Math.abs(costNano) > left) return { answer: 'too-much', leftNano: left }
   return {
     answer: 'corrected',
     account: { ...account, postedNano: account.postedNano + costNano },
-    entry: { ...plainEntry, requestId, kind: 'correction', costNano, at: now },
+    entry: { ...plainEntry, requestId: request?.requestId ?? null, kind: 'correction', costNano, at: now },
   }
 }
 

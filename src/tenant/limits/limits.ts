@@ -67,6 +67,17 @@ export function newLimitState(limits: Limits, budgets: readonly WindowKind[], no
   }
 }
 
+/** The state after a change of limits. A rate that had no limit before begins full. */
+export function changeLimits(state: LimitState, before: Limits, after: Limits, now: number): LimitState {
+  const filled = (rate: 'requestsPerMinute' | 'tokensPerMinute', bucket: TokenBucket) =>
+    before[rate] === null && after[rate] !== null ? fullBucket(after[rate], now) : bucket
+  return {
+    ...state,
+    requests: filled('requestsPerMinute', state.requests),
+    tokens: filled('tokensPerMinute', state.tokens),
+  }
+}
+
 export function checkLimits(
   limits: Limits,
   state: LimitState,

@@ -1,6 +1,6 @@
 /** The table `entries`: the ledger's entries, which are never edited. */
 import { z } from 'zod'
-import type { LedgerEntry } from '../ledger/ledger.ts'
+import { type EntryKind, entryKinds, type LedgerEntry } from '../ledger/ledger.ts'
 import { exactSum, int, maybeText, type Sql, type SqlRow, type SqlValue, text } from './sql.ts'
 
 /** Additional columns of an entry, for usage reports. */
@@ -29,6 +29,14 @@ export interface StoredEntry {
   hash: string
   entry: LedgerEntry
   labels: EntryLabels
+}
+
+export interface EntryPage {
+  /** Number of the last entry of the page before; 0 for the first page. */
+  after: number
+  limit: number
+  /** Empty for all kinds. */
+  kinds: readonly EntryKind[]
 }
 
 export class EntryRows {
@@ -73,6 +81,22 @@ export class EntryRows {
     return int(this.#sql.all(query, ...refsOf(requestId))[0] ?? { posted: 0 }, 'posted')
   }
 
+  /** Sum of a request's charges and corrections, with the labels of its first charge. */
+  chargedTo(requestId: string): { chargedNano: number; labels: EntryLabels } {
+    const query = `SELECT * FROM entries WHERE ref >= ? AND ref < ? AND kind IN ('post', 'late', 'correction') ORDER BY seq`
+    const stored = this.#sql.all(query, ...refsOf(requestId)).map(readEntry)
+    const charged = stored.find(({ entry }) => entry.kind !== 'correction')
+    const chargedNano = stored.reduce((sum, { entry }) => sum + entry.costNano, 0)
+    return { chargedNano, labels: charged?.labels ?? noLabels }
+  }
+
+  /** A page of entries in order, of all kinds or of some. */
+  page({ after, limit, kinds }: EntryPage): StoredEntry[] {
+    const among = kinds.length > 0 ? `AND kind IN (${kinds.map(() => '?').join(', ')})` : ''
+    const query = `SELECT * FROM entries WHERE seq > ? ${among} ORDER BY seq LIMIT ?`
+    return this.#sql.all(query, after, ...kinds, limit).map(readEntry)
+  }
+
   /** Requests whose receipts posted more than their bound. The ledger never allows that. */
   overBound(limit: number): { requestId: string; boundNano: number; postedNano: number }[] {
     const query = `SELECT bookings.request_id, bound_nano, ${exactSum('cost_nano')} AS posted FROM bookings
@@ -110,13 +134,13 @@ function refsOf(requestId: string): [string, string] {
   return [`${requestId}.`, `${requestId}/`]
 }
 
-const EntryKind = z.enum(['post', 'void', 'expire', 'late', 'waste', 'credit', 'correction'])
+const Kind = z.enum(entryKinds)
 
 function readEntry(row: SqlRow): StoredEntry {
   const entry = {
     requestId: maybeText(row, 'request_id'),
     dispatchId: isDispatched(row.kind) ? maybeText(row, 'ref') : null,
-    kind: EntryKind.parse(row.kind),
+    kind: Kind.parse(row.kind),
     costNano: int(row, 'cost_nano'),
     creditNano: int(row, 'credit_nano'),
     shortNano: int(row, 'short_nano'),

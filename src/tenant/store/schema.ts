@@ -148,6 +148,47 @@ export const schema: readonly string[] = [
   // Requests that were voided before their admission arrived; see early-void-rows.ts.
   'CREATE TABLE early_voids (seq INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE)',
   'DROP TABLE hedges',
+  // Corrections count as usage, like every other entry with a cost.
+  `INSERT INTO usage_hours SELECT at - at % 3600000, '', '', '', '', 'correction', 0, 0, 0, 0, 0, sum(cost_nano), 0
+    FROM entries WHERE kind = 'correction' GROUP BY 1`,
+  // The code checks the kinds. SQLite changes a check only with a new table.
+  `CREATE TABLE ledger_entries (
+    seq INTEGER PRIMARY KEY,
+    request_id TEXT,
+    ref TEXT UNIQUE,
+    kind TEXT NOT NULL,
+    cost_nano INTEGER NOT NULL,
+    credit_nano INTEGER NOT NULL,
+    short_nano INTEGER NOT NULL,
+    prompt_tokens INTEGER,
+    cached_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    estimated INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    key_id TEXT,
+    model TEXT,
+    pool TEXT,
+    effort TEXT,
+    worker_id TEXT,
+    outcome TEXT,
+    note TEXT
+  )`,
+  'INSERT INTO ledger_entries SELECT * FROM entries',
+  'DROP TABLE entries',
+  'ALTER TABLE ledger_entries RENAME TO entries',
+  `CREATE TABLE money_orders (
+    order_id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    request_id TEXT,
+    amount_nano INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    credit_id TEXT
+  ) WITHOUT ROWID`,
+  'INSERT INTO money_orders SELECT *, NULL FROM orders',
+  'DROP TABLE orders',
+  'ALTER TABLE money_orders RENAME TO orders',
 ]
 
 /** Applies the statements that a database does not have yet. */

@@ -13,6 +13,8 @@ const columns: Record<Dimension, string> = {
   outcome: 'outcome',
 }
 
+const hourMs = 3_600_000
+
 /** A sum stops at the largest exact integer. */
 const addedSums = ['prompt_tokens', 'cached_tokens', 'output_tokens', 'reasoning_tokens', 'cost_nano']
   .map((column) => `${column} = min(${nanoMax}, ${column} + excluded.${column})`)
@@ -31,13 +33,15 @@ export class UsageRows {
     this.#sql = sql
   }
 
-  /** Adds one settled dispatch to its hour. */
-  add(hour: number, { keyId, model, pool, effort, outcome }: EntryLabels, entry: LedgerEntry): void {
-    const { counts, costNano, estimated } = entry
+  /** Adds an entry to its hour: a settled dispatch, or a correction, which counts as no request. */
+  add({ keyId, model, pool, effort, outcome }: EntryLabels, entry: LedgerEntry): void {
+    const { counts, costNano, estimated, at } = entry
     this.#sql.run(
-      `INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE SET requests = requests + 1, ${addedSums}, estimated = estimated + excluded.estimated`,
-      ...[hour, keyId ?? '', model ?? '', pool ?? '', effort ?? '', outcome ?? ''],
+      `INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, ${addedSums},
+          estimated = estimated + excluded.estimated`,
+      ...[Math.floor(at / hourMs) * hourMs, keyId ?? '', model ?? '', pool ?? '', effort ?? '', outcome ?? ''],
+      entry.kind === 'correction' ? 0 : 1,
       ...[counts?.promptTokens ?? 0, counts?.cachedTokens ?? 0],
       ...[counts?.outputTokens ?? 0, counts?.reasoningTokens ?? 0, costNano, estimated ? 1 : 0],
     )

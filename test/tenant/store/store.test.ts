@@ -119,10 +119,10 @@ describe('store', () => {
     const db = new DatabaseSync(':memory:')
     const store = openStore(nodeSql(db))
     const labels = { ...noLabels, keyId: 'k', model: 'm', pool: 'latency', effort: 'none', outcome: 'finished' }
-    store.usage.add(0, labels, entry)
-    store.usage.add(0, labels, entry)
-    store.usage.add(0, { ...labels, effort: 'high' }, entry)
-    store.usage.add(3_600_000, labels, entry)
+    store.usage.add(labels, { ...entry, at: 0 })
+    store.usage.add(labels, { ...entry, at: 0 })
+    store.usage.add({ ...labels, effort: 'high' }, { ...entry, at: 0 })
+    store.usage.add(labels, { ...entry, at: 3_600_000 })
     const rows = db
       .prepare('SELECT hour, effort, requests, output_tokens, cost_nano FROM usage_hours ORDER BY hour, effort')
       .all()
