@@ -1,8 +1,11 @@
 /** Schemas of bodies that several routes share. */
 
 import { z } from 'zod'
+import { models } from '../../backends/model/model.ts'
+import { resolveModel } from '../../backends/model/model-alias.ts'
 import { Page } from '../http/page.ts'
 import { roles } from '../tenant/roles.ts'
+import { hostedCard, hostedPrefix } from '../tenant/store/rate-card-rows.ts'
 import { TenantSettings } from '../tenant/tenant-settings.ts'
 
 export const Name = z
@@ -15,18 +18,40 @@ export const RoleName = z
   .enum(roles)
   .describe('Permissions. Each role has those of the roles after it: owner, admin, member, viewer.')
   .meta({ examples: ['member'] })
-export const ModelId = z
+const catalogue = models.map(({ id }) => id)
+const modelName = z
   .string()
   .min(1)
   .max(64)
-  .describe('Id of the model, 1 to 64 characters.')
+  .describe('Id or alias of a model, 1 to 64 characters. An alias becomes the id of its model.')
   .meta({ examples: ['mistral-small-4'] })
+export const ModelId = modelName.transform(toModelId)
+
+/** A price of the hosted fallback has its own card. */
+export const RateCardModel = modelName
+  .describe('Id or alias of a model, 1 to 64 characters; after `hosted:` for the price of the hosted fallback.')
+  .transform((name, context) => {
+    const hosted = name.startsWith(hostedPrefix)
+    const id = toModelId(hosted ? name.slice(hostedPrefix.length) : name, context)
+    return hosted ? hostedCard(id) : id
+  })
+
+function toModelId(name: string, context: z.RefinementCtx): string {
+  const found = resolveModel(name, catalogue)
+  if (found.ok) return found.model.id
+  context.addIssue({
+    code: 'custom',
+    message: `is not in the catalogue. Use one of ${catalogue.join(', ')}, or an alias.`,
+  })
+  return z.NEVER
+}
+
 const Models = z
   .array(ModelId)
   .min(1)
   .max(64)
   .nullable()
-  .describe('Ids of the models that the key may use, 1 to 64. Null: all models.')
+  .describe('Ids or aliases of the models that the key may use, 1 to 64. Null: all models.')
   .meta({ examples: [['mistral-small-4']] })
 /** Unix milliseconds. */
 export const Time = z.int().min(0)
@@ -138,7 +163,7 @@ const Price = z.int().min(0).max(1_000_000_000)
 const priceText = (what: string) => `Nano-dollars for one ${what}, 0 to 1,000,000,000. $0.15 per million tokens is 150.`
 export const RateCardBody = z
   .strictObject({
-    model: ModelId,
+    model: RateCardModel,
     effectiveAt: Time.nullable()
       .default(null)
       .describe('When the price begins: now or a time in the future, in Unix milliseconds. Null: now.')

@@ -9,14 +9,14 @@ import { onePage, wholeList } from '../http/page.ts'
 import type { Route } from '../http/route.ts'
 import { accept, noSuchTenant, tenantStub } from '../tenant/stub.ts'
 import { PushedRateCard, RateCard, RateCardList } from './answers/plans.ts'
-import { ModelId, RateCardBody, Time } from './bodies.ts'
+import { RateCardBody, RateCardModel, Time } from './bodies.ts'
 import { type AdminBindings, note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
 import { TenantId } from './parameters.ts'
 
 const PushRateCard = z
   .strictObject({
-    model: ModelId,
+    model: RateCardModel,
     effectiveAt: Time.describe(
       'The time of an existing default card that is not yet in force, in Unix milliseconds.',
     ).meta({ examples: [1_893_456_000_000] }),

@@ -1,5 +1,6 @@
 /** API keys of one tenant: list, create, change, rotate, revoke. Pure on the account; the caller writes. */
 import type { TenantAccount } from './account.ts'
+import { type KeyBounds, wider } from './key-bounds.ts'
 import { changeLimits, keyBudgets, type Limits, newLimitState } from './limits/limits.ts'
 import { admitTo, type Denial, denied, type Requester, type TenantResult } from './permissions.ts'
 import { may, type Right, type Role, reaches } from './roles.ts'
@@ -73,6 +74,8 @@ export function addKey(account: TenantAccount, by: Requester, options: NewKey, n
   const above = aboveOwn(caller.value.role, options.role)
   if (above) return above
   if (options.expiresAt !== null && options.expiresAt <= now) return expiresInPast()
+  const beyond = beyondOwn(account, by, () => options)
+  if (beyond) return beyond
   if (account.store.keys.count() >= keysMax) {
     return denied('conflict', `This tenant already has ${keysMax} keys, the maximum. Reuse an existing key.`)
   }
@@ -95,6 +98,12 @@ export function changeKey(
   const above = aboveOwn(role, change.role ?? key.role)
   if (above) return above
   if (typeof change.expiresAt === 'number' && change.expiresAt <= now) return expiresInPast()
+  const beyond = beyondOwn(account, by, (own) => ({
+    ...own,
+    ...defined({ models: change.models, class: change.class, expiresAt: change.expiresAt }),
+    limits: changedLimits(own.limits, change.limits),
+  }))
+  if (beyond) return beyond
   const limits = changedLimits(key.limits, change.limits)
   const state = changeLimits(key.state, key.limits, limits, now)
   const after: KeyRow = { ...key, ...defined(change), limits, state }
@@ -118,6 +127,8 @@ export function rotateKey(
   if (!found.ok) return found
   const { key } = found.value
   if (key.revokedAt !== null) return denied('conflict', 'This key was revoked. Create a new key.')
+  const beyond = beyondOwn(account, by, () => key)
+  if (beyond) return beyond
   const previous = overlapMs > 0 ? { secretHash: key.secretHash, until: now + overlapMs } : null
   const after: KeyRow = { ...key, ...secret, previous }
   account.putKey(after)
@@ -181,6 +192,12 @@ function aboveOwn(own: Role, other: Role): Denial | undefined {
     `role: ${other} is higher than ${own}, the role of this key. Use a key with role ${other}.`,
     'role',
   )
+}
+
+/** Why a key exceeds the bounds of the key that makes it; an operator has none. */
+function beyondOwn(account: TenantAccount, by: Requester, wanted: (own: KeyBounds) => KeyBounds): Denial | undefined {
+  const own = by.kind === 'key' ? account.key(by.keyId) : undefined
+  return own && wider(own, wanted(own))
 }
 
 function expiresInPast(): Denial {

@@ -243,6 +243,27 @@ describe('the operator', () => {
     })
   })
 
+  it('[ADN25] lists of models and rate cards take aliases, and refuse a model that is not in the catalogue', async () => {
+    await openTenant('aliases')
+    const prices = { inputNano: 1, cachedNano: 1, outputNano: 2 }
+    const keys = '/admin/tenants/aliases/keys'
+    const { models } = await operate('POST', keys, { name: 'k', models: ['magistral-small-latest', 'tramontane-tiny'] })
+    expect(models).toEqual(['mistral-small-4', 'tramontane-tiny'])
+    const refused = [
+      await send('POST', keys, { name: 'k', models: ['tramontane-tiny', 'gpt-4o'] }),
+      await send('POST', '/admin/rate-cards', { model: 'nosuchmodel', ...prices }),
+      await send('POST', '/admin/tenants/aliases/rate-cards', { model: 'hosted:nosuchmodel', ...prices }),
+    ]
+    expect(refused.map(({ status, body }) => [status, body.param])).toEqual([
+      [400, 'models[1]'],
+      [400, 'model'],
+      [400, 'model'],
+    ])
+    await operate('POST', '/admin/tenants/aliases/rate-cards', { model: 'hosted:pixtral-12b', ...prices })
+    const { data } = await operate('GET', '/admin/tenants/aliases/rate-cards')
+    expect(data.map(({ model }: { model: string }) => model)).toContain('hosted:mistral-small-4')
+  })
+
   it('[ADN8] a rate card takes effect now or later, applies to new tenants, and reaches existing ones when pushed', async () => {
     const prices = { inputNano: 1, cachedNano: 1, outputNano: 2 }
     await openTenant('oldone')
@@ -256,7 +277,7 @@ describe('the operator', () => {
     const cardsOf = async (id: string) => (await operate('GET', `/admin/tenants/${id}/rate-cards`)).data
     expect(await cardsOf('newone')).toContainEqual(card)
     expect(await cardsOf('oldone')).not.toContainEqual(card)
-    await operate('POST', '/admin/tenants/newone/rate-cards', { model: 'other', ...prices })
+    await operate('POST', '/admin/tenants/newone/rate-cards', { model: 'hosted:mistral-small', ...prices })
     let after = ''
     let pushed = 0
     do {

@@ -153,7 +153,11 @@ describe('keys', () => {
 
   it('[KEYX5] an answer that is stored for one key is never returned to another key of its tenant', async () => {
     await openTenant('twins')
-    const keys = [await openKey('twins'), await openKey('twins'), await openKey('twins', { models: ['other'] })]
+    const keys = [
+      await openKey('twins'),
+      await openKey('twins'),
+      await openKey('twins', { models: ['mistral-small-4'] }),
+    ]
     const headers = { 'idempotency-key': 'same' }
     const body = JSON.stringify({ model, messages: hello, max_tokens: 5 })
     const post = (apiKey: string) => counted('POST', '/v1/chat/completions', apiKey, body, headers)
@@ -169,7 +173,7 @@ describe('keys', () => {
       expect(other.calls).toContain('tenant.admit')
       expect((await post(keys[2]?.apiKey ?? '')).status).toBe(403)
       // A key that has lost the model gets no answer, not even its own stored one.
-      await operate('PATCH', `/admin/tenants/twins/keys/${keys[0]?.keyId}`, { models: ['other'] })
+      await operate('PATCH', `/admin/tenants/twins/keys/${keys[0]?.keyId}`, { models: ['mistral-small-4'] })
       expect((await post(keys[0]?.apiKey ?? '')).status).toBe(403)
       await operate('PATCH', `/admin/tenants/twins/keys/${keys[0]?.keyId}`, {
         models: null,

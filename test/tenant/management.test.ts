@@ -2,8 +2,9 @@
 import { describe, expect, it } from 'vitest'
 import { heartbeatAllowed, joinFences, type KeyFence, receiptAllowed } from '../../src/fleet/key-fence.ts'
 import { addKey, changeKey, revokeKey, rotateKey } from '../../src/tenant/keys.ts'
-import { noLimits } from '../../src/tenant/limits/limits.ts'
+import { type Limits, noLimits } from '../../src/tenant/limits/limits.ts'
 import { changeTenant } from '../../src/tenant/settings.ts'
+import type { KeyRow } from '../../src/tenant/store/key-rows.ts'
 import { openBooks, testKey, testOrder } from '../support/tenant.ts'
 
 const operator = { kind: 'operator' } as const
@@ -52,6 +53,46 @@ describe('keys and fences', () => {
     set(null, 2)
     set(2, 3)
     expect(admitted('abc', 3)).toEqual([true, true, false])
+  })
+
+  it('[USE23] no key creates, changes or rotates a key that is wider than itself', () => {
+    const ownLimits = {
+      ...{ requestsPerMinute: 60, tokensPerMinute: null, concurrentMax: 4 },
+      budgetNano: { total: 1_000, day: null, month: 500 },
+    }
+    const bounds = { role: 'admin', expiresAt: 9_000, class: 'batch' } as const
+    const own: KeyRow = { ...testKey('boss', ownLimits), ...bounds, models: ['m', 'n'] }
+    const { books, transaction } = openBooks({ creditNano: 1e9, keys: [own, testKey('wide')] })
+    const by = bearer('hash', 'boss')
+    const child: KeyRow = { ...own, keyId: 'child', role: 'member' }
+    const limits = (change: Partial<Limits>) => ({ limits: { ...own.limits, ...change } })
+    const budget = (change: Partial<Limits['budgetNano']>) =>
+      limits({ budgetNano: { ...own.limits.budgetNano, ...change } })
+    const tooWide: [string, Partial<KeyRow>][] = [
+      ['limits.requestsPerMinute', limits({ requestsPerMinute: 61 })],
+      ['limits.concurrentMax', limits({ concurrentMax: null })],
+      ['limits.budgetNano.total', budget({ total: null })],
+      ['limits.budgetNano.month', budget({ month: 501 })],
+      ['expiresAt', { expiresAt: null }],
+      ['expiresAt', { expiresAt: 9_001 }],
+      ['models', { models: null }],
+      ['models', { models: ['m', 'x'] }],
+      ['class', { class: null }],
+    ]
+    for (const [param, change] of tooWide) {
+      const denial = { ok: false, code: 'permission_denied', param }
+      expect(transaction(() => addKey(books, by, { ...child, ...change }, 1))).toMatchObject(denial)
+      expect(addKey(books, operator, { ...child, keyId: param, ...change }, 1).ok, param).toBe(true)
+    }
+    expect(transaction(() => addKey(books, by, { ...child, models: ['n'] }, 1)).ok).toBe(true)
+    expect(changeKey(books, by, 'child', { limits: { budgetNano: { total: 2_000 } } }, 1)).toMatchObject({
+      param: 'limits.budgetNano.total',
+    })
+    expect(changeKey(books, by, 'boss', { expiresAt: 9_500 }, 1)).toMatchObject({ param: 'expiresAt' })
+    expect(changeKey(books, by, 'wide', { name: 'renamed' }, 1).ok).toBe(true)
+    // The secret of a wider key would give its bearer more than its own.
+    expect(rotateKey(books, by, 'wide', { prefix: 'p', secretHash: 's' }, 0, 1).ok).toBe(false)
+    expect(rotateKey(books, by, 'boss', { prefix: 'p', secretHash: 's' }, 5, 1).ok).toBe(true)
   })
 
   it('[USE22] a refused change to a key changes nothing and returns its reason', () => {

@@ -6,9 +6,11 @@ import { int, type Sql, type SqlRow } from './sql.ts'
 /** Rate card of a new tenant, in nano-dollars per token: Mistral's list price for Small 4. */
 export const listPrice: Rates = { inputNano: 150, cachedNano: 15, outputNano: 600 }
 
+export const hostedPrefix = 'hosted:'
+
 /** Name of the tenant's rate card for a model's hosted fallback. Without that card the fallback is not used. */
 export function hostedCard(model: string): string {
-  return `hosted:${model}`
+  return `${hostedPrefix}${model}`
 }
 
 interface RateCard {
