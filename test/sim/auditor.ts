@@ -515,7 +515,7 @@ export class TenantAudit {
     const charged = this.lines
       .filter((line) => line.requestId === requestId && ['post', 'late', 'correction'].includes(line.kind))
       .reduce((sum, line) => sum + line.costNano, 0)
-    const refundable = requestId === null ? this.#postedNano : charged
+    const refundable = requestId === null ? this.#postedNano : Math.min(charged, this.#postedNano)
     const allowed = nano <= this.#creditLeft() && refundable + nano >= 0
     if (done !== allowed) this.#violate('a correction stays within the charge and the credit', `${nano}: ${done}`)
     if (!done) return
@@ -767,13 +767,13 @@ function newHolder(limits: Limits, createdAt: number): Holder {
   return { limits, createdAt, revoked: false, requests: { moves: [], latest: 0 }, tokens: { moves: [], latest: 0 } }
 }
 
-/** Restarts the rate logs after a change of limits, from a full bucket: the most that the client can hold. */
+/** Restarts the rate logs and their clock after a change of limits, from a full bucket: the most that a client can hold. */
 function changed(holder: Holder, limits: Limits): Holder {
   return {
     ...holder,
     limits,
-    requests: { moves: [], latest: holder.requests.latest },
-    tokens: { moves: [], latest: holder.tokens.latest },
+    requests: { moves: [], latest: 0 },
+    tokens: { moves: [], latest: 0 },
   }
 }
 

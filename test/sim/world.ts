@@ -54,7 +54,11 @@ const awakeMs = 4_000
 /** Start times: midday; just before the end of a month; just before the end of a day. */
 const beginnings = [Date.UTC(2026, 2, 15, 12), Date.UTC(2026, 2, 31, 23, 59, 40), Date.UTC(2026, 2, 15, 23, 59, 50)]
 /** Isolates cache by time. Worlds far apart share nothing. */
-const worldApartMs = 400 * 24 * hourMs
+const worldApartMs = 140 * 24 * hourMs
+/** Then the times begin again: dates after the year 9999 have another form. */
+const worldsMax = 20_000
+/** How often a world wakes that fell asleep with work in it. */
+const wakesMax = 3
 
 const fleetSecret = new Secret('f'.repeat(40))
 const keySecret = 'k'.repeat(40)
@@ -129,6 +133,9 @@ class World {
   #asleep = false
   #awakeUntil = 0
   #awakeSince = 0
+  #wakes = 0
+  /** Workers that will start again. */
+  #restarts = 0
   #serial = 0
   #commits = 0
   #step = 0
@@ -141,7 +148,7 @@ class World {
     this.#trace = trace
     const random = new Random(seed)
     this.random = random
-    this.#begunAt = random.pick(beginnings) + (seed % 100_000) * worldApartMs
+    this.#begunAt = random.pick(beginnings) + (seed % worldsMax) * worldApartMs
     this.#timeline = new Timeline(this.#begunAt)
     this.#edgeClock = new Clock(this.#timeline)
     this.#mood = pickMood(random)
@@ -169,8 +176,9 @@ class World {
     await this.#open()
     const auditor = this.#auditor
     while (!auditor.violation) {
+      if (this.#faults.calm && this.#isAtRest() && !this.#wakeUnlessQuiet()) break
       const planned = this.#timeline.take()
-      if (!planned || (this.#faults.calm && this.#isAtRest())) break
+      if (!planned) break
       this.#step += 1
       this.log(planned.what)
       planned.run()
@@ -501,10 +509,18 @@ class World {
   }
 
   #isQuiet(): boolean {
-    if (this.#clientPopulation.waiting > 0) return false
+    if (this.#clientPopulation.waiting > 0 || this.#restarts > 0) return false
     if (this.#processes().some((process) => process.up && !process.idle)) return false
     const { leased, unleased, waiting } = this.#fleetHost.direct('view') as Record<string, number>
     return (leased ?? 0) + (unleased ?? 0) + (waiting ?? 0) === 0
+  }
+
+  /** A message that arrived late may have left work behind. A lease that never ends must not keep the world awake. */
+  #wakeUnlessQuiet(): boolean {
+    if (this.#isQuiet() || this.#wakes >= wakesMax) return false
+    this.#wakes += 1
+    this.#wake()
+    return true
   }
 
   #isAtRest(): boolean {
@@ -700,9 +716,11 @@ class World {
   }
 
   #restartLater(worker: EnrolledHost, { description }: WorkerProcess): void {
-    this.#timeline.after(this.random.pick([10, 800, 6_000, 20_000]), 'a worker restarts', () =>
-      this.#restart(worker, description),
-    )
+    this.#restarts += 1
+    this.#timeline.after(this.random.pick([10, 800, 6_000, 20_000]), 'a worker restarts', () => {
+      this.#restarts -= 1
+      this.#restart(worker, description)
+    })
   }
 
   #restart(worker: EnrolledHost, { host, clock }: WorkerProcess['description']): void {

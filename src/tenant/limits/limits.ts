@@ -70,7 +70,7 @@ export function newLimitState(limits: Limits, budgets: readonly WindowKind[], no
 /** The state after a change of limits. A rate that had no limit before begins full. */
 export function changeLimits(state: LimitState, before: Limits, after: Limits, now: number): LimitState {
   const filled = (rate: 'requestsPerMinute' | 'tokensPerMinute', bucket: TokenBucket) =>
-    before[rate] === null && after[rate] !== null ? fullBucket(after[rate], now) : bucket
+    before[rate] === null && after[rate] !== null ? fullBucket(after[rate], Math.max(now, bucket.at)) : bucket
   return {
     ...state,
     requests: filled('requestsPerMinute', state.requests),
