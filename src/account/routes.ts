@@ -6,7 +6,8 @@
 import type { MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
 import { NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey } from '../admin/answers/keys.ts'
-import { KeyBody, KeysPage, RotateBody } from '../admin/bodies.ts'
+import { OwnEntryList } from '../admin/answers/tenants.ts'
+import { EntriesPage, KeyBody, KeysPage, RotateBody } from '../admin/bodies.ts'
 import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
 import { createKey, modeOf } from '../admin/create-key.ts'
 import { audited } from '../admin/guard.ts'
@@ -14,6 +15,7 @@ import { KeyId } from '../admin/parameters.ts'
 import { answerUsage } from '../admin/usage.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { settings } from '../config.ts'
+import { onePage } from '../http/page.ts'
 import { UsageReport, usageFiles } from '../http/response-schemas.ts'
 import { type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
 import { toSnake } from '../http/snake-case.ts'
@@ -88,6 +90,22 @@ export const ownRoutes: readonly Route[] = [
       const { tenantId, by } = context.get('caller')
       const limits = accept(await tenantStub(context.env, tenantId).limits(by))
       return context.json({ object: 'limits', ...(toSnake(limits) as object) })
+    },
+  ),
+  ownRoute(
+    {
+      method: 'get',
+      path: '/v1/entries',
+      id: 'listOwnEntries',
+      summary: 'List your ledger entries, newest first',
+      description: 'Each cost, credit, reversal and correction is one entry. Entries are never changed.',
+      query: EntriesPage,
+      answer: OwnEntryList,
+    },
+    async (context, { query: { limit, before, kind } }) => {
+      const { tenantId, by } = context.get('caller')
+      const rows = accept(await tenantStub(context.env, tenantId).listEntries(by, { limit, before, kinds: kind }))
+      return context.json({ object: 'list', ...onePage(rows, limit, ({ seq }) => Number(seq)) })
     },
   ),
   ownRoute(

@@ -3,7 +3,8 @@
 import { z } from 'zod'
 import { models } from '../../backends/model/model.ts'
 import { resolveModel } from '../../backends/model/model-alias.ts'
-import { Page } from '../http/page.ts'
+import { Page, PageBefore } from '../http/page.ts'
+import { entryKinds } from '../tenant/ledger/ledger.ts'
 import { roles } from '../tenant/roles.ts'
 import { hostedCard, hostedPrefix } from '../tenant/store/rate-card-rows.ts'
 import { TenantSettings } from '../tenant/tenant-settings.ts'
@@ -218,6 +219,13 @@ export const RotateBody = z
       .meta({ examples: [3_600] }),
   })
   .meta({ id: 'RotateSecret' })
+
+export const EntriesPage = PageBefore.extend({
+  kind: z
+    .preprocess((text) => (typeof text === 'string' && text !== '' ? text.split(',') : []), z.array(z.enum(entryKinds)))
+    .describe(`Only entries of these kinds, separated by commas: ${entryKinds.join(', ')}. Without it, all entries.`)
+    .meta({ examples: ['credit,reversal,correction'] }),
+})
 
 export const KeysPage = Page.extend({
   prefix: z

@@ -12,13 +12,14 @@ import { TenantSettings } from '../tenant/tenant-settings.ts'
 import {
   ChangedTenant,
   CreatedTenant,
+  EntryList,
   LedgerVerification,
   RequestEntries,
   TenantAnswer,
   TenantList,
   TenantWithPlan,
 } from './answers/tenants.ts'
-import { Name, SettingsChange, TenantLimits, TenantLimitsChange } from './bodies.ts'
+import { EntriesPage, Name, SettingsChange, TenantLimits, TenantLimitsChange } from './bodies.ts'
 import { type AdminBindings, note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
 import { PlanId, RequestId, TenantId } from './parameters.ts'
@@ -215,6 +216,24 @@ export const tenants: readonly Route[] = [
     },
     async (context, { params }) => {
       return context.json(await tenantStub(context.env, params.tenantId).entries(params.requestId))
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'get',
+      path: '/admin/tenants/{tenantId}/entries',
+      params: { tenantId: TenantId },
+      id: 'listEntries',
+      tag: 'Money',
+      summary: 'List a tenant’s ledger entries, newest first',
+      scope: 'tenants:read',
+      query: EntriesPage,
+      answer: EntryList,
+    },
+    async (context, { params, query: { limit, before, kind } }) => {
+      const page = { limit, before, kinds: kind }
+      const rows = accept(await tenantStub(context.env, params.tenantId).listEntries({ kind: 'operator' }, page))
+      return context.json(onePage(rows, limit, ({ seq }) => Number(seq)))
     },
   ),
   operatorRoute(

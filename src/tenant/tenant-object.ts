@@ -15,6 +15,7 @@ import { durableAlarm, durableSql } from './durable-storage.ts'
 import { GroupCommit } from './group-commit.ts'
 import { inquire } from './inquire.ts'
 import * as keys from './keys.ts'
+import { listEntries } from './list-entries.ts'
 import { type MaintenanceParts, maintain } from './maintenance.ts'
 import { identify, type Requester } from './permissions.ts'
 import { addRates, type NewRates } from './rate-cards.ts'
@@ -22,6 +23,7 @@ import { type RefusedRun, settleRefused } from './refused-runs.ts'
 import type { Right } from './roles.ts'
 import type { NewKey, NewTenant, ReadmitRequest, WebhookTarget } from './rpc.ts'
 import { changeTenant, limitsOf, type TenantChange } from './settings.ts'
+import type { EntryPage } from './store/entry-rows.ts'
 import { openStore } from './store/store.ts'
 import { listingOf, summaryOf } from './summary.ts'
 import { Transactions } from './transactions.ts'
@@ -99,6 +101,10 @@ export class TenantObject extends DurableObject {
   entries(requestId: string) {
     const { reservations, entries } = this.#account.store
     return { reservation: reservations.find(requestId)?.state ?? null, entries: entries.ofRequest(requestId) }
+  }
+
+  listEntries(by: Requester, page: EntryPage) {
+    return listEntries(this.#account, by, page, Date.now())
   }
 
   /** Verifies the stored rows, not the in-memory state. */

@@ -139,6 +139,12 @@ const cases: Record<string, Case> = {
     expect(answer.body.tenant.tenant_id).toBe('bbbb')
     leaksNothing(answer)
   },
+  'GET /v1/entries': async ({ foreign, keyId }) => {
+    const answer = await send('GET', '/v1/entries', undefined, foreign)
+    expect(answer.body.data.at(-1)).toMatchObject({ kind: 'credit', seq: 1 })
+    expect(answer.text).not.toContain(keyId)
+    leaksNothing(answer)
+  },
   'GET /v1/keys': async ({ foreign, keyId }) => {
     for (const query of ['', '?prefix=tm_live_zulu', `?after=${keyId}`]) {
       const answer = await send('GET', `/v1/keys${query}`, undefined, foreign)
@@ -349,6 +355,43 @@ describe('a tenant’s own keys', () => {
     const large = await send('GET', '/v1/usage?group_by=key', undefined, apiKey)
     expect(large).toMatchObject({ status: 400, body: { message: expect.stringContaining('fewer dimensions') } })
     expect((await send('GET', '/v1/usage', undefined, apiKey)).body.totals.requests).toBe(20_001)
+  })
+
+  it('[USE9] GET /v1/entries lists every cost, credit, reversal and correction once, newest first, without workers', async () => {
+    await openTenant('ledger')
+    const { keyId } = await openKey('ledger')
+    const { apiKey } = await openKey('ledger', { role: 'viewer' })
+    const { requestId } = await use('ledger', keyId)
+    const money = '/admin/tenants/ledger'
+    await operate('POST', `${money}/credits`, { id: 'c1', creditNano: 5_000, note: 'paid twice' })
+    await operate('POST', `${money}/reversals`, { id: 'r1', creditId: 'c1', creditNano: 5_000, note: 'the second' })
+    expect(await send('POST', `${money}/corrections`, { id: 'x', costNano: -1e9, requestId, note: 'x' })).toMatchObject(
+      {
+        status: 400,
+        body: { param: 'costNano', message: expect.stringMatching(/at most \d+/) },
+      },
+    )
+    await operate('POST', `${money}/corrections`, { id: 'x', costNano: -1, requestId, note: 'goodwill' })
+    const list = async (query: string) => (await send('GET', `/v1/entries${query}`, undefined, apiKey)).body
+    const all = await list('')
+    expect(all.data.map(({ kind }: { kind: string }) => kind)).toEqual([
+      'correction',
+      'reversal',
+      'credit',
+      'post',
+      'credit',
+    ])
+    expect(all.data[0]).toMatchObject({ request_id: requestId, key_id: keyId, note: 'goodwill', cost_nano: -1 })
+    expect(all.data.some((entry: object) => 'worker_id' in entry)).toBe(false)
+    const first = await list('?limit=2')
+    expect([...first.data, ...(await list(`?limit=9&before=${first.next}`)).data]).toEqual(all.data)
+    expect((await list('?kind=credit,reversal')).data).toHaveLength(3)
+    expect((await send('GET', '/v1/entries?kind=money', undefined, apiKey)).body.error.param).toMatch(/^kind/)
+    const { data } = await operate('GET', `${money}/entries?kind=post`)
+    expect(data).toMatchObject([{ request_id: requestId, worker_id: expect.any(String) }])
+    const usage = await operate('GET', `${money}/usage?bucket=all`)
+    const { postedNano } = await operate('GET', money)
+    expect(usage.totals).toMatchObject({ cost_nano: postedNano, requests: 1 })
   })
 
   it('[USE7] GET /v1/limits reports the configured and the remaining limits of the key and of its tenant', async () => {

@@ -1,6 +1,6 @@
 /** Answers about tenants, their members, webhooks and ledgers. */
 import { z } from 'zod'
-import { listOf } from '../../http/page.ts'
+import { listBefore, listOf } from '../../http/page.ts'
 import { entryKinds } from '../../tenant/ledger/ledger.ts'
 import { roles } from '../../tenant/roles.ts'
 import type { TenantSummary } from '../../tenant/rpc.ts'
@@ -122,6 +122,13 @@ const Entry = z
     note: z.string().nullable(),
   })
   .meta({ id: 'LedgerEntry' })
+export const EntryList = listBefore(Entry, 'LedgerEntryList')
+export const OwnEntryList = z
+  .strictObject({
+    object: z.literal('list'),
+    ...listBefore(Entry.omit({ worker_id: true }).meta({ id: 'OwnLedgerEntry' }), 'OwnLedgerEntryPage').shape,
+  })
+  .meta({ id: 'OwnLedgerEntryList' })
 
 export const RequestEntries = z
   .strictObject({

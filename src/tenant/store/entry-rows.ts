@@ -32,8 +32,8 @@ export interface StoredEntry {
 }
 
 export interface EntryPage {
-  /** Number of the last entry of the page before; 0 for the first page. */
-  after: number
+  /** Number of the last entry of the page before; larger than any entry for the first page. */
+  before: number
   limit: number
   /** Empty for all kinds. */
   kinds: readonly EntryKind[]
@@ -90,11 +90,15 @@ export class EntryRows {
     return { chargedNano, labels: charged?.labels ?? noLabels }
   }
 
-  /** A page of entries in order, of all kinds or of some. */
-  page({ after, limit, kinds }: EntryPage): StoredEntry[] {
+  /** Entries of all kinds or of some, newest first. */
+  page({ before, limit, kinds }: EntryPage): SqlRow[] {
     const among = kinds.length > 0 ? `AND kind IN (${kinds.map(() => '?').join(', ')})` : ''
-    const query = `SELECT * FROM entries WHERE seq > ? ${among} ORDER BY seq LIMIT ?`
-    return this.#sql.all(query, after, ...kinds, limit).map(readEntry)
+    return this.#sql.all(
+      `SELECT * FROM entries WHERE seq < ? ${among} ORDER BY seq DESC LIMIT ?`,
+      before,
+      ...kinds,
+      limit,
+    )
   }
 
   /** Requests whose receipts posted more than their bound. The ledger never allows that. */
