@@ -26,7 +26,7 @@ const modelName = z
   .max(64)
   .describe('Id or alias of a model, 1 to 64 characters. An alias becomes the id of its model.')
   .meta({ examples: ['mistral-small-4'] })
-export const ModelId = modelName.transform(toModelId)
+const ModelId = modelName.transform(toModelId)
 
 /** A price of the hosted fallback has its own card. */
 export const RateCardModel = modelName
