@@ -1,4 +1,6 @@
 /** The worker's report of itself. The heartbeat, `/healthz` and `/metrics` are views of it. */
+import { budgets } from '../backends/model/budgets.ts'
+import { cleanText } from '../backends/model/clean-text.ts'
 import type { Heartbeat } from '../backends/wire/heartbeat.ts'
 import { protocolVersion } from '../backends/wire/protocol.ts'
 import type { Engine, EngineDescription, EngineLoad, EngineState } from './engine/engine.ts'
@@ -46,11 +48,18 @@ export function fleetState({ phase, engine, mismatch }: OwnReport, storable: () 
   return leaving(phase) ?? (engine.state === 'ready' && mismatch === undefined && storable() ? 'ready' : 'down')
 }
 
+function reasonOf({ state, reason }: OwnReport['engine']): string | undefined {
+  if (state === 'ready' || reason === undefined) return undefined
+  return cleanText(reason, budgets.workerReasonCharacters.value)
+}
+
 /** The fields of a heartbeat that this report contains. */
 export function heartbeatView({ engine, slotsMax, running }: OwnReport) {
   const { description, load } = engine
+  const reason = reasonOf(engine)
   return {
     engine: engineName(description),
+    ...(reason !== undefined && { reason }),
     slotsMax,
     contextTokens: description.contextTokens,
     vision: description.vision,

@@ -1,8 +1,8 @@
 /**
  * Assembles one worker: an engine, an HTTP port, slots, an outbox, heartbeats.
  *
- *   start: lock the receipts folder ▶ load the engine ▶ open the port ▶ write receipts for requests of an earlier
- *          process ▶ first accepted heartbeat
+ *   start: lock the receipts folder ▶ open the ports ▶ write receipts for requests of an earlier process ▶ load the
+ *          engine, with heartbeats of state `down` and the reason ▶ first heartbeat of state `ready`
  *   stop:  refuse new requests ▶ open requests end, or time out ▶ end the engine ▶ deliver receipts ▶ gone
  *
  * A request that is still running at the timeout fails with the engine: it is counted and not billed. If it has sent
@@ -100,17 +100,21 @@ export class GpuWorker {
   async start(): Promise<string> {
     const { engine, now, log } = this.#parts
     const { metricsAt, host, pool, publicUrl } = this.#config
-    await engine.start()
-    this.#slots.limit(engine.description.slotsMax)
     // A port in use ends this process, so an earlier process's requests are recovered only after the port is open.
     if (this.#operatorServer && metricsAt) await listen(this.#operatorServer, metricsAt, 'TRAMONTANE_METRICS_PORT')
     const address = await listen(this.#server, this.#config, 'TRAMONTANE_WORKER_PORT')
+    if (!publicUrl) this.#url = `http://${host}:${address.port}`
     const name = engineName(engine.description)
     for (const receipt of this.#outbox.recover(name, now())) this.#metrics.settled(receipt)
-    if (!publicUrl) this.#url = `http://${host}:${address.port}`
     this.#delivery.wake()
     this.#outboxPoll = setInterval(() => this.#delivery.wake(), outboxPollMs)
-    await this.#heartbeats.start()
+    const loaded = engine.start()
+    // A model takes minutes to load, and an engine that refuses chats never becomes ready: the operator sees why.
+    const heard = this.#heartbeats.start()
+    await loaded
+    this.#slots.limit(engine.description.slotsMax)
+    await heard
+    await this.#heartbeats.beat()
     log(`ready on ${this.#url}: ${engine.description.modelName}, pool ${pool}, ${this.#slots.max} slots`)
     return this.#url
   }

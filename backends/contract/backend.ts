@@ -64,6 +64,11 @@ export interface HttpBackend extends Described {
   reader(terms: RequestTerms, streams: boolean): ResponseReader
   /** The meaning of an answer other than 200. `answer.body` is untrusted and may be truncated. */
   failure(answer: HttpAnswer): BackendFailure
+  /**
+   * The known cause of an answer other than 200 to an everyday chat, with what to do; undefined if it is not known. The
+   * worker asks when the engine is started, so the operator sees the remedy before any client sees the refusal.
+   */
+  cause?(answer: HttpAnswer): string | undefined
   /** A call that ends the generation, for an engine that continues after its connection is closed. */
   abort?(terms: RequestTerms): HttpCall
   /** How to start the engine. Absent: the worker can only attach to it. */

@@ -1,5 +1,5 @@
 /**
- * vLLM's OpenAI server. Read from, and run with, vLLM 0.32.0.
+ * vLLM's OpenAI server. Run with vLLM 0.32.0; its flags and requests are read from 0.33.0.
  *
  * - Effort: `reasoning_effort` goes to the tokenizer, which accepts only `none` and `high` for Small 4.
  * - Reasoning arrives, and is sent back, as `reasoning`. Older versions wrote `reasoning_content`, which is read too.
@@ -75,6 +75,14 @@ const Models = z.object({
 })
 const Tokenized = z.object({ count: z.int().min(0) })
 
+/**
+ * vLLM 0.32.0 and 0.33.0 call `get_lark_from_jinja` of mistral-common without `force_tool_names`, an argument that 1.13
+ * requires. Neither names an upper bound, so pip installs 1.13, and every chat is a 400 with Python's message.
+ */
+const grammarSigns = ['get_lark_from_jinja', 'force_tool_names']
+const grammarCause =
+  'vLLM does not work with mistral_common 1.13, which it installs by default (TypeError: force_tool_names). Run: uv pip install vllm "mistral_common>=1.11.6,<1.13"'
+
 /** Checks whether `/tokenize` accepts template arguments. */
 const tokenizeTrial = post('/tokenize', {
   messages: [{ role: 'user', content: 'a' }],
@@ -135,6 +143,7 @@ export const vllm: HttpBackend = {
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
   reader: (terms, streams) => openaiReader({ idSeed: terms.requestId }, streams),
   failure: (answer) => openaiFailure(answer, 'vLLM'),
+  cause: ({ body }) => (grammarSigns.some((sign) => body.includes(sign)) ? grammarCause : undefined),
   launch(settings) {
     const { model, servedAs, host, port, contextTokens, slotsMax, batchTokens, prefillChunkTokens, apiKey } = settings
     const { performance, speculation, tensorParallel } = settings

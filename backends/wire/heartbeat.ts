@@ -35,6 +35,8 @@ export const Heartbeat = z.object({
   engine: z.string().max(64),
   /** gone: the worker shut down cleanly with all receipts delivered; the registry removes it. */
   state: z.enum(['ready', 'draining', 'down', 'gone']),
+  /** Why the engine is not ready. Older workers do not send it. */
+  reason: z.string().max(budgets.workerReasonCharacters.value).nullish(),
   slotsMax: z.int().min(1).max(slotsPerWorkerMax),
   contextTokens: Count,
   vision: z.boolean(),

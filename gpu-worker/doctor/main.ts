@@ -10,6 +10,7 @@ import { rootOf } from '../../backends/contract/root.ts'
 import { recognise } from '../../backends/engines/recognise.ts'
 import { findBackend, httpBackends } from '../../backends/engines/registry.ts'
 import { Calls } from '../engine/calls.ts'
+import { tryChat } from '../engine/try-chat.ts'
 import { examine } from './checks.ts'
 import { headLines, remedyLines, soundness, soundnessLine, verdictLine } from './report.ts'
 import { askProbe, httpSubject, type Transport } from './subject.ts'
@@ -54,6 +55,8 @@ async function doctor(): Promise<boolean> {
     const { backend } = found
     const attached = { ...found.attached, model: model ?? found.attached.model }
     for (const line of headLines(backend, attached)) print(line)
+    const tried = await tryChat(backend, attached, (call, signal) => calls.open(call, signal), within())
+    if (tried.kind !== 'answered') print(`BROKEN: ${tried.reason}`)
     print('')
     const subject = httpSubject(backend, attached, open, within)
     const verdicts = await examine(
@@ -64,7 +67,7 @@ async function doctor(): Promise<boolean> {
     )
     const remedies = remedyLines(backend, verdicts)
     if (remedies.length > 0) for (const line of ['', 'What to do:', ...remedies]) print(line)
-    const how = soundness(attached, verdicts)
+    const how = tried.kind === 'answered' ? soundness(attached, verdicts) : 'unsound'
     print(`\n${soundnessLine[how]}`)
     return how !== 'unsound'
   } finally {

@@ -39,6 +39,7 @@ import { partsOf, wordCharactersMax } from './pieces.ts'
 import { cannotBePrepared, type Draft, draftPrompt, errorName, overflow } from './prompt.ts'
 import { callable, grammarJob, rulesOf, samplingOf } from './rules.ts'
 import { runRefusal } from './run-refusal.ts'
+import { everydayChat } from './try-chat.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
 export interface EmbeddedOptions {
@@ -131,6 +132,8 @@ class EmbeddedEngine implements Engine {
   #version = ''
   #ids = 0
   #start: PromiseWithResolvers<void> | undefined
+  /** True while a loaded child answers its first chat. */
+  #trying = false
 
   constructor(options: EmbeddedOptions) {
     this.#options = options
@@ -157,12 +160,11 @@ class EmbeddedEngine implements Engine {
   }
 
   get description(): EngineDescription {
-    if (!this.#file) throw new Error('the engine is described once start has resolved')
     return {
       engine: 'llama.cpp',
-      version: this.#version,
-      modelName: this.#file.name,
-      architecture: this.#file.architecture,
+      version: this.#version || 'of unknown version',
+      modelName: this.#file?.name ?? this.#options.modelPath,
+      architecture: this.#file?.architecture ?? 'not known yet',
       contextTokens: this.#options.contextTokens,
       slotsMax: this.#options.slotsMax,
       vision: false,
@@ -245,7 +247,7 @@ class EmbeddedEngine implements Engine {
       askToStop: () => child?.send({ kind: 'abort', id }),
       refusalOf: (reason) => runRefusal(reason, chat, rules),
     })
-    if (signal.aborted || this.#life.kind !== 'ready') {
+    if (signal.aborted || !this.#computes()) {
       if (signal.aborted) run.over('abort')
       else run.fail(this.#down())
       return run
@@ -291,6 +293,11 @@ class EmbeddedEngine implements Engine {
     throw this.#down()
   }
 
+  /** Ready, or in its first chat. */
+  #computes(): boolean {
+    return this.#life.kind === 'ready' || this.#trying
+  }
+
   #down(): EngineFailure {
     return new EngineFailure(this.#life.kind === 'failed' ? this.#life.reason : `the engine is ${this.state}`)
   }
@@ -311,7 +318,7 @@ class EmbeddedEngine implements Engine {
 
   async #tokenise(pieces: (number | string)[], signal: AbortSignal): Promise<Tokens> {
     const child = this.#child
-    if (!child || this.#life.kind !== 'ready') throw new Unprepared(preparationFailed('its process ended'))
+    if (!child || !this.#computes()) throw new Unprepared(preparationFailed('its process ended'))
     const id = ++this.#ids
     const { promise, resolve, reject } = Promise.withResolvers<Tokens>()
     this.#tokenising.set(id, { resolve, reject })
@@ -361,6 +368,7 @@ class EmbeddedEngine implements Engine {
     child.onMessage((message) => this.#child === child && this.#heard(message))
     child.exited.then((death) => {
       this.#child = undefined
+      this.#trying = false
       this.#watch = undefined
       this.#ended = watch.end()
       const how = this.#ended ?? `ended (${death.signal ?? `exit code ${death.code}`})`
@@ -389,7 +397,7 @@ class EmbeddedEngine implements Engine {
         this.#watch?.loaded()
         this.#ended = undefined
         this.#version = message.version
-        this.#happened({ kind: 'loaded' })
+        void this.#tryOut(this.#child)
         return
       case 'refused':
         this.#happened({ kind: 'refused', reason: message.reason })
@@ -401,6 +409,34 @@ class EmbeddedEngine implements Engine {
       case 'step':
         this.#stepped(message.report)
     }
+  }
+
+  /** A child is ready after one chat of one token: loading shows neither that the template nor the graph works. */
+  async #tryOut(child: Child | undefined): Promise<void> {
+    const { promptTokensTotal, cachedTokensTotal, outputTokensTotal } = this.#load
+    this.#trying = true
+    const why = await this.#chatOnce().catch((error: Error) => error.message)
+    // The child ended in the meantime, and another may be in its own first chat.
+    if (this.#child !== child || child === undefined) return
+    this.#trying = false
+    // Another event already ends this child.
+    if (this.#life.kind !== 'starting' && this.#life.kind !== 'restarting') return
+    // The totals are of clients' tokens.
+    Object.assign(this.#load, { promptTokensTotal, cachedTokensTotal, outputTokensTotal })
+    if (why === undefined) this.#happened({ kind: 'loaded' })
+    else this.#happened({ kind: 'refused', reason: `it loads, but fails a chat of one token: ${why}` })
+  }
+
+  /** Why the chat failed, or undefined. */
+  async #chatOnce(): Promise<string | undefined> {
+    const file = this.#file
+    if (!file) return 'no model file is read'
+    const prepared = await this.#prepare(everydayChat(), 'none', file, new AbortController().signal)
+    if (!prepared.ok) return prepared.message
+    const terms = { requestId: 'trial', outputTokensMax: 1, priority: 0, owner: '' }
+    const { events, counts } = this.run(prepared, terms, new AbortController().signal)
+    for await (const _ of events);
+    return counts.outputTokens > 0 ? undefined : 'it generated nothing'
   }
 
   #stepped(report: StepReport): void {

@@ -11,7 +11,7 @@ import type { Counts } from '../../backends/model/money.ts'
 import type { ServedCapabilities } from '../../backends/wire/heartbeat.ts'
 
 export interface Engine {
-  /** Available once `start` has resolved. */
+  /** Before the engine is ready it is what the settings promise. */
   readonly description: EngineDescription
   readonly state: EngineState
   /** Why the engine is not ready, if there is more to report than its state. */

@@ -6,13 +6,14 @@
  * prompt before the run; without a tokenizer the prompt gets an upper bound. Output is counted as it arrives, and an
  * answer that breaks off is counted by its text. The receipt marks every count that is not exact.
  */
-import type {
-  Attached,
-  BackendFailure,
-  Capabilities,
-  HttpBackend,
-  Load,
-  RequestTerms,
+import {
+  type Attached,
+  type BackendFailure,
+  type Capabilities,
+  capabilities,
+  type HttpBackend,
+  type Load,
+  type RequestTerms,
 } from '../../backends/contract/backend.ts'
 import { promptTokensMax } from '../../backends/contract/prompt-bound.ts'
 import { budgets } from '../../backends/model/budgets.ts'
@@ -41,6 +42,7 @@ import type { EngineProcess } from './launch.ts'
 import type { LifeRules } from './lifecycle.ts'
 import { overflow } from './prompt.ts'
 import { type Look, Supervisor, type SupervisorTimes } from './supervisor.ts'
+import { tryChat } from './try-chat.ts'
 
 export interface HttpEngineOptions {
   backend: HttpBackend
@@ -56,6 +58,8 @@ export interface HttpEngineOptions {
   runTimes?: Partial<RunTimes>
   /** Time limit for the engine to count a prompt, in milliseconds. */
   prepareMs?: number
+  /** Time limit for the chat that decides whether the engine is ready, in milliseconds. */
+  tryMs?: number
   slotsMax: number
   contextTokens: number
   /** An unguessable salt for each tenant, or '' if all tenants may share prefixes. */
@@ -64,6 +68,8 @@ export interface HttpEngineOptions {
 }
 
 const probeMs = 5_000
+/** The first step of a cold engine may compile kernels. */
+const tryMs = 2 * 60_000
 const versionMax = 40
 
 /** The connection failed, so no part of the request has reached the engine. */
@@ -81,6 +87,8 @@ class HttpEngine implements Engine {
   readonly #runs = new Set<HttpRun>()
   readonly #totals: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
   #attached: Attached | undefined
+  /** Whether this process has answered an everyday chat. */
+  #tried = false
   /** The last known state, kept while the engine is absent so that `description` still works. */
   #known: Attached | undefined
   #load: Load | undefined
@@ -94,6 +102,7 @@ class HttpEngine implements Engine {
       start: () => {
         // The new process may be a different version.
         this.#attached = undefined
+        this.#tried = false
         return options.start()
       },
       look: (signal) => this.#look(signal),
@@ -112,9 +121,8 @@ class HttpEngine implements Engine {
   }
 
   get description(): EngineDescription {
-    const known = this.#known
-    if (!known) throw new Error('the engine is described once start has resolved')
     const { backend, slotsMax, contextTokens } = this.#options
+    const known = this.#known ?? unknownYet
     return {
       engine: backend.name,
       // The engine's string is untrusted, and a receipt limits its length.
@@ -253,6 +261,12 @@ class HttpEngine implements Engine {
       const refused = await this.#attach()
       if (refused !== undefined) return { kind: 'refused', reason: refused }
     }
+    if (!this.#tried && this.#attached) {
+      const within = AbortSignal.timeout(this.#options.tryMs ?? tryMs)
+      const tried = await tryChat(backend, this.#attached, (call, left) => this.#calls.open(call, left), within)
+      if (tried.kind !== 'answered') return tried
+      this.#tried = true
+    }
     this.#load = await this.#calls.probe(backend.load, signal).catch(() => undefined)
     return { kind: 'ready' }
   }
@@ -288,6 +302,15 @@ class HttpEngine implements Engine {
   #failAll(failure: EngineFailure): void {
     for (const run of this.#runs) run.fail(failure)
   }
+}
+
+/** An engine that has not answered yet. */
+const unknownYet = {
+  version: '',
+  model: 'not known yet',
+  contextTokens: null,
+  slotsMax: null,
+  capabilities: capabilities({}),
 }
 
 function refuse(failure: BackendFailure): EngineRefusal {

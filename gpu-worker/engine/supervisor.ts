@@ -19,6 +19,10 @@ export type Look =
   | { kind: 'ready' }
   /** The engine answers and is not ready yet. */
   | { kind: 'loading' }
+  /** The engine failed an everyday chat, perhaps because it still starts. This counts towards its load time. */
+  | { kind: 'failing'; reason: string }
+  /** The engine refuses an everyday chat. A restart would change nothing, so the check is only repeated. */
+  | { kind: 'unfit'; reason: string }
   /** The engine answers and can never be used. */
   | { kind: 'refused'; reason: string }
 
@@ -45,6 +49,9 @@ export interface SupervisorTimes {
   lookMs: number
   /** Missed health checks in a row until the engine counts as silent. */
   missesMax: number
+  /** The pause before an everyday chat that failed is sent again. It doubles up to the maximum. */
+  retryFirstMs: number
+  retryMaxMs: number
 }
 
 /** A large model takes many minutes to load; a busy engine may be late with an answer to a health check. */
@@ -55,6 +62,8 @@ export const supervisorTimes: SupervisorTimes = {
   everyMs: 2_000,
   lookMs: 5_000,
   missesMax: 3,
+  retryFirstMs: 1_000,
+  retryMaxMs: 30_000,
 }
 
 export class Supervisor {
@@ -69,6 +78,9 @@ export class Supervisor {
   #startedAt = 0
   #answered = false
   #misses = 0
+  /** Everyday chats in a row that failed, and why the last one did. */
+  #failedChats = 0
+  #unfit: string | undefined
   #restarts = 0
 
   constructor(options: SupervisorOptions) {
@@ -91,7 +103,8 @@ export class Supervisor {
 
   /** Why the engine cannot be used now. */
   get reason(): string {
-    return this.#life.kind === 'failed' ? this.#life.reason : `the engine is ${this.state}`
+    if (this.#life.kind === 'failed') return this.#life.reason
+    return this.#unfit === undefined ? `the engine is ${this.state}` : `the engine is not ready: ${this.#unfit}`
   }
 
   /** Resolves when the engine is first ready. Rejects with one sentence if the supervisor gives up before that. */
@@ -160,6 +173,7 @@ export class Supervisor {
     this.#startedAt = performance.now()
     this.#answered = false
     this.#misses = 0
+    this.#failedChats = 0
     process.exited.then((death) => {
       if (this.#process === process) this.#process = undefined
       clearTimeout(this.#lookTimer)
@@ -180,14 +194,34 @@ export class Supervisor {
     if (generation !== this.#generation || !this.#process) return
     if (seen?.kind === 'refused') return this.#happened({ kind: 'refused', reason: seen.reason })
     if (seen) this.#answered = true
+    this.#notePassed(seen)
     if (seen?.kind === 'ready') this.#happened({ kind: 'loaded' })
     this.#misses = seen || this.#life.kind !== 'ready' ? 0 : this.#misses + 1
-    const stalled = this.#stalled()
+    const stalled = seen?.kind === 'unfit' ? undefined : this.#stalled()
     if (stalled) {
       this.#options.log(`engine: it ${stalled} and is being stopped`)
       return this.#happened({ kind: 'stalled', reason: stalled })
     }
-    this.#lookAfter(this.#life.kind === 'ready' ? times.everyMs : times.loadingEveryMs, generation)
+    this.#lookAfter(this.#pauseMs(), generation)
+  }
+
+  /** Logs each cause once. A cause remains known until the engine is ready, also while its process restarts. */
+  #notePassed(seen: Look | undefined): void {
+    if (seen?.kind === 'ready') {
+      this.#unfit = undefined
+      this.#failedChats = 0
+    }
+    if (seen?.kind !== 'unfit' && seen?.kind !== 'failing') return
+    if (seen.reason !== this.#unfit) this.#options.log(`engine: not ready: ${seen.reason} The worker tries it again.`)
+    this.#unfit = seen.reason
+    this.#failedChats += 1
+  }
+
+  #pauseMs(): number {
+    const { times } = this.#options
+    if (this.#life.kind === 'ready') return times.everyMs
+    if (this.#failedChats === 0) return times.loadingEveryMs
+    return Math.min(times.retryMaxMs, times.retryFirstMs * 2 ** (this.#failedChats - 1))
   }
 
   /** The predicate of a sentence that begins with "the engine", or undefined. */

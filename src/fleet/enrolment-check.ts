@@ -159,7 +159,7 @@ export class Enrolments {
       Object.assign(entry.live, { sentAt: heartbeat.sentAt, seenAt: now })
       return { kind: 'held', hold: { state: 'refused', reason } }
     }
-    const taken = { ...heartbeat, url: checked.url, engine: cleanText(heartbeat.engine, 64) }
+    const taken = { ...heartbeat, ...cleaned(heartbeat), url: checked.url }
     const pinned = pinTo(enrolment, taken)
     if (pinned) this.#enrolments.set(workerId, pinned)
     lead(entry, taken, now)
@@ -267,6 +267,12 @@ const refusedShownMs = 3 * budgets.heartbeatRetryMs.value
 function isRepeated({ live, past, rival }: EnrolledWorker, { instance, sentAt }: Heartbeat): boolean {
   const known = [live, rival].filter((each) => each?.instance === instance).map((each) => each?.sentAt)
   return [...known, past.get(instance)].some((last) => last !== undefined && sentAt <= last)
+}
+
+/** A worker's texts reach the operator. */
+function cleaned({ engine, reason }: Heartbeat): Pick<Heartbeat, 'engine' | 'reason'> {
+  const why = reason == null ? reason : cleanText(reason, budgets.workerReasonCharacters.value)
+  return { engine: cleanText(engine, 64), reason: why }
 }
 
 function lead(entry: EnrolledWorker, heartbeat: Heartbeat, now: number): void {

@@ -122,7 +122,9 @@ export function conditionOf({ hold, failed, failedWhy, heartbeat }: FleetWorker)
   reason: string | null
 } {
   if (hold) return hold
-  return failed ? { state: 'unreachable', reason: failedWhy ?? null } : { state: heartbeat.state, reason: null }
+  return failed
+    ? { state: 'unreachable', reason: failedWhy ?? null }
+    : { state: heartbeat.state, reason: heartbeat.reason ?? null }
 }
 
 export function runningOn({ unleased, leases }: FleetWorker): number {

@@ -104,6 +104,20 @@ describe('heartbeats of enrolled workers', () => {
     expect(hear(30_000, start + 30_000)).toBe('ready')
   })
 
+  it('[ROL14] the reason of a worker whose engine is not ready is reported, without control characters', () => {
+    const roll = rollOf('a')
+    const pool = emptyFleet()
+    const heard = roll.hear(beat(start, { state: 'down', reason: 'not ready:\u001b[2J 400' }), 1, start)
+    if (heard.kind !== 'taken') throw new Error(heard.kind)
+    heartbeat(pool, heard.heartbeat, 1, start, heard.hold)
+    const { state, reason } = workerReport(pool, roll, 'a', start)
+    expect([state, reason?.includes('\u001b'), reason]).toEqual([
+      'down',
+      false,
+      expect.stringMatching(/^not ready:.*400$/),
+    ])
+  })
+
   it('[ROL3] a repeated heartbeat changes nothing, even after its process left or was replaced', () => {
     const roll = rollOf('a')
     expect(roll.hear(beat(start), 1, start).kind).toBe('taken')

@@ -12,6 +12,7 @@ import { readConfig } from '../../gpu-worker/config.ts'
 import type { EngineState } from '../../gpu-worker/engine/engine.ts'
 import { createWorker } from '../../gpu-worker/worker.ts'
 import { engineReport, fleetState, healthView, metricsView, type WorkerPhase } from '../../gpu-worker/worker-report.ts'
+import { freePort } from '../support/product.ts'
 import { ScriptedEngine } from '../support/scripted-engine.ts'
 
 const workerKey = `tw_w1_1_${'A'.repeat(43)}`
@@ -60,14 +61,17 @@ class RenewableEngine extends ScriptedEngine {
 describe('the phases of a worker', () => {
   let edge: Server
   let states: string[]
+  let reasons: (string | null | undefined)[]
 
   beforeEach(async () => {
     states = []
+    reasons = []
     const key = await sealKey(parseWorkerKey(workerKey)?.secret ?? new Uint8Array())
     edge = createServer(async (request, response) => {
       let body = ''
       for await (const part of request) body += part
       const beat = await unseal('heartbeat', JSON.parse(body).heartbeat, key, Heartbeat)
+      reasons.push(beat?.kind === 'read' ? beat.claims.reason : null)
       states.push(beat?.kind === 'read' ? beat.claims.state : 'not a heartbeat')
       response.writeHead(200, { 'content-type': 'application/json' }).end('{"edgeNow":1,"state":"ready"}')
     })
@@ -79,15 +83,20 @@ describe('the phases of a worker', () => {
     edge.close()
   })
 
-  async function startedWorker(engine: RenewableEngine) {
+  async function newWorker(engine: ScriptedEngine, port = 0) {
     const config = readConfig({
       TRAMONTANE_WORKER_KEY: workerKey,
       TRAMONTANE_EDGE_URL: `http://127.0.0.1:${(edge.address() as AddressInfo).port}`,
       TRAMONTANE_HOME: mkdtempSync(join(tmpdir(), 'tramontane-report-')),
       TRAMONTANE_MODEL_ID: 'tramontane-tiny',
+      ...(port > 0 && { TRAMONTANE_METRICS_PORT: String(port) }),
     })
     const parts = { engine, now: () => Date.now(), callId: () => 'call00001', log: () => undefined }
-    const worker = await createWorker(config, parts)
+    return createWorker(config, parts)
+  }
+
+  async function startedWorker(engine: RenewableEngine) {
+    const worker = await newWorker(engine)
     const url = await worker.start()
     return { worker, health: async () => (await fetch(`${url}/healthz`)).json() }
   }
@@ -106,5 +115,32 @@ describe('the phases of a worker', () => {
     expect(states[0]).toBe('ready')
     expect(states).toContain('draining')
     expect(states.at(-1)).toBe('gone')
+  })
+
+  it('[WRK36] a worker whose engine is not ready reports down with the reason, and ready as soon as the engine is', async () => {
+    const loaded = Promise.withResolvers<void>()
+    class UnreadyEngine extends ScriptedEngine {
+      override state: EngineState = 'starting'
+      get reason() {
+        return 'the engine is not ready: it answers an everyday chat with 400'
+      }
+      override start() {
+        return loaded.promise
+      }
+    }
+    const engine = new UnreadyEngine()
+    const port = await freePort()
+    const worker = await newWorker(engine, port)
+    const started = worker.start()
+    await expect.poll(() => states).toContain('down')
+    expect(reasons[0]).toBe(engine.reason)
+    const health = await fetch(`http://127.0.0.1:${port}/healthz`)
+    expect([health.status, await health.json()]).toMatchObject([503, { status: 'starting', reason: engine.reason }])
+    expect(states).not.toContain('ready')
+    engine.state = 'ready'
+    loaded.resolve()
+    await started
+    expect([states.at(-1), reasons.at(-1)]).toEqual(['ready', undefined])
+    await worker.stop()
   })
 })

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { HttpCall } from '../../../backends/contract/backend.ts'
 import { createOperatorServer, type OperatorParts } from '../../../gpu-worker/operator-port.ts'
+import { startEngineProcess } from '../../support/engine-at.ts'
 import type { DocumentedAnswer } from '../../tools/conformance/documented/model.ts'
 import { documented as ollama } from '../../tools/conformance/documented/ollama.ts'
 import { serve } from '../../tools/conformance/documented/server.ts'
@@ -61,6 +62,16 @@ describe('the doctor', () => {
       expect(err).toMatch(expected)
       expect(err.trim().split('\n')).toHaveLength(1)
     }
+  })
+
+  it('[DOC7] the cause of a refused everyday chat is printed with its remedy', async () => {
+    const message = "get_lark_from_jinja() missing 1 required keyword-only argument: 'force_tool_names'"
+    const refusal = { status: 400, body: { error: { message, type: 'BadRequestError', code: 400 } } }
+    const at = await startEngineProcess({ dialect: 'vllm', version: '0.33.0', refusal })
+    open.push(at)
+    const { code, out } = await doctor(at.url)
+    expect(code).toBe(1)
+    expect(out).toMatch(/BROKEN: it answers an everyday chat with 400: .*"mistral_common>=1\.11\.6,<1\.13"/)
   })
 
   it('[DOC2] an endpoint that is no engine, is not the named engine, or requires a key is reported', async () => {

@@ -234,8 +234,8 @@ describe('an engine over HTTP', () => {
   })
 
   it('[HTE9] the prefix cache is separate for each tenant, unless all requests share one salt', async () => {
-    await all(begin(engine, await prepare(engine)))
     const shared = await connect(at, { saltOf: () => '' })
+    await all(begin(engine, await prepare(engine)))
     await all(begin(shared, await prepare(shared)))
     const bodies = (await at.seen()).chats.slice(-2).map(({ body }) => body.cache_prompt)
     expect(bodies).toEqual([false, true])
@@ -306,6 +306,84 @@ describe('vLLM over HTTP', () => {
     const { state, description } = await connect(at, { backend: vllm })
     // A receipt limits the engine's name and version to 64 characters.
     expect([state, description.version.length]).toEqual(['ready', 40])
+  })
+})
+
+describe('the first chat of an engine over HTTP', () => {
+  const vllm = findBackend('vllm') as HttpBackend
+  const quick = { ...times, retryFirstMs: 20, retryMaxMs: 40 }
+  const error = (message: string) => ({ error: { message, type: 'BadRequestError', param: null, code: 400 } })
+  let at: EngineAt
+  afterEach(async () => {
+    await Promise.all(engines.splice(0).map((each) => each.close()))
+    await at.stop()
+  })
+
+  /** The engine, not ready, once it has said why. */
+  async function unready(options: Partial<HttpEngineOptions>) {
+    lines = []
+    const connected = connect(at, { supervisorTimes: quick, ...options })
+    let ready = false
+    connected.then(
+      () => {
+        ready = true
+      },
+      () => undefined,
+    )
+    const engine = engines.at(-1) as Engine
+    const said = async () => engine.reason ?? ''
+    await eventually(said, (reason) => reason.startsWith('the engine is not ready:'))
+    return { engine, connected, isReady: () => ready }
+  }
+
+  it('[HTE16] an engine is ready only after it has answered a chat of one token at the lowest effort', async () => {
+    at = await startEngineProcess()
+    expect((await at.seen()).chats).toEqual([])
+    const engine = await connect(at)
+    const { chats } = await at.seen()
+    expect(chats.map(({ body, tokensSent }) => [body.max_tokens, body.reasoning_effort, tokensSent])).toEqual([
+      [1, 'none', 1],
+    ])
+    expect(engine.load()).toMatchObject({ promptTokensTotal: 0, outputTokensTotal: 0, running: 0 })
+  })
+
+  it('[HTE17] an engine that refuses an everyday chat stays not ready with the reason and is tried again until it answers', async () => {
+    const refusal = { status: 400, body: error('the chat template raises an error') }
+    at = await startEngineProcess({ refusal })
+    const { engine, connected, isReady } = await unready({ supervisorTimes: { ...quick, loadMs: 100 } })
+    const reason =
+      'the engine is not ready: it answers an everyday chat with 400: llama.cpp refused: the chat template raises an error.'
+    await eventually(
+      async () => (await at.seen()).chats.length,
+      (chats) => chats > 8,
+    )
+    expect([engine.state, engine.reason, isReady()]).toEqual(['starting', reason, false])
+    // The cause is logged once, and the engine is not restarted.
+    expect(lines.filter((line) => line.includes('not ready'))).toHaveLength(1)
+    await expect(engine.prepare(chatOf(six), 'none')).rejects.toThrow(reason)
+    await at.say({ refusal: null })
+    await connected
+    expect([engine.state, engine.load().restartsTotal]).toEqual(['ready', 0])
+  })
+
+  it('[HTE18] vLLM with mistral_common 1.13 is named with the command that repairs it', async () => {
+    const body = error(
+      "GrammarFactory.get_lark_from_jinja() missing 1 required keyword-only argument: 'force_tool_names'",
+    )
+    at = await startEngineProcess({ dialect: 'vllm', version: '0.33.0', refusal: { status: 400, body } })
+    const { engine } = await unready({ backend: vllm })
+    expect(engine.reason).toContain('uv pip install vllm "mistral_common>=1.11.6,<1.13"')
+    expect(lines.join()).toContain('uv pip install vllm "mistral_common>=1.11.6,<1.13"')
+  })
+
+  it('[HTE19] an engine that fails or stalls in its first chat stays not ready and is given up after its load time', async () => {
+    at = await startEngineProcess({ fault: { after: 0, kind: 'error-event' } })
+    const failing = await unready({})
+    expect(failing.engine.reason).toContain('broke off: ')
+    await at.say({ fault: { after: 0, kind: 'stall' } })
+    const stalling = connect(at, { supervisorTimes: { ...quick, loadMs: 300 }, tryMs: 100 })
+    await expect(stalling).rejects.toThrow(/was not ready within 1 s/)
+    expect(lines.join()).toContain('it did not answer a chat of one token: it took too long.')
   })
 })
 
