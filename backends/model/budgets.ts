@@ -518,6 +518,18 @@ export const budgets = {
     bounds: 'enum values and branches of the schemas of one request',
     reason: 'ten times the 1,000 enum values that OpenAI documents; values with a common beginning share one rule',
   },
+  automatonSteps: {
+    value: 1_000_000,
+    unit: 'count',
+    bounds: 'steps to make automata of the patterns, formats and numeric bounds in the schemas of one request',
+    reason: 'the longest pattern of zod, for email or date-time, takes under 20,000; a million take 0.3 s',
+  },
+  automatonStates: {
+    value: 10_000,
+    unit: 'count',
+    bounds: 'states of the automata of the schemas of one request',
+    reason: 'a pattern with a maximum of 255 characters has about 1,000; each state is one grammar rule of about 40 bytes',
+  },
   grammarRepeats: {
     value: 5_000,
     unit: 'count',

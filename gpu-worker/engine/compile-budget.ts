@@ -30,6 +30,10 @@ const messages = {
     `its branches take more than ${max} comparisons to merge. Use fewer branches with shared keywords`,
   schemaAlternatives: (max: string) =>
     `it is too large: it has more than ${max} alternatives. Use fewer enum values and branches`,
+  automatonSteps: (max: string) =>
+    `its patterns and formats take more than ${max} steps to compile. Use simpler patterns and smaller repetitions`,
+  automatonStates: (max: string) =>
+    `its patterns, formats and bounds have more than ${max} states. Use smaller repetitions, or maxLength without pattern`,
   grammarRepeats: (max: string) =>
     `its bounds expand to more than ${max} repetitions. Use smaller bounds, or use equal bounds in several places`,
   grammarBytes: (max: string) =>
@@ -46,6 +50,8 @@ export const compileLimits: CompileLimits = {
   schemaVisits: budgets.schemaVisits.value,
   schemaCompared: budgets.schemaCompared.value,
   schemaAlternatives: budgets.schemaAlternatives.value,
+  automatonSteps: budgets.automatonSteps.value,
+  automatonStates: budgets.automatonStates.value,
   grammarRepeats: budgets.grammarRepeats.value,
   grammarBytes: budgets.grammarBytes.value,
   grammarStacks: budgets.grammarStacks.value,

@@ -11,7 +11,7 @@ import type { ResponseFormat, Tool } from '../../backends/model/chat.ts'
 import { CompileBudget, compileLimits, depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
 import { anyValue, kind } from './form.ts'
-import { compileSchema, formatRules, jsonRules } from './json-schema.ts'
+import { compileSchema, jsonRules } from './json-schema.ts'
 import { literals } from './literals.ts'
 import type { Grammar } from './messages.ts'
 
@@ -129,7 +129,7 @@ function calls(
 }
 
 function grammar(rules: readonly string[], ends: boolean, stacks: number): Grammar {
-  return { text: [...rules, ...jsonRules, ...formatRules].join('\n'), ends, stacks }
+  return { text: [...rules, ...jsonRules].join('\n'), ends, stacks }
 }
 
 /** A refusal of the response format. `reason` has no full stop at its end. */

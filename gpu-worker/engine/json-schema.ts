@@ -2,58 +2,49 @@
  * Compiles a JSON schema to a GBNF grammar.
  *
  * The grammar accepts a subset of what the schema accepts, never more: properties come in the schema's order, an object
- * with named properties has no others, and white space is limited. In strict mode a keyword that cannot be enforced is
- * refused by name; otherwise it is ignored, which makes the grammar looser.
+ * with named properties has others only if the schema says which, and white space is limited. Strings and numbers are
+ * automata (automaton.ts), so all their keywords apply together. In strict mode a keyword that cannot be enforced is
+ * refused by name; otherwise it is left out, with a warning.
  *
  * All work is charged to one budget (compile-budget.ts). The library follows every possible parse of an answer at once,
  * with one parse stack each, and each stack costs a pass over the vocabulary per token. So each form carries the
  * maximum number of its stacks (form.ts), and a form with too many is refused.
  */
 import { CompileBudget, SchemaRefused, shown } from './compile-budget.ts'
+import { automatonOf, type Machine, termMachine, writeAutomaton } from './automaton.ts'
+import { type CharSet, chars, contains, every, inverse, union } from './char-set.ts'
 import { anyValue, type Form, formOf, kind, type Member, Recursion, stacksOfBranches } from './form.ts'
 import { integersBetween } from './integer-range.ts'
 import { literals, quoted } from './literals.ts'
+import { type NumberBounds, numberMachine } from './number-text.ts'
+import { PatternRefused, patternTerm } from './pattern.ts'
 import { dumps } from './python-json.ts'
 import { repetition } from './repetition.ts'
-
-type Schema = Record<string, unknown>
+import { type Merger, mergeSchemas } from './schema-merge.ts'
+import { isSchema, itemsOf, type Schema, same } from './schema-parts.ts'
+import { isValue, type ValueReader } from './schema-value.ts'
+import { formatPattern } from './string-format.ts'
+import { type Term, Terms } from './string-term.ts'
 
 export type Compiled =
-  | { ok: true /** One rule per item. The start rule is `name`. */; rules: string[]; form: Form }
+  | { ok: true /** One rule per item. The start rule is `name`. */; rules: string[]; form: Form; /** Keywords that are not enforced. */ warnings: string[] }
   | { ok: false; keyword: string; path: string; reason: string }
 
 /** A schema that is nested deeper is refused. The budget `schemaVisits` bounds chains of references. */
 const depthMax = 64
 
-/** Keywords that do not constrain the value's form, or that these grammars do not enforce. */
-const annotations = new Set([
-  '$schema',
-  '$id',
-  '$anchor',
-  '$comment',
-  '$defs',
-  'definitions',
-  'title',
-  'description',
-  'default',
-  'examples',
-  'example',
-  'deprecated',
-  'readOnly',
-  'writeOnly',
-  'strict',
-  'contentEncoding',
-  'contentMediaType',
-  'nullable',
-  'discriminator',
-])
-
 const keywordsOf: Record<string, readonly string[]> = {
-  object: ['properties', 'required', 'additionalProperties', 'minProperties', 'maxProperties'],
-  array: ['items', 'prefixItems', 'minItems', 'maxItems'],
-  string: ['minLength', 'maxLength', 'format'],
-  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
-  number: [],
+  object: [
+    ...['properties', 'required', 'additionalProperties', 'unevaluatedProperties', 'patternProperties'],
+    ...['propertyNames', 'minProperties', 'maxProperties', 'dependentRequired', 'dependentSchemas', 'dependencies'],
+  ],
+  array: [
+    ...['items', 'prefixItems', 'additionalItems', 'unevaluatedItems', 'minItems', 'maxItems', 'uniqueItems'],
+    ...['contains'],
+  ],
+  string: ['minLength', 'maxLength', 'format', 'pattern'],
+  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'],
+  number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'],
   boolean: [],
   null: [],
 }
@@ -73,20 +64,8 @@ export const jsonRules: readonly string[] = [
   'array ::= "[" ws (value ("," ws value)* ws)? "]"',
 ]
 
-/** Formats that the grammar enforces. Others are annotations, as in the standard. */
-const formats: Record<string, string> = {
-  date: '"\\"" date "\\""',
-  time: '"\\"" time "\\""',
-  'date-time': '"\\"" date "T" time "\\""',
-  uuid: '"\\"" [0-9a-f]{8} "-" [0-9a-f]{4} "-" [0-9a-f]{4} "-" [0-9a-f]{4} "-" [0-9a-f]{12} "\\""',
-}
-export const formatRules: readonly string[] = [
-  'date ::= [0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | [1-2] [0-9] | "3" [0-1])',
-  'time ::= ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,6})? ("Z" | [+-] [01] [0-9] ":" [0-5] [0-9])',
-]
-
 /**
- * @param name prefix of all compiled rules; the grammar must also have `jsonRules` and `formatRules`
+ * @param name prefix of all compiled rules; the grammar must also have `jsonRules`
  * @param budget shared by all schemas of one request
  * @param bytes the length of the schema's JSON text
  */
@@ -126,6 +105,13 @@ class SchemaWriter {
   /** Forms of referenced schemas, so that recursion ends. */
   readonly #referred = new Map<string, Form>()
   readonly #recursion = new Recursion()
+  readonly #warnings = new Set<string>()
+  readonly #terms: Terms
+  readonly #merger: Merger
+  readonly #reader: ValueReader
+  readonly #patterns = new Map<string, Term>()
+  readonly #automata = new Map<string, { rule: string; stacks: number }>()
+  #anchors: Map<string, unknown> | undefined
   #names = 0
   /** The path of the schema being compiled. */
   path = '#'
@@ -135,15 +121,36 @@ class SchemaWriter {
     this.#name = name
     this.#strict = strict
     this.#budget = budget
+    this.#terms = new Terms((steps) => budget.spend('automatonSteps', steps, this.path))
+    const matches = (pattern: string, text: string) => this.#terms.matches(this.#pattern(pattern), text)
+    this.#merger = {
+      spend: (compared) => budget.spend('schemaCompared', compared, this.path),
+      unmerged: (keyword) =>
+        this.#unenforced(keyword, this.path, 'two of its values apply to one value. Use one of them'),
+      matches,
+    }
+    this.#reader = {
+      target: (ref) => this.#target(ref, this.path),
+      matches,
+      format: formatPattern,
+      spend: () => budget.spend('schemaVisits', 1, this.path),
+    }
   }
 
-  write(): { rules: string[]; form: Form } {
+  write(): { rules: string[]; form: Form; warnings: string[] } {
     const form = this.#value(this.#root, '#', 0)
     this.#budget.spend('grammarBytes', form.text.length + this.#name.length + 6, '#')
     return {
       rules: [`${this.#name} ::= ${form.text}`, ...[...this.#rules].map(([rule, text]) => `${rule} ::= ${text}`)],
       form,
+      warnings: [...this.#warnings],
     }
+  }
+
+  /** Refuses a keyword, or leaves it out with a warning. */
+  #unenforced(keyword: string, path: string, reason: string): void {
+    if (this.#strict) throw new SchemaRefused(keyword, path, reason)
+    this.#warnings.add(`"${shown(keyword)}" at ${shown(path)} is not enforced: ${reason}`)
   }
 
   #value(schema: unknown, path: string, depth: number): Form {
@@ -152,14 +159,17 @@ class SchemaWriter {
       throw new SchemaRefused('schema', path, `it is nested more than ${depthMax} deep. Use a flatter schema`)
     this.#budget.spend('schemaVisits', 1, path)
     if (schema === true || schema === undefined) return anyValue
-    if (!isSchema(schema)) throw new SchemaRefused('false', path, 'nothing can match it. Remove it')
-    if (typeof schema.$ref === 'string') return this.#reference(schema.$ref, path, depth)
-    if (has(schema, 'const')) return this.#literals([schema.const], path)
-    if (Array.isArray(schema.enum)) return this.#enumeration(schema, path)
+    if (!isSchema(schema)) throw new NothingMatches('false', path, 'nothing can match it. Remove it')
+    if (typeof schema.$ref === 'string') {
+      const { $ref, ...siblings } = schema
+      if (!Object.keys(siblings).some((key) => isConstraint(key))) return this.#reference($ref as string, path, depth)
+      return this.#value(this.#merged([siblings, this.#target($ref as string, path)], '$ref', path), path, depth + 1)
+    }
+    if (Array.isArray(schema.allOf)) return this.#value(this.#allOf(schema, path), path, depth + 1)
+    if (has(schema, 'const') || Array.isArray(schema.enum)) return this.#enumeration(schema, path)
     if (Array.isArray(schema.anyOf)) return this.#branches(schema, 'anyOf', path, depth)
     if (Array.isArray(schema.oneOf)) return this.#branches(schema, 'oneOf', path, depth)
-    if (Array.isArray(schema.allOf)) return this.#value(this.#allOf(schema, path), path, depth + 1)
-    const alternatives = typesOf(schema)
+    const alternatives = this.#withoutNot(schema, path)
     this.#checkKeywords(schema, alternatives, path)
     if (alternatives === types && !Object.keys(schema).some((key) => isKeyword(key))) return anyValue
     return this.#any(
@@ -180,7 +190,7 @@ class SchemaWriter {
       case 'integer':
         return this.#integer(schema, path)
       case 'number':
-        return formOf('number', kind.number, 6, 3)
+        return this.#number(schema, path)
       case 'boolean':
         return formOf('boolean', kind.boolean, 2, 2)
       case 'null':
@@ -208,14 +218,11 @@ class SchemaWriter {
   }
 
   #target(ref: string, path: string): unknown {
-    if (ref !== '#' && !ref.startsWith('#/'))
-      throw new SchemaRefused(
-        '$ref',
-        path,
-        `"${shown(ref)}" points outside the schema. Use a reference that begins with "#/"`,
-      )
-    let target: unknown = this.#root
-    for (const step of ref.split('/').slice(1)) {
+    const anchored = ref !== '#' && !ref.startsWith('#/')
+    const found = anchored ? this.#anchored(ref, path) : undefined
+    const steps = anchored ? (found?.steps ?? []) : ref.split('/').slice(1)
+    let target: unknown = anchored ? found?.schema : this.#root
+    for (const step of steps) {
       this.#budget.spend('schemaVisits', 1, path)
       const key = pointerKey(step)
       if (key === undefined) throw new SchemaRefused('$ref', path, `"${shown(ref)}" has a stray "%". Write it as %25`)
@@ -231,16 +238,56 @@ class SchemaWriter {
     return target
   }
 
+  /** The schema that an `$anchor` or `$id` names, and the pointer from there. */
+  #anchored(ref: string, path: string): { schema: unknown; steps: string[] } | undefined {
+    if (!this.#anchors) {
+      this.#anchors = new Map()
+      const waiting: unknown[] = [this.#root]
+      for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+        this.#budget.spend('schemaCompared', 1, path)
+        if (next === null || typeof next !== 'object') continue
+        if (isSchema(next)) {
+          for (const key of ['$anchor', '$dynamicAnchor'])
+            if (typeof next[key] === 'string') this.#anchors.set(`#${next[key]}`, next)
+          for (const key of ['$id', 'id']) if (typeof next[key] === 'string') this.#anchors.set(String(next[key]), next)
+        }
+        waiting.push(...Object.values(next))
+      }
+    }
+    const [base = '', pointer] = ref.startsWith('#') ? [ref] : ref.split('#', 2)
+    const schema = this.#anchors.get(ref) ?? this.#anchors.get(base)
+    if (schema === undefined || (pointer && !pointer.startsWith('/') && this.#anchors.get(ref) === undefined))
+      throw new SchemaRefused(
+        '$ref',
+        path,
+        `"${shown(ref)}" points outside the schema. Use a reference that begins with "#/"`,
+      )
+    return { schema, steps: pointer?.startsWith('/') ? pointer.split('/').slice(1) : [] }
+  }
+
+  /** The values of `enum` and `const` that match all other keywords. */
   #enumeration(schema: Schema, path: string): Form {
-    const allowed = typesOf(schema)
-    const values = (schema.enum as unknown[]).filter((value) => allowed.some((type) => isOf(value, type)))
-    if (values.length === 0) throw new SchemaRefused('enum', path, 'no value matches "type"')
+    const listed = Array.isArray(schema.enum) ? (schema.enum as unknown[]) : [schema.const]
+    this.#budget.spend('schemaAlternatives', listed.length, path)
+    // Few schemas have keywords that the loop must check besides the list itself.
+    const { enum: _, ...rest } = schema
+    const values = listed.filter((value) => this.#isValue(value, rest, path))
+    if (values.length === 0) throw new NothingMatches('enum', path, 'no value matches the other keywords')
     return this.#literals(values, path)
+  }
+
+  #isValue(value: unknown, schema: unknown, path: string): boolean {
+    try {
+      return isValue(value, schema, this.#reader)
+    } catch (error) {
+      if (!(error instanceof PatternRefused)) throw error
+      this.#unenforced('pattern', path, error.message)
+      return true
+    }
   }
 
   /** Constants of any type, as one prefix tree of their texts. */
   #literals(values: readonly unknown[], path: string): Form {
-    this.#budget.spend('schemaAlternatives', values.length, path)
     const texts = values.map((value) => this.#dumped(value, path))
     const kinds = values.reduce<number>((all, value) => all | kindOf(value), 0)
     return this.#tree(texts, kinds, path)
@@ -260,139 +307,249 @@ class SchemaWriter {
   /** Keywords next to the branches apply to every branch. */
   #branches(schema: Schema, keyword: 'anyOf' | 'oneOf', path: string, depth: number): Form {
     const { [keyword]: branches, ...rest } = schema
-    const shared = Object.keys(rest).some((key) => !annotations.has(key))
+    const shared = Object.keys(rest).some((key) => isConstraint(key))
     this.#budget.spend('schemaAlternatives', (branches as unknown[]).length, path)
-    const alternatives = (branches as unknown[]).map((branch, index) => {
-      const each = shared ? this.#merged([rest, branch], keyword, path) : branch
-      return this.#value(each, `${path}/${keyword}/${index}`, depth + 1)
-    })
-    if (alternatives.length === 0) throw new SchemaRefused(keyword, path, 'it has no branch. Add at least one')
+    const alternatives = (branches as unknown[]).flatMap((branch, index) =>
+      this.#possible(() => {
+        const each = shared ? this.#merged([rest, branch], keyword, path) : branch
+        return this.#value(each, `${path}/${keyword}/${index}`, depth + 1)
+      }),
+    )
+    if ((branches as unknown[]).length === 0)
+      throw new SchemaRefused(keyword, path, 'it has no branch. Add at least one')
+    if (alternatives.length === 0) throw new NothingMatches(keyword, path, 'nothing can match any of its branches')
+    if (keyword === 'oneOf') this.#checkDisjoint(alternatives, path)
     return this.#any(alternatives, keyword, path)
   }
 
-  #allOf(schema: Schema, path: string): Schema {
-    const { allOf, ...rest } = schema
-    return this.#merged([rest, ...(allOf as unknown[])], 'allOf', path)
+  /** An empty list if nothing can match. */
+  #possible<Result>(compile: () => Result): Result[] {
+    try {
+      return [compile()]
+    } catch (error) {
+      if (error instanceof NothingMatches) return []
+      throw error
+    }
   }
 
-  #merged(parts: readonly unknown[], keyword: string, path: string): Schema {
-    const result: Schema = Object.create(null)
-    for (let part of parts) {
-      this.#budget.spend('schemaVisits', 1, path)
-      for (let hops = 0; isSchema(part) && typeof part.$ref === 'string' && hops < depthMax; hops++)
-        part = this.#target(part.$ref, path)
-      if (part === true) continue
-      if (!isSchema(part))
-        throw new SchemaRefused(keyword, path, 'nothing can match one of its branches. Remove that branch')
-      for (const [key, value] of Object.entries(part)) {
+  #checkDisjoint(forms: readonly Form[], path: string): void {
+    for (const [index, form] of forms.entries())
+      for (const other of forms.slice(index + 1)) {
         this.#budget.spend('schemaCompared', 1, path)
-        if (annotations.has(key)) continue
-        if (!has(result, key) || this.#same(result[key], value, path)) result[key] = value
-        else if (key === 'required') result[key] = this.#both(result[key], value, path)
-        else if (key === 'properties') result[key] = this.#properties(result[key], value, path)
-        else if (this.#strict)
-          throw new SchemaRefused(
-            keyword,
-            path,
-            `its branches have different values for "${shown(key)}". Use one value`,
-          )
+        if (isDisjoint(form, other)) continue
+        const reason =
+          'a value may match two of its branches. Use anyOf, or give each branch a required property with its own constant'
+        this.#unenforced('oneOf', path, reason)
+        return
       }
+  }
+
+  /** One schema of all parts; false if nothing can match it. References in the parts are replaced by their targets. */
+  #merged(parts: readonly unknown[], keyword: string, path: string): Schema | false {
+    let result: Schema | false = {}
+    const waiting = [...parts].reverse()
+    for (let part = waiting.pop(); result && (waiting.length > 0 || part !== undefined); part = waiting.pop()) {
+      this.#budget.spend('schemaVisits', 1, path)
+      if (part === true || part === undefined) continue
+      if (part === false) return false
+      if (!isSchema(part)) throw new SchemaRefused(keyword, path, 'each branch must be a schema')
+      const { $ref, allOf, ...rest } = part
+      if (typeof $ref === 'string') waiting.push(this.#target($ref, path))
+      if (Array.isArray(allOf)) waiting.push(...allOf)
+      result = mergeSchemas(result, rest, this.#merger)
     }
     return result
   }
 
-  #both(a: unknown, b: unknown, path: string): unknown {
-    const names = new Set([...this.#required(a, path), ...this.#required(b, path)])
-    this.#budget.spend('schemaCompared', names.size, path)
-    return [...names]
-  }
-
-  #properties(a: unknown, b: unknown, path: string): Schema {
-    if (!isSchema(a) || !isSchema(b)) throw new SchemaRefused('properties', path, 'it must be an object')
-    const entries = Object.entries(b)
-    this.#budget.spend('schemaCompared', Object.keys(a).length + entries.length, path)
-    const result: Schema = Object.assign(Object.create(null), a)
-    for (const [key, value] of entries)
-      result[key] = has(a, key) ? this.#merged([a[key], value], 'allOf', `${path}/properties/${key}`) : value
-    return result
-  }
-
-  /** Whether two JSON values are equal. Each comparison is charged to the budget. */
-  #same(a: unknown, b: unknown, path: string): boolean {
-    this.#budget.spend('schemaCompared', typeof a === 'string' ? 1 + a.length / 64 : 1, path)
-    if (a === b) return true
-    if (Array.isArray(a) && Array.isArray(b))
-      return a.length === b.length && a.every((each, index) => this.#same(each, b[index], path))
-    if (!isSchema(a) || !isSchema(b)) return false
-    const keys = Object.keys(a)
-    if (keys.length !== Object.keys(b).length) return false
-    return keys.every((key) => has(b, key) && this.#same(a[key], b[key], path))
+  #allOf(schema: Schema, path: string): Schema | false {
+    return this.#merged([schema], 'allOf', path)
   }
 
   /** The names in `required`. */
   #required(required: unknown, path: string): string[] {
     if (required === undefined) return []
     if (Array.isArray(required) && required.every((name) => typeof name === 'string')) return required
-    if (this.#strict) throw new SchemaRefused('required', path, 'it must be a list of names')
+    this.#unenforced('required', path, 'it must be a list of names')
     return Array.isArray(required) ? required.filter((name) => typeof name === 'string') : []
   }
 
-  #checkKeywords(schema: Schema, alternatives: readonly string[], path: string): void {
-    if (!this.#strict) return
-    const bound = keywordsOf.integer?.find((key) => has(schema, key))
-    if (bound && alternatives.includes('number'))
-      throw new SchemaRefused(bound, path, 'only integers can be bounded. Use "type": "integer"')
-    for (const [key, value] of Object.entries(schema)) {
-      // A keyword with the value false, such as `uniqueItems`, and a keyword of another type constrain nothing.
-      const ignored = key === 'type' || value === undefined || value === false
-      if (!ignored && !annotations.has(key) && !isKeyword(key))
-        throw new SchemaRefused(key, path, 'it cannot be enforced. Remove it')
+  /** The types that `type` and `not` leave. */
+  #withoutNot(schema: Schema, path: string): string[] {
+    const alternatives = typesOf(schema)
+    const { not } = schema
+    if (!has(schema, 'not') || not === false) return alternatives
+    const keys = isSchema(not) ? Object.keys(not).filter((key) => isConstraint(key)) : []
+    if (not === true || (isSchema(not) && keys.length === 0))
+      throw new NothingMatches('not', path, 'it excludes every value. Remove it')
+    const excluded = isSchema(not) && keys.length === 1 && keys[0] === 'type' ? [not.type].flat().map(String) : undefined
+    if (excluded && !(excluded.includes('integer') && alternatives.includes('number'))) {
+      const left = alternatives.filter(
+        (type) => !excluded.includes(type) && !(type === 'integer' && excluded.includes('number')),
+      )
+      if (left.length === 0) throw new NothingMatches('not', path, 'it excludes every type')
+      return left
     }
+    const isText = alternatives.length === 1 && alternatives[0] === 'string'
+    if (!isText || !isSchema(not) || !keys.every((key) => excludable.has(key)))
+      this.#unenforced('not', path, 'it is enforced only for types, and for strings. List what is allowed instead')
+    return alternatives
+  }
+
+  #checkKeywords(schema: Schema, alternatives: readonly string[], path: string): void {
+    const no = (keyword: string, reason: string) => {
+      if (has(schema, keyword)) this.#unenforced(keyword, path, reason)
+    }
+    if (has(schema, 'then') || has(schema, 'else')) no('if', 'it is not supported. Use anyOf with one branch per case')
+    no('$dynamicRef', 'it is not supported. Use $ref')
+    no('$recursiveRef', 'it is not supported. Use $ref')
+    if (alternatives.includes('array')) this.#checkArray(schema, path)
+    if (!alternatives.includes('object')) return
+    no('dependentSchemas', 'it is not supported. Use anyOf with one branch per case')
+    no('dependencies', 'it is not supported. Use anyOf with one branch per case')
+    const required = new Set(this.#required(schema.required, path))
+    for (const [name, others] of Object.entries(isSchema(schema.dependentRequired) ? schema.dependentRequired : {}))
+      if (!Array.isArray(others) || !others.every((other) => other === name || required.has(String(other))))
+        return no('dependentRequired', 'it is not supported. Use anyOf with one branch per case')
+  }
+
+  #checkArray(schema: Schema, path: string): void {
+    const { maxItems, minContains } = schema
+    if (schema.uniqueItems === true && !(typeof maxItems === 'number' && maxItems <= 1))
+      this.#unenforced('uniqueItems', path, 'items cannot be compared. Remove it, and remove duplicates afterwards')
+    if (has(schema, 'contains') && minContains !== 0)
+      this.#unenforced('contains', path, 'it is not supported. Describe all items with "items" and "prefixItems"')
   }
 
   #object(schema: Schema, path: string, depth: number): Form {
-    const { properties, additionalProperties: other } = schema
+    const { properties } = schema
+    const other = schema.additionalProperties ?? schema.unevaluatedProperties
     if (this.#strict && properties !== undefined && !isSchema(properties))
       throw new SchemaRefused('properties', path, 'it must be an object')
     const bounds = this.#bounds(schema, 'minProperties', 'maxProperties', path)
     const wanted = new Set(this.#required(schema.required, path))
-    const named = Object.entries(isSchema(properties) ? properties : {})
-    const declared = new Set(named.map(([name]) => name))
-    for (const key of wanted) {
-      if (declared.has(key)) continue
-      if (other === false)
-        throw new SchemaRefused('required', path, `"${shown(key)}" is required but "additionalProperties" forbids it`)
-      named.push([key, other ?? true])
-    }
-    if (named.length === 0) return this.#map(other, bounds, path, depth)
-    if (this.#strict) this.#checkSize(schema, named.length, wanted.size, path)
+    const declared = isSchema(properties) ? Object.keys(properties) : []
+    const names = [...new Set([...declared, ...wanted])]
+    if (names.length === 0) return this.#map(schema, other, bounds, path, depth)
+    this.#checkSize(schema, names.length, wanted.size, path)
     this.#recursion.wrap()
-    const members = named.map(([key, each]): Member & { text: string } => {
-      const form = this.#part(each, `${path}/properties/${key}`, depth)
-      const name = quoted(`${this.#dumped(key, path)}:`)
-      return { key, wanted: wanted.has(key), form, text: `${name} ws ${form.text}` }
-    })
+    const members = names.flatMap((key) => this.#member(schema, other, key, wanted.has(key), path, depth))
+    const isOpen = isSchema(schema.patternProperties) || (other !== undefined && other !== false)
+    const extra = isOpen ? this.#extras(schema, other, names, path, depth) : undefined
     this.#recursion.unwrap()
-    const stacks = Math.max(longestChoice(members), ...members.map(({ form }) => this.#recursion.stacksOf(form))) + 4
+    const forms = [...members.map(({ form }) => form), ...(extra ? [extra] : [])]
+    const stacks = Math.max(longestChoice(members), ...forms.map((form) => this.#recursion.stacksOf(form))) + 4
     this.#budget.hold('grammarStacks', stacks, path)
-    const body = `"{" ws ${this.#members(members, path)} ws "}"`
+    const others = extra && `${extra.text} ${this.#rule(`"," ws ${extra.text}`, path)}*`
+    const texts = [...members, ...(others ? [{ wanted: false, text: this.#rule(others, path) }] : [])]
+    const body = texts.length === 0 ? '"{" ws "}"' : `"{" ws ${this.#members(texts, path)} ws "}"`
     return {
       ...formOf(body, kind.object, stacks),
-      open: this.#recursion.openOf(members.map(({ form }) => form)),
-      members,
+      open: this.#recursion.openOf(forms),
+      ...(!extra && { members }),
+      properties: { members, closed: other === false && !extra },
     }
+  }
+
+  /** An empty list for an optional property that no value matches: it is left out. */
+  #member(schema: Schema, other: unknown, key: string, wanted: boolean, path: string, depth: number): NamedMember[] {
+    const { properties, patternProperties } = schema
+    const at = `${path}/properties/${key}`
+    const patterns = Object.entries(isSchema(patternProperties) ? patternProperties : {})
+    const schemas = patterns.flatMap(([pattern, each]) => (this.#matches(pattern, key, path) ? [each] : []))
+    if (isSchema(properties) && has(properties, key)) schemas.unshift(properties[key])
+    if (schemas.length === 0 && other === false)
+      throw new NothingMatches('required', path, `"${shown(key)}" is required but "additionalProperties" forbids it`)
+    const value = schemas.length > 1 ? { allOf: schemas } : schemas.length === 1 ? schemas[0] : (other ?? true)
+    const named = has(schema, 'propertyNames') ? this.#isValue(key, schema.propertyNames, path) : true
+    const [form] = named ? this.#possible(() => this.#part(value, at, depth)) : []
+    if (!form && wanted) throw new NothingMatches('required', at, 'it is required, but nothing can match it')
+    if (!form) return []
+    const name = quoted(`${this.#dumped(key, path)}:`)
+    return [{ key, wanted, form, text: `${name} ws ${form.text}` }]
+  }
+
+  #matches(pattern: string, text: string, path: string): boolean {
+    try {
+      return this.#terms.matches(this.#pattern(pattern), text)
+    } catch (error) {
+      if (!(error instanceof PatternRefused)) throw error
+      this.#unenforced('patternProperties', path, error.message)
+      return false
+    }
+  }
+
+  /** One property that is not named; undefined if there is none. */
+  #extras(schema: Schema, other: unknown, names: readonly string[], path: string, depth: number): Form | undefined {
+    const terms = this.#terms
+    const patterns = Object.entries(isSchema(schema.patternProperties) ? schema.patternProperties : {}).flatMap(
+      ([pattern, each]) => this.#keyPattern(pattern, path).map((term) => ({ pattern, term, each })),
+    )
+    if (patterns.length > patternsMax) {
+      const reason = `it has more than ${patternsMax} patterns. Use fewer patterns`
+      this.#unenforced('patternProperties', path, reason)
+      patterns.length = 0
+    }
+    const unnamed = names.length === 0 ? [] : [terms.not(terms.or(names.map((name) => terms.text(name))))]
+    const allowed = has(schema, 'propertyNames') ? [this.#keyTerm(schema.propertyNames, path)] : []
+    const forms: Form[] = []
+    for (let mask = 0; mask < 2 ** patterns.length; mask++) {
+      const matched = patterns.filter((_, index) => mask & (2 ** index))
+      // Without an own schema, other properties of an object with named ones are left out.
+      const value = mask === 0 ? (other ?? names.length === 0) : { allOf: matched.map(({ each }) => each) }
+      const key = terms.and([
+        ...patterns.map(({ term }, index) => (mask & (2 ** index) ? term : terms.not(term))),
+        ...unnamed,
+        ...allowed,
+      ])
+      const at = mask === 0 ? `${path}/additionalProperties` : `${path}/patternProperties/${matched[0]?.pattern ?? ''}`
+      forms.push(...this.#possible(() => this.#extra(key, value, at, depth)))
+    }
+    if (forms.length === 0) return undefined
+    const stacks = forms.reduce((sum, form) => sum + this.#recursion.stacksOf(form), 0)
+    const text = forms.length === 1 ? (forms[0]?.text ?? '') : this.#rule(forms.map((form) => form.text).join(' | '), path)
+    return { ...formOf(text, kind.object, stacks), open: this.#recursion.openOf(forms) }
+  }
+
+  #extra(key: Term, value: unknown, path: string, depth: number): Form {
+    if (value === false) throw new NothingMatches('false', path, 'no other property is allowed')
+    const name = this.#text(key, 'propertyNames', path)
+    const form = this.#part(value, path, depth)
+    const stacks = this.#recursion.stacksOf(form) + name.stacks
+    return { ...form, text: this.#rule(`${name.text} ":" ws ${form.text}`, path), stacks }
+  }
+
+  #keyPattern(pattern: string, path: string): Term[] {
+    try {
+      return [this.#pattern(pattern)]
+    } catch (error) {
+      if (!(error instanceof PatternRefused)) throw error
+      this.#unenforced('patternProperties', path, error.message)
+      return []
+    }
+  }
+
+  /** The names that `propertyNames` allows. */
+  #keyTerm(schema: unknown, path: string): Term {
+    if (schema === true || schema === undefined) return this.#terms.all
+    const merged = schema === false ? false : this.#merged([schema], 'propertyNames', path)
+    if (!merged) return this.#terms.none
+    const { anyOf, oneOf, type } = merged
+    if (anyOf !== undefined || oneOf !== undefined || has(merged, 'if'))
+      this.#unenforced('propertyNames', path, 'its branches are not supported. Use one pattern')
+    if (type !== undefined && ![type].flat().includes('string')) return this.#terms.none
+    return this.#stringTerm(merged, `${path}/propertyNames`)
   }
 
   /** An object with named properties may have any number of them from the required ones to all. */
   #checkSize({ minProperties: min, maxProperties: max }: Schema, named: number, wanted: number, path: string): void {
     if (typeof min === 'number' && min > wanted)
-      throw new SchemaRefused(
+      this.#unenforced(
         'minProperties',
         path,
         'it is more than the number of required properties. Lower it or require more properties',
       )
     if (typeof max === 'number' && max < named)
-      throw new SchemaRefused(
+      this.#unenforced(
         'maxProperties',
         path,
         'it is less than the number of named properties. Raise it or remove properties',
@@ -420,46 +577,83 @@ class SchemaWriter {
     return first
   }
 
-  #map(other: unknown, [min, max]: [number, number], path: string, depth: number): Form {
-    if (other === false) {
-      if (min > 0) throw new SchemaRefused('minProperties', path, 'no property is allowed. Use 0')
+  #map(schema: Schema, other: unknown, [min, max]: [number, number], path: string, depth: number): Form {
+    const plain = !has(schema, 'propertyNames') && !has(schema, 'patternProperties')
+    this.#recursion.wrap()
+    const member =
+      plain && other !== false ? this.#plainMember(other, path, depth) : this.#extras(schema, other, [], path, depth)
+    this.#recursion.unwrap()
+    if (!member) {
+      if (min > 0) throw new NothingMatches('minProperties', path, 'no property is allowed. Use 0')
       return formOf('"{" ws "}"', kind.object, 4)
     }
-    this.#recursion.wrap()
-    const form = this.#part(other, `${path}/additionalProperties`, depth)
-    this.#recursion.unwrap()
-    const member = this.#rule(`string ":" ws ${form.text}`, path)
-    const stacks = Math.max(6, this.#recursion.stacksOf(form)) + 6
-    return { ...formOf(`"{" ws ${this.#list(member, min, max, path)} "}"`, kind.object, stacks), open: form.open }
+    const stacks = Math.max(6, this.#recursion.stacksOf(member)) + 6
+    return { ...formOf(`"{" ws ${this.#list(member.text, min, max, path)} "}"`, kind.object, stacks), open: member.open }
+  }
+
+  #plainMember(other: unknown, path: string, depth: number): Form | undefined {
+    const [form] = this.#possible(() => this.#part(other, `${path}/additionalProperties`, depth))
+    return form && { ...form, text: this.#rule(`string ":" ws ${form.text}`, path) }
   }
 
   #array(schema: Schema, path: string, depth: number): Form {
     const [min, max] = this.#bounds(schema, 'minItems', 'maxItems', path)
     this.#recursion.wrap()
-    const form = Array.isArray(schema.prefixItems)
-      ? this.#tuple(schema.prefixItems, [min, max], path, depth)
-      : this.#items(schema.items, [min, max], path, depth)
+    const { prefix, rest, restKeyword } = itemsOf(schema)
+    const form =
+      prefix.length > 0
+        ? this.#tuple(prefix, [rest, `${path}/${restKeyword}`], [min, max], path, depth)
+        : this.#items([rest, `${path}/${restKeyword}`], [min, max], path, depth)
     this.#recursion.unwrap()
     return form
   }
 
-  #items(items: unknown, [min, max]: [number, number], path: string, depth: number): Form {
-    if (items === false) {
-      if (min > 0) throw new SchemaRefused('minItems', path, 'no item is allowed. Use 0')
+  #items([items, at]: [unknown, string], [min, max]: [number, number], path: string, depth: number): Form {
+    const [item] = max === 0 ? [] : this.#possible(() => this.#part(items, at, depth))
+    if (!item) {
+      if (min > 0) throw new NothingMatches('minItems', path, 'no item is allowed. Use 0')
       return formOf('"[" ws "]"', kind.array, 4)
     }
-    const item = this.#part(items, `${path}/items`, depth)
     const stacks = this.#recursion.stacksOf(item) + 8
     return { ...formOf(`"[" ws ${this.#list(item.text, min, max, path)} "]"`, kind.array, stacks), open: item.open }
   }
 
-  #tuple(prefix: readonly unknown[], [min, max]: [number, number], path: string, depth: number): Form {
-    if (this.#strict && (min > prefix.length || max < prefix.length))
-      throw new SchemaRefused('prefixItems', path, 'minItems and maxItems must allow exactly the listed items')
-    const items = prefix.map((item, index) => this.#part(item, `${path}/prefixItems/${index}`, depth))
-    const stacks = Math.max(0, ...items.map((item) => this.#recursion.stacksOf(item))) + 4
-    const body = `"[" ws ${items.map(({ text }) => text).join(' "," ws ')} ws "]"`
-    return { ...formOf(body, kind.array, stacks), open: this.#recursion.openOf(items) }
+  /** The listed items, and then the items of `rest`. Fewer than the listed ones are written only if `maxItems` says. */
+  #tuple(
+    prefix: readonly unknown[],
+    [rest, at]: [unknown, string],
+    [min, max]: [number, number],
+    path: string,
+    depth: number,
+  ): Form {
+    const listed = prefix.slice(0, Math.min(max, prefix.length))
+    const items = listed.flatMap((item, index) => {
+      const [form] = this.#possible(() => this.#part(item, `${path}/prefixItems/${index}`, depth))
+      if (!form && index < min) throw new NothingMatches('prefixItems', path, 'an item is needed that nothing matches')
+      return [form]
+    })
+    const end = items.indexOf(undefined)
+    const forms = (end < 0 ? items : items.slice(0, end)) as Form[]
+    const open = end < 0 && max > prefix.length && rest !== false && (rest !== undefined || min > prefix.length)
+    const [more] = open ? this.#possible(() => this.#part(rest, at, depth)) : []
+    if (!more && min > forms.length) throw new NothingMatches('minItems', path, 'it is more than the items allowed')
+    const all = more ? [...forms, more] : forms
+    const stacks = Math.max(0, ...all.map((item) => this.#recursion.stacksOf(item))) + 8
+    const tail = more
+      ? this.#times(this.#rule(`"," ws ${more.text}`, path), Math.max(0, min - forms.length), max - forms.length, path)
+      : ''
+    const body = this.#prefix(forms, Math.min(min, forms.length), tail, path)
+    return { ...formOf(`"[" ws ${body} ws "]"`, kind.array, stacks), open: this.#recursion.openOf(all) }
+  }
+
+  /** At least `min` of the items in their order, and after the last one `tail`. */
+  #prefix(forms: readonly Form[], min: number, tail: string, path: string): string {
+    let text = tail
+    for (let index = forms.length - 1; index >= 0; index--) {
+      const item = `${index === 0 ? '' : '"," ws '}${forms[index]?.text ?? ''}${text === '' ? '' : ` ${text}`}`
+      text = index < min ? item : this.#rule(orElse(item, ''), path)
+    }
+    return text
   }
 
   /** `min` to `max` items, separated by commas. */
@@ -480,17 +674,95 @@ class SchemaWriter {
   }
 
   #string(schema: Schema, path: string): Form {
-    const format = typeof schema.format === 'string' && has(formats, schema.format) ? formats[schema.format] : undefined
-    if (schema.minLength === undefined && schema.maxLength === undefined)
-      return formOf(format ?? 'string', kind.string, format === undefined ? 4 : 8)
-    if (format && this.#strict)
-      throw new SchemaRefused('format', path, 'it cannot be combined with minLength or maxLength')
     const [min, max] = this.#bounds(schema, 'minLength', 'maxLength', path)
+    const others = this.#stringTerm({ ...schema, minLength: undefined, maxLength: undefined }, path)
+    if (others !== this.#terms.all) {
+      const sized = this.#terms.and([others, this.#terms.repeat(this.#terms.any, min, max)])
+      return this.#text(sized, has(schema, 'pattern') ? 'pattern' : 'format', path)
+    }
+    if (min === 0 && max === Number.POSITIVE_INFINITY) return formOf('string', kind.string, 4)
     // One rule for each pair of bounds: a schema often repeats them.
     const text =
       this.#named.get(`string ${min} ${max}`) ?? this.#rule(`"\\"" ${this.#times('char', min, max, path)} "\\""`, path)
     this.#named.set(`string ${min} ${max}`, text)
     return formOf(text, kind.string, 10)
+  }
+
+  /** All keywords for strings. */
+  #stringTerm(schema: Schema, path: string): Term {
+    const [min, max] = this.#bounds(schema, 'minLength', 'maxLength', path)
+    const parts: Term[] = []
+    if (min > 0 || max !== Number.POSITIVE_INFINITY) parts.push(this.#terms.repeat(this.#terms.any, min, max))
+    for (const pattern of [schema.pattern].flat()) {
+      if (pattern === undefined) continue
+      if (typeof pattern === 'string') parts.push(...this.#patternOr(pattern, path))
+      else this.#unenforced('pattern', path, 'it must be a string')
+    }
+    for (const format of [schema.format].flat()) {
+      const pattern = formatPattern(format)
+      if (pattern !== undefined) parts.push(this.#pattern(pattern))
+    }
+    const listed = has(schema, 'const') ? [schema.const] : schema.enum
+    if (Array.isArray(listed))
+      parts.push(this.#terms.or(listed.flatMap((each) => (typeof each === 'string' ? [this.#terms.text(each)] : []))))
+    const { not } = schema
+    if (isSchema(not) && Object.keys(not).every((key) => !isConstraint(key) || excludable.has(key))) {
+      const isText = not.type === undefined || [not.type].flat().includes('string')
+      if (isText) parts.push(this.#terms.not(this.#stringTerm(not, `${path}/not`)))
+    }
+    return this.#terms.and(parts)
+  }
+
+  #patternOr(pattern: string, path: string): Term[] {
+    try {
+      return [this.#pattern(pattern)]
+    } catch (error) {
+      if (!(error instanceof PatternRefused)) throw error
+      this.#unenforced('pattern', path, error.message)
+      return []
+    }
+  }
+
+  #pattern(source: string): Term {
+    const term = this.#patterns.get(source) ?? patternTerm(source, this.#terms)
+    this.#patterns.set(source, term)
+    return term
+  }
+
+  /** A JSON string whose text the term matches. */
+  #text(term: Term, keyword: string, path: string): Form {
+    if (term === this.#terms.all) return formOf('string', kind.string, 4)
+    const { rule, stacks } = this.#automaton(`text ${term.id}`, termMachine(term, this.#terms), keyword, path)
+    return formOf(this.#rule(`"\\"" ${rule}`, path), kind.string, stacks + 4)
+  }
+
+  #automaton<State>(key: string, machine: Machine<State>, keyword: string, path: string) {
+    const known = this.#automata.get(key)
+    if (known) return known
+    const automaton = automatonOf(machine, () => this.#budget.spend('automatonStates', 1, path))
+    if (!automaton) throw new NothingMatches(keyword, path, 'no value matches it and the keywords next to it')
+    const isText = key.startsWith('text')
+    const written = writeAutomaton(automaton, {
+      name: () => this.#newName(),
+      define: (name, text) => this.#define(name, text, path),
+      character: (set) => (isText ? this.#character(set, path) : classOf(set)),
+      end: isText ? '"\\""' : '',
+    })
+    this.#budget.hold('grammarStacks', written.stacks, path)
+    this.#automata.set(key, written)
+    return written
+  }
+
+  /** One character of a JSON string. Characters that need an escape have one spelling. */
+  #character(set: CharSet, path: string): string {
+    if (same(set, every)) return 'char'
+    const plain = inverse(union(inverse(set), escaped))
+    const texts = plain.length > 0 ? [classOf(plain)] : []
+    for (const [code, letter] of escapes) if (contains(set, code)) texts.push(quoted(`\\${letter}`))
+    for (const code of controls)
+      if (contains(set, code)) texts.push(quoted(`\\u${code.toString(16).padStart(4, '0')}`))
+    const [only = ''] = texts
+    return texts.length === 1 ? only : this.#rule(texts.join(' | '), path)
   }
 
   #integer(schema: Schema, path: string): Form {
@@ -502,12 +774,43 @@ class SchemaWriter {
       this.#limit(schema, 'maximum', path, Math.floor),
       this.#limit(schema, 'exclusiveMaximum', path, below),
     )
+    const multiples = this.#multiples(schema, path)
+    if (multiples.length > 0 || [min, max].some((bound) => Number.isFinite(bound) && Math.abs(bound) >= 1e15))
+      return this.#numbers({ integer: true, min, max, aboveMin: false, belowMax: false, multiples }, path)
     if (min === Number.NEGATIVE_INFINITY && max === Number.POSITIVE_INFINITY)
       return formOf('integer', kind.number, 4, 3)
     const known = this.#named.get(`integer ${min} ${max}`)
     const range = known ?? this.#range(min, max, path)
     this.#named.set(`integer ${min} ${max}`, range)
     return formOf(range, kind.number, 8, 6)
+  }
+
+  #number(schema: Schema, path: string): Form {
+    const exact = (value: number) => value
+    const over = this.#limit(schema, 'exclusiveMinimum', path, exact)
+    const under = this.#limit(schema, 'exclusiveMaximum', path, exact)
+    const min = Math.max(this.#limit(schema, 'minimum', path, exact), over)
+    const max = Math.min(this.#limit(schema, 'maximum', path, exact), under)
+    const multiples = this.#multiples(schema, path)
+    if (min === Number.NEGATIVE_INFINITY && max === Number.POSITIVE_INFINITY && multiples.length === 0)
+      return formOf('number', kind.number, 6, 3)
+    return this.#numbers({ integer: false, min, max, aboveMin: min === over, belowMax: max === under, multiples }, path)
+  }
+
+  #numbers(bounds: NumberBounds, path: string): Form {
+    if (bounds.min > bounds.max) throw new SchemaRefused('minimum', path, 'no number lies between the bounds')
+    const machine = numberMachine(bounds) ?? numberMachine({ ...bounds, multiples: [] })
+    const { rule, stacks } = this.#automaton(JSON.stringify(bounds), machine as Machine<unknown>, 'minimum', path)
+    return formOf(rule, kind.number, stacks + 4, stacks)
+  }
+
+  #multiples(schema: Schema, path: string): number[] {
+    return [schema.multipleOf].flat().filter((each): each is number => {
+      if (each === undefined) return false
+      if (typeof each === 'number' && each > 0 && numberMachine({ ...unbounded, multiples: [each] })) return true
+      this.#unenforced('multipleOf', path, 'it must be a positive number of at most four digits')
+      return false
+    })
   }
 
   #range(min: number, max: number, path: string): string {
@@ -522,8 +825,8 @@ class SchemaWriter {
     const value = has(schema, keyword) ? schema[keyword] : undefined
     const none = keyword.endsWith('inimum') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY
     if (typeof value === 'number' && !Number.isNaN(value)) return round(value)
-    if (value === undefined || value === null || value === false || !this.#strict) return none
-    throw new SchemaRefused(keyword, path, 'it must be a number')
+    if (value !== undefined && value !== null) this.#unenforced(keyword, path, 'it must be a number')
+    return none
   }
 
   /** A pair of counts. Every bound that becomes a repetition is read here. */
@@ -531,7 +834,6 @@ class SchemaWriter {
     const min = this.#count(schema, low, path) ?? 0
     const max = this.#count(schema, high, path) ?? Number.POSITIVE_INFINITY
     if (min <= max) return [min, max]
-    if (!this.#strict) return [0, Number.POSITIVE_INFINITY]
     throw new SchemaRefused(low, path, `${low} is more than ${high} (${min} and ${max}). Use at most ${max}`)
   }
 
@@ -539,8 +841,9 @@ class SchemaWriter {
     const value = has(schema, keyword) ? schema[keyword] : undefined
     // Adding zero turns -0 into 0, whose text the grammar reader accepts.
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value + 0
-    if (value === undefined || value === null || !this.#strict) return undefined
-    throw new SchemaRefused(keyword, path, 'it must be a non-negative integer')
+    if (value !== undefined && value !== null)
+      this.#unenforced(keyword, path, 'it must be a non-negative integer')
+    return undefined
   }
 
   #any(forms: readonly Form[], keyword: string, path: string): Form {
@@ -605,6 +908,70 @@ class SchemaWriter {
   }
 }
 
+/** Nothing matches this part of a schema. A branch or an optional property is left out; any other part is refused. */
+class NothingMatches extends SchemaRefused {
+  override name = 'NothingMatches'
+}
+
+interface NamedMember extends Member {
+  text: string
+}
+
+/** Each combination of matching patterns has its own names and values. */
+const patternsMax = 4
+/** Keywords that `not` may have for a string. */
+const excludable = new Set(['type', 'const', 'enum', 'pattern'])
+const unbounded = {
+  integer: false,
+  min: Number.NEGATIVE_INFINITY,
+  max: Number.POSITIVE_INFINITY,
+  aboveMin: false,
+  belowMax: false,
+}
+
+/** The characters with a short escape, and the other ones that are written as `\\u00XX`. */
+const escapes = [
+  [8, 'b'],
+  [9, 't'],
+  [10, 'n'],
+  [12, 'f'],
+  [13, 'r'],
+  [34, '"'],
+  [92, '\\'],
+] as const
+const controls = Array.from({ length: 32 }, (_, code) => code)
+  .concat(127)
+  .filter((code) => !escapes.some(([short]) => short === code))
+const escaped = union([[0, 31]], [[127, 127]], chars('"\\\\'))
+
+function classOf(set: CharSet): string {
+  const one = (code: number) => `\\U${code.toString(16).padStart(8, '0').toUpperCase()}`
+  const plain = (code: number) => {
+    const text = String.fromCodePoint(code)
+    return /^[A-Za-z0-9]$/.test(text) ? text : one(code)
+  }
+  return `[${set.map(([low, high]) => (low === high ? plain(low) : `${plain(low)}-${plain(high)}`)).join('')}]`
+}
+
+/** Whether no value can match both schemas. */
+function isDisjoint(a: Form, b: Form): boolean {
+  if (a.parts) return a.parts.every((part) => isDisjoint(part, b))
+  if (b.parts) return b.parts.every((part) => isDisjoint(a, part))
+  if (!(a.kinds & b.kinds)) return true
+  if (a.literals && b.literals) return !a.literals.some((text) => b.literals?.includes(text))
+  if (!a.properties || !b.properties) return false
+  return isApart(a.properties, b.properties) || isApart(b.properties, a.properties)
+}
+
+/** Whether a required property of `a` is impossible in `b`. */
+function isApart(a: NonNullable<Form['properties']>, b: NonNullable<Form['properties']>): boolean {
+  const others = new Map(b.members.map((member) => [member.key, member.form]))
+  return a.members.some(({ key, wanted, form }) => {
+    const other = others.get(key)
+    return wanted && (other ? isDisjoint(form, other) : b.closed)
+  })
+}
+
 /** An empty alternative comes first: after a trailing "|" the library would read on into the next rule. */
 function orElse(text: string, other: string): string {
   return other === '' ? `| ${text}` : `${text} | ${other}`
@@ -637,12 +1004,19 @@ function pointerKey(step: string): string | undefined {
 const above = (value: number) => Math.floor(value) + 1
 const below = (value: number) => Math.ceil(value) - 1
 
-function isKeyword(key: string): boolean {
-  return types.some((type) => keywordsOf[type]?.includes(key))
+/** Whether the keyword constrains the value. Unknown keywords are annotations, as in the standard. */
+function isConstraint(key: string): boolean {
+  return isKeyword(key) || structural.has(key)
 }
 
-function isSchema(value: unknown): value is Schema {
-  return value !== null && typeof value === 'object' && !Array.isArray(value)
+const structural = new Set(
+  ['type', 'nullable', 'enum', 'const', 'allOf', 'anyOf', 'oneOf', 'not', 'if', 'then', 'else', '$ref'].concat(
+    ['$dynamicRef', '$recursiveRef', 'minContains', 'maxContains'],
+  ),
+)
+
+function isKeyword(key: string): boolean {
+  return types.some((type) => keywordsOf[type]?.includes(key))
 }
 
 /** Whether the schema has its own key: inherited names such as `constructor` do not count. */
@@ -656,14 +1030,6 @@ function typesOf({ type, properties, required, items, prefixItems, nullable }: S
   if (properties !== undefined || required !== undefined) return ['object']
   if (items !== undefined || prefixItems !== undefined) return ['array']
   return types
-}
-
-function isOf(value: unknown, type: string): boolean {
-  if (type === 'null') return value === null
-  if (type === 'array') return Array.isArray(value)
-  if (type === 'object') return isSchema(value)
-  if (type === 'integer') return Number.isInteger(value)
-  return typeof value === type
 }
 
 function kindOf(value: unknown): number {
