@@ -528,7 +528,8 @@ export const budgets = {
     value: 10_000,
     unit: 'count',
     bounds: 'states of the automata of the schemas of one request',
-    reason: 'a pattern with a maximum of 255 characters has about 1,000; each state is one grammar rule of about 40 bytes',
+    reason:
+      'a pattern with a maximum of 255 characters has about 1,000; each state is one grammar rule of about 40 bytes',
   },
   grammarRepeats: {
     value: 5_000,

@@ -1,6 +1,6 @@
 /** Deterministic automata, built from any machine with comparable states, and written as grammar rules. */
 import { type CharSet, every, union } from './char-set.ts'
-import type { Term, Terms } from './string-term.ts'
+import type { Term, TermStore } from './string-term.ts'
 
 export interface Machine<State> {
   start: State
@@ -48,7 +48,7 @@ export function automatonOf<State>(machine: Machine<State>, spend: () => void): 
   return withoutDead(states)
 }
 
-export function termMachine(term: Term, terms: Terms): Machine<Term> {
+export function termMachine(term: Term, terms: TermStore): Machine<Term> {
   return {
     start: term,
     key: ({ id }) => id,

@@ -23,7 +23,7 @@ export interface Form {
   open: number
   /** The named properties of an object, in order. */
   members?: readonly Member[]
-  /** The properties of an object, for telling the branches of `oneOf` apart. `closed`: the schema allows no others. */
+  /** The properties of an object, to distinguish the branches of `oneOf`. `closed`: the schema allows no others. */
   properties?: { members: readonly Member[]; closed: boolean }
   /** The branches of a union; none of them is a union. */
   parts?: readonly Form[]

@@ -10,9 +10,10 @@
  * with one parse stack each, and each stack costs a pass over the vocabulary per token. So each form carries the
  * maximum number of its stacks (form.ts), and a form with too many is refused.
  */
-import { CompileBudget, SchemaRefused, shown } from './compile-budget.ts'
+
 import { automatonOf, type Machine, termMachine, writeAutomaton } from './automaton.ts'
 import { type CharSet, chars, contains, every, inverse, union } from './char-set.ts'
+import { CompileBudget, SchemaRefused, shown } from './compile-budget.ts'
 import { anyValue, type Form, formOf, kind, type Member, Recursion, stacksOfBranches } from './form.ts'
 import { integersBetween } from './integer-range.ts'
 import { literals, quoted } from './literals.ts'
@@ -21,13 +22,18 @@ import { PatternRefused, patternTerm } from './pattern.ts'
 import { dumps } from './python-json.ts'
 import { repetition } from './repetition.ts'
 import { type Merger, mergeSchemas } from './schema-merge.ts'
-import { isSchema, itemsOf, type Schema, same } from './schema-parts.ts'
+import { isSchema, itemsOf, type SchemaObject, same } from './schema-parts.ts'
 import { isValue, type ValueReader } from './schema-value.ts'
 import { formatPattern } from './string-format.ts'
-import { type Term, Terms } from './string-term.ts'
+import { type Term, TermStore } from './string-term.ts'
 
 export type Compiled =
-  | { ok: true /** One rule per item. The start rule is `name`. */; rules: string[]; form: Form; /** Keywords that are not enforced. */ warnings: string[] }
+  | {
+      ok: true /** One rule per item. The start rule is `name`. */
+      rules: string[]
+      form: Form /** Keywords that are not enforced. */
+      warnings: string[]
+    }
   | { ok: false; keyword: string; path: string; reason: string }
 
 /** A schema that is nested deeper is refused. The budget `schemaVisits` bounds chains of references. */
@@ -106,7 +112,7 @@ class SchemaWriter {
   readonly #referred = new Map<string, Form>()
   readonly #recursion = new Recursion()
   readonly #warnings = new Set<string>()
-  readonly #terms: Terms
+  readonly #terms: TermStore
   readonly #merger: Merger
   readonly #reader: ValueReader
   readonly #patterns = new Map<string, Term>()
@@ -121,7 +127,7 @@ class SchemaWriter {
     this.#name = name
     this.#strict = strict
     this.#budget = budget
-    this.#terms = new Terms((steps) => budget.spend('automatonSteps', steps, this.path))
+    this.#terms = new TermStore((steps) => budget.spend('automatonSteps', steps, this.path))
     const matches = (pattern: string, text: string) => this.#terms.matches(this.#pattern(pattern), text)
     this.#merger = {
       spend: (compared) => budget.spend('schemaCompared', compared, this.path),
@@ -179,7 +185,7 @@ class SchemaWriter {
     )
   }
 
-  #typed(schema: Schema, type: string, path: string, depth: number): Form {
+  #typed(schema: SchemaObject, type: string, path: string, depth: number): Form {
     switch (type) {
       case 'object':
         return this.#object(schema, path, depth)
@@ -227,7 +233,9 @@ class SchemaWriter {
       const key = pointerKey(step)
       if (key === undefined) throw new SchemaRefused('$ref', path, `"${shown(ref)}" has a stray "%". Write it as %25`)
       target =
-        (isSchema(target) || Array.isArray(target)) && has(target as Schema, key) ? (target as Schema)[key] : undefined
+        (isSchema(target) || Array.isArray(target)) && has(target as SchemaObject, key)
+          ? (target as SchemaObject)[key]
+          : undefined
     }
     if (target === undefined)
       throw new SchemaRefused(
@@ -266,7 +274,7 @@ class SchemaWriter {
   }
 
   /** The values of `enum` and `const` that match all other keywords. */
-  #enumeration(schema: Schema, path: string): Form {
+  #enumeration(schema: SchemaObject, path: string): Form {
     const listed = Array.isArray(schema.enum) ? (schema.enum as unknown[]) : [schema.const]
     this.#budget.spend('schemaAlternatives', listed.length, path)
     // Few schemas have keywords that the loop must check besides the list itself.
@@ -305,7 +313,7 @@ class SchemaWriter {
   }
 
   /** Keywords next to the branches apply to every branch. */
-  #branches(schema: Schema, keyword: 'anyOf' | 'oneOf', path: string, depth: number): Form {
+  #branches(schema: SchemaObject, keyword: 'anyOf' | 'oneOf', path: string, depth: number): Form {
     const { [keyword]: branches, ...rest } = schema
     const shared = Object.keys(rest).some((key) => isConstraint(key))
     this.#budget.spend('schemaAlternatives', (branches as unknown[]).length, path)
@@ -345,8 +353,8 @@ class SchemaWriter {
   }
 
   /** One schema of all parts; false if nothing can match it. References in the parts are replaced by their targets. */
-  #merged(parts: readonly unknown[], keyword: string, path: string): Schema | false {
-    let result: Schema | false = {}
+  #merged(parts: readonly unknown[], keyword: string, path: string): SchemaObject | false {
+    let result: SchemaObject | false = {}
     const waiting = [...parts].reverse()
     for (let part = waiting.pop(); result && (waiting.length > 0 || part !== undefined); part = waiting.pop()) {
       this.#budget.spend('schemaVisits', 1, path)
@@ -355,13 +363,13 @@ class SchemaWriter {
       if (!isSchema(part)) throw new SchemaRefused(keyword, path, 'each branch must be a schema')
       const { $ref, allOf, ...rest } = part
       if (typeof $ref === 'string') waiting.push(this.#target($ref, path))
-      if (Array.isArray(allOf)) waiting.push(...allOf)
+      if (Array.isArray(allOf)) waiting.push(...[...allOf].reverse())
       result = mergeSchemas(result, rest, this.#merger)
     }
     return result
   }
 
-  #allOf(schema: Schema, path: string): Schema | false {
+  #allOf(schema: SchemaObject, path: string): SchemaObject | false {
     return this.#merged([schema], 'allOf', path)
   }
 
@@ -374,14 +382,15 @@ class SchemaWriter {
   }
 
   /** The types that `type` and `not` leave. */
-  #withoutNot(schema: Schema, path: string): string[] {
+  #withoutNot(schema: SchemaObject, path: string): string[] {
     const alternatives = typesOf(schema)
     const { not } = schema
     if (!has(schema, 'not') || not === false) return alternatives
     const keys = isSchema(not) ? Object.keys(not).filter((key) => isConstraint(key)) : []
     if (not === true || (isSchema(not) && keys.length === 0))
       throw new NothingMatches('not', path, 'it excludes every value. Remove it')
-    const excluded = isSchema(not) && keys.length === 1 && keys[0] === 'type' ? [not.type].flat().map(String) : undefined
+    const excluded =
+      isSchema(not) && keys.length === 1 && keys[0] === 'type' ? [not.type].flat().map(String) : undefined
     if (excluded && !(excluded.includes('integer') && alternatives.includes('number'))) {
       const left = alternatives.filter(
         (type) => !excluded.includes(type) && !(type === 'integer' && excluded.includes('number')),
@@ -395,7 +404,7 @@ class SchemaWriter {
     return alternatives
   }
 
-  #checkKeywords(schema: Schema, alternatives: readonly string[], path: string): void {
+  #checkKeywords(schema: SchemaObject, alternatives: readonly string[], path: string): void {
     const no = (keyword: string, reason: string) => {
       if (has(schema, keyword)) this.#unenforced(keyword, path, reason)
     }
@@ -409,10 +418,10 @@ class SchemaWriter {
     const required = new Set(this.#required(schema.required, path))
     for (const [name, others] of Object.entries(isSchema(schema.dependentRequired) ? schema.dependentRequired : {}))
       if (!Array.isArray(others) || !others.every((other) => other === name || required.has(String(other))))
-        return no('dependentRequired', 'it is not supported. Use anyOf with one branch per case')
+        no('dependentRequired', 'it is not supported. Use anyOf with one branch per case')
   }
 
-  #checkArray(schema: Schema, path: string): void {
+  #checkArray(schema: SchemaObject, path: string): void {
     const { maxItems, minContains } = schema
     if (schema.uniqueItems === true && !(typeof maxItems === 'number' && maxItems <= 1))
       this.#unenforced('uniqueItems', path, 'items cannot be compared. Remove it, and remove duplicates afterwards')
@@ -420,7 +429,7 @@ class SchemaWriter {
       this.#unenforced('contains', path, 'it is not supported. Describe all items with "items" and "prefixItems"')
   }
 
-  #object(schema: Schema, path: string, depth: number): Form {
+  #object(schema: SchemaObject, path: string, depth: number): Form {
     const { properties } = schema
     const other = schema.additionalProperties ?? schema.unevaluatedProperties
     if (this.#strict && properties !== undefined && !isSchema(properties))
@@ -451,7 +460,14 @@ class SchemaWriter {
   }
 
   /** An empty list for an optional property that no value matches: it is left out. */
-  #member(schema: Schema, other: unknown, key: string, wanted: boolean, path: string, depth: number): NamedMember[] {
+  #member(
+    schema: SchemaObject,
+    other: unknown,
+    key: string,
+    wanted: boolean,
+    path: string,
+    depth: number,
+  ): NamedMember[] {
     const { properties, patternProperties } = schema
     const at = `${path}/properties/${key}`
     const patterns = Object.entries(isSchema(patternProperties) ? patternProperties : {})
@@ -479,7 +495,13 @@ class SchemaWriter {
   }
 
   /** One property that is not named; undefined if there is none. */
-  #extras(schema: Schema, other: unknown, names: readonly string[], path: string, depth: number): Form | undefined {
+  #extras(
+    schema: SchemaObject,
+    other: unknown,
+    names: readonly string[],
+    path: string,
+    depth: number,
+  ): Form | undefined {
     const terms = this.#terms
     const patterns = Object.entries(isSchema(schema.patternProperties) ? schema.patternProperties : {}).flatMap(
       ([pattern, each]) => this.#keyPattern(pattern, path).map((term) => ({ pattern, term, each })),
@@ -494,7 +516,7 @@ class SchemaWriter {
     const forms: Form[] = []
     for (let mask = 0; mask < 2 ** patterns.length; mask++) {
       const matched = patterns.filter((_, index) => mask & (2 ** index))
-      // Without an own schema, other properties of an object with named ones are left out.
+      // Other properties of an object with named ones are written only if the schema describes them.
       const value = mask === 0 ? (other ?? names.length === 0) : { allOf: matched.map(({ each }) => each) }
       const key = terms.and([
         ...patterns.map(({ term }, index) => (mask & (2 ** index) ? term : terms.not(term))),
@@ -506,7 +528,8 @@ class SchemaWriter {
     }
     if (forms.length === 0) return undefined
     const stacks = forms.reduce((sum, form) => sum + this.#recursion.stacksOf(form), 0)
-    const text = forms.length === 1 ? (forms[0]?.text ?? '') : this.#rule(forms.map((form) => form.text).join(' | '), path)
+    const text =
+      forms.length === 1 ? (forms[0]?.text ?? '') : this.#rule(forms.map((form) => form.text).join(' | '), path)
     return { ...formOf(text, kind.object, stacks), open: this.#recursion.openOf(forms) }
   }
 
@@ -541,7 +564,12 @@ class SchemaWriter {
   }
 
   /** An object with named properties may have any number of them from the required ones to all. */
-  #checkSize({ minProperties: min, maxProperties: max }: Schema, named: number, wanted: number, path: string): void {
+  #checkSize(
+    { minProperties: min, maxProperties: max }: SchemaObject,
+    named: number,
+    wanted: number,
+    path: string,
+  ): void {
     if (typeof min === 'number' && min > wanted)
       this.#unenforced(
         'minProperties',
@@ -577,7 +605,7 @@ class SchemaWriter {
     return first
   }
 
-  #map(schema: Schema, other: unknown, [min, max]: [number, number], path: string, depth: number): Form {
+  #map(schema: SchemaObject, other: unknown, [min, max]: [number, number], path: string, depth: number): Form {
     const plain = !has(schema, 'propertyNames') && !has(schema, 'patternProperties')
     this.#recursion.wrap()
     const member =
@@ -588,7 +616,10 @@ class SchemaWriter {
       return formOf('"{" ws "}"', kind.object, 4)
     }
     const stacks = Math.max(6, this.#recursion.stacksOf(member)) + 6
-    return { ...formOf(`"{" ws ${this.#list(member.text, min, max, path)} "}"`, kind.object, stacks), open: member.open }
+    return {
+      ...formOf(`"{" ws ${this.#list(member.text, min, max, path)} "}"`, kind.object, stacks),
+      open: member.open,
+    }
   }
 
   #plainMember(other: unknown, path: string, depth: number): Form | undefined {
@@ -596,7 +627,7 @@ class SchemaWriter {
     return form && { ...form, text: this.#rule(`string ":" ws ${form.text}`, path) }
   }
 
-  #array(schema: Schema, path: string, depth: number): Form {
+  #array(schema: SchemaObject, path: string, depth: number): Form {
     const [min, max] = this.#bounds(schema, 'minItems', 'maxItems', path)
     this.#recursion.wrap()
     const { prefix, rest, restKeyword } = itemsOf(schema)
@@ -673,7 +704,7 @@ class SchemaWriter {
     })
   }
 
-  #string(schema: Schema, path: string): Form {
+  #string(schema: SchemaObject, path: string): Form {
     const [min, max] = this.#bounds(schema, 'minLength', 'maxLength', path)
     const others = this.#stringTerm({ ...schema, minLength: undefined, maxLength: undefined }, path)
     if (others !== this.#terms.all) {
@@ -689,7 +720,7 @@ class SchemaWriter {
   }
 
   /** All keywords for strings. */
-  #stringTerm(schema: Schema, path: string): Term {
+  #stringTerm(schema: SchemaObject, path: string): Term {
     const [min, max] = this.#bounds(schema, 'minLength', 'maxLength', path)
     const parts: Term[] = []
     if (min > 0 || max !== Number.POSITIVE_INFINITY) parts.push(this.#terms.repeat(this.#terms.any, min, max))
@@ -759,13 +790,12 @@ class SchemaWriter {
     const plain = inverse(union(inverse(set), escaped))
     const texts = plain.length > 0 ? [classOf(plain)] : []
     for (const [code, letter] of escapes) if (contains(set, code)) texts.push(quoted(`\\${letter}`))
-    for (const code of controls)
-      if (contains(set, code)) texts.push(quoted(`\\u${code.toString(16).padStart(4, '0')}`))
+    for (const code of controls) if (contains(set, code)) texts.push(quoted(`\\u${code.toString(16).padStart(4, '0')}`))
     const [only = ''] = texts
     return texts.length === 1 ? only : this.#rule(texts.join(' | '), path)
   }
 
-  #integer(schema: Schema, path: string): Form {
+  #integer(schema: SchemaObject, path: string): Form {
     const min = Math.max(
       this.#limit(schema, 'minimum', path, Math.ceil),
       this.#limit(schema, 'exclusiveMinimum', path, above),
@@ -785,7 +815,7 @@ class SchemaWriter {
     return formOf(range, kind.number, 8, 6)
   }
 
-  #number(schema: Schema, path: string): Form {
+  #number(schema: SchemaObject, path: string): Form {
     const exact = (value: number) => value
     const over = this.#limit(schema, 'exclusiveMinimum', path, exact)
     const under = this.#limit(schema, 'exclusiveMaximum', path, exact)
@@ -804,7 +834,7 @@ class SchemaWriter {
     return formOf(rule, kind.number, stacks + 4, stacks)
   }
 
-  #multiples(schema: Schema, path: string): number[] {
+  #multiples(schema: SchemaObject, path: string): number[] {
     return [schema.multipleOf].flat().filter((each): each is number => {
       if (each === undefined) return false
       if (typeof each === 'number' && each > 0 && numberMachine({ ...unbounded, multiples: [each] })) return true
@@ -821,28 +851,29 @@ class SchemaWriter {
   }
 
   /** A numeric bound, rounded to the nearest integer that satisfies it; infinite if absent. */
-  #limit(schema: Schema, keyword: string, path: string, round: (value: number) => number): number {
+  #limit(schema: SchemaObject, keyword: string, path: string, round: (value: number) => number): number {
     const value = has(schema, keyword) ? schema[keyword] : undefined
     const none = keyword.endsWith('inimum') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY
+    // JSON numbers beyond the largest finite one arrive as that number.
+    if (typeof value === 'number' && Math.abs(value) >= Number.MAX_VALUE) return value * 2
     if (typeof value === 'number' && !Number.isNaN(value)) return round(value)
     if (value !== undefined && value !== null) this.#unenforced(keyword, path, 'it must be a number')
     return none
   }
 
   /** A pair of counts. Every bound that becomes a repetition is read here. */
-  #bounds(schema: Schema, low: string, high: string, path: string): [number, number] {
+  #bounds(schema: SchemaObject, low: string, high: string, path: string): [number, number] {
     const min = this.#count(schema, low, path) ?? 0
     const max = this.#count(schema, high, path) ?? Number.POSITIVE_INFINITY
     if (min <= max) return [min, max]
     throw new SchemaRefused(low, path, `${low} is more than ${high} (${min} and ${max}). Use at most ${max}`)
   }
 
-  #count(schema: Schema, keyword: string, path: string): number | undefined {
+  #count(schema: SchemaObject, keyword: string, path: string): number | undefined {
     const value = has(schema, keyword) ? schema[keyword] : undefined
     // Adding zero turns -0 into 0, whose text the grammar reader accepts.
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value + 0
-    if (value !== undefined && value !== null)
-      this.#unenforced(keyword, path, 'it must be a non-negative integer')
+    if (value !== undefined && value !== null) this.#unenforced(keyword, path, 'it must be a non-negative integer')
     return undefined
   }
 
@@ -1010,9 +1041,12 @@ function isConstraint(key: string): boolean {
 }
 
 const structural = new Set(
-  ['type', 'nullable', 'enum', 'const', 'allOf', 'anyOf', 'oneOf', 'not', 'if', 'then', 'else', '$ref'].concat(
-    ['$dynamicRef', '$recursiveRef', 'minContains', 'maxContains'],
-  ),
+  ['type', 'nullable', 'enum', 'const', 'allOf', 'anyOf', 'oneOf', 'not', 'if', 'then', 'else', '$ref'].concat([
+    '$dynamicRef',
+    '$recursiveRef',
+    'minContains',
+    'maxContains',
+  ]),
 )
 
 function isKeyword(key: string): boolean {
@@ -1024,7 +1058,7 @@ function has(schema: object, key: string): boolean {
   return Object.hasOwn(schema, key)
 }
 
-function typesOf({ type, properties, required, items, prefixItems, nullable }: Schema): string[] {
+function typesOf({ type, properties, required, items, prefixItems, nullable }: SchemaObject): string[] {
   const listed = [...new Set(Array.isArray(type) ? type.map(String) : type === undefined ? [] : [String(type)])]
   if (listed.length > 0) return nullable === true ? [...new Set([...listed, 'null'])] : listed
   if (properties !== undefined || required !== undefined) return ['object']

@@ -55,7 +55,15 @@ export function numberMachine(bounds: NumberBounds): Machine<Reading> | undefine
   if (multiples.some((each) => each === undefined)) return undefined
   const reader = new NumberReader(bounds, multiples as Multiple[])
   return {
-    start: { negative: false, part: 'start', digits: 0, zero: true, low: 0, high: 0, remainders: multiples.map(() => 0) },
+    start: {
+      negative: false,
+      part: 'start',
+      digits: 0,
+      zero: true,
+      low: 0,
+      high: 0,
+      remainders: multiples.map(() => 0),
+    },
     key: ({ negative, part, digits, zero, low, high, remainders }) =>
       `${negative}${part}${digits}${zero}${low}${high},${remainders.join()}`,
     accepts: (state) => reader.accepts(state),

@@ -3,7 +3,7 @@
  * flags are refused. Lookahead becomes an intersection with the rest of the expression, so it is exact.
  */
 import { type CharSet, chars, digit, inverse, lineEnd, property, space, union, word } from './char-set.ts'
-import type { Term, Terms } from './string-term.ts'
+import type { Term, TermStore } from './string-term.ts'
 
 /** The reason why an expression cannot be read, as the end of a sentence. */
 export class PatternRefused extends Error {}
@@ -20,7 +20,7 @@ const groupsMax = 100
 const writtenMax = 8
 
 /** The texts in which the expression matches somewhere. */
-export function patternTerm(source: string, terms: Terms): Term {
+export function patternTerm(source: string, terms: TermStore): Term {
   const node = new Reader(source).read()
   const at = (start: boolean) => build(node, terms.all, start, terms)
   const later = terms.sequence(terms.repeat(terms.any, 1, Number.POSITIVE_INFINITY), at(false))
@@ -28,7 +28,7 @@ export function patternTerm(source: string, terms: Terms): Term {
 }
 
 /** The texts that `node` and then `rest` match. `start`: nothing was read before it. */
-function build(node: Node, rest: Term, start: boolean, terms: Terms): Term {
+function build(node: Node, rest: Term, start: boolean, terms: TermStore): Term {
   switch (node.kind) {
     case 'set':
       return terms.sequence(terms.chars(node.set), rest)
@@ -54,7 +54,7 @@ function build(node: Node, rest: Term, start: boolean, terms: Terms): Term {
   }
 }
 
-function repeated(node: Node & { kind: 'repeat' }, rest: Term, start: boolean, terms: Terms): Term {
+function repeated(node: Node & { kind: 'repeat' }, rest: Term, start: boolean, terms: TermStore): Term {
   const { node: item, min, max } = node
   if (!hasAssertion(item)) return terms.sequence(terms.repeat(build(item, terms.empty, false, terms), min, max), rest)
   if (max > writtenMax) throw new PatternRefused('it repeats an assertion. Move the assertion out of the repetition')

@@ -2,7 +2,7 @@
  * Merges schemas that apply to the same value, as in `allOf`, into one schema. `pattern`, `format` and `multipleOf`
  * become lists if they differ: all of the list apply.
  */
-import { isSchema, itemsOf, type Schema, same } from './schema-parts.ts'
+import { isSchema, itemsOf, type SchemaObject, same } from './schema-parts.ts'
 
 export interface Merger {
   spend(compared: number): void
@@ -25,8 +25,8 @@ const ofObjects = new Set(['properties', 'patternProperties', 'additionalPropert
 const ofArrays = new Set(['items', 'prefixItems', 'additionalItems', 'unevaluatedItems'])
 
 /** Returns false if no value matches both. */
-export function mergeSchemas(a: Schema, b: Schema, merger: Merger): Schema | false {
-  const result: Schema = Object.create(null)
+export function mergeSchemas(a: SchemaObject, b: SchemaObject, merger: Merger): SchemaObject | false {
+  const result: SchemaObject = Object.create(null)
   const entries = [...Object.entries(a), ...Object.entries(b)]
   for (const [key, value] of entries) {
     merger.spend(1)
@@ -55,9 +55,15 @@ function combined(key: string, a: unknown, b: unknown, merger: Merger): unknown 
   if (key === 'not') return { anyOf: [a, b] }
   if (key === 'propertyNames') return { allOf: [a, b] }
   if (key === 'allOf' && Array.isArray(a) && Array.isArray(b)) return [...a, ...b]
-  if ((key === 'anyOf' || key === 'oneOf') && Array.isArray(a)) return a.map((each) => ({ allOf: [each, { [key]: b }] }))
+  if ((key === 'anyOf' || key === 'oneOf') && Array.isArray(a))
+    return a.map((each) => ({ allOf: [each, { [key]: b }] }))
   if (key === 'enum') return a
-  if (key === 'dependentRequired' && isSchema(a) && isSchema(b) && !Object.keys(a).some((name) => Object.hasOwn(b, name)))
+  if (
+    key === 'dependentRequired' &&
+    isSchema(a) &&
+    isSchema(b) &&
+    !Object.keys(a).some((name) => Object.hasOwn(b, name))
+  )
     return { ...a, ...b }
   if (constraining.has(key)) merger.unmerged(key)
   return a
@@ -78,11 +84,13 @@ function types(a: unknown, b: unknown): string[] {
   const [first, second] = [[a].flat().map(String), [b].flat().map(String)]
   const within = (list: string[], type: string) =>
     list.includes(type) || (type === 'integer' && list.includes('number'))
-  return [...new Set([...first.filter((type) => within(second, type)), ...second.filter((type) => within(first, type))])]
+  return [
+    ...new Set([...first.filter((type) => within(second, type)), ...second.filter((type) => within(first, type))]),
+  ]
 }
 
 /** The values of `const` and `enum` that both schemas list. */
-function valuesOf(a: Schema, b: Schema, merger: Merger): unknown[] | undefined {
+function valuesOf(a: SchemaObject, b: SchemaObject, merger: Merger): unknown[] | undefined {
   const all = [a, b].flatMap((schema) => [
     ...(Object.hasOwn(schema, 'const') ? [[schema.const]] : []),
     ...(Array.isArray(schema.enum) ? [schema.enum as unknown[]] : []),
@@ -91,10 +99,10 @@ function valuesOf(a: Schema, b: Schema, merger: Merger): unknown[] | undefined {
   return first?.filter((value) => others.every((list) => list.some((each) => same(each, value, merger.spend))))
 }
 
-function mergedObjects(a: Schema, b: Schema, merger: Merger): Schema {
+function mergedObjects(a: SchemaObject, b: SchemaObject, merger: Merger): SchemaObject {
   if (![a, b].some((schema) => [...ofObjects].some((key) => Object.hasOwn(schema, key)))) return {}
   const names = new Set([a, b].flatMap(({ properties }) => Object.keys(isSchema(properties) ? properties : {})))
-  const properties: Schema = Object.create(null)
+  const properties: SchemaObject = Object.create(null)
   for (const name of names) {
     merger.spend(1)
     properties[name] = allOf(propertyOf(a, name, merger), propertyOf(b, name, merger))
@@ -103,9 +111,15 @@ function mergedObjects(a: Schema, b: Schema, merger: Merger): Schema {
   const [first = {}, second = {}] = patterns
   const others = [othersOf(a), othersOf(b)]
   // Names that match a pattern of one schema only are also names without a pattern in the other schema.
-  if (others.some((other, index) => other !== undefined && Object.keys(patterns[1 - index] ?? {}).some((key) => !Object.hasOwn(patterns[index] ?? {}, key))))
+  if (
+    others.some(
+      (other, index) =>
+        other !== undefined &&
+        Object.keys(patterns[1 - index] ?? {}).some((key) => !Object.hasOwn(patterns[index] ?? {}, key)),
+    )
+  )
     merger.unmerged('patternProperties')
-  const patternProperties: Schema = Object.assign(Object.create(null), first)
+  const patternProperties: SchemaObject = Object.assign(Object.create(null), first)
   for (const [pattern, schema] of Object.entries(second))
     patternProperties[pattern] = allOf(patternProperties[pattern], schema)
   const additionalProperties = allOf(others[0], others[1])
@@ -116,19 +130,19 @@ function mergedObjects(a: Schema, b: Schema, merger: Merger): Schema {
   }
 }
 
-function othersOf({ additionalProperties, unevaluatedProperties }: Schema): unknown {
+function othersOf({ additionalProperties, unevaluatedProperties }: SchemaObject): unknown {
   return additionalProperties ?? unevaluatedProperties
 }
 
 /** The schema that applies to the property, without `patternProperties` if it is listed; undefined for any value. */
-function propertyOf(schema: Schema, name: string, merger: Merger): unknown {
+function propertyOf(schema: SchemaObject, name: string, merger: Merger): unknown {
   const { properties, patternProperties } = schema
   if (isSchema(properties) && Object.hasOwn(properties, name)) return properties[name]
   const patterns = Object.keys(isSchema(patternProperties) ? patternProperties : {})
   return patterns.some((pattern) => merger.matches(pattern, name)) ? undefined : othersOf(schema)
 }
 
-function mergedItems(a: Schema, b: Schema): Schema {
+function mergedItems(a: SchemaObject, b: SchemaObject): SchemaObject {
   if (![a, b].some((schema) => [...ofArrays].some((key) => Object.hasOwn(schema, key)))) return {}
   const [first, second] = [itemsOf(a), itemsOf(b)]
   const length = Math.max(first.prefix.length, second.prefix.length)

@@ -1,9 +1,9 @@
 /** Readers of schemas and values that compiling, merging and checking share. */
 
-export type Schema = Record<string, unknown>
+export type SchemaObject = Record<string, unknown>
 
 /** The schemas of the first items and of those after them, in the form of both drafts. */
-export function itemsOf(schema: Schema): { prefix: readonly unknown[]; rest: unknown; restKeyword: string } {
+export function itemsOf(schema: SchemaObject): { prefix: readonly unknown[]; rest: unknown; restKeyword: string } {
   const { items, prefixItems, additionalItems, unevaluatedItems } = schema
   const restOf = (restKeyword: string, rest: unknown) =>
     rest === undefined ? { rest: unevaluatedItems, restKeyword: 'unevaluatedItems' } : { rest, restKeyword }
@@ -20,7 +20,7 @@ export function isOf(value: unknown, type: string): boolean {
   return typeof value === type
 }
 
-export function isSchema(value: unknown): value is Schema {
+export function isSchema(value: unknown): value is SchemaObject {
   return value !== null && typeof value === 'object' && !Array.isArray(value)
 }
 

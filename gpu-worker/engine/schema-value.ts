@@ -1,5 +1,5 @@
 /** Whether a JSON value matches a schema. Only the values of `enum` and `const` are checked here. */
-import { isOf, isSchema, itemsOf, type Schema, same } from './schema-parts.ts'
+import { isOf, isSchema, itemsOf, type SchemaObject, same } from './schema-parts.ts'
 
 export interface ValueReader {
   target(ref: string): unknown
@@ -31,32 +31,37 @@ export function isValue(value: unknown, schema: unknown, reader: ValueReader): b
   return !isSchema(value) || isObject(value, schema, reader)
 }
 
-function isString(value: string, schema: Schema, reader: ValueReader): boolean {
+function isString(value: string, schema: SchemaObject, reader: ValueReader): boolean {
   const length = [...value].length
   if (above(schema.minLength, length) || below(schema.maxLength, length)) return false
   const patterns = [schema.pattern, ...[schema.format].flat().map((each) => reader.format(each))].flat()
   return patterns.every((each) => typeof each !== 'string' || reader.matches(each, value))
 }
 
-function isNumber(value: number, schema: Schema): boolean {
+function isNumber(value: number, schema: SchemaObject): boolean {
   const { exclusiveMinimum: over, exclusiveMaximum: under, multipleOf: step } = schema
   if (above(schema.minimum, value) || below(schema.maximum, value)) return false
   if ((typeof over === 'number' && value <= over) || (typeof under === 'number' && value >= under)) return false
-  return [step].flat().every((each) => typeof each !== 'number' || Number.isInteger(Number((value / each).toPrecision(15))))
+  return [step]
+    .flat()
+    .every((each) => typeof each !== 'number' || Number.isInteger(Number((value / each).toPrecision(15))))
 }
 
-function isArray(value: unknown[], schema: Schema, reader: ValueReader): boolean {
+function isArray(value: unknown[], schema: SchemaObject, reader: ValueReader): boolean {
   if (above(schema.minItems, value.length) || below(schema.maxItems, value.length)) return false
   const { prefix, rest } = itemsOf(schema)
   if (!value.every((each, index) => isValue(each, index < prefix.length ? prefix[index] : rest, reader))) return false
-  if (schema.uniqueItems === true && value.some((each, index) => value.slice(0, index).some((other) => same(each, other))))
+  if (
+    schema.uniqueItems === true &&
+    value.some((each, index) => value.slice(0, index).some((other) => same(each, other)))
+  )
     return false
   if (!Object.hasOwn(schema, 'contains')) return true
   const found = value.filter((each) => isValue(each, schema.contains, reader)).length
   return !above(schema.minContains ?? 1, found) && !below(schema.maxContains, found)
 }
 
-function isObject(value: Schema, schema: Schema, reader: ValueReader): boolean {
+function isObject(value: SchemaObject, schema: SchemaObject, reader: ValueReader): boolean {
   const names = Object.keys(value)
   const has = (name: unknown) => Object.hasOwn(value, String(name))
   if (above(schema.minProperties, names.length) || below(schema.maxProperties, names.length)) return false

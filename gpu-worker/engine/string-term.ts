@@ -22,7 +22,7 @@ type Shape =
   | { kind: 'or' | 'and'; terms: readonly Term[] }
   | { kind: 'not'; term: Term }
 
-export class Terms {
+export class TermStore {
   readonly #known = new Map<string, Term>()
   readonly #spend: (steps: number) => void
   /** Matches nothing; the empty text; one character; any text. */
@@ -54,8 +54,7 @@ export class Terms {
     if (first === this.none || rest === this.none) return this.none
     if (first === this.empty) return rest
     if (rest === this.empty) return first
-    if (first.shape.kind === 'sequence')
-      return this.sequence(first.shape.first, this.sequence(first.shape.rest, rest))
+    if (first.shape.kind === 'sequence') return this.sequence(first.shape.first, this.sequence(first.shape.rest, rest))
     if (first === this.all && rest === this.all) return rest
     return this.#term(`.${first.id},${rest.id}`, { kind: 'sequence', first, rest }, first.nullable && rest.nullable)
   }

@@ -110,9 +110,53 @@ const cases: Record<string, Case> = {
     rejects: ['{"v":true,"w":null}', '{"v":7,"w":null}', '{"v":"x","w":1}'],
   },
   allOf: {
-    schema: { allOf: [object({ a: string }), { type: 'object', properties: { b: string }, required: ['b'] }] },
+    schema: {
+      allOf: [
+        { type: 'object', properties: { a: string }, required: ['a'] },
+        { type: 'object', properties: { b: string }, required: ['b'] },
+      ],
+    },
     accepts: ['{"a":"","b":""}'],
     rejects: ['{"a":""}'],
+  },
+  'patterns, lengths and formats together': {
+    schema: { type: 'string', pattern: '^[a-z]+(?!x)', maxLength: 3, minLength: 2 },
+    accepts: ['"ab"', '"abc"', '"a1"'],
+    rejects: ['"a"', '"abcd"', '"1a"'],
+  },
+  'numbers and their bounds': {
+    schema: { type: 'array', items: { type: 'number', minimum: -0.5, exclusiveMaximum: 1e16 } },
+    accepts: ['[-0.5, 0, 0.30000000000000004, 9999999999999999]'],
+    rejects: ['[-0.51]', '[10000000000000000]', '[-1]'],
+  },
+  'multiples, also of fractions': {
+    schema: {
+      type: 'array',
+      prefixItems: [
+        { type: 'integer', multipleOf: 7 },
+        { type: 'number', multipleOf: 0.05 },
+      ],
+    },
+    accepts: ['[14, 0.35]', '[0, -2]'],
+    rejects: ['[15, 0.35]', '[14, 0.01]'],
+  },
+  'keywords next to $ref and enum': {
+    schema: {
+      ...object({ a: { $ref: '#/$defs/s', maxLength: 2 }, e: { type: 'integer', enum: [1, 5], minimum: 3 } }),
+      $defs: { s: string },
+    },
+    accepts: ['{"a": "to", "e": 5}'],
+    rejects: ['{"a": "toolong", "e": 5}', '{"a": "to", "e": 1}'],
+  },
+  'properties without a name of their own': {
+    schema: {
+      ...object({ a: string }),
+      patternProperties: { '^x-': { type: 'null' } },
+      additionalProperties: { type: 'integer' },
+      propertyNames: { maxLength: 4 },
+    },
+    accepts: ['{"a": ""}', '{"a": "", "b": 1, "x-y": null}'],
+    rejects: ['{"b": 1}', '{"a": "", "b": ""}', '{"a": "", "x-y": 1}', '{"a": "", "bcdef": 1}'],
   },
   recursion: {
     schema: tree,
