@@ -34,7 +34,7 @@ interface Limit {
   excluded: boolean
 }
 
-interface Reading {
+interface NumberReading {
   negative: boolean
   part: 'start' | 'minus' | 'whole' | 'point' | 'fraction'
   digits: number
@@ -50,7 +50,7 @@ const fractionMax = 17
 const factorMax = 10_000
 
 /** Returns undefined if a multiple has too many digits to be followed. */
-export function numberMachine(bounds: NumberBounds): Machine<Reading> | undefined {
+export function numberMachine(bounds: NumberBounds): Machine<NumberReading> | undefined {
   const multiples = bounds.multiples.map(multipleOf)
   if (multiples.some((each) => each === undefined)) return undefined
   const reader = new NumberReader(bounds, multiples as Multiple[])
@@ -106,7 +106,7 @@ class NumberReader {
     this.#fractionMax = Math.max(fractionMax, ...finite.map(({ fraction }) => fraction.length + 1))
   }
 
-  after(state: Reading, character: string): Reading | undefined {
+  after(state: NumberReading, character: string): NumberReading | undefined {
     const { part, digits } = state
     if (character === '-')
       return part === 'start' && this.#negative.possible ? { ...state, negative: true, part: 'minus' } : undefined
@@ -122,7 +122,7 @@ class NumberReader {
     return this.#digit({ ...state, part: 'fraction' }, character)
   }
 
-  accepts(state: Reading): boolean {
+  accepts(state: NumberReading): boolean {
     if (state.part !== 'whole' && state.part !== 'fraction') return false
     if (state.negative && state.zero) return false
     const end = state.part === 'whole' ? this.#wholeEnd(state) : state
@@ -137,7 +137,7 @@ class NumberReader {
     })
   }
 
-  #digit(state: Reading, character: string): Reading {
+  #digit(state: NumberReading, character: string): NumberReading {
     const { low, high } = state.negative ? this.#negative : this.#positive
     const value = Number(character)
     return {
@@ -151,7 +151,7 @@ class NumberReader {
   }
 
   /** After the last digit before the point, the number of digits decides first. */
-  #wholeEnd(state: Reading): Reading {
+  #wholeEnd(state: NumberReading): NumberReading {
     const { low, high } = state.negative ? this.#negative : this.#positive
     const decided = (limit: Limit | undefined, so: number) =>
       limit ? Math.sign(state.digits - limit.decimal.whole.length) || so : 0
@@ -159,7 +159,7 @@ class NumberReader {
   }
 }
 
-function compared(so: number, { part, digits }: Reading, { whole, fraction }: Decimal, value: number): number {
+function compared(so: number, { part, digits }: NumberReading, { whole, fraction }: Decimal, value: number): number {
   const text = part === 'whole' ? whole : fraction
   if (so !== 0) return so
   if (digits < text.length) return Math.sign(value - Number(text[digits]))

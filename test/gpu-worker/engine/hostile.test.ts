@@ -152,7 +152,7 @@ describe('a hostile request next to others', () => {
     }
     expect(await refused({ $ref: '#/%E0%A4%A' })).toMatch(/^invalid_value .*\$ref.* at #/)
     expect(await refused({ type: 'object', required: 5 })).toMatch(/^invalid_value .*required/)
-    expect(await refused({ allOf: [{ $ref: '#' }] })).toMatch(/^invalid_value .*nested/)
+    expect(await refused({ allOf: [{ $ref: '#' }] })).toMatch(/^invalid_value .*(nested|too large)/)
     expect(await refused(deep)).toMatch(/^invalid_value .*nested/)
     const tool = { type: 'function', function: { name: 'f', parameters: deep } }
     const forTool = await engine.prepare(chatOf({ ...story, tools: [tool] }), 'none')
@@ -164,7 +164,7 @@ describe('a hostile request next to others', () => {
     const twice = { anyOf: [object({ a: itself, b: string }), object({ a: itself, c: string }), { type: 'null' }] }
     const cases: [Record<string, unknown>, string][] = [
       [{ ...object({ a: itself }), $defs: { x: twice } }, 'args-0 ::= object\n'],
-      [object({ a: { type: 'string', minLength: 3, maxLength: 2 } }), String.raw`"\"a\":" ws`],
+      [object({ a: { type: 'string', minLength: 3, maxLength: 2 } }), 'args-0 ::= object\n'],
     ]
     for (const [parameters, rule] of cases) {
       const tools = [{ type: 'function', function: { name: 'f', parameters } }]
