@@ -519,10 +519,11 @@ export const budgets = {
     reason: 'ten times the 1,000 enum values that OpenAI documents; values with a common beginning share one rule',
   },
   automatonSteps: {
-    value: 1_000_000,
+    value: 300_000,
     unit: 'count',
     bounds: 'steps to make automata of the patterns, formats and numeric bounds in the schemas of one request',
-    reason: 'the longest pattern of zod, for email or date-time, takes under 20,000; a million take 0.3 s',
+    reason:
+      'the longest pattern of zod, for email or date-time, takes under 20,000; 300,000 take half a second of a shared core',
   },
   automatonStates: {
     value: 10_000,
