@@ -56,7 +56,7 @@ function addReversal(account: TenantAccount, entry: MoneyEntry, now: number): De
   const { creditId, amountNano, note } = entry
   const unreversed = creditId === null ? undefined : account.store.orders.unreversedNano(creditId)
   if (unreversed === undefined) {
-    const message = 'creditId: this tenant has no such credit. List its entries of kind credit.'
+    const message = `creditId: no credit was posted with this id. Use its own id, or ${openingCreditId} for the first.`
     return denied('not_found', message, 'creditId')
   }
   if (amountNano > unreversed)
