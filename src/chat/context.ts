@@ -38,6 +38,7 @@ export function startRequest(
   const leave = () => controller.abort()
   // Fires only on a reset before the headers. A clean close is noticed at the next write (see relay.ts).
   request.signal.addEventListener('abort', leave)
+  if (request.signal.aborted) leave()
   const requestId = newRequestId(now)
   return {
     requestId,

@@ -145,6 +145,8 @@ export class Attempts {
   }
 
   async #perform(step: Step): Promise<AttemptEvent> {
+    // An abort is reported once: a client that left during the step before is not noticed by the next one.
+    if (this.#options.context.left.aborted) return { kind: 'client-left', ran: false }
     switch (step.kind) {
       case 'read-media':
         return this.#readMedia(step)

@@ -112,19 +112,22 @@ export class Clients {
     const controller = new AbortController()
     let left = false
     let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
+    const home = isolate()
+    const { machine } = home
+    const scope = { requestId: undefined, tenantId: ask.tenantId, isolate: machine, left: false, reported: false }
     const client: Client = {
       ask,
-      isolate: isolate(),
+      isolate: home,
       leave: () => {
         left = true
         void reader?.cancel().catch(() => undefined)
         // A reset before the headers is noticed at once, a clean close only at the next write.
-        if (!reader && random.chance(0.5)) controller.abort()
+        if (reader || !random.chance(0.5)) return
+        scope.reported = true
+        controller.abort()
       },
     }
     this.#open.add(client)
-    const { machine } = client.isolate
-    const scope = { requestId: undefined, tenantId: ask.tenantId, isolate: machine, left: false }
     const read = async (response: Response): Promise<Seen> => {
       const { status, headers } = response
       const seen: Seen = { status, headers, text: '', ended: 'whole' }

@@ -16,6 +16,8 @@ export interface RequestScope {
   isolate: Machine
   /** The client has left. */
   left: boolean
+  /** The platform has reported that the client left. */
+  reported: boolean
 }
 
 export const requestScope = new AsyncLocalStorage<RequestScope>()

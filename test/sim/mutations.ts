@@ -79,6 +79,12 @@ const mutations: readonly Mutation[] = [
     to: '',
   },
   {
+    name: 'ask for a slot for a client that has left',
+    file: 'src/chat/run-attempts.ts',
+    from: "    if (this.#options.context.left.aborted) return { kind: 'client-left', ran: false }\n    switch",
+    to: '    switch',
+  },
+  {
     name: 'do not void after a client left the queue',
     file: 'src/chat/deliver.ts',
     from: 'if (!answered) attempts.cancel()',

@@ -19,6 +19,7 @@ import { keyIdOf, parseWorkerKey, type WorkerKey } from '../../backends/wire/wor
 import { newApiKey } from '../../src/auth/api-key.ts'
 import { Secret } from '../../src/auth/secret.ts'
 import { newWorkerKey } from '../../src/auth/worker-key.ts'
+import type { LeaseRequest } from '../../src/fleet/state.ts'
 import type { MoneyEntry } from '../../src/tenant/credits.ts'
 import type { Limits } from '../../src/tenant/limits/limits.ts'
 import { hostedCard } from '../../src/tenant/store/rate-card-rows.ts'
@@ -29,7 +30,7 @@ import { Coverage } from './coverage.ts'
 import { ObjectHost, type ObjectParts } from './durable-object.ts'
 import { type Fault, type FaultCounts, Faults, faultKinds, type Mood, pickFaults, pickMood } from './faults.ts'
 import { forge } from './forger.ts'
-import { HostedApi, requestScope } from './hosted-api.ts'
+import { HostedApi, type RequestScope, requestScope } from './hosted-api.ts'
 import { Machine } from './machine.ts'
 import { Network } from './network.ts'
 import { emptyDatabase } from './operator-database.ts'
@@ -123,6 +124,8 @@ class World {
   readonly #alarms = new Map<string, number>()
   /** The process of each worker whose heartbeat was accepted last. */
   readonly #heardAt = new Map<string, number>()
+  /** Requests whose call for a slot is open. */
+  readonly #leasing = new Set<string>()
   readonly #live = new Map<string, { instance: string; at: number }>()
   readonly #edgeClock: Clock
   readonly #tail: string[] = []
@@ -392,13 +395,28 @@ class World {
     const sent = structuredClone(args)
     const scope = requestScope.getStore()
     if (scope && method === 'admit') scope.requestId = (sent[0] as { requestId: string }).requestId
+    if (method === 'release') for (const requestId of sent[0] as string[]) this.#leasing.delete(requestId)
     const ids = JSON.stringify(sent).match(/req_[0-9a-f]{32}(\.\d)?/g) ?? []
     const what = `${name}.${method} ${[...new Set(ids)].slice(0, 3).join(' ')}`
+    if (method === 'lease') return this.#leaseCall(scope, host(), what, sent)
     try {
       return await this.#network.call(what, () => this.#execute(host(), method, sent), repeatable.has(method))
     } catch (error) {
       this.#callFailed(method, sent)
       throw error
+    }
+  }
+
+  /** A client that is known to have left asks for no slot, and gives up the one that it waits for. */
+  async #leaseCall(scope: RequestScope | undefined, host: ObjectHost, what: string, sent: unknown[]): Promise<unknown> {
+    const { requestId } = sent[0] as LeaseRequest
+    if (scope?.reported) this.#auditor.violate('a client that left asks for no slot', requestId)
+    this.#leasing.add(requestId)
+    try {
+      return await this.#network.call(what, () => this.#execute(host, 'lease', sent))
+    } finally {
+      if (this.#leasing.delete(requestId) && scope?.reported)
+        this.#auditor.violate('a client that left leaves the queue', requestId)
     }
   }
 
