@@ -8,12 +8,12 @@
  * cache key. All schemas of one job share one budget.
  */
 import type { ResponseFormat, Tool } from '../../backends/model/chat.ts'
-import { CompileBudget, compileLimits, depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
-import { anyValue, kind } from './form.ts'
-import { compileSchema, jsonRules } from './json-schema.ts'
-import { literals } from './literals.ts'
 import type { Grammar } from './messages.ts'
+import { CompileBudget, compileLimits, depthMax, isTooDeep, jsonBytes } from './schema/compile-budget.ts'
+import { compileSchema, jsonRules } from './schema/compile-schema.ts'
+import { anyValue, kind } from './schema/form.ts'
+import { literals } from './schema/literals.ts'
 
 export interface GrammarJob {
   content: { kind: 'object' } | { kind: 'schema'; schema: string } | null

@@ -21,7 +21,6 @@ import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import type { Counts } from '../../backends/model/money.ts'
 import { Calls } from './calls.ts'
-import { shown } from './compile-budget.ts'
 import {
   clientLeft,
   type Engine,
@@ -41,6 +40,7 @@ import { type HttpRun, type RunTimes, runTimes, startHttpRun } from './http-run.
 import type { EngineProcess } from './launch.ts'
 import type { LifeRules } from './lifecycle.ts'
 import { overflow } from './prompt.ts'
+import { shown } from './schema/compile-budget.ts'
 import { type Look, Supervisor, type SupervisorTimes } from './supervisor.ts'
 import { tryChat } from './try-chat.ts'
 

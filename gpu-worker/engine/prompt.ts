@@ -3,9 +3,9 @@
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
-import { depthMax, isTooDeep, jsonBytes } from './compile-budget.ts'
 import type { EngineRefusal } from './engine.ts'
 import { cutText } from './pieces.ts'
+import { depthMax, isTooDeep, jsonBytes } from './schema/compile-budget.ts'
 import { renderPrompt, type Segment } from './template.ts'
 import type { Vocabulary } from './vocabulary.ts'
 

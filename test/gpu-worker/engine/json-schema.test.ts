@@ -2,8 +2,8 @@ import fc from 'fast-check'
 import { getLlama, LlamaGrammar, LlamaLogLevel } from 'node-llama-cpp'
 import { describe, expect, it } from 'vitest'
 import { compileGrammars, formatJob } from '../../../gpu-worker/engine/grammar.ts'
-import { compileSchema, jsonRules } from '../../../gpu-worker/engine/json-schema.ts'
 import { dumps } from '../../../gpu-worker/engine/python-json.ts'
+import { compileSchema, jsonRules } from '../../../gpu-worker/engine/schema/compile-schema.ts'
 
 /** Texts are checked with the library's own grammar reader, without a model. */
 const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.disabled, progressLogs: false })

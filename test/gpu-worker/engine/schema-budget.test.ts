@@ -4,9 +4,9 @@ import { describe, expect, it } from 'vitest'
 import { budgets } from '../../../backends/model/budgets.ts'
 import { compileGrammars, formatJob } from '../../../gpu-worker/engine/grammar.ts'
 import { loadGrammarReader } from '../../../gpu-worker/engine/grammar-reader.ts'
-import { integersBetween } from '../../../gpu-worker/engine/integer-range.ts'
-import { literals } from '../../../gpu-worker/engine/literals.ts'
-import { repetition } from '../../../gpu-worker/engine/repetition.ts'
+import { integersBetween } from '../../../gpu-worker/engine/schema/integer-range.ts'
+import { literals } from '../../../gpu-worker/engine/schema/literals.ts'
+import { repetition } from '../../../gpu-worker/engine/schema/repetition.ts'
 import { accepts } from './accepts.ts'
 
 type Schema = Record<string, unknown>

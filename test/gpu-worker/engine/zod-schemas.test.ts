@@ -1,7 +1,7 @@
 /** The everyday schemas of zod, as zod prints them, with instances that the grammar must accept or reject. */
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { compileSchema, jsonRules } from '../../../gpu-worker/engine/json-schema.ts'
+import { compileSchema, jsonRules } from '../../../gpu-worker/engine/schema/compile-schema.ts'
 import { accepts } from './accepts.ts'
 
 type Row = [name: string, schema: z.ZodType, yes: unknown[], no: unknown[]]

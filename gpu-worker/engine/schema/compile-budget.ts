@@ -2,8 +2,8 @@
  * The budget for compiling all schemas of one request. All work is charged before it is done, so no schema can cost
  * more than the budget, for any references, branches and merges.
  */
-import { budgets } from '../../backends/model/budgets.ts'
-import { cleanText } from '../../backends/model/clean-text.ts'
+import { budgets } from '../../../backends/model/budgets.ts'
+import { cleanText } from '../../../backends/model/clean-text.ts'
 
 /** A schema that cannot be enforced or exceeds the budget: the keyword, its path, and the remedy. */
 export class SchemaRefused extends Error {
@@ -15,6 +15,11 @@ export class SchemaRefused extends Error {
     this.keyword = shown(keyword)
     this.path = shown(path)
   }
+}
+
+/** Nothing matches this part of a schema. A branch or an optional property is left out; any other part is refused. */
+export class NothingMatches extends SchemaRefused {
+  override name = 'NothingMatches'
 }
 
 /** Makes a client's text printable and short for a message. */
