@@ -12,7 +12,12 @@ import { findModel, type Model } from '../backends/model/model.ts'
 import { PoolName } from '../backends/wire/dispatch.ts'
 import { slotsPerWorkerMax } from '../backends/wire/heartbeat.ts'
 import { parseWorkerKey, type WorkerKey } from '../backends/wire/worker-key.ts'
+import { smallFour } from './gpu/checkpoints.ts'
+import type { Gpu } from './gpu/gpus.ts'
 import { profileOf } from './profile.ts'
+import { publishedForm } from './published-form.ts'
+import { replicaFor, servesSmallFour } from './replica.ts'
+import { speculationOf } from './speculation.ts'
 
 export interface Config extends EngineConfig {
   key: WorkerKey
@@ -54,14 +59,20 @@ export type EngineChoice =
     }
   /**
    * `silentMs`: the longest pause in an answer before it counts as broken. `program` replaces the adapter's own
-   * command. Port 0 is any free port.
+   * command. Port 0 is any free port. `notes`: the origin of what the worker chose.
    */
-  | { kind: 'launched'; backend: HttpBackend; silentMs: number; program: string | null; settings: LaunchSettings }
+  | {
+      kind: 'launched'
+      backend: HttpBackend
+      silentMs: number
+      program: string | null
+      settings: LaunchSettings
+      notes: string[]
+    }
   | { kind: 'attached'; backend: HttpBackend; silentMs: number; url: string; apiKey: string | null }
 
 export const tinyModelPath = fileURLToPath(new URL('./model/tiny.gguf', import.meta.url))
 const tinyModelId = 'tramontane-tiny'
-const smallFour = 'mistralai/Mistral-Small-4-119B-2603'
 
 const port = z.coerce.number().int().min(0).max(65_535)
 const httpUrl = (error: string) => z.url({ protocol: /^https?$/, error })
@@ -79,7 +90,7 @@ export const EngineEnvironment = z.object({
       'The engine: `embedded`, `vllm`, `sglang`, `llama-cpp`, `transformers`, `lm-studio`, `ollama` or `openai-compatible`.',
     ),
   TRAMONTANE_MODEL: nonEmpty(z.string()).describe(
-    'Path of a model file, or an id as the engine takes it. Default: the toy on `embedded` and `llama-cpp`, Mistral Small 4 on the others.',
+    'Path of a model file, or an id as the engine takes it. Default: the toy on `embedded` and with `npm start`, Mistral Small 4 on the others.',
   ),
   TRAMONTANE_MODEL_ID: nonEmpty(z.string()).describe(
     'The id under which the model is served. Default: `tramontane-tiny` for the toy, otherwise `mistral-small-4`.',
@@ -134,15 +145,29 @@ export const EngineEnvironment = z.object({
     .default('')
     .describe('More arguments for the launched engine, separated by spaces; quotes keep a value together.'),
   TRAMONTANE_DRAFT_MODEL: nonEmpty(z.string()).describe(
-    'Draft model for speculation, or `off`. Default for Mistral Small 4 on vLLM and SGLang: its EAGLE draft.',
+    'Draft model for speculation. `eagle`: the published draft of Mistral Small 4, on vLLM and SGLang. Default: `off`.',
+  ),
+  TRAMONTANE_QUANT: nonEmpty(z.string()).describe(
+    'Quantisation of Mistral Small 4: `fp8` (default) or `nvfp4` on vLLM and SGLang; on `llama-cpp` that of a GGUF, such as `Q4_K_M` (default) or `Q2_K`.',
   ),
   TRAMONTANE_TENSOR_PARALLEL: z.coerce
     .number()
     .int()
     .min(1)
     .max(64)
-    .default(1)
-    .describe('GPUs for one replica of the model.'),
+    .optional()
+    .describe(
+      'GPUs for one replica of the model. Default for Mistral Small 4 on vLLM and SGLang: as few as hold it, by `nvidia-smi`, or 2.',
+    ),
+  TRAMONTANE_CPU_EXPERT_LAYERS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(256)
+    .optional()
+    .describe(
+      'Layers whose experts stay in the memory of the CPU, on `llama-cpp`. Default: as few as one GPU needs, by `nvidia-smi`.',
+    ),
 })
 export type EngineEnvironment = z.infer<typeof EngineEnvironment>
 
@@ -177,8 +202,12 @@ export const WorkerEnvironment = z.object({
 })
 
 type Variables = Record<string, string | undefined>
+/** Null: the GPUs are not known. */
+type DetectGpus = (environment: Variables) => readonly Gpu[] | null
+const unknownGpus: DetectGpus = () => null
 
-export function readConfig(environment: Variables): Config {
+/** @param detectGpus called only for an engine that the worker launches */
+export function readConfig(environment: Variables, detectGpus = unknownGpus): Config {
   const env = parse(WorkerEnvironment, environment)
   const key = parseWorkerKey(env.TRAMONTANE_WORKER_KEY)
   if (!key) throw new Error('TRAMONTANE_WORKER_KEY: not a worker key. Enrol the worker with POST /admin/workers.')
@@ -196,12 +225,12 @@ export function readConfig(environment: Variables): Config {
       env.TRAMONTANE_METRICS_PORT === undefined
         ? null
         : { host: env.TRAMONTANE_METRICS_HOST, port: env.TRAMONTANE_METRICS_PORT },
-    ...readEngineConfig(environment),
+    ...readEngineConfig(environment, detectGpus),
   }
 }
 
 /** Reads the settings that need neither a gateway nor a key. */
-export function readEngineConfig(environment: Variables): EngineConfig {
+export function readEngineConfig(environment: Variables, detectGpus = unknownGpus): EngineConfig {
   const env = parse(EngineEnvironment, environment)
   const backend = backendOf(env)
   const modelId = env.TRAMONTANE_MODEL_ID ?? (serves(env, backend) === tinyModelPath ? tinyModelId : 'mistral-small-4')
@@ -215,13 +244,14 @@ export function readEngineConfig(environment: Variables): EngineConfig {
     slotsMax: env.TRAMONTANE_SLOTS ?? profile.slotsMax,
     contextTokens: env.TRAMONTANE_CONTEXT ?? Math.min(model.contextTokens, profile.contextTokensMax),
   }
-  return { ...common, engine: choose(env, backend, common) }
+  return { ...common, engine: choose(env, backend, common, () => detectGpus(environment)) }
 }
 
 function choose(
   env: EngineEnvironment,
   backend: HttpBackend | null,
   { model, slotsMax, contextTokens }: Omit<EngineConfig, 'engine'>,
+  detectGpus: () => readonly Gpu[] | null,
 ): EngineChoice {
   const { batchTokens, prefillChunkTokens, speculationTokens } = profileOf(env.TRAMONTANE_BACKEND, env.TRAMONTANE_POOL)
   const served = serves(env, backend)
@@ -248,11 +278,21 @@ function choose(
   const program = env.TRAMONTANE_ENGINE_PROGRAM ?? null
   if (program?.includes('/') && !existsSync(program))
     throw new Error(`TRAMONTANE_ENGINE_PROGRAM: no file ${program}. Set the path of an existing program.`)
+  const replica = replicaFor({
+    engine: backend.name,
+    model: served,
+    ...{ slotsMax, contextTokens },
+    tensorParallel: env.TRAMONTANE_TENSOR_PARALLEL,
+    cpuExpertLayers: env.TRAMONTANE_CPU_EXPERT_LAYERS,
+    gpus: servesSmallFour(served) ? detectGpus() : null,
+  })
+  const drafted = speculationOf(env.TRAMONTANE_DRAFT_MODEL, speculationTokens, served, replica)
   return {
     kind: 'launched',
     backend,
     silentMs,
     program,
+    notes: replica.notes,
     settings: {
       model: served,
       servedAs: model.id,
@@ -260,28 +300,29 @@ function choose(
       port: env.TRAMONTANE_ENGINE_PORT,
       ...{ contextTokens, slotsMax, batchTokens, prefillChunkTokens, apiKey },
       performance: env.TRAMONTANE_POOL,
-      speculation: speculation(env, served, speculationTokens),
-      tensorParallel: env.TRAMONTANE_TENSOR_PARALLEL,
+      speculation: drafted,
+      tensorParallel: replica.tensorParallel,
+      gpuCapability: replica.gpuCapability,
+      gpuMemoryUtilisation: replica.gpuMemoryUtilisation,
+      quantisation: replica.quantisation,
+      cpuExpertLayers: replica.cpuExpertLayers,
       threads: env.TRAMONTANE_THREADS ?? null,
       extra: words(env.TRAMONTANE_ENGINE_ARGS),
     },
   }
 }
 
-/** The operator names the draft model. Small 4 has a default draft. `off` turns speculation off. */
-function speculation(env: EngineEnvironment, model: string, tokens: number): LaunchSettings['speculation'] {
-  const named = env.TRAMONTANE_DRAFT_MODEL
-  const draftModel = named ?? (model === smallFour ? `${smallFour}-eagle` : 'off')
-  if (draftModel === 'off') return null
-  // A named draft applies in both pools, even where the profile's speculation is 0.
-  const count = tokens === 0 && named !== undefined ? 3 : tokens
-  return count === 0 ? null : { draftModel, tokens: count }
-}
-
 function backendOf(env: EngineEnvironment): HttpBackend | null {
   const name = env.TRAMONTANE_BACKEND
   if (name === 'embedded') {
-    const needsBackend = ['TRAMONTANE_ENGINE_URL', 'TRAMONTANE_ENGINE_PROGRAM', 'TRAMONTANE_DRAFT_MODEL'] as const
+    const needsBackend = [
+      'TRAMONTANE_ENGINE_URL',
+      'TRAMONTANE_ENGINE_PROGRAM',
+      'TRAMONTANE_DRAFT_MODEL',
+      'TRAMONTANE_QUANT',
+      'TRAMONTANE_TENSOR_PARALLEL',
+      'TRAMONTANE_CPU_EXPERT_LAYERS',
+    ] as const
     for (const variable of needsBackend) {
       if (env[variable] !== undefined)
         throw new Error(`${variable}: does not apply to the embedded engine. Set TRAMONTANE_BACKEND to another engine.`)
@@ -297,9 +338,18 @@ function backendOf(env: EngineEnvironment): HttpBackend | null {
 /** The model to serve: a path, or an id in the engine's own notation. */
 function serves(env: EngineEnvironment, backend: HttpBackend | null): string {
   const path = env.TRAMONTANE_MODEL
-  if (path !== undefined) return path
+  const quantisation = env.TRAMONTANE_QUANT
+  if (path !== undefined) {
+    if (quantisation === undefined) return path
+    throw new Error(
+      'TRAMONTANE_QUANT: selects a published form of Mistral Small 4, and TRAMONTANE_MODEL names another. Set only one of them.',
+    )
+  }
   if (env.TRAMONTANE_ENGINE_URL !== undefined) return smallFour
-  return backend === null || backend.name === 'llama-cpp' ? tinyModelPath : smallFour
+  // `npm start` names the toy; it offers no other model without a path.
+  if (backend === null || (backend.name === 'llama-cpp' && env.TRAMONTANE_MODEL_ID === tinyModelId))
+    return tinyModelPath
+  return publishedForm(backend.name, quantisation)
 }
 
 /** Splits at white space. Single or double quotes keep a value together. */

@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util'
 import { type Config, readConfig, readEngineConfig } from './config.ts'
 import { createEngine } from './create-engine.ts'
 import type { Engine } from './engine/engine.ts'
+import { detectGpus } from './gpu/detect-gpus.ts'
 import { outboxFolder } from './outbox-lock.ts'
 import { launchLine } from './print-launch.ts'
 import { receiptsCommand } from './receipts.ts'
@@ -69,8 +70,8 @@ try {
   const [command, ...args] = process.argv.slice(2)
   const { environment, print } = command === 'receipts' ? { environment: process.env, print: false } : readArguments()
   if (command === 'receipts') process.stdout.write(receiptsCommand(args, environment))
-  else if (print) process.stdout.write(`${launchLine(readEngineConfig(environment))}\n`)
-  else await main(readConfig(environment))
+  else if (print) process.stdout.write(`${launchLine(readEngineConfig(environment, detectGpus))}\n`)
+  else await main(readConfig(environment, detectGpus))
 } catch (error) {
   process.stderr.write(`worker: ${error instanceof Error ? error.message : error}\n`)
   process.exit(1)

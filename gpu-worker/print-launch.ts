@@ -1,4 +1,7 @@
-/** Prints a profile as the command that starts its engine, to read or to run by hand. Needs no GPU and no key. */
+/**
+ * Prints a profile as the command that starts its engine, to read or to run by hand. Needs no GPU and no key. Lines that
+ * begin with # explain it.
+ */
 import type { Launch } from '../backends/contract/backend.ts'
 import type { EngineConfig } from './config.ts'
 
@@ -20,9 +23,9 @@ export function launchLine({ engine, pool, slotsMax, contextTokens, model }: Eng
     case 'launched': {
       const { backend, program, settings } = engine
       const described = backend.launch?.({ ...settings, port: settings.port || printedPort })
-      return described
-        ? shellLine({ ...described, command: program ?? described.command })
-        : `The worker cannot launch ${backend.name}.`
+      if (!described) return `The worker cannot launch ${backend.name}.`
+      const notes = [...engine.notes, ...described.notes].map((note) => `# ${note}\n`)
+      return notes.join('') + shellLine({ ...described, command: program ?? described.command })
     }
   }
 }

@@ -330,10 +330,18 @@ export interface LaunchSettings {
   prefillChunkTokens: number
   /** The tuning target of the pool. */
   performance: 'latency' | 'throughput'
-  /** Null: none. */
-  speculation: { draftModel: string; tokens: number } | null
+  /** `contextTokens`: the longest sequence that the draft model supports; null if unknown. Null: none. */
+  speculation: { draftModel: string; tokens: number; contextTokens: number | null } | null
   /** Accelerators per replica. */
   tensorParallel: number
+  /** CUDA compute capability of the GPUs, such as 9 or 12.1; null if unknown. */
+  gpuCapability: number | null
+  /** The part of each GPU's memory that the engine may use, 0 to 1; null: the engine's default. */
+  gpuMemoryUtilisation: number | null
+  /** The quantisation of the weights, such as `fp8` or `Q4_K_M`; null if unknown. */
+  quantisation: string | null
+  /** Layers whose experts stay in the memory of the CPU; null: the engine decides. */
+  cpuExpertLayers: number | null
   threads: number | null
   /** Null: the engine accepts every caller. */
   apiKey: string | null
@@ -350,6 +358,8 @@ export interface Launch {
    * `attached.capabilities`.
    */
   enables: Partial<Capabilities>
+  /** For a person who runs the command: what to install, why a flag is there, and flags that a host may need. */
+  notes: string[]
   /** If `health` is not ready after this time, the start has failed. */
   readyWithinMs: number
 }

@@ -11,9 +11,17 @@
  */
 
 import { z } from 'zod'
-import { type Attached, capabilities, type Fault, type HttpAnswer, type HttpBackend } from '../contract/backend.ts'
+import {
+  type Attached,
+  capabilities,
+  type Fault,
+  type HttpAnswer,
+  type HttpBackend,
+  type LaunchSettings,
+} from '../contract/backend.ts'
 import { get, post } from '../contract/http-call.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
+import { imageTokensMax } from '../model/image.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
 import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
@@ -116,11 +124,15 @@ export const llamaCpp: HttpBackend = {
     return {
       command: 'llama-server',
       args: [
-        ...['--model', model, '--alias', servedAs, '--host', host, '--port', String(port)],
+        ...[isRepository(model) ? '--hf-repo' : '--model', model, '--alias', servedAs],
+        ...['--host', host, '--port', String(port)],
         // llama-server divides the context among its slots.
         ...['--ctx-size', String(contextTokens * slotsMax), '--parallel', String(slotsMax), '--no-kv-unified'],
         ...['--batch-size', String(batchTokens), '--ubatch-size', String(Math.min(batchTokens, 512))],
         ...['--jinja', '--metrics', '--slots', '--no-context-shift'],
+        ...(settings.cpuExpertLayers === null ? [] : offload(settings.cpuExpertLayers)),
+        // The default for this family is 1,024. Without a projector the flag has no effect.
+        ...(hasProjector(settings) ? ['--image-max-tokens', String(imageTokensMax)] : []),
         ...(threads === null ? [] : ['--threads', String(threads)]),
         ...(settings.speculation
           ? [
@@ -134,9 +146,40 @@ export const llamaCpp: HttpBackend = {
       ],
       env: apiKey === null ? {} : { LLAMA_API_KEY: apiKey },
       enables: {},
-      readyWithinMs: 15 * 60_000,
+      notes: launchNotes(settings),
+      // A repository is downloaded first.
+      readyWithinMs: (isRepository(model) ? 180 : 15) * 60_000,
     }
   },
+}
+
+/** Such as `unsloth/Mistral-Small-4-119B-2603-GGUF:Q4_K_M`: a repository on Hugging Face, and a quantisation in it. */
+function isRepository(model: string): boolean {
+  return /^[\w-][\w.-]*\/[\w-][\w.-]*(:[\w.-]+)?$/.test(model) && !model.endsWith('.gguf')
+}
+
+function hasProjector({ model, extra }: LaunchSettings): boolean {
+  return isRepository(model) || extra.some((word) => /^(-mm|--mmproj)(=|$)/.test(word))
+}
+
+function offload(layers: number): string[] {
+  return ['--n-gpu-layers', 'all', ...(layers > 0 ? ['--n-cpu-moe', String(layers)] : [])]
+}
+
+function launchNotes({ model, contextTokens, slotsMax, cpuExpertLayers, extra }: LaunchSettings): string[] {
+  const fit =
+    cpuExpertLayers === null
+      ? 'llama-server itself divides the model between GPU and CPU (--fit). --n-gpu-layers all --n-cpu-moe N keeps the experts of N of the 36 layers on the CPU; npm run plan computes N.'
+      : `--n-cpu-moe keeps the experts of ${cpuExpertLayers} of the 36 layers in the memory of the CPU.`
+  const projector = isRepository(model)
+    ? 'The projector for images is downloaded with the model; --no-mmproj leaves it out.'
+    : 'For images, add the projector: --mmproj FILE.'
+  return [
+    `--ctx-size is divided among the slots: ${slotsMax} × ${contextTokens} tokens, 22.5 KiB each. For fewer or longer requests set TRAMONTANE_SLOTS and TRAMONTANE_CONTEXT.`,
+    fit,
+    ...(extra.some((word) => word.startsWith('--mmproj')) ? [] : [projector]),
+    '--cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on halves the cache; both types must be the same for this model.',
+  ]
 }
 
 function attached(

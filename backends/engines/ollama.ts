@@ -132,6 +132,9 @@ export const ollama: HttpBackend = {
         OLLAMA_KEEP_ALIVE: '-1',
       },
       enables: {},
+      notes: [
+        'Its library has no Mistral Small 4 (ollama#15142). Create the model first: ollama create NAME -f MODELFILE.',
+      ],
       readyWithinMs: 60_000,
     }
   },

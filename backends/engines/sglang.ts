@@ -132,15 +132,16 @@ export const sglang: HttpBackend = {
   failure: (answer) => openaiFailure(answer, 'SGLang'),
   abort: (terms) => post('/abort_request', { rid: terms.requestId }),
   launch(settings) {
-    const { model, servedAs, host, port, contextTokens, slotsMax, batchTokens, prefillChunkTokens, apiKey } = settings
+    const { model, servedAs, host, port, contextTokens, slotsMax, prefillChunkTokens, apiKey } = settings
     const { speculation, tensorParallel } = settings
     return {
       command: 'python3',
       args: [
         ...['-m', 'sglang.launch_server', '--model-path', model, '--served-model-name', servedAs],
         ...['--host', host, '--port', String(port), '--context-length', String(contextTokens)],
-        ...['--max-running-requests', String(slotsMax), '--max-prefill-tokens', String(batchTokens)],
-        ...['--chunked-prefill-size', String(prefillChunkTokens), '--tensor-parallel-size', String(tensorParallel)],
+        // Not --max-prefill-tokens: the real bound is never below the context length (0.5.23).
+        ...['--max-running-requests', String(slotsMax), '--chunked-prefill-size', String(prefillChunkTokens)],
+        ...['--tensor-parallel-size', String(tensorParallel)],
         ...['--reasoning-parser', 'mistral', '--tool-call-parser', 'mistral'],
         ...['--enable-cache-report', '--enable-metrics', '--enable-priority-scheduling'],
         ...(speculation ? eagle(speculation) : []),
@@ -149,6 +150,10 @@ export const sglang: HttpBackend = {
       ],
       env: {},
       enables: { priority: true },
+      notes: [
+        'Install: uv pip install "sglang>=0.5.23"',
+        ...(settings.quantisation === 'nvfp4' ? ['NVFP4 needs Blackwell GPUs on SGLang.'] : []),
+      ],
       readyWithinMs: 45 * 60_000,
     }
   },

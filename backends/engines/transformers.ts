@@ -101,6 +101,7 @@ export const transformers: HttpBackend = {
       ],
       env: {},
       enables: {},
+      notes: ['Install: uv pip install "transformers[serving]>=5.23"'],
       readyWithinMs: 45 * 60_000,
     }
   },

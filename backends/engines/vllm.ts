@@ -21,6 +21,7 @@ import {
   type Fault,
   type HttpAnswer,
   type HttpBackend,
+  type LaunchSettings,
   type RequestTerms,
 } from '../contract/backend.ts'
 import { get, post } from '../contract/http-call.ts'
@@ -80,8 +81,8 @@ const Tokenized = z.object({ count: z.int().min(0) })
  * requires. Neither names an upper bound, so pip installs 1.13, and every chat is a 400 with Python's message.
  */
 const grammarSigns = ['get_lark_from_jinja', 'force_tool_names']
-const grammarCause =
-  'vLLM does not work with mistral_common 1.13, which it installs by default (TypeError: force_tool_names). Run: uv pip install vllm "mistral_common>=1.11.6,<1.13"'
+const mistralCommon = '"mistral_common>=1.11.6,<1.13"'
+const grammarCause = `vLLM does not work with mistral_common 1.13, which it installs by default (TypeError: force_tool_names). Run: uv pip install vllm ${mistralCommon}`
 
 /** Checks whether `/tokenize` accepts template arguments. */
 const tokenizeTrial = post('/tokenize', {
@@ -147,31 +148,73 @@ export const vllm: HttpBackend = {
   launch(settings) {
     const { model, servedAs, host, port, contextTokens, slotsMax, batchTokens, prefillChunkTokens, apiKey } = settings
     const { performance, speculation, tensorParallel } = settings
+    const attention = attentionBackend(settings)
     return {
       command: 'vllm',
       args: [
         ...['serve', model, '--served-model-name', servedAs, '--host', host, '--port', String(port)],
         ...['--max-model-len', String(contextTokens), '--max-num-seqs', String(slotsMax)],
         ...['--max-num-batched-tokens', String(batchTokens)],
-        ...['--long-prefill-token-threshold', String(prefillChunkTokens)],
+        ...(prefillChunkTokens < batchTokens ? longPrompts(prefillChunkTokens) : []),
+        // The worker sends at most `slotsMax` requests. The flag bounds the queue of anything else that finds the port.
+        ...['--max-num-queued-reqs', String(2 * slotsMax)],
         ...['--performance-mode', performance === 'latency' ? 'interactivity' : 'throughput'],
         ...['--tensor-parallel-size', String(tensorParallel)],
+        ...(settings.gpuMemoryUtilisation === null
+          ? []
+          : ['--gpu-memory-utilization', String(settings.gpuMemoryUtilisation)]),
+        ...(attention === null ? [] : ['--attention-backend', attention]),
         ...['--tool-call-parser', 'mistral', '--enable-auto-tool-choice', '--reasoning-parser', 'mistral'],
         ...['--enable-prompt-tokens-details', '--scheduling-policy', 'priority'],
         // One delta per token, because reasoning tokens are counted by delta.
         ...['--stream-interval', '1'],
-        ...(speculation ? ['--speculative-config', speculative(speculation)] : []),
+        ...(speculation ? ['--speculative-config', speculative(speculation, contextTokens)] : []),
         ...settings.extra,
       ],
       env: apiKey === null ? {} : { VLLM_API_KEY: apiKey },
       enables: { priority: true },
+      notes: launchNotes(attention),
       readyWithinMs: 45 * 60_000,
     }
   },
 }
 
-function speculative({ draftModel, tokens }: { draftModel: string; tokens: number }): string {
-  return JSON.stringify({ model: draftModel, num_speculative_tokens: tokens, method: 'eagle' })
+function longPrompts(thresholdTokens: number): string[] {
+  return ['--long-prefill-token-threshold', String(thresholdTokens), '--long-prefill-token-threshold-adaptive']
+}
+
+/**
+ * Hopper's default, FLASH_ATTN_MLA, runs on no other GPU (0.33.0). Elsewhere vLLM may choose a kernel that was made for
+ * the dimensions of DeepSeek; TRITON_MLA takes any, and Mistral's recipe uses it for NVFP4.
+ */
+function attentionBackend({ quantisation, gpuCapability }: LaunchSettings): 'TRITON_MLA' | null {
+  const hopper = gpuCapability === null || Math.floor(gpuCapability) === 9
+  return quantisation === 'nvfp4' || !hopper ? 'TRITON_MLA' : null
+}
+
+function launchNotes(attention: string | null): string[] {
+  return [
+    `Install: uv pip install "vllm>=0.33" ${mistralCommon}`,
+    'With mistral_common 1.13, which pip takes otherwise, vLLM 0.32.0 and 0.33.0 answer every chat with 400.',
+    ...(attention === 'TRITON_MLA'
+      ? [
+          'TRITON_MLA is the attention kernel for NVFP4 and for GPUs other than Hopper. It does not support a draft model.',
+        ]
+      : []),
+  ]
+}
+
+/** vLLM refuses a draft whose context is longer than the model's. */
+function speculative(
+  { draftModel, tokens, contextTokens }: NonNullable<LaunchSettings['speculation']>,
+  modelContextTokens: number,
+): string {
+  return JSON.stringify({
+    model: draftModel,
+    num_speculative_tokens: tokens,
+    method: 'eagle',
+    ...(contextTokens !== null && { max_model_len: Math.min(contextTokens, modelContextTokens) }),
+  })
 }
 
 function attached(

@@ -26,7 +26,7 @@ const host = '127.0.0.1'
 /** Throws an error that names the variable. */
 export function readSettings(variables: StartVariables): LocalSettings {
   const environment = readStartEnvironment(variables)
-  if (takesFiles(variables)) checkModelFile(environment.TRAMONTANE_MODEL)
+  if (namesFile(variables)) checkModelFile(environment.TRAMONTANE_MODEL)
   const root = fileURLToPath(new URL('../..', import.meta.url))
   return {
     root,
@@ -46,9 +46,15 @@ function hostedBindings(variables: StartVariables): Record<string, string> {
   return Object.fromEntries(names.flatMap((name) => (variables[name] ? [[name, variables[name]]] : [])))
 }
 
-/** Whether the engine takes a model file. Other engines also take a model id, and report a missing model themselves. */
+/** Whether the engine takes a model file. */
 function takesFiles(variables: StartVariables): boolean {
   return ['embedded', 'llama-cpp'].includes(variables.TRAMONTANE_BACKEND ?? 'embedded')
+}
+
+/** Engines that also take a model id report a missing model themselves. */
+function namesFile(variables: StartVariables): boolean {
+  const model = variables.TRAMONTANE_MODEL ?? ''
+  return takesFiles(variables) && (variables.TRAMONTANE_BACKEND !== 'llama-cpp' || model.endsWith('.gguf'))
 }
 
 /** The worker's own rule, so that the edge offers the model that the workers serve. */

@@ -121,7 +121,15 @@ function profilesTable(): string {
     }),
   )
   return table(
-    ['engine', 'pool', 'slots', 'tokens a step', 'prompt tokens a step', 'draft tokens', 'context tokens'],
+    [
+      'engine',
+      'pool',
+      'slots',
+      'tokens a step',
+      'prompt tokens a step',
+      'draft tokens, if a draft is set',
+      'context tokens',
+    ],
     rows,
     2,
   )

@@ -3,11 +3,25 @@ import { describe, expect, it } from 'vitest'
 import { httpBackends } from '../../backends/engines/registry.ts'
 import { poolNames } from '../../backends/wire/dispatch.ts'
 import { readConfig, readEngineConfig } from '../../gpu-worker/config.ts'
+import { type Gpu, readGpuList } from '../../gpu-worker/gpu/gpus.ts'
 import { launchLine } from '../../gpu-worker/print-launch.ts'
 import { profileOf } from '../../gpu-worker/profile.ts'
 
 const read = (environment: Record<string, string>) => readEngineConfig(environment)
 const engine = (environment: Record<string, string>) => read(environment).engine
+
+function gpusOf(text: string): Gpu[] {
+  const list = readGpuList(text)
+  if (!list.ok) throw new Error(list.message)
+  return list.gpus
+}
+
+/** The settings of the engine that a worker launches on these GPUs; undefined: not known. */
+function launchedOn(gpus: string | undefined, environment: Record<string, string>) {
+  const { engine } = readEngineConfig(environment, () => (gpus === undefined ? null : gpusOf(gpus)))
+  if (engine.kind !== 'launched') throw new Error('expected a launched engine')
+  return engine.settings
+}
 
 describe('settings', () => {
   it.each([
@@ -24,6 +38,9 @@ describe('settings', () => {
     [{ TRAMONTANE_ENGINE_MEMORY_MB: '100' }, /^TRAMONTANE_ENGINE_MEMORY_MB: is too small/],
     [{ TRAMONTANE_ENGINE_KEY: '' }, /^TRAMONTANE_ENGINE_KEY: is empty/],
     [{ TRAMONTANE_MODEL_ID: 'gpt' }, /^TRAMONTANE_MODEL_ID: gpt is not in the catalogue/],
+    [{ TRAMONTANE_QUANT: 'nvfp4' }, /^TRAMONTANE_QUANT: does not apply to the embedded engine/],
+    [{ TRAMONTANE_TENSOR_PARALLEL: '2' }, /^TRAMONTANE_TENSOR_PARALLEL: does not apply to the embedded engine/],
+    [{ TRAMONTANE_BACKEND: 'vllm', TRAMONTANE_TENSOR_PARALLEL: '0' }, /^TRAMONTANE_TENSOR_PARALLEL: /],
   ])('[CFG1] an invalid setting causes an error that starts with its variable: %j', (environment, message) => {
     expect(() => read(environment)).toThrow(message)
   })
@@ -81,11 +98,96 @@ describe('settings', () => {
     for (const backend of ['vllm', 'sglang', 'llama-cpp']) {
       const lines = poolNames.map((pool) => launchLine(read({ TRAMONTANE_BACKEND: backend, TRAMONTANE_POOL: pool })))
       expect(new Set(lines).size).toBe(2)
+      for (const line of lines) {
+        expect(line).toContain('Mistral-Small-4-119B-2603')
+        expect(line).not.toContain('tiny')
+        // Everything but the command itself is a comment of the shell.
+        expect(line.split('\n').filter((each) => !each.startsWith('# '))).toHaveLength(1)
+      }
     }
     const model = "/models/Small 4's.gguf"
     const line = launchLine(read({ TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_MODEL: model, TRAMONTANE_SLOTS: '6' }))
     expect(line).toContain(`--model '/models/Small 4'\\''s.gguf'`)
     expect(line).toContain('--parallel 6')
     expect(launchLine(read({}))).toContain('8 slots of 4096 tokens, batch 256, prefill chunk 128')
+  })
+
+  it('[CFG6] tensor parallelism is the smallest that holds the weights and one request, 2 if the GPUs are unknown', () => {
+    const rows: [gpus: string | undefined, environment: Record<string, string>, size: number][] = [
+      [undefined, {}, 2],
+      ['4xH100-80', {}, 2],
+      ['8xA100-40', {}, 8],
+      ['4xA100-48', {}, 4],
+      ['8xB200-180', {}, 1],
+      ['1xB200-180', { TRAMONTANE_QUANT: 'nvfp4' }, 1],
+      ['2xH100-80', { TRAMONTANE_QUANT: 'nvfp4' }, 2],
+      ['4xH100-80', { TRAMONTANE_TENSOR_PARALLEL: '4' }, 4],
+      ['none', { TRAMONTANE_TENSOR_PARALLEL: '2' }, 2],
+      ['1xL4-24', { TRAMONTANE_MODEL: 'owner/another' }, 1],
+    ]
+    for (const name of ['vllm', 'sglang']) {
+      for (const [gpus, environment, size] of rows) {
+        const { tensorParallel } = launchedOn(gpus, { TRAMONTANE_BACKEND: name, ...environment })
+        expect(tensorParallel, `${name} ${gpus} ${JSON.stringify(environment)}`).toBe(size)
+      }
+    }
+  })
+
+  it('[CFG7] known GPUs that cannot hold the model cause an error with the setting, the GPUs and the size', () => {
+    const vllm = { TRAMONTANE_BACKEND: 'vllm' }
+    expect(() => launchedOn('1xH100-80', vllm)).toThrow(
+      /^TRAMONTANE_TENSOR_PARALLEL: 1 × H100 \(80 GB\) cannot hold .*119 GB of weights.*npm run plan/,
+    )
+    expect(() => launchedOn('1xH200-141', vllm)).toThrow(/^TRAMONTANE_TENSOR_PARALLEL: /)
+    expect(() => launchedOn('none', vllm)).toThrow(/^TRAMONTANE_TENSOR_PARALLEL: no GPU cannot hold/)
+    const small = { ...vllm, TRAMONTANE_QUANT: 'nvfp4' }
+    expect(() => launchedOn('1xH100-80', small)).toThrow(/^TRAMONTANE_CONTEXT: .* fewer than 262144\. Set/)
+    expect(launchedOn('1xH100-80', { ...small, TRAMONTANE_CONTEXT: '32768' }).tensorParallel).toBe(1)
+  })
+
+  it('[CFG8] a draft model is used only if it is named, and the EAGLE draft is refused where it crashes', () => {
+    const drafted = (gpus: string | undefined, more: Record<string, string>) =>
+      launchedOn(gpus, { TRAMONTANE_BACKEND: 'vllm', ...more }).speculation
+    const eagle = { TRAMONTANE_DRAFT_MODEL: 'eagle' }
+    expect(drafted('2xH100-80', {})).toBeNull()
+    expect(drafted('2xH100-80', { TRAMONTANE_DRAFT_MODEL: 'off' })).toBeNull()
+    for (const pool of poolNames)
+      expect(drafted(undefined, { ...eagle, TRAMONTANE_POOL: pool })).toEqual({
+        draftModel: 'mistralai/Mistral-Small-4-119B-2603-eagle',
+        tokens: 3,
+        contextTokens: 65_536,
+      })
+    expect(drafted('2xH100-80', { TRAMONTANE_DRAFT_MODEL: '/my/draft' })).toMatchObject({ draftModel: '/my/draft' })
+    const crashes = /^TRAMONTANE_DRAFT_MODEL: speculation with the EAGLE draft crashes/
+    expect(() => drafted('2xB200-180', eagle)).toThrow(crashes)
+    expect(() => drafted('2xH100-80', { ...eagle, TRAMONTANE_QUANT: 'nvfp4' })).toThrow(crashes)
+    const other = { ...eagle, TRAMONTANE_MODEL: 'owner/another' }
+    expect(() => drafted(undefined, other)).toThrow(/^TRAMONTANE_DRAFT_MODEL: eagle is the draft model of/)
+  })
+
+  it('[CFG9] TRAMONTANE_QUANT selects a published form, and an unknown one is refused with the known ones', () => {
+    const model = (name: string, more: Record<string, string>) =>
+      launchedOn(undefined, { TRAMONTANE_BACKEND: name, ...more }).model
+    expect(model('vllm', {})).toBe('mistralai/Mistral-Small-4-119B-2603')
+    expect(model('sglang', { TRAMONTANE_QUANT: 'nvfp4' })).toBe('mistralai/Mistral-Small-4-119B-2603-NVFP4')
+    expect(model('llama-cpp', { TRAMONTANE_QUANT: 'Q2_K' })).toBe('unsloth/Mistral-Small-4-119B-2603-GGUF:Q2_K')
+    expect(() => model('vllm', { TRAMONTANE_QUANT: 'Q2_K' })).toThrow(/^TRAMONTANE_QUANT: .* Use one of fp8, nvfp4\.$/)
+    expect(() => model('llama-cpp', { TRAMONTANE_QUANT: 'fp8' })).toThrow(/^TRAMONTANE_QUANT: .* Use one of Q8_0, /)
+    expect(() => model('vllm', { TRAMONTANE_QUANT: 'nvfp4', TRAMONTANE_MODEL: 'm' })).toThrow(/^TRAMONTANE_QUANT: /)
+  })
+
+  it('[CFG10] llama-server on one known GPU keeps the experts of as many layers on the CPU as do not fit', () => {
+    const layers = (gpus: string | undefined, more: Record<string, string> = {}) =>
+      launchedOn(gpus, { TRAMONTANE_BACKEND: 'llama-cpp', ...more }).cpuExpertLayers
+    expect(layers(undefined)).toBeNull()
+    const at24 = layers('1xRTX4090-24') ?? 0
+    expect(at24).toBeGreaterThan(20)
+    expect(at24).toBeLessThan(36)
+    // A smaller quantisation and a smaller cache leave more memory for experts.
+    expect(layers('1xRTX4090-24', { TRAMONTANE_QUANT: 'Q2_K' })).toBeLessThan(at24)
+    expect(layers('1xRTX4090-24', { TRAMONTANE_SLOTS: '1' })).toBeLessThan(at24)
+    expect(layers('1xB200-180')).toBe(0)
+    expect(layers('2xRTX4090-24')).toBeNull()
+    expect(layers('1xRTX4090-24', { TRAMONTANE_CPU_EXPERT_LAYERS: '30' })).toBe(30)
   })
 })

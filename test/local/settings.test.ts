@@ -22,6 +22,9 @@ describe('the settings of npm start', () => {
     const missing = { TRAMONTANE_MODEL: 'no/such.gguf' }
     expect(() => readSettings(missing)).toThrow('TRAMONTANE_MODEL: file no/such.gguf not found. Correct the path.')
     expect(readSettings({ ...missing, TRAMONTANE_BACKEND: 'vllm' }).modelId).toBe('mistral-small-4')
+    const llama = { TRAMONTANE_BACKEND: 'llama-cpp' }
+    expect(() => readSettings({ ...missing, ...llama })).toThrow('file no/such.gguf not found')
+    expect(readSettings({ ...llama, TRAMONTANE_MODEL: 'owner/GGUF:Q4_K_M' }).modelId).toBe('mistral-small-4')
   })
 
   it('[RUN7] the edge gets the hosted API and the spill switch only if they are set', () => {

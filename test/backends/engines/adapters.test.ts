@@ -1,4 +1,5 @@
 /** All adapters: their requests, their refusals, and how they read each engine's answers. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
@@ -553,8 +554,12 @@ describe('a launch', () => {
     batchTokens: 2_048,
     prefillChunkTokens: 512,
     performance: 'latency',
-    speculation: { draftModel: '/models/eagle', tokens: 3 },
+    speculation: { draftModel: '/models/eagle', tokens: 3, contextTokens: null },
     tensorParallel: 2,
+    gpuCapability: 9,
+    gpuMemoryUtilisation: 0.9,
+    quantisation: 'fp8',
+    cpuExpertLayers: null,
     threads: 6,
     apiKey: 'secret-key',
     extra: ['--last', 'word'],
@@ -584,6 +589,77 @@ describe('a launch', () => {
       expect(flags(backend)?.args.slice(-2)).toEqual(['--last', 'word'])
       expect(line(backend)).toContain('--port 9000')
     }
+  })
+
+  it('[ADP26] every flag of a launch is one that the engine accepts', () => {
+    const known = { vllm: 'vllm-0.33.0', sglang: 'sglang-0.5.23', 'llama-cpp': 'llama-cpp-v0.4.0' }
+    const wide: Partial<LaunchSettings>[] = [
+      {},
+      { speculation: null, gpuCapability: 12, quantisation: 'nvfp4', performance: 'throughput' },
+      { model: 'owner/models-GGUF:Q4_K_M', cpuExpertLayers: 7 },
+      { batchTokens: 512 },
+    ]
+    for (const backend of [vllm, sglang, llamaCpp]) {
+      const list = new URL(`flags/${known[backend.name as keyof typeof known]}.txt`, import.meta.url)
+      const accepted = readFileSync(list, 'utf8').split(/\s+/)
+      const launches = wide.map((more) => backend.launch?.({ ...settings, ...more, extra: [] }))
+      const used = launches.flatMap((launch) => [
+        ...(launch?.args.filter((word) => word.startsWith('--')) ?? []),
+        ...(launch?.notes.flatMap((note) => note.match(/(?<=^| |\()--[a-z-]+/g) ?? []) ?? []),
+      ])
+      expect(used.length).toBeGreaterThan(30)
+      expect(used.filter((flag) => !accepted.includes(flag))).toEqual([])
+    }
+  })
+
+  it('[ADP27] vLLM gets the attention kernel of the recipe by the GPU and the quantisation', () => {
+    const kernel = (more: Partial<LaunchSettings>) => {
+      const args = vllm.launch?.({ ...settings, ...more }).args ?? []
+      return args[args.indexOf('--attention-backend') + 1 || args.length]
+    }
+    expect(kernel({ gpuCapability: 9 })).toBeUndefined()
+    expect(kernel({ gpuCapability: null })).toBeUndefined()
+    for (const gpuCapability of [8, 10, 12.1]) expect(kernel({ gpuCapability })).toBe('TRITON_MLA')
+    expect(kernel({ quantisation: 'nvfp4' })).toBe('TRITON_MLA')
+  })
+
+  it('[ADP28] a launch has no flag that has no effect', () => {
+    const line = (backend: HttpBackend, more: Partial<LaunchSettings>) =>
+      backend.launch?.({ ...settings, ...more }).args.join(' ')
+    // A threshold as large as the step never applies.
+    expect(line(vllm, { prefillChunkTokens: 2_048 })).not.toContain('long-prefill')
+    expect(line(vllm, {})).toContain('--long-prefill-token-threshold 512 --long-prefill-token-threshold-adaptive')
+    // Its real bound is never below the context length.
+    expect(line(sglang, {})).not.toContain('--max-prefill-tokens')
+    expect(line(llamaCpp, {})).not.toMatch(/--image-max-tokens|--n-cpu-moe|--n-gpu-layers/)
+  })
+
+  it('[ADP29] llama-server downloads a repository and gives images the tokens that the model takes', () => {
+    const line = (more: Partial<LaunchSettings>) => llamaCpp.launch?.({ ...settings, ...more }).args.join(' ')
+    const repository = 'owner/models-GGUF:Q4_K_M'
+    expect(line({ model: repository })).toMatch(/^--hf-repo owner\/models-GGUF:Q4_K_M .*--image-max-tokens 3080/)
+    for (const model of ['models/a.gguf', '/models/a', './a/b', 'a.gguf']) expect(line({ model })).toContain('--model ')
+    expect(line({ extra: ['--mmproj', 'eyes.gguf'] })).toContain('--image-max-tokens 3080')
+    expect(line({ cpuExpertLayers: 7 })).toContain('--n-gpu-layers all --n-cpu-moe 7')
+    expect(line({ cpuExpertLayers: 0 })).toMatch(/--n-gpu-layers all(?!.*--n-cpu-moe)/)
+  })
+
+  it('[ADP30] vLLM’s notes install the versions that work, as its refusal says', () => {
+    const pin = '"mistral_common>=1.11.6,<1.13"'
+    expect(vllm.launch?.(settings).notes.join(' ')).toContain(pin)
+    const refusal = answer({ message: "missing 1 required positional argument: 'force_tool_names'" }, 400)
+    expect(vllm.cause?.(refusal)).toContain(pin)
+  })
+
+  it('[ADP31] the draft of a recipe is limited to the sequences that it and the model support', () => {
+    const draft = (contextTokens: number | null, model: number) => {
+      const speculation = { draftModel: 'd', tokens: 3, contextTokens }
+      const args = vllm.launch?.({ ...settings, speculation, contextTokens: model }).args ?? []
+      return JSON.parse(args[args.indexOf('--speculative-config') + 1] ?? '').max_model_len
+    }
+    expect(draft(65_536, 262_144)).toBe(65_536)
+    expect(draft(65_536, 8_192)).toBe(8_192)
+    expect(draft(null, 8_192)).toBeUndefined()
   })
 
   it('[ADP25] a launch passes the key in the environment if the engine can read it there', () => {
