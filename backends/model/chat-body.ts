@@ -82,5 +82,5 @@ function toolChoice(choice: ToolChoice) {
 
 function format(format: Exclude<ResponseFormat, { kind: 'text' }>) {
   if (format.kind === 'json_object') return { type: 'json_object' }
-  return { type: 'json_schema', json_schema: { name: format.name, schema: format.schema } }
+  return { type: 'json_schema', json_schema: { name: format.name, schema: format.schema, strict: format.strict } }
 }

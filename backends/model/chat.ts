@@ -54,7 +54,13 @@ export type ToolChoice = { kind: 'auto' } | { kind: 'none' } | { kind: 'required
 export type ResponseFormat =
   | { kind: 'text' }
   | { kind: 'json_object' }
-  | { kind: 'json_schema'; name: string; schema: Record<string, unknown> }
+  | {
+      kind: 'json_schema'
+      name: string
+      schema: Record<string, unknown>
+      /** The request is refused if its schema cannot be enforced. Otherwise it is enforced as far as possible. */
+      strict: boolean
+    }
 
 export interface Chat {
   model: string
@@ -296,6 +302,9 @@ export const Seed = z
   .meta({ type: 'integer' })
   .transform((seed) => (Number.isSafeInteger(seed) ? seed : Number(BigInt.asIntN(53, BigInt(seed)))))
 
+export const schemaStrictText =
+  'Whether a schema that cannot be enforced is refused. Default: `false`: it is enforced as far as possible, with a warning for each keyword that is not.'
+
 const WireFormat = z.discriminatedUnion('type', [
   z.object({ type: z.literal('text').describe('Any text.') }),
   z.object({ type: z.literal('json_object').describe('A JSON object.') }),
@@ -305,6 +314,7 @@ const WireFormat = z.discriminatedUnion('type', [
       .object({
         name: z.string().max(64).nullish().describe('A name for the schema. Default: `answer`.'),
         schema: z.record(z.string(), z.unknown()).describe('The JSON schema of the text.'),
+        strict: z.boolean().nullish().describe(schemaStrictText),
       })
       .describe('The schema and its name.'),
   }),
@@ -447,7 +457,8 @@ function toolChoice(choice: WireChat['tool_choice'], tools: Tool[]): ToolChoice 
 
 function format(wire: WireChat['response_format']): ResponseFormat {
   if (wire?.type !== 'json_schema') return { kind: wire?.type ?? 'text' }
-  return { kind: 'json_schema', name: wire.json_schema.name ?? 'answer', schema: wire.json_schema.schema }
+  const { name, schema, strict } = wire.json_schema
+  return { kind: 'json_schema', name: name ?? 'answer', schema, strict: strict === true }
 }
 
 function textOf(

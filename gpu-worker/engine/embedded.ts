@@ -224,14 +224,14 @@ class EmbeddedEngine implements Engine {
     if (!draft.ok) return draft
     const job = grammarJob(chat, vocabulary)
     if (job && 'ok' in job) return job
-    const none: Grammars = { ok: true, content: null, call: null }
+    const none: Grammars = { ok: true, content: null, call: null, warnings: [] }
     const grammars = job ? await ending(this.#grammars.compile(job, signal), signal) : none
     if (!grammars.ok) return grammars
     const { tokens, count, complete } = await this.#count(draft, signal)
     const outputTokensFit = this.#options.contextTokens - count
     if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens, complete)
     const prompt: PreparedPrompt = { tokens, rules: rulesOf(chat, effort, vocabulary, grammars), vocabulary }
-    return { ok: true, promptTokens: count, outputTokensFit, chat, effort, prompt }
+    return { ok: true, promptTokens: count, outputTokensFit, chat, effort, prompt, warnings: grammars.warnings }
   }
 
   run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run {

@@ -4,7 +4,15 @@
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { EngineRefusal } from './engine.ts'
-import { anyArguments, compileGrammars, type GrammarJob, type Grammars, refused } from './grammar.ts'
+import {
+  anyArguments,
+  type CallsJob,
+  compileGrammars,
+  type GrammarJob,
+  type Grammars,
+  looseContent,
+  type SchemaJob,
+} from './grammar.ts'
 import { loadGrammarReader } from './grammar-reader.ts'
 import type { Grammar } from './messages.ts'
 import { endWithParent } from './orphan.ts'
@@ -21,13 +29,20 @@ send({ kind: 'ready' })
 function answerOf(job: GrammarJob): Grammars | EngineRefusal {
   const compiled = compileGrammars(job)
   if (!compiled.ok) return compiled
-  const { content, call } = compiled
-  if (content && !reads(content)) return refused(tooLarge)
+  const loose = compiled.content && job.content?.kind === 'schema' && !reads(compiled.content)
+  const format = loose ? looseContent(job.content as SchemaJob, tooLarge) : compiled
+  if (!format.ok) return format
+  // Tools get looser rules if their own are too large.
+  const looseCall = compiled.call && job.call && !reads(compiled.call)
   return {
     ok: true,
-    content,
-    // Tools get looser rules if their own are too large.
-    call: call && job.call && !reads(call) ? anyArguments(job.call) : call,
+    content: format.content,
+    call: looseCall ? anyArguments(job.call as CallsJob) : compiled.call,
+    warnings: [
+      ...compiled.warnings,
+      ...(loose ? format.warnings : []),
+      ...(looseCall ? [`tools: any JSON object is accepted as arguments, because ${tooLarge}`] : []),
+    ],
   }
 }
 

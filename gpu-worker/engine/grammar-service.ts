@@ -18,7 +18,7 @@ import { budgets } from '../../backends/model/budgets.ts'
 import { watchChild } from './child-watch.ts'
 import { clientLeft, EngineFailure, type EngineRefusal, preparationFailed } from './engine.ts'
 import { childEnvironment } from './fork.ts'
-import { anyArguments, type GrammarJob, type Grammars, refused } from './grammar.ts'
+import { anyArguments, type GrammarJob, type Grammars, looseContent } from './grammar.ts'
 import type { FromGrammarChild, ToGrammarChild } from './grammar-child.ts'
 
 type CompileAnswer = Grammars | EngineRefusal
@@ -186,10 +186,10 @@ export class GrammarService {
   #keep(key: string, answer: Grammars): void {
     this.#known.set(key, answer)
     this.#characters += sizeOf(answer)
-    for (const [oldest, { content, call }] of this.#known) {
+    for (const [oldest, grammars] of this.#known) {
       if (this.#known.size <= knownMax && this.#characters <= knownCharactersMax) return
       this.#known.delete(oldest)
-      this.#characters -= sizeOf({ content, call })
+      this.#characters -= sizeOf(grammars)
     }
   }
 
@@ -199,15 +199,18 @@ export class GrammarService {
   }
 }
 
-/** A response format is refused; tools get looser rules. */
+/** A strict response format is refused; another one and tools get looser rules. */
 function withoutSchemas({ content, call }: GrammarJob): CompileAnswer {
-  if (content?.kind === 'schema')
-    return refused('it takes too long to compile. Use fewer properties, branches and references')
-  return { ok: true, content: null, call: call && anyArguments(call) }
+  const reason = 'it takes too long to compile. Use fewer properties, branches and references'
+  const none: Grammars = { ok: true, content: null, call: null, warnings: [] }
+  const format = content?.kind === 'schema' ? looseContent(content, reason) : none
+  if (!format.ok) return format
+  const warnings = call ? [`tools: any JSON object is accepted as arguments, because ${reason}`] : []
+  return { ...format, call: call && anyArguments(call), warnings: [...format.warnings, ...warnings] }
 }
 
-function sizeOf({ content, call }: Pick<Grammars, 'content' | 'call'>): number {
-  return (content?.text.length ?? 0) + (call?.text.length ?? 0)
+function sizeOf({ content, call, warnings }: Grammars): number {
+  return (content?.text.length ?? 0) + (call?.text.length ?? 0) + warnings.join('').length
 }
 
 export function forkGrammarChild(): GrammarProcess {

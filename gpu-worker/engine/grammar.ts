@@ -14,10 +14,21 @@ import { CompileBudget, compileLimits, depthMax, isTooDeep, jsonBytes } from './
 import { compileSchema, jsonRules } from './schema/compile-schema.ts'
 import { anyValue, kind } from './schema/form.ts'
 import { literals } from './schema/literals.ts'
+import { isSchema } from './schema/schema-parts.ts'
 
 export interface GrammarJob {
-  content: { kind: 'object' } | { kind: 'schema'; schema: string } | null
+  content: { kind: 'object' } | SchemaJob | null
   call: CallsJob | null
+}
+
+export interface SchemaJob {
+  kind: 'schema'
+  /** JSON text; null if the schema is too long, which only a schema without `strict` may be. */
+  schema: string | null
+  /** A schema that cannot be enforced is refused. Otherwise it is enforced as far as possible, with warnings. */
+  strict: boolean
+  /** The answer is an object in any case. */
+  object: boolean
 }
 
 export interface CallsJob {
@@ -36,6 +47,8 @@ export interface Grammars {
   ok: true
   content: Grammar | null
   call: Grammar | null
+  /** Each begins with the field of the request: what the grammars do not enforce. */
+  warnings: readonly string[]
 }
 
 const schemaParam = 'response_format.json_schema.schema'
@@ -44,11 +57,14 @@ const schemaParam = 'response_format.json_schema.schema'
 export function formatJob(format: ResponseFormat): GrammarJob['content'] | EngineRefusal {
   if (format.kind === 'text') return null
   if (format.kind === 'json_object') return { kind: 'object' }
-  if (jsonBytes(format.schema, compileLimits.schemaBytes) !== undefined)
-    return { kind: 'schema', schema: jsonText(format.schema) }
+  const { schema, strict } = format
+  const object = schema.type === 'object' || (schema.type === undefined && isSchema(schema.properties))
+  if (jsonBytes(schema, compileLimits.schemaBytes) !== undefined)
+    return { kind: 'schema', schema: jsonText(schema), strict, object }
+  if (!strict) return { kind: 'schema', schema: null, strict, object }
   const bytesMax = compileLimits.schemaBytes.toLocaleString('en-US')
   return refused(
-    isTooDeep(format.schema, compileLimits.schemaBytes)
+    isTooDeep(schema, compileLimits.schemaBytes)
       ? `it is nested more than ${depthMax} deep. Use a flatter schema`
       : `it has more than ${bytesMax} bytes. Use a shorter schema`,
   )
@@ -74,36 +90,73 @@ function jsonText(value: unknown): string {
 
 /** Compiles a job within one budget. Never throws. */
 export function compileGrammars({ content, call }: GrammarJob, budget = new CompileBudget()): Grammars | EngineRefusal {
-  const compiled = content && compileContent(content, budget)
+  const warnings: string[] = []
+  const compiled = content && compileContent(content, budget, warnings)
   if (compiled && 'ok' in compiled) return compiled
-  return { ok: true, content: compiled, call: call && compileCalls(call, budget) }
+  return { ok: true, content: compiled, call: call && compileCalls(call, budget, warnings), warnings }
 }
 
-function compileContent(content: NonNullable<GrammarJob['content']>, budget: CompileBudget): Grammar | EngineRefusal {
+/** Any JSON, for a schema that cannot be enforced at all: its grammar and the warning. A strict one is refused. */
+export function looseContent(content: SchemaJob, reason: string): Grammars | EngineRefusal {
+  if (content.strict) return refused(reason)
+  const rule = content.object ? 'object' : 'value'
+  return {
+    ok: true,
+    content: grammar([`root ::= ${rule}`], content.object, anyValue.stacks),
+    call: null,
+    warnings: [`${schemaParam}: any JSON ${rule} is accepted, because ${reason}`],
+  }
+}
+
+function compileContent(
+  content: NonNullable<GrammarJob['content']>,
+  budget: CompileBudget,
+  warnings: string[],
+): Grammar | EngineRefusal | null {
   if (content.kind === 'object') return grammar(['root ::= object'], true, anyValue.stacks)
-  return contentGrammar(JSON.parse(content.schema), content.schema.length, budget)
+  const { schema, strict } = content
+  if (schema === null) return loosely(content, 'it is too long or nested too deeply', warnings)
+  const compiled = compileSchema(JSON.parse(schema), 'root', strict, budget, schema.length)
+  if (compiled.ok) {
+    warnings.push(...compiled.warnings.map((warning) => `${schemaParam}: ${warning}`))
+    return grammar(compiled.rules, !(compiled.form.kinds & kind.number), compiled.form.stacks)
+  }
+  const reason = `"${compiled.keyword}" at ${compiled.path}: ${compiled.reason}`
+  return compiled.costly ? loosely(content, reason, warnings) : refused(reason)
 }
 
-function contentGrammar(schema: unknown, bytes: number, budget: CompileBudget): Grammar | EngineRefusal {
-  const compiled = compileSchema(schema, 'root', true, budget, bytes)
-  if (compiled.ok) return grammar(compiled.rules, !(compiled.form.kinds & kind.number), compiled.form.stacks)
-  return refused(`"${compiled.keyword}" at ${compiled.path}: ${compiled.reason}`)
+function loosely(content: SchemaJob, reason: string, warnings: string[]): Grammar | EngineRefusal | null {
+  const loose = looseContent(content, reason)
+  if (!loose.ok) return loose
+  warnings.push(...loose.warnings)
+  return loose.content
 }
 
 /** `name[ARGS]json`. The arguments of each tool match its schema, as far as the budget allows. */
-function compileCalls({ tools, options }: CallsJob, budget: CompileBudget): Grammar {
+function compileCalls({ tools, options }: CallsJob, budget: CompileBudget, warnings: string[]): Grammar {
   const rules: string[] = []
   let stacks = anyValue.stacks
-  tools.forEach(({ parameters }, index) => {
+  tools.forEach(({ name, parameters }, index) => {
     const rule = `args-${index}`
-    const compiled =
-      parameters === null ? undefined : compileSchema(JSON.parse(parameters), rule, false, budget, parameters.length)
-    const bound = compiled?.ok && compiled.form.kinds === kind.object
-    rules.push(...(bound ? compiled.rules : [`${rule} ::= object`]))
-    if (bound) stacks = Math.max(stacks, compiled.form.stacks)
+    const compiled = argumentsRules(parameters, rule, budget)
+    const of = `tools: the parameters of "${name}"`
+    rules.push(...(compiled.ok ? compiled.rules : [`${rule} ::= object`]))
+    if (compiled.ok) {
+      stacks = Math.max(stacks, compiled.form.stacks)
+      warnings.push(...compiled.warnings.map((warning) => `${of}: ${warning}`))
+    } else warnings.push(`${of} are not enforced, any JSON object is accepted: ${compiled.reason}`)
   })
   const argumentsOf = new Map(tools.map(({ name }, index) => [name, `args-${index}`]))
   return calls(tools, rules, (name) => argumentsOf.get(name) ?? 'object', stacks, options)
+}
+
+function argumentsRules(parameters: string | null, rule: string, budget: CompileBudget) {
+  if (parameters === null) return { ok: false, reason: 'the schemas of all tools are too long' } as const
+  const compiled = compileSchema(JSON.parse(parameters), rule, false, budget, parameters.length)
+  if (!compiled.ok)
+    return { ok: false, reason: `"${compiled.keyword}" at ${compiled.path}: ${compiled.reason}` } as const
+  if (compiled.form.kinds === kind.object) return compiled
+  return { ok: false, reason: 'they are no object. Use "type": "object"' } as const
 }
 
 /** The same grammar with any JSON object as arguments. */
@@ -133,6 +186,6 @@ function grammar(rules: readonly string[], ends: boolean, stacks: number): Gramm
 }
 
 /** A refusal of the response format. `reason` has no full stop at its end. */
-export function refused(reason: string): EngineRefusal {
+function refused(reason: string): EngineRefusal {
   return { ok: false, code: 'invalid_value', message: `${schemaParam}: ${reason}.`, param: schemaParam }
 }

@@ -2,6 +2,7 @@
 import { cleanText, warningsHeaderValue } from '../../backends/model/clean-text.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
 import { warningsHeader } from '../../backends/wire/dispatch.ts'
+import { warningIn } from '../dialects/field-names.ts'
 import type { RatesLeft } from '../tenant/limits/rates-left.ts'
 import type { Admission } from '../tenant/rpc.ts'
 import type { RequestContext } from './context.ts'
@@ -30,7 +31,8 @@ export function answerHeaders(
   const { alias, effort } = prepared
   const requested = effort.asked ?? effort.effective
   const underLoad = `effort lowered from ${requested} to ${lowered} under load, as this tenant's settings allow`
-  const warnings = [...prepared.warnings, ...(served?.warnings ?? []), ...(lowered === undefined ? [] : [underLoad])]
+  const given = (served?.warnings ?? []).map((warning) => warningIn(context.dialect, warning))
+  const warnings = [...prepared.warnings, ...given, ...(lowered === undefined ? [] : [underLoad])]
   const optional: [string, string | null | undefined][] = [
     ['x-tramontane-model-asked', alias?.id],
     ['deprecation', alias?.deprecatedOn && deprecatedSince(alias.deprecatedOn)],

@@ -6,6 +6,12 @@
 /** The paths of Chat Completions and of a dialect for the same field. A path with `[n]` stands for every index. */
 export type FieldNames = readonly (readonly [chat: string, own: string])[]
 
+/** A worker's warning, which begins with a field, with the field's name in the dialect. */
+export function warningIn(dialect: NamesFields, warning: string): string {
+  const param = /^[^\s:]+(?=: )/.exec(warning)?.[0] ?? null
+  return inDialect(dialect, { message: warning, param }).message
+}
+
 interface NamesFields {
   fieldNames: FieldNames
 }

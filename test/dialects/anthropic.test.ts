@@ -196,7 +196,7 @@ describe('reading Messages', () => {
     ])
     expect(read.messages[1]).toMatchObject({ role: 'assistant', prefix: true })
     const format = { type: 'json_schema', schema: { type: 'object' } }
-    const expected = { kind: 'json_schema', name: 'answer', schema: { type: 'object' } }
+    const expected = { kind: 'json_schema', name: 'answer', schema: { type: 'object' }, strict: false }
     expect(chat({ output_config: { format } }).format).toEqual(expected)
     expect(chat({ output_format: format }).format).toEqual(expected)
   })

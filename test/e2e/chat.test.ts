@@ -316,6 +316,56 @@ describe('chat completions that are refused', () => {
     expect(warnings).not.toContain('messages[0]')
   })
 
+  it('[E2E70] a keyword that cannot be enforced is a warning by the dialect’s field name, and with `strict: true` a refusal', async () => {
+    const { baseUrl, apiKey } = product.demo()
+    const schema = { type: 'object', properties: { a: { type: 'string', pattern: '(a)\\1' } }, required: ['a'] }
+    const send = (path: string, body: object) =>
+      fetch(baseUrl.replace(/\/v1$/, path), {
+        method: 'POST',
+        headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ model, ...body }),
+      })
+    const chat = { messages: ask('Name an animal.'), max_tokens: 40 }
+    const format = (strict?: boolean) => ({
+      response_format: { type: 'json_schema', json_schema: { name: 'a', schema, strict } },
+    })
+    const text = (strict?: boolean) => ({ text: { format: { type: 'json_schema', name: 'a', schema, strict } } })
+    const input = { input: 'Name an animal.', max_output_tokens: 40 }
+    const cases: [string, object, string][] = [
+      ['/v1/chat/completions', { ...chat, ...format() }, 'response_format.json_schema.schema'],
+      ['/v1/chat/completions', { ...chat, ...format(false), stream: true }, 'response_format.json_schema.schema'],
+      ['/mistral/v1/chat/completions', { ...chat, ...format() }, 'response_format.json_schema.schema'],
+      [
+        '/v1/messages',
+        { ...chat, output_config: { format: { type: 'json_schema', schema } } },
+        'output_config.format.schema',
+      ],
+      ['/v1/responses', { ...input, ...text() }, 'text.format.schema'],
+    ]
+    for (const [path, body, field] of cases) {
+      const answer = await send(path, body)
+      const answered = await answer.text()
+      expect([path, answer.status, answered]).toEqual([path, 200, expect.any(String)])
+      expect(answer.headers.get('x-tramontane-warnings')).toContain(
+        `${field}: "pattern" at #/properties/a is not enforced`,
+      )
+    }
+    const strict: [string, object, string][] = [
+      ['/v1/chat/completions', { ...chat, ...format(true) }, 'response_format.json_schema.schema'],
+      ['/mistral/v1/chat/completions', { ...chat, ...format(true) }, 'response_format.json_schema.schema'],
+      ['/v1/responses', { ...input, ...text(true) }, 'text.format.schema'],
+    ]
+    for (const [path, body, field] of strict) {
+      const answer = await send(path, body)
+      const refused = await answer.text()
+      expect([path, answer.status, refused]).toEqual([
+        path,
+        400,
+        expect.stringContaining(`${field}: \\"pattern\\" at #/properties/a`),
+      ])
+    }
+  })
+
   it('[E2E15] a prompt that exceeds the context gets 400 `context_length_exceeded` and leaves no reservation', async () => {
     const error = await refusal(client.chat.completions.create({ model, messages: ask('fox '.repeat(9_000)) }))
     expect(error).toMatchObject({ status: 400, code: 'context_length_exceeded' })

@@ -154,6 +154,7 @@ function toolChoice({ toolChoice, parallelToolCalls }: Chat, can: Capabilities, 
 
 function responseFormat(format: Exclude<Chat['format'], { kind: 'text' }>) {
   if (format.kind === 'json_object') return { type: 'json_object' }
+  // Always strict: with `strict: false`, an engine with mistral-common accepts any JSON.
   return { type: 'json_schema', json_schema: { name: format.name, schema: format.schema, strict: true } }
 }
 

@@ -22,6 +22,11 @@ export class NothingMatches extends SchemaRefused {
   override name = 'NothingMatches'
 }
 
+/** The schema is valid, but compiling it or answering by it would cost too much. */
+export class BudgetExceeded extends SchemaRefused {
+  override name = 'BudgetExceeded'
+}
+
 /** Makes a client's text printable and short for a message. */
 export function shown(text: string): string {
   return cleanText(text, 120)
@@ -83,7 +88,7 @@ export class CompileBudget {
   }
 
   #refuse(limit: Spent, path: string): never {
-    throw new SchemaRefused('schema', path, messages[limit](this.#limits[limit].toLocaleString('en-US')))
+    throw new BudgetExceeded('schema', path, messages[limit](this.#limits[limit].toLocaleString('en-US')))
   }
 }
 

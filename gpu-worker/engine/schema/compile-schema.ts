@@ -11,7 +11,7 @@
  * maximum number of its stacks (form.ts), and a form with too many is refused.
  */
 
-import { CompileBudget, SchemaRefused, shown } from './compile-budget.ts'
+import { BudgetExceeded, CompileBudget, SchemaRefused, shown } from './compile-budget.ts'
 import type { Form } from './form.ts'
 import { SchemaWriter } from './schema-writer.ts'
 import { valueForm } from './values.ts'
@@ -23,7 +23,14 @@ export type Compiled =
       form: Form /** Keywords that are not enforced. */
       warnings: string[]
     }
-  | { ok: false; keyword: string; path: string; reason: string }
+  | {
+      ok: false
+      keyword: string
+      path: string
+      reason: string
+      /** The schema is valid, and exceeds the budget. */
+      costly: boolean
+    }
 
 export const jsonRules: readonly string[] = [
   String.raw`ws ::= | " " | "\n" [ \t]{0,20}`,
@@ -57,7 +64,10 @@ export function compileSchema(
     return { ok: true, ...writer.write() }
   } catch (error) {
     if (error instanceof SchemaRefused)
-      return { ok: false, keyword: error.keyword, path: error.path, reason: error.message }
+      return {
+        ...{ ok: false, keyword: error.keyword, path: error.path, reason: error.message },
+        costly: error instanceof BudgetExceeded,
+      }
     // The schema caused this exception; the engine is not at fault.
     const name = error instanceof Error ? error.name : 'error'
     return {
@@ -65,6 +75,7 @@ export function compileSchema(
       keyword: 'schema',
       path: shown(writer.path),
       reason: `it cannot be read (${name}). Send a valid JSON Schema`,
+      costly: false,
     }
   }
 }

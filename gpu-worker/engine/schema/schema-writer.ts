@@ -14,6 +14,9 @@ import { type Term, TermStore } from './string-term.ts'
 /** Compiles any schema at a path of the client's schema. */
 export type CompileValue = (writer: SchemaWriter, schema: unknown, path: string, depth: number) => Form
 
+/** Warnings that are listed for one schema; the others are counted. */
+const warningsMax = 16
+
 export class SchemaWriter {
   readonly strict: boolean
   readonly budget: CompileBudget
@@ -37,6 +40,7 @@ export class SchemaWriter {
   readonly #merger: Merger
   readonly #reader: ValueReader
   #names = 0
+  #unlisted = 0
 
   constructor(root: unknown, name: string, strict: boolean, budget: CompileBudget, value: CompileValue) {
     this.#root = root
@@ -67,7 +71,7 @@ export class SchemaWriter {
     return {
       rules: [`${this.#name} ::= ${form.text}`, ...[...this.#rules].map(([rule, text]) => `${rule} ::= ${text}`)],
       form,
-      warnings: [...this.#warnings],
+      warnings: [...this.#warnings, ...(this.#unlisted > 0 ? [`and ${this.#unlisted} more`] : [])],
     }
   }
 
@@ -84,7 +88,12 @@ export class SchemaWriter {
   /** Refuses a keyword, or leaves it out with a warning. */
   unenforced(keyword: string, path: string, reason: string): void {
     if (this.strict) throw new SchemaRefused(keyword, path, reason)
-    this.#warnings.add(`"${shown(keyword)}" at ${shown(path)} is not enforced: ${reason}`)
+    this.warn(`"${shown(keyword)}" at ${shown(path)} is not enforced: ${reason}`)
+  }
+
+  warn(warning: string): void {
+    if (this.#warnings.size < warningsMax) this.#warnings.add(warning)
+    else if (!this.#warnings.has(warning)) this.#unlisted++
   }
 
   /** An empty list if nothing can match. */

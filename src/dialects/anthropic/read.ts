@@ -180,7 +180,9 @@ const Thinking = z.discriminatedUnion('type', [
 ])
 const SchemaFormat = z.object({
   type: z.literal('json_schema').describe('JSON that matches a schema.'),
-  schema: z.record(z.string(), z.unknown()).describe('The JSON schema of the text.'),
+  schema: z
+    .record(z.string(), z.unknown())
+    .describe('The JSON schema of the text. A warning names each keyword that is not enforced.'),
 })
 
 const prompt = {
@@ -299,7 +301,7 @@ function read(
     tools,
     toolChoice,
     parallelToolCalls: !wire.tool_choice?.disable_parallel_tool_use,
-    format: format ? { kind: 'json_schema', name: 'answer', schema: format.schema } : { kind: 'text' },
+    format: format ? { kind: 'json_schema', name: 'answer', schema: format.schema, strict: false } : { kind: 'text' },
     effort: effortOf(wire),
     seed: undefined,
     frequencyPenalty: undefined,

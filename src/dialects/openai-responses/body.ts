@@ -7,6 +7,7 @@ import {
   messagesMax,
   otherType,
   presenceText,
+  schemaStrictText,
   streamText,
   Text,
   TokensMax,
@@ -79,6 +80,7 @@ export const WireFormat = z.discriminatedUnion('type', [
     type: z.literal('json_schema').describe('JSON that matches a schema.'),
     name: z.string().max(64).nullish().describe('A name for the schema. Default: `answer`.'),
     schema: Schema.describe('The JSON schema of the text.'),
+    strict: z.boolean().nullish().describe(schemaStrictText),
   }),
 ])
 

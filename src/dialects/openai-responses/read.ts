@@ -162,7 +162,7 @@ function choiceOf(choice: Body['tool_choice'], tools: Tool[]): { tools: Tool[]; 
 
 function formatOf(format: z.infer<typeof WireFormat> | null | undefined): ResponseFormat {
   if (format?.type !== 'json_schema') return { kind: format?.type ?? 'text' }
-  return { kind: 'json_schema', name: format.name ?? 'answer', schema: format.schema }
+  return { kind: 'json_schema', name: format.name ?? 'answer', schema: format.schema, strict: format.strict === true }
 }
 
 function warningsOf(wire: Body, run: number, leftOut: ReadonlySet<string>): string[] {

@@ -271,7 +271,10 @@ describe('embedded engine', () => {
 
   it('[ENG11] a schema too large for the grammar reader is refused, not run', async () => {
     const schema = { type: 'object', properties: { a: { type: 'string', minLength: 2_000_000 } }, required: ['a'] }
-    const body = { ...story, response_format: { type: 'json_schema', json_schema: { name: 'x', schema } } }
+    const body = {
+      ...story,
+      response_format: { type: 'json_schema', json_schema: { name: 'x', schema, strict: true } },
+    }
     expect(await engine.prepare(chatOf(body), 'none')).toMatchObject({
       ok: false,
       code: 'invalid_value',

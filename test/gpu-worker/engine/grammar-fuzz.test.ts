@@ -150,7 +150,7 @@ function jobOf(schema: Schema, strict: boolean): GrammarJob | undefined {
       content: null,
       call: callsJob([{ name: 'f', description: '', parameters: schema }], { argsId: 3, single: true }),
     }
-  const content = formatJob({ kind: 'json_schema', name: 'x', schema })
+  const content = formatJob({ kind: 'json_schema', name: 'x', schema, strict: true })
   return content && 'ok' in content ? undefined : { content, call: null }
 }
 

@@ -10,14 +10,19 @@ import type { FromGrammarChild, ToGrammarChild } from '../../../gpu-worker/engin
 import { type GrammarProcess, GrammarService } from '../../../gpu-worker/engine/grammar-service.ts'
 
 const schemaJob = (schema: unknown): GrammarJob => ({
-  content: { kind: 'schema', schema: JSON.stringify(schema) },
+  content: { kind: 'schema', schema: JSON.stringify(schema), strict: true, object: false },
   call: null,
 })
 const toolJob: GrammarJob = {
   content: null,
   call: { tools: [{ name: 'f', parameters: '{"type":"object"}' }], options: { argsId: 3, single: true } },
 }
-const answered: Grammars = { ok: true, content: { text: 'root ::= "a"', ends: true, stacks: 14 }, call: null }
+const answered: Grammars = {
+  ok: true,
+  content: { text: 'root ::= "a"', ends: true, stacks: 14 },
+  call: null,
+  warnings: [],
+}
 const services: GrammarService[] = []
 afterEach(() => {
   for (const service of services.splice(0)) service.close()

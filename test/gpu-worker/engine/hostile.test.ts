@@ -27,7 +27,7 @@ const object = (properties: Record<string, unknown>, required = Object.keys(prop
 const many = (count: number, each: (index: number) => unknown) =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`property_${index}`, each(index)]))
 const form = (schema: unknown) => ({
-  response_format: { type: 'json_schema', json_schema: { name: 'x', schema } },
+  response_format: { type: 'json_schema', json_schema: { name: 'x', schema, strict: true } },
 })
 
 function create(options: Partial<EmbeddedOptions> = {}): { engine: Engine; children: Child[]; lines: string[] } {

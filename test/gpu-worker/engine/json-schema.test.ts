@@ -9,7 +9,7 @@ import { compileSchema, jsonRules } from '../../../gpu-worker/engine/schema/comp
 const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.disabled, progressLogs: false })
 
 function contentGrammar(format: { kind: 'json_schema'; name: string; schema: Record<string, unknown> }) {
-  const content = formatJob(format)
+  const content = formatJob({ ...format, strict: true })
   if (content && 'ok' in content) return content
   const compiled = compileGrammars({ content, call: null })
   return compiled.ok ? compiled.content : compiled

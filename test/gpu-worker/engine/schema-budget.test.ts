@@ -23,7 +23,7 @@ const many = (count: number, each: (index: number) => unknown) =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`property_${index}`, each(index)]))
 
 function compile(schema: Schema): { text: string } | { message: string } {
-  const content = formatJob({ kind: 'json_schema', name: 'x', schema })
+  const content = formatJob({ kind: 'json_schema', name: 'x', schema, strict: true })
   if (content && 'ok' in content) return content
   const compiled = compileGrammars({ content, call: null })
   return compiled.ok ? { text: compiled.content?.text ?? '' } : compiled
@@ -147,7 +147,7 @@ describe('the schema budget', () => {
   it('[EGS11] tools and the response format share one budget', () => {
     const half = object(many(2_400, () => ({ type: 'array', items: string })))
     const schema = JSON.stringify(half)
-    const content = { kind: 'schema' as const, schema }
+    const content = { kind: 'schema' as const, schema, strict: true, object: true }
     const call = {
       tools: Array.from({ length: 3 }, () => ({ name: 'f', parameters: schema })),
       options: { argsId: 3, single: true },
