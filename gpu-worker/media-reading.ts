@@ -74,7 +74,8 @@ async function readInTurn(
   if (body.kind === 'refused') return body
   const read = readBody(body.bytes)
   if (!read.ok) return { refusal: read, unread: false }
-  const media = { vision: parts.engine.description.vision, owner: tenantId }
+  const { vision, images } = parts.engine.description
+  const media = { vision, images, owner: tenantId }
   if (!media.vision && needsVision(read.chat)) return { refusal: noVision, unread: false }
   writeHead(response)
   const resolved = await parts.media.read(read.chat, media, left).catch((error: unknown) => {

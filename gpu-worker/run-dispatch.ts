@@ -34,7 +34,8 @@ export async function runDispatch(
 ): Promise<Refusal | undefined> {
   const read = readBody(body)
   if (!read.ok) return read
-  const media = { vision: parts.engine.description.vision, owner: dispatch.tenantId }
+  const { vision, images } = parts.engine.description
+  const media = { vision, images, owner: dispatch.tenantId }
   if (!media.vision && needsVision(read.chat)) return noVision
   const resolved = await parts.media.kept(read.chat, media)
   if (!resolved.ok) return resolved

@@ -195,8 +195,8 @@ class Port {
 
   #refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
     this.#note(refusal)
-    const { code, message, param, promptTokens } = refusal
-    const body = { code, message, param: param ?? null, ...(promptTokens !== undefined && { promptTokens }) }
+    const { code, message, param = null, promptTokens, unsupported } = refusal
+    const body: Refusal = { code, message, param, promptTokens, unsupported }
     const status = statusOf[code] ?? 503
     if (request.complete) json(response, status, JSON.stringify(body))
     else answerUnread(request, response, status, JSON.stringify(body))

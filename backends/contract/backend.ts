@@ -20,6 +20,7 @@ import type { Chat } from '../model/chat.ts'
 import type { FinishReason, WireCall } from '../model/chunk.ts'
 import type { EffortWord } from '../model/effort.ts'
 import type { ErrorCode } from '../model/errors.ts'
+import type { ImageLimits } from '../model/image.ts'
 
 export type Backend = HttpBackend | InProcessBackend
 
@@ -115,6 +116,8 @@ export interface Capabilities {
   readonly jsonSchema: boolean
   /** Images, as data URLs. */
   readonly vision: boolean
+  /** Images that do not end the engine. */
+  readonly images: ImageLimits
   /** PDFs. */
   readonly documents: boolean
   /** The engine may fetch URLs. Only for hosted APIs: an own engine would fetch a client's URL inside the network. */
@@ -141,6 +144,9 @@ const cautious: Capabilities = {
   jsonObject: false,
   jsonSchema: false,
   vision: false,
+  // llama.cpp: some versions end at an image of less than 2 × 2 pixels (llama.cpp#21800). A thin one is scaled up to 28
+  // pixels without regard to its length: 1 × 65,000 becomes 8,000 tokens, whose attention is a matrix of 4 GB a head.
+  images: { sideMin: 2, aspectMax: 1_000 },
   documents: false,
   remoteMedia: false,
   seed: false,

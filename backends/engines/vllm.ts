@@ -28,6 +28,7 @@ import { get, post } from '../contract/http-call.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
 import { isOlder } from '../contract/version.ts'
 import type { Chat } from '../model/chat.ts'
+import { anyImage } from '../model/image.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
 import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
@@ -42,6 +43,7 @@ const can = capabilities({
   jsonObject: true,
   jsonSchema: true,
   vision: true,
+  images: anyImage,
   seed: true,
   penalties: true,
   stopsMax: 16,

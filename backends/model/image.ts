@@ -4,6 +4,7 @@
  * The file name and media type that a client sends are ignored; the first bytes decide. Four formats are accepted:
  * those that every engine decodes or that SDKs send.
  */
+import { budgets } from './budgets.ts'
 
 type ImageFormat = 'png' | 'jpeg' | 'gif' | 'webp'
 
@@ -11,6 +12,28 @@ export interface ImageHead {
   format: ImageFormat
   /** In pixels; null if the bytes end before the size. */
   size: { width: number; height: number } | null
+}
+
+/** The images that an engine survives. */
+export interface ImageLimits {
+  /** The shortest side, in pixels. */
+  sideMin: number
+  /** The longest side divided by the shortest. */
+  aspectMax: number
+}
+
+/** For engines that follow mistral-common, which reads an image of any shape. */
+export const anyImage: ImageLimits = { sideMin: 1, aspectMax: budgets.imagePixels.value }
+
+/** Why the image is not for an engine with these limits; undefined if it is. */
+export function unfitImage({ width, height }: { width: number; height: number }, limits: ImageLimits) {
+  const [short, long] = width < height ? [width, height] : [height, width]
+  const size = `${width} × ${height} pixels`
+  if (short < limits.sideMin)
+    return `the image has ${size}, and this engine takes none below ${limits.sideMin} × ${limits.sideMin}. Scale it up`
+  if (long > short * limits.aspectMax)
+    return `the image has ${size}, and this engine takes none whose longer side is more than ${limits.aspectMax.toLocaleString('en-US')} times the shorter. Cut it into parts`
+  return undefined
 }
 
 /** The longest side after scaling down, and the side of one token, in pixels (patch 14, merged 2 by 2). */

@@ -168,6 +168,7 @@ class EmbeddedEngine implements Engine {
       contextTokens: this.#options.contextTokens,
       slotsMax: this.#options.slotsMax,
       vision: false,
+      images: backend.capabilities.images,
       capabilities: servedBy(backend.capabilities),
     }
   }

@@ -7,6 +7,7 @@
 import type { BackendFailure, Capabilities } from '../../backends/contract/backend.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
+import type { ImageLimits } from '../../backends/model/image.ts'
 import type { Counts } from '../../backends/model/money.ts'
 import type { ServedCapabilities } from '../../backends/wire/heartbeat.ts'
 
@@ -55,6 +56,8 @@ export interface EngineDescription {
   /** Maximum concurrent requests. */
   slotsMax: number
   vision: boolean
+  /** Images that do not end the engine; of no importance without vision. */
+  images: ImageLimits
   capabilities: ServedCapabilities
 }
 

@@ -132,6 +132,7 @@ class HttpEngine implements Engine {
       contextTokens: Math.min(contextTokens, known.contextTokens ?? contextTokens),
       slotsMax: Math.min(slotsMax, known.slotsMax ?? slotsMax),
       vision: known.capabilities.vision,
+      images: known.capabilities.images,
       capabilities: servedBy(known.capabilities),
     }
   }

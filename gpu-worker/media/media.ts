@@ -10,7 +10,7 @@
  */
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat, Message, Part } from '../../backends/model/chat.ts'
-import { type ImageHead, sniffImage } from '../../backends/model/image.ts'
+import { type ImageHead, type ImageLimits, sniffImage, unfitImage } from '../../backends/model/image.ts'
 import {
   dataBytes,
   dataImage,
@@ -28,7 +28,7 @@ import {
 } from '../../backends/model/media.ts'
 import type { EngineRefusal } from '../engine/engine.ts'
 import { bytesOf, type MediaCache } from './media-cache.ts'
-import type { ReadPdf } from './pdf.ts'
+import type { PdfPage, ReadPdf } from './pdf.ts'
 
 export interface MediaParts {
   fetch: (
@@ -44,6 +44,8 @@ export interface MediaParts {
 export interface MediaFor {
   /** Whether the engine has vision. Without it, the engine refuses images itself, and documents become text. */
   vision: boolean
+  /** Images that the engine survives. */
+  images: ImageLimits
   /** The tenant. Cached media are never shared between owners. */
   owner: string
 }
@@ -57,7 +59,8 @@ export interface MediaMissing {
 
 export type ResolvedMedia = { ok: true; chat: Chat } | EngineRefusal
 
-type Resolved = { ok: true; parts: Part[] } | { ok: false; message: string }
+/** `unsupported`: another engine may take it. */
+type Resolved = { ok: true; parts: Part[] } | { ok: false; message: string; unsupported?: true }
 
 /**
  * Reads the media that the request does not carry in a usable form. The first failure stops all other reading for the
@@ -76,7 +79,7 @@ export async function cachedMedia(
 ): Promise<ResolvedMedia | MediaMissing> {
   let missing = false
   const fromCache = async (part: MediaPart): Promise<Resolved> => {
-    if (!needsReading(part)) return imageIn(part.url)
+    if (!needsReading(part)) return imageIn(part.url, media)
     const cached = await parts.mediaCache.get(media.owner, keyOf(part, media))
     missing ||= !cached
     return cached ? { ok: true, parts: cached } : { ok: false, message: 'must be read first' }
@@ -114,7 +117,7 @@ async function resolve(
     if (failure || !result) return
     bytes += result.ok ? bytesOf(result.parts) : 0
     if (result.ok && bytes <= budgets.mediaBytes.value) return void resolved.set(part, result.parts)
-    failure = result.ok ? tooMuch : refuse(`messages[${index}].content[${at}]`, result.message)
+    failure = result.ok ? tooMuch : refuse(`messages[${index}].content[${at}]`, result.message, result.unsupported)
     stop.abort(new Error('other media of the request failed'))
   })
   if (failure) return failure
@@ -149,7 +152,9 @@ async function readPart(part: MediaPart, parts: MediaParts, media: MediaFor, sig
   const bytes = await fetchBytes(part, parts, signal)
   if (!bytes.ok) return bytes
   const resolved =
-    part.kind === 'image' ? image(bytes.bytes, parts) : await document(part.name, bytes.bytes, parts, media, signal)
+    part.kind === 'image'
+      ? image(bytes.bytes, parts, media)
+      : await document(part.name, bytes.bytes, parts, media, signal)
   if (resolved.ok && !(await parts.mediaCache.put(media.owner, key, resolved.parts)))
     return { ok: false, message: `the ${part.kind} is too large when read. Send a smaller one` }
   return resolved
@@ -173,20 +178,22 @@ async function fetchBytes(part: MediaPart, parts: MediaParts, signal: AbortSigna
 }
 
 /** Reads an image that the request carries as a data URL. */
-function imageIn(url: string): Resolved {
+function imageIn(url: string, media: MediaFor): Resolved {
   const data = dataImage(url)
   if (!data) return { ok: false, message: 'must be base64 in its data URL' }
   const head = headOf(data.start, data.bytes)
-  return typeof head === 'string' ? { ok: false, message: head } : imageOf(head, data.base64)
+  return typeof head === 'string' ? { ok: false, message: head } : imageOf(head, media, () => data.base64)
 }
 
-function image(bytes: Uint8Array<ArrayBuffer>, { toBase64 }: MediaParts): Resolved {
+function image(bytes: Uint8Array<ArrayBuffer>, { toBase64 }: MediaParts, media: MediaFor): Resolved {
   const head = headOf(bytes, bytes.length)
-  return typeof head === 'string' ? { ok: false, message: head } : imageOf(head, toBase64(bytes))
+  return typeof head === 'string' ? { ok: false, message: head } : imageOf(head, media, () => toBase64(bytes))
 }
 
-function imageOf({ format }: ImageHead, base64: string): Resolved {
-  return { ok: true, parts: [{ kind: 'image', url: `data:image/${format};base64,${base64}` }] }
+function imageOf({ format, size }: ImageHead, { images }: MediaFor, base64: () => string): Resolved {
+  const unfit = size && unfitImage(size, images)
+  if (unfit) return { ok: false, message: unfit, unsupported: true }
+  return { ok: true, parts: [{ kind: 'image', url: `data:image/${format};base64,${base64()}` }] }
 }
 
 /** Identifies the image by its first bytes, or returns the reason to refuse it. */
@@ -203,7 +210,7 @@ async function document(
   name: string,
   bytes: Uint8Array<ArrayBuffer>,
   { readPdf, toBase64 }: MediaParts,
-  { vision }: MediaFor,
+  { vision, images }: MediaFor,
   signal: AbortSignal,
 ): Promise<Resolved> {
   if (bytes.length > documentBytesMax) return { ok: false, message: documentTooLarge }
@@ -215,7 +222,19 @@ async function document(
       ok: false,
       message: 'the document has only pictures and no text, and the engine has no vision. Send a document with text',
     }
+  const unfit = unfitPage(read.pages, images)
+  if (unfit !== undefined) return { ok: false, message: unfit, unsupported: true }
   return { ok: true, parts: pagesOf(name, read.pages, toBase64) }
+}
+
+/** A page may be as thin as an image. */
+function unfitPage(pages: readonly PdfPage[], images: ImageLimits): string | undefined {
+  for (const [index, { picture }] of pages.entries()) {
+    const size = picture && sniffImage(picture)?.size
+    const unfit = size && unfitImage(size, images)
+    if (unfit) return `page ${index + 1} of the document: ${unfit}`
+  }
+  return undefined
 }
 
 function unread(read: Extract<ReadPdf, { ok: false }>): string {
@@ -234,11 +253,7 @@ function unread(read: Extract<ReadPdf, { ok: false }>): string {
 }
 
 /** Returns each page's text under its page number, followed by its page image. */
-function pagesOf(
-  name: string,
-  pages: readonly { text: string; picture: Uint8Array | null }[],
-  toBase64: MediaParts['toBase64'],
-): Part[] {
+function pagesOf(name: string, pages: readonly PdfPage[], toBase64: MediaParts['toBase64']): Part[] {
   const title = `[Document${name === '' ? '' : ` "${name.replaceAll(/["\n]/g, ' ')}"`}, pages: ${pages.length}]`
   return pages.flatMap(({ text, picture }, index): Part[] => {
     const heading = `${index === 0 ? `${title}\n\n` : ''}[Page ${index + 1}]\n`
@@ -247,6 +262,12 @@ function pagesOf(
   })
 }
 
-function refuse(param: string, message: string): EngineRefusal {
-  return { ok: false, code: 'invalid_value', message: `${param}: ${message}`, param }
+function refuse(param: string, message: string, unsupported = false): EngineRefusal {
+  return {
+    ok: false,
+    code: 'invalid_value',
+    message: `${param}: ${message}`,
+    param,
+    ...(unsupported && { unsupported }),
+  }
 }

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
+import { anyImage } from '../../backends/model/image.ts'
 import { dispatchPath } from '../../backends/wire/dispatch.ts'
 import { connectionsMax, unprovenMax } from '../../gpu-worker/connections.ts'
 import { publicPolicy } from '../../gpu-worker/media/fetch.ts'
@@ -340,7 +341,11 @@ describe('media before a slot', () => {
     const messages = [{ role: 'user' as const, content: [...content, broken] }]
     const request = { ...(await chatOf()), messages }
     const startedAt = performance.now()
-    const read = await reader.read(request, { vision: false, owner: 't' }, new AbortController().signal)
+    const read = await reader.read(
+      request,
+      { vision: false, images: anyImage, owner: 't' },
+      new AbortController().signal,
+    )
     expect(read).toMatchObject({ ok: false, param: 'messages[0].content[3]' })
     expect(performance.now() - startedAt).toBeLessThan(5_000)
     await soon(

@@ -170,6 +170,19 @@ describe('worker', () => {
     expect(engine.chats.at(-1)?.messages[1]?.content).toEqual([{ kind: 'image', url: dataUrl(png(20, 20)) }])
   })
 
+  it('[MED37] an image that would end the engine never reaches it, and the refusal lets the gateway try another', async () => {
+    engine.description = { ...engine.description, vision: true, images: { sideMin: 2, aspectMax: 1_000 } }
+    const image = { type: 'image_url', image_url: { url: dataUrl(png(1, 1)) } }
+    const content = [{ type: 'text', text: 'Look.' }, image]
+    expect(await refusal(send({}, { messages: [{ role: 'user', content }] }))).toMatchObject({
+      code: 'invalid_value',
+      param: 'messages[0].content[1]',
+      unsupported: true,
+    })
+    expect(engine.chats).toEqual([])
+    expect(slots.holders()).toEqual([])
+  })
+
   it('[WRK3] generation stops at the token where the reserved cost, the output bound or the context ends', async () => {
     engine.words = 1_000
     await (await send({ costNanoMax: 10 * 10 + 7 * 100 + 99 })).text()

@@ -1,6 +1,7 @@
 /** Writes PDFs for tests: pages of Helvetica text, and PDFs with a chosen fault. */
 
-export function pdf(pages: string[][], trailer = ''): Buffer {
+/** @param size of each page, in points */
+export function pdf(pages: string[][], trailer = '', size = { width: 595, height: 842 }): Buffer {
   const objects: string[] = [
     '<</Type/Catalog/Pages 2 0 R>>',
     `<</Type/Pages/Count ${pages.length}/Kids[${pages.map((_, index) => `${4 + 2 * index} 0 R`).join(' ')}]>>`,
@@ -10,7 +11,7 @@ export function pdf(pages: string[][], trailer = ''): Buffer {
     const shown = lines.map((line) => `(${line.replace(/[\\()]/g, '\\$&')}) Tj T*`).join(' ')
     const stream = `BT /F 14 Tf 20 TL 50 780 Td ${shown} ET`
     objects.push(
-      `<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources<</Font<</F 3 0 R>>>>/Contents ${5 + 2 * index} 0 R>>`,
+      `<</Type/Page/Parent 2 0 R/MediaBox[0 0 ${size.width} ${size.height}]/Resources<</Font<</F 3 0 R>>>>/Contents ${5 + 2 * index} 0 R>>`,
       `<</Length ${stream.length}>>stream\n${stream}\nendstream`,
     )
   }

@@ -2,6 +2,7 @@
 import { embedded } from '../../backends/engines/embedded.ts'
 import type { Chat } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
+import { anyImage } from '../../backends/model/image.ts'
 import type { Counts } from '../../backends/model/money.ts'
 import {
   type Engine,
@@ -27,6 +28,7 @@ export class ScriptedEngine implements Engine {
     contextTokens: 4_096,
     slotsMax: 8,
     vision: false,
+    images: anyImage,
     capabilities: servedBy(embedded.capabilities),
   }
   state: EngineState = 'ready'

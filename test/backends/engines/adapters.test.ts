@@ -27,6 +27,7 @@ import { transformers } from '../../../backends/engines/transformers.ts'
 import { vllm } from '../../../backends/engines/vllm.ts'
 import { type Chat, readChat } from '../../../backends/model/chat.ts'
 import type { EffortWord } from '../../../backends/model/effort.ts'
+import { unfitImage } from '../../../backends/model/image.ts'
 
 const all = httpBackends.map((backend) => [backend.name, backend] as const)
 const baseTerms: RequestTerms = {
@@ -130,9 +131,17 @@ describe('a missing capability', () => {
     }
   })
 
+  it('[ADP32] an engine that may be llama.cpp takes no image that ends it, and vLLM takes any', () => {
+    for (const backend of [llamaCpp, lmStudio, ollama, openaiCompatible])
+      expect(backend.capabilities.images).toEqual({ sideMin: 2, aspectMax: 1_000 })
+    expect(vllm.capabilities.images.sideMin).toBe(1)
+    expect(unfitImage({ width: 1, height: 64_000_000 }, vllm.capabilities.images)).toBeUndefined()
+  })
+
   it('[ADP4] a capability that an adapter does not declare is off', () => {
-    const { efforts, stopsMax, ...rest } = capabilities({})
+    const { efforts, stopsMax, images, ...rest } = capabilities({})
     expect({ efforts, stopsMax }).toEqual({ efforts: ['none'], stopsMax: 0 })
+    expect(images).toEqual({ sideMin: 2, aspectMax: 1_000 })
     expect(Object.values(rest).every((value) => value === false)).toBe(true)
   })
 })

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { budgets } from '../../../backends/model/budgets.ts'
 import type { Chat, Part } from '../../../backends/model/chat.ts'
-import { sniffImage } from '../../../backends/model/image.ts'
+import { anyImage, sniffImage } from '../../../backends/model/image.ts'
 import { dataBytes } from '../../../backends/model/media.ts'
 import { publicPolicy } from '../../../gpu-worker/media/fetch.ts'
 import { cachedMedia, type MediaFor, type MediaParts, readMedia } from '../../../gpu-worker/media/media.ts'
@@ -26,8 +26,8 @@ const resolveMedia = (chat: Chat, parts: MediaParts, media: MediaFor, signal: Ab
     kept: (chat, media) => cachedMedia(chat, parts, media),
   })(chat, media, signal)
 const resolve = through(createResolver(() => 0))
-const blind: MediaFor = { vision: false, owner: 'a' }
-const seeing: MediaFor = { vision: true, owner: 'a' }
+const blind: MediaFor = { vision: false, images: anyImage, owner: 'a' }
+const seeing: MediaFor = { vision: true, images: anyImage, owner: 'a' }
 const pdfUrl = (bytes: Uint8Array) => dataUrl(bytes, 'application/pdf')
 const file = (bytes: Uint8Array, filename = 'a.pdf') => ({ type: 'file', file: { filename, file_data: pdfUrl(bytes) } })
 const image = (url: string) => ({ type: 'image_url', image_url: url })
@@ -141,6 +141,45 @@ describe('images', () => {
     expect(await resolve(request, blind, never)).toEqual({ ok: true, chat: request })
   })
 
+  it('[MED37] an image that would end the engine is refused for it by the path of its part, and not for others', async () => {
+    const fragile = { ...seeing, images: { sideMin: 2, aspectMax: 1_000 } }
+    const sizes: [width: number, height: number, message: RegExp | undefined][] = [
+      [1, 1, /1 × 1 pixels, and this engine takes none below 2 × 2\. Scale it up/],
+      [1, 3_000, /1 × 3000 pixels, .* below 2 × 2/],
+      [3_000, 1, /below 2 × 2/],
+      [2, 2, undefined],
+      [2, 2_000, undefined],
+      [2, 2_001, /2 × 2001 pixels, .* more than 1,000 times the shorter\. Cut it into parts/],
+      [2_001, 2, /more than 1,000 times/],
+    ]
+    for (const [width, height, message] of sizes) {
+      const request = chat(text('see'), image(dataUrl(png(width, height))))
+      const resolved = await resolve(request, fragile, never)
+      if (!message) expect(resolved.ok, `${width} × ${height}`).toBe(true)
+      else
+        expect(resolved).toEqual({
+          ok: false,
+          code: 'invalid_value',
+          param: 'messages[0].content[1]',
+          message: expect.stringMatching(message),
+          unsupported: true,
+        })
+      expect((await resolve(request, seeing, never)).ok).toBe(true)
+    }
+  })
+
+  it('[MED37] a page of a document that is as thin as such an image is refused too', async () => {
+    const thin = pdf([['thin']], '', { width: 3, height: 12_000 })
+    const fragile = { ...seeing, images: { sideMin: 2, aspectMax: 1_000 } }
+    expect(await resolve(chat(file(thin)), fragile, never)).toMatchObject({
+      ok: false,
+      param: 'messages[0].content[0]',
+      message: expect.stringMatching(/page 1 of the document: the image has \d × 1024 pixels/),
+      unsupported: true,
+    })
+    expect((await resolve(chat(file(thin)), { ...fragile, vision: false }, never)).ok).toBe(true)
+  })
+
   it('[MED31] an incomplete image is refused with the path of its part', async () => {
     const half = jpegHead(640, 480, 60_000).subarray(0, 1_000)
     const answer = await resolve(chat(image(dataUrl(half))), seeing, never)
@@ -181,7 +220,7 @@ describe('the media cache', () => {
     const first = await partsOf(resolveMedia(request, parts, seeing, never))
     expect(await partsOf(resolveMedia(request, parts, seeing, never))).toEqual(first)
     expect(fetches).toBe(1)
-    expect(await partsOf(resolveMedia(request, parts, { vision: true, owner: 'b' }, never))).not.toEqual(first)
+    expect(await partsOf(resolveMedia(request, parts, { ...seeing, owner: 'b' }, never))).not.toEqual(first)
     expect(fetches).toBe(2)
     now = 1_001
     await resolveMedia(request, parts, seeing, never)
