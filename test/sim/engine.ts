@@ -68,6 +68,7 @@ export class SimulatedEngine implements Engine {
       contextTokens: 4_096,
       slotsMax: parts.slotsMax,
       vision: parts.vision,
+      images: embedded.capabilities.images,
       capabilities: servedBy(embedded.capabilities),
     }
   }

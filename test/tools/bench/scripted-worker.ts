@@ -49,6 +49,7 @@ const scripted: Engine = {
     contextTokens: 4_096,
     slotsMax,
     vision: false,
+    images: embedded.capabilities.images,
     capabilities: servedBy(embedded.capabilities),
   },
   state: 'ready',
