@@ -61,8 +61,11 @@ export interface HttpBackend extends Described {
    * in `warnings`. A field whose loss changes the meaning (image, forced tool, schema, effort) is refused with `param`.
    */
   request(chat: Chat, terms: RequestTerms, attached: Attached): Request | BackendFailure
-  /** @param streams whether the answer is `text/event-stream`; an engine may ignore `stream` and send one JSON body */
-  reader(terms: RequestTerms, streams: boolean): ResponseReader
+  /**
+   * @param streams whether the answer is `text/event-stream`; an engine may ignore `stream` and send one JSON body
+   * @param clientNames of the request; absent only where the request has no tools
+   */
+  reader(terms: RequestTerms, streams: boolean, clientNames?: ReadonlyMap<string, string>): ResponseReader
   /** The meaning of an answer other than 200. `answer.body` is untrusted and may be truncated. */
   failure(answer: HttpAnswer): BackendFailure
   /**
@@ -266,6 +269,8 @@ export interface Request {
   ok: true
   call: HttpCall & { body: string }
   warnings: string[]
+  /** The client's name of each tool that has another name in `call`; the reader needs it. */
+  clientNames: ReadonlyMap<string, string>
 }
 
 /** A refusal or a failure, as the client sees it. */

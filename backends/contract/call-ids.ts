@@ -24,7 +24,7 @@ export function nineCharacterIds(ids: Iterable<string>): Map<string, string> {
 }
 
 /** Nine digits of base 62 from two 32-bit FNV-1a hashes. */
-function hashed(text: string, salt: number): string {
+export function hashed(text: string, salt: number): string {
   let rest = (BigInt(fnv(text, 2_166_136_261 ^ salt)) << 32n) | BigInt(fnv(text, 3_339_675_911 + salt))
   let name = ''
   for (let index = 0; index < 9; index++) {

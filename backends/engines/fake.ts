@@ -77,7 +77,7 @@ export const fake: HttpBackend = {
     read: ([answer]) => Count.safeParse(parseJson(answer?.body ?? '')).data?.count,
   }),
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
-  reader: (terms, streams) => openaiReader({ idSeed: terms.requestId }, streams),
+  reader: (terms, streams, clientNames) => openaiReader({ idSeed: terms.requestId, clientNames }, streams),
   failure: (answer) => openaiFailure(answer, 'the fake engine'),
 }
 

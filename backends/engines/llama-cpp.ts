@@ -43,6 +43,7 @@ const can = capabilities({
 const dialect: EngineDialect = {
   ...plainDialect,
   toolChoice: 'narrowed',
+  strictTools: 'always',
   extra: (terms) => ({
     reasoning_effort: terms.effort,
     // Its grammars for a schema or a forced call allow reasoning first, unless reasoning is not separated at all.
@@ -116,8 +117,8 @@ export const llamaCpp: HttpBackend = {
     read: ([answer]) => Tokens.safeParse(parseJson(answer?.body ?? '')).data?.tokens.length,
   }),
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
-  reader: (terms, streams) =>
-    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  reader: (terms, streams, clientNames) =>
+    openaiReader({ idSeed: terms.requestId, clientNames, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer, 'llama.cpp'),
   launch(settings) {
     const { model, servedAs, host, port, contextTokens, slotsMax, batchTokens, threads, apiKey } = settings

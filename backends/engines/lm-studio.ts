@@ -116,8 +116,8 @@ export const lmStudio: HttpBackend = {
   health: { calls: [get('/v1/models')], read: ([answer]) => (answer?.status === 200 ? 'ready' : 'down') },
   load: noLoad,
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
-  reader: (terms, streams) =>
-    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  reader: (terms, streams, clientNames) =>
+    openaiReader({ idSeed: terms.requestId, clientNames, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer, 'LM Studio'),
 }
 

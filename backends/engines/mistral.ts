@@ -40,6 +40,7 @@ const temperatureMax = 1.5
 
 const dialect: EngineDialect = {
   ...plainDialect,
+  strictTools: 'sent',
   reasoningHistory: 'chunk',
   seed: 'random_seed',
   required: 'any',
@@ -85,7 +86,7 @@ export const mistral: HttpBackend = {
     const request = openaiRequest(taken, terms, attached, dialect)
     return request.ok ? { ...request, warnings: [...request.warnings, ...warnings] } : request
   },
-  reader: (terms, streams) => openaiReader({ idSeed: terms.requestId }, streams),
+  reader: (terms, streams, clientNames) => openaiReader({ idSeed: terms.requestId, clientNames }, streams),
   failure: (answer) => openaiFailure(answer, 'the hosted API'),
 }
 

@@ -118,8 +118,8 @@ export const ollama: HttpBackend = {
   health: { calls: [get('/api/version')], read: ([answer]) => (answer?.status === 200 ? 'ready' : 'down') },
   load: noLoad,
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
-  reader: (terms, streams) =>
-    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  reader: (terms, streams, clientNames) =>
+    openaiReader({ idSeed: terms.requestId, clientNames, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer, 'Ollama'),
   launch({ host, port, contextTokens, slotsMax, extra }) {
     return {

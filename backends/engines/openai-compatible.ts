@@ -63,7 +63,7 @@ export const openaiCompatible: HttpBackend = {
   health: { calls: [get('/v1/models')], read: ([answer]) => (answer?.status === 200 ? 'ready' : 'down') },
   load: noLoad,
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, plainDialect),
-  reader: (terms, streams) =>
-    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  reader: (terms, streams, clientNames) =>
+    openaiReader({ idSeed: terms.requestId, clientNames, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer),
 }

@@ -46,6 +46,7 @@ const can = capabilities({
 const effort = (terms: RequestTerms) => ({ reasoning_effort: terms.effort })
 const dialect: EngineDialect = {
   ...plainDialect,
+  strictTools: 'sent',
   prefix: 'continue_final_message',
   extra: (terms, _chat, { priority }) => ({
     ...effort(terms),
@@ -128,7 +129,7 @@ export const sglang: HttpBackend = {
     read: ([answer]) => Tokenized.safeParse(parseJson(answer?.body ?? '')).data?.count,
   }),
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
-  reader: (terms, streams) => openaiReader({ idSeed: terms.requestId }, streams),
+  reader: (terms, streams, clientNames) => openaiReader({ idSeed: terms.requestId, clientNames }, streams),
   failure: (answer) => openaiFailure(answer, 'SGLang'),
   abort: (terms) => post('/abort_request', { rid: terms.requestId }),
   launch(settings) {

@@ -89,8 +89,8 @@ export const transformers: HttpBackend = {
   },
   load: noLoad,
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
-  reader: (terms, streams) =>
-    openaiReader({ idSeed: terms.requestId, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
+  reader: (terms, streams, clientNames) =>
+    openaiReader({ idSeed: terms.requestId, clientNames, inlineThinking: ['[THINK]', '[/THINK]'] }, streams),
   failure: (answer) => openaiFailure(answer, 'Transformers'),
   launch({ model, host, port, extra }) {
     return {

@@ -54,6 +54,7 @@ const can = capabilities({
 const effort = (terms: RequestTerms) => ({ reasoning_effort: terms.effort })
 const dialect: EngineDialect = {
   ...plainDialect,
+  strictTools: 'sent',
   reasoningHistory: 'reasoning',
   prefix: 'continue_final_message',
   extra: (terms, chat, { priority }) => ({
@@ -144,7 +145,7 @@ export const vllm: HttpBackend = {
     read: ([answer]) => Tokenized.safeParse(parseJson(answer?.body ?? '')).data?.count,
   }),
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),
-  reader: (terms, streams) => openaiReader({ idSeed: terms.requestId }, streams),
+  reader: (terms, streams, clientNames) => openaiReader({ idSeed: terms.requestId, clientNames }, streams),
   failure: (answer) => openaiFailure(answer, 'vLLM'),
   cause: ({ body }) => (grammarSigns.some((sign) => body.includes(sign)) ? grammarCause : undefined),
   launch(settings) {

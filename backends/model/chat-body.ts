@@ -15,7 +15,10 @@ export function chatValue(chat: Chat): object {
     model: chat.model,
     messages: chat.messages.map(message),
     ...(chat.tools.length > 0 && {
-      tools: chat.tools.map((tool) => ({ type: 'function', function: tool })),
+      tools: chat.tools.map(({ strict, ...tool }) => ({
+        type: 'function',
+        function: { ...tool, ...(strict && { strict }) },
+      })),
       tool_choice: toolChoice(chat.toolChoice),
       parallel_tool_calls: chat.parallelToolCalls,
     }),

@@ -47,6 +47,8 @@ export interface Tool {
   description: string
   /** JSON schema of the arguments. */
   parameters: Record<string, unknown>
+  /** Whether calls must match the schema, on engines that have a choice. */
+  strict: boolean
 }
 
 export type ToolChoice = { kind: 'auto' } | { kind: 'none' } | { kind: 'required' } | { kind: 'named'; name: string }
@@ -87,7 +89,8 @@ export type ReadChat =
   | { ok: false; code: 'invalid_value'; message: string; param: string | null }
 
 export const messagesMax = 4_096
-export const toolsMax = 128
+/** Their names alone take a third of the bytes that a grammar may have. */
+export const toolsMax = 1_024
 export const stopMax = 16
 export const callIdMax = 256
 const mebibyte = 1024 * 1024
@@ -182,16 +185,21 @@ export const asText = (text: string): Part[] => (text === '' ? [] : [{ kind: 'te
 const Content = z.union([Text.transform(asText), Parts])
 const TextContent = z.union([Text.transform(asText), TextParts])
 
+/** Anthropic's limit. OpenAI's and Mistral's is 64; adapters shorten the name for engines that have it. */
 export const FunctionName = z
   .string()
-  .regex(/^[a-zA-Z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, underscores or dashes')
+  .regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, underscores or dashes.')
+/** A history may come from another API, so its names have no rules. */
+export const CalledName = z.string()
+export const strictToolText =
+  'Whether calls must match the schema, on engines that have a choice. The embedded engine matches it always. Default: false.'
 
 const WireToolCall = z
   .object({
     id: z.string().max(callIdMax).describe('The id of the call.'),
     function: z
       .object({
-        name: FunctionName.describe('The name of the function.'),
+        name: CalledName.describe('The name of the function.'),
         arguments: z
           .union([Text, z.record(z.string(), z.unknown())])
           .describe('The arguments, as JSON text or object.'),
@@ -266,6 +274,7 @@ const WireFunctionTool = z.object({
         .record(z.string(), z.unknown())
         .nullish()
         .describe('The JSON schema of the arguments. Default: an object without properties.'),
+      strict: z.boolean().nullish().describe(strictToolText),
     })
     .describe('The function.'),
 })
@@ -443,8 +452,15 @@ function chatOf(wire: WireChat, tools: Tool[], choice: ToolChoice): Chat {
 
 function functionTool(tool: z.infer<typeof WireTool>): Tool[] {
   if (!('function' in tool)) return []
-  const { name, description, parameters } = tool.function
-  return [{ name, description: description ?? '', parameters: parameters ?? { type: 'object', properties: {} } }]
+  const { name, description, parameters, strict } = tool.function
+  return [
+    {
+      name,
+      description: description ?? '',
+      parameters: parameters ?? { type: 'object', properties: {} },
+      strict: strict === true,
+    },
+  ]
 }
 
 function toolChoice(choice: WireChat['tool_choice'], tools: Tool[]): ToolChoice | undefined {

@@ -76,8 +76,8 @@ function repairPart(part: Part): Part {
 
 /** The id too: a result must keep the id of its call. */
 function repairCall(call: ToolCall): ToolCall {
-  const [id, json] = [repairText(call.id), repairText(call.arguments)]
-  return id === call.id && json === call.arguments ? call : { ...call, id, arguments: json }
+  const [id, name, json] = [repairText(call.id), repairText(call.name), repairText(call.arguments)]
+  return id === call.id && name === call.name && json === call.arguments ? call : { ...call, id, name, arguments: json }
 }
 
 /** The same list if nothing changes. */

@@ -115,7 +115,8 @@ export function httpSubject(
       }
       const counter = newTokenCounter()
       const outcome = { ...empty(), warnings: built.warnings }
-      await readAnswer(request, opened, backend.reader(terms, opened.streams), (event) => take(outcome, counter, event))
+      const reader = backend.reader(terms, opened.streams, built.clientNames)
+      await readAnswer(request, opened, reader, (event) => take(outcome, counter, event))
       left.abort()
       const promptTokens = promptTokensMax(chat, built.call.body)
       const known = { truth: backend.truth, promptTokens, promptCounted: false }

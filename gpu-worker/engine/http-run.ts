@@ -25,6 +25,8 @@ export interface HttpRunParts {
   backend: HttpBackend
   order: RequestTerms
   call: HttpCall
+  /** The client's name of each tool that has another name in `call`. */
+  clientNames: ReadonlyMap<string, string>
   promptTokens: number
   promptCounted: boolean
   /** The length of a text in tokens; undefined if the engine cannot count it. */
@@ -138,10 +140,10 @@ async function* answer(
 async function* read(
   source: AsyncIterator<Uint8Array>,
   streams: boolean,
-  { backend, order, times, heard }: HttpRunParts,
+  { backend, order, clientNames, times, heard }: HttpRunParts,
   watch: Watchdog,
 ): AsyncGenerator<BackendEvent> {
-  const reader = backend.reader(order, streams)
+  const reader = backend.reader(order, streams, clientNames)
   for (;;) {
     const { done, value } = await source.next()
     if (done) return yield* reader.end()

@@ -180,6 +180,7 @@ class HttpEngine implements Engine {
     const run = startHttpRun(
       {
         ...{ backend, order: terms, call: request.call, calls: this.#calls, times: this.#times },
+        clientNames: request.clientNames,
         promptTokens: prepared.promptTokens,
         promptCounted: prepared.promptEstimated !== true,
         countText: async (text, within) => {

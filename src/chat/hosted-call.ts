@@ -169,7 +169,7 @@ export class HostedCall {
     const { body } = response
     // The request asks for a stream, but an API that does not stream is accepted too.
     const streams = response.headers.get('content-type')?.startsWith('text/event-stream') ?? false
-    if (response.ok && body) return { body, reader: mistral.reader(this.#terms, streams) }
+    if (response.ok && body) return { body, reader: mistral.reader(this.#terms, streams, request.clientNames) }
     const text = await readBounded(body)
     const headers = Object.fromEntries(response.headers)
     const failure = mistral.failure({ status: response.status, headers, body: text })

@@ -60,6 +60,30 @@ const eventsOf = (text: string) =>
     })
 
 describe('reading Messages', () => {
+  it('[MSG17] names of 128 characters, 1,024 tools and any name in the history are read, and longer ones are refused', () => {
+    const name = 'n'.repeat(128)
+    const tool = (name: string, more: object = {}) => ({ name, input_schema: { type: 'object' }, ...more })
+    const many = Array.from({ length: 1_024 }, (_, index) => tool(`t${index}`))
+    expect(chat({ tools: [tool(name, { strict: true })], tool_choice: { type: 'tool', name } })).toMatchObject({
+      tools: [{ name, strict: true }],
+      toolChoice: { kind: 'named', name },
+    })
+    expect(chat({ tools: many }).tools).toHaveLength(1_024)
+    expect(refusal({ tools: [...many, tool('more')] }).param).toBe('tools')
+    expect(refusal({ tools: [tool(`${name}n`)] })).toMatchObject({
+      param: 'tools[0].name',
+      message: 'tools[0].name: must be 1 to 128 letters, digits, underscores or dashes.',
+    })
+    for (const past of ['a.b', 'with space', '', 'n'.repeat(300)]) {
+      const turns = [
+        ...hello.messages,
+        { role: 'assistant', content: [{ type: 'tool_use', id: 't', name: past, input: {} }] },
+        { role: 'user', content: [{ type: 'tool_result', tool_use_id: 't' }] },
+      ]
+      expect(chat({ messages: turns }).messages[1]).toMatchObject({ toolCalls: [{ name: past }] })
+    }
+  })
+
   it('[MSG1] tools, thinking blocks and interleaved system messages become one chat request', () => {
     const turns = [
       { role: 'user', content: [{ type: 'text', text: 'look', cache_control: { type: 'ephemeral' } }] },
@@ -150,7 +174,7 @@ describe('reading Messages', () => {
       betas: ['x'],
       metadata: { user_id: '{}' },
     })
-    expect(read.chat.tools).toEqual([{ name: 'read', description: '', parameters: { type: 'object' } }])
+    expect(read.chat.tools).toEqual([{ name: 'read', description: '', parameters: { type: 'object' }, strict: true }])
     for (const field of ['tools', 'messages', 'context_management', 'top_k'])
       expect(
         read.warnings.some((warning) => warning.startsWith(`${field}:`)),

@@ -173,18 +173,22 @@ describe('the hosted fallback', () => {
 
   it('[E2E52] a non-streaming hosted answer separates reasoning, content and calls, whether the API streams or not', async () => {
     const thinking = { type: 'thinking', thinking: [{ type: 'text', text: 'Hm.' }] }
-    const call = { id: 'D681PevKs', index: 0, function: { name: 'add', arguments: '{"a":1}' } }
+    const name = `add_${'long_'.repeat(20)}`
+    const named = () =>
+      (api.calls.at(-1)?.body.tools as [{ function: { name: string } }] | undefined)?.[0].function.name
+    const made = () => ({ id: 'D681PevKs', index: 0, function: { name: named(), arguments: '{"a":1}' } })
     api.answer = (response) => {
+      const call = made()
       beginStream(response)
       response.write(hostedChunk({ content: [thinking] }))
       response.write(hostedChunk({ content: 'So.' }))
       response.end(`${hostedChunk({ tool_calls: [call] }, 'tool_calls', usage)}data: [DONE]\n\n`)
     }
-    const tools = [{ type: 'function', function: { name: 'add', parameters: { type: 'object' } } }]
+    const tools = [{ type: 'function', function: { name, parameters: { type: 'object' } } }]
     const streamed = await ask({ reasoning_effort: 'high', tools })
     expect(streamed.headers.get('x-tramontane-pool')).toBe('hosted')
     api.answer = (response) => {
-      const message = { role: 'assistant', content: [thinking, { type: 'text', text: 'So.' }], tool_calls: [call] }
+      const message = { role: 'assistant', content: [thinking, { type: 'text', text: 'So.' }], tool_calls: [made()] }
       response.writeHead(200, { 'content-type': 'application/json' })
       response.end(JSON.stringify({ choices: [{ index: 0, message, finish_reason: 'tool_calls' }], usage }))
     }
@@ -196,7 +200,7 @@ describe('the hosted fallback', () => {
             message: {
               content: 'So.',
               reasoning_content: 'Hm.',
-              tool_calls: [{ id: 'D681PevKs', type: 'function', function: { name: 'add', arguments: '{"a":1}' } }],
+              tool_calls: [{ id: 'D681PevKs', type: 'function', function: { name, arguments: '{"a":1}' } }],
             },
             finish_reason: 'tool_calls',
           },

@@ -278,6 +278,17 @@ describe('tools and schemas', () => {
     },
   )
 
+  it.each(names)('[POL17] %s: a tool with a name of 128 characters is called by it, streamed or not', async (name) => {
+    const long = `mcp__${'plugin-'.repeat(17)}look`
+    expect(long).toHaveLength(128)
+    const body = JSON.stringify({ tools: tools[name], tool_choice: named[name] }).replaceAll('get_weather', long)
+    for (const stream of [true, false]) {
+      const answer = await send(name, { ...bodyOf(name, { temperature: 0, stream }), ...JSON.parse(body) })
+      const text = await answer.text()
+      expect(text).toContain(`"name":"${long}"`)
+    }
+  })
+
   it.each(names)(
     '[POL15] %s: an answer matches the requested schema, and its headers carry both request ids and the processing time',
     async (name) => {

@@ -151,7 +151,7 @@ function chatOf(texts: string[]): Chat {
         prefix: false,
       },
     ],
-    tools: [{ name: 'f', description: texts.at(-1) ?? '', parameters: { a: texts } }],
+    tools: [{ name: 'f', description: texts.at(-1) ?? '', parameters: { a: texts }, strict: false }],
     toolChoice: { kind: 'auto' },
     parallelToolCalls: true,
     format: { kind: 'text' },

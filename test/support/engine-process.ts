@@ -166,6 +166,9 @@ async function chat(body: Record<string, unknown>, response: ServerResponse): Pr
     const totals = totalsOf(body, promptTokens, call.tokensSent)
     event(response, index < script.thinking ? { [field]: word } : { content: word }, null, totals)
   }
+  const forced = body.tool_choice === 'required' ? firstTool(body) : undefined
+  if (forced !== undefined)
+    event(response, { tool_calls: [{ index: 0, id: 'abcdefghi', function: { name: forced, arguments: '{}' } }] }, null)
   event(response, {}, count === max ? 'length' : 'stop')
   const usage = usageOf(promptTokens, count)
   if (usage) response.write(`data: ${JSON.stringify({ ...head, choices: [], usage })}\n\n`)
@@ -173,6 +176,10 @@ async function chat(body: Record<string, unknown>, response: ServerResponse): Pr
   response.write('data: [DONE]\n\n')
   if (script.lingerMs > 0) await new Promise((resolve) => setTimeout(resolve, script.lingerMs))
   response.end()
+}
+
+function firstTool({ tools }: { tools?: unknown }): string | undefined {
+  return (tools as { function: { name: string } }[] | undefined)?.[0]?.function.name
 }
 
 /** Waits for the next multiple of `everyMs`, so one late turn does not delay the later ones. */

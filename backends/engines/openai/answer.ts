@@ -14,12 +14,15 @@ import { createParser } from 'eventsource-parser'
 import { z } from 'zod'
 import type { BackendEvent, BackendUsage, ResponseReader } from '../../contract/backend.ts'
 import { nineCharacterIds } from '../../contract/call-ids.ts'
+import { noClientNames } from '../../contract/tool-names.ts'
 import type { FinishReason, WireCall } from '../../model/chunk.ts'
 import { createThinkSplit } from './think-split.ts'
 
 export interface AnswerOptions {
   /** Seed of the ids for calls without an id: the same seed gives the same ids. */
   idSeed: string
+  /** The client's name of each tool that has another name at the engine. */
+  clientNames?: ReadonlyMap<string, string> | undefined
   /** Marks around reasoning that this engine leaves in the content, or undefined. */
   inlineThinking?: readonly [string, string] | undefined
 }
@@ -121,13 +124,15 @@ interface OpenCall {
 
 class OpenAiAnswerReader {
   readonly #idSeed: string
+  readonly #clientNames: ReadonlyMap<string, string>
   readonly #split: ReturnType<typeof createThinkSplit> | undefined
   readonly #calls: OpenCall[] = []
   #finishReason: string | undefined
   #closed = false
 
-  constructor({ idSeed, inlineThinking }: AnswerOptions) {
+  constructor({ idSeed, clientNames = noClientNames, inlineThinking }: AnswerOptions) {
     this.#idSeed = idSeed
+    this.#clientNames = clientNames
     this.#split = inlineThinking && createThinkSplit(...inlineThinking)
   }
 
@@ -202,6 +207,7 @@ class OpenAiAnswerReader {
     const named = this.#calls.map((call, index) => ({
       ...call,
       id: call.id || `${this.#idSeed}.${index}`,
+      name: this.#clientNames.get(call.name) ?? call.name,
       arguments: call.arguments.trim() === '' && !cut ? '{}' : call.arguments,
     }))
     const isGood = (call: OpenCall) => parseJson(call.arguments) !== undefined || (cut && call === named.at(-1))

@@ -4,7 +4,8 @@
  */
 import type { Attached, BackendFailure, Capabilities, Request, RequestTerms } from '../../contract/backend.ts'
 import { nineCharacterIds } from '../../contract/call-ids.ts'
-import type { Chat, Message, Part } from '../../model/chat.ts'
+import { withEngineNames } from '../../contract/tool-names.ts'
+import type { Chat, Message, Part, Tool } from '../../model/chat.ts'
 import { computable } from '../../model/sampling.ts'
 
 export interface EngineDialect {
@@ -22,6 +23,10 @@ export interface EngineDialect {
   required: 'required' | 'any'
   /** The field that requests a continuation of the last message. */
   prefix: 'prefix' | 'continue_final_message' | 'none'
+  /**
+   * The `strict` of a tool. `always`: the engine holds every call to its schema. `absent`: the engine has no such field.
+   */
+  strictTools: 'sent' | 'always' | 'absent'
   /** Fields specific to the engine: effort, usage, priority, salt, ids. */
   extra: (terms: RequestTerms, chat: Chat, can: Capabilities) => Record<string, unknown>
 }
@@ -34,18 +39,20 @@ export const plainDialect: EngineDialect = {
   seed: 'seed',
   required: 'required',
   prefix: 'none',
+  strictTools: 'absent',
   extra: () => ({ stream_options: { include_usage: true } }),
 }
 
 export function openaiRequest(
-  chat: Chat,
+  given: Chat,
   terms: RequestTerms,
   attached: Attached,
   dialect: EngineDialect,
 ): Request | BackendFailure {
   const { capabilities: can, model } = attached
-  const refusal = refuse(chat, terms, can)
+  const refusal = refuse(given, terms, can)
   if (refusal) return refusal
+  const { chat, clientNames } = withEngineNames(given)
   // An engine that reports no model name serves one model and needs no `model` field.
   const body = {
     ...(model !== '' && { model }),
@@ -56,12 +63,18 @@ export function openaiRequest(
   return {
     ok: true,
     call: { method: 'POST', path: dialect.path, body: JSON.stringify(body) },
-    warnings: warnings(chat, can),
+    warnings: warnings(given, can, dialect),
+    clientNames,
   }
 }
 
-/** The fields that a generation and a prompt count share. */
+/** The fields of a prompt count. */
 export function openaiPrompt(chat: Chat, can: Capabilities, dialect: EngineDialect) {
+  return promptFields(withEngineNames(chat).chat, can, dialect)
+}
+
+/** The fields that a generation and a prompt count share. */
+function promptFields(chat: Chat, can: Capabilities, dialect: EngineDialect) {
   return {
     messages: messages(chat.messages, can, dialect),
     ...toolsOf(chat, dialect),
@@ -72,7 +85,7 @@ export function openaiPrompt(chat: Chat, can: Capabilities, dialect: EngineDiale
 function openaiBody(chat: Chat, terms: RequestTerms, can: Capabilities, dialect: EngineDialect) {
   const { temperature, topP, seed, frequencyPenalty, presencePenalty, stop } = computable(chat)
   return {
-    ...openaiPrompt(chat, can, dialect),
+    ...promptFields(chat, can, dialect),
     ...(chat.tools.length > 0 && dialect.toolChoice !== 'absent' && toolChoice(chat, can, dialect)),
     ...(chat.format.kind !== 'text' && { response_format: responseFormat(chat.format) }),
     [dialect.outputBound]: terms.outputTokensMax,
@@ -119,9 +132,13 @@ function invalid(param: string | null, message: string): BackendFailure {
   return { ok: false, code: 'invalid_value', message, param, retryAfterMs: null, operator: false }
 }
 
-function warnings(chat: Chat, can: Capabilities): string[] {
+function warnings(chat: Chat, can: Capabilities, dialect: EngineDialect): string[] {
   const thinking = chat.messages.some((message) => message.role === 'assistant' && message.reasoning !== '')
+  const strict = dialect.strictTools === 'absent' ? chat.tools.findIndex((tool) => tool.strict) : -1
   return [
+    ...(strict >= 0
+      ? [`tools[${strict}].function.strict: not supported by this engine, whose calls may differ from their schemas`]
+      : []),
     ...(chat.seed !== undefined && !can.seed ? ['seed: not supported by this engine, ignored'] : []),
     ...((chat.frequencyPenalty || chat.presencePenalty) && !can.penalties
       ? ['frequency_penalty, presence_penalty: not supported by this engine, ignored']
@@ -140,7 +157,11 @@ function toolsOf({ tools, toolChoice }: Chat, dialect: EngineDialect) {
   const narrow = kind === 'named' && dialect.toolChoice === 'narrowed'
   const none = kind === 'none' && dialect.toolChoice === 'absent'
   const shown = none ? [] : narrow ? tools.filter((tool) => tool.name === toolChoice.name) : tools
-  return shown.length > 0 && { tools: shown.map((tool) => ({ type: 'function', function: tool })) }
+  return shown.length > 0 && { tools: shown.map((tool) => ({ type: 'function', function: toolOf(tool, dialect) })) }
+}
+
+function toolOf({ strict, ...tool }: Tool, { strictTools }: EngineDialect) {
+  return strict && strictTools === 'sent' ? { ...tool, strict } : tool
 }
 
 function toolChoice({ toolChoice, parallelToolCalls }: Chat, can: Capabilities, dialect: EngineDialect) {

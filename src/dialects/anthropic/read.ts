@@ -7,6 +7,7 @@
 import { z } from 'zod'
 import {
   asText,
+  CalledName,
   type Chat,
   callIdMax,
   documentSource,
@@ -22,6 +23,7 @@ import {
   StopText,
   stopMax,
   streamText,
+  strictToolText,
   Text,
   TokensMax,
   type Tool,
@@ -104,7 +106,7 @@ const RedactedBlock = z.object({
 const ToolUseBlock = z.object({
   type: z.literal('tool_use').describe('An earlier call of a tool.'),
   id: z.string().max(callIdMax).describe('The id of the call.'),
-  name: FunctionName.describe('The name of the tool.'),
+  name: CalledName.describe('The name of the tool.'),
   input: z.record(z.string(), z.unknown()).describe('The arguments of the tool.'),
 })
 const ShownBlock = z.discriminatedUnion('type', [TextBlock, ImageBlock, DocumentBlock, SearchResultBlock])
@@ -143,6 +145,7 @@ const CustomTool = z.object({
   name: FunctionName.describe('The name of the tool.').meta({ examples: ['get_weather'] }),
   description: Text.nullish().describe('The purpose of the tool, for the model.'),
   input_schema: z.record(z.string(), z.unknown()).describe('The JSON schema of the arguments.'),
+  strict: z.boolean().nullish().describe(strictToolText),
 })
 const OwnTool = z
   .union([CustomTool, z.object({ type: otherType(['custom']) })], {
@@ -321,7 +324,8 @@ function effortOf({ thinking, output_config: config }: CountBody): EffortWord | 
 
 function functionTool(tool: z.infer<typeof OwnTool>): Tool[] {
   if (!('input_schema' in tool)) return []
-  return [{ name: tool.name, description: tool.description ?? '', parameters: tool.input_schema }]
+  const { name, description, input_schema: parameters, strict } = tool
+  return [{ name, description: description ?? '', parameters, strict: strict === true }]
 }
 
 function choiceOf(choice: CountBody['tool_choice'], tools: readonly Tool[]): ToolChoice | undefined {

@@ -9,6 +9,7 @@ import {
   presenceText,
   schemaStrictText,
   streamText,
+  strictToolText,
   Text,
   TokensMax,
   temperatureText,
@@ -26,7 +27,7 @@ const FunctionTool = z.object({
   name: FunctionName.describe('The name of the function.').meta({ examples: ['get_weather'] }),
   description: Text.nullish().describe('The purpose of the function, for the model.'),
   parameters: Schema.nullish().describe('The JSON schema of the arguments. Default: an object without properties.'),
-  strict: z.boolean().nullish().describe('Repeated in the answer. Default: true.'),
+  strict: z.boolean().nullish().describe(`${strictToolText} The answer repeats it, or says true.`),
 })
 
 const CustomTool = z.object({

@@ -5,9 +5,9 @@
 import { z } from 'zod'
 import {
   asText,
+  CalledName,
   callIdMax,
   documentSource,
-  FunctionName,
   imageSource,
   type Message,
   otherType,
@@ -67,7 +67,7 @@ const MessageItem = z
   })
   .transform(({ role, content }) => ({ kind: 'message' as const, role, content }))
 const CallId = z.string().max(callIdMax).describe('The id of the call.')
-const ToolName = FunctionName.describe('The name of the tool.')
+const ToolName = CalledName.describe('The name of the tool.')
 const FunctionCall = z
   .object({
     type: z.literal('function_call').describe('An earlier call of a function.'),

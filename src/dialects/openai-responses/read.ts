@@ -136,7 +136,14 @@ function toolOf(tool: z.infer<typeof WireTool>): Tool[] {
   if (!('name' in tool)) return []
   const description = tool.description ?? ''
   if (tool.type === 'function')
-    return [{ name: tool.name, description, parameters: tool.parameters ?? { type: 'object', properties: {} } }]
+    return [
+      {
+        name: tool.name,
+        description,
+        parameters: tool.parameters ?? { type: 'object', properties: {} },
+        strict: tool.strict === true,
+      },
+    ]
   const grammar = tool.format?.definition ? `\n\nIts input must match this grammar:\n${tool.format.definition}` : ''
   const parameters = {
     type: 'object',
@@ -144,7 +151,7 @@ function toolOf(tool: z.infer<typeof WireTool>): Tool[] {
     required: ['input'],
     additionalProperties: false,
   }
-  return [{ name: tool.name, description: description + grammar, parameters }]
+  return [{ name: tool.name, description: description + grammar, parameters, strict: true }]
 }
 
 function choiceOf(choice: Body['tool_choice'], tools: Tool[]): { tools: Tool[]; toolChoice: ToolChoice } | undefined {
@@ -155,7 +162,8 @@ function choiceOf(choice: Body['tool_choice'], tools: Tool[]): { tools: Tool[]; 
     const { name } = choice
     return tools.some((tool) => tool.name === name) ? { tools, toolChoice: { kind: 'named', name } } : undefined
   }
-  const allowed = tools.filter((tool) => choice.tools.some(({ name }) => name === tool.name))
+  const names = new Set(choice.tools.map(({ name }) => name))
+  const allowed = tools.filter(({ name }) => names.has(name))
   const kind = choice.mode === 'required' ? 'required' : 'auto'
   return kind === 'required' && allowed.length === 0 ? undefined : { tools: allowed, toolChoice: { kind } }
 }

@@ -333,6 +333,87 @@ const call = (args: string) => ({
   tool_calls: [{ index: 0, id: 'abcdefghi', function: { name: 'look', arguments: args } }],
 })
 
+const pattern = /^[a-zA-Z0-9_-]{1,64}$/
+const long = `mcp__plugin_${'chrome-devtools-'.repeat(5)}__get_console_message`
+const past = (name: string) => ({
+  role: 'assistant',
+  tool_calls: [{ id: 'abcdefghi', type: 'function', function: { name, arguments: '{}' } }],
+})
+const toolNamed = (name: string) => ({ type: 'function', function: { name, parameters: { type: 'object' } } })
+
+interface SentTools {
+  tools: { function: { name: string; strict?: boolean } }[]
+  tool_choice?: unknown
+  messages: { tool_calls?: { function: { name: string } }[] }[]
+}
+
+describe('tools', () => {
+  function asked(backend: HttpBackend, body: Record<string, unknown>) {
+    const request = ask(backend, body, { can: { tools: true, forcedTool: true } })
+    if (!request.ok) throw new Error(request.message)
+    return { ...request, body: JSON.parse(request.call.body) as SentTools }
+  }
+  const called = (backend: HttpBackend, name: string, clientNames: ReadonlyMap<string, string>, streams: boolean) => {
+    const reader = backend.reader(baseTerms, streams, clientNames)
+    const said = { tool_calls: [{ index: 0, id: 'abcdefghi', function: { name, arguments: '{}' } }] }
+    const choices = [{ index: 0, [streams ? 'delta' : 'message']: said, finish_reason: 'tool_calls' }]
+    const text = streams ? `data: ${JSON.stringify({ choices })}\n\n` : JSON.stringify({ choices })
+    const events = [...reader.push(new TextEncoder().encode(text)), ...reader.end()]
+    return events.flatMap((event) => (event.kind === 'call' ? [event.call.name] : []))
+  }
+
+  it.each(all)(
+    '[ADP40] a name that engines refuse is sent as a short one and comes back as the client’s (%s)',
+    (_, backend) => {
+      const body = {
+        messages: [{ role: 'user', content: 'Hi' }, past(long), past('old.tool with space'), past('')],
+        tools: [toolNamed(long), toolNamed('look')],
+        tool_choice: { type: 'function', function: { name: long } },
+      }
+      const first = asked(backend, body)
+      const names = first.body.messages
+        .flatMap(({ tool_calls: calls }) => calls ?? [])
+        .map((call) => call.function.name)
+      const sentTool = first.body.tools[0]?.function.name ?? ''
+      expect([...names, sentTool].every((name) => pattern.test(name))).toBe(true)
+      expect(names[0]).toBe(sentTool)
+      expect(sentTool).toContain('__get_console_message')
+      expect(first.call.body).not.toContain(long)
+      expect(new Set(names).size).toBe(3)
+      for (const streams of [true, false]) {
+        expect(called(backend, sentTool, first.clientNames, streams)).toEqual([long])
+        expect(called(backend, names[1] ?? '', first.clientNames, streams)).toEqual(['old.tool with space'])
+        expect(called(backend, 'look', first.clientNames, streams)).toEqual(['look'])
+      }
+      // The same in the next turn, with another history.
+      expect(asked(backend, { ...body, messages: [{ role: 'user', content: 'Hi' }] }).body.tools[0]).toEqual(
+        first.body.tools[0],
+      )
+    },
+  )
+
+  it.each(all)('[ADP40] a client’s tool that has the name of a shortened one stays apart (%s)', (_, backend) => {
+    const taken = asked(backend, { tools: [toolNamed(long)] }).body.tools[0]?.function.name ?? ''
+    const other = `${long}2`
+    const { body, clientNames } = asked(backend, { tools: [long, taken, other].map(toolNamed) })
+    const sentNames = body.tools.map((tool) => tool.function.name)
+    expect(new Set(sentNames).size).toBe(3)
+    expect(sentNames[1]).toBe(taken)
+    expect(sentNames.map((name) => called(backend, name, clientNames, true)[0])).toEqual([long, taken, other])
+  })
+
+  it('[ADP41] strict is sent where engines have it, and is a warning where calls may differ from the schema', () => {
+    const strict = (name: string) => ({ type: 'function', function: { name, strict: true } })
+    for (const backend of httpBackends) {
+      const { body, warnings } = asked(backend, { tools: [toolNamed('look'), strict('find')] })
+      const sends = backend === vllm || backend === sglang || backend === mistral
+      expect(body.tools.map((tool) => tool.function.strict)).toEqual([undefined, sends ? true : undefined])
+      const warned = warnings.some((warning) => warning.startsWith('tools[1].function.strict:'))
+      expect(warned).toBe(!sends && backend !== llamaCpp)
+    }
+  })
+})
+
 describe('an engine’s answer', () => {
   it('[ADP16] an answer ends with a finish reason that clients know, or fails', () => {
     const text = chunk({ content: 'Hi' })

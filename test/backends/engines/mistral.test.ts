@@ -144,7 +144,9 @@ describe('the request', () => {
       top_p: 0.9,
       random_seed: 7,
       stop: ['END'],
-      tools: [{ type: 'function', function: { name: 'look', description: '', parameters: { type: 'object' } } }],
+      tools: [
+        { type: 'function', function: { name: 'look', description: '', parameters: { type: 'object' }, strict: true } },
+      ],
       tool_choice: 'any',
       parallel_tool_calls: false,
       response_format: { type: 'json_schema', json_schema: { name: 'a', schema: { type: 'object' }, strict: true } },

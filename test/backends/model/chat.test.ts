@@ -95,7 +95,9 @@ describe('reading a chat request', () => {
       content: [],
       toolCalls: [{ id: 'c1', name: 'f', arguments: '{}' }],
     })
-    expect(chat.tools).toEqual([{ name: 'f', description: '', parameters: { type: 'object', properties: {} } }])
+    expect(chat.tools).toEqual([
+      { name: 'f', description: '', parameters: { type: 'object', properties: {} }, strict: false },
+    ])
   })
 
   it('[SHP4] an accepted but unsupported field adds a warning', () => {

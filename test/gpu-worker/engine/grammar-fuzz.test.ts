@@ -148,7 +148,7 @@ function jobOf(schema: Schema, strict: boolean): GrammarJob | undefined {
   if (!strict)
     return {
       content: null,
-      call: callsJob([{ name: 'f', description: '', parameters: schema }], { argsId: 3, single: true }),
+      call: callsJob([{ name: 'f', description: '', strict: false, parameters: schema }], { argsId: 3, single: true }),
     }
   const content = formatJob({ kind: 'json_schema', name: 'x', schema, strict: true })
   return content && 'ok' in content ? undefined : { content, call: null }

@@ -220,6 +220,15 @@ describe('an engine over HTTP', () => {
     ).toBe(0)
   })
 
+  it('[HTE20] a call of a tool with a long name is reported under the client’s name', async () => {
+    const name = `mcp__${'server-'.repeat(16)}_look`
+    const tools = [{ type: 'function', function: { name, parameters: { type: 'object' } } }]
+    const events = await all(begin(engine, await prepare(engine, { ...six, tools, tool_choice: 'required' })))
+    const { chats } = await at.seen()
+    expect(JSON.stringify(chats.at(-1)?.body)).not.toContain(name)
+    expect(events.filter(({ kind }) => kind === 'tool')).toEqual([{ kind: 'tool', name, arguments: '{}' }])
+  })
+
   it('[HTE8] a refusal is attributed to the request or to the engine, before any token is counted', async () => {
     const prepared = await prepare(engine)
     const error = { message: 'grammar is too large', type: 'invalid_request_error', code: 400 }
