@@ -4,21 +4,24 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { interpreterIn, systemPython } from '../../support/python-environment.ts'
 
 /** The version that the committed files come from. */
 const mistralCommon = '1.13.1'
 
 const run = promisify(execFile)
-const candidates = ['python3', 'python3.13', 'python3.12', 'python3.11', 'python3.10', 'python']
 const missing =
   'npm run parity needs Python 3.10 or newer with the venv module. Install it (for example python3 and python3-venv), or' +
   ' name an environment that has mistral-common: npm run parity -- --venv FOLDER'
 
 /** The path of the environment's interpreter. Installs what is missing. */
 export async function environmentAt(folder: string): Promise<string> {
-  const python = join(folder, process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python')
-  if (!existsSync(python))
-    await run(await systemPython(), ['-m', 'venv', folder]).catch(() => Promise.reject(new Error(missing)))
+  const python = interpreterIn(folder)
+  if (!existsSync(python)) {
+    const system = await systemPython()
+    if (!system) throw new Error(missing)
+    await run(system, ['-m', 'venv', folder]).catch(() => Promise.reject(new Error(missing)))
+  }
   const installed = await run(python, ['-c', 'import mistral_common; print(mistral_common.__version__)']).catch(
     () => null,
   )
@@ -27,14 +30,6 @@ export async function environmentAt(folder: string): Promise<string> {
     await run(python, ['-m', 'pip', 'install', '--quiet', `mistral-common==${mistralCommon}`])
   }
   return python
-}
-
-async function systemPython(): Promise<string> {
-  for (const name of candidates) {
-    const found = await run(name, ['-c', 'import sys; print(sys.version_info >= (3, 10))']).catch(() => null)
-    if (found?.stdout.trim() === 'True') return name
-  }
-  throw new Error(missing)
 }
 
 /** Runs a script of this folder: `python SCRIPT input.json output.json`. */
