@@ -31,7 +31,7 @@ const shells = [
   /^gpu-worker\/(main|worker|config|count-tokens|create-engine|server|run-dispatch|media-reading|signed-body|connections|operator-port|relay|outbox|outbox-lock|receipts|delivery|heartbeat|life|watchdog|watchdog-thread)\.ts$/,
   /^gpu-worker\/engine\/(child|fork|llama|embedded|model-file|cpu|install-gpu|process-guard|launch|supervisor|calls|http|http-run|grammar-child|grammar-reader|grammar-service|child-watch|child-watch-thread|orphan)\.ts$/,
   /^gpu-worker\/media\/(fetch|pdf|pdf-thread|resolver|work-timer)\.ts$/,
-  /^gpu-worker\/(doctor\/main|gpu\/detect-gpus)\.ts$/,
+  /^gpu-worker\/(doctor\/main|plan\/main|gpu\/detect-gpus)\.ts$/,
 ]
 
 /** Words that no text of the product uses; see `test/spec/readme.md`. */
@@ -71,7 +71,7 @@ const layers = {
     'local',
   ],
   backends: ['model', 'wire', 'contract', 'engines'],
-  'gpu-worker': ['engine', 'media', 'gpu', 'top', 'doctor'],
+  'gpu-worker': ['engine', 'media', 'gpu', 'top', 'plan', 'doctor'],
 } as const
 
 function layerOf(path: string): number {

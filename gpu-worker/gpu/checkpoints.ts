@@ -64,6 +64,16 @@ export type GgufQuantisation = keyof typeof ggufBits
 export const ggufQuantisations = Object.keys(ggufBits) as GgufQuantisation[]
 export const ggufDefault: GgufQuantisation = 'Q4_K_M'
 
+/** What llama.cpp reports of a quantisation of Llama 3 8B: how much the perplexity rises. Small 4 was not measured. */
+export const ggufPerplexity: Readonly<Partial<Record<GgufQuantisation, number>>> = {
+  Q8_0: 0.0026,
+  Q6_K: 0.0217,
+  Q5_K_M: 0.0569,
+  Q4_K_M: 0.1754,
+  Q3_K_M: 0.6569,
+  Q2_K: 3.5199,
+}
+
 export interface GgufSize {
   /** The routed experts of one layer. */
   expertBytesPerLayer: number
@@ -71,6 +81,9 @@ export interface GgufSize {
   otherBytes: number
   totalBytes: number
 }
+
+/** The part of a layer's routed experts that each token reads: 4 of 128. */
+export const expertsRead = 4 / 128
 
 export function ggufSize(quantisation: GgufQuantisation): GgufSize {
   const expertBytesPerLayer = (expertParameters * ggufBits[quantisation]) / 8 / layers

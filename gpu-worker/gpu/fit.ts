@@ -9,8 +9,10 @@ const reserveBytes = 4e9
 /** Compute buffers and the vision projector of llama.cpp. Estimated. */
 const llamaReserveBytes = 2.5e9
 
-/** Sizes that divide the model's 32 attention heads. */
-const sizes = [1, 2, 4, 8] as const
+/** The sizes of a replica among so many GPUs: those that divide the model's 32 attention heads. */
+export function sizesOf(gpus: number): number[] {
+  return [1, 2, 4, 8].filter((size) => size <= gpus)
+}
 
 /** Mistral's recipe, for GPUs that are not known. */
 export const tensorParallelDefault = 2
@@ -40,9 +42,7 @@ export type Replica =
 export function replicaOf(checkpoint: Checkpoint, gpus: readonly Gpu[], contextTokens: number): Replica {
   const gpu = smallestOf(gpus)
   if (!gpu) return { kind: 'too-large' }
-  const rows = sizes
-    .filter((size) => size <= gpus.length)
-    .map((size) => ({ size, cacheTokens: cacheTokens(checkpoint, size, gpu) }))
+  const rows = sizesOf(gpus.length).map((size) => ({ size, cacheTokens: cacheTokens(checkpoint, size, gpu) }))
   const fits = rows.find((row) => row.cacheTokens >= contextTokens)
   if (fits) return { kind: 'fits', ...fits }
   const best = rows.at(-1)

@@ -46,6 +46,7 @@ export const navigation: readonly NavigationPage[] = [
 
   page('operators', 'Start', '/docs/operators', 'Overview', 'operators.md'),
   page('operators', 'Start', '/docs/operators/architecture', 'Architecture', 'architecture.md'),
+  page('operators', 'Start', '/docs/operators/hardware', 'Choose hardware', 'hardware.md'),
   page('operators', 'Start', '/docs/operators/deploy', 'Deploy', 'deploy.md'),
   page('operators', 'Guides', '/docs/operators/operate', 'Operate', 'operate.md'),
   page('operators', 'Guides', '/docs/operators/engines', 'Engines', 'engines.md'),

@@ -8,6 +8,9 @@ import { documentBytesMax, documentsMax, imageBytesMax, imagePixelsMax, imagesMa
 import { findModel } from '../../backends/model/model.ts'
 import { modelAliases } from '../../backends/model/model-alias.ts'
 import { EngineEnvironment, WorkerEnvironment } from '../../gpu-worker/config.ts'
+import { readGpuList } from '../../gpu-worker/gpu/gpus.ts'
+import { hardwarePlan } from '../../gpu-worker/plan/hardware-plan.ts'
+import { offloadCells, offloadHead, planCells, planHead } from '../../gpu-worker/plan/plan-text.ts'
 import { profileOf } from '../../gpu-worker/profile.ts'
 import { budgetsMarkdown } from '../../src/docs/budgets-table.ts'
 import { type AgentQuickstart, agentQuickstarts, sdkQuickstarts } from '../../src/docs/quickstarts.ts'
@@ -36,6 +39,7 @@ export const parts: Record<string, Record<string, Make>> = {
   'errors.md': { errors: errorsTable },
   'limits.md': { budgets: () => budgetsMarkdown(), media: () => mediaTable() },
   'engines.md': { profiles: () => profilesTable() },
+  'hardware.md': { hardware: () => hardwareTable(), offload: () => offloadTable() },
   'sdks.md': { sdks: () => sdkSections(), agents: () => agentQuickstarts.map(agentSection).join('\n') },
   'settings.md': {
     start: () => settingsTable(StartEnvironment),
@@ -133,6 +137,52 @@ function profilesTable(): string {
     rows,
     2,
   )
+}
+
+/** The claims of the model's announcement (four H100, 24 GB) and common hosts. */
+const hosts: [gpus: string, memoryGib: number][] = [
+  ['4xH100-80', 512],
+  ['2xH100-80', 256],
+  ['1xH100-80', 256],
+  ['2xH200-141', 512],
+  ['1xB200-180', 512],
+  ['2xMI300X-192', 512],
+  ['4xA100-80', 512],
+  ['1xRTX PRO 6000-96', 128],
+  ['2xRTX5090-32', 128],
+  ['1xRTX4090-24', 64],
+  ['none', 128],
+]
+const smallHosts: [gpus: string, memoryGib: number][] = [
+  ['1xRTX5090-32', 64],
+  ['1xRTX4090-24', 64],
+  ['1xRTX4090-24', 32],
+  ['1xRTX4060-8', 64],
+  ['none', 128],
+]
+
+function planOf(gpus: string, memoryGib: number) {
+  const list = readGpuList(gpus)
+  if (!list.ok) throw new Error(list.message)
+  return hardwarePlan({ gpus: list.gpus, memoryBytes: memoryGib * 2 ** 30 })
+}
+
+function hardwareTable(): string {
+  const rows = hosts.flatMap(([gpus, memoryGib]) =>
+    planOf(gpus, memoryGib)
+      .rows.slice(0, 3)
+      .map((row, index) => [index === 0 ? `${gpus}, ${memoryGib} GB` : '', ...planCells(row)]),
+  )
+  return table(['GPUs and memory', ...planHead], rows)
+}
+
+function offloadTable(): string {
+  const rows = smallHosts.flatMap(([gpus, memoryGib]) =>
+    planOf(gpus, memoryGib)
+      .rows.filter(({ offload }) => offload)
+      .map((row, index) => [index === 0 ? `${gpus}, ${memoryGib} GB` : '', ...offloadCells(row)]),
+  )
+  return table(['GPUs and memory', ...offloadHead], rows)
 }
 
 function sdkSections(): string {
