@@ -276,7 +276,7 @@ class World {
       },
       beforeAlarm: () => {
         this.#alarms.set(tenantId, this.#timeline.now)
-        return this.#wakeWorkers()
+        return this.#beforeAlarm()
       },
     })
     const audit = this.#auditor.open(tenantId, host.db)
@@ -510,6 +510,18 @@ class World {
     if (!this.#asleep) this.#timeline.after(tickMs, 'tick', () => this.#tick())
   }
 
+  /** A fleet object that has just restarted knows no worker yet when the alarm asks for them. */
+  async #beforeAlarm(): Promise<void> {
+    await this.#wakeWorkers()
+    const restarts = this.#faults.has('fleet evicted') && !this.#fleetMayForget && this.random.chance(0.7)
+    if (restarts) this.#evictFleet()
+  }
+
+  #evictFleet(): void {
+    this.#live.clear()
+    this.#fleetHost.evict()
+  }
+
   /** An alarm asks every worker; each sends a heartbeat before, as it would each second. */
   async #wakeWorkers(): Promise<void> {
     if (!this.#asleep) return
@@ -675,8 +687,7 @@ class World {
       case 'fleet evicted':
         // A heartbeat that is late may be later than the fleet's first answer about its workers.
         this.#fleetMayForget ||= [...this.#faults.kinds].some((kind) => heartbeatFaults.has(kind))
-        this.#live.clear()
-        this.#fleetHost.evict()
+        this.#evictFleet()
         return true
       case 'responses evicted': {
         const [host] = this.#responses.values()
