@@ -56,7 +56,15 @@ export function boundOutput(prepared: Prepared, dispatch: Dispatch): number | Re
  */
 export async function relay(
   parts: RelayParts,
-  work: { dispatch: Dispatch; chat: Chat; prepared: Prepared; outputTokensMax: number; slot: number },
+  work: {
+    dispatch: Dispatch
+    chat: Chat
+    prepared: Prepared
+    outputTokensMax: number
+    slot: number
+    /** The run is over: the slot is free for another request. */
+    freeSlot: () => void
+  },
   response: ServerResponse,
 ): Promise<Refusal | undefined> {
   const { engine, outbox, now } = parts
@@ -105,6 +113,7 @@ export async function relay(
     })
     outbox.finish(receipt)
     const settled = parts.owed(receipt, dispatch.settleFirst)
+    work.freeSlot()
     if (dispatch.settleFirst && receipt.outcome === 'finished') await settled
     if (end === 'failed') response.destroy()
     else if (end === 'refused') writer.fail(errorOf(refusalFor(cause), requestId))

@@ -95,7 +95,8 @@ async function answer(
     if (!prepared.ok) return prepared
     const bound = boundOutput(prepared, dispatch)
     if (typeof bound !== 'number') return bound
-    return await relay(parts, { dispatch, chat, prepared, outputTokensMax: bound, slot }, response)
+    const freeSlot = () => parts.slots.free(dispatch.requestId)
+    return await relay(parts, { dispatch, chat, prepared, outputTokensMax: bound, slot, freeSlot }, response)
   } catch (error) {
     if (left.signal.aborted) return undefined
     if (error instanceof EngineFailure) return { code: 'engine_down', message: error.message }

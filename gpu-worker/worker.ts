@@ -157,7 +157,7 @@ export class GpuWorker {
     await Promise.race([this.#emptied(), delay(this.#config.drainMs)])
   }
 
-  /** Resolves when every slot is free. */
+  /** Resolves when every request is answered. */
   #emptied(): Promise<void> {
     return new Promise((resolve) => {
       this.#idle = resolve
@@ -166,7 +166,7 @@ export class GpuWorker {
   }
 
   #slotsChanged(): void {
-    if (this.#slots.holders().length === 0) this.#idle?.()
+    if (this.#slots.idle) this.#idle?.()
   }
 
   #owed(receipt: Receipt, settleFirst: boolean): Promise<void> {

@@ -384,6 +384,23 @@ describe('worker', () => {
     expect(text).toContain('[DONE]')
   })
 
+  it('[WRK37] a slot is free for another request when its receipt is delivered, before its last chunk is sent', async () => {
+    let settle: () => void = () => undefined
+    settled = new Promise<void>((resolve) => {
+      settle = resolve
+    })
+    const waiting = [await send({ settleFirst: true }), await send({ settleFirst: true })]
+    await eventually(
+      async () => receipts.length,
+      (count) => count === 2,
+    )
+    expect([slots.holders(), slots.idle]).toEqual([[], false])
+    expect(await (await send()).text()).toContain('[DONE]')
+    settle()
+    for (const response of waiting) expect(await response.text()).toContain('[DONE]')
+    expect(slots.idle).toBe(true)
+  })
+
   it('[WRK30] an engine that fails before the prelude causes a refusal engine_down without a receipt', async () => {
     engine.runError = new EngineFailure('the connection to the engine was lost')
     expect(await refusal(send())).toMatchObject({ status: 200, code: 'engine_down' })

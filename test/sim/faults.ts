@@ -89,16 +89,30 @@ const tenantKinds: readonly Fault[] = [
   ...(['tenant evicted', 'storage failed', 'key revoked', 'limits changed', 'rates changed', 'corrected'] as const),
 ]
 
-/** `gentle`: a fault loses nothing. `one-tenant`: every fault meets the first tenant. */
-export type Mood = 'gentle' | 'one-tenant' | 'any'
+/** Faults by which no call between the edge, the fleet and a worker is lost. */
+const engineKinds: readonly Fault[] = [...gentleKinds, 'engine died', 'tenant evicted', 'storage failed']
+
+/**
+ * `gentle`: a fault loses nothing. `engines`: only engines and tenants' objects fail. `one-tenant`: every fault meets
+ * the first tenant.
+ */
+export type Mood = 'gentle' | 'engines' | 'one-tenant' | 'any'
 
 export function pickMood(random: Random): Mood {
-  return random.chance(0.2) ? 'gentle' : random.chance(0.1) ? 'one-tenant' : 'any'
+  if (random.chance(0.2)) return 'gentle'
+  if (random.chance(0.1)) return 'one-tenant'
+  return random.chance(0.12) ? 'engines' : 'any'
+}
+
+const kindsIn: Readonly<Record<Exclude<Mood, 'any'>, readonly Fault[]>> = {
+  gentle: gentleKinds,
+  engines: engineKinds,
+  'one-tenant': tenantKinds,
 }
 
 /** Some seeds use no fault, most use a few, some use all: bugs that many faults hide appear with few. */
 export function pickFaults(random: Random, mood: Mood): ReadonlySet<Fault> {
-  if (mood !== 'any') return new Set((mood === 'gentle' ? gentleKinds : tenantKinds).filter(() => random.chance(0.6)))
+  if (mood !== 'any') return new Set(kindsIn[mood].filter(() => random.chance(0.6)))
   const share = random.pick([0, 0.15, 0.3, 0.5, 0.8, 1])
   return new Set(faultKinds.filter(() => random.chance(share)))
 }

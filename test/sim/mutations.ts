@@ -61,6 +61,12 @@ const mutations: readonly Mutation[] = [
     to: '    this.#held.delete(requestId)\n    this.#free.push(slot, slot)',
   },
   {
+    name: 'free a slot after its receipt is delivered',
+    file: 'gpu-worker/relay.ts',
+    from: '    work.freeSlot()\n',
+    to: '',
+  },
+  {
     name: 'do not free a slot',
     file: 'gpu-worker/run-dispatch.ts',
     from: '    parts.slots.release(dispatch.requestId)\n',

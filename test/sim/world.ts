@@ -171,7 +171,11 @@ class World {
       if (failed) this.#auditor.violate('a worker that failed a request is not tried again', state.requestId)
       this.#coverage.count('event', event.kind)
       this.#coverage.count('step', step.kind)
-      if (event.kind === 'refused') this.#coverage.count('refusal', event.refusal.code)
+      if (event.kind !== 'refused') return
+      const { code } = event.refusal
+      this.#coverage.count('refusal', code)
+      if (code === 'no_slot' && this.#slotsAgree)
+        this.#auditor.violate('a leased slot is free', `${state.requestId} on ${event.on.workerId}`)
     })
   }
 
@@ -227,6 +231,11 @@ class World {
   get #clientPopulation(): Clients {
     if (!this.#clients) throw new Error('the clients are not there')
     return this.#clients
+  }
+
+  /** No fault separates the fleet's view of a slot from the worker's. A preparation ends after its client has left. */
+  get #slotsAgree(): boolean {
+    return (this.#mood === 'gentle' || this.#mood === 'engines') && !this.#faults.has('client left')
   }
 
   #processes(): WorkerProcess[] {
@@ -513,7 +522,9 @@ class World {
   /** A fleet object that has just restarted knows no worker yet when the alarm asks for them. */
   async #beforeAlarm(): Promise<void> {
     await this.#wakeWorkers()
-    const restarts = this.#faults.has('fleet evicted') && !this.#fleetMayForget && this.random.chance(0.7)
+    const { kinds } = this.#faults
+    const early = kinds.has('clock forward') || kinds.has('fleet evicted')
+    const restarts = early && ![...kinds].some((kind) => heartbeatFaults.has(kind)) && this.random.chance(0.6)
     if (restarts) this.#evictFleet()
   }
 
