@@ -16,7 +16,7 @@ describe('the users’ guides', () => {
     await product?.stop()
   })
 
-  const commands = ['index.md', 'quickstart.md', 'api.md', 'limits.md', 'errors.md'].flatMap((file) =>
+  const commands = ['index.md', 'quickstart.md', 'api.md', 'migrate.md', 'limits.md', 'errors.md'].flatMap((file) =>
     examples(readFileSync(guides + file, 'utf8'), 'bash').map((command, index) => ({
       file,
       number: index + 1,
