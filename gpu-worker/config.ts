@@ -17,6 +17,7 @@ import type { Gpu } from './gpu/gpus.ts'
 import { profileOf } from './profile.ts'
 import { publishedForm } from './published-form.ts'
 import { replicaFor, servesSmallFour } from './replica.ts'
+import { checkEffects } from './setting-effects.ts'
 import { speculationOf } from './speculation.ts'
 
 export interface Config extends EngineConfig {
@@ -233,6 +234,7 @@ export function readConfig(environment: Variables, detectGpus = unknownGpus): Co
 export function readEngineConfig(environment: Variables, detectGpus = unknownGpus): EngineConfig {
   const env = parse(EngineEnvironment, environment)
   const backend = backendOf(env)
+  checkEffects(env.TRAMONTANE_BACKEND, env)
   const modelId = env.TRAMONTANE_MODEL_ID ?? (serves(env, backend) === tinyModelPath ? tinyModelId : 'mistral-small-4')
   const model = findModel(modelId)
   if (!model)
@@ -314,21 +316,7 @@ function choose(
 
 function backendOf(env: EngineEnvironment): HttpBackend | null {
   const name = env.TRAMONTANE_BACKEND
-  if (name === 'embedded') {
-    const needsBackend = [
-      'TRAMONTANE_ENGINE_URL',
-      'TRAMONTANE_ENGINE_PROGRAM',
-      'TRAMONTANE_DRAFT_MODEL',
-      'TRAMONTANE_QUANT',
-      'TRAMONTANE_TENSOR_PARALLEL',
-      'TRAMONTANE_CPU_EXPERT_LAYERS',
-    ] as const
-    for (const variable of needsBackend) {
-      if (env[variable] !== undefined)
-        throw new Error(`${variable}: does not apply to the embedded engine. Set TRAMONTANE_BACKEND to another engine.`)
-    }
-    return null
-  }
+  if (name === 'embedded') return null
   const backend = httpBackends.find((each) => each.name === name)
   if (backend) return backend
   const names = ['embedded', ...httpBackends.map((each) => each.name)].join(', ')

@@ -147,8 +147,8 @@ const cautious: Capabilities = {
   jsonObject: false,
   jsonSchema: false,
   vision: false,
-  // llama.cpp: some versions end at an image of less than 2 × 2 pixels (llama.cpp#21800). A thin one is scaled up to 28
-  // pixels without regard to its length: 1 × 65,000 becomes 8,000 tokens, whose attention is a matrix of 4 GB a head.
+  // llama.cpp: some versions end at an image of less than 2 × 2 pixels (llama.cpp#21800; v0.4.0 does not). A thin image
+  // is scaled up: 1 × 65,000 became 16,316 tokens of at most 1,024, and no other request runs while they are encoded.
   images: { sideMin: 2, aspectMax: 1_000 },
   documents: false,
   remoteMedia: false,

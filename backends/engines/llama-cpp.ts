@@ -170,13 +170,13 @@ function offload(layers: number): string[] {
 function launchNotes({ model, contextTokens, slotsMax, cpuExpertLayers, extra }: LaunchSettings): string[] {
   const fit =
     cpuExpertLayers === null
-      ? 'llama-server itself divides the model between GPU and CPU (--fit). --n-gpu-layers all --n-cpu-moe N keeps the experts of N of the 36 layers on the CPU; npm run plan computes N.'
-      : `--n-cpu-moe keeps the experts of ${cpuExpertLayers} of the 36 layers in the memory of the CPU.`
+      ? 'llama-server itself divides the model between GPU and CPU (--fit). --n-gpu-layers all --n-cpu-moe N keeps the experts of N layers on the CPU; npm run plan computes N for Mistral Small 4.'
+      : `--n-cpu-moe keeps the experts of ${cpuExpertLayers} layers in the memory of the CPU.`
   const projector = isRepository(model)
     ? 'The projector for images is downloaded with the model; --no-mmproj leaves it out.'
     : 'For images, add the projector: --mmproj FILE.'
   return [
-    `--ctx-size is divided among the slots: ${slotsMax} × ${contextTokens} tokens, 22.5 KiB each. For fewer or longer requests set TRAMONTANE_SLOTS and TRAMONTANE_CONTEXT.`,
+    `--ctx-size is divided among the slots: ${slotsMax} × ${contextTokens} tokens, which take 22.5 KiB each for Mistral Small 4. For fewer or longer requests set TRAMONTANE_SLOTS and TRAMONTANE_CONTEXT.`,
     fit,
     ...(extra.some((word) => word.startsWith('--mmproj')) ? [] : [projector]),
     '--cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on halves the cache; both types must be the same for this model.',

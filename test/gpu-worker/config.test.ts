@@ -45,6 +45,24 @@ describe('settings', () => {
     expect(() => read(environment)).toThrow(message)
   })
 
+  it.each([
+    [
+      { TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_TENSOR_PARALLEL: '2' },
+      /^TRAMONTANE_TENSOR_PARALLEL: does not apply to llama-cpp\. Remove it, or set TRAMONTANE_BACKEND to vllm or sglang\./,
+    ],
+    [
+      { TRAMONTANE_BACKEND: 'vllm', TRAMONTANE_CPU_EXPERT_LAYERS: '2' },
+      /^TRAMONTANE_CPU_EXPERT_LAYERS: does not apply to vllm\. .* to llama-cpp\./,
+    ],
+    [{ TRAMONTANE_BACKEND: 'ollama', TRAMONTANE_QUANT: 'fp8' }, /^TRAMONTANE_QUANT: does not apply to ollama/],
+    [
+      { TRAMONTANE_BACKEND: 'vllm', TRAMONTANE_ENGINE_URL: 'http://127.0.0.1:1', TRAMONTANE_QUANT: 'nvfp4' },
+      /^TRAMONTANE_QUANT: applies only to an engine that the worker launches/,
+    ],
+  ])('[CFG11] a setting without an effect is refused with the engines that have it: %j', (environment, message) => {
+    expect(() => read(environment)).toThrow(message)
+  })
+
   it('[WPT4] the metrics key and port are read, and a short key is refused', () => {
     const base = {
       TRAMONTANE_WORKER_KEY: `tw_w1_1_${'A'.repeat(43)}`,
