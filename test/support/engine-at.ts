@@ -70,6 +70,7 @@ export function engineProgramFor(script: Partial<Script>): EngineProgram {
   return {
     env: {
       TRAMONTANE_BACKEND: 'llama-cpp',
+      TRAMONTANE_MODEL_ID: 'tramontane-tiny',
       TRAMONTANE_ENGINE_PROGRAM: program,
       // The names do not begin with TRAMONTANE_: the worker passes no such variable to an engine.
       LLAMA_TEST_SCRIPT: JSON.stringify(script),
