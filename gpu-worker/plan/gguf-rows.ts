@@ -56,11 +56,16 @@ export function ggufRows(host: Host): HardwarePlan {
   const split = offloaded
     .filter((form) => smaller.includes(form))
     .flatMap((form) => placed(form, host, shapes, (offload) => holds(host, offload)) ?? [])
-  const placements = [...(whole ? [whole] : []), ...split]
+  const placements = whole && isFine(whole.quantisation) ? [whole, ...split] : [...split, ...(whole ? [whole] : [])]
   return {
     rows: placements.map((placement) => rowOf(placement, host)),
     misfits: placements.length > 0 ? [] : [misfit(host)],
   }
+}
+
+/** Four bits or more lose little; below, some experts on the CPU are the better price. */
+function isFine(quantisation: GgufQuantisation): boolean {
+  return ggufQuantisations.indexOf(quantisation) <= ggufQuantisations.indexOf('IQ4_XS')
 }
 
 function first<Item, Found>(items: readonly Item[], find: (item: Item) => Found | undefined): Found | undefined {

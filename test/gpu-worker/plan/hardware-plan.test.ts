@@ -68,6 +68,13 @@ describe('the hardware plan', () => {
     // 32 GB of memory are too little for the larger ones.
     const little = hardwarePlan(hostOf('RTX4090-24', 32)).rows.map(({ form }) => form)
     expect(little).toEqual(['IQ2_XXS'])
+    // Four bits with experts on the CPU come before two bits without.
+    const twice = hardwarePlan(hostOf('2xRTX5090-32', 128)).rows.map(({ form, offload }) => [form, offload !== null])
+    expect(twice).toEqual([
+      ['Q4_K_M', true],
+      ['Q3_K_M', true],
+      ['Q2_K', false],
+    ])
     // A GPU that holds a form whole needs no smaller one.
     expect(rowsOf(hardwarePlan(hostOf('RTX PRO 6000-96')), 'llama-cpp')).toMatchObject([
       { form: 'Q5_K_M', offload: null },
