@@ -21,7 +21,9 @@ export interface PromptBound {
 
 /** @param body the serialised request that contains the prompt */
 export function promptBound(chat: Chat, body: string): PromptBound {
-  const media = chat.messages.flatMap((message) => message.content.filter((part) => part.kind !== 'text'))
+  const media = chat.messages.flatMap((message) =>
+    message.role === 'assistant' ? [] : message.content.filter((part) => part.kind !== 'text'),
+  )
   const addresses = media.reduce((sum, part) => sum + bytes(JSON.stringify(part.url)), 0)
   return {
     textBytes: bytes(body) - addresses,

@@ -56,6 +56,7 @@ const dialect: EngineDialect = {
   ...plainDialect,
   strictTools: 'sent',
   reasoningHistory: 'reasoning',
+  reasoningParts: true,
   prefix: 'continue_final_message',
   extra: (terms, chat, { priority }) => ({
     ...effort(terms),

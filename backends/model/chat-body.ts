@@ -2,7 +2,7 @@
  * Writes the internal request as a Chat Completions body. The edge sends it to a worker when the client used another
  * dialect. `readChat` reads it back as the same request.
  */
-import type { Chat, Message, Part, ResponseFormat, ToolChoice } from './chat.ts'
+import type { Chat, Message, Part, ResponseFormat, ToolChoice, TurnPart } from './chat.ts'
 
 export function chatBody(chat: Chat): string {
   return JSON.stringify(chatValue(chat))
@@ -47,8 +47,7 @@ function message(message: Message) {
     case 'assistant':
       return {
         role: 'assistant',
-        content: content(message.content),
-        ...(message.reasoning !== '' && { reasoning_content: message.reasoning }),
+        ...turn(message.content),
         ...(message.toolCalls.length > 0 && {
           tool_calls: message.toolCalls.map(({ id, name, arguments: json }) => ({
             id,
@@ -61,17 +60,28 @@ function message(message: Message) {
   }
 }
 
+/** Complete thinking before the text has a field of its own, which every worker reads. */
+function turn(parts: readonly TurnPart[]) {
+  const [first, ...rest] = parts
+  if (first?.kind !== 'thinking' || !first.closed || !rest.every(isText)) return { content: content(parts) }
+  return { content: content(rest), reasoning_content: first.text }
+}
+
+const isText = ({ kind }: TurnPart) => kind === 'text'
+
 /** A single text part becomes a string, as most clients write it. */
-function content(parts: readonly Part[]) {
+function content(parts: readonly (Part | TurnPart)[]) {
   const only = parts.length === 1 ? parts[0] : undefined
   if (parts.length === 0) return ''
   return only?.kind === 'text' && only.text !== '' ? only.text : parts.map(part)
 }
 
-function part(part: Part) {
+function part(part: Part | TurnPart) {
   switch (part.kind) {
     case 'text':
       return { type: 'text', text: part.text }
+    case 'thinking':
+      return { type: 'thinking', thinking: part.text, closed: part.closed }
     case 'image':
       return { type: 'image_url', image_url: { url: part.url } }
     case 'document':

@@ -28,6 +28,19 @@ import { temperatureMin } from './sampling.ts'
  */
 export type Part = { kind: 'text'; text: string } | MediaPart
 
+/**
+ * Thinking of an earlier turn, at its place among the texts. `closed` is false for thinking that was cut off: the prompt
+ * has no end mark for it, and as the last part of a prefix it is continued.
+ */
+export interface Thinking {
+  kind: 'thinking'
+  text: string
+  closed: boolean
+}
+
+/** One part of an assistant's turn. */
+export type TurnPart = { kind: 'text'; text: string } | Thinking
+
 export interface ToolCall {
   /** The client's id; adapters map it for engines that need another form. */
   id: string
@@ -39,8 +52,10 @@ export interface ToolCall {
 export type Message =
   | { role: 'system'; content: Part[] }
   | { role: 'user'; content: Part[] }
-  | { role: 'assistant'; content: Part[]; reasoning: string; toolCalls: ToolCall[]; prefix: boolean }
+  | { role: 'assistant'; content: TurnPart[]; toolCalls: ToolCall[]; prefix: boolean }
   | { role: 'tool'; content: Part[]; toolCallId: string }
+
+export type AssistantTurn = Extract<Message, { role: 'assistant' }>
 
 export interface Tool {
   name: string
@@ -115,7 +130,7 @@ const TextPart = z
     type: z.enum(['text', 'input_text', 'output_text']).describe('All three mean text.'),
     text: Text.describe('The text. NUL and half of a surrogate pair are replaced, with a warning.'),
   })
-  .transform((part): Part => ({ kind: 'text', text: part.text }))
+  .transform((part): { kind: 'text'; text: string } => ({ kind: 'text', text: part.text }))
 const ImagePart = z
   .object({
     type: z.literal('image_url').describe('Always `image_url`.'),
@@ -169,19 +184,26 @@ export function partOr(read: ReadPart<Part>, context: z.RefinementCtx, field: st
 }
 
 const TextParts = z.array(TextPart)
-/** Mistral's form of reasoning: content parts before the text. */
+/** Mistral's form of reasoning: parts of the content. */
 const ThinkingPart = z
   .object({
     type: z.literal('thinking').describe('Always `thinking`.'),
     thinking: z.union([Text, z.array(TextPart)]).describe('Earlier reasoning of the model.'),
+    closed: z
+      .boolean()
+      .nullish()
+      .describe('Whether the reasoning is complete. At the end of a prefix, `false` continues it. Default: true.'),
   })
-  .transform(({ thinking }) => ({
-    kind: 'thinking' as const,
-    text: typeof thinking === 'string' ? thinking : textOf(thinking),
-  }))
+  .transform(
+    ({ thinking, closed }): Thinking => ({
+      kind: 'thinking',
+      text: typeof thinking === 'string' ? thinking : joinedText(thinking),
+      closed: closed ?? true,
+    }),
+  )
 const AssistantParts = z.array(z.discriminatedUnion('type', [TextPart, ThinkingPart]))
 
-export const asText = (text: string): Part[] => (text === '' ? [] : [{ kind: 'text', text }])
+export const asText = (text: string): { kind: 'text'; text: string }[] => (text === '' ? [] : [{ kind: 'text', text }])
 const Content = z.union([Text.transform(asText), Parts])
 const TextContent = z.union([Text.transform(asText), TextParts])
 
@@ -245,11 +267,9 @@ const AssistantMessage = z
       .describe('In the last message: whether the answer continues this text. Default: false.'),
   })
   .transform((message): Message => {
-    const parts = message.content ?? []
     return {
       role: 'assistant',
-      content: parts.filter((part) => part.kind === 'text'),
-      reasoning: message.reasoning_content ?? message.reasoning ?? textOf(parts, 'thinking'),
+      content: withThinking(message.reasoning_content ?? message.reasoning, message.content ?? []),
       toolCalls: message.tool_calls ?? [],
       prefix: message.prefix ?? false,
     }
@@ -477,11 +497,16 @@ function format(wire: WireChat['response_format']): ResponseFormat {
   return { kind: 'json_schema', name: name ?? 'answer', schema, strict: strict === true }
 }
 
-function textOf(
-  parts: readonly (Part | { kind: 'thinking'; text: string })[],
-  kind: 'text' | 'thinking' = 'text',
-): string {
-  return parts.map((part) => (part.kind === kind ? part.text : '')).join('')
+function joinedText(parts: readonly { kind: string; text: string }[]): string {
+  return parts.map(({ text }) => text).join('')
+}
+
+/** Thinking in a field of its own precedes the content. Some clients send it in both places: then it counts once. */
+function withThinking(field: string | null | undefined, parts: TurnPart[]): TurnPart[] {
+  if (field == null) return parts
+  const thinking = parts.filter(({ kind }) => kind === 'thinking')
+  const same = thinking.length > 0 && (field === '' || joinedText(thinking) === field)
+  return same ? parts : [{ kind: 'thinking', text: field, closed: true }, ...parts]
 }
 
 /** The refusal of an invalid body, by its first invalid field. */

@@ -2,7 +2,7 @@
  * Replaces what no tokenizer can process with U+FFFD. A C string ends at a NUL, and half of a surrogate pair has no
  * UTF-8 form. Both occur in tool results and logs, and stay in a conversation, so a refusal would end it.
  */
-import type { Chat, Message, Part, ToolCall } from './chat.ts'
+import type { Chat, Message, Part, ToolCall, TurnPart } from './chat.ts'
 
 interface ReadRequest {
   chat: Chat
@@ -40,28 +40,31 @@ function repairText(text: string): string {
 
 /** Returns the same message if all its texts are sound. */
 function repairMessage(message: Message): Message {
-  const content = changed(message.content, repairPart)
   switch (message.role) {
     case 'system':
-    case 'user':
+    case 'user': {
+      const content = changed(message.content, repairPart)
       return content === message.content ? message : { ...message, content }
+    }
     case 'tool': {
+      const content = changed(message.content, repairPart)
       const toolCallId = repairText(message.toolCallId)
       const same = content === message.content && toolCallId === message.toolCallId
       return same ? message : { ...message, content, toolCallId }
     }
     case 'assistant': {
-      const reasoning = repairText(message.reasoning)
+      const content = changed(message.content, repairPart)
       const toolCalls = changed(message.toolCalls, repairCall)
-      const same = content === message.content && reasoning === message.reasoning && toolCalls === message.toolCalls
-      return same ? message : { ...message, content, reasoning, toolCalls }
+      const same = content === message.content && toolCalls === message.toolCalls
+      return same ? message : { ...message, content, toolCalls }
     }
   }
 }
 
-function repairPart(part: Part): Part {
+function repairPart<Each extends Part | TurnPart>(part: Each): Each {
   switch (part.kind) {
-    case 'text': {
+    case 'text':
+    case 'thinking': {
       const text = repairText(part.text)
       return text === part.text ? part : { ...part, text }
     }

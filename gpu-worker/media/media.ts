@@ -99,8 +99,11 @@ async function resolve(
   work: (part: MediaPart, signal: AbortSignal) => Promise<Resolved>,
   signal: AbortSignal,
 ): Promise<ResolvedMedia> {
-  const places = chat.messages.flatMap(({ content }, index) =>
-    content.flatMap((part, at) => (part.kind !== 'text' && wanted(part) ? [{ index, at, part }] : [])),
+  const places = chat.messages.flatMap((message, index) =>
+    // An assistant's turn has no media.
+    (message.role === 'assistant' ? [] : message.content).flatMap((part, at) =>
+      part.kind !== 'text' && wanted(part) ? [{ index, at, part }] : [],
+    ),
   )
   if (places.length === 0) return { ok: true, chat }
   const stop = new AbortController()
@@ -121,9 +124,10 @@ async function resolve(
     stop.abort(new Error('other media of the request failed'))
   })
   if (failure) return failure
-  const messages = chat.messages.map(
-    (message): Message => ({ ...message, content: message.content.flatMap((part) => resolved.get(part) ?? [part]) }),
-  )
+  const messages = chat.messages.map((message): Message => {
+    if (message.role === 'assistant') return message
+    return { ...message, content: message.content.flatMap((part) => resolved.get(part) ?? [part]) }
+  })
   return { ok: true, chat: { ...chat, messages } }
 }
 

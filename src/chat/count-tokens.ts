@@ -46,8 +46,7 @@ export async function countTokens(request: Request, context: RequestContext): Pr
     const previous = dialect.refers ? await previousResponse(context, key, dialect.refers(value)) : noPreviousTurns
     const read = (dialect.readPrompt ?? dialect.read)(value, previous)
     if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
-    const body = chatBody(read.parsed.chat)
-    const bytes = new TextEncoder().encode(body) as Uint8Array<ArrayBuffer>
+    const bytes = new TextEncoder().encode(chatBody(read.parsed.chat)) as Uint8Array<ArrayBuffer>
     const prepared = prepare(read.parsed, bytes.byteLength, context.settings.models)
     const ratesLeft = await takeRates(context, key, Math.ceil(prepared.promptTokens / tokenShare))
     const counted = await countAtWorker(context, key.tenantId, prepared, bytes)
@@ -55,7 +54,7 @@ export async function countTokens(request: Request, context: RequestContext): Pr
       context,
       prepared,
       ratesLeft,
-      counted ?? { promptTokens: promptTokensMax(prepared.chat, body), estimated: true },
+      counted ?? { promptTokens: promptTokensMax(prepared.chat, chatBody(prepared.chat)), estimated: true },
     )
   } finally {
     hold?.release()

@@ -4,6 +4,7 @@
  */
 import type { Chat, Message } from '../../backends/model/chat.ts'
 import { type Effort, mapEffort } from '../../backends/model/effort.ts'
+import { normaliseHistory } from '../../backends/model/history.ts'
 import { type MediaSize, measureMedia } from '../../backends/model/media.ts'
 import type { Model } from '../../backends/model/model.ts'
 import { type ModelAlias, resolveModel } from '../../backends/model/model-alias.ts'
@@ -11,6 +12,7 @@ import type { ParsedRequest } from '../dialects/dialect.ts'
 import { GatewayError } from '../http/errors.ts'
 
 export interface PreparedRequest {
+  /** With its history normalised, as the engine will see it. */
   chat: Chat
   model: Model
   /** The requested name, if it is not the model's own. */
@@ -44,9 +46,10 @@ export function prepare(parsed: ParsedRequest, bodyBytes: number, offered: reado
     const param = parsed.fieldPaths?.[media.message] ?? `messages[${media.message}].content[${media.part}]`
     throw new GatewayError('invalid_value', `${param}: ${media.reason}`, { param })
   }
+  const history = normaliseHistory(chat.messages, (index) => parsed.fieldPaths?.[index] ?? `messages[${index}]`)
   const textTokens = Math.ceil((bodyBytes - media.urlCharacters) / model.bytesPerToken) + promptOverheadTokens
   return {
-    chat,
+    chat: { ...chat, messages: history.messages },
     model,
     alias,
     effort: mapEffort(chat.effort, model.efforts, alias?.effort ?? model.effortDefault),
@@ -56,6 +59,7 @@ export function prepare(parsed: ParsedRequest, bodyBytes: number, offered: reado
     outputTokens: Math.min(chat.outputTokensMax ?? model.outputTokensDefault, model.contextTokens),
     warnings: [
       ...parsed.warnings,
+      ...history.warnings,
       ...(model.vision ? [] : toolImages(chat, model)),
       ...(alias?.deprecatedOn ? [deprecation(alias)] : []),
     ],

@@ -120,8 +120,7 @@ describe('reading Messages', () => {
       { role: 'system', content: [text('environment')] },
       {
         role: 'assistant',
-        content: [text('reading')],
-        reasoning: 'hm',
+        content: [{ kind: 'thinking', text: 'hm', closed: true }, text('reading')],
         toolCalls: [{ id: 'toolu_1', name: 'read', arguments: '{"path":"a"}' }],
         prefix: false,
       },
@@ -284,7 +283,10 @@ describe('writing Messages', () => {
     // A block carries its own thinking only.
     expect(content.pop()).toMatchObject({ type: 'thinking', thinking: '', signature: sealThinking('later') })
     const back = chat({ messages: [...hello.messages, { role: 'assistant', content }, ...hello.messages] })
-    expect(back.messages[1]).toMatchObject({ reasoning: 'hm', toolCalls: [{ name: 'f', arguments: '{"x":1}' }] })
+    expect(back.messages[1]?.content.filter(({ kind }) => kind === 'thinking')).toEqual([
+      { kind: 'thinking', text: 'hm', closed: true },
+    ])
+    expect(back.messages[1]).toMatchObject({ toolCalls: [{ name: 'f', arguments: '{"x":1}' }] })
   })
 
   it('[MSG9] a refusal has Anthropic’s status and limit headers, and retry-after if a retry can help', async () => {

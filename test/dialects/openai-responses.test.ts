@@ -52,7 +52,8 @@ const eventsOf = (text: string) =>
     .map((event) => JSON.parse(/\ndata: (.*)$/.exec(event)?.[1] ?? ''))
 
 const text = (text: string) => ({ kind: 'text', text })
-const assistant = { role: 'assistant', content: [], reasoning: '', toolCalls: [], prefix: false }
+const thinking = (text: string) => ({ kind: 'thinking', text, closed: true })
+const assistant = { role: 'assistant', content: [], toolCalls: [], prefix: false }
 
 describe('reading Responses', () => {
   it('[RSP1] reasoning, text and calls of a turn are one message, and outputs and later turns are separate messages', () => {
@@ -78,8 +79,7 @@ describe('reading Responses', () => {
       { role: 'user', content: [text('look')] },
       {
         ...assistant,
-        reasoning: 'hm',
-        content: [text('reading')],
+        content: [thinking('hm'), text('reading')],
         toolCalls: [
           { id: 'c1', name: 'f', arguments: '{}' },
           { id: 'c2', name: 'patch', arguments: '{"input":"a\\"b"}' },
@@ -87,8 +87,8 @@ describe('reading Responses', () => {
       },
       { role: 'tool', toolCallId: 'c1', content: [text('one')] },
       { role: 'tool', toolCallId: 'c2', content: [text('two')] },
-      { ...assistant, reasoning: 'so', content: [text('done')] },
-      { ...assistant, reasoning: 'again', content: [text('more')] },
+      { ...assistant, content: [thinking('so'), text('done')] },
+      { ...assistant, content: [thinking('again'), text('more')] },
     ])
     expect(read.fieldPaths).toEqual(['instructions', ...[0, 1, 2, 6, 7, 8, 10].map((index) => `input[${index}]`)])
     expect(read.warnings).toEqual([expect.stringContaining('web_search_call')])

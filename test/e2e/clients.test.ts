@@ -189,7 +189,9 @@ function weather(chat: Chat): Script {
   if (chat.format.kind === 'json_schema') return { text: '{"city": "Oslo", "degrees": 21}' }
   if (named && text === undefined)
     return { reasoning: 'I should look.', calls: [{ name: named.name, arguments: { city: 'Oslo' } }] }
-  const images = chat.messages.flatMap(({ content }) => content).filter(({ kind }) => kind === 'image')
+  const images = chat.messages
+    .flatMap((message) => (message.role === 'assistant' ? [] : message.content))
+    .filter(({ kind }) => kind === 'image')
   if (images.length > 0)
     return { text: `${images.length} seen: ${images.map((part) => 'url' in part && part.url.slice(0, 15))}` }
   return { reasoning: 'I know it now.', text: `In Oslo it is ${text ?? 'as always'}.` }

@@ -130,7 +130,7 @@ describe('the memory of bodies', () => {
     ]
     const read = readResponses({ model: 'm', input: items }, noPreviousTurns)
     expect(read).toMatchObject({
-      parsed: { chat: { messages: [{ reasoning: 'a\ufffdb' }, { content: [{ text: 'a\ufffdb' }] }] } },
+      parsed: { chat: { messages: [{ content: [{ text: 'a\ufffdb' }] }, { content: [{ text: 'a\ufffdb' }] }] } },
     })
     const ask = (stop: unknown) => readChat({ model: 'm', messages: [{ role: 'user', content: 'a' }], stop })
     for (const stop of ['a\0', ['b', '\ud800']]) expect(ask(stop)).toMatchObject({ ok: false, code: 'invalid_value' })
@@ -145,8 +145,7 @@ function chatOf(texts: string[]): Chat {
       { role: 'user', content: texts.map((text) => ({ kind: 'text' as const, text })) },
       {
         role: 'assistant',
-        content: [],
-        reasoning: texts[0] ?? '',
+        content: [{ kind: 'thinking', text: texts[0] ?? '', closed: true }],
         toolCalls: [{ id: 'a', name: 'f', arguments: texts.join('') }],
         prefix: false,
       },

@@ -5,13 +5,19 @@
 import type { Attached, BackendFailure, Capabilities, Request, RequestTerms } from '../../contract/backend.ts'
 import { nineCharacterIds } from '../../contract/call-ids.ts'
 import { withEngineNames } from '../../contract/tool-names.ts'
-import type { Chat, Message, Part, Tool } from '../../model/chat.ts'
+import type { AssistantTurn, Chat, Message, Part, Thinking, Tool, TurnPart } from '../../model/chat.ts'
+import { normaliseChat } from '../../model/history.ts'
+import { mergeTurns } from '../../model/merge-turns.ts'
 import { computable } from '../../model/sampling.ts'
 
 export interface EngineDialect {
   path: string
-  /** The field for earlier reasoning; `chunk`: a part of the content, as in Mistral's API. */
+  /**
+   * The field for earlier reasoning. `chunk`: parts of the content, as in Mistral's API. A field holds only complete
+   * reasoning before the text; `reasoningParts` says whether the engine takes any other as parts of the content.
+   */
   reasoningHistory: 'reasoning_content' | 'reasoning' | 'chunk'
+  reasoningParts: boolean
   /**
    * How to choose a tool. `narrowed`: the engine does not support a named tool, so the request shows only that tool and
    * forces a call. `absent`: the engine has no such field; tools are sent or left out.
@@ -34,6 +40,7 @@ export interface EngineDialect {
 export const plainDialect: EngineDialect = {
   path: '/v1/chat/completions',
   reasoningHistory: 'reasoning_content',
+  reasoningParts: false,
   toolChoice: 'object',
   outputBound: 'max_tokens',
   seed: 'seed',
@@ -49,10 +56,11 @@ export function openaiRequest(
   attached: Attached,
   dialect: EngineDialect,
 ): Request | BackendFailure {
+  const known = normaliseChat(given)
   const { capabilities: can, model } = attached
-  const refusal = refuse(given, terms, can)
+  const refusal = refuse(known, terms, can)
   if (refusal) return refusal
-  const { chat, clientNames } = withEngineNames(given)
+  const { chat, clientNames } = withEngineNames(known)
   // An engine that reports no model name serves one model and needs no `model` field.
   const body = {
     ...(model !== '' && { model }),
@@ -63,14 +71,14 @@ export function openaiRequest(
   return {
     ok: true,
     call: { method: 'POST', path: dialect.path, body: JSON.stringify(body) },
-    warnings: warnings(given, can, dialect),
+    warnings: warnings(known, can, dialect),
     clientNames,
   }
 }
 
 /** The fields of a prompt count. */
 export function openaiPrompt(chat: Chat, can: Capabilities, dialect: EngineDialect) {
-  return promptFields(withEngineNames(chat).chat, can, dialect)
+  return promptFields(withEngineNames(normaliseChat(chat)).chat, can, dialect)
 }
 
 /** The fields that a generation and a prompt count share. */
@@ -100,7 +108,7 @@ function openaiBody(chat: Chat, terms: RequestTerms, can: Capabilities, dialect:
 
 /** Refuses unsupported fields whose loss would change the meaning of the request. */
 function refuse(chat: Chat, terms: RequestTerms, can: Capabilities): BackendFailure | undefined {
-  const parts = chat.messages.flatMap((message) => message.content)
+  const parts = chat.messages.flatMap((message): (Part | TurnPart)[] => message.content)
   const images = parts.filter((part) => part.kind === 'image')
   const { kind: choice } = chat.toolChoice
   const no = (param: string, message: string): BackendFailure => ({
@@ -133,7 +141,9 @@ function invalid(param: string | null, message: string): BackendFailure {
 }
 
 function warnings(chat: Chat, can: Capabilities, dialect: EngineDialect): string[] {
-  const thinking = chat.messages.some((message) => message.role === 'assistant' && message.reasoning !== '')
+  const turns = mergeTurns(chat.messages).filter((message) => message.role === 'assistant')
+  const thinking = turns.some(({ content }) => content.some(isThinking))
+  const parts = dialect.reasoningParts || dialect.reasoningHistory === 'chunk'
   const strict = dialect.strictTools === 'absent' ? chat.tools.findIndex((tool) => tool.strict) : -1
   return [
     ...(strict >= 0
@@ -148,6 +158,11 @@ function warnings(chat: Chat, can: Capabilities, dialect: EngineDialect): string
       : []),
     ...(thinking && !can.reasoningHistory
       ? ['messages: this engine does not accept thinking of earlier turns, which was left out']
+      : []),
+    ...(can.reasoningHistory && !parts && turns.some(({ content }) => !thinksFirst(content))
+      ? [
+          'messages: this engine accepts one complete thinking before the text of a turn, so other thinking was moved there',
+        ]
       : []),
   ]
 }
@@ -196,7 +211,7 @@ function messages(chat: Message[], can: Capabilities, dialect: EngineDialect) {
       return message.role === 'tool' ? [message.toolCallId] : []
     }),
   )
-  return chat.map((message) => messageOf(message, ids, can, dialect))
+  return mergeTurns(chat).map((message) => messageOf(message, ids, can, dialect))
 }
 
 function messageOf(message: Message, ids: Map<string, string>, can: Capabilities, dialect: EngineDialect) {
@@ -211,19 +226,10 @@ function messageOf(message: Message, ids: Map<string, string>, can: Capabilities
   }
 }
 
-function assistant(
-  message: Message & { role: 'assistant' },
-  ids: Map<string, string>,
-  can: Capabilities,
-  dialect: EngineDialect,
-) {
-  const thinking = can.reasoningHistory && message.reasoning !== '' ? message.reasoning : undefined
-  const chunk = { type: 'thinking', thinking: [{ type: 'text', text: message.reasoning }] }
-  const asChunk = thinking !== undefined && dialect.reasoningHistory === 'chunk'
+function assistant(message: AssistantTurn, ids: Map<string, string>, can: Capabilities, dialect: EngineDialect) {
   return {
     role: 'assistant',
-    content: asChunk ? [chunk, ...message.content.map((each) => part(each))] : content(message.content),
-    ...(thinking !== undefined && !asChunk && { [dialect.reasoningHistory]: thinking }),
+    ...turn(message.content, can, dialect),
     ...(message.toolCalls.length > 0 && {
       tool_calls: message.toolCalls.map((call) => ({
         id: ids.get(call.id),
@@ -235,6 +241,27 @@ function assistant(
   }
 }
 
+const isThinking = ({ kind }: TurnPart) => kind === 'thinking'
+
+/** Whether a field of its own can hold the turn's thinking: there is none, or one complete thinking at the start. */
+function thinksFirst([first, ...rest]: readonly TurnPart[]): boolean {
+  return (first === undefined || first.kind === 'text' || first.closed) && !rest.some(isThinking)
+}
+
+function turn(parts: TurnPart[], can: Capabilities, { reasoningHistory: field, reasoningParts }: EngineDialect) {
+  const texts = parts.filter((part) => part.kind === 'text')
+  const thinking = parts.filter((part) => part.kind === 'thinking')
+  if (!can.reasoningHistory || thinking.length === 0) return { content: content(texts) }
+  if (field === 'chunk')
+    return { content: parts.map((each) => (each.kind === 'text' ? part(each) : mistralChunk(each))) }
+  if (reasoningParts && !thinksFirst(parts)) return { content: parts.map(part) }
+  return { content: content(texts), [field]: thinking.map(({ text }) => text).join('\n\n') }
+}
+
+function mistralChunk({ text, closed }: Thinking) {
+  return { type: 'thinking', thinking: [{ type: 'text', text }], ...(!closed && { closed }) }
+}
+
 /** A single text part becomes a string, which every engine accepts. */
 function content(parts: Part[]) {
   const only = parts.length === 1 ? parts[0] : undefined
@@ -242,10 +269,12 @@ function content(parts: Part[]) {
   return parts.map(part)
 }
 
-function part(part: Part) {
+function part(part: Part | TurnPart) {
   switch (part.kind) {
     case 'text':
       return { type: 'text', text: part.text }
+    case 'thinking':
+      return { type: 'thinking', thinking: part.text, closed: part.closed }
     case 'image':
       return { type: 'image_url', image_url: { url: part.url } }
     case 'document':

@@ -29,6 +29,7 @@ import {
   type Tool,
   type ToolCall,
   type ToolChoice,
+  type TurnPart,
   temperatureText,
   toolsMax,
   topPText,
@@ -416,15 +417,17 @@ function documentText({ title, source }: Extract<Shown, { type: 'document' }>): 
 
 /** A final assistant message is the beginning of the answer. */
 function assistant(blocks: readonly ContentBlock[], last: boolean): Message {
-  const reasoning = blocks.map((block) => (block.type === 'thinking' ? thinkingOf(block) : '')).join('')
   const toolCalls = blocks.flatMap((block): ToolCall[] =>
     block.type === 'tool_use' ? [{ id: block.id, name: block.name, arguments: JSON.stringify(block.input) }] : [],
   )
-  const content = blocks.flatMap(shown).filter(isText)
-  return { role: 'assistant', content, reasoning, toolCalls, prefix: last && toolCalls.length === 0 }
+  const content = blocks.flatMap((block) =>
+    block.type === 'thinking' ? thinkingOf(block) : shown(block).filter(isText),
+  )
+  return { role: 'assistant', content, toolCalls, prefix: last && toolCalls.length === 0 }
 }
 
-/** Thinking that was hidden from the client is in its signature. */
-function thinkingOf({ thinking, signature }: z.infer<typeof ThinkingBlock>): string {
-  return thinking !== '' ? thinking : (unsealThinking(signature ?? '') ?? '')
+/** Thinking that was hidden from the client is in its signature. Another API's signature holds none that can be read. */
+function thinkingOf({ thinking, signature }: z.infer<typeof ThinkingBlock>): TurnPart[] {
+  const text = thinking !== '' ? thinking : (unsealThinking(signature ?? '') ?? '')
+  return text === '' ? [] : [{ kind: 'thinking', text, closed: true }]
 }

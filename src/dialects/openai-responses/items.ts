@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import {
+  type AssistantTurn,
   asText,
   CalledName,
   callIdMax,
@@ -14,6 +15,7 @@ import {
   type Part,
   partOr,
   Text,
+  type TurnPart,
 } from '../../../backends/model/chat.ts'
 import { documentBy, imageByUrl } from '../../../backends/model/media.ts'
 import { unsealThinking } from '../carried-thinking.ts'
@@ -156,26 +158,31 @@ export function conversationOf(items: readonly { item: InputItem; place: string 
     messages.push(message)
     fieldPaths.push(place)
   }
-  /** The current assistant turn. Thinking starts a new one, because no thinking follows a call within a turn. */
-  const turn = (place: string, ends: (turn: Message & { role: 'assistant' }) => boolean) => {
+  /** The current assistant turn. Thinking after text or a call starts a new one, and so does text after a call. */
+  const turn = (place: string, ends: (turn: AssistantTurn) => boolean) => {
     const last = messages.at(-1)
     if (last?.role === 'assistant' && !ends(last)) return last
     const begun = {
       role: 'assistant',
-      content: [] as Part[],
-      reasoning: '',
+      content: [] as TurnPart[],
       toolCalls: [],
       prefix: false,
-    } as Message & {
-      role: 'assistant'
-    }
+    } as AssistantTurn
     add(place, begun)
     return begun
   }
   for (const { item, place } of items) {
     switch (item.kind) {
       case 'reasoning':
-        turn(place, ({ content, toolCalls }) => content.length > 0 || toolCalls.length > 0).reasoning += item.text
+        if (item.text !== '')
+          turn(
+            place,
+            ({ content, toolCalls }) => content.some(({ kind }) => kind === 'text') || toolCalls.length > 0,
+          ).content.push({
+            kind: 'thinking',
+            text: item.text,
+            closed: true,
+          })
         break
       case 'call':
         turn(place, () => false).toolCalls.push({ id: item.id, name: item.name, arguments: item.json })
@@ -185,7 +192,7 @@ export function conversationOf(items: readonly { item: InputItem; place: string 
         break
       case 'message':
         if (item.role === 'assistant')
-          turn(place, ({ toolCalls }) => toolCalls.length > 0).content.push(...item.content.filter(isText))
+          turn(place, ({ toolCalls }) => toolCalls.length > 0).content.push(...textsOf(item.content))
         else add(place, { role: item.role === 'user' ? 'user' : 'system', content: item.content })
         break
       case 'other':
@@ -198,4 +205,6 @@ export function conversationOf(items: readonly { item: InputItem; place: string 
   return { messages, fieldPaths, leftOut }
 }
 
-const isText = (part: Part) => part.kind === 'text'
+function textsOf(parts: readonly Part[]): TurnPart[] {
+  return parts.flatMap((part) => (part.kind === 'text' ? [part] : []))
+}

@@ -8,7 +8,7 @@
  * Only hashes leave the edge, to the memory of the fleet object. They are fast, non-cryptographic hashes: two 32-bit
  * halves (murmur3 mixing), of which 53 bits are used. A collision costs at most one missed cache hit.
  */
-import type { Chat, Message } from '../../../backends/model/chat.ts'
+import type { Chat, Message, Thinking } from '../../../backends/model/chat.ts'
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import { imageTokensMax } from '../../../backends/model/image.ts'
 import type { MediaPart } from '../../../backends/model/media.ts'
@@ -37,9 +37,9 @@ export function prefixHashes({ tenantId, model, effort, chat }: Prompted, charsP
 
 function mixMessage(chain: Chain, message: Message): void {
   chain.mix(message.role === 'tool' ? `tool ${message.toolCallId}` : message.role, true)
-  if (message.role === 'assistant') chain.mix(message.reasoning, true)
   for (const part of message.content) {
     if (part.kind === 'text') chain.mix(part.text, true)
+    else if (part.kind === 'thinking') chain.mixThinking(part)
     else chain.mixMedia(part)
   }
   if (message.role !== 'assistant') return
@@ -71,6 +71,11 @@ class Chain {
     // Mixes in the boundary between parts.
     this.#high = Math.imul(this.#high ^ 0x10000, 0x85ebca6b)
     this.#low = Math.imul(this.#low ^ 0x10000, 0xc2b2ae35)
+  }
+
+  mixThinking({ text, closed }: Thinking): void {
+    this.mix(closed ? 'thinking' : 'open thinking', false)
+    this.mix(text, true)
   }
 
   /** Two images with the same sample cost at most one missed cache hit. */

@@ -91,8 +91,7 @@ describe('reading a chat request', () => {
     })
     expect(chat.messages.map((message) => message.role)).toEqual(['system', 'user', 'assistant', 'tool'])
     expect(chat.messages[2]).toMatchObject({
-      reasoning: 'hm',
-      content: [],
+      content: [{ kind: 'thinking', text: 'hm', closed: true }],
       toolCalls: [{ id: 'c1', name: 'f', arguments: '{}' }],
     })
     expect(chat.tools).toEqual([
@@ -148,7 +147,8 @@ describe('reading a chat request', () => {
   it('[SHP10] reasoning is read from either field name and from parts of the content', () => {
     const said = (message: object) =>
       read({ messages: [...hello.messages, { role: 'assistant', ...message }] }).messages[1]
-    const wanted = { role: 'assistant', reasoning: 'so', content: [{ kind: 'text', text: 'yes' }] }
+    const so = { kind: 'thinking', text: 'so', closed: true }
+    const wanted = { role: 'assistant', content: [so, { kind: 'text', text: 'yes' }] }
     expect(said({ content: 'yes', reasoning_content: 'so' })).toMatchObject(wanted)
     expect(said({ content: 'yes', reasoning: 'so' })).toMatchObject(wanted)
     const answer = { type: 'text', text: 'yes' }
@@ -160,6 +160,25 @@ describe('reading a chat request', () => {
       ],
     ])
       expect(said({ content: [{ type: 'thinking', thinking, closed: true }, answer] })).toMatchObject(wanted)
+    const chunk = { type: 'thinking', thinking: 'so' }
+    // A client that sends it in both places means it once; other text in the field precedes the content.
+    expect(said({ content: [chunk, answer], reasoning_content: 'so' })).toMatchObject(wanted)
+    expect(said({ content: [chunk], reasoning: 'hm' })).toMatchObject({ content: [{ ...so, text: 'hm' }, so] })
+    expect(said({ content: 'yes', reasoning_content: '' })).toMatchObject({ content: [{ ...so, text: '' }, {}] })
+  })
+
+  it('[SHP13] thinking keeps its place in an assistant message, and its end where it has none', () => {
+    const content = [
+      { type: 'text', text: 'a' },
+      { type: 'thinking', thinking: 'b' },
+      { type: 'thinking', thinking: 'c', closed: true },
+      { type: 'text', text: 'd' },
+      { type: 'thinking', thinking: 'e', closed: false },
+    ]
+    const [, turn] = read({ messages: [...hello.messages, { role: 'assistant', content }] }).messages
+    const thinking = (text: string, closed = true) => ({ kind: 'thinking', text, closed })
+    const text = (text: string) => ({ kind: 'text', text })
+    expect(turn?.content).toEqual([text('a'), thinking('b'), thinking('c'), text('d'), thinking('e', false)])
   })
 
   it('[SHP11] a request that is written as a body reads back as the same request', () => {

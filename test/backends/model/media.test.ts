@@ -18,7 +18,8 @@ const shaped = (content: unknown[]) => {
 function partOf(part: unknown): Part | undefined {
   const read = readChat(bodyOf([part]))
   if (!read.ok) throw new Error(`${read.param}: ${read.message}`)
-  return read.chat.messages[0]?.content[0]
+  const [message] = read.chat.messages
+  return message?.role === 'user' ? message.content[0] : undefined
 }
 
 describe('images', () => {

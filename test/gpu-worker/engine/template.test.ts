@@ -80,6 +80,21 @@ describe('template', () => {
     expect(prompt({ messages })).toBe(`<s>${settings('none')}[INST]q[/INST][THINK]hm[/THINK]So`)
   })
 
+  it('[ENG2] thinking keeps its place, and has an end token only if it is closed', () => {
+    const thinking = (text: string, closed?: boolean) => ({ type: 'thinking', thinking: text, closed })
+    const text = (text: string) => ({ type: 'text', text })
+    const turn = (...content: object[]) => ({ role: 'assistant', content })
+    const start = `<s>${settings('none')}[INST]q[/INST]`
+    const messages = [user('q'), turn(thinking('a'), thinking(''), text('b '), thinking('c', false), text('d '))]
+    const first = '[THINK]a[/THINK][THINK][/THINK]b [THINK]cd '
+    expect(prompt({ messages: [...messages, user('r')] })).toBe(`${start}${first}</s>[INST]r[/INST]`)
+    // A blank line separates texts of two messages only if no thinking is between them.
+    const more = [...messages, turn(text('e')), turn(thinking('f'), text('g')), user('r')]
+    expect(prompt({ messages: more })).toBe(`${start}${first}\n\ne[THINK]f[/THINK]g</s>[INST]r[/INST]`)
+    const open = [user('q'), { ...turn(text('b'), thinking('c', false)), prefix: true }]
+    expect(prompt({ messages: open })).toBe(`${start}b[THINK]c`)
+  })
+
   it('[ENG2] call arguments get Python spacing and keep their numbers, and invalid JSON becomes a string', () => {
     const written = (json: string) =>
       prompt({

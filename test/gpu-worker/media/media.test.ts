@@ -37,7 +37,8 @@ const text = (text: string) => ({ type: 'text', text })
 async function partsOf(resolved: ReturnType<typeof resolve>): Promise<Part[]> {
   const each = await resolved
   if (!each.ok) throw new Error(each.message)
-  return each.chat.messages[0]?.content ?? []
+  const [message] = each.chat.messages
+  return message?.role === 'user' ? message.content : []
 }
 
 describe('documents', () => {
@@ -124,7 +125,8 @@ describe('images', () => {
     const request = chat(text('see'))
     const at = (path: string) => `http://127.0.0.1:${port}${path}`
     const [message] = request.messages
-    message?.content.push({ kind: 'image', url: at('/a') }, { kind: 'document', url: at('/b'), name: '' })
+    if (message?.role !== 'user') throw new Error('not a user message')
+    message.content.push({ kind: 'image', url: at('/a') }, { kind: 'document', url: at('/b'), name: '' })
     const parts = await partsOf(through(createResolver(() => 0, policy))(request, seeing, never))
     expect(parts.slice(0, 3)).toEqual([
       { kind: 'text', text: 'see' },

@@ -1,9 +1,10 @@
 /** Whole prompts of the embedded engine against mistral-common's: every token, control tokens included. */
 import { budgets } from '../../../backends/model/budgets.ts'
-import { readChat } from '../../../backends/model/chat.ts'
+import { type Chat, readChat } from '../../../backends/model/chat.ts'
 import { draftPrompt } from '../../../gpu-worker/engine/prompt.ts'
 import { createTekken } from '../../../gpu-worker/engine/tekken/encoder.ts'
-import { createVocabulary } from '../../../gpu-worker/engine/vocabulary.ts'
+import type { TokenSteps } from '../../../gpu-worker/engine/tokenise.ts'
+import { createVocabulary, type Vocabulary } from '../../../gpu-worker/engine/vocabulary.ts'
 import type { Reference, Section, SectionResult } from './section.ts'
 import { others, sentences } from './sentences.ts'
 import { tekkenData } from './tekken-data.ts'
@@ -24,9 +25,7 @@ async function run(reference: Reference): Promise<SectionResult> {
   for (const [index, body] of bodies.entries()) {
     const read = readChat({ model: 'm', ...body })
     if (!read.ok) throw new Error(read.message)
-    const draft = draftPrompt(read.chat, read.chat.effort ?? 'none', vocabulary, budgets.wordCharacters.value)
-    if (!draft.ok) throw new Error(draft.message)
-    const ours = [...draft.pieces].flatMap((piece) => (typeof piece === 'number' ? [piece] : encode(tokensOf, piece)))
+    const ours = promptIds(read.chat, vocabulary, tokensOf)
     const theirs = expected[index] ?? []
     tokens += theirs.length
     const at = ours.findIndex((id, place) => id !== theirs[place])
@@ -36,6 +35,13 @@ async function run(reference: Reference): Promise<SectionResult> {
       )
   }
   return { lines: [`${bodies.length} whole prompts, ${tokens} tokens: ${faults.length} differ`], faults }
+}
+
+/** The ids of the embedded engine's prompt. */
+export function promptIds(chat: Chat, vocabulary: Vocabulary, tokensOf: TokenSteps): number[] {
+  const draft = draftPrompt(chat, chat.effort ?? 'none', vocabulary, budgets.wordCharacters.value)
+  if (!draft.ok) throw new Error(draft.message)
+  return [...draft.pieces].flatMap((piece) => (typeof piece === 'number' ? [piece] : encode(tokensOf, piece)))
 }
 
 const user = (content: string) => ({ role: 'user', content })

@@ -2,6 +2,8 @@
 
 `texts` are tokenised; `chats` (with `messages`, `tools`, `reasoning_effort`) become the tokens of a whole prompt of
 tokenizer version 15, the version of Mistral Small 4, made from the vocabulary that mistral-common brings along.
+`bodies` are in OpenAI's form, as vLLM reads them: each becomes tokens, or the reason of a refusal. They are validated in
+serving mode, which is stricter than vLLM's test mode: it also counts the results of the last calls.
 """
 
 import json
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import mistral_common
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.instruct.validator import ValidationMode
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 VOCABULARY = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
@@ -29,7 +32,7 @@ FIRST = (
 ).split(" ")
 
 
-def small4() -> MistralTokenizer:
+def small4(mode: ValidationMode = ValidationMode.test) -> MistralTokenizer:
     data = json.loads(VOCABULARY.read_text(encoding="utf-8"))
     names = {**dict(enumerate(FIRST)), **CONTROL}
     data["special_tokens"] = [
@@ -44,13 +47,21 @@ def small4() -> MistralTokenizer:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tekken.json"
         path.write_text(json.dumps(data), encoding="utf-8")
-        return MistralTokenizer.from_file(str(path))
+        return MistralTokenizer.from_file(str(path), mode=mode)
+
+
+def from_openai(tokenizer: MistralTokenizer, body: dict) -> dict:
+    try:
+        request = ChatCompletionRequest.from_openai(model="m", **body)
+        return {"tokens": tokenizer.encode_chat_completion(request).tokens}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
 
 
 def main(source: str, target: str) -> None:
     asked = json.loads(Path(source).read_text(encoding="utf-8"))
     answer = {"version": mistral_common.__version__, "vocabulary": str(VOCABULARY)}
-    if "texts" in asked or "chats" in asked:
+    if asked:
         tokenizer = small4()
         tekken = tokenizer.instruct_tokenizer.tokenizer
         tekken.encode("warm", bos=False, eos=False)
@@ -60,6 +71,8 @@ def main(source: str, target: str) -> None:
         answer["chats"] = [
             tokenizer.encode_chat_completion(ChatCompletionRequest(**chat)).tokens for chat in asked.get("chats", [])
         ]
+        serving = small4(ValidationMode.serving)
+        answer["bodies"] = [from_openai(serving, body) for body in asked.get("bodies", [])]
     Path(target).write_text(json.dumps(answer), encoding="utf-8")
 
 

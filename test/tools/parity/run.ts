@@ -12,12 +12,13 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { histories } from './histories.ts'
 import { prompts } from './prompts.ts'
 import { environmentAt, runScript } from './python.ts'
 import type { Section } from './section.ts'
 import { tokenizer } from './tokenizer.ts'
 
-const sections: readonly Section[] = [tokenizer, prompts]
+const sections: readonly Section[] = [tokenizer, prompts, histories]
 const faultsShown = 20
 
 const { values, positionals } = parseArgs({

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pick, type Random, randomOf } from './seeded.ts'
 import { others, sentences } from './sentences.ts'
 
 /** Each sentence as it is and decomposed; and all of an entry with line ends, digits and punctuation between. */
@@ -120,23 +121,6 @@ export function mixedText(root: string): string[] {
     bytes += Buffer.byteLength(text)
   }
   return mixed
-}
-
-type Random = (below: number) => number
-
-/** Mulberry32: the same texts on every machine. */
-function randomOf(seed: number): Random {
-  let state = seed
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
-  }
-}
-
-function pick<Item>(random: Random, items: readonly Item[]): Item {
-  return items[random(items.length)] as Item
 }
 
 function randomText(random: Random, among: readonly (readonly [number, number])[], length: number): string {
