@@ -1,19 +1,24 @@
 /** Arrays and tuples: `items`, `prefixItems` and their bounds. */
+import { type ArrayParts, containingForm, distinctItems } from './array-contents.ts'
 import { NothingMatches } from './compile-budget.ts'
 import { countsOf } from './counts.ts'
 import { type Form, formOf, kind } from './form.ts'
 import { orElse } from './objects.ts'
-import { itemsOf, type SchemaObject } from './schema-parts.ts'
+import { groupsOf, itemsOf, type SchemaObject } from './schema-parts.ts'
 import type { SchemaWriter } from './schema-writer.ts'
 
 export function arrayForm(writer: SchemaWriter, schema: SchemaObject, path: string, depth: number): Form {
   const [min, max] = countsOf(writer, schema, 'minItems', 'maxItems', path)
   writer.recursion.wrap()
   const { prefix, rest, restKeyword } = itemsOf(schema)
+  const array: ArrayParts = { prefix, rest, at: `${path}/${restKeyword}`, min, max }
+  const unique = schema.uniqueItems === true && max > 1 ? distinctItems(writer, array, schema, path, depth) : undefined
+  const contained = unique ?? containingForm(writer, array, groupsOf(schema, 'contains'), path, depth)
   const form =
-    prefix.length > 0
-      ? tupleForm(writer, prefix, [rest, `${path}/${restKeyword}`], [min, max], path, depth)
-      : itemsForm(writer, [rest, `${path}/${restKeyword}`], [min, max], path, depth)
+    contained ??
+    (prefix.length > 0
+      ? tupleForm(writer, prefix, [rest, array.at], [min, max], path, depth)
+      : itemsForm(writer, [rest, array.at], [min, max], path, depth))
   writer.recursion.unwrap()
   return form
 }

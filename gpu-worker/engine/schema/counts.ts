@@ -1,5 +1,5 @@
 /** Pairs of counts such as `minItems` and `maxItems`. */
-import { SchemaRefused } from './compile-budget.ts'
+import { NothingMatches } from './compile-budget.ts'
 import { has } from './keywords.ts'
 import type { SchemaObject } from './schema-parts.ts'
 import type { SchemaWriter } from './schema-writer.ts'
@@ -15,7 +15,7 @@ export function countsOf(
   const min = count(writer, schema, low, path) ?? 0
   const max = count(writer, schema, high, path) ?? Number.POSITIVE_INFINITY
   if (min <= max) return [min, max]
-  throw new SchemaRefused(low, path, `${low} is more than ${high} (${min} and ${max}). Use at most ${max}`)
+  throw new NothingMatches(low, path, `${low} is more than ${high} (${min} and ${max}). Use at most ${max}`)
 }
 
 function count(writer: SchemaWriter, schema: SchemaObject, keyword: string, path: string): number | undefined {

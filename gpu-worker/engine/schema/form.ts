@@ -49,28 +49,28 @@ export class Recursion {
   #ids = 0
   #depth = 0
   /** References in progress, with the number of objects and arrays around each. */
-  readonly #running = new Map<string, { id: number; depth: number }>()
+  readonly #running = new Map<unknown, { id: number; depth: number }>()
   /** Completed references by number: the schema that they refer back to, and their parse stacks. */
   readonly #complete = new Map<number, { open: number; stacks: number }>()
 
-  enter(ref: string): number {
+  enter(target: unknown): number {
     const id = ++this.#ids
-    this.#running.set(ref, { id, depth: this.#depth })
+    this.#running.set(target, { id, depth: this.#depth })
     return id
   }
 
   /** Completes a reference. Returns the number of the other schema that it refers back to, or 0. */
-  leave(ref: string, { open, stacks }: Form): number {
-    const id = this.#running.get(ref)?.id ?? 0
-    this.#running.delete(ref)
+  leave(target: unknown, { open, stacks }: Form): number {
+    const id = this.#running.get(target)?.id ?? 0
+    this.#running.delete(target)
     const left = open === id ? 0 : open
     this.#complete.set(id, { open: left, stacks })
     return left
   }
 
   /** Whether the reference is in progress and no object or array lies between: it would refer only to itself. */
-  isBare(ref: string): boolean {
-    return this.#running.get(ref)?.depth === this.#depth
+  isBare(target: unknown): boolean {
+    return this.#running.get(target)?.depth === this.#depth
   }
 
   wrap(): void {

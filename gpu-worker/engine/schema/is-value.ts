@@ -1,8 +1,8 @@
 /** Whether a JSON value matches a schema. Only the values of `enum` and `const` are checked here. */
-import { isOf, isSchema, itemsOf, type SchemaObject, same } from './schema-parts.ts'
+import { groupsOf, isOf, isSchema, itemsOf, type SchemaObject, same } from './schema-parts.ts'
 
 export interface ValueReader {
-  target(ref: string): unknown
+  target(ref: string, from: unknown): unknown
   matches(pattern: string, text: string): boolean
   format(format: unknown): string | undefined
   spend(): void
@@ -17,14 +17,16 @@ export function isValue(value: unknown, schema: unknown, reader: ValueReader): b
   const { type, nullable, not } = schema
   const types = type === undefined ? undefined : [type].flat()
   if (types && !types.some((each) => isOf(value, String(each))) && !(nullable === true && value === null)) return false
-  if (typeof schema.$ref === 'string' && !matches(reader.target(schema.$ref))) return false
+  if (typeof schema.$ref === 'string' && !matches(reader.target(schema.$ref, schema))) return false
   if (Object.hasOwn(schema, 'const') && !same(schema.const, value)) return false
   if (list('enum')?.some((each) => same(each, value)) === false) return false
   if (list('allOf')?.every(matches) === false || list('anyOf')?.some(matches) === false) return false
   const one = list('oneOf')
   if (one && one.filter(matches).length !== 1) return false
-  if (Object.hasOwn(schema, 'not') && matches(not)) return false
-  if (Object.hasOwn(schema, 'if') && !matches(matches(schema.if) ? schema.then : schema.else)) return false
+  if (Object.hasOwn(schema, 'not') && [not].flat().some(matches)) return false
+  if (isSchema(value) && !isDependent(value, schema, reader)) return false
+  const decided = (group: SchemaObject) => matches(matches(group.if) ? group.then : group.else)
+  if (!groupsOf(schema, 'if').every(decided)) return false
   if (typeof value === 'string') return isString(value, schema, reader)
   if (typeof value === 'number') return isNumber(value, schema)
   if (Array.isArray(value)) return isArray(value, schema, reader)
@@ -56,9 +58,20 @@ function isArray(value: unknown[], schema: SchemaObject, reader: ValueReader): b
     value.some((each, index) => value.slice(0, index).some((other) => same(each, other)))
   )
     return false
-  if (!Object.hasOwn(schema, 'contains')) return true
-  const found = value.filter((each) => isValue(each, schema.contains, reader)).length
-  return !above(schema.minContains ?? 1, found) && !below(schema.maxContains, found)
+  return groupsOf(schema, 'contains').every(({ contains, minContains, maxContains }) => {
+    const found = value.filter((each) => isValue(each, contains, reader)).length
+    return !above(minContains ?? 1, found) && !below(maxContains, found)
+  })
+}
+
+/** `dependentRequired`, `dependentSchemas`, and `dependencies` of the older drafts. */
+function isDependent(value: SchemaObject, schema: SchemaObject, reader: ValueReader): boolean {
+  const has = (name: unknown) => Object.hasOwn(value, String(name))
+  return [schema.dependentRequired, schema.dependentSchemas, schema.dependencies].every((list) =>
+    Object.entries(isSchema(list) ? list : {}).every(
+      ([name, each]) => !has(name) || (Array.isArray(each) ? each.every(has) : isValue(value, each, reader)),
+    ),
+  )
 }
 
 function isObject(value: SchemaObject, schema: SchemaObject, reader: ValueReader): boolean {
@@ -66,8 +79,6 @@ function isObject(value: SchemaObject, schema: SchemaObject, reader: ValueReader
   const has = (name: unknown) => Object.hasOwn(value, String(name))
   if (above(schema.minProperties, names.length) || below(schema.maxProperties, names.length)) return false
   if (Array.isArray(schema.required) && !schema.required.every(has)) return false
-  const dependent = isSchema(schema.dependentRequired) ? schema.dependentRequired : {}
-  if (Object.entries(dependent).some(([name, list]) => has(name) && !(list as unknown[]).every(has))) return false
   const properties = isSchema(schema.properties) ? schema.properties : {}
   const patterns = Object.entries(isSchema(schema.patternProperties) ? schema.patternProperties : {})
   return names.every((name) => {

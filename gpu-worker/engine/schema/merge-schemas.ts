@@ -2,7 +2,7 @@
  * Merges schemas that apply to the same value, as in `allOf`, into one schema. `pattern`, `format` and `multipleOf`
  * become lists if they differ: all of the list apply.
  */
-import { isSchema, itemsOf, type SchemaObject, same } from './schema-parts.ts'
+import { grouped, isSchema, itemsOf, type SchemaObject, same } from './schema-parts.ts'
 
 export interface Merger {
   spend(compared: number): void
@@ -27,7 +27,7 @@ const ofArrays = new Set(['items', 'prefixItems', 'additionalItems', 'unevaluate
 /** Returns false if no value matches both. */
 export function mergeSchemas(a: SchemaObject, b: SchemaObject, merger: Merger): SchemaObject | false {
   const result: SchemaObject = Object.create(null)
-  const entries = [...Object.entries(a), ...Object.entries(b)]
+  const entries = [...Object.entries(grouped(a)), ...Object.entries(grouped(b))]
   for (const [key, value] of entries) {
     merger.spend(1)
     if (annotations.has(key) || value === undefined || ofObjects.has(key) || ofArrays.has(key)) continue
@@ -52,27 +52,32 @@ function combined(key: string, a: unknown, b: unknown, merger: Merger): unknown 
   if (key === 'type') return types(a, b)
   if (key === 'required' && Array.isArray(a) && Array.isArray(b)) return union(a, b, merger)
   if (key === 'uniqueItems' || key === 'nullable') return key === 'uniqueItems' ? a === true || b === true : false
-  if (key === 'not') return { anyOf: [a, b] }
+  if (key === 'not' || key === 'if' || key === 'contains') return [a, b].flat()
+  if (dependent.has(key) && isSchema(a) && isSchema(b)) return mergedDependents(a, b)
   if (key === 'propertyNames') return { allOf: [a, b] }
   if (key === 'allOf' && Array.isArray(a) && Array.isArray(b)) return [...a, ...b]
   if ((key === 'anyOf' || key === 'oneOf') && Array.isArray(a))
     return a.map((each) => ({ allOf: [each, { [key]: b }] }))
   if (key === 'enum') return a
-  if (
-    key === 'dependentRequired' &&
-    isSchema(a) &&
-    isSchema(b) &&
-    !Object.keys(a).some((name) => Object.hasOwn(b, name))
-  )
-    return { ...a, ...b }
   if (constraining.has(key)) merger.unmerged(key)
   return a
 }
 
-const constraining = new Set([
-  ...[...greatest, ...least, 'required', 'if', 'then', 'else', 'contains', 'minContains', 'maxContains'],
-  ...['dependentRequired', 'dependentSchemas', 'dependencies', '$ref'],
-])
+const dependent = new Set(['dependentRequired', 'dependentSchemas', 'dependencies'])
+const constraining = new Set([...greatest, ...least, 'required', ...dependent, '$ref', '$dynamicRef', '$recursiveRef'])
+
+function mergedDependents(a: SchemaObject, b: SchemaObject): SchemaObject {
+  const schemaOf = (each: unknown) => (Array.isArray(each) ? { required: each } : each)
+  const names = [...new Set([...Object.keys(a), ...Object.keys(b)])]
+  return Object.fromEntries(
+    names.map((name) => {
+      const [first, second] = [a, b].map((list) => (Object.hasOwn(list, name) ? list[name] : undefined))
+      if (first === undefined || second === undefined) return [name, first ?? second]
+      if (Array.isArray(first) && Array.isArray(second)) return [name, [...first, ...second]]
+      return [name, { allOf: [schemaOf(first), schemaOf(second)] }]
+    }),
+  )
+}
 
 function union(a: readonly unknown[], b: readonly unknown[], merger: Merger): unknown[] {
   const all = new Set([...a, ...b])

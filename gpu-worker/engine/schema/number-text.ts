@@ -15,6 +15,8 @@ export interface NumberBounds {
   belowMax: boolean
   /** Every number is a multiple of each. */
   multiples: readonly number[]
+  /** No number is a multiple of any of these. */
+  others: readonly number[]
 }
 
 interface Decimal {
@@ -26,6 +28,7 @@ interface Multiple {
   /** The multiple is `factor / 10 ** places`. */
   factor: number
   places: number
+  excluded: boolean
 }
 
 /** A bound of the magnitude. */
@@ -45,13 +48,18 @@ interface NumberReading {
   remainders: readonly number[]
 }
 
+/** A remainder that stays: the number has more places than the factor, so it is no multiple. */
+const never = -1
 const wholeMax = 16
 const fractionMax = 17
 const factorMax = 10_000
 
 /** Returns undefined if a multiple has too many digits to be followed. */
 export function numberMachine(bounds: NumberBounds): Machine<NumberReading> | undefined {
-  const multiples = bounds.multiples.map(multipleOf)
+  const multiples = [
+    ...bounds.multiples.map((value) => multipleOf(value, false)),
+    ...bounds.others.map((value) => multipleOf(value, true)),
+  ]
   if (multiples.some((each) => each === undefined)) return undefined
   const reader = new NumberReader(bounds, multiples as Multiple[])
   return {
@@ -118,7 +126,8 @@ class NumberReader {
       if (state.zero || digits >= this.#wholeMax) return undefined
       return this.#digit(state, character)
     }
-    if (digits >= this.#fractionMax || this.#multiples.some(({ places }) => digits >= places)) return undefined
+    if (digits >= this.#fractionMax) return undefined
+    if (this.#multiples.some(({ places, excluded }) => !excluded && digits >= places)) return undefined
     return this.#digit({ ...state, part: 'fraction' }, character)
   }
 
@@ -130,10 +139,11 @@ class NumberReader {
     const above = low ? finalOf(end.low, low.decimal, end.digits) : 1
     const below = high ? finalOf(end.high, high.decimal, end.digits) : -1
     if (above < 0 || (above === 0 && low?.excluded) || below > 0 || (below === 0 && high?.excluded)) return false
-    return this.#multiples.every(({ factor, places }, index) => {
+    return this.#multiples.every(({ factor, places, excluded }, index) => {
       let remainder = state.remainders[index] ?? 0
+      if (remainder === never) return true
       for (let digit = end.digits; digit < places; digit++) remainder = (remainder * 10) % factor
-      return remainder === 0
+      return (remainder === 0) !== excluded
     })
   }
 
@@ -146,8 +156,15 @@ class NumberReader {
       zero: state.zero && value === 0,
       low: low ? compared(state.low, state, low.decimal, value) : 0,
       high: high ? compared(state.high, state, high.decimal, value) : 0,
-      remainders: state.remainders.map((each, index) => (each * 10 + value) % (this.#multiples[index]?.factor ?? 1)),
+      remainders: state.remainders.map((each, index) => this.#remainder(each, state, index, value)),
     }
+  }
+
+  #remainder(remainder: number, { part, digits }: NumberReading, index: number, value: number): number {
+    const { factor, places } = this.#multiples[index] ?? { factor: 1, places: 0 }
+    if (remainder === never) return never
+    if (part === 'fraction' && digits >= places) return value === 0 ? remainder : never
+    return (remainder * 10 + value) % factor
   }
 
   /** After the last digit before the point, the number of digits decides first. */
@@ -182,8 +199,8 @@ function decimalOf(value: number): Decimal {
   return { whole: before.replace(/^0+(?=\d)/, ''), fraction: after.replace(/0+$/, '') }
 }
 
-function multipleOf(value: number): Multiple | undefined {
+function multipleOf(value: number, excluded: boolean): Multiple | undefined {
   const { whole, fraction } = decimalOf(value)
   const factor = Number(`${whole}${fraction}`)
-  return factor > 0 && factor <= factorMax ? { factor, places: fraction.length } : undefined
+  return factor > 0 && factor <= factorMax ? { factor, places: fraction.length, excluded } : undefined
 }

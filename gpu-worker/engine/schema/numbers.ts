@@ -1,11 +1,11 @@
 /** Numbers and integers: bounds and `multipleOf`. */
 import type { Machine } from './automaton.ts'
-import { SchemaRefused } from './compile-budget.ts'
+import { NothingMatches } from './compile-budget.ts'
 import { type Form, formOf, kind } from './form.ts'
 import { integersBetween } from './integer-range.ts'
 import { has } from './keywords.ts'
 import { type NumberBounds, numberMachine } from './number-text.ts'
-import type { SchemaObject } from './schema-parts.ts'
+import { isSchema, type SchemaObject } from './schema-parts.ts'
 import type { SchemaWriter } from './schema-writer.ts'
 import { automatonRule } from './strings.ts'
 
@@ -19,8 +19,12 @@ export function integerForm(writer: SchemaWriter, schema: SchemaObject, path: st
     limitOf(writer, schema, 'exclusiveMaximum', path, below),
   )
   const multiples = multiplesOf(writer, schema, path)
-  if (multiples.length > 0 || [min, max].some((bound) => Number.isFinite(bound) && Math.abs(bound) >= 1e15))
-    return boundedNumber(writer, { integer: true, min, max, aboveMin: false, belowMax: false, multiples }, path)
+  const others = excludedMultiples(writer, schema, path)
+  if (
+    multiples.length + others.length > 0 ||
+    [min, max].some((bound) => Number.isFinite(bound) && Math.abs(bound) >= 1e15)
+  )
+    return boundedNumber(writer, { integer: true, min, max, aboveMin: false, belowMax: false, multiples, others }, path)
   if (min === Number.NEGATIVE_INFINITY && max === Number.POSITIVE_INFINITY) return formOf('integer', kind.number, 4, 3)
   const known = writer.named.get(`integer ${min} ${max}`)
   const range = known ?? rangeRule(writer, min, max, path)
@@ -35,20 +39,27 @@ export function numberForm(writer: SchemaWriter, schema: SchemaObject, path: str
   const min = Math.max(limitOf(writer, schema, 'minimum', path, exact), over)
   const max = Math.min(limitOf(writer, schema, 'maximum', path, exact), under)
   const multiples = multiplesOf(writer, schema, path)
-  if (min === Number.NEGATIVE_INFINITY && max === Number.POSITIVE_INFINITY && multiples.length === 0)
+  const others = excludedMultiples(writer, schema, path)
+  if (min === Number.NEGATIVE_INFINITY && max === Number.POSITIVE_INFINITY && multiples.length + others.length === 0)
     return formOf('number', kind.number, 6, 3)
   return boundedNumber(
     writer,
-    { integer: false, min, max, aboveMin: min === over, belowMax: max === under, multiples },
+    { integer: false, min, max, aboveMin: min === over, belowMax: max === under, multiples, others },
     path,
   )
 }
 
 function boundedNumber(writer: SchemaWriter, bounds: NumberBounds, path: string): Form {
-  if (bounds.min > bounds.max) throw new SchemaRefused('minimum', path, 'no number lies between the bounds')
-  const machine = numberMachine(bounds) ?? numberMachine({ ...bounds, multiples: [] })
+  if (bounds.min > bounds.max) throw new NothingMatches('minimum', path, 'no number lies between the bounds')
+  const machine = numberMachine(bounds)
   const { rule, stacks } = automatonRule(writer, JSON.stringify(bounds), machine as Machine<unknown>, 'minimum', path)
   return formOf(rule, kind.number, stacks + 4, stacks)
+}
+
+/** Numbers of which no multiple is allowed. */
+function excludedMultiples(writer: SchemaWriter, schema: SchemaObject, path: string): number[] {
+  const excluded = has(schema, 'not') ? [schema.not].flat() : []
+  return excluded.flatMap((each) => (isSchema(each) ? multiplesOf(writer, each, `${path}/not`) : []))
 }
 
 function multiplesOf(writer: SchemaWriter, schema: SchemaObject, path: string): number[] {
@@ -62,7 +73,7 @@ function multiplesOf(writer: SchemaWriter, schema: SchemaObject, path: string): 
 
 function rangeRule(writer: SchemaWriter, min: number, max: number, path: string): string {
   const range = integersBetween(min, max)
-  if (range === undefined) throw new SchemaRefused('minimum', path, 'no integer lies between the bounds')
+  if (range === undefined) throw new NothingMatches('minimum', path, 'no integer lies between the bounds')
   for (const [, max] of range.matchAll(/(\d+)\}/g)) writer.budget.spend('grammarRepeats', Number(max), path)
   return writer.rule(range, path)
 }
@@ -90,6 +101,7 @@ const unbounded = {
   max: Number.POSITIVE_INFINITY,
   aboveMin: false,
   belowMax: false,
+  others: [],
 }
 
 const above = (value: number) => Math.floor(value) + 1

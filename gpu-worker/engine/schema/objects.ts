@@ -1,5 +1,6 @@
 /** Objects with named properties, and maps. */
 import { NothingMatches, SchemaRefused, shown } from './compile-budget.ts'
+import { countedSequence, countedStates } from './counted-sequence.ts'
 import { countsOf } from './counts.ts'
 import { extras } from './extra-properties.ts'
 import { type Form, formOf, kind, type Member } from './form.ts'
@@ -19,7 +20,6 @@ export function objectForm(writer: SchemaWriter, schema: SchemaObject, path: str
   const declared = isSchema(properties) ? Object.keys(properties) : []
   const names = [...new Set([...declared, ...wanted])]
   if (names.length === 0) return mapForm(writer, schema, other, bounds, path, depth)
-  checkSize(writer, schema, names.length, wanted.size, path)
   writer.recursion.wrap()
   const members = names.flatMap((key) => memberOf(writer, schema, other, key, wanted.has(key), path, depth))
   const isOpen = isSchema(schema.patternProperties) || (other !== undefined && other !== false)
@@ -28,9 +28,12 @@ export function objectForm(writer: SchemaWriter, schema: SchemaObject, path: str
   const forms = [...members.map(({ form }) => form), ...(extra ? [extra] : [])]
   const stacks = Math.max(longestChoice(members), ...forms.map((form) => writer.recursion.stacksOf(form))) + 4
   writer.budget.hold('grammarStacks', stacks, path)
-  const others = extra && `${extra.text} ${writer.rule(`"," ws ${extra.text}`, path)}*`
-  const texts = [...members, ...(others ? [{ wanted: false, text: writer.rule(others, path) }] : [])]
-  const body = texts.length === 0 ? '"{" ws "}"' : `"{" ws ${membersText(writer, texts, path)} ws "}"`
+  const [min, max] = bounds
+  const isCounted =
+    min > members.filter((member) => member.wanted).length || max < members.length || (extra && max < unlimited)
+  const body = isCounted
+    ? countedText(writer, members, extra?.text, bounds, path)
+    : uncountedText(writer, members, extra?.text, path)
   return {
     ...formOf(body, kind.object, stacks),
     open: writer.recursion.openOf(forms),
@@ -58,9 +61,13 @@ function memberOf(
     throw new NothingMatches('required', path, `"${shown(key)}" is required but "additionalProperties" forbids it`)
   const value = schemas.length > 1 ? { allOf: schemas } : schemas.length === 1 ? schemas[0] : (other ?? true)
   const named = has(schema, 'propertyNames') ? writer.isValue(key, schema.propertyNames, path) : true
-  const [form] = named ? writer.possible(() => writer.part(value, at, depth)) : []
-  if (!form && wanted) throw new NothingMatches('required', at, 'it is required, but nothing can match it')
-  if (!form) return []
+  const form = named
+    ? writer.attempt(() => writer.part(value, at, depth))
+    : new NothingMatches('required', at, 'it is required, but "propertyNames" forbids it')
+  if (form instanceof NothingMatches) {
+    if (wanted) throw form
+    return []
+  }
   const name = quoted(`${writer.dumped(key, path)}:`)
   return [{ key, wanted, form, text: `${name} ws ${form.text}` }]
 }
@@ -75,27 +82,42 @@ function matches(writer: SchemaWriter, pattern: string, text: string, path: stri
   }
 }
 
-/** An object with named properties may have any number of them from the required ones to all. */
-function checkSize(
+function uncountedText(
   writer: SchemaWriter,
-  { minProperties: min, maxProperties: max }: SchemaObject,
-  named: number,
-  wanted: number,
+  members: readonly NamedMember[],
+  extra: string | undefined,
   path: string,
-): void {
-  if (typeof min === 'number' && min > wanted)
-    writer.unenforced(
-      'minProperties',
-      path,
-      'it is more than the number of required properties. Lower it or require more properties',
-    )
-  if (typeof max === 'number' && max < named)
-    writer.unenforced(
-      'maxProperties',
-      path,
-      'it is less than the number of named properties. Raise it or remove properties',
-    )
+): string {
+  const others = extra && writer.rule(`${extra} ${writer.rule(`"," ws ${extra}`, path)}*`, path)
+  const texts = [...members, ...(others ? [{ wanted: false, text: others }] : [])]
+  return texts.length === 0 ? '"{" ws "}"' : `"{" ws ${membersText(writer, texts, path)} ws "}"`
 }
+
+/** Properties in their order, then other ones: from `min` to `max` in all. */
+function countedText(
+  writer: SchemaWriter,
+  members: readonly NamedMember[],
+  extra: string | undefined,
+  bounds: readonly [number, number],
+  path: string,
+): string {
+  if (countedStates(members.length, bounds) > countedMax)
+    writer.unenforced(
+      bounds[0] > 0 ? 'minProperties' : 'maxProperties',
+      path,
+      'it needs too many states. Use fewer properties',
+    )
+  else {
+    const text = countedSequence(writer, members, extra, bounds, path)
+    if (text === undefined)
+      throw new NothingMatches('minProperties', path, 'there are too few or too many properties for it')
+    return text === '' ? '"{" ws "}"' : `"{" ws ${text} ws "}"`
+  }
+  return uncountedText(writer, members, extra, path)
+}
+
+const countedMax = 2_000
+const unlimited = Number.POSITIVE_INFINITY
 
 /**
  * Properties in their order, each optional one present or absent. Each place in the list has two texts: one if a

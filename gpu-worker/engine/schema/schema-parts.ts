@@ -12,6 +12,29 @@ export function itemsOf(schema: SchemaObject): { prefix: readonly unknown[]; res
   return { prefix: [], ...restOf('items', items) }
 }
 
+/** Keywords that have an effect only together, by the keyword that must be present. */
+const groups = { if: ['if', 'then', 'else'], contains: ['contains', 'minContains', 'maxContains'] } as const
+
+/**
+ * The groups of the keyword that apply to one value: one in a client's schema, and any number after a merge, which
+ * makes a list of them.
+ */
+export function groupsOf(schema: SchemaObject, keyword: keyof typeof groups): SchemaObject[] {
+  if (!Object.hasOwn(schema, keyword)) return []
+  if (Array.isArray(schema[keyword])) return (schema[keyword] as unknown[]).filter(isSchema)
+  const own = groups[keyword].filter((key) => Object.hasOwn(schema, key))
+  return [Object.fromEntries(own.map((key) => [key, schema[key]]))]
+}
+
+/** The schema with its groups as lists, so that they can be merged. */
+export function grouped(schema: SchemaObject): SchemaObject {
+  const present = (['if', 'contains'] as const).filter((keyword) => Object.hasOwn(schema, keyword))
+  if (present.length === 0) return schema
+  const members = new Set<string>(present.flatMap((keyword) => groups[keyword]))
+  const others = Object.entries(schema).filter(([key]) => !members.has(key))
+  return Object.fromEntries([...others, ...present.map((keyword) => [keyword, groupsOf(schema, keyword)])])
+}
+
 export function isOf(value: unknown, type: string): boolean {
   if (type === 'null') return value === null
   if (type === 'array') return Array.isArray(value)

@@ -3,6 +3,7 @@ import { dumps } from '../python-json.ts'
 import { type CompileBudget, NothingMatches, SchemaRefused, shown } from './compile-budget.ts'
 import { type Form, Recursion } from './form.ts'
 import { isValue, type ValueReader } from './is-value.ts'
+import { quoted } from './literals.ts'
 import { type Merger, mergeSchemas } from './merge-schemas.ts'
 import { PatternRefused, patternTerm } from './pattern.ts'
 import { References } from './references.ts'
@@ -23,7 +24,7 @@ export class SchemaWriter {
   /** Names of rules by text, so that equal parts share one rule. */
   readonly named = new Map<string, string>()
   /** Forms of referenced schemas, so that recursion ends. */
-  readonly referred = new Map<string, Form>()
+  readonly referred = new Map<unknown, Form>()
   readonly recursion = new Recursion()
   readonly references: References
   readonly terms: TermStore
@@ -49,7 +50,7 @@ export class SchemaWriter {
     this.strict = strict
     this.budget = budget
     this.terms = new TermStore((steps) => budget.spend('automatonSteps', steps, this.path))
-    this.references = new References(root, (limit, path) => budget.spend(limit, 1, path))
+    this.references = new References(root, (path) => budget.spend('schemaVisits', 1, path))
     const matches = (pattern: string, text: string) => this.terms.matches(this.pattern(pattern), text)
     this.#merger = {
       spend: (compared) => budget.spend('schemaCompared', compared, this.path),
@@ -58,7 +59,7 @@ export class SchemaWriter {
       matches,
     }
     this.#reader = {
-      target: (ref) => this.references.target(ref, this.path),
+      target: (ref, from) => this.references.target(ref, this.path, from),
       matches,
       format: formatPattern,
       spend: () => budget.spend('schemaVisits', 1, this.path),
@@ -96,14 +97,28 @@ export class SchemaWriter {
     else if (!this.#warnings.has(warning)) this.#unlisted++
   }
 
-  /** An empty list if nothing can match. */
-  possible<Result>(compile: () => Result): Result[] {
+  /** The reason, if nothing can match. */
+  attempt<Result>(compile: () => Result): Result | NothingMatches {
     try {
-      return [compile()]
+      return compile()
     } catch (error) {
-      if (error instanceof NothingMatches) return []
+      if (error instanceof NothingMatches) return error
       throw error
     }
+  }
+
+  /** An empty list if nothing can match. */
+  possible<Result>(compile: () => Result): Result[] {
+    const result = this.attempt(compile)
+    return result instanceof NothingMatches ? [] : [result]
+  }
+
+  /** The results of those attempts of which at least one must succeed. */
+  some<Result>(attempts: readonly (Result | NothingMatches)[]): Result[] {
+    const results = attempts.filter((each): each is Result => !(each instanceof NothingMatches))
+    const failed = attempts.find((each) => each instanceof NothingMatches)
+    if (results.length === 0 && failed) throw failed
+    return results
   }
 
   /** One schema of all parts; false if nothing can match it. References in the parts are replaced by their targets. */
@@ -116,11 +131,26 @@ export class SchemaWriter {
       if (part === false) return false
       if (!isSchema(part)) throw new SchemaRefused(keyword, path, 'each branch must be a schema')
       const { $ref, allOf, ...rest } = part
-      if (typeof $ref === 'string') waiting.push(this.references.target($ref, path))
+      if (typeof $ref === 'string') waiting.push(this.references.target($ref, path, part))
       if (Array.isArray(allOf)) waiting.push(...[...allOf].reverse())
       result = mergeSchemas(result, rest, this.#merger)
     }
     return result
+  }
+
+  /**
+   * `merged`, with the keywords about unevaluated parts of `schema` applied last: they see what the other parts
+   * describe. In the other parts they have the effect of `additionalProperties`, which excludes at least as much.
+   */
+  mergedInto(schema: SchemaObject, parts: readonly unknown[], keyword: string, path: string): SchemaObject | false {
+    const { unevaluatedProperties, unevaluatedItems, ...rest } = schema
+    const merged = this.merged([rest, ...parts], keyword, path)
+    if (!merged) return false
+    if (unevaluatedProperties !== undefined && merged.additionalProperties === undefined)
+      merged.unevaluatedProperties = unevaluatedProperties
+    if (unevaluatedItems !== undefined && merged.additionalItems === undefined && !isSchema(merged.items))
+      merged.unevaluatedItems = unevaluatedItems
+    return merged
   }
 
   /** The names in `required`. */
@@ -146,6 +176,11 @@ export class SchemaWriter {
     const term = this.#patterns.get(source) ?? patternTerm(source, this.terms)
     this.#patterns.set(source, term)
     return term
+  }
+
+  /** The rule for a JSON text. */
+  literal(text: string, path: string): string {
+    return this.rule(quoted(text), path)
   }
 
   /** The JSON text of a value of the schema. */

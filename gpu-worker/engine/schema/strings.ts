@@ -4,7 +4,7 @@ import { type CharSet, chars, contains, every, inverse, union } from './char-set
 import { NothingMatches } from './compile-budget.ts'
 import { countsOf } from './counts.ts'
 import { type Form, formOf, kind } from './form.ts'
-import { has, isConstraint } from './keywords.ts'
+import { has } from './keywords.ts'
 import { quoted } from './literals.ts'
 import { PatternRefused } from './pattern.ts'
 import { isSchema, type SchemaObject, same } from './schema-parts.ts'
@@ -44,9 +44,8 @@ export function stringTerm(writer: SchemaWriter, schema: SchemaObject, path: str
   const listed = has(schema, 'const') ? [schema.const] : schema.enum
   if (Array.isArray(listed))
     parts.push(writer.terms.or(listed.flatMap((each) => (typeof each === 'string' ? [writer.terms.text(each)] : []))))
-  const { not } = schema
-  if (isSchema(not) && Object.keys(not).every((key) => !isConstraint(key) || excludable.has(key))) {
-    const isText = not.type === undefined || [not.type].flat().includes('string')
+  for (const not of has(schema, 'not') ? [schema.not].flat() : []) {
+    const isText = isSchema(not) && (not.type === undefined || [not.type].flat().includes('string'))
     if (isText) parts.push(writer.terms.not(stringTerm(writer, not, `${path}/not`)))
   }
   return writer.terms.and(parts)
@@ -102,9 +101,6 @@ function characterOf(writer: SchemaWriter, set: CharSet, path: string): string {
   const [only = ''] = texts
   return texts.length === 1 ? only : writer.rule(texts.join(' | '), path)
 }
-
-/** Keywords that `not` may have for a string. */
-export const excludable = new Set(['type', 'const', 'enum', 'pattern'])
 
 /** The characters with a short escape, and the other ones that are written as `\\u00XX`. */
 const escapes = [

@@ -1,4 +1,5 @@
 /** Unions of branches and types, and whether branches can be distinguished. */
+import { type ApartReader, areApart } from './apart.ts'
 import { NothingMatches, SchemaRefused } from './compile-budget.ts'
 import { type Form, formOf, stacksOfBranches } from './form.ts'
 import { isConstraint } from './keywords.ts'
@@ -14,20 +15,58 @@ export function branchesForm(
   path: string,
   depth: number,
 ): Form {
-  const { [keyword]: branches, ...rest } = schema
+  const { [keyword]: list, ...rest } = schema
+  const branches = list as unknown[]
   const shared = Object.keys(rest).some((key) => isConstraint(key))
-  writer.budget.spend('schemaAlternatives', (branches as unknown[]).length, path)
-  const alternatives = (branches as unknown[]).flatMap((branch, index) =>
-    writer.possible(() => {
-      const each = shared ? writer.merged([rest, branch], keyword, path) : branch
+  writer.budget.spend('schemaAlternatives', branches.length, path)
+  if (branches.length === 0) throw new SchemaRefused(keyword, path, 'it has no branch. Add at least one')
+  const compiled = branches.map((branch, index) => {
+    const compile = (excluded: readonly unknown[]) => {
+      const parts = excluded.length > 0 ? [branch, { not: excluded }] : [branch]
+      const each = shared || parts.length > 1 ? writer.mergedInto(rest, parts, keyword, path) : branch
       return writer.value(each, `${path}/${keyword}/${index}`, depth + 1)
+    }
+    return { branch, compile, form: writer.attempt(() => compile([])) }
+  })
+  const forms = keyword === 'oneOf' ? exclusive(writer, compiled, path) : compiled.map(({ form }) => form)
+  return unionForm(writer, writer.some(forms), keyword, path)
+}
+
+interface Branch {
+  branch: unknown
+  compile(excluded: readonly unknown[]): Form
+  form: Form | NothingMatches
+}
+
+/** The values of each branch that no other branch matches. */
+function exclusive(writer: SchemaWriter, branches: readonly Branch[], path: string): (Form | NothingMatches)[] {
+  const reader: ApartReader = {
+    target: (ref, from) => writer.references.target(ref, path, from),
+    isValue: (value, schema) => writer.isValue(value, schema, path),
+    matches: (pattern, text) => writer.terms.matches(writer.pattern(pattern), text),
+    spend: () => writer.budget.spend('schemaCompared', 1, path),
+  }
+  const overlapping = branches.map(({ form, branch }, index) =>
+    branches.flatMap((other, at) => {
+      if (at === index || form instanceof NothingMatches) return []
+      return areApart(branch, other.branch, reader) ? [] : [other.branch]
     }),
   )
-  if ((branches as unknown[]).length === 0) throw new SchemaRefused(keyword, path, 'it has no branch. Add at least one')
-  if (alternatives.length === 0) throw new NothingMatches(keyword, path, 'nothing can match any of its branches')
-  if (keyword === 'oneOf') checkDisjoint(writer, alternatives, path)
-  return unionForm(writer, alternatives, keyword, path)
+  const reason =
+    'a value may match two of its branches. Use anyOf, or give each branch a required property with its own constant'
+  if (overlapping.some((others) => others.length > overlappingMax)) {
+    writer.unenforced('oneOf', path, reason)
+    return branches.map(({ form }) => form)
+  }
+  return branches.map(({ compile, form }, index) => {
+    const others = overlapping[index] ?? []
+    if (others.length === 0) return form
+    return writer.attempt(() => compile(others))
+  })
 }
+
+/** More overlapping branches would multiply too often when each excludes the others. */
+const overlappingMax = 8
 
 export function unionForm(writer: SchemaWriter, forms: readonly Form[], keyword: string, path: string): Form {
   const distinct = unique(forms)
@@ -65,20 +104,8 @@ export function unionForm(writer: SchemaWriter, forms: readonly Form[], keyword:
   }
 }
 
-function checkDisjoint(writer: SchemaWriter, forms: readonly Form[], path: string): void {
-  for (const [index, form] of forms.entries())
-    for (const other of forms.slice(index + 1)) {
-      writer.budget.spend('schemaCompared', 1, path)
-      if (isDisjoint(form, other)) continue
-      const reason =
-        'a value may match two of its branches. Use anyOf, or give each branch a required property with its own constant'
-      writer.unenforced('oneOf', path, reason)
-      return
-    }
-}
-
 /** Whether no value can match both schemas. */
-function isDisjoint(a: Form, b: Form): boolean {
+export function isDisjoint(a: Form, b: Form): boolean {
   if (a.parts) return a.parts.every((part) => isDisjoint(part, b))
   if (b.parts) return b.parts.every((part) => isDisjoint(a, part))
   if (!(a.kinds & b.kinds)) return true

@@ -188,7 +188,7 @@ describe('json schema', () => {
     expect(refused({ type: 'array', items: string, uniqueItems: true })).toMatch(/"uniqueItems"/)
     expect(refused({ $ref: 'https://example.com/schema.json' })).toMatch(/"\$ref".*outside/)
     expect(refused({ $ref: '#/nowhere' })).toMatch(/points to nothing/)
-    expect(refused({ type: 'object', not: { required: ['a'] } })).toMatch(/"not"/)
+    expect(refused({ type: 'object', not: { propertyNames: { pattern: 'a' } } })).toMatch(/"not"/)
     expect(refused({ type: 'text' })).toMatch(/not a JSON type/)
     expect(refusal({ not: {} })).toMatchObject({
       ok: false,
