@@ -665,9 +665,7 @@ describe('a launch', () => {
     expect(line(vllm)).toMatch(
       /--reasoning-parser mistral .*--enable-prompt-tokens-details --scheduling-policy priority/,
     )
-    expect(flags(vllm, { performance: 'throughput', speculation: null })?.args.join(' ')).toMatch(
-      /--performance-mode throughput(?!.*speculative)/,
-    )
+    expect(flags(vllm, { speculation: null })?.args.join(' ')).not.toContain('speculative')
     expect(flags(vllm)?.enables).toEqual({ priority: true })
     // llama-server divides the context among its slots.
     expect(line(llamaCpp)).toMatch(/--ctx-size 32768 --parallel 4 --no-kv-unified .*--jinja --metrics/)
@@ -719,6 +717,8 @@ describe('a launch', () => {
     // A threshold as large as the step never applies.
     expect(line(vllm, { prefillChunkTokens: 2_048 })).not.toContain('long-prefill')
     expect(line(vllm, {})).toContain('--long-prefill-token-threshold 512 --long-prefill-token-threshold-adaptive')
+    // It only doubles limits that are not set.
+    expect(line(vllm, { performance: 'throughput' })).not.toContain('--performance-mode')
     // Its real bound is never below the context length.
     expect(line(sglang, {})).not.toContain('--max-prefill-tokens')
     expect(line(llamaCpp, {})).not.toMatch(/--image-max-tokens|--n-cpu-moe|--n-gpu-layers/)
