@@ -371,6 +371,13 @@ export const budgets = {
     bounds: 'pixels of one image',
     reason: 'a decoder holds four bytes for each: 256 MB',
   },
+  requestPixels: {
+    value: 178_000_000,
+    unit: 'count',
+    bounds: 'pixels of all images and page pictures of one request',
+    reason:
+      'an engine decodes all of them before it reads one: llama-server takes 3.5 bytes for each, 620 MB, and 64 files of 8 KB took 14 GB without it; vLLM refuses more than 178,956,970',
+  },
   pdfPages: {
     value: 100,
     unit: 'count',

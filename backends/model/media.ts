@@ -70,6 +70,8 @@ export interface MediaSize {
   documents: number
   /** Characters of the request that are media, not text. */
   urlCharacters: number
+  /** Pixels of all images whose size is known. */
+  pixels: number
   /** Tokens of all media: an upper bound for images, an estimate for documents. The worker counts exactly. */
   tokens: number
 }
@@ -81,9 +83,11 @@ interface WithContent {
   content: readonly { kind: string; url?: string }[]
 }
 
+const noMedia: MediaSize = { images: 0, documents: 0, urlCharacters: 0, pixels: 0, tokens: 0 }
+
 /** Counts and checks all images and documents of a conversation. The first invalid one is refused by its path. */
 export function measureMedia(messages: readonly WithContent[]): MeasuredMedia {
-  const size: MediaSize = { images: 0, documents: 0, urlCharacters: 0, tokens: 0 }
+  const size: MediaSize = { ...noMedia }
   for (const [index, message] of messages.entries()) {
     for (const [at, { kind, url }] of message.content.entries()) {
       if (url === undefined) continue
@@ -104,12 +108,28 @@ function imageSize(url: string, size: MediaSize): number | string {
   if (decodedBytes(base64) > imageBytesMax) return imageTooLarge
   const head = sniffed(base64, headCharacters)
   const complete = head && !head.size ? sniffed(base64, sniffedCharacters) : head
-  return complete ? imageHeadTokens(complete) : imageUnknown
+  if (!complete) return imageUnknown
+  const tokens = imageHeadTokens(complete)
+  size.pixels += pixelsOf(complete)
+  return typeof tokens === 'number' && size.pixels > budgets.requestPixels.value ? tooManyPixels : tokens
 }
+
+/** 0 if the bytes end before the size. */
+function pixelsOf({ size }: ImageHead): number {
+  return size ? size.width * size.height : 0
+}
+
+/** The pixels of an image in a data URL; 0 if they are not known. */
+export function pixelsAt(url: string): number {
+  const head = isData(url) ? sniffed(base64Of(url), sniffedCharacters) : undefined
+  return head ? pixelsOf(head) : 0
+}
+
+export const tooManyPixels = `the images have more than ${budgets.requestPixels.value} pixels in all. Send fewer, or scale them down.`
 
 /** The tokens of an image: exact if the data URL contains its size, otherwise the maximum. */
 export function imageTokensAt(url: string): number {
-  const measured = imageSize(url, { images: 0, documents: 0, urlCharacters: 0, tokens: 0 })
+  const measured = imageSize(url, { ...noMedia })
   return typeof measured === 'number' ? measured : imageTokensMax
 }
 

@@ -25,6 +25,8 @@ import {
   isPdf,
   type MediaPart,
   needsReading,
+  pixelsAt,
+  tooManyPixels,
 } from '../../backends/model/media.ts'
 import type { EngineRefusal } from '../engine/engine.ts'
 import { bytesOf, type MediaCache } from './media-cache.ts'
@@ -111,6 +113,7 @@ async function resolve(
   const resolved = new Map<Part, Part[]>()
   let failure: EngineRefusal | undefined
   let bytes = 0
+  let pixels = 0
   await eachOfFew(places, budgets.mediaAtOnce.value, async ({ index, at, part }) => {
     if (failure) return
     const result = await work(part, either).catch((error: unknown) => {
@@ -118,9 +121,15 @@ async function resolve(
       return undefined
     })
     if (failure || !result) return
-    bytes += result.ok ? bytesOf(result.parts) : 0
-    if (result.ok && bytes <= budgets.mediaBytes.value) return void resolved.set(part, result.parts)
-    failure = result.ok ? tooMuch : refuse(`messages[${index}].content[${at}]`, result.message, result.unsupported)
+    const path = `messages[${index}].content[${at}]`
+    if (result.ok) {
+      bytes += bytesOf(result.parts)
+      pixels += pixelsIn(result.parts)
+    }
+    if (!result.ok) failure = refuse(path, result.message, result.unsupported)
+    else if (bytes > budgets.mediaBytes.value) failure = tooMuch
+    else if (pixels > budgets.requestPixels.value) failure = refuse(path, tooManyPixels)
+    else return void resolved.set(part, result.parts)
     stop.abort(new Error('other media of the request failed'))
   })
   if (failure) return failure
@@ -135,6 +144,10 @@ const tooMuch = refuse(
   'messages',
   `the images and documents have more than ${budgets.mediaBytes.value} bytes when read. Send fewer or smaller ones`,
 )
+
+function pixelsIn(parts: readonly Part[]): number {
+  return parts.reduce((sum, part) => sum + (part.kind === 'image' ? pixelsAt(part.url) : 0), 0)
+}
 
 function isWanted(part: Part, { vision }: MediaFor): boolean {
   return part.kind === 'document' || (part.kind === 'image' && vision)

@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { budgets } from '../../backends/model/budgets.ts'
 import { effortWords, mapEffort } from '../../backends/model/effort.ts'
 import { errorTable } from '../../backends/model/errors.ts'
 import { documentBytesMax, documentsMax, imageBytesMax, imagePixelsMax, imagesMax } from '../../backends/model/media.ts'
@@ -99,6 +100,7 @@ function mediaTable(): string {
       ['images in a request, including tool results', String(imagesMax)],
       ['size of an image, decoded from base64', mebibytes(imageBytesMax)],
       ['pixels of an image', imagePixelsMax.toLocaleString('en-US')],
+      ['pixels of all images and page pictures of a request', budgets.requestPixels.value.toLocaleString('en-US')],
       ['documents in a request', String(documentsMax)],
       ['size of a document', mebibytes(documentBytesMax)],
       ['pages of a document', '100'],

@@ -145,6 +145,11 @@ describe('reading images and documents', () => {
     ['too many images', Array(imagesMax + 1).fill(image(url)), `messages[0].content[${imagesMax}]`],
     ['too many documents', Array(documentsMax + 1).fill(file(document)), `messages[0].content[${documentsMax}]`],
     ['an image of too many pixels', [image(dataUrl(png(60_000, 60_000, true)))], 'messages[0].content[0]'],
+    [
+      'images of too many pixels in all',
+      Array(3).fill(image(dataUrl(png(7_500, 8_000, true)))),
+      'messages[0].content[2]',
+    ],
     ['an image with other content', [image(dataUrl(Buffer.from('hello')))], 'messages[0].content[0]'],
     ['an image that is not base64', [image('data:image/png;base64,!!!!')], 'messages[0].content[0]'],
     ['a document that is not a PDF', [file(dataUrl(Buffer.from('PK'), 'application/pdf'))], 'messages[0].content[0]'],

@@ -182,6 +182,37 @@ describe('images', () => {
     expect((await resolve(chat(file(thin)), { ...fragile, vision: false }, never)).ok).toBe(true)
   })
 
+  it('[MED38] images of more pixels than an engine decodes at once are refused, by the path of the first too many', async () => {
+    // 7,500 × 8,000 pixels: two fit, three do not.
+    const large = () => image(dataUrl(png(7_500, 8_000, true)))
+    const inRequest = (count: number) => chat(...Array.from({ length: count }, large))
+    expect((await resolve(inRequest(2), seeing, never)).ok).toBe(true)
+    expect(await resolve(inRequest(3), seeing, never)).toEqual({
+      ok: false,
+      code: 'invalid_value',
+      param: 'messages[0].content[2]',
+      message: expect.stringContaining('more than 178000000 pixels in all. Send fewer, or scale them down.'),
+    })
+    expect((await resolve(inRequest(3), blind, never)).ok).toBe(true)
+    // The gateway sees no size of an image at an address: the worker counts it too.
+    const fetched = chat(text('see'), ...[1, 2, 3].map((each) => image(`https://a.example/${each}`)))
+    const parts: MediaParts = {
+      fetch: async () => ({ ok: true, bytes: new Uint8Array(png(7_500, 8_000, true)) }),
+      readPdf: async () => ({ ok: false, reason: 'broken' }),
+      toBase64: (bytes) => Buffer.from(bytes).toString('base64'),
+      mediaCache: new MediaCache(
+        { bytesMax: 1_000_000, bytesPerOwnerMax: 1_000_000, ageMaxMs: 1_000 },
+        async (key) => key,
+        () => 0,
+      ),
+    }
+    expect(await resolveMedia(fetched, parts, seeing, never)).toMatchObject({
+      ok: false,
+      code: 'invalid_value',
+      message: expect.stringMatching(/^messages\[0\]\.content\[[123]\]: the images have more than/),
+    })
+  })
+
   it('[MED31] an incomplete image is refused with the path of its part', async () => {
     const half = jpegHead(640, 480, 60_000).subarray(0, 1_000)
     const answer = await resolve(chat(image(dataUrl(half))), seeing, never)
