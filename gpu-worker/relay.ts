@@ -230,6 +230,7 @@ function headOf(dispatch: Dispatch, now: () => number): Head {
     created: Math.floor(now() / 1_000),
     model: dispatch.model,
     effort: { asked: dispatch.effortAsked, effective: dispatch.effort },
+    rates: dispatch.rates,
   }
 }
 

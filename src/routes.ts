@@ -30,7 +30,7 @@ import type { Env } from './env.ts'
 import { isReady } from './fleet/health.ts'
 import { takeHeartbeat } from './fleet/heartbeats.ts'
 import { readJsonBody } from './http/body.ts'
-import { anthropicModel, anthropicModels, listModels, showModel } from './http/models.ts'
+import { anthropicModel, anthropicModels, listModels, type ModelRates, showModel } from './http/models.ts'
 import {
   AnthropicModel,
   AnthropicModelList,
@@ -44,6 +44,7 @@ import { type Operation, type Route, routesIn } from './http/route.ts'
 import { storedResponses } from './responses/routes.ts'
 import { settleReceipts } from './settlement/receipts.ts'
 import { identifyReader } from './tenant/key-check.ts'
+import { accept, tenantStub } from './tenant/stub.ts'
 
 export type Bindings = { Bindings: Env; Variables: { requestId: string } }
 
@@ -223,12 +224,18 @@ const chatRoutes: readonly Route[] = [
   ),
 ]
 
-/** The models that this key may use. */
-async function modelsOf({ env, req }: Context<Bindings>): Promise<readonly string[]> {
+/** The models that this key may use, and their prices. */
+async function modelsOf({ env, req }: Context<Bindings>): Promise<[offered: readonly string[], rates: ModelRates]> {
   const { models, macKey } = await settings(env)
   const key = await authenticate(req.raw.headers, macKey)
   const { models: allowed = null } = await identifyReader(env, key)
-  return allowed ? models.filter((id) => allowed.includes(id)) : models
+  const { tenantId, keyId, secretHash } = key
+  const prices = accept(await tenantStub(env, tenantId).prices({ kind: 'key', keyId, secretHash }))
+  const current = prices.filter(({ inForce, servedBy }) => inForce && servedBy === 'workers')
+  return [
+    allowed ? models.filter((id) => allowed.includes(id)) : models,
+    new Map(current.map(({ model, rates }) => [model, rates])),
+  ]
 }
 
 const ModelName = z
@@ -252,7 +259,7 @@ const modelRoutes: readonly Route[] = [
     },
     async (context) => {
       const list = isAnthropic(context.req.raw) ? anthropicModels : listModels
-      return context.json(list(await modelsOf(context)))
+      return context.json(list(...(await modelsOf(context))))
     },
   ),
   route(
@@ -271,7 +278,8 @@ const modelRoutes: readonly Route[] = [
     },
     async (context, { params }) => {
       const show = isAnthropic(context.req.raw) ? anthropicModel : showModel
-      return context.json(show(await modelsOf(context), params.id))
+      const [offered, rates] = await modelsOf(context)
+      return context.json(show(offered, params.id, rates))
     },
   ),
   route(
@@ -284,7 +292,7 @@ const modelRoutes: readonly Route[] = [
       auth: 'key',
       answer: ModelList,
     },
-    async (context) => context.json(listModels(await modelsOf(context))),
+    async (context) => context.json(listModels(...(await modelsOf(context)))),
   ),
   route(
     {
@@ -297,7 +305,10 @@ const modelRoutes: readonly Route[] = [
       auth: 'key',
       answer: ModelCard,
     },
-    async (context, { params }) => context.json(showModel(await modelsOf(context), params.id)),
+    async (context, { params }) => {
+      const [offered, rates] = await modelsOf(context)
+      return context.json(showModel(offered, params.id, rates))
+    },
   ),
 ]
 

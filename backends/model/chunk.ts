@@ -7,7 +7,7 @@
  * separate chunk without choices.
  */
 import type { Effort } from './effort.ts'
-import type { Counts } from './money.ts'
+import { type Counts, costNano, type Rates } from './money.ts'
 
 export interface Head {
   id: string
@@ -15,6 +15,8 @@ export interface Head {
   created: number
   model: string
   effort: Effort
+  /** The prices of the request. */
+  rates: Rates
 }
 
 export type FinishReason = 'stop' | 'length' | 'tool_calls'
@@ -34,17 +36,29 @@ export interface Usage {
   /** The served effort, and the requested one. */
   reasoning_effort: string
   reasoning_effort_asked: string | null
+  /** Dollars, as OpenRouter prints it, and nano-dollars. Absent if a worker of an older version answers. */
+  cost?: number
+  cost_nano?: number
 }
 
-function usageOf(counts: Counts, effort: Effort): Usage {
+/** The fields of `usage` that no vendor has. Every dialect writes them. */
+export function usageExtensions(effort: Effort, nano: number | undefined) {
+  return {
+    reasoning_effort: effort.effective,
+    reasoning_effort_asked: effort.asked ?? null,
+    // The nearest double prints as the exact decimal: a cost has at most 16 digits.
+    ...(nano !== undefined && { cost: nano / 1e9, cost_nano: nano }),
+  }
+}
+
+function usageOf(counts: Counts, { effort, rates }: Head): Usage {
   return {
     prompt_tokens: counts.promptTokens,
     completion_tokens: counts.outputTokens,
     total_tokens: counts.promptTokens + counts.outputTokens,
     prompt_tokens_details: { cached_tokens: counts.cachedTokens },
     completion_tokens_details: { reasoning_tokens: counts.reasoningTokens },
-    reasoning_effort: effort.effective,
-    reasoning_effort_asked: effort.asked ?? null,
+    ...usageExtensions(effort, costNano(counts, rates)),
   }
 }
 
@@ -60,7 +74,7 @@ export function chunkWriter(head: Head, includeUsage: boolean) {
     call: (call: WireCall) => delta(JSON.stringify({ tool_calls: [{ index: calls++, ...wireCall(call) }] })),
     /** @param stop the stop string that ended the answer, if any; sent as `stop_reason`, as vLLM does */
     end(finishReason: FinishReason, counts: Counts, stop?: string) {
-      const usage = JSON.stringify(usageOf(counts, head.effort))
+      const usage = JSON.stringify(usageOf(counts, head))
       const reason = `"${finishReason}"${stop === undefined ? '' : `,"stop_reason":${JSON.stringify(stop)}`}`
       const last = `${start}[{"index":0,"delta":{},"finish_reason":${reason}}]`
       return includeUsage
@@ -103,7 +117,7 @@ export function completion(
         ...(answer.stop !== undefined && { stop_reason: answer.stop }),
       },
     ],
-    usage: usageOf(answer.counts, head.effort),
+    usage: usageOf(answer.counts, head),
   })
 }
 

@@ -33,6 +33,13 @@ export function costNano(counts: Counts, rates: Rates): number {
   )
 }
 
+/** Exact, without an exponent: 150 is `0.00000015`, 2,000,000,000 is `2`. */
+export function dollars(nano: number): string {
+  const digits = String(Math.abs(nano)).padStart(10, '0')
+  const fraction = digits.slice(-9).replace(/0+$/, '')
+  return `${nano < 0 ? '-' : ''}${digits.slice(0, -9)}${fraction === '' ? '' : `.${fraction}`}`
+}
+
 /** The upper bound of a cost: nothing is cached and every output token is generated. At most `nanoMax`. */
 export function boundNano(promptTokens: number, outputTokens: number, rates: Rates): number {
   return Math.min(nanoMax, promptTokens * rates.inputNano + outputTokens * rates.outputNano)

@@ -6,6 +6,7 @@
 import type { MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
 import { NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey } from '../admin/answers/keys.ts'
+import { OwnPriceList, priceAnswer } from '../admin/answers/prices.ts'
 import { OwnEntryList } from '../admin/answers/tenants.ts'
 import { EntriesPage, KeyBody, KeysPage, RotateBody } from '../admin/bodies.ts'
 import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
@@ -106,6 +107,21 @@ export const ownRoutes: readonly Route[] = [
       const { tenantId, by } = context.get('caller')
       const rows = accept(await tenantStub(context.env, tenantId).listEntries(by, { limit, before, kinds: kind }))
       return context.json({ object: 'list', ...onePage(rows, limit, ({ seq }) => Number(seq)) })
+    },
+  ),
+  ownRoute(
+    {
+      method: 'get',
+      path: '/v1/prices',
+      id: 'listOwnPrices',
+      summary: 'List the prices that are in force and announced',
+      description: 'Prices are those of your tenant. A request is charged the price in force when it is admitted.',
+      answer: OwnPriceList,
+    },
+    async (context) => {
+      const { tenantId, by } = context.get('caller')
+      const prices = accept(await tenantStub(context.env, tenantId).prices(by))
+      return context.json({ object: 'list', data: prices.map(priceAnswer), next: null })
     },
   ),
   ownRoute(

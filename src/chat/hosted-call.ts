@@ -244,7 +244,7 @@ export class HostedCall {
     const { requestId, startedAt } = this.#context
     const { effort, model } = this.#prepared
     const id = `chatcmpl-${requestId.replace(/^req_/, '')}`
-    return { id, created: Math.floor(startedAt / 1_000), model: model.id, effort }
+    return { id, created: Math.floor(startedAt / 1_000), model: model.id, effort, rates: this.#details.rates }
   }
 }
 

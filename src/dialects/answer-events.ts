@@ -13,6 +13,8 @@ const Usage = z.object({
   completion_tokens_details: z.object({ reasoning_tokens: z.int() }),
   reasoning_effort: EffortWord,
   reasoning_effort_asked: EffortWord.nullable(),
+  /** Absent from workers of an older version. */
+  cost_nano: z.int().min(0).optional(),
 })
 const Call = z.object({ id: z.string(), function: z.object({ name: z.string(), arguments: z.string() }) })
 const Text = z.string().nullish()
@@ -59,6 +61,8 @@ export interface AnswerEnd {
   reasoningTokens: number
   /** The served effort; under load it may be lower than the prepared one. */
   effort: Effort
+  /** Undefined if a worker of an older version answers. */
+  costNano: number | undefined
 }
 
 /**
@@ -157,5 +161,6 @@ function end(finish: Pick<AnswerEnd, 'finishReason' | 'stop'>, usage: z.infer<ty
     outputTokens: usage.completion_tokens,
     reasoningTokens: usage.completion_tokens_details.reasoning_tokens,
     effort: { asked: usage.reasoning_effort_asked ?? undefined, effective: usage.reasoning_effort },
+    costNano: usage.cost_nano,
   }
 }

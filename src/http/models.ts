@@ -1,21 +1,25 @@
 /** `GET /v1/models`: the models of this gateway, in the shape of OpenAI's and Mistral's SDKs, or of Anthropic's. */
 import { findModel, type Model } from '../../backends/model/model.ts'
 import { aliasesOf, type ModelAlias, resolveModel } from '../../backends/model/model-alias.ts'
+import { dollars, type Rates } from '../../backends/model/money.ts'
 import { GatewayError } from './errors.ts'
 
 /** Date of the catalogue, in Unix seconds; SDKs require an integer here. */
 const created = 1_773_619_200
 
-export function listModels(offered: readonly string[]) {
-  return { object: 'list', data: offered.flatMap((id) => findModel(id) ?? []).map(card) }
+/** The price in force of each model. */
+export type ModelRates = ReadonlyMap<string, Rates>
+
+export function listModels(offered: readonly string[], rates: ModelRates) {
+  return { object: 'list', data: offered.flatMap((id) => findModel(id) ?? []).map((model) => card(model, rates)) }
 }
 
 /** One model by its id or by an older name; the card of an older name also names the model that serves it. */
-export function showModel(offered: readonly string[], id: string) {
+export function showModel(offered: readonly string[], id: string, rates: ModelRates) {
   const found = resolveModel(id, offered)
   if (!found.ok) throw new GatewayError(found.code, found.message, { param: found.param })
   const { model, alias } = found
-  return alias ? { ...card(model), ...aliasCard(alias) } : card(model)
+  return { ...card(model, rates), ...(alias && aliasCard(alias)) }
 }
 
 /** With the field names of Mistral's own model cards. */
@@ -28,7 +32,8 @@ function aliasCard({ id, target, deprecatedOn, effort }: ModelAlias) {
   }
 }
 
-function card(model: Model) {
+function card(model: Model, prices: ModelRates) {
+  const rates = prices.get(model.id)
   return {
     id: model.id,
     object: 'model',
@@ -42,6 +47,17 @@ function card(model: Model) {
     reasoning_efforts: model.efforts,
     aliases: aliasesOf(model.id),
     toy: model.toy,
+    pricing: rates ? pricing(rates) : null,
+  }
+}
+
+/** Dollars per token as decimal strings, as OpenRouter and LiteLLM print them. */
+function pricing({ inputNano, cachedNano, outputNano }: Rates) {
+  return {
+    prompt: dollars(inputNano),
+    completion: dollars(outputNano),
+    input_cache_read: dollars(cachedNano),
+    request: '0',
   }
 }
 

@@ -7,13 +7,17 @@ import { EffortWord, effortWords } from '../../backends/model/effort.ts'
 import { type ErrorCode, errorTable } from '../../backends/model/errors.ts'
 
 export const Count = z.int().min(0)
+/** An amount in dollars, exactly. */
+export const Decimal = z.string().regex(/^-?\d+(\.\d+)?$/)
 
 /** The fields of every dialect's `usage` that are not in the dialect of its vendor. */
-export const effortFields = {
+export const usageExtensions = {
   reasoning_effort: EffortWord.describe('The effort that served the request.'),
   reasoning_effort_asked: EffortWord.nullable().describe(
     'The effort that the request asked for, null if it asked for none.',
   ),
+  cost: z.number().optional().describe('The cost of the request in dollars.'),
+  cost_nano: Count.optional().describe('The cost in nano-dollars, exactly. It is the amount of the ledger entry.'),
 }
 
 const ModelCapabilities = z.strictObject({
@@ -36,6 +40,15 @@ export const ModelCard = z
     reasoning_efforts: z.array(EffortWord).describe('The efforts that the model has, least reasoning first.'),
     aliases: z.array(z.string()).describe('Older names of the model, which are also accepted.'),
     toy: z.boolean().describe('Whether the model only demonstrates the system.'),
+    pricing: z
+      .strictObject({
+        prompt: Decimal.describe('For one token of the prompt.'),
+        completion: Decimal.describe('For one token of the answer, reasoning included.'),
+        input_cache_read: Decimal.describe('For one token of the prompt that the engine had computed before.'),
+        request: Decimal.describe('For the request itself: nothing.'),
+      })
+      .nullable()
+      .describe('Your prices in dollars; null if your tenant has no price for the model, and so cannot use it.'),
     root: z.string().optional().describe('Of an alias: the model that serves it.'),
     deprecation: z.string().optional().describe('Of a deprecated alias: since when, in ISO 8601.'),
     deprecation_replacement_model: z.string().optional().describe('Of a deprecated alias: the model to use instead.'),

@@ -18,6 +18,7 @@ import * as keys from './keys.ts'
 import { listEntries } from './list-entries.ts'
 import { type MaintenanceParts, maintain } from './maintenance.ts'
 import { identify, type Requester } from './permissions.ts'
+import { pricesOf } from './prices.ts'
 import { addRates, type NewRates } from './rate-cards.ts'
 import { type RefusedRun, settleRefused } from './refused-runs.ts'
 import type { Right } from './roles.ts'
@@ -156,6 +157,10 @@ export class TenantObject extends DurableObject {
 
   limits(by: Requester & { kind: 'key' }) {
     return limitsOf(this.#account, by, Date.now())
+  }
+
+  prices(by: Requester) {
+    return pricesOf(this.#account, by, Date.now())
   }
 
   rateCards() {

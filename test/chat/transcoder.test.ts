@@ -8,7 +8,8 @@ import { mistral } from '../../src/dialects/mistral/dialect.ts'
 import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
 const effort = { asked: 'max', effective: 'high' } as const
-const chunks = chunkWriter({ id: 'chatcmpl-1', created: 5, model: 'm', effort }, false)
+const rates = { inputNano: 150, cachedNano: 15, outputNano: 600 }
+const chunks = chunkWriter({ id: 'chatcmpl-1', created: 5, model: 'm', effort, rates }, false)
 const counts = { promptTokens: 70, cachedTokens: 20, outputTokens: 15, reasoningTokens: 6 }
 const recorded = [
   chunks.role(),

@@ -1,10 +1,18 @@
 /** A worker's stream, split at every byte, always gives the same events. */
 import { describe, expect, it } from 'vitest'
 import { chunkWriter, completion } from '../../backends/model/chunk.ts'
+import { costNano as costOf } from '../../backends/model/money.ts'
 import { type AnswerEvent, readStream, readWhole } from '../../src/dialects/answer-events.ts'
 
-const head = { id: 'chatcmpl-1', created: 5, model: 'm', effort: { asked: 'high', effective: 'high' } } as const
+const head = {
+  id: 'chatcmpl-1',
+  created: 5,
+  model: 'm',
+  effort: { asked: 'high', effective: 'high' },
+  rates: { inputNano: 150, cachedNano: 15, outputNano: 600 },
+} as const
 const counts = { promptTokens: 70, cachedTokens: 20, outputTokens: 15, reasoningTokens: 6 }
+const costNano = costOf(counts, head.rates)
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 
 /** A worker's stream: comments, thinking, characters of two, three and four bytes, two calls, the end. */
@@ -33,7 +41,7 @@ const expected: AnswerEvent[] = [
   { kind: 'text', channel: 'content', text: '\r\n\u2028end' },
   { kind: 'call', id: 'abcdefghi', name: 'f', arguments: '{"a":"ü"}' },
   { kind: 'call', id: 'bbcdefghi', name: 'g', arguments: '{}' },
-  { kind: 'end', finishReason: 'tool_calls', stop: undefined, ...counts, effort: head.effort },
+  { kind: 'end', finishReason: 'tool_calls', stop: undefined, ...counts, effort: head.effort, costNano },
 ]
 
 const inPieces = (pieces: Uint8Array[]) => {
@@ -77,9 +85,11 @@ describe('reading a worker’s stream', () => {
       { kind: 'text', channel: 'reasoning', text: 'so' },
       { kind: 'text', channel: 'content', text: 'yes' },
       { kind: 'call', ...calls[0] },
-      { kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y', effort: head.effort },
+      { kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y', effort: head.effort, costNano },
     ])
     const streamed = inPieces([bytesOf(chunkWriter(head, false).end('stop', counts, 'x"y'))])
-    expect(streamed).toEqual([{ kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y', effort: head.effort }])
+    expect(streamed).toEqual([
+      { kind: 'end', finishReason: 'stop', ...counts, stop: 'x"y', effort: head.effort, costNano },
+    ])
   })
 })

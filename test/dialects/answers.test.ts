@@ -22,7 +22,7 @@ const context: EncoderContext = {
 }
 const ended: AnswerEnd = {
   ...{ kind: 'end', finishReason: 'stop', stop: undefined, effort },
-  ...{ promptTokens: 3, cachedTokens: 1, outputTokens: 5, reasoningTokens: 2 },
+  ...{ promptTokens: 3, cachedTokens: 1, outputTokens: 5, reasoningTokens: 2, costNano: 3_300 },
 }
 const ends: AnswerEnd[] = [
   ended,
@@ -95,11 +95,17 @@ function eventsOf(text: string): unknown[] {
 
 /** What the workers write for Chat Completions, which passes unchanged. */
 function chat(): { events: unknown[]; answers: unknown[] } {
-  const head = { id: 'chatcmpl-a', created: 5, model: 'm', effort }
+  const head = {
+    id: 'chatcmpl-a',
+    created: 5,
+    model: 'm',
+    effort,
+    rates: { inputNano: 150, cachedNano: 15, outputNano: 600 },
+  }
   const answers: unknown[] = []
   let text = openaiErrors.event(failure)
   for (const own of parts)
-    for (const { finishReason, stop, ...counts } of ends)
+    for (const { finishReason, stop, costNano: _, ...counts } of ends)
       for (const includeUsage of [true, false]) {
         const chunks = chunkWriter(head, includeUsage)
         text += chunks.role()

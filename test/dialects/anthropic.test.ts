@@ -29,6 +29,7 @@ const context = {
   now: () => 0,
   model: 'm',
   effort: { asked: 'max', effective: 'high' },
+  costNano: 5_160,
   promptTokens: 99,
 } as const
 const end: AnswerEnd = {
@@ -40,6 +41,7 @@ const end: AnswerEnd = {
   outputTokens: 15,
   reasoningTokens: 6,
   effort: { asked: 'max', effective: 'high' },
+  costNano: 5_160,
 }
 
 function writer(change: object = {}): DialectWriter {
@@ -266,6 +268,8 @@ describe('writing Messages', () => {
         output_tokens_details: { thinking_tokens: 6 },
         reasoning_effort: 'high',
         reasoning_effort_asked: 'max',
+        cost: 0.00000516,
+        cost_nano: 5_160,
       },
     })
   })

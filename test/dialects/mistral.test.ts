@@ -28,6 +28,7 @@ const end: AnswerEnd = {
   outputTokens: 15,
   reasoningTokens: 6,
   effort: { asked: 'max', effective: 'high' },
+  costNano: 5_160,
 }
 const parts: AnswerPart[] = [
   { kind: 'text', channel: 'reasoning', text: 'hm' },

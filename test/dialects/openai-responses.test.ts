@@ -26,6 +26,7 @@ const context = {
   now: () => 5_000,
   model: 'm',
   effort: { asked: 'max', effective: 'high' },
+  costNano: 5_160,
   promptTokens: 99,
 } as const
 const end: AnswerEnd = {
@@ -37,6 +38,7 @@ const end: AnswerEnd = {
   outputTokens: 15,
   reasoningTokens: 6,
   effort: { asked: 'max', effective: 'high' },
+  costNano: 5_160,
 }
 
 function writer(change: object = {}): DialectWriter {

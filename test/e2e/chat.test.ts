@@ -187,7 +187,42 @@ describe('chat completions that succeed', () => {
     expect(delta('output_tokens')).toBe(reported('completion_tokens'))
     const cost = (reported('prompt_tokens') - cached) * 150 + cached * 15 + reported('completion_tokens') * 600
     expect(after.postedNano - before.postedNano).toBe(cost)
+    const costs = answers.map(({ usage }) => usage as { cost?: number; cost_nano?: number } | undefined)
+    expect(costs.reduce((sum, each) => sum + (each?.cost_nano ?? 0), 0)).toBe(cost)
+    for (const each of costs) expect(each?.cost).toBe((each?.cost_nano ?? 0) / 1e9)
     expect(await eventually(product.counters, isZero)).toEqual(zero)
+  })
+
+  it('[E2E71] every dialect reports the cost of a request in `usage`, streamed and whole, as the ledger has it', async () => {
+    const { apiKey, baseUrl } = product.demo()
+    const headers = { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }
+    const ledgerCost = async (requestId: string | null) => {
+      const answer = await fetch(`${baseUrl}/entries?kind=post`, { headers })
+      const { data } = (await answer.json()) as { data: { request_id: string; cost_nano: number }[] }
+      return data.find((entry) => entry.request_id === requestId)?.cost_nano
+    }
+    const messages = ask('What is 2 + 2?')
+    const dialects: [path: string, body: object][] = [
+      ['/v1/chat/completions', { messages, max_tokens: 20 }],
+      ['/v1/messages', { messages, max_tokens: 20 }],
+      ['/v1/responses', { input: 'What is 2 + 2?', max_output_tokens: 20 }],
+      ['/mistral/v1/chat/completions', { messages, max_tokens: 20 }],
+    ]
+    for (const [path, body] of dialects)
+      for (const stream of [false, true]) {
+        const url = new URL(path, baseUrl)
+        const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify({ model, stream, ...body }) })
+        const text = await answer.text()
+        const [, cost, nano] = [...text.matchAll(/"cost":([\d.e-]+),"cost_nano":(\d+)/g)].at(-1) ?? []
+        expect(Number(nano), `${path} ${stream}`).toBeGreaterThan(0)
+        expect(Number(cost) * 1e9).toBeCloseTo(Number(nano), 3)
+        const requestId = answer.headers.get('x-request-id')
+        const booked = await eventually(
+          () => ledgerCost(requestId),
+          (known) => known !== undefined,
+        )
+        expect(booked, `${path} ${stream}`).toBe(Number(nano))
+      }
   })
 
   async function settled(): Promise<TenantBooks> {

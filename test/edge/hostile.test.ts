@@ -206,7 +206,13 @@ async function withWorker(work: () => Promise<void>, warnings: string[] = []): P
   globalThis.fetch = (async (_: unknown, init: RequestInit) => {
     const { stream } = JSON.parse(new TextDecoder().decode(init.body as Uint8Array))
     const counts = { promptTokens: 5, cachedTokens: 0, outputTokens: 3, reasoningTokens: 0 }
-    const head = { id: 'c', created: 1, model, effort: { asked: undefined, effective: 'none' as const } }
+    const head = {
+      id: 'c',
+      created: 1,
+      model,
+      effort: { asked: undefined, effective: 'none' as const },
+      rates: { inputNano: 1, cachedNano: 1, outputNano: 1 },
+    }
     const chunks = chunkWriter(head, false)
     const usage = {
       prompt_tokens: 5,

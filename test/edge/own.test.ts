@@ -68,7 +68,7 @@ function storedBody(): unknown {
   }
   const writer = responsesWriter(wire, [], context)
   writer.part({ kind: 'text', channel: 'content', text: 'zulu secret' })
-  const counts = { promptTokens: 1, cachedTokens: 0, outputTokens: 2, reasoningTokens: 0 }
+  const counts = { promptTokens: 1, cachedTokens: 0, outputTokens: 2, reasoningTokens: 0, costNano: 9 }
   return writer.whole({ kind: 'end', finishReason: 'stop', stop: undefined, effort, ...counts }, true)
 }
 const keptRoute =
@@ -145,6 +145,7 @@ const cases: Record<string, Case> = {
     expect(answer.text).not.toContain(keyId)
     leaksNothing(answer)
   },
+  'GET /v1/prices': async ({ foreign }) => leaksNothing(await send('GET', '/v1/prices', undefined, foreign)),
   'GET /v1/keys': async ({ foreign, keyId }) => {
     for (const query of ['', '?prefix=tm_live_zulu', `?after=${keyId}`]) {
       const answer = await send('GET', `/v1/keys${query}`, undefined, foreign)
@@ -392,6 +393,35 @@ describe('a tenant’s own keys', () => {
     const usage = await operate('GET', `${money}/usage?bucket=all`)
     const { postedNano } = await operate('GET', money)
     expect(usage.totals).toMatchObject({ cost_nano: postedNano, requests: 1 })
+  })
+
+  it('[USE24] GET /v1/prices lists the prices in force and announced, and GET /v1/models the price in force', async () => {
+    await openTenant('prices')
+    const { apiKey } = await openKey('prices', { role: 'viewer' })
+    const model = 'tramontane-tiny'
+    const cards = '/admin/tenants/prices/rate-cards'
+    const effectiveAt = Date.now() + 3_600_000
+    await operate('POST', cards, { model, effectiveAt, inputNano: 1, cachedNano: 0, outputNano: 900_000_001 })
+    const priced = { inputNano: 3, cachedNano: 2, outputNano: 4 }
+    await operate('POST', cards, { model: `hosted:${model}`, effectiveAt, ...priced })
+    const { body } = await send('GET', '/v1/prices', undefined, apiKey)
+    const fixed = { object: 'price', model, until: null }
+    expect(body).toMatchObject({
+      object: 'list',
+      data: [
+        { ...fixed, served_by: 'hosted', in_force: false, effective_at: effectiveAt, output_usd: '0.000000004' },
+        { ...fixed, served_by: 'workers', in_force: true, until: effectiveAt, input_usd: '0.00000015' },
+        {
+          ...{ ...fixed, served_by: 'workers', in_force: false, effective_at: effectiveAt },
+          ...{ input_usd: '0.000000001', cached_usd: '0', output_usd: '0.900000001', output_nano: 900_000_001 },
+        },
+      ],
+    })
+    const pricing = { prompt: '0.00000015', completion: '0.0000006', input_cache_read: '0.000000015', request: '0' }
+    expect((await send('GET', '/v1/models', undefined, apiKey)).body.data).toMatchObject([{ id: model, pricing }])
+    expect((await send('GET', `/v1/models/${model}`, undefined, apiKey)).body).toMatchObject({ pricing })
+    const { apiKey: narrow } = await openKey('prices', { models: ['mistral-small-4'] })
+    expect((await send('GET', '/v1/prices', undefined, narrow)).body.data).toEqual([])
   })
 
   it('[USE7] GET /v1/limits reports the configured and the remaining limits of the key and of its tenant', async () => {

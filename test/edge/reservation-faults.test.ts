@@ -187,7 +187,13 @@ async function workerAnswer(init: RequestInit): Promise<Response> {
   const token = new Headers(init.headers).get('authorization')?.split('.')[1] ?? ''
   const claims = JSON.parse(atob(token.replaceAll('-', '+').replaceAll('_', '/'))) as Dispatch & { proof?: string }
   const { stream } = JSON.parse(new TextDecoder().decode(init.body as Uint8Array)) as { stream?: boolean }
-  const head: Head = { id: 'c', created: 1, model: claims.model, effort: { asked: undefined, effective: 'none' } }
+  const head: Head = {
+    id: 'c',
+    created: 1,
+    model: claims.model,
+    effort: { asked: undefined, effective: 'none' },
+    rates: claims.rates,
+  }
   const chunks = chunkWriter(head, false)
   const answer = { content: 'hi', reasoning: 'hm', calls: [], finishReason: 'stop' as const, counts: usage }
   const pieces = stream

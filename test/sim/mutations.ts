@@ -229,10 +229,10 @@ const mutations: readonly Mutation[] = [
     to: 'if (days === 0) return true',
   },
   {
-    name: 'end the worker with every request of a dead engine',
-    file: 'src/fleet/fleet.ts',
-    from: '    worker.failed = true\n',
-    to: '    worker.failed = true\n    fleet.leases.clear()\n',
+    name: 'lease one slot more than a worker has',
+    file: 'src/fleet/choose.ts',
+    from: '    if (runningOn(worker) >= worker.heartbeat.slotsMax) full += 1',
+    to: '    if (runningOn(worker) > worker.heartbeat.slotsMax) full += 1',
   },
 ]
 

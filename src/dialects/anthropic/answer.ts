@@ -1,6 +1,6 @@
 /** Schemas of a message, of the events of its stream, and of a count of tokens. */
 import { z } from 'zod'
-import { AnthropicRefusal, Count, effortFields } from '../../http/response-schemas.ts'
+import { AnthropicRefusal, Count, usageExtensions } from '../../http/response-schemas.ts'
 
 const startUsage = {
   input_tokens: Count.describe('Tokens of the prompt, without cached ones.'),
@@ -16,7 +16,7 @@ const Usage = z
     output_tokens_details: z
       .strictObject({ thinking_tokens: Count.describe('Tokens of the thinking.') })
       .describe('Parts of `output_tokens`.'),
-    ...effortFields,
+    ...usageExtensions,
   })
   .meta({ id: 'MessageUsage' })
 

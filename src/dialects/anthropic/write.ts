@@ -2,6 +2,7 @@
  * Writes an answer as Anthropic's Messages: blocks that start and stop in order, each delta with its index. Usage is
  * exact only at the end, in `message_delta`; Anthropic's clients let it overwrite the usage of `message_start`.
  */
+import { usageExtensions } from '../../../backends/model/chunk.ts'
 import type { AnswerEnd } from '../answer-events.ts'
 import type { DialectWriter, EncoderContext } from '../dialect.ts'
 import { BlockStream, event } from './block-stream.ts'
@@ -68,7 +69,6 @@ function usageOf(end: AnswerEnd) {
     cache_read_input_tokens: end.cachedTokens,
     output_tokens: end.outputTokens,
     output_tokens_details: { thinking_tokens: end.reasoningTokens },
-    reasoning_effort: end.effort.effective,
-    reasoning_effort_asked: end.effort.asked ?? null,
+    ...usageExtensions(end.effort, end.costNano),
   }
 }

@@ -2,6 +2,7 @@
  * Writes an answer as Mistral does: thinking is a chunk in a content list; text is a string, or a chunk after the
  * thinking. Usage is always on the last chunk with choices, because Mistral's clients cannot read a chunk without them.
  */
+import { usageExtensions } from '../../../backends/model/chunk.ts'
 import type { AnswerEnd, AnswerPart } from '../answer-events.ts'
 import type { DialectWriter, EncoderContext } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
@@ -82,7 +83,6 @@ function usageOf(end: AnswerEnd) {
     num_cached_tokens: end.cachedTokens,
     prompt_tokens_details: { cached_tokens: end.cachedTokens },
     completion_tokens_details: { reasoning_tokens: end.reasoningTokens },
-    reasoning_effort: end.effort.effective,
-    reasoning_effort_asked: end.effort.asked ?? null,
+    ...usageExtensions(end.effort, end.costNano),
   }
 }

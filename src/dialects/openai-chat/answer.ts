@@ -1,6 +1,6 @@
 /** Schemas of a chat completion and of its chunks. */
 import { z } from 'zod'
-import { Count, effortFields, Refusal } from '../../http/response-schemas.ts'
+import { Count, Refusal, usageExtensions } from '../../http/response-schemas.ts'
 
 const Usage = z
   .strictObject({
@@ -13,7 +13,7 @@ const Usage = z
     completion_tokens_details: z
       .strictObject({ reasoning_tokens: Count.describe('Tokens of the reasoning.') })
       .describe('Parts of `completion_tokens`.'),
-    ...effortFields,
+    ...usageExtensions,
   })
   .meta({ id: 'CompletionUsage' })
 

@@ -1,7 +1,7 @@
 /** Schemas of a response, of the events of its stream, and of what a client can read of a stored response. */
 import { z } from 'zod'
 import { EffortWord } from '../../../backends/model/effort.ts'
-import { Count, effortFields, Refusal } from '../../http/response-schemas.ts'
+import { Count, Refusal, usageExtensions } from '../../http/response-schemas.ts'
 import { Summary, ToolChoice, WireFormat } from './body.ts'
 
 const Status = z.enum(['in_progress', 'completed', 'incomplete'])
@@ -88,7 +88,7 @@ const Usage = z
       .strictObject({ reasoning_tokens: Count.describe('Tokens of the reasoning.') })
       .describe('Parts of `output_tokens`.'),
     total_tokens: Count.describe('The sum of both.'),
-    ...effortFields,
+    ...usageExtensions,
   })
   .meta({ id: 'ResponseUsage' })
 

@@ -1,4 +1,5 @@
 /** The response resource: the request's settings, the state, and the usage. Some clients require every field. */
+import { usageExtensions } from '../../../backends/model/chunk.ts'
 import { temperatureDefault } from '../../../backends/model/model.ts'
 import type { AnswerEnd } from '../answer-events.ts'
 import type { DialectFailure, EncoderContext } from '../dialect.ts'
@@ -67,8 +68,7 @@ function usageOf(end: AnswerEnd) {
     output_tokens: end.outputTokens,
     output_tokens_details: { reasoning_tokens: end.reasoningTokens },
     total_tokens: end.promptTokens + end.outputTokens,
-    reasoning_effort: end.effort.effective,
-    reasoning_effort_asked: end.effort.asked ?? null,
+    ...usageExtensions(end.effort, end.costNano),
   }
 }
 

@@ -41,6 +41,15 @@ export class RateCardRows {
     return this.#sql.all('SELECT * FROM rate_cards ORDER BY model, effective_at')
   }
 
+  /** The cards of each model that are in force or announced, the earliest first. */
+  current(now: number): Map<string, RateCard[]> {
+    const query = `SELECT * FROM rate_cards AS card WHERE effective_at >= coalesce(
+      (SELECT max(effective_at) FROM rate_cards WHERE model = card.model AND effective_at <= ?), 0)
+      ORDER BY model, effective_at`
+    const grouped = Map.groupBy(this.#sql.all(query, now), ({ model }) => String(model))
+    return new Map([...grouped].map(([model, rows]) => [model, rows.map(readCard)]))
+  }
+
   put(model: string, effectiveAt: number, { inputNano, cachedNano, outputNano }: Rates): void {
     this.#cached.clear()
     const values = [model, effectiveAt, inputNano, cachedNano, outputNano]

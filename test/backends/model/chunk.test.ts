@@ -6,7 +6,13 @@ import { errorResponse, failureOf } from '../../../src/dialects/error-response.t
 import { openaiErrors } from '../../../src/dialects/openai-chat/errors.ts'
 import { GatewayError } from '../../../src/http/errors.ts'
 
-const head = { id: 'chatcmpl-1', created: 5, model: 'm "quoted"', effort: { asked: 'low', effective: 'none' } } as const
+const head = {
+  id: 'chatcmpl-1',
+  created: 5,
+  model: 'm "quoted"',
+  effort: { asked: 'low', effective: 'none' },
+  rates: { inputNano: 150, cachedNano: 15, outputNano: 600 },
+} as const
 const counts = { promptTokens: 7, cachedTokens: 2, outputTokens: 5, reasoningTokens: 3 }
 
 async function events(text: string): Promise<string[]> {
@@ -61,6 +67,8 @@ describe('chunks and errors', () => {
         completion_tokens_details: { reasoning_tokens: 3 },
         reasoning_effort: 'none',
         reasoning_effort_asked: 'low',
+        cost: 0.00000378,
+        cost_nano: 3_780,
       },
     })
   })

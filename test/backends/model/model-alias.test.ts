@@ -30,8 +30,8 @@ describe('model aliases', () => {
   })
 
   it('[ALI1] the model list contains the aliases, and an alias shows the model that serves it', () => {
-    expect(listModels(small4).data[0]?.aliases).toContain('magistral-small-2509')
-    expect(showModel(small4, 'devstral-small-2507')).toMatchObject({
+    expect(listModels(small4, new Map()).data[0]?.aliases).toContain('magistral-small-2509')
+    expect(showModel(small4, 'devstral-small-2507', new Map())).toMatchObject({
       id: 'devstral-small-2507',
       root: 'mistral-small-4',
       deprecation: '2026-02-27T00:00:00Z',
@@ -50,7 +50,7 @@ describe('model aliases', () => {
       expect(found).toMatchObject({ ok: false, code: 'model_not_found' })
       expect(!found.ok && found.message).toContain('Use tramontane-tiny')
     }
-    expect(listModels(['tramontane-tiny']).data[0]?.aliases).toEqual([])
+    expect(listModels(['tramontane-tiny'], new Map()).data[0]?.aliases).toEqual([])
   })
 
   it.each([
