@@ -15,10 +15,11 @@ import { parseArgs } from 'node:util'
 import { histories } from './histories.ts'
 import { prompts } from './prompts.ts'
 import { environmentAt, runScript } from './python.ts'
+import { schemas } from './schemas.ts'
 import type { Section } from './section.ts'
 import { tokenizer } from './tokenizer.ts'
 
-const sections: readonly Section[] = [tokenizer, prompts, histories]
+const sections: readonly Section[] = [tokenizer, prompts, histories, schemas]
 const faultsShown = 20
 
 const { values, positionals } = parseArgs({
