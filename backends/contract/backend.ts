@@ -20,7 +20,7 @@ import type { Chat } from '../model/chat.ts'
 import type { FinishReason, WireCall } from '../model/chunk.ts'
 import type { EffortWord } from '../model/effort.ts'
 import type { ErrorCode } from '../model/errors.ts'
-import type { ImageLimits } from '../model/image.ts'
+import { carefulImage, type ImageLimits } from '../model/image.ts'
 
 export type Backend = HttpBackend | InProcessBackend
 
@@ -119,7 +119,7 @@ export interface Capabilities {
   readonly jsonSchema: boolean
   /** Images, as data URLs. */
   readonly vision: boolean
-  /** Images that do not end the engine. */
+  /** Images that the engine reads, and that do not end it. */
   readonly images: ImageLimits
   /** PDFs. */
   readonly documents: boolean
@@ -147,9 +147,7 @@ const cautious: Capabilities = {
   jsonObject: false,
   jsonSchema: false,
   vision: false,
-  // llama.cpp: some versions end at an image of less than 2 × 2 pixels (llama.cpp#21800; v0.4.0 does not). A thin image
-  // is scaled up: 1 × 65,000 became 16,316 tokens of at most 1,024, and no other request runs while they are encoded.
-  images: { sideMin: 2, aspectMax: 1_000 },
+  images: carefulImage,
   documents: false,
   remoteMedia: false,
   seed: false,

@@ -21,7 +21,7 @@ import {
 } from '../contract/backend.ts'
 import { get, post } from '../contract/http-call.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
-import { imageTokensMax } from '../model/image.ts'
+import { carefulImage, imageTokensMax } from '../model/image.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
 import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
@@ -38,6 +38,8 @@ const can = capabilities({
   seed: true,
   penalties: true,
   stopsMax: 16,
+  // It reads WebP only where it finds ffmpeg, and answers 400 without the name of the part otherwise.
+  images: { ...carefulImage, formats: ['png', 'jpeg', 'gif'] },
 })
 
 const dialect: EngineDialect = {

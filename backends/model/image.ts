@@ -14,8 +14,9 @@ export interface ImageHead {
   size: { width: number; height: number } | null
 }
 
-/** The images that an engine survives. */
+/** The images that an engine reads and survives. */
 export interface ImageLimits {
+  formats: readonly ImageFormat[]
   /** The shortest side, in pixels. */
   sideMin: number
   /** The longest side divided by the shortest. */
@@ -23,16 +24,32 @@ export interface ImageLimits {
 }
 
 /** For engines that follow mistral-common, which reads an image of any shape. */
-export const anyImage: ImageLimits = { sideMin: 1, aspectMax: budgets.imagePixels.value }
+export const anyImage: ImageLimits = {
+  formats: ['png', 'jpeg', 'gif', 'webp'],
+  sideMin: 1,
+  aspectMax: budgets.imagePixels.value,
+}
 
-/** Why the image is not for an engine with these limits; undefined if it is. */
-export function unfitImage({ width, height }: { width: number; height: number }, limits: ImageLimits) {
-  const [short, long] = width < height ? [width, height] : [height, width]
-  const size = `${width} × ${height} pixels`
+/**
+ * For llama.cpp, and for engines that may be llama.cpp. Some versions end at an image of less than 2 × 2 pixels
+ * (llama.cpp#21800; v0.4.0 does not). A thin image is scaled up: 1 × 65,000 became 16,316 tokens of at most 1,024, and
+ * no other request runs while they are encoded.
+ */
+export const carefulImage: ImageLimits = { ...anyImage, sideMin: 2, aspectMax: 1_000 }
+
+const formatNames: Record<ImageFormat, string> = { png: 'PNG', jpeg: 'JPEG', gif: 'GIF', webp: 'WebP' }
+
+/** Why the image is not for an engine with these limits; undefined if it is, or if its size is not known. */
+export function unfitImage({ format, size }: ImageHead, limits: ImageLimits): string | undefined {
+  if (!limits.formats.includes(format))
+    return `the image is a ${formatNames[format]}, which this engine does not read. Send ${limits.formats.map((each) => formatNames[each]).join(' or ')}`
+  if (!size) return undefined
+  const [short, long] = size.width < size.height ? [size.width, size.height] : [size.height, size.width]
+  const pixels = `${size.width} × ${size.height} pixels`
   if (short < limits.sideMin)
-    return `the image has ${size}, and this engine takes none below ${limits.sideMin} × ${limits.sideMin}. Scale it up`
+    return `the image has ${pixels}, and this engine takes none below ${limits.sideMin} × ${limits.sideMin}. Scale it up`
   if (long > short * limits.aspectMax)
-    return `the image has ${size}, and this engine takes none whose longer side is more than ${limits.aspectMax.toLocaleString('en-US')} times the shorter. Cut it into parts`
+    return `the image has ${pixels}, and this engine takes none whose longer side is more than ${limits.aspectMax.toLocaleString('en-US')} times the shorter. Cut it into parts`
   return undefined
 }
 

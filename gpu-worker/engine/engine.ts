@@ -56,7 +56,7 @@ export interface EngineDescription {
   /** Maximum concurrent requests. */
   slotsMax: number
   vision: boolean
-  /** Images that do not end the engine; of no importance without vision. */
+  /** Images that the engine reads, and that do not end it; of no importance without vision. */
   images: ImageLimits
   capabilities: ServedCapabilities
 }

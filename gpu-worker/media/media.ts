@@ -207,10 +207,10 @@ function image(bytes: Uint8Array<ArrayBuffer>, { toBase64 }: MediaParts, media: 
   return typeof head === 'string' ? { ok: false, message: head } : imageOf(head, media, () => toBase64(bytes))
 }
 
-function imageOf({ format, size }: ImageHead, { images }: MediaFor, base64: () => string): Resolved {
-  const unfit = size && unfitImage(size, images)
-  if (unfit) return { ok: false, message: unfit, unsupported: true }
-  return { ok: true, parts: [{ kind: 'image', url: `data:image/${format};base64,${base64()}` }] }
+function imageOf(head: ImageHead, { images }: MediaFor, base64: () => string): Resolved {
+  const unfit = unfitImage(head, images)
+  if (unfit !== undefined) return { ok: false, message: unfit, unsupported: true }
+  return { ok: true, parts: [{ kind: 'image', url: `data:image/${head.format};base64,${base64()}` }] }
 }
 
 /** Identifies the image by its first bytes, or returns the reason to refuse it. */
@@ -247,8 +247,8 @@ async function document(
 /** A page may be as thin as an image. */
 function unfitPage(pages: readonly PdfPage[], images: ImageLimits): string | undefined {
   for (const [index, { picture }] of pages.entries()) {
-    const size = picture && sniffImage(picture)?.size
-    const unfit = size && unfitImage(size, images)
+    const head = picture && sniffImage(picture)
+    const unfit = head && unfitImage(head, images)
     if (unfit) return `page ${index + 1} of the document: ${unfit}`
   }
   return undefined

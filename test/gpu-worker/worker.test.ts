@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { carefulImage } from '../../backends/model/image.ts'
 import { type CountQuestion, countPath } from '../../backends/wire/count.ts'
 import { type Dispatch, dispatchPath } from '../../backends/wire/dispatch.ts'
 import type { Receipt } from '../../backends/wire/receipt.ts'
@@ -171,7 +172,7 @@ describe('worker', () => {
   })
 
   it('[MED37] an image that would end the engine never reaches it, and the refusal lets the gateway try another', async () => {
-    engine.description = { ...engine.description, vision: true, images: { sideMin: 2, aspectMax: 1_000 } }
+    engine.description = { ...engine.description, vision: true, images: carefulImage }
     const image = { type: 'image_url', image_url: { url: dataUrl(png(1, 1)) } }
     const content = [{ type: 'text', text: 'Look.' }, image]
     expect(await refusal(send({}, { messages: [{ role: 'user', content }] }))).toMatchObject({

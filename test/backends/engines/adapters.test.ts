@@ -133,15 +133,18 @@ describe('a missing capability', () => {
 
   it('[ADP32] an engine that may be llama.cpp takes no image that ends it, and vLLM takes any', () => {
     for (const backend of [llamaCpp, lmStudio, ollama, openaiCompatible])
-      expect(backend.capabilities.images).toEqual({ sideMin: 2, aspectMax: 1_000 })
+      expect(backend.capabilities.images).toMatchObject({ sideMin: 2, aspectMax: 1_000 })
+    expect(llamaCpp.capabilities.images.formats).not.toContain('webp')
     expect(vllm.capabilities.images.sideMin).toBe(1)
-    expect(unfitImage({ width: 1, height: 64_000_000 }, vllm.capabilities.images)).toBeUndefined()
+    expect(
+      unfitImage({ format: 'webp', size: { width: 1, height: 64_000_000 } }, vllm.capabilities.images),
+    ).toBeUndefined()
   })
 
   it('[ADP4] a capability that an adapter does not declare is off', () => {
     const { efforts, stopsMax, images, ...rest } = capabilities({})
     expect({ efforts, stopsMax }).toEqual({ efforts: ['none'], stopsMax: 0 })
-    expect(images).toEqual({ sideMin: 2, aspectMax: 1_000 })
+    expect(images).toMatchObject({ sideMin: 2, aspectMax: 1_000 })
     expect(Object.values(rest).every((value) => value === false)).toBe(true)
   })
 })

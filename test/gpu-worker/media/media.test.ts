@@ -1,16 +1,17 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { llamaCpp } from '../../../backends/engines/llama-cpp.ts'
 import { budgets } from '../../../backends/model/budgets.ts'
 import type { Chat, Part } from '../../../backends/model/chat.ts'
-import { anyImage, sniffImage } from '../../../backends/model/image.ts'
+import { anyImage, carefulImage, sniffImage } from '../../../backends/model/image.ts'
 import { dataBytes } from '../../../backends/model/media.ts'
 import { publicPolicy } from '../../../gpu-worker/media/fetch.ts'
 import { cachedMedia, type MediaFor, type MediaParts, readMedia } from '../../../gpu-worker/media/media.ts'
 import { MediaCache } from '../../../gpu-worker/media/media-cache.ts'
 import { type PdfRequest, pdfBounds, readPdf } from '../../../gpu-worker/media/pdf.ts'
 import { createResolver, type MediaReader } from '../../../gpu-worker/media/resolver.ts'
-import { dataUrl, jpegHead, png } from '../../support/images.ts'
+import { dataUrl, jpegHead, png, webpHead } from '../../support/images.ts'
 import { encryptedPdf, endlessPdf, pdf } from '../../support/pdf.ts'
 import { chatOf } from '../engine/prompt.ts'
 
@@ -144,7 +145,7 @@ describe('images', () => {
   })
 
   it('[MED37] an image that would end the engine is refused for it by the path of its part, and not for others', async () => {
-    const fragile = { ...seeing, images: { sideMin: 2, aspectMax: 1_000 } }
+    const fragile = { ...seeing, images: carefulImage }
     const sizes: [width: number, height: number, message: RegExp | undefined][] = [
       [1, 1, /1 × 1 pixels, and this engine takes none below 2 × 2\. Scale it up/],
       [1, 3_000, /1 × 3000 pixels, .* below 2 × 2/],
@@ -170,9 +171,22 @@ describe('images', () => {
     }
   })
 
+  it('[MED37] an image of a format that the engine does not read is refused with those that it reads', async () => {
+    const media = { ...seeing, images: llamaCpp.capabilities.images }
+    expect(await resolve(chat(image(dataUrl(webpHead('VP8 ', 30, 30)))), media, never)).toEqual({
+      ok: false,
+      code: 'invalid_value',
+      param: 'messages[0].content[0]',
+      message: 'messages[0].content[0]: the image is a WebP, which this engine does not read. Send PNG or JPEG or GIF',
+      unsupported: true,
+    })
+    expect((await resolve(chat(image(dataUrl(webpHead('VP8 ', 30, 30)))), seeing, never)).ok).toBe(true)
+    expect((await resolve(chat(image(dataUrl(png(30, 30)))), media, never)).ok).toBe(true)
+  })
+
   it('[MED37] a page of a document that is as thin as such an image is refused too', async () => {
     const thin = pdf([['thin']], '', { width: 3, height: 12_000 })
-    const fragile = { ...seeing, images: { sideMin: 2, aspectMax: 1_000 } }
+    const fragile = { ...seeing, images: carefulImage }
     expect(await resolve(chat(file(thin)), fragile, never)).toMatchObject({
       ok: false,
       param: 'messages[0].content[0]',
