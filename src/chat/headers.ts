@@ -32,7 +32,12 @@ export function answerHeaders(
   const requested = effort.asked ?? effort.effective
   const underLoad = `effort lowered from ${requested} to ${lowered} under load, as this tenant's settings allow`
   const given = (served?.warnings ?? []).map((warning) => warningIn(context.dialect, warning))
-  const warnings = [...prepared.warnings, ...given, ...(lowered === undefined ? [] : [underLoad])]
+  const warnings = [
+    ...prepared.warnings,
+    ...given,
+    ...(lowered === undefined ? [] : [underLoad]),
+    ...(admission.outputTokensMax < prepared.outputTokens ? [shortened(admission.outputTokensMax)] : []),
+  ]
   const optional: [string, string | null | undefined][] = [
     ['x-tramontane-model-asked', alias?.id],
     ['deprecation', alias?.deprecatedOn && deprecatedSince(alias.deprecatedOn)],
@@ -55,6 +60,10 @@ export function answerHeaders(
     ...context.dialect.rateHeaders(admission.ratesLeft, context.startedAt),
     ...optional.filter((header): header is [string, string] => header[1] != null && header[1] !== ''),
   ])
+}
+
+function shortened(outputTokensMax: number): string {
+  return `the answer is limited to ${outputTokensMax} tokens, which is what rates and budgets still allow`
 }
 
 /** RFC 9745: `@` and seconds since 1970. */

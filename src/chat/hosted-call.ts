@@ -148,9 +148,10 @@ export class HostedCall {
     const request = this.#request
     if (!request.ok) throw new GatewayError(request.code, request.message, { param: request.param })
     const { contextTokens, id } = this.#prepared.model
-    const { textBytes, otherTokensMax } = this.#details
+    const { textBytes, otherTokensMax, outputTokensMax } = this.#details
     const promptTokensMax = Math.min(contextTokens, textBytes + otherTokensMax)
-    await reserveMore(this.#context, this.#key, this.#prepared, promptTokensMax, hostedCard(id))
+    const order = { model: hostedCard(id), promptTokens: promptTokensMax, outputTokens: outputTokensMax }
+    await reserveMore(this.#context, this.#key, order)
     this.#called = true
     const late = new AbortController()
     const timer = setTimeout(() => late.abort(), silentMsMax)

@@ -3,7 +3,7 @@ import { isMapped } from '../../backends/model/effort.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import { GatewayError } from '../http/errors.ts'
 import type { AdmissionRefusal } from '../tenant/admission-refusals.ts'
-import type { Admission } from '../tenant/rpc.ts'
+import type { Admission, ReadmitRequest } from '../tenant/rpc.ts'
 import type { TenantObject } from '../tenant/tenant-object.ts'
 import type { RequestContext } from './context.ts'
 import { rateHeaders } from './headers.ts'
@@ -21,6 +21,7 @@ export async function reserve(context: RequestContext, key: ApiKey, prepared: Pr
     model: prepared.model.id,
     promptTokens: prepared.promptTokens,
     outputTokens: prepared.outputTokens,
+    mayShorten: prepared.chat.outputTokensMax === undefined,
     unknownEffort: isMapped(prepared.effort) ? (prepared.effort.asked ?? null) : null,
   })
   if (!admitted.ok) throw refusal(admitted, context)
@@ -34,13 +35,9 @@ export async function reserve(context: RequestContext, key: ApiKey, prepared: Pr
 export async function reserveMore(
   context: RequestContext,
   key: ApiKey,
-  prepared: PreparedRequest,
-  promptTokens: number,
-  card = prepared.model.id,
+  order: Omit<ReadmitRequest, 'requestId'>,
 ): Promise<number> {
-  const { requestId } = context
-  const request = { requestId, model: card, promptTokens, outputTokens: prepared.outputTokens }
-  const raised = await tenantStub(context, key.tenantId).readmit(request)
+  const raised = await tenantStub(context, key.tenantId).readmit({ requestId: context.requestId, ...order })
   if (!raised.ok) throw refusal(raised, context)
   return raised.boundNano
 }

@@ -210,9 +210,11 @@ export class Attempts {
   }
 
   async #reserveMore({ promptTokens }: Step & { kind: 'reserve-more' }): Promise<AttemptEvent> {
-    const { context, key, prepared } = this.#options
+    const { context, key, prepared, admission } = this.#options
+    const mayShorten = prepared.chat.outputTokensMax === undefined
+    const order = { model: prepared.model.id, promptTokens, outputTokens: admission.outputTokensMax, mayShorten }
     try {
-      return { kind: 'raised', promptTokens, boundNano: await reserveMore(context, key, prepared, promptTokens) }
+      return { kind: 'raised', promptTokens, boundNano: await reserveMore(context, key, order) }
     } catch (error) {
       return { kind: 'not-raised', error }
     }

@@ -73,7 +73,7 @@ export class TenantAccount {
       rates: admitted.rates,
       hostedRates: tenant.settings.hosted === 'last-resort' ? this.#hostedRates(request.model, now) : null,
       boundNano: admitted.reservation.boundNano,
-      outputTokensMax: request.outputTokens,
+      outputTokensMax: admitted.outputTokens,
       settleFirst: admitted.settleFirst,
       weight: admitted.tenant.settings.weight,
       priorityClass: priorityClassOf(admitted.tenant, admitted.key),
@@ -96,6 +96,7 @@ export class TenantAccount {
     const rows = { tenant: move(tenant), key: move(key), rates, reservation: { ...reservation, openedAt } }
     const raised = readmit(request, reservation.state === 'reserved' ? rows : { tenant, key, rates, reservation }, now)
     if (!raised.ok) return raised
+    if (raised.kept) return { ok: true, boundNano: reservation.boundNano }
     this.#put(raised.tenant, raised.key)
     this.store.reservations.put(raised.reservation)
     return { ok: true, boundNano: raised.reservation.boundNano }

@@ -46,7 +46,7 @@ export function rateCardMissing(model: string): AdmissionRefusal {
 }
 
 export function creditTooLow(boundNano: number, leftNano: number, rates: RatesLeft = {}): AdmissionRefusal {
-  const message = `${moneyMessage(boundNano, leftNano, "the tenant's credit")} or ask the operator for credit.`
+  const message = moneyMessage(boundNano, leftNano, "the tenant's credit", 'ask the operator for credit')
   return refuse('insufficient_quota', message, rates)
 }
 
@@ -74,7 +74,9 @@ export function limitExceeded({ limited, by, boundNano, advice, rates }: Exceede
     case 'budget-day':
     case 'budget-month': {
       const budget = `the ${budgetNames[by.limit]} of this ${limited}`
-      const message = `${moneyMessage(boundNano, by.left, budget)} or ask for a larger budget.`
+      const renewal =
+        by.renewsAt === null ? '' : `wait until ${new Date(by.renewsAt).toISOString()}, when it renews, or `
+      const message = moneyMessage(boundNano, by.left, budget, `${renewal}ask for a larger budget`)
       return refuse('insufficient_quota', message, rates)
     }
   }
@@ -112,7 +114,11 @@ function tryAgain(retryAfterMs: number): string {
   return `Please try again in ${(retryAfterMs / 1_000).toFixed(1)}s`
 }
 
-function moneyMessage(boundNano: number, leftNano: number, budget: string): string {
-  const dollars = (nano: number) => `$${(Math.max(0, nano) / 1e9).toFixed(6)}`
-  return `This request could cost ${dollars(boundNano)}, but only ${dollars(leftNano)} of ${budget} remains. Set a smaller max_tokens`
+/** @param advice how to get more money */
+function moneyMessage(boundNano: number, leftNano: number, budget: string, advice: string): string {
+  const shown = (nano: number) => `$${(Math.max(0, nano) / 1e9).toFixed(6)}`
+  // A smaller max_tokens does not help when nothing remains.
+  if (leftNano <= 0) return `Nothing of ${budget} remains. ${advice[0]?.toUpperCase()}${advice.slice(1)}.`
+  const reason = `This request could cost ${shown(boundNano)}, but only ${shown(leftNano)} of ${budget} remains.`
+  return `${reason} Set a smaller max_tokens, or ${advice}.`
 }

@@ -2,7 +2,7 @@
  * Admission: decides from the tenant's rows whether the key is valid, whether the limits of key and tenant allow the
  * request, and whether the credit covers it. Pure; a refusal changes nothing.
  */
-import { boundNano, type Rates } from '../../backends/model/money.ts'
+import { boundNano, outputTokensWithin, type Rates } from '../../backends/model/money.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
 import {
   type AdmissionRefusal,
@@ -17,7 +17,14 @@ import {
 } from './admission-refusals.ts'
 import { checkKey } from './key-validity.ts'
 import { leftNano, type Reservation, raise, reserve } from './ledger/ledger.ts'
-import { checkLimits, type LimitRefusal, type LimitState, raiseLimits, takeLimitRates } from './limits/limits.ts'
+import {
+  checkLimits,
+  type LimitRefusal,
+  type LimitState,
+  largestCharge,
+  raiseLimits,
+  takeLimitRates,
+} from './limits/limits.ts'
 import { ratesLeft } from './limits/rates-left.ts'
 import { may } from './roles.ts'
 import type { Tenant } from './store/account-rows.ts'
@@ -32,9 +39,17 @@ export interface AdmissionRequest {
   promptTokens: number
   /** Upper bound of the output in tokens, set by the client or the model's default. */
   outputTokens: number
+  /** The client set no bound: the output may be bounded by what money and rates still allow. */
+  mayShorten?: boolean
   /** An effort that the model does not support, so that it would be mapped; otherwise null. */
   unknownEffort: string | null
 }
+
+/** Raises the reservation of a request. */
+export type ReadmitOrder = Pick<
+  AdmissionRequest,
+  'requestId' | 'model' | 'promptTokens' | 'outputTokens' | 'mayShorten'
+>
 
 /** Rates taken by work that is not billed, such as counting a prompt. */
 export interface RateRequest {
@@ -57,12 +72,25 @@ export interface Admitted {
   key: KeyRow
   reservation: Reservation
   rates: Rates
+  /** The output that is reserved. */
+  outputTokens: number
   /** Whether another request like this one would be refused until this one is settled. */
   settleFirst: boolean
 }
 
+/** A reservation that was raised. */
+export interface Readmitted {
+  ok: true
+  kept: false
+  tenant: Tenant
+  key: KeyRow
+  reservation: Reservation
+}
+
 /** How long a reservation may stay open before settlement inquires about it: longer than any wait plus any answer. */
 export const reservationTtlMs = 15 * 60_000
+/** Tokens. A shorter answer is hardly one: the request is refused instead. */
+export const shortestOutput = 64
 
 export function admit(request: AdmissionRequest, rows: AdmissionRows, now: number): Admitted | AdmissionRefusal {
   const requesting = requestingKey(request, rows, now)
@@ -71,7 +99,8 @@ export function admit(request: AdmissionRequest, rows: AdmissionRows, now: numbe
   if (refused) return refused
   const { rates } = rows
   if (!rates) return rateCardMissing(request.model)
-  const { promptTokens, outputTokens, requestId, keyId } = request
+  const { promptTokens, requestId, keyId } = request
+  const outputTokens = outputBound(request, { ...rows, key: requesting.key }, rates, now)
   const wanted = { tokens: promptTokens + outputTokens, nano: boundNano(promptTokens, outputTokens, rates) }
   const fits = ({ limits, state }: Tenant | KeyRow) => checkLimits(limits, state, wanted, now)
   const limited = applyLimits({ ...rows, key: requesting.key }, fits, { boundNano: wanted.nano }, now)
@@ -85,27 +114,46 @@ export function admit(request: AdmissionRequest, rows: AdmissionRows, now: numbe
   const tenant = { ...rows.tenant, ...account, state: limited.tenant.state }
   const key = { ...limited.key, lastUsedAt: now }
   const settleFirst = leftNano(account) < wanted.nano || !fits(key).ok || !fits(tenant).ok
-  return { ok: true, tenant, key, reservation, rates, settleFirst }
+  return { ok: true, tenant, key, reservation, rates, outputTokens, settleFirst }
 }
 
-/** Second admission: raises an open reservation because the worker counted a longer prompt than estimated. */
+/** The output to reserve. A bound of the client stays as it is, and so does one that would leave almost no answer. */
+function outputBound(
+  { promptTokens, outputTokens, mayShorten = false }: AdmissionRequest,
+  { tenant, key }: { tenant: Tenant; key: KeyRow },
+  rates: Rates,
+  now: number,
+): number {
+  if (!mayShorten) return outputTokens
+  const charges = [tenant, key].map(({ limits, state }) => largestCharge(limits, state, now))
+  const money = Math.min(leftNano(tenant), ...charges.map(({ nano }) => nano))
+  const tokens = Math.min(...charges.map((charge) => charge.tokens)) - promptTokens
+  const possible = Math.min(outputTokens, tokens, outputTokensWithin(money, promptTokens, rates))
+  return possible < shortestOutput ? outputTokens : possible
+}
+
+/**
+ * Second admission: raises an open reservation because the worker counted a longer prompt than estimated. If it cannot
+ * be raised, it stays as it is, provided that the output may be shortened: the worker bounds it by the reserved amount.
+ */
 export function readmit(
-  { promptTokens, outputTokens }: Pick<AdmissionRequest, 'promptTokens' | 'outputTokens'>,
+  { promptTokens, outputTokens, mayShorten = false }: Omit<ReadmitOrder, 'requestId' | 'model'>,
   rows: AdmissionRows & { key: KeyRow; rates: Rates },
   now: number,
-): { ok: true; tenant: Tenant; key: KeyRow; reservation: Reservation } | AdmissionRefusal {
+): Readmitted | { ok: true; kept: true } | AdmissionRefusal {
   const { reservation, rates } = rows
   if (reservation?.state !== 'reserved') return reservationClosed
   const bound = boundNano(promptTokens, outputTokens, rates)
   const extra = Math.max(0, bound - reservation.boundNano)
   const fits = ({ limits, state }: Tenant | KeyRow) => raiseLimits(limits, state, reservation.openedAt, extra, now)
+  const answers = mayShorten && outputTokensWithin(reservation.boundNano, promptTokens, rates) >= shortestOutput
   const limited = applyLimits(rows, fits, { boundNano: bound }, now)
-  if (!limited.ok) return limited
+  if (!limited.ok) return answers ? { ok: true, kept: true } : limited
   const raised = raise(rows.tenant, reservation, bound)
-  if (raised.answer === 'insufficient') return creditTooLow(bound, raised.leftNano)
+  if (raised.answer === 'insufficient') return answers ? { ok: true, kept: true } : creditTooLow(bound, raised.leftNano)
   if (raised.answer === 'not-reserved') return reservationClosed
   const tenant = { ...rows.tenant, ...raised.account, state: limited.tenant.state }
-  return { ok: true, tenant, key: limited.key, reservation: raised.reservation }
+  return { ok: true, kept: false, tenant, key: limited.key, reservation: raised.reservation }
 }
 
 /** Takes requests and tokens from the rates of a key and its tenant, all or nothing. Budgets stay unchanged. */

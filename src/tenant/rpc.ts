@@ -1,7 +1,7 @@
 /** Parameters and results of the tenant object's calls. */
 import type { Rates } from '../../backends/model/money.ts'
 import type { PriorityClass } from '../fleet/queue/fair-queue.ts'
-import type { AdmissionRequest } from './admission.ts'
+import type { ReadmitOrder } from './admission.ts'
 import type { Limits } from './limits/limits.ts'
 import type { RatesLeft } from './limits/rates-left.ts'
 import type { Role } from './roles.ts'
@@ -51,7 +51,7 @@ export interface Admission {
   ratesLeft: RatesLeft
 }
 
-export type ReadmitRequest = Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>
+export type ReadmitRequest = ReadmitOrder
 
 /** The result of `takeRates`. */
 export interface RatesTaken {

@@ -8,7 +8,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import type { Counts, Rates } from '../../backends/model/money.ts'
 import type { Dispatch } from '../../backends/wire/dispatch.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
-import type { AdmissionRequest, RateRequest } from '../../src/tenant/admission.ts'
+import { type AdmissionRequest, type RateRequest, shortestOutput } from '../../src/tenant/admission.ts'
 import type { AdmissionRefusal } from '../../src/tenant/admission-refusals.ts'
 import type { Limits } from '../../src/tenant/limits/limits.ts'
 import type { Admission, RatesTaken } from '../../src/tenant/rpc.ts'
@@ -16,7 +16,7 @@ import { hostedCard } from '../../src/tenant/store/rate-card-rows.ts'
 import type { Coverage } from './coverage.ts'
 import type { HostedTruth } from './hosted-api.ts'
 
-type ReadmitOrder = Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens'>
+type ReadmitOrder = Pick<AdmissionRequest, 'requestId' | 'model' | 'promptTokens' | 'outputTokens' | 'mayShorten'>
 
 export type Report =
   | { kind: 'admit'; order: AdmissionRequest; answer: Admission | AdmissionRefusal; now: number }
@@ -331,7 +331,8 @@ export class TenantAudit {
     const { requestId, keyId } = request
     const key = this.#key(keyId)
     const rates = this.#ratesAt(request.model, now)
-    const boundNano = request.promptTokens * rates.inputNano + request.outputTokens * rates.outputNano
+    const outputTokens = answer.ok ? answer.outputTokensMax : request.outputTokens
+    const boundNano = request.promptTokens * rates.inputNano + outputTokens * rates.outputNano
     const burdens = Math.max(now, this.#calendarOf(key))
     const over = this.#over(keyId, boundNano, burdens, undefined)
     const full = [key, this.#tenant].some(
@@ -346,7 +347,10 @@ export class TenantAudit {
     if (full) this.#violate('concurrent requests stay within the limit', requestId)
     if (over) this.#violate('a budget is never overshot', `${requestId} is admitted over ${over}`)
     if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
-    const boundTokens = request.promptTokens + request.outputTokens
+    const shortest = request.mayShorten ? Math.min(shortestOutput, request.outputTokens) : request.outputTokens
+    if (outputTokens > request.outputTokens || outputTokens < shortest)
+      this.#violate('an output bound is kept, or shortened', `${requestId}: ${outputTokens}`)
+    const boundTokens = request.promptTokens + outputTokens
     this.#take(key, 'requests', 1, now)
     this.#take(this.#tenant, 'requests', 1, now)
     this.#take(key, 'tokens', boundTokens, now)
@@ -391,6 +395,8 @@ export class TenantAudit {
       return
     }
     if (!open) this.#violate('a closed reservation is not raised', requestId)
+    // It stays as it is, and the worker shortens the output.
+    if (over && request.mayShorten && answer.boundNano === audited.boundNano) return
     if (over) this.#violate('a budget is never overshot', `${requestId} is raised over ${over}`)
     if (answer.boundNano !== boundNano) this.#violate('a reservation is the upper bound', `${requestId}: ${boundNano}`)
     audited.boundNano = boundNano

@@ -183,7 +183,7 @@ export class Clients {
       script.refuses = random.pick(['before-the-run', 'preparation', 'at-once', 'in-the-run'] as const)
     const stream = random.chance(0.6)
     const effort = random.pick(['none', 'high'])
-    const max = random.int(1, 24)
+    const max = random.chance(0.15) ? undefined : random.int(1, 24)
     const responses = random.chance(0.2)
     const text = textOf(script)
     const model = worldModel.id

@@ -105,6 +105,55 @@ describe('admission', () => {
     })
   })
 
+  it('[ADM9] a spent budget says when it renews, and gives no advice that cannot help', () => {
+    const now = Date.UTC(2026, 10, 28, 7)
+    const budget = (kind: 'total' | 'day' | 'month', nano: number) => {
+      const limits = { ...noLimits, budgetNano: { ...noLimits.budgetNano, [kind]: nano } }
+      const answer = admit(order, { ...rows, key: testKey('k', limits) }, now)
+      return answer.ok ? undefined : answer.message
+    }
+    expect(budget('day', 0)).toBe(
+      'Nothing of the daily budget of this key remains. Wait until 2026-11-29T00:00:00.000Z, when it renews, or ask for a larger budget.',
+    )
+    expect(budget('month', 999)).toMatch(/Set a smaller max_tokens, or wait until 2026-12-01T00:00:00.000Z, when it/)
+    expect(budget('total', 0)).toBe('Nothing of the budget of this key remains. Ask for a larger budget.')
+    const poor = admit(order, { ...rows, tenant: { ...tenant, creditNano: 0 } }, now)
+    expect(poor).toMatchObject({ message: "Nothing of the tenant's credit remains. Ask the operator for credit." })
+  })
+
+  it('[ADM10] a request without a bound of its own is shortened to what money and rates allow, down to 64 tokens', () => {
+    const open = { ...order, outputTokens: 1_024, mayShorten: true }
+    const shortened = (limits: Partial<typeof noLimits>, creditNano = 1e9) => {
+      const limited = { ...testTenant({ ...noLimits, ...limits }), creditNano }
+      const answer = admit(open, { ...rows, tenant: limited, key: testKey('k', noLimits) }, 5)
+      return answer.ok ? [answer.outputTokens, answer.reservation.boundNano] : answer.code
+    }
+    expect(shortened({})).toEqual([1_024, 102_500])
+    // The prompt costs 100, each output token 100.
+    expect(shortened({}, 10_050)).toEqual([99, 10_000])
+    expect(shortened({ budgetNano: { total: null, day: 8_000, month: null } })).toEqual([79, 8_000])
+    expect(shortened({ tokensPerMinute: 110 })).toEqual([100, 10_100])
+    expect(shortened({}, 6_500)).toEqual([64, 6_500])
+    expect(shortened({}, 6_499)).toBe('insufficient_quota')
+    expect(shortened({ tokensPerMinute: 73 })).toBe('rate_limit_exceeded')
+    expect(
+      admit({ ...open, mayShorten: false }, { ...rows, tenant: { ...tenant, creditNano: 10_050 } }, 5),
+    ).toMatchObject({
+      ok: false,
+    })
+  })
+
+  it('[ADM11] a longer prompt of a shortened request keeps the reservation if 64 tokens of output still fit', () => {
+    const first = admit({ ...order, outputTokens: 1_024, mayShorten: true }, rows, 5)
+    if (!first.ok) throw new Error(first.message)
+    expect(first.outputTokens).toBe(99)
+    const again = { ...rows, ...first }
+    const longer = (promptTokens: number) => readmit({ promptTokens, outputTokens: 99, mayShorten: true }, again, 6)
+    expect(longer(360)).toEqual({ ok: true, kept: true })
+    expect(longer(361)).toMatchObject({ ok: false, code: 'insufficient_quota' })
+    expect(readmit({ promptTokens: 20, outputTokens: 99 }, again, 6)).toMatchObject({ ok: false })
+  })
+
   it('[ADM5] admission reports the remaining requests and tokens of the tighter rate', () => {
     const tight = { ...testTenant({ ...noLimits, requestsPerMinute: 60, tokensPerMinute: 100 }), creditNano: 10_000 }
     const refused = admit(

@@ -43,6 +43,8 @@ export interface LimitRefusal {
   left: number
   /** Time until the same request would pass, in milliseconds; infinite if waiting does not help. */
   retryAfterMs: number
+  /** Of a daily or monthly budget: when it renews, in Unix milliseconds; otherwise null. */
+  renewsAt: number | null
 }
 
 /** A running request usually ends within this time. */
@@ -86,7 +88,14 @@ export function checkLimits(
 ): { ok: true; state: LimitState } | LimitRefusal {
   const { concurrentMax } = limits
   if (concurrentMax !== null && state.running >= concurrentMax) {
-    return { ok: false, limit: 'concurrent', max: concurrentMax, left: 0, retryAfterMs: concurrentRetryMs }
+    return {
+      ok: false,
+      limit: 'concurrent',
+      max: concurrentMax,
+      left: 0,
+      retryAfterMs: concurrentRetryMs,
+      renewsAt: null,
+    }
   }
   const rates = takeLimitRates(limits, state, { requests: 1, tokens: wanted.tokens }, now)
   if (!rates.ok) return rates
@@ -95,6 +104,16 @@ export function checkLimits(
   return {
     ok: true,
     state: { ...rates.state, running: state.running + 1, windows: held.windows },
+  }
+}
+
+/** The largest charge that the tokens per minute and the budgets allow now; infinite without a limit. */
+export function largestCharge(limits: Limits, state: LimitState, now: number): RequestCharge {
+  const lefts = eachWindow(state.windows).map(([kind, old]) => leftOf(limits, kind, openWindow(old, kind, now)))
+  const { tokensPerMinute } = limits
+  return {
+    tokens: tokensPerMinute === null ? Number.POSITIVE_INFINITY : unitsLeft(state.tokens, tokensPerMinute, now),
+    nano: Math.min(Number.POSITIVE_INFINITY, ...lefts),
   }
 }
 
@@ -211,7 +230,8 @@ function takeFrom(
   if (perMinute === null) return { ok: true, bucket }
   const taken = take(bucket, perMinute, units, now)
   if (taken.ok) return taken
-  return { ok: false, limit, max: perMinute, left: unitsLeft(bucket, perMinute, now), retryAfterMs: taken.retryAfterMs }
+  const left = unitsLeft(bucket, perMinute, now)
+  return { ok: false, limit, max: perMinute, left, retryAfterMs: taken.retryAfterMs, renewsAt: null }
 }
 
 function holdAll(
@@ -246,11 +266,13 @@ function leftOf(limits: Limits, kind: WindowKind, window: BudgetWindow): number 
 }
 
 function overBudget(limits: Limits, kind: WindowKind, left: number, now: number): LimitRefusal {
+  const end = windowEnd(kind, now)
   return {
     ok: false,
     limit: `budget-${kind}`,
     max: limits.budgetNano[kind] ?? 0,
     left,
-    retryAfterMs: windowEnd(kind, now) - now,
+    retryAfterMs: end - now,
+    renewsAt: Number.isFinite(end) ? end : null,
   }
 }
