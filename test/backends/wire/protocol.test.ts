@@ -92,6 +92,9 @@ async function sealedAs(version: number, kind: Seal, path: string): Promise<stri
   return seal(kind, claimsOf(exchange(path).token), 'gpu-1.1', await sealKey(recordedSecret), version)
 }
 
+/** Fields of an answer that are newer than the recordings: an edge of version 1 passes them on unread. */
+const addedSince = /,"cost":[\d.e-]+,"cost_nano":\d+/
+
 describe('the protocol', () => {
   it('[WPV1] every recorded message of version 1 is read, and is written again byte for byte', async () => {
     const key = await sealKey(recordedSecret)
@@ -112,7 +115,7 @@ describe('the protocol', () => {
       const { token, body, answer } = exchange(path)
       const { status, text } = await post(url + path, token, body)
       expect(status, kind).toBe(200)
-      expect(withoutTimes(text), kind).toBe(withoutTimes(answer))
+      expect(withoutTimes(text.replace(addedSince, '')), kind).toBe(withoutTimes(answer))
     }
     await expect.poll(() => edge.receipts.length).toBe(1)
     // An edge of version 1 ignores the version and the capabilities, which are the only additions.
