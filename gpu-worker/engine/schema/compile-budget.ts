@@ -82,6 +82,25 @@ export class CompileBudget {
     if (!(this.#left[limit] >= 0)) this.#refuse(limit, path)
   }
 
+  /**
+   * Runs with a share of the automaton steps that are left. Undefined if they or the states do not suffice; then the
+   * steps are spent and the states are not.
+   */
+  attempt<Result>(share: number, run: () => Result): Result | undefined {
+    const { automatonSteps, automatonStates } = this.#left
+    const steps = Math.floor(automatonSteps * share)
+    this.#left.automatonSteps = steps
+    try {
+      return run()
+    } catch (error) {
+      if (!(error instanceof BudgetExceeded)) throw error
+      this.#left.automatonStates = automatonStates
+      return undefined
+    } finally {
+      this.#left.automatonSteps = automatonSteps - (steps - Math.max(0, this.#left.automatonSteps))
+    }
+  }
+
   /** Refuses the schema at `path` if this single value exceeds its limit. */
   hold(limit: Spent, value: number, path: string): void {
     if (!(value <= this.#limits[limit])) this.#refuse(limit, path)

@@ -15,7 +15,8 @@ const leapYear = '(?:\\d\\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13
 const date = `(?:\\d{4}-${monthDay}|${leapYear}-02-29)`
 const time = '(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,9})?(?:Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)'
 const label = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?'
-const labels = `${label}(?:\\.${label})*`
+const labelWithin = (max: number) => `[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,${max - 2}}[a-zA-Z0-9])?`
+const labelsWithin = (max: number, more: string) => `${labelWithin(max)}(?:\\.${labelWithin(max)})${more}`
 const days = '(?:\\d+Y(?:\\d+M(?:\\d+D)?)?|\\d+M(?:\\d+D)?|\\d+D)'
 const hours = 'T(?:\\d+H(?:\\d+M(?:\\d+S)?)?|\\d+M(?:\\d+S)?|\\d+S)'
 const uri = `[a-zA-Z][a-zA-Z0-9+.-]*:(?:[a-zA-Z0-9._~:/?@!$&'()*+,;=-]|%[0-9a-fA-F]{2})+(?:#(?:[a-zA-Z0-9._~:/?@!$&'()*+,;=-]|%[0-9a-fA-F]{2})*)?`
@@ -26,11 +27,23 @@ const expressions: Record<string, string> = {
   'date-time': `${date}T${time}`,
   duration: `P(?:${days}(?:${hours})?|${hours}|\\d+W)`,
   email: `[a-zA-Z0-9!#$%&'*+/=?^_\`{|}~-]+(?:\\.[a-zA-Z0-9!#$%&'*+/=?^_\`{|}~-]+)*@${label}(?:\\.${label})+`,
-  hostname: labels,
+  hostname: `(?=.{1,253}$)${labelsWithin(63, '*')}`,
   ipv4,
   ipv6,
   uuid: '[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}',
   uri,
+}
+
+/** Expressions that match a part of the format only, and need far fewer states. */
+const written: Record<string, string> = {
+  // Within 253 characters in all.
+  hostname: `(?:${labelsWithin(62, '{0,3}')}|${labelsWithin(20, '{0,11}')})`,
+}
+
+/** A whole-text expression for the texts of the format that a grammar accepts; undefined if it is an annotation. */
+export function writtenFormat(format: unknown): string | undefined {
+  if (typeof format === 'string' && Object.hasOwn(written, format)) return `^(?:${written[format]})$`
+  return formatPattern(format)
 }
 
 /** A whole-text expression for the format; undefined if it is an annotation. */

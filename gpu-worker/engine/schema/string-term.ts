@@ -24,6 +24,8 @@ type Shape =
 
 export class TermStore {
   readonly #known = new Map<string, Term>()
+  /** By term and code point: the parts of a term occur in many others. */
+  readonly #derivatives = new Map<Term, Map<number, Term>>()
   readonly #spend: (steps: number) => void
   /** Matches nothing; the empty text; one character; any text. */
   readonly none: Term
@@ -87,6 +89,29 @@ export class TermStore {
     return this.#term(`!${term.id}`, { kind: 'not', term }, !term.nullable)
   }
 
+  /**
+   * A simpler term that matches the same texts of at most `length` characters: a repetition that such a text cannot
+   * exceed has no upper bound.
+   */
+  unboundedAbove(term: Term, length: number): Term {
+    const known = new Map<Term, Term>()
+    const simpler = (each: Term): Term => {
+      const found = known.get(each) ?? rebuilt(each.shape, each)
+      known.set(each, found)
+      return found
+    }
+    const rebuilt = (shape: Shape, each: Term): Term => {
+      this.#spend(1)
+      if (shape.kind === 'sequence') return this.sequence(simpler(shape.first), simpler(shape.rest))
+      if (shape.kind === 'not') return this.not(simpler(shape.term))
+      if (shape.kind === 'or' || shape.kind === 'and') return this[shape.kind](shape.terms.map(simpler))
+      if (shape.kind !== 'repeat') return each
+      const max = shape.max >= length ? Number.POSITIVE_INFINITY : shape.max
+      return this.repeat(simpler(shape.item), shape.min, max)
+    }
+    return simpler(term)
+  }
+
   matches(term: Term, text: string): boolean {
     let state = term
     for (const character of text) state = this.derivative(state, character.codePointAt(0) ?? 0)
@@ -94,7 +119,17 @@ export class TermStore {
   }
 
   derivative(term: Term, code: number): Term {
-    this.#spend(1)
+    const known = this.#derivatives.get(term) ?? new Map<number, Term>()
+    this.#derivatives.set(term, known)
+    const found = known.get(code)
+    this.#spend(found ? 1 / 8 : 1)
+    if (found) return found
+    const derived = this.#derived(term, code)
+    known.set(code, derived)
+    return derived
+  }
+
+  #derived(term: Term, code: number): Term {
     const { shape } = term
     switch (shape.kind) {
       case 'chars':

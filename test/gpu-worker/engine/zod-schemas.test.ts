@@ -14,6 +14,7 @@ const rows: Row[] = [
   ['date', z.iso.date(), ['2024-02-29'], ['2023-02-29']],
   ['time', z.iso.time(), ['12:30:01'], ['25:00:00']],
   ['dur', z.iso.duration(), ['P1DT2H', 'P3W', 'PT1H'], ['P', 'PT', '1D']],
+  ['host', z.hostname(), ['a.example.com', 'localhost'], ['-a.com', 'a..b', '']],
   ['ipv4', z.ipv4(), ['1.2.3.4'], ['1.2.3.256']],
   ['ipv6', z.ipv6(), ['::1', 'fe80::1', '1:2:3:4:5:6:7:8'], ['1:2', 'g::']],
   ['url', z.url(), ['https://x.y/z?q=1#f'], ['nope']],
@@ -103,8 +104,36 @@ describe.each(['draft-2020-12', 'draft-7'] as const)('schemas of zod in %s', (ta
     expect(faults).toEqual([])
     expect(rows.length).toBeGreaterThan(35)
   })
+})
 
-  it('[ENG11] a pattern that needs too many steps is refused', () => {
-    expect(compiled(z.hostname(), target)).toMatchObject({ ok: false, reason: expect.stringContaining('steps') })
+describe('texts whose automaton is too large', () => {
+  // A label has up to 63 characters at any of 253 positions.
+  const host = z.toJSONSchema(z.hostname()) as Record<string, unknown>
+
+  it('[ENG37] only short texts are written, with a warning that names the bound', () => {
+    const rules = compileSchema({ ...host, maxLength: 200 }, 'root', true)
+    if (!rules.ok) throw new Error(rules.reason)
+    expect(rules.warnings).toEqual([expect.stringMatching(/^"pattern" at #: only texts of at most 60 characters/)])
+    const fits = accepts([...rules.rules, ...jsonRules].join('\n'))
+    const long = `${'a'.repeat(20)}.${'b'.repeat(20)}.com`
+    expect(
+      [long, `x.${'y'.repeat(58)}`, `x.${'y'.repeat(59)}`, '-a.com', 'a..b'].map((text) => fits(`"${text}"`)),
+    ).toEqual([true, true, false, false, false])
+  })
+
+  it('[ENG37] a text that must be long is refused', () => {
+    expect(compileSchema({ ...host, minLength: 100 }, 'root', true)).toMatchObject({
+      ok: false,
+      reason: expect.stringContaining('steps'),
+    })
+  })
+
+  it('[ENG11] a label of a host name has at most 63 characters', () => {
+    const rules = compileSchema({ type: 'string', format: 'hostname' }, 'root', true)
+    if (!rules.ok) throw new Error(rules.reason)
+    const fits = accepts([...rules.rules, ...jsonRules].join('\n'))
+    const labels = [62, 64].map((length) => `"${'a'.repeat(length)}.example.com"`)
+    expect([...labels, `"${'abcdefghij.'.repeat(11)}com"`].map(fits)).toEqual([true, false, true])
+    expect(rules.warnings).toEqual([])
   })
 })
