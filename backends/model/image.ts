@@ -54,18 +54,18 @@ export function unfitImage({ format, size }: ImageHead, limits: ImageLimits): st
 }
 
 /** The longest side after scaling down, and the side of one token, in pixels (patch 14, merged 2 by 2). */
-const sideMax = 1_540
+export const imageSideMax = 1_540
 const tokenSide = 28
 
 /** The maximum for any image: 55 rows of 55 tokens, each with one end-of-row token. */
-export const imageTokensMax = imageTokens(sideMax, sideMax)
+export const imageTokensMax = imageTokens(imageSideMax, imageSideMax)
 
 /**
  * Tokens of an image of this size in pixels, exact: rows of tokens, each with one end-of-row token (mistral-common,
  * tokens/tokenizers/image.py).
  */
 export function imageTokens(width: number, height: number): number {
-  const scale = Math.max(1, width / sideMax, height / sideMax)
+  const scale = Math.max(1, width / imageSideMax, height / imageSideMax)
   const columns = Math.ceil(Math.round(width / scale) / tokenSide)
   const rows = Math.ceil(Math.round(height / scale) / tokenSide)
   return Math.max(1, rows) * (Math.max(1, columns) + 1)

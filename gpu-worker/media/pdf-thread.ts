@@ -6,6 +6,7 @@ import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { crc32, deflateSync } from 'node:zlib'
 import type { PdfPage, PdfRequest, ReadPdf } from './pdf.ts'
+import { pictureSide } from './picture-side.ts'
 
 const job = workerData as PdfRequest
 const wasmPageBytes = 65_536
@@ -39,22 +40,32 @@ async function read(): Promise<ReadPdf> {
   if (count < 1) return { ok: false, reason: 'broken' }
   if (count > job.pagesMax) return { ok: false, reason: 'pages', pages: count }
   const pages: PdfPage[] = []
+  const side = pictureSide(picturedSizes(document), job.pictures)
   let characters = 0
   for (const page of document.pages()) {
     const text = cleaned(page.getText())
     characters += text.length
     if (characters > job.charactersMax) return { ok: false, reason: 'text' }
-    const picture = page.number < job.picturesMax ? await pictureOf(page) : null
+    const picture = page.number < job.picturesMax ? await pictureOf(page, side) : null
     pages.push({ text, picture })
   }
   return { ok: true, pages }
 }
 
-type PdfiumPage = ReturnType<Awaited<ReturnType<InstanceType<typeof PDFiumLibrary>['loadDocument']>>['getPage']>
+type PdfiumDocument = Awaited<ReturnType<InstanceType<typeof PDFiumLibrary>['loadDocument']>>
+type PdfiumPage = ReturnType<PdfiumDocument['getPage']>
 
-async function pictureOf(page: PdfiumPage): Promise<Uint8Array<ArrayBuffer>> {
+function picturedSizes(document: PdfiumDocument): { width: number; height: number }[] {
+  return Array.from({ length: Math.min(document.getPageCount(), job.picturesMax) }, (_, index) => {
+    const { originalWidth, originalHeight } = document.getPage(index).getOriginalSize()
+    return { width: originalWidth, height: originalHeight }
+  })
+}
+
+/** @param side the longest side of the picture, in pixels */
+async function pictureOf(page: PdfiumPage, side: number): Promise<Uint8Array<ArrayBuffer>> {
   const { originalWidth, originalHeight } = page.getOriginalSize()
-  const scale = job.pictureSide / Math.max(1, originalWidth, originalHeight)
+  const scale = side / Math.max(1, originalWidth, originalHeight)
   const { data } = await page.render({
     scale: Math.min(scale, 4),
     colorSpace: 'Gray',

@@ -4,6 +4,8 @@
  */
 import { Worker } from 'node:worker_threads'
 import { budgets } from '../../backends/model/budgets.ts'
+import { imageSideMax } from '../../backends/model/image.ts'
+import type { PictureBounds } from './picture-side.ts'
 
 export interface PdfRequest {
   bytes: Uint8Array<ArrayBuffer>
@@ -11,8 +13,7 @@ export interface PdfRequest {
   charactersMax: number
   /** Render this many of the first pages. */
   picturesMax: number
-  /** The longest side of a picture, in pixels. */
-  pictureSide: number
+  pictures: PictureBounds
   memoryBytesMax: number
 }
 
@@ -30,7 +31,8 @@ export type ReadPdf =
 export const pdfBounds = {
   pagesMax: budgets.pdfPages.value,
   charactersMax: budgets.pdfCharacters.value,
-  pictureSide: 1_024,
+  // 12 pages of A4 have the model's own resolution, at 2,200 tokens each; 20 have 1,372 tokens each.
+  pictures: { tokensMax: budgets.pdfPictureTokens.value, sideMin: 1_024, sideMax: imageSideMax },
   memoryBytesMax: budgets.pdfMemoryBytes.value,
 }
 export const pdfPicturesMax = budgets.pdfPictures.value

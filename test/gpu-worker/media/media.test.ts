@@ -64,7 +64,14 @@ describe('documents', () => {
     const parts = await partsOf(resolve(chat(file(invoice)), seeing, never))
     expect(parts.map(({ kind }) => kind)).toEqual(['text', 'image', 'text', 'image'])
     const picture = parts[1]?.kind === 'image' ? dataBytes(parts[1].url) : undefined
-    expect(picture && sniffImage(picture)).toEqual({ format: 'png', size: { width: 723, height: 1_024 } })
+    expect(picture && sniffImage(picture)).toEqual({ format: 'png', size: { width: 1_088, height: 1_540 } })
+  })
+
+  it('[MED39] the pictures of a document with many pages are smaller', async () => {
+    const parts = await partsOf(resolve(chat(file(pdf(Array(20).fill(['page'])))), seeing, never))
+    const pictures = parts.flatMap((part) => (part.kind === 'image' ? dataBytes(part.url) : undefined) ?? [])
+    expect(pictures).toHaveLength(20)
+    for (const picture of pictures) expect(sniffImage(picture)?.size?.height).toBe(1_204)
   })
 
   const refused: [string, Buffer, RegExp][] = [
@@ -190,7 +197,7 @@ describe('images', () => {
     expect(await resolve(chat(file(thin)), fragile, never)).toMatchObject({
       ok: false,
       param: 'messages[0].content[0]',
-      message: expect.stringMatching(/page 1 of the document: the image has \d × 1024 pixels/),
+      message: expect.stringMatching(/page 1 of the document: the image has \d × 1540 pixels/),
       unsupported: true,
     })
     expect((await resolve(chat(file(thin)), { ...fragile, vision: false }, never)).ok).toBe(true)
