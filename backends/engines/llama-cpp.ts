@@ -110,6 +110,8 @@ export const llamaCpp: HttpBackend = {
       calls: [post('/v1/chat/completions/input_tokens', body)],
       read([answer]) {
         if (answer?.status === 200) return InputTokens.safeParse(parseJson(answer.body)).data?.input_tokens
+        // It counts no image that it cannot decode (v0.4.0), but refuses it with 400 as a chat.
+        if (answer?.status === 500) return undefined
         return answer ? llamaCpp.failure(answer) : undefined
       },
     }

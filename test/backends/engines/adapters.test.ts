@@ -141,6 +141,14 @@ describe('a missing capability', () => {
     ).toBeUndefined()
   })
 
+  it('[ADP33] a prompt that llama-server cannot count is left to its chat, and a busy server is not', () => {
+    const probe = llamaCpp.count?.(chatOf({}), baseTerms, attach(llamaCpp))
+    const read = (status: number) => probe?.read([{ status, headers: {}, body: '{}' }])
+    expect(read(500)).toBeUndefined()
+    expect(read(503)).toMatchObject({ ok: false, code: 'server_is_overloaded' })
+    expect(read(400)).toMatchObject({ ok: false, code: 'invalid_value' })
+  })
+
   it('[ADP4] a capability that an adapter does not declare is off', () => {
     const { efforts, stopsMax, images, ...rest } = capabilities({})
     expect({ efforts, stopsMax }).toEqual({ efforts: ['none'], stopsMax: 0 })
