@@ -7,7 +7,10 @@ export function png(width: number, height: number, headOnly = false): Buffer {
   header.writeUInt32BE(width, 0)
   header.writeUInt32BE(height, 4)
   header.set([8, 0, 0, 0, 0], 8)
-  const rows = headOnly ? Buffer.alloc(0) : deflateSync(Buffer.alloc((width + 1) * height, 0x80))
+  const row = Buffer.alloc(width + 1, 0x80)
+  // No filter: a decoder refuses a filter that it does not know.
+  row[0] = 0
+  const rows = headOnly ? Buffer.alloc(0) : deflateSync(Buffer.alloc((width + 1) * height, row))
   const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
   return Buffer.concat([
     signature,

@@ -5,6 +5,7 @@ export type Value =
   | { kind: 'string'; value: string }
   | { kind: 'strings'; value: readonly string[] }
   | { kind: 'i32s'; value: readonly number[] }
+  | { kind: 'f32s'; value: readonly number[] }
 
 export type TensorType = 'f32' | 'q8_0'
 
@@ -15,6 +16,8 @@ export type Gguf = { metadata: ReadonlyMap<string, Value>; tensors: readonly Ten
 
 const ALIGNMENT = 32
 const VALUE_IDS = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const
+type List = Extract<Value, { kind: 'strings' | 'i32s' | 'f32s' }>
+const ITEM_KINDS = { strings: 'string', i32s: 'i32', f32s: 'f32' } as const
 const TENSOR_IDS: { readonly [type in TensorType]: number } = { f32: 0, q8_0: 8 }
 
 export function writeGguf({ metadata, tensors }: Gguf): Uint8Array {
@@ -71,7 +74,7 @@ class Writer {
 
   entry(key: string, value: Value): void {
     this.string(key)
-    if (value.kind === 'strings' || value.kind === 'i32s') this.array(value)
+    if (value.kind === 'strings' || value.kind === 'i32s' || value.kind === 'f32s') this.array(value)
     else {
       this.u32(VALUE_IDS[value.kind])
       this.scalar(value)
@@ -96,15 +99,16 @@ class Writer {
     return all
   }
 
-  private array(value: Extract<Value, { kind: 'strings' | 'i32s' }>): void {
+  private array(value: List): void {
+    const item = ITEM_KINDS[value.kind]
     this.u32(VALUE_IDS.array)
-    this.u32(value.kind === 'strings' ? VALUE_IDS.string : VALUE_IDS.i32)
+    this.u32(VALUE_IDS[item])
     this.u64(value.value.length)
-    if (value.kind === 'strings') for (const item of value.value) this.string(item)
-    else for (const item of value.value) this.scalar({ kind: 'i32', value: item })
+    if (value.kind === 'strings') for (const text of value.value) this.string(text)
+    else for (const number of value.value) this.scalar({ kind: item, value: number } as Exclude<Value, List>)
   }
 
-  private scalar(value: Exclude<Value, { kind: 'strings' | 'i32s' }>): void {
+  private scalar(value: Exclude<Value, List>): void {
     if (value.kind === 'string') this.string(value.value)
     else if (value.kind === 'bool') this.raw(Uint8Array.of(value.value ? 1 : 0))
     else if (value.kind === 'u32') this.u32(value.value)
@@ -198,6 +202,7 @@ class Reader {
     const item = this.u32()
     const length = this.u64()
     if (item === VALUE_IDS.string) return { kind: 'strings', value: Array.from({ length }, () => this.string()) }
+    if (item === VALUE_IDS.f32) return { kind: 'f32s', value: Array.from({ length }, () => this.f32()) }
     return { kind: 'i32s', value: Array.from({ length }, () => this.u32() | 0) }
   }
 }
