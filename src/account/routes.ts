@@ -5,10 +5,10 @@
 
 import type { MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
-import { NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey } from '../admin/answers/keys.ts'
+import { KeyAnswer, NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey } from '../admin/answers/keys.ts'
 import { OwnPriceList, priceAnswer } from '../admin/answers/prices.ts'
 import { OwnEntryList } from '../admin/answers/tenants.ts'
-import { EntriesPage, KeyBody, KeysPage, RotateBody } from '../admin/bodies.ts'
+import { EntriesPage, KeyBody, KeyChangeBody, KeysPage, RotateBody } from '../admin/bodies.ts'
 import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
 import { createKey, modeOf } from '../admin/create-key.ts'
 import { audited } from '../admin/guard.ts'
@@ -183,6 +183,24 @@ export const ownRoutes: readonly Route[] = [
       const view = accept(await stub.rotateKey(by, keyId, created.secret, overlapSeconds * 1_000))
       note(context, { target: keyId, before, after: view })
       return context.json({ ...(toSnake(view) as object), api_key: created.key.reveal() }, 201)
+    },
+  ),
+  ownRoute(
+    {
+      method: 'patch',
+      path: '/v1/keys/{keyId}',
+      params: { keyId: KeyId },
+      id: 'updateOwnKey',
+      summary: 'Change a key',
+      description: 'Fields that are left out keep their value. A key cannot be made wider than your own.',
+      body: KeyChangeBody,
+      answer: KeyAnswer,
+    },
+    async (context, { params: { keyId }, body }) => {
+      const { tenantId, by } = context.get('caller')
+      const { before, after } = accept(await tenantStub(context.env, tenantId).changeKey(by, keyId, body))
+      note(context, { target: keyId, before, after })
+      return context.json(toSnake(after) as object)
     },
   ),
   ownRoute(

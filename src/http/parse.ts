@@ -24,13 +24,19 @@ export async function readSnakeBody<Schema extends z.ZodType>(
   request: Request,
   schema: Schema,
 ): Promise<z.infer<Schema>> {
-  const value = await readBody(request)
+  return parse(toCamel(await readBody(request)), schema)
+}
+
+/** Runs a route whose field names are snake_case on the wire: errors name the field as the client wrote it. */
+export async function namingInSnake<Value>(work: () => Value | Promise<Value>): Promise<Value> {
   try {
-    return parse(toCamel(value), schema)
+    return await work()
   } catch (error) {
     if (!(error instanceof GatewayError) || error.param === null) throw error
     const param = error.param.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-    throw new GatewayError(error.code, error.message.replace(error.param, param), { param })
+    const { retryAfterMs, headers } = error
+    const message = error.message.replace(error.param, param)
+    throw new GatewayError(error.code, message, { param, retryAfterMs, headers, cause: error })
   }
 }
 

@@ -5,7 +5,7 @@
 import type { Context, Env, Hono, MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
 import { GatewayError } from './errors.ts'
-import { checkParameters, parse, readBody, readSnakeBody } from './parse.ts'
+import { checkParameters, namingInSnake, parse, readBody, readSnakeBody } from './parse.ts'
 
 export const tags = {
   Chat: 'Send requests to the model. All dialects share the same models, limits and prices.',
@@ -141,7 +141,11 @@ function patternOf({ path, pattern }: Operation): string {
   return pattern ?? path.replace(/\{(\w+)\}/g, ':$1')
 }
 
-async function perform(route: Route, context: Context): Promise<Response> {
+function perform(route: Route, context: Context): Promise<Response> {
+  return route.snake ? namingInSnake(() => answer(route, context)) : answer(route, context)
+}
+
+async function answer(route: Route, context: Context): Promise<Response> {
   const { params = {}, query, body, readsItself, snake } = route
   checkParameters(context.req.param(), params)
   const input = {

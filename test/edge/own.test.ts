@@ -163,6 +163,10 @@ const cases: Record<string, Case> = {
     expect(await send('POST', `/v1/keys/${keyId}/rotate`, {}, foreign)).toMatchObject({ status: 404 })
     expect((await ask(apiKey)).status).toBe(503)
   },
+  'PATCH /v1/keys/:keyId': async ({ foreign, keyId }) => {
+    expect(await send('PATCH', `/v1/keys/${keyId}`, { name: 'x' }, foreign)).toMatchObject({ status: 404 })
+    expect((await operate('GET', '/admin/tenants/zulu/keys')).data[0].name).not.toBe('x')
+  },
   'DELETE /v1/keys/:keyId': async ({ foreign, keyId, apiKey }) => {
     expect(await send('DELETE', `/v1/keys/${keyId}`, undefined, foreign)).toMatchObject({ status: 404 })
     expect((await ask(apiKey)).status).toBe(503)
@@ -422,6 +426,30 @@ describe('a tenant’s own keys', () => {
     expect((await send('GET', `/v1/models/${model}`, undefined, apiKey)).body).toMatchObject({ pricing })
     const { apiKey: narrow } = await openKey('prices', { models: ['mistral-small-4'] })
     expect((await send('GET', '/v1/prices', undefined, narrow)).body.data).toEqual([])
+  })
+
+  it('[USE25] PATCH /v1/keys/{keyId} changes a key as far as the role and the limits of the caller allow', async () => {
+    await openTenant('change')
+    const { keyId } = await openKey('change', { limits: { budgetNano: { total: 5_000 } } })
+    const admin = await openKey('change', { role: 'admin', limits: { budgetNano: { total: 9_000 } } })
+    const change = (body: object, apiKey: string) => send('PATCH', `/v1/keys/${keyId}`, body, apiKey)
+    const expiresAt = Date.now() + 3_600_000
+    const changed = await change(
+      { name: 'ci', expires_at: expiresAt, limits: { budget_nano: { day: 10 } } },
+      admin.apiKey,
+    )
+    expect(changed).toMatchObject({
+      status: 200,
+      body: { key_id: keyId, name: 'ci', expires_at: expiresAt, limits: { budget_nano: { total: 5_000, day: 10 } } },
+    })
+    const wide = await change({ limits: { budget_nano: { total: 9_001 } } }, admin.apiKey)
+    expect(wide).toMatchObject({ status: 403, body: { param: 'limits.budget_nano.total' } })
+    expect(await change({ role: 'owner' }, admin.apiKey)).toMatchObject({ status: 403 })
+    const { apiKey: member } = await openKey('change', { role: 'member' })
+    expect(await change({ name: 'mine' }, member)).toMatchObject({ status: 403 })
+    expect(await change({ nmae: 'x' }, admin.apiKey)).toMatchObject({ status: 400, body: { param: 'nmae' } })
+    const keys = (await operate('GET', '/admin/tenants/change/keys')).data
+    expect(keys.find((key: { keyId: string }) => key.keyId === keyId)).toMatchObject({ name: 'ci', role: 'member' })
   })
 
   it('[USE7] GET /v1/limits reports the configured and the remaining limits of the key and of its tenant', async () => {

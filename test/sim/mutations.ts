@@ -228,12 +228,6 @@ const mutations: readonly Mutation[] = [
     from: 'if (days === 0) return false',
     to: 'if (days === 0) return true',
   },
-  {
-    name: 'lease one slot more than a worker has',
-    file: 'src/fleet/choose.ts',
-    from: '    if (runningOn(worker) >= worker.heartbeat.slotsMax) full += 1',
-    to: '    if (runningOn(worker) > worker.heartbeat.slotsMax) full += 1',
-  },
 ]
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
