@@ -66,9 +66,14 @@ export const imageTokensMax = imageTokens(imageSideMax, imageSideMax)
  */
 export function imageTokens(width: number, height: number): number {
   const scale = Math.max(1, width / imageSideMax, height / imageSideMax)
-  const columns = Math.ceil(Math.round(width / scale) / tokenSide)
-  const rows = Math.ceil(Math.round(height / scale) / tokenSide)
-  return Math.max(1, rows) * (Math.max(1, columns) + 1)
+  const tokensOf = (side: number) => Math.ceil(Math.max(1, halfToEven(side / scale)) / tokenSide)
+  return tokensOf(height) * (tokensOf(width) + 1)
+}
+
+/** Rounds as Python does: 27.5 to 28, and 28.5 to 28. */
+function halfToEven(value: number): number {
+  const rounded = Math.round(value)
+  return rounded - value === 0.5 && rounded % 2 === 1 ? rounded - 1 : rounded
 }
 
 /**

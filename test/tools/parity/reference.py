@@ -2,7 +2,7 @@
 
 `texts` are tokenised; `chats` (with `messages`, `tools`, `reasoning_effort`) become the tokens of a whole prompt of
 tokenizer version 15, the version of Mistral Small 4, made from the vocabulary that mistral-common brings along.
-`bodies` are in OpenAI's form, as vLLM reads them: each becomes tokens, or the reason of a refusal. They are validated in
+`images` are sizes in pixels, which become numbers of tokens. `bodies` are in OpenAI's form, as vLLM reads them: each becomes tokens, or the reason of a refusal. They are validated in
 serving mode, which is stricter than vLLM's test mode: it also counts the results of the last calls.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import mistral_common
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.validator import ValidationMode
+from mistral_common.tokens.tokenizers.image import ImageConfig, ImageEncoder, SpecialImageIDs
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 VOCABULARY = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
@@ -58,6 +59,18 @@ def from_openai(tokenizer: MistralTokenizer, body: dict) -> dict:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 
 
+class Sized:
+    def __init__(self, size: list[int]) -> None:
+        self.size = size
+
+
+def image_tokens(size: list[int]) -> int:
+    ids = SpecialImageIDs(img=10, img_break=12, img_end=13)
+    encoder = ImageEncoder(ImageConfig(image_patch_size=14, max_image_size=1540, spatial_merge_size=2), ids)
+    columns, rows = encoder._image_to_num_tokens(Sized(size))
+    return rows * (columns + 1)
+
+
 def main(source: str, target: str) -> None:
     asked = json.loads(Path(source).read_text(encoding="utf-8"))
     answer = {"version": mistral_common.__version__, "vocabulary": str(VOCABULARY)}
@@ -72,6 +85,7 @@ def main(source: str, target: str) -> None:
             tokenizer.encode_chat_completion(ChatCompletionRequest(**chat)).tokens for chat in asked.get("chats", [])
         ]
         serving = small4(ValidationMode.serving)
+        answer["images"] = [image_tokens(size) for size in asked.get("images", [])]
         answer["bodies"] = [from_openai(serving, body) for body in asked.get("bodies", [])]
     Path(target).write_text(json.dumps(answer), encoding="utf-8")
 

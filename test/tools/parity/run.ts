@@ -13,13 +13,14 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { histories } from './histories.ts'
+import { images } from './images.ts'
 import { prompts } from './prompts.ts'
 import { environmentAt, runScript } from './python.ts'
 import { schemas } from './schemas.ts'
 import type { Section } from './section.ts'
 import { tokenizer } from './tokenizer.ts'
 
-const sections: readonly Section[] = [tokenizer, prompts, histories, schemas]
+const sections: readonly Section[] = [tokenizer, prompts, histories, schemas, images]
 const faultsShown = 20
 
 const { values, positionals } = parseArgs({
