@@ -7,6 +7,7 @@
 import type { ServerResponse } from 'node:http'
 import { type Chat, type Message, readChat } from '../backends/model/chat.ts'
 import { repairRequest } from '../backends/model/repair-text.ts'
+import { chatSchemaPath, withSchemaTexts } from '../backends/model/schema-texts.ts'
 import type { Dispatch, Refusal } from '../backends/wire/dispatch.ts'
 import { preludeLine } from '../backends/wire/prelude.ts'
 import { EngineFailure } from './engine/engine.ts'
@@ -68,7 +69,7 @@ export function readBody(body: Uint8Array): { ok: true; chat: Chat } | ({ ok: fa
   }
   const read = readChat(value)
   // The gateway passes some bodies on unchanged, and has sent the warnings.
-  return read.ok ? repairRequest(read) : read
+  return read.ok ? repairRequest({ ...read, chat: withSchemaTexts(read.chat, body, chatSchemaPath) }) : read
 }
 
 /** A proxy forwards bytes of this content type as they come; it may buffer other types. */

@@ -7,10 +7,10 @@
  */
 import { z } from 'zod'
 import { capabilities, type HttpBackend, type Load } from '../contract/backend.ts'
-import { get, post } from '../contract/http-call.ts'
+import { get } from '../contract/http-call.ts'
 import { readMetrics } from '../contract/prometheus.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
+import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect, postPrompt } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -73,7 +73,7 @@ export const fake: HttpBackend = {
     },
   },
   count: (chat, _order, attached) => ({
-    calls: [post('/count', openaiPrompt(chat, attached.capabilities, dialect))],
+    calls: [postPrompt('/count', openaiPrompt(chat, attached.capabilities, dialect))],
     read: ([answer]) => Count.safeParse(parseJson(answer?.body ?? '')).data?.count,
   }),
   request: (chat, terms, attached) => openaiRequest(chat, terms, attached, dialect),

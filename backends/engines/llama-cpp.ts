@@ -23,7 +23,7 @@ import { get, post } from '../contract/http-call.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
 import { carefulImage, imageTokensMax } from '../model/image.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
+import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect, postPrompt } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -107,7 +107,7 @@ export const llamaCpp: HttpBackend = {
     const prompt = openaiPrompt(chat, attached.capabilities, dialect)
     const body = { model: attached.model, ...prompt, reasoning_effort: terms.effort }
     return {
-      calls: [post('/v1/chat/completions/input_tokens', body)],
+      calls: [postPrompt('/v1/chat/completions/input_tokens', body)],
       read([answer]) {
         if (answer?.status === 200) return InputTokens.safeParse(parseJson(answer.body)).data?.input_tokens
         // It counts no image that it cannot decode (v0.4.0), but refuses it with 400 as a chat.

@@ -23,7 +23,7 @@ import { get, post } from '../contract/http-call.ts'
 import { healthByStatus, loadByMetrics } from '../contract/load.ts'
 import { isOlder } from '../contract/version.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
+import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect, postPrompt } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -115,7 +115,7 @@ export const sglang: HttpBackend = {
   count(chat, terms, attached) {
     const prompt = { model: attached.model, ...openaiPrompt(chat, attached.capabilities, dialect), ...effort(terms) }
     return {
-      calls: [post('/tokenize', prompt)],
+      calls: [postPrompt('/tokenize', prompt)],
       read([answer]) {
         // Older versions accept only text and answer 422.
         if (!answer || answer.status === 404 || answer.status === 422) return undefined

@@ -30,7 +30,7 @@ import { isOlder } from '../contract/version.ts'
 import type { Chat } from '../model/chat.ts'
 import { anyImage } from '../model/image.ts'
 import { openaiReader, parseJson } from './openai/answer.ts'
-import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect } from './openai/body.ts'
+import { type EngineDialect, openaiPrompt, openaiRequest, plainDialect, postPrompt } from './openai/body.ts'
 import { openaiFailure } from './openai/failure.ts'
 
 const can = capabilities({
@@ -133,7 +133,7 @@ export const vllm: HttpBackend = {
     const prompt = { model: attached.model, ...openaiPrompt(chat, attached.capabilities, dialect) }
     const kwargs = attached.own?.tokenize === 'kwargs' && { chat_template_kwargs: effort(terms) }
     return {
-      calls: [post('/tokenize', { ...prompt, ...kwargs })],
+      calls: [postPrompt('/tokenize', { ...prompt, ...kwargs })],
       read([answer]) {
         if (!answer || answer.status === 404 || answer.status === 405) return undefined
         if (answer.status !== 200) return vllm.failure(answer)

@@ -2,14 +2,31 @@
  * Writes the internal request as a Chat Completions body. The edge sends it to a worker when the client used another
  * dialect. `readChat` reads it back as the same request.
  */
-import type { Chat, Message, Part, ResponseFormat, ToolChoice, TurnPart } from './chat.ts'
+import type { Chat, Message, Part, ResponseFormat, Tool, ToolChoice, TurnPart } from './chat.ts'
+import { objectText } from './json-text.ts'
 
 export function chatBody(chat: Chat): string {
-  return JSON.stringify(chatValue(chat))
+  const value = chatValue(chat)
+  return hasTexts(chat) ? objectText(value, { tools: toolsText(value.tools ?? []) }) : JSON.stringify(value)
+}
+
+/** Whether the body must be written with texts of schemas; see `schema-texts.ts`. */
+export function hasTexts({ tools }: Chat): boolean {
+  return tools.some(({ parametersText }) => parametersText !== undefined)
+}
+
+/** A list of tools in OpenAI's form. A schema with a text is written as that text. */
+export function toolsText(tools: readonly { type: string; function: Omit<Tool, 'strict'> }[]): string {
+  const written = tools.map((tool) => {
+    const { parametersText, ...rest } = tool.function
+    const texts = parametersText === undefined ? {} : { parameters: parametersText }
+    return objectText(tool, { function: objectText(rest, texts) })
+  })
+  return `[${written.join(',')}]`
 }
 
 /** The body before serialisation: the edge serialises large bodies in pieces. */
-export function chatValue(chat: Chat): object {
+export function chatValue(chat: Chat) {
   const { frequencyPenalty, presencePenalty, outputTokensMax } = chat
   return {
     model: chat.model,

@@ -60,8 +60,10 @@ export type AssistantTurn = Extract<Message, { role: 'assistant' }>
 export interface Tool {
   name: string
   description: string
-  /** JSON schema of the arguments. */
+  /** JSON schema of the arguments; empty if the client sent none. */
   parameters: Record<string, unknown>
+  /** The schema as the client wrote it, without white space, if `parameters` does not print as that text. */
+  parametersText?: string
   /** Whether calls must match the schema, on engines that have a choice. */
   strict: boolean
 }
@@ -293,7 +295,7 @@ const WireFunctionTool = z.object({
       parameters: z
         .record(z.string(), z.unknown())
         .nullish()
-        .describe('The JSON schema of the arguments. Default: an object without properties.'),
+        .describe('The JSON schema of the arguments. Default: no arguments.'),
       strict: z.boolean().nullish().describe(strictToolText),
     })
     .describe('The function.'),
@@ -477,7 +479,7 @@ function functionTool(tool: z.infer<typeof WireTool>): Tool[] {
     {
       name,
       description: description ?? '',
-      parameters: parameters ?? { type: 'object', properties: {} },
+      parameters: parameters ?? {},
       strict: strict === true,
     },
   ]

@@ -152,7 +152,9 @@ function compileCalls({ tools, options }: CallsJob, budget: CompileBudget, warni
 
 function argumentsRules(parameters: string | null, rule: string, budget: CompileBudget) {
   if (parameters === null) return { ok: false, reason: 'the schemas of all tools are too long' } as const
-  const compiled = compileSchema(JSON.parse(parameters), rule, false, budget, parameters.length)
+  // A tool without a schema takes no arguments.
+  const schema = parameters === '{}' ? { type: 'object', properties: {} } : JSON.parse(parameters)
+  const compiled = compileSchema(schema, rule, false, budget, parameters.length)
   if (!compiled.ok)
     return { ok: false, reason: `"${compiled.keyword}" at ${compiled.path}: ${compiled.reason}` } as const
   if (compiled.form.kinds === kind.object) return compiled

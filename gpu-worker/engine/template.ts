@@ -55,11 +55,14 @@ function unknownEffort(effort: EffortWord): EngineRefusal {
 
 function tools(list: readonly Tool[]): Segment[] {
   if (list.length === 0) return []
-  const functions = list.map(({ name, description, parameters }) => ({
-    type: 'function',
-    function: { name, description, parameters },
-  }))
-  return block('[AVAILABLE_TOOLS]', dumps(functions), '[/AVAILABLE_TOOLS]')
+  return block('[AVAILABLE_TOOLS]', `[${list.map(toolText).join(', ')}]`, '[/AVAILABLE_TOOLS]')
+}
+
+/** As the reference prints a tool: without other fields, such as `strict`. */
+function toolText({ name, description, parameters, parametersText }: Tool): string {
+  const schema = parametersText === undefined ? dumps(parameters) : respace(parametersText)
+  const members = `"name": ${dumps(name)}, "description": ${dumps(description)}, "parameters": ${schema}`
+  return `{"type": "function", "function": {${members}}}`
 }
 
 function settings(effort: EffortWord): Segment[] {

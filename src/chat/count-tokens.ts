@@ -10,6 +10,7 @@ import { below } from '../../backends/contract/root.ts'
 import { budgets } from '../../backends/model/budgets.ts'
 import { chatBody } from '../../backends/model/chat-body.ts'
 import { warningsHeaderValue } from '../../backends/model/clean-text.ts'
+import { withSchemaTexts } from '../../backends/model/schema-texts.ts'
 import { CountAnswer, type CountQuestion, countPath } from '../../backends/wire/count.ts'
 import { Refusal, warningsHeader } from '../../backends/wire/dispatch.ts'
 import { digest } from '../../backends/wire/seal.ts'
@@ -40,14 +41,15 @@ export async function countTokens(request: Request, context: RequestContext): Pr
   const check = keyCheck(context.env, key)
   await check.ask()
   const bytesMax = budgets.countBodyBytes.value
-  const { value, hold } = await readJsonBody(request, { bytesMax, tenantId: key.tenantId })
+  const { value, bytes: sent, hold } = await readJsonBody(request, { bytesMax, tenantId: key.tenantId })
   try {
     const { dialect } = context
     const previous = dialect.refers ? await previousResponse(context, key, dialect.refers(value)) : noPreviousTurns
     const read = (dialect.readPrompt ?? dialect.read)(value, previous)
     if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
-    const bytes = new TextEncoder().encode(chatBody(read.parsed.chat)) as Uint8Array<ArrayBuffer>
-    const prepared = prepare(read.parsed, bytes.byteLength, context.settings.models)
+    const chat = withSchemaTexts(read.parsed.chat, sent, dialect.schemaPath)
+    const bytes = new TextEncoder().encode(chatBody(chat)) as Uint8Array<ArrayBuffer>
+    const prepared = prepare({ ...read.parsed, chat }, bytes.byteLength, context.settings.models)
     const ratesLeft = await takeRates(context, key, Math.ceil(prepared.promptTokens / tokenShare))
     const counted = await countAtWorker(context, key.tenantId, prepared, bytes)
     return answer(

@@ -1,5 +1,6 @@
 /** From a client's bytes to the body for a worker. */
 import { budgets } from '../../backends/model/budgets.ts'
+import { withSchemaTexts } from '../../backends/model/schema-texts.ts'
 import { digest } from '../../backends/wire/seal.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { ParsedRequest } from '../dialects/dialect.ts'
@@ -47,7 +48,7 @@ export async function parseBody(
   const read = dialect.read(body.value, await previousResponse(context, key, reference))
   body.value = undefined
   if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
-  return read.parsed
+  return { ...read.parsed, chat: withSchemaTexts(read.parsed.chat, body.bytes, dialect.schemaPath) }
 }
 
 /** Workers accept Chat Completions only: its bytes pass unchanged. A body of another dialect is rewritten and dropped. */

@@ -15,6 +15,8 @@ export interface Dialect {
   effortField: string
   /** The fields that have another name in Chat Completions; longer paths first. */
   fieldNames: FieldNames
+  /** Path of the schema in an element of the body's `tools`. */
+  schemaPath: readonly string[]
   /** The earlier responses and items that the body refers to. The gateway loads them and passes them to `read`. */
   refers?: (body: unknown) => Reference | undefined
   read(body: unknown, previous: PreviousTurns): Read

@@ -6,7 +6,9 @@ import type { Attached, BackendFailure, Capabilities, Request, RequestTerms } fr
 import { nineCharacterIds } from '../../contract/call-ids.ts'
 import { withEngineNames } from '../../contract/tool-names.ts'
 import type { AssistantTurn, Chat, Message, Part, Thinking, Tool, TurnPart } from '../../model/chat.ts'
+import { toolsText } from '../../model/chat-body.ts'
 import { normaliseChat } from '../../model/history.ts'
+import { objectText } from '../../model/json-text.ts'
 import { mergeTurns } from '../../model/merge-turns.ts'
 import { computable } from '../../model/sampling.ts'
 
@@ -70,10 +72,19 @@ export function openaiRequest(
   }
   return {
     ok: true,
-    call: { method: 'POST', path: dialect.path, body: JSON.stringify(body) },
+    call: postPrompt(dialect.path, body),
     warnings: warnings(known, can, dialect),
     clientNames,
   }
+}
+
+/** A call whose body has messages and tools. Schemas of tools are written as the client wrote them. */
+export function postPrompt(path: string, body: object & { tools?: ReturnType<typeof toolEntry>[] }) {
+  return { method: 'POST' as const, path, body: bodyText(body) }
+}
+
+function bodyText(body: object & { tools?: ReturnType<typeof toolEntry>[] }): string {
+  return body.tools ? objectText(body, { tools: toolsText(body.tools) }) : JSON.stringify(body)
 }
 
 /** The fields of a prompt count. */
@@ -172,7 +183,11 @@ function toolsOf({ tools, toolChoice }: Chat, dialect: EngineDialect) {
   const narrow = kind === 'named' && dialect.toolChoice === 'narrowed'
   const none = kind === 'none' && dialect.toolChoice === 'absent'
   const shown = none ? [] : narrow ? tools.filter((tool) => tool.name === toolChoice.name) : tools
-  return shown.length > 0 && { tools: shown.map((tool) => ({ type: 'function', function: toolOf(tool, dialect) })) }
+  return shown.length > 0 && { tools: shown.map((tool) => toolEntry(tool, dialect)) }
+}
+
+function toolEntry(tool: Tool, dialect: EngineDialect) {
+  return { type: 'function', function: toolOf(tool, dialect) }
 }
 
 function toolOf({ strict, ...tool }: Tool, { strictTools }: EngineDialect) {

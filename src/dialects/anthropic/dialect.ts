@@ -7,6 +7,7 @@ import { messagesWriter } from './write.ts'
 
 export const messages: Dialect = {
   name: 'messages',
+  schemaPath: ['input_schema'],
   effortField: 'output_config.effort',
   fieldNames: [
     ['response_format.json_schema.schema', 'output_config.format.schema'],

@@ -17,12 +17,14 @@ import {
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
+import { chatSchemaPath } from '../../../backends/model/schema-texts.ts'
 import type { Dialect, ParsedRequest, Read } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
 import { mistralWriter } from './write.ts'
 
 export const mistral: Dialect = {
   name: 'mistral',
+  schemaPath: chatSchemaPath,
   effortField: 'reasoning_effort',
   fieldNames: [],
   read,

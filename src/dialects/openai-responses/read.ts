@@ -140,7 +140,7 @@ function toolOf(tool: z.infer<typeof WireTool>): Tool[] {
       {
         name: tool.name,
         description,
-        parameters: tool.parameters ?? { type: 'object', properties: {} },
+        parameters: tool.parameters ?? {},
         strict: tool.strict === true,
       },
     ]

@@ -19,7 +19,7 @@ const seed = 20_261_128
 
 export const histories: Section = { name: 'histories', run }
 
-type Prompt = { tokens: number[] } | { error: string }
+export type Prompt = { tokens: number[] } | { error: string }
 type Messages = Record<string, unknown>[]
 
 async function run(reference: Reference): Promise<SectionResult> {
@@ -30,7 +30,7 @@ async function run(reference: Reference): Promise<SectionResult> {
   const tools = [{ type: 'function', function: { name: 'look_up', description: 'd', parameters: { type: 'object' } } }]
   const read = cases.map(([name, messages]) => chatOf(name, { messages, tools, reasoning_effort: 'high' }))
   const prompts = await ask(reference, [
-    ...read.map(vllmBody),
+    ...read.map(vllmText),
     ...cases.map(([, messages]) => ({ ...given(messages), tools, reasoning_effort: 'high' })),
   ])
   const faults: string[] = []
@@ -81,8 +81,8 @@ function chatOf(name: string, body: object): Chat {
   return read.chat
 }
 
-/** The fields that vLLM passes to mistral-common. */
-function vllmBody(chat: Chat): unknown {
+/** The worker's body for vLLM. */
+export function vllmText(chat: Chat): string {
   const terms = {
     requestId: 'r',
     effort: chat.effort ?? 'none',
@@ -94,8 +94,7 @@ function vllmBody(chat: Chat): unknown {
   const attached = { version: '1', model: 'm', contextTokens: 100_000, slotsMax: 1, capabilities: can, faults: [] }
   const request = vllm.request(chat, terms, attached)
   if (!request.ok) throw new Error(request.message)
-  const { messages, tools, reasoning_effort, continue_final_message = false } = JSON.parse(request.call.body)
-  return { messages, tools, reasoning_effort, continue_final_message }
+  return request.call.body
 }
 
 /** The client's messages in vLLM's form: a prefix is a field of the body. */
@@ -106,7 +105,7 @@ function given(messages: Messages): { messages: Messages; continue_final_message
   }
 }
 
-function difference(ours: readonly number[], theirs: Prompt): string | undefined {
+export function difference(ours: readonly number[], theirs: Prompt): string | undefined {
   if ('error' in theirs) return `is refused (${theirs.error})`
   const at = ours.findIndex((id, place) => id !== theirs.tokens[place])
   if (at < 0 && ours.length === theirs.tokens.length) return undefined

@@ -2,7 +2,7 @@
 
 `texts` are tokenised; `chats` (with `messages`, `tools`, `reasoning_effort`) become the tokens of a whole prompt of
 tokenizer version 15, the version of Mistral Small 4, made from the vocabulary that mistral-common brings along.
-`images` are sizes in pixels, which become numbers of tokens. `bodies` are in OpenAI's form, as vLLM reads them: each becomes tokens, or the reason of a refusal. They are validated in
+`images` are sizes in pixels, which become numbers of tokens. `bodies` (values, or JSON texts) are in OpenAI's form, as vLLM reads them: each becomes tokens, or the reason of a refusal. They are validated in
 serving mode, which is stricter than vLLM's test mode: it also counts the results of the last calls.
 """
 
@@ -51,9 +51,13 @@ def small4(mode: ValidationMode = ValidationMode.test) -> MistralTokenizer:
         return MistralTokenizer.from_file(str(path), mode=mode)
 
 
+# The fields that vLLM passes on.
+PASSED = ("messages", "tools", "reasoning_effort", "continue_final_message")
+
+
 def from_openai(tokenizer: MistralTokenizer, body: dict) -> dict:
     try:
-        request = ChatCompletionRequest.from_openai(model="m", **body)
+        request = ChatCompletionRequest.from_openai(model="m", **{name: body[name] for name in PASSED if name in body})
         return {"tokens": tokenizer.encode_chat_completion(request).tokens}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
@@ -86,7 +90,7 @@ def main(source: str, target: str) -> None:
         ]
         serving = small4(ValidationMode.serving)
         answer["images"] = [image_tokens(size) for size in asked.get("images", [])]
-        answer["bodies"] = [from_openai(serving, body) for body in asked.get("bodies", [])]
+        answer["bodies"] = [from_openai(serving, json.loads(body) if isinstance(body, str) else body) for body in asked.get("bodies", [])]
     Path(target).write_text(json.dumps(answer), encoding="utf-8")
 
 

@@ -19,8 +19,9 @@ import { environmentAt, runScript } from './python.ts'
 import { schemas } from './schemas.ts'
 import type { Section } from './section.ts'
 import { tokenizer } from './tokenizer.ts'
+import { toolTexts } from './tool-texts.ts'
 
-const sections: readonly Section[] = [tokenizer, prompts, histories, schemas, images]
+const sections: readonly Section[] = [tokenizer, prompts, histories, toolTexts, images, schemas]
 const faultsShown = 20
 
 const { values, positionals } = parseArgs({
