@@ -34,10 +34,12 @@ function answerOf(job: GrammarJob): Grammars | EngineRefusal {
   if (!format.ok) return format
   // Tools get looser rules if their own are too large.
   const looseCall = compiled.call && job.call && !reads(compiled.call)
+  const call = looseCall ? anyArguments(job.call as CallsJob, tooLarge) : compiled.call
+  if (call && 'ok' in call) return call
   return {
     ok: true,
     content: format.content,
-    call: looseCall ? anyArguments(job.call as CallsJob) : compiled.call,
+    call,
     warnings: [
       ...compiled.warnings,
       ...(loose ? format.warnings : []),

@@ -199,14 +199,16 @@ export class GrammarService {
   }
 }
 
-/** A strict response format is refused; another one and tools get looser rules. */
+/** A strict response format or tool is refused; others get looser rules. */
 function withoutSchemas({ content, call }: GrammarJob): CompileAnswer {
   const reason = 'it takes too long to compile. Use fewer properties, branches and references'
   const none: Grammars = { ok: true, content: null, call: null, warnings: [] }
   const format = content?.kind === 'schema' ? looseContent(content, reason) : none
   if (!format.ok) return format
+  const calling = call && anyArguments(call, reason)
+  if (calling && 'ok' in calling) return calling
   const warnings = call ? [`tools: any JSON object is accepted as arguments, because ${reason}`] : []
-  return { ...format, call: call && anyArguments(call), warnings: [...format.warnings, ...warnings] }
+  return { ...format, call: calling, warnings: [...format.warnings, ...warnings] }
 }
 
 function sizeOf({ content, call, warnings }: Grammars): number {

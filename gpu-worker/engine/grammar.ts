@@ -31,9 +31,16 @@ export interface SchemaJob {
   object: boolean
 }
 
+export interface ToolJob {
+  name: string
+  /** JSON text; null if the schemas of all tools are too long. */
+  parameters: string | null
+  /** As of a response format. */
+  strict: boolean
+}
+
 export interface CallsJob {
-  /** The JSON text of each tool's schema; null if any object is accepted. */
-  tools: { name: string; parameters: string | null }[]
+  tools: ToolJob[]
   options: CallOptions
 }
 
@@ -73,10 +80,10 @@ export function formatJob(format: ResponseFormat): GrammarJob['content'] | Engin
 /** The tools' part of a job. If a schema is too long, the grammar only requires that the arguments are an object. */
 export function callsJob(tools: readonly Tool[], options: CallOptions): CallsJob {
   let left = compileLimits.schemaBytes
-  const list = tools.map(({ name, parameters }) => {
+  const list = tools.map(({ name, parameters, strict = false }) => {
     const bytes = jsonBytes(parameters, left)
     left -= bytes ?? left
-    return { name, parameters: bytes === undefined ? null : jsonText(parameters) }
+    return { name, parameters: bytes === undefined ? null : jsonText(parameters), strict }
   })
   return { tools: list, options }
 }
@@ -93,7 +100,9 @@ export function compileGrammars({ content, call }: GrammarJob, budget = new Comp
   const warnings: string[] = []
   const compiled = content && compileContent(content, budget, warnings)
   if (compiled && 'ok' in compiled) return compiled
-  return { ok: true, content: compiled, call: call && compileCalls(call, budget, warnings), warnings }
+  const calling = call && compileCalls(call, budget, warnings)
+  if (calling && 'ok' in calling) return calling
+  return { ok: true, content: compiled, call: calling, warnings }
 }
 
 /** Any JSON, for a schema that cannot be enforced at all: its grammar and the warning. A strict one is refused. */
@@ -132,37 +141,44 @@ function loosely(content: SchemaJob, reason: string, warnings: string[]): Gramma
   return loose.content
 }
 
-/** `name[ARGS]json`. The arguments of each tool match its schema, as far as the budget allows. */
-function compileCalls({ tools, options }: CallsJob, budget: CompileBudget, warnings: string[]): Grammar {
+/** `name[ARGS]json`. The arguments of each tool match its schema, as far as the budget allows, or without exception. */
+function compileCalls(
+  { tools, options }: CallsJob,
+  budget: CompileBudget,
+  warnings: string[],
+): Grammar | EngineRefusal {
   const rules: string[] = []
   let stacks = anyValue.stacks
-  tools.forEach(({ name, parameters }, index) => {
+  for (const [index, tool] of tools.entries()) {
     const rule = `args-${index}`
-    const compiled = argumentsRules(parameters, rule, budget)
-    const of = `tools: the parameters of "${name}"`
+    const compiled = argumentsRules(tool, rule, budget)
+    const of = `tools: the parameters of "${tool.name}"`
+    if (!compiled.ok && tool.strict) return toolsRefused(tool.name, compiled.reason)
     rules.push(...(compiled.ok ? compiled.rules : [`${rule} ::= object`]))
     if (compiled.ok) {
       stacks = Math.max(stacks, compiled.form.stacks)
       warnings.push(...compiled.warnings.map((warning) => `${of}: ${warning}`))
     } else warnings.push(`${of} are not enforced, any JSON object is accepted: ${compiled.reason}`)
-  })
+  }
   const argumentsOf = new Map(tools.map(({ name }, index) => [name, `args-${index}`]))
   return calls(tools, rules, (name) => argumentsOf.get(name) ?? 'object', stacks, options)
 }
 
-function argumentsRules(parameters: string | null, rule: string, budget: CompileBudget) {
+function argumentsRules({ parameters, strict }: ToolJob, rule: string, budget: CompileBudget) {
   if (parameters === null) return { ok: false, reason: 'the schemas of all tools are too long' } as const
   // A tool without a schema takes no arguments.
   const schema = parameters === '{}' ? { type: 'object', properties: {} } : JSON.parse(parameters)
-  const compiled = compileSchema(schema, rule, false, budget, parameters.length)
+  const compiled = compileSchema(schema, rule, strict, budget, parameters.length)
   if (!compiled.ok)
     return { ok: false, reason: `"${compiled.keyword}" at ${compiled.path}: ${compiled.reason}` } as const
   if (compiled.form.kinds === kind.object) return compiled
   return { ok: false, reason: 'they are no object. Use "type": "object"' } as const
 }
 
-/** The same grammar with any JSON object as arguments. */
-export function anyArguments({ tools, options }: CallsJob): Grammar {
+/** The same grammar with any JSON object as arguments; refused if a tool is strict. */
+export function anyArguments({ tools, options }: CallsJob, reason: string): Grammar | EngineRefusal {
+  const strict = tools.find((tool) => tool.strict)
+  if (strict) return toolsRefused(strict.name, reason)
   return calls(tools, [], () => 'object', anyValue.stacks, options)
 }
 
@@ -188,6 +204,11 @@ function grammar(rules: readonly string[], ends: boolean, stacks: number): Gramm
 }
 
 /** A refusal of the response format. `reason` has no full stop at its end. */
+function toolsRefused(name: string, reason: string): EngineRefusal {
+  const message = `tools: the parameters of "${name}" have "strict": true and cannot be enforced: ${reason}.`
+  return { ok: false, code: 'invalid_value', message, param: 'tools' }
+}
+
 function refused(reason: string): EngineRefusal {
   return { ok: false, code: 'invalid_value', message: `${schemaParam}: ${reason}.`, param: schemaParam }
 }

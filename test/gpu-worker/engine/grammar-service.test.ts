@@ -15,7 +15,10 @@ const schemaJob = (schema: unknown): GrammarJob => ({
 })
 const toolJob: GrammarJob = {
   content: null,
-  call: { tools: [{ name: 'f', parameters: '{"type":"object"}' }], options: { argsId: 3, single: true } },
+  call: {
+    tools: [{ name: 'f', parameters: '{"type":"object"}', strict: false }],
+    options: { argsId: 3, single: true },
+  },
 }
 const answered: Grammars = {
   ok: true,

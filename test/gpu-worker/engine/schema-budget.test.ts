@@ -84,7 +84,11 @@ describe('the schema budget', () => {
   })
 
   it('[EGS10] no tool’s grammar has an invalid repetition', () => {
-    const parameters = (schema: Schema) => ({ name: 'f', parameters: JSON.stringify(object({ p: schema })) })
+    const parameters = (schema: Schema) => ({
+      name: 'f',
+      parameters: JSON.stringify(object({ p: schema })),
+      strict: false,
+    })
     for (const [low, high, schemaOf] of pairs) {
       for (const [min, max] of [
         [3, 2],
@@ -155,7 +159,7 @@ describe('the schema budget', () => {
     const schema = JSON.stringify(half)
     const content = { kind: 'schema' as const, schema, strict: true, object: true }
     const call = {
-      tools: Array.from({ length: 3 }, () => ({ name: 'f', parameters: schema })),
+      tools: Array.from({ length: 3 }, () => ({ name: 'f', parameters: schema, strict: false })),
       options: { argsId: 3, single: true },
     }
     const alone = compileGrammars({ content: null, call: { ...call, tools: call.tools.slice(0, 1) } })

@@ -64,6 +64,32 @@ describe('a schema without strict', () => {
     expect(answer?.ok && answer.call?.text).toContain('args-1 ::= object')
   })
 
+  it('[ENG38] a strict tool whose schema cannot be enforced is refused by its name, for each reason', async () => {
+    const named = (parameters: unknown) => [{ type: 'function', function: { name: 'f', strict: true, parameters } }]
+    const long = { type: 'object', properties: { a: { enum: ['x'.repeat(2 ** 20)] } } }
+    for (const [parameters, reason] of [
+      [pair, '"pattern" at #/properties/p'],
+      [costly, ': '],
+      [long, 'too long'],
+      [{ type: 'string' }, 'no object'],
+    ] as const) {
+      const answer = await compiled({ tools: named(parameters) })
+      expect(answer, reason).toMatchObject({ ok: false, code: 'invalid_value', param: 'tools' })
+      expect(answer).toHaveProperty('message', expect.stringContaining(reason))
+      expect(answer).toHaveProperty(
+        'message',
+        expect.stringMatching(/^tools: the parameters of "f" have "strict": true/),
+      )
+    }
+    const closed = {
+      type: 'object',
+      properties: { n: { type: 'integer' } },
+      required: ['n'],
+      additionalProperties: false,
+    }
+    expect(await compiled({ tools: named(closed) })).toMatchObject({ ok: true, warnings: [] })
+  })
+
   it('[ENG34] the warnings of one schema are bounded in number and length', async () => {
     const properties = Object.fromEntries(
       Array.from({ length: 100 }, (_, index) => [`${index}${'\n'.repeat(500)}`, backReference]),
