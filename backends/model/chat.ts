@@ -21,6 +21,7 @@ import {
 } from './media.ts'
 import { temperatureDefault } from './model.ts'
 import { temperatureMin } from './sampling.ts'
+import { fieldWithoutEffect, removedObject, unsupportedField, withWarning } from './unused-fields.ts'
 
 /**
  * One part of a message. An image or document is in a data URL or at an https address. The worker fetches addresses and
@@ -125,25 +126,45 @@ export const StopText = z
   })
 
 export const imageSource = `An image: a data URL in base64, or an https address of at most 2,048 characters without a user name. At most ${imagesMax} a request, each of at most ${imageBytesMax / mebibyte} MiB.`
-export const documentSource = `A PDF or a plain text: a data URL in base64, base64 alone (a PDF), or an https address of at most 2,048 characters. At most ${documentsMax} a request, each of at most ${documentBytesMax / mebibyte} MiB.`
+export const documentSource = `A PDF or a text (such as JSON or CSV): a data URL in base64, base64 alone (a PDF), or an https address of at most 2,048 characters. At most ${documentsMax} a request, each of at most ${documentBytesMax / mebibyte} MiB.`
+
+/** Vendors' hints for their prefix caches. */
+export const cacheHints = {
+  cache_control: fieldWithoutEffect('prompts are cached automatically'),
+  prompt_cache_breakpoint: fieldWithoutEffect('prompts are cached automatically'),
+}
+
+const thinkingMarks = {
+  signature: fieldWithoutEffect('the text is read'),
+  closed: fieldWithoutEffect('earlier thinking counts as complete'),
+}
 
 const TextPart = z
   .object({
     type: z.enum(['text', 'input_text', 'output_text']).describe('All three mean text.'),
     text: Text.describe('The text. NUL and half of a surrogate pair are replaced, with a warning.'),
+    ...cacheHints,
   })
   .transform((part): { kind: 'text'; text: string } => ({ kind: 'text', text: part.text }))
 const ImagePart = z
   .object({
     type: z.literal('image_url').describe('Always `image_url`.'),
     image_url: z
-      .union([z.string(), z.object({ url: z.string().describe('The same as the text form.') })])
+      .union([
+        z.string(),
+        z.object({ url: z.string().describe('The same as the text form.'), detail: unsupportedField('auto') }),
+      ])
       .describe(imageSource)
       .meta({ examples: ['https://example.com/cat.png'] }),
+    ...cacheHints,
   })
   .transform(({ image_url: image }, context): Part => {
     return partOr(imageByUrl(typeof image === 'string' ? image : image.url), context, 'image_url')
   })
+const noUploads = {
+  ok: false as const,
+  message: 'uploaded files are not supported. Send the document in `file_data`.',
+}
 /** OpenAI's form. `file_id` refers to an uploaded file, which the gateway does not support. */
 const FilePart = z
   .object({
@@ -154,14 +175,15 @@ const FilePart = z
         file_id: z.string().nullish().describe('Not supported: a file without `file_data` is refused.'),
         filename: z.string().nullish().describe('The name of the document, for the prompt. Cut to 256 characters.'),
       })
+      .nullish()
       .describe('The document.'),
+    file_id: z.string().nullish().describe('Not supported: a file without `file` is refused.'),
+    ...cacheHints,
   })
   .transform(({ file }, context): Part => {
-    const refusal = {
-      ok: false as const,
-      message: 'uploaded files are not supported. Send the document in `file_data`.',
-    }
-    return partOr(file.file_data ? documentBy(file.file_data, file.filename ?? '') : refusal, context, 'file')
+    if (!file) return partOr(noUploads, context, 'file_id')
+    if (file.file_data) return partOr(documentBy(file.file_data, file.filename ?? ''), context, 'file')
+    return partOr(noUploads, context, 'file', 'file_id')
   })
 /** Mistral's form. */
 const DocumentPart = z
@@ -176,25 +198,62 @@ const DocumentPart = z
     const url = typeof document === 'string' ? document : document.url
     return partOr(documentBy(url, name ?? ''), context, 'document_url')
   })
-const Parts = z.array(z.discriminatedUnion('type', [TextPart, ImagePart, FilePart, DocumentPart]))
+/** Mistral's references to sources: they have no text. */
+const ReferencePart = z
+  .object({
+    type: z.literal('reference').describe('Always `reference`.'),
+    reference_ids: unsupportedField(),
+  })
+  .transform((): { kind: 'text'; text: string } => ({ kind: 'text', text: '' }))
+const ToolReferencePart = z
+  .object({
+    type: z.literal('tool_reference').describe('Always `tool_reference`.'),
+    tool: unsupportedField(),
+    title: unsupportedField(),
+    url: unsupportedField(),
+    favicon: unsupportedField(),
+    description: unsupportedField(),
+  })
+  .transform((): { kind: 'text'; text: string } => ({ kind: 'text', text: '' }))
+const thinkingForms = [
+  Text,
+  z.array(z.discriminatedUnion('type', [TextPart, ReferencePart, ToolReferencePart])),
+] as const
+/** Thinking in a message that is not the model's. */
+const ThoughtPart = z
+  .object({
+    type: z.literal('thinking').describe('Always `thinking`.'),
+    thinking: withWarning(
+      z.union(thinkingForms).describe('Read as text, with a warning.'),
+      'thinking in this message is read as text',
+    ),
+    ...thinkingMarks,
+  })
+  .transform(
+    ({ thinking }): Part => ({ kind: 'text', text: typeof thinking === 'string' ? thinking : joinedText(thinking) }),
+  )
+const Parts = z.array(
+  z.discriminatedUnion('type', [TextPart, ImagePart, FilePart, DocumentPart, ThoughtPart, ReferencePart]),
+)
 
 /** Returns the part, or adds an issue at its field. */
-export function partOr(read: ReadPart<Part>, context: z.RefinementCtx, field: string): Part {
+export function partOr(read: ReadPart<Part>, context: z.RefinementCtx, ...field: string[]): Part {
   if (read.ok) return read.part
-  context.addIssue({ code: 'custom', message: read.message, path: [field] })
+  context.addIssue({ code: 'custom', message: read.message, path: field })
   return z.NEVER
 }
 
-const TextParts = z.array(TextPart)
+const TextParts = z.array(z.discriminatedUnion('type', [TextPart, ThoughtPart]))
 /** Mistral's form of reasoning: parts of the content. */
 const ThinkingPart = z
   .object({
     type: z.literal('thinking').describe('Always `thinking`.'),
-    thinking: z.union([Text, z.array(TextPart)]).describe('Earlier reasoning of the model.'),
+    thinking: z.union(thinkingForms).describe('Earlier reasoning of the model.'),
     closed: z
       .boolean()
       .nullish()
       .describe('Whether the reasoning is complete. At the end of a prefix, `false` continues it. Default: true.'),
+    signature: thinkingMarks.signature,
   })
   .transform(
     ({ thinking, closed }): Thinking => ({
@@ -203,7 +262,13 @@ const ThinkingPart = z
       closed: closed ?? true,
     }),
   )
-const AssistantParts = z.array(z.discriminatedUnion('type', [TextPart, ThinkingPart]))
+const RefusalPart = z
+  .object({
+    type: z.literal('refusal').describe('Always `refusal`.'),
+    refusal: Text.describe('The text of an earlier refusal, read as text.'),
+  })
+  .transform(({ refusal }): { kind: 'text'; text: string } => ({ kind: 'text', text: refusal }))
+const AssistantParts = z.array(z.discriminatedUnion('type', [TextPart, RefusalPart, ThinkingPart, ReferencePart]))
 
 export const asText = (text: string): { kind: 'text'; text: string }[] => (text === '' ? [] : [{ kind: 'text', text }])
 const Content = z.union([Text.transform(asText), Parts])
@@ -218,9 +283,42 @@ export const CalledName = z.string()
 export const strictToolText =
   'Whether calls must match the schema, on engines that have a choice. The embedded engine matches it always. Default: false.'
 
-const WireToolCall = z
+const LegacyCall = z.object({
+  name: CalledName.describe('The name of the function.'),
+  arguments: Text.describe('The arguments as JSON text.'),
+})
+const callHead = {
+  id: z
+    .string()
+    .max(callIdMax)
+    .nullish()
+    .describe('The id of the call. Calls without ids belong to the results in their order.'),
+  index: fieldWithoutEffect('calls have the order of the list'),
+}
+// Mistral's SDK sends "null" for a call without an id.
+const callId = (id: string | null | undefined) => (id == null || id === 'null' ? '' : id)
+const CustomCall = z
   .object({
-    id: z.string().max(callIdMax).describe('The id of the call.'),
+    ...callHead,
+    type: z.literal('custom').describe('A call of a tool with free text as its input.'),
+    custom: z
+      .object({
+        name: CalledName.describe('The name of the tool.'),
+        input: Text.describe('The input of the tool.'),
+      })
+      .describe('The tool and its input.'),
+  })
+  .transform(
+    ({ id, custom }): ToolCall => ({
+      id: callId(id),
+      name: custom.name,
+      arguments: JSON.stringify({ input: custom.input }),
+    }),
+  )
+const FunctionCall = z
+  .object({
+    ...callHead,
+    type: z.literal('function').nullish().describe('A call without a type is `function`.'),
     function: z
       .object({
         name: CalledName.describe('The name of the function.'),
@@ -231,18 +329,19 @@ const WireToolCall = z
       .describe('The function and its arguments.'),
   })
   .transform(
-    (call): ToolCall => ({
-      id: call.id,
-      name: call.function.name,
-      arguments:
-        typeof call.function.arguments === 'string' ? call.function.arguments : JSON.stringify(call.function.arguments),
+    ({ id, function: { name, arguments: args } }): ToolCall => ({
+      id: callId(id),
+      name,
+      arguments: typeof args === 'string' ? args : JSON.stringify(args),
     }),
   )
+const WireToolCall = z.union([FunctionCall, CustomCall])
 
 const SystemMessage = z
   .object({
     role: z.enum(['system', 'developer']).describe('Both mean instructions to the model.'),
     content: TextContent.describe('The instructions.'),
+    name: unsupportedField(),
   })
   .transform(({ content }): Message => ({ role: 'system', content }))
   .meta({ id: 'SystemMessage' })
@@ -250,6 +349,7 @@ const UserMessage = z
   .object({
     role: z.literal('user').describe('A message of the user.'),
     content: Content.describe('A text, or texts, images and documents in their order.'),
+    name: unsupportedField(),
   })
   .transform(({ content }): Message => ({ role: 'user', content }))
   .meta({ id: 'UserMessage' })
@@ -262,62 +362,108 @@ const AssistantMessage = z
       .describe('Its text, or texts and reasoning in their order.'),
     reasoning_content: Text.nullish().describe('Its reasoning.'),
     reasoning: Text.nullish().describe('Its reasoning, if `reasoning_content` is absent.'),
+    refusal: Text.nullish().describe('The text of an earlier refusal, read as text if `content` is empty.'),
     tool_calls: z.array(WireToolCall).max(toolsMax).nullish().describe('Its calls of tools.'),
+    function_call: LegacyCall.nullish().describe('Its call of a function, in the older form.'),
+    name: unsupportedField(),
+    audio: unsupportedField(),
     prefix: z
       .boolean()
       .nullish()
       .describe('In the last message: whether the answer continues this text. Default: false.'),
   })
   .transform((message): Message => {
+    const parts = message.content?.length ? message.content : asText(message.refusal ?? '')
     return {
       role: 'assistant',
-      content: withThinking(message.reasoning_content ?? message.reasoning, message.content ?? []),
-      toolCalls: message.tool_calls ?? [],
+      content: withThinking(message.reasoning_content ?? message.reasoning, parts),
+      toolCalls: message.tool_calls ?? (message.function_call ? [olderCall(message.function_call)] : []),
       prefix: message.prefix ?? false,
     }
   })
   .meta({ id: 'AssistantMessage' })
+/** The id of a call in the older form, which has none. Call and result have the same function. */
+const legacyId = (name: string) => `function_${name}`.slice(0, callIdMax)
+const olderCall = ({ name, arguments: json }: z.infer<typeof LegacyCall>): ToolCall => ({
+  id: legacyId(name),
+  name,
+  arguments: json,
+})
 const ToolMessage = z
   .object({
     role: z.literal('tool').describe('The result of a tool.'),
     content: Content.nullish().describe('The result: a text, or texts, images and documents in their order.'),
     tool_call_id: z.string().max(callIdMax).describe('The id of the call.'),
+    name: fieldWithoutEffect('the call names the function'),
   })
   .transform((message): Message => ({ role: 'tool', content: message.content ?? [], toolCallId: message.tool_call_id }))
   .meta({ id: 'ToolMessage' })
 
+const FunctionMessage = z
+  .object({
+    role: z.literal('function').describe('The result of a function, in the older form.'),
+    name: CalledName.describe('The name of the function.'),
+    content: Text.nullish().describe('The result.'),
+  })
+  .transform(
+    ({ name, content }): Message => ({ role: 'tool', content: asText(content ?? ''), toolCallId: legacyId(name) }),
+  )
+  .meta({ id: 'FunctionMessage' })
+
+const WireFunction = z.object({
+  name: FunctionName.describe('The name of the function.').meta({ examples: ['get_weather'] }),
+  description: Text.nullish().describe('The purpose of the function, for the model.'),
+  parameters: z
+    .record(z.string(), z.unknown())
+    .nullish()
+    .describe('The JSON schema of the arguments. Default: no arguments.'),
+  strict: z.boolean().nullish().describe(strictToolText),
+})
 const WireFunctionTool = z.object({
   type: z.literal('function').describe('Always `function`.'),
-  function: z
-    .object({
-      name: FunctionName.describe('The name of the function.').meta({ examples: ['get_weather'] }),
-      description: Text.nullish().describe('The purpose of the function, for the model.'),
-      parameters: z
-        .record(z.string(), z.unknown())
-        .nullish()
-        .describe('The JSON schema of the arguments. Default: no arguments.'),
-      strict: z.boolean().nullish().describe(strictToolText),
-    })
-    .describe('The function.'),
+  function: WireFunction.describe('The function.'),
+  cache_control: cacheHints.cache_control,
 })
-/** The type of something that is accepted and ignored: any but the known ones. */
-export function otherType(known: readonly string[]) {
-  return z
+/** An object that is accepted and removed: of any type but the known ones. */
+export function otherObject(known: readonly string[]) {
+  const type = z
     .string()
     .refine((type) => !known.includes(type), { abort: true })
     .describe('Any other type: ignored, with a warning.')
     .meta({ not: { enum: known } })
+  return removedObject(z.object({ type }))
 }
 
 // Agents also send tools that a vendor runs (web search, namespaces). They are accepted and left out.
 const WireTool = z
-  .union([WireFunctionTool, z.object({ type: otherType(['function']) })], {
+  .union([WireFunctionTool, otherObject(['function'])], {
     error: 'must be {type: "function", function: {name, description?, parameters?}}',
   })
   .meta({ id: 'ChatTool' })
 
+const AllowedTools = z.object({
+  type: z.literal('allowed_tools').describe('Only some of the tools.'),
+  allowed_tools: z
+    .object({
+      mode: z.enum(['auto', 'required']).describe('Whether the model must call one of them.'),
+      tools: z
+        .array(
+          z.object({
+            type: z.string().describe('The type of the tool.'),
+            function: z
+              .object({ name: z.string().describe('The name of a function in `tools`.') })
+              .nullish()
+              .describe('The function.'),
+          }),
+        )
+        .max(toolsMax)
+        .describe('The tools that the model may call. With the mode `required`, one of them must be in `tools`.'),
+    })
+    .describe('The tools.'),
+})
 const WireToolChoice = z.union([
   z.enum(['auto', 'none', 'required', 'any']),
+  AllowedTools,
   z.object({
     type: z.literal('function').describe('Always `function`.'),
     function: z
@@ -338,7 +484,13 @@ export const schemaStrictText =
 
 const WireFormat = z.discriminatedUnion('type', [
   z.object({ type: z.literal('text').describe('Any text.') }),
-  z.object({ type: z.literal('json_object').describe('A JSON object.') }),
+  z.object({
+    type: z.literal('json_object').describe('A JSON object.'),
+    schema: z
+      .record(z.string(), z.unknown())
+      .nullish()
+      .describe('The JSON schema of the object: the same as `json_schema`.'),
+  }),
   z.object({
     type: z.literal('json_schema').describe('JSON that matches a schema.'),
     json_schema: z
@@ -346,10 +498,19 @@ const WireFormat = z.discriminatedUnion('type', [
         name: z.string().max(64).nullish().describe('A name for the schema. Default: `answer`.'),
         schema: z.record(z.string(), z.unknown()).describe('The JSON schema of the text.'),
         strict: z.boolean().nullish().describe(schemaStrictText),
+        description: unsupportedField(),
       })
       .describe('The schema and its name.'),
   }),
 ])
+
+/** Fields that describe the client or its request. */
+const clientLabels = {
+  metadata: fieldWithoutEffect('a label of the client'),
+  user: fieldWithoutEffect('a label of the client'),
+  safety_identifier: fieldWithoutEffect('a label of the client'),
+  prompt_cache_key: fieldWithoutEffect('prompts are cached automatically'),
+}
 
 export const TokensMax = z.int().min(1).max(1_048_576)
 
@@ -357,7 +518,8 @@ export const TokensMax = z.int().min(1).max(1_048_576)
 export const effortText =
   'How much the model reasons. `none`, `minimal` and `low` mean the lowest effort of the model, the other words its highest. Default: `none`, or the effort of the alias.'
 export const temperatureText = `The randomness of the answer. Below ${temperatureMin} the most likely token is always chosen. Default: ${temperatureDefault.high} with reasoning, ${temperatureDefault.none} without.`
-export const topPText = 'Only the most likely tokens with this total probability are sampled. Default: 1.'
+export const topPText =
+  'Only the most likely tokens with this total probability are sampled; with 0, always the most likely one. Default: 1.'
 export const frequencyText = 'Lowers the chance of a token for each time that it occurred. Default: 0.'
 export const presenceText = 'Lowers the chance of tokens that occurred. Default: 0.'
 export const tokensText =
@@ -375,7 +537,7 @@ export const WireChat = z
       .describe('The id or an alias of a model; see `GET /v1/models`.')
       .meta({ examples: ['mistral-small-4'] }),
     messages: z
-      .array(z.discriminatedUnion('role', [SystemMessage, UserMessage, AssistantMessage, ToolMessage]))
+      .array(z.discriminatedUnion('role', [SystemMessage, UserMessage, AssistantMessage, ToolMessage, FunctionMessage]))
       .min(1)
       .max(messagesMax)
       .describe('The conversation, oldest message first.'),
@@ -385,11 +547,27 @@ export const WireChat = z
       .nullish()
       .describe('The functions that the model may call. Tools of other types are removed, with a warning.'),
     tool_choice: WireToolChoice.nullish().describe(
-      'Whether the model calls a tool: `auto` (default), `none`, `required` or `any` (at least one), or one function. All but `auto` and `none` need that function in `tools`.',
+      'Whether the model calls a tool: `auto` (default), `none`, `required` or `any` (at least one), or one function, or some. All but `auto` and `none` need that function in `tools`.',
     ),
+    functions: z
+      .array(WireFunction)
+      .max(toolsMax)
+      .nullish()
+      .describe('The functions in the older form, instead of `tools`. The answer has `function_call`.'),
+    function_call: z
+      .union([
+        z.enum(['auto', 'none']),
+        z.object({ name: FunctionName.describe('The name of a function in `functions`.') }),
+      ])
+      .nullish()
+      .describe('Which of `functions` the model calls: `auto` (default), `none`, or one.'),
     parallel_tool_calls: z.boolean().nullish().describe('Whether one answer may have several calls. Default: true.'),
     response_format: WireFormat.nullish().describe('The form of the text. Default: `text`.'),
     reasoning_effort: EffortWord.nullish().describe(effortText),
+    reasoning: z
+      .object({ effort: EffortWord.nullish().describe(effortText) })
+      .nullish()
+      .describe('The effort in the form of Responses, if `reasoning_effort` is absent.'),
     temperature: z
       .number()
       .min(0)
@@ -397,7 +575,7 @@ export const WireChat = z
       .nullish()
       .describe(temperatureText)
       .meta({ examples: [0.3] }),
-    top_p: z.number().gt(0).max(1).nullish().describe(topPText),
+    top_p: z.number().min(0).max(1).nullish().describe(topPText),
     seed: Seed.nullish().describe(seedText),
     frequency_penalty: z.number().min(-2).max(2).nullish().describe(frequencyText),
     presence_penalty: z.number().min(-2).max(2).nullish().describe(presenceText),
@@ -424,10 +602,30 @@ export const WireChat = z
           .boolean()
           .nullish()
           .describe('Whether usage is in a chunk of its own, the last. Default: false.'),
+        include_obfuscation: unsupportedField(false),
       })
       .nullish()
       .describe('Options of a stream.'),
-    logit_bias: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
+    top_logprobs: z
+      .literal(0, { error: 'log probabilities are not supported. Remove the field.' })
+      .nullish()
+      .describe('Log probabilities are not supported.'),
+    modalities: z
+      .array(z.literal('text', { error: 'the model answers with text only. Send ["text"], or remove the field.' }))
+      .max(8)
+      .nullish()
+      .describe('The kinds of the answer: only `text`.'),
+    audio: unsupportedField(),
+    prediction: unsupportedField(),
+    web_search_options: unsupportedField(),
+    moderation: unsupportedField(),
+    logit_bias: unsupportedField(),
+    verbosity: unsupportedField('medium'),
+    service_tier: unsupportedField('auto', 'default', 'standard'),
+    store: unsupportedField(false),
+    ...clientLabels,
+    prompt_cache_options: cacheHints.cache_control,
+    prompt_cache_retention: cacheHints.cache_control,
   })
   .meta({ id: 'ChatCompletionRequest' })
 type WireChat = z.infer<typeof WireChat>
@@ -437,17 +635,20 @@ export function readChat(body: unknown): ReadChat {
   const read = readFields(WireChat, body)
   if (!read.ok) return refuse(read.fault)
   const wire = read.data
-  const tools = (wire.tools ?? []).flatMap(functionTool)
-  const choice = toolChoice(wire.tool_choice, tools)
-  if (!choice) {
-    const message = 'tool_choice: needs a matching function in `tools`. Add the function or change tool_choice.'
-    return { ok: false, code: 'invalid_value', message, param: 'tool_choice' }
+  const older = (wire.functions ?? []).length > 0
+  if (older && (wire.tools ?? []).length > 0)
+    return refuse({ field: 'functions', message: 'has no effect with `tools`. Send one of the two.' })
+  const known = older ? (wire.functions ?? []).map(functionOf) : (wire.tools ?? []).flatMap(functionTool)
+  const chosen = older ? olderChoice(wire.function_call, known) : toolChoice(wire.tool_choice, known)
+  if (!chosen) {
+    const [field, list] = older ? ['function_call', 'functions'] : ['tool_choice', 'tools']
+    const message = `needs a matching function in \`${list}\`. Add the function or change ${field}.`
+    return refuse({ field, message })
   }
+  const { tools, choice } = chosen
   const warnings: string[] = []
-  if (tools.length < (wire.tools?.length ?? 0))
+  if (!older && known.length < (wire.tools?.length ?? 0))
     warnings.push('tools: types other than "function" are not supported and were left out')
-  if (wire.logit_bias != null && Object.keys(wire.logit_bias).length > 0)
-    warnings.push('logit_bias: not supported, ignored')
   return { ok: true, chat: chatOf(wire, tools, choice), warnings }
 }
 
@@ -457,9 +658,10 @@ function chatOf(wire: WireChat, tools: Tool[], choice: ToolChoice): Chat {
     messages: wire.messages,
     tools,
     toolChoice: choice,
-    parallelToolCalls: wire.parallel_tool_calls ?? true,
+    // The older form holds one call.
+    parallelToolCalls: wire.functions?.length ? false : (wire.parallel_tool_calls ?? true),
     format: format(wire.response_format),
-    effort: wire.reasoning_effort ?? undefined,
+    effort: wire.reasoning_effort ?? wire.reasoning?.effort ?? undefined,
     temperature: wire.temperature ?? undefined,
     topP: wire.top_p ?? undefined,
     seed: wire.seed ?? undefined,
@@ -473,27 +675,56 @@ function chatOf(wire: WireChat, tools: Tool[], choice: ToolChoice): Chat {
 }
 
 function functionTool(tool: z.infer<typeof WireTool>): Tool[] {
-  if (!('function' in tool)) return []
-  const { name, description, parameters, strict } = tool.function
-  return [
-    {
-      name,
-      description: description ?? '',
-      parameters: parameters ?? {},
-      strict: strict === true,
-    },
-  ]
+  return 'function' in tool ? [functionOf(tool.function)] : []
 }
 
-function toolChoice(choice: WireChat['tool_choice'], tools: Tool[]): ToolChoice | undefined {
-  if (choice == null || choice === 'auto') return { kind: 'auto' }
-  if (choice === 'none') return { kind: 'none' }
-  if (typeof choice === 'string') return tools.length > 0 ? { kind: 'required' } : undefined
-  const { name } = choice.function
-  return tools.some((tool) => tool.name === name) ? { kind: 'named', name } : undefined
+function functionOf({ name, description, parameters, strict }: z.infer<typeof WireFunction>): Tool {
+  return {
+    name,
+    description: description ?? '',
+    parameters: parameters ?? {},
+    strict: strict === true,
+  }
+}
+
+/** The tools that the model sees, and its choice. */
+interface Chosen {
+  tools: Tool[]
+  choice: ToolChoice
+}
+
+/** Undefined if no function matches the choice. */
+function toolChoice(choice: WireChat['tool_choice'], tools: Tool[]): Chosen | undefined {
+  if (choice == null || choice === 'auto') return { tools, choice: { kind: 'auto' } }
+  if (choice === 'none') return { tools, choice: { kind: 'none' } }
+  if (typeof choice === 'string') return tools.length > 0 ? { tools, choice: { kind: 'required' } } : undefined
+  if (choice.type === 'function') return named(choice.function.name, tools)
+  const { mode, tools: allowed } = choice.allowed_tools
+  return allowedTools(mode, new Set(allowed.map(({ function: each }) => each?.name)), tools)
+}
+
+function olderChoice(choice: WireChat['function_call'], tools: Tool[]): Chosen | undefined {
+  if (choice == null || typeof choice === 'string') return { tools, choice: { kind: choice ?? 'auto' } }
+  return named(choice.name, tools)
+}
+
+function named(name: string, tools: Tool[]): Chosen | undefined {
+  return tools.some((tool) => tool.name === name) ? { tools, choice: { kind: 'named', name } } : undefined
+}
+
+/** Shows only some of the tools. Undefined if one is required and none remains. */
+export function allowedTools(
+  mode: 'auto' | 'required',
+  names: ReadonlySet<string | null | undefined>,
+  all: readonly Tool[],
+): Chosen | undefined {
+  const tools = all.filter(({ name }) => names.has(name))
+  return mode === 'required' && tools.length === 0 ? undefined : { tools, choice: { kind: mode } }
 }
 
 function format(wire: WireChat['response_format']): ResponseFormat {
+  if (wire?.type === 'json_object' && wire.schema)
+    return { kind: 'json_schema', name: 'answer', schema: wire.schema, strict: false }
   if (wire?.type !== 'json_schema') return { kind: wire?.type ?? 'text' }
   const { name, schema, strict } = wire.json_schema
   return { kind: 'json_schema', name: name ?? 'answer', schema, strict: strict === true }

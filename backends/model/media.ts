@@ -49,10 +49,24 @@ export function documentBy(source: string, name: string): ReadPart<MediaPart | {
   }
   if (!isData(source)) return ok({ kind: 'document', url: `data:application/pdf;base64,${source}`, name: short })
   if (!source.includes(';base64,')) return refuse('must be base64-encoded in the data URL')
-  if (!source.toLowerCase().startsWith('data:text/')) return ok({ kind: 'document', url: source, name: short })
-  const bytes = decodeBase64(base64Of(source))
+  const declared = source.toLowerCase()
+  const asText = declared.startsWith('data:text/')
+  const text = declared.startsWith('data:application/pdf') ? undefined : textIn(base64Of(source), asText)
+  if (text !== undefined) return ok({ kind: 'text', text })
+  return asText ? refuse('must be UTF-8 text in base64') : ok({ kind: 'document', url: source, name: short })
+}
+
+/**
+ * JSON, CSV and source code arrive under any media type. Undefined for a PDF and for other bytes.
+ * @param declared the media type says text, so NUL characters do not make it binary
+ */
+function textIn(base64: string, declared: boolean): string | undefined {
+  if (decodedBytes(base64) > documentBytesMax) return undefined
+  const start = decodeBase64(base64.slice(0, 2_048))
+  if (!declared && (!start || isPdf(start) || start.includes(0))) return undefined
+  const bytes = decodeBase64(base64)
   const text = bytes && decodeText(bytes)
-  return text === undefined ? refuse('must be UTF-8 text in base64') : ok({ kind: 'text', text })
+  return !declared && text?.includes('\0') ? undefined : text
 }
 
 /**
@@ -165,7 +179,7 @@ function documentSize(url: string, size: MediaSize): number | string {
 }
 
 export const documentTooLarge = `the document is larger than ${documentBytesMax} bytes. Send fewer pages.`
-export const documentUnknown = 'not a PDF. Send a base64-encoded PDF, or send its text.'
+export const documentUnknown = 'neither a PDF nor a UTF-8 text. Send one of them, base64-encoded.'
 
 /** The PDF header may be anywhere in the first 1,024 bytes. */
 export function isPdf(bytes: Uint8Array): boolean {

@@ -11,6 +11,7 @@ import { MistralChatCompletion, MistralChatCompletionEvent } from '../../src/dia
 import { mistralWriter } from '../../src/dialects/mistral/write.ts'
 import { ChatCompletion, ChatCompletionEvent } from '../../src/dialects/openai-chat/answer.ts'
 import { openaiErrors } from '../../src/dialects/openai-chat/errors.ts'
+import { functionCallWriter } from '../../src/dialects/openai-chat/function-call-writer.ts'
 import { ResponseAnswer, ResponseEvent } from '../../src/dialects/openai-responses/answer.ts'
 import { Body } from '../../src/dialects/openai-responses/body.ts'
 import { responsesWriter } from '../../src/dialects/openai-responses/write.ts'
@@ -123,8 +124,17 @@ function chat(): { events: unknown[]; answers: unknown[] } {
   return { events: eventsOf(text), answers }
 }
 
+/** With the answers to `functions`, which the gateway writes. */
+function bothForms(own: ReturnType<typeof chat>): ReturnType<typeof chat> {
+  const older = [true, false].map((includeUsage) => written(() => functionCallWriter(context, includeUsage)))
+  return {
+    events: [...own.events, ...older.flatMap(({ events }) => events)],
+    answers: [...own.answers, ...older.flatMap(({ answers }) => answers)],
+  }
+}
+
 const cases: [string, { events: unknown[]; answers: unknown[] }, z.ZodType, z.ZodType][] = [
-  ['chat completions', chat(), ChatCompletion, ChatCompletionEvent],
+  ['chat completions', bothForms(chat()), ChatCompletion, ChatCompletionEvent],
   ['Mistral’s', written(() => mistralWriter(context)), MistralChatCompletion, MistralChatCompletionEvent],
   ...[true, false].map((shown): (typeof cases)[0] => [
     `messages, thinking ${shown ? 'shown' : 'omitted'}`,

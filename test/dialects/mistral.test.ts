@@ -61,6 +61,47 @@ describe('Mistral’s dialect', () => {
     expect(parsed({ guardrails: [{}], prediction: { type: 'content', content: '' } }).warnings).toHaveLength(2)
   })
 
+  it('[MIS5] chunks that the SDK’s types allow are read, and references and thinking of others add a warning', () => {
+    const thinking = {
+      type: 'thinking',
+      thinking: [
+        { type: 'text', text: 'hm' },
+        { type: 'reference', reference_ids: [1] },
+        { type: 'tool_reference', tool: 'web_search', title: 't' },
+      ],
+      closed: true,
+    }
+    const text = { type: 'text', text: 'so' }
+    const reference = { type: 'reference', reference_ids: [1, 2] }
+    const { chat, warnings } = parsed({
+      messages: [
+        { role: 'system', content: [text, thinking] },
+        { role: 'user', content: [thinking, text] },
+        {
+          role: 'assistant',
+          content: [thinking, text, reference],
+          tool_calls: [
+            { function: { name: 'f', arguments: '{}' } },
+            { id: 'null', function: { name: 'g', arguments: {} } },
+          ],
+        },
+        { role: 'tool', name: 'f', content: [text, reference] },
+      ],
+    })
+    const said = (index: number) => JSON.stringify(chat.messages[index]?.content)
+    for (const index of [0, 1, 2]) expect(said(index)).toContain('hm')
+    expect(chat.messages[2]).toMatchObject({
+      toolCalls: [
+        { id: '', name: 'f' },
+        { id: '', name: 'g' },
+      ],
+    })
+    const fields = warnings.map((warning) => warning.split(':')[0])
+    expect(fields).toContain('messages[0].content[1].thinking')
+    expect(fields).toContain('messages[2].content[2].reference_ids')
+    expect(fields).not.toContain('messages[2].content[0].thinking')
+  })
+
   it('[MIS2] an invalid field is refused under its Mistral name', () => {
     const refused = (change: object) => mistral.read({ ...hello, ...change }, noPreviousTurns)
     expect(refused({ random_seed: 'x' })).toMatchObject({ ok: false, param: 'random_seed' })

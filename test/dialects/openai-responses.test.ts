@@ -156,7 +156,7 @@ describe('reading Responses', () => {
       expect(refusal(change).param).toBe(param)
     }
     const image = { type: 'input_image', file_id: 'file_1' }
-    expect(refusal({ input: [{ role: 'user', content: [image] }] }).param).toBe('input[0].content[0].image_url')
+    expect(refusal({ input: [{ role: 'user', content: [image] }] }).param).toBe('input[0].content[0].file_id')
     expect(refusal({ input: [] }).param).toBe('input')
   })
 })

@@ -278,6 +278,21 @@ describe('tools and schemas', () => {
     },
   )
 
+  it('[POL19] an answer to `functions` has `function_call`, streamed or not', async () => {
+    const body = { functions: [described], function_call: { name: 'get_weather' }, messages: question, temperature: 0 }
+    const whole = await (await send('chat', bodyOf('chat', { ...body, max_tokens: 100 }))).json()
+    const { message, finish_reason: reason } = (whole as { choices: [{ message: object; finish_reason: string }] })
+      .choices[0]
+    expect(message).toMatchObject({ content: null, function_call: { name: 'get_weather' } })
+    expect(message).not.toHaveProperty('tool_calls')
+    expect(reason).toBe('function_call')
+    const stream = await (await send('chat', bodyOf('chat', { ...body, max_tokens: 100, stream: true }))).text()
+    expect(stream).toContain('"function_call":{"name":"get_weather"')
+    expect(stream).toContain('"finish_reason":"function_call"')
+    expect(stream).not.toContain('tool_calls')
+    expect(stream.trimEnd().endsWith('data: [DONE]')).toBe(true)
+  })
+
   it.each(names)('[POL17] %s: a tool with a name of 128 characters is called by it, streamed or not', async (name) => {
     const long = `mcp__${'plugin-'.repeat(17)}look`
     expect(long).toHaveLength(128)

@@ -149,7 +149,7 @@ describe('the reference', () => {
     expect(of('createChatCompletion')).toContain('<code>id</code> <span class="type">string</span>')
     expect(of('createChatCompletion')).toContain('<code>stream</code> <span class="type">boolean | null</span>')
     expect(of('createChatCompletion')).toContain(
-      '<code>top_p</code> <span class="type">number | null, above 0, at most 1</span>',
+      '<code>top_p</code> <span class="type">number | null, 0 to 1</span>',
     )
   })
 })

@@ -9,6 +9,7 @@ import {
   asText,
   CalledName,
   type Chat,
+  cacheHints,
   callIdMax,
   documentSource,
   effortText,
@@ -16,7 +17,7 @@ import {
   imageSource,
   type Message,
   messagesMax,
-  otherType,
+  otherObject,
   type Part,
   partOr,
   refuse,
@@ -38,34 +39,65 @@ import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import { documentBy, imageByData, imageByUrl } from '../../../backends/model/media.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
+import { fieldWithoutEffect, unsupportedField, unusedFields } from '../../../backends/model/unused-fields.ts'
 import { unsealThinking } from '../carried-thinking.ts'
 import type { ParsedRequest } from '../dialect.ts'
+
+const cache = { cache_control: cacheHints.cache_control }
+/** A request for citations, which no engine makes. */
+const Citations = unsupportedField()
+const MediaType = fieldWithoutEffect('the bytes decide')
+const noUploads = { ok: false as const, message: 'file ids are not supported. Send the data itself, or its address.' }
+const Uploaded = z
+  .object({
+    type: z.literal('file').describe('An uploaded file: refused.'),
+    file_id: z.string().describe('Not supported: send the data itself, or its address.'),
+  })
+  .transform((_, context) => partOr(noUploads, context, 'file_id') as never)
 
 const TextBlock = z.object({
   type: z.literal('text').describe('A block of text.'),
   text: Text.describe('The text. NUL and half of a surrogate pair are replaced, with a warning.'),
+  citations: fieldWithoutEffect('the text stands alone'),
+  ...cache,
 })
 const Source = z.discriminatedUnion('type', [
   z
     .object({
       type: z.literal('base64').describe('The bytes of the image.'),
-      data: z.string().describe('The image in base64. The bytes decide its format; a `media_type` is ignored.'),
+      data: z.string().describe('The image in base64.'),
+      media_type: MediaType,
     })
     .transform(({ data }) => imageByData(data)),
   z
     .object({ type: z.literal('url').describe('The address of the image.'), url: z.string().describe(imageSource) })
     .transform(({ url }, context) => partOr(imageByUrl(url), context, 'url')),
+  Uploaded,
 ])
-const ImageBlock = z.object({ type: z.literal('image').describe('An image.'), source: Source.describe('The image.') })
+const ImageBlock = z.object({
+  type: z.literal('image').describe('An image.'),
+  source: Source.describe('The image.'),
+  transformations: unsupportedField(),
+  ...cache,
+})
 const DocumentBlock = z.object({
   type: z.literal('document').describe('A document.'),
   title: Text.nullish().describe('The title of the document, for the prompt.'),
+  context: Text.nullish().describe('More about the document, for the prompt.'),
+  citations: Citations,
+  ...cache,
   source: z
     .discriminatedUnion('type', [
-      z.object({ type: z.literal('text').describe('A plain text.'), data: Text.describe('The text.') }),
+      z.object({
+        type: z.literal('text').describe('A plain text.'),
+        data: Text.describe('The text.'),
+        media_type: MediaType,
+      }),
       z.object({
         type: z.literal('content').describe('A text or blocks of text.'),
-        content: z.union([Text, z.array(TextBlock)]).describe('The text.'),
+        content: z
+          .union([Text, z.array(z.discriminatedUnion('type', [TextBlock, ImageBlock]))])
+          .describe('The text, or texts and images.'),
       }),
       z
         .object({
@@ -83,6 +115,7 @@ const DocumentBlock = z.object({
           type: 'file' as const,
           part: partOr(documentBy(url, ''), context, 'url'),
         })),
+      Uploaded,
     ])
     .describe('The document.'),
 })
@@ -91,6 +124,8 @@ const SearchResultBlock = z.object({
   source: Text.describe('The address of the result.'),
   title: Text.describe('The title of the result.'),
   content: z.array(TextBlock).describe('The text of the result.'),
+  citations: Citations,
+  ...cache,
 })
 const ThinkingBlock = z.object({
   type: z.literal('thinking').describe('Earlier thinking of the model.'),
@@ -109,11 +144,15 @@ const ToolUseBlock = z.object({
   id: z.string().max(callIdMax).describe('The id of the call.'),
   name: CalledName.describe('The name of the tool.'),
   input: z.record(z.string(), z.unknown()).describe('The arguments of the tool.'),
+  caller: fieldWithoutEffect('the call is the same'),
+  toolset_name: unsupportedField(),
+  ...cache,
 })
 const ShownBlock = z.discriminatedUnion('type', [TextBlock, ImageBlock, DocumentBlock, SearchResultBlock])
 
 // Blocks of server-side tools, and unknown blocks: accepted and ignored.
-const otherThan = (known: readonly string[]) => z.object({ type: otherType(known) }).transform(() => null)
+const otherThan = (known: readonly string[]) =>
+  otherObject(known).transform(({ type }) => ({ type: 'removed' as const, was: type.slice(0, 64) }))
 
 const shownTypes = ['text', 'image', 'document', 'search_result']
 const ResultBlock = z.union([ShownBlock, otherThan(shownTypes)])
@@ -125,6 +164,8 @@ const ToolResultBlock = z.object({
     .nullish()
     .describe('The result.'),
   is_error: z.boolean().nullish().describe('Whether the tool failed. Default: false.'),
+  toolset_name: unsupportedField(),
+  ...cache,
 })
 const ContentBlock = z
   .union([
@@ -147,9 +188,14 @@ const CustomTool = z.object({
   description: Text.nullish().describe('The purpose of the tool, for the model.'),
   input_schema: z.record(z.string(), z.unknown()).describe('The JSON schema of the arguments.'),
   strict: z.boolean().nullish().describe(strictToolText),
+  allowed_callers: unsupportedField(),
+  defer_loading: unsupportedField(false),
+  eager_input_streaming: unsupportedField(false),
+  input_examples: unsupportedField(),
+  ...cache,
 })
 const OwnTool = z
-  .union([CustomTool, z.object({ type: otherType(['custom']) })], {
+  .union([CustomTool, otherObject(['custom'])], {
     error: 'must be {name, description?, input_schema}',
   })
   .meta({ id: 'MessageTool' })
@@ -217,10 +263,17 @@ const prompt = {
     .nullish()
     .describe('The effort and the form of the answer.'),
   output_format: SchemaFormat.nullish().describe('The same as `output_config.format`, which overrides it.'),
-  // Accepted, but without effect.
-  context_management: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
-  mcp_servers: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
-  container: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
+  context_management: unsupportedField(),
+  mcp_servers: unsupportedField(),
+  container: unsupportedField(),
+  diagnostics: unsupportedField(),
+  inference_geo: unsupportedField('global'),
+  service_tier: unsupportedField('auto', 'standard_only'),
+  speed: unsupportedField('standard'),
+  user_profile_id: fieldWithoutEffect('a label of the client'),
+  workspace_id: fieldWithoutEffect('a label of the client'),
+  metadata: fieldWithoutEffect('a label of the client'),
+  ...cache,
 }
 
 export const CountBody = z.object(prompt).meta({ id: 'CountMessageTokensRequest' })
@@ -242,13 +295,13 @@ export const Body = z
       .nullish()
       .describe(temperatureText)
       .meta({ examples: [0.3] }),
-    top_p: z.number().gt(0).max(1).nullish().describe(topPText),
-    top_k: z.number().nullish().describe('Not supported: ignored, with a warning.'),
+    top_p: z.number().min(0).max(1).nullish().describe(topPText),
+    top_k: unsupportedField(),
     stream: z.boolean().nullish().describe(streamText),
   })
   .meta({ id: 'MessageRequest' })
 type CountBody = z.infer<typeof CountBody>
-type ContentBlock = Exclude<z.infer<typeof ContentBlock>, null>
+type ContentBlock = z.infer<typeof ContentBlock>
 type Shown = z.infer<typeof ShownBlock>
 
 export type ReadMessages =
@@ -266,7 +319,7 @@ export function readMessages(body: unknown): ReadMessages {
     temperature: wire.temperature ?? undefined,
     topP: wire.top_p ?? undefined,
     stream: wire.stream ?? false,
-    ...(wire.top_k != null && { warnings: ['top_k: not supported, ignored'] }),
+    warnings: unusedFields(Body, body),
   })
 }
 
@@ -275,14 +328,14 @@ export function readPrompt(body: unknown): ReadMessages {
   const parsed = readFields(CountBody, body)
   if (!parsed.ok) return refuse(parsed.fault)
   const bounds = { outputTokensMax: 1, stop: [], temperature: undefined, topP: undefined, stream: false }
-  return read(parsed.data, bounds)
+  return read(parsed.data, { ...bounds, warnings: unusedFields(CountBody, body) })
 }
 
 function read(
   wire: CountBody,
-  bounds: Pick<Chat, 'outputTokensMax' | 'stop' | 'temperature' | 'topP' | 'stream'> & { warnings?: string[] },
+  bounds: Pick<Chat, 'outputTokensMax' | 'stop' | 'temperature' | 'topP' | 'stream'> & { warnings: string[] },
 ): ReadMessages {
-  const { warnings = [], ...rest } = bounds
+  const { warnings, ...rest } = bounds
   const tools = (wire.tools ?? []).flatMap(functionTool)
   const toolChoice = choiceOf(wire.tool_choice, tools)
   if (!toolChoice) {
@@ -296,8 +349,6 @@ function read(
   if (leftOut.size > 0) warnings.push(`messages: blocks of these types were removed: ${[...leftOut].join(', ')}`)
   if (thinking?.type === 'enabled' && thinking.budget_tokens != null)
     warnings.push('thinking.budget_tokens: not enforced, max_tokens limits thinking and answer together')
-  for (const name of ['context_management', 'mcp_servers', 'container'] as const)
-    if (wire[name] != null) warnings.push(`${name}: not supported, ignored`)
   const format = wire.output_config?.format ?? wire.output_format
   const chat: Chat = {
     model: wire.model,
@@ -354,15 +405,35 @@ function conversation({ system, messages: turns }: CountBody) {
   if (system) add('system', { role: 'system', content: typeof system === 'string' ? asText(system) : system.map(text) })
   turns.forEach(({ role, content }, index) => {
     const place = `messages[${index}]`
-    const known =
-      typeof content === 'string' ? asText(content).map(textBlock) : content.filter((block) => block !== null)
-    if (typeof content !== 'string' && known.length < content.length) leftOut.add('unknown types')
-    const blocks: readonly ContentBlock[] = known
+    const blocks = typeof content === 'string' ? asText(content).map(textBlock) : content
+    for (const lost of blocks.flatMap((block) => removedTypes(role, block))) leftOut.add(lost)
     if (role === 'assistant') add(place, assistant(blocks, index === turns.length - 1))
     else if (role === 'system') add(place, { role, content: blocks.flatMap(shown).filter(isText) })
     else for (const message of userTurn(blocks)) add(place, message)
   })
   return { messages, places, leftOut }
+}
+
+/** The types of what no prompt has at this place. */
+function removedTypes(role: CountBody['messages'][number]['role'], block: ContentBlock): string[] {
+  switch (block.type) {
+    case 'removed':
+      return [block.was]
+    case 'redacted_thinking':
+      return [block.type]
+    case 'tool_result': {
+      const inner = typeof block.content === 'string' ? [] : (block.content ?? [])
+      return role === 'user' ? inner.flatMap((each) => removedTypes('user', each)) : [block.type]
+    }
+    case 'tool_use':
+    case 'thinking':
+      return role === 'assistant' ? [] : [block.type]
+    case 'image':
+    case 'document':
+      return role === 'user' || shown(block).every(isText) ? [] : [block.type]
+    default:
+      return []
+  }
 }
 
 const isText = (part: Part) => part.kind === 'text'
@@ -386,8 +457,7 @@ function userTurn(blocks: readonly ContentBlock[]): Message[] {
 
 /** The prompt format cannot mark a failed tool, so the text gets `Error: ` unless it already mentions a failure. */
 function resultOf({ content, is_error: failed }: z.infer<typeof ToolResultBlock>): Part[] {
-  const parts =
-    typeof content === 'string' ? asText(content) : (content ?? []).flatMap((block) => (block ? shown(block) : []))
+  const parts = typeof content === 'string' ? asText(content) : (content ?? []).flatMap(shown)
   const mentioned = parts.some((part) => part.kind === 'text' && /error|fail/i.test(part.text))
   return failed && !mentioned ? [{ kind: 'text', text: 'Error: ' }, ...parts] : parts
 }
@@ -407,12 +477,13 @@ function shown(block: ContentBlock): Part[] {
   }
 }
 
-function documentText({ title, source }: Extract<Shown, { type: 'document' }>): Part[] {
+function documentText({ title, context, source }: Extract<Shown, { type: 'document' }>): Part[] {
+  const about = context ? [text({ text: `${context}\n` })] : []
   if (source.type === 'file')
-    return [title && source.part.kind === 'document' ? { ...source.part, name: title } : source.part]
-  const head = title ? [text({ text: `${title}\n` })] : []
+    return [...about, title && source.part.kind === 'document' ? { ...source.part, name: title } : source.part]
+  const head = [...(title ? [text({ text: `${title}\n` })] : []), ...about]
   if (source.type === 'text') return [...head, text({ text: source.data })]
-  return [...head, ...(typeof source.content === 'string' ? asText(source.content) : source.content.map(text))]
+  return [...head, ...(typeof source.content === 'string' ? asText(source.content) : source.content.flatMap(shown))]
 }
 
 /** A final assistant message is the beginning of the answer. */

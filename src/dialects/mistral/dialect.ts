@@ -18,6 +18,7 @@ import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
 import { chatSchemaPath } from '../../../backends/model/schema-texts.ts'
+import { unsupportedField, unusedFields } from '../../../backends/model/unused-fields.ts'
 import type { Dialect, ParsedRequest, Read } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
 import { mistralWriter } from './write.ts'
@@ -44,8 +45,7 @@ const own = {
     .boolean()
     .nullish()
     .describe('Whether Mistral’s safety prompt comes before the conversation. Default: false.'),
-  prediction: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
-  guardrails: z.unknown().optional().describe('Not supported: ignored, with a warning.'),
+  guardrails: unsupportedField(),
 }
 const Own = z.object({ ...own, messages: z.array(z.unknown()).optional().catch(undefined) })
 
@@ -61,7 +61,7 @@ const ToolWithoutId = Tool.in.extend({
 /** The body as the documents describe it. It is read in two steps; see `read`. */
 export const Body = z
   .object({
-    ...WireChat.omit({ seed: true }).shape,
+    ...WireChat.omit({ seed: true, functions: true, function_call: true }).shape,
     ...own,
     messages: z
       .array(z.discriminatedUnion('role', [System, User, Assistant, ToolWithoutId]))
@@ -84,13 +84,14 @@ function read(body: unknown): Read {
     ...(body as object),
     ...(own.data.messages && { messages: own.data.messages.map(message) }),
     seed,
+    functions: undefined,
+    function_call: undefined,
     reasoning_effort: effort ?? (mode ? 'high' : undefined),
   })
   if (!read.ok) return read
-  const { chat, warnings } = read
+  const { chat } = read
+  const warnings = [...read.warnings, ...unusedFields(Body, body)]
   if (safe) chat.messages.unshift({ role: 'system', content: [{ kind: 'text', text: safePrompt }] })
-  for (const name of ['prediction', 'guardrails'] as const)
-    if (own.data[name] != null) warnings.push(`${name}: not supported, ignored`)
   const fieldPaths = chat.messages.map((_, index) =>
     safe && index === 0 ? 'safe_prompt' : `messages[${index - (safe ? 1 : 0)}].content`,
   )

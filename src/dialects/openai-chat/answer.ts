@@ -30,14 +30,21 @@ const ToolCall = z
   })
   .meta({ id: 'ToolCall' })
 
+const FunctionCall = z
+  .strictObject({
+    name: z.string().describe('The name of the function.'),
+    arguments: z.string().describe('The arguments as JSON text.'),
+  })
+  .meta({ id: 'ChatFunctionCall' })
+
 const ToolCallDelta = z.strictObject({
   index: Count.describe('The place of the call in the answer.'),
   ...ToolCall.shape,
 })
 
-const FinishReason = z.enum(['stop', 'length', 'tool_calls'])
+const FinishReason = z.enum(['stop', 'length', 'tool_calls', 'function_call'])
 const finishText =
-  'Why the answer ended: `stop` at its own end or a stop string, `length` at the limit of tokens, `tool_calls` after calls.'
+  'Why the answer ended: `stop` at its own end or a stop string, `length` at the limit of tokens, `tool_calls` after calls, `function_call` after a call of one of `functions`.'
 const StopReason = z.string().optional().describe('The stop string that ended the answer, if one did.')
 
 const head = {
@@ -64,6 +71,7 @@ export const ChatCompletion = z
                 .array(ToolCall)
                 .optional()
                 .describe('The calls of tools, each complete, except the last with the finish reason `length`.'),
+              function_call: FunctionCall.optional().describe('The call of one of `functions`.'),
             })
             .describe('The answer.'),
           logprobs: z.null().describe('Always null: log probabilities are not supported.'),
@@ -94,6 +102,7 @@ export const ChatCompletionChunk = z
                 .array(ToolCallDelta)
                 .optional()
                 .describe('The next calls of tools, each complete, except the last with the finish reason `length`.'),
+              function_call: FunctionCall.optional().describe('The complete call of one of `functions`.'),
             })
             .describe('The next piece of the answer.'),
           finish_reason: FinishReason.nullable().describe(`Null until the last piece. ${finishText}`),

@@ -1,9 +1,11 @@
 /** OpenAI's Chat Completions, the format of workers: requests and answers pass through byte for byte. */
-import { readChat } from '../../../backends/model/chat.ts'
+import { readChat, WireChat } from '../../../backends/model/chat.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
 import { chatSchemaPath } from '../../../backends/model/schema-texts.ts'
-import type { Dialect } from '../dialect.ts'
+import { unusedFields } from '../../../backends/model/unused-fields.ts'
+import type { Dialect, ParsedRequest } from '../dialect.ts'
 import { openaiErrors } from './errors.ts'
+import { functionCallWriter } from './function-call-writer.ts'
 
 export const chatCompletions: Dialect = {
   name: 'chat',
@@ -12,8 +14,18 @@ export const chatCompletions: Dialect = {
   fieldNames: [],
   read(body) {
     const read = readChat(body)
-    return read.ok ? { ok: true, parsed: repairRequest(read) } : read
+    if (!read.ok) return read
+    const { chat } = read
+    const parsed: ParsedRequest = { chat, warnings: [...read.warnings, ...unusedFields(WireChat, body)] }
+    if (asksForFunctions(body)) parsed.writer = (context) => functionCallWriter(context, chat.includeUsage)
+    return { ok: true, parsed: repairRequest(parsed) }
   },
   errors: openaiErrors,
   rateHeaders: () => [],
+}
+
+/** The older form of tools, whose answers have `function_call`. */
+function asksForFunctions(body: unknown): boolean {
+  const { functions } = body as { functions?: unknown }
+  return Array.isArray(functions) && functions.length > 0
 }

@@ -1,11 +1,12 @@
 /** The request body of `POST /v1/responses`, as the gateway accepts it. */
 import { z } from 'zod'
 import {
+  cacheHints,
   effortText,
   FunctionName,
   frequencyText,
   messagesMax,
-  otherType,
+  otherObject,
   presenceText,
   schemaStrictText,
   streamText,
@@ -18,9 +19,17 @@ import {
   topPText,
 } from '../../../backends/model/chat.ts'
 import { EffortWord } from '../../../backends/model/effort.ts'
+import { unsupportedField, withWarning } from '../../../backends/model/unused-fields.ts'
 import { InputItem } from './items.ts'
 
 const Schema = z.record(z.string(), z.unknown())
+
+/** Who may call a tool, and when the model sees it. Here it is the model, always. */
+const callers = {
+  allowed_callers: unsupportedField(),
+  async: unsupportedField(false),
+  defer_loading: unsupportedField(false),
+}
 
 const FunctionTool = z.object({
   type: z.literal('function').describe('A function.'),
@@ -28,6 +37,8 @@ const FunctionTool = z.object({
   description: Text.nullish().describe('The purpose of the function, for the model.'),
   parameters: Schema.nullish().describe('The JSON schema of the arguments. Default: an object without properties.'),
   strict: z.boolean().nullish().describe(`${strictToolText} The answer repeats it, or says true.`),
+  output_schema: unsupportedField(),
+  ...callers,
 })
 
 const CustomTool = z.object({
@@ -42,11 +53,12 @@ const CustomTool = z.object({
     })
     .nullish()
     .describe('The form of the input. Default: any text.'),
+  ...callers,
 })
 
 export const WireTool = z.union([
   z.discriminatedUnion('type', [FunctionTool, CustomTool]),
-  z.object({ type: otherType(['function', 'custom']) }),
+  otherObject(['function', 'custom']),
 ])
 
 const Named = z.object({
@@ -82,6 +94,7 @@ export const WireFormat = z.discriminatedUnion('type', [
     name: z.string().max(64).nullish().describe('A name for the schema. Default: `answer`.'),
     schema: Schema.describe('The JSON schema of the text.'),
     strict: z.boolean().nullish().describe(schemaStrictText),
+    description: unsupportedField(),
   }),
 ])
 
@@ -137,7 +150,15 @@ export const Body = z
     text: z
       .object({
         format: WireFormat.nullish().describe('The form of the text. Default: `text`.'),
-        verbosity: z.string().max(16).nullish().describe('Without effect: repeated in the answer.'),
+        verbosity: withWarning(
+          z
+            .string()
+            .max(16)
+            .nullish()
+            .describe('Not supported: repeated in the answer, with a warning, unless it is `medium`.'),
+          'not supported, ignored',
+          'medium',
+        ),
       })
       .nullish()
       .describe('The form of the answer.'),
@@ -147,6 +168,9 @@ export const Body = z
         summary: Summary.nullish().describe(
           'With `auto`, `concise` or `detailed`, the reasoning is in `summary` instead of `content`, in full.',
         ),
+        generate_summary: Summary.nullish().describe('The same as `summary`, which overrides it.'),
+        context: unsupportedField('auto'),
+        mode: unsupportedField('standard'),
       })
       .nullish()
       .describe('How the model reasons.'),
@@ -155,13 +179,13 @@ export const Body = z
       .max(32)
       .nullish()
       .describe(
-        'Additional parts of the answer. `reasoning.encrypted_content` adds the encoded reasoning; other values are ignored.',
+        'Additional parts of the answer. `reasoning.encrypted_content` adds the encoded reasoning; other values are ignored, with a warning.',
       )
       .meta({ examples: [['reasoning.encrypted_content']] }),
     max_output_tokens: TokensMax.nullish()
       .describe(tokensText)
       .meta({ examples: [500] }),
-    max_tool_calls: z.int().min(1).nullish().describe('Not supported: ignored, with a warning.'),
+    max_tool_calls: unsupportedField(),
     temperature: z
       .number()
       .min(0)
@@ -169,7 +193,7 @@ export const Body = z
       .nullish()
       .describe(temperatureText)
       .meta({ examples: [0.3] }),
-    top_p: z.number().gt(0).max(1).nullish().describe(topPText),
+    top_p: z.number().min(0).max(1).nullish().describe(topPText),
     presence_penalty: z.number().min(-2).max(2).nullish().describe(presenceText),
     frequency_penalty: z.number().min(-2).max(2).nullish().describe(frequencyText),
     top_logprobs: z
@@ -181,6 +205,17 @@ export const Body = z
       .nullish()
       .describe('Whether the response is stored, so that a later request may refer to it. Default: true.'),
     stream: z.boolean().nullish().describe(streamText),
+    stream_options: z
+      .object({ include_obfuscation: unsupportedField(false) })
+      .nullish()
+      .describe('Options of a stream.'),
+    service_tier: unsupportedField('auto', 'default'),
+    context_management: unsupportedField(),
+    moderation: unsupportedField(),
+    access_programs: unsupportedField(),
+    image: unsupportedField(),
+    prompt_cache_options: cacheHints.cache_control,
+    prompt_cache_retention: cacheHints.cache_control,
     truncation: z
       .enum(['auto', 'disabled'])
       .nullish()

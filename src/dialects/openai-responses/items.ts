@@ -7,23 +7,40 @@ import {
   type AssistantTurn,
   asText,
   CalledName,
+  cacheHints,
   callIdMax,
   documentSource,
   imageSource,
   type Message,
-  otherType,
+  otherObject,
   type Part,
   partOr,
   Text,
   type TurnPart,
 } from '../../../backends/model/chat.ts'
 import { documentBy, imageByUrl } from '../../../backends/model/media.ts'
+import { fieldWithoutEffect, unsupportedField } from '../../../backends/model/unused-fields.ts'
 import { unsealThinking } from '../carried-thinking.ts'
+
+const cache = { prompt_cache_breakpoint: cacheHints.prompt_cache_breakpoint }
+/** Fields of an item of an earlier answer. */
+const origin = {
+  id: fieldWithoutEffect('items have their order'),
+  status: fieldWithoutEffect('every item counts as complete'),
+}
+const calling = {
+  async: unsupportedField(false),
+  caller: fieldWithoutEffect('the call is the same'),
+  namespace: unsupportedField(),
+}
 
 const TextPart = z
   .object({
     type: z.enum(['input_text', 'output_text', 'text']).describe('All three mean text.'),
     text: Text.describe('The text. NUL and half of a surrogate pair are replaced, with a warning.'),
+    annotations: fieldWithoutEffect('the text stands alone'),
+    logprobs: fieldWithoutEffect('the text stands alone'),
+    ...cache,
   })
   .transform(({ text }): Part => ({ kind: 'text', text }))
 const RefusalPart = z
@@ -42,8 +59,13 @@ const ImagePart = z
       .describe(imageSource)
       .meta({ examples: ['https://example.com/cat.png'] }),
     file_id: z.string().nullish().describe('Not supported: an image without `image_url` is refused.'),
+    detail: unsupportedField('auto'),
+    ...cache,
   })
-  .transform(({ image_url: url }, context): Part => partOr(url ? imageByUrl(url) : noFiles, context, 'image_url'))
+  .transform(({ image_url: url, file_id: id }, context): Part => {
+    if (url) return partOr(imageByUrl(url), context, 'image_url')
+    return partOr(noFiles, context, id ? 'file_id' : 'image_url')
+  })
 const FilePart = z
   .object({
     type: z.literal('input_file').describe('Always `input_file`.'),
@@ -51,10 +73,13 @@ const FilePart = z
     file_url: z.string().nullish().describe('The same as `file_data`, which overrides it.'),
     file_id: z.string().nullish().describe('Not supported: a file without data or address is refused.'),
     filename: z.string().nullish().describe('The name of the document, for the prompt. Cut to 256 characters.'),
+    detail: unsupportedField('auto'),
+    ...cache,
   })
-  .transform(({ file_data: data, file_url: url, filename }, context): Part => {
+  .transform(({ file_data: data, file_url: url, file_id: id, filename }, context): Part => {
     const source = data ?? url
-    return partOr(source ? documentBy(source, filename ?? '') : noFiles, context, data ? 'file_data' : 'file_url')
+    if (source) return partOr(documentBy(source, filename ?? ''), context, data ? 'file_data' : 'file_url')
+    return partOr(noFiles, context, id ? 'file_id' : 'file_data')
   })
 const Content = z.union([
   Text.transform(asText),
@@ -66,6 +91,8 @@ const MessageItem = z
     type: z.literal('message').nullish().describe('An item without a type is a message.'),
     role: z.enum(['user', 'assistant', 'system', 'developer']).describe('The author of the message.'),
     content: Content.describe('A text, or texts, images and documents in their order.'),
+    phase: fieldWithoutEffect('messages have their order'),
+    ...origin,
   })
   .transform(({ role, content }) => ({ kind: 'message' as const, role, content }))
 const CallId = z.string().max(callIdMax).describe('The id of the call.')
@@ -76,6 +103,8 @@ const FunctionCall = z
     call_id: CallId,
     name: ToolName,
     arguments: Text.describe('The arguments as JSON text.'),
+    ...origin,
+    ...calling,
   })
   .transform(({ call_id: id, name, arguments: json }) => ({ kind: 'call' as const, id, name, json }))
 const CustomCall = z
@@ -84,6 +113,8 @@ const CustomCall = z
     call_id: CallId,
     name: ToolName,
     input: Text.describe('The input of the tool.'),
+    ...origin,
+    ...calling,
   })
   .transform(({ call_id: id, name, input }) => ({ kind: 'call' as const, id, name, json: JSON.stringify({ input }) }))
 const CallOutput = z
@@ -91,9 +122,14 @@ const CallOutput = z
     type: z.enum(['function_call_output', 'custom_tool_call_output']).describe('The result of a call.'),
     call_id: CallId,
     output: Content.describe('A text, or texts, images and documents in their order.'),
+    name: fieldWithoutEffect('the call names the tool'),
+    ...origin,
+    ...calling,
   })
   .transform(({ call_id: id, output }) => ({ kind: 'result' as const, id, output }))
-const Texts = z.array(z.object({ text: Text.describe('The text.') })).nullish()
+const Texts = z
+  .array(z.object({ type: z.string().nullish().describe('The kind of the text.'), text: Text.describe('The text.') }))
+  .nullish()
 const Reasoning = z
   .object({
     type: z.literal('reasoning').describe('Earlier reasoning of the model.'),
@@ -103,6 +139,7 @@ const Reasoning = z
       .string()
       .nullish()
       .describe('The reasoning as an earlier answer encoded it, if `content` is empty.'),
+    ...origin,
   })
   .transform(({ summary, content, encrypted_content: sealed }) => {
     const [shown, summed] = [content, summary].map((texts) => (texts ?? []).map(({ text }) => text).join('\n\n'))
@@ -127,9 +164,7 @@ const known = [
   'item_reference',
 ]
 // Items of server-side tools.
-const Other = z
-  .object({ type: otherType(known) })
-  .transform(({ type }) => ({ kind: 'other' as const, type: type.slice(0, 64) }))
+const Other = otherObject(known).transform(({ type }) => ({ kind: 'other' as const, type: type.slice(0, 64) }))
 
 export const InputItem = z
   .union([

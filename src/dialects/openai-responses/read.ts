@@ -6,6 +6,7 @@
 
 import { z } from 'zod'
 import {
+  allowedTools,
   asText,
   type Chat,
   messagesMax,
@@ -16,6 +17,7 @@ import {
 } from '../../../backends/model/chat.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
+import { unusedFields } from '../../../backends/model/unused-fields.ts'
 import type { ParsedRequest, PreviousTurns, Read, Reference } from '../dialect.ts'
 import { Body, Id, type WireFormat, type WireTool } from './body.ts'
 import { conversationOf, InputItem } from './items.ts'
@@ -63,14 +65,14 @@ export function readResponses(body: unknown, previous: PreviousTurns): Read {
     return refused('input', `the conversation has more than ${messagesMax} messages. Start a new conversation.`)
   if (messages.length === 0) return refused('input', 'is empty. Send a text or at least one item.')
   const functions = (wire.tools ?? []).flatMap(toolOf)
-  const choice = choiceOf(wire.tool_choice, functions)
-  if (!choice)
+  const chosen = choiceOf(wire.tool_choice, functions)
+  if (!chosen)
     return refused('tool_choice', 'names no supported tool of `tools`. Name a listed function or custom tool.')
   const chat: Chat = {
     model: wire.model,
     messages,
-    tools: choice.tools,
-    toolChoice: choice.toolChoice,
+    tools: chosen.tools,
+    toolChoice: chosen.choice,
     parallelToolCalls: wire.parallel_tool_calls ?? true,
     format: formatOf(wire.text?.format),
     effort: wire.reasoning?.effort ?? undefined,
@@ -87,7 +89,7 @@ export function readResponses(body: unknown, previous: PreviousTurns): Read {
   const input = rawInput(body, previous)
   const request: ParsedRequest = {
     chat,
-    warnings: warningsOf(wire, functions.length, leftOut),
+    warnings: [...warningsOf(wire, functions.length, leftOut), ...unusedFields(Body, body)],
     fieldPaths,
     writer: (context) => responsesWriter(wire, input, context),
   }
@@ -154,18 +156,15 @@ function toolOf(tool: z.infer<typeof WireTool>): Tool[] {
   return [{ name: tool.name, description: description + grammar, parameters, strict: true }]
 }
 
-function choiceOf(choice: Body['tool_choice'], tools: Tool[]): { tools: Tool[]; toolChoice: ToolChoice } | undefined {
-  if (choice == null || choice === 'auto') return { tools, toolChoice: { kind: 'auto' } }
-  if (choice === 'none') return { tools, toolChoice: { kind: 'none' } }
-  if (choice === 'required') return tools.length > 0 ? { tools, toolChoice: { kind: 'required' } } : undefined
+function choiceOf(choice: Body['tool_choice'], tools: Tool[]): { tools: Tool[]; choice: ToolChoice } | undefined {
+  if (choice == null || choice === 'auto') return { tools, choice: { kind: 'auto' } }
+  if (choice === 'none') return { tools, choice: { kind: 'none' } }
+  if (choice === 'required') return tools.length > 0 ? { tools, choice: { kind: 'required' } } : undefined
   if (choice.type !== 'allowed_tools') {
     const { name } = choice
-    return tools.some((tool) => tool.name === name) ? { tools, toolChoice: { kind: 'named', name } } : undefined
+    return tools.some((tool) => tool.name === name) ? { tools, choice: { kind: 'named', name } } : undefined
   }
-  const names = new Set(choice.tools.map(({ name }) => name))
-  const allowed = tools.filter(({ name }) => names.has(name))
-  const kind = choice.mode === 'required' ? 'required' : 'auto'
-  return kind === 'required' && allowed.length === 0 ? undefined : { tools: allowed, toolChoice: { kind } }
+  return allowedTools(choice.mode, new Set(choice.tools.map(({ name }) => name)), tools)
 }
 
 function formatOf(format: z.infer<typeof WireFormat> | null | undefined): ResponseFormat {
@@ -179,7 +178,8 @@ function warningsOf(wire: Body, run: number, leftOut: ReadonlySet<string>): stri
     warnings.push('tools: types other than "function" and "custom" are not supported and were removed')
   if (leftOut.size > 0) warnings.push(`input: items of these types were removed: ${[...leftOut].join(', ')}`)
   if (wire.truncation === 'auto') warnings.push('truncation: not supported, ignored')
-  if (wire.max_tool_calls != null) warnings.push('max_tool_calls: not supported, ignored')
+  const other = (wire.include ?? []).filter((value) => value !== 'reasoning.encrypted_content')
+  if (other.length > 0) warnings.push(`include: not supported, ignored: ${[...new Set(other)].join(', ')}`)
   return warnings
 }
 

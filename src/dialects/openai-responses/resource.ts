@@ -12,7 +12,10 @@ export function endedFields(wire: Body, end: AnswerEnd, kept: boolean, completed
     status: cut ? 'incomplete' : 'completed',
     completed_at: cut ? null : completedAt,
     incomplete_details: cut ? { reason: 'max_output_tokens' } : null,
-    reasoning: { effort: end.effort.effective, summary: wire.reasoning?.summary ?? null },
+    reasoning: {
+      effort: end.effort.effective,
+      summary: wire.reasoning?.summary ?? wire.reasoning?.generate_summary ?? null,
+    },
     usage: usageOf(end),
     store: kept,
   }
@@ -41,7 +44,10 @@ export function resourceOf(wire: Body, id: string, createdAt: number, { model, e
     parallel_tool_calls: wire.parallel_tool_calls ?? true,
     previous_response_id: wire.previous_response_id ?? null,
     prompt_cache_key: wire.prompt_cache_key ?? null,
-    reasoning: { effort: effort.effective, summary: wire.reasoning?.summary ?? null },
+    reasoning: {
+      effort: effort.effective,
+      summary: wire.reasoning?.summary ?? wire.reasoning?.generate_summary ?? null,
+    },
     safety_identifier: wire.safety_identifier ?? null,
     service_tier: 'default',
     store: wire.store !== false,

@@ -83,7 +83,7 @@ function formOf(wire: Body, requestId: string): OutputForm {
   const custom = tools.flatMap((tool) => ('name' in tool && tool.type === 'custom' ? [tool.name] : []))
   return {
     responseId: requestId.replace(/^req_/, 'resp_'),
-    summarised: wire.reasoning?.summary != null && wire.reasoning.summary !== 'none',
+    summarised: (wire.reasoning?.summary ?? wire.reasoning?.generate_summary ?? 'none') !== 'none',
     sealed: wire.include?.includes('reasoning.encrypted_content') ?? false,
     customTools: new Set(custom),
   }

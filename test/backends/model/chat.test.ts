@@ -3,6 +3,8 @@ import { type Chat, messagesMax, readChat } from '../../../backends/model/chat.t
 import { chatBody } from '../../../backends/model/chat-body.ts'
 import { mapEffort } from '../../../backends/model/effort.ts'
 import { prepare } from '../../../src/chat/prepare.ts'
+import { noPreviousTurns } from '../../../src/dialects/dialect.ts'
+import { chatCompletions } from '../../../src/dialects/openai-chat/dialect.ts'
 import { asked } from '../../support/asked.ts'
 import { dataUrl, png } from '../../support/images.ts'
 
@@ -98,17 +100,78 @@ describe('reading a chat request', () => {
   })
 
   it('[SHP4] an accepted but unsupported field adds a warning', () => {
-    const answer = readChat({ ...hello, tools: [{ type: 'web_search' }], logit_bias: { 5: 1 } })
-    expect(answer).toMatchObject({
-      ok: true,
-      warnings: [expect.stringContaining('tools'), expect.stringContaining('logit_bias')],
-    })
+    const body = {
+      ...hello,
+      tools: [{ type: 'web_search' }],
+      logit_bias: { 5: 1 },
+      guided_json: {},
+      verbosity: 'medium',
+    }
+    const read = chatCompletions.read(body, noPreviousTurns)
+    if (!read.ok) throw new Error(read.message)
+    expect(read.parsed.warnings.map((warning) => warning.split(':')[0])).toEqual(['tools', 'logit_bias', 'guided_json'])
   })
 
   it('[SHP5] max_completion_tokens wins over max_tokens, and `any` means required', () => {
     expect(read({ max_tokens: 5, max_completion_tokens: 7 }).outputTokensMax).toBe(7)
     const tools = [{ type: 'function', function: { name: 'f' } }]
     expect(read({ tools, tool_choice: 'any' }).toolChoice).toEqual({ kind: 'required' })
+  })
+
+  it('[SHP18] functions, their calls and their results in the older form are read as tools', () => {
+    const functions = [{ name: 'f', parameters: { type: 'object' } }]
+    const chat = read({
+      functions,
+      function_call: { name: 'f' },
+      messages: [
+        ...hello.messages,
+        { role: 'assistant', content: null, function_call: { name: 'f', arguments: '{"a":1}' } },
+        { role: 'function', name: 'f', content: '3' },
+      ],
+    })
+    expect(chat).toMatchObject({
+      tools: [{ name: 'f' }],
+      toolChoice: { kind: 'named', name: 'f' },
+      parallelToolCalls: false,
+    })
+    const [, call, result] = chat.messages
+    if (call?.role !== 'assistant' || result?.role !== 'tool') throw new Error('not a call and its result')
+    expect(call.toolCalls).toEqual([{ id: result.toolCallId, name: 'f', arguments: '{"a":1}' }])
+    expect(read({ functions, function_call: 'none' }).toolChoice).toEqual({ kind: 'none' })
+    expect(refusal({ functions, function_call: { name: 'g' } })).toMatchObject({ param: 'function_call' })
+    expect(refusal({ functions, tools: [{ type: 'function', function: { name: 'f' } }] }).param).toBe('functions')
+    expect(refusal({ functions: [{ name: 'a b' }] }).param).toBe('functions[0].name')
+  })
+
+  it('[SHP16] allowed tools, refusals, custom calls, a schema of json_object, and top_p 0 are read', () => {
+    const tools = ['f', 'g'].map((name) => ({ type: 'function', function: { name } }))
+    const allowed = (mode: string, name: string) => ({
+      tools,
+      tool_choice: {
+        type: 'allowed_tools',
+        allowed_tools: { mode, tools: [{ type: 'function', function: { name } }] },
+      },
+    })
+    expect(read(allowed('required', 'g'))).toMatchObject({ tools: [{ name: 'g' }], toolChoice: { kind: 'required' } })
+    expect(read(allowed('auto', 'h'))).toMatchObject({ tools: [], toolChoice: { kind: 'auto' } })
+    expect(refusal(allowed('required', 'h')).param).toBe('tool_choice')
+    const said = (message: object) =>
+      read({ messages: [...hello.messages, { role: 'assistant', ...message }] }).messages[1]
+    const text = [{ kind: 'text', text: 'No.' }]
+    expect(said({ content: [{ type: 'refusal', refusal: 'No.' }] })).toMatchObject({ content: text })
+    expect(said({ content: null, refusal: 'No.' })).toMatchObject({ content: text })
+    const custom = { id: 'c', type: 'custom', custom: { name: 'f', input: 'x' } }
+    expect(said({ tool_calls: [custom] })).toMatchObject({
+      toolCalls: [{ id: 'c', name: 'f', arguments: '{"input":"x"}' }],
+    })
+    const schema = { type: 'object' }
+    expect(read({ response_format: { type: 'json_object', schema } }).format).toMatchObject({
+      kind: 'json_schema',
+      schema,
+    })
+    expect(read({ top_p: 0 }).topP).toBe(0)
+    expect(read({ reasoning: { effort: 'high' } }).effort).toBe('high')
+    expect(refusal({ modalities: ['text', 'audio'] }).param).toBe('modalities[1]')
   })
 
   it('[SHP6] an unknown model returns 404 with the offered models', () => {

@@ -95,6 +95,13 @@ describe('reading images and documents', () => {
       { type: 'document_url', document_url: 'https://example.com/a.pdf', document_name: 'b' },
       { kind: 'document', url: 'https://example.com/a.pdf', name: 'b' },
     ],
+    ['JSON', file(dataUrl(Buffer.from('{"a":1}'), 'application/json')), { kind: 'text', text: '{"a":1}' }],
+    ['CSV', file(dataUrl(Buffer.from('a,b'), 'application/octet-stream')), { kind: 'text', text: 'a,b' }],
+    [
+      'a PDF of any media type',
+      file('data:application/octet-stream;base64,JVBERi0='),
+      { kind: 'document', url: 'data:application/octet-stream;base64,JVBERi0=', name: 'a.pdf' },
+    ],
     ['a text file', file(dataUrl(Buffer.from('grün'), 'text/plain')), { kind: 'text', text: 'grün' }],
   ]
   it.each(good)('[MED3] %s is read', (_, part, read) => {
@@ -109,7 +116,8 @@ describe('reading images and documents', () => {
     ['a long address', image(`https://example.com/${'a'.repeat(3_000)}`), 'image_url'],
     ['text in a data URL', image('data:image/svg+xml,<svg/>'), 'image_url'],
     ['half of a surrogate pair in a text file', file('data:text/plain;base64,7aCA'), 'file'],
-    ['an uploaded file', { type: 'file', file: { file_id: 'file-1' } }, 'file'],
+    ['an uploaded file', { type: 'file', file: { file_id: 'file-1' } }, 'file.file_id'],
+    ['an uploaded file of Mistral', { type: 'file', file_id: 'f' }, 'file_id'],
     ['a document by plain http', { type: 'document_url', document_url: 'http://example.com/a' }, 'document_url'],
   ]
   it.each(wrong)('[MED3] %s is refused with its path', (_, part, field) => {
