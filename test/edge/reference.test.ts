@@ -148,9 +148,7 @@ describe('the reference', () => {
       html.slice(html.indexOf(`id="${id}"`), html.indexOf('class="route"', html.indexOf(`id="${id}"`)))
     expect(of('createChatCompletion')).toContain('<code>id</code> <span class="type">string</span>')
     expect(of('createChatCompletion')).toContain('<code>stream</code> <span class="type">boolean | null</span>')
-    expect(of('createChatCompletion')).toContain(
-      '<code>top_p</code> <span class="type">number | null, 0 to 1</span>',
-    )
+    expect(of('createChatCompletion')).toContain('<code>top_p</code> <span class="type">number | null, 0 to 1</span>')
   })
 })
 
