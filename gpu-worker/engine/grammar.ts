@@ -31,7 +31,7 @@ export interface SchemaJob {
   object: boolean
 }
 
-export interface ToolJob {
+interface ToolJob {
   name: string
   /** JSON text; null if the schemas of all tools are too long. */
   parameters: string | null
