@@ -19,7 +19,7 @@ import type { Idempotency } from '../responses/idempotency.ts'
 import type { Answered } from './answered.ts'
 import type { RequestContext } from './context.ts'
 import { within } from './deadline.ts'
-import type { Origin } from './headers.ts'
+import { lateWarnings, type Origin } from './headers.ts'
 import type { Attempts } from './run-attempts.ts'
 import type { Transcoder } from './transcoder.ts'
 
@@ -66,9 +66,9 @@ export async function deliver(delivery: AnswerDelivery): Promise<Response> {
     const headers = delivery.headers(await originOf(delivery, answered))
     const { readable, writable } = new IdentityTransformStream()
     // Started last: a pump without a response would wait for a reader forever.
-    const pump = (stream ? sendStream(delivery, pending, writable) : sendWhole(delivery, pending, writable)).then(
-      (sent) => end(delivery, sent, writable, headers),
-    )
+    const pump = (
+      stream ? sendStream(delivery, pending, writable, answered === undefined) : sendWhole(delivery, pending, writable)
+    ).then((sent) => end(delivery, sent, writable, headers))
     context.waitUntil(pump.catch(broken(writable)).finally(keepAlive.stop))
     return new Response(readable, { headers })
   } catch (error) {
@@ -126,11 +126,14 @@ async function sendStream(
   delivery: AnswerDelivery,
   pending: Promise<Answered>,
   writable: WritableStream<Uint8Array>,
+  waited: boolean,
 ): Promise<Sent> {
   const { context, transcoder } = delivery
   let answered: Answered | undefined
   try {
     answered = await keepAliveUntil(pending, delivery, writable)
+    const warnings = waited ? lateWarnings(context, answered.warnings) : ''
+    if (warnings !== '') await write(writable, encoder.encode(warnings))
     if (transcoder) await writeTranscoded(transcoder, answered, writable)
     else {
       await write(writable, answered.first)

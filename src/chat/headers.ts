@@ -31,7 +31,7 @@ export function answerHeaders(
   const { alias, effort } = prepared
   const requested = effort.asked ?? effort.effective
   const underLoad = `effort lowered from ${requested} to ${lowered} under load, as this tenant's settings allow`
-  const given = (served?.warnings ?? []).map((warning) => warningIn(context.dialect, warning))
+  const given = namedWarnings(context, served?.warnings ?? [])
   const warnings = [
     ...prepared.warnings,
     ...given,
@@ -64,6 +64,15 @@ export function answerHeaders(
 
 function shortened(outputTokensMax: number): string {
   return `the answer is limited to ${outputTokensMax} tokens, which is what rates and budgets still allow`
+}
+
+/** The warnings of a worker that answers a stream whose headers were sent while it waited, as an SSE comment. */
+export function lateWarnings(context: RequestContext, warnings: readonly string[]): string {
+  return warnings.length === 0 ? '' : `: warnings: ${warningsHeaderValue(namedWarnings(context, warnings))}\n\n`
+}
+
+function namedWarnings({ dialect }: RequestContext, warnings: readonly string[]): string[] {
+  return warnings.map((warning) => warningIn(dialect, warning))
 }
 
 /** RFC 9745: `@` and seconds since 1970. */

@@ -113,6 +113,22 @@ describe('the queue', () => {
     await allBackAtZero()
   })
 
+  it('[E2E72] a stream that waited has the warnings of its worker in a comment, since its headers were sent before', async () => {
+    const pattern = { type: 'array', items: { type: 'string', pattern: '(a)\\1' } }
+    const loose = { response_format: { type: 'json_schema', json_schema: { name: 'l', schema: pattern } } }
+    const running = ask('flood', 800)
+    await eventually(product.counters, (counters) => counters.leased === 1)
+    const { headers, text } = await ask('flood', 20, loose)
+    await running
+    expect(headers.get('x-tramontane-warnings')).toBeNull()
+    expect(text).toMatch(/^: warnings: response_format\.json_schema\.schema: "pattern" at #\/items is not enforced/m)
+    expect(text).toContain('data: [DONE]')
+    const prompt = await ask('flood', 20, loose)
+    expect(prompt.headers.get('x-tramontane-warnings')).toContain('"pattern" at #/items')
+    expect(prompt.text).not.toContain(': warnings')
+    await allBackAtZero()
+  })
+
   it('[E2E42] a request of a tenant with class `batch` waits behind interactive requests, regardless of the priority in its body', async () => {
     const order: string[] = []
     const running = ask('flood', 1_000)

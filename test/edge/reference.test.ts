@@ -28,7 +28,7 @@ describe('the reference', () => {
     const cases: [string, string, string][] = [
       ['PUT', '/v1/chat/completions', 'POST'],
       ['TRACE', '/v1/models', 'GET, HEAD'],
-      ['PATCH', '/v1/keys/k', 'DELETE'],
+      ['PUT', '/v1/keys/k', 'DELETE, PATCH'],
       ['DELETE', '/admin/tenants/x', 'GET, HEAD, PATCH'],
       ['OPTIONS', '/healthz', 'GET, HEAD'],
       ['POST', '/docs/quickstart', 'GET, HEAD'],
