@@ -8,6 +8,8 @@ import { interpreterIn, systemPython } from '../../support/python-environment.ts
 
 /** The version that the committed files come from. */
 const mistralCommon = '1.13.1'
+/** For chat templates. */
+const jinja = '3.1.6'
 
 const run = promisify(execFile)
 const missing =
@@ -22,12 +24,11 @@ export async function environmentAt(folder: string): Promise<string> {
     if (!system) throw new Error(missing)
     await run(system, ['-m', 'venv', folder]).catch(() => Promise.reject(new Error(missing)))
   }
-  const installed = await run(python, ['-c', 'import mistral_common; print(mistral_common.__version__)']).catch(
-    () => null,
-  )
-  if (installed?.stdout.trim() !== mistralCommon) {
-    console.error(`installing mistral-common ${mistralCommon} …`)
-    await run(python, ['-m', 'pip', 'install', '--quiet', `mistral-common==${mistralCommon}`])
+  const versions = 'import jinja2, mistral_common; print(mistral_common.__version__, jinja2.__version__)'
+  const installed = await run(python, ['-c', versions]).catch(() => null)
+  if (installed?.stdout.trim() !== `${mistralCommon} ${jinja}`) {
+    console.error(`installing mistral-common ${mistralCommon} and jinja2 ${jinja} …`)
+    await run(python, ['-m', 'pip', 'install', '--quiet', `mistral-common==${mistralCommon}`, `jinja2==${jinja}`])
   }
   return python
 }

@@ -18,10 +18,11 @@ import { prompts } from './prompts.ts'
 import { environmentAt, runScript } from './python.ts'
 import { schemas } from './schemas.ts'
 import type { Section } from './section.ts'
+import { template } from './template.ts'
 import { tokenizer } from './tokenizer.ts'
 import { toolTexts } from './tool-texts.ts'
 
-const sections: readonly Section[] = [tokenizer, prompts, histories, toolTexts, images, schemas]
+const sections: readonly Section[] = [tokenizer, prompts, histories, template, toolTexts, images, schemas]
 const faultsShown = 20
 
 const { values, positionals } = parseArgs({
