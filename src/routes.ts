@@ -20,6 +20,8 @@ import { MistralChatCompletion, MistralChatCompletionEvent } from './dialects/mi
 import { Body as MistralBody, mistral } from './dialects/mistral/dialect.ts'
 import { ChatCompletion, ChatCompletionEvent } from './dialects/openai-chat/answer.ts'
 import { chatCompletions } from './dialects/openai-chat/dialect.ts'
+import { Completion, CompletionEvent } from './dialects/openai-completions/answer.ts'
+import { Body as CompletionsBody, completions } from './dialects/openai-completions/dialect.ts'
 import { ResponseAnswer, ResponseEvent, ResponseTokens } from './dialects/openai-responses/answer.ts'
 import { Body as ResponsesBody } from './dialects/openai-responses/body.ts'
 import { responses } from './dialects/openai-responses/dialect.ts'
@@ -204,6 +206,24 @@ const chatRoutes: readonly Route[] = [
     answering(responses),
   ),
   ...storedResponses,
+  chatRoute(
+    {
+      path: '/v1/completions',
+      id: 'createCompletion',
+      summary: 'Create a completion (OpenAI, older form)',
+      description:
+        'The prompt is sent to the model as one message of the user, with the effort `none` unless `reasoning_effort` asks ' +
+        'for more. `echo`, `logprobs`, `suffix`, token ids and several prompts are refused. A stream ends with `data: [DONE]`.',
+      body: CompletionsBody,
+      example: { model, prompt: 'What is 478 + 356?', max_tokens: 100 },
+      answer: Completion,
+      otherAnswers: lateRefusal(Refusal),
+      headers: answerHeaders,
+      streams: true,
+      streamEvent: CompletionEvent,
+    },
+    answering(completions),
+  ),
   chatRoute(
     {
       path: '/mistral/v1/chat/completions',

@@ -10,7 +10,7 @@ import type { AnswerEnd, AnswerPart } from './answer-events.ts'
 import type { FieldNames } from './field-names.ts'
 
 export interface Dialect {
-  name: 'chat' | 'responses' | 'messages' | 'mistral'
+  name: 'chat' | 'completions' | 'responses' | 'messages' | 'mistral'
   /** Path of the effort in the body. */
   effortField: string
   /** The fields that have another name in Chat Completions; longer paths first. */

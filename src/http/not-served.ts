@@ -4,13 +4,12 @@
 const unsupported: [RegExp, string][] = [
   [/\/embeddings$/, 'The model does not compute embeddings.'],
   [/\/fim\/completions$/, 'For fill-in-the-middle, send a chat request.'],
-  [/\/v1\/completions$/, 'For plain completions, send the text as a chat message.'],
   [/\/(audio|images|moderations|ocr|files|batches|batch|assistants|threads|agents|conversations)(\/|$)/, ''],
 ]
 
 const available =
   'POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/messages/count_tokens, ' +
-  'POST /mistral/v1/chat/completions, GET /v1/models. See /docs for all routes.'
+  'POST /mistral/v1/chat/completions, POST /v1/completions, GET /v1/models. See /docs for all routes.'
 
 /** @param paths of all routes, with parameters in braces */
 export function notServed(method: string, path: string, paths: readonly string[]): string {

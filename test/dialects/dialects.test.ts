@@ -7,14 +7,17 @@ import { messages } from '../../src/dialects/anthropic/dialect.ts'
 import { type Dialect, noPreviousTurns } from '../../src/dialects/dialect.ts'
 import { mistral } from '../../src/dialects/mistral/dialect.ts'
 import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
+import { completions } from '../../src/dialects/openai-completions/dialect.ts'
 import { responses } from '../../src/dialects/openai-responses/dialect.ts'
 
-const all = [chatCompletions, responses, messages, mistral]
+const all = [chatCompletions, responses, messages, mistral, completions]
 
 const bad = 'a\0b\ud800'
 /** Bodies with bad text, with the paths that the warnings name. */
 const unsound: Record<Dialect['name'], [body: object, paths: string[]]> = {
   chat: [{ messages: [{ role: 'user', content: bad }] }, ['messages[0]']],
+  // Its first warning says that the prompt becomes a message.
+  completions: [{ prompt: bad }, ['prompt', 'prompt']],
   mistral: [
     {
       safe_prompt: true,
@@ -70,6 +73,10 @@ const whole: Record<Dialect['name'], object> = {
     stream: true,
     stream_options: { include_usage: true },
     max_tokens: 5,
+  },
+  completions: {
+    ...{ model: 'm', prompt: 'u', stop: ['x'], seed: 1, stream: true, stream_options: { include_usage: true } },
+    ...{ max_tokens: 5, echo: false, best_of: 1, n: 1, reasoning_effort: 'high' },
   },
   mistral: {
     model: 'm',

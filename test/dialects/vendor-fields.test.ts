@@ -15,7 +15,10 @@ import { probeField } from './vendors/probe-field.ts'
 import { samples } from './vendors/samples.ts'
 import { vendorFields } from './vendors/vendor-fields.ts'
 
-const dialects = { chat: chatCompletions, responses, messages, mistral } satisfies Record<Dialect['name'], Dialect>
+const dialects = { chat: chatCompletions, responses, messages, mistral } satisfies Record<
+  Exclude<Dialect['name'], 'completions'>,
+  Dialect
+>
 const bodies = { chat: WireChat, responses: ResponsesBody, messages: MessagesBody, mistral: MistralBody }
 const names = ['chat', 'responses', 'messages', 'mistral'] as const
 

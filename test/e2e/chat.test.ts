@@ -193,6 +193,20 @@ describe('chat completions that succeed', () => {
     expect(await eventually(product.counters, isZero)).toEqual(zero)
   })
 
+  it('[CMP5] OpenAI’s library gets the same text from a completion streamed and whole, and the ledger has its cost', async () => {
+    const body = { model, prompt: 'What is 2 + 2?', max_tokens: 20, seed: 1, temperature: 0 }
+    const { data, response } = await client.completions.create(body).withResponse()
+    expect(data).toMatchObject({ object: 'text_completion', choices: [{ finish_reason: 'stop' }] })
+    expect(data.choices[0]?.text).toMatch(/\d/)
+    expect(response.headers.get('x-tramontane-warnings')).toMatch(/^prompt: /)
+    let text = ''
+    for await (const chunk of await client.completions.create({ ...body, stream: true }))
+      text += chunk.choices[0]?.text ?? ''
+    expect(text).toBe(data.choices[0]?.text)
+    const refused = await client.completions.create({ ...body, echo: true }).catch((error: unknown) => error)
+    expect(refused).toMatchObject({ status: 400, param: 'echo' })
+  })
+
   it('[E2E71] every dialect reports the cost of a request in `usage`, streamed and whole, as the ledger has it', async () => {
     const { apiKey, baseUrl } = product.demo()
     const headers = { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }
@@ -207,6 +221,7 @@ describe('chat completions that succeed', () => {
       ['/v1/messages', { messages, max_tokens: 20 }],
       ['/v1/responses', { input: 'What is 2 + 2?', max_output_tokens: 20 }],
       ['/mistral/v1/chat/completions', { messages, max_tokens: 20 }],
+      ['/v1/completions', { prompt: 'What is 2 + 2?', max_tokens: 20 }],
     ]
     for (const [path, body] of dialects)
       for (const stream of [false, true]) {

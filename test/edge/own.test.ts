@@ -100,6 +100,7 @@ const cases: Record<string, Case> = {
     previous_response_id: kept,
   }),
   'POST /v1/messages/count_tokens': dialect('/v1/messages/count_tokens', { messages: hello }),
+  'POST /v1/completions': dialect('/v1/completions', { prompt: 'hello' }),
   'POST /v1/messages': dialect('/v1/messages', { messages: hello, max_tokens: 5 }),
   'POST /mistral/v1/chat/completions': dialect('/mistral/v1/chat/completions', { messages: hello }),
   'GET /mistral/v1/models': open('/mistral/v1/models'),

@@ -122,7 +122,7 @@ describe('the reference', () => {
 
   it('[REF17] every body of a chat route has an example that its dialect accepts, and every field of a chat or model route is described', () => {
     const chats = routes.filter(({ tag, body }) => tag === 'Chat' && body !== undefined)
-    expect(chats).toHaveLength(6)
+    expect(chats).toHaveLength(7)
     for (const { id, body, example } of chats) expect(body?.safeParse(example).error, id).toBeUndefined()
     for (const path of ['mistral', 'chat'] as const) {
       const dialect = path === 'mistral' ? mistral : chatCompletions

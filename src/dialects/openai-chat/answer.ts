@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { Count, Refusal, usageExtensions } from '../../http/response-schemas.ts'
 
-const Usage = z
+export const Usage = z
   .strictObject({
     prompt_tokens: Count.describe('Tokens of the prompt, cached ones included.'),
     completion_tokens: Count.describe('Tokens of the answer, reasoning included.'),

@@ -1,4 +1,5 @@
 /** The usage of an answer as Chat Completions has it. */
+import { usageExtensions } from '../../../backends/model/chunk.ts'
 import type { AnswerEnd } from '../answer-events.ts'
 
 export function usageOf(end: AnswerEnd) {
@@ -8,7 +9,6 @@ export function usageOf(end: AnswerEnd) {
     total_tokens: end.promptTokens + end.outputTokens,
     prompt_tokens_details: { cached_tokens: end.cachedTokens },
     completion_tokens_details: { reasoning_tokens: end.reasoningTokens },
-    reasoning_effort: end.effort.effective,
-    reasoning_effort_asked: end.effort.asked ?? null,
+    ...usageExtensions(end.effort, end.costNano),
   }
 }

@@ -300,11 +300,14 @@ describe('histories', () => {
       responses: 'input[2]',
     }
     for (const dialect of [chatCompletions, mistralDialect, anthropic, responses]) {
-      const read = dialect.read({ model: 'tramontane-tiny', ...late[dialect.name] }, noPreviousTurns)
+      const read = dialect.read(
+        { model: 'tramontane-tiny', ...late[dialect.name as keyof typeof late] },
+        noPreviousTurns,
+      )
       if (!read.ok) throw new Error(read.message)
       const { warnings, chat } = prepare(read.parsed, 100, ['tramontane-tiny'])
       expect(warnings).toEqual([expect.stringMatching(/: instructions directly after an answer/)])
-      expect(warnings[0]?.startsWith(`${named[dialect.name]}: `)).toBe(true)
+      expect(warnings[0]?.startsWith(`${named[dialect.name as keyof typeof named]}: `)).toBe(true)
       expect(chat.messages.at(-1)).toMatchObject({ role: 'user', content: [{ text: 'c' }] })
     }
   })
