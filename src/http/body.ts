@@ -189,6 +189,8 @@ async function readParts(
         else buffer = buffer.transfer(size)
       }
       if (refusal) {
+        // The rest of a compressed body costs far more to expand than it cost to send.
+        if (encoding) throw refusal
         // The rest is read and dropped.
         hold.release()
         if (buffer.byteLength > 0) buffer = new ArrayBuffer(0)
