@@ -193,7 +193,7 @@ describe('chat completions that succeed', () => {
     expect(await eventually(product.counters, isZero)).toEqual(zero)
   })
 
-  it('[CMP5] OpenAI’s library gets the same text from a completion streamed and whole, and the ledger has its cost', async () => {
+  it('[CMP5] OpenAI’s library gets the same text from a completion streamed and whole, and a refusal by the field’s name', async () => {
     const body = { model, prompt: 'What is 2 + 2?', max_tokens: 20, seed: 1, temperature: 0 }
     const { data, response } = await client.completions.create(body).withResponse()
     expect(data).toMatchObject({ object: 'text_completion', choices: [{ finish_reason: 'stop' }] })
