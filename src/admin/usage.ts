@@ -32,10 +32,10 @@ export const usage: readonly Route[] = [
 ]
 
 export async function answerUsage(context: AdminContext, tenantId: string, by: Requester): Promise<Response> {
-  const { query, format } = readUsageQuery(new URL(context.req.url).searchParams, Date.now())
-  const rows = accept(await tenantStub(context.env, tenantId).usage(by, query))
-  const { type, body } = writeUsage(query, rows, format)
-  const name = `usage-${tenantId}-${new Date(query.from).toISOString().slice(0, 10)}.${format}`
+  const { query, format } = readUsageQuery(new URL(context.req.url).searchParams)
+  const report = accept(await tenantStub(context.env, tenantId).usage(by, query))
+  const { type, body } = writeUsage(query, report, format)
+  const name = `usage-${tenantId}-${new Date(report.from).toISOString().slice(0, 10)}.${format}`
   const attachment = format === 'json' ? {} : { 'content-disposition': `attachment; filename="${name}"` }
   return context.body(body, 200, { 'content-type': type, 'cache-control': 'no-store', ...attachment })
 }

@@ -173,7 +173,8 @@ export const UsageReport = z
     object: z.literal('usage'),
     from: IsoTime,
     to: IsoTime.describe('The end of the report, exclusive.'),
-    bucket: z.enum(['day', 'hour', 'all']),
+    time_zone: z.string().describe('The time zone of days, weeks and months.'),
+    bucket: z.enum(['day', 'hour', 'week', 'month', 'all']),
     group_by: z.array(z.enum(['key', 'model', 'effort', 'pool', 'outcome'])),
     data: z.array(
       UsageSums.extend({

@@ -19,10 +19,11 @@ import {
   reverse,
   settle,
 } from './ledger/ledger.ts'
+import type { ZonedTime } from './limits/calendar.ts'
 import { budgetTime, chargeLimits, moneyLeft, openLimits, settleLimits } from './limits/limits.ts'
 import { ratesLeft } from './limits/rates-left.ts'
 import type { Admission, RatesTaken, ReadmitRequest } from './rpc.ts'
-import type { Tenant } from './store/account-rows.ts'
+import { type Tenant, zoned } from './store/account-rows.ts'
 import { type EntryLabels, noLabels } from './store/entry-rows.ts'
 import type { KeyRow } from './store/key-rows.ts'
 import { hostedCard } from './store/rate-card-rows.ts'
@@ -58,8 +59,8 @@ export class TenantAccount {
     const key = this.key(request.keyId)
     const openedAt = budgetTimeOf(tenant, key, now)
     const rows = {
-      tenant: opened(tenant, openedAt),
-      key: key && opened(key, openedAt),
+      tenant: opened(tenant, zoned(tenant, openedAt)),
+      key: key && opened(key, zoned(tenant, openedAt)),
       rates: this.store.rateCards.ratesAt(request.model, now),
       reservation: this.store.reservations.find(request.requestId),
     }
@@ -92,7 +93,7 @@ export class TenantAccount {
     // If a new day or month has begun, the whole reservation moves there: its old window can no longer be checked.
     const openedAt = budgetTimeOf(tenant, key, reservation.openedAt)
     const move = <Limited extends Tenant | KeyRow>(limited: Limited): Limited =>
-      opened(limited, openedAt, reservation.openedAt, reservation.boundNano)
+      opened(limited, zoned(tenant, openedAt), zoned(tenant, reservation.openedAt), reservation.boundNano)
     const rows = { tenant: move(tenant), key: move(key), rates, reservation: { ...reservation, openedAt } }
     const raised = readmit(request, reservation.state === 'reserved' ? rows : { tenant, key, rates, reservation }, now)
     if (!raised.ok) return raised
@@ -130,7 +131,7 @@ export class TenantAccount {
       postedNano: reservation.state === 'reserved' ? 0 : this.store.entries.postedNano(receipt.requestId),
     }
     // A late receipt charges the windows that are open now: those of its admission may have been used since.
-    const lateAt = budgetTimeOf(tenant, key, now)
+    const lateAt = zoned(tenant, budgetTimeOf(tenant, key, now))
     const [lateTenant, lateKey] = [opened(tenant, lateAt), key && opened(key, lateAt)]
     const lateNano = Math.min(
       moneyLeft(lateTenant.limits, lateTenant.state, lateAt),
@@ -143,7 +144,7 @@ export class TenantAccount {
     const used = { tokens: receipt.counts.promptTokens + receipt.counts.outputTokens, costNano }
     if (settled.answer === 'posted') this.#endHold({ ...tenant, ...settled.account }, key, reservation, used, now)
     else if (settled.answer === 'late')
-      this.#charge({ ...tenant, ...settled.account, state: lateTenant.state }, lateKey, lateAt, costNano)
+      this.#charge({ ...tenant, ...settled.account, state: lateTenant.state }, lateKey, lateAt.at, costNano)
     const { model, pool, effort, workerId, outcome } = receipt
     const { keyId } = reservation
     const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome }
@@ -263,7 +264,8 @@ export class TenantAccount {
     used: { tokens: number; costNano: number },
     now: number,
   ): void {
-    const admitted = { tokens: reservation.boundTokens, nano: reservation.boundNano, at: reservation.openedAt }
+    const { boundTokens, boundNano, openedAt } = reservation
+    const admitted = { tokens: boundTokens, nano: boundNano, at: zoned(tenant, openedAt) }
     this.#put(
       { ...tenant, state: settleLimits(tenant.limits, tenant.state, admitted, used, now) },
       key && { ...key, state: settleLimits(key.limits, key.state, admitted, used, now) },
@@ -271,9 +273,10 @@ export class TenantAccount {
   }
 
   #charge(tenant: Tenant, key: KeyRow | undefined, admittedAt: number, costNano: number): void {
+    const at = zoned(tenant, admittedAt)
     this.#put(
-      { ...tenant, state: chargeLimits(tenant.state, admittedAt, costNano) },
-      key && { ...key, state: chargeLimits(key.state, admittedAt, costNano) },
+      { ...tenant, state: chargeLimits(tenant.state, at, costNano) },
+      key && { ...key, state: chargeLimits(key.state, at, costNano) },
     )
   }
 
@@ -311,6 +314,6 @@ function budgetTimeOf(tenant: Tenant, key: KeyRow | undefined, now: number): num
   return budgetTime(key ? [tenant.state, key.state] : [tenant.state], now)
 }
 
-function opened<Limited extends Tenant | KeyRow>(limited: Limited, to: number, from = to, heldNano = 0): Limited {
+function opened<Limited extends Tenant | KeyRow>(limited: Limited, to: ZonedTime, from = to, heldNano = 0): Limited {
   return { ...limited, state: openLimits(limited.state, to, from, heldNano) }
 }

@@ -27,7 +27,7 @@ import {
 } from './limits/limits.ts'
 import { ratesLeft } from './limits/rates-left.ts'
 import { may } from './roles.ts'
-import type { Tenant } from './store/account-rows.ts'
+import { type Tenant, zoned } from './store/account-rows.ts'
 import type { KeyRow } from './store/key-rows.ts'
 
 export interface AdmissionRequest {
@@ -102,7 +102,7 @@ export function admit(request: AdmissionRequest, rows: AdmissionRows, now: numbe
   const { promptTokens, requestId, keyId } = request
   const outputTokens = outputBound(request, { ...rows, key: requesting.key }, rates, now)
   const wanted = { tokens: promptTokens + outputTokens, nano: boundNano(promptTokens, outputTokens, rates) }
-  const fits = ({ limits, state }: Tenant | KeyRow) => checkLimits(limits, state, wanted, now)
+  const fits = ({ limits, state }: Tenant | KeyRow) => checkLimits(limits, state, wanted, zoned(rows.tenant, now))
   const limited = applyLimits({ ...rows, key: requesting.key }, fits, { boundNano: wanted.nano }, now)
   if (!limited.ok) return limited
   const bounds = { boundNano: wanted.nano, boundTokens: wanted.tokens, expiresAt: now + reservationTtlMs }
@@ -125,7 +125,7 @@ function outputBound(
   now: number,
 ): number {
   if (!mayShorten) return outputTokens
-  const charges = [tenant, key].map(({ limits, state }) => largestCharge(limits, state, now))
+  const charges = [tenant, key].map(({ limits, state }) => largestCharge(limits, state, zoned(tenant, now)))
   const money = Math.min(leftNano(tenant), ...charges.map(({ nano }) => nano))
   const tokens = Math.min(...charges.map((charge) => charge.tokens)) - promptTokens
   const possible = Math.min(outputTokens, tokens, outputTokensWithin(money, promptTokens, rates))
@@ -145,7 +145,8 @@ export function readmit(
   if (reservation?.state !== 'reserved') return reservationClosed
   const bound = boundNano(promptTokens, outputTokens, rates)
   const extra = Math.max(0, bound - reservation.boundNano)
-  const fits = ({ limits, state }: Tenant | KeyRow) => raiseLimits(limits, state, reservation.openedAt, extra, now)
+  const [openedAt, at] = [zoned(rows.tenant, reservation.openedAt), zoned(rows.tenant, now)]
+  const fits = ({ limits, state }: Tenant | KeyRow) => raiseLimits(limits, state, openedAt, extra, at)
   const answers = mayShorten && outputTokensWithin(reservation.boundNano, promptTokens, rates) >= shortestOutput
   const limited = applyLimits(rows, fits, { boundNano: bound }, now)
   if (!limited.ok) return answers ? { ok: true, kept: true } : limited

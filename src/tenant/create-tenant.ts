@@ -4,6 +4,7 @@ import { openingCreditId, postMoney } from './credits.ts'
 import { chainStart } from './ledger/hash-chain.ts'
 import { newLimitState, tenantBudgets } from './limits/limits.ts'
 import type { NewTenant } from './rpc.ts'
+import { zoned } from './store/account-rows.ts'
 import { listPrice } from './store/rate-card-rows.ts'
 
 /** Returns false if the tenant exists. */
@@ -19,7 +20,7 @@ export function createTenant(account: TenantAccount, options: NewTenant, now: nu
     reservedNano: 0,
     chainSeq: 0,
     chainHash: chainStart,
-    state: newLimitState(limits, tenantBudgets, now),
+    state: newLimitState(limits, tenantBudgets, zoned({ settings }, now)),
   })
   const { rateCards } = account.store
   for (const model of options.models) rateCards.put(model, 0, listPrice)

@@ -6,6 +6,7 @@ import { admitTo, type Denial, denied, type Requester, type TenantResult } from 
 import { may, type Right, type Role, reaches } from './roles.ts'
 import type { NewKey } from './rpc.ts'
 import { changedLimits, defined, type LimitsChange } from './settings.ts'
+import { zoned } from './store/account-rows.ts'
 import type { KeyRow } from './store/key-rows.ts'
 
 export interface KeyChange {
@@ -79,7 +80,7 @@ export function addKey(account: TenantAccount, by: Requester, options: NewKey, n
   if (account.store.keys.count() >= keysMax) {
     return denied('conflict', `This tenant already has ${keysMax} keys, the maximum. Reuse an existing key.`)
   }
-  const state = newLimitState(options.limits, keyBudgets, now)
+  const state = newLimitState(options.limits, keyBudgets, zoned(caller.value.tenant, now))
   const key: KeyRow = { ...options, previous: null, createdAt: now, revokedAt: null, lastUsedAt: null, state }
   account.putKey(key)
   return { ok: true, value: viewKey(key, now) }

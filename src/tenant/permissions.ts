@@ -1,22 +1,15 @@
 /** Permissions: checks every call of a key against the key's role before the call reads or changes anything. */
-import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { TenantAccount } from './account.ts'
 import { suspendedMessage } from './admission-refusals.ts'
+import { denied, type TenantResult } from './denial.ts'
 import { checkKey } from './key-validity.ts'
 import { may, type Right, type Role, roleNeeded } from './roles.ts'
 import type { Tenant } from './store/account-rows.ts'
 
+export { type Denial, denied, type TenantResult } from './denial.ts'
+
 /** The caller: the operator, who has every permission, or the bearer of one of the tenant's keys. */
 export type Requester = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }
-
-export interface Denial {
-  ok: false
-  code: ErrorCode
-  message: string
-  param: string | null
-}
-
-export type TenantResult<Value> = { ok: true; value: Value } | Denial
 
 export const tenantMissing = 'Tenant not found. Create it first.'
 
@@ -59,8 +52,4 @@ export function admitTo(
     return denied('permission_denied', message)
   }
   return { ok: true, value: { tenant, role: key.role } }
-}
-
-export function denied(code: ErrorCode, message: string, param: string | null = null): Denial {
-  return { ok: false, code, message, param }
 }

@@ -1,9 +1,10 @@
 import type { TenantAccount } from './account.ts'
+import { movedBudgets } from './change-calendar.ts'
 import { changeLimits, type Limits } from './limits/limits.ts'
 import { type LimitsRemaining, limitsRemaining } from './limits/remaining.ts'
 import { admitTo, denied, type Requester, type TenantResult, tenantMissing } from './permissions.ts'
 import type { Role } from './roles.ts'
-import type { Tenant, TenantStatus } from './store/account-rows.ts'
+import { type Tenant, type TenantStatus, zoned } from './store/account-rows.ts'
 import type { TenantSettings } from './tenant-settings.ts'
 
 /** Undefined fields stay unchanged; so do limits that `limits` does not name. */
@@ -65,7 +66,7 @@ export function changeTenant(
       'limits.budgetNano.total: not supported for a tenant, whose total budget is its credit. Add credit, or set day or month.'
     return denied('invalid_value', message, 'limits.budgetNano.total')
   }
-  account.putTenant(after)
+  account.putTenant(movedBudgets(account, tenant, after, now))
   return { ok: true, value: { before: viewTenant(tenant), after: viewTenant(after) } }
 }
 
@@ -86,8 +87,15 @@ export function limitsOf(
   return {
     ok: true,
     value: {
-      tenant: { tenantId, status, limits, left: limitsRemaining(limits, state, now), credit },
-      key: { keyId, role, expiresAt, models, limits: key.limits, left: limitsRemaining(key.limits, key.state, now) },
+      tenant: { tenantId, status, limits, left: limitsRemaining(limits, state, zoned(tenant, now)), credit },
+      key: {
+        keyId,
+        role,
+        expiresAt,
+        models,
+        limits: key.limits,
+        left: limitsRemaining(key.limits, key.state, zoned(tenant, now)),
+      },
     },
   }
 }

@@ -1,6 +1,7 @@
 /** The settings of a tenant. The descriptions are the text of the settings guide. */
 import { z } from 'zod'
 import { priorityClasses, weightMax } from '../fleet/queue/fair-queue.ts'
+import { isTimeZone } from './limits/calendar.ts'
 
 export const TenantSettings = z.object({
   effortUnknown: z
@@ -12,7 +13,9 @@ export const TenantSettings = z.object({
     .min(1)
     .max(3_650)
     .default(90)
-    .describe('Days that settled requests are kept one by one. Hourly sums are kept as long as the tenant exists.'),
+    .describe(
+      'Days that settled requests are kept one by one. Sums of quarter hours are kept as long as the tenant exists.',
+    ),
   weight: z
     .int()
     .min(1)
@@ -45,5 +48,17 @@ export const TenantSettings = z.object({
     .enum(['wait', 'lower-effort'])
     .default('wait')
     .describe('Under overload, whether requests wait or are served with the least effort. The answer discloses it.'),
+  timeZone: z
+    .string()
+    .max(64)
+    .refine(isTimeZone, 'must be an IANA time zone, such as Europe/Berlin or UTC')
+    .default('UTC')
+    .describe('The IANA time zone of days, weeks and months: of budgets, reports and statements.'),
+  anchorDay: z
+    .int()
+    .min(1)
+    .max(28)
+    .default(1)
+    .describe('The day on which a month begins, 1 to 28: of monthly budgets, reports by month and statements.'),
 })
 export type TenantSettings = z.infer<typeof TenantSettings>

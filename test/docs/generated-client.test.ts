@@ -66,7 +66,7 @@ export async function run(): Promise<void> {
   const usage = await call('reportOwnUsage', 200, { query: { from: '2026-11-01', bucket: 'day', group_by: 'model' } })
   const cost: number = usage.totals.cost_nano
   // @ts-expect-error
-  await call('reportOwnUsage', 200, { query: { bucket: 'week' } })
+  await call('reportOwnUsage', 200, { query: { bucket: 'year' } })
 
   console.log(secret, perMinute, next, names, slots, ownKey, cost)
 }

@@ -337,9 +337,16 @@ describe('a tenant’s own keys', () => {
       ['from=yesterday', 'from'],
       ['from=2026-02-01&to=2026-01-01', 'from'],
       ['from=2020-01-01&bucket=hour', 'from'],
+      ['from=2026-02-30', 'from'],
+      ['from=2026-11-01T24:00Z', 'from'],
+      ['from=2026-11-01T10:00', 'from'],
+      ['from=1764288000', 'from'],
+      ['to=1764288000000000', 'to'],
+      ['from=0', 'from'],
+      ['from=-1', 'from'],
       ['to=x', 'to'],
-      ['bucket=week', 'bucket'],
-      ['group_by=key,user', 'group_by'],
+      ['bucket=year', 'bucket'],
+      ['group_by=key,worker', 'group_by'],
       ['format=xml', 'format'],
       ['groupby=key', 'groupby'],
       [`key=${Array(60).fill('k').join(',')}`, 'key'],
@@ -350,17 +357,62 @@ describe('a tenant’s own keys', () => {
         body: { param },
       })
     }
+    const seconds = await send('GET', '/v1/usage?from=1764288000', undefined, apiKey)
+    expect(seconds.body.message).toBe('from: looks like Unix seconds. Send Unix milliseconds: 1764288000000.')
     await runInDurableObject(env.TENANT.getByName('asking'), (_, state) => {
       const hour = Math.floor(Date.now() / hourMs) * hourMs
       state.storage.sql.exec(
         `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= 20000)
-          INSERT INTO usage_hours SELECT ?, 'k' || i, 'm', 'p', 'e', 'o', 1, 1, 0, 1, 0, 1, 0 FROM n`,
+          INSERT INTO usage_quarters SELECT ?, 'k' || i, 'm', 'p', 'e', 'o', 1, 1, 0, 1, 0, 1, 0 FROM n`,
         hour,
       )
     })
     const large = await send('GET', '/v1/usage?group_by=key', undefined, apiKey)
     expect(large).toMatchObject({ status: 400, body: { message: expect.stringContaining('fewer dimensions') } })
     expect((await send('GET', '/v1/usage', undefined, apiKey)).body.totals.requests).toBe(20_001)
+  })
+
+  it('[USE26] usage by hour, day, week and month follows the time zone and the anchor day of the tenant', async () => {
+    await openTenant('zoned', { settings: { timeZone: 'Asia/Kolkata', anchorDay: 15 } })
+    const { apiKey } = await openKey('zoned', { role: 'viewer' })
+    const at = (text: string) => Date.parse(`${text}+05:30`)
+    const times = ['2026-11-14T23:59', '2026-11-15T00:00', '2026-11-15T23:45', '2026-11-16T00:00'].map(at)
+    await runInDurableObject(env.TENANT.getByName('zoned'), (_, { storage }) => {
+      const insert = "INSERT INTO usage_quarters VALUES (?, 'k', 'm', 'p', 'e', 'finished', 1, 1, 0, 1, 0, ?, 0)"
+      for (const [index, time] of times.entries()) storage.sql.exec(insert, time - (time % 900_000), 10 ** index)
+    })
+    const costs = async (query: string) => {
+      const { body } = await send('GET', `/v1/usage?${query}`, undefined, apiKey)
+      return body.data.map((row: { start: string; cost_nano: number }) => [Date.parse(row.start), row.cost_nano])
+    }
+    const midnight = (day: number) => at(`2026-11-${day}T00:00`)
+    expect(await costs('from=2026-11-15&to=2026-11-15')).toEqual([[midnight(15), 110]])
+    expect(await costs('from=2026-11-14&to=2026-11-17&bucket=day')).toEqual([
+      [midnight(14), 1],
+      [midnight(15), 110],
+      [midnight(16), 1_000],
+    ])
+    expect(await costs('from=2026-11-01&to=2026-12-01&bucket=month')).toEqual([
+      [at('2026-10-15T00:00'), 1],
+      [midnight(15), 1_110],
+    ])
+    // 9 and 16 November 2026 are Mondays.
+    expect(await costs('from=2026-11-01&to=2026-12-01&bucket=week')).toEqual([
+      [at('2026-11-09T00:00'), 111],
+      [midnight(16), 1_000],
+    ])
+    expect(await costs('from=2026-11-15&to=2026-11-16&bucket=hour')).toEqual([
+      [midnight(15), 10],
+      [at('2026-11-15T23:00'), 100],
+    ])
+    expect(await costs('from=2026-11-15T00:00:00 05:30&to=2026-11-16&bucket=all')).toEqual([[midnight(15), 110]])
+    const { timeZone } = (await operate('GET', '/admin/tenants/zoned')).settings
+    expect(timeZone).toBe('Asia/Kolkata')
+    for (const settings of [{ timeZone: 'Mars/Base' }, { timeZone: '+05:30' }, { anchorDay: 29 }])
+      expect(await send('PATCH', '/admin/tenants/zoned', { settings })).toMatchObject({
+        status: 400,
+        body: { param: expect.stringMatching(/^settings\.(timeZone|anchorDay)$/) },
+      })
   })
 
   it('[USE9] GET /v1/entries lists every cost, credit, reversal and correction once, newest first, without workers', async () => {
@@ -511,6 +563,6 @@ describe('a tenant’s own keys', () => {
 /** Moves a tenant's usage into the past. */
 async function moveUsage(tenantId: string, ms: number): Promise<void> {
   await runInDurableObject(env.TENANT.getByName(tenantId), (_, state) => {
-    state.storage.sql.exec('UPDATE usage_hours SET hour = hour - ?', ms)
+    state.storage.sql.exec('UPDATE usage_quarters SET quarter = quarter - ?', ms)
   })
 }

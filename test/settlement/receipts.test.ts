@@ -299,7 +299,8 @@ describe('settlement in the ledger', () => {
         }
         expect(verifyBooks(test.books.store).faults).toEqual([])
         now += budgets.rateDebt.value + 60_000
-        const query = { from: 0, to: now + 3_600_000, bucket: 'all' as const, groupBy: [], where: {} }
+        const period = { from: 0, to: now + 3_600_000 }
+        const query = { ...period, buckets: [period], groupBy: [], where: {} }
         expect(test.books.store.usage.report(query)).not.toBeNull()
         test.transaction((books) => books.credit(100_000, 'more', now))
         expect(test.transaction((books) => books.admit(testOrder('zz'), now))).toMatchObject({ ok: true })
@@ -329,9 +330,9 @@ describe('settlement in the ledger', () => {
     for (const table of ['account', 'api_keys'])
       first.db.exec(`UPDATE ${table} SET state = json_set(state, '$.tokens', json('${JSON.stringify(bricked)}'))`)
     first.db.exec(`UPDATE api_keys SET state = json_set(state, '$.requests.level', null)`)
-    first.db.exec(`INSERT INTO usage_hours VALUES (0, 'k', 'm', 'latency', 'none', 'finished', 1,
+    first.db.exec(`INSERT INTO usage_quarters VALUES (0, 'k', 'm', 'latency', 'none', 'finished', 1,
       9223372036854775807, 0, 9007199254740993, 0, 1, 0)`)
-    first.db.exec(`INSERT INTO usage_hours VALUES (0, 'k', 'm', 'latency', 'none', 'aborted', 1,
+    first.db.exec(`INSERT INTO usage_quarters VALUES (0, 'k', 'm', 'latency', 'none', 'aborted', 1,
       9223372036854775807, 0, 9007199254740993, 0, 1, 0)`)
     first.db.exec(`UPDATE rate_cards SET output_nano = 4000000000`)
     first.evict()
@@ -344,7 +345,8 @@ describe('settlement in the ledger', () => {
     expect(first.transaction((books) => books.admit(testOrder('a'), now))).toMatchObject({ ok: true })
     expect(first.transaction((books) => books.settle(testReceipt('a'), now))).toBe('posted')
     first.evict()
-    const query = { from: 0, to: 3_600_000, bucket: 'all' as const, groupBy: [], where: {} }
+    const period = { from: 0, to: 3_600_000 }
+    const query = { ...period, buckets: [period], groupBy: [], where: {} }
     expect(first.books.store.usage.report(query)).toMatchObject([
       { requests: 3, prompt_tokens: nanoMax, output_tokens: nanoMax, cost_nano: 602 },
     ])

@@ -818,7 +818,7 @@ function readers(db: DatabaseSync) {
     `SELECT count(*) AS entries, coalesce(sum(cost_nano), 0) AS cost_nano, coalesce(sum(short_nano), 0) AS short_nano,
       coalesce(sum(prompt_tokens), 0) + coalesce(sum(output_tokens), 0) AS tokens FROM entries`,
   )
-  const usage = db.prepare('SELECT coalesce(sum(cost_nano), 0) AS cost_nano FROM usage_hours')
+  const usage = db.prepare('SELECT coalesce(sum(cost_nano), 0) AS cost_nano FROM usage_quarters')
   const open = db.prepare('SELECT count(*) AS open, coalesce(sum(bound_nano), 0) AS bound_nano FROM reservations')
   const reservations = db.prepare(
     `SELECT request_id, state, bound_nano FROM bookings

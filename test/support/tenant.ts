@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import { TenantAccount } from '../../src/tenant/account.ts'
 import { chainStart } from '../../src/tenant/ledger/hash-chain.ts'
+import { utcMonths } from '../../src/tenant/limits/calendar.ts'
 import { keyBudgets, type Limits, newLimitState, noLimits, tenantBudgets } from '../../src/tenant/limits/limits.ts'
 import type { Tenant } from '../../src/tenant/store/account-rows.ts'
 import type { KeyRow } from '../../src/tenant/store/key-rows.ts'
@@ -39,7 +40,7 @@ export const testTenant = (limits: Limits = noLimits): Tenant => ({
   chainSeq: 0,
   chainHash: chainStart,
   limits,
-  state: newLimitState(limits, tenantBudgets, 0),
+  state: newLimitState(limits, tenantBudgets, { at: 0, calendar: utcMonths }),
   settings: TenantSettings.parse({}),
 })
 
@@ -57,7 +58,7 @@ export const testKey = (keyId = 'k', limits: Limits = noLimits): KeyRow => ({
   models: null,
   class: null,
   limits,
-  state: newLimitState(limits, keyBudgets, 0),
+  state: newLimitState(limits, keyBudgets, { at: 0, calendar: utcMonths }),
 })
 
 export interface TestBooks {

@@ -151,7 +151,7 @@ describe('ledger of a tenant', () => {
       ['k', 'm', 'latency', 'goodwill'],
       ['k', 'm', 'latency', 'the rest'],
     ])
-    const usage = test.db.prepare('SELECT sum(cost_nano) AS cost, sum(requests) AS requests FROM usage_hours').get()
+    const usage = test.db.prepare('SELECT sum(cost_nano) AS cost, sum(requests) AS requests FROM usage_quarters').get()
     expect(usage).toMatchObject({ cost: test.books.tenant()?.postedNano, requests: 2 })
     expect(verifyBooks(test.books.store).faults).toEqual([])
   })
@@ -172,7 +172,7 @@ describe('ledger of a tenant', () => {
     expect(post({ ...reversal, orderId: 'r4', amountNano: 701 })).toMatchObject({ ok: false, code: 'invalid_value' })
     expect(post({ ...reversal, orderId: 'r5', amountNano: 700 })).toMatchObject({ ok: true })
     expect(test.books.tenant()).toMatchObject({ creditNano: 1_300, postedNano: 0 })
-    expect(test.db.prepare('SELECT count(*) AS rows FROM usage_hours').get()).toEqual({ rows: 0 })
+    expect(test.db.prepare('SELECT count(*) AS rows FROM usage_quarters').get()).toEqual({ rows: 0 })
     expect(verifyBooks(test.books.store).faults).toEqual([])
   })
 

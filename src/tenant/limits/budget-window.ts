@@ -4,7 +4,7 @@
  * nor count against the next day.
  */
 import { safeInteger } from '../../../backends/model/money.ts'
-import { type WindowKind, windowStart } from './calendar.ts'
+import { type WindowKind, windowStart, type ZonedTime } from './calendar.ts'
 
 export interface BudgetWindow {
   /** Start of the window, in Unix milliseconds. */
@@ -13,12 +13,12 @@ export interface BudgetWindow {
   reservedNano: number
 }
 
-export function emptyWindow(kind: WindowKind, now: number): BudgetWindow {
+export function emptyWindow(kind: WindowKind, now: ZonedTime): BudgetWindow {
   return { window: windowStart(kind, now), postedNano: 0, reservedNano: 0 }
 }
 
 /** The window at `now`: a new window starts empty. If the clock went backwards, the newer window stays open. */
-export function openWindow(window: BudgetWindow, kind: WindowKind, now: number): BudgetWindow {
+export function openWindow(window: BudgetWindow, kind: WindowKind, now: ZonedTime): BudgetWindow {
   return windowStart(kind, now) > window.window ? emptyWindow(kind, now) : window
 }
 
@@ -34,7 +34,7 @@ export function hold(window: BudgetWindow, nano: number): BudgetWindow {
 export function spend(
   window: BudgetWindow,
   kind: WindowKind,
-  admittedAt: number,
+  admittedAt: ZonedTime,
   heldNano: number,
   costNano: number,
 ): BudgetWindow {

@@ -6,7 +6,7 @@
  */
 
 import { type BudgetWindow, emptyWindow, hold, openWindow, spend, windowRemaining } from './budget-window.ts'
-import { type WindowKind, windowEnd, windowKinds, windowStart } from './calendar.ts'
+import { type WindowKind, windowEnd, windowKinds, windowStart, type ZonedTime } from './calendar.ts'
 import { fullBucket, refund, type TokenBucket, take, unitsLeft } from './token-bucket.ts'
 
 /** Null means no limit. */
@@ -60,10 +60,10 @@ export const noLimits: Limits = {
   budgetNano: { total: null, day: null, month: null },
 }
 
-export function newLimitState(limits: Limits, budgets: readonly WindowKind[], now: number): LimitState {
+export function newLimitState(limits: Limits, budgets: readonly WindowKind[], now: ZonedTime): LimitState {
   return {
-    requests: fullBucket(limits.requestsPerMinute ?? 0, now),
-    tokens: fullBucket(limits.tokensPerMinute ?? 0, now),
+    requests: fullBucket(limits.requestsPerMinute ?? 0, now.at),
+    tokens: fullBucket(limits.tokensPerMinute ?? 0, now.at),
     running: 0,
     windows: Object.fromEntries(budgets.map((kind) => [kind, emptyWindow(kind, now)])),
   }
@@ -84,7 +84,7 @@ export function checkLimits(
   limits: Limits,
   state: LimitState,
   wanted: RequestCharge,
-  now: number,
+  now: ZonedTime,
 ): { ok: true; state: LimitState } | LimitRefusal {
   const { concurrentMax } = limits
   if (concurrentMax !== null && state.running >= concurrentMax) {
@@ -97,7 +97,7 @@ export function checkLimits(
       renewsAt: null,
     }
   }
-  const rates = takeLimitRates(limits, state, { requests: 1, tokens: wanted.tokens }, now)
+  const rates = takeLimitRates(limits, state, { requests: 1, tokens: wanted.tokens }, now.at)
   if (!rates.ok) return rates
   const held = holdAll(limits, state.windows, wanted.nano, now)
   if (!held.ok) return held
@@ -108,11 +108,11 @@ export function checkLimits(
 }
 
 /** The largest charge that the tokens per minute and the budgets allow now; infinite without a limit. */
-export function largestCharge(limits: Limits, state: LimitState, now: number): RequestCharge {
+export function largestCharge(limits: Limits, state: LimitState, now: ZonedTime): RequestCharge {
   const lefts = eachWindow(state.windows).map(([kind, old]) => leftOf(limits, kind, openWindow(old, kind, now)))
   const { tokensPerMinute } = limits
   return {
-    tokens: tokensPerMinute === null ? Number.POSITIVE_INFINITY : unitsLeft(state.tokens, tokensPerMinute, now),
+    tokens: tokensPerMinute === null ? Number.POSITIVE_INFINITY : unitsLeft(state.tokens, tokensPerMinute, now.at),
     nano: Math.min(Number.POSITIVE_INFINITY, ...lefts),
   }
 }
@@ -135,9 +135,9 @@ export function takeLimitRates(
 export function raiseLimits(
   limits: Limits,
   state: LimitState,
-  admittedAt: number,
+  admittedAt: ZonedTime,
   extraNano: number,
-  now: number,
+  now: ZonedTime,
 ): { ok: true; state: LimitState } | LimitRefusal {
   for (const [kind, window] of eachWindow(state.windows)) {
     const left = leftOf(limits, kind, window)
@@ -161,8 +161,8 @@ export function budgetTime(states: readonly LimitState[], now: number): number {
  * Opens the window of every budget at `to`, which must not lie before an open window. A hold of `heldNano` from `from`
  * moves along: if its window is over, the amount is held in the new window.
  */
-export function openLimits(state: LimitState, to: number, from = to, heldNano = 0): LimitState {
-  const open = windowKinds.every((kind) => (state.windows[kind]?.window ?? to) >= windowStart(kind, to))
+export function openLimits(state: LimitState, to: ZonedTime, from = to, heldNano = 0): LimitState {
+  const open = windowKinds.every((kind) => (state.windows[kind]?.window ?? to.at) >= windowStart(kind, to))
   if (open && heldNano === 0) return state
   const windows: BudgetWindows = {}
   for (const [kind, old] of eachWindow(state.windows)) {
@@ -178,7 +178,7 @@ export function openLimits(state: LimitState, to: number, from = to, heldNano = 
 export function settleLimits(
   limits: Limits,
   state: LimitState,
-  admitted: RequestCharge & { at: number },
+  admitted: RequestCharge & { at: ZonedTime },
   used: { tokens: number; costNano: number },
   now: number,
 ): LimitState {
@@ -194,12 +194,12 @@ export function settleLimits(
 }
 
 /** Charges a cost without a hold: a late receipt or a correction. */
-export function chargeLimits(state: LimitState, admittedAt: number, costNano: number): LimitState {
+export function chargeLimits(state: LimitState, admittedAt: ZonedTime, costNano: number): LimitState {
   return { ...state, windows: spendAll(state.windows, admittedAt, 0, costNano) }
 }
 
 /** The smallest remaining budget among the windows in which a request was admitted. */
-export function moneyLeft(limits: Limits, state: LimitState, admittedAt: number): number {
+export function moneyLeft(limits: Limits, state: LimitState, admittedAt: ZonedTime): number {
   const lefts = eachWindow(state.windows)
     .filter(([kind, window]) => window.window === windowStart(kind, admittedAt))
     .map(([kind, window]) => leftOf(limits, kind, window))
@@ -238,7 +238,7 @@ function holdAll(
   limits: Limits,
   windows: BudgetWindows,
   nano: number,
-  now: number,
+  now: ZonedTime,
 ): { ok: true; windows: BudgetWindows } | LimitRefusal {
   const held: BudgetWindows = {}
   for (const [kind, old] of eachWindow(windows)) {
@@ -250,7 +250,7 @@ function holdAll(
   return { ok: true, windows: held }
 }
 
-function spendAll(windows: BudgetWindows, admittedAt: number, heldNano: number, costNano: number): BudgetWindows {
+function spendAll(windows: BudgetWindows, admittedAt: ZonedTime, heldNano: number, costNano: number): BudgetWindows {
   return Object.fromEntries(
     eachWindow(windows).map(([kind, window]) => [kind, spend(window, kind, admittedAt, heldNano, costNano)]),
   )
@@ -265,14 +265,14 @@ function leftOf(limits: Limits, kind: WindowKind, window: BudgetWindow): number 
   return budget === null ? Number.POSITIVE_INFINITY : windowRemaining(window, budget)
 }
 
-function overBudget(limits: Limits, kind: WindowKind, left: number, now: number): LimitRefusal {
+function overBudget(limits: Limits, kind: WindowKind, left: number, now: ZonedTime): LimitRefusal {
   const end = windowEnd(kind, now)
   return {
     ok: false,
     limit: `budget-${kind}`,
     max: limits.budgetNano[kind] ?? 0,
     left,
-    retryAfterMs: end - now,
+    retryAfterMs: end - now.at,
     renewsAt: Number.isFinite(end) ? end : null,
   }
 }

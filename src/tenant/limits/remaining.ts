@@ -1,7 +1,7 @@
 /** The remaining limits of a tenant or key, for reports; null without a limit. */
 
 import { openWindow, windowRemaining } from './budget-window.ts'
-import { type WindowKind, windowEnd } from './calendar.ts'
+import { type WindowKind, windowEnd, type ZonedTime } from './calendar.ts'
 import { type LimitState, type Limits, rateLeft } from './limits.ts'
 
 export interface LimitsRemaining {
@@ -21,11 +21,11 @@ interface BudgetLeft {
   endsAt: number | null
 }
 
-export function limitsRemaining(limits: Limits, state: LimitState, now: number): LimitsRemaining {
+export function limitsRemaining(limits: Limits, state: LimitState, now: ZonedTime): LimitsRemaining {
   const { requestsPerMinute, tokensPerMinute, concurrentMax } = limits
   return {
-    requests: rate(state.requests, requestsPerMinute, now),
-    tokens: rate(state.tokens, tokensPerMinute, now),
+    requests: rate(state.requests, requestsPerMinute, now.at),
+    tokens: rate(state.tokens, tokensPerMinute, now.at),
     concurrent: {
       running: state.running,
       left: concurrentMax === null ? null : Math.max(0, concurrentMax - state.running),
@@ -44,7 +44,7 @@ function rate(bucket: LimitState['requests'], perMinute: number | null, now: num
   return perMinute === null ? null : { left: 0, resetMs: 0 }
 }
 
-function budget(limits: Limits, state: LimitState, kind: WindowKind, now: number): BudgetLeft | null {
+function budget(limits: Limits, state: LimitState, kind: WindowKind, now: ZonedTime): BudgetLeft | null {
   const max = limits.budgetNano[kind]
   const old = state.windows[kind]
   if (max === null || !old) return null

@@ -1,6 +1,7 @@
 /** The table `account`, which has one row: the tenant. */
 import { z } from 'zod'
 import type { Account } from '../ledger/ledger.ts'
+import type { ZonedTime } from '../limits/calendar.ts'
 import type { LimitState, Limits } from '../limits/limits.ts'
 import { TenantSettings } from '../tenant-settings.ts'
 import { readLimits } from './limit-columns.ts'
@@ -22,6 +23,11 @@ export interface Tenant extends Account {
   limits: Limits
   state: LimitState
   settings: TenantSettings
+}
+
+/** A time in the calendar of its tenant. */
+export function zoned({ settings }: Pick<Tenant, 'settings'>, at: number): ZonedTime {
+  return { at, calendar: settings }
 }
 
 export class AccountRows {

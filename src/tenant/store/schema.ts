@@ -189,6 +189,9 @@ export const schema: readonly string[] = [
   'INSERT INTO money_orders SELECT *, NULL FROM orders',
   'DROP TABLE orders',
   'ALTER TABLE money_orders RENAME TO orders',
+  // Sums of quarter hours, for days in every time zone. The sums of earlier hours count in their first quarter.
+  'ALTER TABLE usage_hours RENAME TO usage_quarters',
+  'ALTER TABLE usage_quarters RENAME COLUMN hour TO quarter',
 ]
 
 /** Applies the statements that a database does not have yet. */

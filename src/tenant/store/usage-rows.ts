@@ -1,7 +1,15 @@
-/** The table `usage_hours`: settled requests by hour and label. Column names come from constants, values are bound. */
+/** The table `usage_quarters`: settled requests by quarter hour and label. Column names come from constants, values are bound. */
 import { nanoMax } from '../../../backends/model/money.ts'
 import type { LedgerEntry } from '../ledger/ledger.ts'
-import { bucketMs, type Dimension, sumNames, type UsageQuery, type UsageRow, usageRowsMax } from '../usage/report.ts'
+import type { Period } from '../limits/calendar.ts'
+import {
+  type Dimension,
+  quarterMs,
+  type ResolvedUsageQuery,
+  sumNames,
+  type UsageRow,
+  usageRowsMax,
+} from '../usage/report.ts'
 import type { EntryLabels } from './entry-rows.ts'
 import { exactSum, int, type Sql, type SqlRow, type SqlValue, text } from './sql.ts'
 
@@ -12,8 +20,6 @@ const columns: Record<Dimension, string> = {
   pool: 'pool',
   outcome: 'outcome',
 }
-
-const hourMs = 3_600_000
 
 /** A sum stops at the largest exact integer. */
 const addedSums = ['prompt_tokens', 'cached_tokens', 'output_tokens', 'reasoning_tokens', 'cost_nano']
@@ -33,14 +39,14 @@ export class UsageRows {
     this.#sql = sql
   }
 
-  /** Adds an entry to its hour: a settled dispatch, or a correction, which counts as no request. */
+  /** Adds an entry to its quarter hour: a settled dispatch, or a correction, which counts as no request. */
   add({ keyId, model, pool, effort, outcome }: EntryLabels, entry: LedgerEntry): void {
     const { counts, costNano, estimated, at } = entry
     this.#sql.run(
-      `INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO usage_quarters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, ${addedSums},
           estimated = estimated + excluded.estimated`,
-      ...[Math.floor(at / hourMs) * hourMs, keyId ?? '', model ?? '', pool ?? '', effort ?? '', outcome ?? ''],
+      ...[Math.floor(at / quarterMs) * quarterMs, keyId ?? '', model ?? '', pool ?? '', effort ?? '', outcome ?? ''],
       entry.kind === 'correction' ? 0 : 1,
       ...[counts?.promptTokens ?? 0, counts?.cachedTokens ?? 0],
       ...[counts?.outputTokens ?? 0, counts?.reasoningTokens ?? 0, costNano, estimated ? 1 : 0],
@@ -48,34 +54,42 @@ export class UsageRows {
   }
 
   /** The sums by bucket and dimensions; null if the report would exceed `usageRowsMax` rows. */
-  report(query: UsageQuery): UsageRow[] | null {
-    const width = bucketMs[query.bucket]
-    const start = width === null ? '0' : `hour - hour % ${width}`
-    const names = query.groupBy.map((dimension) => columns[dimension])
-    const groups = ['1', ...names].join(', ')
-    const { where, values } = filterOf(query)
+  report({ from, to, buckets, groupBy, where }: ResolvedUsageQuery): UsageRow[] | null {
+    const names = groupBy.map((dimension) => columns[dimension])
+    const groups = ['bucket', ...names].join(', ')
+    const filter = filterOf(where)
+    const clipped = buckets.map((bucket) => [Math.max(from, bucket.from), Math.min(to, bucket.to)])
+    // CROSS JOIN: one range of the primary key for each bucket.
     const rows = this.#sql.all(
-      `SELECT ${[`${start} AS start`, ...names, reportedSums].join(', ')} FROM usage_hours WHERE ${where}
+      `SELECT ${['buckets.key AS bucket', ...names, reportedSums].join(', ')}
+        FROM json_each(?) AS buckets CROSS JOIN usage_quarters
+        WHERE quarter >= buckets.value ->> 0 AND quarter < buckets.value ->> 1 ${filter.and}
         GROUP BY ${groups} ORDER BY ${groups} LIMIT ?`,
-      ...[...values, usageRowsMax + 1],
+      ...[JSON.stringify(clipped), ...filter.values, usageRowsMax + 1],
     )
-    return rows.length > usageRowsMax ? null : rows.map((row) => readUsage(row, query.groupBy))
+    return rows.length > usageRowsMax ? null : rows.map((row) => readUsage(row, buckets, groupBy))
+  }
+
+  /** Costs by key since the start of a quarter hour, without refunds. */
+  spentSince(from: number): Map<string, number> {
+    const query = `SELECT key_id, ${exactSum('max(0, cost_nano)')} AS spent FROM usage_quarters WHERE quarter >= ? GROUP BY key_id`
+    return new Map(this.#sql.all(query, from).map((row) => [text(row, 'key_id'), int(row, 'spent')]))
   }
 }
 
-function filterOf(query: UsageQuery): { where: string; values: SqlValue[] } {
-  const filters = Object.entries(query.where) as [Dimension, string[]][]
-  const within = filters.map(([dimension, wanted]) => `${columns[dimension]} IN (${wanted.map(() => '?').join(', ')})`)
-  return {
-    where: ['hour >= ?', 'hour < ?', ...within].join(' AND '),
-    values: [query.from, query.to, ...filters.flatMap(([, wanted]) => wanted)],
-  }
+function filterOf(where: ResolvedUsageQuery['where']): { and: string; values: SqlValue[] } {
+  const filters = Object.entries(where) as [Dimension, string[]][]
+  const and = filters.map(([dimension, wanted]) => `AND ${columns[dimension]} IN (${wanted.map(() => '?').join(', ')})`)
+  return { and: and.join(' '), values: filters.flatMap(([, wanted]) => wanted) }
 }
 
-function readUsage(row: SqlRow, groupBy: readonly Dimension[]): UsageRow {
+function readUsage(row: SqlRow, buckets: readonly Period[], groupBy: readonly Dimension[]): UsageRow {
   const sums = Object.fromEntries(sumNames.map((name) => [name, int(row, name)]))
+  const bucket = buckets[int(row, 'bucket')]
+  if (!bucket) throw new Error('a row without its bucket')
   return {
-    start: int(row, 'start'),
+    start: bucket.from,
+    end: bucket.to,
     ...Object.fromEntries(groupBy.map((dimension) => [dimension, text(row, columns[dimension])])),
     ...(sums as Record<(typeof sumNames)[number], number>),
   }

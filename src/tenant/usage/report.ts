@@ -1,23 +1,31 @@
 /**
- * Usage reports: query parameters become one SQL query over the hourly sums, and its rows become JSON, JSONL or CSV. A
- * request counts in the UTC hour in which it settled.
+ * Usage reports: query parameters become one SQL query over the sums of quarter hours, and its rows become JSON, JSONL
+ * or CSV. A request counts in the quarter hour in which it settled, and in the tenant's time zone.
  */
 import { safeInteger } from '../../../backends/model/money.ts'
-import { GatewayError } from '../../http/errors.ts'
+import { denied, type TenantResult } from '../denial.ts'
+import { type Calendar, dayMs, hourEnd, type Period, periodAt } from '../limits/calendar.ts'
+import { csvLine } from './csv.ts'
+import { invalid, readTimeBounds, resolveBounds, spanFault, type TimeBounds } from './time-bounds.ts'
 
 export const dimensions = ['key', 'model', 'effort', 'pool', 'outcome'] as const
 export type Dimension = (typeof dimensions)[number]
 
-export type UsageBucket = 'hour' | 'day' | 'all'
+export const usageBuckets = ['day', 'hour', 'week', 'month', 'all'] as const
+type UsageBucket = (typeof usageBuckets)[number]
 export type ReportFormat = 'json' | 'jsonl' | 'csv'
 
-export interface UsageQuery {
-  /** Unix milliseconds at whole hours; `to` is exclusive. */
-  from: number
-  to: number
+/** As the client wrote it. */
+export interface UsageQuery extends TimeBounds {
   bucket: UsageBucket
   groupBy: Dimension[]
   where: Partial<Record<Dimension, string[]>>
+}
+
+/** In Unix milliseconds at whole quarter hours. */
+export interface ResolvedUsageQuery extends Period, Pick<UsageQuery, 'groupBy' | 'where'> {
+  /** Of the rows, in order. The first and the last may reach beyond `from` and `to`. */
+  buckets: Period[]
 }
 
 export interface UsageSums {
@@ -33,7 +41,12 @@ export interface UsageSums {
   estimated_requests: number
 }
 
-export type UsageRow = { start: number } & Partial<Record<Dimension, string>> & UsageSums
+export type UsageRow = { start: number; end: number } & Partial<Record<Dimension, string>> & UsageSums
+
+export interface UsageReportRows extends Period {
+  timeZone: string
+  rows: UsageRow[]
+}
 
 export const sumNames = [
   'requests',
@@ -46,31 +59,21 @@ export const sumNames = [
   'estimated_requests',
 ] as const satisfies readonly (keyof UsageSums)[]
 
-const hourMs = 3_600_000
-const dayMs = 24 * hourMs
-export const bucketMs: Record<UsageBucket, number | null> = { hour: hourMs, day: dayMs, all: null }
-const spanMaxMs: Record<UsageBucket, number> = { hour: 62 * dayMs, day: 800 * dayMs, all: 4_000 * dayMs }
+/** The offset of every time zone is a whole number of quarter hours. */
+export const quarterMs = 900_000
+const spanDaysMax: Record<UsageBucket, number> = { hour: 62, day: 800, week: 4_000, month: 4_000, all: 4_000 }
 /** Maximum rows of a report. A longer report is refused, never truncated. */
 export const usageRowsMax = 20_000
 export const filterValuesMax = 50
 const parameters = ['from', 'to', 'bucket', 'group_by', 'format', ...dimensions]
 
 /** Reads `?from=&to=&bucket=&group_by=&format=` and a filter per dimension. Throws errors with messages for clients. */
-export function readUsageQuery(params: URLSearchParams, now: number): { query: UsageQuery; format: ReportFormat } {
+export function readUsageQuery(params: URLSearchParams): { query: UsageQuery; format: ReportFormat } {
   const unknown = [...params.keys()].find((name) => !parameters.includes(name))
   if (unknown !== undefined)
     throw invalid(unknown.slice(0, 64), `unknown parameter. Use one of ${parameters.join(', ')}.`)
-  const bucket = oneOf(params, 'bucket', ['day', 'hour', 'all'] as const)
+  const bucket = oneOf(params, 'bucket', usageBuckets)
   const format = oneOf(params, 'format', ['json', 'jsonl', 'csv'] as const)
-  const to = Math.ceil(readTime(params, 'to', now) / hourMs) * hourMs
-  const from = Math.floor(readTime(params, 'from', to - 7 * dayMs) / hourMs) * hourMs
-  if (from >= to) throw invalid('from', 'must be before "to".')
-  if (to - from > spanMaxMs[bucket]) {
-    throw invalid(
-      'from',
-      `at most ${spanMaxMs[bucket] / dayMs} days per report with bucket "${bucket}". Choose a shorter period or a larger bucket.`,
-    )
-  }
   const where = Object.fromEntries(
     dimensions.flatMap((dimension) => {
       const values = list(params, dimension)
@@ -79,7 +82,40 @@ export function readUsageQuery(params: URLSearchParams, now: number): { query: U
       return values.length > 0 ? [[dimension, values]] : []
     }),
   )
-  return { query: { from, to, bucket, groupBy: readGroups(params), where }, format }
+  return { query: { ...readTimeBounds(params), bucket, groupBy: readGroups(params), where }, format }
+}
+
+/** The period and the buckets of a report, in the calendar of its tenant. */
+export function resolveUsageQuery(
+  query: UsageQuery,
+  calendar: Calendar,
+  now: number,
+): TenantResult<ResolvedUsageQuery> {
+  const bounds = resolveBounds(query, calendar, now, 7 * dayMs)
+  if (!bounds.ok) return bounds
+  const from = Math.floor(bounds.value.from / quarterMs) * quarterMs
+  const to = Math.ceil(bounds.value.to / quarterMs) * quarterMs
+  const { bucket, groupBy, where } = query
+  const fault = spanFault(
+    { from, to },
+    spanDaysMax[bucket],
+    `Choose a shorter period than with bucket "${bucket}", or a larger bucket.`,
+  )
+  if (fault !== undefined) return denied('invalid_value', fault, 'from')
+  return { ok: true, value: { from, to, buckets: bucketsOf(bucket, { from, to }, calendar), groupBy, where } }
+}
+
+function bucketsOf(bucket: UsageBucket, { from, to }: Period, calendar: Calendar): Period[] {
+  if (bucket === 'all') return [{ from, to }]
+  const unit = bucket === 'hour' ? 'day' : bucket
+  const buckets: Period[] = []
+  let start = periodAt(unit, { at: from, calendar }).from
+  while (start < to) {
+    const end = bucket === 'hour' ? hourEnd({ at: start, calendar }) : periodAt(unit, { at: start, calendar }).to
+    if (end > from) buckets.push({ from: start, to: end })
+    start = end
+  }
+  return buckets
 }
 
 function usageTotals(rows: readonly UsageRow[]): UsageSums {
@@ -90,16 +126,15 @@ function usageTotals(rows: readonly UsageRow[]): UsageSums {
 
 /** The report's body and its content type. */
 export function writeUsage(
-  query: UsageQuery,
-  rows: readonly UsageRow[],
+  query: Pick<UsageQuery, 'bucket' | 'groupBy'>,
+  { from, to, timeZone, rows }: UsageReportRows,
   format: ReportFormat,
 ): { type: string; body: string } {
-  const lines = rows.map((row) => describe(query, row))
+  const lines = rows.map(describe)
   switch (format) {
     case 'csv': {
       const columns = ['start', 'end', ...query.groupBy, ...sumNames]
-      const table = [columns, ...lines.map((line) => columns.map((column) => line[column]))]
-      const body = table.map((cells) => `${cells.map(csvCell).join(',')}\r\n`).join('')
+      const body = [columns, ...lines.map((line) => columns.map((column) => line[column]))].map(csvLine).join('')
       return { type: 'text/csv; charset=utf-8', body }
     }
     case 'jsonl':
@@ -109,22 +144,14 @@ export function writeUsage(
       }
     case 'json': {
       const { bucket, groupBy } = query
-      const head = { object: 'usage', from: iso(query.from), to: iso(query.to), bucket, group_by: groupBy }
+      const head = { object: 'usage', from: iso(from), to: iso(to), time_zone: timeZone, bucket, group_by: groupBy }
       return { type: 'application/json', body: JSON.stringify({ ...head, data: lines, totals: usageTotals(rows) }) }
     }
   }
 }
 
-function describe(query: UsageQuery, row: UsageRow): Record<string, string | number | undefined> {
-  const { start, ...rest } = row
-  const width = bucketMs[query.bucket]
-  const begin = width === null ? query.from : start
-  return { start: iso(begin), end: iso(width === null ? query.to : start + width), ...rest }
-}
-
-function csvCell(value: string | number | undefined): string {
-  const text = String(value ?? '')
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+function describe({ start, end, ...rest }: UsageRow): Record<string, string | number | undefined> {
+  return { start: iso(start), end: iso(end), ...rest }
 }
 
 function iso(time: number): string {
@@ -158,18 +185,4 @@ function oneOf<Value extends string>(
   const value = values.find((each) => each === text)
   if (value === undefined) throw invalid(name, `must be one of ${values.join(', ')}.`)
   return value
-}
-
-/** An ISO 8601 date or date-time, or Unix milliseconds. */
-function readTime(params: URLSearchParams, name: string, fallback: number): number {
-  const text = params.get(name)
-  if (text === null) return fallback
-  const time = /^\d{1,15}$/.test(text) ? Number(text) : /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN
-  if (!Number.isFinite(time))
-    throw invalid(name, 'must be a date such as 2026-11-24, a date-time, or Unix milliseconds.')
-  return time
-}
-
-function invalid(param: string, message: string): GatewayError {
-  return new GatewayError('invalid_value', `${param}: ${message}`, { param })
 }

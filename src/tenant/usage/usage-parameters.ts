@@ -1,15 +1,18 @@
 /** The parameters of a usage report, for the reference. `readUsageQuery` accepts every value that these schemas accept. */
 import { z } from 'zod'
-import { dimensions, filterValuesMax } from './report.ts'
+import { dimensions, filterValuesMax, usageBuckets } from './report.ts'
 
-const date = '\\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])'
-const clock = '([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d{1,3})?)?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)'
-const time = (text: string, example: string) =>
+const ofMonth = '((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-(0[1-9]|[12]\\d|30)|02-(0[1-9]|1\\d|2[0-8]))'
+const date = `2[01]\\d{2}-${ofMonth}`
+const clock = '([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d{1,3})?)?(Z|[+-](0\\d|1[0-4]):[0-5]\\d)'
+
+/** The pattern leaves out 29 February, which only some years have. */
+const timeParameter = (text: string, example: string) =>
   z
     .string()
-    .regex(new RegExp(`^(\\d{1,15}|${date}(T${clock})?)$`))
+    .regex(new RegExp(`^([1-6]\\d{12}|${date}(T${clock})?)$`))
     .optional()
-    .describe(`${text} A date, a date-time with its time zone, or Unix milliseconds.`)
+    .describe(`${text} A date in the tenant’s time zone, a date-time with its time zone, or Unix milliseconds.`)
     .meta({ examples: [example] })
 
 const filter = (what: string, example: string) =>
@@ -22,12 +25,20 @@ const filter = (what: string, example: string) =>
 const dimension = `(${dimensions.join('|')})`
 
 export const UsageParameters = z.object({
-  from: time('Start of the report, UTC, rounded down to the hour. Default: seven days before `to`.', '2026-11-01'),
-  to: time('End of the report, exclusive, UTC, rounded up to the hour. Default: now.', '2026-12-01'),
+  from: timeParameter(
+    'Start of the report, rounded down to the quarter hour. Default: seven days before `to`.',
+    '2026-11-01',
+  ),
+  to: timeParameter(
+    'End of the report, exclusive, rounded up to the quarter hour. The same date as `from` means that day. Default: now.',
+    '2026-12-01',
+  ),
   bucket: z
-    .enum(['day', 'hour', 'all'])
+    .enum(usageBuckets)
     .default('day')
-    .describe('Period of a row. A report has at most 800 days by `day`, 62 by `hour`, and 4,000 by `all`.')
+    .describe(
+      'Period of a row, in the tenant’s time zone. Weeks begin on Monday, months on the anchor day. A report has at most 62 days by `hour`, 800 by `day`, and 4,000 by the others.',
+    )
     .meta({ examples: ['day'] }),
   group_by: z
     .string()

@@ -115,21 +115,39 @@ describe('store', () => {
     expect(store.reservations.open().length).toBe(1)
   })
 
-  it('[STO8] usage adds up by hour, key, model, pool, effort and outcome', () => {
+  it('[STO8] usage adds up by quarter hour, key, model, pool, effort and outcome', () => {
     const db = new DatabaseSync(':memory:')
     const store = openStore(nodeSql(db))
     const labels = { ...noLabels, keyId: 'k', model: 'm', pool: 'latency', effort: 'none', outcome: 'finished' }
     store.usage.add(labels, { ...entry, at: 0 })
     store.usage.add(labels, { ...entry, at: 0 })
     store.usage.add({ ...labels, effort: 'high' }, { ...entry, at: 0 })
-    store.usage.add(labels, { ...entry, at: 3_600_000 })
+    store.usage.add(labels, { ...entry, at: 899_999 })
+    store.usage.add(labels, { ...entry, at: 900_000 })
     const rows = db
-      .prepare('SELECT hour, effort, requests, output_tokens, cost_nano FROM usage_hours ORDER BY hour, effort')
+      .prepare(
+        'SELECT quarter, effort, requests, output_tokens, cost_nano FROM usage_quarters ORDER BY quarter, effort',
+      )
       .all()
     expect(rows.map((row) => Object.values(row))).toEqual([
       [0, 'high', 1, 2, 5],
-      [0, 'none', 2, 4, 10],
-      [3_600_000, 'none', 1, 2, 5],
+      [0, 'none', 3, 6, 15],
+      [900_000, 'none', 1, 2, 5],
+    ])
+  })
+
+  it('[STO12] the usage of an older store stays readable in the hours in which it was added', () => {
+    const db = new DatabaseSync(':memory:')
+    const sql = nodeSql(db)
+    const renamed = schema.findIndex((statement) => statement.includes('RENAME TO usage_quarters'))
+    for (const statement of schema.slice(0, renamed)) sql.run(statement)
+    sql.run('CREATE TABLE schema_version (version INTEGER NOT NULL)')
+    sql.run('INSERT INTO schema_version VALUES (?)', renamed)
+    sql.run("INSERT INTO usage_hours VALUES (3600000, 'k', 'm', 'latency', 'none', 'finished', 2, 3, 1, 4, 0, 50, 1)")
+    const { usage } = openStore(sql)
+    const period = { from: 3_600_000, to: 7_200_000 }
+    expect(usage.report({ ...period, buckets: [period], groupBy: ['key'], where: {} })).toMatchObject([
+      { start: period.from, end: period.to, key: 'k', requests: 2, cost_nano: 50, estimated_requests: 1 },
     ])
   })
 
