@@ -1,6 +1,7 @@
 /** The gateway's settings, parsed once. A missing or wrong setting is named at the first request. */
 import { faultText, readFields } from '../backends/model/field-fault.ts'
 import { sealKey } from '../backends/wire/seal.ts'
+import type { ClientSettings } from './auth/authenticate.ts'
 import { Secret } from './auth/secret.ts'
 import { GatewayEnvironment } from './gateway-environment.ts'
 
@@ -8,8 +9,13 @@ import { GatewayEnvironment } from './gateway-environment.ts'
 export interface ConfigVariables {
   MODELS: string
   KEY_SECRET: string
+  /** The secret before a rotation: its keys stay valid, and new ones use KEY_SECRET. */
+  KEY_SECRET_PREVIOUS?: string
   FLEET_SECRET: string
+  FLEET_SECRET_PREVIOUS?: string
   OPERATOR_KEY_SHA256: string
+  /** Header with the client's IP address, or "none"; see auth/client-address.ts. */
+  CLIENT_ADDRESS_HEADER?: string
   /** "allow": webhooks may go to this machine over plain http. For `npm start` and tests only. */
   METER_LOOPBACK?: string
   /** "off": requests stay in their preferred pool while it has a worker. */
@@ -28,11 +34,16 @@ export interface HostedSettings {
   key: Secret
 }
 
-export interface Settings {
+export interface Settings extends ClientSettings {
   models: readonly string[]
+  /** Signs new API keys and operator keys. */
   macKey: CryptoKey
+  /** Signs new worker keys and dispatches. */
   fleet: Secret
-  operatorKeyHash: string
+  /** The secrets whose worker keys and dispatch proofs are accepted, the current one first. */
+  fleetSecrets: readonly Secret[]
+  /** Of the first operator key; during its rotation also of the next one. */
+  operatorKeyHashes: readonly string[]
   meterLoopback: boolean
   hosted: HostedSettings | undefined
 }
@@ -48,15 +59,25 @@ export function settings(env: ConfigVariables): Promise<Settings> {
 async function parse(env: ConfigVariables): Promise<Settings> {
   const result = readFields(GatewayEnvironment, env)
   if (!result.ok) throw new Error(`setting ${faultText(result.fault)}`)
-  const { MODELS, KEY_SECRET, FLEET_SECRET, OPERATOR_KEY_SHA256, METER_LOOPBACK } = result.data
+  const { MODELS, OPERATOR_KEY_SHA256, METER_LOOPBACK, CLIENT_ADDRESS_HEADER } = result.data
+  const { KEY_SECRET, KEY_SECRET_PREVIOUS, FLEET_SECRET, FLEET_SECRET_PREVIOUS } = result.data
+  const macKey = await macKeyOf(KEY_SECRET)
+  const fleet = new Secret(FLEET_SECRET)
   return {
     models: MODELS.split(',').map((id) => id.trim()),
-    macKey: await sealKey(new Uint8Array(new TextEncoder().encode(KEY_SECRET))),
-    fleet: new Secret(FLEET_SECRET),
-    operatorKeyHash: OPERATOR_KEY_SHA256,
+    macKey,
+    macKeys: KEY_SECRET_PREVIOUS === undefined ? [macKey] : [macKey, await macKeyOf(KEY_SECRET_PREVIOUS)],
+    fleet,
+    fleetSecrets: FLEET_SECRET_PREVIOUS === undefined ? [fleet] : [fleet, new Secret(FLEET_SECRET_PREVIOUS)],
+    addressHeader: CLIENT_ADDRESS_HEADER === 'none' ? null : CLIENT_ADDRESS_HEADER,
+    operatorKeyHashes: OPERATOR_KEY_SHA256.split(','),
     meterLoopback: METER_LOOPBACK === 'allow',
     hosted: hostedOf(result.data),
   }
+}
+
+function macKeyOf(secret: string): Promise<CryptoKey> {
+  return sealKey(new Uint8Array(new TextEncoder().encode(secret)))
 }
 
 function hostedOf({ HOSTED_URL, HOSTED_MODEL, HOSTED_KEY }: GatewayEnvironment): HostedSettings | undefined {

@@ -12,15 +12,43 @@ export const GatewayEnvironment = z.object({
   KEY_SECRET: z
     .string()
     .min(32, 'must be at least 32 characters: wrangler secret put KEY_SECRET')
-    .describe('Secret. Signs API keys. A new value makes every API key invalid.'),
+    .describe(
+      'Secret. Signs API keys and operator keys. A new value makes all of them invalid, except during a rotation with `KEY_SECRET_PREVIOUS`.',
+    ),
+  KEY_SECRET_PREVIOUS: z
+    .string()
+    .min(32, 'must be at least 32 characters: wrangler secret put KEY_SECRET_PREVIOUS')
+    .optional()
+    .describe('Secret. The value of `KEY_SECRET` before its rotation. Keys that it signed stay valid while it is set.'),
   FLEET_SECRET: z
     .string()
     .min(32, 'must be at least 32 characters: wrangler secret put FLEET_SECRET')
-    .describe('Secret. Signs worker keys. A new value makes every worker key invalid.'),
+    .describe(
+      'Secret. Signs worker keys and dispatches. A new value makes every worker key invalid, except during a rotation with `FLEET_SECRET_PREVIOUS`.',
+    ),
+  FLEET_SECRET_PREVIOUS: z
+    .string()
+    .min(32, 'must be at least 32 characters: wrangler secret put FLEET_SECRET_PREVIOUS')
+    .optional()
+    .describe(
+      'Secret. The value of `FLEET_SECRET` before its rotation. Worker keys and receipts that it signed stay valid while it is set.',
+    ),
   OPERATOR_KEY_SHA256: z
     .string()
-    .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex: wrangler secret put OPERATOR_KEY_SHA256')
-    .describe('Secret. SHA-256 in hex of the first operator key, which has every scope.'),
+    .regex(
+      /^[0-9a-f]{64}(,[0-9a-f]{64})?$/,
+      'must be a SHA-256 in hex, or two with a comma between them: wrangler secret put OPERATOR_KEY_SHA256',
+    )
+    .describe(
+      'Secret. SHA-256 in hex of the first operator key, which has every scope. During its rotation two, separated by a comma.',
+    ),
+  CLIENT_ADDRESS_HEADER: z
+    .string()
+    .regex(/^[a-z0-9-]{1,64}$/, 'must be the name of a header in lower case, or none')
+    .default('cf-connecting-ip')
+    .describe(
+      'Header with the IP address of the client, which the proxy in front of the gateway sets and no client can. Default: `cf-connecting-ip`, which Cloudflare sets. `none`: there is no proxy, and every client has the address 127.0.0.1.',
+    ),
   METER_LOOPBACK: z
     .literal('allow')
     .optional()

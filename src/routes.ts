@@ -246,15 +246,16 @@ const chatRoutes: readonly Route[] = [
 
 /** The models that this key may use, and their prices. */
 async function modelsOf({ env, req }: Context<Bindings>): Promise<[offered: readonly string[], rates: ModelRates]> {
-  const { models, macKey } = await settings(env)
-  const key = await authenticate(req.raw.headers, macKey)
+  const gateway = await settings(env)
+  const { models } = gateway
+  const key = await authenticate(req.raw.headers, gateway)
   const { models: allowed = null } = await identifyReader(env, key)
-  const { tenantId, keyId, secretHash } = key
-  const prices = accept(await tenantStub(env, tenantId).prices({ kind: 'key', keyId, secretHash }))
-  const current = prices.filter(({ inForce, servedBy }) => inForce && servedBy === 'workers')
+  const { tenantId, ...requester } = key
+  const prices = accept(await tenantStub(env, tenantId).prices({ kind: 'key', ...requester }))
+  const inForce = prices.filter((price) => price.inForce && price.servedBy === 'workers')
   return [
     allowed ? models.filter((id) => allowed.includes(id)) : models,
-    new Map(current.map(({ model, rates }) => [model, rates])),
+    new Map(inForce.map(({ model, rates }) => [model, rates])),
   ]
 }
 

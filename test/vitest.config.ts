@@ -37,7 +37,9 @@ export default defineConfig({
             miniflare: {
               bindings: {
                 KEY_SECRET: 'k'.repeat(40),
+                KEY_SECRET_PREVIOUS: 'p'.repeat(40),
                 FLEET_SECRET: 'f'.repeat(40),
+                FLEET_SECRET_PREVIOUS: 'q'.repeat(40),
                 // SHA-256 of "tmop_test"
                 OPERATOR_KEY_SHA256: '0096feaee8cb21719caaadc7b7495c3c3b49a4177c3756931dc0b962326c795e',
                 MODELS: 'tramontane-tiny',

@@ -5,10 +5,10 @@
 
 import type { MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
-import { KeyAnswer, NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey } from '../admin/answers/keys.ts'
+import { KeyAnswer, NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey, RevokedKeysAnswer } from '../admin/answers/keys.ts'
 import { OwnPriceList, priceAnswer } from '../admin/answers/prices.ts'
 import { OwnEntryList } from '../admin/answers/tenants.ts'
-import { EntriesPage, KeyBody, KeyChangeBody, KeysPage, RotateBody } from '../admin/bodies.ts'
+import { EntriesPage, KeyBody, KeyChangeBody, KeysPage, RevokeAllBody, RotateBody } from '../admin/bodies.ts'
 import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
 import { createKey, modeOf } from '../admin/create-key.ts'
 import { audited } from '../admin/guard.ts'
@@ -24,9 +24,8 @@ import { accept, tenantStub } from '../tenant/stub.ts'
 import { UsageParameters } from '../tenant/usage/usage-parameters.ts'
 
 const ownKey: MiddlewareHandler<AdminEnv> = async (context, next) => {
-  const { macKey } = await settings(context.env)
-  const { tenantId, keyId, secretHash } = await authenticate(context.req.raw.headers, macKey)
-  context.set('caller', { tenantId, by: { kind: 'key', keyId, secretHash } })
+  const { tenantId, ...key } = await authenticate(context.req.raw.headers, await settings(context.env))
+  context.set('caller', { tenantId, by: { kind: 'key', ...key } })
   await next()
 }
 
@@ -159,6 +158,24 @@ export const ownRoutes: readonly Route[] = [
       note(context, { target: created.keyId, after: view })
       // The only time that the key is shown.
       return context.json({ ...(toSnake(view) as object), api_key: created.key.reveal() }, 201)
+    },
+  ),
+  ownRoute(
+    {
+      method: 'post',
+      path: '/v1/keys/revoke-all',
+      id: 'revokeAllOwnKeys',
+      summary: 'Revoke all keys',
+      description:
+        'Takes effect with the next request. Your own key stays valid unless `include_own` is true, and so do keys of a higher role.',
+      body: RevokeAllBody,
+      answer: RevokedKeysAnswer,
+    },
+    async (context, { body: { includeOwn } }) => {
+      const { tenantId, by } = context.get('caller')
+      const revoked = accept(await tenantStub(context.env, tenantId).revokeAllKeys(by, includeOwn))
+      note(context, { after: revoked })
+      return context.json(revoked)
     },
   ),
   ownRoute(

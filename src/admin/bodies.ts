@@ -3,6 +3,7 @@
 import { z } from 'zod'
 import { models } from '../../backends/model/model.ts'
 import { resolveModel } from '../../backends/model/model-alias.ts'
+import { ipRangeCharactersMax, readIpRange } from '../auth/ip-range.ts'
 import { Page, PageBefore } from '../http/page.ts'
 import { entryKinds } from '../tenant/ledger/ledger.ts'
 import { roles } from '../tenant/roles.ts'
@@ -181,6 +182,27 @@ const KeyClass = z
   .describe('`batch`: requests wait behind interactive ones. Null: the tenant’s class. A key cannot raise its class.')
   .meta({ examples: ['batch'] })
 
+const allowedIpsMax = 64
+const AllowedIps = z
+  .array(
+    z
+      .string()
+      .max(ipRangeCharactersMax)
+      .transform((text, context) => {
+        const read = readIpRange(text)
+        if (read.ok) return read.range
+        context.addIssue({ code: 'custom', message: read.message })
+        return z.NEVER
+      }),
+  )
+  .min(1)
+  .max(allowedIpsMax)
+  .nullable()
+  .describe(
+    `IP addresses and ranges (CIDR, IPv4 or IPv6) from which the key can be used, 1 to ${allowedIpsMax}. Null: all addresses.`,
+  )
+  .meta({ examples: [['192.0.2.0/24', '2001:db8::/32']] })
+
 export const KeyBody = z
   .strictObject({
     name: Name,
@@ -192,6 +214,7 @@ export const KeyBody = z
     role: RoleName.default('member'),
     models: Models.default(null),
     class: KeyClass.default(null),
+    allowedIps: AllowedIps.default(null),
     limits: LimitsBody.prefault({}).describe(allLimits),
     expiresAt: ExpiresAt.default(null),
   })
@@ -203,10 +226,21 @@ export const KeyChangeBody = z
     role: RoleName.exactOptional(),
     models: Models.exactOptional(),
     class: KeyClass.exactOptional(),
+    allowedIps: AllowedIps.exactOptional(),
     limits: KeyLimitsChange.exactOptional(),
     expiresAt: ExpiresAt.exactOptional(),
   })
   .meta({ id: 'UpdateKey' })
+
+export const RevokeAllBody = z
+  .strictObject({
+    includeOwn: z
+      .boolean()
+      .default(false)
+      .describe('Whether your own key is revoked too. Then only the operator can create the next key.')
+      .meta({ examples: [false] }),
+  })
+  .meta({ id: 'RevokeAllKeys' })
 
 export const RotateBody = z
   .strictObject({

@@ -5,7 +5,8 @@
 import type { MiddlewareHandler } from 'hono'
 import { matchedRoutes } from 'hono/route'
 import { presentedKey } from '../auth/api-key.ts'
-import { readOperatorKey, type Scope, scopes } from '../auth/operator-key.ts'
+import { readAnyOperatorKey } from '../auth/mac-keys.ts'
+import { type Scope, scopes } from '../auth/operator-key.ts'
 import { constantTimeEqual, sha256Hex } from '../auth/secret.ts'
 import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
@@ -72,11 +73,12 @@ export async function audited(context: AdminContext, actor: Actor, next: () => P
 const auditKeptMs = 400 * 86_400_000
 
 async function findOperator(headers: Headers, env: AdminBindings): Promise<Operator | undefined> {
-  const { operatorKeyHash, macKey } = await settings(env)
+  const { operatorKeyHashes, macKeys } = await settings(env)
   const presented = presentedKey(headers) ?? ''
-  if (constantTimeEqual(await sha256Hex(presented), operatorKeyHash))
+  const digest = await sha256Hex(presented)
+  if (operatorKeyHashes.some((hash) => constantTimeEqual(digest, hash)))
     return { keyId: 'first', name: 'first key', scopes }
-  const key = await readOperatorKey(presented, macKey)
+  const key = await readAnyOperatorKey(presented, macKeys)
   if (!key) return undefined
   const row = await env.DB.prepare('SELECT * FROM operator_keys WHERE key_id = ?').bind(key.keyId).first<OperatorRow>()
   if (!row || !constantTimeEqual(row.secret_hash, key.secretHash)) return undefined

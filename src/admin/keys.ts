@@ -1,7 +1,7 @@
 /** `/admin/tenants/:tenantId/keys`. The full key is shown once, when it is created; later only its prefix. */
 import type { Route } from '../http/route.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
-import { KeyAnswer, KeyList, NewKeyAnswer, RevokedKey } from './answers/keys.ts'
+import { KeyAnswer, KeyList, NewKeyAnswer, RevokedKey, RevokedKeysAnswer } from './answers/keys.ts'
 import { KeyBody, KeyChangeBody, KeysPage, RotateBody } from './bodies.ts'
 import { type AdminContext, note } from './context.ts'
 import { createKey, modeOf } from './create-key.ts'
@@ -49,6 +49,24 @@ export const keys: readonly Route[] = [
       note(context, { target: keyId, after: view })
       // The only time that the key is shown.
       return context.json({ ...view, apiKey: key.reveal() }, 201)
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/keys/revoke-all',
+      params: { tenantId: TenantId },
+      id: 'revokeAllKeys',
+      tag: 'Keys',
+      summary: 'Revoke all keys of a tenant',
+      description: 'Takes effect with the next request.',
+      scope: 'keys:write',
+      answer: RevokedKeysAnswer,
+    },
+    async (context) => {
+      const revoked = accept(await tenant(context).revokeAllKeys(by, true))
+      note(context, { after: revoked })
+      return context.json(revoked)
     },
   ),
   operatorRoute(

@@ -11,6 +11,8 @@ export interface ApiKey {
   keyId: string
   /** Hex SHA-256 of the secret part, which the tenant object compares. */
   secretHash: string
+  /** IP address of the client that presents the key. Without one, a key with an allow-list is refused. */
+  address?: string | null
 }
 
 export type KeyMode = 'live' | 'test'

@@ -21,9 +21,12 @@ export function proofOf(fleet: Secret, dispatch: Covered): string {
   return createHmac('sha256', keyOf(fleet)).update(provenText(dispatch)).digest('base64url')
 }
 
-/** Whether the edge sent this dispatch to this worker, for this tenant and request, on these terms. */
-export function isProven(fleet: Secret, dispatch: ProvenDispatch): boolean {
-  return constantTimeEqual(dispatch.proof, proofOf(fleet, dispatch))
+/**
+ * Whether the edge sent this dispatch to this worker, for this tenant and request, on these terms.
+ * @param secrets the fleet secrets whose proofs are accepted
+ */
+export function isProven(secrets: readonly Secret[], dispatch: ProvenDispatch): boolean {
+  return secrets.some((fleet) => constantTimeEqual(dispatch.proof, proofOf(fleet, dispatch)))
 }
 
 /** A JSON array, so that no two dispatches have the same text. */

@@ -6,9 +6,10 @@ import type { z } from 'zod'
 import { budgets } from '../../backends/model/budgets.ts'
 import { type Seal, seal, sealedBy, sealKey, unseal } from '../../backends/wire/seal.ts'
 import { formatWorkerKey, keyIdOf, parseKeyId } from '../../backends/wire/worker-key.ts'
+import { findFleetSecret, secretIdOf } from './fleet-secret.ts'
 import type { Secret } from './secret.ts'
 
-/** By key id, the least recently used first. */
+/** By fleet secret and key id, the least recently used first. */
 const cached = new Map<string, CryptoKey>()
 
 /**
@@ -16,28 +17,37 @@ const cached = new Map<string, CryptoKey>()
  * workers with a verified heartbeat.
  */
 export async function workerSealKey(fleet: Secret, workerId: string, epoch: number): Promise<CryptoKey> {
-  const known = cachedKey(`${workerId}.${epoch}`)
+  const name = `${await secretIdOf(fleet)}.${workerId}.${epoch}`
+  const known = cachedKey(name)
   if (known) return known
   const key = await sealKey(await workerSecret(fleet, workerId, epoch))
-  remember(`${workerId}.${epoch}`, key)
+  remember(name, key)
   return key
 }
 
-/** Signs a message to a worker with the worker's key, in the worker's version of the protocol. */
-export async function sealFor(
-  fleet: Secret,
-  to: { workerId: string; keyEpoch: number; protocol: number },
-  kind: Seal,
-  claims: object,
-): Promise<string> {
-  const { workerId, keyEpoch, protocol } = to
-  const key = await workerSealKey(fleet, workerId, keyEpoch)
+interface SealedTo {
+  workerId: string
+  keyEpoch: number
+  /** The fleet secret from which the worker's key is derived; the current one if it is absent. */
+  secretId?: string | undefined
+  protocol: number
+}
+
+/**
+ * Signs a message to a worker with the worker's key, in the worker's version of the protocol.
+ * @param secrets the fleet secrets, the current one first
+ */
+export async function sealFor(secrets: readonly Secret[], to: SealedTo, kind: Seal, claims: object): Promise<string> {
+  const { workerId, keyEpoch, secretId, protocol } = to
+  const key = await workerSealKey(await findFleetSecret(secrets, secretId), workerId, keyEpoch)
   return seal(kind, claims, keyIdOf({ workerId, epoch: keyEpoch }), key, protocol)
 }
 
 interface SpeakingWorker {
   workerId: string
   epoch: number
+  /** The fleet secret from which the worker's key is derived. */
+  secretId: string
 }
 export type WorkerWord<Claims> = SpeakingWorker &
   /** In the order of the tokens. */
@@ -49,18 +59,34 @@ export type WorkerWord<Claims> = SpeakingWorker &
 
 /**
  * Opens tokens that one worker sealed with one key; undefined when any token fails. Safe for unauthenticated callers:
- * one call derives at most one key, stops at the first bad token, and caches only a key that verified all tokens.
+ * one call derives at most one key per fleet secret, stops at the first bad token, and caches only a key that verified
+ * all tokens.
+ * @param secrets the fleet secrets, the current one first
  */
 export async function openWorkerWord<Schema extends z.ZodType>(
   kind: Seal,
   tokens: readonly string[],
-  fleet: Secret,
+  secrets: readonly Secret[],
   schema: Schema,
 ): Promise<WorkerWord<z.infer<Schema>> | undefined> {
   const [kid] = tokens.map(sealedBy)
-  const by = parseKeyId(kid ?? '')
-  if (!by || !tokens.every((token) => sealedBy(token) === kid)) return undefined
-  const name = `${by.workerId}.${by.epoch}`
+  const named = parseKeyId(kid ?? '')
+  if (!named || !tokens.every((token) => sealedBy(token) === kid)) return undefined
+  for (const fleet of secrets) {
+    const word = await openWith(fleet, { ...named, secretId: await secretIdOf(fleet) }, kind, tokens, schema)
+    if (word) return word
+  }
+  return undefined
+}
+
+async function openWith<Schema extends z.ZodType>(
+  fleet: Secret,
+  by: SpeakingWorker,
+  kind: Seal,
+  tokens: readonly string[],
+  schema: Schema,
+): Promise<WorkerWord<z.infer<Schema>> | undefined> {
+  const name = `${by.secretId}.${by.workerId}.${by.epoch}`
   const known = cachedKey(name)
   const key = known ?? (await sealKey(await workerSecret(fleet, by.workerId, by.epoch)))
   const claims: z.infer<Schema>[] = []

@@ -19,7 +19,7 @@ import { takeRates } from './take-rates.ts'
 import { type Transcoder, transcoderOf } from './transcoder.ts'
 
 export async function chat(request: Request, context: RequestContext): Promise<Response> {
-  const key = await authenticate(request.headers, context.settings.macKey)
+  const key = await authenticate(request.headers, context.settings)
   const check = keyCheck(context.env, key)
   const open = new OpenRequest(context, key, check)
   try {

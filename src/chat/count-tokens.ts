@@ -37,7 +37,7 @@ const workersMax = 2
 const tokenShare = 10
 
 export async function countTokens(request: Request, context: RequestContext): Promise<Response> {
-  const key = await authenticate(request.headers, context.settings.macKey)
+  const key = await authenticate(request.headers, context.settings)
   const check = keyCheck(context.env, key)
   await check.ask()
   const bytesMax = budgets.countBodyBytes.value
@@ -135,7 +135,7 @@ async function countAt(
     bodyDigest: await digest(body),
     expiresAt: Date.now() + within,
   }
-  const token = await sealFor(context.settings.fleet, endpoint, 'count', question)
+  const token = await sealFor(context.settings.fleetSecrets, endpoint, 'count', question)
   let answer: unknown
   let answered = false
   try {

@@ -59,7 +59,7 @@ export async function dispatch(
     bodyDigest: await digest(body),
     expiresAt: now + dispatchTtlMs,
   }
-  const token = await sealFor(context.settings.fleet, lease.endpoint, 'dispatch', claims)
+  const token = await sealFor(context.settings.fleetSecrets, lease.endpoint, 'dispatch', claims)
   return send(below(url, dispatchPath), token, body, lost)
 }
 

@@ -37,7 +37,7 @@ export async function readMediaAt(
     issuedAt: now,
     expiresAt: now + mediaAnswerMs,
   }
-  const token = await sealFor(context.settings.fleet, endpoint, 'media', question)
+  const token = await sealFor(context.settings.fleetSecrets, endpoint, 'media', question)
   // Reading takes about as long as detecting a silent worker, so the worker is watched from the start.
   const watch = watchWorker(context, { endpoint })
   watch.begin()

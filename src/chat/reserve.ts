@@ -18,6 +18,7 @@ export async function reserve(context: RequestContext, key: ApiKey, prepared: Pr
     requestId: context.requestId,
     keyId: key.keyId,
     secretHash: key.secretHash,
+    address: key.address ?? null,
     model: prepared.model.id,
     promptTokens: prepared.promptTokens,
     outputTokens: prepared.outputTokens,

@@ -9,6 +9,7 @@ interface RateTaker {
   takeRates(request: {
     keyId: string
     secretHash: string
+    address: string | null
     requests: number
     tokens: number
   }): Promise<{ ok: true; ratesLeft: RatesLeft } | AdmissionRefusal>
@@ -19,9 +20,9 @@ interface RateTaker {
  * @returns the remaining rates
  */
 export async function takeRates(context: RequestContext, key: ApiKey, tokens: number): Promise<RatesLeft> {
-  const { tenantId, keyId, secretHash } = key
+  const { tenantId, keyId, secretHash, address = null } = key
   const stub = tenantStub(context, tenantId) as unknown as RateTaker
-  const taken = await stub.takeRates({ keyId, secretHash, requests: 1, tokens })
+  const taken = await stub.takeRates({ keyId, secretHash, address, requests: 1, tokens })
   if (!taken.ok) throw refusal(taken, context)
   return taken.ratesLeft
 }

@@ -91,8 +91,9 @@ export class FleetObject extends DurableObject {
     this.#waiters.notify(workerFailed(this.#fleet, workerId, requestId, Date.now()))
   }
 
-  heartbeat(beat: Heartbeat, keyEpoch: number): HeartbeatReply {
-    return this.#members.heartbeat(beat, keyEpoch, Date.now())
+  /** @param secretId the fleet secret from which the worker's key is derived */
+  heartbeat(beat: Heartbeat, keyEpoch: number, secretId?: string): HeartbeatReply {
+    return this.#members.heartbeat(beat, keyEpoch, Date.now(), secretId)
   }
 
   /** The answer to a heartbeat in a version of the protocol that this edge does not read. */

@@ -37,7 +37,7 @@ export async function takeHeartbeat(
 ): Promise<{ status: 200 | 403 | 409; answer: HeartbeatAnswer }> {
   const call = HeartbeatCall.safeParse(body)
   const token = call.success ? call.data.heartbeat : ''
-  const word = await openWorkerWord('heartbeat', [token], settings.fleet, Heartbeat)
+  const word = await openWorkerWord('heartbeat', [token], settings.fleetSecrets, Heartbeat)
   /** The heartbeat, or the version of one that this edge does not read. */
   const heard = word?.kind === 'unspoken' ? word.version : word?.claims[0]
   if (!word || heard === undefined || (typeof heard === 'object' && heard.workerId !== word.workerId)) {
@@ -46,14 +46,14 @@ export async function takeHeartbeat(
       'The heartbeat is not signed with a key of this fleet, or has an invalid field. Enrol the worker again, or update it.',
     )
   }
-  const { workerId, epoch } = word
+  const { workerId, epoch, secretId } = word
   if (!rate.allows(workerId, Date.now())) {
     const message = `worker ${workerId} sends more than ${budgets.heartbeatsPerSecond.value} heartbeats a second. Send one a second.`
     throw new GatewayError('rate_limit_exceeded', message, { retryAfterMs: 1_000 })
   }
   const fleet = fleetOf(env)
   const { status, answer, probe } = await hear(env, workerId, () =>
-    typeof heard === 'object' ? fleet.heartbeat(heard, epoch) : fleet.unspoken(workerId, epoch, heard),
+    typeof heard === 'object' ? fleet.heartbeat(heard, epoch, secretId) : fleet.unspoken(workerId, epoch, heard),
   )
   if (probe) after(probeWorker(env, settings, workerId, probe))
   return { status, answer: { ...answer, protocol: typeof heard === 'object' ? heard.protocol : protocolVersion } }
@@ -77,10 +77,10 @@ async function probeWorker(
   env: HeartbeatEnv,
   settings: Settings,
   workerId: string,
-  { url, instance, keyEpoch, protocol }: NonNullable<HeartbeatReply['probe']>,
+  { url, instance, keyEpoch, secretId, protocol }: NonNullable<HeartbeatReply['probe']>,
 ): Promise<void> {
   const claims: Inquiry = { workerId, requestIds: [], expiresAt: Date.now() + budgets.workerProbeMs.value }
-  const token = await sealFor(settings.fleet, { workerId, keyEpoch, protocol }, 'inquiry', claims)
+  const token = await sealFor(settings.fleetSecrets, { workerId, keyEpoch, secretId, protocol }, 'inquiry', claims)
   const address = cleanText(url, 120)
   let fault: string | undefined
   try {

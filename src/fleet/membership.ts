@@ -16,7 +16,7 @@ export interface HeartbeatReply {
   status: 200 | 403 | 409
   answer: Omit<HeartbeatAnswer, 'protocol'>
   /** Probe the worker at this address and report the result with `probed`. */
-  probe?: { url: string; instance: string; keyEpoch: number; protocol: number }
+  probe?: { url: string; instance: string; keyEpoch: number; secretId: string | undefined; protocol: number }
   /** No enrolment is known. Look up the worker in the operator's database; if it is there, call `heartbeat` again. */
   lookUp?: true
 }
@@ -42,7 +42,7 @@ export class Membership {
     this.#notify = notify
   }
 
-  heartbeat(beat: Heartbeat, keyEpoch: number, now: number): HeartbeatReply {
+  heartbeat(beat: Heartbeat, keyEpoch: number, now: number, secretId?: string): HeartbeatReply {
     const { workerId } = beat
     const full = this.#fleet.workers.size >= workersMax && !this.#fleet.workers.has(workerId)
     const heard: HeartbeatOutcome = full ? fleetFull : this.enrolments.hear(beat, keyEpoch, now)
@@ -50,7 +50,7 @@ export class Membership {
     if (heard.kind === 'held') this.#notify(holdWorker(this.#fleet, workerId, heard.hold, now, now))
     if (heard.kind === 'taken') {
       if (heard.pinned) this.#rows.keepEnrolment(heard.pinned)
-      this.#notify(heartbeat(this.#fleet, heard.heartbeat, keyEpoch, now, heard.hold))
+      this.#notify(heartbeat(this.#fleet, heard.heartbeat, keyEpoch, now, heard.hold, secretId))
     }
     return this.#accepted(beat, keyEpoch, heard.kind === 'taken', now)
   }
@@ -101,9 +101,11 @@ export class Membership {
     const { workerId, instance } = beat
     const { state, reason } = workerReport(this.#fleet, this.enrolments, workerId, now)
     const answer = { edgeNow: now, state: state ?? beat.state, ...(reason !== null && { reason }) }
-    const url = this.#fleet.workers.get(workerId)?.heartbeat.url
+    const worker = this.#fleet.workers.get(workerId)
+    const url = worker?.heartbeat.url
     const due = url !== undefined && taken && probeDue(this.#fleet, workerId, now)
-    return { status: 200, answer, ...(due && { probe: { url, instance, keyEpoch, protocol: beat.protocol } }) }
+    const probe = { url: url ?? '', instance, keyEpoch, secretId: worker?.secretId, protocol: beat.protocol }
+    return { status: 200, answer, ...(due && { probe }) }
   }
 }
 

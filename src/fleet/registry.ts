@@ -19,6 +19,7 @@ export function heartbeat(
   keyEpoch: number,
   now: number,
   hold?: Hold,
+  secretId?: string,
 ): Notification[] {
   const known = fleet.workers.get(beat.workerId)
   const sameProcess = known?.heartbeat.instance === beat.instance
@@ -41,7 +42,7 @@ export function heartbeat(
   if (known) learn(fleet, worker, beat, now)
   if (beat.pool !== worker.heartbeat.pool) worker.assignedPool = beat.pool
   if (known && !sameProcess) Object.assign(worker, { failed: false, failedWhy: undefined, probedAt: undefined })
-  Object.assign(worker, { heartbeat: beat, keyEpoch, seenAt: now, hold, unleased, speed })
+  Object.assign(worker, { heartbeat: beat, keyEpoch, secretId, seenAt: now, hold, unleased, speed })
   fleet.workers.set(beat.workerId, worker)
   return sweep(fleet, now)
 }

@@ -36,6 +36,8 @@ export type WaitingRequest = LeaseRequest & Queued
 export interface WorkerEndpoint {
   workerId: string
   keyEpoch: number
+  /** The fleet secret from which the worker's key is derived; absent for the current one. */
+  secretId?: string | undefined
   /** The version of the protocol in which the edge writes to the worker. */
   protocol: number
   url: string
@@ -122,9 +124,9 @@ export function emptyFleet(spill = true): FleetState {
   }
 }
 
-export function endpointOf({ heartbeat, keyEpoch }: FleetWorker): WorkerEndpoint {
+export function endpointOf({ heartbeat, keyEpoch, secretId }: FleetWorker): WorkerEndpoint {
   const { workerId, protocol, url, pool } = heartbeat
-  return { workerId, keyEpoch, protocol, url, pool }
+  return { workerId, keyEpoch, secretId, protocol, url, pool }
 }
 
 export function modelLoadOf(fleet: FleetState, model: string, now: number): ModelLoad {

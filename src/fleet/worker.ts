@@ -35,6 +35,8 @@ export interface SlotLease {
 export interface FleetWorker {
   heartbeat: Heartbeat
   keyEpoch: number
+  /** The fleet secret from which the worker's key is derived; see auth/fleet-secret.ts. */
+  secretId: string | undefined
   seenAt: number
   /** Set when a request or a probe could not reach the worker. A successful probe or a new process clears it. */
   failed: boolean
@@ -84,6 +86,7 @@ export function newWorker(heartbeat: Heartbeat, keyEpoch: number, speed: Speed, 
   return {
     heartbeat,
     keyEpoch,
+    secretId: undefined,
     seenAt: now,
     failed: false,
     failedWhy: undefined,

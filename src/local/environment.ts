@@ -33,6 +33,13 @@ export const StartEnvironment = z.object({
       values: '1 to 65,535',
       description: 'Port of the V8 inspector of the gateway, for profiles of CPU and memory. Default: no inspector.',
     }),
+  TRAMONTANE_CLIENT_ADDRESS_HEADER: z
+    .string()
+    .regex(/^[a-z0-9-]{1,64}$/, 'must be the name of a header in lower case')
+    .optional()
+    .describe(
+      'Header with the IP address of the client, which your reverse proxy sets and no client can, for example `x-real-ip`. Default: none; every client has the address 127.0.0.1.',
+    ),
   TRAMONTANE_SPILL: z.string().optional().meta({
     values: '`on`, `off`',
     description: 'Default: `on`. With `off`, requests stay in their preferred pool while it has a worker.',

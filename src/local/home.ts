@@ -12,7 +12,10 @@ import { poolNames } from '../../backends/wire/dispatch.ts'
 const State = z.object({
   version: z.literal(1),
   keySecret: z.string().min(32),
+  /** The secret before a rotation, whose keys stay valid while it is here. */
+  keySecretPrevious: z.string().min(32).exactOptional(),
   fleetSecret: z.string().min(32),
+  fleetSecretPrevious: z.string().min(32).exactOptional(),
   operatorKey: z.string().min(32),
   tenantId: z.string(),
   apiKey: z.string().nullable(),

@@ -60,11 +60,13 @@ export class LocalStack {
   }
 
   async #startEdge(): Promise<void> {
-    const { keySecret, fleetSecret, operatorKey } = this.#state
+    const { keySecret, keySecretPrevious, fleetSecret, fleetSecretPrevious, operatorKey } = this.#state
     const build = await bundle(this.#settings.root, this.#settings.home)
     const secrets = {
       KEY_SECRET: keySecret,
+      ...(keySecretPrevious && { KEY_SECRET_PREVIOUS: keySecretPrevious }),
       FLEET_SECRET: fleetSecret,
+      ...(fleetSecretPrevious && { FLEET_SECRET_PREVIOUS: fleetSecretPrevious }),
       OPERATOR_KEY_SHA256: await sha256Hex(operatorKey),
     }
     this.#edge = edgeProcess(this.#settings, build, secrets, {

@@ -35,7 +35,12 @@ export function readSettings(variables: StartVariables): LocalSettings {
     port: environment.PORT,
     baseUrl: `http://${host}:${environment.PORT}`,
     modelId: environment.TRAMONTANE_MODEL_ID ?? (servesToy(variables) ? toyModelId : 'mistral-small-4'),
-    bindings: { ...hostedBindings(variables), ...(environment.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }) },
+    bindings: {
+      ...hostedBindings(variables),
+      ...(environment.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }),
+      // The edge listens on this machine only, so without a proxy the header would be the client's own claim.
+      CLIENT_ADDRESS_HEADER: environment.TRAMONTANE_CLIENT_ADDRESS_HEADER ?? 'none',
+    },
     inspectorPort: environment.TRAMONTANE_INSPECTOR_PORT,
   }
 }

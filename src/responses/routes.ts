@@ -48,9 +48,8 @@ const ItemsPage = z.object({
 })
 
 const keyOnly: MiddlewareHandler<StoredEnv> = async (context, next) => {
-  const { macKey } = await settings(context.env)
-  const { tenantId, keyId, secretHash } = await authenticate(context.req.raw.headers, macKey)
-  accept(await tenantStub(context.env, tenantId).identify({ kind: 'key', keyId, secretHash }, 'ask'))
+  const { tenantId, ...key } = await authenticate(context.req.raw.headers, await settings(context.env))
+  accept(await tenantStub(context.env, tenantId).identify({ kind: 'key', ...key }, 'ask'))
   context.set('tenantId', tenantId)
   await next()
 }

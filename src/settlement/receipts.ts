@@ -45,7 +45,7 @@ export async function settleReceipts(body: unknown, env: SettlementEnv, settings
     refused.push({ workerId: claims.workerId, dispatchId: claims.dispatchId, reason: cleanText(reason, 300), claims })
   }
   const possible = sealed.flatMap((each) => {
-    const verdict = judgeReceipt(each.claims, settings.fleet)
+    const verdict = judgeReceipt(each.claims, settings.fleetSecrets)
     if (verdict.ok) return [{ ...each, receipt: verdict.receipt }]
     refuse(each, verdict.reason)
     return []
@@ -59,7 +59,7 @@ export async function settleReceipts(body: unknown, env: SettlementEnv, settings
 
 /** Opens the tokens of one worker. Throws if a token is from another worker, which no honest call contains. */
 async function openAll(tokens: string[], settings: Settings): Promise<Sealed[]> {
-  const word = await openWorkerWord('receipt', tokens, settings.fleet, ReceiptNames)
+  const word = await openWorkerWord('receipt', tokens, settings.fleetSecrets, ReceiptNames)
   // The worker keeps its receipts and sends them again.
   if (word?.kind === 'unspoken')
     throw new GatewayError('permission_denied', unspokenText(`worker ${word.workerId}`, word.version, 'this edge'))

@@ -22,6 +22,7 @@ import {
 import type { ZonedTime } from './limits/calendar.ts'
 import { budgetTime, chargeLimits, moneyLeft, openLimits, settleLimits } from './limits/limits.ts'
 import { ratesLeft } from './limits/rates-left.ts'
+import type { Role } from './roles.ts'
 import type { Admission, RatesTaken, ReadmitRequest } from './rpc.ts'
 import { type Tenant, zoned } from './store/account-rows.ts'
 import { type EntryLabels, noLabels } from './store/entry-rows.ts'
@@ -226,6 +227,15 @@ export class TenantAccount {
   putKey(key: KeyRow): void {
     this.store.keys.put(key)
     this.#keys.set(key.keyId, key)
+  }
+
+  /** Revokes all keys of these roles, except one. They are read again at their next use. */
+  revokeKeys(roles: readonly Role[], exceptId: string | null, now: number): { revoked: number; kept: number } {
+    const before = this.store.keys.countValid(now)
+    this.store.keys.revokeAll(roles, exceptId, now)
+    this.#keys.clear()
+    const kept = this.store.keys.countValid(now)
+    return { revoked: before - kept, kept }
   }
 
   rates(model: string, now: number): Rates | undefined {

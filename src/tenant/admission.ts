@@ -34,6 +34,8 @@ export interface AdmissionRequest {
   requestId: string
   keyId: string
   secretHash: string
+  /** IP address of the client. */
+  address?: string | null
   model: string
   /** Upper bound of the prompt in tokens: an estimate, or the worker's exact count at the second admission. */
   promptTokens: number
@@ -55,6 +57,8 @@ export type ReadmitOrder = Pick<
 export interface RateRequest {
   keyId: string
   secretHash: string
+  /** IP address of the client. */
+  address?: string | null
   requests: number
   tokens: number
 }
@@ -180,12 +184,12 @@ export function priorityClassOf({ settings }: Tenant, key: KeyRow): PriorityClas
 
 /** The key, if it is valid and its role and its tenant's status allow requests. */
 function requestingKey(
-  { secretHash }: Pick<AdmissionRequest, 'secretHash'>,
+  presented: Pick<AdmissionRequest, 'secretHash' | 'address'>,
   { tenant, key }: Pick<AdmissionRows, 'tenant' | 'key'>,
   now: number,
 ): { ok: true; key: KeyRow } | AdmissionRefusal {
-  const keyFault = checkKey(key, secretHash, now)
-  if (!key || keyFault) return refuse('invalid_api_key', keyFault ?? 'API key not found.')
+  const fault = checkKey(key, presented, now)
+  if (!key || fault) return fault ? refuse(fault.code, fault.message) : refuse('invalid_api_key', 'API key not found.')
   if (tenant.status === 'suspended') return refuse('permission_denied', suspendedMessage)
   return may(key.role, 'ask') ? { ok: true, key } : roleTooLow(key.role)
 }

@@ -11,8 +11,8 @@ export interface BelievedAnswer {
 }
 
 /** The requests of the answer that were dispatched to this worker. */
-export function believe(fleet: Secret, workerId: string, answer: InquiryAnswer): BelievedAnswer {
+export function believe(secrets: readonly Secret[], workerId: string, answer: InquiryAnswer): BelievedAnswer {
   const proven = (claims: ProvenDispatch[]) =>
-    claims.filter((claim) => claim.workerId === workerId && isProven(fleet, claim)).map(({ requestId }) => requestId)
+    claims.filter((claim) => claim.workerId === workerId && isProven(secrets, claim)).map(({ requestId }) => requestId)
   return { running: proven(answer.running), owed: proven(answer.owed) }
 }

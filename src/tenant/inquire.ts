@@ -36,9 +36,9 @@ async function inquireAt(
   now: number,
 ): Promise<BelievedAnswer | undefined> {
   const { workerId, url } = endpoint
-  const { fleet } = await settings(env)
+  const { fleetSecrets } = await settings(env)
   const claims: Inquiry = { workerId, requestIds, expiresAt: now + answerWithinMs }
-  const token = await sealFor(fleet, endpoint, 'inquiry', claims)
+  const token = await sealFor(fleetSecrets, endpoint, 'inquiry', claims)
   try {
     const response = await fetch(below(url, inquiryPath), {
       method: 'POST',
@@ -48,7 +48,7 @@ async function inquireAt(
       signal: AbortSignal.timeout(answerWithinMs),
     })
     if (!response.ok) return undefined
-    return believe(fleet, workerId, InquiryAnswer.parse(await readWorkerAnswer(response, answerBytesMax)))
+    return believe(fleetSecrets, workerId, InquiryAnswer.parse(await readWorkerAnswer(response, answerBytesMax)))
   } catch (error) {
     console.warn(`worker ${workerId} did not answer an inquiry`, error)
     return undefined

@@ -1,12 +1,14 @@
 /** A key may neither create, change nor take over a key that is wider than itself. Pure. */
+import { coversRange } from '../auth/ip-range.ts'
 import type { WindowKind } from './limits/calendar.ts'
 import { keyBudgets, type Limits } from './limits/limits.ts'
 import { type Denial, denied } from './permissions.ts'
 import type { KeyRow } from './store/key-rows.ts'
 
 /** The fields of a key that bound its use. */
-export type KeyBounds = Pick<KeyRow, 'limits' | 'models' | 'expiresAt' | 'class'>
+export type KeyBounds = Pick<KeyRow, 'limits' | 'models' | 'expiresAt' | 'class' | 'allowedIps'>
 
+const everywhere = ['0.0.0.0/0', '::/0']
 const rates = ['requestsPerMinute', 'tokensPerMinute', 'concurrentMax'] as const
 
 /** Returns why `wanted` exceeds the key `own`, or undefined if it does not. */
@@ -24,6 +26,9 @@ export function wider(own: KeyBounds, wanted: KeyBounds): Denial | undefined {
     return tooWide('models', `can only contain models of the key that you use: ${models.join(', ')}`)
   if (own.class === 'batch' && wanted.class !== 'batch')
     return tooWide('class', 'must be "batch", like that of the key that you use')
+  const { allowedIps } = own
+  if (allowedIps && !(wanted.allowedIps ?? everywhere).every((range) => coversRange(allowedIps, range)))
+    return tooWide('allowedIps', `can only contain addresses of the key that you use: ${allowedIps.join(', ')}`)
   return undefined
 }
 

@@ -69,10 +69,10 @@ async function identify(env: TenantBinding, key: ApiKey): Promise<KeyIdentity> {
 
 function callTenant(
   env: TenantBinding,
-  { tenantId, keyId, secretHash }: ApiKey,
+  { tenantId, ...key }: ApiKey,
   right: Right,
 ): Promise<TenantResult<KeyIdentity>> {
-  return env.TENANT.getByName(tenantId).identify({ kind: 'key', keyId, secretHash }, right)
+  return env.TENANT.getByName(tenantId).identify({ kind: 'key', ...key }, right)
 }
 
 function isKeyRefusal(error: unknown): boolean {

@@ -14,6 +14,7 @@ export interface KeyChange {
   role?: Role | undefined
   models?: string[] | null | undefined
   class?: 'batch' | null | undefined
+  allowedIps?: string[] | null | undefined
   limits?: LimitsChange | undefined
   expiresAt?: number | null | undefined
 }
@@ -39,6 +40,8 @@ export interface KeyView {
   role: Role
   status: 'active' | 'expired' | 'revoked'
   createdAt: number
+  /** When the key got its present secret; null since its creation. */
+  rotatedAt: number | null
   expiresAt: number | null
   revokedAt: number | null
   lastUsedAt: number | null
@@ -46,6 +49,7 @@ export interface KeyView {
   previousUntil: number | null
   models: string[] | null
   class: 'batch' | null
+  allowedIps: string[] | null
   limits: Limits
 }
 
@@ -81,7 +85,15 @@ export function addKey(account: TenantAccount, by: Requester, options: NewKey, n
     return denied('conflict', `This tenant already has ${keysMax} keys, the maximum. Reuse an existing key.`)
   }
   const state = newLimitState(options.limits, keyBudgets, zoned(caller.value.tenant, now))
-  const key: KeyRow = { ...options, previous: null, createdAt: now, revokedAt: null, lastUsedAt: null, state }
+  const key: KeyRow = {
+    ...options,
+    previous: null,
+    createdAt: now,
+    rotatedAt: null,
+    revokedAt: null,
+    lastUsedAt: null,
+    state,
+  }
   account.putKey(key)
   return { ok: true, value: viewKey(key, now) }
 }
@@ -101,7 +113,12 @@ export function changeKey(
   if (typeof change.expiresAt === 'number' && change.expiresAt <= now) return expiresInPast()
   const beyond = beyondOwn(account, by, (own) => ({
     ...own,
-    ...defined({ models: change.models, class: change.class, expiresAt: change.expiresAt }),
+    ...defined({
+      models: change.models,
+      class: change.class,
+      allowedIps: change.allowedIps,
+      expiresAt: change.expiresAt,
+    }),
     limits: changedLimits(own.limits, change.limits),
   }))
   if (beyond) return beyond
@@ -131,7 +148,7 @@ export function rotateKey(
   const beyond = beyondOwn(account, by, () => key)
   if (beyond) return beyond
   const previous = overlapMs > 0 ? { secretHash: key.secretHash, until: now + overlapMs } : null
-  const after: KeyRow = { ...key, ...secret, previous }
+  const after: KeyRow = { ...key, ...secret, previous, rotatedAt: now }
   account.putKey(after)
   return { ok: true, value: viewKey(after, now) }
 }
@@ -161,12 +178,14 @@ function viewKey(key: KeyRow, now: number): KeyView {
     role,
     status: revokedAt !== null ? 'revoked' : expired ? 'expired' : 'active',
     createdAt,
+    rotatedAt: key.rotatedAt,
     expiresAt,
     revokedAt,
     lastUsedAt,
     previousUntil: previous && previous.until > now ? previous.until : null,
     models,
     class: key.class,
+    allowedIps: key.allowedIps,
     limits,
   }
 }

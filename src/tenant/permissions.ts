@@ -9,7 +9,9 @@ import type { Tenant } from './store/account-rows.ts'
 export { type Denial, denied, type TenantResult } from './denial.ts'
 
 /** The caller: the operator, who has every permission, or the bearer of one of the tenant's keys. */
-export type Requester = { kind: 'operator' } | { kind: 'key'; keyId: string; secretHash: string }
+export type Requester =
+  | { kind: 'operator' }
+  | { kind: 'key'; keyId: string; secretHash: string; address?: string | null }
 
 export const tenantMissing = 'Tenant not found. Create it first.'
 
@@ -44,8 +46,9 @@ export function admitTo(
     return tenant ? { ok: true, value: { tenant, role: 'owner' } } : denied('not_found', tenantMissing)
   }
   const key = tenant && account.key(by.keyId)
-  const fault = checkKey(key, by.secretHash, now)
-  if (!tenant || !key || fault) return denied('invalid_api_key', fault ?? 'API key not found.')
+  const fault = checkKey(key, by, now)
+  if (fault) return denied(fault.code, fault.message)
+  if (!tenant || !key) return denied('invalid_api_key', 'API key not found.')
   if (tenant.status === 'suspended' && right !== 'read-usage') return denied('permission_denied', suspendedMessage)
   if (!may(key.role, right)) {
     const message = `A key with role ${key.role} cannot do this. Use a key with role ${roleNeeded(right)} or higher.`

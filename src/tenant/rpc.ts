@@ -28,6 +28,7 @@ export interface NewKey {
   role: Role
   models: string[] | null
   class: 'batch' | null
+  allowedIps: string[] | null
   limits: Limits
   expiresAt: number | null
 }

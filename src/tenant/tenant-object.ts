@@ -21,6 +21,7 @@ import { identify, type Requester } from './permissions.ts'
 import { pricesOf } from './prices.ts'
 import { addRates, type NewRates } from './rate-cards.ts'
 import { type RefusedRun, settleRefused } from './refused-runs.ts'
+import { revokeAllKeys } from './revoke-keys.ts'
 import type { Right } from './roles.ts'
 import type { NewKey, NewTenant, ReadmitRequest, WebhookTarget } from './rpc.ts'
 import { changeTenant, limitsOf, type TenantChange } from './settings.ts'
@@ -149,6 +150,10 @@ export class TenantObject extends DurableObject {
 
   revokeKey(keyId: string, by: Requester = { kind: 'operator' }) {
     return this.#transaction(() => keys.revokeKey(this.#account, by, keyId, Date.now()))
+  }
+
+  revokeAllKeys(by: Requester, includeOwn: boolean) {
+    return this.#transaction(() => revokeAllKeys(this.#account, by, includeOwn, Date.now()))
   }
 
   usage(by: Requester, query: UsageQuery) {

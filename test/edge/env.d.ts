@@ -4,6 +4,8 @@ import type { Env as GatewayEnv } from '../../src/env.ts'
 declare global {
   namespace Cloudflare {
     interface Env extends GatewayEnv {
+      KEY_SECRET_PREVIOUS: string
+      FLEET_SECRET_PREVIOUS: string
       TEST_MIGRATIONS: D1Migration[]
       FUZZ_RUNS: string
       FUZZ_SEED: string

@@ -6,6 +6,7 @@ import { app } from '../../src/app.ts'
 import { Body } from '../../src/dialects/openai-responses/body.ts'
 import { responsesWriter } from '../../src/dialects/openai-responses/write.ts'
 import { type Answer, ask, openKey, openTenant, operate, send, use } from './client.ts'
+import { fetchGateway } from './gateway.ts'
 
 const hourMs = 3_600_000
 const roles = ['viewer', 'member', 'admin', 'owner'] as const
@@ -160,6 +161,12 @@ const cases: Record<string, Case> = {
     expect((await send('POST', '/v1/keys', { name: 'x' }, foreign)).body.prefix).toMatch(/^tm_live_bbbb_/)
     expect((await operate('GET', '/admin/tenants/zulu/keys')).data).toHaveLength(1)
   },
+  'POST /v1/keys/revoke-all': async ({ foreign, apiKey }) => {
+    const answer = await send('POST', '/v1/keys/revoke-all', {}, foreign)
+    expect(answer).toMatchObject({ status: 200, body: { kept: 1 } })
+    expect((await ask(apiKey)).status).toBe(503)
+    expect((await ask(foreign)).status).toBe(503)
+  },
   'POST /v1/keys/:keyId/rotate': async ({ foreign, keyId, apiKey }) => {
     expect(await send('POST', `/v1/keys/${keyId}/rotate`, {}, foreign)).toMatchObject({ status: 404 })
     expect((await ask(apiKey)).status).toBe(503)
@@ -253,6 +260,52 @@ describe('a tenant’s own keys', () => {
     expect((await ask(owner.apiKey)).status).toBe(503)
     expect((await send('DELETE', `/v1/keys/${admin.keyId}`, undefined, owner.apiKey)).status).toBe(200)
     expect((await send('GET', '/v1/keys', undefined, admin.apiKey)).status).toBe(401)
+  })
+
+  it('[USE42] a key with an allow-list is refused over HTTP with its address, on every route that takes keys', async () => {
+    await openTenant('fenced')
+    const made = await openKey('fenced', { role: 'admin', allowedIps: ['192.0.2.0/24', '2001:DB8::/32'] })
+    expect(made).toMatchObject({ allowedIps: ['192.0.2.0/24', '2001:db8::/32'] })
+    const from = async (address: string | null, method: string, path: string, body?: object) => {
+      const response = await fetchGateway(`https://gateway.test${path}`, {
+        method,
+        headers: {
+          ...{ authorization: `Bearer ${made.apiKey}`, 'content-type': 'application/json' },
+          ...(address !== null && { 'cf-connecting-ip': address }),
+        },
+        ...(body && { body: JSON.stringify(body) }),
+      })
+      return { status: response.status, body: JSON.parse(await response.text()) }
+    }
+    const chat = { model: 'tramontane-tiny', messages: hello, max_tokens: 10 }
+    const calls: [string, string, number, object?][] = [
+      ['POST', '/v1/chat/completions', 503, chat],
+      ['POST', '/v1/messages', 529, chat],
+      ['POST', '/v1/messages/count_tokens', 200, { model: 'tramontane-tiny', messages: hello }],
+      ['GET', '/v1/models', 200],
+      ['GET', '/v1/usage', 200],
+      ['GET', '/v1/limits', 200],
+      ['GET', '/v1/keys', 200],
+      ['POST', '/v1/keys', 201, { name: 'child', allowed_ips: ['192.0.2.8/30'] }],
+      ['GET', `/v1/responses/resp_${'a'.repeat(32)}`, 404],
+    ]
+    for (const [method, path, status, body] of calls) {
+      for (const inside of ['192.0.2.9', '2001:db8:5::1'])
+        expect((await from(inside, method, path, body)).status, path).toBe(status)
+      for (const outside of ['192.0.3.9', '2001:db9::1', null]) {
+        const refused = await from(outside, method, path, body)
+        expect(refused.status, `${path} from ${outside}`).toBe(403)
+        expect(JSON.stringify(refused.body)).toContain(outside ?? 'an unknown address')
+      }
+    }
+    expect(await from('192.0.2.9', 'POST', '/v1/keys', { name: 'wide' })).toMatchObject({
+      status: 403,
+      body: { param: 'allowed_ips', message: expect.stringMatching(/^allowed_ips: /) },
+    })
+    expect(await from('192.0.2.9', 'POST', '/v1/keys', { name: 'x', allowed_ips: ['192.0.2.1/24'] })).toMatchObject({
+      status: 400,
+      body: { param: 'allowed_ips[0]', message: expect.stringContaining('Use 192.0.2.0/24.') },
+    })
   })
 
   it('[USE4] usage adds up by hour, day and every dimension, with separate reasoning, cached and wasted tokens', async () => {

@@ -114,7 +114,7 @@ async function play(world: string, steps: Step[], seen: Record<string, number>):
     const tenantBody = { tenantId: name(tenant), name: tenant, creditNano: 10_000_000, models: ['tramontane-tiny'] }
     await stub(tenant).create({ ...tenantBody, limits, settings: TenantSettings.parse({}) })
     const key = { keyId: 'k', name: 'k', prefix: 'p', secretHash: 'hash', role: 'member' as const }
-    await stub(tenant).addKey({ ...key, models: null, class: null, expiresAt: null, limits })
+    await stub(tenant).addKey({ ...key, models: null, class: null, allowedIps: null, expiresAt: null, limits })
   }
   const bounds = new Map<string, number>()
   const ownerOf = (request: number) => tenants[request % 2] ?? 'one'

@@ -21,6 +21,7 @@ async function openTenant(tenantId: string, creditNano = 1_000_000) {
     role: 'member',
     models: null,
     class: null,
+    allowedIps: null,
     expiresAt: null,
   } as const
   await stub.addKey({ ...key, limits: noLimits })

@@ -28,7 +28,10 @@ describe('the settings of npm start', () => {
   })
 
   it('[RUN7] the edge gets the hosted API and the spill switch only if they are set', () => {
-    expect(readSettings({ HOSTED_URL: '', PORT: '80' })).toMatchObject({ bindings: {}, baseUrl: 'http://127.0.0.1:80' })
+    expect(readSettings({ HOSTED_URL: '', PORT: '80' })).toMatchObject({
+      bindings: { CLIENT_ADDRESS_HEADER: 'none' },
+      baseUrl: 'http://127.0.0.1:80',
+    })
     const set = {
       HOSTED_URL: 'https://hosted.test/v1',
       HOSTED_MODEL: 'small',
@@ -36,7 +39,13 @@ describe('the settings of npm start', () => {
       TRAMONTANE_SPILL: 'off',
     }
     const { TRAMONTANE_SPILL: _, ...hosted } = set
-    expect(readSettings(set).bindings).toEqual({ ...hosted, SPILL: 'off' })
-    expect(readSettings({ ...set, TRAMONTANE_SPILL: 'on' }).bindings).toEqual(hosted)
+    const alone = { CLIENT_ADDRESS_HEADER: 'none' }
+    expect(readSettings(set).bindings).toEqual({ ...hosted, ...alone, SPILL: 'off' })
+    expect(readSettings({ ...set, TRAMONTANE_SPILL: 'on' }).bindings).toEqual({ ...hosted, ...alone })
+    const proxied = { TRAMONTANE_CLIENT_ADDRESS_HEADER: 'x-real-ip' }
+    expect(readSettings(proxied).bindings).toEqual({ CLIENT_ADDRESS_HEADER: 'x-real-ip' })
+    expect(() => readSettings({ TRAMONTANE_CLIENT_ADDRESS_HEADER: 'X Real' })).toThrow(
+      'TRAMONTANE_CLIENT_ADDRESS_HEADER must be',
+    )
   })
 })

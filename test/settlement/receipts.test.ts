@@ -33,7 +33,7 @@ function honest(change: Partial<Receipt> = {}): Receipt {
 }
 
 const reasonOf = (claims: unknown) => {
-  const verdict = judgeReceipt(claims, fleet)
+  const verdict = judgeReceipt(claims, [fleet])
   return verdict.ok ? 'believed' : verdict.reason
 }
 
@@ -156,8 +156,8 @@ describe('verification of receipts', () => {
       { ...own, tenantId: 'u' },
       claim({ workerId: 'w2' }),
     ]
-    expect(believe(fleet, 'w1', { running: [own, ...forged], owed: [] })).toEqual({ running: ['r'], owed: [] })
-    expect(believe(fleet, 'w1', { running: forged, owed: [...forged, own] })).toEqual({ running: [], owed: ['r'] })
+    expect(believe([fleet], 'w1', { running: [own, ...forged], owed: [] })).toEqual({ running: ['r'], owed: [] })
+    expect(believe([fleet], 'w1', { running: forged, owed: [...forged, own] })).toEqual({ running: [], owed: ['r'] })
   })
 
   it('[RCT9] impossible usage of a hosted API becomes possible counts, marked estimated', () => {

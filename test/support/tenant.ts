@@ -52,11 +52,13 @@ export const testKey = (keyId = 'k', limits: Limits = noLimits): KeyRow => ({
   previous: null,
   role: 'member',
   createdAt: 0,
+  rotatedAt: null,
   expiresAt: null,
   revokedAt: null,
   lastUsedAt: null,
   models: null,
   class: null,
+  allowedIps: null,
   limits,
   state: newLimitState(limits, keyBudgets, { at: 0, calendar: utcMonths }),
 })

@@ -3,9 +3,11 @@ import { describe, expect, it } from 'vitest'
 import { heartbeatAllowed, joinFences, type KeyFence, receiptAllowed } from '../../src/fleet/key-fence.ts'
 import { addKey, changeKey, revokeKey, rotateKey } from '../../src/tenant/keys.ts'
 import { type Limits, noLimits } from '../../src/tenant/limits/limits.ts'
+import { identify, type Requester } from '../../src/tenant/permissions.ts'
+import { revokeAllKeys } from '../../src/tenant/revoke-keys.ts'
 import { changeTenant } from '../../src/tenant/settings.ts'
 import type { KeyRow } from '../../src/tenant/store/key-rows.ts'
-import { openBooks, testKey, testOrder } from '../support/tenant.ts'
+import { openBooks, testKey, testOrder, testReceipt } from '../support/tenant.ts'
 
 const operator = { kind: 'operator' } as const
 const bearer = (secretHash: string, keyId = 'k') => ({ kind: 'key', keyId, secretHash }) as const
@@ -60,10 +62,20 @@ describe('keys and fences', () => {
       ...{ requestsPerMinute: 60, tokensPerMinute: null, concurrentMax: 4 },
       budgetNano: { total: 1_000, day: null, month: 500 },
     }
-    const bounds = { role: 'admin', expiresAt: 9_000, class: 'batch' } as const
-    const own: KeyRow = { ...testKey('boss', ownLimits), ...bounds, models: ['m', 'n'] }
+    const bounds = {
+      role: 'admin',
+      expiresAt: 9_000,
+      class: 'batch',
+      allowedIps: ['10.0.0.0/8', '192.0.2.0/24'],
+    } as const
+    const own: KeyRow = {
+      ...testKey('boss', ownLimits),
+      ...bounds,
+      allowedIps: [...bounds.allowedIps],
+      models: ['m', 'n'],
+    }
     const { books, transaction } = openBooks({ creditNano: 1e9, keys: [own, testKey('wide')] })
-    const by = bearer('hash', 'boss')
+    const by = { ...bearer('hash', 'boss'), address: '10.1.2.3' }
     const child: KeyRow = { ...own, keyId: 'child', role: 'member' }
     const limits = (change: Partial<Limits>) => ({ limits: { ...own.limits, ...change } })
     const budget = (change: Partial<Limits['budgetNano']>) =>
@@ -78,6 +90,9 @@ describe('keys and fences', () => {
       ['models', { models: null }],
       ['models', { models: ['m', 'x'] }],
       ['class', { class: null }],
+      ['allowedIps', { allowedIps: null }],
+      ['allowedIps', { allowedIps: ['10.0.0.0/8', '192.0.2.0/23'] }],
+      ['allowedIps', { allowedIps: ['::/0'] }],
     ]
     for (const [param, change] of tooWide) {
       const denial = { ok: false, code: 'permission_denied', param }
@@ -93,6 +108,69 @@ describe('keys and fences', () => {
     // The secret of a wider key would give its bearer more than its own.
     expect(rotateKey(books, by, 'wide', { prefix: 'p', secretHash: 's' }, 0, 1).ok).toBe(false)
     expect(rotateKey(books, by, 'boss', { prefix: 'p', secretHash: 's' }, 5, 1).ok).toBe(true)
+  })
+
+  it('[USE40] a key with an allow-list is refused from every other address, and only a valid key learns why', () => {
+    const allowedIps = ['192.0.2.0/24', '2001:db8::/32']
+    const { books, transaction } = openBooks({ creditNano: 1e9, keys: [{ ...testKey(), role: 'owner', allowedIps }] })
+    const from = (address: string | null | undefined, secretHash = 'hash') => ({
+      ...bearer(secretHash),
+      ...(address !== undefined && { address }),
+    })
+    let requests = 0
+    const asks = (by: { secretHash: string; address?: string | null }) => {
+      const { secretHash, address = null } = by
+      const order = { ...testOrder(`r${++requests}`), secretHash, address }
+      const rates = { keyId: 'k', secretHash, address, requests: 1, tokens: 1 }
+      return [transaction(() => books.admit(order, 1)), transaction(() => books.takeRates(rates, 1))]
+    }
+    for (const address of ['192.0.2.9', '2001:db8::5', '::ffff:192.0.2.9']) {
+      expect(asks(from(address)).map(({ ok }) => ok)).toEqual([true, true])
+      expect(identify(books, from(address), 'read-usage', 1).ok).toBe(true)
+    }
+    for (const address of ['192.0.3.9', '2001:db9::5', 'nonsense', null, undefined]) {
+      const refusal = {
+        ok: false,
+        code: 'permission_denied',
+        message: expect.stringContaining(address ?? 'an unknown'),
+      }
+      for (const answer of asks(from(address))) expect(answer).toMatchObject(refusal)
+      for (const right of ['read-usage', 'ask', 'all-keys'] as const)
+        expect(identify(books, from(address), right, 1)).toMatchObject(refusal)
+      const guess = { ok: false, code: 'invalid_api_key', message: expect.not.stringContaining('address') }
+      for (const answer of asks(from(address, 'wrong'))) expect(answer).toMatchObject(guess)
+    }
+  })
+
+  it('[USE41] all keys are revoked at once, except the caller’s own and those of a higher role', () => {
+    const key = (keyId: string, role: KeyRow['role'], change: Partial<KeyRow> = {}) => ({
+      ...testKey(keyId),
+      role,
+      ...change,
+    })
+    const gone = key('gone', 'member', { revokedAt: 7 })
+    const rotated = key('rotated', 'member', { previous: { secretHash: 'older', until: 9_999 } })
+    const keys = [key('owner', 'owner'), key('admin', 'admin'), key('a', 'member'), key('b', 'viewer'), gone, rotated]
+    const valid = ({ books }: ReturnType<typeof openBooks>) =>
+      keys.map(({ keyId }) => keyId).filter((keyId) => books.key(keyId)?.revokedAt === null)
+    const first = openBooks({ creditNano: 1e9, keys })
+    const revoke = (of: typeof first, by: Requester, includeOwn = false) =>
+      of.transaction((books) => revokeAllKeys(books, by, includeOwn, 50))
+    first.transaction((books) => books.admit({ ...testOrder('running'), keyId: 'a' }, 40))
+    expect(revoke(first, bearer('hash', 'a'))).toMatchObject({ ok: false, code: 'permission_denied' })
+    expect(revoke(first, bearer('hash', 'admin'))).toEqual({ ok: true, value: { revoked: 3, kept: 2 } })
+    expect(valid(first)).toEqual(['owner', 'admin'])
+    first.evict()
+    expect(valid(first)).toEqual(['owner', 'admin'])
+    expect(first.books.key('gone')?.revokedAt).toBe(7)
+    expect(first.books.key('rotated')?.previous).toBeNull()
+    // The request that ran meanwhile is still charged to its key.
+    expect(first.transaction((books) => books.settle(testReceipt('running'), 60))).toBe('posted')
+    expect(first.books.key('a')).toMatchObject({ revokedAt: 50, state: { running: 0 } })
+    expect(first.books.tenant()).toMatchObject({ postedNano: 600, reservedNano: 0 })
+    expect(revoke(first, bearer('hash', 'admin'), true)).toEqual({ ok: true, value: { revoked: 1, kept: 1 } })
+    expect(revoke(first, operator)).toEqual({ ok: true, value: { revoked: 1, kept: 0 } })
+    expect(valid(first)).toEqual([])
   })
 
   it('[USE22] a refused change to a key changes nothing and returns its reason', () => {

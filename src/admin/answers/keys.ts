@@ -4,6 +4,7 @@ import { listOf } from '../../http/page.ts'
 import type { KeyView } from '../../tenant/keys.ts'
 import type { Limits } from '../../tenant/limits/limits.ts'
 import type { LimitsRemaining } from '../../tenant/limits/remaining.ts'
+import type { RevokedKeys } from '../../tenant/revoke-keys.ts'
 import { roles } from '../../tenant/roles.ts'
 import type { LimitsView } from '../../tenant/settings.ts'
 import { tenantStatuses } from '../../tenant/store/account-rows.ts'
@@ -27,12 +28,17 @@ const key = {
   role: z.enum(roles),
   status: z.enum(['active', 'expired', 'revoked']),
   createdAt: Time,
+  rotatedAt: TimeOrNull.describe('When the key got its present secret. Null: at its creation.'),
   expiresAt: TimeOrNull,
   revokedAt: TimeOrNull,
   lastUsedAt: TimeOrNull,
   previousUntil: TimeOrNull.describe('Until when the secret before the last rotation is also accepted.'),
   models: z.array(z.string()).nullable().describe('The models that the key may use. Null: all models.'),
   class: z.literal('batch').nullable(),
+  allowedIps: z
+    .array(z.string())
+    .nullable()
+    .describe('IP addresses and ranges from which the key can be used. Null: all addresses.'),
   limits: LimitsAnswer,
 }
 
@@ -43,6 +49,13 @@ export const NewKeyAnswer = z
   .meta({ id: 'NewKey' })
 
 export const RevokedKey = z.strictObject({ ...key, revoked: z.literal(true) }).meta({ id: 'RevokedKey' })
+
+export const RevokedKeysAnswer = z
+  .strictObject({
+    revoked: Count.describe('Keys that this call revoked.'),
+    kept: Count.describe('Keys that are still valid: your own, and those of a higher role.'),
+  })
+  .meta({ id: 'RevokedKeys' }) satisfies z.ZodType<RevokedKeys>
 
 export const KeyList = listOf(KeyAnswer, 'KeyList')
 

@@ -16,6 +16,8 @@ export interface KeyRow {
   /** Decides the key's permissions; see roles.ts. */
   role: Role
   createdAt: number
+  /** When the key got its present secret; null since its creation. */
+  rotatedAt: number | null
   expiresAt: number | null
   revokedAt: number | null
   lastUsedAt: number | null
@@ -23,6 +25,8 @@ export interface KeyRow {
   models: string[] | null
   /** `batch` lowers the class of the key's requests; null uses the tenant's class. A key cannot raise it. */
   class: 'batch' | null
+  /** IP addresses and ranges from which the key can be used; null for all. */
+  allowedIps: string[] | null
   limits: Limits
   state: LimitState
 }
@@ -54,15 +58,31 @@ export class KeyRows {
     return int(this.#sql.all('SELECT count(*) AS n FROM api_keys')[0] ?? {}, 'n')
   }
 
+  /** Keys that are neither revoked nor expired. */
+  countValid(now: number): number {
+    const query = 'SELECT count(*) AS n FROM api_keys WHERE revoked_at IS NULL AND coalesce(expires_at, ?) >= ?'
+    return int(this.#sql.all(query, now + 1, now + 1)[0] ?? {}, 'n')
+  }
+
+  /** The caller drops its copies of the keys. */
+  revokeAll(roles: readonly Role[], exceptId: string | null, now: number): void {
+    this.#sql.run(
+      `UPDATE api_keys SET revoked_at = ?, previous_hash = NULL, previous_until = NULL
+        WHERE revoked_at IS NULL AND key_id IS NOT ? AND role IN (${roles.map(() => '?').join(', ')})`,
+      ...[now, exceptId, ...roles],
+    )
+  }
+
   put(key: KeyRow): void {
     this.#sql.run(
       `INSERT OR REPLACE INTO api_keys (key_id, name, prefix, secret_hash, previous_hash, previous_until, role,
-        created_at, expires_at, revoked_at, last_used_at, models, limits, state, class, version)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        created_at, expires_at, revoked_at, last_used_at, models, limits, state, class, allowed_ips, rotated_at, version)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ...[key.keyId, key.name, key.prefix, key.secretHash],
       ...[key.previous?.secretHash ?? null, key.previous?.until ?? null, key.role],
       ...[key.createdAt, key.expiresAt, key.revokedAt, key.lastUsedAt, key.models && JSON.stringify(key.models)],
-      ...[JSON.stringify(key.limits), JSON.stringify(key.state), key.class, this.#open.version()],
+      ...[JSON.stringify(key.limits), JSON.stringify(key.state), key.class],
+      ...[key.allowedIps && JSON.stringify(key.allowedIps), key.rotatedAt, this.#open.version()],
     )
   }
 
@@ -90,11 +110,13 @@ function readKey(row: SqlRow): KeyRow {
       row.previous_hash == null ? null : { secretHash: text(row, 'previous_hash'), until: int(row, 'previous_until') },
     role: z.enum(roles).parse(row.role),
     createdAt: int(row, 'created_at'),
+    rotatedAt: maybeInt(row, 'rotated_at'),
     expiresAt: maybeInt(row, 'expires_at'),
     revokedAt: maybeInt(row, 'revoked_at'),
     lastUsedAt: maybeInt(row, 'last_used_at'),
     models: row.models === null ? null : z.array(z.string()).parse(JSON.parse(text(row, 'models'))),
     class: z.literal('batch').nullable().parse(row.class),
+    allowedIps: row.allowed_ips === null ? null : z.array(z.string()).parse(JSON.parse(text(row, 'allowed_ips'))),
     ...readLimits(row),
   }
 }

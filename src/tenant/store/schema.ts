@@ -192,6 +192,9 @@ export const schema: readonly string[] = [
   // Sums of quarter hours, for days in every time zone. The sums of earlier hours count in their first quarter.
   'ALTER TABLE usage_hours RENAME TO usage_quarters',
   'ALTER TABLE usage_quarters RENAME COLUMN hour TO quarter',
+  // A JSON list of addresses and ranges; null for all.
+  'ALTER TABLE api_keys ADD COLUMN allowed_ips TEXT',
+  'ALTER TABLE api_keys ADD COLUMN rotated_at INTEGER',
 ]
 
 /** Applies the statements that a database does not have yet. */
