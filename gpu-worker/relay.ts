@@ -39,14 +39,21 @@ export interface RelayParts {
 }
 
 /** Returns the maximum number of output tokens, or a refusal with the exact length of the prompt. */
-export function boundOutput(prepared: Prepared, dispatch: Dispatch): number | Refusal {
+export function boundOutput(prepared: Prepared, dispatch: Dispatch): OutputBound | Refusal {
   const { promptTokens, outputTokensFit } = prepared
   const affordable = outputTokensWithin(dispatch.costNanoMax, promptTokens, dispatch.rates)
   if (promptTokens > dispatch.promptTokensMax || affordable < 1) {
     const message = `the prompt has ${promptTokens} tokens, more than its reservation covers`
     return { code: 'prompt_over_bound', message, promptTokens }
   }
-  return Math.min(dispatch.outputTokensMax, outputTokensFit, affordable)
+  const outputTokensMax = Math.min(dispatch.outputTokensMax, outputTokensFit, affordable)
+  return { outputTokensMax, unpaid: affordable < Math.min(dispatch.outputTokensMax, outputTokensFit) }
+}
+
+export interface OutputBound {
+  outputTokensMax: number
+  /** Whether the reservation is what bounds it. */
+  unpaid: boolean
 }
 
 /**
@@ -60,7 +67,7 @@ export async function relay(
     dispatch: Dispatch
     chat: Chat
     prepared: Prepared
-    outputTokensMax: number
+    bound: OutputBound
     slot: number
     /** The run is over: the slot is free for another request. */
     freeSlot: () => void
@@ -68,7 +75,7 @@ export async function relay(
   response: ServerResponse,
 ): Promise<Refusal | undefined> {
   const { engine, outbox, now } = parts
-  const { dispatch, chat, prepared, slot } = work
+  const { dispatch, chat, prepared, bound, slot } = work
   const startedAt = now()
   try {
     outbox.begin(dispatch, slot, startedAt)
@@ -81,11 +88,13 @@ export async function relay(
   if (response.destroyed) left.abort()
   const { requestId, priority, tenantId: owner } = dispatch
   const head = headOf(dispatch, now)
-  const writer = chat.stream ? streamWriter(head, chat, prepared, response) : wholeWriter(head, prepared, response)
+  const prelude = preludeOnce(prepared, bound)
+  const writer = chat.stream ? streamWriter(head, chat, prelude, response) : wholeWriter(head, prelude, response)
   const timers = startTimers(writer)
   try {
     if (dispatch.waited && !chat.stream) await probeClient(writer, left.signal)
-    const run = engine.run(prepared, { requestId, outputTokensMax: work.outputTokensMax, priority, owner }, left.signal)
+    const { outputTokensMax } = bound
+    const run = engine.run(prepared, { requestId, outputTokensMax, priority, owner }, left.signal)
     let firstTokenMs: number | null = null
     const { end, stop, cause } = await pump(run, {
       counted: () => outbox.count(slot, run.counts),
@@ -235,9 +244,8 @@ function headOf(dispatch: Dispatch, now: () => number): Head {
 }
 
 /** Writes chunks as they arrive, one event per write: some clients lose an event that is split over two reads. */
-function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: ServerResponse): ResponseWriter {
+function streamWriter(head: Head, chat: Chat, prelude: PreludeOnce, response: ServerResponse): ResponseWriter {
   const chunks = chunkWriter(head, chat.includeUsage)
-  const prelude = preludeOnce(prepared)
   let begun = false
   const begin = () => {
     if (begun || response.destroyed) return
@@ -273,9 +281,8 @@ function streamWriter(head: Head, chat: Chat, prepared: Prepared, response: Serv
 }
 
 /** Writes white space until the answer is complete. */
-function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): ResponseWriter {
+function wholeWriter(head: Head, prelude: PreludeOnce, response: ServerResponse): ResponseWriter {
   const answer = { content: '', reasoning: '', calls: [] as WireCall[] }
-  const prelude = preludeOnce(prepared)
   const begin = () => {
     if (!prelude.taken && !response.destroyed) response.write(prelude.take())
   }
@@ -305,8 +312,10 @@ function wholeWriter(head: Head, prepared: Prepared, response: ServerResponse): 
   }
 }
 
-/** The prelude, written at most once: the prompt's exact length, and warnings about fields that the engine ignores. */
-function preludeOnce({ promptTokens, promptEstimated, warnings = [] }: Prepared) {
+type PreludeOnce = ReturnType<typeof preludeOnce>
+
+/** The prelude, written at most once: what the worker knows of the answer before its first token. */
+function preludeOnce({ promptTokens, promptEstimated, warnings = [] }: Prepared, bound: OutputBound) {
   let taken = false
   return {
     get taken() {
@@ -316,7 +325,12 @@ function preludeOnce({ promptTokens, promptEstimated, warnings = [] }: Prepared)
     take(): string {
       if (taken) return ''
       taken = true
-      return preludeLine({ kind: 'prepared', ...(!promptEstimated && { promptTokens }), warnings: [...warnings] })
+      return preludeLine({
+        kind: 'prepared',
+        ...(!promptEstimated && { promptTokens }),
+        ...(bound.unpaid && { outputTokensMax: bound.outputTokensMax }),
+        warnings: [...warnings],
+      })
     },
   }
 }

@@ -7,7 +7,7 @@
 import type { ServerResponse } from 'node:http'
 import { type Chat, type Message, readChat } from '../backends/model/chat.ts'
 import { repairRequest } from '../backends/model/repair-text.ts'
-import { chatSchemaPath, withSchemaTexts } from '../backends/model/schema-texts.ts'
+import { chatSchemaPlaces, withSchemaTexts } from '../backends/model/schema-texts.ts'
 import type { Dispatch, Refusal } from '../backends/wire/dispatch.ts'
 import { preludeLine } from '../backends/wire/prelude.ts'
 import { EngineFailure } from './engine/engine.ts'
@@ -69,7 +69,7 @@ export function readBody(body: Uint8Array): { ok: true; chat: Chat } | ({ ok: fa
   }
   const read = readChat(value)
   // The gateway passes some bodies on unchanged, and has sent the warnings.
-  return read.ok ? repairRequest({ ...read, chat: withSchemaTexts(read.chat, body, chatSchemaPath) }) : read
+  return read.ok ? repairRequest({ ...read, chat: withSchemaTexts(read.chat, body, chatSchemaPlaces) }) : read
 }
 
 /** A proxy forwards bytes of this content type as they come; it may buffer other types. */
@@ -95,9 +95,9 @@ async function answer(
     if (left.signal.aborted) return undefined
     if (!prepared.ok) return prepared
     const bound = boundOutput(prepared, dispatch)
-    if (typeof bound !== 'number') return bound
+    if ('code' in bound) return bound
     const freeSlot = () => parts.slots.free(dispatch.requestId)
-    return await relay(parts, { dispatch, chat, prepared, outputTokensMax: bound, slot, freeSlot }, response)
+    return await relay(parts, { dispatch, chat, prepared, bound, slot, freeSlot }, response)
   } catch (error) {
     if (left.signal.aborted) return undefined
     if (error instanceof EngineFailure) return { code: 'engine_down', message: error.message }

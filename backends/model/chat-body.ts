@@ -6,13 +6,28 @@ import type { Chat, Message, Part, ResponseFormat, Tool, ToolChoice, TurnPart } 
 import { objectText } from './json-text.ts'
 
 export function chatBody(chat: Chat): string {
-  const value = chatValue(chat)
-  return hasTexts(chat) ? objectText(value, { tools: toolsText(value.tools ?? []) }) : JSON.stringify(value)
+  return hasTexts(chat) ? objectText(chatValue(chat), schemaTexts(chat)) : JSON.stringify(chatValue(chat))
 }
 
 /** Whether the body must be written with texts of schemas; see `schema-texts.ts`. */
-export function hasTexts({ tools }: Chat): boolean {
-  return tools.some(({ parametersText }) => parametersText !== undefined)
+export function hasTexts({ tools, format }: Chat): boolean {
+  return tools.some(({ parametersText }) => parametersText !== undefined) || 'schemaText' in format
+}
+
+/** The texts of the members of `chatValue` that have schemas. */
+export function schemaTexts(chat: Chat): { tools?: string; response_format?: string } {
+  const { tools, response_format: format } = chatValue(chat)
+  return {
+    ...(tools && { tools: toolsText(tools) }),
+    ...(format && { response_format: formatText(format) }),
+  }
+}
+
+/** A `response_format`. A schema with a text is written as that text. */
+export function formatText(format: { json_schema?: { schemaText?: string | undefined } }): string {
+  const { schemaText, ...schema } = format.json_schema ?? {}
+  if (schemaText === undefined) return JSON.stringify(format)
+  return objectText(format, { json_schema: objectText(schema, { schema: schemaText }) })
 }
 
 /** A list of tools in OpenAI's form. A schema with a text is written as that text. */
@@ -112,5 +127,6 @@ function toolChoice(choice: ToolChoice) {
 
 function format(format: Exclude<ResponseFormat, { kind: 'text' }>) {
   if (format.kind === 'json_object') return { type: 'json_object' }
-  return { type: 'json_schema', json_schema: { name: format.name, schema: format.schema, strict: format.strict } }
+  const { kind, ...schema } = format
+  return { type: kind, json_schema: schema }
 }

@@ -78,6 +78,8 @@ export type ResponseFormat =
       kind: 'json_schema'
       name: string
       schema: Record<string, unknown>
+      /** The schema as the client wrote it, without white space, if `schema` does not print as that text. */
+      schemaText?: string
       /** The request is refused if its schema cannot be enforced. Otherwise it is enforced as far as possible. */
       strict: boolean
     }
@@ -219,7 +221,7 @@ const thinkingForms = [
   Text,
   z.array(z.discriminatedUnion('type', [TextPart, ReferencePart, ToolReferencePart])),
 ] as const
-/** Thinking in a message that is not the model's. */
+/** Thinking in a message that is not the model's: mistral-common 1.13.1 refuses it for this model. */
 const ThoughtPart = z
   .object({
     type: z.literal('thinking').describe('Always `thinking`.'),

@@ -58,6 +58,14 @@ export function normaliseChat(chat: Chat): Chat {
   return { ...chat, messages: normaliseHistory(chat.messages).messages }
 }
 
+/** Whether the prompt of a history ends within thinking: its last message is a prefix that ends with open thinking. */
+export function endsInThinking(messages: readonly Message[]): boolean {
+  const last = messages.at(-1)
+  if (last?.role !== 'assistant' || !last.prefix || last.toolCalls.length > 0) return false
+  const part = last.content.findLast((each) => each.kind !== 'text' || each.text !== '')
+  return part?.kind === 'thinking' && !part.closed
+}
+
 const pathsShown = 3
 
 function paths(at: ReadonlySet<number>, pathOf: (index: number) => string): string {

@@ -1,32 +1,55 @@
 /**
- * The schemas of tools as the client wrote them. `JSON.parse` turns 0.0 into 0, rounds 64-bit bounds and moves keys of
- * digits to the front, but a schema becomes a part of the prompt, where each character counts. So a schema whose parsed
- * value does not print as its text keeps the text, cut out of the body. One pass over the body's bytes.
+ * The schemas of a request as the client wrote them. `JSON.parse` turns 0.0 into 0, rounds 64-bit bounds and moves keys
+ * of digits to the front, but the schema of a tool becomes a part of the prompt, where each character counts, and an
+ * engine reads the numbers of any schema. So a schema whose parsed value does not print as its text keeps the text, cut
+ * out of the body. One pass over the body's bytes.
  */
 import { budgets } from './budgets.ts'
-import type { Chat, Tool } from './chat.ts'
+import type { Chat, ResponseFormat, Tool } from './chat.ts'
 import { minified } from './json-text.ts'
 
-/** Where the schema is in a tool of Chat Completions, the format of workers. */
-export const chatSchemaPath = ['function', 'parameters'] as const
+/** The places of schemas in the bodies of a dialect. */
+export interface SchemaPlaces {
+  /** Each list of tools by its key, with the path of the schema in an element. */
+  tools: Readonly<Record<string, readonly string[]>>
+  /** Paths from the body to the schema of the answer, of which a body uses one. */
+  formats: readonly (readonly string[])[]
+}
+
+/** Those of Chat Completions, the format of workers. */
+export const chatSchemaPlaces: SchemaPlaces = {
+  tools: { tools: ['function', 'parameters'], functions: ['parameters'] },
+  formats: [
+    ['response_format', 'json_schema', 'schema'],
+    ['response_format', 'schema'],
+  ],
+}
 
 /**
- * Adds the texts of the schemas to the tools of a chat that was read from `body`.
+ * Adds the texts of the schemas to the tools and the format of a chat that was read from `body`.
  * @param body valid JSON
- * @param path of the schema in an element of the body's `tools`
  */
-export function withSchemaTexts(chat: Chat, body: Uint8Array, path: readonly string[]): Chat {
-  if (chat.tools.length === 0) return chat
-  const texts = schemaTexts(body, path).map(minified)
+export function withSchemaTexts(chat: Chat, body: Uint8Array, places: SchemaPlaces): Chat {
+  const walk = new JsonWalk(body)
+  return { ...chat, tools: toolsWithTexts(chat.tools, walk, places), format: formatWithText(chat.format, walk, places) }
+}
+
+function toolsWithTexts(tools: Tool[], walk: JsonWalk, { tools: lists }: SchemaPlaces): Tool[] {
+  if (tools.length === 0) return tools
+  const found = Object.entries(lists).flatMap(([key, path]) => {
+    const list = walk.member(walk.start(), key)
+    return list === undefined ? [] : walk.elements(list).flatMap((element) => walk.object(element, path))
+  })
+  const texts = walk.texts(found).map(minified)
   const places = new Map<string, number[]>()
   // Last first: the next place is at the end of its list.
   for (let at = texts.length - 1; at >= 0; at--) {
-    const printed = JSON.stringify(JSON.parse(texts[at] ?? ''))
+    const printed = reprinted(texts[at] ?? '')
     const same = places.get(printed)
     if (same) same.push(at)
     else places.set(printed, [at])
   }
-  return { ...chat, tools: chat.tools.map((tool) => withText(tool, texts, places)) }
+  return tools.map((tool) => withText(tool, texts, places))
 }
 
 /** Tools of one value take its texts in their order: the reader keeps the order of the tools. */
@@ -36,21 +59,17 @@ function withText(tool: Tool, texts: readonly string[], places: ReadonlyMap<stri
   return parametersText === undefined || parametersText === printed ? tool : { ...tool, parametersText }
 }
 
-/** The objects at `path` in the elements of the body's `tools`. Empty if they are too long for any prompt. */
-function schemaTexts(body: Uint8Array, path: readonly string[]): string[] {
-  const walk = new JsonWalk(body)
-  const list = walk.member(walk.start(), 'tools')
-  if (list === undefined) return []
-  const places = walk.elements(list).flatMap((element) => {
-    let at: number | undefined = element
-    for (const key of path) at = at === undefined ? undefined : walk.member(at, key)
-    return at === undefined || !walk.isObject(at) ? [] : [{ from: at, to: walk.end(at) }]
-  })
-  const bytes = places.reduce((sum, { from, to }) => sum + to - from, 0)
-  if (bytes > budgets.toolBytes.value) return []
-  const decoder = new TextDecoder()
-  return places.map(({ from, to }) => decoder.decode(body.subarray(from, to)))
+function formatWithText(format: ResponseFormat, walk: JsonWalk, { formats }: SchemaPlaces): ResponseFormat {
+  if (format.kind !== 'json_schema') return format
+  const printed = JSON.stringify(format.schema)
+  for (const path of formats) {
+    const [text] = walk.texts(walk.object(walk.start(), path)).map(minified)
+    if (text !== undefined && text !== printed && reprinted(text) === printed) return { ...format, schemaText: text }
+  }
+  return format
 }
+
+const reprinted = (text: string) => JSON.stringify(JSON.parse(text))
 
 const quote = 0x22
 const backslash = 0x5c
@@ -60,6 +79,12 @@ const opens = (byte: number | undefined) => byte === 0x7b || byte === 0x5b
 const closes = (byte: number | undefined) => byte === 0x7d || byte === 0x5d
 const isSpace = (byte: number | undefined) => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
 const decoder = new TextDecoder()
+
+/** Byte positions of a value. */
+interface JsonPlace {
+  from: number
+  to: number
+}
 
 /** Moves through valid JSON by byte positions. */
 class JsonWalk {
@@ -73,13 +98,27 @@ class JsonWalk {
     return this.#skipSpace(0)
   }
 
-  isObject(at: number): boolean {
+  /** The object at a path, as a list of at most one. */
+  object(at: number, path: readonly string[]): JsonPlace[] {
+    let found: number | undefined = at
+    for (const key of path) found = found === undefined ? undefined : this.member(found, key)
+    return found === undefined || !this.#isObject(found) ? [] : [{ from: found, to: this.end(found) }]
+  }
+
+  /** Empty if they are too long for any prompt. */
+  texts(places: readonly JsonPlace[]): string[] {
+    const bytes = places.reduce((sum, { from, to }) => sum + to - from, 0)
+    if (bytes > budgets.toolBytes.value) return []
+    return places.map(({ from, to }) => decoder.decode(this.#bytes.subarray(from, to)))
+  }
+
+  #isObject(at: number): boolean {
     return this.#bytes[at] === 0x7b
   }
 
   /** The value of the last member with this key, as for `JSON.parse`. */
   member(at: number, key: string): number | undefined {
-    if (!this.isObject(at)) return undefined
+    if (!this.#isObject(at)) return undefined
     let found: number | undefined
     for (let next = this.#skipSpace(at + 1); this.#bytes[next] === quote; ) {
       const nameEnd = this.#stringEnd(next)

@@ -17,6 +17,8 @@ const Prepared = z.object({
   kind: z.literal('prepared'),
   /** The prompt's exact length. Absent if the engine only estimates it. */
   promptTokens: z.int().min(0).optional(),
+  /** The bound of the output, if the reservation pays for fewer tokens than the dispatch allows. */
+  outputTokensMax: z.int().min(1).optional(),
   /** Fields that the engine does not support. */
   warnings: z.array(z.string()),
 })

@@ -21,26 +21,38 @@ type AnswerSection =
   | { kind: 'callName'; name: string }
   | { kind: 'callArguments'; name: string; json: string }
 
+export interface AnswerTerms {
+  vocabulary: Vocabulary
+  stop: readonly string[]
+  /** Names of the tools that the answer may call. */
+  tools: readonly string[]
+  /** The client's name of each tool that has another name in the prompt. */
+  clientNames: ReadonlyMap<string, string>
+  /** Whether the prompt ends within thinking, so that the answer begins in `reasoning`. */
+  inThinking: boolean
+}
+
 export class AnswerParser {
   readonly #vocabulary: Vocabulary
   readonly #search: StopSearch
   readonly #tools: readonly string[]
+  readonly #clientNames: ReadonlyMap<string, string>
   readonly #counts: Counts
-  #section: AnswerSection = { kind: 'content' }
+  #section: AnswerSection
   #decoder = newDecoder()
   /** Whether ids count as reasoning. It differs from the section after a stop string, and in a call while thinking. */
-  #thinking = false
+  #thinking: boolean
   #called = false
   #events: EngineEvent[] = []
 
-  /**
-   * @param tools names of the tools that the answer may call
-   * @param counts its `outputTokens` and `reasoningTokens` are updated
-   */
-  constructor(vocabulary: Vocabulary, stop: readonly string[], tools: readonly string[], counts: Counts) {
+  /** @param counts its `outputTokens` and `reasoningTokens` are updated */
+  constructor({ vocabulary, stop, tools, clientNames, inThinking }: AnswerTerms, counts: Counts) {
     this.#vocabulary = vocabulary
     this.#tools = tools
+    this.#clientNames = clientNames
     this.#search = createStopSearch(stop)
+    this.#section = { kind: inThinking ? 'reasoning' : 'content' }
+    this.#thinking = inThinking
     this.#counts = counts
   }
 
@@ -127,15 +139,19 @@ export class AnswerParser {
     const [name, ...others] =
       section.kind === 'callArguments' ? [begun] : this.#tools.filter((tool) => tool.startsWith(begun))
     if (name === undefined || name === '' || others.length > 0) return
-    this.#events.push({ kind: 'tool', name, arguments: section.kind === 'callArguments' ? section.json : '' })
+    this.#call(name, section.kind === 'callArguments' ? section.json : '')
   }
 
   #finishCall(name: string, json: string): void {
     const text = json.trim() === '' ? '{}' : json
     if (name !== '' && isJson(text)) {
-      this.#events.push({ kind: 'tool', name, arguments: text })
+      this.#call(name, text)
       this.#called = true
     } else this.#emit('content', name + json)
+  }
+
+  #call(name: string, json: string): void {
+    this.#events.push({ kind: 'tool', name: this.#clientNames.get(name) ?? name, arguments: json })
   }
 
   #emit(channel: 'reasoning' | 'content', text: string): void {

@@ -6,6 +6,8 @@
  *    ▼
  *   content ──complete──▶ closed
  *
+ * A prompt that ends within thinking begins in `thinking`.
+ *
  * open: the grammar is pending, but thinking or a call may come first. free: no grammar; thinking and calls still change
  * the mode. A forced call begins in `content`, whose grammar is then the token of a call; `again` allows one more call.
  *
@@ -17,6 +19,7 @@ import type { Grammar, Rules } from './messages.ts'
 export type Mode = 'open' | 'thinking' | 'free' | 'content' | 'calling' | 'arguments' | 'again' | 'closed'
 
 export function firstMode(rules: Rules): Mode {
+  if (rules.inThinking) return 'thinking'
   if (!rules.content) return 'free'
   return escapes(rules, false).length > 0 ? 'open' : 'content'
 }

@@ -7,6 +7,7 @@
  * ends a child that is silent, stuck or uses too much memory.
  */
 import { availableParallelism } from 'node:os'
+import { withEngineNames } from '../../backends/contract/tool-names.ts'
 import { embedded as backend } from '../../backends/engines/embedded.ts'
 import { budgets } from '../../backends/model/budgets.ts'
 import type { Chat } from '../../backends/model/chat.ts'
@@ -82,6 +83,9 @@ interface PreparedPrompt {
   tokens: Uint32Array
   rules: Rules
   vocabulary: Vocabulary
+  /** The tools that the answer may call, by the engine's names. */
+  tools: readonly string[]
+  clientNames: ReadonlyMap<string, string>
 }
 
 type Tokens = Extract<FromChild, { kind: 'tokens' }>
@@ -215,15 +219,17 @@ class EmbeddedEngine implements Engine {
   }
 
   async #prepare(
-    chat: Chat,
+    given: Chat,
     effort: EffortWord,
     { vocabulary, tokenizerFamily }: ModelFile,
     signal: AbortSignal,
   ): Promise<Prepared | EngineRefusal> {
     signal.throwIfAborted()
+    // As for engines over HTTP, so that a history has the same prompt on all engines.
+    const { chat, clientNames } = withEngineNames(given)
     const draft = draftPrompt(chat, effort, vocabulary, wordCharactersMax(tokenizerFamily))
     if (!draft.ok) return draft
-    const job = grammarJob(chat, vocabulary)
+    const job = grammarJob(chat, vocabulary, clientNames)
     if (job && 'ok' in job) return job
     const none: Grammars = { ok: true, content: null, call: null, warnings: [] }
     const grammars = job ? await ending(this.#grammars.compile(job, signal), signal) : none
@@ -231,19 +237,20 @@ class EmbeddedEngine implements Engine {
     const { tokens, count, complete } = await this.#count(draft, signal)
     const outputTokensFit = this.#options.contextTokens - count
     if (outputTokensFit < 1) return overflow(count, this.#options.contextTokens, complete)
-    const prompt: PreparedPrompt = { tokens, rules: rulesOf(chat, effort, vocabulary, grammars), vocabulary }
-    return { ok: true, promptTokens: count, outputTokensFit, chat, effort, prompt, warnings: grammars.warnings }
+    const rules = rulesOf(chat, effort, vocabulary, grammars)
+    const tools = callable(chat).map(({ name }) => name)
+    const prompt: PreparedPrompt = { tokens, rules, vocabulary, tools, clientNames }
+    const { warnings } = grammars
+    return { ok: true, promptTokens: count, outputTokensFit, chat: given, effort, prompt, warnings }
   }
 
   run(prepared: Prepared, options: RunOptions, signal: AbortSignal): Run {
     const id = ++this.#ids
     const { chat, effort } = prepared
-    const { tokens, rules, vocabulary } = prepared.prompt as PreparedPrompt
+    const { tokens, rules, vocabulary, tools, clientNames } = prepared.prompt as PreparedPrompt
     const child = this.#child
     const run = createOpenRun({
-      vocabulary,
-      stop: chat.stop,
-      tools: callable(chat).map(({ name }) => name),
+      answer: { vocabulary, stop: chat.stop, tools, clientNames, inThinking: rules.inThinking },
       promptTokens: tokens.length,
       askToStop: () => child?.send({ kind: 'abort', id }),
       refusalOf: (reason) => runRefusal(reason, chat, rules),

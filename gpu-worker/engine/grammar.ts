@@ -7,6 +7,7 @@
  * A `GrammarJob` has the schemas of one request as text, so that it can be sent to the compiling process and used as a
  * cache key. All schemas of one job share one budget.
  */
+import { noClientNames } from '../../backends/contract/tool-names.ts'
 import type { ResponseFormat, Tool } from '../../backends/model/chat.ts'
 import type { EngineRefusal } from './engine.ts'
 import type { Grammar } from './messages.ts'
@@ -33,6 +34,8 @@ export interface SchemaJob {
 
 interface ToolJob {
   name: string
+  /** The client's name, if it is another: for messages. */
+  clientName?: string | undefined
   /** JSON text; null if the schemas of all tools are too long. */
   parameters: string | null
   /** As of a response format. */
@@ -78,12 +81,17 @@ export function formatJob(format: ResponseFormat): GrammarJob['content'] | Engin
 }
 
 /** The tools' part of a job. If a schema is too long, the grammar only requires that the arguments are an object. */
-export function callsJob(tools: readonly Tool[], options: CallOptions): CallsJob {
+export function callsJob(
+  tools: readonly Tool[],
+  options: CallOptions,
+  clientNames: ReadonlyMap<string, string> = noClientNames,
+): CallsJob {
   let left = compileLimits.schemaBytes
   const list = tools.map(({ name, parameters, strict = false }) => {
     const bytes = jsonBytes(parameters, left)
     left -= bytes ?? left
-    return { name, parameters: bytes === undefined ? null : jsonText(parameters), strict }
+    const text = bytes === undefined ? null : jsonText(parameters)
+    return { name, clientName: clientNames.get(name), parameters: text, strict }
   })
   return { tools: list, options }
 }
@@ -152,8 +160,8 @@ function compileCalls(
   for (const [index, tool] of tools.entries()) {
     const rule = `args-${index}`
     const compiled = argumentsRules(tool, rule, budget)
-    const of = `tools: the parameters of "${tool.name}"`
-    if (!compiled.ok && tool.strict) return toolsRefused(tool.name, compiled.reason)
+    const of = `tools: the parameters of "${shownName(tool)}"`
+    if (!compiled.ok && tool.strict) return toolsRefused(tool, compiled.reason)
     rules.push(...(compiled.ok ? compiled.rules : [`${rule} ::= object`]))
     if (compiled.ok) {
       stacks = Math.max(stacks, compiled.form.stacks)
@@ -178,7 +186,7 @@ function argumentsRules({ parameters, strict }: ToolJob, rule: string, budget: C
 /** The same grammar with any JSON object as arguments; refused if a tool is strict. */
 export function anyArguments({ tools, options }: CallsJob, reason: string): Grammar | EngineRefusal {
   const strict = tools.find((tool) => tool.strict)
-  if (strict) return toolsRefused(strict.name, reason)
+  if (strict) return toolsRefused(strict, reason)
   return calls(tools, [], () => 'object', anyValue.stacks, options)
 }
 
@@ -203,9 +211,11 @@ function grammar(rules: readonly string[], ends: boolean, stacks: number): Gramm
   return { text: [...rules, ...jsonRules].join('\n'), ends, stacks }
 }
 
-/** A refusal of the response format. `reason` has no full stop at its end. */
-function toolsRefused(name: string, reason: string): EngineRefusal {
-  const message = `tools: the parameters of "${name}" have "strict": true and cannot be enforced: ${reason}.`
+const shownName = ({ name, clientName }: ToolJob) => clientName ?? name
+
+/** A refusal of the tools or of the response format. `reason` has no full stop at its end. */
+function toolsRefused(tool: ToolJob, reason: string): EngineRefusal {
+  const message = `tools: the parameters of "${shownName(tool)}" have "strict": true and cannot be enforced: ${reason}.`
   return { ok: false, code: 'invalid_value', message, param: 'tools' }
 }
 

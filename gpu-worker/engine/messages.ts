@@ -51,6 +51,8 @@ export interface Rules {
   again: Grammar | null
   /** Whether the answer may begin with thinking. Used only if `content` is set; otherwise the model decides. */
   mayThink: boolean
+  /** Whether the prompt ends within thinking, which the answer continues. */
+  inThinking: boolean
   /** The grammar of the answer after thinking. */
   content: Grammar | null
   /** The grammar of the text after `callId`. */

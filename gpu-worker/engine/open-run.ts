@@ -6,10 +6,9 @@
  * and consecutive text is joined so that the queue stays short.
  */
 import type { Counts } from '../../backends/model/money.ts'
-import { AnswerParser } from './answer-parser.ts'
+import { AnswerParser, type AnswerTerms } from './answer-parser.ts'
 import { type EngineEvent, type EngineFailure, type EngineRefusal, EngineRefused, type Run } from './engine.ts'
 import type { EndReason } from './messages.ts'
-import type { Vocabulary } from './vocabulary.ts'
 
 export interface OpenRun extends Run {
   cached(tokens: number): void
@@ -27,26 +26,16 @@ export interface OpenRun extends Run {
 }
 
 export interface OpenRunOptions {
-  vocabulary: Vocabulary
-  stop: readonly string[]
-  /** Names of the tools that the answer may call. */
-  tools: readonly string[]
+  answer: AnswerTerms
   promptTokens: number
   askToStop: () => void
   /** Returns the refusal of a run that ended irregularly. */
   refusalOf: (reason: 'failed' | 'costly') => EngineRefusal
 }
 
-export function createOpenRun({
-  vocabulary,
-  stop,
-  tools,
-  promptTokens,
-  askToStop,
-  refusalOf,
-}: OpenRunOptions): OpenRun {
+export function createOpenRun({ answer: terms, promptTokens, askToStop, refusalOf }: OpenRunOptions): OpenRun {
   const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-  const answer = new AnswerParser(vocabulary, stop, tools, counts)
+  const answer = new AnswerParser(terms, counts)
   const closed = Promise.withResolvers<void>()
   const queue = createEventQueue()
   let stopping = false

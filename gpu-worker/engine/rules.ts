@@ -1,6 +1,8 @@
 /** Translates a request's sampling parameters and formats into the engine child's terms: numbers and grammars. */
+import { noClientNames } from '../../backends/contract/tool-names.ts'
 import type { Chat, Tool } from '../../backends/model/chat.ts'
 import type { EffortWord } from '../../backends/model/effort.ts'
+import { endsInThinking } from '../../backends/model/history.ts'
 import { temperatureDefault } from '../../backends/model/model.ts'
 import { computable } from '../../backends/model/sampling.ts'
 import type { EngineRefusal } from './engine.ts'
@@ -20,18 +22,25 @@ export function samplingOf(chat: Chat, effort: EffortWord, seedFallback: number)
   }
 }
 
-/** The schemas to compile for this request; null if the answer may be any text. */
-export function grammarJob(chat: Chat, { control }: Vocabulary): GrammarJob | EngineRefusal | null {
+/**
+ * The schemas to compile for this request; null if the answer may be any text.
+ * @param clientNames the client's name of each tool that has another name in the prompt
+ */
+export function grammarJob(
+  chat: Chat,
+  { control }: Vocabulary,
+  clientNames: ReadonlyMap<string, string> = noClientNames,
+): GrammarJob | EngineRefusal | null {
   const calls = callable(chat)
   const options = { argsId: control['[ARGS]'], single: !chat.parallelToolCalls }
   // A forced call constrains the whole answer, so it overrides a response format.
   if (isForced(chat)) {
     const single = options.single || chat.toolChoice.kind === 'named'
-    return { content: null, call: callsJob(calls, { ...options, single }) }
+    return { content: null, call: callsJob(calls, { ...options, single }, clientNames) }
   }
   const content = formatJob(chat.format)
   if (content && 'ok' in content) return content
-  const call = calls.length > 0 ? callsJob(calls, options) : null
+  const call = calls.length > 0 ? callsJob(calls, options, clientNames) : null
   return content || call ? { content, call } : null
 }
 
@@ -53,6 +62,7 @@ export function rulesOf(
     callId: calls.length > 0 ? control['[TOOL_CALLS]'] : null,
     argsId: control['[ARGS]'],
     mayThink: effort === 'high',
+    inThinking: endsInThinking(chat.messages),
     content: isForced(chat) ? oneToken(control['[TOOL_CALLS]']) : content,
     again: isForced(chat) ? oneToken(control['[TOOL_CALLS]'], '?') : null,
     call,

@@ -145,7 +145,7 @@ export class Scheduler {
       prefilled: 0,
       output: [],
       mode: firstMode(job.rules),
-      thought: false,
+      thought: job.rules.inThinking,
       sampler: undefined,
       aborted: false,
       cost: noCost,

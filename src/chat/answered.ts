@@ -7,6 +7,8 @@ export interface Answered {
   lease: GrantedLease | HostedEndpoint
   /** The prompt's exact length, if known before the answer's end. */
   promptTokens: number | undefined
+  /** The bound of the output, if the reservation pays for less than was dispatched. */
+  outputTokensMax: number | undefined
   /** Request fields that the engine ignores, if known before the first byte. */
   warnings: readonly string[]
   first: Uint8Array

@@ -3,7 +3,7 @@
  * into the result, so that an image of 20 MiB is never in memory a second time as text. Pure.
  */
 import type { Chat } from '../../backends/model/chat.ts'
-import { chatBody, chatValue, hasTexts, toolsText } from '../../backends/model/chat-body.ts'
+import { chatBody, chatValue, hasTexts, schemaTexts } from '../../backends/model/chat-body.ts'
 
 const encoder = new TextEncoder()
 const longCharacters = 16 * 1024
@@ -27,7 +27,7 @@ export function chatBytes(
     return bytes.byteLength <= bytesMax ? bytes : undefined
   }
   const long: string[] = []
-  const { tools, ...rest } = chatValue(chat)
+  const { tools: _tools, response_format: _format, ...rest } = chatValue(chat)
   const apart = hasTexts(chat)
   const value = apart ? rest : chatValue(chat)
   const text = JSON.stringify(value, (_, value: unknown) => {
@@ -38,9 +38,10 @@ export function chatBytes(
   const out = new GrowingBytes(text.length + long.reduce((sum, { length }) => sum + length, 0), bytesMax)
   let from = 0
   // Texts of schemas are not in any value.
-  if (apart && tools) {
+  if (apart) {
     from = 1
-    if (!out.add(`{"tools":${toolsText(tools)},`)) return undefined
+    const members = Object.entries(schemaTexts(chat)).map(([key, text]) => `"${key}":${text},`)
+    if (!out.add(`{${members.join('')}`)) return undefined
   }
   for (const [index, value] of long.entries()) {
     const place = `"${mark}${index}"`

@@ -47,7 +47,7 @@ export async function countTokens(request: Request, context: RequestContext): Pr
     const previous = dialect.refers ? await previousResponse(context, key, dialect.refers(value)) : noPreviousTurns
     const read = (dialect.readPrompt ?? dialect.read)(value, previous)
     if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
-    const chat = withSchemaTexts(read.parsed.chat, sent, dialect.schemaPath)
+    const chat = withSchemaTexts(read.parsed.chat, sent, dialect.schemaPlaces)
     const bytes = new TextEncoder().encode(chatBody(chat)) as Uint8Array<ArrayBuffer>
     const prepared = prepare({ ...read.parsed, chat }, bytes.byteLength, context.settings.models)
     const ratesLeft = await takeRates(context, key, Math.ceil(prepared.promptTokens / tokenShare))

@@ -20,6 +20,7 @@ import type { Answered } from './answered.ts'
 import type { RequestContext } from './context.ts'
 import { within } from './deadline.ts'
 import { lateWarnings, type Origin } from './headers.ts'
+import type { HostedCall } from './hosted-call.ts'
 import type { Attempts } from './run-attempts.ts'
 import type { Transcoder } from './transcoder.ts'
 
@@ -132,7 +133,7 @@ async function sendStream(
   let answered: Answered | undefined
   try {
     answered = await keepAliveUntil(pending, delivery, writable)
-    const warnings = waited ? lateWarnings(context, answered.warnings) : ''
+    const warnings = waited ? lateWarnings(context, answered) : ''
     if (warnings !== '') await write(writable, encoder.encode(warnings))
     if (transcoder) await writeTranscoded(transcoder, answered, writable)
     else {
@@ -268,16 +269,20 @@ async function originOf({ attempts, stream }: AnswerDelivery, answered: Answered
   const leased = lease && lease.position !== null ? { position: lease.position, waitMs: lease.waitedMs } : undefined
   const past = wait.past && { position: wait.past.position, waitMs: wait.past.waitedMs }
   const waiting = view ? { position: view.position, waitMs: view.expectedWaitMs } : past
-  const worker = lease && { pool: lease.pool, workerId: lease.endpoint.workerId, warnings: answered.warnings }
+  const worker = lease && { ...answered, pool: lease.pool, workerId: lease.endpoint.workerId }
   return {
     contentType: stream ? 'text/event-stream; charset=utf-8' : 'application/json',
-    served: hosted ? { pool: 'hosted', workerId: hosted.workerId, warnings: hosted.warnings } : worker,
+    served: hosted ? hostedOrigin(hosted) : worker,
     answering: answered !== undefined,
     queue: answered ? leased : waiting,
     // Decided before a request waits, so always before the headers are sent.
     lowered: wait.lowered,
     now,
   }
+}
+
+function hostedOrigin({ workerId, warnings }: HostedCall): Origin['served'] {
+  return { pool: 'hosted', workerId, outputTokensMax: undefined, warnings }
 }
 
 /** The only timer of a fast request. When it fires, the client gets keep-alives and the worker is watched. */

@@ -25,6 +25,8 @@ export type Dispatched =
       rest: ReadableStream<Uint8Array>
       /** The prompt's exact length, as the worker counted it. */
       promptTokens: number | undefined
+      /** The bound of the output, if the reservation pays for less than was dispatched. */
+      outputTokensMax: number | undefined
       /** Request fields that the engine ignores. */
       warnings: readonly string[]
     }
@@ -124,8 +126,8 @@ async function readPrelude(body: ReadableStream<Uint8Array>): Promise<Dispatched
 
 function dispatchedOf(prelude: Prelude, first: Uint8Array, rest: ReadableStream<Uint8Array>): Dispatched {
   if (prelude.kind === 'refused') return { kind: 'refused', refusal: prelude.refusal }
-  const { promptTokens, warnings } = prelude
-  return { kind: 'prepared', first, rest, promptTokens, warnings }
+  const { promptTokens, outputTokensMax, warnings } = prelude
+  return { kind: 'prepared', first, rest, promptTokens, outputTokensMax, warnings }
 }
 
 async function readRefusal(response: Response): Promise<Refusal> {

@@ -5,14 +5,18 @@ import { warningsHeader } from '../../backends/wire/dispatch.ts'
 import { warningIn } from '../dialects/field-names.ts'
 import type { RatesLeft } from '../tenant/limits/rates-left.ts'
 import type { Admission } from '../tenant/rpc.ts'
+import type { Answered } from './answered.ts'
 import type { RequestContext } from './context.ts'
 import type { PreparedRequest } from './prepare.ts'
+
+/** What a worker says before its answer. */
+export type WorkerTerms = Pick<Answered, 'outputTokensMax' | 'warnings'>
 
 /** The facts about an answer when its headers are sent, which is before its first byte for a stream that waits. */
 export interface Origin {
   contentType: string
   /** Its pool and worker; undefined while the request waits. */
-  served: { pool: string; workerId: string; warnings: readonly string[] } | undefined
+  served: ({ pool: string; workerId: string } & WorkerTerms) | undefined
   answering: boolean
   /** The current or past position in the queue, with the expected or past wait. */
   queue: { position: number; waitMs: number | null } | undefined
@@ -32,11 +36,13 @@ export function answerHeaders(
   const requested = effort.asked ?? effort.effective
   const underLoad = `effort lowered from ${requested} to ${lowered} under load, as this tenant's settings allow`
   const given = namedWarnings(context, served?.warnings ?? [])
+  // The worker may have counted a longer prompt, which takes a part of the reservation.
+  const outputTokensMax = served?.outputTokensMax ?? admission.outputTokensMax
   const warnings = [
     ...prepared.warnings,
     ...given,
     ...(lowered === undefined ? [] : [underLoad]),
-    ...(admission.outputTokensMax < prepared.outputTokens ? [shortened(admission.outputTokensMax)] : []),
+    ...(outputTokensMax < prepared.outputTokens ? [shortened(outputTokensMax)] : []),
   ]
   const optional: [string, string | null | undefined][] = [
     ['x-tramontane-model-asked', alias?.id],
@@ -67,8 +73,12 @@ function shortened(outputTokensMax: number): string {
 }
 
 /** The warnings of a worker that answers a stream whose headers were sent while it waited, as an SSE comment. */
-export function lateWarnings(context: RequestContext, warnings: readonly string[]): string {
-  return warnings.length === 0 ? '' : `: warnings: ${warningsHeaderValue(namedWarnings(context, warnings))}\n\n`
+export function lateWarnings(context: RequestContext, { outputTokensMax, warnings }: WorkerTerms): string {
+  const all = [
+    ...namedWarnings(context, warnings),
+    ...(outputTokensMax === undefined ? [] : [shortened(outputTokensMax)]),
+  ]
+  return all.length === 0 ? '' : `: warnings: ${warningsHeaderValue(all)}\n\n`
 }
 
 function namedWarnings({ dialect }: RequestContext, warnings: readonly string[]): string[] {

@@ -115,6 +115,7 @@ export class HostedCall {
       warnings: this.warnings,
       watch: undefined,
       promptTokens: undefined,
+      outputTokensMax: undefined,
       first: encoder.encode(wire.start()),
       rest: this.#answer(body, reader, wire),
     }

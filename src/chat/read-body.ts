@@ -48,7 +48,7 @@ export async function parseBody(
   const read = dialect.read(body.value, await previousResponse(context, key, reference))
   body.value = undefined
   if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
-  return { ...read.parsed, chat: withSchemaTexts(read.parsed.chat, body.bytes, dialect.schemaPath) }
+  return { ...read.parsed, chat: withSchemaTexts(read.parsed.chat, body.bytes, dialect.schemaPlaces) }
 }
 
 /** Workers accept Chat Completions only: its bytes pass unchanged. A body of another dialect is rewritten and dropped. */

@@ -301,7 +301,7 @@ export class Attempts {
 /** The stream's first bytes; the error if the answer is one; undefined when the stream broke before its first byte. */
 async function firstBytes(
   lease: GrantedLease,
-  { first, rest, promptTokens, warnings }: Dispatched & { kind: 'prepared' },
+  { first, rest, promptTokens, outputTokensMax, warnings }: Dispatched & { kind: 'prepared' },
   watch: Watch,
 ): Promise<Answered | GatewayError | undefined> {
   const reader = rest.getReader()
@@ -309,7 +309,7 @@ async function firstBytes(
     const bytes = first.length > 0 ? first : (await reader.read()).value
     if (!bytes) return undefined
     const error = readAnswerError(bytes)
-    if (!error) return { lease, promptTokens, warnings, first: bytes, rest, watch }
+    if (!error) return { lease, promptTokens, outputTokensMax, warnings, first: bytes, rest, watch }
     await reader.cancel().catch(() => undefined)
     return error
   } catch {

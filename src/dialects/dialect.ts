@@ -5,6 +5,7 @@
 import type { Chat } from '../../backends/model/chat.ts'
 import type { Effort } from '../../backends/model/effort.ts'
 import type { ErrorCode } from '../../backends/model/errors.ts'
+import type { SchemaPlaces } from '../../backends/model/schema-texts.ts'
 import type { RatesLeft } from '../tenant/limits/rates-left.ts'
 import type { AnswerEnd, AnswerPart } from './answer-events.ts'
 import type { FieldNames } from './field-names.ts'
@@ -15,8 +16,8 @@ export interface Dialect {
   effortField: string
   /** The fields that have another name in Chat Completions; longer paths first. */
   fieldNames: FieldNames
-  /** Path of the schema in an element of the body's `tools`. */
-  schemaPath: readonly string[]
+  /** Where the body has schemas. */
+  schemaPlaces: SchemaPlaces
   /** The earlier responses and items that the body refers to. The gateway loads them and passes them to `read`. */
   refers?: (body: unknown) => Reference | undefined
   read(body: unknown, previous: PreviousTurns): Read

@@ -155,6 +155,20 @@ describe('reading Responses', () => {
       const change = param === 'reasoning.effort' ? { reasoning: { effort: 'enormous' } } : { [param]: value }
       expect(refusal(change).param).toBe(param)
     }
+    const picture = { type: 'input_image', image_url: 'data:image/png;base64,aaaa' }
+    const file = { type: 'input_file', file_data: 'data:application/pdf;base64,JVBERi0xLjQ=' }
+    const said = { type: 'input_text', text: 'hi' }
+    for (const role of ['system', 'developer', 'assistant'])
+      for (const part of [picture, file]) {
+        const { param, message } = refusal({
+          input: [
+            { role: 'user', content: [part] },
+            { role, content: [said, part] },
+          ],
+        })
+        expect(param).toBe('input[1].content[1]')
+        expect(message).toMatch(/messages hold only text\. Send the (image|document) in a user message\.$/)
+      }
     const image = { type: 'input_image', file_id: 'file_1' }
     expect(refusal({ input: [{ role: 'user', content: [image] }] }).param).toBe('input[0].content[0].file_id')
     expect(refusal({ input: [] }).param).toBe('input')

@@ -445,6 +445,34 @@ describe('chat completions that are refused', () => {
     expect(seconds).toBeLessThanOrEqual(30)
   })
 
+  it('[E2E73] the warning of a shortened answer has the bound that holds, also if the worker counts a longer prompt than estimated', async () => {
+    const { baseUrl } = product.demo()
+    // Each character has three bytes, which are three tokens here; the estimate is one token for two bytes.
+    const long = '語'.repeat(400)
+    const [promptNano, outputNano] = [150, 600]
+    for (const [index, content] of ['Hi', long].entries())
+      for (const stream of [false, true]) {
+        const tenantId = `short${index}${stream}`
+        const body = JSON.stringify({ model, stream, messages: ask(content) })
+        const estimate = Math.ceil(Buffer.byteLength(body) / 2) + 64
+        const creditNano = estimate * promptNano + 700 * outputNano
+        await product.admin('POST', '/admin/tenants', { tenantId, name: 'Short', creditNano })
+        const { apiKey } = await product.admin<{ apiKey: string }>('POST', `/admin/tenants/${tenantId}/keys`, {
+          name: 'k',
+        })
+        const headers = { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }
+        const response = await fetch(`${baseUrl}/chat/completions`, { method: 'POST', headers, body })
+        const text = await response.text()
+        expect(response.status, text).toBe(200)
+        const bound = /limited to (\d+) tokens/.exec(response.headers.get('x-tramontane-warnings') ?? '')?.[1]
+        const counted = Number(/"prompt_tokens":(\d+)/.exec(text)?.[1] ?? estimate)
+        if (content === long) expect(counted).toBeGreaterThan(estimate)
+        const expected = content === long ? Math.floor((creditNano - counted * promptNano) / outputNano) : 700
+        if (content !== long || !stream) expect(Number(bound), tenantId).toBe(expected)
+        else expect(Number(bound)).toBeLessThan(700)
+      }
+  })
+
   it('[E2E18] a tenant without credit gets 429 `insufficient_quota` with `x-should-retry: false`, and its posted cost never exceeds its credit', async () => {
     await product.admin('POST', '/admin/tenants', { tenantId: 'poor', name: 'Poor', creditNano: 40_000 })
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/poor/keys', { name: 'k' })

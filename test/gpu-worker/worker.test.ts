@@ -434,4 +434,12 @@ describe('worker', () => {
     engine.warnings = []
     expect((await preludeOf(await send())).prelude).toMatchObject({ warnings: [] })
   })
+
+  it('[WRK38] the prelude has the bound of the output if the reservation pays for less than was dispatched', async () => {
+    const bound = async (change: Partial<Dispatch> = {}) => (await preludeOf(await send(change))).prelude
+    expect(await bound({ costNanoMax: 10 * 10 + 7 * 100 + 99 })).toMatchObject({ outputTokensMax: 7 })
+    expect(await bound({ outputTokensMax: 3 })).not.toHaveProperty('outputTokensMax')
+    engine.outputTokensFit = 2
+    expect(await bound({ costNanoMax: 10 * 10 + 7 * 100 + 99 })).not.toHaveProperty('outputTokensMax')
+  })
 })

@@ -6,8 +6,8 @@ import type { Attached, BackendFailure, Capabilities, Request, RequestTerms } fr
 import { nineCharacterIds } from '../../contract/call-ids.ts'
 import { withEngineNames } from '../../contract/tool-names.ts'
 import type { AssistantTurn, Chat, Message, Part, Thinking, Tool, TurnPart } from '../../model/chat.ts'
-import { toolsText } from '../../model/chat-body.ts'
-import { normaliseChat } from '../../model/history.ts'
+import { formatText, toolsText } from '../../model/chat-body.ts'
+import { endsInThinking, normaliseChat } from '../../model/history.ts'
 import { objectText } from '../../model/json-text.ts'
 import { mergeTurns } from '../../model/merge-turns.ts'
 import { computable } from '../../model/sampling.ts'
@@ -78,13 +78,22 @@ export function openaiRequest(
   }
 }
 
-/** A call whose body has messages and tools. Schemas of tools are written as the client wrote them. */
-export function postPrompt(path: string, body: object & { tools?: ReturnType<typeof toolEntry>[] }) {
+/** A call whose body has messages and tools. Schemas are written as the client wrote them. */
+export function postPrompt(path: string, body: PromptBody) {
   return { method: 'POST' as const, path, body: bodyText(body) }
 }
 
-function bodyText(body: object & { tools?: ReturnType<typeof toolEntry>[] }): string {
-  return body.tools ? objectText(body, { tools: toolsText(body.tools) }) : JSON.stringify(body)
+interface PromptBody {
+  tools?: ReturnType<typeof toolEntry>[]
+  response_format?: ReturnType<typeof responseFormat>
+}
+
+function bodyText(body: PromptBody): string {
+  const { tools, response_format: format } = body
+  return objectText(body, {
+    ...(tools && { tools: toolsText(tools) }),
+    ...(format && { response_format: formatText(format) }),
+  })
 }
 
 /** The fields of a prompt count. */
@@ -167,6 +176,9 @@ function warnings(chat: Chat, can: Capabilities, dialect: EngineDialect): string
     ...(chat.tools.length > 0 && !chat.parallelToolCalls && !can.parallelTools
       ? ['parallel_tool_calls: not supported by this engine, which may call several tools at once']
       : []),
+    ...(endsInThinking(chat.messages)
+      ? ['messages: this engine may send the continuation of open thinking as content']
+      : []),
     ...(thinking && !can.reasoningHistory
       ? ['messages: this engine does not accept thinking of earlier turns, which was left out']
       : []),
@@ -205,8 +217,9 @@ function toolChoice({ toolChoice, parallelToolCalls }: Chat, can: Capabilities, 
 
 function responseFormat(format: Exclude<Chat['format'], { kind: 'text' }>) {
   if (format.kind === 'json_object') return { type: 'json_object' }
+  const { kind, ...schema } = format
   // Always strict: with `strict: false`, an engine with mistral-common accepts any JSON.
-  return { type: 'json_schema', json_schema: { name: format.name, schema: format.schema, strict: true } }
+  return { type: kind, json_schema: { ...schema, strict: true } }
 }
 
 function isPrefix(chat: Chat): boolean {

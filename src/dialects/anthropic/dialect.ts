@@ -7,7 +7,13 @@ import { messagesWriter } from './write.ts'
 
 export const messages: Dialect = {
   name: 'messages',
-  schemaPath: ['input_schema'],
+  schemaPlaces: {
+    tools: { tools: ['input_schema'] },
+    formats: [
+      ['output_config', 'format', 'schema'],
+      ['output_format', 'schema'],
+    ],
+  },
   effortField: 'output_config.effort',
   fieldNames: [
     ['response_format.json_schema.schema', 'output_config.format.schema'],

@@ -17,7 +17,7 @@ import {
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
-import { chatSchemaPath } from '../../../backends/model/schema-texts.ts'
+import { chatSchemaPlaces } from '../../../backends/model/schema-texts.ts'
 import { unsupportedField, unusedFields } from '../../../backends/model/unused-fields.ts'
 import type { Dialect, ParsedRequest, Read } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
@@ -25,7 +25,7 @@ import { mistralWriter } from './write.ts'
 
 export const mistral: Dialect = {
   name: 'mistral',
-  schemaPath: chatSchemaPath,
+  schemaPlaces: chatSchemaPlaces,
   effortField: 'reasoning_effort',
   fieldNames: [],
   read,

@@ -1,7 +1,7 @@
 /** OpenAI's Chat Completions, the format of workers: requests and answers pass through byte for byte. */
 import { readChat, WireChat } from '../../../backends/model/chat.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
-import { chatSchemaPath } from '../../../backends/model/schema-texts.ts'
+import { chatSchemaPlaces } from '../../../backends/model/schema-texts.ts'
 import { unusedFields } from '../../../backends/model/unused-fields.ts'
 import type { Dialect, ParsedRequest } from '../dialect.ts'
 import { openaiErrors } from './errors.ts'
@@ -9,7 +9,7 @@ import { functionCallWriter } from './function-call-writer.ts'
 
 export const chatCompletions: Dialect = {
   name: 'chat',
-  schemaPath: chatSchemaPath,
+  schemaPlaces: chatSchemaPlaces,
   effortField: 'reasoning_effort',
   fieldNames: [],
   read(body) {

@@ -7,7 +7,7 @@ import { effortText, readChat, refuse, WireChat } from '../../../backends/model/
 import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
-import { chatSchemaPath } from '../../../backends/model/schema-texts.ts'
+import { chatSchemaPlaces } from '../../../backends/model/schema-texts.ts'
 import { unsupportedField, unusedFields } from '../../../backends/model/unused-fields.ts'
 import type { Dialect, ParsedRequest, Read } from '../dialect.ts'
 import { openaiErrors } from '../openai-chat/errors.ts'
@@ -15,7 +15,7 @@ import { completionsWriter } from './write.ts'
 
 export const completions: Dialect = {
   name: 'completions',
-  schemaPath: chatSchemaPath,
+  schemaPlaces: chatSchemaPlaces,
   effortField: 'reasoning_effort',
   fieldNames: [],
   read,

@@ -6,7 +6,7 @@ import { readResponses, referenceOf } from './read.ts'
 
 export const responses: Dialect = {
   name: 'responses',
-  schemaPath: ['parameters'],
+  schemaPlaces: { tools: { tools: ['parameters'] }, formats: [['text', 'format', 'schema']] },
   effortField: 'reasoning.effort',
   fieldNames: [
     ['response_format.json_schema.schema', 'text.format.schema'],

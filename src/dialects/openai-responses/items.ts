@@ -90,11 +90,19 @@ const MessageItem = z
   .object({
     type: z.literal('message').nullish().describe('An item without a type is a message.'),
     role: z.enum(['user', 'assistant', 'system', 'developer']).describe('The author of the message.'),
-    content: Content.describe('A text, or texts, images and documents in their order.'),
+    content: Content.describe('A text, or parts in their order. Images and documents only in a user message.'),
     phase: fieldWithoutEffect('messages have their order'),
     ...origin,
   })
-  .transform(({ role, content }) => ({ kind: 'message' as const, role, content }))
+  .transform(({ role, content }, context) => {
+    // No prompt has a picture in instructions or in an answer.
+    const index = role === 'user' ? -1 : content.findIndex(({ kind }) => kind !== 'text')
+    if (index >= 0) {
+      const message = `${role} messages hold only text. Send the ${content[index]?.kind} in a user message.`
+      context.addIssue({ code: 'custom', message, path: ['content', index] })
+    }
+    return { kind: 'message' as const, role, content }
+  })
 const CallId = z.string().max(callIdMax).describe('The id of the call.')
 const ToolName = CalledName.describe('The name of the tool.')
 const FunctionCall = z

@@ -3,7 +3,7 @@ import { capabilities } from '../../../backends/contract/backend.ts'
 import { vllm } from '../../../backends/engines/vllm.ts'
 import { budgets } from '../../../backends/model/budgets.ts'
 import { chatBody } from '../../../backends/model/chat-body.ts'
-import { withSchemaTexts } from '../../../backends/model/schema-texts.ts'
+import { chatSchemaPlaces, withSchemaTexts } from '../../../backends/model/schema-texts.ts'
 import { renderPrompt } from '../../../gpu-worker/engine/template.ts'
 import { readBody } from '../../../gpu-worker/run-dispatch.ts'
 import { chatBytes } from '../../../src/chat/chat-bytes.ts'
@@ -20,6 +20,11 @@ const printed = '{"b": 1.0, "2": [1e-07, -0.0, 1e-05, 1e+16], "1": 9223372036854
 /** A body of each dialect, with a schema as text after a tool of another kind. */
 const bodies: [Dialect, (schema: string) => string][] = [
   [chatCompletions, chatText],
+  [
+    chatCompletions,
+    (text) =>
+      `{"model":"m","functions":[{"name":"g","parameters":{"a":1}},{"parameters":${text},"name":"f"}],"messages":[{"role":"user","content":"a"}]}`,
+  ],
   [mistral, chatText],
   [
     messages,
@@ -33,17 +38,47 @@ const bodies: [Dialect, (schema: string) => string][] = [
   ],
 ]
 
+/** A body of each form of a format, with a schema as text. */
+const formats: [Dialect, (schema: string) => string][] = [
+  ...[chatCompletions, mistral].map((dialect): [Dialect, (schema: string) => string] => [
+    dialect,
+    (text) =>
+      `{"model":"m","messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":${text}}}}`,
+  ]),
+  [
+    chatCompletions,
+    (text) =>
+      `{"model":"m","messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_object","schema":${text}}}`,
+  ],
+  [
+    messages,
+    (text) =>
+      `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}],"output_config":{"format":{"type":"json_schema","schema":${text}}}}`,
+  ],
+  [
+    messages,
+    (text) =>
+      `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}],"output_format":{"type":"json_schema","schema":${text}}}`,
+  ],
+  [
+    responses,
+    (text) => `{"model":"m","input":"a","text":{"format":{"type":"json_schema","name":"n","schema":${text}}}}`,
+  ],
+]
+
 function chatText(text: string): string {
   const other = '{"type":"function","function":{"name":"g","description":"]}\\"","parameters":{"a":1}}}'
   return ` {"tools" : 1, "model":"m","t\\u006fols": [ {"type":"x","name":"f"}, ${other}, {"type":"function","function":{"name":"f","parameters" : ${text}}}],"messages":[{"role":"user","content":"\\"tools\\":[{"}]} `
 }
+
+const formatCases = formats.map(([dialect, body], index) => [index, dialect.name, dialect, body] as const)
 
 const encoder = new TextEncoder()
 
 function readAtEdge(dialect: Dialect, text: string) {
   const read = dialect.read(JSON.parse(text), noPreviousTurns)
   if (!read.ok) throw new Error(read.message)
-  return withSchemaTexts(read.parsed.chat, encoder.encode(text), dialect.schemaPath)
+  return withSchemaTexts(read.parsed.chat, encoder.encode(text), dialect.schemaPlaces)
 }
 
 function prompt(bytes: Uint8Array): string {
@@ -83,6 +118,33 @@ describe('schemas of tools', () => {
     },
   )
 
+  it.each(formatCases)(
+    '[SHP19] form %i, %s: the schema of the answer reaches the engine’s body with its numbers and the order of its keys',
+    (_, __, dialect, body) => {
+      const text =
+        '{"type": "object", "properties": {"b": {"multipleOf": 1.0},\n "2": {"maximum": 9223372036854775807}}}'
+      const written =
+        '"schema":{"type":"object","properties":{"b":{"multipleOf":1.0},"2":{"maximum":9223372036854775807}}}'
+      const chat = readAtEdge(dialect, body(text))
+      const large = new TextDecoder().decode(chatBytes(chat, 1e6, 'mark', true))
+      expect(JSON.parse(large)).toEqual(JSON.parse(chatBody(chat)))
+      for (const sent of [chatBody(chat), large]) {
+        expect(sent).toContain(written)
+        const read = readBody(encoder.encode(sent))
+        if (!read.ok) throw new Error(read.message)
+        const terms = { requestId: 'r', effort: 'none', outputTokensMax: 1, priority: 5, cacheSalt: '' } as const
+        const { capabilities } = vllm
+        const attached = { version: '1', model: 'm', contextTokens: 9, slotsMax: 1, capabilities, faults: [] }
+        const request = vllm.request(read.chat, terms, attached)
+        if (!request.ok) throw new Error(request.message)
+        expect(request.call.body).toContain(written)
+        expect(request.call.body).not.toContain('schemaText')
+      }
+      const plain = readAtEdge(dialect, body('{"type": "object"}'))
+      expect(plain.format).not.toHaveProperty('schemaText')
+    },
+  )
+
   it('[SHP14] a schema that prints as it was written needs no text, and neither do schemas that fit no prompt', () => {
     const plain = '{"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}}'
     for (const [dialect, body] of bodies) {
@@ -118,7 +180,7 @@ describe('schemas of tools', () => {
         }
         const tries = Array.from({ length: 3 }, () => {
           const before = performance.now()
-          withSchemaTexts(chat, bytes, ['function', 'parameters'])
+          withSchemaTexts(chat, bytes, chatSchemaPlaces)
           return performance.now() - before
         })
         return Math.min(...tries)

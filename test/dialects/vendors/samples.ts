@@ -101,7 +101,8 @@ const responses: Samples = {
   '': { model: 'm', input: [{ role: 'user', content: 'hi' }], tools: [{ type: 'function', name: 'f' }] },
   'input[]<assistant>': { type: 'message', role: 'assistant', content: 'a' },
   'input[]<assistant|developer>': { type: 'message', role: 'user', content: 'a' },
-  'input[]<developer|system>': { type: 'message', role: 'developer', content: 'a' },
+  // Instructions with an image are refused as a whole, so its fields are probed in a user message.
+  'input[]<developer|system>': { type: 'message', role: 'user', content: 'a' },
   'content[]<output_text>': { type: 'output_text', text: 't' },
   'content[]<input_text>': { type: 'input_text', text: 't' },
   'output[]<input_text>': { type: 'input_text', text: 't' },

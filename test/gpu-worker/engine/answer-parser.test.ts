@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { noClientNames } from '../../../backends/contract/tool-names.ts'
 import type { Counts } from '../../../backends/model/money.ts'
 import { AnswerParser } from '../../../gpu-worker/engine/answer-parser.ts'
 import type { EngineEvent } from '../../../gpu-worker/engine/engine.ts'
@@ -30,9 +31,22 @@ function ids(...parts: (string | { control: keyof typeof control })[]): number[]
 }
 const at = (name: keyof typeof control) => ({ control: name })
 
-function play(sampled: number[], options: { stop?: string[]; reason?: EndReason; cuts?: number[] } = {}) {
+function play(
+  sampled: number[],
+  options: {
+    stop?: string[]
+    reason?: EndReason
+    cuts?: number[]
+    inThinking?: boolean
+    clientNames?: ReadonlyMap<string, string>
+  } = {},
+) {
   const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-  const answer = new AnswerParser(vocabulary, options.stop ?? [], ['get', 'get_time', 'put'], counts)
+  const { stop = [], inThinking = false, clientNames = noClientNames } = options
+  const answer = new AnswerParser(
+    { vocabulary, stop, tools: ['get', 'get_time', 'put'], clientNames, inThinking },
+    counts,
+  )
   const events: EngineEvent[] = []
   let start = 0
   for (const end of [...(options.cuts ?? sampled.map((_, index) => index + 1)), sampled.length]) {
@@ -154,10 +168,28 @@ describe('answer', () => {
     ])
   })
 
+  it('[ENG40] a call of a shortened name has the client’s name, also when it is cut off', () => {
+    const clientNames = new Map([['get', 'mcp__get']])
+    const call = [...ids(at('[TOOL_CALLS]'), 'get', at('[ARGS]'), '{}')]
+    expect(play(call, { clientNames }).events).toEqual([tool('mcp__get', '{}'), end('tool_calls')])
+    expect(play(call, { clientNames, reason: 'length' }).events).toEqual([tool('mcp__get', '{}'), end('length')])
+  })
+
+  it('[ENG39] an answer to a prompt that ends within thinking begins as reasoning, and its stop strings wait for content', () => {
+    const sampled = ids('so STOP', at('[/THINK]'), 'four STOP')
+    const { events, counts } = play(sampled, { inThinking: true, stop: ['STOP'] })
+    expect(events).toEqual([reasoning('so STOP'), content('four '), { ...end('stop'), stop: 'STOP' }])
+    expect(counts).toMatchObject({ outputTokens: sampled.length, reasoningTokens: 'so STOP'.length + 1 })
+    expect(play(ids('so'), { inThinking: true, reason: 'length' }).events).toEqual([reasoning('so'), end('length')])
+  })
+
   it('[ENG8] a partial character is never sent', () => {
     const sampled = ids('é😀')
     const counts: Counts = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, reasoningTokens: 0 }
-    const answer = new AnswerParser(vocabulary, [], [], counts)
+    const answer = new AnswerParser(
+      { vocabulary, stop: [], tools: [], clientNames: noClientNames, inThinking: false },
+      counts,
+    )
     const texts = sampled.map((token) => answer.push([token]).map((event) => (event.kind === 'text' ? event.text : '')))
     expect(texts).toEqual([[], ['é'], [], [], [], ['😀']])
     expect(play(sampled.slice(0, -1), { reason: 'length' }).events).toEqual([content('é'), end('length')])

@@ -14,6 +14,7 @@ const free: Rules = {
   argsId,
   again: null,
   mayThink: false,
+  inThinking: false,
   content: null,
   call: calls,
 }
@@ -37,6 +38,17 @@ describe('constraint', () => {
     ])
     expect(escapes(rules, false)).toEqual([think])
     expect(escapes(rules, true)).toEqual([])
+  })
+
+  it('[ENG39] a prompt that ends within thinking is continued as thinking, and then the response format applies', () => {
+    const rules: Rules = { ...free, content: json, call: null, callId: null, mayThink: true, inThinking: true }
+    const modes = ['thinking', 'thinking', 'content', 'closed']
+    expect(walk(rules, [text, false], [thinkEnd, false], [text, true])).toEqual(modes)
+    expect(walk({ ...free, inThinking: true }, [text, false], [thinkEnd, false])).toEqual([
+      'thinking',
+      'thinking',
+      'free',
+    ])
   })
 
   it('[ENG11] without thinking a response format applies from the first token', () => {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { vllm } from '../../../backends/engines/vllm.ts'
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import { createEmbeddedEngine, type EmbeddedOptions } from '../../../gpu-worker/engine/embedded.ts'
 import {
@@ -243,6 +244,63 @@ describe('embedded engine', () => {
     expect(text(events, 'reasoning')).not.toBe('')
     expect(run.counts.reasoningTokens).toBeGreaterThan(2)
     expect(run.counts.reasoningTokens).toBeLessThan(run.counts.outputTokens)
+  })
+
+  it('[ENG39] a prefix that ends with open thinking is continued as thinking', async () => {
+    const begun = (closed: boolean) => ({
+      messages: [
+        ...story.messages,
+        { role: 'assistant', prefix: true, content: [{ type: 'thinking', thinking: 'The user wants', closed }] },
+      ],
+      temperature: 0,
+    })
+    for (const effort of ['none', 'high'] as const) {
+      const run = begin(engine, await prepare(engine, begun(false), effort), { outputTokensMax: 200 })
+      const [first, ...rest] = await all(run)
+      expect(first).toMatchObject({ kind: 'started' })
+      expect(rest[0]).toMatchObject({ kind: 'text', channel: 'reasoning' })
+      expect(run.counts.reasoningTokens).toBeGreaterThan(1)
+    }
+    const events = await all(begin(engine, await prepare(engine, begun(true)), { outputTokensMax: 20 }))
+    expect(text(events, 'reasoning')).toBe('')
+  })
+
+  it('[ENG40] a long name of a tool has the same prompt as at an engine over HTTP, and calls have the client’s name', async () => {
+    const name = `mcp__plugin_${'chrome-devtools-'.repeat(5)}__get_weather`
+    const body = (tool: string) => ({
+      messages: [
+        ...weather.messages,
+        {
+          role: 'assistant',
+          tool_calls: [{ id: 'abcdefghi', type: 'function', function: { name: tool, arguments: '{}' } }],
+        },
+        { role: 'tool', tool_call_id: 'abcdefghi', content: '20 °C' },
+      ],
+      tools: [{ type: 'function', function: { ...weather.tools[0]?.function, name: tool } }],
+      tool_choice: 'required',
+      temperature: 0,
+    })
+    const chat = chatOf(body(name))
+    const terms = { requestId: 'r', effort: 'none', outputTokensMax: 1, priority: 0, cacheSalt: '' } as const
+    const { capabilities } = vllm
+    const attached = { version: '', model: 'm', contextTokens: null, slotsMax: null, capabilities, faults: [] }
+    const request = vllm.request(chat, terms, attached)
+    if (!request.ok) throw new Error(request.message)
+    const short: string = JSON.parse(request.call.body).tools[0].function.name
+    expect(short.length).toBeLessThanOrEqual(64)
+    const tokens = async (tool: string) => {
+      const prepared = await prepare(engine, body(tool))
+      return (prepared.prompt as { tokens: Uint32Array }).tokens
+    }
+    expect(await tokens(name)).toEqual(await tokens(short))
+    const events = await all(begin(engine, await prepare(engine, body(name)), { outputTokensMax: 100 }))
+    expect(events.find((event) => event.kind === 'tool')).toMatchObject({ name })
+    const pattern = { type: 'object', properties: { a: { type: 'string', pattern: '(a)\\1' } } }
+    const strict = { type: 'function', function: { name, strict: true, parameters: pattern } }
+    expect(await engine.prepare(chatOf({ ...story, tools: [strict] }), 'none')).toMatchObject({
+      ok: false,
+      message: expect.stringContaining(`the parameters of "${name}"`),
+    })
   })
 
   it('[ENG11] output with a schema parses and matches it, with or without thinking before it', async () => {

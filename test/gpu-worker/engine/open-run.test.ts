@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { noClientNames } from '../../../backends/contract/tool-names.ts'
 import { type EngineEvent, EngineRefused } from '../../../gpu-worker/engine/engine.ts'
 import type { EndReason, Rules } from '../../../gpu-worker/engine/messages.ts'
 import { createOpenRun } from '../../../gpu-worker/engine/open-run.ts'
@@ -21,6 +22,7 @@ const plain: Rules = {
   argsId: 33,
   again: null,
   mayThink: false,
+  inThinking: false,
   content: null,
   call: null,
 }
@@ -28,9 +30,7 @@ const tools = [{ type: 'function', function: { name: 'f' } }]
 
 async function end(reason: EndReason, sampled: number, rules: Rules, body: Record<string, unknown> = {}) {
   const run = createOpenRun({
-    vocabulary,
-    stop: [],
-    tools: [],
+    answer: { vocabulary, stop: [], tools: [], clientNames: noClientNames, inThinking: false },
     promptTokens: 3,
     askToStop: () => undefined,
     refusalOf: (why) => runRefusal(why, chatOf(body), rules),

@@ -76,6 +76,7 @@ function job(promptTokens: number | number[], outputTokensMax: number, priority 
       argsId: 33,
       again: null,
       mayThink: false,
+      inThinking: false,
       content: null,
       call: null,
     },

@@ -81,7 +81,9 @@ function responsesText(schema: string): string {
 function throughEdge(dialect: Dialect, text: string) {
   const read = dialect.read(JSON.parse(text), noPreviousTurns)
   if (!read.ok) throw new Error(read.message)
-  return atWorker(encoder.encode(chatBody(withSchemaTexts(read.parsed.chat, encoder.encode(text), dialect.schemaPath))))
+  return atWorker(
+    encoder.encode(chatBody(withSchemaTexts(read.parsed.chat, encoder.encode(text), dialect.schemaPlaces))),
+  )
 }
 
 function atWorker(bytes: Uint8Array) {
