@@ -18,8 +18,7 @@ import { authenticate } from '../auth/authenticate.ts'
 import { settings } from '../config.ts'
 import { onePage } from '../http/page.ts'
 import { UsageReport, usageFiles } from '../http/response-schemas.ts'
-import { type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
-import { toSnake } from '../http/snake-case.ts'
+import { type Answer, type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
 import { UsageParameters } from '../tenant/usage/usage-parameters.ts'
 
@@ -55,7 +54,7 @@ function ownRoute<
   Body extends z.ZodType | undefined = undefined,
 >(
   declared: OwnDeclaration<Path, Query, Body>,
-  handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Response | Promise<Response>,
+  handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Answer | Promise<Answer>,
 ): Route {
   const operation = { ...declared, auth: 'key', tag: 'Your keys and usage', snake: true } as const
   return declare(operation, handle, [ownKey, auditedChanges])
@@ -89,7 +88,7 @@ export const ownRoutes: readonly Route[] = [
     async (context) => {
       const { tenantId, by } = context.get('caller')
       const limits = accept(await tenantStub(context.env, tenantId).limits(by))
-      return context.json({ object: 'limits', ...(toSnake(limits) as object) })
+      return { object: 'limits', ...limits }
     },
   ),
   ownRoute(
@@ -105,7 +104,7 @@ export const ownRoutes: readonly Route[] = [
     async (context, { query: { limit, before, kind } }) => {
       const { tenantId, by } = context.get('caller')
       const rows = accept(await tenantStub(context.env, tenantId).listEntries(by, { limit, before, kinds: kind }))
-      return context.json({ object: 'list', ...onePage(rows, limit, ({ seq }) => Number(seq)) })
+      return { object: 'list', ...onePage(rows, limit, ({ seq }) => Number(seq)) }
     },
   ),
   ownRoute(
@@ -120,7 +119,7 @@ export const ownRoutes: readonly Route[] = [
     async (context) => {
       const { tenantId, by } = context.get('caller')
       const prices = accept(await tenantStub(context.env, tenantId).prices(by))
-      return context.json({ object: 'list', data: prices.map(priceAnswer), next: null })
+      return { object: 'list', data: prices.map(priceAnswer), next: null }
     },
   ),
   ownRoute(
@@ -135,7 +134,7 @@ export const ownRoutes: readonly Route[] = [
     async (context, { query }) => {
       const { tenantId, by } = context.get('caller')
       const { keys, next } = accept(await tenantStub(context.env, tenantId).listKeys(by, query))
-      return context.json({ object: 'list', data: toSnake(keys), next })
+      return { object: 'list', data: keys, next }
     },
   ),
   ownRoute(
@@ -157,7 +156,7 @@ export const ownRoutes: readonly Route[] = [
       )
       note(context, { target: created.keyId, after: view })
       // The only time that the key is shown.
-      return context.json({ ...(toSnake(view) as object), api_key: created.key.reveal() }, 201)
+      return { ...view, apiKey: created.key.reveal() }
     },
   ),
   ownRoute(
@@ -199,7 +198,7 @@ export const ownRoutes: readonly Route[] = [
       const created = await createKey(context.env, tenantId, modeOf(before.prefix), keyId)
       const view = accept(await stub.rotateKey(by, keyId, created.secret, overlapSeconds * 1_000))
       note(context, { target: keyId, before, after: view })
-      return context.json({ ...(toSnake(view) as object), api_key: created.key.reveal() }, 201)
+      return { ...view, apiKey: created.key.reveal() }
     },
   ),
   ownRoute(
@@ -217,7 +216,7 @@ export const ownRoutes: readonly Route[] = [
       const { tenantId, by } = context.get('caller')
       const { before, after } = accept(await tenantStub(context.env, tenantId).changeKey(by, keyId, body))
       note(context, { target: keyId, before, after })
-      return context.json(toSnake(after) as object)
+      return after
     },
   ),
   ownRoute(
@@ -235,7 +234,7 @@ export const ownRoutes: readonly Route[] = [
       const { keyId } = params
       const view = accept(await tenantStub(context.env, tenantId).revokeKey(keyId, by))
       note(context, { target: keyId, after: view })
-      return context.json({ ...(toSnake(view) as object), revoked: true })
+      return { ...view, revoked: true }
     },
   ),
 ]

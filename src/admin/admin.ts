@@ -27,7 +27,7 @@ const pools = operatorRoute(
     scope: 'workers:read',
     answer: Pools,
   },
-  async (context) => context.json(await fleetOf(context.env).report()),
+  async (context) => await fleetOf(context.env).report(),
 )
 
 export const operatorRoutes: readonly Route[] = [

@@ -49,7 +49,7 @@ export const audit: readonly Route[] = [
       )
         .bind(before, limit + 1, ...(tenantId === undefined ? [] : [tenantId]))
         .all<AuditRow>()
-      return context.json(onePage(results.map(view), limit, (row) => row.seq))
+      return onePage(results.map(view), limit, (row) => row.seq)
     },
   ),
 ]

@@ -138,8 +138,9 @@ function orderOf(orderId: string, kind: MoneyEntry['kind'], amountNano: number):
   return { orderId, kind, amountNano, requestId: null, creditId: null }
 }
 
-async function post(context: AdminContext, entry: MoneyEntry): Promise<Response> {
+async function post(context: AdminContext, entry: MoneyEntry): Promise<Response | object> {
   note(context, { target: entry.orderId, after: entry })
   const { seq, repeated } = accept(await tenantStub(context.env, context.req.param('tenantId') ?? '').postMoney(entry))
-  return context.json({ id: entry.orderId, entry: seq, repeated }, repeated ? 200 : 201)
+  const posted = { id: entry.orderId, entry: seq, repeated }
+  return repeated ? context.json(posted) : posted
 }

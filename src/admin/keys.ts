@@ -25,7 +25,7 @@ export const keys: readonly Route[] = [
     },
     async (context, { query }) => {
       const { keys: data, next } = accept(await tenant(context).listKeys(by, query))
-      return context.json({ data, next })
+      return { data, next }
     },
   ),
   operatorRoute(
@@ -48,7 +48,7 @@ export const keys: readonly Route[] = [
       const view = accept(await stub.addKey({ ...body, keyId, ...secret }, by))
       note(context, { target: keyId, after: view })
       // The only time that the key is shown.
-      return context.json({ ...view, apiKey: key.reveal() }, 201)
+      return { ...view, apiKey: key.reveal() }
     },
   ),
   operatorRoute(
@@ -81,7 +81,7 @@ export const keys: readonly Route[] = [
       answer: KeyAnswer,
     },
     async (context, { params }) => {
-      return context.json(accept(await tenant(context).showKey(by, params.keyId)))
+      return accept(await tenant(context).showKey(by, params.keyId))
     },
   ),
   operatorRoute(
@@ -102,7 +102,7 @@ export const keys: readonly Route[] = [
       const change = body
       const { before, after } = accept(await tenant(context).changeKey(by, keyId, change))
       note(context, { target: keyId, before, after })
-      return context.json(after)
+      return after
     },
   ),
   operatorRoute(
@@ -113,7 +113,7 @@ export const keys: readonly Route[] = [
       id: 'rotateKey',
       tag: 'Keys',
       summary: 'Rotate the secret of a key',
-      description: 'The new secret is shown only once. The old one stays valid for `overlapSeconds`.',
+      description: 'The new secret is shown only once. The old one stays valid for `overlap_seconds`.',
       scope: 'keys:write',
       body: RotateBody,
       status: 201,
@@ -127,7 +127,7 @@ export const keys: readonly Route[] = [
       const created = await createKey(context.env, params.tenantId, modeOf(before.prefix), keyId)
       const after = accept(await stub.rotateKey(by, keyId, created.secret, overlapSeconds * 1_000))
       note(context, { target: keyId, before, after })
-      return context.json({ ...after, apiKey: created.key.reveal() }, 201)
+      return { ...after, apiKey: created.key.reveal() }
     },
   ),
   operatorRoute(
@@ -146,7 +146,7 @@ export const keys: readonly Route[] = [
       const { keyId } = params
       const after = accept(await tenant(context).revokeKey(keyId, by))
       note(context, { target: keyId, after })
-      return context.json({ revoked: true, ...after })
+      return { revoked: true, ...after }
     },
   ),
 ]

@@ -42,7 +42,7 @@ export const members: readonly Route[] = [
       )
         .bind(tenantId, after, limit + 1)
         .all<{ member: string }>()
-      return context.json(onePage(results, limit, (row) => row.member))
+      return onePage(results, limit, (row) => row.member)
     },
   ),
   operatorRoute(
@@ -80,7 +80,7 @@ export const members: readonly Route[] = [
           },
         )
       }
-      return context.json({ member, role }, 201)
+      return { member, role }
     },
   ),
   operatorRoute(
@@ -107,7 +107,7 @@ export const members: readonly Route[] = [
         .bind(tenantId, member, role)
         .run()
       if (changed.meta.changes === 0) throw isLastOwner(member)
-      return context.json({ member, role })
+      return { member, role }
     },
   ),
   operatorRoute(
@@ -132,7 +132,7 @@ export const members: readonly Route[] = [
         .bind(tenantId, member)
         .run()
       if (removed.meta.changes === 0) throw isLastOwner(member)
-      return context.json({ removed: true })
+      return { removed: true }
     },
   ),
 ]

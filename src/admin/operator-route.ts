@@ -2,11 +2,14 @@
 
 import type { z } from 'zod'
 import type { Scope } from '../auth/operator-key.ts'
-import { type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
+import { type Answer, type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
 import type { AdminContext, AdminEnv } from './context.ts'
 import { auditedChanges, needs, operatorOnly } from './guard.ts'
 
-type OperatorDeclaration<Path, Query, Body> = Omit<Operation, 'path' | 'params' | 'query' | 'body' | 'auth' | 'scope'> &
+type OperatorDeclaration<Path, Query, Body> = Omit<
+  Operation,
+  'path' | 'params' | 'query' | 'body' | 'auth' | 'scope' | 'snake'
+> &
   PathSchemas<Path> & {
     path: Path
     scope: Scope
@@ -22,8 +25,8 @@ export function operatorRoute<
   Body extends z.ZodType | undefined = undefined,
 >(
   declared: OperatorDeclaration<Path, Query, Body>,
-  handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Response | Promise<Response>,
+  handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Answer | Promise<Answer>,
 ): Route {
   const guards = [operatorOnly, auditedChanges, needs(declared.scope)]
-  return declare({ ...declared, auth: 'operator' }, handle, guards)
+  return declare({ ...declared, auth: 'operator', snake: true }, handle, guards)
 }

@@ -43,7 +43,7 @@ export const operators: readonly Route[] = [
       const { results } = await context.env.DB.prepare('SELECT * FROM operator_keys ORDER BY created_at DESC LIMIT ?')
         .bind(keysMax)
         .all<OperatorRow>()
-      return context.json(wholeList(results.map(view)))
+      return wholeList(results.map(view))
     },
   ),
   operatorRoute(
@@ -90,7 +90,7 @@ export const operators: readonly Route[] = [
       const shown = { keyId, prefix, name: body.name, scopes: body.scopes, expiresAt: body.expiresAt }
       note(context, { target: keyId, after: shown })
       // The only time that the key is shown.
-      return context.json({ ...shown, operatorKey: created.key.reveal() }, 201)
+      return { ...shown, operatorKey: created.key.reveal() }
     },
   ),
   operatorRoute(
@@ -113,7 +113,7 @@ export const operators: readonly Route[] = [
         .bind(Date.now(), keyId)
         .first<OperatorRow>()
       if (!row) throw new GatewayError('not_found', 'Operator key not found. List keys with GET /admin/operators.')
-      return context.json({ revoked: true, ...view(row) })
+      return { revoked: true, ...view(row) }
     },
   ),
 ]

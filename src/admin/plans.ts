@@ -52,12 +52,10 @@ export const plans: readonly Route[] = [
       const { results } = await context.env.DB.prepare('SELECT * FROM plans WHERE plan_id > ? ORDER BY plan_id LIMIT ?')
         .bind(after, limit + 1)
         .all()
-      return context.json(
-        onePage(
-          results.map((row) => Stored.parse(row)),
-          limit,
-          (plan) => plan.planId,
-        ),
+      return onePage(
+        results.map((row) => Stored.parse(row)),
+        limit,
+        (plan) => plan.planId,
       )
     },
   ),
@@ -91,7 +89,7 @@ export const plans: readonly Route[] = [
           },
         )
       }
-      return context.json({ planId, name, limits, settings }, 201)
+      return { planId, name, limits, settings }
     },
   ),
   operatorRoute(
@@ -106,7 +104,7 @@ export const plans: readonly Route[] = [
       answer: PlanAnswer,
     },
     async (context, { params }) => {
-      return context.json(await findPlan(context.env, params.planId))
+      return await findPlan(context.env, params.planId)
     },
   ),
   operatorRoute(
@@ -132,7 +130,7 @@ export const plans: readonly Route[] = [
       )
         .bind(name, JSON.stringify(limits), JSON.stringify(settings), Date.now(), planId)
         .run()
-      return context.json({ planId, name, limits, settings })
+      return { planId, name, limits, settings }
     },
   ),
   operatorRoute(
@@ -157,7 +155,7 @@ export const plans: readonly Route[] = [
       if (removed.meta.changes === 0) {
         throw new GatewayError('conflict', `Plan ${planId} is in use. Assign its tenants another plan first.`)
       }
-      return context.json({ removed: true })
+      return { removed: true }
     },
   ),
 ]

@@ -65,7 +65,7 @@ export const rateCards: readonly Route[] = [
       )
         .bind(cardsMax)
         .all()
-      return context.json(wholeList(results))
+      return wholeList(results)
     },
   ),
   operatorRoute(
@@ -75,7 +75,7 @@ export const rateCards: readonly Route[] = [
       id: 'addDefaultRateCard',
       tag: 'Plans and prices',
       summary: 'Add a default price',
-      description: 'The price applies from `effectiveAt`, by default now.',
+      description: 'The price applies from `effective_at`, by default now.',
       scope: 'rates:write',
       body: RateCardBody,
       status: 201,
@@ -101,7 +101,7 @@ export const rateCards: readonly Route[] = [
         const message = `effectiveAt: ${model} has a rate card for this time, or there are ${cardsMax} cards, the maximum. Cards cannot be changed: use another time.`
         throw new GatewayError('conflict', message, { param: 'effectiveAt' })
       }
-      return context.json({ model, effectiveAt, inputNano, cachedNano, outputNano }, 201)
+      return { model, effectiveAt, inputNano, cachedNano, outputNano }
     },
   ),
   operatorRoute(
@@ -140,7 +140,7 @@ export const rateCards: readonly Route[] = [
       const answers = await Promise.all(data.map(({ tenantId }) => tenantStub(context.env, tenantId).addRates(priced)))
       const unchanged = data.filter((_, index) => answers[index]?.ok === false).map(({ tenantId }) => tenantId)
       // A tenant with its own card for this time keeps it, and the answer names the tenant.
-      return context.json({ pushed: data.length - unchanged.length, kept: unchanged, next })
+      return { pushed: data.length - unchanged.length, kept: unchanged, next }
     },
   ),
 ]
@@ -167,7 +167,7 @@ export const tenantRateCards: readonly Route[] = [
         cachedNano: row.cached_nano,
         outputNano: row.output_nano,
       }))
-      return context.json(wholeList(data))
+      return wholeList(data)
     },
   ),
   operatorRoute(
@@ -188,7 +188,7 @@ export const tenantRateCards: readonly Route[] = [
       const stub = tenantStub(context.env, params.tenantId)
       const { effectiveAt } = accept(await stub.addRates({ model, effectiveAt: requested, rates }))
       note(context, { target: model, after: { effectiveAt, ...rates } })
-      return context.json({ model, effectiveAt, ...rates }, 201)
+      return { model, effectiveAt, ...rates }
     },
   ),
 ]

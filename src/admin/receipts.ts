@@ -82,7 +82,7 @@ export const receipts: readonly Route[] = [
     async (context, { query }) => {
       const { limit, before, ...filter } = query
       const rows = await findRefused(context.env.DB, filter, before, limit + 1)
-      return context.json(onePage(rows.map(view), limit, (row) => row.seq))
+      return onePage(rows.map(view), limit, (row) => row.seq)
     },
   ),
   operatorRoute(
@@ -99,7 +99,7 @@ export const receipts: readonly Route[] = [
     },
     async (context, { query }) => {
       const row = await findOne(context, query.workerId)
-      return context.json(view(row))
+      return view(row)
     },
   ),
   /** Repeating it changes nothing: a dispatch has at most one entry. */
@@ -136,7 +136,7 @@ export const receipts: readonly Route[] = [
       const settled = accept(await tenantStub(context.env, tenantId).settleRefused({ ...run, counts: used }))
       await markSettled(context.env.DB, row.seq)
       note(context, { after: { counts: used, ...settled } })
-      return context.json({ dispatchId: row.dispatchId, tenantId, ...settled })
+      return { dispatchId: row.dispatchId, tenantId, ...settled }
     },
   ),
   operatorRoute(

@@ -34,13 +34,13 @@ export const requests: readonly Route[] = [
       const decision = (await fleetOf(context.env).decision(requestId)) ?? null
       const tenantId = decision?.tenantId ?? query.tenantId
       if (tenantId === undefined) {
-        const message = `The fleet has no decisions for request ${requestId}. Add ?tenantId= to see its entries.`
+        const message = `The fleet has no decisions for request ${requestId}. Add ?tenant_id= to see its entries.`
         throw new GatewayError('not_found', message)
       }
       const waiting = decision && decision.outcome === null && decision.attempts.length === 0
       const position = waiting ? await fleetOf(context.env).position(requestId) : undefined
       const entries = await tenantStub(context.env, tenantId).entries(requestId)
-      return context.json({ requestId, tenantId, decision, waiting: position ?? null, ledger: entries })
+      return { requestId, tenantId, decision, waiting: position ?? null, ledger: entries }
     },
   ),
 ]

@@ -108,7 +108,7 @@ export const tenants: readonly Route[] = [
         })
       }
       note(context, { after: { name, creditNano, planId, limits } })
-      return context.json({ tenantId }, 201)
+      return { tenantId }
     },
   ),
   operatorRoute(
@@ -130,7 +130,7 @@ export const tenants: readonly Route[] = [
       )
         .bind(after, limit + 1)
         .all<{ tenantId: string }>()
-      return context.json(onePage(results, limit, (row) => row.tenantId))
+      return onePage(results, limit, (row) => row.tenantId)
     },
   ),
   operatorRoute(
@@ -152,7 +152,7 @@ export const tenants: readonly Route[] = [
       const row = await context.env.DB.prepare('SELECT plan_id AS planId FROM tenants WHERE tenant_id = ?')
         .bind(tenantId)
         .first<{ planId: string | null }>()
-      return context.json({ ...summary, planId: row?.planId ?? null })
+      return { ...summary, planId: row?.planId ?? null }
     },
   ),
   operatorRoute(
@@ -170,9 +170,7 @@ export const tenants: readonly Route[] = [
     async (context, { params, body }) => {
       const { tenantId } = params
       const change = body
-      return context.json(
-        await changeTenant(context.env, tenantId, change, (said) => note(context, { target: tenantId, ...said })),
-      )
+      return await changeTenant(context.env, tenantId, change, (said) => note(context, { target: tenantId, ...said }))
     },
   ),
   operatorRoute(
@@ -200,7 +198,7 @@ export const tenants: readonly Route[] = [
         (said) => note(context, { target: planId, ...said }),
         planId,
       )
-      return context.json({ ...after, planId })
+      return { ...after, planId }
     },
   ),
   operatorRoute(
@@ -215,7 +213,7 @@ export const tenants: readonly Route[] = [
       answer: RequestEntries,
     },
     async (context, { params }) => {
-      return context.json(await tenantStub(context.env, params.tenantId).entries(params.requestId))
+      return await tenantStub(context.env, params.tenantId).entries(params.requestId)
     },
   ),
   operatorRoute(
@@ -233,7 +231,7 @@ export const tenants: readonly Route[] = [
     async (context, { params, query: { limit, before, kind } }) => {
       const page = { limit, before, kinds: kind }
       const rows = accept(await tenantStub(context.env, params.tenantId).listEntries({ kind: 'operator' }, page))
-      return context.json(onePage(rows, limit, ({ seq }) => Number(seq)))
+      return onePage(rows, limit, ({ seq }) => Number(seq))
     },
   ),
   operatorRoute(
@@ -248,7 +246,7 @@ export const tenants: readonly Route[] = [
       answer: LedgerVerification,
     },
     async (context, { params }) => {
-      return context.json(await tenantStub(context.env, params.tenantId).verify())
+      return await tenantStub(context.env, params.tenantId).verify()
     },
   ),
 ]

@@ -57,7 +57,7 @@ export const meter: readonly Route[] = [
     async (context, { params }) => {
       const view = await tenantStub(context.env, params.tenantId).meter()
       if (!view) throw new GatewayError('not_found', 'The tenant has no webhook. Set one with PUT.')
-      return context.json(view)
+      return view
     },
   ),
   operatorRoute(
@@ -83,7 +83,7 @@ export const meter: readonly Route[] = [
       const set = await stub.setMeter({ ...body, customerId: body.customerId ?? tenantId })
       if (!set) throw noSuchTenant()
       note(context, { target: body.url, before, after: set.meter })
-      return context.json({ ...set.meter, ...(set.secret !== null && { secret: set.secret }) })
+      return { ...set.meter, ...(set.secret !== null && { secret: set.secret }) }
     },
   ),
   operatorRoute(
@@ -102,7 +102,7 @@ export const meter: readonly Route[] = [
       note(context, { before: await stub.meter() })
       if (!(await stub.dropMeter()))
         throw new GatewayError('not_found', 'The tenant has no webhook. There is nothing to remove.')
-      return context.json({ removed: true })
+      return { removed: true }
     },
   ),
 ]

@@ -96,7 +96,7 @@ const ChangeWorker = z
     models: Models.exactOptional(),
     slotsMax: SlotsMax.exactOptional(),
   })
-  .refine((change) => Object.keys(change).length > 0, 'is empty. Name url, pools, models or slotsMax.')
+  .refine((change) => Object.keys(change).length > 0, 'is empty. Name url, pools, models or slots_max.')
   .meta({ id: 'UpdateWorker', minProperties: 1 })
 
 export const workers: readonly Route[] = [
@@ -118,7 +118,7 @@ export const workers: readonly Route[] = [
       )
         .bind(after, limit + 1)
         .all<WorkerRow>()
-      return context.json(onePage(await withReports(context.env, results), limit, (row) => row.workerId))
+      return onePage(await withReports(context.env, results), limit, (row) => row.workerId)
     },
   ),
   operatorRoute(
@@ -135,7 +135,7 @@ export const workers: readonly Route[] = [
     async (context, { params }) => {
       const row = await findWorker(context.env.DB, params.workerId)
       if (!row) throw notEnrolled()
-      return context.json((await withReports(context.env, [row]))[0])
+      return (await withReports(context.env, [row]))[0]
     },
   ),
   /** Enrols a new worker, or one whose keys were revoked; that one gets a key of a newer epoch. */
@@ -209,7 +209,7 @@ export const workers: readonly Route[] = [
       if (!row || !before) throw notEnrolled()
       note(context, { before: view(before), after: view(row) })
       await fleetOf(context.env).enrol(enrolmentOf(row), undefined)
-      return context.json((await withReports(context.env, [row]))[0])
+      return (await withReports(context.env, [row]))[0]
     },
   ),
   /** Creates a key of the next epoch. After the overlap, heartbeats with the old key are refused; its receipts never. */
@@ -267,16 +267,16 @@ export const workers: readonly Route[] = [
       if (!row) throw notEnrolled()
       await pushFence(context.env, fenceOf(row))
       note(context, { after: view(row) })
-      return context.json(view(row))
+      return view(row)
     },
   ),
 ]
 
-async function showKey(context: AdminContext, row: WorkerRow): Promise<Response> {
+async function showKey(context: AdminContext, row: WorkerRow) {
   const { fleet } = await settings(context.env)
   note(context, { after: view(row) })
   const { workerId, epoch } = row
-  return context.json({ ...view(row), workerKey: await newWorkerKey(fleet, workerId, epoch) }, 201)
+  return { ...view(row), workerKey: await newWorkerKey(fleet, workerId, epoch) }
 }
 
 async function pushFence(env: AdminBindings, fence: KeyFence): Promise<void> {

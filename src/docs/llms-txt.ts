@@ -1,7 +1,7 @@
 /** `/llms.txt` (llmstxt.org): a description of this service for language models that write code against it. */
 
 import { type Operation, type Tag, tags } from '../http/route.ts'
-import { audienceOf } from './openapi.ts'
+import { audienceOf, documentedPath } from './openapi.ts'
 import { agentQuickstarts, type DocsContext, sdkQuickstarts } from './quickstarts.ts'
 
 export function llmsText(
@@ -14,7 +14,7 @@ export function llmsText(
     .map((tag) => {
       const lines = operations
         .filter((operation) => operation.tag === tag)
-        .map(({ method, path, summary }) => `- ${method.toUpperCase()} ${path}: ${summary}`)
+        .map((operation) => `- ${operation.method.toUpperCase()} ${documentedPath(operation)}: ${operation.summary}`)
       return `### ${tag}\n\n${tags[tag]}\n\n${lines.join('\n')}`
     })
   return `# Tramontane

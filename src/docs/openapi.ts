@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { AnthropicRefusal, Refusal } from '../http/response-schemas.ts'
 import { type Operation, type OtherAnswer, tags } from '../http/route.ts'
-import { toCamel, toSnake } from '../http/snake-case.ts'
+import { snakeName, toCamel, toSnake } from '../http/snake-case.ts'
 import type { Audience } from './navigation.ts'
 
 type Json = Record<string, unknown>
@@ -19,9 +19,8 @@ export function openapi(operations: readonly Operation[], origin: string, audien
   const named = new NamedSchemas()
   const paths: Record<string, Json> = {}
   for (const operation of own) {
-    const path = paths[operation.path] ?? {}
-    path[operation.method] = describe(operation, named)
-    paths[operation.path] = path
+    const path = documentedPath(operation)
+    paths[path] = { ...paths[path], [operation.method]: describe(operation, named) }
   }
   return {
     openapi: '3.1.0',
@@ -120,22 +119,39 @@ function security({ auth }: Operation): Json[] {
   return auth === 'key' ? [{ key: [] }, { xApiKey: [] }] : [{ [auth]: [] }]
 }
 
+/** The path with the names of its parameters in snake_case. */
+export function documentedPath({ path }: Operation): string {
+  return path.replace(/\{(\w+)\}/g, (_, name: string) => `{${snakeName(name)}}`)
+}
+
 /** The parameters in the path, each required. */
 export function pathParameters({ path, params = {} }: Operation): Json[] {
   return [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => {
     const { $schema: _, description, ...schema } = params[name] ? jsonSchema(params[name], 'input') : { type: 'string' }
-    return { name, in: 'path', required: true, ...(description !== undefined && { description }), schema }
+    return {
+      name: snakeName(name),
+      in: 'path',
+      required: true,
+      ...(description !== undefined && { description }),
+      schema,
+    }
   })
 }
 
 /** A query arrives as text. A number's bounds are those of the schema that reads the text. */
-export function queryParameters({ query }: Operation): Json[] {
+export function queryParameters({ query, snake }: Operation): Json[] {
   if (!query) return []
   const asInput = (jsonSchema(query, 'input').properties ?? {}) as Record<string, Json>
   const asOutput = (jsonSchema(query, 'output').properties ?? {}) as Record<string, Json>
   return Object.keys(asInput).map((name) => {
     const { description, ...schema } = asOutput[name] ?? asInput[name] ?? {}
-    return { name, in: 'query', required: false, ...(description !== undefined && { description }), schema }
+    return {
+      name: snake ? snakeName(name) : name,
+      in: 'query',
+      required: false,
+      ...(description !== undefined && { description }),
+      schema,
+    }
   })
 }
 
@@ -274,7 +290,7 @@ function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
   return z.toJSONSchema(schema, { io, unrepresentable: 'any', reused: 'inline' })
 }
 
-/** Converts the names of fields to snake_case at every depth, for a tenant's own routes. */
+/** Converts the names of fields to snake_case at every depth. */
 function snakeSchema(schema: Json): Json {
   return Object.fromEntries(
     Object.entries(schema).map(([key, value]) => {
@@ -293,8 +309,4 @@ function snakeSchema(schema: Json): Json {
 function snakeAll(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(snakeAll)
   return typeof value === 'object' && value !== null ? snakeSchema(value as Json) : value
-}
-
-function snakeName(name: string): string {
-  return Object.keys(toSnake({ [name]: 0 }) as object)[0] ?? name
 }

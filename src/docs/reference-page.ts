@@ -2,7 +2,7 @@
 import { html, raw } from 'hono/html'
 import { type Operation, type Tag, tags } from '../http/route.ts'
 import type { Audience } from './navigation.ts'
-import { answerSchema, audienceOf, bodySchema, pathParameters, queryParameters } from './openapi.ts'
+import { answerSchema, audienceOf, bodySchema, documentedPath, pathParameters, queryParameters } from './openapi.ts'
 import { escapeHtml, type Heading, type RenderedPage } from './site.ts'
 
 type JsonValue = Record<string, unknown>
@@ -40,20 +40,20 @@ ${routes.map(route)}`,
     headings: groups.map(({ tag, id }): Heading => ({ id, text: tag, depth: 2 })),
     passages: own.map((operation) => ({
       id: operation.id,
-      heading: `${operation.method.toUpperCase()} ${operation.path}`,
+      heading: `${operation.method.toUpperCase()} ${documentedPath(operation)}`,
       text: [operation.summary, operation.description ?? ''].join('. ').replaceAll('`', ''),
     })),
   }
 }
 
 function route(operation: Operation) {
-  const { method, path, summary, description, scope, streams } = operation
+  const { method, summary, description, scope, streams } = operation
   const inPath = pathParameters(operation)
   const parameters = queryParameters(operation)
   const body = bodySchema(operation)
   const answer = answerSchema(operation)
   return html`<details class="route" id="${operation.id}">
-<summary><span class="verb">${method}</span><code>${path}</code><span class="summary">${inline(summary)}</span></summary>
+<summary><span class="verb">${method}</span><code>${documentedPath(operation)}</code><span class="summary">${inline(summary)}</span></summary>
 <div class="body">
 ${description ? html`<p>${inline(description)}</p>` : ''}${scope ? html`<p class="quiet">Scope: <code>${scope}</code></p>` : ''}
 ${inPath.length > 0 ? html`<h4>Path parameters</h4>${parameterList(inPath)}` : ''}

@@ -1,6 +1,6 @@
 /**
  * Cross-origin requests. A preflight carries no key, so its tenant is unknown: every preflight is accepted, which only
- * lets the page send its request. The tenant's setting `corsOrigins` decides whether a page may read an answer,
+ * lets the page send its request. The tenant's setting `cors_origins` decides whether a page may read an answer,
  * refusals included. Requests without an `origin` header pass unchanged.
  */
 

@@ -5,7 +5,7 @@ import { budgets } from '../../backends/model/budgets.ts'
 import { faultText, readFields } from '../../backends/model/field-fault.ts'
 import { readJsonBody } from './body.ts'
 import { GatewayError } from './errors.ts'
-import { toCamel } from './snake-case.ts'
+import { snakeName } from './snake-case.ts'
 
 /** The body as JSON; an empty object when there is no body. */
 export async function readBody(request: Request): Promise<unknown> {
@@ -19,21 +19,13 @@ export function parse<Schema extends z.ZodType>(value: unknown, schema: Schema):
   throw new GatewayError('invalid_value', faultText(read.fault), { param: read.fault.field })
 }
 
-/** Parses a snake_case body with a camelCase schema. Errors name the field as the client sent it. */
-export async function readSnakeBody<Schema extends z.ZodType>(
-  request: Request,
-  schema: Schema,
-): Promise<z.infer<Schema>> {
-  return parse(toCamel(await readBody(request)), schema)
-}
-
 /** Runs a route whose field names are snake_case on the wire: errors name the field as the client wrote it. */
 export async function namingInSnake<Value>(work: () => Value | Promise<Value>): Promise<Value> {
   try {
     return await work()
   } catch (error) {
     if (!(error instanceof GatewayError) || error.param === null) throw error
-    const param = error.param.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    const param = snakeName(error.param)
     const { retryAfterMs, headers } = error
     const message = error.message.replace(error.param, param)
     throw new GatewayError(error.code, message, { param, retryAfterMs, headers, cause: error })
@@ -45,7 +37,8 @@ export function checkParameters(values: Record<string, string>, schemas: Readonl
   for (const [name, schema] of Object.entries(schemas)) {
     const read = readFields(schema, values[name])
     if (read.ok) continue
-    const message = `${name}: ${read.fault.message.replace(/\.$/, '')}. Check the path.`
-    throw new GatewayError('not_found', message, { param: name })
+    const param = snakeName(name)
+    const message = `${param}: ${read.fault.message.replace(/\.$/, '')}. Check the path.`
+    throw new GatewayError('not_found', message, { param })
   }
 }

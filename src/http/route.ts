@@ -3,9 +3,11 @@
  * OpenAPI documents, the reference and `405` answers are all derived from these declarations.
  */
 import type { Context, Env, Hono, MiddlewareHandler } from 'hono'
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { z } from 'zod'
 import { GatewayError } from './errors.ts'
-import { checkParameters, namingInSnake, parse, readBody, readSnakeBody } from './parse.ts'
+import { checkParameters, namingInSnake, parse, readBody } from './parse.ts'
+import { toCamel, toSnake } from './snake-case.ts'
 
 export const tags = {
   Chat: 'Send requests to the model. All dialects share the same models, limits and prices.',
@@ -48,7 +50,9 @@ export interface Operation {
   example?: unknown
   /** The handler reads query and body itself, with the declared schemas. */
   readsItself?: boolean
-  /** Field names are snake_case on the wire. */
+  /**
+   * Field names are snake_case on the wire and camelCase in schemas and handlers. Bodies and queries may have either.
+   */
   snake?: boolean
   /** A signed body that another schema reads. */
   sealed?: boolean
@@ -78,8 +82,11 @@ export interface OtherAnswer {
 
 export interface Route extends Operation {
   guards: readonly MiddlewareHandler[]
-  handle: (context: Context, input: never) => Response | Promise<Response>
+  handle: (context: Context, input: never) => Answer | Promise<Answer>
 }
+
+/** A value is sent as JSON with the declared status. */
+export type Answer = Response | object
 
 type Parsed<Schema> = Schema extends z.ZodType ? z.infer<Schema> : undefined
 
@@ -113,7 +120,7 @@ export function routesIn<HonoEnv extends Env>() {
     Body extends z.ZodType | undefined = undefined,
   >(
     declared: Declared<Path, Query, Body>,
-    handle: (context: Context<HonoEnv>, input: RouteInput<Path, Query, Body>) => Response | Promise<Response>,
+    handle: (context: Context<HonoEnv>, input: RouteInput<Path, Query, Body>) => Answer | Promise<Answer>,
     guards: readonly MiddlewareHandler<HonoEnv>[] = [],
   ): Route => ({
     ...(declared as unknown as Operation),
@@ -146,16 +153,15 @@ function perform(route: Route, context: Context): Promise<Response> {
 }
 
 async function answer(route: Route, context: Context): Promise<Response> {
-  const { params = {}, query, body, readsItself, snake } = route
+  const { params = {}, query, body, readsItself, snake, status } = route
   checkParameters(context.req.param(), params)
+  const fieldsOf = (value: unknown) => (snake ? toCamel(value) : value)
   const input = {
     params: context.req.param(),
-    query: query && !readsItself ? parse(context.req.query(), query) : undefined,
-    body: body && !readsItself ? await readAs(context.req.raw, body, snake) : undefined,
+    query: query && !readsItself ? parse(fieldsOf(context.req.query()), query) : undefined,
+    body: body && !readsItself ? parse(fieldsOf(await readBody(context.req.raw)), body) : undefined,
   }
-  return route.handle(context, input as never)
-}
-
-async function readAs(request: Request, schema: z.ZodType, snake = false): Promise<unknown> {
-  return snake ? await readSnakeBody(request, schema) : parse(await readBody(request), schema)
+  const answered = await route.handle(context, input as never)
+  if (answered instanceof Response) return answered
+  return context.json(snake ? toSnake(answered) : answered, (status ?? 200) as ContentfulStatusCode)
 }

@@ -1,8 +1,14 @@
-/** Converts field names at every depth: a tenant's own routes use snake_case, like the chat routes. */
+/** Converts field names at every depth: routes about tenants, keys and money use snake_case, like the chat routes. */
 export function toSnake(value: unknown): unknown {
-  return renamed(value, (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`))
+  return renamed(value, snakeName)
 }
 
+/** `tenantId` becomes `tenant_id`. */
+export function snakeName(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+}
+
+/** Names that are camelCase already stay as they are. */
 export function toCamel(value: unknown): unknown {
   return renamed(value, (name) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()))
 }

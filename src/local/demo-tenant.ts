@@ -8,9 +8,9 @@ const creditNano = 1_000_000 * 1e9
 export async function ensureDemoTenant(baseUrl: string, state: State, home: string): Promise<void> {
   if (state.apiKey) return
   const { tenantId } = state
-  await post(baseUrl, '/admin/tenants', state, { tenantId, name: 'Demo', creditNano })
+  await post(baseUrl, '/admin/tenants', state, { tenant_id: tenantId, name: 'Demo', credit_nano: creditNano })
   const created = await post(baseUrl, `/admin/tenants/${tenantId}/keys`, state, { name: 'demo key', mode: 'test' })
-  state.apiKey = String((created as { apiKey: unknown }).apiKey)
+  state.apiKey = String((created as { api_key: unknown }).api_key)
   writeState(home, state)
 }
 

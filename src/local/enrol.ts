@@ -23,7 +23,7 @@ const Row = z.object({
   status: z.string(),
   url: z.string().nullable(),
   models: z.array(z.string()).nullable(),
-  slotsMax: z.int().nullable(),
+  slots_max: z.int().nullable(),
 })
 
 /** The key epoch of each pool's worker. Rejects when the edge refuses one. */
@@ -45,14 +45,14 @@ function localWorkerId(pool: PoolName): string {
 
 async function enrol(local: LocalWorkers, workerId: string): Promise<number> {
   const { host, modelId } = local
-  const wanted = { url: `http://${host}:*`, models: [modelId], slotsMax: slotsMax() }
+  const wanted = { url: `http://${host}:*`, models: [modelId], slots_max: slotsMax() }
   const known = await call(local, 'GET', `/admin/workers/${workerId}`)
   const row = known.status === 404 ? undefined : Row.parse(known.body)
   if (row?.status !== 'enrolled') {
-    const added = await call(local, 'POST', '/admin/workers', { workerId, ...wanted })
+    const added = await call(local, 'POST', '/admin/workers', { worker_id: workerId, ...wanted })
     return Row.parse(added.body).epoch
   }
-  const same = row.url === wanted.url && row.slotsMax === wanted.slotsMax && row.models?.join() === modelId
+  const same = row.url === wanted.url && row.slots_max === wanted.slots_max && row.models?.join() === modelId
   if (!same) await call(local, 'PATCH', `/admin/workers/${workerId}`, wanted)
   return row.epoch
 }

@@ -66,7 +66,7 @@ export const storedResponses: readonly Route[] = [
       tag: 'Chat',
       summary: 'Retrieve a stored response',
       description:
-        'Responses are stored for the number of days in the tenant’s setting `responseDays`, unless the request has `store: false`.',
+        'Responses are stored for the number of days in the tenant’s setting `response_days`, unless the request has `store: false`.',
       auth: 'key',
       answer: ResponseAnswer,
     },

@@ -1,4 +1,4 @@
-/** The origins that a tenant's setting `corsOrigins` allows; none without a valid key. */
+/** The origins that a tenant's setting `cors_origins` allows; none without a valid key. */
 import { presentedKey } from '../auth/api-key.ts'
 import { readAnyApiKey } from '../auth/mac-keys.ts'
 import { type ConfigVariables, settings } from '../config.ts'

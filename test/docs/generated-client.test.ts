@@ -30,21 +30,21 @@ declare function call<Id extends keyof Users, Status extends number>(
 
 export async function run(): Promise<void> {
   const created = await operate('createTenant', 201, {
-    body: { tenantId: 'acme', name: 'Acme', creditNano: 5, settings: { weight: 200 }, limits: { budgetNano: { day: 7 } } },
+    body: { tenant_id: 'acme', name: 'Acme', credit_nano: 5, settings: { weight: 200 }, limits: { budget_nano: { day: 7 } } },
   })
-  const tenantId: string = created.tenantId
+  const tenantId: string = created.tenant_id
   // @ts-expect-error
-  await operate('createTenant', 201, { body: { tenantId, name: 'Acme', creditNano: 5, credit: 5 } })
+  await operate('createTenant', 201, { body: { tenant_id: tenantId, name: 'Acme', credit_nano: 5, credit: 5 } })
   // @ts-expect-error
-  await operate('createTenant', 201, { body: { tenantId, name: 'Acme' } })
+  await operate('createTenant', 201, { body: { tenant_id: tenantId, name: 'Acme' } })
   // @ts-expect-error
-  await operate('createTenant', 201, { body: { tenantId, name: 'Acme', creditNano: 5, settings: { weigth: 200 } } })
+  await operate('createTenant', 201, { body: { tenant_id: tenantId, name: 'Acme', credit_nano: 5, settings: { weigth: 200 } } })
   // @ts-expect-error
-  await operate('createTenant', 201, { body: { tenantId, name: 'A', creditNano: 5, limits: { budgetNano: { total: 7 } } } })
+  await operate('createTenant', 201, { body: { tenant_id: tenantId, name: 'A', credit_nano: 5, limits: { budget_nano: { total: 7 } } } })
 
-  const key = await operate('createKey', 201, { path: { tenantId }, body: { name: 'ci', role: 'member', models: null } })
-  const secret: string = key.apiKey
-  const perMinute: number | null = key.limits.requestsPerMinute
+  const key = await operate('createKey', 201, { path: { tenant_id: tenantId }, body: { name: 'ci', role: 'member', models: null } })
+  const secret: string = key.api_key
+  const perMinute: number | null = key.limits.requests_per_minute
   // @ts-expect-error
   await operate('createKey', 201, { path: { tenant: tenantId }, body: { name: 'ci' } })
   // @ts-expect-error

@@ -16,6 +16,7 @@ import { profileOf } from '../../gpu-worker/profile.ts'
 import { budgetsMarkdown } from '../../src/docs/budgets-table.ts'
 import { type AgentQuickstart, agentQuickstarts, sdkQuickstarts } from '../../src/docs/quickstarts.ts'
 import { GatewayEnvironment } from '../../src/gateway-environment.ts'
+import { snakeName } from '../../src/http/snake-case.ts'
 import { StartEnvironment } from '../../src/local/environment.ts'
 import { TenantSettings } from '../../src/tenant/tenant-settings.ts'
 
@@ -47,7 +48,7 @@ export const parts: Record<string, Record<string, Make>> = {
     gateway: () => settingsTable(GatewayEnvironment),
     worker: () => settingsTable(WorkerEnvironment),
     engine: () => settingsTable(EngineEnvironment),
-    tenant: () => settingsTable(TenantSettings),
+    tenant: () => settingsTable(TenantSettings, snakeName),
   },
 }
 
@@ -215,12 +216,12 @@ export function settingsOf(schema: z.ZodObject): { name: string; field: z.ZodTyp
     .map(([name, field]) => ({ name, field }))
 }
 
-function settingsTable(schema: z.ZodObject): string {
+function settingsTable(schema: z.ZodObject, written = (name: string) => name): string {
   const rows = settingsOf(schema).map(({ name, field }) => {
     const json = z.toJSONSchema(field, { io: 'input', unrepresentable: 'any' }) as Json
     const required = !field.safeParse(undefined).success
     return [
-      `\`${name}\``,
+      `\`${written(name)}\``,
       values(json),
       required
         ? 'required'

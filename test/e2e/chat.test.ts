@@ -494,7 +494,7 @@ describe('chat completions that are refused', () => {
     expect(books.postedNano).toBeGreaterThan(0)
   })
 
-  it('[E2E19] a tenant with `effortUnknown: "reject"` gets 400 with `reasoning_effort` for an unsupported effort', async () => {
+  it('[E2E19] a tenant with `effort_unknown: "reject"` gets 400 with `reasoning_effort` for an unsupported effort', async () => {
     const settings = { effortUnknown: 'reject' }
     await product.admin('POST', '/admin/tenants', { tenantId: 'strict', name: 'Strict', creditNano: 1e9, settings })
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/strict/keys', { name: 'k' })
@@ -505,7 +505,7 @@ describe('chat completions that are refused', () => {
     expect((await strict.chat.completions.create({ ...body, reasoning_effort: 'high' })).choices.length).toBe(1)
   })
 
-  it('[E2E25] a key with `concurrentMax: 1` serves every request of a client that sends one after another', async () => {
+  it('[E2E25] a key with `concurrent_max: 1` serves every request of a client that sends one after another', async () => {
     const limits = { concurrentMax: 1 }
     const { apiKey } = await product.admin<{ apiKey: string }>('POST', '/admin/tenants/demo/keys', {
       name: 'one',

@@ -151,7 +151,7 @@ describe('effort', () => {
     },
   )
 
-  it('[POL8] a tenant with `effortUnknown: "reject"` gets 400 for an unsupported effort, with the field name of the client’s dialect', async () => {
+  it('[POL8] a tenant with `effort_unknown: "reject"` gets 400 for an unsupported effort, with the field name of the client’s dialect', async () => {
     await product.admin('POST', '/admin/tenants', {
       tenantId: 'strict',
       name: 'strict',
@@ -333,7 +333,7 @@ describe('tools and schemas', () => {
 })
 
 describe('browsers', () => {
-  it('[POL4] preflight requests are answered, and only the tenant’s `corsOrigins` get `Access-Control-Allow-Origin`', async () => {
+  it('[POL4] preflight requests are answered, and only the tenant’s `cors_origins` get `Access-Control-Allow-Origin`', async () => {
     const url = `http://127.0.0.1:${product.port}${paths.chat}`
     const asked = { origin: 'https://app.example', 'access-control-request-method': 'POST' }
     const preflight = await fetch(url, {

@@ -160,7 +160,7 @@ describe('the queue', () => {
     lowered = agreed.headers.get('x-request-id') ?? ''
   })
 
-  it('[PLC21] `GET /admin/requests/:requestId` returns why a request went to its worker and what the ledger recorded for it', async () => {
+  it('[PLC21] `GET /admin/requests/:request_id` returns why a request went to its worker and what the ledger recorded for it', async () => {
     const decision = await eventually(
       () => product.admin<Explained>('GET', `/admin/requests/${lowered}`),
       ({ ledger, decision }) => ledger.entries.length > 0 && decision?.outcome === 'finished',

@@ -112,7 +112,7 @@ describe('the operator', () => {
     await openKey('keys')
     const path = '/admin/tenants/keys/keys'
     const listed = await send('GET', `${path}?prefix=${prefix}`)
-    expect(listed.body.data).toMatchObject([{ keyId, prefix, status: 'active', role: 'member' }])
+    expect(listed.body.data).toMatchObject([{ key_id: keyId, prefix, status: 'active', role: 'member' }])
     expect((await send('GET', path)).body.data).toHaveLength(2)
     const everything = [
       listed,
@@ -130,7 +130,7 @@ describe('the operator', () => {
     expect((await ask(apiKey)).status).toBe(503)
     expect(await send('PATCH', `${path}/${keyId}`, { expiresAt: 1 })).toMatchObject({
       status: 400,
-      body: { param: 'expiresAt' },
+      body: { param: 'expires_at' },
     })
     await operate('DELETE', `${path}/${keyId}`)
     expect(await ask(apiKey)).toMatchObject({ status: 401, body: { message: expect.stringContaining('revoked') } })
@@ -209,7 +209,7 @@ describe('the operator', () => {
     ] as const
     for (const [method, path, body] of bodies) {
       const refused = await send(method, path, { ...body, limits: total })
-      expect(refused, path).toMatchObject({ status: 400, body: { param: 'limits.budgetNano.total' } })
+      expect(refused, path).toMatchObject({ status: 400, body: { param: 'limits.budget_nano.total' } })
       expect(refused.body.message).toContain('Set day or month.')
       expect((await send(method, path, { ...body, limits })).status, path).toBeLessThan(300)
     }
@@ -221,7 +221,7 @@ describe('the operator', () => {
     await operate('POST', '/admin/plans', { planId: 'pro', name: 'Pro', limits, settings: { effortUnknown: 'reject' } })
     expect(await send('POST', '/admin/plans', { planId: 'pro', name: 'Pro' })).toMatchObject({
       status: 409,
-      body: { param: 'planId' },
+      body: { param: 'plan_id' },
     })
     await openTenant('planned', { planId: 'pro' })
     expect(await operate('GET', '/admin/tenants/planned')).toMatchObject({
@@ -239,7 +239,7 @@ describe('the operator', () => {
     expect(await send('DELETE', '/admin/plans/pro')).toMatchObject({ status: 409, body: { code: 'conflict' } })
     expect(await send('PUT', '/admin/tenants/planned/plan', { planId: 'none' })).toMatchObject({
       status: 404,
-      body: { param: 'planId' },
+      body: { param: 'plan_id' },
     })
   })
 
@@ -268,11 +268,14 @@ describe('the operator', () => {
     const prices = { inputNano: 1, cachedNano: 1, outputNano: 2 }
     await openTenant('oldone')
     const past = await send('POST', '/admin/rate-cards', { model: 'tramontane-tiny', effectiveAt: 5, ...prices })
-    expect(past).toMatchObject({ status: 400, body: { param: 'effectiveAt' } })
+    expect(past).toMatchObject({ status: 400, body: { param: 'effective_at' } })
     const effectiveAt = Date.now() + hourMs
     const card = { model: 'tramontane-tiny', effectiveAt, ...prices }
     await operate('POST', '/admin/rate-cards', card)
-    expect(await send('POST', '/admin/rate-cards', card)).toMatchObject({ status: 409, body: { param: 'effectiveAt' } })
+    expect(await send('POST', '/admin/rate-cards', card)).toMatchObject({
+      status: 409,
+      body: { param: 'effective_at' },
+    })
     await openTenant('newone')
     const cardsOf = async (id: string) => (await operate('GET', `/admin/tenants/${id}/rate-cards`)).data
     expect(await cardsOf('newone')).toContainEqual(card)
@@ -290,7 +293,7 @@ describe('the operator', () => {
     const backwards = { model: 'tramontane-tiny', effectiveAt: Date.now() - 1, ...prices }
     expect(await send('POST', '/admin/tenants/oldone/rate-cards', backwards)).toMatchObject({
       status: 400,
-      body: { param: 'effectiveAt' },
+      body: { param: 'effective_at' },
     })
     expect(await send('POST', '/admin/tenants/oldone/rate-cards', card)).toMatchObject({ status: 409 })
     await env.DB.prepare('UPDATE rate_cards SET effective_at = 5 WHERE effective_at = ?').bind(effectiveAt).run()
@@ -319,13 +322,13 @@ describe('the operator', () => {
     const refund = { id: 'fix-1', costNano: -1, note: 'refund' }
     expect(await send('POST', '/admin/tenants/paid/corrections', refund)).toMatchObject({
       status: 400,
-      body: { param: 'costNano' },
+      body: { param: 'cost_nano' },
     })
     await operate('POST', '/admin/tenants/paid/corrections', { ...refund, costNano: 30 })
     const foreign = { id: 'fix-2', costNano: 1, requestId: 'req_of_another', note: 'n' }
     expect(await send('POST', '/admin/tenants/paid/corrections', foreign)).toMatchObject({
       status: 404,
-      body: { param: 'requestId' },
+      body: { param: 'request_id' },
     })
     expect(await operate('GET', '/admin/tenants/paid')).toMatchObject({ creditNano: 150, postedNano: 30 })
     expect(await operate('GET', '/admin/tenants/paid/verification')).toMatchObject({ faults: [] })
@@ -354,7 +357,7 @@ describe('the operator', () => {
     expect(first).toMatchObject({ epoch: 1, status: 'enrolled', workerKey: expect.stringMatching(/^tw_gpu-1_1_/) })
     expect(await send('POST', '/admin/workers', { workerId: 'gpu-1', url: 'http://127.0.0.1:9/gpu-1' })).toMatchObject({
       status: 409,
-      body: { param: 'workerId' },
+      body: { param: 'worker_id' },
     })
     expect(await beat(1)).toBe(200)
     expect(await operate('POST', '/admin/workers/gpu-1/rotate', { overlapSeconds: 600 })).toMatchObject({ epoch: 2 })
@@ -410,30 +413,30 @@ describe('the operator', () => {
   it('[ADN12] an invalid or unknown field returns 400 with its path, and nothing changes', async () => {
     await openTenant('fields')
     const wrong: [string, string, unknown, string][] = [
-      ['POST', '/admin/tenants', { tenantId: 'x', name: 'x', creditNano: 1 }, 'tenantId'],
-      ['POST', '/admin/tenants', { tenantId: 'fine', name: 'x', creditNano: 0.5 }, 'creditNano'],
+      ['POST', '/admin/tenants', { tenantId: 'x', name: 'x', creditNano: 1 }, 'tenant_id'],
+      ['POST', '/admin/tenants', { tenantId: 'fine', name: 'x', creditNano: 0.5 }, 'credit_nano'],
       ['POST', '/admin/tenants', { tenantId: 'fine', name: 'x', creditNano: 1, credit: 1 }, 'credit'],
       [
         'POST',
         '/admin/tenants',
         { tenantId: 'fine', name: 'x', creditNano: 1, limits: { budgetNano: { total: 1 } } },
-        'limits.budgetNano.total',
+        'limits.budget_nano.total',
       ],
-      ['PATCH', '/admin/tenants/fields', { limits: { budgetNano: { total: 1 } } }, 'limits.budgetNano.total'],
-      ['PATCH', '/admin/tenants/fields', { limits: { requestPerMinute: 1 } }, 'limits.requestPerMinute'],
-      ['PATCH', '/admin/tenants/fields', { settings: { retentionDays: 0 } }, 'settings.retentionDays'],
+      ['PATCH', '/admin/tenants/fields', { limits: { budgetNano: { total: 1 } } }, 'limits.budget_nano.total'],
+      ['PATCH', '/admin/tenants/fields', { limits: { requestPerMinute: 1 } }, 'limits.request_per_minute'],
+      ['PATCH', '/admin/tenants/fields', { settings: { retentionDays: 0 } }, 'settings.retention_days'],
       ['PATCH', '/admin/tenants/fields', { settings: { colour: 'red' } }, 'settings.colour'],
       [
         'POST',
         '/admin/tenants/fields/keys',
         { name: 'k', limits: { budgetNano: { day: -1 } } },
-        'limits.budgetNano.day',
+        'limits.budget_nano.day',
       ],
-      ['POST', '/admin/tenants/fields/keys', { name: 'k', expiresAt: 1 }, 'expiresAt'],
+      ['POST', '/admin/tenants/fields/keys', { name: 'k', expiresAt: 1 }, 'expires_at'],
       ['POST', '/admin/tenants/fields/credits', { id: 'a b', creditNano: 1, note: 'n' }, 'id'],
       ['PUT', '/admin/tenants/fields/meter', { url: 'ftp://x' }, 'url'],
-      ['POST', '/admin/workers', { workerId: 'GPU' }, 'workerId'],
-      ['POST', '/admin/plans', { planId: 'p', name: 'p', settings: { retentionDays: 'x' } }, 'settings.retentionDays'],
+      ['POST', '/admin/workers', { workerId: 'GPU' }, 'worker_id'],
+      ['POST', '/admin/plans', { planId: 'p', name: 'p', settings: { retentionDays: 'x' } }, 'settings.retention_days'],
       ['POST', '/admin/operators', { name: 'o', scopes: ['all'] }, 'scopes[0]'],
     ]
     const before = await operate('GET', '/admin/tenants/fields')

@@ -8,6 +8,7 @@ import { seal } from '../../backends/wire/seal.ts'
 import { proofOf } from '../../src/auth/dispatch-proof.ts'
 import { Secret } from '../../src/auth/secret.ts'
 import { workerSealKey } from '../../src/auth/worker-key.ts'
+import { toCamel, toSnake } from '../../src/http/snake-case.ts'
 import { testBeat } from '../support/fleet.ts'
 import { fetchGateway } from './gateway.ts'
 
@@ -40,11 +41,12 @@ export async function send(
   return { status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : undefined }
 }
 
-/** Sends a request with the first operator key, which must succeed, and returns its body. */
+/** Sends a request with the first operator key, which must succeed. Names are camelCase here and snake_case on the wire. */
 export async function operate(method: string, path: string, body?: unknown) {
-  const answer = await send(method, path, body)
+  const answer = await send(method, path, toSnake(body))
   if (answer.status >= 400) throw new Error(`${method} ${path}: ${answer.status} ${answer.text}`)
-  return answer.body
+  // biome-ignore lint/suspicious/noExplicitAny: tests read bodies of any shape.
+  return toCamel(answer.body) as any
 }
 
 export async function openTenant(tenantId: string, more: Record<string, unknown> = {}): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { navigation } from '../../src/docs/navigation.ts'
-import { audienceOf } from '../../src/docs/openapi.ts'
+import { audienceOf, documentedPath } from '../../src/docs/openapi.ts'
 import type { SearchRow } from '../../src/docs/site.ts'
 import { routes } from '../../src/routes.ts'
 import { fetchGateway } from './gateway.ts'
@@ -81,7 +81,7 @@ describe('the documentation', () => {
     ] as const) {
       for (const operation of routesOf(audience)) {
         expect(pages[audience]).toContain(`id="${operation.id}"`)
-        expect(pages[audience]).toContain(`<code>${operation.path}</code>`)
+        expect(pages[audience]).toContain(`<code>${documentedPath(operation)}</code>`)
         expect(documents[audience]).toContain(`"${operation.id}"`)
         expect(pages[other]).not.toContain(`id="${operation.id}"`)
         expect(documents[other]).not.toContain(`"${operation.id}"`)
@@ -100,8 +100,10 @@ describe('the documentation', () => {
       const pages = navigation.filter((page) => page.audience === audience).map(({ path }) => path)
       expect([...new Set(rows.map(({ url }) => url.split('#')[0]))].sort()).toEqual([...pages].sort())
       expect(JSON.stringify(rows)).not.toMatch(/\\u0000|TRAMONTANEORIGIN|&#?\w+;|<\/?code>/)
-      for (const { method, path } of routesOf(audience))
-        expect(rows.map(({ heading }) => heading)).toContain(`${method.toUpperCase()} ${path}`)
+      for (const operation of routesOf(audience))
+        expect(rows.map(({ heading }) => heading)).toContain(
+          `${operation.method.toUpperCase()} ${documentedPath(operation)}`,
+        )
     }
   })
 

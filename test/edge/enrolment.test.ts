@@ -41,8 +41,8 @@ describe('enrolment', () => {
       [{ url: 'https://gpu.example.com', pools: ['fast'] }, 'pools[0]', /latency/],
       [{ url: 'https://gpu.example.com', models: ['gpt-4o'] }, 'models[0]', /catalogue.*tramontane-tiny/],
       [{ url: 'https://gpu.example.com', models: [] }, 'models', /one model/],
-      [{ url: 'https://gpu.example.com', slotsMax: 1_025 }, 'slotsMax', /1024/],
-      [{ url: 'https://gpu.example.com', slotsMax: 0.5 }, 'slotsMax', /whole number/],
+      [{ url: 'https://gpu.example.com', slotsMax: 1_025 }, 'slots_max', /1024/],
+      [{ url: 'https://gpu.example.com', slotsMax: 0.5 }, 'slots_max', /whole number/],
       [{ url: 'https://gpu.example.com', slots: 4 }, 'slots', /not a known field/],
     ]
     for (const [body, param, sentence] of wrong) {

@@ -542,7 +542,7 @@ describe('routes without a key', () => {
         ).toBeLessThan(500)
     }
     expect((await send('GET', `/admin/requests/x?tenantId=${'t'.repeat(100)}`)).body).toMatchObject({
-      param: 'tenantId',
+      param: 'tenant_id',
     })
   })
 })

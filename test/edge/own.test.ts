@@ -354,8 +354,8 @@ describe('a tenant’s own keys', () => {
     const recent = new Date(Date.now() - 2 * hourMs).toISOString()
     expect((await send('GET', `/v1/usage?bucket=hour&from=${recent}`, undefined, apiKey)).body.totals.requests).toBe(1)
     const { body: summary } = await send('GET', '/admin/tenants/usage')
-    expect(summary.postedNano).toBe(body.totals.cost_nano)
-    expect((await operate('GET', '/admin/tenants/usage/usage?bucket=hour')).totals).toEqual(body.totals)
+    expect(summary.posted_nano).toBe(body.totals.cost_nano)
+    expect((await send('GET', '/admin/tenants/usage/usage?bucket=hour')).body.totals).toEqual(body.totals)
   })
 
   it('[USE5] the report has the same rows as JSON, CSV and JSONL', async () => {
@@ -479,7 +479,7 @@ describe('a tenant’s own keys', () => {
     expect(await send('POST', `${money}/corrections`, { id: 'x', costNano: -1e9, requestId, note: 'x' })).toMatchObject(
       {
         status: 400,
-        body: { param: 'costNano', message: expect.stringMatching(/at most \d+/) },
+        body: { param: 'cost_nano', message: expect.stringMatching(/at most \d+/) },
       },
     )
     await operate('POST', `${money}/corrections`, { id: 'x', costNano: -1, requestId, note: 'goodwill' })
@@ -498,9 +498,9 @@ describe('a tenant’s own keys', () => {
     expect([...first.data, ...(await list(`?limit=9&before=${first.next}`)).data]).toEqual(all.data)
     expect((await list('?kind=credit,reversal')).data).toHaveLength(3)
     expect((await send('GET', '/v1/entries?kind=money', undefined, apiKey)).body.error.param).toMatch(/^kind/)
-    const { data } = await operate('GET', `${money}/entries?kind=post`)
-    expect(data).toMatchObject([{ request_id: requestId, worker_id: expect.any(String) }])
-    const usage = await operate('GET', `${money}/usage?bucket=all`)
+    const posted = await send('GET', `${money}/entries?kind=post`)
+    expect(posted.body.data).toMatchObject([{ request_id: requestId, worker_id: expect.any(String) }])
+    const { body: usage } = await send('GET', `${money}/usage?bucket=all`)
     const { postedNano } = await operate('GET', money)
     expect(usage.totals).toMatchObject({ cost_nano: postedNano, requests: 1 })
   })

@@ -198,8 +198,8 @@ describe('refused receipts', () => {
     await tenant.admit('req_c1')
     for (const workerId of ['w1', 'w2']) await deliver([tenant.receipt('req_c1', { workerId, proof: '' })], workerId)
     const path = '/admin/receipts/req_c1.1'
-    expect(await send('GET', path)).toMatchObject({ status: 409, body: { param: 'workerId' } })
-    expect(await send('POST', `${path}/settle`, {})).toMatchObject({ status: 409, body: { param: 'workerId' } })
+    expect(await send('GET', path)).toMatchObject({ status: 409, body: { param: 'worker_id' } })
+    expect(await send('POST', `${path}/settle`, {})).toMatchObject({ status: 409, body: { param: 'worker_id' } })
     expect(await operate('GET', `${path}?workerId=w2`)).toMatchObject({ workerId: 'w2' })
     expect(await operate('POST', `${path}/settle`, { workerId: 'w2' })).toMatchObject({ answer: 'posted' })
     expect(await operate('GET', `${path}?workerId=w1`)).toMatchObject({ state: 'refused' })

@@ -7,9 +7,10 @@ import { app } from '../../src/app.ts'
 import { noPreviousTurns } from '../../src/dialects/dialect.ts'
 import { mistral } from '../../src/dialects/mistral/dialect.ts'
 import { chatCompletions } from '../../src/dialects/openai-chat/dialect.ts'
-import { audienceOf, openapi } from '../../src/docs/openapi.ts'
+import { audienceOf, documentedPath, openapi } from '../../src/docs/openapi.ts'
 import { referencePage } from '../../src/docs/reference-page.ts'
 import { routes } from '../../src/routes.ts'
+import { send } from './client.ts'
 import { fetchGateway } from './gateway.ts'
 
 describe('the reference', () => {
@@ -47,16 +48,16 @@ describe('the reference', () => {
 
   it('[REF12] a path parameter of the wrong form returns 404 with its name, and changes nothing', async () => {
     const cases: [string, string, string, object?][] = [
-      ['GET', '/admin/tenants/NO', 'tenantId'],
-      ['GET', '/admin/tenants/no/members', 'tenantId'],
-      ['GET', '/admin/tenants/NO/verification', 'tenantId'],
-      ['PATCH', '/admin/tenants/acme/keys/%00', 'keyId', {}],
+      ['GET', '/admin/tenants/NO', 'tenant_id'],
+      ['GET', '/admin/tenants/no/members', 'tenant_id'],
+      ['GET', '/admin/tenants/NO/verification', 'tenant_id'],
+      ['PATCH', '/admin/tenants/acme/keys/%00', 'key_id', {}],
       ['PATCH', '/admin/tenants/acme/members/a%20b', 'member', { role: 'owner' }],
-      ['PUT', '/admin/plans/Pro', 'planId', { name: 'Pro' }],
-      ['DELETE', '/admin/operators/first', 'keyId'],
-      ['POST', '/admin/workers/W/revoke', 'workerId', {}],
-      ['GET', `/admin/requests/${'r'.repeat(65)}?tenantId=acme`, 'requestId'],
-      ['DELETE', `/admin/receipts/${'r'.repeat(65)}`, 'dispatchId'],
+      ['PUT', '/admin/plans/Pro', 'plan_id', { name: 'Pro' }],
+      ['DELETE', '/admin/operators/first', 'key_id'],
+      ['POST', '/admin/workers/W/revoke', 'worker_id', {}],
+      ['GET', `/admin/requests/${'r'.repeat(65)}?tenantId=acme`, 'request_id'],
+      ['DELETE', `/admin/receipts/${'r'.repeat(65)}`, 'dispatch_id'],
     ]
     for (const [method, path, param, body] of cases) {
       const response = await fetchGateway(`https://gateway.example${path}`, {
@@ -70,7 +71,41 @@ describe('the reference', () => {
     const empty = await fetchGateway('https://gateway.example/admin/requests/r?tenantId=', {
       headers: { authorization: 'Bearer tmop_test' },
     })
-    expect([empty.status, await empty.json()]).toMatchObject([400, { param: 'tenantId' }])
+    expect([empty.status, await empty.json()]).toMatchObject([400, { param: 'tenant_id' }])
+  })
+
+  it('[REF21] every field and parameter of operators’ routes and of a tenant’s own routes is snake_case', () => {
+    const own = (id: unknown) => routes.some((route) => route.id === id && route.tag === 'Your keys and usage')
+    const { paths, components } = openapi(routes, 'https://x', 'operators') as Record<string, unknown>
+    const users = Object.entries(openapi(routes, 'https://x', 'users').paths as Record<string, Record<string, object>>)
+    const ownPaths = users.flatMap(([path, methods]) =>
+      Object.entries(methods).flatMap(([method, operation]) =>
+        own((operation as { operationId?: string }).operationId) ? [[path, method, operation]] : [],
+      ),
+    )
+    expect(ownPaths.length).toBeGreaterThan(8)
+    const names = [...fieldNames(paths), ...fieldNames(components), ...fieldNames(ownPaths)]
+    expect(names.length).toBeGreaterThan(300)
+    expect([...new Set(names)].filter((name) => !/^[a-z][a-z0-9_-]*$/.test(name))).toEqual([])
+  })
+
+  it('[REF22] operators’ routes accept camelCase bodies and queries, answer in snake_case, and name a wrong field in snake_case', async () => {
+    for (const [tenant_id, body] of [
+      ['snakea', { tenant_id: 'snakea', name: 'A', credit_nano: 7, limits: { requests_per_minute: 5 } }],
+      ['snakeb', { tenantId: 'snakeb', name: 'A', creditNano: 7, limits: { requestsPerMinute: 5 } }],
+    ] as const) {
+      expect(await send('POST', '/admin/tenants', body)).toMatchObject({ status: 201, body: { tenant_id } })
+      const read = await send('GET', `/admin/tenants/${tenant_id}`)
+      expect(read.body).toMatchObject({ credit_nano: 7, limits: { requests_per_minute: 5 } })
+      expect(read.text).not.toMatch(/"[a-z]+[A-Z]\w*":/)
+    }
+    for (const name of ['tenant_id', 'tenantId'])
+      expect((await send('GET', `/admin/audit?${name}=snakea`)).body.data[0]).toMatchObject({ tenant_id: 'snakea' })
+    const wrong = await send('POST', '/admin/tenants', { tenantId: 'snakec', name: 'A', creditNano: -1 })
+    expect(wrong).toMatchObject({
+      status: 400,
+      body: { param: 'credit_nano', message: expect.stringMatching(/^credit_nano: /) },
+    })
   })
 
   it('[REF2] the documented schema of a body is the schema that reads it', () => {
@@ -85,7 +120,7 @@ describe('the reference', () => {
     for (const field of ['reasoning_effort', 'response_format', 'stream_options', 'file_data', 'document_url'])
       expect(text).toContain(`"${field}"`)
     expect(JSON.stringify(paths['/v1/keys']?.post)).toContain('"requests_per_minute"')
-    expect(JSON.stringify(operatorPaths['/admin/tenants/{tenantId}/keys']?.post)).toContain('"requestsPerMinute"')
+    expect(JSON.stringify(operatorPaths['/admin/tenants/{tenant_id}/keys']?.post)).toContain('"requests_per_minute"')
   })
 
   it('[REF3] the two documents together describe every route except those between the gateway and its workers', () => {
@@ -96,7 +131,7 @@ describe('the reference', () => {
       )
     })
     const open = routes.filter((operation) => audienceOf(operation) !== undefined)
-    expect(described.sort()).toEqual(open.map(({ method, path }) => `${method} ${path}`).sort())
+    expect(described.sort()).toEqual(open.map((operation) => `${operation.method} ${documentedPath(operation)}`).sort())
     expect(routes.filter((each) => audienceOf(each) === undefined).every(({ auth }) => auth === 'worker')).toBe(true)
   })
 
@@ -198,4 +233,17 @@ function open(whole: Json): unknown[] {
     if (type === 'object' && properties !== undefined && additionalProperties !== false) found.push(description)
   })
   return found
+}
+
+/** The names of all properties and parameters in a document, without those of examples. */
+function fieldNames(value: unknown): string[] {
+  if (Array.isArray(value)) return value.flatMap(fieldNames)
+  if (typeof value !== 'object' || value === null) return []
+  const parameter = value as { name?: unknown; in?: unknown }
+  const own = parameter.in === 'query' || parameter.in === 'path' ? [String(parameter.name)] : []
+  const inside = Object.entries(value).flatMap(([key, each]) => {
+    if (key === 'examples' || key === 'example' || key === 'default') return []
+    return key === 'properties' ? [...Object.keys(each), ...Object.values(each).flatMap(fieldNames)] : fieldNames(each)
+  })
+  return [...own, ...inside]
 }

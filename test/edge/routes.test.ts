@@ -94,15 +94,15 @@ describe('routes', () => {
     expect((await send('POST', '/admin/tenants', { tenantId: 'tenb', name: 'B', creditNano: 5 })).status).toBe(201)
     expect(await send('POST', '/admin/tenants', { tenantId: 'tenb', name: 'B', creditNano: 5 })).toMatchObject({
       status: 409,
-      body: { code: 'conflict', param: 'tenantId' },
+      body: { code: 'conflict', param: 'tenant_id' },
     })
     expect(await send('POST', '/admin/tenants', { tenantId: 'NO', name: 'B', creditNano: 5 })).toMatchObject({
       status: 400,
-      body: { param: 'tenantId' },
+      body: { param: 'tenant_id' },
     })
     expect(await send('POST', '/admin/tenants', { tenantId: 'tenc', name: 'B', creditNano: -5 })).toMatchObject({
       status: 400,
-      body: { param: 'creditNano' },
+      body: { param: 'credit_nano' },
     })
     expect((await send('GET', '/admin/tenants/tend')).status).toBe(404)
   })
@@ -110,9 +110,9 @@ describe('routes', () => {
   it('[RTE6] an API key is returned only once, when it is created', async () => {
     await send('POST', '/admin/tenants', { tenantId: 'tene', name: 'E', creditNano: 5 })
     const { body } = await send('POST', '/admin/tenants/tene/keys', { name: 'k' })
-    expect(body.apiKey.startsWith(body.prefix)).toBe(true)
+    expect(body.api_key.startsWith(body.prefix)).toBe(true)
     const seen = await send('GET', '/admin/tenants/tene')
-    expect(JSON.stringify(seen.body)).not.toContain(body.apiKey)
+    expect(JSON.stringify(seen.body)).not.toContain(body.api_key)
   })
 
   it('[RTE7] a body over one mebibyte on an internal route returns 413 before it is parsed', async () => {

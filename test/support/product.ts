@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import OpenAI from 'openai'
 import type { PoolView } from '../../src/fleet/views.ts'
+import { toCamel, toSnake } from '../../src/http/snake-case.ts'
 import type { TenantSummary } from '../../src/tenant/rpc.ts'
 import { watchAnswers } from './answer-watch.ts'
 
@@ -99,14 +100,15 @@ export async function startProduct(options: { home?: string; env?: Record<string
   const origin = `http://127.0.0.1:${port}`
   await watchAnswers(origin)
 
+  /** Names are camelCase here and snake_case on the wire. */
   async function admin<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
     const response = await fetch(origin + path, {
       method,
       headers: { authorization: `Bearer ${demo().operatorKey}`, 'content-type': 'application/json' },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(body !== undefined && { body: JSON.stringify(toSnake(body)) }),
     })
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
-    return (await response.json()) as Answer
+    return toCamel(await response.json()) as Answer
   }
 
   const tenant = (tenantId: string) => admin<TenantBooks>('GET', `/admin/tenants/${tenantId}?totals=true`)

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { dispatchPath } from '../../../backends/wire/dispatch.ts'
 import { slotsPerWorkerMax } from '../../../backends/wire/heartbeat.ts'
 import { sha256Hex } from '../../../src/auth/secret.ts'
+import { toCamel, toSnake } from '../../../src/http/snake-case.ts'
 import type { EdgeOptions } from '../../../src/local/edge-host.ts'
 import { metricsKey } from '../../support/product.ts'
 import { alsoEnds, type Child, home, startChild } from './children.ts'
@@ -135,10 +136,10 @@ export async function operate(edgeUrl: string, path: string, body?: unknown): Pr
   const response = await fetch(new URL(path, edgeUrl), {
     method: body === undefined ? 'GET' : 'POST',
     headers: { authorization: `Bearer ${operatorKey}`, 'content-type': 'application/json' },
-    ...(body !== undefined && { body: JSON.stringify(body) }),
+    ...(body !== undefined && { body: JSON.stringify(toSnake(body)) }),
   })
   if (!response.ok) throw new Error(`${path}: HTTP ${response.status} ${await response.text()}`)
-  return (await response.json()) as Record<string, unknown>
+  return toCamel(await response.json()) as Record<string, unknown>
 }
 
 async function freePort(): Promise<number> {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { Rates } from '../../../backends/model/money.ts'
+import { toCamel } from '../../../src/http/snake-case.ts'
 import type { Target } from './ask.ts'
 import type { EvalOptions } from './options.ts'
 
@@ -34,7 +35,7 @@ const Cards = z.object({ data: z.array(z.object({ model: z.string(), effectiveAt
 async function ownRates(demo: z.infer<typeof Demo>, model: string): Promise<Rates | null> {
   const url = new URL('/admin/tenants/demo/rate-cards', demo.baseUrl)
   const response = await fetch(url, { headers: { authorization: `Bearer ${demo.operatorKey}` } })
-  const { data } = Cards.parse(await response.json())
+  const { data } = Cards.parse(toCamel(await response.json()))
   const now = Date.now()
   const inForce = data.filter((card) => card.model === model && card.effectiveAt <= now)
   return inForce.toSorted((a, b) => a.effectiveAt - b.effectiveAt).at(-1) ?? null
