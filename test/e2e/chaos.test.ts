@@ -139,16 +139,16 @@ function checkTexts(answers: Answered[]): void {
 async function checkBooks(answers: Answered[]): Promise<void> {
   for (const { requestId, end, text } of answers) {
     const { reservation, entries } = await booked(requestId)
-    const charged = entries.filter((entry) => entry.cost_nano > 0)
+    const charged = entries.filter((entry) => entry.costNano > 0)
     expect(charged.length).toBeLessThanOrEqual(1)
     if (end !== 'done') continue
-    expect([reservation, charged[0]?.output_tokens, text.split(' ').length - 1]).toEqual(['posted', 50, 50])
+    expect([reservation, charged[0]?.outputTokens, text.split(' ').length - 1]).toEqual(['posted', 50, 50])
   }
 }
 
 interface Booked {
   reservation: string
-  entries: { kind: string; cost_nano: number; output_tokens: number | null }[]
+  entries: { kind: string; costNano: number; outputTokens: number | null }[]
 }
 
 const booked = (requestId: string) => product.admin<Booked>('GET', `/admin/tenants/demo/requests/${requestId}`)
@@ -292,7 +292,7 @@ describe('under load', () => {
     for (const { requestId, end } of answers) {
       if (end === 'done') continue
       const { reservation, entries } = await booked(requestId)
-      expect([reservation, entries.map(({ cost_nano }) => cost_nano)]).toEqual(['voided', [0, 0]])
+      expect([reservation, entries.map(({ costNano }) => costNano)]).toEqual(['voided', [0, 0]])
     }
   })
 })

@@ -183,8 +183,8 @@ describe('chat completions that succeed', () => {
     const cached = answers.reduce((sum, each) => sum + (each.usage?.prompt_tokens_details?.cached_tokens ?? 0), 0)
     const delta = (column: string) => Number(after.totals[column]) - Number(before.totals[column])
     expect(delta('entries')).toBe(6)
-    expect(delta('prompt_tokens')).toBe(reported('prompt_tokens'))
-    expect(delta('output_tokens')).toBe(reported('completion_tokens'))
+    expect(delta('promptTokens')).toBe(reported('prompt_tokens'))
+    expect(delta('outputTokens')).toBe(reported('completion_tokens'))
     const cost = (reported('prompt_tokens') - cached) * 150 + cached * 15 + reported('completion_tokens') * 600
     expect(after.postedNano - before.postedNano).toBe(cost)
     const costs = answers.map(({ usage }) => usage as { cost?: number; cost_nano?: number } | undefined)

@@ -82,7 +82,7 @@ describe('the control plane', () => {
     const tenant = await product.tenant('metered')
     const sum = (field: string) => [...counted.values()].reduce((all, { payload }) => all + Number(payload[field]), 0)
     expect(sum('cost_nano')).toBe(tenant.postedNano)
-    expect(sum('output_tokens')).toBe(tenant.totals.output_tokens)
+    expect(sum('output_tokens')).toBe(tenant.totals.outputTokens)
     expect([...counted.values()].every(({ payload }) => payload.customer_id === 'cus_42')).toBe(true)
   })
 

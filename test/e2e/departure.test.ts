@@ -87,7 +87,7 @@ function send(body: string, apiKey = product.demo().apiKey): Leaving {
 async function totals(): Promise<{ output: number; closed: number }> {
   const tenant = await product.tenant('demo')
   return {
-    output: Number(tenant.totals.output_tokens),
+    output: Number(tenant.totals.outputTokens),
     closed: Number(tenant.totals.closed),
   }
 }

@@ -70,7 +70,7 @@ function isEngine(pid: number): boolean {
 async function requestEntries(requestId: string) {
   return product.admin<{
     reservation: string
-    entries: { kind: string; cost_nano: number; output_tokens: number | null }[]
+    entries: { kind: string; costNano: number; outputTokens: number | null }[]
   }>('GET', `/admin/tenants/demo/requests/${requestId}`)
 }
 
@@ -118,11 +118,11 @@ describe('a process that dies', () => {
       ({ entries }) => entries.some((entry) => entry.kind === 'waste'),
     )
     expect(record.reservation).toBe('voided')
-    expect(record.entries.map((entry) => [entry.kind, entry.cost_nano]).sort()).toEqual([
+    expect(record.entries.map((entry) => [entry.kind, entry.costNano]).sort()).toEqual([
       ['void', 0],
       ['waste', 0],
     ])
-    const wasted = record.entries.find((entry) => entry.kind === 'waste')?.output_tokens ?? 0
+    const wasted = record.entries.find((entry) => entry.kind === 'waste')?.outputTokens ?? 0
     expect(wasted).toBeGreaterThan(events.length / 2)
     expect(await eventually(product.counters, isZero, 15_000)).toEqual(zero)
     expect((await books()).reservedNano).toBe(before.reservedNano)
@@ -175,7 +175,7 @@ describe('a process that dies', () => {
     // The engine stopped when its reader was gone, and its receipt arrived although no client was connected.
     const record = await requestEntries(open.requestId)
     expect(record.reservation).toBe('posted')
-    expect(record.entries).toMatchObject([{ kind: 'post', output_tokens: expect.any(Number) }])
+    expect(record.entries).toMatchObject([{ kind: 'post', outputTokens: expect.any(Number) }])
     expect(after.postedNano).toBeGreaterThan(before.postedNano)
     await eventually(
       () =>

@@ -135,14 +135,14 @@ describe('the hosted fallback', () => {
         {
           kind: 'post',
           pool: 'hosted',
-          worker_id: 'hosted-mistral',
-          prompt_tokens: 20,
-          cached_tokens: 4,
-          output_tokens: 37,
-          reasoning_tokens: 0,
+          workerId: 'hosted-mistral',
+          promptTokens: 20,
+          cachedTokens: 4,
+          outputTokens: 37,
+          reasoningTokens: 0,
           estimated: 0,
-          short_nano: 0,
-          cost_nano: 16 * 1_000 + 4 * 100 + 37 * 4_000,
+          shortNano: 0,
+          costNano: 16 * 1_000 + 4 * 100 + 37 * 4_000,
         },
       ],
     })
@@ -165,7 +165,7 @@ describe('the hosted fallback', () => {
         const text = await response.text()
         expect(text, name).toContain('there')
         if (stream) expect(text.trimEnd().split('\n\n').at(-1), name).toContain(ends[name])
-        const entry = { kind: 'post', pool: 'hosted', prompt_tokens: 20, output_tokens: 37 }
+        const entry = { kind: 'post', pool: 'hosted', promptTokens: 20, outputTokens: 37 }
         expect(await recordOf(id(response)), name).toMatchObject({ reservation: 'posted', entries: [entry] })
       }
     }
@@ -208,8 +208,8 @@ describe('the hosted fallback', () => {
         usage: { prompt_tokens: 20, completion_tokens: 37 },
       })
       const { entries } = await recordOf(id(response))
-      expect(entries).toMatchObject([{ kind: 'post', output_tokens: 37, estimated: 1 }])
-      expect(entries[0]?.reasoning_tokens).toBeGreaterThan(0)
+      expect(entries).toMatchObject([{ kind: 'post', outputTokens: 37, estimated: 1 }])
+      expect(entries[0]?.reasoningTokens).toBeGreaterThan(0)
     }
   })
 
@@ -219,8 +219,8 @@ describe('the hosted fallback', () => {
     await response.text()
     const { reservation, entries } = await recordOf(id(response))
     expect(reservation).toBe('posted')
-    expect(entries).toMatchObject([{ kind: 'post', pool: 'hosted', estimated: 1, output_tokens: 6 }])
-    expect(entries[0]?.prompt_tokens).toBeGreaterThan(64)
+    expect(entries).toMatchObject([{ kind: 'post', pool: 'hosted', estimated: 1, outputTokens: 6 }])
+    expect(entries[0]?.promptTokens).toBeGreaterThan(64)
   })
 
   it('[E2E54] a client that disconnects during a hosted answer closes the call and pays an estimate, once', async () => {
@@ -242,8 +242,8 @@ describe('the hosted fallback', () => {
       const call = () => Promise.resolve(api.calls[0]?.cut)
       expect(await eventually(call, (cut) => cut === true)).toBe(true)
       const { entries } = await closed(id(response), 'posted')
-      expect(entries).toMatchObject([{ kind: 'post', outcome: 'aborted', pool: 'hosted', estimated: 1, short_nano: 0 }])
-      expect(entries[0]?.output_tokens).toBeGreaterThan(2)
+      expect(entries).toMatchObject([{ kind: 'post', outcome: 'aborted', pool: 'hosted', estimated: 1, shortNano: 0 }])
+      expect(entries[0]?.outputTokens).toBeGreaterThan(2)
       expect(await openReservations()).toBe(0)
     }
   })
@@ -262,7 +262,7 @@ describe('the hosted fallback', () => {
       ),
     ).toBe(true)
     const { entries } = await closed(id(response), 'posted')
-    expect(entries).toMatchObject([{ kind: 'post', outcome: 'aborted', estimated: 1, output_tokens: 0 }])
+    expect(entries).toMatchObject([{ kind: 'post', outcome: 'aborted', estimated: 1, outputTokens: 0 }])
   })
 
   it('[E2E56] a refusal of the hosted API is returned with the gateway’s codes, and the reservation is voided', async () => {
@@ -283,7 +283,7 @@ describe('the hosted fallback', () => {
         const text = await response.text()
         if (!late) expect(response.status).toBe(expected.status)
         expect(JSON.parse(late ? (events(text).at(-1) ?? '') : text)).toMatchObject({ code: expected.code })
-        expect((await closed(id(response), 'voided')).entries).toMatchObject([{ kind: 'void', cost_nano: 0 }])
+        expect((await closed(id(response), 'voided')).entries).toMatchObject([{ kind: 'void', costNano: 0 }])
         if (status === 429 && !late) expect(response.headers.get('retry-after')).toBe('7')
       }
     }
@@ -307,7 +307,7 @@ describe('the hosted fallback', () => {
       expect(JSON.parse(events(text).at(-1) ?? '')).toMatchObject({ object: 'error', code: 'worker_lost' })
       expect(text).not.toContain('[DONE]')
       const { entries } = await closed(id(response), 'voided')
-      expect(entries.map((entry) => [entry.kind, entry.cost_nano, entry.estimated]).sort()).toEqual([
+      expect(entries.map((entry) => [entry.kind, entry.costNano, entry.estimated]).sort()).toEqual([
         ['void', 0, 0],
         ['waste', 0, 1],
       ])
@@ -346,10 +346,10 @@ describe('the hosted fallback', () => {
     expect(served.status).toBe(200)
     await served.text()
     const { entries } = await recordOf(id(served), 'poor')
-    expect(entries).toMatchObject([{ kind: 'post', output_tokens: 5_000 }])
+    expect(entries).toMatchObject([{ kind: 'post', outputTokens: 5_000 }])
     const [entry] = entries
-    expect(Number(entry?.cost_nano) + Number(entry?.short_nano)).toBe(5_000 * 1_000 + 5_000 * 4_000)
-    expect(Number(entry?.cost_nano)).toBeLessThanOrEqual(850_000)
+    expect(Number(entry?.costNano) + Number(entry?.shortNano)).toBe(5_000 * 1_000 + 5_000 * 4_000)
+    expect(Number(entry?.costNano)).toBeLessThanOrEqual(850_000)
     const books = await product.tenant('poor')
     expect(books.postedNano + books.reservedNano).toBeLessThanOrEqual(books.creditNano)
   })

@@ -196,7 +196,7 @@ describe('a worker that is lost while it prepares a request', () => {
     expect(JSON.parse(events.at(-1)?.slice(6) ?? '')).toMatchObject({ code: 'invalid_value' })
     await nothingLeft()
     const after = await product.tenant('demo')
-    expect(Number(after.totals.output_tokens) - Number(before.totals.output_tokens)).toBe(3)
+    expect(Number(after.totals.outputTokens) - Number(before.totals.outputTokens)).toBe(3)
     expect(after.postedNano).toBeGreaterThan(before.postedNano)
     expect(await ready()).toBe(2)
     expect(preparations()).toEqual(['rules 0', 'rules 3'])

@@ -108,7 +108,7 @@ export async function ledger(edge: Edge): Promise<{ openReservations: number; en
   return {
     openReservations: Number(summary.openReservations),
     entries: Number(totals.entries),
-    outputTokens: Number(totals.output_tokens),
+    outputTokens: Number(totals.outputTokens),
   }
 }
 
