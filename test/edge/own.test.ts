@@ -464,7 +464,7 @@ describe('a tenant’s own keys', () => {
     for (const settings of [{ timeZone: 'Mars/Base' }, { timeZone: '+05:30' }, { anchorDay: 29 }])
       expect(await send('PATCH', '/admin/tenants/zoned', { settings })).toMatchObject({
         status: 400,
-        body: { param: expect.stringMatching(/^settings\.(timeZone|anchorDay)$/) },
+        body: { param: expect.stringMatching(/^settings\.(time_zone|anchor_day)$/) },
       })
   })
 
