@@ -43,7 +43,7 @@ describe('routes', () => {
       ['GET', '/admin/pools'],
     ] as const
     for (const [method, path] of routes) {
-      for (const authorization of ['', `Bearer ${body.apiKey}`, 'Bearer tmop_tesu']) {
+      for (const authorization of ['', `Bearer ${body.api_key}`, 'Bearer tmop_tesu']) {
         const answer = await send(method, path, method === 'POST' ? {} : undefined, { authorization })
         expect(answer.status, `${method} ${path}`).toBe(401)
         expect(answer.body.code).toBe('invalid_api_key')
