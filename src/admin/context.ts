@@ -10,6 +10,8 @@ export interface Operator {
   keyId: string
   name: string
   scopes: readonly Scope[]
+  /** Unix milliseconds; null for never. */
+  expiresAt: number | null
 }
 
 interface Caller {

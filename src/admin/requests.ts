@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { fleetOf } from '../fleet/client.ts'
 import { GatewayError } from '../http/errors.ts'
 import type { Route } from '../http/route.ts'
-import { tenantStub } from '../tenant/stub.ts'
+import { noSuchTenant, tenantStub } from '../tenant/stub.ts'
 import { ExplainedRequest } from './answers/requests.ts'
 import { operatorRoute } from './operator-route.ts'
 import { RequestId, TenantId } from './parameters.ts'
@@ -37,6 +37,7 @@ export const requests: readonly Route[] = [
         const message = `The fleet has no decisions for request ${requestId}. Add ?tenant_id= to see its entries.`
         throw new GatewayError('not_found', message)
       }
+      if (!(await tenantStub(context.env, tenantId).listing())) throw noSuchTenant()
       const waiting = decision && decision.outcome === null && decision.attempts.length === 0
       const position = waiting ? await fleetOf(context.env).position(requestId) : undefined
       const entries = await tenantStub(context.env, tenantId).entries(requestId)

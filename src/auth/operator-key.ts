@@ -24,9 +24,12 @@ export type Scope = (typeof scopes)[number]
 
 const pattern = /^(tmop_([a-z2-7]{16})_([a-z2-7]{32}))([a-z2-7]{16})$/
 
-/** Creates a key. `random` supplies 30 bytes: 20 for the secret, 10 for the id. Shown once and never stored. */
-export async function newOperatorKey(random: Uint8Array, macKey: CryptoKey) {
-  const keyId = base32(random.subarray(20, 30))
+/**
+ * Creates a key, or a new secret for the key with the id `known`. `random` supplies 30 bytes: 20 for the secret, 10 for
+ * the id. Shown once and never stored.
+ */
+export async function newOperatorKey(random: Uint8Array, macKey: CryptoKey, known?: string) {
+  const keyId = known ?? base32(random.subarray(20, 30))
   const secret = base32(random.subarray(0, 20))
   const body = `tmop_${keyId}_${secret}`
   const key = new Secret(body + (await keyMac(body, macKey)))

@@ -14,7 +14,7 @@ export function tenantStub(env: TenantBinding, tenantId: string): DurableObjectS
 }
 
 export function noSuchTenant(): GatewayError {
-  return new GatewayError('not_found', 'Tenant not found. List tenants with GET /admin/tenants.')
+  return new GatewayError('not_found', 'Tenant not found. List tenants with GET /admin/tenants.', { param: 'tenantId' })
 }
 
 /** The value of a tenant's result. Throws its refusal as an error that the client sees. */
