@@ -56,6 +56,25 @@ export const budgets = {
     bounds: 'requests of a tenant that were voided before their admission arrived and are remembered',
     reason: 'only lost calls between the edge and a tenant object leave one; each row takes about 60 bytes',
   },
+  usageLabelCharacters: {
+    value: 256,
+    unit: 'characters',
+    bounds: 'name of an end user, or one tag with its name',
+    reason: 'the `user_id` of Anthropic’s API may have 256; coding agents send about 160',
+  },
+  tagsPerRequest: {
+    value: 16,
+    unit: 'count',
+    bounds: 'tags of one request',
+    reason: 'the pairs of `metadata` that OpenAI’s API accepts',
+  },
+  usageLabelsPerDay: {
+    value: 1_000,
+    unit: 'count',
+    bounds:
+      'end users of a tenant that usage reports count one by one in one day, and likewise tags; the rest count as `other`',
+    reason: 'a day takes under 1 MB in the tenant object; the list of requests has every name',
+  },
   refusedReceiptsPerWorker: {
     value: 1_000,
     unit: 'count',

@@ -21,7 +21,7 @@ import {
 } from './media.ts'
 import { temperatureDefault } from './model.ts'
 import { temperatureMin } from './sampling.ts'
-import { fieldWithoutEffect, removedObject, unsupportedField, withWarning } from './unused-fields.ts'
+import { fieldWithoutEffect, removedObject, unsupportedField, usageLabel, withWarning } from './unused-fields.ts'
 
 /**
  * One part of a message. An image or document is in a data URL or at an https address. The worker fetches addresses and
@@ -508,9 +508,9 @@ const WireFormat = z.discriminatedUnion('type', [
 
 /** Fields that describe the client or its request. */
 const clientLabels = {
-  metadata: fieldWithoutEffect('a label of the client'),
-  user: fieldWithoutEffect('a label of the client'),
-  safety_identifier: fieldWithoutEffect('a label of the client'),
+  metadata: usageLabel('its texts are tags of the request in usage reports, as `name:value`.'),
+  user: usageLabel('your name for the end user in usage reports, of at most 256 characters.'),
+  safety_identifier: usageLabel('the same as `user`, which it overrides.'),
   prompt_cache_key: fieldWithoutEffect('prompts are cached automatically'),
 }
 

@@ -37,6 +37,11 @@ export function fieldWithoutEffect(why: string) {
   return z.unknown().optional().describe(`Without effect: ${why}.`)
 }
 
+/** A label of the client. The gateway reads it; the engine does not get it. A value that cannot be one adds a warning. */
+export function usageLabel(description: string) {
+  return z.unknown().optional().describe(`Without effect on the answer: ${description}`)
+}
+
 /** An object that is removed as a whole: its fields need no warnings. */
 export function removedObject<Schema extends z.ZodType>(schema: Schema): Schema {
   removedObjects.add(schema)

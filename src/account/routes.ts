@@ -7,20 +7,23 @@ import type { MiddlewareHandler } from 'hono'
 import type { z } from 'zod'
 import { KeyAnswer, NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey, RevokedKeysAnswer } from '../admin/answers/keys.ts'
 import { OwnPriceList, priceAnswer } from '../admin/answers/prices.ts'
+import { OwnRequestList, ownRouting, ShownRequest } from '../admin/answers/requests.ts'
 import { OwnEntryList } from '../admin/answers/tenants.ts'
 import { EntriesPage, KeyBody, KeyChangeBody, KeysPage, RevokeAllBody, RotateBody } from '../admin/bodies.ts'
 import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
 import { createKey, modeOf } from '../admin/create-key.ts'
 import { audited } from '../admin/guard.ts'
-import { KeyId } from '../admin/parameters.ts'
+import { KeyId, RequestId } from '../admin/parameters.ts'
 import { answerUsage } from '../admin/usage.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { settings } from '../config.ts'
+import { fleetOf } from '../fleet/client.ts'
 import { onePage } from '../http/page.ts'
 import { UsageReport, usageFiles } from '../http/response-schemas.ts'
 import { type Answer, type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
+import { readRequestQuery } from '../tenant/request-filter.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
-import { UsageParameters } from '../tenant/usage/usage-parameters.ts'
+import { RequestParameters, UsageParameters } from '../tenant/usage/usage-parameters.ts'
 
 const ownKey: MiddlewareHandler<AdminEnv> = async (context, next) => {
   const { tenantId, ...key } = await authenticate(context.req.raw.headers, await settings(context.env))
@@ -105,6 +108,42 @@ export const ownRoutes: readonly Route[] = [
       const { tenantId, by } = context.get('caller')
       const rows = accept(await tenantStub(context.env, tenantId).listEntries(by, { limit, before, kinds: kind }))
       return { object: 'list', ...onePage(rows, limit, ({ seq }) => Number(seq)) }
+    },
+  ),
+  ownRoute(
+    {
+      method: 'get',
+      path: '/v1/requests',
+      id: 'listOwnRequests',
+      summary: 'List your requests, newest first',
+      description:
+        'Running requests are in the list. A page reads a bounded number of requests: with filters it may have fewer items than `limit`, or none, and `next` continues.',
+      query: RequestParameters,
+      answer: OwnRequestList,
+      readsItself: true,
+    },
+    async (context) => {
+      const { tenantId, by } = context.get('caller')
+      const query = readRequestQuery(new URL(context.req.url).searchParams)
+      const { data, next } = accept(await tenantStub(context.env, tenantId).listRequests(by, query))
+      return { object: 'list', data, next }
+    },
+  ),
+  ownRoute(
+    {
+      method: 'get',
+      path: '/v1/requests/{requestId}',
+      params: { requestId: RequestId },
+      id: 'retrieveOwnRequest',
+      summary: 'Retrieve a request, with its routing and its entries',
+      answer: ShownRequest,
+    },
+    async (context, { params: { requestId } }) => {
+      const { tenantId, by } = context.get('caller')
+      const { request, entries } = accept(await tenantStub(context.env, tenantId).showRequest(by, requestId))
+      const decision = await fleetOf(context.env).decision(requestId)
+      const routing = decision?.tenantId === tenantId && decision.attempts.length > 0 ? ownRouting(decision) : null
+      return { object: 'request', ...request, routing, entries }
     },
   ),
   ownRoute(

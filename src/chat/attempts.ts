@@ -17,6 +17,7 @@
 import type { ErrorCode } from '../../backends/model/errors.ts'
 import type { Refusal } from '../../backends/wire/dispatch.ts'
 import { mediaBusy } from '../../backends/wire/media-question.ts'
+import type { AttemptFailure } from '../fleet/decisions/decisions.ts'
 import type { WorkerEndpoint } from '../fleet/state.ts'
 import { GatewayError } from '../http/errors.ts'
 
@@ -97,8 +98,8 @@ export type Effect =
   /** Ends every lease and wait of the request: no attempt follows. */
   | { kind: 'release' }
   /** Ends this worker's lease only. Awaited before the next lease, because a late release would end that lease. */
-  | { kind: 'release-on'; workerId: string }
-  | { kind: 'worker-failed'; workerId: string }
+  | { kind: 'release-on'; workerId: string; failure: AttemptFailure }
+  | { kind: 'worker-failed'; workerId: string; failure: AttemptFailure }
   | { kind: 'log'; workerId: string; reason: string }
 
 export interface Next {
@@ -151,9 +152,13 @@ export function next(state: AttemptsState, event: AttemptEvent): Next {
     case 'refused':
       return refused(state, event)
     case 'unprepared':
-      return fail(without(state, event.on), unprepared(state.requestId), [failed(event.on)])
+      return fail(without(state, event.on), unprepared(state.requestId), [
+        failed(event.on, 'preparation_failed', 'it went silent while it prepared the request'),
+      ])
     case 'lost':
-      return attempt({ ...without(state, event.on), lastError: workerLost() }, [failed(event.on)])
+      return attempt({ ...without(state, event.on), lastError: workerLost() }, [
+        failed(event.on, 'worker_lost', 'it accepted no request, or was lost before its first byte'),
+      ])
     case 'answering':
       return { state: { ...state, answered: true }, effects: [], step: { kind: 'answer' } }
     case 'answer-error':
@@ -167,7 +172,9 @@ export function next(state: AttemptsState, event: AttemptEvent): Next {
     case 'not-raised':
       return fail(state, event.error)
     case 'stream-lost':
-      return attempt({ ...without(state, event.on), lastError: workerLost() }, [failed(event.on)])
+      return attempt({ ...without(state, event.on), lastError: workerLost() }, [
+        failed(event.on, 'worker_lost', 'its answer broke off'),
+      ])
   }
 }
 
@@ -203,7 +210,8 @@ function refused(state: AttemptsState, { on, refusal, stage }: AttemptEvent & { 
   // Only a refusal of the media themselves is the client's fault.
   const charged = stage === 'media' && code === 'invalid_value'
   const seen = { ...state, charged }
-  const effects: Effect[] = [{ kind: 'release-on', workerId: on.workerId }]
+  const failure = { code, reason: message }
+  const effects: Effect[] = [{ kind: 'release-on', workerId: on.workerId, failure }]
   if (refusal.unsupported === true || code === 'no_vision') {
     // Another worker's engine may support it. If none does, the client gets this error.
     const lastError = new GatewayError('invalid_value', message, { param: param ?? null })
@@ -240,8 +248,8 @@ function fail(state: AttemptsState, error: unknown, effects: readonly Effect[] =
   return { state, effects, step: { kind: 'fail', error } }
 }
 
-function failed({ workerId }: WorkerEndpoint): Effect {
-  return { kind: 'worker-failed', workerId }
+function failed({ workerId }: WorkerEndpoint, code: string, reason: string): Effect {
+  return { kind: 'worker-failed', workerId, failure: { code, reason } }
 }
 
 /** The client's error for a refusal that every worker would give; undefined for others. */

@@ -2,6 +2,7 @@
 import type { ApiKey } from '../auth/api-key.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import type { ParsedRequest } from '../dialects/dialect.ts'
+import { tagsHeader } from '../dialects/usage-labels.ts'
 import { beginIdempotent } from '../responses/idempotency.ts'
 import { keepResponse } from '../responses/previous-response.ts'
 import { keyCheck } from '../tenant/key-check.ts'
@@ -24,7 +25,7 @@ export async function chat(request: Request, context: RequestContext): Promise<R
   const open = new OpenRequest(context, key, check)
   try {
     const body = await readChatBody(request, context, key, check)
-    const parsed = await parseBody(body, context, key, check)
+    const parsed = await parseBody(body, context, key, check, request.headers.get(tagsHeader))
     const bytes = workerBody(parsed, body)
     const estimated = prepare(parsed, bytes.byteLength, context.settings.models)
     const prepared = await fitFleet(context, parsed, estimated, Date.now())
@@ -33,7 +34,7 @@ export async function chat(request: Request, context: RequestContext): Promise<R
       await takeRates(context, key, 0)
       return idempotency.response
     }
-    const admission = await open.reserve(idempotency, () => reserve(context, key, prepared))
+    const admission = await open.reserve(idempotency, () => reserve(context, key, prepared, parsed.labels))
     const attempts = open.watch(new Attempts({ context, key, prepared, admission, bytes, started: open.started }))
     return await deliver({
       context,

@@ -4,11 +4,13 @@ import { withSchemaTexts } from '../../backends/model/schema-texts.ts'
 import { digest } from '../../backends/wire/seal.ts'
 import type { ApiKey } from '../auth/api-key.ts'
 import type { ParsedRequest } from '../dialects/dialect.ts'
+import { readUsageLabels } from '../dialects/usage-labels.ts'
 import { type JsonBody, readJsonBody } from '../http/body.ts'
 import { GatewayError } from '../http/errors.ts'
 import { isIdempotent } from '../responses/idempotency.ts'
 import { previousResponse } from '../responses/previous-response.ts'
 import type { KeyCheck } from '../tenant/key-check.ts'
+import { noUsageLabels, type UsageLabels } from '../tenant/usage/labels.ts'
 import { chatBytes } from './chat-bytes.ts'
 import type { RequestContext } from './context.ts'
 
@@ -35,20 +37,31 @@ export async function readChatBody(
   return { ...body, digest: idempotent ? await digest(body.bytes) : '' }
 }
 
+export interface LabelledRequest extends ParsedRequest {
+  labels: UsageLabels
+}
+
 /** Drops the value of the body: only the parsed request and the bytes stay in memory. */
 export async function parseBody(
   body: JsonBody,
   context: RequestContext,
   key: ApiKey,
   check: KeyCheck,
-): Promise<ParsedRequest> {
+  tags: string | null,
+): Promise<LabelledRequest> {
   const { dialect } = context
   const reference = dialect.refers?.(body.value)
   if (reference) await check.ask()
   const read = dialect.read(body.value, await previousResponse(context, key, reference))
+  const labelled = read.ok ? readUsageLabels(body.value, tags) : undefined
   body.value = undefined
   if (!read.ok) throw new GatewayError(read.code, read.message, { param: read.param })
-  return { ...read.parsed, chat: withSchemaTexts(read.parsed.chat, body.bytes, dialect.schemaPlaces) }
+  const { parsed } = read
+  const chat = withSchemaTexts(parsed.chat, body.bytes, dialect.schemaPlaces)
+  return {
+    ...{ ...parsed, chat, labels: labelled?.labels ?? noUsageLabels },
+    warnings: [...parsed.warnings, ...(labelled?.warnings ?? [])],
+  }
 }
 
 /** Workers accept Chat Completions only: its bytes pass unchanged. A body of another dialect is rewritten and dropped. */

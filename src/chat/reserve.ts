@@ -5,6 +5,7 @@ import { GatewayError } from '../http/errors.ts'
 import type { AdmissionRefusal } from '../tenant/admission-refusals.ts'
 import type { Admission, ReadmitRequest } from '../tenant/rpc.ts'
 import type { TenantObject } from '../tenant/tenant-object.ts'
+import type { UsageLabels } from '../tenant/usage/labels.ts'
 import type { RequestContext } from './context.ts'
 import { rateHeaders } from './headers.ts'
 import type { PreparedRequest } from './prepare.ts'
@@ -13,7 +14,12 @@ export function tenantStub(context: RequestContext, tenantId: string): DurableOb
   return context.env.TENANT.getByName(tenantId)
 }
 
-export async function reserve(context: RequestContext, key: ApiKey, prepared: PreparedRequest): Promise<Admission> {
+export async function reserve(
+  context: RequestContext,
+  key: ApiKey,
+  prepared: PreparedRequest,
+  labels: UsageLabels,
+): Promise<Admission> {
   const admitted = await tenantStub(context, key.tenantId).admit({
     requestId: context.requestId,
     keyId: key.keyId,
@@ -24,6 +30,7 @@ export async function reserve(context: RequestContext, key: ApiKey, prepared: Pr
     outputTokens: prepared.outputTokens,
     mayShorten: prepared.chat.outputTokensMax === undefined,
     unknownEffort: isMapped(prepared.effort) ? (prepared.effort.asked ?? null) : null,
+    labels,
   })
   if (!admitted.ok) throw refusal(admitted, context)
   return admitted

@@ -36,6 +36,8 @@ import { type Watch, watchWorker } from './worker-watch.ts'
 /** The engine's priority; smaller runs first. Like every preference, it comes from the plan. */
 const enginePriority = { interactive: 3, batch: 7 } satisfies Record<PriorityClass, number>
 
+const brokeOff = { code: 'worker_lost', reason: 'its answer broke off after the client had a part of it' }
+
 export interface AttemptsOptions {
   context: RequestContext
   key: ApiKey
@@ -98,7 +100,7 @@ export class Attempts {
   /** The answer broke off, and no other follows: its worker is excluded until its next heartbeat. */
   lost({ lease }: Answered): void {
     if (lease.pool === 'hosted') void this.#hosted?.end('failed')
-    else void this.#apply([{ kind: 'worker-failed', workerId: lease.endpoint.workerId }])
+    else void this.#apply([{ kind: 'worker-failed', workerId: lease.endpoint.workerId, failure: brokeOff }])
   }
 
   /** The answer takes long: from now on its worker is watched. */
@@ -285,11 +287,11 @@ export class Attempts {
         case 'release-on':
           // If the call is lost, the next lease of this request ends this lease.
           await fleetOf(env)
-            .releaseOn(effect.workerId, requestId)
+            .releaseOn(effect.workerId, requestId, effect.failure)
             .catch((error: unknown) => logError(`request ${requestId}: its slot is not released`, error))
           break
         case 'worker-failed':
-          waitUntil(fleetOf(env).workerFailed(effect.workerId, requestId))
+          waitUntil(fleetOf(env).workerFailed(effect.workerId, requestId, effect.failure))
           break
         case 'log':
           logError(`request ${requestId}: worker ${effect.workerId} refused`, effect.reason)

@@ -8,8 +8,8 @@ import type { PoolName } from '../../backends/wire/dispatch.ts'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import type { ConfigVariables } from '../config.ts'
 import { suggest } from './choose.ts'
-import { DecisionBook } from './decisions/decision-log.ts'
-import type { Decision } from './decisions/decisions.ts'
+import { DecisionBook, listDecisions } from './decisions/decision-log.ts'
+import type { AttemptFailure, Decision } from './decisions/decisions.ts'
 import { DelayedTask } from './delayed-task.ts'
 import { capabilitiesOf, type EngineCapabilities } from './engine-capabilities.ts'
 import type { Enrolment } from './enrolment.ts'
@@ -83,11 +83,14 @@ export class FleetObject extends DurableObject {
     return capabilitiesOf(this.#fleet, model)
   }
 
-  releaseOn(workerId: string, requestId: string): void {
+  /** @param failure why the attempt failed, for its decision */
+  releaseOn(workerId: string, requestId: string, failure?: AttemptFailure): void {
+    if (failure) this.#fleet.decisions.failed(requestId, workerId, failure)
     this.#waiters.notify(releaseOn(this.#fleet, workerId, requestId, Date.now()))
   }
 
-  workerFailed(workerId: string, requestId: string): void {
+  workerFailed(workerId: string, requestId: string, failure?: AttemptFailure): void {
+    if (failure) this.#fleet.decisions.failed(requestId, workerId, failure)
     this.#waiters.notify(workerFailed(this.#fleet, workerId, requestId, Date.now()))
   }
 
@@ -150,6 +153,11 @@ export class FleetObject extends DurableObject {
   /** Why a request went to its worker; undefined if the decision is no longer stored. See decisions.ts. */
   decision(requestId: string): Decision | undefined {
     return this.#fleet.decisions.find(requestId) ?? this.#decisionLog.find(requestId)
+  }
+
+  /** The decisions of the last requests of all tenants. `after` is the `next` of the page before; empty at first. */
+  listDecisions(after: string, limit: number): { data: Decision[]; next: string | null } {
+    return listDecisions(this.#fleet.decisions, this.#decisionLog, after, limit)
   }
 
   /** Drops expired state, and returns the time. */

@@ -146,7 +146,10 @@ export function requestEnded(fleet: FleetState, end: RequestEnd, now: number): N
       worked(worker.breaker)
       // Once per lease: a repeated receipt must not be counted again.
       if (lease) observeLength(fleet.lengths, worker.heartbeat.model, end.effort, end.outputTokens)
-    } else if (end.outcome === 'failed') broke(worker.breaker, end.requestId, now)
+    } else if (end.outcome === 'failed') {
+      broke(worker.breaker, end.requestId, now)
+      fleet.decisions.failed(end.requestId, end.workerId, engineFailed)
+    }
     if (lease) observeEnd(worker, lease, end, now)
   }
   const { promptTokens, cachedTokens, outputTokens, firstTokenMs, ms } = end
@@ -154,6 +157,8 @@ export function requestEnded(fleet: FleetState, end: RequestEnd, now: number): N
   fleet.decisions.end(end.requestId, end.outcome, engine)
   return releaseOn(fleet, end.workerId, end.requestId, now)
 }
+
+const engineFailed = { code: 'engine_failed', reason: 'the worker reported that its engine failed' }
 
 /** A request could not reach this worker. Frees the lease and leases no more slots there until a probe succeeds. */
 export function workerFailed(fleet: FleetState, workerId: string, requestId: string, now: number): Notification[] {

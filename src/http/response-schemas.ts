@@ -175,7 +175,7 @@ export const UsageReport = z
     to: IsoTime.describe('The end of the report, exclusive.'),
     time_zone: z.string().describe('The time zone of days, weeks and months.'),
     bucket: z.enum(['day', 'hour', 'week', 'month', 'all']),
-    group_by: z.array(z.enum(['key', 'model', 'effort', 'pool', 'outcome'])),
+    group_by: z.array(z.enum(['key', 'model', 'effort', 'pool', 'outcome', 'user', 'tag'])),
     data: z.array(
       UsageSums.extend({
         start: IsoTime,
@@ -185,6 +185,8 @@ export const UsageReport = z
         effort: z.string().optional(),
         pool: z.string().optional(),
         outcome: z.string().optional(),
+        user: z.string().optional().describe('An end user, or `other`. Requests without one have no row.'),
+        tag: z.string().optional().describe('A tag, or `other`. A request counts once for each of its tags.'),
       }),
     ),
     totals: UsageSums,

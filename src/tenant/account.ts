@@ -15,11 +15,12 @@ import {
   type EarlierReceipts,
   type LedgerEntry,
   leftNano,
+  type RequestDetails,
   type Reservation,
   reverse,
   settle,
 } from './ledger/ledger.ts'
-import type { ZonedTime } from './limits/calendar.ts'
+import { periodAt, type ZonedTime } from './limits/calendar.ts'
 import { budgetTime, chargeLimits, moneyLeft, openLimits, settleLimits } from './limits/limits.ts'
 import { ratesLeft } from './limits/rates-left.ts'
 import type { Role } from './roles.ts'
@@ -149,9 +150,13 @@ export class TenantAccount {
     const { model, pool, effort, workerId, outcome } = receipt
     const { keyId } = reservation
     const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome }
+    const details = settled.reservation.details
     this.#addEntry(settled.entry, labels)
-    this.store.usage.add(labels, settled.entry)
-    this.store.reservations.put(settled.reservation)
+    this.store.reservations.put({
+      ...settled.reservation,
+      ...(details && { details: { ...details, failed: details.failed || failed } }),
+    })
+    this.#addUsage(labels, settled.entry, details)
     return settled.answer
   }
 
@@ -215,7 +220,7 @@ export class TenantAccount {
     const { keyId, model, pool, effort } = charged?.labels ?? noLabels
     const labels = { ...noLabels, keyId, model, pool, effort, note, outcome: 'correction' }
     this.#addEntry(corrected.entry, labels)
-    this.store.usage.add(labels, corrected.entry)
+    this.#addUsage(labels, corrected.entry, reservation?.details)
     return undefined
   }
 
@@ -304,6 +309,14 @@ export class TenantAccount {
     const hash = chainHash(tenant.chainHash, seq, entry)
     this.store.entries.add({ seq, hash, entry, labels })
     this.#put({ ...tenant, chainSeq: seq, chainHash: hash })
+  }
+
+  /** Every sum of an entry outside the ledger: usage, usage by label, and the list of requests. */
+  #addUsage(labels: EntryLabels, entry: LedgerEntry, details: RequestDetails | null | undefined): void {
+    const { usage, usageLabels, requests } = this.store
+    usage.add(labels, entry)
+    requests.addEntry(labels, entry)
+    if (details) usageLabels.add(periodAt('day', zoned(this.#existing(), entry.at)).from, details, labels, entry)
   }
 
   #existing(): Tenant {

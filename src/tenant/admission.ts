@@ -29,6 +29,7 @@ import { ratesLeft } from './limits/rates-left.ts'
 import { may } from './roles.ts'
 import { type Tenant, zoned } from './store/account-rows.ts'
 import type { KeyRow } from './store/key-rows.ts'
+import { noUsageLabels, type UsageLabels } from './usage/labels.ts'
 
 export interface AdmissionRequest {
   requestId: string
@@ -45,6 +46,8 @@ export interface AdmissionRequest {
   mayShorten?: boolean
   /** An effort that the model does not support, so that it would be mapped; otherwise null. */
   unknownEffort: string | null
+  /** None unless given. */
+  labels?: UsageLabels
 }
 
 /** Raises the reservation of a request. */
@@ -114,7 +117,9 @@ export function admit(request: AdmissionRequest, rows: AdmissionRows, now: numbe
   if (reserved.answer === 'insufficient') return creditTooLow(wanted.nano, reserved.leftNano, ratesLeft(rows, now))
   if (reserved.answer !== 'reserved')
     return refuse('internal_error', `request id ${requestId} is in use (${reserved.answer})`)
-  const { account, reservation } = reserved
+  const { account } = reserved
+  const details = { model: request.model, ...(request.labels ?? noUsageLabels), failed: false }
+  const reservation = { ...reserved.reservation, details }
   const tenant = { ...rows.tenant, ...account, state: limited.tenant.state }
   const key = { ...limited.key, lastUsedAt: now }
   const settleFirst = leftNano(account) < wanted.nano || !fits(key).ok || !fits(tenant).ok

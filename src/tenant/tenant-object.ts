@@ -16,11 +16,13 @@ import { GroupCommit } from './group-commit.ts'
 import { inquire } from './inquire.ts'
 import * as keys from './keys.ts'
 import { listEntries } from './list-entries.ts'
+import { listRequests, showRequest } from './list-requests.ts'
 import { type MaintenanceParts, maintain } from './maintenance.ts'
 import { identify, type Requester } from './permissions.ts'
 import { pricesOf } from './prices.ts'
 import { addRates, type NewRates } from './rate-cards.ts'
 import { type RefusedRun, settleRefused } from './refused-runs.ts'
+import type { RequestListQuery } from './request-filter.ts'
 import { revokeAllKeys } from './revoke-keys.ts'
 import type { Right } from './roles.ts'
 import type { NewKey, NewTenant, ReadmitRequest, WebhookTarget } from './rpc.ts'
@@ -107,6 +109,19 @@ export class TenantObject extends DurableObject {
 
   listEntries(by: Requester, page: EntryPage) {
     return listEntries(this.#account, by, page, Date.now())
+  }
+
+  listRequests(by: Requester, query: RequestListQuery) {
+    return listRequests(this.#account, by, query, Date.now())
+  }
+
+  showRequest(by: Requester, requestId: string) {
+    return showRequest(this.#account, by, requestId, Date.now())
+  }
+
+  /** Those of these requests that the tenant has. */
+  requestViews(requestIds: string[]) {
+    return requestIds.flatMap((requestId) => this.#account.store.requests.find(requestId) ?? [])
   }
 
   /** Verifies the stored rows, not the in-memory state. */

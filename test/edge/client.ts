@@ -8,7 +8,9 @@ import { seal } from '../../backends/wire/seal.ts'
 import { proofOf } from '../../src/auth/dispatch-proof.ts'
 import { Secret } from '../../src/auth/secret.ts'
 import { workerSealKey } from '../../src/auth/worker-key.ts'
+import { newRequestId } from '../../src/chat/context.ts'
 import { toCamel, toSnake } from '../../src/http/snake-case.ts'
+import { noUsageLabels, type UsageLabels } from '../../src/tenant/usage/labels.ts'
 import { testBeat } from '../support/fleet.ts'
 import { fetchGateway } from './gateway.ts'
 
@@ -27,10 +29,12 @@ export async function send(
   path: string,
   body?: unknown,
   key: string | null = firstKey,
+  headers: Record<string, string> = {},
 ): Promise<Answer> {
   const response = await fetchGateway(`https://gateway.test${path}`, {
     method,
     headers: {
+      ...headers,
       ...(key !== null && { authorization: `Bearer ${key}` }),
       ...(body !== undefined && { 'content-type': 'application/json' }),
     },
@@ -69,12 +73,18 @@ export function ask(key: string, model = 'tramontane-tiny'): Promise<Answer> {
 let dispatches = 0
 
 /** Settles one dispatch of `keyId`, as if a worker had run it. */
-export async function use(tenantId: string, keyId: string, change: Partial<Settlement> = {}): Promise<Settlement> {
+export async function use(
+  tenantId: string,
+  keyId: string,
+  change: Partial<Settlement> = {},
+  labels: UsageLabels = noUsageLabels,
+): Promise<Settlement> {
   const stub = env.TENANT.getByName(tenantId)
-  const requestId = `req_use_${++dispatches}`
+  // Distinct times, so that the order of the ids is that of the calls.
+  const requestId = newRequestId(Date.now() + ++dispatches)
   const secretHash = await keyHash(tenantId, keyId)
   const request = { requestId, keyId, secretHash, model: 'tramontane-tiny', promptTokens: 1_000, outputTokens: 1_000 }
-  const admitted = await stub.admit({ ...request, unknownEffort: null })
+  const admitted = await stub.admit({ ...request, unknownEffort: null, labels })
   if (!admitted.ok) throw new Error(admitted.message)
   const receipt: Settlement = {
     ...makeReceipt({ requestId, dispatchId: `${requestId}.1`, tenantId, keyId }),

@@ -147,6 +147,19 @@ const cases: Record<string, Case> = {
     expect(answer.text).not.toContain(keyId)
     leaksNothing(answer)
   },
+  'GET /v1/requests': async ({ foreign, keyId }) => {
+    const answer = await send('GET', `/v1/requests?key=${keyId}`, undefined, foreign)
+    expect(answer.body.data).toEqual([])
+    leaksNothing(answer)
+  },
+  'GET /v1/requests/:requestId': async ({ foreign, apiKey }) => {
+    const theirs = await send('GET', '/v1/requests', undefined, apiKey)
+    const path = `/v1/requests/${theirs.body.data[0].request_id}`
+    expect((await send('GET', path, undefined, apiKey)).status).toBe(200)
+    const answer = await send('GET', path, undefined, foreign)
+    expect(answer.status).toBe(404)
+    leaksNothing(answer)
+  },
   'GET /v1/prices': async ({ foreign }) => leaksNothing(await send('GET', '/v1/prices', undefined, foreign)),
   'GET /v1/keys': async ({ foreign, keyId }) => {
     for (const query of ['', '?prefix=tm_live_zulu', `?after=${keyId}`]) {

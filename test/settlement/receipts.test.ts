@@ -300,7 +300,7 @@ describe('settlement in the ledger', () => {
         expect(verifyBooks(test.books.store).faults).toEqual([])
         now += budgets.rateDebt.value + 60_000
         const period = { from: 0, to: now + 3_600_000 }
-        const query = { ...period, buckets: [period], groupBy: [], where: {} }
+        const query = { ...period, buckets: [period], groupBy: [], where: {}, label: null }
         expect(test.books.store.usage.report(query)).not.toBeNull()
         test.transaction((books) => books.credit(100_000, 'more', now))
         expect(test.transaction((books) => books.admit(testOrder('zz'), now))).toMatchObject({ ok: true })
@@ -346,7 +346,7 @@ describe('settlement in the ledger', () => {
     expect(first.transaction((books) => books.settle(testReceipt('a'), now))).toBe('posted')
     first.evict()
     const period = { from: 0, to: 3_600_000 }
-    const query = { ...period, buckets: [period], groupBy: [], where: {} }
+    const query = { ...period, buckets: [period], groupBy: [], where: {}, label: null }
     expect(first.books.store.usage.report(query)).toMatchObject([
       { requests: 3, prompt_tokens: nanoMax, output_tokens: nanoMax, cost_nano: 602 },
     ])

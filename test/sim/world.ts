@@ -326,7 +326,7 @@ class World {
       const secret = Uint8Array.from({ length: 20 }, () => random.int(0, 255))
       const { key, prefix, secretHash } = await newApiKey('test', tenantId, keyId, secret, macKey)
       const limits = this.#limits(['total', 'day', 'month'])
-      const fixed = { name: keyId, role: 'member', models: null, class: null, expiresAt: null }
+      const fixed = { name: keyId, role: 'member', models: null, class: null, allowedIps: null, expiresAt: null }
       host.direct('addKey', { ...fixed, keyId, prefix, secretHash, limits })
       this.#keys.push({ tenantId, apiKey: key.reveal() })
     }

@@ -123,10 +123,11 @@ const Entry = z
   })
   .meta({ id: 'LedgerEntry' })
 export const EntryList = listBefore(Entry, 'LedgerEntryList')
+export const OwnEntry = Entry.omit({ worker_id: true }).meta({ id: 'OwnLedgerEntry' })
 export const OwnEntryList = z
   .strictObject({
     object: z.literal('list'),
-    ...listBefore(Entry.omit({ worker_id: true }).meta({ id: 'OwnLedgerEntry' }), 'OwnLedgerEntryPage').shape,
+    ...listBefore(OwnEntry, 'OwnLedgerEntryPage').shape,
   })
   .meta({ id: 'OwnLedgerEntryList' })
 

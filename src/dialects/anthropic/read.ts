@@ -39,7 +39,12 @@ import { EffortWord } from '../../../backends/model/effort.ts'
 import { readFields } from '../../../backends/model/field-fault.ts'
 import { documentBy, imageByData, imageByUrl } from '../../../backends/model/media.ts'
 import { repairRequest } from '../../../backends/model/repair-text.ts'
-import { fieldWithoutEffect, unsupportedField, unusedFields } from '../../../backends/model/unused-fields.ts'
+import {
+  fieldWithoutEffect,
+  unsupportedField,
+  unusedFields,
+  usageLabel,
+} from '../../../backends/model/unused-fields.ts'
 import { unsealThinking } from '../carried-thinking.ts'
 import type { ParsedRequest } from '../dialect.ts'
 
@@ -272,7 +277,9 @@ const prompt = {
   speed: unsupportedField('standard'),
   user_profile_id: fieldWithoutEffect('a label of the client'),
   workspace_id: fieldWithoutEffect('a label of the client'),
-  metadata: fieldWithoutEffect('a label of the client'),
+  metadata: usageLabel(
+    '`user_id` is your name for the end user in usage reports, of at most 256 characters; other texts are tags.',
+  ),
   ...cache,
 }
 

@@ -103,6 +103,11 @@ export const Summary = z.enum(['auto', 'concise', 'detailed', 'none'])
 export const Id = z.string().max(128)
 
 const unsupported = (message: string) => z.null({ error: message }).optional()
+const endUser = z
+  .string()
+  .max(512)
+  .nullish()
+  .describe('Without effect on the answer, which repeats it: your name for the end user in usage reports.')
 const echoed = z.string().max(512).nullish().describe('Without effect: repeated in the answer.')
 
 /** A body with none of these is refused, because it has no message. */
@@ -223,10 +228,12 @@ export const Body = z
     metadata: z
       .record(z.string().max(64), z.string().max(512))
       .nullish()
-      .describe('Texts of at most 512 characters under names of at most 64, repeated in the answer.'),
+      .describe(
+        'Texts of at most 512 characters under names of at most 64: tags of the request in usage reports. Repeated in the answer.',
+      ),
     prompt_cache_key: echoed,
-    safety_identifier: echoed,
-    user: echoed,
+    safety_identifier: endUser,
+    user: endUser,
     background: z
       .literal(false, { error: 'background responses are not supported. Remove it.' })
       .nullish()

@@ -4,6 +4,7 @@
  * the fleet object loses the decisions of the last seconds.
  */
 
+import { cleanText } from '../../../backends/model/clean-text.ts'
 import type { EffortWord } from '../../../backends/model/effort.ts'
 import type { PoolName } from '../../../backends/wire/dispatch.ts'
 import type { Fit, JudgedWorker } from '../placement/score.ts'
@@ -26,6 +27,15 @@ export interface DecisionAttempt extends Considered {
   waitedMs: number
   /** Queue position on arrival; null if the request did not wait. */
   position: number | null
+  /** Why it gave no answer; null if it did, or may yet. */
+  failed?: AttemptFailure | null
+}
+
+export interface AttemptFailure {
+  /** Such as `worker_lost`; a tenant sees only this. */
+  code: string
+  /** For operators. */
+  reason: string
 }
 
 export interface Decision {
@@ -71,6 +81,18 @@ export class Decisions {
 
   attempt(requestId: string, attempt: DecisionAttempt): void {
     this.#kept.get(requestId)?.attempts.push(attempt)
+  }
+
+  /** The latest attempt at this worker failed. */
+  failed(requestId: string, workerId: string, { code, reason }: AttemptFailure): void {
+    const attempt = this.#kept.get(requestId)?.attempts.findLast((each) => each.workerId === workerId)
+    if (attempt) attempt.failed ??= { code: cleanText(code, 64), reason: cleanText(reason, 300) }
+  }
+
+  /** Newest first, with ids before `before`; all if it is empty. */
+  list(before: string): Decision[] {
+    const kept = [...this.#kept.values()].filter(({ requestId }) => before === '' || requestId < before)
+    return kept.sort((one, other) => (one.requestId < other.requestId ? 1 : -1))
   }
 
   end(requestId: string, outcome: string, engine: Decision['engine'] = null): void {

@@ -32,6 +32,17 @@ export interface Reservation {
   /** Unix milliseconds. */
   openedAt: number
   expiresAt: number
+  /** Null for a request that an older version admitted. */
+  details?: RequestDetails | null
+}
+
+/** Facts of a request that its receipt does not repeat. */
+export interface RequestDetails {
+  model: string
+  endUser: string | null
+  tags: readonly string[]
+  /** A worker failed at it. */
+  failed: boolean
 }
 
 /** A `reversal` takes back a credit. It is not usage, so it costs nothing and no billing system gets it. */

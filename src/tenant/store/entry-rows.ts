@@ -103,7 +103,7 @@ export class EntryRows {
 
   /** Requests whose receipts posted more than their bound. The ledger never allows that. */
   overBound(limit: number): { requestId: string; boundNano: number; postedNano: number }[] {
-    const query = `SELECT bookings.request_id, bound_nano, ${exactSum('cost_nano')} AS posted FROM bookings
+    const query = `SELECT bookings.request_id, bound_nano, ${exactSum('entries.cost_nano')} AS posted FROM bookings
       JOIN entries ON ref >= bookings.request_id || '.' AND ref < bookings.request_id || '/' AND kind IN ('post', 'late')
       GROUP BY bookings.request_id HAVING posted > bound_nano LIMIT ?`
     return this.#sql.all(query, limit).map((row) => ({

@@ -10,7 +10,7 @@
  * key row is the number of the last reservation that it includes.
  */
 import { z } from 'zod'
-import type { Account, Reservation } from '../ledger/ledger.ts'
+import type { Account, RequestDetails, Reservation } from '../ledger/ledger.ts'
 import type { LimitState } from '../limits/limits.ts'
 import { LimitStateColumn, StoredInt } from './limit-columns.ts'
 import { int, type Sql, type SqlRow, text } from './sql.ts'
@@ -38,6 +38,13 @@ const KeyStateColumn = z.object({
   state: LimitStateColumn,
   lastUsedAt: z.number().nullable(),
 }) satisfies z.ZodType<KeyState>
+
+const DetailsColumn = z.object({
+  model: z.string(),
+  endUser: z.string().nullable(),
+  tags: z.array(z.string()),
+  failed: z.boolean(),
+}) satisfies z.ZodType<RequestDetails>
 
 interface Carried<Value> {
   seq: number
@@ -85,7 +92,7 @@ export class OpenReservations {
   }
 
   put(reservation: Reservation): void {
-    const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt } = reservation
+    const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt, details } = reservation
     const known = this.#open.get(requestId)
     const seq = known?.seq ?? ++this.#last
     this.#open.set(requestId, { seq, reservation })
@@ -95,8 +102,9 @@ export class OpenReservations {
       return
     }
     this.#sql.run(
-      'UPDATE reservations SET bound_nano = ?, bound_tokens = ?, opened_at = ?, expires_at = ? WHERE seq = ?',
-      ...[boundNano, boundTokens, openedAt, expiresAt, seq],
+      `UPDATE reservations SET bound_nano = ?, bound_tokens = ?, opened_at = ?, expires_at = ?, details = ?
+        WHERE seq = ?`,
+      ...[boundNano, boundTokens, openedAt, expiresAt, details ? JSON.stringify(details) : null, seq],
     )
   }
 
@@ -151,11 +159,12 @@ export class OpenReservations {
   }
 
   #insert(seq: number, { reservation, balances, keyState }: AddedReservation): void {
-    const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt } = reservation
+    const { requestId, keyId, boundNano, boundTokens, openedAt, expiresAt, details } = reservation
     this.#sql.run(
-      'INSERT INTO reservations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT INTO reservations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       ...[seq, requestId, keyId, boundNano, boundTokens, openedAt, expiresAt],
       ...[balances ? JSON.stringify(balances) : null, keyState ? JSON.stringify(keyState) : null],
+      details ? JSON.stringify(details) : null,
     )
   }
 
@@ -183,5 +192,6 @@ function readOpen(row: SqlRow): Reservation {
     boundTokens: int(row, 'bound_tokens'),
     openedAt: int(row, 'opened_at'),
     expiresAt: int(row, 'expires_at'),
+    details: row.details === null ? null : DetailsColumn.parse(JSON.parse(text(row, 'details'))),
   }
 }

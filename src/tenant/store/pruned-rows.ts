@@ -1,7 +1,9 @@
 /** The table `pruned`, which has one row: where the remaining entries start, and the sums of the pruned ones. */
 import { chainStart } from '../ledger/hash-chain.ts'
+import { eachLabel } from '../usage/labels.ts'
 import type { OpenReservations } from './open-reservations.ts'
-import { int, type Sql, type SqlRow, text } from './sql.ts'
+import { readTags } from './request-rows.ts'
+import { int, maybeText, type Sql, type SqlRow, text } from './sql.ts'
 
 export interface Pruned {
   /** Number and hash of the last pruned entry. */
@@ -50,15 +52,21 @@ export class PrunedRows {
       creditNano: start.creditNano + sum('credit_nano'),
     })
     this.#sql.run('DELETE FROM entries WHERE seq <= ?', int(last, 'seq'))
-    const closed = new Set(old.filter((row) => row.state !== null).map((row) => text(row, 'request_id')))
-    for (const requestId of closed) this.#sql.run('DELETE FROM bookings WHERE request_id = ?', requestId)
+    const closed = new Map(old.filter((row) => row.state !== null).map((row) => [text(row, 'request_id'), row]))
+    for (const [requestId, row] of closed) {
+      this.#sql.run('DELETE FROM bookings WHERE request_id = ?', requestId)
+      for (const [label, value] of eachLabel({ endUser: maybeText(row, 'end_user'), tags: readTags(row) })) {
+        const query = 'DELETE FROM request_labels WHERE label = ? AND value = ? AND request_id = ?'
+        this.#sql.run(query, label, value, requestId)
+      }
+    }
     return old.length + closed.size
   }
 
   /** The entries to prune, with their closed reservations. */
   #oldest(afterSeq: number, before: number, limit: number): SqlRow[] {
     const rows = this.#sql.all(
-      `SELECT seq, hash, cost_nano, credit_nano, at, request_id, state, opened_at FROM entries
+      `SELECT seq, hash, entries.cost_nano, credit_nano, at, request_id, state, opened_at, end_user, tags FROM entries
         LEFT JOIN bookings USING (request_id) WHERE seq > ? ORDER BY seq LIMIT ?`,
       ...[afterSeq, limit],
     )

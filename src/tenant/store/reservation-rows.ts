@@ -1,17 +1,20 @@
 /** Reservations: open ones in memory and in the table `reservations`, closed ones in the table `bookings`. */
 import { z } from 'zod'
-import type { Reservation } from '../ledger/ledger.ts'
+import type { RequestDetails, Reservation } from '../ledger/ledger.ts'
 import type { OpenReservations } from './open-reservations.ts'
-import { int, type Sql, type SqlRow, text } from './sql.ts'
+import { type RequestRows, readTags } from './request-rows.ts'
+import { int, maybeText, type Sql, type SqlRow, text } from './sql.ts'
 
 export class ReservationRows {
   readonly #sql: Sql
   readonly #open: OpenReservations
+  readonly #requests: RequestRows
   #lastClosed: string
 
-  constructor(sql: Sql, open: OpenReservations) {
+  constructor(sql: Sql, open: OpenReservations, requests: RequestRows) {
     this.#sql = sql
     this.#open = open
+    this.#requests = requests
     this.#lastClosed = lastClosed(sql)
   }
 
@@ -51,12 +54,20 @@ export class ReservationRows {
   }
 
   #putClosed(reservation: Reservation): void {
-    const { requestId, keyId, state, boundNano, boundTokens, openedAt, expiresAt } = reservation
+    const { requestId, keyId, state, boundNano, boundTokens, openedAt, expiresAt, details } = reservation
+    if (this.#open.get(requestId)) this.#requests.addLabels(reservation)
     this.#open.remove(requestId)
     if (requestId > this.#lastClosed) this.#lastClosed = requestId
+    // A posted one gets its outcome from its receipt.
+    const outcome = details?.failed ? 'failed' : state
     this.#sql.run(
-      'INSERT OR REPLACE INTO bookings VALUES (?, ?, ?, ?, ?, ?, ?)',
-      ...[requestId, keyId, state, boundNano, boundTokens, openedAt, expiresAt],
+      `INSERT INTO bookings (request_id, key_id, state, bound_nano, bound_tokens, opened_at, expires_at, model, end_user,
+        tags, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET key_id = excluded.key_id, state = excluded.state, bound_nano = excluded.bound_nano,
+          bound_tokens = excluded.bound_tokens, opened_at = excluded.opened_at, expires_at = excluded.expires_at`,
+      ...[requestId, keyId, state, boundNano, boundTokens, openedAt, expiresAt, details?.model ?? null],
+      ...[details?.endUser ?? null, details?.tags.length ? JSON.stringify(details.tags) : null],
+      state === 'posted' ? null : outcome,
     )
   }
 }
@@ -68,6 +79,12 @@ function lastClosed(sql: Sql): string {
 
 const ClosedState = z.enum(['posted', 'voided', 'expired'])
 
+function readDetails(row: SqlRow): RequestDetails | null {
+  const model = maybeText(row, 'model')
+  if (model === null) return null
+  return { model, endUser: maybeText(row, 'end_user'), tags: readTags(row), failed: false }
+}
+
 function readClosed(row: SqlRow): Reservation {
   return {
     requestId: text(row, 'request_id'),
@@ -77,5 +94,6 @@ function readClosed(row: SqlRow): Reservation {
     boundTokens: int(row, 'bound_tokens'),
     openedAt: int(row, 'opened_at'),
     expiresAt: int(row, 'expires_at'),
+    details: readDetails(row),
   }
 }

@@ -195,6 +195,59 @@ export const schema: readonly string[] = [
   // A JSON list of addresses and ranges; null for all.
   'ALTER TABLE api_keys ADD COLUMN allowed_ips TEXT',
   'ALTER TABLE api_keys ADD COLUMN rotated_at INTEGER',
+  // Of the request that the reservation is for; see RequestDetails.
+  'ALTER TABLE reservations ADD COLUMN details TEXT',
+  // What the list of requests shows; see request-rows.ts. Sums are null until a receipt posts.
+  'ALTER TABLE bookings ADD COLUMN model TEXT',
+  'ALTER TABLE bookings ADD COLUMN end_user TEXT',
+  'ALTER TABLE bookings ADD COLUMN tags TEXT',
+  'ALTER TABLE bookings ADD COLUMN pool TEXT',
+  'ALTER TABLE bookings ADD COLUMN effort TEXT',
+  'ALTER TABLE bookings ADD COLUMN outcome TEXT',
+  'ALTER TABLE bookings ADD COLUMN cost_nano INTEGER',
+  'ALTER TABLE bookings ADD COLUMN prompt_tokens INTEGER',
+  'ALTER TABLE bookings ADD COLUMN cached_tokens INTEGER',
+  'ALTER TABLE bookings ADD COLUMN output_tokens INTEGER',
+  'ALTER TABLE bookings ADD COLUMN reasoning_tokens INTEGER',
+  'ALTER TABLE bookings ADD COLUMN estimated INTEGER',
+  'ALTER TABLE bookings ADD COLUMN settled_at INTEGER',
+  `UPDATE bookings SET (model, pool, effort, outcome, cost_nano, prompt_tokens, cached_tokens, output_tokens,
+      reasoning_tokens, estimated, settled_at) =
+    (done.model, done.pool, done.effort, done.outcome, done.cost_nano, done.prompt_tokens, done.cached_tokens,
+      done.output_tokens, done.reasoning_tokens, done.estimated, done.settled_at)
+    FROM (SELECT request_id, max(model) AS model, max(pool) AS pool, max(effort) AS effort,
+        max(CASE WHEN kind = 'correction' THEN NULL ELSE outcome END) AS outcome, sum(cost_nano) AS cost_nano,
+        sum(prompt_tokens) AS prompt_tokens, sum(cached_tokens) AS cached_tokens, sum(output_tokens) AS output_tokens,
+        sum(reasoning_tokens) AS reasoning_tokens, max(estimated) AS estimated, max(at) AS settled_at
+      FROM entries WHERE kind IN ('post', 'late', 'correction') AND request_id IS NOT NULL GROUP BY request_id) AS done
+    WHERE done.request_id = bookings.request_id`,
+  `UPDATE bookings SET outcome = state WHERE outcome IS NULL AND state <> 'posted'`,
+  // Only requests with labels have rows here.
+  `CREATE TABLE request_labels (
+    label TEXT NOT NULL,
+    value TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    PRIMARY KEY (label, value, request_id)
+  ) WITHOUT ROWID`,
+  // Usage of requests with labels, by day in the time zone of the tenant.
+  `CREATE TABLE usage_labels (
+    day INTEGER NOT NULL,
+    label TEXT NOT NULL,
+    value TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    pool TEXT NOT NULL,
+    effort TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    cost_nano INTEGER NOT NULL,
+    estimated INTEGER NOT NULL,
+    PRIMARY KEY (label, day, value, key_id, model, pool, effort, outcome)
+  ) WITHOUT ROWID`,
 ]
 
 /** Applies the statements that a database does not have yet. */

@@ -10,16 +10,20 @@ import { OpenReservations } from './open-reservations.ts'
 import { OrderRows } from './order-rows.ts'
 import { PrunedRows } from './pruned-rows.ts'
 import { RateCardRows } from './rate-card-rows.ts'
+import { RequestRows } from './request-rows.ts'
 import { ReservationRows } from './reservation-rows.ts'
 import { migrate } from './schema.ts'
 import type { Sql } from './sql.ts'
+import { UsageLabelRows } from './usage-label-rows.ts'
 import { UsageRows } from './usage-rows.ts'
 import { WebhookRows } from './webhook-rows.ts'
 
 export function openStore(sql: Sql) {
   migrate(sql)
   const open = new OpenReservations(sql)
-  const reservations = new ReservationRows(sql, open)
+  const requests = new RequestRows(sql, open)
+  const reservations = new ReservationRows(sql, open, requests)
+  const usageLabels = new UsageLabelRows(sql)
   const rateCards = new RateCardRows(sql)
   const earlyVoids = new EarlyVoidRows(sql)
   return {
@@ -31,7 +35,9 @@ export function openStore(sql: Sql) {
     entries: new EntryRows(sql),
     pruned: new PrunedRows(sql, open),
     orders: new OrderRows(sql),
+    requests,
     usage: new UsageRows(sql),
+    usageLabels,
     webhook: new WebhookRows(sql),
     /** Call at the end of a transaction, after changed account and keys were put. */
     write(): void {
@@ -39,7 +45,7 @@ export function openStore(sql: Sql) {
     },
     /** Reads the in-memory state again after a transaction was rolled back. */
     reload(): void {
-      for (const rows of [reservations, rateCards, earlyVoids]) rows.reload()
+      for (const rows of [reservations, rateCards, earlyVoids, usageLabels]) rows.reload()
     },
   }
 }

@@ -14,6 +14,8 @@ import type { EntryLabels } from './entry-rows.ts'
 import { exactSum, int, type Sql, type SqlRow, type SqlValue, text } from './sql.ts'
 
 const columns: Record<Dimension, string> = {
+  user: 'value',
+  tag: 'value',
   key: 'key_id',
   model: 'model',
   effort: 'effort',
@@ -22,9 +24,19 @@ const columns: Record<Dimension, string> = {
 }
 
 /** A sum stops at the largest exact integer. */
-const addedSums = ['prompt_tokens', 'cached_tokens', 'output_tokens', 'reasoning_tokens', 'cost_nano']
+export const addedSums = ['prompt_tokens', 'cached_tokens', 'output_tokens', 'reasoning_tokens', 'cost_nano']
   .map((column) => `${column} = min(${nanoMax}, ${column} + excluded.${column})`)
+  .concat(['requests', 'estimated'].map((column) => `${column} = ${column} + excluded.${column}`))
   .join(', ')
+
+/** The sums of one entry, in the order of the columns. A correction counts as no request. */
+export function sumsOf({ kind, counts, costNano, estimated }: LedgerEntry): number[] {
+  return [
+    kind === 'correction' ? 0 : 1,
+    ...[counts?.promptTokens ?? 0, counts?.cachedTokens ?? 0],
+    ...[counts?.outputTokens ?? 0, counts?.reasoningTokens ?? 0, costNano, estimated ? 1 : 0],
+  ]
+}
 
 const reportedSums = `${exactSum('requests')} AS requests,
   ${exactSum('prompt_tokens')} AS prompt_tokens, ${exactSum('cached_tokens')} AS cached_tokens,
@@ -41,29 +53,26 @@ export class UsageRows {
 
   /** Adds an entry to its quarter hour: a settled dispatch, or a correction, which counts as no request. */
   add({ keyId, model, pool, effort, outcome }: EntryLabels, entry: LedgerEntry): void {
-    const { counts, costNano, estimated, at } = entry
     this.#sql.run(
-      `INSERT INTO usage_quarters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, ${addedSums},
-          estimated = estimated + excluded.estimated`,
-      ...[Math.floor(at / quarterMs) * quarterMs, keyId ?? '', model ?? '', pool ?? '', effort ?? '', outcome ?? ''],
-      entry.kind === 'correction' ? 0 : 1,
-      ...[counts?.promptTokens ?? 0, counts?.cachedTokens ?? 0],
-      ...[counts?.outputTokens ?? 0, counts?.reasoningTokens ?? 0, costNano, estimated ? 1 : 0],
+      `INSERT INTO usage_quarters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET ${addedSums}`,
+      ...[Math.floor(entry.at / quarterMs) * quarterMs, keyId ?? '', model ?? '', pool ?? '', effort ?? ''],
+      ...[outcome ?? '', ...sumsOf(entry)],
     )
   }
 
   /** The sums by bucket and dimensions; null if the report would exceed `usageRowsMax` rows. */
-  report({ from, to, buckets, groupBy, where }: ResolvedUsageQuery): UsageRow[] | null {
+  report({ from, to, buckets, groupBy, where, label }: ResolvedUsageQuery): UsageRow[] | null {
+    const [source, start] =
+      label === null ? ['usage_quarters', 'quarter'] : [`usage_labels ON label = '${label}'`, 'day']
     const names = groupBy.map((dimension) => columns[dimension])
     const groups = ['bucket', ...names].join(', ')
     const filter = filterOf(where)
     const clipped = buckets.map((bucket) => [Math.max(from, bucket.from), Math.min(to, bucket.to)])
     // CROSS JOIN: one range of the primary key for each bucket.
     const rows = this.#sql.all(
-      `SELECT ${['buckets.key AS bucket', ...names, reportedSums].join(', ')}
-        FROM json_each(?) AS buckets CROSS JOIN usage_quarters
-        WHERE quarter >= buckets.value ->> 0 AND quarter < buckets.value ->> 1 ${filter.and}
+      `SELECT ${['bucket', ...names, reportedSums].join(', ')}
+        FROM (SELECT key AS bucket, value ->> 0 AS begins, value ->> 1 AS ends FROM json_each(?)) CROSS JOIN ${source}
+        WHERE ${start} >= begins AND ${start} < ends ${filter.and}
         GROUP BY ${groups} ORDER BY ${groups} LIMIT ?`,
       ...[JSON.stringify(clipped), ...filter.values, usageRowsMax + 1],
     )

@@ -3,12 +3,13 @@
  * or CSV. A request counts in the quarter hour in which it settled, and in the tenant's time zone.
  */
 import { safeInteger } from '../../../backends/model/money.ts'
-import { denied, type TenantResult } from '../denial.ts'
+import { type Denial, denied, type TenantResult } from '../denial.ts'
 import { type Calendar, dayMs, hourEnd, type Period, periodAt } from '../limits/calendar.ts'
 import { csvLine } from './csv.ts'
+import { type LabelKind, labelKinds } from './labels.ts'
 import { invalid, readTimeBounds, resolveBounds, spanFault, type TimeBounds } from './time-bounds.ts'
 
-export const dimensions = ['key', 'model', 'effort', 'pool', 'outcome'] as const
+export const dimensions = ['key', 'model', 'effort', 'pool', 'outcome', ...labelKinds] as const
 export type Dimension = (typeof dimensions)[number]
 
 export const usageBuckets = ['day', 'hour', 'week', 'month', 'all'] as const
@@ -26,6 +27,8 @@ export interface UsageQuery extends TimeBounds {
 export interface ResolvedUsageQuery extends Period, Pick<UsageQuery, 'groupBy' | 'where'> {
   /** Of the rows, in order. The first and the last may reach beyond `from` and `to`. */
   buckets: Period[]
+  /** The label by which the report groups or filters; null if by none. */
+  label: LabelKind | null
 }
 
 export interface UsageSums {
@@ -76,7 +79,7 @@ export function readUsageQuery(params: URLSearchParams): { query: UsageQuery; fo
   const format = oneOf(params, 'format', ['json', 'jsonl', 'csv'] as const)
   const where = Object.fromEntries(
     dimensions.flatMap((dimension) => {
-      const values = list(params, dimension)
+      const values = isLabel(dimension) ? params.getAll(dimension) : list(params, dimension)
       if (values.length > filterValuesMax)
         throw invalid(dimension, `at most ${filterValuesMax} values per report. Remove some.`)
       return values.length > 0 ? [[dimension, values]] : []
@@ -93,16 +96,42 @@ export function resolveUsageQuery(
 ): TenantResult<ResolvedUsageQuery> {
   const bounds = resolveBounds(query, calendar, now, 7 * dayMs)
   if (!bounds.ok) return bounds
-  const from = Math.floor(bounds.value.from / quarterMs) * quarterMs
-  const to = Math.ceil(bounds.value.to / quarterMs) * quarterMs
   const { bucket, groupBy, where } = query
+  const labels = labelKinds.filter((kind) => groupBy.includes(kind) || where[kind] !== undefined)
+  const label = labels[0] ?? null
+  const refused = refusedLabels(labels, bucket)
+  if (refused) return refused
+  const { from, to } = label === null ? wholeQuarters(bounds.value) : wholeDays(bounds.value, calendar)
   const fault = spanFault(
     { from, to },
     spanDaysMax[bucket],
     `Choose a shorter period than with bucket "${bucket}", or a larger bucket.`,
   )
   if (fault !== undefined) return denied('invalid_value', fault, 'from')
-  return { ok: true, value: { from, to, buckets: bucketsOf(bucket, { from, to }, calendar), groupBy, where } }
+  return { ok: true, value: { from, to, buckets: bucketsOf(bucket, { from, to }, calendar), groupBy, where, label } }
+}
+
+function isLabel(dimension: Dimension): dimension is LabelKind {
+  return labelKinds.some((kind) => kind === dimension)
+}
+
+function wholeQuarters({ from, to }: Period): Period {
+  return { from: Math.floor(from / quarterMs) * quarterMs, to: Math.ceil(to / quarterMs) * quarterMs }
+}
+
+function wholeDays({ from, to }: Period, calendar: Calendar): Period {
+  return { from: periodAt('day', { at: from, calendar }).from, to: periodAt('day', { at: to - 1, calendar }).to }
+}
+
+function refusedLabels(labels: readonly LabelKind[], bucket: UsageBucket): Denial | undefined {
+  if (labels.length > 1)
+    return denied('invalid_value', 'group_by: user and tag are counted apart. Use one of them in a report.', 'group_by')
+  if (labels.length === 0 || bucket !== 'hour') return undefined
+  return denied(
+    'invalid_value',
+    `bucket: usage by ${labels[0]} is counted by day. Use day, week, month or all.`,
+    'bucket',
+  )
 }
 
 function bucketsOf(bucket: UsageBucket, { from, to }: Period, calendar: Calendar): Period[] {

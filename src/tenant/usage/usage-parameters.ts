@@ -22,6 +22,15 @@ const filter = (what: string, example: string) =>
     .describe(`Only these ${what}, at most ${filterValuesMax}, separated by commas. Default: all.`)
     .meta({ examples: [example] })
 
+const label = (what: string) =>
+  z
+    .string()
+    .optional()
+    .describe(
+      `Only this ${what}; repeat the parameter for more, up to ${filterValuesMax}. Reports by end user or tag have whole days.`,
+    )
+    .meta({ examples: ['team:search'] })
+
 const dimension = `(${dimensions.join('|')})`
 
 export const UsageParameters = z.object({
@@ -56,4 +65,49 @@ export const UsageParameters = z.object({
   effort: filter('efforts', 'none,high'),
   pool: filter('pools', 'latency'),
   outcome: filter('outcomes', 'finished'),
+  user: label('end user'),
+  tag: label('tag'),
+})
+
+const whole = (text: string, example: number) =>
+  z
+    .string()
+    .regex(/^-?\d{1,15}$/)
+    .optional()
+    .describe(text)
+    .meta({ examples: [String(example)] })
+
+/** The parameters of a list of requests. `readRequestQuery` accepts every value that these schemas accept. */
+export const RequestParameters = z.object({
+  limit: z
+    .string()
+    .regex(/^([1-9]\d{0,2}|1000)$/)
+    .default('100')
+    .describe('Maximum number of items in the answer, from 1 to 1,000.')
+    .meta({ examples: ['100'] }),
+  before: z
+    .string()
+    .max(64)
+    .optional()
+    .describe('The `next` of the previous page. Without it, the list starts with the newest request.')
+    .meta({ examples: ['req_019ad0c2f4b7e8a1903c5d6e7f8091a2'] }),
+  from: timeParameter('Only requests that were admitted from then on.', '2026-11-01'),
+  to: timeParameter('Only requests that were admitted before. The same date as `from` means that day.', '2026-12-01'),
+  key: filter('key ids', 'k2v7mq3xw5ndab4e'),
+  model: filter('models', 'mistral-small-4'),
+  effort: filter('efforts', 'none,high'),
+  pool: filter('pools', 'latency'),
+  outcome: filter('outcomes', 'running,failed'),
+  cost_nano_min: whole('Only requests of at least this cost in nano-dollars.', 1_000_000),
+  cost_nano_max: whole('Only requests of at most this cost in nano-dollars.', 50_000_000),
+  user: z
+    .string()
+    .optional()
+    .describe('Only requests of this end user.')
+    .meta({ examples: ['user-4711'] }),
+  tag: z
+    .string()
+    .optional()
+    .describe('Only requests with this tag.')
+    .meta({ examples: ['team:search'] }),
 })

@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
 import { chainHash, chainStart } from '../../../src/tenant/ledger/hash-chain.ts'
 import type { LedgerEntry } from '../../../src/tenant/ledger/ledger.ts'
+import type { RequestFilter } from '../../../src/tenant/request-filter.ts'
 import { noLabels } from '../../../src/tenant/store/entry-rows.ts'
 import { schema } from '../../../src/tenant/store/schema.ts'
 import { openStore } from '../../../src/tenant/store/store.ts'
@@ -146,9 +147,63 @@ describe('store', () => {
     sql.run("INSERT INTO usage_hours VALUES (3600000, 'k', 'm', 'latency', 'none', 'finished', 2, 3, 1, 4, 0, 50, 1)")
     const { usage } = openStore(sql)
     const period = { from: 3_600_000, to: 7_200_000 }
-    expect(usage.report({ ...period, buckets: [period], groupBy: ['key'], where: {} })).toMatchObject([
+    expect(usage.report({ ...period, buckets: [period], groupBy: ['key'], where: {}, label: null })).toMatchObject([
       { start: period.from, end: period.to, key: 'k', requests: 2, cost_nano: 50, estimated_requests: 1 },
     ])
+  })
+
+  it('[REQ5] a page of any number of requests reads a bounded range of the primary key, and pages miss nothing', () => {
+    const db = new DatabaseSync(':memory:')
+    const plans: string[] = []
+    const sql = nodeSql(db)
+    const store = openStore({
+      ...sql,
+      all: (query, ...values) => {
+        if (/bookings.*LIMIT/s.test(query)) {
+          const plan = db.prepare(`EXPLAIN QUERY PLAN ${query}`).all(...values)
+          plans.push(...plan.map(({ detail }) => String(detail)))
+        }
+        return sql.all(query, ...values)
+      },
+    })
+    const rows = Number(process.env.REQUEST_ROWS ?? 100_000)
+    const id = (index: number) => `req_${(1_000 + index).toString(16).padStart(12, '0')}`
+    db.exec(`WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < ${rows + 999})
+      INSERT INTO bookings (request_id, key_id, state, bound_nano, bound_tokens, opened_at, expires_at, model, outcome, pool, cost_nano, end_user)
+      SELECT 'req_' || printf('%012x', i), 'k' || (i % 7), 'posted', 9, 9, i, i, 'm', 'finished', 'latency', i, 'ada' FROM n`)
+    db.exec(`INSERT INTO request_labels SELECT 'user', 'ada', request_id FROM bookings`)
+    const pages = (filter: RequestFilter) => {
+      const seen: string[] = []
+      let calls = 0
+      let longest = 0
+      for (let before: string | null = ''; before !== null && calls < 500; calls++) {
+        const started = performance.now()
+        const page = store.requests.page({ before, limit: 100, filter })
+        longest = Math.max(longest, performance.now() - started)
+        seen.push(...page.data.map(({ requestId }) => requestId))
+        before = page.next
+      }
+      return { seen, calls, longest }
+    }
+    // The oldest of all: every row lies before it.
+    const rare = pages({ costNanoMax: 1_001, key: ['k6', 'k0'] })
+    expect(rare.seen).toEqual(
+      [id(1), id(0)].filter((each) => ['k6', 'k0'].includes(`k${Number.parseInt(each.slice(4), 16) % 7}`)),
+    )
+    expect(rare.calls).toBe(rows / 5_000 + 1)
+    const labelled = pages({ user: 'ada', costNanoMax: 1_000 })
+    expect(labelled.seen).toEqual([id(0)])
+    const recent = pages({ from: rows + 900, to: rows + 950 })
+    expect(recent.seen).toEqual(Array.from({ length: 50 }, (_, index) => id(rows - 51 - index)))
+    expect(plans.filter((plan) => /^SCAN/.test(plan) && !/SCAN \(subquery|CO-ROUTINE/.test(plan))).toEqual([])
+    expect(new Set(plans.filter((plan) => /bookings|request_labels/.test(plan)))).toEqual(
+      new Set([
+        'SEARCH bookings USING PRIMARY KEY (request_id>? AND request_id<?)',
+        'SEARCH request_labels USING PRIMARY KEY (label=? AND value=? AND request_id>? AND request_id<?)',
+        'SEARCH bookings USING PRIMARY KEY (request_id=?)',
+      ]),
+    )
+    if (process.env.SHOW_PLANS) console.log([...new Set(plans)], rare, labelled.longest, recent.longest)
   })
 
   it('[STO9] an admission writes one row that carries the balances and the key’s state', () => {
