@@ -8,12 +8,14 @@ import type { z } from 'zod'
 import { KeyAnswer, NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey, RevokedKeysAnswer } from '../admin/answers/keys.ts'
 import { OwnPriceList, priceAnswer } from '../admin/answers/prices.ts'
 import { OwnRequestList, ownRouting, ShownRequest } from '../admin/answers/requests.ts'
+import { StatementAnswer, StatementList, statementFiles } from '../admin/answers/statements.ts'
 import { OwnEntryList } from '../admin/answers/tenants.ts'
 import { EntriesPage, KeyBody, KeyChangeBody, KeysPage, RevokeAllBody, RotateBody } from '../admin/bodies.ts'
 import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
 import { createKey, modeOf } from '../admin/create-key.ts'
 import { audited } from '../admin/guard.ts'
 import { KeyId, RequestId } from '../admin/parameters.ts'
+import { answerStatement, answerStatements, StatementName, StatementQuery } from '../admin/statements.ts'
 import { answerUsage } from '../admin/usage.ts'
 import { authenticate } from '../auth/authenticate.ts'
 import { settings } from '../config.ts'
@@ -108,6 +110,36 @@ export const ownRoutes: readonly Route[] = [
       const { tenantId, by } = context.get('caller')
       const rows = accept(await tenantStub(context.env, tenantId).listEntries(by, { limit, before, kinds: kind }))
       return { object: 'list', ...onePage(rows, limit, ({ seq }) => Number(seq)) }
+    },
+  ),
+  ownRoute(
+    {
+      method: 'get',
+      path: '/v1/statements',
+      id: 'listOwnStatements',
+      summary: 'List your monthly statements, newest first',
+      answer: StatementList,
+    },
+    (context) => {
+      const { tenantId, by } = context.get('caller')
+      return answerStatements(context, tenantId, by)
+    },
+  ),
+  ownRoute(
+    {
+      method: 'get',
+      path: '/v1/statements/{period}',
+      params: { period: StatementName },
+      id: 'retrieveOwnStatement',
+      summary: 'Retrieve your statement of a month',
+      description: 'The opening balance, credits, reversals, charges, refunds and usage add up to the closing balance.',
+      query: StatementQuery,
+      answer: StatementAnswer,
+      otherAnswers: statementFiles,
+    },
+    (context, { params: { period }, query: { format } }) => {
+      const { tenantId, by } = context.get('caller')
+      return answerStatement(context, tenantId, by, period, format)
     },
   ),
   ownRoute(

@@ -40,6 +40,7 @@ export const navigation: readonly NavigationPage[] = [
   page('users', 'Start', '/docs/sdks', 'SDKs and coding agents', 'sdks.md'),
   page('users', 'Guides', '/docs/api', 'Use the API', 'api.md'),
   page('users', 'Guides', '/docs/requests', 'Requests and usage', 'requests.md'),
+  page('users', 'Guides', '/docs/statements', 'Statements and time', 'statements.md'),
   page('users', 'Guides', '/docs/migrate', 'Migrate', 'migrate.md'),
   page('users', 'Guides', '/docs/errors', 'Errors', 'errors.md'),
   page('users', 'Guides', '/docs/limits', 'Limits and stored data', 'limits.md'),

@@ -217,8 +217,15 @@ export class TenantAccount {
     const corrects = { ...tenant, ...corrected.account }
     if (reservation) this.#charge(corrects, this.key(reservation.keyId), reservation.openedAt, costNano)
     else this.#put(corrects)
-    const { keyId, model, pool, effort } = charged?.labels ?? noLabels
+    const { pool, effort, ...known } = charged?.labels ?? noLabels
+    // A request that was never charged has no entry with its key.
+    const keyId = known.keyId ?? reservation?.keyId ?? null
+    const model = known.model ?? reservation?.details?.model ?? null
     const labels = { ...noLabels, keyId, model, pool, effort, note, outcome: 'correction' }
+    if (reservation?.state === 'reserved' && reservation.details) {
+      const correctedNano = (reservation.details.correctedNano ?? 0) + costNano
+      this.store.reservations.put({ ...reservation, details: { ...reservation.details, correctedNano } })
+    }
     this.#addEntry(corrected.entry, labels)
     this.#addUsage(labels, corrected.entry, reservation?.details)
     return undefined
@@ -308,6 +315,7 @@ export class TenantAccount {
     const seq = tenant.chainSeq + 1
     const hash = chainHash(tenant.chainHash, seq, entry)
     this.store.entries.add({ seq, hash, entry, labels })
+    this.store.money.add(seq, entry, labels.note)
     this.#put({ ...tenant, chainSeq: seq, chainHash: hash })
   }
 

@@ -27,6 +27,7 @@ import { revokeAllKeys } from './revoke-keys.ts'
 import type { Right } from './roles.ts'
 import type { NewKey, NewTenant, ReadmitRequest, WebhookTarget } from './rpc.ts'
 import { changeTenant, limitsOf, type TenantChange } from './settings.ts'
+import { listStatements, showStatement } from './statements/read-statements.ts'
 import type { EntryPage } from './store/entry-rows.ts'
 import { openStore } from './store/store.ts'
 import { listingOf, summaryOf } from './summary.ts'
@@ -122,6 +123,14 @@ export class TenantObject extends DurableObject {
   /** Those of these requests that the tenant has. */
   requestViews(requestIds: string[]) {
     return requestIds.flatMap((requestId) => this.#account.store.requests.find(requestId) ?? [])
+  }
+
+  listStatements(by: Requester) {
+    return listStatements(this.#account, by, Date.now())
+  }
+
+  showStatement(by: Requester, period: string) {
+    return showStatement(this.#account, by, period, Date.now())
   }
 
   /** Verifies the stored rows, not the in-memory state. */

@@ -147,6 +147,20 @@ const cases: Record<string, Case> = {
     expect(answer.text).not.toContain(keyId)
     leaksNothing(answer)
   },
+  'GET /v1/statements': async ({ foreign }) => {
+    const answer = await send('GET', '/v1/statements', undefined, foreign)
+    expect(answer.body.data).toMatchObject([{ usage_nano: 0 }])
+    leaksNothing(answer)
+  },
+  'GET /v1/statements/:period': async ({ foreign, keyId }) => {
+    const { data } = (await send('GET', '/v1/statements', undefined, foreign)).body
+    for (const format of ['json', 'csv', 'html']) {
+      const answer = await send('GET', `/v1/statements/${data[0].period}?format=${format}`, undefined, foreign)
+      expect(answer.status).toBe(200)
+      expect(answer.text).not.toContain(keyId)
+      leaksNothing(answer)
+    }
+  },
   'GET /v1/requests': async ({ foreign, keyId }) => {
     const answer = await send('GET', `/v1/requests?key=${keyId}`, undefined, foreign)
     expect(answer.body.data).toEqual([])

@@ -43,6 +43,8 @@ export interface RequestDetails {
   tags: readonly string[]
   /** A worker failed at it. */
   failed: boolean
+  /** Sum of the corrections while it ran. */
+  correctedNano?: number
 }
 
 /** A `reversal` takes back a credit. It is not usage, so it costs nothing and no billing system gets it. */

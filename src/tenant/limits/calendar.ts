@@ -61,7 +61,7 @@ export function periodAt(unit: CalendarUnit, { at, calendar }: ZonedTime): Perio
 }
 
 /** The month that begins on the anchor day of this calendar month. */
-function monthOf(year: number, month: number, calendar: Calendar): Period {
+export function monthOf(year: number, month: number, calendar: Calendar): Period {
   return {
     from: dayStart(dayNumber({ year, month, day: calendar.anchorDay }), calendar.timeZone),
     to: dayStart(dayNumber({ year, month: month + 1, day: calendar.anchorDay }), calendar.timeZone),
@@ -71,6 +71,11 @@ function monthOf(year: number, month: number, calendar: Calendar): Period {
 export function dayOf(date: CalendarDate, { timeZone }: Calendar): Period {
   const day = dayNumber(date)
   return { from: dayStart(day, timeZone), to: dayStart(day + 1, timeZone) }
+}
+
+/** The local date of a time. */
+export function dateAt({ at, calendar }: ZonedTime): CalendarDate {
+  return dateOf(dayAt(at, calendar.timeZone))
 }
 
 /** The end of the hour of the local clock that contains the time. A change of the clock ends an hour early. */

@@ -44,6 +44,7 @@ const DetailsColumn = z.object({
   endUser: z.string().nullable(),
   tags: z.array(z.string()),
   failed: z.boolean(),
+  correctedNano: z.number().exactOptional(),
 }) satisfies z.ZodType<RequestDetails>
 
 interface Carried<Value> {

@@ -62,12 +62,12 @@ export class ReservationRows {
     const outcome = details?.failed ? 'failed' : state
     this.#sql.run(
       `INSERT INTO bookings (request_id, key_id, state, bound_nano, bound_tokens, opened_at, expires_at, model, end_user,
-        tags, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        tags, outcome, cost_nano) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT DO UPDATE SET key_id = excluded.key_id, state = excluded.state, bound_nano = excluded.bound_nano,
           bound_tokens = excluded.bound_tokens, opened_at = excluded.opened_at, expires_at = excluded.expires_at`,
       ...[requestId, keyId, state, boundNano, boundTokens, openedAt, expiresAt, details?.model ?? null],
       ...[details?.endUser ?? null, details?.tags.length ? JSON.stringify(details.tags) : null],
-      state === 'posted' ? null : outcome,
+      ...[state === 'posted' ? null : outcome, details?.correctedNano ?? null],
     )
   }
 }

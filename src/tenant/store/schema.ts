@@ -248,6 +248,22 @@ export const schema: readonly string[] = [
     estimated INTEGER NOT NULL,
     PRIMARY KEY (label, day, value, key_id, model, pool, effort, outcome)
   ) WITHOUT ROWID`,
+  // Entries that are no usage. They are kept when the ledger is pruned; see money-rows.ts.
+  `CREATE TABLE money_entries (
+    entry INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    credit_nano INTEGER NOT NULL,
+    cost_nano INTEGER NOT NULL,
+    request_id TEXT,
+    note TEXT
+  )`,
+  'CREATE INDEX money_entries_at ON money_entries (at)',
+  'CREATE INDEX orders_by_seq ON orders (seq)',
+  `INSERT INTO money_entries SELECT 0, created_at, 'credit', pruned.credit_nano, 0, NULL, 'before entries were kept'
+    FROM account, pruned WHERE pruned.credit_nano <> 0`,
+  `INSERT INTO money_entries SELECT seq, at, kind, credit_nano, cost_nano, request_id, note FROM entries
+    WHERE kind = 'correction' OR credit_nano <> 0`,
 ]
 
 /** Applies the statements that a database does not have yet. */

@@ -6,6 +6,7 @@ import { AccountRows } from './account-rows.ts'
 import { EarlyVoidRows } from './early-void-rows.ts'
 import { EntryRows } from './entry-rows.ts'
 import { KeyRows } from './key-rows.ts'
+import { MoneyRows } from './money-rows.ts'
 import { OpenReservations } from './open-reservations.ts'
 import { OrderRows } from './order-rows.ts'
 import { PrunedRows } from './pruned-rows.ts'
@@ -36,6 +37,7 @@ export function openStore(sql: Sql) {
     pruned: new PrunedRows(sql, open),
     orders: new OrderRows(sql),
     requests,
+    money: new MoneyRows(sql),
     usage: new UsageRows(sql),
     usageLabels,
     webhook: new WebhookRows(sql),

@@ -11,7 +11,7 @@ import {
   usageRowsMax,
 } from '../usage/report.ts'
 import type { EntryLabels } from './entry-rows.ts'
-import { exactSum, int, type Sql, type SqlRow, type SqlValue, text } from './sql.ts'
+import { exactSum, int, maybeInt, type Sql, type SqlRow, type SqlValue, text } from './sql.ts'
 
 const columns: Record<Dimension, string> = {
   user: 'value',
@@ -77,6 +77,28 @@ export class UsageRows {
       ...[JSON.stringify(clipped), ...filter.values, usageRowsMax + 1],
     )
     return rows.length > usageRowsMax ? null : rows.map((row) => readUsage(row, buckets, groupBy))
+  }
+
+  /** Usage of requests by model and effort: corrections are not in it. `period` has whole quarter hours. */
+  byModel({ from, to }: Period): UsageRow[] {
+    const rows = this.#sql.all(
+      `SELECT 0 AS bucket, model, effort, ${reportedSums} FROM usage_quarters
+        WHERE quarter >= ? AND quarter < ? AND outcome <> 'correction' GROUP BY model, effort ORDER BY model, effort`,
+      ...[from, to],
+    )
+    return rows.map((row) => readUsage(row, [{ from, to }], ['model', 'effort']))
+  }
+
+  /** Cost of requests, without corrections. `period` has whole quarter hours. */
+  costOf({ from, to }: Period): number {
+    const query = `SELECT ${exactSum('cost_nano')} AS cost FROM usage_quarters
+      WHERE quarter >= ? AND quarter < ? AND outcome <> 'correction'`
+    return int(this.#sql.all(query, from, to)[0] ?? { cost: 0 }, 'cost')
+  }
+
+  /** The first quarter hour with usage. */
+  firstAt(): number | undefined {
+    return maybeInt(this.#sql.all('SELECT min(quarter) AS first FROM usage_quarters')[0] ?? {}, 'first') ?? undefined
   }
 
   /** Costs by key since the start of a quarter hour, without refunds. */
