@@ -21,7 +21,7 @@ const shells = [
   /^src\/http\/(body|cors|errors|parse|route)\.ts$/,
   /^src\/responses\/(responses-object|previous-response|idempotency|routes)\.ts$/,
   // Pure, but native.
-  /^src\/(tenant\/ledger\/sha256|auth\/dispatch-proof)\.ts$/,
+  /^src\/(tenant\/ledger\/sha256|tenant\/life\/read-export|auth\/dispatch-proof)\.ts$/,
   /^src\/tenant\/(tenant-object|webhooks\/deliver)\.ts$/,
   /^src\/fleet\/(fleet-object|queue-status|heartbeats|health|worker-answer)\.ts$/,
   /^src\/chat\/(?!(prepare|headers|hosted-usage|chat-bytes|answered|attempts)\.ts$)/,

@@ -13,6 +13,7 @@ import { rateCards, tenantRateCards } from './rate-cards.ts'
 import { receipts } from './receipts.ts'
 import { requests } from './requests.ts'
 import { statements } from './statements.ts'
+import { tenantLife } from './tenant-life.ts'
 import { tenants } from './tenants.ts'
 import { usage } from './usage.ts'
 import { meter } from './webhooks.ts'
@@ -33,6 +34,7 @@ const pools = operatorRoute(
 
 export const operatorRoutes: readonly Route[] = [
   ...tenants,
+  ...tenantLife,
   ...usage,
   ...statements,
   ...members,

@@ -16,6 +16,14 @@ export const Name = z
   .max(200)
   .describe('A name for people, 1 to 200 characters.')
   .meta({ examples: ['Acme'] })
+export const ExternalId = z
+  .string()
+  .min(1)
+  .max(128)
+  .regex(/^[\x21-\x7e]+$/, 'must be printable ASCII characters without spaces')
+  .nullable()
+  .describe('Your own id of the tenant, unique, 1 to 128 printable characters without spaces. Null: none.')
+  .meta({ examples: ['crm-7f3a91'] })
 export const RoleName = z
   .enum(roles)
   .describe('Permissions. Each role has those of the roles after it: owner, admin, member, viewer.')

@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import type { Scope } from '../auth/operator-key.ts'
 import type { ConfigVariables } from '../config.ts'
 import type { FleetBinding } from '../fleet/client.ts'
+import type { ResponsesBinding } from '../responses/stub.ts'
 import type { Requester } from '../tenant/permissions.ts'
 import type { TenantBinding } from '../tenant/stub.ts'
 
@@ -27,7 +28,7 @@ export interface AuditNote {
   after?: unknown
 }
 
-export interface AdminBindings extends ConfigVariables, FleetBinding, TenantBinding {
+export interface AdminBindings extends ConfigVariables, FleetBinding, TenantBinding, ResponsesBinding {
   DB: D1Database
 }
 

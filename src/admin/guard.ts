@@ -17,6 +17,7 @@ import { checkParameters, namingInSnake } from '../http/parse.ts'
 import { noSuchTenant, tenantStub } from '../tenant/stub.ts'
 import type { AdminContext, AdminEnv, Operator } from './context.ts'
 import { findOperatorRow, isValidOperator, scopesOf } from './operator-rows.ts'
+import { requireScope } from './require-scope.ts'
 import { type FailedSignIns, failuresPerMinuteMax, SignInFailures } from './sign-in-failures.ts'
 
 export const operatorOnly: MiddlewareHandler<AdminEnv> = async (context, next) => {
@@ -31,9 +32,7 @@ export const operatorOnly: MiddlewareHandler<AdminEnv> = async (context, next) =
 
 export function needs(scope: Scope): MiddlewareHandler<AdminEnv> {
   return async (context, next) => {
-    if (!context.get('operator').scopes.includes(scope)) {
-      throw new GatewayError('permission_denied', `The operator key lacks the scope ${scope}. Use a key that has it.`)
-    }
+    requireScope(context, scope)
     await next()
   }
 }
@@ -51,6 +50,12 @@ export function knownTenant(params: Readonly<Record<string, z.ZodType>>): Middle
 
 /** For all routes that change something. Reads are not audited. */
 export const auditedChanges: MiddlewareHandler<AdminEnv> = async (context, next) => {
+  if (context.req.method === 'GET' || context.req.method === 'HEAD') return next()
+  return auditedAlways(context, next)
+}
+
+/** For reads that leave the gateway with everything of a tenant. */
+export const auditedAlways: MiddlewareHandler<AdminEnv> = async (context, next) => {
   const { keyId, name } = context.get('operator')
   await audited(context, { id: `operator:${keyId}`, name, tenantId: tenantInPath(context.req.path) }, next)
 }
@@ -65,7 +70,7 @@ interface Actor {
 export async function audited(context: AdminContext, actor: Actor, next: () => Promise<void>): Promise<void> {
   const { env, req } = context
   const route = matchedRoutes(context).find(({ method }) => method === req.method)
-  if (req.method === 'GET' || req.method === 'HEAD' || !route) return next()
+  if (!route) return next()
   const requestId = context.get('requestId')
   const now = Date.now()
   const { addressHeader } = await settings(env)

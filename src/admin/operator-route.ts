@@ -4,7 +4,7 @@ import type { z } from 'zod'
 import type { Scope } from '../auth/operator-key.ts'
 import { type Answer, type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
 import type { AdminContext, AdminEnv } from './context.ts'
-import { auditedChanges, knownTenant, needs, operatorOnly } from './guard.ts'
+import { auditedAlways, auditedChanges, knownTenant, needs, operatorOnly } from './guard.ts'
 
 type OperatorDeclaration<Path, Query, Body> = Omit<
   Operation,
@@ -15,6 +15,8 @@ type OperatorDeclaration<Path, Query, Body> = Omit<
     scope: Scope
     /** The route creates the tenant in its path, so the tenant may be unknown. */
     newTenant?: boolean
+    /** A read that the audit log records, like a change. */
+    audited?: boolean
     query?: Query
     body?: Body
   }
@@ -30,7 +32,7 @@ export function operatorRoute<
   handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Answer | Promise<Answer>,
 ): Route {
   const ofTenant = declared.path.includes('{tenantId}') && !declared.newTenant
-  const guards = [operatorOnly, auditedChanges, needs(declared.scope)]
+  const guards = [operatorOnly, declared.audited ? auditedAlways : auditedChanges, needs(declared.scope)]
   if (ofTenant) guards.push(knownTenant(declared.params ?? {}))
   return declare({ ...declared, auth: 'operator', snake: true }, handle, guards)
 }

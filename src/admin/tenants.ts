@@ -19,12 +19,14 @@ import {
   TenantList,
   TenantWithPlan,
 } from './answers/tenants.ts'
-import { EntriesPage, Name, SettingsChange, TenantLimits, TenantLimitsChange } from './bodies.ts'
+import { EntriesPage, ExternalId, KeyBody, Name, SettingsChange, TenantLimits, TenantLimitsChange } from './bodies.ts'
 import { type AdminBindings, note } from './context.ts'
+import { createKey, type NewApiKey } from './create-key.ts'
 import { operatorRoute } from './operator-route.ts'
 import { PlanId, RequestId, TenantId } from './parameters.ts'
 import { findPlan } from './plans.ts'
 import { defaultRateCards } from './rate-cards.ts'
+import { requireScope } from './require-scope.ts'
 
 const CreateTenant = z
   .strictObject({
@@ -45,6 +47,13 @@ const CreateTenant = z
     settings: SettingsChange.exactOptional().describe(
       'Settings. A field that is left out has the value of the plan, or its default.',
     ),
+    externalId: ExternalId.default(null),
+    keys: z
+      .array(KeyBody)
+      .max(20)
+      .default([])
+      .describe('The first keys of the tenant, at most 20. Requires the scope `keys:write`.')
+      .meta({ examples: [[{ name: 'first', role: 'owner' }]] }),
   })
   .meta({ id: 'CreateTenant' })
 
@@ -58,10 +67,21 @@ const ChangeTenant = z
       .meta({ examples: ['active'] }),
     limits: TenantLimitsChange.exactOptional(),
     settings: SettingsChange.exactOptional(),
+    externalId: ExternalId.exactOptional(),
   })
   .meta({ id: 'UpdateTenant' })
 
 const AssignPlan = z.strictObject({ planId: PlanId }).meta({ id: 'AssignPlan' })
+
+const TenantsPage = Page.extend({
+  externalId: z
+    .string()
+    .min(1)
+    .max(128)
+    .optional()
+    .describe('Only the tenant with this external id.')
+    .meta({ examples: ['crm-7f3a91'] }),
+})
 
 const TenantQuery = z.object({
   totals: z
@@ -85,8 +105,13 @@ export const tenants: readonly Route[] = [
       answer: CreatedTenant,
     },
     async (context, { body }) => {
-      const { tenantId, name, creditNano, planId } = body
+      const { tenantId, name, creditNano, planId, externalId } = body
       note(context, { tenantId, target: tenantId })
+      const now = Date.now()
+      if (body.keys.length > 0) requireScope(context, 'keys:write')
+      refuseExpired(body.keys, now)
+      await refuseTaken(context.env, tenantId, externalId)
+      const keys = await Promise.all(body.keys.map(({ mode }) => createKey(context.env, tenantId, mode)))
       const { models } = await settings(context.env)
       const plan = planId === null ? undefined : await findPlan(context.env, planId)
       const limits = body.limits ?? plan?.limits ?? TenantLimits.parse({})
@@ -99,16 +124,18 @@ export const tenants: readonly Route[] = [
         rateCards: await defaultRateCards(context.env),
         limits,
         settings: TenantSettings.parse(merged),
+        keys: body.keys.map(({ mode: _, ...key }, index) => ({ ...key, ...newKeyOf(keys[index]) })),
       })
       // Also when the tenant exists: repeating an interrupted creation completes it.
-      await listTenant(context.env, tenantId, created ? planId : null)
+      await listTenant(context.env, tenantId, created ? { planId, externalId } : {})
       if (!created) {
         throw new GatewayError('conflict', `tenantId: ${tenantId} exists. Choose another id.`, {
           param: 'tenantId',
         })
       }
-      note(context, { after: { name, creditNano, planId, limits } })
-      return { tenantId }
+      note(context, { after: { name, creditNano, planId, limits, externalId, keys: created } })
+      // The only time that the keys are shown.
+      return { tenantId, keys: created.map((key, index) => ({ ...key, apiKey: keys[index]?.key.reveal() ?? '' })) }
     },
   ),
   operatorRoute(
@@ -119,16 +146,17 @@ export const tenants: readonly Route[] = [
       tag: 'Tenants',
       summary: 'List tenants',
       scope: 'tenants:read',
-      query: Page,
+      query: TenantsPage,
       answer: TenantList,
     },
     async (context, { query }) => {
-      const { limit, after } = query
+      const { limit, after, externalId } = query
       const { results } = await context.env.DB.prepare(
-        `SELECT tenant_id AS tenantId, name, status, plan_id AS planId, created_at AS createdAt, updated_at AS updatedAt
-      FROM tenants WHERE tenant_id > ? ORDER BY tenant_id LIMIT ?`,
+        `SELECT tenant_id AS tenantId, name, iif(deleted_at IS NULL, status, 'deleted') AS status, plan_id AS planId,
+          external_id AS externalId, created_at AS createdAt, updated_at AS updatedAt, deleted_at AS deletedAt
+          FROM tenants WHERE tenant_id > ? ${externalId === undefined ? '' : 'AND external_id = ?'} ORDER BY tenant_id LIMIT ?`,
       )
-        .bind(after, limit + 1)
+        .bind(after, ...(externalId === undefined ? [] : [externalId]), limit + 1)
         .all<{ tenantId: string }>()
       return onePage(results, limit, (row) => row.tenantId)
     },
@@ -149,10 +177,12 @@ export const tenants: readonly Route[] = [
       const { tenantId } = params
       const summary = await tenantStub(context.env, tenantId).summary(query.totals === 'true')
       if (!summary) throw noSuchTenant()
-      const row = await context.env.DB.prepare('SELECT plan_id AS planId FROM tenants WHERE tenant_id = ?')
+      const row = await context.env.DB.prepare(
+        'SELECT plan_id AS planId, external_id AS externalId FROM tenants WHERE tenant_id = ?',
+      )
         .bind(tenantId)
-        .first<{ planId: string | null }>()
-      return { ...summary, planId: row?.planId ?? null }
+        .first<{ planId: string | null; externalId: string | null }>()
+      return { ...summary, planId: row?.planId ?? null, externalId: row?.externalId ?? null }
     },
   ),
   operatorRoute(
@@ -162,15 +192,17 @@ export const tenants: readonly Route[] = [
       params: { tenantId: TenantId },
       id: 'updateTenant',
       tag: 'Tenants',
-      summary: 'Update a tenant’s name, status, limits or settings',
+      summary: 'Update a tenant’s name, status, limits, settings or external id',
       scope: 'tenants:write',
       body: ChangeTenant,
       answer: ChangedTenant,
     },
     async (context, { params, body }) => {
       const { tenantId } = params
-      const change = body
-      return await changeTenant(context.env, tenantId, change, (said) => note(context, { target: tenantId, ...said }))
+      const { externalId, ...change } = body
+      if (externalId !== undefined) await refuseTaken(context.env, tenantId, externalId)
+      const said = (values: { before: unknown; after: unknown }) => note(context, { target: tenantId, ...values })
+      return await changeTenant(context.env, tenantId, change, said, { externalId })
     },
   ),
   operatorRoute(
@@ -196,7 +228,7 @@ export const tenants: readonly Route[] = [
         tenantId,
         change,
         (said) => note(context, { target: planId, ...said }),
-        planId,
+        { planId },
       )
       return { ...after, planId }
     },
@@ -256,16 +288,26 @@ async function changeTenant(
   tenantId: string,
   change: TenantChange,
   said: (note: { before: unknown; after: unknown }) => void,
-  planId?: string,
+  listed: Listed,
 ) {
   const { before, after } = accept(await tenantStub(env, tenantId).change(change))
   said({ before, after })
-  await listTenant(env, tenantId, planId)
+  await listTenant(env, tenantId, listed)
   return { tenantId, ...after }
 }
 
+/** Fields that only the list has. An undefined one stays as it is. */
+interface Listed {
+  planId?: string | null
+  externalId?: string | null | undefined
+}
+
 /** Updates the list's row from the object. Without a plan, the row keeps its plan. */
-async function listTenant(env: AdminBindings, tenantId: string, planId: string | null = null): Promise<void> {
+async function listTenant(
+  env: AdminBindings,
+  tenantId: string,
+  { planId = null, externalId }: Listed = {},
+): Promise<void> {
   const listing = await tenantStub(env, tenantId).listing()
   if (!listing) throw noSuchTenant()
   const { name, status, createdAt } = listing
@@ -276,4 +318,36 @@ async function listTenant(env: AdminBindings, tenantId: string, planId: string |
   )
     .bind(tenantId, name, status, planId, createdAt, Date.now())
     .run()
+  if (externalId === undefined) return
+  const set = env.DB.prepare('UPDATE OR IGNORE tenants SET external_id = ? WHERE tenant_id = ?').bind(
+    externalId,
+    tenantId,
+  )
+  // Another tenant may have got it since it was checked.
+  if ((await set.run()).meta.changes === 0) throw taken()
+}
+
+async function refuseTaken(env: AdminBindings, tenantId: string, externalId: string | null): Promise<void> {
+  if (externalId === null) return
+  const other = await env.DB.prepare('SELECT 1 FROM tenants WHERE external_id = ? AND tenant_id <> ?')
+    .bind(externalId, tenantId)
+    .first()
+  if (other) throw taken()
+}
+
+function taken(): GatewayError {
+  const message = 'externalId: another tenant has this external id. Find it with GET /admin/tenants?external_id=.'
+  return new GatewayError('conflict', message, { param: 'externalId' })
+}
+
+function refuseExpired(keys: readonly { expiresAt: number | null }[], now: number): void {
+  const index = keys.findIndex(({ expiresAt }) => expiresAt !== null && expiresAt <= now)
+  if (index < 0) return
+  const param = `keys[${index}].expiresAt`
+  throw new GatewayError('invalid_value', `${param}: must be in the future, in Unix milliseconds.`, { param })
+}
+
+function newKeyOf(created: NewApiKey | undefined) {
+  if (!created) throw new Error('a key was not created')
+  return { keyId: created.keyId, ...created.secret }
 }

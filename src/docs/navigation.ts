@@ -52,6 +52,7 @@ export const navigation: readonly NavigationPage[] = [
   page('operators', 'Start', '/docs/operators/hardware', 'Choose hardware', 'hardware.md'),
   page('operators', 'Start', '/docs/operators/deploy', 'Deploy', 'deploy.md'),
   page('operators', 'Guides', '/docs/operators/operate', 'Operate', 'operate.md'),
+  page('operators', 'Guides', '/docs/operators/tenants', 'A tenant’s life', 'tenants.md'),
   page('operators', 'Guides', '/docs/operators/keys', 'Keys and rotation', 'keys.md'),
   page('operators', 'Guides', '/docs/operators/engines', 'Engines', 'engines.md'),
   page('operators', 'Guides', '/docs/operators/conformance', 'Engine conformance', '../../../backends/README.md'),

@@ -1,6 +1,7 @@
 /**
  * `npm run ledger:verify -- [state folder]`: verifies the ledgers in a state folder. Prints one line per tenant with
- * the result for its chain and sums. Exits with 1 on any fault.
+ * the result for its chain and sums. Exits with 1 on any fault. With `--file export.jsonl`, verifies the export of one
+ * tenant: its digest, its form, and the ledger that a restore would get.
  *
  * The product may run meanwhile. The databases are copied, with SQLite's write-ahead log, and only the copies are read.
  * A copy taken during a write may be torn, so a database with faults is copied again.
@@ -13,16 +14,19 @@ import { fileURLToPath } from 'node:url'
 import type { Sql, SqlRow } from '../tenant/store/sql.ts'
 import { openStore } from '../tenant/store/store.ts'
 import { type VerificationReport, verifyBooks } from '../tenant/verify.ts'
+import { sumsOf, verifyExport } from './verify-export.ts'
 
 const triesMax = 5
-const usage = 'usage: npm run ledger:verify -- [state folder, by default TRAMONTANE_HOME or .tramontane]'
+const usage =
+  'usage: npm run ledger:verify -- [state folder, by default TRAMONTANE_HOME or .tramontane] | --file export.jsonl'
 
 interface VerifiedTenant extends VerificationReport {
   name: string
   sums: string
 }
 
-function main(args: string[]): number {
+async function main(args: string[]): Promise<number> {
+  if (args[0] === '--file' && args[1] !== undefined && args.length === 2) return verifyFile(resolve(args[1]))
   if (args.length > 1 || args[0]?.startsWith('-')) return exitWith(usage, 2)
   const home = resolve(
     args[0] ?? process.env.TRAMONTANE_HOME ?? fileURLToPath(new URL('../../.tramontane', import.meta.url)),
@@ -41,6 +45,14 @@ function main(args: string[]): number {
   } finally {
     rmSync(temporary, { recursive: true, force: true })
   }
+}
+
+async function verifyFile(path: string): Promise<number> {
+  if (!existsSync(path)) return exitWith(`file ${path} not found`, 2)
+  const { tenantId, sums, entries, faults } = await verifyExport(path)
+  console.log(`${tenantId}: ${entries} entries, ${sums}: ${faults.length === 0 ? 'sound' : `${faults.length} faults`}`)
+  for (const fault of faults) console.log(`  ${fault}`)
+  return faults.length > 0 ? 1 : 0
 }
 
 /** The databases of the tenant objects. Miniflare stores one file per object, in a folder per class. */
@@ -75,9 +87,7 @@ function read(path: string, name: string): VerifiedTenant | undefined {
     const store = openStore(readOnly(db))
     const tenant = store.account.find()
     if (!tenant) return undefined
-    const { creditNano, postedNano, reservedNano } = tenant
-    const sums = `credit ${dollars(creditNano)}, posted ${dollars(postedNano)}, reserved ${dollars(reservedNano)}`
-    return { name: tenant.tenantId, sums, ...verifyBooks(store) }
+    return { name: tenant.tenantId, sums: sumsOf(tenant), ...verifyBooks(store) }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     return { name, sums: 'sums unknown', entries: 0, faults: [`the database cannot be read: ${reason}`] }
@@ -96,14 +106,9 @@ function readOnly(db: DatabaseSync): Sql {
   }
 }
 
-/** Exact, with nine digits after the point. */
-function dollars(nano: number): string {
-  return `$${Math.trunc(nano / 1e9)}.${String(nano % 1e9).padStart(9, '0')}`
-}
-
 function exitWith(message: string, code: number): number {
   console.error(message)
   return code
 }
 
-process.exitCode = main(process.argv.slice(2))
+process.exitCode = await main(process.argv.slice(2))

@@ -6,6 +6,9 @@ import { DurableObject } from 'cloudflare:workers'
 import type { StoredResponse } from '../dialects/dialect.ts'
 import type { Alarm } from '../tenant/alarm.ts'
 import { durableAlarm, durableSql } from '../tenant/durable-storage.ts'
+import type { ExportedRow } from '../tenant/life/export-format.ts'
+import { type ExportCursor, type ExportPage, exportPage } from '../tenant/life/export-rows.ts'
+import { addRows } from '../tenant/life/tables.ts'
 import type { Begun } from './replay-rows.ts'
 import { ResponsesStore } from './responses-store.ts'
 
@@ -19,6 +22,8 @@ export class ResponsesObject extends DurableObject {
   /** Callbacks of the requests that wait for an attempt to end. */
   readonly #waiting = new Map<string, Set<() => void>>()
   readonly #alarm: Alarm
+  /** Names this process of the object; see export-rows.ts. */
+  readonly #process = crypto.randomUUID()
 
   constructor(state: DurableObjectState, env: unknown) {
     super(state, env as never)
@@ -74,6 +79,21 @@ export class ResponsesObject extends DurableObject {
   abandon(replayId: string, attempt: string): void {
     this.ctx.storage.transactionSync(() => this.#store.replays.abandon(replayId, attempt))
     this.#notify(replayId)
+  }
+
+  exportPage(cursor: ExportCursor | null): ExportPage {
+    return exportPage(durableSql(this.ctx.storage.sql), cursor, this.#process)
+  }
+
+  /** Adds rows of an export. Returns why one does not fit; undefined if all were added. */
+  restoreRows(rows: ExportedRow[]): string | undefined {
+    this.#alarm.wakeAt(Date.now() + attemptMs)
+    return this.ctx.storage.transactionSync(() => addRows(durableSql(this.ctx.storage.sql), rows))
+  }
+
+  /** Deletes every stored response and every answer of an idempotent request. */
+  eraseAll(): void {
+    this.ctx.storage.transactionSync(() => this.#store.eraseAll())
   }
 
   override async alarm(): Promise<void> {

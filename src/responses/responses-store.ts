@@ -86,6 +86,10 @@ export class ResponsesStore {
     return this.#answers.find(responseId, now) && this.#answers.text(responseId, 'input')
   }
 
+  eraseAll(): void {
+    for (const table of ['answers', 'pieces', 'items', 'replays']) this.#sql.run(`DELETE FROM ${table}`)
+  }
+
   forget(responseId: string, now: number): boolean {
     return this.#answers.find(responseId, now) !== undefined && this.#answers.remove(responseId)
   }

@@ -1,19 +1,22 @@
 /** Creates a tenant's account with its rate cards and opening credit. */
 import type { TenantAccount } from './account.ts'
 import { openingCreditId, postMoney } from './credits.ts'
+import { addKey, type KeyView } from './keys.ts'
 import { chainStart } from './ledger/hash-chain.ts'
 import { newLimitState, tenantBudgets } from './limits/limits.ts'
 import type { NewTenant } from './rpc.ts'
 import { zoned } from './store/account-rows.ts'
 import { listPrice } from './store/rate-card-rows.ts'
 
-/** Returns false if the tenant exists. */
-export function createTenant(account: TenantAccount, options: NewTenant, now: number): boolean {
-  if (account.tenant()) return false
+/** Returns the first keys; false if the tenant exists, or existed and was deleted. */
+export function createTenant(account: TenantAccount, options: NewTenant, now: number): KeyView[] | false {
+  if (account.tenant() || account.store.restoring()) return false
   const { tenantId, name, limits, settings } = options
   account.putTenant({
     ...{ tenantId, name, limits, settings },
     status: 'active',
+    deletedAt: null,
+    purgeAt: null,
     createdAt: now,
     creditNano: 0,
     postedNano: 0,
@@ -29,5 +32,9 @@ export function createTenant(account: TenantAccount, options: NewTenant, now: nu
     const opening = { orderId: openingCreditId, kind: 'credit', amountNano: options.creditNano } as const
     postMoney(account, { ...opening, requestId: null, creditId: null, note: 'opening credit' }, now)
   }
-  return true
+  return (options.keys ?? []).map((key) => {
+    const added = addKey(account, { kind: 'operator' }, key, now)
+    if (!added.ok) throw new Error(added.message)
+    return added.value
+  })
 }

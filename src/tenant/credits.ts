@@ -1,6 +1,6 @@
 /** Credits, reversals and corrections: entries that an operator posts, once per order id. */
 import type { TenantAccount } from './account.ts'
-import { type Denial, denied, type TenantResult, tenantMissing } from './permissions.ts'
+import { type Denial, denied, refuseDeleted, type TenantResult, tenantMissing } from './permissions.ts'
 import type { Tenant } from './store/account-rows.ts'
 import type { MoneyOrder } from './store/order-rows.ts'
 
@@ -22,6 +22,8 @@ export function postMoney(
   const { orders } = account.store
   const tenant = account.tenant()
   if (!tenant) return denied('not_found', tenantMissing)
+  const deleted = entry.kind === 'credit' ? refuseDeleted(tenant) : undefined
+  if (deleted) return deleted
   const known = orders.find(entry)
   if (known?.same) return { ok: true, value: { seq: known.seq, repeated: true } }
   if (known)

@@ -15,6 +15,8 @@ export interface MaintenanceParts {
   webhook: WebhookDeliveries
   /** Asks the workers about requests. */
   inquire: (requestIds: string[], now: number) => Promise<Known>
+  /** Removes books of a deleted tenant, at most so many rows, and returns their number. */
+  purge: (limit: number) => number
   now: () => number
 }
 
@@ -27,10 +29,14 @@ export async function maintain(parts: MaintenanceParts): Promise<number | undefi
   const now = parts.now()
   const pruned = transactions.transaction(() => {
     if (known) settleOverdue(account, overdue, known, now)
-    return pruneOld(account, now)
+    return pruneOld(parts, now)
   })
   const more = pruned >= prunedPerRun ? now + pruneAgainMs : undefined
-  const due = [reservations.nextDue(), more, await webhook.deliver(parts.now())].filter((time) => time !== undefined)
+  const purgeAt = account.tenant()?.purgeAt ?? undefined
+  const purge = purgeAt !== undefined && purgeAt > now ? purgeAt : undefined
+  const due = [reservations.nextDue(), more, purge, await webhook.deliver(parts.now())].filter(
+    (time) => time !== undefined,
+  )
   return due.length > 0 ? Math.min(...due) : undefined
 }
 
@@ -47,7 +53,10 @@ function settleOverdue(account: TenantAccount, requestIds: string[], known: Know
 }
 
 /** Deletes entries that are older than the tenant's retention. Returns the number of deleted rows. */
-function pruneOld(account: TenantAccount, now: number): number {
-  const retentionDays = account.tenant()?.settings.retentionDays
-  return retentionDays === undefined ? 0 : account.store.pruned.prune(now - retentionDays * dayMs, prunedPerRun)
+function pruneOld({ account, purge }: Pick<MaintenanceParts, 'account' | 'purge'>, now: number): number {
+  const tenant = account.tenant()
+  if (!tenant) return 0
+  if (tenant.purgeAt !== null && tenant.purgeAt <= now) return purge(prunedPerRun)
+  const { retentionDays } = tenant.settings
+  return account.store.pruned.prune(now - retentionDays * dayMs, prunedPerRun)
 }

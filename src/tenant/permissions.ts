@@ -1,7 +1,7 @@
 /** Permissions: checks every call of a key against the key's role before the call reads or changes anything. */
 import type { TenantAccount } from './account.ts'
 import { suspendedMessage } from './admission-refusals.ts'
-import { denied, type TenantResult } from './denial.ts'
+import { type Denial, denied, type TenantResult } from './denial.ts'
 import { checkKey } from './key-validity.ts'
 import { may, type Right, type Role, roleNeeded } from './roles.ts'
 import type { Tenant } from './store/account-rows.ts'
@@ -14,6 +14,12 @@ export type Requester =
   | { kind: 'key'; keyId: string; secretHash: string; address?: string | null }
 
 export const tenantMissing = 'Tenant not found. Create it first.'
+
+/** Refuses a change of a deleted tenant. */
+export function refuseDeleted({ deletedAt }: Pick<Tenant, 'deletedAt'>): Denial | undefined {
+  if (deletedAt === null) return undefined
+  return denied('conflict', 'This tenant was deleted and cannot be changed. Create another tenant.')
+}
 
 /** Checks that `by` has the permission `right`, and returns its role. */
 export function identify(account: TenantAccount, by: Requester, right: Right, now: number): TenantResult<Identity> {
@@ -43,7 +49,9 @@ export function admitTo(
 ): TenantResult<{ tenant: Tenant; role: Role }> {
   const tenant = account.tenant()
   if (by.kind === 'operator') {
-    return tenant ? { ok: true, value: { tenant, role: 'owner' } } : denied('not_found', tenantMissing)
+    if (!tenant) return denied('not_found', tenantMissing)
+    const refused = right === 'all-keys' ? refuseDeleted(tenant) : undefined
+    return refused ?? { ok: true, value: { tenant, role: 'owner' } }
   }
   const key = tenant && account.key(by.keyId)
   const fault = checkKey(key, by, now)

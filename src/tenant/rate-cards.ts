@@ -1,7 +1,7 @@
 /** Rate cards: what a token of a model costs this tenant, from a moment on. */
 import type { Rates } from '../../backends/model/money.ts'
 import type { TenantAccount } from './account.ts'
-import { denied, type TenantResult, tenantMissing } from './permissions.ts'
+import { denied, refuseDeleted, type TenantResult, tenantMissing } from './permissions.ts'
 
 export interface NewRates {
   model: string
@@ -12,7 +12,10 @@ export interface NewRates {
 
 /** Adds a rate card that takes effect now or later. It does not change the price of earlier requests. */
 export function addRates(account: TenantAccount, card: NewRates, now: number): TenantResult<{ effectiveAt: number }> {
-  if (!account.tenant()) return denied('not_found', tenantMissing)
+  const tenant = account.tenant()
+  if (!tenant) return denied('not_found', tenantMissing)
+  const deleted = refuseDeleted(tenant)
+  if (deleted) return deleted
   const effectiveAt = card.effectiveAt ?? now
   if (effectiveAt < now) return denied('invalid_value', 'effectiveAt: must not be in the past.', 'effectiveAt')
   const known = account.store.rateCards

@@ -5,7 +5,7 @@ import type { ReadmitOrder } from './admission.ts'
 import type { Limits } from './limits/limits.ts'
 import type { RatesLeft } from './limits/rates-left.ts'
 import type { Role } from './roles.ts'
-import type { TenantStatus } from './store/account-rows.ts'
+import type { ShownStatus, TenantStatus } from './store/account-rows.ts'
 import type { SqlRow } from './store/sql.ts'
 import type { TenantSettings } from './tenant-settings.ts'
 
@@ -18,6 +18,8 @@ export interface NewTenant {
   rateCards?: { model: string; effectiveAt: number; rates: Rates }[]
   limits: Limits
   settings: TenantSettings
+  /** The first keys. None of them has expired. */
+  keys?: NewKey[]
 }
 
 export interface NewKey {
@@ -69,7 +71,9 @@ export interface TenantSummary {
   openReservations: number
   /** Null unless requested. */
   totals: SqlRow | null
-  status: TenantStatus
+  status: ShownStatus
+  deletedAt: number | null
+  purgeAt: number | null
   createdAt: number
   limits: Limits
   settings: TenantSettings

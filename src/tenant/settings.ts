@@ -2,7 +2,7 @@ import type { TenantAccount } from './account.ts'
 import { movedBudgets } from './change-calendar.ts'
 import { changeLimits, type Limits } from './limits/limits.ts'
 import { type LimitsRemaining, limitsRemaining } from './limits/remaining.ts'
-import { admitTo, denied, type Requester, type TenantResult, tenantMissing } from './permissions.ts'
+import { admitTo, denied, type Requester, refuseDeleted, type TenantResult, tenantMissing } from './permissions.ts'
 import type { Role } from './roles.ts'
 import { type Tenant, type TenantStatus, zoned } from './store/account-rows.ts'
 import type { TenantSettings } from './tenant-settings.ts'
@@ -52,6 +52,8 @@ export function changeTenant(
 ): TenantResult<{ before: TenantView; after: TenantView }> {
   const tenant = account.tenant()
   if (!tenant) return denied('not_found', tenantMissing)
+  const refused = refuseDeleted(tenant)
+  if (refused) return refused
   const limits = changedLimits(tenant.limits, change.limits)
   const after: Tenant = {
     ...tenant,

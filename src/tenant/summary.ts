@@ -7,7 +7,8 @@ export function summaryOf(account: TenantAccount, totals: boolean): TenantSummar
   const tenant = account.tenant()
   if (!tenant) return undefined
   const { state, chainSeq: _, chainHash: __, ...rest } = tenant
-  return { ...rest, openReservations: state.running, totals: totals ? account.store.entries.totals() : null }
+  const status = rest.deletedAt === null ? rest.status : 'deleted'
+  return { ...rest, status, openReservations: state.running, totals: totals ? account.store.entries.totals() : null }
 }
 
 /** The tenant's row in the list of tenants. Reads no entries. */

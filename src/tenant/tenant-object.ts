@@ -15,6 +15,10 @@ import { durableAlarm, durableSql } from './durable-storage.ts'
 import { GroupCommit } from './group-commit.ts'
 import { inquire } from './inquire.ts'
 import * as keys from './keys.ts'
+import type { ExportedRow } from './life/export-format.ts'
+import type { ExportCursor } from './life/export-rows.ts'
+import type { RestoreTarget } from './life/restore-rows.ts'
+import { TenantLife } from './life/tenant-life.ts'
 import { listEntries } from './list-entries.ts'
 import { listRequests, showRequest } from './list-requests.ts'
 import { type MaintenanceParts, maintain } from './maintenance.ts'
@@ -44,6 +48,7 @@ export class TenantObject extends DurableObject {
   readonly #transactions: Transactions
   readonly #commits: GroupCommit
   readonly #webhook: WebhookDeliveries
+  readonly #life: TenantLife
   readonly #maintenance: MaintenanceParts
 
   constructor(state: DurableObjectState, env: ConfigVariables & FleetBinding) {
@@ -60,10 +65,15 @@ export class TenantObject extends DurableObject {
     this.#transactions = transactions
     this.#commits = new GroupCommit(transactions)
     this.#webhook = webhook
-    this.#maintenance = { ...parts, webhook, inquire: (requestIds, now) => inquire(env, requestIds, now) }
+    const life = new TenantLife({ ...parts, sql: durableSql(storage.sql), process: crypto.randomUUID() })
+    this.#life = life
+    this.#maintenance = {
+      ...{ ...parts, webhook, purge: (limit) => life.purge(limit) },
+      inquire: (requestIds, now) => inquire(env, requestIds, now),
+    }
   }
 
-  create(options: NewTenant): boolean {
+  create(options: NewTenant) {
     return this.#transaction(() => createTenant(this.#account, options, Date.now()))
   }
 
@@ -206,6 +216,31 @@ export class TenantObject extends DurableObject {
 
   settleRefused(run: RefusedRun) {
     return this.#transaction(() => this.#metered(() => settleRefused(this.#account, run, Date.now())))
+  }
+
+  exportPage(cursor: ExportCursor | null) {
+    return this.#life.exportPage(cursor)
+  }
+
+  beginRestore(target: RestoreTarget) {
+    return this.#life.begin(target)
+  }
+
+  restoreRows(rows: ExportedRow[]) {
+    return this.#life.rows(rows)
+  }
+
+  /** Returns the faults of the restored ledger. Without faults, the tenant exists. */
+  finishRestore() {
+    return this.#life.finish()
+  }
+
+  dropRestore() {
+    this.#life.drop()
+  }
+
+  deleteTenant(confirm: string, retentionDays: number) {
+    return this.#life.delete(confirm, retentionDays)
   }
 
   meter() {

@@ -43,9 +43,15 @@ describe('the operator', () => {
       }
       const lacking = await send(method, path, body, path === '/admin/audit' ? reader : auditor)
       expect(lacking.status, `${method} ${path}`).toBe(403)
-      const scope = /lacks the scope ([a-z:]+)\./.exec(lacking.body.message)?.[1]
-      const enough = await send(method, path, body, await operatorKey([scope ?? '']))
-      expect([401, 403, 500], `${method} ${path} with ${scope}: ${enough.text}`).not.toContain(enough.status)
+      const scopes: string[] = []
+      let enough = lacking
+      // A restore needs three scopes, each of which it names.
+      while (enough.status === 403 && scopes.length < 3) {
+        scopes.push(/lacks the scope ([a-z:]+)\./.exec(enough.body.message)?.[1] ?? '')
+        enough = await send(method, path, body, await operatorKey(scopes))
+      }
+      expect(scopes.length, path).toBe(path.endsWith('/restore') ? 3 : 1)
+      expect([401, 403, 500], `${method} ${path} with ${scopes}: ${enough.text}`).not.toContain(enough.status)
     }
   })
 

@@ -30,7 +30,7 @@ describe('the reference', () => {
       ['PUT', '/v1/chat/completions', 'POST'],
       ['TRACE', '/v1/models', 'GET, HEAD'],
       ['PUT', '/v1/keys/k', 'DELETE, PATCH'],
-      ['DELETE', '/admin/tenants/x', 'GET, HEAD, PATCH'],
+      ['PUT', '/admin/tenants/x', 'DELETE, GET, HEAD, PATCH'],
       ['OPTIONS', '/healthz', 'GET, HEAD'],
       ['POST', '/docs/quickstart', 'GET, HEAD'],
       ['GET', '/v1/messages', 'POST'],

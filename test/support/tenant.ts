@@ -42,6 +42,8 @@ export const testTenant = (limits: Limits = noLimits): Tenant => ({
   limits,
   state: newLimitState(limits, tenantBudgets, { at: 0, calendar: utcMonths }),
   settings: TenantSettings.parse({}),
+  deletedAt: null,
+  purgeAt: null,
 })
 
 export const testKey = (keyId = 'k', limits: Limits = noLimits): KeyRow => ({

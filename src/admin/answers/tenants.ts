@@ -5,26 +5,31 @@ import { entryKinds } from '../../tenant/ledger/ledger.ts'
 import { roles } from '../../tenant/roles.ts'
 import type { TenantSummary } from '../../tenant/rpc.ts'
 import type { TenantView } from '../../tenant/settings.ts'
-import { tenantStatuses } from '../../tenant/store/account-rows.ts'
+import { shownStatuses, tenantStatuses } from '../../tenant/store/account-rows.ts'
 import { TenantSettings } from '../../tenant/tenant-settings.ts'
 import type { VerificationReport } from '../../tenant/verify.ts'
 import { Count, Id, Time, TimeOrNull } from './fields.ts'
-import { LimitsAnswer } from './keys.ts'
+import { LimitsAnswer, NewKeyAnswer } from './keys.ts'
 
 const Settings = z.strictObject(TenantSettings.shape).meta({ id: 'TenantSettings' })
+const externalId = Id.nullable().describe('The operator’s own id of the tenant.')
 const planId = Id.nullable().describe('The plan that was assigned last.')
 
-export const CreatedTenant = z.strictObject({ tenantId: Id }).meta({ id: 'CreatedTenant' })
+export const CreatedTenant = z
+  .strictObject({ tenantId: Id, keys: z.array(NewKeyAnswer).describe('The first keys, in the order of the request.') })
+  .meta({ id: 'CreatedTenant' })
 
 export const TenantList = listOf(
   z
     .strictObject({
       tenantId: Id,
       name: z.string(),
-      status: z.enum(tenantStatuses),
+      status: z.enum(shownStatuses),
       planId,
+      externalId,
       createdAt: Time,
       updatedAt: Time,
+      deletedAt: TimeOrNull,
     })
     .meta({ id: 'ListedTenant' }),
   'TenantList',
@@ -43,8 +48,10 @@ const EntryTotals = z.strictObject({
 const summary = {
   tenantId: Id,
   name: z.string(),
-  status: z.enum(tenantStatuses),
+  status: z.enum(shownStatuses),
   createdAt: Time,
+  deletedAt: TimeOrNull,
+  purgeAt: TimeOrNull.describe('When the books of a deleted tenant are removed.'),
   creditNano: Count.describe('Credit in nano-dollars.'),
   postedNano: z.int().describe('Cost of settled requests and corrections, in nano-dollars.'),
   reservedNano: Count.describe('Upper bounds of the running requests, in nano-dollars.'),
@@ -54,7 +61,7 @@ const summary = {
   totals: EntryTotals.nullable().describe('Sums over the stored entries. Null unless requested.'),
 }
 export const TenantAnswer = z
-  .strictObject({ ...summary, planId })
+  .strictObject({ ...summary, planId, externalId })
   .meta({ id: 'Tenant' }) satisfies z.ZodType<TenantSummary>
 
 const changed = {

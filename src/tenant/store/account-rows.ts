@@ -6,10 +6,13 @@ import type { LimitState, Limits } from '../limits/limits.ts'
 import { TenantSettings } from '../tenant-settings.ts'
 import { readLimits } from './limit-columns.ts'
 import type { OpenReservations } from './open-reservations.ts'
-import { int, type Sql, type SqlRow, text } from './sql.ts'
+import { int, maybeInt, type Sql, type SqlRow, text } from './sql.ts'
 
 export const tenantStatuses = ['active', 'suspended'] as const
 export type TenantStatus = (typeof tenantStatuses)[number]
+/** With that of a deleted tenant, which is not stored as a status. */
+export const shownStatuses = [...tenantStatuses, 'deleted'] as const
+export type ShownStatus = (typeof shownStatuses)[number]
 
 export interface Tenant extends Account {
   tenantId: string
@@ -23,6 +26,9 @@ export interface Tenant extends Account {
   limits: Limits
   state: LimitState
   settings: TenantSettings
+  /** When the tenant was deleted, and when its books are removed; null for a tenant that exists. */
+  deletedAt: number | null
+  purgeAt: number | null
 }
 
 /** A time in the calendar of its tenant. */
@@ -47,12 +53,12 @@ export class AccountRows {
   put(tenant: Tenant): void {
     this.#sql.run(
       `INSERT OR REPLACE INTO account (id, tenant_id, name, status, created_at, credit_nano, posted_nano,
-        reserved_nano, chain_seq, chain_hash, limits, state, settings, version)
-        VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        reserved_nano, chain_seq, chain_hash, limits, state, settings, deleted_at, purge_at, version)
+        VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ...[tenant.tenantId, tenant.name, tenant.status, tenant.createdAt],
       ...[tenant.creditNano, tenant.postedNano, tenant.reservedNano, tenant.chainSeq, tenant.chainHash],
       ...[JSON.stringify(tenant.limits), JSON.stringify(tenant.state), JSON.stringify(tenant.settings)],
-      this.#open.version(),
+      ...[tenant.deletedAt, tenant.purgeAt, this.#open.version()],
     )
   }
 
@@ -81,5 +87,7 @@ function readTenant(row: SqlRow): Tenant {
     chainHash: text(row, 'chain_hash'),
     ...readLimits(row),
     settings: TenantSettings.parse(JSON.parse(text(row, 'settings'))),
+    deletedAt: maybeInt(row, 'deleted_at'),
+    purgeAt: maybeInt(row, 'purge_at'),
   }
 }

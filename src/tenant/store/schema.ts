@@ -264,14 +264,22 @@ export const schema: readonly string[] = [
     FROM account, pruned WHERE pruned.credit_nano <> 0`,
   `INSERT INTO money_entries SELECT seq, at, kind, credit_nano, cost_nano, request_id, note FROM entries
     WHERE kind = 'correction' OR credit_nano <> 0`,
+  // Of a deleted tenant: since when, and when its books are removed.
+  'ALTER TABLE account ADD COLUMN deleted_at INTEGER',
+  'ALTER TABLE account ADD COLUMN purge_at INTEGER',
 ]
 
 /** Applies the statements that a database does not have yet. */
-export function migrate(sql: Sql): void {
+export function migrate(sql: Sql, statements: readonly string[] = schema): void {
   sql.run('CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)')
   const version = Number(sql.all('SELECT version FROM schema_version')[0]?.version ?? 0)
-  if (version === schema.length) return
-  for (const statement of schema.slice(version)) sql.run(statement)
+  if (version === statements.length) return
+  for (const statement of statements.slice(version)) sql.run(statement)
   sql.run('DELETE FROM schema_version')
-  sql.run('INSERT INTO schema_version VALUES (?)', schema.length)
+  sql.run('INSERT INTO schema_version VALUES (?)', statements.length)
+}
+
+/** Whether a restore of the tenant began and has not ended. */
+export function isRestoring(sql: Sql): boolean {
+  return sql.all(`SELECT 1 FROM sqlite_master WHERE name = 'restoring'`).length > 0
 }

@@ -13,14 +13,15 @@ import { PrunedRows } from './pruned-rows.ts'
 import { RateCardRows } from './rate-card-rows.ts'
 import { RequestRows } from './request-rows.ts'
 import { ReservationRows } from './reservation-rows.ts'
-import { migrate } from './schema.ts'
+import { isRestoring, migrate } from './schema.ts'
 import type { Sql } from './sql.ts'
 import { UsageLabelRows } from './usage-label-rows.ts'
 import { UsageRows } from './usage-rows.ts'
 import { WebhookRows } from './webhook-rows.ts'
 
 export function openStore(sql: Sql) {
-  migrate(sql)
+  // During a restore, the rows have the schema of their export.
+  if (!isRestoring(sql)) migrate(sql)
   const open = new OpenReservations(sql)
   const requests = new RequestRows(sql, open)
   const reservations = new ReservationRows(sql, open, requests)
@@ -41,6 +42,8 @@ export function openStore(sql: Sql) {
     usage: new UsageRows(sql),
     usageLabels,
     webhook: new WebhookRows(sql),
+    /** Whether a restore of the tenant began and has not ended. */
+    restoring: () => isRestoring(sql),
     /** Call at the end of a transaction, after changed account and keys were put. */
     write(): void {
       open.write()
