@@ -1,5 +1,6 @@
 /** The OpenAPI 3.1 document, generated from the routes' own schemas. */
 import { z } from 'zod'
+import { schemaWithDollars } from '../http/dollars.ts'
 import { AnthropicRefusal, Refusal } from '../http/response-schemas.ts'
 import { type Operation, type OtherAnswer, tags } from '../http/route.ts'
 import { snakeName, toCamel, toSnake } from '../http/snake-case.ts'
@@ -64,7 +65,7 @@ class NamedSchemas {
       $schema: _,
       $defs = {},
       ...rest
-    } = (snake ? snakeSchema(made) : made) as Json & {
+    } = (snake ? wireSchema(made, io) : made) as Json & {
       $defs?: Record<string, Json>
     }
     const names = new Map(Object.entries($defs).map(([id, each]) => [id, this.#nameOf(id, each, io)]))
@@ -190,7 +191,7 @@ export function bodySchema({ body, snake, sealed }: Operation): Json | undefined
 export function answerSchema({ answer, snake }: Operation): Json | undefined {
   if (typeof answer === 'string') return undefined
   const schema = plainSchema(answer, 'output')
-  return snake ? snakeSchema(schema) : schema
+  return snake ? wireSchema(schema, 'output') : schema
 }
 
 function responses(operation: Operation, named: NamedSchemas): Json {
@@ -288,6 +289,12 @@ function plainSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
 
 function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
   return z.toJSONSchema(schema, { io, unrepresentable: 'any', reused: 'inline' })
+}
+
+/** The schema of a body or an answer of a route with snake_case names. */
+function wireSchema(schema: Json, io: 'input' | 'output'): Json {
+  const snake = snakeSchema(schema)
+  return io === 'output' ? (schemaWithDollars(snake) as Json) : snake
 }
 
 /** Converts the names of fields to snake_case at every depth. */

@@ -5,6 +5,7 @@
 import type { Context, Env, Hono, MiddlewareHandler } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { z } from 'zod'
+import { withDollars } from './dollars.ts'
 import { GatewayError } from './errors.ts'
 import { checkParameters, namingInSnake, parse, readBody } from './parse.ts'
 import { toCamel, toSnake } from './snake-case.ts'
@@ -163,5 +164,5 @@ async function answer(route: Route, context: Context): Promise<Response> {
   }
   const answered = await route.handle(context, input as never)
   if (answered instanceof Response) return answered
-  return context.json(snake ? toSnake(answered) : answered, (status ?? 200) as ContentfulStatusCode)
+  return context.json(snake ? withDollars(toSnake(answered)) : answered, (status ?? 200) as ContentfulStatusCode)
 }

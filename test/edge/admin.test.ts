@@ -284,8 +284,8 @@ describe('the operator', () => {
     })
     await openTenant('newone')
     const cardsOf = async (id: string) => (await operate('GET', `/admin/tenants/${id}/rate-cards`)).data
-    expect(await cardsOf('newone')).toContainEqual(card)
-    expect(await cardsOf('oldone')).not.toContainEqual(card)
+    expect(await cardsOf('newone')).toContainEqual(expect.objectContaining(card))
+    expect(await cardsOf('oldone')).not.toContainEqual(expect.objectContaining(card))
     await operate('POST', '/admin/tenants/newone/rate-cards', { model: 'hosted:mistral-small', ...prices })
     let after = ''
     let pushed = 0
@@ -295,7 +295,7 @@ describe('the operator', () => {
       after = page.next
     } while (after)
     expect(pushed).toBeGreaterThan(0)
-    expect(await cardsOf('oldone')).toContainEqual(card)
+    expect(await cardsOf('oldone')).toContainEqual(expect.objectContaining(card))
     const backwards = { model: 'tramontane-tiny', effectiveAt: Date.now() - 1, ...prices }
     expect(await send('POST', '/admin/tenants/oldone/rate-cards', backwards)).toMatchObject({
       status: 400,

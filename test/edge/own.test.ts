@@ -359,6 +359,7 @@ describe('a tenant’s own keys', () => {
       reasoning_tokens: 20,
       wasted_tokens: 40,
       cost_nano: 64_800,
+      cost_usd: '0.0000648',
       estimated_requests: 1,
     })
     const aborted = body.data.find((row: { outcome: string }) => row.outcome === 'aborted')
@@ -404,10 +405,10 @@ describe('a tenant’s own keys', () => {
     expect(csv.headers.get('content-disposition')).toMatch(/^attachment; filename="usage-export-[\d-]+\.csv"$/)
     const [head, ...lines] = csv.text.trim().split('\r\n')
     expect(head).toBe(
-      'start,end,model,effort,requests,prompt_tokens,cached_tokens,output_tokens,reasoning_tokens,wasted_tokens,cost_nano,estimated_requests',
+      'start,end,model,effort,requests,prompt_tokens,cached_tokens,output_tokens,reasoning_tokens,wasted_tokens,cost_nano,estimated_requests,cost_usd',
     )
     expect(lines).toHaveLength(data.length)
-    expect(lines[0]).toContain(',"odd,""name""",high,1,100,40,20,5,0,21600,0')
+    expect(lines[0]).toContain(',"odd,""name""",high,1,100,40,20,5,0,21600,0,0.0000216')
   })
 
   it('[USE6] an invalid query returns 400 with the parameter, and a report with too many rows returns 400', async () => {

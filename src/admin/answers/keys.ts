@@ -67,7 +67,8 @@ const RateRemaining = z
   .describe('Null: no limit.')
 const BudgetRemaining = z
   .strictObject({
-    max: Count,
+    max: Count.describe('The same as `max_nano`.'),
+    maxNano: Count.describe('The budget in nano-dollars.'),
     spentNano: z.int(),
     reservedNano: Count.describe('Upper bounds of the running requests.'),
     leftNano: Count,

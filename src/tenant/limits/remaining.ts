@@ -12,7 +12,9 @@ export interface LimitsRemaining {
 }
 
 interface BudgetLeft {
+  /** The same as `maxNano`. */
   max: number
+  maxNano: number
   spentNano: number
   /** Bounds of open reservations. */
   reservedNano: number
@@ -51,7 +53,7 @@ function budget(limits: Limits, state: LimitState, kind: WindowKind, now: ZonedT
   const window = openWindow(old, kind, now)
   const ends = windowEnd(kind, now)
   return {
-    max,
+    ...{ max, maxNano: max },
     spentNano: window.postedNano,
     reservedNano: window.reservedNano,
     leftNano: Math.max(0, windowRemaining(window, max)),

@@ -2,7 +2,8 @@
  * Usage reports: query parameters become one SQL query over the sums of quarter hours, and its rows become JSON, JSONL
  * or CSV. A request counts in the quarter hour in which it settled, and in the tenant's time zone.
  */
-import { safeInteger } from '../../../backends/model/money.ts'
+import { dollars, safeInteger } from '../../../backends/model/money.ts'
+import { withDollars } from '../../http/dollars.ts'
 import { type Denial, denied, type TenantResult } from '../denial.ts'
 import { type Calendar, dayMs, hourEnd, type Period, periodAt } from '../limits/calendar.ts'
 import { csvLine } from './csv.ts'
@@ -162,7 +163,7 @@ export function writeUsage(
   const lines = rows.map(describe)
   switch (format) {
     case 'csv': {
-      const columns = ['start', 'end', ...query.groupBy, ...sumNames]
+      const columns = ['start', 'end', ...query.groupBy, ...sumNames, 'cost_usd']
       const body = [columns, ...lines.map((line) => columns.map((column) => line[column]))].map(csvLine).join('')
       return { type: 'text/csv; charset=utf-8', body }
     }
@@ -174,13 +175,16 @@ export function writeUsage(
     case 'json': {
       const { bucket, groupBy } = query
       const head = { object: 'usage', from: iso(from), to: iso(to), time_zone: timeZone, bucket, group_by: groupBy }
-      return { type: 'application/json', body: JSON.stringify({ ...head, data: lines, totals: usageTotals(rows) }) }
+      return {
+        type: 'application/json',
+        body: JSON.stringify(withDollars({ ...head, data: lines, totals: usageTotals(rows) })),
+      }
     }
   }
 }
 
 function describe({ start, end, ...rest }: UsageRow): Record<string, string | number | undefined> {
-  return { start: iso(start), end: iso(end), ...rest }
+  return { start: iso(start), end: iso(end), ...rest, cost_usd: dollars(rest.cost_nano) }
 }
 
 function iso(time: number): string {
