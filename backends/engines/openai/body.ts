@@ -11,6 +11,7 @@ import { endsInThinking, normaliseChat } from '../../model/history.ts'
 import { objectText } from '../../model/json-text.ts'
 import { mergeTurns } from '../../model/merge-turns.ts'
 import { computable } from '../../model/sampling.ts'
+import { type StrictTools, withEngineSchemas } from './fit-schemas.ts'
 
 export interface EngineDialect {
   path: string
@@ -31,10 +32,7 @@ export interface EngineDialect {
   required: 'required' | 'any'
   /** The field that requests a continuation of the last message. */
   prefix: 'prefix' | 'continue_final_message' | 'none'
-  /**
-   * The `strict` of a tool. `always`: the engine holds every call to its schema. `absent`: the engine has no such field.
-   */
-  strictTools: 'sent' | 'always' | 'absent'
+  strictTools: StrictTools
   /** Fields specific to the engine: effort, usage, priority, salt, ids. */
   extra: (terms: RequestTerms, chat: Chat, can: Capabilities) => Record<string, unknown>
 }
@@ -62,7 +60,9 @@ export function openaiRequest(
   const { capabilities: can, model } = attached
   const refusal = refuse(known, terms, can)
   if (refusal) return refusal
-  const { chat, clientNames } = withEngineNames(known)
+  const fitted = withEngineSchemas(known, dialect.strictTools)
+  if (!fitted.ok) return fitted
+  const { chat, clientNames } = withEngineNames(fitted.chat)
   // An engine that reports no model name serves one model and needs no `model` field.
   const body = {
     ...(model !== '' && { model }),
@@ -73,7 +73,7 @@ export function openaiRequest(
   return {
     ok: true,
     call: postPrompt(dialect.path, body),
-    warnings: warnings(known, can, dialect),
+    warnings: [...warnings(known, can, dialect), ...fitted.warnings],
     clientNames,
   }
 }
@@ -98,7 +98,9 @@ function bodyText(body: PromptBody): string {
 
 /** The fields of a prompt count. */
 export function openaiPrompt(chat: Chat, can: Capabilities, dialect: EngineDialect) {
-  return promptFields(withEngineNames(normaliseChat(chat)).chat, can, dialect)
+  const known = normaliseChat(chat)
+  const fitted = withEngineSchemas(known, dialect.strictTools)
+  return promptFields(withEngineNames(fitted.ok ? fitted.chat : known).chat, can, dialect)
 }
 
 /** The fields that a generation and a prompt count share. */
@@ -218,7 +220,7 @@ function toolChoice({ toolChoice, parallelToolCalls }: Chat, can: Capabilities, 
 function responseFormat(format: Exclude<Chat['format'], { kind: 'text' }>) {
   if (format.kind === 'json_object') return { type: 'json_object' }
   const { kind, ...schema } = format
-  // Always strict: with `strict: false`, an engine with mistral-common accepts any JSON.
+  // Always strict: with `strict: false`, an engine with mistral-common accepts any JSON. The schema is already reduced.
   return { type: kind, json_schema: { ...schema, strict: true } }
 }
 
