@@ -53,6 +53,7 @@ export const navigation: readonly NavigationPage[] = [
   page('operators', 'Start', '/docs/operators/deploy', 'Deploy', 'deploy.md'),
   page('operators', 'Guides', '/docs/operators/operate', 'Operate', 'operate.md'),
   page('operators', 'Guides', '/docs/operators/tenants', 'A tenant’s life', 'tenants.md'),
+  page('operators', 'Guides', '/docs/operators/backup', 'Backup and restore', 'backup.md'),
   page('operators', 'Guides', '/docs/operators/keys', 'Keys and rotation', 'keys.md'),
   page('operators', 'Guides', '/docs/operators/engines', 'Engines', 'engines.md'),
   page('operators', 'Guides', '/docs/operators/conformance', 'Engine conformance', '../../../backends/README.md'),
