@@ -1,9 +1,28 @@
-/** Three test environments in one run: plain Node for cores and the worker, workerd for the edge, the whole product for e2e. */
+/**
+ * Three test environments in one run: plain Node for cores and the worker, workerd for the edge, the whole product for
+ * e2e.
+ */
 import { fileURLToPath } from 'node:url'
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Files that compare times. They run last and one at a time: CI has two cores, and a second file would disturb them. */
+const timed = {
+  node: [
+    'test/backends/model/{history,media,partial-json,schema-texts,unused-fields}.test.ts',
+    'test/gpu-worker/engine/{embedded,hostile,linear,schema-budget,side-by-side,tekken}.test.ts',
+    'test/gpu-worker/{port,outbox,worker}.test.ts',
+    'test/http/body-memory.test.ts',
+  ],
+  e2e: ['test/e2e/{attack,departure,media-storm}.test.ts'],
+}
+const node = { testTimeout: 30_000 }
+const e2e = { setupFiles: ['test/e2e/watch.ts'], testTimeout: 120_000, hookTimeout: 120_000 }
+/** Most files wait more than they compute. */
+const together = { maxWorkers: 2, sequence: { groupOrder: 0 } }
+const alone = { maxWorkers: 1, sequence: { groupOrder: 1 } }
 
 export default defineConfig({
   root,
@@ -21,14 +40,12 @@ export default defineConfig({
       {
         root,
         test: {
-          name: 'node',
+          ...{ name: 'node', ...node, ...together },
           include: ['test/*.test.ts', 'test/!(edge|e2e)/**/*.test.ts'],
-          testTimeout: 30_000,
-          // Some tests compare times. CI has two cores, and a second file would disturb them.
-          maxWorkers: 1,
-          sequence: { groupOrder: 0 },
+          exclude: timed.node,
         },
       },
+      { root, test: { name: 'node-timed', ...node, ...alone, include: timed.node } },
       {
         root,
         plugins: [
@@ -57,23 +74,11 @@ export default defineConfig({
           include: ['test/edge/**/*.test.ts'],
           setupFiles: ['test/edge/migrate.ts'],
           testTimeout: 30_000,
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 },
+          ...together,
         },
       },
-      {
-        root,
-        test: {
-          name: 'e2e',
-          include: ['test/e2e/**/*.test.ts'],
-          setupFiles: ['test/e2e/watch.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          // Whole products disturb each other's timings.
-          maxWorkers: 1,
-          sequence: { groupOrder: 2 },
-        },
-      },
+      { root, test: { name: 'e2e', ...e2e, ...together, include: ['test/e2e/**/*.test.ts'], exclude: timed.e2e } },
+      { root, test: { name: 'e2e-timed', ...e2e, ...alone, include: timed.e2e } },
     ],
   },
 })

@@ -396,7 +396,8 @@ describe('chat completions that are refused', () => {
       const answer = await send(path, body)
       const answered = await answer.text()
       expect([path, answer.status, answered]).toEqual([path, 200, expect.any(String)])
-      expect(answer.headers.get('x-tramontane-warnings')).toContain(
+      // A stream that waited has them in a comment, since its headers were sent before.
+      expect(`${answer.headers.get('x-tramontane-warnings')}${answered}`).toContain(
         `${field}: "pattern" at #/properties/a is not enforced`,
       )
     }
