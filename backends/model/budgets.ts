@@ -179,6 +179,13 @@ export const budgets = {
     bounds: 'nesting depth of one JSON body',
     reason: 'schemas of real tools stay under 30; every reader here recurses once a level',
   },
+  bodyExpandedBytes: {
+    value: 4 * 1024 * 1024,
+    unit: 'bytes',
+    bounds: 'compressed body after decompression',
+    reason:
+      'four times the text of the longest context, and images are compressed already; twenty bodies of 20 MiB, 600 kB sent each, delayed other requests by 2.6 s',
+  },
   bodyExpansion: {
     value: 100,
     unit: 'times',

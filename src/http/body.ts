@@ -88,7 +88,9 @@ async function readScanned(
   try {
     if (encoding) {
       const stream = request.body && expanded(request.body, encoding)
-      return await readParts(stream, { declared: 0, bytesMax, beforeLarge, scan, hold, deadline, encoding })
+      const expandedMax = Math.min(bytesMax, budgets.bodyExpandedBytes.value)
+      const reading = { declared: 0, bytesMax: expandedMax, beforeLarge, scan, hold, deadline, encoding }
+      return await readParts(stream, reading)
     }
     if (declared > budgets.bodyLargeBytes.value) await checked(request, beforeLarge)
     // The HTTP parser enforces a declared length, so a small body can be read in one step.
@@ -173,7 +175,8 @@ async function readParts(
       if (done) break
       length += value.byteLength
       // The rest of a compressed body may be a thousand times as long as what was sent: it is not read.
-      if (length > (encoding ? 1 : drainedTimes) * bytesMax) throw tooLarge(bytesMax)
+      if (encoding && length > bytesMax) throw tooLong(bytesMax)
+      if (length > drainedTimes * bytesMax) throw tooLarge(bytesMax)
       if (length > bytesMax) refusal ??= tooLarge(bytesMax)
       if (!refusal && !isChecked && length > large) {
         isChecked = true
@@ -266,6 +269,11 @@ function refusalOf(fault: JsonFault): GatewayError {
 
 function tooLarge(bytesMax: number): GatewayError {
   return new GatewayError('request_too_large', `body: is larger than ${bytesMax} bytes. Send less in one request.`)
+}
+
+function tooLong(bytesMax: number): GatewayError {
+  const message = `body: is larger than ${bytesMax} bytes after decompression. Send it uncompressed, or send less.`
+  return new GatewayError('request_too_large', message)
 }
 
 function tooMuchMemory(bytes: number): GatewayError {
