@@ -4,6 +4,7 @@ import type { Route } from '../http/route.ts'
 import { Pools } from './answers/workers.ts'
 import { audit } from './audit.ts'
 import { money } from './credits.ts'
+import { fleetUsage } from './fleet-usage.ts'
 import { keys } from './keys.ts'
 import { members } from './members.ts'
 import { operatorRoute } from './operator-route.ts'
@@ -36,6 +37,7 @@ export const operatorRoutes: readonly Route[] = [
   ...tenants,
   ...tenantLife,
   ...usage,
+  ...fleetUsage,
   ...statements,
   ...members,
   ...meter,

@@ -17,6 +17,8 @@ export interface MaintenanceParts {
   inquire: (requestIds: string[], now: number) => Promise<Known>
   /** Removes books of a deleted tenant, at most so many rows, and returns their number. */
   purge: (limit: number) => number
+  /** Copies usage for the operator. */
+  copyUsage: (now: number) => Promise<number | undefined>
   now: () => number
 }
 
@@ -34,9 +36,8 @@ export async function maintain(parts: MaintenanceParts): Promise<number | undefi
   const more = pruned >= prunedPerRun ? now + pruneAgainMs : undefined
   const purgeAt = account.tenant()?.purgeAt ?? undefined
   const purge = purgeAt !== undefined && purgeAt > now ? purgeAt : undefined
-  const due = [reservations.nextDue(), more, purge, await webhook.deliver(parts.now())].filter(
-    (time) => time !== undefined,
-  )
+  const others = [await webhook.deliver(parts.now()), await parts.copyUsage(parts.now())]
+  const due = [reservations.nextDue(), more, purge, ...others].filter((time) => time !== undefined)
   return due.length > 0 ? Math.min(...due) : undefined
 }
 

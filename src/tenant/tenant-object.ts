@@ -38,6 +38,8 @@ import { listingOf, summaryOf } from './summary.ts'
 import { Transactions } from './transactions.ts'
 import { usageOf } from './usage/read-usage.ts'
 import type { UsageQuery } from './usage/report.ts'
+import { copyUsage, copyUsageEveryMs } from './usage/usage-days.ts'
+import { writeUsageDays } from './usage/write-usage-days.ts'
 import { verifyBooks } from './verify.ts'
 import { deliverBatch } from './webhooks/deliver.ts'
 import { WebhookDeliveries } from './webhooks/deliveries.ts'
@@ -51,7 +53,7 @@ export class TenantObject extends DurableObject {
   readonly #life: TenantLife
   readonly #maintenance: MaintenanceParts
 
-  constructor(state: DurableObjectState, env: ConfigVariables & FleetBinding) {
+  constructor(state: DurableObjectState, env: ConfigVariables & FleetBinding & { DB: D1Database }) {
     super(state, env as never)
     const { storage } = state
     const account = new TenantAccount(storage.transactionSync(() => openStore(durableSql(storage.sql))))
@@ -70,6 +72,7 @@ export class TenantObject extends DurableObject {
     this.#maintenance = {
       ...{ ...parts, webhook, purge: (limit) => life.purge(limit) },
       inquire: (requestIds, now) => inquire(env, requestIds, now),
+      copyUsage: (now) => copyUsage({ ...parts, write: (...rows) => writeUsageDays(env.DB, ...rows) }, now),
     }
   }
 
@@ -276,6 +279,7 @@ export class TenantObject extends DurableObject {
   /** Runs work that adds billed entries, and sends their events soon. */
   #metered<Result>(work: () => Result): Result {
     this.#webhook.gather()
+    this.#alarm.wakeAt(Date.now() + copyUsageEveryMs)
     return work()
   }
 

@@ -38,7 +38,13 @@ function setUp(answer: (requestIds: string[]) => Known = () => silence) {
   const webhook = new WebhookDeliveries({ ...parts, macKey, send: async () => undefined })
   const run = (now: number) => {
     clock.now = now
-    return maintain({ ...parts, webhook, purge: () => 0, inquire: async (requestIds) => answer(requestIds) })
+    return maintain({
+      ...parts,
+      webhook,
+      purge: () => 0,
+      copyUsage: async () => undefined,
+      inquire: async (requestIds) => answer(requestIds),
+    })
   }
   return { ...test, alarm, set, transactions, run }
 }

@@ -9,7 +9,7 @@ export interface TableShape {
 }
 
 /** Rows of these tables describe the database, not the tenant. */
-const ownTables = ['schema_version', 'restoring']
+const ownTables = ['schema_version', 'restoring', 'usage_copied']
 
 export function tablesOf(sql: Sql): TableShape[] {
   const names = sql.all(

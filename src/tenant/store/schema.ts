@@ -267,6 +267,8 @@ export const schema: readonly string[] = [
   // Of a deleted tenant: since when, and when its books are removed.
   'ALTER TABLE account ADD COLUMN deleted_at INTEGER',
   'ALTER TABLE account ADD COLUMN purge_at INTEGER',
+  // Up to which entry, time and day the usage is in the operator's database.
+  'CREATE TABLE IF NOT EXISTS usage_copied (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, at INTEGER NOT NULL, day INTEGER NOT NULL)',
 ]
 
 /** Applies the statements that a database does not have yet. */

@@ -44,6 +44,31 @@ const reportedSums = `${exactSum('requests')} AS requests,
   ${exactSum("CASE WHEN outcome IN ('aborted', 'failed') THEN output_tokens ELSE 0 END")} AS wasted_tokens,
   ${exactSum('cost_nano')} AS cost_nano, ${exactSum('estimated')} AS estimated_requests`
 
+export interface UsageDay {
+  /** Start of the day in UTC. */
+  day: number
+  model: string
+  pool: string
+  effort: string
+  outcome: string
+  requests: number
+  prompt_tokens: number
+  cached_tokens: number
+  output_tokens: number
+  reasoning_tokens: number
+  cost_nano: number
+  estimated: number
+}
+
+interface UsageCopied {
+  /** The last entry that is copied. */
+  seq: number
+  /** Time of the last copy. */
+  at: number
+  /** The day with which the next copy begins. */
+  day: number
+}
+
 export class UsageRows {
   readonly #sql: Sql
 
@@ -94,6 +119,33 @@ export class UsageRows {
     const query = `SELECT ${exactSum('cost_nano')} AS cost FROM usage_quarters
       WHERE quarter >= ? AND quarter < ? AND outcome <> 'correction'`
     return int(this.#sql.all(query, from, to)[0] ?? { cost: 0 }, 'cost')
+  }
+
+  /** Usage by day in UTC from `from` on, in order: at most `limit` rows. */
+  days(from: number, limit: number): UsageDay[] {
+    const rows = this.#sql.all(
+      `SELECT quarter - quarter % 86400000 AS day, model, pool, effort, outcome, ${reportedSums} FROM usage_quarters
+        WHERE quarter >= ? GROUP BY day, model, pool, effort, outcome ORDER BY day, model, pool, effort, outcome LIMIT ?`,
+      ...[from, limit],
+    )
+    return rows.map((row) => ({
+      day: int(row, 'day'),
+      ...{ model: text(row, 'model'), pool: text(row, 'pool'), effort: text(row, 'effort') },
+      ...{ outcome: text(row, 'outcome'), requests: int(row, 'requests'), prompt_tokens: int(row, 'prompt_tokens') },
+      ...{ cached_tokens: int(row, 'cached_tokens'), output_tokens: int(row, 'output_tokens') },
+      ...{ reasoning_tokens: int(row, 'reasoning_tokens'), cost_nano: int(row, 'cost_nano') },
+      estimated: int(row, 'estimated_requests'),
+    }))
+  }
+
+  /** The progress of `copyUsage`. */
+  copied(): UsageCopied {
+    const row = this.#sql.all('SELECT * FROM usage_copied WHERE id = 1')[0]
+    return row ? { seq: int(row, 'seq'), at: int(row, 'at'), day: int(row, 'day') } : { seq: 0, at: 0, day: 0 }
+  }
+
+  putCopied({ seq, at, day }: UsageCopied): void {
+    this.#sql.run('INSERT OR REPLACE INTO usage_copied VALUES (1, ?, ?, ?)', seq, at, day)
   }
 
   /** The first quarter hour with usage. */

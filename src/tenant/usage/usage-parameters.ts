@@ -7,7 +7,7 @@ const date = `2[01]\\d{2}-${ofMonth}`
 const clock = '([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d{1,3})?)?(Z|[+-](0\\d|1[0-4]):[0-5]\\d)'
 
 /** The pattern leaves out 29 February, which only some years have. */
-const timeParameter = (text: string, example: string) =>
+export const timeParameter = (text: string, example: string) =>
   z
     .string()
     .regex(new RegExp(`^([1-6]\\d{12}|${date}(T${clock})?)$`))
