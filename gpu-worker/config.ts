@@ -176,7 +176,9 @@ export const WorkerEnvironment = z.object({
   TRAMONTANE_WORKER_KEY: z
     .string({ error: 'is missing. Enrol the worker with POST /admin/workers.' })
     .describe('Secret. The worker’s key, from `POST /admin/workers`.'),
-  TRAMONTANE_EDGE_URL: httpUrl('must be the URL of the gateway').describe('URL of the gateway.'),
+  TRAMONTANE_EDGE_URL: httpUrl('must be the URL of the gateway')
+    .refine((text) => !/[?#@]/.test(text), 'must have no query, fragment or password. Use the base URL of the gateway.')
+    .describe('URL of the gateway, with its path if it has one. A `/v1` at its end is left out.'),
   TRAMONTANE_WORKER_HOST: z.string().default('127.0.0.1').describe('Address on which the worker listens.'),
   TRAMONTANE_WORKER_PORT: port.default(0).describe('Port on which the worker listens. 0 is any free port.'),
   TRAMONTANE_WORKER_URL: httpUrl('must be a URL that the gateway can reach')
@@ -214,7 +216,7 @@ export function readConfig(environment: Variables, detectGpus = unknownGpus): Co
   if (!key) throw new Error('TRAMONTANE_WORKER_KEY: not a worker key. Enrol the worker with POST /admin/workers.')
   return {
     key,
-    edgeUrl: new URL(env.TRAMONTANE_EDGE_URL),
+    edgeUrl: new URL(rootOf(env.TRAMONTANE_EDGE_URL)),
     host: env.TRAMONTANE_WORKER_HOST,
     port: env.TRAMONTANE_WORKER_PORT,
     publicUrl: env.TRAMONTANE_WORKER_URL ?? null,
@@ -239,6 +241,8 @@ export function readEngineConfig(environment: Variables, detectGpus = unknownGpu
   const model = findModel(modelId)
   if (!model)
     throw new Error(`TRAMONTANE_MODEL_ID: ${modelId} is not in the catalogue. Use a model of backends/model/model.ts.`)
+  if (env.TRAMONTANE_CONTEXT !== undefined && env.TRAMONTANE_CONTEXT > model.contextTokens)
+    throw new Error(`TRAMONTANE_CONTEXT: must be at most ${model.contextTokens}, the context of ${model.id}.`)
   const profile = profileOf(env.TRAMONTANE_BACKEND, env.TRAMONTANE_POOL)
   const common = {
     pool: env.TRAMONTANE_POOL,

@@ -8,6 +8,7 @@
  * does not delay other receipts.
  */
 import pRetry from 'p-retry'
+import { below } from '../backends/contract/root.ts'
 import { cleanText } from '../backends/model/clean-text.ts'
 import { ReceiptsAnswer, receiptsPath, receiptsPerCall } from '../backends/wire/receipt.ts'
 import { seal } from '../backends/wire/seal.ts'
@@ -170,7 +171,7 @@ export class Delivery {
   async #post(receipts: object[]): Promise<ReceiptsAnswer> {
     const { edgeUrl, key, kid } = this.#options
     const tokens = await Promise.all(receipts.map((receipt) => seal('receipt', receipt, kid, key)))
-    const response = await fetch(new URL(receiptsPath, edgeUrl), {
+    const response = await fetch(below(edgeUrl.href, receiptsPath), {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ receipts: tokens }),

@@ -1,5 +1,6 @@
 /** Sends a heartbeat once a second, and at a change of state, so that the fleet knows this worker's slots. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { below } from '../backends/contract/root.ts'
 import { budgets } from '../backends/model/budgets.ts'
 import { cleanText } from '../backends/model/clean-text.ts'
 import { type Heartbeat, HeartbeatAnswerHead, heartbeatEveryMs, heartbeatPath } from '../backends/wire/heartbeat.ts'
@@ -79,7 +80,7 @@ export class Heartbeats {
     const { edgeUrl, key, kid, state, log } = this.#options
     try {
       const heartbeat = await seal('heartbeat', state(), kid, key)
-      const response = await fetch(new URL(heartbeatPath, edgeUrl), {
+      const response = await fetch(below(edgeUrl.href, heartbeatPath), {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ heartbeat }),

@@ -19,6 +19,10 @@ import { receiptsCommand } from './receipts.ts'
 import { startWatchdog } from './watchdog.ts'
 import { createWorker } from './worker.ts'
 
+const usage = `usage: npm run worker -- [--backend NAME] [--pool NAME] [--model PATH|ID] [--engine-url URL] [--print-launch]
+       npm run worker -- receipts [resend DISPATCH_ID|all]
+The settings are environment variables, such as TRAMONTANE_WORKER_KEY and TRAMONTANE_EDGE_URL; a flag overrides its variable.
+`
 const alphanumerics = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
 const variables = {
   backend: 'TRAMONTANE_BACKEND',
@@ -56,20 +60,29 @@ async function main(config: Config): Promise<void> {
   process.send?.({ kind: 'ready', url })
 }
 
-function readArguments(): { environment: Record<string, string | undefined>; print: boolean } {
+function readArguments(): { environment: Record<string, string | undefined>; print: boolean; help: boolean } {
   const text = { type: 'string' } as const
   const { values } = parseArgs({
-    options: { backend: text, pool: text, model: text, 'engine-url': text, 'print-launch': { type: 'boolean' } },
+    options: {
+      backend: text,
+      pool: text,
+      model: text,
+      'engine-url': text,
+      'print-launch': { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
   })
-  const { 'print-launch': print = false, ...flags } = values
+  const { 'print-launch': print = false, help = false, ...flags } = values
   const overrides = Object.entries(flags).map(([flag, value]) => [variables[flag as keyof typeof variables], value])
-  return { environment: { ...process.env, ...Object.fromEntries(overrides) }, print }
+  return { environment: { ...process.env, ...Object.fromEntries(overrides) }, print, help }
 }
 
 try {
   const [command, ...args] = process.argv.slice(2)
-  const { environment, print } = command === 'receipts' ? { environment: process.env, print: false } : readArguments()
+  const { environment, print, help } =
+    command === 'receipts' ? { environment: process.env, print: false, help: false } : readArguments()
   if (command === 'receipts') process.stdout.write(receiptsCommand(args, environment))
+  else if (help) process.stdout.write(usage)
   else if (print) process.stdout.write(`${launchLine(readEngineConfig(environment, detectGpus))}\n`)
   else await main(readConfig(environment, detectGpus))
 } catch (error) {

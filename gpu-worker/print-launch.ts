@@ -19,7 +19,7 @@ export function launchLine({ engine, pool, slotsMax, contextTokens, model }: Eng
       )
     }
     case 'attached':
-      return `The worker attaches to ${engine.backend.name} at ${engine.url} and does not launch it. Unset TRAMONTANE_ENGINE_URL to print the launch command.`
+      return `The worker attaches to ${engine.backend.name} at ${withoutPassword(engine.url)} and does not launch it. Unset TRAMONTANE_ENGINE_URL to print the launch command.`
     case 'launched': {
       const { backend, program, settings } = engine
       const described = backend.launch?.({ ...settings, port: settings.port || printedPort })
@@ -31,8 +31,25 @@ export function launchLine({ engine, pool, slotsMax, contextTokens, model }: Eng
 }
 
 function shellLine({ env, command, args }: Pick<Launch, 'env' | 'command' | 'args'>): string {
-  const variables = Object.entries(env).map(([name, value]) => `${name}=${quote(value)}`)
-  return [...variables, ...[command, ...args].map(quote)].join(' ')
+  const secrets = new Set(Object.entries(env).flatMap(([name, value]) => (isSecret.test(name) ? [value] : [])))
+  const shown = (word: string) => (secrets.has(word) ? hidden : quote(word))
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${shown(value)}`)
+  const words = [command, ...args].map((word, index, all) =>
+    isSecretFlag.test(all[index - 1] ?? '') ? hidden : shown(word),
+  )
+  return [...variables, ...words].join(' ')
+}
+
+/** What is printed may end up in a log or a ticket. */
+const isSecret = /KEY|SECRET|TOKEN|PASSWORD/
+const isSecretFlag = /^--[a-z-]*(key|token|secret|password)$/
+const hidden = "'<hidden>'"
+
+function withoutPassword(url: string): string {
+  const shown = new URL(url)
+  shown.username = ''
+  shown.password = ''
+  return shown.href
 }
 
 function quote(word: string): string {

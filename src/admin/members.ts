@@ -97,7 +97,7 @@ export const members: readonly Route[] = [
     },
     async (context, { params, body }) => {
       const { tenantId } = params
-      const { member } = params
+      const member = MemberId.parse(params.member)
       const { role } = body
       const before = await findMember(context.env.DB, tenantId, member)
       note(context, { target: member, before, after: { role } })
@@ -123,7 +123,7 @@ export const members: readonly Route[] = [
     },
     async (context, { params }) => {
       const { tenantId } = params
-      const { member } = params
+      const member = MemberId.parse(params.member)
       const before = await findMember(context.env.DB, tenantId, member)
       note(context, { target: member, before })
       const removed = await context.env.DB.prepare(

@@ -25,8 +25,14 @@ export const MemberId = z
   .string()
   .min(1)
   .max(200)
-  .regex(/^[^\s/]+$/, 'must be an e-mail address or an id, without spaces or slashes')
-  .describe('E-mail address or id of the member: at most 200 characters without spaces and slashes.')
+  .regex(
+    /^[\p{L}\p{N}_][^\s/]*$/u,
+    'must be an e-mail address or an id: a letter or digit first, without spaces or slashes',
+  )
+  .transform((text) => (text.includes('@') ? text.toLowerCase() : text))
+  .describe(
+    'E-mail address or id of the member: at most 200 characters without spaces and slashes. The case of an e-mail address does not count.',
+  )
   .meta({ examples: ['ada@example.com'] })
 
 export const PlanId = z

@@ -54,6 +54,6 @@ export function readStartEnvironment(variables: Record<string, string | undefine
 }
 
 function isPort(text: string): boolean {
-  const port = Number(text)
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0
   return Number.isInteger(port) && port > 0 && port < 65_536
 }

@@ -191,11 +191,41 @@ describe('the audit log', () => {
   })
 })
 
+describe('members', () => {
+  it('[ADN48] an e-mail address in another case is the same member, and no member begins like a formula', async () => {
+    await openTenant('memb')
+    const path = '/admin/tenants/memb/members'
+    await operate('POST', path, { member: 'Ada@Example.COM', role: 'owner' })
+    expect(await send('POST', path, { member: 'ada@example.com', role: 'owner' })).toMatchObject({ status: 409 })
+    await operate('POST', path, { member: 'Id-A', role: 'owner' })
+    expect(await operate('PATCH', `${path}/ADA@example.com`, { role: 'viewer' })).toEqual({
+      member: 'ada@example.com',
+      role: 'viewer',
+    })
+    expect((await operate('GET', path)).data.map(({ member }: { member: string }) => member)).toEqual([
+      'Id-A',
+      'ada@example.com',
+    ])
+    expect(await operate('DELETE', `${path}/adA@example.com`)).toEqual({ removed: true })
+    for (const member of ['=cmd|calc!A1', '+1', '-x@example.com', '@a'])
+      expect(await send('POST', path, { member, role: 'viewer' }), member).toMatchObject({
+        status: 400,
+        body: { param: 'member' },
+      })
+  })
+})
+
 describe('tenants and words', () => {
   /** A path of the route with values of the right form. */
   const filled = (path: string, tenantId: string) =>
     path.replace(/\{(\w+)\}/g, (_, name: string) =>
-      name === 'tenantId' ? tenantId : name === 'keyId' && path.includes('operators') ? 'a'.repeat(16) : 'none',
+      name === 'tenantId'
+        ? tenantId
+        : name === 'keyId' && path.includes('operators')
+          ? 'a'.repeat(16)
+          : name === 'period'
+            ? '2026-01'
+            : 'none',
     )
 
   it('[ADN45] a tenant that does not exist is 404 by its name on every route with a tenant id, before the body is read', async () => {

@@ -24,6 +24,32 @@ function launchedOn(gpus: string | undefined, environment: Record<string, string
 }
 
 describe('settings', () => {
+  it('[CFG12] the printed launch command has no key and no password', () => {
+    const secret = 'sk-secret-value'
+    const vllm = { TRAMONTANE_BACKEND: 'vllm', TRAMONTANE_ENGINE_KEY: secret }
+    const launched = launchLine(readEngineConfig(vllm))
+    expect(launched).toContain('vllm')
+    expect(launched).not.toContain(secret)
+    for (const backend of ['sglang', 'llama-cpp'])
+      expect(
+        launchLine(read({ TRAMONTANE_BACKEND: backend, TRAMONTANE_ENGINE_KEY: secret, TRAMONTANE_MODEL: 'o/m' })),
+      ).not.toContain(secret)
+    const attached = launchLine(
+      read({ TRAMONTANE_BACKEND: 'vllm', TRAMONTANE_ENGINE_URL: `http://u:${secret}@127.0.0.1:8000` }),
+    )
+    expect(attached).toContain('127.0.0.1:8000')
+    expect(attached).not.toContain(secret)
+  })
+
+  it('[CFG13] the gateway’s URL keeps its path without `/v1`, and one with a query or a password is refused', () => {
+    const key = `tw_gpu-1_1_${'A'.repeat(43)}`
+    const edge = (url: string) => readConfig({ TRAMONTANE_WORKER_KEY: key, TRAMONTANE_EDGE_URL: url }).edgeUrl.href
+    expect(edge('https://ai.example/gateway/')).toBe('https://ai.example/gateway')
+    expect(edge('https://ai.example/v1')).toBe('https://ai.example/')
+    for (const wrong of ['https://ai.example/?a=1', 'https://ai.example/#x', 'https://u:p@ai.example'])
+      expect(() => edge(wrong)).toThrow(/^TRAMONTANE_EDGE_URL: must have no query, fragment or password/)
+  })
+
   it.each([
     [{ TRAMONTANE_BACKEND: 'vlm' }, /^TRAMONTANE_BACKEND: unknown engine "vlm"\. Use one of embedded, /],
     [
@@ -35,6 +61,8 @@ describe('settings', () => {
     [{ TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_PROGRAM: '/no/such' }, /^TRAMONTANE_ENGINE_PROGRAM: no file/],
     [{ TRAMONTANE_POOL: 'fast' }, /^TRAMONTANE_POOL: /],
     [{ TRAMONTANE_SLOTS: '0' }, /^TRAMONTANE_SLOTS: /],
+    [{ TRAMONTANE_SLOTS: 'abc' }, /^TRAMONTANE_SLOTS: must be a number\.$/],
+    [{ TRAMONTANE_CONTEXT: '99999999' }, /^TRAMONTANE_CONTEXT: must be at most \d+, the context of /],
     [{ TRAMONTANE_ENGINE_MEMORY_MB: '100' }, /^TRAMONTANE_ENGINE_MEMORY_MB: is too small/],
     [{ TRAMONTANE_ENGINE_KEY: '' }, /^TRAMONTANE_ENGINE_KEY: is empty/],
     [{ TRAMONTANE_MODEL_ID: 'gpt' }, /^TRAMONTANE_MODEL_ID: gpt is not in the catalogue/],

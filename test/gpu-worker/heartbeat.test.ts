@@ -13,6 +13,7 @@ import { testBeat } from '../support/fleet.ts'
 let server: Server
 let answer: { status: number; body: unknown }
 let beats: number
+let paths: string[]
 let lines: string[]
 let heartbeats: Heartbeats
 const log = (line: string) => void lines.push(line)
@@ -20,9 +21,11 @@ const log = (line: string) => void lines.push(line)
 beforeEach(async () => {
   answer = { status: 200, body: { edgeNow: 1, state: 'ready' } }
   beats = 0
+  paths = []
   lines = []
-  server = createServer((_, response) => {
+  server = createServer((request, response) => {
     beats += 1
+    paths.push(request.url ?? '')
     response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -38,6 +41,14 @@ afterEach(() => {
 })
 
 describe('heartbeats', () => {
+  it('[CFG14] a heartbeat goes below the path of the gateway’s URL', async () => {
+    expect(await heartbeats.beat()).toBe(true)
+    const edgeUrl = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/gateway`)
+    const key = await sealKey(new Uint8Array(32).fill(3))
+    expect(await new Heartbeats({ edgeUrl, kid: 'w1.1', key, state: () => testBeat('w1'), log }).beat()).toBe(true)
+    expect(paths).toEqual(['/internal/heartbeat', '/gateway/internal/heartbeat'])
+  })
+
   it('[WHB1] each reason is logged once even if its numbers change, and so is its end', async () => {
     const beatWith = async (status: number, body: unknown) => {
       answer = { status, body }

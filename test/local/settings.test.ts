@@ -44,6 +44,8 @@ describe('the settings of npm start', () => {
     expect(readSettings({ ...set, TRAMONTANE_SPILL: 'on' }).bindings).toEqual({ ...hosted, ...alone })
     const proxied = { TRAMONTANE_CLIENT_ADDRESS_HEADER: 'x-real-ip' }
     expect(readSettings(proxied).bindings).toEqual({ CLIENT_ADDRESS_HEADER: 'x-real-ip' })
+    for (const PORT of ['0x2000', '8787.0', '1e3', ' 80', '-1', '65536'])
+      expect(() => readSettings({ PORT })).toThrow('PORT must be a number from 1 to 65535')
     expect(() => readSettings({ TRAMONTANE_CLIENT_ADDRESS_HEADER: 'X Real' })).toThrow(
       'TRAMONTANE_CLIENT_ADDRESS_HEADER must be',
     )
