@@ -3,6 +3,7 @@ import type { Env } from './env.ts'
 import { crossOrigin } from './http/cors.ts'
 import { corsOrigins } from './tenant/cors-origins.ts'
 
+export { AlertsObject } from './alerts/alerts-object.ts'
 export { FleetObject } from './fleet/fleet-object.ts'
 export { ResponsesObject } from './responses/responses-object.ts'
 export { TenantObject } from './tenant/tenant-object.ts'

@@ -23,6 +23,7 @@ const shells = [
   // Pure, but native.
   /^src\/(tenant\/ledger\/sha256|tenant\/life\/read-export|auth\/dispatch-proof)\.ts$/,
   /^src\/tenant\/(tenant-object|webhooks\/deliver)\.ts$/,
+  /^src\/alerts\/alerts-object\.ts$/,
   /^src\/fleet\/(fleet-object|queue-status|heartbeats|health|worker-answer)\.ts$/,
   /^src\/chat\/(?!(prepare|headers|hosted-usage|chat-bytes|answered|attempts)\.ts$)/,
   /^src\/settlement\/receipts\.ts$/,
@@ -60,6 +61,7 @@ const layers = {
     'config',
     'fleet',
     'tenant',
+    'alerts',
     'dialects',
     'responses',
     'settlement',

@@ -50,6 +50,18 @@ export const budgets = {
     bounds: 'dispatches of one request, and so its entries in the ledger',
     reason: '2 attempts, 16 workers without vision, 1 raise and 1 hosted answer are 20',
   },
+  alerts: {
+    value: 1_000,
+    unit: 'count',
+    bounds: 'alerts that a tenant or the operators can list; the oldest are dropped',
+    reason: 'a month of ten budgets with three shares each; one alert takes about 400 bytes',
+  },
+  alertEndpoints: {
+    value: 5,
+    unit: 'count',
+    bounds: 'endpoints for alerts of a tenant or of the operators',
+    reason: 'each alert is sent to every endpoint, and each endpoint may take 10 seconds to answer',
+  },
   earlyVoids: {
     value: 1_000,
     unit: 'count',

@@ -3,67 +3,26 @@
  * names the tenant; no route takes a tenant id, so no key can read another tenant's data.
  */
 
-import type { MiddlewareHandler } from 'hono'
-import type { z } from 'zod'
 import { KeyAnswer, NewKeyAnswer, OwnKeyList, OwnLimits, RevokedKey, RevokedKeysAnswer } from '../admin/answers/keys.ts'
 import { OwnPriceList, priceAnswer } from '../admin/answers/prices.ts'
 import { OwnRequestList, ownRouting, ShownRequest } from '../admin/answers/requests.ts'
 import { StatementAnswer, StatementList, statementFiles } from '../admin/answers/statements.ts'
 import { OwnEntryList } from '../admin/answers/tenants.ts'
 import { EntriesPage, KeyBody, KeyChangeBody, KeysPage, RevokeAllBody, RotateBody } from '../admin/bodies.ts'
-import { type AdminContext, type AdminEnv, note } from '../admin/context.ts'
+import { note } from '../admin/context.ts'
 import { createKey, modeOf } from '../admin/create-key.ts'
-import { audited } from '../admin/guard.ts'
 import { KeyId, RequestId } from '../admin/parameters.ts'
 import { answerStatement, answerStatements, StatementName, StatementQuery } from '../admin/statements.ts'
 import { answerUsage } from '../admin/usage.ts'
-import { authenticate } from '../auth/authenticate.ts'
-import { settings } from '../config.ts'
 import { fleetOf } from '../fleet/client.ts'
 import { onePage } from '../http/page.ts'
 import { UsageReport, usageFiles } from '../http/response-schemas.ts'
-import { type Answer, type Operation, type PathSchemas, type Route, type RouteInput, routesIn } from '../http/route.ts'
+import type { Route } from '../http/route.ts'
 import { readRequestQuery } from '../tenant/request-filter.ts'
 import { accept, tenantStub } from '../tenant/stub.ts'
 import { RequestParameters, UsageParameters } from '../tenant/usage/usage-parameters.ts'
-
-const ownKey: MiddlewareHandler<AdminEnv> = async (context, next) => {
-  const { tenantId, ...key } = await authenticate(context.req.raw.headers, await settings(context.env))
-  context.set('caller', { tenantId, by: { kind: 'key', ...key } })
-  await next()
-}
-
-/** Audits changes by valid keys only. */
-const auditedChanges: MiddlewareHandler<AdminEnv> = async (context, next) => {
-  if (context.req.method === 'GET') return next()
-  const { tenantId, by } = context.get('caller')
-  accept(await tenantStub(context.env, tenantId).identify(by))
-  await audited(context, { id: `key:${tenantId}.${by.keyId}`, name: 'a key of the tenant', tenantId }, next)
-}
-
-type OwnDeclaration<Path, Query, Body> = Omit<
-  Operation,
-  'path' | 'params' | 'query' | 'body' | 'auth' | 'tag' | 'snake'
-> &
-  PathSchemas<Path> & {
-    path: Path
-    query?: Query
-    body?: Body
-  }
-
-const declare = routesIn<AdminEnv>()
-
-function ownRoute<
-  const Path extends string,
-  Query extends z.ZodType | undefined = undefined,
-  Body extends z.ZodType | undefined = undefined,
->(
-  declared: OwnDeclaration<Path, Query, Body>,
-  handle: (context: AdminContext, input: RouteInput<Path, Query, Body>) => Answer | Promise<Answer>,
-): Route {
-  const operation = { ...declared, auth: 'key', tag: 'Your keys and usage', snake: true } as const
-  return declare(operation, handle, [ownKey, auditedChanges])
-}
+import { ownAlerts } from './alerts.ts'
+import { ownRoute } from './own-route.ts'
 
 export const ownRoutes: readonly Route[] = [
   ownRoute(
@@ -308,4 +267,5 @@ export const ownRoutes: readonly Route[] = [
       return { ...view, revoked: true }
     },
   ),
+  ...ownAlerts,
 ]

@@ -1,6 +1,7 @@
 /** All routes for operators. */
 import { fleetOf } from '../fleet/client.ts'
 import type { Route } from '../http/route.ts'
+import { alerts } from './alerts.ts'
 import { Pools } from './answers/workers.ts'
 import { audit } from './audit.ts'
 import { money } from './credits.ts'
@@ -52,4 +53,5 @@ export const operatorRoutes: readonly Route[] = [
   ...receipts,
   ...operators,
   ...audit,
+  ...alerts,
 ]

@@ -150,23 +150,23 @@ const KeyLimitsChange = z
   .describe(someLimits)
 
 /** The settings without their defaults, which apply to new tenants only. */
+export const SettingsFields = Object.fromEntries(
+  Object.entries(TenantSettings.shape).map(([name, field]) => {
+    const initial = field.parse(undefined)
+    const text = `${field.description} Default of a new tenant: \`${JSON.stringify(initial)}\`.`
+    return [
+      name,
+      field
+        .unwrap()
+        .exactOptional()
+        .describe(text)
+        .meta({ examples: [initial] }),
+    ]
+  }),
+) as unknown as { [Name in keyof TenantSettings]: z.ZodExactOptional<z.ZodType<TenantSettings[Name]>> }
+
 export const SettingsChange = z
-  .strictObject(
-    Object.fromEntries(
-      Object.entries(TenantSettings.shape).map(([name, field]) => {
-        const initial = field.parse(undefined)
-        const text = `${field.description} Default of a new tenant: \`${JSON.stringify(initial)}\`.`
-        return [
-          name,
-          field
-            .unwrap()
-            .exactOptional()
-            .describe(text)
-            .meta({ examples: [initial] }),
-        ]
-      }),
-    ),
-  )
+  .strictObject(SettingsFields)
   .describe('Settings. A field that is left out does not change.') as unknown as z.ZodType<Partial<TenantSettings>>
 
 const Price = z.int().min(0).max(1_000_000_000)

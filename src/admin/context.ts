@@ -1,5 +1,6 @@
 /** Shared by the operator's routes: the caller, the audit note, and readers for bodies, ids and pages. */
 import type { Context } from 'hono'
+import type { AlertsBinding } from '../alerts/stub.ts'
 import type { Scope } from '../auth/operator-key.ts'
 import type { ConfigVariables } from '../config.ts'
 import type { FleetBinding } from '../fleet/client.ts'
@@ -28,7 +29,7 @@ export interface AuditNote {
   after?: unknown
 }
 
-export interface AdminBindings extends ConfigVariables, FleetBinding, TenantBinding, ResponsesBinding {
+export interface AdminBindings extends ConfigVariables, FleetBinding, TenantBinding, ResponsesBinding, AlertsBinding {
   DB: D1Database
 }
 

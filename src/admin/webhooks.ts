@@ -5,9 +5,9 @@ import { settings } from '../config.ts'
 import { GatewayError } from '../http/errors.ts'
 import type { Route } from '../http/route.ts'
 import { noSuchTenant, tenantStub } from '../tenant/stub.ts'
-import { meterUrlFault } from '../tenant/webhooks/event.ts'
+import { webhookUrlFault } from '../tenant/webhooks/event.ts'
 import { Removed } from './answers/fields.ts'
-import { Webhook, WebhookSet } from './answers/tenants.ts'
+import { TestedWebhook, Webhook, WebhookSet } from './answers/tenants.ts'
 import { note } from './context.ts'
 import { operatorRoute } from './operator-route.ts'
 import { TenantId } from './parameters.ts'
@@ -42,6 +42,16 @@ const SetWebhook = z
   })
   .meta({ id: 'SetWebhook' })
 
+const ReplayWebhook = z
+  .strictObject({
+    from: z
+      .int()
+      .min(0)
+      .describe('Time of the first entry to send again, in Unix milliseconds.')
+      .meta({ examples: [1_795_521_600_000] }),
+  })
+  .meta({ id: 'ReplayWebhook' })
+
 export const meter: readonly Route[] = [
   operatorRoute(
     {
@@ -56,7 +66,7 @@ export const meter: readonly Route[] = [
     },
     async (context, { params }) => {
       const view = await tenantStub(context.env, params.tenantId).meter()
-      if (!view) throw new GatewayError('not_found', 'The tenant has no webhook. Set one with PUT.')
+      if (!view) throw noWebhook()
       return view
     },
   ),
@@ -76,14 +86,53 @@ export const meter: readonly Route[] = [
     async (context, { params, body }) => {
       const { tenantId } = params
       const { meterLoopback } = await settings(context.env)
-      const fault = meterUrlFault(body.url, meterLoopback)
-      if (fault) throw new GatewayError('invalid_value', `url: ${fault}`, { param: 'url' })
+      const fault = webhookUrlFault(body.url, meterLoopback)
+      if (fault) throw new GatewayError('invalid_value', `url: ${fault}.`, { param: 'url' })
       const stub = tenantStub(context.env, tenantId)
       const before = await stub.meter()
       const set = await stub.setMeter({ ...body, customerId: body.customerId ?? tenantId })
       if (!set) throw noSuchTenant()
       note(context, { target: body.url, before, after: set.meter })
       return { ...set.meter, ...(set.secret !== null && { secret: set.secret }) }
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/meter/test',
+      params: { tenantId: TenantId },
+      id: 'testWebhook',
+      tag: 'Tenants',
+      summary: 'Send a signed message without events to a tenant’s webhook',
+      description: 'The answer says whether the endpoint acknowledged it.',
+      scope: 'tenants:write',
+      answer: TestedWebhook,
+    },
+    async (context, { params }) => {
+      const tested = await tenantStub(context.env, params.tenantId).testMeter()
+      if (!tested) throw noWebhook()
+      const { fault } = tested
+      return { delivered: fault === null, fault: fault?.text ?? null }
+    },
+  ),
+  operatorRoute(
+    {
+      method: 'post',
+      path: '/admin/tenants/{tenantId}/meter/replay',
+      params: { tenantId: TenantId },
+      id: 'replayWebhook',
+      tag: 'Tenants',
+      summary: 'Send the events since a time again',
+      description: 'Each event keeps its identifier, so a receiver that knows it counts it once.',
+      scope: 'tenants:write',
+      body: ReplayWebhook,
+      answer: Webhook,
+    },
+    async (context, { params, body }) => {
+      const after = await tenantStub(context.env, params.tenantId).replayMeter(body.from)
+      if (!after) throw noWebhook()
+      note(context, { after: { from: body.from, entriesBehind: after.entriesBehind } })
+      return after
     },
   ),
   operatorRoute(
@@ -106,3 +155,7 @@ export const meter: readonly Route[] = [
     },
   ),
 ]
+
+function noWebhook(): GatewayError {
+  return new GatewayError('not_found', 'The tenant has no webhook. Set one with PUT.')
+}

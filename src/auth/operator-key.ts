@@ -19,6 +19,8 @@ export const scopes = [
   'workers:write',
   'operators:write',
   'audit:read',
+  'alerts:read',
+  'alerts:write',
 ] as const
 export type Scope = (typeof scopes)[number]
 

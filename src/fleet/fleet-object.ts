@@ -7,6 +7,7 @@ import { DurableObject } from 'cloudflare:workers'
 import type { PoolName } from '../../backends/wire/dispatch.ts'
 import { type Heartbeat, heartbeatLostMs } from '../../backends/wire/heartbeat.ts'
 import type { ConfigVariables } from '../config.ts'
+import { type AlertSinkBinding, alertSink } from './alert-sink.ts'
 import { suggest } from './choose.ts'
 import { DecisionBook, listDecisions } from './decisions/decision-log.ts'
 import type { AttemptFailure, Decision } from './decisions/decisions.ts'
@@ -18,6 +19,8 @@ import { lease, release, releaseOn, workerFailed } from './fleet.ts'
 import { type FleetReport, reportOn, type WorkerReport, workerReport } from './fleet-report.ts'
 import type { KeyFence } from './key-fence.ts'
 import { type HeartbeatReply, Membership } from './membership.ts'
+import { PresenceRows } from './presence-rows.ts'
+import { PresenceWatch } from './presence-watch.ts'
 import { probed, registry } from './registry.ts'
 import {
   emptyFleet,
@@ -42,14 +45,22 @@ export class FleetObject extends DurableObject {
   readonly #waiters = new Waiters()
   readonly #members: Membership
   readonly #decisionLog: DecisionBook
+  readonly #presence: PresenceWatch
   readonly #sweeping = new DelayedTask(sweepEveryMs, () => this.#sweep())
   readonly #writing = new DelayedTask(writeEveryMs, () => this.#writeDecisions())
 
-  constructor(state: DurableObjectState, env: ConfigVariables) {
+  constructor(state: DurableObjectState, env: ConfigVariables & AlertSinkBinding) {
     super(state, env as never)
     const { sql } = state.storage
     this.#fleet = emptyFleet(env.SPILL !== 'off')
     this.#decisionLog = new DecisionBook(sql)
+    this.#presence = new PresenceWatch({
+      rows: new PresenceRows(sql),
+      live: () => new Set(this.#fleet.workers.keys()),
+      sink: () => alertSink(env),
+      setAlarm: (time) => state.waitUntil(state.storage.setAlarm(time)),
+      now: Date.now,
+    })
     this.#members = new Membership(this.#fleet, new EnrolmentRows(sql), (outcomes) => this.#waiters.notify(outcomes))
   }
 
@@ -96,7 +107,9 @@ export class FleetObject extends DurableObject {
 
   /** @param secretId the fleet secret from which the worker's key is derived */
   heartbeat(beat: Heartbeat, keyEpoch: number, secretId?: string): HeartbeatReply {
-    return this.#members.heartbeat(beat, keyEpoch, Date.now(), secretId)
+    const reply = this.#members.heartbeat(beat, keyEpoch, Date.now(), secretId)
+    if (reply.status === 200) this.#presence.heard(beat.workerId, beat.state === 'gone')
+    return reply
   }
 
   /** The answer to a heartbeat in a version of the protocol that this edge does not read. */
@@ -117,6 +130,7 @@ export class FleetObject extends DurableObject {
   /** Refuses a worker's old keys from now on, permanently. */
   fence(added: KeyFence): void {
     this.#members.fence(added, Date.now())
+    if (!this.#fleet.workers.has(added.workerId)) this.#presence.removed(added.workerId)
   }
 
   /** Frees the slots of receipts and measures speed. Returns, in order, whether each receipt's key is trusted. */
@@ -158,6 +172,12 @@ export class FleetObject extends DurableObject {
   /** The decisions of the last requests of all tenants. `after` is the `next` of the page before; empty at first. */
   listDecisions(after: string, limit: number): { data: Decision[]; next: string | null } {
     return listDecisions(this.#fleet.decisions, this.#decisionLog, after, limit)
+  }
+
+  /** Alerts operators of lost workers. */
+  override async alarm(): Promise<void> {
+    this.#swept()
+    await this.#presence.watch()
   }
 
   /** Drops expired state, and returns the time. */

@@ -18,6 +18,7 @@ export const tags = {
   Keys: 'A tenant’s keys, for operators.',
   'Plans and prices': 'For operators.',
   Money: 'Credits and corrections. Amounts are integer nano-dollars. Each id is posted once.',
+  Alerts: 'Events that operators should know of, sent to their endpoints as signed webhooks.',
   Workers: 'Enrolment and state of GPU workers, and refused receipts.',
   Operators: 'Operator keys, and the audit log of operators’ changes.',
   Health: 'Check that the gateway can serve requests.',

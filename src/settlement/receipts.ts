@@ -13,14 +13,16 @@ import { unspokenText } from '../../backends/wire/protocol.ts'
 import { type Receipt, ReceiptNames, type ReceiptsAnswer, ReceiptsCall } from '../../backends/wire/receipt.ts'
 import { openWorkerWord } from '../auth/worker-key.ts'
 import type { Settings } from '../config.ts'
+import { type AlertSinkBinding, alertSink } from '../fleet/alert-sink.ts'
 import { type FleetBinding, fleetOf } from '../fleet/client.ts'
 import type { RequestEnd } from '../fleet/state.ts'
 import { GatewayError } from '../http/errors.ts'
+import { alertId } from '../tenant/alerts/alert.ts'
 import type { TenantBinding } from '../tenant/stub.ts'
 import { type RefusedReceipt, recordRefused } from './refused-receipts.ts'
 import { judgeReceipt } from './verdict.ts'
 
-interface SettlementEnv extends FleetBinding, TenantBinding {
+interface SettlementEnv extends FleetBinding, TenantBinding, AlertSinkBinding {
   DB: D1Database
 }
 
@@ -116,7 +118,24 @@ async function record(env: SettlementEnv, refused: RefusedReceipt[]): Promise<vo
   } catch (error) {
     console.error('receipts: could not record the refused receipts', error)
   }
+  await alertRefused(env, refused, Date.now())
 }
+
+/** Alerts operators at most once an hour for each worker: a dishonest one may send any number of receipts. */
+async function alertRefused(env: SettlementEnv, refused: RefusedReceipt[], now: number): Promise<void> {
+  const [first] = refused
+  if (!first) return
+  const { workerId, reason } = first
+  const data = { workerId, receipts: refused.length, reason }
+  const id = alertId('refused', workerId, now - (now % hourMs))
+  try {
+    await alertSink(env).raise([{ id, type: 'receipts.refused', at: now, data }])
+  } catch (error) {
+    console.warn('receipts: the operators were not alerted of the refused receipts', error)
+  }
+}
+
+const hourMs = 3_600_000
 
 /** The fields of a receipt that the fleet uses. */
 function endOf({

@@ -7,6 +7,7 @@ import type { Rates } from '../../backends/model/money.ts'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import { type AdmissionRequest, admit, priorityClassOf, type RateRequest, readmit, takeRates } from './admission.ts'
 import { type AdmissionRefusal, refuse } from './admission-refusals.ts'
+import { watchMoney } from './alerts/watch.ts'
 import { chainHash } from './ledger/hash-chain.ts'
 import {
   close,
@@ -37,6 +38,10 @@ export class TenantAccount {
   readonly #keys = new Map<string, KeyRow>()
   #tenantChanged = false
   readonly #keysChanged = new Set<string>()
+  /** When money was last spent or added in this transaction; the keys that spent it. */
+  #moneyAt: number | undefined
+  readonly #keysPaying = new Set<string>()
+  #alertedAt: number | undefined
 
   constructor(store: Store) {
     this.store = store
@@ -149,6 +154,7 @@ export class TenantAccount {
       this.#charge({ ...tenant, ...settled.account, state: lateTenant.state }, lateKey, lateAt.at, costNano)
     const { model, pool, effort, workerId, outcome } = receipt
     const { keyId } = reservation
+    if (costNano !== 0) this.watch(now, keyId)
     const labels = { ...noLabels, keyId, model, pool, effort, workerId, note, outcome }
     const details = settled.reservation.details
     this.#addEntry(settled.entry, labels)
@@ -191,6 +197,7 @@ export class TenantAccount {
     const { account, entry } = credit(tenant, creditNano, now)
     this.#put({ ...tenant, ...account })
     this.#addEntry(entry, { ...noLabels, note })
+    this.watch(now)
   }
 
   /** Takes back credit. Returns the amount that remains if `creditNano` is more; otherwise undefined. */
@@ -200,6 +207,7 @@ export class TenantAccount {
     if (reversed.answer !== 'reversed') return leftNano(tenant)
     this.#put({ ...tenant, ...reversed.account })
     this.#addEntry(reversed.entry, { ...noLabels, note })
+    this.watch(now)
     return undefined
   }
 
@@ -221,6 +229,7 @@ export class TenantAccount {
     // A request that was never charged has no entry with its key.
     const keyId = known.keyId ?? reservation?.keyId ?? null
     const model = known.model ?? reservation?.details?.model ?? null
+    this.watch(now, keyId ?? undefined)
     const labels = { ...noLabels, keyId, model, pool, effort, note, outcome: 'correction' }
     if (reservation?.state === 'reserved' && reservation.details) {
       const correctedNano = (reservation.details.correctedNano ?? 0) + costNano
@@ -254,8 +263,21 @@ export class TenantAccount {
     return this.store.rateCards.ratesAt(model, now)
   }
 
+  /** Raises the alerts that the money or the limits of the tenant and this key cause, when the transaction ends. */
+  watch(now: number, keyId?: string): void {
+    this.#moneyAt = now
+    if (keyId !== undefined) this.#keysPaying.add(keyId)
+  }
+
+  /** When the last transaction that ended added an alert; undefined if it added none. */
+  get alertedAt(): number | undefined {
+    return this.#alertedAt
+  }
+
   /** Writes the changed account and keys. Call it at the end of every transaction. */
   write(): void {
+    const added = this.#moneyAt !== undefined && this.#watchMoney(this.#moneyAt)
+    this.#alertedAt = added ? this.#moneyAt : undefined
     if (this.#tenantChanged && this.#tenant) this.store.account.putBalances(this.#tenant)
     for (const keyId of this.#keysChanged) {
       const key = this.#keys.get(keyId)
@@ -264,6 +286,8 @@ export class TenantAccount {
     this.store.write()
     this.#tenantChanged = false
     this.#keysChanged.clear()
+    this.#moneyAt = undefined
+    this.#keysPaying.clear()
   }
 
   /** Drops the in-memory state after a transaction was rolled back. */
@@ -273,6 +297,14 @@ export class TenantAccount {
     this.#keys.clear()
     this.#tenantChanged = false
     this.#keysChanged.clear()
+    this.#moneyAt = undefined
+    this.#keysPaying.clear()
+  }
+
+  #watchMoney(now: number): boolean {
+    const tenant = this.tenant()
+    const keys = [...this.#keysPaying].map((keyId) => this.key(keyId)).filter((key) => key !== undefined)
+    return tenant !== undefined && watchMoney(this.store.alerts, tenant, keys, now)
   }
 
   #hostedRates(model: string, now: number): Rates | null {

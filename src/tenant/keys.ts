@@ -126,6 +126,7 @@ export function changeKey(
   const state = changeLimits(key.state, key.limits, limits, now)
   const after: KeyRow = { ...key, ...defined(change), limits, state }
   account.putKey(after)
+  account.watch(now, keyId)
   return { ok: true, value: { before: viewKey(key, now), after: viewKey(after, now) } }
 }
 

@@ -3,7 +3,7 @@
  *
  *   viewer   reads the tenant's usage and limits
  *   member   sends requests to the model; shows, rotates and revokes itself
- *   admin    lists, creates, changes, rotates and revokes keys of roles up to its own
+ *   admin    lists, creates, changes, rotates and revokes keys of roles up to its own; manages alerts
  *   owner    the same, for every key of the tenant
  *
  * A member cannot create keys: with new keys it could escape its own limits and budget.
@@ -11,10 +11,16 @@
 export const roles = ['owner', 'admin', 'member', 'viewer'] as const
 export type Role = (typeof roles)[number]
 
-export type Right = 'read-usage' | 'ask' | 'own-key' | 'all-keys'
+export type Right = 'read-usage' | 'ask' | 'own-key' | 'all-keys' | 'alerts'
 
 const rank: Record<Role, number> = { viewer: 0, member: 1, admin: 2, owner: 3 }
-const needed: Record<Right, Role> = { 'read-usage': 'viewer', ask: 'member', 'own-key': 'member', 'all-keys': 'admin' }
+const needed: Record<Right, Role> = {
+  'read-usage': 'viewer',
+  ask: 'member',
+  'own-key': 'member',
+  'all-keys': 'admin',
+  alerts: 'admin',
+}
 
 export function may(role: Role, right: Right): boolean {
   return reaches(role, needed[right])

@@ -69,6 +69,7 @@ export function changeTenant(
     return denied('invalid_value', message, 'limits.budgetNano.total')
   }
   account.putTenant(movedBudgets(account, tenant, after, now))
+  account.watch(now)
   return { ok: true, value: { before: viewTenant(tenant), after: viewTenant(after) } }
 }
 

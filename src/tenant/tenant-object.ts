@@ -5,10 +5,13 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import { type ConfigVariables, settings } from '../config.ts'
+import { type AlertSinkBinding, alertSink } from '../fleet/alert-sink.ts'
 import type { FleetBinding } from '../fleet/client.ts'
 import { TenantAccount } from './account.ts'
 import { type AdmissionRequest, type RateRequest, reservationTtlMs } from './admission.ts'
 import type { Alarm } from './alarm.ts'
+import type { AlertCall } from './alerts/alert-calls.ts'
+import { type AlertThresholds, TenantAlerts } from './alerts/tenant-alerts.ts'
 import { createTenant } from './create-tenant.ts'
 import { type MoneyEntry, postMoney } from './credits.ts'
 import { durableAlarm, durableSql } from './durable-storage.ts'
@@ -41,7 +44,7 @@ import type { UsageQuery } from './usage/report.ts'
 import { copyUsage, copyUsageEveryMs } from './usage/usage-days.ts'
 import { writeUsageDays } from './usage/write-usage-days.ts'
 import { verifyBooks } from './verify.ts'
-import { deliverBatch } from './webhooks/deliver.ts'
+import { deliver } from './webhooks/deliver.ts'
 import { WebhookDeliveries } from './webhooks/deliveries.ts'
 
 export class TenantObject extends DurableObject {
@@ -51,26 +54,29 @@ export class TenantObject extends DurableObject {
   readonly #commits: GroupCommit
   readonly #webhook: WebhookDeliveries
   readonly #life: TenantLife
+  readonly #alerts: TenantAlerts
   readonly #maintenance: MaintenanceParts
 
-  constructor(state: DurableObjectState, env: ConfigVariables & FleetBinding & { DB: D1Database }) {
+  constructor(state: DurableObjectState, env: ConfigVariables & FleetBinding & AlertSinkBinding & { DB: D1Database }) {
     super(state, env as never)
     const { storage } = state
     const account = new TenantAccount(storage.transactionSync(() => openStore(durableSql(storage.sql))))
     const alarm = durableAlarm(state)
     const transactions = new Transactions(storage, account, alarm)
     const parts = { account, alarm, transactions, now: Date.now }
-    const macKey = async () => (await settings(env)).macKey
-    const webhook = new WebhookDeliveries({ ...parts, macKey, send: deliverBatch })
+    const macKeys = async () => (await settings(env)).macKeys
+    const webhook = new WebhookDeliveries({ ...parts, macKeys, send: deliver })
+    const alerts = new TenantAlerts({ ...parts, macKeys, send: deliver, sink: alertSink(env) })
     this.#account = account
     this.#alarm = alarm
     this.#transactions = transactions
     this.#commits = new GroupCommit(transactions)
     this.#webhook = webhook
+    this.#alerts = alerts
     const life = new TenantLife({ ...parts, sql: durableSql(storage.sql), process: crypto.randomUUID() })
     this.#life = life
     this.#maintenance = {
-      ...{ ...parts, webhook, purge: (limit) => life.purge(limit) },
+      ...{ ...parts, webhook, alerts, purge: (limit) => life.purge(limit) },
       inquire: (requestIds, now) => inquire(env, requestIds, now),
       copyUsage: (now) => copyUsage({ ...parts, write: (...rows) => writeUsageDays(env.DB, ...rows) }, now),
     }
@@ -162,6 +168,7 @@ export class TenantObject extends DurableObject {
   }
 
   change(change: TenantChange) {
+    this.#alerts.keysChanged()
     return this.#transaction(() => changeTenant(this.#account, change, Date.now()))
   }
 
@@ -174,10 +181,12 @@ export class TenantObject extends DurableObject {
   }
 
   addKey(options: NewKey, by: Requester = { kind: 'operator' }) {
+    this.#alerts.keysChanged()
     return this.#transaction(() => keys.addKey(this.#account, by, options, Date.now()))
   }
 
   changeKey(by: Requester, keyId: string, change: keys.KeyChange) {
+    this.#alerts.keysChanged()
     return this.#transaction(() => keys.changeKey(this.#account, by, keyId, change, Date.now()))
   }
 
@@ -263,7 +272,24 @@ export class TenantObject extends DurableObject {
     return this.#webhook.deliver(now)
   }
 
-  /** Inquires about overdue reservations, prunes old entries and delivers usage events. */
+  testMeter() {
+    return this.#webhook.test()
+  }
+
+  /** Sends every entry since `from`, in Unix milliseconds, again. */
+  replayMeter(from: number) {
+    return this.#webhook.replay(from)
+  }
+
+  alerts(by: Requester, call: AlertCall) {
+    return this.#alerts.call(by, call)
+  }
+
+  alertThresholds(by: Requester, change?: Partial<AlertThresholds>) {
+    return this.#alerts.thresholds(by, change)
+  }
+
+  /** Inquires about overdue reservations, prunes old entries, delivers usage events and alerts. */
   override async alarm(): Promise<void> {
     this.#alarm.fired()
     const next = await maintain(this.#maintenance)

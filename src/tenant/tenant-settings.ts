@@ -60,5 +60,21 @@ export const TenantSettings = z.object({
     .max(28)
     .default(1)
     .describe('The day on which a month begins, 1 to 28: of monthly budgets, reports by month and statements.'),
+  alertBudgetShares: z
+    .array(z.number().min(0.01).max(1))
+    .max(10)
+    .default([0.8, 1])
+    .describe('Shares of a budget of the tenant or of a key that raise an alert, from 0.01 to 1, at most 10.'),
+  alertCreditNano: z
+    .array(z.int().min(0))
+    .max(10)
+    .default([])
+    .describe('Nano-dollars: an alert is raised when less credit than this remains. At most 10 amounts.'),
+  alertKeyExpiryDays: z
+    .int()
+    .min(0)
+    .max(365)
+    .default(7)
+    .describe('Days before a key expires that an alert is raised. 0: none.'),
 })
 export type TenantSettings = z.infer<typeof TenantSettings>

@@ -51,6 +51,8 @@ export class Transactions implements Commits {
   #written<Result>(work: () => Result): Result {
     const result = work()
     this.#account.write()
+    const { alertedAt } = this.#account
+    if (alertedAt !== undefined) this.#alarm.wakeAt(alertedAt)
     return result
   }
 }

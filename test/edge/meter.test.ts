@@ -116,6 +116,26 @@ describe('the webhook of a tenant', () => {
     })
   })
 
+  it('[MTR16] a test sends a signed message without events, and a replay sends stored entries again', async () => {
+    await openTenant('tested')
+    const path = '/admin/tenants/tested/meter'
+    expect((await send('POST', `${path}/test`)).status).toBe(404)
+    expect((await send('POST', `${path}/replay`, { from: 0 })).status).toBe(404)
+    const { keyId } = await openKey('tested')
+    const first = await use('tested', keyId)
+    await operate('PUT', path, { url })
+    const deliveries = receiver(500, 204)
+    expect(await operate('POST', `${path}/test`)).toEqual({ delivered: false, fault: 'the endpoint returned 500' })
+    expect(await operate('POST', `${path}/test`)).toEqual({ delivered: true, fault: null })
+    expect(deliveries.map(({ body }) => body)).toEqual(['{"events":[]}', '{"events":[]}'])
+    await operate('POST', `${path}/replay`, { from: Date.now() + 60_000 })
+    await alarm('tested')
+    expect(deliveries).toHaveLength(2)
+    await operate('POST', `${path}/replay`, { from: 0 })
+    await alarm('tested')
+    expect(deliveries.slice(2).flatMap(identifiers)).toEqual([first.dispatchId])
+  })
+
   it('[MTR13] the status reports how many entries were pruned before the receiver got them', async () => {
     await openTenant('away', { settings: { retentionDays: 1 } })
     const { keyId } = await openKey('away')

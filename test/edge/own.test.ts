@@ -87,7 +87,46 @@ const keptRoute =
     expect((await send('GET', `/v1/responses/${kept}`, undefined, apiKey)).text).toContain('zulu secret')
   }
 
+/** Tenant B gets 404 for an endpoint of tenant A. */
+const alertEndpoint =
+  (method: string, rest = ''): Case =>
+  async ({ foreign }) => {
+    const url = `https://zulu.example.com/${method.toLowerCase()}${rest.replace(/\W/g, '')}`
+    const { apiKey } = await openKey('zulu', { role: 'admin' })
+    const created = await send('POST', '/v1/alerts/endpoints', { url }, apiKey)
+    const at = `/v1/alerts/endpoints/${created.body.endpoint_id}`
+    const answer = await send(method, `${at}${rest}`, method === 'PATCH' ? {} : undefined, foreign)
+    expect(answer.status, `${method} ${rest}`).toBe(404)
+    leaksNothing(answer)
+    expect((await send('DELETE', at, undefined, apiKey)).body.url).toBe(url)
+  }
+
 const cases: Record<string, Case> = {
+  'GET /v1/alerts': async ({ foreign }) => leaksNothing(await send('GET', '/v1/alerts', undefined, foreign)),
+  'GET /v1/alerts/endpoints': async ({ foreign, apiKey }) => {
+    await send('POST', '/v1/alerts/endpoints', { url: 'https://zulu.example.com' }, apiKey)
+    leaksNothing(await send('GET', '/v1/alerts/endpoints', undefined, foreign))
+  },
+  'POST /v1/alerts/endpoints': async ({ foreign }) => {
+    const { apiKey } = await openKey('zulu', { role: 'admin' })
+    await send('POST', '/v1/alerts/endpoints', { url: 'https://b.example.com' }, foreign)
+    expect((await send('GET', '/v1/alerts/endpoints', undefined, apiKey)).text).not.toContain('b.example.com')
+  },
+  'PATCH /v1/alerts/endpoints/:endpointId': alertEndpoint('PATCH'),
+  'DELETE /v1/alerts/endpoints/:endpointId': alertEndpoint('DELETE'),
+  'POST /v1/alerts/endpoints/:endpointId/rotate': alertEndpoint('POST', '/rotate'),
+  'POST /v1/alerts/endpoints/:endpointId/test': alertEndpoint('POST', '/test'),
+  'GET /v1/alerts/endpoints/:endpointId/deliveries': alertEndpoint('GET', '/deliveries'),
+  'POST /v1/alerts/endpoints/:endpointId/deliveries/:alertId': alertEndpoint('POST', '/deliveries/evt_none'),
+  'GET /v1/alerts/thresholds': async ({ foreign }) => {
+    const { apiKey } = await openKey('zulu', { role: 'admin' })
+    await send('PATCH', '/v1/alerts/thresholds', { alert_credit_nano: [4_821] }, apiKey)
+    expect((await send('GET', '/v1/alerts/thresholds', undefined, foreign)).text).not.toContain('4821')
+  },
+  'PATCH /v1/alerts/thresholds': async ({ foreign }) => {
+    await send('PATCH', '/v1/alerts/thresholds', { alert_key_expiry_days: 77 }, foreign)
+    expect((await operate('GET', '/admin/tenants/zulu')).settings).not.toMatchObject({ alertKeyExpiryDays: 77 })
+  },
   'POST /v1/responses': async ({ foreign }) => {
     await dialect('/v1/responses', { input: 'hello' })({ foreign, keyId: '', apiKey: '' })
     const theirs = { model: 'tramontane-tiny', input: 'hello', previous_response_id: kept }
@@ -223,7 +262,7 @@ describe('a tenant’s own keys', () => {
       await test?.(world)
     }
     expect(routes.length).toBeGreaterThan(40)
-  })
+  }, 90_000)
 
   it('[USE2] each role can do what the role below it can do, plus its own permissions, and no more', async () => {
     await openTenant('roles')

@@ -18,6 +18,7 @@ interface Edge {
   default: { fetch(request: Request, env: object, calls: ExecutionCalls): Promise<Response> | Response }
   TenantObject: DurableObjectClass
   FleetObject: DurableObjectClass
+  AlertsObject: DurableObjectClass
   ResponsesObject: DurableObjectClass
 }
 

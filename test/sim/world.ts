@@ -131,6 +131,7 @@ class World {
   readonly #tail: string[] = []
   readonly #activeMs: number
   #fleet: ObjectHost | undefined
+  #alerts: ObjectHost | undefined
   #isolates: Isolate[] = []
   #clients: Clients | undefined
   #asleep = false
@@ -196,7 +197,8 @@ class World {
     if (!auditor.violation) this.#finish()
     for (const { processes } of this.#workers) for (const process of processes) process.kill()
     const { violation } = auditor
-    for (const host of [...this.#tenants.values(), ...this.#responses.values(), this.#fleetHost]) host.db.close()
+    for (const host of [...this.#tenants.values(), ...this.#responses.values(), this.#fleetHost, this.#alertsHost])
+      host.db.close()
     return {
       ...{ seed: this.#seed, steps: this.#step, requests: this.#clientPopulation.sent, coverage: this.#coverage },
       faults: this.#faults.counts,
@@ -223,6 +225,11 @@ class World {
     return this.#network.fetchWorker(at, url, init)
   }
 
+  get #alertsHost(): ObjectHost {
+    if (!this.#alerts) throw new Error('the alerts are not open')
+    return this.#alerts
+  }
+
   get #fleetHost(): ObjectHost {
     if (!this.#fleet) throw new Error('the fleet is not open')
     return this.#fleet
@@ -247,6 +254,7 @@ class World {
   async #open(): Promise<void> {
     const random = this.random
     this.#fleet = this.#newObject('fleet', edge.FleetObject)
+    this.#alerts = this.#newObject('alerts', edge.AlertsObject)
     this.#isolates = Array.from({ length: random.int(1, 3) }, () => this.#newIsolate())
     for (let index = random.int(1, 2); index > 0; index--) await this.#openTenant(`tenant${index}`)
     const slots = random.pick([1, 1, 2, 4])
@@ -396,6 +404,7 @@ class World {
       DB,
       FLEET: { getByName: () => stub('fleet', () => this.#fleetHost) },
       TENANT: { getByName: (tenantId: string) => stub(tenantId, () => this.#tenant(tenantId)) },
+      ALERTS: { getByName: () => stub('alerts', () => this.#alertsHost) },
       RESPONSES: { getByName: (tenantId: string) => stub(`responses ${tenantId}`, () => this.#responsesOf(tenantId)) },
     }
   }

@@ -1,9 +1,13 @@
 /** The alarm of a tenant object and its work, on Node's SQLite. Workers and the receiver of events are values. */
 import { describe, expect, it } from 'vitest'
+import { sealKey } from '../../backends/wire/seal.ts'
+import type { RaisedAlert } from '../../src/fleet/alert-sink.ts'
 import { Alarm } from '../../src/tenant/alarm.ts'
+import { TenantAlerts } from '../../src/tenant/alerts/tenant-alerts.ts'
 import { maintain } from '../../src/tenant/maintenance.ts'
 import type { Known } from '../../src/tenant/overdue.ts'
 import { Transactions } from '../../src/tenant/transactions.ts'
+import type { DeliveryFault } from '../../src/tenant/webhooks/deliver.ts'
 import { WebhookDeliveries } from '../../src/tenant/webhooks/deliveries.ts'
 import { openBooks, testOrder, testReceipt } from '../support/tenant.ts'
 
@@ -11,7 +15,7 @@ const dueAt = 15 * 60_000 + 1
 const silence: Known = { running: new Set(), owed: new Set(), silent: false }
 
 /** A tenant object without workerd, at the time `clock.now`. */
-function setUp(answer: (requestIds: string[]) => Known = () => silence) {
+function setUp(answer: (requestIds: string[]) => Known = () => silence, fault?: DeliveryFault) {
   const test = openBooks({ creditNano: 100_000 })
   const clock = { now: 1 }
   const set: number[] = []
@@ -32,21 +36,24 @@ function setUp(answer: (requestIds: string[]) => Known = () => silence) {
   }
   const transactions = new Transactions(storage, test.books, alarm)
   const parts = { account: test.books, transactions, alarm, now: () => clock.now }
-  const macKey = async (): Promise<CryptoKey> => {
-    throw new Error('no webhook is set')
-  }
-  const webhook = new WebhookDeliveries({ ...parts, macKey, send: async () => undefined })
+  const macKeys = async () => [await sealKey(new Uint8Array(32))]
+  const send = async () => fault
+  const webhook = new WebhookDeliveries({ ...parts, macKeys, send })
+  const raised: RaisedAlert[] = []
+  const sink = { raise: async (some: RaisedAlert[]) => void raised.push(...some) }
+  const alerts = new TenantAlerts({ ...parts, macKeys, send, sink })
   const run = (now: number) => {
     clock.now = now
     return maintain({
       ...parts,
       webhook,
+      alerts,
       purge: () => 0,
       copyUsage: async () => undefined,
       inquire: async (requestIds) => answer(requestIds),
     })
   }
-  return { ...test, alarm, set, transactions, run }
+  return { ...test, alarm, set, transactions, webhook, raised, run }
 }
 
 describe('the alarm of a tenant object', () => {
@@ -94,5 +101,35 @@ describe('the alarm of a tenant object', () => {
     expect(await test.run(later)).toBe(later + 1_000)
     expect(await test.run(later + 1_000)).toBeUndefined()
     expect(test.books.store.pruned.find().seq).toBe(2_501)
+  })
+
+  it('[ALR12] receipts that are owed for half an hour alert operators once a day, and no tenant', async () => {
+    const known: Known = { ...silence, silent: true }
+    const test = setUp(() => known)
+    for (const id of ['a', 'b']) test.transactions.transaction(() => test.books.admit(testOrder(id), 1))
+    let now = dueAt
+    for (const end = 4 * 3_600_000; now < end; ) now = (await test.run(now)) ?? end
+    expect(test.raised).toMatchObject([{ type: 'receipts.owed', data: { tenantId: 't', requests: 2, oldestAt: 1 } }])
+    expect(test.raised[0]?.at).toBeGreaterThanOrEqual(30 * 60_000)
+    expect(test.books.store.alerts.page(9, 9)).toEqual([])
+    const running = setUp((requestIds) => ({ ...silence, running: new Set(requestIds) }))
+    running.transactions.transaction(() => running.books.admit(testOrder('a'), 1))
+    for (now = dueAt; now < 4 * 3_600_000; ) now = (await running.run(now)) ?? 1e9
+    expect(running.raised).toEqual([])
+  })
+
+  it('[ALR12] a meter whose receiver is a quarter of an hour late alerts operators once, until it receives again', async () => {
+    const fault = { text: 'the endpoint returned 500', retryAfterMs: 0, gone: false }
+    const test = setUp(() => silence, fault)
+    await test.webhook.set({ url: 'https://m.example.com', eventName: 'e', customerId: 'c' }, false)
+    test.transactions.transaction(() => {
+      test.books.admit(testOrder('a'), 1)
+      test.books.settle(testReceipt('a'), 1)
+    })
+    for (let now = 1; now < 3 * 3_600_000; now += 60_000) await test.run(now)
+    expect(test.raised).toMatchObject([
+      { type: 'meter.behind', data: { tenantId: 't', entriesBehind: 1, oldestAt: 1, lastFault: fault.text } },
+    ])
+    expect(test.raised[0]?.at).toBeGreaterThan(15 * 60_000)
   })
 })

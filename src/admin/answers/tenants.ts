@@ -103,6 +103,13 @@ export const WebhookSet = z
   })
   .meta({ id: 'WebhookSet' })
 
+export const TestedWebhook = z
+  .strictObject({
+    delivered: z.boolean().describe('Whether the endpoint acknowledged the message.'),
+    fault: z.string().nullable().describe('Why it did not; null if it did.'),
+  })
+  .meta({ id: 'TestedWebhook' })
+
 /** The columns of the ledger, as they are stored. */
 const Entry = z
   .strictObject({

@@ -48,6 +48,10 @@ const erasing = [
   'UPDATE reservations SET details = NULL',
   'DELETE FROM request_labels',
   'DELETE FROM usage_labels',
+  // They name keys, and their endpoints are addresses of the tenant.
+  'DELETE FROM alerts',
+  'DELETE FROM alert_deliveries',
+  'DELETE FROM alert_endpoints',
 ]
 
 function erase(sql: Sql, now: number): void {

@@ -75,6 +75,21 @@ export class EntryRows {
     return this.#sql.all('SELECT * FROM entries WHERE seq > ? ORDER BY seq LIMIT ?', seq, limit).map(readEntry)
   }
 
+  /**
+   * Number of the first entry since `time`, among those numbered `from` to `to`; `to + 1` if all are older. Times ascend
+   * with the numbers, unless the clock went backwards.
+   */
+  firstSince(time: number, from: number, to: number): number {
+    let [low, high] = [from, to + 1]
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      const row = this.#sql.all('SELECT at FROM entries WHERE seq = ?', middle)[0]
+      if (row && int(row, 'at') >= time) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+
   /** Sum that all receipts of one request have posted. */
   postedNano(requestId: string): number {
     const query = `SELECT ${exactSum('cost_nano')} AS posted FROM entries WHERE ref >= ? AND ref < ? AND kind IN ('post', 'late')`

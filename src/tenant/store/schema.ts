@@ -3,6 +3,7 @@
  * Each index adds one written row per insert, so there are few. Request ids begin with their time, so inserts go to the
  * end of every tree, and a long history does not slow them.
  */
+import { alertSchema } from '../alerts/alert-schema.ts'
 import type { Sql } from './sql.ts'
 
 export const schema: readonly string[] = [
@@ -269,6 +270,7 @@ export const schema: readonly string[] = [
   'ALTER TABLE account ADD COLUMN purge_at INTEGER',
   // Up to which entry, time and day the usage is in the operator's database.
   'CREATE TABLE IF NOT EXISTS usage_copied (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, at INTEGER NOT NULL, day INTEGER NOT NULL)',
+  ...alertSchema,
 ]
 
 /** Applies the statements that a database does not have yet. */

@@ -2,7 +2,9 @@
  * A tenant object's store: one file per table. Every function is synchronous; a caller of several functions wraps them
  * in one transaction.
  */
+import { tenantAlertTypes } from '../alerts/alert.ts'
 import { AccountRows } from './account-rows.ts'
+import { AlertRows } from './alert-rows.ts'
 import { EarlyVoidRows } from './early-void-rows.ts'
 import { EntryRows } from './entry-rows.ts'
 import { KeyRows } from './key-rows.ts'
@@ -28,12 +30,14 @@ export function openStore(sql: Sql) {
   const usageLabels = new UsageLabelRows(sql)
   const rateCards = new RateCardRows(sql)
   const earlyVoids = new EarlyVoidRows(sql)
+  const alerts = new AlertRows(sql, tenantAlertTypes)
   return {
     account: new AccountRows(sql, open),
     keys: new KeyRows(sql, open),
     rateCards,
     reservations,
     earlyVoids,
+    alerts,
     entries: new EntryRows(sql),
     pruned: new PrunedRows(sql, open),
     orders: new OrderRows(sql),
@@ -50,7 +54,7 @@ export function openStore(sql: Sql) {
     },
     /** Reads the in-memory state again after a transaction was rolled back. */
     reload(): void {
-      for (const rows of [reservations, rateCards, earlyVoids, usageLabels]) rows.reload()
+      for (const rows of [reservations, rateCards, earlyVoids, usageLabels, alerts]) rows.reload()
     },
   }
 }

@@ -4,10 +4,12 @@
  * retried unchanged.
  */
 
+import { sha256 } from '../ledger/sha256.ts'
 import type { MeterView, WebhookTarget } from '../rpc.ts'
 import type { Tenant } from '../store/account-rows.ts'
 import type { EntryRows } from '../store/entry-rows.ts'
 import type { WebhookCursor } from '../store/webhook-rows.ts'
+import type { DeliveryFault } from './deliver.ts'
 import { type MeterEvent, meterEvent, meterRetryMs } from './event.ts'
 
 export const meterBatchMax = 100
@@ -40,7 +42,7 @@ export function nextMeterBatch(
     const events = rows.map((row) => meterEvent(row, meter, tenant.tenantId)).filter((event) => event !== undefined)
     if (events.length > 0) {
       const tried = { ...meter, sentSeq, batchSeq: last.seq }
-      const id = `mtr_${tenant.tenantId}_${sentSeq + 1}_${last.seq}`
+      const id = batchId(tenant.tenantId, meter, sentSeq + 1, last.seq)
       return { batch: { id, events, meter: tried }, skipped: { ...meter, sentSeq } }
     }
     sentSeq = last.seq
@@ -48,8 +50,14 @@ export function nextMeterBatch(
   return { batch: undefined, skipped: { ...meter, sentSeq, batchSeq: null } }
 }
 
-/** The state after a batch was acknowledged, or after it failed with the reason in `fault`. */
-export function meterAfter(tried: WebhookCursor, fault: string | undefined, now: number): WebhookCursor {
+/** The id of a batch. The names of its events are a part: with other names, the same entries are another message. */
+function batchId(tenantId: string, { eventName, customerId }: WebhookCursor, from: number, to: number): string {
+  const names = sha256(JSON.stringify([eventName, customerId])).slice(0, 8)
+  return `mtr_${tenantId}_${from}_${to}_${names}`
+}
+
+/** The state after a batch was acknowledged, or after it failed for the reason in `fault`. */
+export function meterAfter(tried: WebhookCursor, fault: DeliveryFault | undefined, now: number): WebhookCursor {
   if (fault === undefined) {
     return {
       ...tried,
@@ -61,7 +69,8 @@ export function meterAfter(tried: WebhookCursor, fault: string | undefined, now:
     }
   }
   const attempts = tried.attempts + 1
-  return { ...tried, attempts, nextAt: now + meterRetryMs(attempts), lastFault: fault }
+  const waitMs = Math.max(meterRetryMs(attempts), fault.retryAfterMs)
+  return { ...tried, attempts, nextAt: now + waitMs, lastFault: fault.text }
 }
 
 /**
@@ -69,6 +78,8 @@ export function meterAfter(tried: WebhookCursor, fault: string | undefined, now:
  * if the delivery changes nothing.
  */
 export function meterRecorded(current: WebhookCursor, after: WebhookCursor): WebhookCursor | undefined {
+  // A replay was requested meanwhile: it begins before this batch.
+  if (current.batchSeq === null) return undefined
   const { url, eventName, customerId, secretVersion } = current
   if (url === after.url && secretVersion === after.secretVersion) return { ...after, eventName, customerId }
   return after.lastFault === null ? { ...current, sentSeq: after.sentSeq, batchSeq: null } : undefined
@@ -84,6 +95,15 @@ export function retargetMeter(
   const secretVersion = old ? old.secretVersion + (newSecret ? 1 : 0) : now
   const { sentSeq, batchSeq } = old ?? { sentSeq: chainSeq, batchSeq: null }
   return { url, eventName, customerId, secretVersion, sentSeq, batchSeq, attempts: 0, nextAt: 0, lastFault: null }
+}
+
+/** How old the oldest entry that was not acknowledged is before operators get an alert. */
+export const meterBehindMs = 15 * 60_000
+
+/** The webhook after which every entry after `sentSeq` is sent again. */
+export function replayMeter(meter: WebhookCursor, sentSeq: number): WebhookCursor {
+  const replayed = Math.min(meter.sentSeq, sentSeq)
+  return { ...meter, sentSeq: replayed, batchSeq: null, attempts: 0, nextAt: 0, lastFault: null }
 }
 
 export function viewMeter(prunedSeq: number, tenant: Tenant, meter: WebhookCursor): MeterView {

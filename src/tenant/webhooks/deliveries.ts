@@ -1,6 +1,7 @@
 /** Usage events of one tenant: sets its webhook, and sends the events that are due. */
 import type { TenantAccount } from '../account.ts'
 import type { Alarm } from '../alarm.ts'
+import { alertId } from '../alerts/alert.ts'
 import type { MeterView, WebhookTarget } from '../rpc.ts'
 import type { Tenant } from '../store/account-rows.ts'
 import type { WebhookCursor } from '../store/webhook-rows.ts'
@@ -8,24 +9,27 @@ import type { Transactions } from '../transactions.ts'
 import {
   type MeterBatch,
   meterAfter,
+  meterBehindMs,
   meterGatherMs,
   meterRecorded,
   nextMeterBatch,
+  replayMeter,
   retargetMeter,
   viewMeter,
 } from './cursor.ts'
-import type { deliverBatch } from './deliver.ts'
-import { formatMeterSecret, meterSecret } from './event.ts'
+import type { DeliveryFault, deliver } from './deliver.ts'
+import { formatWebhookSecret, type MacKeys, meterSecrets } from './event.ts'
 
 const batchesPerRun = 50
+/** The mark of a receiver that is behind. */
+const behind = 'meter'
 
 export interface WebhookParts {
   account: TenantAccount
   transactions: Transactions
   alarm: Alarm
-  /** The key from which the webhooks' secrets are derived. */
-  macKey: () => Promise<CryptoKey>
-  send: typeof deliverBatch
+  macKeys: MacKeys
+  send: typeof deliver
   now: () => number
 }
 
@@ -51,7 +55,7 @@ export class WebhookDeliveries {
     newSecret: boolean,
   ): Promise<{ meter: MeterView; secret: string | null } | undefined> {
     const { account, transactions, alarm } = this.#parts
-    const macKey = await this.#parts.macKey()
+    const macKeys = await this.#parts.macKeys()
     const now = this.#parts.now()
     const tenant = account.tenant()
     if (!tenant) return undefined
@@ -63,7 +67,8 @@ export class WebhookDeliveries {
     alarm.wakeAt(now + meterGatherMs)
     const meter = viewMeter(account.store.pruned.find().seq, tenant, changed)
     if (old && !newSecret) return { meter, secret: null }
-    return { meter, secret: formatMeterSecret(await meterSecret(macKey, tenant.tenantId, changed.secretVersion)) }
+    const [secret] = await meterSecrets(macKeys, tenant.tenantId, changed.secretVersion)
+    return { meter, secret: secret ? formatWebhookSecret(secret) : null }
   }
 
   /** Returns false if there was no webhook. */
@@ -73,6 +78,33 @@ export class WebhookDeliveries {
     transactions.transaction(() => account.store.webhook.drop())
     this.#known = undefined
     return had
+  }
+
+  /** Sends a signed message without events at once. Returns its failure; undefined without a webhook. */
+  async test(): Promise<{ fault: DeliveryFault | null } | undefined> {
+    const { account, macKeys, send, now } = this.#parts
+    const [tenant, meter] = [account.tenant(), account.store.webhook.find()]
+    if (!tenant || !meter) return undefined
+    const secrets = await meterSecrets(await macKeys(), tenant.tenantId, meter.secretVersion)
+    const id = `mtr_${tenant.tenantId}_test_${now()}`
+    const fault = await send({ url: meter.url, secrets, id, body: JSON.stringify({ events: [] }) }, now())
+    return { fault: fault ?? null }
+  }
+
+  /** Sends every stored entry since `from` again, with the identifiers it had. Undefined without a webhook. */
+  replay(from: number): MeterView | undefined {
+    const { account, transactions, alarm, now } = this.#parts
+    const { webhook, entries, pruned } = account.store
+    const replayed = transactions.transaction(() => {
+      const [tenant, meter] = [account.tenant(), webhook.find()]
+      if (!tenant || !meter) return undefined
+      const first = entries.firstSince(from, pruned.find().seq + 1, tenant.chainSeq)
+      webhook.put(replayMeter(meter, first - 1))
+      return meter
+    })
+    if (!replayed) return undefined
+    alarm.wakeAt(now())
+    return this.view() ?? undefined
   }
 
   /** Call when entries are added: their events are sent together, a moment later. */
@@ -103,16 +135,36 @@ export class WebhookDeliveries {
   }
 
   async #send({ tenantId }: Tenant, { id, events, meter }: MeterBatch): Promise<WebhookCursor> {
-    const { macKey, send, now } = this.#parts
-    const secret = await meterSecret(await macKey(), tenantId, meter.secretVersion)
-    return meterAfter(meter, await send(meter.url, secret, id, events, now()), now())
+    const { macKeys, send, now } = this.#parts
+    const secrets = await meterSecrets(await macKeys(), tenantId, meter.secretVersion)
+    const fault = await send({ url: meter.url, secrets, id, body: JSON.stringify({ events }) }, now())
+    return meterAfter(meter, fault, now())
   }
 
   #record(after: WebhookCursor): void {
-    const { webhook } = this.#parts.account.store
+    const { account } = this.#parts
+    const { webhook } = account.store
     const current = webhook.find()
     const recorded = current && meterRecorded(current, after)
     if (recorded) webhook.put(recorded)
+    if (after.lastFault !== null) this.#watchDelay(after)
+    else if (account.store.alerts.mark(behind)?.levels === 1)
+      account.store.alerts.putMark({ subject: behind, window: 0, limitNano: 0, levels: 0 })
+  }
+
+  /** Alerts operators once when the receiver is late, until it receives again. */
+  #watchDelay({ sentSeq, url, lastFault }: WebhookCursor): void {
+    const { account, alarm, now } = this.#parts
+    const { entries, alerts } = account.store
+    const tenant = account.tenant()
+    const oldestAt = entries.after(sentSeq, 1)[0]?.entry.at
+    if (!tenant || oldestAt === undefined || now() - oldestAt < meterBehindMs || alerts.mark(behind)?.levels === 1)
+      return
+    alerts.putMark({ subject: behind, window: 0, limitNano: 0, levels: 1 })
+    const { tenantId, chainSeq } = tenant
+    const data = { tenantId, url, entriesBehind: chainSeq - sentSeq, oldestAt, lastFault }
+    alerts.add({ id: alertId('meter', tenantId, sentSeq, now()), type: 'meter.behind', at: now(), data })
+    alarm.wakeAt(now())
   }
 
   #exists(): boolean {

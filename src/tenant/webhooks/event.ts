@@ -73,49 +73,84 @@ export function meterRetryMs(attempts: number): number {
   return Math.min(retryMsMax, firstRetryMs * 2 ** Math.min(20, attempts - 1))
 }
 
-/** Secret of one tenant and version. It is derived, so it is not stored; shown once as `whsec_…`. */
-export async function meterSecret(
-  macKey: CryptoKey,
+/** The keys from which secrets are derived, the current one first; an earlier one while KEY_SECRET is being rotated. */
+export type MacKeys = () => Promise<readonly CryptoKey[]>
+
+/** Secrets of one tenant and version, one for each key. They are derived, so none is stored; the first is shown once. */
+export function meterSecrets(
+  macKeys: readonly CryptoKey[],
   tenantId: string,
   version: number,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const name = new TextEncoder().encode(`meter:${tenantId}:${version}`)
-  return new Uint8Array(await crypto.subtle.sign('HMAC', macKey, name))
+): Promise<Uint8Array<ArrayBuffer>[]> {
+  return webhookSecrets(macKeys, `meter:${tenantId}:${version}`)
 }
 
-export function formatMeterSecret(secret: Uint8Array): string {
+/** @param name unique to the endpoint and the version of its secret */
+export function webhookSecrets(macKeys: readonly CryptoKey[], name: string): Promise<Uint8Array<ArrayBuffer>[]> {
+  const bytes = new TextEncoder().encode(name)
+  return Promise.all(macKeys.map(async (key) => new Uint8Array(await crypto.subtle.sign('HMAC', key, bytes))))
+}
+
+export function formatWebhookSecret(secret: Uint8Array): string {
   return `whsec_${toBase64(secret)}`
 }
 
-/** The three headers of Standard Webhooks, over the exact bytes of the body. */
+/** The three headers of Standard Webhooks, over the exact bytes of the body: one signature for each secret. */
 export async function signedHeaders(
-  secret: Uint8Array<ArrayBuffer>,
+  secrets: readonly Uint8Array<ArrayBuffer>[],
   id: string,
   now: number,
   body: string,
 ): Promise<Record<string, string>> {
   const timestamp = String(Math.floor(now / 1_000))
-  const key = await crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
   const signed = new TextEncoder().encode(`${id}.${timestamp}.${body}`)
-  const signature = toBase64(new Uint8Array(await crypto.subtle.sign('HMAC', key, signed)))
-  return { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': `v1,${signature}` }
+  const signatures = secrets.map(async (secret) => {
+    const key = await crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
+    return `v1,${toBase64(new Uint8Array(await crypto.subtle.sign('HMAC', key, signed)))}`
+  })
+  return {
+    'webhook-id': id,
+    'webhook-timestamp': timestamp,
+    'webhook-signature': (await Promise.all(signatures)).join(' '),
+  }
 }
 
+const retryAfterMsMax = 24 * 3_600_000
+
+/** The wait that a `retry-after` header asks for, in milliseconds: at most one day, 0 if there is none. */
+export function retryAfterMsOf(header: string | null, now: number): number {
+  if (header === null) return 0
+  const ms = /^\s*\d+\s*$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - now
+  return Number.isFinite(ms) ? Math.min(retryAfterMsMax, Math.max(0, ms)) : 0
+}
+
+/** Names that only a private network resolves. */
+const privateSuffixes =
+  /(^|\.)(localhost|local|localdomain|internal|intranet|private|corp|home|lan|svc|cluster|test|invalid|onion|home\.arpa)$/
+/** Public services that resolve a name to the private address that it contains. */
+const addressSuffixes = /(^|\.)(nip\.io|sslip\.io|xip\.io|localtest\.me|lvh\.me|vcap\.me|traefik\.me)$/
+const thisMachine = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
+
 /**
- * Why `text` is not a valid webhook URL, or undefined if it is: https to a public host name, or http to this machine if
- * `loopback` is true. The network must block names that resolve to private addresses; Cloudflare's does.
+ * Why `text` is not a valid webhook URL, or undefined if it is: https to a public host name, or http to 127.0.0.1 if
+ * `loopback` is true. The network must block other names that resolve to private addresses; Cloudflare's does.
  */
-export function meterUrlFault(text: string, loopback: boolean): string | undefined {
+export function webhookUrlFault(text: string, loopback: boolean): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (!url) return 'must be an absolute URL'
   if (url.username || url.password)
     return 'must not contain a user name or password. The signature authenticates the sender'
   if (url.hash) return 'must not contain a fragment'
-  if (loopback && url.protocol === 'http:' && url.hostname === '127.0.0.1') return undefined
-  if (url.protocol !== 'https:') return 'must be https'
-  if (!/\.[a-z][a-z0-9-]*$/.test(url.hostname) || /\.(localhost|local|internal|home\.arpa)$/.test(url.hostname)) {
-    return 'must name a public host, not an address'
+  const hostname = url.hostname.replace(/\.$/, '')
+  if (loopback && url.protocol === 'http:' && hostname === '127.0.0.1') return undefined
+  if (thisMachine.test(hostname)) {
+    const port = url.port === '' ? '' : `:${url.port}`
+    return loopback ? `must reach this machine as http://127.0.0.1${port}` : 'must name a public host, not this machine'
   }
+  if (url.protocol !== 'https:') return 'must be https'
+  if (!/\.[a-z][a-z0-9-]*$/.test(hostname)) return 'must name a public host, not an address'
+  if (privateSuffixes.test(hostname) || addressSuffixes.test(hostname))
+    return 'must name a public host, not one of a private network'
   return undefined
 }
 
