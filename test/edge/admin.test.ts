@@ -1,5 +1,5 @@
 /** The operator's routes in workerd, with real D1 and real tenant objects. */
-import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { app } from '../../src/app.ts'
@@ -18,6 +18,7 @@ import {
   sendBeat,
   use,
 } from './client.ts'
+import { evict } from './evict.ts'
 
 const hourMs = 3_600_000
 
@@ -156,7 +157,7 @@ describe('the operator', () => {
     await runInDurableObject(env.TENANT.getByName('rotate'), (_, state) => {
       state.storage.sql.exec('UPDATE api_keys SET previous_until = ?', Date.now() - 1)
     })
-    await evictDurableObject(env.TENANT.getByName('rotate'))
+    await evict(env.TENANT.getByName('rotate'))
     expect([(await ask(old.apiKey)).status, (await ask(fresh.apiKey)).status]).toEqual([401, 503])
     const last = await operate('POST', `${path}/rotate`)
     expect((await ask(fresh.apiKey)).status).toBe(401)
@@ -377,7 +378,7 @@ describe('the operator', () => {
       await admit('fleet', keyId, requestId)
       expect(await deliver(requestId, epoch)).toMatchObject({ done: [`${requestId}.1`], refused: [] })
     }
-    await evictDurableObject(env.FLEET.getByName('fleet'))
+    await evict(env.FLEET.getByName('fleet'))
     expect([await beat(2), await beat(3)]).toEqual([403, 200])
     await operate('POST', '/admin/workers/gpu-1/revoke')
     expect((await operate('GET', '/admin/pools')).latency.workers).toEqual([])

@@ -1,8 +1,9 @@
 /** Stored responses in workerd: real SQLite, real eviction, the real alarm. */
-import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { openKey, openTenant, send } from './client.ts'
+import { evict } from './evict.ts'
 
 const kept = (id: string) => ({ responseId: id, previousId: undefined, input: [], output: [{ id: 'm' }], body: { id } })
 
@@ -13,7 +14,7 @@ describe('the object of stored responses', () => {
     expect(await stub.keep(kept('resp_kept'), Date.now() + 60_000)).toBe(true)
     expect(await stub.begin('replay_a', 'digest', 'attempt')).toEqual({ kind: 'run' })
     await stub.finish('replay_a', 'attempt', [['a', 'b']], 'text', Date.now() + 60_000)
-    await evictDurableObject(stub)
+    await evict(stub)
     expect(await stub.body('resp_expired')).toBeUndefined()
     expect(await stub.body('resp_kept')).toBe('{"id":"resp_kept"}')
     const again = { kind: 'answer', headers: [['a', 'b']], text: 'text' }

@@ -1,10 +1,11 @@
 /** Placement decisions on the disk of the real fleet object. */
-import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { DecisionBook } from '../../src/fleet/decisions/decision-log.ts'
 import type { Decision } from '../../src/fleet/decisions/decisions.ts'
 import { testAsk, testBeat, testEnrolment } from '../support/fleet.ts'
+import { evict } from './evict.ts'
 
 const id = (index: number) => `req_${index.toString(16).padStart(12, '0')}`
 
@@ -42,7 +43,7 @@ describe('decisions', () => {
     await fleet().receiptsCame([{ ...end, ...counts }])
     expect(await fleet().decision(done)).toMatchObject({ outcome: 'finished', engine: counts })
     await scheduler.wait(4_500)
-    await evictDurableObject(fleet())
+    await evict(fleet())
     expect(await fleet().decision(done)).toMatchObject({
       outcome: 'finished',
       attempts: [{ workerId: 'w', why: expect.any(String) }],

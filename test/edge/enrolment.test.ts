@@ -1,10 +1,11 @@
 /** Enrolment of workers on the real routes, with D1 and the fleet object. */
-import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import type { Heartbeat } from '../../backends/wire/heartbeat.ts'
 import { testBeat } from '../support/fleet.ts'
 import { type Answer, enrol, operate, operatorKey, send, sendBeat } from './client.ts'
+import { evict } from './evict.ts'
 
 let lastSentAt = 0
 /** A time that is newer than all earlier ones. */
@@ -114,7 +115,7 @@ describe('enrolment', () => {
       models: ['mistral-small-4'],
       pinned: true,
     })
-    await evictDurableObject(env.FLEET.getByName('fleet'))
+    await evict(env.FLEET.getByName('fleet'))
     expect(await beat('legacy', { url: 'http://127.0.0.1:10/legacy', instance: 'x' })).toMatchObject({ status: 403 })
     await operate('PATCH', '/admin/workers/legacy', { url: 'http://127.0.0.1:10/legacy' })
     expect(await beat('legacy', { url: 'http://127.0.0.1:10/legacy', instance: 'x' })).toMatchObject({ status: 200 })
@@ -152,7 +153,7 @@ describe('enrolment', () => {
 
   it('[WEN10] enrolments hold after an eviction and without D1', async () => {
     await enrol('kept', { slotsMax: 4 })
-    await evictDurableObject(env.FLEET.getByName('fleet'))
+    await evict(env.FLEET.getByName('fleet'))
     await env.DB.exec('ALTER TABLE workers RENAME TO workers_away')
     try {
       expect(await beat('kept', { slotsMax: 5 })).toMatchObject({ status: 403 })

@@ -1,8 +1,9 @@
 /** Headers of refusals, over HTTP. Headers of an engine's answer: test/e2e/meter.test.ts. */
-import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { type Answer, ask, openKey, openTenant, operate } from './client.ts'
+import { evict } from './evict.ts'
 
 const ids = ({ headers, body }: Answer) => {
   expect(headers.get('x-request-id')).toMatch(/^req_[0-9a-f]{32}$/)
@@ -72,7 +73,7 @@ describe('headers', () => {
     await runInDurableObject(env.TENANT.getByName('soon'), (_, state) => {
       state.storage.sql.exec(`UPDATE account SET state = json_set(state, '$.running', 1)`)
     })
-    await evictDurableObject(env.TENANT.getByName('soon'))
+    await evict(env.TENANT.getByName('soon'))
     const crowded = await ask(apiKey)
     expect(crowded).toMatchObject({ status: 429, body: { code: 'rate_limit_exceeded' } })
     expect(crowded.headers.get('retry-after')).toBe('1')

@@ -1,9 +1,10 @@
 /** A tenant's webhook, sent by the tenant object in workerd. The receiver is simulated; test/e2e has a real one. */
-import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { meterGatherMs } from '../../src/tenant/webhooks/cursor.ts'
 import { openKey, openTenant, operate, send, use } from './client.ts'
+import { evict } from './evict.ts'
 
 const url = 'https://meter.example.com/in'
 
@@ -95,7 +96,7 @@ describe('the webhook of a tenant', () => {
     // Too early: an alarm for another purpose does not trigger the delivery.
     expect(await env.TENANT.getByName('failing').deliverMeterEvents(Date.now())).toBe(view.nextAt)
     expect(deliveries).toHaveLength(1)
-    await evictDurableObject(env.TENANT.getByName('failing'))
+    await evict(env.TENANT.getByName('failing'))
     await alarm('failing')
     expect(await operate('GET', '/admin/tenants/failing/meter')).toMatchObject({
       attempts: 2,

@@ -1,10 +1,11 @@
 /** The list of requests, their labels, and why each went where it went, for tenants and for operators. */
-import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { fleetOf } from '../../src/fleet/client.ts'
 import { testAsk, testBeat, testEnrolment } from '../support/fleet.ts'
 import { ask, keyHash, openKey, openTenant, operate, send, use } from './client.ts'
+import { evict } from './evict.ts'
 
 interface Listed {
   request_id: string
@@ -182,7 +183,7 @@ describe('requests', () => {
         FROM n, (SELECT day, label FROM usage_labels WHERE label = 'user' LIMIT 1)`
       storage.sql.exec(insert)
     })
-    await evictDurableObject(env.TENANT.getByName('spread'))
+    await evict(env.TENANT.getByName('spread'))
     await use('spread', keyId, { costNano: 7 }, { endUser: 'late', tags: [] })
     await use('spread', keyId, { costNano: 9 }, { endUser: 'ada', tags: [] })
     const users = await report('group_by=user&bucket=all')

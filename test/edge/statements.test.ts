@@ -1,8 +1,9 @@
 /** Monthly statements over HTTP, for a tenant and for its operator. */
-import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { openKey, openTenant, operate, send, use } from './client.ts'
+import { evict } from './evict.ts'
 
 const dayMs = 86_400_000
 
@@ -33,7 +34,7 @@ describe('statements', () => {
       ])
         storage.sql.exec(change, past)
     })
-    await evictDurableObject(env.TENANT.getByName('books'))
+    await evict(env.TENANT.getByName('books'))
     await use('books', keyId, { costNano: 11 })
     const { body } = await send('GET', '/v1/statements', undefined, apiKey)
     expect(body).toMatchObject({ object: 'list', next: null })

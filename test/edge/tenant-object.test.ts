@@ -1,11 +1,12 @@
 /** The tenant object in workerd: real SQLite, real eviction. */
-import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import type { Settlement } from '../../backends/wire/receipt.ts'
 import { reservationTtlMs } from '../../src/tenant/admission.ts'
 import { noLimits } from '../../src/tenant/limits/limits.ts'
 import { TenantSettings } from '../../src/tenant/tenant-settings.ts'
+import { evict } from './evict.ts'
 
 const counts = { promptTokens: 10, cachedTokens: 0, outputTokens: 5, reasoningTokens: 0 }
 
@@ -64,17 +65,17 @@ function receipt(requestId: string, change: Partial<Settlement> = {}): Settlemen
 describe('tenant object', () => {
   it('[TEN1] an object that is evicted between any two calls continues with the same state', async () => {
     const stub = await openTenant('evicted')
-    await evictDurableObject(stub)
+    await evict(stub)
     expect(await stub.admit(request('r1'))).toMatchObject({ ok: true, boundNano: 75_000 })
-    await evictDurableObject(stub)
+    await evict(stub)
     expect(await stub.admit(request('r1'))).toMatchObject({ ok: false, code: 'internal_error' })
     expect(await stub.admit(request('r2'))).toMatchObject({ ok: true })
-    await evictDurableObject(stub)
+    await evict(stub)
     expect(await stub.settle([receipt('r1')])).toEqual(['posted'])
-    await evictDurableObject(stub)
+    await evict(stub)
     expect(await stub.settle([receipt('r1')])).toEqual(['already-posted'])
     expect(await stub.void('r2')).toBe('voided')
-    await evictDurableObject(stub)
+    await evict(stub)
     expect(await stub.void('r2')).toBe('already-voided')
     expect(await stub.summary(true)).toMatchObject({ postedNano: 4_500, reservedNano: 0, openReservations: 0 })
   })
@@ -108,13 +109,13 @@ describe('tenant object', () => {
     await runInDurableObject(stub, (_, state) => {
       state.storage.sql.exec('UPDATE reservations SET expires_at = ?', Date.now() - 1)
     })
-    await evictDurableObject(stub)
+    await evict(stub)
     expect(await runDurableObjectAlarm(stub)).toBe(true)
     expect(await stub.entries('r1')).toEqual({ reservation: 'reserved', entries: [] })
     await runInDurableObject(stub, (_, state) => {
       state.storage.sql.exec('UPDATE reservations SET expires_at = ?, opened_at = 0', Date.now() - 1)
     })
-    await evictDurableObject(stub)
+    await evict(stub)
     expect(await runDurableObjectAlarm(stub)).toBe(true)
     expect(await stub.entries('r1')).toMatchObject({
       reservation: 'expired',
