@@ -17,12 +17,13 @@ import { images } from './images.ts'
 import { prompts } from './prompts.ts'
 import { environmentAt, runScript } from './python.ts'
 import { schemas } from './schemas.ts'
+import { schemastore } from './schemastore.ts'
 import type { Section } from './section.ts'
 import { template } from './template.ts'
 import { tokenizer } from './tokenizer.ts'
 import { toolTexts } from './tool-texts.ts'
 
-const sections: readonly Section[] = [tokenizer, prompts, histories, template, toolTexts, images, schemas]
+const sections: readonly Section[] = [tokenizer, prompts, histories, template, toolTexts, images, schemas, schemastore]
 const faultsShown = 20
 
 const { values, positionals } = parseArgs({
