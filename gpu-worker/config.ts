@@ -19,6 +19,7 @@ import { publishedForm } from './published-form.ts'
 import { replicaFor, servesSmallFour } from './replica.ts'
 import { checkEffects } from './setting-effects.ts'
 import { speculationOf } from './speculation.ts'
+import { wholeNumber } from './whole-number.ts'
 
 export interface Config extends EngineConfig {
   key: WorkerKey
@@ -75,7 +76,7 @@ export type EngineChoice =
 export const tinyModelPath = fileURLToPath(new URL('./model/tiny.gguf', import.meta.url))
 const tinyModelId = 'tramontane-tiny'
 
-const port = z.coerce.number().int().min(0).max(65_535)
+const port = wholeNumber({ min: 0, max: 65_535 })
 const httpUrl = (error: string) => z.url({ protocol: /^https?$/, error })
 const nonEmpty = (schema: z.ZodString) => schema.min(1, 'is empty. Set a value or remove the variable.').optional()
 
@@ -96,23 +97,13 @@ export const EngineEnvironment = z.object({
   TRAMONTANE_MODEL_ID: nonEmpty(z.string()).describe(
     'The id under which the model is served. Default: `tramontane-tiny` for the toy, otherwise `mistral-small-4`.',
   ),
-  TRAMONTANE_SLOTS: z.coerce
-    .number()
-    .int()
-    .min(1)
-    .max(slotsPerWorkerMax)
+  TRAMONTANE_SLOTS: wholeNumber({ min: 1, max: slotsPerWorkerMax })
     .optional()
     .describe('Concurrent requests. Default: the profile’s.'),
-  TRAMONTANE_CONTEXT: z.coerce
-    .number()
-    .int()
-    .min(256)
+  TRAMONTANE_CONTEXT: wholeNumber({ min: 256 })
     .optional()
     .describe('Tokens of one request, prompt and output together. Default: the profile’s, at most the model’s.'),
-  TRAMONTANE_THREADS: z.coerce
-    .number()
-    .int()
-    .min(1)
+  TRAMONTANE_THREADS: wholeNumber({ min: 1 })
     .optional()
     .describe('CPU threads of the engine. Default on `embedded`: all but one.'),
   TRAMONTANE_GPU: z
@@ -121,10 +112,10 @@ export const EngineEnvironment = z.object({
     .describe(
       '`auto` uses the GPU on `embedded`, after `npm run gpu -- cuda` or `vulkan` has downloaded the binaries.',
     ),
-  TRAMONTANE_ENGINE_MEMORY_MB: z.coerce
-    .number()
-    .int()
-    .min(256, 'is too small. Set at least 256: the engine process needs 256 MB before it loads a model.')
+  TRAMONTANE_ENGINE_MEMORY_MB: wholeNumber({
+    min: 256,
+    tooSmall: 'is too small. Set at least 256: the engine process needs 256 MB before it loads a model.',
+  })
     .optional()
     .describe(
       'Megabytes. The engine process is ended above this. Default: derived from the model file, the KV cache and the slots.',
@@ -134,12 +125,9 @@ export const EngineEnvironment = z.object({
     .describe('Attach to the engine at this URL instead of launching one.'),
   TRAMONTANE_ENGINE_KEY: nonEmpty(z.string()).describe('Secret. The API key of the engine.'),
   TRAMONTANE_ENGINE_PROGRAM: nonEmpty(z.string()).describe('A program to launch in place of the engine’s own command.'),
-  TRAMONTANE_ENGINE_PORT: port.default(0).describe('Port of the launched engine. 0 is any free port.'),
-  TRAMONTANE_ENGINE_SILENT_MS: z.coerce
-    .number()
-    .int()
-    .min(100)
-    .default(60_000)
+  TRAMONTANE_ENGINE_PORT: port.prefault('0').describe('Port of the launched engine. 0 is any free port.'),
+  TRAMONTANE_ENGINE_SILENT_MS: wholeNumber({ min: 100 })
+    .prefault('60000')
     .describe('Milliseconds. The longest pause in an answer before it counts as broken.'),
   TRAMONTANE_ENGINE_ARGS: z
     .string()
@@ -151,20 +139,12 @@ export const EngineEnvironment = z.object({
   TRAMONTANE_QUANT: nonEmpty(z.string()).describe(
     'Quantisation of Mistral Small 4: `fp8` (default) or `nvfp4` on vLLM and SGLang; on `llama-cpp` that of a GGUF, such as `Q4_K_M` (default) or `Q2_K`.',
   ),
-  TRAMONTANE_TENSOR_PARALLEL: z.coerce
-    .number()
-    .int()
-    .min(1)
-    .max(64)
+  TRAMONTANE_TENSOR_PARALLEL: wholeNumber({ min: 1, max: 64 })
     .optional()
     .describe(
       'GPUs for one replica of the model. Default for Mistral Small 4 on vLLM and SGLang: as few as hold it, by `nvidia-smi`, or 2.',
     ),
-  TRAMONTANE_CPU_EXPERT_LAYERS: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(256)
+  TRAMONTANE_CPU_EXPERT_LAYERS: wholeNumber({ min: 0, max: 256 })
     .optional()
     .describe(
       'Layers whose experts stay in the memory of the CPU, on `llama-cpp`. Default: as few as one GPU needs, by `nvidia-smi`.',
@@ -180,7 +160,7 @@ export const WorkerEnvironment = z.object({
     .refine((text) => !/[?#@]/.test(text), 'must have no query, fragment or password. Use the base URL of the gateway.')
     .describe('URL of the gateway, with its path if it has one. A `/v1` at its end is left out.'),
   TRAMONTANE_WORKER_HOST: z.string().default('127.0.0.1').describe('Address on which the worker listens.'),
-  TRAMONTANE_WORKER_PORT: port.default(0).describe('Port on which the worker listens. 0 is any free port.'),
+  TRAMONTANE_WORKER_PORT: port.prefault('0').describe('Port on which the worker listens. 0 is any free port.'),
   TRAMONTANE_WORKER_URL: httpUrl('must be a URL that the gateway can reach')
     .optional()
     .describe('URL at which the gateway reaches the worker. Default: made from host and port.'),
@@ -189,18 +169,17 @@ export const WorkerEnvironment = z.object({
     .enum(['per-tenant', 'shared'])
     .default('per-tenant')
     .describe('`shared` lets prompts of all tenants share the engine’s prefix cache.'),
-  TRAMONTANE_DRAIN_MS: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .default(30_000)
+  TRAMONTANE_DRAIN_MS: wholeNumber({ min: 0 })
+    .prefault('30000')
     .describe('Milliseconds that open requests have to finish after SIGTERM.'),
   TRAMONTANE_METRICS_KEY: z
     .string()
     .regex(/^[\x21-\x7e]{16,256}$/, 'must have 16 to 256 printable characters without spaces')
     .optional()
     .describe('Secret. The bearer key that `/metrics` and the details of `/healthz` require on the worker’s port.'),
-  TRAMONTANE_METRICS_PORT: port.min(1).optional().describe('A second port that serves `/metrics` without a key.'),
+  TRAMONTANE_METRICS_PORT: wholeNumber({ min: 1, max: 65_535 })
+    .optional()
+    .describe('A second port that serves `/metrics` without a key.'),
   TRAMONTANE_METRICS_HOST: z.string().min(1).default('127.0.0.1').describe('Address of the second port.'),
 })
 

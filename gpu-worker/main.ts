@@ -9,6 +9,7 @@
  */
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
+import { loopbackNoProxy } from '../backends/contract/no-proxy.ts'
 import { type Config, readConfig, readEngineConfig } from './config.ts'
 import { createEngine } from './create-engine.ts'
 import type { Engine } from './engine/engine.ts'
@@ -78,6 +79,7 @@ function readArguments(): { environment: Record<string, string | undefined>; pri
 }
 
 try {
+  Object.assign(process.env, loopbackNoProxy(process.env))
   const [command, ...args] = process.argv.slice(2)
   const { environment, print, help } =
     command === 'receipts' ? { environment: process.env, print: false, help: false } : readArguments()

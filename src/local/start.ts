@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
+import { loopbackNoProxy } from '../../backends/contract/no-proxy.ts'
 import { greeting } from './greeting.ts'
 import { lockHome, openState } from './home.ts'
 import { LocalStack } from './local-stack.ts'
@@ -39,6 +40,7 @@ function whenNpmExits(stop: () => void): void {
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
 
 async function main(): Promise<void> {
+  Object.assign(process.env, loopbackNoProxy(process.env))
   const settings = readSettings(process.env)
   const { home, baseUrl, modelId } = settings
   process.on('exit', lockHome(home))

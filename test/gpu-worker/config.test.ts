@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { httpBackends } from '../../backends/engines/registry.ts'
 import { poolNames } from '../../backends/wire/dispatch.ts'
-import { readConfig, readEngineConfig } from '../../gpu-worker/config.ts'
+import { EngineEnvironment, readConfig, readEngineConfig, WorkerEnvironment } from '../../gpu-worker/config.ts'
 import { type Gpu, readGpuList } from '../../gpu-worker/gpu/gpus.ts'
 import { launchLine } from '../../gpu-worker/print-launch.ts'
 import { profileOf } from '../../gpu-worker/profile.ts'
@@ -50,6 +50,36 @@ describe('settings', () => {
       expect(() => edge(wrong)).toThrow(/^TRAMONTANE_EDGE_URL: must have no query, fragment or password/)
   })
 
+  it('[CFG15] a number of a setting has decimal digits only, in every setting that is a number', () => {
+    const worker = {
+      TRAMONTANE_WORKER_KEY: `tw_gpu-1_1_${'A'.repeat(43)}`,
+      TRAMONTANE_EDGE_URL: 'https://ai.example',
+      TRAMONTANE_BACKEND: 'llama-cpp',
+    }
+    const fields = { ...WorkerEnvironment.shape, ...EngineEnvironment.shape }
+    const numbers = Object.entries(fields).filter(
+      ([, field]) => field.safeParse('4096').data === 4_096 || field.safeParse('7').data === 7,
+    )
+    expect(numbers.map(([name]) => name)).toEqual(
+      expect.arrayContaining([
+        'TRAMONTANE_WORKER_PORT',
+        'TRAMONTANE_METRICS_PORT',
+        'TRAMONTANE_SLOTS',
+        'TRAMONTANE_DRAIN_MS',
+      ]),
+    )
+    expect(numbers).toHaveLength(11)
+    for (const [name] of numbers)
+      for (const wrong of ['0x2000', '1e3', '8.0', ' 80', '+80', '-1', '', 'abc', '9'.repeat(400)])
+        expect(() => readConfig({ ...worker, [name]: wrong }), `${name}=${wrong}`).toThrow(
+          `${name}: must be a whole number`,
+        )
+    expect(readConfig({ ...worker, TRAMONTANE_WORKER_PORT: '8192' }).port).toBe(8_192)
+    expect(() => readConfig({ ...worker, TRAMONTANE_WORKER_PORT: '65536' })).toThrow(
+      /^TRAMONTANE_WORKER_PORT: must be at most 65535/,
+    )
+  })
+
   it.each([
     [{ TRAMONTANE_BACKEND: 'vlm' }, /^TRAMONTANE_BACKEND: unknown engine "vlm"\. Use one of embedded, /],
     [
@@ -61,7 +91,10 @@ describe('settings', () => {
     [{ TRAMONTANE_BACKEND: 'llama-cpp', TRAMONTANE_ENGINE_PROGRAM: '/no/such' }, /^TRAMONTANE_ENGINE_PROGRAM: no file/],
     [{ TRAMONTANE_POOL: 'fast' }, /^TRAMONTANE_POOL: /],
     [{ TRAMONTANE_SLOTS: '0' }, /^TRAMONTANE_SLOTS: /],
-    [{ TRAMONTANE_SLOTS: 'abc' }, /^TRAMONTANE_SLOTS: must be a number\.$/],
+    [
+      { TRAMONTANE_SLOTS: 'abc' },
+      /^TRAMONTANE_SLOTS: must be a whole number from 1 to \d+ in decimal digits, not "abc"\.$/,
+    ],
     [{ TRAMONTANE_CONTEXT: '99999999' }, /^TRAMONTANE_CONTEXT: must be at most \d+, the context of /],
     [{ TRAMONTANE_ENGINE_MEMORY_MB: '100' }, /^TRAMONTANE_ENGINE_MEMORY_MB: is too small/],
     [{ TRAMONTANE_ENGINE_KEY: '' }, /^TRAMONTANE_ENGINE_KEY: is empty/],
