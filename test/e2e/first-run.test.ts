@@ -84,6 +84,19 @@ describe('a first run', () => {
 })
 
 describe('npm start', () => {
+  it('[RUN10] with a proxy that cannot be reached, the product starts and answers', async () => {
+    const env = { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: 'http://127.0.0.1:9', NO_PROXY: '', no_proxy: '' }
+    const product = await startProduct({ env })
+    const { model } = product.demo()
+    const answer = await product.client().chat.completions.create({
+      model,
+      messages: [{ role: 'user', content: 'Hello!' }],
+      max_tokens: 3,
+    })
+    expect(answer.usage?.completion_tokens).toBeGreaterThan(0)
+    await product.stop()
+  })
+
   it('[RUN6] sIGTERM to `npm` itself also ends every process', async () => {
     const home = temporaryHome()
     const env = { ...process.env, TRAMONTANE_HOME: home, PORT: String(await freePort()) }
