@@ -23,6 +23,8 @@ export interface ConfigVariables {
   HOSTED_URL?: string
   HOSTED_MODEL?: string
   HOSTED_KEY?: string
+  STRIPE_SECRET_KEY?: string
+  STRIPE_WEBHOOK_SECRET?: string
 }
 
 /** A hosted API that serves when no worker can, for tenants that allow it. */
@@ -46,6 +48,13 @@ export interface Settings extends ClientSettings {
   operatorKeyHashes: readonly string[]
   meterLoopback: boolean
   hosted: HostedSettings | undefined
+  /** The account with which tenants buy credit. */
+  stripe: StripeSettings | undefined
+}
+
+interface StripeSettings {
+  secretKey: Secret
+  webhookSecret: Secret
 }
 
 let parsed: Promise<Settings> | undefined
@@ -73,6 +82,7 @@ async function parse(env: ConfigVariables): Promise<Settings> {
     operatorKeyHashes: OPERATOR_KEY_SHA256.split(','),
     meterLoopback: METER_LOOPBACK === 'allow',
     hosted: hostedOf(result.data),
+    stripe: stripeOf(result.data),
   }
 }
 
@@ -86,4 +96,11 @@ function hostedOf({ HOSTED_URL, HOSTED_MODEL, HOSTED_KEY }: GatewayEnvironment):
     return { url: HOSTED_URL.replace(/\/+$/, ''), model: HOSTED_MODEL, key: new Secret(HOSTED_KEY) }
   if (defined.length === 0) return undefined
   throw new Error('settings HOSTED_URL, HOSTED_MODEL, HOSTED_KEY: set all three, or none')
+}
+
+function stripeOf({ STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET }: GatewayEnvironment): StripeSettings | undefined {
+  if (STRIPE_SECRET_KEY && STRIPE_WEBHOOK_SECRET)
+    return { secretKey: new Secret(STRIPE_SECRET_KEY), webhookSecret: new Secret(STRIPE_WEBHOOK_SECRET) }
+  if (!STRIPE_SECRET_KEY && !STRIPE_WEBHOOK_SECRET) return undefined
+  throw new Error('settings STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET: set both, or none')
 }

@@ -63,5 +63,23 @@ export const GatewayEnvironment = z.object({
     .describe('Base address of a hosted API that serves when no worker is available. Set all three, or none.'),
   HOSTED_MODEL: z.string().min(1).max(128).optional().describe('The hosted API’s own name of the model.'),
   HOSTED_KEY: z.string().min(1).max(1_024).optional().describe('Secret. The key of the hosted API.'),
+  STRIPE_SECRET_KEY: z
+    .string()
+    .regex(
+      /^[a-z]+_(test|live)_\w{1,500}$/,
+      'must be a secret or restricted key of Stripe: wrangler secret put STRIPE_SECRET_KEY',
+    )
+    .optional()
+    .describe(
+      'Secret. The secret or restricted key of a Stripe account, with which tenants buy credit. Set both, or none.',
+    ),
+  STRIPE_WEBHOOK_SECRET: z
+    .string()
+    .regex(
+      /^whsec_\w{1,500}$/,
+      'must be the signing secret of the endpoint in Stripe: wrangler secret put STRIPE_WEBHOOK_SECRET',
+    )
+    .optional()
+    .describe('Secret. The signing secret of the endpoint `/webhooks/stripe` in Stripe.'),
 })
 export type GatewayEnvironment = z.infer<typeof GatewayEnvironment>

@@ -8,6 +8,7 @@ import { ReceiptsAnswer, ReceiptsCall, receiptsPath } from '../backends/wire/rec
 import { ownRoutes } from './account/routes.ts'
 import { operatorRoutes } from './admin/admin.ts'
 import { authenticate } from './auth/authenticate.ts'
+import { billingRoutes } from './billing/routes.ts'
 import { chat } from './chat/chat.ts'
 import { type RequestContext, startRequest } from './chat/context.ts'
 import { countTokens } from './chat/count-tokens.ts'
@@ -394,6 +395,7 @@ export const routes: readonly Route[] = [
   ...chatRoutes,
   ...modelRoutes,
   ...ownRoutes,
+  ...billingRoutes,
   ...operatorRoutes,
   health,
   ...docsRoutes(() => routes),

@@ -61,6 +61,9 @@ export default defineConfig({
                 OPERATOR_KEY_SHA256: '0096feaee8cb21719caaadc7b7495c3c3b49a4177c3756931dc0b962326c795e',
                 MODELS: 'tramontane-tiny',
                 METER_LOOPBACK: 'allow',
+                // No key of a real account.
+                STRIPE_SECRET_KEY: 'sk_test_gateway',
+                STRIPE_WEBHOOK_SECRET: 'whsec_gateway',
                 // Number of runs and seed of the receipt fuzzer; empty for its defaults.
                 FUZZ_RUNS: process.env.FUZZ_RUNS ?? '',
                 FUZZ_SEED: process.env.FUZZ_SEED ?? '',

@@ -241,6 +241,12 @@ export const budgets = {
     reason:
       'the signature is inside the body, so the edge reads this much from any caller; 64 receipts take about 60 kB',
   },
+  paymentEventBytes: {
+    value: 256 * 1024,
+    unit: 'bytes',
+    bounds: 'body of an event of the payment provider',
+    reason: 'the signature covers the body, so the edge reads this much from any caller; a large event takes 30 kB',
+  },
   adminBodyBytes: {
     value: 1024 * 1024,
     unit: 'bytes',

@@ -29,6 +29,7 @@ export type ErrorCode =
   | 'unknown_url'
   | 'method_not_allowed'
   | 'not_found'
+  | 'not_configured'
   | 'conflict'
   | 'previous_response_not_found'
   | 'idempotency_mismatch'
@@ -56,6 +57,7 @@ export const errorTable = {
   idempotency_mismatch: { status: 422, type: 'invalid_request_error', retry: false },
   idempotency_in_progress: { status: 409, type: 'invalid_request_error', retry: true },
   not_found: { status: 404, type: 'invalid_request_error', retry: false },
+  not_configured: { status: 404, type: 'invalid_request_error', retry: false },
   request_too_large: { status: 413, type: 'invalid_request_error', retry: false },
   request_timeout: { status: 408, type: 'invalid_request_error', retry: true },
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error', retry: true },

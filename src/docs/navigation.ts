@@ -45,6 +45,7 @@ export const navigation: readonly NavigationPage[] = [
   page('users', 'Guides', '/docs/errors', 'Errors', 'errors.md'),
   page('users', 'Guides', '/docs/limits', 'Limits and stored data', 'limits.md'),
   page('users', 'Guides', '/docs/alerts', 'Alerts', 'alerts.md'),
+  page('users', 'Guides', '/docs/billing', 'Buy credit', 'billing.md'),
   page('users', 'Reference', '/docs/reference', 'API reference'),
   page('users', 'Reference', '/docs/glossary', 'Glossary', 'glossary.md'),
 
@@ -57,6 +58,7 @@ export const navigation: readonly NavigationPage[] = [
   page('operators', 'Guides', '/docs/operators/backup', 'Backup and restore', 'backup.md'),
   page('operators', 'Guides', '/docs/operators/keys', 'Keys and rotation', 'keys.md'),
   page('operators', 'Guides', '/docs/operators/alerts', 'Alerts', 'operator-alerts.md'),
+  page('operators', 'Guides', '/docs/operators/payments', 'Payments', 'payments.md'),
   page('operators', 'Guides', '/docs/operators/engines', 'Engines', 'engines.md'),
   page('operators', 'Guides', '/docs/operators/conformance', 'Engine conformance', '../../../backends/README.md'),
   page('operators', 'Guides', '/docs/operators/evaluate', 'Evaluate a model', 'evaluate.md'),

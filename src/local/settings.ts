@@ -36,7 +36,7 @@ export function readSettings(variables: StartVariables): LocalSettings {
     baseUrl: `http://${host}:${environment.PORT}`,
     modelId: environment.TRAMONTANE_MODEL_ID ?? (servesToy(variables) ? toyModelId : 'mistral-small-4'),
     bindings: {
-      ...hostedBindings(variables),
+      ...optionalBindings(variables),
       ...(environment.TRAMONTANE_SPILL === 'off' && { SPILL: 'off' }),
       // The edge listens on this machine only, so without a proxy the header would be the client's own claim.
       CLIENT_ADDRESS_HEADER: environment.TRAMONTANE_CLIENT_ADDRESS_HEADER ?? 'none',
@@ -45,9 +45,9 @@ export function readSettings(variables: StartVariables): LocalSettings {
   }
 }
 
-/** The settings of a hosted API, if the environment has them. */
-function hostedBindings(variables: StartVariables): Record<string, string> {
-  const names = ['HOSTED_URL', 'HOSTED_MODEL', 'HOSTED_KEY']
+/** The settings of a hosted API and of Stripe, if the environment has them. */
+function optionalBindings(variables: StartVariables): Record<string, string> {
+  const names = ['HOSTED_URL', 'HOSTED_MODEL', 'HOSTED_KEY', 'STRIPE_SECRET_KEY', 'STRIPE_WEBHOOK_SECRET']
   return Object.fromEntries(names.flatMap((name) => (variables[name] ? [[name, variables[name]]] : [])))
 }
 

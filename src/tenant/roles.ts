@@ -3,7 +3,8 @@
  *
  *   viewer   reads the tenant's usage and limits
  *   member   sends requests to the model; shows, rotates and revokes itself
- *   admin    lists, creates, changes, rotates and revokes keys of roles up to its own; manages alerts
+ *   admin    lists, creates, changes, rotates and revokes keys of roles up to its own; manages alerts;
+ *            buys credit
  *   owner    the same, for every key of the tenant
  *
  * A member cannot create keys: with new keys it could escape its own limits and budget.
@@ -11,7 +12,7 @@
 export const roles = ['owner', 'admin', 'member', 'viewer'] as const
 export type Role = (typeof roles)[number]
 
-export type Right = 'read-usage' | 'ask' | 'own-key' | 'all-keys' | 'alerts'
+export type Right = 'read-usage' | 'ask' | 'own-key' | 'all-keys' | 'alerts' | 'billing'
 
 const rank: Record<Role, number> = { viewer: 0, member: 1, admin: 2, owner: 3 }
 const needed: Record<Right, Role> = {
@@ -20,6 +21,7 @@ const needed: Record<Right, Role> = {
   'own-key': 'member',
   'all-keys': 'admin',
   alerts: 'admin',
+  billing: 'admin',
 }
 
 export function may(role: Role, right: Right): boolean {

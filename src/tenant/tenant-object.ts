@@ -30,6 +30,7 @@ import { pricesOf } from './prices.ts'
 import { addRates, type NewRates } from './rate-cards.ts'
 import { type RefusedRun, settleRefused } from './refused-runs.ts'
 import type { RequestListQuery } from './request-filter.ts'
+import { type CreditReturn, returnCredit } from './return-credit.ts'
 import { revokeAllKeys } from './revoke-keys.ts'
 import type { Right } from './roles.ts'
 import type { NewKey, NewTenant, ReadmitRequest, WebhookTarget } from './rpc.ts'
@@ -224,6 +225,11 @@ export class TenantObject extends DurableObject {
 
   postMoney(entry: MoneyEntry) {
     return this.#transaction(() => this.#metered(() => postMoney(this.#account, entry, Date.now())))
+  }
+
+  /** Reverses a credit whose payment was returned. */
+  returnCredit(returned: CreditReturn) {
+    return this.#transaction(() => this.#metered(() => returnCredit(this.#account, returned, Date.now())))
   }
 
   settleRefused(run: RefusedRun) {

@@ -1,7 +1,7 @@
 /** What a tenant's own keys can read and change, over HTTP. */
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { app } from '../../src/app.ts'
 import { Body } from '../../src/dialects/openai-responses/body.ts'
 import { responsesWriter } from '../../src/dialects/openai-responses/write.ts'
@@ -87,6 +87,21 @@ const keptRoute =
     expect((await send('GET', `/v1/responses/${kept}`, undefined, apiKey)).text).toContain('zulu secret')
   }
 
+/** The payment provider gets the tenant of the key. */
+const billing =
+  (path: string, body: object): Case =>
+  async ({ foreign }) => {
+    const sent: string[] = []
+    const fetched = vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
+      sent.push(String(init?.body))
+      return Response.json({ id: 'cus_b', url: 'https://stripe.example.com', expires_at: 1_795_900_000 })
+    })
+    expect((await send('POST', path, body, foreign)).status).toBe(201)
+    fetched.mockRestore()
+    expect(sent.length).toBeGreaterThan(0)
+    expect(sent.join()).not.toContain('zulu')
+  }
+
 /** Tenant B gets 404 for an endpoint of tenant A. */
 const alertEndpoint =
   (method: string, rest = ''): Case =>
@@ -126,6 +141,18 @@ const cases: Record<string, Case> = {
   'PATCH /v1/alerts/thresholds': async ({ foreign }) => {
     await send('PATCH', '/v1/alerts/thresholds', { alert_key_expiry_days: 77 }, foreign)
     expect((await operate('GET', '/admin/tenants/zulu')).settings).not.toMatchObject({ alertKeyExpiryDays: 77 })
+  },
+  'POST /v1/billing/checkout': billing('/v1/billing/checkout', {
+    amount_cents: 500,
+    success_url: 'https://b.example.com',
+  }),
+  'POST /v1/billing/portal': billing('/v1/billing/portal', { return_url: 'https://b.example.com' }),
+  'POST /webhooks/stripe': async ({ foreign }) => {
+    const before = await operate('GET', '/admin/tenants/zulu')
+    const object = { client_reference_id: 'zulu', metadata: { tramontane_tenant: 'zulu' }, amount_total: 500 }
+    const event = { type: 'checkout.session.completed', data: { object } }
+    expect((await send('POST', '/webhooks/stripe', event, foreign)).status).toBe(400)
+    expect(await operate('GET', '/admin/tenants/zulu')).toEqual(before)
   },
   'POST /v1/responses': async ({ foreign }) => {
     await dialect('/v1/responses', { input: 'hello' })({ foreign, keyId: '', apiKey: '' })

@@ -6,6 +6,7 @@ describe('a child process', () => {
   it('[ENV1] a child gets the variables that programs and engines need, and only the secrets named for it', () => {
     const secrets = {
       HOSTED_KEY: 'a',
+      STRIPE_SECRET_KEY: 's',
       CLOUDFLARE_API_TOKEN: 'b',
       AWS_SECRET_ACCESS_KEY: 'c',
       NODE_AUTH_TOKEN: 'd',

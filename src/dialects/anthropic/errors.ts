@@ -15,6 +15,7 @@ const types = {
   method_not_allowed: 'invalid_request_error',
   unknown_url: 'not_found_error',
   not_found: 'not_found_error',
+  not_configured: 'not_found_error',
   conflict: 'invalid_request_error',
   previous_response_not_found: 'not_found_error',
   idempotency_mismatch: 'invalid_request_error',

@@ -33,6 +33,12 @@ export class OrderRows {
     return int(credit, 'amount_nano') - int(this.#sql.all(query, creditId)[0] ?? { reversed: 0 }, 'reversed')
   }
 
+  /** The sum of the reversals whose order ids begin with `sourceId` and a colon. */
+  reversedFor(sourceId: string): number {
+    const query = `SELECT ${exactSum('amount_nano')} AS reversed FROM orders WHERE kind = 'reversal' AND order_id >= ? AND order_id < ?`
+    return int(this.#sql.all(query, `${sourceId}:`, `${sourceId};`)[0] ?? { reversed: 0 }, 'reversed')
+  }
+
   add({ orderId, kind, requestId, creditId, amountNano }: MoneyOrder, seq: number): void {
     const values = [orderId, kind, requestId, creditId, amountNano, seq]
     this.#sql.run(
