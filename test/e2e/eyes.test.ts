@@ -70,7 +70,7 @@ describe.skipIf(!program)('llama-server with a projector', () => {
       ({ reservation }) => reservation === 'posted',
     )
     const tokens = data.usage?.prompt_tokens ?? 0
-    expect(entries.find(({ kind }) => kind === 'post')).toMatchObject({ prompt_tokens: tokens, estimated: 0 })
+    expect(entries.find(({ kind }) => kind === 'post')).toMatchObject({ promptTokens: tokens, estimated: 0 })
     return tokens
   }
 

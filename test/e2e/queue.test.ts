@@ -181,6 +181,6 @@ describe('the queue', () => {
       headers: { authorization: `Bearer ${product.demo().operatorKey}` },
     })
     expect(forgotten.status).toBe(404)
-    expect(await forgotten.text()).toContain('?tenantId=')
+    expect(await forgotten.text()).toContain('?tenant_id=')
   })
 })
