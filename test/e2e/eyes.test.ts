@@ -20,7 +20,7 @@ const modelPath = fileURLToPath(new URL('../../gpu-worker/model/tiny.gguf', impo
 
 interface RequestRecord {
   reservation: string
-  entries: { kind: string; estimated: number | null; prompt_tokens: number | null }[]
+  entries: { kind: string; estimated: number | null; promptTokens: number | null }[]
 }
 
 type Part = OpenAI.ChatCompletionContentPart

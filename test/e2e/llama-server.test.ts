@@ -38,9 +38,9 @@ interface RequestRecord {
   entries: {
     kind: string
     estimated: number | null
-    prompt_tokens: number | null
-    output_tokens: number | null
-    reasoning_tokens: number | null
+    promptTokens: number | null
+    outputTokens: number | null
+    reasoningTokens: number | null
   }[]
 }
 
@@ -98,10 +98,10 @@ describe.skipIf(!program)('llama-server', () => {
     const promptTokens = await embeddedCount(messages)
     expect(data.usage?.prompt_tokens).toBe(promptTokens)
     const entry = await entryOf(response.headers.get('x-request-id') ?? '')
-    const output_tokens = data.usage?.completion_tokens
-    expect(entry).toMatchObject({ prompt_tokens: promptTokens, output_tokens, estimated: 0 })
-    expect(entry?.reasoning_tokens).toBe(data.usage?.completion_tokens_details?.reasoning_tokens)
-    expect(entry?.reasoning_tokens).toBeGreaterThan(10)
+    const outputTokens = data.usage?.completion_tokens
+    expect(entry).toMatchObject({ promptTokens, outputTokens, estimated: 0 })
+    expect(entry?.reasoningTokens).toBe(data.usage?.completion_tokens_details?.reasoning_tokens)
+    expect(entry?.reasoningTokens).toBeGreaterThan(10)
   })
 
   it('[LLS2] a client that disconnects stops llama-server and pays for the generated tokens', async () => {
@@ -118,8 +118,8 @@ describe.skipIf(!program)('llama-server', () => {
     }
     const entry = await entryOf(requestId)
     expect(entry?.estimated).toBe(0)
-    expect(entry?.output_tokens).toBeGreaterThanOrEqual(38)
-    expect(entry?.output_tokens).toBeLessThan(2_000)
+    expect(entry?.outputTokens).toBeGreaterThanOrEqual(38)
+    expect(entry?.outputTokens).toBeLessThan(2_000)
     expect(await eventually(product.counters, isZero)).toEqual(zero)
   })
 
