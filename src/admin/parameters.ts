@@ -29,7 +29,7 @@ export const MemberId = z
     /^[\p{L}\p{N}_][^\s/]*$/u,
     'must be an e-mail address or an id: a letter or digit first, without spaces or slashes',
   )
-  .transform((text) => (text.includes('@') ? text.toLowerCase() : text))
+  .overwrite((text) => (text.includes('@') ? text.toLowerCase() : text))
   .describe(
     'E-mail address or id of the member: at most 200 characters without spaces and slashes. The case of an e-mail address does not count.',
   )
