@@ -178,7 +178,7 @@ describe('a client that disconnects', () => {
     running.leave()
     const books = () => product.tenant('leaver')
     const { totals: left } = await eventually(books, ({ openReservations }) => openReservations === 0)
-    expect(left).toMatchObject({ closed: 1, prompt_tokens: 0, output_tokens: 0 })
+    expect(left).toMatchObject({ closed: 1, promptTokens: 0, outputTokens: 0 })
     await msToZero()
   })
 
