@@ -140,6 +140,16 @@ describe('schemas of tools', () => {
         expect(request.call.body).not.toMatch(/922337203685477\d+/)
         expect(request.call.body).not.toContain('schemaText')
       }
+      // An engine that compiles the whole schema gets the client's text.
+      const whole = readAtEdge(dialect, body('{"type": "object", "properties": {"b": {"const": 1.0}, "2": {}}}'))
+      const terms = { requestId: 'r', effort: 'none', outputTokensMax: 1, priority: 5, cacheSalt: '' } as const
+      const { capabilities } = vllm
+      const attached = { version: '1', model: 'm', contextTokens: 9, slotsMax: 1, capabilities, faults: [] }
+      const request = vllm.request(whole, terms, attached)
+      expect(request).toMatchObject({
+        ok: true,
+        call: { body: expect.stringContaining('"properties":{"b":{"const":1.0},"2":{}}') },
+      })
       const plain = readAtEdge(dialect, body('{"type": "object"}'))
       expect(plain.format).not.toHaveProperty('schemaText')
     },
